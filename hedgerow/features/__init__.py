@@ -9,7 +9,7 @@ Deliberately absent: discovery, and registration at import.
 
 from __future__ import annotations
 
-from hedgerow.features import chores, dynamic_name, home_assistant, log_shipping, openid, radius, registration_age
+from hedgerow.features import cafe, chores, dynamic_name, home_assistant, log_shipping, openid, radius, registration_age
 from hedgerow.features.contract import Feature
 
 FEATURES: tuple[Feature, ...] = (
@@ -20,5 +20,6 @@ FEATURES: tuple[Feature, ...] = (
     registration_age.FEATURE,
     dynamic_name.FEATURE,
     openid.FEATURE,
+    cafe.FEATURE,
 )
 """All features, in the order in which their cards and services appear."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hedgerow.dashboards.metrics import Metric, Metrics
     from hedgerow.dashboards.notices import Notice
     from hedgerow.journal.event_receiver import MessageBatch
+    from hedgerow.journal.event_sender import MetricSeries
     from hedgerow.journal.reader import JournalReader, RequestRow
     from hedgerow.journal.recorder import RecordedMessage, Recorder
     from hedgerow.journal.store import Store
@@ -43,7 +44,8 @@ type Check = Callable[[Installation], Iterator[Finding]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlService:
-    """A part of control that runs as long as its process does, or while the policy uses its feature.
+    """A part of control, or of the gateway, that runs as long as its process does, or while the policy uses its
+    feature.
 
     It may fail without the others. `run` runs until it is cancelled, or until it has nothing to do if it `may_end`.
     `handles` says who takes which messages of workers, by their type or by the name of the gauge that they set.
@@ -93,6 +95,29 @@ class Core:
     notify: Callable[[Sequence[Notice]], None]
     clock: Callable[[], float] = time.time
 
+    @property
+    def policy(self) -> Policy:
+        """The policy in force."""
+        return self.snapshots.policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayCore:
+    """The parts of the gateway's process that a feature's services there may use.
+
+    `view` returns the snapshot in force, None during start-up. `report` takes totals and levels of metrics.
+    """
+
+    settings: Settings
+    view: Callable[[], LoadedSnapshot | None]
+    report: Callable[[Mapping[MetricSeries, float]], None]
+
+    @property
+    def policy(self) -> Policy | None:
+        """The policy in force."""
+        view = self.view()
+        return view.policy if view is not None else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confirmation:
@@ -128,7 +153,8 @@ class Feature:
     feature's. It runs in a thread.
 
     `policy_keys` returns the keys of the policy file that it owns. It is in use while the policy has a value for one of
-    them. `services` returns what runs in control while it is in use. `checks` are the doctor's, and `metrics` its rows
+    them, or while `uses` says so of the rest of the policy. `services` returns what runs in control while it is in use,
+    and `gateway_services` what runs in the gateway's process. `checks` are the doctor's, and `metrics` its rows
     in the table of metrics.
     """
 
@@ -137,15 +163,17 @@ class Feature:
     needs: tuple[str, ...] = ()
     policy_keys: Callable[[], Sequence[FeatureKey]] = tuple
     conditions: Mapping[str, str] = field(default_factory=dict)
+    uses: Callable[[Policy], bool] = lambda _policy: False
     services: Callable[[Core], Sequence[ControlService]] = _nothing
+    gateway_services: Callable[[GatewayCore], Sequence[ControlService]] | None = None
     extensions: Callable[[], Extensions | None] = lambda: None
     confirm: Callable[[Confirmation], Earned | None] | None = None
     checks: Callable[[], Sequence[Check]] = tuple
     metrics: Callable[[], Sequence[Metric]] = tuple
 
     def is_used(self, policy: Policy) -> bool:
-        """Return True if the policy has a value for one of the feature's keys."""
-        return any(key.settings.KEY in policy.features for key in self.policy_keys())
+        """Return True if the policy has a value for one of the feature's keys, or uses it otherwise."""
+        return any(key.settings.KEY in policy.features for key in self.policy_keys()) or self.uses(policy)
 
 
 def extensions_of(features: Sequence[Feature]) -> Extensions:

@@ -8,18 +8,14 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hedgerow.network.access_state import DeviceStates
 from hedgerow.network.admissions import ADMITTED_SETS
-from hedgerow.network.bandwidth import FAMILY as BANDWIDTH_FAMILY
-from hedgerow.network.bandwidth import SeatBytes, SeatLine, parse_seat_bytes, render_bandwidth, render_bandwidth_removal
 from hedgerow.network.gateway_rules import Gateway, packet_counters, render_removal, render_states, render_table, table_fingerprint
 from hedgerow.network.nft_expressions import FAMILY, TABLE, NftCommand
 from hedgerow.network.traffic_rules import RECEIVED_SETS, SENT_SET, TrafficCounters, parse_counters
-from hedgerow.policies.model import DeviceId
 
 NFT_TIMEOUT_S = 20
 
@@ -46,22 +42,22 @@ def install(gateway: Gateway, device_states: DeviceStates) -> None:
     """Create or replace the table at once, with the admitted destinations that the old one has. On an error the old one stays."""
     old = installed_table()
     admitted = {name: old.sets[name] for name in ADMITTED_SETS.values() if name in old.sets} if old else {}
-    _apply(render_table(gateway, device_states, admitted))
+    apply(render_table(gateway, device_states, admitted))
 
 
 def update_states(device_states: DeviceStates) -> None:
     """Give the installed table other device states. Also raises if there is no table."""
-    _apply(render_states(device_states))
+    apply(render_states(device_states))
 
 
 def remove() -> None:
     """Remove the table if there is one."""
-    _apply(render_removal())
+    apply(render_removal())
 
 
 def check(gateway: Gateway, device_states: DeviceStates) -> None:
     """Raise if nftables would refuse the rules, and change nothing."""
-    _apply(render_table(gateway, device_states), "-c")
+    apply(render_table(gateway, device_states), "-c")
 
 
 def installed_table() -> InstalledTable | None:
@@ -94,23 +90,17 @@ def traffic_counters() -> TrafficCounters | None:
     return TrafficCounters(*found)
 
 
-def install_bandwidth(interfaces: Sequence[str], lines: Sequence[SeatLine]) -> None:
-    """Create or replace the table that counts and limits the traffic of seats."""
-    _apply(render_bandwidth(interfaces, lines))
+def list_counters(family: str) -> list[NftCommand] | None:
+    """Return the counters of our table of a family, or None if there is none."""
+    output = _nft("list", "counters", "table", family, TABLE)
+    if output is None:
+        return None
+    items: list[NftCommand] = json.loads(output)["nftables"]
+    return items
 
 
-def remove_bandwidth() -> None:
-    """Remove that table if there is one."""
-    _apply(render_bandwidth_removal())
-
-
-def seat_bytes(lines: Sequence[SeatLine]) -> dict[DeviceId, SeatBytes] | None:
-    """Return the bytes of each seat since the table was made for these lines, or None if there is no table."""
-    output = _nft("list", "counters", "table", BANDWIDTH_FAMILY, TABLE)
-    return None if output is None else parse_seat_bytes(json.loads(output)["nftables"], lines)
-
-
-def _apply(commands: list[NftCommand], *options: str) -> None:
+def apply(commands: list[NftCommand], *options: str) -> None:
+    """Carry out commands in one transaction, with options of `nft`."""
     if _nft(*options, "-f", "-", text=json.dumps({"nftables": commands})) is None:
         raise GatewayError("nftables has no such table: apply the gateway first.")
 

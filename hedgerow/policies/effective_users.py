@@ -58,6 +58,11 @@ class EffectiveUser:
         return (Meter(account, allowance.subject) for allowance in allowances)
 
 
+def has_seats(policy: Policy) -> bool:
+    """Return True if guests of a café use devices in turn: there is a seat, or a profile of seats is in use."""
+    return any(each.is_seat for each in policy.devices.values()) or any(each.startswith(SEAT_PREFIX) for each in policy.used_profiles)
+
+
 class EffectiveUsers:
     """The users of each device in one policy."""
 
@@ -70,8 +75,7 @@ class EffectiveUsers:
     @cached_property
     def has_seats(self) -> bool:
         """True if guests of a café use devices in turn: there is a seat, or a profile of seats is in use."""
-        policy = self._policy
-        return any(each.is_seat for each in policy.devices.values()) or any(each.startswith(SEAT_PREFIX) for each in policy.used_profiles)
+        return has_seats(self._policy)
 
     def is_at_seat(self, device: Device) -> bool:
         """Return whether a device counts as a café's seat: it is one, has the profile of one, or is unnamed in a network with seats.

@@ -34,6 +34,7 @@ POLICY = {
         **{key: value for each in OF_FEATURES for key, value in each["policy"].get("network", {}).items()},
     },
     "people": {"mia": {"age": 9}},
+    **{key: value for each in OF_FEATURES for key, value in each["policy"].items() if key not in ("network", "people")},
 }
 NETWORK = (
     "ip link set lo up && ip link add lan type veth peer name far && ip link set far up"
@@ -52,7 +53,8 @@ EXPECTED = {
     "inspector": {"heartbeats", "reports", "neighbours", "snapshots", "counters", "system", "inspection", "renewal"},
     "gateway": {
         *("heartbeats", "snapshots", "table", "admissions", "socket", "owners", "reports", "traffic", "counters", "tunnel", "addresses"),
-        "seats",
+        *(f"feature {feature.name}" for feature in FEATURES if feature.gateway_services is not None),
+        *(task for each in OF_FEATURES for task in each.get("gateway_tasks", ())),
     },
     "control": {
         *("heartbeats", "pages", "messages", "connections", "journal", "journal check", "neighbours", "policy", "snapshots"),

@@ -18,7 +18,6 @@ from starlette.types import ASGIApp
 from hedgerow.app.control.codes import CodeService, VoucherService
 from hedgerow.app.control.counter import CounterService
 from hedgerow.app.control.devices.discovery import DeviceDiscovery
-from hedgerow.app.control.feature_services import FeatureServices
 from hedgerow.app.control.health import SnapshotRepair, WorkerMonitor, health_of_run
 from hedgerow.app.control.notices.event_notices import event_notices, likely_finder, send_in_subprocess, watch_status
 from hedgerow.app.control.organisation import OrganisationFollower
@@ -38,6 +37,7 @@ from hedgerow.app.control.upkeep.journal_setup import JournalWatch, make_recorde
 from hedgerow.app.control.upkeep.safe_search import SafeSearchMonitor
 from hedgerow.app.control.web import WebControl
 from hedgerow.app.control.worker_messages import ProcessReports, WorkerMessages
+from hedgerow.app.feature_services import FeatureServices
 from hedgerow.app.ipc import InheritedSockets, StartProblem
 from hedgerow.app.resolv_conf import ResolvConfCopy
 from hedgerow.app.settings import Settings
@@ -89,7 +89,7 @@ class ControlProcess:
         self._publisher = SnapshotPublisher(settings, store, sockets.take_local())
         self._repair = SnapshotRepair(self._publisher)
         self.metrics = Metrics(*(metric for feature in FEATURES for metric in feature.metrics()))
-        self._features = FeatureServices(FEATURES, tasks)
+        self._features = FeatureServices[Core](FEATURES, tasks, lambda feature, core: feature.services(core))
         self.recorder = make_recorder(store, settings, self._features.copy)
         self.accounts = Accounts(AccountStore(store))
         self._follower = follower = PolicyFollower(

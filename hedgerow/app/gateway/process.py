@@ -1,9 +1,10 @@
-"""The gateway's process, the only one that uses nftables: it keeps the table, the tunnel home and the bandwidth of seats in place, admits
-destinations for DNS workers, and counts minutes of use by forwarded bytes, which it reports to control.
+"""The gateway's process, the only one that uses nftables: it keeps the table and the tunnel home in place, runs
+services of features, admits destinations for DNS workers, and counts minutes of use by forwarded bytes, which it
+reports to control.
 
-The supervisor runs it while the gateway is configured, or a service of its own does (`hedgerow gateway run`). It is apart from control,
-whose long work must never delay a DNS answer. It needs CAP_NET_ADMIN and reads the snapshot; it has no need of the journal, the CA key or
-the network.
+The supervisor runs it while the gateway is configured, or a service of its own does (`hedgerow gateway run`). It is
+apart from control, whose long work must never delay a DNS answer. It needs CAP_NET_ADMIN and reads the snapshot; it has
+no need of the journal, the CA key or the network.
 """
 
 from __future__ import annotations
@@ -14,20 +15,22 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from ipaddress import ip_address
 from itertools import count
 from pathlib import Path
 
 from hedgerow.app.announcements import notify_systemd
+from hedgerow.app.feature_services import FeatureServices
 from hedgerow.app.gateway.controller import GatewayController
-from hedgerow.app.gateway.seat_limiter import SeatLimiter
 from hedgerow.app.gateway.traffic import count_traffic
 from hedgerow.app.gateway.tunnel_keeper import TunnelKeeper
 from hedgerow.app.ipc import HEARTBEAT_INTERVAL_S
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot, SnapshotWatch
+from hedgerow.features import FEATURES
+from hedgerow.features.contract import ControlService, Feature, GatewayCore
 from hedgerow.journal.event_sender import UNEXPECTED_METRIC, EventSender
 from hedgerow.journal.messages import heartbeat
 from hedgerow.network.access_state import DeviceStates, addresses_not_open, addresses_to_cut
@@ -55,7 +58,10 @@ _BACKLOG = 64
 
 
 class AdmissionServer:
-    """Admission of destinations for workers that connect to a Unix socket. Each request is answered once the kernel has the elements."""
+    """Admission of destinations for workers that connect to a Unix socket.
+
+    Each request is answered once the kernel has the elements.
+    """
 
     def __init__(self, path: Path, writer: SetWriter) -> None:
         self._path, self._writer = path, writer
@@ -222,7 +228,8 @@ class AddressOwnerWriter:
 
 
 async def keep_addresses(writer: SetWriter, states: Callable[[], DeviceStates | None], neighbours: Callable[[], Mapping[str, str]]) -> None:
-    """Write the addresses of closed devices and of all that are not open, until cancelled: what comes in for them is dropped.
+    """Write the addresses of closed devices and of all that are not open, until cancelled: what comes in for them is
+    dropped.
 
     The table itself does so only for closed devices that send something.
     """
@@ -278,7 +285,10 @@ async def serve_gateway(settings: Settings, tasks: WatchedTasks) -> AsyncIterato
     controller = GatewayController(settings, lambda: follower.view, writer, restore)
     events = EventSender(settings.event_socket, "gateway-0", "gateway")
     keeper = TunnelKeeper(settings, lambda: follower.view, lambda: controller.guarded_tunnel, events.report_totals)
-    seats = SeatLimiter(settings, lambda: follower.view, events.report_totals)
+    features = FeatureServices[GatewayCore](
+        tuple(feature for feature in FEATURES if feature.gateway_services is not None), tasks, _services_of
+    )
+    core = GatewayCore(settings=settings, view=lambda: follower.view, report=events.report_totals)
     tasks.report_to(events.send)
     tasks.start("snapshots", follower.run, Area.GATEWAY)
     tasks.start("table", controller.run, Area.GATEWAY)
@@ -290,19 +300,26 @@ async def serve_gateway(settings: Settings, tasks: WatchedTasks) -> AsyncIterato
     tasks.start("counters", partial(report_state, lambda: controller.is_in_place, lambda: tasks.errors.count, events), Area.LOG)
     tasks.start("tunnel", keeper.run, Area.TUNNEL)
     tasks.start("addresses", partial(keep_addresses, writer, lambda: controller.device_states, owners.neighbours), Area.GATEWAY)
-    tasks.start("seats", seats.run, Area.SEATS)
+    for each in features.followers(core):
+        tasks.start(each.name, each.run, each.area)
     try:
         yield
     finally:
         await tasks.stop_all()
         await keeper.close()
-        await seats.close()
+        await features.close()
         admissions.close()
         writer.close()
 
 
+def _services_of(feature: Feature, core: GatewayCore) -> Sequence[ControlService]:
+    return feature.gateway_services(core) if feature.gateway_services is not None else ()
+
+
 async def keep_gateway(settings: Settings) -> None:
-    """Keep the gateway in place as a service of its own, until it is removed, a run with other settings begins, or a signal ends this."""
+    """Keep the gateway in place as a service of its own, until it is removed, a run with other settings begins, or a
+    signal ends this.
+    """
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)

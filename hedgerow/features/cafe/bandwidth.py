@@ -1,8 +1,8 @@
 """Bandwidth of a café's seats: who may use how much, and the kernel's means for it as commands of nftables' JSON. Pure.
 
-The table `netdev hedgerow` is at the interfaces with devices, since only there a packet shows the MAC address that it goes to. It counts
-what each seat receives and sends, drops what a seat sends beyond its limit, and marks what a seat receives with the seat's class of the
-queueing discipline (`QDISC`, HTB), which delays what is beyond the limit.
+The table `netdev hedgerow` is at the interfaces with devices, since only there a packet shows the MAC address that it
+goes to. It counts what each seat receives and sends, drops what a seat sends beyond its limit, and marks what a seat
+receives with the seat's class of the queueing discipline (`QDISC`, HTB), which delays what is beyond the limit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ DIRECTIONS = {"down": ("egress", "daddr"), "up": ("ingress", "saddr")}
 """To the seat and from it: the hook, and the field of a packet that has the seat's address."""
 
 BURST_BYTES = 65_536
-"""What a seat may send at once beyond a second's worth of its limit, which nftables lets pass after a pause (`nft_limit_init`)."""
+"""What a seat may send at once beyond a second's worth of its limit, which nftables lets pass after a pause
+(`nft_limit_init`).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +53,20 @@ class SeatBytes:
 def seat_lines(rulesets: Rulesets, now: float) -> tuple[SeatLine, ...]:
     """Return all seats in the order of the policy, which numbers them; none if the policy limits no bandwidth."""
     limits = rulesets.policy.cafe.bandwidth
-    seats = [device for device in rulesets.policy.devices.values() if device.is_seat or (device.profile or "").startswith(SEAT_PREFIX)]
+    seats = [
+        device
+        for device in rulesets.policy.devices.values()
+        if device.is_seat or (device.profile or "").startswith(SEAT_PREFIX)
+    ]
     if not limits:
         return ()
     return tuple(
-        SeatLine(seat.id, seat.macs, tuple(networks_of(seat)), limits.get(rulesets.ruleset(seat, now).profile.removeprefix(SEAT_PREFIX)))
+        SeatLine(
+            seat.id,
+            seat.macs,
+            tuple(networks_of(seat)),
+            limits.get(rulesets.ruleset(seat, now).profile.removeprefix(SEAT_PREFIX)),
+        )
         for seat in seats
     )
 
@@ -86,22 +97,37 @@ def render_bandwidth_removal() -> list[NftCommand]:
 def parse_seat_bytes(listing: Iterable[NftCommand], lines: Sequence[SeatLine]) -> dict[DeviceId, SeatBytes]:
     """Return the bytes of each seat, from the output of `nft -j list counters`."""
     found = {item["counter"]["name"]: int(item["counter"]["bytes"]) for item in listing if "counter" in item}
-    return {line.seat: SeatBytes(found.get(f"down-{number}", 0), found.get(f"up-{number}", 0)) for number, line in enumerate(lines, 1)}
+    return {
+        line.seat: SeatBytes(found.get(f"down-{number}", 0), found.get(f"up-{number}", 0))
+        for number, line in enumerate(lines, 1)
+    }
 
 
 def increase(before: Mapping[DeviceId, SeatBytes], after: Mapping[DeviceId, SeatBytes]) -> dict[DeviceId, SeatBytes]:
     """Return the bytes between two readings of the same table."""
     none = SeatBytes()
-    return {seat: SeatBytes(now.down - before.get(seat, none).down, now.up - before.get(seat, none).up) for seat, now in after.items()}
+    return {
+        seat: SeatBytes(now.down - before.get(seat, none).down, now.up - before.get(seat, none).up)
+        for seat, now in after.items()
+    }
 
 
 def _limit(direction: str, number: int, limit: Bandwidth | None) -> list[NftExpression]:
-    """Return the rules for the packets of a seat: those to it get a class, and those from it are dropped beyond the limit."""
+    """Return the rules for the packets of a seat: those to it get a class, and those from it are dropped beyond the
+    limit.
+    """
     if limit is None:
         return []
     if direction == "down":
         return [{"mangle": {"key": {"meta": {"key": "priority"}}, "value": f"{QDISC >> 16:x}:{number:x}"}}]
-    rate = {"rate": limit.up // 8, "rate_unit": "bytes", "per": "second", "burst": BURST_BYTES, "burst_unit": "bytes", "inv": True}
+    rate = {
+        "rate": limit.up // 8,
+        "rate_unit": "bytes",
+        "per": "second",
+        "burst": BURST_BYTES,
+        "burst_unit": "bytes",
+        "inv": True,
+    }
     return [{"limit": rate}, DROP]
 
 

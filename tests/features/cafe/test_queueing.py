@@ -26,7 +26,7 @@ CHANGES: dict[str, Sequence[Mapping[int, int]]] = {
 }
 PROGRAM = """
 import ast, subprocess, sys
-from hedgerow.network import queueing
+from hedgerow.features.cafe import queueing
 for rates in ast.literal_eval(sys.argv[1]):
     queueing.limit_interface("seats", rates)
     print(subprocess.run(["tc", "class", "show", "dev", "seats"], capture_output=True, text=True, check=True).stdout, end="---")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.network.bandwidth import SeatBytes, SeatLine, increase, parse_seat_bytes, render_bandwidth, seat_lines
+from hedgerow.features.cafe.bandwidth import SeatBytes, SeatLine, increase, parse_seat_bytes, render_bandwidth, seat_lines
 from hedgerow.policies.cafe import Bandwidth
 from hedgerow.policies.model import DeviceId, Session
 from hedgerow.policies.reading.load import parse_policy

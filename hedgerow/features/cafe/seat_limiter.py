@@ -7,14 +7,21 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
 
 from hedgerow.app.gateway.controller import GatewayConfig
-from hedgerow.app.settings import Settings
-from hedgerow.app.snapshot import LoadedSnapshot
+from hedgerow.features.cafe.bandwidth import (
+    FAMILY,
+    SeatBytes,
+    SeatLine,
+    increase,
+    parse_seat_bytes,
+    render_bandwidth,
+    render_bandwidth_removal,
+    seat_lines,
+)
+from hedgerow.features.contract import GatewayCore
 from hedgerow.journal.event_sender import MetricSeries
 from hedgerow.network import gateway as nftables
-from hedgerow.network.bandwidth import SeatBytes, SeatLine, increase, seat_lines
 from hedgerow.policies.model import DeviceId
 
 log = logging.getLogger("hedgerow.seats")
@@ -24,25 +31,29 @@ INTERVAL_S, LOOK_EVERY_S = 0.5, 2.0
 
 
 class SeatLimiter:
-    """Keeper of nftables' table of seats and of the interfaces' queueing discipline, while there is a gateway and the policy has limits.
+    """Keeper of nftables' table of seats and of the interfaces' queueing discipline, while there is a gateway and the
+    policy has limits.
 
-    `view` returns the snapshot in force, None during start-up. Whatever is wrong is logged once and tried again: no seat is closed for it.
+    `view` returns the snapshot in force, None during start-up. Whatever is wrong is logged once and tried again: no
+    seat is closed for it.
     """
 
-    def __init__(
-        self, settings: Settings, view: Callable[[], LoadedSnapshot | None], report: Callable[[Mapping[MetricSeries, float]], None]
-    ) -> None:
-        self._settings, self._view, self._report = settings, view, report
+    def __init__(self, core: GatewayCore) -> None:
+        self._settings, self._view, self._report = core.settings, core.view, core.report
         self._in_force: tuple[tuple[str, ...], tuple[SeatLine, ...]] | None = None
         self._counted: dict[DeviceId, SeatBytes] = {}
         self._totals: dict[MetricSeries, float] = {}
         self._looked = 0.0
         self._logged = ""
-        self._lock = threading.Lock()  # pyroute2 needs a thread of its own, and the last change may still be at work at the end
+        self._lock = (
+            threading.Lock()
+        )  # pyroute2 needs a thread of its own, and the last change may still be at work at the end
 
     async def run(self) -> None:
         """Keep the limits until cancelled."""
-        from hedgerow.network.queueing import QueueingError  # imported late for its weight: most machines have no gateway
+        from hedgerow.features.cafe.queueing import (
+            QueueingError,  # imported late for its weight: most machines have no gateway
+        )
 
         while True:
             try:
@@ -94,7 +105,7 @@ class SeatLimiter:
             self._change(interfaces, lines, freed)
 
     def _change(self, interfaces: tuple[str, ...], lines: tuple[SeatLine, ...], freed: set[str]) -> None:
-        from hedgerow.network import queueing
+        from hedgerow.features.cafe import queueing
 
         if self._in_force is not None:
             self._look()
@@ -103,21 +114,22 @@ class SeatLimiter:
         for name in freed:
             queueing.free_interface(name)
         if lines:
-            nftables.install_bandwidth(interfaces, lines)
+            nftables.apply(render_bandwidth(interfaces, lines))
             rates = {number: line.limit.down for number, line in enumerate(lines, 1) if line.limit is not None}
             for name in interfaces:
                 queueing.limit_interface(name, rates)
         else:
-            nftables.remove_bandwidth()
+            nftables.apply(render_bandwidth_removal())
         self._in_force = (interfaces, lines)
 
     def _look(self) -> None:
         """Add up the counters. If somebody has removed the table or the queueing discipline, both are made again."""
-        from hedgerow.network import queueing
+        from hedgerow.features.cafe import queueing
 
         assert self._in_force is not None
         interfaces, lines = self._in_force
-        found = nftables.seat_bytes(lines) if lines else {}
+        listing = nftables.list_counters(FAMILY) if lines else []
+        found = parse_seat_bytes(listing, lines) if listing is not None else None
         now, before = time.monotonic(), self._looked
         self._looked = now
         if found is None or not all(map(queueing.is_limited, interfaces)):

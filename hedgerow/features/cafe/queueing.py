@@ -1,7 +1,7 @@
 """The queueing discipline that keeps what seats receive to their bandwidth (HTB, tc-htb(8)), set by netlink.
 
-It takes the place of the kernel's default only, and of none that somebody has chosen. It needs CAP_NET_ADMIN. Imported only if there is a
-gateway, for the weight of pyroute2.
+It takes the place of the kernel's default only, and of none that somebody has chosen. It needs CAP_NET_ADMIN. Imported
+only if there is a gateway, for the weight of pyroute2.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from hedgerow.network.bandwidth import QDISC
+from hedgerow.features.cafe.bandwidth import QDISC
 
 _ROOT = 0xFFFFFFFF
 _PACKET_BYTES, _MIN_PACKETS, _QUEUE_S = 1_500, 20, 0.2
@@ -25,7 +25,10 @@ class QueueingError(Exception):
 
 
 def limit_interface(name: str, rates: Mapping[int, int]) -> None:
-    """Give an interface these classes, in bit/s by number, and no others. What has no class is not delayed. Raises `QueueingError`."""
+    """Give an interface these classes, in bit/s by number, and no others. What has no class is not delayed.
+
+    Raises `QueueingError`.
+    """
     try:
         with IPRoute() as netlink:
             (index,) = netlink.link_lookup(ifname=name) or (0,)
@@ -33,10 +36,15 @@ def limit_interface(name: str, rates: Mapping[int, int]) -> None:
                 return  # it has not appeared yet
             handle, kind = _root(netlink, index)
             if handle not in (0, QDISC):
-                raise QueueingError(f"{name} has a queueing discipline of somebody's own ({kind}), so that no seat's bandwidth is limited.")
+                raise QueueingError(
+                    f"{name} has a queueing discipline of somebody's own ({kind}), "
+                    "so that no seat's bandwidth is limited."
+                )
             if handle != QDISC:
                 netlink.tc("add", "htb", index, QDISC, default=0)
-            present = {each["handle"] & 0xFFFF for each in netlink.get_classes(index) if each["handle"] >> 16 == QDISC >> 16}
+            present = {
+                each["handle"] & 0xFFFF for each in netlink.get_classes(index) if each["handle"] >> 16 == QDISC >> 16
+            }
             for number, rate in rates.items():
                 _set_class(netlink, index, number, rate, is_new=number not in present)
             for number in present - rates.keys():
@@ -63,7 +71,9 @@ def free_interface(name: str) -> None:
 
 def _root(netlink: Any, index: int) -> tuple[int, str]:
     """Return the handle and the kind of an interface's queueing discipline. A default one has the handle 0."""
-    found = ((each["handle"], each.get_attr("TCA_KIND")) for each in netlink.get_qdiscs(index) if each["parent"] == _ROOT)
+    found = (
+        (each["handle"], each.get_attr("TCA_KIND")) for each in netlink.get_qdiscs(index) if each["parent"] == _ROOT
+    )
     return next(found, (0, "none"))
 
 

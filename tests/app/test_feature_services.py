@@ -9,7 +9,7 @@ from typing import Any, ClassVar, cast
 
 from pydantic.fields import FieldInfo
 
-from hedgerow.app.control.feature_services import FeatureServices
+from hedgerow.app.feature_services import FeatureServices
 from hedgerow.features.contract import ControlService, Core, Feature
 from hedgerow.journal.recorder import RecordedMessage, SystemEvent
 from hedgerow.policies.model import Policy
@@ -41,10 +41,6 @@ class House:
     policy: Policy = field(default_factory=Policy)
     seen: list[str] = field(default_factory=list)
 
-    @property
-    def snapshots(self) -> House:
-        return self
-
     def services(self, _core: Core) -> Sequence[ControlService]:
         self.seen.append("made")
         return (ControlService(name="clock", area=Area.UPKEEP, run=self.run, copies=self.copy, close=self.close),)
@@ -69,10 +65,14 @@ async def until(house: House, *seen: str) -> None:
             await asyncio.sleep(0.01)
 
 
-def services_of(house: House) -> tuple[FeatureServices, WatchedTasks, Core]:
+def _services(feature: Feature, core: Core) -> Sequence[ControlService]:
+    return feature.services(core)
+
+
+def services_of(house: House) -> tuple[FeatureServices[Core], WatchedTasks, Core]:
     tasks = WatchedTasks("control")
     feature = Feature(name="clock", summary="A clock", policy_keys=lambda: (CLOCK,), services=house.services)
-    return FeatureServices((feature,), tasks), tasks, cast(Any, house)
+    return FeatureServices((feature,), tasks, _services), tasks, cast(Any, house)
 
 
 def test_a_feature_runs_while_the_policy_uses_it() -> None:
@@ -116,7 +116,7 @@ def test_a_feature_that_cannot_start_holds_no_policy_back() -> None:
         raise OSError("no library")
 
     broken = Feature(name="broken", summary="A broken one", policy_keys=lambda: (CLOCK,), services=fail)
-    services = FeatureServices((broken,), WatchedTasks("control"))
+    services = FeatureServices((broken,), WatchedTasks("control"), _services)
     asyncio.run(services.prepare(cast(Any, House(USED))))
     assert services.made == ()
 
@@ -134,7 +134,7 @@ def test_the_end_of_a_feature_without_services_stops_nothing_else() -> None:
         clock = Feature(name="clock", summary="A clock", policy_keys=lambda: (CLOCK,), services=house.services)
         words = Feature(name="words", summary="Words on pages", policy_keys=words_key)
         tasks, core = WatchedTasks("control"), cast(Any, house)
-        services = FeatureServices((clock, words), tasks)
+        services = FeatureServices((clock, words), tasks, _services)
         await services.prepare(core)
         for follower in services.followers(core):
             tasks.start(follower.name, follower.run, follower.area)

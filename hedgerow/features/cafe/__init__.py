@@ -1,0 +1,33 @@
+"""Cafés: a counter with sessions at seats, prices, vouchers and staff, and limits of what each seat may use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hedgerow.features.contract import ControlService, Feature, GatewayCore
+
+if TYPE_CHECKING:
+    from hedgerow.policies.model import Policy
+
+
+def _uses(policy: Policy) -> bool:
+    from hedgerow.policies.effective_users import has_seats
+
+    return has_seats(policy)
+
+
+def _gateway_services(core: GatewayCore) -> Sequence[ControlService]:
+    from hedgerow.features.cafe.seat_limiter import SeatLimiter
+    from hedgerow.task_state import Area
+
+    seats = SeatLimiter(core)
+    return (ControlService(name="seats", area=Area.SEATS, run=seats.run, close=seats.close),)
+
+
+FEATURE = Feature(
+    name="cafe",
+    summary="A café's counter: sessions at seats, prices, vouchers, staff, and the bandwidth of each seat",
+    uses=_uses,
+    gateway_services=_gateway_services,
+)
