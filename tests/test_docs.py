@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from hedgerow.app.cli import GROUPS, make_cli
+from hedgerow.app.cli import GROUP_NAMES, make_cli
 from hedgerow.policies.reading.load import parse_policy
 
 ROOT = Path(__file__).parent.parent
@@ -52,7 +52,7 @@ def commands() -> list[str]:
         text = path.read_text(encoding="utf-8")
         found |= set(re.findall(r"`hedgerow ([a-z][^`|]*)`", text)) | set(re.findall(r"^(?:\$|##) hedgerow (.*)$", text, re.MULTILINE))
     lines = [[word for word in line.split() if re.fullmatch(r"[a-z]+", word)] for line in found]
-    return sorted({" ".join(words[: 2 if words[0] in GROUPS else 1]) for words in lines if words})
+    return sorted({" ".join(words[: 2 if words[0] in GROUP_NAMES else 1]) for words in lines if words})
 
 
 @pytest.mark.parametrize("line", commands())
@@ -75,7 +75,9 @@ def lines_with_options() -> list[str]:
 @pytest.mark.parametrize("line", lines_with_options())
 def test_every_option_exists(line: str) -> None:
     words = re.split(r" [#>|] ", line)[0].split()
-    reported = CliRunner().invoke(make_cli(words[0]), [*words[: 2 if words[0] in GROUPS else 1], "--help"], env={"COLUMNS": "200"}).output
+    reported = (
+        CliRunner().invoke(make_cli(words[0]), [*words[: 2 if words[0] in GROUP_NAMES else 1], "--help"], env={"COLUMNS": "200"}).output
+    )
     for option in (word.split("=")[0] for word in words if word.startswith("--")):
         assert re.search(rf"{option}(?![\w-])", reported), option
 

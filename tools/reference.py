@@ -16,6 +16,8 @@ import typer
 
 from hedgerow.app.cli import make_cli
 from hedgerow.dashboards.app import create_app
+from hedgerow.features import FEATURES
+from hedgerow.features.contract import extensions_of
 from hedgerow.policies.host_facts import Services, service_ages
 from hedgerow.policies.reading.schema import RawPolicy, RawRules
 from hedgerow.policies.text.data_files import read_data
@@ -143,7 +145,7 @@ def _type_of(schema: Schema, root: Schema) -> str:
 
 def api_page() -> str:
     """Return the operations of the HTTP API as Markdown, from the OpenAPI description that Hedgerow serves."""
-    description = create_app(MagicMock(), "").openapi()
+    description = create_app(MagicMock(extensions=extensions_of(FEATURES)), "").openapi()
     lines = [_GENERATED, "", "# HTTP API", ""]
     lines += ["The running Hedgerow serves the full description at `/api/v1/openapi.json`. Tokens and scopes: [web.md](../web.md).", ""]
     lines += ["| method | path | summary |", "|---|---|---|"]

@@ -16,12 +16,12 @@ PACKAGE = ROOT / "hedgerow"
 TOP_LEVEL = "top level"
 
 BUDGETS = {
-    "app": 9300,
+    "app": 9100,
     "blocklists": 3700,
-    "dashboards": 7700,
+    "dashboards": 7650,
     "dns": 5300,
-    "features": 1800,
-    "journal": 3700,
+    "features": 2200,
+    "journal": 3450,
     "network": 1310,
     "policies": 5600,
     "proxy": 8700,

@@ -44,7 +44,7 @@ class Finder:
     """The finder of one package."""
 
     @staticmethod
-    def find_spec(name, path=None, target=None):
+    def find_spec(name, _path=None, _target=None):
         if name == "hedgerow":
             return spec_from_file_location(name, PACKAGE / "__init__.py", submodule_search_locations=[str(PACKAGE)])
         return None

@@ -19,10 +19,10 @@ from pathlib import Path
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from hedgerow.app.signing_keys import SigningKey, canonical
 from hedgerow.blocklists.generation import FORMAT_VERSION
 from hedgerow.codec import decode, encode
 from hedgerow.files import write_atomically
-from hedgerow.journal.statements import StatementKey, canonical
 
 BUNDLE, OBJECTS = "bundle.json", "objects"
 MAX_BUNDLE, MAX_INDEX = 256 * 1024, 2 << 20
@@ -110,7 +110,7 @@ class _SignedManifest:
 
 
 def write_bundle(
-    folder: Path, texts: Mapping[str, tuple[int, str]], key: StatementKey, now: float, days: float,
+    folder: Path, texts: Mapping[str, tuple[int, str]], key: SigningKey, now: float, days: float,
     lists: tuple[GenerationIndex, Path] | None = None,
 ) -> Manifest:  # fmt: skip
     """Write a bundle of the versions and texts of levels, and of lists compiled into a generation; None keeps those of the bundle before.

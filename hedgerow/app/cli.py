@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from hedgerow.features import FEATURES
 from hedgerow.files import error_text
 from hedgerow.version import full_version
 
@@ -28,7 +29,11 @@ COMMANDS = {
 GROUPS = {"lists": "lists", "ca": "ca", "seat": "time", "gateway": "gateway", "notices": "notices", "store": "store", "away": "away",
           "organisation": "organisation"}  # fmt: skip
 """Groups of commands, and the module of each one's `app`."""
-
+_OF_FEATURES = {words: place for feature in FEATURES for words, place in feature.commands.items()}
+GROUP_NAMES = frozenset(GROUPS) | {words for words, place in _OF_FEATURES.items() if place.endswith(":app")}
+"""The names of all groups, also those of features."""
+COMMAND_NAMES = GROUP_NAMES | {name for names in COMMANDS.values() for name in names} | {words.partition(" ")[0] for words in _OF_FEATURES}
+"""The first words of all commands."""
 
 _SUMMARY = "Filter DNS and HTTP(S) for a home or a café, with one policy file."
 
@@ -58,10 +63,33 @@ def make_cli(wanted: str | None = None) -> typer.Typer:
     for module, name in ((module, name) for module, names in COMMANDS.items() for name in names):
         if wanted in (None, name):
             app.command(name)(getattr(_module(module), name.replace("-", "_")))
-    for name, module in GROUPS.items():
-        if wanted in (None, name):
-            app.add_typer(_module(module).app, name=name)
+    groups = {name: _module(module).app for name, module in GROUPS.items() if wanted in (None, name)}
+    _add_features(app, groups, wanted)
+    for name, group in groups.items():
+        app.add_typer(group, name=name)
     return app
+
+
+def _add_features(app: typer.Typer, groups: dict[str, typer.Typer], wanted: str | None) -> None:
+    """Add the commands of features to the command line, or to copies of its groups."""
+    for feature in FEATURES:
+        for words, place in feature.commands.items():
+            first, _, name = words.partition(" ")
+            if wanted not in (None, first):
+                continue
+            if place.endswith(":app"):
+                groups[first] = feature.part(place)
+            elif name:
+                groups[first] = _copy(groups[first])
+                groups[first].command(name)(feature.part(place))
+            else:
+                app.command(first)(feature.part(place))
+
+
+def _copy(group: typer.Typer) -> typer.Typer:
+    copied = typer.Typer(help=group.info.help, no_args_is_help=True)
+    copied.registered_commands = [*group.registered_commands]
+    return copied
 
 
 def _module(name: str) -> ModuleType:
@@ -70,10 +98,9 @@ def _module(name: str) -> ModuleType:
 
 def main() -> NoReturn:
     first = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
-    known = {*GROUPS, *(name for names in COMMANDS.values() for name in names)}
     try:
         gc.disable()  # what is imported stays
-        command_line = make_cli(first if first in known else None)
+        command_line = make_cli(first if first in COMMAND_NAMES else None)
         gc.freeze()
         gc.enable()
         command_line()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
+from hedgerow.app.settings import Settings
 from hedgerow.features.contract import ControlService, Feature
 from hedgerow.journal.recorder import RecordedMessage
 from hedgerow.policies.model import Policy
@@ -22,6 +23,9 @@ _LOOK_EVERY_S = 0.5
 
 class ProcessParts(Protocol):
     """The parts of a process that services may use. `policy` is the one in force, None before the first."""
+
+    @property
+    def settings(self) -> Settings: ...
 
     @property
     def policy(self) -> Policy | None: ...
@@ -106,7 +110,7 @@ class FeatureServices[Parts: ProcessParts]:
 
 
 def _is_used(feature: Feature, core: ProcessParts) -> bool:
-    return core.policy is not None and feature.is_used(core.policy)
+    return core.policy is not None and feature.is_used(core.policy, core.settings.store)
 
 
 async def _close(services: Sequence[ControlService]) -> None:

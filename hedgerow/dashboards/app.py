@@ -117,7 +117,7 @@ def _api(context: PageContext) -> ScopedRouter:
     add_policy_routes(api, reader, control, context.editor, clock)
     add_document_routes(api, control, context.editor, clock)
     add_rule_routes(api, control, context.editor, context.extensions.presets)
-    add_audit_routes(api, reader, control.policy, context.statements, clock)
+    add_audit_routes(api, reader, control.policy, clock)
     add_account_routes(api, context.accounts, control)
     add_site_routes(api, context.sites)
     add_time_routes(api, context.time)
@@ -130,6 +130,8 @@ def _api(context: PageContext) -> ScopedRouter:
     add_data_export_routes(api, context.data_export)
     add_away_routes(api, control)
     add_tunnel_routes(api, control, context.tunnel, context.editor)
+    for add_routes in context.extensions.api_routes:
+        add_routes(api, context)
     return api
 
 

@@ -1,4 +1,4 @@
-"""Audit of a café's seats: daily counts of what was blocked, without names, and statements that somebody else can check."""
+"""Audit of a café's seats: daily counts of what was blocked, without names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the command line imports this module, and starts quickly
     from hedgerow.journal.reader import JournalReader
@@ -25,19 +25,6 @@ class AuditRow:
     reason: str
     what: str
     count: int
-
-
-class StatementControl(Protocol):
-    """The key with which this site signs its statements. The methods raise OSError and ValueError if it can't be used."""
-
-    problem: str
-    """The reason for which no statement can be written, empty while they can."""
-
-    def public_key(self) -> str:
-        """Return the public key as PEM."""
-
-    def number_of(self, name: str) -> str:
-        """Return the number of a member of the staff in statements."""
 
 
 def audit(reader: JournalReader, policy: Policy, first: date, last: date) -> tuple[AuditRow, ...]:

@@ -21,6 +21,7 @@ class Place(StrEnum):
     DEVICE = "device"  # the Device of the policy
     SETTINGS = "settings"  # nothing
     SIGN_IN = "sign in"  # nothing
+    COUNTER = "counter"  # nothing; links in a line
     OWN_PAGE = "own page"  # the DeviceView of the device that opens it
 
 
@@ -52,9 +53,13 @@ type PresetMaker = Callable[[Policy, Person, Language], Preset]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extensions:
-    """The additions of one feature, or of all. `page_groups` are classes of `PageGroup`."""
+    """The additions of one feature, or of all. `page_groups` are classes of `PageGroup`.
+
+    `api_routes` add what is no action to the API: they take its `ScopedRouter` and the `PageContext`.
+    """
 
     actions: Sequence[Action] = ()
+    api_routes: Sequence[Callable[[Any, Any], None]] = ()
     cards: Sequence[Card] = ()
     page_groups: Sequence[Callable[[Any], Any]] = ()
     presets: Sequence[PresetMaker] = ()
@@ -63,6 +68,7 @@ class Extensions:
     def __add__(self, other: Extensions) -> Extensions:
         return Extensions(
             actions=(*self.actions, *other.actions),
+            api_routes=(*self.api_routes, *other.api_routes),
             cards=(*self.cards, *other.cards),
             page_groups=(*self.page_groups, *other.page_groups),
             presets=(*self.presets, *other.presets),

@@ -9,7 +9,17 @@ Deliberately absent: discovery, and registration at import.
 
 from __future__ import annotations
 
-from hedgerow.features import cafe, chores, dynamic_name, home_assistant, log_shipping, openid, radius, registration_age
+from hedgerow.features import (
+    cafe,
+    chores,
+    dynamic_name,
+    home_assistant,
+    log_shipping,
+    openid,
+    radius,
+    registration_age,
+    statements,
+)
 from hedgerow.features.contract import Feature
 
 FEATURES: tuple[Feature, ...] = (
@@ -21,5 +31,6 @@ FEATURES: tuple[Feature, ...] = (
     dynamic_name.FEATURE,
     openid.FEATURE,
     cafe.FEATURE,
+    statements.FEATURE,
 )
 """All features, in the order in which their cards and services appear."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -153,9 +154,12 @@ class Feature:
     feature's. It runs in a thread.
 
     `policy_keys` returns the keys of the policy file that it owns. It is in use while the policy has a value for one of
-    them, or while `uses` says so of the rest of the policy. `services` returns what runs in control while it is in use,
-    and `gateway_services` what runs in the gateway's process. `checks` are the doctor's, and `metrics` its rows
-    in the table of metrics.
+    them, or while `uses` says so of the rest of the policy, and if it `uses_store`, while the journal is in a store for
+    several sites. `services` returns what runs in control while it is in use, and `gateway_services` what runs in the
+    gateway's process. `checks` are the doctor's, and `metrics` its rows in the table of metrics.
+
+    `commands` are the places of its commands by their words, such as `seat audit`, each as MODULE:NAME in its folder. A
+    NAME of `app` is a group of commands.
     """
 
     name: str
@@ -164,16 +168,24 @@ class Feature:
     policy_keys: Callable[[], Sequence[FeatureKey]] = tuple
     conditions: Mapping[str, str] = field(default_factory=dict)
     uses: Callable[[Policy], bool] = lambda _policy: False
+    uses_store: bool = False
     services: Callable[[Core], Sequence[ControlService]] = _nothing
     gateway_services: Callable[[GatewayCore], Sequence[ControlService]] | None = None
     extensions: Callable[[], Extensions | None] = lambda: None
     confirm: Callable[[Confirmation], Earned | None] | None = None
     checks: Callable[[], Sequence[Check]] = tuple
     metrics: Callable[[], Sequence[Metric]] = tuple
+    commands: Mapping[str, str] = field(default_factory=dict)
 
-    def is_used(self, policy: Policy) -> bool:
-        """Return True if the policy has a value for one of the feature's keys, or uses it otherwise."""
-        return any(key.settings.KEY in policy.features for key in self.policy_keys()) or self.uses(policy)
+    def is_used(self, policy: Policy, store: str = "") -> bool:
+        """Return True if the policy has a value for one of the feature's keys, or if the policy or the store use it."""
+        has_keys = any(key.settings.KEY in policy.features for key in self.policy_keys())
+        return has_keys or self.uses(policy) or (self.uses_store and bool(store))
+
+    def part(self, place: str) -> Any:
+        """Import a part of the feature, by its MODULE:NAME."""
+        module, _, name = place.partition(":")
+        return getattr(import_module(f"{__package__}.{self.name}.{module}"), name)
 
 
 def extensions_of(features: Sequence[Feature]) -> Extensions:

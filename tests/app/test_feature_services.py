@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
 from pydantic.fields import FieldInfo
@@ -40,6 +41,7 @@ class House:
 
     policy: Policy = field(default_factory=Policy)
     seen: list[str] = field(default_factory=list)
+    settings: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(store=""))
 
     def services(self, _core: Core) -> Sequence[ControlService]:
         self.seen.append("made")

@@ -66,3 +66,12 @@ def test_a_feature_is_in_use_when_the_policy_has_its_keys(feature: Feature) -> N
 def test_each_key_has_one_owner() -> None:
     keys = [key.settings.KEY for key in FEATURE_KEYS]
     assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize(
+    ("text", "store", "is_used"),
+    [("people: {}", "", False), ("seats: {seat-1: {ip: 127.0.0.3}}", "", True), ("people: {}", "postgresql://db.example/h", True)],
+)
+def test_a_feature_may_be_used_by_keys_of_the_core_or_by_the_store(text: str, store: str, is_used: bool) -> None:
+    feature = Feature(name="x", summary="", uses=lambda policy: bool(policy.devices), uses_store=True)
+    assert feature.is_used(parse_policy(text.encode(), None), store) is is_used

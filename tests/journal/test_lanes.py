@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from hedgerow.app.control.statements import StatementKeeper
 from hedgerow.app.settings import Settings
+from hedgerow.features.statements.keeper import StatementKeeper
 from hedgerow.journal.lanes import CONNECTIONS_PER_LANE, MAX_CONNECTIONS, Lane, Lanes, current_lane
 from hedgerow.journal.recorder import Recorder, SystemEvent
 from hedgerow.journal.store import Store

@@ -14,8 +14,8 @@ from hedgerow.journal.policy_history import PolicyHistory, PolicyVersion, Policy
 from hedgerow.journal.recorder import Recorder, SystemEvent
 from hedgerow.journal.remembered_sites import RememberedSiteStore
 from hedgerow.journal.rule_versions import RuleVersions
-from hedgerow.journal.statements import Statement, StatementKey, StatementStore
 from hedgerow.journal.store import Store
+from hedgerow.journal.tables import statements
 from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Session, Verdict
@@ -24,15 +24,6 @@ from hedgerow.policies.time_model import ActiveMinute, Bonus
 NOW = 1_780_000_000.0
 TABLET = DeviceId("tablet")
 SHEET = CounterEntry(NOW, "ana", CounterAction.PRINT)
-KEY = StatementKey.make()
-
-
-def statement_of(number: int, day: str, previous: str = "", key: StatementKey = KEY, site: str = "home") -> Statement:
-    """Return a statement of a busy day, by default the first."""
-    return Statement(
-        site, number, previous, key.fingerprint, day, f"{day}T23:59:59Z", {"child": 9, "adult": 2}, {key.number_of("Ana"): 2}, {},
-        {"adult": 12, "social": 40}, ["00:00-12:00", "12:30-24:00"], 5, {"adult": "full"}, ["0123456789abcdef"], "",
-    )  # fmt: skip
 
 
 def fill(store: Store) -> None:
@@ -61,8 +52,8 @@ def fill(store: Store) -> None:
     OrganisationStore(store).assign(site, "north")
     OrganisationStore(store).report("node", NOW, SiteState("0", "", {}, None, {}, 0, 0, ()))
     RuleVersions(store).record(NOW, "p", "l", {}, ())
-    stated = statement_of(1, "2026-05-27", site=site)
-    StatementStore(store).add(stated, KEY.sign(stated.text))
+    stated = {"number": 1, "digest": "d", "previous": "", "body": "{}", "signature": "s", "received_at": NOW}
+    store.execute(store.insert(statements).values(stated))
     RememberedSiteStore(store, clock=clock).remember("films.example", "adult")
     Batch([], writer="control", number=1, minutes=[ActiveMinute(int(NOW // 60), "person:mia", "")]).write(store)
     people = AccountStore(store)

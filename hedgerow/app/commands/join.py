@@ -19,9 +19,9 @@ from hedgerow import __version__
 from hedgerow.app.commands.options import JsonOption, StateOption, fail, print_result, state_directory
 from hedgerow.app.commands.store import owned_store, store_of_last_run
 from hedgerow.app.control.shared_policy import SharedVersion, check_names, local_names, shared_names
-from hedgerow.app.control.statements import site_key
 from hedgerow.app.joining import Host, Invitation, JoinError, Membership, accepted, fetch_store_certificate
 from hedgerow.app.settings import STORE_AUTHORITY, STORE_PASSWORD, STORE_URL, Settings
+from hedgerow.app.signing_keys import SigningKey
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.policy_editor import CheckedPolicy, PolicyEditor
 from hedgerow.files import FolderLock, chown_to_owner, error_text, make_private_folder, write_atomically
@@ -73,7 +73,7 @@ def invite(
                     pem = (settings.authority / CA_FILE).read_text(encoding="ascii")
                     return Membership(
                         __version__, settings.site, with_user(target, role), password, certificate, pem, version.id, dict(version.files),
-                        site_key(settings.statement_key).pem.decode(),
+                        SigningKey.load_or_make(settings.statement_key).pem.decode(),
                     )  # fmt: skip
 
                 other = host.serve(make, minutes * 60)

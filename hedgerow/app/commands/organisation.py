@@ -34,7 +34,7 @@ from hedgerow.app.control.lists.bundled_lists import index_of
 from hedgerow.app.control.lists.list_jobs import CompileError, ListFolders
 from hedgerow.app.control.lists.list_sources import CopyStatuses, sources_of
 from hedgerow.app.control.lists.updater import ListProgress, ListUpdater, prepare_generation
-from hedgerow.app.control.statements import site_key
+from hedgerow.app.signing_keys import SigningKey
 from hedgerow.blocklists.download_store import FetchResult
 from hedgerow.blocklists.sources import public_sources
 from hedgerow.files import error_text, make_private_folder
@@ -185,7 +185,7 @@ def bundle(
     texts = _texts_of_files(base, group or []) if base is not None or group else _texts_of_store(url, state)
     compiled = _compiled(texts.get(ORGANISATION, (0, ""))[1], state_directory(state)) if lists else None
     try:
-        signer = site_key(key.absolute() if key is not None else state_directory(state) / "bundle" / "key.pem")
+        signer = SigningKey.load_or_make(key.absolute() if key is not None else state_directory(state) / "bundle" / "key.pem")
         made = write_bundle(folder, texts, signer, time.time(), days, compiled)
     except (OSError, ValueError) as error:
         fail(f"The bundle can't be written: {error_text(error)}.", 1)

@@ -26,7 +26,6 @@ from hedgerow.app.control.services import if_possible, load_later, make_token, p
 from hedgerow.app.control.snapshots.budgets import EndingNotifier
 from hedgerow.app.control.snapshots.publisher import SnapshotPublisher
 from hedgerow.app.control.snapshots.remembered_sites import SiteMemory
-from hedgerow.app.control.statements import StatementKeeper
 from hedgerow.app.control.store_follower import AuthorityFollower, StoreFollower
 from hedgerow.app.control.time import TimeService
 from hedgerow.app.control.tunnel import TunnelService, TunnelWatch
@@ -132,7 +131,6 @@ class ControlProcess:
         self.codes = CodeService(self._publisher, self.web, self.time, self.recorder, CodeStore(store), counter)
         self.sites = SiteMemory(self._publisher.sites, self.web.is_unlisted, self._publisher.request)
         self.vouchers = VoucherService(self._publisher, self.time, self.recorder, VoucherStore(store), counter)
-        self.statements = StatementKeeper(settings, store, self.web.status, lambda: self._publisher.policy, self.recorder.add)
         self._web_sockets: list[socket.socket] = []
         self._app = DeferredApp(self._load_app, lambda: health_of_run(self.workers, self._publisher))
         self._ending_notifier = EndingNotifier(
@@ -247,7 +245,6 @@ class ControlProcess:
                 area=Area.NOTICES,
                 prune=lambda _now: asyncio.to_thread(self.notices.outbox.prune),
             ),
-            ControlService(name="statements", run=self.statements.run, area=Area.LOG),
             ControlService(
                 name="tunnel",
                 run=TunnelWatch(self.tunnel, view, self.notices.enqueue).run,
@@ -335,7 +332,6 @@ class ControlProcess:
             request_access=lambda asked: self._remember([asked]),
             sites=self.sites,
             tunnel=self.tunnel,
-            statements=self.statements,
             leases=self._publisher.leases,
             extensions=extensions_of(FEATURES),
         )

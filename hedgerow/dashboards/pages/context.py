@@ -24,7 +24,6 @@ from hedgerow.dashboards.accounts import Accounts, Principal
 from hedgerow.dashboards.actions.operations import CodeControl, TimeControl, VoucherControl
 from hedgerow.dashboards.actions.orders import COUNTER_PATH
 from hedgerow.dashboards.api.leases import LeaseControl
-from hedgerow.dashboards.audit import StatementControl
 from hedgerow.dashboards.control import BudgetRow, Control, DeviceView, SiteCorrections, TunnelControl
 from hedgerow.dashboards.data_export import DataExport
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
@@ -111,7 +110,6 @@ class PageContext:
     request_access: Callable[[AccessRequest], None]
     sites: SiteCorrections
     tunnel: TunnelControl
-    statements: StatementControl
     leases: LeaseControl
     extensions: Extensions
     clock: Callable[[], float] = system_time

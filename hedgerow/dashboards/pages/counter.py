@@ -32,7 +32,6 @@ from hedgerow.dashboards.staff import DEFAULT_ROLE
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import Language, language_of, message
 from hedgerow.journal.counter import CounterAction, CounterEntry
-from hedgerow.journal.statements import ChainReport, SignedStatement, StatementStore, public_key, verify_chain
 from hedgerow.policies.cafe import SEAT_PREFIX, Payment, is_adult_kind, session_kinds
 from hedgerow.policies.model import Policy
 
@@ -42,8 +41,6 @@ Day = Annotated[date | None, Query()]
 MAX_SESSIONS_SHOWN = 500
 LENGTHS = (30, 60, 90, 120)
 """Minutes that the counter offers for a session."""
-
-SHOWN_STATEMENTS = 31
 
 
 class _CounterGroup(PageGroup):
@@ -249,38 +246,6 @@ class ShiftPages(_CounterGroup):
         context = self._context
         period = ReportDays.of(first, last, context.policy().network.timezone, context.clock())
         return period, await run_in_threadpool(context.counter.entries, period.since, period.before, person or None)
-
-
-class StatementPages(PageGroup):
-    """Statements for inspections."""
-
-    @get(f"{COUNTER_PATH}/statements", OPERATE, READ)
-    async def statements(self, request: Request) -> Response:
-        """Show the statements of the last days, and the result of a check of all."""
-        context = self._context
-        kinds = kind_titles(context.policy(), language_of(request))
-        report, signed, numbers = await run_in_threadpool(self._statements)
-        return self._page(
-            request,
-            "counter_statements.html",
-            problem=context.statements.problem,
-            report=report,
-            signed=signed[: -SHOWN_STATEMENTS - 1 : -1],
-            numbers=numbers,
-            kinds=kinds,
-        )
-
-    def _statements(self) -> tuple[ChainReport | None, tuple[SignedStatement, ...], dict[str, str]]:
-        """Return the result of a check, the statements, and the staff by their numbers. Waits for the disk."""
-        context = self._context
-        signed, keeper = StatementStore(context.reader.store).chain(), context.statements
-        try:
-            keys = [public_key(keeper.public_key().encode())]
-            people = {row.name for row in context.counter.staff()} | {row.name for row in context.accounts.accounts()}
-            numbers = {keeper.number_of(name): name for name in sorted(people)}
-        except (OSError, ValueError):
-            return None, signed, {}
-        return verify_chain((each.line for each in signed), keys) if signed else None, signed, numbers
 
 
 def kind_titles(policy: Policy, reader: Language) -> dict[str, tuple[str, bool]]:

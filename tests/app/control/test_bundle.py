@@ -19,17 +19,17 @@ from static_server import serving
 
 from hedgerow.app.bundles import BUNDLE, OBJECTS, BundleError, check_age, key_text, open_bundle, write_bundle
 from hedgerow.app.control.organisation import OrganisationFollower, blocked_since
+from hedgerow.app.signing_keys import SigningKey
 from hedgerow.dashboards.control import Status
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.recorder import Recorder
-from hedgerow.journal.statements import StatementKey
 from hedgerow.policies.model import Observation, Policy, Reason, RequestKind, Verdict
 from hedgerow.policies.network import BundleSource
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.reading.schema_types import KeyScope
 
 NOW = 1_790_000_000.0
-KEY, OTHER = StatementKey.make(), StatementKey.make()
+KEY, OTHER = SigningKey.make(), SigningKey.make()
 BASE = "locked: [profiles.child-8-12.block]\nprofiles:\n  child-8-12: {block: [+roblox]}\n"
 NORTH = "network: {timezone: Europe/Lisbon}\n"
 SITE = "people:\n  mia: {age: 9}\n"
@@ -54,7 +54,7 @@ class Site:
             lambda: self.now,
         )  # fmt: skip
 
-    def write(self, base: str = BASE, north: str = NORTH, key: StatementKey = KEY, at: float = NOW, days: float = 30) -> None:
+    def write(self, base: str = BASE, north: str = NORTH, key: SigningKey = KEY, at: float = NOW, days: float = 30) -> None:
         write_bundle(self.served, {"@": (7, base), "@north": (9, north), "@south": (2, "people: {}")}, key, at, days)
 
     def wait(self, days: float) -> None:
@@ -200,7 +200,7 @@ def test_a_pipeline_writes_a_bundle_of_files(tmp_path: Path) -> None:
     facts = json.loads(text)
     assert len(base64.b64decode(facts["key"])) == 32
     assert (facts["levels"], key.stat().st_mode & 0o777) == (["@", "@north"], 0o600)
-    opened = open_bundle((out / BUNDLE).read_bytes(), StatementKey.parse(key.read_bytes()).public)
+    opened = open_bundle((out / BUNDLE).read_bytes(), SigningKey.parse(key.read_bytes()).public)
     assert (out / OBJECTS / opened.levels["@"].digest).read_text() == BASE
     (tmp_path / "north.yaml").write_text(BASE)
     status, text = run("--group", north)

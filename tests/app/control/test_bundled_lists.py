@@ -19,15 +19,15 @@ from hedgerow.app.control.lists import list_sources
 from hedgerow.app.control.lists.bundled_lists import index_of
 from hedgerow.app.control.lists.list_sources import CopyStatuses, sources_of
 from hedgerow.app.control.lists.updater import ListUpdater, prepare_generation
+from hedgerow.app.signing_keys import SigningKey
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.sources import Source
-from hedgerow.journal.statements import StatementKey
 from hedgerow.policies.model import Policy
 from hedgerow.policies.network import BundleSource
 from hedgerow.policies.reading.load import parse_policy
 
 NOW = 1_790_000_000.0
-KEY = StatementKey.make()
+KEY = SigningKey.make()
 
 
 class Household:
@@ -207,7 +207,7 @@ def test_when_a_site_fetches_for_itself(home: Household) -> None:
 
 def test_the_site_takes_no_lists_of_another_key(home: Household) -> None:
     assert home.take() == ""
-    home.source = replace(home.source, key=key_text(StatementKey.make().public))
+    home.source = replace(home.source, key=key_text(SigningKey.make().public))
     fresh = ListUpdater(home.folder / "site")
     assert fresh.bundled.for_policy(home.policy(), None, ()) is None
 

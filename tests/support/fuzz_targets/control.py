@@ -17,7 +17,6 @@ from hedgerow.app.joining import Invitation, JoinError
 from hedgerow.dashboards.credentials import session_cookie
 from hedgerow.dashboards.guard import BODY_LIMIT, host_name
 from hedgerow.journal import messages
-from hedgerow.journal.statements import verify_chain
 from hedgerow.network import discovery
 from hedgerow.policies.reading.holidays import days_of_calendar
 from hedgerow.policies.reading.load import PolicyError, parse_policy
@@ -81,11 +80,6 @@ def bundle(data: bytes) -> None:
         open_bundle(data, Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key())
 
 
-def statements(data: bytes) -> None:
-    key = Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key()
-    assert not verify_chain(data.splitlines(), (key,), (key,)).receipts
-
-
 TARGETS: dict[str, FuzzTarget] = {
     "page-form": FuzzTarget(
         page_form,
@@ -102,7 +96,6 @@ TARGETS: dict[str, FuzzTarget] = {
         (ValueError,),
     ),
     "bundle": FuzzTarget(bundle, (b'{"manifest": "{\\"format\\": 1}", "signature": "AAAA"}',)),
-    "statements": FuzzTarget(statements, (b'{"statement": {"number": 1, "day": "2026-11-24"}, "signature": "AAAA"}\n',)),
     "invitation": FuzzTarget(
         lambda data: Invitation.parse(data.decode("latin-1")),
         (str(Invitation("fd00::1", 8054, bytes(16), bytes(32))).encode(),),

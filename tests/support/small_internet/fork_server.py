@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 _REQUEST_OCTETS = 200_000
 _PR_SET_NAME = 15
 _CLONE_NEWNS, _CLONE_NEWNET, _MS_BIND, _MS_PRIVATE_BELOW = 0x20000, 0x40000000, 0x1000, 0x44000
-_FURTHER = ("argon2", "httpx", "hedgerow.app.snapshot", "hedgerow.journal.statements")
+_FURTHER = ("argon2", "httpx", "hedgerow.app.snapshot", "hedgerow.app.signing_keys")
 """Modules that commands import when they run."""
 
 

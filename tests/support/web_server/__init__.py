@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from argon2 import PasswordHasher
-from journal_rows import KEY
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -140,18 +139,6 @@ class FixedTunnel:
 
     def activity(self, device: Device) -> PeerActivity:
         return PeerActivity(NOW - 60, 5_000_000, 90_000_000) if device.tunnel is not None else PeerActivity()
-
-
-class FixedStatements:
-    """`StatementControl` with a key of the tests."""
-
-    problem = ""
-
-    def public_key(self) -> str:
-        return KEY.public_pem
-
-    def number_of(self, name: str) -> str:
-        return KEY.number_of(name)
 
 
 @functools.cache
@@ -470,7 +457,8 @@ def running_web(
         journal.write_bytes(_empty_journal())
     engine = open_journal(journal)
     ledger, policy_path = GrantStore(engine, clock=clock), state / "hedgerow.yaml"
-    control = LedgerControl(ledger, Status("0.1.0", clock() - 7200, "Europe/Lisbon", free_bytes=10**11), policy_path, JournalReader(engine))
+    status = Status("0.1.0", clock() - 7200, "Europe/Lisbon", free_bytes=10**11, state=str(state))
+    control = LedgerControl(ledger, status, policy_path, JournalReader(engine))
     metrics = Metrics(strict=True)
     hashes = PasswordHashes(PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
     accounts = Accounts(AccountStore(engine), clock, hashes, SetupCode(code="TESTCXDEHJ"))
@@ -498,7 +486,6 @@ def running_web(
         request_access=lambda asked: recorder.add([asked]),
         sites=sites,
         tunnel=FixedTunnel(control),
-        statements=FixedStatements(),
         leases=LeaseTable(state / "leases.json", lambda: None, clock),
         extensions=extensions_of(FEATURES) if extensions is None else extensions,
         clock=clock,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from journal_rows import KEY, statement_of
+import runpy
+from pathlib import Path
 
 from hedgerow.blocklists.rules import Problem
 from hedgerow.dashboards.control import BudgetRow, DeviceView, WorkerHealth
@@ -10,7 +11,6 @@ from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.journal.organisation import ORGANISATION, OrganisationStore, SiteState
 from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion
-from hedgerow.journal.statements import StatementStore
 from hedgerow.policies.host_facts import Lifelines
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Session, Verdict
 from web_server import NOW, Web
@@ -49,13 +49,15 @@ lists:
 
 BASE = "# For all sites.\nnetwork: {timezone: Europe/Lisbon}\n"
 
+OF_FEATURES = [runpy.run_path(str(file)) for file in sorted(Path(__file__).parents[2].glob("features/*/household.py"))]
+"""The `household.py` of each feature's tests: the paths of its pages (`PAGES`), and `fill`, which gives them something to show."""
+
 PAGES = (
     *(
         "/",
         "/counter",
         "/counter/report",
         "/counter/staff",
-        "/counter/statements",
         "/organisation",
         "/people",
         "/people/mia",
@@ -72,6 +74,7 @@ PAGES = (
     *(f"/start/{step}" for step in ("place", "people", "devices", "done")),
     *("/people/tom", "/check", "/more", "/why?device=mia-tablet&target=x.example", "/why?row=1"),
     *("/devices/mia-tablet/away", "/organisation/edit", "/organisation/search", "/organisation/versions/1"),
+    *(page for part in OF_FEATURES for page in part["PAGES"]),
 )
 """All pages for people."""
 
@@ -114,8 +117,8 @@ def fill(web: Web) -> None:
         ]
     )
     web.recorder.flush()
-    stated = statement_of(1, "2026-05-27")
-    StatementStore(web.engine).add(stated, KEY.sign(stated.text))
+    for part in OF_FEATURES:
+        part["fill"](web)
     OrganisationStore(web.engine).of_level(ORGANISATION).add(
         PolicyVersion(0, NOW, "Ana", "Spring", "office", 0, {MAIN_FILE: BASE}, ("cafe-1",))
     )

@@ -1,4 +1,4 @@
-"""The statements of a café: the minutes in which the filter is on, one statement for each day, and receipts for the sites of a store."""
+"""A café's statements: minutes in which the filter is on, one statement a day, and receipts for sites of a store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
@@ -18,57 +17,60 @@ from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.dashboards.audit import audit
 from hedgerow.dashboards.control import Status
 from hedgerow.dashboards.coverage import oldest_age_hours, wanted_states
-from hedgerow.files import chown_to_owner, error_text, make_private_folder, write_atomically
-from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore
-from hedgerow.journal.reader import JournalReader
-from hedgerow.journal.statements import (
+from hedgerow.features.contract import ControlService, Core
+from hedgerow.features.statements.chain import (
     Receipt,
     Statement,
     StatementKey,
-    StatementStore,
     day_text,
     digest_of,
     filtering_minute,
     minute_ranges,
 )
+from hedgerow.features.statements.store import StatementStore
+from hedgerow.files import error_text
+from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore
+from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.store import Store, cause_of
 from hedgerow.policies.cafe import is_adult_kind
 from hedgerow.policies.model import Policy
 from hedgerow.policies.time_model import ActiveMinute
+from hedgerow.task_state import Area, StatusRow
 
 log = logging.getLogger("hedgerow.control")
 
 CHECK_S = 10.0
-"""Seconds between looks at the state of the filter. A minute counts if at least `_LOOKS` looks found it on, and none found it off."""
+"""Seconds between looks at the state of the filter.
+
+A minute counts if at least `_LOOKS` looks found it on, and none found it off.
+"""
 _LOOKS = 3
 _GRACE_S = 120.0
 """Seconds after a day until its statement: what happened in it is written by then."""
 _MAX_LATE = 31
 """Days for which statements are made later. The minutes of the filter are kept for longer."""
+ABOUT = "statements"
+"""The name under which problems are reported."""
+REMEDY = "see the disk, the store and `statements/key.pem` in the state directory"
 _DAY_S = 86400
 _EPOCH = date(1970, 1, 1)
 
 
-def site_key(file: Path) -> StatementKey:
-    """Return the key in a file, which is made first if need be. Raises OSError and ValueError."""
-    try:
-        return StatementKey.parse(file.read_bytes())
-    except FileNotFoundError:
-        made = StatementKey.make()
-        if not file.parent.exists():  # a folder that somebody names stays as it is
-            make_private_folder(file.parent)
-            chown_to_owner(file.parent.parent, [file.parent])
-        write_atomically(file, made.pem)
-        return made
-
-
 class StatementKeeper:
-    """The writer of this site's statements, where the policy has seats. `problem` says why none can be written, empty while they can."""
+    """The writer of this site's statements, where the policy has seats.
+
+    `problem` says why none can be written, empty while they can.
+    """
 
     def __init__(
-        self, settings: Settings, store: Store, status: Callable[[], Status], policy: Callable[[], Policy],
-        remember: Callable[[Sequence[ActiveMinute]], None], clock: Callable[[], float] = time.time,
-    ) -> None:  # fmt: skip
+        self,
+        settings: Settings,
+        store: Store,
+        status: Callable[[], Status],
+        policy: Callable[[], Policy],
+        remember: Callable[[Sequence[ActiveMinute]], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._settings, self._store, self._status, self._policy = settings, store, status, policy
         self._remember, self._clock = remember, clock
         self._statements = StatementStore(store)
@@ -78,14 +80,14 @@ class StatementKeeper:
 
     def key(self) -> StatementKey:
         """Return the site's key, which is made first if need be. Raises OSError and ValueError."""
-        self._key = self._key or site_key(self._settings.statement_key)
+        self._key = self._key or StatementKey.load_or_make(self._settings.statement_key)
         return self._key
 
-    def public_key(self) -> str:
-        return self.key().public_pem
-
-    def number_of(self, name: str) -> str:
-        return self.key().number_of(name)
+    def status_rows(self) -> tuple[StatusRow, ...]:
+        """Return the reason why no statement can be written."""
+        if not self.problem:
+            return ()
+        return (StatusRow(ABOUT, f"there is no statement of the last day: {self.problem}", REMEDY),)
 
     async def run(self) -> None:
         """Look at the filter and write statements that are due, until cancelled."""
@@ -130,10 +132,15 @@ class StatementKeeper:
         return any(device.is_seat for device in self._policy().devices.values())
 
     def _write_statements(self, now: float) -> None:
-        """Write a statement for each day that is over here and at the store. Raises DatabaseError, OSError and ValueError."""
+        """Write a statement for each day that is over here and at the store.
+
+        Raises DatabaseError, OSError and ValueError.
+        """
         today, last = int(now // _DAY_S), self._statements.last()
         if (reached := self._statements.today()) is not None and reached < today:
-            log.warning("This machine's clock is ahead of that of the store: statements wait until it has reached the day")
+            log.warning(
+                "This machine's clock is ahead of that of the store: statements wait until it has reached the day"
+            )
             today = reached
         day = self._statements.first_day() if last is None else (date.fromisoformat(last.day) - _EPOCH).days + 1
         if day is None:
@@ -172,13 +179,28 @@ class StatementKeeper:
         """Count the sessions, vouchers or openings that members of staff gave to adults, by their numbers."""
         profiles, found = self._policy().profiles, Counter[str]()
         for each in entries:
-            if each.action in actions and (each.action is CounterAction.ALLOW_ADULT or is_adult_kind(each.kind, profiles)):
-                found[self.number_of(each.actor)] += each.count
+            if each.action in actions and (
+                each.action is CounterAction.ALLOW_ADULT or is_adult_kind(each.kind, profiles)
+            ):
+                found[self.key().number_of(each.actor)] += each.count
         return dict(found)
 
     def _receipt(self, site: str, number: int, digest: str, at: int) -> Receipt:
         unsigned = Receipt(at, self.key().fingerprint, "")
         return Receipt(at, unsigned.key, self.key().sign(unsigned.text(site, number, digest)))
+
+
+def statement_service(core: Core) -> ControlService:
+    """Return the service that writes statements."""
+    keeper = StatementKeeper(
+        settings=core.settings,
+        store=core.store,
+        status=core.control.status,
+        policy=lambda: core.snapshots.policy,
+        remember=core.recorder.add,
+        clock=core.clock,
+    )
+    return ControlService(name="statements", run=keeper.run, area=Area.LOG, status=keeper.status_rows)
 
 
 def _begins(entry: CounterEntry, counter: CounterStore) -> bool:
@@ -189,7 +211,10 @@ def _begins(entry: CounterEntry, counter: CounterStore) -> bool:
 
 
 def _blocks(store: Store, policy: Policy, day: int) -> dict[str, int]:
-    """Count what was blocked at the seats by category, and by reason where there is none. Names of rules may be those of sites."""
+    """Count what was blocked at the seats by category, and by reason where there is none.
+
+    Names of rules may be those of sites.
+    """
     known, found = {category.name for category in builtin_categories()}, Counter[str]()
     when = _EPOCH + timedelta(days=day)
     for row in audit(JournalReader(store), policy, when, when):

@@ -11,8 +11,8 @@ from small_internet import SmallInternet
 from small_internet.clients import curl
 from small_internet.running import hedgerow_command, network_section, running_hedgerow, wait_until
 
+from hedgerow.features.statements.chain import filtering_minute
 from hedgerow.journal.database import open_journal
-from hedgerow.journal.statements import filtering_minute
 from hedgerow.journal.usage import UsageStore
 
 SEATS = "seats:\n  seat-1: {ip: 127.0.0.6}\n"

@@ -10,15 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.app.control.statements import StatementKeeper, site_key
 from hedgerow.app.settings import Endpoint, Settings
+from hedgerow.app.signing_keys import public_key
 from hedgerow.dashboards.control import Status, WorkerHealth
 from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
+from hedgerow.features.statements.chain import StatementKey, verify_chain
+from hedgerow.features.statements.keeper import StatementKeeper
+from hedgerow.features.statements.store import StatementStore
 from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.recorder import Recorder
 from hedgerow.journal.rule_versions import RuleVersions
-from hedgerow.journal.statements import StatementStore, public_key, verify_chain
 from hedgerow.journal.store import Store
 from hedgerow.policies.model import DeviceId, Observation, Policy, Reason, RequestKind, Verdict
 from hedgerow.policies.reading.load import parse_policy
@@ -133,8 +135,8 @@ def test_a_day_in_numbers(cafe: Cafe, store: Store, tmp_path: Path) -> None:
     stated = signed.statement
     assert (stated.day, stated.number, stated.previous) == ("2024-10-04", 1, "")
     assert stated.sessions == {"adult": 3, "child": 2}
-    assert stated.adults_opened_by == {cafe.keeper.number_of("Ana"): 2, cafe.keeper.number_of("Ben"): 1}
-    assert stated.adult_vouchers_by == {cafe.keeper.number_of("Ana"): 20}
+    assert stated.adults_opened_by == {cafe.keeper.key().number_of("Ana"): 2, cafe.keeper.key().number_of("Ben"): 1}
+    assert stated.adult_vouchers_by == {cafe.keeper.key().number_of("Ana"): 20}
     assert stated.blocks == {"adult": 3, "rule": 2}
     assert stated.filter_on == ["00:00-00:05"]
     assert stated.list_age_hours == 5
@@ -155,7 +157,7 @@ def test_days_are_stated_once_in_order_and_later_if_need_be(cafe: Cafe) -> None:
         ("2024-10-04", 1435), ("2024-10-05", 1440), ("2024-10-06", 1440), ("2024-10-07", 1440)
     ]  # fmt: skip
     assert [each.statement.list_age_hours for each in found] == [5, None, None, 77]
-    public = public_key(cafe.keeper.public_key().encode())
+    public = public_key(cafe.keeper.key().public_pem.encode())
     assert verify_chain((each.line for each in found), [public]).problems == ()
     report = verify_chain((each.line for each in cafe.state(MIDNIGHT + 100 * 86400 + 300).chain()), [public])
     assert (len(report.statements), report.problems) == (4 + 31, ())
@@ -190,10 +192,12 @@ def test_a_key_that_cannot_be_read_is_a_problem_and_stays(cafe: Cafe, tmp_path: 
     key.write_text("no key")
     assert cafe.state().chain() == ()
     assert "can't be used" in cafe.keeper.problem
+    (told,) = cafe.keeper.status_rows()
+    assert told.problem.startswith("there is no statement of the last day: the key ")
     assert key.read_text() == "no key"
     key.unlink()
     assert len(cafe.state().chain()) == 1
-    assert cafe.keeper.problem == ""
+    assert (cafe.keeper.problem, cafe.keeper.status_rows()) == ("", ())
 
 
 def test_a_clock_that_is_behind_counts_and_states_nothing(cafe: Cafe) -> None:
@@ -204,7 +208,7 @@ def test_a_clock_that_is_behind_counts_and_states_nothing(cafe: Cafe) -> None:
 
 def test_a_folder_that_somebody_names_for_a_key_keeps_its_mode(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
-    made = site_key(tmp_path / "named.pem")
-    assert site_key(tmp_path / "named.pem").pem == made.pem
-    site_key(tmp_path / "new" / "key.pem")
+    made = StatementKey.load_or_make(tmp_path / "named.pem")
+    assert StatementKey.load_or_make(tmp_path / "named.pem").pem == made.pem
+    StatementKey.load_or_make(tmp_path / "new" / "key.pem")
     assert [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path, tmp_path / "new", tmp_path / "named.pem")] == [0o755, 0o700, 0o600]

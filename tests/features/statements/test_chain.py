@@ -8,35 +8,45 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
-from journal_rows import KEY, statement_of
 from postgres_server import PostgresServer
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError, IntegrityError
+from typer.testing import CliRunner, Result
 
-from hedgerow.journal.database import open_journal
-from hedgerow.journal.postgresql_rights import grant_site, make_role
-from hedgerow.journal.statements import (
+from hedgerow.app.cli import make_cli
+from hedgerow.app.signing_keys import public_key
+from hedgerow.features.statements.chain import (
     Receipt,
     SignedStatement,
     Statement,
     StatementKey,
-    StatementStore,
     digest_of,
     filtering_minute,
     minute_ranges,
-    public_key,
     verify_chain,
 )
+from hedgerow.features.statements.store import StatementStore
+from hedgerow.journal.database import open_journal
+from hedgerow.journal.postgresql_rights import grant_site, make_role
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import statements
 from hedgerow.journal.usage import UsageStore
 
 FIRST = date(2026, 11, 1)
-STORE_KEY, STRANGER = StatementKey.make(), StatementKey.make()
+KEY, STORE_KEY, STRANGER = (StatementKey.make() for _ in range(3))
 PUBLIC, STORE_PUBLIC = public_key(KEY.public_pem.encode()), public_key(STORE_KEY.public_pem.encode())
 DAY = 20_000
+
+
+def statement_of(number: int, day: str, previous: str = "", key: StatementKey = KEY, site: str = "home") -> Statement:
+    """Return a statement of a busy day, by default the first."""
+    return Statement(
+        site, number, previous, key.fingerprint, day, f"{day}T23:59:59Z", {"child": 9, "adult": 2}, {key.number_of("Ana"): 2}, {},
+        {"adult": 12, "social": 40}, ["00:00-12:00", "12:30-24:00"], 5, {"adult": "full"}, ["0123456789abcdef"], "",
+    )  # fmt: skip
 
 
 def receipt_for(stated: Statement, at: int | None = None, key: StatementKey = STORE_KEY) -> Receipt:
@@ -233,3 +243,59 @@ def test_the_store_says_when_a_statement_came_and_its_owner_signs_that(cafe: tup
     assert StatementStore(owner).sign_receipts(sign) == 0
     report = verify_chain((each.line for each in StatementStore(site).chain()), [PUBLIC], [STORE_PUBLIC])
     assert (report.problems, report.receipts) == ((), 1)
+
+
+# The command `hedgerow seat audit --verify`, which needs no running Hedgerow
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    first = statement_of(1, "2026-11-01")
+    second = statement_of(2, "2026-11-03", digest_of(first.text))
+    lines = [SignedStatement(each, KEY.sign(each.text)).line for each in (first, second)]
+    (tmp_path / "statements.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    (tmp_path / "site.pem").write_text(KEY.public_pem)
+    return tmp_path
+
+
+def verify(folder: Path, *options: str, key: str = "site.pem") -> Result:
+    words = ["audit", "--verify", str(folder / "statements.jsonl"), "--key", str(folder / key), *options]
+    return CliRunner().invoke(make_cli("seat"), ["seat", *words])
+
+
+def test_a_whole_chain(folder: Path) -> None:
+    result = verify(folder)
+    assert result.exit_code == 0
+    assert "home: 2 statements, 2026-11-01 to 2026-11-03." in result.stdout
+    assert "Gap: no statement for 2026-11-02." in result.stdout
+    assert "Filter off: 2026-11-01, 30 minutes." in result.stdout
+    facts = json.loads(verify(folder, "--json").stdout)
+    assert (facts["good"], facts["statements"], facts["gaps"]) == (True, 2, ["2026-11-02"])
+
+
+def test_a_changed_number(folder: Path) -> None:
+    file = folder / "statements.jsonl"
+    file.write_text(file.read_text().replace('"adult":12', '"adult":11', 1))
+    result = verify(folder)
+    assert result.exit_code == 1
+    assert "WRONG: statement 1 (2026-11-01) is not signed as it stands" in result.stdout
+    assert "The chain is broken." in result.stdout
+
+
+def test_the_key_of_somebody_else(folder: Path) -> None:
+    (folder / "other.pem").write_text(StatementKey.make().public_pem)
+    assert verify(folder, key="other.pem").exit_code == 1
+
+
+@pytest.mark.parametrize("content", ["", "no key", KEY.pem.decode()], ids=["empty", "text", "private"])
+def test_a_file_that_is_no_public_key(folder: Path, content: str) -> None:
+    (folder / "wrong.pem").write_text(content)
+    result = verify(folder, key="wrong.pem")
+    assert (result.exit_code, result.stdout) == (2, "")
+
+
+def test_missing_files_and_a_missing_key(folder: Path) -> None:
+    assert verify(folder, key="missing.pem").exit_code == 2
+    assert CliRunner().invoke(make_cli("seat"), ["seat", "audit", "--verify", str(folder / "statements.jsonl")]).exit_code == 2
+    (folder / "statements.jsonl").unlink()
+    assert verify(folder).exit_code == 2

@@ -1,0 +1,287 @@
+"""Daily statements of a café, in a chain that somebody independent can check.
+
+A statement counts one day of UTC, and names no guest, device, address or site that was visited. It is signed with the
+site's key (Ed25519, RFC 8032) as JSON with sorted keys and without spaces, and holds the digest of the statement before
+it (SHA-256). In a PostgreSQL store the roles of sites can only add statements, the server notes when each arrived, and
+the machine that owns the store signs a receipt for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from hedgerow.app.signing_keys import SigningKey, canonical, fingerprint, is_signed
+from hedgerow.codec import decode
+from hedgerow.policies.time_model import ActiveMinute
+
+FILTERING = "site:filter"
+"""The account under which the minutes are counted in which the filter was on."""
+MAX_LINE = 64 * 1024
+_LATE_S = 2 * 86400.0
+_EPOCH = date(1970, 1, 1)
+_DAY_S, _DAY_MINUTES = 86400, 1440
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One day of UTC, as a site states it.
+
+    `previous` is the digest of the statement before it, empty in the first. `key` is the fingerprint of the key that
+    signs. `sessions` and `blocks` are counted by kind and by category, else reason. `adults_opened_by` and
+    `adult_vouchers_by` count by number of the member of staff. `filter_on` are ranges of minutes, such as
+    `00:00-24:00`. `list_age_hours` and `coverage` are as of `made_at`; the age is None if no list was fetched, and in a
+    statement that was made later than the day after. `policies` are the hashes of all policies of the day, `conduct` is
+    that of the code of conduct (SHA-256), empty without one.
+    """
+
+    site: str
+    number: int
+    previous: str
+    key: str
+    day: str
+    made_at: str
+    sessions: dict[str, int]
+    adults_opened_by: dict[str, int]
+    adult_vouchers_by: dict[str, int]
+    blocks: dict[str, int]
+    filter_on: list[str]
+    list_age_hours: int | None
+    coverage: dict[str, str]
+    policies: list[str]
+    conduct: str
+    format: int = 1
+
+    @property
+    def text(self) -> str:
+        """The text that is signed."""
+        return canonical(asdict(self))
+
+    @property
+    def minutes_off(self) -> int:
+        """The minutes of the day in which the filter was off or Hedgerow did not run.
+
+        Raises ValueError for malformed ranges.
+        """
+        return _DAY_MINUTES - sum(
+            _minute(last) - _minute(first) for first, _, last in (each.partition("-") for each in self.filter_on)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The instant at which a statement reached the store, by its server's clock, signed by the key of the store's
+    owner.
+    """
+
+    at: int
+    key: str
+    signature: str
+
+    def text(self, site: str, number: int, digest: str) -> str:
+        """Return the text that is signed."""
+        return canonical({"at": self.at, "digest": digest, "key": self.key, "number": number, "site": site})
+
+
+@dataclass(frozen=True, slots=True)
+class SignedStatement:
+    """A statement with its signature (base64) and, if the store's owner has signed one, its receipt."""
+
+    statement: Statement
+    signature: str
+    receipt: Receipt | None = None
+
+    @property
+    def line(self) -> str:
+        """The statement as one line of a file."""
+        return canonical(asdict(self))
+
+
+def digest_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _minute(text: str) -> int:
+    hours, _, minutes = text.partition(":")
+    return int(hours) * 60 + int(minutes)
+
+
+def minute_ranges(bits: int) -> list[str]:
+    """Return the minutes of a day whose bits are set as ranges.
+
+    >>> minute_ranges(0b1110011 << 1433)
+    ['23:53-23:55', '23:57-24:00']
+    """
+    found: list[list[int]] = []
+    for minute in range(_DAY_MINUTES):
+        if bits >> minute & 1:
+            if found and found[-1][1] == minute:
+                found[-1][1] = minute + 1
+            else:
+                found.append([minute, minute + 1])
+    return ["-".join(f"{at // 60:02}:{at % 60:02}" for at in pair) for pair in found]
+
+
+def day_text(day: int) -> str:
+    """Return a day, numbered from the epoch, as YYYY-MM-DD."""
+    return f"{_EPOCH + timedelta(days=day)}"
+
+
+class StatementKey(SigningKey):
+    """The private key of a site, or of the store's owner."""
+
+    def number_of(self, name: str) -> str:
+        """Return the number of a member of staff: six digits that only the private key can lead back to a name."""
+        made = hmac.digest(self.seed, b"staff " + name.encode(), "sha256")
+        return f"{int.from_bytes(made[:8]) % 1_000_000:06}"
+
+
+@dataclass(frozen=True, slots=True)
+class ChainReport:
+    """The result of a check.
+
+    `problems` are what must not be; `gaps` are days without a statement, `notes` what is to be known.
+    """
+
+    statements: tuple[Statement, ...]
+    problems: tuple[str, ...]
+    gaps: tuple[str, ...]
+    notes: tuple[str, ...]
+    receipts: int
+
+
+def verify_chain(
+    lines: Iterable[bytes | str], keys: Iterable[Ed25519PublicKey], store_keys: Iterable[Ed25519PublicKey] = (),
+    earlier: Sequence[bytes] = (), today: str = "",
+) -> ChainReport:  # fmt: skip
+    """Check a chain from its first statement on.
+
+    Arguments:
+        store_keys: keys of the store's owner; if there are any, statements need their receipts.
+        earlier: the lines of a file from before, which this one has to begin with.
+        today: the day as YYYY-MM-DD, to say how far back the last statement lies.
+    """
+    known = {fingerprint(key): key for key in keys}
+    receivers = {fingerprint(key): key for key in store_keys}
+    found: list[SignedStatement] = []
+    problems: list[str] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            signed = _parse(line)
+        except ValueError as error:
+            problems.append(f"line {number} is no statement: {error}")
+            continue
+        problems += _link_problems(signed, found[-1].statement if found else None, known)
+        found.append(signed)
+    problems += _prefix_problems(found, earlier)
+    received, more = _check_receipts(found, receivers)
+    stated = tuple(each.statement for each in found)
+    if not stated:
+        problems.append("there is no statement")
+    return ChainReport(stated, (*problems, *more), _gaps(stated), tuple(_notes(found, today)), received)
+
+
+def _parse(line: bytes | str) -> SignedStatement:
+    """Read one line. Raises ValueError for anything that this version would not have written."""
+    data = line.encode() if isinstance(line, str) else line
+    if len(data) > MAX_LINE:
+        raise ValueError("it is too long")
+    signed = decode(SignedStatement, data)
+    if signed.line.encode() != data.rstrip(b"\r\n"):
+        raise ValueError("it is not as Hedgerow writes it, or a newer Hedgerow wrote it")
+    date.fromisoformat(signed.statement.day)
+    if not 0 <= signed.statement.minutes_off <= _DAY_MINUTES:
+        raise ValueError("its minutes are more than a day has")
+    return signed
+
+
+def _link_problems(
+    signed: SignedStatement, before: Statement | None, keys: Mapping[str, Ed25519PublicKey]
+) -> Iterable[str]:
+    """Yield what is wrong with a statement and its place after the one before it."""
+    stated = signed.statement
+    name = f"statement {stated.number} ({stated.day})"
+    key = keys.get(stated.key)
+    if key is None:
+        yield f"{name} is signed with another key, {stated.key}"
+    elif not is_signed(stated.text, signed.signature, key):
+        yield f"{name} is not signed as it stands: it was changed, or another key signed it"
+    number, digest = (before.number, digest_of(before.text)) if before is not None else (0, "")
+    if stated.number != number + 1:
+        yield (
+            f"{name} follows statement {number}"
+            if before is not None
+            else f"{name} comes first: those before it are missing"
+        )
+    elif stated.previous != digest:
+        yield f"{name} was not made after this statement {number}"
+    if before is not None and stated.site != before.site:
+        yield f"{name} is of another site, {stated.site}"
+    if before is not None and stated.day <= before.day:
+        yield f"{name} is of a day that comes before {before.day}"
+
+
+def _prefix_problems(found: Sequence[SignedStatement], earlier: Sequence[bytes]) -> Iterable[str]:
+    for place, line in enumerate(earlier):
+        known = _parse(line)
+        if place >= len(found) or found[place].statement.text != known.statement.text:
+            name = f"statement {known.statement.number} ({known.statement.day})"
+            yield f"{name} was another one, or was there, in the earlier file"
+            return
+
+
+def _check_receipts(found: Sequence[SignedStatement], keys: Mapping[str, Ed25519PublicKey]) -> tuple[int, list[str]]:
+    """Return the number of good receipts and the problems. The newest statements may not have theirs yet."""
+    good: list[int] = []
+    problems = []
+    for signed in found if keys else ():
+        stated, receipt = signed.statement, signed.receipt
+        if receipt is None:
+            continue
+        key = keys.get(receipt.key)
+        if key is not None and is_signed(
+            receipt.text(stated.site, stated.number, digest_of(stated.text)), receipt.signature, key
+        ):
+            good.append(stated.number)
+        else:
+            problems.append(f"the receipt of statement {stated.number} ({stated.day}) is not the store's")
+    missing = (
+        [each.statement for each in found if each.receipt is None and each.statement.number < max(good, default=0)]
+        if keys
+        else []
+    )
+    problems += [f"statement {each.number} ({each.day}) has no receipt of the store" for each in missing]
+    if keys and found and not good:
+        problems.append("no statement has a receipt of the store")
+    return len(good), problems
+
+
+def _gaps(stated: Sequence[Statement]) -> tuple[str, ...]:
+    days = [date.fromisoformat(each.day) for each in stated]
+    pairs = [(one + timedelta(days=1), other - timedelta(days=1)) for one, other in pairwise(days)]
+    return tuple(f"{first}" if first == last else f"{first} to {last}" for first, last in pairs if first <= last)
+
+
+def _notes(found: Sequence[SignedStatement], today: str) -> Iterable[str]:
+    for signed in found:
+        stated = signed.statement
+        end = datetime.fromisoformat(stated.day).replace(tzinfo=UTC) + timedelta(days=1)
+        if signed.receipt is not None and signed.receipt.at - end.timestamp() > _LATE_S:
+            days = int((signed.receipt.at - end.timestamp()) // _DAY_S)
+            yield f"the statement of {stated.day} reached the store {days} days after its day"
+    for one, other in pairwise(found):
+        if one.statement.key != other.statement.key:
+            yield f"from {other.statement.day} on, the key {other.statement.key} signs"
+    if found and today and (late := (date.fromisoformat(today) - date.fromisoformat(found[-1].statement.day)).days) > 2:
+        yield f"the last statement is of {found[-1].statement.day}, {late} days ago"
+
+
+def filtering_minute(minute: int) -> ActiveMinute:
+    """Return what is recorded for a minute in which the filter was on."""
+    return ActiveMinute(minute, FILTERING, "")

@@ -1,0 +1,131 @@
+"""The command `hedgerow seat audit`: what was blocked at the seats, and the signed statements."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hedgerow.app.commands.options import (
+    JsonOption,
+    StateOption,
+    call_api,
+    call_api_text,
+    fail,
+    print_result,
+    printable,
+)
+from hedgerow.dashboards.audit import AuditRow, audit_csv
+
+
+def audit(
+    first: Annotated[
+        str | None,
+        typer.Option("--from", metavar="YYYY-MM-DD", help="The first day (default: a month before the last)."),
+    ] = None,
+    last: Annotated[
+        str | None, typer.Option("--to", metavar="YYYY-MM-DD", help="The last day (default: today).")
+    ] = None,
+    statements: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write the signed statements of all days to FILE, or to - for standard output."
+        ),
+    ] = None,
+    site: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The site whose statements a store for several has.")
+    ] = None,
+    public_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the public key of this machine to FILE.")
+    ] = None,
+    verify: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Check a file of statements with --key. Needs no running Hedgerow."),
+    ] = None,
+    key: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="The site's public key; several if it has changed.")
+    ] = None,
+    store_key: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="The public key of the store's owner, whose receipts are checked then."),
+    ] = None,
+    earlier: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A file of the same site from before, with which FILE has to begin."),
+    ] = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show an inspector what was blocked at the seats each day (CSV), or write and check the signed statements."""
+    if verify is not None:
+        _verify_statements(verify, key or [], store_key or [], earlier, as_json=as_json)
+        return
+    if public_key is not None:
+        _write_file(public_key, call_api_text(state, "/audit/key"))
+    if statements is not None:
+        _write_file(statements, call_api_text(state, "/audit/statements", **({"site": site} if site else {})))
+    if public_key is None and statements is None:
+        rows = call_api(
+            state, "GET", "/audit", **{name: day for name, day in (("first", first), ("last", last)) if day}
+        )
+        print(json.dumps(rows, indent=1) if as_json else audit_csv(AuditRow(**row) for row in rows), end="")
+
+
+def _write_file(file: Path, text: str) -> None:
+    """Write a file, or standard output for `-`. Ends the command if that fails."""
+    try:
+        sys.stdout.write(text) if str(file) == "-" else file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        fail(f"Can't write {file}: {error.strerror}.")
+
+
+def _verify_statements(
+    file: Path, keys: list[Path], store_keys: list[Path], earlier: Path | None, *, as_json: bool
+) -> None:
+    """Check a chain of statements, and print the result. Ends the command with status 1 if something is wrong."""
+    from hedgerow.app.signing_keys import public_key  # with cryptography, and only here
+    from hedgerow.features.statements.chain import verify_chain
+
+    if not keys:
+        fail("Name the site's public key: --key FILE")
+    try:
+        known, receivers = ([public_key(path.read_bytes()) for path in paths] for paths in (keys, store_keys))
+        before = earlier.read_bytes().splitlines() if earlier is not None else []
+        with file.open("rb") as lines:
+            found = verify_chain(lines, known, receivers, before, f"{datetime.now(UTC):%Y-%m-%d}")
+    except OSError as error:
+        fail(f"Can't read {error.filename}: {error.strerror}.")
+    except ValueError as error:
+        fail(f"A file can't be used: {error}.")
+    days = [each.day for each in found.statements]
+    off = {each.day: each.minutes_off for each in found.statements if each.minutes_off}
+    facts = {
+        "good": not found.problems,
+        "site": found.statements[0].site if days else "",
+        "statements": len(days),
+        "receipts": found.receipts,
+        "first": days[0] if days else None,
+        "last": days[-1] if days else None,
+        "problems": found.problems,
+        "gaps": found.gaps,
+        "notes": found.notes,
+        "minutes_off": off,
+    }
+    span = f"{facts['site']}: {len(days)} statements, {days[0]} to {days[-1]}" if days else "No statements"
+    receipts = f", {found.receipts} with a receipt of the store" if store_keys else ""
+    print_result(
+        as_json,
+        facts,
+        printable(f"{span}{receipts}."),
+        *(f"WRONG: {printable(each)}." for each in found.problems),
+        *(f"Gap: no statement for {each}." for each in found.gaps),
+        *(f"Note: {printable(each)}." for each in found.notes),
+        *(f"Filter off: {day}, {minutes} minutes." for day, minutes in off.items()),
+        "The chain is broken." if found.problems else "The chain is whole, and every statement is signed with the key.",
+    )
+    if found.problems:
+        raise typer.Exit(1)
