@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -157,6 +157,18 @@ class WatchedTasks:
             yield
         finally:
             await self.stop(name)
+
+    @contextlib.contextmanager
+    def going_on(self, name: str, area: Area) -> Iterator[None]:
+        """Log, count and report an error inside the block, which is a part of the work of a task. The task goes on."""
+        try:
+            yield
+        except Exception as error:
+            reason = describe(error)
+            log.debug("The task %s could not do a part of its work", name, exc_info=error)
+            self.errors.log(f"The task {name} could not do a part of its work, and goes on: %s%s", reason)
+            state = self._states.setdefault(name, TaskState(self.process, name, area, pid=os.getpid()))
+            self._change(name, failures=state.failures + 1, failed=time.time(), reason=reason)
 
     async def _keep(self, name: str, run: Run, *, may_end: bool, ends_process: bool, longest_pause_s: float) -> None:
         own, steady = asyncio.current_task(), None

@@ -18,8 +18,6 @@ from hedgerow.policies.model import Policy
 from hedgerow.task_state import Area, StatusRow
 from hedgerow.watched_tasks import WatchedTasks
 
-_LOOK_EVERY_S = 0.5
-
 
 class ProcessParts(Protocol):
     """The parts of a process that services may use. `policy` is the one in force, None before the first."""
@@ -43,27 +41,39 @@ class FeatureServices[Parts: ProcessParts]:
         self._features, self._tasks, self._make = features, tasks, make
         self._by_feature: dict[str, tuple[ControlService, ...]] = {}
         self._making = asyncio.Lock()
+        self._policy_changed = asyncio.Condition()
         self.made: tuple[ControlService, ...] = ()
 
     def copy(self, messages: list[RecordedMessage]) -> None:
         """Give the services what is recorded. May be called from any thread."""
         for service in self.made:
             if service.copies is not None:
-                service.copies(messages)
+                with self._tasks.going_on(service.name, service.area):
+                    service.copies(messages)
 
     def status(self) -> tuple[StatusRow, ...]:
         """Return what the services report to people."""
-        return tuple(row for service in self.made for row in service.status())
+        rows: list[StatusRow] = []
+        for service in self.made:
+            with self._tasks.going_on(service.name, service.area):
+                rows += service.status()
+        return tuple(rows)
 
     async def prepare(self, core: Parts) -> None:
         """Make the services of the features that a policy uses before it is in force, so that they miss nothing.
 
-        One that fails holds no policy back: its follower makes it again, and tells.
+        A feature that fails delays no policy: its follower makes its services again, and reports why it fails.
         """
         for feature in self._features:
             if _is_used(feature, core):
                 with contextlib.suppress(Exception):
                     await self._services_of(feature, core)
+        await self.policy_changed()
+
+    async def policy_changed(self) -> None:
+        """Have the services started and stopped that another policy uses, or no longer uses."""
+        async with self._policy_changed:
+            self._policy_changed.notify_all()
 
     def followers(self, core: Parts) -> tuple[ControlService, ...]:
         """Return one service for each feature, which runs the feature's own services while the policy uses it."""
@@ -74,23 +84,25 @@ class FeatureServices[Parts: ProcessParts]:
 
     async def close(self) -> None:
         """Close all services, after the last record."""
-        await _close(self.made)
+        await self._close(self.made)
+
+    async def _wait_until(self, is_used: bool, feature: Feature, core: Parts) -> None:
+        async with self._policy_changed:
+            await self._policy_changed.wait_for(lambda: _is_used(feature, core) is is_used)
 
     async def _follow(self, feature: Feature, core: Parts) -> None:
         while True:
-            if _is_used(feature, core):
-                services = await self._services_of(feature, core)
-                await self._run(services, feature, core)
-                self._set(feature, ())
-                await _close(services)
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await self._wait_until(True, feature, core)
+            services = await self._services_of(feature, core)
+            await self._run(services, feature, core)
+            self._set(feature, ())
+            await self._close(services)
 
     async def _run(self, services: Sequence[ControlService], feature: Feature, core: Parts) -> None:
         try:
             for service in services:
                 self._tasks.start(service.name, service.run, service.area, may_end=service.may_end)
-            while _is_used(feature, core):  # noqa: ASYNC110 (the policy is a file)
-                await asyncio.sleep(_LOOK_EVERY_S)
+            await self._wait_until(False, feature, core)
         finally:
             await self._tasks.stop(*(service.name for service in reversed(services)))
 
@@ -104,6 +116,12 @@ class FeatureServices[Parts: ProcessParts]:
         """Return a feature's services, after the import of its libraries, which may take a second."""
         return tuple(self._make(feature, core))
 
+    async def _close(self, services: Sequence[ControlService]) -> None:
+        for service in reversed(services):
+            if service.close is not None:
+                with self._tasks.going_on(service.name, service.area):
+                    await service.close()
+
     def _set(self, feature: Feature, services: tuple[ControlService, ...]) -> None:
         self._by_feature[feature.name] = services
         self.made = tuple(service for each in self._features for service in self._by_feature.get(each.name, ()))
@@ -111,9 +129,3 @@ class FeatureServices[Parts: ProcessParts]:
 
 def _is_used(feature: Feature, core: ProcessParts) -> bool:
     return core.policy is not None and feature.is_used(core.policy, core.settings.store)
-
-
-async def _close(services: Sequence[ControlService]) -> None:
-    for service in reversed(services):
-        if service.close is not None:
-            await service.close()

@@ -227,12 +227,7 @@ async def run_control(settings: Settings, _index: int, sockets: InheritedSockets
         await control.start()
     except (CompileError, DatabaseError, JournalError, PolicyError) as error:
         raise StartProblem(str(getattr(error, "orig", None) or error)) from error
-    services = control.services()
-    for service in services:
-        tasks.start(service.name, service.run, service.area, may_end=service.may_end)
-    await control.serving.wait()
     await serve_until_message()
-    await tasks.stop(*(service.name for service in services))
     await control.close()
 
 

@@ -15,7 +15,7 @@ from hedgerow.features.contract import ControlService, Core, Feature
 from hedgerow.journal.recorder import RecordedMessage, SystemEvent
 from hedgerow.policies.model import Policy
 from hedgerow.policies.reading.feature_keys import FeatureKey
-from hedgerow.task_state import Area
+from hedgerow.task_state import Area, StatusRow
 from hedgerow.watched_tasks import WatchedTasks
 
 EVENT = SystemEvent(1.0, "restart", "dns-0")
@@ -67,6 +67,12 @@ async def until(house: House, *seen: str) -> None:
             await asyncio.sleep(0.01)
 
 
+async def follow(house: House, services: FeatureServices[Core], policy: Policy) -> None:
+    """Have a policy read, as control does."""
+    house.policy = policy
+    await services.prepare(cast(Any, house))
+
+
 def _services(feature: Feature, core: Core) -> Sequence[ControlService]:
     return feature.services(core)
 
@@ -85,12 +91,12 @@ def test_a_feature_runs_while_the_policy_uses_it() -> None:
         services.copy([EVENT])  # nobody wants it
         (follower,) = services.followers(core)
         tasks.start(follower.name, follower.run, follower.area)
-        house.policy = USED
+        await follow(house, services, USED)
         await until(house, "made", "running")
         services.copy([EVENT])
-        house.policy = Policy()
+        await follow(house, services, Policy())
         await until(house, "made", "running", "dns-0", "stopped", "closed")
-        house.policy = USED
+        await follow(house, services, USED)
         await until(house, "made", "running", "dns-0", "stopped", "closed", "made", "running")
         await tasks.stop_all()
         await services.close()
@@ -125,27 +131,44 @@ def test_a_feature_that_cannot_start_holds_no_policy_back() -> None:
 
 def test_the_end_of_a_feature_without_services_stops_nothing_else() -> None:
     async def day() -> None:
-        looks = 0
-
-        def words_key() -> Sequence[FeatureKey]:
-            nonlocal looks
-            looks += 1
-            return (replace(CLOCK, settings=WordSettings),)
-
         house = House(Policy(features={"network.clock": "{}", "network.words": "{}"}))
         clock = Feature(name="clock", summary="A clock", policy_keys=lambda: (CLOCK,), services=house.services)
-        words = Feature(name="words", summary="Words on pages", policy_keys=words_key)
+        words_key = replace(CLOCK, settings=WordSettings)
+        words = Feature(name="words", summary="Words on pages", policy_keys=lambda: (words_key,))
         tasks, core = WatchedTasks("control"), cast(Any, house)
         services = FeatureServices((clock, words), tasks, _services)
         await services.prepare(core)
         for follower in services.followers(core):
             tasks.start(follower.name, follower.run, follower.area)
         await until(house, "made", "running")
-        house.policy, looks = USED, 0
-        async with asyncio.timeout(20):
-            while looks < 3:  # it has noticed, and looks on  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-        assert house.seen == ["made", "running"]
+        await follow(house, services, USED)
+        await follow(house, services, Policy())
+        await until(house, "made", "running", "stopped", "closed")
         await tasks.stop_all()
+
+    asyncio.run(day())
+
+
+def test_a_feature_that_fails_costs_nothing_but_its_own_part() -> None:
+    """Neither the journal, the pages nor the end of control suffer from an error of a service."""
+
+    class Broken(House):
+        def services(self, core: Core) -> Sequence[ControlService]:
+            (service,) = super().services(core)
+            broken = replace(service, name="broken", copies=fail, status=fail, close=fail)
+            return broken, replace(service, status=lambda: [StatusRow("clock", "It is late", "Wait")])
+
+    def fail(*_: object) -> Any:
+        raise RuntimeError("no clock")
+
+    async def day() -> None:
+        house = Broken(USED)
+        services, tasks, core = services_of(house)
+        await services.prepare(core)
+        services.copy([EVENT])
+        assert [row.about for row in services.status()] == ["clock"]
+        await services.close()
+        assert house.seen == ["made", "dns-0", "closed"]
+        assert [(state.name, state.failures) for state in tasks.states] == [("broken", 3)]
 
     asyncio.run(day())

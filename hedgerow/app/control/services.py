@@ -1,62 +1,70 @@
-"""Parts of control that are too small for a module each."""
+"""The services of control, by the subject that they are about."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
-import time
-from collections.abc import Awaitable, Callable, Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable
+from functools import partial
 
 from sqlalchemy.exc import DatabaseError
 
-from hedgerow.app.control.snapshots.publisher import SnapshotPublisher
+from hedgerow.app.control.devices.discovery import DeviceDiscovery
+from hedgerow.app.control.notices.event_notices import watch_status
+from hedgerow.app.control.pages_server import PagesServer
+from hedgerow.app.control.parts import Parts
+from hedgerow.app.control.snapshots.budgets import EndingNotifier
+from hedgerow.app.control.store_follower import AuthorityFollower, StoreFollower
+from hedgerow.app.control.tunnel import TunnelWatch
+from hedgerow.app.control.upkeep.calendars import CalendarUpdater
+from hedgerow.app.control.upkeep.safe_search import SafeSearchMonitor
+from hedgerow.app.resolv_conf import ResolvConfCopy
 from hedgerow.features.contract import ControlService
-from hedgerow.files import error_text, write_atomically
+from hedgerow.journal.messages import TUNNEL_LEVEL, DeviceSeen, SiteSeen
+from hedgerow.journal.retention import forget_decisions
 from hedgerow.journal.store import cause_of
-
-if TYPE_CHECKING:
-    from hedgerow.dashboards.deferred_app import DeferredApp
-    from hedgerow.dashboards.reports import Report
-    from hedgerow.dashboards.words.languages import Language
+from hedgerow.policies.cafe import ConductAccepted
+from hedgerow.policies.effective_users import retention_days
+from hedgerow.policies.model import AccessRequest, CodeEntered, Observation
+from hedgerow.policies.remembered import PageRecognised
+from hedgerow.task_state import Area
 
 log = logging.getLogger("hedgerow.control")
 
-LOAD_PAGES_AFTER_S = 20.0
-PRUNE_INTERVAL_S = 3600.0
+LIST_CHECK_INTERVAL_S = 1.0
 
 
-async def prune_hourly(services: Callable[[], Iterable[ControlService]]) -> None:
-    """Have all services delete what is out of date, once an hour, until cancelled."""
-    while True:
-        await asyncio.sleep(PRUNE_INTERVAL_S)
-        for service in services():
-            if service.prune is not None:
-                try:
-                    await service.prune(time.time())
-                except DatabaseError as error:
-                    log.warning("Can't delete old entries of the journal: %s", cause_of(error))
+def core_services(parts: Parts, pages: PagesServer) -> tuple[ControlService, ...]:
+    """Return the services of the core, apart from the reception of messages."""
+    return (
+        page_service(parts, pages),
+        *journal_services(parts),
+        *rule_services(parts),
+        *list_services(parts),
+        *device_services(parts),
+        *machine_services(parts),
+        *notice_services(parts),
+        *connection_services(parts),
+    )
 
 
-async def load_later(app: DeferredApp) -> None:
-    """Load the application after the filtering processes have started, before anybody has to wait for it."""
-    await asyncio.sleep(LOAD_PAGES_AFTER_S)
-    await app.load()
+def page_service(parts: Parts, pages: PagesServer) -> ControlService:
+    """Return the service of the pages, which also takes what people typed on a page of a worker."""
 
+    async def prune(_now: float) -> None:
+        await asyncio.to_thread(parts.codes.prune)
+        await asyncio.to_thread(parts.vouchers.prune)
 
-def make_token(path: Path) -> str:
-    """Make the token by which scripts on this machine use the API, in a file that only its owner can read.
-
-    If the disk is full, there is no such file until the next start.
-    """
-    token = secrets.token_urlsafe(32)
-    try:
-        write_atomically(path, token.encode())
-    except OSError as error:
-        log.warning("Can't write %s, so scripts need tokens of their own: %s", path, error_text(error))
-    return token
+    return ControlService(
+        name="pages",
+        run=pages.run,
+        area=Area.PAGES,
+        handles={
+            CodeEntered: lambda _batch, entered: if_possible(parts.codes.take(entered)),
+            ConductAccepted: lambda _batch, accepted: if_possible(parts.time.accept(accepted.session)),
+        },
+        prune=prune,
+    )
 
 
 async def if_possible(work: Awaitable[object]) -> None:
@@ -67,8 +75,139 @@ async def if_possible(work: Awaitable[object]) -> None:
         log.warning("What somebody typed or accepted on a page has no effect: %s", cause_of(error))
 
 
-def report_of_week(publisher: SnapshotPublisher, reader: Language) -> Report:
-    """Return the report of the last week in a language."""
-    from hedgerow.dashboards.reports import weekly_report  # with the templates
+def journal_services(parts: Parts) -> tuple[ControlService, ...]:
+    """Return what writes the journal, and looks after it."""
 
-    return weekly_report(publisher.reader, publisher.policy, time.time(), reader)
+    async def prune_decisions(now: float) -> None:
+        people, profiles = retention_days(parts.policy())
+        await asyncio.to_thread(forget_decisions, parts.store, people, profiles, now)
+
+    return (
+        ControlService(name="journal", run=parts.recorder.run, area=Area.LOG, prune=prune_decisions),
+        ControlService(name="journal check", run=parts.journal.run, area=Area.UPKEEP),
+        ControlService(name="backups", run=parts.backups.run, area=Area.UPKEEP),
+    )
+
+
+def rule_services(parts: Parts) -> tuple[ControlService, ...]:
+    """Return what follows the policy, and publishes the snapshots that workers decide by."""
+    publisher = parts.publisher
+    names = SafeSearchMonitor(parts.settings, network=lambda: parts.policy().network, record=parts.remember)
+    calendars = CalendarUpdater(parts.settings.calendars, urls=lambda: parts.policy().calendars)
+    return (
+        ControlService(name="policy", run=parts.follower.run, area=Area.RULES),
+        ControlService(
+            name="snapshots",
+            run=publisher.publish_on_request,
+            area=Area.RULES,
+            handles={PageRecognised: lambda _batch, page: parts.sites.take(page)},
+            prune=lambda _now: parts.sites.prune(),
+        ),
+        ControlService(name="snapshot check", run=parts.repair.run, area=Area.RULES),
+        ControlService(
+            name="new sites",
+            run=partial(publisher.sites_seen.run, policy=parts.policy, want_snapshot=publisher.request),
+            area=Area.RULES,
+            handles={SiteSeen: lambda _batch, seen: publisher.sites_seen.note(seen.site)},
+        ),
+        ControlService(name="calendars", run=calendars.run, area=Area.RULES),
+        ControlService(name="safe search", run=names.run, area=Area.RULES),
+    )
+
+
+def list_services(parts: Parts) -> tuple[ControlService, ...]:
+    """Return what fetches and compiles lists."""
+    publisher, lists = parts.publisher, parts.publisher.lists
+
+    async def compile_lists() -> None:
+        """Compile changed lists. A new policy is in force with the old lists until its own are compiled."""
+        while True:
+            policy = parts.policy()
+            if lists.is_worth_compiling(policy) and await lists.compile(policy):
+                await publisher.publish_with_retry()
+            await asyncio.sleep(LIST_CHECK_INTERVAL_S)
+
+    async def fetch_lists() -> None:
+        """Fetch lists that are due. Those of a bundle come first."""
+        while True:
+            policy = parts.policy()
+            await lists.bundled.take(parts.levels.seen)
+            bundle = policy.network.bundle
+            if bundle is None or not bundle.lists or parts.levels.has_looked:
+                await lists.fetch_if_due(policy)
+            await asyncio.sleep(LIST_CHECK_INTERVAL_S)
+
+    return (
+        ControlService(name="compiling", run=compile_lists, area=Area.LISTS),
+        ControlService(name="downloads", run=fetch_lists, area=Area.LISTS),
+    )
+
+
+def device_services(parts: Parts) -> tuple[ControlService, ...]:
+    """Return what finds devices."""
+    discovery = DeviceDiscovery(
+        parts.publisher.reader,
+        record=parts.remember,
+        neighbours=parts.neighbours,
+        view=parts.view,
+        update_names=parts.publisher.update_host_names,
+    )
+    return (
+        ControlService(name="neighbours", run=parts.neighbours.keep_fresh, area=Area.DEVICES),
+        ControlService(name="leases", run=parts.publisher.leases.run, area=Area.DEVICES),
+        ControlService(name="discovery", run=discovery.run, area=Area.DEVICES),
+    )
+
+
+def machine_services(parts: Parts) -> tuple[ControlService, ...]:
+    """Return what keeps this machine in step with others, and looks after its processes."""
+    shared, levels = parts.follower.shared, parts.levels
+    followed = StoreFollower(parts.store, publisher=parts.publisher, accounts=parts.accounts, policy=shared, levels=levels)
+    authority = AuthorityFollower(parts.settings, parts.store)
+    return (
+        ControlService(name="store", run=followed.run, area=Area.MACHINES, may_end=True),
+        ControlService(name="shared policy", run=shared.run, area=Area.MACHINES),
+        ControlService(name="organisation", run=levels.run, area=Area.MACHINES),
+        ControlService(name="authority", run=authority.run, area=Area.MACHINES, may_end=True),
+        ControlService(name="processes", run=parts.workers.run, area=Area.UPKEEP),
+    )
+
+
+def notice_services(parts: Parts) -> tuple[ControlService, ...]:
+    """Return what warns people, and sends notices."""
+    endings = EndingNotifier(view=parts.view, balances=parts.publisher.budgets.balances, emit=lambda event: parts.remember([event]))
+    return (
+        ControlService(
+            name="warnings",
+            run=endings.run,
+            area=Area.NOTICES,
+            handles=dict.fromkeys((Observation, AccessRequest, DeviceSeen), endings.take),
+        ),
+        ControlService(
+            name="notices",
+            run=parts.notices.run,
+            area=Area.NOTICES,
+            prune=lambda _now: asyncio.to_thread(parts.notices.outbox.prune),
+        ),
+        ControlService(
+            name="status",
+            run=partial(watch_status, status=parts.web.status, budgets=parts.time.budgets, enqueue=parts.notices.enqueue),
+            area=Area.NOTICES,
+        ),
+    )
+
+
+def connection_services(parts: Parts) -> tuple[ControlService, ...]:
+    """Return what connects this machine: the workers' socket, certificates, resolv.conf and the tunnel home."""
+    tunnel = TunnelWatch(parts.tunnel, view=parts.view, enqueue=parts.notices.enqueue)
+    return (
+        ControlService(name="connections", run=parts.events.keep_listening, area=Area.MINUTES),
+        ControlService(name="certificates", run=parts.dns_certificate.run, area=Area.CONNECTIONS),
+        ControlService(name="resolv.conf", run=ResolvConfCopy(parts.settings.resolv_conf).run, area=Area.CONNECTIONS),
+        ControlService(
+            name="tunnel",
+            run=tunnel.run,
+            area=Area.TUNNEL,
+            handles={TUNNEL_LEVEL: lambda _batch, level: parts.tunnel.note(level.labels[0], level.labels[1], level.value)},
+        ),
+    )

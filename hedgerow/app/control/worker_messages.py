@@ -14,6 +14,7 @@ from hedgerow.journal.messages import SNAPSHOT_LEVEL, CounterDelta, DeviceSeen, 
 from hedgerow.policies.model import AccessRequest, Observation
 from hedgerow.policies.time_model import ActiveMinute
 from hedgerow.task_state import TaskState
+from hedgerow.watched_tasks import WatchedTasks
 
 RECORDED = (Observation, AccessRequest, DeviceSeen, ProtectionSeen)
 """The kinds of messages that the journal stores. Services may take them too."""
@@ -22,7 +23,8 @@ RECORDED = (Observation, AccessRequest, DeviceSeen, ProtectionSeen)
 class WorkerMessages:
     """The loop that takes messages, batch by batch. It waits while the disk is full.
 
-    `services` returns those that run now. `record` takes what is to be recorded of a batch, and `end` is awaited after it.
+    `services` returns those that run now. `record` takes what is to be recorded of a batch, and `end` is awaited after
+    it. An error of a handler counts as one of its service in `tasks`.
     """
 
     def __init__(
@@ -32,8 +34,9 @@ class WorkerMessages:
         services: Callable[[], Iterable[ControlService]],
         record: Callable[[Sequence[WorkerMessage]], None],
         end: Callable[[MessageBatch], Awaitable[None]],
+        tasks: WatchedTasks,
     ) -> None:
-        self._events, self._services, self._record, self._end = events, services, record, end
+        self._events, self._services, self._record, self._end, self._tasks = events, services, record, end, tasks
 
     async def run(self) -> None:
         """Take messages until cancelled."""
@@ -41,27 +44,32 @@ class WorkerMessages:
             await self.take(batch)
 
     async def take(self, batch: MessageBatch) -> None:
-        """Give each message of a batch to its handlers, in its order."""
+        """Give each message of a batch to its handlers, in its order. One that fails costs its own message only."""
         table = handlers_of(self._services())
         for message in batch.messages:
-            for handle in _handlers(table, message):
-                waiting = handle(batch, message)
-                if waiting is not None:
-                    await waiting
+            for service, handle in _handlers(table, message):
+                with self._tasks.going_on(service.name, service.area):
+                    waiting = handle(batch, message)
+                    if waiting is not None:
+                        await waiting
         self._record([message for message in batch.messages if isinstance(message, RECORDED)])
         await self._end(batch)
 
 
-def handlers_of(services: Iterable[ControlService]) -> dict[type | str, list[Handler]]:
-    """Return the table of handlers: by the type of a message, and by the name of a gauge."""
-    table: dict[type | str, list[Handler]] = {}
+type Table = dict[type | str, list[tuple[ControlService, Handler]]]
+"""Handlers with their services, by the type of a message and by the name of a gauge."""
+
+
+def handlers_of(services: Iterable[ControlService]) -> Table:
+    """Return the table of the handlers of services."""
+    table: Table = {}
     for service in services:
         for key, handler in service.handles.items():
-            table.setdefault(key, []).append(handler)
+            table.setdefault(key, []).append((service, handler))
     return table
 
 
-def _handlers(table: dict[type | str, list[Handler]], message: WorkerMessage) -> Sequence[Handler]:
+def _handlers(table: Table, message: WorkerMessage) -> Sequence[tuple[ControlService, Handler]]:
     """Return the handlers of a message. A gauge that has one by its name is nobody else's."""
     if isinstance(message, GaugeLevel) and message.name in table:
         return table[message.name]

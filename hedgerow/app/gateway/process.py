@@ -15,7 +15,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from ipaddress import ip_address
 from itertools import count
@@ -257,16 +257,22 @@ def _write_addresses(writer: SetWriter, name: str, addresses: frozenset[str]) ->
 
 
 class SnapshotFollower:
-    """The snapshot in force, opened in a thread, since opening one takes longer than a DNS answer may wait."""
+    """The snapshot in force, opened in a thread, since opening one takes longer than a DNS answer may wait.
 
-    def __init__(self, state: Path) -> None:
-        self._watch = SnapshotWatch(state)
+    `on_change` is awaited after another one was opened.
+    """
+
+    def __init__(self, state: Path, on_change: Callable[[], Awaitable[None]]) -> None:
+        self._watch, self._on_change = SnapshotWatch(state), on_change
         self.view: LoadedSnapshot | None = None
 
     async def run(self) -> None:
         """Follow new snapshots until cancelled."""
         while True:
-            self.view = await asyncio.to_thread(self._watch.open_if_new) or self.view
+            view = await asyncio.to_thread(self._watch.open_if_new)
+            if view is not None:
+                self.view = view
+                await self._on_change()
             await asyncio.sleep(TICK_S)
 
 
@@ -275,7 +281,10 @@ async def serve_gateway(settings: Settings, tasks: WatchedTasks) -> AsyncIterato
     """Keep the gateway in place inside the block. Raises OSError."""
     writer = SetWriter()
     admissions = AdmissionServer(settings.gateway_socket, writer)
-    follower = SnapshotFollower(settings.state)
+    features = FeatureServices[GatewayCore](
+        tuple(feature for feature in FEATURES if feature.gateway_services is not None), tasks, _services_of
+    )
+    follower = SnapshotFollower(settings.state, on_change=features.policy_changed)
     owners = AddressOwnerWriter(writer)
 
     async def restore() -> None:
@@ -285,9 +294,6 @@ async def serve_gateway(settings: Settings, tasks: WatchedTasks) -> AsyncIterato
     controller = GatewayController(settings, lambda: follower.view, writer, restore)
     events = EventSender(settings.event_socket, "gateway-0", "gateway")
     keeper = TunnelKeeper(settings, lambda: follower.view, lambda: controller.guarded_tunnel, events.report_totals)
-    features = FeatureServices[GatewayCore](
-        tuple(feature for feature in FEATURES if feature.gateway_services is not None), tasks, _services_of
-    )
     core = GatewayCore(settings=settings, view=lambda: follower.view, report=events.report_totals)
     tasks.report_to(events.send)
     tasks.start("snapshots", follower.run, Area.GATEWAY)

@@ -69,7 +69,7 @@ def publisher() -> Iterator[Publisher]:
 def test_the_last_good_copy_stays(publisher: Publisher, tmp_path: Path) -> None:
     folder, policy = tmp_path / "calendars", tmp_path / "hedgerow.yaml"
     policy.write_text(f"network: {{holidays: [2026-12-24, '{publisher.url}']}}\n")
-    file = PolicyFile(policy, load_policy(policy, folder), 0.0, folder)
+    file = PolicyFile(policy, load_policy(policy, folder), 0.0, calendars=folder)
     updater = CalendarUpdater(folder, lambda: file.policy.calendars)
 
     def holidays() -> tuple[date, ...]:

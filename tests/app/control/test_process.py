@@ -3,7 +3,7 @@
 import stat
 from pathlib import Path
 
-from hedgerow.app.control.services import make_token
+from hedgerow.app.control.pages_server import make_token
 
 
 def test_the_token_is_new_at_each_start_and_private(tmp_path: Path) -> None:

@@ -48,7 +48,14 @@ class SnapshotPublisher:
     Raises PolicyError if neither the policy file nor its last snapshot can be used.
     """
 
-    def __init__(self, settings: Settings, store: Store, zygote: socket.socket | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        zygote: socket.socket | None = None,
+        *,
+        more_problems: Callable[[], tuple[Problem, ...]] = tuple,
+    ) -> None:
         self._state = settings.state
         self.reader, self.ledger, self.usage = JournalReader(store), GrantStore(store), UsageStore(store)
         self.budgets = BudgetTracker(self.usage)
@@ -56,8 +63,15 @@ class SnapshotPublisher:
         self.versions = RuleVersions(store)
         self.sites = RememberedSiteStore(store)
         self.lists = ListUpdater(settings.state, one_job=settings.footprint.one_list_job, zygote=zygote)
-        self.policy_file, self._serial = _load_last_good(settings)
-        self.policy_file.prepare = self.budgets.book
+        policy, loaded, self._serial = _load_last_good(settings)
+        self.policy_file = PolicyFile(
+            settings.policy,
+            policy,
+            loaded,
+            calendars=settings.calendars,
+            prepare=self.budgets.book,
+            more_problems=more_problems,
+        )
         self.clock = StartClock(_last_publication(settings.state))
         self.sites_seen = SitesSeenFile(settings.published, lambda: self.clock.at_least(time.time()))
         self.view: LoadedSnapshot | None = None
@@ -235,20 +249,20 @@ def _policy_host_names(policy: Policy, names: dict[str, str]) -> dict[str, str]:
     return {key: name for key, name in names.items() if name in wanted}
 
 
-def _load_last_good(settings: Settings) -> tuple[PolicyFile, int]:
-    """Load the last snapshot of this policy file, which may have mistakes by now; without one, the file. Returns the serial number too.
+def _load_last_good(settings: Settings) -> tuple[Policy, float, int]:
+    """Load the policy of the last snapshot of this policy file, which may have mistakes by now; without one, the file.
+
+    Returns the policy, the time at which it was loaded, and the serial number of the last snapshot.
 
     Raises PolicyError if neither can be used.
     """
     try:
         snapshot = Snapshot.in_force(settings.state)
     except (OSError, ValueError):
-        policy = _load_usable(settings)
-        return PolicyFile(settings.policy, policy, time.time(), settings.calendars), 0
+        return _load_usable(settings), time.time(), 0
     if snapshot.policy.path != (str(settings.policy) if settings.policy else None):
-        policy = _load_usable(settings)
-        return PolicyFile(settings.policy, policy, time.time(), settings.calendars), snapshot.serial
-    return PolicyFile(settings.policy, snapshot.policy, snapshot.published, settings.calendars), snapshot.serial
+        return _load_usable(settings), time.time(), snapshot.serial
+    return snapshot.policy, snapshot.published, snapshot.serial
 
 
 def _load_usable(settings: Settings) -> Policy:
@@ -265,17 +279,26 @@ class PolicyFile:
 
     `texts` holds what was read of the file and of those that it includes, by path; it is empty where that is not known.
     `prepare` is called with a new policy in the thread that has read it, before it is in force.
-    `loaded` is in seconds since the epoch. `calendars` is the directory with copies of calendars from URLs.
+    `more_problems` returns those of other nodes and levels. `loaded` is in seconds since the epoch, and `calendars` is
+    the directory with copies of calendars from URLs.
     """
 
-    def __init__(self, path: Path | None, policy: Policy, loaded: float, calendars: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        policy: Policy,
+        loaded: float,
+        *,
+        calendars: Path | None = None,
+        prepare: Callable[[Policy], object] = lambda _policy: None,
+        more_problems: Callable[[], tuple[Problem, ...]] = tuple,
+    ) -> None:
         self.path, self._calendars = path, calendars
+        self._prepare, self._more_problems = prepare, more_problems
         self.policy = policy
         self.loaded = loaded
         self.texts: dict[str, str] = {}
         self.problems: tuple[Problem, ...] = ()
-        self.more_problems: Callable[[], tuple[Problem, ...]] = tuple
-        self.prepare: Callable[[Policy], object] = lambda _policy: None
         self._seen: tuple[object, ...] | None = None
         self._others = _other_files(path, policy, ())
 
@@ -311,14 +334,14 @@ class PolicyFile:
         else:
             policy = load_policy(self.path, self._calendars)
             texts = _read_texts(self.path, policy)
-        self.prepare(policy)
+        self._prepare(policy)
         return policy, texts
 
     def current_problems(self) -> tuple[Problem, ...]:
         """Return the mistakes of the file as it is on the disk; a missing file is one."""
         if self.path is not None and not self.path.exists():
             return (Problem(str(self.path), None, None, "the file is missing"),)
-        return self.problems + self.more_problems()
+        return self.problems + self._more_problems()
 
     def _remember(self, before: tuple[object, ...] | None) -> None:
         """Remember the identity of all included files, known only after reading. If the file changed meanwhile, it is read again."""

@@ -1,0 +1,248 @@
+"""The parts of control, and what each is made of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from hedgerow.app.control.codes import CodeService, VoucherService
+from hedgerow.app.control.counter import CounterService
+from hedgerow.app.control.health import SnapshotRepair, WorkerMonitor
+from hedgerow.app.control.notices.event_notices import FindLikely, event_notices, likely_finder, send_in_subprocess
+from hedgerow.app.control.organisation import OrganisationFollower
+from hedgerow.app.control.policy_follower import PolicyFollower
+from hedgerow.app.control.snapshots.publisher import SnapshotPublisher
+from hedgerow.app.control.snapshots.remembered_sites import SiteMemory
+from hedgerow.app.control.time import TimeService
+from hedgerow.app.control.tunnel import TunnelService
+from hedgerow.app.control.upkeep.certificates import DnsCertificateIssuer, WebCertificates
+from hedgerow.app.control.upkeep.daily_backups import DailyBackups
+from hedgerow.app.control.upkeep.journal_setup import JournalWatch, make_recorder, place_of
+from hedgerow.app.control.web import WebControl
+from hedgerow.app.control.worker_messages import ProcessReports
+from hedgerow.app.feature_services import FeatureServices
+from hedgerow.app.ipc import InheritedSockets
+from hedgerow.app.settings import Settings
+from hedgerow.app.snapshot import LoadedSnapshot
+from hedgerow.blocklists.rules import Problem
+from hedgerow.dashboards.accounts import Accounts
+from hedgerow.dashboards.address_book import AddressBook
+from hedgerow.dashboards.data_export import DataExport
+from hedgerow.dashboards.metrics import Metrics
+from hedgerow.dashboards.notices import NoticeDispatcher
+from hedgerow.features import FEATURES
+from hedgerow.features.contract import Core
+from hedgerow.journal.access_store import CodeStore, VoucherStore
+from hedgerow.journal.accounts import AccountStore
+from hedgerow.journal.counter import CounterStore
+from hedgerow.journal.database import open_journal
+from hedgerow.journal.event_receiver import EventReceiver
+from hedgerow.journal.messages import WorkerMessage
+from hedgerow.journal.outbox import Outbox
+from hedgerow.journal.personal_data import PersonalDataStore
+from hedgerow.journal.recorder import Recorder, SystemEvent
+from hedgerow.journal.store import Store
+from hedgerow.network.neighbours import Neighbours
+from hedgerow.policies.model import Policy
+from hedgerow.watched_tasks import WatchedTasks
+
+if TYPE_CHECKING:
+    from hedgerow.dashboards.reports import Report
+    from hedgerow.dashboards.words.languages import Language
+
+
+class Parts:
+    """The parts of control. Each is made when it is first asked for, from the parts that it is given here.
+
+    Parts that need each other get a function that asks for the other one later.
+    """
+
+    def __init__(self, settings: Settings, sockets: InheritedSockets, tasks: WatchedTasks) -> None:
+        self.settings, self.sockets, self.tasks = settings, sockets, tasks
+        self.metrics = Metrics(*(metric for feature in FEATURES for metric in feature.metrics()))
+        self.features = FeatureServices[Core](FEATURES, tasks, make=lambda feature, core: feature.services(core))
+        self.neighbours = Neighbours(lambda: None)
+        self.events = EventReceiver(settings.event_socket)
+
+    def policy(self) -> Policy:
+        """Return the policy in force."""
+        return self.publisher.policy
+
+    def view(self) -> LoadedSnapshot | None:
+        """Return the snapshot in force, or None before the first."""
+        return self.publisher.view
+
+    def remember(self, messages: Sequence[WorkerMessage | SystemEvent]) -> None:
+        """Add messages to the journal and send the notices for them."""
+        self.recorder.add(messages)
+        self.notices.enqueue(event_notices(messages, self.policy(), self.find_likely))
+
+    @cached_property
+    def core(self) -> Core:
+        return Core(
+            settings=self.settings,
+            snapshots=self.publisher,
+            store=self.store,
+            reader=self.publisher.reader,
+            recorder=self.recorder,
+            metrics=self.metrics,
+            control=self.web,
+            times=self.time,
+            editor=self.follower.editor,
+            notify=self.notices.enqueue,
+        )
+
+    # The journal
+
+    @cached_property
+    def store(self) -> Store:
+        return open_journal(place_of(self.settings))
+
+    @cached_property
+    def recorder(self) -> Recorder:
+        return make_recorder(self.store, self.settings, copy_to=self.features.copy)
+
+    @cached_property
+    def journal(self) -> JournalWatch:
+        return JournalWatch(self.settings.journal, is_damaged=lambda: self.recorder.is_damaged)
+
+    @cached_property
+    def backups(self) -> DailyBackups:
+        return DailyBackups(self.settings, policy=lambda: self.follower.settings.policy, on_damage=self.journal.restart)
+
+    @cached_property
+    def data_export(self) -> DataExport:
+        return DataExport(PersonalDataStore(self.store), self.recorder, policy=self.policy, on_erased=self.backups.forget)
+
+    # The policy and its snapshots
+
+    @cached_property
+    def publisher(self) -> SnapshotPublisher:
+        return SnapshotPublisher(self.settings, self.store, zygote=self.sockets.take_local(), more_problems=self._problems_elsewhere)
+
+    def _problems_elsewhere(self) -> tuple[Problem, ...]:
+        return self.follower.shared.current_problems() + self.levels.current_problems()
+
+    @cached_property
+    def repair(self) -> SnapshotRepair:
+        return SnapshotRepair(self.publisher)
+
+    @cached_property
+    def follower(self) -> PolicyFollower:
+        return PolicyFollower(
+            self.settings,
+            store=self.store,
+            publisher=self.publisher,
+            recorder=self.recorder,
+            metrics=self.metrics,
+            prepare=lambda: self.features.prepare(self.core),
+        )
+
+    @cached_property
+    def levels(self) -> OrganisationFollower:
+        return OrganisationFollower(
+            self.settings.state,
+            self.store,
+            policy_path=lambda: self.publisher.policy_file.path,
+            status=self.web.status,
+            policy=self.policy,
+            seats_in_use=lambda: sum(session.person is None for session in self.time.sessions()),
+            reload=self.follower.request,
+        )
+
+    @cached_property
+    def sites(self) -> SiteMemory:
+        return SiteMemory(self.publisher.sites, is_unlisted=self.web.is_unlisted, publish=self.publisher.request)
+
+    # Workers and connections
+
+    @cached_property
+    def workers(self) -> WorkerMonitor:
+        return WorkerMonitor(self.settings.workers_files, self.metrics, self.recorder, own=self.tasks)
+
+    @cached_property
+    def reports(self) -> ProcessReports:
+        return ProcessReports(self.publisher, self.repair, self.metrics, self.workers.tasks)
+
+    @cached_property
+    def dns_certificate(self) -> DnsCertificateIssuer:
+        return DnsCertificateIssuer(self.settings, network=lambda: self.policy().network)
+
+    @cached_property
+    def tunnel(self) -> TunnelService:
+        return TunnelService(self.settings, policy=self.policy)
+
+    # People
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        return Accounts(AccountStore(self.store))
+
+    @cached_property
+    def counter(self) -> CounterService:
+        return CounterService(self.publisher, CounterStore(self.store), self.accounts)
+
+    @cached_property
+    def tls(self) -> WebCertificates:
+        return WebCertificates(self.settings, network=lambda: self.policy().network)
+
+    @cached_property
+    def web(self) -> WebControl:
+        return WebControl(
+            settings=self.settings,
+            publisher=self.publisher,
+            workers=self.workers,
+            recorder=self.recorder,
+            neighbours=self.neighbours,
+            tls=self.tls,
+            counter=self.counter,
+            status_rows=self.features.status,
+        )
+
+    @cached_property
+    def time(self) -> TimeService:
+        return TimeService(self.publisher, self.counter)
+
+    @cached_property
+    def codes(self) -> CodeService:
+        return CodeService(
+            self.publisher,
+            web=self.web,
+            times=self.time,
+            recorder=self.recorder,
+            store=CodeStore(self.store),
+            counter=self.counter,
+        )
+
+    @cached_property
+    def vouchers(self) -> VoucherService:
+        return VoucherService(
+            self.publisher,
+            times=self.time,
+            recorder=self.recorder,
+            store=VoucherStore(self.store),
+            counter=self.counter,
+        )
+
+    @cached_property
+    def notices(self) -> NoticeDispatcher:
+        return NoticeDispatcher(
+            outbox=Outbox(self.store),
+            book=AddressBook(self.settings.notices),
+            policy=self.policy,
+            send=send_in_subprocess,
+            report=self._report_of_week,
+            link=lambda: f"http://{self.web.reached_at('127.0.0.1')}/",
+            open_requests=self.publisher.reader.requests,
+        )
+
+    def _report_of_week(self, reader: Language) -> Report:
+        from hedgerow.dashboards.reports import weekly_report  # with the templates
+
+        return weekly_report(self.publisher.reader, self.policy(), time.time(), reader)
+
+    @cached_property
+    def find_likely(self) -> FindLikely:
+        return likely_finder(self.publisher.reader, policy=self.policy)
