@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from hedgerow.app.commands.actions import command_of, target_of
 from hedgerow.app.commands.options import (
     JsonOption,
     StateOption,
@@ -29,6 +30,7 @@ from hedgerow.app.commands.options import (
     print_table,
     printable,
 )
+from hedgerow.dashboards.actions import access as actions
 from hedgerow.policies.model import GrantDuration
 
 TargetArgument = Annotated[str | None, typer.Argument(metavar="NAME", help="A person, a device or an address (default: everybody).")]
@@ -106,46 +108,15 @@ def pause(
     """Pause the internet for a person, a device or everybody; helplines stay reachable."""
     if everybody and (name or spared):
         fail("--everybody means everybody: leave NAME and --except out")
-    more: dict[str, object] = {f"except_{kind}": known for kind, known in _target(state, spared).items()}
+    more: dict[str, object] = {f"except_{kind}": known for kind, known in target_of(state, spared).items()}
     more |= ({"minutes": minutes} if minutes else {}) | ({"me_too": True} if everybody else {})
-    row = call_api(state, "POST", "/pause", **(_target(state, name) if name else {"everybody": True}), **more)
+    row = call_api(state, "POST", "/pause", **(target_of(state, name) if name else {"everybody": True}), **more)
     whom = f"{name or 'everybody'}{f' except {spared}' if spared else ''}"
     print_result(as_json, row, f"Paused for {whom}{f', for {minutes:g} minutes' if minutes else ', until resumed'}.")
 
 
-def resume(name: TargetArgument = None, state: StateOption = None, as_json: JsonOption = False) -> None:
-    """End a pause."""
-    call_api(state, "POST", "/resume", **_target(state, name))
-    print_result(as_json, {"resumed": name}, f"Resumed for {name or 'everybody'}.")
-
-
-def grant(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A person, a device or an address.")],
-    subject: Annotated[str, typer.Argument(metavar="WHAT", help="A site, a service or a category.")],
-    how_long: Annotated[GrantDuration, typer.Option("--for", help="For how long.")] = GrantDuration.HOUR,
-    note: Annotated[str, typer.Option(help="The reason, shown with the grant.")] = "",
-    state: StateOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Allow a site, a service or a category for a while."""
-    row = call_api(state, "POST", "/grants", subject=subject, how_long=how_long.value, note=note, **_target(state, name))
-    if as_json:
-        return print_json(row)
-    end = f"until {format_time(row['ends'])}" if row["ends"] else "permanently"
-    print(f"Granted: {row['subject']} for {name}, {end} (grant {row['id']}).")
-    if row["closed"]:
-        until = f" until {format_time(row['closed_until'])}" if row["closed_until"] else ""
-        print(f"It stays closed{until}: {_CLOSURES[row['closed']]}.")
-    return None
-
-
-_CLOSURES = {
-    "pause": "the internet is paused", "bedtime": "it is bedtime", "schedule": "the internet is closed at this time",
-    "budget": "the time is used up", "no-session": "the seat has no session",
-    "code-of-conduct": "the guest has not accepted the code of conduct",
-    "unnamed-device": "the device has no name, and a child is paused or in bed",
-}  # fmt: skip
-"""What a grant does not lift."""
+resume = command_of(actions.resume)
+grant = command_of(actions.give)
 
 
 def requests(
@@ -210,14 +181,6 @@ def proxy_password(as_json: JsonOption = False) -> None:
 def _read_password(prompt: str) -> str:
     text = typer.prompt(prompt, hide_input=True, confirmation_prompt=True) if sys.stdin.isatty() else sys.stdin.readline()
     return str(text).rstrip("\n")
-
-
-def _target(state: Path | None, name: str | None) -> dict[str, str]:
-    """The API's field for a name: a person, otherwise a device or an address."""
-    if name is None:
-        return {}
-    people = call_api(state, "GET", "/status")["people"]
-    return {"person": name} if name in people else {"device": name}
 
 
 def _print_decision(row: dict[str, Any]) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import socket
 import ssl
 import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -67,43 +68,65 @@ def _with_transport_options(command: Callable[..., None]) -> Callable[..., None]
     return run
 
 
-# Half of its lines are its options: typer reads them, with their defaults and help, from the parameters.
+WorkersOption = Annotated[int, typer.Option(min=1, max=64, help="Number of processes for DNS, and as many for the proxy.")]
+InspectorsOption = Annotated[int, typer.Option(min=1, max=64, help="Number of processes that inspect pages.")]
+ProfileOption = Annotated[
+    MachineSize, typer.Option(help="`small` for machines with little memory: one process of each kind, small caches.")
+]
+LogLevelOption = Annotated[LogLevel, typer.Option(help="The lowest level that is logged to standard error.")]
+LogJsonOption = Annotated[bool, typer.Option("--log-json", help="Log one JSON object per line.")]
+DnsOption = Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Address of DNS.")]
+ProxyOption = Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Address of the proxy.")]
+WebOption = Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Address of the web pages.")]
+TransparentOption = Annotated[
+    str | None,
+    typer.Option(metavar="ADDR:PORT", help="Address to which the network redirects web connections (default: off)."),
+]
+StoreUrlOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="PostgreSQL database for what is recorded (default: HEDGEROW_STORE, network.store, or a file).",
+    ),
+]
+LogFolderOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="The directory of the files that `network.log_to` names (default: logs in the state directory).",
+    ),
+]
+UpstreamCaOption = Annotated[
+    Path | None,
+    typer.Option(help="A file of CAs to trust for web sites and encrypted resolvers, besides the system's."),
+]
+GatewayOption = Annotated[
+    bool,
+    typer.Option("--gateway/--no-gateway", help="Keep the gateway in place, or leave that to `hedgerow gateway run`."),
+]
+
+
 @_with_transport_options
 def up(
     policy: PolicyOption = None,
     state: StateOption = None,
-    dns: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Address of DNS.")] = None,
-    proxy: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Address of the proxy.")] = None,
-    web: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Address of the web pages.")] = None,
-    transparent: Annotated[
-        str | None, typer.Option(metavar="ADDR:PORT", help="Address to which the network redirects web connections (default: off).")
-    ] = None,
+    dns: DnsOption = None,
+    proxy: ProxyOption = None,
+    web: WebOption = None,
+    transparent: TransparentOption = None,
     encrypted: dict[str, str] | None = None,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Number of processes for DNS, and as many for the proxy.")] = 1,
-    inspectors: Annotated[int, typer.Option(min=1, max=64, help="Number of processes that inspect pages.")] = 1,
-    profile: Annotated[
-        MachineSize, typer.Option(help="`small` for machines with little memory: one process of each kind, small caches.")
-    ] = (MachineSize.STANDARD),
-    log_level: Annotated[LogLevel, typer.Option(help="The lowest level that is logged to standard error.")] = LogLevel.INFO,
-    log_json: Annotated[bool, typer.Option("--log-json", help="Log one JSON object per line.")] = False,
-    store: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="PostgreSQL database for what is recorded (default: HEDGEROW_STORE, network.store, or a file)."),
-    ] = None,
-    logs: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="The directory of the files that `network.log_to` names (default: logs in the state directory)."),
-    ] = None,
-    upstream_ca: Annotated[
-        Path | None, typer.Option(help="A file of CAs to trust for web sites and encrypted resolvers, besides the system's.")
-    ] = None,
-    gateway: Annotated[
-        bool, typer.Option("--gateway/--no-gateway", help="Keep the gateway in place, or leave that to `hedgerow gateway run`.")
-    ] = True,
+    workers: WorkersOption = 1,
+    inspectors: InspectorsOption = 1,
+    profile: ProfileOption = MachineSize.STANDARD,
+    log_level: LogLevelOption = LogLevel.INFO,
+    log_json: LogJsonOption = False,
+    store: StoreUrlOption = None,
+    logs: LogFolderOption = None,
+    upstream_ca: UpstreamCaOption = None,
+    gateway: GatewayOption = True,
 ) -> None:
     """Run the filter until it is stopped. It reloads the policy file when that changes, and on SIGHUP."""
-    state = state_directory(state)
-    policy = find_policy(policy)
+    state, policy = state_directory(state), find_policy(policy)
     start_logs("supervisor", log_level.value, log_json)
     os.umask(0o077)
     network = _policy_in_force(policy, state).network
@@ -111,10 +134,11 @@ def up(
     if profile is MachineSize.SMALL and max(workers, inspectors) > 1:
         fail("--profile small runs one process of each kind: leave out --workers and --inspectors, or the profile.")
     database = _store(store, state, network)
-    zygote = fork_zygote(state, log_level.value, log_json)  # before there are keys, locks and sockets that it could inherit
-    try:
-        chosen = {name: _endpoint(name, option or listen.get(name)) for name, option in (("dns", dns), ("proxy", proxy), ("web", web))}
-        settings = Settings(
+
+    def settings() -> Settings:
+        """Return the settings. Raises StartError and ValueError."""
+        own_dns = _endpoint("dns", dns or listen.get("dns"))
+        return Settings(
             state=state,
             policy=policy,
             workers=workers,
@@ -126,17 +150,27 @@ def up(
             log_json=log_json,
             upstream_ca=_authorities(upstream_ca) if upstream_ca else None,
             transparent=parse_endpoint(found) if (found := transparent or listen.get("transparent")) else None,
-            encrypted={name: parse_endpoint(address) for name in ENCRYPTED_TRANSPORTS if (address := listen.get(name))},
-            page=_page_places(network, chosen["dns"]),
+            encrypted={name: parse_endpoint(listen[name]) for name in ENCRYPTED_TRANSPORTS if listen.get(name)},
+            page=_page_places(network, own_dns),
             store=database,
             site=network.site,
             log_folder=logs.absolute() if logs else None,
-            dns=chosen["dns"],
-            proxy=chosen["proxy"],
-            web=chosen["web"],
+            dns=own_dns,
+            proxy=_endpoint("proxy", proxy or listen.get("proxy")),
+            web=_endpoint("web", web or listen.get("web")),
         )
+
+    _run(settings, fork_zygote(state, log_level.value, log_json))
+
+
+def _run(make_settings: Callable[[], Settings], zygote: tuple[int, socket.socket]) -> NoReturn:
+    """Claim the ports and supervise the processes, until this one ends.
+
+    The zygote was forked before there are keys, locks and sockets that it could inherit.
+    """
+    try:
         kept = KeptSockets.from_systemd()
-        settings, _lock = prepare_run(settings, kept)  # this process holds the lock until its end
+        settings, _lock = prepare_run(make_settings(), kept)  # this process holds the lock until its end
         sockets = open_sockets(settings, kept)
         kept.close()
     except (StartError, ValueError) as error:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
-from functools import cache
-from pathlib import Path
 from typing import Annotated
-from urllib.parse import quote
-from zoneinfo import ZoneInfo
 
 import typer
 from rich.table import Table
 
-from hedgerow.app.commands.actions import command_of
+from hedgerow.app.commands.actions import clock_time, command_of, target_of
 from hedgerow.app.commands.options import (
     JsonOption,
     StateOption,
@@ -24,9 +19,8 @@ from hedgerow.app.commands.options import (
     print_result,
     print_table,
 )
-from hedgerow.dashboards.actions import sessions
+from hedgerow.dashboards.actions import access, sessions
 from hedgerow.policies.model import GrantDuration
-from hedgerow.policies.time_model import PauseKind
 
 app = typer.Typer(help="Manage sessions at a café's seats and at shared devices.", no_args_is_help=True)
 
@@ -42,33 +36,15 @@ def budgets(state: StateOption = None, as_json: JsonOption = False) -> None:
     table = Table("who", "for", "used", "left", "resets")
     for row in rows:
         left = "no limit today" if row["left"] is None else f"{row['left']} min of {row['limit']}"
-        add_row(table, row["whose"], row["subject"] or "all use", f"{row['used']} min", left, _clock(row["until"], state))
+        add_row(table, row["whose"], row["subject"] or "all use", f"{row['used']} min", left, clock_time(row["until"], state))
     print_table(table, "The policy has no time budgets.")
 
 
 bonus = command_of(sessions.bonus)
 
 
-def homework(
-    name: Annotated[str, typer.Argument(metavar="PERSON", help="Whose games, videos and chats are closed.")],
-    minutes: Annotated[float, typer.Option(min=1, help="For how long.")] = 60,
-    state: StateOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Close games, videos and chats for a while; `hedgerow resume PERSON` ends it."""
-    row = call_api(state, "POST", "/pause", person=name, kind=PauseKind.HOMEWORK.value, minutes=minutes)
-    print_result(as_json, row, f"Homework for {name}, for {minutes:g} minutes.")
-
-
-def later(
-    name: Annotated[str, typer.Argument(metavar="PERSON", help="Whose bedtime is later tonight.")],
-    minutes: Annotated[int, typer.Argument(metavar="MINUTES", min=1, max=480, help="By how many minutes.")] = 30,
-    state: StateOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Make tonight's bedtime later."""
-    row = call_api(state, "POST", f"/people/{quote(name, safe='')}/bedtime/later", minutes=minutes)
-    print_result(as_json, row, f"{name}'s bedtime is at {_clock(row['ends'], state)} tonight.")
+homework = command_of(access.pause, access.HOMEWORK)
+later = command_of(access.postpone_bedtime)
 
 
 @app.command("open")
@@ -118,7 +94,7 @@ def list_seats(state: StateOption = None, as_json: JsonOption = False) -> None:
     for row in rows:
         who = row["person"] or f"{row['profile']}{f' ({row["name"]})' if row['name'] else ''}"
         rates = [_megabits(traffic.get(row["device"]), direction) for direction in ("down", "up")]
-        add_row(table, row["device"], who, _clock(row["ends"], state) if row["ends"] else "ended manually", *rates)
+        add_row(table, row["device"], who, clock_time(row["ends"], state) if row["ends"] else "ended manually", *rates)
     print_table(table, "No session is open.")
 
 
@@ -191,22 +167,11 @@ def code(
     if request is not None:
         body["request"] = request
     else:
-        is_person = name in call_api(state, "GET", "/status")["people"]
-        body |= {"person" if is_person else "device": name, "subject": of if minutes else subject}
+        body |= target_of(state, name) | {"subject": of if minutes else subject}
         body |= {"minutes": minutes} if minutes else {}
     made = call_api(state, "POST", "/codes", **body)
     if as_json:
         print_json(made)
         return
     owner = made["code"]["person"] or made["code"]["device"]
-    print(f"{made['digits'][:3]} {made['digits'][3:]}  for {owner}, valid until {_clock(made['code']['expires'], state)}.")
-
-
-def _clock(instant: float, state: Path | None) -> str:
-    """Format an instant in the time zone of the policy."""
-    return f"{datetime.fromtimestamp(instant, _zone(state)):%Y-%m-%d %H:%M}"
-
-
-@cache
-def _zone(state: Path | None) -> ZoneInfo:
-    return ZoneInfo(call_api(state, "GET", "/status")["timezone"])
+    print(f"{made['digits'][:3]} {made['digits'][3:]}  for {owner}, valid until {clock_time(made['code']['expires'], state)}.")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from hedgerow.dashboards.actions.action import Caller, FormOf, action
+from annotated_types import MaxLen
+
+from hedgerow.dashboards.actions.action import Caller, CommandOf, FormOf, Shown, action
 from hedgerow.dashboards.actions.operations import Operations
 from hedgerow.dashboards.actions.orders import (
     Approval,
@@ -15,14 +18,23 @@ from hedgerow.dashboards.actions.orders import (
     JournalId,
     LaterBedtime,
     PauseOrder,
-    PersonName,
 )
 from hedgerow.dashboards.control import Control, InvalidInput, PauseExemption, pause_exemption
 from hedgerow.policies.decide import LIFTED_BY_ALWAYS, WELCOME_REASONS
-from hedgerow.policies.model import Grant, Pause, Reason
-from hedgerow.policies.time_model import Bonus
+from hedgerow.policies.model import Grant, GrantDuration, Pause, Reason
+from hedgerow.policies.time_model import Bonus, PauseKind
 
 _CLOSED = LIFTED_BY_ALWAYS | WELCOME_REASONS | {Reason.PAUSE, Reason.UNNAMED}
+_CLOSURES = {
+    "pause": "the internet is paused",
+    "bedtime": "it is bedtime",
+    "schedule": "the internet is closed at this time",
+    "budget": "the time is used up",
+    "no-session": "the seat has no session",
+    "code-of-conduct": "the guest has not accepted the code of conduct",
+    "unnamed-device": "the device has no name, and a child is paused or in bed",
+}
+"""What a grant does not lift, for people at the command line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +62,30 @@ async def deny(core: Operations, caller: Caller, request_id: JournalId) -> None:
     await core.control.deny(request_id, caller.name)
 
 
-@action("POST", "/grants", status=201)
+def _granted(
+    name: str,
+    answer: Mapping[str, Any],
+    clock: Callable[[float], str],
+) -> Iterator[str]:
+    end = f"until {clock(answer['ends'])}" if answer["ends"] else "permanently"
+    yield f"Granted: {answer['subject']} for {name}, {end} (grant {answer['id']})."
+    if answer["closed"]:
+        until = f" until {clock(answer['closed_until'])}" if answer["closed_until"] else ""
+        yield f"It stays closed{until}: {_CLOSURES[answer['closed']]}."
+
+
+@action(
+    "POST",
+    "/grants",
+    status=201,
+    command=CommandOf(
+        _granted,
+        help="Allow a site, a service or a category for a while.",
+        target=Shown("A person, a device or an address."),
+        needs_target=True,
+        defaults={"how_long": GrantDuration.HOUR},
+    ),
+)
 async def give(core: Operations, caller: Caller, order: GrantOrder) -> GivenGrant:
     """Allow a site, service or topic for a while, for a device, a person or everybody.
 
@@ -98,15 +133,47 @@ async def pause(core: Operations, caller: Caller, order: PauseOrder) -> Pause:
     )
 
 
-@action("POST", "/resume", form=FormOf("/resume"))
+HOMEWORK = CommandOf(
+    lambda name, minutes: f"Homework for {name}, for {minutes:g} minutes.",
+    help="Close games, videos and chats for a while; `hedgerow resume PERSON` ends it.",
+    target=Shown("Whose games, videos and chats are closed.", "PERSON"),
+    needs_target=True,
+    fixed={"kind": PauseKind.HOMEWORK.value},
+    defaults={"minutes": 60.0},
+)
+"""Another command for a pause."""
+
+
+@action(
+    "POST",
+    "/resume",
+    form=FormOf("/resume"),
+    command=CommandOf(
+        lambda name: f"Resumed for {name or 'everybody'}.",
+        facts={"resumed": "name"},
+        target=Shown("A person, a device or an address (default: everybody)."),
+    ),
+)
 async def resume(core: Operations, caller: Caller, order: GrantTarget) -> None:
     """End a pause."""
     _check_target(order)
     await core.control.resume(caller.actor, device=order.device, person=order.person)
 
 
-@action("POST", "/people/{name}/bedtime/later", status=201, form=FormOf("/bedtime/later", {"name": "person"}))
-async def postpone_bedtime(core: Operations, caller: Caller, name: PersonName, order: LaterBedtime) -> Grant:
+Sleeper = Annotated[str, MaxLen(60), Shown("Whose bedtime is later tonight.", "PERSON")]
+
+
+@action(
+    "POST",
+    "/people/{name}/bedtime/later",
+    status=201,
+    form=FormOf("/bedtime/later", {"name": "person"}),
+    command=CommandOf(
+        lambda name, answer, clock: f"{name}'s bedtime is at {clock(answer['ends'])} tonight.",
+        help="Make tonight's bedtime later.",
+    ),
+)
+async def postpone_bedtime(core: Operations, caller: Caller, name: Sleeper, order: LaterBedtime) -> Grant:
     """Make bedtime later tonight, by a permission until then."""
     return await core.control.postpone_bedtime(name, order.minutes, caller.actor)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
@@ -71,14 +71,26 @@ class FormOf:
 
 @dataclass(frozen=True, slots=True)
 class CommandOf:
-    """A command. `says` makes the sentence of success of the input.
+    """A command. It takes the fields of the input that are `Shown`.
 
     Arguments:
-        facts: what `--json` prints: fields of the input by their name there. Without any, what the API answers.
+        says: makes the sentences of success of those values that its parameters name: what was typed, the `answer` of
+            the API, and `clock`, a function that writes an instant as people read it.
+        facts: what `--json` prints: what was typed, by its name there. Without any, what the API answers.
+        help: what the command does, if it is not the description of the action.
+        target: the argument `name` for the device or the person of the input.
+        needs_target: the target is required.
+        fixed: values of the input that are always the same.
+        defaults: values of fields that people may leave out, but programs may not.
     """
 
-    says: Callable[..., str]
+    says: Callable[..., str | Iterable[str]]
     facts: Mapping[str, str] = field(default_factory=dict)
+    help: str = ""
+    target: Shown | None = None
+    needs_target: bool = False
+    fixed: Mapping[str, object] = field(default_factory=dict)
+    defaults: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,9 @@ class PauseOrder(GrantTarget):
     `kind` is `homework` for a pause of what distracts only.
     """
 
-    minutes: Annotated[float | None, Gt(0), Le(60 * 24 * 365), Shown(least=1)] = None
+    minutes: Annotated[float | None, Gt(0), Le(60 * 24 * 365), Shown("For how long.", option="--minutes", least=1)] = (
+        None
+    )
     everybody: bool = False
     me_too: bool = False
     except_person: Name | None = None
@@ -62,16 +64,16 @@ class PauseOrder(GrantTarget):
 class GrantOrder(GrantTarget):
     """Site, URL pattern, service or category to allow, and a note for those who see the grant."""
 
-    how_long: GrantDuration
-    subject: Annotated[str, MinLen(1), MaxLen(2048)]
-    note: Annotated[str, MaxLen(300)] = ""
+    subject: Annotated[str, MinLen(1), MaxLen(2048), Shown("A site, a service or a category.", "WHAT")]
+    how_long: Annotated[GrantDuration, Shown("For how long.", option="--for")]
+    note: Annotated[str, MaxLen(300), Shown("The reason, shown with the grant.", option="--note")] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaterBedtime(Order):
     """Minutes by which bedtime is later tonight."""
 
-    minutes: Annotated[int, Ge(1), Le(480)] = 30
+    minutes: Annotated[int, Ge(1), Le(480), Shown("By how many minutes.", "MINUTES")] = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
