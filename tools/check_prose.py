@@ -20,6 +20,7 @@ MAX_METHODS = 15
 
 LONG_MODULES: dict[str, str] = {}
 LARGE_CLASSES: dict[str, str] = {
+    "Parts": "a recipe for each part of control, most of them one call; each part that becomes a feature leaves",
     "Accounts": "accounts, sessions and tokens change together: a new password ends sessions, the first account revokes tokens",
     "Dialect": "all in which database engines differ, one method each",
     "PostgresDialect": "implements Dialect",

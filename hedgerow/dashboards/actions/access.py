@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
 from annotated_types import MaxLen
@@ -19,10 +19,12 @@ from hedgerow.dashboards.actions.orders import (
     LaterBedtime,
     PauseOrder,
 )
-from hedgerow.dashboards.control import Control, InvalidInput, PauseExemption, pause_exemption
 from hedgerow.policies.decide import LIFTED_BY_ALWAYS, WELCOME_REASONS
 from hedgerow.policies.model import Grant, GrantDuration, Pause, Reason
 from hedgerow.policies.time_model import Bonus, PauseKind
+
+if TYPE_CHECKING:
+    from hedgerow.dashboards.control import Control
 
 _CLOSED = LIFTED_BY_ALWAYS | WELCOME_REASONS | {Reason.PAUSE, Reason.UNNAMED}
 _CLOSURES = {
@@ -121,6 +123,8 @@ async def revoke(core: Operations, caller: Caller, grant_id: str) -> None:
 @action("POST", "/pause", status=201, form=FormOf("/pause"))
 async def pause(core: Operations, caller: Caller, order: PauseOrder) -> Pause:
     """Close the internet for a person, a device or everybody; helplines stay reachable."""
+    from hedgerow.dashboards.control import InvalidInput, PauseExemption, pause_exemption  # with the journal
+
     _check_target(order)
     if order.everybody is not (order.device is None and order.person is None):
         raise InvalidInput("Name a person or a device, or set `everybody`.")
@@ -180,6 +184,8 @@ async def postpone_bedtime(core: Operations, caller: Caller, name: Sleeper, orde
 
 def _check_target(target: GrantTarget) -> None:
     if target.device is not None and target.person is not None:
+        from hedgerow.dashboards.control import InvalidInput
+
         raise InvalidInput("Name a device or a person, not both.")
 
 
