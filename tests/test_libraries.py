@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "hedgerow"
 
 SETTINGS = {
     "app/control/lists/list_jobs.py": ["tempfile.tempdir"],
-    "proxy/scanners/pictures.py": ["ImageFile.LOAD_TRUNCATED_IMAGES", "Image.MAX_IMAGE_PIXELS"],
+    "features/pictures/judge.py": ["ImageFile.LOAD_TRUNCATED_IMAGES", "Image.MAX_IMAGE_PIXELS"],
     "watched_tasks.py": ["threading.excepthook", "sys.unraisablehook"],
 }
 """Attributes of which the documentation of Python and Pillow says that a program may set them."""
@@ -153,4 +153,5 @@ codec.encode = self.json = sys.modules
 
 def test_no_module_replaces_a_part_of_a_library_or_the_interpreter() -> None:
     found = {str(path.relative_to(PACKAGE)): [*replacements(path.read_text())] for path in sorted(PACKAGE.rglob("*.py"))}
-    assert {path: statements for path, statements in found.items() if statements} == SETTINGS
+    wanted = {path: statements for path, statements in SETTINGS.items() if (PACKAGE / path).exists()}  # a feature may be left out
+    assert {path: statements for path, statements in found.items() if statements} == wanted

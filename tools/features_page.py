@@ -49,7 +49,8 @@ def page() -> str:
 
 
 def _keys(feature: Feature) -> str:
-    return ", ".join(f"`{key.settings.KEY}`" for key in feature.policy_keys())
+    names = [*(key.settings.KEY for key in feature.policy_keys()), *(key.name for key in feature.score_keys())]
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _texts(feature: Feature, *names: str) -> str:

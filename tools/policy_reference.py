@@ -9,11 +9,11 @@ import json
 import sys
 from pathlib import Path
 
-from hedgerow.policies.content import NO_PICTURE_LIMIT
+from hedgerow.policies.content import NO_SCORE_LIMIT
 from hedgerow.policies.model import Profile, TargetKind
 from hedgerow.policies.reading.key_scopes import KeyPath, policy_keys, scope_of
 from hedgerow.policies.reading.profiles import BUILTIN_PROFILE_NAMES, builtin_profiles
-from hedgerow.policies.reading.schema import RawPolicy
+from hedgerow.policies.reading.schema import SCORE_KEYS, RawPolicy
 from hedgerow.policies.reading.schema_types import KeyScope
 
 SCHEMA_FILE, POLICY_FILE = "hedgerow.schema.json", "policy.md"
@@ -39,9 +39,7 @@ def profiles_table() -> str:
     for title, value in (("safe search", "safe_search"), ("YouTube", "youtube"), ("stored", "privacy")):
         rows.append([title, *(str(getattr(profiles[each].rules, value) or "") for each in BUILTIN_PROFILE_NAMES)])
     rows.append(["score above which pages are blocked", *(_page_limit(profiles[each]) for each in BUILTIN_PROFILE_NAMES)])
-    rows.append(
-        ["score above which pictures are hidden, if that is on", *(_picture_limit(profiles[each]) for each in BUILTIN_PROFILE_NAMES)]
-    )
+    rows += [[key.title, *(_score_limit(profiles[each], key.name) for each in BUILTIN_PROFILE_NAMES)] for key in SCORE_KEYS]
     rows.append(["blocked kinds of files", *(", ".join(profiles[each].rules.content.files or ()) or "·" for each in BUILTIN_PROFILE_NAMES)])
     rows.append(["bedtime, budget", *(_times(profiles[each]) for each in BUILTIN_PROFILE_NAMES)])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -77,9 +75,9 @@ def _page_limit(profile: Profile) -> str:
     return str(limit) if limit else "·"
 
 
-def _picture_limit(profile: Profile) -> str:
-    limit = profile.rules.content.picture_limit
-    return str(limit) if limit is not None and limit < NO_PICTURE_LIMIT else "·"
+def _score_limit(profile: Profile, key: str) -> str:
+    limit = next((rule.limit for rule in profile.rules.content.scores if rule.key == key), None)
+    return str(limit) if limit is not None and limit < NO_SCORE_LIMIT else "·"
 
 
 def _times(profile: Profile) -> str:

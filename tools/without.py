@@ -1,6 +1,6 @@
 """Copy the tree without a feature, to prove that nothing else needs it: `python tools/without.py NAME FOLDER [--check]`.
 
-The copy lacks the feature's folder, its tests, its document, and its row of `FEATURES`. Generated documents are made anew, and links to the
+The copy lacks the feature's folders, its document, and its row of `FEATURES`. Generated documents are made anew, and links to the
 feature's document become plain text. `--check` runs what `make check` and `make quick` run, in the copy.
 """
 
@@ -93,7 +93,7 @@ def is_of(file: Path, name: str) -> bool:
     >>> [is_of(Path(file), "away") for file in ("hedgerow/features/away/keys.py", "docs/features/away.md", "hedgerow/app/cli.py")]
     [True, True, False]
     """
-    homes = (TABLE.parent / name, Path("tests/features") / name)
+    homes = (TABLE.parent / name, *(Path(folder, "features", name) for folder in ("tests", "tools", "bench")))
     return any(file.is_relative_to(home) for home in homes) or file == Path(f"docs/features/{name}.md")
 
 
@@ -137,7 +137,8 @@ def _rewrite(file: Path, change: Callable[[str], str]) -> None:
 def run_in(folder: Path, words: Sequence[str]) -> int:
     """Run Python in the copy, with the modules of the copy. Returns the exit code."""
     places = os.pathsep.join(map(str, (folder / ".path", folder / "tools")))  # tools import each other
-    environment = os.environ | {"PYTHONPATH": places, "PYTHONSAFEPATH": "1"}
+    commands = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))  # with `hedgerow`
+    environment = os.environ | {"PYTHONPATH": places, "PYTHONSAFEPATH": "1", "PATH": commands}
     return subprocess.run([sys.executable, *words], cwd=folder, env=environment, check=False).returncode
 
 

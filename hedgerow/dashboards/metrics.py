@@ -109,7 +109,6 @@ METRICS: tuple[Metric, ...] = (
         "topic", "evidence",
     ),
     gauge("hedgerow_remembered_sites", "Sites that are remembered for what their pages turned out to be.", "topic"),
-    counter("hedgerow_proxy_pictures_judged_total", "Pictures that were judged: shown, hidden or unchecked.", "outcome"),
     counter("hedgerow_proxy_cut_total", "Open connections closed because their rules changed."),
     counter("hedgerow_proxy_bytes_total", "Bytes from (in) and to (out) the clients.", "lane", "direction"),
     gauge("hedgerow_proxy_open_tunnels", "Open tunnels and inspected connections."),

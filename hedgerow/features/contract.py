@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from hedgerow.journal.recorder import RecordedMessage, Recorder
     from hedgerow.journal.store import Store
     from hedgerow.policies.model import Policy
-    from hedgerow.policies.reading.feature_keys import FeatureKey
+    from hedgerow.policies.reading.feature_keys import FeatureKey, ScoreKey
     from hedgerow.policies.time_model import Bonus
+    from hedgerow.proxy.scanners.scanner import ScoringScanner
 
 type Handler = Callable[[MessageBatch, Any], Awaitable[object] | None]
 """Take a message of a worker, given the batch that it is part of. The next one waits until it is done."""
@@ -158,6 +159,9 @@ class Feature:
     several sites. `services` returns what runs in control while it is in use, and `gateway_services` what runs in the
     gateway's process. `checks` are the doctor's, and `metrics` its rows in the table of metrics.
 
+    `score_keys` returns its keys of rules, in use while a scope has one switched on. `scanners` has, by their names,
+    what returns the scanner for inspectors, or None if a library for it is not installed.
+
     `commands` are the places of its commands by their words, such as `seat audit`, each as MODULE:NAME in its folder. A
     NAME of `app` is a group of commands.
     """
@@ -169,6 +173,8 @@ class Feature:
     conditions: Mapping[str, str] = field(default_factory=dict)
     uses: Callable[[Policy], bool] = lambda _policy: False
     uses_store: bool = False
+    score_keys: Callable[[], Sequence[ScoreKey]] = tuple
+    scanners: Mapping[str, Callable[[], ScoringScanner | None]] = field(default_factory=dict)
     services: Callable[[Core], Sequence[ControlService]] = _nothing
     gateway_services: Callable[[GatewayCore], Sequence[ControlService]] | None = None
     extensions: Callable[[], Extensions | None] = lambda: None
@@ -180,12 +186,29 @@ class Feature:
     def is_used(self, policy: Policy, store: str = "") -> bool:
         """Return True if the policy has a value for one of the feature's keys, or if the policy or the store use it."""
         has_keys = any(key.settings.KEY in policy.features for key in self.policy_keys())
-        return has_keys or self.uses(policy) or (self.uses_store and bool(store))
+        return (
+            has_keys
+            or self.uses(policy)
+            or bool(_wanted_by(policy, self.scanners))
+            or (self.uses_store and bool(store))
+        )
 
     def part(self, place: str) -> Any:
         """Import a part of the feature, by its MODULE:NAME."""
         module, _, name = place.partition(":")
         return getattr(import_module(f"{__package__}.{self.name}.{module}"), name)
+
+
+def scanners_of(features: Sequence[Feature], policy: Policy) -> tuple[ScoringScanner, ...]:
+    """Return the scanners that a policy wants. Only their modules are imported."""
+    wanted = (feature.scanners[key]() for feature in features for key in _wanted_by(policy, feature.scanners))
+    return tuple(each for each in wanted if each is not None)
+
+
+def _wanted_by(policy: Policy, keys: Iterable[str]) -> list[str]:
+    from hedgerow.policies.effective_users import are_scored
+
+    return [key for key in keys if are_scored(policy, key)]
 
 
 def extensions_of(features: Sequence[Feature]) -> Extensions:

@@ -1,4 +1,4 @@
-"""Rules about content: search terms, pages, files, and the accounts allowed at Google and Microsoft (`tenants.yaml`). Pure."""
+"""Rules about content: search terms, pages, files, scores, and the accounts allowed at Google and Microsoft (`tenants.yaml`). Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields, replace
 from functools import cache
 from urllib.parse import unquote_plus, unquote_to_bytes, urlsplit
 
-from hedgerow.blocklists.names import is_beneath
 from hedgerow.policies.text.data_files import read_data
 
 
@@ -60,10 +59,10 @@ CLIENT_CERTIFICATE = "client-certificate"
 """`what` of a decision about a host that asks for a certificate of the device's own, which only the device can show."""
 
 UNCHECKED = "unchecked"
-"""`what` of a decision to hide a picture that could not be judged."""
+"""`what` of a decision to block a body that could not be scored."""
 
-NO_PICTURE_LIMIT = 100
-DEFAULT_PICTURE_LIMIT = 50
+NO_SCORE_LIMIT = 100
+DEFAULT_SCORE_LIMIT = 50
 """The limit of a profile that names none."""
 
 BLOCKED_NAME_CONFIDENCE = 60
@@ -73,12 +72,30 @@ FILE_KINDS = ("executables", "archives", "torrents", "macros")
 
 
 @dataclass(frozen=True, slots=True)
+class ScoreRule:
+    """The rule of one scope for the scores, 0 to 100, that a feature's scanner gives bodies. `key` is its key of the policy file.
+
+    Bodies with a score above `limit` are blocked if the scores are `enabled`; `NO_SCORE_LIMIT` blocks none. None leaves a setting to the
+    wider scope.
+    """
+
+    key: str
+    enabled: bool | None = None
+    limit: int | None = None
+
+    def over(self, wider: ScoreRule) -> ScoreRule:
+        """Return this rule, completed by that of a wider scope."""
+        enabled = wider.enabled if self.enabled is None else self.enabled
+        return ScoreRule(self.key, enabled, wider.limit if self.limit is None else self.limit)
+
+
+@dataclass(frozen=True, slots=True)
 class ContentRules:
     """The content rules of one scope; None leaves a setting to the wider scope. A `page_limit` of 0 turns off the scanning of pages.
 
     `youtube_only`: the channels and videos of YouTube that are open, as `youtube.parse_youtube_item` returns them; empty for all of it.
     `everywhere`: pages of all hosts are scanned if the device trusts the CA, not only those that are decrypted for another reason.
-    `pictures`: pictures are judged. `picture_limit` is the score, 0 to 100, above which one is hidden: `NO_PICTURE_LIMIT` hides none.
+    `scores` are the rules for the scanners of features.
     `name_block` and `name_mark` are the confidences in percent from which an unlisted host that looks like a blocked category by its name
     is blocked, or only marked in the log; 0 for never.
     """
@@ -90,15 +107,17 @@ class ContentRules:
     files: tuple[str, ...] | None = None
     tenants: Tenants | None = None
     youtube_only: tuple[str, ...] | None = None
-    pictures: bool | None = None
-    picture_limit: int | None = None
+    scores: tuple[ScoreRule, ...] = ()
     name_block: int | None = None
     name_mark: int | None = None
 
     def over(self, wider: ContentRules) -> ContentRules:
         """Return these rules, completed by those of a wider scope; blocked searches add up."""
         own = {each.name: value for each in fields(self) if (value := getattr(self, each.name)) is not None}
-        return replace(wider, **own | {"searches": tuple(dict.fromkeys((*self.searches, *wider.searches)))})
+        scores = {each.key: each for each in wider.scores}
+        scores |= {each.key: each.over(scores.get(each.key, each)) for each in self.scores}
+        searches = tuple(dict.fromkeys((*self.searches, *wider.searches)))
+        return replace(wider, **own | {"searches": searches, "scores": tuple(scores.values())})
 
     @property
     def passes_through(self) -> bool:
@@ -110,15 +129,15 @@ class ContentRules:
         return bool(self.page_limit) and bool(self.everywhere)
 
     @property
-    def hides_above(self) -> int | None:
-        """The score above which a picture is hidden, None if pictures are not judged."""
-        limit = DEFAULT_PICTURE_LIMIT if self.picture_limit is None else self.picture_limit
-        return limit if self.pictures and limit < NO_PICTURE_LIMIT else None
+    def score_limits(self) -> dict[str, int]:
+        """The score above which a body is blocked, by the key of each rule that blocks any."""
+        limits = {each.key: DEFAULT_SCORE_LIMIT if each.limit is None else each.limit for each in self.scores if each.enabled}
+        return {key: limit for key, limit in limits.items() if limit < NO_SCORE_LIMIT}
 
     @property
     def opens_everything(self) -> bool:
         """The HTTPS of every host is decrypted to check its responses."""
-        return self.opens_pages or self.hides_above is not None
+        return self.opens_pages or bool(self.score_limits)
 
     @property
     def judges_names(self) -> bool:
@@ -129,20 +148,6 @@ class ContentRules:
 
     def marks_name(self, confidence: int) -> bool:
         return bool(self.name_mark) and confidence >= (self.name_mark or 0)
-
-
-def shows_all_pictures(host: str) -> bool:
-    """Return whether a host belongs to a museum or is about health: its pictures are not judged (`picture_exempt.yaml`).
-
-    >>> shows_all_pictures("www.rijksmuseum.nl"), shows_all_pictures("pictures.example")
-    (True, False)
-    """
-    return is_beneath(host, _picture_exempt())
-
-
-@cache
-def _picture_exempt() -> frozenset[str]:
-    return frozenset(str(host) for hosts in read_data("picture_exempt.yaml").values() for host in hosts)
 
 
 def combine_scopes(scopes: Sequence[ContentRules]) -> ContentRules:

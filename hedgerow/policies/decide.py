@@ -379,7 +379,7 @@ def _has_url_rules(context: RequestContext) -> bool:
 
 
 def _is_scanned(context: RequestContext) -> bool:
-    """Return whether the policy scans the pages or pictures of every host and makes no exception for this one.
+    """Return whether the policy scans the bodies of every host and makes no exception for this one.
 
     Machines of the local network are excluded: their certificates are self-signed, and the policy alone opens their addresses.
     """

@@ -9,7 +9,7 @@ from functools import cached_property
 from zoneinfo import ZoneInfo
 
 from hedgerow.policies.cafe import SEAT_PREFIX
-from hedgerow.policies.content import ContentRules, combine_scopes
+from hedgerow.policies.content import ContentRules, ScoreRule, combine_scopes
 from hedgerow.policies.model import Device, DeviceId, Person, Policy, Privacy, Rules, SafeSearch, Session, Target
 from hedgerow.policies.rule_index import RuleScope
 from hedgerow.policies.time_model import Allowance
@@ -195,7 +195,6 @@ def strictest_content(users: Sequence[EffectiveUser]) -> ContentRules:
     if len(found) == 1:
         return found[0]
     limits = [each.page_limit for each in found if each.page_limit]
-    pictures = [limit for each in found if (limit := each.hides_above) is not None]
     return ContentRules(
         all(each.passes_through for each in found),
         min(limits, default=0),
@@ -204,19 +203,27 @@ def strictest_content(users: Sequence[EffectiveUser]) -> ContentRules:
         tuple(dict.fromkeys(kind for each in found for kind in each.files or ())),
         next((each.tenants for each in found if each.tenants is not None), None),
         _chosen_by_all([each.youtube_only for each in found if each.youtube_only]),
-        bool(pictures),
-        min(pictures, default=None),
+        _lowest_scores(found),
         min((each.name_block for each in found if each.name_block), default=0),
         min((each.name_mark for each in found if each.name_mark), default=0),
     )
 
 
-def judges_pictures(policy: Policy) -> bool:
-    """Return whether the policy asks for anybody's pictures to be judged."""
+def _lowest_scores(several: Sequence[ContentRules]) -> tuple[ScoreRule, ...]:
+    limits: dict[str, int] = {}
+    for content in several:
+        for key, limit in content.score_limits.items():
+            limits[key] = min(limit, limits.get(key, limit))
+    return tuple(ScoreRule(key, True, limit) for key, limit in limits.items())
+
+
+def are_scored(policy: Policy, key: str) -> bool:
+    """Return True if the policy asks for the scores of a feature's scanner, by its key, for anybody."""
     people = [person.rules for person in policy.people.values()]
     devices = [device.rules for device in policy.devices.values()]
     profiles = [profile.rules for profile in policy.profiles.values()]
-    return any(rules.content.pictures for rules in (policy.household, *people, *devices, *profiles))
+    scopes = (policy.household, *people, *devices, *profiles)
+    return any(rule.key == key and rule.enabled for rules in scopes for rule in rules.content.scores)
 
 
 def _chosen_by_all(several: Sequence[tuple[str, ...]]) -> tuple[str, ...] | None:

@@ -17,6 +17,7 @@ from hedgerow.policies.remembered import PageRecognised
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.own_pages import OwnPages
 from hedgerow.proxy.pages.block_page import BlockPage
+from hedgerow.proxy.scanners.scanner import ScoringScanner
 from hedgerow.proxy.scanners.topics import ListedTopics
 from hedgerow.proxy.sign_in import SignInRules
 
@@ -100,6 +101,7 @@ class ProxyPolicy:
     - `is_unlisted` tells whether nothing is known of a host, so that its server is examined before a tunnel to it is joined.
     - `may_be_remembered` tells whether a host may be remembered for its pages, which `report_page` reports. `listed` are the lists' names.
     - `phrase_lists` are files of weighted phrases, in addition to ours. `pages` are our own, open to every device.
+    - `scoring` are the scanners of features in use.
     - `proxy_protocol_from` are the load balancers whose connections begin with the client's address.
     """
 
@@ -124,6 +126,7 @@ class ProxyPolicy:
     may_be_remembered: Callable[[str], bool] = lambda _host: False
     report_page: Callable[[PageRecognised], None] = lambda _page: None
     listed: ListedTopics | None = None
+    scoring: tuple[ScoringScanner, ...] = ()
 
 
 def class_of(address: str, device: Device) -> ClassedClient:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import re
 import shutil
@@ -12,14 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from harmless_pictures import harmless_picture
 from small_internet import SmallInternet
 from small_internet.clients import curl, kdig_addresses
-from small_internet.family import COMPUTER, LISTS, PEOPLE, family_policy
+from small_internet.family import COMPUTER, LISTS, family_policy
 from small_internet.running import Hedgerow, running_hedgerow, wait_until
 
 from hedgerow.confinement import missing_limits
-from hedgerow.proxy.scanners.pictures import is_installed
 
 pytestmark = pytest.mark.skipif(bool(missing_limits()), reason="the kernel lacks Landlock or seccomp")
 
@@ -129,20 +126,3 @@ def test_a_certificate_in_another_directory_is_shown_by_another_worker(internet:
         wait_until(lambda: "other.example" in shown_names(), 40, "the other certificate is shown")
         assert worker not in running.pids("dns")
         assert kdig_addresses(running.dns, "news.example", source=COMPUTER) == ["0.0.0.0"]
-
-
-@pytest.mark.skipif(not is_installed(), reason="the extra `pictures` is not installed (make pictures)")
-def test_pictures_are_judged_in_a_process_without_sockets(internet: SmallInternet) -> None:
-    people = PEOPLE.replace("    age: 9\n", "    age: 9\n    picture_scan: {enabled: true, limit: 0}\n")
-    with running_hedgerow(family_policy(internet, people=people), lists=LISTS, upstream_authority=internet.authority.root) as running:
-        url = internet.url("www.school.example", f"/mirror?type=image/jpeg&data={base64.urlsafe_b64encode(harmless_picture()).decode()}")
-        options = ("-H", "Accept: image/svg+xml,image/*")
-        answer = curl(url, proxy=running.proxy, source=COMPUTER, ca=running.authority, options=options)
-        assert (answer.status, answer.headers["content-type"]) == (403, ["image/svg+xml; charset=utf-8"])
-        (inspector,) = running.pids("inspector")
-        children = Path(f"/proc/{inspector}/task/{inspector}/children").read_text().split()
-        (judge,) = (int(each) for each in children if b"--pictures" in Path(f"/proc/{each}/cmdline").read_bytes())
-        status = status_of(judge)
-        assert (status["NoNewPrivs"], status["Seccomp"], status["Threads"]) == ("1", "2", "1")
-        assert int(status["Seccomp_filters"]) == 2, "the inspector's filter, and its own, without sockets"
-        assert "onnxruntime" not in running.stderr

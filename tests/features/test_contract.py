@@ -14,7 +14,7 @@ import hedgerow.features
 from hedgerow.features import FEATURES
 from hedgerow.features.contract import Feature
 from hedgerow.policies.reading.load import parse_policy
-from hedgerow.policies.reading.schema import FEATURE_KEYS
+from hedgerow.policies.reading.schema import FEATURE_KEYS, SCORE_KEYS
 
 FOLDER = Path(hedgerow.features.__file__).parent
 TESTS = Path(__file__).parent
@@ -58,14 +58,15 @@ def test_a_feature_imports_only_those_that_it_needs(feature: Feature) -> None:
 @each_feature
 def test_a_feature_is_in_use_when_the_policy_has_its_keys(feature: Feature) -> None:
     assert not feature.is_used(parse_policy(b"", None))
-    if feature.policy_keys():
+    if feature.policy_keys() or feature.score_keys():
         samples = yaml.safe_load((TESTS / feature.name / "keys.yaml").read_text())
         assert feature.is_used(parse_policy(yaml.safe_dump(samples["policy"]).encode(), None))
 
 
 def test_each_key_has_one_owner() -> None:
-    keys = [key.settings.KEY for key in FEATURE_KEYS]
+    keys = [*(key.settings.KEY for key in FEATURE_KEYS), *(key.name for key in SCORE_KEYS)]
     assert len(set(keys)) == len(keys)
+    assert [key.name for key in SCORE_KEYS] == [key for feature in FEATURES for key in feature.scanners]
 
 
 @pytest.mark.parametrize(

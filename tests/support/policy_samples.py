@@ -27,15 +27,15 @@ RULES: dict[str, Any] = {
         }
     },
     "safe_search": "strict", "youtube": "strict", "privacy": "full", "retention": 30, "pass_through": True,
-    "page_scan": {"limit": 100, "everywhere": False}, "picture_scan": {"enabled": True, "limit": 50}, "block_searches": ["pistol"],
+    "page_scan": {"limit": 100, "everywhere": False}, "block_searches": ["pistol"],
     "block_files": ["archives"], "youtube_only": ["@somebody"], "recognise_names": {"block": 90, "mark": 50},
     "tenants": {"google": ["school.example"], "microsoft": ["school.example"], "directory": "11111111-1111-1111-1111-111111111111"},
 }  # fmt: skip
 OTHER_RULES: dict[str, Any] = {
     "what": "other.example", "until": "2032-01-01", "note": "another", "bedtime": "21:00-06:00", "budget": "3h",
     "schedules.*.when": {"tue": "15:00-16:00"}, "safe_search": "off", "youtube": "off", "privacy": "category",
-    "retention": 20, "pass_through": False, "page_scan.limit": 200, "page_scan.everywhere": True, "picture_scan.enabled": False,
-    "picture_scan.limit": 60, "block_searches": ["rifle"], "block_files": ["torrents"], "youtube_only": ["@other"],
+    "retention": 20, "pass_through": False, "page_scan.limit": 200, "page_scan.everywhere": True,
+    "block_searches": ["rifle"], "block_files": ["torrents"], "youtube_only": ["@other"],
     "recognise_names.block": 80, "recognise_names.mark": 40, "tenants.google": ["other.example"], "tenants.microsoft": ["other.example"],
     "tenants.directory": "22222222-2222-2222-2222-222222222222",
 }  # fmt: skip

@@ -37,12 +37,9 @@ from hedgerow.features import FEATURES
 from hedgerow.files import error_text
 from hedgerow.network import gateway as nftables
 from hedgerow.network import interfaces
-from hedgerow.policies.effective_users import judges_pictures
-from hedgerow.policies.model import Policy
 from hedgerow.policies.reading.load import PolicyError, load_policy
 from hedgerow.policies.review import FEW_ADULT_SITES
 from hedgerow.proxy.certificate_authority import CertificateAuthorityError, load_ca
-from hedgerow.proxy.scanners import pictures
 from hedgerow.task_state import TaskState
 
 MAX_LIST_AGE_S = 3 * 24 * 3600.0
@@ -323,17 +320,6 @@ def check_speed(_installation: Installation) -> Iterator[Finding]:
     yield good_finding("speed", f"names of new sites are judged {'by compiled code' if piece_table.add_up else slowly}")
 
 
-def check_pictures(installation: Installation) -> Iterator[Finding]:
-    """Check that pictures can be judged, if the policy asks for it."""
-    return picture_findings(installation.policy)
-
-
-def picture_findings(policy: Policy | None) -> Iterator[Finding]:
-    if policy is not None and judges_pictures(policy):
-        missing = Finding("pictures", Health.BAD, f"picture_scan is on, but {pictures.MISSING}", pictures.INSTALL)
-        yield good_finding("pictures", "can be judged on inspected devices") if pictures.is_installed() else missing
-
-
 def check_leases(_installation: Installation) -> Iterator[Finding]:
     """Check the lease files of a DHCP server on this machine, if it has one."""
     mend = "let the user that runs Hedgerow read it, and keep it small; devices get their names from it"
@@ -367,7 +353,7 @@ def check_clock(installation: Installation) -> Iterator[Finding]:
 
 CHECKS: tuple[Callable[[Installation], Iterator[Finding]], ...] = (
     check_running, check_encrypted, check_status, check_policy, check_upstreams, check_gateway, check_tunnel,
-    check_exposure, check_leases, check_clock, check_files, check_confinement, check_speed, check_pictures,
+    check_exposure, check_leases, check_clock, check_files, check_confinement, check_speed,
 )  # fmt: skip
 
 

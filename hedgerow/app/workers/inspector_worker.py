@@ -11,14 +11,19 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.app.workers.proxy_backend import ProxyBackend
 from hedgerow.app.workers.worker import Worker
+from hedgerow.features import FEATURES
+from hedgerow.features.contract import scanners_of
 from hedgerow.proxy.handover import load_handover_key
 from hedgerow.proxy.inspection.inspector import DEVICE_LIMIT, Inspector
 from hedgerow.proxy.pass_through import CertificateRefusals
+from hedgerow.proxy.policy import ProxyPolicy
 from hedgerow.task_state import Area
 
 log = logging.getLogger(__name__)
@@ -61,20 +66,25 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def with_scanners(policy: ProxyPolicy, view: LoadedSnapshot) -> ProxyPolicy:
+    """Return the policy of the proxy with the scanners of the features that a snapshot uses."""
+    return replace(policy, scoring=scanners_of(FEATURES, view.policy))
+
+
 @contextlib.asynccontextmanager
 async def serve_inspector(worker: Worker) -> AsyncIterator[Inspector]:
     """Run the inspector on its socket."""
     settings = worker.settings
     backend = ProxyBackend(worker)
     inspector = Inspector(
-        backend.proxy_policy(worker.view),
+        with_scanners(backend.proxy_policy(worker.view), worker.view),
         load_handover_key(settings.pass_key),
         settings.signer_socket,
         upstream_ca=settings.upstream_ca,
         refusals=CertificateRefusals(settings.pass_through),
         device_limit=-(-DEVICE_LIMIT // settings.inspectors),
     )
-    worker.on_swap = lambda view: inspector.swap(backend.swap(view))
+    worker.on_swap = lambda view: inspector.swap(with_scanners(backend.swap(view), view))
     worker.counters = lambda: backend.counters(inspector.counters)
     listening = asyncio.Event()
     run = partial(inspector.run, worker.sockets.take_local() or settings.inspector_socket(worker.index), listening.set)

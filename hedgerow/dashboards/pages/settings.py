@@ -31,9 +31,7 @@ from hedgerow.dashboards.scopes import AccessScope
 from hedgerow.dashboards.words.changes import change_sentences
 from hedgerow.dashboards.words.labels import user_agent_text
 from hedgerow.dashboards.words.languages import LANGUAGE_COOKIE, language_of, message
-from hedgerow.policies.effective_users import judges_pictures
 from hedgerow.policies.network import BlockedAnswer
-from hedgerow.proxy.scanners.pictures import is_installed
 
 type FormText = Annotated[str, Form(max_length=600)]
 type ChangeId = Annotated[int, Path(ge=1, le=2**62)]
@@ -77,9 +75,6 @@ class SettingsPages(PageGroup):
             names=_NAMES,
             new_token=new_token,
             shows_block_page=policy.network.resolver.blocked_answer is BlockedAnswer.PAGE,
-            judges_pictures=judges_pictures(policy),
-            can_judge=is_installed(),
-            trusted=any(device.trusts_ca for device in policy.devices.values()),
             chosen_language=request.cookies.get(LANGUAGE_COOKIE, ""),
         )
 
@@ -97,14 +92,6 @@ class SettingsPages(PageGroup):
         answer = BlockedAnswer.PAGE if on else BlockedAnswer.ZERO
         change = await self._change(request, message("Page for blocked sites"), put(BLOCKED_ANSWER, answer.value))
         return redirect_after_save("/settings", change, "block-page")
-
-    @post("/settings/pictures", MANAGE)
-    async def set_pictures(self, request: Request, on: Annotated[bool, Form()]) -> Response:
-        """Judge pictures for everybody, or for nobody but those for whom the policy says so."""
-        limit = self._context.policy().household.content.picture_limit
-        path = ("picture_scan",) if limit is None else ("picture_scan", "enabled")
-        change = await self._change(request, message("Hide explicit pictures"), put(path, on))
-        return redirect_after_save("/settings", change)
 
     @get("/changes", READ)
     async def changes(self, request: Request) -> Response:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, Protocol, cast
+from typing import Annotated, Any, Protocol, cast
 
-from pydantic import BaseModel, create_model
+from pydantic import BaseModel, BeforeValidator, create_model
 from pydantic.fields import FieldInfo
 
 from hedgerow.codec import encode
+from hedgerow.policies.content import ScoreRule
 from hedgerow.policies.feature_settings import FeatureSettings, WorkerReport
 from hedgerow.policies.model import Policy
+from hedgerow.policies.reading.schema_types import managed, switch_is_enabled
 from hedgerow.policies.text.yaml_tree import KeyPath, YamlTree
 
 
@@ -69,6 +71,36 @@ class FeatureKey:
     def path(self) -> tuple[str, ...]:
         """The keys that lead to it from the top of the file."""
         return tuple(self.settings.KEY.split("."))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreKey:
+    """A key of the rules of every scope: a switch for the scores that a scanner of a feature gives bodies, and their limit.
+
+    `kind` is the model of its value, with the fields `enabled` and `limit`. `profiles` are the limits of built-in profiles. `title` says
+    in their table what is limited.
+    """
+
+    name: str
+    kind: type[BaseModel]
+    description: str
+    title: str
+    profiles: Mapping[str, int]
+
+
+def with_scores[Model: BaseModel](model: type[Model], keys: Sequence[ScoreKey]) -> type[Model]:
+    """Return the model of rules with the keys of features' scanners, after its own."""
+    added: dict[str, Any] = {
+        each.name: (Annotated[each.kind, BeforeValidator(switch_is_enabled)] | None, managed(None, description=each.description))
+        for each in keys
+    }
+    return create_model(model.__name__, __base__=model, __module__=model.__module__, __doc__=model.__doc__, **added) if added else model
+
+
+def read_scores(raw: BaseModel, keys: Sequence[ScoreKey]) -> tuple[ScoreRule, ...]:
+    """Return the rules for scores of one scope."""
+    values = {each.name: getattr(raw, each.name) for each in keys}
+    return tuple(ScoreRule(name, value.enabled, value.limit) for name, value in values.items() if value is not None)
 
 
 def extended[Model: BaseModel](model: type[Model], place: tuple[str, ...], keys: Sequence[FeatureKey]) -> type[Model]:

@@ -10,7 +10,7 @@ from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import Profile, Rules, Target
 from hedgerow.policies.reading.rules import RulesReader
-from hedgerow.policies.reading.schema import RawItem, RawProfile
+from hedgerow.policies.reading.schema import SCORE_KEYS, RawItem, RawProfile
 from hedgerow.policies.targets import ILLEGAL
 from hedgerow.policies.text import yaml_tree
 from hedgerow.policies.text.suggestions import suggest
@@ -41,7 +41,8 @@ def _builtin_profiles() -> tuple[Profile, ...]:
     for name in BUILTIN_PROFILE_NAMES:
         file_name = f"{name}.yaml"
         tree = yaml_tree.read_tree((Path(__file__).parents[1] / "profiles" / file_name).read_bytes(), f"profiles/{file_name}")
-        raw = RawProfile.model_validate(tree.value)
+        scores = {key.name: key.kind(limit=key.profiles[name]) for key in SCORE_KEYS if name in key.profiles}
+        raw = RawProfile.model_validate(tree.value).model_copy(update=scores)
         reader = RulesReader(tree, Services.load().by_id.keys(), categories)
         found.append(Profile(name, raw.title, reader.read(raw, ()), raw.why, raw.source, reader.origin(()), name not in _ADULT_PROFILES))
         if tree.problems:

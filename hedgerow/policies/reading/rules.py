@@ -12,7 +12,8 @@ from hedgerow.blocklists.names import parse_host
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.content import FILE_KINDS, ContentRules, Tenants, plain_words
 from hedgerow.policies.model import Rules, Target, TargetKind, TimedRules, Verdict
-from hedgerow.policies.reading.schema import RawItem, RawNameRecognition, RawPictureScan, RawRules, RawSchedule, RawTenants
+from hedgerow.policies.reading.feature_keys import read_scores
+from hedgerow.policies.reading.schema import SCORE_KEYS, RawItem, RawNameRecognition, RawRules, RawSchedule, RawTenants
 from hedgerow.policies.reading.times import TimesReader
 from hedgerow.policies.targets import INTERNET, check_allowable, parse_target
 from hedgerow.policies.text import yaml_tree
@@ -37,12 +38,10 @@ def read_content(tree: YamlTree, raw: RawRules, path: yaml_tree.KeyPath) -> Cont
     limit = None if scan is None else 0 if scan.limit is None and scan.everywhere is None else scan.limit
     everywhere = None if scan is None else scan.everywhere
     files = None if raw.block_files is None else tuple(raw.block_files)
-    pictures = raw.picture_scan or RawPictureScan()
     names = raw.recognise_names or RawNameRecognition()
     return ContentRules(
         *(raw.pass_through, limit, everywhere, tuple(raw.block_searches), files, _tenants(tree, raw.tenants, path), chosen),
-        pictures=pictures.enabled,
-        picture_limit=pictures.limit,
+        scores=read_scores(raw, SCORE_KEYS),
         name_block=names.block,
         name_mark=names.mark,
     )

@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StrictInt, WithJsonSchema, create_model
 
 from hedgerow.features import FEATURES
-from hedgerow.policies.content import NO_PICTURE_LIMIT
 from hedgerow.policies.device_kinds import DeviceKind
 from hedgerow.policies.model import Privacy, SafeSearch
 from hedgerow.policies.network import (
@@ -24,7 +23,7 @@ from hedgerow.policies.network import (
     UnopenedSeatAccess,
     UpstreamStrategy,
 )
-from hedgerow.policies.reading.feature_keys import FeatureKey, extended
+from hedgerow.policies.reading.feature_keys import FeatureKey, ScoreKey, extended, with_scores
 from hedgerow.policies.reading.schema_cafe import RawCafe
 from hedgerow.policies.reading.schema_types import (
     BUDGET,
@@ -39,13 +38,14 @@ from hedgerow.policies.reading.schema_types import (
     managed_dates,
     off,
     reserved,
-    switch_is_enabled,
 )
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS, LISTENERS
 
 FEATURE_KEYS: tuple[FeatureKey, ...] = tuple(key for feature in FEATURES for key in feature.policy_keys())
 """The keys of all features, in the order in which they are read."""
 
+SCORE_KEYS: tuple[ScoreKey, ...] = tuple(key for feature in FEATURES for key in feature.score_keys())
+"""The keys of rules for the scanners of features."""
 
 CONDITIONS = {name: text for feature in FEATURES for name, text in feature.conditions.items()}
 """Conditions under which a schedule holds for those who have them, each named as the key of a person that sets it."""
@@ -53,6 +53,10 @@ CONDITIONS = {name: text for feature in FEATURES for name, text in feature.condi
 
 def _with_features(*place: str) -> Callable[[type[RawModel]], type[RawModel]]:
     return lambda model: extended(model, place, FEATURE_KEYS)
+
+
+def _with_scores(model: type[RawModel]) -> type[RawModel]:
+    return with_scores(model, SCORE_KEYS)
 
 
 def _items(value: object) -> object:
@@ -100,15 +104,6 @@ class RawPageScan(RawModel):
     everywhere: Switch | None = managed(None, description="Decrypt all HTTPS of trusting devices, not only hosts with rules about URLs.")
 
 
-class RawPictureScan(RawModel):
-    """Judgement of pictures. `enabled`: judge those on inspected devices. `limit`: the score above which one is hidden, 100 for never."""
-
-    enabled: Switch | None = managed(None, description="Judge pictures on inspected devices; needs the extra `hedgerow[pictures]`.")
-    limit: Annotated[StrictInt, Field(ge=0, le=NO_PICTURE_LIMIT)] | None = managed(
-        None, description="Score, 0 to 100, above which a picture is hidden; 100 for never. The profiles have one by age."
-    )
-
-
 _Percent = Annotated[StrictInt, Field(ge=0, le=100)]
 
 
@@ -127,6 +122,7 @@ class RawTenants(RawModel):
     directory: str | None = managed(None, description="Id of your own directory at Microsoft.")
 
 
+@_with_scores
 class RawRules(RawModel):
     """Rules of the whole network, a profile, a person or a device. Items of `always` are open even at bedtime and with a spent budget."""
 
@@ -145,9 +141,6 @@ class RawRules(RawModel):
     pass_through: Switch | None = managed(None, description="Tunnel a host whose app refuses our certificate; false blocks it.")
     page_scan: Annotated[RawPageScan, BeforeValidator(lambda value: off(value, "limit"))] | None = managed(
         None, description="Scan the words of pages; `off` for never."
-    )
-    picture_scan: Annotated[RawPictureScan, BeforeValidator(switch_is_enabled)] | None = managed(
-        None, description="Hide pictures that look explicit, on inspected devices: `on`, `off` or a mapping."
     )
     block_searches: Texts = managed([], description="Whole words that no search may have, in addition to those of wider scopes.")
     block_files: Texts | None = managed(

@@ -38,7 +38,6 @@ from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm
 from hedgerow.proxy.pages.translations import PageReader, choose_language
 from hedgerow.proxy.pass_through import CertificateRefusals
 from hedgerow.proxy.policy import Counters, ProxyPolicy
-from hedgerow.proxy.scanners.whole_bodies import WholeBodies
 from hedgerow.proxy.scanners.workers import ScanPool
 
 log = logging.getLogger(__name__)
@@ -65,7 +64,6 @@ class InspectionAddon:
         self.certificates = CertificateReactions(self.clients, counters, clock, refusals)
         self.origins = OriginPolicy(self.clients, counters, clock)
         self.scans = ScanPool()
-        self.wholes = WholeBodies(lambda outcome: counters.add("hedgerow_proxy_pictures_judged_total", outcome))
         self.bound: set[str] = set()
         self._key = key
         self._counters = counters
@@ -73,7 +71,7 @@ class InspectionAddon:
         self.close = close
         self.judge = RequestHandler(self.clients, key, counters, clock)
         self.heads = KnownHeads(self.clients, self.judge)
-        self._scanning = ResponseScanning(self.clients, counters, self.scans, self.wholes)
+        self.scanning = ResponseScanning(self.clients, counters, self.scans)
         self._access_requests = AccessRequestHandler(lambda: self.clients.policy, key, counters, clock)
         self._hooks: dict[str, Callable[..., Coroutine[Any, Any, None] | None]] = {name: getattr(self, name) for name in _HOOKS}
 
@@ -82,7 +80,7 @@ class InspectionAddon:
         self.clients.policy = policy
         self.heads.clear()
         self.origins.swap()
-        self._scanning.swap()
+        self.scanning.swap()
 
     def leave(self, client: connection.Client) -> None:
         """Forget a client whose connection is over."""
@@ -170,7 +168,7 @@ class InspectionAddon:
             return self.judge.blocked(flow, active.ruleset, active.requests[0], decision)
 
         try:
-            self._scanning.scan(flow, active, refuse)
+            self.scanning.scan(flow, active, refuse)
         except Exception as error:
             self._end(flow, error)
 

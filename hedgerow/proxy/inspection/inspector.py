@@ -273,8 +273,7 @@ class Inspector:
             session.abort()
         self.origins.close()
         self.leaf_certificates.close()
-        self.inspection.scans.close()
-        self.inspection.wholes.close()
+        self.inspection.scanning.close()
         deadline = time.monotonic() + _END_GRACE
         while self._sessions and time.monotonic() < deadline:  # noqa: ASYNC110  there is no event to wait for
             await asyncio.sleep(0.01)  # the transports report their end

@@ -260,7 +260,7 @@ def _prepare(flow: http.HTTPFlow, ruleset: Ruleset) -> None:
                 fields[name] = value
     codings, content = fields.get("accept-encoding", ""), ruleset.content
     scans_page = content.page_limit and form_of(fields) in {ResponseForm.PAGE, ResponseForm.FRAME}
-    if codings and (content.files or content.youtube_only or content.pictures or scans_page):
+    if codings and (content.files or content.youtube_only or content.score_limits or scans_page):
         usual = len(codings) <= _USUAL_CODINGS
         readable = _readable_codings(codings) if usual else _readable_codings.__wrapped__(codings)
         if readable != codings:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from mitmproxy import http
 
 from hedgerow.client_classes import ClassedClient, unnamed_client
-from hedgerow.policies.content import ContentRules, shows_all_pictures
+from hedgerow.policies.content import ContentRules
 from hedgerow.policies.model import Decision
 from hedgerow.policies.remembered import TOPICS
 from hedgerow.policies.ruleset import Ruleset
@@ -21,9 +22,8 @@ from hedgerow.proxy.inspection.engine.messages import is_document, is_image
 from hedgerow.proxy.inspection.page_reports import PageReports
 from hedgerow.proxy.pages.response import ProxyResponse
 from hedgerow.proxy.policy import Counters, class_of
-from hedgerow.proxy.scanners.pictures import is_installed
 from hedgerow.proxy.scanners.response_scanner import BodyScanner
-from hedgerow.proxy.scanners.scanner import Head, ScanRules
+from hedgerow.proxy.scanners.scanner import Head, Scanner, ScanRules, ScoringScanner
 from hedgerow.proxy.scanners.topics import PageFinding
 from hedgerow.proxy.scanners.whole_bodies import WholeBodies
 from hedgerow.proxy.scanners.words import list_versions, load_phrases
@@ -40,19 +40,27 @@ _READ = (b"content-type", b"content-disposition", b"content-encoding", b"rating"
 class ResponseScanning:
     """The choice of a scanner or a refusal for each response. The engine finds it in the flow."""
 
-    def __init__(self, clients: ClientRegistry, counters: Counters, pool: ScanPool, wholes: WholeBodies) -> None:
+    def __init__(self, clients: ClientRegistry, counters: Counters, pool: ScanPool) -> None:
         self._clients = clients
         self._counters = counters
         self._pool = pool
         self._pages = PageReports(clients, counters)
-        self._wholes = wholes
+        self._wholes: dict[type[Scanner], WholeBodies] = {}
         self._lists: tuple[tuple[str, int], ...] | None = None
         self._page_rules: dict[tuple[Ruleset, str], ScanRules] = {}
 
     def swap(self) -> None:
-        """Reload the phrase lists before the next page is scanned."""
+        """Reload the phrase lists before the next page is scanned, and end the processes of scanners that are no longer in use."""
         self._lists = None
         self._page_rules.clear()
+        for kind in self._wholes.keys() - {each.kind for each in self._clients.policy.scoring}:
+            self._wholes.pop(kind).close()
+
+    def close(self) -> None:
+        """End all processes that scan."""
+        self._pool.close()
+        for wholes in self._wholes.values():
+            wholes.close()
 
     def scan(self, flow: http.HTTPFlow, active: ActiveRequest, refuse: Callable[[Decision], ProxyResponse]) -> None:
         """Scan the response to a request that was let through. `refuse` renders and records the answer to a blocked one."""
@@ -64,25 +72,34 @@ class ResponseScanning:
             return
         if rules.youtube_only and (active.is_granted or _is_redirect(response)):
             rules = replace(rules, youtube_only=None)
-        if rules.pictures and self._shows_all_pictures(active):
-            rules = replace(rules, pictures=False)
-        if not (rules.page_limit or rules.files or rules.youtube_only or rules.hides_above is not None):
+        limits = rules.score_limits
+        scoring = [each for each in self._clients.policy.scoring if each.key in limits] if limits else []
+        if exempt := {each.key for each in scoring if self._is_exempt(each, active)}:
+            rules = replace(rules, scores=tuple(each for each in rules.scores if each.key not in exempt))
+        if not (rules.page_limit or rules.files or rules.youtube_only or limits.keys() - exempt):
             return
         head, is_whole = _head_of(flow.request.headers, response.headers, active), status == 200
-        if head.is_document and rules.hides_above is not None and is_installed():
-            self._wholes.start()
+        for each in scoring if head.is_document else ():
+            if each.key not in exempt:
+                self._wholes_of(each).start()
 
         def on_page_scanned(verdict: str, finding: PageFinding | None) -> None:
             self._counters.add("hedgerow_proxy_pages_scanned_total", verdict)
             self._pages.report(finding, active, is_whole=is_whole)
 
-        scanner = BodyScanner(
-            head, self._scan_rules(rules, active, head), self._pool, refuse, on_page_scanned, self._wholes, self._client_of(active)
-        )
+        wholes = {each.kind: self._wholes_of(each) for each in scoring}
+        scan_rules = self._scan_rules(rules, active, head)
+        scanner = BodyScanner(head, scan_rules, self._pool, refuse, on_page_scanned, wholes, self._client_of(active))
         if (refusal := scanner.declared_refusal) is not None:
             flow.metadata[REFUSAL_KEY] = refusal
         elif not scanner.is_done:
             flow.metadata[SCANNER_KEY] = scanner
+
+    def _wholes_of(self, scoring: ScoringScanner) -> WholeBodies:
+        """Return the queue of a scanner."""
+        if scoring.kind not in self._wholes:
+            self._wholes[scoring.kind] = WholeBodies(partial(self._counters.add, scoring.counter), scoring.command)
+        return self._wholes[scoring.kind]
 
     def _client_of(self, active: ActiveRequest) -> ClassedClient:
         found = self._clients.policy.find_client(active.address)
@@ -91,7 +108,7 @@ class ResponseScanning:
     def _scan_rules(self, content: ContentRules, active: ActiveRequest, head: Head) -> ScanRules:
         """Return the rules for a response. A page of a well-known or listed host is recognised by its own labels only."""
         if not head.may_be_page:
-            return ScanRules(content, self._phrase_lists())
+            return ScanRules(content, self._phrase_lists(), scoring=self._kinds())
         if content is not active.ruleset.content or len(active.requests) > 1:
             return self._make_page_rules(content, active)
         key = (active.ruleset, active.requests[0].host)
@@ -106,17 +123,20 @@ class ResponseScanning:
         policy, named = self._clients.policy, active.ruleset.rules.categories
         topics = tuple(topic for topic in TOPICS if (rule := named.get(topic)) is not None and not rule.allow)
         is_known = not all(policy.may_be_remembered(each.host) for each in active.requests)
-        return ScanRules(content, self._phrase_lists(), topics, is_known, policy.listed)
+        return ScanRules(content, self._phrase_lists(), topics, is_known, policy.listed, self._kinds())
 
-    def _shows_all_pictures(self, active: ActiveRequest) -> bool:
-        """Return whether the pictures of the site are not judged: a museum's, or those of a page that somebody opened by its name."""
-        if all(shows_all_pictures(each.host) for each in active.requests):
+    def _kinds(self) -> tuple[type[Scanner], ...]:
+        return tuple(each.kind for each in self._clients.policy.scoring)
+
+    def _is_exempt(self, scoring: ScoringScanner, active: ActiveRequest) -> bool:
+        """Return True if bodies of the site are not scored, nor those of a page that somebody opened by its name."""
+        if all(scoring.is_exempt(each.host) for each in active.requests):
             return True
         request = active.requests[-1]
         page = request.initiator
         if not page or page == request.host:
             return False
-        if shows_all_pictures(page):
+        if scoring.is_exempt(page):
             return True
         decision = self._clients.policy.decide(active.ruleset, replace(request, host=page, url=f"https://{page}/", initiator=""))
         return decision.reason in EXPLICITLY_ALLOWED

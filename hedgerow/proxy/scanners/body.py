@@ -9,13 +9,12 @@ from hedgerow.policies.model import Decision, Reason
 from hedgerow.proxy.scanners.decoding import ContentDecoder, ExcessiveExpansion
 from hedgerow.proxy.scanners.file_kinds import FileKindScanner
 from hedgerow.proxy.scanners.macros import MacroScanner
-from hedgerow.proxy.scanners.pictures import PictureScanner
 from hedgerow.proxy.scanners.scanner import PENDING, Head, Scanner, ScanRules
 from hedgerow.proxy.scanners.words import PageScanner
 from hedgerow.proxy.scanners.youtube import YouTubeScanner
 
-SCANNERS: tuple[type[Scanner], ...] = (YouTubeScanner, FileKindScanner, MacroScanner, PictureScanner, PageScanner)
-"""The scanners, in the order in which they decide. Add a check here."""
+SCANNERS: tuple[type[Scanner], ...] = (YouTubeScanner, FileKindScanner, MacroScanner, PageScanner)
+"""The scanners, in the order in which they decide, those of features before the last. Add a check here."""
 
 PORTION = 64 * 1024
 """Bytes, packed and unpacked together, that `go_on` scans at a time."""
@@ -31,7 +30,7 @@ class BodyScan:
         self.refusal: Decision | None = None
         self.page: PageScanner | None = None
         scanners = list[Scanner]()
-        for kind in SCANNERS:
+        for kind in (*SCANNERS[:-1], *rules.scoring, *SCANNERS[-1:]):
             wanted = kind.wants(head, rules)
             if wanted is None:
                 continue
@@ -64,9 +63,9 @@ class BodyScan:
         return not self._active
 
     @property
-    def wants_whole(self) -> bool:
-        """A scanner needs the whole body: feed no more of it here."""
-        return any(each.wants_whole for each in self._active)
+    def whole_scanner(self) -> type[Scanner] | None:
+        """The scanner that needs the whole body, if there is one: feed no more of it here."""
+        return next((type(each) for each in self._active if each.wants_whole), None)
 
     @property
     def is_busy(self) -> bool:

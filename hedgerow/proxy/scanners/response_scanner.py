@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from hedgerow.client_classes import ClassedClient, unnamed_client
 from hedgerow.policies.model import Decision
 from hedgerow.proxy.pages.response import ProxyResponse
 from hedgerow.proxy.scanners.body import PORTION, BodyScan, page_verdict
-from hedgerow.proxy.scanners.scanner import Head, ScanRules
+from hedgerow.proxy.scanners.scanner import Head, Scanner, ScanRules
 from hedgerow.proxy.scanners.topics import PageFinding
 from hedgerow.proxy.scanners.whole_bodies import WholeBodies, WholeBody
 from hedgerow.proxy.scanners.workers import ScanJob, ScanPool
@@ -34,8 +35,8 @@ type PageCallback = Callable[[str, PageFinding | None], None]
 class BodyScanner:
     """The scan of one response. `refuse` renders the answer to a body that is blocked; `on_page_scanned` is called once for each page.
 
-    Bodies that are checked whole go to `wholes`, in the turn of their `client`. After `feed` and `end`, and until `when_ready` calls back,
-    the scanner may be busy. Then `result` tells what they would have returned.
+    Bodies that are checked whole go to the queue of their scanner in `wholes`, in the turn of their `client`. After `feed` and `end`, and
+    until `when_ready` calls back, the scanner may be busy. Then `result` tells what they would have returned.
     """
 
     max_hold_seconds = 3.0
@@ -48,7 +49,7 @@ class BodyScanner:
         pool: ScanPool,
         refuse: RefusalFactory,
         on_page_scanned: PageCallback,
-        wholes: WholeBodies | None = None,
+        wholes: Mapping[type[Scanner], WholeBodies] = MappingProxyType({}),
         client: ClassedClient = _NOBODY,
     ) -> None:
         self._scan: BodyScan | ScanJob | WholeBody = BodyScan(head, rules)
@@ -98,9 +99,9 @@ class BodyScanner:
             return self.result()
         self._kept += data
         scan.feed(data)
-        if scan.wants_whole and self._wholes is not None:
+        if (kind := scan.whole_scanner) is not None and (wholes := self._wholes.get(kind)) is not None:
             self.max_hold_seconds = WHOLE_HOLD_SECONDS
-            self._hand_over(self._wholes.begin(self._client, self._head, self._rules, scan.unchecked))
+            self._hand_over(wholes.begin(self._client, self._head, self._rules, scan.unchecked))
             return self.result()
         if is_last and not scan.is_busy:
             scan.end()

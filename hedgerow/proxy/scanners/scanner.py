@@ -1,10 +1,12 @@
 """The contract between a body scan and its scanners. Pure.
 
-A new check is one module with a subclass of `Scanner`, and its class in the tuple `SCANNERS` of `body.py`.
+A new check is one module with a subclass of `Scanner`, and its class in the tuple `SCANNERS` of `body.py`. A feature adds one that scores
+whole bodies as a `ScoringScanner`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
@@ -118,7 +120,7 @@ class ScanRules:
     """The rules of one ruleset about bodies. `phrase_lists` are files with the times of their last changes; see `words.list_versions`.
 
     `topics` are the categories whose pages are blocked where they are recognised. With `labels_only`, as for well-known hosts, only what a
-    page declares counts. `listed` are the lists in force.
+    page declares counts. `listed` are the lists in force, and `scoring` the scanners of features.
     """
 
     content: ContentRules
@@ -126,6 +128,7 @@ class ScanRules:
     topics: tuple[str, ...] = ()
     labels_only: bool = False
     listed: ListedTopics | None = field(default=None, compare=False)
+    scoring: tuple[type[Scanner], ...] = ()
 
 
 class Scanner(Protocol):
@@ -164,3 +167,18 @@ class Scanner(Protocol):
     def work(self) -> Outcome:
         """Finish the pending work of the last step. This may take long, so it is called in a worker process only."""
         return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoringScanner:
+    """A scanner of a feature, which scores whole bodies in processes that `command` starts.
+
+    `key` is its key of the policy: `ContentRules.score_limits` has the limit by it. `counter` is the metric that counts outcomes: shown,
+    hidden or unchecked. Bodies of hosts for which `is_exempt` returns True are not scored, nor those that their pages load.
+    """
+
+    key: str
+    kind: type[Scanner]
+    command: tuple[str, ...]
+    counter: str
+    is_exempt: Callable[[str], bool]

@@ -24,7 +24,7 @@ MAX_WHOLE = 4 * 1024 * 1024
 """Bytes of a body that are collected. Of a longer one, the beginning is checked and decides."""
 
 SMALLEST_BODY = 1024
-"""Bytes of the shortest body that is checked: a shorter one holds no picture with anything to recognise in it."""
+"""Bytes of the shortest body that is checked: a shorter one has nothing in it to recognise."""
 
 DEADLINE_SECONDS = 15.0
 """Seconds for which a complete body waits for its decision."""
@@ -53,7 +53,7 @@ class WholeBody:
         self.client, self.head, self.rules, self.unchecked = client, head, rules, unchecked
         self.body = bytearray()
         self._queue = queue
-        self._hash = hashlib.blake2b(repr((head.encoding, rules.content.hides_above)).encode(), digest_size=16)
+        self._hash = hashlib.blake2b(repr((head.encoding, rules.content.score_limits)).encode(), digest_size=16)
         self._timer: asyncio.TimerHandle | None = None
         self._on_ready: Callable[[], None] | None = None
         self._room = queue.room.enter(self, client)
@@ -105,9 +105,12 @@ class WholeBody:
 
 
 class WholeBodies:
-    """The queue, its processes and the decisions so far. `count` is called with the outcome for each body: shown, hidden or unchecked."""
+    """The queue of a scanner, its processes and the decisions so far.
 
-    def __init__(self, count: Callable[[str], None] = lambda _outcome: None, command: Sequence[str] = (*COMMAND, "--pictures")) -> None:
+    `count` is called with the outcome for each body: shown, hidden or unchecked.
+    """
+
+    def __init__(self, count: Callable[[str], None] = lambda _outcome: None, command: Sequence[str] = COMMAND) -> None:
         self.count = count
         self.room = _Room()
         self.pools = [ScanPool(command, idle=IDLE_SECONDS) for _ in range(PROCESSES)]

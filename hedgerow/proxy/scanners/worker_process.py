@@ -1,6 +1,6 @@
 """The process that scans bodies for an inspector: `python -m hedgerow.proxy.scanners.worker_process`, with a socket as standard input.
 
-With `--pictures` it judges pictures, for which it has more memory, and yields the processor to everything else.
+A feature whose scanner scores whole bodies has a program of its own around `serve`.
 
 It takes frames (`FRAME`, then the payload) and works on its jobs in turn, a portion each. Its own limits end it where a portion takes too
 much CPU time or memory. It gets neither the environment nor the open files of its parent, and ends with its parent's end of the socket.
@@ -13,12 +13,12 @@ import os
 import resource
 import select
 import struct
-import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from importlib import import_module
 from pathlib import Path
 from typing import Self
 
@@ -27,7 +27,6 @@ from hedgerow.confinement import Capability, Confinement, Sockets, confine
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.model import Decision, Reason
 from hedgerow.proxy.scanners.body import BodyScan
-from hedgerow.proxy.scanners.pictures import judge
 from hedgerow.proxy.scanners.scanner import Head, ScanRules
 from hedgerow.proxy.scanners.topics import ListedTopics, PageFinding
 from hedgerow.proxy.scanners.words import list_versions
@@ -39,13 +38,7 @@ PORTION_CPU_SECONDS = 5
 """CPU seconds of one portion, of which an ordinary one takes three milliseconds."""
 
 _STEP_SECONDS = 0.002
-"""CPU seconds within which a portion takes further bytes. Those of a picture are only collected, and need no report each."""
-
-PICTURE_MEMORY = 1024 * 1024 * 1024
-"""The same for pictures: libraries and network take a third, and the largest picture the rest."""
-
-_NICENESS = 1
-"""Everything else comes first, but not by much: a page waits for its pictures, and nearly all it waits for is this process's CPU time."""
+"""CPU seconds within which a portion takes further bytes. Those of a body that is checked whole are only collected."""
 
 JOB_CPU_SECONDS = 20.0
 """CPU seconds of one body."""
@@ -74,11 +67,13 @@ class ScanOrder:
     topics: tuple[str, ...] = ()
     labels_only: bool = False
     generation: str = ""  # of the lists
+    scoring: tuple[tuple[str, str], ...] = ()  # module and class of each scanner of features
 
     @classmethod
     def of(cls, head: Head, rules: ScanRules) -> Self:
+        names = tuple((each.__module__, each.__qualname__) for each in rules.scoring)
         generation = str(rules.listed.generation) if rules.listed is not None else ""
-        return cls(head, rules.content, rules.phrase_lists, rules.topics, rules.labels_only, generation)
+        return cls(head, rules.content, rules.phrase_lists, rules.topics, rules.labels_only, generation, names)
 
     def scan(self) -> BodyScan:
         """Begin the scan. Raises OSError if a phrase list is gone since the policy was loaded."""
@@ -86,7 +81,8 @@ class ScanOrder:
         if self.generation:
             with contextlib.suppress(OSError, ValueError):  # newer lists are in force, and these are deleted
                 listed = ListedTopics.open(Path(self.generation))
-        rules = ScanRules(self.content, self.phrase_lists, self.topics, self.labels_only, listed)
+        scoring = tuple(getattr(import_module(module), name) for module, name in self.scoring)
+        rules = ScanRules(self.content, self.phrase_lists, self.topics, self.labels_only, listed, scoring)
         return BodyScan(self.head, rules, in_worker=True)
 
 
@@ -204,27 +200,14 @@ def _write(socket: int, data: bytes) -> None:
         data = data[os.write(socket, data) :]
 
 
-def main(arguments: Sequence[str] = ()) -> None:
-    judges_pictures = "--pictures" in arguments
-    _limit(resource.RLIMIT_AS, PICTURE_MEMORY if judges_pictures else MAX_MEMORY)
+def main(memory: int = MAX_MEMORY, prepare: Callable[[], None] = lambda: None) -> None:
+    """Work with at most `memory` bytes of address space, after `prepare` has loaded what the scans need."""
+    _limit(resource.RLIMIT_AS, memory)
     # The inspector's confinement holds already. This process opens no sockets and writes no files either.
     confine(Confinement(read=(Path("/"),), capabilities=frozenset(Capability), sockets=Sockets.NONE))
-    if judges_pictures:
-        os.nice(_NICENESS)
-        _load_judge()
+    prepare()
     serve(0)
 
 
-def _load_judge() -> None:
-    """Load the judge. onnxruntime warns, in the midst of our log, that it may not look for graphics cards: nobody reads standard output."""
-    errors = os.dup(2)
-    os.dup2(1, 2)
-    try:
-        judge()
-    finally:
-        os.dup2(errors, 2)
-        os.close(errors)
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -1,4 +1,4 @@
-"""Findings of `hedgerow doctor` about lists, pictures and the extension."""
+"""Findings of `hedgerow doctor` about lists and the extension."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hedgerow.app.doctor.checks import check_speed, list_findings, picture_findings
+from hedgerow.app.doctor.checks import check_speed, list_findings
 from hedgerow.app.doctor.findings import Health, Installation
 from hedgerow.app.doctor.line import exposure_findings
 from hedgerow.app.settings import Endpoint
@@ -16,7 +16,6 @@ from hedgerow.blocklists.recognition import piece_table
 from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
 from hedgerow.policies.network import NetworkSettings
 from hedgerow.policies.reading.load import parse_policy
-from hedgerow.proxy.scanners import pictures
 
 NOW = 1_780_000_000.0
 STARTER = ListHealth("starter/adult", "adult", 117, NOW - 9e6, starter=True)
@@ -83,15 +82,6 @@ def test_what_strangers_reach_is_said() -> None:
     anybody = parse_policy(b"network: {lan: [0.0.0.0/0, 192.168.1.0/24]}", None).network
     (served,) = exposure_findings(anybody, ports, ["192.168.1.2"])
     assert (served.health, served.found[-9:]) == (Health.BAD, "0.0.0.0/0")
-
-
-def test_pictures_that_cannot_be_judged_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    judging = parse_policy(b"people: {mia: {age: 9, picture_scan: on}}", None)
-    for is_installed, health in ((True, Health.GOOD), (False, Health.BAD)):
-        monkeypatch.setattr(pictures, "is_installed", lambda is_installed=is_installed: is_installed)
-        (finding,) = picture_findings(judging)
-        assert (finding.health, "make pictures" in finding.mend) == (health, not is_installed)
-        assert not list(picture_findings(parse_policy(b"picture_scan: off", None)))
 
 
 def test_a_missing_extension_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

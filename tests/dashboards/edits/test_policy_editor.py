@@ -10,7 +10,6 @@ from web_server import NOW, SETUP_CODE
 from hedgerow.dashboards.control import DeviceView
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.journal.policy_history import PolicyHistory
-from hedgerow.policies.effective_users import judges_pictures
 from hedgerow.policies.model import DeviceId, Observation, Reason, RequestKind, Verdict
 from hedgerow.policies.network import BlockedAnswer
 from hedgerow.policies.reading.load import load_policy
@@ -227,8 +226,6 @@ CHANGES = [
     ("/lists", {"url": "https://example.org/list.txt", "category": "adult"}, lambda p: p.lists[0].url == "https://example.org/list.txt"),
     ("/settings/network", {"country": "ES", "zone": "Europe/Madrid", "unknown": "child-under-8"}, lambda p: p.network.country == "ES"),
     ("/settings/block-page", {"on": "true"}, lambda p: p.network.resolver.blocked_answer is BlockedAnswer.PAGE),
-    ("/settings/pictures", {"on": "true"}, judges_pictures),
-    ("/settings/pictures", {"on": "false"}, lambda p: p.household.content.pictures is False),
     ("/grants/new", {"subject": "chess.example", "person": "mia", "for": "policy"}, lambda p: own(p, "allow") == ["chess.example"]),
 ]  # fmt: skip
 

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from harmless_pictures import harmless_picture
 from proxy_stand import Stand
+from proxy_stand.browser import CHROMIUM, launched
 from small_internet.bodies import body
 from small_internet.browser import EVERY_KIND
 from small_internet.whole import SmallInternet
 
 from hedgerow.proxy.pages.block_page import ASK_PATH
-from hedgerow.proxy.scanners import pictures
 
-CHROMIUM = Path("/usr/bin/chromium")
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not CHROMIUM.exists() or shutil.which("certutil") is None, reason="needs Debian's chromium and libnss3-tools"),
@@ -51,19 +46,6 @@ def as_this_machine(stand: Stand, policy: str) -> Iterator[Stand]:
     yield stand
     (stand.world.state / "pass-through").unlink(missing_ok=True)
     stand.swap(policy=policy)
-
-
-def launched(playwright: Any, stand: Stand, home: Path, authorities: list[Path]) -> Any:
-    """A browser whose user has installed these authorities."""
-    keys = home / ".pki" / "nssdb"
-    keys.mkdir(parents=True)
-    subprocess.run(["certutil", "-d", f"sql:{keys}", "-N", "--empty-password"], check=True)
-    for number, authority in enumerate(authorities):
-        subprocess.run(["certutil", "-d", f"sql:{keys}", "-A", "-t", "C,,", "-n", f"ca {number}", "-i", str(authority)], check=True)
-    proxy = {"server": f"http://127.0.0.1:{stand.gate.port}"}
-    environment = {**os.environ, "HOME": str(home)}
-    options = {"executable_path": str(CHROMIUM), "args": ["--no-sandbox", "--disable-gpu"], "env": environment}
-    return playwright.chromium.launch(proxy=proxy, **options)
 
 
 def sha256(start: int, end: int) -> str:
@@ -174,33 +156,5 @@ def test_a_service_worker_does_not_show_a_blocked_site_and_loses_nothing(
             assert title.inner_text() == f"Hello from {host}"
             kept = page.evaluate("async () => [localStorage.getItem('game'), await caches.keys()]")
             assert kept == ["level 7", ["kept"]]
-        finally:
-            browser.close()
-
-
-SHOW = """url => new Promise(done => {
-    const image = new Image();
-    image.onload = () => done([image.naturalWidth, image.naturalHeight]);
-    image.onerror = () => done("broken");
-    image.src = url;
-})"""
-
-
-@pytest.mark.skipif(not pictures.is_installed(), reason="the extra `pictures` is not installed (make pictures)")
-def test_a_hidden_picture_is_replaced_and_the_other_is_not_kept(
-    as_this_machine: Stand, net: SmallInternet, policy: str, tmp_path: Path
-) -> None:
-    seen = policy.replace("ip: 127.0.0.11", "ip: 127.0.0.1")
-    picture = f"/mirror?type=image/jpeg&data={base64.urlsafe_b64encode(harmless_picture()).decode()}"
-    as_this_machine.swap(policy=seen.replace("    age: 9\n", "    age: 9\n    picture_scan: {enabled: true, limit: 0}\n"))
-    with sync_api.sync_playwright() as playwright:
-        browser = launched(playwright, as_this_machine, tmp_path, [as_this_machine.ca])
-        try:
-            page = browser.new_page()
-            page.goto(net.url("www.school.example", "/page"))
-            assert page.evaluate(SHOW, net.url("www.school.example", picture)) == [320, 200]
-            as_this_machine.swap(policy=seen)
-            page.reload()
-            assert page.evaluate(SHOW, net.url("www.school.example", picture)) == [160, 120]
         finally:
             browser.close()

@@ -40,7 +40,7 @@ class Picture:
 
     def __init__(self, queue: WholeBodies, client: ClassedClient = TABLET) -> None:
         self.decision: Decision | None = None
-        self.scanner = BodyScanner(PICTURE, RULES, ScanPool(), self._refuse, lambda *_: None, queue, client)
+        self.scanner = BodyScanner(PICTURE, RULES, ScanPool(), self._refuse, lambda *_: None, {toy_scanner.WholeScanner: queue}, client)
 
     def _refuse(self, decision: Decision) -> ProxyResponse:
         self.decision = decision

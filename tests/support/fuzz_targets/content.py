@@ -1,13 +1,8 @@
-"""Bodies that the inspector scans: files, pages, pictures, and the phrase lists that pages are judged by."""
+"""Bodies that the inspector scans: files, pages, and the phrase lists that pages are judged by."""
 
 from __future__ import annotations
 
-import contextlib
 import gzip
-import io
-from collections.abc import Iterator
-from importlib.util import find_spec
-from typing import Any
 
 from fuzz_targets.lists import zip_archive
 from fuzz_targets.target import STREAM, FuzzTarget, Shape, pieces
@@ -15,7 +10,6 @@ from hedgerow.policies.content import ContentRules
 from hedgerow.policies.model import Decision
 from hedgerow.policies.youtube import is_chosen
 from hedgerow.proxy.inspection.response import without_http3
-from hedgerow.proxy.scanners import pictures
 from hedgerow.proxy.scanners.body import BodyScan
 from hedgerow.proxy.scanners.page_text import PageFacts, PageLabel, TextDecoder, TextExtractor, detect_charset, label_of
 from hedgerow.proxy.scanners.scanner import Head, ScanRules
@@ -51,19 +45,6 @@ def page_text(data: bytes) -> None:
     assert facts.label in PageLabel
 
 
-def picture(data: bytes) -> None:
-    """Read a picture up to what the network gets. Whatever Pillow raises refuses it, as the scanner's process does."""
-    try:
-        frames = list(pictures.frames_of(data))
-    except Exception:
-        return
-    assert len(frames) <= 3
-    for each in frames:
-        assert (each.mode, each.size) == ("RGB", (256, 256))
-        look = pictures.Look(each)
-        assert look.is_like(look)
-
-
 def response_fields(data: bytes) -> None:
     """Read the fields of a response's head that say what its body is."""
     text = data.decode("latin-1")
@@ -88,27 +69,6 @@ def phrase_list(data: bytes) -> None:
     phrases, _problems = parse_phrases(data.decode("utf-8", "replace"), "fuzz")
     if phrases:
         PhraseMatcher(phrases).find("a page with text")
-
-
-def _pictures() -> Iterator[bytes]:
-    """Yield a picture of each format that Pillow writes here, two of them moving, one turned, one clear."""
-    from PIL import Image
-
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    shades = [Image.linear_gradient("L").resize((120, 100)).rotate(90 * turn).convert("RGB") for turn in range(3)]
-    clear = shades[0].convert("RGBA")
-    clear.putalpha(shades[1].convert("L"))
-    moving = {"save_all": True, "append_images": shades[1:], "duration": 50}
-    written: tuple[tuple[str, Any, dict[str, Any]], ...] = (
-        ("JPEG", shades[0], {"exif": exif, "progressive": True}), ("PNG", clear, {}), ("PNG", shades[0].convert("P"), {"transparency": 3}),
-        ("GIF", shades[0], moving), ("WEBP", shades[0], moving), ("AVIF", clear, {}), ("BMP", shades[0], {}),
-    )  # fmt: skip
-    for name, image, options in written:
-        out = io.BytesIO()
-        with contextlib.suppress(KeyError, OSError):  # a format that this Pillow can't write
-            image.save(out, name, **options)
-            yield out.getvalue()
 
 
 _PAGE = (
@@ -156,6 +116,4 @@ TARGETS: dict[str, FuzzTarget] = {
     ),
     "phrase-list": FuzzTarget(phrase_list, (b"#listcategory: 'x'\n< casino ><20>\n<win>,<money><-30>\n.Include<x>\n",)),
 }
-"""The targets by name; `picture` only where the extra `pictures` is installed."""
-if find_spec("PIL") is not None:
-    TARGETS["picture"] = FuzzTarget(picture, tuple(_pictures()))
+"""The targets by name."""

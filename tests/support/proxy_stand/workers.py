@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from multiprocessing.connection import Connection as Pipe
@@ -22,6 +23,8 @@ from hedgerow.dns.resolver import Resolver
 from hedgerow.dns.upstreams.factory import BootstrapResolver, open_channel
 from hedgerow.dns.upstreams.pool import UpstreamPool
 from hedgerow.dns.upstreams.upstream import parse_upstream
+from hedgerow.features import FEATURES
+from hedgerow.features.contract import scanners_of
 from hedgerow.policies.host_facts import HostFactIndex
 from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import AccessRequest, Decision, Device, Grant, Pause, Policy, Request
@@ -127,6 +130,9 @@ class Builder:
         proxy_policy = Builder.proxy_policy(self, world)
         return replace(proxy_policy, apply_pass_through=PassThrough(world.state / "pass-through").apply)
 
+    def inspector_policy(self, world: World) -> ProxyPolicy:
+        return replace(Builder.proxy_policy(self, world), scoring=scanners_of(FEATURES, world.policy))
+
     def _report(self, world: World, reported: Report) -> None:
         if world.tells:
             self.reported.append(reported)
@@ -147,7 +153,6 @@ async def _run_gate(pipe: Pipe, world: World) -> None:
     key = load_handover_key(world.state / "pass.key")
     examiner = CertificateExaminer(world.upstream_ca, also_private=True) if world.examines else None
     policy = builder.gate_policy(world)
-    builder.proxy_policy = builder.gate_policy  # type: ignore[method-assign]
     port = 0
     while not port:
         gate = Gate(policy, [world.inspector_socket], key, world.limits, examiner=examiner)
@@ -159,7 +164,7 @@ async def _run_gate(pipe: Pipe, world: World) -> None:
             port = 0
     _settle()
     pipe.send(port)
-    await _execute(pipe, builder, gate)
+    await _execute(pipe, builder, builder.gate_policy, gate)
     await gate.close()
     await builder.upstreams.close()
 
@@ -179,7 +184,7 @@ async def _run_inspector(pipe: Pipe, world: World) -> None:
     signer, key = _start_signer(world), load_handover_key(world.state / "pass.key")
     refusals = CertificateRefusals(world.state / "pass-through")
     inspector = Inspector(
-        builder.proxy_policy(world), key, signer, upstream_ca=world.upstream_ca, refusals=refusals, device_limit=world.limits.device,
+        builder.inspector_policy(world), key, signer, upstream_ca=world.upstream_ca, refusals=refusals, device_limit=world.limits.device,
         hello_limit=world.limits.head, idle_limit=world.limits.idle, life_limit=world.limits.lifetime,
     )  # fmt: skip
 
@@ -188,7 +193,7 @@ async def _run_inspector(pipe: Pipe, world: World) -> None:
         pipe.send(0)
 
     running = asyncio.create_task(inspector.run(world.inspector_socket, ready))
-    await _execute(pipe, builder, inspector)
+    await _execute(pipe, builder, builder.inspector_policy, inspector)
     inspector.stop()
     await running
     await builder.upstreams.close()
@@ -213,14 +218,14 @@ def _settle() -> None:
     gc.freeze()
 
 
-async def _execute(pipe: Pipe, builder: Builder, worker: Any) -> None:
+async def _execute(pipe: Pipe, builder: Builder, make_policy: Callable[[World], ProxyPolicy], worker: Any) -> None:
     """Swap a World in, send back "counters", "protections" or observations "reported" since the last time, until None ends the worker."""
     loop, orders = asyncio.get_running_loop(), asyncio.Queue[Any]()
     loop.add_reader(pipe.fileno(), lambda: orders.put_nowait(_receive(pipe)))
     os.set_blocking(pipe.fileno(), True)  # uvloop has changed that, and thousands of observations are more than the pipe holds
     while (order := await orders.get()) is not None:
         if isinstance(order, World):
-            worker.swap(builder.proxy_policy(order))
+            worker.swap(make_policy(order))
             pipe.send("swapped")
         elif order == "counters":
             pipe.send(dict(worker.counters))

@@ -1,7 +1,9 @@
-"""Make `open_nsfw_int8.onnx`, the network's copy in 8-bit numbers: `python tools/picture_network.py FOLDER`, a folder of harmless pictures.
+"""Make `open_nsfw_int8.onnx`, the network's copy in 8-bit numbers: `python tools/features/pictures/network.py FOLDER`.
+
+The folder has harmless pictures.
 
 The copy takes a third of the time, and its scores are close to those of the original. It takes pictures of any size, of which smaller ones
-cost less, as bytes in blocks of two by two pixels (`pictures.in_blocks`). Pictures of many kinds (those of `make bench-pictures`) show
+cost less, as bytes in blocks of two by two pixels (`judge.in_blocks`). Pictures of many kinds (those of `make bench-pictures`) show
 which numbers occur in each layer. Needs the extra `pictures` and the package onnx, which is no dependency.
 """
 
@@ -14,7 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from hedgerow.proxy.scanners.pictures import FIRST_LOOK, MEAN, network_input
+from hedgerow.features.pictures.judge import FIRST_LOOK, MEAN, network_input
 
 OPSET = 13
 """The first version of ONNX with a scale for each channel."""

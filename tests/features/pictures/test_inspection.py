@@ -17,10 +17,10 @@ from small_internet.clients import HttpAnswer, curl
 from small_internet.running import command_of, wait_until
 from small_internet.whole import SmallInternet
 
-from hedgerow.proxy.scanners import pictures
+from hedgerow.features.pictures.scanner import is_installed
 from hedgerow.proxy.scanners.whole_bodies import PROCESSES
 
-pytestmark = pytest.mark.skipif(not pictures.is_installed(), reason="the extra `pictures` is not installed (make pictures)")
+pytestmark = pytest.mark.skipif(not is_installed(), reason="the extra `pictures` is not installed (make pictures)")
 
 CHILD_WITH_CA, ADULT = "127.0.0.11", "127.0.0.13"
 HOST, OTHER_HOST = "www.school.example", "news.example"
@@ -95,7 +95,7 @@ def test_a_page_starts_the_processes_before_its_pictures_come(hiding: Stand, net
 
     def judges() -> set[int]:
         children = Path(f"/proc/{inspector}/task/{inspector}/children").read_text().split()
-        return {int(each) for each in children if "--pictures" in command_of(int(each))}
+        return {int(each) for each in children if "hedgerow.features.pictures.process" in command_of(int(each))}
 
     former = judges()
     for each in former:

