@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import replace
 from typing import Any
 
+from hedgerow.backoff import pause_after
 from hedgerow.task_state import Area, TaskState, describe
 
 log = logging.getLogger("hedgerow.tasks")
@@ -194,7 +195,7 @@ class WatchedTasks:
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
             self.errors.log(f"The task {name} has failed, and starts again: %s%s", reason)
-            await asyncio.sleep(min(longest_pause_s, FIRST_PAUSE_S * 2 ** min(in_a_row - 1, 20)))
+            await asyncio.sleep(pause_after(in_a_row, first=FIRST_PAUSE_S, longest=longest_pause_s))
             self._change(name, is_running=True)
             steady = asyncio.get_running_loop().call_later(STEADY_S, self._note_steady, name)
 

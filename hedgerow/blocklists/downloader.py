@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import random
 import re
@@ -26,6 +27,7 @@ from typing import IO, Any
 import httpx
 
 from hedgerow import __version__
+from hedgerow.backoff import pause_after
 from hedgerow.blocklists.address_ranges import is_public_address
 from hedgerow.blocklists.download_store import (
     FetchOutcome,
@@ -327,7 +329,7 @@ def _download_with_retries(source: Source, pointer: Path, known: StoredCopy | No
             if attempt + 1 == limits.attempts:
                 raise
             # Jitter, so that many installations do not come back in the same second.
-            time.sleep(limits.pause * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
+            time.sleep(pause_after(attempt + 1, first=limits.pause, longest=math.inf) * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
     raise _UnreachableError("not tried")
 
 

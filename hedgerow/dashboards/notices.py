@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.exc import DatabaseError
 
+from hedgerow.backoff import pause_after
 from hedgerow.dashboards.address_book import AddressBook
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.push import PushKey, is_push_address, push_body
@@ -217,7 +218,7 @@ class NoticeDispatcher:
             log.info("Sent %d notice(s) to %s", len(rows), receiver.name)
             return
         tries = max(row.tries for row in rows)
-        next_at = self._clock() + min(RETRY_S * 2**tries, LONGEST_RETRY_S)
+        next_at = self._clock() + pause_after(tries + 1, first=RETRY_S, longest=LONGEST_RETRY_S)
         is_over = next_at - min(row.at for row in rows) > GIVE_UP_S
         log.warning("Cannot send a notice to %s: %s", receiver.name, problem)
         await asyncio.to_thread(self.outbox.mark_failed, ids, problem, None if is_over else next_at)

@@ -18,6 +18,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from starlette.concurrency import run_in_threadpool
 
+from hedgerow.backoff import pause_after
 from hedgerow.dashboards.control import InvalidInput
 
 MIN_PASSWORD_LENGTH = 10
@@ -109,7 +110,8 @@ class SignInDelays:
         attempts.failures += 1
         longest = MAX_LOCAL_DELAY_S if address in {"127.0.0.1", "::1"} else MAX_DELAY_S
         if attempts.failures >= FREE_ATTEMPTS:
-            attempts.next_at = self._clock() + min(longest, FIRST_DELAY_S * 2 ** (attempts.failures - FREE_ATTEMPTS))
+            delayed = attempts.failures - FREE_ATTEMPTS + 1
+            attempts.next_at = self._clock() + pause_after(delayed, first=FIRST_DELAY_S, longest=longest)
         if len(self._attempts) > _MAX_TRACKED_SOURCES:
             self._attempts = {key: each for key, each in self._attempts.items() if each.next_at > self._clock()}
 

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
+from hedgerow.backoff import pause_after
 from hedgerow.journal.messages import CounterDelta, GaugeLevel, WorkerHello, WorkerMessage, encode, may_be_recorded
 from hedgerow.policies.model import AccessRequest
 from hedgerow.policies.time_model import ActiveMinute
@@ -23,6 +24,7 @@ type MetricSeries = tuple[str, ...]
 
 DROPPED_METRIC, UNEXPECTED_METRIC = "hedgerow_events_dropped_total", "hedgerow_unexpected_errors_total"
 
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0  # between attempts to reach control
 _COUNTER_ENDINGS = ("_total", "_bucket", "_sum", "_count")  # Prometheus' own naming; all other names are gauges
 
 
@@ -81,7 +83,7 @@ class EventSender:
 
     async def run(self) -> None:
         """Connect, send and reconnect until cancelled. What is left is then sent if control takes it at once."""
-        wait = 0.05
+        failures = 0
         while True:
             try:
                 await self._connect_and_send()
@@ -89,8 +91,8 @@ class EventSender:
                 pass
             finally:
                 self.connected = False
-            await asyncio.sleep(wait)
-            wait = 0.05 if self._was_connected else min(wait * 2, 1.0)
+            failures = 1 if self._was_connected else failures + 1
+            await asyncio.sleep(pause_after(failures, first=_FIRST_PAUSE_S, longest=_LONGEST_PAUSE_S))
 
     _was_connected = False
 

@@ -12,6 +12,7 @@ from functools import partial
 from struct import pack
 from typing import Final
 
+from hedgerow.backoff import pause_after
 from hedgerow.dns import wire
 from hedgerow.dns.upstreams.in_flight import DeadlineHandle, Deadlines
 from hedgerow.dns.upstreams.upstream import Channel, UpstreamQuestion
@@ -49,8 +50,8 @@ class UpstreamHealth:
         """Note that an attempt that `began` then failed. Older ones than the last noticed failure do not count again."""
         if began >= self.failed_at:
             self.failed_at = now
-            self.backoff_until = now + min(_MIN_BACKOFF_SECONDS * 2**self.fails, _MAX_BACKOFF_SECONDS)
             self.fails = min(self.fails + 1, 10)
+            self.backoff_until = now + pause_after(self.fails, first=_MIN_BACKOFF_SECONDS, longest=_MAX_BACKOFF_SECONDS)
 
     def answered(self, seconds: float) -> None:
         self.fails, self.backoff_until = 0, 0.0

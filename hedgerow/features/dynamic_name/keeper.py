@@ -21,6 +21,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from hedgerow import __version__
+from hedgerow.backoff import pause_after
 from hedgerow.dashboards.notices import Notice, localized
 from hedgerow.dashboards.words.languages import message
 from hedgerow.features.contract import ControlService, Core
@@ -107,7 +108,7 @@ class DynamicNameKeeper:
         self._enqueue, self._addresses = enqueue, addresses
         self._record = DynamicRecord.load(state)
         self._next_try = self._seen_at = 0.0
-        self._delay = _FIRST_RETRY_S
+        self._failures = 0  # in a row
         self._seen: IpAddress | None = None
 
     async def run(self) -> None:
@@ -142,13 +143,14 @@ class DynamicNameKeeper:
                 return
             await tell_provider(name, password, addresses)
         except ProviderError as error:
-            self._next_try = now + max(error.wait_s, self._delay)
-            self._delay = min(2 * self._delay, _LONGEST_RETRY_S)
+            self._failures += 1
+            pause = pause_after(self._failures, first=_FIRST_RETRY_S, longest=_LONGEST_RETRY_S)
+            self._next_try = now + max(error.wait_s, pause)
             self._put(
                 DynamicRecord(of, name.host, last.addresses if last.of == of else (), now, str(error), error.is_final)
             )
         else:
-            self._next_try, self._delay = now, _FIRST_RETRY_S
+            self._next_try, self._failures = now, 0
             log.info("%s leads to %s now", name.host, " and ".join(addresses))
             self._put(DynamicRecord(of, name.host, addresses, now))
 

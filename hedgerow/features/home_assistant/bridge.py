@@ -15,6 +15,7 @@ import time
 
 from aiomqtt import Client, Message, MqttError, Will
 
+from hedgerow.backoff import pause_after
 from hedgerow.dashboards.accounts import TOKEN_SCOPES, Principal
 from hedgerow.dashboards.actions.orders import BonusOrder
 from hedgerow.dashboards.control import InvalidInput
@@ -64,7 +65,7 @@ class MqttBridge:
 
     async def run(self) -> None:
         """Keep a connection to the broker of the policy in force, until cancelled."""
-        delay = _FIRST_RETRY_S
+        failures = 0
         while True:
             broker = self._control.policy().settings(Broker)
             if broker is None:
@@ -72,14 +73,14 @@ class MqttBridge:
                 continue
             try:
                 await self._serve(broker)
-                delay = _FIRST_RETRY_S
+                failures = 0
             except (MqttError, OSError, ValueError) as error:
                 text = error_text(error) if isinstance(error, OSError) else str(error)
                 if text != self._problem:
                     log.warning("Home Assistant's broker %s can't be used: %s", broker.host, text)
                 self._problem = text
-                await asyncio.sleep(delay)
-                delay = min(2 * delay, _LONGEST_RETRY_S)
+                failures += 1
+                await asyncio.sleep(pause_after(failures, first=_FIRST_RETRY_S, longest=_LONGEST_RETRY_S))
 
     async def _serve(self, broker: Broker) -> None:
         """Serve until the policy names another broker. Raises MqttError, OSError and ValueError."""

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from hedgerow.app.control.jobs import JobError
 from hedgerow.app.control.snapshots.sites_seen import SitesSeenFile
+from hedgerow.backoff import pause_after
 from hedgerow.blocklists.names import parse_host
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.features.contract import ControlService, Core
@@ -70,7 +71,7 @@ class RegistrationAges:
         self._waiting: dict[str, int] = {}
         self._silent: OrderedDict[str, float] = OrderedDict()
         self._asked: deque[float] = deque(maxlen=QUESTIONS_PER_HOUR)
-        self._pauses: dict[str, tuple[float, float]] = {}
+        self._pauses: dict[str, tuple[float, int]] = {}  # until when, and after how many failures in a row
         self._failing: tuple[float, str] | None = None
 
     @property
@@ -117,7 +118,7 @@ class RegistrationAges:
         now, settings = self._clock(), self._policy().settings(RegistrationAge)
         whom = settings.whom if settings is not None else ""
         self._waiting = {site: tries for site, tries in self._waiting.items() if whom and self._sites.lacks_date(site)}
-        ready = [site for site in self._waiting if self._pauses.get(_zone(site, whom), (0.0, 0.0))[0] <= now]
+        ready = [site for site in self._waiting if self._pauses.get(_zone(site, whom), (0.0, 0))[0] <= now]
         if not ready or (len(self._asked) == QUESTIONS_PER_HOUR and self._asked[0] > now - _HOUR_S):
             return ""
         site = random.choice(ready)  # noqa: S311 (no secret)
@@ -141,8 +142,9 @@ class RegistrationAges:
         else:
             self._failing = None
         if answer.wait_s is not None:
-            pause = min(2 * self._pauses[zone][1], _LONGEST_PAUSE_S) if zone in self._pauses else _FIRST_PAUSE_S
-            self._pauses[zone] = (now + max(pause, answer.wait_s), pause)
+            failures = self._pauses[zone][1] + 1 if zone in self._pauses else 1
+            pause = pause_after(failures, first=_FIRST_PAUSE_S, longest=_LONGEST_PAUSE_S)
+            self._pauses[zone] = (now + max(pause, answer.wait_s), failures)
             if tries < MAX_ATTEMPTS:
                 self._waiting[site] = tries
             return "failed"

@@ -31,6 +31,7 @@ from hedgerow.app.bundles import (
 )
 from hedgerow.app.control.lists.list_jobs import ListFolders
 from hedgerow.app.control.lists.list_sources import CopyStatuses, all_recommended, sources_of
+from hedgerow.backoff import pause_after
 from hedgerow.blocklists.catalogue import is_usable
 from hedgerow.blocklists.download_store import CopyStatus
 from hedgerow.blocklists.generation import FORMAT_VERSION, read_meta
@@ -161,7 +162,7 @@ class BundledListTaker:
             await asyncio.to_thread(self._install, seen[0], lists)
         except (BundleError, OSError) as error:
             self._failures, self._failed = (self._failures + 1 if lists.digest == self._failed else 1), lists.digest
-            self._retry_at = time.monotonic() + min(RETRY_S * 2 ** min(self._failures - 1, 16), RETRY_AT_MOST_S)
+            self._retry_at = time.monotonic() + pause_after(self._failures, first=RETRY_S, longest=RETRY_AT_MOST_S)
             why = error_text(error) if isinstance(error, OSError) else str(error)
             before, self.problem = self.problem, f"the compiled lists of the bundle are not taken over: {why}"
             if self.problem != before:

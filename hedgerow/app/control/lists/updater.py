@@ -31,6 +31,7 @@ from hedgerow.app.control.lists.list_jobs import (
     run_fetch,
 )
 from hedgerow.app.control.lists.list_sources import CopyStatuses, file_identities, fingerprint, modified_at, sources_of, wanted_categories
+from hedgerow.backoff import pause_after
 from hedgerow.blocklists.catalogue import is_usable
 from hedgerow.blocklists.compiler import CompileReport, SourceReport
 from hedgerow.blocklists.download_store import CopyStatus, FetchResult, accept_held_copy
@@ -83,8 +84,7 @@ class _Failure:
 
     def pause(self, bound: float) -> float:
         """Seconds until the next attempt: twice as many after each failure, up to `bound`."""
-        longest = min(FETCH_RETRY_S * 2 ** min(self.times - 1, 16), bound)
-        return float(longest * (1 - PAUSE_JITTER * self.luck))
+        return pause_after(self.times, first=FETCH_RETRY_S, longest=bound) * (1 - PAUSE_JITTER * self.luck)
 
 
 def _current_failure(failure: _Failure | None, copy: CopyStatus) -> _Failure | None:

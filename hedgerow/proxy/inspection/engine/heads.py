@@ -18,7 +18,7 @@ from http import HTTPStatus
 from mitmproxy import http
 from mitmproxy.net.http import url
 
-from hedgerow.proxy.http_head import MAX_FIELDS, basic_credentials
+from hedgerow.proxy.http_head import basic_credentials
 from hedgerow.proxy.inspection.engine.flows import Fields, HeaderFields, HttpRequest, HttpResponse, values_of
 
 _STATUS_LINE = re.compile(rb"(HTTP/1\.[0-9])[ \t]+([0-9]{3})(?:[ \t]+(.*))?", re.DOTALL)
@@ -77,9 +77,7 @@ def _read_fields(lines: list[bytes]) -> Iterable[tuple[bytes, bytes]]:
 
 
 def read_response_head(lines: list[bytes]) -> HttpResponse:
-    """Parse a response's head. Raises ValueError, also for more fields than a request may have: each is looked at many times."""
-    if len(lines) > MAX_FIELDS + 1:
-        raise ValueError(f"it has more than {MAX_FIELDS:,} lines of fields")
+    """Parse a response's head, whose number of lines is bounded. Raises ValueError."""
     status = _STATUS_LINE.fullmatch(lines[0]) if lines else None
     if status is None:
         raise ValueError("it does not begin with a status line of HTTP/1")
