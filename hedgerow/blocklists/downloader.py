@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import math
 import os
 import random
 import re
@@ -329,7 +328,7 @@ def _download_with_retries(source: Source, pointer: Path, known: StoredCopy | No
             if attempt + 1 == limits.attempts:
                 raise
             # Jitter, so that many installations do not come back in the same second.
-            time.sleep(pause_after(attempt + 1, first=limits.pause, longest=math.inf) * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
+            time.sleep(pause_after(attempt + 1, first=limits.pause, longest=60.0) * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
     raise _UnreachableError("not tried")
 
 

@@ -25,7 +25,8 @@ CONNECTION_ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 _TCHAR = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE = re.compile(rf"({_TCHAR}) ([\x21-\x7e]+) HTTP/1\.([01])")
-_FIELD = re.compile(rf"({_TCHAR}):([\t\x20-\x7e\x80-\xff]*)")
+_RAW_REQUEST_LINE = re.compile(rf"({_TCHAR}) ([\x21-\x7e\x80-\xff]+) HTTP/1\.([01])")
+_FIELD = re.compile(rf"(?<=\n)({_TCHAR}+):([\t\x20-\x7e\x80-\xff]*+)(?:\r\n|\Z)")  # a whole line; `++` never gives back
 _FIRST_BYTES = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz\r")
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:@/?#\\]+)(?::([0-9]{1,5}))?")
 _ABSOLUTE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(?:([A-Za-z0-9._~!$&'()*+,;=:%-]*)@)?([^/?#]*)([^#]*)(?:#.*)?")
@@ -138,7 +139,7 @@ class HeadReader:
             return None
         self.rest = bytes(buffer[end + 4 :])
         text = buffer[:end].decode("latin-1")
-        return _parse_cached(text) if end < _MAX_CACHED_HEAD and text.startswith("CONNECT ") else _parse(text)
+        return _parse_cached(text) if end < _MAX_CACHED_HEAD and text.startswith("CONNECT ") else parse_head(text)
 
     def _check_line(self, seen: int) -> None:
         """Refuse a client that does not speak HTTP as soon as its first line shows it, not at the timeout. `seen` octets had no line."""
@@ -162,24 +163,31 @@ class HeadReader:
 @lru_cache(512)
 def _parse_cached(text: str) -> RequestHead:
     """Parse a CONNECT, whose head a browser repeats for each connection to a host."""
-    return _parse(text)
+    return parse_head(text)
 
 
-def _parse(text: str) -> RequestHead:
-    line, *lines = text.split("\r\n")
-    method, target, minor = _parse_line(line)
-    if len(lines) > MAX_FIELDS:
+def parse_head(text: str, *, has_raw_target: bool = False) -> RequestHead:
+    """Parse a whole head, as Latin-1 and without the empty line at its end. Raises HeadError.
+
+    `has_raw_target` allows octets that a URL should encode: some apps send them, and most servers take them.
+    """
+    line = text.partition("\r\n")[0]
+    method, target, minor = _parse_line(line, _RAW_REQUEST_LINE if has_raw_target else _REQUEST_LINE)
+    if text.count("\n") > MAX_FIELDS:
         raise HeadError(431, "there are too many fields")
-    head = RequestHead(method, target, minor, tuple([_parse_field(each) for each in lines]))
+    found = _FIELD.findall(text, len(line))
+    if sum([len(name) + len(value) + 3 for name, value in found]) != len(text) - len(line):
+        raise HeadError(400, _field_fault(text))
+    head = RequestHead(method, target, minor, tuple([(name, value.strip(" \t")) for name, value in found]))
     _check_framing(head)
     return head
 
 
-def _parse_line(line: str) -> tuple[str, str, int]:
+def _parse_line(line: str, pattern: re.Pattern[str] = _REQUEST_LINE) -> tuple[str, str, int]:
     """Parse method, target and minor version."""
     if line.startswith("PRI * HTTP/2"):
         raise HeadError(505, "this proxy does not accept HTTP/2 without TLS")
-    match = _REQUEST_LINE.fullmatch(line)
+    match = pattern.fullmatch(line)
     if match is None:
         raise HeadError(400, "the request line is not method, target and HTTP/1.0 or HTTP/1.1")
     if len(match[2]) > MAX_TARGET:
@@ -187,13 +195,10 @@ def _parse_line(line: str) -> tuple[str, str, int]:
     return match[1], match[2], int(match[3])
 
 
-def _parse_field(line: str) -> tuple[str, str]:
-    if line[:1] in {" ", "\t"}:
-        raise HeadError(400, "a field is folded over several lines")
-    match = _FIELD.fullmatch(line)
-    if match is None:
-        raise HeadError(400, "a field is not a name, a colon and a value")
-    return match[1], match[2].strip(" \t")
+def _field_fault(text: str) -> str:
+    """Return the reason why not all lines of a head are fields."""
+    is_folded = "\r\n " in text or "\r\n\t" in text
+    return "a field is folded over several lines" if is_folded else "a field is not a name, a colon and a value"
 
 
 def _check_framing(head: RequestHead) -> None:
@@ -228,15 +233,16 @@ def parse_authority(text: str, default_port: int | None = None) -> Authority:
     return Authority(host, port)
 
 
-def parse_target(target: str) -> RequestTarget:
-    """Parse an absolute-form target with the scheme http. Raises HeadError."""
+def parse_target(target: str, schemes: tuple[str, ...] = ("http",)) -> RequestTarget:
+    """Parse an absolute-form target with one of `schemes`. Raises HeadError."""
     if target.startswith("/") or target == "*":
         raise HeadError(400, "this is a proxy: the request must name the whole URL")
     match = _ABSOLUTE.fullmatch(target)
-    if match is None or match[1].lower() != "http":
+    scheme = match[1].lower() if match is not None else ""
+    if match is None or scheme not in schemes:
         raise HeadError(400, "a request through the proxy must be for http, or CONNECT")
     path = match[4]
-    return RequestTarget("http", parse_authority(match[3], 80), path if path.startswith("/") else "/" + path, match[2])
+    return RequestTarget(scheme, parse_authority(match[3], _DEFAULT_PORTS[scheme]), path if path.startswith("/") else "/" + path, match[2])
 
 
 def basic_credentials(userinfo: str) -> str:

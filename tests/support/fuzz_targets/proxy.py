@@ -19,8 +19,8 @@ from hedgerow.proxy import http_head, page_forms
 from hedgerow.proxy.client_hello import ClientHello, HelloError, HelloReader, looks_like_tls
 from hedgerow.proxy.handover import HandoverHeader, encode_handover_header, parse_handover_header
 from hedgerow.proxy.inspection.engine.bodies import BodyError, ReceiveBuffer, body_reader
-from hedgerow.proxy.inspection.engine.heads import read_request_head, read_response_head
-from hedgerow.proxy.inspection.engine.messages import head_fault, is_too_long
+from hedgerow.proxy.inspection.engine.heads import read_response_head, request_of
+from hedgerow.proxy.inspection.engine.messages import is_too_long
 from hedgerow.proxy.inspection.engine.plain_messages import parse_plain_path, parse_plain_response
 from hedgerow.proxy.pages.translations import choose_language
 from hedgerow.proxy.sign_in import parse_basic
@@ -95,13 +95,13 @@ def url(data: bytes) -> None:
 def inspected_heads(data: bytes) -> None:
     """Read a head as a client's and as an origin's, plain or not."""
     lines = list(itertools.takewhile(bool, data.split(b"\r\n")))
-    head_fault(data)
     is_too_long(data)
     parse_plain_path(data)
     parse_plain_response(data)
-    for read in (read_request_head, read_response_head) if lines else ():
-        with contextlib.suppress(ValueError):
-            read(lines)
+    with contextlib.suppress(http_head.HeadError):
+        request_of(http_head.parse_head(data.decode("latin-1"), has_raw_target=True))
+    with contextlib.suppress(ValueError):
+        read_response_head(lines)
 
 
 def chunked_body(data: bytes) -> None:

@@ -1,7 +1,7 @@
 """Heads of HTTP/1 messages with one meaning each: what RFC 9112, section 6.3 lets a proxy repair is repaired before anything reads it.
 
 Of a response: equal lengths are merged, chunks win over a length, and 204 has no length. A transfer coding that was not asked for is
-refused, since nobody after us would undo it. Of a request: a user name in the URL becomes a field.
+refused, since nobody after us would undo it. Heads of requests are parsed by `http_head`, as at the gate.
 
 Protocol code: no sockets, no files.
 """
@@ -16,13 +16,12 @@ from collections.abc import Iterable
 from http import HTTPStatus
 
 from mitmproxy import http
-from mitmproxy.net.http import url
 
-from hedgerow.proxy.http_head import basic_credentials
+from hedgerow.proxy.http_head import RequestHead, basic_credentials, parse_target
 from hedgerow.proxy.inspection.engine.flows import Fields, HeaderFields, HttpRequest, HttpResponse, values_of
 
 _STATUS_LINE = re.compile(rb"(HTTP/1\.[0-9])[ \t]+([0-9]{3})(?:[ \t]+(.*))?", re.DOTALL)
-_USERINFO = re.compile(rb"(?i:(\S+ http://))([A-Za-z0-9._~!$&'()*+,;=:%-]*)@(.*)", re.DOTALL)
+_SCHEMES = ("http", "https")
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 _OF_THE_HOP = frozenset({b"keep-alive", b"proxy-connection"})
 _EXAMINED = _FRAMING | _OF_THE_HOP | {b"connection"}
@@ -37,34 +36,24 @@ _CLOSE = (b"Connection", b"close")
 _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
-def read_request_head(lines: list[bytes]) -> HttpRequest:
-    """Parse a request's head. Raises ValueError."""
-    found = _USERINFO.fullmatch(lines[0]) if b"@" in lines[0] else None
-    if found is None:
-        return _read_request(lines[0], lines[1:])
-    request = _read_request(found[1] + found[3], lines[1:])
-    if "authorization" not in request.headers:
-        request.headers["Authorization"] = basic_credentials(found[2].decode())
-    return request
-
-
-def _read_request(line: bytes, lines: list[bytes]) -> HttpRequest:
-    parts = line.split(b" ")
-    if len(parts) != 3:
-        raise ValueError("the request line is not method, target and version")
-    method, target, version = parts
-    fields = HeaderFields(_read_fields(lines))
-    if target.startswith((b"/", b"*")) or method == b"CONNECT":
-        return HttpRequest(method=method, path=target, headers=fields, http_version=version)
-    scheme, _, rest = target.partition(b"://")
-    authority, _, path = rest.partition(b"/")
-    scheme = scheme.lower()
-    host, port = url.parse_authority(authority, check=True)
-    port = port or url.default_port(scheme)
-    if not port:
-        raise ValueError("the scheme of the URL is not known")
+def request_of(head: RequestHead) -> HttpRequest:
+    """Return a request with this head. A URL's user name becomes a field. Raises HeadError for a URL that is none of http or https."""
+    fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.fields]
+    method, version = head.method.encode(), b"HTTP/1.%d" % head.minor
+    if head.target.startswith(("/", "*")) or method == b"CONNECT":
+        return HttpRequest(method=method, path=head.target.encode("latin-1"), headers=HeaderFields(fields), http_version=version)
+    target = parse_target(head.target, _SCHEMES)
+    if target.userinfo is not None and not head.get("authorization"):
+        fields.append((b"Authorization", basic_credentials(target.userinfo).encode()))
     return HttpRequest(
-        method=method, path=b"/" + path, headers=fields, http_version=version, scheme=scheme, authority=authority, host=host, port=port
+        method=method,
+        path=target.path.encode("latin-1"),
+        headers=HeaderFields(fields),
+        http_version=version,
+        scheme=target.scheme.encode(),
+        authority=str(target.authority).encode(),
+        host=target.authority.host,
+        port=target.authority.port,
     )
 
 

@@ -19,14 +19,14 @@ from mitmproxy.proxy import commands
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import http as _layers
 
-from hedgerow.proxy.http_head import MAX_FIELDS
+from hedgerow.proxy.http_head import MAX_FIELDS, HeadError, parse_head
 from hedgerow.proxy.inspection.engine.bodies import body_reader, split_lines
 from hedgerow.proxy.inspection.engine.flows import InspectedFlow
 from hedgerow.proxy.inspection.engine.heads import (
     has_unknown_length,
-    read_request_head,
     read_response_head,
     request_head,
+    request_of,
     response_head,
 )
 from hedgerow.proxy.inspection.engine.http1_connection import Commands, Http1Connection, MessagePhase, is_chunked, says_close
@@ -36,7 +36,6 @@ from hedgerow.proxy.inspection.engine.messages import (
     TOO_MANY_INTERIM,
     ErrorRenderer,
     InterimAllowance,
-    head_fault,
     is_interim,
     is_too_long,
     may_forward_interim,
@@ -70,12 +69,13 @@ class Http1Server(Http1Connection):
             return
         if not size:
             return
-        head = buffer.take(size)
         try:
-            if (fault := head_fault(head)) is not None:
-                raise ValueError(fault)
-            self.request = request = read_request_head(split_lines(head))
+            text = buffer.take(size).decode("latin-1").removesuffix("\r\n\r\n")
+            self.request = request = request_of(parse_head(text, has_raw_target=True))
             body = http1.expected_http_body_size(request)
+        except HeadError as error:
+            yield from self._send_error(error.status, str(error))
+            return
         except ValueError as error:
             yield from self._send_error(400, str(error))
             return

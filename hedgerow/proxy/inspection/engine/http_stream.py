@@ -138,7 +138,8 @@ class HeldStream(_layers.HttpStream):
         if request.scheme not in {"http", "https", ""}:
             return "a request must be for http or https"
         try:
-            validate_headers(request)
+            if request.is_http2:  # `http_head` has checked those of HTTP/1
+                validate_headers(request)
         except ValueError as error:
             return f"a field of the request is malformed: {error}"
         return request_fault(request, names_whole_url=self.mode is layers.HTTPMode.regular)

@@ -124,7 +124,6 @@ _FIELD_CONTROLS = re.compile(rb"[\x00\r\n]")
 _HEAD_CONTROLS = bytes({*range(0x20), 0x7F} - set(b"\t\r\n"))
 # Some servers decode escapes before they resolve dots, others after: such a path has two meanings.
 _ENCODED_PARENT = re.compile(rb"(?:%2f|%5c|\\|/)(?:\.|%2e){2}(?:%2f|%5c|\\)|(?:%2f|%5c|\\)(?:\.|%2e){2}(?:/|$)", re.IGNORECASE)
-_VERSIONS = frozenset({b"HTTP/1.0", b"HTTP/1.1", b"HTTP/2.0"})
 
 
 def request_fault(request: http.Request, *, names_whole_url: bool) -> str | None:
@@ -138,10 +137,8 @@ def request_fault(request: http.Request, *, names_whole_url: bool) -> str | None
         return "a CONNECT must be the first request of its connection"
     if names_whole_url and data.scheme == b"https":
         return "a request through the proxy must be for http, or CONNECT"
-    if data.http_version not in _VERSIONS or _TOKEN.fullmatch(data.method) is None:
-        return "the request line is not method, target and HTTP/1.0 or HTTP/1.1"
-    if data.http_version == b"HTTP/1.1" and b"host" not in data.headers:
-        return "there must be one Host field"
+    if _TOKEN.fullmatch(data.method) is None:
+        return "the method is malformed"
     return target_fault(data.method, data.path)
 
 
@@ -172,27 +169,9 @@ def is_signed_exchange(response: http.Response) -> bool:
     return SIGNED_EXCHANGE in values_of(response.headers).get(b"content-type", b"").lower()
 
 
-def head_fault(head: bytes | bytearray) -> str | None:
-    """Return the reason to refuse the head of an HTTP/1 request before it is parsed, or None.
-
-    >>> head_fault(b"GET / HTTP/2.0\\r\\nHost: a\\r\\n\\r\\n")
-    'the version is not HTTP/1'
-    """
-    if has_control_characters(head):
-        return "the head contains a bare CR or LF, or another control character"
-    if is_folded(head):
-        return "a field continues on the next line"
-    return "the version is not HTTP/1" if b" HTTP/2" in head[: head.find(b"\r\n")] else None
-
-
 def is_too_long(head: bytes | bytearray) -> bool:
     """Return whether a head, or the part that has arrived, exceeds the limits for the first head of a connection."""
     return len(head) > MAX_HEAD or head.count(b"\r\n") > MAX_FIELDS + 2  # the first and the last line are no fields
-
-
-def is_folded(head: bytes | bytearray) -> bool:
-    """Return whether a field continues on the next line. A reader that takes that line for a field reads another message."""
-    return b"\r\n " in head or b"\r\n\t" in head
 
 
 def has_control_characters(head: bytes | bytearray) -> bool:

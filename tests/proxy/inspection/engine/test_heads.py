@@ -4,24 +4,39 @@ from __future__ import annotations
 
 import pytest
 
+from hedgerow.proxy.http_head import HeadError, parse_head
 from hedgerow.proxy.inspection.engine.flows import HeaderFields, HttpRequest, HttpResponse
-from hedgerow.proxy.inspection.engine.heads import read_request_head, read_response_head, request_head, response_head
+from hedgerow.proxy.inspection.engine.heads import read_response_head, request_head, request_of, response_head
+
+
+def read(*lines: str) -> HttpRequest:
+    return request_of(parse_head("\r\n".join(lines), has_raw_target=True))
 
 
 def test_a_url_is_taken_apart() -> None:
-    request = read_request_head([b"GET HTTP://me:pw@a.example:8080/x?y HTTP/1.1", b"Host: a.example:8080"])
+    request = read("GET HTTP://me:pw@A.example:8080/x?y HTTP/1.1", "Host: a.example:8080")
     assert (request.scheme, request.host, request.port, request.path) == ("http", "a.example", 8080, "/x?y")
     assert request.headers["authorization"] == "Basic bWU6cHc="
-    path = read_request_head([b"OPTIONS * HTTP/1.1", b"Host: a"])
+    assert read("GET http://me:pw@a/ HTTP/1.0", "Authorization: Basic eA==").headers.get_all("authorization") == ["Basic eA=="]
+    inside = read("GET https://a.example/ HTTP/1.1", "Host: a.example")
+    assert (inside.scheme, inside.port) == ("https", 443)
+    path = read("OPTIONS * HTTP/1.1", "Host: a")
     assert (path.path, path.host, path.scheme) == ("*", "", "")
 
 
+def test_octets_that_are_no_ascii_go_on_as_they_are() -> None:
+    for target in (b"/p\xc3\xa4ge?\xff", b"http://a/p\xc3\xa4ge?\xff"):
+        request = read(f"GET {target.decode('latin-1')} HTTP/1.1", "Host: a", "X: \xe9")
+        assert request.data.path == b"/p\xc3\xa4ge?\xff"
+        assert request.data.headers.fields == ((b"Host", b"a"), (b"X", b"\xe9"))
+
+
 @pytest.mark.parametrize(
-    "line", [b"GET /", b"GET  / HTTP/1.1", b"GET\t/ HTTP/1.1", b"GET a HTTP/1.1", b"GET ftp://a/ HTTP/1.1", b"GET http:///x HTTP/1.1", b""]
+    "line", ["GET /", "GET  / HTTP/1.1", "GET\t/ HTTP/1.1", "GET a HTTP/1.1", "GET ftp://a/ HTTP/1.1", "GET http:///x HTTP/1.1", ""]
 )
-def test_other_request_lines_are_refused(line: bytes) -> None:
-    with pytest.raises(ValueError):
-        read_request_head([line, b"Host: a"])
+def test_other_request_lines_are_refused(line: str) -> None:
+    with pytest.raises(HeadError):
+        read(line, "Host: a")
 
 
 @pytest.mark.parametrize("line", [b"HTTP/1.1 20 OK", b"HTTP/2.0 200 OK", b"ICY 200 OK", b"HTTP/1.1 +20 OK", b"HTTP/1.1 2000 OK", b""])
