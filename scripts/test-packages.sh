@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that tests use: servers and clients that Hedgerow is tried with. Needs root. Does nothing when all are there.
-# With the argument `list` it prints their names.
+# With the argument `list` it prints their names, with `missing` those of packages that are not installed.
 set -eu
 
 packages="knot knot-dnsutils dnsperf nginx-light curl iproute2 chromium nftables unbound openssl prometheus libnss3-tools
@@ -13,8 +13,12 @@ fi
 
 missing=
 for package in $packages; do
-    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q '^install ok installed$' || missing="$missing $package"
+[ "$(dpkg-query -W -f='${Status}' "$package" 2>/dev/null)" = "install ok installed" ] || missing="$missing $package"
 done
+if [ "${1:-}" = missing ]; then
+    printf '%s\n' $missing
+    exit 0
+fi
 [ -n "$missing" ] || exit 0
 echo "Installing$missing"
 if [ ! -e /etc/postgresql-common/createcluster.conf ]; then  # the tests start servers of their own

@@ -4,7 +4,8 @@
 
 `quick` are the unit tests in files that took at most `QUICK_FILE_S` seconds when they were last recorded, without the fixtures of
 `SERVICES` and with few examples; `units` are all unit tests; `all` adds the end-to-end tests and the laboratory. A test that fails at first
-is run again with the machine to itself. If it passes then, it is listed by name: more than four such names fail the run. `--record` writes
+is run again with the machine to itself. If it passes then, it is listed by name: more than two such names fail the run. The last lines
+say what was not tested and what installs it. `--record` writes
 the seconds of each file into `tests/seconds.json`, which decides what is quick and the order of the next runs, and the table of layers in
 `CONTRIBUTING.md`.
 """
@@ -30,8 +31,9 @@ ROOT = Path(__file__).resolve().parent.parent
 SECONDS_FILE = ROOT / "tests" / "seconds.json"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 RESULTS = Path("build", "tests")
-PACKAGES_COMMAND = "sudo scripts/test-packages.sh"
-MOST_UNSTEADY = 4
+PACKAGES_SCRIPT = Path("scripts", "test-packages.sh")
+PACKAGES_COMMAND = f"sudo {PACKAGES_SCRIPT}"
+MOST_UNSTEADY = 2
 """Tests that may fail at first and pass alone, before the run fails."""
 QUICK_FILE_S = 2.0
 """Seconds of a file beyond which `make quick` leaves it out."""
@@ -87,8 +89,15 @@ def read_outcomes(report: Path) -> Iterator[Outcome]:
             file=file,
             seconds=float(case.get("time", "0")),
             is_failed=case.find("failure") is not None or case.find("error") is not None,
-            skipped="" if skip is None else skip.get("message", ""),
+            skipped="" if skip is None else _reason(skip),
         )
+
+
+def _reason(skip: ElementTree.Element) -> str:
+    """Return the reason of a skip. That of a whole file is in a triple of its path, line and reason."""
+    if skip.get("message") != "collection skipped":
+        return skip.get("message", "")
+    return re.sub(r"^\('.*?', \d+, ['\"]Skipped: (.*)['\"]\)$", r"\1", skip.text or "")
 
 
 def seconds_by_file(outcomes: Iterable[Outcome]) -> dict[str, float]:
@@ -170,16 +179,22 @@ def run(root: Path, tier: str, arguments: Sequence[str], scratch: Path | None) -
 
 
 def report(tier: str, outcomes: Sequence[Outcome], unsteady: Sequence[str], seconds: float) -> None:
-    """Print what a run showed: the layers, what was skipped and how to install it, and what failed at first only."""
+    """Print what a run showed: the layers, what failed at first only, what was skipped, and last how to install what is missing."""
     print(f"\n{layer_table(outcomes)}\n\n{tier}: {len(outcomes):,} tests in {seconds // 60:.0f} min {seconds % 60:.0f} s")
-    if skipped := skip_lines(outcomes):
-        count = sum(bool(outcome.skipped) for outcome in outcomes)
-        print(
-            f"\nNot tested here, {count} tests:", *skipped, f"Debian packages that tests use are installed by: {PACKAGES_COMMAND}", sep="\n"
-        )
     if unsteady:
         print(f"\nFailed at first, passed alone ({len(unsteady)}; more than {MOST_UNSTEADY} fail the run):")
         print(*(f"  {name}" for name in unsteady), sep="\n")
+    if skipped := skip_lines(outcomes):
+        count = sum(bool(outcome.skipped) for outcome in outcomes)
+        print(f"\nNot tested here, {count} tests:", *skipped, sep="\n")
+    if missing := missing_packages(ROOT):
+        print(f"\nNot installed here: {', '.join(missing)}\nThey are installed by: {PACKAGES_COMMAND}")
+
+
+def missing_packages(root: Path) -> list[str]:
+    """Return the Debian packages that tests use and that are not installed; all of them on another system."""
+    found = subprocess.run([root / PACKAGES_SCRIPT, "missing"], capture_output=True, text=True, check=True)
+    return found.stdout.split()
 
 
 def record(outcomes: Sequence[Outcome]) -> None:

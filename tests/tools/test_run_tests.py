@@ -25,7 +25,7 @@ def test_left_out(): ...
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "tests" / "dns").mkdir(parents=True)
-    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -p no:schemathesis \n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -p no:schemathesis -p no:hypothesispytest -p no:anyio\n")
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     return tmp_path
@@ -33,14 +33,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def unsteady_tests(tree: Path, count: int) -> tuple[int, list[run_tests.Outcome], list[str]]:
     (tree / "tests" / "dns" / "test_flaky.py").write_text(UNSTEADY.format(count=count))
-    return run_tests.run(tree, "units", ["-q", "tests"], None)
-
-
-def test_names_what_passes_only_alone(tree: Path) -> None:
-    status, outcomes, unsteady = unsteady_tests(tree, 2)
-    assert unsteady == ["tests/dns/test_flaky.py::test_second_try[0]", "tests/dns/test_flaky.py::test_second_try[1]"]
-    assert status == 0
-    assert [outcome.layer for outcome in outcomes] == ["dns", "dns", "dns"]
+    return run_tests.run(tree, "units", ["-q", "-n", "1", "tests"], None)
 
 
 def test_fails_if_too_many_pass_only_alone(tree: Path) -> None:
@@ -50,22 +43,35 @@ def test_fails_if_too_many_pass_only_alone(tree: Path) -> None:
 
 def test_fails_if_a_test_fails_twice(tree: Path) -> None:
     (tree / "tests" / "dns" / "test_broken.py").write_text("class TestBroken:\n    def test_it(self): assert False\n")
-    status, outcomes, unsteady = run_tests.run(tree, "units", ["-q", "tests"], None)
+    status, outcomes, unsteady = run_tests.run(tree, "units", ["-q", "-n", "1", "tests"], None)
     assert (status, unsteady) == (run_tests.FAILED, [])
     assert [outcome.name for outcome in outcomes if outcome.is_failed] == ["tests/dns/test_broken.py::TestBroken::test_it"]
 
 
-def test_says_what_was_not_tested_and_how_to_install_it(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status, outcomes, unsteady = unsteady_tests(tree, 1)
+def test_says_what_passed_only_alone_and_what_was_not_tested(
+    tree: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last line is the command, on a machine without any Debian package too."""
+    (tree / "tests" / "dns" / "test_without.py").write_text(
+        "import pytest\npytest.importorskip('numpyx', reason='numpyx is not installed')\n"
+    )
+    status, outcomes, unsteady = unsteady_tests(tree, run_tests.MOST_UNSTEADY)
+    assert unsteady == [f"tests/dns/test_flaky.py::test_second_try[{number}]" for number in range(run_tests.MOST_UNSTEADY)]
+    assert {outcome.layer for outcome in outcomes} == {"dns"}
     capsys.readouterr()
+    monkeypatch.setenv("PATH", "/nowhere")
     run_tests.report("quick", outcomes, unsteady, 61.0)
     said = capsys.readouterr().out
     assert status == 0
-    assert "Not tested here, 1 tests:\n     1 × kdig is not installed\n" in said
-    assert said.rstrip().splitlines()[-1] == "  tests/dns/test_flaky.py::test_second_try[0]"
-    assert run_tests.PACKAGES_COMMAND in said
-    assert "| dns | 2 | " in said
-    assert "2 tests in 1 min 1 s" in said
+    assert "Not tested here, 2 tests:\n" in said
+    assert "     1 × kdig is not installed\n" in said
+    assert "     1 × numpyx is not installed\n" in said
+    assert said.index(unsteady[0]) < said.index("Not tested here")
+    *_, missing, command = said.rstrip().splitlines()
+    assert missing.startswith("Not installed here: knot, ")
+    assert command == f"They are installed by: {run_tests.PACKAGES_COMMAND}"
+    assert "| dns | 4 | " in said
+    assert " tests in 1 min 1 s" in said
 
 
 def test_the_command_for_missing_packages_is_there() -> None:
