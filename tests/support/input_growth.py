@@ -8,8 +8,10 @@ lengths have to fit (`FuzzTarget.grown`).
 from __future__ import annotations
 
 import gc
+import mmap
 import random
 import re
+import resource
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -87,6 +89,31 @@ def cpu_seconds(target: FuzzTarget, data: bytes) -> float:
     return time.process_time() - begun
 
 
+def _page_faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+def page_fault_seconds() -> float:
+    """Return the CPU seconds that the kernel takes for a page of new memory, as busy as the machine is now."""
+    size = 16 << 20
+    with mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+        begun, before = time.process_time(), _page_faults()
+        for at in range(0, size, mmap.PAGESIZE):
+            memory[at] = 1
+        return (time.process_time() - begun) / max(_page_faults() - before, 1)
+
+
+def settled_seconds(target: FuzzTarget, data: bytes, page_fault: float) -> float:
+    """Return the CPU seconds for an input in memory that the process has already, if a page of new memory takes `page_fault` seconds.
+
+    What fits into memory that an earlier input has left needs no new pages. Four times as much may need ten times as many.
+    """
+    before = _page_faults()
+    seconds = cpu_seconds(target, data)
+    return max(0.0, seconds - (_page_faults() - before) * page_fault)
+
+
 def find_fast_growth(target: FuzzTarget, seconds: float, largest: int = SIZES[-1]) -> Growth | None:
     """Return a family for which a target's time grows faster than its input, None if none is found in about these CPU seconds.
 
@@ -146,12 +173,12 @@ def _grow(target: FuzzTarget, family: Family, sizes: Sequence[int]) -> Growth:
 
 
 def _again(target: FuzzTarget, growth: Growth) -> Growth:
-    """Return the growth by the best of some tries."""
-    small, large = growth.family(growth.size), growth.family(4 * growth.size)
-    before = min(growth.before, *(cpu_seconds(target, small) for _ in range(TRIES - 1)))
+    """Return the growth by the best of some tries, without the time for new memory."""
+    small, large, page_fault = growth.family(growth.size), growth.family(4 * growth.size), page_fault_seconds()
+    before = min(settled_seconds(target, small, page_fault) for _ in range(TRIES))
     after = growth.after
-    for _ in range(TRIES - 1):
+    for _ in range(TRIES):
+        after = min(after, settled_seconds(target, large, page_fault))
         if after <= MOST_GROWTH * max(before, FLOOR_SECONDS):
             break
-        after = min(after, cpu_seconds(target, large))
     return Growth(growth.family, growth.size, before, after)
