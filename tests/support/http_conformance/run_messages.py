@@ -16,7 +16,7 @@ from small_internet.whole import SmallInternet
 from http_conformance.messages import ANSWERS, HELLO, REQUESTS, AnswerCase, RequestCase
 from http_conformance.outcome import Outcome
 from http_conformance.proxies import HOST, Proxy
-from http_conformance.wire import SECONDS, ByteOrigin, Reply, connected, converse, inspected
+from http_conformance.wire import ANSWER_SECONDS, ByteOrigin, Reply, connected, converse, inspected
 
 
 @contextlib.contextmanager
@@ -98,7 +98,7 @@ def _ask_http2(client: ssl.SSLSocket, host: str, method: str) -> Reply:
     connection.initiate_connection()
     connection.send_headers(1, [(":method", method), (":scheme", "https"), (":authority", host), (":path", "/a")], end_stream=True)
     client.sendall(connection.data_to_send())
-    client.settimeout(SECONDS)
+    client.settimeout(ANSWER_SECONDS)
     status, fields, body = 0, tuple[tuple[str, str], ...](), b""
     try:
         while data := client.recv(65536):

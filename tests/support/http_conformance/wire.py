@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 SECONDS = 3.0
-"""Seconds that a client waits for an answer, and an origin for a request."""
+"""Seconds that an origin waits for what a proxy still sends."""
+ANSWER_SECONDS = 15.0
+"""Seconds that a client waits for an answer: the first needs several on a busy machine."""
 
 
 class ByteOrigin:
@@ -116,7 +118,7 @@ class Reply:
         return f"{self.status or 'closed'} {text!r}{'' if self.is_whole else ' (cut off)'}" if self.status else "no answer"
 
 
-def converse(client: socket.socket, request: bytes, *, seconds: float = SECONDS, method: str = "GET") -> Reply:
+def converse(client: socket.socket, request: bytes, *, seconds: float = ANSWER_SECONDS, method: str = "GET") -> Reply:
     """Send a request, and read one answer or as much of it as comes."""
     began = time.monotonic()
     with contextlib.suppress(OSError):
@@ -147,7 +149,7 @@ def _is_complete(data: bytearray, method: str) -> bool:
 
 def _parse(data: bytes, method: str, *, is_closed: bool, is_clean: bool, seconds: float) -> Reply:
     head, _, rest = data.partition(b"\r\n\r\n")
-    while head.startswith((b"HTTP/1.1 10", b"HTTP/1.0 10")) and not head.startswith((b"HTTP/1.1 101", b"HTTP/1.0 101")) and rest:
+    while head.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")) and head[9:12] != b"101" and rest:  # interim responses (RFC 9110, 15.2)
         head, _, rest = rest.partition(b"\r\n\r\n")
     lines = head.decode("latin-1").split("\r\n")
     words = lines[0].split(" ", 2)
