@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import socket
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -18,9 +19,10 @@ from hedgerow.app.bundles import BUNDLE, OBJECTS, BundledFile, GenerationIndex, 
 from hedgerow.app.control.lists import list_sources
 from hedgerow.app.control.lists.bundled_lists import index_of
 from hedgerow.app.control.lists.list_sources import CopyStatuses, sources_of
-from hedgerow.app.control.lists.updater import ListUpdater, prepare_generation
+from hedgerow.app.control.lists.updater import ListProgress, ListUpdater, prepare_generation
 from hedgerow.app.signing_keys import SigningKey
 from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.blocklists.downloader import ignore_progress
 from hedgerow.blocklists.sources import Source
 from hedgerow.policies.model import Policy
 from hedgerow.policies.network import BundleSource
@@ -28,15 +30,16 @@ from hedgerow.policies.reading.load import parse_policy
 
 NOW = 1_790_000_000.0
 KEY = SigningKey.make()
+IN_PROCESS = ListProgress(fetched=lambda _: None, received=ignore_progress, compiled=lambda _: None)
 
 
 class Household:
     """An office that compiles lists, a server of its folder, and a site."""
 
-    def __init__(self, folder: Path, server: ListServer) -> None:
-        self.folder, self.server, self.now = folder, server, NOW
+    def __init__(self, folder: Path, server: ListServer, zygote: socket.socket) -> None:
+        self.folder, self.server, self.zygote, self.now = folder, server, zygote, NOW
         self.source = BundleSource(f"{server.root}/{BUNDLE}", key_text(KEY.public))
-        self.site = ListUpdater(folder / "site")
+        self.site = ListUpdater(folder / "site", zygote=zygote)
         self.write("bad.example")
 
     def policy(self, more: str = "", bundle: str = "") -> Policy:
@@ -48,7 +51,7 @@ class Household:
         """Compile and publish a list, with the objects as they are from then on."""
         self.server.paths = {"/list": text("\n".join(names).encode())}
         office, policy = self.folder / "office", replace(self.policy())
-        generation = asyncio.run(prepare_generation(policy, office, fetch=True))
+        generation = asyncio.run(prepare_generation(policy, office, fetch=True, progress=IN_PROCESS))
         copies = CopyStatuses(office / "lists")
         index = index_of(generation, copies.with_paths(sources_of(policy)), copies)
         self.now += 60
@@ -73,13 +76,13 @@ class Household:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Household]:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zygote: socket.socket) -> Iterator[Household]:
     (tmp_path / "served").mkdir()
     with ListServer().serving() as server:
         monkeypatch.setattr(list_sources, "starter_sources", lambda: (Source("starter/adult", "adult", tmp_path / "starter.txt"),))  # quick
         monkeypatch.setattr(list_sources, "correction_sources", lambda: ())
         (tmp_path / "starter.txt").write_text("starter.example\n")
-        found = Household(tmp_path, server)
+        found = Household(tmp_path, server, zygote)
         monkeypatch.setattr("hedgerow.app.control.lists.bundled_lists.time.time", lambda: found.now)
         yield found
 
@@ -99,7 +102,7 @@ def test_a_site_uses_the_lists_that_the_office_has_compiled(home: Household) -> 
     assert home.blocks("worse.example")
     starter = home.object_of("texts/0000.txt")
     assert starter not in [path for path, _ in home.server.asked], "what has not changed is not downloaded again"
-    again = ListUpdater(home.folder / "site")  # a restart
+    again = ListUpdater(home.folder / "site", zygote=home.zygote)  # a restart
     assert asyncio.run(again.load_first_generation(home.policy(), None))
     assert again.generation == home.site.generation
     home.site.prune([])
@@ -160,7 +163,7 @@ def test_what_is_not_taken_over(home: Household, change: Callable[[Household], N
     assert words in home.take(), "it is tried again after a while"
     assert home.server.asked == []
     home.server.paths, home.seen = paths, good
-    home.site = ListUpdater(home.folder / "site")
+    home.site = ListUpdater(home.folder / "site", zygote=home.zygote)
     assert home.take() == ""
     assert home.blocks("worse.example")
     assert not (home.folder / "site" / "lists" / ".bundle").exists()
@@ -208,7 +211,7 @@ def test_when_a_site_fetches_for_itself(home: Household) -> None:
 def test_the_site_takes_no_lists_of_another_key(home: Household) -> None:
     assert home.take() == ""
     home.source = replace(home.source, key=key_text(SigningKey.make().public))
-    fresh = ListUpdater(home.folder / "site")
+    fresh = ListUpdater(home.folder / "site", zygote=home.zygote)
     assert fresh.bundled.for_policy(home.policy(), None, ()) is None
 
 

@@ -87,27 +87,27 @@ def names_of(updater: ListUpdater, host: str) -> set[str]:
     return set(catalogue.names_of(catalogue.host_mask(host)))
 
 
-def test_large_lists_do_not_delay_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_lists_do_not_delay_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zygote: socket.socket) -> None:
     """The first start begins with the starter lists, a later one with what was in force."""
     (tmp_path / "list.txt").write_text("a.example\n")
     policy = policy_of(tmp_path, "lists: [{category: gambling, path: list.txt}]\n")
-    updater = ListUpdater(tmp_path / "small")
+    updater = ListUpdater(tmp_path / "small", zygote=zygote)
     assert asyncio.run(updater.load_first_generation(policy, None))
     assert (names_of(updater, "a.example"), updater.is_stale(policy)) == ({"gambling"}, False)
 
     monkeypatch.setattr(lists_module, "COMPILE_FIRST_BYTES", 5)
-    updater = ListUpdater(tmp_path / "large")
+    updater = ListUpdater(tmp_path / "large", zygote=zygote)
     assert asyncio.run(updater.load_first_generation(policy, None))
     assert (names_of(updater, "a.example"), names_of(updater, "www.tiktok.com")) == (set(), {"social"})
     assert updater.is_worth_compiling(policy)
     assert asyncio.run(updater.compile(policy))
     assert (names_of(updater, "a.example"), names_of(updater, "www.tiktok.com")) == ({"gambling"}, {"social"})
 
-    again, last = ListUpdater(tmp_path / "large"), updater.generation
+    again, last = ListUpdater(tmp_path / "large", zygote=zygote), updater.generation
     assert asyncio.run(again.load_first_generation(policy, last))
     assert (again.generation, again.is_stale(policy)) == (last, False)
     (tmp_path / "list.txt").write_text("another.example\n")
-    again = ListUpdater(tmp_path / "large")
+    again = ListUpdater(tmp_path / "large", zygote=zygote)
     assert asyncio.run(again.load_first_generation(policy, last))
     assert (names_of(again, "a.example"), again.is_stale(policy)) == ({"gambling"}, True)
     assert asyncio.run(again.compile(policy))
@@ -115,24 +115,24 @@ def test_large_lists_do_not_delay_the_start(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(("file", "size"), [("hosts/hosts-000.trie", 100), ("hosts/sets.bin", 1), ("urls/rules.bin", 8), (REPORT, 3)])
-def test_a_damaged_generation_is_compiled_again(tmp_path: Path, file: str, size: int) -> None:
+def test_a_damaged_generation_is_compiled_again(tmp_path: Path, file: str, size: int, zygote: socket.socket) -> None:
     (tmp_path / "list.txt").write_text("||a.example^\n||b.example/ads^\n")
     policy = policy_of(tmp_path, "lists: [{category: gambling, path: list.txt}]\n")
-    updater = ListUpdater(tmp_path / "state")
+    updater = ListUpdater(tmp_path / "state", zygote=zygote)
     assert asyncio.run(updater.load_first_generation(policy, None))
     assert updater.generation is not None
     os.truncate(updater.generation / file, size)
-    again = ListUpdater(tmp_path / "state")
+    again = ListUpdater(tmp_path / "state", zygote=zygote)
     assert asyncio.run(again.load_first_generation(policy, updater.generation))
     assert (names_of(again, "a.example"), names_of(again, "www.tiktok.com")) == ({"gambling"}, {"social"})
 
 
-def test_zeroed_files_are_detected(tmp_path: Path) -> None:
+def test_zeroed_files_are_detected(tmp_path: Path, zygote: socket.socket) -> None:
     """A generation, and what the lists were parsed to, as a disk gives them back that lost what was in them."""
     own = tmp_path / "list.txt"
     own.write_text("||a.example^\n||b.example/ads^\n")
     policy, state = policy_of(tmp_path, "lists: [{category: gambling, path: list.txt}]\n"), tmp_path / "state"
-    updater = ListUpdater(state)
+    updater = ListUpdater(state, zygote=zygote)
     assert asyncio.run(updater.load_first_generation(policy, None))
     generation = updater.generation
     assert generation
@@ -141,7 +141,7 @@ def test_zeroed_files_are_detected(tmp_path: Path) -> None:
     for path, content in kept.items():
         for each in (path, *(state / "parsed").glob("*/*")):
             each.write_bytes(bytes(each.stat().st_size))
-        again = ListUpdater(state)
+        again = ListUpdater(state, zygote=zygote)
         assert asyncio.run(again.load_first_generation(policy, generation)), path
         assert (again.generation, path.read_bytes() == content or path.name == REPORT) == (generation, True), path
         assert (names_of(again, "a.example"), names_of(again, "www.tiktok.com")) == ({"gambling"}, {"social"}), path
@@ -233,13 +233,13 @@ def test_secrets_in_the_url_of_a_list_are_not_shown(tmp_path: Path) -> None:
     assert "pass-word" not in shown, shown
 
 
-def test_public_lists_do_not_block_services_of_another_kind(tmp_path: Path, publisher: ListServer) -> None:
+def test_public_lists_do_not_block_services_of_another_kind(tmp_path: Path, publisher: ListServer, zygote: socket.socket) -> None:
     """Lists of chat sites also have messengers, which profiles leave open. A list of the policy's own may block what it likes."""
     chat = "teams.microsoft.com\nwhatsapp.net\nmmg.whatsapp.net\nskype.com\ntrouter.io\nliveperson.com\nomegle.com\nchat.example\n"
     publisher.paths["/ut1-chat"] = text((chat + "".join(f"chat-{number}.example\n" for number in range(200))).encode())
     (tmp_path / "mine.txt").write_text("imo.im\n")
     policy = policy_of(tmp_path, "people: {mia: {age: 9}}\nlists: [{category: random-chat, path: mine.txt}]\n")
-    updater = ListUpdater(tmp_path / "state")
+    updater = ListUpdater(tmp_path / "state", zygote=zygote)
     assert asyncio.run(updater.load_first_generation(policy, None))
     asyncio.run(updater.fetch_if_due(policy))
     assert asyncio.run(updater.compile(policy))
@@ -253,8 +253,8 @@ async def fetch_here(job: FetchJob, _zygote: socket.socket | None) -> tuple[Fetc
     return run_fetch(job)
 
 
-def test_default_lists_are_fetched_and_starter_lists_stay_in_force(tmp_path: Path, publisher: ListServer) -> None:
-    policy, updater = load_policy(None), ListUpdater(tmp_path / "state")
+def test_default_lists_are_fetched_and_starter_lists_stay_in_force(tmp_path: Path, publisher: ListServer, zygote: socket.socket) -> None:
+    policy, updater = load_policy(None), ListUpdater(tmp_path / "state", zygote=zygote)
     publisher.paths["/hagezi-nsfw"] = text("".join(f"adult-{number}.example\n" for number in range(200)).encode())
     assert asyncio.run(updater.load_first_generation(policy, None))
     assert publisher.asked == [], "a start waits for nobody"
@@ -297,9 +297,9 @@ def test_many_failures_are_one_warning_with_growing_pauses(
     assert f"{count} of {count} lists could not be fetched" in warning
 
 
-def test_coverage_from_the_first_start_to_a_list_that_is_dead(tmp_path: Path, publisher: ListServer) -> None:
+def test_coverage_from_the_first_start_to_a_list_that_is_dead(tmp_path: Path, publisher: ListServer, zygote: socket.socket) -> None:
     """First nothing is here and nothing has failed, then one list is in force and others are missing, and in the end they are dead."""
-    policy, updater, state = load_policy(None), ListUpdater(tmp_path / "state"), tmp_path / "state"
+    policy, updater, state = load_policy(None), ListUpdater(tmp_path / "state", zygote=zygote), tmp_path / "state"
     adult = [source.name for source in recommended_sources(policy) if source.category == "adult"]
     assert len(adult) > 1
 
@@ -329,7 +329,7 @@ def test_coverage_from_the_first_start_to_a_list_that_is_dead(tmp_path: Path, pu
     (row,) = [row for row in updater.health(policy) if row.source == adult[1]]
     assert row.problem == "its server has not sent it for 8 days: the server answered 404; there is no copy yet"
 
-    again = ListUpdater(state)
+    again = ListUpdater(state, zygote=zygote)
     assert asyncio.run(again.load_first_generation(policy, updater.generation))
     assert coverage_of(again.report, policy, again.health(policy)) == coverage_of(updater.report, policy, updater.health(policy)), (
         "a restart forgets nothing"
@@ -340,12 +340,14 @@ def test_coverage_from_the_first_start_to_a_list_that_is_dead(tmp_path: Path, pu
     assert [row.state for row in coverage_of(again.report, policy, again.health(policy)) if row.category == "adult"] == [CoverageState.FULL]
 
 
-def test_figures_are_of_the_copy_in_force_until_a_newer_one_is_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figures_are_of_the_copy_in_force_until_a_newer_one_is_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zygote: socket.socket
+) -> None:
     """A newer copy, or a restart with a generation from before, must not look as if the lists were empty."""
     with ListServer().serving() as server:
         server.paths["/list"] = text(b"a.example\nb.example\n", '"1"')
         policy = policy_of(tmp_path, STARTER + f"lists: [{{category: adult, name: remote, url: '{server.root}/list'}}]\n")
-        updater = ListUpdater(tmp_path / "state")
+        updater = ListUpdater(tmp_path / "state", zygote=zygote)
         asyncio.run(updater.fetch_if_due(policy))
         assert asyncio.run(updater.compile(policy))
         server.paths["/list"] = text(b"a.example\nb.example\nc.example\n", '"2"')
@@ -358,17 +360,17 @@ def test_figures_are_of_the_copy_in_force_until_a_newer_one_is_compiled(tmp_path
     assert updater.is_stale(policy)
     assert row(updater) == (2, False)
     monkeypatch.setattr(lists_module, "COMPILE_FIRST_BYTES", 5)
-    again = ListUpdater(tmp_path / "state")
+    again = ListUpdater(tmp_path / "state", zygote=zygote)
     assert asyncio.run(again.load_first_generation(policy, updater.generation))
     assert again.is_stale(policy)
     assert row(again) == (2, False)
 
 
-def test_a_list_that_another_process_has_fetched_no_longer_fails(tmp_path: Path) -> None:
+def test_a_list_that_another_process_has_fetched_no_longer_fails(tmp_path: Path, zygote: socket.socket) -> None:
     """`hedgerow lists update` fetches lists beside the running Hedgerow."""
     with ListServer().serving() as server:
         policy = policy_of(tmp_path, STARTER + f"lists: [{{category: adult, name: remote, url: '{server.root}/list'}}]\n")
-        running, command = ListUpdater(tmp_path / "state"), ListUpdater(tmp_path / "state")
+        running, command = ListUpdater(tmp_path / "state", zygote=zygote), ListUpdater(tmp_path / "state", zygote=zygote)
 
         def row() -> tuple[bool, str]:
             (found,) = [row for row in running.health(policy) if row.source == "remote"]
@@ -394,18 +396,18 @@ def test_a_failure_before_the_clock_was_set_is_not_weeks_old(tmp_path: Path) -> 
     assert mark.stat().st_mtime > time.time() - 3600
 
 
-def test_a_list_is_fetched_again_when_due(tmp_path: Path) -> None:
+def test_a_list_is_fetched_again_when_due(tmp_path: Path, zygote: socket.socket) -> None:
     with ListServer().serving() as server:
         server.paths["/list"] = text(b"a.example\n", '"1"')
         body = STARTER + f"lists: [{{category: adult, name: remote, url: '{server.root}/list', refresh: 1h}}]\n"
-        updater, policy = ListUpdater(tmp_path / "state"), policy_of(tmp_path, body)
+        updater, policy = ListUpdater(tmp_path / "state", zygote=zygote), policy_of(tmp_path, body)
 
         def asked() -> int:
             asyncio.run(updater.fetch_if_due(policy))
             return len(server.asked)
 
         assert [asked(), asked()] == [1, 1]
-        updater = ListUpdater(tmp_path / "state")
+        updater = ListUpdater(tmp_path / "state", zygote=zygote)
         assert asked() == 1, "a restart does not ask again either"
         (pointer,) = (tmp_path / "state" / "lists").glob("*.json")
         old = time.time() - 50 * 60
@@ -419,10 +421,10 @@ def test_a_list_is_fetched_again_when_due(tmp_path: Path) -> None:
         assert "not refreshed for 2 hours" in row.problem
 
 
-def test_pruning_keeps_the_generation_in_force(tmp_path: Path) -> None:
+def test_pruning_keeps_the_generation_in_force(tmp_path: Path, zygote: socket.socket) -> None:
     (tmp_path / "list.txt").write_text("a.example\n")
     updater, policy = (
-        ListUpdater(tmp_path / "state"),
+        ListUpdater(tmp_path / "state", zygote=zygote),
         policy_of(tmp_path, STARTER + "lists: [{category: adult, path: list.txt}]\n"),
     )
     assert asyncio.run(updater.compile(policy))
@@ -440,6 +442,6 @@ def test_pruning_keeps_the_generation_in_force(tmp_path: Path) -> None:
     assert updater.report
     assert entries == len(updater.report.sources) + 1  # and the essential names
     # A start after this one finds all of it.
-    again = ListUpdater(tmp_path / "state")
+    again = ListUpdater(tmp_path / "state", zygote=zygote)
     assert asyncio.run(again.compile(policy))
     assert again.generation == updater.generation
