@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
@@ -117,7 +118,7 @@ class Action:
     @property
     def input(self) -> dict[str, Any]:
         """The types of the input, by name: those of the names in `path`, and of the order."""
-        hints = get_type_hints(self.run, include_extras=True)
+        hints = _types_of(self.run)
         return {name: hints[name] for name in list(signature(self.run).parameters)[2:]}
 
     @property
@@ -125,7 +126,7 @@ class Action:
         """The single fields of the input, those of the order included, as parameters that are passed by name."""
         kinds = self.input
         order = kinds.pop("order", Order)
-        kinds |= get_type_hints(order, include_extras=True)
+        kinds |= _types_of(order)
         defaults = {
             each.name: each.default for each in dataclasses.fields(order) if each.default is not dataclasses.MISSING
         }
@@ -146,6 +147,12 @@ class Action:
             if order is None
             else found | {"order": order(**{name: values[name] for name in values if name not in found})}
         )
+
+
+@cache
+def _types_of(declared: Callable[..., Any]) -> Mapping[str, Any]:
+    """Return the types in the annotations of a function or class, which name types of other modules."""
+    return get_type_hints(declared, include_extras=True)
 
 
 def keyword(name: str, kind: Any, default: Any = Parameter.empty) -> Parameter:
