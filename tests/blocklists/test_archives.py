@@ -146,6 +146,8 @@ def test_high_compression_ratios_are_refused(tmp_path: Path, name: str) -> None:
     """This includes members that would be left out, and takes little memory."""
     data, path = b"bomb.example\n" * (MUCH // 13), tmp_path / f"list.{name}"
     match name:
+        case "bz2":
+            path.write_bytes(bz2.compress(bytes(MUCH)))  # which takes a tenth of the time for lines
         case "zip":
             with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
                 archive.writestr("list.txt", data)
@@ -154,7 +156,7 @@ def test_high_compression_ratios_are_refused(tmp_path: Path, name: str) -> None:
             info.size = len(data)
             path.write_bytes(gzip.compress(info.tobuf() + data + bytes(-len(data) % 512) + bytes(1024), 6))
         case _:
-            packers: dict[str, Callable[[bytes], bytes]] = {"gz": gzip.compress, "xz": lzma.compress, "bz2": bz2.compress}
+            packers: dict[str, Callable[[bytes], bytes]] = {"gz": gzip.compress, "xz": lzma.compress}
             path.write_bytes(packers[name](data))
 
     def refuse() -> None:

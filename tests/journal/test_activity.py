@@ -24,7 +24,7 @@ from hedgerow.policies.time_model import PauseKind
 
 NOW = 1_780_000_000.0
 DAY = 86400.0
-ROWS, DEVICES, HOSTS = 500_000, 60, 5000
+ROWS, DEVICES, HOSTS = 200_000, 60, 5000
 
 
 def seen(host: str, ago: float, device: str = "tab", person: str | None = "mia", verdict: Verdict = Verdict.ALLOW) -> Observation:
@@ -123,7 +123,7 @@ def test_what_held_at_an_instant(journal: Store, reader: ActivityReader) -> None
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, float]]:
-    """A journal of 30 days with half a million decisions of 60 devices."""
+    """A journal of 30 days with 200,000 decisions of 60 devices."""
     path = Path(tmp_path_factory.mktemp("large")) / "journal.sqlite"
     store = open_journal(path)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
