@@ -18,8 +18,7 @@ from hedgerow.dashboards.api.access import add_access_routes, add_data_export_ro
 from hedgerow.dashboards.api.accounts import add_account_routes
 from hedgerow.dashboards.api.actions import add_actions
 from hedgerow.dashboards.api.away import add_away_routes, add_tunnel_routes
-from hedgerow.dashboards.api.codes import add_audit_routes, add_code_routes, add_voucher_routes
-from hedgerow.dashboards.api.counter import add_counter_routes
+from hedgerow.dashboards.api.codes import add_audit_routes, add_code_routes
 from hedgerow.dashboards.api.document import add_document_routes
 from hedgerow.dashboards.api.leases import add_lease_routes
 from hedgerow.dashboards.api.notices import add_notice_routes
@@ -39,7 +38,6 @@ from hedgerow.dashboards.pages.own_device import not_in_charge_page
 from hedgerow.dashboards.pages.router import make_pages
 from hedgerow.dashboards.routes import METRICS, NETWORK, AccessTable, ScopedRouter, wants_json
 from hedgerow.policies.expiry import WARN_MINUTES
-from hedgerow.policies.model import Pause, Policy, Session
 
 
 def create_app(context: PageContext, token: str) -> FastAPI:
@@ -121,9 +119,7 @@ def _api(context: PageContext) -> ScopedRouter:
     add_account_routes(api, context.accounts, control)
     add_site_routes(api, context.sites)
     add_time_routes(api, context.time)
-    add_counter_routes(api, reader, control, context.time, context.staff, context.metrics, clock)
     add_code_routes(api, context.codes)
-    add_voucher_routes(api, context.vouchers)
     add_notice_routes(api, context.notices, control, context.editor)
     add_organisation_routes(api, context.publishing)
     add_lease_routes(api, context.leases)
@@ -156,8 +152,8 @@ def _machine_routes(context: PageContext) -> ScopedRouter:
         open_requests = await run_in_threadpool(reader.count_open_requests)
         fill_metrics(metrics, control.status(), open_requests, context.clock())
         metrics.set_all("hedgerow_budgets", count_budget_states(context.time.budgets()))
-        pauses = await run_in_threadpool(reader.pauses, context.clock())
-        metrics.set_all("hedgerow_seats", count_seat_states(control.policy(), context.time.sessions(), pauses))
+        for name, read in context.extensions.gauges.items():
+            metrics.set_all(name, await run_in_threadpool(read, context))
         remembered = Counter(site.topic for site in await context.sites.sites())
         metrics.set_all("hedgerow_remembered_sites", {(topic,): float(number) for topic, number in remembered.items()})
         metrics.set("hedgerow_notices_waiting", (), float(await run_in_threadpool(context.notices.outbox.count_waiting)))
@@ -174,16 +170,6 @@ def count_budget_states(rows: Iterable[BudgetRow]) -> dict[tuple[str, ...], floa
         if row.left is not None:
             states["none" if not row.left else "little" if row.left <= WARN_MINUTES[0] else "plenty"] += 1
     return {(state,): number for state, number in states.items()}
-
-
-def count_seat_states(policy: Policy, sessions: Iterable[Session], pauses: Iterable[Pause]) -> dict[tuple[str, ...], float]:
-    """Return the numbers of seats that are free, open for a child or an adult, or paused; nothing for a policy without seats."""
-    seats = [device.id for device in policy.devices.values() if device.is_seat]
-    profiles = {session.device: policy.profiles.get(session.profile or "") for session in sessions}
-    open_for = {seat: "child" if profile is None or profile.is_for_children else "adult" for seat, profile in profiles.items()}
-    states = open_for | {pause.device: "paused" for pause in pauses if pause.device in open_for}
-    found = Counter(states.get(seat, "free") for seat in seats)
-    return {(state,): float(found[state]) for state in ("free", "child", "adult", "paused")} if seats else {}
 
 
 def fill_metrics(metrics: Metrics, status: Status, open_requests: int, now: float) -> None:

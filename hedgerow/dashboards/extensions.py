@@ -9,6 +9,7 @@ from typing import Any
 
 from hedgerow.dashboards.actions.action import Action
 from hedgerow.dashboards.edits.times import Preset
+from hedgerow.dashboards.scopes import AccessScope
 from hedgerow.dashboards.words.languages import Language
 from hedgerow.policies.model import Person, Policy
 
@@ -47,6 +48,21 @@ class ConditionWords:
     theirs: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NavLink:
+    """A link of the navigation, after the page `after`. `label` is a message, `icon` a symbol of `static/icons.svg`.
+
+    It is for principals with one of these scopes, if `is_shown` of the `PolicyIndex`.
+    """
+
+    path: str
+    label: str
+    icon: str
+    scopes: frozenset[AccessScope]
+    is_shown: Callable[[Any], bool] = lambda _index: True
+    after: str = "/"
+
+
 type PresetMaker = Callable[[Policy, Person, Language], Preset]
 """Make the preset of a feature for a person."""
 
@@ -56,21 +72,26 @@ class Extensions:
     """The additions of one feature, or of all. `page_groups` are classes of `PageGroup`.
 
     `api_routes` add what is no action to the API: they take its `ScopedRouter` and the `PageContext`.
+    `gauges` are metrics that are read for each scrape, from the `PageContext`, in a thread.
     """
 
     actions: Sequence[Action] = ()
-    api_routes: Sequence[Callable[[Any, Any], None]] = ()
     cards: Sequence[Card] = ()
     page_groups: Sequence[Callable[[Any], Any]] = ()
+    api_routes: Sequence[Callable[[Any, Any], None]] = ()
+    nav: Sequence[NavLink] = ()
+    gauges: Mapping[str, Callable[[Any], Mapping[tuple[str, ...], float]]] = field(default_factory=dict)
     presets: Sequence[PresetMaker] = ()
     conditions: Mapping[str, ConditionWords] = field(default_factory=dict)
 
     def __add__(self, other: Extensions) -> Extensions:
         return Extensions(
             actions=(*self.actions, *other.actions),
-            api_routes=(*self.api_routes, *other.api_routes),
             cards=(*self.cards, *other.cards),
             page_groups=(*self.page_groups, *other.page_groups),
+            api_routes=(*self.api_routes, *other.api_routes),
+            nav=(*self.nav, *other.nav),
+            gauges={**self.gauges, **other.gauges},
             presets=(*self.presets, *other.presets),
             conditions={**self.conditions, **other.conditions},
         )

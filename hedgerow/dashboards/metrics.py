@@ -90,11 +90,6 @@ METRICS: tuple[Metric, ...] = (
     ),
     gauge("hedgerow_tunnel_devices", "Devices with a tunnel home: connected, or silent for three minutes or more.", "state"),
     counter("hedgerow_tunnel_bytes_total", "Bytes from (in) and to (out) devices through the tunnel home.", "direction"),
-    counter(
-        "hedgerow_seat_bytes_total", "Bytes to (down) and from (up) a café's seat, while the policy limits the bandwidth of seats.",
-        "seat", "direction",
-    ),
-    gauge("hedgerow_seat_bytes_per_second", "The same in the last seconds.", "seat", "direction"),
     counter("hedgerow_dns_dropped_total", "DNS messages dropped or refused without a decision.", "cause"),
     counter("hedgerow_proxy_connections_total", "Decisions about proxy connections.", "lane", "verdict"),
     counter(
@@ -146,7 +141,6 @@ METRICS: tuple[Metric, ...] = (
         "Expiry time of a certificate in seconds since the epoch: the CA's (ca), the pages' under it (pages), the policy's own (files).",
         "certificate",
     ),
-    gauge("hedgerow_seats", "Seats of a café by state: free, child, adult, paused.", "state"),
     gauge("hedgerow_budgets", "Today's budgets by what is left: plenty, little (15 minutes or less), none.", "state"),
     gauge("hedgerow_notices_waiting", "Notices waiting to be sent."),
     counter("hedgerow_metrics_ignored_total", "Reports with an undeclared metric, wrong labels or too many series."),

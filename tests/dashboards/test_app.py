@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from grafana_dashboards import ALL_METRICS
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import event
 from web_server import NOW, TOKEN
@@ -19,7 +20,6 @@ from hedgerow.blocklists.rules import Problem
 from hedgerow.dashboards.accounts import Role
 from hedgerow.dashboards.control import BudgetRow, DeviceView, WorkerHealth
 from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
-from hedgerow.dashboards.metrics import METRICS
 from hedgerow.dashboards.pages.organisation import PROBLEMS
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.policies.expiry import UpcomingEnd
@@ -201,7 +201,7 @@ def test_metrics_show_exactly_the_declared_table(web):
         answer = scraper.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
     families = {family.name: family for family in text_string_to_metric_families(answer.text)}
-    assert {name for name in families if name.startswith("hedgerow_")} == {metric.name.removesuffix("_total") for metric in METRICS}
+    assert {name for name in families if name.startswith("hedgerow_")} == {metric.name.removesuffix("_total") for metric in ALL_METRICS}
     values = {sample.name: sample.value for family in families.values() for sample in family.samples}
     dropped = {sample.labels["role"]: sample.value for sample in families["hedgerow_events_dropped"].samples}
     assert values["hedgerow_access_requests_open"] == 1

@@ -1,6 +1,6 @@
-"""API of access codes and vouchers, and of the audit of a café's seats.
+"""API of access codes, and of the audit of a café's seats.
 
-A code is read out over the phone and typed on the child's own page or on a block page. A voucher opens a café seat.
+A code is read out over the phone and typed on the child's own page or on a block page.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from fastapi import Query
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from hedgerow.dashboards.actions.operations import CodeControl, VoucherControl
+from hedgerow.dashboards.actions.operations import CodeControl
 from hedgerow.dashboards.audit import AuditRow, audit, audit_period
 from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter
-from hedgerow.journal.access_store import AccessCode, VoucherCount
+from hedgerow.journal.access_store import AccessCode
 from hedgerow.journal.reader import JournalReader
 from hedgerow.policies.model import Policy
 
@@ -27,15 +27,6 @@ def add_code_routes(api: ScopedRouter, control: CodeControl) -> None:
     @api.serve("GET", "/codes", OPERATE, READ)
     async def codes() -> tuple[AccessCode, ...]:
         """List the codes that can still be used, without their digits."""
-        return await control.open()
-
-
-def add_voucher_routes(api: ScopedRouter, control: VoucherControl) -> None:
-    """Add the routes."""
-
-    @api.serve("GET", "/vouchers", OPERATE, READ)
-    async def vouchers() -> tuple[VoucherCount, ...]:
-        """Count the vouchers that can still be used."""
         return await control.open()
 
 

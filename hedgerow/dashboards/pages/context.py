@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import pathlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import time as system_time
 from typing import Any
@@ -22,14 +22,13 @@ from starlette.types import Receive, Scope, Send
 
 from hedgerow.dashboards.accounts import Accounts, Principal
 from hedgerow.dashboards.actions.operations import CodeControl, TimeControl, VoucherControl
-from hedgerow.dashboards.actions.orders import COUNTER_PATH
 from hedgerow.dashboards.api.leases import LeaseControl
 from hedgerow.dashboards.control import BudgetRow, Control, DeviceView, SiteCorrections, TunnelControl
 from hedgerow.dashboards.data_export import DataExport
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.edits.times import Preset
 from hedgerow.dashboards.edits.yaml_text import Edit
-from hedgerow.dashboards.extensions import ConditionWords, Extensions, Place
+from hedgerow.dashboards.extensions import Extensions, NavLink, Place
 from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher
@@ -62,7 +61,6 @@ LOCAL_PATH = re.compile(r"/(?:[\w.%~-]+(?:/[\w.%~-]+)*)?", re.ASCII)
 MORE_PATH = "/more"
 _NAV = (
     ("/", message("Today"), "today", frozenset({OPERATE, READ})),
-    (COUNTER_PATH, message("Counter"), "counter", frozenset({OPERATE})),
     ("/people", message("People"), "people", frozenset({READ})),
     ("/devices", message("Devices"), "devices", frozenset({OPERATE, READ})),
     ("/log", message("Activity"), "log", frozenset({READ})),
@@ -117,7 +115,7 @@ class PageContext:
     staff: Staff = field(init=False)
 
     def __post_init__(self) -> None:
-        self.renderer = Renderer(self.control, self.clock, self.extensions.conditions, self.cards)
+        self.renderer = Renderer(self.control, self.clock, self.extensions, self.cards)
         self.staff = Staff(self.accounts, self.counter, self.control.policy, self.clock)
 
     @property
@@ -211,10 +209,11 @@ class Renderer:
         self,
         control: Control,
         clock: Callable[[], float],
-        conditions: Mapping[str, ConditionWords],
+        extensions: Extensions,
         cards_at: Callable[..., list[ShownCard]],
     ) -> None:
-        self._control, self._clock, self._conditions, self._cards_at = control, clock, conditions, cards_at
+        self._control, self._clock, self._cards_at = control, clock, cards_at
+        self._conditions, self._links = extensions.conditions, _links_in_order(extensions.nav)
         self.files = {path.name: path.read_bytes() for path in STATIC.iterdir()}
         self._versions = {name: hashlib.sha256(content).hexdigest()[:12] for name, content in self.files.items()}
         self._icons = frozenset(re.findall('<symbol id="([a-z-]+)"', self.files["icons.svg"].decode()))
@@ -272,12 +271,12 @@ class Renderer:
         return RenderedPage(lambda: environment.get_template(template).render(values), code, headers)
 
     def _nav(self, principal: Principal, path: str) -> list[NavEntry]:
-        """Return the links of the pages that the principal may open. Only networks with seats have a counter."""
-        has_seats = self.index().has_seats
-        allowed = [entry for entry in _NAV if entry[3] & principal.scopes and (has_seats or entry[0] != COUNTER_PATH)]
+        """Return the links of the pages that the principal may open."""
+        index = self.index()
+        shown = [link for link in self._links if link.scopes & principal.scopes and link.is_shown(index)]
         return [
-            NavEntry(href, label, icon, _is_current(href, path), place >= _NAV_PLACES)
-            for place, (href, label, icon, _scopes) in enumerate(allowed)
+            NavEntry(link.path, link.label, link.icon, _is_current(link.path, path), place >= _NAV_PLACES)
+            for place, link in enumerate(shown)
         ]
 
     def _environment(self, reader: Language) -> Environment:
@@ -338,6 +337,12 @@ def referring_page(request: HTTPConnection) -> str:
     referrer = urlsplit(request.headers.get("referer", ""))
     is_ours = referrer.netloc == request.headers.get("host") and LOCAL_PATH.fullmatch(referrer.path)
     return nearest_page(request, referrer.path) if is_ours else "/"
+
+
+def _links_in_order(added: Sequence[NavLink]) -> list[NavLink]:
+    """Return the links of the navigation with those of features, each after the page that it names."""
+    own = [NavLink(path=path, label=label, icon=icon, scopes=scopes) for path, label, icon, scopes in _NAV]
+    return [link for each in own for link in (each, *(link for link in added if link.after == each.path))]
 
 
 def _is_current(href: str, path: str) -> bool:

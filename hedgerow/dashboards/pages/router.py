@@ -13,7 +13,6 @@ from hedgerow.dashboards.actions.core import CORE_ACTIONS
 from hedgerow.dashboards.pages.action_forms import Handler, form_endpoint
 from hedgerow.dashboards.pages.away import AwayPages
 from hedgerow.dashboards.pages.context import PageContext, redirect_to, referring_page
-from hedgerow.dashboards.pages.counter import CounterPages, ShiftPages
 from hedgerow.dashboards.pages.device_setup import CertificatePages, CheckPages
 from hedgerow.dashboards.pages.devices import DevicePages
 from hedgerow.dashboards.pages.guide import GuidePages
@@ -50,7 +49,7 @@ _AT_ROOT = frozenset({"service-worker.js", "manifest.json"})
 """Files of the installable app. A service worker controls the pages below its own path only."""
 
 _GROUPS = (
-    *(TodayPages, CounterPages, ShiftPages, PeoplePages, PersonRulePages, SwitchPages, PersonDataPages, OpeningPages),
+    *(TodayPages, PeoplePages, PersonRulePages, SwitchPages, PersonDataPages, OpeningPages),
     *(DevicePages, OrganisationPages, AwayPages, NewDevicePages, OwnNamingPages, LogPages, WhyPages, ListPages),
     *(SettingsPages, AccountPages, SignInPages, GuidePages, OwnDevicePages, CertificatePages, CheckPages, NoticePages, LivePages),
 )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from hedgerow.features.contract import ControlService, Feature, GatewayCore
 
 if TYPE_CHECKING:
+    from hedgerow.dashboards.extensions import Extensions
+    from hedgerow.dashboards.metrics import Metric
     from hedgerow.policies.model import Policy
 
 
@@ -25,9 +27,23 @@ def _gateway_services(core: GatewayCore) -> Sequence[ControlService]:
     return (ControlService(name="seats", area=Area.SEATS, run=seats.run, close=seats.close),)
 
 
+def _extensions() -> Extensions:
+    from hedgerow.features.cafe.pages import EXTENSIONS
+
+    return EXTENSIONS
+
+
+def _metrics() -> Sequence[Metric]:
+    from hedgerow.features.cafe.metrics import METRICS
+
+    return METRICS
+
+
 FEATURE = Feature(
     name="cafe",
     summary="A café's counter: sessions at seats, prices, vouchers, staff, and the bandwidth of each seat",
     uses=_uses,
     gateway_services=_gateway_services,
+    extensions=_extensions,
+    metrics=_metrics,
 )

@@ -14,9 +14,9 @@ from starlette.responses import Response
 from hedgerow.app.signing_keys import public_key
 from hedgerow.dashboards.extensions import Card, Extensions, Place
 from hedgerow.dashboards.pages.context import PageContext, PageGroup
-from hedgerow.dashboards.pages.counter import kind_titles
 from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter, get
 from hedgerow.dashboards.words.languages import language_of
+from hedgerow.dashboards.words.session_kinds import kind_titles
 from hedgerow.features.statements.chain import ChainReport, SignedStatement, StatementKey, verify_chain
 from hedgerow.features.statements.keeper import ABOUT
 from hedgerow.features.statements.store import StatementStore

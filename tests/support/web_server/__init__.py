@@ -459,7 +459,7 @@ def running_web(
     ledger, policy_path = GrantStore(engine, clock=clock), state / "hedgerow.yaml"
     status = Status("0.1.0", clock() - 7200, "Europe/Lisbon", free_bytes=10**11, state=str(state))
     control = LedgerControl(ledger, status, policy_path, JournalReader(engine))
-    metrics = Metrics(strict=True)
+    metrics = Metrics(*(metric for feature in FEATURES for metric in feature.metrics()), strict=True)
     hashes = PasswordHashes(PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
     accounts = Accounts(AccountStore(engine), clock, hashes, SetupCode(code="TESTCXDEHJ"))
     editor = PolicyEditor(policy_path, PolicyHistory(engine), _nothing_to_do, clock)

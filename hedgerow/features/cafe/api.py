@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated
@@ -11,15 +11,15 @@ from fastapi import Path, Query
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from hedgerow.dashboards.actions.operations import TimeControl
 from hedgerow.dashboards.api.schema import StrictModel
-from hedgerow.dashboards.control import Control
 from hedgerow.dashboards.metrics import Metrics
+from hedgerow.dashboards.pages.context import PageContext
 from hedgerow.dashboards.routes import ADMIN, OPERATE, READ, ScopedRouter
-from hedgerow.dashboards.shifts import ReportDays, ShiftReport, shift_report
-from hedgerow.dashboards.staff import DEFAULT_ROLE, Staff
-from hedgerow.journal.counter import CounterEntry, CounterStore
-from hedgerow.journal.reader import JournalReader
+from hedgerow.dashboards.staff import DEFAULT_ROLE
+from hedgerow.features.cafe.metrics import MOVED_NOW
+from hedgerow.features.cafe.shifts import ReportDays, ShiftReport, shift_report
+from hedgerow.journal.access_store import VoucherCount
+from hedgerow.journal.counter import CounterEntry
 from hedgerow.policies.cafe import SEAT_PREFIX, is_adult_kind
 from hedgerow.policies.model import Policy, Session
 
@@ -35,7 +35,9 @@ class StaffView:
 
 @dataclass(frozen=True, slots=True)
 class SeatTraffic:
-    """Bits per second to a seat (`down`) and from it (`up`) in the last seconds, and the limits of its session; null for no limit."""
+    """Bits per second to a seat (`down`) and from it (`up`) in the last seconds, and the limits of its session; null
+    for no limit.
+    """
 
     seat: str
     down: int
@@ -46,7 +48,7 @@ class SeatTraffic:
 
 def seat_traffic(metrics: Metrics, policy: Policy, sessions: Iterable[Session]) -> tuple[SeatTraffic, ...]:
     """Return the traffic of the seats with a session; nothing while there is no gateway that counts it."""
-    rates = metrics.levels("hedgerow_seat_bytes_per_second")
+    rates = metrics.levels(MOVED_NOW)
     found = []
     for session in sessions:
         seat, limit = session.device, policy.cafe.bandwidth.get((session.profile or "").removeprefix(SEAT_PREFIX))
@@ -65,18 +67,17 @@ class StaffOrder(StrictModel):
 
 type StaffName = Annotated[str, Path(max_length=60)]
 type Day = Annotated[date | None, Query(description="a day of business, which begins at 5:00; by default today")]
-type Person = Annotated[str | None, Query(max_length=100, description="somebody who works at the counter; by default everybody")]
+type Person = Annotated[
+    str | None, Query(max_length=100, description="somebody who works at the counter; by default everybody")
+]
 
 
-def add_counter_routes(
-    api: ScopedRouter, reader: JournalReader, control: Control, time: TimeControl, staff: Staff, metrics: Metrics,
-    clock: Callable[[], float],
-) -> None:  # fmt: skip
+def add_routes(api: ScopedRouter, context: PageContext) -> None:
     """Add the routes."""
-    store = CounterStore(reader.store)
+    store, staff, policy_in_force = context.counter, context.staff, context.control.policy
 
     async def entries_of(first: date | None, last: date | None, person: str | None) -> tuple[CounterEntry, ...]:
-        period = ReportDays.of(first, last, control.policy().network.timezone, clock())
+        period = ReportDays.of(first, last, policy_in_force().network.timezone, context.clock())
         return await run_in_threadpool(store.entries, period.since, period.before, person)
 
     @api.serve("GET", "/counter/entries", OPERATE, READ)
@@ -87,13 +88,13 @@ def add_counter_routes(
     @api.serve("GET", "/counter/report", OPERATE, READ)
     async def report(first: Day = None, last: Day = None, person: Person = None) -> ShiftReport:
         """Return the totals of the counter for some days."""
-        policy = control.policy()
+        policy = policy_in_force()
         return shift_report(await entries_of(first, last, person), lambda kind: is_adult_kind(kind, policy.profiles))
 
     @api.serve("GET", "/counter/traffic", OPERATE, READ)
     async def traffic() -> tuple[SeatTraffic, ...]:
         """Return the traffic of seats with a session, where the policy limits their bandwidth (`cafe.bandwidth`)."""
-        return seat_traffic(metrics, control.policy(), time.sessions())
+        return seat_traffic(context.metrics, policy_in_force(), context.time.sessions())
 
     @api.serve("GET", "/staff", ADMIN)
     async def members() -> tuple[StaffView, ...]:
@@ -108,3 +109,8 @@ def add_counter_routes(
     @api.serve("DELETE", "/staff/{name}", ADMIN, status_code=204)
     async def remove(name: StaffName) -> None:
         await staff.remove(name)
+
+    @api.serve("GET", "/vouchers", OPERATE, READ)
+    async def vouchers() -> tuple[VoucherCount, ...]:
+        """Count the vouchers that can still be used."""
+        return await context.vouchers.open()

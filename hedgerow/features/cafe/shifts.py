@@ -37,13 +37,16 @@ class ReportDays:
         """Return a period of at most `MAX_DAYS` days; by default today, or the one day that is given.
 
         >>> ReportDays.of(None, date(2026, 11, 27), "UTC", 0.0)
-        ReportDays(first=datetime.date(2026, 11, 27), last=datetime.date(2026, 11, 27), since=1795755600.0, before=1795842000.0)
+        ReportDays(first=datetime.date(2026, 11, 27), last=datetime.date(2026, 11, 27), since=1795755600.0,
+        before=1795842000.0)
         """
         zone = ZoneInfo(timezone)
         last = last or first or business_day(now, zone)
         first = first or last
         if first > last or (last - first).days >= MAX_DAYS:
-            raise InvalidInput("Choose at most %(days)s days, of which the first does not come after the last.", days=MAX_DAYS)
+            raise InvalidInput(
+                "Choose at most %(days)s days, of which the first does not come after the last.", days=MAX_DAYS
+            )
         if not _FIRST_YEAR <= first.year <= last.year <= _LAST_YEAR:
             raise InvalidInput("Choose days of this century.")
         return cls(first, last, business_day_start(first, zone), business_day_start(last + timedelta(days=1), zone))
@@ -104,7 +107,9 @@ def shift_report(entries: Iterable[CounterEntry], is_adult: Callable[[str], bool
     """Return the report of these entries."""
     listed = list(entries)
     begun = [
-        each for each in listed if each.action is CounterAction.OPEN or (each.action is CounterAction.REDEEM and _begins(each, listed))
+        each
+        for each in listed
+        if each.action is CounterAction.OPEN or (each.action is CounterAction.REDEEM and _begins(each, listed))
     ]
     changes = [each for each in listed if each.session]
     takings: Counter[str] = Counter()
@@ -147,7 +152,13 @@ def _totals(counted: Iterable[CounterEntry], valued: Iterable[CounterEntry]) -> 
 def _minutes(entry: CounterEntry) -> int:
     """Return the minutes that an entry adds to what a guest has."""
     match entry.action:
-        case CounterAction.OPEN | CounterAction.REDEEM | CounterAction.EXTEND | CounterAction.PRINT | CounterAction.REOPEN:
+        case (
+            CounterAction.OPEN
+            | CounterAction.REDEEM
+            | CounterAction.EXTEND
+            | CounterAction.PRINT
+            | CounterAction.REOPEN
+        ):
             return entry.minutes
         case CounterAction.END:
             return -entry.minutes
@@ -161,7 +172,9 @@ def session_histories(entries: Iterable[CounterEntry]) -> tuple[SessionHistory, 
     for each in entries:
         if not each.session:
             continue
-        history = found.setdefault(each.session, SessionHistory(each.session, each.seat, each.kind, each.at, each.actor))
+        history = found.setdefault(
+            each.session, SessionHistory(each.session, each.seat, each.kind, each.at, each.actor)
+        )
         history.seat = each.note if each.action is CounterAction.MOVE else each.seat
         history.minutes += _minutes(each)
         history.owed += each.due - each.taken

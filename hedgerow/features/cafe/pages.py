@@ -1,4 +1,6 @@
-"""The counter of a café: seats as tiles, with buttons to open, extend and end sessions; vouchers, staff, reports and the audit."""
+"""The pages of a café's counter: seats as tiles, with buttons to open, extend and end sessions; vouchers, staff,
+reports and the audit.
+"""
 
 from __future__ import annotations
 
@@ -15,25 +17,27 @@ from starlette.responses import Response
 from hedgerow.dashboards.actions import codes, sessions
 from hedgerow.dashboards.actions.action import Caller
 from hedgerow.dashboards.actions.orders import COUNTER_PATH, LATEST, SeatOrder, VoucherOrder
-from hedgerow.dashboards.api.counter import seat_traffic
 from hedgerow.dashboards.audit import audit, audit_csv, audit_period
 from hedgerow.dashboards.control import InvalidInput, MadeVouchers
+from hedgerow.dashboards.extensions import Extensions, NavLink
 from hedgerow.dashboards.guard import local_address, peer_address
 from hedgerow.dashboards.pages.action_forms import form
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_to
 from hedgerow.dashboards.pages.forms import at_field
 from hedgerow.dashboards.pages.graphics import qr_code
 from hedgerow.dashboards.pages.openings import confirm
-from hedgerow.dashboards.pages.seat_tiles import SeatTile, natural_order, tile_of
 from hedgerow.dashboards.refusals import SeatTaken
 from hedgerow.dashboards.routes import ADMIN, OPERATE, READ, get, post
-from hedgerow.dashboards.shifts import ReportDays, entries_csv, session_histories, shift_report
 from hedgerow.dashboards.staff import DEFAULT_ROLE
 from hedgerow.dashboards.words import labels
-from hedgerow.dashboards.words.languages import Language, language_of, message
+from hedgerow.dashboards.words.languages import language_of, message
+from hedgerow.dashboards.words.session_kinds import kind_titles
+from hedgerow.features.cafe.api import add_routes, seat_traffic
+from hedgerow.features.cafe.metrics import SEATS
+from hedgerow.features.cafe.seat_tiles import SeatTile, count_seat_states, natural_order, tile_of
+from hedgerow.features.cafe.shifts import ReportDays, entries_csv, session_histories, shift_report
 from hedgerow.journal.counter import CounterAction, CounterEntry
-from hedgerow.policies.cafe import SEAT_PREFIX, Payment, is_adult_kind, session_kinds
-from hedgerow.policies.model import Policy
+from hedgerow.policies.cafe import Payment, is_adult_kind
 
 type Person = Annotated[str, Query(max_length=100)]
 Day = Annotated[date | None, Query()]
@@ -77,7 +81,7 @@ class CounterPages(_CounterGroup):
             undo = {"session": ended, "seat": seat, "ends": ends, "history": history}
         return self._counter_page(
             request,
-            "counter.html",
+            "cafe/templates/counter.html",
             tiles=await self._tiles(),
             kinds=kinds,
             unpriced=[kinds[kind][0] for kind in cafe.free_kinds(context.policy().profiles)],
@@ -94,7 +98,7 @@ class CounterPages(_CounterGroup):
     async def seats(self, request: Request) -> Response:
         """Return only the tiles, for `live.js`."""
         kinds = kind_titles(self._context.policy(), language_of(request))
-        return self._counter_page(request, "counter_seats.html", tiles=await self._tiles(), kinds=kinds)
+        return self._counter_page(request, "cafe/templates/seats.html", tiles=await self._tiles(), kinds=kinds)
 
     @form(sessions.start_session)
     async def open(self, request: Request, caller: Caller, device: str, order: SeatOrder) -> Response:
@@ -109,7 +113,9 @@ class CounterPages(_CounterGroup):
                 raise
             return question
         chosen = {"minutes": round(order.minutes), "band": order.band, "pays": order.pays}
-        return redirect_to(f"{COUNTER_PATH}?{urlencode({name: value for name, value in chosen.items() if value is not None})}")
+        return redirect_to(
+            f"{COUNTER_PATH}?{urlencode({name: value for name, value in chosen.items() if value is not None})}"
+        )
 
     async def _ask_to_replace(self, request: Request, seat: str, session: str) -> Response | None:
         reader = language_of(request)
@@ -140,19 +146,25 @@ class CounterPages(_CounterGroup):
     @get(f"{COUNTER_PATH}/audit.csv", OPERATE, READ)
     async def audit(self) -> Response:
         """Return the last month's audit for an inspection."""
-        rows = await run_in_threadpool(audit, self._context.reader, self._context.policy(), *audit_period(self._context.clock()))
+        rows = await run_in_threadpool(
+            audit, self._context.reader, self._context.policy(), *audit_period(self._context.clock())
+        )
         headers = {"Content-Disposition": 'attachment; filename="hedgerow-audit.csv"'}
         return Response(audit_csv(rows), media_type="text/csv; charset=utf-8", headers=headers)
 
     async def _tiles(self) -> list[SeatTile]:
         """Return the seats in natural order: seat-2 before seat-10."""
         now = self._context.clock()
-        sessions = {each.device: each for each in self._context.time.sessions()}  # a later session replaces an earlier one
+        # A later session replaces an earlier one.
+        sessions = {each.device: each for each in self._context.time.sessions()}
         pauses = {each.device: each.ends for each in await run_in_threadpool(self._context.reader.pauses, now)}
         policy = self._context.policy()
         traffic = {each.seat: each for each in seat_traffic(self._context.metrics, policy, sessions.values())}
         seats = (device.id for device in policy.devices.values() if device.is_seat)
-        return [tile_of(seat, sessions.get(seat), pauses.get(seat), traffic.get(seat), now) for seat in sorted(seats, key=natural_order)]
+        return [
+            tile_of(seat, sessions.get(seat), pauses.get(seat), traffic.get(seat), now)
+            for seat in sorted(seats, key=natural_order)
+        ]
 
 
 class ShiftPages(_CounterGroup):
@@ -165,10 +177,12 @@ class ShiftPages(_CounterGroup):
         period, entries = await self._entries(first, last, person)
         return self._counter_page(
             request,
-            "counter_report.html",
+            "cafe/templates/report.html",
             period=period,
             person=person,
-            people=sorted({row.name for row in await context.staff.members()} | {each.actor for each in entries} | {person} - {""}),
+            people=sorted(
+                {row.name for row in await context.staff.members()} | {each.actor for each in entries} | {person} - {""}
+            ),
             report=shift_report(entries, lambda kind: is_adult_kind(kind, policy.profiles)),
             histories=session_histories(entries)[:MAX_SESSIONS_SHOWN],
             refusals=[each for each in entries if each.action is CounterAction.WRONG_PIN],
@@ -193,7 +207,9 @@ class ShiftPages(_CounterGroup):
             return redirect_to(f"{COUNTER_PATH}/report")
         policy = self._context.policy()
         kinds = kind_titles(policy, language_of(request))
-        return self._counter_page(request, "counter_receipt.html", history=session_histories(entries)[0], kinds=kinds, cafe=policy.cafe)
+        return self._counter_page(
+            request, "cafe/templates/receipt.html", history=session_histories(entries)[0], kinds=kinds, cafe=policy.cafe
+        )
 
     @form(sessions.pay)
     async def pay(self, _request: Request, caller: Caller, session: str) -> Response:
@@ -225,13 +241,17 @@ class ShiftPages(_CounterGroup):
     @get(f"{COUNTER_PATH}/staff", ADMIN)
     async def staff(self, request: Request) -> Response:
         roles = [*self._context.policy().cafe.roles] or [DEFAULT_ROLE]
-        return self._page(request, "counter_members.html", members=await self._context.staff.members(), roles=roles)
+        return self._page(
+            request, "cafe/templates/members.html", members=await self._context.staff.members(), roles=roles
+        )
 
     @post(f"{COUNTER_PATH}/staff", ADMIN)
     async def put_staff(
-        self, name: Annotated[str, Form(max_length=100)], pin: Annotated[str, Form(max_length=40)],
+        self,
+        name: Annotated[str, Form(max_length=100)],
+        pin: Annotated[str, Form(max_length=40)],
         role: Annotated[str, Form(max_length=40)] = DEFAULT_ROLE,
-    ) -> Response:  # fmt: skip
+    ) -> Response:
         """Add somebody, or change their role and PIN."""
         with at_field("pin"):
             await self._context.staff.put(name, role, pin)
@@ -242,28 +262,50 @@ class ShiftPages(_CounterGroup):
         await self._context.staff.remove(name)
         return redirect_to(f"{COUNTER_PATH}/staff")
 
-    async def _entries(self, first: date | None, last: date | None, person: str) -> tuple[ReportDays, tuple[CounterEntry, ...]]:
+    async def _entries(
+        self, first: date | None, last: date | None, person: str
+    ) -> tuple[ReportDays, tuple[CounterEntry, ...]]:
         context = self._context
         period = ReportDays.of(first, last, context.policy().network.timezone, context.clock())
         return period, await run_in_threadpool(context.counter.entries, period.since, period.before, person or None)
 
 
-def kind_titles(policy: Policy, reader: Language) -> dict[str, tuple[str, bool]]:
-    """Return the title of each kind of session, and whether it is for adults."""
-    titles = {"child": reader.gettext("Child"), "adult": reader.gettext("Adult")}
-    return {
-        kind: (titles.get(kind) or reader.gettext(policy.profiles[SEAT_PREFIX + kind].title or kind), is_adult_kind(kind, policy.profiles))
-        for kind in session_kinds(policy.profiles)
-    }
-
-
 def _voucher_sheet(context: PageContext, request: Request, made: MadeVouchers) -> Response:
-    """Return a page of new vouchers. Their QR codes lead a guest's phone to the seat's page, with the code filled in."""
+    """Return a page of new vouchers.
+
+    Their QR codes lead a guest's phone to the seat's page, with the code filled in.
+    """
     policy = context.policy()
     page = f"http://{context.control.reached_at(local_address(request.scope) or '127.0.0.1')}/device"
     rows = list(zip(made.codes, made.serials or [""] * len(made.codes), strict=True))
     kinds = kind_titles(policy, language_of(request))
     return context.renderer.page(
-        request, "vouchers.html", rows=rows, voucher=made.voucher, cafe=policy.cafe, kinds=kinds,
+        request,
+        "cafe/templates/vouchers.html",
+        rows=rows,
+        voucher=made.voucher,
+        cafe=policy.cafe,
+        kinds=kinds,
         code_of=lambda code: qr_code(f"{page}?{urlencode({'voucher': code})}", scale=2),
-    )  # fmt: skip
+    )
+
+
+def _seat_states(context: PageContext) -> dict[tuple[str, ...], float]:
+    pauses = context.reader.pauses(context.clock())
+    return count_seat_states(context.policy(), context.time.sessions(), pauses)
+
+
+EXTENSIONS = Extensions(
+    page_groups=(CounterPages, ShiftPages),
+    api_routes=(add_routes,),
+    gauges={SEATS: _seat_states},
+    nav=(
+        NavLink(
+            path=COUNTER_PATH,
+            label=message("Counter"),
+            icon="counter",
+            scopes=frozenset({OPERATE}),
+            is_shown=lambda index: index.has_seats,
+        ),
+    ),
+)

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from hedgerow.dashboards.shifts import entries_csv, session_histories, shift_report
+from hedgerow.features.cafe.shifts import entries_csv, session_histories, shift_report
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore, StaffRow, balance
 from hedgerow.journal.retention import Retention, prune
