@@ -1,8 +1,7 @@
-"""Commands for time: budgets, bonus minutes, homework, a later bedtime, codes, and the seats of a café."""
+"""Commands for time: budgets, bonus minutes, homework, a later bedtime, codes, and sessions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -76,77 +75,9 @@ def open_seat(
 
 
 app.command("extend")(command_of(sessions.extend_session))
-app.command("move")(command_of(sessions.move_session))
 app.command("pause")(command_of(sessions.pause_session))
 app.command("resume")(command_of(sessions.resume_session))
 app.command("end")(command_of(sessions.end_session))
-
-
-@app.command("list")
-def list_seats(state: StateOption = None, as_json: JsonOption = False) -> None:
-    """Show the open sessions."""
-    rows = call_api(state, "GET", "/sessions")
-    traffic = {each["seat"]: each for each in call_api(state, "GET", "/counter/traffic")}
-    if as_json:
-        print_json([row | {"traffic": traffic.get(row["device"])} for row in rows])
-        return
-    table = Table("seat or device", "who", "until", "Mbit/s to it", "Mbit/s from it")
-    for row in rows:
-        who = row["person"] or f"{row['profile']}{f' ({row["name"]})' if row['name'] else ''}"
-        rates = [_megabits(traffic.get(row["device"]), direction) for direction in ("down", "up")]
-        add_row(table, row["device"], who, clock_time(row["ends"], state) if row["ends"] else "ended manually", *rates)
-    print_table(table, "No session is open.")
-
-
-def _megabits(traffic: Mapping[str, float | None] | None, direction: str) -> str:
-    """Return what a seat receives or sends, with its limit, in Mbit/s; empty where nothing counts it."""
-    if traffic is None:
-        return ""
-    limit = traffic[f"{direction}_limit"]
-    return f"{(traffic[direction] or 0) / 1e6:.1f}{f' of {limit / 1e6:g}' if limit else ''}"
-
-
-@app.command()
-def vouchers(
-    count: Annotated[int, typer.Argument(metavar="COUNT", min=1, max=200, help="How many codes.")],
-    minutes: Annotated[int, typer.Option(min=1, max=1440, help="Length of each session in minutes.")],
-    band: Annotated[str, typer.Option("--as", metavar="KIND", help="The kind of session: child, adult, or your own.")],
-    days: Annotated[int, typer.Option(min=1, max=366, help="Days until the codes expire.")] = 30,
-    state: StateOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Make vouchers: codes to print, each of which opens a seat once."""
-    made = call_api(state, "POST", "/vouchers", count=count, minutes=minutes, band=band, valid_days=days)
-    if as_json:
-        print_json(made)
-        return
-    for voucher in made["codes"]:
-        print(voucher)
-
-
-@app.command()
-def report(
-    first: Annotated[str | None, typer.Option("--from", metavar="YYYY-MM-DD", help="The first day (default: the last).")] = None,
-    last: Annotated[str | None, typer.Option("--to", metavar="YYYY-MM-DD", help="The last day (default: today).")] = None,
-    person: Annotated[str | None, typer.Option("--by", metavar="NAME", help="Only what this person did at the counter.")] = None,
-    state: StateOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show the counter's report of a day or several: sessions, vouchers, and takings in the currency's smallest unit."""
-    choice = {"first": first, "last": last, "person": person}
-    found = call_api(state, "GET", "/counter/report", **{name: value for name, value in choice.items() if value})
-    if as_json:
-        print_json(found)
-        return
-    table = Table("what", "number", "minutes", "value")
-    for what in ("sessions", "vouchers"):
-        for row in found[what]:
-            add_row(table, f"{what}, {row['kind']}", str(row["count"]), str(row["minutes"]), str(row["value"]))
-    for name in ("vouchers_used", "adult_sessions", "early_ends", "credits", "wrong_pins"):
-        add_row(table, name.replace("_", " "), str(found[name]), "", "")
-    for currency, amount in found["takings"].items():
-        add_row(table, f"takings, {currency}", "", "", str(amount))
-    print_table(table, "")
 
 
 def code(

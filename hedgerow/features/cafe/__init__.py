@@ -46,4 +46,10 @@ FEATURE = Feature(
     gateway_services=_gateway_services,
     extensions=_extensions,
     metrics=_metrics,
+    commands={
+        "seat move": "commands:move",
+        "seat list": "commands:list_seats",
+        "seat vouchers": "commands:vouchers",
+        "seat report": "commands:report",
+    },
 )
