@@ -1,8 +1,11 @@
-"""Lists for tests of what the gateway does at seats."""
+"""Lists for tests of what the gateway does at seats, and a journal of its own for each test."""
 
 from __future__ import annotations
 
 import pytest
+from journal_places import journal as journal
+from journal_places import place as place
+from journal_places import postgres as postgres
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compiler import compile_generation
