@@ -45,7 +45,7 @@ _ENGLISH_ONLY = (
     "api/rules.py",
     "api/document.py",
     "api/organisation.py",
-    "api/leases.py",
+    "reported_leases/*.py",
 )
 _TEMPLATES = "**/templates/**.*"
 _METHODS = [

@@ -42,6 +42,7 @@ class FeatureServices[Parts: ProcessParts]:
         self._by_feature: dict[str, tuple[ControlService, ...]] = {}
         self._making = asyncio.Lock()
         self._policy_changed = asyncio.Condition()
+        self._asked_for: set[str] = set()
         self.made: tuple[ControlService, ...] = ()
 
     def copy(self, messages: list[RecordedMessage]) -> None:
@@ -70,6 +71,15 @@ class FeatureServices[Parts: ProcessParts]:
                     await self._services_of(feature, core)
         await self.policy_changed()
 
+    async def part[Kind](self, kind: type[Kind], name: str, core: Parts) -> Kind:
+        """Return the part of this kind that a feature's services have. They run from now on, whatever the policy says."""
+        (feature,) = (each for each in self._features if each.name == name)
+        services = await self._services_of(feature, core)
+        if name not in self._asked_for:
+            self._asked_for.add(name)
+            await self.policy_changed()
+        return next(service.part for service in services if isinstance(service.part, kind))
+
     async def policy_changed(self) -> None:
         """Have the services started and stopped that another policy uses, or no longer uses."""
         async with self._policy_changed:
@@ -88,7 +98,7 @@ class FeatureServices[Parts: ProcessParts]:
 
     async def _wait_until(self, is_used: bool, feature: Feature, core: Parts) -> None:
         async with self._policy_changed:
-            await self._policy_changed.wait_for(lambda: _is_used(feature, core) is is_used)
+            await self._policy_changed.wait_for(lambda: (feature.name in self._asked_for or _is_used(feature, core)) is is_used)
 
     async def _follow(self, feature: Feature, core: Parts) -> None:
         while True:
@@ -128,4 +138,4 @@ class FeatureServices[Parts: ProcessParts]:
 
 
 def _is_used(feature: Feature, core: ProcessParts) -> bool:
-    return core.policy is not None and feature.is_used(core.policy, core.settings.store)
+    return core.policy is not None and feature.is_used(core.policy, core.settings.store, core.settings.state)

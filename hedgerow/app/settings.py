@@ -218,8 +218,6 @@ class Settings:
     """The file of the journal, unless there is a `store`."""
     store_password = _Place(STORE_PASSWORD)
     """The password of the store's role, for those who keep it in a file."""
-    leases = _Place("leases.json")
-    """DHCP leases that other machines report."""
     spool = _Place("spool")
     """Events that wait while the store is away."""
     gateway_file = _Place("gateway.json")

@@ -20,7 +20,6 @@ from hedgerow.dashboards.api.actions import add_actions
 from hedgerow.dashboards.api.away import add_away_routes, add_tunnel_routes
 from hedgerow.dashboards.api.codes import add_audit_routes, add_code_routes
 from hedgerow.dashboards.api.document import add_document_routes
-from hedgerow.dashboards.api.leases import add_lease_routes
 from hedgerow.dashboards.api.notices import add_notice_routes
 from hedgerow.dashboards.api.organisation import add_organisation_routes
 from hedgerow.dashboards.api.policy import add_policy_routes
@@ -122,7 +121,6 @@ def _api(context: PageContext) -> ScopedRouter:
     add_code_routes(api, context.codes)
     add_notice_routes(api, context.notices, control, context.editor)
     add_organisation_routes(api, context.publishing)
-    add_lease_routes(api, context.leases)
     add_data_export_routes(api, context.data_export)
     add_away_routes(api, control)
     add_tunnel_routes(api, control, context.tunnel, context.editor)

@@ -19,6 +19,7 @@ from hedgerow.features import (
     pictures,
     radius,
     registration_age,
+    reported_leases,
     statements,
 )
 from hedgerow.features.contract import Feature
@@ -27,6 +28,7 @@ FEATURES: tuple[Feature, ...] = (
     chores.FEATURE,
     log_shipping.FEATURE,
     radius.FEATURE,
+    reported_leases.FEATURE,
     home_assistant.FEATURE,
     registration_age.FEATURE,
     pictures.FEATURE,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -53,7 +54,9 @@ class ControlService:
     `handles` says who takes which messages of workers, by their type or by the name of the gauge that they set.
     `copies` gets what is recorded in the journal, from any thread. `prune` is awaited once an hour, with the
     time in seconds since the epoch, and deletes what is out of date. `status` returns what people should know now.
-    `close` is awaited when control ends, after the last record, and when the policy no longer uses the feature.
+    `leases` returns the MAC addresses that it knows by IP address, for the next snapshot, and `part` is what routes of
+    the feature use. `close` is awaited when the process ends, after the last record, and when the policy no longer uses
+    the feature.
     """
 
     name: str
@@ -64,6 +67,8 @@ class ControlService:
     copies: Callable[[list[RecordedMessage]], None] | None = None
     prune: Callable[[float], Awaitable[object]] | None = None
     status: Callable[[], Iterable[StatusRow]] = tuple
+    leases: Callable[[], Mapping[str, str]] | None = None
+    part: object = None
     close: Callable[[], Awaitable[None]] | None = None
 
 
@@ -156,8 +161,9 @@ class Feature:
 
     `policy_keys` returns the keys of the policy file that it owns. It is in use while the policy has a value for one of
     them, or while `uses` says so of the rest of the policy, and if it `uses_store`, while the journal is in a store for
-    several sites. `services` returns what runs in control while it is in use, and `gateway_services` what runs in the
-    gateway's process. `checks` are the doctor's, and `metrics` its rows in the table of metrics.
+    several sites. With a `state_file`, it is also in use while that file is in the state directory. `services` returns
+    what runs in control while it is in use, and `gateway_services` what runs in the gateway's process. `checks` are the
+    doctor's, and `metrics` its rows in the table of metrics.
 
     `score_keys` returns its keys of rules, in use while a scope has one switched on. `scanners` has, by their names,
     what returns the scanner for inspectors, or None if a library for it is not installed.
@@ -173,6 +179,7 @@ class Feature:
     conditions: Mapping[str, str] = field(default_factory=dict)
     uses: Callable[[Policy], bool] = lambda _policy: False
     uses_store: bool = False
+    state_file: str = ""
     score_keys: Callable[[], Sequence[ScoreKey]] = tuple
     scanners: Mapping[str, Callable[[], ScoringScanner | None]] = field(default_factory=dict)
     services: Callable[[Core], Sequence[ControlService]] = _nothing
@@ -183,8 +190,10 @@ class Feature:
     metrics: Callable[[], Sequence[Metric]] = tuple
     commands: Mapping[str, str] = field(default_factory=dict)
 
-    def is_used(self, policy: Policy, store: str = "") -> bool:
-        """Return True if the policy has a value for one of the feature's keys, or if the policy or the store use it."""
+    def is_used(self, policy: Policy, store: str = "", state: Path | None = None) -> bool:
+        """Return True if the policy has a value for one of the feature's keys, or if policy, store or state use it."""
+        if self.state_file and state is not None and (state / self.state_file).exists():
+            return True
         has_keys = any(key.settings.KEY in policy.features for key in self.policy_keys())
         return (
             has_keys

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
@@ -41,11 +42,11 @@ class House:
 
     policy: Policy = field(default_factory=Policy)
     seen: list[str] = field(default_factory=list)
-    settings: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(store=""))
+    settings: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(store="", state=Path("/nonexistent")))
 
     def services(self, _core: Core) -> Sequence[ControlService]:
         self.seen.append("made")
-        return (ControlService(name="clock", area=Area.UPKEEP, run=self.run, copies=self.copy, close=self.close),)
+        return (ControlService(name="clock", area=Area.UPKEEP, run=self.run, copies=self.copy, part=self.seen, close=self.close),)
 
     async def run(self) -> None:
         self.seen.append("running")
@@ -81,6 +82,24 @@ def services_of(house: House) -> tuple[FeatureServices[Core], WatchedTasks, Core
     tasks = WatchedTasks("control")
     feature = Feature(name="clock", summary="A clock", policy_keys=lambda: (CLOCK,), services=house.services)
     return FeatureServices((feature,), tasks, _services), tasks, cast(Any, house)
+
+
+def test_a_feature_whose_part_is_asked_for_runs_from_then_on() -> None:
+    async def day() -> None:
+        house = House()
+        services, tasks, core = services_of(house)
+        await services.prepare(core)
+        for service in services.followers(core):
+            tasks.start(service.name, service.run, service.area)
+        assert services.made == ()
+        assert await services.part(list, "clock", core) is house.seen
+        assert await services.part(list, "clock", core) is house.seen
+        await until(house, "made", "running")
+        await follow(house, services, Policy())
+        assert house.seen == ["made", "running"]
+        await tasks.stop("feature clock")
+
+    asyncio.run(day())
 
 
 def test_a_feature_runs_while_the_policy_uses_it() -> None:

@@ -58,7 +58,7 @@ EXPECTED = {
     },
     "control": {
         *("heartbeats", "pages", "messages", "connections", "journal", "journal check", "neighbours", "policy", "snapshots"),
-        *("snapshot check", "compiling", "downloads", "leases", "new sites", "expiry", "warnings", "calendars", "backups"),
+        *("snapshot check", "compiling", "downloads", "new sites", "expiry", "warnings", "calendars", "backups"),
         *("shared policy", "organisation", "processes", "certificates", "resolv.conf", "safe search", "notices"),
         *("tunnel", "status", "discovery"),
         *(f"feature {feature.name}" for feature in FEATURES),

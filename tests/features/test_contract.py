@@ -76,6 +76,13 @@ def test_each_key_has_one_owner() -> None:
     assert [key.name for key in SCORE_KEYS] == [key for feature in FEATURES for key in feature.scanners]
 
 
+def test_a_feature_may_be_used_by_a_file_of_the_state_directory(tmp_path: Path) -> None:
+    feature, policy = Feature(name="x", summary="", state_file="x.json"), parse_policy(b"", None)
+    assert not feature.is_used(policy, "", tmp_path)
+    (tmp_path / "x.json").touch()
+    assert feature.is_used(policy, "", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("text", "store", "is_used"),
     [("people: {}", "", False), ("seats: {seat-1: {ip: 127.0.0.3}}", "", True), ("people: {}", "postgresql://db.example/h", True)],

@@ -65,6 +65,9 @@ class PagesServer:
         finally:
             server.stop_listening()
 
+    async def _part[Kind](self, kind: type[Kind], name: str) -> Kind:
+        return await self._parts.features.part(kind, name, self._parts.core)
+
     async def _load_later(self) -> None:
         """Load the application after the filtering processes have started, before anybody has to wait for it."""
         await asyncio.sleep(LOAD_PAGES_AFTER_S)
@@ -90,7 +93,7 @@ class PagesServer:
             request_access=lambda asked: parts.remember([asked]),
             sites=parts.sites,
             tunnel=parts.tunnel,
-            leases=parts.publisher.leases,
+            part=self._part,
             extensions=extensions_of(FEATURES),
         )
         app = create_app(context, self._token)

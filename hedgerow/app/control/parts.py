@@ -120,7 +120,18 @@ class Parts:
 
     @cached_property
     def publisher(self) -> SnapshotPublisher:
-        return SnapshotPublisher(self.settings, self.store, zygote=self.sockets.take_local(), more_problems=self._problems_elsewhere)
+        return SnapshotPublisher(
+            self.settings,
+            self.store,
+            zygote=self.sockets.take_local(),
+            more_problems=self._problems_elsewhere,
+            leases=self._leases,
+        )
+
+    def _leases(self) -> dict[str, str]:
+        """Return the MAC addresses by IP address that services of features know."""
+        found = (service.leases() for service in self.features.made if service.leases is not None)
+        return {address: mac for leases in found for address, mac in leases.items()}
 
     def _problems_elsewhere(self) -> tuple[Problem, ...]:
         return self.follower.shared.current_problems() + self.levels.current_problems()

@@ -154,7 +154,6 @@ def device_services(parts: Parts) -> tuple[ControlService, ...]:
     )
     return (
         ControlService(name="neighbours", run=parts.neighbours.keep_fresh, area=Area.DEVICES),
-        ControlService(name="leases", run=parts.publisher.leases.run, area=Area.DEVICES),
         ControlService(name="discovery", run=discovery.run, area=Area.DEVICES),
     )
 

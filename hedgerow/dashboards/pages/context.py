@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import time as system_time
-from typing import Any
+from typing import Any, Protocol
 from unicodedata import normalize
 from urllib.parse import urlsplit
 
@@ -22,7 +22,6 @@ from starlette.types import Receive, Scope, Send
 
 from hedgerow.dashboards.accounts import Accounts, Principal
 from hedgerow.dashboards.actions.operations import CodeControl, TimeControl, VoucherControl
-from hedgerow.dashboards.api.leases import LeaseControl
 from hedgerow.dashboards.control import BudgetRow, Control, DeviceView, SiteCorrections, TunnelControl
 from hedgerow.dashboards.data_export import DataExport
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
@@ -91,6 +90,12 @@ class ShownCard:
     value: object
 
 
+class PartOf(Protocol):
+    """Return the part of this kind that the services of a feature have, which run from now on."""
+
+    async def __call__[Kind](self, kind: type[Kind], name: str) -> Kind: ...
+
+
 @dataclass(slots=True, kw_only=True)
 class PageContext:
     """Everything that the application reads and changes."""
@@ -108,7 +113,7 @@ class PageContext:
     request_access: Callable[[AccessRequest], None]
     sites: SiteCorrections
     tunnel: TunnelControl
-    leases: LeaseControl
+    part: PartOf
     extensions: Extensions
     clock: Callable[[], float] = system_time
     renderer: Renderer = field(init=False)

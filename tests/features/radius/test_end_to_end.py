@@ -1,4 +1,4 @@
-"""Devices behind routers: their users by RADIUS accounting, and their MAC addresses by the leases that a DHCP server reports."""
+"""Users of devices behind routers, by RADIUS accounting."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import hashlib
 import socket
 from pathlib import Path
 
-import httpx
 import pytest
 from small_internet import SmallInternet
 from small_internet.clients import kdig_addresses
 from small_internet.running import Hedgerow, hedgerow_again, network_section, running_hedgerow, wait_until
 
 SECRET = b"between access point and filter"
-TABLET = "02:00:5e:00:53:01"
 BEHIND, OTHER = "127.0.9.5", "127.0.9.6"
 BLOCKED = ["0.0.0.0"]
 PEOPLE = """
@@ -21,7 +19,7 @@ people:
   mia: {age: 9, devices: [tablet], block: [mias.example]}
   ana: {profile: adult, block: [anas.example]}
 devices:
-  tablet: {mac: "02:00:5e:00:53:01"}
+  tablet: {ip: 127.0.9.6}
 """
 
 
@@ -57,12 +55,6 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def lease(running: Hedgerow, method: str, address: str, body: object = None) -> httpx.Response:
-    local = httpx.HTTPTransport(uds=str(running.state / "run" / "control.sock"))
-    with httpx.Client(transport=local, trust_env=False, timeout=30) as client:
-        return client.request(method, f"http://localhost/api/v1/leases/{address}".rstrip("/"), json=body)
-
-
 def is_blocked(running: Hedgerow, host: str, source: str) -> bool:
     return kdig_addresses(running.dns, host, source=source) == BLOCKED
 
@@ -74,7 +66,7 @@ def prepared(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_users_and_leases_of_devices_behind_a_router(internet: SmallInternet, prepared: Path) -> None:
+def test_users_of_devices_behind_a_router(internet: SmallInternet, prepared: Path) -> None:
     port = free_port()
     radius = f'  radius: {{clients: [127.0.0.1], listen: "127.0.0.1:{port}"}}\n'
     with running_hedgerow(network_section(internet) + radius + PEOPLE, directory=prepared) as running:
@@ -89,18 +81,10 @@ def test_users_and_leases_of_devices_behind_a_router(internet: SmallInternet, pr
         assert point.report(1, "mia", BEHIND)
         wait_until(lambda: is_blocked(running, "mias.example", BEHIND), 20, "Mia signs in at the same address")
 
-        assert lease(running, "PUT", OTHER, {"mac": TABLET.upper()}).status_code == 204
-        wait_until(lambda: is_blocked(running, "mias.example", OTHER), 20, "the policy's device by its lease")
-        assert lease(running, "PUT", OTHER, {"mac": "none"}).status_code == 422
-        assert lease(running, "PUT", "nowhere", {"mac": TABLET}).status_code == 422
         assert point.report(1, "ana", OTHER), "the policy gives the tablet to Mia"
         assert is_blocked(running, "mias.example", OTHER)
     with hedgerow_again(prepared, prepared / "again.txt") as running:
-        assert is_blocked(running, "mias.example", OTHER), "both outlast a restart"
-        assert is_blocked(running, "mias.example", BEHIND)
+        assert is_blocked(running, "mias.example", OTHER), "the policy's device"
+        assert is_blocked(running, "mias.example", BEHIND), "its user outlasts a restart"
         wait_until(lambda: AccessPoint(port).report(2, "mia", BEHIND), 20, "the end is answered")
         wait_until(lambda: not is_blocked(running, "mias.example", BEHIND), 20, "the session has ended")
-        assert [each["mac"] for each in lease(running, "GET", "").json()] == [TABLET]
-        assert lease(running, "DELETE", OTHER).status_code == 204
-        wait_until(lambda: not is_blocked(running, "mias.example", OTHER), 20, "the address is free")
-        assert lease(running, "DELETE", OTHER).status_code == 404

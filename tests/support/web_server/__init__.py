@@ -8,16 +8,17 @@ import functools
 import secrets
 import socket
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from argon2 import PasswordHasher
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hedgerow.app.control.devices.leases import LeaseTable
 from hedgerow.app.control.snapshots.remembered_sites import SiteMemory
 from hedgerow.app.control.web import access_of, dangers_for, default_of, explain_views
 from hedgerow.app.snapshot import LoadedSnapshot, Snapshot, identity_of
@@ -56,7 +57,7 @@ from hedgerow.dashboards.passwords import PasswordHashes, SetupCode
 from hedgerow.dashboards.reports import weekly_report
 from hedgerow.dashboards.server import listen_locally, web_server
 from hedgerow.features import FEATURES
-from hedgerow.features.contract import extensions_of
+from hedgerow.features.contract import ControlService, extensions_of
 from hedgerow.journal.access_store import AccessCode, GrantStore, NoSuchEntry, Voucher, VoucherCount
 from hedgerow.journal.accounts import AccountStore
 from hedgerow.journal.database import Place, open_journal
@@ -123,6 +124,20 @@ class FixedCodes:
 
     async def redeem(self, device_id: str, typed: str) -> AccessCode:
         raise WrongCode(f"{device_id} knows no code {typed}.")
+
+
+class _FeatureParts:
+    """Parts of the services of features, which are made when a route first asks for them, and do not run."""
+
+    def __init__(self, state: Path, clock: Callable[[], float]) -> None:
+        snapshots = SimpleNamespace(request=lambda: None)
+        self._core: Any = SimpleNamespace(settings=SimpleNamespace(state=state), snapshots=snapshots, clock=clock)
+        self._made: dict[str, Sequence[ControlService]] = {}
+
+    async def part[Kind](self, kind: type[Kind], name: str) -> Kind:
+        (feature,) = (each for each in FEATURES if each.name == name)
+        services = self._made.setdefault(name, self._made.get(name) or feature.services(self._core))
+        return next(service.part for service in services if isinstance(service.part, kind))
 
 
 class FixedTunnel:
@@ -486,7 +501,7 @@ def running_web(
         request_access=lambda asked: recorder.add([asked]),
         sites=sites,
         tunnel=FixedTunnel(control),
-        leases=LeaseTable(state / "leases.json", lambda: None, clock),
+        part=_FeatureParts(state, clock).part,
         extensions=extensions_of(FEATURES) if extensions is None else extensions,
         clock=clock,
     )

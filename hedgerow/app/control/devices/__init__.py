@@ -1,1 +1,1 @@
-"""Devices of the network: their discovery, and DHCP leases that other machines report."""
+"""Devices of the network: their discovery."""

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from sqlalchemy.exc import DatabaseError
 
-from hedgerow.app.control.devices.leases import LeaseTable
 from hedgerow.app.control.lists.updater import ListUpdater
 from hedgerow.app.control.snapshots.budgets import BudgetTracker
 from hedgerow.app.control.snapshots.delivery import AppliedSnapshots, SnapshotFiles
@@ -55,6 +54,7 @@ class SnapshotPublisher:
         zygote: socket.socket | None = None,
         *,
         more_problems: Callable[[], tuple[Problem, ...]] = tuple,
+        leases: Callable[[], dict[str, str]] = dict,
     ) -> None:
         self._state = settings.state
         self.reader, self.ledger, self.usage = JournalReader(store), GrantStore(store), UsageStore(store)
@@ -88,7 +88,7 @@ class SnapshotPublisher:
         self._files = SnapshotFiles(settings.state)
         self._publishing = asyncio.Lock()
         self._wanted = asyncio.Event()
-        self.leases = LeaseTable(settings.leases, self._wanted.set)
+        self._leases = leases
         self.request = self._wanted.set
         """Publish soon."""
 
@@ -210,7 +210,7 @@ class SnapshotPublisher:
         self._serial += 1
         state = (live.grants, live.pauses, self._spent, live.sessions, _policy_host_names(policy, self._names))
         seen = await asyncio.to_thread(self.sites_seen.prepare, policy)
-        found = (version, live.denied, live.remembered, seen, self.leases.macs())
+        found = (version, live.denied, live.remembered, seen, self._leases())
         snapshot = Snapshot(self._serial, self.clock.at_least(now), policy, generation, *state, *found)
         view = await asyncio.to_thread(lambda: LoadedSnapshot(snapshot, before=self.view))
         problem = await asyncio.to_thread(self._files.save, snapshot)

@@ -1,6 +1,6 @@
 """DHCP leases that other machines report, for networks behind routers, where no MAC address arrives here.
 
-They are kept in the state directory, so that a restart forgets none.
+They are kept in a file of the state directory, so that a restart forgets none.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from pathlib import Path
 
 from hedgerow.codec import decode, encode
 from hedgerow.dashboards.control import InvalidInput
+from hedgerow.features.contract import ControlService, Core
+from hedgerow.features.reported_leases import FEATURE
 from hedgerow.files import error_text, write_atomically
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.network.discovery import Lease
+from hedgerow.task_state import Area
 
 log = logging.getLogger("hedgerow.leases")
 
@@ -92,6 +95,12 @@ class LeaseTable:
         if len(current) < len(self._leases):
             self._leases, self._is_written = current, False
             self._on_change()
+
+
+def lease_service(core: Core) -> ControlService:
+    """Return the service that keeps the reported leases."""
+    table = LeaseTable(core.settings.state / FEATURE.state_file, core.snapshots.request, core.clock)
+    return ControlService(name="leases", run=table.run, area=Area.DEVICES, leases=table.macs, part=table)
 
 
 def _holds(lease: Lease, now: float) -> bool:

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Protocol
+from typing import Annotated
 
 from fastapi import Path
 from pydantic import Field
 
 from hedgerow.dashboards.api.schema import StrictModel
 from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.extensions import Extensions
+from hedgerow.dashboards.pages.context import PageContext
 from hedgerow.dashboards.routes import MANAGE, READ, ScopedRouter
+from hedgerow.features.reported_leases import FEATURE
+from hedgerow.features.reported_leases.table import LeaseTable
 from hedgerow.network.discovery import Lease
 from hedgerow.policies.text.addresses import parse_ip, parse_mac
 
 _LATEST = 4e9  # in the year 2096
-
-
-class LeaseControl(Protocol):
-    """The reported leases of the running Hedgerow."""
-
-    def leases(self) -> tuple[Lease, ...]:
-        """Return the leases that have not ended."""
-
-    def report(self, lease: Lease) -> None:
-        """Put a lease in place of an earlier one of its address. Raises `InvalidInput` if there are too many."""
-
-    def remove(self, address: str) -> None:
-        """Remove the lease of an address. Raises `NoSuchEntry`."""
 
 
 class NewLease(StrictModel):
@@ -39,26 +30,32 @@ class NewLease(StrictModel):
 type Address = Annotated[str, Path(max_length=45)]
 
 
-def add_lease_routes(api: ScopedRouter, control: LeaseControl) -> None:
+def add_lease_routes(api: ScopedRouter, context: PageContext) -> None:
     """Add the routes."""
+
+    async def table() -> LeaseTable:
+        return await context.part(LeaseTable, FEATURE.name)
 
     @api.serve("GET", "/leases", READ)
     async def leases() -> tuple[Lease, ...]:
         """Return the reported leases."""
-        return control.leases()
+        return (await table()).leases()
 
     @api.serve("PUT", "/leases/{address}", MANAGE, status_code=204)
     async def report(address: Address, lease: NewLease) -> None:
-        """Report that a device has an IP address. It is known by its MAC address there, unless this machine sees another one itself."""
+        """Report that a device has an IP address.
+
+        It is known by its MAC address there, unless this machine sees another one itself.
+        """
         mac = parse_mac(lease.mac)
         if mac is None:
             raise InvalidInput("Use a MAC address, such as aa:bb:cc:dd:ee:ff.").at("mac")
-        control.report(Lease(mac, _parse(address), until=lease.until))
+        (await table()).report(Lease(mac, _parse(address), until=lease.until))
 
     @api.serve("DELETE", "/leases/{address}", MANAGE, status_code=204)
     async def remove(address: Address) -> None:
         """Report that an address is free."""
-        control.remove(_parse(address))
+        (await table()).remove(_parse(address))
 
 
 def _parse(address: str) -> str:
@@ -66,3 +63,6 @@ def _parse(address: str) -> str:
     if parsed is None:
         raise InvalidInput("Use an IP address, such as 192.168.1.5.")
     return str(parsed)
+
+
+EXTENSIONS = Extensions(api_routes=(add_lease_routes,))

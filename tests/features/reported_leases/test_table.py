@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.app.control.devices import leases
-from hedgerow.app.control.devices.leases import LeaseTable
 from hedgerow.app.snapshot import identity_of
 from hedgerow.codec import decode
 from hedgerow.dashboards.control import InvalidInput
+from hedgerow.features.reported_leases import table as leases
+from hedgerow.features.reported_leases.table import LeaseTable
 from hedgerow.network.discovery import Lease
 
 MAC, OTHER = "02:00:00:00:00:01", "02:00:00:00:00:02"
