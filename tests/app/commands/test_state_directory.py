@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from small_internet.forked import run_command
+from small_internet.running import executable, hedgerow_command
 
 from hedgerow.files import write_atomically
 from hedgerow.journal.database import open_journal
 from hedgerow.proxy.certificate_authority import ensure_ca
 
-AS_ANYBODY = ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-net_admin", "--inh-caps=-all", "--"] if os.geteuid() == 0 else []
-PROGRAM = [*AS_ANYBODY, sys.executable, "-P", "-c", "from hedgerow.app.cli import main; main()"]
+
+def run_as_anybody(*words: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command without the rights by which root reads everything."""
+    return run_command([executable(), *words], environment=os.environ, timeout=60, directory=directory, has_capabilities=False)
 
 
 @pytest.fixture
@@ -37,8 +40,7 @@ def unreadable(tmp_path: Path) -> Iterator[Path]:
     ],
 )
 def test_an_unreadable_state_directory_is_one_sentence(unreadable: Path, words: str) -> None:
-    command = [*PROGRAM, *words.split(), "--state", str(unreadable)]
-    done = subprocess.run(command, cwd=unreadable.parent.parent, capture_output=True, text=True, timeout=60, check=False)
+    done = run_as_anybody(*words.split(), "--state", str(unreadable), directory=unreadable.parent.parent)
     assert done.returncode == 2
     assert done.stderr.startswith("hedgerow: ")
     assert done.stderr.count("\n") == 1
@@ -46,8 +48,7 @@ def test_an_unreadable_state_directory_is_one_sentence(unreadable: Path, words: 
 
 
 def test_the_doctor_reports_an_unreadable_state_directory(unreadable: Path) -> None:
-    command = [*PROGRAM, "doctor", "--state", str(unreadable)]
-    done = subprocess.run(command, cwd=unreadable.parent.parent, capture_output=True, text=True, timeout=60, check=False)
+    done = run_as_anybody("doctor", "--state", str(unreadable), directory=unreadable.parent.parent)
     assert done.returncode == 1
     assert done.stdout.startswith(f"bad    running: can't read the state directory {unreadable}\n       → run hedgerow doctor as root\n")
     assert "Errno" not in done.stdout
@@ -68,10 +69,7 @@ def test_files_written_by_root_belong_to_the_owner_of_the_state_directory(tmp_pa
     (tmp_path / "hedgerow.yaml").write_text("lists: [{category: gambling, path: list.txt}]\n")
     words = ("backup saved", "ca rotate --yes", "restore saved", "lists update")
     for each in words:
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", "from hedgerow.app.cli import main; main()", *each.split(), "--state", str(state)],
-            cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+        done = hedgerow_command(*each.split(), "--state", str(state), cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     write_atomically(state / "gateway.json", b"{}")
     others = {path for path in state.rglob("*") if path.stat().st_uid != nobody and path.parent.name != "texts"}

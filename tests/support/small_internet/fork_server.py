@@ -85,6 +85,10 @@ def become(request: dict[str, Any]) -> None:
         for source, place, flags in mounts:
             if libc.mount(os.fsencode(source), os.fsencode(place), None, flags, None):
                 raise OSError(ctypes.get_errno(), place)
+    if not request["has_capabilities"]:
+        from hedgerow.confinement import keep_capabilities
+
+        keep_capabilities(())
     os.chdir(request["directory"])
     os.environ.clear()
     os.environ.update(request["environment"])

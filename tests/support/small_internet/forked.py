@@ -113,10 +113,12 @@ def start_command(
     directory: Path | None = None,
     network: str = "",
     files: Mapping[str, Path] | None = None,
+    has_capabilities: bool = True,
 ) -> ForkedProcess:
     """Start `words`, of which the first is the command's name. Without descriptors it reads nothing, and writes to a pipe.
 
-    `network` is the path of a network namespace that it enters, `files` are bound over the system's for it.
+    `network` is the path of a network namespace that it enters, `files` are bound over the system's for it. Without `has_capabilities`
+    root can do no more than other users.
     """
     request = {
         "words": list(words),
@@ -124,6 +126,7 @@ def start_command(
         "environment": dict(environment),
         "network": network,
         "files": [(str(path), place) for place, path in (files or {}).items()],
+        "has_capabilities": has_capabilities,
     }
     with contextlib.ExitStack() as ends:
         if stdin is None:
@@ -146,6 +149,7 @@ def run_command(
     directory: Path | None = None,
     network: str = "",
     files: Mapping[str, Path] | None = None,
+    has_capabilities: bool = True,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, and return what it wrote. Raises subprocess.TimeoutExpired after `timeout` seconds, when it is killed."""
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
@@ -157,6 +161,7 @@ def run_command(
             directory=directory,
             network=network,
             files=files,
+            has_capabilities=has_capabilities,
         )
         try:
             process.wait(timeout)
