@@ -153,7 +153,7 @@ def test_plain_bodies_and_others_share_the_window() -> None:
     """The client never waits for room, though each way keeps back a part of the window before it opens it again."""
     exchange = started()
     for number in range(120):
-        pieces = 1 if number % 7 < 4 else 2
+        pieces = 1 if number % 7 < 5 else 2
         exchange.ask(POST, b"x" * (MAX_QUERY if pieces == 1 else 2_000 + number), pieces=pieces)
         (request,) = exchange.deliver()
         assert exchange.codec.answer(request, b"answer", 1)
