@@ -3,7 +3,7 @@
 # With the argument `list` it prints their names, with `missing` those of packages that are not installed.
 set -eu
 
-packages="knot knot-dnsutils dnsperf nginx-light curl iproute2 chromium nftables unbound openssl prometheus libnss3-tools
+packages="knot knot-dnsutils dnsperf nginx-light curl iproute2 chromium chromium-headless-shell nftables unbound openssl prometheus libnss3-tools
 wireguard-go wireguard-tools dnsmasq-base busybox libfaketime microsocks tinyproxy-bin iodine openvpn openssh-client openssh-server
 iputils-ping avahi-daemon dnsdist haproxy postgresql pgbouncer keepalived mosquitto stubby lintian apt-utils gpg gpg-agent gcc python3-dev"
 if [ "${1:-}" = list ]; then

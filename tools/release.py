@@ -120,15 +120,19 @@ def pack_reproducibly(path: Path, time: int) -> None:
 
 
 def build_packages(out: Path, architectures: Sequence[str], version: str, *, libraries: bool = True) -> list[Path]:
-    """Build the Debian packages, and check them with lintian if it is installed. Without libraries they cannot be used."""
+    """Build the Debian packages. Without libraries they cannot be used."""
     packages = [out / f"hedgerow_{version}_{each}.deb" for each in architectures]
     for architecture in architectures:
         run(ROOT / "packaging/debian/build.sh", out, ARCHITECTURE=architecture, LIBRARIES="yes" if libraries else "no")
+    return packages
+
+
+def check_packages(packages: Sequence[Path]) -> None:
+    """Check Debian packages with lintian, if it is installed."""
     if shutil.which("lintian") is None:
         print("lintian is not installed: the packages are not checked")
     elif found := run("lintian", "--allow-root", "--fail-on", "error,warning", *packages):
         print(found, end="")
-    return packages
 
 
 def write_sbom(package: Path, target: Path) -> None:
@@ -175,6 +179,7 @@ def make_release(out: Path, url: str, key: str, architectures: Sequence[str]) ->
         print("twine is not installed: wheel and sdist are not checked")
     packages = build_packages(out, architectures, commit.version) if architectures else []
     if packages:
+        check_packages(packages)
         write_sbom(packages[0], out / f"hedgerow-{commit.version}.cdx.json")
     write_checksums(out, key)
 

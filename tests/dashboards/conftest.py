@@ -1,12 +1,9 @@
 """A running web server with an empty journal and the status of a healthy Hedgerow for each test."""
 
-import shutil
-
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
+from small_internet.browser import FOR_PAGES, browser_for_pages
 from web_server import running_web
-
-CHROMIUM = shutil.which("chromium")
 
 FAMILY = """\
 # The family's policy.
@@ -34,12 +31,10 @@ expect.set_options(timeout=30_000)  # a busy machine takes its time
 @pytest.fixture(scope="module")
 def chromium():
     """One browser for a file's tests, each of which opens contexts of its own. An event loop runs meanwhile: asyncio.run needs a thread."""
-    if CHROMIUM is None:
+    if not FOR_PAGES.exists():
         pytest.skip("needs Debian's chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+    with browser_for_pages() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from playwright.sync_api import Browser, Page
 from small_internet.authority import Authority, server_context
+from small_internet.browser import CHROMIUM, browser_for_pages
 from web_server import NOW, Web
 
 from hedgerow.app.control.notices.sender import GONE, REFUSED, send
@@ -184,6 +185,13 @@ def test_a_chore_is_answered_with_yes_or_not_yet() -> None:
 def test_several_notices_and_those_of_other_topics_have_no_buttons() -> None:
     for rows in ((row(), row()), (row("bypass"),)):
         assert "buttons" not in json.loads(push_body("t", "b", rows, asked(7), language("en")))
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Chromium itself: its headless shell shows no notices."""
+    with browser_for_pages(program=CHROMIUM) as browser:
+        yield browser
 
 
 def until(page: Page, is_so: Callable[[], bool]) -> None:

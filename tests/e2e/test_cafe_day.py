@@ -17,9 +17,9 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 from small_internet import SmallInternet
-from small_internet.browser import CHROMIUM
+from small_internet.browser import browser_for_pages
 from small_internet.running import Hedgerow, hedgerow_command, network_section, running_hedgerow
 
 PINS = {"Ana": "2580", "Ben": "4711", "Eve": "9021"}
@@ -37,10 +37,8 @@ PHONE = {"width": 390, "height": 844}
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+    with browser_for_pages() as browser:
         yield browser
-        browser.close()
 
 
 class CounterClient:

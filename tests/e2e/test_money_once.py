@@ -15,10 +15,10 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 from joined_machines import join
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 from postgres_server import PostgresServer, running_server
 from small_internet import SmallInternet
-from small_internet.browser import CHROMIUM
+from small_internet.browser import browser_for_pages
 from small_internet.clients import curl
 from small_internet.running import Hedgerow, hedgerow_again, network_section, running_hedgerow, wait_until
 
@@ -33,10 +33,8 @@ AT_ONCE = 4
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+    with browser_for_pages() as browser:
         yield browser
-        browser.close()
 
 
 @contextmanager

@@ -12,12 +12,12 @@ from pathlib import Path
 import argon2
 import pytest
 from small_internet import SmallInternet
+from small_internet.browser import FOR_PAGES, browser_for_pages
 from small_internet.clients import HttpAnswer, curl
 from small_internet.family import say
 from small_internet.running import Hedgerow, executable, network_section, running_hedgerow, wait_until
 
 KNOWN, STRANGER, OTHER, GUESSER = "127.0.0.2", "127.0.0.50", "127.0.0.51", "127.0.0.52"
-CHROMIUM = Path("/usr/bin/chromium")
 PASSWORD = "hedge hog: 7é"
 LISTS = {"lists/adult.txt": "adult.example\n"}
 
@@ -136,20 +136,16 @@ def test_malformed_credentials_are_challenged_again(cafe: Hedgerow, value: str) 
 
 
 @pytest.mark.browser
+@pytest.mark.skipif(not FOR_PAGES.exists(), reason="Chromium is not installed")
 def test_chromium_signs_in(cafe: Hedgerow, whole_internet: SmallInternet) -> None:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM.exists():
-        pytest.skip("Chromium is not installed")
     with running_hedgerow(policy(whole_internet, "always"), lists=LISTS, upstream_authority=whole_internet.authority.root) as strict:
         proxy = {"server": f"http://127.0.0.1:{strict.proxy[1]}", "username": "ana", "password": PASSWORD}
-        with sync_api.sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"], proxy=proxy)
-            try:
-                page = browser.new_context(ignore_https_errors=True).new_page()
-                assert page.goto(whole_internet.url("adult.example", "/", "http")).status == 200
-                assert page.goto(whole_internet.url("adult.example", "/")).status == 200
-            finally:
-                browser.close()
+        with browser_for_pages(proxy=proxy) as browser:
+            page = browser.new_context(ignore_https_errors=True).new_page()
+            for scheme in ("http", "https"):
+                opened = page.goto(whole_internet.url("adult.example", "/", scheme))
+                assert opened is not None
+                assert opened.status == 200
         assert fetch(strict, whole_internet.url("news.example", "/", "http"), strict.authority, source=KNOWN).status == 407
         strict.edit_policy(policy(whole_internet, "always").replace("proxy_user: ana", "proxy_user: anna"))
         news = whole_internet.url("news.example", "/", "http")

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 from small_internet import SmallInternet
+from small_internet.browser import FOR_PAGES, browser_for_pages
 from small_internet.clients import kdig
 from small_internet.family import LISTS, TABLET, family_policy
 from small_internet.running import Hedgerow, running_hedgerow, wait_until
 
-CHROMIUM = shutil.which("chromium")
-
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")]
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(not FOR_PAGES.exists(), reason="needs Debian's chromium")]
 
 
 def told(running: Hedgerow, name: str) -> list[str]:
@@ -24,9 +20,8 @@ def told(running: Hedgerow, name: str) -> list[str]:
 def test_a_drawn_closing_time_closes_dns_and_undo_reopens_it(whole_internet: SmallInternet) -> None:
     """Over all days and hours, so that it holds whenever this runs."""
     there = [whole_internet.address_of("files.example")]
-    with running_hedgerow(family_policy(whole_internet), lists=LISTS) as running, sync_api.sync_playwright() as playwright:
+    with running_hedgerow(family_policy(whole_internet), lists=LISTS) as running, browser_for_pages() as chromium:
         assert told(running, "files.example") == there
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page = chromium.new_page(viewport={"width": 1200, "height": 1000}, locale="en-GB")
         page.context.add_cookies([{"name": name, "value": value, "url": running.web} for name, value in running.cookies.items()])
         page.goto(f"{running.web}/people/mia")
@@ -36,6 +31,8 @@ def test_a_drawn_closing_time_closes_dns_and_undo_reopens_it(whole_internet: Sma
         form.get_by_role("checkbox", name="the internet").check()
         form.get_by_role("button", name="Clear all").scroll_into_view_if_needed()
         first, last = (form.get_by_role("group", name=day, exact=True).bounding_box() for day in ("Monday", "Sunday"))
+        assert first is not None
+        assert last is not None
         page.mouse.move(first["x"] + 1, first["y"] + first["height"] / 2)
         page.mouse.down()
         page.mouse.move(last["x"] + last["width"] / 2, last["y"] + 5)
@@ -48,4 +45,3 @@ def test_a_drawn_closing_time_closes_dns_and_undo_reopens_it(whole_internet: Sma
         page.get_by_role("button", name="Undo").click()
         page.wait_for_url("**/changes?saved=*")
         wait_until(lambda: told(running, "files.example") == there, 30, "the undoing at the resolver")
-        chromium.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 from collections.abc import Iterator
@@ -69,35 +70,35 @@ def test_devices_get_both_addresses_and_one_moves_to_the_machine_that_answers(ho
     assert blocks(phone, ROUTER)
     assert blocks(phone, OTHER)
 
-    config = shown(r"```\n(global_defs.*?)```")
+    def holds(machine: House) -> bool:
+        return f" {VIRTUAL}/" in machine.router.must("ip", "address")
+
+    with keepalived(house, other):
+        wait_until(lambda: holds(other) and blocks(phone, VIRTUAL), 60, "the machine with the higher priority has the address")
+        other.router.ip("link", "set", "eth0", "down")
+        wait_until(lambda: holds(house) and blocks(phone, VIRTUAL), 60, "the network of that machine is gone")
+        other.router.ip("link", "set", "eth0", "up")
+        wait_until(lambda: holds(other) and not holds(house) and blocks(phone, VIRTUAL), 60, "it is back")
+        assert other.process
+        other.process.kill()
+        wait_until(lambda: holds(house) and not holds(other) and blocks(phone, VIRTUAL), 60, "only Hedgerow has ended there")
+    wait_until(lambda: not holds(house), 10, "the house is as it was")
+
+
+@contextlib.contextmanager
+def keepalived(house: House, other: House) -> Iterator[None]:
+    """Run keepalived on both machines with the configuration that the page shows. At its end it gives back the address."""
+    config, started = shown(r"```\n(global_defs.*?)```"), []
     for machine, interface, priority in ((other, "eth0", 150), (house, "lan", 100)):
         file = other.folder / f"keepalived-{priority}.conf"
         file.write_text(config.replace("interface eth0", f"interface {interface}").replace("priority 150", f"priority {priority}"))
         file.chmod(0o644)
         pids = [f"--{name}={file}.{name}" for name in ("pid", "vrrp_pid", "checkers_pid", "bfd_pid")]
-        machine.router.start("keepalived", "-n", "-P", "-f", str(file), *pids, "--log-console", stderr=file.with_suffix(".log"))
-
-    def holds(machine: House) -> bool:
-        return f" {VIRTUAL}/" in machine.router.must("ip", "address")
-
-    wait_until(lambda: holds(other) and blocks(phone, VIRTUAL), 60, "the machine with the higher priority has the address")
-    other.router.ip("link", "set", "eth0", "down")
-    wait_until(lambda: holds(house) and blocks(phone, VIRTUAL), 60, "the network of that machine is gone")
-    other.router.ip("link", "set", "eth0", "up")
-    wait_until(lambda: holds(other) and not holds(house) and blocks(phone, VIRTUAL), 60, "it is back")
-    assert other.process
-    other.process.kill()
-    wait_until(lambda: holds(house) and not holds(other) and blocks(phone, VIRTUAL), 60, "only Hedgerow has ended there")
-
-
-def test_keepalived_takes_what_watches_the_process(tmp_path: Path) -> None:
-    if shutil.which("keepalived", path="/usr/sbin:/usr/bin") is None:
-        pytest.skip("keepalived is not installed")
-    above, inside = shown(r"```\n(vrrp_track_process.*?)```"), shown(r"```\n(    track_process.*?)```")
-    config = shown(r"```\n(global_defs.*?)```").replace("vrrp_instance", f"{above}vrrp_instance")
-    file = tmp_path / "keepalived.conf"
-    file.write_text(config.replace("    advert_int", f"{inside}    preempt_delay 30\n    advert_int"))
-    file.chmod(0o600)
-    with spaces("one") as (space,):
-        space.ip("link", "add", "eth0", "type", "veth")
-        space.must("keepalived", "--config-test", f"--use-file={file}")
+        words = ("keepalived", "-n", "-P", "-f", str(file), *pids, "--log-console")
+        started.append(machine.router.start(*words, stderr=file.with_suffix(".log")))
+    try:
+        yield
+    finally:
+        for process in started:
+            process.terminate()
+            process.wait(10)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from pathlib import Path
 
 import pytest
 from proxy_stand import Stand
+from small_internet.browser import CHROMIUM, browser_for_pages
 from small_internet.whole import SmallInternet
 
 from hedgerow.proxy.http_head import Authority
 from hedgerow.proxy.own_pages import pac_response
-
-CHROMIUM = Path("/usr/bin/chromium")
 
 
 def ask(stand: Stand, request: bytes, address: str = "127.0.0.1") -> tuple[bytes, bytes]:
@@ -61,19 +59,19 @@ def test_head_gets_no_body(stand: Stand) -> None:
 @pytest.mark.browser
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium is not installed")
 def test_chromium_configures_itself_by_it(stand: Stand, net: SmallInternet) -> None:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    options = ["--no-sandbox", "--disable-gpu", f"--proxy-pac-url=http://127.0.0.1:{stand.gate.port}/proxy.pac"]
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=options)
-        try:
-            page = browser.new_page(locale="de-DE")
-            assert page.goto(net.url("adult.example", "/", "http")).status == 403
-            assert page.get_by_role("heading", level=1).inner_text() == "Diese Seite ist hier gesperrt"
-            assert page.goto(net.url("news.example", "/", "http")).status == 200
-            script = pac_response(Authority("192.0.2.1", 3128)).body.decode()
-            hosts = ["printer", "nas.home.arpa", "fritz.box", "www.fritz.box", "news.example", "notfritz.box"]
-            stub = "const isPlainHostName = host => !host.includes('.');"
-            ask = f"hosts => {{ {stub} {script} return hosts.map(host => FindProxyForURL('', host)) }}"
-            assert page.evaluate(ask, hosts) == ["DIRECT"] * 4 + ["PROXY 192.0.2.1:3128"] * 2
-        finally:
-            browser.close()
+    with browser_for_pages(program=CHROMIUM, args=[f"--proxy-pac-url=http://127.0.0.1:{stand.gate.port}/proxy.pac"]) as browser:
+        page = browser.new_page(locale="de-DE")
+
+        def status(host: str) -> int:
+            opened = page.goto(net.url(host, "/", "http"))
+            assert opened is not None
+            return opened.status
+
+        assert status("adult.example") == 403
+        assert page.get_by_role("heading", level=1).inner_text() == "Diese Seite ist hier gesperrt"
+        assert status("news.example") == 200
+        script = pac_response(Authority("192.0.2.1", 3128)).body.decode()
+        hosts = ["printer", "nas.home.arpa", "fritz.box", "www.fritz.box", "news.example", "notfritz.box"]
+        stub = "const isPlainHostName = host => !host.includes('.');"
+        ask = f"hosts => {{ {stub} {script} return hosts.map(host => FindProxyForURL('', host)) }}"
+        assert page.evaluate(ask, hosts) == ["DIRECT"] * 4 + ["PROXY 192.0.2.1:3128"] * 2

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import base64
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from harmless_pictures import harmless_picture
 from proxy_stand import Stand
-from proxy_stand.browser import CHROMIUM, launched
+from proxy_stand.browser import opened_page
+from small_internet.browser import CAN_TRUST
 from small_internet.whole import SmallInternet
 
 from hedgerow.features.pictures.scanner import is_installed
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists() or shutil.which("certutil") is None, reason="needs Debian's chromium and libnss3-tools"),
+    pytest.mark.skipif(not CAN_TRUST, reason="needs Debian's chromium and libnss3-tools"),
     pytest.mark.skipif(not is_installed(), reason="the extra `pictures` is not installed (make pictures)"),
 ]
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 SHOW = """url => new Promise(done => {
     const image = new Image();
@@ -43,14 +42,9 @@ def test_a_hidden_picture_is_replaced_and_the_other_is_not_kept(
     seen = policy.replace("ip: 127.0.0.11", "ip: 127.0.0.1")
     picture = f"/mirror?type=image/jpeg&data={base64.urlsafe_b64encode(harmless_picture()).decode()}"
     as_this_machine.swap(policy=seen.replace("    age: 9\n", "    age: 9\n    picture_scan: {enabled: true, limit: 0}\n"))
-    with sync_api.sync_playwright() as playwright:
-        browser = launched(playwright, as_this_machine, tmp_path, [as_this_machine.ca])
-        try:
-            page = browser.new_page()
-            page.goto(net.url("www.school.example", "/page"))
-            assert page.evaluate(SHOW, net.url("www.school.example", picture)) == [320, 200]
-            as_this_machine.swap(policy=seen)
-            page.reload()
-            assert page.evaluate(SHOW, net.url("www.school.example", picture)) == [160, 120]
-        finally:
-            browser.close()
+    with opened_page(as_this_machine, tmp_path, as_this_machine.ca) as page:
+        page.goto(net.url("www.school.example", "/page"))
+        assert page.evaluate(SHOW, net.url("www.school.example", picture)) == [320, 200]
+        as_this_machine.swap(policy=seen)
+        page.reload()
+        assert page.evaluate(SHOW, net.url("www.school.example", picture)) == [160, 120]

@@ -422,7 +422,7 @@ def tunnels_by_iodine(house: House, device: Space) -> bool:
     process = device.start(*words, stderr=house.folder / "iodine.log")
     try:
         once = f"ping -I {interface} -c 1 -W 1 10.98.0.1"
-        return device.run("sh", "-c", f"for _ in $(seq 12); do {once} && exit 0; sleep 0.5; done; exit 1", seconds=20).returncode == 0
+        return device.run("sh", "-c", f"for _ in $(seq 40); do {once} && exit 0; sleep 0.5; done; exit 1", seconds=40).returncode == 0
     finally:
         process.terminate()
         process.wait(10)

@@ -12,8 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import sync_playwright
-from small_internet.browser import CHROMIUM, EVERY_KIND, trusting
+from small_internet.browser import EVERY_KIND, browser_for_pages, trusting
 from small_internet.running import network_section, running_hedgerow
 from small_internet.whole import SmallInternet, small_internet
 
@@ -37,10 +36,8 @@ devices:
 
 def browse(net: SmallInternet, host: str, home: Path, authority: Path) -> dict[str, Any]:
     """Return Chromium's results on a host and on a blocked one."""
-    options = ["--no-sandbox", "--disable-gpu", "--disable-quic", f"--host-resolver-rules=MAP * {NOWHERE}"]
-    with sync_playwright() as playwright:
-        environment: Any = trusting(home, authority)
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=options, env=environment)
+    options = ["--disable-quic", f"--host-resolver-rules=MAP * {NOWHERE}"]
+    with browser_for_pages(args=options, env=trusting(home, authority)) as browser:
         page = browser.new_page()
         opened = page.goto(net.url(host, "/page"))
         assert opened is not None
@@ -48,7 +45,6 @@ def browse(net: SmallInternet, host: str, home: Path, authority: Path) -> dict[s
         issuer = security.get("issuer", "") if security else ""
         found: dict[str, Any] = page.evaluate(EVERY_KIND)
         found |= {"issuer": issuer, "blocked page": page.goto(net.url("adult.example", "/", "http")).status}  # type: ignore[union-attr]
-        browser.close()
     return found
 
 

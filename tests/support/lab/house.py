@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from small_internet.forked import run_command
+from small_internet.forked import ForkedProcess, run_command
 
 from lab.internet import OWN_RESOLVER, PEER_NAME, VPN_NAME, Internet, internet
 from lab.spaces import Space, connect, spaces
@@ -74,7 +74,7 @@ class House:
     vpn: Vpn
     folder: Path
     options: tuple[str, ...] = ()
-    process: subprocess.Popen[str] | None = None
+    process: ForkedProcess | None = None
 
     @property
     def state(self) -> Path:
@@ -97,10 +97,10 @@ class House:
 
     def start(self) -> None:
         """Start `hedgerow up` and wait until it is ready."""
-        words = [*command(), "up", "--policy", str(self.policy), "--state", str(self.state), "--transparent", "0.0.0.0:3129"]
+        words = ["up", "--policy", str(self.policy), "--state", str(self.state), "--transparent", "0.0.0.0:3129"]
         words += ["--upstream-ca", str(self.net.authority.root)]
         words += self.options
-        self.process = self.router.start(*words, stderr=self.folder / "hedgerow.log")
+        self.process = self.router.start_hedgerow(*words, stderr=self.folder / "hedgerow.log")
         assert self.process.stdout
         watchdog = threading.Timer(150, self.process.kill)
         watchdog.start()

@@ -6,8 +6,11 @@ import contextlib
 import itertools
 import os
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from small_internet.forked import ForkedProcess, start_command
 
 _NUMBERS = itertools.count()
 
@@ -18,7 +21,9 @@ class Space:
     def __init__(self, name: str) -> None:
         self.name = name
         self.files: dict[str, Path] = {}
-        self._started: list[subprocess.Popen[str]] = []
+        self._started: list[subprocess.Popen[str] | ForkedProcess] = []
+        self._mounted: tuple[int, dict[str, Path]] | None = None
+        self._lock = threading.Lock()
 
     @property
     def network(self) -> str:
@@ -43,15 +48,37 @@ class Space:
         self._started.append(process)
         return process
 
+    def start_hedgerow(self, *words: str, stderr: Path) -> ForkedProcess:
+        """Start a `hedgerow` command, which has its modules imported already. It ends with the lab at the latest."""
+        with stderr.open("w") as errors:
+            environment = dict(os.environ)
+            process = start_command(
+                ["hedgerow", *words], stderr=errors.fileno(), environment=environment, network=self.network, files=self.files
+            )
+        self._started.append(process)
+        return process
+
     def ip(self, *words: str) -> None:
         self.must("ip", *words)
 
     def _inside(self, words: Sequence[str]) -> list[str]:
         entered = ["nsenter", f"--net={self.network}"]
-        if not self.files:
-            return [*entered, *words]
-        mounts = " && ".join(f"mount --bind {path} {place}" for place, path in self.files.items())
-        return [*entered, "unshare", "--mount", "sh", "-c", f'{mounts} && exec "$@"', "sh", *words]
+        if self.files:
+            entered += [f"--mount=/proc/{self._process_with_files()}/ns/mnt", f"--wd={Path.cwd()}"]
+        return [*entered, *words]
+
+    def _process_with_files(self) -> int:
+        """Return the id of a process for which the files are mounted. It is another one after `files` has changed."""
+        with self._lock:
+            if self._mounted is None or self._mounted[1] != self.files:
+                mounts = " && ".join(f"mount --bind {path} {place}" for place, path in self.files.items())
+                words = ["unshare", "--mount", "sh", "-c", f"{mounts} && echo && exec sleep infinity"]
+                process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+                self._started.append(process)
+                assert process.stdout
+                assert process.stdout.readline() == "\n"
+                self._mounted = process.pid, dict(self.files)
+            return self._mounted[0]
 
     def end_processes(self) -> None:
         """End all processes, by SIGTERM and then by SIGKILL."""
@@ -67,6 +94,7 @@ class Space:
                 if stream:
                     stream.close()
         self._started.clear()
+        self._mounted = None
 
 
 @contextlib.contextmanager

@@ -28,6 +28,8 @@ _FIXED_AT_START = ("PYTHON", "LD_", "LC_", "LANG", "MALLOC_", "OPENSSL_", "SSL_"
 class ForkedProcess:
     """A started command, as `subprocess.Popen` shows one. `stdout` is there if it was not directed to a file."""
 
+    stdin: IO[str] | None = None
+
     def __init__(self, pid: int, status: int, words: Sequence[str], stdout: IO[str] | None) -> None:
         self.pid, self.args, self.stdout = pid, words, stdout
         self.returncode: int | None = None

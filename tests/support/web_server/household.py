@@ -109,7 +109,8 @@ def fill(web: Web) -> None:
         web.recorder.add(
             [Observation(at - 30, device, person, profile, kind, Verdict.ALLOW, Reason.DEFAULT, "", "www.school.example", "", count=9)]
         )
-        web.recorder.flush()
+        if step >= 88:  # each device is known from its first request on
+            web.recorder.flush()
     web.recorder.add(
         [
             AccessRequest(NOW - 300, MIA, "mia", "minecraft.net", "https://minecraft.net/download", "category", "All my friends play it!"),
