@@ -110,8 +110,7 @@ class SignInDelays:
         attempts.failures += 1
         longest = MAX_LOCAL_DELAY_S if address in {"127.0.0.1", "::1"} else MAX_DELAY_S
         if attempts.failures >= FREE_ATTEMPTS:
-            delayed = attempts.failures - FREE_ATTEMPTS + 1
-            attempts.next_at = self._clock() + pause_after(delayed, first=FIRST_DELAY_S, longest=longest)
+            attempts.next_at = self._clock() + pause_after(attempts.failures - FREE_ATTEMPTS + 1, first=FIRST_DELAY_S, longest=longest)
         if len(self._attempts) > _MAX_TRACKED_SOURCES:
             self._attempts = {key: each for key, each in self._attempts.items() if each.next_at > self._clock()}
 
