@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from hedgerow.blocklists.names import is_beneath
 from hedgerow.blocklists.yaml_files import read_yaml
 from hedgerow.policies.content import UNCHECKED
 from hedgerow.policies.model import Decision, Reason, Verdict
 from hedgerow.proxy.scanners.scanner import PENDING, Head, Outcome, Scanner, ScanRules, ScoringScanner
+
+if TYPE_CHECKING:
+    from hedgerow.features.pictures.whole_bodies import WholeBodies
 
 KEY = "picture_scan"
 """Name of the key of the policy file."""
@@ -100,10 +104,16 @@ def _exempt() -> frozenset[str]:
     return frozenset(str(host) for hosts in groups.values() for host in hosts)
 
 
+def _queue(count: Callable[[str], None]) -> WholeBodies:
+    from hedgerow.features.pictures.whole_bodies import WholeBodies  # only where a device has the key, for its memory
+
+    return WholeBodies(count, (sys.executable, "-P", "-m", "hedgerow.features.pictures.process"))
+
+
 PICTURES = ScoringScanner(
     key=KEY,
     kind=PictureScanner,
-    command=(sys.executable, "-P", "-m", "hedgerow.features.pictures.process"),
+    queue=_queue,
     counter="hedgerow_proxy_pictures_judged_total",
     is_exempt=is_exempt,
 )

@@ -23,9 +23,8 @@ from hedgerow.proxy.inspection.page_reports import PageReports
 from hedgerow.proxy.pages.response import ProxyResponse
 from hedgerow.proxy.policy import Counters, class_of
 from hedgerow.proxy.scanners.response_scanner import BodyScanner
-from hedgerow.proxy.scanners.scanner import Head, Scanner, ScanRules, ScoringScanner
+from hedgerow.proxy.scanners.scanner import BodyQueue, Head, Scanner, ScanRules, ScoringScanner
 from hedgerow.proxy.scanners.topics import PageFinding
-from hedgerow.proxy.scanners.whole_bodies import WholeBodies
 from hedgerow.proxy.scanners.words import list_versions, load_phrases
 from hedgerow.proxy.scanners.workers import ScanPool
 
@@ -45,7 +44,7 @@ class ResponseScanning:
         self._counters = counters
         self._pool = pool
         self._pages = PageReports(clients, counters)
-        self._wholes: dict[type[Scanner], WholeBodies] = {}
+        self._wholes: dict[type[Scanner], BodyQueue] = {}
         self._lists: tuple[tuple[str, int], ...] | None = None
         self._page_rules: dict[tuple[Ruleset, str], ScanRules] = {}
 
@@ -95,10 +94,10 @@ class ResponseScanning:
         elif not scanner.is_done:
             flow.metadata[SCANNER_KEY] = scanner
 
-    def _wholes_of(self, scoring: ScoringScanner) -> WholeBodies:
+    def _wholes_of(self, scoring: ScoringScanner) -> BodyQueue:
         """Return the queue of a scanner."""
         if scoring.kind not in self._wholes:
-            self._wholes[scoring.kind] = WholeBodies(partial(self._counters.add, scoring.counter), scoring.command)
+            self._wholes[scoring.kind] = scoring.queue(partial(self._counters.add, scoring.counter))
         return self._wholes[scoring.kind]
 
     def _client_of(self, active: ActiveRequest) -> ClassedClient:

@@ -9,9 +9,8 @@ from hedgerow.client_classes import ClassedClient, unnamed_client
 from hedgerow.policies.model import Decision
 from hedgerow.proxy.pages.response import ProxyResponse
 from hedgerow.proxy.scanners.body import PORTION, BodyScan, page_verdict
-from hedgerow.proxy.scanners.scanner import Head, Scanner, ScanRules
+from hedgerow.proxy.scanners.scanner import BodyQueue, CollectedBody, Head, Scanner, ScanRules
 from hedgerow.proxy.scanners.topics import PageFinding
-from hedgerow.proxy.scanners.whole_bodies import WholeBodies, WholeBody
 from hedgerow.proxy.scanners.workers import ScanJob, ScanPool
 
 MAX_INLINE = PORTION
@@ -49,10 +48,10 @@ class BodyScanner:
         pool: ScanPool,
         refuse: RefusalFactory,
         on_page_scanned: PageCallback,
-        wholes: Mapping[type[Scanner], WholeBodies] = MappingProxyType({}),
+        wholes: Mapping[type[Scanner], BodyQueue] = MappingProxyType({}),
         client: ClassedClient = _NOBODY,
     ) -> None:
-        self._scan: BodyScan | ScanJob | WholeBody = BodyScan(head, rules)
+        self._scan: BodyScan | ScanJob | CollectedBody = BodyScan(head, rules)
         self._wholes, self._client = wholes, client
         self._is_page = self._scan.page is not None
         self._head, self._rules, self._pool = head, rules, pool
@@ -81,7 +80,7 @@ class BodyScanner:
     @property
     def is_collecting(self) -> bool:
         """The body is collected to be checked whole: nothing of it may pass before, however long it is."""
-        return isinstance(self._scan, WholeBody)
+        return not isinstance(self._scan, BodyScan | ScanJob)
 
     def when_ready(self, callback: Callable[[], None]) -> None:
         """Call `callback` once when the scanner is not busy any more."""
@@ -111,7 +110,7 @@ class BodyScanner:
             self._kept = bytearray()
         return self.result()
 
-    def _hand_over(self, job: ScanJob | WholeBody) -> None:
+    def _hand_over(self, job: ScanJob | CollectedBody) -> None:
         self._scan = job
         job.feed(bytes(self._kept), is_last=self._has_ended)
         self._kept = bytearray()
@@ -135,7 +134,7 @@ class BodyScanner:
         return self._refuse(refusal) if refusal is not None else None
 
 
-def finding_of(scan: BodyScan | ScanJob | WholeBody) -> PageFinding | None:
+def finding_of(scan: BodyScan | ScanJob | CollectedBody) -> PageFinding | None:
     """Return the topic that a page was recognised as."""
     if isinstance(scan, BodyScan):
         return scan.page.finding if scan.page is not None else None

@@ -12,6 +12,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import ClassVar, Literal, Protocol, Self
 
+from hedgerow.client_classes import ClassedClient
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.model import Decision, Reason, Verdict
 from hedgerow.proxy.scanners.topics import ListedTopics
@@ -169,9 +170,34 @@ class Scanner(Protocol):
         return None
 
 
+class CollectedBody(Protocol):
+    """A body that a feature collects and scores whole, with the interface of a `workers.ScanJob`."""
+
+    refusal: Decision | None
+    is_done: bool
+    is_busy: bool
+
+    def feed(self, data: bytes, *, is_last: bool = False) -> None: ...
+    def release(self) -> None: ...
+    def when_ready(self, callback: Callable[[], None]) -> None: ...
+
+
+class BodyQueue(Protocol):
+    """The bodies that a feature scores, and what scores them."""
+
+    def start(self) -> None:
+        """Prepare for bodies that will come."""
+
+    def begin(self, client: ClassedClient, head: Head, rules: ScanRules, unchecked: Decision) -> CollectedBody:
+        """Return a new body of a client. `unchecked` is the decision if it cannot be scored."""
+
+    def close(self) -> None:
+        """End. Unfinished bodies stay busy: their connections have ended."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoringScanner:
-    """A scanner of a feature, which scores whole bodies in processes that `command` starts.
+    """A scanner of a feature, which scores whole bodies. `queue` makes its queue, which calls its argument with each outcome.
 
     `key` is its key of the policy: `ContentRules.score_limits` has the limit by it. `counter` is the metric that counts outcomes: shown,
     hidden or unchecked. Bodies of hosts for which `is_exempt` returns True are not scored, nor those that their pages load.
@@ -179,6 +205,6 @@ class ScoringScanner:
 
     key: str
     kind: type[Scanner]
-    command: tuple[str, ...]
+    queue: Callable[[Callable[[str], None]], BodyQueue]
     counter: str
     is_exempt: Callable[[str], bool]

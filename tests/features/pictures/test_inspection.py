@@ -18,7 +18,7 @@ from small_internet.running import command_of, wait_until
 from small_internet.whole import SmallInternet
 
 from hedgerow.features.pictures.scanner import is_installed
-from hedgerow.proxy.scanners.whole_bodies import PROCESSES
+from hedgerow.features.pictures.whole_bodies import PROCESSES
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason="the extra `pictures` is not installed (make pictures)")
 

@@ -1,7 +1,7 @@
-"""Bodies that are checked whole, in a few processes of their own: collected, queued by device, and decided once per content.
+"""Pictures that are judged whole, in processes of their own: collected, queued by device, decided once per content.
 
-A body waits for a process for `DEADLINE_SECONDS` at most. Then it counts as unchecked, like one for which there is no room. What a process
-finds out later is kept all the same, so that a second request for the body is answered at once.
+A body waits for a process for `DEADLINE_SECONDS` at most. Then it counts as unchecked, like one for which there is no
+room. What a process finds out later is kept all the same, so that a second request for the body is answered at once.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ DEADLINE_SECONDS = 15.0
 """Seconds for which a complete body waits for its decision."""
 
 MAX_DEVICE_BYTES, MAX_BYTES = 32 * 1024 * 1024, 96 * 1024 * 1024
-"""Bytes of one device's bodies, and of all devices', that are collected or wait. Those without a name have half of these together."""
+"""Bytes of one device's bodies, and of all devices', that are collected or wait.
+
+Devices without a name have half of these together.
+"""
 
 IDLE_SECONDS = 600.0
 """Seconds without a body after which a process ends. To load a network takes it about half a second."""
@@ -41,13 +44,15 @@ MAX_KNOWN = 8192
 PROCESSES = min(2, len(os.sched_getaffinity(0)))
 
 JOBS = 2
-"""Bodies that a process has at a time, so that the next one is there when the first is done, whatever else the event loop does."""
+"""Bodies that a process has at a time: the next is there when the first is done, whatever the event loop does."""
 
 
 class WholeBody:
     """One body, with the interface of a `ScanJob`. Feed it the next bytes while it is not busy."""
 
-    def __init__(self, queue: WholeBodies, client: ClassedClient, head: Head, rules: ScanRules, unchecked: Decision) -> None:
+    def __init__(
+        self, queue: WholeBodies, client: ClassedClient, head: Head, rules: ScanRules, unchecked: Decision
+    ) -> None:
         self.refusal: Decision | None = None
         self.is_done = self.is_busy = False
         self.client, self.head, self.rules, self.unchecked = client, head, rules, unchecked
@@ -123,13 +128,13 @@ class WholeBodies:
         return WholeBody(self, client, head, rules, unchecked)
 
     def start(self) -> None:
-        """Start the processes, for bodies that will come: the first one waits for them otherwise. If they cannot start, it tries again."""
+        """Start the processes, for which the first body would wait. If they cannot start, it tries again."""
         with contextlib.suppress(OSError):
             for pool in self.pools:
                 pool.start()
 
     def submit(self, body: WholeBody) -> None:
-        """Decide on a complete body at once if its content is known, else when a process is free and its device's turn comes."""
+        """Decide on a complete body at once if its content is known, else in a process in its device's turn."""
         if body.key in self._known:
             self._known.move_to_end(body.key)
             body.finish(self._known[body.key])
@@ -156,7 +161,8 @@ class WholeBodies:
     def _recall_for(self, client: ClassedClient) -> ScanPool | None:
         """Return a process with room for a device that has nothing in any, None if there is none.
 
-        If all are full, a body goes back whose turn has not come, of a device with several: one flood must not wait in front of others.
+        If all are full, a body goes back whose turn has not come, of a device with several: one flood must not wait in
+        front of others.
         """
         clients = Counter(check.client for checks in self._running.values() for check in checks)
         if client in clients or client in self._waiting:
@@ -170,7 +176,10 @@ class WholeBodies:
         return None
 
     def _next(self) -> WholeBody | None:
-        """Return the body that has waited for longest, of the device whose turn it is. Those that nobody waits for any more are skipped."""
+        """Return the body that has waited for longest, of the device whose turn it is.
+
+        Bodies that nobody waits for any more are skipped.
+        """
         while self._waiting:
             client, bodies = self._waiting.popitem(last=False)
             body = bodies.popleft()()

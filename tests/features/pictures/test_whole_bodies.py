@@ -13,13 +13,14 @@ import toy_scanner
 import uvloop
 
 from hedgerow.client_classes import ClassedClient, named_client, unnamed_client
+from hedgerow.features.pictures import whole_bodies
+from hedgerow.features.pictures.whole_bodies import MAX_WHOLE, SMALLEST_BODY, WholeBodies
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.model import Decision
 from hedgerow.proxy.pages.response import ProxyResponse
-from hedgerow.proxy.scanners import body, whole_bodies
+from hedgerow.proxy.scanners import body
 from hedgerow.proxy.scanners.response_scanner import BodyScanner
 from hedgerow.proxy.scanners.scanner import Head, ScanRules
-from hedgerow.proxy.scanners.whole_bodies import MAX_WHOLE, SMALLEST_BODY, WholeBodies
 from hedgerow.proxy.scanners.workers import ScanPool
 
 PICTURE = Head("https://a.example/x", "image/png")
