@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 
 from babel import Locale
@@ -65,10 +66,9 @@ _CREATED = datetime(2026, 11, 25, tzinfo=UTC)
 def messages(*, required_only: bool = False) -> Catalog:
     """Return all messages of the pages in English, or those that every language needs."""
     catalogue = Catalog(project="Hedgerow", creation_date=_CREATED, fuzzy=False)
-    for folder in (PACKAGE / "dashboards", PACKAGE / "app", PACKAGE / "features"):
-        for file, _line, text, _comments, context in extract_from_dir(str(folder), _METHODS, _JINJA, _KEYWORDS):
-            if not required_only or any(fnmatch(file, pattern) for pattern in REQUIRED):
-                catalogue.add(text, context=context)
+    for file, text, context in _in_sources():
+        if not required_only or any(fnmatch(file, pattern) for pattern in REQUIRED):
+            catalogue.add(text, context=context)
     for context, text in _in_data():
         catalogue.add(text, context=context)
     return catalogue
@@ -104,6 +104,14 @@ def _read(code: str) -> Catalog:
         return Catalog(locale=Locale.parse(code, sep="-"), creation_date=_CREATED, fuzzy=False)
     with path.open("rb") as file:
         return read_po(file, locale=path.stem)
+
+
+@cache
+def _in_sources() -> list[tuple[str, str | tuple[str, ...], str | None]]:
+    """Return the file, text and context of each message in modules and templates, which take more than a second to read."""
+    folders = (PACKAGE / "dashboards", PACKAGE / "app", PACKAGE / "features")
+    found = (each for folder in folders for each in extract_from_dir(str(folder), _METHODS, _JINJA, _KEYWORDS))
+    return [(file, text, context) for file, _line, text, _comments, context in found]
 
 
 def _in_data() -> Iterator[tuple[str | None, str]]:
