@@ -41,9 +41,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"
 import needs
 from postgres_server import PostgresServer, binaries, running_server
 
+from hedgerow.features.organisation.levels import ORGANISATION, OrganisationStore
 from hedgerow.journal.batch import Spool
 from hedgerow.journal.database import open_journal
-from hedgerow.journal.organisation import ORGANISATION, OrganisationStore
 from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion
 from hedgerow.journal.postgresql_connection import ChangeListener
 from hedgerow.journal.recorder import Recorder, flush_regularly

@@ -45,7 +45,7 @@ _ENGLISH_ONLY = (
     "api/access.py",
     "api/rules.py",
     "api/document.py",
-    "api/organisation.py",
+    "*/api.py",
     "reported_leases/*.py",
 )
 _TEMPLATES = "**/templates/**.*"

@@ -23,6 +23,7 @@ from hedgerow.app.signing_keys import SigningKey, canonical
 from hedgerow.blocklists.generation import FORMAT_VERSION
 from hedgerow.codec import decode, encode
 from hedgerow.files import write_atomically
+from hedgerow.policies.network import BundleSource
 
 BUNDLE, OBJECTS = "bundle.json", "objects"
 MAX_BUNDLE, MAX_INDEX = 256 * 1024, 2 << 20
@@ -219,3 +220,14 @@ def public_key(text: str) -> Ed25519PublicKey:
 
 def _instant(seconds: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+@dataclass(slots=True)
+class LatestBundle:
+    """The good bundle that was seen last, with its compiled lists if it has some. Who follows a bundle keeps it.
+
+    `has_looked` is True from the first look at a bundle on.
+    """
+
+    seen: tuple[BundleSource, Manifest] | None = None
+    has_looked: bool = False

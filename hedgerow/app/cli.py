@@ -26,8 +26,15 @@ COMMANDS = {
     "time": ("budgets", "bonus", "homework", "later", "code"),
 }
 """Commands by module of `hedgerow.app.commands`; a command's function has its name."""
-GROUPS = {"lists": "lists", "ca": "ca", "seat": "time", "gateway": "gateway", "notices": "notices", "store": "store", "away": "away",
-          "organisation": "organisation"}  # fmt: skip
+GROUPS = {
+    "lists": "lists",
+    "ca": "ca",
+    "seat": "time",
+    "gateway": "gateway",
+    "notices": "notices",
+    "store": "store",
+    "away": "away",
+}
 """Groups of commands, and the module of each one's `app`."""
 _OF_FEATURES = {words: place for feature in FEATURES for words, place in feature.commands.items()}
 GROUP_NAMES = frozenset(GROUPS) | {words for words, place in _OF_FEATURES.items() if place.endswith(":app")}

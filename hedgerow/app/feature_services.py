@@ -12,6 +12,7 @@ from functools import partial
 from typing import Protocol
 
 from hedgerow.app.settings import Settings
+from hedgerow.blocklists.rules import Problem
 from hedgerow.features.contract import ControlService, Feature
 from hedgerow.journal.recorder import RecordedMessage
 from hedgerow.policies.model import Policy
@@ -59,6 +60,21 @@ class FeatureServices[Parts: ProcessParts]:
             with self._tasks.going_on(service.name, service.area):
                 rows += service.status()
         return tuple(rows)
+
+    def refresh(self) -> None:
+        """Tell the services that other machines have changed the store."""
+        for service in self.made:
+            if service.refresh is not None:
+                with self._tasks.going_on(service.name, service.area):
+                    service.refresh()
+
+    def policy_problems(self) -> tuple[Problem, ...]:
+        """Return what the services find wrong with the policy."""
+        problems: list[Problem] = []
+        for service in self.made:
+            with self._tasks.going_on(service.name, service.area):
+                problems += service.policy_problems()
+        return tuple(problems)
 
     async def prepare(self, core: Parts) -> None:
         """Make the services of the features that a policy uses before it is in force, so that they miss nothing.

@@ -21,7 +21,6 @@ from hedgerow.dashboards.api.away import add_away_routes, add_tunnel_routes
 from hedgerow.dashboards.api.codes import add_audit_routes, add_code_routes
 from hedgerow.dashboards.api.document import add_document_routes
 from hedgerow.dashboards.api.notices import add_notice_routes
-from hedgerow.dashboards.api.organisation import add_organisation_routes
 from hedgerow.dashboards.api.policy import add_policy_routes
 from hedgerow.dashboards.api.problems import EnforcementHeaders, install_handlers, problem
 from hedgerow.dashboards.api.rules import add_rule_routes
@@ -120,7 +119,6 @@ def _api(context: PageContext) -> ScopedRouter:
     add_time_routes(api, context.time)
     add_code_routes(api, context.codes)
     add_notice_routes(api, context.notices, control, context.editor)
-    add_organisation_routes(api, context.publishing)
     add_data_export_routes(api, context.data_export)
     add_away_routes(api, control)
     add_tunnel_routes(api, control, context.tunnel, context.editor)

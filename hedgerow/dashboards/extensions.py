@@ -21,6 +21,7 @@ class Place(StrEnum):
     PERSON = "person"  # the Person
     DEVICE = "device"  # the Device of the policy
     SETTINGS = "settings"  # nothing
+    SETTINGS_LINKS = "settings links"  # nothing; links in a line
     SIGN_IN = "sign in"  # nothing
     COUNTER = "counter"  # nothing; links in a line
     OWN_PAGE = "own page"  # the DeviceView of the device that opens it

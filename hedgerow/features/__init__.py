@@ -16,6 +16,7 @@ from hedgerow.features import (
     home_assistant,
     log_shipping,
     openid,
+    organisation,
     pictures,
     radius,
     registration_age,
@@ -36,5 +37,6 @@ FEATURES: tuple[Feature, ...] = (
     openid.FEATURE,
     cafe.FEATURE,
     statements.FEATURE,
+    organisation.FEATURE,
 )
 """All features, in the order in which their cards and services appear."""

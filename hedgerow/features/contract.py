@@ -18,10 +18,13 @@ from hedgerow.task_state import Area, StatusRow
 from hedgerow.watched_tasks import Run
 
 if TYPE_CHECKING:
+    from hedgerow.app.bundles import LatestBundle
+    from hedgerow.app.control.snapshots.publisher import PolicyFile
     from hedgerow.app.control.snapshots.sites_seen import SitesSeenFile
     from hedgerow.app.doctor.findings import Finding, Installation
     from hedgerow.app.settings import Settings
     from hedgerow.app.snapshot import LoadedSnapshot
+    from hedgerow.blocklists.rules import Problem
     from hedgerow.dashboards.actions.operations import TimeControl
     from hedgerow.dashboards.control import Control
     from hedgerow.dashboards.edits.policy_editor import PolicyEditor
@@ -55,8 +58,9 @@ class ControlService:
     `copies` gets what is recorded in the journal, from any thread. `prune` is awaited once an hour, with the
     time in seconds since the epoch, and deletes what is out of date. `status` returns what people should know now.
     `leases` returns the MAC addresses that it knows by IP address, for the next snapshot, and `part` is what routes of
-    the feature use. `close` is awaited when the process ends, after the last record, and when the policy no longer uses
-    the feature.
+    the feature use. `refresh` is called when other machines have changed the store. `policy_problems` returns what is
+    wrong with the policy, and is shown with the mistakes of its file. `close` is awaited when the process ends, after
+    the last record, and when the policy no longer uses the feature.
     """
 
     name: str
@@ -69,6 +73,8 @@ class ControlService:
     status: Callable[[], Iterable[StatusRow]] = tuple
     leases: Callable[[], Mapping[str, str]] | None = None
     part: object = None
+    refresh: Callable[[], None] | None = None
+    policy_problems: Callable[[], tuple[Problem, ...]] = tuple
     close: Callable[[], Awaitable[None]] | None = None
 
 
@@ -76,6 +82,7 @@ class Snapshots(Protocol):
     """The rules in force. `view` is the snapshot, None before the first. `sites_seen` are those that are known here."""
 
     view: LoadedSnapshot | None
+    policy_file: PolicyFile
     sites_seen: SitesSeenFile
 
     @property
@@ -100,6 +107,8 @@ class Core:
     times: TimeControl
     editor: PolicyEditor
     notify: Callable[[Sequence[Notice]], None]
+    reload_policy: Callable[[], None]
+    bundle: LatestBundle
     clock: Callable[[], float] = time.time
 
     @property

@@ -20,7 +20,6 @@ from hedgerow.blocklists.rules import Problem
 from hedgerow.dashboards.accounts import Role
 from hedgerow.dashboards.control import BudgetRow, DeviceView, WorkerHealth
 from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
-from hedgerow.dashboards.pages.organisation import PROBLEMS
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.host_facts import Lifeline
@@ -240,7 +239,6 @@ def test_readiness_gives_plain_reasons_to_anybody(web):
             web.change_status(**change)
             answer = probe.get("/readyz", headers={"host": "pages.example"})
             assert (answer.status_code, answer.text) == (200 if reason == "ok" else 503, f"{reason}\n")
-            assert reason in ("ok", *PROBLEMS), "the page of all sites translates what its machines report"
 
 
 def test_every_answer_carries_the_security_headers(web):

@@ -9,13 +9,12 @@ import httpx
 import pytest
 from policy_samples import OF_FEATURES
 from web_server import NOW, SETUP_CODE, TOKEN
+from web_server.household import OF_FEATURES as PAGES_OF_FEATURES
 from web_server.household import PAGES
 
 from hedgerow.dashboards.control import DeviceView, WorkerHealth
 from hedgerow.dashboards.coverage import ListHealth
 from hedgerow.journal.messages import DeviceSeen
-from hedgerow.journal.organisation import ORGANISATION, OrganisationStore
-from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Verdict
 
 PASSWORD = "four words and more"
@@ -126,9 +125,6 @@ FORMS = {
     "/lists/selection": {"lists": "starter"},
     "/settings/network": {"country": "PT", "zone": "UTC", "unknown": "adult"},
     "/changes/1/undo": {},
-    "/organisation/sites": {"site": "cafe-1", "group": "north"},
-    "/organisation/edit": {"policy": "people: {}", "follows": "0"},
-    "/organisation/versions/1": {"only": "cafe-1"},
     "/account/password": {"old": PASSWORD, "new": "another good password"},
     "/account/sessions/end": {"session": "x"},
     "/account/code": {"secret": "A", "code": "1", "old": PASSWORD},
@@ -143,6 +139,7 @@ FORMS = {
     "/start/devices": {},
     "/sign-in": {"name": "ana", "password": PASSWORD},
     "/sign-out": {},
+    **{path: form for each in OF_FEATURES for path, form in each.get("forms", {}).items()},
 }
 API = (
     *("/api/v1/status", "/api/v1/devices", "/api/v1/decisions", "/api/v1/requests", "/api/v1/grants", "/api/v1/openapi.json"),
@@ -207,8 +204,9 @@ def fill_with_evil(web):
     web.recorder.flush()
     web.ledger.give(Grant(EVIL, EVIL, EVIL, NOW, None, device, EVIL, EVIL))
     web.ledger.pause(EVIL, person=EVIL)
-    published = PolicyVersion(0, NOW, EVIL, EVIL, EVIL, 0, {MAIN_FILE: EVIL}, (EVIL,))
-    OrganisationStore(web.engine).of_level(ORGANISATION).add(published)
+    for part in PAGES_OF_FEATURES:
+        if "fill_with" in part:
+            part["fill_with"](web, EVIL)
     web.change_status(
         policy=EVIL, journal_problem=EVIL, lists=(ListHealth(EVIL, EVIL, 1, None, EVIL),), workers=(WorkerHealth(EVIL, EVIL, EVIL, NOW),)
     )

@@ -59,7 +59,7 @@ EXPECTED = {
     "control": {
         *("heartbeats", "pages", "messages", "connections", "journal", "journal check", "neighbours", "policy", "snapshots"),
         *("snapshot check", "compiling", "downloads", "new sites", "expiry", "warnings", "calendars", "backups"),
-        *("shared policy", "organisation", "processes", "certificates", "resolv.conf", "safe search", "notices"),
+        *("shared policy", "processes", "certificates", "resolv.conf", "safe search", "notices"),
         *("tunnel", "status", "discovery"),
         *(f"feature {feature.name}" for feature in FEATURES),
         *(task for each in OF_FEATURES for task in each.get("tasks", ())),

@@ -8,14 +8,13 @@ from hedgerow.journal.authorities import AuthorityStore
 from hedgerow.journal.batch import Batch
 from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore, StaffRow
 from hedgerow.journal.messages import DeviceSeen, ProtectionSeen
-from hedgerow.journal.organisation import OrganisationStore, SiteState
 from hedgerow.journal.outbox import Outbox
 from hedgerow.journal.policy_history import PolicyHistory, PolicyVersion, PolicyVersions
 from hedgerow.journal.recorder import Recorder, SystemEvent
 from hedgerow.journal.remembered_sites import RememberedSiteStore
 from hedgerow.journal.rule_versions import RuleVersions
 from hedgerow.journal.store import Store
-from hedgerow.journal.tables import statements
+from hedgerow.journal.tables import site_groups, site_status, statements
 from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Session, Verdict
@@ -49,8 +48,8 @@ def fill(store: Store) -> None:
     PolicyHistory(store).add(NOW, "ana", site, {}, {})
     PolicyVersions(store).add(PolicyVersion(0, NOW, "ana", site, "node", 0, {"hedgerow.yaml": site}))
     AuthorityStore(store).add(NOW, "AA:BB", "sealed")
-    OrganisationStore(store).assign(site, "north")
-    OrganisationStore(store).report("node", NOW, SiteState("0", "", {}, None, {}, 0, 0, ()))
+    store.execute(store.insert(site_groups).values(group_name="north"))
+    store.execute(store.insert(site_status).values(node="node", at=NOW, state="{}"))
     RuleVersions(store).record(NOW, "p", "l", {}, ())
     stated = {"number": 1, "digest": "d", "previous": "", "body": "{}", "signature": "s", "received_at": NOW}
     store.execute(store.insert(statements).values(stated))

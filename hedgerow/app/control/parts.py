@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from hedgerow.app.bundles import LatestBundle
 from hedgerow.app.control.codes import CodeService, VoucherService
 from hedgerow.app.control.counter import CounterService
 from hedgerow.app.control.health import SnapshotRepair, WorkerMonitor
 from hedgerow.app.control.notices.event_notices import FindLikely, event_notices, likely_finder, send_in_subprocess
-from hedgerow.app.control.organisation import OrganisationFollower
 from hedgerow.app.control.policy_follower import PolicyFollower
 from hedgerow.app.control.snapshots.publisher import SnapshotPublisher
 from hedgerow.app.control.snapshots.remembered_sites import SiteMemory
@@ -65,6 +65,7 @@ class Parts:
         self.features = FeatureServices[Core](FEATURES, tasks, make=lambda feature, core: feature.services(core))
         self.neighbours = Neighbours(lambda: None)
         self.events = EventReceiver(settings.event_socket)
+        self.bundle = LatestBundle()
 
     def policy(self) -> Policy:
         """Return the policy in force."""
@@ -92,6 +93,8 @@ class Parts:
             times=self.time,
             editor=self.follower.editor,
             notify=self.notices.enqueue,
+            reload_policy=self.follower.request,
+            bundle=self.bundle,
         )
 
     # The journal
@@ -134,7 +137,7 @@ class Parts:
         return {address: mac for leases in found for address, mac in leases.items()}
 
     def _problems_elsewhere(self) -> tuple[Problem, ...]:
-        return self.follower.shared.current_problems() + self.levels.current_problems()
+        return self.follower.shared.current_problems() + self.features.policy_problems()
 
     @cached_property
     def repair(self) -> SnapshotRepair:
@@ -149,18 +152,6 @@ class Parts:
             recorder=self.recorder,
             metrics=self.metrics,
             prepare=lambda: self.features.prepare(self.core),
-        )
-
-    @cached_property
-    def levels(self) -> OrganisationFollower:
-        return OrganisationFollower(
-            self.settings.state,
-            self.store,
-            policy_path=lambda: self.publisher.policy_file.path,
-            status=self.web.status,
-            policy=self.policy,
-            seats_in_use=lambda: sum(session.person is None for session in self.time.sessions()),
-            reload=self.follower.request,
         )
 
     @cached_property

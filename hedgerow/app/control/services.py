@@ -131,9 +131,9 @@ def list_services(parts: Parts) -> tuple[ControlService, ...]:
         """Fetch lists that are due. Those of a bundle come first."""
         while True:
             policy = parts.policy()
-            await lists.bundled.take(parts.levels.seen)
+            await lists.bundled.take(parts.bundle.seen)
             bundle = policy.network.bundle
-            if bundle is None or not bundle.lists or parts.levels.has_looked:
+            if bundle is None or not bundle.lists or parts.bundle.has_looked:
                 await lists.fetch_if_due(policy)
             await asyncio.sleep(LIST_CHECK_INTERVAL_S)
 
@@ -160,13 +160,14 @@ def device_services(parts: Parts) -> tuple[ControlService, ...]:
 
 def machine_services(parts: Parts) -> tuple[ControlService, ...]:
     """Return what keeps this machine in step with others, and looks after its processes."""
-    shared, levels = parts.follower.shared, parts.levels
-    followed = StoreFollower(parts.store, publisher=parts.publisher, accounts=parts.accounts, policy=shared, levels=levels)
+    shared = parts.follower.shared
+    followed = StoreFollower(
+        parts.store, publisher=parts.publisher, accounts=parts.accounts, policy=shared, refresh_features=parts.features.refresh
+    )
     authority = AuthorityFollower(parts.settings, parts.store)
     return (
         ControlService(name="store", run=followed.run, area=Area.MACHINES, may_end=True),
         ControlService(name="shared policy", run=shared.run, area=Area.MACHINES),
-        ControlService(name="organisation", run=levels.run, area=Area.MACHINES),
         ControlService(name="authority", run=authority.run, area=Area.MACHINES, may_end=True),
         ControlService(name="processes", run=parts.workers.run, area=Area.UPKEEP),
     )

@@ -1,19 +1,20 @@
 """Following what other nodes write into the same store, so that it is in force here within two seconds.
 
-Grants, pauses, sessions, minutes of use, bonus minutes, answers to requests, remembered sites, and accounts with their sign-ins are kept
-in memory, and read again. Everything else is read from the store whenever it is needed. The certificate authority follows that of the
-site's other machines, so that `hedgerow ca rotate` on one of them holds on all. The owner of a store also looks after its connections.
+Grants, pauses, sessions, minutes of use, bonus minutes, answers to requests, remembered sites, and accounts with their
+sign-ins are kept in memory, and read again. Everything else is read from the store whenever it is needed. The
+certificate authority follows that of the site's other machines, so that `hedgerow ca rotate` on one of them holds on
+all. The owner of a store also looks after its connections.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy.exc import DatabaseError
 
-from hedgerow.app.control.organisation import OrganisationFollower
 from hedgerow.app.control.shared_policy import SharedPolicy
 from hedgerow.app.control.snapshots.publisher import SnapshotPublisher
 from hedgerow.app.ipc import restart_inspectors
@@ -36,12 +37,18 @@ class StoreFollower:
     """The follower of a store. `run` does nothing for a store that nobody else writes to."""
 
     def __init__(
-        self, store: Store, publisher: SnapshotPublisher, accounts: Accounts, policy: SharedPolicy, levels: OrganisationFollower
-    ) -> None:  # fmt: skip
+        self,
+        store: Store,
+        publisher: SnapshotPublisher,
+        accounts: Accounts,
+        policy: SharedPolicy,
+        refresh_features: Callable[[], None],
+    ) -> None:
         self._changes = store.dialect.changes(store.site)
         self._connections = SiteConnections(store)
         self._thread = ThreadPoolExecutor(1, "changes")  # it waits for most of the time
-        self._publisher, self._accounts, self._policy, self._levels = publisher, accounts, policy, levels
+        self._publisher, self._accounts, self._policy = publisher, accounts, policy
+        self._refresh_features = refresh_features
 
     async def run(self) -> None:
         """Follow until cancelled, and look after the connections of sites."""
@@ -69,7 +76,7 @@ class StoreFollower:
     async def refresh(self) -> None:
         """Read the tables that other nodes may have changed, and publish the changes. Raises DatabaseError."""
         self._policy.request()
-        self._levels.request()
+        self._refresh_features()
         rows = await asyncio.to_thread(self._accounts.read)
         self._accounts.adopt(rows)
         await self._publisher.refresh()
@@ -110,7 +117,10 @@ class AuthorityFollower:
             await asyncio.sleep(AUTHORITY_CHECK_S)
 
     def follow(self) -> bool:
-        """Take over the newest authority. Returns False if it is the one here. Raises DatabaseError, CertificateAuthorityError, OSError."""
+        """Take over the newest authority.
+
+        Returns False if it is the one here. Raises DatabaseError, CertificateAuthorityError, OSError.
+        """
         authorities, folder = AuthorityStore(self._store), self._settings.authority
         first = current = load_ca(folder)
         while (sealed := authorities.successor(current.fingerprint)) is not None:

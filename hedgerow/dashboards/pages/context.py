@@ -31,7 +31,6 @@ from hedgerow.dashboards.extensions import Extensions, NavLink, Place
 from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher
-from hedgerow.dashboards.organisation import Publishing
 from hedgerow.dashboards.pages.action_forms import form_endpoint
 from hedgerow.dashboards.pages.forms import nearest_page
 from hedgerow.dashboards.policy_index import LatestIndex, PolicyIndex
@@ -130,10 +129,6 @@ class PageContext:
     @property
     def counter(self) -> CounterStore:
         return CounterStore(self.reader.store)
-
-    @property
-    def publishing(self) -> Publishing:
-        return Publishing(self.reader.store, self.clock)
 
     @property
     def rule_versions(self) -> RuleVersions:

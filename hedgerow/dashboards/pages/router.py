@@ -22,7 +22,6 @@ from hedgerow.dashboards.pages.log import LogPages
 from hedgerow.dashboards.pages.new_devices import NewDevicePages, OwnNamingPages
 from hedgerow.dashboards.pages.notices import NoticePages
 from hedgerow.dashboards.pages.openings import OpeningPages
-from hedgerow.dashboards.pages.organisation import OrganisationPages
 from hedgerow.dashboards.pages.own_device import OwnDevicePages
 from hedgerow.dashboards.pages.people import PeoplePages, PersonDataPages
 from hedgerow.dashboards.pages.person_rules import PersonRulePages, SwitchPages
@@ -50,7 +49,7 @@ _AT_ROOT = frozenset({"service-worker.js", "manifest.json"})
 
 _GROUPS = (
     *(TodayPages, PeoplePages, PersonRulePages, SwitchPages, PersonDataPages, OpeningPages),
-    *(DevicePages, OrganisationPages, AwayPages, NewDevicePages, OwnNamingPages, LogPages, WhyPages, ListPages),
+    *(DevicePages, AwayPages, NewDevicePages, OwnNamingPages, LogPages, WhyPages, ListPages),
     *(SettingsPages, AccountPages, SignInPages, GuidePages, OwnDevicePages, CertificatePages, CheckPages, NoticePages, LivePages),
 )
 

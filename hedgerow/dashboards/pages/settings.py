@@ -62,7 +62,6 @@ class SettingsPages(PageGroup):
             "settings.html",
             network=policy.network,
             has_seats=context.index().has_seats,
-            has_sites=context.reader.store.dialect.is_partitioned,
             profiles=policy.profiles,
             countries=countries_by_name(language_of(request)),
             zones=sorted(available_timezones()),

@@ -57,7 +57,7 @@ def test_a_change_is_read_once_the_store_can_be_read_again(caplog: pytest.LogCap
         accounts = SimpleNamespace(read=read, adopt=lambda _rows: adopted.set())
         publisher, others = SimpleNamespace(refresh=lambda: asyncio.sleep(0)), SimpleNamespace(request=lambda: None)
         store: Any = SimpleNamespace(dialect=SimpleNamespace(changes=lambda _site: Changes(), is_partitioned=False), site="home")
-        follower = StoreFollower(store, publisher, accounts, others, others)  # type: ignore[arg-type]
+        follower = StoreFollower(store, publisher, accounts, others, lambda: None)  # type: ignore[arg-type]
         following = asyncio.create_task(follower.run())
         await asyncio.wait_for(adopted.wait(), 20)
         following.cancel()

@@ -9,8 +9,6 @@ from hedgerow.blocklists.rules import Problem
 from hedgerow.dashboards.control import BudgetRow, DeviceView, WorkerHealth
 from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
 from hedgerow.journal.messages import DeviceSeen
-from hedgerow.journal.organisation import ORGANISATION, OrganisationStore, SiteState
-from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion
 from hedgerow.policies.host_facts import Lifelines
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Session, Verdict
 from web_server import NOW, Web
@@ -47,10 +45,11 @@ lists:
   - {category: adult, url: "https://lists.example/adult.txt"}
 """
 
-BASE = "# For all sites.\nnetwork: {timezone: Europe/Lisbon}\n"
-
 OF_FEATURES = [runpy.run_path(str(file)) for file in sorted(Path(__file__).parents[2].glob("features/*/household.py"))]
-"""The `household.py` of each feature's tests: the paths of its pages (`PAGES`), and `fill`, which gives them something to show."""
+"""The `household.py` of each feature's tests: the paths of its pages (`PAGES`), and `fill`, which gives them something to show.
+
+`fill_with` gives them one text everywhere, if they can show some.
+"""
 
 PAGES = (
     *(
@@ -58,7 +57,6 @@ PAGES = (
         "/counter",
         "/counter/report",
         "/counter/staff",
-        "/organisation",
         "/people",
         "/people/mia",
         "/devices",
@@ -73,7 +71,7 @@ PAGES = (
     *("/account", "/certificate", "/device", "/sign-in", "/start", "/start/children"),
     *(f"/start/{step}" for step in ("place", "people", "devices", "done")),
     *("/people/tom", "/check", "/more", "/why?device=mia-tablet&target=x.example", "/why?row=1"),
-    *("/devices/mia-tablet/away", "/organisation/edit", "/organisation/search", "/organisation/versions/1"),
+    "/devices/mia-tablet/away",
     *(page for part in OF_FEATURES for page in part["PAGES"]),
 )
 """All pages for people."""
@@ -120,14 +118,6 @@ def fill(web: Web) -> None:
     web.recorder.flush()
     for part in OF_FEATURES:
         part["fill"](web)
-    OrganisationStore(web.engine).of_level(ORGANISATION).add(
-        PolicyVersion(0, NOW, "Ana", "Spring", "office", 0, {MAIN_FILE: BASE}, ("cafe-1",))
-    )
-    problems = ("some workers are not running",)
-    OrganisationStore(web.engine).report(
-        "node", NOW - 20, SiteState("0", "", {"group": 3}, 9, {"adult": "starter"}, 20, 7, problems, {"adult": 31, "gambling": 4})
-    )
-    OrganisationStore(web.engine).assign("cafe-9", "north")
     web.ledger.give(Grant("g1", "chess.example", "Ana", NOW - 600, NOW + 3000, MIA))
     web.ledger.pause("Ana", device=DeviceId("console"))
     web.time.rows = (

@@ -11,17 +11,20 @@ from starlette.concurrency import run_in_threadpool
 
 from hedgerow.dashboards.api.schema import Author, StrictModel
 from hedgerow.dashboards.control import InvalidInput
-from hedgerow.dashboards.organisation import SITE_NAMES, PolicyDraft, Publishing
 from hedgerow.dashboards.routes import MANAGE, READ, ScopedRouter
-from hedgerow.journal.organisation import UP_S, SiteState, level_name
+from hedgerow.features.organisation.levels import UP_S, SiteState, level_name
+from hedgerow.features.organisation.publishing import SITE_NAMES, PolicyDraft, Publishing
+from hedgerow.features.organisation.site_search import SearchResult
 from hedgerow.journal.policy_history import PolicyVersion, lines_between
-from hedgerow.journal.site_search import SearchResult
 from hedgerow.policies.text.yaml_tree import MAX_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class SiteNode:
-    """The last report of a site's machine. `at` and `state` are null for a site that has not reported, `up` after silence is false."""
+    """The last report of a site's machine.
+
+    `at` and `state` are null for a site that has not reported, `up` after silence is false.
+    """
 
     site: str
     group: str
@@ -33,7 +36,10 @@ class SiteNode:
 
 @dataclass(frozen=True, slots=True)
 class LevelVersion:
-    """A version of a policy. `only` are the sites that try it; empty for all of the level. `follows` is the version before, or 0."""
+    """A version of a policy.
+
+    `only` are the sites that try it; empty for all of the level. `follows` is the version before, or 0.
+    """
 
     id: int
     at: float
@@ -121,7 +127,9 @@ def _add_versions(api: ScopedRouter, publishing: Publishing) -> None:
         return tuple(map(_view, await run_in_threadpool(organisation.history, _level(group, site), limit)))
 
     @api.serve("GET", "/organisation/versions/{number}", MANAGE)
-    async def version(number: VersionId, against: Annotated[int | None, Query(ge=1, le=2**62)] = None) -> LevelVersionText:
+    async def version(
+        number: VersionId, against: Annotated[int | None, Query(ge=1, le=2**62)] = None
+    ) -> LevelVersionText:
         """Return a version, compared with the one `against` or with the one before."""
 
         def read() -> LevelVersionText:
@@ -151,4 +159,6 @@ def _level(group: str | None, site: str | None) -> str:
 
 
 def _view(version: PolicyVersion) -> LevelVersion:
-    return LevelVersion(version.id, version.at, version.actor, version.node, version.summary, version.sites, version.follows)
+    return LevelVersion(
+        version.id, version.at, version.actor, version.node, version.summary, version.sites, version.follows
+    )

@@ -37,18 +37,24 @@ from hedgerow.app.control.lists.updater import ListProgress, ListUpdater, prepar
 from hedgerow.app.signing_keys import SigningKey
 from hedgerow.blocklists.download_store import FetchResult
 from hedgerow.blocklists.sources import public_sources
+from hedgerow.features.organisation.levels import ORGANISATION, UP_S, OrganisationStore, check_level, level_name
 from hedgerow.files import error_text, make_private_folder
 from hedgerow.journal.access_store import NoSuchEntry
-from hedgerow.journal.organisation import ORGANISATION, UP_S, OrganisationStore, check_level, level_name
 from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion, VersionConflict, lines_between
 from hedgerow.policies.reading.load import PolicyError, parse_policy
 from hedgerow.policies.text.addresses import site_name_mistake
 
-app = typer.Typer(help="Manage the policies above many sites in one store. Needs the role that owns the store.", no_args_is_help=True)
+app = typer.Typer(
+    help="Manage the policies above many sites in one store. Needs the role that owns the store.", no_args_is_help=True
+)
 
-GroupOption = Annotated[str | None, typer.Option("--group", metavar="NAME", help="The policy of a group (default: the organisation's).")]
+GroupOption = Annotated[
+    str | None, typer.Option("--group", metavar="NAME", help="The policy of a group (default: the organisation's).")
+]
 SiteOption = Annotated[str | None, typer.Option("--site", metavar="NAME", help="The policy of one site itself.")]
-StoreOption = Annotated[str | None, typer.Option("--store", metavar="URL", help="The database (default: the store of the last run).")]
+StoreOption = Annotated[
+    str | None, typer.Option("--store", metavar="URL", help="The database (default: the store of the last run).")
+]
 
 
 @contextlib.contextmanager
@@ -68,18 +74,21 @@ def _level(group: str | None, site: str | None) -> str:
 @app.command()
 def publish(
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The policy file.")] = None,
-    version: Annotated[int | None, typer.Option(metavar="ID", help="Publish an earlier version again, instead of FILE.")] = None,
+    version: Annotated[
+        int | None, typer.Option(metavar="ID", help="Publish an earlier version again, instead of FILE.")
+    ] = None,
     group: GroupOption = None,
     site: SiteOption = None,
     only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="SITE", help="Put it in force at this site only, to try it; may be repeated.")
+        list[str] | None,
+        typer.Option("--only", metavar="SITE", help="Put it in force at this site only, to try it; may be repeated."),
     ] = None,
     note: Annotated[str, typer.Option(help="What was changed, shown with the version.")] = "",
     url: StoreOption = None,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Put a policy in force at all sites, a group, one site, or some sites first; with --version, an earlier one again."""
+    """Put a policy, or an earlier version again, in force at all sites, a group, one site, or some sites first."""
     if (file is None) == (version is None):
         fail("Name a FILE, or an earlier version with --version.")
     level = _level(group, site)
@@ -93,7 +102,14 @@ def publish(
                 fail(f"{site} keeps its policy file for itself, so that nothing was published: {why}.", 1)
             summary = note or (f"version {version} again" if version is not None else "")
             made = PolicyVersion(
-                0, time.time(), getpass.getuser(), summary, socket.gethostname(), newest.id if newest else 0, files, tuple(only or ())
+                0,
+                time.time(),
+                getpass.getuser(),
+                summary,
+                socket.gethostname(),
+                newest.id if newest else 0,
+                files,
+                tuple(only or ()),
             )
             number = organisation.publish(level, made)
         except NoSuchEntry as error:
@@ -101,11 +117,21 @@ def publish(
         except ValueError as error:
             fail(f"Nothing was published: {error}.")
         except PolicyError as error:
-            problems = "\n".join(str(replace(problem, source=str(file or problem.source))) for problem in error.problems)
+            problems = "\n".join(
+                str(replace(problem, source=str(file or problem.source))) for problem in error.problems
+            )
             fail(f"{file or f'Version {version}'} has mistakes, and nothing was published:\n{problems}", 1)
         except VersionConflict:
             fail("Somebody else has just published a version. Look at it and try again.", 1)
-    where = f"at {', '.join(only)} only" if only else f"at {site}" if site else f"for the group {group}" if group else "at all sites"
+    where = (
+        f"at {', '.join(only)} only"
+        if only
+        else f"at {site}"
+        if site
+        else f"for the group {group}"
+        if group
+        else "at all sites"
+    )
     print_result(as_json, {"version": number, "only": only or []}, f"Version {number} is published {where}.")
 
 
@@ -136,7 +162,14 @@ def versions(
     table = Table("version", "when", "by", "where", "note")
     for each in found:
         when = f"{datetime.fromtimestamp(each.at):%Y-%m-%d %H:%M:%S}"
-        add_row(table, str(each.id), when, f"{each.actor} on {each.node}", ", ".join(each.sites) or "everywhere", each.summary)
+        add_row(
+            table,
+            str(each.id),
+            when,
+            f"{each.actor} on {each.node}",
+            ", ".join(each.sites) or "everywhere",
+            each.summary,
+        )
     print_table(table, "There is no version yet.")
 
 
@@ -165,17 +198,28 @@ def diff(
 
 @app.command()
 def bundle(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write it: a folder that a web server serves.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Where to write it: a folder that a web server serves.")
+    ],
     base: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The organisation's policy (default: those in force in the store).")
+        Path | None,
+        typer.Option(metavar="FILE", help="The organisation's policy (default: those in force in the store)."),
     ] = None,
-    group: Annotated[list[str] | None, typer.Option("--group", metavar="NAME=FILE", help="The policy of a group; may be repeated.")] = None,
+    group: Annotated[
+        list[str] | None, typer.Option("--group", metavar="NAME=FILE", help="The policy of a group; may be repeated.")
+    ] = None,
     key: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The private key (default: one in the state directory), made if it is missing.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The private key (default: one in the state directory), made if it is missing."
+        ),
     ] = None,
     days: Annotated[float, typer.Option(min=0.01, max=3650, help="How long sites may take it over.")] = 30,
     lists: Annotated[
-        bool, typer.Option("--lists", help="Fetch and compile lists here, for the sites (default: those of the bundle before, if any).")
+        bool,
+        typer.Option(
+            "--lists", help="Fetch and compile lists here, for the sites (default: those of the bundle before, if any)."
+        ),
     ] = False,
     url: StoreOption = None,
     state: StateOption = None,
@@ -185,15 +229,24 @@ def bundle(
     texts = _texts_of_files(base, group or []) if base is not None or group else _texts_of_store(url, state)
     compiled = _compiled(texts.get(ORGANISATION, (0, ""))[1], state_directory(state)) if lists else None
     try:
-        signer = SigningKey.load_or_make(key.absolute() if key is not None else state_directory(state) / "bundle" / "key.pem")
+        signer = SigningKey.load_or_make(
+            key.absolute() if key is not None else state_directory(state) / "bundle" / "key.pem"
+        )
         made = write_bundle(folder, texts, signer, time.time(), days, compiled)
     except (OSError, ValueError) as error:
         fail(f"The bundle can't be written: {error_text(error)}.", 1)
     except BundleError as error:
         fail(f"{folder} has a bundle already, which stays: {error}.", 1)
-    facts = {"number": made.number, "levels": sorted(texts), "key": key_text(signer.public), "expires_at": made.expires_at}
+    facts = {
+        "number": made.number,
+        "levels": sorted(texts),
+        "key": key_text(signer.public),
+        "expires_at": made.expires_at,
+    }
     facts["lists_made_at"] = made.lists.made_at if made.lists is not None else None
-    names = ", ".join("the organisation" if level == ORGANISATION else level.removeprefix(ORGANISATION) for level in sorted(texts))
+    names = ", ".join(
+        "the organisation" if level == ORGANISATION else level.removeprefix(ORGANISATION) for level in sorted(texts)
+    )
     held = f"the policies of {names}{' and compiled lists' if made.lists is not None else ''}"
     print_result(as_json, facts, f"The bundle in {folder} holds {held}. Its key is: {key_text(signer.public)}")
 
@@ -201,10 +254,15 @@ def bundle(
 def _compiled(base: str, state: Path) -> tuple[GenerationIndex, Path]:
     """Fetch and compile the organisation's lists and those recommended for any profile. Ends the command on failure."""
     profiles = sorted({profile for source in public_sources().values() for profile in source.default_for})
-    everybody = parse_policy("".join(["people:\n", *(f"  {each}: {{profile: {each}}}\n" for each in profiles)]).encode(), None).people
+    everybody = parse_policy(
+        "".join(["people:\n", *(f"  {each}: {{profile: {each}}}\n" for each in profiles)]).encode(), None
+    ).people
     policy = replace(check_level(ORGANISATION, base, None), people=everybody)
     if local := [each.name for each in policy.lists if each.path]:
-        fail(f"The policy names {', '.join(local)} by path: only the sites have these files, so they have to compile all lists themselves.")
+        fail(
+            f"The policy names {', '.join(local)} by path: only the sites have these files, so they have to compile "
+            "all lists themselves."
+        )
 
     def fetched(each: FetchResult) -> None:
         if each.problem is not None:
@@ -265,7 +323,9 @@ def assign(
     with _opened(url, state) as organisation:
         organisation.assign(site, "" if group == "-" else group)
     given = None if group == "-" else group
-    print_result(as_json, {"site": site, "group": given}, f"{site} is in {f'the group {given}' if given else 'no group'}.")
+    print_result(
+        as_json, {"site": site, "group": given}, f"{site} is in {f'the group {given}' if given else 'no group'}."
+    )
 
 
 @app.command()
@@ -280,9 +340,17 @@ def sites(url: StoreOption = None, state: StateOption = None, as_json: JsonOptio
     table = Table("site", "group", "node", "state", "versions", "lists", "seats", "problems")
     for each in found:
         about = each.state
-        up = "up" if now - each.at < UP_S else f"silent since {datetime.fromtimestamp(each.at):%Y-%m-%d %H:%M}" if each.at else "never seen"
+        up = (
+            "up"
+            if now - each.at < UP_S
+            else f"silent since {datetime.fromtimestamp(each.at):%Y-%m-%d %H:%M}"
+            if each.at
+            else "never seen"
+        )
         numbers = ", ".join(f"{level} {number}" for level, number in about.versions.items()) if about else ""
         age = f"{about.list_age_hours} h" if about and about.list_age_hours is not None else ""
         seats = f"{about.seats_in_use}/{about.seats}" if about and about.seats else ""
-        add_row(table, each.site, each.group, each.node, up, numbers, age, seats, "; ".join(about.problems) if about else "")
+        add_row(
+            table, each.site, each.group, each.node, up, numbers, age, seats, "; ".join(about.problems) if about else ""
+        )
     print_table(table, "No site has reported yet.")

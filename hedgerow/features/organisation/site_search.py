@@ -1,7 +1,8 @@
 """One search over the decisions of all sites of a store on PostgreSQL: by host, device or person.
 
-It finds what was recorded and nothing else, so the privacy of each person at each site was applied before. Row-level security leaves a
-site's role its own rows. The names come from the few rows of `hosts_seen` and `devices_seen`, and of each name the newest decisions.
+It finds what was recorded and nothing else, so the privacy of each person at each site was applied before. Row-level
+security leaves a site's role its own rows. The names come from the few rows of `hosts_seen` and `devices_seen`, and of
+each name the newest decisions.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ from hedgerow.journal.tables import decisions, devices_seen, hosts_seen, reverse
 
 _NAMES, _OF_A_SITE, _OF_A_NAME, _SHOWN = 100, 20, 5, 100
 _SCAN_MS = 120
-"""Time for reading all names of a kind, in milliseconds. A host with its whole domain is found by an index, however many there are."""
+"""Time for reading all names of a kind, in milliseconds.
+
+A host with its whole domain is found by an index, however many there are.
+"""
 _CANCELED = "57014"  # SQLSTATE query_canceled
 _C = decisions.c
 
@@ -34,7 +38,10 @@ class FoundDecision:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """The newest decisions of the names that match, the newest first. `is_complete` is False if there may be more names."""
+    """The newest decisions of the names that match, the newest first.
+
+    `is_complete` is False if there may be more names.
+    """
 
     decisions: tuple[FoundDecision, ...]
     is_complete: bool
@@ -52,7 +59,9 @@ class SiteSearch:
         if not lowered or not lowered.isprintable():
             return SearchResult((), is_complete=True)
         of_domain = self._rows(_hosts_of_domain(reversed_labels(lowered)))
-        host_part = select(hosts_seen.c.site, hosts_seen.c.host_key).where(hosts_seen.c.host.contains(lowered, autoescape=True))
+        host_part = select(hosts_seen.c.site, hosts_seen.c.host_key).where(
+            hosts_seen.c.host.contains(lowered, autoescape=True)
+        )
         named = or_(*(_contains(devices_seen.c[name], wanted, lowered) for name in ("device", "name", "person")))
         hosts, are_all_hosts = self._scan(host_part)
         devices, are_all_devices = self._scan(select(devices_seen.c.site, devices_seen.c.device).where(named))
@@ -98,6 +107,9 @@ def _hosts_of_domain(key: str) -> Select[Any]:
 
 
 def _contains(column: ColumnElement[Any], wanted: str, lowered: str) -> ColumnElement[bool]:
-    """The condition for names with the text in any case. The columns' collation knows the case of ASCII letters only."""
+    """The condition for names with the text in any case.
+
+    The columns' collation knows the case of ASCII letters only.
+    """
     spellings = [column.contains(each, autoescape=True) for each in (wanted, wanted.title())]
     return or_(func.lower(column).contains(lowered, autoescape=True), *spellings)

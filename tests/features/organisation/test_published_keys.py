@@ -14,8 +14,8 @@ from policy_samples import LEAVES, WHOLE, changed_value, with_value
 from postgres_server import running_server
 from web_server import NOW, TOKEN, running_web
 
+from hedgerow.features.organisation.levels import OrganisationStore
 from hedgerow.journal.database import open_journal
-from hedgerow.journal.organisation import OrganisationStore
 from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion
 from hedgerow.policies.reading.key_scopes import KeyPath
 from hedgerow.policies.reading.schema_types import KeyScope

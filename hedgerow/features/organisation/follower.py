@@ -1,7 +1,9 @@
-"""The levels above a site, as a store or a signed bundle distributes them: their files are kept in step, and a store gets reports.
+"""The levels above a site, as a store or a signed bundle distributes them: their files are kept in step, and a store
+gets reports.
 
-What was taken over last is also in the state directory: the files are put back if somebody changes them, also while the store is away. A
-version under which this site's own file has a mistake is not taken over, so that what is in force stays.
+What was taken over last is also in the state directory: the files are put back if somebody changes them, also while the
+store is away. A version under which this site's own file has a mistake is not taken over, so that what is in force
+stays.
 """
 
 from __future__ import annotations
@@ -20,15 +22,25 @@ from pathlib import Path
 from sqlalchemy.exc import DatabaseError
 
 from hedgerow import __version__
-from hedgerow.app.bundles import MAX_BUNDLE, OBJECTS, BundleError, Manifest, check_age, check_text, open_bundle, public_key
+from hedgerow.app.bundles import (
+    MAX_BUNDLE,
+    OBJECTS,
+    BundleError,
+    LatestBundle,
+    check_age,
+    check_text,
+    open_bundle,
+    public_key,
+)
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.rules import Problem
 from hedgerow.codec import decode, encode
 from hedgerow.dashboards.control import Status
 from hedgerow.dashboards.coverage import oldest_age_hours, wanted_states
 from hedgerow.dashboards.deferred_app import health_of, readiness_problems
+from hedgerow.features.contract import ControlService, Core
+from hedgerow.features.organisation.levels import ORGANISATION, OrganisationStore, SiteState
 from hedgerow.files import error_text, write_atomically
-from hedgerow.journal.organisation import ORGANISATION, OrganisationStore, SiteState
 from hedgerow.journal.policy_history import MAIN_FILE
 from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.store import Store, cause_of
@@ -37,6 +49,7 @@ from hedgerow.policies.network import BundleSource
 from hedgerow.policies.reading.levels import LEVELS, level_file
 from hedgerow.policies.reading.load import PolicyError, parse_policy
 from hedgerow.policies.text.yaml_tree import MAX_BYTES
+from hedgerow.task_state import Area
 
 log = logging.getLogger("hedgerow.policy")
 
@@ -59,7 +72,10 @@ _FETCH_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class TakenLevels:
-    """The levels that were taken over last: their versions, and the texts of their files. `bundle` is the number of the newest one seen."""
+    """The levels that were taken over last: their versions, and the texts of their files.
+
+    `bundle` is the number of the newest one seen.
+    """
 
     versions: dict[str, int] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
@@ -67,12 +83,23 @@ class TakenLevels:
 
 
 class OrganisationFollower:
-    """Follower of the levels above, whose files it keeps in step with the store. `problem` says why they are not, empty while they are."""
+    """Follower of the levels above, whose files it keeps in step with the store.
+
+    `problem` says why they are not, empty while they are.
+    """
 
     def __init__(
-        self, state: Path, store: Store, policy_path: Callable[[], Path | None], status: Callable[[], Status], policy: Callable[[], Policy],
-        seats_in_use: Callable[[], int], reload: Callable[[], None], clock: Callable[[], float] = time.time,
-    ) -> None:  # fmt: skip
+        self,
+        state: Path,
+        store: Store,
+        policy_path: Callable[[], Path | None],
+        status: Callable[[], Status],
+        policy: Callable[[], Policy],
+        seats_in_use: Callable[[], int],
+        reload: Callable[[], None],
+        clock: Callable[[], float] = time.time,
+        bundle: LatestBundle | None = None,
+    ) -> None:
         self._file, self._store, self._path = state / FILE_NAME, store, policy_path
         self._status, self._policy, self._seats_in_use, self._clock = status, policy, seats_in_use, clock
         self._organisation, self._reload = OrganisationStore(store), reload
@@ -80,10 +107,7 @@ class OrganisationFollower:
         self.request = self._wanted.set
         """Look at the store soon."""
         self.problem = ""
-        self.seen: tuple[BundleSource, Manifest] | None = None
-        """The good bundle that was seen last, with its compiled lists if it has some."""
-        self.has_looked = False
-        """True from the first look at a bundle on."""
+        self.latest = bundle or LatestBundle()
         self._taken: TakenLevels | None = None
         self._retry_at: float | None = None  # while a version is refused
         self._reported = 0.0
@@ -92,7 +116,10 @@ class OrganisationFollower:
         self._seen_at = time.monotonic()
 
     async def run(self) -> None:
-        """Take over versions and report, until cancelled. Does nothing without a store for several sites or a bundle."""
+        """Take over versions and report, until cancelled.
+
+        Does nothing without a store for several sites or a bundle.
+        """
         self.request()
         while True:
             try:
@@ -113,7 +140,7 @@ class OrganisationFollower:
         if bundle is not None and (time.monotonic() > self._look_at or bundle != self._bundle):
             self._bundle, self._look_at = bundle, time.monotonic() + BUNDLE_S * random.uniform(0.75, 1)  # noqa: S311 (no secret)
             await asyncio.to_thread(self.take_bundle, bundle)
-            self.has_looked = True
+            self.latest.has_looked = True
         if self._wanted.is_set() and bundle is None and is_shared:
             self._wanted.clear()
             await asyncio.to_thread(self.take_over)
@@ -122,16 +149,26 @@ class OrganisationFollower:
             await asyncio.to_thread(self.restore)
         if is_shared and time.monotonic() - self._reported > REPORT_S:
             self._reported = time.monotonic()
-            state = replace(self.state(), blocked=await asyncio.to_thread(blocked_since, self._store, self._clock() - DAY_S))
+            state = replace(
+                self.state(), blocked=await asyncio.to_thread(blocked_since, self._store, self._clock() - DAY_S)
+            )
             await asyncio.to_thread(self._organisation.report, socket.gethostname(), self._clock(), state)
 
     def take_over(self) -> None:
-        """Take over the newest versions of the store if this site can use them. Waits for the disk. Raises DatabaseError and OSError."""
+        """Take over the newest versions of the store if this site can use them.
+
+        Waits for the disk. Raises DatabaseError and OSError.
+        """
         versions = self._organisation.levels()
-        self._take({level: version.id for level, version in versions.items()}, lambda level: versions[level].files[MAIN_FILE])
+        self._take(
+            {level: version.id for level, version in versions.items()}, lambda level: versions[level].files[MAIN_FILE]
+        )
 
     def take_bundle(self, source: BundleSource) -> None:
-        """Take over a bundle if it is good and this site can use it; the last good one stays otherwise. Waits. Raises OSError."""
+        """Take over a bundle if it is good and this site can use it; the last good one stays otherwise.
+
+        Waits. Raises OSError.
+        """
         known = self._known()
         try:
             manifest = open_bundle(_fetched(source.url, MAX_BUNDLE), public_key(source.key))
@@ -146,9 +183,11 @@ class OrganisationFollower:
                 return check_text(levels[level], _fetched(objects + levels[level].digest, MAX_BYTES))
 
             self._take({level: each.version for level, each in levels.items()}, text_of, manifest.number)
-            self.seen = source, manifest
+            self.latest.seen = source, manifest
         except BundleError as error:
-            problem = f"The organisation's bundle at {source.url} is not taken over, and the last good one stays: {error}"
+            problem = (
+                f"The organisation's bundle at {source.url} is not taken over, and the last good one stays: {error}"
+            )
             if not error.may_pass or time.monotonic() - self._seen_at > PATIENCE_S:
                 self._report(problem)
             elif not self.problem:
@@ -175,7 +214,10 @@ class OrganisationFollower:
             log.info("in force above this site's own policy: %s", _named(numbers))
 
     def restore(self) -> None:
-        """Write the files of the levels again where they differ from those taken over. Waits for the disk. Raises OSError."""
+        """Write the files of the levels again where they differ from those taken over.
+
+        Waits for the disk. Raises OSError.
+        """
         path, known = self._path(), self._known()
         if path is None or (not known.texts and not known.versions and not self._file.exists()):
             return
@@ -199,10 +241,15 @@ class OrganisationFollower:
         status, policy = self._status(), self._policy()
         problems = readiness_problems(health_of(status)) + ([UNUSABLE] if self._retry_at is not None else [])
         return SiteState(
-            __version__, status.policy_hash, self._known().versions,
-            oldest_age_hours(status.lists, self._clock()), wanted_states(status.coverage),
-            sum(device.is_seat for device in policy.devices.values()), self._seats_in_use(), tuple(problems),
-        )  # fmt: skip
+            __version__,
+            status.policy_hash,
+            self._known().versions,
+            oldest_age_hours(status.lists, self._clock()),
+            wanted_states(status.coverage),
+            sum(device.is_seat for device in policy.devices.values()),
+            self._seats_in_use(),
+            tuple(problems),
+        )
 
     def _known(self) -> TakenLevels:
         if self._taken is None:
@@ -218,8 +265,33 @@ class OrganisationFollower:
         self.problem = problem
 
 
+def follower_service(core: Core) -> ControlService:
+    """Return the service that keeps the levels above this site in step."""
+    follower = OrganisationFollower(
+        core.settings.state,
+        core.store,
+        policy_path=lambda: core.snapshots.policy_file.path,
+        status=core.control.status,
+        policy=lambda: core.policy,
+        seats_in_use=lambda: sum(each.person is None for each in core.times.sessions()),
+        reload=core.reload_policy,
+        clock=core.clock,
+        bundle=core.bundle,
+    )
+    return ControlService(
+        name="organisation",
+        run=follower.run,
+        area=Area.MACHINES,
+        refresh=follower.request,
+        policy_problems=follower.current_problems,
+    )
+
+
 def blocked_since(store: Store, since: float) -> dict[str, int]:
-    """Count what the site has blocked by category. Names of rules may be those of visited sites, and are left out. Raises DatabaseError."""
+    """Count what the site has blocked by category.
+
+    Names of rules may be those of visited sites, and are left out. Raises DatabaseError.
+    """
     known, found = {category.name for category in builtin_categories()}, Counter[str]()
     for row in JournalReader(store).reasons(since):
         if row.verdict is Verdict.BLOCK and row.what in known:
@@ -246,7 +318,11 @@ def _fetched(url: str, limit: int) -> bytes:
     try:
         return download_small(url, limit, _FETCH_S)
     except (httpx.HTTPError, httpx.InvalidURL, RefusedError, OSError) as error:
-        answer = f"its server answers {error.response.status_code}" if isinstance(error, httpx.HTTPStatusError) else str(error)
+        answer = (
+            f"its server answers {error.response.status_code}"
+            if isinstance(error, httpx.HTTPStatusError)
+            else str(error)
+        )
         problem = BundleError(f"{url} can't be fetched: {answer}")
         problem.may_pass = not isinstance(error, RefusedError)
         raise problem from None

@@ -18,9 +18,9 @@ from small_internet.running import hedgerow_command
 from static_server import serving
 
 from hedgerow.app.bundles import BUNDLE, OBJECTS, BundleError, check_age, key_text, open_bundle, write_bundle
-from hedgerow.app.control.organisation import OrganisationFollower, blocked_since
 from hedgerow.app.signing_keys import SigningKey
 from hedgerow.dashboards.control import Status
+from hedgerow.features.organisation.follower import OrganisationFollower, blocked_since
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.recorder import Recorder
 from hedgerow.policies.model import Observation, Policy, Reason, RequestKind, Verdict
@@ -167,7 +167,7 @@ def test_a_server_that_is_away_is_no_problem_for_a_day(site: Site, monkeypatch: 
     assert site.look() == ""
     (site.served / BUNDLE).unlink()
     assert site.look() == ""
-    monkeypatch.setattr("hedgerow.app.control.organisation.PATIENCE_S", -1.0)
+    monkeypatch.setattr("hedgerow.features.organisation.follower.PATIENCE_S", -1.0)
     assert "its server answers 404" in site.look()
     site.write(at=NOW + 9)
     assert site.look() == ""

@@ -12,9 +12,9 @@ from postgres_server import PostgresServer
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError
 
+from hedgerow.features.organisation.levels import ORGANISATION, NodeRow, OrganisationStore, SiteState, blocked_by_category
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.database import open_journal
-from hedgerow.journal.organisation import ORGANISATION, NodeRow, OrganisationStore, SiteState, blocked_by_category
 from hedgerow.journal.policy_history import MAX_CHANGES, PolicyVersion
 from hedgerow.journal.postgresql_rights import grant_site, make_role
 from hedgerow.journal.store import Store

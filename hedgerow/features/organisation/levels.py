@@ -1,7 +1,8 @@
-"""An organisation of sites in one store: versions of its base policy and of its groups' policies, and what each site reports.
+"""An organisation of sites in one store: versions of its base policy and of its groups' policies, and what each site
+reports.
 
-The versions are kept beside those of the sites, under names that no site can have: `@` for the organisation, and `@GROUP`. A site reads
-those of the levels above it, and only the owner of the store writes them.
+The versions are kept beside those of the sites, under names that no site can have: `@` for the organisation, and
+`@GROUP`. A site reads those of the levels above it, and only the owner of the store writes them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from hedgerow.policies.reading.load import PolicyError, parse_policy
 from hedgerow.policies.text.addresses import site_name_mistake
 
 ORGANISATION = "@"
-"""The name under which versions of the organisation's policy are kept; a group's name follows it for those of a group."""
+"""The name under which versions of the organisation's policy are kept; a group's name follows it for those of a group.
+"""
 UP_S = 90.0
 """Seconds without a report after which a node counts as silent: it reports every 30 seconds."""
 _FORGOTTEN_AFTER_S = 30 * 86400.0
@@ -34,10 +36,11 @@ _CHECKED_AS = Path("/nonexistent/policy.yaml")  # beside which there are no leve
 
 @dataclass(frozen=True, slots=True)
 class SiteState:
-    """Report of a node about its site. `versions` are those in force by level, `problems` are plain sentences without names.
+    """Report of a node about its site. `versions` are those in force by level, `problems` are plain sentences without
+    names.
 
-    `coverage` is the state of the lists by category, `list_age_hours` the age of the oldest list in force. `blocked` counts what all nodes
-    of the site have blocked in the last 24 hours, by category.
+    `coverage` is the state of the lists by category, `list_age_hours` the age of the oldest list in force. `blocked`
+    counts what all nodes of the site have blocked in the last 24 hours, by category.
     """
 
     software: str
@@ -53,7 +56,10 @@ class SiteState:
 
 @dataclass(frozen=True, slots=True)
 class NodeRow:
-    """The last report of a node, at `at` by its own clock. `state` is None for a site that has not reported yet, or in another form."""
+    """The last report of a node, at `at` by its own clock.
+
+    `state` is None for a site that has not reported yet, or in another form.
+    """
 
     site: str
     group: str
@@ -63,7 +69,10 @@ class NodeRow:
 
 
 def blocked_by_category(nodes: Iterable[NodeRow]) -> dict[str, dict[str, int]]:
-    """Return what each site has blocked by category, the most of all sites first. The newest report of a site counts for all its nodes."""
+    """Return what each site has blocked by category, the most of all sites first.
+
+    The newest report of a site counts for all its nodes.
+    """
     newest = {each.site: each.state for each in sorted(nodes, key=lambda each: each.at) if each.state is not None}
     found: dict[str, dict[str, int]] = {}
     for site, state in newest.items():
@@ -73,7 +82,8 @@ def blocked_by_category(nodes: Iterable[NodeRow]) -> dict[str, dict[str, int]]:
 
 
 def level_name(group: str | None, site: str | None) -> str:
-    """Return the name under which the versions of a group's or a site's policy are kept, or of the organisation's without either.
+    """Return the name under which the versions of a group's or a site's policy are kept, or of the organisation's
+    without either.
 
     Raises ValueError for a name that no group or site can have.
 
@@ -149,7 +159,9 @@ class OrganisationStore:
             needed = check_level(site, newest.files[MAIN_FILE], base).network.store if newest is not None else ""
         missing = f"network.site: {site}" if policy.network.site != site else f"network.store: {needed}"
         if policy.network.site != site or (needed and not policy.network.store):
-            raise PolicyError((Problem(MAIN_FILE, None, None, f"the site would not find its store again without {missing}"),))
+            raise PolicyError(
+                (Problem(MAIN_FILE, None, None, f"the site would not find its store again without {missing}"),)
+            )
 
     def history(self, level: str, limit: int = 50) -> tuple[PolicyVersion, ...]:
         """Return the latest versions of a level that this role may see, the newest first."""
@@ -191,7 +203,9 @@ class OrganisationStore:
             connection.execute(self._store.delete(site_status).where(site_status.c.at < at - _FORGOTTEN_AFTER_S))
 
     def nodes(self, known: Iterable[str] = ()) -> tuple[NodeRow, ...]:
-        """Return the last reports of all nodes that this role may see, and an empty one for each of the `known` sites without any."""
+        """Return the last reports of all nodes that this role may see, and an empty one for each of the `known` sites
+        without any.
+        """
         groups = self.groups()
         rows = [
             NodeRow(row.site, groups.get(row.site, ""), row.node, row.at, _state(row.state))

@@ -10,23 +10,28 @@ from hedgerow.dashboards.accounts import Principal
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.reserved_keys import ReservedForAdmins, check_author, is_admin
 from hedgerow.dashboards.words.languages import message
+from hedgerow.features.organisation.levels import ORGANISATION, OrganisationStore
+from hedgerow.features.organisation.site_search import SearchResult, SiteSearch
 from hedgerow.journal.access_store import NoSuchEntry
-from hedgerow.journal.organisation import ORGANISATION, OrganisationStore
 from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion, VersionConflict
-from hedgerow.journal.site_search import SearchResult, SiteSearch
 from hedgerow.journal.store import Store
 from hedgerow.policies.reading.key_scopes import UnreadableText
 from hedgerow.policies.reading.load import PolicyError
 from hedgerow.policies.text.addresses import site_name_mistake
 
-SITE_NAMES = message("Use up to 31 lower-case letters, digits and hyphens for the name of a site or group, such as cafe-3.")
+SITE_NAMES = message(
+    "Use up to 31 lower-case letters, digits and hyphens for the name of a site or group, such as cafe-3."
+)
 
 _CONFLICT = message("Somebody else has just published a version. Look at it and try again.")
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyDraft:
-    """A version to publish: a text, or an earlier version again. `follows` is the version that the author has seen; None if any."""
+    """A version to publish: a text, or an earlier version again.
+
+    `follows` is the version that the author has seen; None if any.
+    """
 
     text: str | None
     again: int | None
@@ -63,7 +68,11 @@ class Publishing:
         versions = self.organisation.of_level(level)
         newest = versions.newest()
         before: Mapping[str, str] = newest.files if newest is not None else {}
-        files = {**before, MAIN_FILE: draft.text} if draft.text is not None else dict(versions.version(draft.again or 0).files)
+        files = (
+            {**before, MAIN_FILE: draft.text}
+            if draft.text is not None
+            else dict(versions.version(draft.again or 0).files)
+        )
         if not is_admin(author):
             for replaced in versions.in_force(draft.only):  # some sites may be trying another version than the rest
                 _check_author(author, replaced.files if replaced is not None else {}, files)
@@ -75,7 +84,9 @@ class Publishing:
         try:
             return versions.version(self.organisation.publish(level, made))
         except PolicyError as error:
-            raise InvalidInput(message("The policy would be invalid: %(problems)s"), problems=_told(error)).at("policy") from None
+            raise InvalidInput(message("The policy would be invalid: %(problems)s"), problems=_told(error)).at(
+                "policy"
+            ) from None
         except ValueError:
             raise InvalidInput(SITE_NAMES).at("only") from None
         except VersionConflict:
@@ -103,7 +114,10 @@ class Publishing:
         return version.files if version is not None else {}
 
     def search(self, wanted: str) -> SearchResult:
-        """Return the newest decisions for a host, device or person at all sites that this machine's role sees. Raises `InvalidInput`."""
+        """Return the newest decisions for a host, device or person at all sites that this machine's role sees.
+
+        Raises `InvalidInput`.
+        """
         self._check_store()
         return self._search.find(wanted)
 
@@ -115,7 +129,9 @@ class Publishing:
         self._check_store()
         if not self.may_publish(level):
             site = self._store.rights.site
-            raise InvalidInput("This machine belongs to the site %(site)s, and only the organisation's office changes that.", site=site)
+            raise InvalidInput(
+                "This machine belongs to the site %(site)s, and only the organisation's office changes that.", site=site
+            )
 
 
 def _check_author(author: Principal, before: Mapping[str, str], after: Mapping[str, str]) -> None:
@@ -128,4 +144,6 @@ def _check_author(author: Principal, before: Mapping[str, str], after: Mapping[s
 
 
 def _told(error: PolicyError) -> str:
-    return "; ".join(f"line {each.line}: {each.message}" if each.line is not None else each.message for each in error.problems[:3])
+    return "; ".join(
+        f"line {each.line}: {each.message}" if each.line is not None else each.message for each in error.problems[:3]
+    )

@@ -14,9 +14,13 @@ from postgres_server import running_server
 from web_server import NOW, TOKEN, Web, running_web
 from web_server.household import fill
 
+from hedgerow.blocklists.rules import Problem
+from hedgerow.dashboards.control import Status, WorkerHealth
+from hedgerow.dashboards.deferred_app import health_of, readiness_problems
+from hedgerow.features.organisation.levels import OrganisationStore, SiteState
+from hedgerow.features.organisation.pages import PROBLEMS
 from hedgerow.journal.batch import Batch
 from hedgerow.journal.database import open_journal
-from hedgerow.journal.organisation import OrganisationStore, SiteState
 from hedgerow.journal.policy_history import PolicyVersion
 from hedgerow.journal.postgresql_rights import grant_site, make_role
 from hedgerow.journal.store import Store, StoreAddress
@@ -301,3 +305,11 @@ def test_an_office_changes_the_policy_of_one_site_and_goes_back(chain: Chain) ->
     assert site.post(f"/organisation/versions/{first}", data={}).status_code == 303, "the site's own manager may go back, too"
     assert in_force() == {"hedgerow.yaml": old, **beside}
     assert office.post("/organisation/edit", data={"site": "cafe-1", "group": "north", "policy": new}).status_code == 422
+
+
+def test_the_page_of_all_sites_translates_what_its_machines_report() -> None:
+    stopped = WorkerHealth("dns-0", "dns", "stopped", NOW)
+    wrong = Status("0", NOW, "UTC", workers=(stopped,), policy_problems=(Problem("x", None, None, "y"),), rules_in_force=False)
+    found = readiness_problems(health_of(wrong))
+    assert len(found) > 2
+    assert set(found) <= set(PROBLEMS)

@@ -1,4 +1,6 @@
-"""The sites of a store: up or down, versions of the policy, age of the lists, seats in use and problems; and the policies above them."""
+"""The sites of a store: up or down, versions of the policy, age of the lists, seats in use and problems; and the
+policies above them.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from hedgerow.dashboards.control import InvalidInput
-from hedgerow.dashboards.organisation import SITE_NAMES, PolicyDraft
-from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_to
-from hedgerow.dashboards.routes import MANAGE, READ, get, post
+from hedgerow.dashboards.extensions import Card, Extensions, Place
+from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_to
+from hedgerow.dashboards.routes import MANAGE, READ, ScopedRouter, get, post
 from hedgerow.dashboards.words.languages import language_of, message
-from hedgerow.journal.organisation import ORGANISATION, UP_S, NodeRow, blocked_by_category, level_name
+from hedgerow.features.organisation.api import add_organisation_routes
+from hedgerow.features.organisation.levels import ORGANISATION, UP_S, NodeRow, blocked_by_category, level_name
+from hedgerow.features.organisation.publishing import SITE_NAMES, PolicyDraft, Publishing
 from hedgerow.journal.policy_history import MAIN_FILE, PolicyVersion, lines_between
 from hedgerow.policies.text.yaml_tree import MAX_BYTES
 
@@ -35,8 +39,14 @@ PROBLEMS = (
 class OrganisationPages(PageGroup):
     """`/organisation` and its forms. A role of one site sees that site only."""
 
+    @property
+    def _publishing(self) -> Publishing:
+        return Publishing(self._context.reader.store, self._context.clock)
+
     @get("/organisation", READ)
-    async def organisation(self, request: Request, q: Annotated[str, Query(max_length=60)] = "", page: int = 1) -> Response:
+    async def organisation(
+        self, request: Request, q: Annotated[str, Query(max_length=60)] = "", page: int = 1
+    ) -> Response:
         """Show the machines, those that need attention first. `q` is a part of a site's, group's or machine's name."""
         nodes, versions = await run_in_threadpool(self._read)
         now, wanted = self._context.clock(), q.strip().lower()
@@ -45,15 +55,26 @@ class OrganisationPages(PageGroup):
         pages = max(1, math.ceil(len(found) / _SHOWN_MACHINES))
         number = min(max(1, page), pages)
         return self._page(
-            request, "organisation.html", nodes=found[(number - 1) * _SHOWN_MACHINES : number * _SHOWN_MACHINES], total=len(nodes),
-            troubled=sum(_is_troubled(each, now) for each in nodes), query=q.strip(), number_of_page=number, pages=pages,
-            sites=sorted({each.site for each in nodes}), versions=versions, up_since=now - UP_S,
-            blocked=blocked_by_category(nodes), is_office=self._context.publishing.is_office,
-        )  # fmt: skip
+            request,
+            "organisation/templates/sites.html",
+            nodes=found[(number - 1) * _SHOWN_MACHINES : number * _SHOWN_MACHINES],
+            total=len(nodes),
+            troubled=sum(_is_troubled(each, now) for each in nodes),
+            query=q.strip(),
+            number_of_page=number,
+            pages=pages,
+            sites=sorted({each.site for each in nodes}),
+            versions=versions,
+            up_since=now - UP_S,
+            blocked=blocked_by_category(nodes),
+            is_office=self._publishing.is_office,
+        )
 
     def _read(self) -> tuple[tuple[NodeRow, ...], dict[str, tuple[PolicyVersion, ...]]]:
-        """Return the nodes, and the latest versions by level: of the organisation under an empty name, and of its groups."""
-        publishing = self._context.publishing
+        """Return the nodes, and the latest versions by level: of the organisation under an empty name, and of its
+        groups.
+        """
+        publishing = self._publishing
         organisation = publishing.organisation
         names = sorted({"", *organisation.groups().values()})
         found = {name: organisation.history(ORGANISATION + name, _SHOWN_VERSIONS) for name in names}
@@ -63,54 +84,83 @@ class OrganisationPages(PageGroup):
     async def search(self, request: Request, q: Annotated[str, Query(max_length=253)] = "") -> Response:
         """Show the newest decisions of all sites for a host, a device or a person."""
         wanted = q.strip()
-        found = await run_in_threadpool(self._context.publishing.search, wanted) if len(wanted) > 1 else None
-        return self._page(request, "organisation_search.html", query=wanted, found=found, is_office=self._context.publishing.is_office)
+        found = await run_in_threadpool(self._publishing.search, wanted) if len(wanted) > 1 else None
+        return self._page(
+            request,
+            "organisation/templates/search.html",
+            query=wanted,
+            found=found,
+            is_office=self._publishing.is_office,
+        )
 
     @post("/organisation/sites", MANAGE)
     async def assign(self, request: Request, site: FormText, group: FormText = "") -> Response:
-        await run_in_threadpool(self._context.publishing.assign, site.strip(), group.strip(), principal_of(request))
+        await run_in_threadpool(self._publishing.assign, site.strip(), group.strip(), principal_of(request))
         return redirect_to("/organisation")
 
     @get("/organisation/edit", MANAGE)
     async def edit(
-        self, request: Request, group: Annotated[str, Query(max_length=31)] = "", site: Annotated[str, Query(max_length=31)] = ""
+        self,
+        request: Request,
+        group: Annotated[str, Query(max_length=31)] = "",
+        site: Annotated[str, Query(max_length=31)] = "",
     ) -> Response:
-        organisation, level = self._context.publishing.organisation, _level(group, site)
+        organisation, level = self._publishing.organisation, _level(group, site)
         versions = await run_in_threadpool(organisation.history, level, _SHOWN_VERSIONS)
         newest = await run_in_threadpool(organisation.of_level(level).newest)
         sites = sorted({each.site for each in await run_in_threadpool(organisation.nodes)})
         text = newest.files.get(MAIN_FILE, "") if newest is not None else ""
         follows = newest.id if newest is not None else 0
         return self._page(
-            request, "organisation_edit.html", heading=_heading(request, level), group=group, site=site, text=text, follows=follows,
-            sites=sites, versions=versions,
-        )  # fmt: skip
+            request,
+            "organisation/templates/edit.html",
+            heading=_heading(request, level),
+            group=group,
+            site=site,
+            text=text,
+            follows=follows,
+            sites=sites,
+            versions=versions,
+        )
 
     @post("/organisation/edit", MANAGE)
     async def publish(
-        self, request: Request, policy: Annotated[str, Form(max_length=MAX_BYTES)], follows: Annotated[int, Form(ge=0, le=2**62)] = 0,
-        group: FormText = "", site: FormText = "", only: FormText = "", note: FormText = "",
-    ) -> Response:  # fmt: skip
+        self,
+        request: Request,
+        policy: Annotated[str, Form(max_length=MAX_BYTES)],
+        follows: Annotated[int, Form(ge=0, le=2**62)] = 0,
+        group: FormText = "",
+        site: FormText = "",
+        only: FormText = "",
+        note: FormText = "",
+    ) -> Response:
         draft = PolicyDraft(policy.replace("\r\n", "\n"), None, _sites(only), note[:200], follows)
-        version = await run_in_threadpool(self._context.publishing.publish, _level(group, site), draft, principal_of(request))
+        version = await run_in_threadpool(self._publishing.publish, _level(group, site), draft, principal_of(request))
         return redirect_to(f"/organisation/versions/{version.id}")
 
     @get("/organisation/versions/{number}", READ)
     async def version(self, request: Request, number: VersionId) -> Response:
-        publishing = self._context.publishing
+        publishing = self._publishing
         level, version = await run_in_threadpool(publishing.organisation.find, number)
         lines = lines_between(await run_in_threadpool(publishing.before, version), version.files)
         return self._page(
-            request, "organisation_version.html", heading=_heading(request, level), version=version, lines=lines[2:],
-            may_publish=publishing.may_publish(level), is_level=level.startswith(ORGANISATION),
-        )  # fmt: skip
+            request,
+            "organisation/templates/version.html",
+            heading=_heading(request, level),
+            version=version,
+            lines=lines[2:],
+            may_publish=publishing.may_publish(level),
+            is_level=level.startswith(ORGANISATION),
+        )
 
     @post("/organisation/versions/{number}", MANAGE)
     async def publish_again(self, request: Request, number: VersionId, only: FormText = "") -> Response:
         """Put an earlier version in force, or one that some sites have tried."""
-        publishing = self._context.publishing
+        publishing = self._publishing
         level, _version = await run_in_threadpool(publishing.organisation.find, number)
-        version = await run_in_threadpool(publishing.publish, level, PolicyDraft(None, number, _sites(only)), principal_of(request))
+        version = await run_in_threadpool(
+            publishing.publish, level, PolicyDraft(None, number, _sites(only)), principal_of(request)
+        )
         return redirect_to(f"/organisation/versions/{version.id}")
 
 
@@ -130,8 +180,28 @@ def _heading(request: Request, level: str) -> str:
     if not level.startswith(ORGANISATION):
         return gettext(message("Policy of the site %(name)s"), name=level)
     group = level.removeprefix(ORGANISATION)
-    return gettext(message("Policy of the group %(name)s"), name=group) if group else gettext(message("Policy of the organisation"))
+    return (
+        gettext(message("Policy of the group %(name)s"), name=group)
+        if group
+        else gettext(message("Policy of the organisation"))
+    )
 
 
 def _is_troubled(node: NodeRow, now: float) -> bool:
     return node.state is None or bool(node.state.problems) or now - node.at > UP_S
+
+
+def _has_sites(context: PageContext, _subject: object) -> bool | None:
+    """Return True where several sites share a store, else None."""
+    return context.reader.store.dialect.is_partitioned or None
+
+
+def _add_routes(api: ScopedRouter, context: PageContext) -> None:
+    add_organisation_routes(api, Publishing(context.reader.store, context.clock))
+
+
+EXTENSIONS = Extensions(
+    cards=(Card(place=Place.SETTINGS_LINKS, template="organisation/templates/settings.html", read=_has_sites),),
+    page_groups=(OrganisationPages,),
+    api_routes=(_add_routes,),
+)
