@@ -12,7 +12,6 @@ from functools import partial
 from typing import Protocol
 
 from hedgerow.app.settings import Settings
-from hedgerow.blocklists.rules import Problem
 from hedgerow.features.contract import ControlService, Feature
 from hedgerow.journal.recorder import RecordedMessage
 from hedgerow.policies.model import Policy
@@ -67,14 +66,6 @@ class FeatureServices[Parts: ProcessParts]:
             if service.refresh is not None:
                 with self._tasks.going_on(service.name, service.area):
                     service.refresh()
-
-    def policy_problems(self) -> tuple[Problem, ...]:
-        """Return what the services find wrong with the policy."""
-        problems: list[Problem] = []
-        for service in self.made:
-            with self._tasks.going_on(service.name, service.area):
-                problems += service.policy_problems()
-        return tuple(problems)
 
     async def prepare(self, core: Parts) -> None:
         """Make the services of the features that a policy uses before it is in force, so that they miss nothing.
@@ -135,12 +126,9 @@ class FeatureServices[Parts: ProcessParts]:
     async def _services_of(self, feature: Feature, core: Parts) -> tuple[ControlService, ...]:
         async with self._making:
             if not self._by_feature.get(feature.name):
-                self._set(feature, await asyncio.to_thread(self._make_all, feature, core))
+                # The import of its libraries may take a second.
+                self._set(feature, await asyncio.to_thread(lambda: tuple(self._make(feature, core))))
             return self._by_feature[feature.name]
-
-    def _make_all(self, feature: Feature, core: Parts) -> tuple[ControlService, ...]:
-        """Return a feature's services, after the import of its libraries, which may take a second."""
-        return tuple(self._make(feature, core))
 
     async def _close(self, services: Sequence[ControlService]) -> None:
         for service in reversed(services):

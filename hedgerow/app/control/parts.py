@@ -137,7 +137,8 @@ class Parts:
         return {address: mac for leases in found for address, mac in leases.items()}
 
     def _problems_elsewhere(self) -> tuple[Problem, ...]:
-        return self.follower.shared.current_problems() + self.features.policy_problems()
+        found = (problem for service in self.features.made for problem in service.policy_problems())
+        return (*self.follower.shared.current_problems(), *found)
 
     @cached_property
     def repair(self) -> SnapshotRepair:
