@@ -77,6 +77,7 @@ class Service:
     `domains` cover the names beneath them; `urls` are `host/path` patterns of a service that is part of a site. `shared` are domains that
     other services need too: allowed with this one, never blocked with it. `part_of` names the service whose domains may cover its own.
     `yields` are those of its `domains` that stay open for an allowed service that shares them, if that is allowed by as near a scope.
+    `is_collection`: unrelated sites under one title. Somebody who asks for one of them does not mean the others.
     """
 
     id: str
@@ -88,6 +89,16 @@ class Service:
     part_of: str | None = None
     yields: tuple[str, ...] = ()
     note: str = ""
+    is_collection: bool = False
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Return hosts and URLs that belong to it."""
+        return (*self.domains, *(f"https://{pattern.removesuffix('*')}" for pattern in self.urls))
+
+    def is_part_of_site(self, host: str) -> bool:
+        """Return whether some of its URLs are at a host."""
+        return any(pattern.partition("/")[0] == host for pattern in self.urls)
 
     @property
     def topic(self) -> str:
@@ -129,6 +140,7 @@ def _service(id: str, group: str, entry: dict[str, object]) -> Service:
         *(id, group, str(entry["title"]), names("domains"), names("urls"), names("shared"), str(part_of) if part_of else None),
         yields=names("yields"),
         note=str(entry.get("note") or ""),
+        is_collection=bool(entry.get("collection")),
     )
 
 

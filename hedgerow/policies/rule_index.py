@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from hedgerow.policies.host_facts import Services
-from hedgerow.policies.model import Target, TargetKind
+from hedgerow.policies.model import Decision, Target, TargetKind, Verdict
 from hedgerow.policies.targets import ILLEGAL, PathTest, compile_path
 
 _TIMED_RANK = 8192  # more than any specificity
@@ -97,6 +97,15 @@ class RuleIndex:
             host: tuple(sorted(found, key=lambda url_rule: url_rule.rule.rank)) for host, found in urls.items()
         }
         self._lay_out_categories(catalogue_categories, has_illegal)
+
+    def named(self, decision: Decision) -> Rule | None:
+        """Return the rule that a decision names."""
+        for known in (self.services, self.categories, self.hosts):
+            rule = known.get(decision.what)
+            if rule is not None and rule.allow is (decision.verdict is not Verdict.BLOCK):
+                return rule
+        candidates = (each.rule for found in self.urls.values() for each in found if each.rule.target.name == decision.what)
+        return next(candidates, None)
 
     def _lay_out_categories(self, names: Sequence[str], has_illegal: bool) -> None:
         self.category_rules = tuple(self.categories.get(name) for name in names)
