@@ -42,8 +42,8 @@ class Snapshot:
 
     `names` maps the current MAC and IP addresses of devices to their host names, as far as the policy uses these. `version` is the id under
     which the journal describes the policy and the lists, 0 if it does not. `denied` maps `denial_key`s to the instants at which a device's
-    last request for a host was denied, for some time. `remembered` are sites that were recognised by their pages. `sites` is the file of
-    those that this network has seen, if the policy closes new ones. `leases` maps IP to MAC addresses, as DHCP servers report them.
+    last request for a service or host was denied, for some time. `remembered` are sites that were recognised by their pages. `sites` is the
+    file of those that this network has seen, if the policy closes new ones. `leases` maps IP to MAC addresses, as DHCP servers report them.
     """
 
     serial: int
@@ -147,9 +147,9 @@ def _is_trusted(file: Path, state: Path) -> bool:
     return file.lstat().st_uid in {0, os.geteuid(), state.stat().st_uid}
 
 
-def denial_key(device: DeviceId, host: str) -> str:
+def denial_key(device: DeviceId, subject: str) -> str:
     """Return the key of a denied request in `Snapshot.denied`."""
-    return f"{device} {host}"
+    return f"{device} {subject}"
 
 
 CLOCK_TOLERANCE_S = 60.0

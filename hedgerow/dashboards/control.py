@@ -12,6 +12,7 @@ from hedgerow.journal.access_store import AccessCode, Voucher
 from hedgerow.journal.recorder import RESERVED_BYTES
 from hedgerow.journal.remembered_sites import RememberedRow
 from hedgerow.network.tunnel import PeerActivity
+from hedgerow.policies.access_subject import AccessSubject
 from hedgerow.policies.expiry import PersonTimes
 from hedgerow.policies.host_facts import Lifeline
 from hedgerow.policies.identity import Grade
@@ -327,8 +328,11 @@ class Control(Protocol):
     def is_open_by_default(self, person: str, subject: str) -> bool:
         """Return whether a service or topic would be open to a person without a rule of their own that names it."""
 
-    def dangers(self, subject: str, *, person: str | None = None, device: str | None = None) -> tuple[str, ...]:
-        """Return the categories that make it dangerous to open a service, topic, host or URL for them, or for everybody."""
+    def opens_too(self, grant: Grant) -> tuple[str, ...]:
+        """Return the names of other services that only a grant in force opens, because its own service needs them."""
+
+    def dangers(self, subject: AccessSubject) -> tuple[str, ...]:
+        """Return the categories that make it dangerous to open something: those of the service, and of the address that leads to it."""
 
     def enforcement(self) -> Enforcement:
         """Return the enforcement points that apply the newest rules."""
@@ -342,18 +346,15 @@ class Control(Protocol):
     def device_at(self, address: str) -> DeviceView | None:
         """Return the device at an IP address, or None outside `network.lan`."""
 
-    async def approve(self, request_id: int, how_long: GrantDuration, actor: str) -> Grant | Bonus:
-        """Approve an open request with a grant for its device and host, or a chore with its minutes.
-
-        Raises `journal.access_store.NoSuchEntry`.
-        """
+    async def approve(
+        self, request_id: int, how_long: GrantDuration, actor: str, *, only_address: bool = False, only_device: bool = False
+    ) -> Grant | Bonus:  # fmt: skip
+        """Approve an open request, and others for the same, with a grant, or a chore with its minutes. Raises `NoSuchEntry`."""
 
     async def deny(self, request_id: int, actor: str) -> None:
-        """Deny an open request. Raises `journal.access_store.NoSuchEntry`."""
+        """Deny an open request, and others for the same. Raises `journal.access_store.NoSuchEntry`."""
 
-    async def give(
-        self, subject: str, actor: str, *, device: str | None = None, person: str | None = None, ends: float | None, note: str = ""
-    ) -> Grant:  # fmt: skip
+    async def give(self, subject: AccessSubject, actor: str, *, ends: float | None, note: str = "") -> Grant:
         """Grant a subject to a device, a person or everybody. Raises `InvalidInput` for an unknown name or subject."""
 
     async def revoke(self, grant_id: str, actor: str) -> None:

@@ -104,7 +104,7 @@ class TestResult:
 
 
 def request_key(device: str, what: str) -> str:
-    """Return the key of notices about a request for a host or a chore's minutes."""
+    """Return the key of notices about a request for a service, a host or a chore's minutes."""
     return f"{device} {what}"
 
 
@@ -123,7 +123,7 @@ class BrowserMessages:
     open_requests: Callable[[], Iterable[RequestRow]]
 
     def message(self, address: str, title: str, rows: tuple[NoticeRow, ...], reader: Language) -> OutgoingMessage:
-        asked = next((each for each in self.open_requests() if request_key(each.device, each.what) == rows[0].key), None)
+        asked = next((each for each in self.open_requests() if request_key(each.device, each.subject) == rows[0].key), None)
         body = push_body(title, "\n".join(row.text for row in rows), rows, asked, reader)
         return OutgoingMessage(address, title, body, push_key=self._private_pem())
 

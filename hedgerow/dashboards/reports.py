@@ -80,10 +80,10 @@ def conversation_starters(
 ) -> tuple[str, ...]:  # fmt: skip
     """Return three questions. `time` and `blocked` are this week's topics and services, `requests` what was asked for, the latest first."""
     name, age, questions = person.name, age_of(person), []
-    hosts = [row.host for row in requests if not row.chore]
-    if hosts:
+    wanted = [labels.title_of(row.subject, reader) for row in requests if not row.chore]
+    if wanted:
         text = message("What did %(name)s want to do at %(what)s, and is there a good way to do it?")
-        questions.append(reader.gettext(text, name=name, what=hosts[0]))
+        questions.append(reader.gettext(text, name=name, what=wanted[0]))
     if age >= _YOUNG_BELOW:
         questions += _about_changes(person.name, age, time, blocked, reader)
     general = _YOUNG if age < _YOUNG_BELOW else _CHILD if age < _OLDER_FROM else _OLDER

@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from hedgerow.blocklists.sources import public_sources
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import Language, language
+from hedgerow.policies.access_subject import service_or_address
 from hedgerow.policies.reading.levels import level_of
 from hedgerow.proxy.pages.compiled_templates import CompiledTemplates
 from hedgerow.proxy.pages.help import page_environment
@@ -54,6 +55,7 @@ def make_environment(reader: Language) -> Environment:
         "rule_text": lambda rule: labels.rule_text(rule, reader),
         "asked_for": lambda text: labels.stored_reason_text(text, reader),
         "public_list": lambda name: public_sources()[name],
+        "service_or_address": service_or_address,
         "title_of": lambda name: labels.title_of(name, reader),
         "verdict_text": lambda verdict: labels.verdict_text(verdict, reader),
         "purpose_of": lambda purpose: page_words(reader.code)["purposes"].get(purpose, ""),

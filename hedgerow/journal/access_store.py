@@ -5,6 +5,7 @@ Every method of the stores waits for the disk: call it from a thread.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import secrets
@@ -19,6 +20,7 @@ from hedgerow.journal.counter import CounterEntry, write_entries, write_entry
 from hedgerow.journal.reader import RequestRow, is_running_pause
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import access_requests, codes, grants, pauses, vouchers
+from hedgerow.policies.access_subject import service_or_address
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Pause
 from hedgerow.policies.time_model import PauseKind
 
@@ -34,14 +36,14 @@ class NoSuchEntry(LookupError):
 
 
 def file_request(store: Store, connection: Connection, request: AccessRequest) -> int | None:
-    """Write a request, or add to the count of the device's open request for the same host or chore.
+    """Write a request, or add to the count of the device's open request for the same service, host or chore.
 
     Returns its id, or None if the device has too many open requests.
     """
     is_open = store.own(access_requests) & (_REQUEST.state == "open") & (_REQUEST.device == request.device)
-    known: int | None = connection.scalar(
-        select(_REQUEST.id).where(is_open, _REQUEST.host == request.host, _REQUEST.chore == request.chore)
-    )
+    rows = connection.execute(select(_REQUEST.id, _REQUEST.host, _REQUEST.reason).where(is_open, _REQUEST.chore == request.chore))
+    subject = service_or_address(request.host, request.reason)
+    known: int | None = next((row.id for row in rows if service_or_address(row.host, row.reason) == subject), None)
     if known is not None:
         changes: dict[str, object] = {"asked": _REQUEST.asked + 1, "last_at": store.dialect.greatest(_REQUEST.last_at, request.when)}
         if request.note:
@@ -84,17 +86,28 @@ class GrantStore:
             raise NoSuchEntry(f"there is no request {request_id}")
         return RequestRow(**rows[0]._mapping)
 
-    def approve(self, request_id: int, grant: Grant, *entries: CounterEntry) -> None:
-        """Answer an open request with a grant; both are written, or neither. Raises `NoSuchEntry`."""
+    def approve(self, request_id: int, grant: Grant, *entries: CounterEntry, also: Iterable[int] = ()) -> None:
+        """Answer an open request with a grant; both are written, or neither. Raises `NoSuchEntry`.
+
+        `also` are others that it answers too, if they are still open.
+        """
         with self._store.begin() as connection:
-            answer_request(self._store, connection, request_id, state="approved", actor=grant.actor, grant_id=grant.id, now=self._clock())
+            self._answer(connection, (request_id, *also), state="approved", actor=grant.actor, grant_id=grant.id)
             connection.execute(self._store.insert(grants).values(asdict(grant)))
             write_entries(self._store, connection, entries)
 
-    def deny(self, request_id: int, actor: str) -> None:
-        """Refuse an open request. Raises `NoSuchEntry`."""
+    def deny(self, request_id: int, actor: str, also: Iterable[int] = ()) -> None:
+        """Refuse an open request, and those `also` that are still open. Raises `NoSuchEntry`."""
         with self._store.begin() as connection:
-            answer_request(self._store, connection, request_id, state="denied", actor=actor, grant_id=None, now=self._clock())
+            self._answer(connection, (request_id, *also), state="denied", actor=actor, grant_id=None)
+
+    def _answer(self, connection: Connection, ids: Sequence[int], *, state: str, actor: str, grant_id: str | None) -> None:
+        """Answer the first of some open requests, and the others if they are still open. Raises `NoSuchEntry`."""
+        now = self._clock()
+        answer_request(self._store, connection, ids[0], state=state, actor=actor, grant_id=grant_id, now=now)
+        for id in ids[1:]:
+            with contextlib.suppress(NoSuchEntry):
+                answer_request(self._store, connection, id, state=state, actor=actor, grant_id=grant_id, now=now)
 
     def give(self, grant: Grant, *entries: CounterEntry) -> None:
         """Write a grant that answers no request."""

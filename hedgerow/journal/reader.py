@@ -29,7 +29,8 @@ from hedgerow.journal.tables import (
     reversed_labels,
     usage,
 )  # fmt: skip
-from hedgerow.policies.model import DeviceId, Grant, Pause, Reason, RequestKind, Verdict
+from hedgerow.policies.access_subject import AccessSubject, access_subject, service_or_address
+from hedgerow.policies.model import DeviceId, Grant, Pause, Policy, Reason, RequestKind, Verdict
 from hedgerow.policies.time_model import PauseKind
 
 PAGE_LIMIT = 1000
@@ -142,7 +143,10 @@ class UsageCount:
 
 @dataclass(frozen=True, slots=True)
 class RequestRow:
-    """A request for access, or a chore that is done. `state` is open, approved or denied; `asked` counts how often it came while open."""
+    """A request for access, or a chore that is done. `state` is open, approved or denied; `asked` counts how often it came while open.
+
+    `subject` is what it is about: the service that the host belongs to, else the host, or a chore's minutes.
+    """
 
     id: int
     at: float
@@ -159,11 +163,27 @@ class RequestRow:
     answered_at: float | None = None
     answered_by: str | None = None
     grant_id: str | None = None
+    subject: str = ""
 
-    @property
-    def what(self) -> str:
-        """The subject of the request: a host, or a chore's minutes."""
-        return self.chore or self.host
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "subject", self.chore or service_or_address(self.host, self.reason))
+
+    def access_subject(self, policy: Policy, *, only_address: bool = False, only_device: bool = False) -> AccessSubject:
+        """Return what a permission that answers it opens, and for whom."""
+        return access_subject(
+            policy,
+            self.host,
+            person=self.person,
+            device=self.device,
+            reason=self.reason,
+            only_address=only_address,
+            only_device=only_device,
+        )
+
+    def is_answered_with(self, other: RequestRow, policy: Policy) -> bool:
+        """Return whether an answer to another request is one to this too: on a second device, or about another host of the app."""
+        same = (self.access_subject(policy), other.access_subject(policy))
+        return self.chore == other.chore == "" and (same[0].what, same[0].whose) == (same[1].what, same[1].whose)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,25 @@ from dataclasses import dataclass, replace
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import CategoryKind, builtin_categories
 from hedgerow.blocklists.names import parse_host
+from hedgerow.policies.access_subject import opens_too
 from hedgerow.policies.decide import decide
 from hedgerow.policies.expiry import device_of_person, in_force
 from hedgerow.policies.host_facts import Service, Services
-from hedgerow.policies.model import Decision, Device, DeviceId, Person, Policy, Reason, Request, RequestKind, Rules, TargetKind, Verdict
-from hedgerow.policies.rule_index import Rule, RuleIndex, RuleScope
+from hedgerow.policies.model import (
+    Decision,
+    Device,
+    DeviceId,
+    Grant,
+    Person,
+    Policy,
+    Reason,
+    Request,
+    RequestKind,
+    Rules,
+    TargetKind,
+    Verdict,
+)
+from hedgerow.policies.rule_index import Rule, RuleScope
 from hedgerow.policies.ruleset import Ruleset, Rulesets
 from hedgerow.policies.sites_seen import DAY_S, NEW_DOMAINS
 from hedgerow.policies.targets import ILLEGAL
@@ -184,7 +198,7 @@ class _Place:
         decision = decide(_opened(self.ruleset), subject.catalogue, subject.request)
         if decision.reason is Reason.BUDGET:
             return Access(decision, decision.until)
-        rule = _rule_of(self.ruleset.rules, decision) if decision.reason in _RULE_REASONS else None
+        rule = self.ruleset.rules.named(decision) if decision.reason in _RULE_REASONS else None
         if rule is None:
             return Access(decision)
         actor = rule.target.origin.source.removeprefix("grant by ") if rule.scope is RuleScope.GRANT else ""
@@ -213,16 +227,6 @@ class _Place:
 
 def _opened(ruleset: Ruleset) -> Ruleset:
     return ruleset if ruleset.closed is None else replace(ruleset, closed=None)
-
-
-def _rule_of(rules: RuleIndex, decision: Decision) -> Rule | None:
-    """Return the rule that a decision names."""
-    for known in (rules.services, rules.categories, rules.hosts):
-        rule = known.get(decision.what)
-        if rule is not None and rule.allow is (decision.verdict is not Verdict.BLOCK):
-            return rule
-    candidates = (each.rule for found in rules.urls.values() for each in found if each.rule.target.name == decision.what)
-    return next(candidates, None)
 
 
 def _standing(policy: Policy, catalogue: Catalogue, person: Person, now: float) -> _Place:
@@ -254,3 +258,20 @@ def dangers_of(subject: str, catalogue: Catalogue, *, for_child: bool) -> tuple[
         host = parse_host((subject.partition("://")[2] or subject).partition("/")[0].strip())
         names = catalogue.names_of(catalogue.host_mask(host)) if host is not None else ()
     return tuple(name for name in names if name in topics and topics[name].is_dangerous(for_child=for_child))
+
+
+def opened_too(rulesets: Rulesets, catalogue: Catalogue, grant: Grant, device: Device | None, now: float) -> tuple[str, ...]:
+    """Return the hosts beside those of a grant's service that are open because of it: the service needs them, as others do.
+
+    `device` is that of a grant for one device.
+    """
+    hosts = opens_too(grant.subject)
+    person = rulesets.policy.people.get(grant.person or "")
+    device = device_of_person(person) if person is not None else device
+    if not hosts or device is None:
+        return hosts
+    others = [each for each in rulesets.grants if each.id != grant.id]
+    without = Rulesets(rulesets.policy, others, (), catalogue, sessions=rulesets.sessions, before=rulesets)
+    ruleset = _opened(without.ruleset(device, now))
+    requests = (Request(device.id, RequestKind.DNS, host, dns_type="A") for host in hosts)
+    return tuple(each.host for each in requests if decide(ruleset, catalogue, each).verdict is Verdict.BLOCK)

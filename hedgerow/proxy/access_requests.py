@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 
+from hedgerow.policies.access_subject import permission_behind, service_or_address
 from hedgerow.policies.cafe import ConductAccepted
 from hedgerow.policies.model import AccessRequest, CodeEntered, Decision, Device, Reason, Request, RequestKind, Verdict
 from hedgerow.policies.ruleset import Ruleset
@@ -28,7 +29,7 @@ from hedgerow.proxy.page_forms import (
 )
 from hedgerow.proxy.pages.block_page import forbids_access_request
 from hedgerow.proxy.pages.response import ProxyResponse
-from hedgerow.proxy.pages.translations import PageReader
+from hedgerow.proxy.pages.translations import PageReader, Permission
 from hedgerow.proxy.policy import Counters, ProxyPolicy
 
 _POLLS, _POLL_SECONDS = 25, 0.1
@@ -91,23 +92,25 @@ class AccessRequestHandler:
         """Wait for an answer for some seconds, so that the page shows it at once without being loaded all the time."""
         url = parse_ask_form(request.query.encode(), request.authority.host, request.fallback)[0]
         for _ in range(_ANSWER_POLLS):
-            if self._decide(request, url).verdict is not Verdict.BLOCK:
-                return self._open(url, reader)
-            if self._is_denied(request):
+            decision = self._decide(request, url)
+            if decision.verdict is not Verdict.BLOCK:
+                return self._open(request, url, decision, reader)
+            if self._is_denied(request, decision):
                 return self._policy().page.short_page("denied", 200, reader=reader)
             await asyncio.sleep(_POLL_SECONDS)
         return self._policy().page.waiting(url, parse_poll_count(request.query), reader, request.ticket)
 
-    def _is_denied(self, request: BlockPageRequest) -> bool:
+    def _is_denied(self, request: BlockPageRequest, decision: Decision) -> bool:
         """True if the request that got this ticket was denied, not an earlier one."""
-        denied = self._policy().denied_at(request.device.id, request.authority.host)
+        subject = service_or_address(request.authority.host, _stored_reason(decision))
+        denied = self._policy().denied_at(request.device.id, subject)
         return denied is not None and denied >= ticket_time(request.ticket)
 
     async def _handle_post(self, request: BlockPageRequest, reader: PageReader) -> ProxyResponse:
         url, note = parse_ask_form(request.body, request.authority.host, request.fallback)
         decision = self._decide(request, url)
         if decision.verdict is not Verdict.BLOCK:
-            return self._open(url, reader)
+            return self._open(request, url, decision, reader)
         if digits := parse_code(request.body):
             return await self._take_code(request, url, digits, reader)
         if decision.reason is Reason.CONDUCT and accepts_conduct(request.body):
@@ -121,7 +124,7 @@ class AccessRequestHandler:
         if not self._request_limit.allows(device, now, is_named=request.device.known):
             self._counters.add("hedgerow_proxy_dropped_total", "ask")
             return policy.page.short_page("too-often", 429, reader=reader)
-        reason = f"{decision.reason.value}: {decision.what}" if decision.what else decision.reason.value
+        reason = _stored_reason(decision)
         policy.request_access(AccessRequest(now, device, request.ruleset.person, request.authority.host, url, reason, note))
         ticket = issue_ticket(self._key, request.authority.host, device, now)
         return policy.page.waiting(url, 0, reader, ticket)
@@ -135,14 +138,16 @@ class AccessRequestHandler:
         policy.submit_code(CodeEntered(now, device, digits))
         decision = await self._wait_while_blocked(request, url, Reason)
         if decision.verdict is not Verdict.BLOCK:
-            return self._open(url, reader)
+            return self._open(request, url, decision, reader)
         return policy.page.short_page("code-wrong", 403, reader=reader)
 
     async def _take_consent(self, request: BlockPageRequest, url: str, reader: PageReader) -> ProxyResponse:
         """Report that a guest accepts the code of conduct; then the guest's own rules apply to the URL."""
         self._policy().accept_conduct(ConductAccepted(self._clock(), request.ruleset.session))
         decision = await self._wait_while_blocked(request, url, {Reason.CONDUCT})
-        return self._open(url, reader) if decision.verdict is not Verdict.BLOCK else self._blocked(request, url, decision, reader)
+        if decision.verdict is not Verdict.BLOCK:
+            return self._open(request, url, decision, reader)
+        return self._blocked(request, url, decision, reader)
 
     async def _wait_while_blocked(self, request: BlockPageRequest, url: str, reasons: Container[Reason]) -> Decision:
         """Wait until the URL is not blocked for one of these reasons any more, or the time is over; returns the last decision."""
@@ -153,8 +158,13 @@ class AccessRequestHandler:
                 break
         return decision
 
-    def _open(self, url: str, reader: PageReader) -> ProxyResponse:
-        return self._policy().page.short_page("open", 200, url, reader)
+    def _open(self, request: BlockPageRequest, url: str, decision: Decision, reader: PageReader) -> ProxyResponse:
+        """The page that leads to what is open now. It says what was allowed, and until when."""
+        policy = self._policy()
+        found = policy.find_client(request.client)
+        rule = permission_behind(request.ruleset if found is None else found[1], decision, request.authority.host)
+        permission = None if rule is None else Permission(rule.target.name, rule.until, self._clock())
+        return policy.page.short_page("open", 200, url, reader, permission)
 
     def _blocked(self, request: BlockPageRequest, url: str, decision: Decision, reader: PageReader) -> ProxyResponse:
         host, now = request.authority.host, self._clock()
@@ -166,3 +176,7 @@ class AccessRequestHandler:
         found = policy.find_client(request.client)
         ruleset = request.ruleset if found is None else found[1]
         return policy.decide(ruleset, Request(request.device.id, RequestKind.HTTP, authority.host, authority.port, url))
+
+
+def _stored_reason(decision: Decision) -> str:
+    return f"{decision.reason.value}: {decision.what}" if decision.what else decision.reason.value

@@ -95,7 +95,7 @@ class ProxyPolicy:
     - `decide` judges a request with the snapshot's catalogue; `resolve` looks a host up.
     - `apply_pass_through` adapts the decision on a tunnel whose host is passed through to the device at the moment.
     - `observe`, `request_access`, `submit_code` and `accept_conduct` report to control and never block.
-    - `denied_at` returns the instant at which a device's last request for a host was denied, None if it was not or long ago.
+    - `denied_at` returns the instant at which a device's last request for a service or host was denied, None if it was not or long ago.
     - `report_protection` is called with each connection that shows which protections a device uses.
     - `report_use` is called for a busy connection each time the gate or an inspector sweeps, with the bytes of this minute.
     - `is_unlisted` tells whether nothing is known of a host, so that its server is examined before a tunnel to it is joined.
@@ -120,7 +120,7 @@ class ProxyPolicy:
     phrase_lists: tuple[str, ...] = ()
     pages: OwnPages | None = None
     report_protection: Callable[[DeviceId, Protection], None] = lambda _device, _protection: None
-    denied_at: Callable[[DeviceId, str], float | None] = lambda _device, _host: None
+    denied_at: Callable[[DeviceId, str], float | None] = lambda _device, _subject: None
     is_unlisted: Callable[[Ruleset, str], bool] = lambda _ruleset, _host: False
     proxy_protocol_from: tuple[IpNetwork, ...] = ()
     may_be_remembered: Callable[[str], bool] = lambda _host: False

@@ -106,9 +106,9 @@ def test_a_request_is_approved_with_one_press(web, how_long, ends):
     write(web, AccessRequest(NOW, MIA, "mia", "scratch.example"))
     with client(web) as browser:
         answer = browser.post("/requests/1/approve", data={"for": how_long}, headers=own(web))
-        assert (answer.status_code, answer.headers["location"]) == (303, "/")
         (grant,) = browser.get("/api/v1/grants").json()["grants"]
-        assert (grant["subject"], grant["device"], grant["ends"], grant["actor"]) == ("scratch.example", MIA, ends, "this machine")
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/?granted={grant['id']}")
+        assert (grant["subject"], grant["person"], grant["ends"], grant["actor"]) == ("scratch.example", "mia", ends, "this machine")
         assert browser.get("/api/v1/requests").json() == []
         assert browser.post("/requests/1/approve", data={"for": how_long}, headers=own(web)).status_code == 404
         assert browser.post(f"/grants/{grant['id']}/revoke", headers=own(web)).status_code == 303
@@ -562,7 +562,7 @@ def test_a_grant_shows_its_actor_and_note(web):
         assert (given["actor"], given["note"]) == ("the command line", "for the club")
         for page in (parent.get("/"), child.get("/device")):
             text = " ".join(Tags(page.text).text.split())
-            assert re.search(r"chess.example [^.]*until [^.]*, by the command line · for the club", text), text
+            assert re.search(r"chess.example [^.]*until [^.]*[,.] by the command line · for the club", text), text
 
 
 def test_today_merges_similar_rows(web):

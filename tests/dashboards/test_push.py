@@ -251,7 +251,9 @@ def test_a_browser_subscribes_shows_a_request_and_answers_it_by_a_button(chromiu
     )
     until(page, lambda: page.evaluate(shown) == "Answered.")
     grants = web.control.reader.grants(NOW)
-    assert [(grant.subject, grant.device) for grant in grants] == [("scratch.example", "mia-tablet")]
+    assert [(grant.subject, grant.person) for grant in grants] == [("scratch.example", "mia")]
+    body = "navigator.serviceWorker.ready.then(async (all) => (await all.getNotifications()).map((each) => each.body).join())"
+    assert page.evaluate(body).startswith("scratch.example open for mia until ")
 
     page.goto(web.url)
     until(page, lambda: page.evaluate("caches.open('today').then((kept) => kept.match('/')).then(Boolean)"))

@@ -20,6 +20,7 @@ from rich.table import Table
 from hedgerow.app.commands.actions import command_of, target_of
 from hedgerow.app.commands.options import (
     JsonOption,
+    OnlyAddressOption,
     StateOption,
     add_row,
     call_api,
@@ -119,17 +120,26 @@ resume = command_of(actions.resume)
 grant = command_of(actions.give)
 
 
+def _what(request: dict[str, Any]) -> str:
+    """Return what a request is about, with the address from which it was asked."""
+    title, address = actions.service_title(request["subject"]), request["url"] or request["host"]
+    return title if address in ("", title) else f"{title} ({address})"
+
+
 def requests(
     state: StateOption = None,
     approve: Annotated[int | None, typer.Option(metavar="ID", help="Approve this request.")] = None,
     deny: Annotated[int | None, typer.Option(metavar="ID", help="Deny this request.")] = None,
     how_long: Annotated[GrantDuration, typer.Option("--for", help="For how long an approval holds.")] = GrantDuration.HOUR,
+    only_address: OnlyAddressOption = False,
+    only_device: Annotated[bool, typer.Option(help="Only on the device from which it was asked.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show the open requests from block pages, and what is reported as done; answer one with --approve or --deny."""
     if approve is not None:
-        row = call_api(state, "POST", f"/requests/{approve}/approve", how_long=how_long.value)
-        print_result(as_json, row, f"Approved request {approve}.")
+        order = {"how_long": how_long.value, "only_address": only_address, "only_device": only_device}
+        row = call_api(state, "POST", f"/requests/{approve}/approve", **order)
+        print_result(as_json, row, actions.opened_sentence(row, format_time) if "ends" in row else f"Approved request {approve}.")
     if deny is not None:
         call_api(state, "POST", f"/requests/{deny}/deny")
         print_result(as_json, {"denied": deny}, f"Denied request {deny}.")
@@ -141,9 +151,7 @@ def requests(
     table = Table("id", "when", "who", "what", "why it was blocked", "note")
     for row in rows:
         who = row["person"] or row["device"]
-        add_row(
-            table, str(row["id"]), format_time(row["last_at"]), who, row["chore"] or row["url"] or row["host"], row["reason"], row["note"]
-        )
+        add_row(table, str(row["id"]), format_time(row["last_at"]), who, _what(row), row["reason"], row["note"])
     print_table(table, "No requests are waiting.")
     return None
 

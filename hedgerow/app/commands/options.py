@@ -25,6 +25,7 @@ import time
 PolicyOption = Annotated[Path | None, typer.Option("--policy", metavar="FILE", help="The policy file (default: hedgerow.yaml here).")]
 StateOption = Annotated[Path | None, typer.Option("--state", metavar="DIR", help="The state directory.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+OnlyAddressOption = Annotated[bool, typer.Option("--only-address", help="Only this address, not the service that it belongs to.")]
 
 _REQUEST_TIMEOUT_S = 600.0  # rewriting a long journal takes minutes
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from hedgerow.app.commands.actions import clock_time, command_of, target_of
 from hedgerow.app.commands.options import (
     JsonOption,
+    OnlyAddressOption,
     StateOption,
     add_row,
     call_api,
@@ -88,13 +89,14 @@ def code(
     of: Annotated[str, typer.Option(metavar="WHAT", help="The category or service whose budget gets the minutes.")] = "",
     request: Annotated[int | None, typer.Option(metavar="ID", help="The request that it approves, instead of NAME.")] = None,
     valid: Annotated[int, typer.Option(min=1, max=1440, help="Minutes until the code expires.")] = 15,
+    only_address: OnlyAddressOption = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a code to read out over the phone. It works once, on the block page or the device's own page."""
     if (name is None) == (request is None) or (request is None and bool(subject) == bool(minutes)):
         fail("Give a NAME and either --open WHAT or --minutes N; or --request ID alone")
-    body: dict[str, object] = {"how_long": how_long.value, "valid_minutes": valid}
+    body: dict[str, object] = {"how_long": how_long.value, "valid_minutes": valid, "only_address": only_address}
     if request is not None:
         body["request"] = request
     else:

@@ -7,6 +7,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 from hedgerow.app.control.counter import CounterService, SeatChange
@@ -20,6 +21,7 @@ from hedgerow.features.contract import Confirmation
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.counter import CounterAction, CounterEntry
 from hedgerow.journal.reader import RequestRow
+from hedgerow.policies.access_subject import AccessSubject
 from hedgerow.policies.effective_users import EffectiveUsers
 from hedgerow.policies.expiry import PersonTimes, person_times
 from hedgerow.policies.explain import find_device
@@ -47,23 +49,20 @@ class AccessControl:
         self._publisher, self._counter, self._mac_of = publisher, counter, mac_of
         self._services = Services.load()
 
-    async def approve(self, request_id: int, how_long: GrantDuration, actor: str) -> Grant | Bonus:
+    async def approve(
+        self, request_id: int, how_long: GrantDuration, actor: str, *, only_address: bool = False, only_device: bool = False
+    ) -> Grant | Bonus:  # fmt: skip
         request = await asyncio.to_thread(self._publisher.ledger.request, request_id)
         if request.chore:
             return await self._confirm(request, actor)
         refuse_illegal(self._view(), request.host)
-        now = time.time()
-        grant = Grant(
-            id=secrets.token_hex(6),
-            subject=request.host,
-            actor=actor,
-            starts=now,
-            ends=self.within_session(request.device, how_long.end(now, ZoneInfo(self._view().policy.network.timezone))),
-            device=DeviceId(request.device),
-            note=request.note,
-        )
-        wanted = self.seat_change(CounterAction.ALLOW, actor, request.device, request.host)
-        await self._counter.change(wanted, lambda *entries: self._publisher.ledger.approve(request_id, grant, *entries))
+        now, policy = time.time(), self._view().policy
+        subject = request.access_subject(policy, only_address=only_address, only_device=only_device)
+        ends = self.within_session(request.device, how_long.end(now, ZoneInfo(policy.network.timezone)))
+        grant = _grant(subject, actor, starts=now, ends=ends, note=request.note)
+        also = [] if only_address or only_device else await same_requests(self._publisher, request)
+        wanted = self.seat_change(CounterAction.ALLOW, actor, request.device, subject.what, address=request.host)
+        await self._counter.change(wanted, lambda *entries: self._publisher.ledger.approve(request_id, grant, *entries, also=also))
         await self._publisher.put_in_force()
         return grant
 
@@ -80,26 +79,19 @@ class AccessControl:
         raise NoSuchEntry(f"there is no open request {request.id}")
 
     async def deny(self, request_id: int, actor: str) -> None:
-        await asyncio.to_thread(self._publisher.ledger.deny, request_id, actor)
+        request = await asyncio.to_thread(self._publisher.ledger.request, request_id)
+        also = await same_requests(self._publisher, request)
+        await asyncio.to_thread(self._publisher.ledger.deny, request_id, actor, also)
         await self._publisher.put_in_force()  # a block page may be waiting for the answer
 
-    async def give(
-        self, subject: str, actor: str, *, device: str | None = None, person: str | None = None, ends: float | None, note: str = ""
-    ) -> Grant:  # fmt: skip
+    async def give(self, subject: AccessSubject, actor: str, *, ends: float | None, note: str = "") -> Grant:
         """Make a grant without a request. Raises `InvalidInput` for an unknown name or subject."""
+        device, person = subject.device, subject.person
         self.check_target(device, person)
-        subject, ends = self.check_subject(subject), self.within_session(device, ends)
-        grant = Grant(
-            secrets.token_hex(6),
-            subject,
-            actor,
-            time.time(),
-            ends,
-            identify_device(self._view().rulesets, device, self._mac_of),
-            person,
-            note,
-        )
-        wanted = self.seat_change(CounterAction.ALLOW, actor, device, subject, person=person)
+        what, ends = self.check_subject(subject.what), self.within_session(device, ends)
+        known = replace(subject, what=what, device=identify_device(self._view().rulesets, device, self._mac_of))
+        grant = _grant(known, actor, starts=time.time(), ends=ends, note=note)
+        wanted = self.seat_change(CounterAction.ALLOW, actor, device, what, person=person, address=subject.address)
         await self._counter.change(wanted, lambda *entries: self._publisher.ledger.give(grant, *entries))
         await self._publisher.put_in_force()
         return grant
@@ -186,10 +178,11 @@ class AccessControl:
         minutes: int = 0,
         *,
         person: str | None = None,
+        address: str = "",
     ) -> SeatChange | None:
         """Return a change of a device, a person, or else of everybody, as the counter judges it if it concerns a seat.
 
-        None for a person without a device at a seat.
+        None for a person without a device at a seat. `address` is that from which `subject` follows.
         """
         view = self._view()
         known = identify_device(view.rulesets, device, self._mac_of)
@@ -198,7 +191,8 @@ class AccessControl:
             return None
         if known is not None:  # not for everybody, even if the network does not have the device any more
             found = find_device(view.rulesets, known) or Device(known, view.policy.network.unknown_devices, known=False)
-        dangers = dangers_of(subject, view.catalogue, for_child=True) if not minutes else ()
+        names = dict.fromkeys((subject, address or subject)) if not minutes else ()
+        dangers = tuple(dict.fromkeys(each for name in names for each in dangers_of(name, view.catalogue, for_child=True)))
         host = subject.partition("/")[0]
         if is_address(host):  # whatever is there, no list of names judges it
             dangers = (*dangers, BYPASS)
@@ -233,6 +227,16 @@ class AccessControl:
         if view is None:
             raise InvalidInput("Hedgerow is still starting.")
         return view
+
+
+async def same_requests(publisher: SnapshotPublisher, request: RequestRow) -> list[int]:
+    """Return the other open requests that an answer to this one answers."""
+    rows = await asyncio.to_thread(publisher.reader.requests)
+    return [row.id for row in rows if row.id != request.id and row.is_answered_with(request, publisher.policy)]
+
+
+def _grant(subject: AccessSubject, actor: str, *, starts: float, ends: float | None, note: str) -> Grant:
+    return Grant(secrets.token_hex(6), subject.what, actor, starts, ends, subject.device, subject.person, note)
 
 
 def refuse_illegal(view: LoadedSnapshot, host: str) -> None:

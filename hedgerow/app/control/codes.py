@@ -12,6 +12,7 @@ import time
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
+from hedgerow.app.control.access import same_requests
 from hedgerow.app.control.counter import VOUCHER_ACTOR, CounterService, key_of, kind_of
 from hedgerow.app.control.sessions import GuestOrder
 from hedgerow.app.control.snapshots.publisher import SnapshotPublisher
@@ -23,6 +24,7 @@ from hedgerow.dashboards.refusals import AlreadyDone
 from hedgerow.journal.access_store import AccessCode, CodeStore, NoSuchEntry, Voucher, VoucherCount, VoucherStore
 from hedgerow.journal.counter import CounterAction, CounterEntry
 from hedgerow.journal.recorder import Recorder, SystemEvent
+from hedgerow.policies.access_subject import service_or_address
 from hedgerow.policies.explain import find_device
 from hedgerow.policies.model import CodeEntered, Device, DeviceId, Grant, GrantDuration, Session
 from hedgerow.proxy.limits import AttemptLimiter
@@ -56,11 +58,13 @@ class CodeService:
             request = await asyncio.to_thread(self._publisher.ledger.request, order.request)
             if request.state != "open":
                 raise NoSuchEntry(f"there is no open request {order.request}")
-            device, person, subject, minutes = request.device, None, request.host, 0
+            asked = request.access_subject(self._publisher.policy)
+            device, person, subject, address, minutes = asked.device, asked.person, asked.what, request.host, 0
         else:
-            minutes = order.minutes or 0
+            minutes, address = order.minutes or 0, subject
+            subject = subject if order.only_address else service_or_address(subject)
             self._check(device, person, subject, minutes)
-        wanted = self._web.seat_change(CounterAction.ALLOW, actor, device, subject, minutes, person=person)
+        wanted = self._web.seat_change(CounterAction.ALLOW, actor, device, subject, minutes, person=person, address=address)
         await self._counter.check(wanted)  # refused now rather than when it is typed, which only then is an entry of the counter
         code = AccessCode(
             secrets.token_hex(6), actor, now, ends, device, person, subject, "" if minutes else how_long.value, minutes, order.request
@@ -139,7 +143,8 @@ class CodeService:
         wanted = self._web.seat_change(CounterAction.ALLOW, code.actor, code.device, subject, person=code.person)
         ledger, request_id = self._publisher.ledger, code.request_id
         if request_id is not None:
-            await self._counter.change(wanted, lambda *entries: ledger.approve(request_id, grant, *entries))
+            also = await same_requests(self._publisher, await asyncio.to_thread(ledger.request, request_id))
+            await self._counter.change(wanted, lambda *entries: ledger.approve(request_id, grant, *entries, also=also))
         else:
             await self._counter.change(wanted, lambda *entries: ledger.give(grant, *entries))
         await self._publisher.put_in_force()

@@ -11,6 +11,7 @@ from hedgerow.blocklists.rules import Origin
 from hedgerow.dashboards.actions.orders import BonusOrder
 from hedgerow.dashboards.control import BudgetRow, InvalidInput
 from hedgerow.journal.counter import CounterAction
+from hedgerow.policies.access_subject import service_or_address
 from hedgerow.policies.effective_users import EffectiveUsers
 from hedgerow.policies.expiry import UpcomingEnd, upcoming_ends
 from hedgerow.policies.explain import find_device
@@ -72,7 +73,8 @@ class TimeService(SessionService):
         if not subject:
             return ""
         try:
-            target = parse_target(subject, Services.load().by_id, self._policy.categories, Origin("bonus", text=subject))
+            meant = service_or_address(subject)
+            target = parse_target(meant, Services.load().by_id, self._policy.categories, Origin("bonus", text=subject))
         except ValueError as error:
             raise InvalidInput(str(error)) from None
         return f"{target.kind.value}:{target.name}"

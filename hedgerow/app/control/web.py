@@ -36,13 +36,14 @@ from hedgerow.dashboards.control import (
 from hedgerow.journal.recorder import Recorder
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.network.own_addresses import lan_address, own_addresses
+from hedgerow.policies.access_subject import AccessSubject
 from hedgerow.policies.decide import WELCOME_REASONS
 from hedgerow.policies.explain import explain, find_device
 from hedgerow.policies.host_facts import HostFactIndex, Lifelines
 from hedgerow.policies.identity import Use, grade_at, is_enough, networks_of
-from hedgerow.policies.model import Policy, Reason
+from hedgerow.policies.model import Grant, Policy, Reason
 from hedgerow.policies.network import ListSelection
-from hedgerow.policies.person_access import PersonAccess, dangers_of, is_open_by_default, person_access
+from hedgerow.policies.person_access import PersonAccess, dangers_of, is_open_by_default, opened_too, person_access
 from hedgerow.policies.text.addresses import parse_client_address
 from hedgerow.policies.unlisted import may_be_remembered
 from hedgerow.proxy.certificate_authority import (
@@ -66,8 +67,13 @@ class EnforcedRules(AccessControl):
     def is_open_by_default(self, person: str, subject: str) -> bool:
         return default_of(self._publisher.policy, self._view().catalogue, person, subject, time.time())
 
-    def dangers(self, subject: str, *, person: str | None = None, device: str | None = None) -> tuple[str, ...]:
-        return dangers_for(self._view(), subject, person, device)
+    def opens_too(self, grant: Grant) -> tuple[str, ...]:
+        view = self._view()
+        device = find_device(view.rulesets, grant.device) if grant.device is not None else None
+        return opened_too(view.rulesets, view.catalogue, grant, device, time.time())
+
+    def dangers(self, subject: AccessSubject) -> tuple[str, ...]:
+        return dangers_for(self._view(), subject)
 
     def client_at(self, address: str) -> ClassedClient:
         """Return the client at an address for limits. A device of the policy that is a whole network has many."""
@@ -90,14 +96,15 @@ def default_of(policy: Policy, catalogue: Catalogue, person: str, subject: str, 
     return is_open_by_default(policy, catalogue, policy.people[person], subject, now)
 
 
-def dangers_for(view: LoadedSnapshot, subject: str, person: str | None, device: str | None) -> tuple[str, ...]:
+def dangers_for(view: LoadedSnapshot, subject: AccessSubject) -> tuple[str, ...]:
     """Return the dangerous categories of a subject for a person, the users of a device, or everybody."""
-    policy = view.policy
+    policy, person, device = view.policy, subject.person, subject.device
     profiles = {policy.people[person].profile} if person in policy.people else set[str]()
     if not profiles and device is not None and (found := find_device(view.rulesets, device)) is not None:
         profiles = {user.profile for user in view.rulesets.effective_users_of(found, time.time())}
     for_child = not profiles or any(policy.profiles[profile].is_for_children for profile in profiles)
-    return dangers_of(subject, view.catalogue, for_child=for_child)
+    several = (dangers_of(name, view.catalogue, for_child=for_child) for name in (subject.what, subject.address) if name)
+    return tuple(dict.fromkeys(each for dangers in several for each in dangers))
 
 
 def access_of(view: LoadedSnapshot, person: str, now: float) -> PersonAccess:

@@ -76,7 +76,7 @@ class ProxyBackend:
             may_be_remembered=lru_cache(4096)(lambda host: may_be_remembered(HostFactIndex.load(), view.catalogue, host)),
             report_page=worker.send,
             listed=ListedTopics(view.catalogue.generation, view.catalogue.host_mask, view.catalogue.bits),
-            denied_at=lambda device, host: view.snapshot.denied.get(denial_key(device, host)),
+            denied_at=lambda device, subject: view.snapshot.denied.get(denial_key(device, subject)),
         )
 
     def find_client(self, address: str) -> tuple[Device, Ruleset] | None:

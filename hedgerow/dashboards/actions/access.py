@@ -41,8 +41,9 @@ _CLOSURES = {
 
 @dataclass(frozen=True, slots=True)
 class GivenGrant(Grant):
-    """A new grant, and what it does not lift: the reason why the internet is closed there, and until when."""
+    """A new grant, what else it opens, and what it does not lift: why the internet is closed, and until when."""
 
+    opens_too: tuple[str, ...] = ()
     closed: Reason | None = None
     closed_until: float | None = None
 
@@ -55,22 +56,43 @@ class GivenGrant(Grant):
 )
 async def approve(core: Operations, caller: Caller, request_id: JournalId, order: Approval) -> Grant | Bonus:
     """Approve a request."""
-    return await core.control.approve(request_id, order.how_long, caller.actor)
+    return await core.control.approve(
+        request_id,
+        order.how_long,
+        caller.actor,
+        only_address=order.only_address,
+        only_device=order.only_device,
+    )
 
 
-@action("POST", "/requests/{request_id}/deny", form=FormOf("/requests/{request_id}/deny", then="/"))
+@action("POST", "/requests/{request_id}/deny", form=FormOf("/requests/{request_id}/deny"))
 async def deny(core: Operations, caller: Caller, request_id: JournalId) -> None:
     """Deny a request."""
     await core.control.deny(request_id, caller.name)
 
 
+def opened_sentence(grant: Mapping[str, Any], clock: Callable[[float], str]) -> str:
+    """Return what a grant opens, for whom and until when."""
+    end = f" until {clock(grant['ends'])}" if grant["ends"] else ""
+    whom = grant["person"] or grant["device"] or "everybody"
+    return f"{service_title(grant['subject'])} open for {whom}{end} (grant {grant['id']})."
+
+
+def service_title(subject: str) -> str:
+    """Return the title of a service; another subject as it is."""
+    from hedgerow.policies.host_facts import Services  # commands that do not need it start sooner
+
+    service = Services.load().by_id.get(subject)
+    return service.title if service is not None else subject
+
+
 def _granted(
-    name: str,
     answer: Mapping[str, Any],
     clock: Callable[[float], str],
 ) -> Iterator[str]:
-    end = f"until {clock(answer['ends'])}" if answer["ends"] else "permanently"
-    yield f"Granted: {answer['subject']} for {name}, {end} (grant {answer['id']})."
+    yield opened_sentence(answer, clock)
+    if answer["opens_too"]:
+        yield f"It also opens names that other services use: {', '.join(answer['opens_too'])}."
     if answer["closed"]:
         until = f" until {clock(answer['closed_until'])}" if answer["closed_until"] else ""
         yield f"It stays closed{until}: {_CLOSURES[answer['closed']]}."
@@ -82,7 +104,7 @@ def _granted(
     status=201,
     command=CommandOf(
         _granted,
-        help="Allow a site, a service or a category for a while.",
+        help="Allow a site, a service or a category for a while. A site that belongs to a service means the service.",
         target=Shown("A person, a device or an address."),
         needs_target=True,
         defaults={"how_long": GrantDuration.HOUR},
@@ -91,14 +113,24 @@ def _granted(
 async def give(core: Operations, caller: Caller, order: GrantOrder) -> GivenGrant:
     """Allow a site, service or topic for a while, for a device, a person or everybody.
 
-    `closed` tells why the internet is closed there all the same, such as `bedtime`, and `closed_until` until when.
+    A site that belongs to a service means the service. `opens_too` are names of others that it opens because the
+    service needs them. `closed` tells why the internet is closed there all the same, such as `bedtime`, and
+    `closed_until` until when.
     """
+    from hedgerow.policies.access_subject import access_subject  # with the rules
+
     _check_target(order)
     ends = order.how_long.end(core.clock(), ZoneInfo(core.control.status().timezone))
-    grant = await core.control.give(
-        order.subject, caller.actor, device=order.device, person=order.person, ends=ends, note=order.note
+    subject = access_subject(
+        core.control.policy(),
+        order.subject,
+        person=order.person,
+        device=order.device,
+        only_address=order.only_address,
+        only_device=True,
     )
-    return GivenGrant(**asdict(grant), **await _closure(core.control, order))
+    grant = await core.control.give(subject, caller.actor, ends=ends, note=order.note)
+    return GivenGrant(**asdict(grant), opens_too=core.control.opens_too(grant), **await _closure(core.control, order))
 
 
 async def _closure(control: Control, target: GrantTarget) -> dict[str, Any]:

@@ -28,9 +28,14 @@ JournalId = Annotated[int, Ge(1), Le(2**62)]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval(Order):
-    """Duration of a grant."""
+    """Duration of a grant. It opens the service to which the address belongs, on all devices of the person who asks.
+
+    `only_address` opens the address alone, `only_device` the device alone.
+    """
 
     how_long: GrantDuration
+    only_address: bool = False
+    only_device: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +67,16 @@ class PauseOrder(GrantTarget):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrantOrder(GrantTarget):
-    """Site, URL pattern, service or category to allow, and a note for those who see the grant."""
+    """Site, URL pattern, service or category to allow, and a note for those who see the grant.
+
+    A site that belongs to a service means the service, unless `only_address`.
+    """
 
     subject: Annotated[str, MinLen(1), MaxLen(2048), Shown("A site, a service or a category.", "WHAT")]
     how_long: Annotated[GrantDuration, Shown("For how long.", option="--for")]
+    only_address: Annotated[
+        bool, Shown("Only this address, not the service that it belongs to.", option="--only-address")
+    ] = False
     note: Annotated[str, MaxLen(300), Shown("The reason, shown with the grant.", option="--note")] = ""
 
 
@@ -138,12 +149,16 @@ class ReopenOrder(Order):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeOrder(Order):
-    """A code that approves a request, or that gives a device or person minutes or access to something."""
+    """A code that approves a request, or that gives a device or person minutes or access to something.
+
+    A site that belongs to a service means the service, unless `only_address`.
+    """
 
     request: JournalId | None = None
     device: Name | None = None
     person: Name | None = None
     subject: Annotated[str, MaxLen(2048)] = ""
+    only_address: bool = False
     how_long: GrantDuration = GrantDuration.HOUR
     minutes: WholeMinutes | None = None
     valid_minutes: WholeMinutes = DEFAULT_VALID_MINUTES

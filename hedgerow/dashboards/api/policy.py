@@ -38,6 +38,7 @@ from hedgerow.dashboards.words.labels import zone
 from hedgerow.dashboards.words.languages import language, language_of
 from hedgerow.journal.policy_history import PolicyChange
 from hedgerow.journal.reader import JournalReader
+from hedgerow.policies.access_subject import service_or_address
 from hedgerow.policies.device_kinds import DeviceKind
 from hedgerow.policies.host_facts import Services
 
@@ -116,9 +117,13 @@ class NewPerson(StrictModel):
 
 
 class OwnRule(StrictModel):
-    """A rule for a service, category, site or URL pattern. `until`: a date (its end) or a date with a time in the network's time zone."""
+    """A rule for a service, category, site or URL pattern. `until`: a date (its end) or a date with a time in the network's time zone.
+
+    A site that belongs to a service means the service, unless `only_address` or the person already has a rule about the site.
+    """
 
     subject: str = Field(min_length=1, max_length=2048)
+    only_address: bool = False
     stance: Stance
     until: str = Field("", max_length=20)
     note: str = Field("", max_length=NOTE_LENGTH)
@@ -281,13 +286,16 @@ def _add_people(api: ScopedRouter, control: Control, editor: PolicyEditor, clock
     async def set_rule(author: Author, name: PersonName, rule: OwnRule) -> PersonView:
         """Allow or block something for a person, or remove the rule."""
         policy = control.policy()
-        find_person(policy, name)
+        own = {target.name for _, target in own_targets(find_person(policy, name))}
+        is_meant = rule.only_address or rule.subject in own
+        subject = rule.subject if is_meant else service_or_address(rule.subject)
         until, note = parse_until(rule.until, clock(), zone(policy.network.timezone)), parse_note(rule.note)
         if rule.stance is Stance.NONE:
-            edits = remove_rule_edits(policy, name, rule.subject)
+            edits = remove_rule_edits(policy, name, subject)
         else:
-            edits = rule_edits(policy, name, rule.subject, allows=rule.stance is Stance.ALLOW, until=until, note=note)
-        await editor.change(author, f"{rule.stance.value} {rule.subject} for {name}", *edits)
+            allows = rule.stance is Stance.ALLOW
+            edits = rule_edits(policy, name, subject, allows=allows, until=until, note=note, address=rule.subject)
+        await editor.change(author, f"{rule.stance.value} {subject} for {name}", *edits)
         return _person_view(PolicyIndex(control.policy()), name)
 
     @api.serve("POST", "/changes/{change_id}/undo", MANAGE)

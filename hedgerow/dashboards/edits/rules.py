@@ -14,8 +14,9 @@ from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.yaml_text import Edit, exclude, include, put, replace
 from hedgerow.dashboards.words.labels import title_of
 from hedgerow.dashboards.words.languages import Language, language
+from hedgerow.policies.access_subject import AccessSubject
 from hedgerow.policies.content import BLOCKED_NAME_CONFIDENCE, ContentRules
-from hedgerow.policies.host_facts import Services
+from hedgerow.policies.host_facts import Services, parents_of
 from hedgerow.policies.model import Person, Policy, Target
 from hedgerow.policies.targets import ILLEGAL, parse_target
 from hedgerow.policies.youtube import parse_youtube_item
@@ -85,11 +86,14 @@ def parse_note(text: str) -> str:
     return note
 
 
-def rule_edits(policy: Policy, person: str, item: str, *, allows: bool, until: str = "", note: str = "") -> list[Edit]:
+def rule_edits(
+    policy: Policy, person: str, item: str, *, allows: bool, until: str = "", note: str = "", address: str = ""
+) -> list[Edit]:  # fmt: skip
     """Allow or block an item for a person. An older rule about it is replaced, in its place if it is of the same kind.
 
     Arguments:
         item: the result of `parse_subject`.
+        address: the site from which the item follows. The opposite of a rule about it goes.
         until: the end, as `parse_until` returns it.
     """
     subject = _EntryAbout(policy, _target_name(policy, item))
@@ -100,8 +104,17 @@ def rule_edits(policy: Policy, person: str, item: str, *, allows: bool, until: s
     named = {name: text for name, text in value.items() if text}
     # What is always allowed stays so: it is open at bedtime, too.
     others = [other for other in RULE_KEYS if other != key and not (allows and other == "always")]
-    edits = [exclude((*path, other), subject) for other in others]
+    opposite = _EntryAbout(policy, subject.name, address)
+    edits = [exclude((*path, other), opposite) for other in others]
     return [*edits, replace((*path, key), subject, named if len(named) > 1 else item)]
+
+
+def allow_edits(policy: Policy, opening: AccessSubject) -> list[Edit]:
+    """Allow something for a person for good. What blocked it or its address goes."""
+    assert opening.person is not None
+    path = ("people", opening.person)
+    blocks = [exclude((*path, "block"), _EntryAbout(policy, opening.what, opening.address))]
+    return [*blocks, include((*path, "allow"), opening.what)]
 
 
 def remove_rule_edits(policy: Policy, person: str, name: str) -> list[Edit]:
@@ -209,13 +222,18 @@ class _YouTubeEntry:
 
 
 class _EntryAbout:
-    """Equal to any entry of a list of rules about the target with this name, however it is spelt."""
+    """Equal to any entry of a list of rules about the target with this name, however it is spelt.
 
-    def __init__(self, policy: Policy, name: str) -> None:
+    With an address, an entry about that host or a domain above it is equal too.
+    """
+
+    def __init__(self, policy: Policy, name: str, address: str = "") -> None:
         self._policy, self.name = policy, name
+        self._hosts = frozenset(parents_of(_target_name(policy, address))) if address else frozenset[str]()
 
     def __eq__(self, other: object) -> bool:
-        return _target_name(self._policy, str(other.get("what") if isinstance(other, dict) else other)) == self.name
+        name = _target_name(self._policy, str(other.get("what") if isinstance(other, dict) else other))
+        return name == self.name or name in self._hosts
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -263,6 +263,7 @@ class Renderer:
             "path": path,
             "hue_of": lambda name: index.hues.get(name, 0),
             "profile_titles": {name: reader.gettext(profile.title) for name, profile in index.policy.profiles.items()},
+            "done": None,
             "saved": saved if saved in ("done", "erased") or (saved.isdecimal() and len(saved) < 19) else "",
             "enforced": enforcement_text(self._control.enforcement(), reader) if saved not in ("", "erased") else "",
         } | values

@@ -11,17 +11,20 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from hedgerow.dashboards.control import InvalidInput
-from hedgerow.dashboards.edits.yaml_text import exclude, include
+from hedgerow.dashboards.edits.rules import allow_edits
 from hedgerow.dashboards.guard import NOT_IN_CHARGE
 from hedgerow.dashboards.pages.activity_groups import Period, group_activity, owners_of, periods, services_named
 from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_to
 from hedgerow.dashboards.pages.device_cards import RECENT_DEVICES
-from hedgerow.dashboards.pages.openings import Opening, ask_before, explain_obstacle
+from hedgerow.dashboards.pages.feedback import done_path
+from hedgerow.dashboards.pages.openings import ask_before, explain_obstacle
 from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, get, post
 from hedgerow.dashboards.words import labels
-from hedgerow.dashboards.words.languages import message
+from hedgerow.dashboards.words.labels import title_of
+from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.journal.activity import Activity, ActivityFilter
 from hedgerow.journal.reader import DecisionFilter, DeviceRow
+from hedgerow.policies.access_subject import access_subject
 from hedgerow.policies.model import GrantDuration, Policy, Verdict
 
 _ROWS = 50
@@ -132,31 +135,44 @@ class LogPages(PageGroup):
         how_long: Annotated[str, Form(alias="for", max_length=10)],
         device: FormText = "",
         person: FormText = "",
+        reason: FormText = "",
+        only_address: Annotated[bool, Form()] = False,
+        only_device: Annotated[bool, Form()] = False,
         target: FormText = "",
         who: FormText = "",
     ) -> Response:
         """Allow a site for an hour or today with a grant, or permanently in the policy file if the device has an owner.
 
+        A site that belongs to a service means the service, for the owner of the device, unless the form says otherwise.
         Ask first before something dangerous. With `target` and `who`, the explanation of what holds then is shown.
         """
         context = self._context
-        opening = Opening(subject.strip(), person or None, None if person else device or None)
+        policy = context.policy()
+        opening = access_subject(
+            policy,
+            subject.strip(),
+            person=person or None,
+            device=device or None,
+            reason=reason,
+            only_address=only_address,
+            only_device=only_device,
+        )
         if (question := await ask_before(context, request, opening)) is not None:
             return question
         then = {"who": who, "target": target}
         if how_long == "policy":
             if MANAGE not in principal_of(request).scopes:
                 raise HTTPException(403, NOT_IN_CHARGE)
-            if person not in context.policy().people:
+            if opening.person not in policy.people:
                 raise InvalidInput("This device does not belong to anybody yet: assign it to a person first.")
-            edits = exclude(("people", person, "block"), subject), include(("people", person, "allow"), subject)
-            change = await self._change(request, message("Allow %(what)s for %(name)s"), *edits, what=subject, name=person)
+            edits, title = allow_edits(policy, opening), title_of(opening.what, language_of(request))
+            change = await self._change(request, message("Allow %(what)s for %(name)s"), *edits, what=title, name=opening.person)
             saved = {"saved": change.id if change else 0}
             return redirect_to(f"/why?{urlencode(then | saved)}" if who else f"/log?{urlencode({'host': subject} | saved)}")
         duration = _parse_duration(how_long)
         ends = duration.end(context.clock(), ZoneInfo(context.control.status().timezone))
-        await context.control.give(subject, self._actor(request), person=opening.person, device=opening.device, ends=ends)
-        done = f"/why?{urlencode(then)}" if who else "/?saved=done#grants-title"
+        grant = await context.control.give(opening, self._actor(request), ends=ends)
+        done = done_path(f"/why?{urlencode(then)}" if who else "/", grant.id)
         return await explain_obstacle(context, request, opening, duration) or redirect_to(done)
 
 

@@ -19,25 +19,13 @@ from hedgerow.dashboards.routes import MANAGE, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.labels import reason_text, title_of
 from hedgerow.dashboards.words.languages import language_of, message
+from hedgerow.policies.access_subject import AccessSubject
 from hedgerow.policies.decide import LIFTED_BY_ALWAYS
 from hedgerow.policies.model import GrantDuration, Reason, Verdict
 
 SURE = "sure"
 """The field by which a form says that somebody was asked."""
 HOW_LONG = {"hour": message("For an hour"), "today": message("For today"), "good": message("Permanently")}
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """The subject that a form opens, for `person`, for `device`, or for everybody without them."""
-
-    subject: str
-    person: str | None = None
-    device: str | None = None
-
-    @property
-    def whose(self) -> str:
-        return self.person or self.device or ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +42,18 @@ class Obstacle:
 
 
 async def ask_before(
-    context: PageContext, request: Request, opening: Opening, choices: Mapping[str, str] = HOW_LONG, *, field: str = "for"
+    context: PageContext, request: Request, opening: AccessSubject, choices: Mapping[str, str] = HOW_LONG, *, field: str = "for"
 ) -> Response | None:
     """Return a page that asks before a dangerous opening, or None if it is harmless or somebody was asked.
 
     Arguments:
         choices: titles of the durations by the value of the form's field `field`.
     """
-    dangers = context.control.dangers(opening.subject, person=opening.person, device=opening.device)
+    dangers = context.control.dangers(opening)
     if not dangers:
         return None
     reader = language_of(request)
-    title, topics = title_of(opening.subject, reader), [title_of(name, reader) for name in dangers]
+    title, topics = title_of(opening.what, reader), [title_of(name, reader) for name in dangers]
     question = message("Open %(what)s for %(name)s?") if opening.whose else message("Open %(what)s for everybody?")
     how_long = message("It is closed for a reason. How long do you want to open it?")
     text = how_long if len(choices) > 1 else message("It is closed for a reason. Do you want to open it?")
@@ -112,7 +100,7 @@ async def confirm(
     )
 
 
-async def explain_obstacle(context: PageContext, request: Request, opening: Opening, how_long: GrantDuration) -> Response | None:
+async def explain_obstacle(context: PageContext, request: Request, opening: AccessSubject, how_long: GrantDuration) -> Response | None:
     """Return a page that says why something stays closed although it was just opened, and offers what helps; None if it is open."""
     obstacle = await _obstacle(context, opening)
     if obstacle is None:
@@ -125,7 +113,7 @@ async def explain_obstacle(context: PageContext, request: Request, opening: Open
         "still_closed.html",
         opening=opening,
         obstacle=obstacle,
-        title=title_of(opening.subject, reader),
+        title=title_of(opening.what, reader),
         why=reason_text(obstacle.reason, "" if obstacle.what == obstacle.reason.value else obstacle.what, reader),
         until=None if obstacle.until is None else reader.clock(obstacle.until, now, where),
         pause=await _pause_of(context, opening) if obstacle.reason is Reason.PAUSE else None,
@@ -135,21 +123,21 @@ async def explain_obstacle(context: PageContext, request: Request, opening: Open
     )
 
 
-async def _obstacle(context: PageContext, opening: Opening) -> Obstacle | None:
+async def _obstacle(context: PageContext, opening: AccessSubject) -> Obstacle | None:
     control, policy = context.control, context.policy()
     if opening.person is not None:
         access = control.person_access(opening.person)
-        if opening.subject in access.subjects:
-            decision = access.subjects[opening.subject].now.decision
-            if access.is_open(opening.subject):
+        if opening.what in access.subjects:
+            decision = access.subjects[opening.what].now.decision
+            if access.is_open(opening.what):
                 return None
             if access.closed is not None:
                 return Obstacle(access.closed.reason, access.closed.what, access.closed.until)
-            return Obstacle(decision.reason, decision.what, access.subjects[opening.subject].now.until)
+            return Obstacle(decision.reason, decision.what, access.subjects[opening.what].now.until)
     devices = [opening.device] if opening.device else [each.id for each in policy.devices.values() if each.person == opening.person]
     for device in devices:
         try:
-            explained = await control.explain(device, opening.subject)
+            explained = await control.explain(device, opening.what)
         except InvalidInput:
             continue  # a service or topic for a single device: its sites differ
         if explained[-1].decision.verdict is Verdict.BLOCK:
@@ -158,7 +146,7 @@ async def _obstacle(context: PageContext, opening: Opening) -> Obstacle | None:
     return None
 
 
-async def _pause_of(context: PageContext, opening: Opening) -> dict[str, str]:
+async def _pause_of(context: PageContext, opening: AccessSubject) -> dict[str, str]:
     """Return the fields of the form that ends the pause in force: of the person, the device, or everybody."""
     owner = context.policy().devices[opening.device].person if opening.device in context.policy().devices else None
     for pause in await run_in_threadpool(context.reader.pauses, context.clock()):

@@ -28,7 +28,8 @@ from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import LANGUAGE_COOKIE, Language, language_of
 from hedgerow.dashboards.words.rules import rules_text
 from hedgerow.journal.reader import DecisionFilter, DecisionRow, ReasonCount, RequestRow
-from hedgerow.policies.expiry import ending_sentence, expiring_rules
+from hedgerow.policies.access_subject import service_or_address
+from hedgerow.policies.expiry import PersonTimes, ending_sentence, expiring_rules
 from hedgerow.policies.host_facts import Services, help_choices
 from hedgerow.policies.model import AccessRequest, Grant, Policy, Verdict
 from hedgerow.policies.text.locales import LANGUAGES
@@ -40,6 +41,8 @@ from hedgerow.proxy.pages.translations import is_young, page_words
 _YEAR_S = 365 * 86400
 _LOOKS, _PAUSE = 15, 0.1
 """How often, and after how many seconds each, a page looks for what a child just said."""
+_ADDRESSES = 12
+"""Addresses of a service that are looked at to find one that is blocked."""
 _ROWS, _ROWS_READ = 12, 200
 """Rows of blocked sites that are shown, and those that are merged into them."""
 
@@ -51,6 +54,7 @@ class _OwnDeviceData:
     grants: tuple[Grant, ...]
     counts: tuple[ReasonCount, ...]
     cards: list[ShownCard]
+    times: PersonTimes | None
 
 
 class OwnDevicePages(PageGroup):
@@ -61,9 +65,7 @@ class OwnDevicePages(PageGroup):
         self._ask_limit = AttemptLimiter()
 
     @get("/device", DEVICES)
-    async def device(
-        self, request: Request, asked: Annotated[str, Query(max_length=253)] = "", voucher: Annotated[str, Query(max_length=20)] = ""
-    ) -> Response:
+    async def device(self, request: Request, voucher: Annotated[str, Query(max_length=20)] = "") -> Response:
         """Show the page. `voucher` is a code to fill in, from the QR code of a voucher."""
         context, view, reader = self._context, self._device(request), language_of(request)
         policy, now = context.policy(), context.clock()
@@ -74,12 +76,12 @@ class OwnDevicePages(PageGroup):
         return self._page(
             request,
             "device.html",
-            asked=parse_host(asked) or "",
             typed=voucher,
             used=request.query_params.get("used", ""),
             state=_state(view, mine),
             view=view,
             mine=mine,
+            open_until=lambda grant: labels.open_until(grant, mine.times),
             conditions_of_person=person.conditions if person is not None else (),
             rules=rules,
             is_unnamed=view.device not in policy.devices and not view.is_seat and context.accounts.has_any,
@@ -96,13 +98,20 @@ class OwnDevicePages(PageGroup):
     ) -> Response:
         """Ask for a site or a service."""
         view, context = self._device(request), self._context
-        host = parse_typed_host(site)
-        asked = request_of(view, host, note, await context.control.explain(view.device, host), context.clock())
+        addresses = parse_typed_addresses(site)
+        points = [point for address in addresses for point in await context.control.explain(view.device, address)]
+        asked = request_of(view, addresses[0], note, points, context.clock())
+        subject = service_or_address(asked.host, asked.reason)
         if not self._ask_limit.allows(view.device, context.clock(), is_named=view.device in context.policy().devices):
             raise InvalidInput("You have asked several times in a few minutes. Wait for an answer first.")
         context.request_access(asked)
-        await until_recorded(lambda: any(row.host == host and row.last_at >= asked.when for row in context.reader.requests_of(view.device)))
-        return redirect_to(f"/device?asked={host}#ask")
+
+        def is_recorded() -> bool:
+            rows = context.reader.requests_of(view.device)
+            return any(row.subject == subject and row.last_at >= asked.when for row in rows)
+
+        await until_recorded(is_recorded)
+        return redirect_to("/device#ask")
 
     @get("/device/state", DEVICES)
     async def state(self, request: Request) -> Response:
@@ -190,6 +199,7 @@ class OwnDevicePages(PageGroup):
             grants=tuple(grant for grant in grants if grant.starts >= since or grant.device is None),
             counts=tuple(item for item in counts if item.verdict is Verdict.BLOCK)[:8],
             cards=self._context.cards(Place.OWN_PAGE, view),
+            times=self._context.control.person_times([person] if person else []).get(person or ""),
         )
 
 
@@ -228,36 +238,40 @@ def not_in_charge_page(renderer: Renderer, request: HTTPConnection, view: Device
     )  # fmt: skip
 
 
-def parse_typed_host(text: str) -> str:
-    """Return the host of a site, a URL or a service as people type it. Raises `InvalidInput`.
+def parse_typed_addresses(text: str) -> tuple[str, ...]:
+    """Return the addresses of a site, a URL or a service as people type it, and those of the site's service. Raises `InvalidInput`.
 
-    >>> parse_typed_host("https://Scratch.mit.edu/ideas"), parse_typed_host(" scratch.mit.edu "), parse_typed_host("roblox")
-    ('scratch.mit.edu', 'scratch.mit.edu', 'roblox.com')
+    >>> parse_typed_addresses("https://Scratch.mit.edu/ideas"), parse_typed_addresses("roblox")
+    (('scratch.mit.edu',), ('roblox.com', 'rbxcdn.com', 'rbx.com'))
     """
-    text = " ".join(text.split())
+    text, services = " ".join(text.split()), Services.load().by_id
     called = text.casefold()
-    for service in Services.load().by_id.values():
-        if service.domains and called in (service.title.casefold(), service.id):
-            return service.domains[0]
+    for service in services.values():
+        if called in (service.title.casefold(), service.id):
+            return service.addresses[:_ADDRESSES]
     try:
         host = parse_host(urlsplit(text if "://" in text else f"//{text}").hostname or "")
     except ValueError:
         host = None
     if host is None or "." not in host:
         raise InvalidInput("Type the address of the site, such as scratch.mit.edu, or the name of an app.")
-    return host
+    meant = services.get(service_or_address(host))
+    return (host, *(meant.addresses[:_ADDRESSES] if meant is not None else ()))
 
 
 def request_of(view: DeviceView, host: str, note: str, points: Iterable[ExplanationView], now: float) -> AccessRequest:
-    """Return the request for a host that is blocked at any enforcement point. Raises `InvalidInput` for others, which nobody can open.
+    """Return the request for the first address that is blocked at any enforcement point. Raises `InvalidInput` if nobody can open it.
+
+    `host` is what was typed.
 
     It is typed on the page: a home with DNS only has no block page for HTTPS that could offer it.
     """
-    decision = next((point.decision for point in points if point.decision.verdict is Verdict.BLOCK), None)
-    if decision is None:
+    blocked = next((point for point in points if point.decision.verdict is Verdict.BLOCK), None)
+    if blocked is None:
         raise InvalidInput("%(host)s is open here. If it does not work, it may need another blocked site: ask for that one.", host=host)
+    decision = blocked.decision
     if forbids_access_request(decision):
         raise InvalidInput("%(host)s cannot be asked for. Talk to the people who manage this network.", host=host)
     plain = " ".join("".join(letter if letter.isprintable() else " " for letter in note).split())[:NOTE_LIMIT]
     reason = f"{decision.reason.value}: {decision.what}" if decision.what else decision.reason.value
-    return AccessRequest(now, view.device, view.person, host, "", reason, plain)
+    return AccessRequest(now, view.device, view.person, blocked.host, "", reason, plain)

@@ -40,13 +40,14 @@ from hedgerow.dashboards.edits.times import (
 from hedgerow.dashboards.edits.yaml_text import put_times
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_to
 from hedgerow.dashboards.pages.forms import at_field, typed_fields
-from hedgerow.dashboards.pages.openings import Opening, ask_before, explain_obstacle
+from hedgerow.dashboards.pages.openings import ask_before, explain_obstacle
 from hedgerow.dashboards.pages.people import PersonPageGroup, form_fields, person_path
 from hedgerow.dashboards.routes import MANAGE, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.labels import title_of
 from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.dashboards.words.rules import Times, bedtime_value, day_times, night_times, schedule_value
+from hedgerow.policies.access_subject import AccessSubject, access_subject, service_or_address
 from hedgerow.policies.model import GrantDuration, TimedRules
 
 type PersonName = Annotated[str, Path(max_length=60)]
@@ -61,21 +62,33 @@ class PersonRulePages(PersonPageGroup):
 
     @post("/people/{name}/site", MANAGE)
     async def set_rule(
-        self, request: Request, name: PersonName, stance: FormText, site: FormText = "", until: FormText = "", note: FormText = ""
+        self,
+        request: Request,
+        name: PersonName,
+        stance: FormText,
+        site: FormText = "",
+        until: FormText = "",
+        note: FormText = "",
+        only_address: Annotated[bool, Form()] = False,
     ) -> Response:
-        """Allow or block a site, service or topic, for good or until a date, with a note that the child sees too."""
+        """Allow or block a site, service or topic, for good or until a date, with a note that the child sees too.
+
+        A site that belongs to a service means the service, unless `only_address`.
+        """
         self._person(name)
         policy, reader = self._context.policy(), language_of(request)
         if stance not in ("allow", "block"):
             raise InvalidInput("Choose whether to allow or block it.")
-        item = parse_subject(policy, site, reader)
-        if stance == "allow" and (question := await ask_before(self._context, request, Opening(item, name), _ALLOW, field="stance")):
+        address = parse_subject(policy, site, reader)
+        subject = access_subject(policy, address, person=name, only_address=only_address)
+        if stance == "allow" and (question := await ask_before(self._context, request, subject, _ALLOW, field="stance")):
             return question
         with at_field("until"):
             until = parse_until(until, self._context.clock(), labels.zone(policy.network.timezone))
         with at_field("note"):
             note = parse_note(note)
-        edits = rule_edits(policy, name, item, allows=stance == "allow", until=until, note=note)
+        item, allows = subject.what, stance == "allow"
+        edits = rule_edits(policy, name, item, allows=allows, until=until, note=note, address=address)
         return await self._save(request, name, "sites", _rule_summary(stance, until), *edits, what=title_of(item, reader), until=until)
 
     @post("/people/{name}/site/remove", MANAGE)
@@ -180,7 +193,7 @@ async def _chosen_items(context: PageContext, request: Request, known: TimedRule
         return None
     with at_field("more"):
         policy, reader = context.policy(), language_of(request)
-        chosen += [parse_subject(policy, each, reader) for each in more.split(",") if each.strip()]
+        chosen += [service_or_address(parse_subject(policy, each, reader)) for each in more.split(",") if each.strip()]
     if effect not in set(ScheduleEffect) | {""}:
         raise InvalidInput("Choose what the schedule does.").at("what")
     return ScheduleItems(ScheduleEffect(effect or ScheduleEffect.BLOCK), tuple(dict.fromkeys(chosen)))
@@ -211,12 +224,12 @@ class SwitchPages(PageGroup):
         access = self._context.control.person_access(name).subjects.get(item)
         if access is None:
             raise InvalidInput("There is no service or topic '%(item)s'.", item=item)
-        if wanted and (question := await ask_before(self._context, request, Opening(item, name))) is not None:
+        if wanted and (question := await ask_before(self._context, request, AccessSubject(item, name))) is not None:
             return question
         if wanted and how_long is not GrantDuration.GOOD:
             ends = how_long.end(self._context.clock(), labels.zone(policy.network.timezone))
-            await self._context.control.give(item, self._actor(request), person=name, ends=ends)
-            obstacle = await explain_obstacle(self._context, request, Opening(item, name), how_long)
+            await self._context.control.give(AccessSubject(item, name), self._actor(request), ends=ends)
+            obstacle = await explain_obstacle(self._context, request, AccessSubject(item, name), how_long)
             return obstacle or _back(name, item, wanted, "done")
         edits = switch_edits(policy, name, item, allows=wanted, by_default=self._context.control.is_open_by_default(name, item))
         text = message("Open %(what)s for %(name)s") if wanted else message("Block %(what)s for %(name)s")

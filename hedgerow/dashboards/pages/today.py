@@ -28,14 +28,16 @@ from hedgerow.dashboards.pages.children import (
 )
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_to, referring_page
 from hedgerow.dashboards.pages.device_cards import RECENT_DEVICES, NewDeviceCard, fold_brief, new_device_cards, unnamed_devices
+from hedgerow.dashboards.pages.feedback import done_path, feedback
 from hedgerow.dashboards.pages.graphics import BarChart, PersonDay, blocked_by_hour, person_days
-from hedgerow.dashboards.pages.openings import Opening, ask_before, explain_obstacle
+from hedgerow.dashboards.pages.openings import ask_before, explain_obstacle
 from hedgerow.dashboards.policy_index import PolicyIndex
 from hedgerow.dashboards.routes import OPERATE, READ, get
 from hedgerow.dashboards.words import labels
 from hedgerow.journal.activity import VisitReader
 from hedgerow.journal.reader import DecisionFilter, DecisionRow, DeviceRow, ReasonCount, RequestRow
 from hedgerow.network.discovery import VendorLookup
+from hedgerow.policies.access_subject import access_subject
 from hedgerow.policies.expiry import expiring_rules
 from hedgerow.policies.model import Grant, Pause, Person, Policy, Verdict
 
@@ -73,7 +75,8 @@ class TodayPages(PageGroup):
 
     @get("/", OPERATE, READ)
     async def today(self, request: Request) -> Response:
-        return self._page(request, "today.html", status=self._context.control.status(), **await self._values())
+        done = await feedback(self._context, request)
+        return self._page(request, "today.html", status=self._context.control.status(), done=done, **await self._values())
 
     @get("/today/{part}", OPERATE, READ)
     async def part(self, request: Request, part: Part) -> Response:
@@ -119,13 +122,23 @@ class TodayPages(PageGroup):
     @form(access.approve)
     async def approve(self, request: Request, caller: Caller, request_id: int, order: Approval) -> Response:
         """Approve a request. Ask first before something dangerous, and tell if it stays closed all the same."""
-        asked = next((each for each in await run_in_threadpool(self._context.reader.requests) if each.id == request_id), None)
-        opening = None if asked is None or asked.chore else Opening(asked.host, None, asked.device)
-        if opening is not None and (question := await ask_before(self._context, request, opening)) is not None:
+        context = self._context
+        asked = next((each for each in await run_in_threadpool(context.reader.requests) if each.id == request_id), None)
+        opening = None
+        if asked is not None and not asked.chore:
+            only = {"only_address": order.only_address, "only_device": order.only_device}
+            opening = asked.access_subject(context.policy(), **only)
+        if opening is not None and (question := await ask_before(context, request, opening)) is not None:
             return question
-        await access.approve.run(self._context, caller, request_id, order)
-        obstacle = await explain_obstacle(self._context, request, opening, order.how_long) if opening is not None else None
-        return obstacle or redirect_to("/")
+        given = await access.approve.run(context, caller, request_id, order)
+        obstacle = await explain_obstacle(context, request, opening, order.how_long) if opening is not None else None
+        return obstacle or redirect_to(done_path("/", given.id if isinstance(given, Grant) else ""))
+
+    @form(access.deny)
+    async def deny(self, request: Request, caller: Caller, request_id: int) -> Response:  # noqa: ARG002 (every form gets it)
+        """Deny a request, and say so."""
+        await access.deny.run(self._context, caller, request_id)
+        return redirect_to(f"/?denied={request_id}")
 
     @form(access.pause)
     async def pause(self, request: Request, caller: Caller, order: PauseOrder) -> Response:
@@ -140,11 +153,12 @@ class TodayPages(PageGroup):
 
     @form(codes.make_code)
     async def make_code(self, request: Request, caller: Caller, order: CodeOrder) -> Response:
-        opening = Opening(order.subject.strip(), order.person)
+        subject = order.subject.strip()
+        opening = access_subject(self._context.policy(), subject, person=order.person, only_address=order.only_address)
         is_opening = order.subject and order.minutes is None
         if is_opening and (question := await ask_before(self._context, request, opening, field="how_long")) is not None:
             return question
-        return await self._show_code(request, caller, replace(order, subject=opening.subject, request=None, device=None))
+        return await self._show_code(request, caller, replace(order, subject=subject, request=None, device=None))
 
     async def _show_code(self, request: Request, caller: Caller, order: CodeOrder) -> Response:
         made = await codes.make_code.run(self._context, caller, order)

@@ -17,6 +17,7 @@ from hedgerow.dashboards.control import ExplanationView, InvalidInput
 from hedgerow.dashboards.pages.activity_groups import group_activity, owners_of, services_named
 from hedgerow.dashboards.pages.context import PageGroup
 from hedgerow.dashboards.pages.device_cards import RECENT_DEVICES
+from hedgerow.dashboards.pages.feedback import feedback
 from hedgerow.dashboards.pages.forms import at_field, refusal_of
 from hedgerow.dashboards.routes import READ, get
 from hedgerow.journal.activity import ActivityFilter, HostActivity
@@ -98,7 +99,8 @@ class WhyPages(PageGroup):
         shared |= {"told": subject, "whose": whose, "similar": similar, "verdicts": verdicts}
         lately, others = await run_in_threadpool(self._recent_blocks, subject, whose) if subject is not None else ((), ())
         may_open = any(_can_be_allowed(each.decision) for each in verdicts)
-        return self._page(request, "why.html", lately=lately, others=others, may_open=may_open, closures=_CLOSED, **shared)
+        done = await feedback(self._context, request)
+        return self._page(request, "why.html", done=done, lately=lately, others=others, may_open=may_open, closures=_CLOSED, **shared)
 
     async def _owners(self, who: str, device: str) -> list[tuple[str, str]]:
         """Return the choices of people and devices, among them the device that is asked about."""
@@ -194,8 +196,7 @@ def _subject(text: str) -> tuple[Subject | None, tuple[Service, ...]]:
         if not exact and len(services) > 1:
             return None, services[:_SIMILAR]
         service = exact[0] if exact else services[0]
-        addresses = (*service.domains[:_HOSTS], *(f"https://{url}" for url in service.urls[:2]))
-        return Subject(service.title, service.id, addresses, service), ()
+        return Subject(service.title, service.id, service.addresses[:_HOSTS], service), ()
     if wanted.casefold() in {name for each in builtin_categories() for name in (each.name, each.title.casefold())}:
         raise InvalidInput("'%(what)s' is a topic: ask about one site or service.", what=wanted)
     host = parse_host(_host_of(wanted)) if wanted else None

@@ -3,6 +3,13 @@
 
 if ("serviceWorker" in navigator) navigator.serviceWorker.register("/service-worker.js");
 
+// What somebody unfolds at the end of the window would lie beneath the bar at the bottom of a phone.
+let unfolded = null;
+document.addEventListener("click", ({ target }) => { unfolded = target.closest?.("summary")?.parentElement ?? null; });
+document.addEventListener("toggle", ({ target }) => {
+  if (target === unfolded && target.open && target.offsetHeight < innerHeight / 2) target.scrollIntoView({ block: "nearest" });
+}, true);
+
 const form = document.getElementById("push");
 
 function octets(text) {

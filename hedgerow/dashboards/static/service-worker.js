@@ -70,10 +70,18 @@ async function answer(request, action) {
   const body = new URLSearchParams(action === "deny" ? {} : { for: action });
   try {
     const response = await fetch(path, { method: "POST", body, credentials: "same-origin" });
-    return response.ok && response.redirected && new URL(response.url).pathname === TODAY;
+    if (!response.ok || !response.redirected || new URL(response.url).pathname !== TODAY) return null;
+    return said(await response.text());
   } catch {
-    return false;
+    return null;
   }
+}
+
+// The sentence on Today about what has just been answered, such as until when TikTok is open.
+function said(page) {
+  const letters = { "&lt;": "<", "&gt;": ">", "&#34;": '"', "&#39;": "'", "&amp;": "&" };
+  const found = /data-done="([^"]*)"/.exec(page);
+  return found ? found[1].replace(/&(?:lt|gt|#34|#39|amp);/g, (each) => letters[each]) : "";
 }
 
 self.addEventListener("notificationclick", (event) => {
@@ -83,8 +91,9 @@ self.addEventListener("notificationclick", (event) => {
   event.waitUntil(
     (async () => {
       if (!action || !request) return openToday();
-      if (!(await answer(request, action))) return openToday();
-      return self.registration.showNotification(done, { body: notification.body, tag: notification.tag, icon: notification.icon });
+      const told = await answer(request, action);
+      if (told === null) return openToday();
+      return self.registration.showNotification(done, { body: told || notification.body, tag: notification.tag, icon: notification.icon });
     })(),
   );
 });

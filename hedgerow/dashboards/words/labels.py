@@ -14,9 +14,9 @@ from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.dashboards.words.languages import Language, language, message
 from hedgerow.journal.reader import ReasonCount
 from hedgerow.policies.content import CERTIFICATE_REFUSED, CLIENT_CERTIFICATE, PASS_THROUGH
-from hedgerow.policies.expiry import UpcomingEnd
+from hedgerow.policies.expiry import PersonTimes, UpcomingEnd
 from hedgerow.policies.host_facts import Services
-from hedgerow.policies.model import Reason, Verdict
+from hedgerow.policies.model import Grant, Reason, Verdict
 from hedgerow.policies.sites_seen import registration_of
 from hedgerow.policies.time_model import LATER_BEDTIME
 from hedgerow.policies.unlisted import UNTRUSTED_CERTIFICATE
@@ -126,7 +126,13 @@ def title_of(name: str, reader: Language) -> str:
 
 def grant_title(subject: str, reader: Language) -> str:
     """Return the title of what a grant opens."""
-    return reader.gettext(message("Later bedtime")) if subject == LATER_BEDTIME else subject
+    return reader.gettext(message("Later bedtime")) if subject == LATER_BEDTIME else title_of(subject, reader)
+
+
+def open_until(grant: Grant, times: PersonTimes | None) -> float | None:
+    """Return the instant until which a grant opens something: its end, or the person's bedtime before it. None: no end is set."""
+    bedtime = times.bedtime if times is not None and times.bedtime is not None and times.bedtime > grant.starts else None
+    return min((each for each in (grant.ends, bedtime) if each is not None), default=None) if grant.ends is not None else None
 
 
 @cache

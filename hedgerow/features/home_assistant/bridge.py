@@ -37,6 +37,7 @@ from hedgerow.features.home_assistant.payloads import (
 )
 from hedgerow.features.home_assistant.settings import Broker, BrokerRights
 from hedgerow.files import error_text
+from hedgerow.policies.access_subject import AccessSubject
 from hedgerow.policies.model import DeviceId, GrantDuration, Person, Policy
 from hedgerow.policies.time_model import PauseKind
 from hedgerow.task_state import Area
@@ -233,13 +234,13 @@ class MqttBridge:
             raise InvalidInput("%(name)s has no open request with this number.", name=child)
         if not is_allowed:
             await self._control.deny(asked.id, ACTOR)
-        elif not asked.chore and self._control.dangers(asked.host, device=asked.device):
-            raise InvalidInput("%(what)s needs a second look: allow it on the page Today.", what=asked.host)
+        elif not asked.chore and self._control.dangers(asked.access_subject(self._control.policy())):
+            raise InvalidInput("%(what)s needs a second look: allow it on the page Today.", what=asked.subject)
         else:
             await self._control.approve(asked.id, GrantDuration.HOUR, ACTOR)
 
     async def _switch(self, child: str, service: str, *, broker: Broker, is_open: bool) -> None:
-        if is_open and self._control.dangers(service, person=child):
+        if is_open and self._control.dangers(AccessSubject(service, child)):
             raise InvalidInput(
                 "%(what)s needs a second look: open it on the page of %(name)s.", what=service, name=child
             )

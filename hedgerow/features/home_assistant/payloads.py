@@ -16,7 +16,7 @@ from hedgerow import __version__
 from hedgerow.dashboards.control import BudgetRow, Status
 from hedgerow.dashboards.coverage import oldest_age_hours
 from hedgerow.dashboards.words.labels import title_of
-from hedgerow.dashboards.words.languages import Language, message
+from hedgerow.dashboards.words.languages import Language, language, message
 from hedgerow.features.home_assistant.settings import BrokerRights
 from hedgerow.journal.reader import RequestRow
 
@@ -101,9 +101,14 @@ def child_state(child: ChildReading, now: float) -> Payload:
         "bedtime": None if bedtime is None or bedtime <= now else datetime.fromtimestamp(bedtime, UTC).isoformat(),
         "blocked_today": child.blocked_today,
         "request_number": None if asked is None else asked.id,
-        "request": None if asked is None else f"{asked.what}{f' “{asked.note}”' if asked.note else ''}"[:_TEXT_LIMIT],
+        "request": None if asked is None else _request_text(asked),
         **{f"service_{service}": "ON" if is_open else "OFF" for service, is_open in child.services.items()},
     }
+
+
+def _request_text(asked: RequestRow) -> str:
+    what = title_of(asked.subject, language("en"))
+    return f"{what}{f' “{asked.note}”' if asked.note else ''}"[:_TEXT_LIMIT]
 
 
 def home_state(status: Status, now: float) -> Payload:

@@ -26,7 +26,7 @@ from hedgerow.policies.targets import ILLEGAL
 from hedgerow.policies.youtube import YOUTUBE_CHOSEN
 from hedgerow.proxy.pages.help import page_environment, render_help
 from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm
-from hedgerow.proxy.pages.translations import PAGES, PageReader, PageTranslation, PageTranslations, choose_language, is_young
+from hedgerow.proxy.pages.translations import PAGES, PageReader, PageTranslation, PageTranslations, Permission, choose_language, is_young
 
 _SVG = Markup(
     '<svg xmlns="http://www.w3.org/2000/svg" width="320" height="200" viewBox="0 0 320 200" lang="{lang}" direction="{dir}" '
@@ -176,12 +176,19 @@ class BlockPage:
             text += " " + words["until"].format(until=translation.until(decision.until, now))
         return self._answer(403, f"{text}\n", "text/plain", (("X-Hedgerow-Reason", decision.reason.value),))
 
-    def short_page(self, key: str, status: int, link: str = "", reader: PageReader = _DEFAULT_READER) -> ProxyResponse:
-        """A short page, by its key in the translations: `asked`, `denied`, `open`, `too-often`, `not-from-here`, or a failure."""
-        words = self._translations[reader.language].words
+    def short_page(
+        self, key: str, status: int, link: str = "", reader: PageReader = _DEFAULT_READER, permission: Permission | None = None
+    ) -> ProxyResponse:  # fmt: skip
+        """A short page, by its key in the translations: `asked`, `denied`, `open`, `too-often`, `not-from-here`, or a failure.
+
+        With a `permission`, its heading says what is open, and until when.
+        """
+        translation = self._translations[reader.language]
+        words = translation.words
         own = (words["young"].get(key) if reader.young else None) or words[key]
         label = own.get("link", "")
-        return self._page(status, reader, {"heading": own["heading"], "why": own["why"], "link": link, "link_label": label})
+        heading = own["heading"] if permission is None else translation.opened(permission)
+        return self._page(status, reader, {"heading": heading, "why": own["why"], "link": link, "link_label": label})
 
     def closed(self) -> ProxyResponse:
         """The response to a script, without a reason: a script of any site could tell from that who uses the device."""

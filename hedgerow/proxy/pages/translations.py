@@ -45,6 +45,15 @@ class PageReader:
     young: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """The subject of a grant and its end, None for good. `now` is the page's instant. Both are in seconds since the epoch."""
+
+    what: str
+    until: float | None
+    now: float
+
+
 def is_young(age: int | None, profile: str) -> bool:
     """True if a page has simpler words: by a person's age, else by the device's profile."""
     return age < _YOUNG_BELOW_AGE if age is not None else profile == _YOUNG_PROFILE
@@ -92,8 +101,19 @@ class PageTranslation:
         if is_by_page(decision):
             detail = reasons.get("recognised-page")
         words = detail or reasons.get(decision.reason.value) or reasons["default"]
-        title = self._titles.get(decision.what, decision.what)
+        title = self.title(decision.what)
         return words["heading"].format(title=title), words["why"].format(title=title)
+
+    def title(self, what: str) -> str:
+        """The title of a service or category; another text as it is."""
+        return str(self._titles.get(what, what))
+
+    def opened(self, permission: Permission) -> str:
+        """The heading that says what is open, and until when."""
+        words, title = self.words["open"], self.title(permission.what)
+        if permission.until is None:
+            return str(words["title"].format(title=title))
+        return str(words["title_until"].format(title=title, time=self.until(permission.until, permission.now)))
 
     def detail(self, decision: Decision) -> str:
         """The score of a page's words, the kind of a file, the date of a new site, or ''."""

@@ -29,19 +29,27 @@ def requests(web):
 
 
 @pytest.mark.parametrize(
-    ("site", "host"),
-    [("https://Scratch.mit.edu/ideas?x=1", "scratch.mit.edu"), ("scratch.mit.edu", "scratch.mit.edu"), ("  TikTok ", "tiktok.com")],
+    ("site", "host", "title"),
+    [
+        ("https://Scratch.mit.edu/ideas?x=1", "scratch.mit.edu", "scratch.mit.edu"),
+        ("scratch.mit.edu", "scratch.mit.edu", "scratch.mit.edu"),
+        ("  TikTok ", "tiktok.com", "TikTok"),
+        ("www.tiktok.com", "www.tiktok.com", "TikTok"),
+    ],
 )
-def test_a_request_shows_on_today_with_its_note(home, site, host):
+def test_a_request_shows_on_today_with_its_note(home, site, host, title):
     with browser(home, TABLET) as tablet:
         answer = tablet.post("/device/ask", data={"site": site, "note": "for\nschool"})
-        assert answer.headers["location"] == f"/device?asked={host}#ask"
-        assert host in tablet.get("/device", params={"asked": host}).text
+        assert answer.headers["location"] == "/device#ask"
+        home.recorder.flush()
+        assert f"<bdi>{title}</bdi></b>. The answer will be here." in tablet.get("/device").text
     (found,) = requests(home)
     assert (found["device"], found["person"], found["host"], found["note"]) == ("mia-tablet", "mia", host, "for school")
     assert found["reason"] == "category: gambling"
     with browser(home, "127.0.0.1") as desk:
-        assert "for school" in desk.get("/").text
+        page = desk.get("/").text
+    assert "for school" in page
+    assert f'<b class="host"><bdi>{title}</bdi></b>' in page
 
 
 def test_a_device_without_a_name_may_ask(home):

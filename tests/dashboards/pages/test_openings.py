@@ -90,7 +90,7 @@ def test_sites_rules_codes_and_requests_ask_too(web: Web, browser: httpx.Client)
     assert (rule.name, rule.note) == ("pornhub.com", "health")
     id = web.ledger.file(AccessRequest(NOW, DeviceId("laptop"), "tom", "xvideos.com"))
     asked = browser.post(f"/requests/{id}/approve", data={"for": "hour"})
-    assert title(asked) == "Open xvideos.com for laptop?"
+    assert title(asked) == "Open xvideos.com for tom?"
     assert [each.id for each in web.control.reader.requests()] == [id]
     web.control.explained = Decision(Verdict.ALLOW, Reason.GRANT, "xvideos.com")
     assert press(browser, asked, "today").status_code == 303
@@ -101,12 +101,12 @@ def test_an_approval_in_the_night_says_that_it_opens_nothing_yet(web: Web, brows
     id = web.ledger.file(AccessRequest(NOW, DeviceId("tablet"), "mia", "www.school.example"))
     web.control.explained = Decision(Verdict.BLOCK, Reason.BEDTIME, "bedtime", until=NOW + 36_000)
     told = browser.post(f"/requests/{id}/approve", data={"for": "hour"})
-    assert title(told) == "www.school.example is allowed for tablet, but still closed"
+    assert title(told) == "www.school.example is allowed for mia, but still closed"
     assert "bedtime" in told.text
     assert web.control.reader.requests() == (), "it is approved all the same"
     form = next(form for form in PageReader(told.text).forms if form.action == "/openings/always")
     assert browser.post(form.action, data={each.name: each.value for each in form.fields}).status_code == 303
-    assert [target.name for target in load_policy(web.policy_path).devices["tablet"].rules.allow if target.always] == ["www.school.example"]
+    assert [target.name for target in load_policy(web.policy_path).people["mia"].rules.allow if target.always] == ["www.school.example"]
     assert web.control.reader.grants(NOW) == (), "the rule has taken its place: ending it would close nothing"
 
 

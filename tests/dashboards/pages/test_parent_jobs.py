@@ -129,7 +129,7 @@ def open_a_game(hand: Hand) -> None:
     hand.tap(hand.page.get_by_role("button", name="An hour").locator("visible=true").first)
     hand.page.wait_for_url(re.compile("grant|saved|allowed|/$"))
     grants = hand.web.control.reader.grants(NOW)
-    assert any(grant.subject in {"roblox", "roblox.com"} and grant.person == "mia" for grant in grants), grants
+    assert any((grant.subject, grant.person) == ("roblox", "mia") for grant in grants), grants
 
 
 @job("Find out why a site does not work", "Activity, why it does not work")
@@ -164,9 +164,12 @@ def close_shorts(hand: Hand) -> None:
 
 @job("Approve a request for an hour", "Today")
 def approve(hand: Hand) -> None:
-    hand.tap(hand.page.get_by_role("form", name="Allow minecraft.net").get_by_role("button", name="Allow an hour").first)
-    hand.said("minecraft.net")
-    assert any(grant.subject == "minecraft.net" and grant.ends is not None for grant in hand.web.control.reader.grants(NOW))
+    hand.web.policy_path.write_text(hand.policy.replace("20:30-07:00", "23:30-07:00"))  # it is 21:26
+    hand.tap(hand.page.get_by_role("form", name="Allow Minecraft", exact=True).get_by_role("button", name="Allow an hour").first)
+    hand.said("Minecraft open for mia until ")
+    assert any(
+        (grant.subject, grant.person) == ("minecraft", "mia") and grant.ends is not None for grant in hand.web.control.reader.grants(NOW)
+    )
 
 
 @job("15 minutes more", "Today")

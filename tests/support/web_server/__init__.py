@@ -69,6 +69,7 @@ from hedgerow.journal.recorder import Recorder
 from hedgerow.journal.remembered_sites import RememberedSiteStore
 from hedgerow.journal.store import Store, StoreAddress
 from hedgerow.network.tunnel import PeerActivity, TunnelSecrets, public_key_of
+from hedgerow.policies.access_subject import AccessSubject, opens_too
 from hedgerow.policies.expiry import PersonTimes, UpcomingEnd, person_times
 from hedgerow.policies.model import Decision, Device, DeviceId, Grant, GrantDuration, Pause, Policy, RequestKind, Session
 from hedgerow.policies.person_access import PersonAccess
@@ -245,8 +246,11 @@ class LedgerControl:
         view = self._bare_view()
         return default_of(view.policy, view.catalogue, person, subject, NOW)
 
-    def dangers(self, subject: str, *, person: str | None = None, device: str | None = None) -> tuple[str, ...]:
-        return dangers_for(self._bare_view(), subject, person, device)
+    def opens_too(self, grant: Grant) -> tuple[str, ...]:
+        return opens_too(grant.subject)
+
+    def dangers(self, subject: AccessSubject) -> tuple[str, ...]:
+        return dangers_for(self._bare_view(), subject)
 
     def _bare_view(self) -> LoadedSnapshot:
         """Keep one view of the policy without grants and pauses."""
@@ -280,20 +284,21 @@ class LedgerControl:
         device = self.devices.get(address)
         return unnamed_client(address) if device is None else named_client(device.device)
 
-    async def approve(self, request_id: int, how_long: GrantDuration, actor: str) -> Grant:
+    async def approve(
+        self, request_id: int, how_long: GrantDuration, actor: str, *, only_address: bool = False, only_device: bool = False
+    ) -> Grant:  # fmt: skip
         request = await asyncio.to_thread(self.ledger.request, request_id)
         ends = None if how_long is GrantDuration.GOOD else NOW + 3600
-        grant = Grant(secrets.token_hex(4), request.host, actor, NOW, ends, request.device)
+        subject = request.access_subject(self.policy(), only_address=only_address, only_device=only_device)
+        grant = Grant(secrets.token_hex(4), subject.what, actor, NOW, ends, subject.device, subject.person)
         await asyncio.to_thread(self.ledger.approve, request_id, grant)
         return grant
 
     async def deny(self, request_id: int, actor: str) -> None:
         await asyncio.to_thread(self.ledger.deny, request_id, actor)
 
-    async def give(
-        self, subject: str, actor: str, *, device: str | None = None, person: str | None = None, ends: float | None, note: str = ""
-    ) -> Grant:  # fmt: skip
-        grant = Grant(secrets.token_hex(4), subject, actor, NOW, ends, DeviceId(device) if device else None, person, note)
+    async def give(self, subject: AccessSubject, actor: str, *, ends: float | None, note: str = "") -> Grant:
+        grant = Grant(secrets.token_hex(4), subject.what, actor, NOW, ends, subject.device, subject.person, note)
         await asyncio.to_thread(self.ledger.give, grant)
         return grant
 

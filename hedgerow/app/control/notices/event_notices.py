@@ -21,6 +21,7 @@ from hedgerow.journal.messages import DeviceSeen, WorkerMessage
 from hedgerow.journal.reader import DeviceRow, JournalReader
 from hedgerow.journal.recorder import SystemEvent
 from hedgerow.network.discovery import VendorLookup
+from hedgerow.policies.access_subject import service_or_address
 from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.model import AccessRequest, Observation, Policy, Reason, RequestKind, Verdict
 from hedgerow.policies.notices import NoticeTopic
@@ -96,7 +97,7 @@ def event_notices(
             case Observation(kind=RequestKind.TUNNEL, verdict=Verdict.BLOCK) if each.reason in _NOTIFIED_REASONS:
                 yield Notice(NoticeTopic.REFUSED, f"{each.device} {each.reason.value} {_topic(each)}", _refused(each))
             case AccessRequest():
-                yield Notice(NoticeTopic.REQUEST, request_key(each.device, each.chore or each.host), _asked(each))
+                yield Notice(NoticeTopic.REQUEST, request_key(each.device, each.chore or _subject(each)), _asked(each))
             case SystemEvent(about=UpcomingEnd() as ending):
                 yield Notice(NoticeTopic.BUDGET, f"{ending.whose} {each.detail}", _ends(ending))
             case SystemEvent(about=DeviceSeen() as device):
@@ -117,11 +118,16 @@ def _refused(seen: Observation) -> LocalizedText:
     return lambda reader: reader.gettext(text, who=_who(seen), why=reason_text(seen.reason, _topic(seen), reader))
 
 
+def _subject(request: AccessRequest) -> str:
+    return service_or_address(request.host, request.reason)
+
+
 def _asked(request: AccessRequest) -> LocalizedText:
     if request.chore:
         return localized("%(who)s says that it is done: %(what)s.", who=request.person or request.device, what=request.chore)
-    asks = localized("%(who)s asks for %(what)s.", who=request.person or request.device, what=request.host)
-    return lambda reader: f"{asks(reader)}{f' “{request.note}”' if request.note else ''}"
+    text, subject = message("%(who)s asks for %(what)s."), _subject(request)
+    note = f" “{request.note}”" if request.note else ""
+    return lambda reader: reader.gettext(text, who=request.person or request.device, what=title_of(subject, reader)) + note
 
 
 def _ends(ending: UpcomingEnd) -> LocalizedText:

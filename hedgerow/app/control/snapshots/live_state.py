@@ -69,10 +69,10 @@ class LiveStateReader:
         return self.newest
 
     def _recent_denials(self, now: float) -> dict[str, float]:
-        """Return the denials that a child may still be waiting for. A newer request for the same host has a newer ticket."""
+        """Return the denials that a child may still be waiting for. A newer request for the same subject has a newer ticket."""
         rows = self._reader.requests("denied", limit=DENIALS)
         recent = (row for row in reversed(rows) if row.answered_at is not None and row.answered_at > now - DENIAL_SHOWN_S)
-        return {denial_key(row.device, row.host): row.answered_at for row in recent if row.answered_at is not None}
+        return {denial_key(row.device, row.subject): row.answered_at for row in recent if row.answered_at is not None}
 
     def _remembered(self, now: float, zone: ZoneInfo) -> dict[str, tuple[RememberedSite, ...]]:
         """Return the sites that are remembered for their pages, by host; none if they can't be read."""
