@@ -1,7 +1,8 @@
 """Build the extension, record the commit in what is built, and make the links of the README absolute.
 
-Everything else stands in pyproject.toml. Without a compiler and Python's headers, or with HEDGEROW_PURE=1, there is no extension.
-HEDGEROW_PLATFORM is the platform in the wheel's name, such as `manylinux2014_x86_64`; without it, it is the machine's own.
+Everything else stands in pyproject.toml. Without a compiler and Python's headers, or with HEDGEROW_PURE=1, there is no
+extension. HEDGEROW_PLATFORM is the platform in the wheel's name, such as `manylinux2014_x86_64`; without it, it is the
+machine's own.
 """
 
 import os
@@ -14,7 +15,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
-# The limited API of 3.12: one file for all versions of Python. Without symbols and paths, so that the same source gives the same octets.
+# The limited API of 3.12: one file for all versions of Python. Without symbols and paths, so that the same source gives
+# the same octets.
 PIECES = Extension(
     "hedgerow.blocklists.recognition._pieces",
     ["hedgerow/blocklists/recognition/_pieces.c"],

@@ -2,9 +2,9 @@
 
     .venv/bin/python bench/abuse.py [--seconds 8] [--only NAME …] [--hedgerow PATH] [--out FILE] [--write]
 
-One process sends as fast as it can, on one connection after the other; a second one asks for a small page every 20 ms, by turns in an
-inspected connection that stays open, in a new inspected connection, and over plain HTTP. `--hedgerow` names another version's command:
-the figures of the table's column "before" are those of 0.1.0. Needs nginx.
+One process sends as fast as it can, on one connection after the other; a second one asks for a small page every 20 ms,
+by turns in an inspected connection that stays open, in a new inspected connection, and over plain HTTP. `--hedgerow`
+names another version's command: the figures of the table's column "before" are those of 0.1.0. Needs nginx.
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ def requests(path: str, *, reset: bool) -> Iterator[bytes]:
         pieces = []
         for stream in range(2 * batch + 1, 2 * batch + 101, 2):
             fields = [(":method", "GET"), (":scheme", "https"), (":authority", HOST), (":path", path)]
-            pieces.append(frame.HeadersFrame(stream, encoder.encode(fields), flags=["END_HEADERS", "END_STREAM"]).serialize())
+            pieces.append(
+                frame.HeadersFrame(stream, encoder.encode(fields), flags=["END_HEADERS", "END_STREAM"]).serialize()
+            )
             if reset:
                 pieces.append(frame.RstStreamFrame(stream, error_code=8).serialize())
         yield b"".join(pieces)
@@ -103,7 +105,9 @@ def large_heads() -> Iterator[bytes]:
 
 
 def pipelined(path: str) -> Iterator[bytes]:
-    yield from repeat(f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nAccept: text/html\r\nSec-Fetch-Dest: document\r\n\r\n".encode())
+    yield from repeat(
+        f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nAccept: text/html\r\nSec-Fetch-Dest: document\r\n\r\n".encode()
+    )
 
 
 def upload() -> Iterator[bytes]:
@@ -119,7 +123,10 @@ def upload() -> Iterator[bytes]:
 def swelling() -> Iterator[bytes]:
     """A page of some hundred octets that unpacks to 30 MB of the letter that stands for the longest words."""
     while True:
-        yield f"GET /swelling.html HTTP/1.1\r\nHost: {HOST}\r\nAccept: text/html\r\nSec-Fetch-Dest: document\r\n\r\n".encode()
+        yield (
+            f"GET /swelling.html HTTP/1.1\r\nHost: {HOST}\r\nAccept: text/html\r\nSec-Fetch-Dest: "
+            f"document\r\n\r\n".encode()
+        )
 
 
 def one_long_tag() -> Iterator[bytes]:
@@ -228,7 +235,9 @@ def suffer(pipe: Pipe, target: Target, seconds: float) -> None:
 
     def plain() -> None:
         with socket.create_connection(target.proxy, 30, (VICTIM, 0)) as client:
-            client.sendall(f"GET http://{HOST}:{target.plain}/1k.html HTTP/1.1\r\nHost: {HOST}:{target.plain}\r\n\r\n".encode())
+            client.sendall(
+                f"GET http://{HOST}:{target.plain}/1k.html HTTP/1.1\r\nHost: {HOST}:{target.plain}\r\n\r\n".encode()
+            )
             seen = b""
             while len(seen) < 1024:
                 piece = client.recv(65536)
@@ -283,10 +292,16 @@ def measure(hedgerow: Any, target: Target, name: str, seconds: float) -> dict[st
     for process in (victim, attacker):
         process.join(30)
     row: dict[str, object] = {
-        "attack": name, "connections_per_second": round(opened / seconds, 1), "mb_per_second": round(sent / seconds / 1e6, 2),
-        "asked": len(found), "median_ms": round(found[len(found) // 2] * 1000, 1), "p99_ms": round(found[int(len(found) * 0.99)] * 1000, 1),
-        "max_ms": round(found[-1] * 1000, 1), "memory_mb": round(before), "growth_mb": round(peak - before, 1),
-    }  # fmt: skip
+        "attack": name,
+        "connections_per_second": round(opened / seconds, 1),
+        "mb_per_second": round(sent / seconds / 1e6, 2),
+        "asked": len(found),
+        "median_ms": round(found[len(found) // 2] * 1000, 1),
+        "p99_ms": round(found[int(len(found) * 0.99)] * 1000, 1),
+        "max_ms": round(found[-1] * 1000, 1),
+        "memory_mb": round(before),
+        "growth_mb": round(peak - before, 1),
+    }
     print(json.dumps(row), flush=True)
     return row
 
@@ -301,8 +316,9 @@ def run(command: str | None, names: Sequence[str], seconds: float) -> list[dict[
         (directory / "swelling.html").write_bytes(brotli.compress(("\ufdfa" * 10_000_000).encode()))
         (directory / "tag.html").write_text(f"<html><head><meta {'a' * 61_000}></head><body>hello</body></html>")
         stack.enter_context(nginx(net, directory, plain, secure))
-        policy = network_section(net).replace("  ports: [", f"  ports: [{plain}, {secure}, ") + (
-            f'people:\n  mia: {{age: 9, devices: [here, there], block: ["{HOST}/secret"]}}\n'
+        policy = (
+            network_section(net).replace("  ports: [", f"  ports: [{plain}, {secure}, ")
+            + f'people:\n  mia: {{age: 9, devices: [here, there], block: ["{HOST}/secret"]}}\n'
             f"devices:\n  here: {{ip: {ATTACKER}, trusts_ca: true}}\n  there: {{ip: {VICTIM}, trusts_ca: true}}\n"
         )
         if command is not None:
@@ -316,18 +332,33 @@ def run(command: str | None, names: Sequence[str], seconds: float) -> list[dict[
 
 
 def report(rows: Sequence[dict[str, object]], before: dict[str, dict[str, object]]) -> str:
-    """Format the figures as a page. What the machine does besides shows in the row without an attack, to which the limit is added."""
+    """Format the figures as a page.
+
+    What the machine does besides shows in the row without an attack, to which the limit is added.
+    """
     usual = next((float(str(row["p99_ms"])) for row in rows if row["attack"] == "none"), 0.0)
     lines = [
         "# Attacks on the inspector, and another device's requests meanwhile, measured by `make bench-abuse`",
         "",
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}. One device attacks; another one asks for a",
-        "page of 1 kB every 20 ms. *p99* is of the other device's requests in ms, *memory* the growth of all processes of Hedgerow in MB",
+        (
+            f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}. One device attacks;"
+            " another one asks for a"
+        ),
+        (
+            "page of 1 kB every 20 ms. *p99* is of the other device's requests in ms, *memory* the growth of all"
+            " processes of Hedgerow in MB"
+        ),
         "(proportional set size). *Before* is version 0.1.0; a request without an answer within 30 s counts as 30 s.",
-        f"Must: p99 at most {MUST_MS:.0f} ms above that without an attack ({usual:.0f} ms in this run), memory below +{MUST_MB:.0f} MB.",
+        (
+            f"Must: p99 at most {MUST_MS:.0f} ms above that without an attack ({usual:.0f} ms in this run), memory"
+            f" below +{MUST_MB:.0f} MB."
+        ),
         "The other device's figures include what else runs on the machine. How: `bench/abuse.py`.",
         "",
-        "| attack | connections/s before | now | MB/s before | now | p99 before | now | longest before | now | memory before | now | |",
+        (
+            "| attack | connections/s before | now | MB/s before | now | p99 before | now | longest before | now |"
+            " memory before | now | |"
+        ),
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|",
     ]
     for row in rows:

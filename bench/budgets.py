@@ -1,4 +1,5 @@
-"""Gather the figures of the performance budgets from the results of the other benchmarks, and say which budgets are met.
+"""Gather the figures of the performance budgets from the results of the other benchmarks, and say which budgets are
+met.
 
     .venv/bin/python bench/budgets.py [--write]
 
@@ -20,7 +21,9 @@ _PAGE = r"{} ([\d.]+)[,.]"
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A lane, what must hold if anything must, and where its figure stands: a group for the figure, and one for its spread."""
+    """A lane, what must hold if anything must, and where its figure stands: a group for the figure, and one for its
+    spread.
+    """
 
     lane: str
     peer: str
@@ -46,20 +49,43 @@ BUDGETS = (
             ("over HTTPS, queries per second", "≥ 0.3", "doh, queries per second"),
         )
     ),
-    Budget("new tunnel", "Squid", "≤ 0.95", "proxy_tunnel.md", "make bench-proxy", _PROXY.format(r"new tunnel \| µs CPU \| squid")),
+    Budget(
+        "new tunnel",
+        "Squid",
+        "≤ 0.95",
+        "proxy_tunnel.md",
+        "make bench-proxy",
+        _PROXY.format(r"new tunnel \| µs CPU \| squid"),
+    ),
     Budget("bytes through a tunnel", "Squid", "≤ 0.75", "proxy_tunnel.md", "make bench-proxy", _PROXY.format("bytes")),
     *(
-        Budget(f"inspected, {lane}", "Squid bump", must, "proxy_inspect.md", "make bench-proxy", _PROXY.format(rf"{row} \| squid bump"))
+        Budget(
+            f"inspected, {lane}",
+            "Squid bump",
+            must,
+            "proxy_inspect.md",
+            "make bench-proxy",
+            _PROXY.format(rf"{row} \| squid bump"),
+        )
         for lane, must, row in (
             ("new TLS connection", "≤ 1.3", "inspected, new TLS connection"),
             ("small request, connection kept", "≤ 2", "small inspected request, connection kept"),
         )
     ),
     *(
-        Budget(f"page of 40 requests in Chromium, {way}", "no proxy", must, "proxy_page.md", "make bench-proxy", _PAGE.format(way))
+        Budget(
+            f"page of 40 requests in Chromium, {way}",
+            "no proxy",
+            must,
+            "proxy_page.md",
+            "make bench-proxy",
+            _PAGE.format(way),
+        )
         for way, must in (("2 hosts inspected", "≤ 1.15"), ("all hosts inspected", ""))
     ),
-    Budget("memory, small profile, at most", "", "≤ 275", "memory.md", "make bench-memory", r"^\| [^|]+ \| (\d+) \|", "MB"),
+    Budget(
+        "memory, small profile, at most", "", "≤ 275", "memory.md", "make bench-memory", r"^\| [^|]+ \| (\d+) \|", "MB"
+    ),
     Budget("start to ready, second start", "", "≤ 1.5", "start.md", "make bench-start", r"^\| ([\d.]+) \|", "s of CPU"),
 )
 
@@ -96,14 +122,23 @@ def table() -> str:
         "# Performance budgets",
         "",
         "Gathered by `bench/budgets.py` from the other results, which say how each figure was measured.",
-        "Ratios are to the peer in the same run, of CPU unless the lane says otherwise; in brackets the lowest and highest.",
+        (
+            "Ratios are to the peer in the same run, of CPU unless the lane says otherwise; in brackets the lowest and"
+            " highest."
+        ),
         "",
         "| lane | peer | must | measured | | from | command |",
         "|---|---|---|---|---|---|---|",
         *map(row, BUDGETS),
         "",
-        "A page of which all hosts are inspected, as for children under 13 whose devices trust the CA, has no budget. It is slower than",
-        "1.15: each host takes two TLS handshakes, with the browser and with the origin, and HTTP/2 in Python, on the browser's own cores.",
+        (
+            "A page of which all hosts are inspected, as for children under 13 whose devices trust the CA, has no"
+            " budget. It is slower than"
+        ),
+        (
+            "1.15: each host takes two TLS handshakes, with the browser and with the origin, and HTTP/2 in Python, on"
+            " the browser's own cores."
+        ),
     ]
     return "\n".join([*lines, ""])
 

@@ -1,21 +1,24 @@
 """Measure one DNS worker beside its peers in the same run: CPU per query, queries per second, latency, memory.
 
-    .venv/bin/python bench/dns.py [--pairs 5] [--seconds 2] [--kinds blocked cached …] [--domains 1000000] [--list FILE] [--benign FILE]
+    .venv/bin/python bench/dns.py [--pairs 5] [--seconds 2] [--kinds blocked cached …] [--domains 1000000] [--list FILE]
+    [--benign FILE]
                                   [--plain] [--out FILE]
 
-The server is pinned to one core and dnsperf to the other. The sides alternate; medians and the spread of the ratios are printed. All
-sides block the same names: those of `--list`, if any, and generated ones that look like real ones, `--domains` together (peers other than
-Unbound: the first 200,000). All forward to the same dnsmasq, which answers everything.
+The server is pinned to one core and dnsperf to the other. The sides alternate; medians and the spread of the ratios are
+printed. All sides block the same names: those of `--list`, if any, and generated ones that look like real ones,
+`--domains` together (peers other than Unbound: the first 200,000). All forward to the same dnsmasq, which answers
+everything.
 
-Kinds: `blocked`, `cached` and `mixed` are measured beside Unbound, with 2,000 names each. `shapes` are the cached names in random case with
-an EDNS cookie, beside our own `cached`. `allowed-N` are N allowed hosts, generated or those of `--benign`, and `blocked-N` N hosts of the
-listed domains, asked again and again. `miss` are allowed hosts that were never asked before, `cold-blocked` hosts of listed domains, and
-`busy-site` random names under one site that many know. `zipf` are 200,000 names, of which 30 % are blocked and the nth is asked 1/n as
-often as the first. `latency-5000` and `latency-20000` are the 99th percentile of `mixed` at
-that many queries per second. `dnsmasq-mixed`, `recursor-mixed`, `knot-mixed` and the like are beside those peers, with the list as a
-response policy zone where they support it. `dot` and `doh` are `cached` over eight kept connections, and compare queries per second.
-`workers` is `mixed`: two workers on a core each beside one that gets half as many queries, so that a ratio of 1 shows that neither waits
-for the other. `--plain` does without recvmmsg. All kinds take about a quarter of an hour.
+Kinds: `blocked`, `cached` and `mixed` are measured beside Unbound, with 2,000 names each. `shapes` are the cached names
+in random case with an EDNS cookie, beside our own `cached`. `allowed-N` are N allowed hosts, generated or those of
+`--benign`, and `blocked-N` N hosts of the listed domains, asked again and again. `miss` are allowed hosts that were
+never asked before, `cold-blocked` hosts of listed domains, and `busy-site` random names under one site that many know.
+`zipf` are 200,000 names, of which 30 % are blocked and the nth is asked 1/n as often as the first. `latency-5000` and
+`latency-20000` are the 99th percentile of `mixed` at that many queries per second. `dnsmasq-mixed`, `recursor-mixed`,
+`knot-mixed` and the like are beside those peers, with the list as a response policy zone where they support it. `dot`
+and `doh` are `cached` over eight kept connections, and compare queries per second. `workers` is `mixed`: two workers on
+a core each beside one that gets half as many queries, so that a ratio of 1 shows that neither waits for the other.
+`--plain` does without recvmmsg. All kinds take about a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -77,7 +80,10 @@ def blocked_names(count: int = LISTED, path: Path | None = None) -> list[str]:
 
 @dataclass(slots=True)
 class QueryFiles:
-    """Files of queries, written into a folder when a kind is measured. `names` are blocked; `benign` are hosts to use as allowed ones."""
+    """Files of queries, written into a folder when a kind is measured.
+
+    `names` are blocked; `benign` are hosts to use as allowed ones.
+    """
 
     folder: Path
     names: Sequence[str]
@@ -126,8 +132,16 @@ class QueryFiles:
         if name == "blocked":
             return blocked
         if name == "shapes":
-            return ["".join(rng.choice((c.lower(), c.upper())) for c in line[:-2]) + " A" for line in cached for _ in range(3)]
-        return cached if name == "cached" else [rng.choice(blocked) if rng.random() < 0.3 else rng.choice(cached) for _ in range(10_000)]
+            return [
+                "".join(rng.choice((c.lower(), c.upper())) for c in line[:-2]) + " A"
+                for line in cached
+                for _ in range(3)
+            ]
+        return (
+            cached
+            if name == "cached"
+            else [rng.choice(blocked) if rng.random() < 0.3 else rng.choice(cached) for _ in range(10_000)]
+        )
 
     def _allowed(self, count: int) -> list[str]:
         if self.benign and len(self.benign) < count:
@@ -167,7 +181,19 @@ def private_megabytes(side: Side) -> float:
 
 def dnsperf(contest: Contest, seconds: float, *more: str) -> str:
     port = () if "-p" in contest.options else ("-p", str(contest.side.port))
-    command = ["taskset", "-c", contest.core, "dnsperf", "-s", "127.0.0.1", *port, "-d", str(contest.queries), "-l", str(seconds)]
+    command = [
+        "taskset",
+        "-c",
+        contest.core,
+        "dnsperf",
+        "-s",
+        "127.0.0.1",
+        *port,
+        "-d",
+        str(contest.queries),
+        "-l",
+        str(seconds),
+    ]
     options = ["-c", "8", "-T", "1", "-q", "500", *contest.options, *more]
     return subprocess.run([*command, *options], capture_output=True, text=True, check=True).stdout
 
@@ -183,11 +209,13 @@ def measure(contest: Contest, seconds: float) -> Run:
 def percentile(contest: Contest, seconds: float, rate: int, share: float = 0.99) -> float:
     """Return the latency in milliseconds below which that share of the queries was answered, from dnsperf's histogram.
 
-    dnsperf's sender waits for the next query's time. By default it spins and keeps the receiving thread off their core, so that the figure
-    shows for milliseconds which of the two the kernel prefers.
+    dnsperf's sender waits for the next query's time. By default it spins and keeps the receiving thread off their core,
+    so that the figure shows for milliseconds which of the two the kernel prefers.
     """
     text = dnsperf(contest, seconds, "-Q", str(rate), "-O", "latency-histogram", "-O", "qps-threshold-wait=1")
-    rows = [(float(upper), int(count)) for upper, count in re.findall(r"^\s*[\d.]+ - ([\d.]+):\s+(\d+)", text, re.MULTILINE)]
+    rows = [
+        (float(upper), int(count)) for upper, count in re.findall(r"^\s*[\d.]+ - ([\d.]+):\s+(\d+)", text, re.MULTILINE)
+    ]
     wanted = share * sum(count for _, count in rows)
     seen = 0
     for upper, count in rows:
@@ -199,7 +227,13 @@ def percentile(contest: Contest, seconds: float, rate: int, share: float = 0.99)
 
 def summary(kind: str, ratios: Sequence[float], ours: object, theirs: object) -> dict[str, object]:
     spread = [round(min(ratios), 3), round(max(ratios), 3)]
-    return {"kind": kind, "ratio": round(statistics.median(ratios), 3), "spread": spread, "ours": ours, "theirs": theirs}
+    return {
+        "kind": kind,
+        "ratio": round(statistics.median(ratios), 3),
+        "spread": spread,
+        "ours": ours,
+        "theirs": theirs,
+    }
 
 
 def compare_latency(kind: str, contests: Sequence[Contest], pairs: int, seconds: float) -> dict[str, object]:
@@ -209,7 +243,9 @@ def compare_latency(kind: str, contests: Sequence[Contest], pairs: int, seconds:
     found = [[percentile(contest, seconds, rate) for contest in contests] for _ in range(pairs)]
     ours, theirs = zip(*found, strict=True)
     ratios = [mine / other for mine, other in found]
-    return summary(kind, ratios, {"p99_ms": round(statistics.median(ours), 3)}, {"p99_ms": round(statistics.median(theirs), 3)})
+    return summary(
+        kind, ratios, {"p99_ms": round(statistics.median(ours), 3)}, {"p99_ms": round(statistics.median(theirs), 3)}
+    )
 
 
 def ask_all(contest: Contest) -> None:
@@ -218,7 +254,9 @@ def ask_all(contest: Contest) -> None:
         dnsperf(contest, 300.0, "-n", "1")
 
 
-def compare(kind: str, contests: Sequence[Contest], pairs: int, seconds: float, *, by_rate: bool = False) -> dict[str, object]:
+def compare(
+    kind: str, contests: Sequence[Contest], pairs: int, seconds: float, *, by_rate: bool = False
+) -> dict[str, object]:
     """Alternate between two servers; the ratio is that of CPU per query, or of queries per second."""
     for contest in contests:
         measure(contest, 1.0)
@@ -234,7 +272,9 @@ def compare_cold(kind: str, sides: Sequence[Side], files: QueryFiles, pairs: int
     for _ in range(pairs):
         queries = files.fresh(kind, most)
         runs.append([measure(Contest(side, queries), seconds) for side in sides])
-    return summary(kind, [ours.cpu / theirs.cpu for ours, theirs in runs], *(figures(each) for each in zip(*runs, strict=True)))
+    return summary(
+        kind, [ours.cpu / theirs.cpu for ours, theirs in runs], *(figures(each) for each in zip(*runs, strict=True))
+    )
 
 
 def figures(runs: Sequence[Run]) -> dict[str, float]:
@@ -280,7 +320,9 @@ class Bench:
         # A run goes through all names of the largest set.
         return compare(kind, contests, self.pairs, max(self.seconds, int(what or 0) / 80_000))
 
-    def _beside_peer(self, start: Callable[[Stand], contextlib.AbstractContextManager[Side]], what: str) -> dict[str, object]:
+    def _beside_peer(
+        self, start: Callable[[Stand], contextlib.AbstractContextManager[Side]], what: str
+    ) -> dict[str, object]:
         names = self.stand.names[:PEER_DOMAINS]
         with start(Stand(self.stand.folder, names, self.stand.upstream)) as peer:
             contests = [Contest(side, self.queries.of(what)) for side in (self.ours, peer)]
@@ -291,7 +333,13 @@ class Bench:
             contests = []
             for side in (ours, self.unbound):
                 port = side.dot if kind == "dot" else side.doh
-                how = ("-m", kind, "-p", str(port), *(("-O", f"doh-uri=https://127.0.0.1:{port}/dns-query") if kind == "doh" else ()))
+                how = (
+                    "-m",
+                    kind,
+                    "-p",
+                    str(port),
+                    *(("-O", f"doh-uri=https://127.0.0.1:{port}/dns-query") if kind == "doh" else ()),
+                )
                 contests.append(Contest(side, self.queries.of("cached"), how))
             return compare(f"{kind}, queries per second", contests, self.pairs, self.seconds, by_rate=True)
 
@@ -301,7 +349,12 @@ class Bench:
             queries = self.queries.of("mixed")
             rates = ((two, 2 * WORKER_RATE), (one, WORKER_RATE))
             contests = [Contest(side, queries, ("-c", "32", "-Q", str(rate)), "0,1") for side, rate in rates]
-            return compare(f"two workers at {2 * WORKER_RATE:,} q/s beside one at {WORKER_RATE:,}", contests, self.pairs, self.seconds)
+            return compare(
+                f"two workers at {2 * WORKER_RATE:,} q/s beside one at {WORKER_RATE:,}",
+                contests,
+                self.pairs,
+                self.seconds,
+            )
 
 
 def fill_cache(side: Side, folder: Path) -> None:
@@ -318,10 +371,16 @@ def report(results: Sequence[dict[str, object]], memory: dict[str, float], domai
     lines = [
         f"# DNS, one worker on one core, {domains:,} domains",
         "",
-        f"By `python bench/dns.py {' '.join(sys.argv[1:])}`; names are generated by `bench/dns_names.py` unless options name files.",
+        (
+            f"By `python bench/dns.py {' '.join(sys.argv[1:])}`; names are generated by `bench/dns_names.py` unless"
+            " options name files."
+        ),
         "",
         "CPU is microseconds per query, user and system; a ratio below 1 is in our favour; in brackets the least and",
-        "the greatest ratio of the pairs. Beside Unbound unless the row names another; `shapes` beside our own `cached`. Where a row says",
+        (
+            "the greatest ratio of the pairs. Beside Unbound unless the row names another; `shapes` beside our own"
+            " `cached`. Where a row says"
+        ),
         "so, the ratio is that of queries per second, and above 1 in our favour.",
         "",
         "| what | ours | theirs | ratio |",
@@ -341,8 +400,12 @@ def report(results: Sequence[dict[str, object]], memory: dict[str, float], domai
         lines.append(f"| {row['kind']} | {cells[0]} | {cells[1]} | {row['ratio']} ({spread[0]}–{spread[1]}) |")
     told = ", ".join(f"{name} {size} MB" for name, size in memory.items())
     load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
-    noise = f"At the end the load averages of 1, 5 and 15 minutes were {load}; what measures is about 2 of that by itself."
-    return "\n".join([*lines, "", f"Private memory at the end, with what was asked in the caches: {told}.", "", noise, ""])
+    noise = (
+        f"At the end the load averages of 1, 5 and 15 minutes were {load}; what measures is about 2 of that by itself."
+    )
+    return "\n".join(
+        [*lines, "", f"Private memory at the end, with what was asked in the caches: {told}.", "", noise, ""]
+    )
 
 
 def main() -> None:
@@ -364,7 +427,9 @@ def main() -> None:
         queries = QueryFiles(folder, names, dns_names.read_names(options.benign) if options.benign else ())
         stand = Stand(folder, names, stack.enter_context(dns_sides.upstream()))
         ours = stack.enter_context(dns_sides.hedgerow(stand, plain=options.plain))
-        bench = Bench(stand, ours, stack.enter_context(dns_sides.unbound(stand)), queries, options.pairs, options.seconds)
+        bench = Bench(
+            stand, ours, stack.enter_context(dns_sides.unbound(stand)), queries, options.pairs, options.seconds
+        )
         results = []
         for number, kind in enumerate(options.kinds, 1):
             print(f"{number} of {len(options.kinds)}: {kind}", file=sys.stderr, flush=True)

@@ -2,9 +2,10 @@
 
     .venv/bin/python bench/dns_abuse.py [--seconds 6] [--only settings] [--out FILE]
 
-The worker runs on one core; attacker and victim are processes on the other. The attacker keeps several connections busy, each as fast as
-the server reads, and connects again when it is disconnected. The victim asks for a cached name every 20 milliseconds, over UDP, from
-another address. Hedgerow's limits are the default ones, but hold for loopback too.
+The worker runs on one core; attacker and victim are processes on the other. The attacker keeps several connections
+busy, each as fast as the server reads, and connects again when it is disconnected. The victim asks for a cached name
+every 20 milliseconds, over UDP, from another address. Hedgerow's limits are the default ones, but hold for loopback
+too.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def _resets() -> bytes:
     encoder, pieces = Encoder(), []
     fields = [(":method", "GET"), (":scheme", "https"), (":authority", "dns.example.net"), (":path", "/dns-query")]
     for stream in range(1, 2 * CHUNK, 2):
-        pieces.append(frame.HeadersFrame(stream, encoder.encode(fields), flags=["END_HEADERS", "END_STREAM"]).serialize())
+        pieces.append(
+            frame.HeadersFrame(stream, encoder.encode(fields), flags=["END_HEADERS", "END_STREAM"]).serialize()
+        )
         pieces.append(frame.RstStreamFrame(stream, error_code=8).serialize())
     return b"".join(pieces)
 
@@ -196,8 +199,9 @@ def measure(side: dns_sides.Side, kind: str, connections: int, seconds: float) -
     quantiles = statistics.quantiles(times, n=100) if len(times) > 1 else times * 99
     after = dns.private_megabytes(side)
     return (
-        f"| {side.name} | {kind} | {octets / seconds / 1e6:.1f} MB/s, {opened / seconds:.0f} | {len(times)} | {lost} "
-        f"| {quantiles[49] * 1000:.1f} ms | {quantiles[98] * 1000:.1f} ms | {max(times) * 1000:.0f} ms | {before:.0f} → {after:.0f} MB |"
+        f"| {side.name} | {kind} | {octets / seconds / 1e6:.1f} MB/s, {opened / seconds:.0f} | {len(times)} | {lost} |"
+        f" {quantiles[49] * 1000:.1f} ms | {quantiles[98] * 1000:.1f} ms | {max(times) * 1000:.0f} ms | {before:.0f} →"
+        f" {after:.0f} MB |"
     )
 
 
@@ -222,7 +226,10 @@ def main() -> None:
     lines = [
         "# Plain DNS of one device while another abuses encrypted DNS",
         "",
-        f"By `bench/dns_abuse.py`: {options.connections} connections at once for {options.seconds:g} seconds per attack, one worker.",
+        (
+            f"By `bench/dns_abuse.py`: {options.connections} connections at once for {options.seconds:g} seconds per"
+            " attack, one worker."
+        ),
         "",
         "| server | attack | sent, connections per second | queries | lost | median | p99 | longest | private memory |",
         "|---|---|---|---|---|---|---|---|---|",

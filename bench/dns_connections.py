@@ -2,8 +2,9 @@
 
     .venv/bin/python bench/dns_connections.py [--thousands 100] [--only doq] [--out FILE]
 
-Each connection asks one query and ends; over QUIC one in a hundred just falls silent. The private memory of the worker is read before,
-after each tenth, and after a rest in which silent connections end. It may grow by `ALLOWED_MB` at most after the first tenth.
+Each connection asks one query and ends; over QUIC one in a hundred just falls silent. The private memory of the worker
+is read before, after each tenth, and after a rest in which silent connections end. It may grow by `ALLOWED_MB` at most
+after the first tenth.
 """
 
 from __future__ import annotations
@@ -80,8 +81,9 @@ def _context(alpn: str) -> ssl.SSLContext:
 async def _connect(transport: str, side: dns_sides.Side, count: int) -> int:
     """Return the number of connections that got an answer."""
     dot, doh = _context("dot"), _context("http/1.1")
-    head = b"POST /dns-query HTTP/1.1\r\nHost: h\r\nContent-Type: application/dns-message\r\nContent-Length: %d\r\n\r\n" % len(
-        dns_abuse.QUERY
+    head = (
+        b"POST /dns-query HTTP/1.1\r\nHost: h\r\nContent-Type: application/dns-message\r\nContent-Length: %d\r\n\r\n"
+        % len(dns_abuse.QUERY)
     )
     kinds: dict[str, Callable[[int], Coroutine[Any, Any, None]]] = {
         "tcp": lambda _: _stream(side.port, None, FRAMED),
@@ -114,7 +116,9 @@ def soak(transport: str, side: dns_sides.Side, count: int) -> tuple[str, bool]:
     readings, answered, began = [], 0, time.monotonic()
     for _ in range(PARTS):
         mine, theirs = multiprocessing.get_context("fork").Pipe()
-        client = multiprocessing.get_context("fork").Process(target=_run, args=(transport, side, count // PARTS, theirs))
+        client = multiprocessing.get_context("fork").Process(
+            target=_run, args=(transport, side, count // PARTS, theirs)
+        )
         client.start()
         answered += mine.recv()
         client.join()
@@ -122,7 +126,10 @@ def soak(transport: str, side: dns_sides.Side, count: int) -> tuple[str, bool]:
     rate = count / (time.monotonic() - began)
     time.sleep(REST_SECONDS if transport == "doq" else 2)
     after = dns.private_megabytes(side)
-    row = f"| {transport} | {count:,} | {answered:,} | {rate:,.0f} | {before:.1f} | {readings[0]:.1f} | {max(readings):.1f} | {after:.1f} |"
+    row = (
+        f"| {transport} | {count:,} | {answered:,} | {rate:,.0f} | {before:.1f} | {readings[0]:.1f} |"
+        f" {max(readings):.1f} | {after:.1f} |"
+    )
     return row, max(*readings, after) - readings[0] <= ALLOWED_MB
 
 
@@ -136,7 +143,10 @@ def main() -> None:
     lines = [
         "# Short connections to one DNS worker",
         "",
-        "By `bench/dns_connections.py`: private memory in MB, before, after a tenth of the connections, at most, and after a rest.",
+        (
+            "By `bench/dns_connections.py`: private memory in MB, before, after a tenth of the connections, at most,"
+            " and after a rest."
+        ),
         "",
         "| transport | connections | answered | per second | before | after a tenth | at most | at rest |",
         "|---|---|---|---|---|---|---|---|",

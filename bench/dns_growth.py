@@ -3,10 +3,11 @@
     .venv/bin/python bench/dns_growth.py [--pairs 3] [--seconds 2] [--kinds names domains devices rulesets] [--most N]
                                          [--out FILE.md] [--pictures FOLDER]
 
-`names` is the working set, of allowed hosts asked again and again; `domains` the length of the list, with hosts of it that were never asked
-before; `devices` the clients that ask, each from an address of its own; `rulesets` the same with as many different sets of rules. Names are
-generated as for `dns.py`. `devices` and `rulesets` are measured once, for ten seconds. Unbound has no rules by device: its curve under
-`rulesets` is that of the same clients. `--most` leaves out larger sizes, and Unbound needs half a kilobyte of memory for each domain.
+`names` is the working set, of allowed hosts asked again and again; `domains` the length of the list, with hosts of it
+that were never asked before; `devices` the clients that ask, each from an address of its own; `rulesets` the same with
+as many different sets of rules. Names are generated as for `dns.py`. `devices` and `rulesets` are measured once, for
+ten seconds. Unbound has no rules by device: its curve under `rulesets` is that of the same clients. `--most` leaves out
+larger sizes, and Unbound needs half a kilobyte of memory for each domain.
 """
 
 from __future__ import annotations
@@ -59,7 +60,10 @@ def address(number: int) -> str:
 
 def policy(devices: int, rulesets: int) -> str:
     """Return the parts of a policy file with so many devices, whose people have so many different rules."""
-    people = "".join(f"  p{number}: {{age: 9, block: [rule{number}.example], devices: [DEVICES{number}]}}\n" for number in range(rulesets))
+    people = "".join(
+        f"  p{number}: {{age: 9, block: [rule{number}.example], devices: [DEVICES{number}]}}\n"
+        for number in range(rulesets)
+    )
     for number in range(rulesets):
         own = ", ".join(f"d{device}" for device in range(number, devices, rulesets))
         people = people.replace(f"DEVICES{number}]", f"{own}]")
@@ -75,7 +79,10 @@ class Crowd:
         self._devices = devices
 
     def ask(self, side: Side, seconds: float, least: int = 0) -> float:
-        """Ask for so long, and up to a minute longer for `least` answers. Returns the microseconds of the server's CPU per answer."""
+        """Ask for so long, and up to a minute longer for `least` answers.
+
+        Returns the microseconds of the server's CPU per answer.
+        """
         with contextlib.ExitStack() as stack:
             sockets = [stack.enter_context(_client(number + 1, side.port)) for number in range(self._devices)]
             poll = stack.enter_context(contextlib.closing(select.epoll()))
@@ -159,7 +166,10 @@ class Growth:
         folder = self._folder_of(listed)
         with contextlib.ExitStack() as stack:
             stand = Stand(folder, listed, self._upstream)
-            sides = (stack.enter_context(dns_sides.hedgerow(stand, who=who)), stack.enter_context(dns_sides.unbound(stand)))
+            sides = (
+                stack.enter_context(dns_sides.hedgerow(stand, who=who)),
+                stack.enter_context(dns_sides.unbound(stand)),
+            )
             yield sides, dns.QueryFiles(folder, listed)
 
     def _folder_of(self, listed: Sequence[str]) -> Path:
@@ -185,7 +195,7 @@ STYLE = """text { font: 14px system-ui, sans-serif; fill: #1d2b20 } .middle { te
 .theirs { stroke: #1c5fae } .theirs-point, .theirs-name { fill: #1c5fae }
 @media (prefers-color-scheme: dark) { text { fill: #e8efe9 } .bg { fill: #161c18 } .axis { stroke: #8da091 } .grid { stroke: #333d36 }
 .ours { stroke: #7cc48f } .ours-point, .ours-name { fill: #7cc48f }
-.theirs { stroke: #8db8f0 } .theirs-point, .theirs-name { fill: #8db8f0 } }"""
+.theirs { stroke: #8db8f0 } .theirs-point, .theirs-name { fill: #8db8f0 } }"""  # noqa: E501
 """Colours for light and dark pages."""
 
 
@@ -198,7 +208,9 @@ def picture(kind: str, points: Sequence[Point]) -> str:
     width, height, left, low, high = 480, 300, 56, 245, 34  # so that the text can be read on a phone
     first, last = log10(points[0][0]), log10(points[-1][0])
     step = next(
-        step for step in (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000) if 5 * step >= max(max(point[1:]) for point in points)
+        step
+        for step in (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000)
+        if 5 * step >= max(max(point[1:]) for point in points)
     )
     ticks = range(0, 6 * step, step)
 
@@ -208,12 +220,21 @@ def picture(kind: str, points: Sequence[Point]) -> str:
 
     title = f"CPU per query over {TITLES[kind]}, of Hedgerow and of Unbound"
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" aria-labelledby="t">']
-    parts += [f'<title id="t">{title}</title>', f"<style>{STYLE}</style>", f'<rect class="bg" width="{width}" height="{height}" rx="10"/>']
+    parts += [
+        f'<title id="t">{title}</title>',
+        f"<style>{STYLE}</style>",
+        f'<rect class="bg" width="{width}" height="{height}" rx="10"/>',
+    ]
     for tick in ticks:
         _, y = place(points[0][0], tick)
-        parts.append(f'<path class="grid" d="M{left} {y}H{width - 20}"/><text class="end" x="{left - 6}" y="{y + 4}">{tick}</text>')
+        parts.append(
+            f'<path class="grid" d="M{left} {y}H{width - 20}"/><text class="end" x="{left - 6}" '
+            f'y="{y + 4}">{tick}</text>'
+        )
     parts.append(f'<path class="axis" d="M{left} {high}V{low}H{width - 20}"/>')
-    parts += [f'<text class="middle" x="{place(size, 0)[0]}" y="{low + 18}">{_short(size)}</text>' for size, _, _ in points]
+    parts += [
+        f'<text class="middle" x="{place(size, 0)[0]}" y="{low + 18}">{_short(size)}</text>' for size, _, _ in points
+    ]
     parts.append(f'<text class="middle" x="{width / 2}" y="{height - 12}">{TITLES[kind]}</text>')
     parts.append(f'<text x="{left}" y="20">µs of CPU per query:</text>')
     for name, style, column in (("Hedgerow", "ours", 1), ("Unbound", "theirs", 2)):
@@ -228,13 +249,16 @@ def report(curves: dict[str, list[Point]]) -> str:
     lines = [
         "# CPU per query as the work grows",
         "",
-        f"By `python bench/dns_growth.py {' '.join(sys.argv[1:])}`: one worker on one core, names generated by `bench/dns_names.py`.",
+        f"By `python bench/dns_growth.py {' '.join(sys.argv[1:])}`: one worker on one core, names generated by "
+        f"`bench/dns_names.py`.",
     ]
     for kind, points in curves.items():
         lines += ["", f"| {TITLES[kind]} | Hedgerow | Unbound | ratio |", "|---|---|---|---|"]
         lines += [f"| {size:,} | {ours} µs | {theirs} µs | {ours / theirs:.2f} |" for size, ours, theirs in points]
     load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
-    noise = f"At the end the load averages of 1, 5 and 15 minutes were {load}; what measures is about 2 of that by itself."
+    noise = (
+        f"At the end the load averages of 1, 5 and 15 minutes were {load}; what measures is about 2 of that by itself."
+    )
     return "\n".join([*lines, "", noise, ""])
 
 
@@ -243,7 +267,9 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--kinds", nargs="+", default=list(SIZES), choices=list(SIZES))
-    parser.add_argument("--most", type=int, help="leave out larger sizes", default=max(max(sizes) for sizes in SIZES.values()))
+    parser.add_argument(
+        "--most", type=int, help="leave out larger sizes", default=max(max(sizes) for sizes in SIZES.values())
+    )
     parser.add_argument("--out", type=Path)
     parser.add_argument("--pictures", type=Path)
     options = parser.parse_args()
@@ -256,7 +282,9 @@ def main() -> None:
             curves[kind] = []
             for point in getattr(growth, kind)(sizes):
                 curves[kind].append(point)
-                print(json.dumps({"kind": kind, "size": point[0], "ours_us": point[1], "theirs_us": point[2]}), flush=True)
+                print(
+                    json.dumps({"kind": kind, "size": point[0], "ours_us": point[1], "theirs_us": point[2]}), flush=True
+                )
             if options.pictures:
                 options.pictures.mkdir(parents=True, exist_ok=True)
                 (options.pictures / f"dns-growth-{kind}.svg").write_text(picture(kind, curves[kind]))

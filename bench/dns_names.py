@@ -1,7 +1,8 @@
-"""Names that look like real ones, from a seeded generator, so that the benchmarks run on a machine that has only the repository.
+"""Names that look like real ones, from a seeded generator, so that the benchmarks run on a machine that has only the
+repository.
 
-A site has a word or two and a suffix in the proportions of public lists; a few sites have many hosts and most have one or two. Files with
-names of your own, one per line, replace them (`read_names`).
+A site has a word or two and a suffix in the proportions of public lists; a few sites have many hosts and most have one
+or two. Files with names of your own, one per line, replace them (`read_names`).
 """
 
 from __future__ import annotations
@@ -15,12 +16,45 @@ from typing import Final
 _STARTS: Final = "b br c ch cl d dr f fl fr g gl gr h j k l m n p ph pl pr qu r s sc sh sl sp st str t th tr v w z"
 _VOWELS: Final = "a a e e i i o o u ai ea ee ie oo ou"
 _ENDS: Final = ("", "", "", "l", "ll", "m", "n", "nd", "ng", "nt", "r", "rd", "rt", "s", "ss", "st", "t", "ck", "x")
-_WORDS: Final = "app blog book cam click cloud data fit game hub info lab life live media net news online play shop tech tube tv web world"
-_SUFFIXES: Final = (
-    *(["com"] * 48 + ["net"] * 7 + ["org"] * 6 + ["de"] * 4 + ["ru"] * 3 + ["co.uk"] * 3 + ["fr", "nl", "it", "pl", "com.br"] * 2),
-    *("info", "xyz", "tv", "me", "app", "dev", "jp", "cz", "es", "ca", "eu", "com.au", "in", "shop", "online", "club", "top", "site"),
+_WORDS: Final = (
+    "app blog book cam click cloud data fit game hub info lab life live media net news online play shop tech tube tv"
+    " web world"
 )
-_HOSTS: Final = "www www www www www m api cdn static img images mail login app assets news shop blog media video ads login2 s1 s2 eu us"
+_SUFFIXES: Final = (
+    *(
+        ["com"] * 48
+        + ["net"] * 7
+        + ["org"] * 6
+        + ["de"] * 4
+        + ["ru"] * 3
+        + ["co.uk"] * 3
+        + ["fr", "nl", "it", "pl", "com.br"] * 2
+    ),
+    *(
+        "info",
+        "xyz",
+        "tv",
+        "me",
+        "app",
+        "dev",
+        "jp",
+        "cz",
+        "es",
+        "ca",
+        "eu",
+        "com.au",
+        "in",
+        "shop",
+        "online",
+        "club",
+        "top",
+        "site",
+    ),
+)
+_HOSTS: Final = (
+    "www www www www www m api cdn static img images mail login app assets news shop blog media video ads login2 s1 s2"
+    " eu us"
+)
 _LISTED_PREFIXES: Final = ("www", "m", "ads")
 _DIGITS: Final = "0123456789abcdef"
 
@@ -105,4 +139,6 @@ def _hosts(seed: int, blocked: frozenset[str]) -> Iterator[str]:
 
 def _word(rng: random.Random) -> str:
     starts, vowels = _STARTS.split(), _VOWELS.split()
-    return "".join(rng.choice(starts) + rng.choice(vowels) + rng.choice(_ENDS) for _ in range(rng.choice((1, 2, 2, 2, 3))))
+    return "".join(
+        rng.choice(starts) + rng.choice(vowels) + rng.choice(_ENDS) for _ in range(rng.choice((1, 2, 2, 2, 3)))
+    )

@@ -1,4 +1,7 @@
-"""Servers that `dns.py` measures, each started with the same blocked names and the same upstream: Hedgerow's worker and its peers."""
+"""Servers that `dns.py` measures, each started with the same blocked names and the same upstream:
+
+Hedgerow's worker and its peers.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,25 @@ people:
   tom: {age: 15, devices: [tom-phone, tom-laptop, tom-console]}
   ana: {profile: adult, devices: [ana-phone, ana-laptop, tv, printer]}
 devices:
-"""
-DEVICES = ("mia-tablet", "mia-console", "mia-laptop", "tom-phone", "tom-laptop", "tom-console", "ana-phone", "ana-laptop", "tv", "printer")
+"""  # noqa: E501
+DEVICES = (
+    "mia-tablet",
+    "mia-console",
+    "mia-laptop",
+    "tom-phone",
+    "tom-laptop",
+    "tom-console",
+    "ana-phone",
+    "ana-laptop",
+    "tv",
+    "printer",
+)
 
 # Takes datagrams one by one, as where recvmmsg cannot be had.
-PLAIN = "from hedgerow.dns.server import udp; udp.BatchUdpListener = udp.SimpleUdpListener; from hedgerow.app.processes import main; main()"
+PLAIN = (
+    "from hedgerow.dns.server import udp; udp.BatchUdpListener = udp.SimpleUdpListener; from hedgerow.app.processes"
+    " import main; main()"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +72,20 @@ class Stand:
         chain, key = self.folder / "certificate.pem", self.folder / "key.pem"
         if not chain.exists():
             curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-            command = ["openssl", "req", "-x509", *curve, "-keyout", key, "-out", chain, "-days", "2", "-subj", "/CN=dns.example.net"]
+            command = [
+                "openssl",
+                "req",
+                "-x509",
+                *curve,
+                "-keyout",
+                key,
+                "-out",
+                chain,
+                "-days",
+                "2",
+                "-subj",
+                "/CN=dns.example.net",
+            ]
             subprocess.run(command, check=True, capture_output=True)
         return chain, key
 
@@ -73,7 +103,9 @@ def started(
     """Run a process on these cores until the end of the block. A worker of ours ends when its standard input does."""
     with tempfile.TemporaryFile() as log:
         pinned = ["taskset", "-c", cores, *command]
-        process = subprocess.Popen(pinned, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log, env=environment)
+        process = subprocess.Popen(
+            pinned, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log, env=environment
+        )
         try:
             yield process
         finally:
@@ -107,7 +139,14 @@ def wait_until_answers(port: int, *processes: subprocess.Popen[bytes], seconds: 
 def upstream() -> Iterator[int]:
     """Run a dnsmasq that answers everything with one address. By default it answers REFUSED to many queries at once."""
     port = free_port()
-    options = ["--no-resolv", "--no-hosts", "--local-ttl=300", "--address=/#/192.0.2.7", "--conf-file=/dev/null", "--user=root"]
+    options = [
+        "--no-resolv",
+        "--no-hosts",
+        "--local-ttl=300",
+        "--address=/#/192.0.2.7",
+        "--conf-file=/dev/null",
+        "--user=root",
+    ]
     where = [f"--port={port}", "--listen-address=127.0.0.1", "--bind-interfaces", "--pid-file="]
     with started(["dnsmasq", "--keep-in-foreground", *where, *options], "1") as process:
         wait_until_answers(port, process)
@@ -125,7 +164,8 @@ def hedgerow(
     workers: int = 1,
     cores: str = "0",
 ) -> Iterator[Side]:
-    """Run workers as the program would start them, on one of `cores` each, with a sink in control's place that reads their events.
+    """Run workers as the program would start them, on one of `cores` each, with a sink in control's place that reads
+    their events.
 
     `limited`: limits of queries hold for loopback too. `who`: people and devices of the policy in place of a family's.
     """
@@ -134,13 +174,17 @@ def hedgerow(
         state = Path(place)
         _publish(stand, state, ports, limited=limited, who=who)
         # On the server's side: beside dnsperf it would keep the thread that takes answers waiting for milliseconds.
-        running.enter_context(started([sys.executable, __file__, state / "run" / "events.sock"], cores.partition(",")[0]))
+        running.enter_context(
+            started([sys.executable, __file__, state / "run" / "events.sock"], cores.partition(",")[0])
+        )
         # As installed: compiled once.
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         program = [sys.executable, *(("-c", PLAIN) if plain else ("-m", "hedgerow.app.processes"))]
         commands = [[*program, "dns", str(index), str(state)] for index in range(workers)]
         places = cores.split(",") * workers
-        processes = tuple(running.enter_context(started(*each, environment)) for each in zip(commands, places, strict=False))
+        processes = tuple(
+            running.enter_context(started(*each, environment)) for each in zip(commands, places, strict=False)
+        )
         for _ in range(4 * workers):  # each of them, most likely
             wait_until_answers(ports[0], *processes)
         yield Side("hedgerow", processes, *ports)
@@ -154,17 +198,23 @@ def _publish(stand: Stand, state: Path, ports: tuple[int, int, int, int], *, lim
     from hedgerow.policies.reading.load import parse_policy
 
     chain, key = stand.certificate
-    text = POLICY.replace("UPSTREAM", f"127.0.0.1:{stand.upstream}").replace("CHAIN", str(chain)).replace("KEY", str(key))
+    text = (
+        POLICY.replace("UPSTREAM", f"127.0.0.1:{stand.upstream}").replace("CHAIN", str(chain)).replace("KEY", str(key))
+    )
     text = text.replace("network: {", "network: {query_limit: {exempt: []}, ", 1) if limited else text
     text += "".join(f"  {name}: {{ip: 127.0.1.{number}}}\n" for number, name in enumerate(DEVICES, 1))
     text = f"{text.partition('people:')[0]}{who}" if who else text
     nowhere = Endpoint("127.0.0.1", 1)
     dns, dot, doh, doq = (Endpoint("127.0.0.1", port) if port else nowhere for port in ports)
-    encrypted = {name: endpoint for name, endpoint in (("dot", dot), ("doh", doh), ("doq", doq)) if endpoint is not nowhere}
+    encrypted = {
+        name: endpoint for name, endpoint in (("dot", dot), ("doh", doh), ("doq", doq)) if endpoint is not nowhere
+    }
     settings = Settings(state, None, dns, nowhere, nowhere, encrypted=encrypted, memory=usable_memory())
     (state / "run").mkdir()
     settings.save()
-    Snapshot(1, time.time(), parse_policy(text.encode(), state / "hedgerow.yaml"), stand.folder / "generation").save(state)
+    Snapshot(1, time.time(), parse_policy(text.encode(), state / "hedgerow.yaml"), stand.folder / "generation").save(
+        state
+    )
 
 
 def sink(path: Path) -> None:
@@ -193,11 +243,11 @@ def unbound(stand: Stand) -> Iterator[Side]:
     interfaces = "".join(f" interface: 127.0.0.1@{each}\n" for each in (port, dot, doh))
     config = stand.folder / "unbound.conf"
     config.write_text(
-        f'server:\n directory: "{stand.folder}"\n username: ""\n chroot: ""\n pidfile: ""\n num-threads: 1\n{interfaces}'
-        f' tls-service-pem: "{chain}"\n tls-service-key: "{key}"\n tls-port: {dot}\n https-port: {doh}\n'
-        f' module-config: "iterator"\n do-not-query-localhost: no\n use-syslog: no\n so-rcvbuf: 4m\n'
-        f" msg-cache-size: 128m\n rrset-cache-size: 256m\n{zones}\n"
-        f'remote-control:\n control-enable: no\nforward-zone:\n name: "."\n forward-addr: 127.0.0.1@{stand.upstream}\n'
+        f'server:\n directory: "{stand.folder}"\n username: ""\n chroot: ""\n pidfile: ""\n num-threads:'
+        f' 1\n{interfaces} tls-service-pem: "{chain}"\n tls-service-key: "{key}"\n tls-port: {dot}\n https-port:'
+        f' {doh}\n module-config: "iterator"\n do-not-query-localhost: no\n use-syslog: no\n so-rcvbuf: 4m\n'
+        f" msg-cache-size: 128m\n rrset-cache-size: 256m\n{zones}\nremote-control:\n control-enable:"
+        f' no\nforward-zone:\n name: "."\n forward-addr: 127.0.0.1@{stand.upstream}\n'
     )
     with started(["unbound", "-d", "-c", config]) as process:
         wait_until_answers(port, process)
@@ -209,7 +259,8 @@ def dnsmasq(stand: Stand) -> Iterator[Side]:
     port = free_port()
     config = stand.folder / "dnsmasq.conf"
     config.write_text(
-        f"port={port}\nlisten-address=127.0.0.1\nbind-interfaces\nno-resolv\nno-hosts\nserver=127.0.0.1#{stand.upstream}\n"
+        f"port={port}\nlisten-address=127.0.0.1\nbind-interfaces\nno-resolv\nno-hosts\n"
+        f"server=127.0.0.1#{stand.upstream}\n"
         f"cache-size=10000\ndns-forward-max=5000\nuser=root\npid-file={stand.folder / 'dnsmasq.pid'}\n"
         + "".join(f"local=/{name}/\n" for name in stand.names)
     )
@@ -222,7 +273,10 @@ def _write_zone(stand: Stand) -> Path:
     """Write the names as a response policy zone."""
     path = stand.folder / "blocked.rpz"
     rows = "".join(f"{name} CNAME .\n*.{name} CNAME .\n" for name in stand.names)
-    path.write_text(f"$TTL 300\n$ORIGIN rpz.example.\n@ SOA localhost. nobody.invalid. 1 3600 600 86400 300\n@ NS localhost.\n{rows}")
+    path.write_text(
+        "$TTL 300\n$ORIGIN rpz.example.\n@ SOA localhost. nobody.invalid. 1 3600 600 86400 300\n@ NS"
+        f" localhost.\n{rows}"
+    )
     return path
 
 
@@ -250,9 +304,9 @@ def knot(stand: Stand) -> Iterator[Side]:
     folder = stand.folder / "knot"
     folder.mkdir(exist_ok=True)
     (folder / "kresd.conf").write_text(
-        f"net.listen('127.0.0.1', {port}, {{ kind = 'dns' }})\nnet.ipv6 = false\ntrust_anchors.remove('.')\ncache.size = 100 * MB\n"
-        f"modules = {{ 'policy' }}\npolicy.add(policy.rpz(policy.DENY, '{_write_zone(stand)}', false))\n"
-        f"policy.add(policy.all(policy.STUB({{ '127.0.0.1@{stand.upstream}' }})))\n"
+        f"net.listen('127.0.0.1', {port}, {{ kind = 'dns' }})\nnet.ipv6 = false\ntrust_anchors.remove('.')\ncache.size"
+        f" = 100 * MB\nmodules = {{ 'policy' }}\npolicy.add(policy.rpz(policy.DENY, '{_write_zone(stand)}',"
+        f" false))\npolicy.add(policy.all(policy.STUB({{ '127.0.0.1@{stand.upstream}' }})))\n"
     )
     with started(["kresd", "-n", "-c", "kresd.conf", folder]) as process:
         wait_until_answers(port, process)

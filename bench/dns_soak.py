@@ -1,10 +1,11 @@
-"""Send ten million queries to one DNS worker, check that none is lost, and show CPU and memory, which grows until the caches are full.
+"""Send ten million queries to one DNS worker, check that none is lost, and show CPU and memory, which grows until the
+caches are full.
 
     .venv/bin/python bench/dns_soak.py [--millions 10] [--out FILE]
 
-The mix is that of a home: 3 of 10 names are blocked, most of the others are a popular few, and one in a hundred was never asked before.
-dnsperf sends as fast as it can with 200 queries in flight, in ten equal parts; the worker's private memory is read after each. Exits with
-a message if a query was lost. Ten million take three to five minutes.
+The mix is that of a home: 3 of 10 names are blocked, most of the others are a popular few, and one in a hundred was
+never asked before. dnsperf sends as fast as it can with 200 queries in flight, in ten equal parts; the worker's private
+memory is read after each. Exits with a message if a query was lost. Ten million take three to five minutes.
 """
 
 from __future__ import annotations
@@ -62,11 +63,16 @@ def main() -> None:
     needs.programs("dnsmasq", "dnsperf", "openssl")
     each = int(options.millions * 1e6 / PARTS)
     lines = [
-        "# Ten million queries at one DNS worker"
-        if options.millions == 10
-        else f"# {options.millions:g} million queries at one DNS worker",
+        (
+            "# Ten million queries at one DNS worker"
+            if options.millions == 10
+            else f"# {options.millions:g} million queries at one DNS worker"
+        ),
         "",
-        "By `bench/dns_soak.py`: 30 % blocked, 1 % never asked before, the rest of 2,000 names by popularity; all of them generated.",
+        (
+            "By `bench/dns_soak.py`: 30 % blocked, 1 % never asked before, the rest of 2,000 names by popularity; all"
+            " of them generated."
+        ),
         "",
         "| answered | lost | queries per second | CPU per query | private memory |",
         "|---|---|---|---|---|",

@@ -2,10 +2,10 @@
 
     .venv/bin/python bench/first_day.py --unused FILE … [--data FOLDER] [--write]
 
-The publishers are played on loopback with stored copies (`tests/support/list_mirror.py`); lists without a copy are missing, so the
-figures are lower bounds. Random names are drawn from a list of adult names that is neither in force
-nor among the sources of the name model (`tools/recogniser.yaml`). Popular names are those of half of
-Tranco's first 20,000 that all unused lists know: taking the used ones would answer the question by itself. A name counts as blocked if the
+The publishers are played on loopback with stored copies (`tests/support/list_mirror.py`); lists without a copy are
+missing, so the figures are lower bounds. Random names are drawn from a list of adult names that is neither in force nor
+among the sources of the name model (`tools/recogniser.yaml`). Popular names are those of half of Tranco's first 20,000
+that all unused lists know: taking the used ones would answer the question by itself. A name counts as blocked if the
 child's device gets another answer than the upstream's.
 """
 
@@ -48,10 +48,16 @@ SAMPLE = 1000
 SECONDS_AFTER_THE_GUIDE = 60.0
 
 NO_ADULT_SITES = {
-    "101domain.com": "a registrar", "51.la": "statistics of visits", "cosmopolitan.com": "a magazine", "fasthosts.co.uk": "a registrar",
-    "postimage.org": "a host of pictures", "super.cz": "a magazine", "torrid.com": "a shop for clothes", "yes24.com": "a shop for books",
+    "101domain.com": "a registrar",
+    "51.la": "statistics of visits",
+    "cosmopolitan.com": "a magazine",
+    "fasthosts.co.uk": "a registrar",
+    "postimage.org": "a host of pictures",
+    "super.cz": "a magazine",
+    "torrid.com": "a shop for clothes",
+    "yes24.com": "a shop for books",
     "yourtango.com": "a magazine",
-}  # fmt: skip
+}
 """Popular names of bannedbook's list that stay open, and are no adult sites, as was read: the list errs."""
 
 
@@ -87,7 +93,10 @@ class Shares:
 
 
 def hosts_in(path: Path) -> set[str]:
-    words = (line.partition("#")[0].replace(",", " ").split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
+    words = (
+        line.partition("#")[0].replace(",", " ").split()
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
+    )
     return {host for each in words if each and (host := parse_host(each[-1])) is not None}
 
 
@@ -99,9 +108,17 @@ def knows(hosts: set[str], name: str) -> bool:
 def read_names(data: Path, unused: Sequence[Path]) -> Names:
     """Read the names to ask for; the draw is the same each time."""
     lists = [hosts_in(path) for path in unused]
-    popular = tuple(name for name in sorted(hosts_in(data / "benign/tranco20k-half-a.txt")) if all(knows(each, name) for each in lists))
+    popular = tuple(
+        name
+        for name in sorted(hosts_in(data / "benign/tranco20k-half-a.txt"))
+        if all(knows(each, name) for each in lists)
+    )
     drawn = random.Random(14).sample(sorted(lists[0]), SAMPLE)
-    good = [hosts_in(source.path) for source in starter_sources() if source.path and source.category in {"health", "sexual-education"}]
+    good = [
+        hosts_in(source.path)
+        for source in starter_sources()
+        if source.path and source.category in {"health", "sexual-education"}
+    ]
     return Names(popular, tuple(drawn), tuple(sorted(set().union(*good))))
 
 
@@ -115,7 +132,10 @@ def running(folder: Path, mirror: ListMirror, selection: str) -> Iterator[tuple[
     policy.write_text(f'network:\n  lists: {selection}\n  lan: [127.0.0.0/8]\n  upstream: ["127.0.0.1:{port}"]\n')
     ports = [option for name in ("dns", "proxy", "web") for option in (f"--{name}", "127.0.0.1:0")]
     arguments = ["up", "--policy", str(policy), "--state", str(state), "--workers", "1", *ports]
-    command, environment = [str(Path(sys.executable).with_name("hedgerow")), *arguments], {**os.environ, **mirror.environment}
+    command, environment = (
+        [str(Path(sys.executable).with_name("hedgerow")), *arguments],
+        {**os.environ, **mirror.environment},
+    )
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
     try:
@@ -190,20 +210,38 @@ def measure(names: Names, lists: dict[str, bytes], selection: str) -> Shares:
             share = len(blocked(names.random, resolver)) / len(names.random)
             adult = next(row for row in status["coverage"] if row["category"] == "adult")
             told = f"{adult['names']:,} names from {adult['lists']} lists, state {adult['state']}"
-            return Shares(len(stopped) / len(names.popular), still_open, share, tuple(blocked(names.good, resolver)), seconds, told)
+            return Shares(
+                len(stopped) / len(names.popular),
+                still_open,
+                share,
+                tuple(blocked(names.good, resolver)),
+                seconds,
+                told,
+            )
 
 
 def report(names: Names, results: dict[str, Shares], unused: Path) -> str:
     def row(selection: str, each: Shares) -> str:
         wrong = f"{len(each.good)} of {len(names.good)}"
-        return f"| `{selection}` | {each.popular:.1%} | {each.random:.1%} | {wrong} | {each.seconds:.0f} s | {each.coverage} |"
+        return (
+            f"| `{selection}` | {each.popular:.1%} | {each.random:.1%} | {wrong} | {each.seconds:.0f} s |"
+            f" {each.coverage} |"
+        )
 
     titles = (
-        *("`network.lists`", f"{len(names.popular)} popular adult names", f"{len(names.random)} random names of `{unused.name}`"),
+        *(
+            "`network.lists`",
+            f"{len(names.popular)} popular adult names",
+            f"{len(names.random)} random names of `{unused.name}`",
+        ),
         *("health and sexual education", "after the guide", "adult sites by the machine's own account"),
     )
     wrong = sorted({name for each in results.values() for name in each.good})
-    table = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}", *(row(selection, each) for selection, each in results.items())]
+    table = [
+        f"| {' | '.join(titles)} |",
+        f"|{'---|' * len(titles)}",
+        *(row(selection, each) for selection, each in results.items()),
+    ]
     mistakes = ["", f"Blocked by mistake: {', '.join(wrong)}."] if wrong else []
     return "\n".join([*table, *mistakes, "", by_reading(names.popular, results["recommended"].open)])
 
@@ -214,28 +252,37 @@ def by_reading(popular: Sequence[str], still_open: Sequence[str]) -> str:
     others = [name for name in still_open if name not in NO_ADULT_SITES]
     count = len(popular) - len(harmless)
     return (
-        f"**{len(still_open)} popular names stay open with the recommended lists.** {len(harmless)} were read, and are no adult sites: "
-        f"{', '.join(f'`{name}` ({NO_ADULT_SITES[name]})' for name in harmless)}. The others are, or may be: "
-        f"{', '.join(f'`{name}`' for name in others) or 'none'}. Of the {count} names without these {len(harmless)}, "
-        f"{count - len(others)} are blocked: **{(count - len(others)) / count:.1%}**. The blocked ones were not read; a few of them may be "
-        "no adult sites either."
+        f"**{len(still_open)} popular names stay open with the recommended lists.** {len(harmless)} were read, and are"
+        f" no adult sites: {', '.join(f'`{name}` ({NO_ADULT_SITES[name]})' for name in harmless)}. The others are, or"
+        f" may be: {', '.join(f'`{name}`' for name in others) or 'none'}. Of the {count} names without these"
+        f" {len(harmless)}, {count - len(others)} are blocked: **{(count - len(others)) / count:.1%}**. The blocked"
+        " ones were not read; a few of them may be no adult sites either."
     )
 
 
 def served_adult_lists(lists: dict[str, bytes]) -> list[str]:
     """Return the recommended lists of adult sites of which there is a copy."""
-    return [each.name for each in public_sources().values() if each.category == "adult" and each.default_for and each.url in lists]
+    return [
+        each.name
+        for each in public_sources().values()
+        if each.category == "adult" and each.default_for and each.url in lists
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="the folder of stored copies")
-    parser.add_argument("--unused", type=Path, nargs="+", default=[], help="lists of adult names, neither used nor trained on")
+    parser.add_argument(
+        "--data", type=Path, default=ROOT.parent / "shared" / "data", help="the folder of stored copies"
+    )
+    parser.add_argument(
+        "--unused", type=Path, nargs="+", default=[], help="lists of adult names, neither used nor trained on"
+    )
     parser.add_argument("--write", action="store_true", help="write bench/results/first_day.md")
     options = parser.parse_args()
     if not options.data.is_dir() or not options.unused:
         needs.stop(
-            f"the folder of stored copies of public lists (--data, now {options.data}) and lists of adult names that are unused (--unused)"
+            f"the folder of stored copies of public lists (--data, now {options.data}) and lists of adult names that"
+            " are unused (--unused)"
         )
     unused = options.unused
     names, lists = read_names(options.data, unused), stored_lists(options.data)
@@ -244,9 +291,18 @@ def main() -> None:
     print(text)
     if options.write:
         files = " ".join(path.name for path in unused)
-        head = f"`bench/first_day.py --unused {files}` on Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}. "
-        head += "Shares blocked for a child of nine. Popular\nnames: those in half of Tranco's first 20,000 that each of these lists has. "
-        head += f"Of the recommended lists of adult sites, stored copies stood for\n{', '.join(served_adult_lists(lists))}.\n"
+        head = (
+            f"`bench/first_day.py --unused {files}` on Python {platform.python_version()},"
+            f" {time.strftime('%Y-%m-%d')}. "
+        )
+        head += (
+            "Shares blocked for a child of nine. Popular\nnames: those in half of Tranco's first 20,000 that each of"
+            " these lists has. "
+        )
+        head += (
+            "Of the recommended lists of adult sites, stored copies stood"
+            f" for\n{', '.join(served_adult_lists(lists))}.\n"
+        )
         results_file.write(RESULT, f"# The first day\n\n{head}\n{text}\n")
 
 

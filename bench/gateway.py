@@ -2,11 +2,13 @@
 
     .venv/bin/python bench/gateway.py [--rounds 5] [--megabytes 300] [--write]
 
-`--write` keeps the figures in bench/results/gateway.md; `make bench-gateway` does. Needs root and what the laboratory needs (tests/lab).
+`--write` keeps the figures in bench/results/gateway.md; `make bench-gateway` does. Needs root and what the laboratory
+needs (tests/lab).
 
-In the laboratory's network namespaces a device fetches one file through the router by HTTPS. Exempt: with nothing of ours in nftables, and
-with the gateway in place, strict. Filtered: a child's device through the transparent port. The sides alternate; medians are printed. CPU is
-that of Hedgerow's own processes: what the kernel forwards costs them nothing.
+In the laboratory's network namespaces a device fetches one file through the router by HTTPS. Exempt: with nothing of
+ours in nftables, and with the gateway in place, strict. Filtered: a child's device through the transparent port. The
+sides alternate; medians are printed. CPU is that of Hedgerow's own processes: what the kernel forwards costs them
+nothing.
 """
 
 from __future__ import annotations
@@ -89,10 +91,10 @@ def measure(whole: House, rounds: int, octets: int) -> dict[str, list[Fetch]]:
 
 def table(found: dict[str, list[Fetch]], rounds: int, megabytes: int) -> str:
     head = (
-        "# What passes the gateway, measured by `make bench-gateway`\n\n"
-        f"{platform.machine()}, {os.cpu_count()} cores for client, router and server together, Python {platform.python_version()}, "
-        f"{rounds} rounds of {megabytes} MB in one run. What each figure is stands in `bench/gateway.py`.\n\n"
-        "| device | MB/s (median) | of the first row | spread | Hedgerow’s CPU, s a GB |\n|---|---:|---:|---:|---:|\n"
+        f"# What passes the gateway, measured by `make bench-gateway`\n\n{platform.machine()}, {os.cpu_count()} cores"
+        f" for client, router and server together, Python {platform.python_version()}, {rounds} rounds of {megabytes}"
+        " MB in one run. What each figure is stands in `bench/gateway.py`.\n\n| device | MB/s (median) | of the first"
+        " row | spread | Hedgerow’s CPU, s a GB |\n|---|---:|---:|---:|---:|\n"
     )
     base = [each.speed for each in found["exempt, nothing of ours"]]
     lines = []

@@ -1,7 +1,7 @@
 """Names, lists and browser requests from a seeded generator, for machines that have nothing but the repository.
 
-They have the shapes of real ones, not their exact distribution, so a benchmark says which data its figures were measured on. The same
-seed always gives the same data.
+They have the shapes of real ones, not their exact distribution, so a benchmark says which data its figures were
+measured on. The same seed always gives the same data.
 """
 
 from __future__ import annotations
@@ -15,24 +15,80 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Real lists and requests beside the checkout, where somebody has put them."""
 
 _WORDS = """able acid alpha amber angel apple arena artist atlas auto baby bank beach best beta bike bird black blog blue board body book
-box brain brand bread bridge bright buzz camp candy card care cart cash cast chat city class clean click clinic cloud club coach code
-coffee color core craft crew cyber daily dance data day deal deep desk dev diet digital direct dog dream drive easy echo edge edu energy
-event ever expert express fair farm fast film finder first fit flash flex flow food forum free fresh fun future game garden gate geek
-gift global go gold good grand green grid group guide hair happy health heart help hero home host hot house hub ice idea image info ink
-insta jazz jet job joy jump key kids king kit lab lady land law lead leaf learn lens life light line link lion list live local logic loop
-love luck magic mail map mark market master max media mega metro mind mini mix mobile money moon motor move music nano nature near net
-new news next nice night nova ocean office one online open orange page paint panda paper park party pass path pay pet phone photo pixel
-place planet play plus point pop port post power press prime pro pulse quick radio rain rank rapid real red rent rich ride ring river
-road rock room root rose royal run safe sale save school sea search secure seed sense serve shop show side silver sky smart snap social
-soft solar sound space spark speed sport spot spring star start stay stock stone store story stream street studio style sun super swift
-talk tap team tech test the time tool top tour town track trade travel tree trend trip true trust tube turbo ultra union up urban
-vault vegan video view villa vip vision vita vote walk wall watch wave way web well west white wild win wind wine wise wolf women wood
-word work world yoga young your zen zone zoom""".split()  # noqa: SIM905
-_ENDINGS = {"com": 50, "net": 8, "org": 6, "de": 5, "co.uk": 4, "info": 3, "ru": 3, "fr": 3, "com.br": 3, "it": 2, "nl": 2, "xyz": 2,
-            "io": 2, "online": 1, "tv": 1, "pl": 1, "jp": 1, "top": 1, "site": 1, "club": 1}  # fmt: skip
-_PREFIXES = ["www", "m", "api", "cdn", "static", "img", "blog", "shop", "mail", "de", "en", "app", "media", "assets", "news"]
+box brain brand bread bridge bright buzz camp candy card care cart cash cast chat city class clean click clinic cloud
+club coach code
+coffee color core craft crew cyber daily dance data day deal deep desk dev diet digital direct dog dream drive easy echo
+edge edu energy
+event ever expert express fair farm fast film finder first fit flash flex flow food forum free fresh fun future game
+garden gate geek
+gift global go gold good grand green grid group guide hair happy health heart help hero home host hot house hub ice idea
+image info ink
+insta jazz jet job joy jump key kids king kit lab lady land law lead leaf learn lens life light line link lion list live
+local logic loop
+love luck magic mail map mark market master max media mega metro mind mini mix mobile money moon motor move music nano
+nature near net
+new news next nice night nova ocean office one online open orange page paint panda paper park party pass path pay pet
+phone photo pixel
+place planet play plus point pop port post power press prime pro pulse quick radio rain rank rapid real red rent rich
+ride ring river
+road rock room root rose royal run safe sale save school sea search secure seed sense serve shop show side silver sky
+smart snap social
+soft solar sound space spark speed sport spot spring star start stay stock stone store story stream street studio style
+sun super swift
+talk tap team tech test the time tool top tour town track trade travel tree trend trip true trust tube turbo ultra union
+up urban
+vault vegan video view villa vip vision vita vote walk wall watch wave way web well west white wild win wind wine wise
+wolf women wood
+word work world yoga young your zen zone zoom""".split()  # noqa: E501, SIM905
+_ENDINGS = {
+    "com": 50,
+    "net": 8,
+    "org": 6,
+    "de": 5,
+    "co.uk": 4,
+    "info": 3,
+    "ru": 3,
+    "fr": 3,
+    "com.br": 3,
+    "it": 2,
+    "nl": 2,
+    "xyz": 2,
+    "io": 2,
+    "online": 1,
+    "tv": 1,
+    "pl": 1,
+    "jp": 1,
+    "top": 1,
+    "site": 1,
+    "club": 1,
+}
+_PREFIXES = [
+    "www",
+    "m",
+    "api",
+    "cdn",
+    "static",
+    "img",
+    "blog",
+    "shop",
+    "mail",
+    "de",
+    "en",
+    "app",
+    "media",
+    "assets",
+    "news",
+]
 _KINDS = {"image": 35, "script": 28, "xhr": 17, "sub_frame": 6, "stylesheet": 6, "font": 4, "other": 4}
-_SUFFIXES = {"image": ".png", "script": ".js", "xhr": ".json", "sub_frame": ".html", "stylesheet": ".css", "font": ".woff2", "other": ""}
+_SUFFIXES = {
+    "image": ".png",
+    "script": ".js",
+    "xhr": ".json",
+    "sub_frame": ".html",
+    "stylesheet": ".css",
+    "font": ".woff2",
+    "other": "",
+}
 
 
 def _label(rng: random.Random) -> str:
@@ -67,12 +123,23 @@ def _advertising(rng: random.Random) -> str:
     """Return a part of a path as filter lists block them."""
     word = rng.choice(["ad", "ads", "adv", "banner", "track", "pixel", "sponsor", "promo", "beacon", "stat"])
     return rng.choice(
-        ["/{0}/{1}-", "/{0}-{1}.", "_{0}_{1}.", "/{0}s/{1}/", "/{1}/{0}.js", "-{0}-{1}-", "/{0}.php?{1}=", ".com/{0}-{1}"]
+        [
+            "/{0}/{1}-",
+            "/{0}-{1}.",
+            "_{0}_{1}.",
+            "/{0}s/{1}/",
+            "/{1}/{0}.js",
+            "-{0}-{1}-",
+            "/{0}.php?{1}=",
+            ".com/{0}-{1}",
+        ]
     ).format(word, rng.choice(_WORDS))
 
 
 def filter_list(rules: int, hosts: list[str], seed: int) -> str:
-    """Return a list in the syntax of ad blockers: rules about some of `hosts`, about paths, exceptions, and cosmetic rules."""
+    """Return a list in the syntax of ad blockers: rules about some of `hosts`, about paths, exceptions, and cosmetic
+    rules.
+    """
     rng = random.Random(seed)
     return "[Adblock Plus 2.0]\n" + "".join(f"{_filter(rng, hosts)}\n" for _ in range(rules))
 
@@ -80,7 +147,14 @@ def filter_list(rules: int, hosts: list[str], seed: int) -> str:
 def _filter(rng: random.Random, hosts: list[str]) -> str:
     host, shape = rng.choice(hosts), rng.random()
     options = rng.choice(
-        ["", "", "$third-party", "$script,third-party", f"$domain={rng.choice(hosts)}", f"$image,domain=~{rng.choice(hosts)}"]
+        [
+            "",
+            "",
+            "$third-party",
+            "$script,third-party",
+            f"$domain={rng.choice(hosts)}",
+            f"$image,domain=~{rng.choice(hosts)}",
+        ]
     )
     if shape < 0.35:
         return f"||{host}^{options}"
@@ -96,7 +170,10 @@ def _filter(rng: random.Random, hosts: list[str]) -> str:
 
 
 def browser_requests(count: int, hosts: list[str], seed: int) -> list[tuple[str, str, str]]:
-    """Return requests: URL, URL of the page, kind. Pages load from their own hosts, and from `hosts`, the first ones most often."""
+    """Return requests:
+
+    URL, URL of the page, kind. Pages load from their own hosts, and from `hosts`, the first ones most often.
+    """
     rng, kinds, weights = random.Random(seed), list(_KINDS), list(_KINDS.values())
     pages = [f"https://www.{host}/{_path(rng)}" for host in host_names(800, seed + 1)]
     return [

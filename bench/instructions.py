@@ -1,11 +1,12 @@
-"""Count the instructions of a start and of DNS answers, which say what to expect of another processor, and time them here.
+"""Count the instructions of a start and of DNS answers, which say what to expect of another processor, and time them
+here.
 
     .venv/bin/python bench/instructions.py
 
-Each is counted by cachegrind as the difference between two runs, in one process and without the kernel's part: the import of what a
-resolver needs; an answer from the cache; a blocked name that was never asked before, with a decision that is made at once. The time is the
-same difference, of processor time, without cachegrind and of fifty times as many answers (the median of five). Takes three minutes. Needs
-valgrind.
+Each is counted by cachegrind as the difference between two runs, in one process and without the kernel's part: the
+import of what a resolver needs; an answer from the cache; a blocked name that was never asked before, with a decision
+that is made at once. The time is the same difference, of processor time, without cachegrind and of fifty times as many
+answers (the median of five). Takes three minutes. Needs valgrind.
 """
 
 from __future__ import annotations
@@ -57,7 +58,16 @@ def work(kind: int, number: int) -> None:
 
 
 def count(kind: int, number: int) -> int:
-    command = ["valgrind", "--tool=cachegrind", "--cachegrind-out-file=/dev/null", sys.executable, "-P", __file__, str(kind), str(number)]
+    command = [
+        "valgrind",
+        "--tool=cachegrind",
+        "--cachegrind-out-file=/dev/null",
+        sys.executable,
+        "-P",
+        __file__,
+        str(kind),
+        str(number),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found = _COUNT.search(done.stderr)
     assert found is not None, done.stderr

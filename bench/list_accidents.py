@@ -2,8 +2,9 @@
 
     .venv/bin/python bench/list_accidents.py [--rounds 50] [--write]
 
-After every accident each generation in place must open and be whole, and so must the download; after every round the next fetch and
-compilation must succeed. The tests in `tests/app/control/test_list_jobs.py` run a few rounds each time. A full disk needs root rights.
+After every accident each generation in place must open and be whole, and so must the download; after every round the
+next fetch and compilation must succeed. The tests in `tests/app/control/test_list_jobs.py` run a few rounds each time.
+A full disk needs root rights.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ def run(rounds: int) -> list[str]:
         "tests/app/control/test_list_jobs.py",
     ]
     started = time.monotonic()
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "HEDGEROW_ACCIDENTS": str(rounds)}, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "HEDGEROW_ACCIDENTS": str(rounds)}, capture_output=True, text=True
+    )
     if done.returncode != 0:
         sys.exit(done.stdout + done.stderr)
     told = [f"- {line.lstrip('.')}" for line in done.stdout.splitlines() if "processes" in line]
@@ -54,7 +57,10 @@ def main() -> None:
     text = "\n".join(run(options.rounds))
     print(text)
     if options.write:
-        head = f"`bench/list_accidents.py --rounds {options.rounds}` on Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}."
+        head = (
+            f"`bench/list_accidents.py --rounds {options.rounds}` on Python {platform.python_version()},"
+            f" {time.strftime('%Y-%m-%d')}."
+        )
         head += " A good generation was in place after every one of these accidents, and the next update went through:"
         RESULT.write_text(f"# Kills and full disks\n\n{head}\n\n{text}\n", encoding="utf-8")
 

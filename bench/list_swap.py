@@ -3,8 +3,9 @@
     .venv/bin/python bench/list_swap.py [domains] [--write]
 
 Ten lists are compiled at the start. Then, under the load of dnsperf, every twentieth name in each of
-them changes, so that everything is compiled anew. Memory is the sum of the proportional set sizes of all of Hedgerow's processes, sampled
-every 0.3 s; the compiler's share is also given alone. Lost queries are those that dnsperf got no answer for.
+them changes, so that everything is compiled anew. Memory is the sum of the proportional set sizes of all of Hedgerow's
+processes, sampled every 0.3 s; the compiler's share is also given alone. Lost queries are those that dnsperf got no
+answer for.
 """
 
 from __future__ import annotations
@@ -109,13 +110,19 @@ def measure(count: int) -> dict[str, float]:
             time.sleep(3)
             change_all(paths)
             started = time.monotonic()
-            running.wait_until(lambda: hedgerow.stderr.count("published") > published, SECONDS + 60, "the new generation")
+            running.wait_until(
+                lambda: hedgerow.stderr.count("published") > published, SECONDS + 60, "the new generation"
+            )
             result["seconds_to_swap"] = time.monotonic() - started
             counted = load.result()
             sampler.is_over.set()
             sampler.join()
             result |= {"peak_mb": sampler.peak / 1024, "compiler_peak_mb": sampler.compiler_peak / 1024}
-            result |= {"steady_after_mb": steady_kb(hedgerow) / 1024, "queries_sent": counted.sent, "queries_lost": counted.lost}
+            result |= {
+                "steady_after_mb": steady_kb(hedgerow) / 1024,
+                "queries_sent": counted.sent,
+                "queries_lost": counted.lost,
+            }
             result |= {"latency_avg_ms": counted.average_latency * 1000, "latency_max_ms": slowest_ms(counted.text)}
             return result
 
@@ -128,8 +135,14 @@ def main() -> None:
     needs.programs("dnsperf")
     result = measure(given.domains)
     rows = "".join(f"| {name} | {value:,.1f} |\n" for name, value in result.items())
-    text = "# A running Hedgerow while its lists are recompiled and swapped\n\nWhat each figure is stands in `bench/list_swap.py`.\n\n"
-    text += f"dnsperf asked {RATE} queries per second for {SECONDS} s; one worker per role;\n{origin_of_names()} names, varied.\n\n"
+    text = (
+        "# A running Hedgerow while its lists are recompiled and swapped\n\nWhat each figure is stands in"
+        " `bench/list_swap.py`.\n\n"
+    )
+    text += (
+        f"dnsperf asked {RATE} queries per second for {SECONDS} s; one worker per role;\n{origin_of_names()} names,"
+        " varied.\n\n"
+    )
     text += f"| figure | value |\n|---|---:|\n{rows}"
     print(text)
     if given.write:

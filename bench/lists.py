@@ -1,12 +1,13 @@
-"""Measure the list engine: compile time, peak memory, bytes per domain, opening, look-up, and one changed source of ten.
+"""Measure the list engine: compile time, peak memory, bytes per domain, opening, look-up, and one changed source of
+ten.
 
     make bench-lists            all cases, written to bench/results/lists.md
     .venv/bin/python bench/lists.py [--data FOLDER] [--write] [real|1m|5m ...]
 
-`real` are the hosts, plain and adblock lists in `--data`, by default beside the checkout, and is left out where there are none; `1m` and
-`5m` are their names, or generated ones, varied until there are that many, in ten lists. Each compilation runs in a process of its own, for
-its own peak memory. `one of ten` is the time to compile again after every fiftieth line of one of the ten lists changed, as a share of the
-first compilation.
+`real` are the hosts, plain and adblock lists in `--data`, by default beside the checkout, and is left out where there
+are none; `1m` and `5m` are their names, or generated ones, varied until there are that many, in ten lists. Each
+compilation runs in a process of its own, for its own peak memory. `one of ten` is the time to compile again after every
+fiftieth line of one of the ten lists changed, as a share of the first compilation.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ CATEGORIES = ["adult", "gambling", "social", "bypass", "malware"]
 
 def real_sources(lists: Path) -> list[Source]:
     paths = [path for folder in ("hosts", "plain", "adblock") for path in sorted((lists / folder).iterdir())]
-    return [Source(f"{path.parent.name}/{path.stem}", CATEGORIES[n % len(CATEGORIES)], path) for n, path in enumerate(paths)]
+    return [
+        Source(f"{path.parent.name}/{path.stem}", CATEGORIES[n % len(CATEGORIES)], path) for n, path in enumerate(paths)
+    ]
 
 
 def names_of(plain: Path) -> list[str]:
@@ -55,15 +58,21 @@ def origin_of_names(lists: Path = generated.SHARED / "lists") -> str:
 
 
 def varied_sources(count: int, folder: Path, lists: Path = generated.SHARED / "lists") -> list[Source]:
-    """Generate `count` distinct names from others: another word or number before, inside or after the registered label."""
+    """Generate `count` distinct names from others: another word or number before, inside or after the
+    registered label.
+    """
     rng, names = random.Random(count), base_names(lists)
     words = sorted({label for name in names for label in name.split(".")[:-1] if 3 < len(label) < 12})
     varied = set(names)
     while len(varied) < count:
         label, _, rest = rng.choice(names).partition(".")
         word = rng.choice(words)
-        varied.add(f"{rng.choice((f'{label}-{word}', f'{word}{label}', f'{label}{rng.randrange(1000)}', f'{word}.{label}'))[:63]}.{rest}")
-    sources = [Source(f"varied-{n}", CATEGORIES[n % len(CATEGORIES)], folder / f"{n}.txt", format="plain") for n in range(10)]
+        varied.add(
+            f"{rng.choice((f'{label}-{word}', f'{word}{label}', f'{label}{rng.randrange(1000)}', f'{word}.{label}'))[:63]}.{rest}"  # noqa: E501
+        )
+    sources = [
+        Source(f"varied-{n}", CATEGORIES[n % len(CATEGORIES)], folder / f"{n}.txt", format="plain") for n in range(10)
+    ]
     shuffled = rng.sample(sorted(varied), len(varied))
     for n, source in enumerate(sources):
         assert source.path is not None
@@ -100,7 +109,10 @@ def status_kb(field: str, file: str = "/proc/self/status") -> int:
 
 
 def private_kb() -> int:
-    """Return the memory that no other process can share, in kB. Clean pages of a mapped file belong to the page cache."""
+    """Return the memory that no other process can share, in kB.
+
+    Clean pages of a mapped file belong to the page cache.
+    """
     return status_kb("Private_Dirty", "/proc/self/smaps_rollup")
 
 
@@ -143,7 +155,11 @@ def compile_apart(case: str, folder: Path, out: str) -> dict[str, float]:
 
 
 def run_case(case: str, folder: Path, lists: Path) -> dict[str, float]:
-    sources = real_sources(lists) if case == "real" else varied_sources({"1m": 1_000_000, "5m": 5_000_000}[case], folder, lists)
+    sources = (
+        real_sources(lists)
+        if case == "real"
+        else varied_sources({"1m": 1_000_000, "5m": 5_000_000}[case], folder, lists)
+    )
     rows = [(source.name, source.category, str(source.path), source.format) for source in sources]
     (folder / "sources.json").write_text(json.dumps(rows))
     compiled = compile_apart(case, folder, "generation")
@@ -152,7 +168,10 @@ def run_case(case: str, folder: Path, lists: Path) -> dict[str, float]:
     if case != "real":
         change_one(sources[3])
         again = compile_apart(case, folder, "changed")
-        result |= {"one_of_ten": round(again["seconds"] / compiled["seconds"], 3), "one_of_ten_seconds": again["seconds"]}
+        result |= {
+            "one_of_ten": round(again["seconds"] / compiled["seconds"], 3),
+            "one_of_ten_seconds": again["seconds"],
+        }
         result["one_of_ten_rss_mb"] = again["peak_rss_mb"]
     return result
 
@@ -167,7 +186,9 @@ def run_child(options: argparse.Namespace) -> None:
 def table_of(results: dict[str, dict[str, float]]) -> str:
     """Format the figures as a table with one column per case; ratios first, since they hold on other machines too."""
     first = ["bytes_per_domain", "one_of_ten"]
-    fields = first + [name for name in dict.fromkeys(key for row in results.values() for key in row) if name not in first]
+    fields = first + [
+        name for name in dict.fromkeys(key for row in results.values() for key in row) if name not in first
+    ]
     lines = ["| figure | " + " | ".join(results) + " |", "|---|" + "---:|" * len(results)]
     for name in fields:
         cells = [f"{row[name]:,}" if name in row else "" for row in results.values()]
@@ -189,13 +210,19 @@ def main() -> None:
     results, lists = {}, options.data / "lists"
     for case in options.case or ["real", "1m", "5m"]:
         if case == "real" and not lists.is_dir():
-            print(f"left out: the case 'real' needs lists in {lists}, or in another folder named with --data", file=sys.stderr)
+            print(
+                f"left out: the case 'real' needs lists in {lists}, or in another folder named with --data",
+                file=sys.stderr,
+            )
             continue
         with tempfile.TemporaryDirectory() as folder:
             results[case] = run_case(case, Path(folder), lists)
         print(json.dumps({"case": case, **results[case]}), flush=True)
     if options.write:
-        head = f"# The list engine, measured by `make bench-lists`\n\n{platform.machine()}, {os.cpu_count()} cores, Python "
+        head = (
+            f"# The list engine, measured by `make bench-lists`\n\n{platform.machine()}, {os.cpu_count()} cores,"
+            " Python "
+        )
         head += f"{platform.python_version()}. One thread compiles. `1m` and `5m` vary "
         head += f"{origin_of_names(lists)} names. What each figure is stands in `bench/lists.py`.\n\n"
         (Path(__file__).parent / "results" / "lists.md").write_text(head + table_of(results))

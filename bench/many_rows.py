@@ -3,10 +3,11 @@
     .venv/bin/python bench/many_rows.py [--rows 100000000] [--sites 1000] [--days 30] [--rounds 20]
         [--folder FOLDER]
 
-The rows are made by the server itself, in unlogged tables: 100 million take 40 GB and under an hour. In `--folder` they are kept, and
-found again by the next run. Each site has 8 devices, and 500 hosts of which few have most decisions. All sums, sightings and hosts are
-there as recorders leave them. A whole Hedgerow then serves the pages of the office, with the role that owns the tables, and another one
-those of a site. Each page is fetched in turn; the first time counts by itself, as nothing of it is in memory then.
+The rows are made by the server itself, in unlogged tables: 100 million take 40 GB and under an hour. In `--folder` they
+are kept, and found again by the next run. Each site has 8 devices, and 500 hosts of which few have most decisions. All
+sums, sightings and hosts are there as recorders leave them. A whole Hedgerow then serves the pages of the office, with
+the role that owns the tables, and another one those of a site. Each page is fetched in turn; the first time counts by
+itself, as nothing of it is in memory then.
 """
 
 from __future__ import annotations
@@ -39,12 +40,27 @@ from hedgerow.journal.database import open_journal
 
 DAY_S = 86400
 SETTINGS = {
-    "shared_buffers": "1GB", "max_wal_size": "4GB", "wal_recycle": "on", "autovacuum": "off", "maintenance_work_mem": "512MB",
-    "max_parallel_maintenance_workers": "0", "max_parallel_workers_per_gather": "0",
-}  # fmt: skip
+    "shared_buffers": "1GB",
+    "max_wal_size": "4GB",
+    "wal_recycle": "on",
+    "autovacuum": "off",
+    "maintenance_work_mem": "512MB",
+    "max_parallel_maintenance_workers": "0",
+    "max_parallel_workers_per_gather": "0",
+}
 SEARCHES = ("host-7.example", "ost-49", "tablet", "nothing-like-it")
 OFFICE = ("/organisation", "/organisation/edit", *(f"/organisation/search?q={text}" for text in SEARCHES), "/healthz")
-SITE = ("/", "/people/mia", "/devices", "/log", "/log?day=30", "/log?verdict=block", "/log?host=host-7", "/log/raw", "/organisation")
+SITE = (
+    "/",
+    "/people/mia",
+    "/devices",
+    "/log",
+    "/log?day=30",
+    "/log?verdict=block",
+    "/log?host=host-7",
+    "/log/raw",
+    "/organisation",
+)
 
 DEVICES = "ARRAY['tablet', 'phone', 'laptop', 'console', 'television', 'desktop', 'watch', 'speaker']"
 ONE_DAY = f"""
@@ -80,11 +96,17 @@ INSERT INTO site_status SELECT 'site-' || s, 'node-' || n, {{now}}, '{{state}}'
     FROM generate_series(0, {{sites}} - 1) s, generate_series(1, 2) n;
 SELECT setval(pg_get_serial_sequence('decisions', 'id'), (SELECT max(id) FROM decisions));
 ANALYZE hourly; ANALYZE daily; ANALYZE hosts_seen; ANALYZE devices_seen; ANALYZE site_status;
-"""
+"""  # noqa: E501
 STATE = {
-    "software": "1", "policy_hash": "0123456789abcdef", "versions": {}, "list_age_hours": 5, "coverage": {"adult": "full", "ads": "full"},
-    "seats": 20, "seats_in_use": 7, "problems": [],
-}  # fmt: skip
+    "software": "1",
+    "policy_hash": "0123456789abcdef",
+    "versions": {},
+    "list_age_hours": 5,
+    "coverage": {"adult": "full", "ads": "full"},
+    "seats": 20,
+    "seats_in_use": 7,
+    "problems": [],
+}
 
 
 def fill(server: PostgresServer, database: str, rows: int, sites: int, days: int) -> None:
@@ -111,7 +133,9 @@ def fill(server: PostgresServer, database: str, rows: int, sites: int, days: int
         return
     server.execute(SUMS.format(sites=sites, now=now, state=json.dumps(STATE), **hours), database)
     server.execute(f"ALTER DATABASE {database} OWNER TO hedgerow; GRANT CREATE ON SCHEMA public TO hedgerow", database)
-    for (name,) in server.execute("SELECT relname FROM pg_class WHERE relname ~ '^decisions_[0-9]{8}$' AND relkind = 'r'", database):
+    for (name,) in server.execute(
+        "SELECT relname FROM pg_class WHERE relname ~ '^decisions_[0-9]{8}$' AND relkind = 'r'", database
+    ):
         server.execute(f"ALTER TABLE {name} OWNER TO hedgerow", database)
 
 
@@ -151,9 +175,19 @@ def measure(url: str, site: str | None, paths: tuple[str, ...], internet: SmallI
     for path, each in times.items():
         first, *rest = each
         ordered = sorted(rest)
-        figures = {"first": first, "median": statistics.median(ordered), "p95": ordered[int(len(ordered) * 0.95)], "worst": ordered[-1]}
+        figures = {
+            "first": first,
+            "median": statistics.median(ordered),
+            "p95": ordered[int(len(ordered) * 0.95)],
+            "worst": ordered[-1],
+        }
         shown = {name: f"{value:.0f} ms" for name, value in figures.items()}
-        print(json.dumps({"of": site or "office", "page": path, "status": sizes[path][0], "bytes": sizes[path][1], **shown}), flush=True)
+        print(
+            json.dumps(
+                {"of": site or "office", "page": path, "status": sizes[path][0], "bytes": sizes[path][1], **shown}
+            ),
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -172,10 +206,14 @@ def main() -> None:
         fill(server, database, given.rows, given.sites, given.days)
         ((count, size),) = server.execute(
             "SELECT sum(reltuples)::bigint, pg_size_pretty(pg_database_size(current_database())) FROM pg_class "
-            "WHERE relname ~ '^decisions_[0-9]{8}$' AND relkind = 'r'", database,
-        )  # fmt: skip
+            "WHERE relname ~ '^decisions_[0-9]{8}$' AND relkind = 'r'",
+            database,
+        )
         ((version,),) = server.execute("SHOW server_version")
-        print(f"{platform.machine()}, {os.cpu_count()} cores, PostgreSQL {version}: {count:,} decisions, {size}", flush=True)
+        print(
+            f"{platform.machine()}, {os.cpu_count()} cores, PostgreSQL {version}: {count:,} decisions, {size}",
+            flush=True,
+        )
         url = server.address(database).url
         with tempfile.TemporaryDirectory() as state:
             words = ("store", "grant", "site-7", "--manage", "--json", "--store", url, "--state", state)

@@ -4,10 +4,10 @@
     .venv/bin/python bench/many_sites.py killed [--sites 1000] [--rate 2000] [--seconds 60] [--away 60]
     .venv/bin/python bench/many_sites.py policy [--sites 1000]
 
-`events`: decisions come at a steady rate, at each site in turn. Each site has a recorder of its own, which flushes as that of a node; the
-sites are tasks of two processes. Afterwards every event is looked for, once. `killed`: the same, while the server is killed and away.
-`policy`: each site waits for changes over a connection of its own and looks every 1.5 seconds besides, in four processes; from the
-publication of a version until each has read it.
+`events`: decisions come at a steady rate, at each site in turn. Each site has a recorder of its own, which flushes as
+that of a node; the sites are tasks of two processes. Afterwards every event is looked for, once. `killed`: the same,
+while the server is killed and away. `policy`: each site waits for changes over a connection of its own and looks every
+1.5 seconds besides, in four processes; from the publication of a version until each has read it.
 
 The server syncs each commit to the disk (`fsync` and `synchronous_commit` on). Servers and sites share the machine.
 """
@@ -51,9 +51,14 @@ from hedgerow.journal.store import StoreAddress
 from hedgerow.policies.model import DeviceId, Observation, Reason, RequestKind, Verdict
 
 DURABLE = {
-    "fsync": "on", "full_page_writes": "on", "autovacuum": "on", "shared_buffers": "512MB", "max_connections": "1200",
-    "max_wal_size": "4GB", "wal_recycle": "on",
-}  # fmt: skip
+    "fsync": "on",
+    "full_page_writes": "on",
+    "autovacuum": "on",
+    "shared_buffers": "512MB",
+    "max_connections": "1200",
+    "max_wal_size": "4GB",
+    "wal_recycle": "on",
+}
 WRITERS, FOLLOWERS = 2, 4
 HOSTS = 500
 """Different hosts of a site: most of a day's decisions are about few."""
@@ -69,10 +74,14 @@ class Written:
     dropped: int
 
 
-def write(address: StoreAddress, sites: range, rate: float, seconds: float, spools: str, done: multiprocessing.Queue[Written]) -> None:
+def write(
+    address: StoreAddress, sites: range, rate: float, seconds: float, spools: str, done: multiprocessing.Queue[Written]
+) -> None:
     """Record decisions of the sites at a rate for all of them, and say what became of them once all are written."""
     with closing(open_journal(address)) as store:
-        recorders = [Recorder(replace(store, site=f"site-{site}"), spool=Spool(Path(spools) / str(site))) for site in sites]
+        recorders = [
+            Recorder(replace(store, site=f"site-{site}"), spool=Spool(Path(spools) / str(site))) for site in sites
+        ]
         done.put(asyncio.run(_serve(recorders, rate, seconds)))
 
 
@@ -99,12 +108,22 @@ async def _serve(recorders: Sequence[Recorder], rate: float, seconds: float) -> 
 def _observation(number: int) -> Observation:
     verdict, reason = (Verdict.BLOCK, Reason.CATEGORY) if number % 5 == 0 else (Verdict.ALLOW, Reason.DEFAULT)
     return Observation(
-        time.time(), DeviceId(f"device-{number % 20}"), f"person-{number % 8}", "child-8-12", RequestKind.DNS, verdict, reason,
-        "adult" if verdict is Verdict.BLOCK else "", f"host-{number % HOSTS}.example", rule=str(number),
-    )  # fmt: skip
+        time.time(),
+        DeviceId(f"device-{number % 20}"),
+        f"person-{number % 8}",
+        "child-8-12",
+        RequestKind.DNS,
+        verdict,
+        reason,
+        "adult" if verdict is Verdict.BLOCK else "",
+        f"host-{number % HOSTS}.example",
+        rule=str(number),
+    )
 
 
-def measure(sites: int, rate: float, seconds: float, during: Callable[[PostgresServer], None] | None = None) -> dict[str, object]:
+def measure(
+    sites: int, rate: float, seconds: float, during: Callable[[PostgresServer], None] | None = None
+) -> dict[str, object]:
     """Write events of all sites from `WRITERS` processes, and count what has arrived."""
     with running_server(DURABLE) as server, tempfile.TemporaryDirectory() as spools:
         database = server.database()
@@ -123,17 +142,25 @@ def measure(sites: int, rate: float, seconds: float, during: Callable[[PostgresS
             writer.join()
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         ((arrived, different, size),) = server.execute(
-            "SELECT count(*), count(DISTINCT (site, rule)), pg_database_size(current_database()) FROM decisions", database
+            "SELECT count(*), count(DISTINCT (site, rule)), pg_database_size(current_database()) FROM decisions",
+            database,
         )
         ((transactions,),) = server.execute("SELECT sum(batch) FROM writers", database)
     sent, took = sum(each.sent for each in written), max(each.seconds for each in written)
     client = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
     return {
-        "sites": sites, "seconds": round(took, 1), "sent": sent, "per_second": round(sent / took),
-        "events_per_transaction": round(sent / int(transactions)), "lost": sent - different, "twice": arrived - different,
-        "dropped": sum(each.dropped for each in written), "bytes_per_event": round(size / max(arrived, 1)),
-        "client_cpu_us_per_event": round(client / max(sent, 1) * 1e6), "load": round(os.getloadavg()[0], 1),
-    }  # fmt: skip
+        "sites": sites,
+        "seconds": round(took, 1),
+        "sent": sent,
+        "per_second": round(sent / took),
+        "events_per_transaction": round(sent / int(transactions)),
+        "lost": sent - different,
+        "twice": arrived - different,
+        "dropped": sum(each.dropped for each in written),
+        "bytes_per_event": round(size / max(arrived, 1)),
+        "client_cpu_us_per_event": round(client / max(sent, 1) * 1e6),
+        "load": round(os.getloadavg()[0], 1),
+    }
 
 
 def kill_for(seconds: float) -> Callable[[PostgresServer], None]:
@@ -146,7 +173,9 @@ def kill_for(seconds: float) -> Callable[[PostgresServer], None]:
     return kill
 
 
-def follow(address: StoreAddress, sites: range, ready: Synchronized[int], over: Event, read_at: multiprocessing.Queue[float]) -> None:
+def follow(
+    address: StoreAddress, sites: range, ready: Synchronized[int], over: Event, read_at: multiprocessing.Queue[float]
+) -> None:
     """Wait for changes of the sites as their nodes do, and say when each has read the organisation's policy."""
     with closing(open_journal(address)) as store, contextlib.ExitStack() as stack:
         poller, following = select.poll(), {}
@@ -199,9 +228,13 @@ def policy(sites: int) -> dict[str, object]:
                 follower.join()
     found.sort()
     return {
-        "sites": sites, "reached": len(found), "median": round(found[len(found) // 2], 2), "p99": round(found[int(len(found) * 0.99)], 2),
-        "last": round(found[-1], 2), "load": round(os.getloadavg()[0], 1),
-    }  # fmt: skip
+        "sites": sites,
+        "reached": len(found),
+        "median": round(found[len(found) // 2], 2),
+        "p99": round(found[int(len(found) * 0.99)], 2),
+        "last": round(found[-1], 2),
+        "load": round(os.getloadavg()[0], 1),
+    }
 
 
 def main() -> None:

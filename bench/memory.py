@@ -2,14 +2,14 @@
 
     .venv/bin/python bench/memory.py [--write], or make bench-memory
 
-Memory is the sum of the proportional set sizes of all processes. Ten lists are fetched from a server and compiled; 40,000 names are asked,
-half of them listed, and 100 pages are fetched through the proxy; somebody opens the web pages; the inspector gets a successor, as it does
-every day; then ten other lists of a million domains replace the first, as on a day on which every publisher has changed everything. The
-report gives the moments between, and the highest sum of each phase, sampled twenty times per second, including the processes that fetch and
-compile.
+Memory is the sum of the proportional set sizes of all processes. Ten lists are fetched from a server and compiled;
+40,000 names are asked, half of them listed, and 100 pages are fetched through the proxy; somebody opens the web pages;
+the inspector gets a successor, as it does every day; then ten other lists of a million domains replace the first, as on
+a day on which every publisher has changed everything. The report gives the moments between, and the highest sum of each
+phase, sampled twenty times per second, including the processes that fetch and compile.
 
-Needs dnsperf and curl, and no other Hedgerow beside it to share pages with. This program shares Python and some libraries with what it
-measures; that part is in the sum. `--write` keeps the figures in bench/results/memory.md.
+Needs dnsperf and curl, and no other Hedgerow beside it to share pages with. This program shares Python and some
+libraries with what it measures; that part is in the sum. `--write` keeps the figures in bench/results/memory.md.
 """
 
 from __future__ import annotations
@@ -61,7 +61,10 @@ def shared_with_us() -> int:
 
 
 def sizes(running: Hedgerow) -> Sizes:
-    """Return the memory of every live process. A process outside the family of `hedgerow up` is a job that it started."""
+    """Return the memory of every live process.
+
+    A process outside the family of `hedgerow up` is a job that it started.
+    """
     found = Sizes({"shared with the bench": shared_with_us()})
     for pid in running.all_pids():
         role = next((role for role in (*ROLES, "zygote") if has_role(pid, role)), "fetching and compiling")
@@ -112,10 +115,28 @@ def lists_of(server: ListServer, name: str, count: int, folder: Path) -> str:
 
 def ask_and_read(running: Hedgerow, internet: SmallInternet, folder: Path) -> None:
     listed = base_names()[: QUESTIONS // 2]
-    names = [name for pair in zip(listed, (f"n{number}.{SITE}" for number in range(QUESTIONS // 2)), strict=True) for name in pair]
+    names = [
+        name
+        for pair in zip(listed, (f"n{number}.{SITE}" for number in range(QUESTIONS // 2)), strict=True)
+        for name in pair
+    ]
     (folder / "questions").write_text("".join(f"{name} A\n" for name in names))
     host, port = running.dns
-    words = ["dnsperf", "-s", str(host), "-p", str(port), "-d", str(folder / "questions"), "-n", "1", "-c", "4", "-q", "50"]
+    words = [
+        "dnsperf",
+        "-s",
+        str(host),
+        "-p",
+        str(port),
+        "-d",
+        str(folder / "questions"),
+        "-n",
+        "1",
+        "-c",
+        "4",
+        "-q",
+        "50",
+    ]
     subprocess.run(words, check=True, capture_output=True)
     proxy = f"http://{running.proxy[0]}:{running.proxy[1]}"
     for number in range(PAGES):
@@ -135,7 +156,9 @@ def measure() -> dict[str, Sizes]:
         policy = network_section(internet)
         first, second = lists_of(server, "first", DOMAINS, folder), lists_of(server, "second", DOMAINS + 1, folder)
         found: dict[str, Sizes] = {}
-        with running_hedgerow(policy, options=["--profile", "small"], upstream_authority=internet.authority.root) as running:
+        with running_hedgerow(
+            policy, options=["--profile", "small"], upstream_authority=internet.authority.root
+        ) as running:
             watch = Watch(running)
             watch.start()
             running.edit_policy(f"{policy}{first}")
@@ -161,12 +184,16 @@ def measure() -> dict[str, Sizes]:
 
 def table(found: dict[str, Sizes]) -> str:
     def row(what: str, octets: Sizes) -> str:
-        return f"| {what} | {octets.total() / 1e6:.0f} | " + " | ".join(f"{octets[each] / 1e6:.0f}" for each in COLUMNS) + " |\n"
+        return (
+            f"| {what} | {octets.total() / 1e6:.0f} | "
+            + " | ".join(f"{octets[each] / 1e6:.0f}" for each in COLUMNS)
+            + " |\n"
+        )
 
     head = (
-        "# The memory of a small machine, measured by `make bench-memory`\n\n"
-        f"{platform.machine()}, Python {platform.python_version()}; `--profile small`, lists of {DOMAINS:,} domains, varied from "
-        f"{origin_of_names()} names; proportional set sizes in MB. What is measured stands in `bench/memory.py`.\n\n"
+        f"# The memory of a small machine, measured by `make bench-memory`\n\n{platform.machine()}, Python"
+        f" {platform.python_version()}; `--profile small`, lists of {DOMAINS:,} domains, varied from"
+        f" {origin_of_names()} names; proportional set sizes in MB. What is measured stands in `bench/memory.py`.\n\n"
     )
     names = f"| | all | {' | '.join(COLUMNS)} |\n|---|{'---:|' * (len(COLUMNS) + 1)}\n"
     return head + names + "".join(row(what, octets) for what, octets in found.items())

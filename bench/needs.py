@@ -14,10 +14,17 @@ from typing import NoReturn
 
 _PLACES = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin:/sbin"
 _PACKAGES = {
-    "squid": "squid-openssl", "/usr/lib/squid/security_file_certgen": "squid-openssl", "/usr/bin/chromium": "chromium",
-    "pdns_recursor": "pdns-recursor", "kresd": "knot-resolver", "kdig": "knot-dnsutils", "nft": "nftables", "ip": "iproute2",
-    "wg": "wireguard-tools", "certutil": "libnss3-tools",
-}  # fmt: skip
+    "squid": "squid-openssl",
+    "/usr/lib/squid/security_file_certgen": "squid-openssl",
+    "/usr/bin/chromium": "chromium",
+    "pdns_recursor": "pdns-recursor",
+    "kresd": "knot-resolver",
+    "kdig": "knot-dnsutils",
+    "nft": "nftables",
+    "ip": "iproute2",
+    "wg": "wireguard-tools",
+    "certutil": "libnss3-tools",
+}
 
 
 def stop(missing: str) -> NoReturn:
@@ -28,7 +35,10 @@ def stop(missing: str) -> NoReturn:
 def programs(*names: str) -> None:
     """End the benchmark unless these programs are installed. A name with a slash is a path."""
     if absent := [name for name in names if not shutil.which(name, path=_PLACES)]:
-        stop("what is not installed: " + ", ".join(f"{name} (package {_PACKAGES[name]})" if name in _PACKAGES else name for name in absent))
+        stop(
+            "what is not installed: "
+            + ", ".join(f"{name} (package {_PACKAGES[name]})" if name in _PACKAGES else name for name in absent)
+        )
 
 
 def root(purpose: str) -> None:
@@ -38,7 +48,9 @@ def root(purpose: str) -> None:
 
 
 def laboratory(*more: str) -> None:
-    """End the benchmark unless network namespaces can be made, and these programs and those of `tests/support/lab` are there."""
+    """End the benchmark unless network namespaces can be made, and these programs and those of `tests/support/lab` are
+    there.
+    """
     root("for network namespaces")
     programs("ip", "nft", "nginx", "unbound", "kdig", "curl", "openssl", *more)
 

@@ -1,10 +1,11 @@
-"""Trace a page load of `proxy_page.py` from end to end: where its time goes in Chromium, and the CPU time of each process.
+"""Trace a page load of `proxy_page.py` from end to end: where its time goes in Chromium, and the CPU time of each
+process.
 
     .venv/bin/python bench/page_trace.py [--loads 10] [--picture docs/images/page-load.svg]
 
-Each way loads the page as often as the others, in turn. The table has the mean milliseconds per load, summed over connections or requests
-that run side by side, so the sums exceed the time of the load. The picture shows the load of each way whose time is the median. Needs
-nginx, Chromium and certutil.
+Each way loads the page as often as the others, in turn. The table has the mean milliseconds per load, summed over
+connections or requests that run side by side, so the sums exceed the time of the load. The picture shows the load of
+each way whose time is the median. Needs nginx, Chromium and certutil.
 """
 
 from __future__ import annotations
@@ -40,15 +41,15 @@ PHASES = {
 }
 """The parts of a request: the first and the last moment in the browser's own record of it, and a colour."""
 
-_RECORDS = (
-    """() => [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')].map(each => each.toJSON())"""
-)
+_RECORDS = """() => [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')].map(each => each.toJSON())"""  # noqa: E501
 _ROW, _LEFT, _TOP = 9, 150, 40
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One load: milliseconds until all is there, the browser's records of its requests, and CPU milliseconds by process."""
+    """One load: milliseconds until all is there, the browser's records of its requests, and CPU milliseconds by
+    process.
+    """
 
     milliseconds: float
     records: list[dict[str, Any]]
@@ -69,7 +70,10 @@ def load(browser: Any, url: str, processes: dict[str, Sequence[int]]) -> Load:
 
 
 def phases(record: dict[str, Any]) -> dict[str, float]:
-    """Return the milliseconds of each part of a request. A request on a connection that was open has none for its opening."""
+    """Return the milliseconds of each part of a request.
+
+    A request on a connection that was open has none for its opening.
+    """
     found = {}
     for name, (first, last, _) in PHASES.items():
         found[name] = max(0.0, record[last] - record[first]) if record[first] and record[last] else 0.0
@@ -83,14 +87,24 @@ def table(loads: dict[str, list[Load]]) -> str:
     names = list(loads)
     lines = ["| mean per load, ms | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
     lines.append(
-        "| **until all is there** | " + " | ".join(f"**{statistics.mean(x.milliseconds for x in loads[n]):.1f}**" for n in names) + " |"
+        "| **until all is there** | "
+        + " | ".join(f"**{statistics.mean(x.milliseconds for x in loads[n]):.1f}**" for n in names)
+        + " |"
     )
     for phase in PHASES:
-        sums = [statistics.mean(sum(phases(record)[phase] for record in each.records) for each in loads[name]) for name in names]
+        sums = [
+            statistics.mean(sum(phases(record)[phase] for record in each.records) for each in loads[name])
+            for name in names
+        ]
         lines.append(f"| {phase}, summed | " + " | ".join(f"{each:.1f}" for each in sums) + " |")
     for process in dict.fromkeys(process for each in loads.values() for process in each[0].cpu):
         cells = [
-            f"{statistics.mean(each.cpu[process] for each in loads[name]):.1f}" if process in loads[name][0].cpu else "–" for name in names
+            (
+                f"{statistics.mean(each.cpu[process] for each in loads[name]):.1f}"
+                if process in loads[name][0].cpu
+                else "–"
+            )
+            for name in names
         ]
         lines.append(f"| CPU of {process} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -112,7 +126,8 @@ def picture(loads: dict[str, list[Load]]) -> str:
             top += _ROW
         top += 16
     legend = "".join(
-        f'<rect x="{4 + 125 * number}" y="8" width="10" height="10" fill="{colour}"/><text x="{18 + 125 * number}" y="17">{name}</text>'
+        f'<rect x="{4 + 125 * number}" y="8" width="10" height="10" fill="{colour}"/><text x="{18 + 125 * number}"'
+        f' y="17">{name}</text>'
         for number, (name, (_, _, colour)) in enumerate(PHASES.items())
     )
     return (
@@ -126,7 +141,9 @@ def _bars(record: dict[str, Any], top: int, scale: float) -> list[str]:
     for name, milliseconds in phases(record).items():
         if milliseconds:
             x, width = _LEFT + at * scale, max(milliseconds * scale, 0.4)
-            bars.append(f'<rect x="{x:.1f}" y="{top}" width="{width:.1f}" height="{_ROW - 2}" fill="{PHASES[name][2]}"/>')
+            bars.append(
+                f'<rect x="{x:.1f}" y="{top}" width="{width:.1f}" height="{_ROW - 2}" fill="{PHASES[name][2]}"/>'
+            )
         at += milliseconds
     return bars
 
@@ -164,7 +181,10 @@ def main() -> None:
                 for way in sorted(browsers, reverse=number % 2 == 0):
                     loads.setdefault(way, []).append(load(browsers[way], url, processes[way]))
             for way, stand in stands.items():
-                counts = {lane: (count - before[way].get(lane, 0)) / chosen.loads for lane, count in proxy_page.lanes(stand).items()}
+                counts = {
+                    lane: (count - before[way].get(lane, 0)) / chosen.loads
+                    for lane, count in proxy_page.lanes(stand).items()
+                }
                 print(f"{way}: connections per load {counts}")
             for browser in browsers.values():
                 browser.close()

@@ -43,16 +43,29 @@ def write_policy(folder: Path) -> Path:
     lines = ["network: {timezone: Europe/Lisbon}", "people:"]
     for person in range(50):
         devices = ", ".join(f"d{person * 4 + n}" for n in range(4))
-        lines += [f"  p{person}:", f"    age: {6 + person % 14}", f"    devices: [{devices}]", '    bedtime: "21:00-07:00"']
-        lines += ["    budget: {school-days: 2h, games: 45m}", f"    block: [roblox, site-{person}.test]", "    schedules:"]
+        lines += [
+            f"  p{person}:",
+            f"    age: {6 + person % 14}",
+            f"    devices: [{devices}]",
+            '    bedtime: "21:00-07:00"',
+        ]
+        lines += [
+            "    budget: {school-days: 2h, games: 45m}",
+            f"    block: [roblox, site-{person}.test]",
+            "    schedules:",
+        ]
         for n in range(30):
             start = f"{(n * 47) % 23:02}:{(n * 13) % 60:02}"
             days = ("school-days", "weekend", "mon-wed", "every-day")[n % 4]
             lines.append(
-                f'      s{n}: {{block: [{CATEGORIES[n % 8]}], when: {{{days}: "{start}-{(n * 47) % 23 + 1:02}:{(n * 13) % 60:02}"}}}}'
+                f"      s{n}: {{block: [{CATEGORIES[n % 8]}], when: {{{days}:"
+                f' "{start}-{(n * 47) % 23 + 1:02}:{(n * 13) % 60:02}"}}}}'
             )
     lines.append("devices:")
-    lines += [f'  d{n}: {{ip: 10.0.{n // 200}.{n % 200 + 1}, mac: "02:00:00:00:{n // 256:02x}:{n % 256:02x}"}}' for n in range(200)]
+    lines += [
+        f'  d{n}: {{ip: 10.0.{n // 200}.{n % 200 + 1}, mac: "02:00:00:00:{n // 256:02x}:{n % 256:02x}"}}'
+        for n in range(200)
+    ]
     path = folder / "hedgerow.yaml"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
@@ -99,7 +112,9 @@ def per_call(call: Callable[[], object], number: int = 200_000) -> float:
 
 
 def measure_memory(state: Path) -> float:
-    """Return the megabytes by which a process grows when it opens the snapshot and computes the rules of all devices."""
+    """Return the megabytes by which a process grows when it opens the snapshot and computes the rules of
+    all devices.
+    """
     code = (
         "import gc,sys,json\nfrom pathlib import Path\nfrom bench_policy import resident,NOW\n"
         "from hedgerow.app.snapshot import Snapshot,LoadedSnapshot\n"
@@ -111,7 +126,9 @@ def measure_memory(state: Path) -> float:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "bench_policy.py").write_text(Path(__file__).read_text(encoding="utf-8"), encoding="utf-8")
         environment = os.environ | {"PYTHONPATH": folder}
-        done = subprocess.run([sys.executable, "-c", code, str(state)], env=environment, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(state)], env=environment, capture_output=True, text=True, check=True
+        )
     return float(json.loads(done.stdout)) / 1e6
 
 
@@ -172,7 +189,10 @@ def report(folder: Path, domains: int, rounds: int) -> str:
         ),
         ("memory of a worker for it", "≤ 10 MB", f"{measure_memory(folder):.1f} MB"),
     ]
-    head = f"200 devices, 50 people, 30 schedules each, {domains} domains; Python {platform.python_version()}, {rounds} decisions.\n"
+    head = (
+        f"200 devices, 50 people, 30 schedules each, {domains} domains; Python {platform.python_version()}, {rounds}"
+        " decisions.\n"
+    )
     table = "\n".join(f"| {what} | {wanted} | {found} |" for what, wanted, found in rows)
     return f"# The policy engine\n\n{head}\n| what | wanted | measured |\n|---|---|---|\n{table}\n"
 

@@ -1,13 +1,15 @@
-"""Measure what Hedgerow blocks and what it blocks by mistake, as the independent tests of filters do, and write a page to compare by.
+"""Measure what Hedgerow blocks and what it blocks by mistake, as the independent tests of filters do, and write a page
+to compare by.
 
     .venv/bin/python bench/protection.py [--data FOLDER] [--mirrors FOLDER] [--write]
     .venv/bin/python bench/protection.py --sample
 
-Four methods: AV-Comparatives (adult sites and sites for children), AV-TEST (categories and languages, with overblocking), the Kaiser Family
-Foundation's study “See No Evil” (health at each level of strictness), and fairness (sexual health, LGBT, help). Each is judged by `decide`
-as a question for the name, for every profile: with the starter lists, with the recommended lists, and both also with names recognised.
-Public lists are stored copies; recommended ones without a copy are missing, so what is blocked is a lower bound. `protection_sets.py` names
-the sets. `--sample` compares a small fixed sample (`protection_sample.yaml`) with what must hold, and fails if it does not.
+Four methods: AV-Comparatives (adult sites and sites for children), AV-TEST (categories and languages, with
+overblocking), the Kaiser Family Foundation's study “See No Evil” (health at each level of strictness), and fairness
+(sexual health, LGBT, help). Each is judged by `decide` as a question for the name, for every profile: with the starter
+lists, with the recommended lists, and both also with names recognised. Public lists are stored copies; recommended ones
+without a copy are missing, so what is blocked is a lower bound. `protection_sets.py` names the sets. `--sample`
+compares a small fixed sample (`protection_sample.yaml`) with what must hold, and fails if it does not.
 """
 
 from __future__ import annotations
@@ -50,7 +52,19 @@ NOON = 1_795_521_600.0  # 2026-11-24 12:00 UTC
 PROFILES = ("child-under-8", "child-8-12", "teen-13-15", "teen-16-17", "seat-child", "guest", "seat-adult", "adult")
 LISTED, BY_NAME = False, True
 BAD = frozenset(
-    {"adult", "gambling", "drugs", "alcohol-tobacco", "weapons", "violence", "hate", "self-harm", "dating", "phishing", "malware"}
+    {
+        "adult",
+        "gambling",
+        "drugs",
+        "alcohol-tobacco",
+        "weapons",
+        "violence",
+        "hate",
+        "self-harm",
+        "dating",
+        "phishing",
+        "malware",
+    }
 )
 """Topics that are an insult to a site that is not of them."""
 
@@ -73,16 +87,23 @@ SETUPS = (
 
 
 class Filter:
-    """Hedgerow with one setup. Decisions are those on questions for names; what a person in charge would set is left as it comes."""
+    """Hedgerow with one setup.
+
+    Decisions are those on questions for names; what a person in charge would set is left as it comes.
+    """
 
     def __init__(self, setup: Setup, catalogue: Catalogue) -> None:
         self.catalogue = catalogue
         off = "" if setup.recognises else "recognise_names: off\n"
-        people = "".join(f"  p{number}: {{profile: {name}, devices: [d{number}]}}\n" for number, name in enumerate(PROFILES))
+        people = "".join(
+            f"  p{number}: {{profile: {name}, devices: [d{number}]}}\n" for number, name in enumerate(PROFILES)
+        )
         devices = "".join(f"  d{number}: {{ip: 192.168.1.{number + 10}}}\n" for number in range(len(PROFILES)))
         policy = parse_policy(f"{off}people:\n{people}devices:\n{devices}".encode(), Path("hedgerow.yaml"))
         rulesets = Rulesets(policy, (), (), catalogue)
-        self._rulesets = {name: rulesets.ruleset(_device(rulesets, number), NOON) for number, name in enumerate(PROFILES)}
+        self._rulesets = {
+            name: rulesets.ruleset(_device(rulesets, number), NOON) for number, name in enumerate(PROFILES)
+        }
 
     def blocked(self, profile: str, names: Iterable[str]) -> dict[str, str]:
         """Return the names that a device of this profile is not given, each with the topic for which it is blocked."""
@@ -91,7 +112,9 @@ class Filter:
             decision = decide(ruleset, self.catalogue, Request(DeviceId("d"), RequestKind.DNS, name, dns_type="A"))
             if decision.verdict is Verdict.BLOCK:
                 service = Services.load().by_id.get(decision.what)
-                found[name] = service.group if service is not None else "search" if "." in decision.what else decision.what
+                found[name] = (
+                    service.group if service is not None else "search" if "." in decision.what else decision.what
+                )
         return found
 
     def blocks_search(self, profile: str, words: str) -> bool:
@@ -114,7 +137,9 @@ def _device(rulesets: Rulesets, number: int) -> Device:
 
 
 def list_sources(selection: str, lists: Mapping[str, bytes], folder: Path) -> tuple[list[Source], list[str]]:
-    """Return the lists of a selection, with stored copies for those that are downloaded, and the names of those without one."""
+    """Return the lists of a selection, with stored copies for those that are downloaded, and the names of those without
+    one.
+    """
     people = "".join(f"  p{number}: {{profile: {name}}}\n" for number, name in enumerate(PROFILES))
     policy = parse_policy(f"network: {{lists: {selection}}}\npeople:\n{people}".encode(), Path("hedgerow.yaml"))
     found: list[Source] = []
@@ -132,8 +157,13 @@ def list_sources(selection: str, lists: Mapping[str, bytes], folder: Path) -> tu
     return found, missing
 
 
-def open_filters(lists: Mapping[str, bytes], folder: Path, setups: Sequence[Setup]) -> tuple[dict[Setup, Filter], list[Source], list[str]]:
-    """Compile the lists of each selection once. Returns the filters, the recommended lists in force and the names of missing ones."""
+def open_filters(
+    lists: Mapping[str, bytes], folder: Path, setups: Sequence[Setup]
+) -> tuple[dict[Setup, Filter], list[Source], list[str]]:
+    """Compile the lists of each selection once.
+
+    Returns the filters, the recommended lists in force and the names of missing ones.
+    """
     catalogues: dict[str, Catalogue] = {}
     sources: list[Source] = []
     missing: list[str] = []
@@ -176,7 +206,11 @@ class Report:
             yield found
 
     def _row(self, profile: str, each: NameSet, title: str) -> list[str]:
-        return [title, str(len(each.names)), *(share(len(found), len(each.names)) for found in self._blocked(profile, each))]
+        return [
+            title,
+            str(len(each.names)),
+            *(share(len(found), len(each.names)) for found in self._blocked(profile, each)),
+        ]
 
     def _peer_rows(self, sets: Sequence[NameSet]) -> Iterator[list[str]]:
         for peer in self._peers:
@@ -185,12 +219,23 @@ class Report:
 
     def _comparatives(self) -> Iterator[str]:
         yield "## AV-Comparatives: adult sites, and sites for children\n"
-        yield "Best score seen there: 96.8 % of 1,000 adult sites, no false alarm on 200 sites for children. A pass takes 95 % and none.\n"
+        yield (
+            "Best score seen there: 96.8 % of 1,000 adult sites, no false alarm on 200 sites for children. A pass takes"
+            " 95 % and none.\n"
+        )
         head = ["set", "names", *(setup.title for setup in self._filters)]
         for profile in ("child-8-12", "teen-13-15"):
             yield f"Blocked for `{profile}`:\n"
-            rows = [self._row(profile, each, f"adult, {each.title}: {each.source}") for each in self._sets.adult if each.names]
-            rows += [self._row(profile, each, f"harmless, {each.title}: {each.source}") for each in self._sets.children if each.names]
+            rows = [
+                self._row(profile, each, f"adult, {each.title}: {each.source}")
+                for each in self._sets.adult
+                if each.names
+            ]
+            rows += [
+                self._row(profile, each, f"harmless, {each.title}: {each.source}")
+                for each in self._sets.children
+                if each.names
+            ]
             yield from table(head, rows)
         sets = [each for each in (*self._sets.adult, *self._sets.children) if each.names]
         yield "Beside it, on the same names:\n"
@@ -198,7 +243,10 @@ class Report:
 
     def _categories(self) -> Iterator[str]:
         yield "## AV-TEST: categories and languages, with overblocking\n"
-        yield "Best overall there: 90 % blocked, 6 % overblocked. Shares are for `child-8-12`; those by language, which is that of the test"
+        yield (
+            "Best overall there: 90 % blocked, 6 % overblocked. Shares are for `child-8-12`; those by language, which"
+            " is that of the test"
+        )
         yield "lists' countries, with the recommended lists and names recognised.\n"
         profile, last = "child-8-12", list(self._filters)[-1]
         languages = self._languages()
@@ -211,13 +259,20 @@ class Report:
             closed = self._filters[last].closes(profile, category)
             cells = [share(len(each), len(whole.names)) for each in self._blocked(profile, whole)]
             by_language = (
-                share(len(self._filters[last].blocked(profile, found[each].names)), len(found[each].names)) if each in found else "–"
+                (
+                    share(len(self._filters[last].blocked(profile, found[each].names)), len(found[each].names))
+                    if each in found
+                    else "–"
+                )
                 for each in languages
             )
             shown = f"{title} (`{category}`{'' if closed else ', open for this age'})"
             rows.append([shown, str(len(whole.names)), *cells, *by_language])
         yield from table(["category", "names", *(setup.title for setup in self._filters), *languages], rows)
-        yield "Names of other kinds that are blocked, for every profile. Most are what the profile closes on purpose, such as shops or"
+        yield (
+            "Names of other kinds that are blocked, for every profile. Most are what the profile closes on purpose,"
+            " such as shops or"
+        )
         yield "social networks for children. The last table has those that a list or a name takes for something bad.\n"
         yield from self._by_profile(self._sets.harmless)
         yield from self._taken_for()
@@ -233,7 +288,9 @@ class Report:
                 bad = Counter(topic for topic in topics.values() if topic in BAD)
                 if each.names:
                     told = ", ".join(f"{topic} {count}" for topic, count in bad.most_common())
-                    rows.append([setup.title, each.title, f"{bad.total()} ({share(bad.total(), len(each.names))})", told])
+                    rows.append(
+                        [setup.title, each.title, f"{bad.total()} ({share(bad.total(), len(each.names))})", told]
+                    )
                     if each.may_be_named:
                         shown = sorted(f"{name} ({topic})" for name, topic in topics.items() if topic in BAD)
                         self._taken[f"{each.title}, with {setup.title}"] = shown
@@ -245,7 +302,11 @@ class Report:
             yield f"{each.title}, {len(each.names)} names ({each.source}):\n"
             head = ["profile", *(setup.title for setup in self._filters)]
             yield from table(
-                head, ([f"`{profile}`", *(self._wrongly(found, each) for found in self._blocked(profile, each))] for profile in PROFILES)
+                head,
+                (
+                    [f"`{profile}`", *(self._wrongly(found, each) for found in self._blocked(profile, each))]
+                    for profile in PROFILES
+                ),
             )
 
     @staticmethod
@@ -261,8 +322,9 @@ class Report:
         lost = ", ".join(f"`{profile}` {len(found)}" for profile, found in blocked)
         yield f"Of {len(terms)} searches at Google, inspected, are blocked: {lost}."
         yield (
-            f"The study's cover and public reports quote {len(QUOTED_HEALTH_TERMS)} of them ({', '.join(QUOTED_HEALTH_TERMS)}); the others "
-            f"({', '.join(OWN_HEALTH_TERMS)})\nare ours, of the same kinds, since the study's own list of 24 could not be had.\n"
+            f"The study's cover and public reports quote {len(QUOTED_HEALTH_TERMS)} of them"
+            f" ({', '.join(QUOTED_HEALTH_TERMS)}); the others ({', '.join(OWN_HEALTH_TERMS)})\nare ours, of the same"
+            " kinds, since the study's own list of 24 could not be had.\n"
         )
 
     def _last(self) -> Filter:
@@ -273,14 +335,21 @@ class Report:
         yield "A study of twelve apps found 28 % of such sites blocked.\n"
         yield from self._by_profile(self._sets.fair)
         yield "Sexual health, LGBT and public health together, by language, blocked for `child-8-12`:\n"
-        rows = [self._row("child-8-12", each, language) for language, each in self._sets.fair_by_language.items() if each.names]
+        rows = [
+            self._row("child-8-12", each, language)
+            for language, each in self._sets.fair_by_language.items()
+            if each.names
+        ]
         yield from table(["language", "names", *(setup.title for setup in self._filters)], rows)
         sets = [each for each in (*self._sets.harmless, *self._sets.health, *self._sets.fair) if each.names]
         yield "Beside it, on the same names:\n"
         yield from table(["filter", *(each.title for each in sets)], self._peer_rows(sets))
 
     def _names(self) -> Iterator[str]:
-        yield "## Names\n\nHarmless names that are blocked. Some are parked by now, or are sites to meet on, and blocked rightly.\n"
+        yield (
+            "## Names\n\nHarmless names that are blocked. Some are parked by now, or are sites to meet on, and blocked"
+            " rightly.\n"
+        )
         for title, shown in self._taken.items():
             yield f"- Taken for something bad, {title}: {', '.join(shown) or 'none'}.\n"
         setups = len(PROFILES) * len(self._filters)
@@ -294,12 +363,19 @@ def page_lines(folder: Path) -> Iterator[str]:
     pages = read_pages()
     found = blocked_by_e2guardian(pages, folder)
     yield "## Pages judged by their words\n"
-    yield "e2guardian with its phrases as Debian installs it, beside Hedgerow. The pages were written for Hedgerow's own tests, which they"
+    yield (
+        "e2guardian with its phrases as Debian installs it, beside Hedgerow. The pages were written for Hedgerow's own"
+        " tests, which they"
+    )
     yield "pass, so they show what filters stumble over and measure nobody's accuracy.\n"
     if found is None:
         yield "e2guardian could not be run here.\n"
     rows = (
-        [page.name, "–" if found is None else "blocked" if page.name in found else "open", ", ".join(page.closed_for) or "open"]
+        [
+            page.name,
+            "–" if found is None else "blocked" if page.name in found else "open",
+            ", ".join(page.closed_for) or "open",
+        ]
         for page in pages
     )
     yield from table(["page", "e2guardian", "Hedgerow closes it for"], rows)
@@ -321,7 +397,9 @@ def failures(sample: Mapping[str, object]) -> list[str]:
                 found = by_title[line["setup"]].blocked(profile, names)
                 if not line.get("at_least", 0) <= len(found) <= line.get("at_most", len(names)):
                     shown = f": {', '.join(found)}" if "at_most" in line else ""
-                    wrong.append(f"{line['group']}, {profile}, {line['setup']}: {len(found)} of {len(names)} are blocked{shown}")
+                    wrong.append(
+                        f"{line['group']}, {profile}, {line['setup']}: {len(found)} of {len(names)} are blocked{shown}"
+                    )
     return wrong
 
 
@@ -336,15 +414,20 @@ def measure(options: argparse.Namespace) -> str:
             absent = [*running_notes(running), *(f"`{each}`" for each in sets.missing)]
     stored = ", ".join(source.name for source in sources if "/" not in source.name)
     head = (
-        f"`bench/protection.py` on Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}. Shares of the names that are blocked."
+        f"`bench/protection.py` on Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}. Shares of the names"
+        " that are blocked."
     )
     notes = [
         f"Recommended lists of which there is a copy: {stored}.",
         f"Recommended lists without a copy, which would block more: {', '.join(missing)}.",
-        "Some sites that earlier runs found wrongly blocked are corrected since (`data/corrections`), so the counts of harmless names are a"
-        " little low.",
-        "The name model was trained on three quarters of ShadowWhisperer's list of adult names, which is therefore no test of it, except"
-        " for the names that it never saw.",
+        (
+            "Some sites that earlier runs found wrongly blocked are corrected since (`data/corrections`), so the counts"
+            " of harmless names are a little low."
+        ),
+        (
+            "The name model was trained on three quarters of ShadowWhisperer's list of adult names, which is therefore"
+            " no test of it, except for the names that it never saw."
+        ),
         "Names drawn at random are the same each time. Names of lists that may not be published are only counted.",
         f"Not to be had here: {', '.join(absent)}." if absent else "",
     ]
@@ -357,8 +440,12 @@ def running_notes(running: Sequence[Peer]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="the folder of stored copies of lists")
-    parser.add_argument("--mirrors", type=Path, default=ROOT.parent / ".mirror", help="the folder of snapshots of repositories")
+    parser.add_argument(
+        "--data", type=Path, default=ROOT.parent / "shared" / "data", help="the folder of stored copies of lists"
+    )
+    parser.add_argument(
+        "--mirrors", type=Path, default=ROOT.parent / ".mirror", help="the folder of snapshots of repositories"
+    )
     parser.add_argument("--write", action="store_true", help="write bench/results/protection.md")
     parser.add_argument("--sample", action="store_true", help="check the fixed sample only")
     options = parser.parse_args()

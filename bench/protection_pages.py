@@ -1,7 +1,8 @@
-"""Pages judged by their words, for `bench/protection.py`: e2guardian with its phrases, as Debian installs it, beside Hedgerow.
+"""Pages judged by their words, for `bench/protection.py`: e2guardian with its phrases, as Debian installs it, beside
+Hedgerow.
 
-The pages are those of `tests/cases/content/pages.yaml`. They were written for Hedgerow's own tests, which they all pass, so they compare
-what filters stumble over and measure nobody's accuracy.
+The pages are those of `tests/cases/content/pages.yaml`. They were written for Hedgerow's own tests, which they all
+pass, so they compare what filters stumble over and measure nobody's accuracy.
 """
 
 from __future__ import annotations
@@ -57,8 +58,13 @@ def blocked_by_e2guardian(pages: Sequence[Page], folder: Path) -> set[str] | Non
         return None
     with _origin(pages) as origin:
         for attempt in range(_TRIES):  # a segmentation fault ends it on its first pages now and then
-            with contextlib.suppress(OSError, http.client.HTTPException), _e2guardian(folder / f"e2guardian-{attempt}") as port:
-                return {page.name for number, page in enumerate(pages) if not _is_served(port, origin, number, page.text)}
+            with (
+                contextlib.suppress(OSError, http.client.HTTPException),
+                _e2guardian(folder / f"e2guardian-{attempt}") as port,
+            ):
+                return {
+                    page.name for number, page in enumerate(pages) if not _is_served(port, origin, number, page.text)
+                }
     return None
 
 
@@ -107,14 +113,26 @@ def _e2guardian(folder: Path) -> Iterator[int]:
         path.write_text(path.read_text().replace("/etc/e2guardian", str(folder / "etc")))
     conf = folder / "etc" / "e2guardian.conf"
     lines = conf.read_text().splitlines()
-    kept = [line for line in lines if not re.match(r"\s*(filterports|filterip|loglocation|dstatlocation|pidfilename)\b", line)]
-    ours = [f"filterports = {port}", "filterip = 127.0.0.1", f"pidfilename = '{folder}/pid'", "loglevel = 0", "dstatlocation = ''"]
+    kept = [
+        line
+        for line in lines
+        if not re.match(r"\s*(filterports|filterip|loglocation|dstatlocation|pidfilename)\b", line)
+    ]
+    ours = [
+        f"filterports = {port}",
+        "filterip = 127.0.0.1",
+        f"pidfilename = '{folder}/pid'",
+        "loglevel = 0",
+        "dstatlocation = ''",
+    ]
     conf.write_text("\n".join([*kept, *ours]) + "\n")
     for each in (folder.parent, folder):
         each.chmod(0o755)
     subprocess.run(["chmod", "-R", "a+rX", str(folder)], check=True)
     folder.chmod(0o777)
-    process = subprocess.Popen(["e2guardian", "-N", "-c", str(conf)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        ["e2guardian", "-N", "-c", str(conf)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         deadline = time.monotonic() + 60
         while True:

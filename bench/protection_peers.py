@@ -1,8 +1,8 @@
 """Other filters beside Hedgerow in `bench/protection.py`, as far as they can be run here.
 
-dnsmasq runs with the names of the same lists. The default lists of AdGuard Home and Pi-hole are read by Hedgerow's own parser, because
-their programs are not to be had from Debian or PyPI. e2guardian judges pages by their words: without lists of sites it blocks none of these
-names, so it stands in `protection_pages.py`.
+dnsmasq runs with the names of the same lists. The default lists of AdGuard Home and Pi-hole are read by Hedgerow's own
+parser, because their programs are not to be had from Debian or PyPI. e2guardian judges pages by their words: without
+lists of sites it blocks none of these names, so it stands in `protection_pages.py`.
 """
 
 from __future__ import annotations
@@ -84,7 +84,10 @@ class ListOnly(Peer):
 
 @contextlib.contextmanager
 def peers(sources: Sequence[Source], data: Path, stevenblack: str, folder: Path) -> Iterator[list[Peer]]:
-    """Run the peers with the lists of `sources` for a child of 8 to 12 years. `stevenblack` is the text of Pi-hole's default list."""
+    """Run the peers with the lists of `sources` for a child of 8 to 12 years.
+
+    `stevenblack` is the text of Pi-hole's default list.
+    """
     running: list[Peer] = []
     with contextlib.ExitStack() as stack:
         if shutil.which("dnsmasq"):
@@ -97,9 +100,18 @@ def peers(sources: Sequence[Source], data: Path, stevenblack: str, folder: Path)
         if stevenblack:
             path = folder / "stevenblack.txt"
             path.write_text(stevenblack, encoding="utf-8")
-            running.append(_list_only("Pi-hole's default list (StevenBlack's hosts, MIT, state of July 2022)", path, "plain", folder))
+            running.append(
+                _list_only(
+                    "Pi-hole's default list (StevenBlack's hosts, MIT, state of July 2022)", path, "plain", folder
+                )
+            )
         else:
-            running.append(Peer("Pi-hole with its default list", "StevenBlack's hosts file, Pi-hole's default list, has no stored copy"))
+            running.append(
+                Peer(
+                    "Pi-hole with its default list",
+                    "StevenBlack's hosts file, Pi-hole's default list, has no stored copy",
+                )
+            )
         yield running
 
 
@@ -133,7 +145,15 @@ def _dnsmasq(names: Iterable[str], folder: Path) -> Iterator[Peer]:
     with _upstream() as upstream:
         port = _free_port()
         lines = [
-            *("no-resolv", "no-hosts", "bind-interfaces", "listen-address=127.0.0.1", "cache-size=0", "dns-forward-max=1000", "user=root"),
+            *(
+                "no-resolv",
+                "no-hosts",
+                "bind-interfaces",
+                "listen-address=127.0.0.1",
+                "cache-size=0",
+                "dns-forward-max=1000",
+                "user=root",
+            ),
             *(f"port={port}", f"server=127.0.0.1#{upstream}"),
         ]
         config = folder / "dnsmasq.conf"

@@ -1,9 +1,10 @@
-"""Send a gigabyte down and a gigabyte up through each lane and compare checksums at both ends, with times and memory growth.
+"""Send a gigabyte down and a gigabyte up through each lane and compare checksums at both ends, with times and memory
+growth.
 
     .venv/bin/python bench/proxy_bodies.py [--megabytes 1000] [--write]
 
-`--write` keeps the table in bench/results/proxy_bodies.md. Origin, proxy and client share the machine, so the times are no measure of the
-proxy's speed; the point is that bodies arrive whole and are passed on rather than buffered.
+`--write` keeps the table in bench/results/proxy_bodies.md. Origin, proxy and client share the machine, so the times are
+no measure of the proxy's speed; the point is that bodies arrive whole and are passed on rather than buffered.
 """
 
 from __future__ import annotations
@@ -59,7 +60,18 @@ def measure(stand: Stand, net: SmallInternet, size: int, upload: Path, lane: str
     scheme, host, version = LANES[lane]
     device, root = (TUNNELLED, net.authority.root) if lane == "tunnel" else (INSPECTED, stand.ca)
     path = f"/bytes/{size}" if way == "down" else "/upload"
-    words = ["curl", "-sS", "--fail", version, "--cacert", str(root), "-x", f"http://127.0.0.1:{stand.gate.port}", "--interface", device]
+    words = [
+        "curl",
+        "-sS",
+        "--fail",
+        version,
+        "--cacert",
+        str(root),
+        "-x",
+        f"http://127.0.0.1:{stand.gate.port}",
+        "--interface",
+        device,
+    ]
     words += ["-T", str(upload), "-X", "POST"] if way == "up" else []
     before, start = memory(stand), time.monotonic()
     with subprocess.Popen([*words, net.url(host, path, scheme)], stdout=subprocess.PIPE) as process:
@@ -69,7 +81,13 @@ def measure(stand: Stand, net: SmallInternet, size: int, upload: Path, lane: str
             digest.update(piece)
             told = (told + piece)[-4096:]
     found = digest.hexdigest() if way == "down" else json.loads(told or b"{}").get("sha256")
-    return Row(lane, way, process.returncode == 0 and found == body_sha256(size), time.monotonic() - start, memory(stand) - before)
+    return Row(
+        lane,
+        way,
+        process.returncode == 0 and found == body_sha256(size),
+        time.monotonic() - start,
+        memory(stand) - before,
+    )
 
 
 def memory(stand: Stand) -> int:
@@ -85,7 +103,11 @@ def main() -> None:
     options = parser.parse_args()
     needs.programs("curl")
     size = options.megabytes * 1_000_000
-    with small_internet() as net, tempfile.TemporaryDirectory() as folder, proxy_stand(net, network_section(net) + PEOPLE) as stand:
+    with (
+        small_internet() as net,
+        tempfile.TemporaryDirectory() as folder,
+        proxy_stand(net, network_section(net) + PEOPLE) as stand,
+    ):
         upload = Path(folder) / "body"
         with upload.open("wb") as file:
             file.writelines(body(size))
@@ -101,14 +123,18 @@ def table(rows: list[Row], megabytes: int) -> str:
     lines = [
         f"# {megabytes} MB through each lane, by `bench/proxy_bodies.py`",
         "",
-        f"{platform.machine()}, Python {platform.python_version()}; origin, proxy and curl on one machine. “Grown”: by how much the most",
+        (
+            f"{platform.machine()}, Python {platform.python_version()}; origin, proxy and curl on one machine. “Grown”:"
+            " by how much the most"
+        ),
         "memory that gate and inspector ever had rose meanwhile.",
         "",
         "| lane | way | SHA-256 at both ends | seconds | grown |",
         "|---|---|---|---:|---:|",
     ]
     lines += [
-        f"| {row.lane} | {row.way} | {'the same' if row.is_whole else 'DIFFERENT'} | {row.seconds:.1f} | {row.grown_kb / 1000:.1f} MB |"
+        f"| {row.lane} | {row.way} | {'the same' if row.is_whole else 'DIFFERENT'} | {row.seconds:.1f} |"
+        f" {row.grown_kb / 1000:.1f} MB |"
         for row in rows
     ]
     return "\n".join(lines)

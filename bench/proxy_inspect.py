@@ -1,11 +1,13 @@
-"""Measure the inspection lane beside its peers in the same run: a scanned page, a small request, a new TLS connection (with a page, and
-with a style sheet, whose words nobody weighs), a refusal, and the growth of the inspector's memory over many requests.
+"""Measure the inspection lane beside its peers in the same run: a scanned page, a small request, a new TLS connection
+(with a page, and with a style sheet, whose words nobody weighs), a refusal, and the growth of the inspector's memory
+over many requests.
 
     .venv/bin/python bench/proxy_inspect.py [--pairs 5] [--requests 1500] [--out FILE]
 
-CPU (user and system) per request of all processes that serve it (gate and inspector here), pinned to one core; hey and nginx have the
-other. The sides alternate; medians and the spread of the ratios are printed. e2guardian and Hedgerow score pages with e2guardian's English
-lists; Hedgerow also with its own. Needs e2guardian, squid-openssl, nginx and hey from Debian.
+CPU (user and system) per request of all processes that serve it (gate and inspector here), pinned to one core; hey and
+nginx have the other. The sides alternate; medians and the spread of the ratios are printed. e2guardian and Hedgerow
+score pages with e2guardian's English lists; Hedgerow also with its own. Needs e2guardian, squid-openssl, nginx and hey
+from Debian.
 """
 
 from __future__ import annotations
@@ -70,7 +72,9 @@ class Side:
 
 
 def cpu_of(*pids: int) -> float:
-    """Return the CPU seconds that the threads of these processes have used, to the nanosecond where `stat` counts hundredths."""
+    """Return the CPU seconds that the threads of these processes have used, to the nanosecond where `stat` counts
+    hundredths.
+    """
     threads = [path for pid in pids for path in Path(f"/proc/{pid}/task").glob("*/schedstat")]
     return sum(int(path.read_text().split()[0]) for path in threads) / 1e9
 
@@ -89,9 +93,13 @@ def accepts(address: str, port: int) -> bool:
 
 
 @contextlib.contextmanager
-def child(command: list[str], port: int, address: str = "127.0.0.1", core: int = 0) -> Iterator[subprocess.Popen[bytes]]:
+def child(
+    command: list[str], port: int, address: str = "127.0.0.1", core: int = 0
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server pinned to a core until the end of the block, entered once it accepts connections."""
-    process = subprocess.Popen(["taskset", "-c", str(core), *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        ["taskset", "-c", str(core), *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         wait_until(lambda: accepts(address, port), 30, command[0])
         yield process
@@ -104,7 +112,11 @@ def a_page() -> bytes:
     chance = random.Random(1)
     paragraphs = (" ".join(chance.choices(WORDS, k=60)) for _ in range(400))
     text = "".join(f'<div class="part"><p>{each}.</p></div>\n' for each in paragraphs)
-    return f"<!doctype html><html><head><title>A page</title><style>p {{ margin: 0 }}</style></head><body>{text}".encode()[:55_000]
+    return (
+        f"<!doctype html><html><head><title>A page</title><style>p {{ margin: 0 }}</style></head><body>{text}".encode()[
+            :55_000
+        ]
+    )
 
 
 @contextlib.contextmanager
@@ -132,21 +144,41 @@ def squid(net: SmallInternet, directory: Path, secure: int) -> Iterator[Side]:
     directory.chmod(0o777)
     (directory / "hosts").write_text(f"{net.address_of(HOST)} {HOST}\n")
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9", "-subj", "/CN=squid",
-         "-addext", "basicConstraints=critical,CA:TRUE", "-keyout", f"{directory}/ca.pem", "-out", f"{directory}/ca.crt"],
-        check=True, capture_output=True,
-    )  # fmt: skip
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "9",
+            "-subj",
+            "/CN=squid",
+            "-addext",
+            "basicConstraints=critical,CA:TRUE",
+            "-keyout",
+            f"{directory}/ca.pem",
+            "-out",
+            f"{directory}/ca.crt",
+        ],
+        check=True,
+        capture_output=True,
+    )
     (directory / "ca.pem").write_bytes((directory / "ca.pem").read_bytes() + (directory / "ca.crt").read_bytes())
     (directory / "ca.pem").chmod(0o644)
     certgen = "/usr/lib/squid/security_file_certgen"
     subprocess.run([certgen, "-c", "-s", f"{directory}/certs", "-M", "4MB"], check=True, capture_output=True)
     subprocess.run(["chown", "-R", "proxy", f"{directory}/certs"], check=True)
     (directory / "squid.conf").write_text(
-        f"http_port 127.0.0.1:{port} ssl-bump tls-cert={directory}/ca.pem generate-host-certificates=on dynamic_cert_mem_cache_size=4MB\n"
-        f"sslcrtd_program {certgen} -s {directory}/certs -M 4MB\nssl_bump bump all\ntls_outgoing_options cafile={net.authority.root}\n"
-        f"workers 1\ncache deny all\naccess_log none\ncache_log {directory}/cache.log\npid_filename {directory}/squid.pid\n"
-        f"coredump_dir {directory}\nhosts_file {directory}/hosts\ncache_effective_user proxy\nacl ssl port {secure}\n"
-        "http_access allow all\nshutdown_lifetime 1 seconds\nmax_filedescriptors 16384\n"
+        f"http_port 127.0.0.1:{port} ssl-bump tls-cert={directory}/ca.pem generate-host-certificates=on"
+        f" dynamic_cert_mem_cache_size=4MB\nsslcrtd_program {certgen} -s {directory}/certs -M 4MB\nssl_bump bump"
+        f" all\ntls_outgoing_options cafile={net.authority.root}\nworkers 1\ncache deny all\naccess_log none\ncache_log"
+        f" {directory}/cache.log\npid_filename {directory}/squid.pid\ncoredump_dir {directory}\nhosts_file"
+        f" {directory}/hosts\ncache_effective_user proxy\nacl ssl port {secure}\nhttp_access allow"
+        " all\nshutdown_lifetime 1 seconds\nmax_filedescriptors 16384\n"
     )
     with child(["squid", "-N", "-f", str(directory / "squid.conf")], port) as process:
         yield Side("squid bump", (process.pid,), port)
@@ -165,7 +197,13 @@ def e2guardian(directory: Path, page: str) -> Iterator[Side]:
         for line in conf.read_text().splitlines()
         if not re.match(r"\s*(filterports|filterip|loglocation|dstatlocation|pidfilename)\b", line)
     ]
-    ours = [f"filterports = {port}", "filterip = 127.0.0.1", f"pidfilename = '{directory}/pid'", "loglevel = 0", "dstatlocation = ''"]
+    ours = [
+        f"filterports = {port}",
+        "filterip = 127.0.0.1",
+        f"pidfilename = '{directory}/pid'",
+        "loglevel = 0",
+        "dstatlocation = ''",
+    ]
     conf.write_text("\n".join([*kept, *ours]) + "\n")
     directory.chmod(0o777)
     subprocess.run(["chmod", "-R", "a+rX", str(directory)], check=True)
@@ -186,7 +224,15 @@ def e2guardian(directory: Path, page: str) -> Iterator[Side]:
 @contextlib.contextmanager
 def mitmdump(directory: Path) -> Iterator[Side]:
     port = free_port()
-    command = [str(Path(sys.executable).parent / "mitmdump"), "-q", "--listen-host", "127.0.0.1", "-p", str(port), "--ssl-insecure"]
+    command = [
+        str(Path(sys.executable).parent / "mitmdump"),
+        "-q",
+        "--listen-host",
+        "127.0.0.1",
+        "-p",
+        str(port),
+        "--ssl-insecure",
+    ]
     with child([*command, "--set", f"confdir={directory}"], port) as process:
         yield Side("mitmdump", (process.pid,), port)
 
@@ -195,14 +241,18 @@ def request_cpu(side: Side, url: str, requests: int, *, kept: bool, status: int 
     """Return the microseconds of CPU per request answered with `status`."""
     command = ["taskset", "-c", "1", "hey", "-n", str(requests), "-c", "10", *([] if kept else ["-disable-keepalive"])]
     before = side.cpu()
-    done = subprocess.run([*command, "-x", f"http://127.0.0.1:{side.port}", url], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [*command, "-x", f"http://127.0.0.1:{side.port}", url], capture_output=True, text=True, check=True
+    )
     served = sum(int(count) for count in re.findall(rf"\[{status}\]\s+(\d+) responses", done.stdout))
     assert served >= requests - 20, f"{side.name}: {done.stdout}"
     time.sleep(0.1)
     return (side.cpu() - before) / served * 1e6
 
 
-def compare(name: str, sides: Sequence[tuple[Side, str]], pairs: int, requests: int, *, kept: bool) -> list[dict[str, object]]:
+def compare(
+    name: str, sides: Sequence[tuple[Side, str]], pairs: int, requests: int, *, kept: bool
+) -> list[dict[str, object]]:
     found: dict[str, list[float]] = {side.name: [] for side, _ in sides}
     for side, url in sides:
         with contextlib.suppress(AssertionError, OSError):  # if it ended, that is said below
@@ -221,8 +271,14 @@ def compare(name: str, sides: Sequence[tuple[Side, str]], pairs: int, requests: 
             continue
         ratios = sorted(one / other for one, other in zip(ours, found[side.name], strict=False))
         medians = [round(statistics.median(values)) for values in (ours, found[side.name])]
-        row = {"measure": name, "peer": side.name, "hedgerow_us": medians[0], "peer_us": medians[1],
-               "ratio": round(statistics.median(ratios), 2), "spread": [round(ratios[0], 2), round(ratios[-1], 2)]}  # fmt: skip
+        row = {
+            "measure": name,
+            "peer": side.name,
+            "hedgerow_us": medians[0],
+            "peer_us": medians[1],
+            "ratio": round(statistics.median(ratios), 2),
+            "spread": [round(ratios[0], 2), round(ratios[-1], 2)],
+        }
         print(json.dumps(row), flush=True)
         results.append(row)
     return results
@@ -232,7 +288,11 @@ def blocked(side: Side, name: str, url: str, pairs: int, requests: int, *, kept:
     """Measure a refusal: the block page, rendered anew for each."""
     request_cpu(side, url, 200, kept=kept, status=403)
     found = sorted(request_cpu(side, url, requests, kept=kept, status=403) for _ in range(pairs))
-    row = {"measure": name, "hedgerow_us": round(statistics.median(found)), "spread": [round(found[0]), round(found[-1])]}
+    row = {
+        "measure": name,
+        "hedgerow_us": round(statistics.median(found)),
+        "spread": [round(found[0]), round(found[-1])],
+    }
     print(json.dumps(row), flush=True)
     return row
 
@@ -248,7 +308,12 @@ def growth(side: Side, inspector: int, url: str, requests: int) -> dict[str, obj
     before = resident()
     request_cpu(side, url, requests * 4 // 5, kept=True)
     request_cpu(side, url, requests // 5, kept=False)
-    row = {"measure": "inspector's memory", "requests": requests, "before_mb": round(before), "growth_mb": round(resident() - before, 1)}
+    row = {
+        "measure": "inspector's memory",
+        "requests": requests,
+        "before_mb": round(before),
+        "growth_mb": round(resident() - before, 1),
+    }
     print(json.dumps(row), flush=True)
     return row
 
@@ -257,7 +322,8 @@ def policy_of(net: SmallInternet, ports: Sequence[int]) -> str:
     lists = sorted((E2GUARDIAN / "lists" / "phraselists" / "ukenglish").glob("*/weighted"))
     section = network_section(net).replace("  ports: [", "  ports: [" + "".join(f"{port}, " for port in ports))
     people = (
-        f'people:\n  mia: {{age: 9, devices: [here], block: ["{HOST}/secret"]}}\ndevices:\n  here: {{ip: 127.0.0.1, trusts_ca: true}}\n'
+        f'people:\n  mia: {{age: 9, devices: [here], block: ["{HOST}/secret"]}}\ndevices:\n  here: {{ip: 127.0.0.1,'
+        " trusts_ca: true}\n"
     )
     return section + people + f"phrase_lists: [{', '.join(map(str, lists))}]\n"
 
@@ -278,7 +344,10 @@ def report(results: Sequence[dict[str, object]], alone: Sequence[dict[str, objec
     lines = [
         "# The inspection lane beside its peers, measured by `make bench-proxy`",
         "",
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {pairs} pairs in one run. CPU per request in",
+        (
+            f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {pairs} pairs in one"
+            " run. CPU per request in"
+        ),
         "microseconds, of gate and inspector together; ratios are medians of pairs. How: `bench/proxy_inspect.py`.",
         "",
         "| figure | peer | Hedgerow | peer | ratio | spread | must | |",
@@ -286,7 +355,9 @@ def report(results: Sequence[dict[str, object]], alone: Sequence[dict[str, objec
     ]
     for row in results:
         low, high = row["spread"]  # type: ignore[misc]
-        lines.append("| " + " | ".join(str(row[key]) for key in keys) + f" | {low}–{high} {against(row['ratio'], limit_of(row))}")
+        lines.append(
+            "| " + " | ".join(str(row[key]) for key in keys) + f" | {low}–{high} {against(row['ratio'], limit_of(row))}"
+        )
     lines += ["", "| figure without a peer | Hedgerow | spread | must | |", "|---|---:|---:|---:|---|"]
     for row in alone:
         if "growth_mb" in row:
@@ -295,7 +366,10 @@ def report(results: Sequence[dict[str, object]], alone: Sequence[dict[str, objec
             lines.append(f"| {name} | {row['growth_mb']:+} MB | {against(row['growth_mb'], limit)}")
         else:
             low, high = row["spread"]  # type: ignore[misc]
-            lines.append(f"| {row['measure']} | {row['hedgerow_us']} µs | {low}–{high} {against(row['hedgerow_us'], limit_of(row))}")
+            lines.append(
+                f"| {row['measure']} | {row['hedgerow_us']} µs | {low}–{high}"
+                f" {against(row['hedgerow_us'], limit_of(row))}"
+            )
     return "\n".join(lines) + "\n"
 
 
@@ -313,7 +387,9 @@ def main() -> None:
         web, one, two, three = (Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in range(4))
         plain, secure = free_port(), free_port()
         stack.enter_context(nginx(net, web, plain, secure))
-        stand = stack.enter_context(proxy_stand(net, policy_of(net, (plain, secure)), {"adult": "adult.example\n"}, tells=False))
+        stand = stack.enter_context(
+            proxy_stand(net, policy_of(net, (plain, secure)), {"adult": "adult.example\n"}, tells=False)
+        )
         for pid in (stand.gate.pid, stand.inspector.pid):
             os.sched_setaffinity(pid, {0})
         ours = Side("hedgerow", (stand.gate.pid, stand.inspector.pid), stand.gate.port)
@@ -331,12 +407,24 @@ def main() -> None:
             (guardian, f"http://{address}:{plain}/1k.html"),
         ]
         results += compare("small inspected request, connection kept", both, *runs, kept=True)
-        results += compare("inspected, new TLS connection", [(ours, small), (bump, small)], chosen.pairs, chosen.requests // 3, kept=False)
+        results += compare(
+            "inspected, new TLS connection",
+            [(ours, small), (bump, small)],
+            chosen.pairs,
+            chosen.requests // 3,
+            kept=False,
+        )
         style = f"https://{HOST}:{secure}/1k.css"  # Squid weighs the words of no page
-        results += compare("the same, a style sheet", [(ours, style), (bump, style)], chosen.pairs, chosen.requests // 3, kept=False)
+        results += compare(
+            "the same, a style sheet", [(ours, style), (bump, style)], chosen.pairs, chosen.requests // 3, kept=False
+        )
         alone = [
-            blocked(ours, "blocked page, plain HTTP, new connection", f"http://adult.example:{plain}/", *runs, kept=False),
-            blocked(ours, "blocked URL, inspected, connection kept", f"https://{HOST}:{secure}/secret", *runs, kept=True),
+            blocked(
+                ours, "blocked page, plain HTTP, new connection", f"http://adult.example:{plain}/", *runs, kept=False
+            ),
+            blocked(
+                ours, "blocked URL, inspected, connection kept", f"https://{HOST}:{secure}/secret", *runs, kept=True
+            ),
             growth(ours, stand.inspector.pid, small, chosen.growth),
         ]
     if chosen.write:

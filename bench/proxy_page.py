@@ -4,10 +4,10 @@ With the proxy, 2 of the hosts are inspected, or all of them as by default for a
 
     .venv/bin/python bench/proxy_page.py [--loads 20] [--write]
 
-The ways alternate; each load has a fresh browser context, so that nothing is cached and every connection is new. The browsers trust the
-CAs that they meet, as children's devices do: a browser that is told to ignore their errors makes half of its connections twice. Everything
-runs on one machine, so no time is spent in the network and the proxy's share is larger than on a real line. Needs nginx, Chromium and
-certutil.
+The ways alternate; each load has a fresh browser context, so that nothing is cached and every connection is new. The
+browsers trust the CAs that they meet, as children's devices do: a browser that is told to ignore their errors makes
+half of its connections twice. Everything runs on one machine, so no time is spent in the network and the proxy's share
+is larger than on a real line. Needs nginx, Chromium and certutil.
 """
 
 from __future__ import annotations
@@ -41,7 +41,19 @@ RESULTS = Path(__file__).parent / "results" / "proxy_page.md"
 REQUESTS, COUNT = 40, 12
 DIRECT, PARTLY, ENTIRELY = "no proxy", "hedgerow, 2 hosts inspected", "hedgerow, all hosts inspected"
 ONLY_WITH_RULES = ", page_scan: {everywhere: false}"
-_UNFIT = ("google", "youtube", "bing", "duckduckgo", "adult", "gambling", "signed", "expired", "wrong", "broken", "search")
+_UNFIT = (
+    "google",
+    "youtube",
+    "bing",
+    "duckduckgo",
+    "adult",
+    "gambling",
+    "signed",
+    "expired",
+    "wrong",
+    "broken",
+    "search",
+)
 
 
 def hosts() -> list[str]:
@@ -51,7 +63,9 @@ def hosts() -> list[str]:
 
 def page(names: list[str], port: int) -> str:
     sources = [f"https://{names[number % len(names)]}:{port}/{number}.svg" for number in range(1, REQUESTS)]
-    return "<!doctype html><title>A page</title>" + "".join(f'<img src="{source}" alt="" width="9" height="9">' for source in sources)
+    return "<!doctype html><title>A page</title>" + "".join(
+        f'<img src="{source}" alt="" width="9" height="9">' for source in sources
+    )
 
 
 def nginx(net: SmallInternet, directory: Path, names: list[str], port: int) -> AbstractContextManager[None]:
@@ -61,11 +75,15 @@ def nginx(net: SmallInternet, directory: Path, names: list[str], port: int) -> A
         (directory / f"{number}.svg").write_text(picture)
     (directory / "index.html").write_text(page(names, port))
     # With the field a browser tells the page of the parts of each load, which `page_trace.py` reads.
-    return served(net, directory, names, port, "text/html html; image/svg+xml svg;", "add_header Timing-Allow-Origin *;")
+    return served(
+        net, directory, names, port, "text/html html; image/svg+xml svg;", "add_header Timing-Allow-Origin *;"
+    )
 
 
 @contextlib.contextmanager
-def served(net: SmallInternet, directory: Path, names: list[str], port: int, types: str, more: str = "") -> Iterator[None]:
+def served(
+    net: SmallInternet, directory: Path, names: list[str], port: int, types: str, more: str = ""
+) -> Iterator[None]:
     """Serve a directory by nginx under several names, over HTTP/2. `types` and `more` are of its configuration."""
     servers = []
     for name in names:
@@ -101,17 +119,27 @@ def stands(net: SmallInternet, names: list[str], port: int) -> dict[str, Abstrac
     rules = ", ".join(f'"{name}/secret"' for name in names[-2:])
     policy = network_section(net).replace("  ports: [", f"  ports: [{port}, ")
     policies = {
-        way: f"{policy}people:\n  mia: {{age: 9, devices: [here], block: [{rules}]{more}}}\n"
-        "devices:\n  here: {ip: 127.0.0.1, trusts_ca: true, pass_through: false}\n"
+        way: (
+            f"{policy}people:\n  mia: {{age: 9, devices: [here], block: [{rules}]{more}}}\n"
+            "devices:\n  here: {ip: 127.0.0.1, trusts_ca: true, pass_through: false}\n"
+        )
         for way, more in ((PARTLY, ONLY_WITH_RULES), (ENTIRELY, ""))
     }
     return {way: proxy_stand(net, text, {"adult": "adult.example\n"}, tells=False) for way, text in policies.items()}
 
 
 def launch(
-    playwright: Any, net: SmallInternet, names: list[str], stands: dict[str, Stand], homes: Path, logs: Path | None = None
-) -> dict[str, Any]:  # fmt: skip
-    """Start a browser for each way, at home in a folder of `homes`. `logs` is a folder for the browsers' own logs of the network."""
+    playwright: Any,
+    net: SmallInternet,
+    names: list[str],
+    stands: dict[str, Stand],
+    homes: Path,
+    logs: Path | None = None,
+) -> dict[str, Any]:
+    """Start a browser for each way, at home in a folder of `homes`.
+
+    `logs` is a folder for the browsers' own logs of the network.
+    """
     rules = ", ".join(f"MAP {name} {net.address_of(name)}" for name in names)
     browsers = {}
     for number, way in enumerate((DIRECT, *stands)):
@@ -120,11 +148,15 @@ def launch(
         proxy = {"server": f"http://127.0.0.1:{stand.gate.port}"} if stand else None
         arguments += [] if stand else [f"--host-resolver-rules={rules}"]
         trusted = trusting(homes / str(number), net.authority.root, *([stand.ca] if stand else []))
-        browsers[way] = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments, proxy=proxy, env=trusted)
+        browsers[way] = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=arguments, proxy=proxy, env=trusted
+        )
     return browsers
 
 
-def measure(net: SmallInternet, stands: dict[str, Stand], names: list[str], url: str, loads: int) -> dict[str, list[float]]:
+def measure(
+    net: SmallInternet, stands: dict[str, Stand], names: list[str], url: str, loads: int
+) -> dict[str, list[float]]:
     """Return the times of each way."""
     found: dict[str, list[float]] = {way: [] for way in (DIRECT, *stands)}
     with tempfile.TemporaryDirectory() as homes, sync_playwright() as playwright:
@@ -145,13 +177,16 @@ def report(found: dict[str, list[float]], loads: int) -> str:
         cuts = statistics.quantiles(times, n=20, method="inclusive")
         rows.append(f"| {name} | {statistics.median(times):.0f} | {cuts[18]:.0f} |")
     direct = statistics.median(found[DIRECT])
-    ratios = ", ".join(f"{way.partition(', ')[2]} {statistics.median(found[way]) / direct:.2f}" for way in (PARTLY, ENTIRELY))
+    ratios = ", ".join(
+        f"{way.partition(', ')[2]} {statistics.median(found[way]) / direct:.2f}" for way in (PARTLY, ENTIRELY)
+    )
     return (
-        "# A page through the proxy and without one, measured by `make bench-proxy`\n\n"
-        f"{platform.machine()}, {os.cpu_count()} cores, {loads} loads each in turn, load average {os.getloadavg()[0]:.0f}. "
-        f"{REQUESTS} requests to {COUNT} hosts\n"
-        "in Chromium on the same machine, without any network's delay: milliseconds until all is there.\n\n"
-        "| way | p50 | p95 |\n|---|---:|---:|\n" + "\n".join(rows) + f"\n\nRatios of the medians to that without a proxy: {ratios}.\n"
+        f"# A page through the proxy and without one, measured by `make bench-proxy`\n\n{platform.machine()},"
+        f" {os.cpu_count()} cores, {loads} loads each in turn, load average {os.getloadavg()[0]:.0f}. {REQUESTS}"
+        f" requests to {COUNT} hosts\nin Chromium on the same machine, without any network's delay: milliseconds until"
+        " all is there.\n\n| way | p50 | p95 |\n|---|---:|---:|\n"
+        + "\n".join(rows)
+        + f"\n\nRatios of the medians to that without a proxy: {ratios}.\n"
     )
 
 
@@ -173,7 +208,10 @@ def main() -> None:
         running = {way: stack.enter_context(stand) for way, stand in stands(net, names, port).items()}
         found = measure(net, running, names, f"https://{names[0]}:{port}/index.html", chosen.loads)
         counts = {way: lanes(stand) for way, stand in running.items()}
-        assert {way: count["tunnel"] > count["inspect"] for way, count in counts.items()} == {PARTLY: True, ENTIRELY: False}, counts
+        assert {way: count["tunnel"] > count["inspect"] for way, count in counts.items()} == {
+            PARTLY: True,
+            ENTIRELY: False,
+        }, counts
     text = report(found, chosen.loads)
     print(json.dumps({"connections": counts}))
     print(text)

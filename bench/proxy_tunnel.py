@@ -1,15 +1,18 @@
 """Measure one gate worker beside Squid in the same run: CPU per new tunnel, CPU per gigabyte, memory per idle tunnel.
 
-Squid's plain CONNECT is the peer; for new tunnels also its peek and splice, which reads the ClientHello as the gate does. The gate is that
-of a whole Hedgerow. Neither side keeps a record (`privacy: none`, `access_log none`), but for the rows "recorded". The row "all processes"
-is a tunnel as users have it: 16 devices without names at the same time, and the time of the gate, control, the resolver and all others.
+Squid's plain CONNECT is the peer; for new tunnels also its peek and splice, which reads the ClientHello as the gate
+does. The gate is that of a whole Hedgerow. Neither side keeps a record (`privacy: none`, `access_log none`), but for
+the rows "recorded". The row "all processes" is a tunnel as users have it: 16 devices without names at the same time,
+and the time of the gate, control, the resolver and all others.
 
-    .venv/bin/python bench/proxy_tunnel.py [--pairs 5] [--requests 1500] [--megabytes 400] [--idle 2000] [--only whole] [--write]
+    .venv/bin/python bench/proxy_tunnel.py [--pairs 5] [--requests 1500] [--megabytes 400] [--idle 2000] [--only whole]
+    [--write]
 
 `--write` keeps the figures in bench/results/proxy_tunnel.md; `make bench-proxy` does that.
 
-The proxy under test is pinned to one core, hey, curl and nginx to the other; the sides alternate; medians and the spread of the ratios are
-printed. Both resolve the same name (Squid from a hosts file); the gate also decides about it and reads the ClientHello.
+The proxy under test is pinned to one core, hey, curl and nginx to the other; the sides alternate; medians and the
+spread of the ratios are printed. Both resolve the same name (Squid from a hosts file); the gate also decides about it
+and reads the ClientHello.
 """
 
 from __future__ import annotations
@@ -43,8 +46,11 @@ from small_internet.whole import SmallInternet, small_internet
 
 HOST = "news.example"
 MUST = {
-    ("new tunnel", "squid"): 0.95, ("new tunnel, recorded", "squid"): 0.95, ("new tunnel", "squid splice"): 1.0, ("bytes", "squid"): 0.75,
-}  # fmt: skip
+    ("new tunnel", "squid"): 0.95,
+    ("new tunnel, recorded", "squid"): 0.95,
+    ("new tunnel", "squid splice"): 1.0,
+    ("bytes", "squid"): 0.75,
+}
 """The ratio that must not be exceeded."""
 
 MUST_KB = 30
@@ -104,9 +110,10 @@ def nginx(net: SmallInternet, directory: Path, port: int, megabytes: int) -> Ite
     with (directory / "big").open("wb") as file:
         file.truncate(megabytes * 1_000_000)
     (directory / "nginx.conf").write_text(
-        f"daemon off; pid {directory}/nginx.pid; error_log /dev/null; events {{ worker_connections 8192; }}\n"
-        f"http {{ access_log off; sendfile on; server {{ listen {net.address_of(HOST)}:{port} ssl backlog=2048; root {directory};\n"
-        f"ssl_certificate {leaf.certificate}; ssl_certificate_key {leaf.key}; client_header_timeout 300s; }} }}\n"
+        f"daemon off; pid {directory}/nginx.pid; error_log /dev/null; events {{ worker_connections 8192; }}\nhttp {{"
+        f" access_log off; sendfile on; server {{ listen {net.address_of(HOST)}:{port} ssl backlog=2048; root"
+        f" {directory};\nssl_certificate {leaf.certificate}; ssl_certificate_key {leaf.key}; client_header_timeout"
+        " 300s; } }\n"
     )
     directory.chmod(0o755)
     with child(["taskset", "-c", "1", "nginx", "-c", str(directory / "nginx.conf")], port, net.address_of(HOST)):
@@ -116,7 +123,9 @@ def nginx(net: SmallInternet, directory: Path, port: int, megabytes: int) -> Ite
 @contextlib.contextmanager
 def hedgerow(net: SmallInternet, origin: int, *, records: bool = False, whole: bool = False) -> Iterator[Side]:
     """Run Hedgerow with one gate, whose time counts, or with `whole` that of all processes."""
-    policy = network_section(net).replace("  ports: [", f"  ports: [{origin}, ") + ("" if records else "privacy: none\n")
+    policy = network_section(net).replace("  ports: [", f"  ports: [{origin}, ") + (
+        "" if records else "privacy: none\n"
+    )
     with running_hedgerow(policy) as running:
         (gate,) = running.pids("gate")
         others = tuple(pid for pid in running.all_pids() if pid != gate) if whole else ()
@@ -126,16 +135,19 @@ def hedgerow(net: SmallInternet, origin: int, *, records: bool = False, whole: b
 
 
 @contextlib.contextmanager
-def squid(net: SmallInternet, directory: Path, origin: int, *, peeks: bool = False, records: bool = False) -> Iterator[Side]:
+def squid(
+    net: SmallInternet, directory: Path, origin: int, *, peeks: bool = False, records: bool = False
+) -> Iterator[Side]:
     """Run Squid, which relays after a CONNECT; where it `peeks` it reads the ClientHello first, as the gate does."""
     port = free_port()
     directory.chmod(0o777)
     (directory / "hosts").write_text(f"{net.address_of(HOST)} {HOST}\n")
     way, log = peeking(directory) if peeks else ("", ""), f"stdio:{directory}/access.log" if records else "none"
     (directory / "squid.conf").write_text(
-        f"http_port 127.0.0.1:{port}{way[0]}\n{way[1]}workers 1\ncache deny all\naccess_log {log}\ncache_log {directory}/cache.log\n"
-        f"pid_filename {directory}/squid.pid\ncoredump_dir {directory}\nhosts_file {directory}/hosts\ncache_effective_user proxy\n"
-        f"acl ssl port {origin}\nhttp_access allow all\nshutdown_lifetime 1 seconds\nmax_filedescriptors 16384\n"
+        f"http_port 127.0.0.1:{port}{way[0]}\n{way[1]}workers 1\ncache deny all\naccess_log {log}\ncache_log"
+        f" {directory}/cache.log\npid_filename {directory}/squid.pid\ncoredump_dir {directory}\nhosts_file"
+        f" {directory}/hosts\ncache_effective_user proxy\nacl ssl port {origin}\nhttp_access allow"
+        " all\nshutdown_lifetime 1 seconds\nmax_filedescriptors 16384\n"
     )
     with child(["squid", "-N", "-f", str(directory / "squid.conf")], port) as process:
         os.sched_setaffinity(process.pid, {0})
@@ -145,16 +157,38 @@ def squid(net: SmallInternet, directory: Path, origin: int, *, peeks: bool = Fal
 def peeking(directory: Path) -> tuple[str, str]:
     """Return the options of Squid's port and its configuration that make it read the ClientHello and then relay."""
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9", "-subj", "/CN=squid",
-         "-addext", "basicConstraints=critical,CA:TRUE", "-keyout", f"{directory}/ca.key", "-out", f"{directory}/ca.crt"],
-        check=True, capture_output=True,
-    )  # fmt: skip
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "9",
+            "-subj",
+            "/CN=squid",
+            "-addext",
+            "basicConstraints=critical,CA:TRUE",
+            "-keyout",
+            f"{directory}/ca.key",
+            "-out",
+            f"{directory}/ca.crt",
+        ],
+        check=True,
+        capture_output=True,
+    )
     (directory / "ca.pem").write_bytes((directory / "ca.key").read_bytes() + (directory / "ca.crt").read_bytes())
     (directory / "ca.pem").chmod(0o644)
     certgen = "/usr/lib/squid/security_file_certgen"
     subprocess.run([certgen, "-c", "-s", f"{directory}/certs", "-M", "4MB"], check=True, capture_output=True)
     subprocess.run(["chown", "-R", "proxy", f"{directory}/certs"], check=True)
-    rules = f"sslcrtd_program {certgen} -s {directory}/certs -M 4MB\nacl first at_step SslBump1\nssl_bump peek first\nssl_bump splice all\n"
+    rules = (
+        f"sslcrtd_program {certgen} -s {directory}/certs -M 4MB\nacl first at_step SslBump1\nssl_bump peek"
+        " first\nssl_bump splice all\n"
+    )
     return f" ssl-bump tls-cert={directory}/ca.pem generate-host-certificates=on", rules
 
 
@@ -163,10 +197,14 @@ def connection_cpu(side: Side, origin: int, requests: int) -> float:
     command = ["taskset", "-c", "1", "hey", "-n", str(requests), "-c", "20", "-disable-keepalive"]
     before = side.cpu()
     done = subprocess.run(
-        [*command, "-x", f"http://127.0.0.1:{side.port}", f"https://{HOST}:{origin}/1k.html"], capture_output=True, text=True, check=True
+        [*command, "-x", f"http://127.0.0.1:{side.port}", f"https://{HOST}:{origin}/1k.html"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     served = sum(int(count) for count in re.findall(r"\[200\]\s+(\d+) responses", done.stdout))
-    assert served == requests // 20 * 20, f"{side.name}: {done.stdout}"  # hey sends as many over each of its 20 connections
+    # hey sends as many over each of its 20 connections
+    assert served == requests // 20 * 20, f"{side.name}: {done.stdout}"
     time.sleep(0.2)
     return (side.cpu() - before) / served * 1e6
 
@@ -198,7 +236,18 @@ def crowd_cpu(side: Side, origin: int, tunnels: int) -> float:
 def gigabyte_cpu(side: Side, origin: int, megabytes: int) -> float:
     """Return the CPU seconds per downloaded gigabyte."""
     before = side.cpu()
-    command = ["taskset", "-c", "1", "curl", "-sko", "/dev/null", "-w", "%{size_download}", "-x", f"http://127.0.0.1:{side.port}"]
+    command = [
+        "taskset",
+        "-c",
+        "1",
+        "curl",
+        "-sko",
+        "/dev/null",
+        "-w",
+        "%{size_download}",
+        "-x",
+        f"http://127.0.0.1:{side.port}",
+    ]
     done = subprocess.run([*command, f"https://{HOST}:{origin}/big"], capture_output=True, text=True, check=True)
     assert int(done.stdout) == megabytes * 1_000_000, f"{side.name}: {done.stdout}"
     return (side.cpu() - before) / (megabytes / 1000)
@@ -209,7 +258,9 @@ def idle_memory(side: Side, origin: int, count: int) -> float:
     before, hello = side.memory(), client_hello()
     with contextlib.ExitStack() as stack:
         for number in range(count):
-            client = stack.enter_context(socket.create_connection(("127.0.0.1", side.port), 10, (f"127.0.2.{1 + number % 50}", 0)))
+            client = stack.enter_context(
+                socket.create_connection(("127.0.0.1", side.port), 10, (f"127.0.2.{1 + number % 50}", 0))
+            )
             client.sendall(f"CONNECT {HOST}:{origin} HTTP/1.1\r\nHost: {HOST}:{origin}\r\n\r\n".encode())
             assert client.recv(200).startswith(b"HTTP/1.1 200")
             client.sendall(hello)
@@ -225,7 +276,9 @@ def client_hello() -> bytes:
     return outgoing.read()
 
 
-def compare(name: str, unit: str, sides: tuple[Side, Side], pairs: int, measure: Callable[[Side], float]) -> dict[str, object]:
+def compare(
+    name: str, unit: str, sides: tuple[Side, Side], pairs: int, measure: Callable[[Side], float]
+) -> dict[str, object]:
     ours, theirs = sides
     found: dict[str, list[float]] = {side.name: [] for side in sides}
     for number in range(pairs):
@@ -234,9 +287,14 @@ def compare(name: str, unit: str, sides: tuple[Side, Side], pairs: int, measure:
     ratios = sorted(one / other for one, other in zip(found[ours.name], found[theirs.name], strict=True))
     medians = {side: round(statistics.median(values), 2) for side, values in found.items()}
     result = {
-        "measure": name, "unit": unit, "peer": theirs.name, "hedgerow": medians[ours.name], "squid": medians[theirs.name],
-        "ratio": round(statistics.median(ratios), 3), "spread": [round(ratios[0], 3), round(ratios[-1], 3)],
-    }  # fmt: skip
+        "measure": name,
+        "unit": unit,
+        "peer": theirs.name,
+        "hedgerow": medians[ours.name],
+        "squid": medians[theirs.name],
+        "ratio": round(statistics.median(ratios), 3),
+        "spread": [round(ratios[0], 3), round(ratios[-1], 3)],
+    }
     print(json.dumps(result))
     return result
 
@@ -245,7 +303,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("pairs", 5), ("requests", 1500), ("megabytes", 400), ("idle", 2000)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--only", choices=("gate", "whole"), help="the rows of the gate alone, or that of all processes")
+    parser.add_argument(
+        "--only", choices=("gate", "whole"), help="the rows of the gate alone, or that of all processes"
+    )
     parser.add_argument("--write", action="store_true")
     chosen = parser.parse_args()
     needs.root("which its peers start with")
@@ -265,7 +325,9 @@ def main() -> None:
         write(results, chosen.pairs)
 
 
-def gate_results(net: SmallInternet, origin: int, recording: Side, chosen: argparse.Namespace) -> list[dict[str, object]]:
+def gate_results(
+    net: SmallInternet, origin: int, recording: Side, chosen: argparse.Namespace
+) -> list[dict[str, object]]:
     """Measure the gate alone. `recording` is the Squid that keeps a record."""
 
     def tunnel(side: Side) -> float:
@@ -282,7 +344,9 @@ def gate_results(net: SmallInternet, origin: int, recording: Side, chosen: argpa
             compare("new tunnel", "µs CPU", sides, chosen.pairs, tunnel),
             compare("new tunnel", "µs CPU", splicing, chosen.pairs, tunnel),
             compare("new tunnel, recorded", "µs CPU", recorded, chosen.pairs, tunnel),
-            compare("bytes", "s CPU a GB", sides, chosen.pairs, lambda side: gigabyte_cpu(side, origin, chosen.megabytes)),
+            compare(
+                "bytes", "s CPU a GB", sides, chosen.pairs, lambda side: gigabyte_cpu(side, origin, chosen.megabytes)
+            ),
             compare("idle tunnel", "kB", sides, 1, lambda side: idle_memory(side, origin, chosen.idle)),
         ]
 
@@ -301,15 +365,26 @@ def write(results: list[dict[str, object]], pairs: int) -> None:
     lines = [
         "# The tunnel lane beside Squid, measured by `make bench-proxy`",
         "",
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {pairs} pairs in a run,"
-        " the proxy pinned to one core, the load to the other. What each figure is stands in `bench/proxy_tunnel.py`.",
+        (
+            f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {pairs} pairs in a run,"
+            " the proxy pinned to one core, the load to the other. What each figure is stands in"
+            " `bench/proxy_tunnel.py`."
+        ),
         "",
         "| figure | unit | peer | Hedgerow | peer | ratio (median of pairs) | spread | must | |",
         "|---|---|---|---:|---:|---:|---:|---:|---|",
     ]
     for each in results:
         low, high = each["spread"]  # type: ignore[misc]
-        cells = (each["measure"], each["unit"], each["peer"], each["hedgerow"], each["squid"], each["ratio"], f"{low}–{high}")
+        cells = (
+            each["measure"],
+            each["unit"],
+            each["peer"],
+            each["hedgerow"],
+            each["squid"],
+            each["ratio"],
+            f"{low}–{high}",
+        )
         limit = MUST.get((str(each["measure"]), str(each["peer"])))
         must = against(each["ratio"], limit)
         if each["measure"] == "idle tunnel":

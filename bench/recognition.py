@@ -1,11 +1,14 @@
-"""Measure the recognition of names: the share of unlisted adult and gambling names that it blocks, and its false alarms.
+"""Measure the recognition of names: the share of unlisted adult and gambling names that it blocks, and its false
+alarms.
 
-    .venv/bin/python bench/recognition.py --known FILE… --sampled FILE… --adult FILE… --gambling FILE… --harmless FILE… [--alarms]
+    .venv/bin/python bench/recognition.py --known FILE… --sampled FILE… --adult FILE… --gambling FILE… --harmless FILE…
+    [--alarms]
 
-`--known` are lists that count as listed, with the sources that the model was trained on among them: their names are left out everywhere. Of
-`--sampled` lists the model was trained on three quarters, so only those are left out. A harmless name that `--blocked` lists have is left
-out too. `--alarms` prints the false alarms, so that a person can read them. Files have
-one name per line, alone or as the last of several words or columns. The time is CPU time of one process per name, without the cache.
+`--known` are lists that count as listed, with the sources that the model was trained on among them: their names are
+left out everywhere. Of `--sampled` lists the model was trained on three quarters, so only those are left out. A
+harmless name that `--blocked` lists have is left out too. `--alarms` prints the false alarms, so that a person can read
+them. Files have one name per line, alone or as the last of several words or columns. The time is CPU time of one
+process per name, without the cache.
 """
 
 from __future__ import annotations
@@ -51,7 +54,10 @@ def findings(recogniser: Recogniser, hosts: Sequence[str]) -> tuple[list[Recogni
 
 
 def row(title: str, hosts: Sequence[str], found: Sequence[Recognition | None], categories: frozenset[str]) -> str:
-    counts = [sum(each is not None and each.category in categories and each.confidence >= level for each in found) for level in LEVELS]
+    counts = [
+        sum(each is not None and each.category in categories and each.confidence >= level for each in found)
+        for level in LEVELS
+    ]
     shares = " | ".join(f"{count} ({count / max(len(hosts), 1):.3%})" for count in counts)
     return f"| {title} | {len(hosts)} | {shares} |"
 
@@ -66,9 +72,17 @@ def main() -> int:
         needs.stop("lists of names: --adult, --gambling or --harmless")
     recogniser = Recogniser()
     sampled = {registered_domain(host) for host in read_names(options.sampled)}
-    known = {registered_domain(host) for host in read_names(options.known)} | {domain for domain in sampled if is_taken(domain)}
-    blocked = known | sampled | {registered_domain(host) for host in read_names([*options.blocked, *options.adult, *options.gambling])}
-    print("| names | count | " + " | ".join(f"≥ {level} %" for level in LEVELS) + " |\n|---|---|" + "---|" * len(LEVELS))
+    known = {registered_domain(host) for host in read_names(options.known)} | {
+        domain for domain in sampled if is_taken(domain)
+    }
+    blocked = (
+        known
+        | sampled
+        | {registered_domain(host) for host in read_names([*options.blocked, *options.adult, *options.gambling])}
+    )
+    print(
+        "| names | count | " + " | ".join(f"≥ {level} %" for level in LEVELS) + " |\n|---|---|" + "---|" * len(LEVELS)
+    )
     for title, paths, leave_out in (
         ("adult", options.adult, known),
         ("gambling", options.gambling, known),
@@ -78,10 +92,15 @@ def main() -> int:
         if not hosts:
             continue
         found, microseconds = findings(recogniser, hosts)
-        categories = frozenset({title}) if title in ("adult", "gambling") else frozenset({"adult", "gambling", "phishing"})
+        categories = (
+            frozenset({title}) if title in ("adult", "gambling") else frozenset({"adult", "gambling", "phishing"})
+        )
         print(row(f"{title}, {microseconds:.1f} µs per name", hosts, found, categories))
         if options.alarms and title not in ("adult", "gambling"):
-            alarms = sorted(((each, host) for each, host in zip(found, hosts, strict=True) if each), key=lambda pair: -pair[0].confidence)
+            alarms = sorted(
+                ((each, host) for each, host in zip(found, hosts, strict=True) if each),
+                key=lambda pair: -pair[0].confidence,
+            )
             for each, host in alarms:
                 print(f"  {each.confidence} {each.category} {host} {each.imitated}", file=sys.stderr)
     return 0

@@ -2,10 +2,11 @@
 
     .venv/bin/python bench/scale.py [--devices 500 800 5000 20000] [--people 2000] [--write], or make bench-scale
 
-Every device was seen within the last day and is in the policy, with a person for every second device, up to `--people`. Of each request:
-the time, the size, the longest that a second connection waited for `/healthz` meanwhile, and the processor time of the event loop's thread,
-for which the request holds the loop at most, however busy the machine is. `grant in force`: from the call of the API until the device's
-next DNS answer follows it. Memory is that of the control process.
+Every device was seen within the last day and is in the policy, with a person for every second device, up to `--people`.
+Of each request: the time, the size, the longest that a second connection waited for `/healthz` meanwhile, and the
+processor time of the event loop's thread, for which the request holds the loop at most, however busy the machine is.
+`grant in force`: from the call of the API until the device's next DNS answer follows it. Memory is that of the control
+process.
 """
 
 from __future__ import annotations
@@ -41,7 +42,17 @@ from hedgerow.journal.recorder import Recorder
 from hedgerow.policies.model import DeviceId
 
 RESULTS = Path(__file__).parent / "results" / "scale.md"
-PATHS = ("/", "/devices", "/devices?q=d17", "/people", "/people/p7", "/metrics", "/api/v1/devices", "/api/v1/people", "/api/v1/status")
+PATHS = (
+    "/",
+    "/devices",
+    "/devices?q=d17",
+    "/people",
+    "/people/p7",
+    "/metrics",
+    "/api/v1/devices",
+    "/api/v1/people",
+    "/api/v1/status",
+)
 SUBJECT = "news.example"
 
 
@@ -74,7 +85,15 @@ def fill_journal(state: Path, devices: int) -> None:
     now = time.time()
     for first in range(0, devices, 1000):
         recorder.add(
-            DeviceSeen(now - number % 86000, DeviceId(f"d{number}"), address(number), _mac(number), None, "child-8-12", f"host-{number}")
+            DeviceSeen(
+                now - number % 86000,
+                DeviceId(f"d{number}"),
+                address(number),
+                _mac(number),
+                None,
+                "child-8-12",
+                f"host-{number}",
+            )
             for number in range(first, min(devices, first + 1000))
         )
         recorder.flush()
@@ -116,7 +135,11 @@ def probing(url: str) -> Iterator[Waiting]:
 
 def is_open(running: Hedgerow, source: str) -> bool:
     """Ask for the subject as a device. Return whether the answer is one of the nameserver's."""
-    question = b"\0\7\1\0\0\1\0\0\0\0\0\0" + b"".join(bytes([len(label)]) + label for label in SUBJECT.encode().split(b".")) + b"\0\0\1\0\1"
+    question = (
+        b"\0\7\1\0\0\1\0\0\0\0\0\0"
+        + b"".join(bytes([len(label)]) + label for label in SUBJECT.encode().split(b"."))
+        + b"\0\0\1\0\1"
+    )
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind((source, 0))
         sock.settimeout(5)
@@ -128,7 +151,9 @@ def is_open(running: Hedgerow, source: str) -> bool:
 def memory_of(running: Hedgerow) -> tuple[float, float]:
     """Return the resident memory of control in MB, and its peak."""
     fields = dict(
-        line.split(":", 1) for line in Path(f"/proc/{running.pids('control')[0]}/status").read_text().splitlines() if line.startswith("Vm")
+        line.split(":", 1)
+        for line in Path(f"/proc/{running.pids('control')[0]}/status").read_text().splitlines()
+        if line.startswith("Vm")
     )
     return int(fields["VmRSS"].split()[0]) / 1024, int(fields["VmHWM"].split()[0]) / 1024
 
@@ -159,7 +184,9 @@ def measure(devices: int, people: int) -> tuple[list[Row], str]:
         with running_hedgerow(policy, directory=folder, upstream_authority=internet.authority.root) as running:
             started = time.monotonic() - began
             token = (running.state / "admin-token").read_text()
-            with httpx.Client(base_url=running.web, headers={"authorization": f"Bearer {token}"}, trust_env=False, timeout=300) as client:
+            with httpx.Client(
+                base_url=running.web, headers={"authorization": f"Bearer {token}"}, trust_env=False, timeout=300
+            ) as client:
                 for path in PATHS:
                     client.get(path).raise_for_status()  # loads the pages
                 time.sleep(1)
@@ -201,14 +228,19 @@ def _timed(what: str, running: Hedgerow, waiting: Waiting, send: Callable[[], ht
 
 def table(found: dict[int, tuple[list[Row], str]]) -> str:
     lines = [
-        f"{platform.machine()}, Python {platform.python_version()}. Per request: seconds · kB · ms for which `/healthz` "
-        "waited at most · ms of the event loop's processor time.",
+        (
+            f"{platform.machine()}, Python {platform.python_version()}. Per request: seconds · kB · ms for which"
+            " `/healthz` waited at most · ms of the event loop's processor time."
+        ),
         "",
         f"| | {' | '.join(f'{devices:,} devices' for devices in found)} |",
         f"|---|{'---|' * len(found)}",
     ]
     for cells in zip(*(rows for rows, _ in found.values()), strict=True):
-        shown = (f"{row.seconds:.2f} · {row.kilobytes:,.0f} · {row.waited * 1000:.0f} · {row.loop * 1000:.0f}" for row in cells)
+        shown = (
+            f"{row.seconds:.2f} · {row.kilobytes:,.0f} · {row.waited * 1000:.0f} · {row.loop * 1000:.0f}"
+            for row in cells
+        )
         lines.append(f"| {cells[0].what} | {' | '.join(shown)} |")
     lines.append(f"| process | {' | '.join(note for _, note in found.values())} |")
     return "\n".join(lines) + "\n"
@@ -224,7 +256,9 @@ def main() -> None:
     starting.START_SECONDS = 300  # for 20,000 devices on a busy machine
     for devices in given.devices:
         found[devices] = measure(devices, min(given.people, devices // 2))
-        figures = [[row.what, *(round(each, 3) for each in (row.seconds, row.waited, row.loop))] for row in found[devices][0]]
+        figures = [
+            [row.what, *(round(each, 3) for each in (row.seconds, row.waited, row.loop))] for row in found[devices][0]
+        ]
         print(devices, json.dumps(figures), flush=True)
     text = table(found)
     print(text)

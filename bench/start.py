@@ -2,10 +2,10 @@
 
     .venv/bin/python bench/start.py [--rounds N] [--write], or make bench-start
 
-Processor time is that of all processes together, those that have ended included, so that it does not depend on what else the machine
-does. `PYTHONDONTWRITEBYTECODE` does not hold for it, since every start would compile all modules. The columns are the processes that live
-then; `supervisor` includes the command line, and `zygote` what it imports for the others.
-`--write` keeps the figures in bench/results/start.md.
+Processor time is that of all processes together, those that have ended included, so that it does not depend on what
+else the machine does. `PYTHONDONTWRITEBYTECODE` does not hold for it, since every start would compile all modules. The
+columns are the processes that live then; `supervisor` includes the command line, and `zygote` what it imports for the
+others. `--write` keeps the figures in bench/results/start.md.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ Times = dict[str, float]
 
 
 def processor_time(pid: int) -> float:
-    """Return the seconds that a process and those of its children that have ended have taken; 0 for one that has ended."""
+    """Return the seconds that a process and those of its children that have ended have taken; 0 for one
+    that has ended.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         own = int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
@@ -68,12 +70,11 @@ def table(rounds: list[Times]) -> str:
     totals = [sum(times[column] for column in COLUMNS) for times in rounds]
     middle = {column: statistics.median(times[column] for times in rounds) for column in COLUMNS}
     return (
-        "# Processor time of a start, measured by `make bench-start`\n\n"
-        f"{platform.machine()}, Python {platform.python_version()}; second start, starter lists; seconds of processor time until ready, "
-        f"medians of {len(rounds)} starts. What is measured stands in `bench/start.py`.\n\n"
-        f"| all | lowest | highest | {' | '.join(COLUMNS)} |\n|{'---:|' * (len(COLUMNS) + 3)}\n"
-        f"| {statistics.median(totals):.2f} | {min(totals):.2f} | {max(totals):.2f} | "
-        f"{' | '.join(f'{middle[column]:.2f}' for column in COLUMNS)} |\n"
+        f"# Processor time of a start, measured by `make bench-start`\n\n{platform.machine()}, Python"
+        f" {platform.python_version()}; second start, starter lists; seconds of processor time until ready, medians of"
+        f" {len(rounds)} starts. What is measured stands in `bench/start.py`.\n\n| all | lowest | highest |"
+        f" {' | '.join(COLUMNS)} |\n|{'---:|' * (len(COLUMNS) + 3)}\n| {statistics.median(totals):.2f} |"
+        f" {min(totals):.2f} | {max(totals):.2f} | {' | '.join(f'{middle[column]:.2f}' for column in COLUMNS)} |\n"
     )
 
 

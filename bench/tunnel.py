@@ -2,14 +2,17 @@
 
     .venv/bin/python bench/tunnel.py [--rounds 5] [--megabytes 200] [--phones 20] [--write]
 
-`--write` keeps the figures in bench/results/tunnel.md; `make bench-tunnel` does. Needs root and what the laboratory needs (tests/lab).
+`--write` keeps the figures in bench/results/tunnel.md; `make bench-tunnel` does. Needs root and what the laboratory
+needs (tests/lab).
 
-In the laboratory's network namespaces a tablet on a mobile network fetches one file by HTTPS. Plain: through wireguard-go on the router and
-nothing of ours. Unfiltered and filtered: through the tunnel home, as a device of an adult and of a child. The sides alternate; medians are
-printed. CPU is that of wireguard-go and, apart from it, of Hedgerow's processes on the router; wireguard-go on the tablet and the web
-server share the machine. Where the kernel has WireGuard, both would be faster by the same.
+In the laboratory's network namespaces a tablet on a mobile network fetches one file by HTTPS. Plain: through
+wireguard-go on the router and nothing of ours. Unfiltered and filtered: through the tunnel home, as a device of an
+adult and of a child. The sides alternate; medians are printed. CPU is that of wireguard-go and, apart from it, of
+Hedgerow's processes on the router; wireguard-go on the tablet and the web server share the machine. Where the kernel
+has WireGuard, both would be faster by the same.
 
-Twenty phones, each on a mobile network of its own, then open their tunnels, ask for a blocked and an allowed name, and fetch at once.
+Twenty phones, each on a mobile network of its own, then open their tunnels, ask for a blocked and an allowed name, and
+fetch at once.
 """
 
 from __future__ import annotations
@@ -48,7 +51,9 @@ SIDES = {"plain": "plain WireGuard", "parent": "the tunnel home, unfiltered", "t
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """One fetch: megabytes per second, and seconds of CPU per gigabyte of wireguard-go and of Hedgerow's other processes."""
+    """One fetch: megabytes per second, and seconds of CPU per gigabyte of wireguard-go and of Hedgerow's other
+    processes.
+    """
 
     speed: float
     wireguard: float
@@ -105,7 +110,10 @@ def new_keys(space: Space) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def plain_server(whole: House) -> Iterator[tuple[str, list[int]]]:
-    """Start a WireGuard server without Hedgerow on the router. Gives a client's configuration, and the server's process."""
+    """Start a WireGuard server without Hedgerow on the router.
+
+    Gives a client's configuration, and the server's process.
+    """
     (own, public), (client, client_public) = new_keys(whole.router), new_keys(whole.router)
     process = whole.router.start("wireguard-go", "-f", PLAIN_LINK)
     try:
@@ -185,11 +193,11 @@ def together(whole: House, phones: list[Space], octets: int) -> str:
     latest = sorted(latency for each in queries for latency in each)
     lost = sum(20 - len(each) for each in queries)
     return (
-        f"{len(phones)} phones at once: all known as connected, a blocked name is blocked on {blocked.count('0.0.0.0')}. "
-        f"{octets / 1e6:.0f} MB each at once: {total / took / 1e6:.0f} MB/s in all, {quickest:.1f} to {slowest:.1f} s each, "
-        f"{(after[True] - before[True]) / total * 1e9:.1f} s per GB in wireguard-go and "
-        f"{(after[False] - before[False]) / total * 1e9:.1f} s per GB in Hedgerow. 20 queries each at once: median "
-        f"{statistics.median(latest):.0f} ms, slowest {latest[-1]:.0f} ms, {lost} unanswered.\n"
+        f"{len(phones)} phones at once: all known as connected, a blocked name is blocked on"
+        f" {blocked.count('0.0.0.0')}. {octets / 1e6:.0f} MB each at once: {total / took / 1e6:.0f} MB/s in all,"
+        f" {quickest:.1f} to {slowest:.1f} s each, {(after[True] - before[True]) / total * 1e9:.1f} s per GB in"
+        f" wireguard-go and {(after[False] - before[False]) / total * 1e9:.1f} s per GB in Hedgerow. 20 queries each at"
+        f" once: median {statistics.median(latest):.0f} ms, slowest {latest[-1]:.0f} ms, {lost} unanswered.\n"
     )
 
 
@@ -207,18 +215,18 @@ def timed_queries(phone: Space) -> list[float]:
 
 def table(found: dict[str, list[Fetch]], many: str, rounds: int, megabytes: int) -> str:
     head = (
-        "# The tunnel home, measured by `make bench-tunnel`\n\n"
-        f"{platform.machine()}, {os.cpu_count()} cores for tablet, router and server together, wireguard-go on both sides, "
-        f"Python {platform.python_version()}, {rounds} rounds of {megabytes} MB in one run. "
-        "What each figure is stands in `bench/tunnel.py`.\n\n"
-        "| way | MB/s (median) | of the first row | spread | CPU of wireguard-go, s per GB | of Hedgerow, s per GB |\n"
-        "|---|---:|---:|---:|---:|---:|\n"
+        f"# The tunnel home, measured by `make bench-tunnel`\n\n{platform.machine()}, {os.cpu_count()} cores for"
+        f" tablet, router and server together, wireguard-go on both sides, Python {platform.python_version()}, {rounds}"
+        f" rounds of {megabytes} MB in one run. What each figure is stands in `bench/tunnel.py`.\n\n| way | MB/s"
+        " (median) | of the first row | spread | CPU of wireguard-go, s per GB | of Hedgerow, s per GB"
+        " |\n|---|---:|---:|---:|---:|---:|\n"
     )
     base, lines = [each.speed for each in found["plain"]], []
     for side, fetches in found.items():
         ratios = [each.speed / first for each, first in zip(fetches, base, strict=True)]
         speed, outer, own = (
-            statistics.median(values) for values in zip(*((f.speed, f.wireguard, f.hedgerow) for f in fetches), strict=True)
+            statistics.median(values)
+            for values in zip(*((f.speed, f.wireguard, f.hedgerow) for f in fetches), strict=True)
         )
         share, spread = statistics.median(ratios), f"{min(ratios):.2f}–{max(ratios):.2f}"
         lines.append(f"| {SIDES[side]} | {speed:.0f} | {share:.2f} | {spread} | {outer:.1f} | {own:.1f} |")
@@ -233,7 +241,10 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     needs.laboratory("wireguard-go", "wg")
-    with tempfile.TemporaryDirectory() as name, spaces(*(f"phone{number}" for number in range(1, given.phones + 1))) as phones:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        spaces(*(f"phone{number}" for number in range(1, given.phones + 1))) as phones,
+    ):
         folder = Path(name)
         folder.chmod(0o755)
         for number, phone in enumerate(phones):

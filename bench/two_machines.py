@@ -2,11 +2,12 @@
 
     sudo .venv/bin/python bench/two_machines.py [--only NAME …] [--rate 1000] [--away 60] [--split 300]
 
-Everything runs in network namespaces: two machines with Hedgerow, which `hedgerow join` made one site; two PostgreSQL servers, the second a
-synchronous standby, over TLS, both named by the store's URL; the family's router with DHCP (dnsmasq) and the internet; and a child's
-tablet that asks names which it never asked before, each of which is blocked and recorded. A query is lost if neither resolver of the
-tablet has answered after two tries at each. Events are counted in the database: `missing` are names that a machine answered and that were
-not recorded, `twice` are names with more events than machines that were asked.
+Everything runs in network namespaces: two machines with Hedgerow, which `hedgerow join` made one site; two PostgreSQL
+servers, the second a synchronous standby, over TLS, both named by the store's URL; the family's router with DHCP
+(dnsmasq) and the internet; and a child's tablet that asks names which it never asked before, each of which is blocked
+and recorded. A query is lost if neither resolver of the tablet has answered after two tries at each. Events are counted
+in the database: `missing` are names that a machine answered and that were not recorded, `twice` are names with more
+events than machines that were asked.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ def changes(lab: Laboratory, _given: argparse.Namespace) -> dict[str, object]:
     lab.one.run("resume", "tablet")
     found["its end, s"] = lab.until(lambda: not lab.blocks(OTHER, "www.school.example"), "its end")
     digits = lab.one.facts("code", "mia", "--open", "news.example")["digits"]
-    found["code here, there"] = [lab.other.typed(lab.tablet, OTHER, "code", digits), lab.one.typed(lab.tablet, ONE, "code", digits)]
+    found["code here, there"] = [
+        lab.other.typed(lab.tablet, OTHER, "code", digits),
+        lab.one.typed(lab.tablet, ONE, "code", digits),
+    ]
     found["code opens there, s"] = lab.until(lambda: not lab.blocks(ONE, "news.example"), "what the code opened")
     found["store"] = lab.other.facts("store", "check")
     return found
@@ -58,7 +62,10 @@ def machine_killed(lab: Laboratory, _given: argparse.Namespace) -> dict[str, obj
 
 
 def virtual_address(lab: Laboratory, _given: argparse.Namespace) -> dict[str, object]:
-    """The tablet asks the virtual address only: Hedgerow is killed on the machine that has it, then the whole machine is gone."""
+    """The tablet asks the virtual address only:
+
+    Hedgerow is killed on the machine that has it, then the whole machine is gone.
+    """
     found: dict[str, object] = {}
     keepers = []
     for machine, priority in ((lab.one, 150), (lab.other, 100)):
@@ -73,7 +80,10 @@ def virtual_address(lab: Laboratory, _given: argparse.Namespace) -> dict[str, ob
         return VIRTUAL in machine.space.must("ip", "address", "show", "dev", "eth0")
 
     lab.until(lambda: holds(lab.one), "the first machine has the address")
-    for name, end in (("Hedgerow killed", lab.one.kill), ("machine gone", lambda: lab.one.space.ip("link", "set", "eth0", "down"))):
+    for name, end in (
+        ("Hedgerow killed", lab.one.kill),
+        ("machine gone", lambda: lab.one.space.ip("link", "set", "eth0", "down")),
+    ):
         report: dict[str, object] = {}
         with lab.asking(VIRTUAL, report=report, patience=20):
             time.sleep(6)
@@ -104,12 +114,23 @@ def database_killed(lab: Laboratory, given: argparse.Namespace) -> dict[str, obj
 
 
 def split(lab: Laboratory, given: argparse.Namespace) -> dict[str, object]:
-    """The second machine is cut off from the database and from the first one. Codes and a grant are tried on both sides."""
+    """The second machine is cut off from the database and from the first one.
+
+    Codes and a grant are tried on both sides.
+    """
     report: dict[str, object] = {"split, s": given.split}
     codes = [lab.one.facts("code", "mia", "--open", f"{name}.example")["digits"] for name in ("one", "two")]
-    rules = f"table inet split {{ chain out {{ type filter hook output priority 0; ip daddr {{ {ONE}, {FIRST_DB}, {SECOND_DB} }} drop; }}\n"
-    rules += f"chain in {{ type filter hook input priority 0; ip saddr {{ {ONE}, {FIRST_DB}, {SECOND_DB} }} drop; }}\n}}\n"
-    playing = f"while :; do for machine in {ONE} {OTHER}; do kdig +short +retry=0 @$machine www.roblox.com; done; sleep 10; done"
+    rules = (
+        f"table inet split {{ chain out {{ type filter hook output priority 0; ip daddr {{ {ONE}, {FIRST_DB},"
+        f" {SECOND_DB} }} drop; }}\n"
+    )
+    rules += (
+        f"chain in {{ type filter hook input priority 0; ip saddr {{ {ONE}, {FIRST_DB}, {SECOND_DB} }} drop; }}\n}}\n"
+    )
+    playing = (
+        f"while :; do for machine in {ONE} {OTHER}; do kdig +short +retry=0 @$machine www.roblox.com; done; sleep 10;"
+        " done"
+    )
     game = lab.tablet.start("sh", "-c", playing)  # at both machines, so that each minute counts once only if they agree
     with lab.asking(*lab.lease[::-1], report=report):  # the machine that is cut off is asked first
         time.sleep(5)
@@ -123,8 +144,12 @@ def split(lab: Laboratory, given: argparse.Namespace) -> dict[str, object]:
         report["grant, cut off"] = refused.stderr.strip() or refused.stdout.strip()
         time.sleep(max(0.0, given.split - (time.monotonic() - began)))
         lab.other.space.must("nft", "delete", "table", "inet", "split")
-        report["a grant given there holds here again, s"] = lab.until(lambda: not lab.blocks(OTHER, "one.example"), "what the code opened")
-        report["the other code, once it is back"] = [lab.other.typed(lab.tablet, OTHER, "code", codes[1]) for _ in range(2)]
+        report["a grant given there holds here again, s"] = lab.until(
+            lambda: not lab.blocks(OTHER, "one.example"), "what the code opened"
+        )
+        report["the other code, once it is back"] = [
+            lab.other.typed(lab.tablet, OTHER, "code", codes[1]) for _ in range(2)
+        ]
     game.terminate()
     spent: list[Any] = []
 
@@ -148,7 +173,9 @@ def promoted(lab: Laboratory, _given: argparse.Namespace) -> dict[str, object]:
         time.sleep(10)
         began = time.monotonic()
         lab.servers[1].execute("SELECT pg_promote()")
-        lab.until(lambda: lab.one.run("grant", "tablet", "after.example", "--for", "hour").returncode == 0, "a grant", 90)
+        lab.until(
+            lambda: lab.one.run("grant", "tablet", "after.example", "--for", "hour").returncode == 0, "a grant", 90
+        )
         report["a grant can be given after, s"] = round(time.monotonic() - began, 1)
         time.sleep(5)
     again = lab.one.typed(lab.tablet, ONE, "code", digits)
@@ -157,7 +184,9 @@ def promoted(lab: Laboratory, _given: argparse.Namespace) -> dict[str, object]:
     return report
 
 
-ACCIDENTS = {each.__name__: each for each in (changes, machine_killed, virtual_address, database_killed, split, promoted)}
+ACCIDENTS = {
+    each.__name__: each for each in (changes, machine_killed, virtual_address, database_killed, split, promoted)
+}
 
 
 def main() -> None:
@@ -179,7 +208,12 @@ def main() -> None:
                 ((version,),) = lab.servers[0].execute("SHOW server_version")
                 print(f"PostgreSQL {version}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.0f}", flush=True)
                 for name in given.only:
-                    print(json.dumps({"accident": name, **ACCIDENTS[name](lab, given), "load": round(os.getloadavg()[0])}), flush=True)
+                    print(
+                        json.dumps(
+                            {"accident": name, **ACCIDENTS[name](lab, given), "load": round(os.getloadavg()[0])}
+                        ),
+                        flush=True,
+                    )
             except BaseException as error:
                 for machine in (lab.one, lab.other):
                     error.add_note((machine.folder / "log").read_text()[-3000:])

@@ -1,4 +1,6 @@
-"""The home of `two_machines.py` in network namespaces: two machines with Hedgerow, two database servers, a router and a tablet."""
+"""The home of `two_machines.py` in network namespaces: two machines with Hedgerow, two database servers, a router and a
+tablet.
+"""
 
 from __future__ import annotations
 
@@ -44,9 +46,16 @@ devices:
   tablet: {{mac: "{TABLET_MAC}"}}
 """
 DURABLE = {
-    "fsync": "on", "full_page_writes": "on", "listen_addresses": "*", "ssl": "on", "max_wal_senders": "5", "wal_level": "replica",
-    "hot_standby": "on", "wal_keep_size": "512MB", "shared_buffers": "64MB",
-}  # fmt: skip
+    "fsync": "on",
+    "full_page_writes": "on",
+    "listen_addresses": "*",
+    "ssl": "on",
+    "max_wal_senders": "5",
+    "wal_level": "replica",
+    "hot_standby": "on",
+    "wal_keep_size": "512MB",
+    "shared_buffers": "64MB",
+}
 KEEPALIVED = """
 global_defs {
     enable_script_security
@@ -122,7 +131,18 @@ class Machine:
 
     def typed(self, tablet: Space, address: str, field: str, code: str) -> int:
         """Type a code at the tablet's own page of this machine. Returns the status, 0 without one."""
-        words = ("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", f"Origin: http://{address}:{self.web}", "-d", f"code={code}")
+        words = (
+            "curl",
+            "-s",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "-H",
+            f"Origin: http://{address}:{self.web}",
+            "-d",
+            f"code={code}",
+        )
         return int(tablet.run(*words, f"http://{address}:{self.web}/device/{field}").stdout or 0)
 
 
@@ -156,7 +176,15 @@ class Laboratory:
             server.port = 5432
         self._create_databases(programs)
         outside.ip("address", "add", "9.9.9.9", "dev", "lo")
-        words = ("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--pid-file=", "--no-hosts", "--no-resolv")
+        words = (
+            "dnsmasq",
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--user=root",
+            "--pid-file=",
+            "--no-hosts",
+            "--no-resolv",
+        )
         outside.start(*words, "--listen-address=9.9.9.9", "--bind-interfaces", "--address=/example/45.55.10.10")
         self.one, self.other = Machine(one, folder / "one"), Machine(other, folder / "other")
         (self.one.folder / "hedgerow.yaml").write_text(POLICY % self.root)
@@ -190,7 +218,9 @@ class Laboratory:
         first, second = self.servers
         first.create()
         with (first.folder / "data" / "pg_hba.conf").open("a") as rules:
-            rules.write(f"hostssl hedgerow all {LAN}.0/24 scram-sha-256\nhostssl replication standby {LAN}.0/24 scram-sha-256\n")
+            rules.write(
+                f"hostssl hedgerow all {LAN}.0/24 scram-sha-256\nhostssl replication standby {LAN}.0/24 scram-sha-256\n"
+            )
         first.start()
         first.execute("CREATE ROLE hedgerow LOGIN CREATEROLE PASSWORD 'geheim'")
         first.execute("CREATE ROLE standby LOGIN REPLICATION PASSWORD 'geheim'")
@@ -201,14 +231,18 @@ class Laboratory:
         words = ("setpriv", "--reuid=postgres", "--clear-groups", *environment, str(programs / "pg_basebackup"))
         target = f"host={FIRST_DB} user=standby application_name=second sslmode=verify-full sslrootcert={self.root}"
         place = str(second.folder / "data")
-        done = self.second_db.run(*words, "-d", target, "-D", place, "-R", "-X", "stream", "-c", "fast", "--no-sync", seconds=120)
+        done = self.second_db.run(
+            *words, "-d", target, "-D", place, "-R", "-X", "stream", "-c", "fast", "--no-sync", seconds=120
+        )
         assert done.returncode == 0, done.stderr
         second.start()
         first.execute("ALTER SYSTEM SET synchronous_standby_names = 'second'")
         first.reload()
 
     def _join(self) -> None:
-        inviting = self.one.space.start(*command(), "invite", "--json", "--state", str(self.one.state), stderr=self.folder / "invite.log")
+        inviting = self.one.space.start(
+            *command(), "invite", "--json", "--state", str(self.one.state), stderr=self.folder / "invite.log"
+        )
         assert inviting.stdout
         printed = inviting.stdout.readline()
         assert printed, (self.folder / "invite.log").read_text()
@@ -220,10 +254,20 @@ class Laboratory:
 
     def _take_lease(self) -> list[str]:
         """Request an address as the tablet. Returns the resolvers that it was given."""
-        words = ("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--pid-file=", "--interface=lan")
+        words = (
+            "dnsmasq",
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--port=0",
+            "--user=root",
+            "--pid-file=",
+            "--interface=lan",
+        )
         leases = f"--dhcp-leasefile={self.folder / 'leases'}"
         option = f"--dhcp-option=option:dns-server,{ONE},{OTHER}"
-        self.router.start(*words, "--bind-interfaces", leases, f"--dhcp-range={LAN}.100,{LAN}.110,1h", option, "--dhcp-authoritative")
+        self.router.start(
+            *words, "--bind-interfaces", leases, f"--dhcp-range={LAN}.100,{LAN}.110,1h", option, "--dhcp-authoritative"
+        )
         script = self.folder / "lease.sh"
         script.write_text(LEASE.replace("{file}", str(self.folder / "resolv.conf")))
         script.chmod(0o755)
@@ -234,7 +278,14 @@ class Laboratory:
     def asking(self, *resolvers: str, report: dict[str, object], patience: float = 240) -> Iterator[None]:
         """Have the tablet ask new names at a steady rate meanwhile; then put what became of them into `report`."""
         self.asked += 1
-        words = (sys.executable, "-P", Path(__file__).with_name("two_machines_tablet.py"), f"r{self.asked}", str(self.rate), *resolvers)
+        words = (
+            sys.executable,
+            "-P",
+            Path(__file__).with_name("two_machines_tablet.py"),
+            f"r{self.asked}",
+            str(self.rate),
+            *resolvers,
+        )
         client = self.tablet.start(*words, stderr=self.folder / "client.log")
         assert client.stdin
         assert client.stdout
@@ -250,9 +301,19 @@ class Laboratory:
         report["recorded"] = self._recorded(f"r{self.asked}", answered, patience)
 
     def _recorded(self, run: str, answered: dict[str, int], seconds: float) -> dict[str, int]:
-        """Wait until no event waits, and compare the database with what the tablet saw. `answered`: machines asked, by name."""
-        query = f"SELECT split_part(host_key, '.', 3), sum(count) FROM decisions WHERE host_key LIKE 'example.secret.{run}-%' GROUP BY 1"
-        primary = next(server for server in self.servers if server.is_running and not server.execute("SELECT pg_is_in_recovery()")[0][0])
+        """Wait until no event waits, and compare the database with what the tablet saw.
+
+        `answered`: machines asked, by name.
+        """
+        query = (
+            "SELECT split_part(host_key, '.', 3), sum(count) FROM decisions WHERE host_key LIKE"
+            f" 'example.secret.{run}-%' GROUP BY 1"
+        )
+        primary = next(
+            server
+            for server in self.servers
+            if server.is_running and not server.execute("SELECT pg_is_in_recovery()")[0][0]
+        )
 
         def missing() -> int:
             known = {name for name, _ in primary.execute(query, "hedgerow")}

@@ -1,4 +1,5 @@
-"""The tablet of `two_machines.py`: asks for new names at a steady rate until standard input ends, and prints what became of them.
+"""The tablet of `two_machines.py`: asks for new names at a steady rate until standard input ends, and prints what
+became of them.
 
 two_machines_tablet.py RUN RATE RESOLVER…
 """
@@ -15,7 +16,9 @@ import time
 
 
 class _Client(asyncio.DatagramProtocol):
-    """A stub resolver as devices have it: each name is asked at the first server, after a second at the next, and so on, twice around."""
+    """A stub resolver as devices have it: each name is asked at the first server, after a second at the next, and so
+    on, twice around.
+    """
 
     def __init__(self, servers: list[str]) -> None:
         self.servers, self.waiting = servers, dict[int, asyncio.Future[int]]()
@@ -91,10 +94,14 @@ async def ask(run: str, rate: int, servers: list[str]) -> dict[str, object]:
     gaps = [later - earlier for earlier, later in itertools.pairwise(answers)]
     delays.sort()
     return {
-        "asked": number, "per_second": round(number / took), "lost_by_rcode": lost, "asked_again": asked_again,
-        "longest_without_answers_s": round(max(gaps, default=0.0), 2), "p99_ms": round(delays[int(len(delays) * 0.99)] * 1000, 1),
+        "asked": number,
+        "per_second": round(number / took),
+        "lost_by_rcode": lost,
+        "asked_again": asked_again,
+        "longest_without_answers_s": round(max(gaps, default=0.0), 2),
+        "p99_ms": round(delays[int(len(delays) * 0.99)] * 1000, 1),
         "answered_by": answered,
-    }  # fmt: skip
+    }
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
     .venv/bin/python bench/urls.py [--data FOLDER] [--write]
 
-Both sides give a verdict on some 30,000 browser requests under the same filter lists; ours takes the page's host from the page's URL.
-Each request is timed by itself, ours and theirs in turn; the first pass is cold. Rules that theirs does not honour it need not look at.
-Also measured: opening, memory, and host look-ups one by one. The requests and lists are real ones in `--data` (30,524 requests, EasyList
-and the uBlock lists; by default the folder beside the checkout), or generated where that folder is missing.
+Both sides give a verdict on some 30,000 browser requests under the same filter lists; ours takes the page's host from
+the page's URL. Each request is timed by itself, ours and theirs in turn; the first pass is cold. Rules that theirs does
+not honour it need not look at. Also measured: opening, memory, and host look-ups one by one. The requests and lists are
+real ones in `--data` (30,524 requests, EasyList and the uBlock lists; by default the folder beside the checkout), or
+generated where that folder is missing.
 """
 
 from __future__ import annotations
@@ -69,14 +70,19 @@ def real_data(folder: Path) -> Data:
 def generated_data(folder: Path) -> Data:
     hosts = generated.host_names(20_000, seed=1)
     requests = generated.browser_requests(REQUESTS, hosts, seed=2)
-    texts = {"filters.txt": generated.filter_list(RULES, hosts, seed=3), "hosts.txt": generated.host_names(LISTED_HOSTS, seed=4)}
+    texts = {
+        "filters.txt": generated.filter_list(RULES, hosts, seed=3),
+        "hosts.txt": generated.host_names(LISTED_HOSTS, seed=4),
+    }
     filters, listed = generated.write_lists(folder, texts)
     return Data("generated requests and lists", [filters], requests, [listed])
 
 
 def private_kb() -> int:
     return sum(
-        int(line.split()[1]) for line in Path("/proc/self/smaps_rollup").read_text().splitlines() if line.startswith("Private_Dirty")
+        int(line.split()[1])
+        for line in Path("/proc/self/smaps_rollup").read_text().splitlines()
+        if line.startswith("Private_Dirty")
     )
 
 
@@ -91,13 +97,17 @@ def open_alone(generation: Path) -> None:
 
 def opened_alone(generation: Path) -> tuple[float, float]:
     """Return milliseconds and kB of private memory."""
-    child = subprocess.run([sys.executable, "-P", __file__, "--open", str(generation)], check=True, capture_output=True, text=True)
+    child = subprocess.run(
+        [sys.executable, "-P", __file__, "--open", str(generation)], check=True, capture_output=True, text=True
+    )
     opened, private = map(float, child.stdout.split())
     return opened, private
 
 
 def time_each(
-    requests: list[tuple[str, str, str]], ask: Callable[[str, str, str], object], other: Callable[[str, str, str], object]
+    requests: list[tuple[str, str, str]],
+    ask: Callable[[str, str, str], object],
+    other: Callable[[str, str, str], object],
 ) -> tuple[list[float], list[float]]:
     """Return the microseconds of each request on both sides, in turn."""
     mine, theirs, clock = [], [], time.perf_counter_ns
@@ -157,7 +167,10 @@ def measure(folder: Path, data: Data) -> list[str]:
         cells = [f"{a:.2f} / {b:.2f} = **{a / b:.2f}**" for a, b in zip(ours, theirs, strict=True)]
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
     return [
-        f"{report.domains:,} hosts and {report.url_rules:,} URL rules; opened in {opened:.1f} ms with {private:,.0f} kB of private memory;",
+        (
+            f"{report.domains:,} hosts and {report.url_rules:,} URL rules; opened in {opened:.1f} ms with"
+            f" {private:,.0f} kB of private memory;"
+        ),
         f"verdicts agree on {agree:.2%} of {len(requests):,} requests. Measured on {data.name}.",
         "",
         "| microseconds, ours / theirs = ratio | median | p90 | p99 | mean |",

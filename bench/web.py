@@ -2,9 +2,10 @@
 
     .venv/bin/python bench/web.py [--decisions 20000000] [--keep FOLDER]
 
-A journal of 30 days is made first (once, where `--keep` names a directory): 40 devices and 200,000 hosts of which few are common. Then each
-query of the pages runs many times, the pages are fetched from the web server in a process of its own, and a recorder writes 5,000 events
-per second meanwhile. Aims: any page in 300 ms, a scrape in 50 ms, a page of 100 kB, control in 150 MB.
+A journal of 30 days is made first (once, where `--keep` names a directory): 40 devices and 200,000 hosts of which few
+are common. Then each query of the pages runs many times, the pages are fetched from the web server in a process of its
+own, and a recorder writes 5,000 events per second meanwhile. Aims: any page in 300 ms, a scrape in 50 ms, a page of 100
+kB, control in 150 MB.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ def make_journal(path: Path, decisions: int) -> None:
         db.execute("PRAGMA synchronous=OFF")
         db.execute("CREATE TEMP TABLE names(n INTEGER PRIMARY KEY, key TEXT, verdict TEXT, reason TEXT, what TEXT)")
         db.executemany("INSERT INTO names VALUES (?,?,?,?,?)", (_name(number, rng) for number in range(HOSTS)))
-        indexes = db.execute("SELECT name, sql FROM sqlite_master WHERE type='index' AND tbl_name='decisions' AND sql NOT NULL").fetchall()
+        indexes = db.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type='index' AND tbl_name='decisions' AND sql NOT NULL"
+        ).fetchall()
         for name, _ in indexes:
             db.execute(f"DROP INDEX {name}")
         start = time.time() - DAYS * 86400
@@ -61,25 +64,35 @@ def make_journal(path: Path, decisions: int) -> None:
             INSERT INTO decisions(id, at, device, person, profile, kind, verdict, reason, what, host_key, url, rule, count)
             SELECT i, ? + i * ?, 'device-' || d, 'person-' || (d / 4), 'child-8-12', 'dns', verdict, reason, what, key, '', '', 1
             FROM r JOIN names ON names.n = CAST(? * x * x * x * x AS INTEGER)
-            """,
+            """,  # noqa: E501
             (decisions, start, step, HOSTS),
         )
         for _, statement in indexes:
             db.execute(statement)
         hour = "CAST(at / 3600 AS INTEGER)"
         key = "device, verdict, reason, what"
-        db.execute(f"INSERT INTO hourly (hour, {key}, count) SELECT {hour}, {key}, sum(count) FROM decisions GROUP BY 1, 2, 3, 4, 5")
-        db.execute(f"INSERT INTO daily (day, {key}, count) SELECT hour / 24, {key}, sum(count) FROM hourly GROUP BY 1, 2, 3, 4, 5")
+        db.execute(
+            f"INSERT INTO hourly (hour, {key}, count) SELECT {hour}, {key}, sum(count) FROM decisions GROUP BY 1, 2, 3,"
+            " 4, 5"
+        )
+        db.execute(
+            f"INSERT INTO daily (day, {key}, count) SELECT hour / 24, {key}, sum(count) FROM hourly GROUP BY 1, 2, 3,"
+            " 4, 5"
+        )
         db.create_function("reversed_labels", 1, reversed_labels)
-        db.execute("INSERT INTO hosts_seen (host_key, host) SELECT DISTINCT host_key, reversed_labels(host_key) FROM decisions")
+        db.execute(
+            "INSERT INTO hosts_seen (host_key, host) SELECT DISTINCT host_key, reversed_labels(host_key) FROM decisions"
+        )
         seen = [(name, "192.168.1.9", "", "child-8-12", None, None, start, time.time()) for name in DEVICES]
         db.executemany(
-            "INSERT INTO devices_seen(device, address, name, profile, mac, person, first_seen, last_seen) VALUES (?,?,?,?,?,?,?,?)", seen
+            "INSERT INTO devices_seen(device, address, name, profile, mac, person, first_seen, last_seen) VALUES"
+            " (?,?,?,?,?,?,?,?)",
+            seen,
         )
 
 
 def _name(number: int, rng: random.Random) -> tuple[object, ...]:
-    key = f"{rng.choice(('com', 'org', 'net', 'example'))}.site-{number // 7}.{('www', 'cdn', 'api', 'img', 'a.b', 'm', 'x')[number % 7]}"
+    key = f"{rng.choice(('com', 'org', 'net', 'example'))}.site-{number // 7}.{('www', 'cdn', 'api', 'img', 'a.b', 'm', 'x')[number % 7]}"  # noqa: E501
     if rng.random() < 0.2:
         return number, key, "block", "category", rng.choice(("ads-trackers", "adult", "gambling", "social"))
     return number, key, "allow", "default", ""
@@ -91,7 +104,10 @@ def timed(name: str, ask: Callable[[], object], times: int = 7) -> None:
         started = time.perf_counter()
         ask()
         seconds.append(time.perf_counter() - started)
-    print(f"{name:66} median {statistics.median(seconds) * 1000:8.1f} ms   worst {max(seconds) * 1000:8.1f} ms", flush=True)
+    print(
+        f"{name:66} median {statistics.median(seconds) * 1000:8.1f} ms   worst {max(seconds) * 1000:8.1f} ms",
+        flush=True,
+    )
 
 
 def measure_questions(reader: JournalReader) -> None:
@@ -131,17 +147,25 @@ def measure_recorder(engine: object, seconds: float) -> None:
         now = time.time()
         recorder.add(
             Observation(
-                now, DeviceId(rng.choice(DEVICES)), None, "child-8-12", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, "ads-trackers",
+                now,
+                DeviceId(rng.choice(DEVICES)),
+                None,
+                "child-8-12",
+                RequestKind.DNS,
+                Verdict.BLOCK,
+                Reason.CATEGORY,
+                "ads-trackers",
                 f"www.site-{rng.randrange(HOSTS)}.com",
             )
             for _ in range(2500)
-        )  # fmt: skip
+        )
         started = time.perf_counter()
         assert recorder.flush() >= 2500, recorder.problem
         slowest = max(slowest, time.perf_counter() - started)
         time.sleep(max(0.0, 0.5 - (time.perf_counter() - started)))
     print(
-        f"recorder: {rounds * 2500} events at 5,000 per second, {recorder.dropped} lost; slowest write of 2,500: {slowest * 1000:.0f} ms",
+        f"recorder: {rounds * 2500} events at 5,000 per second, {recorder.dropped} lost; slowest write of 2,500:"
+        f" {slowest * 1000:.0f} ms",
         flush=True,
     )
 
@@ -199,7 +223,9 @@ async def send(folder: Path, seconds: float) -> tuple[EventSender, int, list[flo
 
 
 def measure_sender(journal: Path, seconds: float) -> None:
-    """Measure the way from a worker's loop into a journal as large as it gets: nothing may be lost, nor the loop be held up."""
+    """Measure the way from a worker's loop into a journal as large as it gets: nothing may be lost, nor the loop be
+    held up.
+    """
     command = [sys.executable, "-P", __file__, "--receive", str(journal.parent)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as control:
         assert control.stdout is not None
@@ -229,7 +255,9 @@ def served(journal: Path) -> Iterator[tuple[httpx.Client, int]]:
         assert process.stdout
         port = int(process.stdout.readline())
         try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60) as client:
+            with httpx.Client(
+                base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60
+            ) as client:
                 yield client, process.pid
         finally:
             process.terminate()
@@ -269,7 +297,9 @@ def measure_pages(journal: Path) -> None:
             first = (time.perf_counter() - started) * 1000
             name = f"GET {path} ({len(answer.content) / 1000:.0f} kB, first look {first:.0f} ms)"
             timed(name, lambda path=path: client.get(path).raise_for_status())
-        peak = next(line.split()[1] for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
+        peak = next(
+            line.split()[1] for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")
+        )
         print(f"web process: {int(peak) / 1024:.0f} MB at the peak", flush=True)
 
 
@@ -295,7 +325,8 @@ def main() -> None:
             started = time.perf_counter()
             make_journal(journal, chosen.decisions)
             print(
-                f"made {chosen.decisions:,} decisions in {time.perf_counter() - started:.0f} s, {journal.stat().st_size / 1e9:.1f} GB",
+                f"made {chosen.decisions:,} decisions in {time.perf_counter() - started:.0f} s,"
+                f" {journal.stat().st_size / 1e9:.1f} GB",
                 flush=True,
             )
         engine = open_journal(journal)

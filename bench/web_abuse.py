@@ -2,11 +2,11 @@
 
     .venv/bin/python bench/web_abuse.py [--only NAME …] [--tree PATH]
 
-The parent asks ten times per second, over a new connection each time, from an address without a name in the policy. `unread`: 24 clients
-of a child's device ask for all that is kept about it, after 20,000 of its queries, and read nothing. `network`: 256 connections from eight
-addresses of one IPv6 network, each with 60 requests, of which nothing is read; looked at at once and after a minute. `loop`: one device
-asks for its page again and again over 32 connections. `--tree` names the checkout of another version. Runs in a network namespace of its
-own, as root.
+The parent asks ten times per second, over a new connection each time, from an address without a name in the policy.
+`unread`: 24 clients of a child's device ask for all that is kept about it, after 20,000 of its queries, and read
+nothing. `network`: 256 connections from eight addresses of one IPv6 network, each with 60 requests, of which nothing is
+read; looked at at once and after a minute. `loop`: one device asks for its page again and again over 32 connections.
+`--tree` names the checkout of another version. Runs in a network namespace of its own, as root.
 """
 
 from __future__ import annotations
@@ -102,7 +102,9 @@ def unread(pages: Pages) -> None:
         for number in range(QUERIES):
             labels = (f"page-{number}-{os.urandom(8).hex()}", "a-rather-long-label-for-a-page", "news", "example")
             name = b"".join(bytes([len(each)]) + each.encode() for each in labels)
-            client.sendto(struct.pack("!6H", number & 0xFFFF, 0x100, 1, 0, 0, 0) + name + b"\0\0\1\0\1", pages.hedgerow.dns)
+            client.sendto(
+                struct.pack("!6H", number & 0xFFFF, 0x100, 1, 0, 0, 0) + name + b"\0\0\1\0\1", pages.hedgerow.dns
+            )
             time.sleep(0.02 if number % 40 == 39 else 0)
     measure(pages, "after the queries", 4)
     with attacking(pages, [CHILD] * 24, pages.head("/device/kept")) as clients:
@@ -127,7 +129,10 @@ def loop(pages: Pages) -> None:
 
     def ask() -> None:
         while not stops.is_set():
-            with contextlib.suppress(OSError), pages.connect(CHILD, pages.head("/device", "Connection: close")) as client:
+            with (
+                contextlib.suppress(OSError),
+                pages.connect(CHILD, pages.head("/device", "Connection: close")) as client,
+            ):
                 while client.recv(65536):
                     pass
 
@@ -156,7 +161,9 @@ def main() -> None:
     for name in asked.only:
         with small_internet() as net:
             policy = network_section(net, lan=("127.0.0.0/24", "::1/128", "fd00::/8")) + PEOPLE
-            with running_hedgerow(policy, web=f"[{HERE}]:0", environment=os.environ | {"PYTHONPATH": asked.tree}) as hedgerow:
+            with running_hedgerow(
+                policy, web=f"[{HERE}]:0", environment=os.environ | {"PYTHONPATH": asked.tree}
+            ) as hedgerow:
                 cookie = "; ".join(f"{key}={value}" for key, value in hedgerow.cookies.items())
                 pages = Pages(hedgerow, int(hedgerow.web.rpartition(":")[2]), cookie)
                 pages.today()

@@ -1,13 +1,15 @@
 """Limits that are shared by class of client, not by address: an address is free to invent, a name in the policy is not.
 
-A place is anything that a client occupies for a while, such as a connection or a handshake. Nothing is reserved: while places are free,
-every client may take them, so that a network in which no device has a name yet is served like any other. In a full table the newcomer
-gets a place of the lowest class below its own. Within its own class it gets one of the client that has the most, if that is at least two
-more than its own, or if it has none. A client is thus never displaced by one of a lower class, whatever number of addresses that class
-invents, and clients with their fair share do not displace one another in turn.
+A place is anything that a client occupies for a while, such as a connection or a handshake. Nothing is reserved: while
+places are free, every client may take them, so that a network in which no device has a name yet is served like any
+other. In a full table the newcomer gets a place of the lowest class below its own. Within its own class it gets one of
+the client that has the most, if that is at least two more than its own, or if it has none. A client is thus never
+displaced by one of a lower class, whatever number of addresses that class invents, and clients with their fair share do
+not displace one another in turn.
 
-What cannot be taken back, such as queries in flight, has a `ClassBudget`: clients without a name have a part of it together. What waits
-for work has `FairQueues`: clients are served in turn, and those with a name have every second turn.
+What cannot be taken back, such as queries in flight, has a `ClassBudget`: clients without a name have a part of it
+together. What waits for work has `FairQueues`: clients are served in turn, and those with a name have every second
+turn.
 
 Pure: no sockets, no clock. The caller closes what has to leave.
 """
@@ -39,8 +41,9 @@ class ClientClass(IntEnum):
 class ClassedClient(NamedTuple):
     """A client as limits see it.
 
-    `key` is what one client has one of: the id of a device, an IPv4 address, or an IPv6 network of 64 bits. `group` is what many keys may
-    belong to: the IPv6 network of 48 bits, or a device of the policy that is a whole network. It is empty if there is none.
+    `key` is what one client has one of: the id of a device, an IPv4 address, or an IPv6 network of 64 bits. `group` is
+    what many keys may belong to: the IPv6 network of 48 bits, or a device of the policy that is a whole network. It is
+    empty if there is none.
     """
 
     rank: ClientClass
@@ -70,9 +73,12 @@ def outside_client(address: str) -> ClassedClient:
 
 
 def address_key(address: str) -> str:
-    """Return what one client has one of: an IPv4 address, or an IPv6 network of 64 bits. A text that is no address stays as it is.
+    """Return what one client has one of: an IPv4 address, or an IPv6 network of 64 bits.
 
-    >>> address_key("192.0.2.7"), address_key("::ffff:192.0.2.7"), address_key("2001:db8:1:2:3::7"), address_key("fe80::1%eth0")
+    A text that is no address stays as it is.
+
+    >>> (address_key("192.0.2.7"), address_key("::ffff:192.0.2.7"), address_key("2001:db8:1:2:3::7"),
+    ...  address_key("fe80::1%eth0"))
     ('192.0.2.7', '192.0.2.7', '2001:db8:1:2::/64', 'fe80::/64')
     """
     return _networks_of(address)[0]
@@ -100,11 +106,13 @@ def _prefix(address: IPv6Address, bits: int) -> str:
 
 
 class Places[K: Hashable]:
-    """At most `total` items of all clients, `per_client` of one client, and `per_group` of one group: half of the total without it.
+    """At most `total` items of all clients, `per_client` of one client, and `per_group` of one group: half of the total
+    without it.
 
     >>> places = Places[str](total=2, per_client=2)
     >>> stranger, phone = unnamed_client("192.0.2.7"), named_client("mias-phone")
-    >>> places.enter("first", stranger), places.enter("second", stranger), places.has_room(phone), places.contenders(phone)
+    >>> (places.enter("first", stranger), places.enter("second", stranger), places.has_room(phone),
+    ...  places.contenders(phone))
     (None, None, False, ('first', 'second'))
     >>> places.leave("first"), places.enter("third", phone), places.contenders(stranger)
     (None, None, ())
@@ -114,7 +122,8 @@ class Places[K: Hashable]:
         self.total, self.per_client = total, per_client
         self._per_group = max(1, total // 2) if per_group is None else per_group
         self._clients: dict[K, ClassedClient] = {}
-        self._classes = tuple(_ClassPlaces[K]() for _ in ClientClass)  # by rank; the hash of an enumeration's member is slow
+        # by rank; the hash of an enumeration's member is slow
+        self._classes = tuple(_ClassPlaces[K]() for _ in ClientClass)
         self._groups: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -204,7 +213,10 @@ class Places[K: Hashable]:
 
 
 class _ClassPlaces[K: Hashable]:
-    """The items of one class by client. Each change, and finding a client with the most, takes the same time for any number of clients."""
+    """The items of one class by client.
+
+    Each change, and finding a client with the most, takes the same time for any number of clients.
+    """
 
     def __init__(self) -> None:
         self.items: dict[str, dict[K, str]] = {}  # with the group of each
@@ -240,7 +252,10 @@ class _ClassPlaces[K: Hashable]:
             self._most -= 1  # that of the client whose count has just become one less
 
     def most_of(self, more_than: int, group: str = "") -> tuple[K, ...]:
-        """Return the items of the client with the most, if these are `more_than` so many. With a `group`, only items in it count."""
+        """Return the items of the client with the most, if these are `more_than` so many.
+
+        With a `group`, only items in it count.
+        """
         for count in range(self._most, more_than, -1):
             for key in self._by_count[count]:
                 items = self.items[key]
@@ -251,12 +266,15 @@ class _ClassPlaces[K: Hashable]:
 
 
 class ClassBudget:
-    """An amount that all clients share and that cannot be taken back, of which those without a name have at most `unnamed` together.
+    """An amount that all clients share and that cannot be taken back, of which those without a name have at most
+    `unnamed` together.
 
-    Without `unnamed` it is half. Named clients may use all of it, so that they always find the other half free of strangers.
+    Without `unnamed` it is half. Named clients may use all of it, so that they always find the other half free of
+    strangers.
 
     >>> budget = ClassBudget(4)
-    >>> [budget.take(rank) for rank in (ClientClass.UNNAMED, ClientClass.UNNAMED, ClientClass.UNNAMED, ClientClass.NAMED)]
+    >>> [budget.take(rank) for rank in (ClientClass.UNNAMED, ClientClass.UNNAMED, ClientClass.UNNAMED,
+    ...  ClientClass.NAMED)]
     [True, True, False, True]
     """
 
@@ -291,7 +309,9 @@ class ClassBudget:
 
 
 class FairQueues[T]:
-    """A FIFO per client. Clients are served in turn; while some with a name and some without wait, every second turn is of one with a name.
+    """A FIFO per client.
+
+    Clients are served in turn; while some with a name and some without wait, every second turn is of one with a name.
 
     >>> queues = FairQueues[str]()
     >>> for number, (key, rank) in enumerate([("a", 1), ("a", 1), ("b", 1), ("mia", 2), ("mia", 2)]):

@@ -1,7 +1,7 @@
 """Typed JSON: frozen dataclasses for files and pipes between our own processes.
 
-The types that msgspec does not know travel as their text: paths and IP networks. JSON from people and from other programs is read by
-pydantic instead, which explains each mistake.
+The types that msgspec does not know travel as their text: paths and IP networks. JSON from people and from other
+programs is read by pydantic instead, which explains each mistake.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ def encode(value: object) -> bytes:
 
 
 def decode[T](kind: type[T], data: bytes) -> T:
-    """Return the `kind` that `data` holds. Unknown fields are ignored. Raises ValueError for a missing field or one of another type."""
+    """Return the `kind` that `data` holds.
+
+    Unknown fields are ignored. Raises ValueError for a missing field or one of another type.
+    """
     try:
         value: T = _decoder(cast(Any, kind)).decode(data)
     except (ValueError, RecursionError) as error:

@@ -1,7 +1,7 @@
 """Confinement of a process by itself: its files (Landlock), its capabilities and its system calls (seccomp).
 
-A process calls `confine` before it meets untrusted input, and before it starts threads. Nothing takes the limits back, and its children
-inherit them. Each part works without root. A part that the kernel lacks is reported and skipped.
+A process calls `confine` before it meets untrusted input, and before it starts threads. Nothing takes the limits back,
+and its children inherit them. Each part works without root. A part that the kernel lacks is reported and skipped.
 
 Sources: landlock(7), capabilities(7), seccomp(2), and the kernel's linux/landlock.h, linux/filter.h and linux/audit.h.
 """
@@ -37,8 +37,8 @@ class Capability(IntEnum):
 class Sockets(StrEnum):
     """The new sockets that a process may open.
 
-    A connected pair is always permitted. `CONFINED` excludes Unix stream sockets: over these, services such as D-Bus, a container engine
-    or our own command line's socket take orders from every process of a user.
+    A connected pair is always permitted. `CONFINED` excludes Unix stream sockets: over these, services such as D-Bus, a
+    container engine or our own command line's socket take orders from every process of a user.
     """
 
     ANY = "any"
@@ -82,7 +82,10 @@ class ConfinementError(OSError):
 
 
 def confine(rules: Confinement) -> tuple[Limit, ...]:
-    """Confine this process for the rest of its life. Returns the limits that the kernel lacks. Raises ConfinementError."""
+    """Confine this process for the rest of its life.
+
+    Returns the limits that the kernel lacks. Raises ConfinementError.
+    """
     if len(os.listdir("/proc/self/task")) != 1:
         raise ConfinementError(errno.EBUSY, "other threads would stay without limits")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold secrets and browsing
@@ -103,14 +106,24 @@ def missing_limits() -> tuple[Limit, ...]:
 
 
 def code_paths() -> tuple[Path, ...]:
-    """Return the paths that any Python program of this installation reads: libraries, time zones, trusted CAs, the kernel's files.
+    """Return the paths that any Python program of this installation reads: libraries, time zones, trusted CAs, the
+    kernel's files.
 
     The system's secrets, such as `/etc/shadow`, are not among them.
     """
     package = Path(__file__).parent
-    ours: tuple[str | Path, ...] = (sys.prefix, sys.base_prefix, sys.exec_prefix, Path(sys.executable).resolve().parent, package)
+    ours: tuple[str | Path, ...] = (
+        sys.prefix,
+        sys.base_prefix,
+        sys.exec_prefix,
+        Path(sys.executable).resolve().parent,
+        package,
+    )
     on_path = (entry for entry in sys.path if entry and Path(entry) != package.parent)
-    system = (*(f"/{name}" for name in ("usr", "lib", "lib32", "lib64", "bin", "sbin", "proc")), "/sys/devices/system/cpu")
+    system = (
+        *(f"/{name}" for name in ("usr", "lib", "lib32", "lib64", "bin", "sbin", "proc")),
+        "/sys/devices/system/cpu",
+    )
     devices = (f"/dev/{name}" for name in ("null", "zero", "random", "urandom"))
     settings = (*(f"/etc/{name}" for name in _ETC), *_RESOLVER_FOLDERS)
     trusted = (os.environ[name] for name in _TRUST_VARIABLES if os.environ.get(name))
@@ -119,8 +132,28 @@ def code_paths() -> tuple[Path, ...]:
 
 
 _ETC = (
-    *("resolv.conf", "hosts", "host.conf", "gai.conf", "nsswitch.conf", "services", "protocols", "passwd", "group", "localtime"),
-    *("mime.types", "ssl/certs", "ssl/openssl.cnf", "ca-certificates", "pki/tls", "pki/ca-trust", "ld.so.cache", "ld.so.preload"),
+    *(
+        "resolv.conf",
+        "hosts",
+        "host.conf",
+        "gai.conf",
+        "nsswitch.conf",
+        "services",
+        "protocols",
+        "passwd",
+        "group",
+        "localtime",
+    ),
+    *(
+        "mime.types",
+        "ssl/certs",
+        "ssl/openssl.cnf",
+        "ca-certificates",
+        "pki/tls",
+        "pki/ca-trust",
+        "ld.so.cache",
+        "ld.so.preload",
+    ),
 )
 _TRUST_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _RESOLVER_FOLDERS = ("/run/systemd/resolve", "/run/NetworkManager", "/run/resolvconf")
@@ -173,7 +206,8 @@ _REFER, _TRUNCATE, _IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
 _READ = _EXECUTE | _READ_FILE | _READ_DIR
 _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 _DEVICES = 1 << 6 | 1 << 11  # MAKE_CHAR, MAKE_BLOCK
-_HANDLED = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}  # by version of Landlock
+# by version of Landlock
+_HANDLED = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
 _BIND_TCP = 1 << 0
 _SCOPED = 1 << 0 | 1 << 1  # abstract Unix sockets, and signals to others
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
@@ -196,7 +230,10 @@ def _restrict_files(rules: Confinement) -> bool:
     size = 24 if version >= 6 else 16 if version >= 4 else 8
     ruleset = _check(_libc().syscall(_CREATE_RULESET, attributes, size, 0), "landlock_create_ruleset")
     try:
-        for paths, access in ((rules.read, _READ), ((*rules.write, Path("/dev/null")), handled & ~_DEVICES & ~_EXECUTE)):
+        for paths, access in (
+            (rules.read, _READ),
+            ((*rules.write, Path("/dev/null")), handled & ~_DEVICES & ~_EXECUTE),
+        ):
             for path in paths:
                 _permit(ruleset, path, access & handled)
         _check(_libc().syscall(_RESTRICT_SELF, ruleset, 0), "landlock_restrict_self")
@@ -213,7 +250,10 @@ def _permit(ruleset: int, path: Path, access: int) -> None:
     try:
         if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
             access &= _OF_FILES
-        _check(_libc().syscall(_ADD_RULE, ruleset, _PATH_BENEATH, struct.pack("=Qi", access, descriptor), 0), "landlock_add_rule")
+        _check(
+            _libc().syscall(_ADD_RULE, ruleset, _PATH_BENEATH, struct.pack("=Qi", access, descriptor), 0),
+            "landlock_add_rule",
+        )
     finally:
         os.close(descriptor)
 
@@ -225,9 +265,9 @@ def _permit(ruleset: int, path: Path, access: int) -> None:
 class _Machine:
     """Numbers of an architecture: its identifier in linux/audit.h, and its system calls.
 
-    `of_itself` are calls that name a process, which must be the caller (0). `priority` is the one that names it after a kind (also 0).
-    `signals` are those that send one to a process named first, `queued` those that choose its contents too, or name a thread alone.
-    `controls` are fcntl and ioctl, which can name a process that gets signals for a file.
+    `of_itself` are calls that name a process, which must be the caller (0). `priority` is the one that names it after a
+    kind (also 0). `signals` are those that send one to a process named first, `queued` those that choose its contents
+    too, or name a thread alone. `controls` are fcntl and ioctl, which can name a process that gets signals for a file.
     """
 
     audit: int
@@ -243,8 +283,8 @@ class _Machine:
 
 _IO_URING_SETUP, _CLONE3 = 425, 435
 _SAME_EVERYWHERE = (_IO_URING_SETUP, 438, 440, 448)  # and pidfd_getfd, process_madvise, process_mrelease
-# ptrace, process_vm_readv, process_vm_writev, unshare, setns, bpf, perf_event_open, userfaultfd, add_key, request_key, keyctl,
-# kcmp, migrate_pages, move_pages, ioprio_set
+# ptrace, process_vm_readv, process_vm_writev, unshare, setns, bpf, perf_event_open, userfaultfd, add_key, request_key,
+# keyctl, kcmp, migrate_pages, move_pages, ioprio_set
 _DENIED_GENERIC = (117, 270, 271, 97, 268, 280, 241, 282, 217, 218, 219, 272, 238, 239, 30)
 _DENIED_X86 = (101, 310, 311, 272, 308, 321, 298, 323, 248, 249, 250, 312, 256, 279, 251)
 _DENIED_ARM = (26, 376, 377, 337, 375, 386, 364, 388, 309, 310, 311, 378, 400, 344, 314)
@@ -270,7 +310,8 @@ _LOAD, _AND, _RETURN = 0x20, 0x54, 0x06  # BPF_LD|W|ABS, BPF_ALU|AND|K, BPF_RET|
 _EQUAL, _AT_LEAST, _ANY_BIT = 0x15, 0x35, 0x45  # BPF_JMP|K with JEQ, JGE, JSET
 _ALLOW, _ERRNO = 0x7FFF_0000, 0x0005_0000
 _FILTER_MODE = 2  # SECCOMP_MODE_FILTER
-_NUMBER, _ARCH, _FIRST, _SECOND = 0, 4, 16, 24  # offsets in struct seccomp_data, of the low halves on little-endian machines
+# offsets in struct seccomp_data, of the low halves on little-endian machines
+_NUMBER, _ARCH, _FIRST, _SECOND = 0, 4, 16, 24
 
 type _Instruction = tuple[int, int, int, int]
 """Code, instructions to skip if true, and if false, operand."""
@@ -314,18 +355,31 @@ def _program(machine: _Machine, rules: Confinement) -> list[_Instruction]:
     program: list[_Instruction] = [(_LOAD, 0, 0, _ARCH), (_EQUAL, 1, 0, machine.audit), refuse, (_LOAD, 0, 0, _NUMBER)]
     program += [(_AT_LEAST, 0, 1, _X32), refuse]
     signals = () if rules.may_signal else (_PIDFD_SEND_SIGNAL, *machine.queued)
-    for number in (*machine.denied, *_SAME_EVERYWHERE, *signals):  # with io_uring, a process makes system calls that no filter sees
+    # with io_uring, a process makes system calls that no filter sees
+    for number in (*machine.denied, *_SAME_EVERYWHERE, *signals):
         program += [(_EQUAL, 0, 1, number), refuse]
     for number in machine.of_itself:
         program += [(_EQUAL, 0, 4, number), (_LOAD, 0, 0, _FIRST), (_EQUAL, 1, 0, 0), refuse, (_LOAD, 0, 0, _NUMBER)]
     program += [(_EQUAL, 0, 6, machine.priority), (_LOAD, 0, 0, _FIRST), (_EQUAL, 0, 2, 0)]
     program += [(_LOAD, 0, 0, _SECOND), (_EQUAL, 1, 0, 0), refuse, (_LOAD, 0, 0, _NUMBER)]
     for number in () if rules.may_signal else machine.signals:
-        program += [(_EQUAL, 0, 4, number), (_LOAD, 0, 0, _FIRST), (_EQUAL, 1, 0, os.getpid()), refuse, (_LOAD, 0, 0, _NUMBER)]
+        program += [
+            (_EQUAL, 0, 4, number),
+            (_LOAD, 0, 0, _FIRST),
+            (_EQUAL, 1, 0, os.getpid()),
+            refuse,
+            (_LOAD, 0, 0, _NUMBER),
+        ]
     last = len(_OWNERS) - 1
     owners: list[_Instruction] = [(_EQUAL, last - at, 0 if at < last else 1, each) for at, each in enumerate(_OWNERS)]
     for number in machine.controls:
-        program += [(_EQUAL, 0, len(owners) + 3, number), (_LOAD, 0, 0, _SECOND), *owners, refuse, (_LOAD, 0, 0, _NUMBER)]
+        program += [
+            (_EQUAL, 0, len(owners) + 3, number),
+            (_LOAD, 0, 0, _SECOND),
+            *owners,
+            refuse,
+            (_LOAD, 0, 0, _NUMBER),
+        ]
     program += [(_EQUAL, 0, 1, _CLONE3), unknown]  # its flags are in memory; the C library then uses clone
     program += [(_EQUAL, 0, 3, machine.clone), (_LOAD, 0, 0, _FIRST), (_ANY_BIT, 0, 1, _NAMESPACES), refuse]
     program += [(_LOAD, 0, 0, _NUMBER)]
@@ -333,8 +387,17 @@ def _program(machine: _Machine, rules: Confinement) -> list[_Instruction]:
         case Sockets.NONE:
             program += [(_EQUAL, 0, 1, machine.socket), refuse]
         case Sockets.CONFINED:
-            families: list[_Instruction] = [(_EQUAL, len(_FAMILIES) - at, 0, family) for at, family in enumerate(_FAMILIES)]
-            body = [(_LOAD, 0, 0, _FIRST), *families, refuse, (_EQUAL, 0, 4, 1), (_LOAD, 0, 0, _SECOND), (_AND, 0, 0, 0xF)]
+            families: list[_Instruction] = [
+                (_EQUAL, len(_FAMILIES) - at, 0, family) for at, family in enumerate(_FAMILIES)
+            ]
+            body = [
+                (_LOAD, 0, 0, _FIRST),
+                *families,
+                refuse,
+                (_EQUAL, 0, 4, 1),
+                (_LOAD, 0, 0, _SECOND),
+                (_AND, 0, 0, 0xF),
+            ]
             program += [(_EQUAL, 0, len(body) + 2, machine.socket), *body, (_EQUAL, 0, 1, _STREAM), refuse]
         case Sockets.ANY:
             pass
@@ -348,17 +411,23 @@ _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 15, 36, 38
 
 
 def forbid_inspection() -> None:
-    """Keep other processes of the same user from reading this one's memory (PR_SET_DUMPABLE), unless they have CAP_SYS_PTRACE."""
+    """Keep other processes of the same user from reading this one's memory (PR_SET_DUMPABLE), unless they have
+    CAP_SYS_PTRACE.
+    """
     _prctl(_PR_SET_DUMPABLE, 0)
 
 
 def forbid_new_privileges() -> None:
-    """Keep this process, and the programs that it executes, from gaining privileges by set-user-ID files (PR_SET_NO_NEW_PRIVS)."""
+    """Keep this process, and the programs that it executes, from gaining privileges by set-user-ID files
+    (PR_SET_NO_NEW_PRIVS).
+    """
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def adopt_orphans() -> None:
-    """Become the parent of each descendant whose parent ends (PR_SET_CHILD_SUBREAPER), and have them reaped by the program that follows."""
+    """Become the parent of each descendant whose parent ends (PR_SET_CHILD_SUBREAPER), and have them reaped by the
+    program that follows.
+    """
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
@@ -370,7 +439,8 @@ def end_with_parent() -> None:
 def name_process(role: str) -> None:
     """Have `ps -o comm` and `top` show this process as hedgerow-ROLE, cut off after 15 octets (PR_SET_NAME).
 
-    A process cannot write /proc/self/comm where its program has file capabilities, as in a container: the file belongs to root then.
+    A process cannot write /proc/self/comm where its program has file capabilities, as in a container: the file belongs
+    to root then.
     """
     name = ctypes.create_string_buffer(f"hedgerow-{role}".encode("ascii")[:15])
     _prctl(_PR_SET_NAME, ctypes.addressof(name))

@@ -16,7 +16,10 @@ READ_LIMIT = 64 << 20
 
 
 def read_named_file(path: Path) -> bytes:
-    """Return the content of a file that a policy names. Raises OSError, at once also for pipes, devices and files above `READ_LIMIT`."""
+    """Return the content of a file that a policy names.
+
+    Raises OSError, at once also for pipes, devices and files above `READ_LIMIT`.
+    """
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as stream:
         status = os.fstat(stream.fileno())
         if not stat.S_ISREG(status.st_mode):
@@ -54,7 +57,10 @@ def _refuse_strange_link(folder: Path) -> None:
 
 
 def chown_to_owner(folder: Path, paths: Iterable[Path]) -> None:
-    """Give `paths` to the owner of `folder` if this is root: Hedgerow runs as that user and could not read them otherwise."""
+    """Give `paths` to the owner of `folder` if this is root:
+
+    Hedgerow runs as that user and could not read them otherwise.
+    """
     if os.geteuid() == 0:
         owner = folder.stat()
         statuses = {path: path.lstat() for path in paths}
@@ -66,10 +72,14 @@ def chown_to_owner(folder: Path, paths: Iterable[Path]) -> None:
 
 
 def make_private_folder(path: Path) -> Path:
-    """Create `path` and its parents, and return it. `path` becomes private to its owner, unless it belongs to another user."""
+    """Create `path` and its parents, and return it.
+
+    `path` becomes private to its owner, unless it belongs to another user.
+    """
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     status = path.stat()
-    if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) != 0o700:  # on a read-only file system, any chmod fails
+    # on a read-only file system, any chmod fails
+    if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) != 0o700:
         path.chmod(0o700)
     return path
 
@@ -91,7 +101,10 @@ def error_text(error: Exception) -> str:
 
 
 class FolderLock:
-    """The lock of the one process that may use a directory. The kernel releases it when the process ends, in whatever way."""
+    """The lock of the one process that may use a directory.
+
+    The kernel releases it when the process ends, in whatever way.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "lock"

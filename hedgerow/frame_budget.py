@@ -1,10 +1,10 @@
 """Budgets of clients' HTTP/2 frames, charged by their headers before h2 parses them (RFC 9113, sections 4.1 and 10.5).
 
-Frames without data cost the server far more than their sender: PING, SETTINGS, PRIORITY and WINDOW_UPDATE frames, requests that are
-cancelled at once (CVE-2023-44487), and empty DATA frames. Each costs tokens, and so do the octets of header blocks, which take longer to
-decode than DATA. Time and answered requests restore tokens, and octets sent to the client pay for its WINDOW_UPDATE frames. The caller
-closes the connection of a client without tokens with ENHANCE_YOUR_CALM. All connections of a client may share its tokens, so that
-connecting again gains nothing.
+Frames without data cost the server far more than their sender: PING, SETTINGS, PRIORITY and WINDOW_UPDATE frames,
+requests that are cancelled at once (CVE-2023-44487), and empty DATA frames. Each costs tokens, and so do the octets of
+header blocks, which take longer to decode than DATA. Time and answered requests restore tokens, and octets sent to the
+client pay for its WINDOW_UPDATE frames. The caller closes the connection of a client without tokens with
+ENHANCE_YOUR_CALM. All connections of a client may share its tokens, so that connecting again gains nothing.
 
 Protocol code: no sockets, no clock, no files.
 """
@@ -23,7 +23,9 @@ ANSWER_TOKENS: Final = 8
 """Tokens for an answered request: more than the request cost."""
 
 OCTETS_PER_UPDATE: Final = 2048
-"""Octets sent to the client that pay for one WINDOW_UPDATE: some clients send two for every 4 KiB, for the stream and the connection."""
+"""Octets sent to the client that pay for one WINDOW_UPDATE: some clients send two for every 4 KiB, for the stream and
+the connection.
+"""
 
 MAX_UPDATES: Final = 8192
 """WINDOW_UPDATE frames that can be paid in advance: for 16 MiB in flight to the client."""
@@ -41,7 +43,10 @@ BLOCK_OCTETS: Final = 2048
 """Octets of a header block that cost a token. An answer pays for the cookies of its request."""
 
 MAX_BLOCK: Final = 64 * 1024
-"""Octets of one header block, with its CONTINUATION frames. Nobody needs more, and they are kept until the block is complete."""
+"""Octets of one header block, with its CONTINUATION frames.
+
+Nobody needs more, and they are kept until the block is complete.
+"""
 
 PREFACE_OCTETS: Final = 24  # octets of "PRI * HTTP/2.0 ...", which come before the first frame
 _HEADER: Final = 9
@@ -101,8 +106,9 @@ class FrameTokens:
 class FrameBudget:
     """The frames of one connection, charged to its client's `tokens`. A connection that has overspent stays so.
 
-    The peer begins with `preface` octets, a server with none. `free_settings` SETTINGS frames cost nothing: every connection begins with
-    two, which clients that connect for each request should not pay for where new connections are limited in another way.
+    The peer begins with `preface` octets, a server with none. `free_settings` SETTINGS frames cost nothing: every
+    connection begins with two, which clients that connect for each request should not pay for where new connections are
+    limited in another way.
 
     >>> budget = FrameBudget()
     >>> pings = bytes(24) + b"\\0\\0\\x08\\x06\\0\\0\\0\\0\\0pingpong" * 500
@@ -123,7 +129,9 @@ class FrameBudget:
         "is_spent",
     )
 
-    def __init__(self, tokens: FrameTokens | None = None, free_settings: int = 0, preface: int = PREFACE_OCTETS) -> None:
+    def __init__(
+        self, tokens: FrameTokens | None = None, free_settings: int = 0, preface: int = PREFACE_OCTETS
+    ) -> None:
         self._tokens = tokens or FrameTokens()
         self._updates = 0.0
         self._free_settings = free_settings
@@ -132,14 +140,15 @@ class FrameBudget:
         self._kind = _DATA  # of the last frame
         self._block = 0  # octets of the last header block so far
         self._is_block_open = False  # it continues with the next frame
-        self.has_long_ack = False  # the client has acknowledged settings in a frame with a payload (RFC 9113, section 6.5)
+        # the client has acknowledged settings in a frame with a payload (RFC 9113, section 6.5)
+        self.has_long_ack = False
         self.is_spent = False  # the client has sent more than its budget allows
 
     def take(self, data: bytes | bytearray, now: float, most: int = TURN_TOKENS) -> int:
         """Charge for the frames in `data`. Return the number of octets to process in this turn of the event loop.
 
-        The turn ends with the frame that costs the last of `most` tokens. The caller passes the rest again in a later turn, with octets
-        received since. `now` is in seconds of any steady clock.
+        The turn ends with the frame that costs the last of `most` tokens. The caller passes the rest again in a later
+        turn, with octets received since. `now` is in seconds of any steady clock.
         """
         if not self.is_spent:
             self._tokens.refill(now)

@@ -1,7 +1,8 @@
 """Faster coding of HPACK (RFC 7541), for DNS over HTTPS and the inspector.
 
-Tables, limits and errors are those of the `hpack` package. Its decoder copies the rest of a block for every field and decodes Huffman codes
-four bits at a time; its encoder compares a field with every entry of the table and shifts one long number for every octet.
+Tables, limits and errors are those of the `hpack` package. Its decoder copies the rest of a block for every field and
+decodes Huffman codes four bits at a time; its encoder compares a field with every entry of the table and shifts one
+long number for every octet.
 
 Protocol code: no sockets, no clock, no files.
 """
@@ -13,7 +14,13 @@ from functools import lru_cache
 from typing import Any, Final
 
 from hpack import Decoder, Encoder
-from hpack.exceptions import HPACKDecodingError, HPACKError, InvalidTableIndexError, InvalidTableSizeError, OversizedHeaderListError
+from hpack.exceptions import (
+    HPACKDecodingError,
+    HPACKError,
+    InvalidTableIndexError,
+    InvalidTableSizeError,
+    OversizedHeaderListError,
+)
 from hpack.hpack import VARINT_MAX_LENGTH, decode_integer, encode_integer
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 from hpack.huffman_table import HUFFMAN_COMPLETE, HUFFMAN_EMIT_SYMBOL, HUFFMAN_FAIL, HUFFMAN_TABLE
@@ -23,9 +30,11 @@ from hpack.table import HeaderTable
 type Field = tuple[bytes, bytes]
 
 _USUAL_OCTETS: Final = 128
-"""Octets of the strings whose Huffman codes are kept: a client repeats most of them with each connection, such as its name.
+"""Octets of the strings whose Huffman codes are kept: a client repeats most of them with each connection, such as its
+name.
 
-Only strings that go into the table of fields are kept, so neither paths nor what a client excludes from tables, and no secrets.
+Only strings that go into the table of fields are kept, so neither paths nor what a client excludes from tables, and no
+secrets.
 """
 
 _KEPT: Final = 512
@@ -34,19 +43,23 @@ _SECRET: Final = frozenset(b"authorization cookie proxy-authorization set-cookie
 _STATIC: Final = HeaderTable.STATIC_TABLE
 _DYNAMIC: Final = len(_STATIC) + 1  # the index of the newest entry of the dynamic table
 _ENTRY_OCTETS: Final = 32  # RFC 7541, section 4.1
-_MOST_SIZE_UPDATES: Final = 2  # of a block: the lowest size since the last one, and the size now (RFC 7541, section 4.2)
+# of a block: the lowest size since the last one, and the size now (RFC 7541, section 4.2)
+_MOST_SIZE_UPDATES: Final = 2
 _NIBBLE: Final = 16
-_LITERAL, _ADDED, _NEVER_INDEXED = (0x00, 4), (0x40, 6), (0x10, 4)  # the first bits of a literal, and the bits left for an index
+# the first bits of a literal, and the bits left for an index
+_LITERAL, _ADDED, _NEVER_INDEXED = (0x00, 4), (0x40, 6), (0x10, 4)
 _CODES: Final = tuple(f"{code:0{length}b}" for code, length in zip(REQUEST_CODES, REQUEST_CODES_LENGTH, strict=True))
-_CHANGING: Final = frozenset(b":path age content-length date etag expires if-modified-since if-none-match last-modified location".split())
+_CHANGING: Final = frozenset(
+    b":path age content-length date etag expires if-modified-since if-none-match last-modified location".split()
+)
 """Fields whose next value is likely to differ. Added to the table they would only push others out."""
 
 
 class FastDecoder(Decoder):
     """Decoder of one connection.
 
-    Fields can be decoded once only, since they change the dynamic table. `hold` keeps what was decoded for the next `decode`, which h2
-    calls.
+    Fields can be decoded once only, since they change the dynamic table. `hold` keeps what was decoded for the next
+    `decode`, which h2 calls.
 
     >>> decoder = FastDecoder()
     >>> decoder.decode_fields(bytes.fromhex("828684418cf1e3c2e5f23a6ba0ab90f4ff"))[-1]
@@ -113,7 +126,9 @@ class FastDecoder(Decoder):
             fields.append(field)
             left -= _ENTRY_OCTETS + len(field[0]) + len(field[1])
             if left < 0:
-                raise OversizedHeaderListError(f"A header list larger than {self.max_header_list_size} has been received")
+                raise OversizedHeaderListError(
+                    f"A header list larger than {self.max_header_list_size} has been received"
+                )
         return fields
 
 
@@ -159,7 +174,9 @@ _decode_usual = lru_cache(_KEPT)(decode_huffman)
 
 
 class _Steps(dict[int, tuple[bytes, int, bool]]):
-    """The symbols that an octet completes, the state after it, and whether the string may end there, by state and octet."""
+    """The symbols that an octet completes, the state after it, and whether the string may end there, by state and
+    octet.
+    """
 
     def __missing__(self, key: int) -> tuple[bytes, int, bool]:
         state, flags, symbols = key >> 8, 0, bytearray()
@@ -179,13 +196,15 @@ _STEPS: Final = _Steps()  # 65,536 at most; those of usual texts are some thousa
 class FastEncoder(Encoder):
     """Encoder of one connection.
 
-    >>> FastEncoder().encode([(b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/"), (b":authority", b"www.example.com")]).hex()
+    >>> FastEncoder().encode([(b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/"),
+    ...  (b":authority", b"www.example.com")]).hex()
     '828684418cf1e3c2e5f23a6ba0ab90f4ff'
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._numbers: dict[Field | bytes, int] = {}  # of the last entry with this field or name; older ones may be gone from the table
+        # of the last entry with this field or name; older ones may be gone from the table
+        self._numbers: dict[Field | bytes, int] = {}
         self._count = 0  # entries that were ever added
 
     @property
@@ -195,17 +214,23 @@ class FastEncoder(Encoder):
 
     @header_table_size.setter
     def header_table_size(self, value: int) -> None:
-        """Announce a change in the next block, also if the peer repeats its setting before that: hpack would forget it."""
+        """Announce a change in the next block, also if the peer repeats its setting before that: hpack
+        would forget it.
+        """
         table = self.header_table
         was_resized = table.resized
         table.maxsize = value
         if table.resized:
-            lowest = min([value, *self.table_size_changes])  # RFC 7541, section 4.2: only it and the last one are announced
+            # RFC 7541, section 4.2: only it and the last one are announced
+            lowest = min([value, *self.table_size_changes])
             self.table_size_changes = [lowest, value] if lowest < value else [value]
         table.resized = table.resized or was_resized
 
     def encode(self, headers: Iterable[Any], huffman: bool = True) -> bytes:
-        """Return a block of fields. Those that are `hpack.NeverIndexedHeaderTuple` stay out of all tables on the way."""
+        """Return a block of fields.
+
+        Those that are `hpack.NeverIndexedHeaderTuple` stay out of all tables on the way.
+        """
         block = bytearray()
         if self.header_table.resized:
             block += self._encode_table_size_change()

@@ -1,7 +1,7 @@
 """The limit of a client's concurrent streams over HTTP/2, for DNS over HTTPS and the inspector.
 
-h2 ends the connection of a client that opens too many, with all answers that are on their way. RFC 9113, section 5.1.2, wants the streams
-beyond the limit refused, which the client may repeat (section 8.7).
+h2 ends the connection of a client that opens too many, with all answers that are on their way. RFC 9113, section 5.1.2,
+wants the streams beyond the limit refused, which the client may repeat (section 8.7).
 
 Protocol code: no sockets, no clock, no files.
 """
@@ -26,11 +26,15 @@ class LimitedConnection(H2Connection):
         self._most_streams = self.local_settings.max_concurrent_streams
         # The settings are announced. Those that h2 enforces have no limit of streams.
         values = {SettingCodes(code): value for code, value in self.local_settings.items()}
-        self.local_settings = Settings(client=False, initial_values=values | {SettingCodes.MAX_CONCURRENT_STREAMS: _UNLIMITED})
+        self.local_settings = Settings(
+            client=False, initial_values=values | {SettingCodes.MAX_CONCURRENT_STREAMS: _UNLIMITED}
+        )
 
     def receive_data(self, data: Buffer) -> list[Event]:
         events = super().receive_data(data)
-        requests = [event.stream_id for event in events if isinstance(event, RequestReceived) and event.stream_id is not None]
+        requests = [
+            event.stream_id for event in events if isinstance(event, RequestReceived) and event.stream_id is not None
+        ]
         too_many = self.open_inbound_streams - self._most_streams if requests else 0  # counting forgets closed streams
         if too_many <= 0:
             return events
@@ -43,5 +47,7 @@ class LimitedConnection(H2Connection):
         return [event for event in events if getattr(event, "stream_id", None) not in refused]
 
     def release(self) -> None:
-        """Cut the references of a connection that is over to its own methods, so that it is freed without the collector of garbage."""
+        """Cut the references of a connection that is over to its own methods, so that it is freed without the collector
+        of garbage.
+        """
         self._frame_dispatch_table.clear()

@@ -1,10 +1,11 @@
 """Comparison of the private parts of other libraries with those that Hedgerow was built on.
 
-A library whose private names Hedgerow uses is pinned to an exact version. Another version is refused with a text that names the difference,
-before anything goes wrong silently. Targets are written as "module:qualified name". None of the libraries is imported before its check.
+A library whose private names Hedgerow uses is pinned to an exact version. Another version is refused with a text that
+names the difference, before anything goes wrong silently. Targets are written as "module:qualified name". None of the
+libraries is imported before its check.
 
-`dns.server` and `dns.upstreams` use aioquic; `hpack_codec`, `dns.server.http2_codec` and `proxy.inspection.engine` use h2 and hpack.
-The engine's own `patches` check mitmproxy.
+`dns.server` and `dns.upstreams` use aioquic; `hpack_codec`, `dns.server.http2_codec` and `proxy.inspection.engine` use
+h2 and hpack. The engine's own `patches` check mitmproxy.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ H2_PARAMETERS: Final = {
 
 H2_ATTRIBUTES: Final = {
     "h2.connection:H2Connection": (
-        "_frame_dispatch_table decoder encoder highest_inbound_stream_id inbound_flow_control_window max_outbound_frame_size "
-        "outbound_flow_control_window streams"
+        "_frame_dispatch_table decoder encoder highest_inbound_stream_id inbound_flow_control_window"
+        " max_outbound_frame_size outbound_flow_control_window streams"
     ),
     "h2.stream:H2Stream": "max_outbound_frame_size",
     "hpack.hpack:Decoder": "header_table max_allowed_table_size max_header_list_size",
@@ -55,7 +56,7 @@ AIOQUIC_ATTRIBUTES: Final = {
         "_close_event _local_max_streams_bidi _local_max_streams_uni _streams _streams_finished host_cid tls"
     ),
     "aioquic.tls:Context": "_receive_buffer",
-    "aioquic.asyncio.protocol:QuicConnectionProtocol": ("_loop _quic _timer _transport"),
+    "aioquic.asyncio.protocol:QuicConnectionProtocol": "_loop _quic _timer _transport",
 }
 
 
@@ -64,7 +65,10 @@ class IncompatibleLibraryError(Exception):
 
 
 def check_h2(purpose: str) -> None:
-    """Compare the installed h2 and hpack with the tables. `purpose` completes "Hedgerow cannot …". Raises IncompatibleLibraryError."""
+    """Compare the installed h2 and hpack with the tables.
+
+    `purpose` completes "Hedgerow cannot …". Raises IncompatibleLibraryError.
+    """
     require(purpose, H2_VERSIONS, list(differences(H2_PARAMETERS, H2_ATTRIBUTES)))
 
 
@@ -74,12 +78,16 @@ def check_aioquic() -> None:
 
 
 def require(purpose: str, tested: Mapping[str, str], differences: Sequence[str]) -> None:
-    """Raise IncompatibleLibraryError if there are differences. `tested` maps libraries to versions, `purpose` completes "cannot …"."""
+    """Raise IncompatibleLibraryError if there are differences.
+
+    `tested` maps libraries to versions, `purpose` completes "cannot …".
+    """
     if differences:
         installed = " and ".join(f"{name} {_installed(name)}" for name in tested)
         wanted = " ".join(f"{name}=={number}" for name, number in tested.items())
         raise IncompatibleLibraryError(
-            f"Hedgerow cannot {purpose} with {installed}: {'; '.join(differences)}. Install the versions it was made for: {wanted}."
+            f"Hedgerow cannot {purpose} with {installed}: {'; '.join(differences)}. Install the versions it was made"
+            f" for: {wanted}."
         )
 
 
@@ -93,7 +101,10 @@ def resolve(target: str) -> Any:
 
 
 def differences(parameters: Mapping[str, str | None], attributes: Mapping[str, str]) -> Iterator[str]:
-    """Yield what differs. `parameters` are those of callables (None: only existence), `attributes` those that a class's code must use."""
+    """Yield what differs.
+
+    `parameters` are those of callables (None: only existence), `attributes` those that a class's code must use.
+    """
     for target, expected in [*parameters.items(), *attributes.items()]:
         try:
             value = resolve(target)
@@ -102,7 +113,11 @@ def differences(parameters: Mapping[str, str | None], attributes: Mapping[str, s
             continue
         if target in attributes:
             used = {name for each in value.__mro__ for code in _codes_of(each) for name in code.co_names}
-            yield from (f"{target} has no attribute {name}" for name in attributes[target].split() if name not in used | set(dir(value)))
+            yield from (
+                f"{target} has no attribute {name}"
+                for name in attributes[target].split()
+                if name not in used | set(dir(value))
+            )
         elif expected is not None and (actual := " ".join(inspect.signature(value).parameters)) != expected:
             yield f"{target} takes ({actual.replace(' ', ', ')}) instead of ({expected.replace(' ', ', ')})"
 

@@ -1,8 +1,10 @@
-"""Binding of sockets that takes capabilities, by a helper for a Hedgerow that has none (`python -m hedgerow.port_binder`).
+"""Binding of sockets that takes capabilities, by a helper for a Hedgerow that has none
+(`python -m hedgerow.port_binder`).
 
-A service without capabilities opens its sockets itself and sends each one, with an address or an option, over the Unix socket that the
-variable `HEDGEROW_PORT_BINDER` names. systemd listens there for the service's user alone (`hedgerow-ports.socket`) and starts the helper,
-which needs neither files nor a network. Everywhere else the kernel decides alone.
+A service without capabilities opens its sockets itself and sends each one, with an address or an option, over the Unix
+socket that the variable `HEDGEROW_PORT_BINDER` names. systemd listens there for the service's user alone
+(`hedgerow-ports.socket`) and starts the helper, which needs neither files nor a network. Everywhere else the kernel
+decides alone.
 
 Confined workers can't reach the helper, since they may not open Unix stream sockets.
 """
@@ -60,7 +62,10 @@ def set_option(sock: socket.socket, level: int, option: int, value: int) -> None
 
 
 def _request(sock: socket.socket, words: str) -> bool:
-    """Send a request to the helper. Returns False if there is none. Raises OSError if the kernel refuses the helper too."""
+    """Send a request to the helper.
+
+    Returns False if there is none. Raises OSError if the kernel refuses the helper too.
+    """
     place = os.environ.get(VARIABLE)
     if not place:
         return False

@@ -1,7 +1,7 @@
 """The PROXY protocol, version 2: the header with which a load balancer passes on the address of its client.
 
-HAProxy and dnsdist write it (https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt, section 2.2). The receiver must know from whom
-to expect it and must not guess, since anybody can write such a header.
+HAProxy and dnsdist write it (https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt, section 2.2). The receiver
+must know from whom to expect it and must not guess, since anybody can write such a header.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ class ProxyProtocolError(ValueError):
 
 
 class ProxyHeader(NamedTuple):
-    """The client's address, or None if the sender speaks for itself as in its health checks, and the octets of the header."""
+    """The client's address, or None if the sender speaks for itself as in its health checks, and the octets of the
+    header.
+    """
 
     client: str | None
     size: int
@@ -69,10 +71,13 @@ def parse_header(data: bytes) -> ProxyHeader:
 class LoadBalancers:
     """The policy's load balancers, whose connections and datagrams begin with a header that names the client.
 
-    `networks` returns their addresses. `on_rejected` is called for each connection or datagram of theirs without a header.
+    `networks` returns their addresses. `on_rejected` is called for each connection or datagram of theirs without a
+    header.
     """
 
-    def __init__(self, networks: Callable[[], tuple[IPv4Network | IPv6Network, ...]], on_rejected: Callable[[], None]) -> None:
+    def __init__(
+        self, networks: Callable[[], tuple[IPv4Network | IPv6Network, ...]], on_rejected: Callable[[], None]
+    ) -> None:
         self._networks, self.on_rejected = networks, on_rejected
 
     def sends_header(self, address: str) -> bool:
@@ -87,7 +92,9 @@ class LoadBalancers:
         return any(parsed in network for network in networks)
 
     def unwrap(self, address: str, data: bytes) -> tuple[str, bytes] | None:
-        """Return the client's address and the content of a datagram from any address; None without the header that it must have."""
+        """Return the client's address and the content of a datagram from any address; None without the header that it
+        must have.
+        """
         if not self.sends_header(address):
             return address, data
         try:
@@ -105,7 +112,9 @@ class ProxyHeaderReader:
         self._received = b""
 
     def feed(self, data: bytes) -> tuple[str | None, bytes] | None:
-        """Return the client's address, None if the sender speaks for itself, and what follows the header. Raises ProxyProtocolError.
+        """Return the client's address, None if the sender speaks for itself, and what follows the header.
+
+        Raises ProxyProtocolError.
 
         Returns None while octets are missing.
         """
@@ -117,7 +126,8 @@ class ProxyHeaderReader:
 
 
 class ProxyHeaderProtocol(asyncio.Protocol):
-    """First protocol of a connection: reads the header if a load balancer sends one, and hands over to `make` with the client's address.
+    """First protocol of a connection: reads the header if a load balancer sends one, and hands over to `make` with the
+    client's address.
 
     A connection without the header that it must have is closed.
     """

@@ -1,7 +1,8 @@
-"""Sockets: listening, connecting to the first of several addresses that answers (RFC 8305), and Unix sockets of our processes.
+"""Sockets: listening, connecting to the first of several addresses that answers (RFC 8305), and Unix sockets of our
+processes.
 
-Confined processes may not open Unix stream sockets, by which they could reach other services. To connect to another of our processes,
-they make a connected pair and send one end of it in a datagram (SCM_RIGHTS, unix(7)).
+Confined processes may not open Unix stream sockets, by which they could reach other services. To connect to another of
+our processes, they make a connected pair and send one end of it in a datagram (SCM_RIGHTS, unix(7)).
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ IP_PKTINFO: Final = getattr(socket, "IP_PKTINFO", 8)
 """From linux/in.h. Python names it since 3.14."""
 
 _UDP_BUFFER: Final = 4 << 20
-# Answers are never fragmented, whatever ICMP messages say (RFC 9715): IP_MTU_DISCOVER and IPV6_MTU_DISCOVER are PROBE. The kernel then
-# needs no random identification per datagram either. Python has no names for these constants of linux/in.h and linux/in6.h.
+# Answers are never fragmented, whatever ICMP messages say (RFC 9715): IP_MTU_DISCOVER and IPV6_MTU_DISCOVER are PROBE.
+# The kernel then needs no random identification per datagram either. Python has no names for these constants of
+# linux/in.h and linux/in6.h.
 _NEVER_FRAGMENT: Final = {socket.AF_INET: (socket.IPPROTO_IP, 10, 3), socket.AF_INET6: (socket.IPPROTO_IPV6, 23, 3)}
 
 
@@ -56,7 +58,10 @@ def descriptor_limit() -> int:
 
 
 def new_socket(host: str, kind: socket.SocketKind, *, reuse_port: bool = True) -> socket.socket:
-    """Return an unbound socket of a host's family, for IPv6 without IPv4. `reuse_port`: other workers may share its port."""
+    """Return an unbound socket of a host's family, for IPv6 without IPv4.
+
+    `reuse_port`: other workers may share its port.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, kind)
     sock.setblocking(False)
@@ -81,7 +86,9 @@ def open_socket(host: str, port: int, kind: socket.SocketKind, *, reuse_port: bo
 
 
 def open_udp_socket(host: str, port: int) -> socket.socket:
-    """Return a bound socket with large buffers that never fragments and shares its port with other workers. Raises OSError.
+    """Return a bound socket with large buffers that never fragments and shares its port with other workers.
+
+    Raises OSError.
 
     It tells our address of each datagram if it has several.
     """
@@ -110,7 +117,9 @@ def enable_packet_info(sock: socket.socket) -> bool:
 
 
 def _enlarge_buffers(sock: socket.socket) -> None:
-    """Let bursts of queries wait in the kernel, within its limits, or beyond them with CAP_NET_ADMIN (SO_RCVBUFFORCE)."""
+    """Let bursts of queries wait in the kernel, within its limits, or beyond them with CAP_NET_ADMIN
+    (SO_RCVBUFFORCE).
+    """
     for option, forced in ((socket.SO_RCVBUF, 33), (socket.SO_SNDBUF, 32)):
         sock.setsockopt(socket.SOL_SOCKET, option, _UDP_BUFFER)
         if sys.platform == "linux":
@@ -141,7 +150,9 @@ def interleave_families(addresses: Sequence[str]) -> tuple[str, ...]:
 async def connect_first[C](
     addresses: Sequence[str], connect: Callable[[str], Coroutine[Any, Any, C]], discard: Callable[[C], Awaitable[None]]
 ) -> C:
-    """Return the first connection that comes about. The next address is tried when the last one failed or after `ATTEMPT_DELAY`.
+    """Return the first connection that comes about.
+
+    The next address is tried when the last one failed or after `ATTEMPT_DELAY`.
 
     `discard` closes connections that came about too late. Raises the last failure, or OSError without any address.
     """
@@ -155,7 +166,9 @@ async def connect_first[C](
         while left or attempts:
             if left:
                 attempts.add(loop.create_task(connect(left.pop(0))))
-            done, _ = await asyncio.wait(attempts, timeout=ATTEMPT_DELAY if left else None, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(
+                attempts, timeout=ATTEMPT_DELAY if left else None, return_when=asyncio.FIRST_COMPLETED
+            )
             for attempt in done:
                 attempts.discard(attempt)
                 if (error := attempt.exception()) is None:
@@ -171,7 +184,10 @@ async def connect_first[C](
 
 
 def bind_datagrams(path: Path) -> socket.socket:
-    """Return a socket for connections that other processes offer (`take_connection`), as `bind_unix_socket` does. Raises OSError."""
+    """Return a socket for connections that other processes offer (`take_connection`), as `bind_unix_socket` does.
+
+    Raises OSError.
+    """
     return bind_unix_socket(path, socket.SOCK_DGRAM)
 
 
@@ -199,7 +215,9 @@ def bind_unix_socket(path: Path, kind: socket.SocketKind, backlog: int = 0) -> s
 
 @dataclass(frozen=True, slots=True)
 class SocketPath:
-    """The path of a Unix socket, to notice that somebody has removed or replaced it: whoever connects then no longer reaches the socket."""
+    """The path of a Unix socket, to notice that somebody has removed or replaced it: whoever connects then no longer
+    reaches the socket.
+    """
 
     path: Path
     device: int
@@ -241,7 +259,9 @@ def offer_connection(path: str) -> socket.socket:
     try:
         with theirs, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.setblocking(False)
-            sender.sendmsg([b"."], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno()]))], 0, path)
+            sender.sendmsg(
+                [b"."], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno()]))], 0, path
+            )
     except OSError:
         ours.close()
         raise
@@ -262,7 +282,10 @@ async def offer_connection_patiently(path: str) -> socket.socket:
 
 
 def take_connection(listener: socket.socket) -> socket.socket | None:
-    """Return the next connection that another process offers, or None if none waits. Anything else that it sends is closed."""
+    """Return the next connection that another process offers, or None if none waits.
+
+    Anything else that it sends is closed.
+    """
     while True:
         try:
             _, descriptors, _, _ = socket.recv_fds(listener, 1, 4, socket.MSG_CMSG_CLOEXEC)

@@ -45,7 +45,9 @@ _FILTERING = {Area.RULES, Area.DEVICES, Area.MINUTES, Area.GATEWAY, Area.PROCESS
 
 @dataclass(frozen=True, slots=True)
 class TaskState:
-    """The state of a task. `process` is a role. `failures` counts since the process began, `in_a_row` those without a steady run between.
+    """The state of a task.
+
+    `process` is a role. `failures` counts since the process began, `in_a_row` those without a steady run between.
 
     `failed` is the time of the last failure in seconds since the epoch, and `reason` describes it in one line.
     `pid` is the process id, since a process and its successor count apart.
@@ -70,7 +72,9 @@ class TaskState:
     def text(self) -> str:
         """The task and its last failure, as one line for whoever looks after Hedgerow."""
         times = f", {self.failures} times" if self.failures > 1 else ""
-        return f"{self.name} in {self.process} ({'failing' if self.is_failing else 'running again'}{times}): {self.reason}"
+        return (
+            f"{self.name} in {self.process} ({'failing' if self.is_failing else 'running again'}{times}): {self.reason}"
+        )
 
     def is_trouble(self, now: float) -> bool:
         """Return True while people should know: the task is failing, or has failed in the last minutes."""

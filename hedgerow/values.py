@@ -13,7 +13,8 @@ else:
     def value_dataclass[T](*, frozen: bool, slots: bool) -> Callable[[type[T]], type[T]]:
         """Make a dataclass that is frozen for the type checker, and hashable.
 
-        Python would have each field of a frozen one set by a call, so that a value of eleven fields takes four times as long to create.
+        Python would have each field of a frozen one set by a call, so that a value of eleven fields takes four times as
+        long to create.
         """
         return dataclass(slots=slots, unsafe_hash=frozen)
 

@@ -1,8 +1,9 @@
 """Long-running tasks of a process, each started again when it ends, and the errors that no code expects.
 
-A task that fails is logged in one line, counted and reported, and starts again after a pause that grows while it keeps failing. A process
-makes one `WatchedTasks` and passes it to whatever runs for as long as the process does. Work that ends by itself, such as a connection or
-a lookup, is no such task: its errors reach `UnexpectedErrors` unless it handles them.
+A task that fails is logged in one line, counted and reported, and starts again after a pause that grows while it keeps
+failing. A process makes one `WatchedTasks` and passes it to whatever runs for as long as the process does. Work that
+ends by itself, such as a connection or a lookup, is no such task: its errors reach `UnexpectedErrors` unless it handles
+them.
 """
 
 from __future__ import annotations
@@ -90,7 +91,10 @@ class UnexpectedErrors:
 
 
 class WatchedTasks:
-    """The watched tasks of one process, for one event loop. `errors` are those outside of them, once it watches for them."""
+    """The watched tasks of one process, for one event loop.
+
+    `errors` are those outside of them, once it watches for them.
+    """
 
     def __init__(self, process: str) -> None:
         self.process = process
@@ -123,7 +127,8 @@ class WatchedTasks:
     ) -> None:
         """Run a task until it is stopped. `name` is unique in this process.
 
-        With `may_end`, it may return. With `ends_process`, it can't start again in this process, which therefore ends by SIGTERM.
+        With `may_end`, it may return. With `ends_process`, it can't start again in this process, which therefore ends
+        by SIGTERM.
         """
         if name in self._keepers:
             raise ValueError(f"the task {name} runs already")
@@ -132,7 +137,10 @@ class WatchedTasks:
         self._keepers[name] = asyncio.get_running_loop().create_task(keep, name=name)
 
     async def stop(self, *names: str) -> None:
-        """Cancel the named tasks, and wait until they have ended. They count as failing no longer. Unknown names are ignored."""
+        """Cancel the named tasks, and wait until they have ended.
+
+        They count as failing no longer. Unknown names are ignored.
+        """
         keepers = {name: self._keepers.pop(name) for name in names if name in self._keepers}
         for keeper in keepers.values():
             keeper.cancel()
@@ -203,7 +211,9 @@ class WatchedTasks:
         """Return how many times the task has failed in a row."""
         before = self._states[name]
         in_a_row = before.in_a_row + 1
-        self._change(name, failures=before.failures + 1, in_a_row=in_a_row, failed=time.time(), reason=reason, is_running=False)
+        self._change(
+            name, failures=before.failures + 1, in_a_row=in_a_row, failed=time.time(), reason=reason, is_running=False
+        )
         return in_a_row
 
     def _note_steady(self, name: str) -> None:
@@ -220,7 +230,10 @@ class WatchedTasks:
 
 
 def note_unexpected(text: str) -> None:
-    """Have the running loop's handler log and count the exception that is being handled. Others' work goes on after it."""
+    """Have the running loop's handler log and count the exception that is being handled.
+
+    Others' work goes on after it.
+    """
     loop = None
     with contextlib.suppress(RuntimeError):  # in a thread or before the loop runs
         loop = asyncio.get_running_loop()

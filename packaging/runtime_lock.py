@@ -54,7 +54,9 @@ def constraint(entry: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("root", type=Path)
-    parser.add_argument("--constraints", action="store_true", help="versions without hashes, for `--constraint` of pip and uv")
+    parser.add_argument(
+        "--constraints", action="store_true", help="versions without hashes, for `--constraint` of pip and uv"
+    )
     parser.add_argument("--only", metavar="NAME", help="this entry alone, whatever needs it")
     parser.add_argument("--without", metavar="NAME", help="all but this entry")
     chosen = parser.parse_args()

@@ -17,8 +17,11 @@ from small_internet import SmallInternet, small_internet
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
-# A loaded machine is slow, which is no mistake. In CI the examples are the same each time; elsewhere new ones are looked for.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ)
+# A loaded machine is slow, which is no mistake. In CI the examples are the same each time; elsewhere new ones are
+# looked for.
+settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
+)
 settings.register_profile("quick", settings.get_profile("patient"), max_examples=20)
 settings.load_profile("patient")
 
@@ -28,7 +31,9 @@ UNKNOWN_S = 10.0
 """Assumed for a file that is new."""
 
 SERVICES = frozenset({"whole_internet", "postgres", "chromium", "browser", "stand", "_stand", "family"})
-"""Fixtures that start servers, browsers or processes. Tests with one of them have the marker `service`: `make quick` leaves them out.
+"""Fixtures that start servers, browsers or processes.
+
+Tests with one of them have the marker `service`: `make quick` leaves them out.
 
 `tools/run_tests.py` leaves out slow files too, whatever they start.
 """
@@ -36,7 +41,9 @@ SERVICES = frozenset({"whole_internet", "postgres", "chromium", "browser", "stan
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first, so that none is left at the end for all to wait for. Mark what needs services, and skip what can't run.
+    """Put the longest files first, so that none is left at the end for all to wait for.
+
+    Mark what needs services, and skip what can't run.
 
     Each skip has a reason, so that a bare machine says what it left out.
     """
@@ -45,7 +52,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not SERVICES.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.service)
     lacking = {
-        "shared": None if SHARED_DATA.is_dir() else "there is no folder ../shared/data of real lists, packets and requests",
+        "shared": None
+        if SHARED_DATA.is_dir()
+        else "there is no folder ../shared/data of real lists, packets and requests",
         "root": None if os.geteuid() == 0 else "this needs root rights",
         "browser": None if shutil.which("chromium") else "Chromium is not installed",
     }

@@ -1,4 +1,6 @@
-"""Places by class of client: whatever clients come and go, none is displaced by one of a lower class, and the bounds hold."""
+"""Places by class of client: whatever clients come and go, none is displaced by one of a lower class, and the bounds
+hold.
+"""
 
 from __future__ import annotations
 
@@ -27,17 +29,29 @@ clients = some.one_of(
     some.sampled_from([PHONE, TABLET]),
     some.builds(lambda number: named_client(f"192.0.2.{number}", "classroom"), some.integers(1, 4)),
     some.builds(lambda number: unnamed_client(f"192.168.1.{number}"), some.integers(1, 12)),
-    some.builds(lambda net, host: unnamed_client(f"2001:db8:1:{net:x}::{host:x}"), some.integers(0, 9), some.integers(1, 9)),
-    some.builds(lambda number: unnamed_client(f"2001:db8:1::{number:x}", f"52:54:00:00:00:{number:02x}"), some.integers(1, 9)),
-    some.builds(lambda number: unnamed_client(f"192.168.2.{number}", f"52:54:00:00:00:{number:02x}"), some.integers(1, 9)),
+    some.builds(
+        lambda net, host: unnamed_client(f"2001:db8:1:{net:x}::{host:x}"), some.integers(0, 9), some.integers(1, 9)
+    ),
+    some.builds(
+        lambda number: unnamed_client(f"2001:db8:1::{number:x}", f"52:54:00:00:00:{number:02x}"), some.integers(1, 9)
+    ),
+    some.builds(
+        lambda number: unnamed_client(f"192.168.2.{number}", f"52:54:00:00:00:{number:02x}"), some.integers(1, 9)
+    ),
     some.builds(lambda number: outside_client(f"203.0.113.{number}"), some.integers(1, 12)),
     some.builds(lambda net: outside_client(f"2001:db8:2:{net:x}::1"), some.integers(0, 9)),
 )
-steps = some.lists(some.tuples(some.sampled_from(["come", "come", "come", "go", "sign in"]), clients, some.integers(0, 99)), max_size=80)
+steps = some.lists(
+    some.tuples(some.sampled_from(["come", "come", "come", "go", "sign in"]), clients, some.integers(0, 99)),
+    max_size=80,
+)
 
 
 def newcomer(places: Places[int], item: int, client: ClassedClient) -> int | None:
-    """Let an item in, in the place of the oldest contender if there is no room. Returns the one that had to leave, -1 if it is refused."""
+    """Let an item in, in the place of the oldest contender if there is no room.
+
+    Returns the one that had to leave, -1 if it is refused.
+    """
     displaced = None
     if not places.has_room(client):
         contenders = places.contenders(client)
@@ -50,7 +64,9 @@ def newcomer(places: Places[int], item: int, client: ClassedClient) -> int | Non
 
 
 @given(steps)
-def test_bounds_hold_and_no_client_is_displaced_by_one_of_a_lower_class(sequence: list[tuple[str, ClassedClient, int]]) -> None:
+def test_bounds_hold_and_no_client_is_displaced_by_one_of_a_lower_class(
+    sequence: list[tuple[str, ClassedClient, int]],
+) -> None:
     places = Places[int](TOTAL, PER_CLIENT, PER_GROUP)
     present: dict[int, ClassedClient] = {}
     for item, (what, client, number) in enumerate(sequence):
@@ -80,7 +96,9 @@ def test_bounds_hold_and_no_client_is_displaced_by_one_of_a_lower_class(sequence
             assert sorted(places.items_of(owner)) == sorted(own)
         groups = Counter(client.group for client in present.values() if client.group)
         assert len(places) == len(present) <= TOTAL
-        assert all(places.count(ClassedClient(*key)) == count <= PER_CLIENT for key, count in count_by_key(present).items())
+        assert all(
+            places.count(ClassedClient(*key)) == count <= PER_CLIENT for key, count in count_by_key(present).items()
+        )
         assert all(count <= PER_GROUP for count in groups.values())
 
 
@@ -237,10 +255,16 @@ def test_every_second_turn_is_of_a_client_with_a_name() -> None:
 @pytest.mark.parametrize(
     ("address", "key"),
     [
-        ("192.168.1.7", "192.168.1.7"), ("::ffff:192.168.1.7", "192.168.1.7"), ("fd00::1:2:3:4", "fd00::/64"), ("::1", "::1"),
-        ("fe80::1%wlan0", "fe80::/64"), ("user:mia", "user:mia"), ("id:mias-phone", "id:mias-phone"), ("", ""),
+        ("192.168.1.7", "192.168.1.7"),
+        ("::ffff:192.168.1.7", "192.168.1.7"),
+        ("fd00::1:2:3:4", "fd00::/64"),
+        ("::1", "::1"),
+        ("fe80::1%wlan0", "fe80::/64"),
+        ("user:mia", "user:mia"),
+        ("id:mias-phone", "id:mias-phone"),
+        ("", ""),
     ],
-)  # fmt: skip
+)
 def test_a_key_is_what_one_client_has_one_of(address: str, key: str) -> None:
     assert address_key(address) == key
     assert unnamed_client(address).key == outside_client(address).key == key

@@ -1,4 +1,6 @@
-"""Confinement of a process by itself, tried by a program that is confined as an inspector, a scanner or a list job is."""
+"""Confinement of a process by itself, tried by a program that is confined as an inspector, a scanner or a
+list job is.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,14 @@ PERMITTED = {
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
     """A state directory with a file in each place."""
-    names = ("ca/hedgerow-ca.pem", "journal.sqlite", "admin-token", "notices/1", "run/settings.json", "published/snapshot.json")
+    names = (
+        "ca/hedgerow-ca.pem",
+        "journal.sqlite",
+        "admin-token",
+        "notices/1",
+        "run/settings.json",
+        "published/snapshot.json",
+    )
     for name in (*names, "generations/1/hosts", "lists/old", "refused/pass-through", "run/inspect/x", "run/dns/x"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
@@ -100,7 +109,9 @@ def test_a_taken_over_worker_reaches_no_secret(state: Path, role: str) -> None:
         victim.kill()
     no_new, *capabilities, filtered = results.pop("status")
     assert {name for name, outcome in results.items() if outcome == "done"} == PERMITTED[role]
-    assert set(results.values()) <= {"done", "EPERM", "EACCES", "EXDEV"}, "refused, and not because something was missing"
+    assert set(results.values()) <= {"done", "EPERM", "EACCES", "EXDEV"}, (
+        "refused, and not because something was missing"
+    )
     assert (no_new, filtered) == ("1", "2")
     assert {int(each, 16) for each in capabilities} == {0}
     assert (state / "journal.sqlite").read_text() == (state / "admin-token").read_text() == "x"
@@ -212,7 +223,9 @@ def state_of(pid: int) -> tuple[object, ...]:
 def test_a_taken_over_worker_changes_no_other_process(state: Path, role: str) -> None:
     if platform.machine() not in {"x86_64", "aarch64", "riscv64"}:
         pytest.skip("numbers of other machines' system calls")
-    with subprocess.Popen([sys.executable, "-P", "-c", VICTIM], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as victim:
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", VICTIM], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as victim:
         assert victim.stdout is not None
         victim.stdout.readline()
         before = state_of(victim.pid)
@@ -267,7 +280,12 @@ def test_the_filter_of_each_architecture_is_about_others_only(name: str) -> None
             assert passes("read")
             assert not passes("kcmp")
             assert (passes("prlimit64", 0), passes("prlimit64", own + 1)) == (True, False)
-            assert [passes("setpriority", *words) for words in ((0, 0), (0, own + 1), (1, 0), (2, 0))] == [True, False, False, False]
+            assert [passes("setpriority", *words) for words in ((0, 0), (0, own + 1), (1, 0), (2, 0))] == [
+                True,
+                False,
+                False,
+                False,
+            ]
             assert (passes("kill", own, 15), passes("tgkill", own, 7, 6)) == (True, True)
             assert {passes("kill", own + 1, 9), passes("tgkill", own + 1, 7, 9), passes("tkill", 7, 9)} == {may_signal}
             assert [passes("fcntl", 3, command) for command in (1, 4, 8, 15)] == [True, True, False, False]

@@ -1,4 +1,6 @@
-"""The documents say what is true: every policy in them loads, every command in them exists, what they show is what is printed."""
+"""The documents say what is true: every policy in them loads, every command in them exists, what they show is what is
+printed.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +35,22 @@ def blocks(language: str) -> list[tuple[str, str]]:
 
 
 def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"HOME": str(folder), "COLUMNS": "200", "LANG": "C.UTF-8", "TERM": "dumb", "NO_COLOR": "1"}
+    environment = os.environ | {
+        "HOME": str(folder),
+        "COLUMNS": "200",
+        "LANG": "C.UTF-8",
+        "TERM": "dumb",
+        "NO_COLOR": "1",
+    }
     return subprocess.run(
-        [HEDGEROW, *words], cwd=ROOT, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=60, check=False
+        [HEDGEROW, *words],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
     )
 
 
@@ -50,14 +65,18 @@ def commands() -> list[str]:
     found = set()
     for path in DOCUMENTS:
         text = path.read_text(encoding="utf-8")
-        found |= set(re.findall(r"`hedgerow ([a-z][^`|]*)`", text)) | set(re.findall(r"^(?:\$|##) hedgerow (.*)$", text, re.MULTILINE))
+        found |= set(re.findall(r"`hedgerow ([a-z][^`|]*)`", text)) | set(
+            re.findall(r"^(?:\$|##) hedgerow (.*)$", text, re.MULTILINE)
+        )
     lines = [[word for word in line.split() if re.fullmatch(r"[a-z]+", word)] for line in found]
     return sorted({" ".join(words[: 2 if words[0] in GROUP_NAMES else 1]) for words in lines if words})
 
 
 @pytest.mark.parametrize("line", commands())
 def test_every_command_exists(line: str) -> None:
-    done = CliRunner().invoke(make_cli(line.split()[0]), [*line.split(), "--help"], prog_name="hedgerow", env={"COLUMNS": "200"})
+    done = CliRunner().invoke(
+        make_cli(line.split()[0]), [*line.split(), "--help"], prog_name="hedgerow", env={"COLUMNS": "200"}
+    )
     assert done.exit_code == 0, done.output
     assert f"hedgerow {line}" in done.output
 
@@ -76,7 +95,9 @@ def lines_with_options() -> list[str]:
 def test_every_option_exists(line: str) -> None:
     words = re.split(r" [#>|] ", line)[0].split()
     reported = (
-        CliRunner().invoke(make_cli(words[0]), [*words[: 2 if words[0] in GROUP_NAMES else 1], "--help"], env={"COLUMNS": "200"}).output
+        CliRunner()
+        .invoke(make_cli(words[0]), [*words[: 2 if words[0] in GROUP_NAMES else 1], "--help"], env={"COLUMNS": "200"})
+        .output
     )
     for option in (word.split("=")[0] for word in words if word.startswith("--")):
         assert re.search(rf"{option}(?![\w-])", reported), option
@@ -101,7 +122,11 @@ def test_what_is_shown_is_what_is_printed(command: str, output: str, tmp_path: P
 
 
 def test_every_test_that_a_document_names_exists() -> None:
-    named = {name for path in DOCUMENTS for name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", path.read_text(encoding="utf-8"))}
+    named = {
+        name
+        for path in DOCUMENTS
+        for name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", path.read_text(encoding="utf-8"))
+    }
     assert len(named) > 30
     for path, test in named:
         assert f"def {test}" in (ROOT / path).read_text(encoding="utf-8"), (path, test)
@@ -111,14 +136,20 @@ def test_every_benchmark_that_is_named_exists() -> None:
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     for path in [*DOCUMENTS, *(ROOT / "bench").glob("results/*.md")]:
         text = path.read_text(encoding="utf-8")
-        assert [name for name in re.findall(r"\bbench/(?:results/)?\w+\.(?:py|md)\b", text) if not (ROOT / name).exists()] == [], path
+        assert [
+            name for name in re.findall(r"\bbench/(?:results/)?\w+\.(?:py|md)\b", text) if not (ROOT / name).exists()
+        ] == [], path
         assert set(re.findall(r"`make ([\w-]+)", text)) <= targets, path
 
 
 def test_the_budgets_are_those_of_the_results() -> None:
     """`.venv/bin/python bench/budgets.py --write` gathers them."""
     done = subprocess.run(
-        [sys.executable, "-P", ROOT / "bench" / "budgets.py"], capture_output=True, text=True, encoding="utf-8", check=True
+        [sys.executable, "-P", ROOT / "bench" / "budgets.py"],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=True,
     )
     assert done.stdout.strip() == (ROOT / "bench" / "results" / "budgets.md").read_text(encoding="utf-8").strip()
     assert "not measured" not in done.stdout
@@ -179,7 +210,11 @@ _FILE = re.compile(r"(?:[\w.-]+/)+(?:[\w*.-]+\.(?:py|md|yaml|html|po|toml|json))
 def test_every_file_in_the_documents_for_developers_exists(path: Path) -> None:
     """Paths stand as they are or below the package. NAME and CODE stand for names that the reader chooses."""
     spans = re.findall(r"`([^`\n]+)`", path.read_text(encoding="utf-8"))
-    named = {found[0] for span in spans if (found := _FILE.fullmatch(span)) and not re.search(r"\b(?:test_)?(?:NAME|CODE)\b", span)}
+    named = {
+        found[0]
+        for span in spans
+        if (found := _FILE.fullmatch(span)) and not re.search(r"\b(?:test_)?(?:NAME|CODE)\b", span)
+    }
     missing = [name for name in sorted(named) if not any([*top.glob(name)] for top in (ROOT, ROOT / "hedgerow"))]
     assert missing == []
 

@@ -67,7 +67,11 @@ def test_root_follows_no_link_that_another_user_made(tmp_path: Path) -> None:
         folder.mkdir()
     (victim / "shadow").write_bytes(b"root's")
     temporary = state / f".snapshot.json.{os.getpid()}"
-    for link, target in ((state / "lists", victim), (temporary, victim / "shadow"), (state / "lock", victim / "shadow")):
+    for link, target in (
+        (state / "lists", victim),
+        (temporary, victim / "shadow"),
+        (state / "lock", victim / "shadow"),
+    ):
         link.symlink_to(target)
     for path in (state, *state.iterdir()):
         os.chown(path, 65534, 65534, follow_symlinks=False)

@@ -196,7 +196,12 @@ def test_connections_of_a_device_use_up_its_tokens_as_well_as_their_own() -> Non
     assert device.is_full
 
 
-@given(some.lists(some.sampled_from([PING, REQUEST, RESET, UPDATE, frame.DataFrame(1, bytes(300)).serialize()]), max_size=60), some.data())
+@given(
+    some.lists(
+        some.sampled_from([PING, REQUEST, RESET, UPDATE, frame.DataFrame(1, bytes(300)).serialize()]), max_size=60
+    ),
+    some.data(),
+)
 def test_the_split_of_octets_does_not_matter(frames: list[bytes], cuts: some.DataObject) -> None:
     """The tokens do not depend on how the octets arrive."""
     data = PREFACE + b"".join(frames)

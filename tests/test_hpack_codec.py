@@ -1,4 +1,6 @@
-"""Our HPACK coding beside that of the package it replaces: the same fields, the same tables, and refusals of the same blocks."""
+"""Our HPACK coding beside that of the package it replaces: the same fields, the same tables, and refusals of the same
+blocks.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from hedgerow import hpack_codec
 from hedgerow.hpack_codec import FastDecoder, FastEncoder, decode_huffman, encode_huffman
 
 NAMES = some.sampled_from([b":method", b":path", b":authority", b"accept", b"cookie", b"x-one", b"x-two"])
-FIELDS = some.lists(some.tuples(NAMES, some.one_of(some.sampled_from([b"GET", b"/", b""]), some.binary(max_size=150))), max_size=8)
+FIELDS = some.lists(
+    some.tuples(NAMES, some.one_of(some.sampled_from([b"GET", b"/", b""]), some.binary(max_size=150))), max_size=8
+)
 BLOCKS = some.tuples(FIELDS, some.booleans(), some.sampled_from([None, 0, 60, 4096]))
 
 
@@ -46,7 +50,13 @@ def test_blocks_mean_the_same(blocks: list[tuple[list[tuple[bytes, bytes]], bool
 
 
 def test_encoder_uses_the_table() -> None:
-    fields = [(b":method", b"GET"), (b":path", b"/one"), (b"x-field", b"a value"), (b"accept", b"*/*"), (b"cookie", b"a=b")]
+    fields = [
+        (b":method", b"GET"),
+        (b":path", b"/one"),
+        (b"x-field", b"a value"),
+        (b"accept", b"*/*"),
+        (b"cookie", b"a=b"),
+    ]
     encoder, decoder = FastEncoder(), Decoder()
     sizes = []
     for number in range(200):
@@ -63,7 +73,11 @@ def test_codes_of_usual_strings_are_kept_but_not_those_of_secrets() -> None:
         return hpack_codec._encode_usual.cache_info().currsize, hpack_codec._decode_usual.cache_info().currsize
 
     before = kept()
-    secrets = [(b"cookie", b"sid=of-a-test"), (b":path", b"/of-a-test"), NeverIndexedHeaderTuple(b"user-agent", b"of-a-test")]
+    secrets = [
+        (b"cookie", b"sid=of-a-test"),
+        (b":path", b"/of-a-test"),
+        NeverIndexedHeaderTuple(b"user-agent", b"of-a-test"),
+    ]
     FastDecoder().decode(FastEncoder().encode(secrets))
     assert kept() == before
     FastDecoder().decode(FastEncoder().encode([(b"user-agent", b"of-a-test")]))
@@ -77,7 +91,9 @@ def test_size_of_the_table_is_announced_though_the_setting_is_repeated() -> None
         for size in sizes:
             encoder.header_table_size = size
         decoder.max_allowed_table_size = sizes[-1]
-        assert [tuple(each) for each in decoder.decode(encoder.encode([(b"accept", b"*/*")]), raw=True)] == [(b"accept", b"*/*")]
+        assert [tuple(each) for each in decoder.decode(encoder.encode([(b"accept", b"*/*")]), raw=True)] == [
+            (b"accept", b"*/*")
+        ]
         assert encoder.header_table_size == decoder.header_table_size == sizes[-1]
 
 

@@ -1,4 +1,6 @@
-"""The layout's promises: links at the root that nothing imports by, and tools that run without the root on their path."""
+"""The layout's promises: links at the root that nothing imports by, and tools that run without the root on
+their path.
+"""
 
 from __future__ import annotations
 
@@ -42,22 +44,35 @@ def test_the_lock_names_no_host() -> None:
 
 
 def test_imports_point_downward() -> None:
-    done = subprocess.run([Path(sys.executable).with_name("lint-imports")], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports")], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout
 
 
 def test_every_dependency_is_used() -> None:
     """A library that nothing imports is a risk that nobody runs for anything."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    names = {re.split(r"[\[><=;]", each)[0].strip() for each in project["dependencies"]} - {"python-multipart"}  # FastAPI's, for forms
-    modules = {"argon2-cffi": "argon2", "google-re2": "re2", "marisa-trie": "marisa_trie", "prometheus-client": "prometheus_client"}
+    # FastAPI's, for forms
+    names = {re.split(r"[\[><=;]", each)[0].strip() for each in project["dependencies"]} - {"python-multipart"}
+    modules = {
+        "argon2-cffi": "argon2",
+        "google-re2": "re2",
+        "marisa-trie": "marisa_trie",
+        "prometheus-client": "prometheus_client",
+    }
     modules |= {
         "python-dateutil": "dateutil",
         "py-vapid": "py_vapid",
         "pydantic-core": "pydantic_core",
         "annotated-types": "annotated_types",
     }
-    modules |= {"pyahocorasick": "ahocorasick", "pyyaml": "yaml", "ruamel-yaml": "ruamel", "backports-zstd": "backports"}
+    modules |= {
+        "pyahocorasick": "ahocorasick",
+        "pyyaml": "yaml",
+        "ruamel-yaml": "ruamel",
+        "backports-zstd": "backports",
+    }
     texts = [path.read_text(encoding="utf-8") for path in (ROOT / "hedgerow").rglob("*.py")]
     imported = set(re.findall(r"^\s*(?:from|import) ([a-z_0-9]+)", "\n".join(texts), re.MULTILINE))
     assert {modules.get(name, name) for name in names} <= imported
@@ -65,5 +80,7 @@ def test_every_dependency_is_used() -> None:
 
 def test_every_library_that_is_imported_is_declared() -> None:
     """One that another library happens to bring would be missing when that one no longer needs it."""
-    done = subprocess.run([Path(sys.executable).with_name("deptry"), "hedgerow"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [Path(sys.executable).with_name("deptry"), "hedgerow"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr

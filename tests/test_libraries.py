@@ -18,13 +18,29 @@ SETTINGS = {
 MUTATORS = frozenset({"clear", "pop", "popitem", "setdefault", "update"})
 """Methods that change `sys.modules`."""
 
-CONTAINER_MUTATORS = MUTATORS | {"add", "append", "appendleft", "discard", "extend", "insert", "popleft", "remove", "reverse", "sort"}
+CONTAINER_MUTATORS = MUTATORS | {
+    "add",
+    "append",
+    "appendleft",
+    "discard",
+    "extend",
+    "insert",
+    "popleft",
+    "remove",
+    "reverse",
+    "sort",
+}
 """Methods that change a container."""
 
 
 def is_modules(node: ast.expr) -> bool:
     """Return whether an expression is `sys.modules`."""
-    return isinstance(node, ast.Attribute) and node.attr == "modules" and isinstance(node.value, ast.Name) and node.value.id == "sys"
+    return (
+        isinstance(node, ast.Attribute)
+        and node.attr == "modules"
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "sys"
+    )
 
 
 def foreign_names(tree: ast.Module) -> set[str]:
@@ -69,7 +85,9 @@ def replacements(source: str) -> Iterator[str]:
                 yield ast.unparse(node)
             case ast.Attribute(attr="from_address" | "memmove" | "memset"):  # of ctypes: writing to any memory
                 yield ast.unparse(node)
-            case ast.Call(func=ast.Attribute(attr="__set__" | "__setattr__" | "__delattr__", value=place)) if not is_own(place):
+            case ast.Call(func=ast.Attribute(attr="__set__" | "__setattr__" | "__delattr__", value=place)) if (
+                not is_own(place)
+            ):
                 yield ast.unparse(node)
 
 
@@ -79,7 +97,9 @@ def is_private(name: str) -> bool:
 
 def is_foreign_private(place: ast.expr) -> bool:
     """Return whether an expression is a private attribute of another object than `self` and `cls`."""
-    return isinstance(place, ast.Attribute) and is_private(place.attr) and ast.unparse(place.value) not in {"self", "cls"}
+    return (
+        isinstance(place, ast.Attribute) and is_private(place.attr) and ast.unparse(place.value) not in {"self", "cls"}
+    )
 
 
 def private_writes(source: str) -> Iterator[str]:
@@ -92,7 +112,9 @@ def private_writes(source: str) -> Iterator[str]:
                 yield ast.unparse(node)
             case ast.Attribute(attr=name, value=place) if name in CONTAINER_MUTATORS and is_foreign_private(place):
                 yield ast.unparse(node)
-            case ast.Attribute(attr=name, value=ast.Call(func=ast.Name(id="vars"), args=[place])) if name in CONTAINER_MUTATORS:
+            case ast.Attribute(attr=name, value=ast.Call(func=ast.Name(id="vars"), args=[place])) if (
+                name in CONTAINER_MUTATORS
+            ):
                 if ast.unparse(place) != "self":
                     yield ast.unparse(node)
 
@@ -109,12 +131,22 @@ finalize(self, self.part._table.clear)
 vars(self).clear()
 vars(other).clear()
 """
-    found = ["other._other", "other._private", "other._table.clear", "other._table[1]", "self.part._private", "self.part._table.clear"]
+    found = [
+        "other._other",
+        "other._private",
+        "other._table.clear",
+        "other._table[1]",
+        "self.part._private",
+        "self.part._table.clear",
+    ]
     assert sorted(private_writes(source)) == [*found, "vars(other).clear"]
 
 
 def test_no_module_writes_private_state_of_another_object() -> None:
-    found = {str(path.relative_to(PACKAGE)): sorted(private_writes(path.read_text())) for path in sorted(PACKAGE.rglob("*.py"))}
+    found = {
+        str(path.relative_to(PACKAGE)): sorted(private_writes(path.read_text()))
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
     assert {path: writes for path, writes in found.items() if writes} == {}
 
 
@@ -152,6 +184,9 @@ codec.encode = self.json = sys.modules
 
 
 def test_no_module_replaces_a_part_of_a_library_or_the_interpreter() -> None:
-    found = {str(path.relative_to(PACKAGE)): [*replacements(path.read_text())] for path in sorted(PACKAGE.rglob("*.py"))}
-    wanted = {path: statements for path, statements in SETTINGS.items() if (PACKAGE / path).exists()}  # a feature may be left out
+    found = {
+        str(path.relative_to(PACKAGE)): [*replacements(path.read_text())] for path in sorted(PACKAGE.rglob("*.py"))
+    }
+    # a feature may be left out
+    wanted = {path: statements for path, statements in SETTINGS.items() if (PACKAGE / path).exists()}
     assert {path: statements for path, statements in found.items() if statements} == wanted

@@ -53,12 +53,18 @@ def binder(place: Path, *before: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def run_without_capabilities(code: str, place: Path | None) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name != VARIABLE} | ({VARIABLE: str(place)} if place else {})
-    return subprocess.run([sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True, check=False)
+    environment = {name: value for name, value in os.environ.items() if name != VARIABLE} | (
+        {VARIABLE: str(place)} if place else {}
+    )
+    return subprocess.run(
+        [sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def test_sockets_without_a_capability_of_ones_own(tmp_path: Path) -> None:
-    """The helper has another network, as in its unit: what it binds belongs to the network of the process that sent it."""
+    """The helper has another network, as in its unit: what it binds belongs to the network of the process
+    that sent it.
+    """
     place = tmp_path / "ports.sock"
     assert "PermissionError" in run_without_capabilities(OPEN, None).stderr
     with binder(place, "unshare", "--net"):

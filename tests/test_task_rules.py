@@ -20,7 +20,12 @@ AWAITED = "whoever started it awaits its result"
 CATCHES_ALL = "it reports each error of a turn to the loop's handler, and goes on"
 
 STARTS: dict[str, dict[str, str]] = {
-    "app/processes.py": {"serve_until_message": AWAITED, "wait_for_store": AWAITED, "run_inspector": AWAITED, "run_gateway": AWAITED},
+    "app/processes.py": {
+        "serve_until_message": AWAITED,
+        "wait_for_store": AWAITED,
+        "run_inspector": AWAITED,
+        "run_gateway": AWAITED,
+    },
     "app/gateway/process.py": {"keep_gateway": AWAITED},
     "app/supervisor.py": {"_retire": AWAITED, "_wait_settled": AWAITED},
     "app/control/upkeep/journal_setup.py": {"keep_events": AWAITED},
@@ -35,7 +40,12 @@ STARTS: dict[str, dict[str, str]] = {
     "dns/server/tls.py": {"listen": CATCHES_ALL, "_begin": ENDS_BY_ITSELF, "_begin_behind_proxy": ENDS_BY_ITSELF},
     "dns/upstreams/factory.py": {"__call__": ENDS_BY_ITSELF},
     "dns/upstreams/https.py": {"__init__": ENDS_BY_ITSELF},
-    "dns/upstreams/stream.py": {"send": ENDS_BY_ITSELF, "_leave": ENDS_BY_ITSELF, "_connected": ENDS_BY_ITSELF, "__init__": ENDS_BY_ITSELF},
+    "dns/upstreams/stream.py": {
+        "send": ENDS_BY_ITSELF,
+        "_leave": ENDS_BY_ITSELF,
+        "_connected": ENDS_BY_ITSELF,
+        "__init__": ENDS_BY_ITSELF,
+    },
     "dns/upstreams/trust.py": {"check_upstreams": ENDS_BY_ITSELF},
     "journal/event_receiver.py": {"_take_connections": ENDS_BY_ITSELF},
     "proxy/certificate_examiner.py": {"examine": ENDS_BY_ITSELF},
@@ -50,7 +60,11 @@ for _file in (Path(__file__).parent / "features").glob("*/keys.yaml"):
         STARTS[f"features/{_file.parent.name}/{_module}"] = _functions
 """Functions that start tasks which are no watched ones, and why nobody has to watch them."""
 
-THREADS = {"journal/postgresql_connection.py": "it ends when the server answers; an error reaches the process' handler of threads"}
+THREADS = {
+    "journal/postgresql_connection.py": (
+        "it ends when the server answers; an error reaches the process' handler of threads"
+    )
+}
 
 
 def _calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
@@ -68,7 +82,13 @@ def _calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
 
 
 def _name(call: ast.Call) -> str:
-    return call.func.attr if isinstance(call.func, ast.Attribute) else call.func.id if isinstance(call.func, ast.Name) else ""
+    return (
+        call.func.attr
+        if isinstance(call.func, ast.Attribute)
+        else call.func.id
+        if isinstance(call.func, ast.Name)
+        else ""
+    )
 
 
 def _groups(tree: ast.AST) -> set[str]:
@@ -85,7 +105,11 @@ def _groups(tree: ast.AST) -> set[str]:
 def _starts(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
     groups = _groups(tree)
     for function, call in _calls(tree):
-        is_of_group = isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name) and call.func.value.id in groups
+        is_of_group = (
+            isinstance(call.func, ast.Attribute)
+            and isinstance(call.func.value, ast.Name)
+            and call.func.value.id in groups
+        )
         if _name(call) in ("create_task", "ensure_future") and not is_of_group:
             yield function, call
 
@@ -107,7 +131,9 @@ def test_no_task_is_dropped_when_it_is_started(trees: dict[str, ast.Module]) -> 
 def test_every_task_is_watched_or_listed_here(trees: dict[str, ast.Module]) -> None:
     """Start a task as a watched one, or say above why nobody has to watch it."""
     found = {file: {function for function, _ in _starts(tree)} for file, tree in trees.items() if file != MECHANISM}
-    assert {file: functions for file, functions in found.items() if functions} == {file: set(listed) for file, listed in STARTS.items()}
+    assert {file: functions for file, functions in found.items() if functions} == {
+        file: set(listed) for file, listed in STARTS.items()
+    }
 
 
 def test_every_thread_is_listed_here(trees: dict[str, ast.Module]) -> None:
@@ -117,5 +143,7 @@ def test_every_thread_is_listed_here(trees: dict[str, ast.Module]) -> None:
 
 def test_errors_that_nobody_expects_are_reported_in_one_line(trees: dict[str, ast.Module]) -> None:
     """`log.exception` would write a traceback for each, however many a stranger may provoke."""
-    found = {file for file, tree in trees.items() for _, call in _calls(tree) if _name(call) == "exception" and call.args}
+    found = {
+        file for file, tree in trees.items() for _, call in _calls(tree) if _name(call) == "exception" and call.args
+    }
     assert found == {MECHANISM}

@@ -17,7 +17,9 @@ ROOT = Path(__file__).parent.parent
 
 def _git(folder: Path, *arguments: str) -> str:
     identity = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
-    return subprocess.run(("git", "-C", str(folder), *identity, *arguments), capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        ("git", "-C", str(folder), *identity, *arguments), capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def test_commit_is_that_of_the_checkout_also_with_packed_references_and_in_a_worktree(
@@ -52,7 +54,18 @@ def test_wheel_carries_the_commit_it_was_built_from(tmp_path: Path) -> None:
     (source / "hedgerow").mkdir(parents=True)
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "hedgerow/__init__.py", "hedgerow/version.py"):
         (source / name).write_bytes((ROOT / name).read_bytes())
-    command = (sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(source))
+    command = (
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir",
+        str(tmp_path),
+        str(source),
+    )
     subprocess.run(command, check=True, env=os.environ | {"HEDGEROW_COMMIT": "1a2b3c4d5e6f7a8b"})
     (wheel,) = tmp_path.glob("*.whl")
     unpacked = tmp_path / "unpacked"

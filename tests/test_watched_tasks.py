@@ -90,7 +90,9 @@ ERRORS = {
 
 @pytest.mark.parametrize("what", ERRORS)
 @in_a_loop
-async def test_whatever_ends_a_task_it_runs_again_and_the_reason_is_told(what: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_whatever_ends_a_task_it_runs_again_and_the_reason_is_told(
+    what: str, caplog: pytest.LogCaptureFixture
+) -> None:
     error, reason = ERRORS[what]
     reports: list[TaskState] = []
     flaky = Flaky(error)
@@ -104,12 +106,18 @@ async def test_whatever_ends_a_task_it_runs_again_and_the_reason_is_told(what: s
     assert state.is_trouble(time.time())
     assert not state.is_failing, "it runs"
     assert flaky.was_cancelled
-    lines = [record.getMessage() for record in caplog.records if record.name == "hedgerow.tasks" and record.levelno >= logging.ERROR]
+    lines = [
+        record.getMessage()
+        for record in caplog.records
+        if record.name == "hedgerow.tasks" and record.levelno >= logging.ERROR
+    ]
     assert lines == [f"The task snapshots has failed, and starts again: {state.reason}"]
 
 
 @in_a_loop
-async def test_a_task_that_keeps_failing_is_told_as_failing_and_one_that_runs_steadily_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_task_that_keeps_failing_is_told_as_failing_and_one_that_runs_steadily_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(watched_tasks, "STEADY_S", 0.2)
     flaky, mended = Flaky(*(ValueError(str(number)) for number in range(4))), asyncio.Event()
     async with watched("control") as tasks:
@@ -195,7 +203,9 @@ def _raise() -> None:
 @pytest.mark.usefixtures("usual_hooks")
 @pytest.mark.parametrize("fail", [_in_a_callback, _in_a_dropped_task, _in_a_thread, _in_a_finalizer, _by_hand])
 @in_a_loop
-async def test_an_error_that_nobody_expects_is_one_line_and_counted(fail: Callable[[], None], caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_error_that_nobody_expects_is_one_line_and_counted(
+    fail: Callable[[], None], caplog: pytest.LogCaptureFixture
+) -> None:
     async with watched("dns") as tasks:
         tasks.errors.watch_loop()
         tasks.errors.watch_process()
@@ -204,7 +214,9 @@ async def test_an_error_that_nobody_expects_is_one_line_and_counted(fail: Callab
             await asyncio.sleep(0.01)
             gc.collect()
         assert tasks.errors.count == 3
-    (line,) = [record for record in caplog.records if record.name == "hedgerow.tasks" and record.levelno >= logging.ERROR]
+    (line,) = [
+        record for record in caplog.records if record.name == "hedgerow.tasks" and record.levelno >= logging.ERROR
+    ]
     assert "ValueError: odd bytes" in line.getMessage()
     assert line.exc_info is None, "tracebacks are for debugging"
 

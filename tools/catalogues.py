@@ -1,7 +1,7 @@
 """Update the message catalogues after a change of the pages: `python tools/catalogues.py`.
 
-New messages get an empty translation in the complete languages, and unused ones are removed from all. `python tools/catalogues.py it`
-adds every missing message to the catalogue of Italian, which it makes if there is none.
+New messages get an empty translation in the complete languages, and unused ones are removed from all.
+`python tools/catalogues.py it` adds every missing message to the catalogue of Italian, which it makes if there is none.
 """
 
 from __future__ import annotations
@@ -29,12 +29,25 @@ COMPLETE = ("de", "fr", "es", "pt", "pt-BR")
 """Languages in which no message may be missing. The others have at least the messages of `REQUIRED`."""
 
 REQUIRED = (
-    "templates/device.html", "templates/ask_site.html", "templates/layout.html", "*/templates/own_*.html", "*/own_words.py",
-    "templates/parts.html", "templates/coverage.html", "templates/error.html", "templates/start.html", "templates/guide_*.html",
-    "templates/not_in_charge.html", "templates/children.html", "words/labels.py",
-    "words/rules.py", "pages/own_device.py", "pages/guide.py", "pages/forms.py",
+    "templates/device.html",
+    "templates/ask_site.html",
+    "templates/layout.html",
+    "*/templates/own_*.html",
+    "*/own_words.py",
+    "templates/parts.html",
+    "templates/coverage.html",
+    "templates/error.html",
+    "templates/start.html",
+    "templates/guide_*.html",
+    "templates/not_in_charge.html",
+    "templates/children.html",
+    "words/labels.py",
+    "words/rules.py",
+    "pages/own_device.py",
+    "pages/guide.py",
+    "pages/forms.py",
     "templates/device_naming.html",
-)  # fmt: skip
+)
 """The child's own page and the guide, with what they include. The block page is required too."""
 
 # Scripts are answered in English.
@@ -57,9 +70,19 @@ _METHODS = [
 _JINJA = {_TEMPLATES: {"trimmed": "true", "silent": "false", "newstyle_gettext": "true"}}
 # Positions of the messages among the arguments.
 _KEYWORDS = {
-    "_": None, "gettext": None, "ngettext": (1, 2), "pgettext": ((1, "c"), 2), "message": None, "localized": None,
-    "InvalidInput": None, "WrongCode": None, "AlreadyDone": None, "SeatTaken": None, "SignInRefused": None, "Admission": (3,),
-}  # fmt: skip
+    "_": None,
+    "gettext": None,
+    "ngettext": (1, 2),
+    "pgettext": ((1, "c"), 2),
+    "message": None,
+    "localized": None,
+    "InvalidInput": None,
+    "WrongCode": None,
+    "AlreadyDone": None,
+    "SeatTaken": None,
+    "SignInRefused": None,
+    "Admission": (3,),
+}
 _CREATED = datetime(2026, 11, 25, tzinfo=UTC)
 
 
@@ -75,7 +98,9 @@ def messages(*, required_only: bool = False) -> Catalog:
 
 
 def updated(code: str, *, fill: bool = False) -> Catalog:
-    """Return the catalogue of a language with the current messages; `fill` adds new ones untranslated, as in a complete language."""
+    """Return the catalogue of a language with the current messages; `fill` adds new ones untranslated, as in a complete
+    language.
+    """
     catalogue = _read(code)
     before = {(each.id, each.context) for each in catalogue}
     catalogue.update(messages(), no_fuzzy_matching=True)
@@ -83,7 +108,9 @@ def updated(code: str, *, fill: bool = False) -> Catalog:
     catalogue.last_translator = catalogue.language_team = catalogue.msgid_bugs_address = "Hedgerow"
     catalogue.obsolete.clear()
     if not fill and code not in COMPLETE:
-        for id, context in [(each.id, each.context) for each in catalogue if each.id and (each.id, each.context) not in before]:
+        for id, context in [
+            (each.id, each.context) for each in catalogue if each.id and (each.id, each.context) not in before
+        ]:
             catalogue.delete(id, context)
     return catalogue
 
@@ -108,7 +135,9 @@ def _read(code: str) -> Catalog:
 
 @cache
 def _in_sources() -> list[tuple[str, str | tuple[str, ...], str | None]]:
-    """Return the file, text and context of each message in modules and templates, which take more than a second to read."""
+    """Return the file, text and context of each message in modules and templates, which take more than a second to
+    read.
+    """
     folders = (PACKAGE / "dashboards", PACKAGE / "app", PACKAGE / "features")
     found = (each for folder in folders for each in extract_from_dir(str(folder), _METHODS, _JINJA, _KEYWORDS))
     return [(file, text, context) for file, _line, text, _comments, context in found]
@@ -122,7 +151,10 @@ def _in_data() -> Iterator[tuple[str | None, str]]:
 
 
 def main() -> None:
-    """Write every catalogue, and print the number of missing translations. Languages named as arguments get all messages."""
+    """Write every catalogue, and print the number of missing translations.
+
+    Languages named as arguments get all messages.
+    """
     named = sys.argv[1:]
     for code in dict.fromkeys((*TRANSLATED, *named)):
         catalogue = updated(code, fill=code in named)

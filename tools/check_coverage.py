@@ -2,9 +2,10 @@
 
 Two rules, both for statements run in the tests' own processes. Servers that end-to-end tests start are not measured.
 
-- Each package has a floor, `FLOORS`. The figures come from the last run of `make test`, which leaves them in `build/tests`.
-- The protocol modules, `PROTOCOL`, are run in full by their own tests. These are run here, without those of random examples and of stored
-  packets: what only they reach is reached by chance, or not on every machine.
+- Each package has a floor, `FLOORS`. The figures come from the last run of `make test`, which leaves them in
+  `build/tests`.
+- The protocol modules, `PROTOCOL`, are run in full by their own tests. These are run here, without those of random
+  examples and of stored packets: what only they reach is reached by chance, or not on every machine.
 
 `--write` puts the figures of the packages into `CONTRIBUTING.md`.
 """
@@ -39,7 +40,10 @@ FLOORS: dict[str, int] = {
     "proxy": 55,
     "top level": 80,
 }
-"""Percent of the statements of each package that tests have to run. A package without a floor is not checked while there are none."""
+"""Percent of the statements of each package that tests have to run.
+
+A package without a floor is not checked while there are none.
+"""
 
 PROTOCOL: dict[str, tuple[str, ...]] = {
     "hedgerow/client_classes.py": ("tests/test_client_classes.py",),
@@ -85,8 +89,14 @@ def table(percents: Mapping[str, float], floors: Mapping[str, int]) -> str:
 
 
 def below_floor(percents: Mapping[str, float], floors: Mapping[str, int]) -> list[str]:
-    """Return a sentence for each package whose tests run less than its floor, and for each that has no floor while others have one."""
-    missing = [f"{package} has no floor in FLOORS of tools/check_coverage.py" for package in percents if floors and package not in floors]
+    """Return a sentence for each package whose tests run less than its floor, and for each that has no floor while
+    others have one.
+    """
+    missing = [
+        f"{package} has no floor in FLOORS of tools/check_coverage.py"
+        for package in percents
+        if floors and package not in floors
+    ]
     low = [
         f"tests run {percents.get(package, 0.0):.2f} % of the statements of {package}, which is less than {floor} %"
         for package, floor in floors.items()
@@ -114,7 +124,17 @@ def protocol_problems() -> list[str]:
     tests = sorted({test for own in PROTOCOL.values() for test in own})
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "protocol.json")
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={folder}/p", "-m", _SELECTED]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            f"--basetemp={folder}/p",
+            "-m",
+            _SELECTED,
+        ]
         ended = subprocess.run(
             [*command, *modules, "--cov-report=", f"--cov-report=json:{report}", *tests],
             cwd=ROOT,
@@ -147,7 +167,9 @@ def main() -> int:
         percents = percent_by_package(json.loads(MEASURED.read_text(encoding="utf-8")))
         problems += below_floor(percents, FLOORS)
         if chosen.write:
-            CONTRIBUTING.write_text(with_table(CONTRIBUTING.read_text(encoding="utf-8"), percents, FLOORS), encoding="utf-8")
+            CONTRIBUTING.write_text(
+                with_table(CONTRIBUTING.read_text(encoding="utf-8"), percents, FLOORS), encoding="utf-8"
+            )
     else:
         print("The coverage of packages was not measured here: `make test` does that.")
     print(*problems, sep="\n", end="\n" if problems else "")

@@ -1,8 +1,8 @@
 """Check names and docstrings of the package against the project's rules: `python tools/check_prose.py`.
 
-Refused are a docstring that begins with a question word or a conjunction, a class described by a verb ("Reads …") in place of a noun, a
-public class name in more than one module, a module of more than 400 lines, and a class of more than 15 methods. Exceptions stand in the
-tables below, each with its reason.
+Refused are a docstring that begins with a question word or a conjunction, a class described by a verb ("Reads …") in
+place of a noun, a public class name in more than one module, a module of more than 467 lines, and a class of more than
+15 methods. Exceptions stand in the tables below, each with its reason.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "hedgerow"
-MAX_MODULE_LINES = 400
+MAX_MODULE_LINES = 467
+"""As much text as 400 lines of 140 columns had, in lines of 120."""
 MAX_METHODS = 15
 
 LONG_MODULES: dict[str, str] = {}
 LARGE_CLASSES: dict[str, str] = {
     "Parts": "a recipe for each part of control, most of them one call; each part that becomes a feature leaves",
-    "Accounts": "accounts, sessions and tokens change together: a new password ends sessions, the first account revokes tokens",
+    "Accounts": (
+        "accounts, sessions and tokens change together: a new password ends sessions, the first account revokes tokens"
+    ),
     "Dialect": "all in which database engines differ, one method each",
     "PostgresDialect": "implements Dialect",
     "SqliteDialect": "implements Dialect, and what a file needs: backup, repair",
@@ -39,14 +42,24 @@ LARGE_CLASSES: dict[str, str] = {
     "Stream": "asyncio's transport and protocol interfaces, over TLS",
 }
 
-_NO_NOUN_OR_IMPERATIVE = re.compile(r"(?:Who|What|Whether|Which|How|Where|Why|As|Likewise|Raises|Returns|Somebody|Something)\b")
-_VERBS = "accept admit answer ask buffer build collect compare compute connect convert copy count decide decode detect emit encode examine"
-_VERBS += " fetch find gather hide hold implement issue judge keep listen make open own put read receive recognise record refuse render"
+_NO_NOUN_OR_IMPERATIVE = re.compile(
+    r"(?:Who|What|Whether|Which|How|Where|Why|As|Likewise|Raises|Returns|Somebody|Something)\b"
+)
+_VERBS = (
+    "accept admit answer ask buffer build collect compare compute connect convert copy count decide decode detect emit"
+    " encode examine"
+)
+_VERBS += (
+    " fetch find gather hide hold implement issue judge keep listen make open own put read receive recognise record"
+    " refuse render"
+)
 _VERBS += " replace resolve run send serve split start take turn wait watch write"
 _THIRD_PERSON = re.compile(
     rf"(?:{'|'.join(verb + ('es' if verb.endswith('ch') else 's') for verb in _VERBS.split())}|Copies|Relies)\b", re.I
 )
-_PLURALS = re.compile(r"(?:Answers|Changes|Copies|Counts|Records|Reports|Turns) (?:to|of|by|that|about|for|from|given|with|, |before)\b")
+_PLURALS = re.compile(
+    r"(?:Answers|Changes|Copies|Counts|Records|Reports|Turns) (?:to|of|by|that|about|for|from|given|with|, |before)\b"
+)
 """Nouns that are spelled like a verb."""
 
 
@@ -57,7 +70,10 @@ def problems(package: Path = PACKAGE) -> Iterator[str]:
         name = str(path.relative_to(package.parent))
         text = path.read_text(encoding="utf-8")
         tree = ast.parse(text)
-        yield from (f"{name}:{line}: docstring begins with no noun or imperative: {first}" for line, first in _wrong_beginnings(tree))
+        yield from (
+            f"{name}:{line}: docstring begins with no noun or imperative: {first}"
+            for line, first in _wrong_beginnings(tree)
+        )
         lines = text.count("\n")
         if lines > MAX_MODULE_LINES and name not in LONG_MODULES:
             yield f"{name}:1: {lines} lines, more than {MAX_MODULE_LINES}"

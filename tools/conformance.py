@@ -2,8 +2,8 @@
 
     .venv/bin/python tools/conformance.py [http] [http2] [certificates] [websocket] [dns] [--write] [--no-peers]
 
-Results are kept in `bench/results/conformance.json`, so that one area can be run anew. With `--write` the document is written.
-The Autobahn suite is installed into `build/conformance-tools`. Squid is compared where it is installed.
+Results are kept in `bench/results/conformance.json`, so that one area can be run anew. With `--write` the document is
+written. The Autobahn suite is installed into `build/conformance-tools`. Squid is compared where it is installed.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ def http2_rows(peers: bool) -> Rows:
 
     with small_internet() as net, byte_origins(net) as (_, secure):
         proxies = _proxies(net, [secure.port], peers)
-        return [row for proxy in proxies if proxy.speaks_http2 for row in _rows(proxy.name, run_http2_cases(proxy, secure))]
+        return [
+            row for proxy in proxies if proxy.speaks_http2 for row in _rows(proxy.name, run_http2_cases(proxy, secure))
+        ]
 
 
 def certificate_rows(peers: bool) -> Rows:
@@ -92,7 +94,12 @@ def websocket_rows(peers: bool) -> Rows:
     websocket.install()
     with small_internet() as net, websocket.echo_server(net) as port:
         proxies = _proxies(net, [port], peers)
-        return [row for proxy in proxies if proxy.relays_websocket for row in _rows(proxy.name, websocket.run_websocket(proxy, net, port))]
+        return [
+            row
+            for proxy in proxies
+            if proxy.relays_websocket
+            for row in _rows(proxy.name, websocket.run_websocket(proxy, net, port))
+        ]
 
 
 def dns_rows(peers: bool) -> Rows:
@@ -100,7 +107,11 @@ def dns_rows(peers: bool) -> Rows:
     from small_internet.whole import small_internet
 
     with small_internet() as net:
-        return [row for name in (["Hedgerow", "Unbound"] if peers else ["Hedgerow"]) for row in _rows(name, run_all(name, net))]
+        return [
+            row
+            for name in (["Hedgerow", "Unbound"] if peers else ["Hedgerow"])
+            for row in _rows(name, run_all(name, net))
+        ]
 
 
 AREAS: dict[str, Callable[[bool], Rows]] = {
@@ -128,7 +139,9 @@ def _rows(program: str, outcomes: Iterable[Any]) -> Rows:
     """Sum the outcomes of one suite up."""
     found: dict[str, dict[str, Any]] = {}
     for each in outcomes:
-        row = found.setdefault(each.area, {"suite": each.area, "program": program, "passed": 0, "total": 0, "failed": []})
+        row = found.setdefault(
+            each.area, {"suite": each.area, "program": program, "passed": 0, "total": 0, "failed": []}
+        )
         row["total"] += 1
         row["passed"] += each.passed
         if not each.passed:
@@ -169,7 +182,13 @@ def _plain(sentence: str) -> str:
     return text
 
 
-TITLES = {"http": "HTTP messages", "http2": "HTTP/2 frames", "certificates": "Certificates", "websocket": "WebSocket", "dns": "DNS"}
+TITLES = {
+    "http": "HTTP messages",
+    "http2": "HTTP/2 frames",
+    "certificates": "Certificates",
+    "websocket": "WebSocket",
+    "dns": "DNS",
+}
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """MkDocs hooks: the documents at the repository's root become pages of the site, and links are adapted.
 
-A link to a file that is no page of the site, such as a module, becomes plain text. A link whose text is the name of a document gets its
-title instead.
+A link to a file that is no page of the site, such as a module, becomes plain text. A link whose text is the name of a
+document gets its title instead.
 """
 
 from __future__ import annotations
@@ -64,7 +64,11 @@ def adapt_links(text: str, source: str, place: str) -> str:
 
     def link(match: re.Match[str]) -> str:
         target = target_of(match[3])
-        text = _title(posixpath.normpath(posixpath.join(posixpath.dirname(source), match[3]))) if match[2].endswith(".md") else match[2]
+        text = (
+            _title(posixpath.normpath(posixpath.join(posixpath.dirname(source), match[3])))
+            if match[2].endswith(".md")
+            else match[2]
+        )
         return f"{match[1]}[{text}]({target}{match[4] or ''})" if target else match[2]
 
     def image(match: re.Match[str]) -> str:

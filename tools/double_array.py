@@ -15,7 +15,10 @@ _GIVEN_UP = 4096
 
 
 class _DoubleArray:
-    """Slots, and which of them are taken. No base is in the first block, which belongs to slots without a next octet."""
+    """Slots, and which of them are taken.
+
+    No base is in the first block, which belongs to slots without a next octet.
+    """
 
     def __init__(self) -> None:
         self.numbers, self.weights = array("I"), array("i")
@@ -32,7 +35,11 @@ class _DoubleArray:
     def add(self, slot: int, octets: Sequence[int]) -> int:
         """Make a slot for each of the octets that may follow in a slot. Returns the base."""
         place, tries = self._next_free(self._first), 0
-        while (base := place ^ octets[0]) < _BLOCK or base in self._bases or any(self._taken[base ^ octet] for octet in octets):
+        while (
+            (base := place ^ octets[0]) < _BLOCK
+            or base in self._bases
+            or any(self._taken[base ^ octet] for octet in octets)
+        ):
             tries += 1
             if tries == _MOST_TRIES:
                 self._first = max(self._first, place - _GIVEN_UP)

@@ -1,6 +1,7 @@
 """Generate docs/features/README.md, the quality scale of features: `python tools/features_page.py`.
 
-Each cell is read from the contract, or from files that prove it, so that none can be claimed. A test compares the page with the code.
+Each cell is read from the contract, or from files that prove it, so that none can be claimed. A test compares the page
+with the code.
 """
 
 from __future__ import annotations
@@ -43,7 +44,10 @@ its services only then.
 def page() -> str:
     """Return the page as Markdown."""
     titles = ["feature", "what it is", *COLUMNS]
-    rows = [[f"[`{each.name}`]({each.name}.md)", each.summary, *(cell(each) or "–" for cell in COLUMNS.values())] for each in FEATURES]
+    rows = [
+        [f"[`{each.name}`]({each.name}.md)", each.summary, *(cell(each) or "–" for cell in COLUMNS.values())]
+        for each in FEATURES
+    ]
     lines = [" | ".join(row) for row in (titles, ["---"] * len(titles), *rows)]
     return _HEAD + "".join(f"| {line} |\n" for line in lines)
 
@@ -85,7 +89,11 @@ def _drill(feature: Feature) -> str:
 
 def _cost(feature: Feature) -> str:
     targets = _TESTS / feature.name / "fuzz_targets.py"
-    names = re.findall(r'^    "([\w-]+)": FuzzTarget', targets.read_text(encoding="utf-8"), re.MULTILINE) if targets.exists() else []
+    names = (
+        re.findall(r'^    "([\w-]+)": FuzzTarget', targets.read_text(encoding="utf-8"), re.MULTILINE)
+        if targets.exists()
+        else []
+    )
     measured = (_RESULTS / "parsers.md").read_text(encoding="utf-8")
     return "[parsers](../../bench/results/parsers.md)" if any(f"| {name} |" in measured for name in names) else ""
 

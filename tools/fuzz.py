@@ -2,9 +2,9 @@
 
     make fuzz [MINUTES=10] [TARGETS="dns-query client-hello"]
 
-Each target runs for its share of the minutes, with a limit on the time and the memory that one input may take. A quarter of it goes to
-shapes whose work grows faster than they do. What is learnt stays in `build/fuzz/TARGET` for the next run. A finding is written to
-`tests/fuzz/found/TARGET.…`, where the tests try it from then on.
+Each target runs for its share of the minutes, with a limit on the time and the memory that one input may take. A
+quarter of it goes to shapes whose work grows faster than they do. What is learnt stays in `build/fuzz/TARGET` for the
+next run. A finding is written to `tests/fuzz/found/TARGET.…`, where the tests try it from then on.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ SECONDS_PER_INPUT, MEGABYTES, LONGEST_INPUT = 5, 1500, 16384
 
 
 def fuzz(name: str, arguments: list[str]) -> None:
-    """Fuzz one target for ever, or until libFuzzer's options in `arguments` end it. Replaces the process's exit status."""
+    """Fuzz one target for ever, or until libFuzzer's options in `arguments` end it.
+
+    Replaces the process's exit status.
+    """
     import atheris
 
     sys.path.insert(0, str(ROOT / "tests" / "support"))
@@ -32,7 +35,12 @@ def fuzz(name: str, arguments: list[str]) -> None:
     for seed in target.seeds:
         (learnt / hashlib.sha1(seed, usedforsecurity=False).hexdigest()).write_bytes(seed)
     FOUND.mkdir(exist_ok=True)
-    options = [f"-timeout={SECONDS_PER_INPUT}", f"-rss_limit_mb={MEGABYTES}", f"-max_len={LONGEST_INPUT}", "-print_final_stats=1"]
+    options = [
+        f"-timeout={SECONDS_PER_INPUT}",
+        f"-rss_limit_mb={MEGABYTES}",
+        f"-max_len={LONGEST_INPUT}",
+        "-print_final_stats=1",
+    ]
     atheris.Setup([sys.argv[0], str(learnt), f"-artifact_prefix={FOUND}/{name}.", *options, *arguments], target)
     atheris.Fuzz()
 
@@ -61,11 +69,14 @@ def main() -> None:
             print(f"{name}: time grows faster than the input: {grown}", flush=True)
         command = [sys.executable, "-P", __file__, "--one", name, f"-max_total_time={max(1, seconds * 3 // 4)}"]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-        figures = [line.removeprefix("stat::").split() for line in done.stderr.splitlines() if line.startswith("stat::")]
+        figures = [
+            line.removeprefix("stat::").split() for line in done.stderr.splitlines() if line.startswith("stat::")
+        ]
         counted = {key.rstrip(":"): value for key, value in figures}
         runs = counted.get("number_of_executed_units", "?")
         print(
-            f"{number} of {len(names)}: {name}: {runs} inputs in {seconds} s, {'no finding' if done.returncode == 0 else 'A FINDING'}",
+            f"{number} of {len(names)}: {name}: {runs} inputs in {seconds} s,"
+            f" {'no finding' if done.returncode == 0 else 'A FINDING'}",
             flush=True,
         )
         if done.returncode:

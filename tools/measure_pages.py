@@ -1,10 +1,14 @@
-"""Measure the scanner of pages on files: `python tools/measure_pages.py [--lists GENERATION] [--phrases FOLDER] FOLDER...`.
+"""Measure the scanner of pages on files:
 
-Every HTML file beneath the folders is scanned as a page of an unlisted host. Printed are the number of pages, those above each profile's
-limit by their words, those recognised as a topic, and the time. Each recognised page is named, for somebody to read it.
+`python tools/measure_pages.py [--lists GENERATION] [--phrases FOLDER] FOLDER...`.
 
-There are no explicit pages here to measure detection on. With `--phrases`, pages are made up of the weighted phrases of somebody else's
-lists, which the vocabulary was not written from: two in the title, six in the description and forty in the text, at random.
+Every HTML file beneath the folders is scanned as a page of an unlisted host. Printed are the number of pages, those
+above each profile's limit by their words, those recognised as a topic, and the time. Each recognised page is named, for
+somebody to read it.
+
+There are no explicit pages here to measure detection on. With `--phrases`, pages are made up of the weighted phrases of
+somebody else's lists, which the vocabulary was not written from: two in the title, six in the description and forty in
+the text, at random.
 """
 
 from __future__ import annotations
@@ -46,17 +50,25 @@ def made_up_pages(path: Path) -> Iterator[bytes]:
     chance = random.Random(1)  # noqa: S311
     for _number in range(_MADE_UP if strong else 0):
         title, description, text = (" . ".join(chance.choices(strong, k=count)) for count in (2, 6, 40))
-        yield f'<meta charset=utf-8><title>{title}</title><meta name=description content="{description}"><body>{text}'.encode()
+        yield (
+            f"<meta charset=utf-8><title>{title}</title><meta name=description "
+            f'content="{description}"><body>{text}'.encode()
+        )
 
 
 def measure_phrases(folder: Path, rules: ScanRules) -> None:
-    """Print for each list how many pages of its phrases are recognised, and how many are above the limit for children of 9 to 12."""
+    """Print for each list how many pages of its phrases are recognised, and how many are above the limit for children
+    of 9 to 12.
+    """
     for path in sorted(folder.rglob("weighted*")):
         scanners = [_scan(page, path.name, rules) for page in made_up_pages(path)]
         found = Counter(scanner.finding.topic for scanner in scanners if scanner.finding is not None)
         if scanners:
             above = sum(scanner.score > 100 for scanner in scanners)
-            print(f"{path.relative_to(folder)}: of {len(scanners)} made up, recognised {dict(found)}, words above 100 in {above}")
+            print(
+                f"{path.relative_to(folder)}: of {len(scanners)} made up, recognised {dict(found)}, words above 100 in"
+                f" {above}"
+            )
 
 
 def _scan(page: bytes, name: str, rules: ScanRules) -> PageScanner:
@@ -77,7 +89,9 @@ def main() -> None:
     rules = ScanRules(ContentRules(page_limit=1), list_versions(()), listed=listed)
     if options.phrases is not None:
         measure_phrases(options.phrases, rules)
-    limits = {name: limit for name, profile in builtin_profiles().items() if (limit := profile.rules.content.page_limit)}
+    limits = {
+        name: limit for name, profile in builtin_profiles().items() if (limit := profile.rules.content.page_limit)
+    }
     counts: Counter[str] = Counter()
     begun = time.process_time()
     for path, data in pages(options.folders):
@@ -90,7 +104,10 @@ def main() -> None:
             print(f"{path}: {scanner.finding} (score {scanner.score})")
     seconds = time.process_time() - begun
     print(", ".join(f"{name} {count}" for name, count in counts.items()))
-    print(f"{1000 * seconds / max(1, counts['pages']):.2f} ms of CPU per page, {1e9 * seconds / max(1, counts['bytes']):.0f} ns per byte")
+    print(
+        f"{1000 * seconds / max(1, counts['pages']):.2f} ms of CPU per page,"
+        f" {1e9 * seconds / max(1, counts['bytes']):.0f} ns per byte"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Generate the tables of profiles and of reserved keys in docs/policy.md, and the JSON Schema with which editors check a policy file.
+"""Generate the tables of profiles and of reserved keys in docs/policy.md, and the JSON Schema with which editors check
+a policy file.
 
 `python tools/policy_reference.py docs` writes them. A test compares them with the code.
 """
@@ -25,25 +26,47 @@ def schema_json() -> str:
     """Return the JSON Schema of a policy file."""
     schema = RawPolicy.model_json_schema(by_alias=True)
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A policy of Hedgerow"}
-    return json.dumps(head | {key: value for key, value in schema.items() if key != "title"}, indent=1, ensure_ascii=False) + "\n"
+    return (
+        json.dumps(head | {key: value for key, value in schema.items() if key != "title"}, indent=1, ensure_ascii=False)
+        + "\n"
+    )
 
 
 def profiles_table() -> str:
-    """Return a Markdown table of what each built-in profile blocks, with its levels, followed by reasons and sources."""
+    """Return a Markdown table of what each built-in profile blocks, with its levels, followed by reasons
+    and sources.
+    """
     profiles = builtin_profiles()
     targets = [target for profile in profiles.values() for target in profile.rules.block]
     names = list(dict.fromkeys(target.name for target in targets if target.kind is not TargetKind.SERVICE))
     rows = [["", *(f"`{name}`" for name in BUILTIN_PROFILE_NAMES)], ["---", *("---" for _ in BUILTIN_PROFILE_NAMES)]]
     rows += [[name, *(_mark(profiles[each], name) for each in BUILTIN_PROFILE_NAMES)] for name in names]
-    rows.append(["single services ([by age](reference/services.md))", *(_service_count(profiles[each]) for each in BUILTIN_PROFILE_NAMES)])
+    rows.append(
+        [
+            "single services ([by age](reference/services.md))",
+            *(_service_count(profiles[each]) for each in BUILTIN_PROFILE_NAMES),
+        ]
+    )
     for title, value in (("safe search", "safe_search"), ("YouTube", "youtube"), ("stored", "privacy")):
         rows.append([title, *(str(getattr(profiles[each].rules, value) or "") for each in BUILTIN_PROFILE_NAMES)])
-    rows.append(["score above which pages are blocked", *(_page_limit(profiles[each]) for each in BUILTIN_PROFILE_NAMES)])
-    rows += [[key.title, *(_score_limit(profiles[each], key.name) for each in BUILTIN_PROFILE_NAMES)] for key in SCORE_KEYS]
-    rows.append(["blocked kinds of files", *(", ".join(profiles[each].rules.content.files or ()) or "·" for each in BUILTIN_PROFILE_NAMES)])
+    rows.append(
+        ["score above which pages are blocked", *(_page_limit(profiles[each]) for each in BUILTIN_PROFILE_NAMES)]
+    )
+    rows += [
+        [key.title, *(_score_limit(profiles[each], key.name) for each in BUILTIN_PROFILE_NAMES)] for key in SCORE_KEYS
+    ]
+    rows.append(
+        [
+            "blocked kinds of files",
+            *(", ".join(profiles[each].rules.content.files or ()) or "·" for each in BUILTIN_PROFILE_NAMES),
+        ]
+    )
     rows.append(["bedtime, budget", *(_times(profiles[each]) for each in BUILTIN_PROFILE_NAMES)])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    why = "\n".join(f"- `{name}`: {profiles[name].why.strip()} Source: {profiles[name].source.strip()}" for name in BUILTIN_PROFILE_NAMES)
+    why = "\n".join(
+        f"- `{name}`: {profiles[name].why.strip()} Source: {profiles[name].source.strip()}"
+        for name in BUILTIN_PROFILE_NAMES
+    )
     return f"{table}\n\n{why}\n"
 
 

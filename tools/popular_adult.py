@@ -1,9 +1,11 @@
-"""Print the popular adult sites of the starter list: pages among the 100,000 most popular that at least three public lists have.
+"""Print the popular adult sites of the starter list: pages among the 100,000 most popular that at least three public
+lists have.
 
     python tools/popular_adult.py NAME=PATH…
 
-Needed are the adult lists of `recogniser.yaml` and the Chrome UX Report, each as a file or folder. Left out are names that Hedgerow knows
-otherwise: in another starter list, as a service, or as a correction. The output is the last group of `data/starter/adult.txt`.
+Needed are the adult lists of `recogniser.yaml` and the Chrome UX Report, each as a file or folder. Left out are names
+that Hedgerow knows otherwise: in another starter list, as a service, or as a correction. The output is the last group
+of `data/starter/adult.txt`.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from hedgerow.policies.host_facts import Services
 
 FEWEST_LISTS = 3
 TITLE = (
-    "# Popular sites (the Chrome UX Report's first 100,000) that at least three of five public lists have (tools/popular_adult.py; sites:"
+    "# Popular sites (the Chrome UX Report's first 100,000) that at least three of five public lists have"
+    " (tools/popular_adult.py; sites:"
 )
 
 
@@ -36,7 +39,9 @@ def popular_adult(names: Mapping[TrainingList, Iterable[NamedHost]], known: froz
             if len(covering) >= FEWEST_LISTS:
                 found_names.add(sorted(covering, key=len)[FEWEST_LISTS - 1])  # the shortest that so many lists cover
     chosen = frozenset(found_names)
-    return sorted(name for name in chosen if not is_beneath(name.partition(".")[2], chosen) and not is_beneath(name, known))
+    return sorted(
+        name for name in chosen if not is_beneath(name.partition(".")[2], chosen) and not is_beneath(name, known)
+    )
 
 
 def _covering(host: str, listed: frozenset[str]) -> str:
@@ -52,13 +57,17 @@ def known_names() -> frozenset[str]:
     for source in (*starter_sources(), *correction_sources()):
         if source.path is not None:
             text = source.path.read_text(encoding="utf-8").partition(TITLE)[0]
-            known |= {line.removeprefix("@@||").rstrip("^") for line in text.splitlines() if line and line[0] not in "#!"}
+            known |= {
+                line.removeprefix("@@||").rstrip("^") for line in text.splitlines() if line and line[0] not in "#!"
+            }
     return frozenset(known)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Print popular adult sites.")
-    parser.add_argument("paths", nargs="+", metavar="NAME=PATH", help="a source of the manifest, and its file or folder")
+    parser.add_argument(
+        "paths", nargs="+", metavar="NAME=PATH", help="a source of the manifest, and its file or folder"
+    )
     paths = dict(each.partition("=")[::2] for each in parser.parse_args().paths)
     wanted = [each for each in load_manifest() if each.role is Role.ADULT or each.name.startswith("crux")]
     names = {source: found for source, (found, _checksum) in read_sources(wanted, paths).items()}

@@ -28,7 +28,8 @@ class Role(StrEnum):
 
     ADULT = "adult"
     GAMBLING = "gambling"
-    POPULAR = "popular"  # harmless but for some adult and gambling sites; with a rank, so that the first ones are well known
+    # harmless but for some adult and gambling sites; with a rank, so that the first ones are well known
+    POPULAR = "popular"
     HARMLESS = "harmless"  # harmless and well known, unless an adult or gambling list has it
     TRUSTED = "trusted"  # harmless and well known, whatever lists say
     KNOWN = "known"  # harmless and well known, although their names look otherwise; they take no part in the training
@@ -55,7 +56,10 @@ class TrainingList:
 
 
 def is_taken(domain: str) -> bool:
-    """Return whether a domain of a sampled source, or beyond the well-known ones, takes part in training. The others are for measuring."""
+    """Return whether a domain of a sampled source, or beyond the well-known ones, takes part in training.
+
+    The others are for measuring.
+    """
     return (crc32(domain.encode()) >> 8) % 4 != 2
 
 
@@ -74,7 +78,10 @@ class NamedHost:
 
 
 def read_names(source: TrainingList, path: Path) -> tuple[list[NamedHost], str]:
-    """Return the hosts of a source in its order, without `www`, and the checksum of what was read. Raises OSError or ValueError."""
+    """Return the hosts of a source in its order, without `www`, and the checksum of what was read.
+
+    Raises OSError or ValueError.
+    """
     files = sorted(each for each in path.iterdir() if each.is_file()) if path.is_dir() else [path]
     digest = hashlib.sha256()
     for file in files:
@@ -82,7 +89,12 @@ def read_names(source: TrainingList, path: Path) -> tuple[list[NamedHost], str]:
     names: dict[str, NamedHost] = {}
     for host, rank in _READERS[source.format](path):
         name = host.strip().lower().rstrip(".").removeprefix("www.")
-        if HOST.fullmatch(name) and "." in name and not is_address(name) and registered_domain(name) != name.rpartition(".")[2]:
+        if (
+            HOST.fullmatch(name)
+            and "." in name
+            and not is_address(name)
+            and registered_domain(name) != name.rpartition(".")[2]
+        ):
             names.setdefault(name, NamedHost(name, rank))
     return list(names.values()), digest.hexdigest()
 
@@ -90,7 +102,10 @@ def read_names(source: TrainingList, path: Path) -> tuple[list[NamedHost], str]:
 def read_sources(
     wanted: Iterable[TrainingList], paths: Mapping[str, str], *, other_versions: bool = False
 ) -> dict[TrainingList, tuple[list[NamedHost], str]]:
-    """Return the hosts and the checksum of each source, of which `paths` names files or folders. Exits for one that is missing or other."""
+    """Return the hosts and the checksum of each source, of which `paths` names files or folders.
+
+    Exits for one that is missing or other.
+    """
     found = {}
     for source in wanted:
         if source.name not in paths:
@@ -124,7 +139,9 @@ _ADDED = ("giris", "-official", "casino", "-zerkalo", "app", "-login", "bonus", 
 
 
 def _read_mirrors(path: Path) -> Iterator[tuple[str, int]]:
-    """Compose names that mirrors of gambling sites might have, of brands, or of lines with two groups of words, which a colon separates."""
+    """Compose names that mirrors of gambling sites might have, of brands, or of lines with two groups of words, which a
+    colon separates.
+    """
     for line in path.read_text(encoding="utf-8").splitlines():
         first, colon, second = line.partition("#")[0].partition(":")
         for one, other in itertools.product(first.split(), second.split()) if colon else ():
@@ -137,7 +154,10 @@ def _read_mirrors(path: Path) -> Iterator[tuple[str, int]]:
             yield f"{brand}.com", 0
             for place, added in enumerate(_ADDED):
                 yield f"{brand}{added}.{_ENDS[(draw + place) % 12]}", 0
-                yield f"{brand}{'-' if place % 3 == 0 else ''}{draw >> place & 1023}.{_ENDS[(draw + 7 * place) % 12]}", 0
+                yield (
+                    f"{brand}{'-' if place % 3 == 0 else ''}{draw >> place & 1023}.{_ENDS[(draw + 7 * place) % 12]}",
+                    0,
+                )
                 yield f"{brand}-{_code(draw >> place)}.{_ENDS[place]}", 0
 
 
@@ -146,18 +166,41 @@ def _code(number: int) -> str:
     return "".join("abcdefghijkmnopqrstuvwxyz0123456789"[number // 35**place % 35] for place in range(4))
 
 
-_FIELD_WORDS = ("city", "town", "clinic", "schools", "library", "health", "hospital", "council", "news", "tourism", "church", "pride")
+_FIELD_WORDS = (
+    "city",
+    "town",
+    "clinic",
+    "schools",
+    "library",
+    "health",
+    "hospital",
+    "council",
+    "news",
+    "tourism",
+    "church",
+    "pride",
+)
 
 
 def _read_places(path: Path) -> Iterator[tuple[str, int]]:
-    """Compose names of the towns of a GeoNames list: those of the US beside their state, a third of all alone or beside a word."""
+    """Compose names of the towns of a GeoNames list: those of the US beside their state, a third of all alone or beside
+    a word.
+    """
     towns = json.loads(path.read_text(encoding="utf-8"))
-    for name, state in sorted({(_ascii(each["name"]), each["admin1"].lower()) for each in towns if each["country"] == "US"}):
+    for name, state in sorted(
+        {(_ascii(each["name"]), each["admin1"].lower()) for each in towns if each["country"] == "US"}
+    ):
         if len(name) >= _SHORTEST_TOWN:
             plain = name.replace("-", "")
             draw = crc32(f"{name}{state}".encode())
             yield (
-                (f"{plain}{state}.com", f"{plain}{state}.org", f"{plain}{state}.us", f"{name}-{state}.us", f"{plain}{state}.net")[draw % 5],
+                (
+                    f"{plain}{state}.com",
+                    f"{plain}{state}.org",
+                    f"{plain}{state}.us",
+                    f"{name}-{state}.us",
+                    f"{plain}{state}.net",
+                )[draw % 5],
                 0,
             )
     for name in sorted({_ascii(each["name"]) for each in towns}):
@@ -166,7 +209,12 @@ def _read_places(path: Path) -> Iterator[tuple[str, int]]:
             continue
         word, end = _FIELD_WORDS[draw // 3 % len(_FIELD_WORDS)], _ENDS[draw >> 8 & 1]
         yield f"{name.replace('-', '')}.{end}", 0
-        yield (f"{word}of{name}.{end}", f"{name}{word}.{end}", f"{name}-{word}.{end}", f"{word}-{name}.{end}")[draw >> 12 & 3], 0
+        yield (
+            (f"{word}of{name}.{end}", f"{name}{word}.{end}", f"{name}-{word}.{end}", f"{word}-{name}.{end}")[
+                draw >> 12 & 3
+            ],
+            0,
+        )
 
 
 _SHORTEST_TOWN, _SHORTEST_PLACE = 4, 6
@@ -236,7 +284,9 @@ def _included(folder: Path, name: str) -> list[str]:
     for each in found:
         file = folder / each
         lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-        included = (line.partition("#")[0].split()[0].removeprefix("include:") for line in lines if line.startswith("include:"))
+        included = (
+            line.partition("#")[0].split()[0].removeprefix("include:") for line in lines if line.startswith("include:")
+        )
         found += [other for other in included if other not in found and (folder / other).is_file()]
     return found
 

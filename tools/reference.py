@@ -71,12 +71,28 @@ def policy_page() -> str:
         "",
         "# Policy keys",
         "",
-        "Explained with examples in [The policy file](../policy.md). `NAME` is a name that you choose. The scope is that of whoever may "
+        "Explained with examples in [The policy file](../policy.md). `NAME` is a name that you choose. The "
+        "scope is that of whoever may "
         "[change the key](../policy.md#who-may-change-which-key) on the pages and by the API.",
     ]
-    rules = ["## Rules", "", "At the top of the file for everybody, and in each entry of `people`, `devices`, `seats` and `profiles`."]
+    rules = [
+        "## Rules",
+        "",
+        "At the top of the file for everybody, and in each entry of `people`, `devices`, `seats` and `profiles`.",
+    ]
     return "\n".join(
-        [*head, "", *rules, "", *_table(RawRules), "", "## Sections", "", *_table(RawPolicy, leave_out=set(RawRules.model_fields)), ""]
+        [
+            *head,
+            "",
+            *rules,
+            "",
+            *_table(RawRules),
+            "",
+            "## Sections",
+            "",
+            *_table(RawPolicy, leave_out=set(RawRules.model_fields)),
+            "",
+        ]
     )
 
 
@@ -84,7 +100,8 @@ def _table(model: type[RawRules], leave_out: Collection[str] = ()) -> list[str]:
     schema = model.model_json_schema()
     keys = _keys(schema, schema, "", frozenset(), leave_out)
     rows = [
-        f"| `{path}` | {_cell(_type_of(each, schema))} | {each.get('x-hedgerow-scope', 'manage')} | {_cell(each.get('description', ''))} |"
+        f"| `{path}` | {_cell(_type_of(each, schema))} | {each.get('x-hedgerow-scope', 'manage')} "
+        f"| {_cell(each.get('description', ''))} |"
         for path, each in keys
     ]
     return ["| key | type | scope | meaning |", "|---|---|---|---|", *rows]
@@ -93,7 +110,10 @@ def _table(model: type[RawRules], leave_out: Collection[str] = ()) -> list[str]:
 def _keys(
     schema: Schema, root: Schema, prefix: str, open_models: frozenset[str], leave_out: Collection[str]
 ) -> Iterator[tuple[str, Schema]]:
-    """Yield the keys beneath `prefix` in order. The keys `leave_out` are left out of each model that has all of them."""
+    """Yield the keys beneath `prefix` in order.
+
+    The keys `leave_out` are left out of each model that has all of them.
+    """
     left_out = leave_out if schema["properties"].keys() >= set(leave_out) else ()
     for name, each in schema["properties"].items():
         if name in left_out:
@@ -131,7 +151,9 @@ def _type_of(schema: Schema, root: Schema) -> str:
         case {"const": value}:
             return f"`{value}`"
         case {"anyOf": list(options)}:
-            return " or ".join(dict.fromkeys(_type_of(option, root) for option in options if option.get("type") != "null"))
+            return " or ".join(
+                dict.fromkeys(_type_of(option, root) for option in options if option.get("type") != "null")
+            )
         case {"type": "array"}:
             return f"list of {_type_of(schema.get('items', {}), root)}"
         case {"type": "object"}:
@@ -147,7 +169,11 @@ def api_page() -> str:
     """Return the operations of the HTTP API as Markdown, from the OpenAPI description that Hedgerow serves."""
     description = create_app(MagicMock(extensions=extensions_of(FEATURES)), "").openapi()
     lines = [_GENERATED, "", "# HTTP API", ""]
-    lines += ["The running Hedgerow serves the full description at `/api/v1/openapi.json`. Tokens and scopes: [web.md](../web.md).", ""]
+    lines += [
+        "The running Hedgerow serves the full description at `/api/v1/openapi.json`. Tokens and scopes: "
+        "[web.md](../web.md).",
+        "",
+    ]
     lines += ["| method | path | summary |", "|---|---|---|"]
     for path, operations in sorted(description["paths"].items()):
         if not path.startswith(("/api/", "/healthz", "/readyz", "/metrics")):
@@ -167,7 +193,8 @@ def services_page() -> str:
     ages, groups = service_ages(), read_data("service_ages.yaml")["groups"]
     lines = [_GENERATED, "", "# Services by age", ""]
     lines += [
-        "The age from which each service is open without a rule of your own, and why. The bands are those of the built-in profiles.",
+        "The age from which each service is open without a rule of your own, and why. The bands are those of "
+        "the built-in profiles.",
         "`allow` and `block` in the policy, and the switches on a person's page, set other rules for your household.",
         "",
     ]

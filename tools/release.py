@@ -1,8 +1,8 @@
 """Make everything that a release consists of from the last commit. Nothing is uploaded.
 
-The files: a wheel for every machine, one with the extension in C, and the sdist, checked by `twine check --strict`; the versions that were
-tested, as constraints for pip and uv; a Debian package per architecture, checked by lintian; a CycloneDX SBOM of what the package contains;
-SHA256SUMS, signed if a key is given. The same commit gives the same files.
+The files: a wheel for every machine, one with the extension in C, and the sdist, checked by `twine check --strict`; the
+versions that were tested, as constraints for pip and uv; a Debian package per architecture, checked by lintian; a
+CycloneDX SBOM of what the package contains; SHA256SUMS, signed if a key is given. The same commit gives the same files.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ class Commit:
 
 def run(*words: str | Path, cwd: Path = ROOT, **variables: str) -> str:
     """Run a program and return its output. Raises `ReleaseError` with its last lines."""
-    done = subprocess.run([str(word) for word in words], cwd=cwd, env=os.environ | variables, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [str(word) for word in words], cwd=cwd, env=os.environ | variables, capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-20:])
         raise ReleaseError(f"{' '.join(map(str, words[:4]))} failed:\n{last}")
@@ -60,11 +62,17 @@ def commit_of(root: Path) -> Commit:
     if changes := run("git", "status", "--porcelain", cwd=root):
         raise ReleaseError(f"The checkout has changes that are not committed:\n{changes.rstrip()}")
     version = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-    return Commit(run("git", "rev-parse", "HEAD", cwd=root).strip(), int(run("git", "log", "-1", "--format=%ct", cwd=root)), version)
+    return Commit(
+        run("git", "rev-parse", "HEAD", cwd=root).strip(),
+        int(run("git", "log", "-1", "--format=%ct", cwd=root)),
+        version,
+    )
 
 
 def export_source(root: Path, commit: Commit, target: Path, url: str) -> None:
-    """Write the commit's files into `target`, with the project's address in its metadata and the commit's hash in the package."""
+    """Write the commit's files into `target`, with the project's address in its metadata and the commit's hash in the
+    package.
+    """
     archive = subprocess.run(["git", "archive", commit.hash], cwd=root, capture_output=True, check=True).stdout
     with tarfile.open(fileobj=io.BytesIO(archive)) as packed:
         packed.extractall(target, filter="data")
@@ -74,7 +82,9 @@ def export_source(root: Path, commit: Commit, target: Path, url: str) -> None:
 
 
 def build_distributions(source: Path, commit: Commit, out: Path) -> list[Path]:
-    """Build the sdist, and from what is in it a wheel for every machine, and one with the extension for this kind of machine."""
+    """Build the sdist, and from what is in it a wheel for every machine, and one with the extension for this kind of
+    machine.
+    """
     variables = {"SOURCE_DATE_EPOCH": str(commit.time), "HEDGEROW_COMMIT": commit.hash}
     run(sys.executable, "-P", "-c", _BUILD, "sdist", out, cwd=source, **variables)
     sdist = out / f"hedgerow-{commit.version}.tar.gz"
@@ -82,7 +92,17 @@ def build_distributions(source: Path, commit: Commit, out: Path) -> list[Path]:
     for choice in ({"HEDGEROW_PURE": "1"}, {"HEDGEROW_PLATFORM": f"manylinux2014_{platform.machine()}"}):
         with tempfile.TemporaryDirectory() as folder, tarfile.open(sdist) as packed:
             packed.extractall(folder, filter="data")
-            run(sys.executable, "-P", "-c", _BUILD, "wheel", out, cwd=Path(folder, f"hedgerow-{commit.version}"), **variables, **choice)
+            run(
+                sys.executable,
+                "-P",
+                "-c",
+                _BUILD,
+                "wheel",
+                out,
+                cwd=Path(folder, f"hedgerow-{commit.version}"),
+                **variables,
+                **choice,
+            )
     for wheel in out.glob("*-abi3-*.whl"):
         if not has_extension(wheel):
             print("There is no C compiler, or none of Python's headers: only the wheel without the extension is made")
@@ -91,10 +111,15 @@ def build_distributions(source: Path, commit: Commit, out: Path) -> list[Path]:
 
 
 def has_extension(wheel: Path) -> bool:
-    """Return whether a wheel has the extension. Raises `ReleaseError` if that does not run on all that manylinux2014 stands for."""
+    """Return whether a wheel has the extension.
+
+    Raises `ReleaseError` if that does not run on all that manylinux2014 stands for.
+    """
     with zipfile.ZipFile(wheel) as packed:
         octets = b"".join(packed.read(name) for name in packed.namelist() if name.endswith(".so"))
-    needed = {each.decode() for each in re.findall(rb"\0(lib[\w+-]+\.so[\d.]*|GLIBC_[\d.]+)(?=\0)", octets)} - {"libc.so.6"}
+    needed = {each.decode() for each in re.findall(rb"\0(lib[\w+-]+\.so[\d.]*|GLIBC_[\d.]+)(?=\0)", octets)} - {
+        "libc.so.6"
+    }
     if newer := sorted(each for each in needed if not (found := _GLIBC.fullmatch(each)) or int(found[1]) > 17):
         raise ReleaseError(f"{wheel.name} needs {', '.join(newer)}, which manylinux2014 (PEP 599) does not have")
     return bool(octets)
@@ -104,7 +129,9 @@ _GLIBC = re.compile(r"GLIBC_2\.(\d+)(?:\.\d+)?")
 
 
 def pack_reproducibly(path: Path, time: int) -> None:
-    """Write an archive anew with times, owners and an order that do not depend on the machine (setuptools writes the present time)."""
+    """Write an archive anew with times, owners and an order that do not depend on the machine (setuptools writes the
+    present time).
+    """
     with tarfile.open(path) as old:
         members = [(each, stream.read() if (stream := old.extractfile(each)) else b"") for each in old.getmembers()]
     with (
@@ -136,10 +163,21 @@ def check_packages(packages: Sequence[Path]) -> None:
 
 
 def write_sbom(package: Path, target: Path) -> None:
-    """Write the SBOM of the virtual environment that a Debian package contains. Raises `ReleaseError` if it does not name each library."""
+    """Write the SBOM of the virtual environment that a Debian package contains.
+
+    Raises `ReleaseError` if it does not name each library.
+    """
     with tempfile.TemporaryDirectory() as folder:
         run("dpkg-deb", "-x", package, folder)
-        form = ("--spec-version", "1.6", "--output-format", "JSON", "--output-reproducible", "--pyproject", ROOT / "pyproject.toml")
+        form = (
+            "--spec-version",
+            "1.6",
+            "--output-format",
+            "JSON",
+            "--output-reproducible",
+            "--pyproject",
+            ROOT / "pyproject.toml",
+        )
         environment = Path(folder, "opt/hedgerow")
         run(sys.executable, "-P", "-c", _SBOM, "environment", *form, "--output-file", target, environment)
         named = len(json.loads(target.read_text(encoding="utf-8"))["components"])
@@ -150,7 +188,9 @@ def write_sbom(package: Path, target: Path) -> None:
 
 def write_checksums(out: Path, key: str) -> None:
     """Write SHA256SUMS of all files, and its signature if there is a key."""
-    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in sorted(out.glob("hedgerow*"))]
+    lines = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in sorted(out.glob("hedgerow*"))
+    ]
     sums = out / "SHA256SUMS"
     sums.write_text("".join(lines), "ascii")
     if key:
@@ -163,7 +203,9 @@ def make_release(out: Path, url: str, key: str, architectures: Sequence[str]) ->
     """Make the files. Raises `ReleaseError`."""
     commit = commit_of(ROOT)
     if url == PLACEHOLDER:
-        print(f"The metadata name {PLACEHOLDER}, which is nobody's address: name the project's with URL= before you publish")
+        print(
+            f"The metadata name {PLACEHOLDER}, which is nobody's address: name the project's with URL= before you publish"  # noqa: E501
+        )
     out.mkdir(parents=True, exist_ok=True)
     for old in (*out.glob("hedgerow*"), *out.glob("SHA256SUMS*")):
         old.unlink()
@@ -185,7 +227,10 @@ def make_release(out: Path, url: str, key: str, architectures: Sequence[str]) ->
 
 
 def importable(module: str) -> bool:
-    return subprocess.run([sys.executable, "-P", "-c", f"import {module}"], capture_output=True, check=False).returncode == 0
+    return (
+        subprocess.run([sys.executable, "-P", "-c", f"import {module}"], capture_output=True, check=False).returncode
+        == 0
+    )
 
 
 def main() -> int:

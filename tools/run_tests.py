@@ -2,12 +2,12 @@
 
     python tools/run_tests.py quick|all|units [--record] [ARGUMENTS OF PYTEST ...]
 
-`quick` are the unit tests in files that took at most `QUICK_FILE_S` seconds when they were last recorded, without the fixtures of
-`SERVICES` and with few examples; `units` are all unit tests; `all` adds the end-to-end tests and the laboratory. A test that fails at first
-is run again with the machine to itself. If it passes then, it is listed by name: more than two such names fail the run. The last lines
-say what was not tested and what installs it. `--record` writes
-the seconds of each file into `tests/seconds.json`, which decides what is quick and the order of the next runs, and the table of layers in
-`CONTRIBUTING.md`.
+`quick` are the unit tests in files that took at most `QUICK_FILE_S` seconds when they were last recorded, without the
+fixtures of `SERVICES` and with few examples; `units` are all unit tests; `all` adds the end-to-end tests and the
+laboratory. A test that fails at first is run again with the machine to itself. If it passes then, it is listed by name:
+more than two such names fail the run. The last lines say what was not tested and what installs it. `--record` writes
+the seconds of each file into `tests/seconds.json`, which decides what is quick and the order of the next runs, and the
+table of layers in `CONTRIBUTING.md`.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ class Outcome:
 def read_outcomes(report: Path) -> Iterator[Outcome]:
     """Read the outcomes of a JUnit report that pytest wrote with `junit_family=xunit1`.
 
-    A test has several elements if its teardown fails too. Raises OSError, and ElementTree.ParseError for a file that pytest did not finish.
+    A test has several elements if its teardown fails too. Raises OSError, and ElementTree.ParseError for a file that
+    pytest did not finish.
     """
     for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314 (our own file)
         skip, file = case.find("skipped"), case.get("file", "")
@@ -132,7 +133,9 @@ def _pytest(root: Path, report: Path, arguments: Sequence[str], environment: Map
 
 
 def _side_by_side(tier: str) -> tuple[str, ...]:
-    """Return pytest's options for the number of workers: quick tests compute, and the others wait more than half of the time."""
+    """Return pytest's options for the number of workers: quick tests compute, and the others wait more than half of the
+    time.
+    """
     processors = os.cpu_count() or 1
     workers = processors if tier == "quick" else 2 * processors
     return ("-n", str(workers), "--dist", "loadfile", "--no-loadscope-reorder")
@@ -149,23 +152,31 @@ def slow_files(seconds: Mapping[str, float]) -> list[str]:
 
 def _left_out(root: Path) -> list[str]:
     file = root / SECONDS_FILE.relative_to(ROOT)
-    return [f"--ignore={name}" for name in slow_files(json.loads(file.read_text(encoding="utf-8")))] if file.exists() else []
+    return (
+        [f"--ignore={name}" for name in slow_files(json.loads(file.read_text(encoding="utf-8")))]
+        if file.exists()
+        else []
+    )
 
 
 def run(root: Path, tier: str, arguments: Sequence[str], scratch: Path | None) -> tuple[int, list[Outcome], list[str]]:
     """Run a tier of the tests below `root`.
 
-    Returns the exit status, the outcomes of the first try, and the names of tests that failed at first and passed alone.
+    Returns the exit status, the outcomes of the first try, and the names of tests that failed at first and passed
+    alone.
     """
     results = root / RESULTS
     results.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "PYTHONSAFEPATH": "1", "COVERAGE_FILE": str(results / "coverage")}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # each of hundreds of processes would compile all of its modules again
+    # each of hundreds of processes would compile all of its modules again
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     arguments = [*TIERS[tier], *(_left_out(root) if tier == "quick" else ()), *arguments]
     if scratch is not None:
         environment["TMPDIR"] = str(scratch)
         arguments.append(f"--basetemp={scratch / 'p'}")
-    coverage = [] if tier != "all" else ["--cov=hedgerow", "--cov-report=", f"--cov-report=json:{results / 'coverage.json'}"]
+    coverage = (
+        [] if tier != "all" else ["--cov=hedgerow", "--cov-report=", f"--cov-report=json:{results / 'coverage.json'}"]
+    )
     status = _pytest(root, results / "first.xml", [*_side_by_side(tier), *coverage, *arguments], environment)
     outcomes = list(read_outcomes(results / "first.xml"))
     failed = {outcome.name for outcome in outcomes if outcome.is_failed}
@@ -179,8 +190,12 @@ def run(root: Path, tier: str, arguments: Sequence[str], scratch: Path | None) -
 
 
 def report(tier: str, outcomes: Sequence[Outcome], unsteady: Sequence[str], seconds: float) -> None:
-    """Print what a run showed: the layers, what failed at first only, what was skipped, and last how to install what is missing."""
-    print(f"\n{layer_table(outcomes)}\n\n{tier}: {len(outcomes):,} tests in {seconds // 60:.0f} min {seconds % 60:.0f} s")
+    """Print what a run showed: the layers, what failed at first only, what was skipped, and last how to install what is
+    missing.
+    """
+    print(
+        f"\n{layer_table(outcomes)}\n\n{tier}: {len(outcomes):,} tests in {seconds // 60:.0f} min {seconds % 60:.0f} s"
+    )
     if unsteady:
         print(f"\nFailed at first, passed alone ({len(unsteady)}; more than {MOST_UNSTEADY} fail the run):")
         print(*(f"  {name}" for name in unsteady), sep="\n")
@@ -202,11 +217,15 @@ def record(outcomes: Sequence[Outcome]) -> None:
     SECONDS_FILE.write_text(json.dumps(seconds_by_file(outcomes), indent=1) + "\n", encoding="utf-8")
     text = CONTRIBUTING.read_text(encoding="utf-8")
     table = f"<!-- layers -->\n{layer_table(outcomes)}\n<!-- end of layers -->"
-    CONTRIBUTING.write_text(re.sub(r"<!-- layers -->.*<!-- end of layers -->", lambda _: table, text, flags=re.DOTALL), encoding="utf-8")
+    CONTRIBUTING.write_text(
+        re.sub(r"<!-- layers -->.*<!-- end of layers -->", lambda _: table, text, flags=re.DOTALL), encoding="utf-8"
+    )
 
 
 def _scratch() -> Path | None:
-    """Make a folder on a disk in memory, if there is one with room. Its path is short, as those of Unix sockets must be.
+    """Make a folder on a disk in memory, if there is one with room.
+
+    Its path is short, as those of Unix sockets must be.
 
     Tests write thousands of small files, and the programs under test wait until each is on the disk.
     """
@@ -220,7 +239,9 @@ def _scratch() -> Path | None:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Run the tests of a tier.")
     parser.add_argument("tier", choices=TIERS)
-    parser.add_argument("--record", action="store_true", help="keep the seconds of each file for the order of later runs")
+    parser.add_argument(
+        "--record", action="store_true", help="keep the seconds of each file for the order of later runs"
+    )
     chosen, arguments = parser.parse_known_args()
     began, scratch = time.monotonic(), _scratch()
     try:

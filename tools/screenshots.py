@@ -1,8 +1,8 @@
 """Take pictures of all pages of an invented household: `python tools/screenshots.py FOLDER [--only NAME …]`.
 
-A server runs on a loopback port with five children, sixty devices, requests and a pause, and once more with the seats of a café. Each page
-is taken at the width of a phone and of a desktop, in the light and the dark theme, by Chromium. `--documents` takes the pictures of
-`docs/images` instead: `python tools/screenshots.py docs/images --documents`.
+A server runs on a loopback port with five children, sixty devices, requests and a pause, and once more with the seats
+of a café. Each page is taken at the width of a phone and of a desktop, in the light and the dark theme, by Chromium.
+`--documents` takes the pictures of `docs/images` instead: `python tools/screenshots.py docs/images --documents`.
 """
 
 from __future__ import annotations
@@ -33,12 +33,30 @@ from hedgerow.policies.model import DeviceId
 SIZES = {"phone": (390, 844), "desktop": (1440, 900)}
 THEMES = ("light", "dark")
 PAGES = {
-    "today": "/", "people": "/people", "child": "/people/Mia", "teenager": "/people/Tom", "devices": "/devices", "log": "/log",
-    "why": "/why?device=mia-tablet&target=www.tiktok.com", "lists": "/lists", "settings": "/settings", "notices": "/settings/notices",
-    "changes": "/changes", "change": "/changes/1", "account": "/account", "more": "/more", "certificate": "/certificate",
-    "check": "/check", "device": "/device", "guide-place": "/start/place", "guide-people": "/start/people",
-    "guide-devices": "/start/devices", "guide-end": "/start/done", "for-children": "/start/children", "missing": "/nowhere",
-}  # fmt: skip
+    "today": "/",
+    "people": "/people",
+    "child": "/people/Mia",
+    "teenager": "/people/Tom",
+    "devices": "/devices",
+    "log": "/log",
+    "why": "/why?device=mia-tablet&target=www.tiktok.com",
+    "lists": "/lists",
+    "settings": "/settings",
+    "notices": "/settings/notices",
+    "changes": "/changes",
+    "change": "/changes/1",
+    "account": "/account",
+    "more": "/more",
+    "certificate": "/certificate",
+    "check": "/check",
+    "device": "/device",
+    "guide-place": "/start/place",
+    "guide-people": "/start/people",
+    "guide-devices": "/start/devices",
+    "guide-end": "/start/done",
+    "for-children": "/start/children",
+    "missing": "/nowhere",
+}
 CAFE_PAGES = {"cafe-today": "/", "cafe-counter": "/counter"}
 _PASSWORD = "four words and more"  # noqa: S105  of a server that ends with this program
 _CHANGE: dict[str, str | float | bool] = {"country": "US", "zone": "America/New_York", "unknown": "child-under-8"}
@@ -48,7 +66,9 @@ SIGNED_OUT_PAGES = {"sign-in": "/sign-in"}
 
 @dataclass(frozen=True)
 class DocumentPicture:
-    """A picture in the documents: a page, the size of the window, a button to press first, and the part to take or the whole page."""
+    """A picture in the documents: a page, the size of the window, a button to press first, and the part to take or the
+    whole page.
+    """
 
     path: str
     width: int = 390
@@ -105,7 +125,9 @@ def _household(seats: int) -> Iterator[tuple[Browser, Web]]:
         fill_big(web, seats)
         asyncio.run(web.accounts.create("parent", Role.ADMIN, _PASSWORD))
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
+            browser = playwright.chromium.launch(
+                executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+            )
             yield browser, web
             browser.close()
 
@@ -139,10 +161,14 @@ def _take_for_documents(browser: Browser, web: Web, pictures: Mapping[str, Docum
         print(name)
 
 
-def _take_all(browser: Browser, web: Web, pages: Mapping[str, str], signed_out: Mapping[str, str], options: argparse.Namespace) -> None:
+def _take_all(
+    browser: Browser, web: Web, pages: Mapping[str, str], signed_out: Mapping[str, str], options: argparse.Namespace
+) -> None:
     for (size, (width, height)), theme in itertools.product(SIZES.items(), THEMES):
         context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme="dark" if theme == "dark" else "light", locale=options.language
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if theme == "dark" else "light",
+            locale=options.language,
         )
         page = context.new_page()
         for name, path in signed_out.items():

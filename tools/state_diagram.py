@@ -22,7 +22,11 @@ def state_diagram() -> str:
         lines.append(f"    {state.name}: {state.value}")
         targets = dict.fromkeys(row.values())
         for target in targets:
-            commands = [command.__name__ for command, follower in row.items() if follower is target and command.__name__ != "Close"]
+            commands = [
+                command.__name__
+                for command, follower in row.items()
+                if follower is target and command.__name__ != "Close"
+            ]
             if commands:
                 lines.append(f"    {state.name} --> {target.name}: {', '.join(commands)}")
         if set(row.values()) <= {State.CLOSED}:

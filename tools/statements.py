@@ -1,7 +1,8 @@
 """Count the statements of each package, and hold its budget: `python tools/statements.py [--check]`.
 
-A statement is a node of the syntax tree, so neither long lines nor blank ones count. Imports and docstrings are left out. `--check` fails
-if a package has more than its budget. Raising a budget takes a decision record (`docs/adr/`); lower it when a package shrinks.
+A statement is a node of the syntax tree, so neither long lines nor blank ones count. Imports and docstrings are left
+out. `--check` fails if a package has more than its budget. Raising a budget takes a decision record (`docs/adr/`);
+lower it when a package shrinks.
 """
 
 from __future__ import annotations

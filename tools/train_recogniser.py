@@ -3,15 +3,17 @@
     pip install numpy scipy
     python tools/train_recogniser.py --to hedgerow/blocklists/recognition/data NAME=PATH…
 
-Each source of the manifest is given as a file or folder. The same sources give the same bytes: names are sorted, nothing is drawn by
-chance, and sums are made by one thread. A logistic regression per category learns from pieces of names, in these steps:
+Each source of the manifest is given as a file or folder. The same sources give the same bytes: names are sorted,
+nothing is drawn by chance, and sums are made by one thread. A logistic regression per category learns from pieces of
+names, in these steps:
 
-1. Hosts of the adult and gambling lists are examples, at most three of each registered domain. Other hosts are counter-examples: of the
-   popular ones the well-known ones, and three quarters of the others and of the machines. A name that a single adult list has, and that is
-   also well known, harmless or an advertiser's, is neither.
-2. Popular lists contain some adult and gambling sites. A first model is trained twice, and what it takes for such is left out.
-   To the rest are added names that machines of popular sites might have.
-3. Pieces of three to nine characters are counted. The most telling ones become features, and those of these that move scores most are kept.
+1. Hosts of the adult and gambling lists are examples, at most three of each registered domain. Other hosts are
+   counter-examples: of the popular ones the well-known ones, and three quarters of the others and of the machines. A
+   name that a single adult list has, and that is also well known, harmless or an advertiser's, is neither.
+2. Popular lists contain some adult and gambling sites. A first model is trained twice, and what it takes for such is
+   left out. To the rest are added names that machines of popular sites might have.
+3. Pieces of three to nine characters are counted. The most telling ones become features, and those of these that move
+   scores most are kept.
 4. A tenth of the registered domains, chosen by their checksum, is held back and gives the calibration.
 """
 
@@ -58,7 +60,9 @@ _CANDIDATES: Final = 560_000
 _FEATURES: Final = 260_000
 _TRUSTED_WEIGHT: Final = 8.0
 _HARMLESS_WEIGHT: Final = 8.0
-"""Weight of each counter-example in the last training, since a false alarm is worse than a miss, and scores far from even odds count."""
+"""Weight of each counter-example in the last training, since a false alarm is worse than a miss, and scores far from
+even odds count.
+"""
 _FIRST_PENALTY, _PENALTY = 0.05, 1.0
 _SUSPECT: Final = 0.0
 """Logarithm of the odds from which a popular name or a machine is left out as probably adult or gambling."""
@@ -98,7 +102,12 @@ def gather(names: Mapping[TrainingList, Sequence[NamedHost]]) -> Examples:
     role_of: dict[str, Role] = {}
     hosts: dict[str, set[str]] = defaultdict(set)
     taught = {source: found for source, found in names.items() if source.role in _ORDER}
-    real = {registered_domain(each.host) for source, found in taught.items() if source.role not in _INVENTED for each in found}
+    real = {
+        registered_domain(each.host)
+        for source, found in taught.items()
+        if source.role not in _INVENTED
+        for each in found
+    }
     for source, found in sorted(taught.items(), key=lambda each: _ORDER.index(each[0].role)):
         for each in found:
             domain = registered_domain(each.host)
@@ -110,16 +119,38 @@ def gather(names: Mapping[TrainingList, Sequence[NamedHost]]) -> Examples:
                 continue
             if role_of.setdefault(domain, source.role) is source.role:
                 hosts[domain].add(each.host)
-    chosen = sorted((host, role_of[domain], domain) for domain, several in hosts.items() for host in sorted(several)[:_MAX_HOSTS])
+    chosen = sorted(
+        (host, role_of[domain], domain) for domain, several in hosts.items() for host in sorted(several)[:_MAX_HOSTS]
+    )
     groups = np.array([crc32(domain.encode()) for _host, _role, domain in chosen], dtype=np.int64)
     return Examples([host for host, _role, _domain in chosen], [role for _host, role, _domain in chosen], groups)
 
 
 _MACHINE_WORDS: Final = (
-    "cdn", "media", "static", "content", "images", "img", "thumbs", "video", "files", "traffic", "ads", "stream", "assets", "proxy",
-    "offers", "track", "click", "host", "cloud", "app",
-)  # fmt: skip
-"""Words in the names of delivery networks and advertisers, which adult lists have too, and lists of popular pages have not."""
+    "cdn",
+    "media",
+    "static",
+    "content",
+    "images",
+    "img",
+    "thumbs",
+    "video",
+    "files",
+    "traffic",
+    "ads",
+    "stream",
+    "assets",
+    "proxy",
+    "offers",
+    "track",
+    "click",
+    "host",
+    "cloud",
+    "app",
+)
+"""Words in the names of delivery networks and advertisers, which adult lists have too, and lists of popular pages have
+not.
+"""
 
 
 def with_machine_names(examples: Examples) -> Examples:
@@ -146,7 +177,11 @@ def with_field_names(examples: Examples) -> Examples:
     hosts, groups = list(examples.hosts), list(examples.groups)
     for host, role, group in zip(examples.hosts, examples.roles, examples.groups, strict=True):
         label = registered_domain(host).partition(".")[0]
-        if role in (Role.TRUSTED, Role.POPULAR, Role.HARMLESS) and len(label) >= _SHORTEST_FIELD_NAME and is_institution(host):
+        if (
+            role in (Role.TRUSTED, Role.POPULAR, Role.HARMLESS)
+            and len(label) >= _SHORTEST_FIELD_NAME
+            and is_institution(host)
+        ):
             hosts.append(f"{label}.{_FIELD_ENDS[group >> 12 & 3]}")
             groups.append(group)
     added = len(hosts) - len(examples.hosts)
@@ -157,7 +192,9 @@ _SHORTEST_FIELD_NAME: Final = 5
 
 
 def _disputed(names: Mapping[TrainingList, Sequence[NamedHost]]) -> set[str]:
-    """Return the domains that one adult list alone has, and a list of well-known, harmless or advertisers' names too."""
+    """Return the domains that one adult list alone has, and a list of well-known, harmless or advertisers'
+    names too.
+    """
     lists = Counter(
         domain
         for source, found in names.items()
@@ -175,7 +212,10 @@ def _disputed(names: Mapping[TrainingList, Sequence[NamedHost]]) -> set[str]:
 
 
 class Texts:
-    """The texts of names and their shapes in one array of bytes, with the hashes of their pieces. `sizes` are those of the texts alone."""
+    """The texts of names and their shapes in one array of bytes, with the hashes of their pieces.
+
+    `sizes` are those of the texts alone.
+    """
 
     def __init__(self, hosts: Iterable[str]) -> None:
         judged = [text_of(host) for host in hosts]
@@ -207,12 +247,18 @@ class Features:
     pieces: list[str]
 
     def matrix(self, texts: Texts) -> sparse.csr_matrix:
-        """Return a row per text, with the number of times that it contains each piece, divided as the model divides scores."""
+        """Return a row per text, with the number of times that it contains each piece, divided as the model divides
+        scores.
+        """
         rows, columns = [], []
         for length, hashes, row, _place in texts.pieces():
             known = self.hashes[length]
             found = np.atleast_1d(np.searchsorted(known, hashes))
-            hit = np.flatnonzero(known[np.minimum(found, len(known) - 1)] == hashes) if len(known) else np.empty(0, np.int64)
+            hit = (
+                np.flatnonzero(known[np.minimum(found, len(known) - 1)] == hashes)
+                if len(known)
+                else np.empty(0, np.int64)
+            )
             rows.append(row[hit])
             columns.append((found[hit] + self.offsets[length]).astype(np.int32))
         row, column = np.concatenate(rows), np.concatenate(columns)
@@ -239,7 +285,9 @@ def candidates(texts: Texts, classes: Array) -> Features:
         counts = np.stack([np.bincount(inverse, weights=classes[rows] == n, minlength=len(unique)) for n in range(3)])
         shares = (counts + 0.5) / sizes[:, None]
         pooled = counts + 0.5
-        telling = np.max([np.abs(np.log(shares[n] / shares[0])) / np.sqrt(1 / pooled[n] + 1 / pooled[0]) for n in (1, 2)], axis=0)
+        telling = np.max(
+            [np.abs(np.log(shares[n] / shares[0])) / np.sqrt(1 / pooled[n] + 1 / pooled[0]) for n in (1, 2)], axis=0
+        )
         kept = np.flatnonzero(counts.sum(axis=0) >= _MIN_COUNT)
         found.append((length, unique[kept], places[first[kept]], telling[kept]))
     every = np.concatenate([each[3] for each in found])
@@ -257,8 +305,13 @@ type Model = tuple[Array, float]
 """The weights of the features, and the bias."""
 
 
-def fit(matrix: sparse.csr_matrix, target: Array, weights: Array, penalty: float, rounds: int, start: Model | None = None) -> Model:
-    """Return a logistic regression, with the square of the weights as the penalty. `start` is where the search begins."""
+def fit(
+    matrix: sparse.csr_matrix, target: Array, weights: Array, penalty: float, rounds: int, start: Model | None = None
+) -> Model:
+    """Return a logistic regression, with the square of the weights as the penalty.
+
+    `start` is where the search begins.
+    """
     transposed = matrix.T.tocsr()
     signs = np.where(target, 1.0, -1.0)
 
@@ -283,9 +336,18 @@ _LABELS: Final = ((Role.ADULT,), (Role.GAMBLING, Role.MIRRORS))
 
 
 def train_both(
-    features: Features, texts: Texts, examples: Examples, rounds: int, starts: Sequence[Model] = (), *, is_last: bool = False
+    features: Features,
+    texts: Texts,
+    examples: Examples,
+    rounds: int,
+    starts: Sequence[Model] = (),
+    *,
+    is_last: bool = False,
 ) -> list[Model]:
-    """Train a model per category on what is not held back, from `starts` on. Examples of the other category take no part."""
+    """Train a model per category on what is not held back, from `starts` on.
+
+    Examples of the other category take no part.
+    """
     matrix = features.matrix(texts)
     models = []
     for label, other, start in zip(_LABELS, _LABELS[::-1], starts or (None, None), strict=True):
@@ -296,9 +358,13 @@ def train_both(
         )
         columns = np.flatnonzero([label is not _LABELS[0] or not _SHAPED.search(piece) for piece in features.pieces])
         fitted = fit(
-            matrix[rows][:, columns], target, weights, _PENALTY if is_last else _FIRST_PENALTY, rounds,
+            matrix[rows][:, columns],
+            target,
+            weights,
+            _PENALTY if is_last else _FIRST_PENALTY,
+            rounds,
             (start[0][columns], start[1]) if start is not None else None,
-        )  # fmt: skip
+        )
         spread = np.zeros(len(features.pieces))
         spread[columns] = fitted[0]
         models.append((spread, fitted[1]))
@@ -315,13 +381,20 @@ def cleaned(examples: Examples, texts: Texts, features: Features, models: Sequen
 
 
 def calibrate(scores: Array, target: Array, scale: float, assumed: float) -> Calibration:
-    """Fit the line from scores to odds on names that were held back, and move it to the share of the category that is assumed."""
+    """Fit the line from scores to odds on names that were held back, and move it to the share of the category that is
+    assumed.
+    """
     share = target.mean()
     weights = np.where(target, _FITTED_SHARE / share, (1 - _FITTED_SHARE) / (1 - share))
     slopes, fitted = fit(sparse.csr_matrix(scores[:, None] / scale), target, weights, 1e-9, 200)
-    slope, moved = round(float(slopes[0]) / scale, 8), math.log(assumed / (1 - assumed)) - math.log(_FITTED_SHARE / (1 - _FITTED_SHARE))
+    slope, moved = (
+        round(float(slopes[0]) / scale, 8),
+        math.log(assumed / (1 - assumed)) - math.log(_FITTED_SHARE / (1 - _FITTED_SHARE)),
+    )
     offset = round(round(fitted, 6) + moved, 6)
-    return Calibration(slope, offset, round((math.log(_FLOOR_CONFIDENCE / (1 - _FLOOR_CONFIDENCE)) - offset) / slope, 4))
+    return Calibration(
+        slope, offset, round((math.log(_FLOOR_CONFIDENCE / (1 - _FLOOR_CONFIDENCE)) - offset) / slope, 4)
+    )
 
 
 def quantise(weights: Array) -> tuple[Array, float]:
@@ -331,9 +404,15 @@ def quantise(weights: Array) -> tuple[Array, float]:
 
 
 def well_known_names(names: Mapping[TrainingList, Sequence[NamedHost]], suspects: set[str]) -> Array:
-    """Return the sorted checksums of well-known registered domains. Names on adult and gambling lists and `suspects` are not among them."""
+    """Return the sorted checksums of well-known registered domains.
+
+    Names on adult and gambling lists and `suspects` are not among them.
+    """
     listed = {
-        registered_domain(each.host) for source, found in names.items() if source.role in (Role.ADULT, Role.GAMBLING) for each in found
+        registered_domain(each.host)
+        for source, found in names.items()
+        if source.role in (Role.ADULT, Role.GAMBLING)
+        for each in found
     }
     known = set()
     for source, found in names.items():
@@ -347,7 +426,9 @@ def well_known_names(names: Mapping[TrainingList, Sequence[NamedHost]], suspects
     return np.unique(np.array([crc32(domain.encode()) for domain in judged], dtype=np.uint32))
 
 
-def train(names: Mapping[TrainingList, Sequence[NamedHost]], sources: tuple[TrainingSource, ...], folder: Path) -> ModelMeta:
+def train(
+    names: Mapping[TrainingList, Sequence[NamedHost]], sources: tuple[TrainingSource, ...], folder: Path
+) -> ModelMeta:
     """Train the model and write its files."""
     examples = with_field_names(gather(names))
     say(f"{len(examples.hosts)} names: " + ", ".join(f"{int(examples.having(role).sum())} {role}" for role in Role))
@@ -370,7 +451,9 @@ def train(names: Mapping[TrainingList, Sequence[NamedHost]], sources: tuple[Trai
     moving = np.max([np.abs(weights) for weights, _bias in models], axis=0) * np.sqrt(occurrences)
     chosen = moving >= np.partition(moving, -_FEATURES)[-_FEATURES] if len(moving) > _FEATURES else moving > 0
     features = features.only(chosen)
-    models = train_both(features, texts, examples, 100, [(weights[chosen], bias) for weights, bias in models], is_last=True)
+    models = train_both(
+        features, texts, examples, 100, [(weights[chosen], bias) for weights, bias in models], is_last=True
+    )
     quantised = [quantise(weights) for weights, _bias in models]
     matrix = features.matrix(texts)
     calibrations = []
@@ -382,7 +465,9 @@ def train(names: Mapping[TrainingList, Sequence[NamedHost]], sources: tuple[Trai
     categories = (Role.ADULT.value, Role.GAMBLING.value)
     packed = (quantised[0][0] + (quantised[1][0] << PACK_BITS)).tolist()
     table = double_array({piece.encode(): weight for piece, weight in zip(features.pieces, packed, strict=True)})
-    meta = ModelMeta(categories, (calibrations[0], calibrations[1]), len(features.pieces), len(table) // 8, len(known), sources)
+    meta = ModelMeta(
+        categories, (calibrations[0], calibrations[1]), len(features.pieces), len(table) // 8, len(known), sources
+    )
     write(folder, meta, table, known)
     (folder / SUSPECTS_FILE).write_text("".join(f"{each}\n" for each in sorted(suspects)), encoding="ascii")
     return meta
@@ -403,8 +488,12 @@ def say(text: str) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Train the recognition of names.")
     parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="folder for the model")
-    parser.add_argument("--other-versions", action="store_true", help="accept sources of other versions than the manifest's")
-    parser.add_argument("paths", nargs="+", metavar="NAME=PATH", help="a source of the manifest, and its file or folder")
+    parser.add_argument(
+        "--other-versions", action="store_true", help="accept sources of other versions than the manifest's"
+    )
+    parser.add_argument(
+        "paths", nargs="+", metavar="NAME=PATH", help="a source of the manifest, and its file or folder"
+    )
     arguments = parser.parse_args()
     paths = dict(each.partition("=")[::2] for each in arguments.paths)
     read = read_sources(load_manifest(), paths, other_versions=arguments.other_versions)

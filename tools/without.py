@@ -1,7 +1,9 @@
-"""Copy the tree without a feature, to prove that nothing else needs it: `python tools/without.py NAME FOLDER [--check]`.
+"""Copy the tree without a feature, to prove that nothing else needs it:
 
-The copy lacks the feature's folders, its document, and its row of `FEATURES`. Generated documents are made anew, and links to the
-feature's document become plain text. `--check` runs what `make check` and `make quick` run, in the copy.
+`python tools/without.py NAME FOLDER [--check]`.
+
+The copy lacks the feature's folders, its document, and its row of `FEATURES`. Generated documents are made anew, and
+links to the feature's document become plain text. `--check` runs what `make check` and `make quick` run, in the copy.
 """
 
 from __future__ import annotations
@@ -51,16 +53,22 @@ class Finder:
 
 
 sys.meta_path.insert(0, Finder)
-'''
+'''  # noqa: E501
 
 
 def copy_without(name: str, folder: Path, root: Path = ROOT) -> None:
-    """Copy the files of the checkout `root` to the new `folder`, without the feature `name`. Raises ValueError for an unknown feature."""
+    """Copy the files of the checkout `root` to the new `folder`, without the feature `name`.
+
+    Raises ValueError for an unknown feature.
+    """
     needed_by = [other for other in features(root) if name in needs_of(root, other)]
     if name not in features(root) or needed_by:
         raise ValueError(f"{name} is needed by {', '.join(needed_by)}" if needed_by else f"no feature is called {name}")
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=root, capture_output=True, check=True
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=root,
+        capture_output=True,
+        check=True,
     ).stdout
     built = [path.relative_to(root) for path in (root / "hedgerow").rglob("*.so")]
     for file in [*map(Path, filter(None, os.fsdecode(listed).split("\0"))), *built]:
@@ -90,7 +98,8 @@ def needs_of(root: Path, name: str) -> list[str]:
 def is_of(file: Path, name: str) -> bool:
     """Return True for a file that belongs to a feature.
 
-    >>> [is_of(Path(file), "away") for file in ("hedgerow/features/away/keys.py", "docs/features/away.md", "hedgerow/app/cli.py")]
+    >>> [is_of(Path(file), "away") for file in ("hedgerow/features/away/keys.py", "docs/features/away.md",
+    ...  "hedgerow/app/cli.py")]
     [True, True, False]
     """
     homes = (TABLE.parent / name, *(Path(folder, "features", name) for folder in ("tests", "tools", "bench")))
@@ -137,7 +146,8 @@ def _rewrite(file: Path, change: Callable[[str], str]) -> None:
 def run_in(folder: Path, words: Sequence[str]) -> int:
     """Run Python in the copy, with the modules of the copy. Returns the exit code."""
     places = os.pathsep.join(map(str, (folder / ".path", folder / "tools")))  # tools import each other
-    commands = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))  # with `hedgerow`
+    # with `hedgerow`
+    commands = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
     environment = os.environ | {"PYTHONPATH": places, "PYTHONSAFEPATH": "1", "PATH": commands}
     return subprocess.run([sys.executable, *words], cwd=folder, env=environment, check=False).returncode
 

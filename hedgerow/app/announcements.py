@@ -1,4 +1,6 @@
-"""Announcements of the supervisor about a run: to systemd, on standard output, at the terminal, and in place of the pages."""
+"""Announcements of the supervisor about a run: to systemd, on standard output, at the terminal, and in place of the
+pages.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,10 @@ _DESCRIPTORS_S = 1.0
 
 
 def notify_systemd(state: str, descriptors: Sequence[int] = ()) -> bool:
-    """Send lines of sd_notify(3), and file descriptors, if systemd or another service manager asked for it. Returns False if not sent."""
+    """Send lines of sd_notify(3), and file descriptors, if systemd or another service manager asked for it.
+
+    Returns False if not sent.
+    """
     place = os.environ.get("NOTIFY_SOCKET", "")
     if not place:
         return False
@@ -50,19 +55,27 @@ async def show_welcome(settings: Settings) -> None:
 
 
 def ready_lines(settings: Settings, addresses: Sequence[str], problems: Sequence[str] = ()) -> list[str]:
-    """The ready line, whose web address opens in a browser on this machine, and one with the addresses for other devices, if any.
+    """The ready line, whose web address opens in a browser on this machine, and one with the addresses for other
+    devices, if any.
 
-    `addresses` are this machine's own. If not everything serves, `problems` say so, and the first line is another. A problem is a line.
+    `addresses` are this machine's own. If not everything serves, `problems` say so, and the first line is another. A
+    problem is a line.
     """
     if problems:
-        limited = f"hedgerow filters with limits dns={settings.dns} proxy={settings.proxy} web=http://{settings.web.from_here}"
+        limited = (
+            f"hedgerow filters with limits dns={settings.dns} proxy={settings.proxy} "
+            f"web=http://{settings.web.from_here}"
+        )
         return [limited, *filter(None, [settings.problem]), *problems]
     optional = {"transparent": settings.transparent} if settings.transparent else {}
     others = "".join(f" {name}={place}" for name, place in (optional | settings.encrypted).items())
     ready = f"hedgerow ready dns={settings.dns} proxy={settings.proxy} web=http://{settings.web.from_here}{others}"
     own = [ip_address(address) for address in addresses] if settings.web.is_everywhere else []
     versions = {ip_address(place.host).version for place in settings.web.every_family()}
-    near = sorted((each for each in own if each.is_private and not each.is_loopback and each.version in versions), key=_family_order)
+    near = sorted(
+        (each for each in own if each.is_private and not each.is_loopback and each.version in versions),
+        key=_family_order,
+    )
     urls = [f"http://{Endpoint(str(address), settings.web.port)}" for address in near]
     return [ready, *([f"from other devices: {' '.join(urls)}"] if urls else []), *filter(None, [settings.problem])]
 
@@ -83,7 +96,14 @@ class TroubleProcess:
         if not descriptors or (self._process is not None and self._process.returncode is None):
             return
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "hedgerow.app.trouble_page", str(self._settings.state), ",".join(map(str, descriptors))),
+            *(
+                sys.executable,
+                "-P",
+                "-m",
+                "hedgerow.app.trouble_page",
+                str(self._settings.state),
+                ",".join(map(str, descriptors)),
+            ),
             stdin=asyncio.subprocess.PIPE,
             pass_fds=descriptors,
             process_group=0,

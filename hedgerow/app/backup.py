@@ -1,7 +1,7 @@
 """Backup and restore of journal, policy with all files that it reads, CA and notice addresses, in one file.
 
-Public lists are not included: they are fetched again. Files beside the policy file are restored beside it; files elsewhere only if asked
-for, since a backup could name any place.
+Public lists are not included: they are fetched again. Files beside the policy file are restored beside it; files
+elsewhere only if asked for, since a backup could name any place.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from hedgerow.policies.reading.load import PolicyError, load_policy
 JOURNAL, POLICY, GATEWAY = JOURNAL_NAME, "hedgerow.yaml", "gateway.json"
 FOLDERS = ("ca/", "notices/", "statements/", "tunnel/")
 BESIDE, ELSEWHERE = "beside-policy/", "elsewhere/"
-"""Prefixes of the names of files that the policy reads: the path from the policy file's directory, or from the root, follows."""
+"""Prefixes of the names of files that the policy reads: the path from the policy file's directory, or from the root,
+follows.
+"""
 
 
 DAMAGED = "The journal is damaged"
@@ -51,11 +53,13 @@ LOG_TABLES = ("decisions", "hosts_seen")
 """Tables that grow with the use of the network."""
 
 
-def back_up(state: Path, policy: Path | None, out: Path, store: StoreAddress | None = None, *, with_log: bool = True) -> tuple[str, ...]:
+def back_up(
+    state: Path, policy: Path | None, out: Path, store: StoreAddress | None = None, *, with_log: bool = True
+) -> tuple[str, ...]:
     """Back up a state directory, also while Hedgerow runs. Returns the names of the saved files. Raises `BackupError`.
 
-    What is in the `store` is copied into a file of SQLite's, which `hedgerow store copy` takes. Without `with_log` the decisions are left
-    out, as their server has backups of its own.
+    What is in the `store` is copied into a file of SQLite's, which `hedgerow store copy` takes. Without `with_log` the
+    decisions are left out, as their server has backups of its own.
     """
     try:
         if store is None and not (state / JOURNAL).exists():
@@ -102,7 +106,10 @@ def _files(state: Path, policy: Path | None) -> Iterator[tuple[Path, str]]:
 
 
 def files_of(policy: Path, state: Path) -> list[Path]:
-    """Return the existing files that a policy reads: included files, lists, phrases, calendars, certificates. Downloads are left out."""
+    """Return the existing files that a policy reads: included files, lists, phrases, calendars, certificates.
+
+    Downloads are left out.
+    """
     try:
         read = load_policy(policy)
     except PolicyError:
@@ -124,8 +131,9 @@ def name_of(path: Path, policy: Path) -> str:
 def restore(backup: Path, state: Path, policy: Path, *, elsewhere: bool = False) -> tuple[str, ...]:
     """Restore a backup to a state directory that no Hedgerow uses, and its policy file to `policy` unless that exists.
 
-    Files that the policy reads are restored unless they exist: those beside it, and with `elsewhere` also all others. Returns the names of
-    the restored files. Only names that a backup can contain are read. Raises `BackupError`, and then changes nothing.
+    Files that the policy reads are restored unless they exist: those beside it, and with `elsewhere` also all others.
+    Returns the names of the restored files. Only names that a backup can contain are read. Raises `BackupError`, and
+    then changes nothing.
     """
     lock = FolderLock(state)
     try:
@@ -174,7 +182,10 @@ def _restore_all(tar: tarfile.TarFile, state: Path, policy: Path, *, elsewhere: 
 
 
 def files_elsewhere(backup: Path) -> tuple[Path, ...]:
-    """Return the places outside the policy file's directory for which a backup has files. Raises OSError or tarfile.TarError."""
+    """Return the places outside the policy file's directory for which a backup has files.
+
+    Raises OSError or tarfile.TarError.
+    """
     with tarfile.open(backup, "r:gz") as tar:
         names = [name for name in tar.getnames() if name.startswith(ELSEWHERE) and _is_known(name)]
     return tuple(_target(name, Path(), Path()) for name in names)

@@ -1,8 +1,8 @@
 """Signed bundles of the policies above sites and of compiled lists, which any web server can serve.
 
-A bundle is the file `bundle.json` and, beside it, `objects/DIGEST` for each text or file, named by its SHA-256. `bundle.json` holds a
-manifest, as text, and its signature (Ed25519, RFC 8032). Objects never change, and the manifest is replaced last, so that a copy under way
-is good.
+A bundle is the file `bundle.json` and, beside it, `objects/DIGEST` for each text or file, named by its SHA-256.
+`bundle.json` holds a manifest, as text, and its signature (Ed25519, RFC 8032). Objects never change, and the manifest
+is replaced last, so that a copy under way is good.
 """
 
 from __future__ import annotations
@@ -29,12 +29,18 @@ BUNDLE, OBJECTS = "bundle.json", "objects"
 MAX_BUNDLE, MAX_INDEX = 256 * 1024, 2 << 20
 _CONTEXT = "hedgerow bundle\n"  # so that a signature of something else is none of a bundle
 _AHEAD_S = 86400.0
-"""Seconds by which clocks may differ. A bundle from further ahead was made by a wrong clock, and all others would be older than it."""
+"""Seconds by which clocks may differ.
+
+A bundle from further ahead was made by a wrong clock, and all others would be older than it.
+"""
 _NO_TIME = 1 << 37
 
 
 class BundleError(Exception):
-    """A bundle that is not taken over. The message is the rest of a sentence about it. `may_pass`: its server did not send it."""
+    """A bundle that is not taken over.
+
+    The message is the rest of a sentence about it. `may_pass`: its server did not send it.
+    """
 
     may_pass = False
 
@@ -58,7 +64,10 @@ class BundledFile:
 
 @dataclass(frozen=True, slots=True)
 class BundledSource:
-    """A list of a generation. `url` is empty for those that come with Hedgerow; `fetched` is in seconds since the epoch."""
+    """A list of a generation.
+
+    `url` is empty for those that come with Hedgerow; `fetched` is in seconds since the epoch.
+    """
 
     name: str
     category: str
@@ -93,7 +102,8 @@ class BundledLists:
 class Manifest:
     """The signed part of a bundle. `number` grows with each one; instants are seconds since the epoch.
 
-    `levels` has the organisation's policy under `@` and those of groups under `@NAME`. `lists` are None if sites fetch them by themselves.
+    `levels` has the organisation's policy under `@` and those of groups under `@NAME`. `lists` are None if sites fetch
+    them by themselves.
     """
 
     number: int
@@ -111,10 +121,15 @@ class _SignedManifest:
 
 
 def write_bundle(
-    folder: Path, texts: Mapping[str, tuple[int, str]], key: SigningKey, now: float, days: float,
+    folder: Path,
+    texts: Mapping[str, tuple[int, str]],
+    key: SigningKey,
+    now: float,
+    days: float,
     lists: tuple[GenerationIndex, Path] | None = None,
-) -> Manifest:  # fmt: skip
-    """Write a bundle of the versions and texts of levels, and of lists compiled into a generation; None keeps those of the bundle before.
+) -> Manifest:
+    """Write a bundle of the versions and texts of levels, and of lists compiled into a generation; None keeps those of
+    the bundle before.
 
     Raises OSError, and BundleError for a folder with a newer or another's bundle.
     """
@@ -141,7 +156,8 @@ def write_bundle(
     made = Manifest(number, int(now), int(now + days * 86400), levels, bundled)
     text = canonical(asdict(made))
     write_atomically(folder / BUNDLE, encode(_SignedManifest(text, key.sign(_CONTEXT + text))), 0o644)
-    used = _objects_of(folder, made) | (_objects_of(folder, before) if before is not None else set())  # a site may be at the one before
+    # a site may be at the one before
+    used = _objects_of(folder, made) | (_objects_of(folder, before) if before is not None else set())
     for path in (folder / OBJECTS).iterdir():
         if path.name not in used:
             path.unlink()
@@ -187,7 +203,9 @@ def open_bundle(data: bytes, key: Ed25519PublicKey) -> Manifest:
 
 
 def check_age(manifest: Manifest, newest: int, now: float) -> None:
-    """Raise BundleError for a bundle that is older than the number `newest`, that has expired, or that was made by a wrong clock."""
+    """Raise BundleError for a bundle that is older than the number `newest`, that has expired, or that was made by a
+    wrong clock.
+    """
     if manifest.number < newest:
         raise BundleError(f"it is older than the one that was taken over last, which was made at {_instant(newest)}")
     if now > manifest.expires_at:

@@ -1,7 +1,8 @@
 """The supervisor's children: their start, by fork of the zygote or as new programs, their messages and their ends.
 
-A child's standard input and output are one end of a socket pair. The zygote (`zygote`) forks a child twice, so that it becomes a child of
-the supervisor, which adopts orphans (`confinement.adopt_orphans`). Deliberately absent: when to start what, and why.
+A child's standard input and output are one end of a socket pair. The zygote (`zygote`) forks a child twice, so that it
+becomes a child of the supervisor, which adopts orphans (`confinement.adopt_orphans`). Deliberately absent: when to
+start what, and why.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ class ZygoteError(Exception):
 class ChildProcess:
     """A running child. It has the part of `asyncio.subprocess.Process` that the supervisor uses."""
 
-    def __init__(self, pid: int, sock: socket.socket, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, pid: int, sock: socket.socket, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         self.pid = pid
         self.socket = sock
         self.stdout, self.stdin = reader, writer
@@ -73,7 +76,10 @@ class ChildProcess:
                 os.killpg(self.pid, signal.SIGKILL)
 
     async def end(self, seconds: float) -> bool:
-        """End the process, and read no more of what it wrote. Returns False if it did not end within some seconds and was killed."""
+        """End the process, and read no more of what it wrote.
+
+        Returns False if it did not end within some seconds and was killed.
+        """
         self.terminate()
         try:
             await asyncio.wait_for(self.wait(), seconds)
@@ -124,7 +130,9 @@ class ManagedProcess:
     @property
     def row(self) -> WorkerRow:
         pid = self.process.pid if self.process else None
-        return WorkerRow(self.role, self.index, pid, self.since, self.is_serving, self.restarts, self.renewals, self.problem)
+        return WorkerRow(
+            self.role, self.index, pid, self.since, self.is_serving, self.restarts, self.renewals, self.problem
+        )
 
     def reload(self) -> None:
         """Have the process read its files again."""
@@ -133,7 +141,9 @@ class ManagedProcess:
 
 
 class InspectorSockets:
-    """The sockets of the inspectors, in `sockets` by slot, bound again where somebody has removed or replaced their paths."""
+    """The sockets of the inspectors, in `sockets` by slot, bound again where somebody has removed or replaced their
+    paths.
+    """
 
     def __init__(self, settings: Settings, sockets: dict[str, Sequence[int]]) -> None:
         self._sockets = sockets
@@ -156,7 +166,11 @@ class InspectorSockets:
             for descriptor in self._sockets[managed.slot]:
                 os.close(descriptor)
             self._sockets[managed.slot] = [sock.detach()]
-            log.error("%s was removed or replaced: it is made again, and inspector %d gets a successor", place.path, managed.index)
+            log.error(
+                "%s was removed or replaced: it is made again, and inspector %d gets a successor",
+                place.path,
+                managed.index,
+            )
             if managed.process is not None:
                 managed.process.send_signal(signal.SIGUSR1)
 
@@ -197,7 +211,10 @@ class Children:
             process.note_end(os.waitstatus_to_exitcode(status))
 
     def reap_orphan(self) -> None:
-        """Reap a child that nobody waits for. Call it regularly: it reaps only a child that was dead at the last call."""
+        """Reap a child that nobody waits for.
+
+        Call it regularly: it reaps only a child that was dead at the last call.
+        """
         try:
             found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
@@ -225,7 +242,10 @@ def _start_program(command: Sequence[str], descriptors: Sequence[int]) -> tuple[
 
 
 class Zygote:
-    """The supervisor's side of the zygote. `first` is the process id and the socket of one that the command line forked."""
+    """The supervisor's side of the zygote.
+
+    `first` is the process id and the socket of one that the command line forked.
+    """
 
     def __init__(self, children: Children, state: Path, first: tuple[int, int] | None) -> None:
         self._children, self._state, self._first = children, state, first
@@ -241,7 +261,9 @@ class Zygote:
             (pid, descriptor), self._first = self._first, None
             self._process = await self._children.adopt(pid, socket.socket(fileno=descriptor))
         else:
-            self._process = await self._children.spawn((sys.executable, "-P", "-m", "hedgerow.app.zygote", str(self._state)))
+            self._process = await self._children.spawn(
+                (sys.executable, "-P", "-m", "hedgerow.app.zygote", str(self._state))
+            )
         self._is_up.set()
         return self._process
 
@@ -258,7 +280,9 @@ class Zygote:
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         try:
             with theirs:
-                socket.send_fds(self._process.socket, [pack_request(number, role, index)], [theirs.fileno(), *descriptors])
+                socket.send_fds(
+                    self._process.socket, [pack_request(number, role, index)], [theirs.fileno(), *descriptors]
+                )
             pid = await asyncio.wait_for(answer, FORK_TIMEOUT_S)
         except (OSError, TimeoutError, ZygoteError) as error:
             ours.close()

@@ -39,7 +39,11 @@ GROUPS = {
 _OF_FEATURES = {words: place for feature in FEATURES for words, place in feature.commands.items()}
 GROUP_NAMES = frozenset(GROUPS) | {words for words, place in _OF_FEATURES.items() if place.endswith(":app")}
 """The names of all groups, also those of features."""
-COMMAND_NAMES = GROUP_NAMES | {name for names in COMMANDS.values() for name in names} | {words.partition(" ")[0] for words in _OF_FEATURES}
+COMMAND_NAMES = (
+    GROUP_NAMES
+    | {name for names in COMMANDS.values() for name in names}
+    | {words.partition(" ")[0] for words in _OF_FEATURES}
+)
 """The first words of all commands."""
 
 _SUMMARY = "Filter DNS and HTTP(S) for a home or a café, with one policy file."
@@ -52,13 +56,17 @@ def _print_version(wanted: bool) -> None:
 
 
 def root(
-    _version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print version and commit.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print version and commit.")
+    ] = False,
 ) -> None:
     """Print the version, or run a command."""
 
 
 def make_cli(wanted: str | None = None) -> typer.Typer:
-    """Build the command line, or only the command `wanted`: importing the others would take a second on a small machine."""
+    """Build the command line, or only the command `wanted`: importing the others would take a second on a small
+    machine.
+    """
     app = typer.Typer(
         name="hedgerow",
         help=_SUMMARY,

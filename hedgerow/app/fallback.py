@@ -1,8 +1,8 @@
 """The snapshot of last resort, for workers that find no usable one: `python -m hedgerow.app.fallback STATE`.
 
-It holds the most that can still be read: the last snapshot's policy, else that of the policy file, else the built-in one (everybody is
-filtered as a child); and the newest usable lists, else those of the policy, without the largest. It lies in memory, since the disk may be
-the cause. Standard output is its directory. Control's next snapshot replaces it.
+It holds the most that can still be read: the last snapshot's policy, else that of the policy file, else the built-in
+one (everybody is filtered as a child); and the newest usable lists, else those of the policy, without the largest. It
+lies in memory, since the disk may be the cause. Standard output is its directory. Control's next snapshot replaces it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def make_fallback(settings: Settings) -> Path:
 
 
 def _sources(policy: Policy, settings: Settings) -> tuple[Source, ...]:
-    """The lists that come with Hedgerow, those on this machine, and copies of public ones as far as compiling them takes seconds."""
+    """The lists that come with Hedgerow, those on this machine, and copies of public ones as far as compiling them
+    takes seconds.
+    """
     left, chosen = COMPILE_FIRST_BYTES, list[Source]()
     for source in CopyStatuses(ListFolders(settings.state).downloads).with_paths(sources_of(policy)):
         size = sum(size for _name, _time, size in file_identities(source))

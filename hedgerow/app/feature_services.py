@@ -36,7 +36,10 @@ class FeatureServices[Parts: ProcessParts]:
     """
 
     def __init__(
-        self, features: Sequence[Feature], tasks: WatchedTasks, make: Callable[[Feature, Parts], Sequence[ControlService]]
+        self,
+        features: Sequence[Feature],
+        tasks: WatchedTasks,
+        make: Callable[[Feature, Parts], Sequence[ControlService]],
     ) -> None:
         self._features, self._tasks, self._make = features, tasks, make
         self._by_feature: dict[str, tuple[ControlService, ...]] = {}
@@ -79,7 +82,10 @@ class FeatureServices[Parts: ProcessParts]:
         await self.policy_changed()
 
     async def part[Kind](self, kind: type[Kind], name: str, core: Parts) -> Kind:
-        """Return the part of this kind that a feature's services have. They run from now on, whatever the policy says."""
+        """Return the part of this kind that a feature's services have.
+
+        They run from now on, whatever the policy says.
+        """
         (feature,) = (each for each in self._features if each.name == name)
         services = await self._services_of(feature, core)
         if name not in self._asked_for:
@@ -105,7 +111,9 @@ class FeatureServices[Parts: ProcessParts]:
 
     async def _wait_until(self, is_used: bool, feature: Feature, core: Parts) -> None:
         async with self._policy_changed:
-            await self._policy_changed.wait_for(lambda: (feature.name in self._asked_for or _is_used(feature, core)) is is_used)
+            await self._policy_changed.wait_for(
+                lambda: (feature.name in self._asked_for or _is_used(feature, core)) is is_used
+            )
 
     async def _follow(self, feature: Feature, core: Parts) -> None:
         while True:

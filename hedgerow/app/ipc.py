@@ -1,7 +1,9 @@
-"""Messages between the supervisor and its children, the sockets that these inherit, and the file in which it lists them.
+"""Messages between the supervisor and its children, the sockets that these inherit, and the file in which it lists
+them.
 
-Messages are lines on a child's standard output and input, and requests to the zygote in blocks of one size. Other programs of this machine
-use the API over a Unix socket in the state directory, without a secret: only root and the user that runs Hedgerow can listen or connect.
+Messages are lines on a child's standard output and input, and requests to the zygote in blocks of one size. Other
+programs of this machine use the API over a Unix socket in the state directory, without a secret: only root and the user
+that runs Hedgerow can listen or connect.
 """
 
 from __future__ import annotations
@@ -55,7 +57,10 @@ REQUEST_OCTETS = 64
 
 
 def pack_request(number: int, role: str, index: int) -> bytes:
-    """Return a request to the zygote for a child. The descriptors that it inherits go with it, first that of its standard streams."""
+    """Return a request to the zygote for a child.
+
+    The descriptors that it inherits go with it, first that of its standard streams.
+    """
     return f"{number} {role} {index}".encode().ljust(REQUEST_OCTETS)
 
 
@@ -139,7 +144,8 @@ class WorkerRow:
 class WorkersFile:
     """The content of `Settings.workers_file`; `supervisor` is a process id.
 
-    `tasks` are those of the supervisor and the zygote that have failed, `unexpected` counts the supervisor's unexpected errors.
+    `tasks` are those of the supervisor and the zygote that have failed, `unexpected` counts the supervisor's unexpected
+    errors.
     """
 
     supervisor: int
@@ -149,7 +155,10 @@ class WorkersFile:
 
     @staticmethod
     def load(paths: Iterable[Path]) -> WorkersFile:
-        """Read the first of `paths`, as `Settings.workers_files` names them, that is ours. Raises OSError or ValueError."""
+        """Read the first of `paths`, as `Settings.workers_files` names them, that is ours.
+
+        Raises OSError or ValueError.
+        """
         *copies, file = paths
         for copy in copies:
             with contextlib.suppress(OSError, ValueError):  # any user could have made a file of that name
@@ -185,7 +194,10 @@ class WorkersFileWriter:
 
 
 def is_alive(pid: int) -> bool:
-    """Return True if a process exists and is neither stopped nor dead. The supervisor notices that only a little later."""
+    """Return True if a process exists and is neither stopped nor dead.
+
+    The supervisor notices that only a little later.
+    """
     try:
         status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:
@@ -204,7 +216,10 @@ def _exists(pid: int) -> bool:
 
 
 def restart_inspectors(state: Path) -> int:
-    """End the inspectors of the Hedgerow that runs on `state`; the supervisor restarts them. Returns how many were running."""
+    """End the inspectors of the Hedgerow that runs on `state`; the supervisor restarts them.
+
+    Returns how many were running.
+    """
     try:
         file = WorkersFile.load(Settings.load(state).workers_files)
     except (OSError, ValueError):
@@ -237,7 +252,10 @@ def problem_of_control(settings: Settings) -> str:
 
 
 def control_client(settings: Settings, timeout: float) -> httpx.Client:
-    """Return a client for relative URLs of the pages and the API, to be closed by the caller. `timeout` is in seconds."""
+    """Return a client for relative URLs of the pages and the API, to be closed by the caller.
+
+    `timeout` is in seconds.
+    """
     import httpx
 
     transport = httpx.HTTPTransport(uds=str(settings.control_socket))

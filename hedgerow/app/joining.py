@@ -1,9 +1,11 @@
-"""Passing on what a second machine needs to serve the same network: one TLS connection, opened by a token that is used once.
+"""Passing on what a second machine needs to serve the same network: one TLS connection, opened by a token that is used
+once.
 
-The first machine listens for some minutes, with a certificate made for this purpose. The line that a person carries to the second one
-holds the address, a token of 128 bits and the certificate's fingerprint (SHA-256). The second machine checks the fingerprint before it
-sends anything, proves that it knows the token without sending it, and gets the answer encrypted with a key from the token. So neither
-somebody in between nor somebody who records the connection gets the key of the certificate authority.
+The first machine listens for some minutes, with a certificate made for this purpose. The line that a person carries to
+the second one holds the address, a token of 128 bits and the certificate's fingerprint (SHA-256). The second machine
+checks the fingerprint before it sends anything, proves that it knows the token without sending it, and gets the answer
+encrypted with a key from the token. So neither somebody in between nor somebody who records the connection gets the key
+of the certificate authority.
 """
 
 from __future__ import annotations
@@ -67,7 +69,9 @@ class Invitation:
         try:
             place, token, fingerprint = text.strip().split("/")
             host, _, port = place.rpartition(":")
-            found = Invitation(str(ipaddress.ip_address(host.strip("[]"))), int(port), _from_text(token), _from_text(fingerprint))
+            found = Invitation(
+                str(ipaddress.ip_address(host.strip("[]"))), int(port), _from_text(token), _from_text(fingerprint)
+            )
         except ValueError:
             found = None
         if found is None or (len(found.token), len(found.fingerprint)) != (_TOKEN_BYTES, _DIGEST_BYTES):
@@ -77,9 +81,12 @@ class Invitation:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """All that a second machine needs. `authority` is the CA with its key as PEM, `store_authority` that of the store's server or empty.
+    """All that a second machine needs.
 
-    `files` are the policy files, and `version` is their number in the store. `statement_key` signs the site's statements, as PEM.
+    `authority` is the CA with its key as PEM, `store_authority` that of the store's server or empty.
+
+    `files` are the policy files, and `version` is their number in the store. `statement_key` signs the site's
+    statements, as PEM.
     """
 
     software: str
@@ -94,7 +101,10 @@ class Membership:
 
 
 class Host:
-    """The first machine's side. It listens from the start on, at a port of `address` that is free unless one is given."""
+    """The first machine's side.
+
+    It listens from the start on, at a port of `address` that is free unless one is given.
+    """
 
     def __init__(self, address: str, port: int = 0) -> None:
         self._token = secrets.token_bytes(_TOKEN_BYTES)
@@ -171,7 +181,9 @@ def _connect(invitation: Invitation) -> ssl.SSLSocket:
 
 def _open_sealed(sealed: bytes, token: bytes) -> Membership:
     try:
-        return decode(Membership, AESGCM(_derive(token, b"contents")).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None))
+        return decode(
+            Membership, AESGCM(_derive(token, b"contents")).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None)
+        )
     except (InvalidTag, ValueError) as error:
         raise JoinError("The answer can't be read: do both machines have the same version of Hedgerow?") from error
 
@@ -206,7 +218,9 @@ def _read_block(connection: socket.socket) -> bytes:
 def _temporary_identity(address: str) -> tuple[ssl.SSLContext, bytes]:
     """Return a TLS context with a certificate that nobody has signed, and its fingerprint."""
     key, name, now = ec.generate_private_key(ec.SECP256R1()), x509.Name([]), datetime.now(UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now - timedelta(2), now + timedelta(2))
+    builder = x509.CertificateBuilder(
+        name, name, key.public_key(), x509.random_serial_number(), now - timedelta(2), now + timedelta(2)
+    )
     alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
     certificate = builder.add_extension(alternative, critical=True).sign(key, hashes.SHA256())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

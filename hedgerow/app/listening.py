@@ -1,8 +1,8 @@
 """Opening of all listening sockets of a run, before anything starts.
 
-The supervisor holds them, and each process inherits those of its slot. What arrives between the end of a process and the start of its
-successor therefore waits in the kernel: datagrams in a receive buffer, connections in a backlog. systemd keeps the sockets while the
-service is restarted (FDSTORE in sd_notify(3)), and passes them to the next run.
+The supervisor holds them, and each process inherits those of its slot. What arrives between the end of a process and
+the start of its successor therefore waits in the kernel: datagrams in a receive buffer, connections in a backlog.
+systemd keeps the sockets while the service is restarted (FDSTORE in sd_notify(3)), and passes them to the next run.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ type _Take = Callable[[Endpoint, socket.SocketKind], socket.socket | None]
 
 
 class KeptSockets:
-    """Listening sockets of the run before, which systemd has kept, by names such as `dns-0.5f2c91ab` that begin with their slot."""
+    """Listening sockets of the run before, which systemd has kept, by names such as `dns-0.5f2c91ab` that begin with
+    their slot.
+    """
 
     def __init__(self, sockets: Iterable[tuple[str, socket.socket]] = ()) -> None:
         self._sockets = list(sockets)
@@ -87,10 +89,12 @@ NOTHING_KEPT = KeptSockets()
 
 
 def open_listeners(settings: Settings, kept: KeptSockets = NOTHING_KEPT) -> dict[str, list[socket.socket]]:
-    """Open the sockets of each slot, such as `dns-0`, unless they are `kept`. Raises OSError, and then leaves none open.
+    """Open the sockets of each slot, such as `dns-0`, unless they are `kept`.
 
-    Each worker has sockets of its own, among which the kernel spreads the clients of a port (SO_REUSEPORT). They stay in this group for
-    the whole run, so that no process ends with queries in its socket.
+    Raises OSError, and then leaves none open.
+
+    Each worker has sockets of its own, among which the kernel spreads the clients of a port (SO_REUSEPORT). They stay
+    in this group for the whole run, so that no process ends with queries in its socket.
     """
     taken: list[socket.socket] = []
 
@@ -124,7 +128,9 @@ def _dns_sockets(settings: Settings, take: _Take) -> Iterator[socket.socket]:
         yield _listen(endpoint, take)
     for name, place in settings.encrypted.items():
         for endpoint in place.every_family():
-            yield (_listen if ENCRYPTED_TRANSPORTS[name].socket_kind is socket.SOCK_STREAM else _datagrams)(endpoint, take)
+            yield (_listen if ENCRYPTED_TRANSPORTS[name].socket_kind is socket.SOCK_STREAM else _datagrams)(
+                endpoint, take
+            )
 
 
 def _gate_sockets(settings: Settings, take: _Take) -> Iterator[socket.socket]:
@@ -154,14 +160,19 @@ def _listen(endpoint: Endpoint, take: _Take, *, reuse_port: bool = True, transpa
 
 
 def _store(slots: dict[str, list[socket.socket]]) -> None:
-    """Give new sockets to systemd, which passes them to the run after a restart. It is not to watch them for errors of clients."""
+    """Give new sockets to systemd, which passes them to the run after a restart.
+
+    It is not to watch them for errors of clients.
+    """
     for slot, sockets in slots.items():
         for each in sockets:
             notify_systemd(f"FDSTORE=1\nFDPOLL=0\nFDNAME={slot}.{secrets.token_hex(4)}", [each.fileno()])
 
 
 def _wait_for_systemd() -> None:
-    """Wait until systemd has read all messages: it then closes the descriptor that comes with a barrier (sd_notify_barrier(3))."""
+    """Wait until systemd has read all messages: it then closes the descriptor that comes with a barrier
+    (sd_notify_barrier(3)).
+    """
     reading, writing = os.pipe()
     try:
         is_sent = notify_systemd("BARRIER=1", [writing])

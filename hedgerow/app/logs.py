@@ -1,4 +1,6 @@
-"""Logging to standard error: one line per event, as text or JSON, with systemd's priorities where the journal reads it."""
+"""Logging to standard error: one line per event, as text or JSON, with systemd's priorities where the
+journal reads it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ class PlainFormatter(RoleFormatter):
 
 
 class JsonFormatter(RoleFormatter):
-    """One JSON object per line: time (seconds since the epoch), level, role, process, logger, message, and the error if any."""
+    """One JSON object per line: time (seconds since the epoch), level, role, process, logger, message, and the error if
+    any.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {
@@ -62,16 +66,18 @@ _MOST_KINDS = 256
 
 
 class RepetitionFilter(logging.Filter):
-    """A limit per kind of record from info on, so that nobody fills the disk or hides other records by repeating a fault.
+    """A limit per kind of record from info on, so that nobody fills the disk or hides other records by repeating a
+    fault.
 
-    Records are of one kind if they have the same logger and text, whatever values are put into it. Some libraries put in the values
-    themselves: without values, the line that logs counts instead of the text. If there is an error, its type and the line that raised it
-    count too. The next record after a minute says how many were left out.
+    Records are of one kind if they have the same logger and text, whatever values are put into it. Some libraries put
+    in the values themselves: without values, the line that logs counts instead of the text. If there is an error, its
+    type and the line that raised it count too. The next record after a minute says how many were left out.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._seen: dict[tuple[object, ...], list[float]] = {}  # the minute's begin, and the number of its records, by kind
+        # the minute's begin, and the number of its records, by kind
+        self._seen: dict[tuple[object, ...], list[float]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno < logging.INFO:
@@ -84,7 +90,10 @@ class RepetitionFilter(logging.Filter):
         most = MOST_TRACEBACKS if record.exc_info else MOST_ALIKE
         if not 0 <= record.created - minute[0] < _MINUTE:
             if (omitted := minute[1] - most) > 0:
-                record.msg, record.args = f"{record.getMessage()} (and {omitted:.0f} times more since the last time)", None
+                record.msg, record.args = (
+                    f"{record.getMessage()} (and {omitted:.0f} times more since the last time)",
+                    None,
+                )
             minute[:] = [record.created, 0]
         minute[1] += 1
         return minute[1] <= most

@@ -1,8 +1,8 @@
 """The privileges of each process: the one table of who may do what.
 
-A process of `WORKERS` confines itself once it has opened what only its start needs, and before it serves. It can then read its code, the
-system's network settings, the published snapshots and lists, and nothing else of the state directory: neither the CA's key nor the
-journal, the tokens or the addresses for notices.
+A process of `WORKERS` confines itself once it has opened what only its start needs, and before it serves. It can then
+read its code, the system's network settings, the published snapshots and lists, and nothing else of the state
+directory: neither the CA's key nor the journal, the tokens or the addresses for notices.
 """
 
 from __future__ import annotations
@@ -14,7 +14,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hedgerow.confinement import Capability, Confinement, Sockets, code_paths, confine, forbid_new_privileges, keep_capabilities, without
+from hedgerow.confinement import (
+    Capability,
+    Confinement,
+    Sockets,
+    code_paths,
+    confine,
+    forbid_new_privileges,
+    keep_capabilities,
+    without,
+)
 
 if TYPE_CHECKING:  # jobs are light
     from hedgerow.app.settings import Settings
@@ -29,12 +38,17 @@ CAPABILITIES: dict[str, frozenset[Capability]] = {
     "inspector": frozenset(),
     "signer": frozenset(),
 }
-"""The capabilities that each role keeps, if it has them. Jobs and scanners keep none; ports are opened before anything starts."""
+"""The capabilities that each role keeps, if it has them.
+
+Jobs and scanners keep none; ports are opened before anything starts.
+"""
 
 SUPERVISOR = "supervisor"
 CAPABILITIES[SUPERVISOR] = frozenset({Capability.SETPCAP}).union(*CAPABILITIES.values())
-"""The supervisor and the zygote, which parse nothing but our own messages, keep what their children need. With `SETPCAP` these give up the
-rest for good."""
+"""The supervisor and the zygote, which parse nothing but our own messages, keep what their children need.
+
+With `SETPCAP` these give up the rest for good.
+"""
 
 LISTENERS = {"dns", "gate"}
 """Workers that can open ports themselves if they inherit none."""
@@ -64,12 +78,17 @@ def confine_signer(settings: Settings) -> None:
 
 
 def confine_job(read: Iterable[Path] = (), write: Iterable[Path] = (), state: Path | None = None) -> None:
-    """Confine this process as a job that uses its own code and these files, as far as the kernel can. Raises OSError."""
+    """Confine this process as a job that uses its own code and these files, as far as the kernel can.
+
+    Raises OSError.
+    """
     confine(Confinement((*code_paths(), *read), tuple(write), needed_by_root(state)))
 
 
 def needed_by_root(state: Path | None) -> frozenset[Capability]:
-    """The capabilities by which root uses a program in somebody's home, or a state directory of another user; none for others."""
+    """The capabilities by which root uses a program in somebody's home, or a state directory of another user; none for
+    others.
+    """
     if os.geteuid() != 0:
         return frozenset()
     programs = [Path(place).resolve() for place in (__file__, sys.prefix, sys.executable)]
@@ -117,7 +136,9 @@ def _dns_paths(settings: Settings, policy: Policy) -> Iterator[Path]:
 
 
 def certificate_folders(settings: Settings, policy: Policy) -> frozenset[Path]:
-    """The directories of the policy's certificate and key: whoever renews them replaces the files, or links to others."""
+    """The directories of the policy's certificate and key: whoever renews them replaces the files, or links
+    to others.
+    """
     named = policy.network.certificate
     if named is None:
         return frozenset()

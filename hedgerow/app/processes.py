@@ -1,8 +1,10 @@
-"""The entry of every child of the supervisor: `run_process` for those that the zygote forks. Without one, they are started as
+"""The entry of every child of the supervisor:
+
+`run_process` for those that the zygote forks. Without one, they are started as
 `python -m hedgerow.app.processes ROLE INDEX STATE [DESCRIPTORS]`.
 
-A child ends on SIGTERM, and when its standard input closes, which means that the supervisor is gone. The descriptors, such as `5,6`, are
-those of the listening sockets that it inherits.
+A child ends on SIGTERM, and when its standard input closes, which means that the supervisor is gone. The descriptors,
+such as `5,6`, are those of the listening sockets that it inherits.
 """
 
 from __future__ import annotations
@@ -61,7 +63,10 @@ UMASK = 0o077
 
 
 def notify_ready() -> None:
-    """Tell the supervisor that this process serves. Exempt all current objects from garbage collection, since they stay."""
+    """Tell the supervisor that this process serves.
+
+    Exempt all current objects from garbage collection, since they stay.
+    """
     gc.collect()
     gc.freeze()
     gc.enable()
@@ -122,7 +127,8 @@ async def wait_for_message() -> bytes:
 
 
 def make_worker(role: str, index: int, settings: Settings, sockets: InheritedSockets, tasks: WatchedTasks) -> Worker:
-    """Confine this process, and return a worker with the snapshot in force or, if that can't be used, with one of last resort.
+    """Confine this process, and return a worker with the snapshot in force or, if that can't be used, with one of last
+    resort.
 
     Raises StartProblem and OSError.
     """
@@ -134,7 +140,10 @@ def make_worker(role: str, index: int, settings: Settings, sockets: InheritedSoc
 
 
 def open_fallback(settings: Settings) -> LoadedSnapshot:
-    """Make and open the snapshot of last resort. Raises StartProblem. A process makes it, since the compiler needs much memory."""
+    """Make and open the snapshot of last resort.
+
+    Raises StartProblem. A process makes it, since the compiler needs much memory.
+    """
     command = (sys.executable, "-P", "-m", "hedgerow.app.fallback", str(settings.state))
     made = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     try:
@@ -142,9 +151,16 @@ def open_fallback(settings: Settings) -> LoadedSnapshot:
             raise OSError(made.stderr.strip().rpartition("\n")[2])
         view = LoadedSnapshot(Snapshot.load(Path(made.stdout.removesuffix("\n"))))
     except (OSError, ValueError) as error:
-        raise StartProblem(f"There is no usable snapshot in {settings.state}, and none can be made: {error_text(error)}") from None
+        raise StartProblem(
+            f"There is no usable snapshot in {settings.state}, and none can be made: {error_text(error)}"
+        ) from None
     policy = f"the policy {view.policy.path}" if view.policy.path else "the built-in policy for children"
-    log.error("There is no usable snapshot in %s: %s is in force with the lists %s.", settings.state, policy, view.catalogue.version)
+    log.error(
+        "There is no usable snapshot in %s: %s is in force with the lists %s.",
+        settings.state,
+        policy,
+        view.catalogue.version,
+    )
     return view
 
 
@@ -185,7 +201,9 @@ def prepare_in_child(settings: Settings) -> str:
 
 
 async def wait_for_store(settings: Settings, problem: str) -> NoReturn:
-    """Keep the events of workers until the store can be opened, then end this process. Its successor uses the store. Raises StartProblem.
+    """Keep the events of workers until the store can be opened, then end this process.
+
+    Its successor uses the store. Raises StartProblem.
 
     The first attempts are short, so that the supervisor starts the workers and shows the reason.
     """
@@ -210,7 +228,8 @@ async def wait_for_store(settings: Settings, problem: str) -> NoReturn:
 
 async def run_control(settings: Settings, _index: int, sockets: InheritedSockets, tasks: WatchedTasks) -> None:
     keep_role_capabilities("control", settings.state)
-    # Threads render long pages and read policies. By default each of the loop's steps would wait 5 ms for the interpreter's lock.
+    # Threads render long pages and read policies. By default each of the loop's steps would wait 5 ms for the
+    # interpreter's lock.
     sys.setswitchinterval(0.0005)
     # By default there are a few more threads than processors, which as many slow requests to the pages would use up.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(CONTROL_THREADS, "work"))
@@ -268,7 +287,10 @@ async def run_inspector(settings: Settings, index: int, sockets: InheritedSocket
 
     worker = make_worker("inspector", index, settings, sockets, tasks)
     async with serve_inspector(worker) as inspector, worker.running():
-        growth, is_outdated = settings.footprint.inspector_growth, lambda: is_any_unreadable(worker.view.policy.phrase_lists)
+        growth, is_outdated = (
+            settings.footprint.inspector_growth,
+            lambda: is_any_unreadable(worker.view.policy.phrase_lists),
+        )
         without_clients = asyncio.Event()
 
         def ask_for_successor() -> None:
@@ -332,12 +354,14 @@ def run_process(role: str, index: int, state: Path, descriptors: Iterable[int]) 
         tasks.errors.watch_process()
         async with tasks.running("heartbeats", send_heartbeats, Area.UPKEEP):
             await ROLES[role](settings, index, sockets, tasks)
-        # All is closed and saved. Only threads may be left, such as one that waits for a silent resolver, and Python would wait for them.
+        # All is closed and saved. Only threads may be left, such as one that waits for a silent resolver, and Python
+        # would wait for them.
         logging.shutdown()
         os._exit(0)
 
     os.set_blocking(STANDARD_OUTPUT, False)
-    gc.disable()  # until it serves: what it makes stays, and a collector that looks at it each time takes a tenth of control's start
+    # until it serves: what it makes stays, and a collector that looks at it each time takes a tenth of control's start
+    gc.disable()
     try:
         if role == "control" and (problem := prepare_in_child(settings)):
             uvloop.run(wait_for_store(settings, problem))

@@ -37,8 +37,8 @@ def system_resolv_conf(copy: Path | None = None) -> str:
 class ResolvConfCopy:
     """The workers' copy of the system's resolver settings at `path`, kept in step.
 
-    A confined worker can read the files that were there at its start, and programs that change the settings often put a new file in place
-    of the old one.
+    A confined worker can read the files that were there at its start, and programs that change the settings often put a
+    new file in place of the old one.
     """
 
     def __init__(self, path: Path) -> None:

@@ -86,7 +86,9 @@ def parse_endpoint(text: str) -> Endpoint:
 
 
 def can_bind_low_ports() -> bool:
-    """Return True if this process may listen on ports below 1024: as root, by CAP_NET_BIND_SERVICE (capabilities(7)), or by a helper."""
+    """Return True if this process may listen on ports below 1024: as root, by CAP_NET_BIND_SERVICE (capabilities(7)),
+    or by a helper.
+    """
     if port_binder.is_available():
         return True
     try:
@@ -109,10 +111,10 @@ def default_state() -> Path:
 class Footprint:
     """Memory limits of a run.
 
-    `cache_octets` is for the answers in the resolver of a gate or an inspector. A DNS worker has a 32nd of the machine's memory, within
-    `dns_cache_octets`. An inspector is replaced once it has grown by `inspector_growth` bytes. With
-    `one_list_job`, lists are not compiled while others are fetched. With `loads_pages_early`, control loads the pages some seconds after
-    the start, else with the first request.
+    `cache_octets` is for the answers in the resolver of a gate or an inspector. A DNS worker has a 32nd of the
+    machine's memory, within `dns_cache_octets`. An inspector is replaced once it has grown by `inspector_growth` bytes.
+    With `one_list_job`, lists are not compiled while others are fetched. With `loads_pages_early`, control loads the
+    pages some seconds after the start, else with the first request.
     """
 
     cache_octets: int
@@ -260,7 +262,9 @@ class Settings:
 
     @property
     def workers_files(self) -> tuple[Path, Path]:
-        """The copy in memory of the list of processes, which is there while the disk does not take the list, and the list itself."""
+        """The copy in memory of the list of processes, which is there while the disk does not take the list, and the
+        list itself.
+        """
         return memory_folder(self.state) / self.workers_file.name, self.workers_file
 
     def inspector_socket(self, index: int) -> Path:

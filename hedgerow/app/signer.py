@@ -1,7 +1,7 @@
 """The signer: the process that holds the CA's key for the inspectors (`python -m hedgerow.app.signer signer 0 STATE`).
 
-It imports almost nothing and meets no stranger's bytes but host names. Of the state directory it reads the CA and, for the name of our own
-pages, the snapshot. When control replaces the CA, it uses the new one at once.
+It imports almost nothing and meets no stranger's bytes but host names. Of the state directory it reads the CA and, for
+the name of our own pages, the snapshot. When control replaces the CA, it uses the new one at once.
 """
 
 from __future__ import annotations
@@ -87,7 +87,9 @@ class ReservedHosts:
 
     def __init__(self, settings: Settings) -> None:
         file = settings.published / "snapshot.json"
-        self._server_name = FollowedFile(file, lambda: decode(_Published, file.read_bytes()).policy.network.server_name, None)
+        self._server_name = FollowedFile(
+            file, lambda: decode(_Published, file.read_bytes()).policy.network.server_name, None
+        )
         self._addresses = OwnAddresses()
         name = socket.gethostname().lower().partition(".")[0]
         self._names = {"localhost", name, f"{name}.local", PAGES_NAME}
@@ -97,10 +99,17 @@ class ReservedHosts:
 
 
 def run(settings: Settings) -> None:
-    """Serve until standard input closes, or the socket's path is removed. Raises OSError and CertificateAuthorityError."""
-    # Looked at for each certificate: an inspector keeps what it gets, also in the first second after the authority was replaced.
+    """Serve until standard input closes, or the socket's path is removed.
+
+    Raises OSError and CertificateAuthorityError.
+    """
+    # Looked at for each certificate: an inspector keeps what it gets, also in the first second after the authority was
+    # replaced.
     authority: FollowedFile[CertificateAuthority] = FollowedFile(
-        settings.authority / "hedgerow-ca.pem", lambda: load_ca(settings.authority), load_ca(settings.authority), interval=0.0
+        settings.authority / "hedgerow-ca.pem",
+        lambda: load_ca(settings.authority),
+        load_ca(settings.authority),
+        interval=0.0,
     )
     listener = bind_unix_socket(settings.signer_socket, socket.SOCK_SEQPACKET, MAX_CLIENTS)
     place = SocketPath.of(settings.signer_socket)

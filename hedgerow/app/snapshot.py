@@ -1,9 +1,10 @@
 """Snapshots: everything that decisions depend on, as one file that control writes and every worker reads.
 
-Control renames the file into place, and workers notice the new file. No message can be lost, and a restarted worker reads the same file.
-If a snapshot can't be read or its lists can't be opened, the last one stays in force.
+Control renames the file into place, and workers notice the new file. No message can be lost, and a restarted worker
+reads the same file. If a snapshot can't be read or its lists can't be opened, the last one stays in force.
 
-A copy lies in memory, so that a change also comes into force on a full disk, and a damaged file harms nothing while Hedgerow runs.
+A copy lies in memory, so that a change also comes into force on a full disk, and a damaged file harms nothing while
+Hedgerow runs.
 """
 
 from __future__ import annotations
@@ -38,12 +39,15 @@ _TIMEX_OCTETS, _TIME_ERROR = 208, 5  # struct timex and the state of an unsynchr
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything that decisions depend on. `generation` is the directory of the compiled lists; `published` is in seconds since the epoch.
+    """Everything that decisions depend on.
 
-    `names` maps the current MAC and IP addresses of devices to their host names, as far as the policy uses these. `version` is the id under
-    which the journal describes the policy and the lists, 0 if it does not. `denied` maps `denial_key`s to the instants at which a device's
-    last request for a service or host was denied, for some time. `remembered` are sites that were recognised by their pages. `sites` is the
-    file of those that this network has seen, if the policy closes new ones. `leases` maps IP to MAC addresses, as DHCP servers report them.
+    `generation` is the directory of the compiled lists; `published` is in seconds since the epoch.
+
+    `names` maps the current MAC and IP addresses of devices to their host names, as far as the policy uses these.
+    `version` is the id under which the journal describes the policy and the lists, 0 if it does not. `denied` maps
+    `denial_key`s to the instants at which a device's last request for a service or host was denied, for some time.
+    `remembered` are sites that were recognised by their pages. `sites` is the file of those that this network has seen,
+    if the policy closes new ones. `leases` maps IP to MAC addresses, as DHCP servers report them.
     """
 
     serial: int
@@ -67,7 +71,10 @@ class Snapshot:
 
     @staticmethod
     def load(state: Path, codec: SnapshotCodec | None = None) -> Snapshot:
-        """Read the published snapshot. Raises OSError if there is none, ValueError if it is damaged or of another version."""
+        """Read the published snapshot.
+
+        Raises OSError if there is none, ValueError if it is damaged or of another version.
+        """
         data = (state / FILE_NAME).read_bytes()
         try:
             return (codec or SnapshotCodec()).decode(data)
@@ -82,13 +89,18 @@ class Snapshot:
 
 _TYPES = get_type_hints(Snapshot)
 _Parts: Any = make_dataclass(
-    "_Parts", [(each.name, msgspec.Raw if each.name == "policy" else _TYPES[each.name]) for each in fields(Snapshot)], frozen=True
+    "_Parts",
+    [(each.name, msgspec.Raw if each.name == "policy" else _TYPES[each.name]) for each in fields(Snapshot)],
+    frozen=True,
 )
 """A snapshot whose policy is still JSON."""
 
 
 class SnapshotCodec:
-    """The codec of snapshots. It encodes a policy once, since with 20,000 devices it has megabytes and a grant does not change it."""
+    """The codec of snapshots.
+
+    It encodes a policy once, since with 20,000 devices it has megabytes and a grant does not change it.
+    """
 
     def __init__(self) -> None:
         self._policy: Policy | None = None
@@ -106,7 +118,8 @@ class SnapshotCodec:
     def decode(self, data: bytes) -> Snapshot:
         """Return the snapshot; a policy that is the same as in the last one is the same object. Raises ValueError.
 
-        A field that this version does not know, or has and the data lacks, would change the policy silently: such data is refused.
+        A field that this version does not know, or has and the data lacks, would change the policy silently: such data
+        is refused.
         """
         parts = decode(_Parts, data)
         text = bytes(parts.policy)
@@ -117,7 +130,9 @@ class SnapshotCodec:
             self._policy, self._text = policy, text
         if encode(parts) != data:
             raise ValueError("its fields differ")
-        return Snapshot(**{each.name: getattr(parts, each.name) for each in fields(Snapshot)} | {"policy": self._policy})
+        return Snapshot(
+            **{each.name: getattr(parts, each.name) for each in fields(Snapshot)} | {"policy": self._policy}
+        )
 
 
 def snapshot_folders(state: Path) -> tuple[Path, Path]:
@@ -126,7 +141,9 @@ def snapshot_folders(state: Path) -> tuple[Path, Path]:
 
 
 def load_newest(folders: Sequence[Path], codec: SnapshotCodec | None = None) -> Snapshot:
-    """Return the newest usable snapshot. The first directory is the state's; a file in another counts only if its user owns that too.
+    """Return the newest usable snapshot.
+
+    The first directory is the state's; a file in another counts only if its user owns that too.
 
     Raises OSError or ValueError, as for the first directory, if there is none.
     """
@@ -166,13 +183,28 @@ class LoadedSnapshot:
         self.snapshot = snapshot
         self.policy = snapshot.policy
         is_same = before is not None and before.snapshot.generation == snapshot.generation
-        self.catalogue: Catalogue = before.catalogue if before is not None and is_same else Catalogue.open(snapshot.generation)
-        state = (snapshot.grants, snapshot.pauses, self.catalogue, snapshot.spent, snapshot.sessions, snapshot.names, snapshot.version)
+        self.catalogue: Catalogue = (
+            before.catalogue if before is not None and is_same else Catalogue.open(snapshot.generation)
+        )
+        state = (
+            snapshot.grants,
+            snapshot.pauses,
+            self.catalogue,
+            snapshot.spent,
+            snapshot.sessions,
+            snapshot.names,
+            snapshot.version,
+        )
         trusted_from = 0.0 if asks_past else snapshot.published - CLOCK_TOLERANCE_S
         self.rulesets: Rulesets = Rulesets(
-            snapshot.policy, *state, trusted_from, snapshot.remembered, _sites_seen(snapshot.sites, snapshot.policy),
-            before.rulesets if before is not None else None, snapshot.leases,
-        )  # fmt: skip
+            snapshot.policy,
+            *state,
+            trusted_from,
+            snapshot.remembered,
+            _sites_seen(snapshot.sites, snapshot.policy),
+            before.rulesets if before is not None else None,
+            snapshot.leases,
+        )
 
 
 def _sites_seen(file: Path | None, policy: Policy) -> SitesSeen | None:
@@ -185,7 +217,10 @@ def _sites_seen(file: Path | None, policy: Policy) -> SitesSeen | None:
 
 
 class SnapshotWatch:
-    """Watch for new snapshots. It compares the identities of files, which is cheap enough to do ten times per second."""
+    """Watch for new snapshots.
+
+    It compares the identities of files, which is cheap enough to do ten times per second.
+    """
 
     def __init__(self, *folders: Path) -> None:
         self._folders = folders
@@ -196,14 +231,20 @@ class SnapshotWatch:
         """True once this process may not read a new snapshot or its lists."""
 
     def open_if_new(self) -> LoadedSnapshot | None:
-        """Open the snapshot if it is new. Returns None if it is not, or can't be opened; then the last one stays in force."""
+        """Open the snapshot if it is new.
+
+        Returns None if it is not, or can't be opened; then the last one stays in force.
+        """
         identities = tuple(identity_of(folder / FILE_NAME) for folder in self._folders)
         if identities == self._seen or not any(identities):
             return None
         self._seen = identities
         try:
             snapshot, last = load_newest(self._folders, self._codec), self._opened
-            if last is not None and (snapshot.serial, snapshot.published) == (last.snapshot.serial, last.snapshot.published):
+            if last is not None and (snapshot.serial, snapshot.published) == (
+                last.snapshot.serial,
+                last.snapshot.published,
+            ):
                 return None  # only its other copy is new
             view = LoadedSnapshot(snapshot, before=last)
         except (OSError, ValueError) as error:
@@ -226,13 +267,19 @@ def identity_of(file: Path | str) -> tuple[int, int, int] | None:
 class StartClock:
     """The clock at the start, which a machine without a battery may begin in 1970, or at its last shutdown.
 
-    It is behind if it shows less than a time that has certainly passed. `latest` are such times, in seconds since the epoch.
+    It is behind if it shows less than a time that has certainly passed. `latest` are such times, in seconds since the
+    epoch.
 
-    A clock that the kernel knows to be synchronised is right. Once it was right, it counts as right: a later change was made on purpose.
+    A clock that the kernel knows to be synchronised is right. Once it was right, it counts as right: a later change was
+    made on purpose.
     """
 
     def __init__(
-        self, latest: Iterable[float] = (), *, now: Callable[[], float] = time.time, is_synchronised: Callable[[], bool] | None = None
+        self,
+        latest: Iterable[float] = (),
+        *,
+        now: Callable[[], float] = time.time,
+        is_synchronised: Callable[[], bool] | None = None,
     ) -> None:
         self._floor = max((Path(hedgerow.__file__).stat().st_mtime, *latest))
         self._now, self._is_synchronised = now, is_synchronised or kernel_is_synchronised

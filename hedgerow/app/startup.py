@@ -1,4 +1,6 @@
-"""Preparation of a run: memory, the state directory, its lock, the ports, and this process for the supervisor's work."""
+"""Preparation of a run: memory, the state directory, its lock, the ports, and this process for the
+supervisor's work.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +28,14 @@ log = logging.getLogger("hedgerow.supervisor")
 
 ANY_PORT_TRIES = 20
 MIN_GROUP_BYTES = 180_000_000
-"""Of all processes together: they take about 200 MB with `--profile small`, of which the kernel can drop what is mapped from files."""
+"""Of all processes together: they take about 200 MB with `--profile small`, of which the kernel can drop what is mapped
+from files.
+"""
 MIN_ADDRESS_SPACE = 512 << 20
 """Of one process (RLIMIT_AS): libraries map most of it and never touch it."""
 
-_ROOTS = {"": ("", "memory.max"), "memory": ("memory", "memory.limit_in_bytes")}  # cgroup v2 and v1: folder and file by controller
+# cgroup v2 and v1: folder and file by controller
+_ROOTS = {"": ("", "memory.max"), "memory": ("memory", "memory.limit_in_bytes")}
 
 
 class StartError(Exception):
@@ -40,7 +45,8 @@ class StartError(Exception):
 def prepare_run(settings: Settings, kept: KeptSockets = NOTHING_KEPT) -> tuple[Settings, FolderLock]:
     """Create the state directory, take its lock and choose every port. Ports of `kept` sockets are ours already.
 
-    If the disk is full, read-only or broken, the files of the run lie in memory, so that filtering goes on. Raises StartError.
+    If the disk is full, read-only or broken, the files of the run lie in memory, so that filtering goes on. Raises
+    StartError.
     """
     if problem := memory_problem():
         raise StartError(problem)
@@ -52,7 +58,9 @@ def prepare_run(settings: Settings, kept: KeptSockets = NOTHING_KEPT) -> tuple[S
         lock = _lock(settings, settings.run)
     settings = replace(settings, page=tuple(place for place in settings.page if not _is_listened_on(place, settings)))
     kept.drop_others(settings)
-    claimed = {name: claim_endpoint(endpoint, name, LISTENERS[name], kept) for name, endpoint in settings.listeners.items()}
+    claimed = {
+        name: claim_endpoint(endpoint, name, LISTENERS[name], kept) for name, endpoint in settings.listeners.items()
+    }
     settings = replace(
         settings,
         dns=claimed["dns"],
@@ -75,7 +83,10 @@ def _lock(settings: Settings, folder: Path) -> FolderLock:
 
 
 def _write_run_files(settings: Settings) -> Settings:
-    """Write the files of the run: below the state directory or, if that can't be written, in memory. Raises StartError."""
+    """Write the files of the run: below the state directory or, if that can't be written, in memory.
+
+    Raises StartError.
+    """
     try:
         make_private_folder(settings.run)
         _make_worker_folders(settings)
@@ -91,7 +102,10 @@ def _write_run_files(settings: Settings) -> Settings:
 
 
 def _make_worker_folders(settings: Settings) -> None:
-    """Create the directories that confined workers use, and move what an earlier version kept elsewhere. Raises OSError."""
+    """Create the directories that confined workers use, and move what an earlier version kept elsewhere.
+
+    Raises OSError.
+    """
     lasting = (settings.published, settings.refused) if settings.run_folder is None else ()
     for folder in (*lasting, settings.inspector_sockets, settings.dns_certificate.parent):
         make_private_folder(folder)
@@ -103,7 +117,10 @@ def _make_worker_folders(settings: Settings) -> None:
 
 
 def _in_memory(settings: Settings, error: OSError) -> Settings:
-    """Return the settings with the files of the run in memory. Raises StartError if the disk is not to blame for `error`."""
+    """Return the settings with the files of the run in memory.
+
+    Raises StartError if the disk is not to blame for `error`.
+    """
     reason = f"Can't write to the state directory {settings.state}: {error.strerror}."
     if not is_disk_error(error) or settings.run_folder is not None:
         raise StartError(f"{reason} Choose another with --state DIR.") from None
@@ -124,11 +141,15 @@ def open_sockets(settings: Settings, kept: KeptSockets = NOTHING_KEPT) -> dict[s
 
 
 def prepare_process(state: Path) -> None:
-    """Prepare this process to supervise others: limits, privileges, and the adoption of their orphans. Raises OSError."""
+    """Prepare this process to supervise others: limits, privileges, and the adoption of their orphans.
+
+    Raises OSError.
+    """
     raise_descriptor_limit()
     if not sys.flags.safe_path:
         del sys.path[0]  # the directory of the command, or the current one
-    os.environ.setdefault("MALLOC_ARENA_MAX", "1")  # more heaps fragment memory, and threads that share one lock don't need them
+    # more heaps fragment memory, and threads that share one lock don't need them
+    os.environ.setdefault("MALLOC_ARENA_MAX", "1")
     if missing := missing_limits():
         log.warning("This kernel lacks %s: %s", " and ".join(missing), LACKING_TEXT)
     keep_role_capabilities(SUPERVISOR, state)  # the ports are open
@@ -141,11 +162,11 @@ def prepare_process(state: Path) -> None:
 
 def claim_endpoint(
     endpoint: Endpoint, purpose: str, kinds: tuple[socket.SocketKind, ...], kept: KeptSockets = NOTHING_KEPT
-) -> Endpoint:  # fmt: skip
+) -> Endpoint:
     """Check that no other program serves on `endpoint`, and replace port 0 by a free port. Raises StartError.
 
-    Workers share their ports by SO_REUSEPORT, under which a second Hedgerow would silently receive half of the queries. The check
-    is therefore made without that option.
+    Workers share their ports by SO_REUSEPORT, under which a second Hedgerow would silently receive half of the queries.
+    The check is therefore made without that option.
     """
     tries = ANY_PORT_TRIES if endpoint.port == 0 else 1
     while True:
@@ -159,7 +180,10 @@ def claim_endpoint(
 
 
 def _claim_port(endpoint: Endpoint, kinds: tuple[socket.SocketKind, ...], kept: KeptSockets) -> int:
-    """Bind every socket that `endpoint` stands for and that is not kept, then close them. Returns the port; raises OSError."""
+    """Bind every socket that `endpoint` stands for and that is not kept, then close them.
+
+    Returns the port; raises OSError.
+    """
     port = endpoint.port
     with contextlib.ExitStack() as sockets:
         for one in endpoint.every_family():
@@ -173,7 +197,10 @@ def _claim_port(endpoint: Endpoint, kinds: tuple[socket.SocketKind, ...], kept: 
 def _bind_error_text(endpoint: Endpoint, purpose: str, error: OSError) -> str:
     option = f"choose another with --{purpose} ADDRESS:PORT"
     if error.errno == errno.EADDRINUSE:
-        return f"Port {endpoint.port} on {endpoint.host} ({purpose}) is in use by another program: stop that program, or {option}."
+        return (
+            f"Port {endpoint.port} on {endpoint.host} ({purpose}) is in use by another program: stop that program, or"
+            f" {option}."
+        )
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"No permission to use port {endpoint.port} ({purpose}): run as root, or {option} above 1023."
     if error.errno == errno.EADDRNOTAVAIL:
@@ -185,14 +212,23 @@ def _refuse_shared_ports(endpoints: dict[str, Endpoint]) -> None:
     """Raise StartError for a port that two parts use: our workers share their ports, so the kernel would allow it."""
     for one, other in shared_ports({name: str(endpoint) for name, endpoint in endpoints.items()}):
         port = endpoints[other].port
-        raise StartError(f"Port {port} is configured for both {one} and {other}: choose another with --{other} ADDRESS:PORT.")
+        raise StartError(
+            f"Port {port} is configured for both {one} and {other}: choose another with --{other} ADDRESS:PORT."
+        )
 
 
 def _is_listened_on(place: Endpoint, settings: Settings) -> bool:
-    """Return whether another part of Hedgerow listens where the block page would be served. Filtering works without that."""
-    others = [other for name, other in settings.listeners.items() if name != "dns" and socket.SOCK_STREAM in LISTENERS[name]]
+    """Return whether another part of Hedgerow listens where the block page would be served.
+
+    Filtering works without that.
+    """
+    others = [
+        other for name, other in settings.listeners.items() if name != "dns" and socket.SOCK_STREAM in LISTENERS[name]
+    ]
     if any(other.port == place.port and other.host in (place.host, *WILDCARD_HOSTS) for other in others):
-        log.info("No block page at %s: another part of Hedgerow listens there. Give block_page an address of its own.", place)
+        log.info(
+            "No block page at %s: another part of Hedgerow listens there. Give block_page an address of its own.", place
+        )
         return True
     return False
 
@@ -211,7 +247,10 @@ def memory_problem(processes: Path = Path("/proc/self/cgroup"), groups: Path = P
     """Return one sentence if the memory does not suffice, else an empty text."""
     limit = _group_limit(processes, groups)
     if limit is not None and limit < MIN_GROUP_BYTES:
-        return f"Hedgerow needs {_megabytes(MIN_GROUP_BYTES)} of memory, and its group may use {_megabytes(limit)}: raise MemoryMax."
+        return (
+            f"Hedgerow needs {_megabytes(MIN_GROUP_BYTES)} of memory, and its group may use {_megabytes(limit)}: raise"
+            " MemoryMax."
+        )
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     if soft != resource.RLIM_INFINITY and soft < MIN_ADDRESS_SPACE:
         needed = f"Each process of Hedgerow needs {_megabytes(MIN_ADDRESS_SPACE)} of address space"

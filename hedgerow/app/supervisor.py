@@ -1,12 +1,14 @@
 """The supervisor of `hedgerow up`: starts the processes, restarts what dies, and reports when all are ready.
 
-The command line forks the zygote, claims the ports (`startup`) and then supervises: it shares the memory of what it has imported with
-the zygote and all its children. It holds the listening sockets, of which each child inherits those of its slot, so that nothing is lost
-between a child and its successor. The zygote forks the children; without one, they are started as new programs.
+The command line forks the zygote, claims the ports (`startup`) and then supervises: it shares the memory of what it has
+imported with the zygote and all its children. It holds the listening sockets, of which each child inherits those of its
+slot, so that nothing is lost between a child and its successor. The zygote forks the children; without one, they are
+started as new programs.
 
-A child writes "ready" to its standard output once it serves, and ends when its standard input closes, so no child outlives the
-supervisor. Its event loop also writes a heartbeat once a second; a child that falls silent is killed and restarted. The supervisor reports
-to systemd's watchdog likewise. Deliberately absent: policy, lists, sockets that serve.
+A child writes "ready" to its standard output once it serves, and ends when its standard input closes, so no child
+outlives the supervisor. Its event loop also writes a heartbeat once a second; a child that falls silent is killed and
+restarted. The supervisor reports to systemd's watchdog likewise. Deliberately absent: policy, lists, sockets that
+serve.
 """
 
 from __future__ import annotations
@@ -25,7 +27,16 @@ from functools import partial
 
 from hedgerow.app.announcements import TroubleProcess, notify_systemd, ready_lines, show_welcome
 from hedgerow.app.children import ChildProcess, Children, InspectorSockets, ManagedProcess, Zygote, ZygoteError
-from hedgerow.app.ipc import HEARTBEAT_INTERVAL_S, PROBLEM, READY, RENEW, RETIRE, WorkersFile, WorkersFileWriter, format_descriptors
+from hedgerow.app.ipc import (
+    HEARTBEAT_INTERVAL_S,
+    PROBLEM,
+    READY,
+    RENEW,
+    RETIRE,
+    WorkersFile,
+    WorkersFileWriter,
+    format_descriptors,
+)
 from hedgerow.app.settings import RunFiles, Settings, remove_memory_folder
 from hedgerow.network.own_addresses import own_addresses
 from hedgerow.task_state import Area, TaskState
@@ -38,7 +49,9 @@ STOP_TIMEOUT_S = 0.9
 START_TIMEOUT_S = 60.0
 MAX_RESTART_DELAY_S = 1.0
 MAX_FIRST_DELAY_S = 30.0
-"""The same for a process that has never served: its cause is probably the disk, and each attempt takes the processor from the others."""
+"""The same for a process that has never served: its cause is probably the disk, and each attempt takes the processor
+from the others.
+"""
 ATTEMPTS = 2
 """Failed attempts after which the others start, or are announced, without a process."""
 GIVE_UP_SOCKETS_AFTER = 5
@@ -48,7 +61,9 @@ CONTROL_PATIENCE_S = 3.0
 WANTED_CHECK_INTERVAL_S = 0.2
 ENFORCING = {"dns", "gate"}
 TOGETHER_S, FILTERS_FIRST_S = 0.05, 5.0
-"""Seconds in which several processes may end of one cause, and for which control and inspectors then wait for DNS and gates."""
+"""Seconds in which several processes may end of one cause, and for which control and inspectors then wait for DNS and
+gates.
+"""
 PREDECESSOR_WAIT_S = 2.0
 """Seconds for which a successor waits for a process that ends at once, so that a small machine need not hold both."""
 _CRASHES = {-number for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)}
@@ -56,7 +71,9 @@ _CRASHES = {-number for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL,
 STEADY_AFTER_S = 0.5
 """Seconds of serving after which a process that ends is restarted at once, since clients wait."""
 PATIENCE_S = {"dns": 3, "gate": 3, "inspector": 3, "signer": 3, "zygote": 3, "gateway": 15, "control": 15}
-"""Seconds without a heartbeat until a serving child is killed: short where nothing may hold the loop, longer where long work may."""
+"""Seconds without a heartbeat until a serving child is killed: short where nothing may hold the loop, longer where long
+work may.
+"""
 START_PATIENCE_S = {"dns": 60, "gate": 60, "signer": 60, "zygote": 20, "gateway": 60, "inspector": 60, "control": 600}
 """The same for a child that starts; control may have a large journal to migrate."""
 
@@ -64,8 +81,9 @@ START_PATIENCE_S = {"dns": 60, "gate": 60, "signer": 60, "zygote": 20, "gateway"
 class Supervisor:
     """The supervisor of control and the workers; `run` returns the exit status.
 
-    `on_ready` is called once all serve. Before that, it may be called with sentences that say which do not, while DNS or the proxy does.
-    `sockets` are the descriptors of the listening sockets by slot. `zygote` is the process id and the socket of one that runs already.
+    `on_ready` is called once all serve. Before that, it may be called with sentences that say which do not, while DNS
+    or the proxy does. `sockets` are the descriptors of the listening sockets by slot. `zygote` is the process id and
+    the socket of one that runs already.
     """
 
     def __init__(
@@ -86,7 +104,9 @@ class Supervisor:
         self._workers = [ManagedProcess("signer", 0)]
         self._workers += [ManagedProcess("inspector", index) for index in range(settings.inspectors)]
         self._workers += [ManagedProcess(role, index) for role in ("dns", "gate") for index in range(settings.workers)]
-        self._gateway = ManagedProcess("gateway", 0, is_wanted=lambda: settings.keeps_gateway and settings.gateway_file.exists())
+        self._gateway = ManagedProcess(
+            "gateway", 0, is_wanted=lambda: settings.keeps_gateway and settings.gateway_file.exists()
+        )
         self._children = Children()
         self._zygote = Zygote(self._children, settings.state, zygote)
         self._forking = ManagedProcess("zygote", 0)
@@ -99,13 +119,22 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._status = 0
         self._silent: dict[ChildProcess, int] = {}
-        """Ticks of this loop since the last message of each process. Ticks, since any clock jumps when a machine sleeps."""
+        """Ticks of this loop since the last message of each process.
+
+        Ticks, since any clock jumps when a machine sleeps.
+        """
 
     async def run(self) -> int:
         def supervise_each(processes: Sequence[ManagedProcess]) -> None:
             for managed in processes:
                 run = partial(self._supervise, managed)
-                self._tasks.start(f"supervising {managed.slot}", run, Area.PROCESSES, may_end=True, longest_pause_s=MAX_RESTART_DELAY_S)
+                self._tasks.start(
+                    f"supervising {managed.slot}",
+                    run,
+                    Area.PROCESSES,
+                    may_end=True,
+                    longest_pause_s=MAX_RESTART_DELAY_S,
+                )
 
         loop = asyncio.get_running_loop()
         self._children.watch()
@@ -134,7 +163,10 @@ class Supervisor:
         return self._status
 
     async def _announce(self) -> None:
-        """Report that the processes serve, with problems as long as some don't. Ends the run if no DNS and no proxy does."""
+        """Report that the processes serve, with problems as long as some don't.
+
+        Ends the run if no DNS and no proxy does.
+        """
         everything = (self._control, *self._workers)
         late = [managed for managed in everything if not managed.ready.is_set()]
         if late and not any(managed.role in ENFORCING and managed.ready.is_set() for managed in self._workers):
@@ -177,10 +209,18 @@ class Supervisor:
         if process.returncode is not None or process not in self._silent:
             return
         self._silent[process] += 1
-        patience = (START_PATIENCE_S if managed.is_starting and process is managed.process else PATIENCE_S)[managed.role]
+        patience = (START_PATIENCE_S if managed.is_starting and process is managed.process else PATIENCE_S)[
+            managed.role
+        ]
         if self._silent[process] * HEARTBEAT_INTERVAL_S <= patience:
             return
-        log.error("%s %d (process %d) has not answered for %d seconds: killed", managed.role, managed.index, process.pid, patience)
+        log.error(
+            "%s %d (process %d) has not answered for %d seconds: killed",
+            managed.role,
+            managed.index,
+            process.pid,
+            patience,
+        )
         del self._silent[process]
         process.kill()
 
@@ -218,7 +258,9 @@ class Supervisor:
                 self._stopping.set()
                 return
             if not self._settings.run.exists():
-                self._fail(f"{self._settings.run} was removed, without which no process can start: start Hedgerow again.")
+                self._fail(
+                    f"{self._settings.run} was removed, without which no process can start: start Hedgerow again."
+                )
                 return
             await self._note_end(managed)
             if status in _CRASHES:
@@ -231,12 +273,16 @@ class Supervisor:
             await self._let_filters_start(managed)
 
     async def _let_filters_start(self, managed: ManagedProcess) -> None:
-        """Before another process is restarted, wait for DNS and gates that start again: a small machine would start all of them slowly."""
+        """Before another process is restarted, wait for DNS and gates that start again: a small machine would start all
+        of them slowly.
+        """
         if managed.role in {*ENFORCING, "zygote"}:
             return
         await _sleep_until(self._stopping, TOGETHER_S)
         deadline = time.monotonic() + FILTERS_FIRST_S
-        while time.monotonic() < deadline and not self._stopping.is_set() and any(map(_is_starting_again, self._workers)):
+        while (
+            time.monotonic() < deadline and not self._stopping.is_set() and any(map(_is_starting_again, self._workers))
+        ):
             await _sleep_until(self._stopping, TOGETHER_S)
 
     async def _note_end(self, managed: ManagedProcess) -> None:
@@ -245,7 +291,9 @@ class Supervisor:
         if managed.restarts >= ATTEMPTS:
             managed.settled.set()
         if managed is self._forking:
-            self._zygote_state = replace(self._zygote_state, failures=managed.restarts, failed=time.time(), reason="it has ended")
+            self._zygote_state = replace(
+                self._zygote_state, failures=managed.restarts, failed=time.time(), reason="it has ended"
+            )
         if managed.failures >= GIVE_UP_SOCKETS_AFTER and managed.role == "inspector":
             # The clients in its socket would wait for ever, and the gates would not learn that nobody serves.
             for descriptor in self._sockets.pop(managed.slot, ()):
@@ -308,7 +356,10 @@ class Supervisor:
         return line
 
     async def _retire(self, managed: ManagedProcess) -> None:
-        """Let a process serve until its successor does; it then ends with its last connection. One without connections ends first."""
+        """Let a process serve until its successor does; it then ends with its last connection.
+
+        One without connections ends first.
+        """
         predecessor = managed.process
         assert predecessor is not None
         managed.renewals += 1
@@ -370,7 +421,9 @@ def _exit_text(status: int) -> str:
     return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
 
 
-def supervise(settings: Settings, sockets: Mapping[str, Sequence[socket.socket]], zygote: tuple[int, socket.socket]) -> int:
+def supervise(
+    settings: Settings, sockets: Mapping[str, Sequence[socket.socket]], zygote: tuple[int, socket.socket]
+) -> int:
     """Run all processes until this one is told to stop. Returns the exit status."""
     tasks = WatchedTasks("supervisor")
     tasks.errors.watch_process()

@@ -1,7 +1,10 @@
-"""The page that answers in place of all others while control can't start: `python -m hedgerow.app.trouble_page STATE DESCRIPTORS`.
+"""The page that answers in place of all others while control can't start:
 
-It says what is wrong, what filters meanwhile and what to do, and needs neither journal nor disk. The supervisor starts it on control's
-listening sockets, and ends it once control serves. A browser that shows it finds the real pages by itself.
+`python -m hedgerow.app.trouble_page STATE DESCRIPTORS`.
+
+It says what is wrong, what filters meanwhile and what to do, and needs neither journal nor disk. The supervisor starts
+it on control's listening sockets, and ends it once control serves. A browser that shows it finds the real pages by
+itself.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ MAX_CONNECTIONS = 64
 REQUEST_TIMEOUT_S = 10.0
 _REFRESH_S = 5
 _STYLE = (
-    "body{font:1rem/1.5 system-ui,sans-serif;max-width:36rem;margin:3rem auto;padding:0 1rem;color:#1d2a20;background:#f6f8f4}"
+    "body{font:1rem/1.5 system-ui,sans-serif;max-width:36rem;margin:3rem auto;padding:0"
+    " 1rem;color:#1d2a20;background:#f6f8f4}"
     "code{overflow-wrap:anywhere}@media(prefers-color-scheme:dark){body{color:#e4ece4;background:#141a15}}"
 )
 _TITLE = message("The pages can't open at the moment")
@@ -71,7 +75,10 @@ class TroublePage:
         if path.startswith("/api/"):
             problem = {"title": "Service Unavailable", "status": 503, "detail": self._cause()}
             return _response("application/problem+json", json.dumps(problem))
-        accept = next((value for name, _, value in (each.partition(":") for each in fields) if name.lower() == "accept-language"), "")
+        accept = next(
+            (value for name, _, value in (each.partition(":") for each in fields) if name.lower() == "accept-language"),
+            "",
+        )
         return _response("text/html; charset=utf-8", self.page(choose_language(accept.strip())))
 
     def page(self, language: str) -> str:
@@ -125,9 +132,10 @@ class TroublePage:
 def _response(media_type: str, body: str) -> bytes:
     content = body.encode()
     head = (
-        f"HTTP/1.1 503 Service Unavailable\r\nContent-Type: {media_type}\r\nContent-Length: {len(content)}\r\n"
-        f"Retry-After: {_REFRESH_S}\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
-        "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'\r\nConnection: close\r\n\r\n"
+        f"HTTP/1.1 503 Service Unavailable\r\nContent-Type: {media_type}\r\nContent-Length:"
+        f" {len(content)}\r\nRetry-After: {_REFRESH_S}\r\nCache-Control: no-store\r\nX-Content-Type-Options:"
+        " nosniff\r\nContent-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; frame-ancestors"
+        " 'none'\r\nConnection: close\r\n\r\n"
     )
     return head.encode() + content
 
@@ -135,7 +143,9 @@ def _response(media_type: str, body: str) -> bytes:
 async def run(settings: Settings, sockets: InheritedSockets) -> None:
     """Serve until standard input closes, at the supervisor's end, or this process is ended."""
     page = TroublePage(settings)
-    listeners = [found for each in settings.web.every_family() if (found := sockets.take(each, socket.SOCK_STREAM)) is not None]
+    listeners = [
+        found for each in settings.web.every_family() if (found := sockets.take(each, socket.SOCK_STREAM)) is not None
+    ]
     for listener in listeners:
         await asyncio.start_server(page.serve, sock=listener, limit=16384)
     over = asyncio.Event()

@@ -1,11 +1,13 @@
-"""The zygote: the process from which the supervisor's children are forked. It loads what they use, once, and they share that memory.
+"""The zygote: the process from which the supervisor's children are forked.
 
-The command line imports all of it and forks the first one, before there are keys, locks and listening sockets (`fork_zygote`). The
-supervisor starts others as `python -P -m hedgerow.app.zygote STATE`.
+It loads what they use, once, and they share that memory.
 
-The zygote starts no thread and no event loop, keeps no file open, and never sees a secret. Each child closes what it should not have
-inherited, and confines itself as it would alone. Control has it fork the processes that fetch and compile lists, and nothing else.
-Deliberately absent: what only control needs, of which there is one.
+The command line imports all of it and forks the first one, before there are keys, locks and listening sockets
+(`fork_zygote`). The supervisor starts others as `python -P -m hedgerow.app.zygote STATE`.
+
+The zygote starts no thread and no event loop, keeps no file open, and never sees a secret. Each child closes what it
+should not have inherited, and confines itself as it would alone. Control has it fork the processes that fetch and
+compile lists, and nothing else. Deliberately absent: what only control needs, of which there is one.
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ It keeps data that ship with Hedgerow: every worker uses them, and would load th
 """
 
 LIST_JOBS = frozenset({"fetch", "compile"})
-"""The jobs that control may request, by a message on a connected pair of sockets, with the job's end of a pair to control."""
+"""The jobs that control may request, by a message on a connected pair of sockets, with the job's end of a pair to
+control.
+"""
 
 _MAX_DESCRIPTORS = 250  # of one message, by the kernel (unix(7))
 _M_ARENA_MAX = -8  # of malloc.h
@@ -79,12 +83,14 @@ def preload_all(after_each: Callable[[], None]) -> None:
 def fork_zygote(state: Path, log_level: str, log_json: bool) -> tuple[int, socket.socket]:
     """Import, and fork this process, which has no threads.
 
-    Returns the zygote's process id and the socket by which the supervisor reaches it. The zygote ends when that socket is closed. This
-    process imports too, although it uses little: what the zygote wrote after the fork would not be shared.
+    Returns the zygote's process id and the socket by which the supervisor reaches it. The zygote ends when that socket
+    is closed. This process imports too, although it uses little: what the zygote wrote after the fork would not be
+    shared.
     """
     if not sys.flags.safe_path:
         del sys.path[0]  # the directory of the command, or the current one
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # or control looks for some among all installed packages
+    # or control looks for some among all installed packages
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     preload_all(lambda: None)
     ours, theirs = socket.socketpair()
     sys.stdout.flush()
@@ -200,7 +206,10 @@ class ForkServer:
         return pid
 
     def _fork(self, become: Callable[[], None]) -> int:
-        """Return the process id of a child of the supervisor, which adopts it from a process between that ends at once. Raises OSError."""
+        """Return the process id of a child of the supervisor, which adopts it from a process between that ends at once.
+
+        Raises OSError.
+        """
         gc.freeze()
         reading, writing = os.pipe()
         try:
@@ -234,7 +243,9 @@ class ForkServer:
 
     def _run_job_child(self, what: str, descriptor: int) -> None:
         self._leave_server(what, {descriptor})
-        importlib.import_module("hedgerow.app.control.lists.list_jobs").serve_job(what, socket.socket(fileno=descriptor))
+        importlib.import_module("hedgerow.app.control.lists.list_jobs").serve_job(
+            what, socket.socket(fileno=descriptor)
+        )
 
     def _run_child(self, request: _Request, listening: Collection[int]) -> None:
         for standard in (0, 1):
@@ -243,7 +254,9 @@ class ForkServer:
         if request.role == "signer":
             importlib.import_module("hedgerow.app.signer").run_signer(self._state)
         else:
-            importlib.import_module("hedgerow.app.processes").run_process(request.role, request.index, self._state, listening)
+            importlib.import_module("hedgerow.app.processes").run_process(
+                request.role, request.index, self._state, listening
+            )
 
 
 def _send(sock: socket.socket, message: bytes) -> None:

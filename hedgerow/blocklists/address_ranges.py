@@ -3,7 +3,8 @@
 The one place that says which addresses belong to a local network and which to the internet. Addresses are packed octets
 (`ip_address(text).packed`), as DNS answers hold them: packed addresses of one family compare like numbers.
 
-Sources: https://www.iana.org/assignments/iana-ipv4-special-registry and https://www.iana.org/assignments/iana-ipv6-special-registry.
+Sources: https://www.iana.org/assignments/iana-ipv4-special-registry and
+https://www.iana.org/assignments/iana-ipv6-special-registry.
 """
 
 from __future__ import annotations
@@ -40,19 +41,36 @@ def _is_within(packed: bytes, ranges: _Ranges) -> bool:
 _PRIVATE: Final = {
     4: _ranges(
         (
-            *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/29"),
+            *(
+                "0.0.0.0/8",
+                "10.0.0.0/8",
+                "100.64.0.0/10",
+                "127.0.0.0/8",
+                "169.254.0.0/16",
+                "172.16.0.0/12",
+                "192.0.0.0/29",
+            ),
             *("192.168.0.0/16", "198.18.0.0/15"),
         )
     ),
     16: _ranges(("::/127", "fc00::/7", "fe80::/10", "fec0::/10")),
 }
-"""Ranges that only local networks use, including the host itself, shared address space (RFC 6598), DS-Lite (RFC 6333), test beds
-(RFC 2544) and the former site-local addresses (RFC 3879)."""
+"""Ranges that only local networks use, including the host itself, shared address space (RFC 6598), DS-Lite (RFC 6333),
+test beds (RFC 2544) and the former site-local addresses (RFC 3879).
+"""
 
 _NOT_PUBLIC: Final = {
     4: _ranges(
         (
-            *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24"),
+            *(
+                "0.0.0.0/8",
+                "10.0.0.0/8",
+                "100.64.0.0/10",
+                "127.0.0.0/8",
+                "169.254.0.0/16",
+                "172.16.0.0/12",
+                "192.0.0.0/24",
+            ),
             *("192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24"),
             *("224.0.0.0/4", "240.0.0.0/4"),
         )
@@ -63,7 +81,9 @@ _NOT_PUBLIC: Final = {
 
 
 def unwrap_ipv4(packed: bytes) -> bytes:
-    """Return the IPv4 address that an IPv6 address merely writes in another way (IPv4-mapped, NAT64), else the address itself."""
+    """Return the IPv4 address that an IPv6 address merely writes in another way (IPv4-mapped, NAT64), else the address
+    itself.
+    """
     if len(packed) == 4:
         return packed
     is_local = packed.startswith(_NAT64_LOCAL) and packed[8:12] == bytes(4)
@@ -71,7 +91,9 @@ def unwrap_ipv4(packed: bytes) -> bytes:
 
 
 def embedded_ipv4(packed: bytes) -> tuple[bytes, ...]:
-    """Return the IPv4 addresses inside an IPv6 address: IPv4-mapped, NAT64, 6to4, or Teredo (the server's, then the client's).
+    """Return the IPv4 addresses inside an IPv6 address:
+
+    IPv4-mapped, NAT64, 6to4, or Teredo (the server's, then the client's).
 
     >>> from ipaddress import ip_address
     >>> [str(ip_address(each)) for each in embedded_ipv4(ip_address("2001:0:4136:e378:8000:63bf:3fff:fdd2").packed)]

@@ -1,7 +1,8 @@
-"""Lists as publishers offer them (a file, a packed file, an archive or a folder), turned into one text to parse and keep.
+"""Lists as publishers offer them (a file, a packed file, an archive or a folder), turned into one text to parse and
+keep.
 
-A text made of several files is a bundle: the line `#:: file FORMAT NAME` stands before each file. The bundle is both parsed and kept, so
-that line numbers are those of the files.
+A text made of several files is a bundle: the line `#:: file FORMAT NAME` stands before each file. The bundle is both
+parsed and kept, so that line numbers are those of the files.
 """
 
 from __future__ import annotations
@@ -39,9 +40,18 @@ _DOCUMENT_PREFIXES = ("global_usage", "README", "LICENSE", "CATEGORIES", ".")
 _SQUIDGUARD_FORMATS = {"domains": "plain", "urls": "urls", "expressions": "expressions"}
 _INCLUDE = re.compile(r"include:(\S+)(.*)")
 _DAMAGE_ERRORS = (
-    EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, TarError, zipfile.BadZipFile, struct.error, ValueError, OverflowError,
-    NotImplementedError, RuntimeError,
-)  # fmt: skip
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    gzip.BadGzipFile,
+    TarError,
+    zipfile.BadZipFile,
+    struct.error,
+    ValueError,
+    OverflowError,
+    NotImplementedError,
+    RuntimeError,
+)
 _MAX_ZIP_DIRECTORY = 1 << 20
 """Bytes of a zip's directory, which is read whole."""
 _MAX_JSON = 32 << 20
@@ -49,7 +59,10 @@ _MAX_JSON = 32 << 20
 
 @dataclass(slots=True)
 class UnpackResult:
-    """The outcome of unpacking: `problems` with parts of a list, and the number of files `left_out` because they hold no rules, by kind."""
+    """The outcome of unpacking:
+
+    `problems` with parts of a list, and the number of files `left_out` because they hold no rules, by kind.
+    """
 
     is_allowlist: bool = False
     problems: list[str] = field(default_factory=list)
@@ -74,8 +87,8 @@ _ReadMembers = Callable[[UnpackResult], Iterator[_Member]]
 def unpack(path: Path, out: Path, wanted_format: str = "auto", is_allowlist: bool = False) -> UnpackResult:
     """Write the text of the list at `path` to `out`.
 
-    squidGuard's folders for allowing are left out unless the list `is_allowlist`. Raises UnpackError, or OSError if a file or the disk
-    fails.
+    squidGuard's folders for allowing are left out unless the list `is_allowlist`. Raises UnpackError, or OSError if a
+    file or the disk fails.
     """
     result = UnpackResult(is_allowlist=is_allowlist)
     with out.open("wb") as file:
@@ -99,7 +112,10 @@ def unpack(path: Path, out: Path, wanted_format: str = "auto", is_allowlist: boo
 
 
 def files_of(path: Path, wanted_format: str = "auto") -> list[Path]:
-    """Return all files that `unpack` would read, sorted: of a folder, or of a list that includes others. Raises OSError."""
+    """Return all files that `unpack` would read, sorted: of a folder, or of a list that includes others.
+
+    Raises OSError.
+    """
     if path.is_dir():
         return sorted(each for each in path.rglob("*") if each.is_file())
     if _has_includes(path, wanted_format):
@@ -167,7 +183,8 @@ def _zip_members(path: Path, result: UnpackResult) -> Iterator[_Member]:
             if info.external_attr >> 16 & 0o170000 == 0o120000:  # a symbolic link
                 result.leave_out("aliases")
             elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise UnpackError("is a zip with another compression than deflate")  # Python unpacks others without a bound
+                # Python unpacks others without a bound
+                raise UnpackError("is a zip with another compression than deflate")
             else:
                 if not 0 <= info.header_offset < size:
                     raise UnpackError("is damaged: a file of it stands beyond its end")
@@ -176,7 +193,10 @@ def _zip_members(path: Path, result: UnpackResult) -> Iterator[_Member]:
 
 
 def _check_zip_directory(path: Path) -> None:
-    """Raise UnpackError for a zip with a large directory, or with a 64-bit one. The directory is found as `zipfile` finds it."""
+    """Raise UnpackError for a zip with a large directory, or with a 64-bit one.
+
+    The directory is found as `zipfile` finds it.
+    """
     with path.open("rb") as file:
         size = file.seek(0, io.SEEK_END)
         file.seek(-min(size, (1 << 16) + 22 + 20), io.SEEK_END)
@@ -236,7 +256,10 @@ def _with_headers(texts: dict[int, str], usages: dict[str, bytes], result: Unpac
 
 
 def _digest_of_text(name: str, file: IO[bytes], left: int, limit: int) -> tuple[bytes, int]:
-    """Return the digest of a file with its name, and its size, 0 if it is blank. Raises UnpackError for more than `left` bytes."""
+    """Return the digest of a file with its name, and its size, 0 if it is blank.
+
+    Raises UnpackError for more than `left` bytes.
+    """
     digest, size, is_blank = hashlib.sha256(name.encode(errors="replace")), 0, True
     while chunk := file.read(CHUNK_BYTES):
         digest.update(chunk)
@@ -314,7 +337,10 @@ def _convert_to_lines(out: Path) -> None:
 
 
 def _from_controld(folder: dict[str, list[dict[str, object]]]) -> str:
-    """Convert a folder to ad blockers' rules. Action 0 blocks, 1 allows; others redirect (https://docs.controld.com/docs/folders)."""
+    """Convert a folder to ad blockers' rules.
+
+    Action 0 blocks, 1 allows; others redirect (https://docs.controld.com/docs/folders).
+    """
     lines = ["[Adblock Plus]"]
     for rule in folder["rules"]:
         action, name = rule.get("action"), str(rule["PK"]).removeprefix("*.")

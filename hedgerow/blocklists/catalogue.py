@@ -1,4 +1,7 @@
-"""The compiled lists, opened: categories of hosts and URLs. Read-only, and shared by all workers through the page cache."""
+"""The compiled lists, opened: categories of hosts and URLs.
+
+Read-only, and shared by all workers through the page cache.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hedgerow.blocklists.formats.sealed import url_expressions
-from hedgerow.blocklists.generation import DNS_RULES, URL_RULES, GenerationMeta, SourceMeta, matches_checksums, read_meta
+from hedgerow.blocklists.generation import (
+    DNS_RULES,
+    URL_RULES,
+    GenerationMeta,
+    SourceMeta,
+    matches_checksums,
+    read_meta,
+)
 from hedgerow.blocklists.host_matcher import HostMatcher
 from hedgerow.blocklists.rule_modifiers import parse_modifiers
 from hedgerow.blocklists.rules import Origin
@@ -29,8 +39,9 @@ class UrlMatch:
 
 
 class DnsRuleMatch(NamedTuple):
-    """A rule about DNS questions that refuses one, or with `target` answers it with another address or host; and the categories that an
-    exception for the record type lifts from the host."""
+    """A rule about DNS questions that refuses one, or with `target` answers it with another address or host; and the
+    categories that an exception for the record type lifts from the host.
+    """
 
     match: UrlMatch | None
     lifted: int
@@ -40,8 +51,8 @@ class DnsRuleMatch(NamedTuple):
 class Catalogue:
     """The lists of one generation. `categories[i]` is the category of bit i of a mask.
 
-    `bits` holds the masks of single categories. `host_mask(host)` returns the categories of a canonical host; `hosts` says more about
-    hosts, `rule_locator` finds the lines of lists.
+    `bits` holds the masks of single categories. `host_mask(host)` returns the categories of a canonical host; `hosts`
+    says more about hosts, `rule_locator` finds the lines of lists.
     """
 
     def __init__(self, generation: Path, meta: GenerationMeta) -> None:
@@ -52,7 +63,8 @@ class Catalogue:
         masks = [self.bits.get(source.category, 0) for source in meta.sources]
         loaded_only = [_is_about_ads(source) for source in meta.sources]
         self.hosts = HostMatcher(generation, meta, self.bits)
-        self.host_mask, self.has_url_rules = self.hosts.mask, self.hosts.has_url_rules  # bound here: the hot path saves a call
+        # bound here: the hot path saves a call
+        self.host_mask, self.has_url_rules = self.hosts.mask, self.hosts.has_url_rules
         self._urls = UrlMatcher(generation / URL_RULES, masks, loaded_only)
         self._dns_rules = UrlMatcher(generation / DNS_RULES, masks, loaded_only)
         self._has_urls, self.has_dns_rules = len(self._urls) > 0, len(self._dns_rules) > 0
@@ -76,15 +88,19 @@ class Catalogue:
         """Return the categories of a mask."""
         return tuple(name for name, bit in self.bits.items() if mask & bit)
 
-    def match_url(self, url: str, resource: str = "", initiator: str = "", mask: int = -1, method: str = "") -> UrlMatch | None:
+    def match_url(
+        self, url: str, resource: str = "", initiator: str = "", mask: int = -1, method: str = ""
+    ) -> UrlMatch | None:
         """Return the first rule about URLs that matches, of the categories in `mask`.
 
-        Rules about whole hosts are in `host_mask`, those about DNS questions in `match_dns_rule`. `resource` is the request's
-        Sec-Fetch-Dest, `initiator` the host of the page that asks; both are empty where unknown.
+        Rules about whole hosts are in `host_mask`, those about DNS questions in `match_dns_rule`. `resource` is the
+        request's Sec-Fetch-Dest, `initiator` the host of the page that asks; both are empty where unknown.
         """
         return next(iter(self.match_urls(url, resource, initiator, mask, method)), None)
 
-    def match_urls(self, url: str, resource: str = "", initiator: str = "", mask: int = -1, method: str = "") -> tuple[UrlMatch, ...]:
+    def match_urls(
+        self, url: str, resource: str = "", initiator: str = "", mask: int = -1, method: str = ""
+    ) -> tuple[UrlMatch, ...]:
         """Return one matching rule per category in `mask` that has one. Arguments as for `match_url`."""
         has_sealed = bool(self.hosts.sealed & mask)
         request = describe(url, resource, initiator, method) if has_sealed or self._has_urls else None
@@ -97,7 +113,9 @@ class Catalogue:
         lifted = self._lifted(host)
         matches = [(rule.mask, self._match_of(rule)) for rule in found.blocks if self._stands(rule, host, lifted)]
         # No exception lifts a sealed entry, and its line stays secret.
-        matches += [(self.bits[name], UrlMatch(name, Origin(self.hosts.sealed_sources[name]))) for name in self.names_of(sealed)]
+        matches += [
+            (self.bits[name], UrlMatch(name, Origin(self.hosts.sealed_sources[name]))) for name in self.names_of(sealed)
+        ]
         return tuple(match for _mask, match in sorted(matches, key=lambda pair: pair[0]))
 
     def lifted_by_url(self, url: str, resource: str = "", initiator: str = "", mask: int = -1, method: str = "") -> int:
@@ -118,7 +136,10 @@ class Catalogue:
         return DnsRuleMatch(None, lifted)
 
     def _stands(self, rule: CompiledUrlRule, host: str, lifted: int) -> bool:
-        """Return whether a rule holds for a host from which exceptions lift `lifted`. Only essential names lift an important rule."""
+        """Return whether a rule holds for a host from which exceptions lift `lifted`.
+
+        Only essential names lift an important rule.
+        """
         return not rule.mask & (self.hosts.essential(host) if rule.row.important else lifted)
 
     def _match_of(self, rule: CompiledUrlRule) -> UrlMatch:
@@ -131,7 +152,9 @@ class Catalogue:
 
 
 def is_usable(generation: Path) -> bool:
-    """Return True if a generation can be opened and its checksums match, so that a bad disk neither stops Hedgerow nor unblocks sites."""
+    """Return True if a generation can be opened and its checksums match, so that a bad disk neither stops Hedgerow nor
+    unblocks sites.
+    """
     try:
         Catalogue.open(generation)
     except (OSError, ValueError):
@@ -140,5 +163,8 @@ def is_usable(generation: Path) -> bool:
 
 
 def _is_about_ads(source: SourceMeta) -> bool:
-    """Return whether the rules of a source are about resources that pages load. Those without a type do not apply to opened pages."""
+    """Return whether the rules of a source are about resources that pages load.
+
+    Those without a type do not apply to opened pages.
+    """
     return source.category == ADS_CATEGORY and source.format == "adblock"

@@ -1,8 +1,8 @@
 """Compilation of sources into a generation: a directory that is written beside its place and renamed into it.
 
-Memory does not grow with the lists: each source is parsed in blocks into sorted runs on disk (`list_parser`), and the runs are merged range
-by range into tries (`host_index`). Parsed sources are cached (`ParseCache`), so that only a changed source is parsed again. A crash at any
-moment leaves nothing at the place of the generation.
+Memory does not grow with the lists: each source is parsed in blocks into sorted runs on disk (`list_parser`), and the
+runs are merged range by range into tries (`host_index`). Parsed sources are cached (`ParseCache`), so that only a
+changed source is parsed again. A crash at any moment leaves nothing at the place of the generation.
 """
 
 from __future__ import annotations
@@ -34,7 +34,14 @@ from hedgerow.blocklists.generation import (
     write_meta,
 )
 from hedgerow.blocklists.host_index import KeyCounts, write_host_index
-from hedgerow.blocklists.list_parser import ParseCache, ParsedSource, engine_digest, flush_folder, link_or_copy, read_rules
+from hedgerow.blocklists.list_parser import (
+    ParseCache,
+    ParsedSource,
+    engine_digest,
+    flush_folder,
+    link_or_copy,
+    read_rules,
+)
 from hedgerow.blocklists.rule_modifiers import parse_modifiers
 from hedgerow.blocklists.rules import Problem
 from hedgerow.blocklists.sources import Source, essential_source
@@ -43,8 +50,11 @@ from hedgerow.blocklists.url_index import GroupedRules, SourceRule, group_rules,
 
 @dataclass(frozen=True, slots=True)
 class SourceReport:
-    """The figures of one source. `names` are counted as written; `unique` are distinct blocked names that no other source has; problems and
-    lines ignored on purpose are counted by kind."""
+    """The figures of one source.
+
+    `names` are counted as written; `unique` are distinct blocked names that no other source has; problems and lines
+    ignored on purpose are counted by kind.
+    """
 
     name: str
     category: str
@@ -59,8 +69,12 @@ class SourceReport:
 
 @dataclass(frozen=True, slots=True)
 class CompileReport:
-    """The figures of a generation. `domains` are the distinct names that the lists block; `keys` are those in the index, without covered
-    names; `skipped` counts problems; `index_bytes` is the size of the index of hosts; `categories` are the distinct names per category."""
+    """The figures of a generation.
+
+    `domains` are the distinct names that the lists block; `keys` are those in the index, without covered names;
+    `skipped` counts problems; `index_bytes` is the size of the index of hosts; `categories` are the distinct names per
+    category.
+    """
 
     version: str
     domains: int
@@ -81,9 +95,9 @@ def compile_generation(
 ) -> CompileReport:
     """Compile `sources` into the directory `out`, which must not exist yet.
 
-    A source that cannot be used is a problem of the report, and the rest is compiled. `progress` is called with each source's name.
-    `parsed` is a folder for the parse cache; it may be absent or damaged. Raises OSError if the disk fails and FileExistsError if `out`
-    exists; nothing is left behind then.
+    A source that cannot be used is a problem of the report, and the rest is compiled. `progress` is called with each
+    source's name. `parsed` is a folder for the parse cache; it may be absent or damaged. Raises OSError if the disk
+    fails and FileExistsError if `out` exists; nothing is left behind then.
     """
     if out.exists():
         raise FileExistsError(f"{out} exists")
@@ -99,7 +113,9 @@ def compile_generation(
     return report
 
 
-def _build(sources: Sequence[Source], building: Path, lists: ParseCache, progress: Callable[[str], None]) -> CompileReport:
+def _build(
+    sources: Sequence[Source], building: Path, lists: ParseCache, progress: Callable[[str], None]
+) -> CompileReport:
     (building / TEXTS).mkdir()
     metas, parsed_sources = [], []
     for index, source in enumerate((*_with_unique_names(sources), essential_source())):
@@ -143,7 +159,9 @@ def _with_unique_names(sources: Sequence[Source]) -> Iterator[Source]:
 
 
 def _version(contents: Sequence[tuple[str, str, str]]) -> str:
-    return hashlib.sha256(repr((FORMAT_VERSION, engine_digest(), contents, builtin_categories())).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((FORMAT_VERSION, engine_digest(), contents, builtin_categories())).encode()).hexdigest()[
+        :16
+    ]
 
 
 def _category_names(sources: Sequence[Source]) -> tuple[str, ...]:
@@ -155,7 +173,9 @@ def _category_names(sources: Sequence[Source]) -> tuple[str, ...]:
 def _read_rules(
     metas: Sequence[SourceMeta], lists: ParseCache, sources: Sequence[Source], parsed_sources: Sequence[ParsedSource]
 ) -> Iterator[SourceRule]:
-    """Yield the URL rules of all sources, without rewrites in downloaded lists, which could send people to any address."""
+    """Yield the URL rules of all sources, without rewrites in downloaded lists, which could send people to
+    any address.
+    """
     message = "modifier not honoured: $dnsrewrite to another address, in a list that is downloaded"
     for index, (meta, parsed_source) in enumerate(zip(metas, parsed_sources, strict=True)):
         is_downloaded = index < len(sources) and bool(sources[index].url)
@@ -167,7 +187,9 @@ def _read_rules(
                 yield index, rule
 
 
-def _report(meta: GenerationMeta, parsed_sources: Sequence[ParsedSource], totals: KeyCounts, index_bytes: int) -> CompileReport:
+def _report(
+    meta: GenerationMeta, parsed_sources: Sequence[ParsedSource], totals: KeyCounts, index_bytes: int
+) -> CompileReport:
     domains, unique, categories = 0, Counter[int](), Counter[str]()
     for entries, count in totals.items():
         owners = [entry // len(EntryKind) for entry in entries if entry % len(EntryKind) == EntryKind.BLOCK]

@@ -61,7 +61,9 @@ class _BoundedReader(io.RawIOBase):
 
 
 class _XzFile(io.RawIOBase):
-    """The unpacked bytes of an xz file, as from `lzma.open`, which does not limit the dictionary that a file asks for."""
+    """The unpacked bytes of an xz file, as from `lzma.open`, which does not limit the dictionary that a
+    file asks for.
+    """
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")

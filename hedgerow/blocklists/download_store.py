@@ -1,8 +1,8 @@
 """The store of downloaded lists: never a torn copy, and never without the last good one.
 
-For each URL the store holds the last good copy in a file of its own, and a small `<name>.json` that points to it with its checksum. A
-copy that is not trusted is held beside the good one until somebody accepts it or the publisher sends another. One rename changes the
-pointer; its modification time says when the server was last asked.
+For each URL the store holds the last good copy in a file of its own, and a small `<name>.json` that points to it with
+its checksum. A copy that is not trusted is held beside the good one until somebody accepts it or the publisher sends
+another. One rename changes the pointer; its modification time says when the server was last asked.
 """
 
 from __future__ import annotations
@@ -77,8 +77,11 @@ class StoredCopies:
 
 @dataclass(frozen=True, slots=True)
 class CopyStatus:
-    """The state of a source in the store. `path` is the last good copy; `checked` is when the server last answered, in seconds since the
-    epoch; `held` is the reason why a newer copy is held back, or empty."""
+    """The state of a source in the store.
+
+    `path` is the last good copy; `checked` is when the server last answered, in seconds since the epoch; `held` is the
+    reason why a newer copy is held back, or empty.
+    """
 
     path: Path | None = None
     checked: float | None = None
@@ -86,7 +89,9 @@ class CopyStatus:
 
 
 def failing_since(source: Source, store: Path) -> float | None:
-    """Return when the first of the downloads failed that have failed in a row; None if the last one succeeded or none was tried."""
+    """Return when the first of the downloads failed that have failed in a row; None if the last one succeeded or none
+    was tried.
+    """
     return _failed_at(pointer_path(source, store))
 
 
@@ -121,7 +126,9 @@ def copy_status(source: Source, store: Path) -> CopyStatus:
     except OSError:
         return CopyStatus()
     copies = read_stored_copies(pointer)
-    return CopyStatus(store / copies.good.file if copies.good else None, checked if copies.newest else None, copies.reason)
+    return CopyStatus(
+        store / copies.good.file if copies.good else None, checked if copies.newest else None, copies.reason
+    )
 
 
 def accept_held_copy(source: Source, store: Path) -> bool:

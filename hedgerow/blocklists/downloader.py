@@ -1,8 +1,8 @@
 """Downloads of lists in bounded memory, from servers that others run.
 
-Requests ask for uncompressed answers. If a server compresses anyway, gzip and deflate are unpacked piece by piece and other encodings are
-refused: an unbounded decoder turns a brotli answer of two kilobytes into gigabytes. A redirect from the internet must not lead to an
-address inside the network, or a publisher could query the household's own machines.
+Requests ask for uncompressed answers. If a server compresses anyway, gzip and deflate are unpacked piece by piece and
+other encodings are refused: an unbounded decoder turns a brotli answer of two kilobytes into gigabytes. A redirect from
+the internet must not lead to an address inside the network, or a publisher could query the household's own machines.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ _MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|head|body|script|\
 
 def new_client() -> httpx.Client:
     """Return a client that keeps no cookies, by which a publisher could recognise an installation."""
-    return httpx.Client(http2=True, cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])), limits=NO_IDLE_CONNECTIONS)
+    return httpx.Client(
+        http2=True, cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])), limits=NO_IDLE_CONNECTIONS
+    )
 
 
 class RefusedError(ValueError):
@@ -131,7 +133,10 @@ def _check_connection(url: httpx.URL, *, is_inside: bool) -> Callable[[str, Mapp
 
 
 def read_body(response: httpx.Response, limit: int) -> Iterator[bytes]:
-    """Yield the body in pieces as they arrive, unpacked. Raises RefusedError beyond `limit` bytes, or if it cannot be unpacked."""
+    """Yield the body in pieces as they arrive, unpacked.
+
+    Raises RefusedError beyond `limit` bytes, or if it cannot be unpacked.
+    """
     encoding = response.headers.get("content-encoding", "").strip().lower()
     match encoding:
         case "" | "identity":
@@ -180,7 +185,8 @@ def _inflate(pieces: Iterable[bytes], *, is_gzip: bool) -> Iterator[bytes]:
             packed = received
             while packed:
                 if inflater is None:
-                    # As "deflate" some servers send zlib's format (RFC 1950), as they should, and some the raw one (RFC 1951).
+                    # As "deflate" some servers send zlib's format (RFC 1950), as they should, and some the raw one (RFC
+                    # 1951).
                     is_raw = not is_gzip and packed[0] & 0x0F != 8
                     inflater = zlib.decompressobj(31 if is_gzip else -15 if is_raw else 15)
                 if unpacked := inflater.decompress(packed, PIECE_BYTES):
@@ -205,8 +211,11 @@ def _are_inside(host: str) -> list[bool]:
 
 @dataclass(frozen=True, slots=True)
 class DownloadLimits:
-    """Limits of one list: `bytes` when unpacked, `seconds` per attempt, `pause` seconds before the second attempt, twice as many before
-    each further one."""
+    """Limits of one list:
+
+    `bytes` when unpacked, `seconds` per attempt, `pause` seconds before the second attempt, twice as many before each
+    further one.
+    """
 
     bytes: int = 400 << 20
     seconds: float = 300.0
@@ -256,9 +265,9 @@ def fetch_all(
 ) -> list[FetchResult]:
     """Download those of `sources` that have a URL into `store`. Return all of them, in order, with paths filled in.
 
-    `check` is called for each new copy before it is used; `received` is called from several threads. Never raises for anything a server
-    does; raises OSError if the store cannot be written. `client` is for tests and proxies. One process at a time downloads; another may
-    put a copy into use (`accept_held_copy`) while it holds `lock`.
+    `check` is called for each new copy before it is used; `received` is called from several threads. Never raises for
+    anything a server does; raises OSError if the store cannot be written. `client` is for tests and proxies. One
+    process at a time downloads; another may put a copy into use (`accept_held_copy`) while it holds `lock`.
     """
     store.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
@@ -298,7 +307,10 @@ def _good_copy(source: Source, copies: StoredCopies, store: Path) -> Source | No
 
 
 def _store_copy(source: Source, pointer: Path, newer: StoredCopy | None, context: _DownloadContext) -> FetchResult:
-    """Check and store a new copy; None means that the server has none. Reads the store again, since a copy may have been accepted."""
+    """Check and store a new copy; None means that the server has none.
+
+    Reads the store again, since a copy may have been accepted.
+    """
     copies = read_stored_copies(pointer)
     good = _good_copy(source, copies, context.store)
     reason = copies.reason
@@ -313,10 +325,14 @@ def _store_copy(source: Source, pointer: Path, newer: StoredCopy | None, context
             save_stored_copies(pointer, StoredCopies(newer))
             return FetchResult(new_source, FetchOutcome.NEW)
         save_stored_copies(pointer, StoredCopies(copies.good, newer, reason))
-    return FetchResult(good or source, FetchOutcome.HELD, Problem(source.name, None, None, f"held back: {reason}", source.place))
+    return FetchResult(
+        good or source, FetchOutcome.HELD, Problem(source.name, None, None, f"held back: {reason}", source.place)
+    )
 
 
-def _download_with_retries(source: Source, pointer: Path, known: StoredCopy | None, context: _DownloadContext) -> StoredCopy | None:
+def _download_with_retries(
+    source: Source, pointer: Path, known: StoredCopy | None, context: _DownloadContext
+) -> StoredCopy | None:
     """Return the new copy; None if the server says that the known one is current."""
     limits = context.limits
     for attempt in range(limits.attempts):
@@ -338,7 +354,10 @@ def _download(source: Source, pointer: Path, known: StoredCopy | None, context: 
         headers |= {"If-None-Match": known.etag} if known.etag else {}
         headers |= {"If-Modified-Since": known.last_modified} if known.last_modified else {}
     deadline = time.monotonic() + limits.seconds
-    with _translated_errors(), open_url(context.client, source.url or "", headers, min(30.0, limits.seconds)) as response:
+    with (
+        _translated_errors(),
+        open_url(context.client, source.url or "", headers, min(30.0, limits.seconds)) as response,
+    ):
         if response.status_code == 304 and known is not None:
             return None
         _check_response_head(response, limits)
@@ -379,7 +398,9 @@ def _check_response_head(response: httpx.Response, limits: DownloadLimits) -> No
         raise RefusedError(f"larger than {limits.bytes >> 20} MB")
 
 
-def _write_body(response: httpx.Response, file: IO[bytes], source: Source, context: _DownloadContext, deadline: float) -> str:
+def _write_body(
+    response: httpx.Response, file: IO[bytes], source: Source, context: _DownloadContext, deadline: float
+) -> str:
     """Write the body. Return its SHA-256."""
     limits, digest, size, head = context.limits, hashlib.sha256(), 0, b""
     expected = content_length(response)

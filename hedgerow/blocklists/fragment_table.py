@@ -1,10 +1,12 @@
 """The texts by which rules are found in URLs, in a file that is mapped into memory: a trie in the order of its levels.
 
-Numbers of 32 bits, in the machine's order, come first: the number of nodes; for each node its first child, and after the last one the
-number of nodes again; for each node its value. A letter per node follows. The children of a node follow each other, and those of the next
-node follow them. A value is the number of the text that ends in the node plus one, or 0. Node 0 is the beginning of all texts.
+Numbers of 32 bits, in the machine's order, come first: the number of nodes; for each node its first child, and after
+the last one the number of nodes again; for each node its value. A letter per node follows. The children of a node
+follow each other, and those of the next node follow them. A value is the number of the text that ends in the node plus
+one, or 0. Node 0 is the beginning of all texts.
 
-`_pieces.c` searches the file itself. Where it could not be built, an automaton of the texts is made, which each process keeps in memory.
+`_pieces.c` searches the file itself. Where it could not be built, an automaton of the texts is made, which each process
+keeps in memory.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ def write_fragments(path: Path, numbers: Mapping[str, int]) -> None:
     """Write the file for texts in ASCII with their numbers. Raises OSError."""
     texts = [text.encode("ascii") for text in sorted(numbers)]
     firsts, values, letters = array("I"), array("I", [0]), bytearray(1)
-    level, length = array("I", [0, len(texts)]), 0  # for each node, the first of the texts that begin with it and the end of these
+    # for each node, the first of the texts that begin with it and the end of these
+    level, length = array("I", [0, len(texts)]), 0
     while level:
         longer = array("I")
         for begin, end in zip(level[::2], level[1::2], strict=True):

@@ -1,7 +1,6 @@
 """The directory of a compiled generation: its files, and the contents of `meta.json`.
 
-    meta.json             categories, sources, sets and shards: everything that a worker reads when it opens the generation
-    hosts/
+    meta.json categories, sources, sets and shards: everything that a worker reads when it opens the generation hosts/
       hosts-000.trie      rule keys (`names.rule_key`) of one range; ranges and keys are sorted; mapped by marisa-trie
       sets.bin            the number of the set of each key id of each shard, 1, 2 or 4 bytes each, mapped
     urls/                 the URL rules (`url_index`)
@@ -50,8 +49,11 @@ class EntryKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class SourceMeta:
-    """A source. `text` is the path of its copy inside the generation; `format` is the format it was read as; `parsed` is its entry in the
-    parse cache, empty if it could not be read."""
+    """A source.
+
+    `text` is the path of its copy inside the generation; `format` is the format it was read as; `parsed` is its entry
+    in the parse cache, empty if it could not be read.
+    """
 
     name: str
     category: str
@@ -99,7 +101,10 @@ def write_meta(generation: Path, meta: GenerationMeta) -> None:
 
 
 def read_meta(generation: Path) -> GenerationMeta:
-    """Read the meta file. Raises OSError, or ValueError for a directory that another version of the compiler has written."""
+    """Read the meta file.
+
+    Raises OSError, or ValueError for a directory that another version of the compiler has written.
+    """
     meta = msgspec.json.decode((generation / META_FILE).read_bytes(), type=GenerationMeta)
     if meta.layout != FORMAT_VERSION:
         raise ValueError(f"{generation}: not a generation of layout {FORMAT_VERSION}")
@@ -107,7 +112,10 @@ def read_meta(generation: Path) -> GenerationMeta:
 
 
 def write_checksums(folder: Path, leave_out: Collection[str] = ()) -> None:
-    """Write the checksums of every file beneath `folder`, except the files or folders `leave_out` in it. Raises OSError."""
+    """Write the checksums of every file beneath `folder`, except the files or folders `leave_out` in it.
+
+    Raises OSError.
+    """
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     checksums = {name: _checksum(folder / name) for name in names if name.partition("/")[0] not in leave_out}
     (folder / CHECKSUMS_FILE).write_text(json.dumps(checksums), encoding="ascii")

@@ -18,7 +18,10 @@ from hedgerow.blocklists.list_parser import ParsedSource
 from hedgerow.blocklists.url_index import BadfilterOrder
 
 BLOCK_BYTES = 1 << 13
-"""Bytes of a run that are read at a time. Keys beyond the range wait for the next one, in each of perhaps a hundred runs."""
+"""Bytes of a run that are read at a time.
+
+Keys beyond the range wait for the next one, in each of perhaps a hundred runs.
+"""
 SAMPLE_BYTES = 12_000
 """Distance in bytes at which keys of a run are sampled, to choose the borders of the ranges."""
 KEY_BYTES = 20
@@ -26,7 +29,9 @@ KEY_BYTES = 20
 
 
 def two_labels(key: str) -> str:
-    """Return the first two labels of a key. Borders are cut to them, so that a host and its parents fall into one range.
+    """Return the first two labels of a key.
+
+    Borders are cut to them, so that a host and its parents fall into one range.
 
     >>> two_labels("com.example.www.")
     'com.example.'
@@ -127,7 +132,9 @@ def merge_range(runs: Sequence[KeyRun], border: str | None, table: SetTable) -> 
     return merged
 
 
-def apply_badfilters(merged: dict[str, int], table: SetTable, orders: Iterable[BadfilterOrder], categories: Sequence[str]) -> None:
+def apply_badfilters(
+    merged: dict[str, int], table: SetTable, orders: Iterable[BadfilterOrder], categories: Sequence[str]
+) -> None:
     """Remove from `merged` what the orders disable; `categories` has one per source."""
     for order in orders:
         number = merged.get(order.key, 0)
@@ -170,7 +177,10 @@ def fold_covered(merged: dict[str, int], table: SetTable) -> Iterator[tuple[str,
 
 
 KEYS_PER_SHARD = 50_000
-"""Fewer make the compiler smaller and the index larger. With 100,000 it takes 7 MB more, and an index of a million names 0.5 MB less."""
+"""Fewer make the compiler smaller and the index larger.
+
+With 100,000 it takes 7 MB more, and an index of a million names 0.5 MB less.
+"""
 NUM_TRIES = 5  # more nested tries are smaller and slower; more than five gain nothing
 
 KeyCounts = Counter[tuple[int, ...]]
@@ -178,13 +188,20 @@ KeyCounts = Counter[tuple[int, ...]]
 
 
 def write_host_index(
-    parsed_sources: Sequence[ParsedSource], categories: Sequence[str], badfilters: Sequence[BadfilterOrder], folder: Path
+    parsed_sources: Sequence[ParsedSource],
+    categories: Sequence[str],
+    badfilters: Sequence[BadfilterOrder],
+    folder: Path,
 ) -> tuple[HostIndexMeta, KeyCounts]:
     """Write the index of all sources into the new directory `folder`; `categories` has one for each. Raises OSError."""
     folder.mkdir()
     table, numbers, counts = SetTable(), array("I"), Counter[int]()
     shards: list[ShardMeta] = []
-    runs = [KeyRun(run.path, len(EntryKind) * index + run.kind) for index, each in enumerate(parsed_sources) for run in each.runs]
+    runs = [
+        KeyRun(run.path, len(EntryKind) * index + run.kind)
+        for index, each in enumerate(parsed_sources)
+        for run in each.runs
+    ]
     try:
         borders = choose_borders(runs, KEYS_PER_SHARD)
         for first, border in zip(["", *borders], [*borders, None], strict=True):

@@ -1,4 +1,6 @@
-"""Categories of hosts: the mapped index, and what some lists have besides names (patterns, networks, sealed digests)."""
+"""Categories of hosts: the mapped index, and what some lists have besides names (patterns, networks, sealed
+digests).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,15 @@ import marisa_trie
 
 from hedgerow.blocklists.categories import CategoryKind, builtin_categories
 from hedgerow.blocklists.formats.sealed import hash_expression, hash_key, host_expressions
-from hedgerow.blocklists.generation import ALL_CATEGORIES, HOSTS, SETS_FILE, EntryKind, GenerationMeta, SourceMeta, map_file
+from hedgerow.blocklists.generation import (
+    ALL_CATEGORIES,
+    HOSTS,
+    SETS_FILE,
+    EntryKind,
+    GenerationMeta,
+    SourceMeta,
+    map_file,
+)
 from hedgerow.blocklists.names import embedded_ipv4, host_of_key, is_address, network_key, parse_network, rule_key
 from hedgerow.blocklists.patterns import HostPatternMatcher
 from hedgerow.blocklists.rules import Origin
@@ -30,8 +40,9 @@ class HostMatch(NamedTuple):
 class HostMatcher:
     """The categories of hosts, as masks; `bits` gives the bit of each category.
 
-    Hosts are canonical (`names.parse_host`). An exception in a list (`@@||host^`) lifts its category from a host and its subdomains,
-    whichever list of that category names them. Raises OSError or ValueError for files that are not a generation's.
+    Hosts are canonical (`names.parse_host`). An exception in a list (`@@||host^`) lifts its category from a host and
+    its subdomains, whichever list of that category names them. Raises OSError or ValueError for files that are not a
+    generation's.
     """
 
     def __init__(self, generation: Path, meta: GenerationMeta, bits: dict[str, int]) -> None:
@@ -40,15 +51,19 @@ class HostMatcher:
         self._shards = [(marisa_trie.Trie().mmap(str(folder / shard.trie)), shard.offset) for shard in index.shards]
         self._borders = [shard.first for shard in index.shards[1:]]
         numbers = map_file(folder / SETS_FILE)
-        self._numbers: Sequence[int] = numbers.cast("H") if index.set_bytes == 2 else numbers.cast("I") if index.set_bytes == 4 else numbers
+        self._numbers: Sequence[int] = (
+            numbers.cast("H") if index.set_bytes == 2 else numbers.cast("I") if index.set_bytes == 4 else numbers
+        )
         if len(self._numbers) != index.keys:
             raise ValueError(f"{folder / SETS_FILE}: {len(self._numbers)} numbers for {index.keys} keys")
-        # For each set's number a mask: the categories blocked, lifted, with rules about URLs, never lifted, and never blocked.
+        # For each set's number a mask: the categories blocked, lifted, with rules about URLs, never lifted, and never
+        # blocked.
         self._blocked, self._lifted, self._url_rules, self._important, self._essential = _masks_of_sets(meta, bits)
         self.patterns = HostPatternMatcher.open(generation, [bits.get(source.category, 0) for source in meta.sources])
         self.sealed_sources = {source.category: source.name for source in meta.sources if source.format == "sealed"}
         self.sealed = sum(bits[category] for category in self.sealed_sources)
-        self._source_names: dict[tuple[int, str], str] = {}  # the first that blocks, by set and category; empty if none does
+        # the first that blocks, by set and category; empty if none does
+        self._source_names: dict[tuple[int, str], str] = {}
         # The host of the latest mask, that mask, and the host's keys with their sets.
         self._latest: tuple[str, int, list[tuple[str, int]]] = "", 0, []
         self._has_networks = self._has_keys("!")
@@ -105,7 +120,8 @@ class HostMatcher:
     def has_url_rules(self, host: str, mask: int = -1) -> bool:
         """Return whether a list of the categories in `mask` has rules about URLs of this host or a parent.
 
-        Rules that name no host do not count. Sealed lists count for every host, since nobody can tell which hosts they are about.
+        Rules that name no host do not count. Sealed lists count for every host, since nobody can tell which hosts they
+        are about.
         """
         return bool(self.sealed & mask) or bool(_union(self._url_rules, self._keys_of(host)) & mask)
 
@@ -116,7 +132,9 @@ class HostMatcher:
         return reduce(operator.or_, entries, 0) & self.sealed
 
     def sources(self, host: str) -> tuple[HostMatch, ...]:
-        """Return every source whose names give a host a category, the shortest domain first; none for a category that is lifted."""
+        """Return every source whose names give a host a category, the shortest domain first; none for a category that
+        is lifted.
+        """
         mask = self.mask(host)
         return tuple(
             HostMatch(source.category, source.name, host_of_key(key))
@@ -126,7 +144,9 @@ class HostMatcher:
         )
 
     def address_source(self, address: str, category: str) -> tuple[SourceMeta, str] | None:
-        """Return a list of the category that names an address, the IPv4 address inside it, or a network of it; and its key there."""
+        """Return a list of the category that names an address, the IPv4 address inside it, or a network of it; and its
+        key there.
+        """
         for each in filter(None, (address, embedded_ipv4(address))):
             network = parse_network(each)
             for key in (rule_key(each, exact=True), network_key(network)) if network else ():

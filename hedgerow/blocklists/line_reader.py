@@ -27,8 +27,8 @@ _BINARY_TEXT = frozenset(map(chr, _BINARY_BYTES))
 def read_lines(path: Path, source: str, problems: list[Problem]) -> Iterator[tuple[int, list[str]]]:
     """Yield (number of the first line, lines) in blocks of about LINES_BYTES.
 
-    Text is UTF-8 with or without a byte order mark; a block that is not UTF-8 is read as Latin-1. A line with control characters or
-    of more than MAX_LINE_BYTES becomes an empty line and a problem. Raises OSError.
+    Text is UTF-8 with or without a byte order mark; a block that is not UTF-8 is read as Latin-1. A line with control
+    characters or of more than MAX_LINE_BYTES becomes an empty line and a problem. Raises OSError.
     """
     number, rest, is_skipping = 1, b"", False
     with path.open("rb") as file:
@@ -55,7 +55,10 @@ def read_lines(path: Path, source: str, problems: list[Problem]) -> Iterator[tup
 
 @dataclass(frozen=True, slots=True)
 class LineBlock:
-    """Lines of one file. `file` and `format` are empty for a list that is one file; `first` is the number of the first line."""
+    """Lines of one file.
+
+    `file` and `format` are empty for a list that is one file; `first` is the number of the first line.
+    """
 
     file: str
     format: str

@@ -44,12 +44,17 @@ MAX_PROBLEM_KINDS = 200
 OTHER_PROBLEM_KINDS = "problems of other kinds"
 
 MAX_HOST_PATTERNS = 20_000
-"""Patterns of names in one list. Every worker holds them all, and takes a second to open this many. Published lists have some hundred."""
+"""Patterns of names in one list.
+
+Every worker holds them all, and takes a second to open this many. Published lists have some hundred.
+"""
 TOO_MANY_PATTERNS = f"more than {MAX_HOST_PATTERNS:,} patterns of names in one list"
 
 SINGLE_SITE_CATEGORIES = frozenset({"ads-trackers", "malware", "phishing", "crypto-mining", "new-domains"})
-"""Categories whose lists name single bad sites: a hoster's whole domain among them is a mistake. A list of, say, dynamic DNS or social
-services names hosters on purpose."""
+"""Categories whose lists name single bad sites: a hoster's whole domain among them is a mistake.
+
+A list of, say, dynamic DNS or social services names hosters on purpose.
+"""
 
 
 @dataclass(slots=True)
@@ -63,8 +68,10 @@ class KeyRunFile:
 
 @dataclass(slots=True)
 class ParsedSource:
-    """The result of parsing one source. `names` counts names as written; `keys` counts the keys in the runs, in which one key may occur
-    several times."""
+    """The result of parsing one source.
+
+    `names` counts names as written; `keys` counts the keys in the runs, in which one key may occur several times.
+    """
 
     format: str = ""
     lines: int = 0
@@ -88,10 +95,17 @@ OTHER_KIND = "services of another kind than the list is for"
 
 
 def parse_source(
-    text: Path, name: str, category: str, wanted_format: str, folder: Path, max_problems: int = MAX_REPORTED_PROBLEMS,
+    text: Path,
+    name: str,
+    category: str,
+    wanted_format: str,
+    folder: Path,
+    max_problems: int = MAX_REPORTED_PROBLEMS,
     leave_out: frozenset[str] = frozenset(),
-) -> ParsedSource:  # fmt: skip
-    """Parse the list at `text`, and write its runs and URL rules into `folder`. Names in `leave_out` or beneath them are ignored.
+) -> ParsedSource:
+    """Parse the list at `text`, and write its runs and URL rules into `folder`.
+
+    Names in `leave_out` or beneath them are ignored.
 
     Never raises for the content of a list: an unreadable, empty or unknown list gives problems and no runs.
     """
@@ -100,7 +114,9 @@ def parse_source(
     refused, room = _refused_names(category), MAX_HOST_PATTERNS
     try:
         unreadable: list[Problem] = []
-        for block, known in _with_formats(read_line_blocks(text, name, unreadable), unreadable, name, wanted_format, result):
+        for block, known in _with_formats(
+            read_line_blocks(text, name, unreadable), unreadable, name, wanted_format, result
+        ):
             parsed = known.parse(block.lines, block.first, name)
             result.lines += len(block.lines)
             _refuse_names(parsed, known, block, name, refused)
@@ -133,7 +149,11 @@ def _with_formats(
     for block in blocks:
         if block.file != file:
             file = block.file
-            form = block.format if block.format not in ("", "auto") and wanted in ("auto", "squidguard", "v2fly") else wanted
+            form = (
+                block.format
+                if block.format not in ("", "auto") and wanted in ("auto", "squidguard", "v2fly")
+                else wanted
+            )
             known = _choose_format(block, form, name, result, is_binary=bool(unreadable))
         if known is not None:
             yield block, known
@@ -144,7 +164,9 @@ def _with_formats(
     result.report(unreadable)
 
 
-def _choose_format(block: LineBlock, wanted: str, name: str, result: ParsedSource, *, is_binary: bool) -> ListFormat | None:
+def _choose_format(
+    block: LineBlock, wanted: str, name: str, result: ParsedSource, *, is_binary: bool
+) -> ListFormat | None:
     sample = block.lines[:5000]
     known = detect(sample) if wanted == "auto" else format_named(wanted)
     if not any(line.strip() for line in block.lines):
@@ -193,7 +215,9 @@ def _refuse_names(parsed: ParsedLines, known: ListFormat, block: LineBlock, name
 def _leave_out_private(parsed: ParsedLines) -> None:
     """Drop private addresses: a list must not close the router or the printer."""
     private = {
-        host for host in parsed.hosts if (host[-1] <= "9" or ":" in host) and is_address(host) and is_private(ip_address(host).packed)
+        host
+        for host in parsed.hosts
+        if (host[-1] <= "9" or ":" in host) and is_address(host) and is_private(ip_address(host).packed)
     }
     if private:
         public = [host for host in parsed.hosts if host not in private]
@@ -263,7 +287,10 @@ class _RunWriter:
 
 
 class ParseCache:
-    """The folder of parsed lists. One process at a time may write into it. `max_problems` of a list are reported in full."""
+    """The folder of parsed lists.
+
+    One process at a time may write into it. `max_problems` of a list are reported in full.
+    """
 
     def __init__(self, folder: Path, max_problems: int = MAX_REPORTED_PROBLEMS) -> None:
         self.folder, self._max_problems = folder, max_problems
@@ -271,7 +298,8 @@ class ParseCache:
     def parse_source(self, source: Source) -> tuple[str, ParsedSource]:
         """Parse the list of `source`, unless that was done before. Return the name of the entry, and the result.
 
-        A list that cannot be read gives an empty name and a result with that problem. Raises OSError if this folder cannot be written.
+        A list that cannot be read gives an empty name and a result with that problem. Raises OSError if this folder
+        cannot be written.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -282,7 +310,13 @@ class ParseCache:
                 return name, known
         except OSError as error:
             result = ParsedSource()
-            result.report([Problem(source.name, None, None, f"cannot be read: {error.strerror}", str(source.path or source.place))])
+            result.report(
+                [
+                    Problem(
+                        source.name, None, None, f"cannot be read: {error.strerror}", str(source.path or source.place)
+                    )
+                ]
+            )
             return "", result
         unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED_PREFIX, dir=self.folder))
         try:
@@ -302,7 +336,8 @@ class ParseCache:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _parse(self, source: Source, path: Path, folder: Path) -> tuple[str, ParsedSource]:
-        # The file may change meanwhile. The entry is named after its content before and after, and holds what was parsed.
+        # The file may change meanwhile. The entry is named after its content before and after, and holds what was
+        # parsed.
         before = content_digest(path, source.format)
         unpacked = _unpack(source, path, folder / TEXT_FILE)
         after = content_digest(path, source.format)
@@ -312,7 +347,13 @@ class ParseCache:
             result = ParsedSource()
         else:
             result = parse_source(
-                folder / TEXT_FILE, source.name, source.category, source.format, folder, self._max_problems, source.leave_out
+                folder / TEXT_FILE,
+                source.name,
+                source.category,
+                source.format,
+                folder,
+                self._max_problems,
+                source.leave_out,
             )
         result.report([Problem(source.name, None, None, problem) for problem in unpacked.problems])
         result.ignored.update(unpacked.left_out)
@@ -355,12 +396,17 @@ def _unpack(source: Source, path: Path, text: Path) -> UnpackResult:
 def _entry_name(source: Source, digest: str) -> str:
     # The category decides which suffixes are refused.
     leave_out = sorted(source.leave_out)
-    return hashlib.sha256(repr((digest, source.format, source.category, leave_out, engine_digest())).encode()).hexdigest()[:32]
+    return hashlib.sha256(
+        repr((digest, source.format, source.category, leave_out, engine_digest())).encode()
+    ).hexdigest()[:32]
 
 
 @functools.cache
 def engine_digest() -> str:
-    """Return a digest of the list engine: its code, its data and the public suffixes. Another engine may parse a list differently."""
+    """Return a digest of the list engine: its code, its data and the public suffixes.
+
+    Another engine may parse a list differently.
+    """
     digest = hashlib.sha256(Path(publicsuffixlist.PSLFILE).read_bytes())
     here = Path(__file__).parent
     for path in sorted((*here.rglob("*.py"), *here.glob("data/*.yaml"))):

@@ -1,7 +1,7 @@
 """Canonical forms of hosts and URLs, keys of the index, and public suffixes.
 
-Inside Hedgerow a host is a plain `str` in the form that `parse_host` returns. Everything here is pure except `load_public_suffixes`, which
-reads the public suffix list of the library publicsuffixlist.
+Inside Hedgerow a host is a plain `str` in the form that `parse_host` returns. Everything here is pure except
+`load_public_suffixes`, which reads the public suffix list of the library publicsuffixlist.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ import publicsuffixlist
 from hedgerow.blocklists.address_ranges import unwrap_ipv4
 
 HOST = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}")
-"""A canonical host, apart from its length and from addresses. Hyphens and underscores may stand anywhere, as they do in practice."""
+"""A canonical host, apart from its length and from addresses.
+
+Hyphens and underscores may stand anywhere, as they do in practice.
+"""
 
 _NUMERIC_END = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)$")
-# Only escapes that are not canonical: of unreserved characters (letters, digits, - . _ ~), or with lower-case hex digits. The look-ahead
-# skips the commonest canonical ones.
+# Only escapes that are not canonical: of unreserved characters (letters, digits, - . _ ~), or with lower-case hex
+# digits. The look-ahead skips the commonest canonical ones.
 _ESCAPE = re.compile(
     "%(?!2[0-9A-CF]|3[A-F])(?:2[DEa-f]|3[0-9a-f]|[46][1-9A-Fa-f]|5[0-9AFa-f]|7[0-9AEa-f]|[0189A-F][a-f]|[a-f][0-9A-Fa-f])",
 )
@@ -34,14 +37,15 @@ _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _OTHER_PORT = r"(?::(?!(?:80|443)/)(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}))?"
 _COMMON_START = re.compile(r"https?://((?:[a-z0-9_-]{1,63}\.)*[a-z][a-z0-9_-]{0,62})" + _OTHER_PORT + "/")
 _UNCOMMON = bytes([*range(0x21), 0x7F]) + b"\\#"
-_COMMON_URL = re.compile(_COMMON_START.pattern + r"[!\"$-\[\]-~]*")  # the rest is ASCII without space, backslash and fragment
+# the rest is ASCII without space, backslash and fragment
+_COMMON_URL = re.compile(_COMMON_START.pattern + r"[!\"$-\[\]-~]*")
 
 
 def parse_host(text: str) -> str | None:
     """Return the canonical form of a host name or an IP address, None if `text` is neither.
 
-    Names become lower case and A-labels (UTS 46, RFC 5891), without a trailing dot, at most 253 characters with labels of at
-    most 63 (RFC 1035, 2.3.4). Addresses become the text of `ipaddress`, without brackets around IPv6.
+    Names become lower case and A-labels (UTS 46, RFC 5891), without a trailing dot, at most 253 characters with labels
+    of at most 63 (RFC 1035, 2.3.4). Addresses become the text of `ipaddress`, without brackets around IPv6.
 
     >>> parse_host("Bücher.Example.")
     'xn--bcher-kva.example'
@@ -95,7 +99,8 @@ def is_address(host: str) -> bool:
 def embedded_ipv4(address: str) -> str | None:
     """Return the IPv4 address that an IPv6 address merely writes in another way (IPv4-mapped, NAT64), else None.
 
-    >>> embedded_ipv4("::ffff:192.0.2.1"), embedded_ipv4("64:ff9b::c000:201"), embedded_ipv4("2001:db8::1"), embedded_ipv4("192.0.2.1")
+    >>> (embedded_ipv4("::ffff:192.0.2.1"), embedded_ipv4("64:ff9b::c000:201"), embedded_ipv4("2001:db8::1"),
+    ...  embedded_ipv4("192.0.2.1"))
     ('192.0.2.1', '192.0.2.1', None, None)
     """
     if ":" not in address:
@@ -116,7 +121,8 @@ def is_beneath(host: str, domains: frozenset[str]) -> bool:
 def rule_key(host: str, exact: bool = False) -> str:
     """Return the index key of a rule: labels reversed, each closed by a dot, so that prefixes end on label borders.
 
-    An exact rule's key ends in `$`. Look a host up with the key of an exact rule: its prefixes are the rules that match.
+    An exact rule's key ends in `$`. Look a host up with the key of an exact rule: its prefixes are the rules that
+    match.
 
     >>> rule_key("www.example.com"), rule_key("example.com", exact=True)
     ('com.example.www.', 'com.example.$')
@@ -130,7 +136,8 @@ def host_of_key(key: str) -> str:
 
 
 def network_key(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
-    """Return the index key of a network: its bits, so that the networks that hold an address are prefixes of the address's key.
+    """Return the index key of a network: its bits, so that the networks that hold an address are prefixes of the
+    address's key.
 
     >>> network_key(ipaddress.ip_network("192.0.2.0/24"))
     '!4.110000000000000000000010'
@@ -157,7 +164,8 @@ def registered_domain(host: str) -> str:
 
 
 def short_domain(host: str) -> str:
-    """Return the last two labels of a host, if they are its registered domain; empty if that may be longer, or if there is none.
+    """Return the last two labels of a host, if they are its registered domain; empty if that may be longer, or if there
+    is none.
 
     >>> short_domain("www.example.com"), short_domain("www.example.co.uk"), short_domain("com")
     ('example.com', '', '')
@@ -209,9 +217,9 @@ def _suffix_list() -> publicsuffixlist.PublicSuffixList:
 def parse_url(text: str) -> str | None:
     """Return the canonical form of an absolute URL, None if `text` is not one.
 
-    The host is canonical; default port, user, password and fragment are removed; dot segments are resolved; escapes of unreserved
-    characters are undone (RFC 3986, 6.2.2); spaces and everything outside ASCII are escaped. So nobody evades a rule by writing a URL in
-    another way.
+    The host is canonical; default port, user, password and fragment are removed; dot segments are resolved; escapes of
+    unreserved characters are undone (RFC 3986, 6.2.2); spaces and everything outside ASCII are escaped. So nobody
+    evades a rule by writing a URL in another way.
 
     >>> parse_url("HTTP://Example.COM:80/a/../%62?q=%7e#top")
     'http://example.com/b?q=~'
@@ -221,7 +229,8 @@ def parse_url(text: str) -> str | None:
         if "/." not in unescaped:
             return unescaped
     try:
-        # Browsers take a backslash for a slash. Without that, http://a.example\@b.example/ has another host here than there.
+        # Browsers take a backslash for a slash. Without that, http://a.example\@b.example/ has another host here than
+        # there.
         parts = urlsplit(text.strip().replace("\\", "/").replace(" ", "%20"))
         host = parse_host(parts.hostname or "")
         port = parts.port
@@ -238,7 +247,9 @@ def parse_url(text: str) -> str | None:
 
 
 def split_url(text: str) -> tuple[str, str] | None:
-    """Return the canonical form of an absolute URL and its host, None if `text` is not one. Faster than `parse_url` and `host_of_url`.
+    """Return the canonical form of an absolute URL and its host, None if `text` is not one.
+
+    Faster than `parse_url` and `host_of_url`.
 
     >>> split_url("http://Example.com/a")
     ('http://example.com/a', 'example.com')
@@ -260,7 +271,10 @@ def split_url(text: str) -> tuple[str, str] | None:
 
 @functools.lru_cache(maxsize=8192)
 def _common_host(start: str) -> str | None:
-    """Return the host of `http://host` if it is canonical and the port is not a default one. Cached, since hosts repeat."""
+    """Return the host of `http://host` if it is canonical and the port is not a default one.
+
+    Cached, since hosts repeat.
+    """
     found = _COMMON_START.fullmatch(start + "/")
     return found[1] if found and len(found[1]) < 254 else None
 
@@ -293,7 +307,9 @@ def _resolve_dots(path: str) -> str:
 
 
 def unescape(text: str) -> str:
-    """Undo percent escapes of unreserved characters, write the others in upper case, and escape everything outside ASCII."""
+    """Undo percent escapes of unreserved characters, write the others in upper case, and escape everything outside
+    ASCII.
+    """
     if not text.isascii():
         text = _NOT_ASCII.sub(lambda match: quote(match[0], errors="surrogateescape"), text)
     return _ESCAPE.sub(lambda match: _CANONICAL[match[0]], text) if "%" in text else text

@@ -42,7 +42,8 @@ class BadRegex(ValueError):
 
 
 def compile_pattern(pattern: str, match_case: bool = False) -> re.Pattern[str]:
-    """Compile an ad blocker's pattern to an expression to search for in a canonical URL, in lower case unless `match_case`.
+    """Compile an ad blocker's pattern to an expression to search for in a canonical URL, in lower case unless
+    `match_case`.
 
     >>> bool(compile_pattern("||example.com/ads^").search("https://www.example.com/ads?x=1"))
     True
@@ -73,8 +74,9 @@ def _translate_body(body: str) -> tuple[str, str]:
     is_to_end = body.endswith("|")
     first, *pieces = re.split(r"\*+", body.removesuffix("|"))
     expressions = list(map(_translate, pieces))
-    # For each piece between stars the first match is as good as any later one, so the search never needs to go back to an earlier
-    # piece: atomic groups keep a hostile pattern of many stars linear. Only the last piece before an end is retried.
+    # For each piece between stars the first match is as good as any later one, so the search never needs to go back to
+    # an earlier piece: atomic groups keep a hostile pattern of many stars linear. Only the last piece before an end is
+    # retried.
     steps = [f"(?>.*?{piece})" for piece in expressions]
     if is_to_end:
         steps = [*steps[:-1], f".*{expressions[-1]}$"] if steps else ["$"]
@@ -99,7 +101,9 @@ def compile_regex(pattern: str, match_case: bool = False) -> CompiledRegex:
 
 
 def compile_set(patterns: Sequence[str], match_case: bool = False) -> Callable[[str], Sequence[int]]:
-    """Return a function from a text to the numbers of the `patterns` that it matches, found in one pass. Raises BadRegex.
+    """Return a function from a text to the numbers of the `patterns` that it matches, found in one pass.
+
+    Raises BadRegex.
 
     This is also the fastest way to test a single pattern, since the position of a match does not matter.
     """
@@ -125,7 +129,9 @@ def _options(match_case: bool, max_bytes: int) -> re2.Options:
 
 
 def compile_rule(rule: UrlRule) -> Callable[[str], object]:
-    """Return a function that is true for a text that the rule matches: a URL or a host, depending on the rule's kind."""
+    """Return a function that is true for a text that the rule matches: a URL or a host, depending on the
+    rule's kind.
+    """
     if rule.kind is PatternKind.PATTERN:
         return compile_pattern(rule.pattern).search
     return compile_regex(rule.pattern).search
@@ -139,7 +145,8 @@ def literal_fragments(rule: UrlRule) -> list[str]:
 
 
 def regex_fragments(pattern: str) -> list[str]:
-    r"""Return the literal runs outside groups, classes and alternatives: each occurs in every text that the expression matches.
+    r"""Return the literal runs outside groups, classes and alternatives: each occurs in every text that the expression
+    matches.
 
     >>> regex_fragments(r"^https?:\/\/ads\.[a-z]+\.com\/(x|y)")
     ['http', '://ads.', '.com/']
@@ -165,7 +172,9 @@ def regex_fragments(pattern: str) -> list[str]:
 
 
 def _next_token(pattern: str, place: int) -> tuple[str | None, int]:
-    """Return the literal at a place, or "" for another token, and its end; None for a token that this parser cannot follow."""
+    """Return the literal at a place, or "" for another token, and its end; None for a token that this parser cannot
+    follow.
+    """
     character = pattern[place]
     if character == "|":
         return None, place
@@ -202,18 +211,33 @@ def _end_of_group(pattern: str, place: int) -> int:
 
 
 _SAMPLE_HOSTS = (
-    "a.test", "www.garden.example.com", "123.invalid", "xn--bcher-kva.test",
-    "mail-2.x7q.invalid", "b4.invalid", "news.town.test", "cdn.img7.example.net",
-)  # fmt: skip
+    "a.test",
+    "www.garden.example.com",
+    "123.invalid",
+    "xn--bcher-kva.test",
+    "mail-2.x7q.invalid",
+    "b4.invalid",
+    "news.town.test",
+    "cdn.img7.example.net",
+)
 _SAMPLE_PATHS = (
-    "index.html?q=1", "img/logo_2.png", "app/main.js", "de/news/2024-05-01",
-    "watch?v=q-7x&t=3", "a/b/c/", "~mia/", "search?query=birds+of+lisbon",
-)  # fmt: skip
+    "index.html?q=1",
+    "img/logo_2.png",
+    "app/main.js",
+    "de/news/2024-05-01",
+    "watch?v=q-7x&t=3",
+    "a/b/c/",
+    "~mia/",
+    "search?query=birds+of+lisbon",
+)
 _SAMPLE_PAGES = (
     tuple(f"{host}/" for host in _SAMPLE_HOSTS),
     tuple(f"{host}/{path}" for host, path in zip(_SAMPLE_HOSTS, _SAMPLE_PATHS, strict=True)),
 )
-_SAMPLE_URLS = tuple(tuple(scheme + page for page in pages) for scheme, pages in itertools.product(("http://", "https://"), _SAMPLE_PAGES))
+_SAMPLE_URLS = tuple(
+    tuple(scheme + page for page in pages)
+    for scheme, pages in itertools.product(("http://", "https://"), _SAMPLE_PAGES)
+)
 
 
 def matches_nearly_everything(rule: UrlRule) -> bool:
@@ -225,7 +249,9 @@ def matches_nearly_everything(rule: UrlRule) -> bool:
     if rule.kind is PatternKind.PATTERN:
         # Cheaper than the expression, and enough for nearly every pattern.
         wanted = literal_fragments(rule)
-        groups = tuple(texts for texts in groups if _is_majority(all(part in text for part in wanted) for text in texts))
+        groups = tuple(
+            texts for texts in groups if _is_majority(all(part in text for part in wanted) for text in texts)
+        )
     if not groups:
         return False
     search = compile_rule(rule)
@@ -261,7 +287,10 @@ class HostPattern(NamedTuple):
 
 
 class HostPatternMatcher:
-    """All patterns of a generation. Raises BadRegex for a pattern that cannot be run; the compiler lets none through."""
+    """All patterns of a generation.
+
+    Raises BadRegex for a pattern that cannot be run; the compiler lets none through.
+    """
 
     def __init__(self, patterns: Iterable[HostPattern]) -> None:
         found = defaultdict[str, list[HostPattern]](list)
@@ -280,7 +309,10 @@ class HostPatternMatcher:
 
     @classmethod
     def open(cls, generation: Path, masks: Sequence[int]) -> HostPatternMatcher:
-        """Open a generation's patterns; `masks` are the bits of the sources' categories. Raises OSError or ValueError."""
+        """Open a generation's patterns; `masks` are the bits of the sources' categories.
+
+        Raises OSError or ValueError.
+        """
         rules = msgspec.json.decode((generation / HOST_PATTERNS).read_bytes(), type=list[tuple[int, UrlRule]])
         return cls(HostPattern(source, rule, masks[source]) for source, rule in rules)
 

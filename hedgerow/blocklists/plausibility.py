@@ -29,13 +29,17 @@ MAX_SHARE_OF_POPULAR = 0.02
 
 _HEAD_BYTES = 4096
 _STATED_COUNT = re.compile(
-    r"^[#!;/ ]*(?:number of (?:entries|domains|unique domains)|entries|total (?:number of )?domains)\s*:\s*([\d.,]+)", re.I | re.M
+    r"^[#!;/ ]*(?:number of (?:entries|domains|unique domains)|entries|total (?:number of )?domains)\s*:\s*([\d.,]+)",
+    re.I | re.M,
 )
 _BLOCK = 1 << 16
 
 
 def refusal_of_copy(lists: ParseCache, new: Source, good: Source | None) -> str:
-    """Return why the copy of a list at `new.path` must not replace the one at `good.path`; empty if it may. Raises OSError."""
+    """Return why the copy of a list at `new.path` must not replace the one at `good.path`; empty if it may.
+
+    Raises OSError.
+    """
     name, parsed_source = lists.parse_source(new)
     if not parsed_source.keys and not parsed_source.url_rules:
         first = next((problem.message for problem in parsed_source.problems), "nothing in it is a rule")
@@ -47,7 +51,9 @@ def refusal_of_copy(lists: ParseCache, new: Source, good: Source | None) -> str:
     stated = _stated_count(lists.text_of(name))
     if _rule_count(parsed_source) < MIN_SHARE_OF_PREVIOUS * stated:
         return f"it says that it has {stated:,} entries, but {_rule_count(parsed_source):,} came"
-    return _refusal_for_popular_names(new.category, parsed_source, read_rules(lists.folder / name) if parsed_source.url_rules else ())
+    return _refusal_for_popular_names(
+        new.category, parsed_source, read_rules(lists.folder / name) if parsed_source.url_rules else ()
+    )
 
 
 def _rule_count(parsed_source: ParsedSource) -> int:
@@ -93,12 +99,16 @@ def hosts_blocked_by_rules(rules: Iterable[UrlRule], hosts: frozenset[str]) -> s
         write_url_index(groups.urls, Path(folder))
         matcher = UrlMatcher(Path(folder), (1,), (False,))
         return {
-            host for host in hosts if patterns.matching(host) or any(matcher.find(request).blocks for request in _front_page_requests(host))
+            host
+            for host in hosts
+            if patterns.matching(host) or any(matcher.find(request).blocks for request in _front_page_requests(host))
         }
 
 
 def _front_page_requests(host: str) -> tuple[UrlRequest, ...]:
-    return tuple(UrlRequest.about(f"https://{host}/", host, resource, OPAQUE_ORIGIN) for resource in ("document", "script"))
+    return tuple(
+        UrlRequest.about(f"https://{host}/", host, resource, OPAQUE_ORIGIN) for resource in ("document", "script")
+    )
 
 
 def _matching_keys(host: str) -> Iterator[str]:

@@ -1,4 +1,7 @@
-"""The lines of lists that name a host or a network. Slow, for explanations: it reads the generation's copies of the lists."""
+"""The lines of lists that name a host or a network.
+
+Slow, for explanations: it reads the generation's copies of the lists.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,9 @@ def locate_all(catalogue: Catalogue, host: str, category: str) -> Iterator[Origi
 
 
 def _find_line(generation: Path, source: SourceMeta, name: str) -> Origin:
-    """Return the first line by which a list names exactly a host, or the network of an index key (`names.network_key`)."""
+    """Return the first line by which a list names exactly a host, or the network of an index key
+    (`names.network_key`).
+    """
     is_network = name.startswith("!")
     # Only lines that hold the name, or that may hold it in another form, are worth parsing.
     likely = re.compile(r"\d|:" if is_network else re.escape(name) + r"|[^\x00-\x7f]|:", re.IGNORECASE)
@@ -55,7 +60,9 @@ def _find_line(generation: Path, source: SourceMeta, name: str) -> Origin:
                 if likely.search(line) and known is not None:
                     parsed = known.parse([line], number, "")
                     if name in (parsed.networks if is_network else (*parsed.hosts, *parsed.exact)):
-                        return Origin(f"{source.name}: {block.file}" if block.file else source.name, number, line.strip())
+                        return Origin(
+                            f"{source.name}: {block.file}" if block.file else source.name, number, line.strip()
+                        )
     except OSError:
         pass
     return Origin(source.name)

@@ -1,7 +1,9 @@
-"""Modifiers of ad blockers' rules: the conditions of a rule besides its pattern, as far as a proxy or a resolver can check them.
+"""Modifiers of ad blockers' rules: the conditions of a rule besides its pattern, as far as a proxy or a resolver can
+check them.
 
-Source of the language: https://adguard.com/kb/general/ad-filtering/create-own-filters/#modifiers. A condition holds only if it is
-known to hold: without Sec-Fetch-Dest a rule about scripts does not apply, without Referer a rule about third parties does not.
+Source of the language: https://adguard.com/kb/general/ad-filtering/create-own-filters/#modifiers. A condition holds
+only if it is known to hold: without Sec-Fetch-Dest a rule about scripts does not apply, without Referer a rule about
+third parties does not.
 """
 
 from __future__ import annotations
@@ -76,21 +78,31 @@ _ENDINGS = {
 _ENDING = re.compile(r"[^?]*/[^/?]*\.([a-z0-9]{2,5})(?:\?|$)")
 
 _TYPES = {
-    "document": ResourceType.DOCUMENT, "doc": ResourceType.DOCUMENT,
-    "subdocument": ResourceType.SUBDOCUMENT, "frame": ResourceType.SUBDOCUMENT,
-    "image": ResourceType.IMAGE, "background": ResourceType.IMAGE,
+    "document": ResourceType.DOCUMENT,
+    "doc": ResourceType.DOCUMENT,
+    "subdocument": ResourceType.SUBDOCUMENT,
+    "frame": ResourceType.SUBDOCUMENT,
+    "image": ResourceType.IMAGE,
+    "background": ResourceType.IMAGE,
     "script": ResourceType.SCRIPT,
-    "stylesheet": ResourceType.STYLESHEET, "css": ResourceType.STYLESHEET,
+    "stylesheet": ResourceType.STYLESHEET,
+    "css": ResourceType.STYLESHEET,
     "font": ResourceType.FONT,
     "media": ResourceType.MEDIA,
-    "object": ResourceType.OBJECT, "object-subrequest": ResourceType.OBJECT,
-    "xmlhttprequest": ResourceType.XHR, "xhr": ResourceType.XHR,
+    "object": ResourceType.OBJECT,
+    "object-subrequest": ResourceType.OBJECT,
+    "xmlhttprequest": ResourceType.XHR,
+    "xhr": ResourceType.XHR,
     "websocket": ResourceType.WEBSOCKET,
-    "ping": ResourceType.PING, "beacon": ResourceType.PING,
+    "ping": ResourceType.PING,
+    "beacon": ResourceType.PING,
     "other": ResourceType.OTHER,
-}  # fmt: skip
+}
 _NOT_PROXIED = frozenset({"popup", "popunder", "webrtc", "inline-script", "inline-font"})
-"""Types that a proxy never sees as such. A rule that also names others applies to those; a rule about these alone is left out."""
+"""Types that a proxy never sees as such.
+
+A rule that also names others applies to those; a rule about these alone is left out.
+"""
 _SAME_AS_BLOCK = frozenset({"redirect", "empty", "mp4", "rewrite", "reason"})
 """Modifiers that name a substitute for a blocked resource, or a reason: the resource is blocked here all the same."""
 _SINKS = frozenset({"", "0.0.0.0", "::", "127.0.0.1", "::1", "nxdomain", "refused", "noerror", "servfail"})  # noqa: S104 (an answer)
@@ -110,7 +122,10 @@ class NameCondition(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         return bool(name) and name not in self.unwanted and (not self.wanted or name in self.wanted)
 
     def admit_host(self, host: str) -> bool:
-        """Return whether a host is wanted. Of it, its parents and its entity forms (`google.*`), the longest listed name decides."""
+        """Return whether a host is wanted.
+
+        Of it, its parents and its entity forms (`google.*`), the longest listed name decides.
+        """
         if not host:
             return False
         if not self.wanted:
@@ -148,7 +163,10 @@ def host_forms(host: str) -> tuple[str, ...]:
 
 
 class PartyRelation(IntFlag):
-    """The relation of a request's host to its initiator: FIRST and THIRD compare registered domains, the strict ones whole hosts."""
+    """The relation of a request's host to its initiator:
+
+    FIRST and THIRD compare registered domains, the strict ones whole hosts.
+    """
 
     FIRST = 1
     THIRD = 2
@@ -166,7 +184,9 @@ _OTHER_SITE = int(PartyRelation.THIRD | PartyRelation.STRICT_THIRD)
 
 @functools.lru_cache(maxsize=4096)
 def party_relations(host: str, initiator: str) -> int:
-    """Return the `PartyRelation` between a request's host and its initiator as a number; 0 if the initiator is unknown."""
+    """Return the `PartyRelation` between a request's host and its initiator as a number; 0 if the initiator
+    is unknown.
+    """
     if not initiator:
         return 0
     if host == initiator:
@@ -176,8 +196,11 @@ def party_relations(host: str, initiator: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class RuleModifiers:
-    """The conditions of a rule. `types` are the resources named, None if none is; `excluded` those named with `~`. All relations in `party`
-    must hold. `rewrite` is the address or host that a name is answered with instead of a block."""
+    """The conditions of a rule.
+
+    `types` are the resources named, None if none is; `excluded` those named with `~`. All relations in `party` must
+    hold. `rewrite` is the address or host that a name is answered with instead of a block.
+    """
 
     types: ResourceType | None = None
     excluded: ResourceType = NO_RESOURCE
@@ -194,8 +217,12 @@ class RuleModifiers:
 
     @property
     def applies_to_whole_host(self) -> bool:
-        """A rule `||host^` with these conditions is about every request to the host, so that DNS may refuse the name."""
-        always = RuleModifiers(important=self.important, badfilter=self.badfilter, match_case=self.match_case, is_all=self.is_all)
+        """A rule `||host^` with these conditions is about every request to the host, so that DNS may refuse
+        the name.
+        """
+        always = RuleModifiers(
+            important=self.important, badfilter=self.badfilter, match_case=self.match_case, is_all=self.is_all
+        )
         return self == always
 
     @property
@@ -271,11 +298,19 @@ def _read_modifier(option: str, draft: _ModifierDraft) -> None:
 
 
 _PARTY_MODIFIERS = {
-    "third-party": PartyRelation.THIRD, "3p": PartyRelation.THIRD, "~first-party": PartyRelation.THIRD, "~1p": PartyRelation.THIRD,
-    "first-party": PartyRelation.FIRST, "1p": PartyRelation.FIRST, "~third-party": PartyRelation.FIRST, "~3p": PartyRelation.FIRST,
-    "strict1p": PartyRelation.STRICT_FIRST, "strict-first-party": PartyRelation.STRICT_FIRST,
-    "strict3p": PartyRelation.STRICT_THIRD, "strict-third-party": PartyRelation.STRICT_THIRD,
-}  # fmt: skip
+    "third-party": PartyRelation.THIRD,
+    "3p": PartyRelation.THIRD,
+    "~first-party": PartyRelation.THIRD,
+    "~1p": PartyRelation.THIRD,
+    "first-party": PartyRelation.FIRST,
+    "1p": PartyRelation.FIRST,
+    "~third-party": PartyRelation.FIRST,
+    "~3p": PartyRelation.FIRST,
+    "strict1p": PartyRelation.STRICT_FIRST,
+    "strict-first-party": PartyRelation.STRICT_FIRST,
+    "strict3p": PartyRelation.STRICT_THIRD,
+    "strict-third-party": PartyRelation.STRICT_THIRD,
+}
 _FLAG_MODIFIERS = {"important": "important", "badfilter": "badfilter", "match-case": "match_case", "all": "is_all"}
 
 
@@ -301,7 +336,12 @@ def _rewrite_of(value: str) -> str:
     if target in _SINKS or (rest and rcode in _SINKS and rcode != "noerror"):
         return ""
     host = parse_host(target)
-    matches_type = {"": True, "a": is_address(target) and ":" not in target, "aaaa": ":" in target, "cname": not is_address(target)}
+    matches_type = {
+        "": True,
+        "a": is_address(target) and ":" not in target,
+        "aaaa": ":" in target,
+        "cname": not is_address(target),
+    }
     if host is None or not matches_type.get(kind, False):
         raise UnsupportedModifier(f"dnsrewrite={rcode};{kind}"[:60] if rest else "dnsrewrite")
     return host
@@ -328,7 +368,9 @@ _OTHER, _UNKNOWN = int(ResourceType.OTHER), int(ResourceType.UNKNOWN)
 
 
 def resource_number(destination: str, url: str) -> int:
-    """Return the number of a request's `ResourceType`: by its Sec-Fetch-Dest, else by the ending of the (lower-case) URL's path."""
+    """Return the number of a request's `ResourceType`: by its Sec-Fetch-Dest, else by the ending of the (lower-case)
+    URL's path.
+    """
     if destination:
         return _NUMBERS.get(destination, _OTHER)
     ending = _ENDING.match(url)

@@ -13,8 +13,8 @@ from hedgerow.values import value_dataclass
 class Origin:
     """The place where a rule was written.
 
-    `source` is a list's name or a policy file's path. `line` counts from 1 and is None if only the source is known: lines of compiled lists
-    are looked up only for explanations (`rule_locator`). `text` is the rule as written.
+    `source` is a list's name or a policy file's path. `line` counts from 1 and is None if only the source is known:
+    lines of compiled lists are looked up only for explanations (`rule_locator`). `text` is the rule as written.
     """
 
     source: str
@@ -29,7 +29,8 @@ class Origin:
 class Problem:
     """One problem in a list or a policy file: its position (line and column from 1), what is wrong and what to do.
 
-    `file` is the file of a list that is a folder or an archive. `path` is the position in a policy file, such as `people.mia.block`.
+    `file` is the file of a list that is a folder or an archive. `path` is the position in a policy file, such as
+    `people.mia.block`.
     """
 
     source: str
@@ -59,9 +60,9 @@ class PatternKind(StrEnum):
 class UrlRule:
     """A rule that is matched against a URL or, depending on its kind, a host.
 
-    `host` is the canonical host that the pattern is anchored to, including its subdomains, or empty. `line`, `text` and `file` (of a list
-    that is a folder or an archive) say where and how it was written. An `exception` lifts what other rules of the same category block.
-    `options` are its modifiers, as text for `rule_modifiers.parse_modifiers`.
+    `host` is the canonical host that the pattern is anchored to, including its subdomains, or empty. `line`, `text` and
+    `file` (of a list that is a folder or an archive) say where and how it was written. An `exception` lifts what other
+    rules of the same category block. `options` are its modifiers, as text for `rule_modifiers.parse_modifiers`.
     """
 
     pattern: str
@@ -81,8 +82,9 @@ class UrlRule:
 class ParsedLines:
     """The content of one block of a list. Hosts are canonical; all but `exact` stand for their subdomains too.
 
-    `important` are those hosts that no exception lifts. `networks` are index keys (`names.network_key`), `sealed` SHA-256 digests in
-    hexadecimal. `ignored` counts lines that were left out on purpose, by kind: comments, cosmetic rules, localhost lines.
+    `important` are those hosts that no exception lifts. `networks` are index keys (`names.network_key`), `sealed`
+    SHA-256 digests in hexadecimal. `ignored` counts lines that were left out on purpose, by kind: comments, cosmetic
+    rules, localhost lines.
     """
 
     hosts: list[str] = field(default_factory=list)

@@ -20,9 +20,10 @@ from hedgerow.blocklists.yaml_files import read_yaml
 class Source:
     """A list: its name in reports and explanations, the category of its entries, and its place.
 
-    `path` is a file to read; a source with only a `url` is downloaded first (`downloader.fetch_all` fills in the path). `format` is a
-    format's name, or "auto" to detect it by the content. After `refresh` seconds the list is too old to be relied on, as its publisher or
-    owner states. Names in `leave_out`, and those beneath them, are not taken from the list.
+    `path` is a file to read; a source with only a `url` is downloaded first (`downloader.fetch_all` fills in the path).
+    `format` is a format's name, or "auto" to detect it by the content. After `refresh` seconds the list is too old to
+    be relied on, as its publisher or owner states. Names in `leave_out`, and those beneath them, are not taken from the
+    list.
     """
 
     name: str
@@ -53,7 +54,8 @@ def shown_url(url: str) -> str:
 def starter_sources(folder: Path = DATA / "starter") -> tuple[Source, ...]:
     """Return the lists that come with Hedgerow: one file of plain domains per category, named after it."""
     return tuple(
-        Source(name=f"starter/{path.stem}", category=path.stem, path=path, format="plain") for path in sorted(folder.glob("*.txt"))
+        Source(name=f"starter/{path.stem}", category=path.stem, path=path, format="plain")
+        for path in sorted(folder.glob("*.txt"))
     )
 
 
@@ -64,14 +66,18 @@ def correction_sources(folder: Path = DATA / "corrections") -> tuple[Source, ...
     A rule of the policy still blocks them.
     """
     return tuple(
-        Source(name=f"corrections/{path.stem}", category=path.stem, path=path, format="adblock") for path in sorted(folder.glob("*.txt"))
+        Source(name=f"corrections/{path.stem}", category=path.stem, path=path, format="adblock")
+        for path in sorted(folder.glob("*.txt"))
     )
 
 
 @dataclass(frozen=True, slots=True)
 class PublicSource:
-    """A public list of `data/sources.yaml`. `size` is a rough number of rules. Unless a policy keeps to the starter lists, the list is
-    fetched for the profiles in `default_for`."""
+    """A public list of `data/sources.yaml`.
+
+    `size` is a rough number of rules. Unless a policy keeps to the starter lists, the list is fetched for the profiles
+    in `default_for`.
+    """
 
     name: str
     category: str

@@ -1,8 +1,8 @@
 """Tar archives, read once from front to back in bounded memory.
 
-Python's `tarfile` reads extended headers whole, whatever their size. Here they have a limit, and features that no publisher of lists uses
-(sparse files, archives in several volumes) are refused. Format: https://www.gnu.org/software/tar/manual/html_node/Standard.html
-and POSIX.1-2017, pax.
+Python's `tarfile` reads extended headers whole, whatever their size. Here they have a limit, and features that no
+publisher of lists uses (sparse files, archives in several volumes) are refused. Format:
+https://www.gnu.org/software/tar/manual/html_node/Standard.html and POSIX.1-2017, pax.
 """
 
 from __future__ import annotations

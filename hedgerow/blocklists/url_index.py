@@ -26,7 +26,9 @@ _HOST = re.compile(r"\|\|([^/^*|]+)\^")
 
 
 class BadfilterOrder(NamedTuple):
-    """A $badfilter that drops a name from the index: the blocks, or the exceptions, of `key` in the lists of a category."""
+    """A $badfilter that drops a name from the index: the blocks, or the exceptions, of `key` in the lists of a
+    category.
+    """
 
     category: str
     key: str
@@ -80,7 +82,13 @@ def _badfilter_order(category: str, _kind: str, pattern: str, exception: bool, o
     return BadfilterOrder(category, rule_key(host[1]), exception, bool(options))
 
 
-ROWS_FILE, OFFSETS_FILE, PLACES_FILE, BUCKETS_FILE, URL_META_FILE = "rules.jsonl", "rules.bin", "places.trie", "buckets.bin", "meta.json"
+ROWS_FILE, OFFSETS_FILE, PLACES_FILE, BUCKETS_FILE, URL_META_FILE = (
+    "rules.jsonl",
+    "rules.bin",
+    "places.trie",
+    "buckets.bin",
+    "meta.json",
+)
 FRAGMENTS_FILE = "fragments.bin"
 
 _LABEL = "\n"
@@ -89,12 +97,19 @@ _INSIDE_WORD_PENALTY = 8
 """The score that a fragment loses if it begins inside a word."""
 _STARTS = frozenset(f"/._-&?={_LABEL}")
 _OTHER_START_PENALTY = 4
-"""The score that a fragment loses if it begins with another character. The fewer characters begin one, the faster URLs are searched."""
+"""The score that a fragment loses if it begins with another character.
+
+The fewer characters begin one, the faster URLs are searched.
+"""
 CROWDED_RULES = 6
-"""With more rules than this, those of a host are found by initiators, paths or fragments where they have some, and those of a fragment by
-initiators."""
+"""With more rules than this, those of a host are found by initiators, paths or fragments where they have some, and
+those of a fragment by initiators.
+"""
 MANY_RULES = 20_000
-"""With more rules than this in all, those of crowded hosts are found by paths. An ad blocker's lists together have fewer."""
+"""With more rules than this in all, those of crowded hosts are found by paths.
+
+An ad blocker's lists together have fewer.
+"""
 MAX_PATH_KEY = 64
 """Characters of a path in a key."""
 INITIATOR_MARK = "<"
@@ -129,9 +144,9 @@ _COMMON = frozenset(
 class RuleRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A rule in the index: what was written, and what a look-up needs of its modifiers.
 
-    `types` are the resources that it is about; if `is_untyped`, those of them that the rules of its source are about by default. `party` is
-    a `PartyRelation`. `initiators` and `targets` are None if the modifiers limit none; with `has_details`, they limit methods or DNS
-    questions. With `is_whole`, every candidate matches.
+    `types` are the resources that it is about; if `is_untyped`, those of them that the rules of its source are about by
+    default. `party` is a `PartyRelation`. `initiators` and `targets` are None if the modifiers limit none; with
+    `has_details`, they limit methods or DNS questions. With `is_whole`, every candidate matches.
     """
 
     source: int
@@ -156,7 +171,9 @@ class RuleRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
     @property
     def rule(self) -> UrlRule:
         """The rule as it was parsed."""
-        return UrlRule(self.pattern, self.host, self.line, self.text, self.exception, self.options, self.kind, self.file)
+        return UrlRule(
+            self.pattern, self.host, self.line, self.text, self.exception, self.options, self.kind, self.file
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +245,10 @@ def _row(source: int, rule: UrlRule, fragment: str) -> RuleRow:
 
 
 def _usable(rule: UrlRule) -> set[str]:
-    """Return the fragments by which a rule may be found. Those of the host are left out, since every URL of the host contains them."""
+    """Return the fragments by which a rule may be found.
+
+    Those of the host are left out, since every URL of the host contains them.
+    """
     found = literal_fragments(rule)
     if found and rule.kind is PatternKind.PATTERN and rule.pattern.startswith("||"):
         # The first label of a pattern `||text` follows one of two characters: `_texts` writes the fragment with both.
@@ -242,7 +262,9 @@ def _texts(fragment: str) -> list[str]:
 
 
 def _path_of(rule: UrlRule) -> str:
-    """Return the beginning, in lower case, of the paths that a rule about pages of its host matches; empty if any path may match."""
+    """Return the beginning, in lower case, of the paths that a rule about pages of its host matches; empty if any path
+    may match.
+    """
     anchor = f"||{rule.host}/"
     if not rule.host or rule.kind is not PatternKind.PATTERN or not rule.pattern.lower().startswith(anchor):
         return ""
@@ -257,7 +279,10 @@ def _from_start(text: str) -> str:
 
 
 def _choose(rule: UrlRule, weights: Counter[str]) -> str:
-    """Return the fragment that occurs in the fewest URLs: rare among the rules, long, and not inside a word. Empty if there is none."""
+    """Return the fragment that occurs in the fewest URLs: rare among the rules, long, and not inside a word.
+
+    Empty if there is none.
+    """
 
     def score(text: str) -> tuple[int, int]:
         penalty = 0 if text[0] in _STARTS else _INSIDE_WORD_PENALTY if text[0].isalnum() else _OTHER_START_PENALTY
@@ -268,7 +293,7 @@ def _choose(rule: UrlRule, weights: Counter[str]) -> str:
 
 def _place(
     number: int, rule: UrlRule, crowds: Counter[str], weights: Counter[str], buckets: _Buckets, by_path: bool
-) -> str:  # fmt: skip
+) -> str:
     """Decide where a rule is found. Return its fragment, or an empty string if it is found by places."""
     fragment = _choose(rule, weights)
     is_selective = len(fragment) > 4 and not fragment[0].isalnum()
@@ -296,9 +321,14 @@ def _place(
 
 
 def _places_of_sites(rule: UrlRule, sites: frozenset[str]) -> list[str]:
-    """Return the places of the initiators that a rule is limited to. An exception for several sites also holds for an unknown one."""
+    """Return the places of the initiators that a rule is limited to.
+
+    An exception for several sites also holds for an unknown one.
+    """
     places = _places_of(sites, INITIATOR_MARK)
-    return [*places, INITIATOR_MARK + rule_key(OPAQUE_ORIGIN)] if places and rule.exception and len(sites) > 1 else places
+    return (
+        [*places, INITIATOR_MARK + rule_key(OPAQUE_ORIGIN)] if places and rule.exception and len(sites) > 1 else places
+    )
 
 
 def _places_of(names: frozenset[str], mark: str) -> list[str]:
@@ -312,7 +342,9 @@ def _write_buckets(buckets: _Buckets, folder: Path) -> None:
     by_id: list[list[int]] = [[]] * len(buckets.places)
     for key, numbers in buckets.places.items():
         by_id[trie.key_id(key)] = numbers
-    write_fragments(folder / FRAGMENTS_FILE, {text: bucket for bucket, text in enumerate(buckets.fragments, len(by_id))})
+    write_fragments(
+        folder / FRAGMENTS_FILE, {text: bucket for bucket, text in enumerate(buckets.fragments, len(by_id))}
+    )
     starts, flat = array("I", [0]), array("I")
     for numbers in (*by_id, *buckets.fragments.values(), buckets.anywhere):
         flat.extend(numbers)

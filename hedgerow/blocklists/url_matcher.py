@@ -51,8 +51,12 @@ UNKNOWN_SITES = frozenset({"", OPAQUE_ORIGIN})
 
 @dataclass(slots=True)
 class CompiledUrlRule:
-    """A rule, decoded. `mask` is the bit of its category; `types` are the resources that it is about; `is_limited`: its modifiers limit the
-    hosts or initiators; `is_by_host`: it is only found where its host matches; `test` checks the rest, None if nothing is left to check."""
+    """A rule, decoded.
+
+    `mask` is the bit of its category; `types` are the resources that it is about; `is_limited`: its modifiers limit the
+    hosts or initiators; `is_by_host`: it is only found where its host matches; `test` checks the rest, None if nothing
+    is left to check.
+    """
 
     row: RuleRow
     mask: int
@@ -86,8 +90,8 @@ def _hosts_match(row: RuleRow, host: str, initiator: str) -> bool:
 def _is_in_doubt(row: RuleRow, initiators: NameCondition, initiator: str) -> bool:
     """Return whether an exception holds because the initiator is unknown.
 
-    A block must be known to hold. An exception for several sites also holds if it may, or the block would be wider than intended. An
-    exception for one site does not: that it is just this site is unlikely.
+    A block must be known to hold. An exception for several sites also holds if it may, or the block would be wider than
+    intended. An exception for one site does not: that it is just this site is unlikely.
     """
     return row.exception and initiator in UNKNOWN_SITES and len(initiators.wanted) != 1
 
@@ -102,8 +106,11 @@ def _details_match(conditions: RuleModifiers, request: UrlRequest) -> bool:
 
 
 class RuleBucket(msgspec.Struct, frozen=True, gc=False):
-    """Rules found at one place. `types` are the resources that they are about; `crowded` are the places of hosts with so many rules that
-    these are found by their paths."""
+    """Rules found at one place.
+
+    `types` are the resources that they are about; `crowded` are the places of hosts with so many rules that these are
+    found by their paths.
+    """
 
     types: int
     blocks: tuple[CompiledUrlRule, ...]
@@ -126,7 +133,10 @@ def _make_bucket(rules: Iterable[CompiledUrlRule], crowded: tuple[str, ...] = ()
 
 @dataclass(frozen=True, slots=True)
 class UrlMatches:
-    """The result of matching: `blocks` has one rule per category that no exception lifts; `lifted` are the categories that one lifts."""
+    """The result of matching:
+
+    `blocks` has one rule per category that no exception lifts; `lifted` are the categories that one lifts.
+    """
 
     blocks: tuple[CompiledUrlRule, ...] = ()
     lifted: int = 0
@@ -138,8 +148,8 @@ NO_MATCHES = UrlMatches()
 class UrlMatcher:
     """All URL rules of a generation.
 
-    `masks` are the bits of the sources' categories. `loaded_only` has True for a source whose rules are about what pages load, not about
-    pages. Raises OSError or ValueError if the folder is not what `url_index` writes.
+    `masks` are the bits of the sources' categories. `loaded_only` has True for a source whose rules are about what
+    pages load, not about pages. Raises OSError or ValueError if the folder is not what `url_index` writes.
     """
 
     def __init__(self, folder: Path, masks: Sequence[int], loaded_only: Iterable[bool]) -> None:
@@ -169,8 +179,8 @@ class UrlMatcher:
     def find(self, request: UrlRequest, wanted: int = -1, blocked: int = 0) -> UrlMatches:
         """Match the rules of the categories in `wanted`.
 
-        Exceptions are considered only if there is something to lift: a rule that blocks, or a category in `blocked`, those that block the
-        whole host.
+        Exceptions are considered only if there is something to lift: a rule that blocks, or a category in `blocked`,
+        those that block the whole host.
         """
         resource = request.resource
         host_bucket = self._by_hosts.get((request.host, request.initiator, resource))
@@ -193,18 +203,32 @@ class UrlMatcher:
         return self._apply_exceptions(request, blocks, blocked, host_bucket, buckets) if blocked else NO_MATCHES
 
     def _find_by_text(self, request: UrlRequest, numbers: Iterable[int], crowded: tuple[str, ...]) -> list[RuleBucket]:
-        """Return the buckets found by fragments, or by paths of crowded hosts, that are about the request's resource."""
+        """Return the buckets found by fragments, or by paths of crowded hosts, that are about the request's
+        resource.
+        """
         found = [self._bucket_at(number) for number in numbers]
         for place in crowded:
             path = request.text[request.host_end : request.host_end + MAX_PATH_KEY]
-            found += [self._bucket_at(number, by_host=True) for _key, number in self._trie.iter_prefixes_with_ids(place + path)]
+            found += [
+                self._bucket_at(number, by_host=True)
+                for _key, number in self._trie.iter_prefixes_with_ids(place + path)
+            ]
         return [bucket for bucket in found if bucket.types & request.resource]
 
     def _apply_exceptions(
-        self, request: UrlRequest, blocks: list[CompiledUrlRule], blocked: int, host_bucket: RuleBucket, buckets: list[RuleBucket]
+        self,
+        request: UrlRequest,
+        blocks: list[CompiledUrlRule],
+        blocked: int,
+        host_bucket: RuleBucket,
+        buckets: list[RuleBucket],
     ) -> UrlMatches:
         """Weigh exceptions against blocks. Only an important exception lifts an important block."""
-        lifting = [rule for rule in host_bucket.exceptions if rule.mask & blocked and ((test := rule.test) is None or test(request))]
+        lifting = [
+            rule
+            for rule in host_bucket.exceptions
+            if rule.mask & blocked and ((test := rule.test) is None or test(request))
+        ]
         for bucket in buckets:
             lifting += [rule for rule in bucket.exceptions if rule.mask & blocked and _applies(rule, request)]
         if not lifting:
@@ -213,14 +237,21 @@ class UrlMatcher:
         for rule in lifting:
             lifted |= rule.mask
         forced = {rule.mask for rule in lifting if rule.row.important}
-        for rule in (rule for bucket in (host_bucket, *buckets) for rule in bucket.blocks if rule.row.important and rule.mask & lifted):
+        for rule in (
+            rule
+            for bucket in (host_bucket, *buckets)
+            for rule in bucket.blocks
+            if rule.row.important and rule.mask & lifted
+        ):
             if rule.mask not in forced and _applies(rule, request):
                 standing[rule.mask] = rule
         standing |= {rule.mask: rule for rule in blocks if not rule.mask & lifted}
         return UrlMatches(tuple(standing.values()), lifted & ~sum(standing))
 
     def _find_by_hosts(self, host: str, initiator: str, resource: int) -> RuleBucket:
-        """Cache the rules that the hosts alone find, narrowed to those that hold for them: only patterns remain to be tested."""
+        """Cache the rules that the hosts alone find, narrowed to those that hold for them: only patterns remain to be
+        tested.
+        """
         if len(self._by_hosts) >= MAX_CACHED_HOST_PAIRS:
             for cache in (self._of_host, self._of_initiator, self._by_hosts):
                 cache.clear()
@@ -264,7 +295,9 @@ class UrlMatcher:
         return (*[self._bucket_at(number, by_host=True, place=place) for place, number in prefixes], *self._always)
 
     def _find_by_initiator(self, initiator: str) -> dict[str, RuleBucket]:
-        """Return the rules that an initiator finds, by the host that they are about; that is empty if they name none."""
+        """Return the rules that an initiator finds, by the host that they are about; that is empty if they
+        name none.
+        """
         by_target: dict[str, list[CompiledUrlRule]] = {}
         for _place, number in self._trie.iter_prefixes_with_ids(INITIATOR_MARK + rule_key(initiator, exact=True)):
             bucket = self._bucket_at(number, by_host=True)
@@ -273,11 +306,16 @@ class UrlMatcher:
         return {target: _make_bucket(rules) for target, rules in by_target.items()}
 
     def _bucket_at(self, number: int, by_host: bool = False, place: str = "") -> RuleBucket:
-        """Return a bucket, opened on first use. `by_host`: its rules are found by their host, at `place`, or by a path of it."""
+        """Return a bucket, opened on first use.
+
+        `by_host`: its rules are found by their host, at `place`, or by a path of it.
+        """
         bucket = self._opened.get(number)
         if bucket is None:
             is_crowded = self._has_paths and place != "" and any(True for _key in self._trie.iterkeys(f"{place}/"))
-            rules = (self._decode(rule, by_host) for rule in self._flat[self._starts[number] : self._starts[number + 1]])
+            rules = (
+                self._decode(rule, by_host) for rule in self._flat[self._starts[number] : self._starts[number + 1]]
+            )
             bucket = self._opened[number] = _make_bucket(rules, (place,) if is_crowded else ())
         return bucket
 

@@ -1,4 +1,7 @@
-"""Tests of the patterns of URL rules. Plain texts between stars are searched for; others are compiled to expressions when needed."""
+"""Tests of the patterns of URL rules.
+
+Plain texts between stars are searched for; others are compiled to expressions when needed.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,9 @@ _PLAIN = re.compile(r"[^*^|]+")
 
 @dataclass(slots=True)
 class UrlRequest:
-    """A request: its canonical URL, as it is and in lower case, its host and where that ends in the URL, the page's host (`initiator`), the
-    method (`GET`), and for a DNS question the record type (`AAAA`). What is unknown is empty."""
+    """A request: its canonical URL, as it is and in lower case, its host and where that ends in the URL, the page's
+    host (`initiator`), the method (`GET`), and for a DNS question the record type (`AAAA`). What is unknown is empty.
+    """
 
     url: str
     text: str
@@ -31,16 +35,30 @@ class UrlRequest:
     dns_type: str = ""
 
     @classmethod
-    def about(cls, url: str, host: str, resource: str = "", initiator: str = "", method: str = "", dns_type: str = "") -> UrlRequest:
+    def about(
+        cls, url: str, host: str, resource: str = "", initiator: str = "", method: str = "", dns_type: str = ""
+    ) -> UrlRequest:
         """Describe a request for a canonical URL with its host; `resource` is the Sec-Fetch-Dest."""
         text = url.lower()
         end = url.find("/") + 2 + len(host)
-        return cls(url, text, host, end + 2 if ":" in host else end, resource_number(resource, text), initiator, method, dns_type)
+        return cls(
+            url,
+            text,
+            host,
+            end + 2 if ":" in host else end,
+            resource_number(resource, text),
+            initiator,
+            method,
+            dns_type,
+        )
 
 
 @functools.lru_cache(maxsize=1)
 def describe(url: str, resource: str, initiator: str, method: str) -> UrlRequest | None:
-    """Describe a request for a URL; None if it is none. The latest one is kept, since each step of a decision asks about it."""
+    """Describe a request for a URL; None if it is none.
+
+    The latest one is kept, since each step of a decision asks about it.
+    """
     parts = split_url(url)
     return None if parts is None else UrlRequest.about(*parts, resource, initiator, method)
 
@@ -48,7 +66,9 @@ def describe(url: str, resource: str, initiator: str, method: str) -> UrlRequest
 Test = Callable[[UrlRequest], object]
 
 
-def make_test(kind: PatternKind, pattern: str, host: str = "", match_case: bool = False, by_host: bool = False) -> Test | None:
+def make_test(
+    kind: PatternKind, pattern: str, host: str = "", match_case: bool = False, by_host: bool = False
+) -> Test | None:
     """Return a test of a pattern; None if every candidate matches.
 
     `host` is the one that the pattern names. With `by_host`, it is known to match.
@@ -88,13 +108,18 @@ def _test_host(host: str, test: Test | None) -> Test:
 
 
 def _test_rest(rest: str, match_case: bool) -> Test | None:
-    """Return a test of what follows the host, which matches already. Most rests are plain text, which compares fastest."""
+    """Return a test of what follows the host, which matches already.
+
+    Most rests are plain text, which compares fastest.
+    """
     plain = (unescape(rest) if match_case else unescape(rest).lower()).rstrip("*")
     literal = plain.removesuffix("^")
     if not match_case and _PLAIN.fullmatch(literal):
         if literal == plain:
             return lambda request: request.text.startswith(literal, request.host_end)
-        return lambda request: request.text.startswith(literal, end := request.host_end) and _is_border(request.text, end + len(literal))
+        return lambda request: (
+            request.text.startswith(literal, end := request.host_end) and _is_border(request.text, end + len(literal))
+        )
     if plain in ("", "^"):
         return None
     if not match_case and (test := _test_plain_rest(plain)) is not None:
@@ -112,7 +137,9 @@ def _match_rest(rest: str, match_case: bool) -> Test:
 
 
 def _test_plain_rest(plain: str) -> Test | None:
-    """Return a test of texts between stars, the first of which may begin with a separator; None if it takes an expression."""
+    """Return a test of texts between stars, the first of which may begin with a separator; None if it takes an
+    expression.
+    """
     first, star, others = plain.partition("*")
     steps = _plain_steps(others)
     literal = first.removeprefix("^")

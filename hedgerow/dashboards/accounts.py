@@ -1,4 +1,7 @@
-"""Accounts, sessions and tokens, and their scopes. `hedgerow password` on the machine sets a new password without the old one."""
+"""Accounts, sessions and tokens, and their scopes.
+
+`hedgerow password` on the machine sets a new password without the old one.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,13 @@ from starlette.datastructures import Headers
 
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.credentials import bearer_token, session_cookie
-from hedgerow.dashboards.passwords import PasswordHashes, SetupCode, SignInDelays, SignInRefused, check_password_strength
+from hedgerow.dashboards.passwords import (
+    PasswordHashes,
+    SetupCode,
+    SignInDelays,
+    SignInRefused,
+    check_password_strength,
+)
 from hedgerow.dashboards.scopes import AccessScope
 from hedgerow.journal.accounts import AccountRow, AccountStore, NameTaken, TokenRow, WebSessionRow
 
@@ -74,8 +83,11 @@ COMMAND_LINE = Principal("the command line", frozenset(AccessScope))
 
 @dataclass(frozen=True, slots=True)
 class ExternalIdentity:
-    """A person as the provider describes them at which they signed in. `subject` is the provider and their identifier there, which stays.
-    `name` may change. `role` is that of an account, empty for none."""
+    """A person as the provider describes them at which they signed in.
+
+    `subject` is the provider and their identifier there, which stays. `name` may change. `role` is that of an account,
+    empty for none.
+    """
 
     subject: str
     name: str
@@ -141,7 +153,9 @@ class Accounts:
         return Principal(f"token {row.name}", frozenset().union(*(TOKEN_SCOPES[scope] for scope in row.scopes.split())))
 
     def person_of(self, headers: Headers) -> str:
-        """Return the session or token by which somebody is signed in, from the head of a request; empty if nobody is."""
+        """Return the session or token by which somebody is signed in, from the head of a request; empty if
+        nobody is.
+        """
         cookie, token = session_cookie(headers), bearer_token(headers)
         principal = self.principal_of_session(cookie) if cookie else None
         if principal is None and token:
@@ -155,7 +169,8 @@ class Accounts:
     async def sign_in_from(self, identity: ExternalIdentity, address: str, agent: str) -> str:
         """Begin a session of somebody who signed in at a provider, and return its cookie.
 
-        Their account is made by their first sign-in, and has the role that the provider's groups give it. Raises `SignInRefused`.
+        Their account is made by their first sign-in, and has the role that the provider's groups give it. Raises
+        `SignInRefused`.
         """
         row = next((each for each in self._accounts.values() if each.subject == identity.subject), None)
         if not identity.role:
@@ -263,12 +278,17 @@ class Accounts:
         self._forget_sessions(name)
 
     async def start_totp(self, name: str, secret: str, code: str) -> tuple[str, ...]:
-        """Switch the second factor on by a first valid code, which counts as used, and return recovery codes. Raises `InvalidInput`."""
+        """Switch the second factor on by a first valid code, which counts as used, and return recovery codes.
+
+        Raises `InvalidInput`.
+        """
         step = _time_step(secret, code.replace(" ", ""))
         if step is None:
             raise InvalidInput("That code is wrong. Check the clocks of both devices.")
         codes = tuple(secrets.token_hex(5) for _ in range(_RECOVERY_CODES))
-        await self._change(replace(self._known(name), totp=secret, totp_step=step, recovery=" ".join(map(_digest, codes))))
+        await self._change(
+            replace(self._known(name), totp=secret, totp_step=step, recovery=" ".join(map(_digest, codes)))
+        )
         return codes
 
     async def stop_totp(self, name: str) -> None:
@@ -297,7 +317,10 @@ class Accounts:
         return tuple(self._tokens.values())
 
     async def make_token(self, name: str, scopes: tuple[str, ...], actor: str, days: int | None = None) -> str:
-        """Make a token for a script, for some days or without an end. It cannot be shown again. Raises `InvalidInput`."""
+        """Make a token for a script, for some days or without an end.
+
+        It cannot be shown again. Raises `InvalidInput`.
+        """
         unknown = [scope for scope in scopes if scope not in TOKEN_SCOPES]
         if unknown or not scopes or not name.strip():
             raise InvalidInput("A token needs a name and one or more of the scopes read, metrics and manage.")
@@ -359,14 +382,19 @@ class Accounts:
 
 
 def _time_step(secret: str, code: str) -> int | None:
-    """Return the time step (RFC 6238) of a code, which is the current one or one of its neighbours; None for a wrong code."""
+    """Return the time step (RFC 6238) of a code, which is the current one or one of its neighbours; None for a wrong
+    code.
+    """
     totp, now = pyotp.TOTP(secret), int(time.time())
     steps = (now // totp.interval + shift for shift in (-1, 0, 1))
     return next((step for step in steps if hmac.compare_digest(totp.generate_otp(step).encode(), code.encode())), None)
 
 
 def check_account_name(name: str) -> None:
-    """Raise `InvalidInput` for a name that no account can have. A person's name is one, so that both can be the same."""
+    """Raise `InvalidInput` for a name that no account can have.
+
+    A person's name is one, so that both can be the same.
+    """
     if len(name) > 40 or not re.fullmatch(r"[\w.@'’-]+( [\w.@'’-]+)*", name):
         raise InvalidInput("A name has at most 40 letters, digits, spaces, dots and dashes.")
 

@@ -45,7 +45,11 @@ class AddressBook:
             self._path(name).unlink(missing_ok=True)
             return
         scheme, separator, rest = address.partition("://")
-        if not (separator and scheme.replace("+", "").isalnum() and rest) or len(address) > MAX_ADDRESS_LENGTH or not address.isprintable():
+        if (
+            not (separator and scheme.replace("+", "").isalnum() and rest)
+            or len(address) > MAX_ADDRESS_LENGTH
+            or not address.isprintable()
+        ):
             raise InvalidInput("An address starts with the type of service and ://, such as mailto:// or ntfy://.")
         try:
             make_private_folder(self.folder)
@@ -59,9 +63,14 @@ class AddressBook:
 
 
 def check_receiver_name(name: str) -> None:
-    """Raise `InvalidInput` for a name that a notice recipient cannot have. It is the name of the file with the address."""
+    """Raise `InvalidInput` for a name that a notice recipient cannot have.
+
+    It is the name of the file with the address.
+    """
     if RECEIVER_NAME.fullmatch(name) is None:
-        raise InvalidInput("'%(name)s': the name of a recipient may contain lower-case letters, digits and hyphens.", name=name)
+        raise InvalidInput(
+            "'%(name)s': the name of a recipient may contain lower-case letters, digits and hyphens.", name=name
+        )
 
 
 MAILBOX = re.compile(r"[^@\s\"<>,;:/?&#%]+@([a-z0-9-]+(?:\.[a-z0-9-]+)+)", re.IGNORECASE)
@@ -70,9 +79,12 @@ _IMPLICIT_TLS_PORT = "465"
 
 
 def mailbox_url(mailbox: str, password: str, server: str = "", to: str = "") -> str:
-    """Return the apprise URL for mail to `to` (by default the mailbox itself), sent from `mailbox` over TLS. Raises `InvalidInput`.
+    """Return the apprise URL for mail to `to` (by default the mailbox itself), sent from `mailbox` over TLS.
 
-    `server` is HOST or HOST:PORT of the outgoing mail server. By default apprise uses its table of providers, else the mailbox's domain.
+    Raises `InvalidInput`.
+
+    `server` is HOST or HOST:PORT of the outgoing mail server. By default apprise uses its table of providers, else the
+    mailbox's domain.
 
     >>> mailbox_url("ana@mail.example", "a b", "smtp.mail.example:465")
     'mailtos://mail.example:465/?user=ana%40mail.example&pass=a%20b&from=ana%40mail.example&to=ana%40mail.example&smtp=smtp.mail.example&mode=ssl'
@@ -80,12 +92,18 @@ def mailbox_url(mailbox: str, password: str, server: str = "", to: str = "") -> 
     mailbox, server, to = mailbox.strip(), server.strip(), to.strip() or mailbox.strip()
     sender = MAILBOX.fullmatch(mailbox)
     if sender is None or MAILBOX.fullmatch(to) is None:
-        raise InvalidInput("Enter a mail address such as ana@mail.example.").at("to" if sender is not None else "mailbox")
+        raise InvalidInput("Enter a mail address such as ana@mail.example.").at(
+            "to" if sender is not None else "mailbox"
+        )
     if not password:
-        raise InvalidInput("Enter the mailbox's password; most providers offer an app password for this.").at("password")
+        raise InvalidInput("Enter the mailbox's password; most providers offer an app password for this.").at(
+            "password"
+        )
     host = _SERVER.fullmatch(server) if server else None
     if server and host is None:
-        raise InvalidInput("Enter a mail server such as smtp.mail.example, or with its port smtp.mail.example:465.").at("server")
+        raise InvalidInput("Enter a mail server such as smtp.mail.example, or with its port smtp.mail.example:465.").at(
+            "server"
+        )
     fields = {"user": mailbox, "pass": password, "from": mailbox, "to": to}
     port = ""
     if host is not None:

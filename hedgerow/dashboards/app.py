@@ -39,13 +39,17 @@ from hedgerow.policies.expiry import WARN_MINUTES
 
 
 def create_app(context: PageContext, token: str) -> FastAPI:
-    """Return the ASGI application. Serve it with `server.web_server`: the guard relies on the client address in the scope.
+    """Return the ASGI application.
+
+    Serve it with `server.web_server`: the guard relies on the client address in the scope.
 
     `token` is the secret of scripts on this machine.
     """
     control, accounts, renderer, metrics = context.control, context.accounts, context.renderer, context.metrics
     # No docs_url: FastAPI's own pages load scripts from other hosts.
-    app = DescribedApp(title="Hedgerow", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
+    app = DescribedApp(
+        title="Hedgerow", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json"
+    )
     app.state.staff = context.staff
     app.state.routes = (*_api(context).routes, *make_pages(context).routes, *_machine_routes(context).routes)
     app.router.routes += app.state.routes  # include_router would build each route a second time
@@ -76,7 +80,7 @@ def create_app(context: PageContext, token: str) -> FastAPI:
     guard = RouteGuard(token, accounts, app.state.access, lambda: control.names().known)
     app.add_middleware(
         GuardMiddleware, guard=guard, may_sign_in=may_sign_in, refuse=refuse, secure_name=lambda: control.names().secure
-    )  # fmt: skip
+    )
     app.add_middleware(ResponseCounter, metrics=metrics)
     return app
 
@@ -152,7 +156,9 @@ def _machine_routes(context: PageContext) -> ScopedRouter:
             metrics.set_all(name, await run_in_threadpool(read, context))
         remembered = Counter(site.topic for site in await context.sites.sites())
         metrics.set_all("hedgerow_remembered_sites", {(topic,): float(number) for topic, number in remembered.items()})
-        metrics.set("hedgerow_notices_waiting", (), float(await run_in_threadpool(context.notices.outbox.count_waiting)))
+        metrics.set(
+            "hedgerow_notices_waiting", (), float(await run_in_threadpool(context.notices.outbox.count_waiting))
+        )
         body, content_type = metrics.exposition(request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": content_type})
 
@@ -190,5 +196,7 @@ def fill_metrics(metrics: Metrics, status: Status, open_requests: int, now: floa
     metrics.set("hedgerow_gateway_configured", (), float(status.has_gateway))
     metrics.set_total("hedgerow_events_dropped_total", ("control",), float(status.dropped))
     metrics.set("hedgerow_state_free_bytes", (), float(status.free_bytes))
-    metrics.set_all("hedgerow_certificate_expires_timestamp_seconds", {(name,): end for name, end in status.certificates.items()})
+    metrics.set_all(
+        "hedgerow_certificate_expires_timestamp_seconds", {(name,): end for name, end in status.certificates.items()}
+    )
     metrics.set("hedgerow_access_requests_open", (), float(open_requests))

@@ -1,8 +1,8 @@
 """Files by which a device keeps its rules away from home: through the tunnel, or by encrypted DNS alone.
 
-Sources: Apple, "Device Management Profile", payload com.apple.dnsSettings.managed; Mozilla, policies.json, DNSOverHTTPS; Chrome Enterprise,
-DnsOverHttpsMode and DnsOverHttpsTemplates; Microsoft, Add-DnsClientDohServerAddress of the module DnsClient;
-wg-quick(8); wireguard-apple, MOBILECONFIG.md, and Apple's payload com.apple.vpn.managed.
+Sources: Apple, "Device Management Profile", payload com.apple.dnsSettings.managed; Mozilla, policies.json,
+DNSOverHTTPS; Chrome Enterprise, DnsOverHttpsMode and DnsOverHttpsTemplates; Microsoft, Add-DnsClientDohServerAddress of
+the module DnsClient; wg-quick(8); wireguard-apple, MOBILECONFIG.md, and Apple's payload com.apple.vpn.managed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ _NAMESPACE = uuid.UUID("3e9ad0c2-7f0e-4c57-9c61-5b2f0d8a41e6")
 
 
 class AwayFile(StrEnum):
-    """Kinds of files: a profile for iOS, iPadOS and macOS; policies of Firefox, and of Chrome, Chromium and Edge; a script for Windows."""
+    """Kinds of files: a profile for iOS, iPadOS and macOS; policies of Firefox, and of Chrome, Chromium and Edge; a
+    script for Windows.
+    """
 
     APPLE = "apple"
     FIREFOX = "firefox"
@@ -79,13 +81,17 @@ def away_settings(control: Control, device: str) -> tuple[EncryptedDns, str]:
     known = find_device(control.policy(), device)
     dns = control.encrypted_dns()
     if dns is None:
-        raise InvalidInput("No encrypted DNS is served: add `server_name` and `listen` with `dot` or `doh` under `network`.")
+        raise InvalidInput(
+            "No encrypted DNS is served: add `server_name` and `listen` with `dot` or `doh` under `network`."
+        )
     if known.client_id is None:
         raise InvalidInput("%(device)s has no id for encrypted DNS yet.", device=device)
     return dns, known.client_id
 
 
-def away_file(form: AwayFile, dns: EncryptedDns, device: str, client_id: str, home_wifi: Sequence[str] = ()) -> AwayDocument | None:
+def away_file(
+    form: AwayFile, dns: EncryptedDns, device: str, client_id: str, home_wifi: Sequence[str] = ()
+) -> AwayDocument | None:
     """Return a file, or None if encrypted DNS is not served in a way that the system can use.
 
     An Apple device does not use it in the Wi-Fi networks `home_wifi`, where the router names the resolver.
@@ -96,10 +102,14 @@ def away_file(form: AwayFile, dns: EncryptedDns, device: str, client_id: str, ho
             settings = _apple_settings(dns, client_id)
             return _apple_profile(dns, device, settings, home_wifi) if settings is not None else None
         case AwayFile.FIREFOX if url is not None:
-            policy = {"policies": {"DNSOverHTTPS": {"Enabled": True, "ProviderURL": url, "Fallback": False, "Locked": True}}}
+            policy = {
+                "policies": {"DNSOverHTTPS": {"Enabled": True, "ProviderURL": url, "Fallback": False, "Locked": True}}
+            }
             return AwayDocument("policies.json", "application/json", _json(policy))
         case AwayFile.CHROME if url is not None:
-            return AwayDocument("hedgerow.json", "application/json", _json({"DnsOverHttpsMode": "secure", "DnsOverHttpsTemplates": url}))
+            return AwayDocument(
+                "hedgerow.json", "application/json", _json({"DnsOverHttpsMode": "secure", "DnsOverHttpsTemplates": url})
+            )
         case AwayFile.WINDOWS if url is not None and dns.doh_port == DOH_PORT:
             return AwayDocument("hedgerow-dns.ps1", "text/plain; charset=utf-8", _windows_script(dns.server_name, url))
         case _:
@@ -118,10 +128,11 @@ def _apple_settings(dns: EncryptedDns, client_id: str) -> dict[str, str] | None:
     return None
 
 
-def _apple_profile(
-    dns: EncryptedDns, device: str, settings: dict[str, str], home_wifi: Sequence[str]
-) -> AwayDocument:  # fmt: skip
-    """A profile with the settings and, unless devices trust it anyway, the CA. A second one for the device replaces the first."""
+def _apple_profile(dns: EncryptedDns, device: str, settings: dict[str, str], home_wifi: Sequence[str]) -> AwayDocument:
+    """A profile with the settings and, unless devices trust it anyway, the CA.
+
+    A second one for the device replaces the first.
+    """
     identity = uuid.uuid5(_NAMESPACE, f"{dns.server_name}/{device}")
     payload = {
         **make_payload("com.apple.dnsSettings.managed", _APPLE_FAMILY, identity, "dns", f"DNS of {dns.server_name}"),
@@ -130,7 +141,9 @@ def _apple_profile(
     }
     contents = [payload]
     if dns.root is not None:
-        root = make_payload("com.apple.security.root", _APPLE_FAMILY, identity, "root", f"Certificate of {dns.server_name}")
+        root = make_payload(
+            "com.apple.security.root", _APPLE_FAMILY, identity, "root", f"Certificate of {dns.server_name}"
+        )
         contents.append({**root, "PayloadCertificateFileName": "hedgerow-ca.crt", "PayloadContent": dns.root})
     why = f"Asks {dns.server_name} for names, so that the rules of home hold everywhere."
     data = make_profile(_APPLE_FAMILY, identity, f"Hedgerow for {device}", why, contents)
@@ -143,7 +156,10 @@ def _away_rules(home_wifi: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _windows_script(server_name: str, url: str) -> bytes:
-    """A script for PowerShell as administrator. Windows 11 knows encrypted resolvers by address, so it looks the name up when it runs."""
+    """A script for PowerShell as administrator.
+
+    Windows 11 knows encrypted resolvers by address, so it looks the name up when it runs.
+    """
     return f"""# Run in PowerShell as administrator, and again when the address of home has changed.
 $ErrorActionPreference = "Stop"
 $addresses = @((Resolve-DnsName -Name "{server_name}" -Type A).IPAddress | Where-Object {{ $_ }})
@@ -152,7 +168,7 @@ foreach ($address in $addresses) {{
     Add-DnsClientDohServerAddress -ServerAddress $address -DohTemplate "{url}" -AllowFallbackToUdp $false -AutoUpgrade $true
 }}
 Get-NetAdapter -Physical | Set-DnsClientServerAddress -ServerAddresses $addresses
-""".replace("\n", "\r\n").encode()
+""".replace("\n", "\r\n").encode()  # noqa: E501
 
 
 async def open_tunnel(
@@ -165,7 +181,9 @@ async def open_tunnel(
     form: TunnelFile,
     shape: TunnelShape,
 ) -> AwayDocument:
-    """Give a device an end of the tunnel, or a new key for the one that it has, and return the only copy of it. Raises `InvalidInput`.
+    """Give a device an end of the tunnel, or a new key for the one that it has, and return the only copy of it.
+
+    Raises `InvalidInput`.
 
     The device's private key is in this file and nowhere else.
     """
@@ -182,21 +200,25 @@ def tunnel_config(home: TunnelHome, device: Device, private: bytes, shape: Tunne
     """Return a device's end of the tunnel as WireGuard's apps read it (wg-quick(8))."""
     assert device.tunnel is not None
     own = home.settings.addresses()
-    through = [*map(str, own), *(str(ip_network(page)) for page in home.pages)] if shape.only_dns else ["0.0.0.0/0", "::/0"]
-    return "\n".join((
-        "[Interface]",
-        f"PrivateKey = {key_text(private)}",
-        f"Address = {', '.join(map(str, device.tunnel.networks))}",
-        f"DNS = {', '.join(str(each.network_address) for each in own)}",
-        "",
-        "[Peer]",
-        f"PublicKey = {home.public_key}",
-        f"PresharedKey = {home.preshared_key(device.tunnel.key)}",
-        f"Endpoint = {home.settings.endpoint}",
-        f"AllowedIPs = {', '.join(through)}",
-        f"PersistentKeepalive = {KEEPALIVE_S}",
-        "",
-    ))  # fmt: skip
+    through = (
+        [*map(str, own), *(str(ip_network(page)) for page in home.pages)] if shape.only_dns else ["0.0.0.0/0", "::/0"]
+    )
+    return "\n".join(
+        (
+            "[Interface]",
+            f"PrivateKey = {key_text(private)}",
+            f"Address = {', '.join(map(str, device.tunnel.networks))}",
+            f"DNS = {', '.join(str(each.network_address) for each in own)}",
+            "",
+            "[Peer]",
+            f"PublicKey = {home.public_key}",
+            f"PresharedKey = {home.preshared_key(device.tunnel.key)}",
+            f"Endpoint = {home.settings.endpoint}",
+            f"AllowedIPs = {', '.join(through)}",
+            f"PersistentKeepalive = {KEEPALIVE_S}",
+            "",
+        )
+    )
 
 
 def _tunnel_profile(home: TunnelHome, device: Device, config: str, shape: TunnelShape) -> AwayDocument:

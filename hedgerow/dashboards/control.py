@@ -29,8 +29,9 @@ STARTING_S = 60.0
 class InvalidInput(ValueError):
     """A request that cannot be fulfilled, such as one for an unknown device or a malformed host.
 
-    `text` is an English sentence with `%(name)s` for each of `values`, so that pages can translate it. `field` is the form's field that it
-    is about, if known. `status` is that of the HTTP response, and `more` are further members of the problem for scripts.
+    `text` is an English sentence with `%(name)s` for each of `values`, so that pages can translate it. `field` is the
+    form's field that it is about, if known. `status` is that of the HTTP response, and `more` are further members of
+    the problem for scripts.
     """
 
     status = 422
@@ -47,12 +48,18 @@ class InvalidInput(ValueError):
 
 
 class WrongCode(InvalidInput):
-    """The typed text is not a valid code. The message is for the person who typed it and reveals nothing about existing codes."""
+    """The typed text is not a valid code.
+
+    The message is for the person who typed it and reveals nothing about existing codes.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetRow:
-    """State of one budget, in minutes. `subject` is empty for all use, `limit` is None without a limit today, `until` is the next reset."""
+    """State of one budget, in minutes.
+
+    `subject` is empty for all use, `limit` is None without a limit today, `until` is the next reset.
+    """
 
     whose: str
     subject: str
@@ -95,16 +102,16 @@ class WorkerHealth:
 class Status:
     """State of Hedgerow. Instants are seconds since the epoch.
 
-    `policy` is the path of the file in force, empty for the built-in policy. `policy_problems` are those of a newer file that was rejected.
-    `coverage` sums up `lists` by category. `recommended` are the names of the public lists for the profiles in use; with `starter_only`
-    the policy does without them.
-    `dropped` counts decisions that were not recorded, `free_bytes` is the free space on the disk of the directory `state`. `certificates`
-    are the expiry times of `ca`, `pages` and the policy's `files`. `lists_problem` and `publish_problem` are empty unless newer lists can't
-    be put into force or newer rules can't be saved; `rules_in_force` tells whether the latter are in force all the same. `clock_is_behind`:
-    the clock shows less than when Hedgerow ran last, so that whatever a time closes is closed. `has_gateway`: this machine forwards the
-    network's traffic and redirects it. `block_page` is the address at which this run can show the block page, empty without one.
-    `policy_hash` is equal for equal policies. `features` are problems that services of features report.
-    `tasks` are those that fail, or have failed in the last minutes.
+    `policy` is the path of the file in force, empty for the built-in policy. `policy_problems` are those of a newer
+    file that was rejected. `coverage` sums up `lists` by category. `recommended` are the names of the public lists for
+    the profiles in use; with `starter_only` the policy does without them. `dropped` counts decisions that were not
+    recorded, `free_bytes` is the free space on the disk of the directory `state`. `certificates` are the expiry times
+    of `ca`, `pages` and the policy's `files`. `lists_problem` and `publish_problem` are empty unless newer lists can't
+    be put into force or newer rules can't be saved; `rules_in_force` tells whether the latter are in force all the
+    same. `clock_is_behind`: the clock shows less than when Hedgerow ran last, so that whatever a time closes is closed.
+    `has_gateway`: this machine forwards the network's traffic and redirects it. `block_page` is the address at which
+    this run can show the block page, empty without one. `policy_hash` is equal for equal policies. `features` are
+    problems that services of features report. `tasks` are those that fail, or have failed in the last minutes.
     """
 
     version: str
@@ -138,7 +145,9 @@ class Status:
     def stopped_workers(self, now: float) -> tuple[WorkerHealth, ...]:
         """Return the workers that do not run, without those in their first minute."""
         not_running = (each for each in self.workers if each.state != "running")
-        return tuple(each for each in not_running if each.state != "starting" or each.restarts or now - each.since > STARTING_S)
+        return tuple(
+            each for each in not_running if each.state != "starting" or each.restarts or now - each.since > STARTING_S
+        )
 
     @property
     def is_disk_full(self) -> bool:
@@ -174,9 +183,9 @@ class WebNames:
 class DeviceView:
     """A device as its own page shows it. `held` describes a pause or bedtime in force, empty if there is none.
 
-    `may_sign_in`: the device may open the sign-in page; children's devices may not. `conduct` is a café's code of conduct if the guest of
-    `session` has not accepted it. `is_seat`: the device takes vouchers. `is_captive`: only this page is open until a session begins.
-    `grade` is how it was recognised.
+    `may_sign_in`: the device may open the sign-in page; children's devices may not. `conduct` is a café's code of
+    conduct if the guest of `session` has not accepted it. `is_seat`: the device takes vouchers. `is_captive`: only this
+    page is open until a session begins. `grade` is how it was recognised.
     """
 
     device: DeviceId
@@ -209,7 +218,10 @@ DOH_PORT, DOT_PORT = 443, 853
 
 @dataclass(frozen=True, slots=True)
 class EncryptedDns:
-    """Encrypted DNS as devices reach it. A port is None if the transport is not served; `root` is the CA as DER, None for public ones."""
+    """Encrypted DNS as devices reach it.
+
+    A port is None if the transport is not served; `root` is the CA as DER, None for public ones.
+    """
 
     server_name: str
     doh_port: int | None = None
@@ -234,7 +246,10 @@ class EncryptedDns:
 
 @dataclass(frozen=True, slots=True)
 class TunnelHome:
-    """This machine's end of the tunnel home. `pages` are addresses of the block page and of a device's own page at home."""
+    """This machine's end of the tunnel home.
+
+    `pages` are addresses of the block page and of a device's own page at home.
+    """
 
     settings: TunnelSettings
     public_key: str
@@ -246,7 +261,10 @@ class TunnelControl(Protocol):
     """The tunnel home."""
 
     def home(self) -> TunnelHome:
-        """Return this machine's end, whose keys are made first if need be. Raises `InvalidInput` if there can be no tunnel."""
+        """Return this machine's end, whose keys are made first if need be.
+
+        Raises `InvalidInput` if there can be no tunnel.
+        """
 
     def activity(self, device: Device) -> PeerActivity:
         """Return a device's use of the tunnel."""
@@ -268,10 +286,12 @@ class ExplanationView:
 
 @dataclass(frozen=True, slots=True)
 class Enforcement:
-    """The state of the newest rules. `behind` are enforcement points, `dns` and `proxy`, that do not apply them all yet.
+    """The state of the newest rules.
 
-    `problem` says why they cannot be saved on the disk. They are in force all the same if they are at least in memory, which is what
-    `is_written` tells; else the last ones are.
+    `behind` are enforcement points, `dns` and `proxy`, that do not apply them all yet.
+
+    `problem` says why they cannot be saved on the disk. They are in force all the same if they are at least in memory,
+    which is what `is_written` tells; else the last ones are.
     """
 
     behind: tuple[str, ...] = ()
@@ -295,7 +315,8 @@ class PauseExemption:
 class Control(Protocol):
     """The running Hedgerow. All methods are called on control's event loop.
 
-    Plain methods answer from memory. `async` methods return when the change is in the journal and the new snapshot is published.
+    Plain methods answer from memory. `async` methods return when the change is in the journal and the new snapshot is
+    published.
     """
 
     def status(self) -> Status:
@@ -314,13 +335,18 @@ class Control(Protocol):
         """Return encrypted DNS as devices reach it, or None if it has no name or is not served."""
 
     def signed_profile(self, profile: bytes) -> bytes:
-        """Return an Apple profile as a signed message (CMS, RFC 5652). Raises `InvalidInput` if there is no usable key."""
+        """Return an Apple profile as a signed message (CMS, RFC 5652).
+
+        Raises `InvalidInput` if there is no usable key.
+        """
 
     def reached_at(self, address: str) -> str:
         """Return the ADDR:PORT of the pages for other devices; this one has connected to `address`."""
 
     def proxy_config(self, address: str) -> tuple[str, bytes]:
-        """Return media type and content of the proxy configuration for browsers that reach this machine at `address`."""
+        """Return media type and content of the proxy configuration for browsers that reach this machine at
+        `address`.
+        """
 
     def person_access(self, person: str) -> PersonAccess:
         """Return a person's access to each service and topic now. Raises `InvalidInput` for an unknown person."""
@@ -332,7 +358,9 @@ class Control(Protocol):
         """Return the names of other services that only a grant in force opens, because its own service needs them."""
 
     def dangers(self, subject: AccessSubject) -> tuple[str, ...]:
-        """Return the categories that make it dangerous to open something: those of the service, and of the address that leads to it."""
+        """Return the categories that make it dangerous to open something: those of the service, and of the address that
+        leads to it.
+        """
 
     def enforcement(self) -> Enforcement:
         """Return the enforcement points that apply the newest rules."""
@@ -341,15 +369,27 @@ class Control(Protocol):
         """Return the closure in force and tonight's bedtime of some people, from memory."""
 
     async def postpone_bedtime(self, person: str, minutes: int, actor: str) -> Grant:
-        """Lift tonight's bedtime, or what is left of it, by some minutes more. Raises `InvalidInput` for a person without one."""
+        """Lift tonight's bedtime, or what is left of it, by some minutes more.
+
+        Raises `InvalidInput` for a person without one.
+        """
 
     def device_at(self, address: str) -> DeviceView | None:
         """Return the device at an IP address, or None outside `network.lan`."""
 
     async def approve(
-        self, request_id: int, how_long: GrantDuration, actor: str, *, only_address: bool = False, only_device: bool = False
-    ) -> Grant | Bonus:  # fmt: skip
-        """Approve an open request, and others for the same, with a grant, or a chore with its minutes. Raises `NoSuchEntry`."""
+        self,
+        request_id: int,
+        how_long: GrantDuration,
+        actor: str,
+        *,
+        only_address: bool = False,
+        only_device: bool = False,
+    ) -> Grant | Bonus:
+        """Approve an open request, and others for the same, with a grant, or a chore with its minutes.
+
+        Raises `NoSuchEntry`.
+        """
 
     async def deny(self, request_id: int, actor: str) -> None:
         """Deny an open request, and others for the same. Raises `journal.access_store.NoSuchEntry`."""
@@ -361,17 +401,26 @@ class Control(Protocol):
         """End a grant now. Raises `journal.access_store.NoSuchEntry`."""
 
     async def pause(
-        self, actor: str, *, device: str | None = None, person: str | None = None, ends: float | None = None,
+        self,
+        actor: str,
+        *,
+        device: str | None = None,
+        person: str | None = None,
+        ends: float | None = None,
         spared: PauseExemption = PauseExemption(),
         kind: PauseKind = PauseKind.ALL,
-    ) -> Pause:  # fmt: skip
+    ) -> Pause:
         """Pause a device, a person or everybody except `spared` until `ends` or until resumed.
 
-        Raises `InvalidInput` for an unknown name or past `ends`, and for exceptions from the pause of one person or device.
+        Raises `InvalidInput` for an unknown name or past `ends`, and for exceptions from the pause of one person or
+        device.
         """
 
     async def resume(self, actor: str, *, device: str | None = None, person: str | None = None) -> None:
-        """End the pauses of this device or person only; without either, those of everybody. Raises `InvalidInput` for an unknown name."""
+        """End the pauses of this device or person only; without either, those of everybody.
+
+        Raises `InvalidInput` for an unknown name.
+        """
 
     async def accept_list(self, name: str) -> None:
         """Put the newer copy of a list into use that was held back. Raises `InvalidInput`."""
@@ -391,7 +440,9 @@ class SiteCorrections(Protocol):
 
 
 def pause_exemption(control: Control, name: str, address: str) -> PauseExemption:
-    """Return the exemption from a pause for everybody: the person with an account's name, and the device in use unless it is another's."""
+    """Return the exemption from a pause for everybody: the person with an account's name, and the device in use unless
+    it is another's.
+    """
     policy = control.policy()
     person = next((each for each in policy.people if each.casefold() == name.casefold()), None)
     view = control.device_at(address) if address else None

@@ -1,6 +1,7 @@
 """Coverage: how many names the lists in force have for each category, how old they are, and what is missing. Pure.
 
-The pages, `hedgerow doctor`, `hedgerow lists status`, the API, the metrics and the notices all show what is computed here.
+The pages, `hedgerow doctor`, `hedgerow lists status`, the API, the metrics and the notices all show what is computed
+here.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from hedgerow.blocklists.categories import builtin_categories
 class ListHealth:
     """A list. `fetched` is the last successful download, or the time stamp of a file.
 
-    `unique` counts domains that are in no other list, `problems` and `ignored` count lines by kind. `held`: a newer copy awaits approval.
-    `failed`: the server sends nothing, or the copy is too old. `is_remote`: it is fetched from a server. `starter`: it comes with
-    Hedgerow. `waiting`: it is not in force yet, and nothing has gone wrong so far. `dead`: its server has not sent it for a week.
+    `unique` counts domains that are in no other list, `problems` and `ignored` count lines by kind. `held`: a newer
+    copy awaits approval. `failed`: the server sends nothing, or the copy is too old. `is_remote`: it is fetched from a
+    server. `starter`: it comes with Hedgerow. `waiting`: it is not in force yet, and nothing has gone wrong so far.
+    `dead`: its server has not sent it for a week.
     """
 
     source: str
@@ -62,8 +64,8 @@ class CoverageState(StrEnum):
 class CategoryCoverage:
     """Coverage of one category by `names` distinct names of `lists` lists in force, the starter list included.
 
-    `updated` is when the list that was fetched longest ago was fetched; None with the starter list alone. `wanted`: lists of this category
-    are recommended for somebody here. `missing` and `dead` are names of lists.
+    `updated` is when the list that was fetched longest ago was fetched; None with the starter list alone. `wanted`:
+    lists of this category are recommended for somebody here. `missing` and `dead` are names of lists.
     """
 
     category: str
@@ -96,7 +98,7 @@ class FetchProgress:
 
 def coverage_by_category(
     lists: Sequence[ListHealth], names: Mapping[str, int], wanted: Collection[str]
-) -> tuple[CategoryCoverage, ...]:  # fmt: skip
+) -> tuple[CategoryCoverage, ...]:
     """Return the coverage of each category that has a list, in the taxonomy's order.
 
     `names` are the distinct names per category; a category that is not in it gets the sum over its lists.
@@ -104,13 +106,17 @@ def coverage_by_category(
     known = [category.name for category in builtin_categories()]
     used = dict.fromkeys(item.category for item in lists)
     categories = [*(each for each in known if each in used), *(each for each in used if each not in known)]
-    return tuple(_coverage(each, [item for item in lists if item.category == each], names, each in wanted) for each in categories)
+    return tuple(
+        _coverage(each, [item for item in lists if item.category == each], names, each in wanted) for each in categories
+    )
 
 
 def _coverage(category: str, lists: Sequence[ListHealth], names: Mapping[str, int], wanted: bool) -> CategoryCoverage:
     in_force = [item for item in lists if item.is_in_force]
     others = [item for item in in_force if not item.starter]
-    missing = tuple(item.source for item in lists if not item.is_in_force and not (item.starter or item.waiting or item.dead))
+    missing = tuple(
+        item.source for item in lists if not item.is_in_force and not (item.starter or item.waiting or item.dead)
+    )
     dead = tuple(item.source for item in lists if item.dead)
     if not others:
         state = CoverageState.FETCHING if any(item.waiting for item in lists) else CoverageState.STARTER

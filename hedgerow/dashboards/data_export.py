@@ -21,20 +21,34 @@ class DataExport:
     """Export and erasure of personal data. `pieces` and `erase` block on the disk: call them from a thread."""
 
     def __init__(
-        self, store: PersonalDataStore, recorder: Recorder, policy: Callable[[], Policy], clock: Callable[[], float] = time.time,
+        self,
+        store: PersonalDataStore,
+        recorder: Recorder,
+        policy: Callable[[], Policy],
+        clock: Callable[[], float] = time.time,
         on_erased: Callable[[], None] = lambda: None,
-    ) -> None:  # fmt: skip
-        self._store, self._recorder, self._policy, self._clock, self._on_erased = store, recorder, policy, clock, on_erased
+    ) -> None:
+        self._store, self._recorder, self._policy, self._clock, self._on_erased = (
+            store,
+            recorder,
+            policy,
+            clock,
+            on_erased,
+        )
 
     def data_subject(self, name: str) -> DataSubject:
         """Return a person with their own devices, or a device. A name that is not in the policy may be either."""
         policy = self._policy()
         if name in policy.people:
-            return DataSubject(name, frozenset(device.id for device in policy.devices.values() if device.person == name))
+            return DataSubject(
+                name, frozenset(device.id for device in policy.devices.values() if device.person == name)
+            )
         return DataSubject(None if name in policy.devices else name, frozenset({name}))
 
     def data_subject_at(self, view: DeviceView, since: float) -> DataSubject:
-        """Return what a device may see: its person's data if its identity is strong, else its own; at a seat, that of this session."""
+        """Return what a device may see: its person's data if its identity is strong, else its own; at a seat, that of
+        this session.
+        """
         device = self._policy().devices.get(view.device)
         is_strong = is_enough(view.grade, Use.KEPT) and device is not None and _has_strong_identity(device)
         if view.person is None or not is_strong:
@@ -44,13 +58,18 @@ class DataExport:
     def pieces(self, data_subject: DataSubject) -> Iterator[str]:
         """Return each stored row as a line of JSON, some hundred of them at once."""
         self._recorder.flush()
-        return ("".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows) for rows in self._store.pieces(data_subject))
+        return (
+            "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
+            for rows in self._store.pieces(data_subject)
+        )
 
     def erase(self, name: str) -> ErasureResult:
         """Erase the past. Events up to now that workers have not sent yet are dropped too."""
         data_subject = self.data_subject(name)
         with self._recorder.paused_for_erasure(data_subject.names):
-            erased = self._store.erase(data_subject, self._counted_since(data_subject), frozenset(self._policy().devices))
+            erased = self._store.erase(
+                data_subject, self._counted_since(data_subject), frozenset(self._policy().devices)
+            )
         self._on_erased()
         return erased
 

@@ -68,9 +68,10 @@ class ReadingPace:
 class DeadlineProtocol(asyncio.Protocol):
     """uvicorn's HTTP protocol with deadlines, so that slow clients cannot hold connections.
 
-    A request's time runs while the server waits for the client: until the head is complete, and while the application waits for the
-    body. Inside the application, which finds this object in the scope's state, `limit_requests` stops it. Between two requests uvicorn's
-    keep-alive timeout applies. Whatever waits to be read, also after the last response, has the deadline of `ReadingPace`.
+    A request's time runs while the server waits for the client: until the head is complete, and while the application
+    waits for the body. Inside the application, which finds this object in the scope's state, `limit_requests` stops it.
+    Between two requests uvicorn's keep-alive timeout applies. Whatever waits to be read, also after the last response,
+    has the deadline of `ReadingPace`.
     """
 
     def __init__(
@@ -110,7 +111,8 @@ class DeadlineProtocol(asyncio.Protocol):
         self._http.data_received(data)
 
     def eof_received(self) -> bool:
-        """Finish a response that has not begun, to a client that has closed its side. asyncio's TLS has no half-closed connections.
+        """Finish a response that has not begun, to a client that has closed its side. asyncio's TLS has no half-closed
+        connections.
 
         A request whose body is not complete never will be: it ends now, or when the application waits for the rest.
         """
@@ -189,14 +191,19 @@ class DeadlineProtocol(asyncio.Protocol):
             self._reset()
 
     def _reset(self) -> None:
-        """Abort the connection. The kernel forgets what it has yet to send, which it would keep for a client that does not read."""
+        """Abort the connection.
+
+        The kernel forgets what it has yet to send, which it would keep for a client that does not read.
+        """
         with contextlib.suppress(OSError):
             self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self._transport.abort()
 
 
 def _queue_of(connection: socket.socket, unsent: int) -> tuple[int, int]:
-    """Return the octets that a client has yet to take, and a count that grows with those it has taken. `unsent` are the transport's.
+    """Return the octets that a client has yet to take, and a count that grows with those it has taken.
+
+    `unsent` are the transport's.
 
     TCP counts what was acknowledged. Elsewhere, as on Unix sockets, the count grows as what waits gets less.
     """

@@ -1,4 +1,5 @@
-"""The web application, loaded with the first request that needs it: with its libraries it takes 35 MB and a second of processor time.
+"""The web application, loaded with the first request that needs it: with its libraries it takes 35 MB and a second of
+processor time.
 
 Health checks never need it: load balancers ask often, with any Host field or none, and without credentials.
 """
@@ -31,7 +32,9 @@ def health_of(status: Status) -> RunHealth:
     """Return the part of the whole state."""
     are_missing = any(each.is_missing for each in status.lists)
     fails = any(task.is_failing and task.area.is_for_filtering for task in status.tasks)
-    return RunHealth(status.workers, status.policy_problems, status.rules_in_force, are_missing, tasks_keep_rules=not fails)
+    return RunHealth(
+        status.workers, status.policy_problems, status.rules_in_force, are_missing, tasks_keep_rules=not fails
+    )
 
 
 def health_response(health: RunHealth) -> PlainTextResponse:
@@ -69,7 +72,9 @@ def _worker_problems(health: RunHealth) -> list[str]:
 
 
 def _check_response(problems: list[str]) -> PlainTextResponse:
-    return PlainTextResponse("".join(f"{each}\n" for each in problems or ["ok"]), 503 if problems else 200, _NEVER_STORED)
+    return PlainTextResponse(
+        "".join(f"{each}\n" for each in problems or ["ok"]), 503 if problems else 200, _NEVER_STORED
+    )
 
 
 class DeferredApp:

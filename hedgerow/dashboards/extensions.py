@@ -29,7 +29,9 @@ class Place(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """A part of a page of the core, with a template of its own: `FEATURE/templates/NAME.html` in the folder of features.
+    """A part of a page of the core, with a template of its own:
+
+    `FEATURE/templates/NAME.html` in the folder of features.
 
     `read` takes the `PageContext` and the place's value, and returns the template's `card`, or None to leave it out. It
     runs in a thread.
@@ -42,7 +44,9 @@ class Card:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConditionWords:
-    """Messages about a condition of schedules: the grant that lifts it, and until when they hold for me or for others."""
+    """Messages about a condition of schedules: the grant that lifts it, and until when they hold for me or
+    for others.
+    """
 
     lifted: str
     mine: str

@@ -1,4 +1,6 @@
-"""Access control of every request. Parents and operators need a role, a filtered device sees only its own page, other sites nothing.
+"""Access control of every request.
+
+Parents and operators need a role, a filtered device sees only its own page, other sites nothing.
 
 `RouteGuard.admit` is pure. `GuardMiddleware` applies it and adds the security headers to every response.
 """
@@ -52,8 +54,10 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _FORWARDED = ("via", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
-    "manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+        "manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     # With no-referrer, browsers would send `Origin: null` with our own forms.
@@ -67,7 +71,9 @@ SECURITY_HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Result of `RouteGuard.admit`. Status 200 admits, 303 redirects to sign in or set up, and others refuse with the sentence `why`.
+    """Result of `RouteGuard.admit`.
+
+    Status 200 admits, 303 redirects to sign in or set up, and others refuse with the sentence `why`.
 
     `principal` is None for a device without a sign-in.
     """
@@ -98,8 +104,9 @@ class Authenticator(Protocol):
 class RouteGuard:
     """The admission of requests by the access that `routes` declare.
 
-    `token` is made at each start and gives scripts on this machine every scope. `hosts` returns the host names of the pages, besides IP
-    addresses and localhost. Until the first password is set, browsers get the guide, whose first step needs the setup code.
+    `token` is made at each start and gives scripts on this machine every scope. `hosts` returns the host names of the
+    pages, besides IP addresses and localhost. Until the first password is set, browsers get the guide, whose first step
+    needs the setup code.
     """
 
     token: str = field(repr=False)
@@ -107,7 +114,9 @@ class RouteGuard:
     routes: AccessTable
     hosts: Callable[[], Collection[str]] = frozenset
 
-    def admit(self, peer: str, method: str, path: str, headers: Headers, may_sign_in: Callable[[str], bool]) -> Admission:
+    def admit(
+        self, peer: str, method: str, path: str, headers: Headers, may_sign_in: Callable[[str], bool]
+    ) -> Admission:
         """Decide about a request from its head. `peer` is the IP address of the connection."""
         required = self.routes.required(method, path)
         names = headers.getlist("host")
@@ -120,7 +129,11 @@ class RouteGuard:
             return Admission(None, 421, "Open this page by the address of the machine that runs Hedgerow.")
         is_local = _is_local_request(peer, host, headers)
         bearer = self._principal_of_bearer(headers, is_local)
-        principal = bearer or self._principal_of_cookie(headers) or (_LOCAL_SCRAPER if is_local and required == {METRICS} else None)
+        principal = (
+            bearer
+            or self._principal_of_cookie(headers)
+            or (_LOCAL_SCRAPER if is_local and required == {METRICS} else None)
+        )
         if method not in _SAFE_METHODS and bearer is None and not is_same_origin(names[0], headers):
             return Admission(principal, 403, "This was not sent from a page of Hedgerow.")
         if DEVICES in required:
@@ -196,10 +209,20 @@ class GuardMiddleware:
     """Middleware that refuses requests which the guard does not admit, limits bodies, and adds the security headers."""
 
     def __init__(
-        self, app: ASGIApp, guard: RouteGuard, may_sign_in: Callable[[str], bool], refuse: Callable[[Scope, Admission], Response],
+        self,
+        app: ASGIApp,
+        guard: RouteGuard,
+        may_sign_in: Callable[[str], bool],
+        refuse: Callable[[Scope, Admission], Response],
         secure_name: Callable[[], str | None],
-    ) -> None:  # fmt: skip
-        self._app, self._guard, self._may_sign_in, self._refuse, self._secure_name = app, guard, may_sign_in, refuse, secure_name
+    ) -> None:
+        self._app, self._guard, self._may_sign_in, self._refuse, self._secure_name = (
+            app,
+            guard,
+            may_sign_in,
+            refuse,
+            secure_name,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -218,7 +241,9 @@ class GuardMiddleware:
 
         headers = Headers(scope=scope)
         admission = self._admit(scope, headers)
-        better = secure_url(scope, headers, self._secure_name(), self._guard.routes.required(scope["method"], scope["path"]))
+        better = secure_url(
+            scope, headers, self._secure_name(), self._guard.routes.required(scope["method"], scope["path"])
+        )
         if admission.status in (200, 303) and better is not None:
             await RedirectResponse(better, 308)(scope, receive, send_guarded)
         elif admission.status != 200:
@@ -231,7 +256,9 @@ class GuardMiddleware:
         if scope.get(LOCAL) is True:
             admission = Admission(COMMAND_LINE)
         else:
-            admission = self._guard.admit(peer_address(scope), scope["method"], scope["path"], headers, self._may_sign_in)
+            admission = self._guard.admit(
+                peer_address(scope), scope["method"], scope["path"], headers, self._may_sign_in
+            )
         limit = DOCUMENT_LIMIT if scope["path"] in DOCUMENT_PATHS and admission.principal is not None else BODY_LIMIT
         if admission.status == 200 and not _has_small_body(headers, limit):
             return Admission(admission.principal, 413, "That is more than this form accepts.")
@@ -239,11 +266,17 @@ class GuardMiddleware:
 
 
 def secure_url(scope: Scope, headers: Headers, secure_name: str | None, required: frozenset[Access]) -> str | None:
-    """Return the HTTPS address of a page requested over HTTP by `secure_name`, whose certificate every device trusts, or None.
+    """Return the HTTPS address of a page requested over HTTP by `secure_name`, whose certificate every device trusts,
+    or None.
 
     Pages of devices stay on HTTP: they must open on a device that trusts no certificate.
     """
-    if scope["scheme"] != "http" or scope["method"] != "GET" or required & {DEVICES, NETWORK} or wants_json(scope["path"]):
+    if (
+        scope["scheme"] != "http"
+        or scope["method"] != "GET"
+        or required & {DEVICES, NETWORK}
+        or wants_json(scope["path"])
+    ):
         return None
     host = headers.get("host", "")
     if secure_name is None or host_name(host) != secure_name:

@@ -1,7 +1,7 @@
 """The acceptor of HTTP and HTTPS connections on one port.
 
-The first byte of a TCP connection tells the protocol (22 begins a TLS record, RFC 8446, section 5.1), so one address works for both, and
-a page without TLS can test whether the device trusts our certificate.
+The first byte of a TCP connection tells the protocol (22 begins a TLS record, RFC 8446, section 5.1), so one address
+works for both, and a page without TLS can test whether the device trusts our certificate.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class DualProtocolListener:
     `tls` returns the current TLS context, or None without TLS.
     """
 
-    def __init__(self, listener: socket.socket, protocol: ProtocolFactory, tls: TlsContextProvider, places: WebPlaces) -> None:
+    def __init__(
+        self, listener: socket.socket, protocol: ProtocolFactory, tls: TlsContextProvider, places: WebPlaces
+    ) -> None:
         self._listener, self._protocol, self._tls, self._places = listener, protocol, tls, places
         self._handshakes: set[asyncio.Task[None]] = set()
         self._resume_timer: asyncio.TimerHandle | None = None
@@ -93,7 +95,10 @@ class DualProtocolListener:
                 raise
 
     async def _first_byte(self, connection: socket.socket) -> bytes:
-        """Peek at the first byte: asyncio's start_tls cannot take bytes that were already read. Raises OSError if the client leaves."""
+        """Peek at the first byte: asyncio's start_tls cannot take bytes that were already read.
+
+        Raises OSError if the client leaves.
+        """
         readable = asyncio.Event()
         self._loop.add_reader(connection, readable.set)
         try:

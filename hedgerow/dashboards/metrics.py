@@ -1,7 +1,7 @@
 """Table of all metrics, and their exposition.
 
-Workers report counters and gauges by name and label values; control adds its own. No label holds a domain, an address, a device or a
-person, and the number of series per metric is bounded. Undeclared metrics are ignored and counted.
+Workers report counters and gauges by name and label values; control adds its own. No label holds a domain, an address,
+a device or a person, and the number of series per metric is bounded. Undeclared metrics are ignored and counted.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class MetricType(StrEnum):
 class Metric:
     """A declared metric. `buckets` are a histogram's upper bounds without +Inf.
 
-    `from_start` lists label values of a counter that are exposed as 0 from the start: Prometheus sees no increase in a series that
-    begins with its first event.
+    `from_start` lists label values of a counter that are exposed as 0 from the start: Prometheus sees no increase in a
+    series that begins with its first event.
     """
 
     name: str
@@ -62,7 +62,11 @@ _UPSTREAM_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 METRICS: tuple[Metric, ...] = (
     gauge("hedgerow_build_info", "Version and commit of Hedgerow; always 1.", "version", "commit"),
     counter(
-        "hedgerow_dns_queries_total", "DNS queries answered.", "verdict", "reason", "transport",
+        "hedgerow_dns_queries_total",
+        "DNS queries answered.",
+        "verdict",
+        "reason",
+        "transport",
         shown=(("block", "bypass", "tcp"), ("block", "bypass", "udp")),
     ),
     counter("hedgerow_dns_cache_hits_total", "DNS queries answered from the cache."),
@@ -70,38 +74,76 @@ METRICS: tuple[Metric, ...] = (
     gauge("hedgerow_dns_cache_entries", "Answers in the caches of all DNS workers."),
     gauge("hedgerow_dns_cache_octets", "Size of the caches of all DNS workers in bytes."),
     counter("hedgerow_dns_queries_by_type_total", "DNS queries answered, by query type.", "type", "verdict"),
-    counter("hedgerow_dns_responses_total", "DNS queries answered, by response code.", "rcode", shown=(("NOERROR",), ("SERVFAIL",))),
-    counter("hedgerow_dns_queries_by_profile_total", "DNS queries answered, by the client's profile.", "profile", "verdict"),
+    counter(
+        "hedgerow_dns_responses_total",
+        "DNS queries answered, by response code.",
+        "rcode",
+        shown=(("NOERROR",), ("SERVFAIL",)),
+    ),
+    counter(
+        "hedgerow_dns_queries_by_profile_total", "DNS queries answered, by the client's profile.", "profile", "verdict"
+    ),
     Metric(
-        "hedgerow_dns_answer_seconds", MetricType.HISTOGRAM, "Time to answer a DNS query, from the cache (hit) or not (miss).", ("cache",),
+        "hedgerow_dns_answer_seconds",
+        MetricType.HISTOGRAM,
+        "Time to answer a DNS query, from the cache (hit) or not (miss).",
+        ("cache",),
         (0.0001, 0.00025, 0.0005, *_UPSTREAM_BOUNDS),
     ),
-    Metric("hedgerow_dns_upstream_seconds", MetricType.HISTOGRAM, "Response time of an upstream.", ("upstream",), _UPSTREAM_BOUNDS),
-    counter(
-        "hedgerow_dns_upstream_errors_total", "Queries without a usable answer from an upstream, by outcome: timeout, error or refused.",
-        "upstream", "outcome",
+    Metric(
+        "hedgerow_dns_upstream_seconds",
+        MetricType.HISTOGRAM,
+        "Response time of an upstream.",
+        ("upstream",),
+        _UPSTREAM_BOUNDS,
     ),
-    counter("hedgerow_gateway_admissions_total", "DNS answers that waited until the gateway admitted their addresses.", "result"),
+    counter(
+        "hedgerow_dns_upstream_errors_total",
+        "Queries without a usable answer from an upstream, by outcome: timeout, error or refused.",
+        "upstream",
+        "outcome",
+    ),
+    counter(
+        "hedgerow_gateway_admissions_total",
+        "DNS answers that waited until the gateway admitted their addresses.",
+        "result",
+    ),
     gauge("hedgerow_gateway_configured", "1 if this machine is configured as the gateway."),
     gauge("hedgerow_gateway_in_place", "1 while the gateway's table is in place as it should be."),
     counter(
         "hedgerow_gateway_packets_total",
-        "Packets that a rule of the gateway has matched: redirected for the rules names and pages, refused for all others.", "rule",
+        "Packets that a rule of the gateway has matched: redirected for the rules names and pages, refused for "
+        "all others.",
+        "rule",
     ),
-    gauge("hedgerow_tunnel_devices", "Devices with a tunnel home: connected, or silent for three minutes or more.", "state"),
-    counter("hedgerow_tunnel_bytes_total", "Bytes from (in) and to (out) devices through the tunnel home.", "direction"),
+    gauge(
+        "hedgerow_tunnel_devices",
+        "Devices with a tunnel home: connected, or silent for three minutes or more.",
+        "state",
+    ),
+    counter(
+        "hedgerow_tunnel_bytes_total", "Bytes from (in) and to (out) devices through the tunnel home.", "direction"
+    ),
     counter("hedgerow_dns_dropped_total", "DNS messages dropped or refused without a decision.", "cause"),
     counter("hedgerow_proxy_connections_total", "Decisions about proxy connections.", "lane", "verdict"),
     counter(
-        "hedgerow_proxy_requests_total", "Decisions about proxy requests.", "lane", "verdict", "reason",
+        "hedgerow_proxy_requests_total",
+        "Decisions about proxy requests.",
+        "lane",
+        "verdict",
+        "reason",
         shown=(("refuse", "block", "bypass"),),
     ),
     counter("hedgerow_proxy_dropped_total", "Proxy connections and requests refused without a decision.", "cause"),
-    counter("hedgerow_proxy_passed_through_total", "Hosts tunnelled for a while because a client rejected our certificate."),
+    counter(
+        "hedgerow_proxy_passed_through_total", "Hosts tunnelled for a while because a client rejected our certificate."
+    ),
     counter("hedgerow_proxy_pages_scanned_total", "Pages whose words were scanned.", "verdict"),
     counter(
-        "hedgerow_proxy_pages_recognised_total", "Pages of unlisted sites that looked like a topic, by their words or a label.",
-        "topic", "evidence",
+        "hedgerow_proxy_pages_recognised_total",
+        "Pages of unlisted sites that looked like a topic, by their words or a label.",
+        "topic",
+        "evidence",
     ),
     gauge("hedgerow_remembered_sites", "Sites that are remembered for what their pages turned out to be.", "topic"),
     counter("hedgerow_proxy_cut_total", "Open connections closed because their rules changed."),
@@ -109,42 +151,70 @@ METRICS: tuple[Metric, ...] = (
     gauge("hedgerow_proxy_open_tunnels", "Open tunnels and inspected connections."),
     counter("hedgerow_worker_restarts_total", "Workers restarted after they ended.", "role", shown=_ROLES),
     gauge(
-        "hedgerow_worker_heartbeat_timestamp_seconds", "Time of a process' last heartbeat in seconds since the epoch.", "role", "index",
+        "hedgerow_worker_heartbeat_timestamp_seconds",
+        "Time of a process' last heartbeat in seconds since the epoch.",
+        "role",
+        "index",
     ),
-    gauge("hedgerow_process_memory_bytes", "Resident memory of the processes of a role; what they share counts for each.", "role"),
-    counter("hedgerow_task_failures_total", "Failures of long-running tasks, each of which was started again.", "process", "task"),
-    gauge("hedgerow_tasks_failing", "1 while a task that has failed does not run, or keeps failing.", "process", "task"),
+    gauge(
+        "hedgerow_process_memory_bytes",
+        "Resident memory of the processes of a role; what they share counts for each.",
+        "role",
+    ),
     counter(
-        "hedgerow_unexpected_errors_total", "Errors in callbacks, dropped tasks, threads and finalizers that no code expected.", "process",
+        "hedgerow_task_failures_total",
+        "Failures of long-running tasks, each of which was started again.",
+        "process",
+        "task",
+    ),
+    gauge(
+        "hedgerow_tasks_failing", "1 while a task that has failed does not run, or keeps failing.", "process", "task"
+    ),
+    counter(
+        "hedgerow_unexpected_errors_total",
+        "Errors in callbacks, dropped tasks, threads and finalizers that no code expected.",
+        "process",
         shown=(("control",), ("dns",), ("gate",), ("gateway",), ("inspector",), ("supervisor",)),
     ),
-    gauge("hedgerow_control_delay_seconds", "Longest time in the last minute for which control's event loop was held up."),
+    gauge(
+        "hedgerow_control_delay_seconds", "Longest time in the last minute for which control's event loop was held up."
+    ),
     counter("hedgerow_web_responses_total", "Responses of the pages and the API, by status code.", "part", "code"),
     counter("hedgerow_worker_renewals_total", "Workers replaced because of their age or size.", "role", shown=_ROLES),
-    counter("hedgerow_events_dropped_total", "Events not recorded because a queue or the disk was full.", "role", shown=_ROLES),
+    counter(
+        "hedgerow_events_dropped_total",
+        "Events not recorded because a queue or the disk was full.",
+        "role",
+        shown=_ROLES,
+    ),
     counter("hedgerow_policy_loads_total", "Loads of the policy file.", "result", shown=(("failure",), ("success",))),
     gauge("hedgerow_policy_loaded_timestamp_seconds", "Load time of the policy in force, in seconds since the epoch."),
-    gauge("hedgerow_policy_info", "Hash of the policy in force, by which installations can be compared; always 1.", "hash"),
+    gauge(
+        "hedgerow_policy_info", "Hash of the policy in force, by which installations can be compared; always 1.", "hash"
+    ),
     gauge("hedgerow_list_domains", "Domains in the lists of a category.", "category"),
     gauge("hedgerow_coverage_names", "Distinct names that the lists in force have for a category.", "category"),
     gauge("hedgerow_coverage_lists", "Lists in force for a category, the starter list included.", "category"),
     gauge(
         "hedgerow_coverage_state",
-        "1 for the state of a category that is recommended for somebody here: full, fetching, starter, missing or dead; 0 for the others.",
-        "category", "state",
+        "1 for the state of a category that is recommended for somebody here: full, fetching, starter, missing "
+        "or dead; 0 for the others.",
+        "category",
+        "state",
     ),
     gauge("hedgerow_list_age_seconds", "Seconds since a list was last fetched or written.", "source"),
     gauge("hedgerow_access_requests_open", "Open requests for access."),
     gauge("hedgerow_state_free_bytes", "Free bytes on the disk of the state directory."),
     gauge(
         "hedgerow_certificate_expires_timestamp_seconds",
-        "Expiry time of a certificate in seconds since the epoch: the CA's (ca), the pages' under it (pages), the policy's own (files).",
+        "Expiry time of a certificate in seconds since the epoch: the CA's (ca), the pages' under it (pages), "
+        "the policy's own (files).",
         "certificate",
     ),
     gauge("hedgerow_budgets", "Today's budgets by what is left: plenty, little (15 minutes or less), none.", "state"),
     gauge("hedgerow_notices_waiting", "Notices waiting to be sent."),
     counter("hedgerow_metrics_ignored_total", "Reports with an undeclared metric, wrong labels or too many series."),
-)  # fmt: skip
+)
 
 type Labels = tuple[str, ...]
 
@@ -173,7 +243,10 @@ class _SampleSeries:
 
 
 class Metrics(Collector):
-    """Sums over all workers and control, of `METRICS` and `more`, rendered by prometheus-client. Used from one thread."""
+    """Sums over all workers and control, of `METRICS` and `more`, rendered by prometheus-client.
+
+    Used from one thread.
+    """
 
     def __init__(self, *more: Metric, strict: bool = False) -> None:
         self._strict = strict
@@ -186,7 +259,9 @@ class Metrics(Collector):
         self.set("hedgerow_build_info", (__version__, commit()), 1.0)
 
     def add(self, name: str, labels: Labels = (), value: float = 1.0) -> None:
-        """Add to a counter, or to a histogram's `_bucket` (cumulative, with `le` as the last label), `_sum` or `_count`."""
+        """Add to a counter, or to a histogram's `_bucket` (cumulative, with `le` as the last label), `_sum` or
+        `_count`.
+        """
         sums = self._find(name, labels)
         if sums is None:
             return

@@ -1,7 +1,9 @@
-"""Notices to parents and admins: queueing, timing and delivery. The caller passes in `send`, which talks to the services.
+"""Notices to parents and admins: queueing, timing and delivery.
 
-A recipient gets all waiting notices in one message. The first goes out at once; the interval between messages doubles while more notices
-come, up to an hour, so nobody can be flooded.
+The caller passes in `send`, which talks to the services.
+
+A recipient gets all waiting notices in one message. The first goes out at once; the interval between messages doubles
+while more notices come, up to an hour, so nobody can be flooded.
 """
 
 from __future__ import annotations
@@ -123,7 +125,9 @@ class BrowserMessages:
     open_requests: Callable[[], Iterable[RequestRow]]
 
     def message(self, address: str, title: str, rows: tuple[NoticeRow, ...], reader: Language) -> OutgoingMessage:
-        asked = next((each for each in self.open_requests() if request_key(each.device, each.subject) == rows[0].key), None)
+        asked = next(
+            (each for each in self.open_requests() if request_key(each.device, each.subject) == rows[0].key), None
+        )
         body = push_body(title, "\n".join(row.text for row in rows), rows, asked, reader)
         return OutgoingMessage(address, title, body, push_key=self._private_pem())
 
@@ -142,10 +146,17 @@ class NoticeDispatcher:
     """The queue of notices, sent when due. `run` works on control's event loop."""
 
     def __init__(
-        self, outbox: Outbox, book: AddressBook, policy: Callable[[], Policy], send: SendMessage, report: MakeReport,
-        *, link: Callable[[], str] = str, clock: Callable[[], float] = time.time,
+        self,
+        outbox: Outbox,
+        book: AddressBook,
+        policy: Callable[[], Policy],
+        send: SendMessage,
+        report: MakeReport,
+        *,
+        link: Callable[[], str] = str,
+        clock: Callable[[], float] = time.time,
         open_requests: Callable[[], Iterable[RequestRow]] = tuple,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.outbox, self.book = outbox, book
         self.browsers = BrowserMessages(PushKey(book.folder / "push.pem"), open_requests)
         self._policy, self._send, self._report, self._link, self._clock = policy, send, report, link, clock
@@ -195,7 +206,9 @@ class NoticeDispatcher:
                 last = self.outbox.last_of(receiver.name, REPORT)
                 # A new recipient gets the first report on the chosen day, not at once.
                 if self._clock() - due < 86400 and (last is None or last < due):
-                    self.outbox.put(receiver.name, REPORT, REPORT, language(receiver.language).gettext("The week at home"))
+                    self.outbox.put(
+                        receiver.name, REPORT, REPORT, language(receiver.language).gettext("The week at home")
+                    )
 
     async def _serve(self, receiver: Receiver, policy: Policy) -> None:
         try:
@@ -208,7 +221,9 @@ class NoticeDispatcher:
     def _due(self, receiver: Receiver, policy: Policy) -> tuple[NoticeRow, ...]:
         now = self._clock()
         waiting = self.outbox.waiting(receiver.name)
-        return due_notices(receiver, waiting, self.outbox.sent_at(receiver.name, now - 86400), ZoneInfo(policy.network.timezone), now)
+        return due_notices(
+            receiver, waiting, self.outbox.sent_at(receiver.name, now - 86400), ZoneInfo(policy.network.timezone), now
+        )
 
     async def _deliver(self, receiver: Receiver, rows: tuple[NoticeRow, ...]) -> None:
         ids = [row.id for row in rows]
@@ -233,7 +248,10 @@ class NoticeDispatcher:
         return OutgoingMessage(address, f"Hedgerow: {reader.gettext('The week at home')}", report.text, report.html)
 
     async def test(self, name: str | None = None) -> tuple[TestResult, ...]:
-        """Send a test at once to one or all recipients, even in quiet hours. Raises `InvalidInput` for an unknown name."""
+        """Send a test at once to one or all recipients, even in quiet hours.
+
+        Raises `InvalidInput` for an unknown name.
+        """
         policy = self._policy()
         names = [find_receiver(policy, name).name] if name is not None else list(policy.notices)
         return tuple(await asyncio.gather(*map(self._test, names)))
@@ -283,8 +301,10 @@ def due_notices(
         return ()
     digested = receiver.digest.last_before(now, zone) if receiver.digest is not None else now
     return tuple(
-        row for row in waiting if row.next_at <= now and (row.topic in (NoticeTopic.REQUEST, REPORT) or row.at <= digested)
-    )  # fmt: skip
+        row
+        for row in waiting
+        if row.next_at <= now and (row.topic in (NoticeTopic.REQUEST, REPORT) or row.at <= digested)
+    )
 
 
 def send_interval(messages: int) -> float:

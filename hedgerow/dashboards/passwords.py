@@ -1,7 +1,7 @@
 """Passwords, PINs and the setup code: hashes, minimum strength, and delays after wrong ones.
 
-Wrong passwords delay the device that they come from, never the account, so nobody can lock a parent out. On the machine itself the delay
-is short.
+Wrong passwords delay the device that they come from, never the account, so nobody can lock a parent out. On the machine
+itself the delay is short.
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ class PasswordHashes:
         self._turn = asyncio.Semaphore(1)
         self._waiting = 0
         self.dummy = _hash_of_nothing(self._hasher)
-        """A hash that nothing matches. Passwords for unknown names are compared with it, so that they take as long as others."""
+        """A hash that nothing matches.
+
+        Passwords for unknown names are compared with it, so that they take as long as others.
+        """
 
     async def hash(self, secret: str) -> str:
         """Return the hash of a password or PIN."""
@@ -55,7 +58,10 @@ class PasswordHashes:
             return await run_in_threadpool(self._hasher.hash, secret)
 
     async def matches(self, hashed: str, secret: str) -> bool:
-        """Return whether a password or PIN has this hash. Raises `SignInRefused` if too many others are being compared."""
+        """Return whether a password or PIN has this hash.
+
+        Raises `SignInRefused` if too many others are being compared.
+        """
         if self._waiting >= _MAX_PENDING_HASHES:
             raise SignInRefused("Too many people are signing in at the moment. Try again shortly.", 429)
         self._waiting += 1
@@ -69,8 +75,13 @@ class PasswordHashes:
 
 
 def _hash_of_nothing(hasher: PasswordHasher) -> str:
-    """Return a hash with the parameters of `hasher` and a random digest. Making one of a password would take its memory and time."""
-    salt, digest = (b64encode(secrets.token_bytes(size)).rstrip(b"=").decode() for size in (hasher.salt_len, hasher.hash_len))
+    """Return a hash with the parameters of `hasher` and a random digest.
+
+    Making one of a password would take its memory and time.
+    """
+    salt, digest = (
+        b64encode(secrets.token_bytes(size)).rstrip(b"=").decode() for size in (hasher.salt_len, hasher.hash_len)
+    )
     return f"$argon2id$v=19$m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}${salt}${digest}"
 
 
@@ -101,7 +112,9 @@ class SignInDelays:
         wait = self.seconds_to_wait(address)
         if wait > 0:
             raise SignInRefused(
-                "Too many wrong tries from this device. Try again in %(seconds)s seconds.", 429, seconds=max(1, round(wait))
+                "Too many wrong tries from this device. Try again in %(seconds)s seconds.",
+                429,
+                seconds=max(1, round(wait)),
             )
 
     def count_failure(self, address: str) -> None:
@@ -110,7 +123,9 @@ class SignInDelays:
         attempts.failures += 1
         longest = MAX_LOCAL_DELAY_S if address in {"127.0.0.1", "::1"} else MAX_DELAY_S
         if attempts.failures >= FREE_ATTEMPTS:
-            attempts.next_at = self._clock() + pause_after(attempts.failures - FREE_ATTEMPTS + 1, first=FIRST_DELAY_S, longest=longest)
+            attempts.next_at = self._clock() + pause_after(
+                attempts.failures - FREE_ATTEMPTS + 1, first=FIRST_DELAY_S, longest=longest
+            )
         if len(self._attempts) > _MAX_TRACKED_SOURCES:
             self._attempts = {key: each for key, each in self._attempts.items() if each.next_at > self._clock()}
 
@@ -126,7 +141,8 @@ def check_password_strength(name: str, password: str) -> None:
     """Raise `InvalidInput` for a weak password. Only its length counts, not its characters (NIST SP 800-63B, 3.1.1)."""
     if len(password) < MIN_PASSWORD_LENGTH:
         raise InvalidInput(
-            "A password needs at least %(least)s characters. Four unrelated words make a good one.", least=MIN_PASSWORD_LENGTH
+            "A password needs at least %(least)s characters. Four unrelated words make a good one.",
+            least=MIN_PASSWORD_LENGTH,
         )
     if len(password) > 500:
         raise InvalidInput("A password can have at most 500 characters.")
@@ -162,9 +178,9 @@ def _make_code() -> str:
 class SetupCode:
     """The proof that the person who sets the first password can see the terminal of this machine.
 
-    A code is made at each start, kept in memory only, and worthless once there is an account. Tries are not limited, since a limit for all
-    clients would let a stranger lock out the person with the right code: of 31^10 codes, a million tries per second for a month find one
-    with a probability of one in 300.
+    A code is made at each start, kept in memory only, and worthless once there is an account. Tries are not limited,
+    since a limit for all clients would let a stranger lock out the person with the right code: of 31^10 codes, a
+    million tries per second for a month find one with a probability of one in 300.
 
     >>> SetupCode(code="ABCDEFGHJK").accepts("abcde fghjk"), SetupCode(code="ABCDEFGHJK").text
     (True, 'ABCDE-FGHJK')

@@ -42,7 +42,9 @@ class PolicyIndex:
 
     @cached_property
     def by_owner(self) -> Sequence[Device]:
-        """All devices: those of people in the order of the policy, then shared ones, those without a person, and seats."""
+        """All devices: those of people in the order of the policy, then shared ones, those without a
+        person, and seats.
+        """
         places = {name: place for place, name in enumerate(self.policy.people)}
 
         def order(device: Device) -> tuple[bool, bool, int, str, str]:

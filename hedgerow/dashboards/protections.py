@@ -37,7 +37,10 @@ class ProtectionStatus:
 
 @dataclass(frozen=True, slots=True)
 class DeviceProtections:
-    """The protections of one device. Names are filtered by DNS, connections by proxy or gateway, pages only under the certificate."""
+    """The protections of one device.
+
+    Names are filtered by DNS, connections by proxy or gateway, pages only under the certificate.
+    """
 
     dns: ProtectionStatus
     proxy: ProtectionStatus
@@ -52,7 +55,7 @@ class DeviceProtections:
 
 def protections_by_device(
     devices: Iterable[Device], rows: Iterable[ProtectionRow], *, has_gateway: bool
-) -> Mapping[str, DeviceProtections]:  # fmt: skip
+) -> Mapping[str, DeviceProtections]:
     """Return the protections of each device by its id. `has_gateway` is as in `Status`."""
     seen: dict[str, dict[Protection, float]] = defaultdict(dict)
     for row in rows:

@@ -1,7 +1,8 @@
-"""Web push: subscriptions of browsers as addresses of notices, and the key by which push services know this installation.
+"""Web push: subscriptions of browsers as addresses of notices, and the key by which push services know this
+installation.
 
-A notice is encrypted for the browser (RFC 8291), so that the push service (Google's, Mozilla's, Apple's …) learns that there was one and
-nothing else. It is sent by `app.control.notices.sender`.
+A notice is encrypted for the browser (RFC 8291), so that the push service (Google's, Mozilla's, Apple's …) learns that
+there was one and nothing else. It is sent by `app.control.notices.sender`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from hedgerow.policies.model import GrantDuration
 from hedgerow.policies.notices import NoticeTopic
 
 PUSH_SCHEME = "webpush"
-_POINT, _SECRET = 65, 16  # octets of an uncompressed point of P-256, and of the authentication secret (RFC 8291, section 3.2)
+# octets of an uncompressed point of P-256, and of the authentication secret (RFC 8291, section 3.2)
+_POINT, _SECRET = 65, 16
 _MAILBOX_LIMIT = 200
 _TEXT_LIMIT = 2000  # octets: a message has 4096 at most (RFC 8030, section 7.2), with buttons and encryption
 
@@ -41,7 +43,8 @@ _TEXT_LIMIT = 2000  # octets: a message has 4096 at most (RFC 8030, section 7.2)
 class Subscription:
     """A browser's subscription (Push API): the URL to post to, and two values in base64url for the encryption.
 
-    `contact` is the URL by which the push service can reach whoever sends (RFC 8292, section 2.1), empty if nobody is named.
+    `contact` is the URL by which the push service can reach whoever sends (RFC 8292, section 2.1), empty if nobody is
+    named.
     """
 
     endpoint: str
@@ -73,7 +76,8 @@ def push_endpoint(address: str) -> str:
 def parse_subscription(endpoint: str, p256dh: str, auth: str, mailbox: str = "") -> Subscription:
     """Check what a browser sent. Raises `InvalidInput`.
 
-    Apple's service refuses notices of senders that name no mail address or URL that exists (its answer is 403, `BadJwtToken`).
+    Apple's service refuses notices of senders that name no mail address or URL that exists (its answer is 403,
+    `BadJwtToken`).
     """
     try:
         url = urlsplit(endpoint)
@@ -84,7 +88,9 @@ def parse_subscription(endpoint: str, p256dh: str, auth: str, mailbox: str = "")
     if not is_complete or len(endpoint) > 1000 or (len(point), len(secret)) != (_POINT, _SECRET):
         raise InvalidInput(message("This browser did not say where to send notices. Try again."))
     mailbox = mailbox.strip()
-    if (mailbox and (MAILBOX.fullmatch(mailbox) is None or len(mailbox) > _MAILBOX_LIMIT)) or (not mailbox and _is_apples(endpoint)):
+    if (mailbox and (MAILBOX.fullmatch(mailbox) is None or len(mailbox) > _MAILBOX_LIMIT)) or (
+        not mailbox and _is_apples(endpoint)
+    ):
         raise InvalidInput("Enter a mail address such as ana@mail.example.").at("mailbox")
     return Subscription(endpoint, p256dh, auth, f"mailto:{mailbox}" if mailbox else "")
 
@@ -94,7 +100,9 @@ def _is_apples(endpoint: str) -> bool:
 
 
 class PushKey:
-    """The installation's key pair for push services (VAPID, RFC 8292), made at its first use, in a file that only its owner can read."""
+    """The installation's key pair for push services (VAPID, RFC 8292), made at its first use, in a file that only its
+    owner can read.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -110,14 +118,23 @@ class PushKey:
             return self._path.read_text(encoding="ascii")
 
     def public(self) -> str:
-        """Return the public key as browsers want it: an uncompressed point in base64url. Raises OSError and ValueError."""
+        """Return the public key as browsers want it: an uncompressed point in base64url.
+
+        Raises OSError and ValueError.
+        """
         key = load_pem_private_key(self.private_pem().encode("ascii"), None)
         return _encode(key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
 
 
 def push_body(title: str, text: str, rows: tuple[NoticeRow, ...], request: RequestRow | None, reader: Language) -> str:
-    """Return the JSON that the service worker shows: a title, a text and, for one open `request`, buttons that answer it."""
-    body: dict[str, object] = {"title": title, "body": text.encode()[:_TEXT_LIMIT].decode(errors="ignore"), "language": reader.code}
+    """Return the JSON that the service worker shows: a title, a text and, for one open `request`, buttons that answer
+    it.
+    """
+    body: dict[str, object] = {
+        "title": title,
+        "body": text.encode()[:_TEXT_LIMIT].decode(errors="ignore"),
+        "language": reader.code,
+    }
     if len(rows) == 1 and rows[0].topic == NoticeTopic.REQUEST and request is not None:
         # Browsers show two buttons; a tap on the notice itself opens the page with all of them.
         allow, deny, longer = message("Allow for an hour"), message("No"), message("Allow today")

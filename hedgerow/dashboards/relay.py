@@ -1,4 +1,5 @@
-"""Requests to the pages that the proxy relays: over connections that it offers, each introduced by a line with its client's address.
+"""Requests to the pages that the proxy relays: over connections that it offers, each introduced by a line with its
+client's address.
 
 Only this program's own processes can connect there, so the line can be trusted; a header field of the client could not.
 """
@@ -24,7 +25,10 @@ type ProtocolFactory = Callable[[dict[str, Any]], Callable[[], asyncio.Protocol]
 
 
 class RelayListener:
-    """The acceptor of connections that are offered on a socket of `bind_datagrams`, until `close`. Create it inside the event loop."""
+    """The acceptor of connections that are offered on a socket of `bind_datagrams`, until `close`.
+
+    Create it inside the event loop.
+    """
 
     def __init__(self, listener: socket.socket, protocol: Callable[[], asyncio.Protocol]) -> None:
         self._listener, self._protocol = listener, protocol
@@ -47,7 +51,10 @@ class RelayListener:
 
 
 class RelayedProtocol(asyncio.Protocol):
-    """First protocol of a relayed connection. It reads the client's address and hands over to the HTTP protocol if that may connect."""
+    """First protocol of a relayed connection.
+
+    It reads the client's address and hands over to the HTTP protocol if that may connect.
+    """
 
     def __init__(self, protocol: ProtocolFactory, places: WebPlaces) -> None:
         self._protocol, self._places = protocol, places

@@ -1,10 +1,11 @@
 """The weekly report: one HTML file without external resources, about time, topics and requests, not pages.
 
-It is made from sums and requests that already respect each person's privacy. Its charts are table cells of different widths, because mail
-programs drop SVG and ask before they load images.
+It is made from sums and requests that already respect each person's privacy. Its charts are table cells of different
+widths, because mail programs drop SVG and ask before they load images.
 
-It begins conversations by three questions that fit a person's age, about wishes first and never about guilt. Topics that a child should not
-have to explain, such as pornography or self-harm, are never named, whatever the age: a question about them would accuse.
+It begins conversations by three questions that fit a person's age, about wishes first and never about guilt. Topics
+that a child should not have to explain, such as pornography or self-harm, are never named, whatever the age: a question
+about them would accuse.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ _CHILD = (
 _OLDER = (
     message("What would %(name)s show you from this week, a video, a game or something of their own?"),
     message("Which rule here would %(name)s change, and how would you know that it works?"),
-    message("What would %(name)s do if a friend were bullied or pressed for pictures online? Do you both know where to get help?"),
+    message(
+        "What would %(name)s do if a friend were bullied or pressed for pictures online? Do you both know where to get help?"  # noqa: E501
+    ),
 )
 WEEK_S = 7 * 86400.0
 _TOPICS = 6
@@ -77,8 +80,11 @@ def age_of(person: Person) -> int:
 
 def conversation_starters(
     person: Person, time: Sequence[Change], blocked: Sequence[Change], requests: Sequence[RequestRow], reader: Language
-) -> tuple[str, ...]:  # fmt: skip
-    """Return three questions. `time` and `blocked` are this week's topics and services, `requests` what was asked for, the latest first."""
+) -> tuple[str, ...]:
+    """Return three questions.
+
+    `time` and `blocked` are this week's topics and services, `requests` what was asked for, the latest first.
+    """
     name, age, questions = person.name, age_of(person), []
     wanted = [labels.title_of(row.subject, reader) for row in requests if not row.chore]
     if wanted:
@@ -91,7 +97,9 @@ def conversation_starters(
     return tuple(questions[:_QUESTIONS])
 
 
-def _about_changes(name: str, age: int, time: Sequence[Change], blocked: Sequence[Change], reader: Language) -> list[str]:
+def _about_changes(
+    name: str, age: int, time: Sequence[Change], blocked: Sequence[Change], reader: Language
+) -> list[str]:
     questions = []
     has_before = any(change.before for change in (*time, *blocked))  # in the first week every topic is new
     more = next((change for change in time if has_before and change.now > 2 * max(change.before, 30)), None)
@@ -104,7 +112,9 @@ def _about_changes(name: str, age: int, time: Sequence[Change], blocked: Sequenc
         text = message("%(what)s: blocked more often this week. Did something new come up at school or among friends?")
         questions.append(reader.gettext(text, what=grown.title))
     elif wanted and wanted[0].now and age >= _OLDER_FROM:
-        text = message("%(what)s: blocked most often this week. Does %(name)s find that rule fair, and what would be a better one?")
+        text = message(
+            "%(what)s: blocked most often this week. Does %(name)s find that rule fair, and what would be a better one?"
+        )
         questions.append(reader.gettext(text, name=name, what=wanted[0].title))
     return questions
 
@@ -176,9 +186,14 @@ def _may_report(policy: Policy, name: str) -> bool:
 
 
 def _person(
-    name: str, policy: Policy, counts: Iterable[HourlyReasonCount], use: Iterable[UsageCount], requests: list[RequestRow], now: float,
+    name: str,
+    policy: Policy,
+    counts: Iterable[HourlyReasonCount],
+    use: Iterable[UsageCount],
+    requests: list[RequestRow],
+    now: float,
     reader: Language,
-) -> PersonReport:  # fmt: skip
+) -> PersonReport:
     devices = {device.id for device in policy.devices.values() if device.person == name}
     border, midnight = int((now - WEEK_S) // 3600), labels.midnight_before(now, labels.zone(policy.network.timezone))
     this_week: Counter[tuple[Reason, str]] = Counter()
@@ -195,17 +210,27 @@ def _person(
         if row.hour >= border:
             by_day[int((row.hour * 3600 - midnight) // 86400)] += row.count
     keys = sorted((this_week + last_week), key=lambda key: (-this_week[key], -last_week[key]))[:_TOPICS]
-    blocked = with_bar_lengths([ReportLine(labels.reason_text(*key, reader), this_week[key], last_week[key]) for key in keys])
-    days = [ReportLine(_day(midnight + offset * 86400 + 43200, policy, reader), by_day[offset], 0) for offset in range(-6, 1)]
+    blocked = with_bar_lengths(
+        [ReportLine(labels.reason_text(*key, reader), this_week[key], last_week[key]) for key in keys]
+    )
+    days = [
+        ReportLine(_day(midnight + offset * 86400 + 43200, policy, reader), by_day[offset], 0)
+        for offset in range(-6, 1)
+    ]
     mine = tuple(row for row in requests if row.person == name or row.device in devices)
     total, time = _time(name, use, border, reader)
     used = [Change("", line.what, line.now, line.before) for line in time]
-    closed = [Change(what, labels.title_of(what, reader), this_week[reason, what], last_week[reason, what]) for reason, what in keys]
+    closed = [
+        Change(what, labels.title_of(what, reader), this_week[reason, what], last_week[reason, what])
+        for reason, what in keys
+    ]
     questions = conversation_starters(policy.people[name], used, closed, mine, reader)
     return PersonReport(name, total, time, blocked, background, mine, with_bar_lengths(days), questions)
 
 
-def _time(name: str, use: Iterable[UsageCount], border: int, reader: Language) -> tuple[ReportLine | None, tuple[ReportLine, ...]]:
+def _time(
+    name: str, use: Iterable[UsageCount], border: int, reader: Language
+) -> tuple[ReportLine | None, tuple[ReportLine, ...]]:
     """Return a person's minutes, in total and by topic."""
     sums: Counter[tuple[str, bool]] = Counter()
     for row in use:
@@ -223,7 +248,8 @@ def _time(name: str, use: Iterable[UsageCount], border: int, reader: Language) -
 def with_bar_lengths(lines: list[ReportLine]) -> tuple[ReportLine, ...]:
     """Return the lines with the lengths of their bars.
 
-    >>> [line.share for line in with_bar_lengths([ReportLine("a", 10, 0), ReportLine("b", 5, 20), ReportLine("c", 0, 1)])]
+    >>> [line.share for line in with_bar_lengths([ReportLine("a", 10, 0), ReportLine("b", 5, 20),
+    ...  ReportLine("c", 0, 1)])]
     [100, 50, 0]
     """
     longest = max((line.now for line in lines), default=0) or 1

@@ -42,7 +42,8 @@ _SCRIPT_PATHS = ("/api/", "/metrics", "/device/time", "/device/state", "/captive
 class ScopedRoute(BaseRoute):
     """Route with the access that it requires.
 
-    FastAPI's route is built by the first request for it: that takes two milliseconds and 30 kB, and most routes are rarely used.
+    FastAPI's route is built by the first request for it: that takes two milliseconds and 30 kB, and most routes are
+    rarely used.
     """
 
     def __init__(self, *, method: str, path: str, access: frozenset[Access], build: Callable[[], APIRoute]) -> None:
@@ -92,7 +93,9 @@ class ScopedRouter:
                 assert isinstance(route, APIRoute)
                 return route
 
-            self.routes.append(ScopedRoute(method=method, path=self._prefix + path, access=frozenset(access), build=build))
+            self.routes.append(
+                ScopedRoute(method=method, path=self._prefix + path, access=frozenset(access), build=build)
+            )
             return endpoint
 
         return register
@@ -107,7 +110,8 @@ class AccessTable:
     def required(self, method: str, path: str) -> frozenset[Access]:
         """Return the access of the route that serves a request, or of the first one with the same path.
 
-        Paths without a route need READ or, for methods that change something, MANAGE: only they may learn that nothing is there.
+        Paths without a route need READ or, for methods that change something, MANAGE: only they may learn that nothing
+        is there.
         """
         method = "GET" if method == "HEAD" else method
         fallback = None

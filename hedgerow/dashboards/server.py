@@ -1,9 +1,10 @@
 """The web server: HTTP and HTTPS on one port, and HTTP on a Unix socket for the command line.
 
-No client can exclude the others: connections and work are shared by class of client, and requests and responses have deadlines.
+No client can exclude the others: connections and work are shared by class of client, and requests and responses have
+deadlines.
 
-uvicorn serves HTTP. `WebServer` is a subclass of its `Server` with other listeners. The version is pinned, since the overridden methods are
-not documented as hooks. `check_uvicorn` verifies the names.
+uvicorn serves HTTP. `WebServer` is a subclass of its `Server` with other listeners. The version is pinned, since the
+overridden methods are not documented as hooks. `check_uvicorn` verifies the names.
 """
 
 from __future__ import annotations
@@ -40,24 +41,39 @@ type ProtocolFactory = Callable[[], asyncio.Protocol]
 _UVICORN_NAMES: dict[type, tuple[str, ...]] = {
     Server: ("serve", "startup", "capture_signals"),
     ServerState: ("__init__",),
-    H11Protocol: ("connection_made", "data_received", "eof_received", "connection_lost", "pause_writing", "resume_writing", "shutdown"),
+    H11Protocol: (
+        "connection_made",
+        "data_received",
+        "eof_received",
+        "connection_lost",
+        "pause_writing",
+        "resume_writing",
+        "shutdown",
+    ),
 }
 
 
 def check_uvicorn() -> None:
     """Raise RuntimeError if uvicorn lacks a name that `WebServer` or `DeadlineProtocol` relies on."""
-    missing = [f"{owner.__name__}.{name}" for owner, names in _UVICORN_NAMES.items() for name in names if name not in vars(owner)]
+    missing = [
+        f"{owner.__name__}.{name}"
+        for owner, names in _UVICORN_NAMES.items()
+        for name in names
+        if name not in vars(owner)
+    ]
     if not hasattr(ServerState(), "connections"):
         missing.append("ServerState.connections")
     if missing:
-        raise RuntimeError(f"uvicorn {uvicorn.__version__} lacks {', '.join(missing)}: install the version in pyproject.toml")
+        raise RuntimeError(
+            f"uvicorn {uvicorn.__version__} lacks {', '.join(missing)}: install the version in pyproject.toml"
+        )
 
 
 def listen_locally(path: Path) -> socket.socket:
     """Return a Unix socket that listens at `path` with mode 0600 and replaces a stale one. Raises OSError.
 
-    The mode of the socket and of its folder admit root and the user that runs Hedgerow. `UnixSocketProtocol` checks the peer as well, in
-    case somebody opens the folder to others.
+    The mode of the socket and of its folder admit root and the user that runs Hedgerow. `UnixSocketProtocol` checks the
+    peer as well, in case somebody opens the folder to others.
     """
     return bind_unix_socket(path, socket.SOCK_STREAM, 128)
 
@@ -68,7 +84,10 @@ def is_allowed_user(uid: int) -> bool:
 
 
 class UnixSocketProtocol(asyncio.Protocol):
-    """First protocol of a connection on the Unix socket. It checks the peer's user (SO_PEERCRED, unix(7)) and hands over to `protocol`."""
+    """First protocol of a connection on the Unix socket.
+
+    It checks the peer's user (SO_PEERCRED, unix(7)) and hands over to `protocol`.
+    """
 
     def __init__(self, protocol: ProtocolFactory) -> None:
         self._protocol = protocol
@@ -94,7 +113,10 @@ def mark_local(app: ASGIApp) -> ASGIApp:
 
 
 class WebServer(Server):
-    """uvicorn's server as part of a process that handles its own signals. `local` configures the app on the Unix socket `unix_socket`."""
+    """uvicorn's server as part of a process that handles its own signals.
+
+    `local` configures the app on the Unix socket `unix_socket`.
+    """
 
     def __init__(
         self,
@@ -132,7 +154,9 @@ class WebServer(Server):
             self.servers.append(await asyncio.get_running_loop().create_unix_server(protocol, sock=self._unix_socket))
         if self._relay_socket is not None:
             self._relayed.load()
-            introduced = functools.partial(RelayedProtocol, functools.partial(self._protocol, self._relayed), self._places)
+            introduced = functools.partial(
+                RelayedProtocol, functools.partial(self._protocol, self._relayed), self._places
+            )
             self.servers.append(RelayListener(self._relay_socket, introduced))  # type: ignore[arg-type]
         self._on_listening()
 
@@ -160,8 +184,9 @@ def web_server(
 ) -> WebServer:
     """Return a server for `create_app`'s application; run `await server.serve(sockets=[...])` with listening sockets.
 
-    It calls `on_listening` once it accepts connections. Their limit does not count for `unix_socket`, which `listen_locally` returns. On
-    `relay_socket`, of `bind_datagrams`, the proxy relays requests of devices. `client_of` and `person_of` tell clients apart.
+    It calls `on_listening` once it accepts connections. Their limit does not count for `unix_socket`, which
+    `listen_locally` returns. On `relay_socket`, of `bind_datagrams`, the proxy relays requests of devices. `client_of`
+    and `person_of` tell clients apart.
     """
     places = WebPlaces(client_of)
     limited = FairRequests(places, person_of).wrap(app)

@@ -1,7 +1,10 @@
-"""The staff of a café's counter. They share the computer there, signed in with one account, and each enters a PIN to take over.
+"""The staff of a café's counter.
 
-While there is staff, everything at the counter is done in the name of the person on duty. A PIN is no password: it works in a session
-that is signed in already, on this network, and wrong ones delay the next try, up to 15 minutes. Whoever is on duty stays on duty meanwhile.
+They share the computer there, signed in with one account, and each enters a PIN to take over.
+
+While there is staff, everything at the counter is done in the name of the person on duty. A PIN is no password: it
+works in a session that is signed in already, on this network, and wrong ones delay the next try, up to 15 minutes.
+Whoever is on duty stays on duty meanwhile.
 """
 
 from __future__ import annotations
@@ -38,7 +41,11 @@ class Staff:
     """The people who work at the counter, and the one on duty in each session of the pages."""
 
     def __init__(
-        self, accounts: Accounts, store: CounterStore, policy: Callable[[], Policy], clock: Callable[[], float] = time.time
+        self,
+        accounts: Accounts,
+        store: CounterStore,
+        policy: Callable[[], Policy],
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._accounts, self._store, self._policy, self._clock = accounts, store, policy, clock
         self._duties: dict[str, _Duty] = {}
@@ -54,7 +61,9 @@ class Staff:
         _check_pin(pin)
         roles = self._policy().cafe.roles
         if roles and role not in roles:
-            raise InvalidInput("The policy has no role '%(role)s': choose one of %(roles)s.", role=role, roles=", ".join(roles))
+            raise InvalidInput(
+                "The policy has no role '%(role)s': choose one of %(roles)s.", role=role, roles=", ".join(roles)
+            )
         if any(account.name.casefold() == name.casefold() for account in self._accounts.accounts()):
             raise InvalidInput("There is an account called '%(name)s' already.", name=name)
         known = await self.members()
@@ -73,11 +82,15 @@ class Staff:
         self._end_duties(name)
 
     async def begin(self, principal: Principal, name: str, pin: str) -> None:
-        """Put somebody on duty in a session of the pages. Raises `InvalidInput` for a wrong PIN and for too many of them."""
+        """Put somebody on duty in a session of the pages.
+
+        Raises `InvalidInput` for a wrong PIN and for too many of them.
+        """
         if not principal.session:
             raise InvalidInput("Sign in first.")
         row = next((each for each in await self.members() if each.name == name), None)
-        key = _delayed(row.name if row is not None else "")  # names that nobody has count as one, so nobody can be crowded out
+        # names that nobody has count as one, so nobody can be crowded out
+        key = _delayed(row.name if row is not None else "")
         wait = self._delays.seconds_to_wait(key)
         if wait > 0:
             raise InvalidInput(

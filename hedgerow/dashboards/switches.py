@@ -1,4 +1,7 @@
-"""Switches of a person's services and topics, with notes on what is enforced now where that differs from the switch. Pure."""
+"""Switches of a person's services and topics, with notes on what is enforced now where that differs from the switch.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """A service or topic. `is_open` reflects the rules that the switch changes; `notes` say what differs. `is_own`: by an own rule."""
+    """A service or topic.
+
+    `is_open` reflects the rules that the switch changes; `notes` say what differs. `is_own`: by an own rule.
+    """
 
     id: str
     title: str
@@ -58,7 +64,10 @@ def needs_pages(target: Target) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class SwitchWords:
-    """Words for switches in one language. `clock` formats an instant; `protections` are those of the person's devices."""
+    """Words for switches in one language.
+
+    `clock` formats an instant; `protections` are those of the person's devices.
+    """
 
     reader: Language
     clock: Callable[[float], str]
@@ -66,7 +75,9 @@ class SwitchWords:
 
     def topics(self, access: PersonAccess) -> tuple[Switch, ...]:
         """Return the switches of all topics that can be opened."""
-        names = (topic.name for topic in builtin_categories() if topic.kind is CategoryKind.BLOCK and topic.name != ILLEGAL)
+        names = (
+            topic.name for topic in builtin_categories() if topic.kind is CategoryKind.BLOCK and topic.name != ILLEGAL
+        )
         return tuple(self._switch(name, access) for name in names)
 
     def services(self, access: PersonAccess) -> tuple[SwitchGroup, ...]:
@@ -83,7 +94,13 @@ class SwitchWords:
 
     def _switch(self, id: str, access: PersonAccess) -> Switch:
         subject = access.subjects[id]
-        return Switch(id, title_of(id, self.reader), subject.standing.is_open, subject.is_own, tuple(self._notes(id, subject, access)))
+        return Switch(
+            id,
+            title_of(id, self.reader),
+            subject.standing.is_open,
+            subject.is_own,
+            tuple(self._notes(id, subject, access)),
+        )
 
     def _notes(self, id: str, subject: SubjectAccess, access: PersonAccess) -> Iterable[Note]:
         if subject.now.is_open is not subject.standing.is_open:
@@ -121,35 +138,51 @@ class SwitchWords:
     def _until(self, now: Access, until: float) -> str:
         gettext, end = self.reader.gettext, self.clock(until)
         if now.schedule:
-            text = message("open until %(time)s: %(schedule)s") if now.is_open else message("closed until %(time)s: %(schedule)s")
+            text = (
+                message("open until %(time)s: %(schedule)s")
+                if now.is_open
+                else message("closed until %(time)s: %(schedule)s")
+            )
             return gettext(text, time=end, schedule=now.schedule)
         return gettext("open until %(time)s", time=end) if now.is_open else gettext("closed until %(time)s", time=end)
 
     def _other_rule(self, id: str, standing: Access) -> Note | None:
-        """Name the rule for something else that decides, unless it is a topic's: most services are closed with theirs."""
+        """Name the rule for something else that decides, unless it is a topic's: most services are closed
+        with theirs.
+        """
         decision = standing.decision
         if decision.what == id or decision.reason not in (Reason.RULE, Reason.SERVICE, Reason.EXCEPTION):
             return None
-        text = message("open by the rule for %(what)s") if standing.is_open else message("closed by the rule for %(what)s")
+        text = (
+            message("open by the rule for %(what)s") if standing.is_open else message("closed by the rule for %(what)s")
+        )
         href = "#sites" if "." in decision.what else f"#switch-{decision.what}"
         return Note(self.reader.gettext(text, what=title_of(decision.what, self.reader)), href)
 
     def _elsewhere(self, device: str, there: Access) -> str:
         gettext = self.reader.gettext
         if there.until is None:
-            return gettext("open on %(device)s", device=device) if there.is_open else gettext("closed on %(device)s", device=device)
+            return (
+                gettext("open on %(device)s", device=device)
+                if there.is_open
+                else gettext("closed on %(device)s", device=device)
+            )
         end = self.clock(there.until)
         if there.is_open:
             return gettext("open on %(device)s until %(time)s", device=device, time=end)
         return gettext("closed on %(device)s until %(time)s", device=device, time=end)
 
     def _gaps(self, subject: SubjectAccess) -> Iterable[Note]:
-        """Say why a closed switch does not block yet: no list of the topic, or devices on which pages cannot be told apart."""
+        """Say why a closed switch does not block yet: no list of the topic, or devices on which pages cannot be told
+        apart.
+        """
         if not subject.has_list:
             yield Note(self.reader.gettext("blocks nothing yet: no list says which sites these are"), "/lists")
         if subject.begins is not None:
             end = self.clock(subject.begins)
-            yield Note(self.reader.gettext("begins %(time)s: until then Hedgerow learns which sites are used here", time=end))
+            yield Note(
+                self.reader.gettext("begins %(time)s: until then Hedgerow learns which sites are used here", time=end)
+            )
         if subject.needs_pages and (note := self.uninspected()) is not None:
             yield note
 
@@ -157,7 +190,10 @@ class SwitchWords:
         """Name the devices on which rules about parts of a site do not work yet."""
         missing = [device for device, each in self.protections.items() if not each.certificate.is_live]
         if not self.protections:
-            return Note(self.reader.gettext("works only on devices that use the proxy and trust the certificate"), "/certificate")
+            return Note(
+                self.reader.gettext("works only on devices that use the proxy and trust the certificate"),
+                "/certificate",
+            )
         if not missing:
             return None
         text = message("does not work yet on %(devices)s: it needs the proxy and the certificate")
@@ -182,7 +218,9 @@ class SwitchWords:
             return gettext("The internet is closed now (%(why)s).", why=why)
         end = self.clock(closed.until)
         if device:
-            return gettext("The internet is closed on %(device)s until %(time)s (%(why)s).", device=device, time=end, why=why)
+            return gettext(
+                "The internet is closed on %(device)s until %(time)s (%(why)s).", device=device, time=end, why=why
+            )
         return gettext("The internet is closed until %(time)s (%(why)s).", time=end, why=why)
 
     def _group_title(self, group: str) -> str:

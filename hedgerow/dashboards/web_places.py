@@ -1,4 +1,5 @@
-"""Places for connections to the pages: shared by class of client, so that strangers never keep out people and named devices.
+"""Places for connections to the pages: shared by class of client, so that strangers never keep out people and named
+devices.
 
 A connection counts for its device, and for a person from the first request on with which somebody is signed in.
 """
@@ -59,7 +60,10 @@ class WebPlaces:
         return THIS_MACHINE if address in _LOOPBACK else self._client_of(address)
 
     def admit(self, address: str, on_end: Callable[[], object]) -> WebPlace | None:
-        """Return a place for a new connection, or None if its client may have none. Another one may have to leave for it."""
+        """Return a place for a new connection, or None if its client may have none.
+
+        Another one may have to leave for it.
+        """
         client = self.client_of(address)
         places = self._here if client is THIS_MACHINE else self._others
         if not places.has_room(client):

@@ -1,6 +1,8 @@
-"""Turns of requests: few are at work at once, one client's wait in a line of their own, and each line is served in turn.
+"""Turns of requests: few are at work at once, one client's wait in a line of their own, and each line is served in
+turn.
 
-The pages are made by one process. Without turns, a device that asks for a page again and again slows them down for everybody.
+The pages are made by one process. Without turns, a device that asks for a page again and again slows them down for
+everybody.
 """
 
 from __future__ import annotations
@@ -87,7 +89,10 @@ class RequestTurn:
 
 
 class FairWork:
-    """The queues of people who are signed in, of named devices, and of all other clients. Programs of this machine count as people."""
+    """The queues of people who are signed in, of named devices, and of all other clients.
+
+    Programs of this machine count as people.
+    """
 
     def __init__(self) -> None:
         self._people, self._devices, self._strangers = WorkQueue(*_PEOPLE), WorkQueue(*_DEVICES), WorkQueue(*_STRANGERS)

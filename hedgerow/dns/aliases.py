@@ -1,8 +1,9 @@
-"""Following of aliases to their end (RFC 1034, section 3.6.2; RFC 6672), which stub resolvers expect and authoritative servers leave out.
+"""Following of aliases to their end (RFC 1034, section 3.6.2; RFC 6672), which stub resolvers expect and authoritative
+servers leave out.
 
-A resolver's answer holds the whole chain. An authoritative server, as one under `network.forward` may be, says where an alias leads and
-nothing about a name beyond its own zones. Then that name is asked for too, of the upstreams that are right for it, and all parts become one
-response, which is judged and kept like any other.
+A resolver's answer holds the whole chain. An authoritative server, as one under `network.forward` may be, says where an
+alias leads and nothing about a name beyond its own zones. Then that name is asked for too, of the upstreams that are
+right for it, and all parts become one response, which is judged and kept like any other.
 """
 
 from __future__ import annotations
@@ -77,7 +78,10 @@ class _Follower:
 
 
 def unanswered_target(response: Response, name: bytes, qtype: int) -> bytes | None:
-    """Return the name to which aliases lead on from `name`, if the response says nothing about it. None if it is an answer."""
+    """Return the name to which aliases lead on from `name`, if the response says nothing about it.
+
+    None if it is an answer.
+    """
     if response.rcode != wire.NOERROR or qtype in _NEVER_FOLLOWED:
         return None
     chain = cname_chain(response, name)
@@ -86,7 +90,9 @@ def unanswered_target(response: Response, name: bytes, qtype: int) -> bytes | No
     target = chain[-1]
     if any(record.rtype == qtype and record.owner == target for record in response.answers):
         return None
-    is_negative = any(record.rtype == wire.SOA and is_ancestor(record.owner, (target,)) for record in response.authority)
+    is_negative = any(
+        record.rtype == wire.SOA and is_ancestor(record.owner, (target,)) for record in response.authority
+    )
     return None if is_negative else target
 
 
@@ -99,7 +105,9 @@ def with_synthesised_aliases(response: Response, question: bytes) -> Response:
         return response
     name = question[:-4]
     aliases = {
-        record.owner: wire.read_name(response.data, record.start)[0].lower() for record in response.answers if record.rtype == wire.CNAME
+        record.owner: wire.read_name(response.data, record.start)[0].lower()
+        for record in response.answers
+        if record.rtype == wire.CNAME
     }
     dnames = [record for record in response.answers if record.rtype == wire.DNAME]
     made: list[tuple[bytes, int, int, bytes]] = []
@@ -121,7 +129,10 @@ def with_synthesised_aliases(response: Response, question: bytes) -> Response:
 
 
 def merge(question: bytes, parts: Sequence[Response]) -> Response:
-    """Return one response of those to the names of a chain. Its code and authority section are those of the last one (RFC 6604)."""
+    """Return one response of those to the names of a chain.
+
+    Its code and authority section are those of the last one (RFC 6604).
+    """
     if len(parts) == 1:
         return parts[0]
     records = [record for part in parts for record in _written(part, part.answers)]
@@ -129,10 +140,14 @@ def merge(question: bytes, parts: Sequence[Response]) -> Response:
 
 
 def _written(response: Response, records: Sequence[Record]) -> list[tuple[bytes, int, int, bytes]]:
-    return [(record.owner, record.rtype, record.ttl, responses.expand_rdata(response.data, record)) for record in records]
+    return [
+        (record.owner, record.rtype, record.ttl, responses.expand_rdata(response.data, record)) for record in records
+    ]
 
 
-def _compose(question: bytes, last: Response, answers: Sequence[tuple[bytes, int, int, bytes]], *, authentic: bool) -> Response:
+def _compose(
+    question: bytes, last: Response, answers: Sequence[tuple[bytes, int, int, bytes]], *, authentic: bool
+) -> Response:
     """Return a response with these answers, and the rest of the last one. Raises Malformed."""
     authority = _written(last, last.authority)
     flags = 0x8180 | (0x20 if authentic else 0) | last.rcode & 15

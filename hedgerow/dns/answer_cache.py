@@ -22,16 +22,22 @@ from hedgerow.policies.ruleset import Ruleset
 
 _MIN_PREFETCH_LIFETIME: Final = 10.0  # seconds
 _MAX_BLOCKED: Final = 4096
-_MIN_BLOCKED_LEFT: Final = answers.BLOCKED_LIFETIME / 2  # seconds that a blocked answer still lasts if it is given to another name
+# seconds that a blocked answer still lasts if it is given to another name
+_MIN_BLOCKED_LEFT: Final = answers.BLOCKED_LIFETIME / 2
 _MAX_SHAPES: Final = 256
 LONGEST_QUESTION: Final = wire.HEADER + 255 + 4  # octets of a message up to the end of the question
 
 URL_ALLOWED: Final = Decision(Verdict.ALLOW, Reason.DEFAULT)
-"""The decision on a host whose URL was judged and allowed. It holds for that request alone, so its answer is not kept."""
+"""The decision on a host whose URL was judged and allowed.
+
+It holds for that request alone, so its answer is not kept.
+"""
 
 _FIELDS_IN_KEY: Final = {"host", "dns_type"}
 if unkeyed := set(fields_read(RequestKind.DNS)) - _FIELDS_IN_KEY:
-    raise TypeError(f"decisions on DNS depend on {', '.join(sorted(unkeyed))}, which the key of an answer does not hold")
+    raise TypeError(
+        f"decisions on DNS depend on {', '.join(sorted(unkeyed))}, which the key of an answer does not hold"
+    )
 
 
 class Clocks(NamedTuple):
@@ -42,7 +48,9 @@ class Clocks(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The message to send (None: nothing), and its cache entry with its key and the decision (None: the query was not judged)."""
+    """The message to send (None: nothing), and its cache entry with its key and the decision (None: the query was not
+    judged).
+    """
 
     message: bytes | None
     entry: CacheEntry | None = None
@@ -64,7 +72,9 @@ class QueryContext(NamedTuple):
 
     @property
     def is_lifeline(self) -> bool:
-        """True for a helpline, whose name is asked of the upstreams each time. What is kept serves when none of them answers.
+        """True for a helpline, whose name is asked of the upstreams each time.
+
+        What is kept serves when none of them answers.
 
         From the TTL or the delay of a kept answer, anybody at home could read when somebody had looked for help.
         """
@@ -74,9 +84,9 @@ class QueryContext(NamedTuple):
 class AnswerCache(ClockCache[CacheEntry]):
     """Answers by ruleset, header flags, name, type, class and EDNS shape.
 
-    A key is `prefix(ruleset) + Query.key`. The listeners build the same bytes without parsing the query; `suffixes` maps the raw bytes
-    behind the name to the last part of the key, by transport. Equal answers to different names, as blocked ones are, are one object, and so
-    are those that several rulesets give to one name.
+    A key is `prefix(ruleset) + Query.key`. The listeners build the same bytes without parsing the query; `suffixes`
+    maps the raw bytes behind the name to the last part of the key, by transport. Equal answers to different names, as
+    blocked ones are, are one object, and so are those that several rulesets give to one name.
     """
 
     def __init__(self, max_octets: int, clocks: Clocks) -> None:
@@ -121,14 +131,25 @@ class AnswerCache(ClockCache[CacheEntry]):
         until = _earliest(context.ruleset.until, decision.until)
         if until is not NEVER:
             until = now + (until - self._clocks.wall())
-            if until >= resolution.created_at + max([ttl for _, ttl in draft.ttls], default=0) and until >= resolution.fresh_until:
+            if (
+                until >= resolution.created_at + max([ttl for _, ttl in draft.ttls], default=0)
+                and until >= resolution.fresh_until
+            ):
                 until = NEVER  # no TTL goes beyond it
         is_shareable = query.cacheable and until is NEVER and resolution.unfiltered is None
         shape = query.data[2 : wire.HEADER] + query.suffix
         shared = resolution.answer
-        if is_shareable and shared is not None and shared.counted is counted and shared.expires > now and resolution.answer_shape == shape:
+        if (
+            is_shareable
+            and shared is not None
+            and shared.counted is counted
+            and shared.expires > now
+            and resolution.answer_shape == shape
+        ):
             return self._keep(context, decision, shared, now)
-        entry = CacheEntry(answers.render(query, draft), draft, created_at=resolution.created_at, until=until, counted=counted)
+        entry = CacheEntry(
+            answers.render(query, draft), draft, created_at=resolution.created_at, until=until, counted=counted
+        )
         entry.wants_prefetch = query.cacheable and entry.expires - entry.created_at >= _MIN_PREFETCH_LIFETIME
         if is_shareable and (shared is None or shared.expires <= now):
             resolution.answer, resolution.answer_shape = entry, self._shared_shape(shape)
@@ -136,13 +157,18 @@ class AnswerCache(ClockCache[CacheEntry]):
         return self._keep(context, decision, entry, now)
 
     def build_blocked(self, context: QueryContext, decision: Decision, lifetime: float | None = None) -> Answer:
-        """Build the answer to a blocked query, as the policy wants it. `lifetime` is in seconds, None: the usual one."""
+        """Build the answer to a blocked query, as the policy wants it.
+
+        `lifetime` is in seconds, None: the usual one.
+        """
         policy = context.answer_policy
         settings = policy.settings
         kind = settings.blocked_answer
         if context.host in NXDOMAIN_WHEN_BLOCKED:
             kind = BlockedAnswer.NXDOMAIN
-        elif kind is BlockedAnswer.PAGE and not (policy.serves_page or context.ruleset.trusts_ca or decision.reason in WELCOME_REASONS):
+        elif kind is BlockedAnswer.PAGE and not (
+            policy.serves_page or context.ruleset.trusts_ca or decision.reason in WELCOME_REASONS
+        ):
             kind = BlockedAnswer.ZERO  # another server's certificate warning would only frighten
         if lifetime is not None:
             draft = answers.blocked(context.query, decision, kind, settings.block_page)

@@ -45,8 +45,8 @@ def _never(_ruleset: Ruleset) -> bool:
 class AnswerPolicy:
     """The answers that a snapshot prescribes, for all clients.
 
-    `is_filtered`: anything at all is blocked or rewritten under a ruleset. `has_address_rules`: its policy names addresses.
-    `lists_addresses`: the lists do. Without a `guard` every name may have every address.
+    `is_filtered`: anything at all is blocked or rewritten under a ruleset. `has_address_rules`: its policy names
+    addresses. `lists_addresses`: the lists do. Without a `guard` every name may have every address.
     """
 
     decide: Decide
@@ -57,7 +57,8 @@ class AnswerPolicy:
     has_address_rules: Callable[[Ruleset], bool] = _never
     lists_addresses: bool = False
     ddr: DesignatedResolver | None = None  # our own encrypted resolver, if there is one
-    serves_page: bool = False  # the block page's ports are ours: HTTPS ends there with an alert, without a certificate to warn of
+    # the block page's ports are ours: HTTPS ends there with an alert, without a certificate to warn of
+    serves_page: bool = False
     pages: LocalRecord | None = None  # the well-known name of our pages, which resolves whatever is blocked
 
     @classmethod
@@ -70,15 +71,32 @@ class AnswerPolicy:
         own: LocalRecord | None = None,
         more: tuple[LocalRecord, ...] = (),
     ) -> AnswerPolicy:
-        """Return the policy of a network. `own` is the record of our server name in this network, `more` are other names of ours."""
+        """Return the policy of a network.
+
+        `own` is the record of our server name in this network, `more` are other names of ours.
+        """
         settings = network.resolver
         names = LocalNames((*settings.records, *more), [forward.zone for forward in settings.forward], own)
-        return cls(decide, settings, names, AddressGuard(network.home_networks, network.reachable), is_filtered, has_address_rules)
+        return cls(
+            decide,
+            settings,
+            names,
+            AddressGuard(network.home_networks, network.reachable),
+            is_filtered,
+            has_address_rules,
+        )
 
     def judge_resolution(
-        self, ruleset: Ruleset, device: DeviceId, host: str, decision: Decision, resolution: Resolution, dns_type: str = ""
+        self,
+        ruleset: Ruleset,
+        device: DeviceId,
+        host: str,
+        decision: Decision,
+        resolution: Resolution,
+        dns_type: str = "",
     ) -> Decision:
-        """Return the first decision that blocks or rewrites a CNAME target or an address, else `decision`, which is on the name.
+        """Return the first decision that blocks or rewrites a CNAME target or an address, else `decision`, which is on
+        the name.
 
         A blocked name must not hide behind another name or an address, and no public name may point into this network.
         """

@@ -12,7 +12,14 @@ from struct import pack, unpack_from
 from typing import Final, NamedTuple
 
 from hedgerow.dns import wire
-from hedgerow.dns.extended_errors import FILTERED, NO_REACHABLE_AUTHORITY, STALE, STALE_NXDOMAIN, ExtendedError, block_error
+from hedgerow.dns.extended_errors import (
+    FILTERED,
+    NO_REACHABLE_AUTHORITY,
+    STALE,
+    STALE_NXDOMAIN,
+    ExtendedError,
+    block_error,
+)
 from hedgerow.dns.upstreams import responses
 from hedgerow.dns.upstreams.responses import Response
 from hedgerow.dns.wire import Query, Record
@@ -22,7 +29,8 @@ from hedgerow.policies.network import BlockedAnswer
 BLOCKED_TTL: Final = 10
 MAX_TTL: Final = 86_400
 MAX_NEGATIVE_TTL: Final = 3_600  # RFC 2308, section 5
-BLOCKED_LIFETIME: Final = 3_600.0  # seconds that a blocked answer may stay in the cache; the TTL it shows never passes BLOCKED_TTL
+# seconds that a blocked answer may stay in the cache; the TTL it shows never passes BLOCKED_TTL
+BLOCKED_LIFETIME: Final = 3_600.0
 FAILURE_TTL: Final = 1.0  # RFC 9520: failures are cached, but no longer than it takes to protect the upstream
 
 STALE_TTL: Final = 30  # RFC 8767, section 4
@@ -35,7 +43,9 @@ _PLAIN_ANSWERS: Final = {rtype: frozenset((rtype,)) for rtype in (wire.A, wire.A
 _EMPTY_KEEPALIVE: Final = wire.option_bytes(wire.KEEPALIVE, b"")
 _ECH: Final = 5  # SvcParamKey
 _MANDATORY: Final = 0
-_SIGNED_ECH: Final = ExtendedError(FILTERED, "ech would hide hosts from the filter, and can't be taken out of a signed record")
+_SIGNED_ECH: Final = ExtendedError(
+    FILTERED, "ech would hide hosts from the filter, and can't be taken out of a signed record"
+)
 
 # As RPZ resolvers have it. The owner is the asked name, so that the negative answer can be cached.
 _LOCAL_SOA: Final = b"\x09localhost\0" + b"\x06nobody\x07invalid\0" + pack("!IIIII", 1, 3600, 1200, 604800, BLOCKED_TTL)
@@ -45,8 +55,8 @@ _RFC8482: Final = b"\x07RFC8482\0"
 class Draft(NamedTuple):
     """An answer to a question. `answers` and `authority` count the records in `body`, which follows the question.
 
-    `ttls` are pairs of an offset in `body` and seconds. The draft is right for `lifetime` seconds, and no TTL that is shown passes
-    `ceiling`. `ede` is an extended error.
+    `ttls` are pairs of an offset in `body` and seconds. The draft is right for `lifetime` seconds, and no TTL that is
+    shown passes `ceiling`. `ede` is an extended error.
     """
 
     rcode: int
@@ -61,7 +71,10 @@ class Draft(NamedTuple):
 
 
 class RenderedAnswer(NamedTuple):
-    """A finished answer around the client's own id and question: id + head + question + tail. Offsets in `ttls` are into the tail."""
+    """A finished answer around the client's own id and question: id + head + question + tail.
+
+    Offsets in `ttls` are into the tail.
+    """
 
     head: bytes
     tail: bytes
@@ -69,7 +82,10 @@ class RenderedAnswer(NamedTuple):
 
 
 def render(query: Query, draft: Draft) -> RenderedAnswer:
-    """Fit a draft to the query's flags, EDNS and size. A body that does not fit is left out, and TC set (RFC 2181, section 9)."""
+    """Fit a draft to the query's flags, EDNS and size.
+
+    A body that does not fit is left out, and TC set (RFC 2181, section 9).
+    """
     opt = b""
     if query.edns is not None:
         options = b""
@@ -105,8 +121,12 @@ def error(data: bytes, rcode: int, question_end: int = wire.HEADER) -> bytes:
     return data[:2] + _flags(data, rcode) + pack("!HHHH", count, 0, 0, 0) + data[wire.HEADER : question_end]
 
 
-def blocked(query: Query, decision: Decision, kind: BlockedAnswer = BlockedAnswer.ZERO, page: tuple[str, ...] = ()) -> Draft:
-    """Draft the answer to a blocked name: 0.0.0.0 and ::, NXDOMAIN, or the addresses of the block page; no records for other types."""
+def blocked(
+    query: Query, decision: Decision, kind: BlockedAnswer = BlockedAnswer.ZERO, page: tuple[str, ...] = ()
+) -> Draft:
+    """Draft the answer to a blocked name: 0.0.0.0 and ::, NXDOMAIN, or the addresses of the block page; no records for
+    other types.
+    """
     ede = block_error(decision)
     if kind is BlockedAnswer.NXDOMAIN:
         return negative(wire.NXDOMAIN, ede)
@@ -126,7 +146,11 @@ def addresses(query: Query, texts: Iterable[str], ceiling: int) -> Draft:
     """Draft an answer with those addresses that have the asked type; NODATA if none has."""
     if query.qtype == wire.ANY:
         return minimal_any()
-    rdatas = [address.packed for address in map(ip_address, texts) if query.qtype == (wire.A if address.version == 4 else wire.AAAA)]
+    rdatas = [
+        address.packed
+        for address in map(ip_address, texts)
+        if query.qtype == (wire.A if address.version == 4 else wire.AAAA)
+    ]
     if not rdatas:
         return negative()
     records = [wire.record_bytes(wire.QUESTION_POINTER, query.qtype, ceiling, rdata) for rdata in rdatas]
@@ -148,7 +172,10 @@ def failed(text: str, ede: int | None = None, rcode: int = wire.SERVFAIL) -> Dra
 
 
 def stale(draft: Draft, *, keep: bool) -> Draft:
-    """Make a stale answer of an expired draft (RFC 8767). `keep`: it may be cached for as long as its TTL says, to spare the upstreams."""
+    """Make a stale answer of an expired draft (RFC 8767).
+
+    `keep`: it may be cached for as long as its TTL says, to spare the upstreams.
+    """
     code = STALE_NXDOMAIN if draft.rcode == wire.NXDOMAIN else STALE
     ttls = tuple((offset, STALE_TTL) for offset, _ in draft.ttls)
     ede = ExtendedError(code, "the upstreams do not answer: this is an earlier answer")
@@ -171,7 +198,9 @@ def cname_chain(response: Response, name: bytes) -> tuple[bytes, ...]:
 
 
 def svcb_targets(response: Response, owners: Collection[bytes]) -> tuple[bytes, ...]:
-    """Return the targets of the SVCB and HTTPS records of `owners`, other than the owner itself: they are aliases too."""
+    """Return the targets of the SVCB and HTTPS records of `owners`, other than the owner itself: they are
+    aliases too.
+    """
     if response.rtypes.isdisjoint(_SERVICES):
         return ()
     services = [record for record in response.answers if record.rtype in _SERVICES and record.owner in owners]
@@ -182,9 +211,10 @@ def svcb_targets(response: Response, owners: Collection[bytes]) -> tuple[bytes, 
 def forwarded(query: Query, response: Response, targets: tuple[bytes, ...], *, keep_ech: bool = False) -> Draft:
     """Draft an upstream's answer without records of other owners, the additional section, and `ech` unless `keep_ech`.
 
-    Aliases stand in the order in which they lead on. ECH would hide from the proxy which host a connection is for. It can't be taken out
-    of a signed record for a client that may validate it, so that such a record is blocked. Where nothing is taken out, the octets are kept
-    as they are: compression pointers stay right, since the question before them has the same length.
+    Aliases stand in the order in which they lead on. ECH would hide from the proxy which host a connection is for. It
+    can't be taken out of a signed record for a client that may validate it, so that such a record is blocked. Where
+    nothing is taken out, the octets are kept as they are: compression pointers stay right, since the question before
+    them has the same length.
     """
     if response.rcode not in (wire.NOERROR, wire.NXDOMAIN):
         return Draft(response.rcode, lifetime=FAILURE_TTL)
@@ -196,7 +226,13 @@ def forwarded(query: Query, response: Response, targets: tuple[bytes, ...], *, k
             return Draft(response.rcode, len(ttls), 0, body, ttls, float(lifetime), authentic=response.authentic)
     belongs = {query.name, *targets}
     if wire.DNAME in response.rtypes:
-        belongs.update([record.owner for record in response.answers if record.rtype == wire.DNAME and is_ancestor(record.owner, belongs)])
+        belongs.update(
+            [
+                record.owner
+                for record in response.answers
+                if record.rtype == wire.DNAME and is_ancestor(record.owner, belongs)
+            ]
+        )
     answers = [record for record in response.answers if record.owner in belongs]
     if targets:
         answers.sort(key=partial(_alias_rank, (query.name, *targets)))
@@ -205,7 +241,9 @@ def forwarded(query: Query, response: Response, targets: tuple[bytes, ...], *, k
         return negative(ede=_SIGNED_ECH)
     positive = query.qtype in [record.rtype for record in answers]
     authority = _in_bailiwick(response.authority, belongs) if wants_proof or not positive else ()
-    is_whole = response.is_whole and answers == list(response.answers) and len(authority) in (0, len(response.authority))
+    is_whole = (
+        response.is_whole and answers == list(response.answers) and len(authority) in (0, len(response.authority))
+    )
     untouched = is_whole and not strips_ech
     longest = MAX_TTL if positive else _negative_ttl(response)
     if untouched:
@@ -219,14 +257,20 @@ def forwarded(query: Query, response: Response, targets: tuple[bytes, ...], *, k
 
 
 def _alias_rank(chain: tuple[bytes, ...], record: Record) -> tuple[int, bool]:
-    """Return the sort key of a record: the place of its name in a chain of aliases. A DNAME precedes the CNAME that follows from it."""
+    """Return the sort key of a record: the place of its name in a chain of aliases.
+
+    A DNAME precedes the CNAME that follows from it.
+    """
     if record.owner in chain:
         return chain.index(record.owner), True
     return next(index for index, name in enumerate(chain) if is_ancestor(record.owner, (name,))), False
 
 
 def rewritten(query: Query, target: bytes, response: Response | None) -> Draft:
-    """Draft a CNAME to `target` with the target's addresses from `response`. None: only the CNAME, so that no other record leaks."""
+    """Draft a CNAME to `target` with the target's addresses from `response`.
+
+    None: only the CNAME, so that no other record leaks.
+    """
     ttl = 300
     records: list[tuple[bytes, int, int, bytes]] = [(wire.QUESTION_POINTER, wire.CNAME, ttl, target)]
     if response is not None:
@@ -249,12 +293,16 @@ def has_type(response: Response, rtype: int) -> bool:
 
 
 def without_ech(rdata: bytes) -> bytes:
-    """Remove the `ech` parameter from SVCB or HTTPS rdata, also from its list of mandatory keys (RFC 9460, section 8)."""
+    """Remove the `ech` parameter from SVCB or HTTPS rdata, also from its list of mandatory keys (RFC 9460,
+    section 8).
+    """
     target, params = responses.parse_svcb(rdata)
     kept = bytearray(target)
     for key, value in params:
         if key == _MANDATORY:
-            value = b"".join(value[at : at + 2] for at in range(0, len(value), 2) if value[at : at + 2] != pack("!H", _ECH))
+            value = b"".join(
+                value[at : at + 2] for at in range(0, len(value), 2) if value[at : at + 2] != pack("!H", _ECH)
+            )
             if not value:
                 continue
         if key != _ECH:
@@ -267,7 +315,11 @@ def has_ech(response: Response) -> bool:
     if response.rtypes.isdisjoint(_SERVICES):
         return False
     services = (record for record in response.answers if record.rtype in _SERVICES)
-    return any(key == _ECH for record in services for key, _ in responses.parse_svcb(response.data[record.start : record.end])[1])
+    return any(
+        key == _ECH
+        for record in services
+        for key, _ in responses.parse_svcb(response.data[record.start : record.end])[1]
+    )
 
 
 def _flags(data: bytes, rcode: int, *, truncated: bool = False, authentic: bool = False) -> bytes:
@@ -282,7 +334,9 @@ def is_ancestor(owner: bytes, names: Iterable[bytes]) -> bool:
 
 def _in_bailiwick(authority: tuple[Record, ...], names: Collection[bytes]) -> tuple[Record, ...]:
     """Drop the SOA and NS records of zones that none of the names is in."""
-    return tuple([record for record in authority if record.rtype not in (wire.SOA, wire.NS) or is_ancestor(record.owner, names)])
+    return tuple(
+        [record for record in authority if record.rtype not in (wire.SOA, wire.NS) or is_ancestor(record.owner, names)]
+    )
 
 
 def _negative_ttl(response: Response) -> int:
@@ -300,7 +354,9 @@ def _copy_records(response: Response, authority: int, longest: int) -> tuple[byt
     start = response.question_end
     records = response.answers + response.authority[:authority]
     end = records[-1].end if records else start
-    return response.data[start:end], tuple([(record.ttl_at - start, _clamp_ttl(record.ttl, longest)) for record in records])
+    return response.data[start:end], tuple(
+        [(record.ttl_at - start, _clamp_ttl(record.ttl, longest)) for record in records]
+    )
 
 
 def _rebuild_records(
@@ -330,7 +386,9 @@ def wants_padding(query: bytes) -> bool:
 
 
 def asks_keepalive(query: bytes) -> bool:
-    """Return whether a query asks how long its connection is kept open, as it must without a value (RFC 7828, section 3.2.1)."""
+    """Return whether a query asks how long its connection is kept open, as it must without a value (RFC 7828, section
+    3.2.1).
+    """
     return _EMPTY_KEEPALIVE in query and _query_option(query, wire.KEEPALIVE) == b""
 
 
@@ -354,7 +412,10 @@ def with_keepalive(message: bytes, seconds: float) -> bytes:
 
 
 def pad(message: bytes) -> bytes:
-    """Pad one of our answers behind its other options, so that its length says little. Unchanged without OPT record or room."""
+    """Pad one of our answers behind its other options, so that its length says little.
+
+    Unchanged without OPT record or room.
+    """
     return _with_option(message, wire.option_bytes(wire.PADDING, bytes(-(len(message) + 4) % PADDING_BLOCK)))
 
 

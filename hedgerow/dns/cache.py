@@ -16,8 +16,8 @@ RULESET_OCTETS: Final = 8  # of a key of an answer, see `AnswerCache.prefix`
 NAME_AT: Final = RULESET_OCTETS + HEADER - 2  # the name's offset in such a key
 NAME_END: Final = -5  # and its end
 _PREFETCH_AT: Final = 0.9  # the part of its lifetime after which an answer that clients ask for is fetched again
-# Octets of Python objects around the own bytes of a key, an answer and a resolution, measured with tracemalloc: with up to two records, and
-# for each more.
+# Octets of Python objects around the own bytes of a key, an answer and a resolution, measured with tracemalloc: with up
+# to two records, and for each more.
 KEY_OVERHEAD: Final = 125
 _ANSWER_OVERHEAD: Final = 240
 _RESOLUTION_OVERHEAD: Final = 240
@@ -48,10 +48,11 @@ class Cacheable(Protocol):
 class CacheEntry:
     """A finished answer: the client's id, `head`, the client's question and `tail` are the message.
 
-    TTLs are patched at most once per second, and never show an instant past `expires`. Not frozen: the hot path changes it. An answer holds
-    neither its name nor its client, so that blocked names share one (`is_shared`), and rulesets share that of an allowed name. A client
-    that asks when most of its lifetime is over triggers a new question to the upstreams, once, if it `wants_prefetch`. There may be
-    hundreds of thousands, so whatever follows from another attribute is not stored.
+    TTLs are patched at most once per second, and never show an instant past `expires`. Not frozen: the hot path changes
+    it. An answer holds neither its name nor its client, so that blocked names share one (`is_shared`), and rulesets
+    share that of an allowed name. A client that asks when most of its lifetime is over triggers a new question to the
+    upstreams, once, if it `wants_prefetch`. There may be hundreds of thousands, so whatever follows from another
+    attribute is not stored.
     """
 
     __slots__ = (
@@ -69,7 +70,9 @@ class CacheEntry:
         "wants_prefetch",
     )
 
-    def __init__(self, rendered: RenderedAnswer, draft: Draft, *, created_at: float, until: float, counted: CountedDecision) -> None:
+    def __init__(
+        self, rendered: RenderedAnswer, draft: Draft, *, created_at: float, until: float, counted: CountedDecision
+    ) -> None:
         self.head, self.tail, self.ttls = rendered
         self.ceiling = draft.ceiling
         self.created_at, self.until = created_at, until
@@ -81,7 +84,11 @@ class CacheEntry:
 
     @property
     def size(self) -> int:
-        return 0 if self.is_shared else len(self.tail) + _ANSWER_OVERHEAD + _TTL_OVERHEAD * max(len(self.ttls) - _RECORDS_INCLUDED, 0)
+        return (
+            0
+            if self.is_shared
+            else len(self.tail) + _ANSWER_OVERHEAD + _TTL_OVERHEAD * max(len(self.ttls) - _RECORDS_INCLUDED, 0)
+        )
 
     @property
     def prefetch_at(self) -> float:
@@ -89,7 +96,9 @@ class CacheEntry:
 
     @property
     def addresses(self) -> tuple[tuple[bytes, ...], int]:
-        """The packed addresses of the A and AAAA records, without those that are no destination, and the longest TTL shown for one."""
+        """The packed addresses of the A and AAAA records, without those that are no destination, and the longest TTL
+        shown for one.
+        """
         found: list[bytes] = []
         longest = 0
         for at, packed in addresses_in(self.tail, self.ttls):
@@ -101,8 +110,8 @@ class CacheEntry:
     def refresh(self, now: float) -> bool:
         """Patch the TTLs for the second that begins at `now` (monotonic); False if the answer has expired.
 
-        `due` is the next instant at which a TTL changes. TTLs are right up to it, so they are those of that instant. Every TTL is counted
-        back from the instant at which its record ends.
+        `due` is the next instant at which a TTL changes. TTLs are right up to it, so they are those of that instant.
+        Every TTL is counted back from the instant at which its record ends.
         """
         left, ceiling = int(self.expires - now), self.ceiling
         due = self.due = self.expires - min(left, ceiling)
@@ -121,16 +130,26 @@ class CacheEntry:
 class Resolution:
     """An upstream's answer to one question: the draft made of it, and the CNAME targets and packed addresses to judge.
 
-    It is fresh until `fresh_until`, and may be used for a day after that if no upstream answers. Until `recheck_at` the upstreams are known
-    not to answer and are not asked. `is_slow`: they took long when it was last asked for after it had expired. `unfiltered` is the draft
-    for clients without any filter, if it differs. `hints` are addresses in other records than A and AAAA. `answer` is the last answer made
-    of it, to queries of `answer_shape`.
+    It is fresh until `fresh_until`, and may be used for a day after that if no upstream answers. Until `recheck_at` the
+    upstreams are known not to answer and are not asked. `is_slow`: they took long when it was last asked for after it
+    had expired. `unfiltered` is the draft for clients without any filter, if it differs. `hints` are addresses in other
+    records than A and AAAA. `answer` is the last answer made of it, to queries of `answer_shape`.
     """
 
     __slots__ = (
-        "_body", "_frame", "answer", "answer_shape", "created_at", "fresh_until", "hints", "is_slow", "recheck_at", "seen", "targets",
+        "_body",
+        "_frame",
+        "answer",
+        "answer_shape",
+        "created_at",
+        "fresh_until",
+        "hints",
+        "is_slow",
+        "recheck_at",
+        "seen",
+        "targets",
         "unfiltered",
-    )  # fmt: skip
+    )
     is_shared: Final = False
 
     def __init__(
@@ -167,7 +186,9 @@ class Resolution:
     @property
     def size(self) -> int:
         octets = 2 * len(self._body) + _RESOLUTION_OVERHEAD + _ANSWER_OVERHEAD
-        octets += _TTL_OVERHEAD * max(len(self._frame.ttls) + len(self.hints) + len(self.targets) - _RECORDS_INCLUDED, 0)
+        octets += _TTL_OVERHEAD * max(
+            len(self._frame.ttls) + len(self.hints) + len(self.targets) - _RECORDS_INCLUDED, 0
+        )
         return octets + (len(self.unfiltered.body) + _RESOLUTION_OVERHEAD if self.unfiltered else 0)
 
 
@@ -178,7 +199,9 @@ def _frame_of(front: tuple[int, int, int], back: tuple[object, ...]) -> Draft:
 
 
 def addresses_in(body: bytes, ttls: tuple[tuple[int, int], ...]) -> list[tuple[int, bytes]]:
-    """Return the packed addresses of the A and AAAA records whose TTLs stand at these offsets, each with its TTL's offset."""
+    """Return the packed addresses of the A and AAAA records whose TTLs stand at these offsets, each with its TTL's
+    offset.
+    """
     found = []
     for at, _ in ttls:
         size = _ADDRESS_OCTETS.get(body[at - 4 : at - 2])
@@ -188,7 +211,10 @@ def addresses_in(body: bytes, ttls: tuple[tuple[int, int], ...]) -> list[tuple[i
 
 
 class ClockCache[V: Cacheable]:
-    """A mapping of bytes to values of at most `max_octets`, with what Python takes. Read `entries` directly where `get` is too slow."""
+    """A mapping of bytes to values of at most `max_octets`, with what Python takes.
+
+    Read `entries` directly where `get` is too slow.
+    """
 
     def __init__(self, max_octets: int) -> None:
         self.entries: dict[bytes, V] = {}
@@ -249,7 +275,10 @@ def resolution_key(query: Query) -> bytes:
 
 
 def learn_suffix(table: dict[bytes, bytes], query: Query) -> None:
-    """Teach the hot path how this query's type, class and EDNS look on the wire. Bounded, since clients choose these bytes."""
+    """Teach the hot path how this query's type, class and EDNS look on the wire.
+
+    Bounded, since clients choose these bytes.
+    """
     if len(table) >= _MAX_SUFFIXES:
         table.clear()
     table[query.suffix_key] = query.suffix

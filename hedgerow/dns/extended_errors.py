@@ -40,7 +40,8 @@ _REASON_TEXTS: Final = {
     Reason.FILE: "the kind of a file",
     Reason.PICTURE: "what a picture shows",
 }
-_REASONS_WITH_DETAIL: Final = (Reason.RULE, Reason.SERVICE, Reason.CATEGORY, Reason.RECOGNISED, Reason.SAFE_SEARCH)  # followed by `what`
+# followed by `what`
+_REASONS_WITH_DETAIL: Final = (Reason.RULE, Reason.SERVICE, Reason.CATEGORY, Reason.RECOGNISED, Reason.SAFE_SEARCH)
 _DETAIL_TEXTS: Final = {
     PRIVATE_ADDRESS: "the name points into this network, as in an attack",
     UPSTREAM_BLOCKS: "blocked by the upstream resolver",

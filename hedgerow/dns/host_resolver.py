@@ -25,7 +25,9 @@ _ALLOWED: Final = Decision(Verdict.ALLOW, Reason.DEFAULT)
 
 
 class HostLookup(NamedTuple):
-    """The addresses of a host: none if it is blocked or does not exist, or if the look-up `failed` because no upstream answered."""
+    """The addresses of a host: none if it is blocked or does not exist, or if the look-up `failed` because no upstream
+    answered.
+    """
 
     addresses: tuple[str, ...]
     decision: Decision
@@ -51,7 +53,9 @@ class HostResolver:
         except ValueError:
             return HostLookup((), _ALLOWED)
         decided = URL_ALLOWED if url_is_allowed else None
-        four, six = await self._both(*(self._address(ruleset, device, name, rtype, decided) for rtype in (wire.A, wire.AAAA)))
+        four, six = await self._both(
+            *(self._address(ruleset, device, name, rtype, decided) for rtype in (wire.A, wire.AAAA))
+        )
         both = self._without_refused_type(ruleset, device, host, four, six)
         decision = next((each.decision for each in both if each.decision.verdict is Verdict.BLOCK), both[0].decision)
         if decision.verdict is Verdict.BLOCK:
@@ -59,7 +63,9 @@ class HostResolver:
         texts = tuple(text for each in both for text in each.addresses)
         return HostLookup(texts, decision, failed=not texts and any(each.failed for each in both))
 
-    async def _both(self, four: Coroutine[Any, Any, HostLookup], six: Coroutine[Any, Any, HostLookup]) -> tuple[HostLookup, HostLookup]:
+    async def _both(
+        self, four: Coroutine[Any, Any, HostLookup], six: Coroutine[Any, Any, HostLookup]
+    ) -> tuple[HostLookup, HostLookup]:
         """Return both results. The second one counts as empty if it is late and the first one has addresses."""
         loop = asyncio.get_running_loop()
         first, second = tasks = loop.create_task(four), loop.create_task(six)
@@ -92,7 +98,9 @@ class HostResolver:
                     return (other,)
         return four, six
 
-    async def _address(self, ruleset: Ruleset, device: DeviceId, name: bytes, rtype: int, decided: Decision | None) -> HostLookup:
+    async def _address(
+        self, ruleset: Ruleset, device: DeviceId, name: bytes, rtype: int, decided: Decision | None
+    ) -> HostLookup:
         data = b"\0\0\x01\0" + pack("!HHHH", 1, 0, 0, 0) + name + pack("!HH", rtype, wire.IN)
         answer = await self._resolver.answer(ruleset, device, data, "gate", decided)
         if answer.message is None or answer.decision is None:

@@ -43,8 +43,8 @@ def type_name(qtype: int) -> str:
 class CountedDecision:
     """A decision, with the `series` of the counters that count its answers, except that of the profile.
 
-    All answers with the same decision share one object. `decision` has neither its end nor the text of its rule. `tag` tells it from
-    others.
+    All answers with the same decision share one object. `decision` has neither its end nor the text of its rule. `tag`
+    tells it from others.
     """
 
     __slots__ = ("decision", "series", "tag")

@@ -14,7 +14,8 @@ from hedgerow.dns.upstreams.responses import Response
 from hedgerow.dns.upstreams.upstream import UpstreamError, UpstreamQuestion
 from hedgerow.dns.wire import HEADER, Query
 
-STALE_ANSWER_DELAY: Final = 1.8  # seconds that a client waits for the upstreams while a stale answer is at hand (RFC 8767, section 5)
+# seconds that a client waits for the upstreams while a stale answer is at hand (RFC 8767, section 5)
+STALE_ANSWER_DELAY: Final = 1.8
 
 OUTAGE_STALE_DELAY: Final = 0.1
 """The same for upstreams that did not answer the last time: enough to notice that they are back."""
@@ -44,15 +45,22 @@ type Outcome = Fresh | Stale | Failed
 
 
 class PendingQuery:
-    """A cache miss in flight. Calls `on_outcome` once; or first with `Stale`, when the upstreams are slow, then with a late `Fresh`.
+    """A cache miss in flight.
 
-    No client waits long a second time for upstreams that were slow with the same question, or that do not answer anything.
+    Calls `on_outcome` once; or first with `Stale`, when the upstreams are slow, then with a late `Fresh`.
+
+    No client waits long a second time for upstreams that were slow with the same question, or that do not answer
+    anything.
     """
 
     __slots__ = ("_clock", "_deadline", "_is_answered", "_on_outcome", "_stale", "_upstreams")
 
     def __init__(
-        self, upstreams: UpstreamPool, stale: Resolution | None, clock: Callable[[], float], on_outcome: Callable[[Outcome], None]
+        self,
+        upstreams: UpstreamPool,
+        stale: Resolution | None,
+        clock: Callable[[], float],
+        on_outcome: Callable[[Outcome], None],
     ) -> None:
         self._upstreams, self._stale, self._clock, self._on_outcome = upstreams, stale, clock, on_outcome
         self._deadline: DeadlineHandle | None = None

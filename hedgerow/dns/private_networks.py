@@ -1,4 +1,6 @@
-"""Protection of the local network: no public name may have one of its addresses (DNS rebinding), and its names stay in it. Pure."""
+"""Protection of the local network: no public name may have one of its addresses (DNS rebinding), and its names stay in
+it. Pure.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,10 @@ _BLOCKED_UPSTREAM: Final = Decision(Verdict.BLOCK, Reason.RULE, UPSTREAM_BLOCKS)
 
 
 class AddressGuard:
-    """The check of addresses in upstream answers. `lan` adds public networks that are ours; any name may have addresses in `reachable`."""
+    """The check of addresses in upstream answers.
+
+    `lan` adds public networks that are ours; any name may have addresses in `reachable`.
+    """
 
     def __init__(self, lan: Iterable[IpNetwork] = (), reachable: Iterable[IpNetwork] = ()) -> None:
         self._lan = tuple(network for network in lan if not network.is_private)
@@ -46,7 +51,17 @@ _REVERSE4: Final = (
     *(f"{number}.172" for number in range(16, 32)),
     *(f"{number}.100" for number in range(64, 128)),
 )
-_REVERSE6: Final = ("0." * 32, "1." + "0." * 31, "c.f.", "d.f.", "8.e.f.", "9.e.f.", "a.e.f.", "b.e.f.", "8.b.d.0.1.0.0.2.")
+_REVERSE6: Final = (
+    "0." * 32,
+    "1." + "0." * 31,
+    "c.f.",
+    "d.f.",
+    "8.e.f.",
+    "9.e.f.",
+    "a.e.f.",
+    "b.e.f.",
+    "8.b.d.0.1.0.0.2.",
+)
 PRIVATE_ZONES: Final = frozenset(
     (*_FORWARD_ZONES, *(f"{zone}.in-addr.arpa" for zone in _REVERSE4), *(f"{zone}ip6.arpa" for zone in _REVERSE6))
 )

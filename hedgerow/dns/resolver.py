@@ -68,7 +68,9 @@ class Resolver:
         self._tunnel_detector = TunnelDetector()
         self._rewriter = Rewriter(self.answers, self.clocks.steady)
 
-    def swap(self, decide: Decide, upstreams: UpstreamPool | None = None, answer_policy: AnswerPolicy | None = None) -> None:
+    def swap(
+        self, decide: Decide, upstreams: UpstreamPool | None = None, answer_policy: AnswerPolicy | None = None
+    ) -> None:
         """Use a new snapshot. Answers under the old one are forgotten, also those in flight.
 
         Resolutions are kept unless the upstreams are new. The caller closes the old upstreams.
@@ -88,8 +90,13 @@ class Resolver:
     def settings(self) -> ResolverSettings:
         return self._policy.settings
 
-    async def answer(self, ruleset: Ruleset, device: DeviceId, data: bytes, transport: str, decision: Decision | None = None) -> Answer:
-        """Answer one query. `decision` is that on its name, if there is one already. Never raises, whatever clients or upstreams send."""
+    async def answer(
+        self, ruleset: Ruleset, device: DeviceId, data: bytes, transport: str, decision: Decision | None = None
+    ) -> Answer:
+        """Answer one query.
+
+        `decision` is that on its name, if there is one already. Never raises, whatever clients or upstreams send.
+        """
         found = self.try_answer(ruleset, device, data, transport, decision)
         if isinstance(found, Answer):
             return found
@@ -122,7 +129,9 @@ class Resolver:
         elif resolution is not None and resolution.fresh_until > self.clocks.steady() and not context.is_lifeline:
             self._deliver(context, self._answer_from(context, resolution), done)
         else:
-            pending = PendingQuery(self.upstreams, resolution, self.clocks.steady, lambda outcome: self._conclude(miss, outcome, done))
+            pending = PendingQuery(
+                self.upstreams, resolution, self.clocks.steady, lambda outcome: self._conclude(miss, outcome, done)
+            )
             pending.start(context.query)
 
     def prefetch(self, key: bytes) -> None:
@@ -170,7 +179,9 @@ class Resolver:
                 return self._answer_from(context, self._learn(miss, response))
             case Stale(resolution, keep):
                 draft = answers.stale(resolution.draft, keep=keep)
-                return self._answer_from(context, Resolution(draft, resolution.targets, resolution.hints, self.clocks.steady()))
+                return self._answer_from(
+                    context, Resolution(draft, resolution.targets, resolution.hints, self.clocks.steady())
+                )
             case Failed(error):
                 return self.answers.build(context, context.decision, answers.failed(str(error), error.ede, error.rcode))
             case never:
@@ -180,7 +191,9 @@ class Resolver:
         """Keep a response, unless another client that waited for the same one did so a moment ago."""
         context, now = miss.context, self.clocks.steady()
         if _is_tunnel_checked(context):
-            self._tunnel_detector.record(context.device, context.host, len(context.query.name) + len(response.data), now)
+            self._tunnel_detector.record(
+                context.device, context.host, len(context.query.name) + len(response.data), now
+            )
         known = self.resolutions.get(miss.key, now)
         is_known = known is not None and known.fresh_until > now and not context.is_lifeline
         return known if known is not None and is_known else self.store_response(miss.key, context.query, response)
@@ -201,11 +214,15 @@ class Resolver:
             context = QueryContext(ruleset, device, query, host, transport, _SPECIAL_USE, prefix, policy)
             if host == DDR_NAME and policy.ddr is not None:
                 return build(context, _SPECIAL_USE, policy.ddr.answer(query))
-            return build(context, _CANARY if reserved is SpecialUse.CANARY else _SPECIAL_USE, special_use_answer(query, reserved))
+            return build(
+                context, _CANARY if reserved is SpecialUse.CANARY else _SPECIAL_USE, special_use_answer(query, reserved)
+            )
         if policy.pages is not None and host == policy.pages.host:
             context = QueryContext(ruleset, device, query, host, transport, _SPECIAL_USE, prefix, policy)
             return build(context, _SPECIAL_USE, answers.addresses(query, policy.pages.addresses, OWN_NAME_TTL))
-        decision = decided or policy.decide(ruleset, Request(device, RequestKind.DNS, host, dns_type=type_name(query.qtype)))
+        decision = decided or policy.decide(
+            ruleset, Request(device, RequestKind.DNS, host, dns_type=type_name(query.qtype))
+        )
         context = QueryContext(ruleset, device, query, host, transport, decision, prefix, policy)
         if decision.verdict is Verdict.BLOCK:
             return self.answers.build_blocked(context, decision)
@@ -236,7 +253,9 @@ class Resolver:
         """Build the answer from a resolution, or return the decision to rewrite it."""
         policy = context.answer_policy
         kind = type_name(context.query.qtype)
-        decision = policy.judge_resolution(context.ruleset, context.device, context.host, context.decision, resolution, kind)
+        decision = policy.judge_resolution(
+            context.ruleset, context.device, context.host, context.decision, resolution, kind
+        )
         if decision.verdict is Verdict.REWRITE:
             return decision
         if decision.verdict is Verdict.BLOCK:
@@ -248,7 +267,10 @@ class Resolver:
 
 
 def refresh(resolver: Resolver, key: bytes, entry: CacheEntry, now: float) -> bool:
-    """Patch the TTLs of a cached answer that is asked for; False if it has expired. It is asked for again a little before that."""
+    """Patch the TTLs of a cached answer that is asked for; False if it has expired.
+
+    It is asked for again a little before that.
+    """
     if not entry.refresh(now):
         return False
     if entry.wants_prefetch and now >= entry.prefetch_at:

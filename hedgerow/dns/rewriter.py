@@ -26,7 +26,10 @@ type AnswerCallback = Callable[[Answer], None]
 
 
 class Rewriter:
-    """Answers to queries whose decision is to rewrite. Targets are kept for a day, for when no upstream answers (RFC 8767)."""
+    """Answers to queries whose decision is to rewrite.
+
+    Targets are kept for a day, for when no upstream answers (RFC 8767).
+    """
 
     def __init__(self, cache: AnswerCache, clock: Callable[[], float]) -> None:
         self._cache, self._clock = cache, clock
@@ -54,7 +57,9 @@ class Rewriter:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, upstreams: UpstreamPool, context: QueryContext, decision: Decision, done: AnswerCallback) -> None:
+    async def _run(
+        self, upstreams: UpstreamPool, context: QueryContext, decision: Decision, done: AnswerCallback
+    ) -> None:
         try:
             answer = self.try_answer(context, decision) or await self._resolve(upstreams, context, decision)
         except UpstreamError as error:
@@ -64,7 +69,10 @@ class Rewriter:
         done(answer)
 
     async def _resolve(self, upstreams: UpstreamPool, context: QueryContext, decision: Decision) -> Answer:
-        """Answer with a target's addresses under the queried name. A target that does not resolve blocks: it must not open the name."""
+        """Answer with a target's addresses under the queried name.
+
+        A target that does not resolve blocks: it must not open the name.
+        """
         query, target = context.query, wire.name_of(decision.target)
         response, is_stale = await self._ask(upstreams, target + query.suffix[:4])
         resolves = answers.has_type(response, query.qtype)

@@ -1,5 +1,6 @@
-"""Names that are never asked of an upstream: special-use names, our own check names, the policy's local records, and the discovery of
-our encrypted transports (RFC 9462, RFC 9461)."""
+"""Names that are never asked of an upstream: special-use names, our own check names, the policy's local records, and
+the discovery of our encrypted transports (RFC 9462, RFC 9461).
+"""
 
 from __future__ import annotations
 
@@ -28,8 +29,9 @@ CHECK_ZONE: Final = "check.hedgerow.internal"
 def parse_check_name(host: str) -> IPv4Address | None:
     """Return the address in a check name, by which a device finds out whether it uses this resolver.
 
-    `ANYTHING.192-168-1-2.check.hedgerow.internal` resolves to 192.168.1.2, if this machine has that address: the names reveal nothing that
-    the device did not know. No other resolver answers them, since `internal` is for private use (ICANN, 2024).
+    `ANYTHING.192-168-1-2.check.hedgerow.internal` resolves to 192.168.1.2, if this machine has that address: the names
+    reveal nothing that the device did not know. No other resolver answers them, since `internal` is for private use
+    (ICANN, 2024).
 
     >>> parse_check_name("7f3a.192-168-1-2.check.hedgerow.internal"), parse_check_name("check.hedgerow.internal")
     (IPv4Address('192.168.1.2'), None)
@@ -63,7 +65,13 @@ _SUFFIX_TEXTS: Final = tuple(_SUFFIXES)
 
 # Blocked with an address, these would make the device wait; NXDOMAIN makes it use the network's resolver at once.
 NXDOMAIN_WHEN_BLOCKED: Final = frozenset(
-    {"mask.icloud.com", "mask-h2.icloud.com", "mask-api.icloud.com", "mask-canary.icloud.com", "dns-tunnel-check.googlezip.net"}
+    {
+        "mask.icloud.com",
+        "mask-h2.icloud.com",
+        "mask-api.icloud.com",
+        "mask-canary.icloud.com",
+        "dns-tunnel-check.googlezip.net",
+    }
 )
 
 
@@ -104,9 +112,14 @@ OWN_NAME_TTL: Final = 60  # seconds; short, since a phone takes the answer to ot
 
 
 class LocalNames:
-    """Local records and forwarded `zones`. `own` is the record of our server name, before which a client id may stand as a label."""
+    """Local records and forwarded `zones`.
 
-    def __init__(self, records: Collection[LocalRecord] = (), zones: Iterable[str] = (), own: LocalRecord | None = None) -> None:
+    `own` is the record of our server name, before which a client id may stand as a label.
+    """
+
+    def __init__(
+        self, records: Collection[LocalRecord] = (), zones: Iterable[str] = (), own: LocalRecord | None = None
+    ) -> None:
         self._own = own
         self._texts = {record.host: _zone_text(record, _LOCAL_TTL) for record in records}
         for record in records:
@@ -116,7 +129,10 @@ class LocalNames:
         self._zones = frozenset(zones)
 
     def answer(self, host: str, query: Query) -> Draft | None:
-        """Draft the answer from the records, or return None for a name that they do not know. A known name has only addresses."""
+        """Draft the answer from the records, or return None for a name that they do not know.
+
+        A known name has only addresses.
+        """
         text = self._texts.get(host)
         if text is None and self._own is not None and self._own.host in (host, host.partition(".")[2]):
             text = _zone_text(self._own, OWN_NAME_TTL)
@@ -146,12 +162,16 @@ class LocalNames:
 
 
 def _zone_text(record: LocalRecord, ttl: int) -> str:
-    return "\n".join(f"{record.host}. {ttl} {'AAAA' if ':' in address else 'A'} {address}" for address in record.addresses)
+    return "\n".join(
+        f"{record.host}. {ttl} {'AAAA' if ':' in address else 'A'} {address}" for address in record.addresses
+    )
 
 
 @lru_cache(maxsize=1024)
 def _local_answer(text: str, qtype: int) -> Draft:
-    """Draft the answer from the zone text of a name (RFC 1035, section 5.1). dnslib writes it, and it is read as an upstream's."""
+    """Draft the answer from the zone text of a name (RFC 1035, section 5.1). dnslib writes it, and it is read as an
+    upstream's.
+    """
     records = [record for record in RR.fromZone(text) if record.rtype == qtype]
     if not records:
         return answers.negative()
@@ -180,7 +200,9 @@ class DesignatedResolver:
             return answers.negative()
         target = wire.name_of(self.server_name)
         body, ttls = b"", []
-        transports = sorted((ENCRYPTED_TRANSPORTS[name] for name in self.ports), key=lambda transport: transport.ddr_rank)
+        transports = sorted(
+            (ENCRYPTED_TRANSPORTS[name] for name in self.ports), key=lambda transport: transport.ddr_rank
+        )
         for priority, transport in enumerate(transports, 1):
             alpn = b"".join(bytes((len(protocol),)) + protocol.encode() for protocol in transport.alpn)
             keys = wire.option_bytes(_ALPN, alpn) + wire.option_bytes(_PORT, pack("!H", self.ports[transport.name]))

@@ -1,4 +1,7 @@
-"""The listener of each encrypted transport in `hedgerow.policies.transports`. To add a transport, add a row there and a case here."""
+"""The listener of each encrypted transport in `hedgerow.policies.transports`.
+
+To add a transport, add a row there and a case here.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +31,11 @@ class EncryptedServer(Protocol):
 
 
 def open_encrypted_server(transport: Transport, frontend: EncryptedFrontend, chain: Path, key: Path) -> EncryptedServer:
-    """Return the server of a transport, with a certificate from PEM files. Raises OSError or ssl.SSLError for unusable files,
-    and IncompatibleLibraryError for another aioquic or h2 than the tested one."""
+    """Return the server of a transport, with a certificate from PEM files.
+
+    Raises OSError or ssl.SSLError for unusable files, and IncompatibleLibraryError for another aioquic or h2 than the
+    tested one.
+    """
     match transport.name:
         case "dot":
             return DotServer(frontend, ServerTls(chain, key, transport.alpn))

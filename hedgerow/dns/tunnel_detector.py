@@ -1,10 +1,12 @@
-"""Detection of tunnels in DNS: data leaves in the names of questions and comes back in the answers. Pure but for its own memory.
+"""Detection of tunnels in DNS: data leaves in the names of questions and comes back in the answers.
 
-Any nameserver can be the other end, so no list knows them. But no site that people visit comes near `MAX_OCTETS` per minute and device, and
-a tunnel below that is hardly fast enough to read text. Each worker counts for itself.
+Pure but for its own memory.
 
-Domains whose owners lend their nameservers to nobody cannot be the other end: well-known sites and services, advertising with a name per
-page, and services that programs ask by DNS, such as those of antivirus programs.
+Any nameserver can be the other end, so no list knows them. But no site that people visit comes near `MAX_OCTETS` per
+minute and device, and a tunnel below that is hardly fast enough to read text. Each worker counts for itself.
+
+Domains whose owners lend their nameservers to nobody cannot be the other end: well-known sites and services,
+advertising with a name per page, and services that programs ask by DNS, such as those of antivirus programs.
 """
 
 from __future__ import annotations
@@ -21,13 +23,16 @@ MAX_OCTETS: Final = 128 * 1024
 """Octets of questions and answers for one registered domain and device in `WINDOW_SECONDS`: some 700 ordinary ones."""
 
 MAX_OF_DEVICE: Final = 4 * MAX_OCTETS
-"""Octets for all domains of one device in the same time, above which each domain may carry `MAX_SHARE` only: a tunnel can use many."""
+"""Octets for all domains of one device in the same time, above which each domain may carry `MAX_SHARE` only: a tunnel
+can use many.
+"""
 
 MAX_SHARE: Final = MAX_OCTETS // 16
 
 FREE_OCTETS: Final = 2048
-"""Octets of each domain that `MAX_OF_DEVICE` does not count: the people behind a forwarder, who are one device here, use many domains and
-ask for a few names of each."""
+"""Octets of each domain that `MAX_OF_DEVICE` does not count: the people behind a forwarder, who are one device here,
+use many domains and ask for a few names of each.
+"""
 
 MAX_FREE: Final = 16 * MAX_OCTETS
 """Octets of one device that are not counted, in all domains: a tunnel can invent any number of them."""
@@ -39,7 +44,9 @@ _MAX_ENTRIES: Final = 4096
 
 _TRUSTED_GROUPS: Final = frozenset({"ai-chat", "forums", "games", "messaging", "music", "shopping", "social", "video"})
 
-_NAME_PER_PAGE: Final = frozenset({"googlesyndication.com", "doubleclick.net", "2mdn.net", "adnxs.com", "sentry.io", "online-metrix.net"})
+_NAME_PER_PAGE: Final = frozenset(
+    {"googlesyndication.com", "doubleclick.net", "2mdn.net", "adnxs.com", "sentry.io", "online-metrix.net"}
+)
 """Advertising, error reports and fraud checks that make a new name for each page or visitor, from what browsers ask."""
 
 
@@ -59,7 +66,10 @@ type _Count = tuple[float, int]
 
 
 class TunnelDetector:
-    """The domains that are blocked for a device because they carried too much. Instants are of one clock, in seconds."""
+    """The domains that are blocked for a device because they carried too much.
+
+    Instants are of one clock, in seconds.
+    """
 
     def __init__(self) -> None:
         self._carried: dict[_Pair, _Count] = {}
@@ -93,7 +103,10 @@ class TunnelDetector:
 
 
 def _add[K](counts: dict[K, _Count], key: K, octets: int, now: float) -> int:
-    """Return the octets of `key` in its window. Of too many keys, those with most octets stay: names that nobody asked before hide none."""
+    """Return the octets of `key` in its window.
+
+    Of too many keys, those with most octets stay: names that nobody asked before hide none.
+    """
     began, before = counts.get(key, (now, 0))
     if now - began >= WINDOW_SECONDS:
         began, before = now, 0

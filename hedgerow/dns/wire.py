@@ -1,4 +1,7 @@
-"""DNS messages as bytes (RFC 1035, RFC 6891): find the question, walk the records. Pure, and never trusting the sender."""
+"""DNS messages as bytes (RFC 1035, RFC 6891): find the question, walk the records.
+
+Pure, and never trusting the sender.
+"""
 
 from __future__ import annotations
 
@@ -65,23 +68,24 @@ _TRANSPORT_SHAPES: Final = {
 _TRANSPORTS: Final = {shape: transport for transport, shape in reversed(_TRANSPORT_SHAPES.items())}
 _TRANSPORT_MASK: Final = STREAM_SHAPE | 0xE0
 
-# Octets of a query behind its name that tell the shape: type and class, the OPT record up to the header of its first option. The
-# contents of options (cookies, padding) do not matter.
+# Octets of a query behind its name that tell the shape: type and class, the OPT record up to the header of its first
+# option. The contents of options (cookies, padding) do not matter.
 SUFFIX_OCTETS: Final = 19
 OPT_OCTETS: Final = 11  # of an OPT record without options
 
 EDE_OPTION_PREFIX: Final = b"\0\x0f\0"
 """The beginning of an extended error among EDNS options.
 
-One without content says that the client can read a structured error (draft-ietf-dnsop-structured-dns-error). The hot path does not read
-options behind the first one, but leaves such a query to the parser.
+One without content says that the client can read a structured error (draft-ietf-dnsop-structured-dns-error). The hot
+path does not read options behind the first one, but leaves such a query to the parser.
 """
 
 _PLAIN_OCTETS: Final = b"abcdefghijklmnopqrstuvwxyz0123456789-_"
 _SHORT_LABEL: Final = 44  # the longest whose length is no octet of a plain label
 _TO_HOST: Final = bytes(octet if octet in _PLAIN_OCTETS else 0x2E for octet in range(256))
 _unpack_fields: Final = Struct("!HHIH").unpack_from  # of a record: type, class, TTL, length
-_BEHIND_NAME: Final = (4, 4 + 11)  # octets of a query behind its name: without OPT record, or with one that has no options
+# octets of a query behind its name: without OPT record, or with one that has no options
+_BEHIND_NAME: Final = (4, 4 + 11)
 
 
 class Malformed(ValueError):
@@ -100,8 +104,8 @@ class Edns(NamedTuple):
 class Query(NamedTuple):
     """One question. `name` is the qname in wire form, lower case; `end` is where the question ends in `data`.
 
-    `host` is the name as policies know it. `shape` is the last byte of the cache key and of `suffix`, which has type and class before it.
-    `cacheable` is False for a query whose shape the hot path cannot tell from its bytes.
+    `host` is the name as policies know it. `shape` is the last byte of the cache key and of `suffix`, which has type
+    and class before it. `cacheable` is False for a query whose shape the hot path cannot tell from its bytes.
     """
 
     data: bytes
@@ -137,7 +141,10 @@ class Query(NamedTuple):
 
 
 class Record(NamedTuple):
-    """One record: `begin`..`end` is the whole of it, `start`..`end` its rdata. `owner` is lower case and uncompressed."""
+    """One record:
+
+    `begin`..`end` is the whole of it, `start`..`end` its rdata. `owner` is lower case and uncompressed.
+    """
 
     owner: bytes
     rtype: int
@@ -151,9 +158,9 @@ class Record(NamedTuple):
 def read_name(message: bytes, at: int, known: dict[int, bytes] | None = None) -> tuple[bytes, int]:
     """Return the uncompressed name at `at` in wire form, and where it ends in the message. Raises Malformed.
 
-    Pointers must point backwards, so that no chain is endless, and to a name that ended before this one began, since what follows may be
-    left out of our answer. `known` maps offsets to names that earlier pointers led to, and is added to: with it, reading a message takes
-    time by its length, whatever its pointers are.
+    Pointers must point backwards, so that no chain is endless, and to a name that ended before this one began, since
+    what follows may be left out of our answer. `known` maps offsets to names that earlier pointers led to, and is added
+    to: with it, reading a message takes time by its length, whatever its pointers are.
 
     >>> read_name(b"\\x03www\\x07example\\x00", 0)
     (b'\\x03www\\x07example\\x00', 13)
@@ -207,7 +214,9 @@ def label_starts(name: bytes) -> Iterator[int]:
 
 
 def host_of(name: bytes) -> str:
-    r"""Return a name as policies know it: dotted, lower case, no trailing dot. Octets that no host has are escaped (RFC 1035, section 5.1).
+    r"""Return a name as policies know it: dotted, lower case, no trailing dot.
+
+    Octets that no host has are escaped (RFC 1035, section 5.1).
 
     >>> host_of(b"\x03www\x07example\x00"), host_of(b"\x03a.b\x00"), host_of(b"\x00")
     ('www.example', 'a\\046b', '')
@@ -216,7 +225,9 @@ def host_of(name: bytes) -> str:
 
 
 def _plain_host(name: bytes) -> str | None:
-    """Return a name in lower case whose last octet is the only zero, as policies know it; None for a malformed or an unusual one."""
+    """Return a name in lower case whose last octet is the only zero, as policies know it; None for a malformed or an
+    unusual one.
+    """
     at = labels = longest = 0
     try:
         while size := name[at]:
@@ -226,14 +237,17 @@ def _plain_host(name: bytes) -> str | None:
                 longest = size
     except IndexError:
         return None
-    # Lengths become dots, and so does whatever no host has. If there are more dots than lengths, the name has such octets.
+    # Lengths become dots, and so does whatever no host has. If there are more dots than lengths, the name has such
+    # octets.
     host = name[1:at].translate(_TO_HOST).decode("ascii")
     return host if at < _MAX_NAME and longest <= _SHORT_LABEL and host.count(".") == labels - 1 else None
 
 
 def _escaped(name: bytes) -> str:
     labels = (name[at + 1 : at + 1 + name[at]] for at in label_starts(name))
-    return ".".join("".join(chr(octet) if octet in _PLAIN_OCTETS else f"\\{octet:03d}" for octet in label) for label in labels)
+    return ".".join(
+        "".join(chr(octet) if octet in _PLAIN_OCTETS else f"\\{octet:03d}" for octet in label) for label in labels
+    )
 
 
 def name_of(host: str) -> bytes:
@@ -300,7 +314,9 @@ def _parse_whole(data: bytes, transport: str) -> Query:
         cacheable = False
     shape = _shape(edns) | _TRANSPORT_SHAPES[transport]
     name = name.lower()
-    return Query(data, end, name, host_of(name), qtype, qclass, edns, shape, cacheable, data[end - 4 : end] + bytes((shape,)))
+    return Query(
+        data, end, name, host_of(name), qtype, qclass, edns, shape, cacheable, data[end - 4 : end] + bytes((shape,))
+    )
 
 
 def query_of(key: bytes) -> Query:

@@ -1,4 +1,5 @@
-"""Requests for access, grants, pauses, codes and vouchers: few rows, each written at once because somebody waits for the answer.
+"""Requests for access, grants, pauses, codes and vouchers: few rows, each written at once because somebody waits for
+the answer.
 
 Every method of the stores waits for the disk: call it from a thread.
 """
@@ -41,11 +42,16 @@ def file_request(store: Store, connection: Connection, request: AccessRequest) -
     Returns its id, or None if the device has too many open requests.
     """
     is_open = store.own(access_requests) & (_REQUEST.state == "open") & (_REQUEST.device == request.device)
-    rows = connection.execute(select(_REQUEST.id, _REQUEST.host, _REQUEST.reason).where(is_open, _REQUEST.chore == request.chore))
+    rows = connection.execute(
+        select(_REQUEST.id, _REQUEST.host, _REQUEST.reason).where(is_open, _REQUEST.chore == request.chore)
+    )
     subject = service_or_address(request.host, request.reason)
     known: int | None = next((row.id for row in rows if service_or_address(row.host, row.reason) == subject), None)
     if known is not None:
-        changes: dict[str, object] = {"asked": _REQUEST.asked + 1, "last_at": store.dialect.greatest(_REQUEST.last_at, request.when)}
+        changes: dict[str, object] = {
+            "asked": _REQUEST.asked + 1,
+            "last_at": store.dialect.greatest(_REQUEST.last_at, request.when),
+        }
         if request.note:
             changes["note"] = request.note
         connection.execute(access_requests.update().where(_REQUEST.id == known).values(changes))
@@ -101,7 +107,9 @@ class GrantStore:
         with self._store.begin() as connection:
             self._answer(connection, (request_id, *also), state="denied", actor=actor, grant_id=None)
 
-    def _answer(self, connection: Connection, ids: Sequence[int], *, state: str, actor: str, grant_id: str | None) -> None:
+    def _answer(
+        self, connection: Connection, ids: Sequence[int], *, state: str, actor: str, grant_id: str | None
+    ) -> None:
         """Answer the first of some open requests, and the others if they are still open. Raises `NoSuchEntry`."""
         now = self._clock()
         answer_request(self._store, connection, ids[0], state=state, actor=actor, grant_id=grant_id, now=now)
@@ -119,7 +127,9 @@ class GrantStore:
         """End a device's grants and refuse its open requests, because its next user is another person."""
         now = self._clock()
         with self._store.begin() as connection:
-            connection.execute(self._store.update(grants).where(_holds(device, now)).values(revoked_at=now, revoked_by=actor))
+            connection.execute(
+                self._store.update(grants).where(_holds(device, now)).values(revoked_at=now, revoked_by=actor)
+            )
             answer = {"state": "denied", "answered_at": now, "answered_by": actor}
             connection.execute(self._store.update(access_requests).where(_is_open(device)).values(answer))
 
@@ -152,16 +162,26 @@ class GrantStore:
         spared_device: DeviceId | None = None,
         kind: PauseKind = PauseKind.ALL,
     ) -> Pause:
-        """Pause a device, a person or (with neither) everybody, until `ends` or until resumed. It replaces an earlier pause."""
-        pause = Pause(secrets.token_hex(6), actor, self._clock(), ends, device, person, note, spared_person, spared_device, kind)
+        """Pause a device, a person or (with neither) everybody, until `ends` or until resumed.
+
+        It replaces an earlier pause.
+        """
+        pause = Pause(
+            secrets.token_hex(6), actor, self._clock(), ends, device, person, note, spared_person, spared_device, kind
+        )
         with self._store.begin() as connection:
             self._end_pauses(connection, actor, device, person)
             connection.execute(self._store.insert(pauses).values(asdict(pause)))
             write_entries(self._store, connection, entries)
         return pause
 
-    def resume(self, actor: str, *entries: CounterEntry, device: DeviceId | None = None, person: str | None = None) -> int:
-        """End the pauses of exactly this device or person, or those of everybody. Returns their number. Entries need at least one."""
+    def resume(
+        self, actor: str, *entries: CounterEntry, device: DeviceId | None = None, person: str | None = None
+    ) -> int:
+        """End the pauses of exactly this device or person, or those of everybody.
+
+        Returns their number. Entries need at least one.
+        """
         with self._store.begin() as connection:
             ended = self._end_pauses(connection, actor, device, person)
             write_entries(self._store, connection, entries if ended else ())
@@ -186,8 +206,8 @@ def _is_open(device: DeviceId) -> ColumnElement[bool]:
 class AccessCode:
     """A code for the phone, to be entered at `device` or at any device of `person`.
 
-    It opens `subject` for `how_long` and answers the request `request_id` with that, or it adds `minutes` (for `subject`, or for all
-    use) to today's budget. Instants are seconds since the epoch.
+    It opens `subject` for `how_long` and answers the request `request_id` with that, or it adds `minutes` (for
+    `subject`, or for all use) to today's budget. Instants are seconds since the epoch.
     """
 
     id: str
@@ -220,12 +240,19 @@ class CodeStore:
 
     def match(self, digits: str) -> tuple[AccessCode, ...]:
         """Return the open codes with these digits. All codes are compared, each in constant time."""
-        return tuple([_code(row) for row in self._open() if hmac.compare_digest(row.digest, _code_digest(row.id, digits))])
+        return tuple(
+            [_code(row) for row in self._open() if hmac.compare_digest(row.digest, _code_digest(row.id, digits))]
+        )
 
     def use(self, code_id: str) -> None:
-        """Use a code up. Raises `NoSuchEntry` if it was used or has expired, so that of two people who enter it one succeeds."""
+        """Use a code up.
+
+        Raises `NoSuchEntry` if it was used or has expired, so that of two people who enter it one succeeds.
+        """
         now = self._clock()
-        change = self._store.update(codes).where(codes.c.id == code_id, codes.c.used_at.is_(None), codes.c.expires > now)
+        change = self._store.update(codes).where(
+            codes.c.id == code_id, codes.c.used_at.is_(None), codes.c.expires > now
+        )
         if not self._store.execute(change.values(used_at=now)):
             raise NoSuchEntry("there is no such code, or it was used already")
 
@@ -248,9 +275,11 @@ def _code_digest(code_id: str, digits: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Voucher:
-    """Minutes at a seat for a guest of `band` (a kind of session), to be begun before `expires` (seconds since the epoch).
+    """Minutes at a seat for a guest of `band` (a kind of session), to be begun before `expires` (seconds since the
+    epoch).
 
-    `price` is in the currency's smallest unit. `is_paid` is false for a voucher that is sold later. `serial` is empty until it is written.
+    `price` is in the currency's smallest unit. `is_paid` is false for a voucher that is sold later. `serial` is empty
+    until it is written.
     """
 
     band: str
@@ -280,11 +309,15 @@ class VoucherStore:
         self._store, self._clock = store, clock
 
     def add(self, voucher: Voucher, codes: Iterable[str], entry: CounterEntry) -> tuple[str, ...]:
-        """Write one voucher per code, and the counter's entry about them. Returns their serials: the entry's number, and that of each."""
+        """Write one voucher per code, and the counter's entry about them.
+
+        Returns their serials: the entry's number, and that of each.
+        """
         with self._store.begin() as connection:
             number = write_entry(self._store, connection, entry)
             rows = [
-                asdict(voucher) | {"is_paid": int(voucher.is_paid), "serial": f"{number}-{place:02}", "digest": _digest(code)}
+                asdict(voucher)
+                | {"is_paid": int(voucher.is_paid), "serial": f"{number}-{place:02}", "digest": _digest(code)}
                 for place, code in enumerate(codes, 1)
             ]
             connection.execute(self._store.insert(vouchers), rows)
@@ -293,7 +326,10 @@ class VoucherStore:
     def find(self, code: str) -> Voucher | None:
         """Return the voucher with this code, or None if it cannot be used."""
         rows = self._store.rows(self._store.select(vouchers).where(self._is_open(), vouchers.c.digest == _digest(code)))
-        fields = ((row, {name: value for name, value in row._mapping.items() if name not in ("digest", "used_at")}) for row in rows)
+        fields = (
+            (row, {name: value for name, value in row._mapping.items() if name not in ("digest", "used_at")})
+            for row in rows
+        )
         return next((Voucher(**known | {"is_paid": bool(row.is_paid)}) for row, known in fields), None)
 
     def use(self, code: str) -> bool:
@@ -309,16 +345,23 @@ class VoucherStore:
         return tuple(VoucherCount(row.band, row.minutes, row.expires, row.total) for row in rows)
 
     def withdraw(self, entry: CounterEntry) -> int:
-        """Invalidate all unused vouchers, such as those of a lost sheet, and write the counter's entry. Returns their number."""
+        """Invalidate all unused vouchers, such as those of a lost sheet, and write the counter's entry.
+
+        Returns their number.
+        """
         with self._store.begin() as connection:
-            count = connection.execute(self._store.update(vouchers).where(self._is_open()).values(used_at=self._clock())).rowcount
+            count = connection.execute(
+                self._store.update(vouchers).where(self._is_open()).values(used_at=self._clock())
+            ).rowcount
             write_entry(self._store, connection, replace(entry, count=count))
             return count
 
     def prune(self) -> None:
         """Delete the vouchers that were used or expired more than a day ago."""
         limit = self._clock() - _DAY_S
-        self._store.execute(self._store.delete(vouchers).where((vouchers.c.expires < limit) | (vouchers.c.used_at < limit)))
+        self._store.execute(
+            self._store.delete(vouchers).where((vouchers.c.expires < limit) | (vouchers.c.used_at < limit))
+        )
 
     def _is_open(self) -> ColumnElement[bool]:
         return vouchers.c.used_at.is_(None) & (vouchers.c.expires > self._clock())

@@ -1,4 +1,7 @@
-"""Accounts, web sessions and API tokens. Passwords, cookies and tokens are stored as hashes: a copy of the journal opens nothing."""
+"""Accounts, web sessions and API tokens.
+
+Passwords, cookies and tokens are stored as hashes: a copy of the journal opens nothing.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ from hedgerow.journal.tables import accounts, tokens, web_sessions
 class AccountRow:
     """An account. `password` is an argon2 hash; `totp` is empty without a second factor.
 
-    `subject` is the provider at which somebody signs in, who has no password here, and their identifier there. `totp_step`
-    is the time step (RFC 6238) of the last code of the second factor that was used.
+    `subject` is the provider at which somebody signs in, who has no password here, and their identifier there.
+    `totp_step` is the time step (RFC 6238) of the last code of the second factor that was used.
     """
 
     name: str
@@ -45,7 +48,10 @@ class WebSessionRow:
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """A script's token. `id` is a hash of it; `scopes` are words separated by spaces. Without `expires_at` it has no end."""
+    """A script's token.
+
+    `id` is a hash of it; `scopes` are words separated by spaces. Without `expires_at` it has no end.
+    """
 
     id: str
     name: str
@@ -75,7 +81,9 @@ class AccountStore:
         return self._all(tokens, TokenRow)
 
     def add_account(self, row: AccountRow) -> bool:
-        """Add an account. Return True for the first one, which ends all tokens, since anyone at the machine could create them before.
+        """Add an account.
+
+        Return True for the first one, which ends all tokens, since anyone at the machine could create them before.
 
         Raises `NameTaken`.
         """
@@ -90,21 +98,34 @@ class AccountStore:
             raise NameTaken(f"There is an account called '{row.name}' already.") from None
 
     def change_account(self, row: AccountRow) -> None:
-        """Replace an account, and end its sessions. The step of its last code stays with its secret. Raises `NoSuchEntry`."""
+        """Replace an account, and end its sessions.
+
+        The step of its last code stays with its secret. Raises `NoSuchEntry`.
+        """
         step = case((accounts.c.totp == row.totp, accounts.c.totp_step), else_=row.totp_step)
         with self._store.begin() as connection:
-            change = self._store.update(accounts).where(accounts.c.name == row.name).values(asdict(row) | {"totp_step": step})
+            change = (
+                self._store.update(accounts)
+                .where(accounts.c.name == row.name)
+                .values(asdict(row) | {"totp_step": step})
+            )
             if not connection.execute(change).rowcount:
                 raise NoSuchEntry(f"there is no account {row.name}")
             connection.execute(self._store.delete(web_sessions).where(web_sessions.c.account == row.name))
 
     def use_step(self, name: str, step: int) -> bool:
-        """Note that the code of a time step was used. Returns False if it or a later one was used before, also on another node."""
+        """Note that the code of a time step was used.
+
+        Returns False if it or a later one was used before, also on another node.
+        """
         unused = self._store.update(accounts).where(accounts.c.name == name, accounts.c.totp_step < step)
         return self._store.execute(unused.values(totp_step=step)) == 1
 
     def use_recovery_code(self, row: AccountRow, left: str) -> bool:
-        """Replace the recovery codes of `row` by those that are `left`, and end its sessions. Returns False if they have changed since."""
+        """Replace the recovery codes of `row` by those that are `left`, and end its sessions.
+
+        Returns False if they have changed since.
+        """
         with self._store.begin() as connection:
             known = self._store.update(accounts).where(accounts.c.name == row.name, accounts.c.recovery == row.recovery)
             is_used = connection.execute(known.values(recovery=left)).rowcount == 1
@@ -123,7 +144,9 @@ class AccountStore:
         self._store.execute(self._store.insert(web_sessions).values(asdict(row)))
 
     def touch_session(self, session_id: str, seen_at: float) -> None:
-        self._store.execute(self._store.update(web_sessions).where(web_sessions.c.id == session_id).values(seen_at=seen_at))
+        self._store.execute(
+            self._store.update(web_sessions).where(web_sessions.c.id == session_id).values(seen_at=seen_at)
+        )
 
     def end_session(self, session_id: str) -> None:
         self._store.execute(self._store.delete(web_sessions).where(web_sessions.c.id == session_id))
@@ -137,4 +160,6 @@ class AccountStore:
             raise NoSuchEntry("there is no such token")
 
     def _all[Kind](self, table: Table, kind: Callable[..., Kind]) -> tuple[Kind, ...]:
-        return tuple(kind(**row._mapping) for row in self._store.rows(self._store.select(table).order_by(table.c.created_at)))
+        return tuple(
+            kind(**row._mapping) for row in self._store.rows(self._store.select(table).order_by(table.c.created_at))
+        )

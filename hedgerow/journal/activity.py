@@ -1,7 +1,8 @@
-"""Activity: decisions of a time counted by host, hosts found by a part of their name, causes of a decision, and minutes of use.
+"""Activity: decisions of a time counted by host, hosts found by a part of their name, causes of a decision, and minutes
+of use.
 
-All queries are bounded. Of each device or host that is asked for, only the newest decisions are counted, and `is_complete` says whether
-these are all.
+All queries are bounded. Of each device or host that is asked for, only the newest decisions are counted, and
+`is_complete` says whether these are all.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ _CLOCK_SLACK_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class ActivityFilter:
-    """A filter of decisions. `devices` and `hosts` are alternatives each, None for all. `since` is inclusive, `before` is not."""
+    """A filter of decisions.
+
+    `devices` and `hosts` are alternatives each, None for all. `since` is inclusive, `before` is not.
+    """
 
     since: float
     before: float
@@ -65,7 +69,10 @@ class HostActivity:
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """Activity that matches a filter, in no order. `is_complete` is False where only the newest decisions were counted."""
+    """Activity that matches a filter, in no order.
+
+    `is_complete` is False where only the newest decisions were counted.
+    """
 
     hosts: tuple[HostActivity, ...]
     is_complete: bool
@@ -94,12 +101,21 @@ class ActivityReader:
             known[0] += count
             if id > known[2]:
                 known[1:] = at, id
-        part = None if wanted.hosts is None and wanted.devices is None else "device" if wanted.hosts is None else "host_key"
+        part = (
+            None
+            if wanted.hosts is None and wanted.devices is None
+            else "device"
+            if wanted.hosts is None
+            else "host_key"
+        )
         largest = max(Counter(row._mapping[part] for row in rows).values(), default=0) if part else len(rows)
         return Activity(tuple(_host_activity(*key, *sums) for key, sums in counted.items()), largest < _limit(wanted))
 
     def activity_query(self, connection: Connection, wanted: ActivityFilter) -> Any:
-        """Return the query for the newest decisions of all, or of each device or host. Short queries before it find the ids."""
+        """Return the query for the newest decisions of all, or of each device or host.
+
+        Short queries before it find the ids.
+        """
         ids = within_ids(self._store, connection, wanted.since, wanted.before)
         conditions = [self._store.own(decisions), *ids, *self._conditions(wanted)]
         columns = [_C.id, _C.at, _C.count, *(_C[name] for name in _KEY)]
@@ -108,11 +124,15 @@ class ActivityReader:
             return self._newest_of_hosts(wanted.hosts, conditions, columns, _limit(wanted))
         if wanted.devices is None:
             return newest.limit(_limit(wanted))
-        parts = [select(newest.where(_C.device == device).limit(_limit(wanted)).subquery()) for device in wanted.devices]
+        parts = [
+            select(newest.where(_C.device == device).limit(_limit(wanted)).subquery()) for device in wanted.devices
+        ]
         return parts[0] if len(parts) == 1 else union_all(*parts)
 
     def find_hosts(self, text: str, domains: Iterable[str] = ()) -> tuple[str, ...]:
-        """Return recorded hosts whose name contains `text`, and those of these domains; at most `HOSTS_FOUND` of each."""
+        """Return recorded hosts whose name contains `text`, and those of these domains; at most
+        `HOSTS_FOUND` of each.
+        """
         host, key = hosts_seen.c.host, hosts_seen.c.host_key
         # SQLite's LIKE takes a NUL for the end of the pattern.
         conditions = [host.contains(text.lower(), autoescape=True)] if text and text.isprintable() else []
@@ -132,15 +152,21 @@ class ActivityReader:
         """Return the latest grant of a subject that held for a device or its person at an instant."""
         c = grants.c
         holds = (c.subject == subject) & (c.starts <= at) & _is_after(c.ends, at) & _is_after(c.revoked_at, at)
-        rows = self._store.rows(self._store.select(grants).where(holds, _is_for(c, device, person)).order_by(c.starts.desc()).limit(1))
+        rows = self._store.rows(
+            self._store.select(grants).where(holds, _is_for(c, device, person)).order_by(c.starts.desc()).limit(1)
+        )
         return next(map(grant_of, rows), None)
 
     def pause_at(self, at: float, device: str, person: str | None) -> Pause | None:
         """Return the latest pause that held for a device, its person or everybody at an instant."""
         c = pauses.c
         holds = (c.starts <= at) & _is_after(c.ends, at) & _is_after(c.ended_at, at)
-        holds &= c.spared_device.is_distinct_from(device) & (c.spared_person.is_(None) | c.spared_person.is_distinct_from(person))
-        rows = self._store.rows(self._store.select(pauses).where(holds, _is_for(c, device, person)).order_by(c.starts.desc()).limit(1))
+        holds &= c.spared_device.is_distinct_from(device) & (
+            c.spared_person.is_(None) | c.spared_person.is_distinct_from(person)
+        )
+        rows = self._store.rows(
+            self._store.select(pauses).where(holds, _is_for(c, device, person)).order_by(c.starts.desc()).limit(1)
+        )
         return next(map(pause_of, rows), None)
 
     def _conditions(self, wanted: ActivityFilter) -> list[ColumnElement[bool]]:
@@ -157,7 +183,7 @@ class ActivityReader:
 
     def _newest_of_hosts(
         self, hosts: Sequence[str], conditions: Sequence[ColumnElement[bool]], columns: Sequence[Any], limit: int
-    ) -> Select[Any]:  # fmt: skip
+    ) -> Select[Any]:
         def newest(host_key: ColumnElement[str], wanted: Sequence[ColumnElement[Any]]) -> Select[Any]:
             return select(*wanted).where(_C.host_key == host_key, *conditions).order_by(_C.id.desc()).limit(limit)
 
@@ -170,8 +196,10 @@ _VERDICTS, _REASONS = {each.value: each for each in Verdict}, {each.value: each 
 
 def _host_activity(
     key: str, person: str | None, device: str, verdict: str, reason: str, what: str, count: int, last: float, id: int
-) -> HostActivity:  # fmt: skip
-    return HostActivity(reversed_labels(key), person, device, _VERDICTS[verdict], _REASONS[reason], what, count, last, id)
+) -> HostActivity:
+    return HostActivity(
+        reversed_labels(key), person, device, _VERDICTS[verdict], _REASONS[reason], what, count, last, id
+    )
 
 
 def _limit(wanted: ActivityFilter) -> int:
@@ -191,16 +219,22 @@ def _is_for(columns: Any, device: str, person: str | None) -> ColumnElement[bool
 
 @dataclass(slots=True)
 class _DeviceDay:
-    """The minutes of a device. Bit n of a subject's number: the n-th minute after midnight; `last` is the newest decision read."""
+    """The minutes of a device.
+
+    Bit n of a subject's number: the n-th minute after midnight; `last` is the newest decision read.
+    """
 
     last: int
     minutes: dict[str, int] = field(default_factory=dict)
 
 
 class VisitReader:
-    """Reader of the minutes of the current day in which devices used sites. Each reading continues where the last one ended.
+    """Reader of the minutes of the current day in which devices used sites.
 
-    `subject_of` returns the service or site of a host, or None for a host that does not count. Blocks on the disk; thread-safe.
+    Each reading continues where the last one ended.
+
+    `subject_of` returns the service or site of a host, or None for a host that does not count. Blocks on the disk;
+    thread-safe.
     """
 
     def __init__(self, store: Store, subject_of: Callable[[str], str | None]) -> None:
@@ -244,4 +278,6 @@ class VisitReader:
         minute = self._store.dialect.floor(_C.at / 60).label("minute")
         is_new = (_C.device == device) & (_C.id > last) & (self._store.dialect.unindexed(_C.at) >= self._midnight)
         query = select(_C.host_key, minute, func.max(_C.id).label("last")).where(self._store.own(decisions), is_new)
-        return query.where(self._store.dialect.unindexed(_C.verdict) != Verdict.BLOCK.value).group_by(_C.host_key, minute)
+        return query.where(self._store.dialect.unindexed(_C.verdict) != Verdict.BLOCK.value).group_by(
+            _C.host_key, minute
+        )

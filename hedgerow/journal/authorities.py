@@ -1,4 +1,6 @@
-"""Successors of a site's certificate authority, for the other machines of the site: each sealed for those that hold the one before."""
+"""Successors of a site's certificate authority, for the other machines of the site: each sealed for those that hold the
+one before.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,10 @@ class AuthorityStore:
         self._store = store
 
     def add(self, at: float, replaces: str, sealed: str) -> None:
-        """Add the successor of the authority with the fingerprint `replaces`. Raises IntegrityError if there is one already."""
+        """Add the successor of the authority with the fingerprint `replaces`.
+
+        Raises IntegrityError if there is one already.
+        """
         self._store.execute(self._store.insert(authorities).values(at=at, replaces=replaces, sealed=sealed))
 
     def successor(self, fingerprint: str) -> str | None:

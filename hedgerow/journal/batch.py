@@ -2,8 +2,8 @@
 
 A batch with a number is written once, however often it is sent: the store remembers the newest batch of each writer.
 
-In the spool, each batch is a file of its own, which survives a restart of control and of the machine. They are written in the order in
-which they came. The spool is bounded: the oldest make room.
+In the spool, each batch is a file of its own, which survives a restart of control and of the machine. They are written
+in the order in which they came. The spool is bounded: the oldest make room.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from hedgerow.journal.tables import (
     protections_seen,
     reversed_labels,
     writers,
-)  # fmt: skip
+)
 from hedgerow.journal.usage import add_minutes
 from hedgerow.policies.identity import is_link
 from hedgerow.policies.model import AccessRequest, Observation
@@ -79,12 +79,17 @@ class Batch:
         return len(self.observations) + essential + len(self.seen) + len(self.protected)
 
     def write(self, store: Store) -> int:
-        """Write all rows or none, and return their number; 0 if the store has the batch already. Raises DatabaseError."""
+        """Write all rows or none, and return their number; 0 if the store has the batch already.
+
+        Raises DatabaseError.
+        """
         with store.begin() as connection:
             if self.number and not self._is_new(store, connection):
                 return 0
             if self.observations:
-                store.insert_rows(connection, store.dialect.insert_into(decisions), map(_decision_row, self.observations))
+                store.insert_rows(
+                    connection, store.dialect.insert_into(decisions), map(_decision_row, self.observations)
+                )
                 self._add_sums(store, connection)
                 self._add_hosts(store, connection)
             if self.seen or self.protected or self.observations:
@@ -109,7 +114,9 @@ class Batch:
         for table, period, seconds in ((hourly, "hour", 3600), (daily, "day", 86400)):
             sums: Counter[tuple[int, str, str, str, str]] = Counter()
             for item in self.observations:
-                sums[int(item.when // seconds), item.device, item.verdict.value, item.reason.value, item.what] += item.count
+                sums[int(item.when // seconds), item.device, item.verdict.value, item.reason.value, item.what] += (
+                    item.count
+                )
             statement = store.dialect.upsert(table, partial(_added, table))
             # In order, so that two writers with the same keys wait for each other rather than for ever.
             names = (period, "device", "verdict", "reason", "what", "count")
@@ -126,9 +133,13 @@ class Batch:
 
         Rows from two flushes are merged as `merge_sightings` merges those of one. `last_seen` never goes back.
         """
-        # A link stands for devices whose MAC address was not known yet. One that the policy names is reported by the workers.
+        # A link stands for devices whose MAC address was not known yet. One that the policy names is reported by the
+        # workers.
         latest = {item.device: item for item in self.observations if not is_link(item.device)}
-        seen = {item.device: DeviceSeen(item.when, item.device, "", None, item.person, item.profile) for item in latest.values()}
+        seen = {
+            item.device: DeviceSeen(item.when, item.device, "", None, item.person, item.profile)
+            for item in latest.values()
+        }
         rows = {device: _seen_row(item) for device, item in seen.items()}
         for item in self.seen:
             rows[item.device] = _seen_row(merge_sightings(item, seen.get(item.device)), seen.get(item.device))
@@ -136,7 +147,9 @@ class Batch:
         store.insert_rows(connection, sighted, (rows[device] for device in sorted(rows)))
         if any(map(is_stranger, rows)):
             limit_strangers(store, connection)
-        protected = ({"at": each.when, "device": each.device, "protection": each.protection.value} for each in self.protected)
+        protected = (
+            {"at": each.when, "device": each.device, "protection": each.protection.value} for each in self.protected
+        )
         store.insert_rows(connection, store.dialect.upsert(protections_seen, partial(_latest, store)), protected)
 
 
@@ -185,13 +198,17 @@ def _decision_row(item: Observation) -> dict[str, object]:
 
 
 def merge_sightings(new: DeviceSeen, old: DeviceSeen | None) -> DeviceSeen:
-    """Return the newer sighting with what only the older one knows: its name, and the address by which people find the device."""
+    """Return the newer sighting with what only the older one knows: its name, and the address by which people find the
+    device.
+    """
     if old is None:
         return new
     is_ipv6_after_ipv4 = ":" in new.address and ":" not in old.address
     is_worse = not new.address or new.address.startswith(LINK_LOCAL) or is_ipv6_after_ipv4
     address = old.address if old.address and is_worse else new.address
-    return replace(new, address=address, mac=new.mac or old.mac, profile=new.profile or old.profile, name=new.name or old.name)
+    return replace(
+        new, address=address, mac=new.mac or old.mac, profile=new.profile or old.profile, name=new.name or old.name
+    )
 
 
 def _seen_row(item: DeviceSeen, *others: DeviceSeen | None) -> dict[str, object]:

@@ -25,8 +25,10 @@ class CopyError(Exception):
 
 def copy_journal(
     source: Store, target: Store, *, without: Collection[str] = (), progress: CopyProgress = lambda *_: None
-) -> dict[str, int]:  # fmt: skip
-    """Copy all rows but those of the tables `without` into a journal without such rows. Returns the number of rows by table.
+) -> dict[str, int]:
+    """Copy all rows but those of the tables `without` into a journal without such rows.
+
+    Returns the number of rows by table.
 
     The target gets all rows in one transaction, in which they are counted. Raises `CopyError` and DatabaseError.
     """
@@ -42,14 +44,18 @@ def copy_journal(
         for table in tables:
             arrived = _count(writing, table)
             if arrived != counts[table.name]:
-                raise CopyError(f"Only {arrived} of {counts[table.name]} rows of {table.name} arrived. Nothing was copied.")
-        target.dialect.continue_numbers(writing, [table for table in tables if "id" in table.c and table.c.id.type.python_type is int])
+                raise CopyError(
+                    f"Only {arrived} of {counts[table.name]} rows of {table.name} arrived. Nothing was copied."
+                )
+        target.dialect.continue_numbers(
+            writing, [table for table in tables if "id" in table.c and table.c.id.type.python_type is int]
+        )
     return counts
 
 
 def _copy_table(
     table: Table, site: str | None, reading: Connection, writing: Connection, target: Store, progress: CopyProgress
-) -> int:  # fmt: skip
+) -> int:
     """Copy the rows of a site, or of all if it is None. Those of one site become the target's."""
     wanted = true() if site is None else table.c.site == site
     total = _count(reading, table, wanted)
@@ -64,7 +70,9 @@ def _copy_table(
         done += len(batch)
         progress(table.name, done, total)
     if done != total:
-        raise CopyError(f"{table.name} changed while it was copied: stop every Hedgerow that uses the database. Nothing was copied.")
+        raise CopyError(
+            f"{table.name} changed while it was copied: stop every Hedgerow that uses the database. Nothing was copied."
+        )
     return done
 
 

@@ -1,7 +1,7 @@
 """A café's counter: what was done there, by whom and for how much, and the staff who may do it.
 
-Entries are only ever added. What changes a session or makes vouchers is written in the same transaction as its entry, so that a report
-made of the entries is complete. Amounts are integers in the currency's smallest unit.
+Entries are only ever added. What changes a session or makes vouchers is written in the same transaction as its entry,
+so that a report made of the entries is complete. Amounts are integers in the currency's smallest unit.
 """
 
 from __future__ import annotations
@@ -47,9 +47,12 @@ class CounterAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CounterEntry:
-    """One thing that was done. `due` is what a guest owes more by it, `taken` what was paid with it. `id` is given by the store.
+    """One thing that was done.
 
-    `key` identifies the request that asked for it, None if the client gave none. No two entries of a site have the same key.
+    `due` is what a guest owes more by it, `taken` what was paid with it. `id` is given by the store.
+
+    `key` identifies the request that asked for it, None if the client gave none. No two entries of a site have the same
+    key.
     """
 
     at: float
@@ -108,7 +111,8 @@ class CounterStore:
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
-        """Keep other nodes of the site from the counter meanwhile: what is read within has not changed when it is written.
+        """Keep other nodes of the site from the counter meanwhile: what is read within has not changed when it is
+        written.
 
         A file has one node. On a server, all wait for one row, and the server ends the turn of a node that has died.
         """
@@ -140,7 +144,9 @@ class CounterStore:
 
     def of_session(self, session: str) -> tuple[CounterEntry, ...]:
         """Return the entries of a session, in their order."""
-        rows = self._store.rows(self._store.select(counter_entries).where(_ENTRY.session == session).order_by(_ENTRY.id))
+        rows = self._store.rows(
+            self._store.select(counter_entries).where(_ENTRY.session == session).order_by(_ENTRY.id)
+        )
         return tuple(_entry(row) for row in rows)
 
     def session(self, session_id: str) -> Session | None:
@@ -163,7 +169,9 @@ class CounterStore:
 
     def staff(self) -> tuple[StaffRow, ...]:
         """Return everybody who works at the counter, by name."""
-        return tuple(StaffRow(**row._mapping) for row in self._store.rows(self._store.select(staff).order_by(staff.c.name)))
+        return tuple(
+            StaffRow(**row._mapping) for row in self._store.rows(self._store.select(staff).order_by(staff.c.name))
+        )
 
     def put_staff(self, row: StaffRow) -> None:
         """Add somebody, or replace their role and PIN."""

@@ -34,10 +34,12 @@ def make_dialect(place: Place) -> Dialect:
 
 
 def open_journal(place: Place) -> Store:
-    """Open the journal at `place`, creating it and migrating its tables as needed. A file holds one site, the default one.
+    """Open the journal at `place`, creating it and migrating its tables as needed.
 
-    Raises `DamagedJournalError` if the file is not a database, `UnreachableStoreError` if a server does not answer, and `JournalError` if
-    it cannot be created or a newer Hedgerow wrote it.
+    A file holds one site, the default one.
+
+    Raises `DamagedJournalError` if the file is not a database, `UnreachableStoreError` if a server does not answer, and
+    `JournalError` if it cannot be created or a newer Hedgerow wrote it.
     """
     return _open(place)[0]
 
@@ -138,5 +140,7 @@ def _version_of(connection: Connection) -> str | None:
 
 
 def _newest_version() -> str:
-    """Return the number in the last migration's file name, such as `v0003_budgets_and_sittings.py`, which is also its `revision`."""
+    """Return the number in the last migration's file name, such as `v0003_budgets_and_sittings.py`, which is also its
+    `revision`.
+    """
     return max(path.stem[1:5] for path in (_MIGRATIONS / "versions").glob("v[0-9][0-9][0-9][0-9]_*.py"))

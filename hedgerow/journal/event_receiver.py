@@ -21,7 +21,10 @@ _WAITING_BATCHES = 64  # beyond it, reading stops, and the workers drop observat
 
 @dataclass(frozen=True, slots=True)
 class MessageBatch:
-    """Messages of one worker. `left` is true for the last batch of a connection, after which the worker's gauges no longer count."""
+    """Messages of one worker.
+
+    `left` is true for the last batch of a connection, after which the worker's gauges no longer count.
+    """
 
     worker: str
     role: str

@@ -1,7 +1,9 @@
-"""A worker's side of its events to control: a bounded queue, and lines of JSON over a connection that it offers to control.
+"""A worker's side of its events to control: a bounded queue, and lines of JSON over a connection that it offers to
+control.
 
-The sender never makes the worker wait. When control is slow or down, the oldest observations are dropped and counted, requests for access
-have a queue of their own, and counters are added up in place. What was in the socket when control died is lost: at most one batch.
+The sender never makes the worker wait. When control is slow or down, the oldest observations are dropped and counted,
+requests for access have a queue of their own, and counters are added up in place. What was in the socket when control
+died is lost: at most one batch.
 """
 
 from __future__ import annotations
@@ -29,10 +31,17 @@ _COUNTER_ENDINGS = ("_total", "_bucket", "_sum", "_count")  # Prometheus' own na
 
 
 class EventSender:
-    """A queue of messages, and its sender. `send`, `count` and `report_totals` only queue; `run` sends. All on one event loop."""
+    """A queue of messages, and its sender.
 
-    def __init__(self, path: Path, worker: str, role: str, *, limit: int = 20_000, batch: int = 8, interval: float = 0.2) -> None:
-        """`limit`: observations queued while control is away; `batch`: messages encoded at a time; `interval`: seconds between sendings."""
+    `send`, `count` and `report_totals` only queue; `run` sends. All on one event loop.
+    """
+
+    def __init__(
+        self, path: Path, worker: str, role: str, *, limit: int = 20_000, batch: int = 8, interval: float = 0.2
+    ) -> None:
+        """`limit`: observations queued while control is away; `batch`: messages encoded at a time; `interval`: seconds
+        between sendings.
+        """
         self._path = path
         self._hello = WorkerHello(worker, role)
         self._observations: deque[WorkerMessage] = deque()
@@ -48,7 +57,10 @@ class EventSender:
         self.connected = False
 
     def send(self, message: WorkerMessage) -> None:
-        """Queue a message. A full queue drops its oldest observation. Decisions about lifelines are silently refused."""
+        """Queue a message.
+
+        A full queue drops its oldest observation. Decisions about lifelines are silently refused.
+        """
         match message:
             case CounterDelta(name, labels, value):
                 self.count((name, *labels), value)
@@ -75,7 +87,8 @@ class EventSender:
             if not series[0].endswith(_COUNTER_ENDINGS):
                 self._set_level(series, total)
                 continue
-            before = self._reported.get(series)  # None: the first report, sent even if it is zero, so that histograms are complete
+            # None: the first report, sent even if it is zero, so that histograms are complete
+            before = self._reported.get(series)
             if total != before:
                 self._reported[series] = total
                 # A component that started again from zero has counted `total` since then.
@@ -147,7 +160,9 @@ class EventSender:
         return batch
 
     def _put_back(self, batch: list[WorkerMessage]) -> None:
-        """Queue a batch again whose arrival is unknown: an event counted twice is better than a lost request for access."""
+        """Queue a batch again whose arrival is unknown: an event counted twice is better than a lost request for
+        access.
+        """
         for message in reversed(batch):
             match message:
                 case CounterDelta(name, labels, value):

@@ -1,6 +1,8 @@
-"""Division of a process's connections to the store: requests to the web pages get at most a half, everything else the other half.
+"""Division of a process's connections to the store: requests to the web pages get at most a half, everything else the
+other half.
 
-A lane that is full waits for itself only. However slow the pages' queries are, control's own work goes on, and the reverse.
+A lane that is full waits for itself only. However slow the pages' queries are, control's own work goes on, and the
+reverse.
 """
 
 from __future__ import annotations
@@ -19,7 +21,10 @@ from sqlalchemy.exc import OperationalError
 CONNECTIONS_PER_LANE: Final = 8
 
 MAX_CONNECTIONS: Final = 2 * CONNECTIONS_PER_LANE + 2
-"""Connections of one engine at most. Two are left for work on the whole database, which goes by no lane: migrating and rewriting it."""
+"""Connections of one engine at most.
+
+Two are left for work on the whole database, which goes by no lane: migrating and rewriting it.
+"""
 
 LANE_TIMEOUT_S: Final = 10.0
 """Maximum time for which a query waits for a connection of its lane."""
@@ -52,7 +57,10 @@ class Lanes:
         """Use a connection of the current lane. Raises OperationalError if none gets free in time."""
         places = self._places[current_lane.get()]
         if not places.acquire(timeout=self._timeout):
-            message = f"all {CONNECTIONS_PER_LANE} connections for this kind of work have been in use for {self._timeout:.0f} seconds"
+            message = (
+                f"all {CONNECTIONS_PER_LANE} connections for this kind of work have been in use for {self._timeout:.0f}"
+                " seconds"
+            )
             raise OperationalError(None, None, LaneFullError(message))
         try:
             with open() as connection:

@@ -1,6 +1,7 @@
 """Messages from the workers to control, as lines of JSON. Pure: no sockets, no clock.
 
-A line is an object with one key, the kind of the message: `{"observation": {...}}`. The first line of a connection is a `hello`.
+A line is an object with one key, the kind of the message: `{"observation": {...}}`. The first line of a connection is a
+`hello`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ SNAPSHOT_LEVEL = "snapshot"
 """Name of the gauge with the serial number of the snapshot that a worker applies. It is no metric."""
 
 TUNNEL_LEVEL = "tunnel"
-"""Name of the gauges of a device's use of the tunnel home. Its labels are the device's public key, and handshake, received or sent."""
+"""Name of the gauges of a device's use of the tunnel home.
+
+Its labels are the device's public key, and handshake, received or sent.
+"""
 
 
 class MalformedMessage(ValueError):
@@ -100,9 +104,19 @@ class SiteSeen:
 
 
 type WorkerMessage = (
-    Observation | AccessRequest | CodeEntered | ConductAccepted | ActiveMinute | CounterDelta | GaugeLevel | DeviceSeen | ProtectionSeen
-    | PageRecognised | SiteSeen | TaskState
-)  # fmt: skip
+    Observation
+    | AccessRequest
+    | CodeEntered
+    | ConductAccepted
+    | ActiveMinute
+    | CounterDelta
+    | GaugeLevel
+    | DeviceSeen
+    | ProtectionSeen
+    | PageRecognised
+    | SiteSeen
+    | TaskState
+)
 
 _KINDS: dict[type, str] = {
     Observation: "observation",
@@ -159,7 +173,8 @@ def _plain_text(text: str) -> str:
 def decode(line: bytes) -> WorkerMessage | WorkerHello:
     """Return the message of a line, with or without its newline.
 
-    Raises `MalformedMessage` for anything else: bad JSON, an unknown kind, a missing field, a wrong type, a number out of range.
+    Raises `MalformedMessage` for anything else: bad JSON, an unknown kind, a missing field, a wrong type, a number out
+    of range.
     """
     if len(line) > LINE_LIMIT:
         raise MalformedMessage("the line is too long")
@@ -181,7 +196,9 @@ def _has_valid_numbers(message: WorkerMessage | WorkerHello) -> bool:
     if not math.isfinite(value) or (isinstance(message, CounterDelta) and value < 0):
         return False
     defaults = {"when": 0.0, "count": 1, "minute": 0, "version": 0, "site": 0, "failures": 0, "in_a_row": 0}
-    when, count, minute, version, site, failures, in_a_row = (getattr(message, name, default) for name, default in defaults.items())
+    when, count, minute, version, site, failures, in_a_row = (
+        getattr(message, name, default) for name, default in defaults.items()
+    )
     return (
         0 <= site < 2**64
         and 0 <= in_a_row <= failures < 2**40

@@ -1,4 +1,7 @@
-"""The outbox: notices to be sent and the outcome of earlier ones. It is on disk, so that neither a restart nor a dead service loses one."""
+"""The outbox: notices to be sent and the outcome of earlier ones.
+
+It is on disk, so that neither a restart nor a dead service loses one.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,9 @@ class Outbox:
         now = self._clock()
         same = (_C.receiver == receiver) & (_C.topic == topic) & (_C.key == key)
         with self._store.begin() as connection:
-            repeated = self._store.update(notices).where(same, _C.state == WAITING).values(count=_C.count + 1, text=text)
+            repeated = (
+                self._store.update(notices).where(same, _C.state == WAITING).values(count=_C.count + 1, text=text)
+            )
             if connection.execute(repeated).rowcount:
                 return False
             last = connection.scalar(select(func.max(_C.at)).where(self._store.own(notices), same))
@@ -64,14 +69,18 @@ class Outbox:
             row |= {"count": 1, "state": WAITING, "tries": 0, "next_at": now, "problem": ""}
             connection.execute(self._store.insert(notices).values(row))
             is_waiting = (_C.receiver == receiver) & (_C.state == WAITING)
-            newest = select(_C.id).where(self._store.own(notices), is_waiting).order_by(_C.id.desc()).limit(WAITING_LIMIT)
+            newest = (
+                select(_C.id).where(self._store.own(notices), is_waiting).order_by(_C.id.desc()).limit(WAITING_LIMIT)
+            )
             too_many = self._store.update(notices).where(is_waiting, _C.id.not_in(newest))
             connection.execute(too_many.values(state=GIVEN_UP, problem="too many waited"))
         return True
 
     def waiting(self, receiver: str) -> tuple[NoticeRow, ...]:
         """Return a receiver's waiting notices, the oldest first."""
-        return self._rows(self._store.select(notices).where(_C.receiver == receiver, _C.state == WAITING).order_by(_C.id))
+        return self._rows(
+            self._store.select(notices).where(_C.receiver == receiver, _C.state == WAITING).order_by(_C.id)
+        )
 
     def sent_at(self, receiver: str, since: float) -> tuple[float, ...]:
         """Return the instants of the messages sent to a receiver since then, the latest first."""

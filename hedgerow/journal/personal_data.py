@@ -1,7 +1,7 @@
 """Personal data in the journal: shown, exported, erased for good, and moved to the new name of a device.
 
-What is in force stays: open grants, pauses, sessions and codes, and the minutes that a budget still counts. Devices that the policy names
-stay in the list of devices.
+What is in force stays: open grants, pauses, sessions and codes, and the minutes that a budget still counts. Devices
+that the policy names stay in the list of devices.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from hedgerow.journal.tables import (
     reversed_labels,
     sessions,
     usage,
-)  # fmt: skip
+)
 from hedgerow.policies.model import DeviceId
 
 _CHUNK = 5000  # rows per transaction, so that erasing never blocks the recorder for long
@@ -51,7 +51,10 @@ class ErasureResult:
 
 @dataclass(frozen=True, slots=True)
 class DataSubject:
-    """A person with the devices that belong to nobody else, or devices alone. Only rows that begin at `since` or later count."""
+    """A person with the devices that belong to nobody else, or devices alone.
+
+    Only rows that begin at `since` or later count.
+    """
 
     person: str | None
     devices: frozenset[str]
@@ -64,7 +67,9 @@ class DataSubject:
     @property
     def accounts(self) -> list[str]:
         """The accounts under which minutes are counted."""
-        return [f"device:{name}" for name in sorted(self.devices)] + ([f"person:{self.person}"] if self.person is not None else [])
+        return [f"device:{name}" for name in sorted(self.devices)] + (
+            [f"person:{self.person}"] if self.person is not None else []
+        )
 
 
 type _SubjectCondition = Callable[[DataSubject], ColumnElement[bool]]
@@ -78,7 +83,8 @@ class _Kind:
     table: Table
     of: _SubjectCondition
     at: ColumnElement[Any]  # a row's beginning; hourly and daily sums include all who used the device in that time
-    is_over: Callable[[float, float], ColumnElement[bool]]  # given the time, and the instant before which no budget counts minutes
+    # given the time, and the instant before which no budget counts minutes
+    is_over: Callable[[float, float], ColumnElement[bool]]
 
 
 def _of_both(table: Table) -> _SubjectCondition:
@@ -114,11 +120,35 @@ PERSONAL_DATA = (
     _Kind("sums by hour", hourly, _of_devices(hourly), hourly.c.hour * 3600, _always),
     _Kind("sums by day", daily, _of_devices(daily), daily.c.day * 86400, _always),
     _Kind("requests", access_requests, _of_both(access_requests), access_requests.c.at, _always),
-    _Kind("grants", grants, _of_both(grants), grants.c.starts, lambda now, _: func.coalesce(grants.c.revoked_at, grants.c.ends) < now),
-    _Kind("pauses", pauses, _of_both(pauses), pauses.c.starts, lambda now, _: func.coalesce(pauses.c.ended_at, pauses.c.ends) < now),
+    _Kind(
+        "grants",
+        grants,
+        _of_both(grants),
+        grants.c.starts,
+        lambda now, _: func.coalesce(grants.c.revoked_at, grants.c.ends) < now,
+    ),
+    _Kind(
+        "pauses",
+        pauses,
+        _of_both(pauses),
+        pauses.c.starts,
+        lambda now, _: func.coalesce(pauses.c.ended_at, pauses.c.ends) < now,
+    ),
     _Kind("sessions", sessions, _of_both(sessions), sessions.c.starts, lambda now, _: sessions.c.ends < now),
-    _Kind("codes", codes, _of_both(codes), codes.c.made_at, lambda now, _: or_(codes.c.used_at.is_not(None), codes.c.expires < now)),
-    _Kind("minutes", usage, _of_accounts(usage), usage.c.hour * 3600, lambda _, counted: usage.c.hour * 3600 < counted - 3600),
+    _Kind(
+        "codes",
+        codes,
+        _of_both(codes),
+        codes.c.made_at,
+        lambda now, _: or_(codes.c.used_at.is_not(None), codes.c.expires < now),
+    ),
+    _Kind(
+        "minutes",
+        usage,
+        _of_accounts(usage),
+        usage.c.hour * 3600,
+        lambda _, counted: usage.c.hour * 3600 < counted - 3600,
+    ),
     _Kind("minutes on top", bonuses, _of_accounts(bonuses), bonuses.c.at, lambda _, counted: bonuses.c.at < counted),
     _Kind("events", events, lambda subject: events.c.subject.in_(subject.names), events.c.at, _always),
     _Kind("notices", notices, _notices_about, notices.c.at, lambda _now, _counted: notices.c.state != WAITING),
@@ -137,8 +167,8 @@ class PersonalDataStore:
     def pieces(self, subject: DataSubject) -> Iterator[list[dict[str, Any]]]:
         """Yield each row as it is stored, without digests, in lists of some hundred. `kept` names its kind.
 
-        Between two lists no connection is in use, however long the caller takes. Rows of numbered tables that are written meanwhile are
-        left out; a row of another table that changes appears once, as it was or as it is now.
+        Between two lists no connection is in use, however long the caller takes. Rows of numbered tables that are
+        written meanwhile are left out; a row of another table that changes appears once, as it was or as it is now.
         """
         for kind in PERSONAL_DATA:
             for rows in self._pages(kind, subject):
@@ -147,7 +177,12 @@ class PersonalDataStore:
     def _pages(self, kind: _Kind, subject: DataSubject) -> Iterator[Sequence[Row[Any]]]:
         """Yield a kind's rows of a person in the order of their keys."""
         key = [column for column in kind.table.primary_key if column.name != "site"]
-        query = self._store.select(kind.table).where(kind.of(subject), kind.at >= subject.since).order_by(*key).limit(_PIECE)
+        query = (
+            self._store.select(kind.table)
+            .where(kind.of(subject), kind.at >= subject.since)
+            .order_by(*key)
+            .limit(_PIECE)
+        )
         if [column.name for column in key] == ["id"] and isinstance(key[0].type, Integer):
             query = query.where(key[0] <= (self._store.scalar(select(func.max(key[0]))) or 0))
         after = query
@@ -155,7 +190,9 @@ class PersonalDataStore:
             yield rows
             if len(rows) < _PIECE:
                 return
-            after = query.where(tuple_(*key) > tuple_(*(literal(rows[-1]._mapping[column.name], column.type) for column in key)))
+            after = query.where(
+                tuple_(*key) > tuple_(*(literal(rows[-1]._mapping[column.name], column.type) for column in key))
+            )
 
     def erase(self, subject: DataSubject, counted: float, inventory: frozenset[str]) -> ErasureResult:
         """Delete all that is over, and hosts that nobody else asked for, from every byte of the journal's files.
@@ -180,7 +217,9 @@ class PersonalDataStore:
         return ErasureResult(erased, self._store.dialect.purge_deleted(self._store.engine))
 
     def _erase_decisions(self, condition: ColumnElement[bool]) -> int:
-        """Delete decisions in chunks, in the order of their ids, so that no row is read twice however many belong to others."""
+        """Delete decisions in chunks, in the order of their ids, so that no row is read twice however many belong to
+        others.
+        """
         id, done, deleted = decisions.c.id, 0, 0
         mine = self._store.own(decisions) & condition
         while True:
@@ -204,7 +243,13 @@ _COLUMNS = (
     *((table, "device") for table in (decisions, access_requests, grants, pauses, sessions, codes)),
     *((pauses, "spared_device"), (events, "subject")),
 )
-_KEYED = ((hourly, "count"), (daily, "count"), (usage, "minutes"), (protections_seen, "at"), (devices_seen, "last_seen"))
+_KEYED = (
+    (hourly, "count"),
+    (daily, "count"),
+    (usage, "minutes"),
+    (protections_seen, "at"),
+    (devices_seen, "last_seen"),
+)
 """Tables with the device in their key, and the column that is merged where the new name has a row already."""
 
 
@@ -222,7 +267,10 @@ def _rename(store: Store, connection: Connection, old: str, new: str) -> int:
     moved += connection.execute(change).rowcount
     for table, column in _KEYED:
         name, before, after = ("account", f"device:{old}", f"device:{new}") if table is usage else ("device", old, new)
-        rows = [dict(row._mapping) | {name: after} for row in connection.execute(store.select(table).where(table.c[name] == before))]
+        rows = [
+            dict(row._mapping) | {name: after}
+            for row in connection.execute(store.select(table).where(table.c[name] == before))
+        ]
         if rows:
             connection.execute(store.delete(table).where(table.c[name] == before))
             connection.execute(store.upsert(table, partial(_merged, store, table, column)), rows)

@@ -29,7 +29,10 @@ _C, _V = policy_changes.c, policy_versions.c
 
 @dataclass(frozen=True, slots=True)
 class PolicyChange:
-    """One change. `before` and `after` hold the whole texts of the changed files by name; `undone_at` is None while it is in force."""
+    """One change.
+
+    `before` and `after` hold the whole texts of the changed files by name; `undone_at` is None while it is in force.
+    """
 
     id: int
     at: float
@@ -47,10 +50,22 @@ class PolicyHistory:
         self._store = store
 
     def add(
-        self, at: float, actor: str, summary: str, before: Mapping[str, str], after: Mapping[str, str], undoes: int | None = None
+        self,
+        at: float,
+        actor: str,
+        summary: str,
+        before: Mapping[str, str],
+        after: Mapping[str, str],
+        undoes: int | None = None,
     ) -> PolicyChange:
         """Record a change. `undoes` is the id of the earlier change that it undoes."""
-        row = {"at": at, "actor": actor, "summary": summary, "before": json.dumps(dict(before)), "after": json.dumps(dict(after))}
+        row = {
+            "at": at,
+            "actor": actor,
+            "summary": summary,
+            "before": json.dumps(dict(before)),
+            "after": json.dumps(dict(after)),
+        }
         with self._store.begin() as connection:
             key = connection.execute(self._store.insert(policy_changes).values(row)).inserted_primary_key
             assert key is not None
@@ -75,11 +90,17 @@ class PolicyHistory:
 
     def since(self, change_id: int) -> tuple[PolicyChange, ...]:
         """Return the changes after this one, the oldest first."""
-        return tuple(_change(row) for row in self._store.rows(self._store.select(policy_changes).where(_C.id > change_id).order_by(_C.id)))
+        return tuple(
+            _change(row)
+            for row in self._store.rows(self._store.select(policy_changes).where(_C.id > change_id).order_by(_C.id))
+        )
 
     def latest(self, limit: int = 50) -> tuple[PolicyChange, ...]:
         """Return the latest changes, the newest first."""
-        return tuple(_change(row) for row in self._store.rows(self._store.select(policy_changes).order_by(_C.id.desc()).limit(limit)))
+        return tuple(
+            _change(row)
+            for row in self._store.rows(self._store.select(policy_changes).order_by(_C.id.desc()).limit(limit))
+        )
 
     def _delete_old(self, connection: Connection) -> None:
         own = self._store.own(policy_changes)
@@ -94,7 +115,9 @@ def _change(row: Row[Any]) -> PolicyChange:
 
 @dataclass(frozen=True, slots=True)
 class PolicyVersion:
-    """The whole policy of a site as one of its nodes has shared it. `files` are texts by name; `follows` is the version before, or 0.
+    """The whole policy of a site as one of its nodes has shared it.
+
+    `files` are texts by name; `follows` is the version before, or 0.
 
     A version of a level above sites may be for some of them only, `sites`.
     """
@@ -142,8 +165,15 @@ class PolicyVersions:
         return self._store.rights.site is not None and self._store.rights.may_manage
 
     def add(self, version: PolicyVersion) -> int:
-        """Add a version, whose `id` is ignored. Returns its id. Raises `VersionConflict` if another one follows the same version."""
-        row = {**asdict(version), "files": json.dumps(dict(version.files)), "sites": json.dumps(version.sites) if version.sites else None}
+        """Add a version, whose `id` is ignored.
+
+        Returns its id. Raises `VersionConflict` if another one follows the same version.
+        """
+        row = {
+            **asdict(version),
+            "files": json.dumps(dict(version.files)),
+            "sites": json.dumps(version.sites) if version.sites else None,
+        }
         del row["id"]
         try:
             with self._store.begin() as connection:
@@ -156,14 +186,21 @@ class PolicyVersions:
         return int(key[0])
 
     def newest(self, site: str | None = None) -> PolicyVersion | None:
-        """Return the version that is to be in force, at one site of those below this level or at all; None if there is none."""
+        """Return the version that is to be in force, at one site of those below this level or at all; None if there is
+        none.
+        """
         if site is None:
             return next(iter(self.latest(1)), None)
-        rows = self._store.rows(self._store.select(policy_versions).where(_is_meant_for(site)).order_by(_V.id.desc()).limit(1))
+        rows = self._store.rows(
+            self._store.select(policy_versions).where(_is_meant_for(site)).order_by(_V.id.desc()).limit(1)
+        )
         return _policy_version(rows[0]) if rows else None
 
     def in_force(self, sites: Collection[str] = ()) -> tuple[PolicyVersion | None, ...]:
-        """Return each version that is to be in force at one of these sites, or at any site below this level. None is no version."""
+        """Return each version that is to be in force at one of these sites, or at any site below this level.
+
+        None is no version.
+        """
         rows = self._store.rows(self._numbers())
         named: dict[str, int] = {}
         general = 0
@@ -208,7 +245,8 @@ class PolicyVersions:
 
 
 def newest_of_levels(store: Store, *levels: str | ColumnElement[str]) -> dict[str, PolicyVersion]:
-    """Return the versions of some levels that are to be in force at the store's site, by the names under which they are kept.
+    """Return the versions of some levels that are to be in force at the store's site, by the names under which they are
+    kept.
 
     One query, since all sites ask at the same moment.
     """

@@ -110,11 +110,17 @@ class PostgresDialect(Dialect):
             name = text(f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), max(id)) FROM {table.name}")  # noqa: S608 (our names)
             connection.execute(name)
 
-    def insert_rows(self, connection: Connection, statement: Insert, site: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Insert all rows by one statement, with an array for each column: the server plans a statement for each execution."""
+    def insert_rows(
+        self, connection: Connection, statement: Insert, site: str, rows: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Insert all rows by one statement, with an array for each column: the server plans a statement for each
+        execution.
+        """
         table, names = statement.table, list(rows[0])
         arrays = [bindparam(name, type_=ARRAY(table.c[name].type)) for name in names]
-        wanted = select(bindparam("of_site", type_=String), *func.unnest(*arrays).table_valued(*names).render_derived().c)
+        wanted = select(
+            bindparam("of_site", type_=String), *func.unnest(*arrays).table_valued(*names).render_derived().c
+        )
         columns = {name: [row[name] for row in rows] for name in names}
         connection.execute(statement.from_select(["site", *names], wanted), columns | {"of_site": site})
 
@@ -152,8 +158,8 @@ class PostgresDialect(Dialect):
     def purge_deleted(self, engine: Engine) -> str:
         """Rewrite all tables with personal data, and the planner's statistics, which hold examples of their values.
 
-        What the write-ahead log holds is overwritten in time; with `wal_recycle = off` and the rights to switch and to checkpoint it is
-        removed at once.
+        What the write-ahead log holds is overwritten in time; with `wal_recycle = off` and the rights to switch and to
+        checkpoint it is removed at once.
         """
         try:
             with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

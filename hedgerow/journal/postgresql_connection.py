@@ -1,7 +1,8 @@
 """Connections to PostgreSQL: TLS, the password, bounded waiting, what an error means, and notifications of changes.
 
-A server that does not answer must not hold up control. Once a connection has failed, all others are refused at once, until a thread has
-found out that the server is back. Nothing relies on the state of a connection, since PgBouncer may give each transaction another one.
+A server that does not answer must not hold up control. Once a connection has failed, all others are refused at once,
+until a thread has found out that the server is back. Nothing relies on the state of a connection, since PgBouncer may
+give each transaction another one.
 """
 
 from __future__ import annotations
@@ -35,12 +36,23 @@ _DEFAULTS = {
     "tcp_user_timeout": "10000",
 }
 _SERVER_TIMEOUTS = (
-    "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; SET tcp_user_timeout = 10000"
+    "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; SET tcp_user_timeout ="
+    " 10000"
 )
-"""The same for the server. By its own defaults, the transaction of a node that vanished keeps its locks for two hours."""
-_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem")
+"""The same for the server.
+
+By its own defaults, the transaction of a node that vanished keeps its locks for two hours.
+"""
+_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
 _PASSING_CLASSES = ("08", "25", "28", "40", "42", "53", "55", "57", "58", "XX")
-"""Classes of errors (SQLSTATE) that may pass: connection, read-only, sign-in, deadlock, rights, full disk, lock, shutdown, system."""
+"""Classes of errors (SQLSTATE) that may pass: connection, read-only, sign-in, deadlock, rights, full disk, lock,
+shutdown, system.
+"""
 
 
 class Connector:
@@ -106,7 +118,11 @@ def connection_parameters(address: StoreAddress) -> dict[str, Any]:
     parameters = _DEFAULTS | given
     if "sslmode" not in given and not all(map(is_local_host, str(given.get("host") or "").split(","))):
         parameters["sslmode"] = "verify-full"
-    if parameters.get("sslmode", "").startswith("verify-") and "sslrootcert" not in given and (bundle := _system_authorities()):
+    if (
+        parameters.get("sslmode", "").startswith("verify-")
+        and "sslrootcert" not in given
+        and (bundle := _system_authorities())
+    ):
         parameters["sslrootcert"] = bundle
     if address.password_file is not None and address.password_file.exists():
         parameters["password"] = address.password_file.read_text(encoding="utf-8").strip("\r\n")
@@ -122,7 +138,8 @@ def _system_authorities() -> str:
 def may_pass(error: BaseException) -> bool:
     """Return True if the same statement may succeed later.
 
-    Such as after a server that was away, stopped, full or read-only, a right that was missing, or connections that were all in use.
+    Such as after a server that was away, stopped, full or read-only, a right that was missing, or connections that were
+    all in use.
     """
     original = getattr(error, "orig", None) or error
     if isinstance(original, LaneFullError):
@@ -155,9 +172,15 @@ def _advice(text: str, address: StoreAddress) -> str:
     if "does not match host name" in text:
         return "; write the name of the certificate into the URL of the store"
     if "certificate verify failed" in text or "root certificate" in text:
-        return "; name the file of the authority that issued the server's certificate: ?sslrootcert=/etc/hedgerow/store-ca.pem"
+        return (
+            "; name the file of the authority that issued the server's certificate:"
+            " ?sslrootcert=/etc/hedgerow/store-ca.pem"
+        )
     if "does not support SSL" in text:
-        return "; turn TLS on at the server (ssl = on), since the password and all that is recorded would cross the network unencrypted"
+        return (
+            "; turn TLS on at the server (ssl = on), since the password and all that is recorded would cross the"
+            " network unencrypted"
+        )
     return ""
 
 
@@ -167,7 +190,8 @@ _QUERY = "SELECT coalesce(sum(number), 0) FROM site_changes WHERE site = %s OR s
 class ChangeListener:
     """A listener for changes that other nodes make to one site. `wait` is called by one thread at a time.
 
-    PgBouncer passes no notifications on when it pools by transaction. The count of changes is read after each wait, whatever was heard.
+    PgBouncer passes no notifications on when it pools by transaction. The count of changes is read after each wait,
+    whatever was heard.
     """
 
     def __init__(self, connector: Connector, site: str) -> None:
@@ -176,7 +200,10 @@ class ChangeListener:
         self._known: int | None = None
 
     def wait(self, seconds: float) -> bool:
-        """Wait for a change, at most this long. Returns True if there was one, or if the server has just begun to answer."""
+        """Wait for a change, at most this long.
+
+        Returns True if there was one, or if the server has just begun to answer.
+        """
         try:
             if self._connection is None:
                 self._connection = connection = self._connector.connect()
@@ -195,7 +222,10 @@ class ChangeListener:
             return False
 
     def fileno(self) -> int:
-        """Return the descriptor that is readable after a change, for one that waits for many listeners. Call `wait` before."""
+        """Return the descriptor that is readable after a change, for one that waits for many listeners.
+
+        Call `wait` before.
+        """
         return int(self._connection.fileno())
 
     def close(self) -> None:

@@ -1,11 +1,12 @@
-"""The rights of roles on PostgreSQL: the tables' owner sees every site, all others the one that `site_roles` names for them.
+"""The rights of roles on PostgreSQL: the tables' owner sees every site, all others the one that `site_roles` names for
+them.
 
-Row-level security adds the site to each statement of a role that does not own the tables, whatever the statement says. Rights to
-columns say what it may do with the rows: decisions, events and versions of the rules are only ever added, unless the role manages its
-site. Statements are only ever added by all of them.
+Row-level security adds the site to each statement of a role that does not own the tables, whatever the statement says.
+Rights to columns say what it may do with the rows: decisions, events and versions of the rules are only ever added,
+unless the role manages its site. Statements are only ever added by all of them.
 
-A site's role has no right to a whole table but SELECT: any other one is also a right to lock the table, for all sites. It chooses no
-number of a row, which another site might get next. It deletes rows by a function.
+A site's role has no right to a whole table but SELECT: any other one is also a right to lock the table, for all sites.
+It chooses no number of a row, which another site might get next. It deletes rows by a function.
 """
 
 from __future__ import annotations
@@ -22,9 +23,14 @@ from hedgerow.journal.tables import metadata
 
 _OF_THE_STORE = ("alembic_version", "site_changes", "site_roles")
 _SITE = "site = (SELECT site FROM site_roles WHERE role = session_user)"
-_GROUP = "SELECT '@' || group_name FROM site_groups WHERE site_groups.site = (SELECT site FROM site_roles WHERE role = session_user)"
+_GROUP = (
+    "SELECT '@' || group_name FROM site_groups WHERE site_groups.site = (SELECT site FROM site_roles WHERE role ="
+    " session_user)"
+)
 _ABOVE = {"policy_versions": f"site = '@' OR site = ({_GROUP})", "site_changes": "site LIKE '@%'"}
-"""Rows of other names that a site may read: versions of the organisation's and its group's policy, and numbers of their changes."""
+"""Rows of other names that a site may read: versions of the organisation's and its group's policy, and numbers of their
+changes.
+"""
 _OWN_ROW = "role = session_user"
 
 MAX_CONNECTIONS = 24
@@ -32,7 +38,9 @@ MAX_CONNECTIONS = 24
 
 _DELETE_ROWS = f"hedgerow_delete_rows({FUNCTIONS['hedgerow_delete_rows']})"
 _IDLE, _LONG, _WAITING = "20 seconds", "15 minutes", "3 seconds"
-_END_ALL = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = :role AND datname = current_database()")
+_END_ALL = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = :role AND datname = current_database()"
+)
 _END_HOLDING_UP = text("""
 WITH found AS MATERIALIZED (  -- else each process might be ended before it is looked at
     SELECT pid, usename FROM pg_stat_activity AS activity JOIN site_roles ON role = usename
@@ -47,7 +55,7 @@ WITH found AS MATERIALIZED (  -- else each process might be ended before it is l
         ))
     )
 ) SELECT usename FROM found WHERE pg_terminate_backend(pid)
-""")
+""")  # noqa: E501
 _UNBOUNDED = text("""
 SELECT role FROM site_roles JOIN pg_roles ON rolname = role
 WHERE rolconnlimit < 0 OR NOT (pg_has_role(rolname, 'USAGE') OR pg_has_role('pg_signal_backend', 'USAGE')) ORDER BY role
@@ -55,11 +63,13 @@ WHERE rolconnlimit < 0 OR NOT (pg_has_role(rolname, 'USAGE') OR pg_has_role('pg_
 _RIGHTS = text("""
 SELECT session_user AS role, pg_has_role(owned.relowner, 'USAGE') AS is_owner, to_regclass('site_roles') IS NOT NULL AS has_roles
 FROM pg_class owned WHERE oid = to_regclass('decisions')
-""")
+""")  # noqa: E501
 
 
 def separate_sites(connection: Connection) -> None:
-    """Let each role but the owner see its own site's rows only, and give all roles their rights to the tables of this version."""
+    """Let each role but the owner see its own site's rows only, and give all roles their rights to the tables of this
+    version.
+    """
     conditions = {**dict.fromkeys((*metadata.tables, "site_changes"), _SITE), "site_roles": _OWN_ROW}
     for table, condition in conditions.items():
         connection.execute(text(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"))
@@ -75,22 +85,32 @@ def separate_sites(connection: Connection) -> None:
 
 
 def own_rights(connection: Connection, site: str | None = None) -> Rights:
-    """Return the rights of the connection's role. Raises `JournalError` if it has none, or is that of another site than `site`."""
+    """Return the rights of the connection's role.
+
+    Raises `JournalError` if it has none, or is that of another site than `site`.
+    """
     found = connection.execute(_RIGHTS).one_or_none()
     if found is None or found.is_owner or not found.has_roles:  # there are no tables yet, or none with rights
         return Rights()
     query = text("SELECT site, may_manage FROM site_roles WHERE role = session_user")
     given = connection.execute(query).one_or_none() if _may_read(connection, "site_roles") else None
     if given is None:
-        raise UnreachableStoreError(f"the role {found.role} has no rights to this store: give it some with `hedgerow store grant`")
+        raise UnreachableStoreError(
+            f"the role {found.role} has no rights to this store: give it some with `hedgerow store grant`"
+        )
     if site not in (None, given.site):
-        raise JournalError(f"the role {found.role} is for the site {given.site}, and network.site is {site}: write site: {given.site}")
+        raise JournalError(
+            f"the role {found.role} is for the site {given.site}, and network.site is {site}: write site: {given.site}"
+        )
     return Rights(given.site, given.may_manage)
 
 
 def grant_site(connection: Connection, role: str, site: str, *, may_manage: bool) -> None:
     """Give an existing role the rights of a site's node. It loses those of another site. Raises `JournalError`."""
-    if connection.scalar(text("SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = :role"), {"role": role}) is not False:
+    if (
+        connection.scalar(text("SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = :role"), {"role": role})
+        is not False
+    ):
         raise JournalError(f"there is no role {role}, or it is a superuser, who may read everything")
     row = {"role": role, "site": site, "may_manage": may_manage}
     values = "INSERT INTO site_roles VALUES (:role, :site, :may_manage)"
@@ -104,11 +124,16 @@ def may_make_roles(connection: Connection) -> bool:
 
 
 def make_role(connection: Connection, role: str, password: str) -> None:
-    """Make a role that may sign in, or give the one that there is another password. The server gets a hash only. Raises DatabaseError."""
+    """Make a role that may sign in, or give the one that there is another password.
+
+    The server gets a hash only. Raises DatabaseError.
+    """
     driver: Any = connection.connection.driver_connection
     verifier = driver.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
     is_there = connection.scalar(text("SELECT 1 FROM pg_roles WHERE rolname = :role"), {"role": role})
-    connection.exec_driver_sql(f"{'ALTER' if is_there else 'CREATE'} ROLE {_quote(connection, role)} LOGIN PASSWORD '{verifier}'")
+    connection.exec_driver_sql(
+        f"{'ALTER' if is_there else 'CREATE'} ROLE {_quote(connection, role)} LOGIN PASSWORD '{verifier}'"
+    )
 
 
 def role_for(connection: Connection, site: str, node: str = "") -> str:
@@ -136,19 +161,29 @@ def unbounded_roles(connection: Connection) -> list[str]:
 
 
 def end_holding_up(connection: Connection, *, idle: str = _IDLE) -> list[str]:
-    """End the connections of sites' roles that hold up others. Returns the roles, one for each connection. Raises DatabaseError.
+    """End the connections of sites' roles that hold up others.
 
-    A node of Hedgerow never does: its transactions are short, and it locks nothing but its own rows. `idle` is the interval for which a
-    transaction may do nothing, as PostgreSQL writes it.
+    Returns the roles, one for each connection. Raises DatabaseError.
+
+    A node of Hedgerow never does: its transactions are short, and it locks nothing but its own rows. `idle` is the
+    interval for which a transaction may do nothing, as PostgreSQL writes it.
     """
     return list(connection.scalars(_END_HOLDING_UP, {"idle": idle, "long": _LONG, "waiting": _WAITING}))
 
 
-def delete_by_function(_connection: Connection, statement: Any, several: Any, parameters: Any, _options: Any) -> tuple[Any, Any, Any]:
-    """Turn a DELETE into a call of the function by which a site's role deletes. Listens to SQLAlchemy's event `before_execute`."""
+def delete_by_function(
+    _connection: Connection, statement: Any, several: Any, parameters: Any, _options: Any
+) -> tuple[Any, Any, Any]:
+    """Turn a DELETE into a call of the function by which a site's role deletes.
+
+    Listens to SQLAlchemy's event `before_execute`.
+    """
     if not isinstance(statement, Delete) or not isinstance(statement.table, Table):
         return statement, several, parameters
-    place: tuple[ColumnElement[Any], ...] = (literal_column("tableoid").label("part"), literal_column("ctid").label("place"))
+    place: tuple[ColumnElement[Any], ...] = (
+        literal_column("tableoid").label("part"),
+        literal_column("ctid").label("place"),
+    )
     rows = select(*place).select_from(statement.table)
     if statement.whereclause is not None:
         rows = rows.where(statement.whereclause)
@@ -169,7 +204,8 @@ def _give_rights(connection: Connection, role: str, *, may_manage: bool) -> None
             columns = ", ".join(column.name for column in table.c if not _is_number(column))
             rights = f"INSERT ({columns})" if table.name in added else f"INSERT ({columns}), UPDATE ({columns})"
             connection.execute(text(f"GRANT {rights} ON {table.name} TO {name}"))
-    connection.execute(text(f"GRANT UPDATE (files) ON rule_versions TO {name}"))  # the texts may become known later than the rules
+    # the texts may become known later than the rules
+    connection.execute(text(f"GRANT UPDATE (files) ON rule_versions TO {name}"))
     connection.execute(text(f"GRANT USAGE ON SCHEMA {schema} TO {name}"))
     connection.execute(text(f"GRANT USAGE ON SEQUENCE {', '.join(_sequences(connection))} TO {name}"))
     connection.execute(text(f"GRANT EXECUTE ON FUNCTION {_DELETE_ROWS} TO {name}"))
@@ -178,7 +214,10 @@ def _give_rights(connection: Connection, role: str, *, may_manage: bool) -> None
 
 
 def _bound(connection: Connection, role: str) -> None:
-    """Limit a role's connections, and let the owner see and end them. Does nothing for a role that the owner may not change."""
+    """Limit a role's connections, and let the owner see and end them.
+
+    Does nothing for a role that the owner may not change.
+    """
     name = _quote(connection, role)
     with suppress(DatabaseError), connection.begin_nested():
         connection.execute(text(f"ALTER ROLE {name} CONNECTION LIMIT {MAX_CONNECTIONS}"))

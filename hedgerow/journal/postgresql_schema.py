@@ -1,9 +1,9 @@
 """The journal's tables on PostgreSQL.
 
-They are created at once, by their description in `tables`, and migrated from then on as SQLite's are. Functions and triggers are made anew
-after each migration. Decisions are partitioned by day of UTC, so that a day is forgotten by dropping its table: `decisions_20261127`.
-`decisions_other` takes those of days without a table, such as of a clock that is wrong. Only the owner makes the tables of days: that locks
-the others, for as long as the transaction lasts.
+They are created at once, by their description in `tables`, and migrated from then on as SQLite's are. Functions and
+triggers are made anew after each migration. Decisions are partitioned by day of UTC, so that a day is forgotten by
+dropping its table: `decisions_20261127`. `decisions_other` takes those of days without a table, such as of a clock that
+is wrong. Only the owner makes the tables of days: that locks the others, for as long as the transaction lasts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ ONLY_ADDED = ("decisions", "events", "rule_versions", "counter_entries")
 ONLY_READ = ("policy_changes", "policy_versions")
 OF_THE_OWNER = ("site_groups",)
 DELETED_BY_MANAGERS = (*ONLY_ADDED, *ONLY_READ)
-DELETED_BY_NODES = tuple(name for name in metadata.tables if name not in (*DELETED_BY_MANAGERS, *NEVER_CHANGED, *OF_THE_OWNER))
+DELETED_BY_NODES = tuple(
+    name for name in metadata.tables if name not in (*DELETED_BY_MANAGERS, *NEVER_CHANGED, *OF_THE_OWNER)
+)
 
 _AHEAD = 10
 """Days prepared beyond those asked for, so that events find their table while the owner is away."""
@@ -62,11 +64,11 @@ BEGIN
     END LOOP;
     RETURN made;
 END $$
-"""
+"""  # noqa: E501
 
 _SITE_ROLES = """
 CREATE TABLE IF NOT EXISTS site_roles (role text COLLATE "C" PRIMARY KEY, site text COLLATE "C" NOT NULL, may_manage boolean NOT NULL)
-"""
+"""  # noqa: E501
 _SITE_CHANGES = """
 CREATE TABLE IF NOT EXISTS site_changes (site text COLLATE "C" PRIMARY KEY, number bigint NOT NULL)
 """
@@ -86,7 +88,7 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$
-"""
+"""  # noqa: E501
 _CHAIN_STATEMENT = """
 CREATE OR REPLACE FUNCTION hedgerow_chain_statement() RETURNS trigger
 LANGUAGE plpgsql SET search_path = {schema}, pg_temp AS $$
@@ -121,19 +123,26 @@ BEGIN
     ) USING parts, rows, own.site;
 END $$
 """
-"""The only way in which a site's role deletes rows. The right to DELETE is also one to lock the whole table, for all sites."""
+"""The only way in which a site's role deletes rows.
+
+The right to DELETE is also one to lock the whole table, for all sites.
+"""
 
 FUNCTIONS = {
-    "hedgerow_prepare_days": "bigint, bigint", "hedgerow_note_change": "", "hedgerow_chain_statement": "",
+    "hedgerow_prepare_days": "bigint, bigint",
+    "hedgerow_note_change": "",
+    "hedgerow_chain_statement": "",
     "hedgerow_delete_rows": "text, oid[], tid[]",
-}  # fmt: skip
+}
 """Our functions, each with the types of its arguments."""
 
 CHANNEL = "'hedgerow_' || left(encode(sha256(convert_to({site}, 'UTF8')), 'hex'), 32)"
 """The channel of a site's changes, in SQL. Anybody may listen to any channel whose name they know."""
 
 _WATCHED = {
-    **dict.fromkeys(("access_requests", "bonuses", "grants", "pauses", "remembered_sites", "sessions", "usage"), "INSERT OR UPDATE"),
+    **dict.fromkeys(
+        ("access_requests", "bonuses", "grants", "pauses", "remembered_sites", "sessions", "usage"), "INSERT OR UPDATE"
+    ),
     **dict.fromkeys(("accounts", "tokens"), "INSERT OR UPDATE OR DELETE"),
     "web_sessions": "INSERT OR DELETE",
     "policy_versions": "INSERT",
@@ -141,7 +150,8 @@ _WATCHED = {
 }
 """Tables of which every node keeps something in memory, and the changes of which it is to know.
 
-The trigger waits for the end of the transaction, so that its row is locked last, and two transactions never wait for each other.
+The trigger waits for the end of the transaction, so that its row is locked last, and two transactions never wait for
+each other.
 """
 
 _DAYS = text(r"""
@@ -151,7 +161,10 @@ WHERE inhparent = 'decisions'::regclass AND child.relname ~ '^decisions_\d{8}$' 
 
 
 def lock_migrations(connection: Connection) -> None:
-    """Keep other owners from migrating until the transaction ends. Only an owner can lock the table; anybody could hold the number."""
+    """Keep other owners from migrating until the transaction ends.
+
+    Only an owner can lock the table; anybody could hold the number.
+    """
     connection.execute(text(f"SET LOCAL lock_timeout = '{_MIGRATION_TIMEOUT}'"))
     if connection.scalar(text("SELECT to_regclass('alembic_version')")) is None:
         connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
@@ -181,7 +194,10 @@ def create_functions(connection: Connection) -> None:
     for name, types in FUNCTIONS.items():
         connection.execute(text(f"REVOKE ALL ON FUNCTION {name}({types}) FROM PUBLIC"))
     connection.execute(text("DROP TRIGGER IF EXISTS chain_statement ON statements"))
-    chain = "CREATE TRIGGER chain_statement BEFORE INSERT ON statements FOR EACH ROW EXECUTE FUNCTION hedgerow_chain_statement()"
+    chain = (
+        "CREATE TRIGGER chain_statement BEFORE INSERT ON statements FOR EACH ROW EXECUTE FUNCTION"
+        " hedgerow_chain_statement()"
+    )
     connection.execute(text(chain))
     for table, changes in _WATCHED.items():
         when = "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hedgerow_note_change()"
@@ -194,14 +210,19 @@ def _array(names: Iterable[str]) -> str:
 
 
 def partitioned_decisions() -> Table:
-    """Return the table of decisions as it is on PostgreSQL: the day is in its key, and a site in front of each index."""
+    """Return the table of decisions as it is on PostgreSQL: the day is in its key, and a site in front of
+    each index.
+    """
     columns = [
         Column(
-            *(column.name, column.type), primary_key=column.name in ("id", "at"), autoincrement=column.name == "id",
-            nullable=column.nullable, server_default=DEFAULT_SITE if column.name == "site" else None,
+            *(column.name, column.type),
+            primary_key=column.name in ("id", "at"),
+            autoincrement=column.name == "id",
+            nullable=column.nullable,
+            server_default=DEFAULT_SITE if column.name == "site" else None,
         )
         for column in decisions.columns
-    ]  # fmt: skip
+    ]
     indexes = [Index(f"decisions_{name}", "site", *rest) for name, rest in _INDEXES.items()]
     return Table("decisions", MetaData(), *columns, *indexes, postgresql_partition_by="RANGE (at)")
 
@@ -216,7 +237,10 @@ _INDEXES = {
 
 
 def prepare_days(connection: Connection, first: float, last: float) -> None:
-    """Create the tables of the days from one instant to another, and of some days after that. Does nothing for a site's role."""
+    """Create the tables of the days from one instant to another, and of some days after that.
+
+    Does nothing for a site's role.
+    """
     days = {"first": int(first // DAY_S), "last": int(last // DAY_S) + _AHEAD}
     may = "SELECT has_function_privilege('hedgerow_prepare_days(bigint, bigint)', 'EXECUTE')"
     if connection.scalar(text(may)):
@@ -229,7 +253,10 @@ def day_tables(connection: Connection) -> list[str]:
 
 
 def drop_days(engine: Engine, before: float) -> int:
-    """Drop the tables of all days that end before an instant. Returns the number of decisions in them. Needs the tables' owner."""
+    """Drop the tables of all days that end before an instant.
+
+    Returns the number of decisions in them. Needs the tables' owner.
+    """
     dropped = 0
     with engine.connect() as connection:
         names = [name for name in day_tables(connection) if _end_of(name) <= before]
@@ -252,7 +279,11 @@ def facts(connection: Connection) -> dict[str, str | int]:
                coalesce((SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl), 'none') AS tls,
                pg_database_size(current_database()) AS bytes
     """
-    return {"engine": "PostgreSQL", **connection.execute(text(query)).one()._mapping, "days": len(day_tables(connection))}
+    return {
+        "engine": "PostgreSQL",
+        **connection.execute(text(query)).one()._mapping,
+        "days": len(day_tables(connection)),
+    }
 
 
 def rewritten_tables(connection: Connection) -> list[str]:

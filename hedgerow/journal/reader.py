@@ -1,8 +1,8 @@
 """Queries for the web pages, reports and API.
 
-Decisions are found among millions, so each query goes by the index that reads a few thousand rows rather than the whole journal. The newest
-come first by `id`, in which each index ends. A filter by host names a domain, whose hosts are few among all: they are found among
-the recorded hosts, and of each host at most a page is read.
+Decisions are found among millions, so each query goes by the index that reads a few thousand rows rather than the whole
+journal. The newest come first by `id`, in which each index ends. A filter by host names a domain, whose hosts are few
+among all: they are found among the recorded hosts, and of each host at most a page is read.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from hedgerow.journal.tables import (
     pauses,
     reversed_labels,
     usage,
-)  # fmt: skip
+)
 from hedgerow.policies.access_subject import AccessSubject, access_subject, service_or_address
 from hedgerow.policies.model import DeviceId, Grant, Pause, Policy, Reason, RequestKind, Verdict
 from hedgerow.policies.time_model import PauseKind
@@ -37,7 +37,10 @@ PAGE_LIMIT = 1000
 """Rows per page at most."""
 
 HOSTS_LIMIT = 1000
-"""Hosts of a domain that are looked up one by one. A domain with more is common enough to fill a page from the newest decisions."""
+"""Hosts of a domain that are looked up one by one.
+
+A domain with more is common enough to fill a page from the newest decisions.
+"""
 
 _REQUESTS_OF_DEVICE = 10
 _CLOCK_SLACK_S = 3600.0
@@ -46,7 +49,10 @@ _C = decisions.c
 
 @dataclass(frozen=True, slots=True)
 class DecisionFilter:
-    """A filter of decisions: every field that is set must hold. `host` includes all subdomains; `since` is inclusive, `before` is not."""
+    """A filter of decisions: every field that is set must hold.
+
+    `host` includes all subdomains; `since` is inclusive, `before` is not.
+    """
 
     device: str | None = None
     person: str | None = None
@@ -60,7 +66,9 @@ class DecisionFilter:
 
 @dataclass(frozen=True, slots=True)
 class DecisionRow:
-    """A recorded decision. `id` is the order of writing, even if the clock went back; `count` is how often the decision was made.
+    """A recorded decision.
+
+    `id` is the order of writing, even if the clock went back; `count` is how often the decision was made.
 
     `version` is the id of the rules and lists that decided, None if it was not recorded.
     """
@@ -143,7 +151,9 @@ class UsageCount:
 
 @dataclass(frozen=True, slots=True)
 class RequestRow:
-    """A request for access, or a chore that is done. `state` is open, approved or denied; `asked` counts how often it came while open.
+    """A request for access, or a chore that is done.
+
+    `state` is open, approved or denied; `asked` counts how often it came while open.
 
     `subject` is what it is about: the service that the host belongs to, else the host, or a chore's minutes.
     """
@@ -181,7 +191,9 @@ class RequestRow:
         )
 
     def is_answered_with(self, other: RequestRow, policy: Policy) -> bool:
-        """Return whether an answer to another request is one to this too: on a second device, or about another host of the app."""
+        """Return whether an answer to another request is one to this too: on a second device, or about another host of
+        the app.
+        """
         same = (self.access_subject(policy), other.access_subject(policy))
         return self.chore == other.chore == "" and (same[0].what, same[0].whose) == (same[1].what, same[1].whose)
 
@@ -200,7 +212,9 @@ class SystemEventRow:
 class JournalReader(SightingReader):
     """Queries of the journal. Every method waits for the disk: call it from a thread."""
 
-    def decisions(self, wanted: DecisionFilter | None = None, *, cursor: int | None = None, limit: int = 100) -> DecisionPage:
+    def decisions(
+        self, wanted: DecisionFilter | None = None, *, cursor: int | None = None, limit: int = 100
+    ) -> DecisionPage:
         """Return at most `limit` (1 to 1000) of the newest decisions that match, from before `cursor`."""
         limit = max(1, min(limit, PAGE_LIMIT))
         with self.store.connect() as connection:
@@ -214,28 +228,46 @@ class JournalReader(SightingReader):
         for query in _sums_since(self.store, since, device):
             sums.update({(row.verdict, row.reason, row.what): int(row.total) for row in self.store.rows(query)})
         ordered = sorted(sums.items(), key=lambda item: (-item[1], item[0][2]))
-        return tuple(ReasonCount(Verdict(verdict), Reason(reason), what, total) for (verdict, reason, what), total in ordered)
+        return tuple(
+            ReasonCount(Verdict(verdict), Reason(reason), what, total) for (verdict, reason, what), total in ordered
+        )
 
     def blocked_by_day(self, devices: Sequence[str], first: int, last: int) -> tuple[DailyBlockedCount, ...]:
         """Count what was blocked at these devices together, from the day `first` to the day `last`."""
         key = (daily.c.day, daily.c.reason, daily.c.what)
-        is_wanted = daily.c.device.in_(devices) & daily.c.day.between(first, last) & (daily.c.verdict == Verdict.BLOCK.value)
-        query = select(*key, func.sum(daily.c.count).label("total")).where(self.store.own(daily), is_wanted).group_by(*key).order_by(*key)
-        return tuple(DailyBlockedCount(row.day, Reason(row.reason), row.what, int(row.total)) for row in self.store.rows(query))
+        is_wanted = (
+            daily.c.device.in_(devices) & daily.c.day.between(first, last) & (daily.c.verdict == Verdict.BLOCK.value)
+        )
+        query = (
+            select(*key, func.sum(daily.c.count).label("total"))
+            .where(self.store.own(daily), is_wanted)
+            .group_by(*key)
+            .order_by(*key)
+        )
+        return tuple(
+            DailyBlockedCount(row.day, Reason(row.reason), row.what, int(row.total)) for row in self.store.rows(query)
+        )
 
     def hours(self, since: float, among: Collection[str]) -> tuple[HourlyCount, ...]:
-        """Count the decisions per hour from the hour of `since` on: per device of `among`, and those of all others under no name."""
+        """Count the decisions per hour from the hour of `since` on: per device of `among`, and those of all others
+        under no name.
+        """
         is_block = hourly.c.verdict == Verdict.BLOCK.value
         blocked = func.sum(case((is_block, hourly.c.count), else_=0)).label("blocked")
         device = case((hourly.c.device.in_(among), hourly.c.device), else_="").label("device")
         query = select(hourly.c.hour, device, (func.sum(hourly.c.count) - blocked).label("allowed"), blocked)
         query = query.where(since_hour(self.store, hourly, since)).group_by(hourly.c.hour, device)
-        return tuple(HourlyCount(row.hour, row.device, int(row.allowed), int(row.blocked)) for row in self.store.rows(query))
+        return tuple(
+            HourlyCount(row.hour, row.device, int(row.allowed), int(row.blocked)) for row in self.store.rows(query)
+        )
 
     def hourly_reasons(self, since: float) -> tuple[HourlyReasonCount, ...]:
         """Return all hourly sums from the hour of `since` on."""
         rows = self.store.rows(self.store.select(hourly).where(hourly.c.hour >= int(since // 3600)))
-        return tuple(HourlyReasonCount(row.hour, row.device, Verdict(row.verdict), Reason(row.reason), row.what, row[-1]) for row in rows)
+        return tuple(
+            HourlyReasonCount(row.hour, row.device, Verdict(row.verdict), Reason(row.reason), row.what, row[-1])
+            for row in rows
+        )
 
     def use(self, since: float) -> tuple[UsageCount, ...]:
         """Return the minutes used from the hour of `since` on."""
@@ -263,7 +295,9 @@ class JournalReader(SightingReader):
 
     def pauses(self, now: float) -> tuple[Pause, ...]:
         """Return the pauses that hold at `now` or later."""
-        rows = self.store.rows(self.store.select(pauses).where(is_running_pause(now)).order_by(pauses.c.starts, pauses.c.id))
+        rows = self.store.rows(
+            self.store.select(pauses).where(is_running_pause(now)).order_by(pauses.c.starts, pauses.c.id)
+        )
         return tuple(map(pause_of, rows))
 
     def events(self, kind: str | None = None, limit: int = 100) -> tuple[SystemEventRow, ...]:
@@ -313,7 +347,10 @@ class _DecisionSearch:
         return query.where(_C.id.in_(self._newest_of_each(hosts, conditions, limit)))
 
     def _plain_conditions(self) -> list[ColumnElement[bool]]:
-        """The conditions on single columns. With a host, none may use an index: the planner would read all rows of a device or verdict."""
+        """The conditions on single columns.
+
+        With a host, none may use an index: the planner would read all rows of a device or verdict.
+        """
         conditions: list[ColumnElement[bool]] = []
         for name in ("device", "person", "verdict", "reason", "kind"):
             value = getattr(self._wanted, name)
@@ -334,17 +371,27 @@ class _DecisionSearch:
         names = self._connection.scalars(beneath).all()
         return None if len(names) > HOSTS_LIMIT else [key, *names]
 
-    def _newest_of_each(self, hosts: list[str], conditions: list[ColumnElement[bool]], limit: int) -> Select[tuple[int]]:
+    def _newest_of_each(
+        self, hosts: list[str], conditions: list[ColumnElement[bool]], limit: int
+    ) -> Select[tuple[int]]:
         """Select the ids of the newest decisions of each host. The page is among them."""
 
         def newest(host_key: ColumnElement[str], columns: Sequence[ColumnElement[Any]]) -> Select[Any]:
-            return select(*columns).where(self._own, _C.host_key == host_key, *conditions).order_by(_C.id.desc()).limit(limit)
+            return (
+                select(*columns)
+                .where(self._own, _C.host_key == host_key, *conditions)
+                .order_by(_C.id.desc())
+                .limit(limit)
+            )
 
         return self._store.dialect.newest_of_each(hosts, newest, [_C.id])
 
 
-def within_ids(store: Store, connection: Connection, since: float | None, before: float | None) -> list[ColumnElement[bool]]:
-    """Return conditions on the id that hold for all decisions from `since` on and before `before`, so that no others are read.
+def within_ids(
+    store: Store, connection: Connection, since: float | None, before: float | None
+) -> list[ColumnElement[bool]]:
+    """Return conditions on the id that hold for all decisions from `since` on and before `before`, so that no others
+    are read.
 
     They err on the wide side, since the clock may have gone back a little.
     """
@@ -390,5 +437,10 @@ def decision_row(row: Row[Any]) -> DecisionRow:
     fields.pop("site", None)  # of a query over all sites
     fields["host"] = reversed_labels(fields.pop("host_key"))
     return DecisionRow(
-        **fields | {"kind": RequestKind(fields["kind"]), "verdict": Verdict(fields["verdict"]), "reason": Reason(fields["reason"])}
+        **fields
+        | {
+            "kind": RequestKind(fields["kind"]),
+            "verdict": Verdict(fields["verdict"]),
+            "reason": Reason(fields["reason"]),
+        }
     )

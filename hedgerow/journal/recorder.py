@@ -1,9 +1,10 @@
 """Writing decisions and events in batches, without ever blocking their sender.
 
-`Recorder.add` appends to a bounded buffer. `flush` writes the buffer in one transaction, and `run` calls it in a thread twice a second, or
-earlier when many observations are waiting, since each takes a kilobyte of memory, and later while the store takes long.
-When the disk is full, the oldest decisions are deleted first, then the newest are dropped, and requests and events wait. While the server
-of the store is away, all batches wait in the spool. `problem` says so until the journal can be written again.
+`Recorder.add` appends to a bounded buffer. `flush` writes the buffer in one transaction, and `run` calls it in a thread
+twice a second, or earlier when many observations are waiting, since each takes a kilobyte of memory, and later while
+the store takes long. When the disk is full, the oldest decisions are deleted first, then the newest are dropped, and
+requests and events wait. While the server of the store is away, all batches wait in the spool. `problem` says so until
+the journal can be written again.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ from hedgerow.policies.time_model import ActiveMinute
 log = logging.getLogger("hedgerow.journal")
 
 RESERVED_BYTES = 32 * 1024 * 1024
-"""Bytes kept free on the disk: enough for SQLite's files while rows are deleted, and for control's other small files."""
+"""Bytes kept free on the disk: enough for SQLite's files while rows are deleted, and for control's other
+small files.
+"""
 
 _MANY = 2000  # observations that do not wait for the end of the interval
 _LOOKS = 10  # per interval
@@ -62,7 +65,10 @@ type RecordedMessage = Observation | AccessRequest | SystemEvent
 
 
 class _Buffer:
-    """Messages that wait to be written, at most `limit` of each kind. Its length is the number of observations. Any thread may use it."""
+    """Messages that wait to be written, at most `limit` of each kind.
+
+    Its length is the number of observations. Any thread may use it.
+    """
 
     def __init__(self, limit: int, *, numbers_batches: bool) -> None:
         self._limit, self._numbers_batches = limit, numbers_batches
@@ -81,7 +87,10 @@ class _Buffer:
         return len(self._observations)
 
     def add(self, messages: Iterable[WorkerMessage | SystemEvent]) -> tuple[list[RecordedMessage], int]:
-        """Buffer messages. Returns those that collectors get too, and the number of the oldest observations that were dropped."""
+        """Buffer messages.
+
+        Returns those that collectors get too, and the number of the oldest observations that were dropped.
+        """
         copied: list[RecordedMessage] = []
         with self._lock:
             for message in map(self._under_new_name, messages):
@@ -113,9 +122,15 @@ class _Buffer:
         with self._lock:
             self._number += self._numbers_batches
             batch = Batch(
-                self._observations, self._requests, self._events, list(self._seen.values()), list(self._protected.values()), self._minutes,
-                self._writer, self._number,
-            )  # fmt: skip
+                self._observations,
+                self._requests,
+                self._events,
+                list(self._seen.values()),
+                list(self._protected.values()),
+                self._minutes,
+                self._writer,
+                self._number,
+            )
             self._observations, self._requests, self._events, self._minutes = [], [], [], []
             self._seen, self._protected = {}, {}
         return batch
@@ -138,23 +153,36 @@ class _Buffer:
             self._renamed |= {old: (new, until) for old, new in names.items()}
 
     def _under_new_name[M: WorkerMessage | SystemEvent](self, message: M) -> M:
-        if isinstance(message, Observation | AccessRequest | DeviceSeen | ProtectionSeen) and message.device in self._renamed:
+        if (
+            isinstance(message, Observation | AccessRequest | DeviceSeen | ProtectionSeen)
+            and message.device in self._renamed
+        ):
             new, until = self._renamed[message.device]
             return replace(message, device=new) if message.when < until else message
         return message
 
     def _is_erased(self, message: Observation) -> bool:
-        return any(message.when < until and (message.device in names or message.person in names) for names, until in self._erased)
+        return any(
+            message.when < until and (message.device in names or message.person in names)
+            for names, until in self._erased
+        )
 
 
 class Recorder:
     """A buffer of messages, and its writer. `add` may be called from any thread; only one thread at a time flushes."""
 
     def __init__(
-        self, store: Store, *, retention: Retention | None = None, limit: int = 50_000, clock: Callable[[], float] = time.time,
-        reserve: int = RESERVED_BYTES, free: Callable[[], int | None] | None = None, spool: Spool | None = None,
+        self,
+        store: Store,
+        *,
+        retention: Retention | None = None,
+        limit: int = 50_000,
+        clock: Callable[[], float] = time.time,
+        reserve: int = RESERVED_BYTES,
+        free: Callable[[], int | None] | None = None,
+        spool: Spool | None = None,
         copy_to: Callable[[list[RecordedMessage]], None] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Arguments:
 
         limit: observations buffered; beyond it the oldest is dropped and counted in `dropped`.
@@ -185,8 +213,8 @@ class Recorder:
     def flush(self) -> int:
         """Write the buffer in one transaction and return the number of rows. Never raises on a database error.
 
-        On a full disk the oldest decisions make room for the newer ones. What still cannot be written is kept (requests, events) or
-        dropped (observations), and `problem` says why.
+        On a full disk the oldest decisions make room for the newer ones. What still cannot be written is kept
+        (requests, events) or dropped (observations), and `problem` says why.
         """
         with self._writing:
             if self._spool is not None:
@@ -210,7 +238,10 @@ class Recorder:
                 self._put_aside(self._spool)
 
     def _flush_to_server(self, spool: Spool) -> int:
-        """Write the batches of the spool, the oldest first, then what is buffered. Returns the number of rows of the latter."""
+        """Write the batches of the spool, the oldest first, then what is buffered.
+
+        Returns the number of rows of the latter.
+        """
         while (waiting := spool.oldest()) is not None:
             if self._try(waiting) is None:
                 if len(self._buffer) >= _MANY or time.monotonic() - self._spooled_at > _SPOOL_EVERY_S:
@@ -231,10 +262,22 @@ class Recorder:
         """Record that all that waited for the store is written."""
         self.problem = ""
         lost = f"; {self.dropped} decisions were not kept" if self.dropped else ""
-        self.add([SystemEvent(self._clock(), "journal", "recorder", f"the store answers again, and all that waited is written{lost}")])
+        self.add(
+            [
+                SystemEvent(
+                    self._clock(),
+                    "journal",
+                    "recorder",
+                    f"the store answers again, and all that waited is written{lost}",
+                )
+            ]
+        )
 
     def _try(self, batch: Batch) -> int | None:
-        """Write a batch, and return its number of rows; None if it has to wait. A batch that would always be refused is dropped."""
+        """Write a batch, and return its number of rows; None if it has to wait.
+
+        A batch that would always be refused is dropped.
+        """
         try:
             rows = batch.write(self._store)
             self.problem = self.problem if self._spool else ""
@@ -263,18 +306,21 @@ class Recorder:
     def paused_for_erasure(self, erasing: frozenset[str]) -> Iterator[None]:
         """Flush, then write nothing until the block ends.
 
-        Later reports about these people and devices from before this instant are refused. Raises DatabaseError while events wait for a
-        server: they would be written after the erasure.
+        Later reports about these people and devices from before this instant are refused. Raises DatabaseError while
+        events wait for a server: they would be written after the erasure.
         """
         self._buffer.refuse(erasing, self._clock())
         self.flush()
         with self._writing:
             if self._spool:
-                raise OperationalError(None, None, Exception("events still wait for the store, and would be written later"))
+                raise OperationalError(
+                    None, None, Exception("events still wait for the store, and would be written later")
+                )
             yield
 
     def rename(self, names: Mapping[DeviceId, DeviceId]) -> None:
-        """Give all that is recorded about devices to their new names, also what workers report under the old ones from before the change.
+        """Give all that is recorded about devices to their new names, also what workers report under the old ones from
+        before the change.
 
         Waits for the disk. Raises DatabaseError.
         """
@@ -294,7 +340,9 @@ class Recorder:
             await flush_regularly(self, interval)
 
     def _make_room(self, batch: Batch) -> int:
-        """Delete the oldest decisions, twice as many as will be written, since SQLite reuses their space. Returns their number.
+        """Delete the oldest decisions, twice as many as will be written, since SQLite reuses their space.
+
+        Returns their number.
 
         Raises DatabaseError.
         """
@@ -307,14 +355,20 @@ class Recorder:
     def _update_problem(self, made_room: bool) -> None:
         """Update `problem` after a batch was written."""
         if made_room:
-            self.problem = f"the disk is full: the oldest decisions are deleted to keep the newer ones, {self.forgotten} so far"
+            self.problem = (
+                f"the disk is full: the oldest decisions are deleted to keep the newer ones, {self.forgotten} so far"
+            )
         elif self.problem:
             self.problem = ""
-            detail = f"writing again; {self.dropped} decisions were not kept, {self.forgotten} of the oldest were deleted to make room"
+            detail = (
+                f"writing again; {self.dropped} decisions were not kept, {self.forgotten} of the oldest were "
+                f"deleted to make room"
+            )
             self.add([SystemEvent(self._clock(), "journal", "recorder", detail)])
 
     def _write_less(self, batch: Batch, error: DatabaseError) -> int:
-        """Write a batch that was refused: on a full disk in place of the oldest decisions, else without its observations.
+        """Write a batch that was refused: on a full disk in place of the oldest decisions, else without its
+        observations.
 
         If even that fails, requests and events wait for the next flush.
         """
@@ -335,7 +389,9 @@ class Recorder:
 
 
 async def flush_regularly(recorder: Recorder, interval: float) -> None:
-    """Flush every `interval` seconds, and less often while the store is slow, in a thread, until cancelled; then flush once more."""
+    """Flush every `interval` seconds, and less often while the store is slow, in a thread, until cancelled; then flush
+    once more.
+    """
     rest = interval
     try:
         while True:

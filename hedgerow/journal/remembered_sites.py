@@ -51,7 +51,10 @@ class RememberedSiteStore:
         return tuple(RememberedRow(row.host, row.topic, row.at, row.ends) for row in rows)
 
     def remember(self, host: str, topic: str) -> bool:
-        """Remember a host from now on. Return False if that changes nothing: it was corrected, is fresh, or its domain has too many."""
+        """Remember a host from now on.
+
+        Return False if that changes nothing: it was corrected, is fresh, or its domain has too many.
+        """
         now = self._clock()
         until = {"at": now, "ends": now + REMEMBERED_S}
         with self._store.begin() as connection:
@@ -72,14 +75,25 @@ class RememberedSiteStore:
     def correct(self, host: str, actor: str) -> None:
         """Forget a host, and never remember it again. Raises `NoSuchEntry` if it is not remembered."""
         now = self._clock()
-        change = self._store.update(remembered_sites).where(_ROW.host == host, _ROW.corrected_at.is_(None), _ROW.ends > now)
+        change = self._store.update(remembered_sites).where(
+            _ROW.host == host, _ROW.corrected_at.is_(None), _ROW.ends > now
+        )
         if not self._store.execute(change.values(corrected_at=now, corrected_by=actor)):
             raise NoSuchEntry(f"{host} is not remembered")
 
     def prune(self) -> int:
-        """Delete the sites whose time is over, and the oldest corrections beyond `MAX_CORRECTIONS`. Returns the number of the former."""
-        deleted = self._store.execute(self._store.delete(remembered_sites).where(_ROW.corrected_at.is_(None), _ROW.ends <= self._clock()))
-        newest = self._store.select(remembered_sites).where(_ROW.corrected_at.is_not(None)).order_by(_ROW.corrected_at.desc())
+        """Delete the sites whose time is over, and the oldest corrections beyond `MAX_CORRECTIONS`.
+
+        Returns the number of the former.
+        """
+        deleted = self._store.execute(
+            self._store.delete(remembered_sites).where(_ROW.corrected_at.is_(None), _ROW.ends <= self._clock())
+        )
+        newest = (
+            self._store.select(remembered_sites)
+            .where(_ROW.corrected_at.is_not(None))
+            .order_by(_ROW.corrected_at.desc())
+        )
         if rows := self._store.rows(newest.offset(MAX_CORRECTIONS).limit(1)):
             oldest = self._store.delete(remembered_sites).where(_ROW.corrected_at <= rows[0].corrected_at)
             self._store.execute(oldest)

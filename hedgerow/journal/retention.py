@@ -29,7 +29,7 @@ from hedgerow.journal.tables import (
     hourly,
     pauses,
     writers,
-)  # fmt: skip
+)
 
 log = logging.getLogger("hedgerow.journal")
 
@@ -48,7 +48,9 @@ class Retention:
 
 
 def prune(store: Store, retention: Retention, now: float, writing: threading.Lock) -> int:
-    """Delete what is older than the retention allows. Returns the number of decisions deleted, 0 after a database error.
+    """Delete what is older than the retention allows.
+
+    Returns the number of decisions deleted, 0 after a database error.
 
     `writing` is held during each transaction.
     """
@@ -67,13 +69,16 @@ def prune(store: Store, retention: Retention, now: float, writing: threading.Loc
 
 
 def _prune_decisions(store: Store, retention: Retention, limit: float, writing: threading.Lock) -> int:
-    """Delete decisions from before an instant, by the day where days are kept apart, and those of one site beyond their number."""
+    """Delete decisions from before an instant, by the day where days are kept apart, and those of one site beyond their
+    number.
+    """
     if not store.rights.may_manage:
         return 0  # the owner of the tables drops the days
     if store.dialect.is_partitioned:
         first_kept = limit // _DAY_S * _DAY_S
         dropped = store.dialect.drop_days(store.engine, first_kept) if store.rights.site is None else 0
-        return dropped + _delete_in_chunks(store, decisions.c.at < first_kept, writing)  # also those that are in no table of a day
+        # also those that are in no table of a day
+        return dropped + _delete_in_chunks(store, decisions.c.at < first_kept, writing)
     newest = store.scalar(select(func.max(decisions.c.id)).where(store.own(decisions))) or 0
     # One after the other: for both at once SQLite would collect all rows before it deletes the first.
     too_many, too_old = decisions.c.id <= newest - retention.rows, decisions.c.at < limit
@@ -81,7 +86,8 @@ def _prune_decisions(store: Store, retention: Retention, limit: float, writing: 
 
 
 def forget_decisions(store: Store, people: Mapping[str, int], profiles: Mapping[str, int], now: float) -> int:
-    """Delete decisions after their own number of days: those of `people` by name, and those of nobody's devices by profile.
+    """Delete decisions after their own number of days: those of `people` by name, and those of nobody's devices by
+    profile.
 
     Returns their number. Waits for the disk: call it from a thread. A role that may only add decisions deletes none.
     """
@@ -97,13 +103,22 @@ def forget_decisions(store: Store, people: Mapping[str, int], profiles: Mapping[
 
 
 def forget_hosts(store: Store, guard: AbstractContextManager[object] | None = None) -> int:
-    """Delete the hosts that have no decision any more. Returns their number. `guard` is held during each transaction."""
-    is_used = select(decisions.c.id).where(decisions.c.host_key == hosts_seen.c.host_key, decisions.c.site == hosts_seen.c.site).exists()
+    """Delete the hosts that have no decision any more.
+
+    Returns their number. `guard` is held during each transaction.
+    """
+    is_used = (
+        select(decisions.c.id)
+        .where(decisions.c.host_key == hosts_seen.c.host_key, decisions.c.site == hosts_seen.c.site)
+        .exists()
+    )
     unused = store.rows(select(hosts_seen.c.host_key).where(store.own(hosts_seen), ~is_used))
     deleted = 0
     for keys in batched((row.host_key for row in unused), _CHUNK):
         with guard or contextlib.nullcontext(), store.begin() as connection:
-            deleted += connection.execute(store.delete(hosts_seen).where(hosts_seen.c.host_key.in_(keys), ~is_used)).rowcount
+            deleted += connection.execute(
+                store.delete(hosts_seen).where(hosts_seen.c.host_key.in_(keys), ~is_used)
+            ).rowcount
     return deleted
 
 

@@ -1,7 +1,7 @@
 """Versions of the rules and lists in force, so that a decision can be explained later by what held when it was made.
 
-A version is written when the policy or the lists change, and every decision names its version. The texts of the policy files are kept, so
-that the place of a rule (`file:line`) leads to the rule as it was.
+A version is written when the policy or the lists change, and every decision names its version. The texts of the policy
+files are kept, so that the place of a rule (`file:line`) leads to the rule as it was.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ _C = rule_versions.c
 
 @dataclass(frozen=True, slots=True)
 class ListVersion:
-    """A list as it was compiled. `changed` is the time stamp of its copy, `names` the number of names in it; None if unknown."""
+    """A list as it was compiled.
+
+    `changed` is the time stamp of its copy, `names` the number of names in it; None if unknown.
+    """
 
     name: str
     category: str
@@ -38,7 +41,10 @@ class ListVersion:
 
 @dataclass(frozen=True, slots=True)
 class RuleVersion:
-    """Rules and lists that were in force from `at` on. `policy` and `lists` are digests; `files` holds the policy files' texts by path."""
+    """Rules and lists that were in force from `at` on.
+
+    `policy` and `lists` are digests; `files` holds the policy files' texts by path.
+    """
 
     id: int
     at: float
@@ -54,7 +60,8 @@ class RuleVersion:
     def excerpt(self, place: str) -> str:
         """Return the lines of a policy file at `file:line` with what belongs to them, empty if they are not kept.
 
-        >>> RuleVersion(1, 0.0, "", "", {"a.yaml": "mia:\\n  bedtime:\\n    school: 20:30\\n  age: 9"}, ()).excerpt("a.yaml:2")
+        >>> RuleVersion(1, 0.0, "", "", {"a.yaml": "mia:\\n  bedtime:\\n    school: 20:30\\n  age: 9"},
+        ...  ()).excerpt("a.yaml:2")
         'bedtime:\\n  school: 20:30'
         """
         path, _, number = place.rpartition(":")
@@ -77,8 +84,13 @@ class RuleVersions:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def record(self, at: float, policy: str, lists: str, files: Mapping[str, str], sources: Sequence[ListVersion]) -> int:
-        """Return the id of the version with these digests, which is added unless it is the newest. Raises DatabaseError."""
+    def record(
+        self, at: float, policy: str, lists: str, files: Mapping[str, str], sources: Sequence[ListVersion]
+    ) -> int:
+        """Return the id of the version with these digests, which is added unless it is the newest.
+
+        Raises DatabaseError.
+        """
         texts = json.dumps(dict(files)) if sum(map(len, files.values())) <= MAX_TEXT else "{}"
         with self._store.begin() as connection:
             newest = connection.execute(self._store.select(rule_versions).order_by(_C.id.desc()).limit(1)).one_or_none()
@@ -86,7 +98,13 @@ class RuleVersions:
                 if newest.files != texts and files:  # after a restart, the texts are known later than the policy
                     connection.execute(self._store.update(rule_versions).where(_C.id == newest.id).values(files=texts))
                 return int(newest.id)
-            row = {"at": at, "policy": policy, "lists": lists, "files": texts, "sources": json.dumps([asdict(each) for each in sources])}
+            row = {
+                "at": at,
+                "policy": policy,
+                "lists": lists,
+                "files": texts,
+                "sources": json.dumps([asdict(each) for each in sources]),
+            }
             key = connection.execute(self._store.insert(rule_versions).values(row)).inserted_primary_key
             assert key is not None
             own = self._store.own(rule_versions)

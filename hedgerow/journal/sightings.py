@@ -31,7 +31,10 @@ class ProtectionRow:
 
 @dataclass(frozen=True, slots=True)
 class DeviceRow:
-    """A device seen on the network. `allowed` and `blocked` count its decisions since the instant that was asked for."""
+    """A device seen on the network.
+
+    `allowed` and `blocked` count its decisions since the instant that was asked for.
+    """
 
     device: DeviceId
     address: str
@@ -55,7 +58,11 @@ class SightingReader:
         """Return the last use of each protection by some devices."""
         known = {each.value for each in Protection}
         rows = self.store.rows(self.store.select(protections_seen).where(protections_seen.c.device.in_(among)))
-        return tuple(ProtectionRow(DeviceId(row.device), Protection(row.protection), row.at) for row in rows if row.protection in known)
+        return tuple(
+            ProtectionRow(DeviceId(row.device), Protection(row.protection), row.at)
+            for row in rows
+            if row.protection in known
+        )
 
     def devices(
         self, since: float, among: Collection[str] | None = None, *, limit: int | None = None, offset: int = 0
@@ -66,10 +73,14 @@ class SightingReader:
         """
         query = self.store.select(devices_seen).order_by(devices_seen.c.last_seen.desc(), devices_seen.c.device)
         query = query if among is None else query.where(devices_seen.c.device.in_(among))
-        return self._device_rows(since, query.limit(limit).offset(offset or None), is_part=among is not None or limit is not None)
+        return self._device_rows(
+            since, query.limit(limit).offset(offset or None), is_part=among is not None or limit is not None
+        )
 
     def recent_devices(self, since: float, limit: int) -> tuple[DeviceRow, ...]:
-        """Return the `limit` devices that were seen last, and as many strangers, rather those that stayed, the latest first."""
+        """Return the `limit` devices that were seen last, and as many strangers, rather those that stayed, the latest
+        first.
+        """
         newest = self.devices(since, limit=limit)
         if len(newest) < limit:
             return newest
@@ -81,16 +92,29 @@ class SightingReader:
     def count_devices(self, since: float) -> int:
         """Count the devices that were seen from an instant on."""
         own = self.store.own(devices_seen)
-        return int(self.store.scalar(select(func.count()).select_from(devices_seen).where(own, devices_seen.c.last_seen >= since)) or 0)
+        return int(
+            self.store.scalar(
+                select(func.count()).select_from(devices_seen).where(own, devices_seen.c.last_seen >= since)
+            )
+            or 0
+        )
 
     def _device_rows(self, since: float, query: Select[Any], *, is_part: bool) -> tuple[DeviceRow, ...]:
         rows = self.store.rows(query)
         is_block = (hourly.c.verdict == Verdict.BLOCK.value).label("is_block")
-        sums = select(hourly.c.device, is_block, func.sum(hourly.c.count).label("total")).where(since_hour(self.store, hourly, since))
+        sums = select(hourly.c.device, is_block, func.sum(hourly.c.count).label("total")).where(
+            since_hour(self.store, hourly, since)
+        )
         sums = sums.where(hourly.c.device.in_([row.device for row in rows])) if is_part else sums
-        counts = {(row.device, bool(row.is_block)): int(row.total) for row in self.store.rows(sums.group_by(hourly.c.device, is_block))}
+        counts = {
+            (row.device, bool(row.is_block)): int(row.total)
+            for row in self.store.rows(sums.group_by(hourly.c.device, is_block))
+        }
         return tuple(
-            DeviceRow(**row._mapping, blocked=counts.get((row.device, True), 0), allowed=counts.get((row.device, False), 0)) for row in rows
+            DeviceRow(
+                **row._mapping, blocked=counts.get((row.device, True), 0), allowed=counts.get((row.device, False), 0)
+            )
+            for row in rows
         )
 
 
@@ -118,7 +142,10 @@ def _is_brief() -> ColumnElement[bool]:
 
 
 def limit_strangers(store: Store, connection: Connection) -> int:
-    """Forget the sightings of strangers beyond their number: first those that were seen briefly and longest ago. Returns their number."""
+    """Forget the sightings of strangers beyond their number: first those that were seen briefly and longest ago.
+
+    Returns their number.
+    """
     c = devices_seen.c
     strangers = select(c.device).where(store.own(devices_seen), _is_stranger(devices_seen))
     excess = strangers.order_by(_is_brief(), c.last_seen.desc()).offset(MAX_STRANGERS)

@@ -41,9 +41,14 @@ CHECKPOINT_TRIES = 6
 
 _KEPT_CONNECTIONS = 5
 _LOG_SUFFIXES = ("-wal", "-shm")
-# WAL: readers never wait for the writer, and a killed process loses at most its open transaction. NORMAL: a power cut may lose the last
-# moment's rows, never the file.
-_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", f"busy_timeout={BUSY_TIMEOUT_S * 1000:.0f}", "journal_size_limit=16777216")
+# WAL: readers never wait for the writer, and a killed process loses at most its open transaction. NORMAL: a power cut
+# may lose the last moment's rows, never the file.
+_PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=NORMAL",
+    f"busy_timeout={BUSY_TIMEOUT_S * 1000:.0f}",
+    "journal_size_limit=16777216",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,9 @@ class SqliteDialect(Dialect):
     path: Path
 
     def open(self) -> Engine:
-        """Create the file with mode 0600, in a directory of mode 0700; SQLite gives the files beside it (-wal, -shm) the same mode."""
+        """Create the file with mode 0600, in a directory of mode 0700; SQLite gives the files beside it (-wal, -shm)
+        the same mode.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         self.path.chmod(0o600)
@@ -139,14 +146,19 @@ class SqliteDialect(Dialect):
     def purge_deleted(self, engine: Engine) -> str:
         """Rewrite the file and empty its write-ahead log.
 
-        Deleting is not enough, even with `secure_delete`: when SQLite moves rows from a full page to another one, copies of them remain
-        in unused space.
+        Deleting is not enough, even with `secure_delete`: when SQLite moves rows from a full page to another one,
+        copies of them remain in unused space.
         """
         try:
             with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 connection.exec_driver_sql("VACUUM")
-                checkpoints = (connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0] for _ in range(CHECKPOINT_TRIES))
-                return "" if any(not is_busy for is_busy in checkpoints) else "Another process keeps reading the journal."
+                checkpoints = (
+                    connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
+                    for _ in range(CHECKPOINT_TRIES)
+                )
+                return (
+                    "" if any(not is_busy for is_busy in checkpoints) else "Another process keeps reading the journal."
+                )
         except DatabaseError as error:
             return f"The journal cannot be rewritten: {cause_of(error)}."
 
@@ -172,7 +184,10 @@ class SqliteDialect(Dialect):
             return bool(tables) and not self.is_damaged(error)  # such as a lock, which says nothing
 
     def salvage(self, damaged: Path, tables: Sequence[str] | None = None) -> Salvaged:
-        """Copy all readable rows of a damaged database into this one, whose own rows stay. None: of all tables. Raises OSError."""
+        """Copy all readable rows of a damaged database into this one, whose own rows stay.
+
+        None: of all tables. Raises OSError.
+        """
         return copy_rows(damaged, self.path, tables)
 
     def prepare_restore(self) -> None:
@@ -214,10 +229,12 @@ _OLD_COLUMNS = {"giver": "actor"}
 
 
 def copy_rows(source: Path, target: Path, tables: Sequence[str] | None = None) -> Salvaged:
-    """Copy the readable rows of `tables`, or of all, from one SQLite file into another, whose own rows stay. Raises OSError.
+    """Copy the readable rows of `tables`, or of all, from one SQLite file into another, whose own rows stay.
 
-    A damaged page makes SQLite refuse the rows on it, and often all that come after it in a scan. Rows are therefore read by their number
-    from both ends, and each refusal is stepped over by growing strides.
+    Raises OSError.
+
+    A damaged page makes SQLite refuse the rows on it, and often all that come after it in a scan. Rows are therefore
+    read by their number from both ends, and each refusal is stepped over by growing strides.
     """
     rows: dict[str, int] = {}
     incomplete: list[str] = []
@@ -289,7 +306,10 @@ class _TableReader:
             low, stride = (reached, 1) if reached > start else (low, 2 * stride)
 
     def _scan(self, low: int, high: int, order: str) -> Generator[tuple[object, ...], None, tuple[int, bool]]:
-        """Yield the rows between two numbers until one can't be read. Returns the last number, and whether that was all of them."""
+        """Yield the rows between two numbers until one can't be read.
+
+        Returns the last number, and whether that was all of them.
+        """
         reached = low if order == "ASC" else high
         try:
             query = f"{self._query} WHERE rowid > ? AND rowid < ? ORDER BY rowid {order}"

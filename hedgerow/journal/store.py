@@ -1,7 +1,7 @@
 """The journal as its readers and writers see it, whatever database engine holds it.
 
-`Store` binds an engine to one site: statements that are built with it read and write the rows of that site only. `Dialect` is all that
-an engine has to provide beyond standard SQL: `sqlite.py` and `postgresql.py` implement it.
+`Store` binds an engine to one site: statements that are built with it read and write the rows of that site only.
+`Dialect` is all that an engine has to provide beyond standard SQL: `sqlite.py` and `postgresql.py` implement it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,20 @@ from itertools import batched
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from sqlalchemy import Column, ColumnElement, Connection, Delete, Engine, FromClause, Insert, Row, Select, Table, Update, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Delete,
+    Engine,
+    FromClause,
+    Insert,
+    Row,
+    Select,
+    Table,
+    Update,
+    select,
+)
 from sqlalchemy.exc import DatabaseError
 
 from hedgerow.journal.lanes import Lanes
@@ -72,7 +85,10 @@ type UpsertChanges = Callable[[Any], Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Salvaged:
-    """The result of a salvage. `rows` counts copied rows by table; `incomplete` names the tables with unreadable rows."""
+    """The result of a salvage.
+
+    `rows` counts copied rows by table; `incomplete` names the tables with unreadable rows.
+    """
 
     rows: Mapping[str, int]
     incomplete: tuple[str, ...]
@@ -86,7 +102,10 @@ class Changes(Protocol):
     """Changes of a site's state by other processes and machines."""
 
     def wait(self, seconds: float) -> bool:
-        """Wait for a change, at most this long. Returns True if there may have been one. Blocks: call it from a thread."""
+        """Wait for a change, at most this long.
+
+        Returns True if there may have been one. Blocks: call it from a thread.
+        """
 
     def close(self) -> None:
         """Stop listening until the next `wait`."""
@@ -126,7 +145,9 @@ class Dialect(ABC):
 
     @abstractmethod
     def complete_schema(self, connection: Connection) -> None:
-        """Bring rights, triggers and the like, which migrations do not describe, in step with the tables of this version."""
+        """Bring rights, triggers and the like, which migrations do not describe, in step with the tables of this
+        version.
+        """
 
     @abstractmethod
     def rights(self, connection: Connection, site: str | None = None) -> Rights:
@@ -136,7 +157,10 @@ class Dialect(ABC):
         """Have an engine do as these rights demand."""
 
     def end_holding_up(self, engine: Engine) -> Sequence[str]:  # noqa: ARG002 (see above)
-        """End connections of sites that hold up others, as the owner of the tables. Returns the role of each. Raises DatabaseError."""
+        """End connections of sites that hold up others, as the owner of the tables.
+
+        Returns the role of each. Raises DatabaseError.
+        """
         return ()
 
     @abstractmethod
@@ -149,7 +173,10 @@ class Dialect(ABC):
 
     @abstractmethod
     def drop_days(self, engine: Engine, before: float) -> int:
-        """Delete the decisions of all days that end before an instant. Returns their number, 0 where days are not kept apart."""
+        """Delete the decisions of all days that end before an instant.
+
+        Returns their number, 0 where days are not kept apart.
+        """
 
     @abstractmethod
     def continue_numbers(self, connection: Connection, tables: Sequence[Table]) -> None:
@@ -158,7 +185,9 @@ class Dialect(ABC):
     def upsert(self, table: Table, changes: UpsertChanges) -> Insert:
         """Return an insert that changes the row with the same primary key if there is one."""
         statement = self.insert_into(table)
-        changed: Insert = statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=changes(statement.excluded))
+        changed: Insert = statement.on_conflict_do_update(
+            index_elements=list(table.primary_key), set_=changes(statement.excluded)
+        )
         return changed
 
     def insert_missing(self, table: Table) -> Insert:
@@ -166,7 +195,9 @@ class Dialect(ABC):
         missing: Insert = self.insert_into(table).on_conflict_do_nothing(index_elements=list(table.primary_key))
         return missing
 
-    def insert_rows(self, connection: Connection, statement: Insert, site: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    def insert_rows(
+        self, connection: Connection, statement: Insert, site: str, rows: Sequence[Mapping[str, Any]]
+    ) -> None:
         """Insert rows of a site, which have the same columns and different keys, by a statement of this dialect."""
         connection.execute(statement.values(site=site), rows)
 
@@ -200,7 +231,9 @@ class Dialect(ABC):
 
     @abstractmethod
     def may_pass(self, error: BaseException) -> bool:
-        """Return True if the statement was refused by the state of a server, which may change, and not for what it says."""
+        """Return True if the statement was refused by the state of a server, which may change, and not for what it
+        says.
+        """
 
     @abstractmethod
     def free_bytes(self) -> int | None:
@@ -208,7 +241,10 @@ class Dialect(ABC):
 
     @abstractmethod
     def purge_deleted(self, engine: Engine) -> str:
-        """Remove deleted rows from every byte of the files. Return a sentence about what went wrong, or an empty string."""
+        """Remove deleted rows from every byte of the files.
+
+        Return a sentence about what went wrong, or an empty string.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +302,10 @@ class Store:
         return table.insert().values(site=self.site)
 
     def upsert(self, table: Table, changes: UpsertChanges) -> Insert:
-        """Insert rows of this site, or change those with the same primary key. `changes` receives the new row's columns."""
+        """Insert rows of this site, or change those with the same primary key.
+
+        `changes` receives the new row's columns.
+        """
         return self.dialect.upsert(table, changes).values(site=self.site)
 
     def insert_missing(self, table: Table) -> Insert:

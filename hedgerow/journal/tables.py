@@ -1,7 +1,8 @@
 """The journal's tables, in SQLAlchemy Core. The migrations create them; this module describes them.
 
-Instants are seconds since the epoch, UTC. An integer `id` grows with each row written, even if the clock goes back, so pages go by it.
-`site` names the network that a row belongs to. On PostgreSQL the decisions are partitioned by day (`postgresql_schema`).
+Instants are seconds since the epoch, UTC. An integer `id` grows with each row written, even if the clock goes back, so
+pages go by it. `site` names the network that a row belongs to. On PostgreSQL the decisions are partitioned by day
+(`postgresql_schema`).
 """
 
 from __future__ import annotations
@@ -85,53 +86,84 @@ rule_versions = _log(
     *_text("files", "sources"),  # JSON: the text of each policy file by its path; the lists
 )
 hosts_seen = _state(
-    "hosts_seen", _site(primary_key=True), *_key("host_key"), *_text("host"),  # each host with a decision, so that a search reads few rows
-)  # fmt: skip
+    # each host with a decision, so that a search reads few rows
+    "hosts_seen",
+    _site(primary_key=True),
+    *_key("host_key"),
+    *_text("host"),
+)
 hourly = _sums("hourly", "hour")
 daily = _sums("daily", "day")  # 24 hours of `hourly`, so days of UTC
 devices_seen = _state(
-    "devices_seen", _site(primary_key=True), *_key("device"),
-    *_text("address", "name", "profile"), *_optional_text("mac", "person"), *_instant("first_seen", "last_seen"),
-)  # fmt: skip
+    "devices_seen",
+    _site(primary_key=True),
+    *_key("device"),
+    *_text("address", "name", "profile"),
+    *_optional_text("mac", "person"),
+    *_instant("first_seen", "last_seen"),
+)
 protections_seen = _state("protections_seen", _site(primary_key=True), *_key("device", "protection"), *_instant("at"))
 access_requests = _log(
     "access_requests",
     *_instant("at", "last_at"),
     *_number("asked"),  # requests by the same device for the same host while this one was open
     *_text("device", "host", "url", "reason", "note", "state"),
-    Column("chore", TEXT, nullable=False, server_default=""),  # that is done and waits for its minutes; `host` is empty then
+    # that is done and waits for its minutes; `host` is empty then
+    Column("chore", TEXT, nullable=False, server_default=""),
     *_optional_text("person", "answered_by", "grant_id"),
     *_optional_instant("answered_at"),
     Index("access_requests_state", "state", "id"),
 )
 grants = _state(
-    "grants", *_key("id"), _site(), *_text("subject", "actor", "note"), *_instant("starts"),
-    *_optional_text("device", "person", "revoked_by"), *_optional_instant("ends", "revoked_at"), Index("grants_ends", "ends"),
-)  # fmt: skip
+    "grants",
+    *_key("id"),
+    _site(),
+    *_text("subject", "actor", "note"),
+    *_instant("starts"),
+    *_optional_text("device", "person", "revoked_by"),
+    *_optional_instant("ends", "revoked_at"),
+    Index("grants_ends", "ends"),
+)
 pauses = _state(
-    "pauses", *_key("id"), _site(), *_text("actor", "note"), *_instant("starts"),
+    "pauses",
+    *_key("id"),
+    _site(),
+    *_text("actor", "note"),
+    *_instant("starts"),
     *_optional_text("device", "person", "ended_by"),  # neither device nor person: everybody
     *_optional_text("spared_person", "spared_device"),
     Column("kind", TEXT, nullable=False, server_default="all"),
     *_optional_instant("ends", "ended_at"),
-)  # fmt: skip
+)
 events = _log("events", *_instant("at"), *_text("kind", "subject", "detail"), Index("events_kind", "kind", "id"))
 accounts = _state(
-    "accounts", _site(primary_key=True), *_key("name"), *_text("role"), *_instant("created_at"),
+    "accounts",
+    _site(primary_key=True),
+    *_key("name"),
+    *_text("role"),
+    *_instant("created_at"),
     *_text("password"),  # an argon2 hash
     *_text("totp"),  # the shared secret of the second factor, empty without one
     *_text("recovery"),  # hashes of one-time recovery codes
-    Column("subject", TEXT, nullable=False, server_default=""),  # where somebody signs in who has no password here; else empty
+    # where somebody signs in who has no password here; else empty
+    Column("subject", TEXT, nullable=False, server_default=""),
     Column("totp_step", NUMBER, nullable=False, server_default="0"),  # 30 s each since the epoch: of the last code
-)  # fmt: skip
+)
 web_sessions = _state(
-    "web_sessions", *_key("id"), _site(),  # the id is a hash of the cookie's value
-    *_text("account", "address", "agent"), *_instant("created_at", "seen_at"),
-)  # fmt: skip
+    "web_sessions",
+    *_key("id"),
+    _site(),  # the id is a hash of the cookie's value
+    *_text("account", "address", "agent"),
+    *_instant("created_at", "seen_at"),
+)
 tokens = _state(
-    "tokens", *_key("id"), _site(),  # the id is a hash of the token
-    *_text("name", "scopes", "actor"), *_instant("created_at"), *_optional_instant("expires_at"),
-)  # fmt: skip
+    "tokens",
+    *_key("id"),
+    _site(),  # the id is a hash of the token
+    *_text("name", "scopes", "actor"),
+    *_instant("created_at"),
+    *_optional_instant("expires_at"),
+)
 policy_changes = _log(
     "policy_changes",
     *_instant("at"),
@@ -150,38 +182,61 @@ policy_versions = _log(
 )
 site_groups = _state("site_groups", _site(primary_key=True), *_text("group_name"))
 site_status = _state(
-    "site_status", _site(primary_key=True), *_key("node"), *_instant("at"), *_text("state"),  # JSON, as `organisation` describes it
-)  # fmt: skip
+    # JSON, as `organisation` describes it
+    "site_status",
+    _site(primary_key=True),
+    *_key("node"),
+    *_instant("at"),
+    *_text("state"),
+)
 usage = _state(
-    "usage", _site(primary_key=True),
+    "usage",
+    _site(primary_key=True),
     *_key("account"),  # person:NAME or device:ID
     *_key("subject"),  # empty for all use, else category:NAME or service:NAME
     Column("hour", NUMBER, primary_key=True, autoincrement=False),  # hours since the epoch
     Column("minutes", BigInteger, nullable=False),  # bit n: minute n was used, so a minute reported twice counts once
     Index("usage_hour", "site", "hour"),
-)  # fmt: skip
-bonuses = _state("bonuses", *_key("id"), _site(), *_text("account", "subject", "actor"), *_number("minutes"), *_instant("at"))
+)
+bonuses = _state(
+    "bonuses", *_key("id"), _site(), *_text("account", "subject", "actor"), *_number("minutes"), *_instant("at")
+)
 sessions = _state(
-    "sessions", *_key("id"), _site(), *_text("device", "actor", "name"), *_optional_text("person", "profile"), *_instant("starts"),
+    "sessions",
+    *_key("id"),
+    _site(),
+    *_text("device", "actor", "name"),
+    *_optional_text("person", "profile"),
+    *_instant("starts"),
     *_optional_instant("ends", "accepted"),  # accepted: the guest accepted the code of conduct
-)  # fmt: skip
+)
 codes = _state(
-    "codes", *_key("id"), _site(), *_text("actor"), *_instant("made_at", "expires"), *_optional_instant("used_at"),
+    "codes",
+    *_key("id"),
+    _site(),
+    *_text("actor"),
+    *_instant("made_at", "expires"),
+    *_optional_instant("used_at"),
     *_text("digest"),  # of the digits, which cannot be read back
     *_optional_text("device", "person"),  # one of them: where the code may be entered
     *_text("subject"),  # what it opens, or with `minutes` what they are for
     *_text("how_long"),  # hour, today or good; empty with minutes
     *_number("minutes"),  # on top of a budget; 0 if it opens something
     Column("request_id", NUMBER),  # the request that it answers
-)  # fmt: skip
+)
 vouchers = _state(
-    "vouchers", *_key("digest"),  # of the code, which cannot be read back
-    _site(), *_text("band"),  # child or adult
-    *_number("minutes"), *_text("actor"), *_instant("made_at", "expires"), *_optional_instant("used_at"),
+    "vouchers",
+    *_key("digest"),  # of the code, which cannot be read back
+    _site(),
+    *_text("band"),  # child or adult
+    *_number("minutes"),
+    *_text("actor"),
+    *_instant("made_at", "expires"),
+    *_optional_instant("used_at"),
     Column("serial", TEXT, nullable=False, server_default=""),  # as printed
     Column("price", NUMBER, nullable=False, server_default="0"),  # in the currency's smallest unit
     Column("is_paid", NUMBER, nullable=False, server_default="1"),  # 0: sold later, and counted once it is used
-)  # fmt: skip
+)
 counter_entries = _log(
     "counter_entries",
     *_instant("at"),
@@ -195,9 +250,13 @@ counter_entries = _log(
     Index("counter_entries_session", "session"),
 )
 staff = _state(
-    "staff", _site(primary_key=True), *_key("name"), *_text("role"), *_instant("created_at"),
+    "staff",
+    _site(primary_key=True),
+    *_key("name"),
+    *_text("role"),
+    *_instant("created_at"),
     *_text("pin"),  # an argon2 hash
-)  # fmt: skip
+)
 statements = _log(
     "statements",
     *_number("number"),
@@ -226,16 +285,22 @@ notices = _log(
     Index("notices_key", "receiver", "topic", "key", "id"),
 )
 remembered_sites = _state(
-    "remembered_sites", _site(primary_key=True), *_key("host", "topic"),
+    "remembered_sites",
+    _site(primary_key=True),
+    *_key("host", "topic"),
     *_instant("at", "ends"),  # of the last page that was recognised; until when it counts
-    *_optional_text("corrected_by"), *_optional_instant("corrected_at"),  # somebody said that it is not so, which holds for good
-)  # fmt: skip
+    # somebody said that it is not so, which holds for good
+    *_optional_text("corrected_by"),
+    *_optional_instant("corrected_at"),
+)
 
 writers = _state(
-    "writers", _site(primary_key=True), *_key("writer"),
+    "writers",
+    _site(primary_key=True),
+    *_key("writer"),
     *_number("batch"),  # the newest batch that this writer has written, so that none is written twice
     *_instant("at"),
-)  # fmt: skip
+)
 
 
 def reversed_labels(host: str) -> str:

@@ -1,6 +1,7 @@
 """Minutes of use, bonus minutes and seat sessions: what budgets need to know again after a restart.
 
-Minutes are stored per budget, or per topic of the weekly report, as one bit set per hour. Nothing else about them is stored.
+Minutes are stored per budget, or per topic of the weekly report, as one bit set per hour. Nothing else about them is
+stored.
 """
 
 from __future__ import annotations
@@ -37,11 +38,16 @@ def add_minutes(store: Store, connection: Connection, minutes: Iterable[ActiveMi
         bits[each.account, each.subject, hour] |= 1 << minute
     statement = store.dialect.upsert(usage, lambda new: {"minutes": usage.c.minutes.op("|")(new.minutes)})
     names = ("account", "subject", "hour", "minutes")
-    store.insert_rows(connection, statement, (dict(zip(names, (*key, value), strict=True)) for key, value in sorted(bits.items())))
+    store.insert_rows(
+        connection, statement, (dict(zip(names, (*key, value), strict=True)) for key, value in sorted(bits.items()))
+    )
 
 
 class UsageStore:
-    """The store of minutes, bonuses and sessions. Every method waits for the disk. `entries` are written in the same transaction."""
+    """The store of minutes, bonuses and sessions.
+
+    Every method waits for the disk. `entries` are written in the same transaction.
+    """
 
     def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
         self._store, self._clock = store, clock
@@ -90,9 +96,18 @@ class UsageStore:
         self._change_open(device, {"ends": self._clock()}, f"there is no session at {device}", entries)
 
     def extend_session(self, device: DeviceId, seconds: float, *entries: CounterEntry) -> None:
-        """Let the session at a device last longer, or shorter by negative `seconds`. Raises `NoSuchEntry` if none there has an end."""
+        """Let the session at a device last longer, or shorter by negative `seconds`.
+
+        Raises `NoSuchEntry` if none there has an end.
+        """
         is_timed = sessions.c.ends.is_not(None)
-        self._change_open(device, {"ends": sessions.c.ends + seconds}, f"there is no session with an end at {device}", entries, is_timed)
+        self._change_open(
+            device,
+            {"ends": sessions.c.ends + seconds},
+            f"there is no session with an end at {device}",
+            entries,
+            is_timed,
+        )
 
     def move_session(self, device: DeviceId, to: DeviceId, *entries: CounterEntry) -> None:
         """Continue the session of a device at another one, of which nobody makes use. Raises `NoSuchEntry`."""
@@ -101,7 +116,10 @@ class UsageStore:
         self._change_open(device, {"device": to}, f"there is no session at {device}", entries)
 
     def reopen_session(self, session_id: str, ends: float | None, *entries: CounterEntry) -> DeviceId:
-        """Continue a session that ended within `UNDO_S`, and return its device. Raises `NoSuchEntry` if somebody sits there by now."""
+        """Continue a session that ended within `UNDO_S`, and return its device.
+
+        Raises `NoSuchEntry` if somebody sits there by now.
+        """
         now = self._clock()
         is_it = (sessions.c.id == session_id) & sessions.c.ends.between(now - UNDO_S, now)
         device = self._store.scalar(select(sessions.c.device).where(self._store.own(sessions), is_it))
@@ -113,25 +131,39 @@ class UsageStore:
         return DeviceId(device)
 
     def _change_open(
-        self, device: DeviceId, values: dict[str, Any], problem: str, entries: Iterable[CounterEntry], *conditions: ColumnElement[bool]
+        self,
+        device: DeviceId,
+        values: dict[str, Any],
+        problem: str,
+        entries: Iterable[CounterEntry],
+        *conditions: ColumnElement[bool],
     ) -> None:
         """Change the open session at a device. Raises `NoSuchEntry` with `problem` if none is found."""
         is_there = (sessions.c.device == device) & _is_open(self._clock())
         with self._store.begin() as connection:
-            if not connection.execute(self._store.update(sessions).where(is_there, *conditions).values(values)).rowcount:
+            if not connection.execute(
+                self._store.update(sessions).where(is_there, *conditions).values(values)
+            ).rowcount:
                 raise NoSuchEntry(problem)
             write_entries(self._store, connection, entries)
 
     def accept(self, session_id: str) -> bool:
-        """Record that the guest accepted the code of conduct. Return False if the session is over or this was done before."""
+        """Record that the guest accepted the code of conduct.
+
+        Return False if the session is over or this was done before.
+        """
         now = self._clock()
-        change = self._store.update(sessions).where(sessions.c.id == session_id, sessions.c.accepted.is_(None), _is_open(now))
+        change = self._store.update(sessions).where(
+            sessions.c.id == session_id, sessions.c.accepted.is_(None), _is_open(now)
+        )
         return bool(self._store.execute(change.values(accepted=now)))
 
     def last_session_end(self, device: DeviceId) -> float | None:
         """Return the instant at which the last finished session at a device ended."""
         is_over = (sessions.c.device == device) & (sessions.c.ends <= self._clock())
-        end: float | None = self._store.scalar(select(func.max(sessions.c.ends)).where(self._store.own(sessions), is_over))
+        end: float | None = self._store.scalar(
+            select(func.max(sessions.c.ends)).where(self._store.own(sessions), is_over)
+        )
         return end
 
     def sessions(self, now: float) -> tuple[Session, ...]:

@@ -44,11 +44,17 @@ class DeviceStates:
 
     def is_same(self, other: DeviceStates | None) -> bool:
         """Return True if the gateway's sets would be the same, whatever `until` is."""
-        return other is not None and (self.macs, self.networks, self.others) == (other.macs, other.networks, other.others)
+        return other is not None and (self.macs, self.networks, self.others) == (
+            other.macs,
+            other.networks,
+            other.others,
+        )
 
 
 def compute_device_states(rulesets: Rulesets, now: float, also: Iterable[DeviceId] = ()) -> DeviceStates:
-    """Return the state of every device that the policy, a grant, a pause, a session or `also` names, and of all others."""
+    """Return the state of every device that the policy, a grant, a pause, a session or `also` names, and of
+    all others.
+    """
     policy = rulesets.policy
     boundaries: list[float] = []
 
@@ -95,20 +101,27 @@ def addresses_to_cut(device_states: DeviceStates, neighbours: Mapping[str, str])
 
 
 def addresses_not_open(device_states: DeviceStates, neighbours: Mapping[str, str]) -> frozenset[str]:
-    """Return the addresses of all devices but open ones, by a neighbour table. A MAC address decides before an IP address."""
+    """Return the addresses of all devices but open ones, by a neighbour table.
+
+    A MAC address decides before an IP address.
+    """
     states = dict(device_states.macs)
     open_networks = [network for network, state in device_states.networks if state is AccessState.OPEN]
 
     def is_open(address: str, mac: str) -> bool:
         if mac in states:
             return states[mac] is AccessState.OPEN
-        return device_states.others is AccessState.OPEN or any(ip_address(address) in network for network in open_networks)
+        return device_states.others is AccessState.OPEN or any(
+            ip_address(address) in network for network in open_networks
+        )
 
     return frozenset(address for address, mac in neighbours.items() if not is_open(address, mac))
 
 
 def _unnamed_devices(rulesets: Rulesets, also: Iterable[DeviceId]) -> Iterator[Device]:
-    """Yield the devices that the policy does not name but a grant, a pause, a session or `also` does, by MAC or IP address."""
+    """Yield the devices that the policy does not name but a grant, a pause, a session or `also` does, by MAC or IP
+    address.
+    """
     named, profile = rulesets.policy.devices, rulesets.policy.network.unknown_devices
     macs = {mac for device in named.values() for mac in device.macs}
     ids = {*also, *(grant.device for grant in rulesets.grants), *(pause.device for pause in rulesets.pauses)}
@@ -124,7 +137,9 @@ def _unnamed_devices(rulesets: Rulesets, also: Iterable[DeviceId]) -> Iterator[D
 
 
 def without_overlaps[T](networks: Iterable[tuple[IpNetwork, T]]) -> tuple[tuple[IpNetwork, T], ...]:
-    """Return the same states, or whatever belongs to the networks, without overlaps. The longer prefix decides, as it does everywhere else.
+    """Return the same states, or whatever belongs to the networks, without overlaps.
+
+    The longer prefix decides, as it does everywhere else.
 
     >>> [str(network) for network, _ in without_overlaps([(ip_network("10.0.0.0/30"), AccessState.OPEN),
     ... (ip_network("10.0.0.1"), AccessState.CLOSED)])]

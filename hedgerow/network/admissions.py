@@ -1,8 +1,10 @@
-"""Admitted destinations: the addresses that the resolver lately gave each device, to which a guarded device may open connections.
+"""Admitted destinations: the addresses that the resolver lately gave each device, to which a guarded device may open
+connections.
 
-Pure: the bounded table of them, their form in the kernel's sets, and the messages by which DNS workers have addresses admitted.
-Addresses are packed (4 or 16 octets). A source is what the gateway knows a device by: its MAC address (6 octets) or, where another router
-stands between, its IP address, which then counts for destinations of the same family only.
+Pure: the bounded table of them, their form in the kernel's sets, and the messages by which DNS workers have addresses
+admitted. Addresses are packed (4 or 16 octets). A source is what the gateway knows a device by: its MAC address (6
+octets) or, where another router stands between, its IP address, which then counts for destinations of the same family
+only.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ class AdmissionRequest(NamedTuple):
     def destinations(self) -> tuple[Destination, ...]:
         """The destinations that the gateway can admit."""
         size = len(self.source)
-        return tuple(Destination(self.source, address) for address in self.addresses if (size, len(address)) in ADMITTED_SETS)
+        return tuple(
+            Destination(self.source, address) for address in self.addresses if (size, len(address)) in ADMITTED_SETS
+        )
 
 
 def parse_request(datagram: bytes) -> AdmissionRequest | None:
@@ -107,12 +111,14 @@ def elements_by_set(destinations: Iterable[tuple[Destination, int]]) -> dict[str
 class DestinationTable:
     """The admitted destinations of all devices, with the instants at which they end.
 
-    Each device has a share, and the oldest of its own make room for new ones. If all devices together have too many, the device with the
-    most gives way, and of those the one that came last. Too many devices displace the last one, so that whoever invents sources displaces
-    their own.
+    Each device has a share, and the oldest of its own make room for new ones. If all devices together have too many,
+    the device with the most gives way, and of those the one that came last. Too many devices displace the last one, so
+    that whoever invents sources displaces their own.
     """
 
-    def __init__(self, per_device: int = MAX_PER_DEVICE, total: int = MAX_DESTINATIONS, sources: int = MAX_SOURCES) -> None:
+    def __init__(
+        self, per_device: int = MAX_PER_DEVICE, total: int = MAX_DESTINATIONS, sources: int = MAX_SOURCES
+    ) -> None:
         self._per_device, self._total, self._sources = per_device, total, sources
         self._devices: dict[bytes, dict[bytes, float]] = {}
         self._count = 0

@@ -66,7 +66,9 @@ def parse_isc(text: str) -> tuple[Lease, ...]:
         name = re.search(r'^[ \t]*+client-hostname "([^"]*)";', body, re.MULTILINE)
         newest.pop(address, None)
         if mac and (state is None or state[1] == "active"):
-            newest.update((lease.address, lease) for lease in _lease(mac[1], address, name[1] if name else "", _isc_end(body)))
+            newest.update(
+                (lease.address, lease) for lease in _lease(mac[1], address, name[1] if name else "", _isc_end(body))
+            )
     return tuple(newest.values())
 
 
@@ -87,12 +89,16 @@ def parse_kea(text: str) -> tuple[Lease, ...]:
     """Parse Kea's memfile (`kea-leases4.csv`, `kea-leases6.csv`), of which the last line for an address counts."""
     newest: dict[str, Lease] = {}
     # Kea quotes nothing: a quotation mark comes from a device and must not swallow the lines of others.
-    for row in csv.DictReader(_without_long_lines(text.replace("\0", "").replace("\r", "").split("\n")), quoting=csv.QUOTE_NONE):
+    for row in csv.DictReader(
+        _without_long_lines(text.replace("\0", "").replace("\r", "").split("\n")), quoting=csv.QUOTE_NONE
+    ):
         address, state, expire = row.get("address") or "", row.get("state") or "0", row.get("expire") or ""
         newest.pop(address, None)
         if state == "0" and expire.isdecimal():  # 1 is declined, 2 is expired and reclaimed
             mac = row.get("hwaddr") or _mac_of_duid(row.get("duid") or "")
-            newest.update((lease.address, lease) for lease in _lease(mac, address, row.get("hostname") or "", float(expire)))
+            newest.update(
+                (lease.address, lease) for lease in _lease(mac, address, row.get("hostname") or "", float(expire))
+            )
     return tuple(newest.values())
 
 
@@ -129,7 +135,9 @@ def _mac_of_duid(duid: str) -> str:
     'aa:bb:cc:dd:ee:ff'
     """
     parts = duid.lower().split(":")
-    if (parts[:4] == ["00", "01", "00", "01"] and len(parts) == 14) or (parts[:4] == ["00", "03", "00", "01"] and len(parts) == 10):
+    if (parts[:4] == ["00", "01", "00", "01"] and len(parts) == 14) or (
+        parts[:4] == ["00", "03", "00", "01"] and len(parts) == 10
+    ):
         return ":".join(parts[-6:])
     return ""
 
@@ -138,7 +146,10 @@ MDNS_PORT, MDNS_TIMEOUT_S = 5353, 0.5
 
 
 def query_mdns_name(address: str) -> str:
-    """Ask a device for its name by multicast DNS (RFC 6762), for half a second at most. Returns it without `.local`, or an empty string."""
+    """Ask a device for its name by multicast DNS (RFC 6762), for half a second at most.
+
+    Returns it without `.local`, or an empty string.
+    """
     host = ip_address(address)
     query = DNSRecord.question(host.reverse_pointer, "PTR").pack()
     with socket.socket(socket.AF_INET6 if host.version == 6 else socket.AF_INET, socket.SOCK_DGRAM) as client:
@@ -155,7 +166,11 @@ def parse_mdns_name(data: bytes, query: bytes) -> str:
     """Return the `.local` name in an answer to this query, without the ending; an empty string if there is none."""
     try:
         question, answer = DNSRecord.parse(query), DNSRecord.parse(data)
-        names = [_text(record.rdata.label) for record in answer.rr if record.rtype == QTYPE.PTR and record.rname == question.q.qname]
+        names = [
+            _text(record.rdata.label)
+            for record in answer.rr
+            if record.rtype == QTYPE.PTR and record.rname == question.q.qname
+        ]
     except (DNSError, UnicodeDecodeError):
         return ""
     if answer.header.id != question.header.id:
@@ -168,13 +183,17 @@ def _text(name: DNSLabel) -> str:
 
 
 REGISTERS = (("oui36.csv", 9), ("mam.csv", 7), ("oui.csv", 6))
-"""The IEEE's registers and the number of hexadecimal digits of their prefixes. A longer prefix decides, since shorter ones are shared."""
+"""The IEEE's registers and the number of hexadecimal digits of their prefixes.
+
+A longer prefix decides, since shorter ones are shared.
+"""
 _LONGEST, _BLOCK = 9, 6
 IEEE_DATA = Path("/usr/share/ieee-data")
 
 
 def is_randomised_mac(mac: str) -> bool:
-    """Return True for an address that the device made up, as phones do per Wi-Fi network: the local bit is set (IEEE 802, clause 8.4).
+    """Return True for an address that the device made up, as phones do per Wi-Fi network: the local bit is set (IEEE
+    802, clause 8.4).
 
     >>> is_randomised_mac("da:a1:19:00:00:01"), is_randomised_mac("00:16:3e:00:00:01")
     (True, False)
@@ -191,13 +210,16 @@ class VendorLookup:
         self._divided: frozenset[str] | None = None
 
     def vendor(self, mac: str) -> str:
-        """Return the vendor's name; an empty string for a random address and for no address, or if no installed register has it."""
+        """Return the vendor's name; an empty string for a random address and for no address, or if no installed
+        register has it.
+        """
         if parse_mac(mac) is None or is_randomised_mac(mac):
             return ""
         digits = mac.replace(":", "").upper()
         if self._divided is None:
             self._divided = self._divided_blocks()
-        # Thousands of devices are of few vendors, and most of their blocks are not divided: one search serves all of a block.
+        # Thousands of devices are of few vendors, and most of their blocks are not divided: one search serves all of a
+        # block.
         key = digits[:_LONGEST] if digits[:_BLOCK] in self._divided else digits[:_BLOCK]
         if key not in self._found:
             if len(self._found) >= 4096:
@@ -210,7 +232,10 @@ class VendorLookup:
         blocks: set[str] = set()
         for name, length in REGISTERS:
             if length > _BLOCK:
-                with contextlib.suppress(OSError), (self._place / name).open(encoding="utf-8", errors="replace", newline="") as file:
+                with (
+                    contextlib.suppress(OSError),
+                    (self._place / name).open(encoding="utf-8", errors="replace", newline="") as file,
+                ):
                     blocks |= {row[1][:_BLOCK] for row in csv.reader(file) if len(row) > 2}
         return frozenset(blocks)
 
@@ -230,7 +255,9 @@ class VendorLookup:
 
 
 def _find_vendor(lines: Iterable[str], prefix: str) -> str:
-    """Find the organisation in a register with the columns Registry, Assignment, Organization Name, Organization Address."""
+    """Find the organisation in a register with the columns Registry, Assignment, Organization Name, Organization
+    Address.
+    """
     for row in csv.reader(line for line in lines if prefix in line):
         if len(row) > 2 and row[1] == prefix:
             return " ".join(row[2].split())[:60]

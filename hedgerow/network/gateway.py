@@ -1,4 +1,6 @@
-"""Installing and inspecting the gateway's rules with `nft`. It touches nothing but the tables `inet hedgerow` and `netdev hedgerow`.
+"""Installing and inspecting the gateway's rules with `nft`.
+
+It touches nothing but the tables `inet hedgerow` and `netdev hedgerow`.
 
 Every function raises `GatewayError`.
 """
@@ -13,7 +15,14 @@ from typing import Any
 
 from hedgerow.network.access_state import DeviceStates
 from hedgerow.network.admissions import ADMITTED_SETS
-from hedgerow.network.gateway_rules import Gateway, packet_counters, render_removal, render_states, render_table, table_fingerprint
+from hedgerow.network.gateway_rules import (
+    Gateway,
+    packet_counters,
+    render_removal,
+    render_states,
+    render_table,
+    table_fingerprint,
+)
 from hedgerow.network.nft_expressions import FAMILY, TABLE, NftCommand
 from hedgerow.network.traffic_rules import RECEIVED_SETS, SENT_SET, TrafficCounters, parse_counters
 
@@ -39,7 +48,10 @@ class InstalledTable:
 
 
 def install(gateway: Gateway, device_states: DeviceStates) -> None:
-    """Create or replace the table at once, with the admitted destinations that the old one has. On an error the old one stays."""
+    """Create or replace the table at once, with the admitted destinations that the old one has.
+
+    On an error the old one stays.
+    """
     old = installed_table()
     admitted = {name: old.sets[name] for name in ADMITTED_SETS.values() if name in old.sets} if old else {}
     apply(render_table(gateway, device_states, admitted))
@@ -111,7 +123,9 @@ def _nft(*words: str, text: str | None = None) -> str | None:
     if nft is None:
         raise GatewayError("nft was not found: install the package nftables.")
     try:
-        done = subprocess.run([nft, "-j", *words], input=text, capture_output=True, text=True, timeout=NFT_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            [nft, "-j", *words], input=text, capture_output=True, text=True, timeout=NFT_TIMEOUT_S, check=False
+        )
     except subprocess.TimeoutExpired:
         raise GatewayError(f"nft did not answer within {NFT_TIMEOUT_S} seconds.") from None
     if done.returncode == 0:

@@ -1,10 +1,11 @@
 """The gateway's rules as commands of nftables' JSON. Pure: a gateway and the devices' states in, commands out.
 
-There is one table, `inet hedgerow`, so that the same rules hold for IPv4 and IPv6 and removing it leaves no trace. It has three hooks:
+There is one table, `inet hedgerow`, so that the same rules hold for IPv4 and IPv6 and removing it leaves no trace. It
+has three hooks:
 
 - `steer` (nat, prerouting) redirects DNS and web traffic to Hedgerow.
-- `fence` (filter, forward) refuses what must not pass. Redirected traffic never gets there, so a packet for another resolver or web server
-  that does has bypassed `steer` or belongs to a connection older than the table.
+- `fence` (filter, forward) refuses what must not pass. Redirected traffic never gets there, so a packet for another
+  resolver or web server that does has bypassed `steer` or belongs to a connection older than the table.
 - `account` (filter, forward) counts the bytes that pass (`traffic_rules`).
 
 The table opens nothing that the machine's own firewall closes: `accept` ends the evaluation of this table's chain only.
@@ -42,7 +43,7 @@ from hedgerow.network.nft_expressions import (
     protocol,
     redirect,
     reject,
-)  # fmt: skip
+)
 from hedgerow.network.packet_rules import (
     ICMP,
     ICMP6,
@@ -76,7 +77,13 @@ from hedgerow.policies.text.addresses import IpNetwork
 PREROUTING_PRIORITY = -105  # before dstnat (-100), so that the machine's own port forwards do not take DNS away
 FORWARD_PRIORITY = -10  # before filter (0), where a firewall accepts established connections
 
-PREROUTING_CHAIN, FORWARD_CHAIN, GUARDED_CHAIN, CLOSED_CHAIN, REJECT_CHAIN = "steer", "fence", "guarded", "closed", "refuse"
+PREROUTING_CHAIN, FORWARD_CHAIN, GUARDED_CHAIN, CLOSED_CHAIN, REJECT_CHAIN = (
+    "steer",
+    "fence",
+    "guarded",
+    "closed",
+    "refuse",
+)
 HELD_CHAIN = "held"
 REDIRECT_CHAIN, PREROUTING_OTHERS_CHAIN, FORWARD_OTHERS_CHAIN = "to_us", "steer_others", "fence_others"
 
@@ -93,8 +100,9 @@ CUT_TIMEOUT_S = 10
 CUT_RATE, CUT_BURST = 100, 200  # sources of closed devices per second: invented ones must not fill the set
 _CHAINS_BY_STATE = {AccessState.CLOSED: CLOSED_CHAIN, AccessState.HELD: HELD_CHAIN, AccessState.GUARDED: GUARDED_CHAIN}
 DYNAMIC_SETS = ("cut", "watched", "restricted", "admitted", "routed", "owned", "owners")
-"""Sets that change by themselves: addresses whose incoming packets are dropped, those whose NTP and echo replies are limited, admitted
-destinations by MAC or IP address of the device, and the devices that addresses belong to."""
+"""Sets that change by themselves: addresses whose incoming packets are dropped, those whose NTP and echo replies are
+limited, admitted destinations by MAC or IP address of the device, and the devices that addresses belong to.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +126,8 @@ class Gateway:
     strict: guarded devices get DNS, web pages and the time only.
     allow_ipsec: guarded devices may use IPsec, which Wi-Fi calling and some VPNs need.
     allow_ssh: guarded devices may use SSH, which can tunnel anything.
-    any_destination: guarded devices may open connections to addresses that no DNS answer gave them; otherwise only `flows` and `local`.
-    tunnel: the addresses inside the tunnel home, by which devices that are away come in.
+    any_destination: guarded devices may open connections to addresses that no DNS answer gave them; otherwise only
+    `flows` and `local`. tunnel: the addresses inside the tunnel home, by which devices that are away come in.
     """
 
     lan: tuple[str, ...]
@@ -139,9 +147,22 @@ class Gateway:
         return (*self.lan, TUNNEL_INTERFACE) if self.tunnel else self.lan
 
 
-def render_table(gateway: Gateway, device_states: DeviceStates, admitted: Mapping[str, Sequence[Any]] | None = None) -> list[NftCommand]:
-    """Return the commands that create or replace the table, in one transaction. `admitted` are elements of `ADMITTED_SETS` to keep."""
-    chains = (REJECT_CHAIN, GUARDED_CHAIN, HELD_CHAIN, CLOSED_CHAIN, REDIRECT_CHAIN, PREROUTING_OTHERS_CHAIN, FORWARD_OTHERS_CHAIN)
+def render_table(
+    gateway: Gateway, device_states: DeviceStates, admitted: Mapping[str, Sequence[Any]] | None = None
+) -> list[NftCommand]:
+    """Return the commands that create or replace the table, in one transaction.
+
+    `admitted` are elements of `ADMITTED_SETS` to keep.
+    """
+    chains = (
+        REJECT_CHAIN,
+        GUARDED_CHAIN,
+        HELD_CHAIN,
+        CLOSED_CHAIN,
+        REDIRECT_CHAIN,
+        PREROUTING_OTHERS_CHAIN,
+        FORWARD_OTHERS_CHAIN,
+    )
     return [
         *render_removal(),
         {"add": {"table": own()}},
@@ -177,7 +198,9 @@ def render_removal() -> list[NftCommand]:
 
 
 def table_fingerprint(listing: Iterable[NftCommand]) -> str:
-    """Return the output of `nft -j list table` without what changes by itself: handles, counters, and the sets of cut addresses."""
+    """Return the output of `nft -j list table` without what changes by itself: handles, counters, and the sets of cut
+    addresses.
+    """
     stable = []
     for item in listing:
         kind, body = next(iter(item.items()))
@@ -211,9 +234,14 @@ def _state_sets() -> list[tuple[str, str]]:
 
 def _sets() -> list[NftCommand]:
     commands = [add_set(name, kind, interval=kind != "ether_addr") for name, kind in _state_sets()]
-    commands += [add_set(f"encrypted_dns_v{version}", f"ipv{version}_addr", interval=True) for version, _ in IP_VERSIONS]
+    commands += [
+        add_set(f"encrypted_dns_v{version}", f"ipv{version}_addr", interval=True) for version, _ in IP_VERSIONS
+    ]
     for name in DYNAMIC_SETS[:3]:
-        commands += [add_set(f"{name}_v{version}", f"ipv{version}_addr", interval=False, dynamic=True) for version, _ in IP_VERSIONS]
+        commands += [
+            add_set(f"{name}_v{version}", f"ipv{version}_addr", interval=False, dynamic=True)
+            for version, _ in IP_VERSIONS
+        ]
     commands += render_admitted_sets()
     for version, _ in IP_VERSIONS:
         addresses = [network for network in encrypted_dns_addresses() if network.version == version]
@@ -229,7 +257,10 @@ def _state_contents(device_states: DeviceStates) -> list[NftCommand]:
             commands += add_elements(f"{access}_v{version}", device_states.networks_in(access, version))
     if device_states.others is not AccessState.OPEN:
         chain = _CHAINS_BY_STATE[device_states.others]
-        commands += [add_rule(PREROUTING_OTHERS_CHAIN, goto(REDIRECT_CHAIN)), add_rule(FORWARD_OTHERS_CHAIN, goto(chain))]
+        commands += [
+            add_rule(PREROUTING_OTHERS_CHAIN, goto(REDIRECT_CHAIN)),
+            add_rule(FORWARD_OTHERS_CHAIN, goto(chain)),
+        ]
     return commands
 
 
@@ -282,7 +313,10 @@ def _limits_of_replies() -> list[NftCommand]:
 
 
 def _dispatch_by_state(chain: str, targets: dict[AccessState, str], others: str) -> list[NftCommand]:
-    """Send packets to the chain of their device's state. A MAC address decides before an IP address, which a device may choose."""
+    """Send packets to the chain of their device's state.
+
+    A MAC address decides before an IP address, which a device may choose.
+    """
     keys = (("macs", payload("ether", "saddr")), ("v4", payload("ip", "saddr")), ("v6", payload("ip6", "saddr")))
     rules = [
         add_rule(chain, match(key, f"@{access}_{suffix}"), goto(targets[access]) if access in targets else ACCEPT)
@@ -309,22 +343,29 @@ def _guarded_rules(gateway: Gateway) -> list[NftCommand]:
     if not gateway.allow_ssh:
         refused.append((SSH_SIGNATURE.what, SSH_SIGNATURE.expressions()))
     if gateway.redirect_ports.redirected_ports:
-        refused.append(("page round the proxy", [protocol("tcp"), destination_port(*gateway.redirect_ports.redirected_ports)]))
+        refused.append(
+            ("page round the proxy", [protocol("tcp"), destination_port(*gateway.redirect_ports.redirected_ports)])
+        )
     rules = [_refusal(GUARDED_CHAIN, what, *condition) for what, condition in refused]
     rules += ping_limits(GUARDED_CHAIN)
     rules += _time_and_errors(GUARDED_CHAIN)
     rules.append(_refusal(GUARDED_CHAIN, "tunnel", protocol("udp"), destination_port(NTP_PORT)))
     if gateway.strict:
         return rules + _strict_rules(gateway)
-    rules += [add_rule(GUARDED_CHAIN, protocol(ICMP, ICMP6), *condition, ACCEPT) for condition in local_destinations(gateway.local)]
+    rules += [
+        add_rule(GUARDED_CHAIN, protocol(ICMP, ICMP6), *condition, ACCEPT)
+        for condition in local_destinations(gateway.local)
+    ]
     rules += [_refusal(GUARDED_CHAIN, "tunnel", *condition) for condition in other_messages()]
     return rules if gateway.any_destination else rules + _named_rules(gateway)
 
 
 def _named_rules(gateway: Gateway) -> list[NftCommand]:
-    """Let connections pass that the device began, or that begin as the gateway's options or the destinations allow; refuse the rest.
+    """Let connections pass that the device began, or that begin as the gateway's options or the destinations allow;
+    refuse the rest.
 
-    A connection that begins outside passes as far as its answers may: else a server without a name could call a device, and not be called.
+    A connection that begins outside passes as far as its answers may: else a server without a name could call a device,
+    and not be called.
     """
     allowed = [[protocol(ICMP, ICMP6)], *(_ipsec() if gateway.allow_ipsec else ())]
     if gateway.allow_ssh:
@@ -340,7 +381,9 @@ def _strict_rules(gateway: Gateway) -> list[NftCommand]:
     if gateway.allow_ipsec:
         rules += [add_rule(GUARDED_CHAIN, *condition, ACCEPT) for condition in _ipsec()]
     if not gateway.redirect_ports.redirected_ports:
-        rules.append(add_rule(GUARDED_CHAIN, protocol("tcp"), destination_port(*gateway.redirect_ports.page_ports), ACCEPT))
+        rules.append(
+            add_rule(GUARDED_CHAIN, protocol("tcp"), destination_port(*gateway.redirect_ports.page_ports), ACCEPT)
+        )
     return [*rules, _refusal(GUARDED_CHAIN, "anything else")]
 
 
@@ -348,19 +391,29 @@ def _held_rules(gateway: Gateway) -> list[NftCommand]:
     """Let NTP pass, and web pages if the proxy does not take them. DNS has been redirected before."""
     rules = _time_and_errors(HELD_CHAIN)
     if not gateway.redirect_ports.redirected_ports:
-        rules += [_refusal(HELD_CHAIN, "encrypted dns address", _to_encrypted_dns(version, ip)) for version, ip in IP_VERSIONS]
-        rules.append(add_rule(HELD_CHAIN, protocol("tcp"), destination_port(*gateway.redirect_ports.page_ports), ACCEPT))
+        rules += [
+            _refusal(HELD_CHAIN, "encrypted dns address", _to_encrypted_dns(version, ip)) for version, ip in IP_VERSIONS
+        ]
+        rules.append(
+            add_rule(HELD_CHAIN, protocol("tcp"), destination_port(*gateway.redirect_ports.page_ports), ACCEPT)
+        )
     return [*rules, _refusal(HELD_CHAIN, "held")]
 
 
 def _closed_rules() -> list[NftCommand]:
     """Let only NTP pass. DNS and web traffic has been redirected before, so helplines are open.
 
-    What comes in for the device is dropped too. The gateway's process does the same for devices that only listen (`addresses_to_cut`).
+    What comes in for the device is dropped too. The gateway's process does the same for devices that only listen
+    (`addresses_to_cut`).
     """
     few = limit(CUT_RATE, CUT_BURST)
     cut = [
-        add_rule(CLOSED_CHAIN, meta("nfproto", [f"ipv{version}"]), few, add_source_to_set(f"cut_v{version}", ip, CUT_TIMEOUT_S))
+        add_rule(
+            CLOSED_CHAIN,
+            meta("nfproto", [f"ipv{version}"]),
+            few,
+            add_source_to_set(f"cut_v{version}", ip, CUT_TIMEOUT_S),
+        )
         for version, ip in IP_VERSIONS
     ]
     return [*_time_and_errors(CLOSED_CHAIN), *cut, _refusal(CLOSED_CHAIN, "closed")]
@@ -368,11 +421,16 @@ def _closed_rules() -> list[NftCommand]:
 
 def _reject_rules() -> list[NftCommand]:
     """Reject rather than drop, so that browsers fall back to TCP and apps do not hang."""
-    return [add_rule(REJECT_CHAIN, protocol("tcp"), reject("tcp reset")), add_rule(REJECT_CHAIN, reject("icmpx", "admin-prohibited"))]
+    return [
+        add_rule(REJECT_CHAIN, protocol("tcp"), reject("tcp reset")),
+        add_rule(REJECT_CHAIN, reject("icmpx", "admin-prohibited")),
+    ]
 
 
 def _time_and_errors(chain: str) -> list[NftCommand]:
-    """Let NTP pass, the ICMP errors of allowed connections, without which path MTU discovery fails, and what a bridge must forward."""
+    """Let NTP pass, the ICMP errors of allowed connections, without which path MTU discovery fails, and what a bridge
+    must forward.
+    """
     is_ntp = (protocol("udp"), destination_port(NTP_PORT))
     lengths = match(payload("udp", "length"), {"range": list(NTP_UDP_LENGTHS)})
     return [

@@ -1,7 +1,8 @@
-"""The first two messages of a WireGuard session, by which a machine anywhere finds out whether a device's tunnel is answered.
+"""The first two messages of a WireGuard session, by which a machine anywhere finds out whether a device's tunnel is
+answered.
 
-Bytes in, bytes out: no sockets and no clock. Source: the WireGuard paper, sections 5.4.2 to 5.4.4. Nothing else can tell from outside that
-the port is reached, since WireGuard answers nobody without a key.
+Bytes in, bytes out: no sockets and no clock. Source: the WireGuard paper, sections 5.4.2 to 5.4.4. Nothing else can
+tell from outside that the port is reached, since WireGuard answers nobody without a key.
 """
 
 from __future__ import annotations
@@ -37,10 +38,16 @@ class TunnelFileKeys:
 
 def parse_tunnel_file(text: str) -> TunnelFileKeys:
     """Read a file of `hedgerow away add` (wg-quick(8)). Raises ValueError."""
-    values = {key.strip(): value.strip() for key, separator, value in (line.partition("=") for line in text.splitlines()) if separator}
+    values = {
+        key.strip(): value.strip()
+        for key, separator, value in (line.partition("=") for line in text.splitlines())
+        if separator
+    }
     try:
         host, _, port = values["Endpoint"].rpartition(":")
-        private, public, shared = (b64decode(values[name], validate=True) for name in ("PrivateKey", "PublicKey", "PresharedKey"))
+        private, public, shared = (
+            b64decode(values[name], validate=True) for name in ("PrivateKey", "PublicKey", "PresharedKey")
+        )
         if not len(private) == len(public) == len(shared) == _KEY_OCTETS:
             raise ValueError(f"a key is not {_KEY_OCTETS} octets long")
         return TunnelFileKeys(private, public, shared, host.strip("[]"), int(port))
@@ -73,7 +80,9 @@ class Handshake:
         return body + mac + bytes(_MAC_OCTETS)
 
     def is_answer(self, data: bytes) -> bool:
-        """Return True for the answer of whoever has the other key: a response or, under load, a cookie (which is not verified)."""
+        """Return True for the answer of whoever has the other key: a response or, under load, a cookie (which is not
+        verified).
+        """
         if data[:4] == _COOKIE_REPLY:
             return len(data) == _COOKIE_OCTETS and data[4:8] == self._index
         if len(data) != _RESPONSE_OCTETS or data[:4] != _RESPONSE or data[8:12] != self._index:

@@ -25,21 +25,30 @@ def uplinks() -> frozenset[str]:
 
 
 def interface_names() -> tuple[str, ...]:
-    """Return all interfaces at which packets come in: not the loopback, and a bridge instead of its ports. Raises OSError."""
+    """Return all interfaces at which packets come in: not the loopback, and a bridge instead of its ports.
+
+    Raises OSError.
+    """
     with IPRoute() as netlink:
         links = [link for link in netlink.get_links() if link.get("ifname") != "lo" and link.get("master") is None]
         return tuple(link.get("ifname") for link in links)
 
 
 def uplink_bridges() -> frozenset[str]:
-    """Return the bridges of default routes, which may have devices on one side and their router on the other. Raises OSError."""
+    """Return the bridges of default routes, which may have devices on one side and their router on the other.
+
+    Raises OSError.
+    """
     with IPRoute() as netlink:
         bridges = {link.get("ifname") for link in netlink.get_links() if link.get(("linkinfo", "kind")) == "bridge"}
     return uplinks() & bridges
 
 
 def device_ports(lan: Sequence[str]) -> tuple[str, ...]:
-    """Return the present interfaces that packets of devices pass: the ports of `uplink_bridges` instead of these. Raises OSError."""
+    """Return the present interfaces that packets of devices pass: the ports of `uplink_bridges` instead of these.
+
+    Raises OSError.
+    """
     crossed = uplink_bridges() & set(lan)
     with IPRoute() as netlink:
         links = [(link["index"], link.get("ifname"), link.get("master")) for link in netlink.get_links()]
@@ -49,7 +58,10 @@ def device_ports(lan: Sequence[str]) -> tuple[str, ...]:
 
 def bridge_filtering() -> dict[str, bool]:
     """Return per IP version if nftables sees the packets that cross a bridge (br_netfilter)."""
-    files = {"IPv4": "/proc/sys/net/bridge/bridge-nf-call-iptables", "IPv6": "/proc/sys/net/bridge/bridge-nf-call-ip6tables"}
+    files = {
+        "IPv4": "/proc/sys/net/bridge/bridge-nf-call-iptables",
+        "IPv6": "/proc/sys/net/bridge/bridge-nf-call-ip6tables",
+    }
     return {family: _reads_one(Path(file)) for family, file in files.items()}
 
 

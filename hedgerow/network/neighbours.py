@@ -60,7 +60,8 @@ async def answering(macs: Collection[str], addresses: Collection[str], patience_
     unsure = {entry.address for entry in known() if not entry.state & _REACHABLE}
     for address in unsure.union(addresses):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sock:  # a link-local address, or no route
+        # a link-local address, or no route
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sock:
             sock.sendto(b"", (address, _DISCARD_PORT))
     deadline = time.monotonic() + patience_s
     while any(entry.state & _BEING_ASKED for entry in known()) and time.monotonic() < deadline:  # noqa: ASYNC110  nothing tells
@@ -93,7 +94,10 @@ def read_events(sock: socket.socket) -> list[Neighbour] | None:
 
 
 def parse_dump(datagram: bytes) -> tuple[list[Neighbour], bool]:
-    """Return the entries in one datagram, and True if it is the last one. Raises OSError for the kernel's errors and malformed data."""
+    """Return the entries in one datagram, and True if it is the last one.
+
+    Raises OSError for the kernel's errors and malformed data.
+    """
     found: list[Neighbour] = []
     for kind, _, body in netlink.messages(datagram):
         if kind == _DONE:
@@ -142,7 +146,9 @@ def _is_usable(entry: Neighbour) -> bool:
 
 
 class Neighbours:
-    """A copy of the table, refreshed every `every_s`, and at once for an unknown address, but at most every `soonest_s`."""
+    """A copy of the table, refreshed every `every_s`, and at once for an unknown address, but at most every
+    `soonest_s`.
+    """
 
     def __init__(self, on_change: Callable[[], None], every_s: float = 10.0, soonest_s: float = 0.5) -> None:
         self._on_change = on_change
@@ -219,5 +225,7 @@ def _open_event_socket() -> socket.socket | None:
     try:
         return open_events()
     except OSError as error:
-        log.warning("The kernel does not report changes of the neighbour table, so they are seen seconds later: %s", error)
+        log.warning(
+            "The kernel does not report changes of the neighbour table, so they are seen seconds later: %s", error
+        )
         return None

@@ -28,13 +28,26 @@ def own(name: str | None = None) -> dict[str, str]:
 def add_set(name: str, kind: str, *, interval: bool, dynamic: bool = False) -> NftCommand:
     flags = (["interval"] if interval else []) + (["dynamic", "timeout"] if dynamic else [])
     return {
-        "add": {"set": {**own(name), "type": kind} | ({"flags": flags} if flags else {}) | ({"size": DYNAMIC_SET_SIZE} if dynamic else {})}
+        "add": {
+            "set": {**own(name), "type": kind}
+            | ({"flags": flags} if flags else {})
+            | ({"size": DYNAMIC_SET_SIZE} if dynamic else {})
+        }
     }
 
 
 def add_pair_set(name: str, kinds: Sequence[str], size: int) -> NftCommand:
     """Return the command that adds a set of addresses, or of pairs of them, each with a timeout of its own."""
-    return {"add": {"set": {**own(name), "type": list(kinds) if len(kinds) > 1 else kinds[0], "flags": ["timeout"], "size": size}}}
+    return {
+        "add": {
+            "set": {
+                **own(name),
+                "type": list(kinds) if len(kinds) > 1 else kinds[0],
+                "flags": ["timeout"],
+                "size": size,
+            }
+        }
+    }
 
 
 def add_elements(name: str, elements: Sequence[str | IpNetwork | dict[str, Any]]) -> list[NftCommand]:

@@ -1,7 +1,7 @@
 """Elements of the sets of the table `inet hedgerow`, written by netlink (linux/netfilter/nf_tables.h).
 
-`nft` takes ten milliseconds to start, too long for a DNS answer to wait. One transaction here takes a tenth of a millisecond.
-It needs CAP_NET_ADMIN.
+`nft` takes ten milliseconds to start, too long for a DNS answer to wait. One transaction here takes a tenth of a
+millisecond. It needs CAP_NET_ADMIN.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ MAX_ELEMENTS: Final = 512
 
 
 class SetElement(NamedTuple):
-    """An element of a set with timeouts: the octets of its key, each field padded to four, and the seconds that it has left."""
+    """An element of a set with timeouts: the octets of its key, each field padded to four, and the seconds that it has
+    left.
+    """
 
     key: bytes
     seconds: int
@@ -47,18 +49,23 @@ class SetWriter:
     def close(self) -> None:
         self._socket.close()
 
-    def write(self, added: Mapping[str, Sequence[SetElement]], removed: Mapping[str, Sequence[SetElement]] | None = None) -> None:
+    def write(
+        self, added: Mapping[str, Sequence[SetElement]], removed: Mapping[str, Sequence[SetElement]] | None = None
+    ) -> None:
         """Add elements by set name, or renew their timeouts, and remove others, in one transaction. Raises OSError.
 
-        Every element is added, removed, and added again: kernels before 6.12 do not renew a timeout, and removing an element that has
-        just expired would fail.
+        Every element is added, removed, and added again: kernels before 6.12 do not renew a timeout, and removing an
+        element that has just expired would fail.
         """
         removed = removed or {}
         names = [name for name in {**added, **removed} if added.get(name) or removed.get(name)]
         both = {name: [*added.get(name, ()), *removed.get(name, ())] for name in names}
         steps = [(_NEW_ELEMENT, _CREATE, both), (_DELETE_ELEMENT, 0, both), (_NEW_ELEMENT, _CREATE, added)]
         wanted = [
-            (kind, flags, _set_body(name, elements)) for kind, flags, by_name in steps for name, elements in by_name.items() if elements
+            (kind, flags, _set_body(name, elements))
+            for kind, flags, by_name in steps
+            for name, elements in by_name.items()
+            if elements
         ]
         if wanted:
             self._transact(wanted)
@@ -103,7 +110,8 @@ def _set_body(name: str, elements: Sequence[SetElement]) -> bytes:
     items = b"".join(
         _nested(
             _LIST_ITEM,
-            _nested(_ELEMENT_KEY, attribute(_DATA_VALUE, element.key)) + attribute(_ELEMENT_TIMEOUT, (1000 * element.seconds).to_bytes(8)),
+            _nested(_ELEMENT_KEY, attribute(_DATA_VALUE, element.key))
+            + attribute(_ELEMENT_TIMEOUT, (1000 * element.seconds).to_bytes(8)),
         )
         for element in elements
     )

@@ -2,8 +2,9 @@
 
 Tunnels, QUIC, web proxies and SSH are known at any port by the first bytes of a connection.
 
-Pings and error messages may hold anything behind their headers, so they are small and few in both directions, and no other ICMP passes.
-An error message belongs to a connection by the packet that it quotes, which a device writes itself: that it is `related` proves nothing.
+Pings and error messages may hold anything behind their headers, so they are small and few in both directions, and no
+other ICMP passes. An error message belongs to a connection by the packet that it quotes, which a device writes itself:
+that it is `related` proves nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from hedgerow.network.nft_expressions import (
     protocol,
     source_ports,
     sources_outside,
-)  # fmt: skip
+)
 from hedgerow.policies.network import Flow
 from hedgerow.policies.text.addresses import IpNetwork
 
@@ -64,7 +65,11 @@ _ADDRESS_TYPES = {"ether": "ether_addr", "ip": "ipv4_addr", "ip6": "ipv6_addr"}
 _MULTICAST = {"ip": ip_network("224.0.0.0/4"), "ip6": ip_network("ff00::/8")}
 _VERSIONS = {"ip": 4, "ip6": 6}
 _DHCP = (
-    ("ip", (67, 68), [ip_network(text) for text in ("255.255.255.255", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")]),
+    (
+        "ip",
+        (67, 68),
+        [ip_network(text) for text in ("255.255.255.255", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")],
+    ),
     ("ip6", (546, 547), [ip_network(text) for text in ("ff02::/16", "fe80::/10")]),
 )
 _STUN_COOKIE, _STUN_HEADER_BYTES = 0x2112A442, 20  # RFC 8489 §5
@@ -73,12 +78,16 @@ _STUN_COOKIE, _STUN_HEADER_BYTES = 0x2112A442, 20  # RFC 8489 §5
 def accept_watched(chain: str, *condition: NftExpression) -> list[NftCommand]:
     """Return the rules that let packets pass and limit the replies (`incoming_limits`).
 
-    Limit these packets before: with invented sources, a device could fill the set, and what came back to it would not be limited. A packet
-    whose source finds no room does not pass.
+    Limit these packets before: with invented sources, a device could fill the set, and what came back to it would not
+    be limited. A packet whose source finds no room does not pass.
     """
     return [
         add_rule(
-            chain, meta("nfproto", [f"ipv{version}"]), *condition, add_source_to_set(f"watched_v{version}", ip, WATCH_TIMEOUT_S), ACCEPT
+            chain,
+            meta("nfproto", [f"ipv{version}"]),
+            *condition,
+            add_source_to_set(f"watched_v{version}", ip, WATCH_TIMEOUT_S),
+            ACCEPT,
         )
         for version, ip in IP_VERSIONS
     ]
@@ -98,7 +107,14 @@ def incoming_limits(chain: str) -> list[NftCommand]:
             is_watched.append(match(payload("icmpv6", "type"), {"range": list(DISCOVERY_TYPES)}, "!="))
         rules += [
             add_rule(chain, *is_watched, connection_state("related"), *_limited_errors(), ACCEPT),
-            add_rule(chain, *is_watched, connection_state("related", "!="), _at_most(MAX_PING_BYTES), limit(PING_RATE, PING_BURST), ACCEPT),
+            add_rule(
+                chain,
+                *is_watched,
+                connection_state("related", "!="),
+                _at_most(MAX_PING_BYTES),
+                limit(PING_RATE, PING_BURST),
+                ACCEPT,
+            ),
             add_rule(chain, *is_watched, COUNTER, DROP, comment="tunnel"),
         ]
     return rules
@@ -116,7 +132,11 @@ def error_rules(chain: str) -> list[NftCommand]:
 
 def is_long_ping() -> list[NftExpression]:
     """Return the conditions that match an ICMP message longer than any ping that is not an error."""
-    return [protocol(ICMP, ICMP6), match({"meta": {"key": "length"}}, MAX_PING_BYTES, ">"), connection_state("related", "!=")]
+    return [
+        protocol(ICMP, ICMP6),
+        match({"meta": {"key": "length"}}, MAX_PING_BYTES, ">"),
+        connection_state("related", "!="),
+    ]
 
 
 def ping_limits(chain: str) -> list[NftCommand]:
@@ -146,8 +166,8 @@ def _limited_errors() -> list[NftExpression]:
 class ProtocolSignature:
     """The beginning of a protocol's first message.
 
-    `fields` are (offset, bytes, value or its range), counted from the end of the header of UDP or TCP (`over`). `length` and `at_least`
-    limit the message's bytes where it is a datagram.
+    `fields` are (offset, bytes, value or its range), counted from the end of the header of UDP or TCP (`over`).
+    `length` and `at_least` limit the message's bytes where it is a datagram.
     """
 
     what: str
@@ -173,7 +193,9 @@ class ProtocolSignature:
 
 def _openvpn(operation: int, offset: int, length: int | None = None, at_least: int = 0) -> ProtocolSignature:
     """A reset with replay protection: at `offset` a packet counter below 256, then a time between 2021 and 2038."""
-    return ProtocolSignature("tunnel", ((0, 1, operation), (offset, 3, 0), (offset + 4, 1, (0x60, 0x7F))), length, at_least)
+    return ProtocolSignature(
+        "tunnel", ((0, 1, operation), (offset, 3, 0), (offset + 4, 1, (0x60, 0x7F))), length, at_least
+    )
 
 
 def _text(what: str, start: str) -> ProtocolSignature:
@@ -191,24 +213,40 @@ PROTOCOL_SIGNATURES = (
     *(_openvpn(_RESET_V2, offset, length) for offset, length in ((9, 54), (29, 42), (41, 54), (73, 86))),
     _openvpn(_RESET_V3, 9, at_least=54),
     # The same over TCP, where each packet follows its length.
-    *(ProtocolSignature("tunnel", ((0, 2, (14, 255)), (2, 1, operation)), over=TCP) for operation in (_RESET_V2, _RESET_V3)),
-    # QUIC's Initial packet of versions 1 and 2 and of drafts (RFC 9000 §17.2.2, RFC 9369), which is padded to at least 1,200 bytes.
-    *(ProtocolSignature("quic", ((1, 4, version),), at_least=1200) for version in (0x00000001, 0x6B3343CF, (0xFF000001, 0xFF0000FF))),
+    *(
+        ProtocolSignature("tunnel", ((0, 2, (14, 255)), (2, 1, operation)), over=TCP)
+        for operation in (_RESET_V2, _RESET_V3)
+    ),
+    # QUIC's Initial packet of versions 1 and 2 and of drafts (RFC 9000 §17.2.2, RFC 9369), which is padded to at least
+    # 1,200 bytes.
+    *(
+        ProtocolSignature("quic", ((1, 4, version),), at_least=1200)
+        for version in (0x00000001, 0x6B3343CF, (0xFF000001, 0xFF0000FF))
+    ),
     # Requests that only a proxy gets: CONNECT, or a whole URL in place of a path (RFC 9110 §9.3.6, RFC 9112 §3.2.2).
     # Servers ignore an empty line before a request (RFC 9112 §2.2).
-    *(_text("web proxy", start) for start in ("CONNECT ", "\r\nCONNEC", "\nCONNECT", "GET http", "HEAD htt", "POST htt")),
+    *(
+        _text("web proxy", start)
+        for start in ("CONNECT ", "\r\nCONNEC", "\nCONNECT", "GET http", "HEAD htt", "POST htt")
+    ),
 )
 SSH_SIGNATURE = _text("ssh", "SSH-")  # RFC 4253 §4.2 and 5.1: SSH-2.0- or SSH-1.99-
 
 
 def render_admitted_sets() -> list[NftCommand]:
     """Return the commands that add the sets of admitted destinations to the table."""
-    return [add_pair_set(name, [_ADDRESS_TYPES[header] for header, _ in fields], SET_SIZE) for name, fields in PAIR_FIELDS.items()]
+    return [
+        add_pair_set(name, [_ADDRESS_TYPES[header] for header, _ in fields], SET_SIZE)
+        for name, fields in PAIR_FIELDS.items()
+    ]
 
 
 def admitted_destinations() -> list[list[NftExpression]]:
     """Return the conditions of packets to an address that was admitted for the device."""
-    return [[pair_in_set(payload(*source), payload(*destination), name)] for name, (source, destination) in PAIR_FIELDS.items()]
+    return [
+        [pair_in_set(payload(*source), payload(*destination), name)]
+        for name, (source, destination) in PAIR_FIELDS.items()
+    ]
 
 
 @cache
@@ -225,16 +263,27 @@ def local_destinations(local: Sequence[IpNetwork]) -> list[list[NftExpression]]:
 
 
 def bridged_services() -> list[list[NftExpression]]:
-    """Return the conditions of packets that a bridge must forward for every device: DHCP, and neighbour discovery of IPv6.
+    """Return the conditions of packets that a bridge must forward for every device:
+
+    DHCP, and neighbour discovery of IPv6.
 
     The hop limit tells neighbour discovery from a tunnel through a router, which lowers it (RFC 4861 §3.1).
     """
-    discovery = [match(payload("icmpv6", "type"), {"range": list(DISCOVERY_TYPES)}), match(payload("ip6", "hoplimit"), 255)]
-    return [discovery, *([protocol("udp"), destination_port(*ports), networks(ip, places)] for ip, ports, places in _DHCP)]
+    discovery = [
+        match(payload("icmpv6", "type"), {"range": list(DISCOVERY_TYPES)}),
+        match(payload("ip6", "hoplimit"), 255),
+    ]
+    return [
+        discovery,
+        *([protocol("udp"), destination_port(*ports), networks(ip, places)] for ip, ports, places in _DHCP),
+    ]
 
 
-def uninvited(chain: str, guarded: Sequence[str], local: Sequence[IpNetwork], flows: Sequence[Flow]) -> list[NftCommand]:
-    """Return the rules that drop datagrams to devices that are not open, if others began the connection outside: a stream needs no answer.
+def uninvited(
+    chain: str, guarded: Sequence[str], local: Sequence[IpNetwork], flows: Sequence[Flow]
+) -> list[NftCommand]:
+    """Return the rules that drop datagrams to devices that are not open, if others began the connection outside: a
+    stream needs no answer.
 
     Those of flows pass, to which devices may answer.
     """
@@ -249,7 +298,9 @@ def uninvited(chain: str, guarded: Sequence[str], local: Sequence[IpNetwork], fl
 
 
 def flow_replies(flow: Flow) -> list[list[NftExpression]]:
-    """Return the conditions of answers to connections that others begin to a flow's ports on the device, as players of a game do."""
+    """Return the conditions of answers to connections that others begin to a flow's ports on the device, as players of
+    a game do.
+    """
     if flow.begins_with_stun:
         return []
     condition = [protocol(flow.protocol), connection_direction("reply"), source_ports(flow.ports)]

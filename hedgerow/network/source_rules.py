@@ -1,8 +1,9 @@
 """Source addresses that belong to another device, as nftables' JSON. Pure.
 
-A device can send packets with any source address. Queries and traffic with a sibling's would count as the sibling's, so packets whose IP
-address belongs to another MAC address, by the neighbour table, are dropped before anything else sees them. A device that takes an address
-over announces that by ARP or neighbour discovery, at the latest when it checks that the router is still there, which changes the table.
+A device can send packets with any source address. Queries and traffic with a sibling's would count as the sibling's, so
+packets whose IP address belongs to another MAC address, by the neighbour table, are dropped before anything else sees
+them. A device that takes an address over announces that by ARP or neighbour discovery, at the latest when it checks
+that the router is still there, which changes the table.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from hedgerow.network.nft_expressions import (
     pair_in_set,
     payload,
     source_in,
-)  # fmt: skip
+)
 from hedgerow.network.nft_sets import SetElement
 from hedgerow.network.tunnel import TUNNEL_INTERFACE
 from hedgerow.policies.text.addresses import IpNetwork
@@ -59,7 +60,9 @@ def render_origin(lan: Sequence[str], tunnel: Sequence[IpNetwork] = ()) -> list[
     commands.append(add_base_chain(ORIGIN_CHAIN, "filter", "prerouting", ORIGIN_PRIORITY))
     for network in tunnel:
         is_elsewhere = meta("iifname", (TUNNEL_INTERFACE, "lo"), "!=")
-        commands.append(add_rule(ORIGIN_CHAIN, source_in(network), is_elsewhere, COUNTER, DROP, comment="forged source"))
+        commands.append(
+            add_rule(ORIGIN_CHAIN, source_in(network), is_elsewhere, COUNTER, DROP, comment="forged source")
+        )
     mac = payload("ether", "saddr")
     commands.append(add_rule(ORIGIN_CHAIN, meta("iifname", lan, "!="), ACCEPT))
     commands.append(add_rule(ORIGIN_CHAIN, match(mac, f"@{AccessState.OPEN}_macs"), ACCEPT))
@@ -71,7 +74,9 @@ def render_origin(lan: Sequence[str], tunnel: Sequence[IpNetwork] = ()) -> list[
 
 
 def render_tunnel_exit(tunnel: Sequence[IpNetwork]) -> list[NftCommand]:
-    """Return the commands that give packets from the tunnel this machine's address, since no other router knows those inside."""
+    """Return the commands that give packets from the tunnel this machine's address, since no other router knows those
+    inside.
+    """
     if not tunnel:
         return []
     outside = meta("oifname", (TUNNEL_INTERFACE,), "!=")

@@ -1,7 +1,8 @@
 """Counting of forwarded bytes per device, as commands of nftables' JSON. Pure.
 
-The chain `account` comes after every firewall's filter, so it sees only what passes. What devices send is counted by MAC address, what they
-receive by IP address, because a forwarded packet does not show the MAC address that it goes to. Packets fill the sets of counters.
+The chain `account` comes after every firewall's filter, so it sees only what passes. What devices send is counted by
+MAC address, what they receive by IP address, because a forwarded packet does not show the MAC address that it goes to.
+Packets fill the sets of counters.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from hedgerow.network.nft_expressions import (
     meta,
     payload,
     protocol,
-)  # fmt: skip
+)
 
 ACCOUNT_CHAIN, ACCOUNT_PRIORITY = "account", 300
 SENT_SET, RECEIVED_SETS = "sent", ("received_v4", "received_v6")
@@ -47,7 +48,8 @@ class TrafficCounters:
 def render_accounting(lan: Sequence[str], page_ports: Sequence[int], *, one_armed: bool) -> list[NftCommand]:
     """Return the commands that add the sets and the chain to the table.
 
-    Connections to web ports are left out, because DNS and the proxy count their names. So is traffic inside the local network.
+    Connections to web ports are left out, because DNS and the proxy count their names. So is traffic inside the local
+    network.
     """
     commands = [add_set(SENT_SET, "ether_addr", interval=False, dynamic=True)]
     commands += [add_set(name, f"ip{name[-2:]}_addr", interval=False, dynamic=True) for name in RECEIVED_SETS]
@@ -56,16 +58,28 @@ def render_accounting(lan: Sequence[str], page_ports: Sequence[int], *, one_arme
         [meta("l4proto", ["tcp", "udp"], "!=")],
         [protocol("tcp"), _original("proto-dst", list(page_ports))],
         [protocol("udp"), _original("proto-dst", list(QUIC_PORTS))],
-        *([_original(f"{ip} daddr", [_prefix(*network) for network in networks])] for ip, networks in _PRIVATE_NETWORKS.items()),
+        *(
+            [_original(f"{ip} daddr", [_prefix(*network) for network in networks])]
+            for ip, networks in _PRIVATE_NETWORKS.items()
+        ),
     ]
     if not one_armed:
         skipped.append([meta("iifname", lan), meta("oifname", lan)])
     commands += [add_rule(ACCOUNT_CHAIN, *condition, ACCEPT) for condition in skipped]
     commands.append(
-        add_rule(ACCOUNT_CHAIN, meta("iifname", lan), connection_direction("original"), _count(SENT_SET, payload("ether", "saddr")))
+        add_rule(
+            ACCOUNT_CHAIN,
+            meta("iifname", lan),
+            connection_direction("original"),
+            _count(SENT_SET, payload("ether", "saddr")),
+        )
     )
     for name, ip in zip(RECEIVED_SETS, ("ip", "ip6"), strict=True):
-        commands.append(add_rule(ACCOUNT_CHAIN, meta("oifname", lan), connection_direction("reply"), _count(name, payload(ip, "daddr"))))
+        commands.append(
+            add_rule(
+                ACCOUNT_CHAIN, meta("oifname", lan), connection_direction("reply"), _count(name, payload(ip, "daddr"))
+            )
+        )
     return commands
 
 
@@ -86,4 +100,6 @@ def _prefix(address: str, length: int) -> NftExpression:
 
 def _count(name: str, key: NftExpression) -> NftExpression:
     element = {"elem": {"val": key, "timeout": COUNTER_TIMEOUT_S}}
-    return {"set": {"op": "update", "elem": element, "set": f"@{name}", "stmt": [{"counter": {"packets": 0, "bytes": 0}}]}}
+    return {
+        "set": {"op": "update", "elem": element, "set": f"@{name}", "stmt": [{"counter": {"packets": 0, "bytes": 0}}]}
+    }

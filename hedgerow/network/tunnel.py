@@ -1,7 +1,7 @@
 """The tunnel home (WireGuard): its keys, and its interface.
 
-`wg` configures the interface, the kernel's as well as that of wireguard-go, which serves where the kernel has none. Sources: wg(8), and
-the WireGuard paper for handshakes and preshared keys.
+`wg` configures the interface, the kernel's as well as that of wireguard-go, which serves where the kernel has none.
+Sources: wg(8), and the WireGuard paper for handshakes and preshared keys.
 """
 
 from __future__ import annotations
@@ -63,7 +63,10 @@ class TunnelSecrets:
         return f"{key_text(self.private)}\n{key_text(self.shared)}\n".encode()
 
     def preshared_key(self, public_key: str) -> str:
-        """Return the preshared key of the device with a public key. It keeps recorded traffic secret if Curve25519 is broken one day."""
+        """Return the preshared key of the device with a public key.
+
+        It keeps recorded traffic secret if Curve25519 is broken one day.
+        """
         return key_text(hmac.digest(self.shared, base64.b64decode(public_key), hashlib.sha256))
 
 
@@ -82,14 +85,17 @@ def new_private_key() -> bytes:
 
 def public_key_of(private: bytes) -> str:
     """Return the public key of a private one, as WireGuard writes it."""
-    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey  # imported late: the gateway's process makes no keys
+    # imported late: the gateway's process makes no keys
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
     return key_text(X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw())
 
 
 @dataclass(frozen=True, slots=True)
 class PeerActivity:
-    """A device's use of the tunnel: the instant of its last handshake, None before the first, and bytes since the interface was made."""
+    """A device's use of the tunnel: the instant of its last handshake, None before the first, and bytes since the
+    interface was made.
+    """
 
     handshake: float | None = None
     received: int = 0
@@ -100,7 +106,10 @@ class PeerActivity:
 
 
 def render_config(secrets: TunnelSecrets, port: int, peers: Iterable[tuple[str, Iterable[IpNetwork]]]) -> str:
-    """Return the interface's configuration for `wg syncconf`. `peers` are public keys, and addresses from which only they may send."""
+    """Return the interface's configuration for `wg syncconf`.
+
+    `peers` are public keys, and addresses from which only they may send.
+    """
     lines = ["[Interface]", f"PrivateKey = {key_text(secrets.private)}", f"ListenPort = {port}"]
     for key, networks in peers:
         lines += ["[Peer]", f"PublicKey = {key}", f"PresharedKey = {secrets.preshared_key(key)}"]
@@ -113,7 +122,7 @@ def parse_dump(text: str) -> dict[str, PeerActivity]:
 
     >>> parse_dump("private\\tpublic\\t51820\\toff\\nkey\\tpsk\\t192.0.2.1:9\\t10.0.0.2/32\\t1700000000\\t148\\t92\\toff\\n")
     {'key': PeerActivity(handshake=1700000000.0, received=148, sent=92)}
-    """
+    """  # noqa: E501
     rows = [line.split("\t") for line in text.splitlines()[1:]]
     return {row[0]: PeerActivity(float(row[4]) or None, int(row[5]), int(row[6])) for row in rows if len(row) == 8}
 
@@ -139,15 +148,20 @@ def add_kernel_interface() -> bool:
 
 
 def start_in_user_space() -> subprocess.Popen[bytes]:
-    """Start wireguard-go, which creates the interface a moment later and ends with this process. Raises `TunnelError`."""
+    """Start wireguard-go, which creates the interface a moment later and ends with this process.
+
+    Raises `TunnelError`.
+    """
     program = shutil.which("wireguard-go", path=_PATH)
     if program is None:
-        raise TunnelError("The kernel has no WireGuard, and wireguard-go was not found: install the package wireguard-go.")
+        raise TunnelError(
+            "The kernel has no WireGuard, and wireguard-go was not found: install the package wireguard-go."
+        )
     quiet = subprocess.DEVNULL
     try:
         return subprocess.Popen(
             [program, "-f", TUNNEL_INTERFACE], stdin=quiet, stdout=quiet, stderr=quiet, preexec_fn=end_with_parent
-        )  # fmt: skip
+        )
     except (OSError, subprocess.SubprocessError) as error:
         raise TunnelError(f"wireguard-go can't be started: {error}.") from None
 
@@ -158,7 +172,8 @@ def is_served_in_user_space() -> bool:
 
 
 def configure(config: str, addresses: Iterable[str]) -> None:
-    """Give the interface its keys and peers, of which those that stay keep their sessions, and its addresses with their prefix lengths.
+    """Give the interface its keys and peers, of which those that stay keep their sessions, and its addresses with their
+    prefix lengths.
 
     Raises `TunnelError`.
     """
@@ -166,7 +181,11 @@ def configure(config: str, addresses: Iterable[str]) -> None:
     _wg("syncconf", TUNNEL_INTERFACE, "/dev/stdin", text=config)
     with _netlink() as netlink:
         index = socket.if_nametoindex(TUNNEL_INTERFACE)
-        current = {(each.get("address"), each["prefixlen"]) for each in netlink.get_addr(index=index) if not _is_link_local(each)}
+        current = {
+            (each.get("address"), each["prefixlen"])
+            for each in netlink.get_addr(index=index)
+            if not _is_link_local(each)
+        }
         for address, length in current - wanted:
             netlink.addr("del", index=index, address=address, prefixlen=length)
         netlink.link("set", index=index, state="up")
@@ -191,7 +210,9 @@ def _wg(*words: str, text: str | None = None) -> str:
     if wg is None:
         raise TunnelError("wg was not found: install the package wireguard-tools.")
     try:
-        done = subprocess.run([wg, *words], input=text, capture_output=True, text=True, timeout=_WG_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            [wg, *words], input=text, capture_output=True, text=True, timeout=_WG_TIMEOUT_S, check=False
+        )
     except subprocess.TimeoutExpired:
         raise TunnelError(f"wg did not answer within {_WG_TIMEOUT_S} seconds.") from None
     if done.returncode != 0:

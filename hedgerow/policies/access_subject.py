@@ -1,4 +1,5 @@
-"""The subject of a request, permission or block: a service rather than one of its hosts, and a person rather than one device. Pure.
+"""The subject of a request, permission or block: a service rather than one of its hosts, and a person rather than one
+device. Pure.
 
 People speak of apps. An app needs many hosts, and is used on every device of a person.
 """
@@ -37,9 +38,15 @@ class AccessSubject:
 
 
 def access_subject(
-    policy: Policy, address: str, *, person: str | None = None, device: str | None = None, reason: str = "",
-    only_address: bool = False, only_device: bool = False,
-) -> AccessSubject:  # fmt: skip
+    policy: Policy,
+    address: str,
+    *,
+    person: str | None = None,
+    device: str | None = None,
+    reason: str = "",
+    only_address: bool = False,
+    only_device: bool = False,
+) -> AccessSubject:
     """Return the subject of a request or permission that names an address.
 
     Arguments:
@@ -55,7 +62,9 @@ def access_subject(
     owner = person if person is not None or known is None else known.person
     # A guest's permission ends at that seat. What only claims to be a person's device opens nothing on the others.
     is_alone = only_device or known is None or EffectiveUsers(policy).is_at_seat(known) or owner not in policy.people
-    return AccessSubject(what, None, DeviceId(device), address) if is_alone else AccessSubject(what, owner, None, address)
+    return (
+        AccessSubject(what, None, DeviceId(device), address) if is_alone else AccessSubject(what, owner, None, address)
+    )
 
 
 def service_or_address(address: str, reason: str = "") -> str:
@@ -95,7 +104,10 @@ def opens_too(what: str) -> tuple[str, ...]:
 
 
 def permission_behind(ruleset: Ruleset, decision: Decision, host: str) -> Rule | None:
-    """Return the rule of the grant that opens a host; None if no grant does. Safe search may be the decision's reason all the same."""
+    """Return the rule of the grant that opens a host; None if no grant does.
+
+    Safe search may be the decision's reason all the same.
+    """
     if decision.verdict is Verdict.BLOCK:
         return None
     found = (ruleset.rules.named(decision), ruleset.rules.services.get(service_or_address(host)))

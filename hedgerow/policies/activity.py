@@ -15,7 +15,10 @@ from hedgerow.policies.times.budget import minute_of
 
 
 def matches_subject(subject: str, ruleset: Ruleset, catalogue: Catalogue, host: str, mask: int) -> bool:
-    """Return whether a host with the categories `mask` belongs to `category:NAME` or `service:NAME`. Every host belongs to ""."""
+    """Return whether a host with the categories `mask` belongs to `category:NAME` or `service:NAME`.
+
+    Every host belongs to "".
+    """
     kind, _, name = subject.partition(":")
     if kind == "category":
         return bool(mask & catalogue.mask_of([name]))
@@ -30,17 +33,23 @@ REPORT_TOPICS = ("education", "kids", "games", "video", "social", "messaging", "
 
 MIN_NAMES_PER_MINUTE = 2
 MIN_BUSY_BYTES = 64 * 1024
-"""Bytes per minute, in both directions together, that are use. Less keeps connections alive, or brings push messages."""
+"""Bytes per minute, in both directions together, that are use.
+
+Less keeps connections alive, or brings push messages.
+"""
 MIN_BUSY_BACKGROUND_BYTES = 4 * 1024**2
 """The same for background hosts. An update that takes longer than a moment counts for the minutes that it takes."""
 REPEAT_REPORT_S = 10.0
 """Interval of repeated reports during use, because a report is lost if control ends."""
 
 
-def meters_of(ruleset: Ruleset, catalogue: Catalogue, request: Request, decision: Decision, octets: int = 0) -> Iterator[Meter]:
+def meters_of(
+    ruleset: Ruleset, catalogue: Catalogue, request: Request, decision: Decision, octets: int = 0
+) -> Iterator[Meter]:
     """Yield the meters that a request counts for: none if it is blocked, for a helpline or little background traffic.
 
-    `octets` is what the device moved in this minute in connections to the host or, if it is a background host, to all background hosts.
+    `octets` is what the device moved in this minute in connections to the host or, if it is a background host, to all
+    background hosts.
     """
     if not is_metered(ruleset) or decision.verdict is Verdict.BLOCK or decision.reason is Reason.LIFELINE:
         return
@@ -50,12 +59,16 @@ def meters_of(ruleset: Ruleset, catalogue: Catalogue, request: Request, decision
     if mask & catalogue.mask_of(BACKGROUND_CATEGORIES):
         return
     for meter in ruleset.meters:
-        if matches_subject(meter.subject, ruleset, catalogue, request.host, mask) and _may_count(ruleset, meter, request.device):
+        if matches_subject(meter.subject, ruleset, catalogue, request.host, mask) and _may_count(
+            ruleset, meter, request.device
+        ):
             yield meter
     if reports_topics(ruleset):
         account = f"person:{ruleset.person}"
         yield Meter(account, "")
-        yield from (Meter(account, f"category:{topic}") for topic in REPORT_TOPICS if mask & catalogue.mask_of((topic,)))
+        yield from (
+            Meter(account, f"category:{topic}") for topic in REPORT_TOPICS if mask & catalogue.mask_of((topic,))
+        )
 
 
 def total_meters(ruleset: Ruleset, device: DeviceId) -> tuple[Meter, ...]:
@@ -82,7 +95,9 @@ def reports_topics(ruleset: Ruleset) -> bool:
 
 
 class ActivityLog:
-    """One worker's log, which reports each minute of each meter soon after it begins, and again every few seconds during use."""
+    """One worker's log, which reports each minute of each meter soon after it begins, and again every few seconds
+    during use.
+    """
 
     def __init__(self, report: Callable[[ActiveMinute], None]) -> None:
         self._report = report
@@ -90,7 +105,9 @@ class ActivityLog:
         self._names: dict[DeviceId, set[str]] = {}
         self._reported_at: dict[Meter, float] = {}
 
-    def note(self, ruleset: Ruleset, catalogue: Catalogue, request: Request, decision: Decision, now: float, octets: int = 0) -> None:
+    def note(
+        self, ruleset: Ruleset, catalogue: Catalogue, request: Request, decision: Decision, now: float, octets: int = 0
+    ) -> None:
         """Count a request that was answered at `now` (seconds since the epoch). `octets` as in `meters_of`."""
         if not is_metered(ruleset):
             return

@@ -1,4 +1,5 @@
-"""The `cafe` section of a policy: prices of sessions and vouchers, and limits of what each role at the counter may do in a day.
+"""The `cafe` section of a policy: prices of sessions and vouchers, and limits of what each role at the counter may do
+in a day.
 
 Amounts are integers in the smallest unit of the currency, such as cents.
 """
@@ -15,7 +16,10 @@ from zoneinfo import ZoneInfo
 from hedgerow.blocklists.rules import Origin
 
 SEAT_PREFIX = "seat-"
-"""Beginning of the names of profiles for guests at seats. The rest is the kind of session: child, adult, or one of the policy's own."""
+"""Beginning of the names of profiles for guests at seats.
+
+The rest is the kind of session: child, adult, or one of the policy's own.
+"""
 
 DAY_BEGINS = time(5)
 """The time at which a new day of business begins, since cafés are open after midnight."""
@@ -83,12 +87,16 @@ class Payment(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tariff:
-    """Prices of some lengths: pairs of minutes and amount, the shortest first. Other lengths cost their share of these."""
+    """Prices of some lengths: pairs of minutes and amount, the shortest first.
+
+    Other lengths cost their share of these.
+    """
 
     steps: tuple[tuple[int, int], ...]
 
     def price(self, minutes: int) -> int:
-        """Return the price of a length: its own, else its share of the next shorter one's, but not more than the next longer one's.
+        """Return the price of a length: its own, else its share of the next shorter one's, but not more than the next
+        longer one's.
 
         >>> tariff = Tariff(((30, 120), (60, 200)))
         >>> [tariff.price(minutes) for minutes in (0, 15, 30, 45, 59, 60, 90)]
@@ -153,7 +161,19 @@ class CafeSettings:
         prices = [
             f"{kind}{of}: {amount} {self.currency} for {minutes} minutes"
             for of, tariffs in (("", self.sessions), (" by voucher", self.vouchers))
-            for kind, tariff in tariffs.items() for minutes, amount in tariff.steps
-        ]  # fmt: skip
-        lines = [f"{kind}: {limit.down / 1e6:g} Mbit/s to the seat, {limit.up / 1e6:g} from it" for kind, limit in self.bandwidth.items()]
-        return frozenset([*prices, *lines, f"payment {self.pays} the session", *filter(None, [self.name]), *map(str, self.roles.items())])
+            for kind, tariff in tariffs.items()
+            for minutes, amount in tariff.steps
+        ]
+        lines = [
+            f"{kind}: {limit.down / 1e6:g} Mbit/s to the seat, {limit.up / 1e6:g} from it"
+            for kind, limit in self.bandwidth.items()
+        ]
+        return frozenset(
+            [
+                *prices,
+                *lines,
+                f"payment {self.pays} the session",
+                *filter(None, [self.name]),
+                *map(str, self.roles.items()),
+            ]
+        )

@@ -1,4 +1,6 @@
-"""Rules about content: search terms, pages, files, scores, and the accounts allowed at Google and Microsoft (`tenants.yaml`). Pure."""
+"""Rules about content: search terms, pages, files, scores, and the accounts allowed at Google and Microsoft
+(`tenants.yaml`). Pure.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,10 @@ from hedgerow.policies.text.data_files import read_data
 
 @dataclass(frozen=True, slots=True)
 class Tenants:
-    """Organisations whose accounts are allowed: Google's by domain, Microsoft's by domain or id, with the id of our own directory."""
+    """Organisations whose accounts are allowed:
+
+    Google's by domain, Microsoft's by domain or id, with the id of our own directory.
+    """
 
     google: tuple[str, ...] = ()
     microsoft: tuple[str, ...] = ()
@@ -25,7 +30,10 @@ class Tenants:
         >>> Tenants(google=("school.example", "club.example")).fields_for("accounts.google.com")
         (('X-GoogApps-Allowed-Domains', 'school.example,club.example'),)
         """
-        found = next((service for domain in _host_suffixes(host) if (service := _tenant_services().get(domain)) is not None), None)
+        found = next(
+            (service for domain in _host_suffixes(host) if (service := _tenant_services().get(domain)) is not None),
+            None,
+        )
         if found is None:
             return ()
         tenants = {"google": self.google, "microsoft": self.microsoft}[found[0]]
@@ -45,7 +53,10 @@ def _tenant_services() -> dict[str, tuple[str, tuple[tuple[str, str], ...]]]:
     found = {}
     for service in read_data("tenants.yaml").values():
         for host in service["hosts"]:
-            found[str(host)] = (str(service["kind"]), tuple((str(name), str(text)) for name, text in service["fields"].items()))
+            found[str(host)] = (
+                str(service["kind"]),
+                tuple((str(name), str(text)) for name, text in service["fields"].items()),
+            )
     return found
 
 
@@ -53,7 +64,9 @@ PASS_THROUGH = "pass-through"  # noqa: S105  (no password)
 """`what` of a decision to tunnel a host because a client there refuses our certificate."""
 
 CERTIFICATE_REFUSED = "certificate-refused"
-"""`what` of a decision to block a connection whose client refuses our certificate, where the host must not pass unread."""
+"""`what` of a decision to block a connection whose client refuses our certificate, where the host must not
+pass unread.
+"""
 
 CLIENT_CERTIFICATE = "client-certificate"
 """`what` of a decision about a host that asks for a certificate of the device's own, which only the device can show."""
@@ -73,10 +86,12 @@ FILE_KINDS = ("executables", "archives", "torrents", "macros")
 
 @dataclass(frozen=True, slots=True)
 class ScoreRule:
-    """The rule of one scope for the scores, 0 to 100, that a feature's scanner gives bodies. `key` is its key of the policy file.
+    """The rule of one scope for the scores, 0 to 100, that a feature's scanner gives bodies.
 
-    Bodies with a score above `limit` are blocked if the scores are `enabled`; `NO_SCORE_LIMIT` blocks none. None leaves a setting to the
-    wider scope.
+    `key` is its key of the policy file.
+
+    Bodies with a score above `limit` are blocked if the scores are `enabled`; `NO_SCORE_LIMIT` blocks none. None leaves
+    a setting to the wider scope.
     """
 
     key: str
@@ -91,13 +106,15 @@ class ScoreRule:
 
 @dataclass(frozen=True, slots=True)
 class ContentRules:
-    """The content rules of one scope; None leaves a setting to the wider scope. A `page_limit` of 0 turns off the scanning of pages.
+    """The content rules of one scope; None leaves a setting to the wider scope.
 
-    `youtube_only`: the channels and videos of YouTube that are open, as `youtube.parse_youtube_item` returns them; empty for all of it.
-    `everywhere`: pages of all hosts are scanned if the device trusts the CA, not only those that are decrypted for another reason.
-    `scores` are the rules for the scanners of features.
-    `name_block` and `name_mark` are the confidences in percent from which an unlisted host that looks like a blocked category by its name
-    is blocked, or only marked in the log; 0 for never.
+    A `page_limit` of 0 turns off the scanning of pages.
+
+    `youtube_only`: the channels and videos of YouTube that are open, as `youtube.parse_youtube_item` returns them;
+    empty for all of it. `everywhere`: pages of all hosts are scanned if the device trusts the CA, not only those that
+    are decrypted for another reason. `scores` are the rules for the scanners of features. `name_block` and `name_mark`
+    are the confidences in percent from which an unlisted host that looks like a blocked category by its name is
+    blocked, or only marked in the log; 0 for never.
     """
 
     pass_through: bool | None = None
@@ -131,7 +148,9 @@ class ContentRules:
     @property
     def score_limits(self) -> dict[str, int]:
         """The score above which a body is blocked, by the key of each rule that blocks any."""
-        limits = {each.key: DEFAULT_SCORE_LIMIT if each.limit is None else each.limit for each in self.scores if each.enabled}
+        limits = {
+            each.key: DEFAULT_SCORE_LIMIT if each.limit is None else each.limit for each in self.scores if each.enabled
+        }
         return {key: limit for key, limit in limits.items() if limit < NO_SCORE_LIMIT}
 
     @property
@@ -168,7 +187,9 @@ def plain_words(text: str) -> str:
     >>> plain_words("Où  est-ce?")
     ' ou est ce '
     """
-    letters = "".join(each for each in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(each))
+    letters = "".join(
+        each for each in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(each)
+    )
     return " " + " ".join("".join(each if each.isalnum() else " " for each in letters).split()) + " "
 
 

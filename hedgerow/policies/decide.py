@@ -1,7 +1,7 @@
 """The decision on a request: one pure function with one ordered list of steps.
 
-The DNS resolver, the proxy's gate and the inspector all call `decide`; `explain` walks the same steps. Each step declares which fields of
-the request it reads, so that caches can derive their keys (`fields_read`).
+The DNS resolver, the proxy's gate and the inspector all call `decide`; `explain` walks the same steps. Each step
+declares which fields of the request it reads, so that caches can derive their keys (`fields_read`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,14 @@ from hedgerow.policies.content import blocked_search_term, search_words
 from hedgerow.policies.host_facts import passing_while_closed
 from hedgerow.policies.mirrored_sites import front_end_of, is_search_front_end
 from hedgerow.policies.model import Decision, Reason, Request, RequestKind, SafeSearch, TargetKind, Verdict
-from hedgerow.policies.request_context import AI_CHAT, CONTEXT_READS, FIELDS_BY_KIND, RequestContext, build_context, closes_ai_answers
+from hedgerow.policies.request_context import (
+    AI_CHAT,
+    CONTEXT_READS,
+    FIELDS_BY_KIND,
+    RequestContext,
+    build_context,
+    closes_ai_answers,
+)
 from hedgerow.policies.rule_index import BYPASS, MIRRORS, UNSAFE_SEARCH, RuleScope
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import SearchEngine
@@ -58,7 +65,8 @@ def _closed(context: RequestContext) -> Decision | None:
     closed, request = context.ruleset.closed, context.request
     if closed is None or (closed.reason in LIFTED_BY_ALWAYS and context.is_always_open):
         return None
-    passing = passing_while_closed(before_session=closed.reason in WELCOME_REASONS)  # names only: the proxy can redirect or refuse
+    # names only: the proxy can redirect or refuse
+    passing = passing_while_closed(before_session=closed.reason in WELCOME_REASONS)
     passes = request.kind is RequestKind.DNS and is_beneath(request.host, passing)
     return Decision(Verdict.ALLOW if passes else Verdict.BLOCK, closed.reason, closed.what, closed.rule, closed.until)
 
@@ -68,7 +76,9 @@ def _budget(context: RequestContext) -> Decision | None:
         return None
     for used_up in context.ruleset.used_up:
         if matches_subject(used_up.subject, context.ruleset, context.catalogue, context.request.host, context.mask):
-            return Decision(Verdict.BLOCK, Reason.BUDGET, used_up.subject.partition(":")[2], used_up.rule, used_up.until)
+            return Decision(
+                Verdict.BLOCK, Reason.BUDGET, used_up.subject.partition(":")[2], used_up.rule, used_up.until
+            )
     return None
 
 
@@ -83,11 +93,18 @@ def _grant(context: RequestContext) -> Decision | None:
 
 
 def _youtube(context: RequestContext) -> Decision | None:
-    """Close what does not belong to the chosen channels and videos. Devices that are not inspected get nothing of YouTube."""
+    """Close what does not belong to the chosen channels and videos.
+
+    Devices that are not inspected get nothing of YouTube.
+    """
     chosen, request = context.ruleset.content.youtube_only, context.request
     if not chosen or not is_youtube(request.host):
         return None
-    is_open = context.is_surely_inspected if request.url is None else access_to(request.url, chosen) is not YouTubeAccess.CLOSED
+    is_open = (
+        context.is_surely_inspected
+        if request.url is None
+        else access_to(request.url, chosen) is not YouTubeAccess.CLOSED
+    )
     return None if is_open else Decision(Verdict.BLOCK, Reason.RULE, YOUTUBE_CHOSEN)
 
 
@@ -119,7 +136,10 @@ def _bypass(context: RequestContext) -> Decision | None:
 
 
 def _is_bare_address(request: Request) -> bool:
-    """Return whether the host is a public address, which no list of names can judge. The proxy guards private ones itself."""
+    """Return whether the host is a public address, which no list of names can judge.
+
+    The proxy guards private ones itself.
+    """
     return request.kind is not RequestKind.DNS and is_address(request.host) and is_public_address(request.host)
 
 
@@ -127,7 +147,9 @@ def _service(context: RequestContext) -> Decision | None:
     rule = context.rule
     if rule is None or rule.allow or rule.target.kind is not TargetKind.SERVICE:
         return None
-    return Decision(Verdict.BLOCK, Reason.SERVICE, rule.target.name, rule.target.origin, rule.until, note=rule.target.note)
+    return Decision(
+        Verdict.BLOCK, Reason.SERVICE, rule.target.name, rule.target.origin, rule.until, note=rule.target.note
+    )
 
 
 def _category(context: RequestContext) -> Decision | None:
@@ -158,15 +180,28 @@ def _ai_answer(context: RequestContext, reason: Reason) -> Decision | None:
 
 
 def _recognised(context: RequestContext) -> Decision | None:
-    """Block what no list has: servers by their certificates, front ends by their names, sites by their pages or as new here."""
+    """Block what no list has: servers by their certificates, front ends by their names, sites by their pages or as new
+    here.
+    """
     ruleset, host = context.ruleset, context.request.host
-    if context.request.flaw and ruleset.rules.bypass and (what := suspicion_of(context.request.flaw, context.catalogue, context.mask)):
+    if (
+        context.request.flaw
+        and ruleset.rules.bypass
+        and (what := suspicion_of(context.request.flaw, context.catalogue, context.mask))
+    ):
         return Decision(Verdict.BLOCK, Reason.RECOGNISED, what)
     if (service := front_end_of(host)) is not None:
         topic, own = ruleset.rules.categories.get(MIRRORS), ruleset.rules.services.get(service)
         rule = own if own is not None and (topic is None or own.rank <= topic.rank) else topic
         if rule is not None and not rule.allow:
-            return Decision(Verdict.BLOCK, Reason.RECOGNISED, rule.target.name, rule.target.origin, rule.until, note=rule.target.note)
+            return Decision(
+                Verdict.BLOCK,
+                Reason.RECOGNISED,
+                rule.target.name,
+                rule.target.origin,
+                rule.until,
+                note=rule.target.note,
+            )
     if ruleset.safe_search is not SafeSearch.OFF and not ruleset.rules.unsafe_lifted and is_search_front_end(host):
         return Decision(Verdict.BLOCK, Reason.RECOGNISED, UNSAFE_SEARCH)
     if ruleset.remembered and (found := blocked_by_pages(ruleset, context.catalogue, host, context.mask)) is not None:
@@ -256,7 +291,10 @@ def _list_origin(context: RequestContext, category: str) -> Origin | None:
 
 
 class Step(NamedTuple):
-    """A step of `decide`. `judge` returns None if it has no verdict. `reads` names the fields of the request that it reads itself."""
+    """A step of `decide`.
+
+    `judge` returns None if it has no verdict. `reads` names the fields of the request that it reads itself.
+    """
 
     name: str
     judge: Callable[[RequestContext], Decision | None]
@@ -270,19 +308,26 @@ SERVING_READS = frozenset({"kind", "host"})
 STEPS: tuple[Step, ...] = (
     Step("lifeline", _lifeline),  # first, so that nothing blocks help
     Step("illegal", _illegal, _LIST_READS),  # before all that opens: nobody in the house can lift it
-    Step("closed", _closed, frozenset({"kind", "host"})),  # pause, bedtime: before grants, or "ten more minutes" would undo the night
-    Step("budget", _budget, frozenset({"host"})),  # of a category or a service; before grants too: extra time is given as a bonus
+    # pause, bedtime: before grants, or "ten more minutes" would undo the night
+    Step("closed", _closed, frozenset({"kind", "host"})),
+    # of a category or a service; before grants too: extra time is given as a bonus
+    Step("budget", _budget, frozenset({"host"})),
     Step("grant", _grant, _LIST_READS),
-    Step("youtube", _youtube, frozenset({"host", "url"})),  # before exceptions: they open the site, not every film on it
-    Step("exception", _exception),  # before the blocks, so that one site of a blocked service or category can be allowed
+    # before exceptions: they open the site, not every film on it
+    Step("youtube", _youtube, frozenset({"host", "url"})),
+    # before the blocks, so that one site of a blocked service or category can be allowed
+    Step("exception", _exception),
     Step("rule", _explicit_block),
-    Step("bypass", _bypass, frozenset({"kind", "host", "hides_host"})),  # before services: a VPN service is reported as a bypass
+    # before services: a VPN service is reported as a bypass
+    Step("bypass", _bypass, frozenset({"kind", "host", "hides_host"})),
     Step("service", _service),
     Step("category", _category, _LIST_READS),
     Step("search", _search, frozenset({"url"})),
     Step("recognised", _recognised, frozenset({"host", "flaw"})),  # after the lists, which know more
-    Step("safe-search", _safe_search, frozenset({"host", "url"})),  # last of the blocks: a blocked engine needs no safe mode
-    Step("name", _name, frozenset({"host"})),  # a guess, so after all that is known; what it only marks has passed the others
+    # last of the blocks: a blocked engine needs no safe mode
+    Step("safe-search", _safe_search, frozenset({"host", "url"})),
+    # a guess, so after all that is known; what it only marks has passed the others
+    Step("name", _name, frozenset({"host"})),
     Step("default", _default),
 )
 _JUDGES = tuple(step.judge for step in STEPS)
@@ -292,7 +337,8 @@ FIELDS_READ = CONTEXT_READS.union(SERVING_READS, *(step.reads for step in STEPS)
 
 
 def fields_read(kind: RequestKind) -> tuple[str, ...]:
-    """Return the fields by which two requests of one kind and one ruleset can get different decisions, in alphabetical order.
+    """Return the fields by which two requests of one kind and one ruleset can get different decisions, in alphabetical
+    order.
 
     A cache of decisions needs these and `ruleset.id` in its key, and nothing else. Entries end at `ruleset.until`.
 
@@ -305,9 +351,9 @@ def fields_read(kind: RequestKind) -> tuple[str, ...]:
 def decide(ruleset: Ruleset, catalogue: Catalogue, request: Request) -> Decision:
     """Return the verdict on a request, with its reason and the rule behind it. Pure.
 
-    The first step with a verdict decides. What it allows is then served as safe search and inspection demand: an exception lifts a block,
-    but does not switch off safe search. A decision's `until` is the instant (seconds since the epoch) at which a schedule may change it.
-    Keep answers no longer than `ruleset.until` in any case.
+    The first step with a verdict decides. What it allows is then served as safe search and inspection demand: an
+    exception lifts a block, but does not switch off safe search. A decision's `until` is the instant (seconds since the
+    epoch) at which a schedule may change it. Keep answers no longer than `ruleset.until` in any case.
     """
     return decide_in(build_context(ruleset, catalogue, request))
 
@@ -333,7 +379,14 @@ def apply_allowed(context: RequestContext, allowed: Decision) -> Decision:
     if kind is RequestKind.TUNNEL and context.inspectable:
         has_rules = _has_url_rules(context)
         if has_rules or _is_scanned(context) or context.closed_ai is not None:
-            return Decision(Verdict.INSPECT, allowed.reason, allowed.what, allowed.rule, allowed.until, may_pass_unread=not has_rules)
+            return Decision(
+                Verdict.INSPECT,
+                allowed.reason,
+                allowed.what,
+                allowed.rule,
+                allowed.until,
+                may_pass_unread=not has_rules,
+            )
     return allowed
 
 
@@ -344,16 +397,29 @@ def _enforce_safe_search(context: RequestContext, engine: SearchEngine, allowed:
         case RequestKind.HTTP:
             return Decision(Verdict.REWRITE, Reason.SAFE_SEARCH, engine.id, until=until)
         case RequestKind.DNS:
-            return Decision(Verdict.REWRITE, Reason.SAFE_SEARCH, engine.id, until=until, target=target) if target else allowed
+            return (
+                Decision(Verdict.REWRITE, Reason.SAFE_SEARCH, engine.id, until=until, target=target)
+                if target
+                else allowed
+            )
         case RequestKind.TUNNEL if context.inspectable:
             may_pass = bool(target) and not _has_url_rules(context)  # at the restricted address, searches stay safe
-            return Decision(Verdict.INSPECT, Reason.SAFE_SEARCH, engine.id, until=until, target=target, may_pass_unread=may_pass)
+            return Decision(
+                Verdict.INSPECT, Reason.SAFE_SEARCH, engine.id, until=until, target=target, may_pass_unread=may_pass
+            )
         case RequestKind.TUNNEL:
-            return Decision(Verdict.ALLOW, Reason.SAFE_SEARCH, engine.id, until=until, target=target) if target else allowed
+            return (
+                Decision(Verdict.ALLOW, Reason.SAFE_SEARCH, engine.id, until=until, target=target)
+                if target
+                else allowed
+            )
 
 
 def is_granted(ruleset: Ruleset, host: str) -> bool:
-    """Return whether a grant names a host, a domain above it or its service. The decision then may be one about safe search."""
+    """Return whether a grant names a host, a domain above it or its service.
+
+    The decision then may be one about safe search.
+    """
     services = ruleset.host_facts.services_of(host)
     rules = [ruleset.rules.services.get(service) for service in services]
     while host:
@@ -375,13 +441,16 @@ def _has_url_rules(context: RequestContext) -> bool:
     rules = context.ruleset.rules
     if rules.illegal and context.catalogue.has_url_rules(context.request.host, rules.illegal):
         return True
-    return not context.is_excepted and context.catalogue.has_url_rules(context.request.host, rules.blocked | rules.bypass)
+    return not context.is_excepted and context.catalogue.has_url_rules(
+        context.request.host, rules.blocked | rules.bypass
+    )
 
 
 def _is_scanned(context: RequestContext) -> bool:
     """Return whether the policy scans the bodies of every host and makes no exception for this one.
 
-    Machines of the local network are excluded: their certificates are self-signed, and the policy alone opens their addresses.
+    Machines of the local network are excluded: their certificates are self-signed, and the policy alone opens their
+    addresses.
     """
     host = context.request.host
     if not context.ruleset.content.opens_everything or context.is_excepted or is_address(host):

@@ -45,10 +45,17 @@ class EffectiveUser:
 
     @cached_property
     def budget(self) -> tuple[str, tuple[Allowance, ...]]:
-        """The account and the allowances of the nearest scope with a budget. A device's own budget is counted for the device."""
+        """The account and the allowances of the nearest scope with a budget.
+
+        A device's own budget is counted for the device.
+        """
         for scope, rules in sorted(self.layers.items()):
             if rules.budget is not None:
-                account = f"device:{self.device.id}" if scope is RuleScope.DEVICE or self.person is None else f"person:{self.person.name}"
+                account = (
+                    f"device:{self.device.id}"
+                    if scope is RuleScope.DEVICE or self.person is None
+                    else f"person:{self.person.name}"
+                )
                 return account, rules.budget
         return "", ()
 
@@ -60,7 +67,9 @@ class EffectiveUser:
 
 def has_seats(policy: Policy) -> bool:
     """Return True if guests of a café use devices in turn: there is a seat, or a profile of seats is in use."""
-    return any(each.is_seat for each in policy.devices.values()) or any(each.startswith(SEAT_PREFIX) for each in policy.used_profiles)
+    return any(each.is_seat for each in policy.devices.values()) or any(
+        each.startswith(SEAT_PREFIX) for each in policy.used_profiles
+    )
 
 
 class EffectiveUsers:
@@ -70,7 +79,9 @@ class EffectiveUsers:
         self._policy = policy
         self._zones = {policy.network.timezone: ZoneInfo(policy.network.timezone)}
         self._holidays = frozenset(policy.network.holidays)
-        self._free = {name: frozenset(person.holidays) for name, person in policy.people.items() if person.holidays is not None}
+        self._free = {
+            name: frozenset(person.holidays) for name, person in policy.people.items() if person.holidays is not None
+        }
 
     @cached_property
     def has_seats(self) -> bool:
@@ -78,16 +89,21 @@ class EffectiveUsers:
         return has_seats(self._policy)
 
     def is_at_seat(self, device: Device) -> bool:
-        """Return whether a device counts as a café's seat: it is one, has the profile of one, or is unnamed in a network with seats.
+        """Return whether a device counts as a café's seat: it is one, has the profile of one, or is unnamed in a
+        network with seats.
 
         A host name does not name a device.
         """
         return device.is_seat or device.profile.startswith(SEAT_PREFIX) or (not device.known and self.has_seats)
 
     def seat_of(self, person: str) -> Device | None:
-        """Return a device that a person uses and that counts as a café's seat, a child's before an adult's; None without one."""
+        """Return a device that a person uses and that counts as a café's seat, a child's before an adult's; None
+        without one.
+        """
         policy = self._policy
-        found = [each for each in policy.devices.values() if person in (each.person, *each.sharers) and self.is_at_seat(each)]
+        found = [
+            each for each in policy.devices.values() if person in (each.person, *each.sharers) and self.is_at_seat(each)
+        ]
         return min(found, key=lambda each: not policy.profiles[each.profile].is_for_children, default=None)
 
     def of(self, device: Device, session: Session | None) -> tuple[EffectiveUser, ...]:
@@ -109,19 +125,27 @@ class EffectiveUsers:
             return self._effective_users(device, (), session.profile)
         sharers = tuple(people[name] for name in device.sharers)
         owner = (people[device.person],) if device.person is not None else ()
-        return self._effective_users(device, sharers or owner, device.profile if device.has_profile or not sharers else None)
+        return self._effective_users(
+            device, sharers or owner, device.profile if device.has_profile or not sharers else None
+        )
 
     def of_account(self, account: str) -> EffectiveUser | None:
-        """Return the user whose minutes an account counts; None if the policy has no such user or counts them elsewhere."""
+        """Return the user whose minutes an account counts; None if the policy has no such user or counts them
+        elsewhere.
+        """
         kind, _, name = account.partition(":")
         if kind == "person":
             person = self._policy.people.get(name)
             nowhere = Device(DeviceId(""), person.profile if person is not None else "")
             return None if person is None else self._effective_user(nowhere, person, person.profile)
-        device = self._policy.devices.get(name) or Device(DeviceId(name), self._policy.network.unknown_devices, known=False)
+        device = self._policy.devices.get(name) or Device(
+            DeviceId(name), self._policy.network.unknown_devices, known=False
+        )
         return next((user for user in self.of(device, None) if user.budget[0] == account), None)
 
-    def _effective_users(self, device: Device, people: Sequence[Person], profile: str | None) -> tuple[EffectiveUser, ...]:
+    def _effective_users(
+        self, device: Device, people: Sequence[Person], profile: str | None
+    ) -> tuple[EffectiveUser, ...]:
         if not people:
             return (self._effective_user(device, None, profile or device.profile),)
         return tuple(self._effective_user(device, person, profile or person.profile) for person in people)
@@ -154,7 +178,12 @@ def strictest_layers(users: Sequence[EffectiveUser]) -> RulesByScope:
 def _strictest(several: Sequence[Rules]) -> Rules:
     block = {_key(target): target for rules in several for target in rules.block}
     allowed_by_all = set.intersection(*({_key(target) for target in rules.allow} for rules in several))
-    allow = {_key(target): target for rules in several for target in rules.allow if _key(target) in allowed_by_all - block.keys()}
+    allow = {
+        _key(target): target
+        for rules in several
+        for target in rules.allow
+        if _key(target) in allowed_by_all - block.keys()
+    }
     at_times = {_key(target) for rules in several for target in rules.allow if not target.always}
     allow |= {key: replace(target, always=False) for key, target in allow.items() if target.always and key in at_times}
     return Rules(tuple(allow.values()), tuple(block.values()))
@@ -170,7 +199,8 @@ def retention_days(policy: Policy) -> tuple[dict[str, int], dict[str, int]]:
     profiles = {name: profile.rules.retention for name, profile in policy.profiles.items()}
     nobody = {name: household if household is not None else days for name, days in profiles.items()}
     people = {
-        name: nobody[person.profile] if person.rules.retention is None else person.rules.retention for name, person in policy.people.items()
+        name: nobody[person.profile] if person.rules.retention is None else person.rules.retention
+        for name, person in policy.people.items()
     }
     return _without_none(people), _without_none(nobody)
 
@@ -180,7 +210,9 @@ def _without_none(days: dict[str, int | None]) -> dict[str, int]:
 
 
 def strictest_settings(users: Iterable[EffectiveUser]) -> tuple[SafeSearch, SafeSearch, Privacy]:
-    """Return safe search, YouTube's level and privacy; for several users the strictest levels and the most private setting."""
+    """Return safe search, YouTube's level and privacy; for several users the strictest levels and the most private
+    setting.
+    """
     found = [_settings(user.layers) for user in users]
     return (
         max((each[0] for each in found), key=_LEVELS.index),

@@ -58,10 +58,11 @@ WARN_MINUTES = (15, 5)
 
 @dataclass(frozen=True, slots=True)
 class UpcomingEnd:
-    """The end of time for `whose` (a person or a device) in `minutes`: of wall-clock time, or of use if `reason` is BUDGET.
+    """The end of time for `whose` (a person or a device) in `minutes`: of wall-clock time, or of use if `reason` is
+    BUDGET.
 
-    `what` names the schedule, or the budget's subject (`category:NAME`, `service:NAME`; empty for all use). `at` is the instant (seconds
-    since the epoch) of the end; None for minutes of use that nobody spends now.
+    `what` names the schedule, or the budget's subject (`category:NAME`, `service:NAME`; empty for all use). `at` is the
+    instant (seconds since the epoch) of the end; None for minutes of use that nobody spends now.
     """
 
     whose: str
@@ -71,7 +72,9 @@ class UpcomingEnd:
     at: float | None
 
 
-def upcoming_ends(rulesets: Rulesets, device: Device, balances: Iterable[BudgetBalance], now: float) -> tuple[UpcomingEnd, ...]:
+def upcoming_ends(
+    rulesets: Rulesets, device: Device, balances: Iterable[BudgetBalance], now: float
+) -> tuple[UpcomingEnd, ...]:
     """Return what ends a device's time within the longest warning, the nearest first; nothing while it is closed."""
     users = rulesets.effective_users_of(device, now)
     if rulesets.ruleset(device, now).closed is not None:
@@ -89,7 +92,8 @@ TONIGHT_S = 18 * 3600.0
 class PersonTimes:
     """The times of a person now: a closure of the internet, and tonight's bedtime (seconds since the epoch).
 
-    `bedtime` is in the past while it is bedtime, and includes the time by which somebody put it off. None: no bedtime tonight.
+    `bedtime` is in the past while it is bedtime, and includes the time by which somebody put it off. None: no bedtime
+    tonight.
     """
 
     closed: Closure | None
@@ -106,7 +110,9 @@ def person_times(rulesets: Rulesets, person: Person, now: float) -> PersonTimes:
         state = state_at(bedtime, user.zone, now, user.free)
         begins = now if state.active else state.until
     if begins is not None and begins <= now + TONIGHT_S:
-        put_off = [grant.ends for grant in rulesets.grants if grant.subject == LATER_BEDTIME and applies_to(grant, user)]
+        put_off = [
+            grant.ends for grant in rulesets.grants if grant.subject == LATER_BEDTIME and applies_to(grant, user)
+        ]
         begins = max([begins, *(ends for ends in put_off if ends is not None)])
     else:
         begins = None

@@ -53,8 +53,8 @@ class PointExplanation:
 class Explanation:
     """The outcome for a device that asks for a host or URL at the instant `at`.
 
-    `points` are the enforcement points that it passes, in order, up to one that blocks. `decision` is the final one. All of this holds
-    until the instant `until`.
+    `points` are the enforcement points that it passes, in order, up to one that blocks. `decision` is the final one.
+    All of this holds until the instant `until`.
     """
 
     device: DeviceId
@@ -67,9 +67,11 @@ class Explanation:
 
 
 def find_device(rulesets: Rulesets, name: str, neighbours: Mapping[str, str] = MappingProxyType({})) -> Device | None:
-    """Return a device by its name in the policy, its IP address or its MAC address; None if the network has no such device.
+    """Return a device by its name in the policy, its IP address or its MAC address; None if the network has no such
+    device.
 
-    `neighbours` are MAC addresses by IP address, by which a device is recognised that the policy does not know by its IP address.
+    `neighbours` are MAC addresses by IP address, by which a device is recognised that the policy does not know by its
+    IP address.
     """
     mac = parse_mac(name)
     if mac is not None:
@@ -81,7 +83,9 @@ def find_device(rulesets: Rulesets, name: str, neighbours: Mapping[str, str] = M
 
 
 def explain(rulesets: Rulesets, catalogue: Catalogue, device: Device, target: str, at: float) -> Explanation:
-    """Explain the decision on `target`, a host or a URL, at `at` (seconds since the epoch). Raises ValueError for any other text.
+    """Explain the decision on `target`, a host or a URL, at `at` (seconds since the epoch).
+
+    Raises ValueError for any other text.
 
     A host is judged as DNS judges it. An https URL is judged by its path only if this device's HTTPS is inspected.
     """
@@ -106,7 +110,9 @@ def _refuse_non_hosts(target: str, ruleset: Ruleset) -> None:
 
 
 def requests_for(device: DeviceId, target: str) -> tuple[Request, ...]:
-    """Return the requests by which a device reaches a host or a URL, in order. Raises ValueError if `target` is neither.
+    """Return the requests by which a device reaches a host or a URL, in order.
+
+    Raises ValueError if `target` is neither.
 
     >>> [str(request.kind) for request in requests_for(DeviceId("tv"), "https://example.org/a")]
     ['dns', 'tunnel', 'http']
@@ -115,7 +121,13 @@ def requests_for(device: DeviceId, target: str) -> tuple[Request, ...]:
         host = parse_host(target)
         if host is None:
             raise ValueError(f"'{target}' is neither a host nor a URL")
-        return (Request(device, RequestKind.TUNNEL, host) if is_address(host) else Request(device, RequestKind.DNS, host, dns_type="A"),)
+        return (
+            (
+                Request(device, RequestKind.TUNNEL, host)
+                if is_address(host)
+                else Request(device, RequestKind.DNS, host, dns_type="A")
+            ),
+        )
     url = parse_url(target if "://" in target else f"https://{target}")
     if url is None:
         raise ValueError(f"'{target}' is not a URL")
@@ -132,7 +144,7 @@ def requests_for(device: DeviceId, target: str) -> tuple[Request, ...]:
 
 def _explain_point(
     rulesets: Rulesets, ruleset: Ruleset, catalogue: Catalogue, device: Device, request: Request, at: float
-) -> PointExplanation:  # fmt: skip
+) -> PointExplanation:
     context = build_context(ruleset, catalogue, request)
     sentences = _StepSentences(context, rulesets, device, at)
     steps = []
@@ -149,14 +161,20 @@ def _explain_point(
 
 def _with_line(catalogue: Catalogue, request: Request, decision: Decision) -> Decision:
     """Return the decision with the line of its list, which `decide` does not look up."""
-    if decision.reason not in {Reason.CATEGORY, Reason.BYPASS, Reason.SAFE_SEARCH} or decision.rule is None or decision.rule.line:
+    if (
+        decision.reason not in {Reason.CATEGORY, Reason.BYPASS, Reason.SAFE_SEARCH}
+        or decision.rule is None
+        or decision.rule.line
+    ):
         return decision
     return replace(decision, rule=locate(catalogue, request.host, decision.what) or decision.rule)
 
 
 @dataclass(frozen=True, slots=True)
 class _StepSentences:
-    """One sentence for each step: the method with the step's name (`_` for `-`) gets its decision, or None if it has no verdict."""
+    """One sentence for each step: the method with the step's name (`_` for `-`) gets its decision, or None if it has no
+    verdict.
+    """
 
     context: RequestContext
     rulesets: Rulesets
@@ -177,7 +195,9 @@ class _StepSentences:
     def closed(self, decision: Decision | None) -> str:
         if decision is not None:
             if decision.reason is Reason.UNNAMED:
-                return f"nobody has named this device, and a child is paused or in bed{self.time('until', decision.until)}"
+                return (
+                    f"nobody has named this device, and a child is paused or in bed{self.time('until', decision.until)}"
+                )
             cause = f"the schedule {decision.what}" if decision.reason is Reason.SCHEDULE else decision.reason.value
             end = " until the clock is right" if decision.reason in LIFTED_BY_ALWAYS else " until somebody resumes it"
             return f"the internet is closed by {cause}{self.time('until', decision.until, end)}"
@@ -209,7 +229,10 @@ class _StepSentences:
         if decision is None:
             return "not part of YouTube, or a page that the inspector compares with the chosen channels and videos"
         if self.context.request.url is None:
-            return "only chosen channels of YouTube are open, which needs the certificate on this device: all of YouTube is closed here"
+            return (
+                "only chosen channels of YouTube are open, which needs the certificate on this device: all of YouTube"
+                " is closed here"
+            )
         return "only chosen channels and videos of YouTube are open, and this page is not theirs"
 
     def exception(self, decision: Decision | None) -> str:
@@ -227,13 +250,19 @@ class _StepSentences:
         if decision is not None:
             return "a way around the filter"
         known = self.context.mask & self.context.catalogue.mask_of([BYPASS])
-        return "a way around the filter, which is not blocked for this device" if known else "not known as a way around the filter"
+        return (
+            "a way around the filter, which is not blocked for this device"
+            if known
+            else "not known as a way around the filter"
+        )
 
     def service(self, decision: Decision | None) -> str:
         if decision is not None:
             return f"{_scope(self.context.rule)} blocks the service {decision.what}"
         owners = self.context.ruleset.host_facts.services_of(self.context.request.host)
-        return f"part of {', '.join(owners)}, which is not blocked for this device" if owners else "not part of a service"
+        return (
+            f"part of {', '.join(owners)}, which is not blocked for this device" if owners else "not part of a service"
+        )
 
     def category(self, decision: Decision | None) -> str:
         if decision is not None and decision.verdict is Verdict.REWRITE:
@@ -251,7 +280,9 @@ class _StepSentences:
             return f"searches for '{decision.what}' are blocked"
         if not self.context.ruleset.content.searches:
             return "no search terms are blocked"
-        return "not a search for blocked terms" if self.context.request.url else "search terms are visible in a URL only"
+        return (
+            "not a search for blocked terms" if self.context.request.url else "search terms are visible in a URL only"
+        )
 
     def recognised(self, decision: Decision | None) -> str:
         if decision is not None:
@@ -262,13 +293,19 @@ class _StepSentences:
             if registration_of(str(decision.rule)) is not None:
                 return "nobody lists it or knows it well, it is new here, and its registration is too recent"
             if decision.what == NEW_DOMAINS and self.context.ruleset.sites is not None:
-                return f"nobody lists it or knows it well, and this network has not known it for {self.context.ruleset.sites.days} days yet"
+                return (
+                    "nobody lists it or knows it well, and this network has not known it for"
+                    f" {self.context.ruleset.sites.days} days yet"
+                )
             return f"in no list, but it looks like a site of {decision.what}"
         sites, new = self.context.ruleset.sites, self.context.ruleset.rules.categories.get(NEW_DOMAINS)
         if sites is None or new is None or new.allow:
             return "not recognised as something that is blocked"
         if sites.is_learning:
-            return f"not recognised as something that is blocked; no site counts as new{self.time('before', sites.begins * DAY_S)}"
+            return (
+                "not recognised as something that is blocked; no site counts as"
+                f" new{self.time('before', sites.begins * DAY_S)}"
+            )
         if (registered := sites.registered_on(self.context.request.host)) is not None:
             return f"not recognised as something that is blocked; it is new here, but was registered on {registered}"
         return "not recognised as something that is blocked"
@@ -281,9 +318,15 @@ class _StepSentences:
         found = recogniser.recognise(host)
         if found is None:
             is_known = host in recogniser.well_known
-            return "well known, so its name is not judged" if is_known else "its name looks like nothing that is blocked"
+            return (
+                "well known, so its name is not judged" if is_known else "its name looks like nothing that is blocked"
+            )
         parts = ", ".join(recogniser.strongest_parts(host, found))
-        looks = f"its name imitates {parts}" if found.imitated else f"its name looks like those of {found.category} sites: {parts}"
+        looks = (
+            f"its name imitates {parts}"
+            if found.imitated
+            else f"its name looks like those of {found.category} sites: {parts}"
+        )
         sure = f"{looks} (confidence {found.confidence} %; nobody has checked it)"
         if decision is None:
             return f"{sure}, {_why_not(self.context, found)}"
@@ -292,7 +335,10 @@ class _StepSentences:
     def safe_search(self, decision: Decision | None) -> str:
         context = self.context
         if decision is not None and decision.what == AI_CHAT:
-            return f"an AI answer: closed because safe search is {context.ruleset.safe_search.value} and nothing allows {AI_CHAT}"
+            return (
+                f"an AI answer: closed because safe search is {context.ruleset.safe_search.value} and nothing allows"
+                f" {AI_CHAT}"
+            )
         if decision is not None:
             return f"safe search is {context.ruleset.safe_search.value}, and cannot be enforced on {decision.what} here"
         if context.engine is None:

@@ -1,4 +1,7 @@
-"""Settings of features, as a policy carries them: JSON by key, so that a process that uses no feature has no need of its types."""
+"""Settings of features, as a policy carries them:
+
+JSON by key, so that a process that uses no feature has no need of its types.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ class WorkerReport(StrEnum):
 
 
 class FeatureSettings(Protocol):
-    """Settings of a feature: a frozen dataclass. `KEY` is the dotted path of the key of the policy file that they are read from."""
+    """Settings of a feature: a frozen dataclass.
+
+    `KEY` is the dotted path of the key of the policy file that they are read from.
+    """
 
     KEY: ClassVar[str]
 

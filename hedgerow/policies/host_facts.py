@@ -1,4 +1,6 @@
-"""Facts about hosts that ship with Hedgerow: services and their ages, helplines, search engines and background traffic."""
+"""Facts about hosts that ship with Hedgerow: services and their ages, helplines, search engines and
+background traffic.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,12 @@ from hedgerow.policies.text.data_files import names_in, read_data
 
 AGE_BANDS = {0: "child-under-8", 8: "child-8-12", 13: "teen-13-15", 16: "teen-16-17", 18: "adult"}
 """Built-in profiles by the lowest age of each."""
-_FIRST_VIEW = (frozenset({"children"}), frozenset({"children"}), frozenset({"everyone", "suicide"}), frozenset({"abuse"}))
+_FIRST_VIEW = (
+    frozenset({"children"}),
+    frozenset({"children"}),
+    frozenset({"everyone", "suicide"}),
+    frozenset({"abuse"}),
+)
 """Purposes of the helplines that are shown at once: two for children, one for anybody, one for victims of abuse."""
 _REPORT_ORDER = {"grooming": 0, "online": 1, "abuse-images": 2}
 _MIN_FIRST_VIEW = 3
@@ -44,7 +51,8 @@ def connectivity_checks() -> frozenset[str]:
 
 @cache
 def passing_while_closed(*, before_session: bool) -> frozenset[str]:
-    """Return the domains that resolve while the internet is closed: time servers, since a bedtime could last for ever by a wrong clock.
+    """Return the domains that resolve while the internet is closed: time servers, since a bedtime could last for ever
+    by a wrong clock.
 
     `before_session`: at a seat without a session, a device also finds the welcome page by a connectivity check.
     """
@@ -74,10 +82,11 @@ _TOPIC_OF_GROUP = {"vpn": "bypass"}  # other groups of services have the name of
 class Service:
     """A service that people name as one thing, such as TikTok.
 
-    `domains` cover the names beneath them; `urls` are `host/path` patterns of a service that is part of a site. `shared` are domains that
-    other services need too: allowed with this one, never blocked with it. `part_of` names the service whose domains may cover its own.
-    `yields` are those of its `domains` that stay open for an allowed service that shares them, if that is allowed by as near a scope.
-    `is_collection`: unrelated sites under one title. Somebody who asks for one of them does not mean the others.
+    `domains` cover the names beneath them; `urls` are `host/path` patterns of a service that is part of a site.
+    `shared` are domains that other services need too: allowed with this one, never blocked with it. `part_of` names the
+    service whose domains may cover its own. `yields` are those of its `domains` that stay open for an allowed service
+    that shares them, if that is allowed by as near a scope. `is_collection`: unrelated sites under one title. Somebody
+    who asks for one of them does not mean the others.
     """
 
     id: str
@@ -113,9 +122,15 @@ class Services:
         self.by_id = {service.id: service for service in services}
 
     def needed_by(self, id: str) -> dict[str, tuple[str, ...]]:
-        """Return the other services that share domains of this one, with those domains: what they lack while it is blocked."""
+        """Return the other services that share domains of this one, with those domains: what they lack while it is
+        blocked.
+        """
         own = self.by_id[id].domains
-        needs = {other.id: tuple(name for name in other.shared if name in own) for other in self.by_id.values() if other.id != id}
+        needs = {
+            other.id: tuple(name for name in other.shared if name in own)
+            for other in self.by_id.values()
+            if other.id != id
+        }
         return {other: names for other, names in needs.items() if names}
 
     @staticmethod
@@ -137,7 +152,15 @@ def _service(id: str, group: str, entry: dict[str, object]) -> Service:
 
     part_of = entry.get("part_of")
     return Service(
-        *(id, group, str(entry["title"]), names("domains"), names("urls"), names("shared"), str(part_of) if part_of else None),
+        *(
+            id,
+            group,
+            str(entry["title"]),
+            names("domains"),
+            names("urls"),
+            names("shared"),
+            str(part_of) if part_of else None,
+        ),
         yields=names("yields"),
         note=str(entry.get("note") or ""),
         is_collection=bool(entry.get("collection")),
@@ -149,7 +172,9 @@ INTERNATIONAL = "int"
 
 @dataclass(frozen=True, slots=True)
 class Lifeline:
-    """A helpline. `country` is ISO 3166 alpha-2 in lower case, or `int` for all countries; `hosts` cover the names beneath them.
+    """A helpline.
+
+    `country` is ISO 3166 alpha-2 in lower case, or `int` for all countries; `hosts` cover the names beneath them.
 
     A reporting body has the kind `report`, an emergency number `emergency`, with neither URL nor hosts.
     """
@@ -183,7 +208,11 @@ class Lifelines:
         """Return the entries of a country, then the international ones; those for children first in each group."""
         local = [lifeline for lifeline in self.all if country and lifeline.country == country.lower()]
         abroad = [lifeline for lifeline in self.all if lifeline.country == INTERNATIONAL]
-        return tuple(lifeline for group in (local, abroad) for lifeline in sorted(group, key=lambda each: each.purpose != "children"))
+        return tuple(
+            lifeline
+            for group in (local, abroad)
+            for lifeline in sorted(group, key=lambda each: each.purpose != "children")
+        )
 
 
 def _lifeline(entry: dict[str, object]) -> Lifeline:
@@ -218,7 +247,9 @@ class HostFacts:
 class HostFactIndex:
     """Facts by domain: look up a host and each of its parents in `by_host`."""
 
-    def __init__(self, services: Services, lifelines: Lifelines, engines: SearchEngines, never_inspect: Iterable[str]) -> None:
+    def __init__(
+        self, services: Services, lifelines: Lifelines, engines: SearchEngines, never_inspect: Iterable[str]
+    ) -> None:
         self.services = services
         self.engines = engines
         owned, shared = defaultdict(list), defaultdict(list)
@@ -251,12 +282,16 @@ class HostFactIndex:
     def load() -> HostFactIndex:
         """Load the facts that ship with Hedgerow."""
         groups = read_data("never_inspect.yaml").values()
-        return HostFactIndex(Services.load(), Lifelines.load(), SearchEngines.load(), (host for group in groups for host in group))
+        return HostFactIndex(
+            Services.load(), Lifelines.load(), SearchEngines.load(), (host for group in groups for host in group)
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceAge:
-    """The youngest band, a key of `AGE_BANDS`, in which profiles open a service without a rule of the household, and the reason."""
+    """The youngest band, a key of `AGE_BANDS`, in which profiles open a service without a rule of the household, and
+    the reason.
+    """
 
     open_from: int
     why: str
@@ -267,7 +302,9 @@ def service_ages() -> dict[str, ServiceAge]:
     """Return the age of each service, by its id. An exception replaces the age of the service's group."""
     data = read_data("service_ages.yaml")
     groups, exceptions = data["groups"], data["services"]
-    stated = {service.id: exceptions.get(service.id) or groups[service.group] for service in Services.load().by_id.values()}
+    stated = {
+        service.id: exceptions.get(service.id) or groups[service.group] for service in Services.load().by_id.values()
+    }
     return {id: ServiceAge(int(entry["from"]), str(entry["why"])) for id, entry in stated.items()}
 
 
@@ -290,7 +327,9 @@ def help_choices(lifelines: Sequence[Lifeline]) -> HelpChoices:
     ordered = sorted(lifelines, key=lambda each: not (each.phone or each.text or each.chat))
     emergency = tuple(each for each in ordered if "emergency" in each.kinds)
     report, talk = _reporting_bodies(ordered), _first_helplines([each for each in ordered if "talk" in each.kinds])
-    rest = sorted((each for each in ordered if each not in (*talk, *emergency)), key=lambda each: each.country == INTERNATIONAL)
+    rest = sorted(
+        (each for each in ordered if each not in (*talk, *emergency)), key=lambda each: each.country == INTERNATIONAL
+    )
     return HelpChoices(talk, tuple(rest), report, emergency)
 
 

@@ -1,8 +1,9 @@
-"""Recognition of the policy's devices: by MAC address first, then by IP address, and last by the host name that a device claims.
+"""Recognition of the policy's devices: by MAC address first, then by IP address, and last by the host name that a
+device claims.
 
-Anybody can give a device any host name, so a host name only restricts. It counts for a device of the policy that has neither MAC nor IP
-address and that is blocked from all that unknown devices are blocked from. The claimant then gets both sets of rules: that device's, and
-those for unknown devices (`Device.claims`).
+Anybody can give a device any host name, so a host name only restricts. It counts for a device of the policy that has
+neither MAC nor IP address and that is blocked from all that unknown devices are blocked from. The claimant then gets
+both sets of rules: that device's, and those for unknown devices (`Device.claims`).
 
 Weak evidence may only restrict: each use of an identity needs a grade of evidence. Pure.
 """
@@ -23,21 +24,29 @@ MAX_CACHED_DEVICES = 65_536
 
 
 class DeviceLookup:
-    """Cached look-up of devices. `names` maps MAC and IP addresses to host names, `leases` IP addresses to MAC addresses."""
+    """Cached look-up of devices.
 
-    def __init__(self, policy: Policy, names: Mapping[str, str] | None = None, leases: Mapping[str, str] | None = None) -> None:
+    `names` maps MAC and IP addresses to host names, `leases` IP addresses to MAC addresses.
+    """
+
+    def __init__(
+        self, policy: Policy, names: Mapping[str, str] | None = None, leases: Mapping[str, str] | None = None
+    ) -> None:
         devices = policy.devices.values()
         self._network, self._leases = policy.network, dict(leases or {})
         self._macs = {mac: device for device in devices for mac in device.macs}
         self._clients = {device.client_id: device for device in devices if device.client_id is not None}
         self._users = {user: device for device in devices for user in device.proxy_users}
-        self._hosts = {name: device for device in devices if honours_host_name(policy, device) for name in device.hostnames}
+        self._hosts = {
+            name: device for device in devices if honours_host_name(policy, device) for name in device.hostnames
+        }
         self._names = {key: name for key, name in (names or {}).items() if name in self._hosts}
         self._addresses, self._networks = _addresses_and_networks(policy)
         self.known: dict[str | tuple[str, str], Device | None] = {}
 
     def find(self, address: str, mac: str | None = None) -> Device | None:
-        """Return the device at an address, named by the policy or not; None outside `network.lan` unless the policy names its MAC.
+        """Return the device at an address, named by the policy or not; None outside `network.lan` unless the policy
+        names its MAC.
 
         A MAC outranks addresses, and a longer network a shorter one. Without `mac`, that of the address's lease counts.
         """
@@ -51,15 +60,22 @@ class DeviceLookup:
             return device
 
     def find_client(self, client_id: str) -> Device | None:
-        """Return the device with this id of encrypted DNS (lower case), from wherever it asks; None if there is none."""
+        """Return the device with this id of encrypted DNS (lower case), from wherever it asks; None if
+        there is none.
+        """
         return self._clients.get(client_id)
 
     def find_mac(self, mac: str) -> Device:
-        """Return the device with this MAC address (lower case), named by the policy or not, whatever its IP address is."""
+        """Return the device with this MAC address (lower case), named by the policy or not, whatever its IP
+        address is.
+        """
         return self._macs.get(mac) or self._unknown(mac, self._names.get(mac, ""))
 
     def named(self) -> tuple[tuple[str, Device], ...]:
-        """Return the MAC and IP addresses whose host name counts, with the claiming device. The address may be a known device's."""
+        """Return the MAC and IP addresses whose host name counts, with the claiming device.
+
+        The address may be a known device's.
+        """
         return tuple((key, self._unknown(key, name)) for key, name in self._names.items() if key not in self._macs)
 
     def find_user(self, user: str) -> Device | None:
@@ -130,7 +146,9 @@ def as_claimed(device: Device, id: DeviceId) -> Device:
 
 
 def _blocked(users: Iterable[EffectiveUser]) -> set[tuple[str, str]]:
-    return {(target.kind.value, target.name) for user in users for rules in user.layers.values() for target in rules.block}
+    return {
+        (target.kind.value, target.name) for user in users for rules in user.layers.values() for target in rules.block
+    }
 
 
 def _addresses_and_networks(policy: Policy) -> tuple[dict[IpAddress, Device], list[tuple[IpNetwork, Device]]]:
@@ -147,14 +165,18 @@ def networks_of(device: Device) -> tuple[IpNetwork, ...]:
 
 
 def renamed_devices(before: Policy, after: Policy) -> dict[DeviceId, DeviceId]:
-    """Return the devices that a new policy calls by another name, or names for the first time, by their ids under the policy before."""
+    """Return the devices that a new policy calls by another name, or names for the first time, by their ids under the
+    policy before.
+    """
     ids = {key: device.id for device in before.devices.values() for key in _own_keys(device)}
     known = ((device, ids.get(key, DeviceId(key))) for device in after.devices.values() for key in _own_keys(device))
     return {old: device.id for device, old in known if old not in after.devices and device.id not in before.devices}
 
 
 def _own_keys(device: Device) -> tuple[str, ...]:
-    """Return the MAC and IP addresses of a device, by which it is known before it has a name; none of a seat, which guests share."""
+    """Return the MAC and IP addresses of a device, by which it is known before it has a name; none of a seat, which
+    guests share.
+    """
     if device.is_seat:
         return ()
     return (*device.macs, *(str(network.network_address) for network in device.networks if network.num_addresses == 1))
@@ -166,7 +188,8 @@ class Grade(IntEnum):
     HOST_NAME = 1  # what the device calls itself
     CLIENT_ID = 2  # a name in its settings of encrypted DNS
     ADDRESS = 3  # its IP address
-    MAC_AND_ADDRESS = 4  # the kernel sends what is for the IP address to this MAC address, or into the tunnel of this device's key
+    # the kernel sends what is for the IP address to this MAC address, or into the tunnel of this device's key
+    MAC_AND_ADDRESS = 4
     PROXY_SIGN_IN = 5  # a name and a password
 
 
@@ -193,20 +216,30 @@ def is_enough(grade: Grade, use: Use) -> bool:
 
 
 def grade_at(device: Device, mac: str | None, address: IpAddress | None = None) -> Grade:
-    """Return the grade of a device that was recognised by the IP address of a connection. `mac` is that address's MAC, None if unknown.
+    """Return the grade of a device that was recognised by the IP address of a connection.
+
+    `mac` is that address's MAC, None if unknown.
 
     An address inside the tunnel is proved by the device's key, and the gateway lets nobody else send from it.
     """
     if device.claims is not None:
         return Grade.HOST_NAME
-    if mac is None and address is not None and device.tunnel is not None and any(address in each for each in device.tunnel.networks):
+    if (
+        mac is None
+        and address is not None
+        and device.tunnel is not None
+        and any(address in each for each in device.tunnel.networks)
+    ):
         return Grade.MAC_AND_ADDRESS
     is_by_mac = mac is not None and (mac in device.macs or not device.known)
     return Grade.MAC_AND_ADDRESS if is_by_mac else Grade.ADDRESS
 
 
 class Protection(StrEnum):
-    """A way in which a device's traffic reaches Hedgerow. Workers report it, and the pages show when each was last seen."""
+    """A way in which a device's traffic reaches Hedgerow.
+
+    Workers report it, and the pages show when each was last seen.
+    """
 
     DNS = "dns"  # it asked our resolver
     PROXY = "proxy"  # it connected to the proxy's port by itself

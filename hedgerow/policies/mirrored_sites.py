@@ -1,7 +1,8 @@
-"""Names that show another site: caches and translators that write the site's name into their own, front ends by their usual label, and
-names that are an address in disguise. Pure.
+"""Names that show another site: caches and translators that write the site's name into their own, front ends by their
+usual label, and names that are an address in disguise. Pure.
 
-Lists can't keep up with these. A name is recognised by its form alone, so every form here is one that ordinary sites do not have.
+Lists can't keep up with these. A name is recognised by its form alone, so every form here is one that ordinary sites do
+not have.
 """
 
 from __future__ import annotations
@@ -13,15 +14,22 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from hedgerow.blocklists.names import is_beneath, parse_host
 
 _ENCODING_DOMAINS = frozenset({"cdn.ampproject.org", "translate.goog", "turbopages.org", "webpkgcache.com"})
-"""Domains whose subdomains are names of other sites, written as in AMP's “AMP cache URL format” (amp.dev). The last keeps pages that
-their sites have signed, which browsers show under the site's own name."""
+"""Domains whose subdomains are names of other sites, written as in AMP's “AMP cache URL format” (amp.dev).
+
+The last keeps pages that their sites have signed, which browsers show under the site's own name.
+"""
 
 FRONT_ENDS = {
-    **dict.fromkeys(("invidious", "piped", "pipedapi", "pipedproxy", "cloudtube", "poketube", "viewtube"), "youtube-front-ends"),
+    **dict.fromkeys(
+        ("invidious", "piped", "pipedapi", "pipedproxy", "cloudtube", "poketube", "viewtube"), "youtube-front-ends"
+    ),
     **dict.fromkeys(("redlib", "libreddit", "teddit"), "reddit-front-ends"),
     "nitter": "x-front-ends",
     **dict.fromkeys(("proxitok", "proxigram", "kittygram"), "social-viewers"),
-    **dict.fromkeys(("rimgo", "quetre", "safetwitch", "twineo", "priviblur", "binternet", "pixivfe", "skunkyart"), "other-front-ends"),
+    **dict.fromkeys(
+        ("rimgo", "quetre", "safetwitch", "twineo", "priviblur", "binternet", "pixivfe", "skunkyart"),
+        "other-front-ends",
+    ),
 }
 """Services by the first label of their instances, which is the program's name by custom of their lists of instances."""
 
@@ -29,7 +37,9 @@ SEARCH_FRONT_ENDS = frozenset({"searx", "searxng", "whoogle", "librex", "librey"
 """First labels of search engines without a safe mode that a network could enforce."""
 
 _DIRECT_DOMAINS = frozenset({"plex.direct", "quickconnect.to", "ui.direct", "nvidiagrid.net"})
-"""Domains of services whose names tell the address of the family's own server, or of a game's, with a certificate for it."""
+"""Domains of services whose names tell the address of the family's own server, or of a game's, with a certificate for
+it.
+"""
 
 _QUAD = re.compile(r"(?<![0-9])(?=([0-9]{1,3})([.-])([0-9]{1,3})\2([0-9]{1,3})\2([0-9]{1,3})(?![0-9]))")
 _HEX = re.compile(r"(?<![0-9a-z])[0-9a-f]{8}(?![0-9a-z])")
@@ -68,9 +78,11 @@ def is_search_front_end(host: str) -> bool:
 
 
 def names_an_address(host: str, addresses: Iterable[bytes]) -> bool:
-    """Return whether a name contains one of the packed addresses that it leads to, so that it is a bare address in disguise.
+    """Return whether a name contains one of the packed addresses that it leads to, so that it is a bare address in
+    disguise.
 
-    >>> names_an_address("45-55-10-13.nip.io", [bytes((45, 55, 10, 13))]), names_an_address("2d370a0d.nip.io", [bytes((45, 55, 10, 13))])
+    >>> (names_an_address("45-55-10-13.nip.io", [bytes((45, 55, 10, 13))]),
+    ...  names_an_address("2d370a0d.nip.io", [bytes((45, 55, 10, 13))]))
     (True, True)
     >>> names_an_address("13.10.55.45.bl.example", [bytes((127, 0, 0, 2))])
     False
@@ -81,7 +93,9 @@ def names_an_address(host: str, addresses: Iterable[bytes]) -> bool:
 
 
 def _may_be_spelled(host: str, packed: bytes) -> bool:
-    """Return whether a name contains all numbers of an IPv4 address, its hex digits, or hyphens as an IPv6 address needs them."""
+    """Return whether a name contains all numbers of an IPv4 address, its hex digits, or hyphens as an IPv6 address
+    needs them.
+    """
     if len(packed) != 4:
         return host.count("-") > 1
     for octet in packed:
@@ -94,7 +108,9 @@ _NUMBERS = tuple(map(str, range(256)))
 
 
 def _addresses_in(host: str) -> set[bytes]:
-    """Return the addresses that a name spells: four numbers, in either order as provider's names have them, eight hex digits, or IPv6."""
+    """Return the addresses that a name spells: four numbers, in either order as provider's names have them, eight hex
+    digits, or IPv6.
+    """
     found = {bytes(order) for quad in _ipv4_candidates(host) for order in (quad, quad[::-1])}
     found |= {bytes.fromhex(digits) for digits in _HEX.findall(host)}
     for label in host.split("."):

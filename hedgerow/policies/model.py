@@ -1,4 +1,6 @@
-"""The nouns of a policy: devices, people, profiles, rules, requests and decisions; frozen, without files, clocks and sockets."""
+"""The nouns of a policy: devices, people, profiles, rules, requests and decisions; frozen, without files, clocks and
+sockets.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ from hedgerow.policies.text.addresses import IpNetwork
 from hedgerow.policies.time_model import Allowance, PauseKind, Schedule
 from hedgerow.values import value_dataclass
 
-DeviceId = NewType("DeviceId", str)  # the name in the policy file; for a device without one its MAC address if known, else its IP address
+# the name in the policy file; for a device without one its MAC address if known, else its IP address
+DeviceId = NewType("DeviceId", str)
 
 
 class RequestKind(StrEnum):
@@ -58,7 +61,8 @@ class Reason(StrEnum):
     RECOGNISED = "recognised"  # in no list, but it looks like something that is blocked
     SEARCH = "search"  # the terms of a search
     SAFE_SEARCH = "safe-search"
-    PAGE = "page"  # the words of a page: the inspector decides this and the next two, after `decide` has allowed the request
+    # the words of a page: the inspector decides this and the next two, after `decide` has allowed the request
+    PAGE = "page"
     FILE = "file"  # the kind of a file
     PICTURE = "picture"
     DEFAULT = "default"
@@ -74,9 +78,10 @@ class SafeSearch(StrEnum):
 class Request:
     """A client's request, as far as the enforcement point knows it.
 
-    `host` is canonical (lower case, A-labels, no trailing dot) or an IP address as text. `url` is set for HTTP only. `resource` is the
-    value of Sec-Fetch-Dest, `initiator` the requesting page's host (Referer or Origin). `hides_host`: the client encrypts the real host
-    (ECH); `host` is the public name. `dns_type` is such as `AAAA`. `flaw`: an unlisted host's server has it (`unlisted.CertificateFlaw`).
+    `host` is canonical (lower case, A-labels, no trailing dot) or an IP address as text. `url` is set for HTTP only.
+    `resource` is the value of Sec-Fetch-Dest, `initiator` the requesting page's host (Referer or Origin). `hides_host`:
+    the client encrypts the real host (ECH); `host` is the public name. `dns_type` is such as `AAAA`. `flaw`: an
+    unlisted host's server has it (`unlisted.CertificateFlaw`).
     """
 
     device: DeviceId
@@ -96,10 +101,11 @@ class Request:
 class Decision:
     """A verdict that explains itself.
 
-    `what` names the category, service, schedule or grant that decided, and `rule` its place in a file. `until` is the instant (seconds
-    since the epoch) after which the decision may differ; None if nothing is scheduled to change it. `target` is the name that a REWRITE
-    answers with, `note` the policy's remark on a rule that blocks. `may_pass_unread` belongs to INSPECT: no rule depends on URLs of the
-    host, so a client that refuses our certificate may be tunnelled.
+    `what` names the category, service, schedule or grant that decided, and `rule` its place in a file. `until` is the
+    instant (seconds since the epoch) after which the decision may differ; None if nothing is scheduled to change it.
+    `target` is the name that a REWRITE answers with, `note` the policy's remark on a rule that blocks.
+    `may_pass_unread` belongs to INSPECT: no rule depends on URLs of the host, so a client that refuses our certificate
+    may be tunnelled.
     """
 
     verdict: Verdict
@@ -129,7 +135,9 @@ class GrantDuration(StrEnum):
             case GrantDuration.HOUR:
                 return now + 3600
             case GrantDuration.TODAY:
-                return datetime.combine(datetime.fromtimestamp(now, zone).date() + timedelta(days=1), time(), zone).timestamp()
+                return datetime.combine(
+                    datetime.fromtimestamp(now, zone).date() + timedelta(days=1), time(), zone
+                ).timestamp()
             case GrantDuration.GOOD:
                 return None
 
@@ -138,7 +146,8 @@ class GrantDuration(StrEnum):
 class Grant:
     """A temporary exception: `subject` is the host, URL pattern, service or category that it allows.
 
-    It holds for `device` or `person`, or for everybody if both are None. Instants are seconds since the epoch; `ends` None: for good.
+    It holds for `device` or `person`, or for everybody if both are None. Instants are seconds since the epoch; `ends`
+    None: for good.
     """
 
     id: str
@@ -155,8 +164,8 @@ class Grant:
 class Observation:
     """A decision as the journal may store it, after the person's privacy setting was applied (`privacy.observe`).
 
-    `count` is the number of equal decisions since the last report. `host` and `url` are empty where privacy hides them. `version` is the id
-    of the rules and lists that decided (`journal.rule_versions`), 0 if unknown.
+    `count` is the number of equal decisions since the last report. `host` and `url` are empty where privacy hides them.
+    `version` is the id of the rules and lists that decided (`journal.rule_versions`), 0 if unknown.
     """
 
     when: float
@@ -176,7 +185,9 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class AccessRequest:
-    """A request for access to something blocked, or with `chore` for the minutes of a chore that is done; then `host` is empty."""
+    """A request for access to something blocked, or with `chore` for the minutes of a chore that is done; then `host`
+    is empty.
+    """
 
     when: float
     device: DeviceId
@@ -217,7 +228,10 @@ class Privacy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An item of `allow` or `block`: `name` is a service id, a category, a canonical host or `host/path`. `until` None: for good."""
+    """An item of `allow` or `block`:
+
+    `name` is a service id, a category, a canonical host or `host/path`. `until` None: for good.
+    """
 
     kind: TargetKind
     name: str
@@ -229,7 +243,9 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class TimedRules:
-    """Rules that hold at certain times. `internet` BLOCK closes all of it then; ALLOW lifts bedtimes and other closures.
+    """Rules that hold at certain times.
+
+    `internet` BLOCK closes all of it then; ALLOW lifts bedtimes and other closures.
 
     At all other times `otherwise` is blocked or, with `closed_otherwise`, the whole internet.
     """
@@ -293,9 +309,10 @@ class Person:
 class Device:
     """A device on the network. `known` is false if the policy does not name it; its id then is its address.
 
-    `profile` is resolved, as for a person. Identifiers are lower case: `macs` with colons; `client_id`, its name over encrypted DNS;
-    `hostnames`, which can only restrict; `proxy_users`, its sign-in names at the proxy, with the Argon2id hash `proxy_password`. `networks`
-    hold single addresses as /32 and /128. A shared device has `sharers` and no `person`. `claims`: its host name is that device's.
+    `profile` is resolved, as for a person. Identifiers are lower case: `macs` with colons; `client_id`, its name over
+    encrypted DNS; `hostnames`, which can only restrict; `proxy_users`, its sign-in names at the proxy, with the
+    Argon2id hash `proxy_password`. `networks` hold single addresses as /32 and /128. A shared device has `sharers` and
+    no `person`. `claims`: its host name is that device's.
     """
 
     id: DeviceId
@@ -322,7 +339,10 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class ListSource:
-    """A list by absolute `path` or by `url`. `format` None: detected. `refresh`: the age in seconds at which a copy is too old."""
+    """A list by absolute `path` or by `url`.
+
+    `format` None: detected. `refresh`: the age in seconds at which a copy is too old.
+    """
 
     name: str
     category: str
@@ -348,7 +368,8 @@ class Policy:
     files: tuple[str, ...] = ()  # other files that it was read from: included files, calendars
     calendars: tuple[str, ...] = ()  # URLs of calendars with holidays
     conduct: CodeOfConduct | None = None
-    closes_unopened: Origin | None = None  # the line that closes seats without a session; None: they are open to a child
+    # the line that closes seats without a session; None: they are open to a child
+    closes_unopened: Origin | None = None
     phrase_lists: tuple[str, ...] = ()  # absolute paths of weighted phrases, in addition to the built-in ones
     notices: dict[str, Receiver] = field(default_factory=dict)
     cafe: CafeSettings = field(default_factory=CafeSettings)
@@ -363,14 +384,19 @@ class Policy:
     @cached_property
     def used_profiles(self) -> set[str]:
         """The profiles of unknown devices, of people and of devices."""
-        return {self.network.unknown_devices} | {p.profile for p in self.people.values()} | {d.profile for d in self.devices.values()}
+        return (
+            {self.network.unknown_devices}
+            | {p.profile for p in self.people.values()}
+            | {d.profile for d in self.devices.values()}
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
     """One use of a device: a person at a shared device, or a guest at a seat under `profile`.
 
-    A later session at the same device outranks an earlier one. `accepted`: the instant at which the guest accepted the code of conduct.
+    A later session at the same device outranks an earlier one. `accepted`: the instant at which the guest accepted the
+    code of conduct.
     """
 
     id: str
@@ -386,7 +412,10 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """The internet stopped by hand for `device`, `person` or everybody, sparing one of each. `ends` None: until resumed."""
+    """The internet stopped by hand for `device`, `person` or everybody, sparing one of each.
+
+    `ends` None: until resumed.
+    """
 
     id: str
     actor: str

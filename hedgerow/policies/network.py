@@ -1,4 +1,7 @@
-"""The `network` section of a policy: resolver, listeners, local networks. Frozen; `reading.network_settings` makes it from the file."""
+"""The `network` section of a policy: resolver, listeners, local networks.
+
+Frozen; `reading.network_settings` makes it from the file.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ from ipaddress import ip_network
 from hedgerow.policies.text.addresses import DEFAULT_SITE, IpAddress, IpNetwork, parse_client_address
 
 WEB_PORTS = (80, 443, 8080, 8443, 8880, 2052, 2053, 2082, 2083, 2086, 2087, 2095, 2096)
-"""Ports of web pages: the usual ones, and those at which Cloudflare serves any of its sites too (its documentation, “Network ports”)."""
+"""Ports of web pages: the usual ones, and those at which Cloudflare serves any of its sites too (its documentation,
+“Network ports”).
+"""
 
 NEW_SITES_DAYS = 7
 """Days for which a site counts as new: long enough for lists to find out about most of those that were made to harm."""
@@ -83,9 +88,11 @@ class ResolverSettings:
     dnssec: DnssecMode = DnssecMode.OFF
     limit: QueryLimit = field(default_factory=QueryLimit)
     forwarders: tuple[str, ...] = ()  # addresses of resolvers whose statements on the original client are trusted
-    proxy_protocol_from: tuple[IpNetwork, ...] = ()  # load balancers: their connections, to the proxy too, begin with the client's address
+    # load balancers: their connections, to the proxy too, begin with the client's address
+    proxy_protocol_from: tuple[IpNetwork, ...] = ()
     client_subnet: IpNetwork | None = None  # sent to upstreams with every query (RFC 7871); None: nothing is sent
-    reserves_page: bool = True  # the policy states no other answer: the ports of the block page are taken where they are free
+    # the policy states no other answer: the ports of the block page are taken where they are free
+    reserves_page: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +107,8 @@ class CertificateFiles:
 class Flow:
     """Connections that guarded devices may open to addresses that no DNS answer gave them.
 
-    `protocol` is tcp or udp, `ports` are ranges of destination ports with first and last, `to` are the destinations (empty: any).
-    `begins_with_stun`: only those whose first packet is a STUN message (RFC 8489).
+    `protocol` is tcp or udp, `ports` are ranges of destination ports with first and last, `to` are the destinations
+    (empty: any). `begins_with_stun`: only those whose first packet is a STUN message (RFC 8489).
     """
 
     protocol: str
@@ -115,7 +122,16 @@ _SHORTEST_LAN_PREFIX = {4: 8, 6: 8}
 
 LOCAL_NETWORKS: tuple[IpNetwork, ...] = tuple(
     ip_network(text)
-    for text in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "::1/128", "fc00::/7", "fe80::/10")
+    for text in (
+        "127.0.0.0/8",
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "169.254.0.0/16",
+        "::1/128",
+        "fc00::/7",
+        "fe80::/10",
+    )
 )
 
 
@@ -148,7 +164,8 @@ TUNNEL_SUBNETS: tuple[IpNetwork, ...] = (ip_network("10.87.214.0/24"), ip_networ
 
 @dataclass(frozen=True, slots=True)
 class TunnelSettings:
-    """The WireGuard tunnel home, by which devices reach this machine at `host` and `public_port`, while it listens at `port`.
+    """The WireGuard tunnel home, by which devices reach this machine at `host` and `public_port`, while it listens at
+    `port`.
 
     `subnets` are the addresses inside, at most one network of each family.
     """
@@ -183,7 +200,9 @@ class TunnelSettings:
 
 @dataclass(frozen=True, slots=True)
 class TunnelPeer:
-    """A device's end of the tunnel home: its public key (base64) and its addresses inside, from which only it can send."""
+    """A device's end of the tunnel home: its public key (base64) and its addresses inside, from which only
+    it can send.
+    """
 
     key: str
     networks: tuple[IpNetwork, ...]
@@ -223,7 +242,8 @@ class NetworkSettings:
     server_name: str | None = None
     certificate: CertificateFiles | None = None
     proxy_sign_in: ProxySignIn = ProxySignIn.NEVER
-    new_sites_days: int = NEW_SITES_DAYS  # how long a site counts as new (category new-domains); 0: only lists say which are new
+    # how long a site counts as new (category new-domains); 0: only lists say which are new
+    new_sites_days: int = NEW_SITES_DAYS
     flows: tuple[Flow, ...] = ()
     wpad: tuple[str, ...] = ()  # names by which browsers look for a proxy, such as wpad.lan
     store: str = ""  # URL of a PostgreSQL database, without a password; empty: SQLite in the state directory
@@ -233,7 +253,9 @@ class NetworkSettings:
 
     def is_at_home(self, address: IpAddress) -> bool:
         """Return True for an address of `lan` that is not one inside the tunnel."""
-        return any(address in network for network in self.lan) and not (self.tunnel is not None and self.tunnel.has(address))
+        return any(address in network for network in self.lan) and not (
+            self.tunnel is not None and self.tunnel.has(address)
+        )
 
     @property
     def home_networks(self) -> tuple[IpNetwork, ...]:

@@ -50,7 +50,9 @@ class ClockTime:
         today = datetime.fromtimestamp(now, zone).date()
         for back in range(9):
             day = today - timedelta(days=back)
-            instant = datetime(day.year, day.month, day.day, self.minute // 60, self.minute % 60, tzinfo=zone).timestamp()
+            instant = datetime(
+                day.year, day.month, day.day, self.minute // 60, self.minute % 60, tzinfo=zone
+            ).timestamp()
             if instant <= now and self.weekday in (None, day.weekday()):
                 return instant
         raise AssertionError("every weekday is among nine days")
@@ -60,8 +62,8 @@ class ClockTime:
 class Receiver:
     """A receiver of notices `about` some topics, except during `quiet`; with a `digest`, in one notice per day.
 
-    Requests never wait for the digest, because somebody is waiting. `report` is the time of the weekly report, None for never.
-    `language` is one of `locales.LANGUAGES`.
+    Requests never wait for the digest, because somebody is waiting. `report` is the time of the weekly report, None for
+    never. `language` is one of `locales.LANGUAGES`.
     """
 
     name: str

@@ -46,8 +46,9 @@ _RULE_REASONS = frozenset((Reason.GRANT, Reason.EXCEPTION, Reason.RULE, Reason.B
 class Access:
     """The decision on a service or topic, and its basis.
 
-    `until` is the instant (seconds since the epoch) at which the deciding rule, permission or lack of minutes ends; None: no end is set.
-    `schedule` names the schedule of that rule, `actor` the account that gave the permission; both are empty otherwise.
+    `until` is the instant (seconds since the epoch) at which the deciding rule, permission or lack of minutes ends;
+    None: no end is set. `schedule` names the schedule of that rule, `actor` the account that gave the permission; both
+    are empty otherwise.
     """
 
     decision: Decision
@@ -64,11 +65,12 @@ class Access:
 class SubjectAccess:
     """Access to one service or topic.
 
-    `standing` follows the rules of person, household and profile without schedules, permissions and budgets. `is_own`: a rule of the
-    person's own names it. `now` is the decision at this moment apart from a closure of the whole internet, which `is_always_open` outlasts.
-    `elsewhere` lists devices of the person where it is otherwise, `always_on` closed devices on which it is open all the same.
-    `needs_pages`: the rule is about parts of a site, so only inspection enforces it. `has_list`: something tells which sites it is, and
-    does so from the instant `begins` on if that is not None.
+    `standing` follows the rules of person, household and profile without schedules, permissions and budgets. `is_own`:
+    a rule of the person's own names it. `now` is the decision at this moment apart from a closure of the whole
+    internet, which `is_always_open` outlasts. `elsewhere` lists devices of the person where it is otherwise,
+    `always_on` closed devices on which it is open all the same. `needs_pages`: the rule is about parts of a site, so
+    only inspection enforces it. `has_list`: something tells which sites it is, and does so from the instant `begins` on
+    if that is not None.
     """
 
     standing: Access
@@ -86,7 +88,8 @@ class SubjectAccess:
 class PersonAccess:
     """Access of a person to services and topics by id. `closed` closes the whole internet.
 
-    `devices_closed` lists devices of the person where the internet is closed although it is not `closed`, or with None the reverse.
+    `devices_closed` lists devices of the person where the internet is closed although it is not `closed`, or with None
+    the reverse.
     """
 
     subjects: Mapping[str, SubjectAccess]
@@ -99,13 +102,20 @@ class PersonAccess:
         return access.now.is_open if self.closed is None else access.is_always_open
 
 
-def person_access(rulesets: Rulesets, catalogue: Catalogue, person: Person, devices: Sequence[Device], now: float) -> PersonAccess:
+def person_access(
+    rulesets: Rulesets, catalogue: Catalogue, person: Person, devices: Sequence[Device], now: float
+) -> PersonAccess:
     """Return the access of a person at `now` (seconds since the epoch). `devices` are those that nobody else uses."""
     ruleset = rulesets.ruleset(device_of_person(person), now)
     own_devices = [_Place(device.id, rulesets.policy, rulesets.ruleset(device, now)) for device in devices]
     anywhere = _Place(_NOWHERE, rulesets.policy, ruleset)
     standing = _standing(rulesets.policy, catalogue, person, now)
-    own = {target.name for half in (person.rules.allow, person.rules.block) for target in in_force(half, now) if target.kind in _SUBJECTS}
+    own = {
+        target.name
+        for half in (person.rules.allow, person.rules.block)
+        for target in in_force(half, now)
+        if target.kind in _SUBJECTS
+    }
     learning_end = rulesets.sites.begins * DAY_S if rulesets.sites is not None and rulesets.sites.is_learning else None
     found = {}
     for subject in _subjects(catalogue):
@@ -115,19 +125,27 @@ def person_access(rulesets: Rulesets, catalogue: Catalogue, person: Person, devi
             subject.id in own,
             access,
             is_always_open,
-            tuple((place.device, there) for place in own_devices if (there := place.difference(subject, access, is_always_open))),
+            tuple(
+                (place.device, there)
+                for place in own_devices
+                if (there := place.difference(subject, access, is_always_open))
+            ),
             tuple(place.device for place in own_devices if place.is_always_open(subject) and not is_always_open),
             subject.needs_pages,
             subject.has_list or (subject.id == NEW_DOMAINS and rulesets.sites is not None),
             learning_end if subject.id == NEW_DOMAINS else None,
         )
-    closed = tuple((place.device, place.ruleset.closed) for place in own_devices if place.is_closed is not anywhere.is_closed)
+    closed = tuple(
+        (place.device, place.ruleset.closed) for place in own_devices if place.is_closed is not anywhere.is_closed
+    )
     return PersonAccess(found, ruleset.closed, closed)
 
 
 def is_open_by_default(policy: Policy, catalogue: Catalogue, person: Person, subject: str, now: float) -> bool:
     """Return whether a service or topic would be open to a person without a rule of their own that names it."""
-    allow, block = (tuple(target for target in half if target.name != subject) for half in (person.rules.allow, person.rules.block))
+    allow, block = (
+        tuple(target for target in half if target.name != subject) for half in (person.rules.allow, person.rules.block)
+    )
     without = replace(person, rules=replace(person.rules, allow=allow, block=block))
     place = _standing(policy, catalogue, without, now)
     return next(place.access(each).is_open for each in _subjects(catalogue) if each.id == subject)
@@ -150,7 +168,9 @@ def _subjects(catalogue: Catalogue) -> Iterator[_Subject]:
     for topic in builtin_categories():
         if topic.kind is CategoryKind.BLOCK and topic.name != ILLEGAL:
             request = Request(_NOWHERE, RequestKind.DNS, _TOPIC_HOST, dns_type="A")
-            yield _Subject(topic.name, _with_only(topic.name, catalogue), request, has_list=topic.name in catalogue.listed)
+            yield _Subject(
+                topic.name, _with_only(topic.name, catalogue), request, has_list=topic.name in catalogue.listed
+            )
 
 
 def _request_for(service: Service) -> Request:
@@ -260,8 +280,11 @@ def dangers_of(subject: str, catalogue: Catalogue, *, for_child: bool) -> tuple[
     return tuple(name for name in names if name in topics and topics[name].is_dangerous(for_child=for_child))
 
 
-def opened_too(rulesets: Rulesets, catalogue: Catalogue, grant: Grant, device: Device | None, now: float) -> tuple[str, ...]:
-    """Return the hosts beside those of a grant's service that are open because of it: the service needs them, as others do.
+def opened_too(
+    rulesets: Rulesets, catalogue: Catalogue, grant: Grant, device: Device | None, now: float
+) -> tuple[str, ...]:
+    """Return the hosts beside those of a grant's service that are open because of it: the service needs them, as others
+    do.
 
     `device` is that of a grant for one device.
     """

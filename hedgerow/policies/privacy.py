@@ -16,7 +16,8 @@ _SITE_REASONS = frozenset({Reason.GRANT, Reason.EXCEPTION, Reason.RULE, Reason.L
 def observe(ruleset: Ruleset, request: Request, decision: Decision, when: float, count: int = 1) -> Observation | None:
     """Return the decision as it may be stored; None if it may not.
 
-    Lifelines and searches about self-harm are never stored. `when` is in seconds since the epoch, `count` the number of equal decisions.
+    Lifelines and searches about self-harm are never stored. `when` is in seconds since the epoch, `count` the number of
+    equal decisions.
     """
     privacy = ruleset.privacy
     if decision.reason is Reason.LIFELINE or privacy is Privacy.NONE or is_private_search(request):
@@ -41,9 +42,11 @@ def observe(ruleset: Ruleset, request: Request, decision: Decision, when: float,
 
 
 def counted_reason(reason: Reason) -> str:
-    """Return the reason under which metrics count a decision with this reason: visits to lifelines count as ordinary ones.
+    """Return the reason under which metrics count a decision with this reason: visits to lifelines count as ordinary
+    ones.
 
-    A counter of their own would tell whoever reads the metrics when somebody at home looked for help, for as long as metrics are kept.
+    A counter of their own would tell whoever reads the metrics when somebody at home looked for help, for as long as
+    metrics are kept.
     """
     return Reason.DEFAULT.value if reason is Reason.LIFELINE else reason.value
 

@@ -1,7 +1,7 @@
 """Sites that are remembered for what their pages turned out to be, so that DNS can block them the next time. Pure.
 
-An inspected page is recognised by the words, links and labels in it. Control remembers its host for some time, under the topic and with the
-date, and nothing about who opened it.
+An inspected page is recognised by the words, links and labels in it. Control remembers its host for some time, under
+the topic and with the date, and nothing about who opened it.
 """
 
 from __future__ import annotations

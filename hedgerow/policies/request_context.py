@@ -33,11 +33,11 @@ FIELDS_BY_KIND: Mapping[RequestKind, frozenset[str]] = {
 class RequestContext:
     """A request and the facts about its host.
 
-    `lifeline` and `unsafe_engine` hold the domain that makes the host one. `rule` is the strongest allow or block that names the host,
-    its URL or its service; `urls` are all rules about URLs of the host. `mask` holds the host's categories. `level` is the level of safe
-    search for `engine`, OFF without one. `inspectable`: this device's HTTPS to this host can be decrypted. `names_tenants`: the policy
-    restricts the accounts that can sign in there. `always`: an allow that names the host also holds at bedtime. `mirrored` is the site that
-    the host's name says it shows.
+    `lifeline` and `unsafe_engine` hold the domain that makes the host one. `rule` is the strongest allow or block that
+    names the host, its URL or its service; `urls` are all rules about URLs of the host. `mask` holds the host's
+    categories. `level` is the level of safe search for `engine`, OFF without one. `inspectable`: this device's HTTPS to
+    this host can be decrypted. `names_tenants`: the policy restricts the accounts that can sign in there. `always`: an
+    allow that names the host also holds at bedtime. `mirrored` is the site that the host's name says it shows.
     """
 
     ruleset: Ruleset
@@ -64,7 +64,10 @@ class RequestContext:
 
     @property
     def is_surely_inspected(self) -> bool:
-        """True if the host can be opened because its pages are inspected. A device known by its host name only may evade that."""
+        """True if the host can be opened because its pages are inspected.
+
+        A device known by its host name only may evade that.
+        """
         return self.inspectable and not self.ruleset.is_claimed
 
     @property
@@ -76,13 +79,19 @@ class RequestContext:
         """The AI answers of a search engine that the host may serve and the rules close, or None."""
         if closes_ai_answers(self.ruleset) is None:
             return None
-        return self.engine.ai if self.engine is not None else self.ruleset.host_facts.engines.ai_hosts.get(self.request.host)
+        return (
+            self.engine.ai
+            if self.engine is not None
+            else self.ruleset.host_facts.engines.ai_hosts.get(self.request.host)
+        )
 
     @property
     def pictures(self) -> PictureSearch | None:
         """The search for pictures that the engine's safe mode does not reach, where searches must be safe, or None."""
         ruleset = self.ruleset
-        return None if ruleset.safe_search is SafeSearch.OFF else ruleset.host_facts.engines.pictures_of(self.request.host)
+        return (
+            None if ruleset.safe_search is SafeSearch.OFF else ruleset.host_facts.engines.pictures_of(self.request.host)
+        )
 
     @property
     def is_always_open(self) -> bool:
@@ -93,7 +102,9 @@ class RequestContext:
 
 
 def closes_ai_answers(ruleset: Ruleset) -> Reason | None:
-    """Return why AI answers of search engines are closed: the category, or strict safe search if nobody allows the category."""
+    """Return why AI answers of search engines are closed: the category, or strict safe search if nobody allows the
+    category.
+    """
     rule = ruleset.rules.categories.get(AI_CHAT)
     if rule is not None:
         return None if rule.allow else Reason.CATEGORY
@@ -127,10 +138,17 @@ def build_context(ruleset: Ruleset, catalogue: Catalogue, request: Request) -> R
     never_inspect = never_inspect or bool(context.mask & rules.never_inspect)
     # Restricting accounts means changing the sign-in pages, which are otherwise never inspected.
     context.names_tenants = ruleset.content.tenants is not None and bool(ruleset.content.tenants.fields_for(host))
-    context.inspectable = ruleset.trusts_ca and not ruleset.never_inspect and (context.names_tenants or not never_inspect)
+    context.inspectable = (
+        ruleset.trusts_ca and not ruleset.never_inspect and (context.names_tenants or not never_inspect)
+    )
     if context.urls:
         _match_urls(context)
-    if ruleset.ungranted and context.rule is not None and context.rule.scope is RuleScope.GRANT and _is_ungranted(context):
+    if (
+        ruleset.ungranted
+        and context.rule is not None
+        and context.rule.scope is RuleScope.GRANT
+        and _is_ungranted(context)
+    ):
         context.rule = None
     context.engine = host_facts.engines.engine_of(host)
     if context.engine is not None:
@@ -177,13 +195,21 @@ def _match_services(context: RequestContext, facts: HostFacts) -> None:
 
 
 def _is_yielded(owner: Rule, other: Rule, facts: HostFacts) -> bool:
-    """Return whether a blocked service yields the host: YouTube Kids, allowed, needs some names of a blocked YouTube."""
-    is_block_of_owner = not owner.allow and owner.target.kind is TargetKind.SERVICE and owner.target.name in facts.services
+    """Return whether a blocked service yields the host:
+
+    YouTube Kids, allowed, needs some names of a blocked YouTube.
+    """
+    is_block_of_owner = (
+        not owner.allow and owner.target.kind is TargetKind.SERVICE and owner.target.name in facts.services
+    )
     return is_block_of_owner and other.rank == owner.rank
 
 
 def _match_urls(context: RequestContext) -> None:
-    """Keep the rules that match the URL. Without a URL, an allowed page opens its host if pages can be told apart later."""
+    """Keep the rules that match the URL.
+
+    Without a URL, an allowed page opens its host if pages can be told apart later.
+    """
     path = None if context.request.url is None else comparable_path(context.request.url)
     for candidate in context.urls:
         matches = candidate.matches(path) if path is not None else candidate.rule.allow and context.is_surely_inspected

@@ -9,7 +9,13 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from hedgerow.blocklists.rules import Problem
-from hedgerow.policies.effective_users import EffectiveUser, EffectiveUsers, strictest_content, strictest_layers, strictest_settings
+from hedgerow.policies.effective_users import (
+    EffectiveUser,
+    EffectiveUsers,
+    strictest_content,
+    strictest_layers,
+    strictest_settings,
+)
 from hedgerow.policies.expiry import ExpiringRule, expiring_rules
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.identity import honours_host_name
@@ -26,7 +32,10 @@ type SettingsByTopic = dict[str, str | frozenset[str]]
 
 @dataclass(frozen=True, slots=True)
 class PolicyReport:
-    """A policy without mistakes. `mind` are warnings, `changes` the differences from another policy, None without one."""
+    """A policy without mistakes.
+
+    `mind` are warnings, `changes` the differences from another policy, None without one.
+    """
 
     ok: Literal[True]
     people: tuple[str, ...]
@@ -62,7 +71,9 @@ def report_policy(policy: Policy, now: float, running: Policy | None = None) -> 
 
 def report_mistakes(problems: Iterable[Problem], shown: Callable[[str], str] = str) -> InvalidPolicyReport:
     """Return the report on a policy with mistakes. `shown` returns the name of a file for the reader."""
-    return InvalidPolicyReport(False, tuple(PolicyMistake(shown(p.source), p.line, p.column, p.path, p.message) for p in problems))
+    return InvalidPolicyReport(
+        False, tuple(PolicyMistake(shown(p.source), p.line, p.column, p.path, p.message) for p in problems)
+    )
 
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -83,14 +94,19 @@ def compare(old: Policy, new: Policy) -> tuple[PolicyDifference, ...]:
     changes = []
     for name in names:
         if name not in old.devices or name not in new.devices:
-            changes.append(PolicyDifference(name, "is new" if name in new.devices else "is no longer named, and counts as unknown"))
+            changes.append(
+                PolicyDifference(name, "is new" if name in new.devices else "is no longer named, and counts as unknown")
+            )
         was, will = (users.of(_device(policy, name), None) for users, policy in ((before, old), (after, new)))
         changes += [PolicyDifference(name, sentence) for sentence in _differences(was, will)]
-        changes += [PolicyDifference(name, sentence) for sentence in _device_differences(_device(old, name), _device(new, name))]
+        changes += [
+            PolicyDifference(name, sentence) for sentence in _device_differences(_device(old, name), _device(new, name))
+        ]
     strangers = (users.of(_device(policy, ""), None) for users, policy in ((before, old), (after, new)))
     changes += [PolicyDifference("unknown devices", sentence) for sentence in _differences(*strangers)]
     changes += [
-        PolicyDifference("the network", sentence) for sentence in _setting_differences(_network_settings(old), _network_settings(new))
+        PolicyDifference("the network", sentence)
+        for sentence in _setting_differences(_network_settings(old), _network_settings(new))
     ]
     return tuple(changes)
 
@@ -175,7 +191,7 @@ def _user_settings(users: tuple[EffectiveUser, ...]) -> SettingsByTopic:
         ),
         "time zone": " and ".join(dict.fromkeys(str(user.zone) for user in users)),
         "holidays": frozenset(str(day) for user in users for day in user.free),
-    }  # fmt: skip
+    }
 
 
 def _bedtime(user: EffectiveUser) -> str:
@@ -194,7 +210,9 @@ def _timed(timed: TimedRules, zone: ZoneInfo) -> str:
     block = [_target(each, zone) for each in timed.block]
     if timed.internet is not None:
         (allow if timed.internet is Verdict.ALLOW else block).append("internet")
-    rules = "; ".join(f"{verb} {', '.join(names)}" for verb, names in (("allow", allow), ("block", block), ("only", only)) if names)
+    rules = "; ".join(
+        f"{verb} {', '.join(names)}" for verb, names in (("allow", allow), ("block", block), ("only", only)) if names
+    )
     return f"{timed.name} ({rules}: {_spans(timed.when)})"
 
 
@@ -203,7 +221,9 @@ def _spans(schedule: Schedule) -> str:
     if schedule.free is not None:
         free = [f"{_DAYS[span.weekday]} {_interval(span.start, span.end)}" for span in schedule.free]
         spans.append(f"on free days: {', '.join(free) or 'never'}")
-    spans += [f"{span.day} {'never' if span.start is None else _interval(span.start, span.end)}" for span in schedule.dated]
+    spans += [
+        f"{span.day} {'never' if span.start is None else _interval(span.start, span.end)}" for span in schedule.dated
+    ]
     return ", ".join(spans) or "never"
 
 
@@ -243,7 +263,9 @@ def policy_warnings(policy: Policy, now: float) -> tuple[str, ...]:
 
 
 def _host_name_only_devices(policy: Policy) -> Iterator[str]:
-    """Warn of host names that are ignored because they would open something, or because the device has better identifiers."""
+    """Warn of host names that are ignored because they would open something, or because the device has better
+    identifiers.
+    """
     unknown = policy.network.unknown_devices
     for device in policy.devices.values():
         if not device.hostnames or honours_host_name(policy, device):
@@ -252,14 +274,20 @@ def _host_name_only_devices(policy: Policy) -> Iterator[str]:
             yield f"{device.id}: its host name is ignored, because its mac or ip is better evidence"
         else:
             because = "any device can claim that name, so it only restricts. Add a mac, ip or client_id"
-            yield f"{device.id} is filtered as {unknown}, not as {device.profile}, when only its host name is known: {because}"
+            yield (
+                f"{device.id} is filtered as {unknown}, not as {device.profile}, when only its host name is "
+                f"known: {because}"
+            )
 
 
 def _short_client_ids(policy: Policy) -> Iterator[str]:
     """Warn of client ids that somebody can guess."""
     for device in policy.devices.values():
         if device.client_id is not None and len(device.client_id) < SAFE_CLIENT_ID_LENGTH:
-            yield f"{device.id}: its client_id is short enough to guess. Take a random one, such as from `openssl rand -hex 16`"
+            yield (
+                f"{device.id}: its client_id is short enough to guess. Take a random one, such as from `openssl "
+                f"rand -hex 16`"
+            )
 
 
 def _overlaps(policy: Policy) -> Iterator[str]:
@@ -275,19 +303,30 @@ def _overlaps(policy: Policy) -> Iterator[str]:
 
 
 def _schedules_without_effect(policy: Policy) -> Iterator[str]:
-    """Warn of schedules that allow something that is open at other times too; they were probably meant to close it then."""
+    """Warn of schedules that allow something that is open at other times too; they were probably meant to close it
+    then.
+    """
     services = Services.load().by_id
     for person in policy.people.values():
         layers = (person.rules, policy.household, policy.profiles[person.profile].rules)
         closed = {each.name for rules in layers for each in rules.block}
-        closed |= {each.name for rules in layers for timed in rules.schedules for each in (*timed.block, *timed.otherwise)}
+        closed |= {
+            each.name for rules in layers for timed in rules.schedules for each in (*timed.block, *timed.otherwise)
+        }
         for timed in person.rules.schedules:
             for target in timed.allow:
                 service = services.get(target.name) if target.kind is TargetKind.SERVICE else None
                 if target.kind not in {TargetKind.SERVICE, TargetKind.CATEGORY} or target.name in closed:
                     continue
-                if service is None or not closed & {service.group, *service.domains, *service.urls, *_WIDER.get(service.group, ())}:
-                    otherwise = f"also open for {person.name} at other times: use `only` instead of `allow` to close it then"
+                if service is None or not closed & {
+                    service.group,
+                    *service.domains,
+                    *service.urls,
+                    *_WIDER.get(service.group, ()),
+                }:
+                    otherwise = (
+                        f"also open for {person.name} at other times: use `only` instead of `allow` to close it then"
+                    )
                     yield f"{timed.origin}: {target.name} is {otherwise}"
 
 
@@ -299,11 +338,17 @@ def _few_lists(policy: Policy) -> Iterator[str]:
 def _kinds_without_price(policy: Policy) -> Iterator[str]:
     """Warn of kinds of session that cost nothing although others have a price."""
     for kind in policy.cafe.free_kinds(policy.profiles):
-        yield f"cafe.prices: sessions of the kind {kind} cost nothing. Write a price for it, or {kind}: 0 if that is meant"
+        yield (
+            f"cafe.prices: sessions of the kind {kind} cost nothing. Write a price for it, or {kind}: 0 if "
+            f"that is meant"
+        )
 
 
 def _expiry_warning(expiring: ExpiringRule, now: float) -> str:
     kind = "allow" if expiring.allows else "block"
     note = f" ({expiring.target.note})" if expiring.target.note else ""
     end = "has ended: you can delete the line" if expiring.until <= now else "ends within a day"
-    return f"{expiring.target.origin}: the {kind} of {expiring.target.name} for {expiring.whose or 'everybody'}{note} {end}"
+    return (
+        f"{expiring.target.origin}: the {kind} of {expiring.target.name} "
+        f"for {expiring.whose or 'everybody'}{note} {end}"
+    )

@@ -1,8 +1,8 @@
 """The allows and blocks for one device, indexed for look-up.
 
-Scopes are layered: grant, device, person, household, profile. For each host the nearest scope wins, and within a scope the most specific
-rule: a URL before a host, a longer host before a shorter, a host before a service. For a category or service, the nearest scope that
-names it wins.
+Scopes are layered: grant, device, person, household, profile. For each host the nearest scope wins, and within a scope
+the most specific rule: a URL before a host, a longer host before a shorter, a host before a service. For a category or
+service, the nearest scope that names it wins.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ class RuleScope(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """An allow or block of one scope, in force until `until`. Of rules that match a request, the one with the lowest `rank` wins."""
+    """An allow or block of one scope, in force until `until`.
+
+    Of rules that match a request, the one with the lowest `rank` wins.
+    """
 
     allow: bool
     scope: RuleScope
@@ -69,13 +72,24 @@ class RuleIndex:
     """
 
     __slots__ = (
-        "always", "blocked", "bypass", "categories", "category_rules", "hosts", "illegal", "lifted", "never_inspect", "services", "unsafe",
-        "unsafe_lifted", "urls",
-    )  # fmt: skip
+        "always",
+        "blocked",
+        "bypass",
+        "categories",
+        "category_rules",
+        "hosts",
+        "illegal",
+        "lifted",
+        "never_inspect",
+        "services",
+        "unsafe",
+        "unsafe_lifted",
+        "urls",
+    )
 
     def __init__(
         self, layers: Iterable[ScopeLayer], catalogue_categories: Sequence[str], services: Services, has_illegal: bool
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.hosts: dict[str, Rule] = {}
         self.services: dict[str, Rule] = {}
         self.categories: dict[str, Rule] = {}
@@ -104,7 +118,9 @@ class RuleIndex:
             rule = known.get(decision.what)
             if rule is not None and rule.allow is (decision.verdict is not Verdict.BLOCK):
                 return rule
-        candidates = (each.rule for found in self.urls.values() for each in found if each.rule.target.name == decision.what)
+        candidates = (
+            each.rule for found in self.urls.values() for each in found if each.rule.target.name == decision.what
+        )
         return next(candidates, None)
 
     def _lay_out_categories(self, names: Sequence[str], has_illegal: bool) -> None:
@@ -140,7 +156,10 @@ def _add_url(urls: dict[str, list[PathRule]], pattern: str, rule: Rule) -> None:
 
 
 def _rules(layers: Iterable[ScopeLayer]) -> Iterable[Rule]:
-    """Yield all rules, the nearest scope first and timed ones first in each. A service's URLs rank like the service, below a host."""
+    """Yield all rules, the nearest scope first and timed ones first in each.
+
+    A service's URLs rank like the service, below a host.
+    """
     for layer in sorted(layers, key=lambda layer: (layer.scope, not layer.schedule)):
         rank = (layer.scope << 16) - (_TIMED_RANK if layer.schedule else 0)
         for allow, targets in ((False, layer.block), (True, layer.allow)):

@@ -23,7 +23,19 @@ from hedgerow.policies.effective_users import (
 )
 from hedgerow.policies.host_facts import HostFactIndex, Services
 from hedgerow.policies.identity import MAX_CACHED_DEVICES, DeviceLookup
-from hedgerow.policies.model import Decision, Device, DeviceId, Grant, Pause, Policy, Privacy, Reason, SafeSearch, Session, Verdict
+from hedgerow.policies.model import (
+    Decision,
+    Device,
+    DeviceId,
+    Grant,
+    Pause,
+    Policy,
+    Privacy,
+    Reason,
+    SafeSearch,
+    Session,
+    Verdict,
+)
 from hedgerow.policies.remembered import NO_SITES, RememberedSites
 from hedgerow.policies.rule_index import RuleIndex, RuleScope, ScopeLayer
 from hedgerow.policies.sites_seen import SitesSeen
@@ -47,9 +59,10 @@ _CLOSES_SEATS = frozenset((Reason.BEDTIME, Reason.SCHEDULE))
 class Ruleset:
     """The rules in force for a device until the instant `until` (seconds since the epoch; None: for good).
 
-    Equal rulesets are one object with one `id`, which caches can use as a key. The asking device is not part of it. `person` is None for
-    nobody in particular and for a shared device. `meters` are the budgets that its use counts against, `used_up` the categories and
-    services whose budget is spent. `session` is the id of the session at a seat, so that guests never share cached answers.
+    Equal rulesets are one object with one `id`, which caches can use as a key. The asking device is not part of it.
+    `person` is None for nobody in particular and for a shared device. `meters` are the budgets that its use counts
+    against, `used_up` the categories and services whose budget is spent. `session` is the id of the session at a seat,
+    so that guests never share cached answers.
     """
 
     id: int
@@ -73,22 +86,33 @@ class Ruleset:
     version: int = 0  # the id under which the journal describes these rules and lists
     remembered: RememberedSites = NO_SITES
     sites: SitesSeen | None = field(default=None, repr=False)  # None: no site counts as new
-    ungranted: int = 0  # mask of the blocked categories that no grant opens: at a child's seat, those that are kept from children
+    # mask of the blocked categories that no grant opens: at a child's seat, those that are kept from children
+    ungranted: int = 0
 
 
 class Rulesets:
     """All rulesets of one policy with its grants, pauses, spent budgets and sessions. `devices` finds who asks.
 
-    Each worker has one per snapshot. Not thread-safe. `trusted_from` is as in `TimeRules`. Look-ups that depend on the policy alone are
-    taken over from the rulesets `before`, if they are of the same policy.
+    Each worker has one per snapshot. Not thread-safe. `trusted_from` is as in `TimeRules`. Look-ups that depend on the
+    policy alone are taken over from the rulesets `before`, if they are of the same policy.
     """
 
     def __init__(
-        self, policy: Policy, grants: Sequence[Grant], pauses: Sequence[Pause], catalogue: Catalogue, spent: Sequence[SpentBudget] = (),
-        sessions: Sequence[Session] = (), names: Mapping[str, str] | None = None, version: int = 0, trusted_from: float = 0.0,
-        remembered: RememberedSites = NO_SITES, sites: SitesSeen | None = None, before: Rulesets | None = None,
+        self,
+        policy: Policy,
+        grants: Sequence[Grant],
+        pauses: Sequence[Pause],
+        catalogue: Catalogue,
+        spent: Sequence[SpentBudget] = (),
+        sessions: Sequence[Session] = (),
+        names: Mapping[str, str] | None = None,
+        version: int = 0,
+        trusted_from: float = 0.0,
+        remembered: RememberedSites = NO_SITES,
+        sites: SitesSeen | None = None,
+        before: Rulesets | None = None,
         leases: Mapping[str, str] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.policy = policy
         self.grants = tuple(grants)
         self.pauses = tuple(pauses)
@@ -99,20 +123,30 @@ class Rulesets:
         self._categories = tuple(catalogue.categories)
         self._has_illegal = ILLEGAL in catalogue.listed
         self._host_facts = HostFactIndex.load()
-        self._kept_from_children = sum((name in kept_from_children()) << bit for bit, name in enumerate(self._categories))
+        self._kept_from_children = sum(
+            (name in kept_from_children()) << bit for bit, name in enumerate(self._categories)
+        )
         last = before if before is not None and before.policy is policy else None
         self._known = (dict(names or {}), dict(leases or {}))
-        self.devices: DeviceLookup = last.devices if last is not None and last._known == self._known else DeviceLookup(policy, *self._known)
+        self.devices: DeviceLookup = (
+            last.devices if last is not None and last._known == self._known else DeviceLookup(policy, *self._known)
+        )
         self._effective_users: EffectiveUsers = EffectiveUsers(policy) if last is None else last._effective_users
         self._time_rules = TimeRules(self.pauses, tuple(spent), self.grants, trusted_from)
         self._held: dict[tuple[DeviceId, DeviceId | None], tuple[float, float, Ruleset]] = {}
         self._interned: dict[tuple[object, ...], Ruleset] = {}
         self._indexes: dict[tuple[object, ...], RuleIndex] = {}
         self._next_id = 1
-        self._children: list[EffectiveUser] = last._children if last is not None else [
-            user for person in policy.people.values() if policy.profiles[person.profile].is_for_children
-            if (user := self._effective_users.of_account(f"person:{person.name}")) is not None
-        ]  # fmt: skip
+        self._children: list[EffectiveUser] = (
+            last._children
+            if last is not None
+            else [
+                user
+                for person in policy.people.values()
+                if policy.profiles[person.profile].is_for_children
+                if (user := self._effective_users.of_account(f"person:{person.name}")) is not None
+            ]
+        )
 
     def ruleset(self, device: Device, now: float) -> Ruleset:
         """Return the rules in force for `device` at `now` (seconds since the epoch); cached until the next boundary."""
@@ -135,10 +169,14 @@ class Rulesets:
         """Return the time zone of a device's person, or the network's."""
         return self._effective_users.zone(self.policy.people.get(device.person) if device.person else None)
 
-    def closing_after(self, device: Device, now: float, within: float, guest: Session | None = None) -> tuple[Closure, float] | None:
-        """Return the closure that a device, open at `now`, will meet within `within` seconds, and its instant; None if there is none.
+    def closing_after(
+        self, device: Device, now: float, within: float, guest: Session | None = None
+    ) -> tuple[Closure, float] | None:
+        """Return the closure that a device, open at `now`, will meet within `within` seconds, and its instant; None if
+        there is none.
 
-        With `guest`: the bedtime or time without internet that this session would meet at a seat, now or within these seconds.
+        With `guest`: the bedtime or time without internet that this session would meet at a seat, now or within these
+        seconds.
         """
         users = self.effective_users_of(device, now) if guest is None else self._effective_users.of(device, guest)
         edges = {edge for user in users for edge in self._time_rules.effects(user, now).edges if edge <= now + within}
@@ -171,8 +209,8 @@ class Rulesets:
     def _stranger_effects(self, device: Device, session: Session | None, now: float) -> TimeEffects:
         """Return why a device that the policy does not know is closed: a child at home is paused or in bed.
 
-        The child's own device with another MAC address would be such a stranger. It stays open if `unknown_devices` is a profile for adults
-        or guests.
+        The child's own device with another MAC address would be such a stranger. It stays open if `unknown_devices` is
+        a profile for adults or guests.
         """
         effects = TimeEffects()
         if session is not None or not is_held(self.policy, device):
@@ -182,7 +220,11 @@ class Rulesets:
             of_child = self._time_rules.effects(child, now)
             effects.edges += of_child.edges
             closed = of_child.closed
-            if closed is None or closed.reason not in _CLOSES_STRANGERS or (is_spared and closed.reason is Reason.PAUSE):
+            if (
+                closed is None
+                or closed.reason not in _CLOSES_STRANGERS
+                or (is_spared and closed.reason is Reason.PAUSE)
+            ):
                 continue
             effects.closed = effects.closed or replace(closed, reason=Reason.UNNAMED, what="")
         return effects
@@ -202,7 +244,8 @@ class Rulesets:
         grants = tuple(
             grant
             for grant in relevant
-            if is_in_force(grant, now) and not (is_childs_seat and _is_kept_from_children(grant.subject, self._host_facts.services))
+            if is_in_force(grant, now)
+            and not (is_childs_seat and _is_kept_from_children(grant.subject, self._host_facts.services))
         )
         until = min(self._edges(device, layers, relevant, [*all_effects, stranger], now), default=None)
         settings = strictest_settings(users)
@@ -214,7 +257,16 @@ class Rulesets:
         person = users[0].name if len(users) == (1 if device.claims is None else 2) else None
         seat = session.id if session is not None and device.is_seat else ""
         key = (
-            *(device.claims is not None, users[0].profile, person, device.trusts_ca, device.never_inspect, settings, closed, until),
+            *(
+                device.claims is not None,
+                users[0].profile,
+                person,
+                device.trusts_ca,
+                device.never_inspect,
+                settings,
+                closed,
+                until,
+            ),
             *(used_up, meters, seat, content, is_childs_seat),
         )
         index_key = self._index_key(device, users, grants, all_effects, now)
@@ -223,16 +275,39 @@ class Rulesets:
             self._forget_expired(now)
             index = self._index(index_key, layers, grants, _timed_layers(all_effects), now)
             ruleset = self._interned[key, index_key] = Ruleset(
-                self._next_id, until, users[0].profile, person, settings[0], settings[1], device.trusts_ca, device.never_inspect,
-                settings[2], closed, index, self._host_facts, Decision(Verdict.ALLOW, Reason.DEFAULT, until=until), meters, used_up, seat,
-                content, device.claims is not None, self._version, self._remembered, self.sites,
+                self._next_id,
+                until,
+                users[0].profile,
+                person,
+                settings[0],
+                settings[1],
+                device.trusts_ca,
+                device.never_inspect,
+                settings[2],
+                closed,
+                index,
+                self._host_facts,
+                Decision(Verdict.ALLOW, Reason.DEFAULT, until=until),
+                meters,
+                used_up,
+                seat,
+                content,
+                device.claims is not None,
+                self._version,
+                self._remembered,
+                self.sites,
                 (index.blocked | index.bypass) & self._kept_from_children if is_childs_seat else 0,
-            )  # fmt: skip
+            )
             self._next_id += 1
         return ruleset
 
     def _edges(
-        self, device: Device, layers: RulesByScope, grants: Iterable[Grant], all_effects: Iterable[TimeEffects], now: float
+        self,
+        device: Device,
+        layers: RulesByScope,
+        grants: Iterable[Grant],
+        all_effects: Iterable[TimeEffects],
+        now: float,
     ) -> list[float]:
         edges = [edge for effects in all_effects for edge in effects.edges]
         edges += boundaries_after(grants, now)
@@ -242,32 +317,62 @@ class Rulesets:
         return edges
 
     def _index_key(
-        self, device: Device, users: Sequence[EffectiveUser], grants: tuple[Grant, ...], all_effects: Sequence[TimeEffects], now: float
-    ) -> tuple[object, ...]:  # fmt: skip
-        """Return all that an index is made of. Scopes without rules do not count, so that many devices share one index."""
-        timed = tuple((layer.scope, layer.schedule, layer.until, n) for n, effects in enumerate(all_effects) for layer in effects.layers)
-        personal = [rules for user in users if (rules := user.layers.get(RuleScope.PERSON)) and (rules.allow or rules.block)]
-        lapsing = [target for user in users for rules in user.layers.values() for target in (*rules.allow, *rules.block)
-                   if target.until is not None and target.until > now]  # fmt: skip
+        self,
+        device: Device,
+        users: Sequence[EffectiveUser],
+        grants: tuple[Grant, ...],
+        all_effects: Sequence[TimeEffects],
+        now: float,
+    ) -> tuple[object, ...]:
+        """Return all that an index is made of.
+
+        Scopes without rules do not count, so that many devices share one index.
+        """
+        timed = tuple(
+            (layer.scope, layer.schedule, layer.until, n)
+            for n, effects in enumerate(all_effects)
+            for layer in effects.layers
+        )
+        personal = [
+            rules for user in users if (rules := user.layers.get(RuleScope.PERSON)) and (rules.allow or rules.block)
+        ]
+        lapsing = [
+            target
+            for user in users
+            for rules in user.layers.values()
+            for target in (*rules.allow, *rules.block)
+            if target.until is not None and target.until > now
+        ]
         return (
             device.claims is not None,
             tuple(user.profile for user in users),
             tuple(user.name for user in users) if personal or timed else None,
-            (device.claims or device.id) if device.rules.allow or device.rules.block or device.rules.schedules else None,
+            (device.claims or device.id)
+            if device.rules.allow or device.rules.block or device.rules.schedules
+            else None,
             tuple(grant.id for grant in grants),
             timed,
             tuple(target.origin.line for target in lapsing),
         )
 
     def _index(
-        self, key: tuple[object, ...], layers: RulesByScope, grants: Iterable[Grant], timed: Iterable[ScopeLayer], now: float
-    ) -> RuleIndex:  # fmt: skip
+        self,
+        key: tuple[object, ...],
+        layers: RulesByScope,
+        grants: Iterable[Grant],
+        timed: Iterable[ScopeLayer],
+        now: float,
+    ) -> RuleIndex:
         index = self._indexes.get(key)
         if index is None:
-            scoped = [_without_expired(ScopeLayer(scope, rules.allow, rules.block), now) for scope, rules in layers.items()]
+            scoped = [
+                _without_expired(ScopeLayer(scope, rules.allow, rules.block), now) for scope, rules in layers.items()
+            ]
             scoped += (_without_expired(layer, now) for layer in timed)
             scoped += [layer for grant in grants if (layer := self._grant_layer(grant)) is not None]
-            index = self._indexes[key] = RuleIndex(scoped, self._categories, self._host_facts.services, self._has_illegal)
+            index = self._indexes[key] = RuleIndex(
+                scoped, self._categories, self._host_facts.services, self._has_illegal
+            )
         return index
 
     def _grant_layer(self, grant: Grant) -> ScopeLayer | None:
@@ -296,7 +401,8 @@ def _is_kept_from_children(subject: str, services: Services) -> bool:
 
 
 def is_held(policy: Policy, device: Device) -> bool:
-    """Return whether a device gets names and pages only, because nobody has named it: it could be a child's with another MAC address.
+    """Return whether a device gets names and pages only, because nobody has named it: it could be a child's with
+    another MAC address.
 
     It is not held if `unknown_devices` is a profile for adults or guests. A host name does not name a device.
     """
@@ -304,7 +410,10 @@ def is_held(policy: Policy, device: Device) -> bool:
 
 
 def _timed_layers(all_effects: Sequence[TimeEffects]) -> list[ScopeLayer]:
-    """Return the timed rules in force. On a shared device, times that open something for one user open nothing for the others."""
+    """Return the timed rules in force.
+
+    On a shared device, times that open something for one user open nothing for the others.
+    """
     layers = [layer for effects in all_effects for layer in effects.layers]
     return layers if len(all_effects) == 1 else [replace(layer, allow=()) for layer in layers]
 
@@ -312,7 +421,9 @@ def _timed_layers(all_effects: Sequence[TimeEffects]) -> list[ScopeLayer]:
 def _without_expired(layer: ScopeLayer, now: float) -> ScopeLayer:
     if all(target.until is None or target.until > now for target in (*layer.allow, *layer.block)):
         return layer
-    allow, block = (tuple(each for each in half if each.until is None or each.until > now) for half in (layer.allow, layer.block))
+    allow, block = (
+        tuple(each for each in half if each.until is None or each.until > now) for half in (layer.allow, layer.block)
+    )
     return replace(layer, allow=allow, block=block)
 
 

@@ -26,7 +26,10 @@ Headers = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class PictureSearch:
-    """Single pictures by search words, which an engine serves at `path` of other `hosts` too. Its safe mode does not reach them."""
+    """Single pictures by search words, which an engine serves at `path` of other `hosts` too.
+
+    Its safe mode does not reach them.
+    """
 
     engine: str
     hosts: tuple[str, ...]
@@ -45,15 +48,19 @@ class PictureSearch:
         path, shortened = _spellings(parts.path)
         if self.path not in (path, path.rstrip("/"), shortened):
             return False
-        return any(parameter_name(part).lower() == self.words and part.partition("=")[2] for part in parts.query.split("&"))
+        return any(
+            parameter_name(part).lower() == self.words and part.partition("=")[2] for part in parts.query.split("&")
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class AiAnswers:
-    """Answers that an engine's language model writes: how to recognise requests for them, and how to search without them.
+    """Answers that an engine's language model writes: how to recognise requests for them, and how to search without
+    them.
 
-    `paths` cover those below them. `query` holds the values of parameters that request an answer. `hosts` are hosts beside the engine's
-    own. `parameters` switch the answers off in a search on one of `searches`, unless it has one of the parameters `unless`.
+    `paths` cover those below them. `query` holds the values of parameters that request an answer. `hosts` are hosts
+    beside the engine's own. `parameters` switch the answers off in a search on one of `searches`, unless it has one of
+    the parameters `unless`.
     """
 
     hosts: tuple[str, ...] = ()
@@ -67,15 +74,18 @@ class AiAnswers:
         """Return whether a URL of one of the engine's hosts requests an answer, in any spelling that servers accept.
 
         >>> google = SearchEngines.load().by_id["google"].ai
-        >>> google.matches("https://www.google.com/search?q=cats&ud%6d=50"), google.matches("https://www.google.com/search?q=cats&udm=2")
+        >>> (google.matches("https://www.google.com/search?q=cats&ud%6d=50"),
+        ...  google.matches("https://www.google.com/search?q=cats&udm=2"))
         (True, False)
         """
         parts = urlsplit(parse_url(url) or url)
         if any(path == each or path.startswith(f"{each}/") for path in _spellings(parts.path) for each in self.paths):
             return True
         return any(
-            _plain_value(part) in self.query.get(parameter_name(part).lower(), ()) for part in parts.query.split("&") if self.query
-        )  # fmt: skip
+            _plain_value(part) in self.query.get(parameter_name(part).lower(), ())
+            for part in parts.query.split("&")
+            if self.query
+        )
 
     def switch_off(self, url: str, words: str) -> str:
         """Return the URL with the parameters that switch answers off, if it is a search by the parameter `words`."""
@@ -96,7 +106,10 @@ def _plain_value(part: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SearchEngine:
-    """A search engine. `dns`, `parameters` and `headers` are by level. `youtube`: the policy's `youtube` sets its level."""
+    """A search engine.
+
+    `dns`, `parameters` and `headers` are by level. `youtube`: the policy's `youtube` sets its level.
+    """
 
     id: str
     title: str
@@ -112,18 +125,27 @@ class SearchEngine:
     ai: AiAnswers | None = None
 
     def dns_target(self, level: SafeSearch) -> str:
-        """Return the name whose addresses DNS answers for the engine's hosts; empty if DNS cannot enforce its safe mode."""
+        """Return the name whose addresses DNS answers for the engine's hosts; empty if DNS cannot enforce its safe
+        mode.
+        """
         return self.dns.get(level) or self.dns.get(SafeSearch.STRICT, "")
 
 
 class SearchEngines:
-    """All engines by host, and the domains of engines without a safe mode. `ai_hosts` are other hosts that serve an engine's AI answers."""
+    """All engines by host, and the domains of engines without a safe mode.
+
+    `ai_hosts` are other hosts that serve an engine's AI answers.
+    """
 
     def __init__(self, engines: Iterable[SearchEngine], without_safe_mode: Iterable[str]) -> None:
         self.by_id = {engine.id: engine for engine in engines}
         self.without_safe_mode = frozenset(without_safe_mode)
-        self.by_host = {host: engine for engine in self.by_id.values() for host in engine.hosts if not host.startswith("*.")}
-        self.by_suffix = {host[2:]: engine for engine in self.by_id.values() for host in engine.hosts if host.startswith("*.")}
+        self.by_host = {
+            host: engine for engine in self.by_id.values() for host in engine.hosts if not host.startswith("*.")
+        }
+        self.by_suffix = {
+            host[2:]: engine for engine in self.by_id.values() for host in engine.hosts if host.startswith("*.")
+        }
         self._suffixes = tuple(f".{suffix}" for suffix in self.by_suffix)
         self.pictures = {
             host.removeprefix("*."): engine.pictures
@@ -131,14 +153,18 @@ class SearchEngines:
             if engine.pictures is not None
             for host in (*engine.hosts, *engine.pictures.hosts)
         }
-        self.ai_hosts = {host: engine.ai for engine in self.by_id.values() if engine.ai is not None for host in engine.ai.hosts}
+        self.ai_hosts = {
+            host: engine.ai for engine in self.by_id.values() if engine.ai is not None for host in engine.ai.hosts
+        }
 
     @staticmethod
     @cache
     def load() -> SearchEngines:
         """Load the engines that ship with Hedgerow."""
         data = read_data("safe_search.yaml")
-        return SearchEngines((_search_engine(id, entry) for id, entry in data["engines"].items()), data["without_safe_mode"])
+        return SearchEngines(
+            (_search_engine(id, entry) for id, entry in data["engines"].items()), data["without_safe_mode"]
+        )
 
     def pictures_of(self, host: str) -> PictureSearch | None:
         """Return the search for pictures that a canonical host offers, or None."""
@@ -186,9 +212,13 @@ def _ai_answers(entry: Mapping[str, Any]) -> AiAnswers | None:
         return None
     query = {str(name): frozenset(map(str, values)) for name, values in ai.get("query", {}).items()}
     return AiAnswers(
-        tuple(ai.get("hosts", ())), tuple(ai.get("paths", ())), query, frozenset(ai.get("searches", entry.get("paths", ()))),
-        {str(name): str(value) for name, value in ai.get("set", {}).items()}, frozenset(ai.get("unless", ())),
-    )  # fmt: skip
+        tuple(ai.get("hosts", ())),
+        tuple(ai.get("paths", ())),
+        query,
+        frozenset(ai.get("searches", entry.get("paths", ()))),
+        {str(name): str(value) for name, value in ai.get("set", {}).items()},
+        frozenset(ai.get("unless", ())),
+    )
 
 
 def apply_safe_search(

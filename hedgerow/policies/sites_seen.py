@@ -1,11 +1,11 @@
 """Unknown sites by the day on which this network first asked for them. Pure.
 
-Only sites that neither a list nor a table names are kept, as keyed hashes of 64 bits of their registered domains, with the day: no device,
-no name, and no key outside this machine. During the first days everything is learnt and nothing is new, so that a new installation does not
-close the sites that a family uses.
+Only sites that neither a list nor a table names are kept, as keyed hashes of 64 bits of their registered domains, with
+the day: no device, no name, and no key outside this machine. During the first days everything is learnt and nothing is
+new, so that a new installation does not close the sites that a family uses.
 
-Where the policy names whom to ask, the day of a site's registration is kept too, for as long as the site would be new without it: a site
-that was registered long ago is not new.
+Where the policy names whom to ask, the day of a site's registration is kept too, for as long as the site would be new
+without it: a site that was registered long ago is not new.
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ _REGISTERED = "registered "
 class SitesSeen:
     """The sites as of `today`, for sites that count as new for `days` days. Days are counted from the epoch, UTC.
 
-    `since` is the first day of learning. `hashes` are sorted, and `first` has the day of each. `registered` has days of registration by
-    hash, the newest answer last. `own` are sites of names that the policy serves or forwards, which are never new.
+    `since` is the first day of learning. `hashes` are sorted, and `first` has the day of each. `registered` has days of
+    registration by hash, the newest answer last. `own` are sites of names that the policy serves or forwards, which are
+    never new.
     """
 
     days: int
@@ -82,10 +83,13 @@ class SitesSeen:
         return self.first[index] if index < len(self.hashes) and self.hashes[index] == site else None
 
     def is_new(self, host: str) -> bool:
-        """Return whether a host's site is new here. Nothing is during the first days, nor what was seen or registered long ago.
+        """Return whether a host's site is new here.
+
+        Nothing is during the first days, nor what was seen or registered long ago.
 
         >>> seen = SitesSeen(days=7, today=30, since=20).with_sites({}, 30)
-        >>> seen.is_new("www.example.org"), seen.with_sites({seen.hash_of("example.org"): 22}, 30).is_new("www.example.org")
+        >>> (seen.is_new("www.example.org"),
+        ...  seen.with_sites({seen.hash_of("example.org"): 22}, 30).is_new("www.example.org"))
         (True, False)
         """
         if self.is_learning or site_of(host) in self.own:
@@ -101,8 +105,13 @@ class SitesSeen:
         day = self.registered.get(self.hash_of(host))
         return None if day is None else _EPOCH + timedelta(days=day)
 
-    def with_sites(self, found: Mapping[int, int], today: int, registered: Mapping[int, int] | None = None) -> SitesSeen:
-        """Return this with more sites, given as first days by hash, and days of registration. The earliest day of a site stays."""
+    def with_sites(
+        self, found: Mapping[int, int], today: int, registered: Mapping[int, int] | None = None
+    ) -> SitesSeen:
+        """Return this with more sites, given as first days by hash, and days of registration.
+
+        The earliest day of a site stays.
+        """
         sites = dict(found) | dict(zip(self.hashes, self.first, strict=True))
         kept = sorted(sorted(sites, key=sites.__getitem__)[-MAX_SITES:])
         dated = [*self.registered.items(), *(registered or {}).items()]
@@ -157,7 +166,8 @@ def _little_endian(numbers: array[int]) -> bytes:
 def site_of(host: str) -> str:
     """Return the site of a canonical host: one label under a registry's suffix.
 
-    The names of a hoster, such as `*.github.io`, are one site: they are beyond counting, and parts of known sites lie there.
+    The names of a hoster, such as `*.github.io`, are one site: they are beyond counting, and parts of known sites lie
+    there.
 
     >>> site_of("cdn.www.example.co.uk"), site_of("somebody.github.io")
     ('example.co.uk', 'github.io')
@@ -207,5 +217,7 @@ def registration_of(rule: str) -> date | None:
 
 
 def can_be_new(host: str) -> bool:
-    """Return whether a name can be that of a site on the internet: it has a dot, and is no address and no reverse name."""
+    """Return whether a name can be that of a site on the internet: it has a dot, and is no address and no
+    reverse name.
+    """
     return "." in host and not is_address(host) and not host.endswith(".arpa")

@@ -20,11 +20,12 @@ INTERNET = "internet"
 
 def parse_target(
     text: str, services: Collection[str], categories: Collection[str], origin: Origin, others: Collection[str] = ()
-) -> Target:  # fmt: skip
+) -> Target:
     """Parse one item. Anything but a service or category needs a dot, so that a misspelt name never passes for a host.
 
-    A host covers everything beneath it; `.zone` is a whole top-level domain; `host/path` covers that path and everything beneath, with
-    `*` for anything. Raises ValueError with a sentence and a suggestion, which may be one of `others`.
+    A host covers everything beneath it; `.zone` is a whole top-level domain; `host/path` covers that path and
+    everything beneath, with `*` for anything. Raises ValueError with a sentence and a suggestion, which may be one of
+    `others`.
 
     >>> parse_target("https://youtube.com/shorts/", (), (), Origin("x")).name
     'youtube.com/shorts'
@@ -40,7 +41,10 @@ def parse_target(
     if item[:1] in {"-", "+"}:
         raise ValueError(_begins_with_sign(item))
     if re.fullmatch(r"[\w -]+", item):
-        raise ValueError(f"unknown name '{item}': no service, category or domain.{_hint_for(item, [*services, *categories, *others])}")
+        raise ValueError(
+            f"unknown name '{item}': no service, category or "
+            f"domain.{_hint_for(item, [*services, *categories, *others])}"
+        )
     if several := guess_list(item, {*services, *categories, *others}.__contains__):
         raise ValueError(f"'{item}' is not one name.{did_you_mean(several)}")
     location = re.sub(r"^[a-z][a-z+.-]*://", "", item, flags=re.IGNORECASE)
@@ -62,7 +66,8 @@ def check_allowable(target: Target) -> None:
 
 
 def _begins_with_sign(item: str) -> str:
-    """Return the mistake in an item with a sign: dashes without spaces, which YAML reads as text, or a change that only profiles can make.
+    """Return the mistake in an item with a sign: dashes without spaces, which YAML reads as text, or a change that only
+    profiles can make.
 
     >>> _begins_with_sign("-roblox -tiktok")
     "'-roblox -tiktok': in a list, a dash needs a space after it, as in - roblox"
@@ -82,7 +87,9 @@ def _hint_for(item: str, known: list[str]) -> str:
     if timed := re.fullmatch(r"(.+?)\s+(?:only\s+)?(?:on|at|from|between|after|before|during)\s+.+", item):
         meant = suggest(timed[1], known).removeprefix(" Did you mean ").removesuffix("?")
         if meant or "." in timed[1]:
-            example = f'schedules: {{{meant or "site"}: {{only: {meant or timed[1]}, when: {{weekend: "10:00-12:00"}}}}}}'
+            example = (
+                f'schedules: {{{meant or "site"}: {{only: {meant or timed[1]}, when: {{weekend: "10:00-12:00"}}}}}}'
+            )
             return f" Use a schedule, such as {example}"
     several = guess_list(item, set(known).__contains__)
     return did_you_mean(several) or suggest(item, known) or " Write a site as its domain, such as example.org."
@@ -100,7 +107,8 @@ def _parse_host_item(text: str, item: str) -> str:
 
 
 def comparable_path(url: str) -> str:
-    """Return path and query of a URL as `compile_path` compares them: canonical, with doubled slashes, which servers ignore, made one.
+    """Return path and query of a URL as `compile_path` compares them: canonical, with doubled slashes, which servers
+    ignore, made one.
 
     >>> comparable_path("https://example.org//a/../shorts/?x=//")
     '/shorts/?x=//'
@@ -120,11 +128,13 @@ type PathTest = Callable[[str], object]
 
 @functools.lru_cache(maxsize=1024)
 def compile_path(path: str) -> PathTest:
-    """Return the test of a URL's path and query, as `comparable_path` gives them, for a pattern's path, which begins with a slash.
+    """Return the test of a URL's path and query, as `comparable_path` gives them, for a pattern's path, which begins
+    with a slash.
 
-    Spellings that servers treat as equal do not evade a rule: case, parameters after a semicolon (RFC 3986, section 3.3), which many
-    servers drop, an escaped slash, which nginx decodes, and an escaped NUL, at which some servers end the path. RE2 runs the test in time
-    linear in the URL, however many stars the pattern has: whoever sends the URL chooses it.
+    Spellings that servers treat as equal do not evade a rule: case, parameters after a semicolon (RFC 3986, section
+    3.3), which many servers drop, an escaped slash, which nginx decodes, and an escaped NUL, at which some servers end
+    the path. RE2 runs the test in time linear in the URL, however many stars the pattern has: whoever sends the URL
+    chooses it.
 
     >>> bool(compile_path("/shorts")("/shorts/abc")), bool(compile_path("/shorts")("/shortsighted"))
     (True, False)

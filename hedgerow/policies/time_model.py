@@ -37,8 +37,8 @@ class DatedSpan:
 class Schedule:
     """The times at which something holds, and their place in a file. Without spans: never.
 
-    `free` are the spans of days that a holiday makes free (None: the same as on any other day). `dated` are those of single dates, which
-    outrank both. `nightly`: spans belong to evenings, which are free if the next day is.
+    `free` are the spans of days that a holiday makes free (None: the same as on any other day). `dated` are those of
+    single dates, which outrank both. `nightly`: spans belong to evenings, which are free if the next day is.
     """
 
     spans: tuple[Span, ...]
@@ -57,7 +57,9 @@ UNLIMITED: WeekdayValues = (None,) * 7
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """A budget of minutes: `daily` by weekday, `free` on a day that a holiday makes free, `weekly` from Monday to Sunday.
+    """A budget of minutes:
+
+    `daily` by weekday, `free` on a day that a holiday makes free, `weekly` from Monday to Sunday.
 
     None: no limit. `subject` is empty for all use, else `category:NAME` or `service:NAME`.
     """
@@ -83,7 +85,8 @@ class Bonus:
 
 @dataclass(frozen=True, slots=True)
 class SpentBudget:
-    """A budget of `minutes` that is spent from the instant `since` until `until`, when it is reset (seconds since the epoch).
+    """A budget of `minutes` that is spent from the instant `since` until `until`, when it is reset (seconds since the
+    epoch).
 
     `account` is `person:NAME` or `device:ID`: the owner of the minutes.
     """
@@ -106,7 +109,9 @@ class ActiveMinute:
 
 
 class PauseKind(StrEnum):
-    """The part of the internet that a pause stops: all of it, or for homework what distracts (`closing.DISTRACTIONS`)."""
+    """The part of the internet that a pause stops: all of it, or for homework what distracts
+    (`closing.DISTRACTIONS`).
+    """
 
     ALL = "all"
     HOMEWORK = "homework"

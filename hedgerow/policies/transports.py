@@ -1,8 +1,8 @@
 """The DNS transports and the addresses that Hedgerow listens on, as one table.
 
-The policy's schema, the command line, the settings, the supervisor, `hedgerow doctor`, the designation of our resolver (RFC 9462) and the
-cache keys of the DNS package derive from it. It stands here because the schema needs it and nothing below may import `hedgerow.dns`;
-`hedgerow.dns.transports` adds the listener of each encrypted transport.
+The policy's schema, the command line, the settings, the supervisor, `hedgerow doctor`, the designation of our resolver
+(RFC 9462) and the cache keys of the DNS package derive from it. It stands here because the schema needs it and nothing
+below may import `hedgerow.dns`; `hedgerow.dns.transports` adds the listener of each encrypted transport.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Final
 class Transport:
     """One way to carry DNS messages.
 
-    `name` is its key in `network.listen`, its option of `hedgerow up` and its label in metrics; `scheme` is that of an upstream's URL,
-    empty if no upstream is asked over it.
-    `alpn` is empty for a transport in plain text. `ddr_rank` orders the encrypted ones in our own designation, `doh_path` is the URI
-    template (RFC 8484) that is designated with it.
+    `name` is its key in `network.listen`, its option of `hedgerow up` and its label in metrics; `scheme` is that of an
+    upstream's URL, empty if no upstream is asked over it. `alpn` is empty for a transport in plain text. `ddr_rank`
+    orders the encrypted ones in our own designation, `doh_path` is the URI template (RFC 8484) that is designated with
+    it.
     """
 
     name: str
@@ -60,7 +60,9 @@ LISTENERS: Final[Mapping[str, tuple[socket.SocketKind, ...]]] = {
 
 
 def shared_ports(listen: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return the pairs of listeners that claim one port of one address. `listen` maps keys of `LISTENERS` to ADDRESS:PORT.
+    """Return the pairs of listeners that claim one port of one address.
+
+    `listen` maps keys of `LISTENERS` to ADDRESS:PORT.
 
     >>> shared_ports({"dot": "0.0.0.0:853", "doh": "127.0.0.1:853", "doq": "0.0.0.0:853"})
     [('dot', 'doh')]

@@ -1,12 +1,15 @@
 """Unknown hosts: those in no list, of no service, and not among the names that ship with Hedgerow. Pure.
 
-Anybody can set up a tunnel under such a name. Its certificate is all that a filter without the CA can look at, so the gate does, once.
+Anybody can set up a tunnel under such a name. Its certificate is all that a filter without the CA can look at, so the
+gate does, once.
 
-- A certificate that the site signed itself, or that is for another name, is what browsers warn of too: no ordinary site has one.
-- A certificate of an authority that nobody trusts may just lack an intermediate one, which some sites forget and browsers fetch. It does
-  not count, except where the authority's own certificate is shown: then it is somebody's own.
-- A fresh certificate alone says nothing: Let's Encrypt renews them every two months, so that one site in twenty has one that is younger
-  than three days. It counts under a name of dynamic DNS only, where it means that a server at somebody's home was set up this week.
+- A certificate that the site signed itself, or that is for another name, is what browsers warn of too: no ordinary site
+  has one.
+- A certificate of an authority that nobody trusts may just lack an intermediate one, which some sites forget and
+  browsers fetch. It does not count, except where the authority's own certificate is shown: then it is somebody's own.
+- A fresh certificate alone says nothing: Let's Encrypt renews them every two months, so that one site in twenty has one
+  that is younger than three days. It counts under a name of dynamic DNS only, where it means that a server at
+  somebody's home was set up this week.
 - A server that asks for a password as proxies do (407) is a proxy. No web site sends that.
 """
 
@@ -62,7 +65,9 @@ def suspicion_of(flaw: str, catalogue: Catalogue, mask: int) -> str:
             assert_never(other)
 
 
-LOCAL_SUFFIXES = frozenset({"corp", "home", "internal", "intranet", "lan", "local", "localdomain", "localhost", "private"})
+LOCAL_SUFFIXES = frozenset(
+    {"corp", "home", "internal", "intranet", "lan", "local", "localdomain", "localhost", "private"}
+)
 LOCAL_DOMAINS = frozenset({"home.arpa", "fritz.box", "speedport.ip"})
 """Suffixes of names in the local network (RFC 6762, RFC 8375 and the customs of routers), which no public zone has."""
 
@@ -73,7 +78,9 @@ def is_local_name(host: str) -> bool:
 
 
 def may_be_remembered(facts: HostFactIndex, catalogue: Catalogue, host: str) -> bool:
-    """Return whether a host may be remembered for its pages: one that nobody knows, and under which others have no sites."""
+    """Return whether a host may be remembered for its pages: one that nobody knows, and under which others have no
+    sites.
+    """
     if is_local_name(host) or is_public_suffix(host) or is_institution(host) or host in Recogniser.load().well_known:
         return False
     return is_unknown(facts, catalogue, host)
@@ -85,7 +92,10 @@ def is_unlisted(ruleset: Ruleset, catalogue: Catalogue, host: str) -> bool:
 
 
 def is_unknown(facts: HostFactIndex, catalogue: Catalogue, host: str) -> bool:
-    """Return whether nothing is known of a host. A name of dynamic DNS counts: the list knows the provider, not who uses it."""
+    """Return whether nothing is known of a host.
+
+    A name of dynamic DNS counts: the list knows the provider, not who uses it.
+    """
     if is_address(host) or catalogue.host_mask(host) & ~catalogue.mask_of([DYNAMIC_DNS]):
         return False
     if facts.engines.engine_of(host) is not None or is_beneath(host, _shipped_names()):
@@ -94,7 +104,10 @@ def is_unknown(facts: HostFactIndex, catalogue: Catalogue, host: str) -> bool:
 
 
 def blocked_by_pages(ruleset: Ruleset, catalogue: Catalogue, host: str, mask: int) -> Decision | None:
-    """Return the block of a site whose pages turned out to be of a topic that is closed. Sites that a list calls good stay open."""
+    """Return the block of a site whose pages turned out to be of a topic that is closed.
+
+    Sites that a list calls good stay open.
+    """
     for site in remembered_as(ruleset.remembered, host):
         rule = ruleset.rules.categories.get(site.topic)
         if rule is None or rule.allow or any(is_good(name) for name in catalogue.names_of(mask)):
@@ -105,16 +118,26 @@ def blocked_by_pages(ruleset: Ruleset, catalogue: Catalogue, host: str, mask: in
 
 
 def is_worth_noting(ruleset: Ruleset, catalogue: Catalogue, host: str) -> bool:
-    """Return whether it matters when this network first asked for a host: it is one of the internet, and nobody knows it."""
+    """Return whether it matters when this network first asked for a host: it is one of the internet, and nobody knows
+    it.
+    """
     if not can_be_new(host) or not is_judged(host) or is_local_name(host) or host in Recogniser.load().well_known:
         return False
     return is_unlisted(ruleset, catalogue, host)
 
 
 def blocked_as_new(ruleset: Ruleset, catalogue: Catalogue, host: str) -> Decision | None:
-    """Return the block of a site that is new to this network and that nobody else knows either, if new sites are closed."""
+    """Return the block of a site that is new to this network and that nobody else knows either, if new sites are
+    closed.
+    """
     rule, sites = ruleset.rules.categories.get(NEW_DOMAINS), ruleset.sites
-    if rule is None or rule.allow or sites is None or not sites.is_new(host) or not is_worth_noting(ruleset, catalogue, host):
+    if (
+        rule is None
+        or rule.allow
+        or sites is None
+        or not sites.is_new(host)
+        or not is_worth_noting(ruleset, catalogue, host)
+    ):
         return None
     registered = sites.registered_on(host)
     origin = rule.target.origin if registered is None else origin_of_registration(registered)
@@ -122,10 +145,11 @@ def blocked_as_new(ruleset: Ruleset, catalogue: Catalogue, host: str) -> Decisio
 
 
 def site_to_ask_about(ruleset: Ruleset, catalogue: Catalogue, host: str, decision: Decision) -> str:
-    """Return the site of a host that is closed as new, for the question when it was registered; empty if nobody may learn of it.
+    """Return the site of a host that is closed as new, for the question when it was registered; empty if nobody may
+    learn of it.
 
-    Nobody is asked about what is open, listed, a hoster's or known already, about names that tell something of people or their health, or
-    for somebody whose sites are not even recorded here.
+    Nobody is asked about what is open, listed, a hoster's or known already, about names that tell something of people
+    or their health, or for somebody whose sites are not even recorded here.
     """
     sites = ruleset.sites
     if decision.what != NEW_DOMAINS or decision.reason is not Reason.RECOGNISED or sites is None:
@@ -137,7 +161,8 @@ def site_to_ask_about(ruleset: Ruleset, catalogue: Catalogue, host: str, decisio
 
 
 def recognised_by_name(ruleset: Ruleset, catalogue: Catalogue, host: str) -> Recognition | None:
-    """Return what an unlisted host looks like by its name, if that is blocked here and sure enough to be blocked or marked.
+    """Return what an unlisted host looks like by its name, if that is blocked here and sure enough to be blocked or
+    marked.
 
     An exception in a list of the category says that the host is not of it. So a list of corrections is just a list.
     """

@@ -1,4 +1,6 @@
-"""Decisions on requests for URLs, with what follows from the host alone kept: a page sends many requests to few hosts."""
+"""Decisions on requests for URLs, with what follows from the host alone kept: a page sends many requests to
+few hosts.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from hedgerow.policies.youtube import is_youtube
 
 
 class _KnownHost(NamedTuple):
-    """The decision on all URLs of a host, but for those that something is about: `urls`, or rules in lists of the categories in `mask`.
+    """The decision on all URLs of a host, but for those that something is about:
+
+    `urls`, or rules in lists of the categories in `mask`.
 
     `blocked` are the host's categories that exceptions in lists may lift from a URL.
     """
@@ -28,7 +32,10 @@ class _KnownHost(NamedTuple):
 
 _MAX_NAMED = 256
 _MAX_NAMED_LENGTH = 2048
-"""Decisions on single URLs that are kept, and the characters of such a URL. A page may ask for a blocked one again and again."""
+"""Decisions on single URLs that are kept, and the characters of such a URL.
+
+A page may ask for a blocked one again and again.
+"""
 
 
 class UrlDecisions:
@@ -68,8 +75,11 @@ class UrlDecisions:
         return bool(self._catalogue.match_urls(url, resource, initiator, known.mask, method))
 
     def _keep(self, context: RequestContext, decision: Decision, known: _KnownHost | None) -> None:
-        """Keep a decision for its URL if a rule is about that, else for the host. Nothing is kept where other URLs of the host differ by
-        more than such rules: those of search engines and YouTube do."""
+        """Keep a decision for its URL if a rule is about that, else for the host.
+
+        Nothing is kept where other URLs of the host differ by more than such rules: those of search engines and YouTube
+        do.
+        """
         ruleset, request = context.ruleset, context.request
         rules, host = ruleset.rules, request.host
         is_search = context.engine is not None or context.pictures is not None or context.closed_ai is not None

@@ -1,8 +1,11 @@
-"""Restriction of YouTube to chosen channels and videos: items of the policy, and the access to each of YouTube's URLs. Pure.
+"""Restriction of YouTube to chosen channels and videos: items of the policy, and the access to each of YouTube's URLs.
 
-A film plays only with the streams that a *player response* names. Pages and calls that can carry one are open only if the response
-says that it is of a chosen channel or video (`VERIFY`); the inspector reads it. Everything else that shows films is closed: the start
-page, searches, playlists and other people's channels. Deliberately absent: apps, which do not accept our certificate.
+Pure.
+
+A film plays only with the streams that a *player response* names. Pages and calls that can carry one are open only if
+the response says that it is of a chosen channel or video (`VERIFY`); the inspector reads it. Everything else that shows
+films is closed: the start page, searches, playlists and other people's channels. Deliberately absent: apps, which do
+not accept our certificate.
 """
 
 from __future__ import annotations
@@ -17,10 +20,17 @@ from hedgerow.blocklists.names import is_beneath
 YOUTUBE_CHOSEN = "youtube_only"
 """`what` of a RULE decision about films of YouTube that are not of chosen channels."""
 
-_HOSTS = frozenset({
-    "youtube.com", "youtu.be", "youtube-nocookie.com", "yt.be", "youtubei.googleapis.com", "youtube.googleapis.com",
-    "youtubeembeddedplayer.googleapis.com",
-})  # fmt: skip
+_HOSTS = frozenset(
+    {
+        "youtube.com",
+        "youtu.be",
+        "youtube-nocookie.com",
+        "yt.be",
+        "youtubei.googleapis.com",
+        "youtube.googleapis.com",
+        "youtubeembeddedplayer.googleapis.com",
+    }
+)
 """Hosts of pages and calls. Those of pictures and streams serve only what these name."""
 
 _NOT_FILMS = frozenset({"accounts.youtube.com", "consent.youtube.com", "fonts.youtube.com"})
@@ -30,12 +40,34 @@ _HANDLE = re.compile(r"@[\w.·-]{3,30}")
 _VIDEO = re.compile(r"[\w-]{11}", re.ASCII)
 _API = "/youtubei/v1/"
 _VERIFIED_CALLS = frozenset({"player", "get_watch", "next", "browse", "reel/reel_item_watch"})
-_OPEN_CALLS = frozenset({"log_event", "att/get", "visitor_id", "config", "guide", "account/account_menu", "player/heartbeat"})
+_OPEN_CALLS = frozenset(
+    {"log_event", "att/get", "visitor_id", "config", "guide", "account/account_menu", "player/heartbeat"}
+)
 _OPEN_PATHS = (
-    "/s/", "/static/", "/img/", "/yts/", "/api/stats/", "/api/timedtext", "/api/manifest/", "/embed/", "/generate_204", "/error_204",
-    "/ptracking", "/favicon.ico", "/sw.js", "/sw.js_data", "/manifest.webmanifest", "/iframe_api", "/player_204", "/cspreport", "/csi_204",
-    "/robots.txt", "/signin", "/logout", "/youtubei/v1/log_event",
-)  # fmt: skip
+    "/s/",
+    "/static/",
+    "/img/",
+    "/yts/",
+    "/api/stats/",
+    "/api/timedtext",
+    "/api/manifest/",
+    "/embed/",
+    "/generate_204",
+    "/error_204",
+    "/ptracking",
+    "/favicon.ico",
+    "/sw.js",
+    "/sw.js_data",
+    "/manifest.webmanifest",
+    "/iframe_api",
+    "/player_204",
+    "/cspreport",
+    "/csi_204",
+    "/robots.txt",
+    "/signin",
+    "/logout",
+    "/youtubei/v1/log_event",
+)
 """Files, statistics and subtitles. A frame (`/embed/`) gets its film by a call, like the other pages."""
 
 
@@ -46,9 +78,12 @@ class YouTubeAccess(Enum):
 
 
 def parse_youtube_item(text: str) -> str:
-    """Return a channel (`UC…`), a handle (`@name`, in small letters) or a video (`video:ID`) of the policy. Raises ValueError.
+    """Return a channel (`UC…`), a handle (`@name`, in small letters) or a video (`video:ID`) of the policy.
 
-    >>> [parse_youtube_item(each) for each in ("https://www.youtube.com/@Some.Name/videos", "youtu.be/abcdefghij1", "@Name")]
+    Raises ValueError.
+
+    >>> [parse_youtube_item(each) for each in ("https://www.youtube.com/@Some.Name/videos", "youtu.be/abcdefghij1",
+    ...  "@Name")]
     ['@some.name', 'video:abcdefghij1', '@name']
     """
     item = text.strip()
@@ -56,7 +91,9 @@ def parse_youtube_item(text: str) -> str:
         return item
     if _HANDLE.fullmatch(item):
         return item.lower()
-    if found := re.fullmatch(r"(?:https?://)?((?:[a-z-]+\.)?(?:youtube\.com|youtu\.be))(/.*)", item, re.IGNORECASE | re.ASCII):
+    if found := re.fullmatch(
+        r"(?:https?://)?((?:[a-z-]+\.)?(?:youtube\.com|youtu\.be))(/.*)", item, re.IGNORECASE | re.ASCII
+    ):
         first, second, *_ = [*urlsplit(found[2]).path.split("/")[1:], "", ""]
         of_path = first if found[1].lower() == "youtu.be" else second if first in ("shorts", "live", "embed") else ""
         videos = (of_path, _video_of(found[2]))
@@ -77,14 +114,21 @@ def is_youtube(host: str) -> bool:
 def access_to(url: str, chosen: Collection[str]) -> YouTubeAccess:
     """Return the access to a URL of YouTube where only `chosen` items are open.
 
-    >>> access_to("https://www.youtube.com/watch?v=abcdefghij1", ["@name"]), access_to("https://www.youtube.com/@Name", ["@name"])
+    >>> (access_to("https://www.youtube.com/watch?v=abcdefghij1", ["@name"]),
+    ...  access_to("https://www.youtube.com/@Name", ["@name"]))
     (<YouTubeAccess.VERIFY: 'verify'>, <YouTubeAccess.OPEN: 'open'>)
     """
     parts = urlsplit(url)
     path = re.sub("/{2,}", "/", parts.path) or "/"
     if path.startswith(_API):
         call = path.removeprefix(_API).rstrip("/")
-        return YouTubeAccess.VERIFY if call in _VERIFIED_CALLS else YouTubeAccess.OPEN if call in _OPEN_CALLS else YouTubeAccess.CLOSED
+        return (
+            YouTubeAccess.VERIFY
+            if call in _VERIFIED_CALLS
+            else YouTubeAccess.OPEN
+            if call in _OPEN_CALLS
+            else YouTubeAccess.CLOSED
+        )
     if any(path == each or (each.endswith("/") and path.startswith(each)) for each in _OPEN_PATHS):
         return YouTubeAccess.OPEN
     first, second = [*path.split("/")[1:], ""][:2]
@@ -104,7 +148,10 @@ def _video_of(path: str) -> str:
 
 _SPACES = 61
 _LONG_SPACE = re.compile(rb"\s(?<!\s\s)\s{%d,}" % _SPACES)
-"""White space that is longer than the longest name. It is shortened to `_SPACES`, so that every match has a length limit."""
+"""White space that is longer than the longest name.
+
+It is shortened to `_SPACES`, so that every match has a length limit.
+"""
 
 _LONGEST = 512
 """Bytes of the longest match, and of what precedes it."""
@@ -113,8 +160,8 @@ _LONGEST = 512
 def _field(name: str, value: bytes) -> re.Pattern[bytes]:
     """Return the pattern of a field of JSON.
 
-    An unescaped quotation mark is never inside a JSON string, so titles and comments cannot pretend to be a field. The look-behind follows
-    the name, because `re` searches fastest for a pattern that begins with literals.
+    An unescaped quotation mark is never inside a JSON string, so titles and comments cannot pretend to be a field. The
+    look-behind follows the name, because `re` searches fastest for a pattern that begins with literals.
     """
     quoted = b'"%b"' % name.encode()
     return re.compile(rb"%b(?<!\\%b)\s*:%b" % (quoted, quoted, value))
@@ -171,17 +218,25 @@ class ResponseCheck:
 
         Without what is looked for they are not: YouTube may have changed its format.
         """
-        return self._owners.count > 0 and (self._owners.are_all_chosen or (self._current is not None and self._current.is_any_chosen))
+        return self._owners.count > 0 and (
+            self._owners.are_all_chosen or (self._current is not None and self._current.is_any_chosen)
+        )
 
 
 class _Sections:
-    """Sections of a response, from each match of `start` to the next one. An item of a section is the first match of a pattern in it."""
+    """Sections of a response, from each match of `start` to the next one.
 
-    def __init__(self, start: re.Pattern[bytes], patterns: tuple[re.Pattern[bytes], ...], chosen: frozenset[str]) -> None:
+    An item of a section is the first match of a pattern in it.
+    """
+
+    def __init__(
+        self, start: re.Pattern[bytes], patterns: tuple[re.Pattern[bytes], ...], chosen: frozenset[str]
+    ) -> None:
         self.count = 0
         self._start, self._patterns, self._chosen = start, patterns, chosen
         self._begin = 0  # of the last section
-        self._found: dict[re.Pattern[bytes], tuple[int, bool]] = {}  # of the last section: where it ends, and if it is chosen
+        # of the last section: where it ends, and if it is chosen
+        self._found: dict[re.Pattern[bytes], tuple[int, bool]] = {}
         self._are_all_chosen, self._is_any_chosen = True, False  # of the sections before the last one
 
     @property
@@ -199,7 +254,10 @@ class _Sections:
         return any(is_chosen for _end, is_chosen in self._found.values())
 
     def feed(self, body: bytes, base: int) -> None:
-        """Search `body`, which begins at `base` with bytes that were searched before. The first byte is only looked back at."""
+        """Search `body`, which begins at `base` with bytes that were searched before.
+
+        The first byte is only looked back at.
+        """
         for match in self._start.finditer(body, max(self._begin - base, 1)):
             self._search(body, base, match.start())
             self._end_section(base + match.start())
@@ -211,7 +269,10 @@ class _Sections:
 
     def _search(self, body: bytes, base: int, end: int) -> None:
         for pattern in self._patterns if self.count else ():
-            if pattern not in self._found and (match := pattern.search(body, max(self._begin - base, 1), end)) is not None:
+            if (
+                pattern not in self._found
+                and (match := pattern.search(body, max(self._begin - base, 1), end)) is not None
+            ):
                 self._take(pattern, match, base)
 
     def _take(self, pattern: re.Pattern[bytes], match: re.Match[bytes], base: int) -> None:

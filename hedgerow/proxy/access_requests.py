@@ -43,8 +43,8 @@ _ANSWER_POLLS = 90
 class BlockPageRequest:
     """A request for the forms' path on `authority`.
 
-    `client` is the address (or `user:NAME`) for which the gate vouches. `field` returns a header's value or ''. `fallback` is the URL that
-    is meant where the form names none of this host.
+    `client` is the address (or `user:NAME`) for which the gate vouches. `field` returns a header's value or ''.
+    `fallback` is the URL that is meant where the form names none of this host.
     """
 
     client: str
@@ -64,9 +64,14 @@ class BlockPageRequest:
 
 
 class AccessRequestHandler:
-    """The handler of the forms. `policy` returns the policy in force, since an answer may wait for the next one. `key` signs tickets."""
+    """The handler of the forms.
 
-    def __init__(self, policy: Callable[[], ProxyPolicy], key: bytes, counters: Counters, clock: Callable[[], float]) -> None:
+    `policy` returns the policy in force, since an answer may wait for the next one. `key` signs tickets.
+    """
+
+    def __init__(
+        self, policy: Callable[[], ProxyPolicy], key: bytes, counters: Counters, clock: Callable[[], float]
+    ) -> None:
         self._policy = policy
         self._key = key
         self._counters = counters
@@ -84,8 +89,11 @@ class AccessRequestHandler:
         if request.method != "POST" and not is_poll:
             return page.error(405, "this address only takes the block page's question")
         is_ours = is_poll or is_from_same_origin(request.scheme, authority.host, authority.port, field)
-        if not is_ours or not accepts_ticket(self._key, request.ticket, authority.host, request.device.id, self._clock()):
-            return page.short_page("not-from-here", 403, reader=PageReader(reader.language))  # does not tell a child from an adult
+        if not is_ours or not accepts_ticket(
+            self._key, request.ticket, authority.host, request.device.id, self._clock()
+        ):
+            # does not tell a child from an adult
+            return page.short_page("not-from-here", 403, reader=PageReader(reader.language))
         return await self._poll(request, reader) if is_poll else await self._handle_post(request, reader)
 
     async def _poll(self, request: BlockPageRequest, reader: PageReader) -> ProxyResponse:
@@ -119,13 +127,17 @@ class AccessRequestHandler:
             return self._blocked(request, request.fallback, decision, reader)
         return self._file_request(request, url, note, decision, reader)
 
-    def _file_request(self, request: BlockPageRequest, url: str, note: str, decision: Decision, reader: PageReader) -> ProxyResponse:
+    def _file_request(
+        self, request: BlockPageRequest, url: str, note: str, decision: Decision, reader: PageReader
+    ) -> ProxyResponse:
         policy, now, device = self._policy(), self._clock(), request.device.id
         if not self._request_limit.allows(device, now, is_named=request.device.known):
             self._counters.add("hedgerow_proxy_dropped_total", "ask")
             return policy.page.short_page("too-often", 429, reader=reader)
         reason = _stored_reason(decision)
-        policy.request_access(AccessRequest(now, device, request.ruleset.person, request.authority.host, url, reason, note))
+        policy.request_access(
+            AccessRequest(now, device, request.ruleset.person, request.authority.host, url, reason, note)
+        )
         ticket = issue_ticket(self._key, request.authority.host, device, now)
         return policy.page.waiting(url, 0, reader, ticket)
 
@@ -150,7 +162,9 @@ class AccessRequestHandler:
         return self._blocked(request, url, decision, reader)
 
     async def _wait_while_blocked(self, request: BlockPageRequest, url: str, reasons: Container[Reason]) -> Decision:
-        """Wait until the URL is not blocked for one of these reasons any more, or the time is over; returns the last decision."""
+        """Wait until the URL is not blocked for one of these reasons any more, or the time is over; returns the last
+        decision.
+        """
         for _ in range(_POLLS):
             await asyncio.sleep(_POLL_SECONDS)
             decision = self._decide(request, url)

@@ -1,8 +1,8 @@
 """The network's own certificate authority, created at the first start, and the certificates that it issues.
 
-Only devices on which it was installed trust it. Its key makes inspection possible, so only the owner may read it (mode 0600). It leaves
-the machine only for another one of the same home (`hedgerow invite`). Keys are P-256, because a certificate is signed for every inspected
-host.
+Only devices on which it was installed trust it. Its key makes inspection possible, so only the owner may read it (mode
+0600). It leaves the machine only for another one of the same home (`hedgerow invite`). Keys are P-256, because a
+certificate is signed for every inspected host.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ CA_VALIDITY = datetime.timedelta(days=5 * 365)
 SERVER_VALIDITY = datetime.timedelta(days=90)
 _BACKDATED = datetime.timedelta(days=2)  # for clients whose clocks are slow
 CA_FILE = "hedgerow-ca.pem"
-_SERVER_SUBJECT = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Hedgerow server")])  # programs with GnuTLS fail on an empty name
+# programs with GnuTLS fail on an empty name
+_SERVER_SUBJECT = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Hedgerow server")])
 
 
 class CertificateAuthorityError(Exception):
@@ -80,7 +81,9 @@ def ensure_ca(directory: Path) -> CertificateAuthority:
 def rotate_ca(
     directory: Path, share: Callable[[CertificateAuthority, CertificateAuthority], None] = lambda _old, _new: None
 ) -> tuple[CertificateAuthority, CertificateAuthority]:
-    """Replace the authority in `directory` by a new one; returns the old and the new. Raises CertificateAuthorityError or OSError.
+    """Replace the authority in `directory` by a new one; returns the old and the new.
+
+    Raises CertificateAuthorityError or OSError.
 
     `share` gets both before anything is replaced, and may raise.
     """
@@ -96,16 +99,23 @@ def replace_ca(directory: Path, new: CertificateAuthority) -> None:
     The old key is deleted. Its certificate is kept, so that people can tell which one to remove from devices.
     """
     old = load_ca(directory)
-    retired = directory / f"retired-{old.certificate.not_valid_before_utc:%Y%m%d}-{old.fingerprint[:8].replace(':', '')}.pem"
+    retired = (
+        directory / f"retired-{old.certificate.not_valid_before_utc:%Y%m%d}-{old.fingerprint[:8].replace(':', '')}.pem"
+    )
     retired.write_bytes(old.pem)
     write_atomically(directory / CA_FILE, key_pem(new.key) + new.pem)
 
 
 def load_ca(directory: Path) -> CertificateAuthority:
-    """Load the authority in `directory`. Raises CertificateAuthorityError if the file is no CA or others can read it; OSError."""
+    """Load the authority in `directory`.
+
+    Raises CertificateAuthorityError if the file is no CA or others can read it; OSError.
+    """
     path = directory / CA_FILE
     if path.stat().st_mode & 0o077:
-        raise CertificateAuthorityError(f"{path} can be read by others: run chmod 600 on it, or remove it to create a new authority")
+        raise CertificateAuthorityError(
+            f"{path} can be read by others: run chmod 600 on it, or remove it to create a new authority"
+        )
     try:
         return parse_ca(path.read_bytes())
     except CertificateAuthorityError as error:
@@ -125,7 +135,10 @@ def parse_ca(data: bytes) -> CertificateAuthority:
 
 
 def issue_server_certificate(authority: CertificateAuthority, names: Iterable[str], addresses: Iterable[str]) -> bytes:
-    """A certificate for one of our servers, as PEM: its fresh key, itself and the CA's. At least one name or address is needed."""
+    """A certificate for one of our servers, as PEM: its fresh key, itself and the CA's.
+
+    At least one name or address is needed.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
     alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
@@ -133,7 +146,9 @@ def issue_server_certificate(authority: CertificateAuthority, names: Iterable[st
     return key_pem(key) + certificate.public_bytes(serialization.Encoding.PEM) + authority.pem
 
 
-def issue_leaf_certificate(authority: CertificateAuthority, key: ec.EllipticCurvePublicKey, host: str) -> x509.Certificate:
+def issue_leaf_certificate(
+    authority: CertificateAuthority, key: ec.EllipticCurvePublicKey, host: str
+) -> x509.Certificate:
     """A certificate for `host`, a name or an address, which is the subject too if it is short enough."""
     subject = [x509.NameAttribute(NameOID.COMMON_NAME, host)] if len(host) < _MAX_COMMON_NAME else []
     try:
@@ -144,8 +159,11 @@ def issue_leaf_certificate(authority: CertificateAuthority, key: ec.EllipticCurv
 
 
 def _sign_server(
-    authority: CertificateAuthority, subject: x509.Name, key: ec.EllipticCurvePublicKey, alternatives: list[x509.GeneralName]
-) -> x509.Certificate:  # fmt: skip
+    authority: CertificateAuthority,
+    subject: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    alternatives: list[x509.GeneralName],
+) -> x509.Certificate:
     now = datetime.datetime.now(datetime.UTC)
     issuer_key = authority.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     builder = (
@@ -162,7 +180,10 @@ def _sign_server(
 
 
 def sign_message(content: bytes, pem: bytes) -> bytes:
-    """Sign content with a key and a chain of certificates as PEM: a message of CMS (RFC 5652), as DER. Raises ValueError or TypeError."""
+    """Sign content with a key and a chain of certificates as PEM: a message of CMS (RFC 5652), as DER.
+
+    Raises ValueError or TypeError.
+    """
     from cryptography.hazmat.primitives.serialization import pkcs7
 
     key, (certificate, *others) = serialization.load_pem_private_key(pem, None), x509.load_pem_x509_certificates(pem)
@@ -176,7 +197,9 @@ def sign_message(content: bytes, pem: bytes) -> bytes:
 
 def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     """The key as PEM, without encryption."""
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
 
 
 def _write_once(path: Path, authority: CertificateAuthority) -> None:
@@ -195,7 +218,10 @@ def _create_ca() -> CertificateAuthority:
     # A part of the key's hash is in the name, so that a device with an earlier CA shows two different names.
     mark = x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest.hex()[:6].upper()
     name = x509.Name(
-        [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Hedgerow"), x509.NameAttribute(NameOID.COMMON_NAME, f"Hedgerow network CA {mark}")]
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Hedgerow"),
+            x509.NameAttribute(NameOID.COMMON_NAME, f"Hedgerow network CA {mark}"),
+        ]
     )
     builder = (
         x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=key.public_key())
@@ -228,7 +254,10 @@ _UUID_NAMESPACE = "6f1d1c0e-5a0b-4e0f-9b57-0c1d6a1e7b21"
 
 
 class CertificateFormat(StrEnum):
-    """Formats of the certificate: `PEM` for Linux, Firefox and Chromium; `DER` for Android and Windows; `MOBILECONFIG` for Apple."""
+    """Formats of the certificate:
+
+    `PEM` for Linux, Firefox and Chromium; `DER` for Android and Windows; `MOBILECONFIG` for Apple.
+    """
 
     PEM = "pem"
     DER = "der"
@@ -252,7 +281,9 @@ def export_certificate(authority: CertificateAuthority, form: CertificateFormat)
         case CertificateFormat.DER:
             return CertificateFile("hedgerow-ca.crt", "application/x-x509-ca-cert", authority.der)
         case CertificateFormat.MOBILECONFIG:
-            return CertificateFile("hedgerow-ca.mobileconfig", "application/x-apple-aspen-config", _apple_profile(authority))
+            return CertificateFile(
+                "hedgerow-ca.mobileconfig", "application/x-apple-aspen-config", _apple_profile(authority)
+            )
 
 
 def format_for_name(name: str) -> CertificateFormat:
@@ -273,11 +304,13 @@ def format_for_name(name: str) -> CertificateFormat:
 def _apple_profile(authority: CertificateAuthority) -> bytes:
     """Apple's "Configuration Profile Reference": a profile with one payload, a root certificate.
 
-    The identifiers depend on the certificate only: a second installation replaces the first, and a rotated CA is installed beside the old.
+    The identifiers depend on the certificate only: a second installation replaces the first, and a rotated CA is
+    installed beside the old.
     """
     import uuid
 
-    from hedgerow.proxy.apple_profile import make_payload, make_profile  # and with it an XML parser, which the workers have no use for
+    # and with it an XML parser, which the workers have no use for
+    from hedgerow.proxy.apple_profile import make_payload, make_profile
 
     identity = uuid.uuid5(uuid.UUID(_UUID_NAMESPACE), authority.fingerprint)
     root = make_payload("com.apple.security.root", _APPLE_FAMILY, identity, "root", authority.name)

@@ -1,7 +1,9 @@
-"""Examination of the servers of unlisted hosts: one TLS handshake and one request of our own, before a device's tunnel is joined.
+"""Examination of the servers of unlisted hosts: one TLS handshake and one request of our own, before a device's tunnel
+is joined.
 
-A finding holds for hours, for all devices. The caller passes only addresses that the proxy may dial. Each device has four examinations at
-once, so that one whose new hosts are slow delays only itself. One that fails or takes too long finds nothing: the host may just be slow.
+A finding holds for hours, for all devices. The caller passes only addresses that the proxy may dial. Each device has
+four examinations at once, so that one whose new hosts are slow delays only itself. One that fails or takes too long
+finds nothing: the host may just be slow.
 """
 
 from __future__ import annotations
@@ -25,19 +27,24 @@ _MAX_HOSTS = 8192
 _CLEAN_SECONDS, _FLAWED_SECONDS, _UNKNOWN_SECONDS = 6 * 3600.0, 600.0, 60.0
 _FRESH_SECONDS = 7 * 86_400.0
 _MAX_LINE_BYTES, _MAX_FIELDS = 4096, 50
-_TLS_HANDSHAKE = b"\x16\x03"  # the type and the first byte of the version of a ServerHello's record (RFC 8446, section 5.1)
+# the type and the first byte of the version of a ServerHello's record (RFC 8446, section 5.1)
+_TLS_HANDSHAKE = b"\x16\x03"
 
-# Results of OpenSSL's verification (X509_V_ERR_…). A missing intermediate certificate (20, 21) is a mistake of many ordinary sites.
+# Results of OpenSSL's verification (X509_V_ERR_…). A missing intermediate certificate (20, 21) is a mistake of many
+# ordinary sites.
 _FLAWS = {18: CertificateFlaw.SELF_SIGNED, 19: CertificateFlaw.OWN_AUTHORITY, 62: CertificateFlaw.OTHER_NAME}
 
 
 class CertificateExaminer:
     """Examiner of servers, each once at a time. `authorities` is a file of CAs to trust in addition to the usual ones.
 
-    Only public addresses are examined, unless `also_private`: machines of the local network have certificates of their own.
+    Only public addresses are examined, unless `also_private`: machines of the local network have certificates of their
+    own.
     """
 
-    def __init__(self, authorities: Path | None = None, clock: Callable[[], float] = time.time, *, also_private: bool = False) -> None:
+    def __init__(
+        self, authorities: Path | None = None, clock: Callable[[], float] = time.time, *, also_private: bool = False
+    ) -> None:
         self._also_private = also_private
         self._context = ssl.create_default_context()
         if authorities is not None:
@@ -80,7 +87,9 @@ class CertificateExaminer:
     async def _handshake(self, key: tuple[str, int], address: str) -> CertificateFlaw:
         host, port = key
         try:
-            reader, writer = await asyncio.open_connection(address, port, ssl=self._context, server_hostname=host, limit=_MAX_LINE_BYTES)
+            reader, writer = await asyncio.open_connection(
+                address, port, ssl=self._context, server_hostname=host, limit=_MAX_LINE_BYTES
+            )
         except ssl.SSLCertVerificationError as error:
             return _FLAWS.get(error.verify_code, CertificateFlaw.NONE)
         try:
@@ -93,7 +102,10 @@ class CertificateExaminer:
 
 
 async def _is_proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int) -> bool:
-    """Ask for a tunnel to the host itself (RFC 9110 §9.3.6). Only a proxy asks for a password then, or lets a handshake begin."""
+    """Ask for a tunnel to the host itself (RFC 9110 §9.3.6).
+
+    Only a proxy asks for a password then, or lets a handshake begin.
+    """
     writer.write(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
     try:
         async with asyncio.timeout(_ANSWER_SECONDS):

@@ -1,7 +1,7 @@
 """Parser of the TLS ClientHello (RFC 8446, section 4.1.2; RFC 6066 for the server name). Pure.
 
-Only what a filter needs is kept. The message may be split over any number of records and segments. Unknown extensions and GREASE
-values (RFC 8701) are skipped.
+Only what a filter needs is kept. The message may be split over any number of records and segments. Unknown extensions
+and GREASE values (RFC 8701) are skipped.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ class HelloError(Exception):
 
 @value_dataclass(frozen=True, slots=True)
 class ClientHello:
-    """The fields that a filter needs. `sni` is canonical or None. `ech`: another ClientHello may be encrypted inside, or GREASE.
+    """The fields that a filter needs.
+
+    `sni` is canonical or None. `ech`: another ClientHello may be encrypted inside, or GREASE.
 
     `can_resume`: the client can use a ticket of TLS 1.3.
     """
@@ -47,7 +49,10 @@ class ClientHello:
 
 
 def hides_server_name(hello: ClientHello) -> bool:
-    """Return True if the SNI is a name that all sites of an ECH provider share. With a real name in the SNI, ECH is only GREASE."""
+    """Return True if the SNI is a name that all sites of an ECH provider share.
+
+    With a real name in the SNI, ECH is only GREASE.
+    """
     return hello.ech and hello.sni is not None and f".{hello.sni}".endswith(_PUBLIC_SUFFIXES)
 
 
@@ -64,7 +69,10 @@ def looks_like_tls(data: bytes) -> bool | None:
 
 
 class HelloReader:
-    """Reader of records until the ClientHello is complete. The work is linear in the bytes, however small the pieces."""
+    """Reader of records until the ClientHello is complete.
+
+    The work is linear in the bytes, however small the pieces.
+    """
 
     __slots__ = ("_message", "_records")
 
@@ -73,7 +81,10 @@ class HelloReader:
         self._message = bytearray()
 
     def feed(self, data: bytes) -> ClientHello | None:
-        """Return the ClientHello, or None while bytes are missing. Raises HelloError as soon as no continuation could be valid."""
+        """Return the ClientHello, or None while bytes are missing.
+
+        Raises HelloError as soon as no continuation could be valid.
+        """
         if not self._records and not self._message and len(data) > 9 and data[:2] == b"\x16\x03" and data[5] == 1:
             length = data[3] << 8 | data[4]
             if len(data) >= 5 + length and 4 + int.from_bytes(data[6:9], "big") == length <= _MAX_RECORD:
@@ -151,8 +162,16 @@ def _content(body: bytes, position: int) -> bytes:
 
 @lru_cache(4096)
 def _parse_server_name(data: bytes) -> str:
-    """Return the only host_name of the list. Anything that is not a host name is refused, since nothing could judge it."""
-    if len(data) < 5 or data[2] or int.from_bytes(data[:2], "big") != len(data) - 2 or int.from_bytes(data[3:5], "big") != len(data) - 5:
+    """Return the only host_name of the list.
+
+    Anything that is not a host name is refused, since nothing could judge it.
+    """
+    if (
+        len(data) < 5
+        or data[2]
+        or int.from_bytes(data[:2], "big") != len(data) - 2
+        or int.from_bytes(data[3:5], "big") != len(data) - 5
+    ):
         raise HelloError("the server name is not one host name")
     text = _PORT.sub("", data[5:].decode("ascii", "replace"))
     host = parse_host(text) if " " not in text else None

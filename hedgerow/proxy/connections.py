@@ -13,7 +13,9 @@ from hedgerow.policies.ruleset import Ruleset
 from hedgerow.sockets import connect_first, interleave_families
 
 
-async def dial[P: asyncio.BaseProtocol](make_protocol: Callable[[], P], addresses: Sequence[str], port: int) -> tuple[asyncio.Transport, P]:
+async def dial[P: asyncio.BaseProtocol](
+    make_protocol: Callable[[], P], addresses: Sequence[str], port: int
+) -> tuple[asyncio.Transport, P]:
     """Connect to the first address that answers (RFC 8305; the resolver has sorted them).
 
     The caller limits the time. Raises OSError with the last failure if no address answers.
@@ -46,7 +48,8 @@ class BusyTracker[T: ByteCounted]:
     def busy(self, connections: Iterable[T], now: float) -> Iterator[tuple[T, int]]:
         """The connections that are or were busy in this minute of the clock, with the bytes that each has moved in it.
 
-        `now` is in seconds since the epoch. Connections that have ended since an earlier call in this minute still count.
+        `now` is in seconds since the epoch. Connections that have ended since an earlier call in this minute still
+        count.
         """
         minute, before = int(now // 60), self._begun
         if minute != self._minute:
@@ -63,7 +66,10 @@ type BusyRequest = tuple[Ruleset, Request, int]
 
 
 def report_busy(requests: Iterable[BusyRequest], report: Callable[[Ruleset, Request, int], None]) -> None:
-    """Report the requests of busy connections. For background hosts, the bytes of a device are summed over its connections."""
+    """Report the requests of busy connections.
+
+    For background hosts, the bytes of a device are summed over its connections.
+    """
     background: dict[DeviceId, int] = {}
     for ruleset, request, octets in requests:
         if is_background(request.host):

@@ -1,7 +1,7 @@
 """Handing a client's socket from a gate to an inspector, over a Unix socket.
 
-The socket comes with a message: a header line with a signed, short-lived token that vouches for the client, and then the client's own
-bytes as far as the gate has read them. Both processes read the key at their start.
+The socket comes with a message: a header line with a signed, short-lived token that vouches for the client, and then
+the client's own bytes as far as the gate has read them. Both processes read the key at their start.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ KEY_BYTES = 32
 
 
 def load_handover_key(path: Path) -> bytes:
-    """Read the key that the supervisor wrote at its start. Raises OSError, or ValueError if the file does not hold one."""
+    """Read the key that the supervisor wrote at its start.
+
+    Raises OSError, or ValueError if the file does not hold one.
+    """
     key = path.read_bytes()
     if len(key) != KEY_BYTES:
         raise ValueError(f"{path} does not hold a key of {KEY_BYTES} bytes")
@@ -43,8 +46,8 @@ def load_handover_key(path: Path) -> bytes:
 class HandoverHeader:
     """Header of a connection from the client at `address`.
 
-    The client speaks TLS or HTTP to `target`, or, if that is None, HTTP to a proxy (by absolute URLs). `awaits_reply`: it has sent a
-    CONNECT that the inspector has to answer.
+    The client speaks TLS or HTTP to `target`, or, if that is None, HTTP to a proxy (by absolute URLs). `awaits_reply`:
+    it has sent a CONNECT that the inspector has to answer.
     """
 
     address: str
@@ -72,7 +75,10 @@ def parse_handover_header(key: bytes, line: bytes, now: float) -> HandoverHeader
 
 @lru_cache(256)
 def _read_header(key: bytes, line: bytes) -> tuple[float, HandoverHeader | None]:
-    """Return a header, and the end of its token's validity. A client that opens many connections to a host sends the same line."""
+    """Return a header, and the end of its token's validity.
+
+    A client that opens many connections to a host sends the same line.
+    """
     token, _, rest = line.decode("latin-1").partition(" ")
     target, _, reply = rest.partition(" ")
     expires, address = _read_token(key, token)
@@ -110,7 +116,10 @@ def _encode(data: bytes) -> str:
 
 
 _MAX_INLINE = 16 * 1024
-"""Bytes of a message that go in the datagram. The rest of a longer one, such as an upload that has begun, goes in a memory file."""
+"""Bytes of a message that go in the datagram.
+
+The rest of a longer one, such as an upload that has begun, goes in a memory file.
+"""
 
 _MAX_DATAGRAM = MAX_HANDOVER_HEADER + _MAX_INLINE
 _DESCRIPTOR_BYTES = array.array("i").itemsize
@@ -126,7 +135,9 @@ class HandoverSender:
         self._turn = 0
 
     def hand_over(self, client: int, message: bytes) -> bool:
-        """Send a client's socket, by its descriptor, to the next inspector in turn that takes it. The caller still closes its own.
+        """Send a client's socket, by its descriptor, to the next inspector in turn that takes it.
+
+        The caller still closes its own.
 
         Returns False if no inspector has room at the moment. Raises OSError if none is running.
         """
@@ -165,7 +176,9 @@ def receive_client(listener: socket.socket) -> tuple[socket.socket, bytes] | Non
     """The next client's socket and its message; None if none waits. A message without a socket is skipped."""
     while True:
         try:
-            message, ancillary, _, _ = listener.recvmsg(_MAX_DATAGRAM, socket.CMSG_SPACE(2 * _DESCRIPTOR_BYTES), socket.MSG_CMSG_CLOEXEC)
+            message, ancillary, _, _ = listener.recvmsg(
+                _MAX_DATAGRAM, socket.CMSG_SPACE(2 * _DESCRIPTOR_BYTES), socket.MSG_CMSG_CLOEXEC
+            )
         except BlockingIOError:
             return None
         descriptors = array.array("i")

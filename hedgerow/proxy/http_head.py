@@ -1,8 +1,8 @@
 """Parser of the head of an HTTP/1 request (RFC 9112). Pure.
 
-Stricter than most servers on purpose: a proxy and the server behind it must never read one message in two ways (request smuggling). So
-every ambiguity is refused, not repaired: Transfer-Encoding beside Content-Length, either of them twice, bare CR or LF, folded lines, NUL
-and other control characters, spaces around field names.
+Stricter than most servers on purpose: a proxy and the server behind it must never read one message in two ways (request
+smuggling). So every ambiguity is refused, not repaired: Transfer-Encoding beside Content-Length, either of them twice,
+bare CR or LF, folded lines, NUL and other control characters, spaces around field names.
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class HeadReader:
-    """Reader of a head: it collects bytes until the head is complete. The work is linear in the bytes, however small the pieces.
+    """Reader of a head: it collects bytes until the head is complete.
+
+    The work is linear in the bytes, however small the pieces.
 
     `rest` holds the bytes after the head once `feed` has returned it.
     """
@@ -142,7 +144,10 @@ class HeadReader:
         return _parse_cached(text) if end < _MAX_CACHED_HEAD and text.startswith("CONNECT ") else parse_head(text)
 
     def _check_line(self, seen: int) -> None:
-        """Refuse a client that does not speak HTTP as soon as its first line shows it, not at the timeout. `seen` octets had no line."""
+        """Refuse a client that does not speak HTTP as soon as its first line shows it, not at the timeout.
+
+        `seen` octets had no line.
+        """
         if not self._has_line and (end := self._buffer.find(b"\r\n", max(0, seen - 1))) >= 0:
             self._has_line = True
             _parse_line(self._buffer[:end].decode("latin-1"))
@@ -242,7 +247,12 @@ def parse_target(target: str, schemes: tuple[str, ...] = ("http",)) -> RequestTa
     if match is None or scheme not in schemes:
         raise HeadError(400, "a request through the proxy must be for http, or CONNECT")
     path = match[4]
-    return RequestTarget(scheme, parse_authority(match[3], _DEFAULT_PORTS[scheme]), path if path.startswith("/") else "/" + path, match[2])
+    return RequestTarget(
+        scheme,
+        parse_authority(match[3], _DEFAULT_PORTS[scheme]),
+        path if path.startswith("/") else "/" + path,
+        match[2],
+    )
 
 
 def basic_credentials(userinfo: str) -> str:

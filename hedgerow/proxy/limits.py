@@ -8,10 +8,11 @@ from hedgerow.policies.model import DeviceId
 
 
 class AttemptLimiter:
-    """At most `count` attempts per device within `seconds`, and `unnamed` of all devices together that the policy does not name.
+    """At most `count` attempts per device within `seconds`, and `unnamed` of all devices together that the policy does
+    not name.
 
-    Without the second limit, a device that takes another address would be a new one each time. Remembers a bounded number of devices; those
-    without a name never make it forget others.
+    Without the second limit, a device that takes another address would be a new one each time. Remembers a bounded
+    number of devices; those without a name never make it forget others.
 
     >>> limiter = AttemptLimiter(count=2, seconds=60.0, unnamed=3)
     >>> [limiter.allows(DeviceId(address), 0.0, is_named=False) for address in ("a", "a", "a", "b", "c")]

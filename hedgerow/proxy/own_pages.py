@@ -1,7 +1,8 @@
 """Requests for Hedgerow's own pages through the proxy, and the proxy auto-configuration file (PAC; by name WPAD). Pure.
 
-The gate relays each of them, with the address of its client, to the process that serves the pages: over a Unix socket, since what came
-from the proxy's own address would count as this machine. They never leave the machine, whatever the policy blocks.
+The gate relays each of them, with the address of its client, to the process that serves the pages: over a Unix socket,
+since what came from the proxy's own address would count as this machine. They never leave the machine, whatever the
+policy blocks.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from hedgerow.proxy.http_head import Authority, RequestHead, RequestTarget
 from hedgerow.proxy.pages.response import ProxyResponse
 
 PAGES_NAME = "hedgerow.internal"
-"""A name for the pages under which every device that uses the proxy finds them, at port 80 too (.internal: ICANN, reserved 2024)."""
+"""A name for the pages under which every device that uses the proxy finds them, at port 80 too (.internal:
+
+ICANN, reserved 2024).
+"""
 
 _REPLACED = frozenset({"host", "connection", "proxy-connection", "proxy-authorization", "keep-alive", "via", "upgrade"})
 PAC_PATHS = frozenset({"/proxy.pac", "/wpad.dat"})
@@ -34,7 +38,9 @@ _LOCAL_NAMES = "|".join(sorted(name.replace(".", "\\.") for name in LOCAL_SUFFIX
 
 
 def web_host_names(network: NetworkSettings) -> tuple[str, ...]:
-    """The host names of the pages: this machine's name, alone and under `.local`, `PAGES_NAME`, and the policy's `server_name`."""
+    """The host names of the pages: this machine's name, alone and under `.local`, `PAGES_NAME`, and the policy's
+    `server_name`.
+    """
     name = (parse_host(socket.gethostname()) or "localhost").partition(".")[0]
     own = [network.server_name] if network.server_name is not None else []
     return tuple(dict.fromkeys(["localhost", name, f"{name}.local", PAGES_NAME, *own]))
@@ -42,7 +48,8 @@ def web_host_names(network: NetworkSettings) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class OwnPages:
-    """The place of the pages: their `port`, their host `names`, this machine's addresses, and the Unix socket of the relay.
+    """The place of the pages: their `port`, their host `names`, this machine's addresses, and the Unix socket of the
+    relay.
 
     `wpad` are the names under which browsers look for the proxy auto-configuration file, at port 80.
     """
@@ -63,12 +70,16 @@ class OwnPages:
 
 
 def relay_line(client: str, own: str, port: int) -> bytes:
-    """The line that introduces a client to the pages: its address, our address that it reached, and the port of the pages."""
+    """The line that introduces a client to the pages: its address, our address that it reached, and the port of the
+    pages.
+    """
     return f"{client} {own} {port}\r\n".encode("ascii")
 
 
 def relayed_head(head: RequestHead, target: RequestTarget) -> bytes:
-    """The request head in origin form. The connection ends with the response, since the next request may be for another host.
+    """The request head in origin form.
+
+    The connection ends with the response, since the next request may be for another host.
 
     A Via field keeps the request from counting as one of this machine itself.
     """
@@ -80,7 +91,8 @@ def relayed_head(head: RequestHead, target: RequestTarget) -> bytes:
 
 
 def pac_response(proxy: Authority) -> ProxyResponse:
-    """The response with the file that sends browsers to `proxy`, and never round it: it has no `DIRECT` after the proxy.
+    """The response with the file that sends browsers to `proxy`, and never round it: it has no `DIRECT` after the
+    proxy.
 
     >>> b'return "PROXY 192.0.2.1:3128";' in pac_response(Authority("192.0.2.1", 3128)).body
     True

@@ -1,8 +1,9 @@
 """Forms of the block page: tickets, origin checks and fields. Pure.
 
-A form is answered on the very host that was blocked, so other pages could try to send one in a device's name. It must therefore hold the
-ticket that a block page for this host and device was given, and the browser's own fields (Origin, Referer, Fetch Metadata) must say that
-a page of this origin sent it by navigation. No script is given a block page to read.
+A form is answered on the very host that was blocked, so other pages could try to send one in a device's name. It must
+therefore hold the ticket that a block page for this host and device was given, and the browser's own fields (Origin,
+Referer, Fetch Metadata) must say that a page of this origin sent it by navigation. No script is given a block page to
+read.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ TICKET_LIFETIME = 12 * 3600.0
 
 
 def issue_ticket(key: bytes, host: str, device: DeviceId, now: float) -> str:
-    """A ticket that proves that a form is from a block page for this host and device; gates and inspectors share the key.
+    """A ticket that proves that a form is from a block page for this host and device; gates and inspectors share the
+    key.
 
-    >>> accepts_ticket(b"k" * 32, issue_ticket(b"k" * 32, "a.example", DeviceId("mia"), 1000.0), "a.example", DeviceId("mia"), 2000.0)
+    >>> accepts_ticket(b"k" * 32, issue_ticket(b"k" * 32, "a.example", DeviceId("mia"), 1000.0), "a.example",
+    ...  DeviceId("mia"), 2000.0)
     True
     """
     expires = f"{now + TICKET_LIFETIME:.0f}"
@@ -52,7 +55,10 @@ def _sign(key: bytes, host: str, device: DeviceId, expires: str) -> str:
 
 
 def is_navigation(field: Callable[[str], str]) -> bool:
-    """True if a browser opens the response as a page of its own, or sends no Fetch Metadata. `field` returns a header's value or ''."""
+    """True if a browser opens the response as a page of its own, or sends no Fetch Metadata.
+
+    `field` returns a header's value or ''.
+    """
     return field("sec-fetch-mode") in {"", "navigate"} and field("sec-fetch-dest") in {"", "document"}
 
 

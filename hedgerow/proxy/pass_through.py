@@ -1,11 +1,12 @@
-"""Pass-through: hosts that are tunnelled to a device for a while, instead of inspected, after it refused our certificate.
+"""Pass-through: hosts that are tunnelled to a device for a while, instead of inspected, after it refused our
+certificate.
 
 So are hosts that ask for a certificate of the device's own, as schools and electronic identity cards do.
 
-An app that is pinned to its own certificate, or a browser without our CA, would otherwise never reach them. Inspectors notice refusals
-and append a line to a small file; gates check the file's identity before they read it again. A blocked host is never passed through, nor
-one of which only a part is open: by rules about URLs, blocked searches, tenants, or a safe search that only inspection enforces. There
-the connections go on failing, and the journal says so.
+An app that is pinned to its own certificate, or a browser without our CA, would otherwise never reach them. Inspectors
+notice refusals and append a line to a small file; gates check the file's identity before they read it again. A blocked
+host is never passed through, nor one of which only a part is open: by rules about URLs, blocked searches, tenants, or a
+safe search that only inspection enforces. There the connections go on failing, and the journal says so.
 """
 
 from __future__ import annotations
@@ -60,10 +61,13 @@ class CertificateRefusals:
         self._accepted[device, host] = now
 
     def refused(self, device: DeviceId, host: str, now: float, *, with_alert: bool, may_pass: bool) -> Outcome:
-        """Note that a client left when it saw our certificate, with a TLS alert about it or silently. Returns the consequence.
+        """Note that a client left when it saw our certificate, with a TLS alert about it or silently.
 
-        A device that accepted our certificate for the host lately trusts it, whatever one of its programs says. A client that leaves
-        silently may just not need the connection, as with browsers, so that counts the third time in a minute.
+        Returns the consequence.
+
+        A device that accepted our certificate for the host lately trusts it, whatever one of its programs says. A
+        client that leaves silently may just not need the connection, as with browsers, so that counts the third time in
+        a minute.
         """
         key = (device, host)
         is_trusting = now - self._accepted.get(key, -_ACCEPTED_SECONDS) < _ACCEPTED_SECONDS
@@ -73,7 +77,10 @@ class CertificateRefusals:
         return self._pass(key, now) if may_pass and not is_trusting else self._fails(key, now)
 
     def asked(self, device: DeviceId, host: str, now: float, *, may_pass: bool) -> Outcome:
-        """Note that a host asks for a certificate of the device's own, which no inspector can show. Returns the consequence."""
+        """Note that a host asks for a certificate of the device's own, which no inspector can show.
+
+        Returns the consequence.
+        """
         key = (device, host)
         return self._pass(key, now, _ASKED) if may_pass else self._fails(key, now)
 
@@ -152,9 +159,11 @@ def _make_room(remembered: dict[tuple[DeviceId, str], Any]) -> None:
 
 
 def is_certificate_alert(reason: str | None) -> bool | None:
-    """True if OpenSSL's name for a failed handshake means that the client refused our certificate; None if it left silently.
+    """True if OpenSSL's name for a failed handshake means that the client refused our certificate; None if it left
+    silently.
 
-    >>> is_certificate_alert("TLSV1_ALERT_UNKNOWN_CA"), is_certificate_alert("NO_SHARED_CIPHER"), is_certificate_alert(None)
+    >>> (is_certificate_alert("TLSV1_ALERT_UNKNOWN_CA"), is_certificate_alert("NO_SHARED_CIPHER"),
+    ...  is_certificate_alert(None))
     (True, False, None)
     """
     if reason is None:

@@ -1,4 +1,6 @@
-"""The proxy's view of a snapshot: callables for decisions, resolution and reports, and the destinations that may be dialled."""
+"""The proxy's view of a snapshot: callables for decisions, resolution and reports, and the destinations that may be
+dialled.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +33,10 @@ _MAX_CACHED_ADDRESSES = 4096
 class DestinationGuard:
     """The destinations that may be dialled: the internet, and nothing of the local network unless the policy opens it.
 
-    The proxy stands inside the network and acts for anybody, so without this it would be a way round every firewall rule. `reachable` are
-    networks that are open although private, and `ports` the destination ports that are served. `home_networks` may have public addresses
-    too, as with IPv6 they mostly have. `own` returns this machine's addresses.
+    The proxy stands inside the network and acts for anybody, so without this it would be a way round every firewall
+    rule. `reachable` are networks that are open although private, and `ports` the destination ports that are served.
+    `home_networks` may have public addresses too, as with IPv6 they mostly have. `own` returns this machine's
+    addresses.
     """
 
     reachable: tuple[IpNetwork, ...] = ()
@@ -68,7 +71,10 @@ class DestinationGuard:
 
 
 class ResolvedHost(Protocol):
-    """A host's addresses in the order in which to dial them, and the decision on its name. `failed`: no upstream answered."""
+    """A host's addresses in the order in which to dial them, and the decision on its name.
+
+    `failed`: no upstream answered.
+    """
 
     @property
     def addresses(self) -> Sequence[str]: ...
@@ -84,22 +90,29 @@ class HostResolution(Protocol):
     `url_is_allowed`: the URL has been allowed, so the name itself is not judged again, only what it stands for.
     """
 
-    async def __call__(self, ruleset: Ruleset, device: DeviceId, host: str, *, url_is_allowed: bool = False) -> ResolvedHost: ...
+    async def __call__(
+        self, ruleset: Ruleset, device: DeviceId, host: str, *, url_is_allowed: bool = False
+    ) -> ResolvedHost: ...
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyPolicy:
     """All that a snapshot tells the proxy.
 
-    - `find_client` returns the device at an address (or `user:NAME`, once signed in) and its ruleset now; None for outsiders.
+    - `find_client` returns the device at an address (or `user:NAME`, once signed in) and its ruleset now; None for
+      outsiders.
     - `decide` judges a request with the snapshot's catalogue; `resolve` looks a host up.
     - `apply_pass_through` adapts the decision on a tunnel whose host is passed through to the device at the moment.
     - `observe`, `request_access`, `submit_code` and `accept_conduct` report to control and never block.
-    - `denied_at` returns the instant at which a device's last request for a service or host was denied, None if it was not or long ago.
+    - `denied_at` returns the instant at which a device's last request for a service or host was denied, None if it was
+      not or long ago.
     - `report_protection` is called with each connection that shows which protections a device uses.
-    - `report_use` is called for a busy connection each time the gate or an inspector sweeps, with the bytes of this minute.
-    - `is_unlisted` tells whether nothing is known of a host, so that its server is examined before a tunnel to it is joined.
-    - `may_be_remembered` tells whether a host may be remembered for its pages, which `report_page` reports. `listed` are the lists' names.
+    - `report_use` is called for a busy connection each time the gate or an inspector sweeps, with the bytes of this
+      minute.
+    - `is_unlisted` tells whether nothing is known of a host, so that its server is examined before a tunnel to it is
+      joined.
+    - `may_be_remembered` tells whether a host may be remembered for its pages, which `report_page` reports. `listed`
+      are the lists' names.
     - `phrase_lists` are files of weighted phrases, in addition to ours. `pages` are our own, open to every device.
     - `scoring` are the scanners of features in use.
     - `proxy_protocol_from` are the load balancers whose connections begin with the client's address.
@@ -138,7 +151,9 @@ _STRICTNESS = {Verdict.ALLOW: 0, Verdict.REWRITE: 1, Verdict.INSPECT: 2, Verdict
 
 
 def strictest(decisions: Sequence[tuple[Request, Decision]]) -> tuple[Request, Decision]:
-    """The strictest of several decisions, with its request: where a client names several hosts (CONNECT, SNI, Host) all are judged."""
+    """The strictest of several decisions, with its request: where a client names several hosts (CONNECT, SNI, Host) all
+    are judged.
+    """
     return decisions[0] if len(decisions) == 1 else max(decisions, key=lambda each: _STRICTNESS[each[1].verdict])
 
 

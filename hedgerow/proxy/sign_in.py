@@ -1,7 +1,7 @@
 """Sign-in to the proxy: a seat or a device identifies itself by name and password (Basic, RFC 7617).
 
-The policy file holds passwords as Argon2id hashes, and no log holds them at all. A check is expensive by design, so checks run in a thread,
-one at a time and in bounded number, and a success is cached for a while.
+The policy file holds passwords as Argon2id hashes, and no log holds them at all. A check is expensive by design, so
+checks run in a thread, one at a time and in bounded number, and a success is cached for a while.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ class ProxyAuthenticator:
     def may_try(self, value: str, client: str, *, is_named: bool) -> bool:
         """True if a device, or an address outside the network, may have this value checked, which is then counted."""
         # Ten connections of one browser bring the same value at once.
-        return self._digest(value) in self._checks or self._tries.allows(DeviceId(client), self._clock(), is_named=is_named)
+        return self._digest(value) in self._checks or self._tries.allows(
+            DeviceId(client), self._clock(), is_named=is_named
+        )
 
     async def check(self, rules: SignInRules, value: str) -> str | None:
         """The user, or None if name and password do not match."""

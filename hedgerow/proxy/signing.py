@@ -1,8 +1,9 @@
 """Signing of leaf certificates: the protocol between inspectors and the signer, and the signer's side of it.
 
-An inspector connects to a Unix socket (SOCK_SEQPACKET). Its first message is its public key (DER, SubjectPublicKeyInfo), each further one
-a host. Each host is answered, in order: by `+` and the certificate (DER), or by `-` and the reason. The CA's key never leaves the signer,
-which issues certificates for single servers only, and none for our own pages.
+An inspector connects to a Unix socket (SOCK_SEQPACKET). Its first message is its public key (DER,
+SubjectPublicKeyInfo), each further one a host. Each host is answered, in order: by `+` and the certificate (DER), or by
+`-` and the reason. The CA's key never leaves the signer, which issues certificates for single servers only, and none
+for our own pages.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ class RefusedOrder(Exception):
 def is_server_name(host: str) -> bool:
     """Return True for a canonical host name or IP address. A wildcard is not one.
 
-    >>> is_server_name("www.school.example"), is_server_name("192.0.2.7"), is_server_name("*.example"), is_server_name("a b")
+    >>> (is_server_name("www.school.example"), is_server_name("192.0.2.7"), is_server_name("*.example"),
+    ...  is_server_name("a b"))
     (True, True, False, False)
     """
     with contextlib.suppress(ValueError):
@@ -70,7 +72,9 @@ class _Client:
 
 
 class Signer:
-    """The server of inspectors on a listening socket. `authority` returns the CA in force; `is_reserved` recognises our own hosts.
+    """The server of inspectors on a listening socket.
+
+    `authority` returns the CA in force; `is_reserved` recognises our own hosts.
 
     `serve` handles what is ready now, or within some seconds. Others may wait for more with `selector`.
     """

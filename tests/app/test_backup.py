@@ -58,7 +58,8 @@ def test_a_machine_starts_from_a_backup_alone(state, tmp_path, elsewhere):
     (home / "mine.txt").write_text("casino.example\n")
     (lists / "school.txt").write_text("chess.example\n")
     (home / "hedgerow.yaml").write_text(
-        f"include: people/*.yaml\nlists: [{{category: gambling, path: mine.txt}}, {{category: social, path: {lists / 'school.txt'}}}]\n"
+        "include: people/*.yaml\nlists: [{category: gambling, path: mine.txt}, {category: social, path:"
+        f" {lists / 'school.txt'}}}]\n"
     )
     done = hedgerow_command("backup", "saved.tar.gz", "--state", str(state), cwd=home)
     assert done.returncode == 0, done.stderr
@@ -108,8 +109,22 @@ def crafted(path, entries):
 def test_a_crafted_backup_writes_nothing_outside_the_state_directory(tmp_path):
     good = small_journal(tmp_path / "made")
     (tmp_path / "made").unlink()
-    names = ["../outside", "/tmp/outside-of-hedgerow", "ca/../../outside", "ca/..", "ca/a\nb", "snapshot.json", "run/pass.key"]
-    names += ["beside-policy/../x", "beside-policy//etc/x", "elsewhere/tmp/../x", "elsewhere/tmp/outside-of-hedgerow", "beside-policy/"]
+    names = [
+        "../outside",
+        "/tmp/outside-of-hedgerow",
+        "ca/../../outside",
+        "ca/..",
+        "ca/a\nb",
+        "snapshot.json",
+        "run/pass.key",
+    ]
+    names += [
+        "beside-policy/../x",
+        "beside-policy//etc/x",
+        "elsewhere/tmp/../x",
+        "elsewhere/tmp/outside-of-hedgerow",
+        "beside-policy/",
+    ]
     crafted(
         tmp_path / "evil.tar.gz",
         [
@@ -136,12 +151,22 @@ def small_journal(path):
     return path.read_bytes()
 
 
-@pytest.mark.parametrize("journal", [b"garbage", b"SQLite format 3\0" + bytes(5000), None], ids=["no-journal", "only-its-head", "torn"])
+@pytest.mark.parametrize(
+    "journal", [b"garbage", b"SQLite format 3\0" + bytes(5000), None], ids=["no-journal", "only-its-head", "torn"]
+)
 def test_a_damaged_backup_changes_nothing_of_what_is_there(state, tmp_path, journal):
-    """Not even what the journal's log holds that is not yet in its file: after a crash that is all of the last minutes."""
+    """Not even what the journal's log holds that is not yet in its file: after a crash that is all of the
+    last minutes.
+    """
     damaged = tmp_path / "x.tar.gz"
     if journal is None:
-        crafted(damaged, [("journal.sqlite", random.Random(1).randbytes(50_000), tarfile.REGTYPE), ("ca/key.pem", b"x", tarfile.REGTYPE)])
+        crafted(
+            damaged,
+            [
+                ("journal.sqlite", random.Random(1).randbytes(50_000), tarfile.REGTYPE),
+                ("ca/key.pem", b"x", tarfile.REGTYPE),
+            ],
+        )
         whole = damaged.read_bytes()
         damaged.write_bytes(whole[:20_000] + bytes(200) + whole[20_200:])
     else:

@@ -15,7 +15,22 @@ from hedgerow.app.cli import COMMAND_NAMES, make_cli
 WITHOUT_JSON = {"up", "kept", "ca export", "gateway run", "away dns", "away add"}
 """Commands that run on, that print JSON anyway, or that write a file."""
 VERBS = {
-    *("Allow", "Begin", "Check", "Close", "Compile", "Connect", "Copy", "Count", "End", "Erase", "Explain", "Extend", "Fetch", "Give"),
+    *(
+        "Allow",
+        "Begin",
+        "Check",
+        "Close",
+        "Compile",
+        "Connect",
+        "Copy",
+        "Count",
+        "End",
+        "Erase",
+        "Explain",
+        "Extend",
+        "Fetch",
+        "Give",
+    ),
     *(
         "Make",
         "Move",
@@ -76,6 +91,8 @@ def test_a_command_built_alone_is_the_same(name: str) -> None:
 def test_an_api_command_imports_no_heavy_libraries() -> None:
     """Importing them would take seconds on a small machine."""
     program = "import sys; from hedgerow.app.cli import make_cli; make_cli('pause'); print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert "hedgerow.app.commands.access" in loaded
     assert not {"sqlalchemy", "fastapi", "pydantic", "pyroute2", "cryptography"} & set(loaded)

@@ -21,7 +21,10 @@ def test_a_foreign_listener_on_the_web_port_gets_no_connection(tmp_path: Path) -
         settings.run.mkdir()
         settings.save()
         (tmp_path / "admin-token").write_text("a secret of the run before")
-        ask = "from pathlib import Path; from hedgerow.app.commands.options import call_api; call_api(Path({}), 'POST', '/pause')"
+        ask = (
+            "from pathlib import Path; from hedgerow.app.commands.options import call_api; call_api(Path({}), 'POST',"
+            " '/pause')"
+        )
         command = [sys.executable, "-P", "-c", ask.format(repr(str(tmp_path)))]
         # An impostor that says nothing would be waited for, were it asked.
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

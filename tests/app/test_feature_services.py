@@ -33,7 +33,9 @@ class WordSettings:
     KEY: ClassVar[str] = "network.words"
 
 
-CLOCK = FeatureKey(settings=ClockSettings, kind=str, declaration=FieldInfo(), read=lambda _raw, _reader: ClockSettings())
+CLOCK = FeatureKey(
+    settings=ClockSettings, kind=str, declaration=FieldInfo(), read=lambda _raw, _reader: ClockSettings()
+)
 
 
 @dataclass
@@ -46,7 +48,11 @@ class House:
 
     def services(self, _core: Core) -> Sequence[ControlService]:
         self.seen.append("made")
-        return (ControlService(name="clock", area=Area.UPKEEP, run=self.run, copies=self.copy, part=self.seen, close=self.close),)
+        return (
+            ControlService(
+                name="clock", area=Area.UPKEEP, run=self.run, copies=self.copy, part=self.seen, close=self.close
+            ),
+        )
 
     async def run(self) -> None:
         self.seen.append("running")

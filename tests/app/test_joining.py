@@ -17,7 +17,9 @@ from hedgerow.app.joining import Host, Invitation, JoinError, Membership, accept
 from hedgerow.journal.database import describe_journal
 from hedgerow.journal.store import UnreachableStoreError
 
-MEMBERSHIP = Membership("0.2.0", "home", "postgresql://h@db.example/h", "a password", "", "THE-KEY-OF-THE-CA", 3, {"hedgerow.yaml": "{}"})
+MEMBERSHIP = Membership(
+    "0.2.0", "home", "postgresql://h@db.example/h", "a password", "", "THE-KEY-OF-THE-CA", 3, {"hedgerow.yaml": "{}"}
+)
 OTHER = Invitation("127.0.0.1", 1, bytes(16), bytes(32))
 
 
@@ -44,7 +46,10 @@ def test_a_line_works_once(threads) -> None:
 def test_a_wrong_token_gets_nothing_and_uses_nothing_up(threads) -> None:
     host = Host("127.0.0.1")
     served = serve(threads, host)
-    with pytest.raises(JoinError, match="used up, is too old or is wrong"), accepted(replace(host.invitation, token=bytes(16))):
+    with (
+        pytest.raises(JoinError, match="used up, is too old or is wrong"),
+        accepted(replace(host.invitation, token=bytes(16))),
+    ):
         pass
     with accepted(host.invitation) as found:
         assert found == MEMBERSHIP
@@ -80,7 +85,10 @@ def test_nothing_can_be_read_without_the_token(threads) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     received = b""
-    with socket.create_connection((host.invitation.host, host.invitation.port)) as plain, context.wrap_socket(plain) as secured:
+    with (
+        socket.create_connection((host.invitation.host, host.invitation.port)) as plain,
+        context.wrap_socket(plain) as secured,
+    ):
         certificate = secured.getpeercert(binary_form=True)
         assert certificate is not None
         assert hashlib.sha256(certificate).digest() == host.invitation.fingerprint
@@ -109,7 +117,14 @@ def test_nobody_comes() -> None:
         Host("127.0.0.1").serve(lambda: MEMBERSHIP, 0.05)
 
 
-INCOMPLETE = ["", "192.168.1.2:80", str(OTHER)[:-1], f"host.example{OTHER}", str(OTHER).replace("127.0.0.1", "x"), "a/b/c"]
+INCOMPLETE = [
+    "",
+    "192.168.1.2:80",
+    str(OTHER)[:-1],
+    f"host.example{OTHER}",
+    str(OTHER).replace("127.0.0.1", "x"),
+    "a/b/c",
+]
 
 
 @pytest.mark.parametrize("line", INCOMPLETE)

@@ -25,7 +25,9 @@ DATAGRAMS, STREAMS = socket.SOCK_DGRAM, socket.SOCK_STREAM
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    chosen = Settings(tmp_path, None, ANY, ANY, ANY, workers=2, inspectors=2, encrypted={"doq": ANY, "dot": ANY}, log_level="error")
+    chosen = Settings(
+        tmp_path, None, ANY, ANY, ANY, workers=2, inspectors=2, encrypted={"doq": ANY, "dot": ANY}, log_level="error"
+    )
     settings, lock = prepare_run(chosen)
     lock.release()
     return settings
@@ -112,13 +114,20 @@ def test_sockets_that_systemd_kept_are_used_again(settings: Settings, systemd: S
     assert again == settings, "the ports are not in use by another program"
     slots = open_listeners(again, kept)
     assert slots_of(systemd) == stored, "nothing is stored twice"
-    datagrams = [each for slot in ("dns-0", "dns-1") for each in slots[slot] if each.getsockname() == (again.dns.host, again.dns.port)]
+    datagrams = [
+        each
+        for slot in ("dns-0", "dns-1")
+        for each in slots[slot]
+        if each.getsockname() == (again.dns.host, again.dns.port)
+    ]
     (ready,), _, _ = select.select([each for each in datagrams if each.type == DATAGRAMS], [], [], 20)
     assert ready.recv(100) == b"a query while nobody serves"
     close(slots)
 
 
-def test_kept_sockets_that_a_run_does_not_want_are_closed_at_systemd_too(settings: Settings, systemd: ServiceManager) -> None:
+def test_kept_sockets_that_a_run_does_not_want_are_closed_at_systemd_too(
+    settings: Settings, systemd: ServiceManager
+) -> None:
     close(open_listeners(settings))
     wait_until(lambda: len(systemd.kept) == 11, 20, "all are stored")
     kept = KeptSockets(systemd.sockets())
@@ -132,7 +141,9 @@ def test_kept_sockets_that_a_run_does_not_want_are_closed_at_systemd_too(setting
     wait_until(lambda: slots_of(systemd) == {"control-0": 1, "dns-0": 4, "gate-0": 1}, 20, "the new ones are stored")
 
 
-def test_the_kept_block_page_gives_way_to_a_listener_on_all_addresses(settings: Settings, systemd: ServiceManager) -> None:
+def test_the_kept_block_page_gives_way_to_a_listener_on_all_addresses(
+    settings: Settings, systemd: ServiceManager
+) -> None:
     with ANY.bind(STREAMS) as free:
         port = free.getsockname()[1]
     before = replace(settings, page=(Endpoint("127.0.0.1", port),))

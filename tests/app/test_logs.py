@@ -27,10 +27,15 @@ except ZeroDivisionError:
 
 
 def _logged(journal_stream: str | None) -> list[str]:
-    """Return the lines that a process writes to a pipe. `{}` in `journal_stream` stands for the pipe as systemd names it."""
+    """Return the lines that a process writes to a pipe.
+
+    `{}` in `journal_stream` stands for the pipe as systemd names it.
+    """
     reading, writing = os.pipe()
     found = os.fstat(writing)
-    stream = {} if journal_stream is None else {"JOURNAL_STREAM": journal_stream.format(f"{found.st_dev}:{found.st_ino}")}
+    stream = (
+        {} if journal_stream is None else {"JOURNAL_STREAM": journal_stream.format(f"{found.st_dev}:{found.st_ino}")}
+    )
     with os.fdopen(reading) as lines:
         subprocess.run((sys.executable, "-P", "-c", LOGGING), stderr=writing, check=True, env=os.environ | stream)
         os.close(writing)

@@ -16,7 +16,9 @@ def test_endpoint_round_trip(text: str) -> None:
     assert str(parse_endpoint(text)) == text
 
 
-@pytest.mark.parametrize("text", ["", "53", ":53", "localhost:53", "127.0.0.1", "127.0.0.1:dns", "127.0.0.1:65536", "1.2.3.4.5:53"])
+@pytest.mark.parametrize(
+    "text", ["", "53", ":53", "localhost:53", "127.0.0.1", "127.0.0.1:dns", "127.0.0.1:65536", "1.2.3.4.5:53"]
+)
 def test_an_invalid_endpoint_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"ADDRESS:PORT|not an IP address"):
         parse_endpoint(text)
@@ -30,7 +32,13 @@ def test_all_addresses_means_both_families() -> None:
 
 def test_settings_survive_the_file(tmp_path: Path) -> None:
     place = Endpoint("::1", 53)
-    chosen: dict[str, Any] = {"workers": 3, "profile": "small", "transparent": place, "page": (place,), "log_json": True}
+    chosen: dict[str, Any] = {
+        "workers": 3,
+        "profile": "small",
+        "transparent": place,
+        "page": (place,),
+        "log_json": True,
+    }
     settings = Settings(tmp_path, tmp_path / "hedgerow.yaml", place, place, place, **chosen)
     settings.run.mkdir()
     settings.save()
@@ -47,12 +55,22 @@ def test_settings_survive_the_file(tmp_path: Path) -> None:
         ("192.168.1.2", "192.168.1.2:8053", []),
     ],
 )
-def test_the_ready_line_has_an_address_for_a_browser_here(tmp_path: Path, web: str, shown: str, others: list[str]) -> None:
+def test_the_ready_line_has_an_address_for_a_browser_here(
+    tmp_path: Path, web: str, shown: str, others: list[str]
+) -> None:
     if web == "0.0.0.0" and not has_ipv6():
         others = ["from other devices: http://192.168.1.2:8053"]
     settings = Settings(
-        tmp_path, None, Endpoint("0.0.0.0", 53), Endpoint("::1", 3128), Endpoint(web, 8053), encrypted={"doh": Endpoint("::", 443)}
+        tmp_path,
+        None,
+        Endpoint("0.0.0.0", 53),
+        Endpoint("::1", 3128),
+        Endpoint(web, 8053),
+        encrypted={"doh": Endpoint("::", 443)},
     )
     own = ["127.0.0.1", "fd00::2", "::1", "192.168.1.2", "8.8.4.4"]
-    assert ready_lines(settings, own) == [f"hedgerow ready dns=0.0.0.0:53 proxy=[::1]:3128 web=http://{shown} doh=[::]:443", *others]
+    assert ready_lines(settings, own) == [
+        f"hedgerow ready dns=0.0.0.0:53 proxy=[::1]:3128 web=http://{shown} doh=[::]:443",
+        *others,
+    ]
     assert len(ready_lines(settings, ["127.0.0.1", "::1"])) == 1, "no other device could reach it"

@@ -19,13 +19,19 @@ from hedgerow.proxy.signing import SIGNED
 
 
 def test_a_new_authority_signs_from_its_first_moment(tmp_path: Path) -> None:
-    """An inspector that starts after the change keeps what it gets, so that a certificate of the old one would stay in use."""
+    """An inspector that starts after the change keeps what it gets, so that a certificate of the old one would stay in
+    use.
+    """
     place = Endpoint("127.0.0.1", 1)
     settings = Settings(tmp_path, None, place, place, place)
     settings.run.mkdir()
     settings.save()
     ensure_ca(settings.authority)
-    key = ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    key = (
+        ec.generate_private_key(ec.SECP256R1())
+        .public_key()
+        .public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    )
     command = [sys.executable, "-P", "-m", "hedgerow.app.signer", "signer", "0", str(tmp_path)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     try:

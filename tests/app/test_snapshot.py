@@ -36,7 +36,14 @@ def generation(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make(generation: Path, serial: int = 1) -> Snapshot:
     grant = Grant("g1", "scratch.mit.edu", "ana", 1000.0, 2000.5, DeviceId("tablet"))
-    return Snapshot(serial, 1000.0, parse_policy(POLICY, Path("/etc/hedgerow.yaml")), generation, (grant,), (Pause("p1", "ana", 5.0),))
+    return Snapshot(
+        serial,
+        1000.0,
+        parse_policy(POLICY, Path("/etc/hedgerow.yaml")),
+        generation,
+        (grant,),
+        (Pause("p1", "ana", 5.0),),
+    )
 
 
 def test_a_snapshot_survives_its_file(tmp_path: Path, generation: Path) -> None:
@@ -71,7 +78,9 @@ def test_a_grant_leaves_policy_and_lists_as_they_were_opened(tmp_path: Path, gen
     assert after.policy is before.policy
     assert after.catalogue is before.catalogue
     assert after.rulesets.devices is before.rulesets.devices
-    files.save(replace(first, serial=3, policy=parse_policy(b"", Path("/etc/hedgerow.yaml")), names={"127.0.0.2": "tv"}))
+    files.save(
+        replace(first, serial=3, policy=parse_policy(b"", Path("/etc/hedgerow.yaml")), names={"127.0.0.2": "tv"})
+    )
     changed = watch.open_if_new()
     assert changed is not None
     assert changed.policy.people == {}
@@ -143,7 +152,9 @@ def test_missing_lists_leave_the_snapshot_in_force(tmp_path: Path, generation: P
 
 
 @pytest.mark.parametrize("damage", [{}, {"sources": 5}, {"categories": None}, {"hosts": [1]}])
-def test_lists_of_another_format_leave_the_snapshot_in_force(tmp_path: Path, generation: Path, damage: dict[str, object]) -> None:
+def test_lists_of_another_format_leave_the_snapshot_in_force(
+    tmp_path: Path, generation: Path, damage: dict[str, object]
+) -> None:
     watch = SnapshotWatch(tmp_path)
     make(generation).save(tmp_path)
     assert watch.open_if_new() is not None
@@ -156,7 +167,9 @@ def test_lists_of_another_format_leave_the_snapshot_in_force(tmp_path: Path, gen
     assert watch.open_if_new() is None
 
 
-def test_the_copy_in_memory_is_in_force_while_the_disk_has_an_older_or_damaged_one(tmp_path: Path, generation: Path) -> None:
+def test_the_copy_in_memory_is_in_force_while_the_disk_has_an_older_or_damaged_one(
+    tmp_path: Path, generation: Path
+) -> None:
     disk, memory = tmp_path / "disk", tmp_path / "memory"
     disk.mkdir()
     memory.mkdir()

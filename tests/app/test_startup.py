@@ -38,10 +38,14 @@ def test_a_port_in_use_is_refused_even_with_reuseport(kind: socket.SocketKind) -
             claim_endpoint(Endpoint("127.0.0.1", port), "dns", BOTH)
 
 
-@pytest.mark.parametrize(("dot", "doh"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("::1", "0.0.0.0")])
+@pytest.mark.parametrize(
+    ("dot", "doh"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("::1", "0.0.0.0")]
+)
 def test_two_parts_with_the_same_port_are_refused(tmp_path: Path, dot: str, doh: str) -> None:
     settings = replace(settings_in(tmp_path), encrypted={"dot": Endpoint(dot, 853), "doh": Endpoint(doh, 853)})
-    with pytest.raises(StartError, match=r"Port 853 is configured for both dot and doh: choose another with --doh ADDRESS:PORT"):
+    with pytest.raises(
+        StartError, match=r"Port 853 is configured for both dot and doh: choose another with --doh ADDRESS:PORT"
+    ):
         prepare_run(settings)
 
 
@@ -51,7 +55,10 @@ def test_the_same_port_is_allowed_on_other_addresses_and_for_tcp_and_udp(tmp_pat
         port = probe.getsockname()[1]
     places = replace(
         settings_in(tmp_path),
-        encrypted={name: Endpoint(host, port) for name, host in (("dot", "127.0.0.1"), ("doh", "127.0.0.2"), ("doq", "127.0.0.1"))},
+        encrypted={
+            name: Endpoint(host, port)
+            for name, host in (("dot", "127.0.0.1"), ("doh", "127.0.0.2"), ("doq", "127.0.0.1"))
+        },
     )
     _, lock = prepare_run(places)
     lock.release()

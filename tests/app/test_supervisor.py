@@ -38,7 +38,9 @@ class ScriptSupervisor(Supervisor):
         self._write_workers()
 
 
-def run_supervisor(tmp_path: Path, script: str, seconds: float, held: float = 0.0) -> tuple[int, list[dict[str, object]]]:
+def run_supervisor(
+    tmp_path: Path, script: str, seconds: float, held: float = 0.0
+) -> tuple[int, list[dict[str, object]]]:
     """Return the exit status after SIGTERM at `seconds`, and the last rows of the workers' file.
 
     The supervisor's own loop is blocked for `held` seconds.
@@ -87,7 +89,8 @@ def test_the_list_of_processes_is_written_once_the_disk_can_be_written_again(tmp
 
 
 def test_a_dead_process_is_restarted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hedgerow.app.supervisor.FILTERS_FIRST_S", 0.2)  # for which control waits, as these never serve for long
+    # for which control waits, as these never serve for long
+    monkeypatch.setattr("hedgerow.app.supervisor.FILTERS_FIRST_S", 0.2)
     status, rows = run_supervisor(tmp_path, "echo ready; exit 3", 2.0)
     assert status == 0
     assert all(int(str(row["restarts"])) >= 2 for row in rows)
@@ -150,11 +153,13 @@ class BeatingSupervisor(supervisor.Supervisor):
         self._write_workers()
 
 sys.exit(asyncio.run(BeatingSupervisor(settings, lambda _: print("ready", flush=True)).run()))
-"""
+"""  # noqa: E501
 
 
 def test_a_stepping_wall_clock_kills_nobody(tmp_path: Path) -> None:
-    """Only ticks and beats count, also where the clock on the wall jumps by hours, forward and back, for supervisor and children."""
+    """Only ticks and beats count, also where the clock on the wall jumps by hours, forward and back, for supervisor and
+    children.
+    """
     settings, lock = prepare_run(settings_in(tmp_path / "state"))
     clock = WallClock(tmp_path, time.time())
     words = [sys.executable, "-P", "-c", STEPPING, str(settings.state)]

@@ -107,7 +107,13 @@ def header_bomb(kind: bytes) -> bytes:
     first.type, first.size = kind, MUCH
     data = f"{MUCH} comment=".encode() if kind in (tarfile.XHDTYPE, tarfile.XGLTYPE) else b"a"
     body = data + b"a" * (MUCH - len(data) - 1) + b"\n"
-    return first.tobuf(tarfile.USTAR_FORMAT) + body + info.tobuf(tarfile.USTAR_FORMAT) + TEXT.ljust(512, b"\0") + bytes(1024)
+    return (
+        first.tobuf(tarfile.USTAR_FORMAT)
+        + body
+        + info.tobuf(tarfile.USTAR_FORMAT)
+        + TEXT.ljust(512, b"\0")
+        + bytes(1024)
+    )
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
@@ -253,7 +259,11 @@ def test_a_squidguard_archive_counts_aliases_once(tmp_path: Path) -> None:
         archive.add(root, "blacklists")
     _, report = compiled(tmp_path, tmp_path / "blacklists.tar.gz")
     reported = report.sources[0]
-    assert (reported.names, reported.url_rules, reported.ignored) == (1, 2, {"aliases": 1, "files that are no lists": 1})
+    assert (reported.names, reported.url_rules, reported.ignored) == (
+        1,
+        2,
+        {"aliases": 1, "files that are no lists": 1},
+    )
 
 
 def test_good_categories_take_allowlists(tmp_path: Path) -> None:
@@ -267,7 +277,11 @@ def test_v2fly_includes(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("include:root\na-ads.example @ads\na.example\n")
     (tmp_path / "b").write_text("b.example\nb-cn.example @cn\nfull:exact.example\n")
     catalogue, report = compiled(tmp_path, tmp_path / "root", "social")
-    known = [host for host in ("root", "a-ads", "a", "b", "b-cn", "exact", "www.exact") if catalogue.host_mask(f"{host}.example")]
+    known = [
+        host
+        for host in ("root", "a-ads", "a", "b", "b-cn", "exact", "www.exact")
+        if catalogue.host_mask(f"{host}.example")
+    ]
     assert known == ["root", "a-ads", "b", "exact"]
     assert [problem.message for problem in report.problems] == [
         "includes ../passwd, which is not there",
@@ -278,17 +292,24 @@ def test_v2fly_includes(tmp_path: Path) -> None:
 
 def test_controld(tmp_path: Path) -> None:
     (tmp_path / "folder.json").write_text(
-        '{"group": {"group": "x"}, "rules": [{"PK": "a.example", "action": {"do": 0, "status": 1}},'
-        '{"PK": "*.good.a.example", "action": {"do": 1, "status": 1}}, {"PK": "off.example", "action": {"do": 0, "status": 0}}]}'
+        '{"group": {"group": "x"}, "rules": [{"PK": "a.example", "action": {"do": 0, "status": 1}},{"PK":'
+        ' "*.good.a.example", "action": {"do": 1, "status": 1}}, {"PK": "off.example", "action": {"do": 0, "status":'
+        " 0}}]}"
     )
     catalogue, report = compiled(tmp_path, tmp_path / "folder.json")
     assert report.problems == ()
-    assert [bool(catalogue.host_mask(host)) for host in ("a.example", "good.a.example", "off.example")] == [True, False, False]
+    assert [bool(catalogue.host_mask(host)) for host in ("a.example", "good.a.example", "off.example")] == [
+        True,
+        False,
+        False,
+    ]
 
 
 @settings(max_examples=60)
 @given(
-    start=st.sampled_from([b"", b"\x1f\x8b", b"\xfd7zXZ\0", b"BZh9", b"PK\x03\x04", b"\xff\xfe", b'{"group"', b"include:x\n", TAR_HEADER]),
+    start=st.sampled_from(
+        [b"", b"\x1f\x8b", b"\xfd7zXZ\0", b"BZh9", b"PK\x03\x04", b"\xff\xfe", b'{"group"', b"include:x\n", TAR_HEADER]
+    ),
     rest=st.binary(max_size=200),
 )
 def test_any_file_unpacks_or_is_damaged(tmp_path_factory: pytest.TempPathFactory, start: bytes, rest: bytes) -> None:

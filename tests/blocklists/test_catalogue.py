@@ -47,7 +47,12 @@ def test_a_domain_covers_itself_and_its_subdomains(tmp_path: Path) -> None:
     assert names(catalogue, "adult.example") == names(catalogue, "a.b.adult.example") == {"adult", "social"}
     assert names(catalogue, "bets.example") == {"gambling"}
     assert names(catalogue, "x.deep.bets.example") == {"gambling", "social"}
-    assert names(catalogue, "xn--bcher-kva.example") == names(catalogue, "192.0.2.7") == names(catalogue, "2001:db8::1") == {"gambling"}
+    assert (
+        names(catalogue, "xn--bcher-kva.example")
+        == names(catalogue, "192.0.2.7")
+        == names(catalogue, "2001:db8::1")
+        == {"gambling"}
+    )
     for other in (
         "example",
         "notadult.example",
@@ -85,7 +90,9 @@ def test_explanations_name_sources_and_lines(tmp_path: Path) -> None:
         HostMatch("social", "social", "www.adult.example"),
     )
     assert locate(catalogue, "x.www.adult.example", "adult") == Origin("adult", 2, "adult.example")
-    assert locate(catalogue, "www.adult.example", "social") == Origin("social", 1, "0.0.0.0 other.example www.adult.example # two")
+    assert locate(catalogue, "www.adult.example", "social") == Origin(
+        "social", 1, "0.0.0.0 other.example www.adult.example # two"
+    )
     assert locate(catalogue, "xn--bcher-kva.example", "adult") == Origin("adult_2", 4, "||Bücher.example^")
     assert locate(catalogue, "www.adult.example", "gambling") is None
 
@@ -154,7 +161,9 @@ def test_exceptions_lift_only_their_category(tmp_path: Path) -> None:
 
 def test_private_addresses_are_ignored(tmp_path: Path) -> None:
     catalogue, report = build(
-        tmp_path, adult="192.168.1.1\nfd00::1\n8.8.8.8\na.example\nb.example\nc.example\n", malware="||10.0.0.1^\n||10.example^\n"
+        tmp_path,
+        adult="192.168.1.1\nfd00::1\n8.8.8.8\na.example\nb.example\nc.example\n",
+        malware="||10.0.0.1^\n||10.example^\n",
     )
     asked = ("192.168.1.1", "fd00::1", "8.8.8.8", "a.example", "10.0.0.1", "www.10.example")
     assert [bool(catalogue.host_mask(host)) for host in asked] == [False, False, True, True, False, True]
@@ -167,7 +176,12 @@ def test_public_suffixes_are_problems(tmp_path: Path) -> None:
         adult="good.example\nco.uk\ncom\nblogspot.com\n",
         malware="||github.io^\n||bad.github.io^\n||ck^\n||www.ck^\n",
     )
-    assert [(problem.source, problem.line) for problem in report.problems] == [("adult", 2), ("adult", 3), ("malware", 1), ("malware", 3)]
+    assert [(problem.source, problem.line) for problem in report.problems] == [
+        ("adult", 2),
+        ("adult", 3),
+        ("malware", 1),
+        ("malware", 3),
+    ]
     assert names(catalogue, "any.co.uk") == names(catalogue, "any.github.io") == set()
     assert names(catalogue, "bad.github.io") == {"malware"}
     # A threat list that names a hoster is wrong; a list of a subject that names one means it.
@@ -175,14 +189,18 @@ def test_public_suffixes_are_problems(tmp_path: Path) -> None:
 
 
 def test_exceptions_do_not_lift_important_rules(tmp_path: Path) -> None:
-    catalogue, _ = build(tmp_path, adult="||a.example^$important\n||b.example^\n", adult_2="@@||x.a.example^\n@@||x.b.example^\n")
+    catalogue, _ = build(
+        tmp_path, adult="||a.example^$important\n||b.example^\n", adult_2="@@||x.a.example^\n@@||x.b.example^\n"
+    )
     assert names(catalogue, "x.a.example") == {"adult"}
     assert names(catalogue, "x.b.example") == set()
     assert names(catalogue, "b.example") == {"adult"}
 
 
 def test_badfilter_unblocks_a_host_in_its_category(tmp_path: Path) -> None:
-    catalogue, _ = build(tmp_path, adult="||a.example^\n||b.example^\n", adult_2="||a.example^$badfilter\n", social="||a.example^\n")
+    catalogue, _ = build(
+        tmp_path, adult="||a.example^\n||b.example^\n", adult_2="||a.example^$badfilter\n", social="||a.example^\n"
+    )
     assert names(catalogue, "www.a.example") == {"social"}
     assert names(catalogue, "b.example") == {"adult"}
 
@@ -195,7 +213,9 @@ def test_no_kind_of_rule_blocks_essential_names(tmp_path: Path) -> None:
         "||{0}^$dnsrewrite=192.0.2.1",
     )
     host = "captive.apple.com"
-    catalogue, _ = build(tmp_path, adult="\n".join(rule.format(name) for rule in rules for name in (host, "b.example")) + "\n")
+    catalogue, _ = build(
+        tmp_path, adult="\n".join(rule.format(name) for rule in rules for name in (host, "b.example")) + "\n"
+    )
     for name, blocked in ((host, False), (f"www.{host}", False), ("b.example", True)):
         assert (catalogue.match_dns_rule(name, "A").match is not None) == blocked
         for url in (f"http://{name}/", f"http://{name}/x"):
@@ -221,7 +241,13 @@ def test_networks(tmp_path: Path) -> None:
     zone = "24.0.8.8.8.rpz-ip CNAME .\n*.a.example CNAME .\n"
     catalogue, report = build(tmp_path, malware="8.8.4.0/22\n2620:fe::/48\n9.9.9.9\n", bypass=zone)
     assert report.problems == ()
-    expectations = [("8.8.7.255", "malware"), ("8.8.8.8", "bypass"), ("8.8.3.255", ""), ("2620:fe::9", "malware"), ("2620:ff::", "")]
+    expectations = [
+        ("8.8.7.255", "malware"),
+        ("8.8.8.8", "bypass"),
+        ("8.8.3.255", ""),
+        ("2620:fe::9", "malware"),
+        ("2620:ff::", ""),
+    ]
     for address, expected in [*expectations, ("9.9.9.9", "malware")]:
         assert set(catalogue.names_of(catalogue.host_mask(address))) == set(expected.split()), address
     assert locate(catalogue, "8.8.7.1", "malware") == Origin("malware", 1, "8.8.4.0/22")
@@ -233,7 +259,9 @@ def test_networks(tmp_path: Path) -> None:
 
 def test_first_match_considers_exceptions_for_urls(tmp_path: Path) -> None:
     catalogue, _ = build(tmp_path, adult="||ads.example^\n@@||ads.example/player.js$script\n/banner-1/\n")
-    assert first_match(catalogue, "https://ads.example/x.js", "script") == UrlMatch("adult", Origin("adult", text="ads.example"))
+    assert first_match(catalogue, "https://ads.example/x.js", "script") == UrlMatch(
+        "adult", Origin("adult", text="ads.example")
+    )
     assert first_match(catalogue, "https://ads.example/player.js", "script") is None
     assert first_match(catalogue, "https://ads.example/player.js", "image") is not None
     found = first_match(catalogue, "https://other.example/banner-1/", "image")
@@ -245,10 +273,19 @@ def test_first_match_considers_exceptions_for_urls(tmp_path: Path) -> None:
 
 
 def test_rules_about_record_types(tmp_path: Path) -> None:
-    text = "||six.example^$dnstype=AAAA\n||rest.example^$dnstype=~A|~AAAA\n||both.example^$~image\n||both.example^$dnstype=A\n"
+    text = (
+        "||six.example^$dnstype=AAAA\n||rest.example^$dnstype=~A|~AAAA\n||both.example^$~image\n"
+        "||both.example^$dnstype=A\n"
+    )
     catalogue, _ = build(tmp_path, adult=text)
     matching = [("www.six.example", "AAAA", 1), ("rest.example", "HTTPS", 2), ("both.example", "A", 4)]
-    others = [("www.six.example", "A"), ("six.example", ""), ("rest.example", "A"), ("rest.example", ""), ("both.example", "AAAA")]
+    others = [
+        ("www.six.example", "A"),
+        ("six.example", ""),
+        ("rest.example", "A"),
+        ("rest.example", ""),
+        ("both.example", "AAAA"),
+    ]
     assert catalogue.has_dns_rules
     for host, dns_type, line in matching:
         found = catalogue.match_dns_rule(host, dns_type).match
@@ -269,7 +306,10 @@ def test_an_exception_may_lift_a_block_for_one_record_type(tmp_path: Path) -> No
 
 def test_rules_about_clients_are_not_honoured(tmp_path: Path) -> None:
     """The policy has rules for people and devices. Such a list rule is left out rather than applied to everybody."""
-    text = "||kid.example^$client=tablet\n||tag.example^$ctag=user_child,dnstype=A\n@@||whole.example^$client=tablet\n||whole.example^\n"
+    text = (
+        "||kid.example^$client=tablet\n||tag.example^$ctag=user_child,dnstype=A\n"
+        "@@||whole.example^$client=tablet\n||whole.example^\n"
+    )
     catalogue, report = build(tmp_path, adult=text)
     assert report.sources[0].problems == {"modifier not honoured: $client": 2, "modifier not honoured: $ctag": 1}
     assert not catalogue.has_dns_rules
@@ -337,7 +377,9 @@ def test_only_local_lists_may_rewrite_names(tmp_path: Path) -> None:
 
 
 def test_method_modifier(tmp_path: Path) -> None:
-    catalogue, report = build(tmp_path, adult="||a.example/form$method=post|put\n||a.example/b$method=~get\n||c.example^$method=post\n")
+    catalogue, report = build(
+        tmp_path, adult="||a.example/form$method=post|put\n||a.example/b$method=~get\n||c.example^$method=post\n"
+    )
     assert report.problems == ()
     for url, method, blocked in (
         ("https://a.example/form", "POST", True),
@@ -358,10 +400,19 @@ def test_sealed_lists_are_enforced_and_unreadable(tmp_path: Path) -> None:
     assert names(catalogue, "cdn.whole.example") == {"illegal"}
     assert names(catalogue, "some.example") == set()
     assert catalogue.has_url_rules("some.example")
-    for url in ("http://some.example/album/x/y.jpg", "https://www.some.example:8443/a/../one.jpg?x#y", "http://SOME.example/q?id=%31"):
+    for url in (
+        "http://some.example/album/x/y.jpg",
+        "https://www.some.example:8443/a/../one.jpg?x#y",
+        "http://SOME.example/q?id=%31",
+    ):
         assert catalogue.match_url(url) == UrlMatch("illegal", Origin("illegal")), url
         assert first_match(catalogue, url, "image") == UrlMatch("illegal", Origin("illegal"))
-    for url in ("http://some.example/", "http://some.example/albums", "http://some.example/q?id=2", "http://other.example/album/"):
+    for url in (
+        "http://some.example/",
+        "http://some.example/albums",
+        "http://some.example/q?id=2",
+        "http://other.example/album/",
+    ):
         assert catalogue.match_url(url) is None, url
     assert locate(catalogue, "whole.example", "illegal") == Origin("illegal")
     assert catalogue.hosts.sources("whole.example") == ()
@@ -388,14 +439,19 @@ def test_unusable_lists_are_reported_and_the_others_used(tmp_path: Path) -> None
     sources = [Source(name, "adult", tmp_path / name) for name in (*texts, "missing")]
     for name, content in texts.items():
         (tmp_path / name).write_bytes(content)
-    sources += [Source("remote", "adult", url="https://lists.example/a"), Source("odd", "adult", tmp_path / "good", format="pdf")]
+    sources += [
+        Source("remote", "adult", url="https://lists.example/a"),
+        Source("odd", "adult", tmp_path / "good", format="pdf"),
+    ]
     (tmp_path / "folder").mkdir()
     sources.append(Source("folder", "adult", tmp_path / "folder"))
     report = compile_generation(sources, tmp_path / "generation")
     catalogue = Catalogue.open(tmp_path / "generation")
     assert [host for host in ("good.example", "fine.example", "also-fine.example") if catalogue.host_mask(host)] != []
     assert report.domains == 3
-    said = {problem.source: problem.message.partition(";")[0] for problem in report.problems if problem.source != "garbage"}
+    said = {
+        problem.source: problem.message.partition(";")[0] for problem in report.problems if problem.source != "garbage"
+    }
     assert said == {
         "empty": "is empty",
         "comments": "is in no format that is known",
@@ -468,7 +524,9 @@ def test_other_directories_are_refused(tmp_path: Path) -> None:
         Catalogue.open(tmp_path / "generation")
 
 
-@pytest.mark.parametrize("file", ["hosts/hosts-000.trie", "hosts/sets.bin", "urls/rules.bin", "urls/rules.jsonl", "urls/buckets.bin"])
+@pytest.mark.parametrize(
+    "file", ["hosts/hosts-000.trie", "hosts/sets.bin", "urls/rules.bin", "urls/rules.jsonl", "urls/buckets.bin"]
+)
 @pytest.mark.parametrize("share", [0, 0.5, 0.99])
 def test_truncated_files_are_refused(tmp_path: Path, file: str, share: float) -> None:
     build(tmp_path, adult="".join(f"||n{number}.example^\n||u.example/{number}^\n" for number in range(20)))
@@ -507,7 +565,11 @@ def test_the_index_agrees_with_a_dict(
     catalogue = Catalogue.open(folder / "generation")
     for host in {*asked, *(domain for domains in lists for domain in domains)}:
         parents = {host.split(".", n)[n] for n in range(host.count(".") + 1)}
-        expected = {(source.category, source.name) for source, domains in zip(sources, lists, strict=True) if parents & set(domains)}
+        expected = {
+            (source.category, source.name)
+            for source, domains in zip(sources, lists, strict=True)
+            if parents & set(domains)
+        }
         assert names(catalogue, host) == {category for category, _ in expected}
         assert {(match.category, match.source) for match in catalogue.hosts.sources(host)} == expected
     assert report.domains == len({domain for domains in lists for domain in domains})

@@ -38,7 +38,9 @@ def test_a_killed_compiler_leaves_a_complete_generation_or_none(tmp_path: Path) 
     rng, whole = random.Random(1), 0
     for attempt in range(8):
         out = generations / str(attempt)
-        with subprocess.Popen([sys.executable, "-P", "-c", COMPILE, str(text), str(out)], stdout=subprocess.PIPE) as process:
+        with subprocess.Popen(
+            [sys.executable, "-P", "-c", COMPILE, str(text), str(out)], stdout=subprocess.PIPE
+        ) as process:
             assert process.stdout is not None
             process.stdout.readline()
             if attempt:  # the first runs to its end, to know that it would
@@ -55,9 +57,13 @@ def test_an_exact_rule_does_not_cover_subdomains(tmp_path: Path, monkeypatch: py
         return ParsedLines(exact=[line for line in lines if line], hosts=["wide.example"])
 
     exact = ListFormat("exact", parse, lambda _line: True, lambda _line: False)
-    monkeypatch.setattr("hedgerow.blocklists.list_parser.format_named", lambda name: exact if name == "exact" else format_named(name))
+    monkeypatch.setattr(
+        "hedgerow.blocklists.list_parser.format_named", lambda name: exact if name == "exact" else format_named(name)
+    )
     (tmp_path / "list.txt").write_text("one.example\nwide.example\nx.wide.example\n")
-    report = compile_generation([Source("list", "adult", tmp_path / "list.txt", format="exact")], tmp_path / "generation")
+    report = compile_generation(
+        [Source("list", "adult", tmp_path / "list.txt", format="exact")], tmp_path / "generation"
+    )
     catalogue = Catalogue.open(tmp_path / "generation")
     assert catalogue.host_mask("one.example") != 0
     assert catalogue.host_mask("www.one.example") == 0

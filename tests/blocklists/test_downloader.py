@@ -138,7 +138,10 @@ BROKEN: dict[str, tuple[Callable[[Handler], None], str]] = {
     "oversized": (lambda h: answer(h, 200, b"a.example\n" * 200_000), "larger than 1 MB"),
     "oversized, declared": (lambda h: answer(h, 200, content_length=str(1 << 40)), "larger than 1 MB"),
     "no number of bytes": (lambda h: answer(h, 200, GOOD, content_length="many"), "cut off"),
-    "gzip bomb": (lambda h: answer(h, 200, gzip.compress(b"a" * (4 << 20)), content_encoding="gzip"), "larger than 1 MB"),
+    "gzip bomb": (
+        lambda h: answer(h, 200, gzip.compress(b"a" * (4 << 20)), content_encoding="gzip"),
+        "larger than 1 MB",
+    ),
     "broken gzip": (lambda h: answer(h, 200, b"no gzip at all", content_encoding="gzip"), "failed"),
     "empty": (lambda h: answer(h, 200), "an empty file"),
     "not found": (lambda h: answer(h, 404, b"gone"), "answered 404"),
@@ -231,7 +234,9 @@ def test_results_are_in_order(server: ListServer, tmp_path: Path) -> None:
     local = Source("mine", "adult", tmp_path / "mine.txt")
     remote = [Source(f"r{n}", "adult", url=f"{server.url}?{n}") for n in range(6)]
     heard: list[str] = []
-    results = fetch_all([local, *remote], tmp_path / "store", limits=QUICK, progress=lambda fetched: heard.append(fetched.source.name))
+    results = fetch_all(
+        [local, *remote], tmp_path / "store", limits=QUICK, progress=lambda fetched: heard.append(fetched.source.name)
+    )
     assert [fetched.source.name for fetched in results] == heard == ["mine", *(f"r{n}" for n in range(6))]
     assert [fetched.outcome for fetched in results] == [FetchOutcome.LOCAL, *[FetchOutcome.NEW] * 6]
     assert len({fetched.source.path for fetched in results}) == 7
@@ -257,7 +262,11 @@ def test_requests_reveal_only_the_version(server: ListServer, tmp_path: Path) ->
 def test_no_cookie_is_sent_back(server: ListServer, tmp_path: Path) -> None:
     """A publisher could recognise an installation by it, also at the next list and behind a redirect."""
     server.serve = lambda handler: answer(handler, 200, GOOD, set_cookie="id=1; Path=/")
-    fetch_all([Source(name, "adult", url=f"{server.url}/{name}") for name in ("a", "b", "c", "d", "e", "f")], tmp_path, limits=QUICK)
+    fetch_all(
+        [Source(name, "adult", url=f"{server.url}/{name}") for name in ("a", "b", "c", "d", "e", "f")],
+        tmp_path,
+        limits=QUICK,
+    )
     assert len(server.headers) == 6
     assert [headers for headers in server.headers if "cookie" in headers] == []
 
@@ -311,25 +320,39 @@ def test_forms_of_gzip_and_deflate(server: ListServer, tmp_path: Path, form: str
         "bare": bare.compress(GOOD) + bare.flush(),
         "two members": gzip.compress(GOOD[:500]) + gzip.compress(GOOD[500:]),
     }[form]
-    server.serve = lambda handler: answer(handler, 200, body, content_encoding="gzip" if form == "two members" else "deflate")
+    server.serve = lambda handler: answer(
+        handler, 200, body, content_encoding="gzip" if form == "two members" else "deflate"
+    )
     assert content(fetch(server, tmp_path)) == GOOD
 
 
 @pytest.mark.parametrize(
-    "target", ["http://127.0.0.1:{port}/admin", "http://[::ffff:192.168.1.1]/", "http://169.254.169.254/", "http://localhost:{port}/x"]
+    "target",
+    [
+        "http://127.0.0.1:{port}/admin",
+        "http://[::ffff:192.168.1.1]/",
+        "http://169.254.169.254/",
+        "http://localhost:{port}/x",
+    ],
 )
-def test_redirects_from_the_internet_to_the_network_are_refused(server: ListServer, tmp_path: Path, target: str) -> None:
+def test_redirects_from_the_internet_to_the_network_are_refused(
+    server: ListServer, tmp_path: Path, target: str
+) -> None:
     """The server acts as a proxy, so that the list's address is public."""
     port = server.server.server_address[1]
     server.serve = lambda handler: answer(handler, 302, location=target.format(port=port))
     with httpx.Client(proxy=f"http://127.0.0.1:{port}") as client:
-        (fetched,) = fetch_all([Source("list", "adult", url="http://8.8.8.8/list.txt")], tmp_path, client=client, limits=QUICK)
+        (fetched,) = fetch_all(
+            [Source("list", "adult", url="http://8.8.8.8/list.txt")], tmp_path, client=client, limits=QUICK
+        )
     assert fetched.problem
     assert "inside the network" in fetched.problem.message
     assert [path for path, _ in server.asked] == ["http://8.8.8.8/list.txt"]
 
 
-def test_who_is_redirected_to_the_internet_is_not_redirected_inside_from_there(server: ListServer, tmp_path: Path) -> None:
+def test_who_is_redirected_to_the_internet_is_not_redirected_inside_from_there(
+    server: ListServer, tmp_path: Path
+) -> None:
     """The server acts as a proxy for the address of the internet."""
     port = server.server.server_address[1]
     targets = {"/list.txt": "http://8.8.8.8/list.txt", "http://8.8.8.8/list.txt": f"http://127.0.0.1:{port}/admin"}
@@ -369,7 +392,9 @@ def test_redirects_to_a_name_that_leads_inside_after_it_was_checked_are_refused(
     assert [path for path, _ in server.asked] == ["http://publisher.example/list.txt"]
 
 
-def test_a_server_of_the_internet_does_not_pass_for_one_inside(server: ListServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_of_the_internet_does_not_pass_for_one_inside(
+    server: ListServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It could redirect to others inside. The server's address stands for one of the internet here."""
     rebind(monkeypatch)
     monkeypatch.setattr(downloader, "is_public_address", lambda address: address == "127.0.0.1")

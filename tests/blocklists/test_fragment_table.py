@@ -1,4 +1,6 @@
-"""Texts in URLs: those that the extension finds and those that the automaton finds are those that are there, whatever the URL is."""
+"""Texts in URLs: those that the extension finds and those that the automaton finds are those that are there, whatever
+the URL is.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from hedgerow.blocklists.fragment_table import MAX_FRAGMENT, FragmentTable, writ
 
 _FRAGMENTS = st.dictionaries(st.text("/ab.", min_size=1, max_size=6), st.integers(0, 2**31 - 1), max_size=30)
 _TEXTS = st.text("/ab.?", max_size=60)
-_COMPILED = pytest.mark.skipif(fragment_table.find_fragments is None, reason="there was no compiler to build the extension")
+_COMPILED = pytest.mark.skipif(
+    fragment_table.find_fragments is None, reason="there was no compiler to build the extension"
+)
 
 
 @pytest.fixture(scope="module")

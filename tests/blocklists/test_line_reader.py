@@ -43,7 +43,9 @@ def test_encodings_and_line_ends(tmp_path: Path, content: bytes, lines: list[str
 def test_binary_lines_are_problems(tmp_path: Path) -> None:
     lines, problems = read(tmp_path, b"good.example\nba\x00d\x01\xff\nfine.example\n")
     assert lines == ["good.example", "", "fine.example"]
-    assert [(problem.line, problem.column, problem.message) for problem in problems] == [(2, 3, "binary data in a line")]
+    assert [(problem.line, problem.column, problem.message) for problem in problems] == [
+        (2, 3, "binary data in a line")
+    ]
 
 
 def test_endless_lines_are_cut(tmp_path: Path) -> None:

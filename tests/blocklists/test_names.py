@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.blocklists.names import host_of_key, host_of_url, is_address, load_public_suffixes, parse_host, parse_url, rule_key, split_url
+from hedgerow.blocklists.names import (
+    host_of_key,
+    host_of_url,
+    is_address,
+    load_public_suffixes,
+    parse_host,
+    parse_url,
+    rule_key,
+    split_url,
+)
 
 HOSTS = st.lists(st.from_regex(r"[a-z0-9_-]{1,20}", fullmatch=True), min_size=1, max_size=5).map(".".join)
 

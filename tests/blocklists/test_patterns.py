@@ -16,12 +16,41 @@ from hedgerow.blocklists.rules import UrlRule
 from hedgerow.blocklists.sources import Source
 
 PATTERNS = (
-    r"(?:^|\.)ads?[0-9]+\.", r"casino", r"(?:^|\.)porn.*\.example$", r"^(a|b)x\.", r"[0-9]{4,}", r"x|yy", r"(?:^|\.)cdn-.*\.ads\.example$",
-    r"ab+c\.example", r"a.c\.example", r"(casino)?bet\.example$", r"casino-?bet",
-)  # fmt: skip
-PIECES = ("ad", "ads", "1", "casino", "-", "bet", ".", "porn", "example", "x", "yy", "cdn-", "abc", "a", "2345", "ax", "bx")
+    r"(?:^|\.)ads?[0-9]+\.",
+    r"casino",
+    r"(?:^|\.)porn.*\.example$",
+    r"^(a|b)x\.",
+    r"[0-9]{4,}",
+    r"x|yy",
+    r"(?:^|\.)cdn-.*\.ads\.example$",
+    r"ab+c\.example",
+    r"a.c\.example",
+    r"(casino)?bet\.example$",
+    r"casino-?bet",
+)
+PIECES = (
+    "ad",
+    "ads",
+    "1",
+    "casino",
+    "-",
+    "bet",
+    ".",
+    "porn",
+    "example",
+    "x",
+    "yy",
+    "cdn-",
+    "abc",
+    "a",
+    "2345",
+    "ax",
+    "bx",
+)
 HOSTS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).map("".join)
-MATCHER = HostPatternMatcher(HostPattern(0, UrlRule(pattern, "", line, pattern), 1) for line, pattern in enumerate(PATTERNS))
+MATCHER = HostPatternMatcher(
+    HostPattern(0, UrlRule(pattern, "", line, pattern), 1) for line, pattern in enumerate(PATTERNS)
+)
 
 
 @given(HOSTS)
@@ -34,9 +63,17 @@ def test_patterns_beyond_the_limit_are_problems(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(list_parser, "MAX_HOST_PATTERNS", 2)
     (tmp_path / "list.txt").write_text("".join(f"(^|\\.)ads{number}\\.\n" for number in range(5)))
     report = compile_generation([Source("list", "adult", tmp_path / "list.txt")], tmp_path / "generation")
-    assert [(problem.line, problem.message) for problem in report.problems] == [(line, list_parser.TOO_MANY_PATTERNS) for line in (3, 4, 5)]
+    assert [(problem.line, problem.message) for problem in report.problems] == [
+        (line, list_parser.TOO_MANY_PATTERNS) for line in (3, 4, 5)
+    ]
     catalogue = Catalogue.open(tmp_path / "generation")
-    assert [bool(catalogue.host_mask(f"ads{number}.example")) for number in range(5)] == [True, True, False, False, False]
+    assert [bool(catalogue.host_mask(f"ads{number}.example")) for number in range(5)] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
 
 
 def test_matcher_without_patterns(tmp_path: Path) -> None:
@@ -45,4 +82,8 @@ def test_matcher_without_patterns(tmp_path: Path) -> None:
     (tmp_path / "list").write_text("||casino*.example^\n||*bet.example^\n")
     compile_generation([Source("list", "gambling", tmp_path / "list")], tmp_path / "generation")
     catalogue = Catalogue.open(tmp_path / "generation")
-    assert [bool(catalogue.host_mask(host)) for host in ("casino1.example", "my-bet.example", "other.example")] == [True, True, False]
+    assert [bool(catalogue.host_mask(host)) for host in ("casino1.example", "my-bet.example", "other.example")] == [
+        True,
+        True,
+        False,
+    ]

@@ -47,9 +47,21 @@ ORGS = [host for host in POPULAR if re.fullmatch(r"[a-z.]+\.org", host)]
         ("\n".join(POPULAR[: TOLERATED + 1]) + "\n", None, f"it blocks {TOLERATED + 1} of {len(SAMPLE)} essential"),
         ("\n".join(sorted(essential_hosts())) + "\n", None, "it has no rules"),
         (names(9) + "\n".join(sorted(essential_hosts())[:9]) + "\n", None, f"it blocks 9 of {len(SAMPLE)} essential"),
-        ("/^(www\\.)?[a-z]+\\.(com|org)$/\n||ads.example^\n", None, f"it blocks {len(SHORT)} of {len(SAMPLE)} essential"),
-        ("||ads.example^\n/^https:\\/\\/[a-z.]+\\.org\\//\n", None, f"it blocks {len(ORGS)} of {len(SAMPLE)} essential"),
-        ("||ads.example^\n/^https:\\/\\/[a-z.]+\\.org\\//$script\n", None, f"it blocks {len(ORGS)} of {len(SAMPLE)} essential"),
+        (
+            "/^(www\\.)?[a-z]+\\.(com|org)$/\n||ads.example^\n",
+            None,
+            f"it blocks {len(SHORT)} of {len(SAMPLE)} essential",
+        ),
+        (
+            "||ads.example^\n/^https:\\/\\/[a-z.]+\\.org\\//\n",
+            None,
+            f"it blocks {len(ORGS)} of {len(SAMPLE)} essential",
+        ),
+        (
+            "||ads.example^\n/^https:\\/\\/[a-z.]+\\.org\\//$script\n",
+            None,
+            f"it blocks {len(ORGS)} of {len(SAMPLE)} essential",
+        ),
         ("||ads.example^\n/^https:\\/\\/ads[a-z.]+\\.org\\//\n||example.org/ads\n", None, ""),
         ("com\norg\nnet\nint\ngov\nedu\n" + names(30), None, ""),  # suffixes are taken out before anything is judged
     ],
@@ -65,8 +77,12 @@ def test_good_categories_may_name_popular_hosts(tmp_path: Path) -> None:
 
 
 def test_lists_never_block_essential_names(tmp_path: Path) -> None:
-    (tmp_path / "list.txt").write_text("\n".join(sorted(essential_hosts())) + "\napple.com\nmicrosoft.com\ndeb.debian.org.evil.example\n")
-    report = compile_generation([Source("list", "adult", tmp_path / "list.txt"), *starter_sources()], tmp_path / "generation")
+    (tmp_path / "list.txt").write_text(
+        "\n".join(sorted(essential_hosts())) + "\napple.com\nmicrosoft.com\ndeb.debian.org.evil.example\n"
+    )
+    report = compile_generation(
+        [Source("list", "adult", tmp_path / "list.txt"), *starter_sources()], tmp_path / "generation"
+    )
     assert report.sources[0].problems[ESSENTIAL_PROBLEM] == len(essential_hosts())
     catalogue = Catalogue.open(tmp_path / "generation")
     good = catalogue.mask_of(["education", "kids", "health", "sexual-education", "news"])
@@ -91,7 +107,11 @@ def test_essential_names_are_minimal() -> None:
 def test_published_lists_are_not_held_back(shared_data: Path, tmp_path: Path) -> None:
     lists = ParseCache(tmp_path / "parsed")
     words = {"porn": "adult", "nsfw": "adult", "gambling": "gambling", "social": "social", "doh": "bypass"}
-    paths = [path for folder in ("hosts", "plain", "adblock", "abp") for path in sorted((shared_data / "lists" / folder).iterdir())]
+    paths = [
+        path
+        for folder in ("hosts", "plain", "adblock", "abp")
+        for path in sorted((shared_data / "lists" / folder).iterdir())
+    ]
     for path in paths:
         category = next((words[word] for word in words if word in path.name), "ads-trackers")
         assert refusal_of_copy(lists, Source(path.name, category, path), None) == "", path

@@ -25,10 +25,29 @@ from hedgerow.blocklists.url_tests import UrlRequest
 
 pytestmark = pytest.mark.shared
 
-WORDS = {"whitelist": "referrals", "porn": "adult", "nsfw": "adult", "snuff": "adult", "gambling": "gambling", "social": "social"}
+WORDS = {
+    "whitelist": "referrals",
+    "porn": "adult",
+    "nsfw": "adult",
+    "snuff": "adult",
+    "gambling": "gambling",
+    "social": "social",
+}
 
 
-FILES = ("abp", "adblock", "controld-json", "dnsmasq", "hosts", "ips", "nextdns-bypass", "plain", "rpz", "unbound", "wildcard")
+FILES = (
+    "abp",
+    "adblock",
+    "controld-json",
+    "dnsmasq",
+    "hosts",
+    "ips",
+    "nextdns-bypass",
+    "plain",
+    "rpz",
+    "unbound",
+    "wildcard",
+)
 
 
 def file_lists(data: Path) -> list[Source]:
@@ -42,9 +61,17 @@ def file_lists(data: Path) -> list[Source]:
 def everything(data: Path) -> list[Source]:
     """Return all lists: the files, the folders of UT1 and the sources of v2fly."""
     folders = [path for path in sorted((data / "lists" / "ut1").iterdir()) if path.is_dir()]
-    good = {"child": "kids", "sexual_education": "sexual-education", "educational_games": "kids", "liste_bu": "education"}
+    good = {
+        "child": "kids",
+        "sexual_education": "sexual-education",
+        "educational_games": "kids",
+        "liste_bu": "education",
+    }
     ut1 = [Source(f"ut1/{path.name}", good.get(path.name, "adult"), path) for path in folders]
-    v2fly = [Source(f"v2fly/{path.name}", "social", path, format="v2fly") for path in sorted((data / "lists" / "v2fly").iterdir())]
+    v2fly = [
+        Source(f"v2fly/{path.name}", "social", path, format="v2fly")
+        for path in sorted((data / "lists" / "v2fly").iterdir())
+    ]
     return [*file_lists(data), *ut1, *v2fly]
 
 
@@ -55,13 +82,22 @@ def test_every_line_of_all_lists_is_accounted_for(shared_data: Path, tmp_path: P
     assert report.domains > 400_000
     assert report.index_bytes / report.domains < 8
     assert [reported.name for reported in report.sources if not reported.lines] == []
-    folders = {"controld-json": "adblock", "ut1": "squidguard", "abp": "adblock", "nextdns-bypass": "plain", "lists": "plain"}
+    folders = {
+        "controld-json": "adblock",
+        "ut1": "squidguard",
+        "abp": "adblock",
+        "nextdns-bypass": "plain",
+        "lists": "plain",
+    }
     for source, reported in zip(sources, report.sources, strict=True):
         folder = source.name.partition("/")[0]
         assert reported.format == folders.get(folder, folder), source
-        explained = reported.names + reported.url_rules + sum(reported.problems.values()) + sum(reported.ignored.values())
+        explained = (
+            reported.names + reported.url_rules + sum(reported.problems.values()) + sum(reported.ignored.values())
+        )
         explained -= reported.ignored.get("files that are no lists", 0)
-        assert reported.lines == explained or (reported.format == "hosts" and reported.lines < explained), source  # several names a line
+        # several names a line
+        assert reported.lines == explained or (reported.format == "hosts" and reported.lines < explained), source
         if reported.format == "plain" and source.path and not reported.url_rules:
             refused = {problem.text for problem in report.problems if problem.source == source.name}
             lines = [line.partition("#")[0].strip() for line in source.path.read_text().splitlines()]
@@ -69,7 +105,9 @@ def test_every_line_of_all_lists_is_accounted_for(shared_data: Path, tmp_path: P
             missing = [
                 line
                 for line in lines
-                if line and line not in refused and not catalogue.host_mask(parse_host(line.removeprefix("*.")) or "") & wanted
+                if line
+                and line not in refused
+                and not catalogue.host_mask(parse_host(line.removeprefix("*.")) or "") & wanted
             ]
             assert missing == []
 
@@ -81,7 +119,12 @@ SAME = {
         "dnsmasq/hagezi-nosafesearch.conf",
         "rpz/hagezi-nosafesearch.rpz",
     ],
-    "social": ["adblock/hagezi-social.txt", "dnsmasq/hagezi-social.conf", "rpz/hagezi-social.rpz", "wildcard/hagezi-social.txt"],
+    "social": [
+        "adblock/hagezi-social.txt",
+        "dnsmasq/hagezi-social.conf",
+        "rpz/hagezi-social.rpz",
+        "wildcard/hagezi-social.txt",
+    ],
 }
 
 
@@ -100,7 +143,9 @@ def test_a_publishers_formats_give_the_same_names(name: str, shared_data: Path, 
 
 def keys_of(generation: Path) -> set[str]:
     """Return the keys of a generation without the essential names."""
-    return {key for path in generation.glob("hosts/*.trie") for key in marisa_trie.Trie().mmap(str(path))} - essential_keys()
+    return {
+        key for path in generation.glob("hosts/*.trie") for key in marisa_trie.Trie().mmap(str(path))
+    } - essential_keys()
 
 
 def essential_keys() -> set[str]:
@@ -108,10 +153,16 @@ def essential_keys() -> set[str]:
 
 
 WRITE = {
-    "plain": "{0}", "wildcard": "*.{0}", "hosts": "0.0.0.0 {0}", "adblock": "||{0}^", "dnsmasq": "local=/{0}/",
-    "unbound": 'local-zone: "{0}." always_null', "rpz": "{0} CNAME .\n*.{0} CNAME .", "v2fly": "domain:{0}",
+    "plain": "{0}",
+    "wildcard": "*.{0}",
+    "hosts": "0.0.0.0 {0}",
+    "adblock": "||{0}^",
+    "dnsmasq": "local=/{0}/",
+    "unbound": 'local-zone: "{0}." always_null',
+    "rpz": "{0} CNAME .\n*.{0} CNAME .",
+    "v2fly": "domain:{0}",
     "squidguard": "",
-}  # fmt: skip
+}
 
 
 def test_nine_formats_give_the_same_keys(shared_data: Path, tmp_path: Path) -> None:
@@ -139,7 +190,9 @@ def test_public_suffixes_match_the_reference_list(shared_data: Path, tmp_path: P
     text = (shared_data / "psl" / "public_suffix_list.dat").read_text(encoding="utf-8").partition("===END ICANN")[0]
     rules = [line.removeprefix("*.") for line in text.splitlines() if line and not line.startswith(("//", "!"))]
     (tmp_path / "list.txt").write_text("\n".join(rules) + "\n", encoding="utf-8")
-    report = compile_generation([Source("list", "adult", tmp_path / "list.txt", format="plain")], tmp_path / "generation")
+    report = compile_generation(
+        [Source("list", "adult", tmp_path / "list.txt", format="plain")], tmp_path / "generation"
+    )
     catalogue = Catalogue.open(tmp_path / "generation")
     # The reference list and the library's may be some weeks apart.
     through = [rule for rule in rules if catalogue.host_mask(parse_host(rule) or rule)]
@@ -198,7 +251,10 @@ def test_rules_match_as_in_braves_tests(shared_data: Path, tmp_path: Path) -> No
     filters = sorted({text for pair in pairs for text in pair["filters"]})
     parsed = {text: adblock_format.FORMAT.parse([text.removeprefix("@@")], 1, "") for text in filters}
     refused = Counter(one.problems[0].message for one in parsed.values() if one.problems)
-    assert set(refused) <= {"too short: it would match nearly every URL", "a public suffix, under which strangers have their sites"}
+    assert set(refused) <= {
+        "too short: it would match nearly every URL",
+        "a public suffix, under which strangers have their sites",
+    }
     assert refused.total() <= 25
     rules = [(index, rule) for index, text in enumerate(filters) for rule in parsed[text].urls]
     found = group_rules(rules, filters)
@@ -214,7 +270,9 @@ def test_rules_match_as_in_braves_tests(shared_data: Path, tmp_path: Path) -> No
                 continue
             assert parts is not None
             hosts, index = parsed[text].hosts, place[text]
-            asked = UrlRequest.about(*parts, {"fetch": "other"}.get(pair["type"], pair["type"]), host_of_url(pair["sourceUrl"]) or "null")
+            asked = UrlRequest.about(
+                *parts, {"fetch": "other"}.get(pair["type"], pair["type"]), host_of_url(pair["sourceUrl"]) or "null"
+            )
             holds = f".{parts[1]}".endswith(f".{hosts[0]}") if hosts else bool(matcher.find(asked, 1 << index).blocks)
             holds = holds or (index in names and bool(names[index].search(parts[1])))
             checked += 1
@@ -227,16 +285,24 @@ def test_rules_match_as_in_braves_tests(shared_data: Path, tmp_path: Path) -> No
 def test_files_that_are_no_lists(shared_data: Path, tmp_path: Path) -> None:
     """Malformed packets, zones, vectors and phrases in eight encodings are parsed as lists, in every format."""
     folders = [shared_data / name for name in ("dns", "phraselists", "psl", "safesearch", "services")]
-    paths = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file() and path.stat().st_size < 400_000]
+    paths = [
+        path
+        for folder in folders
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.stat().st_size < 400_000
+    ]
     assert len(paths) > 100
     sources = [Source(str(number), "adult", path) for number, path in enumerate(paths)]
     sources += [
-        Source(known.name, "adult", path, format=known.name) for known, path in zip(FORMATS, paths[:: len(paths) // 12], strict=False)
+        Source(known.name, "adult", path, format=known.name)
+        for known, path in zip(FORMATS, paths[:: len(paths) // 12], strict=False)
     ]
     report = compile_generation([*sources, Source("all", "adult", shared_data / "dns")], tmp_path / "generation")
     AdBlocker(Catalogue.open(tmp_path / "generation")).first_match("https://www.example.com/", "script")
     for reported in report.sources[: len(paths)]:
-        explained = reported.names + reported.url_rules + sum(reported.problems.values()) + sum(reported.ignored.values())
+        explained = (
+            reported.names + reported.url_rules + sum(reported.problems.values()) + sum(reported.ignored.values())
+        )
         assert reported.lines <= explained, reported
 
 

@@ -11,7 +11,14 @@ from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import DATA, CategoryKind, builtin_categories, load_categories
 from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.formats import FORMATS
-from hedgerow.blocklists.sources import Source, correction_sources, load_public_sources, load_publishers, public_sources, starter_sources
+from hedgerow.blocklists.sources import (
+    Source,
+    correction_sources,
+    load_public_sources,
+    load_publishers,
+    public_sources,
+    starter_sources,
+)
 
 
 def test_builtin_taxonomy() -> None:
@@ -56,7 +63,11 @@ def test_starter_lists_have_no_problems(tmp_path: Path) -> None:
 
 def test_corrections_keep_health_and_sexual_education_open(tmp_path: Path) -> None:
     """A public list may take them for pornography or drugs; only a rule of the policy blocks them then."""
-    good = {source.name: starter_names(source) for source in starter_sources() if source.category in {"health", "sexual-education"}}
+    good = {
+        source.name: starter_names(source)
+        for source in starter_sources()
+        if source.category in {"health", "sexual-education"}
+    }
     names = set().union(*good.values())
     (tmp_path / "list.txt").write_text("\n".join(names) + "\nadult.example\n")
     lists = [Source("list", category, tmp_path / "list.txt") for category in ("adult", "drugs", "gambling")]
@@ -80,11 +91,16 @@ def starter_names(source: Source) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "category", ["adult", "gambling", "drugs", "bypass", "malware", "phishing", "ads-trackers", "violence", "dating", "social"]
+    "category",
+    ["adult", "gambling", "drugs", "bypass", "malware", "phishing", "ads-trackers", "violence", "dating", "social"],
 )
 def test_each_category_that_matters_has_two_independent_public_lists(category: str) -> None:
     """Two homepages: the day on which one publisher gives up must not open the category."""
-    recommended = [source for source in public_sources().values() if source.category == category and "child-8-12" in source.default_for]
+    recommended = [
+        source
+        for source in public_sources().values()
+        if source.category == category and "child-8-12" in source.default_for
+    ]
     assert len({source.homepage for source in recommended}) > 1
 
 
@@ -102,10 +118,15 @@ def test_public_lists() -> None:
         assert source.homepage.startswith("https://"), source.name
         assert source.licence
         assert source.size > 0
-    # Of these nobody publishes a list that could be named here; `illegal` is entrusted to operators, `never-inspect` is for one's own.
+    # Of these nobody publishes a list that could be named here; `illegal` is entrusted to operators, `never-inspect` is
+    # for one's own.
     assert known - {source.category for source in sources.values()} == {
-        "illegal", "health", "self-harm", "mirrors", "never-inspect",
-    }  # fmt: skip
+        "illegal",
+        "health",
+        "self-harm",
+        "mirrors",
+        "never-inspect",
+    }
 
 
 def test_publishers_categories_have_counterparts() -> None:
@@ -116,10 +137,19 @@ def test_publishers_categories_have_counterparts() -> None:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("{name: a, theirs: ut1/no-such, url: 'https://x/', format: auto, licence: x, homepage: x, size: 1}", "ut1/no-such"),
-        ("{name: a, theirs: ut1/bank, url: 'https://x/', format: auto, licence: x, homepage: x, size: 1}", "no counterpart"),
+        (
+            "{name: a, theirs: ut1/no-such, url: 'https://x/', format: auto, licence: x, homepage: x, size: 1}",
+            "ut1/no-such",
+        ),
+        (
+            "{name: a, theirs: ut1/bank, url: 'https://x/', format: auto, licence: x, homepage: x, size: 1}",
+            "no counterpart",
+        ),
         ("{name: a, category: adult}", "not a public source"),
-        ("{name: a, category: adult, url: u, format: auto, licence: x, homepage: x, size: 1, refresh: often}", "'often' is not a span"),
+        (
+            "{name: a, category: adult, url: u, format: auto, licence: x, homepage: x, size: 1, refresh: often}",
+            "'often' is not a span",
+        ),
     ],
 )
 def test_invalid_public_sources_are_refused(tmp_path: Path, entry: str, message: str) -> None:

@@ -37,7 +37,9 @@ def open_matcher(folder: Path, *lists: str, ads: bool = True) -> UrlMatcher:
     return UrlMatcher(folder / "urls", [1 << source for source in range(len(lists))], [ads] * len(lists))
 
 
-def find(matcher: UrlMatcher, url: str, resource: str = "image", initiator: str = "page.example", blocked: int = 0) -> UrlMatches:
+def find(
+    matcher: UrlMatcher, url: str, resource: str = "image", initiator: str = "page.example", blocked: int = 0
+) -> UrlMatches:
     parts = split_url(url)
     assert parts is not None
     return matcher.find(UrlRequest.about(*parts, resource, initiator), blocked=blocked)
@@ -61,7 +63,11 @@ def texts(found: UrlMatches) -> list[str]:
             ],
         ),
         ("||example.com:8080/", ["http://example.com:8080/"], ["http://example.com/", "http://example.com:808/"]),
-        ("/banner/*/img^", ["http://a.example/banner/x/img?1", "http://a.example/banner/x/y/img"], ["http://a.example/banner/img"]),
+        (
+            "/banner/*/img^",
+            ["http://a.example/banner/x/img?1", "http://a.example/banner/x/y/img"],
+            ["http://a.example/banner/img"],
+        ),
         ("|https://a.example/", ["https://a.example/x"], ["http://a.example/", "https://b.example/https://a.example/"]),
         ("swf|", ["http://a.example/x.swf"], ["http://a.example/x.swf?1"]),
         ("a*b|", ["http://x.example/abab"], ["http://x.example/abac"]),
@@ -118,14 +124,26 @@ YES, NO = True, False
         ("/banner/*$domain=page.example", "https://a.example/banner/1", "image", "www.page.example", YES),
         ("/banner/*$domain=page.example", "https://a.example/banner/1", "image", "other.example", NO),
         ("/banner/*$domain=page.example", "https://a.example/banner/1", "image", "", NO),
-        ("/banner/*$domain=page.example|~no.page.example", "https://a.example/banner/1", "image", "x.no.page.example", NO),
+        (
+            "/banner/*$domain=page.example|~no.page.example",
+            "https://a.example/banner/1",
+            "image",
+            "x.no.page.example",
+            NO,
+        ),
         ("/banner/*$domain=~page.example", "https://a.example/banner/1", "image", "other.example", YES),
         ("/banner/*$domain=~page.example", "https://a.example/banner/1", "image", "page.example", NO),
         ("/banner/*$domain=shop.*", "https://a.example/banner/1", "image", "www.shop.co.uk", YES),
         ("/banner/*$from=page.example", "https://a.example/banner/1", "image", "page.example", YES),
         ("*$script,domain=page.example", "https://a.example/x", "script", "page.example", YES),
         ("*$script,domain=page.example", "https://a.example/x", "script", "other.example", NO),
-        ("*$script,domain=page.example,denyallow=good.example", "https://www.good.example/x", "script", "page.example", NO),
+        (
+            "*$script,domain=page.example,denyallow=good.example",
+            "https://www.good.example/x",
+            "script",
+            "page.example",
+            NO,
+        ),
         ("*$script,domain=page.example,denyallow=good.example", "https://bad.example/x", "script", "page.example", YES),
         ("/banner/*$to=a.example", "https://a.example/banner/1", "image", "", YES),
         ("/banner/*$to=~a.example", "https://a.example/banner/1", "image", "", NO),
@@ -165,14 +183,23 @@ def test_rules_of_a_crowded_host_are_found_by_initiators(tmp_path: Path) -> None
         ("https://crowd.example/other.js", "s3.example", False),
     ):
         assert bool(find(matcher, asked, "script", initiator).blocks) == blocked, (asked, initiator)
-    for initiator, lifted in (("a1.example", True), ("b1.example", True), ("a2.example", False), ("", True), ("null", True)):
+    for initiator, lifted in (
+        ("a1.example", True),
+        ("b1.example", True),
+        ("a2.example", False),
+        ("", True),
+        ("null", True),
+    ):
         assert (find(matcher, url, "image", initiator).blocks == ()) == lifted, initiator
     for initiator, lifted in (("only.example", True), ("", False), ("null", False)):
         assert (find(matcher, "https://crowd.example/gtm.js?y", "image", initiator).blocks == ()) == lifted, initiator
 
 
 def test_only_important_exceptions_lift_important_rules(tmp_path: Path) -> None:
-    text = "/adverts/x\n/adverts/*$important,script\n@@||good.example/adverts/$image,script\n@@||best.example/adverts/$important"
+    text = (
+        "/adverts/x\n/adverts/*$important,script\n@@||good.example/adverts/$image,script\n"
+        "@@||best.example/adverts/$important"
+    )
     matcher = open_matcher(tmp_path, text)
     assert texts(find(matcher, "http://bad.example/adverts/x")) == ["/adverts/x"]
     assert texts(find(matcher, "http://good.example/adverts/")) == []
@@ -183,7 +210,9 @@ def test_only_important_exceptions_lift_important_rules(tmp_path: Path) -> None:
 def test_badfilter_disables_only_rules_of_its_category(tmp_path: Path) -> None:
     bad = "||a.example/ads^$script,third-party,badfilter\n||b.example/ads^$badfilter"
     matcher = open_matcher(
-        tmp_path, f"||a.example/ads^$third-party,script\n||b.example/ads^$script\n{bad}", "||a.example/ads^$third-party,script"
+        tmp_path,
+        f"||a.example/ads^$third-party,script\n||b.example/ads^$script\n{bad}",
+        "||a.example/ads^$third-party,script",
     )
     assert [rule.mask for rule in find(matcher, "http://a.example/ads", "script").blocks] == [2]
     assert texts(find(matcher, "http://b.example/ads", "script")) == ["||b.example/ads^$script"]
@@ -205,20 +234,32 @@ def test_exceptions_lift_urls_of_blocked_hosts(tmp_path: Path) -> None:
 def test_rules_found_by_initiators_apply_to_their_host_and_subdomains(tmp_path: Path) -> None:
     crowd = "\n".join(f"||ads.example/{number}^$domain=page.example" for number in range(10))
     matcher = open_matcher(tmp_path, crowd)
-    for host, expected in (("ads.example", 1), ("www.ads.example", 1), ("bads.example", 0), ("ads.example.org", 0), ("page.example", 0)):
+    for host, expected in (
+        ("ads.example", 1),
+        ("www.ads.example", 1),
+        ("bads.example", 0),
+        ("ads.example.org", 0),
+        ("page.example", 0),
+    ):
         assert len(texts(find(matcher, f"https://{host}/7"))) == expected, host
     assert texts(find(matcher, "https://ads.example/7", initiator="other.example")) == []
 
 
 @pytest.mark.parametrize(("initiator", "lifted"), [("one.example", 1), ("other.example", 0), ("", 1), ("null", 1)])
 def test_exceptions_for_several_sites_hold_for_unknown_initiators(initiator: str, lifted: int, tmp_path: Path) -> None:
-    matcher = open_matcher(tmp_path, "@@||ads.example/p.js$domain=one.example|two.example\n@@||ads.example/q.js$domain=one.example")
+    matcher = open_matcher(
+        tmp_path, "@@||ads.example/p.js$domain=one.example|two.example\n@@||ads.example/q.js$domain=one.example"
+    )
     assert find(matcher, "http://ads.example/p.js", "script", initiator, blocked=1).lifted == lifted
-    assert find(matcher, "http://ads.example/q.js", "script", initiator, blocked=1).lifted == (initiator == "one.example")
+    assert find(matcher, "http://ads.example/q.js", "script", initiator, blocked=1).lifted == (
+        initiator == "one.example"
+    )
 
 
 def test_crowded_hosts_and_fragments_lose_no_rule(tmp_path: Path) -> None:
-    lines = [f"||crowd.example/path-{number}/" for number in range(50)] + [f"/general-{number}." for number in range(50)]
+    lines = [f"||crowd.example/path-{number}/" for number in range(50)] + [
+        f"/general-{number}." for number in range(50)
+    ]
     matcher = open_matcher(tmp_path, "\n".join(lines))
     assert len(matcher) == 100
     for number in range(50):
@@ -263,10 +304,14 @@ def test_all_rules_of_a_crowded_host_are_found(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("many", [0, 1000])
-def test_exceptions_and_important_rules_of_a_crowded_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int) -> None:
+def test_exceptions_and_important_rules_of_a_crowded_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int
+) -> None:
     monkeypatch.setattr(url_index, "MANY_RULES", many)
     lines = ["||crowd.example/ads^", "||b.crowd.example/ads^$important", "||crowd.example/"]
-    lines += [f"@@||crowd.example/ads/{number}" for number in range(9)] + [f"||b.crowd.example/x{number}" for number in range(9)]
+    lines += [f"@@||crowd.example/ads/{number}" for number in range(9)] + [
+        f"||b.crowd.example/x{number}" for number in range(9)
+    ]
     matcher = open_matcher(tmp_path, "\n".join(lines))
     assert find(matcher, "http://a.crowd.example/ads/5") == UrlMatches(lifted=1)
     assert texts(find(matcher, "http://b.crowd.example/ads/5")) == ["||b.crowd.example/ads^$important"]
@@ -281,12 +326,29 @@ def test_no_rules_match_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [
-        (r"abc", ["abc"]), (r"ab?c", ["a", "c"]), (r"ab+c", ["ab", "c"]), (r"a(b|c)d", ["a", "d"]), (r"ab|cd", []), (r"[abc]x", ["x"]),
-        (r"ab{0,2}c", ["a", "c"]), (r"ab{2}c", ["ab", "c"]), (r"(?i)abc", []), (r"\/x\.js$", ["/x.js"]), (r"\d\w", []),
-        (r"(a[)]b)c", ["c"]), (r"a[[:digit:]]+b", ["a", "b"]), (r"\x41b", ["b"]), (r"\x{41}b", ["b"]), (r"\101b", ["b"]),
-        (r"\p{Greek}?b\pNc", ["b", "c"]), (r"\Qa)?\Eb", ["b"]), (r"(\Q)\Ea)?b", ["b"]), (r"a\\b", ["a\\b"]), ("añb\\ñc", ["a", "b", "c"]),
+        (r"abc", ["abc"]),
+        (r"ab?c", ["a", "c"]),
+        (r"ab+c", ["ab", "c"]),
+        (r"a(b|c)d", ["a", "d"]),
+        (r"ab|cd", []),
+        (r"[abc]x", ["x"]),
+        (r"ab{0,2}c", ["a", "c"]),
+        (r"ab{2}c", ["ab", "c"]),
+        (r"(?i)abc", []),
+        (r"\/x\.js$", ["/x.js"]),
+        (r"\d\w", []),
+        (r"(a[)]b)c", ["c"]),
+        (r"a[[:digit:]]+b", ["a", "b"]),
+        (r"\x41b", ["b"]),
+        (r"\x{41}b", ["b"]),
+        (r"\101b", ["b"]),
+        (r"\p{Greek}?b\pNc", ["b", "c"]),
+        (r"\Qa)?\Eb", ["b"]),
+        (r"(\Q)\Ea)?b", ["b"]),
+        (r"a\\b", ["a\\b"]),
+        ("añb\\ñc", ["a", "b", "c"]),
     ],
-)  # fmt: skip
+)
 def test_fragments_of_expressions(pattern: str, expected: list[str]) -> None:
     assert regex_fragments(pattern) == expected
 
@@ -309,7 +371,9 @@ SIMPLE = st.recursive(
     st.sampled_from(["a", "b", "ab", ".", "[ab]", "[^a]", r"\.", "x"]),
     lambda inner: st.one_of(
         st.tuples(inner, inner).map("".join),
-        st.tuples(inner, st.sampled_from(["?", "*", "+", "{0,2}", "{1,2}"])).map(lambda pair: f"(?:{pair[0]}){pair[1]}"),
+        st.tuples(inner, st.sampled_from(["?", "*", "+", "{0,2}", "{1,2}"])).map(
+            lambda pair: f"(?:{pair[0]}){pair[1]}"
+        ),
         st.tuples(inner, inner).map(lambda pair: f"({pair[0]}|{pair[1]})"),
     ),
     max_leaves=8,

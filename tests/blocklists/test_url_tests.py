@@ -14,7 +14,9 @@ from hedgerow.blocklists.rules import PatternKind
 from hedgerow.blocklists.url_tests import UrlRequest, make_test
 
 HOST = "h.example"
-BODIES = some.lists(some.sampled_from(["a", "ab", "/", "^", "*", "**", ".", "%2F", "%41", "=", "|"]), min_size=1, max_size=7).map("".join)
+BODIES = some.lists(
+    some.sampled_from(["a", "ab", "/", "^", "*", "**", ".", "%2F", "%41", "=", "|"]), min_size=1, max_size=7
+).map("".join)
 PATHS = some.lists(some.sampled_from(["a", "ab", "b", "/", "?", ".", "%2F", "=", "-", "aab"]), max_size=10).map("".join)
 
 
@@ -89,13 +91,26 @@ def test_expression_means_what_it_does_alone(pattern: str, path: str) -> None:
 
 @pytest.mark.parametrize(
     "pattern",
-    ["||h.example/*video*watch*", "||a*a*a*b", "||a*a^b|", "|http*a*a*b", "*a*b|", "a^*a^b", "/(a|aa)+b/", "aaaaaaaaaaaaaaaaaaaa^b"],
+    [
+        "||h.example/*video*watch*",
+        "||a*a*a*b",
+        "||a*a^b|",
+        "|http*a*a*b",
+        "*a*b|",
+        "a^*a^b",
+        "/(a|aa)+b/",
+        "aaaaaaaaaaaaaaaaaaaa^b",
+    ],
 )
 @pytest.mark.parametrize("repeated", ["video", "a", "a/", "%2Fa"])
 def test_a_long_url_costs_a_pattern_no_more_than_its_length(pattern: str, repeated: str) -> None:
-    """The URL is a stranger's, the pattern of a list: whatever stars it has, and however many labels of the host match."""
+    """The URL is a stranger's, the pattern of a list: whatever stars it has, and however many labels of the
+    host match.
+    """
     kind = PatternKind.REGEX if pattern.startswith("/") else PatternKind.PATTERN
     test = make_test(kind, pattern.strip("/"))
     assert test is not None
     host = "a." * 100 + HOST
-    assert_linear(test, lambda size: UrlRequest.about(f"http://{host}/" + repeated * (size // len(repeated)), host), 16_000)
+    assert_linear(
+        test, lambda size: UrlRequest.about(f"http://{host}/" + repeated * (size // len(repeated)), host), 16_000
+    )

@@ -1,4 +1,6 @@
-"""The script in contrib/ takes an empty home to a whole policy by the API only, notices drift, and restores the policy."""
+"""The script in contrib/ takes an empty home to a whole policy by the API only, notices drift, and restores
+the policy.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,14 @@ HOME = {
 def run(web: Web, *arguments: str, by_socket: bool = False) -> subprocess.CompletedProcess[str]:
     folder = web.policy_path.parent
     (folder / "token").write_text(TOKEN)
-    way = ["--socket", str(folder / "control.sock")] if by_socket else ["--url", web.url, "--token-file", str(folder / "token")]
-    return subprocess.run([sys.executable, SCRIPT, *arguments, *way], capture_output=True, text=True, check=False, timeout=60)
+    way = (
+        ["--socket", str(folder / "control.sock")]
+        if by_socket
+        else ["--url", web.url, "--token-file", str(folder / "token")]
+    )
+    return subprocess.run(
+        [sys.executable, SCRIPT, *arguments, *way], capture_output=True, text=True, check=False, timeout=60
+    )
 
 
 def test_an_empty_home_drifts_and_is_restored(tmp_path: Path) -> None:
@@ -63,7 +71,9 @@ def test_mistakes_are_shown_with_their_place(tmp_path: Path) -> None:
 
 def test_what_is_missing_is_said_in_a_sentence(tmp_path: Path) -> None:
     for words in (["--token-file", str(tmp_path / "none")], ["--socket", str(tmp_path / "none.sock")]):
-        done = subprocess.run([sys.executable, SCRIPT, "show", *words], capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(
+            [sys.executable, SCRIPT, "show", *words], capture_output=True, text=True, check=False, timeout=60
+        )
         assert done.returncode == 1
         assert done.stderr.startswith("hedgerow-policy: ")
         assert done.stderr.count("\n") == 1

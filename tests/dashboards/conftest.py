@@ -30,7 +30,10 @@ expect.set_options(timeout=30_000)  # a busy machine takes its time
 
 @pytest.fixture(scope="module")
 def chromium():
-    """One browser for a file's tests, each of which opens contexts of its own. An event loop runs meanwhile: asyncio.run needs a thread."""
+    """One browser for a file's tests, each of which opens contexts of its own.
+
+    An event loop runs meanwhile: asyncio.run needs a thread.
+    """
     if not FOR_PAGES.exists():
         pytest.skip("needs Debian's chromium")
     with browser_for_pages() as browser:

@@ -40,7 +40,9 @@ def engine(tmp_path):
 
 
 def made(engine, clock):
-    return Accounts(AccountStore(engine), clock, PasswordHashes(PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)))
+    return Accounts(
+        AccountStore(engine), clock, PasswordHashes(PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
+    )
 
 
 @pytest.fixture
@@ -174,7 +176,9 @@ def test_a_password_for_an_unknown_name_is_compared_with_it(accounts):
     assert compared == [accounts.passwords.dummy]
 
 
-@pytest.mark.parametrize("password", ["short", "a" * 30, "abababababab", "anaana12345", "Password123!", "hedgerow!!!", "x" * 501])
+@pytest.mark.parametrize(
+    "password", ["short", "a" * 30, "abababababab", "anaana12345", "Password123!", "hedgerow!!!", "x" * 501]
+)
 def test_weak_passwords_are_refused(accounts, password):
     with pytest.raises(InvalidInput):
         asyncio.run(accounts.set_password("ana", password))

@@ -34,10 +34,20 @@ BEARER = {"authorization": f"Bearer {TOKEN}"}
 
 
 def client(web, address="127.0.0.1", **more):
-    return httpx.Client(base_url=web.url, transport=httpx.HTTPTransport(local_address=address), trust_env=False, timeout=30, **more)
+    return httpx.Client(
+        base_url=web.url, transport=httpx.HTTPTransport(local_address=address), trust_env=False, timeout=30, **more
+    )
 
 
-def seen(host="www.bet.example", device=MIA, person="mia", verdict=Verdict.BLOCK, reason=Reason.CATEGORY, what="gambling", **more):
+def seen(
+    host="www.bet.example",
+    device=MIA,
+    person="mia",
+    verdict=Verdict.BLOCK,
+    reason=Reason.CATEGORY,
+    what="gambling",
+    **more,
+):
     return Observation(NOW, device, person, "child-8-12", RequestKind.DNS, verdict, reason, what, host, **more)
 
 
@@ -88,7 +98,12 @@ def test_the_first_page_shows_devices_decisions_requests_and_health(web):
     for part in (
         *("mia-tablet", "192.168.1.31", "Child aged 8 to 12", "www.bet.example", "topic: Gambling"),
         *("Asks for scratch.example", "for school", "chess.example", "tom is paused"),
-        *("The process gate-0 is not running at the moment.", "hedgerow.yaml:12:5: unknown key 'bedtimes'", "disk full", "21:26"),
+        *(
+            "The process gate-0 is not running at the moment.",
+            "hedgerow.yaml:12:5: unknown key 'bedtimes'",
+            "disk full",
+            "21:26",
+        ),
     ):
         assert part in text, part
 
@@ -108,7 +123,12 @@ def test_a_request_is_approved_with_one_press(web, how_long, ends):
         answer = browser.post("/requests/1/approve", data={"for": how_long}, headers=own(web))
         (grant,) = browser.get("/api/v1/grants").json()["grants"]
         assert (answer.status_code, answer.headers["location"]) == (303, f"/?granted={grant['id']}")
-        assert (grant["subject"], grant["person"], grant["ends"], grant["actor"]) == ("scratch.example", "mia", ends, "this machine")
+        assert (grant["subject"], grant["person"], grant["ends"], grant["actor"]) == (
+            "scratch.example",
+            "mia",
+            ends,
+            "this machine",
+        )
         assert browser.get("/api/v1/requests").json() == []
         assert browser.post("/requests/1/approve", data={"for": how_long}, headers=own(web)).status_code == 404
         assert browser.post(f"/grants/{grant['id']}/revoke", headers=own(web)).status_code == 303
@@ -132,7 +152,9 @@ def test_denying_pausing_and_resuming(web):
 def test_the_api_changes_with_the_token_alone(web):
     write(web, AccessRequest(NOW, MIA, "mia", "scratch.example"), AccessRequest(NOW, MIA, "mia", "other.example"))
     with client(web, headers=BEARER) as script:
-        assert script.post("/api/v1/requests/1/approve", json={"how_long": "hour"}).json()["subject"] == "scratch.example"
+        assert (
+            script.post("/api/v1/requests/1/approve", json={"how_long": "hour"}).json()["subject"] == "scratch.example"
+        )
         assert script.post("/api/v1/requests/2/deny").status_code == 204
         given = script.post("/api/v1/grants", json={"subject": "games", "person": "tom", "how_long": "today"})
         assert given.status_code == 201
@@ -141,7 +163,9 @@ def test_the_api_changes_with_the_token_alone(web):
         assert script.post("/api/v1/resume", json={"person": "tom"}).status_code == 204
         assert script.delete(f"/api/v1/grants/{given.json()['id']}").status_code == 204
         assert (
-            script.get("/api/v1/explain", params={"device": MIA, "target": "www.pokerstars.com"}).json()[0]["decision"]["verdict"]
+            script.get("/api/v1/explain", params={"device": MIA, "target": "www.pokerstars.com"}).json()[0]["decision"][
+                "verdict"
+            ]
             == "block"
         )
 
@@ -194,13 +218,17 @@ def test_decisions_page_by_cursor(web):
 
 
 def test_metrics_show_exactly_the_declared_table(web):
-    web.change_status(lists=(ListHealth("a", "adult", 5, NOW - 60), ListHealth("b", "adult", 7, None)), policy_loaded=NOW, dropped=3)
+    web.change_status(
+        lists=(ListHealth("a", "adult", 5, NOW - 60), ListHealth("b", "adult", 7, None)), policy_loaded=NOW, dropped=3
+    )
     write(web, AccessRequest(NOW, MIA, "mia", "scratch.example"))
     with client(web) as scraper:
         answer = scraper.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
     families = {family.name: family for family in text_string_to_metric_families(answer.text)}
-    assert {name for name in families if name.startswith("hedgerow_")} == {metric.name.removesuffix("_total") for metric in ALL_METRICS}
+    assert {name for name in families if name.startswith("hedgerow_")} == {
+        metric.name.removesuffix("_total") for metric in ALL_METRICS
+    }
     values = {sample.name: sample.value for family in families.values() for sample in family.samples}
     dropped = {sample.labels["role"]: sample.value for sample in families["hedgerow_events_dropped"].samples}
     assert values["hedgerow_access_requests_open"] == 1
@@ -217,13 +245,18 @@ def test_health(web):
         assert probe.get("/healthz").status_code == 503
     for path in (b"/healthz", b"/readyz"):
         for head in (b"GET %b HTTP/1.0", b"HEAD %b HTTP/1.0", b"GET %b HTTP/1.0\r\nHost: pages.example"):
-            assert raw(web, head % path + b"\r\n\r\n").startswith(b"HTTP/1.1 503 "), "as HAProxy's `option httpchk` asks"
+            assert raw(web, head % path + b"\r\n\r\n").startswith(b"HTTP/1.1 503 "), (
+                "as HAProxy's `option httpchk` asks"
+            )
 
 
 READINESS: tuple[tuple[dict[str, Any], str], ...] = (
     ({}, "ok"),
     ({"workers": (WorkerHealth("dns-0", "dns", "restarting", NOW),)}, "some workers are not running"),
-    ({"policy_problems": (Problem(EVIL, 3, None, EVIL),)}, "the newest policy has mistakes, and the last good one is in force"),
+    (
+        {"policy_problems": (Problem(EVIL, 3, None, EVIL),)},
+        "the newest policy has mistakes, and the last good one is in force",
+    ),
     ({"rules_in_force": False, "publish_problem": EVIL}, "the newest rules are not in force"),
     ({"lists": (ListHealth("a", "adult", 5), ListHealth(EVIL, "adult", 0, waiting=True))}, "lists are missing"),
     ({"lists": (ListHealth(EVIL, "adult", 0, problem="HTTP 404"),)}, "lists are missing"),
@@ -243,7 +276,10 @@ def test_readiness_gives_plain_reasons_to_anybody(web):
 
 def test_every_answer_carries_the_security_headers(web):
     with client(web) as browser, client(web, "127.0.0.2") as child:
-        answers = [browser.get(path) for path in ("/", "/static/hedgerow.css", "/api/v1/status", "/nothing", "/metrics", "/sign-in")]
+        answers = [
+            browser.get(path)
+            for path in ("/", "/static/hedgerow.css", "/api/v1/status", "/nothing", "/metrics", "/sign-in")
+        ]
         answers += [child.get("/"), browser.get("/", headers={"host": "evil.example"}), browser.post("/pause")]
     for answer in answers:
         policy = answer.headers["content-security-policy"]
@@ -275,7 +311,19 @@ def test_input_of_others_is_escaped(web):
     write(
         web,
         DeviceSeen(NOW, evil_device, EVIL, EVIL, EVIL, EVIL, EVIL),
-        Observation(NOW, evil_device, EVIL, EVIL, RequestKind.HTTP, Verdict.BLOCK, Reason.RULE, EVIL, EVIL, "javascript:" + EVIL, EVIL),
+        Observation(
+            NOW,
+            evil_device,
+            EVIL,
+            EVIL,
+            RequestKind.HTTP,
+            Verdict.BLOCK,
+            Reason.RULE,
+            EVIL,
+            EVIL,
+            "javascript:" + EVIL,
+            EVIL,
+        ),
         AccessRequest(NOW, evil_device, EVIL, EVIL, "javascript:" + EVIL, EVIL, EVIL),
     )
     web.ledger.give(Grant(EVIL, EVIL, EVIL, NOW, None, evil_device, EVIL, EVIL))
@@ -289,7 +337,11 @@ def test_input_of_others_is_escaped(web):
         workers=(WorkerHealth(EVIL, EVIL, EVIL, NOW),),
     )
     with client(web) as browser:
-        pages = [browser.get("/"), browser.get("/log", params={"host": EVIL, "device": EVIL, "verdict": EVIL}), browser.get("/device")]
+        pages = [
+            browser.get("/"),
+            browser.get("/log", params={"host": EVIL, "device": EVIL, "verdict": EVIL}),
+            browser.get("/device"),
+        ]
     for page in pages:
         assert page.status_code == 200
         found = Tags(page.text)
@@ -301,7 +353,9 @@ def test_input_of_others_is_escaped(web):
 
 
 def test_a_helpline_without_a_url_is_not_a_link(web):
-    web.control.devices["127.0.0.2"] = DeviceView(MIA, "mia", "child-8-12", (Lifeline("x", "GB", "javascript:alert(1)", ()),))
+    web.control.devices["127.0.0.2"] = DeviceView(
+        MIA, "mia", "child-8-12", (Lifeline("x", "GB", "javascript:alert(1)", ()),)
+    )
     with client(web, "127.0.0.2") as child:
         assert "javascript:" not in child.get("/device").text
 
@@ -310,7 +364,10 @@ def test_a_filtered_device_sees_its_own_page_and_nothing_else(web):
     asyncio.run(web.accounts.create("ana", Role.ADMIN, "four words and more"))
     web.control.devices["127.0.0.2"] = DeviceView(MIA, "mia", "child-8-12", (HELPLINE,), "Bedtime", NOW + 3600)
     write(
-        web, seen(), seen("toms.example", DeviceId("tom-laptop"), "tom"), seen("fine.example", verdict=Verdict.ALLOW, reason=Reason.DEFAULT)
+        web,
+        seen(),
+        seen("toms.example", DeviceId("tom-laptop"), "tom"),
+        seen("fine.example", verdict=Verdict.ALLOW, reason=Reason.DEFAULT),
     )
     with client(web, "127.0.0.2") as child:
         page = child.get("/device")
@@ -393,7 +450,13 @@ def test_absolute_form_and_two_host_headers_are_refused(web):
 def test_a_device_outside_the_network_gets_nothing(web):
     with client(web, "127.0.0.3") as stranger:
         assert stranger.get("/device").status_code == 403
-        for path in ("/certificate", "/certificate/hedgerow-ca.pem", "/certificate/trusted.svg", "/proxy.pac", "/wpad.dat"):
+        for path in (
+            "/certificate",
+            "/certificate/hedgerow-ca.pem",
+            "/certificate/trusted.svg",
+            "/proxy.pac",
+            "/wpad.dat",
+        ):
             assert stranger.get(path).status_code == 403, path
 
 
@@ -401,7 +464,9 @@ def test_forms_of_other_sites_are_refused(web):
     write(web, AccessRequest(NOW, MIA, "mia", "scratch.example"))
     with client(web) as browser:
         for headers in ({"origin": "http://evil.example"}, {"origin": "null"}, {}, {"sec-fetch-site": "cross-site"}):
-            assert browser.post("/requests/1/approve", data={"for": "good"}, headers=headers).status_code == 403, headers
+            assert browser.post("/requests/1/approve", data={"for": "good"}, headers=headers).status_code == 403, (
+                headers
+            )
         assert browser.get("/api/v1/grants").json()["grants"] == []
         assert browser.get("/requests/1/approve", follow_redirects=False).headers["location"] == "/"
         assert browser.get("/counter/vouchers", follow_redirects=False).headers["location"] == "/counter"
@@ -422,7 +487,9 @@ def test_big_and_endless_bodies_are_refused(web):
 def test_the_openapi_description_names_every_route(web):
     with client(web) as script:
         description = script.get("/api/v1/openapi.json").json()
-    assert {"/api/v1/status", "/api/v1/devices", "/api/v1/decisions", "/api/v1/requests", "/api/v1/grants"} <= set(description["paths"])
+    assert {"/api/v1/status", "/api/v1/devices", "/api/v1/decisions", "/api/v1/requests", "/api/v1/grants"} <= set(
+        description["paths"]
+    )
     assert all(path.startswith("/api/v1/") for path in description["paths"])
     json.dumps(description)
 
@@ -462,7 +529,9 @@ def test_an_internal_error_reveals_no_details(web):
 
 
 def test_a_response_does_not_wait_for_the_clients_acknowledgement(web):
-    """With Nagle's algorithm, head and body in two segments would cost 40 ms per response on a persistent connection."""
+    """With Nagle's algorithm, head and body in two segments would cost 40 ms per response on a persistent
+    connection.
+    """
     with client(web) as browser:
         browser.get("/static/hedgerow.css")
         times = []
@@ -486,7 +555,12 @@ def test_time_against_budget_for_the_parent_and_for_the_child(web):
         assert "20 min left" in page
         assert "20 minutes left 70 of 90 minutes used" in page
         assert "video" not in page
-        assert browser.post("/bonus", data={"name": "mia", "subject": "games", "minutes": "15"}, headers=own(web)).status_code == 303
+        assert (
+            browser.post(
+                "/bonus", data={"name": "mia", "subject": "games", "minutes": "15"}, headers=own(web)
+            ).status_code
+            == 303
+        )
         assert browser.post("/bonus", data={"name": "nobody", "minutes": "15"}, headers=own(web)).status_code == 422
         assert browser.post("/bonus", data={"name": "mia", "minutes": "-15"}, headers=own(web)).status_code == 422
     assert web.time.given == [("mia", "games", 15, "this machine")]
@@ -498,14 +572,19 @@ def test_time_against_budget_for_the_parent_and_for_the_child(web):
 
 def test_endings_are_on_the_childs_page_and_in_json(web):
     web.time.rows = (BudgetRow("mia", "games", 40, 45, 5, NOW + 3600), BudgetRow("tom", "", 10, 60, 50, NOW + 3600))
-    web.time.ending = (UpcomingEnd(MIA, Reason.BUDGET, "category:games", 5, None), UpcomingEnd("tom", Reason.BEDTIME, "", 9, NOW + 540))
+    web.time.ending = (
+        UpcomingEnd(MIA, Reason.BUDGET, "category:games", 5, None),
+        UpcomingEnd("tom", Reason.BEDTIME, "", 9, NOW + 540),
+    )
     web.control.devices["127.0.0.2"] = DeviceView(MIA, "mia", "child-8-12")
     with client(web, "127.0.0.2") as child:
         page = " ".join(Tags(child.get("/device").text).text.split())
         told = child.get("/device/time").json()
     assert "5 minutes left for Games." in page
     assert "until bedtime" not in page, "tom's"
-    assert [(each["says"], each["minutes"], each["at"]) for each in told["endings"]] == [("5 minutes of games are left", 5, None)]
+    assert [(each["says"], each["minutes"], each["at"]) for each in told["endings"]] == [
+        ("5 minutes of games are left", 5, None)
+    ]
     assert [each["whose"] for each in told["budgets"]] == ["mia"]
     with client(web, "127.0.9.9") as outsider:
         assert outsider.get("/device/time").status_code == 403
@@ -527,7 +606,10 @@ devices: {{mia-tablet: {{ip: 127.0.0.2}}}}
 """)
     web.control.devices["127.0.0.2"] = DeviceView(MIA, "mia", "teen-13-15")
     with client(web) as parent, client(web, "127.0.0.2") as child:
-        today, person, own = (Tags(page).text for page in (parent.get("/").text, parent.get("/people/mia").text, child.get("/device").text))
+        today, person, own = (
+            Tags(page).text
+            for page in (parent.get("/").text, parent.get("/people/mia").text, child.get("/device").text)
+        )
     assert [note in today for note in ("a break that is over", "only for today", "for a month")] == [True, True, False]
     assert [note in person for note in ("a break that is over", "only for today", "for a month")] == [True, True, True]
     assert [note in own for note in ("a break that is over", "only for today", "for a month")] == [False, True, True]
@@ -547,7 +629,9 @@ def test_the_log_is_exported_with_the_filters_that_are_shown(web):
     write(web, seen("old.example"), seen("www.bet.example"), seen("other.example", person="tom"))
     with client(web) as browser:
         page = Tags(browser.get("/log/raw?person=mia&days=7&host=bet.example").text)
-        (link,) = [attributes["href"] for tag, attributes in page.tags if tag == "a" and "export" in attributes.get("href", "")]
+        (link,) = [
+            attributes["href"] for tag, attributes in page.tags if tag == "a" and "export" in attributes.get("href", "")
+        ]
         lines = browser.get(link).text.splitlines()
     assert len(lines) == 2
     assert "www.bet.example" in lines[1]
@@ -604,7 +688,10 @@ def test_the_state_of_an_unopened_seat_follows_the_policy(web, setting, is_close
     web.policy_path.write_text(f"{setting}seats: {{seat-1: {{ip: 127.0.0.6}}}}\n")
     with client(web) as browser:
         page = browser.get("/devices").text
-    assert ("shows only its welcome page" in page, "follows the rules for a child" in page) == (is_closed, not is_closed)
+    assert ("shows only its welcome page" in page, "follows the rules for a child" in page) == (
+        is_closed,
+        not is_closed,
+    )
 
 
 def covered(*lists, wanted=("adult",)):
@@ -612,8 +699,14 @@ def covered(*lists, wanted=("adult",)):
 
 
 def test_pages_say_loudly_when_most_adult_sites_are_open(web):
-    starter, public = ListHealth("starter/adult", "adult", 117, NOW, starter=True), ListHealth("hagezi-nsfw", "adult", 0, is_remote=True)
-    failed, there = replace(public, problem="the server answered 404", failed=True), replace(public, domains=111_000, fetched=NOW - 10_800)
+    starter, public = (
+        ListHealth("starter/adult", "adult", 117, NOW, starter=True),
+        ListHealth("hagezi-nsfw", "adult", 0, is_remote=True),
+    )
+    failed, there = (
+        replace(public, problem="the server answered 404", failed=True),
+        replace(public, domains=111_000, fetched=NOW - 10_800),
+    )
     loud, first = "Most adult sites are open", {"recommended": ("hagezi-nsfw",)}
     web.policy_path.write_text("people: {mia: {age: 9}}\n")
     with httpx.Client(base_url=web.url, trust_env=False) as browser:
@@ -628,7 +721,10 @@ def test_pages_say_loudly_when_most_adult_sites_are_open(web):
         today, lists = pages(**covered(starter, failed))
         assert "The only list cannot be fetched" in today, "the page has a notice of its own for that"
         assert loud not in today
-        for page in (lists, pages(**covered(starter, failed, replace(there, source="ads", category="ads-trackers")))[0]):
+        for page in (
+            lists,
+            pages(**covered(starter, failed, replace(there, source="ads", category="ads-trackers")))[0],
+        ):
             assert loud in page
             assert "1 could not be fetched; Hedgerow keeps trying." in page
         for page in pages(**covered(starter), starter_only=True):
@@ -650,7 +746,9 @@ def test_the_public_lists_are_switched_off_and_on(web):
     with httpx.Client(base_url=web.url, trust_env=False, headers={"origin": web.url}) as browser:
         assert (
             "/lists?saved="
-            in browser.post("/lists/selection", data={"lists": "starter"}, headers={"referer": f"{web.url}/lists"}).headers["location"]
+            in browser.post(
+                "/lists/selection", data={"lists": "starter"}, headers={"referer": f"{web.url}/lists"}
+            ).headers["location"]
         )
         assert load_policy(web.policy_path).network.lists is ListSelection.STARTER
         browser.post("/lists/selection", data={"lists": "recommended"})

@@ -40,7 +40,15 @@ STREAMS = ("/events",)
 """Without an end: tests of live parts read them."""
 ELSEWHERE = [path for each in OF_FEATURES for path in each.get("elsewhere", ())]
 """Ways to other sites and back, with which tests of their features deal."""
-OWN_FORMS = ("/device/ask", "/device/chore", "/device/code", "/device/conduct", "/device/name", "/device/voucher", "/language")
+OWN_FORMS = (
+    "/device/ask",
+    "/device/chore",
+    "/device/code",
+    "/device/conduct",
+    "/device/name",
+    "/device/voucher",
+    "/language",
+)
 """Forms of a device's own page."""
 FORMS = {
     "/pause": {"person": "mia"},
@@ -142,7 +150,14 @@ FORMS = {
     **{path: form for each in OF_FEATURES for path, form in each.get("forms", {}).items()},
 }
 API = (
-    *("/api/v1/status", "/api/v1/devices", "/api/v1/decisions", "/api/v1/requests", "/api/v1/grants", "/api/v1/openapi.json"),
+    *(
+        "/api/v1/status",
+        "/api/v1/devices",
+        "/api/v1/decisions",
+        "/api/v1/requests",
+        "/api/v1/grants",
+        "/api/v1/openapi.json",
+    ),
     *("/api/v1/explain?device=x&target=y", "/metrics"),
     *FILES,
 )
@@ -160,7 +175,9 @@ class Tags(html.parser.HTMLParser):
 
 def client(web, address="127.0.0.1", **headers):
     transport = httpx.HTTPTransport(local_address=address)
-    return httpx.Client(base_url=web.url, transport=transport, trust_env=False, timeout=30, headers={"origin": web.url} | headers)
+    return httpx.Client(
+        base_url=web.url, transport=transport, trust_env=False, timeout=30, headers={"origin": web.url} | headers
+    )
 
 
 @pytest.fixture
@@ -171,7 +188,10 @@ def web(new_web):
 @pytest.fixture
 def signed_in(web):
     with client(web) as browser:
-        assert browser.post("/start/password", data={"name": "ana", "password": PASSWORD, "code": SETUP_CODE}).status_code == 303
+        assert (
+            browser.post("/start/password", data={"name": "ana", "password": PASSWORD, "code": SETUP_CODE}).status_code
+            == 303
+        )
         assert browser.post("/people", data={"name": "zoe", "age": "3"}).status_code == 303
         yield browser
 
@@ -187,7 +207,9 @@ def test_every_page_and_form_is_in_the_tables_here(web):
 
     for method, path in routes(web):
         known = (
-            FORMS if method == "POST" else [page.partition("?")[0] for page in (*PAGES, *FILES)] + [*MACHINE_PATHS, *STREAMS, *ELSEWHERE]
+            FORMS
+            if method == "POST"
+            else [page.partition("?")[0] for page in (*PAGES, *FILES)] + [*MACHINE_PATHS, *STREAMS, *ELSEWHERE]
         )
         assert any(re.fullmatch(as_pattern(path), each) for each in known), (method, path)
 
@@ -197,7 +219,19 @@ def fill_with_evil(web):
     web.recorder.add(
         [
             DeviceSeen(NOW, device, EVIL, EVIL, EVIL, EVIL, EVIL),
-            Observation(NOW, device, EVIL, EVIL, RequestKind.HTTP, Verdict.BLOCK, Reason.RULE, EVIL, EVIL, "javascript:" + EVIL, EVIL),
+            Observation(
+                NOW,
+                device,
+                EVIL,
+                EVIL,
+                RequestKind.HTTP,
+                Verdict.BLOCK,
+                Reason.RULE,
+                EVIL,
+                EVIL,
+                "javascript:" + EVIL,
+                EVIL,
+            ),
             AccessRequest(NOW, device, EVIL, EVIL, "javascript:" + EVIL, EVIL, EVIL),
         ]
     )
@@ -208,12 +242,16 @@ def fill_with_evil(web):
         if "fill_with" in part:
             part["fill_with"](web, EVIL)
     web.change_status(
-        policy=EVIL, journal_problem=EVIL, lists=(ListHealth(EVIL, EVIL, 1, None, EVIL),), workers=(WorkerHealth(EVIL, EVIL, EVIL, NOW),)
+        policy=EVIL,
+        journal_problem=EVIL,
+        lists=(ListHealth(EVIL, EVIL, 1, None, EVIL),),
+        workers=(WorkerHealth(EVIL, EVIL, EVIL, NOW),),
     )
     web.control.devices["127.0.0.1"] = DeviceView(device, EVIL, "child-8-12", held=EVIL, may_sign_in=True)
     # Comments, notes and sites of the policy file.
     web.policy_path.write_text(
-        web.policy_path.read_text().replace("[roblox]", f"[roblox, {{what: evil.example, note: {json.dumps(EVIL)}}}]") + f"# {EVIL}\n"
+        web.policy_path.read_text().replace("[roblox]", f"[roblox, {{what: evil.example, note: {json.dumps(EVIL)}}}]")
+        + f"# {EVIL}\n"
     )
 
 
@@ -256,7 +294,10 @@ def test_no_form_of_another_site_changes_anything(web, signed_in):
         for path, form in FORMS.items():
             for headers in forgeries:
                 assert forged.post(path, data=form, headers=cookie | headers).status_code == 403, (path, headers)
-                assert forged.get(path, headers=cookie | headers).status_code in {200, 303, 403, 404, 405, 422}, (path, headers)
+                assert forged.get(path, headers=cookie | headers).status_code in {200, 303, 403, 404, 405, 422}, (
+                    path,
+                    headers,
+                )
             assert web.policy_path.read_text() == before, path
             assert web.ledger.request(1).state == "open", path
             assert web.accounts.sessions() == sessions, path
@@ -278,7 +319,19 @@ SQL = (
 
 def test_sql_in_filters_and_forms_is_only_text(web, signed_in):
     web.recorder.add(
-        [Observation(NOW, DeviceId("mia-tablet"), "mia", "x", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, "a", "kept.example")]
+        [
+            Observation(
+                NOW,
+                DeviceId("mia-tablet"),
+                "mia",
+                "x",
+                RequestKind.DNS,
+                Verdict.BLOCK,
+                Reason.CATEGORY,
+                "a",
+                "kept.example",
+            )
+        ]
     )
     web.recorder.flush()
     for text in SQL:
@@ -331,7 +384,9 @@ def test_no_path_leads_out_of_the_pages(web, signed_in):
 def test_no_redirect_leaves_the_pages(web, signed_in):
     for path, form in FORMS.items():
         for where in ("//evil.example", "https://evil.example/", "/\\evil.example"):
-            answer = signed_in.post(path, data=form | {"next": where}, params={"next": where, "url": where, "return_to": where})
+            answer = signed_in.post(
+                path, data=form | {"next": where}, params={"next": where, "url": where, "return_to": where}
+            )
             if answer.status_code == 303:
                 location = answer.headers["location"]
                 assert re.match(r"/(?![/\\])", location), location
@@ -347,7 +402,9 @@ def test_a_planted_session_cookie_is_never_adopted(web):
     with client(web) as browser:
         browser.post("/start/password", data={"name": "ana", "password": PASSWORD, "code": SETUP_CODE})
     with client(web) as victim:
-        answer = victim.post("/sign-in", data={"name": "ana", "password": PASSWORD}, headers={"cookie": f"hedgerow_session={planted}"})
+        answer = victim.post(
+            "/sign-in", data={"name": "ana", "password": PASSWORD}, headers={"cookie": f"hedgerow_session={planted}"}
+        )
         assert answer.status_code == 303
         assert victim.cookies["hedgerow_session"] != planted
         first = victim.cookies["hedgerow_session"]
@@ -400,7 +457,9 @@ def test_the_childs_page_shows_nothing_of_others(web, signed_in):
     web.control.devices[CHILD] = DeviceView(DeviceId("mia-tablet"), "mia", "child-8-12")
     web.recorder.add(
         [
-            Observation(NOW, DeviceId("tom"), "tom", "x", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, "a", "toms.example"),
+            Observation(
+                NOW, DeviceId("tom"), "tom", "x", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, "a", "toms.example"
+            ),
             AccessRequest(NOW, DeviceId("tom"), "tom", "tom-asks.example"),
             AccessRequest(NOW, DeviceId("mia-tablet"), "mia", "mia-asks.example"),
         ]
@@ -411,7 +470,15 @@ def test_the_childs_page_shows_nothing_of_others(web, signed_in):
     with client(web, CHILD) as child:
         page = child.get("/device").text
         assert child.get("/certificate/hedgerow-ca.pem").text == "hedgerow-ca.pem"
-    for mine in ("mia-asks.example", "mia-got.example", "Roblox", "Gambling", "What is stored about me", "names of the sites", "by ana"):
+    for mine in (
+        "mia-asks.example",
+        "mia-got.example",
+        "Roblox",
+        "Gambling",
+        "What is stored about me",
+        "names of the sites",
+        "by ana",
+    ):
         assert mine in page
     for others in ("tom", "zoltan", "crack"):
         assert others not in page.lower().replace("automat", "")

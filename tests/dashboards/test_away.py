@@ -29,10 +29,17 @@ def profile(dns: EncryptedDns, *home_wifi: str) -> dict[str, dict[str, object]]:
     return {payload["PayloadType"]: payload for payload in plistlib.loads(found.data)["PayloadContent"]}
 
 
-# The keys of our profiles in Apple's published schema (the repository device-management, mdm/profiles, 2024-10-21): their types, the
-# values that it allows, and "!" for those that must be there. `RemoteAddress` comes from WireGuard's MOBILECONFIG.md.
+# The keys of our profiles in Apple's published schema (the repository device-management, mdm/profiles, 2024-10-21):
+# their types, the values that it allows, and "!" for those that must be there. `RemoteAddress` comes from WireGuard's
+# MOBILECONFIG.md.
 RULES = ["Connect", "Disconnect", "EvaluateConnection"]
-COMMON = {"PayloadType": "str!", "PayloadVersion": "int!", "PayloadIdentifier": "str!", "PayloadUUID": "str!", "PayloadDisplayName": "str"}
+COMMON = {
+    "PayloadType": "str!",
+    "PayloadVersion": "int!",
+    "PayloadIdentifier": "str!",
+    "PayloadUUID": "str!",
+    "PayloadDisplayName": "str",
+}
 SCHEMA: dict[str, dict[str, object]] = {
     "Configuration": {
         **COMMON,
@@ -61,13 +68,17 @@ SCHEMA: dict[str, dict[str, object]] = {
             "OnDemandRules": {"Action!": RULES, "SSIDMatch": "list"},
         },
     },
-}  # fmt: skip
+}
 
 
 def mistakes(value: dict[str, Any], schema: dict[str, object], where: str) -> Iterator[str]:
     """Compare a dictionary of a profile with its keys in Apple's schema."""
     rules = {key.rstrip("!"): rule for key, rule in schema.items()}
-    wanted = [key.rstrip("!") for key, rule in schema.items() if key.endswith("!") or (isinstance(rule, str) and rule.endswith("!"))]
+    wanted = [
+        key.rstrip("!")
+        for key, rule in schema.items()
+        if key.endswith("!") or (isinstance(rule, str) and rule.endswith("!"))
+    ]
     yield from (f"{where} lacks {key}" for key in wanted if key not in value)
     for key, found in value.items():
         rule = rules.get(key)
@@ -83,7 +94,9 @@ def mistakes_of_profile(data: bytes) -> list[str]:
     parts = [whole, *whole["PayloadContent"]]
     uuids = [part["PayloadUUID"] for part in parts]
     form = re.compile(r"[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}")
-    found = [f"{number} is no UUID of its own" for number in uuids if uuids.count(number) > 1 or not form.fullmatch(number)]
+    found = [
+        f"{number} is no UUID of its own" for number in uuids if uuids.count(number) > 1 or not form.fullmatch(number)
+    ]
     return found + [text for part in parts for text in mistakes(part, SCHEMA[part["PayloadType"]], part["PayloadType"])]
 
 
@@ -158,7 +171,8 @@ def test_no_file_for_what_the_system_cannot_reach(form: AwayFile, dns: Encrypted
 
 def with_tunnel(web: Web) -> None:
     web.policy_path.write_text(
-        "network: {tunnel: {endpoint: 'home.example:4500'}}\ndevices: {phone: {ip: 192.168.1.9}, laptop: {ip: 192.168.1.8}}\n"
+        "network: {tunnel: {endpoint: 'home.example:4500'}}\ndevices: {phone: {ip: 192.168.1.9}, laptop: {ip:"
+        " 192.168.1.8}}\n"
     )
 
 
@@ -212,9 +226,20 @@ def test_an_apple_device_closes_the_tunnel_in_the_wifi_at_home(web: Web) -> None
     with_tunnel(web)
     profile = plistlib.loads(opened(web, format="apple", home_wifi=["Home 5 GHz"]).content)
     (payload,) = profile["PayloadContent"]
-    assert (payload["PayloadType"], payload["VPNType"], payload["VPNSubType"]) == ("com.apple.vpn.managed", "VPN", "com.wireguard.ios")
-    assert ini(payload["VendorConfig"]["WgQuickConfig"])["Peer"]["Endpoint"] == payload["VPN"]["RemoteAddress"] == "home.example:4500"
-    assert payload["VPN"]["OnDemandRules"] == [{"Action": "Disconnect", "SSIDMatch": ["Home 5 GHz"]}, {"Action": "Connect"}]
+    assert (payload["PayloadType"], payload["VPNType"], payload["VPNSubType"]) == (
+        "com.apple.vpn.managed",
+        "VPN",
+        "com.wireguard.ios",
+    )
+    assert (
+        ini(payload["VendorConfig"]["WgQuickConfig"])["Peer"]["Endpoint"]
+        == payload["VPN"]["RemoteAddress"]
+        == "home.example:4500"
+    )
+    assert payload["VPN"]["OnDemandRules"] == [
+        {"Action": "Disconnect", "SSIDMatch": ["Home 5 GHz"]},
+        {"Action": "Connect"},
+    ]
 
 
 def test_the_api_lists_and_removes_tunnels(web: Web) -> None:
@@ -251,5 +276,7 @@ def test_the_page_shows_a_code_once(web: Web) -> None:
         again = browser.get("/devices/phone/away").text
         assert "It is not shown again" not in again
         assert "Last connected" in again
-        assert browser.post("/devices/phone/away/tunnel", data={"form": "wg-quick", "only_dns": "yes"}).text.startswith("[Interface]")
+        assert browser.post("/devices/phone/away/tunnel", data={"form": "wg-quick", "only_dns": "yes"}).text.startswith(
+            "[Interface]"
+        )
         assert "Last connected" not in browser.post("/devices/phone/away/tunnel/remove").text

@@ -30,19 +30,24 @@ FAILED = ListHealth("oisd-nsfw", "adult", 0, problem="the server answered 404", 
         ([STARTER], CategoryCoverage("adult", CoverageState.STARTER, 117, 1)),
         ([STARTER, WAITING], CategoryCoverage("adult", CoverageState.FETCHING, 117, 1)),
         ([STARTER, FAILED], CategoryCoverage("adult", CoverageState.STARTER, 117, 1, missing=("oisd-nsfw",))),
-        ([STARTER, replace(FAILED, dead=True)], CategoryCoverage(
-            "adult", CoverageState.STARTER, 117, 1, dead=("oisd-nsfw",)
-        )),
+        (
+            [STARTER, replace(FAILED, dead=True)],
+            CategoryCoverage("adult", CoverageState.STARTER, 117, 1, dead=("oisd-nsfw",)),
+        ),
         ([STARTER, PUBLIC], CategoryCoverage("adult", CoverageState.FULL, 111_117, 2, NOW - 7200)),
         ([STARTER, PUBLIC, OTHER], CategoryCoverage("adult", CoverageState.FULL, 481_117, 3, NOW - 7200)),
         ([STARTER, PUBLIC, WAITING], CategoryCoverage("adult", CoverageState.FULL, 111_117, 2, NOW - 7200)),
-        ([STARTER, PUBLIC, FAILED], CategoryCoverage("adult", CoverageState.MISSING, 111_117, 2, NOW - 7200, missing=("oisd-nsfw",))),
-        ([STARTER, PUBLIC, replace(OTHER, dead=True)], CategoryCoverage(
-            "adult", CoverageState.DEAD, 481_117, 3, NOW - 7200, dead=("oisd-nsfw",)
-        )),
+        (
+            [STARTER, PUBLIC, FAILED],
+            CategoryCoverage("adult", CoverageState.MISSING, 111_117, 2, NOW - 7200, missing=("oisd-nsfw",)),
+        ),
+        (
+            [STARTER, PUBLIC, replace(OTHER, dead=True)],
+            CategoryCoverage("adult", CoverageState.DEAD, 481_117, 3, NOW - 7200, dead=("oisd-nsfw",)),
+        ),
         ([ListHealth("mine", "adult", 5, NOW)], CategoryCoverage("adult", CoverageState.FULL, 5, 1, NOW)),
     ],
-)  # fmt: skip
+)
 def test_state(lists: list[ListHealth], expected: CategoryCoverage) -> None:
     assert coverage_by_category(lists, {}, ()) == (expected,)
     (wanted,) = coverage_by_category(lists, {"adult": 200}, {"adult"})

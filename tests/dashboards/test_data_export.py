@@ -21,7 +21,13 @@ devices:
 seats:
   seat-1: {ip: 127.0.0.6}
 """
-ADDRESSES = {"127.0.0.2": "tablet", "127.0.0.3": "console", "127.0.0.4": "television", "127.0.0.5": "phone", "127.0.0.6": "seat-1"}
+ADDRESSES = {
+    "127.0.0.2": "tablet",
+    "127.0.0.3": "console",
+    "127.0.0.4": "television",
+    "127.0.0.5": "phone",
+    "127.0.0.6": "seat-1",
+}
 OWNERS = {"tablet": "mia", "console": "mia", "phone": "tom"}
 BEARER = {"authorization": f"Bearer {TOKEN}"}
 
@@ -31,21 +37,27 @@ def fill(web):
     for address, device in ADDRESSES.items():
         web.control.devices[address] = DeviceView(DeviceId(device), OWNERS.get(device), "child-8-12")
         seen = (NOW, DeviceId(device), OWNERS.get(device), "child-8-12", RequestKind.DNS)
-        web.recorder.add([
-            Observation(*seen, Verdict.BLOCK, Reason.CATEGORY, "games", f"blocked.{device}.example"),
-            Observation(*seen, Verdict.ALLOW, Reason.DEFAULT, "", f"allowed.{device}.example"),
-            AccessRequest(NOW, DeviceId(device), OWNERS.get(device), f"asked.{device}.example"),
-            DeviceSeen(NOW, DeviceId(device), address, None, OWNERS.get(device), "child-8-12"),
-        ])  # fmt: skip
+        web.recorder.add(
+            [
+                Observation(*seen, Verdict.BLOCK, Reason.CATEGORY, "games", f"blocked.{device}.example"),
+                Observation(*seen, Verdict.ALLOW, Reason.DEFAULT, "", f"allowed.{device}.example"),
+                AccessRequest(NOW, DeviceId(device), OWNERS.get(device), f"asked.{device}.example"),
+                DeviceSeen(NOW, DeviceId(device), address, None, OWNERS.get(device), "child-8-12"),
+            ]
+        )
 
 
 def get(web, path, address="127.0.0.1", **headers):
-    with httpx.Client(base_url=web.url, transport=httpx.HTTPTransport(local_address=address), trust_env=False) as client:
+    with httpx.Client(
+        base_url=web.url, transport=httpx.HTTPTransport(local_address=address), trust_env=False
+    ) as client:
         return client.get(path, headers=headers)
 
 
 def post(web, path, address="127.0.0.1", headers=None, **more):
-    with httpx.Client(base_url=web.url, transport=httpx.HTTPTransport(local_address=address), trust_env=False) as client:
+    with httpx.Client(
+        base_url=web.url, transport=httpx.HTTPTransport(local_address=address), trust_env=False
+    ) as client:
         return client.post(path, headers=headers or {"origin": web.url}, **more)
 
 
@@ -83,7 +95,9 @@ def test_a_guest_exports_nothing_of_the_previous_session(web):
     fill(web)
     assert hosts(get(web, "/device/kept", "127.0.0.6")) == of("seat-1")
     web.time.since["seat-1"] = NOW + 1
-    assert rows(get(web, "/device/kept", "127.0.0.6")) == [], "sums of the hour and the day tell of the guest before as well"
+    assert rows(get(web, "/device/kept", "127.0.0.6")) == [], (
+        "sums of the hour and the day tell of the guest before as well"
+    )
     seat = (DeviceId("seat-1"), None, "seat-child", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY)
     web.recorder.add([Observation(NOW + 2, *seat, "drugs", "blocked.now.example")])
     assert hosts(get(web, "/device/kept", "127.0.0.6")) == {"blocked.now.example"}
@@ -104,7 +118,9 @@ def test_erasure_removes_one_persons_rows_only(web):
     fill(web)
     answer = post(web, "/people/mia/erase", follow_redirects=False)
     assert (answer.status_code, answer.headers["location"]) == (303, "/people/mia?saved=erased")
-    assert {row["kept"] for row in rows(get(web, "/people/mia/kept"))} == {"devices"}, "the list of the network's devices"
+    assert {row["kept"] for row in rows(get(web, "/people/mia/kept"))} == {"devices"}, (
+        "the list of the network's devices"
+    )
     assert hosts(get(web, "/people/tom/kept")) == of("phone")
     files = b"".join(path.read_bytes() for path in web.policy_path.parent.glob("journal.sqlite*"))
     assert b"phone.blocked" in files
@@ -121,4 +137,7 @@ def test_a_person_removed_from_the_policy_is_erased_by_name(web):
     assert (done["rows"]["decisions"], done["rows"]["requests"], done["problem"]) == (4, 2, "")
     done = post(web, "/api/v1/kept/erase", headers=BEARER, json={"name": "television"}).json()
     assert done["rows"]["decisions"] == 2
-    assert post(web, "/api/v1/kept/erase", headers=BEARER, json={"name": "nobody"}).json() == {"rows": {}, "problem": ""}
+    assert post(web, "/api/v1/kept/erase", headers=BEARER, json={"name": "nobody"}).json() == {
+        "rows": {},
+        "problem": "",
+    }

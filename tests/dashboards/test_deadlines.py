@@ -76,7 +76,9 @@ def wait_until_cut(client: socket.socket) -> None:
     wait_until(lambda: client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != 1, 30)
 
 
-@pytest.mark.parametrize(("path", "times"), [("/whole", 1), ("/pieces", 1), ("/small", 300)], ids=["whole", "pieces", "pipelined"])
+@pytest.mark.parametrize(
+    ("path", "times"), [("/whole", 1), ("/pieces", 1), ("/small", 300)], ids=["whole", "pieces", "pipelined"]
+)
 def test_a_client_that_reads_nothing_is_cut_off(plain: int, path: str, times: int) -> None:
     with asking(plain, path, times) as client:
         wait_until_cut(client)
@@ -107,4 +109,6 @@ def test_taking_a_few_octets_is_not_reading() -> None:
     assert taken.index(True) == 6
     pace = ReadingPace(30.0)
     assert not any(pace.is_too_slow(now, 50_000, now * LEAST_READ // 20) for now in range(0, 3000, 5))
-    assert not any(pace.is_too_slow(now, 50_000 * (now % 10), 0) for now in range(0, 3000, 5)), "all was taken in between"
+    assert not any(pace.is_too_slow(now, 50_000 * (now % 10), 0) for now in range(0, 3000, 5)), (
+        "all was taken in between"
+    )

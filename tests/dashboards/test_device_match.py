@@ -14,10 +14,19 @@ from hedgerow.policies.device_kinds import DeviceKind
 from hedgerow.policies.model import DeviceId
 from hedgerow.policies.reading.load import parse_policy
 
-RANDOM, OTHER_RANDOM, BUILT_IN, OTHER_BUILT_IN = "da:a1:19:00:00:01", "da:a1:19:00:00:02", "00:16:3e:00:00:01", "00:16:3e:00:00:02"
+RANDOM, OTHER_RANDOM, BUILT_IN, OTHER_BUILT_IN = (
+    "da:a1:19:00:00:01",
+    "da:a1:19:00:00:02",
+    "00:16:3e:00:00:01",
+    "00:16:3e:00:00:02",
+)
 NOON, MINUTE, HOUR = 1_800_014_400.0, 60.0, 3600.0
-TABLET = DeviceTraits(DeviceId("Mia's tablet"), BUILT_IN, ("Mia's tablet",), "Samsung", DeviceKind.TABLET, NOON - 1000 * HOUR, NOON)
-PHONE = DeviceTraits(DeviceId("tom-phone"), RANDOM, ("tom-phone", "Toms-Pixel.lan"), "", DeviceKind.PHONE, NOON - 1000 * HOUR, NOON)
+TABLET = DeviceTraits(
+    DeviceId("Mia's tablet"), BUILT_IN, ("Mia's tablet",), "Samsung", DeviceKind.TABLET, NOON - 1000 * HOUR, NOON
+)
+PHONE = DeviceTraits(
+    DeviceId("tom-phone"), RANDOM, ("tom-phone", "Toms-Pixel.lan"), "", DeviceKind.PHONE, NOON - 1000 * HOUR, NOON
+)
 NEW = DeviceTraits(DeviceId(OTHER_RANDOM), OTHER_RANDOM, (), "", None, NOON + MINUTE, NOON + 2 * MINUTE)
 
 
@@ -28,7 +37,11 @@ NEW = DeviceTraits(DeviceId(OTHER_RANDOM), OTHER_RANDOM, (), "", None, NOON + MI
         (NEW, [replace(TABLET, last_seen=NOON - 2 * HOUR)], []),
         (NEW, [replace(TABLET, last_seen=NOON + HOUR)], []),  # both are here
         (NEW, [replace(TABLET, last_seen=None)], []),
-        (replace(NEW, names=("toms-pixel",)), [TABLET, replace(PHONE, last_seen=NOON - 100 * HOUR)], [PHONE.id, TABLET.id]),
+        (
+            replace(NEW, names=("toms-pixel",)),
+            [TABLET, replace(PHONE, last_seen=NOON - 100 * HOUR)],
+            [PHONE.id, TABLET.id],
+        ),
         (replace(NEW, names=("toms-pixel",), kind=DeviceKind.PHONE), [TABLET, PHONE], [PHONE.id]),
         (replace(NEW, names=("iPhone",)), [replace(PHONE, names=("iPhone",), last_seen=NOON - 100 * HOUR)], []),
         (replace(NEW, mac=OTHER_BUILT_IN, maker="Nintendo"), [TABLET], []),  # another device was switched on
@@ -44,10 +57,22 @@ def test_likely_matches(new: DeviceTraits, known: list[DeviceTraits], expected: 
 @pytest.mark.parametrize(("owner", "is_suggested"), [("{age: 9}", True), ("{profile: adult}", False)])
 def test_an_adults_device_is_not_suggested(owner: str, is_suggested: bool) -> None:
     """A child takes a new address, and a parent's host name, when the parent's phone has left the house."""
-    text = f"people: {{kim: {owner.replace('}', ', devices: [kim-phone]}')}}}\ndevices: {{kim-phone: {{mac: '{RANDOM}'}}}}\n"
+    text = (
+        f"people: {{kim: {owner.replace('}', ', devices: [kim-phone]}')}}}\ndevices: {{kim-phone: {{mac:"
+        f" '{RANDOM}'}}}}\n"
+    )
     policy = parse_policy(text.encode(), None)
     old = DeviceRow(DeviceId("kim-phone"), "192.168.1.8", RANDOM, "kim-phone", "kim", "adult", NOON - HOUR, NOON)
-    new = DeviceRow(DeviceId(OTHER_RANDOM), "192.168.1.9", OTHER_RANDOM, "kim-phone", None, "child-8-12", NOON + MINUTE, NOON + MINUTE)
+    new = DeviceRow(
+        DeviceId(OTHER_RANDOM),
+        "192.168.1.9",
+        OTHER_RANDOM,
+        "kim-phone",
+        None,
+        "child-8-12",
+        NOON + MINUTE,
+        NOON + MINUTE,
+    )
     (card,) = new_device_cards(PolicyIndex(policy), [new, old], VendorLookup())
     found = [tuple(device.id for device in devices) for devices in (card.likely, card.likely_adults)]
     assert found == ([("kim-phone",), ()] if is_suggested else [(), ("kim-phone",)])

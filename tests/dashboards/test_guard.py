@@ -117,7 +117,15 @@ CASES = [
     ("127.0.0.1", HERE, "POST", "/pause", COOKIE | {"origin": "http://evil.example"}, 403, MANAGER),
     ("127.0.0.1", HERE, "POST", "/pause", COOKIE | {"origin": "null"}, 403, MANAGER),
     ("127.0.0.1", HERE, "POST", "/pause", COOKIE | {"origin": "http://127.0.0.1:9999"}, 403, MANAGER),
-    ("127.0.0.1", HERE, "POST", "/pause", COOKIE | {"origin": "http://evil.example", "sec-fetch-site": "same-origin"}, 403, MANAGER),
+    (
+        "127.0.0.1",
+        HERE,
+        "POST",
+        "/pause",
+        COOKIE | {"origin": "http://evil.example", "sec-fetch-site": "same-origin"},
+        403,
+        MANAGER,
+    ),
     ("127.0.0.1", HERE, "POST", "/pause", COOKIE | {"sec-fetch-site": "cross-site"}, 403, MANAGER),
     ("127.0.0.1", HERE, "POST", "/pause", COOKIE | {"sec-fetch-site": "same-site"}, 403, MANAGER),
     ("127.0.0.1", HERE, "POST", "/pause", COOKIE | {"sec-fetch-site": "none"}, 403, MANAGER),
@@ -125,7 +133,10 @@ CASES = [
     ("192.168.1.31", LAN, "POST", "/pause", {**COOKIE, "origin": "http://evil.example"}, 403, MANAGER),
     ("192.168.1.31", LAN, "POST", "/pause", {**COOKIE, "origin": f"http://{LAN}"}, 200, MANAGER),
     # a filtered device: its own page and nothing else
-    *(("192.168.1.31", LAN, "GET", path, {}, 403, DEVICE) for path in ("/metrics", "/api/v1/status", "/api/v1/openapi.json")),
+    *(
+        ("192.168.1.31", LAN, "GET", path, {}, 403, DEVICE)
+        for path in ("/metrics", "/api/v1/status", "/api/v1/openapi.json")
+    ),
     # a browser that looks for a proxy asks any name, without credentials
     *(
         ("192.168.1.31", host, method, path, {}, 200, DEVICE)
@@ -161,11 +172,25 @@ def test_admission(peer, host, method, path, headers, status, role):
 
 
 def test_a_filtered_device_once_there_is_a_password():
-    for path in ("/", "/sign-in", "/start", "/people", "/metrics", "/Device", "/device/", "//device", "/device/..", "/static/"):
+    for path in (
+        "/",
+        "/sign-in",
+        "/start",
+        "/people",
+        "/metrics",
+        "/Device",
+        "/device/",
+        "//device",
+        "/device/..",
+        "/static/",
+    ):
         assert admit("192.168.1.31", LAN, path=path, has_any=True) == (403, DEVICE), path
     for headers in ({}, BEARER, {"cookie": "hedgerow_session=unknown"}, {"authorization": f"Bearer {TOKEN}x"}):
         assert admit("192.168.1.31", LAN, headers=headers, has_any=True) == (403, DEVICE)
-    assert admit("192.168.1.31", LAN, "POST", "/start/password", {"origin": f"http://{LAN}"}, has_any=True) == (403, DEVICE)
+    assert admit("192.168.1.31", LAN, "POST", "/start/password", {"origin": f"http://{LAN}"}, has_any=True) == (
+        403,
+        DEVICE,
+    )
     assert admit("192.168.1.31", LAN, path="/device", has_any=True) == (200, DEVICE)
 
 
@@ -242,7 +267,10 @@ def test_scopes_of_roles_and_tokens(headers, allowed, refused):
     for status, requests in ((200, allowed), (403, refused)):
         for request in requests:
             method, path = request.split()
-            assert admit("192.168.1.5", LAN, method, path, headers | {"origin": f"http://{LAN}"}, has_any=True)[0] == status, request
+            assert (
+                admit("192.168.1.5", LAN, method, path, headers | {"origin": f"http://{LAN}"}, has_any=True)[0]
+                == status
+            ), request
 
 
 @pytest.mark.parametrize(
@@ -260,7 +288,9 @@ def test_scopes_of_roles_and_tokens(headers, allowed, refused):
 )
 def test_a_refusal_says_who_may_do_it(headers, request_line, who):
     method, path = request_line.split()
-    raw = [(name.encode(), value.encode()) for name, value in {"host": LAN, "origin": f"http://{LAN}", **headers}.items()]
+    raw = [
+        (name.encode(), value.encode()) for name, value in {"host": LAN, "origin": f"http://{LAN}", **headers}.items()
+    ]
     admission = guard(has_any=True).admit("192.168.1.5", method, path, Headers(raw=raw), lambda _address: False)
     assert admission.status == 403
     assert admission.why.startswith(f"{who} see or change this"), admission.why

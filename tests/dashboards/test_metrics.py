@@ -26,7 +26,20 @@ IGNORED = "hedgerow_metrics_ignored_total"
 
 # Labels whose values are few and known beforehand, or are names from the policy file (a list's name, a category).
 BOUNDED_LABELS = {
-    *("commit", "version", "verdict", "reason", "transport", "cause", "lane", "direction", "role", "result", "category", "source"),
+    *(
+        "commit",
+        "version",
+        "verdict",
+        "reason",
+        "transport",
+        "cause",
+        "lane",
+        "direction",
+        "role",
+        "result",
+        "category",
+        "source",
+    ),
     *("type", "profile", "cache", "upstream", "outcome", "certificate", "state", "topic", "evidence"),
     *("index", "part", "code", "hash", "rule", "rcode", "seat", "process", "task"),
 }
@@ -34,7 +47,11 @@ BOUNDED_LABELS = {
 
 def samples(metrics):
     text = metrics.exposition()[0].decode()
-    return {(sample.name, tuple(sorted(sample.labels.items()))): sample.value for family in parse_text(text) for sample in family.samples}
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in parse_text(text)
+        for sample in family.samples
+    }
 
 
 @pytest.mark.parametrize("metric", ALL_METRICS, ids=lambda metric: metric.name)
@@ -57,18 +74,27 @@ def test_every_name_in_the_code_is_declared():
     package = Path(hedgerow.__file__).parent
     declared = {metric.name for metric in ALL_METRICS}
     for file in package.rglob("*.py"):
-        used = set(re.findall(r"""["'](hedgerow_(?:dns|proxy|worker|events|policy|list|access|metrics|build)_[a-z_]+)""", file.read_text()))
+        used = set(
+            re.findall(
+                r"""["'](hedgerow_(?:dns|proxy|worker|events|policy|list|access|metrics|build)_[a-z_]+)""",
+                file.read_text(),
+            )
+        )
         assert used <= declared, file
 
 
 def test_a_fresh_start_already_shows_every_metric():
     text = Metrics().exposition()[0].decode()
-    assert {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE hedgerow_")} == {metric.name for metric in METRICS}
+    assert {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE hedgerow_")} == {
+        metric.name for metric in METRICS
+    }
     assert "\nhedgerow_dns_cache_hits_total 0.0\n" in text
     assert "process_cpu_seconds_total" in text
 
 
-@pytest.mark.parametrize(("accept", "parse"), [("", parse_text), ("application/openmetrics-text; version=1.0.0", parse_openmetrics)])
+@pytest.mark.parametrize(
+    ("accept", "parse"), [("", parse_text), ("application/openmetrics-text; version=1.0.0", parse_openmetrics)]
+)
 def test_both_formats_are_what_prometheus_own_parser_reads(accept, parse):
     metrics = Metrics(strict=True)
     metrics.add("hedgerow_dns_queries_total", ("block", "category", "udp"), 3)
@@ -230,7 +256,11 @@ def test_series_used_by_alerts_exist_from_the_start():
     shown = Metrics().exposition()[0].decode()
     assert {metric for metric, _, _ in watched} >= {"hedgerow_policy_loads_total", "hedgerow_worker_restarts_total"}
     for metric, label, value in watched:
-        assert re.search(rf"^{metric}\{{.*{label and f'{label}="{value}"'}.*\}} 0\.0$", shown, re.MULTILINE), (metric, label, value)
+        assert re.search(rf"^{metric}\{{.*{label and f'{label}="{value}"'}.*\}} 0\.0$", shown, re.MULTILINE), (
+            metric,
+            label,
+            value,
+        )
 
 
 SERIES = {
@@ -251,7 +281,10 @@ SERIES = {
     "HedgerowControlSlow": ("hedgerow_control_delay_seconds", "3x60"),
     "HedgerowGatewayOff": ("hedgerow_gateway_configured", "1x60"),
     "HedgerowCategoryNotCovered": ('hedgerow_coverage_state{category="games",state="missing"}', "1x1600"),
-    "HedgerowOwnCertificateExpires": ('hedgerow_certificate_expires_timestamp_seconds{certificate="files"}', "86400x60"),
+    "HedgerowOwnCertificateExpires": (
+        'hedgerow_certificate_expires_timestamp_seconds{certificate="files"}',
+        "86400x60",
+    ),
 }
 
 
@@ -266,11 +299,17 @@ def test_every_alert_fires_when_it_should_and_is_silent_when_all_is_well(tmp_pat
     good.append({"series": "hedgerow_gateway_in_place", "values": "1x200"})
     query = 'ALERTS{alertstate="firing"}'
     tests = [
-        {"interval": "1m", "input_series": good, "promql_expr_test": [{"expr": query, "eval_time": "3h", "exp_samples": []}]},
+        {
+            "interval": "1m",
+            "input_series": good,
+            "promql_expr_test": [{"expr": query, "eval_time": "3h", "exp_samples": []}],
+        },
         *({"interval": "1m", "input_series": bad, "promql_expr_test": [_fires(alert)]} for alert in alerts),
     ]
     file = tmp_path / "test.yml"
-    file.write_text(yaml.safe_dump({"rule_files": [str(GRAFANA / "alerts.yml")], "evaluation_interval": "1m", "tests": tests}))
+    file.write_text(
+        yaml.safe_dump({"rule_files": [str(GRAFANA / "alerts.yml")], "evaluation_interval": "1m", "tests": tests})
+    )
     done = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -310,7 +349,12 @@ def test_a_real_prometheus_scrapes_it(web, tmp_path):
             names = _scraped_names(port, time.monotonic() + 30)
         finally:
             process.terminate()
-    declared = {name for metric in METRICS if not metric.labels or metric.name == "hedgerow_build_info" for name in sample_names(metric)}
+    declared = {
+        name
+        for metric in METRICS
+        if not metric.labels or metric.name == "hedgerow_build_info"
+        for name in sample_names(metric)
+    }
     assert declared - names == set(), (tmp_path / "log").read_text()[-2000:]
 
 

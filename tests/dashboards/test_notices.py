@@ -1,4 +1,4 @@
-"Who gets which notices, and when: quiet hours, digests, floods, dead services. Sending for real is in tests/e2e/test_notices.py."
+"Who gets which notices, and when: quiet hours, digests, floods, dead services. Sending for real is in tests/e2e/test_notices.py."  # noqa: E501
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ HOUR = 3600.0
 SECRET = "json://mother:s3cret-w0rd@127.0.0.1/hook"
 
 
-def notice(topic: NoticeTopic = NoticeTopic.REQUEST, key: str = "1", text: str = "mia asks for scratch.example.") -> Notice:
+def notice(
+    topic: NoticeTopic = NoticeTopic.REQUEST, key: str = "1", text: str = "mia asks for scratch.example."
+) -> Notice:
     return Notice(topic, key, lambda _reader: text)
 
 
@@ -44,9 +46,14 @@ class Stand:
         self.policy = parse_policy(b"network: {timezone: UTC}\n" + self.text.encode(), None)
         self.outbox, book = Outbox(self.engine, clock=lambda: self.now), AddressBook(self.folder)
         self.dispatcher = NoticeDispatcher(
-            self.outbox, book, lambda: self.policy, self._send, lambda reader: Report("the week", f"<p>the week in {reader.code}</p>"),
-            link=lambda: "http://192.168.1.2:8053/", clock=lambda: self.now,
-        )  # fmt: skip
+            self.outbox,
+            book,
+            lambda: self.policy,
+            self._send,
+            lambda reader: Report("the week", f"<p>the week in {reader.code}</p>"),
+            link=lambda: "http://192.168.1.2:8053/",
+            clock=lambda: self.now,
+        )
         for name in self.policy.notices:
             self.dispatcher.set_address(name, SECRET)
 
@@ -130,7 +137,10 @@ def test_a_digest_comes_once_a_day_and_a_request_at_once(make: Make) -> None:
 
 def test_recipients_get_their_topics_only(make: Make) -> None:
     stand = make("notices: {mother: {about: [request]}, admin: {about: [list-held, trouble]}}")
-    assert sorted(stand.at(NOON, notice(text="asks"), notice(NoticeTopic.LIST_HELD, "l", "held"))) == ["Hedgerow: asks", "Hedgerow: held"]
+    assert sorted(stand.at(NOON, notice(text="asks"), notice(NoticeTopic.LIST_HELD, "l", "held"))) == [
+        "Hedgerow: asks",
+        "Hedgerow: held",
+    ]
 
 
 def test_a_dead_service_is_retried_with_growing_intervals_for_two_days(make: Make) -> None:
@@ -212,7 +222,9 @@ def test_an_address_is_private_and_never_shown(make: Make, tmp_path: Path) -> No
     assert stand.outbox.latest() == (), "nothing is gathered for somebody who can't be reached"
 
 
-@pytest.mark.parametrize(("name", "address"), [("mother", "no address"), ("mother", "://x"), ("nobody", SECRET), ("../ca/key", SECRET)])
+@pytest.mark.parametrize(
+    ("name", "address"), [("mother", "no address"), ("mother", "://x"), ("nobody", SECRET), ("../ca/key", SECRET)]
+)
 def test_invalid_addresses_are_refused(make: Make, name: str, address: str) -> None:
     with pytest.raises(InvalidInput):
         make().dispatcher.set_address(name, address)

@@ -53,6 +53,9 @@ def test_the_journal_keeps_the_last_use_of_each_protection(tmp_path):
         recorder.flush()
     recorder.add([ProtectionSeen(NOW + 10, TABLET, PROXY)])
     recorder.flush()
-    assert set(reader.protections([TABLET])) == {ProtectionRow(TABLET, DNS, NOW + 600), ProtectionRow(TABLET, PROXY, NOW + 300)}
+    assert set(reader.protections([TABLET])) == {
+        ProtectionRow(TABLET, DNS, NOW + 600),
+        ProtectionRow(TABLET, PROXY, NOW + 300),
+    }
     assert reader.devices(NOW) == (), "a protection alone is no sighting"
     store.dispose()

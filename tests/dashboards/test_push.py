@@ -79,7 +79,9 @@ class PushService:
     @property
     def subscription(self) -> Subscription:
         point = self.key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-        return parse_subscription(f"{self.origin}/wpush/v2/abc", encoded(point), encoded(self.secret), "ana@mail.example")
+        return parse_subscription(
+            f"{self.origin}/wpush/v2/abc", encoded(point), encoded(self.secret), "ana@mail.example"
+        )
 
     def read(self, body: bytes) -> object:
         """What the browser makes of it."""
@@ -97,14 +99,20 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PushSer
 
 
 def row(topic: str = "request") -> NoticeRow:
-    return NoticeRow(1, NOW, "ana", topic, "tablet a.example", "mia asks for a.example.", 1, "waiting", 0, NOW, None, "")
+    return NoticeRow(
+        1, NOW, "ana", topic, "tablet a.example", "mia asks for a.example.", 1, "waiting", 0, NOW, None, ""
+    )
 
 
 def asked(number: int, chore: str = "") -> RequestRow:
-    return RequestRow(number, NOW, NOW, 1, DeviceId("tablet"), "mia", "" if chore else "a.example", "", "", "", "open", chore)
+    return RequestRow(
+        number, NOW, NOW, 1, DeviceId("tablet"), "mia", "" if chore else "a.example", "", "", "", "open", chore
+    )
 
 
-def test_a_notice_is_signed_for_the_service_and_readable_for_the_browser_only(service: PushService, tmp_path: Path) -> None:
+def test_a_notice_is_signed_for_the_service_and_readable_for_the_browser_only(
+    service: PushService, tmp_path: Path
+) -> None:
     key = PushKey(tmp_path / "notices" / "push.pem")
     body = push_body("Hedgerow: mia asks for a.example.", "mia asks for a.example.", (row(),), asked(7), language("de"))
     assert send(service.subscription.address, "unused", body, None, key.private_pem()) == 0
@@ -128,7 +136,9 @@ def test_a_notice_is_signed_for_the_service_and_readable_for_the_browser_only(se
 
 
 @pytest.mark.parametrize(("status", "outcome"), [(410, GONE), (404, GONE), (500, REFUSED), (307, REFUSED)])
-def test_a_service_that_refuses_is_told_from_a_browser_that_left(service: PushService, tmp_path: Path, status: int, outcome: int) -> None:
+def test_a_service_that_refuses_is_told_from_a_browser_that_left(
+    service: PushService, tmp_path: Path, status: int, outcome: int
+) -> None:
     service.status = status
     assert send(service.subscription.address, "", "{}", None, PushKey(tmp_path / "push.pem").private_pem()) == outcome
     assert len(service.bodies) == 1
@@ -179,7 +189,10 @@ def test_a_long_notice_fits_a_message_of_a_push_service() -> None:
 
 def test_a_chore_is_answered_with_yes_or_not_yet() -> None:
     told = json.loads(push_body("t", "b", (row(),), asked(7, "Read"), language("en")))
-    assert [(button["action"], button["title"]) for button in told["buttons"]] == [("today", "Yes"), ("deny", "Not yet")]
+    assert [(button["action"], button["title"]) for button in told["buttons"]] == [
+        ("today", "Yes"),
+        ("deny", "Not yet"),
+    ]
 
 
 def test_several_notices_and_those_of_other_topics_have_no_buttons() -> None:
@@ -205,11 +218,18 @@ def until(page: Page, is_so: Callable[[], bool]) -> None:
 def test_a_browser_subscribes_shows_a_request_and_answers_it_by_a_button(chromium: Browser, web: Web) -> None:
     web.recorder.add([AccessRequest(NOW, DeviceId("mia-tablet"), "mia", "scratch.example")])
     web.recorder.flush()
-    point = ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-    granted = {"endpoint": "https://web.push.apple.com/abc", "keys": {"p256dh": encoded(point), "auth": encoded(b"x" * 16)}}
+    point = (
+        ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    )
+    granted = {
+        "endpoint": "https://web.push.apple.com/abc",
+        "keys": {"p256dh": encoded(point), "auth": encoded(b"x" * 16)},
+    }
     context = chromium.new_context(permissions=["notifications"])
     # There is no push service here to subscribe to: only that step is replaced.
-    context.add_init_script(f"PushManager.prototype.subscribe = async () => ({{toJSON: () => ({json.dumps(granted)})}})")
+    context.add_init_script(
+        f"PushManager.prototype.subscribe = async () => ({{toJSON: () => ({json.dumps(granted)})}})"
+    )
     page = context.new_page()
     page.goto(f"{web.url}/settings/notices")
     mailbox = page.get_by_label("Your mail address")
@@ -238,8 +258,10 @@ def test_a_browser_subscribes_shows_a_request_and_answers_it_by_a_button(chromiu
     devtools.send("ServiceWorker.enable")
     until(page, lambda: bool(registrations))
     told = push_body("Hedgerow: mia asks", "mia asks for scratch.example.", (row(),), asked(1), language("en"))
-    devtools.send("ServiceWorker.deliverPushMessage", {"origin": web.url, "registrationId": registrations[0], "data": told})
-    shown = "navigator.serviceWorker.ready.then(async (all) => (await all.getNotifications()).map((each) => each.title).join())"
+    devtools.send(
+        "ServiceWorker.deliverPushMessage", {"origin": web.url, "registrationId": registrations[0], "data": told}
+    )
+    shown = "navigator.serviceWorker.ready.then(async (all) => (await all.getNotifications()).map((each) => each.title).join())"  # noqa: E501
     until(page, lambda: page.evaluate(shown) == "Hedgerow: mia asks")
 
     worker = context.service_workers[0]
@@ -252,7 +274,7 @@ def test_a_browser_subscribes_shows_a_request_and_answers_it_by_a_button(chromiu
     until(page, lambda: page.evaluate(shown) == "Answered.")
     grants = web.control.reader.grants(NOW)
     assert [(grant.subject, grant.person) for grant in grants] == [("scratch.example", "mia")]
-    body = "navigator.serviceWorker.ready.then(async (all) => (await all.getNotifications()).map((each) => each.body).join())"
+    body = "navigator.serviceWorker.ready.then(async (all) => (await all.getNotifications()).map((each) => each.body).join())"  # noqa: E501
     assert page.evaluate(body).startswith("scratch.example open for mia until ")
 
     page.goto(web.url)
@@ -261,7 +283,8 @@ def test_a_browser_subscribes_shows_a_request_and_answers_it_by_a_button(chromiu
     context.set_offline(True)
     page.goto(web.url)
     assert "out of reach" in page.locator("#offline").inner_text()
-    assert page.evaluate("getComputedStyle(document.querySelector('#offline')).borderTopWidth") != "0px"  # the style sheet was kept
+    # the style sheet was kept
+    assert page.evaluate("getComputedStyle(document.querySelector('#offline')).borderTopWidth") != "0px"
     context.close()
 
 

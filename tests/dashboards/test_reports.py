@@ -14,14 +14,25 @@ from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.time_model import ActiveMinute
 
-POLICY = parse_policy(b"people:\n  mia: {age: 9, devices: [192.168.1.5]}\n  tom: {age: 15, devices: [192.168.1.6], privacy: none}\n", None)
+POLICY = parse_policy(
+    b"people:\n  mia: {age: 9, devices: [192.168.1.5]}\n  tom: {age: 15, devices: [192.168.1.6], privacy: none}\n", None
+)
 DAY = 86400
 EVIL = "<script>alert(1)</script>"
 
 
 def seen(days, device, what, count=1, host="secret-page.example"):
     return Observation(
-        NOW - days * DAY, DeviceId(device), "x", "y", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, what, host, count=count
+        NOW - days * DAY,
+        DeviceId(device),
+        "x",
+        "y",
+        RequestKind.DNS,
+        Verdict.BLOCK,
+        Reason.CATEGORY,
+        what,
+        host,
+        count=count,
     )
 
 
@@ -42,7 +53,9 @@ def report(web):
 
 
 def test_topics_this_week_and_the_one_before(report):
-    assert re.search(r'topic: Social networks</bdi></th>.*width="100%".*<td class="number">30</td><td class="number">4</td>', report)
+    assert re.search(
+        r'topic: Social networks</bdi></th>.*width="100%".*<td class="number">30</td><td class="number">4</td>', report
+    )
     assert "blocked 900 times; programs" in report
 
 
@@ -68,7 +81,11 @@ def test_the_report_has_no_external_resources_or_scripts(report):
 
 def test_time_by_topic_and_the_same_as_text_and_as_data(web):
     hour = int(NOW // 3600) - 24
-    minutes = [ActiveMinute((hour * 60) + minute, "person:mia", subject) for minute in range(45) for subject in ("", "category:games")]
+    minutes = [
+        ActiveMinute((hour * 60) + minute, "person:mia", subject)
+        for minute in range(45)
+        for subject in ("", "category:games")
+    ]
     before = [ActiveMinute(((hour - 7 * 24) * 60) + minute, "person:mia", "category:games") for minute in range(10)]
     nobody = [ActiveMinute((hour * 60) + minute, "person:tom", "category:video") for minute in range(50)]
     UsageStore(web.engine).add([*minutes, *before, *nobody])
@@ -83,8 +100,14 @@ def test_time_by_topic_and_the_same_as_text_and_as_data(web):
 
 
 def test_an_empty_week(web):
-    assert "does not name any people" in weekly_report(JournalReader(web.engine), parse_policy(b"", None), NOW, language("en")).html
-    assert "Nothing notable was blocked for mia" in weekly_report(JournalReader(web.engine), POLICY, NOW, language("en")).html
+    assert (
+        "does not name any people"
+        in weekly_report(JournalReader(web.engine), parse_policy(b"", None), NOW, language("en")).html
+    )
+    assert (
+        "Nothing notable was blocked for mia"
+        in weekly_report(JournalReader(web.engine), POLICY, NOW, language("en")).html
+    )
 
 
 def test_in_the_first_week_nothing_is_more_than_before_and_a_day_without_blocks_has_no_bar(web):
@@ -97,14 +120,33 @@ def test_in_the_first_week_nothing_is_more_than_before_and_a_day_without_blocks_
 
 
 AGES = (5, 9, 14, 17)
-SENSITIVE = ("adult", "self-harm", "violence", "drugs", "dating", "gambling", "weapons", "hate", "alcohol-tobacco", "random-chat")
+SENSITIVE = (
+    "adult",
+    "self-harm",
+    "violence",
+    "drugs",
+    "dating",
+    "gambling",
+    "weapons",
+    "hate",
+    "alcohol-tobacco",
+    "random-chat",
+)
 
 
 def test_no_question_names_a_topic_that_accuses(web):
-    cases = {f"child-{age}-{topic}": (age, topic, f"192.168.1.{number}") for number, (age, topic) in enumerate(product(AGES, SENSITIVE), 1)}
-    web.recorder.add(seen(days, address, topic, count) for _, topic, address in cases.values() for days, count in ((1, 40), (9, 1)))
+    cases = {
+        f"child-{age}-{topic}": (age, topic, f"192.168.1.{number}")
+        for number, (age, topic) in enumerate(product(AGES, SENSITIVE), 1)
+    }
+    web.recorder.add(
+        seen(days, address, topic, count) for _, topic, address in cases.values() for days, count in ((1, 40), (9, 1))
+    )
     web.recorder.flush()
-    people = "".join(f"  {name}: {{age: {age}, devices: [{address}], privacy: domain}}\n" for name, (age, _, address) in cases.items())
+    people = "".join(
+        f"  {name}: {{age: {age}, devices: [{address}], privacy: domain}}\n"
+        for name, (age, _, address) in cases.items()
+    )
     policy = parse_policy(f"people:\n{people}".encode(), None)
     for person in weekly_report(JournalReader(web.engine), policy, NOW, language("en")).people:
         _, topic, _ = cases.pop(person.name)
@@ -120,7 +162,13 @@ def test_no_question_names_a_topic_that_accuses(web):
     [
         (5, "What did mia like best on the screen this week? Can you do it together?"),
         (9, "What was the best thing that mia saw or made online this week?"),
-        (14, "Social networks: blocked most often this week. Does mia find that rule fair, and what would be a better one?"),
+        (
+            14,
+            (
+                "Social networks: blocked most often this week. Does mia find that rule fair, and what would be a"
+                " better one?"
+            ),
+        ),
     ],
 )
 def test_questions_fit_the_age(web, age, said):
@@ -132,7 +180,9 @@ def test_questions_fit_the_age(web, age, said):
 
 
 def test_bedtime_is_no_topic_of_a_question(web):
-    night = Observation(NOW - DAY, DeviceId("192.168.1.5"), "x", "y", RequestKind.DNS, Verdict.BLOCK, Reason.BEDTIME, "", "", count=50)
+    night = Observation(
+        NOW - DAY, DeviceId("192.168.1.5"), "x", "y", RequestKind.DNS, Verdict.BLOCK, Reason.BEDTIME, "", "", count=50
+    )
     web.recorder.add([night])
     web.recorder.flush()
     policy = parse_policy(b"people:\n  mia: {age: 14, devices: [192.168.1.5], privacy: domain}\n", None)

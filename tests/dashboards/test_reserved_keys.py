@@ -101,7 +101,12 @@ def test_managers_change_every_other_key(web: Web, manager: httpx.Client) -> Non
             after = parsed(web, with_value(path, changed_value(path)))
             assert reserved_changes([before], [after]) == (), path
             assert reserved_changes([after], [before]) == (), path
-    for path in (("network", "country"), ("people", "*", "bedtime"), ("notices", "*", "quiet"), ("lists", "[]", "category")):
+    for path in (
+        ("network", "country"),
+        ("people", "*", "bedtime"),
+        ("notices", "*", "quiet"),
+        ("lists", "[]", "category"),
+    ):
         assert put(manager, with_value(path, changed_value(path)), dry_run=True).json()["ok"], path
 
 

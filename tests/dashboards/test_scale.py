@@ -1,4 +1,6 @@
-"""Pages and API in a network with thousands of devices and hundreds of people: paged, bounded, and rendered off the event loop."""
+"""Pages and API in a network with thousands of devices and hundreds of people: paged, bounded, and rendered off the
+event loop.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,10 @@ def policy_text() -> str:
     owned = {number: [f"d{device}" for device in range(number, DEVICES // 2, PEOPLE)] for number in range(PEOPLE)}
     lines = ["network: {timezone: Europe/Lisbon}", "people:"]
     lines += [f"  p{number}: {{age: 9, devices: [{', '.join(owned[number])}]}}" for number in range(PEOPLE)]
-    return "\n".join([*lines, "devices:", *(f"  d{number}: {{mac: {_mac(number)!r}}}" for number in range(DEVICES))]) + "\n"
+    return (
+        "\n".join([*lines, "devices:", *(f"  d{number}: {{mac: {_mac(number)!r}}}" for number in range(DEVICES))])
+        + "\n"
+    )
 
 
 def _mac(number: int) -> str:
@@ -40,12 +45,24 @@ def large(web: Web) -> Iterator[httpx.Client]:
     policy = web.control.policy()
     web.control.policy = lambda: policy  # type: ignore[method-assign]
     web.recorder.add(
-        DeviceSeen(NOW - number, DeviceId(f"d{number}"), f"10.0.{number // 250}.{number % 250 + 1}", _mac(number), None, "child-8-12")
+        DeviceSeen(
+            NOW - number,
+            DeviceId(f"d{number}"),
+            f"10.0.{number // 250}.{number % 250 + 1}",
+            _mac(number),
+            None,
+            "child-8-12",
+        )
         for number in range(DEVICES)
     )
     web.recorder.add(
         DeviceSeen(
-            NOW - 5000, DeviceId(f"b8:27:eb:00:00:{number:02x}"), f"10.9.0.{number + 1}", f"b8:27:eb:00:00:{number:02x}", None, "guest"
+            NOW - 5000,
+            DeviceId(f"b8:27:eb:00:00:{number:02x}"),
+            f"10.9.0.{number + 1}",
+            f"b8:27:eb:00:00:{number:02x}",
+            None,
+            "guest",
         )
         for number in range(3)
     )
@@ -67,7 +84,9 @@ def test_devices_are_paged_and_new_ones_found_among_all(large: httpx.Client) -> 
 
 
 def test_a_device_is_given_to_a_person_by_name(web: Web, large: httpx.Client) -> None:
-    answer = large.post("/devices/change", data={"device": "d1400", "name": "d1400", "owner": "p7"}, headers={"origin": web.url})
+    answer = large.post(
+        "/devices/change", data={"device": "d1400", "name": "d1400", "owner": "p7"}, headers={"origin": web.url}
+    )
     assert answer.status_code == 303
     text = web.policy_path.read_text()
     assert re.search(r"p7: .*d1400", text)
@@ -131,6 +150,8 @@ def test_an_index_is_made_once_per_policy() -> None:
     latest, policy = LatestIndex(), parse_policy(policy_text().encode(), None)
     index = latest.of(policy)
     assert latest.of(policy) is index
-    assert [device.id for device in index.devices_of["p7"]] == [f"d{number}" for number in range(7, DEVICES // 2, PEOPLE)]
+    assert [device.id for device in index.devices_of["p7"]] == [
+        f"d{number}" for number in range(7, DEVICES // 2, PEOPLE)
+    ]
     assert [device.id for device in index.by_owner][:2] == ["d0", "d120"]
     assert latest.of(parse_policy(b"", None)) is not index

@@ -55,9 +55,13 @@ def test_connections_per_device_are_limited(web: Web) -> None:
             readable, _, _ = select.select([each for each in held if each not in ended], [], [], 30)
             assert readable, f"{len(held) - len(ended)} are still open"
             ended |= {each for each in readable if is_closed(each)}
-        with httpx.Client(base_url=web.url, transport=httpx.HTTPTransport(local_address=PARENT), trust_env=False) as parent:
+        with httpx.Client(
+            base_url=web.url, transport=httpx.HTTPTransport(local_address=PARENT), trust_env=False
+        ) as parent:
             assert parent.get("/certificate").status_code in {200, 403}, "no sign of the pages being full"
-        assert not select.select([each for each in held if each not in ended], [], [], 0)[0], "those within the share are left alone"
+        assert not select.select([each for each in held if each not in ended], [], [], 0)[0], (
+            "those within the share are left alone"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +130,10 @@ def test_the_deadline_is_the_clients_and_not_the_applications(short_deadline: in
 @contextlib.contextmanager
 def sending_half_a_form(web: Web, path: str) -> Iterator[socket.socket]:
     """Wait until the server reads the body, and send some of it."""
-    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\nExpect: 100-continue\r\nContent-Length: 50\r\n"
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\nExpect:"
+        " 100-continue\r\nContent-Length: 50\r\n"
+    )
     kind = "application/json" if path.startswith("/api/") else "application/x-www-form-urlencoded"
     with connected(web.port, f"{head}Content-Type: {kind}\r\n\r\n".encode(), "127.0.0.1") as client:
         assert b"100 Continue" in client.recv(1000)
@@ -135,7 +142,9 @@ def sending_half_a_form(web: Web, path: str) -> Iterator[socket.socket]:
 
 
 @pytest.mark.parametrize("path", ["/start/people", "/people/mia/nights", "/pause", "/api/v1/pause"])
-def test_a_client_that_disconnects_during_its_form_causes_no_error(web: Web, caplog: pytest.LogCaptureFixture, path: str) -> None:
+def test_a_client_that_disconnects_during_its_form_causes_no_error(
+    web: Web, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
     with sending_half_a_form(web, path):
         pass
     # The next one is answered after all that comes of the one that left.
@@ -194,7 +203,13 @@ def test_another_user_is_refused_even_if_the_folder_is_open(web: Web) -> None:
         if folder != Path(tempfile.gettempdir()) and folder.is_relative_to(tempfile.gettempdir()):
             folder.chmod(0o755)
     results = [
-        subprocess.run([sys.executable, "-I", "-c", ASK, str(path), str(uid)], capture_output=True, text=True, timeout=60, check=False)
+        subprocess.run(
+            [sys.executable, "-I", "-c", ASK, str(path), str(uid)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
         for uid in (0, NOBODY)
     ]
     assert "200 OK" in results[0].stdout
@@ -207,7 +222,9 @@ def test_the_unix_socket_works_when_tcp_connections_are_exhausted(web: Web) -> N
     try:
         for connection in idle:
             connection.sendall(b"GET / HTTP/1.1\r\n")
-        with httpx.Client(base_url="http://localhost", transport=httpx.HTTPTransport(uds=str(socket_path(web)))) as client:
+        with httpx.Client(
+            base_url="http://localhost", transport=httpx.HTTPTransport(uds=str(socket_path(web)))
+        ) as client:
             assert client.get("/api/v1/status").status_code == 200
     finally:
         for connection in idle:
@@ -215,7 +232,9 @@ def test_the_unix_socket_works_when_tcp_connections_are_exhausted(web: Web) -> N
 
 
 @pytest.mark.parametrize(("owner", "name"), [(Server, "capture_signals"), (H11Protocol, "resume_writing")])
-def test_a_uvicorn_without_a_name_that_we_use_is_refused(monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> None:
+def test_a_uvicorn_without_a_name_that_we_use_is_refused(
+    monkeypatch: pytest.MonkeyPatch, owner: type, name: str
+) -> None:
     monkeypatch.delattr(owner, name)
     with pytest.raises(RuntimeError, match=f"{owner.__name__}.{name}"):
         web_server(FastAPI())

@@ -1,4 +1,6 @@
-"""Clients that do not read their responses: no route holds a connection to the journal for them, and nothing is missing afterwards."""
+"""Clients that do not read their responses: no route holds a connection to the journal for them, and nothing is missing
+afterwards.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,32 @@ from hedgerow.journal.batch import Batch
 from hedgerow.policies.model import DeviceId, Observation, Reason, RequestKind, Verdict
 
 ROWS = 8000
-PARAMETERS = {"person": "mia", "name": "mia", "device": "mia-tablet", "level": "@", "path": "pages.css", "file": "hedgerow-ca.pem"}
+PARAMETERS = {
+    "person": "mia",
+    "name": "mia",
+    "device": "mia-tablet",
+    "level": "@",
+    "path": "pages.css",
+    "file": "hedgerow-ca.pem",
+}
 QUERIES = {"/api/v1/kept": "?name=mia", "/api/v1/decisions/export": "?format=csv"}
 
 
 def write_much(web: Web) -> None:
     """Write ten times as many octets about a device as the system's buffers take."""
-    row = (DeviceId("mia-tablet"), "mia", "child-8-12", RequestKind.HTTP, Verdict.BLOCK, Reason.CATEGORY, "games", "games.example")
-    Batch([Observation(NOW, *row, f"https://games.example/{number:01000d}") for number in range(ROWS)]).write(web.engine)
+    row = (
+        DeviceId("mia-tablet"),
+        "mia",
+        "child-8-12",
+        RequestKind.HTTP,
+        Verdict.BLOCK,
+        Reason.CATEGORY,
+        "games",
+        "games.example",
+    )
+    Batch([Observation(NOW, *row, f"https://games.example/{number:01000d}") for number in range(ROWS)]).write(
+        web.engine
+    )
 
 
 @contextlib.contextmanager
@@ -43,14 +63,22 @@ def test_no_route_holds_a_connection_to_the_journal_while_its_client_does_not_re
     write_much(web)
     web.control.devices["127.0.0.1"] = DeviceView(DeviceId("mia-tablet"), "mia", "child-8-12")
     paths = sorted(path for method, path in web.routes if method == "GET")
-    filled = [re.sub(r"{(\w+)(:\w+)?}", lambda match: PARAMETERS.get(match[1], "1"), path) + QUERIES.get(path, "") for path in paths]
+    filled = [
+        re.sub(r"{(\w+)(:\w+)?}", lambda match: PARAMETERS.get(match[1], "1"), path) + QUERIES.get(path, "")
+        for path in paths
+    ]
     with contextlib.ExitStack() as stack:
         clients = {path: stack.enter_context(unread(web, path)) for path in filled}
         for path, client in clients.items():
             assert client.recv(12, socket.MSG_PEEK).startswith(b"HTTP/1.1 "), path
         pool = web.engine.engine.pool
         wait_until(lambda: checked_out(pool) == 0, 20, f"{checked_out(pool)} connections are still in use")
-        for path in ("/device/kept", "/people/mia/kept", "/api/v1/kept?name=mia", "/api/v1/decisions/export?format=csv"):
+        for path in (
+            "/device/kept",
+            "/people/mia/kept",
+            "/api/v1/kept?name=mia",
+            "/api/v1/decisions/export?format=csv",
+        ):
             assert clients[path].recv(12, socket.MSG_PEEK) == b"HTTP/1.1 200", path
 
 

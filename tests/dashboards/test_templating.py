@@ -50,9 +50,11 @@ def template(tmp_path):
 
 def rendered(template):
     folder = template.parent
-    return Environment(loader=FileSystemLoader(folder), autoescape=True, bytecode_cache=CompiledTemplates(folder)).get_template(
-        template.name
-    ).render(name="Ana")  # fmt: skip
+    return (
+        Environment(loader=FileSystemLoader(folder), autoescape=True, bytecode_cache=CompiledTemplates(folder))
+        .get_template(template.name)
+        .render(name="Ana")
+    )
 
 
 def compiled_file(template):

@@ -1,4 +1,6 @@
-"""Places for connections to the pages: strangers, whatever number of addresses they have, keep out nobody who is known."""
+"""Places for connections to the pages: strangers, whatever number of addresses they have, keep out nobody
+who is known.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def sign_in(web: Web, address: str) -> str:
     connection = http.client.HTTPConnection("127.0.0.1", web.port, 30, (address, 0))
     origin = f"http://127.0.0.1:{web.port}"
     form = f"name={OWNER}&password={OWNER_PASSWORD.replace(' ', '+')}"
-    connection.request("POST", "/sign-in", form, {"Origin": origin, "Content-Type": "application/x-www-form-urlencoded"})
+    connection.request(
+        "POST", "/sign-in", form, {"Origin": origin, "Content-Type": "application/x-www-form-urlencoded"}
+    )
     answer = connection.getresponse()
     answer.read()
     connection.close()
@@ -86,7 +90,10 @@ def test_strangers_with_many_addresses_keep_out_nobody_who_is_known(web: Web) ->
             assert newcomer.get("/sign-in") in {200, 403}
         with strangers(web, MAX_CONNECTIONS, first=1000):
             assert (adult.get("/"), mia.get("/device")) == (200, 200)
-            with contextlib.closing(Browser(web, NEWCOMER, cookie)) as again, contextlib.closing(Browser(web, MIA)) as more:
+            with (
+                contextlib.closing(Browser(web, NEWCOMER, cookie)) as again,
+                contextlib.closing(Browser(web, MIA)) as more,
+            ):
                 assert (again.get("/"), more.get("/device")) == (200, 200), "and they get new ones"
     adult.close()
     mia.close()

@@ -81,7 +81,9 @@ def get(port: int, path: str, address: str, **headers: str) -> httpx.Response:
 @contextlib.contextmanager
 def asking(port: int, address: str, request: str, count: int = 30) -> Iterator[list[socket.socket]]:
     with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 30, (address, 0))) for _ in range(count)]
+        clients = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), 30, (address, 0))) for _ in range(count)
+        ]
         for client in clients:
             client.sendall(f"{request} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         yield clients
@@ -100,7 +102,9 @@ def test_one_device_is_at_work_once_and_delays_nobody_else(pages: tuple[Pages, i
     wait_until(lambda: made.ended == 60, 20)
 
 
-@pytest.mark.parametrize("request_line", ["GET /stream", "POST /form HTTP/1.1\r\nContent-Length: 5\r\nX-Rest: no"], ids=["events", "form"])
+@pytest.mark.parametrize(
+    "request_line", ["GET /stream", "POST /form HTTP/1.1\r\nContent-Length: 5\r\nX-Rest: no"], ids=["events", "form"]
+)
 def test_what_waits_for_its_client_is_not_at_work(pages: tuple[Pages, int], request_line: str) -> None:
     """Events that never end, and forms whose rest does not come."""
     _, port = pages

@@ -1,4 +1,6 @@
-"""The data that ships: every file loads, every name is canonical and in one place only, and nothing that helps is blocked."""
+"""The data that ships: every file loads, every name is canonical and in one place only, and nothing that helps is
+blocked.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ PACKAGE = Path(hedgerow.__file__).parent
 STARTER = PACKAGE / "blocklists" / "data" / "starter"
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
-# Without list: the hotlines entrust the one to operators, others change by the day, and the last one's names are a table of its own.
+# Without list: the hotlines entrust the one to operators, others change by the day, and the last one's names are a
+# table of its own.
 NOT_SHIPPED = {"illegal", "malware", "phishing", "new-domains", "never-inspect"}
 
 # ISO 3166-1 alpha-2, all 249 codes.
@@ -34,23 +37,52 @@ COUNTRIES = set(
     re.findall(
         r"[a-z]{2}",
         """
-        ad ae af ag ai al am ao aq ar as at au aw ax az ba bb bd be bf bg bh bi bj bl bm bn bo bq br bs bt bv bw by bz ca cc cd cf cg
-        ch ci ck cl cm cn co cr cu cv cw cx cy cz de dj dk dm do dz ec ee eg eh er es et fi fj fk fm fo fr ga gb gd ge gf gg gh gi gl
-        gm gn gp gq gr gs gt gu gw gy hk hm hn hr ht hu id ie il im in io iq ir is it je jm jo jp ke kg kh ki km kn kp kr kw ky kz la
-        lb lc li lk lr ls lt lu lv ly ma mc md me mf mg mh mk ml mm mn mo mp mq mr ms mt mu mv mw mx my mz na nc ne nf ng ni nl no np
-        nr nu nz om pa pe pf pg ph pk pl pm pn pr ps pt pw py qa re ro rs ru rw sa sb sc sd se sg sh si sj sk sl sm sn so sr ss st sv
-        sx sy sz tc td tf tg th tj tk tl tm tn to tr tt tv tw tz ua ug um us uy uz va vc ve vg vi vn vu wf ws ye yt za zm zw
+        ad ae af ag ai al am ao aq ar as at au aw ax az ba bb bd be bf bg bh bi bj bl bm bn bo bq br bs bt bv bw by bz
+        ca cc cd cf cg
+        ch ci ck cl cm cn co cr cu cv cw cx cy cz de dj dk dm do dz ec ee eg eh er es et fi fj fk fm fo fr ga gb gd ge
+        gf gg gh gi gl
+        gm gn gp gq gr gs gt gu gw gy hk hm hn hr ht hu id ie il im in io iq ir is it je jm jo jp ke kg kh ki km kn kp
+        kr kw ky kz la
+        lb lc li lk lr ls lt lu lv ly ma mc md me mf mg mh mk ml mm mn mo mp mq mr ms mt mu mv mw mx my mz na nc ne nf
+        ng ni nl no np
+        nr nu nz om pa pe pf pg ph pk pl pm pn pr ps pt pw py qa re ro rs ru rw sa sb sc sd se sg sh si sj sk sl sm sn
+        so sr ss st sv
+        sx sy sz tc td tf tg th tj tk tl tm tn to tr tt tv tw tz ua ug um us uy uz va vc ve vg vi vn vu wf ws ye yt za
+        zm zw
         """,
     )
 )
 
 # Names that carry a large part of the web: whoever blocks one of them breaks strangers.
 PLATFORMS = {
-    "akamai.net", "akamaihd.net", "akamaized.net", "amazonaws.com", "apple.com", "appspot.com", "azureedge.net", "bing.com",
-    "cloudflare.com", "cloudfront.net", "facebook.net", "fastly.net", "fbcdn.net", "firebaseapp.com", "github.io", "google.com",
-    "googleapis.com", "googleusercontent.com", "googlevideo.com", "gstatic.com", "icloud.com", "live.com", "microsoft.com",
-    "office.com", "storage.googleapis.com", "windows.net", "windowsupdate.com",
-}  # fmt: skip
+    "akamai.net",
+    "akamaihd.net",
+    "akamaized.net",
+    "amazonaws.com",
+    "apple.com",
+    "appspot.com",
+    "azureedge.net",
+    "bing.com",
+    "cloudflare.com",
+    "cloudfront.net",
+    "facebook.net",
+    "fastly.net",
+    "fbcdn.net",
+    "firebaseapp.com",
+    "github.io",
+    "google.com",
+    "googleapis.com",
+    "googleusercontent.com",
+    "googlevideo.com",
+    "gstatic.com",
+    "icloud.com",
+    "live.com",
+    "microsoft.com",
+    "office.com",
+    "storage.googleapis.com",
+    "windows.net",
+    "windowsupdate.com",
+}
 
 
 def read_list(path: Path) -> list[str]:
@@ -95,13 +127,19 @@ def every_name() -> dict[str, list[str]]:
     for group, names in NEVER_INSPECT.items():
         found[f"never_inspect {group}"] = names
     for engine in SearchEngines.load().by_id.values():
-        found[f"engine {engine.id}"] = [host.removeprefix("*.") for host in engine.hosts] + sorted(set(engine.dns.values()))
+        found[f"engine {engine.id}"] = [host.removeprefix("*.") for host in engine.hosts] + sorted(
+            set(engine.dns.values())
+        )
     found["without_safe_mode"] = sorted(SearchEngines.load().without_safe_mode)
     return found
 
 
 def test_every_name_is_canonical() -> None:
-    wrong = {place: bad for place, names in every_name().items() if (bad := [n for n in names if parse_host(n) != n or "." not in n])}
+    wrong = {
+        place: bad
+        for place, names in every_name().items()
+        if (bad := [n for n in names if parse_host(n) != n or "." not in n])
+    }
     assert wrong == {}
 
 
@@ -117,10 +155,13 @@ def test_no_place_names_the_same_twice() -> None:
 
 def test_no_name_is_a_public_suffix() -> None:
     suffixes = PublicSuffixList(only_icann=True)
-    # Portals of governments stand on the suffix of their names (gov.uk, nhs.uk): they may be named where nothing is blocked.
+    # Portals of governments stand on the suffix of their names (gov.uk, nhs.uk): they may be named where nothing is
+    # blocked.
     harmless = {f"starter/{name}" for name in GOOD} | {f"never_inspect {group}" for group in ("government", "health")}
     places = {place: names for place, names in every_name().items() if place not in harmless}
-    wrong = {place: bad for place, names in places.items() if (bad := [name for name in names if suffixes.is_public(name)])}
+    wrong = {
+        place: bad for place, names in places.items() if (bad := [name for name in names if suffixes.is_public(name)])
+    }
     assert wrong == {}
 
 
@@ -146,7 +187,9 @@ def test_starter_lists_name_categories_and_are_many() -> None:
 
 @pytest.mark.parametrize("name", STARTER_LISTS)
 def test_each_group_of_a_starter_list_says_where_it_can_be_verified(name: str) -> None:
-    """Blocks of domains are parted by empty lines, and each begins with a comment that has a source in brackets or a page."""
+    """Blocks of domains are parted by empty lines, and each begins with a comment that has a source in brackets or a
+    page.
+    """
     blocks = (STARTER / f"{name}.txt").read_text(encoding="utf-8").strip().split("\n\n")
     assert blocks[0].startswith(f"# {name}: ")
     for block in blocks[1:]:
@@ -175,12 +218,25 @@ def test_a_block_category_touches_nothing_good_and_no_lifeline(category: str) ->
 def test_nothing_blockable_is_a_platform_that_others_live_on() -> None:
     blockable = {place: names for place, names in every_name().items() if place.startswith(("starter/", "service "))}
     good = {f"starter/{name}" for name in GOOD}
-    assert {place: hit for place, names in blockable.items() if place not in good and (hit := PLATFORMS & set(names))} == {}
+    assert {
+        place: hit for place, names in blockable.items() if place not in good and (hit := PLATFORMS & set(names))
+    } == {}
 
 
 def test_services_are_many_and_those_that_everybody_names() -> None:
     assert len(SERVICES) >= 160
-    wanted = {"youtube", "tiktok", "roblox", "minecraft", "fortnite", "steam", "snapchat", "instagram", "facebook", "discord"}
+    wanted = {
+        "youtube",
+        "tiktok",
+        "roblox",
+        "minecraft",
+        "fortnite",
+        "steam",
+        "snapchat",
+        "instagram",
+        "facebook",
+        "discord",
+    }
     wanted |= {"whatsapp", "chatgpt", "twitch", "netflix", "xbox"}
     assert wanted <= SERVICES.keys()
     for service in SERVICES.values():
@@ -226,7 +282,20 @@ def test_url_patterns_of_services_are_a_host_and_a_path() -> None:
 
 def test_lifelines_are_many_and_say_what_they_rest_on() -> None:
     assert len({entry["country"] for entry in LIFELINES}) >= 60
-    allowed = {"name", "country", "url", "phone", "chat", "text", "for", "kind", "hosts", "source", "knowledge", "checked"}
+    allowed = {
+        "name",
+        "country",
+        "url",
+        "phone",
+        "chat",
+        "text",
+        "for",
+        "kind",
+        "hosts",
+        "source",
+        "knowledge",
+        "checked",
+    }
     purposes = {
         "children",
         "everyone",
@@ -250,7 +319,13 @@ def test_lifelines_are_many_and_say_what_they_rest_on() -> None:
         assert entry["for"] in purposes, entry
         assert entry.get("kind", "talk") in ("talk", "report", ["talk", "report"]), entry
         # Reporting is offered for pictures, for people and for harm on the internet only.
-        assert "report" not in entry.get("kind", ()) or entry["for"] in {"abuse-images", "grooming", "online", "abuse", "children"}, entry
+        assert "report" not in entry.get("kind", ()) or entry["for"] in {
+            "abuse-images",
+            "grooming",
+            "online",
+            "abuse",
+            "children",
+        }, entry
         assert ("knowledge" in entry) != ("checked" in entry), entry
         assert entry.get("knowledge", "page") in {"chi", "findahelpline", "wikipedia", "page", "published"}, entry
         assert all(isinstance(entry.get(key, ""), str) for key in allowed - {"hosts", "checked", "kind"}), entry
@@ -267,7 +342,11 @@ def test_every_address_of_a_lifeline_is_one_of_its_hosts() -> None:
 
 
 def test_lifelines_without_https_are_few_and_known() -> None:
-    plain = {urlsplit(entry["url"]).hostname for entry in LIFELINES if not entry.get("url", "https://").startswith("https://")}
+    plain = {
+        urlsplit(entry["url"]).hostname
+        for entry in LIFELINES
+        if not entry.get("url", "https://").startswith("https://")
+    }
     assert plain == {
         "suicide-help.gr",
         "www.aasra.info",
@@ -300,7 +379,15 @@ def test_phone_numbers_are_dialled_and_the_best_known_are_right() -> None:
 
 
 def test_no_lifeline_lives_on_a_platform() -> None:
-    platforms = PLATFORMS | {"facebook.com", "instagram.com", "youtube.com", "twitter.com", "x.com", "tiktok.com", "wikipedia.org"}
+    platforms = PLATFORMS | {
+        "facebook.com",
+        "instagram.com",
+        "youtube.com",
+        "twitter.com",
+        "x.com",
+        "tiktok.com",
+        "wikipedia.org",
+    }
     assert {host for entry in LIFELINES for host in entry.get("hosts", ())} & platforms == set()
 
 
@@ -312,7 +399,10 @@ def test_no_service_takes_a_lifeline_with_it() -> None:
 
 def test_the_loader_shows_a_countrys_helplines() -> None:
     lifelines = Lifelines.load()
-    for country, name in (("pt", "SOS-Criança (Instituto de Apoio à Criança)"), ("NO", "Alarmtelefonen for barn og unge")):
+    for country, name in (
+        ("pt", "SOS-Criança (Instituto de Apoio à Criança)"),
+        ("NO", "Alarmtelefonen for barn og unge"),
+    ):
         assert name in [lifeline.name for lifeline in lifelines.for_country(country)]
     assert "childline.org.uk" in lifelines.hosts
 
@@ -324,13 +414,24 @@ def test_no_block_category_and_no_service_holds_a_helpline_known_to_others() -> 
         known = {row["host"].lower() for row in csv.DictReader(file, delimiter="\t")}
     # These helplines have a page on somebody else's site, which the service's own rule decides about.
     known -= {"www.facebook.com", "accounts.kakao.com"}
-    blocked = {host for name in BLOCK for host in STARTER_LISTS[name]} | {d for service in SERVICES.values() for d in service.domains}
+    blocked = {host for name in BLOCK for host in STARTER_LISTS[name]} | {
+        d for service in SERVICES.values() for d in service.domains
+    }
     assert len(known) > 150
     assert sorted(host for host in known if covered(host, blocked)) == []
 
 
 def test_never_inspected_groups_have_reasons_and_no_name_twice() -> None:
-    assert {"banks", "payment", "health", "government", "apple", "google", "messengers", "pinned-apps"} <= NEVER_INSPECT.keys()
+    assert {
+        "banks",
+        "payment",
+        "health",
+        "government",
+        "apple",
+        "google",
+        "messengers",
+        "pinned-apps",
+    } <= NEVER_INSPECT.keys()
     names = Counter(name for group in NEVER_INSPECT.values() for name in group)
     assert [name for name, count in names.items() if count > 1] == []
     text = (PACKAGE / "policies" / "never_inspect.yaml").read_text(encoding="utf-8")
@@ -381,7 +482,15 @@ def test_google_is_known_under_its_country_domains_with_and_without_www() -> Non
     apexes = {host for host in hosts if host.startswith("google.")}
     assert len(apexes) >= 185
     assert {f"www.{apex}" for apex in apexes} <= hosts
-    assert {"google.com", "google.pt", "google.co.uk", "google.com.br", "google.com.au", "google.co.jp", "google.cat"} <= apexes
+    assert {
+        "google.com",
+        "google.pt",
+        "google.co.uk",
+        "google.com.br",
+        "google.com.au",
+        "google.co.jp",
+        "google.cat",
+    } <= apexes
 
 
 @pytest.mark.shared
@@ -399,7 +508,14 @@ def test_the_starter_list_of_unsafe_engines_is_the_same_as_in_the_table() -> Non
 
 def test_names_that_must_not_resolve_are_in_bypass() -> None:
     bypass = set(STARTER_LISTS["bypass"])
-    assert {"mask.icloud.com", "mask-h2.icloud.com", "use-application-dns.net", "dns.google", "torproject.org", "nordvpn.com"} <= bypass
+    assert {
+        "mask.icloud.com",
+        "mask-h2.icloud.com",
+        "use-application-dns.net",
+        "dns.google",
+        "torproject.org",
+        "nordvpn.com",
+    } <= bypass
     # icloud.com itself is mail and photographs.
     assert not {"icloud.com", "google.com", "translate.google.com"} & bypass
 

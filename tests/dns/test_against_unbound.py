@@ -29,12 +29,15 @@ def unbound(folder: Path, upstream_port: int) -> Iterator[int]:
         port = sock.getsockname()[1]
     config = folder / "unbound.conf"
     config.write_text(
-        f'server:\n directory: "{folder}"\n username: ""\n chroot: ""\n pidfile: ""\n interface: 127.0.0.1@{port}\n num-threads: 1\n'
-        ' module-config: "iterator"\n do-not-query-localhost: no\n use-syslog: no\n minimal-responses: yes\n qname-minimisation: no\n'
-        f' local-zone: "test." nodefault\n{_patience()}remote-control:\n control-enable: no\n'
-        f'forward-zone:\n name: "."\n forward-addr: 127.0.0.1@{upstream_port}\n'
+        f'server:\n directory: "{folder}"\n username: ""\n chroot: ""\n pidfile: ""\n interface: 127.0.0.1@{port}\n'
+        ' num-threads: 1\n module-config: "iterator"\n do-not-query-localhost: no\n use-syslog: no\n'
+        ' minimal-responses: yes\n qname-minimisation: no\n local-zone: "test."'
+        f' nodefault\n{_patience()}remote-control:\n control-enable: no\nforward-zone:\n name: "."\n forward-addr:'
+        f" 127.0.0.1@{upstream_port}\n"
     )
-    process = subprocess.Popen(["unbound", "-d", "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        ["unbound", "-d", "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
@@ -48,7 +51,10 @@ def unbound(folder: Path, upstream_port: int) -> Iterator[int]:
 
 
 def _patience() -> str:
-    """Return the option with which Unbound answers late too. Since 1.20 it drops a query after 1.9 seconds: a busy machine is slower."""
+    """Return the option with which Unbound answers late too.
+
+    Since 1.20 it drops a query after 1.9 seconds: a busy machine is slower.
+    """
     shown = subprocess.run(["unbound", "-V"], capture_output=True, text=True, check=True).stdout
     version = re.search(r"Version (\d+)\.(\d+)", shown)
     assert version is not None, shown
@@ -150,7 +156,11 @@ def test_answers_equal_those_of_unbound(internet: SmallInternet, tmp_path: Path)
         async with running(internet.nameserver.upstream) as server:
 
             async def compare(name: str, kind: str) -> None:
-                sent = query(name, kind) if not kind.startswith("TYPE") else query(name, "A").replace(b"\0\1\0\1", b"\xff\0\0\1", 1)
+                sent = (
+                    query(name, kind)
+                    if not kind.startswith("TYPE")
+                    else query(name, "A").replace(b"\0\1\0\1", b"\xff\0\0\1", 1)
+                )
                 async with room:
                     ours, theirs = await asyncio.gather(ask_as_a_stub(server.port, sent), ask_as_a_stub(peer, sent))
                     if kind == "TXT" and ours is not None and ours[2] & 2:

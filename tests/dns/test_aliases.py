@@ -35,7 +35,9 @@ HUGE = ".".join(["x" * 60] * 3)
 
 
 class Authoritative(asyncio.DatagramProtocol):
-    """Answers for one zone with its own records only, in the order given; `bare` and `huge` have DNAMEs without the CNAME."""
+    """Answers for one zone with its own records only, in the order given; `bare` and `huge` have DNAMEs without the
+    CNAME.
+    """
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -74,7 +76,9 @@ class Authoritative(asyncio.DatagramProtocol):
 
 @contextlib.asynccontextmanager
 async def forwarding(internet: SmallInternet) -> AsyncIterator[tuple[Running, Authoritative]]:
-    transport, authoritative = await asyncio.get_running_loop().create_datagram_endpoint(Authoritative, local_addr=("127.0.0.1", 0))
+    transport, authoritative = await asyncio.get_running_loop().create_datagram_endpoint(
+        Authoritative, local_addr=("127.0.0.1", 0)
+    )
     place = f"127.0.0.1:{transport.get_extra_info('sockname')[1]}"
     try:
         async with running(internet.nameserver.upstream, forward=[ForwardZone("corp.example", (place,))]) as server:
@@ -89,7 +93,9 @@ async def look_up(server: Running, name: str, kind: str = "A") -> tuple[int, lis
     assert got is not None
     record = dnslib.DNSRecord.parse(got)
     names = {39: "DNAME"}
-    return record.header.rcode, [(str(rr.rname).rstrip("."), names.get(rr.rtype) or dnslib.QTYPE.get(rr.rtype)) for rr in record.rr]
+    return record.header.rcode, [
+        (str(rr.rname).rstrip("."), names.get(rr.rtype) or dnslib.QTYPE.get(rr.rtype)) for rr in record.rr
+    ]
 
 
 NEWS = ("news.example", "A")

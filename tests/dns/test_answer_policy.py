@@ -33,8 +33,8 @@ PRIVATE = (
     "::1 fd00::1 fe80::1 ::ffff:10.0.0.1 64:ff9b::c0a8:101 64:ff9b:1::c0a8:101 64:ff9b:1:a::c0a8:101"
 )
 PUBLIC = (
-    "9.9.9.9 100.128.0.1 172.15.0.1 172.32.0.1 192.167.1.1 169.253.1.1 2620:fe::fe ::ffff:9.9.9.9 64:ff9b::909:909 2001:db8::1 "
-    "64:ff9b:1::909:909 64:ff9b:1:0:8:808:a00:0"
+    "9.9.9.9 100.128.0.1 172.15.0.1 172.32.0.1 192.167.1.1 169.253.1.1 2620:fe::fe ::ffff:9.9.9.9 64:ff9b::909:909"
+    " 2001:db8::1 64:ff9b:1::909:909 64:ff9b:1:0:8:808:a00:0"
 )
 
 
@@ -81,13 +81,18 @@ LAN_ZONE = "nas 60 A 192.168.1.5\n"
 
 
 def asked(
-    internet: SmallInternet, *questions: tuple[str, str], around: NetworkSettings, table: dict[str, Decision] | None = None
+    internet: SmallInternet,
+    *questions: tuple[str, str],
+    around: NetworkSettings,
+    table: dict[str, Decision] | None = None,
 ) -> list[dnslib.DNSRecord]:
     async def run() -> list[dnslib.DNSRecord]:
         forward = around.resolver.forward
         async with running(internet.nameserver.upstream, forward=forward) as server:
             server.decisions.table.update(table or {})
-            server.resolver.swap(server.decisions, None, AnswerPolicy.of(around, server.decisions, has_address_rules=lambda _: True))
+            server.resolver.swap(
+                server.decisions, None, AnswerPolicy.of(around, server.decisions, has_address_rules=lambda _: True)
+            )
             found = []
             for host, kind in questions:
                 question = dnslib.DNSRecord.question(host, kind)
@@ -111,9 +116,19 @@ def error_code(record: dnslib.DNSRecord) -> int | None:
 def test_public_name_with_private_address_is_blocked(internet: SmallInternet) -> None:
     internet.nameserver.add_zone(parse_zone("attack.example", ATTACK))
     network = NetworkSettings(reachable=(ip_network("192.168.1.20"),))
-    kinds = [("rebind", "A"), ("mixed", "A"), ("six", "AAAA"), ("mapped", "AAAA"), ("hint", "HTTPS"), ("alias", "A"), ("sink", "A")]
+    kinds = [
+        ("rebind", "A"),
+        ("mixed", "A"),
+        ("six", "AAAA"),
+        ("mapped", "AAAA"),
+        ("hint", "HTTPS"),
+        ("alias", "A"),
+        ("sink", "A"),
+    ]
     *bad, fine, printer = asked(
-        internet, *((f"{host}.attack.example", kind) for host, kind in [*kinds, ("open", "A"), ("printer", "A")]), around=network
+        internet,
+        *((f"{host}.attack.example", kind) for host, kind in [*kinds, ("open", "A"), ("printer", "A")]),
+        around=network,
     )
     for record, (host, kind) in zip(bad, kinds, strict=True):
         assert shown(record) == {"A": ["0.0.0.0"], "AAAA": ["::"], "HTTPS": []}[kind], host
@@ -124,13 +139,17 @@ def test_public_name_with_private_address_is_blocked(internet: SmallInternet) ->
 def test_records_of_other_owners_are_dropped_and_not_judged() -> None:
     asked = wire.parse_query(bytes(dnslib.DNSRecord.question("open.attack.example").pack()))
     reply = dnslib.DNSRecord.parse(asked.data).reply()
-    reply.add_answer(*dnslib.RR.fromZone("open.attack.example. 60 A 198.51.100.7\nrouter.attack.example. 60 A 192.168.1.1"))
+    reply.add_answer(
+        *dnslib.RR.fromZone("open.attack.example. 60 A 198.51.100.7\nrouter.attack.example. 60 A 192.168.1.1")
+    )
     reply.add_answer(*dnslib.RR.fromZone("router.attack.example. 60 HTTPS 1 adult.example. ipv4hint=10.0.0.7"))
     response = responses.parse_response(bytes(reply.pack()), asked.name + asked.suffix[:4])
 
     async def main() -> None:
         resolver = Resolver(
-            open_upstream_pool(["127.0.0.1:9"]), DecisionTable(), answer_policy=AnswerPolicy.of(NetworkSettings(), DecisionTable())
+            open_upstream_pool(["127.0.0.1:9"]),
+            DecisionTable(),
+            answer_policy=AnswerPolicy.of(NetworkSettings(), DecisionTable()),
         )
         learned = resolver.store_response(resolution_key(asked), asked, response)
         assert (learned.addresses, learned.targets) == ((bytes((198, 51, 100, 7)),), ())
@@ -146,7 +165,9 @@ def test_records_of_other_owners_are_dropped_and_not_judged() -> None:
 
 def test_name_that_is_allowed_may_have_any_address(internet: SmallInternet) -> None:
     internet.nameserver.add_zone(parse_zone("attack.example", ATTACK))
-    (found,) = asked(internet, ("rebind.attack.example", "A"), around=NetworkSettings(), table={"attack.example": EXCEPTION})
+    (found,) = asked(
+        internet, ("rebind.attack.example", "A"), around=NetworkSettings(), table={"attack.example": EXCEPTION}
+    )
     assert shown(found) == ["192.168.1.1"]
 
 
@@ -194,7 +215,9 @@ def test_refused_record_type_does_not_block_the_host(internet: SmallInternet) ->
 
 
 def test_local_names_may_have_local_addresses(internet: SmallInternet) -> None:
-    """Records of the policy file, their reverse, and a zone that another resolver knows; the public upstream hears of none of it."""
+    """Records of the policy file, their reverse, and a zone that another resolver knows; the public upstream hears of
+    none of it.
+    """
     with_lan = NetworkSettings(
         resolver=ResolverSettings(
             forward=(ForwardZone("home.lan", (internet.nameserver.upstream,)),),

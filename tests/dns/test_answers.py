@@ -75,7 +75,9 @@ def test_answer_that_does_not_fit_is_truncated() -> None:
 
 def test_records_of_other_owners_are_removed() -> None:
     asked = query("www.example", "A")
-    said = response(asked, "www.example. 60 CNAME web.example.", "web.example. 60 A 192.0.2.1", "bank.example. 60 A 192.0.2.66")
+    said = response(
+        asked, "www.example. 60 CNAME web.example.", "web.example. 60 A 192.0.2.1", "bank.example. 60 A 192.0.2.66"
+    )
     draft = answers.forwarded(asked, said, answers.cname_chain(said, asked.name))
     assert [str(record.rname) for record in read(asked, draft).rr] == ["www.example.", "web.example."]
 
@@ -95,7 +97,9 @@ def test_only_ech_is_removed() -> None:
         ([(1, b"\x02h2")], [(1, b"\x02h2")]),
     ],
 )
-def test_ech_is_removed_from_the_mandatory_keys(before: list[tuple[int, bytes]], after: list[tuple[int, bytes]]) -> None:
+def test_ech_is_removed_from_the_mandatory_keys(
+    before: list[tuple[int, bytes]], after: list[tuple[int, bytes]]
+) -> None:
     head = b"\0\1\3www\0"
     rdata = head + b"".join(wire.option_bytes(key, value) for key, value in before)
     assert responses.parse_svcb(answers.without_ech(rdata)) == (head, after)
@@ -114,7 +118,11 @@ def test_signed_record_with_ech_is_blocked_for_clients_that_may_validate(signed:
     found = responses.parse_response(bytes(reply.pack()), asked.name + asked.suffix[:4])
     draft = answers.forwarded(asked, found, ())
     is_blocked = signed and dnssec
-    assert (draft.rcode, draft.answers > 0, draft.ede is not None and draft.ede.code == 17) == (0, not is_blocked, is_blocked)
+    assert (draft.rcode, draft.answers > 0, draft.ede is not None and draft.ede.code == 17) == (
+        0,
+        not is_blocked,
+        is_blocked,
+    )
     assert answers.forwarded(asked, found, (), keep_ech=True).answers == len(found.answers)
 
 
@@ -141,7 +149,9 @@ def test_rewrite_holds_the_cname_and_only_the_targets_addresses() -> None:
         ("www.google.com.", "forcesafesearch.google.com.", 300),
         ("forcesafesearch.google.com.", "192.0.2.42", 300),
     ]
-    bare = read(query("www.google.com", "HTTPS"), answers.rewritten(query("www.google.com", "HTTPS"), target.name, None))
+    bare = read(
+        query("www.google.com", "HTTPS"), answers.rewritten(query("www.google.com", "HTTPS"), target.name, None)
+    )
     assert [record.rtype for record in bare.rr] == [dnslib.QTYPE.CNAME]
     assert bare.auth[0].rtype == dnslib.QTYPE.SOA
 
@@ -175,7 +185,10 @@ def test_records_of_another_class_are_left_out(place: int) -> None:
     draft = answers.forwarded(asked, found, ())
     shown = read(asked, draft)
     assert [(record.rclass, str(record.rdata)) for record in shown.rr] == [(1, "192.0.2.1"), (1, "192.0.2.2")]
-    assert [address for _, address in addresses_in(draft.body, draft.ttls)] == [bytes((192, 0, 2, 1)), bytes((192, 0, 2, 2))]
+    assert [address for _, address in addresses_in(draft.body, draft.ttls)] == [
+        bytes((192, 0, 2, 1)),
+        bytes((192, 0, 2, 2)),
+    ]
 
 
 def test_records_of_another_class_in_the_authority_are_left_out() -> None:
@@ -202,7 +215,12 @@ def test_dname_above_the_name_is_kept_with_its_signature() -> None:
     found = responses.parse_response(bytes(reply.pack()), asked.name + asked.suffix[:4])
     draft = answers.forwarded(asked, found, answers.cname_chain(found, asked.name))
     shown = [(str(record.rname), record.rtype) for record in read(asked, draft).rr]
-    assert shown == [("old.example.", wire.DNAME), ("old.example.", wire.RRSIG), ("a.old.example.", wire.CNAME), ("a.new.example.", wire.A)]
+    assert shown == [
+        ("old.example.", wire.DNAME),
+        ("old.example.", wire.RRSIG),
+        ("a.old.example.", wire.CNAME),
+        ("a.new.example.", wire.A),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,9 @@ def test_blocked_answer_shows_its_ceiling_until_the_ruleset_ends() -> None:
     st.sampled_from([10, answers.MAX_TTL]),
     st.lists(st.floats(0.0, 500.0), max_size=20),
 )
-def test_no_ttl_outlives_its_record_or_the_ruleset(ttls: list[int], until: float, ceiling: int, moments: list[float]) -> None:
+def test_no_ttl_outlives_its_record_or_the_ruleset(
+    ttls: list[int], until: float, ceiling: int, moments: list[float]
+) -> None:
     made = entry(tuple(ttls), until=until, ceiling=ceiling)
     for now in sorted(1000.0 + moment for moment in moments):
         if now < made.due or made.refresh(now):
@@ -137,9 +139,13 @@ def resolution(number: int, records: int) -> Resolution:
     """Return a resolution with so many addresses."""
     asked = wire.parse_query(bytes(dnslib.DNSRecord.question(f"n{number}.example").pack()))
     rdatas = (pack("!HH", number, record) for record in range(records))
-    body = b"".join(wire.record_bytes(wire.QUESTION_POINTER, wire.A, 300 + at, rdata) for at, rdata in enumerate(rdatas))
+    body = b"".join(
+        wire.record_bytes(wire.QUESTION_POINTER, wire.A, 300 + at, rdata) for at, rdata in enumerate(rdatas)
+    )
     head = asked.data[:2] + b"\x81\x80" + pack("!HHHH", 1, records, 0, 0)
-    response = responses.parse_response(head + asked.data[wire.HEADER : asked.end] + body, asked.name + asked.suffix[:4])
+    response = responses.parse_response(
+        head + asked.data[wire.HEADER : asked.end] + body, asked.name + asked.suffix[:4]
+    )
     return Resolution(answers.forwarded(asked, response, ()), (), responses.address_hints(response, {asked.name}), 0.0)
 
 

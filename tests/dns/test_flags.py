@@ -43,12 +43,16 @@ def query(*, dnssec: bool, checking_disabled: bool, authentic: bool) -> bytes:
 
 def test_each_combination_of_flags_has_its_own_answer() -> None:
     async def main() -> None:
-        transport, upstream = await asyncio.get_running_loop().create_datagram_endpoint(Signed, local_addr=("127.0.0.1", 0))
+        transport, upstream = await asyncio.get_running_loop().create_datagram_endpoint(
+            Signed, local_addr=("127.0.0.1", 0)
+        )
         async with running(f"127.0.0.1:{transport.get_extra_info('sockname')[1]}") as server:
             given: dict[tuple[bool, bool], set[str]] = {}
             for _ in range(2):
                 for dnssec, disabled, authentic in itertools.product((False, True), repeat=3):
-                    answer = await ask(server.port, query(dnssec=dnssec, checking_disabled=disabled, authentic=authentic))
+                    answer = await ask(
+                        server.port, query(dnssec=dnssec, checking_disabled=disabled, authentic=authentic)
+                    )
                     assert answer is not None
                     assert bool(answer[3] & AD) is (dnssec or authentic)
                     assert bool(answer[3] & CD) is disabled

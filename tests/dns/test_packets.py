@@ -70,7 +70,9 @@ async def send_all(server: Running, packets: list[bytes]) -> int:
 
 
 @pytest.mark.usefixtures("each_listener")
-def test_every_packet_is_survived_over_udp(internet: SmallInternet, shared_data: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_every_packet_is_survived_over_udp(
+    internet: SmallInternet, shared_data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Twice, so that the second time meets the cache; a query that is not silence by rule must be answered."""
     packets = load_packets(shared_data / "dns")
 
@@ -78,7 +80,9 @@ def test_every_packet_is_survived_over_udp(internet: SmallInternet, shared_data:
         async with running(internet.nameserver.upstream) as server:
             answered = 0
             for _ in range(2):
-                answered += await send_all(server, packets) + await send_all(server, [as_query(packet) for packet in packets])
+                answered += await send_all(server, packets) + await send_all(
+                    server, [as_query(packet) for packet in packets]
+                )
             assert ("hedgerow_dns_dropped_total", "error") not in server.server.responder.counters
             assert await ask(server.port, bytes(dnslib.DNSRecord.question("adult.example").pack())) is not None
             return answered
@@ -116,8 +120,13 @@ def resident_octets() -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc")
-def test_packets_at_full_speed_are_survived(internet: SmallInternet, shared_data: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Nobody waits for answers. Memory stays flat once the caches have seen all of it, and a sane client is answered after it."""
+def test_packets_at_full_speed_are_survived(
+    internet: SmallInternet, shared_data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody waits for answers.
+
+    Memory stays flat once the caches have seen all of it, and a sane client is answered after it.
+    """
     packets = [as_query(packet) for packet in load_packets(shared_data / "dns") if len(packet) < 65_000]
 
     async def run() -> list[int]:

@@ -1,4 +1,6 @@
-"""Options that answers carry by transport: padding over encrypted ones, and how long an idle connection is kept open."""
+"""Options that answers carry by transport: padding over encrypted ones, and how long an idle connection is
+kept open.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +84,9 @@ def test_answer_without_room_is_not_padded() -> None:
 
 @pytest.mark.parametrize(("transport", "is_padded"), [("dot", True), ("doh", True), ("doq", True), ("tcp", False)])
 @pytest.mark.parametrize("name", ["adult.example", "news.example"])
-def test_only_encrypted_transports_are_padded(internet: SmallInternet, transport: str, is_padded: bool, name: str) -> None:
+def test_only_encrypted_transports_are_padded(
+    internet: SmallInternet, transport: str, is_padded: bool, name: str
+) -> None:
     """The answer may come at once, later, or from the cache."""
 
     async def main() -> None:
@@ -134,7 +138,12 @@ def test_idle_time_is_told_to_clients_that_ask(
                 if not isinstance(message, bytes):
                     message = await later
                 assert message is not None
-                found = [bytes(option.data) for rr in dnslib.DNSRecord.parse(message).ar for option in rr.rdata if option.code == 11]
+                found = [
+                    bytes(option.data)
+                    for rr in dnslib.DNSRecord.parse(message).ar
+                    for option in rr.rdata
+                    if option.code == 11
+                ]
                 assert found == ([b"\0\x96"] if told else [])
                 assert len(message) % PADDING_BLOCK == 0 or PADDING not in options
 

@@ -19,10 +19,30 @@ from .conftest import ask, running
 
 ELSEWHERE = "tls://resolver.elsewhere.example"  # not found by anybody: whatever is asked of it fails
 PRIVATE = [
-    *("10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1", "127.0.0.1", "169.254.1.1", "100.64.0.1", "100.127.255.255", "0.0.0.0"),
+    *(
+        "10.1.2.3",
+        "172.16.0.1",
+        "172.31.255.255",
+        "192.168.1.1",
+        "127.0.0.1",
+        "169.254.1.1",
+        "100.64.0.1",
+        "100.127.255.255",
+        "0.0.0.0",
+    ),
     *("::1", "::", "fd12::1", "fe80::1", "febf::1", "2001:db8::1"),
 ]
-PUBLIC = ["9.9.9.9", "172.15.0.1", "172.32.0.1", "100.63.0.1", "100.128.0.1", "192.167.1.1", "2001:db9::1", "2620:fe::fe", "fec0::1"]
+PUBLIC = [
+    "9.9.9.9",
+    "172.15.0.1",
+    "172.32.0.1",
+    "100.63.0.1",
+    "100.128.0.1",
+    "192.167.1.1",
+    "2001:db9::1",
+    "2620:fe::fe",
+    "fec0::1",
+]
 
 
 def query(name: str, kind: str = "A") -> bytes:
@@ -45,7 +65,10 @@ def test_local_names_are_not_asked_of_public_upstreams(internet: SmallInternet) 
 
     async def asked_of(upstreams: list[str], **options: Any) -> list[int]:
         async with running(upstreams, **options) as server:
-            answers = [await ask(server.port, query(name, kind)) for name, kind in ((nas, "PTR"), ("local", "SOA"), (public, "A"))]
+            answers = [
+                await ask(server.port, query(name, kind))
+                for name, kind in ((nas, "PTR"), ("local", "SOA"), (public, "A"))
+            ]
             return [dnslib.DNSRecord.parse(answer).header.rcode for answer in answers if answer is not None]
 
     async def main() -> None:
@@ -64,14 +87,18 @@ def test_local_names_are_not_asked_of_public_upstreams(internet: SmallInternet) 
 
 def test_all_named_zones_are_kept() -> None:
     assert {"home.arpa", "local", "test", "internal", "alt"} <= PRIVATE_ZONES
-    assert [private_zone(host) for host in ("printer.local", "test", "example.test.com", "arpa", "in-addr.arpa", "")] == [
+    assert [
+        private_zone(host) for host in ("printer.local", "test", "example.test.com", "arpa", "in-addr.arpa", "")
+    ] == [
         "local",
         "test",
         *(None,) * 4,
     ]
 
 
-@pytest.mark.parametrize(("host", "known"), [("dns.home.example", True), ("mia-phone.dns.home.example", True), ("home.example", False)])
+@pytest.mark.parametrize(
+    ("host", "known"), [("dns.home.example", True), ("mia-phone.dns.home.example", True), ("home.example", False)]
+)
 def test_server_name_resolves_to_us(host: str, known: bool) -> None:
     names = LocalNames(own=LocalRecord("dns.home.example", ("192.168.1.2",)))
     found = names.answer(host, parse_query(query(host)))
@@ -80,7 +107,9 @@ def test_server_name_resolves_to_us(host: str, known: bool) -> None:
 
 @pytest.mark.parametrize("host", ["nas.lan", "5.1.168.192.in-addr.arpa", "dns.home.example"])
 def test_any_of_a_local_name_is_not_empty(host: str) -> None:
-    names = LocalNames([LocalRecord("nas.lan", ("192.168.1.5",))], own=LocalRecord("dns.home.example", ("192.168.1.2",)))
+    names = LocalNames(
+        [LocalRecord("nas.lan", ("192.168.1.5",))], own=LocalRecord("dns.home.example", ("192.168.1.2",))
+    )
     found = names.answer(host, parse_query(query(host, "ANY")))
     assert found is not None
     assert found.answers == 1

@@ -55,7 +55,9 @@ def asked(internet: SmallInternet, catalogue: Catalogue, policy: Path, *question
 
     async def run() -> list[list[str]]:
         upstreams = open_upstream_pool([internet.nameserver.upstream])
-        server = DnsServer(Resolver(upstreams, lambda ruleset, request: decide(ruleset, catalogue, request)), find_client, observe)
+        server = DnsServer(
+            Resolver(upstreams, lambda ruleset, request: decide(ruleset, catalogue, request)), find_client, observe
+        )
         try:
             port = await server.listen("127.0.0.1", 0)
             return [await rdatas(port, *question) for question in questions]
@@ -76,7 +78,9 @@ async def rdatas(port: int, source: str, host: str) -> list[str]:
     return [str(rr.rdata) for rr in record.rr] or [dnslib.RCODE.get(record.header.rcode)]
 
 
-def test_each_device_is_answered_by_its_own_rules(internet: SmallInternet, catalogue: Catalogue, tmp_path: Path) -> None:
+def test_each_device_is_answered_by_its_own_rules(
+    internet: SmallInternet, catalogue: Catalogue, tmp_path: Path
+) -> None:
     policy = tmp_path / "hedgerow.yaml"
     policy.write_text(POLICY)
     child, adult, unknown = "127.0.0.2", "127.0.0.3", "127.0.0.1"
@@ -108,11 +112,17 @@ www                60 A 45.55.10.13
 """
 
 
-def test_a_number_in_a_name_counts_as_a_bare_address(internet: SmallInternet, catalogue: Catalogue, tmp_path: Path) -> None:
-    """A name that spells the address that it leads to is closed for a child, whoever offers it; a blocklist's answers by DNS are not."""
+def test_a_number_in_a_name_counts_as_a_bare_address(
+    internet: SmallInternet, catalogue: Catalogue, tmp_path: Path
+) -> None:
+    """A name that spells the address that it leads to is closed for a child, whoever offers it; a blocklist's answers
+    by DNS are not.
+    """
     internet.nameserver.add_zone(parse_zone("numbers.example", NUMBERED))
     internet.nameserver.add_zone(parse_zone("plex.direct", "45-55-10-13.family 60 A 45.55.10.13\n"))
-    (tmp_path / "hedgerow.yaml").write_text(f"{POLICY}lists: []\n".replace("timezone:", "reachable: [127.0.0.0/8], timezone:"))
+    (tmp_path / "hedgerow.yaml").write_text(
+        f"{POLICY}lists: []\n".replace("timezone:", "reachable: [127.0.0.0/8], timezone:")
+    )
     child, adult, numbered = "127.0.0.2", "127.0.0.3", ["45.55.10.13"]
     expected = {
         (child, "45-55-10-13.numbers.example"): ["0.0.0.0"],
@@ -125,7 +135,9 @@ def test_a_number_in_a_name_counts_as_a_bare_address(internet: SmallInternet, ca
         (child, "45-55-10-13.family.plex.direct"): numbered,
         (adult, "45-55-10-13.numbers.example"): numbered,
     }
-    assert dict(zip(expected, asked(internet, catalogue, tmp_path / "hedgerow.yaml", *expected), strict=True)) == expected
+    assert (
+        dict(zip(expected, asked(internet, catalogue, tmp_path / "hedgerow.yaml", *expected), strict=True)) == expected
+    )
 
 
 OPEN_AND_GUARDED = """
@@ -158,7 +170,11 @@ def test_unfiltered_device_keeps_ech(internet: SmallInternet, catalogue: Catalog
 
     async def run(order: tuple[str, ...]) -> dict[str, bytes]:
         upstreams = open_upstream_pool([internet.nameserver.upstream])
-        resolver = Resolver(upstreams, judge, answer_policy=AnswerPolicy.of(policy.network, judge, can_block_or_rewrite, has_address_rules))
+        resolver = Resolver(
+            upstreams,
+            judge,
+            answer_policy=AnswerPolicy.of(policy.network, judge, can_block_or_rewrite, has_address_rules),
+        )
         try:
             found = {}
             for address in order:

@@ -30,7 +30,9 @@ def query(name: str, qtype: str = "A", *, edns: bool = True, recursive: bool = T
     return bytes(question.pack())
 
 
-def answers(upstream: str | list[str], *asked: tuple[str, str], table: dict[str, Decision] | None = None) -> list[dnslib.DNSRecord]:
+def answers(
+    upstream: str | list[str], *asked: tuple[str, str], table: dict[str, Decision] | None = None
+) -> list[dnslib.DNSRecord]:
     async def run() -> list[dnslib.DNSRecord]:
         async with running(upstream) as server:
             server.decisions.table.update(table or {})
@@ -55,8 +57,15 @@ def ede(record: dnslib.DNSRecord) -> list[tuple[int, str]]:
 
 def test_blocked_name_blocks_its_subdomains(internet: SmallInternet) -> None:
     host = "adult.example"
-    a, aaaa, https, below = answers(internet.nameserver.upstream, (host, "A"), (host, "AAAA"), (host, "HTTPS"), (f"x.y.{host}", "A"))
-    assert [shown(record) for record in (a, aaaa, https, below)] == [[("A", "0.0.0.0")], [("AAAA", "::")], [], [("A", "0.0.0.0")]]
+    a, aaaa, https, below = answers(
+        internet.nameserver.upstream, (host, "A"), (host, "AAAA"), (host, "HTTPS"), (f"x.y.{host}", "A")
+    )
+    assert [shown(record) for record in (a, aaaa, https, below)] == [
+        [("A", "0.0.0.0")],
+        [("AAAA", "::")],
+        [],
+        [("A", "0.0.0.0")],
+    ]
     for record in (a, aaaa, https):
         assert ede(record) == [(17, "Hedgerow: category adult")]
     assert internet.nameserver.queries() == 0
@@ -122,9 +131,19 @@ def test_private_relay_resolves_where_it_is_allowed(internet: SmallInternet) -> 
 
 def test_check_name_resolves_to_this_machine(internet: SmallInternet) -> None:
     zone = "check.hedgerow.internal"
-    asked = [(f"7f3a.127-0-0-1.{zone}", "A"), (f"7f3a.127-0-0-1.{zone}", "AAAA"), (f"7f3a.192-0-2-1.{zone}", "A"), (zone, "A")]
+    asked = [
+        (f"7f3a.127-0-0-1.{zone}", "A"),
+        (f"7f3a.127-0-0-1.{zone}", "AAAA"),
+        (f"7f3a.192-0-2-1.{zone}", "A"),
+        (zone, "A"),
+    ]
     found = answers(internet.nameserver.upstream, *asked)
-    assert [(record.header.rcode, shown(record)) for record in found] == [(0, [("A", "127.0.0.1")]), (0, []), (3, []), (3, [])]
+    assert [(record.header.rcode, shown(record)) for record in found] == [
+        (0, [("A", "127.0.0.1")]),
+        (0, []),
+        (3, []),
+        (3, []),
+    ]
     assert internet.nameserver.queries(asked[0][0]) == 0
 
 
@@ -151,7 +170,10 @@ def test_answers_of_all_types_are_forwarded_unchanged(internet: SmallInternet) -
 
 
 def test_no_kept_answer_tells_that_somebody_looked_for_help(internet: SmallInternet) -> None:
-    """Neither a shortened TTL nor a quick answer, nor a counter of its own. While the upstreams fail, what is kept still serves."""
+    """Neither a shortened TTL nor a quick answer, nor a counter of its own.
+
+    While the upstreams fail, what is kept still serves.
+    """
     helpline = Decision(Verdict.ALLOW, Reason.LIFELINE, "childline.org.uk")
     host, wall, steady = "www.childline.org.uk", SetClock(1_700_000_000.0), SetClock()
 
@@ -228,7 +250,9 @@ def test_resolutions_are_shared_by_rulesets(internet: SmallInternet) -> None:
     async def run() -> None:
         async with running(internet.nameserver.upstream) as server:
             for id in (1, 2, 3):
-                answer = await server.resolver.answer(rules(id), DeviceId("tablet"), query("news.example", edns=id > 1), "udp")
+                answer = await server.resolver.answer(
+                    rules(id), DeviceId("tablet"), query("news.example", edns=id > 1), "udp"
+                )
                 assert answer.entry is not None
 
     asyncio.run(run())
@@ -241,7 +265,9 @@ def test_decision_of_the_old_snapshot_is_not_cached(internet: SmallInternet) -> 
     async def run() -> list[tuple[str, str]]:
         async with running(internet.nameserver.upstream) as server:
             with internet.nameserver.misbehaving(Fault.SLOW, "slow.wild.example", delay=0.3):
-                late = asyncio.create_task(server.resolver.answer(rules(), DeviceId("tablet"), query("slow.wild.example"), "udp"))
+                late = asyncio.create_task(
+                    server.resolver.answer(rules(), DeviceId("tablet"), query("slow.wild.example"), "udp")
+                )
                 await asyncio.sleep(0.1)
                 server.decisions.table["wild.example"] = BLOCK
                 server.resolver.swap(server.decisions)
@@ -268,7 +294,9 @@ def test_decision_of_the_old_snapshot_is_not_cached(internet: SmallInternet) -> 
         ("big-text.oddities.example", Verdict.ALLOW, []),
     ],
 )
-def test_gate_gets_the_same_addresses_as_dns(internet: SmallInternet, host: str, verdict: Verdict, found: list[str]) -> None:
+def test_gate_gets_the_same_addresses_as_dns(
+    internet: SmallInternet, host: str, verdict: Verdict, found: list[str]
+) -> None:
     async def run() -> None:
         async with running(internet.nameserver.upstream) as server:
             got = await HostResolver(server.resolver).find(rules(), DeviceId("tablet"), host)
@@ -306,7 +334,9 @@ def test_gate_does_not_wait_for_aaaa(internet: SmallInternet) -> None:
             # A name without IPv4 addresses has nothing else to go on with.
             asyncio.get_running_loop().call_later(2 * RESOLUTION_DELAY, slow.comes.set)
             found = await asyncio.wait_for(find(rules(), DeviceId("tablet"), "only-v6.oddities.example"), 20)
-            assert found == await HostResolver(server.resolver).find(rules(), DeviceId("tablet"), "only-v6.oddities.example")
+            assert found == await HostResolver(server.resolver).find(
+                rules(), DeviceId("tablet"), "only-v6.oddities.example"
+            )
 
     asyncio.run(run())
 
@@ -316,7 +346,9 @@ def test_query_without_rd_sees_no_cache(internet: SmallInternet) -> None:
         async with running(internet.nameserver.upstream) as server:
             rcodes = []
             for recursive in (True, False):
-                answer = await server.resolver.answer(rules(), DeviceId("t"), query("news.example", recursive=recursive), "udp")
+                answer = await server.resolver.answer(
+                    rules(), DeviceId("t"), query("news.example", recursive=recursive), "udp"
+                )
                 assert answer.message is not None
                 rcodes.append(dnslib.DNSRecord.parse(answer.message).header.rcode)
             return rcodes

@@ -81,14 +81,19 @@ def test_query_in_flight_at_the_boundary_gets_the_new_answer(internet: SmallInte
     async def main() -> bytes | None:
         async with running(internet.nameserver.upstream) as server:
             until = time.time() + 0.3
-            day, night = Client(DeviceId("tablet"), rules(1, until if how == "a boundary" else None)), Client(DeviceId("tablet"), rules(2))
+            day, night = (
+                Client(DeviceId("tablet"), rules(1, until if how == "a boundary" else None)),
+                Client(DeviceId("tablet"), rules(2)),
+            )
 
             def decide(ruleset: Ruleset, _request: Request) -> Decision:
                 return ALLOW if ruleset.id == 1 else BEDTIME
 
             server.server.swap(lambda _address: day if how != "a boundary" or time.time() < until else night, decide)
             with internet.nameserver.misbehaving(Fault.SLOW, delay=0.6):
-                question = asyncio.create_task(ask(server.port, bytes(dnslib.DNSRecord.question("late.wild.example").pack())))
+                question = asyncio.create_task(
+                    ask(server.port, bytes(dnslib.DNSRecord.question("late.wild.example").pack()))
+                )
                 await asyncio.sleep(0.2)
                 if how == "a new policy":
                     server.server.swap(lambda _address: night, decide)

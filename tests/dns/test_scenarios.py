@@ -1,5 +1,7 @@
-"""Deckard's scenarios as far as they fit a forwarder: an upstream gives the answers that each demands of a resolver, in its order,
-and the client must get just those from us: codes, answers with signatures and CNAME chains, negative answers with their proofs."""
+"""Deckard's scenarios as far as they fit a forwarder: an upstream gives the answers that each demands of a resolver, in
+its order, and the client must get just those from us: codes, answers with signatures and CNAME chains, negative answers
+with their proofs.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,11 @@ def parse_entry(text: str) -> Message:
 def load_scenario(path: Path) -> list[tuple[Message, Message]]:
     """Questions, each with the answer that is demanded."""
     steps = [(kind, parse_entry(text)) for kind, text in _STEP.findall(path.read_text())]
-    return [(asked[1], checked[1]) for asked, checked in itertools.pairwise(steps) if (asked[0], checked[0]) == ("QUERY", "CHECK_ANSWER")]
+    return [
+        (asked[1], checked[1])
+        for asked, checked in itertools.pairwise(steps)
+        if (asked[0], checked[0]) == ("QUERY", "CHECK_ANSWER")
+    ]
 
 
 class Scripted(asyncio.DatagramProtocol):
@@ -106,7 +112,9 @@ def test_deckard_scenarios(shared_data: Path) -> None:
     different: list[object] = []
 
     async def main() -> int:
-        transport, upstream = await asyncio.get_running_loop().create_datagram_endpoint(Scripted, local_addr=("127.0.0.1", 0))
+        transport, upstream = await asyncio.get_running_loop().create_datagram_endpoint(
+            Scripted, local_addr=("127.0.0.1", 0)
+        )
         asked = 0
         for name, scenario in scenarios.items():
             async with running(f"127.0.0.1:{transport.get_extra_info('sockname')[1]}") as server:

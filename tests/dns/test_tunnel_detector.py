@@ -63,29 +63,100 @@ def test_a_tunnel_over_many_domains_is_blocked_in_all_of_them() -> None:
 
 
 SITES = (
-    "kahoot.it", "quizlet.com", "ixl.com", "mathletics.com", "seesaw.me", "padlet.com", "prodigygame.com", "geogebra.org",
-    "classdojo.com", "nearpod.com", "edpuzzle.com", "blooket.com", "gimkit.com", "turnitin.com", "canva.com", "brainly.com",
-    "sparknotes.com", "studyflix.de", "anton.app", "antolin.de", "leo.org", "dict.cc", "deepl.com", "lumenlearning.com",
-    "openclassrooms.com", "futbin.com", "transfermarkt.de", "kicker.de", "wetter.com", "bahn.de", "sbb.ch", "sncf-connect.com",
-    "marca.com", "lequipe.fr", "idnes.cz", "onet.pl", "allrecipes.com", "chefkoch.de", "wikihow.com", "imdb.com", "goodreads.com",
-    "speedtest.net", "patrickhlauke.github.io",
-)  # fmt: skip
+    "kahoot.it",
+    "quizlet.com",
+    "ixl.com",
+    "mathletics.com",
+    "seesaw.me",
+    "padlet.com",
+    "prodigygame.com",
+    "geogebra.org",
+    "classdojo.com",
+    "nearpod.com",
+    "edpuzzle.com",
+    "blooket.com",
+    "gimkit.com",
+    "turnitin.com",
+    "canva.com",
+    "brainly.com",
+    "sparknotes.com",
+    "studyflix.de",
+    "anton.app",
+    "antolin.de",
+    "leo.org",
+    "dict.cc",
+    "deepl.com",
+    "lumenlearning.com",
+    "openclassrooms.com",
+    "futbin.com",
+    "transfermarkt.de",
+    "kicker.de",
+    "wetter.com",
+    "bahn.de",
+    "sbb.ch",
+    "sncf-connect.com",
+    "marca.com",
+    "lequipe.fr",
+    "idnes.cz",
+    "onet.pl",
+    "allrecipes.com",
+    "chefkoch.de",
+    "wikihow.com",
+    "imdb.com",
+    "goodreads.com",
+    "speedtest.net",
+    "patrickhlauke.github.io",
+)
 PARTNERS = (
-    "googletagmanager.com", "google-analytics.com", "fontawesome.com", "typekit.net", "hotjar.com", "criteo.com", "taboola.com",
-    "outbrain.com", "rubiconproject.com", "pubmatic.com", "casalemedia.com", "openx.net", "smartadserver.com", "adsrvr.org",
-    "demdex.net", "omtrdc.net", "scorecardresearch.com", "chartbeat.com", "onetrust.com", "cookielaw.org", "usercentrics.eu",
-    "newrelic.com", "nr-data.net", "segment.io", "mixpanel.com", "branch.io", "appsflyer.com", "adjust.com", "braze.com",
-    "intercom.io", "hubspot.com", "hs-scripts.com", "cloudflareinsights.com", "recaptcha.net", "hcaptcha.com", "stripe.com",
-    "klarna.com", "cloudinary.com", "imgix.net", "bunnycdn.ru",
-)  # fmt: skip
+    "googletagmanager.com",
+    "google-analytics.com",
+    "fontawesome.com",
+    "typekit.net",
+    "hotjar.com",
+    "criteo.com",
+    "taboola.com",
+    "outbrain.com",
+    "rubiconproject.com",
+    "pubmatic.com",
+    "casalemedia.com",
+    "openx.net",
+    "smartadserver.com",
+    "adsrvr.org",
+    "demdex.net",
+    "omtrdc.net",
+    "scorecardresearch.com",
+    "chartbeat.com",
+    "onetrust.com",
+    "cookielaw.org",
+    "usercentrics.eu",
+    "newrelic.com",
+    "nr-data.net",
+    "segment.io",
+    "mixpanel.com",
+    "branch.io",
+    "appsflyer.com",
+    "adjust.com",
+    "braze.com",
+    "intercom.io",
+    "hubspot.com",
+    "hs-scripts.com",
+    "cloudflareinsights.com",
+    "recaptcha.net",
+    "hcaptcha.com",
+    "stripe.com",
+    "klarna.com",
+    "cloudinary.com",
+    "imgix.net",
+    "bunnycdn.ru",
+)
 OWN_NAMES = ("www.{}", "{}", "static.{}", "img.{}", "api.{}")
 
 
 def school(people: int, minutes: int, rng: random.Random) -> Iterator[tuple[float, str, int]]:
     """Yield the moment, the host and the octets of what a forwarder asks for `people` who open a page every 20 seconds.
 
-    It keeps answers for a minute. Sites are few popular ones and many others. A page asks its partners, and some hosts that have a name
-    for each page or visitor.
+    It keeps answers for a minute. Sites are few popular ones and many others. A page asks its partners, and some hosts
+    that have a name for each page or visitor.
     """
     others = [
         f"{rng.choice(('gym', 'shop', 'verein', 'media', 'lern', 'foto'))}-{number}.{end}"
@@ -99,7 +170,11 @@ def school(people: int, minutes: int, rng: random.Random) -> Iterator[tuple[floa
             code = f"{rng.getrandbits(128):032x}"
             hosts = [name.format(site) for name in OWN_NAMES] + [f"cdn.{each}" for each in rng.sample(PARTNERS, 12)]
             hosts += [f"{code}.safeframe.googlesyndication.com", f"rr{page % 9}---sn-{code[:10]}.googlevideo.com"]
-            hosts += [f"scontent-{code[:4]}.xx.fbcdn.net", f"o{page}.ingest.de.sentry.io", f"d{code[:13]}.cloudfront.net"]
+            hosts += [
+                f"scontent-{code[:4]}.xx.fbcdn.net",
+                f"o{page}.ingest.de.sentry.io",
+                f"d{code[:13]}.cloudfront.net",
+            ]
             hosts += [
                 f"{code[:10]}.execute-api.eu-central-1.amazonaws.com",
                 f"{code}.online-metrix.net",
@@ -152,7 +227,9 @@ def message(host: str) -> bytes:
 
 
 def carry(net: SmallInternet, ruleset: Ruleset, table: dict[str, Decision]) -> tuple[list[Verdict], list[Verdict]]:
-    """Return the answers to many long names below one domain for one device, then to another domain and another device."""
+    """Return the answers to many long names below one domain for one device, then to another domain and
+    another device.
+    """
 
     async def run() -> tuple[list[Verdict], list[Verdict]]:
         async with running(net.nameserver.upstream) as server:

@@ -18,7 +18,9 @@ short_names = names.filter(lambda name: len(name) <= 255)
 
 
 def query(name: bytes, qtype: int = 1, flags: bytes = b"\x01\x00", opt: bytes = b"") -> bytes:
-    return b"\xab\xcd" + flags + b"\0\1\0\0\0\0" + (b"\0\1" if opt else b"\0\0") + name + qtype.to_bytes(2) + b"\0\1" + opt
+    return (
+        b"\xab\xcd" + flags + b"\0\1\0\0\0\0" + (b"\0\1" if opt else b"\0\0") + name + qtype.to_bytes(2) + b"\0\1" + opt
+    )
 
 
 @given(short_names, st.integers(0, 65535))
@@ -95,11 +97,13 @@ def test_malformed_names(message: bytes, at: int) -> None:
         lambda good: good[:4] + b"\0\0" + good[6:],
         lambda good: good[:4] + b"\0\2" + good[6:],
         lambda good: good[:6] + b"\0\1" + good[8:],
-        lambda good: good[:8] + b"\0\1" + good[10:] + wire.record_bytes(b"\1a\0", wire.SOA, 0, b""),  # only for a transfer of changes
+        # only for a transfer of changes
+        lambda good: good[:8] + b"\0\1" + good[10:] + wire.record_bytes(b"\1a\0", wire.SOA, 0, b""),
         lambda good: good + wire.opt_bytes(0, False),  # not counted
         lambda good: good[:10] + b"\0\2" + good[12:] + wire.opt_bytes(0, False) * 2,
         lambda good: good[:10] + b"\0\1" + good[12:] + wire.opt_bytes(0, False, b"\0\x0a\0\x08abc"),
-        lambda good: good[:10] + b"\0\1" + good[12:] + b"\1a" + wire.opt_bytes(0, False),  # its owner must be the root (RFC 6891, 6.1.2)
+        # its owner must be the root (RFC 6891, 6.1.2)
+        lambda good: good[:10] + b"\0\1" + good[12:] + b"\1a" + wire.opt_bytes(0, False),
         lambda good: good[:10] + b"\0\1" + good[12:] + b"\xc0\x0c" + wire.opt_bytes(0, False)[1:],
         lambda good: good[:12] + b"\xc0\x0c\0\1\0\1",
         lambda good: good[:12] + b"\x05ab\0\0\1\0\1",  # a label that runs over the end of the name
@@ -188,7 +192,8 @@ def test_a_transfer_of_changes_names_the_version_that_the_client_has() -> None:
         [wire.record_bytes(b"\0", wire.A, 0, bytes(4))],
         [wire.opt_bytes(0, False), wire.record_bytes(b"\0", wire.A, 0, bytes(4))],
         [b"\0\0\x29\x04\xd0\0\1\0\0\0\0"],  # EDNS version 1
-        [wire.opt_bytes(0, False, wire.option_bytes(10, bytes(8)) + wire.EDE_OPTION_PREFIX + b"\0")],  # not the first option
+        # not the first option
+        [wire.opt_bytes(0, False, wire.option_bytes(10, bytes(8)) + wire.EDE_OPTION_PREFIX + b"\0")],
     ],
 )
 def test_queries_with_unusual_records_are_not_cached(more: list[bytes]) -> None:
@@ -219,7 +224,13 @@ def test_a_key_tells_the_query_but_its_id(opt: bytes, transport: str) -> None:
 
 
 def test_key_ignores_case_and_cookies_but_not_shape() -> None:
-    def key(name: bytes = b"\x03WwW\x01a\0", qtype: int = 1, flags: bytes = b"\x01\0", opt: bytes = b"", transport: str = "udp") -> bytes:
+    def key(
+        name: bytes = b"\x03WwW\x01a\0",
+        qtype: int = 1,
+        flags: bytes = b"\x01\0",
+        opt: bytes = b"",
+        transport: str = "udp",
+    ) -> bytes:
         read = wire.parse_query(query(name, qtype, flags, opt), transport)
         assert read.cacheable
         return read.key
@@ -236,7 +247,11 @@ def test_key_ignores_case_and_cookies_but_not_shape() -> None:
         key(qtype=65),
         key(qtype=97),
     ]
-    shapes += [key(opt=wire.opt_bytes(0, True)), key(opt=wire.opt_bytes(0, False)), key(opt=b"\0\0\x29\x02\x00\0\0\0\0\0\0")]
+    shapes += [
+        key(opt=wire.opt_bytes(0, True)),
+        key(opt=wire.opt_bytes(0, False)),
+        key(opt=b"\0\0\x29\x02\x00\0\0\0\0\0\0"),
+    ]
     assert len(set(shapes)) == len(shapes)
 
 
@@ -244,7 +259,11 @@ def test_key_ignores_case_and_cookies_but_not_shape() -> None:
 def test_raw_look_up_finds_only_equal_questions(data: st.DataObject) -> None:
     """If mutated octets still find the entry, parsing them gives the entry's question or fails."""
     cookie = wire.opt_bytes(0, data.draw(st.booleans()), wire.option_bytes(10, b"12345678"))
-    good = query(data.draw(short_names), data.draw(st.sampled_from([1, 28, 65, 97])), opt=data.draw(st.sampled_from([b"", cookie])))
+    good = query(
+        data.draw(short_names),
+        data.draw(st.sampled_from([1, 28, 65, 97])),
+        opt=data.draw(st.sampled_from([b"", cookie])),
+    )
     known = wire.parse_query(good)
     suffixes = {known.suffix_key: known.suffix}
     message = bytearray(good)
@@ -274,7 +293,9 @@ def test_queries_with_unusual_flags_are_not_cached(flags: bytes) -> None:
     st.sampled_from([None, False, True]),
     st.sampled_from(["udp", "tcp", "dot", "doh", "doq"]),
 )
-def test_key_can_be_turned_back_into_a_query(name: bytes, qtype: int, flags: bytes, dnssec: bool | None, transport: str) -> None:
+def test_key_can_be_turned_back_into_a_query(
+    name: bytes, qtype: int, flags: bytes, dnssec: bool | None, transport: str
+) -> None:
     opt = b"" if dnssec is None else wire.opt_bytes(0, dnssec)
     asked = wire.parse_query(query(name, qtype, flags, opt), transport)
     assert wire.query_of(asked.key)._replace(data=asked.data) == asked

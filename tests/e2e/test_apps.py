@@ -1,4 +1,6 @@
-"""Allowing means that the app works: each way of asking and allowing, for all hosts of an app, on all devices of the child."""
+"""Allowing means that the app works: each way of asking and allowing, for all hosts of an app, on all devices of the
+child.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,19 @@ from small_internet.running import Hedgerow, network_section, running_hedgerow, 
 
 TABLET, PHONE, LAPTOP = "127.0.0.2", "127.0.0.3", "127.0.0.4"
 PATIENCE = 30.0
-APPS = ("roblox", "tiktok", "instagram", "minecraft", "snapchat", "spotify", "discord", "reddit", "twitch", "pinterest", "tumblr")
+APPS = (
+    "roblox",
+    "tiktok",
+    "instagram",
+    "minecraft",
+    "snapchat",
+    "spotify",
+    "discord",
+    "reddit",
+    "twitch",
+    "pinterest",
+    "tumblr",
+)
 PEOPLE = f"""
 people:
   mia: {{age: 9, devices: [tablet, phone], block: [{", ".join(APPS)}]}}
@@ -46,7 +60,9 @@ class House:
         return by_dns(self.running.dns, source)
 
     def await_app(self, app: SimulatedApp) -> None:
-        """Wait until the app works on both of Mia's devices, by DNS and through the proxy, and check that Tom's has nothing of it."""
+        """Wait until the app works on both of Mia's devices, by DNS and through the proxy, and check that Tom's has
+        nothing of it.
+        """
         for source in (TABLET, PHONE):
             wait_until(lambda at=source: app.works(self.reach(at)), PATIENCE, f"{app.id} works")  # type: ignore[misc]
             assert app.unreached(self.reach(source, through_proxy=True)) == []
@@ -61,7 +77,9 @@ class House:
         """Send a form as the parent, and return the page to which it leads."""
         token = (self.running.state / "admin-token").read_text().strip()
         headers = {"Authorization": f"Bearer {token}"}
-        with httpx.Client(base_url=self.running.web, headers=headers, trust_env=False, timeout=60, follow_redirects=True) as client:
+        with httpx.Client(
+            base_url=self.running.web, headers=headers, trust_env=False, timeout=60, follow_redirects=True
+        ) as client:
             answer = client.post(path, data=form)
         assert answer.status_code == 200, answer.text
         return answer.text
@@ -108,14 +126,22 @@ class House:
 def house(whole_internet: SmallInternet) -> Iterator[House]:
     for id in APPS:
         serve(whole_internet, real_app(id))
-    with running_hedgerow(network_section(whole_internet) + PEOPLE, upstream_authority=whole_internet.authority.root) as running:
+    with running_hedgerow(
+        network_section(whole_internet) + PEOPLE, upstream_authority=whole_internet.authority.root
+    ) as running:
         yield House(running, whole_internet)
 
 
 def test_allow_this_on_activity_opens_the_app(house: House) -> None:
     roblox = real_app("roblox")
     assert roblox.is_stopped(house.reach(TABLET))
-    form = {"subject": "www.roblox.com", "reason": "service: roblox", "device": "tablet", "person": "mia", "for": "hour"}
+    form = {
+        "subject": "www.roblox.com",
+        "reason": "service: roblox",
+        "device": "tablet",
+        "person": "mia",
+        "for": "hour",
+    }
     page = house.press("/grants/new", **form)
     assert "Roblox open for mia until " in page
     assert "/revoke" in page.partition('data-done="')[2].partition("</section>")[0], "it can be undone"
@@ -180,7 +206,9 @@ def test_a_code_for_a_site_opens_its_app(house: House) -> None:
     snapchat = real_app("snapchat")
     digits = json.loads(house.command("code", "mia", "--open", "www.snapchat.com", "--json"))["digits"]
     form = ["--data-urlencode", f"code={digits}", "--location"]
-    page = curl(f"{house.running.web}/device/code", source=TABLET, headers=[f"Origin: {house.running.web}"], options=form)
+    page = curl(
+        f"{house.running.web}/device/code", source=TABLET, headers=[f"Origin: {house.running.web}"], options=form
+    )
     assert "Snapchat</bdi></b> is open until " in page.text
     house.await_app(snapchat)
 
@@ -203,7 +231,9 @@ def test_the_api_opens_the_app(house: House) -> None:
     house.await_app(discord)
     request = house.ask_at_block_page("www.reddit.com")
     assert request.status == 200
-    grant = house.api(f"/requests/{house.request('reddit')}/approve", how_long="hour", only_address=True, only_device=True)
+    grant = house.api(
+        f"/requests/{house.request('reddit')}/approve", how_long="hour", only_address=True, only_device=True
+    )
     assert (grant["subject"], grant["person"], grant["device"]) == ("www.reddit.com", None, "tablet")
 
 
@@ -217,7 +247,13 @@ def test_a_site_that_is_typed_on_the_persons_page_means_the_app(house: House) ->
 
 def test_permanently_in_the_policy_means_the_app(house: House) -> None:
     tumblr = real_app("tumblr")
-    form = {"subject": "www.tumblr.com", "reason": "service: tumblr", "device": "tablet", "person": "mia", "for": "policy"}
+    form = {
+        "subject": "www.tumblr.com",
+        "reason": "service: tumblr",
+        "device": "tablet",
+        "person": "mia",
+        "for": "policy",
+    }
     house.press("/grants/new", **form)
     house.await_app(tumblr)
     assert "www.tumblr.com" not in house.running.policy_path.read_text()

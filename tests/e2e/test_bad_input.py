@@ -42,7 +42,11 @@ def test_bad_lists_are_named_and_the_rest_is_used(internet: SmallInternet) -> No
         "  - {category: adult, path: lists/empty.txt}\n"
         "  - {category: adult, path: lists/binary.txt}\n"
     )
-    files: dict[str, str | bytes] = {**LISTS, "lists/empty.txt": "", "lists/binary.txt": bytes(range(256)) * 40 + b"\nlast.example\n"}
+    files: dict[str, str | bytes] = {
+        **LISTS,
+        "lists/empty.txt": "",
+        "lists/binary.txt": bytes(range(256)) * 40 + b"\nlast.example\n",
+    }
     with running_hedgerow(family_policy(internet) + more, lists=files) as running:
         for name in ("missing.txt", "empty.txt", "binary.txt"):
             assert name in running.stderr, f"{name} is not named:\n{running.stderr}"
@@ -59,7 +63,9 @@ def test_a_port_in_use_is_one_sentence(internet: SmallInternet, tmp_path: Path, 
         port = taken.getsockname()[1]
         ports = list(FREE_PORTS)
         ports[ports.index(f"--{which}") + 1] = f"127.0.0.1:{port}"
-        done = hedgerow_command("up", "--policy", str(tmp_path / "hedgerow.yaml"), "--state", str(tmp_path / "state"), *ports)
+        done = hedgerow_command(
+            "up", "--policy", str(tmp_path / "hedgerow.yaml"), "--state", str(tmp_path / "state"), *ports
+        )
     assert_refuses_to_start(done, str(port))
 
 
@@ -80,16 +86,24 @@ def test_port_53_without_permission_is_one_sentence(internet: SmallInternet, tmp
     policy.write_text(family_policy(internet, lists=""))
     state.mkdir()
     for place in (tmp_path, state, *tmp_path.parents):
-        if place.stat().st_uid == os.geteuid() and place.is_relative_to(tempfile.gettempdir()) and place != Path(tempfile.gettempdir()):
+        if (
+            place.stat().st_uid == os.geteuid()
+            and place.is_relative_to(tempfile.gettempdir())
+            and place != Path(tempfile.gettempdir())
+        ):
             place.chmod(0o755)
     os.chown(state, NOBODY, NOBODY)
     ports = ("--dns", "127.0.0.53:53", "--proxy", "127.0.0.1:0", "--web", "127.0.0.1:0")
     command = [executable(), "up", "--policy", str(policy), "--state", str(state), *ports]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, user=NOBODY, group=NOBODY, extra_groups=[])
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, user=NOBODY, group=NOBODY, extra_groups=[]
+    )
     assert_refuses_to_start(done, "53", "permission")
 
 
-@pytest.mark.parametrize("text", ["people: [", "people: {mia: {age: 9}", "\tpeople: {}", "people: {mia: &a {age: *b}}", "\x00"])
+@pytest.mark.parametrize(
+    "text", ["people: [", "people: {mia: {age: 9}", "\tpeople: {}", "people: {mia: &a {age: *b}}", "\x00"]
+)
 def test_invalid_yaml_is_explained(internet: SmallInternet, tmp_path: Path, text: str) -> None:
     (tmp_path / "hedgerow.yaml").write_text(network_section(internet) + text + "\n")
     for arguments in (("check",), ("up", "--state", str(tmp_path / "state"), *FREE_PORTS, "--policy")):
@@ -100,14 +114,18 @@ def test_invalid_yaml_is_explained(internet: SmallInternet, tmp_path: Path, text
 
 
 def test_a_missing_policy_is_one_sentence(tmp_path: Path) -> None:
-    done = hedgerow_command("up", "--policy", str(tmp_path / "none.yaml"), "--state", str(tmp_path / "state"), *FREE_PORTS)
+    done = hedgerow_command(
+        "up", "--policy", str(tmp_path / "none.yaml"), "--state", str(tmp_path / "state"), *FREE_PORTS
+    )
     assert done.returncode == 2
     assert "none.yaml" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_a_small_run_has_one_process_of_each_kind(tmp_path: Path) -> None:
-    done = hedgerow_command("up", "--profile", "small", "--workers", "2", "--state", str(tmp_path / "state"), *FREE_PORTS)
+    done = hedgerow_command(
+        "up", "--profile", "small", "--workers", "2", "--state", str(tmp_path / "state"), *FREE_PORTS
+    )
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "leave out --workers" in done.stderr
 

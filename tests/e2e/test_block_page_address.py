@@ -47,7 +47,9 @@ def resolved(home: Hedgerow, name: str, source: str) -> list[str]:
 def test_a_blocked_name_leads_to_the_page(home: Hedgerow, scheme: str) -> None:
     assert resolved(home, "adult.example", TABLET) == [PAGE], home.stderr
     port = {"http": 80, "https": 443}[scheme]
-    found = curl(f"{scheme}://adult.example/", source=TABLET, ca=home.authority, resolve=[f"adult.example:{port}:{PAGE}"])
+    found = curl(
+        f"{scheme}://adult.example/", source=TABLET, ca=home.authority, resolve=[f"adult.example:{port}:{PAGE}"]
+    )
     assert found.status == 403, home.stderr
     assert b"adult.example" in found.body
     assert b"not open here" in found.body
@@ -72,7 +74,9 @@ def test_the_address_serves_the_block_page_only(home: Hedgerow, whole_internet: 
 @pytest.mark.browser
 @pytest.mark.skipif(not CAN_TRUST, reason="needs Debian's chromium and libnss3-tools")
 def test_a_browser_that_trusts_the_ca_shows_the_block_page(home: Hedgerow, tmp_path: Path) -> None:
-    """It resolves through us only, and says that the connection is secure: the words are read by whoever asked for the site."""
+    """It resolves through us only, and says that the connection is secure: the words are read by whoever asked for the
+    site.
+    """
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     found = re.search(r" doh=(\S+)", home.ready_line)
     assert found

@@ -1,4 +1,7 @@
-"""`blocked_answer: page` in a home that has DNS only: HTTP shows the block page, HTTPS fails at once without a warning."""
+"""`blocked_answer: page` in a home that has DNS only:
+
+HTTP shows the block page, HTTPS fails at once without a warning.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,10 @@ def home(folder: Path, *, has_other_server: bool = False) -> Iterator[tuple[Spac
         server.ip("address", "add", f"{SERVER}/24", "dev", "lan")
         tablet.ip("address", "add", f"{TABLET}/24", "dev", "eth0")
         if has_other_server:
-            program = "import socket, sys, time; s = socket.create_server((sys.argv[1], 443)); print('ready', flush=True); time.sleep(600)"
+            program = (
+                "import socket, sys, time; s = socket.create_server((sys.argv[1], 443)); print('ready', flush=True);"
+                " time.sleep(600)"
+            )
             other = server.start(sys.executable, "-c", program, SERVER)
             assert other.stdout
             assert other.stdout.readline() == "ready\n"
@@ -52,7 +58,17 @@ def home(folder: Path, *, has_other_server: bool = False) -> Iterator[tuple[Spac
         (folder / "hedgerow.yaml").write_text(POLICY)
         environment = [f"{key}={value}" for key, value in without_internet({}).items()]
         addresses = ("--dns", f"{SERVER}:53", "--proxy", f"{SERVER}:3128", "--web", f"{SERVER}:8053")
-        command = ("env", "-C", str(folder), *environment, executable(), "up", "--state", str(folder / "state"), *addresses)
+        command = (
+            "env",
+            "-C",
+            str(folder),
+            *environment,
+            executable(),
+            "up",
+            "--state",
+            str(folder / "state"),
+            *addresses,
+        )
         process = server.start(*command, stderr=folder / "stderr")
         assert process.stdout
         assert "ready" in process.stdout.readline(), (folder / "stderr").read_text()
@@ -83,7 +99,12 @@ def test_a_browser_that_tries_https_first_comes_to_the_page(tmp_path: Path) -> N
         wrapper = tmp_path / "chromium"
         wrapper.write_text(f'#!/bin/sh\nexec nsenter --net=/run/netns/{tablet.name} {CHROMIUM} "$@"\n')
         wrapper.chmod(0o755)
-        options = ["--no-sandbox", "--disable-gpu", "--enable-features=HttpsUpgrades", f"--host-resolver-rules=MAP adult.example {SERVER}"]
+        options = [
+            "--no-sandbox",
+            "--disable-gpu",
+            "--enable-features=HttpsUpgrades",
+            f"--host-resolver-rules=MAP adult.example {SERVER}",
+        ]
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=str(wrapper), args=options)
             page = browser.new_page(viewport={"width": 390, "height": 844})

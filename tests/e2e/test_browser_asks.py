@@ -45,7 +45,8 @@ def _browsers(running: Hedgerow, folder: Path) -> Iterator[tuple[Any, Any]]:
             str(folder),
             executable_path=str(CHROMIUM),
             args=[*plain, f"--ignore-certificate-errors-spki-list={pin_of(doh)}"],
-            ignore_https_errors=True,  # the HTTPS record of the site takes the browser to TLS, whose authority is the test's
+            # the HTTPS record of the site takes the browser to TLS, whose authority is the test's
+            ignore_https_errors=True,
         )
         try:
             yield proxied.new_page(), direct.new_page()
@@ -55,7 +56,9 @@ def _browsers(running: Hedgerow, folder: Path) -> Iterator[tuple[Any, Any]]:
 
 
 def _is_reached(page: Any, url: str) -> bool:
-    """Try once, and leave the browser alone for three seconds otherwise: each try takes it a third of a second of CPU time."""
+    """Try once, and leave the browser alone for three seconds otherwise: each try takes it a third of a second of CPU
+    time.
+    """
     if _status(page, url) == 200:
         return True
     page.wait_for_timeout(3000)
@@ -63,7 +66,10 @@ def _is_reached(page: Any, url: str) -> bool:
 
 
 def _status(page: Any, url: str) -> int:
-    """0 where the browser finds no server. The page after a request reloads itself, and may do so just before it is left."""
+    """0 where the browser finds no server.
+
+    The page after a request reloads itself, and may do so just before it is left.
+    """
     while True:
         try:
             return int(page.goto(url).status)

@@ -27,7 +27,9 @@ def test_chromium_over_our_doh(whole_internet: SmallInternet, tmp_path: Path) ->
     net = whole_internet
     before = net.nameserver.queries("adult.example")  # of other tests, whose devices may have it
     policy = network_section(net, lan=("127.0.0.200/32",)) + "  server_name: dns.home.example\n" + PEOPLE + OWN_LISTS
-    with running_hedgerow(policy, lists=LISTS, options=("--doh", "127.0.0.1:0"), upstream_authority=net.authority.root) as running:
+    with running_hedgerow(
+        policy, lists=LISTS, options=("--doh", "127.0.0.1:0"), upstream_authority=net.authority.root
+    ) as running:
         found = re.search(r" doh=(\S+)", running.ready_line)
         assert found
         doh = parse_address(found[1])

@@ -42,7 +42,12 @@ def _used(running: Hedgerow) -> int | None:
     """None while control is away."""
     token = (running.state / "admin-token").read_text().strip()
     try:
-        answer = httpx.get(f"{running.web}/api/v1/budgets", headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=PATIENCE)
+        answer = httpx.get(
+            f"{running.web}/api/v1/budgets",
+            headers={"Authorization": f"Bearer {token}"},
+            trust_env=False,
+            timeout=PATIENCE,
+        )
     except httpx.HTTPError:
         return None
     if answer.status_code == 401:  # the token of the control before
@@ -92,7 +97,11 @@ def test_two_devices_share_a_budget_of_four_minutes(internet: SmallInternet, tmp
         wait_until(lambda: _saved(running) == {2}, PATIENCE, "what was told a moment before a crash may be lost")
         (control,) = running.pids("control")
         os.kill(control, signal.SIGKILL)
-        wait_until(lambda: running.pids("control") not in ([], [control]) and _used(running) == 2, PATIENCE, "a crash forgets no minute")
+        wait_until(
+            lambda: running.pids("control") not in ([], [control]) and _used(running) == 2,
+            PATIENCE,
+            "a crash forgets no minute",
+        )
 
     clock.set(FOUR + 125)
     with _started(internet, home, clock) as running:

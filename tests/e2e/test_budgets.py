@@ -43,7 +43,9 @@ def _seat(running: Hedgerow, *words: str) -> subprocess.CompletedProcess[str]:
 def test_bonus_minutes_need_a_budget(running: Hedgerow) -> None:
     given = json.loads(running.run("bonus", "mia", "5", "--json").stdout)
     assert (given["minutes"], given["actor"]) == (5, "the command line")
-    assert next(row for row in json.loads(running.run("budgets", "--json").stdout) if row["whose"] == "mia")["left"] == 7
+    assert (
+        next(row for row in json.loads(running.run("budgets", "--json").stdout) if row["whose"] == "mia")["left"] == 7
+    )
     told = running.run("bonus", "mia", "5", "--for", "games")
     assert told.returncode == 2
     assert "mia has a time budget for all use, but none for games" in told.stderr
@@ -99,7 +101,9 @@ def test_an_included_file_is_followed(running: Hedgerow) -> None:
     fresh = running.directory / "more" / "tom.yaml"
     fresh.write_text("people: {tom: {age: 15, devices: [127.0.0.4], block: [bank.example]}}\n")
     wait_until(lambda: _is_blocked(running, "bank.example", "127.0.0.4"), 30, "the edit holds")
-    (running.directory / "more" / "kim.yaml").write_text("people: {kim: {age: 15, devices: [127.0.0.5], block: [bank.example]}}\n")
+    (running.directory / "more" / "kim.yaml").write_text(
+        "people: {kim: {age: 15, devices: [127.0.0.5], block: [bank.example]}}\n"
+    )
     wait_until(lambda: _is_blocked(running, "bank.example", "127.0.0.5"), 30, "a new file is found")
 
 

@@ -42,30 +42,54 @@ def _is_blocked(cafe: Hedgerow, name: str, source: str = SEAT) -> bool:
 
 def _post(url: str, form: dict[str, str], source: str, *words: str) -> tuple[int, str]:
     origin = "/".join(url.split("/")[:3])
-    command = ["curl", "-s", "-o", "-", "-w", "\n%{http_code}", "--interface", source, "-H", f"Origin: {origin}", *words]
-    done = subprocess.run([*command, "-d", urllib.parse.urlencode(form), url], capture_output=True, text=True, timeout=60, check=True)
+    command = [
+        "curl",
+        "-s",
+        "-o",
+        "-",
+        "-w",
+        "\n%{http_code}",
+        "--interface",
+        source,
+        "-H",
+        f"Origin: {origin}",
+        *words,
+    ]
+    done = subprocess.run(
+        [*command, "-d", urllib.parse.urlencode(form), url], capture_output=True, text=True, timeout=60, check=True
+    )
     text, _, status = done.stdout.rpartition("\n")
     return int(status), text
 
 
-def _on_page(cafe: Hedgerow, net: SmallInternet, host: str, form: dict[str, str], source: str = SEAT) -> tuple[int, str]:
+def _on_page(
+    cafe: Hedgerow, net: SmallInternet, host: str, form: dict[str, str], source: str = SEAT
+) -> tuple[int, str]:
     """Sends a form of the block page of a host."""
     url = net.url(host, scheme="http")
     page = curl(url, proxy=cafe.proxy, source=source)
     return _post(
-        url.rstrip("/") + ASK, {"url": url, "ticket": ticket_in(page.text)} | form, source, "-x", "http://{}:{}".format(*cafe.proxy)
+        url.rstrip("/") + ASK,
+        {"url": url, "ticket": ticket_in(page.text)} | form,
+        source,
+        "-x",
+        "http://{}:{}".format(*cafe.proxy),
     )
 
 
 def _own_page(cafe: Hedgerow, source: str = SEAT) -> str:
     """Without the rules, which are the café's and name its sites for everybody."""
-    done = subprocess.run(["curl", "-s", "--interface", source, f"{cafe.web}/device"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["curl", "-s", "--interface", source, f"{cafe.web}/device"], capture_output=True, text=True, check=True
+    )
     return re.sub('<dl class="rules">.*?</dl>', "", done.stdout, flags=re.DOTALL)
 
 
 def _portal(cafe: Hedgerow) -> dict[str, object]:
     """Return what the program on a seat's screen asks for (`contrib/seat-lock`)."""
-    done = subprocess.run(["curl", "-s", "--interface", SEAT, f"{cafe.web}/captive-portal"], capture_output=True, check=True)
+    done = subprocess.run(
+        ["curl", "-s", "--interface", SEAT, f"{cafe.web}/captive-portal"], capture_output=True, check=True
+    )
     found: dict[str, object] = json.loads(done.stdout)
     return found
 
@@ -110,10 +134,19 @@ def test_the_code_of_conduct_comes_first_in_every_session(cafe: Hedgerow, intern
 
 def test_nothing_of_one_guest_remains_for_the_next(cafe: Hedgerow, internet: SmallInternet) -> None:
     _seat(cafe, "open", "seat-2", "--as", "child", "--name", "Ana Guest")
-    wait_until(lambda: _post(f"{cafe.web}/device/conduct", {}, OTHER)[0] == 303 and not _is_blocked(cafe, "school.example", OTHER), 30)
+    wait_until(
+        lambda: (
+            _post(f"{cafe.web}/device/conduct", {}, OTHER)[0] == 303 and not _is_blocked(cafe, "school.example", OTHER)
+        ),
+        30,
+    )
     assert curl(internet.url("news.example", scheme="http"), proxy=cafe.proxy, source=OTHER).status == 403
     # The proxy may hear of the guest's consent a moment after the resolver.
-    wait_until(lambda: _on_page(cafe, internet, "news.example", {"note": "for my homework"}, OTHER)[0] == 200, 30, "it can be asked for")
+    wait_until(
+        lambda: _on_page(cafe, internet, "news.example", {"note": "for my homework"}, OTHER)[0] == 200,
+        30,
+        "it can be asked for",
+    )
     (request,) = wait_until(lambda: json.loads(cafe.run("requests", "--json").stdout), 30, "the request")
     assert cafe.run("requests", "--approve", str(request["id"]), "--for", "good").returncode == 0
     wait_until(lambda: not _is_blocked(cafe, "news.example", OTHER), 30)
@@ -125,7 +158,12 @@ def test_nothing_of_one_guest_remains_for_the_next(cafe: Hedgerow, internet: Sma
 
     _seat(cafe, "end", "seat-2")
     _seat(cafe, "open", "seat-2", "--as", "child")
-    wait_until(lambda: _post(f"{cafe.web}/device/conduct", {}, OTHER)[0] == 303 and not _is_blocked(cafe, "school.example", OTHER), 30)
+    wait_until(
+        lambda: (
+            _post(f"{cafe.web}/device/conduct", {}, OTHER)[0] == 303 and not _is_blocked(cafe, "school.example", OTHER)
+        ),
+        30,
+    )
     wait_until(lambda: _is_blocked(cafe, "news.example", OTHER), 30, "the grant was the guest's before")
     page = _own_page(cafe, OTHER)
     assert "Open for now" not in page

@@ -1,4 +1,6 @@
-"""A day at a café: three people at the counter, 20 seats, 60 sessions. Their report says what was done, and nothing else.
+"""A day at a café: three people at the counter, 20 seats, 60 sessions.
+
+Their report says what was done, and nothing else.
 
 A few things are done by taps on a phone in Chromium, which are counted; the rest sends the same forms.
 """
@@ -79,7 +81,9 @@ def cafe(whole_internet: SmallInternet) -> Iterator[Hedgerow]:
             for name, role in (("owner", "admin"), ("counter", "operator")):
                 api.post("/accounts", json={"name": name, "role": role, "password": PASSWORD}).raise_for_status()
             for name, pin in PINS.items():
-                api.put(f"/staff/{name}", json={"role": "lead" if name == "Eve" else "staff", "pin": pin}).raise_for_status()
+                api.put(
+                    f"/staff/{name}", json={"role": "lead" if name == "Eve" else "staff", "pin": pin}
+                ).raise_for_status()
         yield running
 
 
@@ -104,7 +108,9 @@ def redeem(cafe: Hedgerow, seat: str, code: str) -> int:
 
 def box_of(page: Page, selector: str) -> dict[str, float]:
     """Return the place of the first element that matches, in one step, since live pages replace their parts."""
-    found: dict[str, float] = page.evaluate("selector => document.querySelector(selector).getBoundingClientRect().toJSON()", selector)
+    found: dict[str, float] = page.evaluate(
+        "selector => document.querySelector(selector).getBoundingClientRect().toJSON()", selector
+    )
     return found
 
 
@@ -130,7 +136,9 @@ class Taps:
 def on_a_phone(chromium: Browser, cafe: Hedgerow, client: CounterClient) -> None:
     """Change the person, open, extend, end, undo and give credit by taps."""
     context = chromium.new_context(viewport=PHONE, has_touch=True, is_mobile=True)  # type: ignore[arg-type]
-    context.add_cookies([{"name": "hedgerow_session", "value": client.http.cookies["hedgerow_session"], "url": cafe.web}])
+    context.add_cookies(
+        [{"name": "hedgerow_session", "value": client.http.cookies["hedgerow_session"], "url": cafe.web}]
+    )
     page, taps = context.new_page(), Taps()
     page.goto(f"{cafe.web}/counter")
     taps.on(page.get_by_text("On duty: Eve"))
@@ -188,7 +196,10 @@ def morning(client: CounterClient) -> None:
     for number, seat in enumerate(SEATS):
         client.open(seat, "adult" if number < 12 else "child")
     client.send("end", {"seat": "seat-20"})
-    assert "12 sessions for adults" in client.send("open", {"seat": "seat-20", "band": "adult", "minutes": 60, "pays": "before"}, 422).text
+    assert (
+        "12 sessions for adults"
+        in client.send("open", {"seat": "seat-20", "band": "adult", "minutes": 60, "pays": "before"}, 422).text
+    )
     for seat in SEATS[:4]:
         client.send("extend", {"seat": seat, "minutes": 30})
         client.done["taken"] += 150
@@ -254,13 +265,18 @@ def test_the_report_of_a_day_is_what_was_done(cafe: Hedgerow, chromium: Browser)
     assert sessions == {"adult": done["open adult"], "child": done["open child"]}
     assert sum(sessions.values()) == 60
     assert {each["kind"]: each["count"] for each in report["vouchers"]} == {"adult": 5, "child": 20}
-    assert (report["vouchers_used"], report["adult_sessions"], report["credits"], report["wrong_pins"]) == (6, 15, done["credits"], 1)
+    assert (report["vouchers_used"], report["adult_sessions"], report["credits"], report["wrong_pins"]) == (
+        6,
+        15,
+        done["credits"],
+        1,
+    )
     assert report["early_ends"] == done["early ends"]
 
     # The sessions themselves, which the report does not read.
     assert dict(rows(cafe, "SELECT profile, count(*) FROM sessions GROUP BY profile")) == {
         f"seat-{kind}": count for kind, count in sessions.items()
-    }  # fmt: skip
+    }
     assert rows(cafe, "SELECT count(*) FROM vouchers") == [(26,)]
     paid = rows(cafe, "SELECT sum(taken) FROM counter_entries WHERE action = 'pay'")[0][0]
     assert done["payments"] <= paid < done["payments"] * PRICES["child"], "each used a part of the hour"
@@ -303,7 +319,9 @@ def _use_pins(cafe: Hedgerow, first: CounterClient, second: CounterClient) -> No
 def test_a_token_has_the_limits_of_its_role(cafe: Hedgerow) -> None:
     with httpx.Client(base_url=f"{cafe.web}/api/v1", trust_env=False, timeout=60) as api:
         api.headers["Authorization"] = f"Bearer {(cafe.state / 'admin-token').read_text().strip()}"
-        made = [api.post("/tokens", json={"name": name, "scopes": ["manage"]}).json()["token"] for name in ("till", "kiosk")]
+        made = [
+            api.post("/tokens", json={"name": name, "scopes": ["manage"]}).json()["token"] for name in ("till", "kiosk")
+        ]
         statuses = []
         for token in (made[0], made[0], made[1]):
             api.headers["Authorization"] = f"Bearer {token}"

@@ -32,13 +32,17 @@ def test_the_certificate_page_detects_trust(family: Hedgerow, tmp_path: Path) ->
         authorities = [family.authority] if is_trusted else []
         with browser_for_pages(env=trusting(tmp_path / str(is_trusted), *authorities)) as browser:
             for theme in ("light", "dark"):
-                context = browser.new_context(java_script_enabled=False, color_scheme=theme, viewport={"width": 390, "height": 844})
+                context = browser.new_context(
+                    java_script_enabled=False, color_scheme=theme, viewport={"width": 390, "height": 844}
+                )
                 page = context.new_page()
                 page.goto(page_url)
                 words = page.locator(".sign .tag")
                 if is_trusted:
                     words.wait_for(state="hidden")
-                    assert [frame.url for frame in page.frames[1:]] == [page_url.replace("http:", "https:") + "/trusted.svg"]
+                    assert [frame.url for frame in page.frames[1:]] == [
+                        page_url.replace("http:", "https:") + "/trusted.svg"
+                    ]
                     opened = page.goto(page_url.replace("http:", "https:"))
                     assert opened is not None
                     assert opened.ok
@@ -59,7 +63,9 @@ def test_the_page_offers_the_certificate_files(family: Hedgerow) -> None:
     assert found["pem"] == ("application/x-pem-file", own.public_bytes(Encoding.PEM))
     assert found["crt"] == ("application/x-x509-ca-cert", own.public_bytes(Encoding.DER))
     assert found["mobileconfig"][0] == "application/x-apple-aspen-config"
-    assert plistlib.loads(found["mobileconfig"][1])["PayloadContent"][0]["PayloadContent"] == own.public_bytes(Encoding.DER)
+    assert plistlib.loads(found["mobileconfig"][1])["PayloadContent"][0]["PayloadContent"] == own.public_bytes(
+        Encoding.DER
+    )
     assert curl(f"{family.web}/settings", source=TABLET).status in {303, 403}, "to the guide, until there is a password"
 
 
@@ -118,7 +124,12 @@ def test_a_readable_ca_key_is_reported_and_stops_nothing(whole_internet: SmallIn
 
         def asked() -> httpx.Response:
             token = (running.state / "admin-token").read_text().strip()  # another one after each start of control
-            return httpx.get(f"{running.web}/api/v1/status", headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=60)
+            return httpx.get(
+                f"{running.web}/api/v1/status",
+                headers={"Authorization": f"Bearer {token}"},
+                trust_env=False,
+                timeout=60,
+            )
 
         assert asked().json()["certificates"]["ca"]
         file.chmod(0o644)

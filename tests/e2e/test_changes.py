@@ -20,7 +20,12 @@ from small_internet.family import LISTS, TABLET, family_policy
 from small_internet.promises import Stopwatch
 from small_internet.running import Hedgerow, command_of, hedgerow_command, running_hedgerow, wait_until
 
-QUESTIONS = ["bank.example A", "adult.example A", "www.google.com A", *(f"n{number}.wild.example A" for number in range(200))]
+QUESTIONS = [
+    "bank.example A",
+    "adult.example A",
+    "www.google.com A",
+    *(f"n{number}.wild.example A" for number in range(200)),
+]
 PROMISED_SECONDS = 2.0
 PATIENCE = 60.0
 
@@ -40,7 +45,11 @@ def changing(whole: Hedgerow, internet: SmallInternet) -> Iterator[Hedgerow]:
     yield whole
     whole.edit_policy(family_policy(internet))
     wait_until(lambda: addresses(whole, "news.example") == ["0.0.0.0"], PATIENCE, "the policy is put back")
-    wait_until(lambda: addresses(whole, "bank.example") == [internet.address_of("bank.example")], PATIENCE, "the policy is put back")
+    wait_until(
+        lambda: addresses(whole, "bank.example") == [internet.address_of("bank.example")],
+        PATIENCE,
+        "the policy is put back",
+    )
     # Each question goes to one of several workers, so that right answers are not yet all of them.
     wait_until(lambda: is_in_force_everywhere(whole), PATIENCE, "all workers have the policy that was put back")
 
@@ -49,7 +58,9 @@ def is_in_force_everywhere(running: Hedgerow) -> bool:
     """Whether the workers that have changed snapshots since they began are all at the newest."""
     newest = re.findall(r"snapshot (\d+) published", running.stderr)[-1]
     seen = dict(re.findall(r"\[(\d+)\] info: snapshot (\d+) in force", running.stderr))
-    return all(seen.get(str(pid), newest) == newest for role in ("dns", "gate", "inspector") for pid in running.pids(role))
+    return all(
+        seen.get(str(pid), newest) == newest for role in ("dns", "gate", "inspector") for pid in running.pids(role)
+    )
 
 
 def addresses(running: Hedgerow, name: str) -> list[str]:
@@ -58,15 +69,30 @@ def addresses(running: Hedgerow, name: str) -> list[str]:
 
 
 def test_an_edit_applies_within_two_seconds_without_losing_a_query(changing: Hedgerow, internet: SmallInternet) -> None:
-    policy, url, real = family_policy(internet), internet.url("bank.example", "/", "http"), [internet.address_of("bank.example")]
+    policy, url, real = (
+        family_policy(internet),
+        internet.url("bank.example", "/", "http"),
+        [internet.address_of("bank.example")],
+    )
     load = start_dnsperf(changing.dns, QUESTIONS, seconds=4, rate=2000, source=TABLET)
-    for text, expected, status in ((policy.replace("news.example", "bank.example"), ["0.0.0.0"], 403), (policy, real, 200)):
+    for text, expected, status in (
+        (policy.replace("news.example", "bank.example"), ["0.0.0.0"], 403),
+        (policy, real, 200),
+    ):
         watch = Stopwatch(changing)
         changing.edit_policy(text)
         # Several workers answer in turn, so that one right answer is not yet all of them.
         for _ in range(6):
-            watch.holds_within(PROMISED_SECONDS, lambda: addresses(changing, "bank.example") == expected, "the new rule")  # noqa: B023
-        watch.holds_within(PROMISED_SECONDS, lambda: curl(url, proxy=changing.proxy, source=TABLET).status == status, "the new rule")  # noqa: B023
+            watch.holds_within(
+                PROMISED_SECONDS,
+                lambda: addresses(changing, "bank.example") == expected,  # noqa: B023
+                "the new rule",
+            )
+        watch.holds_within(
+            PROMISED_SECONDS,
+            lambda: curl(url, proxy=changing.proxy, source=TABLET).status == status,  # noqa: B023
+            "the new rule",
+        )
     result = load.result()
     assert result.lost == 0, result.text
     assert result.codes == {"NOERROR": result.sent}, result.text
@@ -120,7 +146,9 @@ def assert_names_every_mistake(report: str, policy: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """When it began and how long it took, by the stopwatch; what the resolver said, and the statuses of an open and a blocked page."""
+    """When it began and how long it took, by the stopwatch; what the resolver said, and the statuses of an open and a
+    blocked page.
+    """
 
     begun: float
     took: float
@@ -163,20 +191,31 @@ def test_a_killed_worker_is_back_within_two_seconds(whole: Hedgerow, internet: S
     watch = Stopwatch(whole)
     with probing(whole, internet, watch) as probes:
         good = ([internet.address_of("bank.example")], (200, 403))
-        wait_until(lambda: [(each.told, each.statuses) for each in probes[-3:]] == [good] * 3, PATIENCE, "all is well before")
+        wait_until(
+            lambda: [(each.told, each.statuses) for each in probes[-3:]] == [good] * 3, PATIENCE, "all is well before"
+        )
         killed = watch.seconds()
         os.kill(victim, signal.SIGKILL)
-        watch.holds_within(killed + PROMISED_SECONDS, lambda: len({*whole.pids(role)} - {victim}) == len(before), f"{role} runs again")
+        watch.holds_within(
+            killed + PROMISED_SECONDS, lambda: len({*whole.pids(role)} - {victim}) == len(before), f"{role} runs again"
+        )
         wait_until(lambda: all_serve(whole, role), PATIENCE, f"{role} serves again")
         seen = len(probes)
-        wait_until(lambda: len(probes) >= seen + 10 and probes[-1].begun > killed + PROMISED_SECONDS, PATIENCE, "it is asked afterwards")
+        wait_until(
+            lambda: len(probes) >= seen + 10 and probes[-1].begun > killed + PROMISED_SECONDS,
+            PATIENCE,
+            "it is asked afterwards",
+        )
     assert all(probe.statuses[1] != 200 for probe in probes), "unfiltered"
     failed = [
         probe
         for probe in probes
         if probe.begun + probe.took > killed and ((probe.told, probe.statuses) != good or probe.took > PROMISED_SECONDS)
     ]
-    assert all(killed - PROMISED_SECONDS < probe.begun < killed + PROMISED_SECONDS for probe in failed), (killed, failed)
+    assert all(killed - PROMISED_SECONDS < probe.begun < killed + PROMISED_SECONDS for probe in failed), (
+        killed,
+        failed,
+    )
     result = load.result()
     assert download.finish() == (body_sha256(size), 0), "the download through another worker broke"
     if role != "dns":
@@ -199,7 +238,9 @@ class Download:
 
         def fetch() -> None:
             options = ["--limit-rate", str(size // 4)]
-            self._found = curl_sha256(url, proxy=running.proxy, source=TABLET, ca=internet.authority.root, options=options)
+            self._found = curl_sha256(
+                url, proxy=running.proxy, source=TABLET, ca=internet.authority.root, options=options
+            )
 
         self._thread = threading.Thread(target=fetch)
         self._thread.start()
@@ -230,7 +271,10 @@ def test_sighup_reloads(changing: Hedgerow, internet: SmallInternet) -> None:
 
 
 def test_killing_the_supervisor_leaves_nothing_behind(internet: SmallInternet) -> None:
-    with pytest.raises(AssertionError, match="all ended"), running_hedgerow(family_policy(internet), lists=LISTS) as running:  # noqa: PT012
+    with (  # noqa: PT012
+        pytest.raises(AssertionError, match="all ended"),
+        running_hedgerow(family_policy(internet), lists=LISTS) as running,
+    ):
         pids = running.all_pids()
         running.process.kill()
         running.process.wait()

@@ -1,4 +1,6 @@
-"""A few rounds of the drills, so that they stay in working order (`make chaos` runs them all), and a restart by systemd."""
+"""A few rounds of the drills, so that they stay in working order (`make chaos` runs them all), and a restart by
+systemd.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from small_internet.family import TABLET
 PATIENCE = 60.0
 
 
-def test_queries_and_connections_wait_while_systemd_restarts_the_service(internet: SmallInternet, tmp_path: Path) -> None:
+def test_queries_and_connections_wait_while_systemd_restarts_the_service(
+    internet: SmallInternet, tmp_path: Path
+) -> None:
     """They wait in the listening sockets that systemd keeps, for as long as the start takes."""
     folder = tmp_path / "house"
     folder.mkdir()

@@ -20,7 +20,10 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not 
 
 def test_results_in_chromium(whole_internet: SmallInternet, tmp_path: Path) -> None:
     policy = network_section(whole_internet) + "devices: {laptop: {ip: 127.0.0.1, profile: child-8-12}}\n"
-    with running_hedgerow(policy, options=("--doh", "127.0.0.1:0")) as running, sync_api.sync_playwright() as playwright:
+    with (
+        running_hedgerow(policy, options=("--doh", "127.0.0.1:0")) as running,
+        sync_api.sync_playwright() as playwright,
+    ):
         found = re.search(r" doh=(\S+)", running.ready_line)
         assert found
         address = parse_address(found[1])
@@ -29,7 +32,9 @@ def test_results_in_chromium(whole_internet: SmallInternet, tmp_path: Path) -> N
             (tmp_path / folder).mkdir()
             (tmp_path / folder / "Local State").write_text(json.dumps(state))
             arguments = ["--no-sandbox", "--disable-gpu", f"--ignore-certificate-errors-spki-list={pin_of(address)}"]
-            context = playwright.chromium.launch_persistent_context(str(tmp_path / folder), executable_path=str(CHROMIUM), args=arguments)
+            context = playwright.chromium.launch_persistent_context(
+                str(tmp_path / folder), executable_path=str(CHROMIUM), args=arguments
+            )
             try:
                 page = _open(context, running)
                 fallback = page.locator("object .tag")
@@ -50,9 +55,12 @@ def _open(context: Any, running: Hedgerow) -> Any:
 
 def _try_the_ways(page: Any) -> None:
     """One resolver can be reached; another's page is ours, which says nothing of names."""
-    page.route("https://1.1.1.1/**", lambda route: route.fulfill(headers={"Access-Control-Allow-Origin": "*"}, body=ANSWER))
     page.route(
-        "https://dns.google/**", lambda route: route.fulfill(headers={"Access-Control-Allow-Origin": "*"}, body="blocked", status=403)
+        "https://1.1.1.1/**", lambda route: route.fulfill(headers={"Access-Control-Allow-Origin": "*"}, body=ANSWER)
+    )
+    page.route(
+        "https://dns.google/**",
+        lambda route: route.fulfill(headers={"Access-Control-Allow-Origin": "*"}, body="blocked", status=403),
     )
     for host in ("cloudflare-dns.com", "8.8.8.8", r"\[2606:4700:4700::1111\]", r"\[2001:4860:4860::8888\]"):
         page.route(re.compile(rf"https://{host}/"), lambda route: route.abort())

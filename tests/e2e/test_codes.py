@@ -50,17 +50,47 @@ def _type(running: Hedgerow, net: SmallInternet, host: str, digits: str, source:
     origin = url.rstrip("/")
     page = curl(url, proxy=running.proxy, source=source).text
     form = urllib.parse.urlencode({"url": url, "ticket": ticket_in(page), "code": digits})
-    words = ["curl", "-s", "-o", "-", "-w", "\n%{http_code}", "--interface", source, "-x", "http://{}:{}".format(*running.proxy)]
+    words = [
+        "curl",
+        "-s",
+        "-o",
+        "-",
+        "-w",
+        "\n%{http_code}",
+        "--interface",
+        source,
+        "-x",
+        "http://{}:{}".format(*running.proxy),
+    ]
     done = subprocess.run(
-        [*words, "-H", f"Origin: {origin}", "-d", form, origin + ASK], capture_output=True, text=True, timeout=60, check=True
+        [*words, "-H", f"Origin: {origin}", "-d", form, origin + ASK],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
     text, _, status = done.stdout.rpartition("\n")
     return int(status), text
 
 
 def _type_at_own_page(running: Hedgerow, digits: str, source: str = TABLET) -> tuple[int, str]:
-    words = ["curl", "-s", "-o", "-", "-w", "\n%{http_code}", "--interface", source, "-H", f"Origin: {running.web}", "-d", f"code={digits}"]
-    done = subprocess.run([*words, f"{running.web}/device/code"], capture_output=True, text=True, timeout=60, check=True)
+    words = [
+        "curl",
+        "-s",
+        "-o",
+        "-",
+        "-w",
+        "\n%{http_code}",
+        "--interface",
+        source,
+        "-H",
+        f"Origin: {running.web}",
+        "-d",
+        f"code={digits}",
+    ]
+    done = subprocess.run(
+        [*words, f"{running.web}/device/code"], capture_output=True, text=True, timeout=60, check=True
+    )
     text, _, status = done.stdout.rpartition("\n")
     return int(status), text
 
@@ -87,7 +117,16 @@ def test_a_code_answers_a_request(running: Hedgerow, internet: SmallInternet) ->
     url = internet.url("bank.example", scheme="http")
     page = curl(url, proxy=running.proxy, source=TABLET).text
     form = urllib.parse.urlencode({"url": url, "ticket": ticket_in(page), "note": "homework"})
-    words = ["curl", "-s", "--interface", TABLET, "-x", "http://{}:{}".format(*running.proxy), "-H", f"Origin: {url.rstrip('/')}"]
+    words = [
+        "curl",
+        "-s",
+        "--interface",
+        TABLET,
+        "-x",
+        "http://{}:{}".format(*running.proxy),
+        "-H",
+        f"Origin: {url.rstrip('/')}",
+    ]
     subprocess.run([*words, "-d", form, url.rstrip("/") + ASK], capture_output=True, timeout=60, check=True)
     (request,) = wait_until(lambda: json.loads(running.run("requests", "--json").stdout), 30, "the request")
     digits = _make(running, "--request", str(request["id"]))

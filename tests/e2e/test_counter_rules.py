@@ -1,4 +1,6 @@
-"""All that opens something at a café's seat passes the counter: somebody on duty, the kind of session, limits, and an entry."""
+"""All that opens something at a café's seat passes the counter: somebody on duty, the kind of session, limits, and an
+entry.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,7 @@ people:
   sam: {age: 12, devices: [lounge], budget: {games: 30m}}
   kim: {age: 13, devices: [lounge]}
   owner: {age: 40, devices: [owners-phone]}
-"""
+"""  # noqa: E501
 NOBODY = "Nobody is on duty"
 
 type Attempt = Callable[[httpx.Client], httpx.Response]
@@ -71,7 +73,10 @@ def script(cafe: Hedgerow) -> httpx.Client:
 @pytest.fixture
 def counter(cafe: Hedgerow) -> Iterator[httpx.Client]:
     """A browser that is signed in as an operator, with nobody on duty. Nobody sits anywhere."""
-    with script(cafe) as api, httpx.Client(base_url=cafe.web, headers={"Origin": cafe.web}, trust_env=False, timeout=60) as http:
+    with (
+        script(cafe) as api,
+        httpx.Client(base_url=cafe.web, headers={"Origin": cafe.web}, trust_env=False, timeout=60) as http,
+    ):
         for session in api.get("/api/v1/sessions").json():
             api.post(f"/api/v1/sessions/{session['device']}/end").raise_for_status()
         assert http.post("/sign-in", data={"name": "counter", "password": PASSWORD}).status_code == 303
@@ -150,7 +155,9 @@ def openings(request: int) -> dict[str, Attempt]:
         **{f"minutes for {each}": call("/bonus", name=each, subject="games", minutes=15) for each in AT_SEATS},
         **{f"pause of {each}": call("/pause", person=each, minutes=1) for each in AT_SEATS},
         **{f"end of a pause of {each}": call("/resume", person=each) for each in AT_SEATS},
-        "grant for a person on a page": form("/grants/new", person="regular", subject="news.example", **{"for": "hour"}),
+        "grant for a person on a page": form(
+            "/grants/new", person="regular", subject="news.example", **{"for": "hour"}
+        ),
         "later bedtime": call("/people/regular/bedtime/later", minutes=15),
         "later bedtime on a page": form("/bedtime/later", person="regular", minutes=15),
     }
@@ -181,7 +188,8 @@ def test_all_that_opens_at_a_seat_is_recorded_in_somebodys_name(cafe: Hedgerow, 
         before = len(entries(cafe))
         answer = attempt(counter)
         assert answer.is_success or answer.status_code == 303, (name, answer.text)
-        if not name.startswith("code") and name != "end of a pause on a page":  # codes open something once they are typed
+        # codes open something once they are typed
+        if not name.startswith("code") and name != "end of a pause on a page":
             assert len(entries(cafe)) > before or "end of" in name, name
     assert is_blocked(cafe, "news.example", SEAT) is False
     found = entries(cafe)[first:]
@@ -208,8 +216,12 @@ def test_a_code_opens_a_seat_in_the_name_of_its_maker(cafe: Hedgerow, counter: h
     wait_until(lambda: not is_blocked(cafe, "news.example", SEAT), 30)
 
 
-@pytest.mark.parametrize("subject", ["adult", "gambling", "bypass", "bets.example", "pornhub.com", "nordvpn", "192.0.2.80"])
-def test_a_childs_seat_gets_nothing_that_is_kept_from_children(cafe: Hedgerow, counter: httpx.Client, subject: str) -> None:
+@pytest.mark.parametrize(
+    "subject", ["adult", "gambling", "bypass", "bets.example", "pornhub.com", "nordvpn", "192.0.2.80"]
+)
+def test_a_childs_seat_gets_nothing_that_is_kept_from_children(
+    cafe: Hedgerow, counter: httpx.Client, subject: str
+) -> None:
     """By nobody: not by a lead, not by root, and not by a code."""
     take_over(counter, "Ana")
     open_seat(counter, "seat-1", "child")
@@ -231,7 +243,9 @@ def test_a_childs_seat_gets_nothing_that_is_kept_from_children(cafe: Hedgerow, c
     assert entries(cafe) == before
 
 
-def test_what_is_asked_for_at_a_childs_seat_is_not_approved_if_it_is_for_adults(cafe: Hedgerow, counter: httpx.Client) -> None:
+def test_what_is_asked_for_at_a_childs_seat_is_not_approved_if_it_is_for_adults(
+    cafe: Hedgerow, counter: httpx.Client
+) -> None:
     take_over(counter, "Ana")
     open_seat(counter, "seat-1", "child")
     request = asked(cafe, SEAT, "bets.example")
@@ -244,7 +258,10 @@ def test_what_is_asked_for_at_a_childs_seat_is_not_approved_if_it_is_for_adults(
 
 def test_a_device_that_nobody_has_named_is_a_seat(cafe: Hedgerow, counter: httpx.Client) -> None:
     with script(cafe) as root:
-        approvals = [call(f"/requests/{asked(cafe, UNNAMED, site)}/approve", how_long="hour") for site in ("bets.example", "later.example")]
+        approvals = [
+            call(f"/requests/{asked(cafe, UNNAMED, site)}/approve", how_long="hour")
+            for site in ("bets.example", "later.example")
+        ]
         for approve in approvals:
             answer = approve(counter)
             assert answer.status_code == 422, answer.text
@@ -302,7 +319,12 @@ def test_what_is_opened_for_everybody_stays_closed_at_a_childs_seat(cafe: Hedger
 def test_scripts_act_in_their_own_name(cafe: Hedgerow, counter: httpx.Client) -> None:
     with script(cafe) as root:
         open_seat(root, "seat-1", "child")
-        assert root.post("/api/v1/grants", json={"device": "seat-1", "subject": "news.example", "how_long": "hour"}).status_code == 201
+        assert (
+            root.post(
+                "/api/v1/grants", json={"device": "seat-1", "subject": "news.example", "how_long": "hour"}
+            ).status_code
+            == 201
+        )
         last = entries(cafe)[-1]
         assert (last["actor"], last["action"]) == ("the command line", "allow")
     done = cafe.run("resume", "seat-1")
@@ -337,7 +359,11 @@ def test_a_pause_that_is_lifted_elsewhere_gives_no_minutes_away(cafe: Hedgerow, 
         counter.post(path, json=body).raise_for_status()
         wait_until(lambda: end() < before + 600, 30)
     counter.post("/counter/resume", data={"seat": "seat-1"})
-    wait_until(lambda: before - 1 < end() < before + 600, 30, "a pause that did not let the time stand still takes no minutes away")
+    wait_until(
+        lambda: before - 1 < end() < before + 600,
+        30,
+        "a pause that did not let the time stand still takes no minutes away",
+    )
 
 
 def test_a_chore_of_somebody_at_a_seat_is_confirmed_by_somebody_on_duty(cafe: Hedgerow, counter: httpx.Client) -> None:
@@ -356,7 +382,9 @@ def test_a_chore_of_somebody_at_a_seat_is_confirmed_by_somebody_on_duty(cafe: He
 
 def test_people_who_use_no_seat_need_nobody_on_duty(cafe: Hedgerow, counter: httpx.Client) -> None:
     before = entries(cafe)
-    assert counter.post("/api/v1/grants", json={"person": "owner", "subject": "news.example", "how_long": "hour"}).is_success
+    assert counter.post(
+        "/api/v1/grants", json={"person": "owner", "subject": "news.example", "how_long": "hour"}
+    ).is_success
     assert counter.post("/api/v1/pause", json={"person": "owner", "minutes": 1}).is_success
     assert entries(cafe) == before
 

@@ -35,7 +35,9 @@ class Browser:
 
     def __init__(self, hedgerow: Hedgerow, address: str, *, is_signed_in: bool = False) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port_of(hedgerow), 40, (address, 0))
-        self._headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in hedgerow.cookies.items())} if is_signed_in else {}
+        self._headers = (
+            {"Cookie": "; ".join(f"{name}={value}" for name, value in hedgerow.cookies.items())} if is_signed_in else {}
+        )
 
     def get(self, path: str) -> int:
         self._connection.request("GET", path, headers=self._headers)

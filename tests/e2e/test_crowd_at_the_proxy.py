@@ -17,7 +17,9 @@ OTHER = "127.0.0.50"
 
 @pytest.fixture(scope="module")
 def home(whole_internet: SmallInternet) -> Iterator[Hedgerow]:
-    with running_hedgerow(family_policy(whole_internet), lists=LISTS, upstream_authority=whole_internet.authority.root) as running:
+    with running_hedgerow(
+        family_policy(whole_internet), lists=LISTS, upstream_authority=whole_internet.authority.root
+    ) as running:
         yield running
 
 

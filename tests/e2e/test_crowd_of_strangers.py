@@ -20,9 +20,16 @@ OTHER = "127.0.0.50"
 
 @pytest.fixture(scope="module")
 def home(whole_internet: SmallInternet) -> Iterator[Hedgerow]:
-    policy = network_section(whole_internet, lan=("127.0.0.0/24", "::1/128")) + f"  server_name: {NAME}\n" + PEOPLE + OWN_LISTS
+    policy = (
+        network_section(whole_internet, lan=("127.0.0.0/24", "::1/128"))
+        + f"  server_name: {NAME}\n"
+        + PEOPLE
+        + OWN_LISTS
+    )
     transports = [word for name in ("dot", "doh") for word in (f"--{name}", "127.0.0.1:0")]
-    with running_hedgerow(policy, lists=LISTS, options=transports, upstream_authority=whole_internet.authority.root) as running:
+    with running_hedgerow(
+        policy, lists=LISTS, options=transports, upstream_authority=whole_internet.authority.root
+    ) as running:
         yield running
 
 
@@ -34,8 +41,12 @@ def place(running: Hedgerow, kind: str) -> Address:
 
 @pytest.mark.parametrize("addresses", [8, 64])
 @pytest.mark.parametrize("source", [TABLET, OTHER])
-def test_a_phone_with_private_dns_stays_online(home: Hedgerow, whole_internet: SmallInternet, addresses: int, source: str) -> None:
-    """Sixteen connections of each stranger say nothing; the phone connects anew for each question, as with strict Private DNS."""
+def test_a_phone_with_private_dns_stays_online(
+    home: Hedgerow, whole_internet: SmallInternet, addresses: int, source: str
+) -> None:
+    """Sixteen connections of each stranger say nothing; the phone connects anew for each question, as with strict
+    Private DNS.
+    """
     strangers = [f"127.0.0.{number}" for number in range(100, 100 + addresses)]
     dot, doh = place(home, "dot"), place(home, "doh")
     options = ("+tls", f"+tls-ca={home.authority}", f"+tls-hostname={NAME}", f"+tls-sni={NAME}")
@@ -46,12 +57,32 @@ def test_a_phone_with_private_dns_stays_online(home: Hedgerow, whole_internet: S
             assert answer.data("A") == [whole_internet.address_of("bank.example")]
             asked = subprocess.run(
                 [
-                    "curl", "--silent", "--show-error", "--interface", source, "--cacert", home.authority, "--resolve",
-                    f"{NAME}:{doh[1]}:{doh[0]}", "--doh-url", f"https://{NAME}:{doh[1]}/dns-query", "--doh-insecure", "--max-time", "15",
-                    "--output", "/dev/null", "--write-out", "%{http_code}", whole_internet.url("bank.example", "/", "http"),
+                    "curl",
+                    "--silent",
+                    "--show-error",
+                    "--interface",
+                    source,
+                    "--cacert",
+                    home.authority,
+                    "--resolve",
+                    f"{NAME}:{doh[1]}:{doh[0]}",
+                    "--doh-url",
+                    f"https://{NAME}:{doh[1]}/dns-query",
+                    "--doh-insecure",
+                    "--max-time",
+                    "15",
+                    "--output",
+                    "/dev/null",
+                    "--write-out",
+                    "%{http_code}",
+                    whole_internet.url("bank.example", "/", "http"),
                 ],
-                capture_output=True, text=True, timeout=30, check=False, env={"PATH": "/usr/bin:/bin"},
-            )  # fmt: skip
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=False,
+                env={"PATH": "/usr/bin:/bin"},
+            )
             assert asked.stdout == "200", (asked.stderr, home.stderr)
 
 

@@ -31,7 +31,18 @@ def ask(running: Hedgerow, url: str) -> str:
     origin = url.rstrip("/")
     page = curl(url, proxy=running.proxy, source=TABLET).text
     form = urllib.parse.urlencode({"url": url, "ticket": ticket_in(page), "note": "please"})
-    words = ["curl", "-si", "--interface", TABLET, "-x", "http://{}:{}".format(*running.proxy), "-H", f"Origin: {origin}", "-d", form]
+    words = [
+        "curl",
+        "-si",
+        "--interface",
+        TABLET,
+        "-x",
+        "http://{}:{}".format(*running.proxy),
+        "-H",
+        f"Origin: {origin}",
+        "-d",
+        form,
+    ]
     answer = subprocess.run([*words, origin + ASK], capture_output=True, text=True, timeout=60, check=True).stdout
     again = re.search(r"(?i)^refresh: \d+; url=(\S+)", answer, re.M)
     assert again is not None, answer

@@ -29,8 +29,13 @@ def test_tunnels_of_one_device_leave_descriptors_for_others(whole_internet: Smal
         (allowed,) = [int(line.split()[3]) for line in limits.splitlines() if line.startswith("Max open files")]
         assert allowed > SESSION_LIMIT
         for _ in range(TUNNELS):
-            tunnel = stack.enter_context(socket.create_connection(running.proxy, source_address=(TABLET, 0), timeout=20))
-            tunnel.sendall(f"CONNECT bank.example:{whole_internet.origins.https_port} HTTP/1.1\r\nHost: bank.example\r\n\r\n".encode())
+            tunnel = stack.enter_context(
+                socket.create_connection(running.proxy, source_address=(TABLET, 0), timeout=20)
+            )
+            tunnel.sendall(
+                f"CONNECT bank.example:{whole_internet.origins.https_port} HTTP/1.1\r\nHost: "
+                f"bank.example\r\n\r\n".encode()
+            )
         page = curl(whole_internet.url("bank.example", "/", "http"), proxy=running.proxy, source=COMPUTER)
         assert page.status == 200, running.stderr
         assert "Too many open files" not in running.stderr

@@ -1,4 +1,6 @@
-"""Keys for Encrypted Client Hello in a signed zone, as stub resolvers and a validating resolver behind Hedgerow see them."""
+"""Keys for Encrypted Client Hello in a signed zone, as stub resolvers and a validating resolver behind Hedgerow see
+them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from small_internet.clients import DnsAnswer, kdig
 from small_internet.family import TABLET
 from small_internet.running import Hedgerow, network_section, running_hedgerow
 
-pytestmark = pytest.mark.skipif(not (shutil.which("knotd") and shutil.which("unbound")), reason="Knot DNS or Unbound is not installed")
+pytestmark = pytest.mark.skipif(
+    not (shutil.which("knotd") and shutil.which("unbound")), reason="Knot DNS or Unbound is not installed"
+)
 
 PARENT = "127.0.0.9"
 ZONE = "signed.example"
@@ -41,7 +45,11 @@ class Stand:
 @pytest.fixture(scope="module")
 def stand(whole_internet: SmallInternet) -> Iterator[Stand]:
     with knot({ZONE: RECORDS}, (ZONE,)) as (port, folder):
-        policy = network_section(whole_internet) + f'  unknown_devices: open\n  forward: {{{ZONE}: "127.0.0.1:{port}"}}\n' + PEOPLE
+        policy = (
+            network_section(whole_internet)
+            + f'  unknown_devices: open\n  forward: {{{ZONE}: "127.0.0.1:{port}"}}\n'
+            + PEOPLE
+        )
         anchors = ds_records(folder, ZONE)
         with running_hedgerow(policy) as running:
             yield Stand(running, anchors)
@@ -57,7 +65,9 @@ def test_a_filtered_device_that_asks_for_signatures_gets_no_record(stand: Stand)
         found = stand.ask(TABLET, "www", "+dnssec")
         assert (found.status, found.data("HTTPS"), found.data("RRSIG"), found.ede) == ("NOERROR", [], [], 17)
     signed = stand.ask(TABLET, "plain", "+dnssec")
-    assert (signed.data("HTTPS"), len(signed.data("RRSIG"))) == (['1 . alpn="h2"'], 1), "a record without keys is left as it is"
+    assert (signed.data("HTTPS"), len(signed.data("RRSIG"))) == (['1 . alpn="h2"'], 1), (
+        "a record without keys is left as it is"
+    )
 
 
 def test_a_device_without_filter_gets_all_of_it(stand: Stand) -> None:
@@ -67,7 +77,9 @@ def test_a_device_without_filter_gets_all_of_it(stand: Stand) -> None:
     assert len(found.data("RRSIG")) == 1
 
 
-def test_a_validating_resolver_behind_takes_the_keys_of_an_unfiltered_device_only(stand: Stand, whole_internet: SmallInternet) -> None:
+def test_a_validating_resolver_behind_takes_the_keys_of_an_unfiltered_device_only(
+    stand: Stand, whole_internet: SmallInternet
+) -> None:
     """It asks from 127.0.0.1, which nothing filters here: the record is whole, and proves to be authentic."""
     with unbound(whole_internet, stand.running.dns[1], anchors=stand.anchors) as resolver:
         found = kdig(("127.0.0.1", resolver.ports["udp"]), f"www.{ZONE}", "HTTPS", options=("+dnssec",))

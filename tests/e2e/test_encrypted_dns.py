@@ -40,9 +40,16 @@ TRANSPORTS = pytest.mark.parametrize("how", ["tls", "https", "https-get", "quic"
 
 @pytest.fixture(scope="module")
 def encrypted(whole_internet: SmallInternet) -> Iterator[Hedgerow]:
-    policy = network_section(whole_internet, lan=("127.0.0.0/24", "::1/128")) + f"  server_name: {NAME}\n" + PEOPLE + OWN_LISTS
+    policy = (
+        network_section(whole_internet, lan=("127.0.0.0/24", "::1/128"))
+        + f"  server_name: {NAME}\n"
+        + PEOPLE
+        + OWN_LISTS
+    )
     places = [word for name in ("dot", "doh", "doq", "doh3") for word in (f"--{name}", "127.0.0.1:0")]
-    with running_hedgerow(policy, lists=LISTS, options=places, upstream_authority=whole_internet.authority.root) as running:
+    with running_hedgerow(
+        policy, lists=LISTS, options=places, upstream_authority=whole_internet.authority.root
+    ) as running:
         yield running
 
 
@@ -52,15 +59,25 @@ def place(running: Hedgerow, kind: str) -> Address:
     return parse_address(found[1])
 
 
-def ask(running: Hedgerow, how: str, name: str, kind: str = "A", *, client: str = "", source: str = TABLET) -> DnsAnswer | None:
+def ask(
+    running: Hedgerow, how: str, name: str, kind: str = "A", *, client: str = "", source: str = TABLET
+) -> DnsAnswer | None:
     """Over DoT and DoQ the client id is in the server name, over DoH in the path; the certificate is checked."""
     ca = f"+tls-ca={running.authority}"
     if how in {"tls", "quic"}:
         host = f"{client}.{NAME}" if client else NAME
         where = place(running, "dot" if how == "tls" else "doq")
-        return kdig(where, name, kind, source=source, options=(f"+{how}", ca, f"+tls-hostname={host}", f"+tls-sni={host}"))
+        return kdig(
+            where, name, kind, source=source, options=(f"+{how}", ca, f"+tls-hostname={host}", f"+tls-sni={host}")
+        )
     path = f"/dns-query/{client}" if client else "/dns-query"
-    options = (f"+https={path}", ca, f"+tls-hostname={NAME}", f"+tls-sni={NAME}", *(["+https-get"] if how == "https-get" else []))
+    options = (
+        f"+https={path}",
+        ca,
+        f"+tls-hostname={NAME}",
+        f"+tls-sni={NAME}",
+        *(["+https-get"] if how == "https-get" else []),
+    )
     return kdig(place(running, "doh"), name, kind, source=source, options=options)
 
 
@@ -110,17 +127,20 @@ def test_an_unknown_client_id_is_ignored(encrypted: Hedgerow, how: str) -> None:
 
 @pytest.mark.skipif(shutil.which("stubby") is None, reason="needs Debian's stubby")
 def test_stubby_asks_by_its_id(encrypted: Hedgerow, whole_internet: SmallInternet, tmp_path: Path) -> None:
-    """A forwarder that many use on laptops, which checks certificate and name. Only the adult's id opens the site from there."""
+    """A forwarder that many use on laptops, which checks certificate and name.
+
+    Only the adult's id opens the site from there.
+    """
     for client, data in (("ann-phone", whole_internet.address_of("adult.example")), ("mia-phone-7f3a", "0.0.0.0")):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         config = tmp_path / f"{client}.yml"
         config.write_text(
-            f'listen_addresses:\n  - 127.0.0.1@{port}\nresolution_type: GETDNS_RESOLUTION_STUB\ntls_ca_file: "{encrypted.authority}"\n'
-            "dns_transport_list:\n  - GETDNS_TRANSPORT_TLS\ntls_authentication: GETDNS_AUTHENTICATION_REQUIRED\n"
-            "upstream_recursive_servers:\n"
-            f'  - address_data: 127.0.0.1\n    tls_port: {place(encrypted, "dot")[1]}\n    tls_auth_name: "{client}.{NAME}"\n'
+            f"listen_addresses:\n  - 127.0.0.1@{port}\nresolution_type: GETDNS_RESOLUTION_STUB\ntls_ca_file:"
+            f' "{encrypted.authority}"\ndns_transport_list:\n  - GETDNS_TRANSPORT_TLS\ntls_authentication:'
+            " GETDNS_AUTHENTICATION_REQUIRED\nupstream_recursive_servers:\n  - address_data: 127.0.0.1\n    tls_port:"
+            f' {place(encrypted, "dot")[1]}\n    tls_auth_name: "{client}.{NAME}"\n'
         )
         process = subprocess.Popen(["stubby", "-C", str(config)], stderr=subprocess.DEVNULL)
         try:
@@ -155,10 +175,12 @@ def test_plain_dns_designates_encrypted_dns(encrypted: Hedgerow) -> None:
 
 def test_another_hedgerow_as_client(encrypted: Hedgerow, whole_internet: SmallInternet) -> None:
     """As upstreams that are given by name, whose address stands under `records`, and whose CA under `--upstream-ca`."""
-    https, quic = (f"{scheme}://{NAME}:{place(encrypted, kind)[1]}" for scheme, kind in (("https", "doh"), ("quic", "doq")))
+    https, quic = (
+        f"{scheme}://{NAME}:{place(encrypted, kind)[1]}" for scheme, kind in (("https", "doh"), ("quic", "doq"))
+    )
     policy = (
-        f"network:\n  lists: starter\n  upstream: ['{https}']\n  forward: {{news.example: '{quic}'}}\n  records: {{{NAME}: 127.0.0.1}}\n"
-        "  reachable: [127.0.0.0/8]\n"
+        f"network:\n  lists: starter\n  upstream: ['{https}']\n  forward: {{news.example: '{quic}'}}\n  records:"
+        f" {{{NAME}: 127.0.0.1}}\n  reachable: [127.0.0.0/8]\n"
     )
     with running_hedgerow(policy, upstream_authority=encrypted.authority) as other:
         for host in ("bank.example", "news.example"):
@@ -192,9 +214,13 @@ def test_http_semantics_of_doh(encrypted: Hedgerow, version: str, tmp_path: Path
 
     def fetch(path: str, *options: str, headers: tuple[str, ...] = ()) -> tuple[int, dict[str, list[str]], bytes]:
         found = curl(
-            doh_url(encrypted, path, listener), source=TABLET, ca=encrypted.authority, resolve=[f"{NAME}:{port}:{host}"], headers=headers,
+            doh_url(encrypted, path, listener),
+            source=TABLET,
+            ca=encrypted.authority,
+            resolve=[f"{NAME}:{port}:{host}"],
+            headers=headers,
             options=(version, *options),
-        )  # fmt: skip
+        )
         return found.status, found.headers, found.body
 
     status, headers, answer = fetch("/dns-query", "--data-binary", f"@{body}", headers=kind)
@@ -210,15 +236,24 @@ def test_http_semantics_of_doh(encrypted: Hedgerow, version: str, tmp_path: Path
     large.write_bytes(bytes(200_000))
     assert fetch("/dns-query", "--data-binary", f"@{large}", headers=kind)[0] == 413
     assert fetch("/dns-query", "--data-binary", f"@{body}", headers=("content-type: text/plain",))[0] == 415
-    assert [fetch(path)[0] for path in ("/", "/dns-query?dns=%21", "/dns-query", "/dns-query/a/b")] == [404, 400, 400, 404]
+    assert [fetch(path)[0] for path in ("/", "/dns-query?dns=%21", "/dns-query", "/dns-query/a/b")] == [
+        404,
+        400,
+        400,
+        404,
+    ]
     assert fetch("/dns-query", "-X", "DELETE")[0] == 405
-    assert fetch(f"/dns-query/ann-phone?dns={encoded}")[2] == answer, "an adult's client id does not open a child's own device"
+    assert fetch(f"/dns-query/ann-phone?dns={encoded}")[2] == answer, (
+        "an adult's client id does not open a child's own device"
+    )
 
 
 def raw(running: Hedgerow, kind: str, protocol: str) -> ssl.SSLSocket:
     context = ssl.create_default_context(cafile=str(running.authority))
     context.set_alpn_protocols([protocol])
-    return context.wrap_socket(socket.create_connection(place(running, kind), timeout=10, source_address=(TABLET, 0)), server_hostname=NAME)
+    return context.wrap_socket(
+        socket.create_connection(place(running, kind), timeout=10, source_address=(TABLET, 0)), server_hostname=NAME
+    )
 
 
 def test_junk_and_slow_clients_do_not_affect_others(encrypted: Hedgerow) -> None:
@@ -245,7 +280,9 @@ def test_junk_and_slow_clients_do_not_affect_others(encrypted: Hedgerow) -> None
 
 
 def test_files_for_devices_away_from_home(encrypted: Hedgerow, tmp_path: Path) -> None:
-    """The profile is signed by a certificate of the CA, and its address gives the device's answers outside the network."""
+    """The profile is signed by a certificate of the CA, and its address gives the device's answers outside
+    the network.
+    """
     state = ("--state", str(encrypted.state))
     signed, content, issued = tmp_path / "mia.mobileconfig", tmp_path / "content", tmp_path / "ca.pem"
     hedgerow_command("away", "dns", "mia-phone", "--home-wifi", "Home", "--out", str(signed), *state)

@@ -1,4 +1,6 @@
-"""Each long-running task of each process fails once: the log, *Today*, the doctor and the metrics tell it, and it runs again."""
+"""Each long-running task of each process fails once: the log, *Today*, the doctor and the metrics tell it, and it runs
+again.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +27,18 @@ from hedgerow.features import FEATURES
 pytestmark = [pytest.mark.root, pytest.mark.provokes_traceback]
 
 PATIENCE = 60.0
-OF_FEATURES = [yaml.safe_load(file.read_text()) for file in sorted(Path(__file__).parents[1].glob("features/*/keys.yaml"))]
+OF_FEATURES = [
+    yaml.safe_load(file.read_text()) for file in sorted(Path(__file__).parents[1].glob("features/*/keys.yaml"))
+]
 """For each feature keys with which it is in use, and the tasks that then run."""
 POLICY = {
     "network": {
-        **{"timezone": "UTC", "lists": "starter", "lan": ["192.168.77.0/24", "127.0.0.0/8"], "upstream": ["127.0.0.77"]},
+        **{
+            "timezone": "UTC",
+            "lists": "starter",
+            "lan": ["192.168.77.0/24", "127.0.0.0/8"],
+            "upstream": ["127.0.0.77"],
+        },
         **{"server_name": "filter.example"},
         **{key: value for each in OF_FEATURES for key, value in each["policy"].get("network", {}).items()},
     },
@@ -52,12 +61,34 @@ EXPECTED = {
     "gate": {"heartbeats", "reports", "neighbours", "snapshots", "counters", "system"},
     "inspector": {"heartbeats", "reports", "neighbours", "snapshots", "counters", "system", "inspection", "renewal"},
     "gateway": {
-        *("heartbeats", "snapshots", "table", "admissions", "socket", "owners", "reports", "traffic", "counters", "tunnel", "addresses"),
+        *(
+            "heartbeats",
+            "snapshots",
+            "table",
+            "admissions",
+            "socket",
+            "owners",
+            "reports",
+            "traffic",
+            "counters",
+            "tunnel",
+            "addresses",
+        ),
         *(f"feature {feature.name}" for feature in FEATURES if feature.gateway_services is not None),
         *(task for each in OF_FEATURES for task in each.get("gateway_tasks", ())),
     },
     "control": {
-        *("heartbeats", "pages", "messages", "connections", "journal", "journal check", "neighbours", "policy", "snapshots"),
+        *(
+            "heartbeats",
+            "pages",
+            "messages",
+            "connections",
+            "journal",
+            "journal check",
+            "neighbours",
+            "policy",
+            "snapshots",
+        ),
         *("snapshot check", "compiling", "downloads", "new sites", "expiry", "warnings", "calendars", "backups"),
         *("shared policy", "processes", "certificates", "resolv.conf", "safe search", "notices"),
         *("tunnel", "status", "discovery"),
@@ -74,7 +105,9 @@ def orders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def house(orders: Path) -> Iterator[Hedgerow]:
-    """A Hedgerow that is a gateway in a network of its own, which the test reaches by the socket in its state directory."""
+    """A Hedgerow that is a gateway in a network of its own, which the test reaches by the socket in its state
+    directory.
+    """
     if shutil.which("unshare") is None or shutil.which("nft", path="/usr/sbin:/usr/bin") is None:
         pytest.skip("unshare and nft are not installed")
     enter = ("unshare", "--net", "sh", "-c", f'{NETWORK} && exec "$@"', "sh")
@@ -87,9 +120,17 @@ def house(orders: Path) -> Iterator[Hedgerow]:
     folders = os.pathsep.join(sys.path)
     options = ("--dot", "127.0.0.1:0")
     with running_hedgerow(
-        json.dumps(POLICY), program=program, prepare=configure, options=options, environment={**os.environ, "PYTHONPATH": folders}
+        json.dumps(POLICY),
+        program=program,
+        prepare=configure,
+        options=options,
+        environment={**os.environ, "PYTHONPATH": folders},
     ) as running:
-        wait_until(lambda: set(SharedOrders(orders).tasks("gateway")) == EXPECTED["gateway"], PATIENCE, "the gateway's process runs")
+        wait_until(
+            lambda: set(SharedOrders(orders).tasks("gateway")) == EXPECTED["gateway"],
+            PATIENCE,
+            "the gateway's process runs",
+        )
         yield running
 
 
@@ -108,7 +149,10 @@ class LocalConnection(http.client.HTTPConnection):
 
 def get(house: Hedgerow, path: str) -> str:
     """Return what control answers to a program on this machine; nothing while its pages are started again."""
-    with contextlib.closing(LocalConnection(house)) as connection, contextlib.suppress(OSError, http.client.HTTPException):
+    with (
+        contextlib.closing(LocalConnection(house)) as connection,
+        contextlib.suppress(OSError, http.client.HTTPException),
+    ):
         connection.request("GET", path)
         return connection.getresponse().read().decode()
     return ""
@@ -116,13 +160,19 @@ def get(house: Hedgerow, path: str) -> str:
 
 def failures(house: Hedgerow, role: str, name: str) -> float:
     found = re.search(
-        rf'^hedgerow_task_failures_total{{process="{role}",task="{re.escape(name)}"}} (\S+)', get(house, "/metrics"), re.MULTILINE
+        rf'^hedgerow_task_failures_total{{process="{role}",task="{re.escape(name)}"}} (\S+)',
+        get(house, "/metrics"),
+        re.MULTILINE,
     )
     return float(found[1]) if found else 0.0
 
 
 def is_failing(house: Hedgerow, role: str, name: str) -> bool:
-    found = re.search(rf'^hedgerow_tasks_failing{{process="{role}",task="{re.escape(name)}"}} (\S+)', get(house, "/metrics"), re.MULTILINE)
+    found = re.search(
+        rf'^hedgerow_tasks_failing{{process="{role}",task="{re.escape(name)}"}} (\S+)',
+        get(house, "/metrics"),
+        re.MULTILINE,
+    )
     return found is not None and float(found[1]) > 0
 
 

@@ -49,7 +49,9 @@ type Verdict = tuple[str, str, str]
 
 
 def scripted(who: str, second: float, site: str, used_up: bool) -> Verdict | None:
-    """What has to be decided and remembered of a question at that second of the day; None for what is nobody's business."""
+    """What has to be decided and remembered of a question at that second of the day; None for what is nobody's
+    business.
+    """
     if site == "www.childline.org.uk" or who not in CHILDREN:
         return None
     begins, ends = NIGHTS[who]
@@ -66,7 +68,9 @@ def scripted(who: str, second: float, site: str, used_up: bool) -> Verdict | Non
 
 @dataclass
 class Day:
-    """The running Hedgerow and its clock; `wanted` counts what the journal has to hold, by hour, device, and verdict with its reason."""
+    """The running Hedgerow and its clock; `wanted` counts what the journal has to hold, by hour, device, and verdict
+    with its reason.
+    """
 
     running: Hedgerow
     clock: WallClock
@@ -114,7 +118,10 @@ class Day:
         wait_until(holds, PATIENCE, f"{after} for {who}")
 
     def used(self) -> int:
-        """Return Mia's minutes, as far as Hedgerow has heard of them. The next minute may begin when it has heard of this one."""
+        """Return Mia's minutes, as far as Hedgerow has heard of them.
+
+        The next minute may begin when it has heard of this one.
+        """
         rows = self.api.get("/api/v1/budgets").json()
         return next(int(row["used"]) for row in rows if row["whose"] == "mia")
 
@@ -136,19 +143,25 @@ def kept(running: Hedgerow) -> Counter[tuple[int, str, Verdict]]:
     """What the journal holds, in the words of the script."""
     with contextlib.closing(sqlite3.connect(running.state / "journal.sqlite", timeout=PATIENCE)) as journal:
         rows = journal.execute("SELECT hour, device, verdict, reason, what, count FROM hourly").fetchall()
-    return Counter({(hour, device, (verdict, reason, what)): count for hour, device, verdict, reason, what, count in rows})
+    return Counter(
+        {(hour, device, (verdict, reason, what)): count for hour, device, verdict, reason, what, count in rows}
+    )
 
 
 def memory_kb(running: Hedgerow) -> int:
     """What all processes together have for themselves."""
     texts = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in running.all_pids()]
-    return sum(int(line.split()[1]) for text in texts for line in text.splitlines() if line.startswith("Private_Dirty:"))
+    return sum(
+        int(line.split()[1]) for text in texts for line in text.splitlines() if line.startswith("Private_Dirty:")
+    )
 
 
 @pytest.fixture
 def day(internet: SmallInternet, tmp_path: Path) -> Iterator[Day]:
     clock = WallClock(tmp_path, FRIDAY)
-    with running_hedgerow(network_section(internet) + "  country: GB\n" + POLICY, environment=clock.environment) as running:
+    with running_hedgerow(
+        network_section(internet) + "  country: GB\n" + POLICY, environment=clock.environment
+    ) as running:
         token = (running.state / "admin-token").read_text().strip()
         headers = {"Authorization": f"Bearer {token}"}
         with httpx.Client(base_url=running.web, headers=headers, trust_env=False, timeout=PATIENCE) as api:
@@ -179,7 +192,9 @@ def test_a_day(day: Day, internet: SmallInternet) -> None:
         minutes = 60 if day.used_up else minutes + (scripted("mia", second, "school.example", used_up=False) == OPEN)
         wait_until(lambda: day.used() == minutes, PATIENCE, f"{minutes} minutes")  # noqa: B023
     assert kept(day.running) == day.wanted
-    assert {device for _, device, _ in kept(day.running)} == {f"{who}-device" for who in CHILDREN}, "of the adults nothing is kept"
+    assert {device for _, device, _ in kept(day.running)} == {f"{who}-device" for who in CHILDREN}, (
+        "of the adults nothing is kept"
+    )
     morning = max(kb for second, kb in memory.items() if second < 8 * HOUR)
     assert memory[max(memory)] < morning + MEMORY_MARGIN_KB, memory
 
@@ -195,7 +210,9 @@ def command_of_the_hour(day: Day, at: float) -> None:
 
 
 def an_hour_of_homework(day: Day) -> None:
-    """Mia is on line minute by minute until her hour is used up: one minute of each half hour before, and from three o'clock on all."""
+    """Mia is on line minute by minute until her hour is used up: one minute of each half hour before, and from three
+    o'clock on all.
+    """
     before = day.used()
     assert before == 16
     for minute in range(60):

@@ -28,7 +28,8 @@ STEPS: Mapping[str, Mapping[str, str]] = {
 
 
 STARTER_NAMES = sum(
-    bool(line) and not line.startswith("#") for line in (files("hedgerow") / "blocklists/data/starter/adult.txt").read_text().splitlines()
+    bool(line) and not line.startswith("#")
+    for line in (files("hedgerow") / "blocklists/data/starter/adult.txt").read_text().splitlines()
 )
 """Names of the adult category in the list that ships with Hedgerow."""
 
@@ -42,7 +43,9 @@ def new_machine(internet: SmallInternet) -> str:
 def parent_after_the_guide(running: Hedgerow) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=running.web, trust_env=False, timeout=30, headers={"origin": running.web}) as parent:
         for step, form in STEPS.items():
-            answer = parent.post(f"/start/{step}", data={**form, **({"code": running.setup_code} if step == "password" else {})})
+            answer = parent.post(
+                f"/start/{step}", data={**form, **({"code": running.setup_code} if step == "password" else {})}
+            )
             assert answer.status_code == 303, (step, answer.text)
         yield parent
 
@@ -60,7 +63,10 @@ def is_blocked(running: Hedgerow, name: str) -> bool:
 
 def test_a_family_that_follows_the_guide_is_protected(internet: SmallInternet, tmp_path: Path) -> None:
     sources = public_sources()
-    lists = {name: "".join(f"{name}-{number}.example\n" for number in range(300)).encode() for name in ("hagezi-nsfw", "oisd-nsfw")}
+    lists = {
+        name: "".join(f"{name}-{number}.example\n" for number in range(300)).encode()
+        for name in ("hagezi-nsfw", "oisd-nsfw")
+    }
     mirror = ListMirror({sources[name].url: content for name, content in lists.items()}, tmp_path)
     with (
         mirror.serving(),

@@ -38,14 +38,21 @@ def asked(house: Hedgerow, source: str, mac: str = "", *, tcp: bool = False) -> 
 
 
 @pytest.mark.parametrize("tcp", [False, True])
-def test_each_device_has_its_own_answers_behind_a_forwarder(house: Hedgerow, whole_internet: SmallInternet, tcp: bool) -> None:
+def test_each_device_has_its_own_answers_behind_a_forwarder(
+    house: Hedgerow, whole_internet: SmallInternet, tcp: bool
+) -> None:
     opened, blocked = [whole_internet.address_of("adult.example")], ["0.0.0.0"]
     for _ in range(2):  # found, and then remembered
         assert asked(house, FORWARDER, ADULT, tcp=tcp) == opened
         assert asked(house, FORWARDER, CHILD, tcp=tcp) == blocked
         assert asked(house, FORWARDER, NOBODY, tcp=tcp) == blocked
         assert asked(house, FORWARDER, tcp=tcp) == blocked  # for itself, whom nobody has named
-    wait_until(lambda: {CHILD, ADULT, NOBODY} <= {device["mac"] for device in json.loads(house.run("devices", "--json").stdout)}, 60)
+    wait_until(
+        lambda: (
+            {CHILD, ADULT, NOBODY} <= {device["mac"] for device in json.loads(house.run("devices", "--json").stdout)}
+        ),
+        60,
+    )
 
 
 @pytest.mark.parametrize("tcp", [False, True])

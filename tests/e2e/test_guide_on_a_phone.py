@@ -1,4 +1,6 @@
-"""The guide on a phone: a family of three with three devices, from the QR code to Today, with its taps and keystrokes counted."""
+"""The guide on a phone: a family of three with three devices, from the QR code to Today, with its taps and keystrokes
+counted.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +33,9 @@ DEVICES = {"phone": 10, "tablet": 11, "laptop": 12}
 PASSWORD = "quiet hedgehog"
 SHOTS = os.environ.get("HEDGEROW_SHOTS")
 """The folder that gets a screenshot of each step in both themes, if there is one."""
-PIXEL = "Mozilla/5.0 (Linux; Android 11; Pixel 5) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Mobile Safari/537.36"
+PIXEL = "Mozilla/5.0 (Linux; Android 11; Pixel 5) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Mobile Safari/537.36"  # noqa: E501
 SMALL = """[...document.querySelectorAll('button, select, summary, input:not([type=hidden], [type=checkbox], [type=radio]), a.button')]
-  .filter(each => each.offsetParent && each.getBoundingClientRect().height < 44).map(each => each.outerHTML.slice(0, 120))"""
+  .filter(each => each.offsetParent && each.getBoundingClientRect().height < 44).map(each => each.outerHTML.slice(0, 120))"""  # noqa: E501
 
 
 @dataclass
@@ -72,7 +74,10 @@ def home() -> Iterator[dict[str, Space]]:
 
 
 def is_blocked(space: Space, name: str) -> bool:
-    return space.run("kdig", f"@{SERVER}", "+short", "+timeout=5", "+retry=0", name).stdout.strip() in ("0.0.0.0", SERVER)
+    return space.run("kdig", f"@{SERVER}", "+short", "+timeout=5", "+retry=0", name).stdout.strip() in (
+        "0.0.0.0",
+        SERVER,
+    )
 
 
 def tells_why(space: Space, name: str) -> bool:
@@ -114,7 +119,11 @@ def test_a_family_is_protected_within_a_few_taps(home: dict[str, Space], tmp_pat
         context.close()
     policy = load_policy(tmp_path / "hedgerow.yaml")
     assert (policy.network.country, policy.network.timezone) == ("PT", "Europe/Lisbon")
-    assert {name: person.profile for name, person in policy.people.items()} == {"Ana": "adult", "Mia": "child-8-12", "Tom": "teen-13-15"}
+    assert {name: person.profile for name, person in policy.people.items()} == {
+        "Ana": "adult",
+        "Mia": "child-8-12",
+        "Tom": "teen-13-15",
+    }
     assert sorted((device.person or "", device.macs) for device in policy.devices.values()) == [
         ("Ana", ("02:00:00:00:77:0a",)),
         ("Mia", ("02:00:00:00:77:0b",)),

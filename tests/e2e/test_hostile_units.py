@@ -1,4 +1,6 @@
-"""One message that is made to cost a lot, sent over and over by one device: no process falls silent, and another device goes on."""
+"""One message that is made to cost a lot, sent over and over by one device: no process falls silent, and another device
+goes on.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ devices:
   mia-tablet: {{ip: {TABLET}}}
   mia-computer: {{ip: {COMPUTER}, trusts_ca: true}}
   tom-laptop: {{ip: {LAPTOP}}}
-"""
+"""  # noqa: E501
 HTTP2_HOST = "forum.example"
 ROLES = ("dns", "gate", "inspector")
 SENDERS, TIMES = 3, 3
@@ -56,7 +58,9 @@ class HostileOrigin:
 
 
 class Http2Origin(HostileOrigin):
-    """A server over TLS that sends the octets `frames` after its SETTINGS to each client, once the client has sent a request."""
+    """A server over TLS that sends the octets `frames` after its SETTINGS to each client, once the client has sent a
+    request.
+    """
 
     def __init__(self, server: socket.socket, tls: ssl.SSLContext) -> None:
         super().__init__(server)
@@ -110,14 +114,18 @@ def http2_origin(whole_internet: SmallInternet) -> Iterator[Http2Origin]:
 
 @pytest.fixture(scope="module")
 def family(whole_internet: SmallInternet, origin: HostileOrigin, http2_origin: Http2Origin) -> Iterator[Hedgerow]:
-    network = network_section(whole_internet, lan=("127.0.0.0/24",)).replace("ports: [", f"ports: [{origin.port}, {http2_origin.port}, ")
+    network = network_section(whole_internet, lan=("127.0.0.0/24",)).replace(
+        "ports: [", f"ports: [{origin.port}, {http2_origin.port}, "
+    )
     policy, authority = network + "  country: GB\n  new_sites_days: 0\n" + PEOPLE, whole_internet.authority.root
     with running_hedgerow(policy, options=["--doh", "127.0.0.1:0"], upstream_authority=authority) as running:
         yield running
 
 
 def assert_harmless(family: Hedgerow, internet: SmallInternet, attack: Callable[[], object]) -> None:
-    """Assert that `attack`, in several threads and several times in each, leaves every process alive, and another device served."""
+    """Assert that `attack`, in several threads and several times in each, leaves every process alive, and another
+    device served.
+    """
     before, served, answers = {role: family.pids(role) for role in ROLES}, list[int](), list[DnsAnswer | None]()
     url = internet.url("games.example", scheme="http")
 
@@ -158,9 +166,13 @@ HTTP2_UNITS = {
     "a megabyte of table size updates": block_of_fields(b"\x20"),
     "a frame of table size updates": block_of_fields(b"\x20", frames=0),
     "a megabyte of empty fields": block_of_fields(b"\x00\x00\x00"),
-    "fields from the table": block_of_fields(b"\x40\x01a\x7f\xa1\x1e" + b"x" * 4000 + b"\xbe" * 3000, frames=0, size=7006),
+    "fields from the table": block_of_fields(
+        b"\x40\x01a\x7f\xa1\x1e" + b"x" * 4000 + b"\xbe" * 3000, frames=0, size=7006
+    ),
     "empty CONTINUATION": block_of_fields(b"\x20", frames=0) + frame.ContinuationFrame(1).serialize() * 60_000,
-    "empty DATA": frame.HeadersFrame(1, REQUEST, flags=["END_HEADERS"]).serialize() + frame.DataFrame(1).serialize() * 60_000,
+    "empty DATA": (
+        frame.HeadersFrame(1, REQUEST, flags=["END_HEADERS"]).serialize() + frame.DataFrame(1).serialize() * 60_000
+    ),
 }
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame.SettingsFrame(0).serialize()
 
@@ -231,14 +243,18 @@ def test_http1_responses(family: Hedgerow, whole_internet: SmallInternet, origin
     path, statuses = f"/{list(RESPONSES).index(kind)}", list[int]()
     origin.answers[path.encode()] = response
     url = origin.url(path)
-    assert_harmless(family, whole_internet, lambda: statuses.append(curl(url, proxy=family.proxy, source=TABLET, timeout=60).status))
+    assert_harmless(
+        family, whole_internet, lambda: statuses.append(curl(url, proxy=family.proxy, source=TABLET, timeout=60).status)
+    )
     assert set(statuses) == {expected}
     if kind in {"100 Continue", "early hints", "malformed ones"}:
         assert "warning: a request failed: the site sends too many informational responses" in family.stderr
 
 
 @pytest.mark.parametrize("start", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 103 Early Hints\r\n"])
-def test_too_many_fields_are_refused_before_the_head_ends(family: Hedgerow, origin: HostileOrigin, start: bytes) -> None:
+def test_too_many_fields_are_refused_before_the_head_ends(
+    family: Hedgerow, origin: HostileOrigin, start: bytes
+) -> None:
     origin.answers[UNFINISHED] = start + b"a:b\r\n" * 1_100
     assert curl(origin.url(UNFINISHED.decode()), proxy=family.proxy, source=TABLET, timeout=15).status == 502
 
@@ -246,8 +262,13 @@ def test_too_many_fields_are_refused_before_the_head_ends(family: Hedgerow, orig
 def test_a_switch_of_protocols_after_many_informational_responses(
     family: Hedgerow, whole_internet: SmallInternet, origin: HostileOrigin
 ) -> None:
-    origin.answers[b"/switch"] = b"HTTP/1.1 100 Continue\r\n\r\n" * 100_000 + b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
-    head = f"GET {origin.url('/switch')} HTTP/1.1\r\nHost: 127.0.0.1:{origin.port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    origin.answers[b"/switch"] = (
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 100_000 + b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
+    )
+    head = (
+        f"GET {origin.url('/switch')} HTTP/1.1\r\nHost: 127.0.0.1:{origin.port}\r\nConnection: Upgrade\r\nUpgrade:"
+        " websocket\r\n"
+    )
     key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
     answers = list[bytes]()
     assert_harmless(family, whole_internet, lambda: answers.append(say(family, (head + key).encode())))
@@ -259,19 +280,26 @@ INTERIM_BLOCK = b"\x08\x03103"
 FRAMES_OF_ORIGINS = {
     "early hints": (frame.HeadersFrame(1, INTERIM_BLOCK, flags=["END_HEADERS"]).serialize() * 50_000, 502),
     "empty DATA": (
-        frame.HeadersFrame(1, RESPONSE_BLOCK, flags=["END_HEADERS"]).serialize() + frame.DataFrame(1).serialize() * 50_000,
+        frame.HeadersFrame(1, RESPONSE_BLOCK, flags=["END_HEADERS"]).serialize()
+        + frame.DataFrame(1).serialize() * 50_000,
         200,
     ),
     "PING": (
-        frame.PingFrame(0, b"12345678").serialize() * 50_000 + frame.HeadersFrame(1, RESPONSE_BLOCK, flags=["END_HEADERS"]).serialize(),
+        frame.PingFrame(0, b"12345678").serialize() * 50_000
+        + frame.HeadersFrame(1, RESPONSE_BLOCK, flags=["END_HEADERS"]).serialize(),
         200,
     ),
-    "table size updates": (frame.HeadersFrame(1, b"\x20" * 16_384 + RESPONSE_BLOCK, flags=["END_HEADERS"]).serialize(), 502),
+    "table size updates": (
+        frame.HeadersFrame(1, b"\x20" * 16_384 + RESPONSE_BLOCK, flags=["END_HEADERS"]).serialize(),
+        502,
+    ),
 }
 
 
 @pytest.mark.parametrize("kind", FRAMES_OF_ORIGINS)
-def test_http2_frames_of_origins(family: Hedgerow, whole_internet: SmallInternet, http2_origin: Http2Origin, kind: str) -> None:
+def test_http2_frames_of_origins(
+    family: Hedgerow, whole_internet: SmallInternet, http2_origin: Http2Origin, kind: str
+) -> None:
     frames, expected = FRAMES_OF_ORIGINS[kind]
     http2_origin.frames = frames + frame.DataFrame(1, b"a", flags=["END_STREAM"]).serialize()
     statuses = list[int]()
@@ -285,7 +313,16 @@ def test_http2_frames_of_origins(family: Hedgerow, whole_internet: SmallInternet
 
 
 @pytest.mark.parametrize(
-    "target", ["nowhere.example:443", "nowhere.example:0", "xn--a.example:443", "192.0.2.1:99999", "[::1]:443", "a..b:443", ":443"]
+    "target",
+    [
+        "nowhere.example:443",
+        "nowhere.example:0",
+        "xn--a.example:443",
+        "192.0.2.1:99999",
+        "[::1]:443",
+        "a..b:443",
+        ":443",
+    ],
 )
 def test_odd_destinations_leave_no_traceback(family: Hedgerow, whole_internet: SmallInternet, target: str) -> None:
     """A name without an address among them."""

@@ -16,7 +16,15 @@ import pytest
 from small_internet import SmallInternet
 from small_internet.clients import curl, kdig
 from small_internet.family import LISTS, TABLET, family_policy
-from small_internet.running import Hedgerow, executable, hedgerow_command, parse_address, running_hedgerow, setup_code, wait_until
+from small_internet.running import (
+    Hedgerow,
+    executable,
+    hedgerow_command,
+    parse_address,
+    running_hedgerow,
+    setup_code,
+    wait_until,
+)
 
 PASSWORD = "four words and more"
 PATIENCE = 60
@@ -68,14 +76,24 @@ def test_history_and_requests_follow_a_device_to_its_new_name(house: Hedgerow, w
     with browser(house.web, house.cookies) as page:
         wait_until(lambda: "gambling.example" in page.get("/log?device=mia-tablet").text, PATIENCE, "the row")
         post(page, "/pause", device="mia-tablet", minutes="60")
-        saved = post(page, "/devices/change", device="mia-tablet", name="big tablet", owner="shared").headers["location"]
-        wait_until(lambda: "gambling.example" in page.get("/log?device=big tablet").text, PATIENCE, "the history under the new name")
+        saved = post(page, "/devices/change", device="mia-tablet", name="big tablet", owner="shared").headers[
+            "location"
+        ]
+        wait_until(
+            lambda: "gambling.example" in page.get("/log?device=big tablet").text,
+            PATIENCE,
+            "the history under the new name",
+        )
         assert "gambling.example" not in page.get("/log?device=mia-tablet").text
         pauses = page.get("/api/v1/grants").json()["pauses"]
         assert [pause["device"] for pause in pauses] == ["big tablet"]
         post(page, "/resume", device="big tablet")
         post(page, f"/changes/{parse_qs(urlsplit(saved).query)['saved'][0]}/undo")
-        wait_until(lambda: "gambling.example" in page.get("/log?device=mia-tablet").text, PATIENCE, "the history under the old name again")
+        wait_until(
+            lambda: "gambling.example" in page.get("/log?device=mia-tablet").text,
+            PATIENCE,
+            "the history under the old name again",
+        )
 
 
 def test_allowing_a_site_from_the_log(house: Hedgerow, whole_internet: SmallInternet) -> None:
@@ -129,12 +147,23 @@ def test_a_child_reaches_the_web_neither_directly_nor_through_the_proxy(house: H
         "/start",
         "/sign-in",
     ):
-        for host in ("127.0.0.1", "localhost", "[::1]", "127.0.0.2", "0.0.0.0", "[::ffff:127.0.0.1]", "2130706433", "127.1"):
+        for host in (
+            "127.0.0.1",
+            "localhost",
+            "[::1]",
+            "127.0.0.2",
+            "0.0.0.0",
+            "[::ffff:127.0.0.1]",
+            "2130706433",
+            "127.1",
+        ):
             for proxy in (house.proxy, None):
                 if host.startswith("[") and proxy is None:
-                    continue  # from an IPv4 address curl cannot go there, and without one it comes as the machine itself
+                    # from an IPv4 address curl cannot go there, and without one it comes as the machine itself
+                    continue
                 answer = curl(f"http://{host}:{port}{path}", proxy=proxy, source=TABLET)
-                # Until the first password is set, the guide asks everybody for the setup code. A health check says yes or no to anybody.
+                # Until the first password is set, the guide asks everybody for the setup code. A health check says yes
+                # or no to anybody.
                 may_answer = path in ("/start", "/healthz", "/readyz")
                 expected = (0, *([200] if may_answer else []), 303, 400, 403, 404, 421, 502)
                 assert path not in ("/healthz", "/readyz") or len(answer.text) < 100 or answer.status != 200
@@ -191,7 +220,18 @@ def test_a_password_from_the_command_line(house: Hedgerow) -> None:
 def test_the_first_start_without_a_policy_file(whole_internet: SmallInternet, tmp_path: Path) -> None:
     """From nothing: the guide writes hedgerow.yaml where Hedgerow was started, and a killed control goes on with it."""
     state = tmp_path / "state"
-    command = [executable(), "up", "--state", str(state), "--dns", "127.0.0.1:0", "--proxy", "127.0.0.1:0", "--web", "127.0.0.1:0"]
+    command = [
+        executable(),
+        "up",
+        "--state",
+        str(state),
+        "--dns",
+        "127.0.0.1:0",
+        "--proxy",
+        "127.0.0.1:0",
+        "--web",
+        "127.0.0.1:0",
+    ]
     with (tmp_path / "stderr").open("w") as errors:
         process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=errors, text=True)
     with process:
@@ -213,7 +253,11 @@ def test_the_first_start_without_a_policy_file(whole_internet: SmallInternet, tm
                 assert "tablet: {ip: 127.0.0.7}" in policy
                 assert hedgerow_command("check", str(tmp_path / "hedgerow.yaml")).returncode == 0
                 _kill_control(process.pid)
-                wait_until(lambda: _answers(page, "/people/mia"), PATIENCE, "control after a kill, with the new file and the old session")
+                wait_until(
+                    lambda: _answers(page, "/people/mia"),
+                    PATIENCE,
+                    "control after a kill, with the new file and the old session",
+                )
                 explained = hedgerow_command("explain", "--state", str(state), "tablet", "www.tiktok.com", cwd=tmp_path)
                 assert "tablet (mia, child-8-12)" in explained.stdout, explained.stderr
         finally:
@@ -222,7 +266,9 @@ def test_the_first_start_without_a_policy_file(whole_internet: SmallInternet, tm
 
 
 def _kill_control(parent: int) -> None:
-    for line in subprocess.run(["ps", "-eww", "-o", "pid,ppid,comm"], capture_output=True, text=True, check=True).stdout.splitlines():
+    for line in subprocess.run(
+        ["ps", "-eww", "-o", "pid,ppid,comm"], capture_output=True, text=True, check=True
+    ).stdout.splitlines():
         words = line.split()
         if words[1] == str(parent) and words[2:] == ["hedgerow-control"[:15]]:
             os.kill(int(words[0]), signal.SIGKILL)

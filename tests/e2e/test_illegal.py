@@ -1,4 +1,6 @@
-"""Illegal material stays closed whatever anybody does from outside: switches, rules, permissions, codes, the API, commands and the file."""
+"""Illegal material stays closed whatever anybody does from outside: switches, rules, permissions, codes, the API,
+commands and the file.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,12 @@ def test_no_page_code_call_or_command_opens_it(home: Hedgerow, browser: httpx.Cl
 
 def test_no_policy_opens_it(home: Hedgerow) -> None:
     before = home.policy_path.read_text()
-    for rule in ("allow: [illegal]", f"allow: [{SITE}]", f"always: [{SITE}]", f'schedules: {{x: {{allow: {SITE}, when: "00:00-24:00"}}}}'):
+    for rule in (
+        "allow: [illegal]",
+        f"allow: [{SITE}]",
+        f"always: [{SITE}]",
+        f'schedules: {{x: {{allow: {SITE}, when: "00:00-24:00"}}}}',
+    ):
         home.edit_policy(before + rule + "\n")
         done = hedgerow_command("check", str(home.policy_path))
         if "illegal" in rule:

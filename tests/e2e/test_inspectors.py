@@ -22,10 +22,14 @@ from small_internet.running import Hedgerow, running_hedgerow, wait_until
 
 def test_the_next_inspector_is_asked_when_one_is_down(internet: SmallInternet) -> None:
     options = ["--inspectors", "2"]
-    with running_hedgerow(family_policy(internet), lists=LISTS, options=options, upstream_authority=internet.authority.root) as running:
+    with running_hedgerow(
+        family_policy(internet), lists=LISTS, options=options, upstream_authority=internet.authority.root
+    ) as running:
 
         def status(path: str) -> int:
-            return curl(internet.url("www.school.example", path), proxy=running.proxy, source=COMPUTER, ca=running.authority).status
+            return curl(
+                internet.url("www.school.example", path), proxy=running.proxy, source=COMPUTER, ca=running.authority
+            ).status
 
         pids = running.pids("inspector")
         assert len(pids) == 2
@@ -35,8 +39,12 @@ def test_the_next_inspector_is_asked_when_one_is_down(internet: SmallInternet) -
 
 
 def test_kills_under_load_let_nothing_through(internet: SmallInternet) -> None:
-    """Gates and inspectors are killed while requests go on: what is blocked is never shown, and what is open soon opens again."""
-    with running_hedgerow(family_policy(internet), lists=LISTS, upstream_authority=internet.authority.root, workers=2) as running:
+    """Gates and inspectors are killed while requests go on: what is blocked is never shown, and what is open soon opens
+    again.
+    """
+    with running_hedgerow(
+        family_policy(internet), lists=LISTS, upstream_authority=internet.authority.root, workers=2
+    ) as running:
         over = threading.Event()
 
         def status(path: str) -> int:
@@ -60,7 +68,9 @@ def test_kills_under_load_let_nothing_through(internet: SmallInternet) -> None:
                         return pid not in running.pids(role) and len(running.pids(role)) > 0
 
                     wait_until(is_replaced, 30)
-                    wait_until(lambda: [status(path) for path in ("/open", "/secret/x")] == [200, 403], 30, "it serves again")
+                    wait_until(
+                        lambda: [status(path) for path in ("/open", "/secret/x")] == [200, 403], 30, "it serves again"
+                    )
             finally:
                 over.set()
             refused, refused_too, opened = (each.result() for each in asking)
@@ -78,7 +88,9 @@ def test_inspected_connections_outlive_their_gate(internet: SmallInternet) -> No
             assert gates
             for pid in gates:
                 os.kill(pid, signal.SIGKILL)
-            wait_until(lambda: (now := set(running.pids("gate"))) and not gates & now, 30, "the gates' successors serve")
+            wait_until(
+                lambda: (now := set(running.pids("gate"))) and not gates & now, 30, "the gates' successors serve"
+            )
             assert not any(Path(f"/proc/{pid}").exists() for pid in gates)
             assert sum(len(download.recv(65536)) for _ in range(2000)) > 20_000_000, "more than what was on its way"
             for path, status in (("/open", 200), ("/secret/x", 403), ("/open", 200)):
@@ -110,7 +122,9 @@ def downloading(running: Hedgerow, authority: Path, internet: SmallInternet) -> 
 
 
 def test_a_successor_takes_over_without_cutting_connections(internet: SmallInternet) -> None:
-    """A download that began before goes on in the elder; requests all the while are served; the elder ends with the download."""
+    """A download that began before goes on in the elder; requests all the while are served; the elder ends with the
+    download.
+    """
     with running_hedgerow(family_policy(internet), lists=LISTS, upstream_authority=internet.authority.root) as running:
         (elder,), authority = running.pids("inspector"), running.authority
         over = threading.Event()
@@ -133,7 +147,11 @@ def test_a_successor_takes_over_without_cutting_connections(internet: SmallInter
                 over.set()
             assert set(asking.result()) == {200, 403}
         wait_until(lambda: not Path(f"/proc/{elder}").exists(), 30, "the elder ends")
-        wait_until(lambda: 'hedgerow_worker_renewals_total{role="inspector"} 1.0' in curl(f"{running.web}/metrics").text, 30, "counted")
+        wait_until(
+            lambda: 'hedgerow_worker_renewals_total{role="inspector"} 1.0' in curl(f"{running.web}/metrics").text,
+            30,
+            "counted",
+        )
 
 
 def is_replaced(running: Hedgerow, elder: int) -> bool:
@@ -149,5 +167,7 @@ def test_an_inspector_without_connections_ends_before_its_successor_starts(inter
         wait_until(lambda: is_replaced(running, elder), 30, "the successor serves")
         assert not Path(f"/proc/{elder}").exists()
         assert "inspector 0 ended" not in running.stderr, "which is no failure"
-        answer = curl(internet.url("www.school.example", "/open"), proxy=running.proxy, source=COMPUTER, ca=running.authority)
+        answer = curl(
+            internet.url("www.school.example", "/open"), proxy=running.proxy, source=COMPUTER, ca=running.authority
+        )
         assert answer.status == 200

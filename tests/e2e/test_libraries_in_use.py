@@ -1,4 +1,6 @@
-"""After requests in each lane, the libraries in every process are what they are in a process of their own: nothing was replaced."""
+"""After requests in each lane, the libraries in every process are what they are in a process of their own: nothing was
+replaced.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,10 @@ def ask_in_each_lane(running: Hedgerow, net: SmallInternet) -> None:
     for version in ("--http1.1", "--http2"):
         for method in ("GET", "POST"):
             url, more = net.url(INSPECTED, "/open"), ["--data", "x"] if method == "POST" else []
-            assert curl(url, proxy=running.proxy, source=TABLET, ca=running.authority, options=[version, *more]).status == 200
+            assert (
+                curl(url, proxy=running.proxy, source=TABLET, ca=running.authority, options=[version, *more]).status
+                == 200
+            )
     assert curl(net.url(TUNNELLED), proxy=running.proxy, source=TABLET, ca=net.authority.root).status == 200
     for lane, how in (("doh", "https"), ("doq", "quic"), ("dot", "tls")):
         found = re.search(rf" {lane}=(\S+)", running.ready_line)
@@ -70,13 +75,19 @@ def test_nothing_of_a_library_is_replaced(whole_internet: SmallInternet, tmp_pat
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     policy = network_section(whole_internet) + f"  server_name: {NAME}\n" + PEOPLE
     options = [word for name in ("dot", "doh", "doq", "doh3") for word in (f"--{name}", "127.0.0.1:0")]
-    with running_hedgerow(policy, options=options, environment=environment, upstream_authority=whole_internet.authority.root) as running:
+    with running_hedgerow(
+        policy, options=options, environment=environment, upstream_authority=whole_internet.authority.root
+    ) as running:
         ask_in_each_lane(running, whole_internet)
         reported = states(running)
     used = {name.partition(".")[0] for each in reported for name in each["modules"]}
     assert used >= {"mitmproxy", "h2", "hpack", "aioquic", "uvicorn", "h11", "ssl"}
     for each in reported:
         fresh = subprocess.run(
-            [sys.executable, library_state.__file__], input=json.dumps(each["modules"]), capture_output=True, text=True, check=True
+            [sys.executable, library_state.__file__],
+            input=json.dumps(each["modules"]),
+            capture_output=True,
+            text=True,
+            check=True,
         )
         assert each["state"] == json.loads(fresh.stdout)

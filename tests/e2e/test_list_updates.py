@@ -49,7 +49,9 @@ BAD = {
 @pytest.fixture
 def publisher() -> Iterator[ListServer]:
     with ListServer().serving() as server:
-        server.paths = {f"/{name}": serve for name, serve in GOOD.items()} | {f"/{name}": serve for name, (serve, _) in BAD.items()}
+        server.paths = {f"/{name}": serve for name, serve in GOOD.items()} | {
+            f"/{name}": serve for name, (serve, _) in BAD.items()
+        }
         yield server
 
 
@@ -86,14 +88,23 @@ def is_blocked(running: Hedgerow, name: str) -> bool:
 
 
 def update(running: Hedgerow, *command: str) -> str:
-    arguments = ("lists", *(command or ("update",)), "--state", str(running.state), "--policy", str(running.policy_path))
+    arguments = (
+        "lists",
+        *(command or ("update",)),
+        "--state",
+        str(running.state),
+        "--policy",
+        str(running.policy_path),
+    )
     done = hedgerow_command(*arguments, timeout=200)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 
 
 @pytest.mark.timeout(400)  # a bomb of 420 MB is unpacked twice
-def test_every_outcome_is_shown_and_blocks_no_less(internet: SmallInternet, publisher: ListServer, impostor: ListServer) -> None:
+def test_every_outcome_is_shown_and_blocks_no_less(
+    internet: SmallInternet, publisher: ListServer, impostor: ListServer
+) -> None:
     with running_hedgerow(policy_of(internet, publisher, impostor)) as running:
         assert is_blocked(running, "pornhub.com"), "the starter lists hold before anything is fetched"
         wait_until(lambda: is_blocked(running, "good-7.example"), 60, "the first lists are fetched")
@@ -154,7 +165,9 @@ def test_a_slow_server_does_not_delay_other_lists(internet: SmallInternet, publi
         is_over.wait(60)
 
     publisher.paths["/never"] = never
-    entries = "".join(f'  - {{category: adult, name: {name}, url: "{publisher.root}/{name}"}}\n' for name in ("never", "good"))
+    entries = "".join(
+        f'  - {{category: adult, name: {name}, url: "{publisher.root}/{name}"}}\n' for name in ("never", "good")
+    )
     try:
         with running_hedgerow(family_policy(internet, lists="lists:\n" + entries)) as running:
             wait_until(lambda: is_blocked(running, "good-7.example"), 45, "the list of the quick server is used")
@@ -167,7 +180,9 @@ def test_a_slow_server_does_not_delay_other_lists(internet: SmallInternet, publi
 def check_that_fetching_is_forked_and_may_be_killed(running: Hedgerow) -> None:
     (job,) = [pid for pid in running.all_pids() if has_role(pid, "fetch")]
     status = Path(f"/proc/{job}/status").read_text()
-    assert re.search(rf"^PPid:\t{running.process.pid}$", status, re.MULTILINE), "the zygote has forked it for the supervisor"
+    assert re.search(rf"^PPid:\t{running.process.pid}$", status, re.MULTILINE), (
+        "the zygote has forked it for the supervisor"
+    )
     assert re.search(r"^NoNewPrivs:\t1$", status, re.MULTILINE)
     assert Path(f"/proc/{job}/oom_score_adj").read_text() == "1000\n"
     inherited = {str(each.readlink()).partition(":")[0] for each in Path(f"/proc/{job}/fd").iterdir()}
@@ -183,7 +198,10 @@ def locks_of(running: Hedgerow) -> list[str]:
 
 
 def test_an_outdated_list_is_flagged(internet: SmallInternet) -> None:
-    lists = "lists:\n  - {category: adult, path: lists/old.txt, refresh: 1d}\n  - {category: adult, path: lists/new.txt, refresh: 1d}\n"
+    lists = (
+        "lists:\n  - {category: adult, path: lists/old.txt, refresh: 1d}\n  - {category: adult, path: lists/new.txt,"
+        " refresh: 1d}\n"
+    )
 
     def age(directory: Path) -> None:
         os.utime(directory / "lists/old.txt", (time.time() - 3 * 86400,) * 2)

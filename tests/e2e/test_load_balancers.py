@@ -1,4 +1,6 @@
-"""dnsdist and HAProxy in front: the PROXY protocol tells Hedgerow which device asks, and HAProxy's health check works without tricks."""
+"""dnsdist and HAProxy in front: the PROXY protocol tells Hedgerow which device asks, and HAProxy's health check works
+without tricks.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,12 @@ devices:
 
 @pytest.fixture(scope="module")
 def behind(whole_internet: SmallInternet) -> Iterator[Hedgerow]:
-    policy = network_section(whole_internet) + f"  server_name: {NAME}\n  proxy_protocol_from: [{BALANCER}]\n" + PEOPLE + OWN_LISTS
+    policy = (
+        network_section(whole_internet)
+        + f"  server_name: {NAME}\n  proxy_protocol_from: [{BALANCER}]\n"
+        + PEOPLE
+        + OWN_LISTS
+    )
     with running_hedgerow(
         policy, lists=LISTS, options=("--dot", "127.0.0.1:0"), upstream_authority=whole_internet.authority.root
     ) as running:
@@ -64,7 +71,8 @@ def test_dnsdist(behind: Hedgerow, whole_internet: SmallInternet, tmp_path: Path
     port, config = free_port(), tmp_path / "dnsdist.conf"
     config.write_text(
         f'setLocal("127.0.0.1:{port}")\nsetACL("127.0.0.0/8")\nsetSecurityPollSuffix("")\n'
-        f'newServer({{address="{behind.dns[0]}:{behind.dns[1]}", source="{BALANCER}", useProxyProtocol=true, checkInterval=1}})\n'
+        f'newServer({{address="{behind.dns[0]}:{behind.dns[1]}",'
+        f' source="{BALANCER}", useProxyProtocol=true, checkInterval=1}})\n'
     )
     with started(port, tmp_path / "log", "dnsdist", "--supervised", "--disable-syslog", "-C", str(config)):
         opened = [whole_internet.address_of("adult.example")]
@@ -74,7 +82,9 @@ def test_dnsdist(behind: Hedgerow, whole_internet: SmallInternet, tmp_path: Path
             for _ in range(2):
                 assert _asked(port, ADULT, options) == opened
                 assert _asked(port, CHILD, options) == ["0.0.0.0"]
-    assert kdig(behind.dns, "bank.example", source=BALANCER, options=("+time=1", "+retry=0")) is None, "without a header it gets nothing"
+    assert kdig(behind.dns, "bank.example", source=BALANCER, options=("+time=1", "+retry=0")) is None, (
+        "without a header it gets nothing"
+    )
 
 
 def _asked(port: int, source: str, options: tuple[str, ...]) -> list[str]:

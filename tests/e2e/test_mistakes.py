@@ -1,4 +1,6 @@
-"""More than a hundred mistakes in the policy of a running Hedgerow: each is reported, and none changes the rules in force."""
+"""More than a hundred mistakes in the policy of a running Hedgerow: each is reported, and none changes the rules in
+force.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ SECTIONS = Path(__file__).parents[1] / "policies" / "reading" / "mistakes.txt"
 @contextlib.contextmanager
 def _api(running: Hedgerow) -> Iterator[httpx.Client]:
     token = (running.state / "admin-token").read_text().strip()
-    with httpx.Client(base_url=f"{running.web}/api/v1", headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=60) as http:
+    with httpx.Client(
+        base_url=f"{running.web}/api/v1", headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=60
+    ) as http:
         yield http
 
 
@@ -39,7 +43,10 @@ def _mistakes_of(text: str, path: Path) -> list[tuple[int | None, str]]:
 
 @pytest.mark.timeout(300)
 def test_no_mistake_changes_the_running_policy(internet: SmallInternet) -> None:
-    texts = [section.partition("\n")[2] for section in re.split(r"^=== ", SECTIONS.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]]
+    texts = [
+        section.partition("\n")[2]
+        for section in re.split(r"^=== ", SECTIONS.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    ]
     assert len(texts) > 100
     with running_hedgerow(family_policy(internet), lists=LISTS) as running, _api(running) as api:
         before = _status(api)["policy_loaded"]
@@ -56,5 +63,9 @@ def test_no_mistake_changes_the_running_policy(internet: SmallInternet) -> None:
         assert (running.state / "published" / "snapshot.json").read_bytes() == snapshot
         assert kdig_addresses(running.dns, "news.example", source=TABLET) == ["0.0.0.0"]
         running.edit_policy(family_policy(internet).replace("news.example", "bank.example"))
-        wait_until(lambda: kdig_addresses(running.dns, "bank.example", source=TABLET) == ["0.0.0.0"], 60, "a good edit after all of them")
+        wait_until(
+            lambda: kdig_addresses(running.dns, "bank.example", source=TABLET) == ["0.0.0.0"],
+            60,
+            "a good edit after all of them",
+        )
         assert _status(api)["policy_problems"] == []

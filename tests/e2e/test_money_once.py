@@ -1,4 +1,6 @@
-"""Money at a café's counter is taken once: by taps on a phone, by two people, by scripts, after a crash, and on two machines."""
+"""Money at a café's counter is taken once: by taps on a phone, by two people, by scripts, after a crash, and on two
+machines.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def set_up(cafe: Hedgerow) -> None:
     token = (cafe.state / "admin-token").read_text().strip()
     for name, role in (("owner", "admin"), ("counter", "operator")):
         account = {"name": name, "role": role, "password": PASSWORD}
-        httpx.post(f"{cafe.web}/api/v1/accounts", json=account, headers={"Authorization": f"Bearer {token}"}).raise_for_status()
+        httpx.post(
+            f"{cafe.web}/api/v1/accounts", json=account, headers={"Authorization": f"Bearer {token}"}
+        ).raise_for_status()
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +111,11 @@ def test_two_taps_on_a_phone_open_a_seat_once(cafe: Hedgerow, counter: httpx.Cli
         found = page.locator(f"[data-seat={place}]").get_by_role("button", name=name).bounding_box()
         assert found is not None
         page.touchscreen.tap(found["x"] + found["width"] / 2, found["y"] + found["height"] / 2)
-        wait_until(lambda: page.title() and "POST" in sent, 20, "a browser drops a tap's request if the next one comes too early")
+        wait_until(
+            lambda: page.title() and "POST" in sent,
+            20,
+            "a browser drops a tap's request if the next one comes too early",
+        )
         page.touchscreen.tap(found["x"] + found["width"] / 2, found["y"] + found["height"] / 2)
         wait_until(lambda: page.title() and sent.count("POST") == 2, 20, "both taps are sent")
 
@@ -126,7 +134,8 @@ def test_of_two_people_who_open_a_seat_one_is_asked(cafe: Hedgerow, counter: htt
     since = last_entry(counter)
     with browser_of(cafe) as other:
         forms = [
-            {"once": once_of(http.get("/counter").text), "seat": "seat-1", "band": "child", "minutes": 60} for http in (counter, other)
+            {"once": once_of(http.get("/counter").text), "seat": "seat-1", "band": "child", "minutes": 60}
+            for http in (counter, other)
         ]
         first = counter.post("/counter/open", data=forms[0])
         assert first.status_code == 303
@@ -157,12 +166,17 @@ def test_requests_at_once_open_a_seat_once(counter: httpx.Client) -> None:
 
     again = counter.post("/api/v1/sessions/seat-2", json=order | {"replaces": refused["session"]})
     assert again.status_code == 201
-    assert counter.post("/api/v1/sessions/seat-2", json=order | {"replaces": refused["session"]}).status_code == 409, "that one is over"
+    assert counter.post("/api/v1/sessions/seat-2", json=order | {"replaces": refused["session"]}).status_code == 409, (
+        "that one is over"
+    )
 
 
 @pytest.mark.parametrize("way", ["api", "form"])
 def test_each_request_is_carried_out_once(counter: httpx.Client, way: str) -> None:
-    """All that has to do with money, four times at once and once more, with the same id. Every answer is the first one."""
+    """All that has to do with money, four times at once and once more, with the same id.
+
+    Every answer is the first one.
+    """
 
     def send(path: str, form: str, fields: dict[str, object], method: str = "POST") -> list[httpx.Response]:
         key = f"{path} {len(entries(counter))}"
@@ -173,7 +187,9 @@ def test_each_request_is_carried_out_once(counter: httpx.Client, way: str) -> No
                 return counter.request(method, f"/api/v1{path}", json=body, headers={"Idempotency-Key": key})
         else:
             once = once_of(counter.get("/counter").text)
-            seat = {"seat": path.split("/")[2]} if path.startswith("/sessions/seat") else {"session": path.split("/")[-1]}
+            seat = (
+                {"seat": path.split("/")[2]} if path.startswith("/sessions/seat") else {"session": path.split("/")[-1]}
+            )
 
             def one() -> httpx.Response:
                 return counter.post(f"/counter/{form}", data={**seat, **fields, "once": once})
@@ -194,8 +210,14 @@ def test_each_request_is_carried_out_once(counter: httpx.Client, way: str) -> No
     ended = send("/sessions/seat-4/end", "end", {})
     session = entries(counter, since)[0]["session"]
     if way == "form":
-        assert {parse_qs(urlsplit(each.headers["location"]).query)["ended"][0] for each in ended} == {session}, "each offers to undo it"
-    send(f"/sessions/{session}/reopen" if way == "api" else f"/{session}", "reopen", {} if way == "form" else {"ends": None})
+        assert {parse_qs(urlsplit(each.headers["location"]).query)["ended"][0] for each in ended} == {session}, (
+            "each offers to undo it"
+        )
+    send(
+        f"/sessions/{session}/reopen" if way == "api" else f"/{session}",
+        "reopen",
+        {} if way == "form" else {"ends": None},
+    )
     send("/sessions/seat-4/end", "end", {})
     send("/sessions/seat-5", "open", {"band": "adult", "minutes": 60})
     send("/sessions/seat-5/end", "end", {})
@@ -217,7 +239,9 @@ def test_each_request_is_carried_out_once(counter: httpx.Client, way: str) -> No
 
 
 def codes_of(page: str) -> list[str]:
-    return re.findall(r"[A-Z0-9]{4}-[A-Z0-9]{4}", re.sub(r'(?s)<(?:svg|script|head).*?</(?:svg|script|head)>|"voucher".*', "", page))
+    return re.findall(
+        r"[A-Z0-9]{4}-[A-Z0-9]{4}", re.sub(r'(?s)<(?:svg|script|head).*?</(?:svg|script|head)>|"voucher".*', "", page)
+    )
 
 
 def test_a_debt_is_paid_once(counter: httpx.Client) -> None:
@@ -286,7 +310,10 @@ def test_two_machines_take_money_once(internet: SmallInternet, server: PostgresS
 
         def both(path: str, body: object, key: str = "") -> list[int]:
             headers = {"Idempotency-Key": key} if key else {}
-            sending = [lambda http=http: http.post(f"/api/v1{path}", json=body, headers=headers) for http in (first, second) * 2]
+            sending = [
+                lambda http=http: http.post(f"/api/v1{path}", json=body, headers=headers)
+                for http in (first, second) * 2
+            ]
             return sorted(each.status_code for each in at_once(*sending))
 
         for seat in SEATS[:4]:
@@ -298,4 +325,6 @@ def test_two_machines_take_money_once(internet: SmallInternet, server: PostgresS
         found = entries(first)
         assert [each["action"] for each in found if each["seat"] == "seat-5"] == ["open", "end"]
         assert sum(each["taken"] for each in found) == 4 * 300 + 200
-        assert all([each["action"] for each in found if each["seat"] == seat][:2] == ["open", "extend"] for seat in SEATS[:4])
+        assert all(
+            [each["action"] for each in found if each["seat"] == seat][:2] == ["open", "extend"] for seat in SEATS[:4]
+        )

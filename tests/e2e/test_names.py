@@ -20,8 +20,12 @@ def ask(running: Hedgerow, name: str, kind: str = "A", *, source: str = TABLET, 
 
 
 @TRANSPORTS
-@pytest.mark.parametrize("name", ["adult.example", "deep.below.adult.example", "gambling.example", "chat.example", "news.example"])
-def test_a_blocked_name_is_blocked_for_every_type(family: Hedgerow, internet: SmallInternet, name: str, tcp: bool) -> None:
+@pytest.mark.parametrize(
+    "name", ["adult.example", "deep.below.adult.example", "gambling.example", "chat.example", "news.example"]
+)
+def test_a_blocked_name_is_blocked_for_every_type(
+    family: Hedgerow, internet: SmallInternet, name: str, tcp: bool
+) -> None:
     for kind, data in (("A", ["0.0.0.0"]), ("AAAA", ["::"]), ("HTTPS", []), ("TXT", [])):
         answer = ask(family, name, kind, tcp=tcp)
         assert (answer.status, answer.data(kind)) == ("NOERROR", data)
@@ -60,7 +64,9 @@ def test_a_large_answer_arrives_whole(family: Hedgerow, internet: SmallInternet,
         ("duckduckgo.com", "safe.duckduckgo.com"),
     ],
 )
-def test_search_engines_resolve_to_safe_search(family: Hedgerow, internet: SmallInternet, name: str, safe: str, tcp: bool) -> None:
+def test_search_engines_resolve_to_safe_search(
+    family: Hedgerow, internet: SmallInternet, name: str, safe: str, tcp: bool
+) -> None:
     own, twin = internet.address_of(name), internet.address_of(safe)
     for kind, expected in (("A", twin), ("AAAA", f"2001:db8::{twin.rpartition('.')[2]}")):
         answer = ask(family, name, kind, tcp=tcp)
@@ -83,11 +89,16 @@ def test_clients_outside_the_network_are_refused(family: Hedgerow, internet: Sma
 
 
 def test_devices_are_served_over_ipv6(internet: SmallInternet) -> None:
-    policy = network_section(internet) + 'devices:\n  v6-phone: {ip: "::1"}\nlists:\n  - {category: adult, path: adult.txt}\n'
+    policy = (
+        network_section(internet)
+        + 'devices:\n  v6-phone: {ip: "::1"}\nlists:\n  - {category: adult, path: adult.txt}\n'
+    )
     with running_hedgerow(policy, lists={"adult.txt": "adult.example\n"}, dns="[::1]:0", proxy="[::1]:0") as running:
         for tcp in (False, True):
             assert ask(running, "adult.example", "AAAA", source="::1", tcp=tcp).data("AAAA") == ["::"]
-            assert ask(running, "bank.example", source="::1", tcp=tcp).data("A") == [internet.address_of("bank.example")]
+            assert ask(running, "bank.example", source="::1", tcp=tcp).data("A") == [
+                internet.address_of("bank.example")
+            ]
         for host, status in (("adult.example", 403), ("bank.example", 200)):
             assert curl(internet.url(host, "/", "http"), proxy=running.proxy, source="::1").status == status
 
@@ -126,7 +137,9 @@ def test_lists_of_addresses_and_of_types_are_enforced_and_those_of_clients_ignor
             assert ask(running, "bank.example", "AAAA", source=tablet).data("AAAA") == ["::"]
             assert ask(running, "bank.example", source=tablet).data("A") == [internet.address_of("bank.example")]
             for source in (tablet, console):  # $client is not honoured
-                assert ask(running, "school.example", source=source).data("A") == [internet.address_of("school.example")]
+                assert ask(running, "school.example", source=source).data("A") == [
+                    internet.address_of("school.example")
+                ]
         statuses = {
             (host, source): curl(internet.url(host, "/", "http"), proxy=running.proxy, source=source).status
             for host in ("bank.example", "school.example")

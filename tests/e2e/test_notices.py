@@ -107,7 +107,9 @@ def test_notices_by_mail_and_web_hook(house: Hedgerow, whole_internet: SmallInte
         # Nobody listens there: it must not keep the others from anything.
         set_address(house, "gone", "json://127.0.0.1:9/")
         set_address(
-            house, "mother", f"mailto://home:{SECRET}@127.0.0.1:{mail_port}/?from=home@house.example&to=mum@house.example&mode=insecure"
+            house,
+            "mother",
+            f"mailto://home:{SECRET}@127.0.0.1:{mail_port}/?from=home@house.example&to=mum@house.example&mode=insecure",
         )
         set_address(house, "admin", f"json://admin:{SECRET}@127.0.0.1:{hook_port}/hook")
         shown = _run(house, "test", "admin")
@@ -118,11 +120,20 @@ def test_notices_by_mail_and_web_hook(house: Hedgerow, whole_internet: SmallInte
         kdig(house.dns, "cloudflare-dns.com", source=TABLET)
         site = whole_internet.url("gambling.example", "", "http").rstrip("/")
         ticket = ticket_in(curl(f"{site}/poker", proxy=house.proxy, source=TABLET).text)
-        form = ["--data-urlencode", f"url={site}/poker", "--data-urlencode", "note=please", "--data-urlencode", f"ticket={ticket}"]
+        form = [
+            "--data-urlencode",
+            f"url={site}/poker",
+            "--data-urlencode",
+            "note=please",
+            "--data-urlencode",
+            f"ticket={ticket}",
+        ]
         options = {"proxy": house.proxy, "source": TABLET, "headers": [f"Origin: {site}"], "options": form}
         assert curl(f"{site}/.well-known/hedgerow/ask", **options).status == 200  # type: ignore[arg-type]
         (mail,) = wait_until(
-            lambda: [each for each in box.mails if "mia bittet um Zugang: gambling.example" in subject(each)], 30, "the mail"
+            lambda: [each for each in box.mails if "mia bittet um Zugang: gambling.example" in subject(each)],
+            30,
+            "the mail",
         )
         assert "mum@house.example" in str(mail["to"])
         (attempt,) = wait_until(lambda: [each for each in told if "test" not in each["title"]], 30, "the web hook")
@@ -143,9 +154,15 @@ def test_notices_by_mail_and_web_hook(house: Hedgerow, whole_internet: SmallInte
 def test_the_weekly_report_comes_as_html_with_a_file(house: Hedgerow, whole_internet: SmallInternet) -> None:
     with mail_server() as (box, port):
         today = f"{datetime.now(UTC):%a}".lower()
-        house.edit_policy(family_policy(whole_internet) + f"notices: {{father: {{about: [], report: {today} 00:00, language: fr}}}}\n")
+        house.edit_policy(
+            family_policy(whole_internet) + f"notices: {{father: {{about: [], report: {today} 00:00, language: fr}}}}\n"
+        )
         wait_until(lambda: "father" in _run(house, "list").stdout, 30, "the new receiver")
-        set_address(house, "father", f"mailto://home:{SECRET}@127.0.0.1:{port}/?from=home@house.example&to=mum@house.example&mode=insecure")
+        set_address(
+            house,
+            "father",
+            f"mailto://home:{SECRET}@127.0.0.1:{port}/?from=home@house.example&to=mum@house.example&mode=insecure",
+        )
         (mail,) = wait_until(lambda: [each for each in box.mails if "semaine" in subject(each)], 30, "the report")
     parts = {part.get_content_type(): part for part in mail.walk()}
     html = parts["text/html"].get_payload(decode=True)

@@ -16,7 +16,9 @@ LIFELINE = "0800 1111"  # Childline, the network is in Great Britain
 ASK_PATH = "/.well-known/hedgerow/ask"
 
 
-def fetch(running: Hedgerow, url: str, internet: SmallInternet, *, source: str = TABLET, **options: object) -> HttpAnswer:
+def fetch(
+    running: Hedgerow, url: str, internet: SmallInternet, *, source: str = TABLET, **options: object
+) -> HttpAnswer:
     authority = running.authority if source == COMPUTER else internet.authority.root
     return curl(url, proxy=running.proxy, source=source, ca=authority, **options)  # type: ignore[arg-type]
 
@@ -87,7 +89,9 @@ def test_plain_http_is_unchanged(family: Hedgerow, internet: SmallInternet) -> N
     assert not [name for name in names if "hedgerow" in name or name.startswith("proxy-")], names
 
 
-def test_a_blocked_path_is_a_block_page_even_over_https_where_the_ca_is_trusted(family: Hedgerow, internet: SmallInternet) -> None:
+def test_a_blocked_path_is_a_block_page_even_over_https_where_the_ca_is_trusted(
+    family: Hedgerow, internet: SmallInternet
+) -> None:
     blocked = fetch(family, internet.url("www.school.example", "/secret/x"), internet, source=COMPUTER)
     assert (blocked.exit_code, blocked.status) == (0, 403), blocked.error
     assert "www.school.example" in blocked.text
@@ -98,7 +102,9 @@ def test_a_blocked_path_is_a_block_page_even_over_https_where_the_ca_is_trusted(
     assert internet.origins.requests("www.school.example") == [("www.school.example", "/lessons")]
 
 
-def test_a_blocked_host_is_a_block_page_over_https_where_the_ca_is_trusted(family: Hedgerow, internet: SmallInternet) -> None:
+def test_a_blocked_host_is_a_block_page_over_https_where_the_ca_is_trusted(
+    family: Hedgerow, internet: SmallInternet
+) -> None:
     answer = fetch(family, internet.url("adult.example"), internet, source=COMPUTER)
     assert (answer.exit_code, answer.status) == (0, 403), answer.error
     assert "adult.example" in answer.text
@@ -146,7 +152,9 @@ def test_the_web_page_shows_devices_and_decisions(family: Hedgerow, internet: Sm
     fetch(family, internet.url("adult.example", "/", "http"), internet)
     signed_in = [f"Cookie: {name}={value}" for name, value in family.cookies.items()]
     wait_until(lambda: "mia-tablet" in curl(family.web + "/", headers=signed_in).text, 30, "the device on the page")
-    wait_until(lambda: "adult.example" in curl(family.web + "/", headers=signed_in).text, 30, "the decision on the page")
+    wait_until(
+        lambda: "adult.example" in curl(family.web + "/", headers=signed_in).text, 30, "the decision on the page"
+    )
     metrics = curl(family.web + "/metrics")
     assert metrics.status == 200
     assert "hedgerow_" in metrics.text
@@ -162,8 +170,14 @@ def test_the_web_page_shows_devices_and_decisions(family: Hedgerow, internet: Sm
         b"GET http:// HTTP/1.1\r\nHost: \r\n\r\n",
         b"CONNECT nonsense HTTP/1.1\r\n\r\n",
         b"CONNECT adult.example:99999 HTTP/1.1\r\n\r\n",
-        b"GET http://files.example/ HTTP/1.1\r\nHost: files.example\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"GET http://files.example/ HTTP/1.1\r\nHost: files.example\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+        (
+            b"GET http://files.example/ HTTP/1.1\r\nHost: files.example\r\nContent-Length: 5\r\nTransfer-Encoding:"
+            b" chunked\r\n\r\n0\r\n\r\n"
+        ),
+        (
+            b"GET http://files.example/ HTTP/1.1\r\nHost: files.example\r\nContent-Length: 5\r\nContent-Length:"
+            b" 6\r\n\r\nhello"
+        ),
         b"\x16\x03\x01\x00\x05hello",
     ],
 )

@@ -1,4 +1,6 @@
-"""Hedgerow's own pages through its proxy: each device gets its own page, whatever is blocked, and nothing of the people in charge."""
+"""Hedgerow's own pages through its proxy: each device gets its own page, whatever is blocked, and nothing of the people
+in charge.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def port(house: Hedgerow) -> int:
     return int(house.web.rpartition(":")[2])
 
 
-def get(house: Hedgerow, url: str, source: str = TABLET, headers: list[str] | None = None, options: tuple[str, ...] = ()) -> HttpAnswer:
+def get(
+    house: Hedgerow, url: str, source: str = TABLET, headers: list[str] | None = None, options: tuple[str, ...] = ()
+) -> HttpAnswer:
     return curl(url, proxy=house.proxy, source=source, headers=headers or [], options=options)
 
 
@@ -50,17 +54,29 @@ def test_the_well_known_name_needs_no_port(house: Hedgerow) -> None:
 def test_a_form_of_the_page_works(house: Hedgerow) -> None:
     origin = f"http://hedgerow.internal:{port(house)}"
     sent = get(
-        house, f"{origin}/device/ask", headers=[f"Origin: {origin}"], options=("-d", "site=chess.example", "-d", "note=for+the+club")
+        house,
+        f"{origin}/device/ask",
+        headers=[f"Origin: {origin}"],
+        options=("-d", "site=chess.example", "-d", "note=for+the+club"),
     )
     assert sent.status == 303, sent.text
     wait_until(lambda: "chess.example" in house.run("requests", "--json").stdout, 30, "the request")
-    elsewhere = get(house, f"{origin}/device/ask", headers=["Origin: http://evil.example"], options=("-d", "site=x.example"))
+    elsewhere = get(
+        house, f"{origin}/device/ask", headers=["Origin: http://evil.example"], options=("-d", "site=x.example")
+    )
     assert elsewhere.status == 403
 
 
 @pytest.mark.parametrize(
     "headers",
-    [[], ["Host: 127.0.0.1"], ["X-Forwarded-For: 127.0.0.1"], ["Hedgerow-Client: 127.0.0.1"], ["Via: x"], ["Connection: via"]],
+    [
+        [],
+        ["Host: 127.0.0.1"],
+        ["X-Forwarded-For: 127.0.0.1"],
+        ["Hedgerow-Client: 127.0.0.1"],
+        ["Via: x"],
+        ["Connection: via"],
+    ],
 )
 def test_the_admin_side_stays_closed(house: Hedgerow, headers: list[str]) -> None:
     """Also to a program at this machine's own address: through the proxy, nobody counts as the machine."""
@@ -94,7 +110,9 @@ def test_a_connection_serves_one_request(house: Hedgerow) -> None:
 
 
 def test_a_kept_connection_comes_back_to_the_gate(house: Hedgerow, whole_internet: SmallInternet) -> None:
-    """Some browsers keep one connection to a proxy for all hosts: an inspector has it by then, and sends the request back."""
+    """Some browsers keep one connection to a proxy for all hosts: an inspector has it by then, and sends the request
+    back.
+    """
     first, own = whole_internet.url("news.example", "/page", "http"), f"http://127.0.0.1:{port(house)}/device"
     connection = http.client.HTTPConnection(*house.proxy, timeout=20, source_address=(LAPTOP, 0))
     connection.request("GET", first)

@@ -42,7 +42,9 @@ def test_age_decides_at_the_same_moment(family: Hedgerow, internet: SmallInterne
 def test_bedtime_changes_both_points_for_both_children(internet: SmallInternet, tmp_path: Path) -> None:
     children, lifeline = (TABLET, LAPTOP), "www.childline.org.uk"
     clock = WallClock(tmp_path, BEDTIME - 3600)
-    with running_hedgerow(family_policy(internet, people=WITH_BEDTIME), lists=LISTS, environment=clock.environment) as running:
+    with running_hedgerow(
+        family_policy(internet, people=WITH_BEDTIME), lists=LISTS, environment=clock.environment
+    ) as running:
         clock.set(BEDTIME - 30)
         for child in children:
             left = BEDTIME - clock.now()
@@ -78,7 +80,9 @@ def test_explain_agrees_with_dns_and_proxy(family: Hedgerow, internet: SmallInte
         assert done.returncode == 0, done.stderr
         explained = json.loads(done.stdout)["decision"]
         blocked = told(family, host, source)[0] == ["0.0.0.0"]
-        connect = curl(f"https://{host}:{internet.origins.https_port}/", proxy=family.proxy, source=source, insecure=True)
+        connect = curl(
+            f"https://{host}:{internet.origins.https_port}/", proxy=family.proxy, source=source, insecure=True
+        )
         assert blocked == (connect.connect_status == 403) == (explained["verdict"] == "block"), (host, explained)
         assert explained["reason"] == reason, (host, explained)
         if file:

@@ -10,7 +10,14 @@ import pytest
 from postgres_server import PostgresServer, running_server
 from small_internet import SmallInternet
 from small_internet.clients import curl, kdig_addresses
-from small_internet.running import Hedgerow, hedgerow_again, hedgerow_command, network_section, running_hedgerow, wait_until
+from small_internet.running import (
+    Hedgerow,
+    hedgerow_again,
+    hedgerow_command,
+    network_section,
+    running_hedgerow,
+    wait_until,
+)
 
 TABLET = "127.0.0.2"
 PEOPLE = """
@@ -55,7 +62,9 @@ def test_filtering_goes_on_without_the_store(internet: SmallInternet, server: Po
         ask(running, "during.secret.example")
         wait_until(lambda: list((running.state / "spool").glob("*.json")), 30, "what happens waits on the disk")
         running.edit_policy(policy.replace("secret.example]", "secret.example, other.example]"))
-        wait_until(lambda: kdig_addresses(running.dns, "other.example", source=TABLET) == BLOCKED, 20, "a new rule is in force")
+        wait_until(
+            lambda: kdig_addresses(running.dns, "other.example", source=TABLET) == BLOCKED, 20, "a new rule is in force"
+        )
         assert kdig_addresses(running.dns, "granted.secret.example", source=TABLET) != BLOCKED, "a grant stays in force"
         assert "events wait on the disk" in running.run("doctor").stdout
         assert len(running.pids("control")) == 1
@@ -63,7 +72,11 @@ def test_filtering_goes_on_without_the_store(internet: SmallInternet, server: Po
         server.start()
         ask(running, "after.secret.example")
         wait_until(lambda: "after.secret.example" in hosts(server, database), 30, "the store is written again")
-        found = [host for host in hosts(server, database) if host.endswith(".secret.example") and not host.startswith("granted")]
+        found = [
+            host
+            for host in hosts(server, database)
+            if host.endswith(".secret.example") and not host.startswith("granted")
+        ]
         assert found == ["before.secret.example", "during.secret.example", "after.secret.example"]
         server.stop()
         ask(running, "last.secret.example")
@@ -84,7 +97,9 @@ def test_filtering_goes_on_without_the_store(internet: SmallInternet, server: Po
     server.execute("UPDATE alembic_version SET version_num = '9999'", database)
     with hedgerow_again(tmp_path, tmp_path / "newer.txt") as running:
         ask(running, "newer.secret.example")
-        wait_until(lambda: "a newer Hedgerow wrote it" in curl(f"{running.web}/").body.decode(), 30, "the page says why")
+        wait_until(
+            lambda: "a newer Hedgerow wrote it" in curl(f"{running.web}/").body.decode(), 30, "the page says why"
+        )
         wait_until(lambda: list((running.state / "spool").glob("*.json")), 30, "what happens waits on the disk")
     with hedgerow_again(tmp_path, tmp_path / "older.txt") as running:  # and after a restart
         server.execute(f"UPDATE alembic_version SET version_num = '{version}'", database)
@@ -134,7 +149,9 @@ def test_a_home_moves_to_a_server(internet: SmallInternet, server: PostgresServe
 
 
 def test_a_password_on_the_command_line_is_refused(tmp_path: Path) -> None:
-    started = hedgerow_command("up", "--store", "postgresql://h:geheim@db.example/h", "--state", str(tmp_path / "state"), cwd=tmp_path)
+    started = hedgerow_command(
+        "up", "--store", "postgresql://h:geheim@db.example/h", "--state", str(tmp_path / "state"), cwd=tmp_path
+    )
     assert started.returncode == 2
     assert "contains a password" in started.stderr
     assert "geheim" not in started.stderr

@@ -1,4 +1,6 @@
-"""Live processes of `hedgerow up`, seen from outside: what each may do, and what other processes of the user may do to them."""
+"""Live processes of `hedgerow up`, seen from outside: what each may do, and what other processes of the user may do to
+them.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,9 @@ def test_each_process_keeps_what_it_needs_and_secrets_stay_with_control_and_sign
             for name in ("CapPrm", "CapAmb", *(["CapBnd"] if os.geteuid() == 0 else [])):
                 assert int(status[name], 16) & ~SUPERVISOR == 0, name
             assert status["NoNewPrivs"] == "1"
-        peeked = subprocess.run([sys.executable, "-P", "-c", PEEK, str(signer)], capture_output=True, text=True, check=True).stdout
+        peeked = subprocess.run(
+            [sys.executable, "-P", "-c", PEEK, str(signer)], capture_output=True, text=True, check=True
+        ).stdout
         assert peeked.split("\n")[:2] == ["mem closed", "environ closed"], "even for processes that nothing confines"
 
         # Without the signer, known hosts go on; new ones wait until it has started again.
@@ -84,7 +88,9 @@ def test_a_replaced_phrase_list_comes_into_force_with_other_inspectors(internet:
     with running_hedgerow(policy, lists=lists, upstream_authority=internet.authority.root) as running:
 
         def page() -> int:
-            return curl(internet.url("www.school.example", "/page"), proxy=running.proxy, source=COMPUTER, ca=running.authority).status
+            return curl(
+                internet.url("www.school.example", "/page"), proxy=running.proxy, source=COMPUTER, ca=running.authority
+            ).status
 
         assert page() == 200
         inspectors = running.pids("inspector")

@@ -1,4 +1,5 @@
-"""A random walk over all pages of a running Hedgerow: no false switch, no tap without an effect or a word, no error inside.
+"""A random walk over all pages of a running Hedgerow: no false switch, no tap without an effect or a word, no error
+inside.
 
 `make walk` taps 2,000 times; `TAPS` and `SEED` choose others.
 """
@@ -56,13 +57,16 @@ devices:
   tom-laptop: {ip: 127.0.0.3}
   ana-phone: {ip: 127.0.0.5}
 lists:
-"""
+"""  # noqa: E501
 ADDRESSES = ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.9")
 SKIPPED = re.compile(
-    # They end the walk, since pages then need a password, reach for other machines, or take away the lists that the test compares with.
+    # They end the walk, since pages then need a password, reach for other machines, or take away the lists that the
+    # test compares with.
     r"/(sign-(in|out)|start/password|account(/.*)?|lists.*|settings/(accounts|tokens|notices).*|language)$"
 )
-FILES = re.compile(r"/(static|certificate/|device/kept|people/[^/]+/kept|api|.*\.csv|events|backup|.*\.mobileconfig|.*\.(pem|crt))")
+FILES = re.compile(
+    r"/(static|certificate/|device/kept|people/[^/]+/kept|api|.*\.csv|events|backup|.*\.mobileconfig|.*\.(pem|crt))"
+)
 
 
 def skips(method: str, path: str) -> bool:
@@ -83,7 +87,10 @@ def browsers(home: Hedgerow) -> Iterator[list[httpx.Client]]:
     headers = {"origin": home.web, "accept-language": "en"}
     with contextlib.ExitStack() as stack:
         transports = [None, *(httpx.HTTPTransport(local_address=address) for address in ADDRESSES)]
-        clients = [httpx.Client(base_url=home.web, transport=each, trust_env=False, timeout=60, headers=headers) for each in transports]
+        clients = [
+            httpx.Client(base_url=home.web, transport=each, trust_env=False, timeout=60, headers=headers)
+            for each in transports
+        ]
         clients[0].cookies.update(home.cookies)
         yield [stack.enter_context(client) for client in clients]
 
@@ -112,7 +119,10 @@ def in_force(home: Hedgerow) -> LoadedSnapshot:
 
 
 def check_switches(home: Hedgerow, walker: Walker, fetch: Callable[[], str]) -> int:
-    """Compare a person's page with `decide` under the snapshot that the workers use. Schedules may begin or end in between."""
+    """Compare a person's page with `decide` under the snapshot that the workers use.
+
+    Schedules may begin or end in between.
+    """
     name = unquote(urlsplit(walker.url).path.rpartition("/")[2])
     for attempt in range(4):
         before, page = in_force(home), fetch() if attempt else walker.page
@@ -150,7 +160,9 @@ def walk(home: Hedgerow, walkers: list[Walker], chance: random.Random) -> Counte
             ask_names(home, chance)
             bring_back_people(home, original)
         if chance.random() < 0.2 or not walker.page:
-            walker.open(chance.choice(("/people/mia", "/people/tom", "/", "/log", "/devices")) if place == 0 else "/device")
+            walker.open(
+                chance.choice(("/people/mia", "/people/tom", "/", "/log", "/devices")) if place == 0 else "/device"
+            )
         before = PageReader(walker.page)
         answer, was_sent = walker.tap()
         counted["sent" if was_sent else "opened"] += 1
@@ -158,7 +170,8 @@ def walk(home: Hedgerow, walkers: list[Walker], chance: random.Random) -> Counte
         assert answer.status_code < 500, f"{what}\n{answer.text[:2000]}\n{home.stderr[-3000:]}"
         assert "Traceback" not in answer.text, what
         counted[
-            f"{'sent' if was_sent else 'opened'} {re.sub(r'[0-9a-f]{6,}|[0-9]+', 'N', walker.tapped.split(' [')[0].partition('?')[0])}"
+            f"{'sent' if was_sent else 'opened'}"
+            f" {re.sub(r'[0-9a-f]{6,}|[0-9]+', 'N', walker.tapped.split(' [')[0].partition('?')[0])}"
         ] += 1
         if was_sent and answer.headers.get("content-type", "").startswith("text/html"):
             after = PageReader(answer.text)
@@ -187,13 +200,35 @@ def test_a_random_walk_finds_no_false_switch_no_silent_tap_and_no_error(home: He
 
 def test_the_walk_covers_the_forms_of_all_pages() -> None:
     templates = Path("hedgerow/dashboards/templates").glob("*.html")
-    actions = {action for path in templates for action in re.findall(r'<form method="post" action="(/[\w/-]+)"', path.read_text())}
+    actions = {
+        action
+        for path in templates
+        for action in re.findall(r'<form method="post" action="(/[\w/-]+)"', path.read_text())
+    }
     assert len(actions) > 20
     assert sorted(action for action in actions if skips("post", action)) == [
-        "/account/code", "/account/code/stop", "/account/password", "/account/sessions/end",
-        "/language", "/lists", "/lists/accept", "/lists/remove", "/lists/selection", "/lists/sites/correct", "/settings/accounts",
+        "/account/code",
+        "/account/code/stop",
+        "/account/password",
+        "/account/sessions/end",
+        "/language",
+        "/lists",
+        "/lists/accept",
+        "/lists/remove",
+        "/lists/selection",
+        "/lists/sites/correct",
+        "/settings/accounts",
         "/settings/accounts/remove",
-        "/settings/notices", "/settings/notices/address", "/settings/notices/change", "/settings/notices/mail",
-        "/settings/notices/push", "/settings/notices/remove", "/settings/notices/test", "/settings/tokens", "/settings/tokens/remove",
-        "/sign-in", "/sign-out", "/start/password",
-    ]  # fmt: skip
+        "/settings/notices",
+        "/settings/notices/address",
+        "/settings/notices/change",
+        "/settings/notices/mail",
+        "/settings/notices/push",
+        "/settings/notices/remove",
+        "/settings/notices/test",
+        "/settings/tokens",
+        "/settings/tokens/remove",
+        "/sign-in",
+        "/sign-out",
+        "/start/password",
+    ]

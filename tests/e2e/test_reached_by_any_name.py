@@ -60,7 +60,10 @@ def test_the_certificate_page_is_reached_by_any_name(everywhere: Hedgerow, publi
     sign = re.search(r'<object [^>]*data="(https://[^"]+)"', page.text)
     assert sign, page.text
     place_of_sign = html.unescape(sign[1])
-    assert f"img-src 'self' {place_of_sign.removesuffix('/certificate/trusted.svg')};" in page.headers["content-security-policy"][0]
+    assert (
+        f"img-src 'self' {place_of_sign.removesuffix('/certificate/trusted.svg')};"
+        in page.headers["content-security-policy"][0]
+    )
     shown = curl(place_of_sign, ca=everywhere.authority)
     assert (shown.exit_code, shown.status) == (0, 200), (place_of_sign, shown.error)
     assert curl(place_of_sign, ca=public / "ca.pem").exit_code == 60
@@ -70,11 +73,15 @@ def test_the_certificate_page_is_reached_by_any_name(everywhere: Hedgerow, publi
 def test_other_pages_are_reached_by_any_name(everywhere: Hedgerow, place: str) -> None:
     assert fetch(everywhere, place, "/check").status == 200
     script = fetch(everywhere, place, "/proxy.pac")
-    assert f'"PROXY {everywhere.proxy[0]}:{everywhere.proxy[1]}"' in script.text, "the one address at which the proxy listens"
+    assert f'"PROXY {everywhere.proxy[0]}:{everywhere.proxy[1]}"' in script.text, (
+        "the one address at which the proxy listens"
+    )
 
 
 def test_a_listener_at_one_address_is_shown_with_it() -> None:
-    with running_hedgerow("network: {timezone: UTC, lists: starter, lan: [127.0.0.0/8]}\n", web="127.0.0.8:0") as running:
+    with running_hedgerow(
+        "network: {timezone: UTC, lists: starter, lan: [127.0.0.0/8]}\n", web="127.0.0.8:0"
+    ) as running:
         port = parse_address(running.web.removeprefix("http://"))[1]
         page = curl(f"{running.web}/certificate", source="127.0.0.9")
         assert f"https://127.0.0.8:{port}/certificate/trusted.svg" in page.text

@@ -41,9 +41,14 @@ def names_of(path: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def big(whole_internet: SmallInternet, shared_data: Path) -> Iterator[Hedgerow]:
-    lines = "".join(f'  - {{category: {category}, path: "{shared_data / "lists" / path}"}}\n' for path, category in REAL_LISTS.items())
+    lines = "".join(
+        f'  - {{category: {category}, path: "{shared_data / "lists" / path}"}}\n'
+        for path, category in REAL_LISTS.items()
+    )
     policy = family_policy(whole_internet, lists=OWN_LISTS + lines)
-    with running_hedgerow(policy, lists=LIST_FILES, workers=2, upstream_authority=whole_internet.authority.root) as running:
+    with running_hedgerow(
+        policy, lists=LIST_FILES, workers=2, upstream_authority=whole_internet.authority.root
+    ) as running:
         yield running
 
 
@@ -60,7 +65,10 @@ def test_names_of_every_list_are_blocked_and_explained(big: Hedgerow, shared_dat
     for name in [names[0], names[-1], *chosen]:
         assert addresses(big, name) == ["0.0.0.0"], name
     # A name may also stand in a starter list or a service, which then explains it; not every one of them does.
-    explained = ((name, json.loads(big.run("explain", "--json", "mia-tablet", name).stdout)["decision"]["rule"]) for name in chosen)
+    explained = (
+        (name, json.loads(big.run("explain", "--json", "mia-tablet", name).stdout)["decision"]["rule"])
+        for name in chosen
+    )
     name, rule = next((name, rule) for name, rule in explained if rule["source"].endswith(path))
     text = Path(rule["source"]).read_text(errors="replace").splitlines()[rule["line"] - 1]
     assert any(parent in text for parent in _with_parents(name)), (rule, text)
@@ -88,12 +96,17 @@ def test_a_real_list_blocks_in_the_proxy_too(big: Hedgerow, shared_data: Path) -
     assert curl(f"https://{name}/", proxy=big.proxy, source=TABLET).connect_status == 403
 
 
-def test_an_edit_under_load_still_holds_within_two_seconds(big: Hedgerow, internet: SmallInternet, shared_data: Path) -> None:
+def test_an_edit_under_load_still_holds_within_two_seconds(
+    big: Hedgerow, internet: SmallInternet, shared_data: Path
+) -> None:
     names = names_of(shared_data / "lists" / "plain/hagezi-nsfw.txt")[:2000]
     questions = [f"{name} A" for name in names] + [f"n{number}.wild.example A" for number in range(200)]
     policy = big.policy_path.read_text()
     load = start_dnsperf(big.dns, questions, seconds=5, rate=2000, source=TABLET)
-    for text, is_blocked in ((policy.replace("block: [news.example", "block: [bank.example, news.example"), True), (policy, False)):
+    for text, is_blocked in (
+        (policy.replace("block: [news.example", "block: [bank.example, news.example"), True),
+        (policy, False),
+    ):
         watch = Stopwatch(big)
         big.edit_policy(text)
         watch.holds_within(2, lambda: (addresses(big, "bank.example") == ["0.0.0.0"]) == is_blocked, "the new rule")  # noqa: B023

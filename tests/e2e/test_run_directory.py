@@ -1,4 +1,6 @@
-"""Files of the run that can't be relied on: removed sockets are made again, and a full disk makes no health check wrong."""
+"""Files of the run that can't be relied on: removed sockets are made again, and a full disk makes no health check
+wrong.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ SOCKETS = ("inspect/0.sock", "signer.sock", "events.sock", "control.sock", "page
 
 @pytest.fixture(scope="module")
 def house(whole_internet: SmallInternet) -> Iterator[Hedgerow]:
-    with running_hedgerow(family_policy(whole_internet), lists=LISTS, upstream_authority=whole_internet.authority.root) as running:
+    with running_hedgerow(
+        family_policy(whole_internet), lists=LISTS, upstream_authority=whole_internet.authority.root
+    ) as running:
         yield running
 
 
@@ -35,7 +39,9 @@ def inspects(house: Hedgerow, internet: SmallInternet) -> bool:
 
 @pytest.mark.provokes_traceback
 @pytest.mark.parametrize("name", [*SOCKETS, "inspect"])
-def test_a_removed_socket_is_made_again_and_pages_are_inspected(name: str, house: Hedgerow, whole_internet: SmallInternet) -> None:
+def test_a_removed_socket_is_made_again_and_pages_are_inspected(
+    name: str, house: Hedgerow, whole_internet: SmallInternet
+) -> None:
     wait_until(lambda: inspects(house, whole_internet), PATIENCE, "pages are inspected")
     path = house.state / "run" / name
     before = path.stat().st_mtime_ns
@@ -53,7 +59,9 @@ def test_a_removed_socket_is_made_again_and_pages_are_inspected(name: str, house
 
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
-def test_health_is_true_while_the_disk_is_full_and_processes_are_restarted(whole_internet: SmallInternet, tmp_path: Path) -> None:
+def test_health_is_true_while_the_disk_is_full_and_processes_are_restarted(
+    whole_internet: SmallInternet, tmp_path: Path
+) -> None:
     policy = family_policy(whole_internet)
     with small_disk(tmp_path / "disk", 256) as disk, running_hedgerow(policy, lists=LISTS, directory=disk) as running:
         filler = fill(disk)
@@ -66,7 +74,9 @@ def test_health_is_true_while_the_disk_is_full_and_processes_are_restarted(whole
         assert "not serving" not in doctor
         (serving,) = running.pids("dns")
         os.kill(serving, signal.SIGSTOP)  # until the supervisor replaces it
-        wait_until(lambda: health(running) == (503, "some workers are not running\n"), PATIENCE, "what does not serve is told")
+        wait_until(
+            lambda: health(running) == (503, "some workers are not running\n"), PATIENCE, "what does not serve is told"
+        )
         wait_until(lambda: health(running) == (200, "ok\n"), PATIENCE, "it was replaced")
         filler.unlink()
         listed = running.state / "run" / "workers.json"

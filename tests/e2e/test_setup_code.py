@@ -13,7 +13,14 @@ from pathlib import Path
 
 import httpx
 from small_internet import SmallInternet
-from small_internet.running import executable, hedgerow_command, network_section, running_hedgerow, setup_code, without_internet
+from small_internet.running import (
+    executable,
+    hedgerow_command,
+    network_section,
+    running_hedgerow,
+    setup_code,
+    without_internet,
+)
 
 PASSWORD = "four words and more"
 
@@ -37,7 +44,14 @@ def check_that_nothing_is_open(web: str) -> None:
             assert page.status_code == 303 or "Setup code" in page.text, path
         for path in ("/api/v1/status", "/api/v1/setup", "/api/v1/policy", "/today/children"):
             assert browser.get(path).status_code in {401, 303}, path
-        for path in ("/pause", "/start/people", "/settings/tokens", "/api/v1/pause", "/api/v1/accounts", "/api/v1/tokens"):
+        for path in (
+            "/pause",
+            "/start/people",
+            "/settings/tokens",
+            "/api/v1/pause",
+            "/api/v1/accounts",
+            "/api/v1/tokens",
+        ):
             assert browser.post(path, data={"name": "eve"}).status_code == 401, path
         assert browser.get("/metrics").status_code == 200
 
@@ -46,8 +60,21 @@ def test_a_terminal_shows_addresses_and_the_code(whole_internet: SmallInternet, 
     state = tmp_path / "state"
     (tmp_path / "hedgerow.yaml").write_text(network_section(whole_internet))
     ours, theirs = pty.openpty()
-    command = [executable(), "up", "--state", str(state), "--dns", "127.0.0.1:0", "--proxy", "127.0.0.1:0", "--web", "127.0.0.1:0"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=theirs, stderr=subprocess.DEVNULL, env=without_internet()) as process:
+    command = [
+        executable(),
+        "up",
+        "--state",
+        str(state),
+        "--dns",
+        "127.0.0.1:0",
+        "--proxy",
+        "127.0.0.1:0",
+        "--web",
+        "127.0.0.1:0",
+    ]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=theirs, stderr=subprocess.DEVNULL, env=without_internet()
+    ) as process:
         try:
             shown = read_until(ours, "until the first password is set")
             code = setup_code(state)
@@ -64,7 +91,9 @@ def test_a_terminal_shows_addresses_and_the_code(whole_internet: SmallInternet, 
             os.close(ours)
 
 
-def test_the_code_is_new_at_each_start_in_no_file_and_over_with_the_first_account(whole_internet: SmallInternet, tmp_path: Path) -> None:
+def test_the_code_is_new_at_each_start_in_no_file_and_over_with_the_first_account(
+    whole_internet: SmallInternet, tmp_path: Path
+) -> None:
     policy, codes = network_section(whole_internet), []
     for _ in range(2):
         with running_hedgerow(policy, directory=tmp_path) as running:
@@ -76,10 +105,16 @@ def test_the_code_is_new_at_each_start_in_no_file_and_over_with_the_first_accoun
         codes.append(running.setup_code)
         form = {"name": "Ana", "password": PASSWORD, "code": codes[0]}
         origin = {"origin": running.web}
-        assert httpx.post(f"{running.web}/start/password", data=form, headers=origin, trust_env=False).status_code == 403
+        assert (
+            httpx.post(f"{running.web}/start/password", data=form, headers=origin, trust_env=False).status_code == 403
+        )
         form["code"] = codes[2]
-        assert httpx.post(f"{running.web}/start/password", data=form, headers=origin, trust_env=False).status_code == 303
+        assert (
+            httpx.post(f"{running.web}/start/password", data=form, headers=origin, trust_env=False).status_code == 303
+        )
         assert json.loads(hedgerow_command("setup", "--json", "--state", str(running.state)).stdout)["code"] == ""
         assert "setup code" not in running.run("setup").stdout
     files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
-    assert not any(code.replace("-", mark).encode() in content for code in codes for mark in ("-", "") for content in files)
+    assert not any(
+        code.replace("-", mark).encode() in content for code in codes for mark in ("-", "") for content in files
+    )

@@ -45,17 +45,23 @@ lists:
 @pytest.fixture(scope="module")
 def cafe(whole_internet: SmallInternet) -> Iterator[Hedgerow]:
     root = whole_internet.authority.root
-    with running_hedgerow(policy(whole_internet, "unknown"), lists=LISTS, workers=2, upstream_authority=root) as running:
+    with running_hedgerow(
+        policy(whole_internet, "unknown"), lists=LISTS, workers=2, upstream_authority=root
+    ) as running:
         yield running
 
 
-def fetch(running: Hedgerow, url: str, ca: Path, user: str = "", source: str = STRANGER, password: str = PASSWORD) -> HttpAnswer:
+def fetch(
+    running: Hedgerow, url: str, ca: Path, user: str = "", source: str = STRANGER, password: str = PASSWORD
+) -> HttpAnswer:
     options = ("--proxy-user", f"{user}:{password}") if user else ()
     return curl(url, proxy=running.proxy, source=source, ca=ca, options=options)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_unknown_clients_sign_in_and_get_their_rules(cafe: Hedgerow, whole_internet: SmallInternet, scheme: str) -> None:
+def test_unknown_clients_sign_in_and_get_their_rules(
+    cafe: Hedgerow, whole_internet: SmallInternet, scheme: str
+) -> None:
     ca = whole_internet.authority.root
     news, adult = whole_internet.url("news.example", "/page", scheme), whole_internet.url("adult.example", "/x", scheme)
 
@@ -84,8 +90,13 @@ def test_helplines_need_no_sign_in(cafe: Hedgerow, whole_internet: SmallInternet
         assert (answer.connect_status, answer.status) == (200, 200), answer.error
         plain = fetch(cafe, whole_internet.url("childline.org.uk", "/talk?x=1", "http"), ca, user)
         assert (plain.status, plain.headers["location"]) == (302, ["https://childline.org.uk/talk?x=1"])
-    lying = curl(whole_internet.url("news.example", "/"), proxy=cafe.proxy, source=STRANGER, ca=ca, options=(
-        "--connect-to", f"::www.childline.org.uk:{whole_internet.origins.https_port}"))  # fmt: skip
+    lying = curl(
+        whole_internet.url("news.example", "/"),
+        proxy=cafe.proxy,
+        source=STRANGER,
+        ca=ca,
+        options=("--connect-to", f"::www.childline.org.uk:{whole_internet.origins.https_port}"),
+    )
     assert (lying.connect_status, lying.status) == (200, 0), "only the helpline is there without a name"
     log = cafe.run("log", "--json").stdout
     assert "childline" not in log
@@ -108,7 +119,9 @@ def test_credentials_reach_no_origin_and_no_log(cafe: Hedgerow, whole_internet: 
     assert PASSWORD not in kept
     assert secret not in kept
     fetch(cafe, whole_internet.url("adult.example", "/", "http"), cafe.authority, "seat-1")
-    wait_until(lambda: '"seat-1"' in cafe.run("log", "--json").stdout, 30, "what the seat was refused is logged as the seat's")
+    wait_until(
+        lambda: '"seat-1"' in cafe.run("log", "--json").stdout, 30, "what the seat was refused is logged as the seat's"
+    )
 
 
 def test_guessing_is_slow_without_affecting_others(cafe: Hedgerow, whole_internet: SmallInternet) -> None:
@@ -128,9 +141,13 @@ def test_many_connections_at_once_are_one_check(cafe: Hedgerow, whole_internet: 
     assert done == [200] * 32
 
 
-@pytest.mark.parametrize("value", ["", "Basic", "Basic ????", "Basic YW5h", "Bearer x", "Basic " + "A" * 2000, "Basic \x80"])
+@pytest.mark.parametrize(
+    "value", ["", "Basic", "Basic ????", "Basic YW5h", "Bearer x", "Basic " + "A" * 2000, "Basic \x80"]
+)
 def test_malformed_credentials_are_challenged_again(cafe: Hedgerow, value: str) -> None:
-    head = f"GET http://news.example/ HTTP/1.1\r\nHost: news.example\r\nProxy-Authorization: {value}\r\n\r\n".encode("latin-1")
+    head = f"GET http://news.example/ HTTP/1.1\r\nHost: news.example\r\nProxy-Authorization: {value}\r\n\r\n".encode(
+        "latin-1"
+    )
     source = "127.0.0." + str(70 + len(value) % 97)
     assert say(cafe, head, source=source).startswith((b"HTTP/1.1 407 ", b"HTTP/1.1 400 "))
 
@@ -138,7 +155,9 @@ def test_malformed_credentials_are_challenged_again(cafe: Hedgerow, value: str) 
 @pytest.mark.browser
 @pytest.mark.skipif(not FOR_PAGES.exists(), reason="Chromium is not installed")
 def test_chromium_signs_in(cafe: Hedgerow, whole_internet: SmallInternet) -> None:
-    with running_hedgerow(policy(whole_internet, "always"), lists=LISTS, upstream_authority=whole_internet.authority.root) as strict:
+    with running_hedgerow(
+        policy(whole_internet, "always"), lists=LISTS, upstream_authority=whole_internet.authority.root
+    ) as strict:
         proxy = {"server": f"http://127.0.0.1:{strict.proxy[1]}", "username": "ana", "password": PASSWORD}
         with browser_for_pages(proxy=proxy) as browser:
             page = browser.new_context(ignore_https_errors=True).new_page()
@@ -146,14 +165,18 @@ def test_chromium_signs_in(cafe: Hedgerow, whole_internet: SmallInternet) -> Non
                 opened = page.goto(whole_internet.url("adult.example", "/", scheme))
                 assert opened is not None
                 assert opened.status == 200
-        assert fetch(strict, whole_internet.url("news.example", "/", "http"), strict.authority, source=KNOWN).status == 407
+        assert (
+            fetch(strict, whole_internet.url("news.example", "/", "http"), strict.authority, source=KNOWN).status == 407
+        )
         strict.edit_policy(policy(whole_internet, "always").replace("proxy_user: ana", "proxy_user: anna"))
         news = whole_internet.url("news.example", "/", "http")
         wait_until(lambda: fetch(strict, news, strict.authority, "ana").status == 407, 30, "the name is another now")
 
 
 def test_proxy_password_output_works_in_the_policy(cafe: Hedgerow) -> None:
-    done = subprocess.run([executable(), "proxy-password"], input=PASSWORD + "\n", capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [executable(), "proxy-password"], input=PASSWORD + "\n", capture_output=True, text=True, check=True
+    )
     found = re.fullmatch(r'proxy_password: "(\$argon2id\$[^"]+)"\n', done.stdout)
     assert found
     assert argon2.PasswordHasher().verify(found[1], PASSWORD)

@@ -29,14 +29,21 @@ def systemd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceManager
 def house(whole_internet: SmallInternet, systemd: ServiceManager) -> Iterator[Hedgerow]:
     environment = os.environ | systemd.environment
     with running_hedgerow(
-        family_policy(whole_internet), lists=LISTS, upstream_authority=whole_internet.authority.root, environment=environment
+        family_policy(whole_internet),
+        lists=LISTS,
+        upstream_authority=whole_internet.authority.root,
+        environment=environment,
     ) as running:
         yield running
 
 
 def test_systemd_gets_ready_and_watchdog_messages(house: Hedgerow, systemd: ServiceManager) -> None:
     assert house.ready_line
-    wait_until(lambda: systemd.heard.count(b"READY=1") == 1 and systemd.heard[-2:] == [b"WATCHDOG=1"] * 2, PATIENCE, "it is told")
+    wait_until(
+        lambda: systemd.heard.count(b"READY=1") == 1 and systemd.heard[-2:] == [b"WATCHDOG=1"] * 2,
+        PATIENCE,
+        "it is told",
+    )
     assert set(systemd.heard) == {b"WATCHDOG=1", b"READY=1"}
 
 
@@ -45,7 +52,12 @@ def answers_names(house: Hedgerow, _internet: SmallInternet) -> bool:
 
 
 def opens_sites(house: Hedgerow, internet: SmallInternet, timeout: float = 2) -> bool:
-    return curl(internet.url("bank.example", "/open"), proxy=house.proxy, source=TABLET, insecure=True, timeout=timeout).status == 200
+    return (
+        curl(
+            internet.url("bank.example", "/open"), proxy=house.proxy, source=TABLET, insecure=True, timeout=timeout
+        ).status
+        == 200
+    )
 
 
 def inspects(house: Hedgerow, internet: SmallInternet, timeout: float = 2) -> bool:
@@ -71,7 +83,8 @@ def is_ready(house: Hedgerow) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("role", "serves"), [("dns", answers_names), ("gate", opens_sites), ("inspector", inspects), ("control", is_healthy)]
+    ("role", "serves"),
+    [("dns", answers_names), ("gate", opens_sites), ("inspector", inspects), ("control", is_healthy)],
 )
 def test_a_stopped_process_is_replaced(house: Hedgerow, internet: SmallInternet, role: str, serves: object) -> None:
     assert callable(serves)
@@ -104,12 +117,16 @@ def restart_dns(house: Hedgerow, internet: SmallInternet, number: int) -> None:
     """End the resolver by a signal, and wait for one that the zygote has forked."""
     (ended,) = house.pids("dns")
     os.kill(ended, number)
-    wait_until(lambda: house.pids("dns") not in ([], [ended]) and answers_names(house, internet), PATIENCE, "another serves")
+    wait_until(
+        lambda: house.pids("dns") not in ([], [ended]) and answers_names(house, internet), PATIENCE, "another serves"
+    )
     (pid,) = house.pids("dns")
     assert "hedgerow.app.processes" not in command_of(pid), "it is forked"
 
 
-def test_a_zygote_that_is_killed_or_stopped_is_replaced_and_nobody_notices(house: Hedgerow, internet: SmallInternet) -> None:
+def test_a_zygote_that_is_killed_or_stopped_is_replaced_and_nobody_notices(
+    house: Hedgerow, internet: SmallInternet
+) -> None:
     wait_until(lambda: is_healthy(house), PATIENCE, "all is well before")
     others = [pid for role in ROLES for pid in house.pids(role)]
     (zygote,) = house.pids("zygote")
@@ -139,7 +156,9 @@ def test_what_arrives_between_two_processes_is_answered_by_the_second(house: Hed
     for number, asker in enumerate(askers):
         asker.settimeout(PATIENCE)
         asker.bind((TABLET, 0))
-        asker.sendto(dnslib.DNSRecord(dnslib.DNSHeader(id=number, rd=1), q=dnslib.DNSQuestion("bank.example")).pack(), house.dns)
+        asker.sendto(
+            dnslib.DNSRecord(dnslib.DNSHeader(id=number, rd=1), q=dnslib.DNSQuestion("bank.example")).pack(), house.dns
+        )
     answers = [dnslib.DNSRecord.parse(asker.recv(4096)) for asker in askers]
     assert [answer.header.id for answer in answers] == list(range(100))
     assert {str(answer.a.rdata) for answer in answers} == {internet.address_of("bank.example")}

@@ -1,4 +1,7 @@
-"""Starts with a full or read-only disk, a journal or a snapshot that can't be used: DNS and proxy filter all the same."""
+"""Starts with a full or read-only disk, a journal or a snapshot that can't be used:
+
+DNS and proxy filter all the same.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,9 @@ def test_filtering_starts_from_what_an_earlier_run_left(
             assert_filtering(again)
             assert problem in again.stderr
             doctor = json.loads(hedgerow_command("doctor", "--json", "--state", str(again.state)).stdout)
-            assert [each["health"] for each in doctor if each["what"] == finding and problem in each["found"]] == ["bad"]
+            assert [each["health"] for each in doctor if each["what"] == finding and problem in each["found"]] == [
+                "bad"
+            ]
             if harm is not make_full:
                 assert problem in hedgerow_command("devices", "--state", str(again.state)).stderr
                 page = curl(again.web, headers=["Accept-Language: de"])
@@ -95,7 +100,9 @@ def test_a_first_start_on_a_full_disk_filters_and_control_follows(internet: Smal
         with hedgerow_again(disk, tmp_path / "log") as running:
             assert_filtering(running)
             assert curl(f"{running.web}/healthz").status == 503
-            assert kdig_addresses(running.dns, "pornhub.com", source=STRANGER) == BLOCKED, "by the lists that come with it"
+            assert kdig_addresses(running.dns, "pornhub.com", source=STRANGER) == BLOCKED, (
+                "by the lists that come with it"
+            )
             filler.unlink()
             assert running.process.stdout
             ready = wait_until(running.process.stdout.readline, 60, "the next line")
@@ -104,5 +111,11 @@ def test_a_first_start_on_a_full_disk_filters_and_control_follows(internet: Smal
             assert curl(f"{running.web}/sign-in").status != 503, "ready means that the pages answer"
             wait_until(lambda: curl(f"{running.web}/healthz").status == 200, 60, "all is well")
             assert_filtering(running)
-            running.edit_policy(running.policy_path.read_text().replace("block: [news.example", "block: [bank.example, news.example"))
-            wait_until(lambda: kdig_addresses(running.dns, "bank.example", source=TABLET) == BLOCKED, 60, "changes come into force")
+            running.edit_policy(
+                running.policy_path.read_text().replace("block: [news.example", "block: [bank.example, news.example")
+            )
+            wait_until(
+                lambda: kdig_addresses(running.dns, "bank.example", source=TABLET) == BLOCKED,
+                60,
+                "changes come into force",
+            )

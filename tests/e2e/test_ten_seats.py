@@ -1,4 +1,7 @@
-"""A café's hour in fast time: ten seats, ten sessions of different lengths. Minutes are right, and nothing leaks from guest to guest."""
+"""A café's hour in fast time: ten seats, ten sessions of different lengths.
+
+Minutes are right, and nothing leaks from guest to guest.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,9 @@ SEATS = {f"seat-{number}": f"127.0.0.{10 + number}" for number in range(1, 11)}
 OPENS = {seat: 2 * number for number, seat in enumerate(SEATS)}
 ENDS = {seat: 12 + 5 * number for number, seat in enumerate(SEATS)}
 """Minutes after the full hour."""
-POLICY = (
-    "lists: [{category: gambling, path: lists/gambling.txt}]\nseats:\n"
-    + "".join(f"  {seat}: {{ip: {address}}}\n" for seat, address in SEATS.items())
-)  # fmt: skip
+POLICY = "lists: [{category: gambling, path: lists/gambling.txt}]\nseats:\n" + "".join(
+    f"  {seat}: {{ip: {address}}}\n" for seat, address in SEATS.items()
+)
 FOUR = datetime(2027, 1, 8, 16, tzinfo=UTC).timestamp()
 PATIENCE = 60
 ROOM = 25
@@ -32,7 +34,13 @@ ROOM = 25
 
 def _call(running: Hedgerow, path: str, **body: object) -> None:
     token = (running.state / "admin-token").read_text().strip()
-    answer = httpx.post(f"{running.web}/api/v1{path}", json=body, headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=60)
+    answer = httpx.post(
+        f"{running.web}/api/v1{path}",
+        json=body,
+        headers={"Authorization": f"Bearer {token}"},
+        trust_env=False,
+        timeout=60,
+    )
     assert answer.is_success, answer.text
 
 
@@ -67,7 +75,9 @@ def test_an_hour(internet: SmallInternet, tmp_path: Path) -> None:
         _nobody_finds_anything(running)
         with contextlib.closing(sqlite3.connect(running.state / "journal.sqlite")) as journal:
             rows = journal.execute("SELECT device, ends - starts FROM sessions WHERE profile = 'seat-adult'").fetchall()
-    assert {device: round(seconds / 60, 6) for device, seconds in rows} == {seat: ENDS[seat] - OPENS[seat] for seat in SEATS}
+    assert {device: round(seconds / 60, 6) for device, seconds in rows} == {
+        seat: ENDS[seat] - OPENS[seat] for seat in SEATS
+    }
 
 
 def _leave_traces(running: Hedgerow, net: SmallInternet, seat: str) -> None:
@@ -81,7 +91,11 @@ def _leave_traces(running: Hedgerow, net: SmallInternet, seat: str) -> None:
 def _nobody_finds_anything(running: Hedgerow) -> None:
     """What is closed at a child's seat is closed again, and the next guest's own page is empty."""
     for seat, address in SEATS.items():
-        wait_until(lambda: kdig_addresses(running.dns, "www.pornhub.com", source=address) == ["0.0.0.0"], PATIENCE, seat)  # noqa: B023
+        wait_until(
+            lambda: kdig_addresses(running.dns, "www.pornhub.com", source=address) == ["0.0.0.0"],  # noqa: B023
+            PATIENCE,
+            seat,
+        )
         _call(running, f"/sessions/{seat}", band="child")
         words = ["curl", "-s", "--interface", address, f"{running.web}/device"]
         page = subprocess.run(words, capture_output=True, text=True, check=True).stdout

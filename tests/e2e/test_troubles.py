@@ -1,4 +1,6 @@
-"""Troubles at the top of *Today*: a broken policy file, lists that all fail, and a full disk, each with what is enforced meanwhile."""
+"""Troubles at the top of *Today*: a broken policy file, lists that all fail, and a full disk, each with what is
+enforced meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -105,7 +107,11 @@ def test_a_change_on_a_full_disk_is_told_as_it_is(internet: SmallInternet, tmp_p
         small_disk(tmp_path / "disk", 256) as disk,
         running_hedgerow(family_policy(internet), lists=LISTS, directory=disk) as running,
         httpx.Client(
-            base_url=running.web, trust_env=False, timeout=60, cookies=running.cookies, headers=headers | {"origin": running.web}
+            base_url=running.web,
+            trust_env=False,
+            timeout=60,
+            cookies=running.cookies,
+            headers=headers | {"origin": running.web},
         ) as browser,
     ):
         browser.headers.update({"accept-language": "en", "origin": running.web})
@@ -131,7 +137,9 @@ def test_a_change_on_a_full_disk_is_told_as_it_is(internet: SmallInternet, tmp_p
             assert ("Nothing was changed" in page) is not is_written, (item, page)
         filler.unlink()
         wait_until(
-            lambda: all(closes(item) is (item in running.policy_path.read_text()) for item in said), 30, "what was saved is in force"
+            lambda: all(closes(item) is (item in running.policy_path.read_text()) for item in said),
+            30,
+            "what was saved is in force",
         )
         assert "In force on DNS and proxy." in tap("pinterest")
         assert closes("pinterest")

@@ -71,7 +71,9 @@ def typed(node: Hedgerow, field: str, code: str, source: str) -> int:
         "-d",
         f"code={code}",
     ]
-    done = subprocess.run([*words, f"{node.web}/device/{field}"], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [*words, f"{node.web}/device/{field}"], capture_output=True, text=True, timeout=60, check=True
+    )
     return int(done.stdout)
 
 
@@ -122,7 +124,9 @@ def test_two_machines_for_one_home(internet: SmallInternet, server: PostgresServ
         assert typed(other, "code", digits, TABLET) == 303
         assert typed(one, "code", digits, TABLET) == 422, "it was used there"
         delays.until("what a code opened", lambda: not is_blocked(one, "news.example"))
-        voucher = hedgerow_command("seat", "vouchers", "1", "--minutes", "60", "--as", "child", "--state", str(other.state)).stdout.strip()
+        voucher = hedgerow_command(
+            "seat", "vouchers", "1", "--minutes", "60", "--as", "child", "--state", str(other.state)
+        ).stdout.strip()
         assert typed(one, "voucher", voucher, SEAT) == 303
         assert typed(other, "voucher", voucher, OTHER_SEAT) == 422
         delays.until("a session", lambda: [row["device"] for row in facts(other, "seat", "list")] == ["seat-1"])  # type: ignore[attr-defined]
@@ -130,7 +134,9 @@ def test_two_machines_for_one_home(internet: SmallInternet, server: PostgresServ
         delays.until("minutes on top", lambda: {row["limit"] for row in facts(one, "budgets")} == {45})  # type: ignore[attr-defined]
         password = [executable(), "password", "ana", "--json", "--state"]
         for node, is_new in ((one, True), (other, False)):
-            made = subprocess.run([*password, str(node.state)], input="four words and more\n", capture_output=True, text=True, check=True)
+            made = subprocess.run(
+                [*password, str(node.state)], input="four words and more\n", capture_output=True, text=True, check=True
+            )
             assert json.loads(made.stdout)["new"] == is_new
             delays.until("an account", lambda: curl(f"{other.web}/").headers.get("location") == ["/sign-in"])
         assert [row["actor"] for row in facts(other, "store", "versions")][-1] == "invite"  # type: ignore[attr-defined]

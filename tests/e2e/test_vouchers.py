@@ -50,12 +50,16 @@ def is_open(cafe: Hedgerow, name: str, source: str) -> bool:
 def type_code(cafe: Hedgerow, code: str, source: str) -> tuple[int, str]:
     command = ["curl", "-s", "-w", "\n%{http_code}", "--interface", source, "-H", f"Origin: {cafe.web}"]
     command += ["-d", urllib.parse.urlencode({"code": code}), f"{cafe.web}/device/voucher"]
-    text, _, status = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.rpartition("\n")
+    text, _, status = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.rpartition(
+        "\n"
+    )
     return int(status), text
 
 
 def own_page(cafe: Hedgerow, source: str) -> str:
-    return subprocess.run(["curl", "-s", "--interface", source, f"{cafe.web}/device"], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        ["curl", "-s", "--interface", source, f"{cafe.web}/device"], capture_output=True, text=True, check=True
+    ).stdout
 
 
 def portal(cafe: Hedgerow, source: str) -> tuple[str, dict[str, object]]:
@@ -72,7 +76,10 @@ def test_a_guest_with_a_voucher(cafe: Hedgerow, internet: SmallInternet) -> None
     page = curl(internet.url("school.example", scheme="http"), proxy=cafe.proxy, source=SEAT)
     assert (page.status, page.headers["location"]) == (302, [f"{cafe.web}/device"])
     assert "Your voucher code" in own_page(cafe, SEAT)
-    assert portal(cafe, SEAT) == ("application/captive+json", {"captive": True, "user-portal-url": f"{cafe.web}/device"})
+    assert portal(cafe, SEAT) == (
+        "application/captive+json",
+        {"captive": True, "user-portal-url": f"{cafe.web}/device"},
+    )
 
     first, second = vouchers(cafe, 2, 60, "child")
     status, text = type_code(cafe, "AAAA-AAAA", SEAT)
@@ -136,7 +143,9 @@ def test_audit_for_inspections(cafe: Hedgerow) -> None:
 
     def told() -> dict[tuple[str, str], int]:
         rows = list(csv.DictReader(seat_command(cafe, "audit").splitlines()))
-        assert {row["day"] for row in rows} <= {time.strftime("%Y-%m-%d", time.gmtime(time.time() - back)) for back in (0, 3600)}
+        assert {row["day"] for row in rows} <= {
+            time.strftime("%Y-%m-%d", time.gmtime(time.time() - back)) for back in (0, 3600)
+        }
         return {(row["reason"], row["what"]): int(row["count"]) for row in rows}
 
     wait_until(lambda: told().get(("category", "social"), 0) >= 3, 60, "the journal has written it")

@@ -32,7 +32,9 @@ def fetch(running: Hedgerow, internet: SmallInternet, url: str, source: str = TA
 
 @pytest.mark.parametrize("source", [TABLET, COMPUTER])
 @pytest.mark.parametrize("connect_to", ["the address", "bank.example"])
-def test_a_tunnel_under_another_name_is_judged_by_its_sni(family: Hedgerow, internet: SmallInternet, source: str, connect_to: str) -> None:
+def test_a_tunnel_under_another_name_is_judged_by_its_sni(
+    family: Hedgerow, internet: SmallInternet, source: str, connect_to: str
+) -> None:
     port = internet.origins.https_port
     instead = internet.address_of("adult.example") if connect_to == "the address" else connect_to
     mapping = ["--connect-to", f"adult.example:{port}:{instead}:{port}"]
@@ -47,10 +49,21 @@ def test_each_request_of_a_kept_connection_is_judged(family: Hedgerow, internet:
         internet.url("adult.example", "/2", "http"),
         internet.url("bank.example", "/3", "http"),
     ]
-    command = ["curl", "-s", "-w", "%{http_code}/%{num_connects} ", "-x", f"http://127.0.0.1:{family.proxy[1]}", "--interface", TABLET]
+    command = [
+        "curl",
+        "-s",
+        "-w",
+        "%{http_code}/%{num_connects} ",
+        "-x",
+        f"http://127.0.0.1:{family.proxy[1]}",
+        "--interface",
+        TABLET,
+    ]
     for url in urls:
         command += ["-o", "/dev/null", url]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env={"PATH": "/usr/bin:/bin"})
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=30, check=False, env={"PATH": "/usr/bin:/bin"}
+    )
     assert [each.partition("/")[0] for each in done.stdout.split()] == ["200", "403", "200"]
     assert internet.origins.requests() == [("bank.example", "/1"), ("bank.example", "/3")]
 
@@ -69,7 +82,9 @@ def test_case_and_a_trailing_dot_do_not_bypass(family: Hedgerow, internet: Small
 
 
 def test_the_inspector_serves_the_gate_only(family: Hedgerow, internet: SmallInternet) -> None:
-    """It is in no network at all, and its socket is for the gate's user only; not even there it answers without an introduction."""
+    """It is in no network at all, and its socket is for the gate's user only; not even there it answers without an
+    introduction.
+    """
     assert _listening_ports(family.pids("inspector")) == []
     path = family.state / "run" / "inspect" / "0.sock"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -93,7 +108,9 @@ def _listening_ports(pids: list[int]) -> list[int]:
         inodes = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()}
         for kind in ("tcp", "tcp6"):
             rows = [line.split() for line in Path(f"/proc/{pid}/net/{kind}").read_text().splitlines()[1:]]
-            found += [int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in inodes]
+            found += [
+                int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in inodes
+            ]
     return found
 
 
@@ -116,13 +133,17 @@ def test_devices_do_not_reach_the_pages_of_the_people_in_charge(family: Hedgerow
 
 @pytest.mark.parametrize("source", [TABLET, COMPUTER])
 @pytest.mark.parametrize("host", ["files.example", "www.school.example", "www.google.com"])
-def test_uploads_arrive_whole_in_every_lane(family: Hedgerow, internet: SmallInternet, tmp_path: Path, source: str, host: str) -> None:
+def test_uploads_arrive_whole_in_every_lane(
+    family: Hedgerow, internet: SmallInternet, tmp_path: Path, source: str, host: str
+) -> None:
     (tmp_path / "data").write_bytes(b"".join(body(20_000_000)))
     for scheme in ("http", "https"):
         inspected = source == COMPUTER
         authority = family.authority if inspected else internet.authority.root
         options = ["--data-binary", f"@{tmp_path / 'data'}"]
-        answer = curl(internet.url(host, "/upload", scheme), proxy=family.proxy, source=source, ca=authority, options=options)
+        answer = curl(
+            internet.url(host, "/upload", scheme), proxy=family.proxy, source=source, ca=authority, options=options
+        )
         assert (answer.exit_code, answer.status) == (0, 200), answer.error
         assert answer.json() == {"length": 20_000_000, "sha256": body_sha256(20_000_000)}
 
@@ -142,7 +163,9 @@ def test_lifelines_are_not_logged(family: Hedgerow, internet: SmallInternet) -> 
         assert answer is not None
         assert answer.data("A") == [internet.address_of("www.childline.org.uk")]
         assert curl(internet.url("www.childline.org.uk", "/", "http"), proxy=family.proxy, source=source).status == 200
-        through = curl(internet.url("www.childline.org.uk"), proxy=family.proxy, source=source, ca=internet.authority.root)
+        through = curl(
+            internet.url("www.childline.org.uk"), proxy=family.proxy, source=source, ca=internet.authority.root
+        )
         assert through.status == 200, "a helpline was inspected"
     fetch(family, internet, internet.url("gambling.example", "/marker-of-the-journal", "http"))
     wait_until(lambda: "gambling.example" in family.run("log", "--json").stdout, 30, "the journal is written")
@@ -196,7 +219,12 @@ def test_an_origin_with_an_endless_head_affects_nobody_else(internet: SmallInter
             assert _resident_mb(inspector) < before + 100
         finally:
             victim.join()
-        wait_until(lambda: not any(each.is_open for each in internet.origins.connections(internet.address_of("broken.example"))), 30)
+        wait_until(
+            lambda: (
+                not any(each.is_open for each in internet.origins.connections(internet.address_of("broken.example")))
+            ),
+            30,
+        )
 
 
 def _resident_mb(pid: int) -> int:

@@ -102,7 +102,14 @@ def test_http_redirects_to_https_except_for_devices(house: Hedgerow) -> None:
 def test_a_tls_session_cookie_is_secure(house: Hedgerow) -> None:
     site = house.web.replace("http:", "https:")
     password = f"four words {os.getpid()} more"
-    form = ["--data-urlencode", "name=ann", "--data-urlencode", f"password={password}", "--data-urlencode", f"code={house.setup_code}"]
+    form = [
+        "--data-urlencode",
+        "name=ann",
+        "--data-urlencode",
+        f"password={password}",
+        "--data-urlencode",
+        f"code={house.setup_code}",
+    ]
     made = curl(f"{site}/start/password", ca=house.authority, headers=[f"Origin: {site}"], options=form)
     cookie = made.headers.get("set-cookie", [""])[0].lower()
     assert "hedgerow_session=" in cookie, (made.status, made.text)

@@ -23,7 +23,9 @@ def test_a_drawn_closing_time_closes_dns_and_undo_reopens_it(whole_internet: Sma
     with running_hedgerow(family_policy(whole_internet), lists=LISTS) as running, browser_for_pages() as chromium:
         assert told(running, "files.example") == there
         page = chromium.new_page(viewport={"width": 1200, "height": 1000}, locale="en-GB")
-        page.context.add_cookies([{"name": name, "value": value, "url": running.web} for name, value in running.cookies.items()])
+        page.context.add_cookies(
+            [{"name": name, "value": value, "url": running.web} for name, value in running.cookies.items()]
+        )
         page.goto(f"{running.web}/people/mia")
         page.get_by_text("Add another").click()
         form = page.locator("form[action$='/schedule']").last

@@ -8,7 +8,11 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
-from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 from small_internet import SmallInternet
 from small_internet.clients import kdig
 from small_internet.family import LISTS, TABLET, family_policy
@@ -24,12 +28,25 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 def test_every_api_call_matches_its_description(whole_internet: SmallInternet) -> None:
     with running_hedgerow(family_policy(whole_internet) + SEATS, lists=LISTS) as running:
         token = (running.state / "admin-token").read_text().strip()
-        api = schemathesis.openapi.from_url(f"{running.web}/api/v1/openapi.json", headers={"Authorization": f"Bearer {token}"})
+        api = schemathesis.openapi.from_url(
+            f"{running.web}/api/v1/openapi.json", headers={"Authorization": f"Bearer {token}"}
+        )
         tried = set()
         for result in api.exclude(path=ENDLESS).exclude(path_regex=FETCHING).get_all_operations():
             assert isinstance(result, Ok), result
             tried.add(_try(result.ok(), token))
-        parts = ("codes", "vouchers", "notices", "sessions", "settings", "devices", "budgets", "grants", "report", "accounts")
+        parts = (
+            "codes",
+            "vouchers",
+            "notices",
+            "sessions",
+            "settings",
+            "devices",
+            "budgets",
+            "grants",
+            "report",
+            "accounts",
+        )
         assert [part for part in parts if not any(f"/api/v1/{part}" in label for label in tried)] == []
         assert _filters(running)
 

@@ -14,7 +14,13 @@ from small_internet.running import Hedgerow, running_hedgerow, wait_until
 
 def page(running: Hedgerow, path: str, **parameters: str) -> str:
     token = (running.state / "admin-token").read_text().strip()
-    answer = httpx.get(f"{running.web}{path}", params=parameters, headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=60)
+    answer = httpx.get(
+        f"{running.web}{path}",
+        params=parameters,
+        headers={"Authorization": f"Bearer {token}"},
+        trust_env=False,
+        timeout=60,
+    )
     assert answer.status_code == 200, answer.text
     return answer.text
 
@@ -46,13 +52,17 @@ devices:
   mia-tablet: {ip: 127.0.0.2}
 """
     before = family_policy(internet, people=people)
-    after = family_policy(internet, people=people.replace("block: [{what: news.example, note: until the exam}]", "allow: [news.example]"))
+    after = family_policy(
+        internet, people=people.replace("block: [{what: news.example, note: until the exam}]", "allow: [news.example]")
+    )
     with running_hedgerow(before, lists=LISTS, directory=tmp_path) as running:
         assert kdig_addresses(running.dns, "news.example", source=TABLET) == ["0.0.0.0"]
         assert kdig_addresses(running.dns, "gambling.example", source=TABLET) == ["0.0.0.0"]
         ruled, listed = row_of(running, "news.example"), row_of(running, "gambling.example")
         running.edit_policy(after)
-        wait_until(lambda: kdig_addresses(running.dns, "news.example", source=TABLET) != ["0.0.0.0"], 60, "the change applies")
+        wait_until(
+            lambda: kdig_addresses(running.dns, "news.example", source=TABLET) != ["0.0.0.0"], 60, "the change applies"
+        )
     with running_hedgerow(after, lists=LISTS, directory=tmp_path) as running:
         then = text_of(page(running, "/why", row=ruled))
         assert "blocked news.example" in then

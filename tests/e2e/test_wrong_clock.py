@@ -1,4 +1,6 @@
-"""A start of a machine without a battery, whose clock shows 1970: what times close is closed until the clock is right."""
+"""A start of a machine without a battery, whose clock shows 1970: what times close is closed until the
+clock is right.
+"""
 
 from __future__ import annotations
 
@@ -37,14 +39,19 @@ def reached(running: Hedgerow, net: SmallInternet, device: str, host: str) -> tu
     return kdig_addresses(running.dns, host, source=device) == [net.address_of(host)], page.status
 
 
-@pytest.mark.skipif(kernel_is_synchronised(), reason="the kernel says that this machine's clock is synchronised, and so would be trusted")
+@pytest.mark.skipif(
+    kernel_is_synchronised(),
+    reason="the kernel says that this machine's clock is synchronised, and so would be trusted",
+)
 def test_what_times_close_is_closed_until_the_clock_is_right(internet: SmallInternet, tmp_path: Path) -> None:
     clock = WallClock(tmp_path, NOON.timestamp())
     policy = network_section(internet) + "  country: GB\n" + PEOPLE
     home = tmp_path / "home"
     home.mkdir()
     with running_hedgerow(policy, directory=home, environment=clock.environment) as running:
-        assert [reached(running, internet, *each) for each in CLOSED_BY_TIMES] == [(True, 200)] * 2, "at noon no time closes anything"
+        assert [reached(running, internet, *each) for each in CLOSED_BY_TIMES] == [(True, 200)] * 2, (
+            "at noon no time closes anything"
+        )
 
     clock.set_local(TEN_PAST_NOON_IN_1970)
     with running_hedgerow(policy, directory=home, environment=clock.environment) as running:
@@ -52,5 +59,9 @@ def test_what_times_close_is_closed_until_the_clock_is_right(internet: SmallInte
         assert [reached(running, internet, *each) for each in OPEN_AT_ALL_TIMES] == [(True, 200)] * 3
         assert "The clock is wrong" in running.stderr
         clock.set_local(NOON)
-        wait_until(lambda: [reached(running, internet, *each) for each in CLOSED_BY_TIMES] == [(True, 200)] * 2, PATIENCE, "open again")
+        wait_until(
+            lambda: [reached(running, internet, *each) for each in CLOSED_BY_TIMES] == [(True, 200)] * 2,
+            PATIENCE,
+            "open again",
+        )
         wait_until(lambda: "The clock is right now" in running.stderr, PATIENCE)

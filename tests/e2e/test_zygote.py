@@ -28,7 +28,9 @@ def test_every_child_is_forked_belongs_to_the_supervisor_and_has_its_name(family
 
 
 def test_no_child_has_a_descriptor_of_another(family: Hedgerow) -> None:
-    """Neither a listening socket of another slot nor the supervisor's end of any, nor the lock, nor what the command line had open."""
+    """Neither a listening socket of another slot nor the supervisor's end of any, nor the lock, nor what the command
+    line had open.
+    """
     holders: dict[str, set[int]] = defaultdict(set)
     shared = re.compile(r"/dev/null|anon_inode:.*|.*stderr\.txt|/.*\.(?:mo|idx|bin|trie|sqlite.*)|.*/generations/.*")
     for pid in (pid for pids in children(family).values() for pid in pids):

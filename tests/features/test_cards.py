@@ -30,7 +30,10 @@ def _told(subject: object) -> str:
 
 
 def _cards(name: str) -> tuple[Card, ...]:
-    return tuple(Card(place=place, template="toy.html", read=lambda _context, subject: f"{name}:{_told(subject)}") for place in Place)
+    return tuple(
+        Card(place=place, template="toy.html", read=lambda _context, subject: f"{name}:{_told(subject)}")
+        for place in Place
+    )
 
 
 @pytest.fixture

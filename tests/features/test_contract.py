@@ -30,8 +30,12 @@ def test_the_table_names_each_folder_once() -> None:
 
 def test_reading_the_table_imports_nothing_else_of_ours() -> None:
     """A process that looks at the table pays for it only."""
-    script = "import hedgerow.features, sys; print(*sorted(name for name in sys.modules if name.startswith('hedgerow')))"
-    loaded = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    script = (
+        "import hedgerow.features, sys; print(*sorted(name for name in sys.modules if name.startswith('hedgerow')))"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True
+    ).stdout.split()
     allowed = {
         "hedgerow",
         "hedgerow.backoff",
@@ -85,7 +89,11 @@ def test_a_feature_may_be_used_by_a_file_of_the_state_directory(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("text", "store", "is_used"),
-    [("people: {}", "", False), ("seats: {seat-1: {ip: 127.0.0.3}}", "", True), ("people: {}", "postgresql://db.example/h", True)],
+    [
+        ("people: {}", "", False),
+        ("seats: {seat-1: {ip: 127.0.0.3}}", "", True),
+        ("people: {}", "postgresql://db.example/h", True),
+    ],
 )
 def test_a_feature_may_be_used_by_keys_of_the_core_or_by_the_store(text: str, store: str, is_used: bool) -> None:
     feature = Feature(name="x", summary="", uses=lambda policy: bool(policy.devices), uses_store=True)

@@ -1,4 +1,6 @@
-"""Work grows no faster than a stranger's input: four times the octets cost at most eight times the CPU time, in every target."""
+"""Work grows no faster than a stranger's input: four times the octets cost at most eight times the CPU time, in every
+target.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Each fuzzing target with its seeds, with every input that a fuzzer ever found, and with seeds that were changed a little."""
+"""Each fuzzing target with its seeds, with every input that a fuzzer ever found, and with seeds that were changed a
+little.
+"""
 
 from __future__ import annotations
 

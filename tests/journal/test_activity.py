@@ -27,18 +27,28 @@ DAY = 86400.0
 ROWS, DEVICES, HOSTS = 200_000, 60, 5000
 
 
-def seen(host: str, ago: float, device: str = "tab", person: str | None = "mia", verdict: Verdict = Verdict.ALLOW) -> Observation:
-    return Observation(NOW - ago, DeviceId(device), person, "child-8-12", RequestKind.DNS, verdict, Reason.DEFAULT, "", host, count=2)
+def seen(
+    host: str, ago: float, device: str = "tab", person: str | None = "mia", verdict: Verdict = Verdict.ALLOW
+) -> Observation:
+    return Observation(
+        NOW - ago, DeviceId(device), person, "child-8-12", RequestKind.DNS, verdict, Reason.DEFAULT, "", host, count=2
+    )
 
 
 @pytest.fixture
 def reader(journal: Store) -> ActivityReader:
     recorder = Recorder(journal)
-    recorder.add([
-        seen("yesterday.example", DAY + 7200), seen("www.youtube.com", 3000), seen("m.youtube.com", 2000), seen("www.youtube.com", 1000),
-        seen("100%_sure.example", 900, "phone", "tom", Verdict.BLOCK), seen("www.youtube.com", 800, "phone", "tom"),
-        seen("", 700, "phone", "tom"),
-    ])  # fmt: skip
+    recorder.add(
+        [
+            seen("yesterday.example", DAY + 7200),
+            seen("www.youtube.com", 3000),
+            seen("m.youtube.com", 2000),
+            seen("www.youtube.com", 1000),
+            seen("100%_sure.example", 900, "phone", "tom", Verdict.BLOCK),
+            seen("www.youtube.com", 800, "phone", "tom"),
+            seen("", 700, "phone", "tom"),
+        ]
+    )
     recorder.flush()
     return ActivityReader(journal)
 
@@ -48,9 +58,12 @@ def test_decisions_are_counted_by_host(reader: ActivityReader) -> None:
     assert found.is_complete
     mine = {(each.host, each.person): (each.count, NOW - each.last) for each in found.hosts}
     assert mine == {
-        ("www.youtube.com", "mia"): (4, 1000), ("m.youtube.com", "mia"): (2, 2000), ("100%_sure.example", "tom"): (2, 900),
-        ("www.youtube.com", "tom"): (2, 800), ("", "tom"): (2, 700),
-    }  # fmt: skip
+        ("www.youtube.com", "mia"): (4, 1000),
+        ("m.youtube.com", "mia"): (2, 2000),
+        ("100%_sure.example", "tom"): (2, 900),
+        ("www.youtube.com", "tom"): (2, 800),
+        ("", "tom"): (2, 700),
+    }
 
 
 @pytest.mark.parametrize(
@@ -75,7 +88,11 @@ def test_only_the_newest_are_counted_beyond_the_limit(reader: ActivityReader, mo
     monkeypatch.setattr(module, "SCAN_LIMIT", 3)
     found = reader.activity(ActivityFilter(NOW - DAY, NOW))
     assert not found.is_complete
-    assert {(each.host, each.person) for each in found.hosts} == {("", "tom"), ("www.youtube.com", "tom"), ("100%_sure.example", "tom")}
+    assert {(each.host, each.person) for each in found.hosts} == {
+        ("", "tom"),
+        ("www.youtube.com", "tom"),
+        ("100%_sure.example", "tom"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -92,7 +109,9 @@ def test_only_the_newest_are_counted_beyond_the_limit(reader: ActivityReader, mo
         ("", (), set()),
     ],
 )
-def test_hosts_are_found_by_a_part_of_their_name(reader: ActivityReader, text: str, domains: tuple[str, ...], hosts: set[str]) -> None:
+def test_hosts_are_found_by_a_part_of_their_name(
+    reader: ActivityReader, text: str, domains: tuple[str, ...], hosts: set[str]
+) -> None:
     assert set(reader.find_hosts(text, domains)) == hosts
 
 
@@ -106,14 +125,23 @@ def test_what_held_at_an_instant(journal: Store, reader: ActivityReader) -> None
     ledger = GrantStore(journal, clock=lambda: NOW - 100)
     ledger.give(Grant("g1", "chess.example", "Ana", NOW - 500, NOW - 50, DeviceId("tab")))
     ledger.give(Grant("g2", "chess.example", "Ana", NOW - 500, None, None, "tom"))
-    assert [each.id if each else None for each in (
-        reader.grant_at("chess.example", NOW - 60, "tab", "mia"), reader.grant_at("chess.example", NOW - 40, "tab", "mia"),
-        reader.grant_at("chess.example", NOW, "phone", "tom"), reader.grant_at("other.example", NOW, "phone", "tom"),
-    )] == ["g1", None, "g2", None]  # fmt: skip
+    assert [
+        each.id if each else None
+        for each in (
+            reader.grant_at("chess.example", NOW - 60, "tab", "mia"),
+            reader.grant_at("chess.example", NOW - 40, "tab", "mia"),
+            reader.grant_at("chess.example", NOW, "phone", "tom"),
+            reader.grant_at("other.example", NOW, "phone", "tom"),
+        )
+    ] == ["g1", None, "g2", None]
     ledger.pause("Ana", person="mia", ends=NOW)
     pause = reader.pause_at(NOW - 50, "tab", "mia")
     assert pause is not None
-    assert (pause.actor, reader.pause_at(NOW + 1, "tab", "mia"), reader.pause_at(NOW - 50, "phone", "tom")) == ("Ana", None, None)
+    assert (pause.actor, reader.pause_at(NOW + 1, "tab", "mia"), reader.pause_at(NOW - 50, "phone", "tom")) == (
+        "Ana",
+        None,
+        None,
+    )
     GrantStore(journal, clock=lambda: NOW - 90).pause("Ben", ends=NOW, spared_person="mia", kind=PauseKind.HOMEWORK)
     assert (pause := reader.pause_at(NOW - 50, "tab", "mia")) is not None
     assert pause.actor == "Ana", "a later pause that spared the person did not stop them"
@@ -133,7 +161,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, flo
             INSERT INTO decisions (id, at, device, person, profile, kind, verdict, reason, what, host_key, url, rule, count)
             SELECT i, ? + i * ?, 'device-' || (i * 40503 / 11 % ?), 'person-' || (i * 40503 / 11 % ? / 6), 'child-8-12', 'dns',
                    CASE WHEN i % 9 THEN 'allow' ELSE 'block' END, 'default', '', 'example.site-' || (i * 7919 % ?), '', '', 1 FROM n
-            """,
+            """,  # noqa: E501
             (ROWS, NOW - 30 * DAY, 30 * DAY / ROWS, DEVICES, DEVICES, HOSTS),
         )
         hosts = "SELECT DISTINCT host_key, 'site-' || substr(host_key, 14) || '.example' FROM decisions"

@@ -31,7 +31,12 @@ def test_the_life_of_an_access_code(journal: Store) -> None:
         kept = [str(value) for row in connection.execute(select(codes)) for value in row]
     assert not any("481920" in value or "000017" in value for value in kept)
     assert store.open() == (first, second)
-    assert (store.match("481920"), store.match("000017"), store.match("17"), store.match("")) == ((first,), (second,), (), ())
+    assert (store.match("481920"), store.match("000017"), store.match("17"), store.match("")) == (
+        (first,),
+        (second,),
+        (),
+        (),
+    )
 
     store.use("b")
     assert store.match("000017") == ()

@@ -111,7 +111,9 @@ def test_lifelines_are_neither_sent_nor_accepted(tmp_path):
             assert messages_of(await receive(server, bool)) == [seen()]
             # A worker that does not check is refused by the receiver.
             _, writer = await asyncio.open_unix_connection(sock=offer_connection(str(path)))
-            writer.write(encode(WorkerHello("gate-0", "gate")) + encode(seen("help.example", Reason.LIFELINE)) + encode(asked()))
+            writer.write(
+                encode(WorkerHello("gate-0", "gate")) + encode(seen("help.example", Reason.LIFELINE)) + encode(asked())
+            )
             assert messages_of(await receive(server, bool)) == [asked()]
             writer.close()
             await writer.wait_closed()
@@ -124,7 +126,12 @@ def test_malformed_lines_are_counted_and_skipped(tmp_path):
         async with serving(tmp_path / "sender") as server:
             _, writer = await asyncio.open_unix_connection(sock=offer_connection(str(tmp_path / "sender")))
             writer.write(
-                encode(WorkerHello("gate-0", "gate")) + b"nonsense\n" + encode(seen()) + b"x" * (3 * LINE_LIMIT) + b"\n" + encode(asked())
+                encode(WorkerHello("gate-0", "gate"))
+                + b"nonsense\n"
+                + encode(seen())
+                + b"x" * (3 * LINE_LIMIT)
+                + b"\n"
+                + encode(asked())
             )
             batches = await receive(server, lambda got: len(got) == 2)
             assert messages_of(batches) == [seen(), asked()]
@@ -164,7 +171,9 @@ def test_queued_messages_arrive_when_control_returns(tmp_path):
             sender.count(("hedgerow_dns_cache_hits_total",), 4.0)
             async with serving(path) as server:
                 second = messages_of(
-                    await receive(server, lambda got: asked() in got and any(isinstance(one, CounterDelta) for one in got))
+                    await receive(
+                        server, lambda got: asked() in got and any(isinstance(one, CounterDelta) for one in got)
+                    )
                 )
         counted = [one.value for one in first + second if isinstance(one, CounterDelta)]
         assert seen() in first
@@ -198,7 +207,9 @@ def test_a_full_queue_drops_the_oldest_observations_but_no_request(tmp_path):
             got = messages_of(await receive(server, lambda got: len(got) == 12))
         assert asked() in got
         assert CounterDelta(DROPPED_METRIC, ("dns",), 15.0) in got
-        assert [one.host for one in got if isinstance(one, Observation)] == [f"host-{number}.example" for number in range(15, 25)]
+        assert [one.host for one in got if isinstance(one, Observation)] == [
+            f"host-{number}.example" for number in range(15, 25)
+        ]
 
     asyncio.run(main())
 

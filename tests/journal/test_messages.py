@@ -63,7 +63,15 @@ def test_arbitrary_bytes_raise_nothing_else(data):
         pass
 
 
-OBSERVATION = {"when": 1.0, "device": "d", "person": None, "profile": "p", "kind": "dns", "verdict": "block", "reason": "rule"}
+OBSERVATION = {
+    "when": 1.0,
+    "device": "d",
+    "person": None,
+    "profile": "p",
+    "kind": "dns",
+    "verdict": "block",
+    "reason": "rule",
+}
 
 
 @pytest.mark.parametrize(

@@ -57,19 +57,27 @@ def make_old(path: Path, revision: str) -> dict[str, list[dict[str, Any]]]:
 def renamed(rows: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of an old journal under the tables and columns of today. Their values stay."""
     columns = {"giver": "actor"}
-    return {RENAMED.get(name, name): [{columns.get(key, key): row[key] for key in row} for row in each] for name, each in rows.items()}
+    return {
+        RENAMED.get(name, name): [{columns.get(key, key): row[key] for key in row} for row in each]
+        for name, each in rows.items()
+    }
 
 
 def stored(store: Store) -> dict[str, list[dict[str, Any]]]:
     with store.connect() as connection:
-        return {name: [dict(row._mapping) for row in connection.execute(select(table))] for name, table in metadata.tables.items()}
+        return {
+            name: [dict(row._mapping) for row in connection.execute(select(table))]
+            for name, table in metadata.tables.items()
+        }
 
 
 def test_the_migrations_create_the_tables_that_the_code_describes(sqlite_journal: Store) -> None:
     with sqlite_journal.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
-        keys = {name: set(inspect(connection).get_pk_constraint(name)["constrained_columns"]) for name in metadata.tables}
+        keys = {
+            name: set(inspect(connection).get_pk_constraint(name)["constrained_columns"]) for name in metadata.tables
+        }
     assert keys == {name: {column.name for column in table.primary_key} for name, table in metadata.tables.items()}
 
 
@@ -91,8 +99,12 @@ def test_a_journal_without_sites_keeps_its_rows_under_the_default_site(tmp_path:
     try:
         expected = {name: [{**row, "site": DEFAULT_SITE} for row in each] for name, each in rows.items()}
         expected["decisions"] = [{**row, "version": None} for row in expected["decisions"]]
-        expected["hosts_seen"] = [{"site": DEFAULT_SITE, "host_key": f"host_key-{n}", "host": f"host_key-{n}"} for n in range(2)]
-        expected["pauses"] = [{**row, "spared_person": None, "spared_device": None, "kind": "all"} for row in expected["pauses"]]
+        expected["hosts_seen"] = [
+            {"site": DEFAULT_SITE, "host_key": f"host_key-{n}", "host": f"host_key-{n}"} for n in range(2)
+        ]
+        expected["pauses"] = [
+            {**row, "spared_person": None, "spared_device": None, "kind": "all"} for row in expected["pauses"]
+        ]
         expected["access_requests"] = [{**row, "chore": ""} for row in expected["access_requests"]]
         expected["accounts"] = [{**row, "subject": "", "totp_step": 0} for row in expected["accounts"]]
         expected["tokens"] = [{**row, "expires_at": None} for row in expected["tokens"]]
@@ -130,11 +142,16 @@ def test_a_journal_without_daily_sums_gets_them(tmp_path: Path) -> None:
     with engine.begin() as connection:
         database._upgrade(connection, "0006")
         for hour, count in ((24 * 20_000, 3), (24 * 20_000 + 23, 4), (24 * 20_001, 5)):
-            connection.exec_driver_sql("INSERT INTO hourly VALUES (?, 'd', 'block', 'category', 'adult', ?)", (hour, count))
+            connection.exec_driver_sql(
+                "INSERT INTO hourly VALUES (?, 'd', 'block', 'category', 'adult', ?)", (hour, count)
+            )
     engine.dispose()
     store = open_journal(path)
     with store.connect() as connection:
-        assert connection.exec_driver_sql("SELECT day, count FROM daily ORDER BY day").all() == [(20_000, 7), (20_001, 5)]
+        assert connection.exec_driver_sql("SELECT day, count FROM daily ORDER BY day").all() == [
+            (20_000, 7),
+            (20_001, 5),
+        ]
     store.dispose()
 
 

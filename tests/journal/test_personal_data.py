@@ -53,23 +53,30 @@ def _fill(journal: Store, decisions: int) -> None:
     reported = [(chance.choice((MIA, TOM)), chance.getrandbits(48)) for _ in range(decisions)]
     recorder.add(
         _decision(
-            subject, f"w{number:x}.secret-of-{subject.person}.example", NOW - 9000 + n, f"https://secret-of-{subject.person}.example/{n}"
+            subject,
+            f"w{number:x}.secret-of-{subject.person}.example",
+            NOW - 9000 + n,
+            f"https://secret-of-{subject.person}.example/{n}",
         )
         for n, (subject, number) in enumerate(reported)
     )
     for subject in (MIA, TOM):
         (device,) = subject.devices
         name = f"secret-of-{subject.person}"
-        recorder.add([
-            AccessRequest(NOW, DeviceId(device), subject.person, f"{name}.example", note=f"{name}, please"),
-            AccessRequest(NOW, DeviceId(device), subject.person, f"{name}.example", note=f"{name}, please, please"),
-            SystemEvent(NOW, "code", str(subject.person), f"{name} is open for an hour"),
-            DeviceSeen(NOW, DeviceId(device), "192.168.1.9", None, subject.person, "child-8-12", name),
-            ProtectionSeen(NOW, DeviceId(device), Protection.DNS),
-        ])  # fmt: skip
+        recorder.add(
+            [
+                AccessRequest(NOW, DeviceId(device), subject.person, f"{name}.example", note=f"{name}, please"),
+                AccessRequest(NOW, DeviceId(device), subject.person, f"{name}.example", note=f"{name}, please, please"),
+                SystemEvent(NOW, "code", str(subject.person), f"{name} is open for an hour"),
+                DeviceSeen(NOW, DeviceId(device), "192.168.1.9", None, subject.person, "child-8-12", name),
+                ProtectionSeen(NOW, DeviceId(device), Protection.DNS),
+            ]
+        )
         ledger = GrantStore(journal, clock=lambda: NOW)
         for id, ends in (("old", NOW - 60), ("open", NOW + 60)):
-            ledger.give(Grant(f"{id}-{subject.person}", f"{id}-{name}.example", "ana", NOW - 120, ends, person=subject.person))
+            ledger.give(
+                Grant(f"{id}-{subject.person}", f"{id}-{name}.example", "ana", NOW - 120, ends, person=subject.person)
+            )
         usage = UsageStore(journal, clock=lambda: NOW)
         for days in (0, 10):
             usage.add([ActiveMinute(int(NOW // 60) - days * 1440, f"person:{subject.person}", "")])
@@ -77,7 +84,19 @@ def _fill(journal: Store, decisions: int) -> None:
         usage.start_session(Session(f"s-{subject.person}", DeviceId(device), "ana", NOW - 900, NOW - 600, name=name))
         codes = CodeStore(journal, clock=lambda: NOW)
         codes.add(
-            AccessCode(f"c-{subject.person}", "ana", NOW - 900, NOW - 1, None, subject.person, f"{name}.example", "hour", 0, None), "123456"
+            AccessCode(
+                f"c-{subject.person}",
+                "ana",
+                NOW - 900,
+                NOW - 1,
+                None,
+                subject.person,
+                f"{name}.example",
+                "hour",
+                0,
+                None,
+            ),
+            "123456",
         )
         outbox = Outbox(journal, clock=lambda: NOW)
         outbox.put("dad", "request", f"{device} {name}.example", f"{subject.person} asks for {name}.example")
@@ -112,7 +131,9 @@ def test_erased_data_is_in_no_byte_of_the_files(sqlite_journal: Store, decisions
 
 
 @pytest.mark.parametrize("decisions", [0, 3000])
-def test_erased_data_is_in_no_byte_of_the_server(postgres_journal: Store, postgres: PostgresServer, decisions: int) -> None:
+def test_erased_data_is_in_no_byte_of_the_server(
+    postgres_journal: Store, postgres: PostgresServer, decisions: int
+) -> None:
     with postgres_journal.connect() as connection:
         database = str(connection.exec_driver_sql("SELECT current_database()").scalar())
     postgres.execute("GRANT pg_checkpoint TO hedgerow")
@@ -141,10 +162,20 @@ def _erase(journal: Store, decisions: int, octets: Callable[[], bytes]) -> bytes
     left = octets()
     assert b"example.secret-of-mia" not in left
     assert erased.get("decisions", 0) >= decisions // 3
-    assert {name: number for name, number in erased.items() if name not in {"decisions", "sums by hour", "sums by day"}} == {
-        "requests": 1, "grants": 1, "sessions": 1, "codes": 1, "minutes": 1, "minutes on top": 1, "events": 1, "notices": 1, "devices": 1,
+    assert {
+        name: number for name, number in erased.items() if name not in {"decisions", "sums by hour", "sums by day"}
+    } == {
+        "requests": 1,
+        "grants": 1,
+        "sessions": 1,
+        "codes": 1,
+        "minutes": 1,
+        "minutes on top": 1,
+        "events": 1,
+        "notices": 1,
+        "devices": 1,
         "protections": 1,
-    }  # fmt: skip
+    }
     assert [row["kept"] for row in exported(store, MIA)] == ["grants", "minutes", "minutes on top"]
     assert sorted(map(str, exported(store, TOM))) == sorted(map(str, toms)), "nobody else's rows change"
     return left
@@ -154,9 +185,20 @@ def test_an_export_is_complete_and_holds_nothing_of_others(journal: Store) -> No
     _fill(journal, 50)
     rows = exported(PersonalDataStore(journal), MIA)
     assert {row["kept"] for row in rows} == {
-        "decisions", "sums by hour", "sums by day", "requests", "grants", "sessions", "codes", "minutes", "minutes on top", "events",
-        "notices", "protections", "devices",
-    }  # fmt: skip
+        "decisions",
+        "sums by hour",
+        "sums by day",
+        "requests",
+        "grants",
+        "sessions",
+        "codes",
+        "minutes",
+        "minutes on top",
+        "events",
+        "notices",
+        "protections",
+        "devices",
+    }
     assert "tom" not in str(rows)
     hosts = [row["host"] for row in rows if row["kept"] == "decisions"]
     assert hosts
@@ -192,20 +234,34 @@ def test_late_reports_are_erased_too(journal: Store) -> None:
     store = PersonalDataStore(journal, clock=lambda: NOW)
     with recorder.paused_for_erasure(MIA.names):
         assert store.erase(MIA, NOW, frozenset()).rows["decisions"] == 1
-        recorder.add([_decision(MIA, "late.example", NOW - 1), _decision(MIA, "new.example", NOW), _decision(TOM, "late.example", NOW - 1)])
+        recorder.add(
+            [
+                _decision(MIA, "late.example", NOW - 1),
+                _decision(MIA, "new.example", NOW),
+                _decision(TOM, "late.example", NOW - 1),
+            ]
+        )
     recorder.flush()
-    hosts = {subject.person: [row["host"] for row in exported(store, subject) if row["kept"] == "decisions"] for subject in (MIA, TOM)}
+    hosts = {
+        subject.person: [row["host"] for row in exported(store, subject) if row["kept"] == "decisions"]
+        for subject in (MIA, TOM)
+    }
     assert hosts == {"mia": ["new.example"], "tom": ["waits.example", "late.example"]}
 
 
-def test_a_reader_that_blocks_the_checkpoint_is_reported(sqlite_journal: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_blocks_the_checkpoint_is_reported(
+    sqlite_journal: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sqlite, "CHECKPOINT_TRIES", 1)
     journal = sqlite_journal
     _fill(journal, 3)
     with journal.connect() as reader:
         reader.exec_driver_sql("BEGIN")
         reader.exec_driver_sql("SELECT count(*) FROM decisions")
-        assert "Another process keeps reading" in PersonalDataStore(journal, clock=lambda: NOW).erase(MIA, NOW, frozenset()).problem
+        assert (
+            "Another process keeps reading"
+            in PersonalDataStore(journal, clock=lambda: NOW).erase(MIA, NOW, frozenset()).problem
+        )
 
 
 def test_every_table_with_personal_data_is_covered() -> None:

@@ -34,7 +34,10 @@ NOW = 1_780_000_000.0
 
 
 def write_certificate(folder: Path, name: str) -> Path:
-    """Write a certificate for a name, signed by itself, and its key, for a server in `folder`. Returns the certificate's path."""
+    """Write a certificate for a name, signed by itself, and its key, for a server in `folder`.
+
+    Returns the certificate's path.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
@@ -85,8 +88,10 @@ def pooled(postgres: PostgresServer, tmp_path: Path) -> Iterator[StoreAddress]:
     folder.mkdir(mode=0o755)
     (folder / "users").write_text('"hedgerow" ""\n')
     (folder / "pgbouncer.ini").write_text(
-        f"[databases]\n{database} = host=127.0.0.1 port={postgres.port}\n[pgbouncer]\nlisten_addr=127.0.0.1\nlisten_port={port}\n"
-        f"unix_socket_dir=\nauth_type=trust\nauth_file={folder}/users\npool_mode=transaction\ndefault_pool_size=2\nmax_client_conn=50\n"
+        f"[databases]\n{database} = host=127.0.0.1"
+        f" port={postgres.port}\n[pgbouncer]\nlisten_addr=127.0.0.1\nlisten_port={port}\n"
+        f"unix_socket_dir=\nauth_type=trust\nauth_file={folder}/users\npool_mode=transaction\n"
+        f"default_pool_size=2\nmax_client_conn=50\n"
         "server_round_robin=1\n"
     )
     with (folder / "log").open("wb") as log:
@@ -112,7 +117,10 @@ def test_everything_works_through_a_pooler(pooled: StoreAddress) -> None:
     with closing(open_journal(pooled)) as store:
         block = (RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, "adult")
         for number in range(1, 21):  # more often than psycopg and libpq wait before they would prepare a statement
-            batch = [Observation(NOW + number, tablet, "mia", "child-8-12", *block, f"{each}.{number}.example") for each in range(50)]
+            batch = [
+                Observation(NOW + number, tablet, "mia", "child-8-12", *block, f"{each}.{number}.example")
+                for each in range(50)
+            ]
             assert Batch(batch, writer="control", number=number).write(store) == 50
         reader = JournalReader(store)
         assert len(reader.decisions(DecisionFilter(host="7.example"), limit=1000).rows) == 50
@@ -161,7 +169,10 @@ def test_a_node_that_vanishes_in_a_transaction_keeps_no_locks(tmp_path: Path) ->
             sessions = "SELECT 1 FROM pg_stat_activity WHERE usename = 'hedgerow'"
             assert server.execute(sessions)
             drop = "type filter hook {} priority 0; drop;"
-            cut = f"table inet cut {{\nchain in {{ {drop.format('input')} }}\nchain out {{ {drop.format('output')} }}\n}}\n"
+            cut = (
+                f"table inet cut {{\nchain in {{ {drop.format('input')} }}\nchain out {{ {drop.format('output')}"
+                " }\n}\n"
+            )
             assert node.run("nft", "-f", "-", text=cut).returncode == 0
             wait_until(lambda: not server.execute(sessions), 60, "its session ends")
         finally:

@@ -42,7 +42,9 @@ TABLET = DeviceId("tablet")
 
 
 def seen(host: str, when: float = NOW) -> Observation:
-    return Observation(when, TABLET, "mia", "child-8-12", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, "adult", host)
+    return Observation(
+        when, TABLET, "mia", "child-8-12", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, "adult", host
+    )
 
 
 def hosts(store: Store) -> list[str]:
@@ -58,16 +60,24 @@ def test_the_tables_are_those_that_the_code_describes(postgres_journal: Store) -
     with postgres_journal.connect() as connection:
         context = MigrationContext.configure(connection, opts={"include_object": is_ours})
         assert [each for each in compare_metadata(context, metadata) if "decisions" not in str(each)] == []
-        columns = connection.execute(text("SELECT column_name, is_nullable FROM information_schema.columns WHERE table_name = 'decisions'"))
-        assert {(row[0], row[1] == "YES") for row in columns} == {(column.name, column.nullable) for column in decisions.columns}
+        columns = connection.execute(
+            text("SELECT column_name, is_nullable FROM information_schema.columns WHERE table_name = 'decisions'")
+        )
+        assert {(row[0], row[1] == "YES") for row in columns} == {
+            (column.name, column.nullable) for column in decisions.columns
+        }
         partitioned = {column.name for column in partitioned_decisions().columns}
     assert partitioned == set(decisions.columns.keys())
 
 
 def test_reversed_hosts_are_ordered_by_their_characters(postgres_journal: Store) -> None:
     with postgres_journal.connect() as connection:
-        rules = connection.execute(text("SELECT attname FROM pg_attribute JOIN pg_collation c ON c.oid = attcollation WHERE attrelid = "
-                                        "'decisions'::regclass AND collname <> 'C'")).all()  # fmt: skip
+        rules = connection.execute(
+            text(
+                "SELECT attname FROM pg_attribute JOIN pg_collation c ON c.oid = attcollation WHERE attrelid = "
+                "'decisions'::regclass AND collname <> 'C'"
+            )
+        ).all()
     assert rules == []
 
 
@@ -149,7 +159,12 @@ def test_text_that_postgresql_cannot_hold(postgres_journal: Store) -> None:
 
 def test_a_batch_is_written_once(journal: Store) -> None:
     batches = [Batch([seen(f"{number}.example")], writer="control", number=number, events=[]) for number in (1, 2)]
-    assert [batches[0].write(journal), batches[0].write(journal), batches[1].write(journal), batches[0].write(journal)] == [1, 0, 1, 0]
+    assert [
+        batches[0].write(journal),
+        batches[0].write(journal),
+        batches[1].write(journal),
+        batches[0].write(journal),
+    ] == [1, 0, 1, 0]
     assert hosts(journal) == ["1.example", "2.example"]
     assert Batch([seen("3.example")], writer="another", number=1).write(journal) == 1
 
@@ -163,20 +178,24 @@ def server() -> Iterator[PostgresServer]:
 
 def test_nothing_is_lost_or_written_twice_while_the_server_is_away(
     server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
+) -> None:
     with closing(open_journal(server.address(server.database()))) as store:
         recorder = Recorder(store, spool=Spool(tmp_path / "spool"))
         recorder.add([seen("before.example")])
         assert recorder.flush() == 1
         server.stop()
         for number in range(3):
-            recorder.add([seen(f"during-{number}.example"), AccessRequest(NOW, TABLET, "mia", f"during-{number}.example")])
+            recorder.add(
+                [seen(f"during-{number}.example"), AccessRequest(NOW, TABLET, "mia", f"during-{number}.example")]
+            )
             assert recorder.flush() == 0
             recorder.put_aside()
         recorder.add([ActiveMinute(5, "person:mia", ""), SystemEvent(NOW, "restart", "dns-0")])
         assert "events wait on the disk" in recorder.problem
         with monkeypatch.context() as full:
-            full.setattr(Spool, "_save", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
+            full.setattr(
+                Spool, "_save", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+            )
             recorder.put_aside()
             recorder.flush()
             assert recorder.problem == "neither the store nor the disk can be written: No space left on device"
@@ -190,7 +209,12 @@ def test_nothing_is_lost_or_written_twice_while_the_server_is_away(
         server.start()
         flush_until_empty(recorder, spool)
         assert recorder.problem == ""
-        assert hosts(store) == ["before.example", *(f"during-{number}.example" for number in range(3)), "late.example", "after.example"]
+        assert hosts(store) == [
+            "before.example",
+            *(f"during-{number}.example" for number in range(3)),
+            "late.example",
+            "after.example",
+        ]
         assert len(JournalReader(store).requests()) == 3
         assert "all that waited is written" in JournalReader(store).events("journal")[0].detail
         assert UsageStore(store).marks(0.0) == {("person:mia", ""): {0: 1 << 5}}
@@ -209,7 +233,7 @@ def flush_until_empty(recorder: Recorder, spool: Spool) -> None:
 
 def test_a_commit_whose_answer_is_lost_is_not_repeated(
     postgres_journal: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
+) -> None:
     """The connection breaks after the server has committed and before it says so."""
     real = Batch.write
     broken: list[int] = []
@@ -231,7 +255,9 @@ def test_a_commit_whose_answer_is_lost_is_not_repeated(
     assert (len(spool), hosts(postgres_journal), broken) == (0, ["once.example"], [1])
 
 
-def test_nothing_is_erased_while_events_wait(postgres_journal: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_erased_while_events_wait(
+    postgres_journal: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What waits may be about the same person, and would be written after the erasure."""
     spool = Spool(tmp_path / "spool")
     recorder = Recorder(postgres_journal, spool=spool)
@@ -287,7 +313,10 @@ def test_a_change_by_another_node_is_noticed(postgres_journal: Store, is_heard: 
         if not is_heard:  # as through a pooler
             changes._connection.execute("UNLISTEN *")  # type: ignore[attr-defined]
         assert not changes.wait(0.01)
-        ledger, there = GrantStore(postgres_journal), Store(postgres_journal.engine, postgres_journal.dialect, "elsewhere")
+        ledger, there = (
+            GrantStore(postgres_journal),
+            Store(postgres_journal.engine, postgres_journal.dialect, "elsewhere"),
+        )
         GrantStore(there).give(Grant("another", "chess.example", "ana", NOW, None, TABLET))
         Batch([seen("a.example")]).write(postgres_journal)
         assert not changes.wait(0.01), "another site, and decisions, which no snapshot holds"
@@ -310,7 +339,9 @@ def test_a_journal_is_copied_there_and_back(sqlite_journal: Store, postgres: Pos
         assert {name: done for name, done, total in progress if done == total} == counts
         assert contents(server_store) == before
         Batch([seen("next.example")]).write(server_store)
-        assert server_store.scalar(select(func.max(decisions.c.id))) == max(row["id"] for row in before["decisions"]) + 1
+        assert (
+            server_store.scalar(select(func.max(decisions.c.id))) == max(row["id"] for row in before["decisions"]) + 1
+        )
         with pytest.raises(CopyError, match="rows in"):
             copy_journal(sqlite_journal, server_store)
         with closing(open_journal(tmp_path / "back" / "journal.sqlite")) as back:
@@ -351,12 +382,18 @@ def test_a_copy_that_fails_leaves_nothing(sqlite_journal: Store, postgres: Postg
         with pytest.raises(DatabaseError):
             copy_journal(sqlite_journal, target)
         with target.connect() as connection:
-            assert not any(connection.execute(select(table)).first() for table in (accounts, decisions, events, writers))
+            assert not any(
+                connection.execute(select(table)).first() for table in (accounts, decisions, events, writers)
+            )
 
 
 @pytest.mark.parametrize(
     ("query", "message"),
-    [("", "the password is read from"), ("?sslmode=require", "turn TLS on at the server"), ("?connect_timeout=x", "connect_timeout")],
+    [
+        ("", "the password is read from"),
+        ("?sslmode=require", "turn TLS on at the server"),
+        ("?connect_timeout=x", "connect_timeout"),
+    ],
 )
 def test_a_refused_connection_says_what_to_do(server: PostgresServer, query: str, message: str) -> None:
     server.execute("CREATE ROLE ana LOGIN PASSWORD 'right'")

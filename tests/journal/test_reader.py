@@ -30,7 +30,20 @@ def reader(journal):
     recorder = Recorder(journal)
     for host, device, person, verdict, reason, ago in SEEN:
         recorder.add(
-            [Observation(NOW - ago * 60, DeviceId(device), person, "child-8-12", RequestKind.DNS, verdict, reason, "what", host, count=2)]
+            [
+                Observation(
+                    NOW - ago * 60,
+                    DeviceId(device),
+                    person,
+                    "child-8-12",
+                    RequestKind.DNS,
+                    verdict,
+                    reason,
+                    "what",
+                    host,
+                    count=2,
+                )
+            ]
         )
     recorder.flush()
     return JournalReader(journal)
@@ -96,7 +109,18 @@ def test_daily_and_hourly_sums_agree(reported, since):
         start = NOW // 86400 * 86400
         recorder = Recorder(engine)
         recorder.add(
-            Observation(start + at, DeviceId("d"), None, "p", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, what, "", count=count)
+            Observation(
+                start + at,
+                DeviceId("d"),
+                None,
+                "p",
+                RequestKind.DNS,
+                Verdict.BLOCK,
+                Reason.CATEGORY,
+                what,
+                "",
+                count=count,
+            )
             for at, what, count in reported
         )
         recorder.flush()

@@ -24,7 +24,9 @@ DAY = 86400.0
 
 
 def seen(when=NOW, host="example.com", reason=Reason.CATEGORY, verdict=Verdict.BLOCK, count=1, device="mia-tablet"):
-    return Observation(when, DeviceId(device), "mia", "child-8-12", RequestKind.DNS, verdict, reason, "adult", host, count=count)
+    return Observation(
+        when, DeviceId(device), "mia", "child-8-12", RequestKind.DNS, verdict, reason, "adult", host, count=count
+    )
 
 
 def rows(engine):
@@ -36,15 +38,28 @@ def test_everything_is_written_in_one_transaction(journal):
     commits: list[object] = []
     event.listen(journal.engine, "commit", commits.append)
     recorder = Recorder(journal)
-    recorder.add([seen(), AccessRequest(NOW, DeviceId("mia-tablet"), "mia", "example.org"), SystemEvent(NOW, "restart", "dns-0", "exit 9")])
-    recorder.add([DeviceSeen(NOW, DeviceId("mia-tablet"), "192.168.1.31", "aa:bb:cc:dd:ee:ff", "mia", "child-8-12"), CounterDelta("x")])
+    recorder.add(
+        [
+            seen(),
+            AccessRequest(NOW, DeviceId("mia-tablet"), "mia", "example.org"),
+            SystemEvent(NOW, "restart", "dns-0", "exit 9"),
+        ]
+    )
+    recorder.add(
+        [
+            DeviceSeen(NOW, DeviceId("mia-tablet"), "192.168.1.31", "aa:bb:cc:dd:ee:ff", "mia", "child-8-12"),
+            CounterDelta("x"),
+        ]
+    )
     assert recorder.flush() == 4
     assert len(commits) == 1
     reader = JournalReader(journal)
     assert [row.host for row in reader.decisions().rows] == ["example.com"]
     assert [row.host for row in reader.requests()] == ["example.org"]
     assert [(row.kind, row.subject, row.detail) for row in reader.events()] == [("restart", "dns-0", "exit 9")]
-    assert [(row.device, row.address, row.blocked) for row in reader.devices(NOW)] == [("mia-tablet", "192.168.1.31", 1)]
+    assert [(row.device, row.address, row.blocked) for row in reader.devices(NOW)] == [
+        ("mia-tablet", "192.168.1.31", 1)
+    ]
     assert recorder.flush() == 0
 
 
@@ -61,7 +76,9 @@ def test_a_full_buffer_drops_the_oldest(journal):
     recorder.add(seen(host=f"{number}.example") for number in range(25))
     assert recorder.dropped == 15
     recorder.flush()
-    assert [row.host for row in reversed(JournalReader(journal).decisions().rows)] == [f"{number}.example" for number in range(15, 25)]
+    assert [row.host for row in reversed(JournalReader(journal).decisions().rows)] == [
+        f"{number}.example" for number in range(15, 25)
+    ]
 
 
 def test_rows_keep_the_order_of_writing_when_the_clock_goes_back(journal):
@@ -78,7 +95,13 @@ def test_rows_keep_the_order_of_writing_when_the_clock_goes_back(journal):
 @pytest.mark.parametrize("flushes", [1, 2])
 def test_a_decision_without_an_address_keeps_the_known_address(journal, flushes):
     recorder = Recorder(journal)
-    recorder.add([DeviceSeen(NOW, DeviceId("mia-tablet"), "192.168.1.31", "aa:bb:cc:dd:ee:ff", "mia", "child-8-12", "Mia's tablet")])
+    recorder.add(
+        [
+            DeviceSeen(
+                NOW, DeviceId("mia-tablet"), "192.168.1.31", "aa:bb:cc:dd:ee:ff", "mia", "child-8-12", "Mia's tablet"
+            )
+        ]
+    )
     if flushes == 2:
         recorder.flush()
     recorder.add([seen(NOW + 60)])
@@ -93,8 +116,10 @@ def test_a_decision_without_an_address_keeps_the_known_address(journal, flushes)
 def test_an_ipv6_sighting_replaces_neither_ipv4_address_nor_name(journal, flushes, also):
     """Workers report addresses and discovery reports names, in either order."""
     recorder, tablet = Recorder(journal), DeviceId("mia-tablet")
-    for sighting in (DeviceSeen(NOW, tablet, "192.168.1.31", None, "mia", "child-8-12", "Mia's tablet"),
-                     DeviceSeen(NOW + 1, tablet, also, "aa:bb:cc:dd:ee:ff", "mia", "child-8-12")):  # fmt: skip
+    for sighting in (
+        DeviceSeen(NOW, tablet, "192.168.1.31", None, "mia", "child-8-12", "Mia's tablet"),
+        DeviceSeen(NOW + 1, tablet, also, "aa:bb:cc:dd:ee:ff", "mia", "child-8-12"),
+    ):
         recorder.add([sighting])
         if flushes == 2:
             recorder.flush()
@@ -155,7 +180,10 @@ def test_strangers_are_limited_and_those_that_stay_outlast_made_up_ones(journal)
     recorder = Recorder(journal, clock=lambda: NOW)
     for start in range(0, 2 * MAX_STRANGERS, 500):
         numbers = range(start, start + 500)
-        recorder.add(DeviceSeen(NOW, DeviceId(f"06:00:00:00:{number >> 8:02x}:{number & 255:02x}"), "192.168.1.9") for number in numbers)
+        recorder.add(
+            DeviceSeen(NOW, DeviceId(f"06:00:00:00:{number >> 8:02x}:{number & 255:02x}"), "192.168.1.9")
+            for number in numbers
+        )
         recorder.flush()
     kept = {row.device for row in JournalReader(journal).devices(0)}
     assert len(kept) == MAX_STRANGERS + 1
@@ -166,7 +194,10 @@ def test_pruning_in_chunks_leaves_open_requests(journal):
     recorder = Recorder(journal, clock=lambda: NOW)
     recorder.add(seen(NOW - 40 * DAY) for _ in range(12_000))
     recorder.add(
-        [AccessRequest(NOW - 900 * DAY, DeviceId("mia-tablet"), "mia", "example.org"), SystemEvent(NOW - 900 * DAY, "restart", "dns-0")]
+        [
+            AccessRequest(NOW - 900 * DAY, DeviceId("mia-tablet"), "mia", "example.org"),
+            SystemEvent(NOW - 900 * DAY, "restart", "dns-0"),
+        ]
     )
     recorder.flush()
     assert recorder.prune() == 12_000
@@ -277,7 +308,10 @@ def test_writing_goes_on_during_pruning(journal):
 def test_on_a_really_full_disk(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True).returncode:
+    if (
+        os.geteuid() != 0
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True).returncode
+    ):
         pytest.skip("needs the right to mount a small disk")
     try:
         engine = open_journal(disk / "journal.sqlite")
@@ -317,7 +351,7 @@ while True:
         number += 1
     recorder.flush()
     print(number, flush=True)
-"""
+"""  # noqa: E501
 
 
 def test_kill_9_loses_nothing_that_was_flushed(tmp_path):

@@ -75,7 +75,9 @@ def test_the_oldest_make_room(sites: RememberedSiteStore, clock: Clock, monkeypa
     assert hosts(sites, clock) == ["films4.example adult", "films3.example adult", "films2.example adult"]
 
 
-def test_one_domain_cannot_fill_the_memory(sites: RememberedSiteStore, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_domain_cannot_fill_the_memory(
+    sites: RememberedSiteStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(remembered_sites, "MAX_PER_DOMAIN", 2)
     assert [sites.remember(f"{name}.evil.co.uk", "adult") for name in ("a", "b", "c")] == [True, True, False]
     assert sites.remember("a.other.co.uk", "adult")

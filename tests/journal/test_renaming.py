@@ -19,13 +19,23 @@ TABLET, PHONE, NEW = DeviceId("tablet"), DeviceId("phone"), DeviceId("big tablet
 
 
 def seen(device: DeviceId, when: float = NOW) -> Observation:
-    return Observation(when, device, "mia", "child-8-12", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, "adult", "adult.example", "")
+    return Observation(
+        when, device, "mia", "child-8-12", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, "adult", "adult.example", ""
+    )
 
 
 def fill(journal: Store, device: DeviceId) -> None:
     recorder = Recorder(journal, clock=lambda: NOW)
-    recorder.add([seen(device), AccessRequest(NOW, device, "mia", "chat.example"), SystemEvent(NOW, "code", device, "a code was used")])
-    recorder.add([DeviceSeen(NOW - 50, device, "192.168.1.9", "aa:bb:cc:00:00:01"), ProtectionSeen(NOW, device, Protection.DNS)])
+    recorder.add(
+        [
+            seen(device),
+            AccessRequest(NOW, device, "mia", "chat.example"),
+            SystemEvent(NOW, "code", device, "a code was used"),
+        ]
+    )
+    recorder.add(
+        [DeviceSeen(NOW - 50, device, "192.168.1.9", "aa:bb:cc:00:00:01"), ProtectionSeen(NOW, device, Protection.DNS)]
+    )
     recorder.flush()
     ledger = GrantStore(journal, clock=lambda: NOW)
     ledger.give(Grant(f"grant-{device}", "chat.example", "Ana", NOW, NOW + 60, device))
@@ -43,10 +53,15 @@ def fill(journal: Store, device: DeviceId) -> None:
 def mentions(journal: Store, name: str) -> list[tuple[str, str]]:
     """Return the tables and columns with the name of a device."""
     with journal.connect() as connection:
-        return sorted({
-            (table.name, column.name) for table in metadata.tables.values() for column in table.c
-            for (value,) in connection.execute(column.table.select().with_only_columns(column)) if value in (name, f"device:{name}")
-        })  # fmt: skip
+        return sorted(
+            {
+                (table.name, column.name)
+                for table in metadata.tables.values()
+                for column in table.c
+                for (value,) in connection.execute(column.table.select().with_only_columns(column))
+                if value in (name, f"device:{name}")
+            }
+        )
 
 
 def test_everything_moves_and_nothing_of_another_device(journal: Store) -> None:
@@ -92,11 +107,19 @@ def test_late_reports_follow_too_until_the_old_name_is_used_again(journal: Store
 
 def test_names_are_compared_by_the_addresses_of_devices() -> None:
     def renamed(before: str, after: str) -> dict[DeviceId, DeviceId]:
-        return renamed_devices(parse_policy(f"devices: {before}".encode(), None), parse_policy(f"devices: {after}".encode(), None))
+        return renamed_devices(
+            parse_policy(f"devices: {before}".encode(), None), parse_policy(f"devices: {after}".encode(), None)
+        )
 
     tablet = '{mac: "aa:bb:cc:00:00:01", ip: 192.168.1.9}'
     assert renamed(f"{{tablet: {tablet}}}", f"{{big tablet: {tablet}}}") == {"tablet": "big tablet"}
-    assert renamed("{}", f"{{tablet: {tablet}}}") == {"aa:bb:cc:00:00:01": "tablet", "192.168.1.9": "tablet"}, "named for the first time"
-    assert renamed(f"{{tablet: {tablet}}}", f"{{tablet: {tablet}, phone: {{ip: 192.168.1.10}}}}") == {"192.168.1.10": "phone"}
+    assert renamed("{}", f"{{tablet: {tablet}}}") == {"aa:bb:cc:00:00:01": "tablet", "192.168.1.9": "tablet"}, (
+        "named for the first time"
+    )
+    assert renamed(f"{{tablet: {tablet}}}", f"{{tablet: {tablet}, phone: {{ip: 192.168.1.10}}}}") == {
+        "192.168.1.10": "phone"
+    }
     assert renamed(f"{{tablet: {tablet}}}", "{}") == {}
-    assert renamed("{a: {ip: 192.168.1.9}}", "{a: {ip: 192.168.1.10}, b: {ip: 192.168.1.9}}") == {}, "the address changed hands"
+    assert renamed("{a: {ip: 192.168.1.9}}", "{a: {ip: 192.168.1.10}, b: {ip: 192.168.1.9}}") == {}, (
+        "the address changed hands"
+    )

@@ -33,11 +33,17 @@ from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.model import Grant, Observation, Reason, RequestKind, Verdict
 from hedgerow.policies.time_model import ActiveMinute
 
-LATER = Observation(NOW, TABLET, "mia", "child-8-12", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, "adult", "later.example")
+LATER = Observation(
+    NOW, TABLET, "mia", "child-8-12", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, "adult", "later.example"
+)
 
 READ_OR_ADDED = {
-    *("decisions", "events", "rule_versions", "counter_entries"), "policy_changes", "policy_versions", "statements", "site_groups"
-}  # fmt: skip
+    *("decisions", "events", "rule_versions", "counter_entries"),
+    "policy_changes",
+    "policy_versions",
+    "statements",
+    "site_groups",
+}
 """Tables in which a node changes nothing."""
 
 
@@ -92,7 +98,9 @@ def test_a_node_reads_its_own_site_only(shared: SharedStore, node: Store) -> Non
         assert set(map(frozenset, sites_seen(connection).values())) == {frozenset({"north"})}
         assert connection.scalars(text("SELECT site FROM site_changes")).all() == ["north"]
         assert connection.scalar(text("SELECT count(*) FROM site_roles")) == 1
-        days = connection.scalars(text("SELECT relname FROM pg_class WHERE relname ~ '^decisions_' AND relkind = 'r'")).all()
+        days = connection.scalars(
+            text("SELECT relname FROM pg_class WHERE relname ~ '^decisions_' AND relkind = 'r'")
+        ).all()
         assert days
     for table in days:
         assert "permission denied" in refusal(node, f"SELECT * FROM {table}")
@@ -107,7 +115,9 @@ def refusal(store: Store, statement: str) -> str:
 
 def test_a_table_of_the_same_name_opens_nothing(node: Store) -> None:
     """Temporary tables would come before all others where a function does not say otherwise. A role may make none."""
-    pretended = "CREATE TEMPORARY TABLE site_roles AS SELECT session_user::text AS role, 'south' AS site, true AS may_manage"
+    pretended = (
+        "CREATE TEMPORARY TABLE site_roles AS SELECT session_user::text AS role, 'south' AS site, true AS may_manage"
+    )
     assert "permission denied to create temporary tables" in refusal(node, pretended)
     assert "permission denied for schema" in refusal(node, "CREATE TABLE site_changes (site text, number bigint)")
 
@@ -166,7 +176,9 @@ def test_a_role_that_manages_its_site_deletes_there_only(shared: SharedStore) ->
         assert JournalReader(store).decisions(limit=9).rows == ()
         Recorder(store, clock=lambda: NOW + 1000 * 86400).prune()
         erased = PersonalDataStore(store).erase(DataSubject("mia", frozenset({"tablet"})), NOW, frozenset())
-        assert "until the role that owns them rewrites" in erased.problem, "VACUUM leaves out other owners' tables and says so in a warning"
+        assert "until the role that owns them rewrites" in erased.problem, (
+            "VACUUM leaves out other owners' tables and says so in a warning"
+        )
     assert others(shared.owner, "south") == before
 
 
@@ -187,8 +199,9 @@ def test_the_name_of_the_site_must_be_the_roles(shared: SharedStore) -> None:
 def test_the_check_says_which_rights_there_are(shared: SharedStore) -> None:
     found = describe_journal(shared.address("hedgerow")), describe_journal(shared.address(shared.role("north")))
     assert [(facts["site"], facts["rights"]) for facts in found] == [
-        ("all", "owner of all sites"), ("north", "adds events to its site, and reads and changes its state"),
-    ]  # fmt: skip
+        ("all", "owner of all sites"),
+        ("north", "adds events to its site, and reads and changes its state"),
+    ]
 
 
 def test_revoked_rights_end_at_once(shared: SharedStore) -> None:
@@ -237,7 +250,10 @@ def newest() -> str:
 def two_nodes(shared: SharedStore) -> Iterator[tuple[Store, Store]]:
     """The store as two nodes of one site see it, each with a role of its own."""
     roles = [shared.role("twins", may_manage=True) for _ in range(2)]
-    with closing(open_journal(shared.address(roles[0]))) as one, closing(open_journal(shared.address(roles[1]))) as other:
+    with (
+        closing(open_journal(shared.address(roles[0]))) as one,
+        closing(open_journal(shared.address(roles[1]))) as other,
+    ):
         yield one, other
 
 
@@ -245,7 +261,9 @@ def test_codes_and_vouchers_work_once_whichever_node_takes_them(two_nodes: tuple
     sheet = [f"VOUCHER-{number}" for number in range(20)]
     VoucherStore(two_nodes[0], clock=lambda: NOW).add(Voucher("child", 60, "ana", NOW, NOW + 60), sheet, SHEET)
     for number in range(20):
-        CodeStore(two_nodes[0], clock=lambda: NOW).add(AccessCode(f"twin-{number}", "ana", NOW, NOW + 60, "tablet", minutes=5), "123456")
+        CodeStore(two_nodes[0], clock=lambda: NOW).add(
+            AccessCode(f"twin-{number}", "ana", NOW, NOW + 60, "tablet", minutes=5), "123456"
+        )
     both = Barrier(2)
 
     def use(store: Store) -> tuple[set[str], set[str]]:

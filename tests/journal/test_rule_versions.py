@@ -23,7 +23,12 @@ def test_a_version_is_added_when_policy_or_lists_change(journal: Store) -> None:
     assert versions.record(NOW + 10, "p1", "l1", {}, ()) not in (first, second)
     kept = versions.version(first)
     assert kept is not None
-    assert (kept.at, kept.policy, kept.source("ut1/adult"), kept.excerpt("/h.yaml:2")) == (NOW, "p1", LISTS[0], "mia: {age: 9}")
+    assert (kept.at, kept.policy, kept.source("ut1/adult"), kept.excerpt("/h.yaml:2")) == (
+        NOW,
+        "p1",
+        LISTS[0],
+        "mia: {age: 9}",
+    )
     assert kept.source("other") is None
     assert [kept.excerpt(place) for place in ("/h.yaml:9", "/h.yaml:0", "/h.yaml", "/other.yaml:1", "")] == [""] * 5
 
@@ -52,4 +57,7 @@ def test_a_decision_names_its_version(journal: Store) -> None:
     seen = (NOW, DeviceId("tab"), "mia", "child-8-12", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, "adult")
     recorder.add([Observation(*seen, "new.example", version=7), Observation(*seen, "old.example")])
     recorder.flush()
-    assert {row.host: row.version for row in JournalReader(journal).decisions().rows} == {"new.example": 7, "old.example": None}
+    assert {row.host: row.version for row in JournalReader(journal).decisions().rows} == {
+        "new.example": 7,
+        "old.example": None,
+    }

@@ -25,7 +25,9 @@ def journal(tmp_path: Path) -> Path:
     path = tmp_path / "journal.sqlite"
     store = open_journal(path)
     with store.begin() as connection:
-        rows = [{"at": float(number), "kind": "test", "subject": "x", "detail": detail_of(number)} for number in range(ROWS)]
+        rows = [
+            {"at": float(number), "kind": "test", "subject": "x", "detail": detail_of(number)} for number in range(ROWS)
+        ]
         connection.execute(store.insert(events), rows)
         account = {"name": "ana", "role": "admin", "created_at": 1.0, "password": "a hash", "totp": "", "recovery": ""}
         connection.execute(accounts.insert().values(account))
@@ -57,7 +59,10 @@ def test_an_intact_journal_is_copied_whole(journal: Path, tmp_path: Path) -> Non
 def test_rows_on_intact_pages_survive(journal: Path, tmp_path: Path, seed: int) -> None:
     luck, data = random.Random(seed), bytearray(journal.read_bytes())
     with closing(sqlite3.connect(journal)) as connection:
-        leaves = [row[0] for row in connection.execute("SELECT pageno FROM dbstat WHERE name = 'events' AND pagetype = 'leaf'")]
+        leaves = [
+            row[0]
+            for row in connection.execute("SELECT pageno FROM dbstat WHERE name = 'events' AND pagetype = 'leaf'")
+        ]
         size = connection.execute("PRAGMA page_size").fetchone()[0]
     for page in luck.sample(leaves, 3):
         data[(page - 1) * size : page * size] = luck.randbytes(size)
@@ -73,7 +78,9 @@ def test_rows_on_intact_pages_survive(journal: Path, tmp_path: Path, seed: int) 
 def test_a_schema_that_is_no_text_is_damage(journal: Path, tmp_path: Path) -> None:
     """SQLite quotes a table's name in its message, which can't be decoded."""
     data = journal.read_bytes()
-    broken = data.replace(b"tableeventsevents", b"table\x81ventsevents").replace(b"CREATE TABLE events", b"CREATE xABLE events")
+    broken = data.replace(b"tableeventsevents", b"table\x81ventsevents").replace(
+        b"CREATE TABLE events", b"CREATE xABLE events"
+    )
     assert broken != data
     journal.write_bytes(broken)
     assert not dialect_of(journal).is_intact()

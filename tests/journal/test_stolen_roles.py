@@ -1,4 +1,6 @@
-"""The password of a site's role in the hands of a thief: nothing that PostgreSQL lets that role do holds up another site."""
+"""The password of a site's role in the hands of a thief: nothing that PostgreSQL lets that role do holds up another
+site.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,28 @@ from sqlalchemy import select, text
 
 from hedgerow.journal.access_store import GrantStore
 from hedgerow.journal.database import describe_journal, open_journal
-from hedgerow.journal.postgresql_rights import MAX_CONNECTIONS, end_holding_up, grant_site, make_role, revoke_site, role_for
+from hedgerow.journal.postgresql_rights import (
+    MAX_CONNECTIONS,
+    end_holding_up,
+    grant_site,
+    make_role,
+    revoke_site,
+    role_for,
+)
 from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.store import Store, StoreAddress
 from hedgerow.journal.tables import metadata
 from hedgerow.policies.model import Grant
 
-MODES = ("ROW SHARE", "ROW EXCLUSIVE", "SHARE UPDATE EXCLUSIVE", "SHARE", "SHARE ROW EXCLUSIVE", "EXCLUSIVE", "ACCESS EXCLUSIVE")
+MODES = (
+    "ROW SHARE",
+    "ROW EXCLUSIVE",
+    "SHARE UPDATE EXCLUSIVE",
+    "SHARE",
+    "SHARE ROW EXCLUSIVE",
+    "EXCLUSIVE",
+    "ACCESS EXCLUSIVE",
+)
 _numbers = itertools.count()
 
 
@@ -90,7 +107,9 @@ def test_rows_of_other_sites_and_shared_rows_can_not_be_locked(shared: Shared) -
 
 def test_no_number_of_a_later_row_can_be_taken(shared: Shared) -> None:
     thief = shared.connect()
-    numbered = [name for name, table in metadata.tables.items() if "id" in table.c and table.c.id.type.python_type is int]
+    numbered = [
+        name for name, table in metadata.tables.items() if "id" in table.c and table.c.id.type.python_type is int
+    ]
     assert "access_requests" in numbered
     for table in numbered:
         for statement in (f"INSERT INTO {table} (id) VALUES (1000000)", f"UPDATE {table} SET id = id + 1000000"):
@@ -123,7 +142,9 @@ def test_the_owners_functions_can_not_be_used_for_other_things(shared: Shared) -
     with shared.owner.connect() as connection:
         assert set(connection.scalars(select(metadata.tables["grants"].c.site))) == {"school"}
     fill_again = Store(shared.owner.engine, shared.owner.dialect, "cafe")
-    GrantStore(fill_again, clock=lambda: NOW).give(Grant(f"again-{next(_numbers)}", "chess.example", "ana", NOW, None, TABLET))
+    GrantStore(fill_again, clock=lambda: NOW).give(
+        Grant(f"again-{next(_numbers)}", "chess.example", "ana", NOW, None, TABLET)
+    )
 
 
 def test_a_role_has_a_number_of_connections_and_the_owner_gets_in(shared: Shared) -> None:

@@ -25,7 +25,10 @@ MIA = DataSubject("mia", frozenset({"tablet"}))
 def rows(store: Store) -> dict[str, list[dict[str, Any]]]:
     tables = {name: table for name, table in metadata.tables.items() if "site" in table.columns}
     with store.connect() as connection:
-        return {name: [dict(row._mapping) for row in connection.execute(store.select(table))] for name, table in tables.items()}
+        return {
+            name: [dict(row._mapping) for row in connection.execute(store.select(table))]
+            for name, table in tables.items()
+        }
 
 
 @pytest.fixture
@@ -49,8 +52,14 @@ def test_every_row_carries_its_site(sites: tuple[Store, Store], journal: Store) 
 def test_a_site_reads_its_own_rows(sites: tuple[Store, Store]) -> None:
     for store in sites:
         reader = JournalReader(store)
-        for wanted in (DecisionFilter(), DecisionFilter(host="example"), DecisionFilter(since=NOW - 1, before=NOW + 1, device="tablet")):
-            assert [row.host for row in reader.decisions(wanted).rows] == [f"{number}.{store.site}.example" for number in (2, 1, 0)]
+        for wanted in (
+            DecisionFilter(),
+            DecisionFilter(host="example"),
+            DecisionFilter(since=NOW - 1, before=NOW + 1, device="tablet"),
+        ):
+            assert [row.host for row in reader.decisions(wanted).rows] == [
+                f"{number}.{store.site}.example" for number in (2, 1, 0)
+            ]
         assert [(row.name, row.blocked) for row in reader.devices(NOW)] == [(store.site, 3)]
         assert [row.count for row in reader.reasons(NOW - 10 * 86400)] == [3]
         assert [row.count for row in reader.blocked_by_day(["tablet"], 0, 99999)] == [3]

@@ -20,7 +20,10 @@ REASONS = ((Verdict.BLOCK, Reason.CATEGORY, "social"), (Verdict.ALLOW, Reason.DE
 
 
 def a_day(day: int) -> list[Observation | AccessRequest | SystemEvent]:
-    """Return a day's messages: each device once an hour, a request and a restart. The clock goes back by an hour every 100 days."""
+    """Return a day's messages: each device once an hour, a request and a restart.
+
+    The clock goes back by an hour every 100 days.
+    """
     morning = START + day * DAY - (3600.0 if day % 100 == 99 else 0.0)
     seen: list[Observation | AccessRequest | SystemEvent] = []
     for hour in range(PER_DAY):

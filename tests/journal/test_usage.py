@@ -53,7 +53,9 @@ def test_bonus_minutes_are_stored(store: UsageStore) -> None:
 
 
 def test_a_session_ends_the_one_before_it(store: UsageStore) -> None:
-    first, second = (Session(id, DeviceId("seat-1"), "ana", NOW + n, None, None, "seat-adult") for n, id in enumerate("ab"))
+    first, second = (
+        Session(id, DeviceId("seat-1"), "ana", NOW + n, None, None, "seat-adult") for n, id in enumerate("ab")
+    )
     store.start_session(first)
     store.start_session(second)
     assert [each.id for each in store.sessions(NOW + 5)] == ["b"]

@@ -48,7 +48,12 @@ def serve_addresses(house: House, first: int) -> subprocess.Popen[str]:
         "--bind-interfaces",
         "--no-ping",
     ]
-    words += [f"--dhcp-range={LAN4}.{first},{LAN4}.{first + 9},2m", f"--dhcp-range={LAN6}:,ra-only", "--enable-ra", "--dhcp-authoritative"]
+    words += [
+        f"--dhcp-range={LAN4}.{first},{LAN4}.{first + 9},2m",
+        f"--dhcp-range={LAN6}:,ra-only",
+        "--enable-ra",
+        "--dhcp-authoritative",
+    ]
     return house.router.start(*words, stderr=house.folder / "dnsmasq.log")
 
 
@@ -58,7 +63,21 @@ def take_lease(device: Space, house: House, name: str) -> str:
     script.write_text(CLIENT)
     script.chmod(0o755)
     device.ip("address", "flush", "dev", "eth0", "scope", "global")
-    done = device.run("busybox", "udhcpc", "-n", "-q", "-i", "eth0", "-s", str(script), "-x", f"hostname:{name}", "-t", "20", seconds=70)
+    done = device.run(
+        "busybox",
+        "udhcpc",
+        "-n",
+        "-q",
+        "-i",
+        "eth0",
+        "-s",
+        str(script),
+        "-x",
+        f"hostname:{name}",
+        "-t",
+        "20",
+        seconds=70,
+    )
     assert done.returncode == 0, done.stderr + (house.folder / "dnsmasq.log").read_text()
     return addresses(device, "-4")[0]
 
@@ -66,7 +85,10 @@ def take_lease(device: Space, house: House, name: str) -> str:
 def addresses(device: Space, family: str) -> list[str]:
     shown = json.loads(device.must("ip", "-j", family, "address", "show", "dev", "eth0", "scope", "global"))
     return [
-        each["local"] for interface in shown for each in interface.get("addr_info", []) if "local" in each and not each.get("tentative")
+        each["local"]
+        for interface in shown
+        for each in interface.get("addr_info", [])
+        if "local" in each and not each.get("tentative")
     ]
 
 
@@ -101,9 +123,17 @@ def test_rules_survive_a_new_lease(guarded: House) -> None:
 
 
 def test_rules_hold_for_self_assigned_addresses(guarded: House) -> None:
-    """Four IPv6 addresses: by MAC address and for privacy, from the advertised prefix (RFC 4862, RFC 8981), and two more."""
+    """Four IPv6 addresses: by MAC address and for privacy, from the advertised prefix (RFC 4862, RFC 8981), and two
+    more.
+    """
     tablet = guarded.devices["tablet"]
-    tablet.must("sysctl", "-qw", "net.ipv6.conf.eth0.use_tempaddr=2", "net.ipv6.conf.eth0.accept_ra=1", "net.ipv6.conf.eth0.autoconf=1")
+    tablet.must(
+        "sysctl",
+        "-qw",
+        "net.ipv6.conf.eth0.use_tempaddr=2",
+        "net.ipv6.conf.eth0.accept_ra=1",
+        "net.ipv6.conf.eth0.autoconf=1",
+    )
     server = serve_addresses(guarded, 100)
     try:
         tablet.ip("address", "flush", "dev", "eth0", "scope", "global")
@@ -113,7 +143,9 @@ def test_rules_hold_for_self_assigned_addresses(guarded: House) -> None:
         take_lease(tablet, guarded, "mias-tablet")
         deadline = time.monotonic() + 60
         while len(addresses(tablet, "-6")) < 2:
-            assert time.monotonic() < deadline, tablet.must("ip", "address") + (guarded.folder / "dnsmasq.log").read_text()
+            assert time.monotonic() < deadline, (
+                tablet.must("ip", "address") + (guarded.folder / "dnsmasq.log").read_text()
+            )
             time.sleep(0.2)
         for number in (0xB1, 0xB2):
             tablet.ip("address", "add", f"{LAN6}:{number:x}:1/64", "dev", "eth0", "nodad")

@@ -40,7 +40,10 @@ def away(house: House) -> Iterator[House]:
     finally:
         house.policy.write_text(before)
         house.hedgerow("gateway", "remove")
-        until(lambda: house.router.run("ip", "link", "show", "hedgerow0").returncode != 0, "the tunnel ends with the gateway")
+        until(
+            lambda: house.router.run("ip", "link", "show", "hedgerow0").returncode != 0,
+            "the tunnel ends with the gateway",
+        )
         assert "Traceback" not in house.log
 
 
@@ -61,7 +64,10 @@ def page(device: Space, url: str, *options: str) -> str:
 
 
 def end_of(house: House, *options: str) -> str:
-    return until(lambda: house.hedgerow("away", "add", "tablet", *options, must=False).stdout, "the policy with the tunnel is in force")
+    return until(
+        lambda: house.hedgerow("away", "add", "tablet", *options, must=False).stdout,
+        "the policy with the tunnel is in force",
+    )
 
 
 def test_a_tablet_that_is_out_is_filtered_as_at_home(away: House) -> None:
@@ -75,7 +81,9 @@ def test_a_tablet_that_is_out_is_filtered_as_at_home(away: House) -> None:
                 assert asked(tablet, server, ADULT) == "0.0.0.0", server
             assert "forcesafesearch.google.com." in asked(tablet, OWN4, "www.google.com")
             assert page(tablet, f"http://{SCHOOL}/") == f"page of {SCHOOL}\n"
-            assert "Hedgerow" in page(tablet, f"http://{ADULT}/", "--resolve", f"{ADULT}:80:{address4(ADULT)}"), "the block page"
+            assert "Hedgerow" in page(tablet, f"http://{ADULT}/", "--resolve", f"{ADULT}:80:{address4(ADULT)}"), (
+                "the block page"
+            )
             assert page(tablet, f"https://{SCHOOL}/", "-k") == f"page of {SCHOOL}\n"
             assert page(tablet, f"https://{ADULT}/", "-k", "--resolve", f"{ADULT}:443:{address4(ADULT)}") == ""
             assert "mia" in page(tablet, f"http://{OWN4}:8053/device"), "its own page"
@@ -136,7 +144,10 @@ def test_nobody_else_uses_an_address_of_the_tunnel(away: House) -> None:
     laptop = away.devices["laptop"]
     laptop.ip("address", "add", "10.87.214.2/32", "dev", "eth0")
     try:
-        until(lambda: "hedgerow0" in away.router.must("nft", "list", "chain", "inet", "hedgerow", "origin"), "the table knows the tunnel")
+        until(
+            lambda: "hedgerow0" in away.router.must("nft", "list", "chain", "inet", "hedgerow", "origin"),
+            "the table knows the tunnel",
+        )
         assert asked(laptop, f"{LAN4}.1", SCHOOL, "-b", f"{LAN4}.{NUMBERS['laptop']}")
         assert asked(laptop, f"{LAN4}.1", SCHOOL, "-b", "10.87.214.2") == ""
     finally:

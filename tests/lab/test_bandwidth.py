@@ -105,7 +105,10 @@ def test_the_limit_follows_the_session_and_the_policy(cafe: House) -> None:
     own = "tc qdisc add dev lan root handle 7: tbf rate 900mbit burst 64kb latency 50ms"
     cafe.router.must(*own.split())
     cafe.policy.write_text(POLICY + LIMITS)
-    until(lambda: "has a queueing discipline of somebody's own (tbf)" in cafe.log, "what somebody has chosen is left alone")
+    until(
+        lambda: "has a queueing discipline of somebody's own (tbf)" in cafe.log,
+        "what somebody has chosen is left alone",
+    )
     assert "tbf 7:" in queueing(cafe)
     cafe.router.must("tc", "qdisc", "del", "dev", "lan", "root")
     until(lambda: "htb 5ea7:" in queueing(cafe), "until it is gone")

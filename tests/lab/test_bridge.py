@@ -1,4 +1,6 @@
-"""Hedgerow on a bridge between the devices and the provider's router: no device needs new settings, and none bypasses it."""
+"""Hedgerow on a bridge between the devices and the provider's router: no device needs new settings, and none bypasses
+it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,16 @@ from small_internet.running import wait_until
 pytestmark = pytest.mark.root
 SWITCHES = [f"net.bridge.bridge-nf-call-{name}" for name in ("iptables", "ip6tables")]
 SKIPPED = (
-    *("WireGuard", "OpenVPN", "IP over DNS", "in the browser", "set by hand", "privacy address", "current IP address", "MAC address"),
+    *(
+        "WireGuard",
+        "OpenVPN",
+        "IP over DNS",
+        "in the browser",
+        "set by hand",
+        "privacy address",
+        "current IP address",
+        "MAC address",
+    ),
     *("router advertisement", "client identifier"),
 )
 """Attempts that take seconds or change the router and the addresses. `test_ways_round` tries them."""
@@ -74,12 +85,27 @@ def test_a_pause_cuts_connections_through_the_bridge(bridge: House) -> None:
 
 
 def test_dhcp_crosses_the_bridge(bridge: House) -> None:
-    """Also for a device that nobody has named, and during a pause: without an address, not even helplines are reached."""
+    """Also for a device that nobody has named, and during a pause: without an address, not even helplines
+    are reached.
+    """
     if shutil.which("dnsmasq", path="/usr/sbin:/usr/bin") is None or shutil.which("busybox") is None:
         pytest.skip("dnsmasq and busybox are not installed")
     bridge.hedgerow("gateway", "apply", "--lan", "lan")
-    words = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--pid-file=", "--interface=eth0"]
-    words += ["--bind-interfaces", f"--dhcp-range={LAN4}.200,{LAN4}.209,2m", "--dhcp-leasefile=/dev/null", "--dhcp-authoritative"]
+    words = [
+        "dnsmasq",
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--port=0",
+        "--user=root",
+        "--pid-file=",
+        "--interface=eth0",
+    ]
+    words += [
+        "--bind-interfaces",
+        f"--dhcp-range={LAN4}.200,{LAN4}.209,2m",
+        "--dhcp-leasefile=/dev/null",
+        "--dhcp-authoritative",
+    ]
     words += ["--no-ping"]
     server = bridge.net.space.start(*words, stderr=bridge.folder / "dnsmasq.log")
     bridge.hedgerow("pause", "mia")
@@ -95,7 +121,10 @@ def test_dhcp_crosses_the_bridge(bridge: House) -> None:
 def test_a_bridge_without_filtering_is_reported(bridge: House) -> None:
     _set_filtering(bridge, "0")
     try:
-        assert "crosses the bridge is not filtered: modprobe br_netfilter" in bridge.hedgerow("gateway", "apply", "--lan", "lan").stdout
+        assert (
+            "crosses the bridge is not filtered: modprobe br_netfilter"
+            in bridge.hedgerow("gateway", "apply", "--lan", "lan").stdout
+        )
         doctor = json.loads(bridge.hedgerow("doctor", "--json", must=False).stdout)
         (gateway,) = [row for row in doctor if row["what"] == "gateway"]
         assert (gateway["health"], "br_netfilter" in gateway["mend"]) == ("bad", True)
@@ -107,7 +136,9 @@ def test_a_bridge_without_filtering_is_reported(bridge: House) -> None:
 
 @pytest.mark.timeout(300)
 def test_seats_on_a_bridge_have_their_bandwidth(bridge: House) -> None:
-    """Packets that cross a bridge pass its ports only, where the limits are: each port has them, since a seat may move."""
+    """Packets that cross a bridge pass its ports only, where the limits are: each port has them, since a
+    seat may move.
+    """
     before = bridge.policy.read_text()
     network = before[: before.index("people:")]
     seats = "".join(f'  seat-{number}: {{mac: "{MACS[who]}"}}\n' for number, who in enumerate(("tablet", "laptop"), 1))
@@ -126,7 +157,11 @@ def test_seats_on_a_bridge_have_their_bandwidth(bridge: House) -> None:
         assert 6 < adult < 12 * 1.5 + 0.5
     finally:
         bridge.policy.write_text(before)
-    wait_until(lambda: not _seat_rules(bridge) and "htb" not in bridge.router.must("tc", "qdisc", "show"), 20, "the end of the limits")
+    wait_until(
+        lambda: not _seat_rules(bridge) and "htb" not in bridge.router.must("tc", "qdisc", "show"),
+        20,
+        "the end of the limits",
+    )
 
 
 def _seat_rules(bridge: House) -> str:

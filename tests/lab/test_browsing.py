@@ -29,7 +29,10 @@ def sha256(start: int, end: int) -> str:
 
 @pytest.mark.parametrize(
     ("host", "issuer", "blocked"),
-    [("www.school.example", "Hedgerow network CA", [403, "Hedgerow: blocked.\n"]), ("h2.example", "Small Internet", None)],
+    [
+        ("www.school.example", "Hedgerow network CA", [403, "Hedgerow: blocked.\n"]),
+        ("h2.example", "Small Internet", None),
+    ],
 )
 def test_every_kind_of_exchange(tmp_path: Path, host: str, issuer: str, blocked: list[object] | None) -> None:
     path = f"PYTHONPATH={PROGRAM.parents[1]}"

@@ -1,4 +1,7 @@
-"""Minutes of use by bytes: games past the proxy, and large downloads from background hosts. Push messages do not count."""
+"""Minutes of use by bytes: games past the proxy, and large downloads from background hosts.
+
+Push messages do not count.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,10 @@ for _ in range(5):
 
 @dataclass
 class Budgets:
-    """Two children with budgets of which nobody has used a minute yet: `player` with the tablet, `idler` with the laptop."""
+    """Two children with budgets of which nobody has used a minute yet:
+
+    `player` with the tablet, `idler` with the laptop.
+    """
 
     house: House
     player: str
@@ -98,7 +104,19 @@ def test_a_game_uses_minutes_and_push_messages_do_not(budgets: Budgets) -> None:
 def test_a_large_download_of_a_background_host_uses_minutes(budgets: Budgets) -> None:
     laptop, url = budgets.house.devices["laptop"], f"https://dl.google.com{BIG_FILE}"
     for octets, uses in ((1_000_000, False), (10_000_000, True)):
-        done = laptop.run("curl", "-sk", "-r", f"0-{octets - 1}", "--limit-rate", "3M", "-o", "/dev/null", "-w", "%{size_download}", url)
+        done = laptop.run(
+            "curl",
+            "-sk",
+            "-r",
+            f"0-{octets - 1}",
+            "--limit-rate",
+            "3M",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{size_download}",
+            url,
+        )
         assert done.stdout == str(octets), done
         if uses:
             until(lambda: budgets.used(budgets.idler) >= 1, "the download has used a minute")

@@ -17,7 +17,10 @@ pytestmark = pytest.mark.root
 PORTAL = f"http://{LAN4}.1:8053/device"
 API = "https://hedgerow.cafe.example:8053/captive-portal"
 PAGE = f"  blocked_answer: page\n  block_page: {LAN4}.1\n"
-CAFE = f'{POLICY.replace("people:", f"{PAGE}people:")}unopened_seats: closed\nseats:\n  seat-1: {{mac: "{MACS["phone"]}"}}\n'
+CAFE = (
+    f"{POLICY.replace('people:', f'{PAGE}people:')}unopened_seats: closed\nseats:\n  seat-1: {{mac:"
+    f' "{MACS["phone"]}"}}\n'
+)
 CLIENT = """#!/bin/sh
 [ "$1" = bound ] || exit 0
 ip address add "$ip/$mask" dev "$interface"
@@ -46,7 +49,9 @@ def until(condition: Callable[[], object], what: str) -> None:
 def checked(phone: Space) -> str:
     """Return the status and redirect of the vendor's page that phones request."""
     words = ("curl", "-s", "-o", "/dev/null", "-w", "%{http_code} %{redirect_url}", "--max-time", "5")
-    return phone.run(*words, "-A", "CaptiveNetworkSupport", "http://captive.apple.com/hotspot-detect.html").stdout.strip()
+    return phone.run(
+        *words, "-A", "CaptiveNetworkSupport", "http://captive.apple.com/hotspot-detect.html"
+    ).stdout.strip()
 
 
 def typed(phone: Space, url: str) -> tuple[int, str]:
@@ -73,11 +78,23 @@ def test_a_guest_uses_a_voucher(cafe: House) -> None:
     assert "Your voucher code" in welcome
     assert "/device/code" not in welcome, "access codes are not offered here"
     assert reached(reads("https://www.childline.org.uk/", page="www.childline.org.uk"), cafe, phone, hoped=True)
-    for aim in (datagram(PEER4, 27015), asks("8.8.8.8"), reads("https://www.school.example/", page="www.school.example")):
+    for aim in (
+        datagram(PEER4, 27015),
+        asks("8.8.8.8"),
+        reads("https://www.school.example/", page="www.school.example"),
+    ):
         assert not aim(cafe, phone)
 
     (code,) = cafe.hedgerow("seat", "vouchers", "1", "--minutes", "60", "--as", "child").stdout.split()
-    phone.must("curl", "-sf", "-H", f"Origin: http://{LAN4}.1:8053", "-d", f"code={code}", f"http://{LAN4}.1:8053/device/voucher")
+    phone.must(
+        "curl",
+        "-sf",
+        "-H",
+        f"Origin: http://{LAN4}.1:8053",
+        "-d",
+        f"code={code}",
+        f"http://{LAN4}.1:8053/device/voucher",
+    )
     until(lambda: datagram(PEER4, 27015)(cafe, phone), "the seat is open")
     until(lambda: checked(phone) == "200", "the phone sees the internet")
     assert "page of captive.apple.com" in phone.must("curl", "-s", "http://captive.apple.com/")
@@ -92,7 +109,15 @@ def test_a_guest_uses_a_voucher(cafe: House) -> None:
 def test_dhcp_announces_the_portal(cafe: House) -> None:
     """By option 114 (RFC 8910), with dnsmasq configured as documented."""
     phone, place = cafe.devices["phone"], cafe.folder / "option114"
-    words = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--pid-file=", "--interface=lan"]
+    words = [
+        "dnsmasq",
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--port=0",
+        "--user=root",
+        "--pid-file=",
+        "--interface=lan",
+    ]
     words += ["--bind-interfaces", "--no-ping", f"--dhcp-range={LAN4}.100,{LAN4}.109,2m", f"--dhcp-option=114,{API}"]
     server = cafe.router.start(*words, stderr=cafe.folder / "dnsmasq.log")
     script = cafe.folder / "udhcpc.sh"

@@ -30,7 +30,16 @@ def test_hundreds_of_ipv6_addresses_take_no_place_of_a_child(house: House, port:
         assert crowd.stdout.readline() == "held\n"
         for _ in range(ASKED):
             if port == 3128:
-                page = ("-s", "-o", "/dev/null", "-w", "%{http_code}", "-x", f"http://[{LAN6}:1]:3128", "http://www.school.example/")
+                page = (
+                    "-s",
+                    "-o",
+                    "/dev/null",
+                    "-w",
+                    "%{http_code}",
+                    "-x",
+                    f"http://[{LAN6}:1]:3128",
+                    "http://www.school.example/",
+                )
                 assert tablet.run("curl", "--max-time", "20", *page).stdout == "200", house.log
             else:
                 how = "+tls" if port == 853 else "+https"

@@ -1,4 +1,6 @@
-"""No name, no connection: a guarded device reaches only addresses that the resolver gave it, and what `network.flows` allows."""
+"""No name, no connection: a guarded device reaches only addresses that the resolver gave it, and what `network.flows`
+allows.
+"""
 
 from __future__ import annotations
 
@@ -112,6 +114,8 @@ def test_answers_over_every_transport_admit(gateway: House) -> None:
 
     def missing() -> list[str]:
         admitted = gateway.router.must("nft", "list", "set", "inet", "hedgerow", "admitted_v4")
-        return [how for how, (_, address) in TRANSPORT_NAMES.items() if f"{MACS['tablet']} . {address} " not in admitted]
+        return [
+            how for how, (_, address) in TRANSPORT_NAMES.items() if f"{MACS['tablet']} . {address} " not in admitted
+        ]
 
     wait_until(lambda: not missing(), 20)  # the gateway's process may have just started

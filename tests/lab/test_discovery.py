@@ -44,7 +44,9 @@ def test_a_new_phone_is_reported_by_its_dhcp_name(house: House) -> None:
 
 
 def shown(house: House) -> list[tuple[str, str, str]]:
-    return [(row["device"], row["name"], row["profile"]) for row in json.loads(house.hedgerow("devices", "--json").stdout)]
+    return [
+        (row["device"], row["name"], row["profile"]) for row in json.loads(house.hedgerow("devices", "--json").stdout)
+    ]
 
 
 AVAHI = """[server]
@@ -81,7 +83,9 @@ def test_a_phone_keeps_the_rules_of_its_host_name_until_that_changes(house: Hous
     leases = house.folder / "dnsmasq.leases"
     before = house.policy.read_text()
     named = "devices:\n  game-boy: {hostname: lunas-phone, block: [www.school.example]}\n"
-    house.policy.write_text(before.replace("devices: [tablet]", "devices: [tablet, game-boy]").replace("devices:\n", named, 1))
+    house.policy.write_text(
+        before.replace("devices: [tablet]", "devices: [tablet, game-boy]").replace("devices:\n", named, 1)
+    )
     try:
         for name, is_blocked in (("lunas-phone", True), ("something-else", False)):
             leases.write_text(f"{int(time.time()) + 3600} {MACS['phone']} 192.168.50.12 {name} *\n")

@@ -80,7 +80,11 @@ def test_the_bypasses_of_a_device(house: House) -> None:
     assert ways("tablet")["unknown tunnels"] == "good"
     house.hedgerow("gateway", "remove")
     alone = ways("tablet")
-    assert (alone["another resolver"], alone["encrypted DNS by name"], alone["a page by its address"]) == ("bad", "good", "unsure")
+    assert (alone["another resolver"], alone["encrypted DNS by name"], alone["a page by its address"]) == (
+        "bad",
+        "good",
+        "unsure",
+    )
     done = house.hedgerow("doctor", "nobodys-thing", must=False)
     assert done.returncode == 2
     assert "There is no device 'nobodys-thing'" in done.stderr

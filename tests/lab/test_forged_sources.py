@@ -32,7 +32,7 @@ else:
     packet = struct.pack("!IHBB16s16s", 6 << 28, size, 17, 64, ours, theirs) + udp
 raw = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
 for _ in range(int(sys.argv[5])): raw.sendto(packet, (destination, 0))
-"""
+"""  # noqa: E501
 """Send UDP datagrams with another source address."""
 
 
@@ -77,14 +77,18 @@ def until(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.3)
 
 
-@pytest.mark.parametrize(("sibling", "router", "what"), [(f"{LAN4}.10", f"{LAN4}.1", "four"), (f"{LAN6}:10", f"{LAN6}:1", "six")])
+@pytest.mark.parametrize(
+    ("sibling", "router", "what"), [(f"{LAN4}.10", f"{LAN4}.1", "four"), (f"{LAN6}:10", f"{LAN6}:1", "six")]
+)
 def test_a_query_in_a_siblings_name_is_not_the_siblings(gateway: House, sibling: str, router: str, what: str) -> None:
     before = dropped(gateway)
     forge(gateway, sibling, router, 53, query(f"forged-{what}.adult.example"))
     assert dropped(gateway) == before + 1
     for _ in range(2):
         gateway.devices["tablet"].run("kdig", "+short", f"@{router}", f"own-{what}.adult.example")
-    until(lambda: (f"own-{what}.adult.example", "tablet") in logged(gateway), "the tablet's own query is in the journal")
+    until(
+        lambda: (f"own-{what}.adult.example", "tablet") in logged(gateway), "the tablet's own query is in the journal"
+    )
     assert not any(host == f"forged-{what}.adult.example" for host, _ in logged(gateway))
 
 

@@ -16,8 +16,23 @@ PORT = "5353"
 
 
 DNSMASQ = (
-    *("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--pid-file=", "--no-hosts", "--no-resolv"),
-    *(f"--port={PORT}", f"--listen-address={LAN4}.1", "--bind-interfaces", "--server=127.0.0.1#53", "--add-mac", "--cache-size=1000"),
+    *(
+        "dnsmasq",
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--user=root",
+        "--pid-file=",
+        "--no-hosts",
+        "--no-resolv",
+    ),
+    *(
+        f"--port={PORT}",
+        f"--listen-address={LAN4}.1",
+        "--bind-interfaces",
+        "--server=127.0.0.1#53",
+        "--add-mac",
+        "--cache-size=1000",
+    ),
 )
 DNSDIST = f"""
 setLocal("{LAN4}.1:{PORT}")
@@ -36,7 +51,9 @@ def behind_forwarder(house: House, request: pytest.FixtureRequest) -> Iterator[H
     house.policy.write_text(before.replace("  upstream:", "  forwarders: [127.0.0.1]\n  upstream:"))
     config = house.folder / "dnsdist.conf"
     config.write_text(DNSDIST)
-    words = DNSMASQ if request.param == "dnsmasq" else ("dnsdist", "--supervised", "--disable-syslog", "-C", str(config))
+    words = (
+        DNSMASQ if request.param == "dnsmasq" else ("dnsdist", "--supervised", "--disable-syslog", "-C", str(config))
+    )
     forwarder = house.router.start(*words, stderr=house.folder / "forwarder.log")
     try:
         yield house

@@ -1,4 +1,6 @@
-"""The gateway in operation: pauses, policy changes, firewall reloads, stops, emergency removal, and other tables left alone."""
+"""The gateway in operation: pauses, policy changes, firewall reloads, stops, emergency removal, and other tables left
+alone.
+"""
 
 from __future__ import annotations
 
@@ -100,7 +102,9 @@ class Stream:
 def is_cut(streams: Sequence[Stream], others: Sequence[Stream]) -> bool:
     """True if nothing came back of any of `streams` while bytes of each of `others` came back twenty times."""
     before, moved = [stream.count for stream in streams], [other.count + 20 for other in others]
-    wait_until(lambda: all(other.count >= least for other, least in zip(others, moved, strict=True)), 30, "the others go on")
+    wait_until(
+        lambda: all(other.count >= least for other, least in zip(others, moved, strict=True)), 30, "the others go on"
+    )
     return [stream.count for stream in streams] == before
 
 
@@ -153,7 +157,9 @@ def test_all_addresses_of_a_device_have_its_state(gateway: House) -> None:
         parent.ip("address", "add", f"{address}/64", "dev", "eth0", "nodad")
     try:
         for address in fresh:
-            assert reached(asks("2001:4860:4860::8888", "-b", address), gateway, parent, hoped=True), f"{address} is still an adult's"
+            assert reached(asks("2001:4860:4860::8888", "-b", address), gateway, parent, hoped=True), (
+                f"{address} is still an adult's"
+            )
     finally:
         for address in fresh:
             parent.ip("address", "delete", f"{address}/64", "dev", "eth0")
@@ -262,7 +268,9 @@ def test_the_kernel_forwards_the_traffic_of_open_devices(gateway: House) -> None
     for who, comes_by in (("parent", False), ("tablet", True)):
         device = gateway.devices[who]
         gateway.meet(who)
-        fetch = device.start("curl", "-4sk", "--limit-rate", "1M", "-o", "/dev/null", f"https://www.school.example{BIG_FILE}")
+        fetch = device.start(
+            "curl", "-4sk", "--limit-rate", "1M", "-o", "/dev/null", f"https://www.school.example{BIG_FILE}"
+        )
         try:
             opened = ("ss", "-Htn", "state", "established", "dport", "=", ":443")
             wait_until(lambda: device.must(*opened).strip(), 10, "the fetch goes on")  # noqa: B023
@@ -345,7 +353,9 @@ def test_without_hedgerow_children_are_closed_and_adults_online(gateway: House) 
         assert not asks("8.8.8.8")(gateway, tablet)
         assert not asks("1.1.1.1", "+tls")(gateway, tablet)
         assert reached(asks("8.8.8.8"), gateway, parent, hoped=True)
-        assert reached(reads(f"http://{address4('www.wikipedia.org')}/", page="www.wikipedia.org"), gateway, parent, hoped=True)
+        assert reached(
+            reads(f"http://{address4('www.wikipedia.org')}/", page="www.wikipedia.org"), gateway, parent, hoped=True
+        )
         doctor = gateway.hedgerow("doctor", "--json", must=False)
         bad = {row["what"] for row in json.loads(doctor.stdout) if row["health"] == "bad"}
         assert gateway.hedgerow("gateway", "status").stdout.startswith("The gateway is in place.")

@@ -1,4 +1,6 @@
-"""What comes in for devices: streams to those that send nothing, and replies after a flood of packets with invented sources."""
+"""What comes in for devices: streams to those that send nothing, and replies after a flood of packets with invented
+sources.
+"""
 
 from __future__ import annotations
 
@@ -142,5 +144,8 @@ def test_a_stream_that_a_server_begins_reaches_open_devices_and_ports_of_games_o
     """On a router that lets connections in, as this one does."""
     gateway.meet("parent")
     time.sleep(1)
-    found = {(who, port): poured(gateway, who, port) for who, port in (("tablet", 40079), ("parent", 40079), ("tablet", 3074))}
+    found = {
+        (who, port): poured(gateway, who, port)
+        for who, port in (("tablet", 40079), ("parent", 40079), ("tablet", 3074))
+    }
     assert found == {("tablet", 40079): 0, ("parent", 40079): 100_000, ("tablet", 3074): 100_000}

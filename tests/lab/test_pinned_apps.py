@@ -24,9 +24,13 @@ DAY_S = 24 * 3600
 
 
 def inspected_policy() -> str:
-    """Return a policy with inspection: all pages are scanned, one page of a site is blocked, Tom's apps are not passed through."""
+    """Return a policy with inspection: all pages are scanned, one page of a site is blocked, Tom's apps are not passed
+    through.
+    """
     scanned = f"page_scan: {{everywhere: true}}, block: [{PARTLY_OPEN}/secret], devices: "
-    text = POLICY.replace("age: 9, devices: ", f"age: 9, {scanned}").replace("age: 15, devices: ", f"age: 15, {scanned}")
+    text = POLICY.replace("age: 9, devices: ", f"age: 9, {scanned}").replace(
+        "age: 15, devices: ", f"age: 15, {scanned}"
+    )
     lines = []
     for line in text.splitlines():
         more = {"  tablet: {": "trusts_ca: true", "  laptop: {": "trusts_ca: true, pass_through: false"}
@@ -62,7 +66,11 @@ def app(house: House, kind: str, host: str = APPS) -> tuple[str, ...]:
         return ("--cacert", str(house.net.authority.root))
     words = ("openssl", "s_client", "-connect", f"{at(host)[1].rpartition(':')[2]}:443", "-servername", host)
     pem = house.net.space.run(*words, text="").stdout
-    key = x509.load_pem_x509_certificate(pem.encode()).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    key = (
+        x509.load_pem_x509_certificate(pem.encode())
+        .public_key()
+        .public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    )
     pin = base64.b64encode(hashlib.sha256(key).digest()).decode()
     return ("--cacert", str(house.folder / "both.pem"), "--pinnedpubkey", f"sha256//{pin}")
 
@@ -81,7 +89,9 @@ def until(condition: Callable[[], object], what: str) -> None:
 def passed_through(house: House) -> int:
     """Return the metric."""
     reported = house.router.must("curl", "-sf", "http://127.0.0.1:8053/metrics").splitlines()
-    return sum(int(float(line.split()[-1])) for line in reported if line.startswith("hedgerow_proxy_passed_through_total"))
+    return sum(
+        int(float(line.split()[-1])) for line in reported if line.startswith("hedgerow_proxy_passed_through_total")
+    )
 
 
 def told_of(house: House, host: str) -> list[str]:
@@ -99,7 +109,9 @@ def test_a_pinned_app_is_passed_through_after_a_refusal(house: House, kind: str,
     until(lambda: passed_through(house) == before + 1, "the metrics count it")
     until(lambda: "pass-through" in told_of(house, host), "the log tells")
     token = (house.state / "admin-token").read_text().strip()
-    log = house.router.must("curl", "-sf", "-H", f"Authorization: Bearer {token}", f"http://127.0.0.1:8053/log?host={host}")
+    log = house.router.must(
+        "curl", "-sf", "-H", f"Authorization: Bearer {token}", f"http://127.0.0.1:8053/log?host={host}"
+    )
     assert "passed through uninspected" in log
     lines = [line.split() for line in (house.state / "refused" / "pass-through").read_text().splitlines()]
     (ends,) = [float(until_) for until_, its, device in lines if (its, device) == (host, "tablet")]

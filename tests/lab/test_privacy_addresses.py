@@ -31,8 +31,11 @@ for number in range(count):
         answers += 1
         last = (data[3] & 15, int.from_bytes(data[6:8]))
 print(answers, *last)
+"""  # noqa: E501
+"""One query with 200 octets of random letters from each address.
+
+Prints the number of answers, and the last rcode and count of records.
 """
-"""One query with 200 octets of random letters from each address. Prints the number of answers, and the last rcode and count of records."""
 
 
 def test_a_thousand_addresses_share_the_limits_and_are_no_devices(house: House) -> None:

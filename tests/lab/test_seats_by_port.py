@@ -72,7 +72,13 @@ def seats(cafe: House) -> Iterator[tuple[Space, dict[str, Space]]]:
 
 
 def serve(cafe: House) -> subprocess.Popen[str]:
-    words = ("--keep-in-foreground", f"--conf-file={cafe.folder / 'dnsmasq.conf'}", "--port=0", "--user=root", "--pid-file=")
+    words = (
+        "--keep-in-foreground",
+        f"--conf-file={cafe.folder / 'dnsmasq.conf'}",
+        "--port=0",
+        "--user=root",
+        "--pid-file=",
+    )
     more = ("--interface=lan", "--bind-interfaces", "--no-ping", "--log-dhcp", "--log-facility=-")
     return cafe.router.start("dnsmasq", *words, *more, stderr=cafe.folder / "dnsmasq.log")
 
@@ -81,7 +87,9 @@ def sit_down(cafe: House, box: Space, port: int, laptop: Space, name: str) -> st
     """Plug a laptop in and return the address that it gets."""
     plug_in(box, port, laptop, LAPTOPS[name])
     laptop.files["/etc/resolv.conf"] = cafe.folder / "tablet.resolv.conf"
-    done = laptop.run("busybox", "udhcpc", "-n", "-q", "-i", "eth0", "-s", str(cafe.folder / "udhcpc.sh"), "-t", "20", seconds=70)
+    done = laptop.run(
+        "busybox", "udhcpc", "-n", "-q", "-i", "eth0", "-s", str(cafe.folder / "udhcpc.sh"), "-t", "20", seconds=70
+    )
     assert done.returncode == 0, done.stderr + (cafe.folder / "dnsmasq.log").read_text()
     return str(json.loads(laptop.must("ip", "-j", "-4", "address", "show", "dev", "eth0"))[0]["addr_info"][0]["local"])
 
@@ -112,7 +120,9 @@ def test_a_session_belongs_to_the_port(cafe: House, seats: tuple[Space, dict[str
     assert len(set(addresses.values())) == 3, "the lease of the first is still its own"
     until(lambda: is_on_line(cafe, laptops["third"]), "another laptop at the same port goes on")
     assert asks("8.8.8.8")(cafe, laptops["third"])
-    assert json.loads(cafe.hedgerow("seat", "list", "--json").stdout) == sessions, "in the same session, to the same minute"
+    assert json.loads(cafe.hedgerow("seat", "list", "--json").stdout) == sessions, (
+        "in the same session, to the same minute"
+    )
 
     pull_out(box, 1)
     sit_down(cafe, box, 1, laptops["first"], "first")

@@ -43,7 +43,10 @@ def test_a_dns_tunnel_above_the_allowed_rate_is_blocked(house: House) -> None:
     finally:
         process.terminate()
         process.wait(10)
-    until(lambda: reads("https://www.school.example/", page="www.school.example")(house, laptop), "everything else goes on")
+    until(
+        lambda: reads("https://www.school.example/", page="www.school.example")(house, laptop),
+        "everything else goes on",
+    )
     hello = ("kdig", "+short", f"@{LAN4}.1", "data.tunnel.example", "TXT")
     until(lambda: "hello" in parent.run(*hello).stdout, "an adult's device is not limited")
     until(lambda: _is_told(house), "the log tells")

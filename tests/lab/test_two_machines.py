@@ -1,4 +1,6 @@
-"""Two machines in the house, as `docs/install/two-machines.md` shows them: both addresses by DHCP, and one address for both."""
+"""Two machines in the house, as `docs/install/two-machines.md` shows them: both addresses by DHCP, and one address for
+both.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,15 @@ def test_devices_get_both_addresses_and_one_moves_to_the_machine_that_answers(ho
     phone, script = house.devices["phone"], other.folder / "udhcpc.sh"
     script.write_text(CLIENT)
     script.chmod(0o755)
-    words = ("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--pid-file=", "--interface=lan")
+    words = (
+        "dnsmasq",
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--port=0",
+        "--user=root",
+        "--pid-file=",
+        "--interface=lan",
+    )
     option = shown(r"\n(dhcp-option=\S+)")
     places = (f"--dhcp-range={LAN4}.60,{LAN4}.69,2m", f"--dhcp-leasefile={other.folder}/leases", "--no-ping")
     server = house.router.start(*words, "--bind-interfaces", "--dhcp-authoritative", *places, f"--{option}")
@@ -74,24 +84,33 @@ def test_devices_get_both_addresses_and_one_moves_to_the_machine_that_answers(ho
         return f" {VIRTUAL}/" in machine.router.must("ip", "address")
 
     with keepalived(house, other):
-        wait_until(lambda: holds(other) and blocks(phone, VIRTUAL), 60, "the machine with the higher priority has the address")
+        wait_until(
+            lambda: holds(other) and blocks(phone, VIRTUAL), 60, "the machine with the higher priority has the address"
+        )
         other.router.ip("link", "set", "eth0", "down")
         wait_until(lambda: holds(house) and blocks(phone, VIRTUAL), 60, "the network of that machine is gone")
         other.router.ip("link", "set", "eth0", "up")
         wait_until(lambda: holds(other) and not holds(house) and blocks(phone, VIRTUAL), 60, "it is back")
         assert other.process
         other.process.kill()
-        wait_until(lambda: holds(house) and not holds(other) and blocks(phone, VIRTUAL), 60, "only Hedgerow has ended there")
+        wait_until(
+            lambda: holds(house) and not holds(other) and blocks(phone, VIRTUAL), 60, "only Hedgerow has ended there"
+        )
     wait_until(lambda: not holds(house), 10, "the house is as it was")
 
 
 @contextlib.contextmanager
 def keepalived(house: House, other: House) -> Iterator[None]:
-    """Run keepalived on both machines with the configuration that the page shows. At its end it gives back the address."""
+    """Run keepalived on both machines with the configuration that the page shows.
+
+    At its end it gives back the address.
+    """
     config, started = shown(r"```\n(global_defs.*?)```"), []
     for machine, interface, priority in ((other, "eth0", 150), (house, "lan", 100)):
         file = other.folder / f"keepalived-{priority}.conf"
-        file.write_text(config.replace("interface eth0", f"interface {interface}").replace("priority 150", f"priority {priority}"))
+        file.write_text(
+            config.replace("interface eth0", f"interface {interface}").replace("priority 150", f"priority {priority}")
+        )
         file.chmod(0o644)
         pids = [f"--{name}={file}.{name}" for name in ("pid", "vrrp_pid", "checkers_pid", "bfd_pid")]
         words = ("keepalived", "-n", "-P", "-f", str(file), *pids, "--log-console")

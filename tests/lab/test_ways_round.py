@@ -29,7 +29,11 @@ def trusting(tablet_house: House) -> Iterator[House]:
     policy = tablet_house.policy.read_text()
     tablet_house.policy.write_text(policy.replace("  tablet: {mac", "  tablet: {trusts_ca: true, mac"))
     words = ("curl", "-skv", "--max-time", "5", f"https://{OPEN_SITE}/")
-    wait_until(lambda: "Hedgerow network CA" in tablet_house.devices["tablet"].run(*words).stderr, 20, "the tablet is inspected")
+    wait_until(
+        lambda: "Hedgerow network CA" in tablet_house.devices["tablet"].run(*words).stderr,
+        20,
+        "the tablet is inspected",
+    )
     tablet_house.resolve("tablet")
     yield tablet_house
     tablet_house.policy.write_text(policy)
@@ -56,5 +60,9 @@ def test_an_adults_device_is_not_restricted(house: House) -> None:
     house.meet("parent")
     rest = [attempt for attempt in ATTEMPTS if not attempt.tool.startswith(("ip ", "openssl"))]
     # These fail for adults too: they end at Hedgerow's own ports or nowhere.
-    rest = [attempt for attempt in rest if not any(words in attempt.what for words in ("Host header", "port 53", "resolver's port"))]
+    rest = [
+        attempt
+        for attempt in rest
+        if not any(words in attempt.what for words in ("Host header", "port 53", "resolver's port"))
+    ]
     assert not unexpected(house, "parent", dict.fromkeys([*rest, *ALLOWED], True))

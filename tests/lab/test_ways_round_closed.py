@@ -17,7 +17,9 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 @pytest.fixture
 def paused(tablet_house: House) -> Iterator[House]:
     tablet_house.hedgerow("pause", "mia")
-    wait_until(lambda: not reached(ALLOWED[0].aim, tablet_house, tablet_house.devices["tablet"], hoped=False), 20, "the pause")
+    wait_until(
+        lambda: not reached(ALLOWED[0].aim, tablet_house, tablet_house.devices["tablet"], hoped=False), 20, "the pause"
+    )
     yield tablet_house
     tablet_house.hedgerow("resume", "mia")
 

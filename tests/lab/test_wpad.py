@@ -1,4 +1,6 @@
-"""The proxy found by name (WPAD), and Hedgerow's pages at port 80: by a device whose pages are redirected, and by one that is not."""
+"""The proxy found by name (WPAD), and Hedgerow's pages at port 80: by a device whose pages are redirected, and by one
+that is not.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ def test_a_browser_finds_the_proxy_by_name(house: House, who: str) -> None:
     device = house.devices[who]
     address = device.run("kdig", "+short", "+time=2", f"@{LAN4}.1", "wpad.lan").stdout.split()
     assert address == [f"{LAN4}.1"]
-    assert device.run("kdig", "+short", "+time=2", f"@{LAN4}.1", "wpad.home.arpa").stdout == "", "the policy does not name this domain"
+    assert device.run("kdig", "+short", "+time=2", f"@{LAN4}.1", "wpad.home.arpa").stdout == "", (
+        "the policy does not name this domain"
+    )
     at = ("--resolve", f"wpad.lan:80:{LAN4}.1", "--resolve", f"hedgerow.internal:80:{LAN4}.1")
 
     def reads(url: str) -> str:

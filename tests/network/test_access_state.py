@@ -38,12 +38,17 @@ NOON, NIGHT = 1_764_072_000.0, 1_764_072_000.0 + 9 * 3600  # Tuesday, 25 Novembe
 MIDNIGHT = NIGHT + 3 * 3600
 
 
-def device_states(catalogue: Catalogue, now: float, *, pauses: tuple[Pause, ...] = (), grants: tuple[Grant, ...] = ()) -> DeviceStates:
+def device_states(
+    catalogue: Catalogue, now: float, *, pauses: tuple[Pause, ...] = (), grants: tuple[Grant, ...] = ()
+) -> DeviceStates:
     return compute_device_states(Rulesets(parse_policy(POLICY, Path("hedgerow.yaml")), grants, pauses, catalogue), now)
 
 
 def shown(found: DeviceStates, access: AccessState) -> list[str]:
-    return [*found.macs_in(access), *(str(network) for version in (4, 6) for network in found.networks_in(access, version))]
+    return [
+        *found.macs_in(access),
+        *(str(network) for version in (4, 6) for network in found.networks_in(access, version)),
+    ]
 
 
 def test_closed_devices_are_cut_by_their_neighbour_entries() -> None:
@@ -98,9 +103,10 @@ def test_an_unknown_device_is_paused_by_mac_or_ip_address(catalogue: Catalogue) 
     found = device_states(catalogue, NOON, pauses=pauses)
     assert shown(found, AccessState.CLOSED)[:2] == ["02:00:00:00:00:99", "192.168.1.9/32"]
     closed = [network for network, state in found.networks if state is AccessState.CLOSED]
-    assert [any(ip_address(each) in network for network in closed) for each in ("fd00::9", "fd00::70")] == [True, False], (
-        "a link but its desk"
-    )
+    assert [any(ip_address(each) in network for network in closed) for each in ("fd00::9", "fd00::70")] == [
+        True,
+        False,
+    ], "a link but its desk"
 
 
 def test_a_spent_budget_closes_an_unknown_device(catalogue: Catalogue) -> None:
@@ -121,10 +127,16 @@ def test_a_grant_for_bypasses_opens_a_device(catalogue: Catalogue) -> None:
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 255), st.integers(24, 32), st.sampled_from(AccessState)), max_size=8, unique_by=lambda each: each[:2])
+    st.lists(
+        st.tuples(st.integers(0, 255), st.integers(24, 32), st.sampled_from(AccessState)),
+        max_size=8,
+        unique_by=lambda each: each[:2],
+    )
 )
 def test_without_overlaps_the_longest_prefix_decides(raw: list[tuple[int, int, AccessState]]) -> None:
-    unique: dict[IPv4Network, AccessState] = {IPv4Network((f"10.0.0.{last}", length), strict=False): its for last, length, its in raw}
+    unique: dict[IPv4Network, AccessState] = {
+        IPv4Network((f"10.0.0.{last}", length), strict=False): its for last, length, its in raw
+    }
     flat = without_overlaps(unique.items())
     for last in range(256):
         address = IPv4Address(f"10.0.0.{last}")
@@ -134,7 +146,11 @@ def test_without_overlaps_the_longest_prefix_decides(raw: list[tuple[int, int, A
 
 
 def test_ipv4_and_ipv6_networks_do_not_overlap() -> None:
-    pairs = [(ip_network("0.0.0.0/0"), AccessState.OPEN), (ip_network("::/0"), AccessState.CLOSED), (ip_network("::1"), AccessState.OPEN)]
+    pairs = [
+        (ip_network("0.0.0.0/0"), AccessState.OPEN),
+        (ip_network("::/0"), AccessState.CLOSED),
+        (ip_network("::1"), AccessState.OPEN),
+    ]
     flat = without_overlaps(pairs)
     assert sum(ip_address("10.0.0.1") in network for network, _ in flat) == 1
     assert dict(flat)[ip_network("::1")] is AccessState.OPEN
@@ -159,9 +175,12 @@ devices: {tablet: {hostname: mias-tablet}, desk: {hostname: desk}}
 
 
 @pytest.mark.parametrize(
-    ("profile", "state"), [("child-8-12", AccessState.HELD), ("guest", AccessState.GUARDED), ("adult", AccessState.OPEN)]
+    ("profile", "state"),
+    [("child-8-12", AccessState.HELD), ("guest", AccessState.GUARDED), ("adult", AccessState.OPEN)],
 )
-def test_devices_without_a_name_are_held_unless_they_are_guests(catalogue: Catalogue, profile: str, state: AccessState) -> None:
+def test_devices_without_a_name_are_held_unless_they_are_guests(
+    catalogue: Catalogue, profile: str, state: AccessState
+) -> None:
     policy = parse_policy(POLICY.replace(b"unknown_devices: child-8-12", f"unknown_devices: {profile}".encode()), None)
     grant = Grant("g", "example.org", "ana", NOON, None, device=DeviceId("02:00:00:00:00:99"))
     found = compute_device_states(Rulesets(policy, (grant,), (), catalogue), NOON)
@@ -169,9 +188,16 @@ def test_devices_without_a_name_are_held_unless_they_are_guests(catalogue: Catal
     assert dict(found.macs)["02:00:00:00:00:99"] is state, "a permission does not name it"
 
 
-@pytest.mark.parametrize(("extra", "adult"), [("", AccessState.OPEN), ("profiles: {seat-adult: {block: [+bypass]}}", AccessState.GUARDED)])
-def test_a_seat_is_guarded_as_the_profile_of_its_session_says(catalogue: Catalogue, extra: str, adult: AccessState) -> None:
-    text = f"network: {{timezone: UTC, lan: [192.168.1.0/24]}}\nunopened_seats: closed\nseats: {{seat-1: {{ip: 192.168.1.9}}}}\n{extra}\n"
+@pytest.mark.parametrize(
+    ("extra", "adult"), [("", AccessState.OPEN), ("profiles: {seat-adult: {block: [+bypass]}}", AccessState.GUARDED)]
+)
+def test_a_seat_is_guarded_as_the_profile_of_its_session_says(
+    catalogue: Catalogue, extra: str, adult: AccessState
+) -> None:
+    text = (
+        "network: {timezone: UTC, lan: [192.168.1.0/24]}\nunopened_seats: closed\nseats: {seat-1: {ip:"
+        f" 192.168.1.9}}}}\n{extra}\n"
+    )
     policy, seat = parse_policy(text.encode(), Path("hedgerow.yaml")), DeviceId("seat-1")
 
     def state(*sessions: Session) -> AccessState:

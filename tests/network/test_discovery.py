@@ -82,7 +82,10 @@ address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,fqdn_rev,hostn
         (
             parse_isc,
             ISC,
-            [Lease("02:00:00:00:00:01", "192.168.1.5", "mias-tablet", 1764072000.0), Lease("02:00:00:00:00:02", "192.168.1.6")],
+            [
+                Lease("02:00:00:00:00:01", "192.168.1.5", "mias-tablet", 1764072000.0),
+                Lease("02:00:00:00:00:02", "192.168.1.6"),
+            ],
         ),
         (parse_kea, KEA, [Lease("02:00:00:00:00:01", "192.168.1.5", "mias-tablet.", 1764072000.0)]),
     ],
@@ -109,7 +112,9 @@ def test_a_quotation_mark_in_a_name_affects_one_lease_only() -> None:
 
 def test_an_overlong_line_is_skipped() -> None:
     whole = KEA.split("\n", 2)[1]
-    assert [lease.address for lease in parse_kea(KEA.split("\n")[0] + f"\n{'x' * 200_000}\n{whole}\n")] == ["192.168.1.5"]
+    assert [lease.address for lease in parse_kea(KEA.split("\n")[0] + f"\n{'x' * 200_000}\n{whole}\n")] == [
+        "192.168.1.5"
+    ]
 
 
 @pytest.mark.parametrize("digit", ["²", "٣", "１"])
@@ -120,7 +125,10 @@ def test_digits_of_other_scripts_raise_nothing(digit: str) -> None:
 
 
 def test_an_unfinished_block_hides_no_other() -> None:
-    assert [lease.address for lease in parse_isc("lease 192.168.1.9 {\n  hardware ethernet" + "\n" + ISC)] == ["192.168.1.5", "192.168.1.6"]
+    assert [lease.address for lease in parse_isc("lease 192.168.1.9 {\n  hardware ethernet" + "\n" + ISC)] == [
+        "192.168.1.5",
+        "192.168.1.6",
+    ]
 
 
 ASKED = DNSRecord.question("12.50.168.192.in-addr.arpa", "PTR")
@@ -136,7 +144,9 @@ def answer(name: str, *, about: str = "12.50.168.192.in-addr.arpa", same_id: boo
 def test_mdns_names() -> None:
     assert parse_mdns_name(answer("lunas-phone.local"), QUESTION) == "lunas-phone"
     assert parse_mdns_name(answer("lunas-phone.lan"), QUESTION) == "", "not a .local name"
-    assert parse_mdns_name(answer("x.local", about="13.50.168.192.in-addr.arpa"), QUESTION) == "", "about another address"
+    assert parse_mdns_name(answer("x.local", about="13.50.168.192.in-addr.arpa"), QUESTION) == "", (
+        "about another address"
+    )
     other = answer("x.local", same_id=False)
     assert parse_mdns_name(other, QUESTION) == "" or other[:2] == QUESTION[:2]
 
@@ -152,7 +162,8 @@ HEAD = "Registry,Assignment,Organization Name,Organization Address\n"
 @pytest.fixture
 def vendors(tmp_path: Path) -> VendorLookup:
     large = (
-        'MA-L,AA0001,"Toys, Ltd.",1 Road AA0002\nMA-L,A80002,IEEE Registration Authority,Piscataway\nMA-L,A80003,Clock Works ,Somewhere\n'
+        'MA-L,AA0001,"Toys, Ltd.",1 Road AA0002\nMA-L,A80002,IEEE Registration Authority,Piscataway\nMA-L,A80003,Clock'
+        " Works ,Somewhere\n"
     )
     (tmp_path / "oui.csv").write_text(HEAD + large)
     (tmp_path / "mam.csv").write_text(HEAD + "MA-M,A800025,Tablet Makers,Somewhere\n")
@@ -193,6 +204,7 @@ def test_the_registers_of_debian() -> None:
 
 
 def test_random_mac_addresses() -> None:
-    assert [is_randomised_mac(mac) for mac in ("02:00:00:00:00:01", "00:00:00:00:00:01", "d2:00:00:00:00:01", "b8:27:eb:00:00:01")] == [
-        *(True, False, True, False)
-    ]
+    assert [
+        is_randomised_mac(mac)
+        for mac in ("02:00:00:00:00:01", "00:00:00:00:00:01", "d2:00:00:00:00:01", "b8:27:eb:00:00:01")
+    ] == [*(True, False, True, False)]

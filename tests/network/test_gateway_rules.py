@@ -26,7 +26,11 @@ from hedgerow.policies.network import LOCAL_NETWORKS, Flow
 
 GOLDEN = Path(__file__).parent / "golden"
 STATES = DeviceStates(
-    (("02:00:00:00:00:01", AccessState.GUARDED), ("02:00:00:00:00:0a", AccessState.OPEN), ("02:00:00:00:00:0c", AccessState.CLOSED)),
+    (
+        ("02:00:00:00:00:01", AccessState.GUARDED),
+        ("02:00:00:00:00:0a", AccessState.OPEN),
+        ("02:00:00:00:00:0c", AccessState.CLOSED),
+    ),
     (
         (ip_network("192.168.1.64/28"), AccessState.GUARDED),
         (ip_network("192.168.1.80"), AccessState.OPEN),
@@ -35,14 +39,20 @@ STATES = DeviceStates(
 )
 FLOWS = (
     Flow("udp", ((3478, 3481),), begins_with_stun=True),
-    Flow("tcp", ((25565, 25565), (25000, 25600)), (ip_network("203.0.113.0/24"), ip_network("203.0.113.7"), ip_network("2001:db8::/32"))),
+    Flow(
+        "tcp",
+        ((25565, 25565), (25000, 25600)),
+        (ip_network("203.0.113.0/24"), ip_network("203.0.113.7"), ip_network("2001:db8::/32")),
+    ),
 )
 LOCAL = (*LOCAL_NETWORKS, ip_network("192.168.1.0/24"), ip_network("2001:db8:1::/64"))
 GATEWAYS = {
     "router": Gateway(("br-lan",), RedirectPorts(53, 3129, (80, 443, 8443)), allow_ssh=True, flows=FLOWS, local=LOCAL),
     "names-only": Gateway(("br-lan", "wlan0"), RedirectPorts(5300), any_destination=True, flows=FLOWS),
     "strict": Gateway(("br-lan",), RedirectPorts(53, 3129), strict=True),
-    "tunnel": Gateway(("lan",), RedirectPorts(53, 3129), tunnel=(ip_network("10.87.214.0/24"), ip_network("fd5e:3a81:c7d4:9b26::/64"))),
+    "tunnel": Gateway(
+        ("lan",), RedirectPorts(53, 3129), tunnel=(ip_network("10.87.214.0/24"), ip_network("fd5e:3a81:c7d4:9b26::/64"))
+    ),
     "one-armed": Gateway(("eth0",), RedirectPorts(53), one_armed=True, strict=True, allow_ipsec=True),
 }
 
@@ -110,7 +120,9 @@ def test_encrypted_dns_addresses_are_public_and_unique() -> None:
 
 def test_counters_are_summed_by_comment() -> None:
     rule = {"rule": {"comment": "quic", "expr": [{"counter": {"packets": 2, "bytes": 80}}]}}
-    assert packet_counters([{"table": {}}, rule, rule, {"rule": {"expr": [{"counter": {"packets": 9, "bytes": 9}}]}}]) == {"quic": 4}
+    assert packet_counters(
+        [{"table": {}}, rule, rule, {"rule": {"expr": [{"counter": {"packets": 9, "bytes": 9}}]}}]
+    ) == {"quic": 4}
 
 
 @pytest.mark.root

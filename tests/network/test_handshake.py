@@ -23,7 +23,9 @@ def test_a_forged_answer_is_none(point: bytes) -> None:
     forged = b"\2\0\0\0" + bytes(4) + initiation[4:8] + point + bytes(48)
     assert len(forged) == 92
     assert not handshake.is_answer(forged)
-    assert handshake.is_answer(answer_of_home(initiation, device.public_key(), shared)), "the right answer, after a forged one"
+    assert handshake.is_answer(answer_of_home(initiation, device.public_key(), shared)), (
+        "the right answer, after a forged one"
+    )
 
 
 @pytest.mark.parametrize(

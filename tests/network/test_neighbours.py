@@ -75,7 +75,7 @@ async def main():
     await asyncio.gather(task, return_exceptions=True)
 
 uvloop.run(main())
-"""
+"""  # noqa: E501
 
 
 @pytest.mark.root
@@ -121,14 +121,20 @@ def test_the_table_can_be_read_without_privileges() -> None:
 
 
 def entry(family: int, address: bytes, link: bytes, state: int) -> bytes:
-    attributes = b"".join(pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4) for kind, value in ((1, address), (2, link)))
+    attributes = b"".join(
+        pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4) for kind, value in ((1, address), (2, link))
+    )
     return pack("=IHHII", 28 + len(attributes), 28, 2, 1, 0) + pack("=BxxxiHBB", family, 3, state, 0, 1) + attributes
 
 
 def test_parse_dump() -> None:
     link = bytes.fromhex("02000000002a")
     four, six = bytes((192, 0, 2, 7)), socket.inet_pton(socket.AF_INET6, "2001:db8::7")
-    entries = entry(socket.AF_INET, four, link, 2), entry(socket.AF_INET6, six, link, 4), entry(socket.AF_INET, four, b"", 0x40)
+    entries = (
+        entry(socket.AF_INET, four, link, 2),
+        entry(socket.AF_INET6, six, link, 4),
+        entry(socket.AF_INET, four, b"", 0x40),
+    )
     assert parse_dump(b"".join(entries)) == ([Neighbour("192.0.2.7", MAC, 2), Neighbour("2001:db8::7", MAC, 4)], False)
     assert parse_dump(entries[0] + pack("=IHHIIi", 20, 3, 2, 1, 0, 0)) == ([Neighbour("192.0.2.7", MAC, 2)], True)
 
@@ -164,9 +170,39 @@ def test_a_device_that_has_left_does_not_answer() -> None:
             run(*inside, "ip", "address", "add", "192.0.2.1/24", "dev", "lan0")
             run("ip", "-n", other, "link", "set", "lan1", "address", "02:00:00:00:00:2a", "up")
             run("ip", "-n", other, "address", "add", "192.0.2.7/24", "dev", "lan1")
-            run(*inside, "sysctl", "-qw", "net.ipv4.neigh.lan0.delay_first_probe_time=0", "net.ipv4.neigh.lan0.retrans_time_ms=100")
-            run(*inside, "ip", "neigh", "replace", "192.0.2.7", "lladdr", "02:00:00:00:00:2a", "dev", "lan0", "nud", "stale")
-            run(*inside, "ip", "neigh", "replace", "192.0.2.8", "lladdr", "02:00:00:00:00:2b", "dev", "lan0", "nud", "stale")
+            run(
+                *inside,
+                "sysctl",
+                "-qw",
+                "net.ipv4.neigh.lan0.delay_first_probe_time=0",
+                "net.ipv4.neigh.lan0.retrans_time_ms=100",
+            )
+            run(
+                *inside,
+                "ip",
+                "neigh",
+                "replace",
+                "192.0.2.7",
+                "lladdr",
+                "02:00:00:00:00:2a",
+                "dev",
+                "lan0",
+                "nud",
+                "stale",
+            )
+            run(
+                *inside,
+                "ip",
+                "neigh",
+                "replace",
+                "192.0.2.8",
+                "lladdr",
+                "02:00:00:00:00:2b",
+                "dev",
+                "lan0",
+                "nud",
+                "stale",
+            )
             found = run(*inside, sys.executable, "-P", "-c", ANSWERING).split()
         finally:
             run("ip", "netns", "delete", other)

@@ -46,7 +46,7 @@ gateway.install(Gateway(("lan",), RedirectPorts(53), strict=True), DeviceStates(
 seen.append(elements())
 generations.append(writer.generation() - writer.commits)
 print(json.dumps([seen, generations]))
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture

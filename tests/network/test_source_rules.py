@@ -20,5 +20,7 @@ def test_elements_of_both_families() -> None:
 
 
 def test_invented_neighbours_are_bounded() -> None:
-    table = {f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}": "02:00:00:00:00:0a" for number in range(2 * MAX_OWNERS)}
+    table = {
+        f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}": "02:00:00:00:00:0a" for number in range(2 * MAX_OWNERS)
+    }
     assert len(owners_of(table)) == MAX_OWNERS

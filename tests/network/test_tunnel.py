@@ -11,7 +11,9 @@ import pytest
 
 from hedgerow.network.tunnel import PeerActivity, TunnelSecrets, key_text, new_private_key, public_key_of, render_config
 
-needs_wg = pytest.mark.skipif(shutil.which("wg", path="/usr/sbin:/usr/bin:/bin") is None, reason="wireguard-tools is not installed")
+needs_wg = pytest.mark.skipif(
+    shutil.which("wg", path="/usr/sbin:/usr/bin:/bin") is None, reason="wireguard-tools is not installed"
+)
 
 
 def test_secrets_survive_their_file(tmp_path: Path) -> None:

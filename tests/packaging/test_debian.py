@@ -1,4 +1,7 @@
-"""The Debian package of the last commit is the same each time, and lintian finds nothing. The libraries, which take minutes, stay out."""
+"""The Debian package of the last commit is the same each time, and lintian finds nothing.
+
+The libraries, which take minutes, stay out.
+"""
 
 from __future__ import annotations
 

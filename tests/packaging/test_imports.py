@@ -1,4 +1,6 @@
-"""The installed program has what it needs to run, and nothing of what its tests need: so it imports nothing of theirs."""
+"""The installed program has what it needs to run, and nothing of what its tests need: so it imports nothing
+of theirs.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ OPTIONAL = {("hedgerow/features/pictures/judge.py", name) for name in ("PIL", "n
 
 
 def brought_along() -> set[str]:
-    """Names of the distributions that are installed with the program, by the script that chooses them for each kind of installation."""
+    """Names of the distributions that are installed with the program, by the script that chooses them for each kind of
+    installation.
+    """
     spec = importlib.util.spec_from_file_location("runtime_lock", ROOT / "packaging" / "runtime_lock.py")
     assert spec is not None
     assert spec.loader is not None
@@ -42,7 +46,15 @@ def imported(path: Path) -> set[str]:
 def test_the_program_imports_only_what_is_installed_with_it() -> None:
     brought, homes = brought_along(), packages_distributions()
     files = [path for path in (ROOT / "hedgerow").rglob("*.py") if "__pycache__" not in path.parts]
-    foreign = {(str(path.relative_to(ROOT)), name) for path in files for name in imported(path) - sys.stdlib_module_names - OURS}
+    foreign = {
+        (str(path.relative_to(ROOT)), name)
+        for path in files
+        for name in imported(path) - sys.stdlib_module_names - OURS
+    }
     assert len(foreign) > 50
-    missing = {(path, name) for path, name in foreign if not {canonicalize_name(each) for each in homes.get(name, ())} & brought}
+    missing = {
+        (path, name)
+        for path, name in foreign
+        if not {canonicalize_name(each) for each in homes.get(name, ())} & brought
+    }
     assert missing <= OPTIONAL

@@ -14,7 +14,9 @@ BUILD = "import sys; from setuptools.build_meta import build_wheel; build_wheel(
 
 
 def test_every_file_is_in_the_wheel(tmp_path: Path) -> None:
-    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z", "hedgerow"], capture_output=True, text=True, check=False)
+    listed = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "-z", "hedgerow"], capture_output=True, text=True, check=False
+    )
     if listed.returncode != 0:
         pytest.skip("this is no checkout")
     files = listed.stdout.rstrip("\0").split("\0")

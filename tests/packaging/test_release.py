@@ -1,4 +1,6 @@
-"""A release is made from a clean checkout: its files, what is in them, that they are the same each time, and their signatures."""
+"""A release is made from a clean checkout: its files, what is in them, that they are the same each time, and their
+signatures.
+"""
 
 from __future__ import annotations
 
@@ -124,9 +126,16 @@ def test_one_wheel_fits_every_machine_and_one_has_the_extension(release: Path, t
     assert has_extension(wheel)
     with zipfile.ZipFile(wheel) as packed:
         packed.extractall(tmp_path / "site")
-    ask = "from hedgerow.blocklists.recognition.piece_table import add_up; print(add_up(bytes(8), 'text', 4), add_up.__self__.__file__)"
+    ask = (
+        "from hedgerow.blocklists.recognition.piece_table import add_up; print(add_up(bytes(8), 'text', 4),"
+        " add_up.__self__.__file__)"
+    )
     found = subprocess.run(
-        [sys.executable, "-P", "-c", ask], env={"PYTHONPATH": str(tmp_path / "site")}, capture_output=True, text=True, check=True
+        [sys.executable, "-P", "-c", ask],
+        env={"PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert found.stdout.split() == ["0", str(tmp_path / "site/hedgerow/blocklists/recognition/_pieces.abi3.so")]
 
@@ -181,11 +190,16 @@ def small_package(folder: Path, version: str, architecture: str) -> None:
     shutil.rmtree(root, ignore_errors=True)
     (root / "DEBIAN").mkdir(parents=True)
     (root / "version").write_text(version)
-    control = f"Package: hedgerow\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: t <t@example.org>\nDescription: t\n"
+    control = (
+        f"Package: hedgerow\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: t"
+        " <t@example.org>\nDescription: t\n"
+    )
     (root / "DEBIAN" / "control").write_text(control)
     target = folder / "packages" / f"hedgerow_{version}_{architecture}.deb"
     target.parent.mkdir(exist_ok=True)
-    subprocess.run(["dpkg-deb", "--root-owner-group", "-Znone", "--build", str(root), str(target)], capture_output=True, check=True)
+    subprocess.run(
+        ["dpkg-deb", "--root-owner-group", "-Znone", "--build", str(root), str(target)], capture_output=True, check=True
+    )
 
 
 class Apt:
@@ -216,7 +230,13 @@ def test_apt_takes_the_newest_package_of_a_signed_repository_only(key: str, tmp_
     repository = tmp_path / "repository"
     for version, architecture in (("0.1.0", "amd64"), ("0.2.0", "amd64"), ("0.2.0", "arm64")):
         small_package(tmp_path, version, architecture)
-        add = [str(ROOT / "packaging/debian/repo.sh"), str(tmp_path / "packages"), str(repository), key, f"file:{repository}"]
+        add = [
+            str(ROOT / "packaging/debian/repo.sh"),
+            str(tmp_path / "packages"),
+            str(repository),
+            key,
+            f"file:{repository}",
+        ]
         subprocess.run(add, capture_output=True, check=True)
         for old in (tmp_path / "packages").iterdir():
             old.unlink()  # the repository keeps what is in it

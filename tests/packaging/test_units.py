@@ -44,13 +44,20 @@ def calls_of(names: list[str]) -> set[str]:
     calls = {name for name in names if not name.startswith("@")}
     for name in names:
         if name.startswith("@"):
-            listing = subprocess.run(["systemd-analyze", "syscall-filter", "--no-pager", name], capture_output=True, text=True, check=True)
-            calls |= calls_of([line.strip() for line in listing.stdout.splitlines()[1:] if line.strip() and "#" not in line])
+            listing = subprocess.run(
+                ["systemd-analyze", "syscall-filter", "--no-pager", name], capture_output=True, text=True, check=True
+            )
+            calls |= calls_of(
+                [line.strip() for line in listing.stdout.splitlines()[1:] if line.strip() and "#" not in line]
+            )
     return calls
 
 
 def test_processes_may_confine_themselves() -> None:
-    """Each has no limits on files where Landlock is refused. The unit gives no capabilities, so there are none to drop (`capset`)."""
+    """Each has no limits on files where Landlock is refused.
+
+    The unit gives no capabilities, so there are none to drop (`capset`).
+    """
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")
     allowed: set[str] = set()
@@ -71,7 +78,10 @@ def test_units_start_commands_that_exist(unit: Path) -> None:
     assert program == "/opt/hedgerow/bin/hedgerow"
     names = words[:2] if words[0] == "gateway" else words[:1]
     said = subprocess.run(
-        [shutil.which("hedgerow", path=ROOT / ".venv/bin") or "hedgerow", *names, "--help"], capture_output=True, text=True, check=True
+        [shutil.which("hedgerow", path=ROOT / ".venv/bin") or "hedgerow", *names, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert all(word in said.stdout for word in words if word.startswith("--")), line
 
@@ -90,6 +100,8 @@ def test_an_upgrade_stops_nothing_before_it_is_unpacked(tmp_path: Path, step: st
         (tmp_path / program).write_text(f'#!/bin/sh\necho {program} "$@" >>{calls}\n', encoding="utf-8")
         (tmp_path / program).chmod(0o755)
     script = ROOT / "packaging" / "debian" / "prerm"
-    booted = f"mount -t tmpfs none /run && mkdir -p /run/systemd/system && PATH={tmp_path}:$PATH exec sh {script} {step}"
+    booted = (
+        f"mount -t tmpfs none /run && mkdir -p /run/systemd/system && PATH={tmp_path}:$PATH exec sh {script} {step}"
+    )
     subprocess.run(["unshare", "--mount", "sh", "-euc", booted], check=True)
     assert ("deb-systemd-invoke stop" in calls.read_text(encoding="utf-8")) == stops

@@ -9,7 +9,13 @@ from simulated_apps import SimulatedApp, app, by_decision, simulated_apps, usual
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.names import is_beneath
-from hedgerow.policies.access_subject import AccessSubject, access_subject, opens_too, permission_behind, service_or_address
+from hedgerow.policies.access_subject import (
+    AccessSubject,
+    access_subject,
+    opens_too,
+    permission_behind,
+    service_or_address,
+)
 from hedgerow.policies.decide import decide
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import Device, DeviceId, Grant, Policy, Request, RequestKind, Verdict
@@ -55,13 +61,19 @@ class Home:
 
     def asked(self, host: str, device: str, person: str | None = "mia") -> AccessSubject:
         """Return the subject of the request that the block page of a host files."""
-        decision = decide(self.ruleset(device), self.catalogue, Request(DeviceId(device), RequestKind.DNS, host, dns_type="A"))
+        decision = decide(
+            self.ruleset(device), self.catalogue, Request(DeviceId(device), RequestKind.DNS, host, dns_type="A")
+        )
         assert decision.verdict is Verdict.BLOCK, host
-        return access_subject(self.policy, host, person=person, device=device, reason=f"{decision.reason.value}: {decision.what}")
+        return access_subject(
+            self.policy, host, person=person, device=device, reason=f"{decision.reason.value}: {decision.what}"
+        )
 
     def allowing(self, subject: AccessSubject) -> Home:
         grant = Grant("g", subject.what, "ana", NOW - 1, NOW + 3600, subject.device, subject.person)
-        return Home(self.policy, Rulesets(self.policy, [grant], (), self.catalogue, before=self.rulesets), self.catalogue)
+        return Home(
+            self.policy, Rulesets(self.policy, [grant], (), self.catalogue, before=self.rulesets), self.catalogue
+        )
 
 
 def _home(catalogue: Catalogue, blocked: str) -> Home:
@@ -159,7 +171,9 @@ def test_a_permission_is_for_the_person_or_else_the_device(
 
 
 def test_only_the_address_or_only_the_device_can_be_chosen(closed_home: Home) -> None:
-    narrow = access_subject(closed_home.policy, "www.tiktok.com", person="mia", device="tablet", only_address=True, only_device=True)
+    narrow = access_subject(
+        closed_home.policy, "www.tiktok.com", person="mia", device="tablet", only_address=True, only_device=True
+    )
     assert (narrow.what, narrow.person, narrow.device) == ("www.tiktok.com", None, "tablet")
     opened = closed_home.allowing(narrow)
     assert opened.works(app("tiktok", ["www.tiktok.com"]), "tablet")

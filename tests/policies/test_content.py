@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.policies.content import ContentRules, blocked_search_term, combine_scopes, is_about_self_harm, plain_words, search_words
+from hedgerow.policies.content import (
+    ContentRules,
+    blocked_search_term,
+    combine_scopes,
+    is_about_self_harm,
+    plain_words,
+    search_words,
+)
 from hedgerow.policies.reading.load import PolicyError, load_policy
 
 
@@ -14,7 +21,9 @@ def loaded(tmp_path: Path, text: str) -> ContentRules:
     (tmp_path / "hedgerow.yaml").write_text(text)
     policy = load_policy(tmp_path / "hedgerow.yaml")
     person = policy.people["mia"]
-    return combine_scopes([person.rules.content, policy.household.content, policy.profiles[person.profile].rules.content])
+    return combine_scopes(
+        [person.rules.content, policy.household.content, policy.profiles[person.profile].rules.content]
+    )
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,18 @@ from hedgerow.blocklists.names import is_beneath
 from hedgerow.policies.decide import LIFTED_BY_ALWAYS, STEPS, decide
 from hedgerow.policies.explain import explain
 from hedgerow.policies.host_facts import Lifelines
-from hedgerow.policies.model import Device, DeviceId, Grant, Pause, Policy, Privacy, Reason, Request, RequestKind, Verdict
+from hedgerow.policies.model import (
+    Device,
+    DeviceId,
+    Grant,
+    Pause,
+    Policy,
+    Privacy,
+    Reason,
+    Request,
+    RequestKind,
+    Verdict,
+)
 from hedgerow.policies.reading.load import load_policy, parse_policy
 from hedgerow.policies.request_context import build_context
 from hedgerow.policies.ruleset import Rulesets
@@ -24,16 +35,55 @@ from hedgerow.policies.times.schedule import state_at
 RELAXED = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 NOON = 1_795_521_600.0  # 2026-11-24 12:00 UTC
 HOSTS = (
-    "adult.example", "gambling.example", "social.example", "vpn.example", "both.example", "mixed.example", "news.example", "www.google.com",
-    "search.yahoo.com", "metager.de", "www.youtube.com", "www.instagram.com", "www.roblox.com", "en.wikipedia.org", "www.chase.com",
-    "discord.com", "web.telegram.org", "www.youtube-nocookie.com", "youtubei.googleapis.com", "www.tiktok.com",
-    "93.184.216.34", "2001:db8::1", "localhost", "a.b.c.d.e.f.example", "xn--bcher-kva.example",
-)  # fmt: skip
+    "adult.example",
+    "gambling.example",
+    "social.example",
+    "vpn.example",
+    "both.example",
+    "mixed.example",
+    "news.example",
+    "www.google.com",
+    "search.yahoo.com",
+    "metager.de",
+    "www.youtube.com",
+    "www.instagram.com",
+    "www.roblox.com",
+    "en.wikipedia.org",
+    "www.chase.com",
+    "discord.com",
+    "web.telegram.org",
+    "www.youtube-nocookie.com",
+    "youtubei.googleapis.com",
+    "www.tiktok.com",
+    "93.184.216.34",
+    "2001:db8::1",
+    "localhost",
+    "a.b.c.d.e.f.example",
+    "xn--bcher-kva.example",
+)
 SUBJECTS = (
-    "roblox", "instagram", "youtube", "youtube-kids", "discord", "telegram", "social", "messaging", "gambling", "adult",
-    "bypass", "unsafe-search", "adult.example", ".example",
-    "google.com", "metager.de", "mixed.example/weapons", "www.youtube.com", "youtube.com/shorts", "childline.org.uk", "org.uk",
-)  # fmt: skip
+    "roblox",
+    "instagram",
+    "youtube",
+    "youtube-kids",
+    "discord",
+    "telegram",
+    "social",
+    "messaging",
+    "gambling",
+    "adult",
+    "bypass",
+    "unsafe-search",
+    "adult.example",
+    ".example",
+    "google.com",
+    "metager.de",
+    "mixed.example/weapons",
+    "www.youtube.com",
+    "youtube.com/shorts",
+    "childline.org.uk",
+    "org.uk",
+)
 BEDTIMES = (
     '"20:30-07:00"',
     '"00:00-24:00"',
@@ -44,8 +94,14 @@ BEDTIMES = (
 
 SCHEDULES = (
     '{a: {block: internet, when: "12:00-13:00"}}',
-    '{a: {block: [social, roblox], when: {school-days: ["08:00-12:30", "14:00-15:00"]}}, b: {allow: youtube, when: {sat: "09:00-11:00"}}}',
-    '{a: {only: [youtube, social], when: {sat: "09:00-11:00"}}, b: {only: internet, when: "07:00-22:00"}, c: {block: games, when: fri}}',
+    (
+        '{a: {block: [social, roblox], when: {school-days: ["08:00-12:30", "14:00-15:00"]}}, b: {allow: youtube, when:'
+        ' {sat: "09:00-11:00"}}}'
+    ),
+    (
+        '{a: {only: [youtube, social], when: {sat: "09:00-11:00"}}, b: {only: internet, when: "07:00-22:00"}, c:'
+        " {block: games, when: fri}}"
+    ),
     '{a: {block: games, when: {school-nights: "17:00-22:00"}}}',
     '{a: {allow: internet, when: {fri: "20:00-23:30", 2026-11-26: "00:00-24:00"}}}',
 )
@@ -105,7 +161,9 @@ def pauses(draw: st.DrawFn) -> tuple[Pause, ...]:
 
 
 requests = st.builds(
-    lambda host, kind, path: Request(DeviceId("tablet"), kind, host, 443, f"https://{host}{path}" if kind is RequestKind.HTTP else None),
+    lambda host, kind, path: Request(
+        DeviceId("tablet"), kind, host, 443, f"https://{host}{path}" if kind is RequestKind.HTTP else None
+    ),
     hosts,
     st.sampled_from(RequestKind),
     st.sampled_from(("/", "/shorts/1", "/weapons", "/search?q=1")),
@@ -121,7 +179,12 @@ def _tablet(rulesets: Rulesets) -> Device:
 @RELAXED
 @given(policies(), grants(), pauses(), requests, moments)
 def test_verdicts_fit_the_kind(
-    catalogue: Catalogue, policy: Policy, given_grants: tuple[Grant, ...], given_pauses: tuple[Pause, ...], request_: Request, now: float
+    catalogue: Catalogue,
+    policy: Policy,
+    given_grants: tuple[Grant, ...],
+    given_pauses: tuple[Pause, ...],
+    request_: Request,
+    now: float,
 ) -> None:
     rulesets = Rulesets(policy, given_grants, given_pauses, catalogue)
     ruleset = rulesets.ruleset(_tablet(rulesets), now)
@@ -131,7 +194,11 @@ def test_verdicts_fit_the_kind(
         assert (decision.verdict, decision.reason) == (Verdict.ALLOW, Reason.LIFELINE)
     elif (closed := ruleset.closed) is not None:
         is_open = closed.reason in LIFTED_BY_ALWAYS and build_context(ruleset, catalogue, request_).is_always_open
-        assert is_open or (decision.verdict, decision.reason, decision.until) == (Verdict.BLOCK, closed.reason, closed.until)
+        assert is_open or (decision.verdict, decision.reason, decision.until) == (
+            Verdict.BLOCK,
+            closed.reason,
+            closed.until,
+        )
     match decision.verdict:
         case Verdict.INSPECT:
             assert request_.kind is RequestKind.TUNNEL
@@ -150,7 +217,12 @@ def test_verdicts_fit_the_kind(
 @RELAXED
 @given(policies(), grants(), pauses(), requests, moments)
 def test_decisions_hold_until_their_end(
-    catalogue: Catalogue, policy: Policy, given_grants: tuple[Grant, ...], given_pauses: tuple[Pause, ...], request_: Request, now: float
+    catalogue: Catalogue,
+    policy: Policy,
+    given_grants: tuple[Grant, ...],
+    given_pauses: tuple[Pause, ...],
+    request_: Request,
+    now: float,
 ) -> None:
     rulesets = Rulesets(policy, given_grants, given_pauses, catalogue)
     device = _tablet(rulesets)
@@ -168,7 +240,9 @@ def test_decisions_hold_until_their_end(
         assert _in_force(rulesets, device, ruleset.until, *reported) != _in_force(rulesets, device, now, *reported)
 
 
-def _in_force(rulesets: Rulesets, device: Device, now: float, given_grants: Iterable[Grant], given_pauses: Iterable[Pause]) -> list[bool]:
+def _in_force(
+    rulesets: Rulesets, device: Device, now: float, given_grants: Iterable[Grant], given_pauses: Iterable[Pause]
+) -> list[bool]:
     """Return everything time-dependent that is in force."""
     (user,) = rulesets.effective_users_of(device, now)
     schedules = [bedtime for rules in user.layers.values() if (bedtime := rules.bedtime) is not None][:1]
@@ -180,7 +254,9 @@ def _in_force(rulesets: Rulesets, device: Device, now: float, given_grants: Iter
 
 @RELAXED
 @given(policies(), hosts, moments, st.sampled_from(("unrelated.test", "unrelated.test/path", "duolingo.example.test")))
-def test_an_unrelated_rule_changes_nothing(catalogue: Catalogue, policy: Policy, host: str, now: float, unrelated: str) -> None:
+def test_an_unrelated_rule_changes_nothing(
+    catalogue: Catalogue, policy: Policy, host: str, now: float, unrelated: str
+) -> None:
     extra = parse_policy(f"block: ['{unrelated}']\n".encode(), None).household
     changed = replace(policy, household=extra)
     for kind in (RequestKind.DNS, RequestKind.TUNNEL):
@@ -198,9 +274,15 @@ AGES = (5, 10, 14, 16, 30)
 @given(scopes(), scopes(), grants(), pauses(), requests, moments, st.integers(0, len(AGES) - 2))
 @example("allow: [messaging]", "", (), (), Request(DeviceId("tablet"), RequestKind.DNS, "discord.com"), NOON, 0)
 def test_a_stricter_age_never_allows_more(
-    catalogue: Catalogue, person: str, device: str, given_grants: tuple[Grant, ...], given_pauses: tuple[Pause, ...], request_: Request,
-    now: float, younger: int,
-) -> None:  # fmt: skip
+    catalogue: Catalogue,
+    person: str,
+    device: str,
+    given_grants: tuple[Grant, ...],
+    given_pauses: tuple[Pause, ...],
+    request_: Request,
+    now: float,
+    younger: int,
+) -> None:
     """Hold for any other rules and grants."""
 
     def blocked(age: int) -> bool:
@@ -239,7 +321,12 @@ def test_built_in_profiles_loosen_with_age() -> None:
     moments,
 )
 def test_explain_agrees_with_decide(
-    catalogue: Catalogue, policy: Policy, given_grants: tuple[Grant, ...], given_pauses: tuple[Pause, ...], target: str, now: float
+    catalogue: Catalogue,
+    policy: Policy,
+    given_grants: tuple[Grant, ...],
+    given_pauses: tuple[Pause, ...],
+    target: str,
+    now: float,
 ) -> None:
     rulesets = Rulesets(policy, given_grants, given_pauses, catalogue)
     device = _tablet(rulesets)
@@ -258,5 +345,9 @@ def test_a_blocked_host_is_not_inspected(catalogue: Catalogue) -> None:
     policy = parse_policy(b"devices: {pc: {ip: 192.168.1.9, trusts_ca: true}}", None)
     rulesets = Rulesets(policy, (), (), catalogue)
     ruleset = rulesets.ruleset(_tablet(rulesets), NOON)
-    for host, verdict in (("adult.example", Verdict.BLOCK), ("mixed.example", Verdict.INSPECT), ("www.chase.com", Verdict.ALLOW)):
+    for host, verdict in (
+        ("adult.example", Verdict.BLOCK),
+        ("mixed.example", Verdict.INSPECT),
+        ("www.chase.com", Verdict.ALLOW),
+    ):
         assert decide(ruleset, catalogue, Request(DeviceId("pc"), RequestKind.TUNNEL, host)).verdict is verdict

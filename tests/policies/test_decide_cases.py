@@ -83,7 +83,14 @@ def _spent(case: dict[str, Any], policy: Policy, at: float) -> tuple[SpentBudget
         for minute in _stretch(entry["at"], policy):
             mark(marks.setdefault((account, entry.get("of", "")), {}), minute)
     given = [
-        Bonus(str(n), f"person:{each['person']}", each.get("of", ""), int(each["minutes"]), "ana", _instant(each["at"], policy))
+        Bonus(
+            str(n),
+            f"person:{each['person']}",
+            each.get("of", ""),
+            int(each["minutes"]),
+            "ana",
+            _instant(each["at"], policy),
+        )
         for n, each in enumerate(case.get("bonuses", ()))
     ]
     return spent_budgets(balances(policy, marks, given, at))
@@ -91,19 +98,31 @@ def _spent(case: dict[str, Any], policy: Policy, at: float) -> tuple[SpentBudget
 
 def _sessions(case: dict[str, Any], policy: Policy) -> list[Session]:
     return [
-        Session(str(n), DeviceId(each["device"]), "ana", _instant(each["starts"], policy),
-                _instant(each["ends"], policy) if "ends" in each else None, each.get("person"), each.get("profile"))
+        Session(
+            str(n),
+            DeviceId(each["device"]),
+            "ana",
+            _instant(each["starts"], policy),
+            _instant(each["ends"], policy) if "ends" in each else None,
+            each.get("person"),
+            each.get("profile"),
+        )
         for n, each in enumerate(case.get("sessions", ()))
-    ]  # fmt: skip
+    ]
 
 
 def _words(decision: Decision) -> str:
     return " ".join(word for word in (decision.verdict.value, decision.reason.value, decision.what) if word)
 
 
-def _situation(topic: dict[str, Any], case: dict[str, Any], catalogue: Catalogue) -> tuple[Rulesets, Device | None, float]:
+def _situation(
+    topic: dict[str, Any], case: dict[str, Any], catalogue: Catalogue
+) -> tuple[Rulesets, Device | None, float]:
     policy = parse_policy((case.get("policy") or topic["policy"]).encode(), None)
-    grants = [Grant(id=str(n), subject=each["subject"], **_span(each, policy)) for n, each in enumerate(case.get("grants", ()))]
+    grants = [
+        Grant(id=str(n), subject=each["subject"], **_span(each, policy))
+        for n, each in enumerate(case.get("grants", ()))
+    ]
     pauses = [Pause(id=str(n), **_span(each, policy)) for n, each in enumerate(case.get("pauses", ()))]
     at = _instant(case.get("at") or topic["at"], policy)
     rulesets = Rulesets(policy, grants, pauses, catalogue, _spent(case, policy, at), _sessions(case, policy))
@@ -166,7 +185,9 @@ def test_steps_declare_every_field_that_they_read(catalogue: Catalogue) -> None:
             assert recorder.read <= CONTEXT_READS
             parts: list[tuple[str, frozenset[str], Callable[[], object]]]
             parts = [(step.name, step.reads, partial(step.judge, context)) for step in STEPS]
-            parts.append(("serving", SERVING_READS, partial(apply_allowed, context, Decision(Verdict.ALLOW, Reason.DEFAULT))))
+            parts.append(
+                ("serving", SERVING_READS, partial(apply_allowed, context, Decision(Verdict.ALLOW, Reason.DEFAULT)))
+            )
             for name, declared, run in parts:
                 recorder.read.clear()
                 run()
@@ -192,7 +213,9 @@ def test_the_cases_are_many_and_have_unique_names() -> None:
 def test_decisions_on_urls_are_the_same_where_the_host_is_known(catalogue: Catalogue) -> None:
     """Whichever URL of a host comes first, what is kept of it decides no other one differently."""
     reading = {step.name for step in STEPS if "url" in step.reads}
-    assert reading == {"illegal", "grant", "youtube", "category", "search", "safe-search"}, "UrlDecisions knows these steps only"
+    assert reading == {"illegal", "grant", "youtube", "category", "search", "safe-search"}, (
+        "UrlDecisions knows these steps only"
+    )
     is_kept = False
     for _, topic, case in ALL:
         rulesets, device, at = _situation(topic, case, catalogue)
@@ -201,7 +224,11 @@ def test_decisions_on_urls_are_the_same_where_the_host_is_known(catalogue: Catal
         ruleset = rulesets.ruleset(device, at)
         for target in _expectations(case):
             named = [each for each in requests_for(device.id, target) if each.url is not None]
-            asked = [replace(each, url=url) for each in named for url in (f"https://{each.host}/", f"https://{each.host}/a?b=c", each.url)]
+            asked = [
+                replace(each, url=url)
+                for each in named
+                for url in (f"https://{each.host}/", f"https://{each.host}/a?b=c", each.url)
+            ]
             for order in (asked, asked[::-1]):
                 decisions = UrlDecisions(catalogue)
                 for request in (*order, *order):

@@ -32,7 +32,8 @@ LISTS = {
     "dating": (
         "adblock",
         "||six.example^$dnstype=AAAA\n||kid.example^$client=tablet\n||spared.example^$dnstype=A\n@@||spared.example^\n"
-        "||whole.example^\n@@||whole.example^$dnstype=A\n||young.example^$ctag=user_child\n@@||whole.example^$client=tablet\n"
+        "||whole.example^\n@@||whole.example^$dnstype=A\n||young.example^$ctag=user_child\n"
+        "@@||whole.example^$client=tablet\n"
         "||moved.example^$dnsrewrite=192.0.2.7\n",
     ),
     "malware": ("ips", "9.9.9.9\n8.8.4.0/24\n"),
@@ -89,7 +90,8 @@ def test_dns_rules_apply_to_the_record_types_they_name(
         assert (decision.verdict, decision.reason, decision.what) == (Verdict.BLOCK, Reason.CATEGORY, "dating")
         assert decision.rule is not None
         assert decision.rule.source == "own/dating"
-        assert decision.rule.line == (None if host == "whole.example" else line)  # of a name it is looked for when somebody asks
+        # of a name it is looked for when somebody asks
+        assert decision.rule.line == (None if host == "whole.example" else line)
 
 
 def test_an_address_is_blocked_by_the_list_that_holds_it(catalogue: Catalogue, rulesets: Rulesets) -> None:
@@ -116,11 +118,15 @@ def test_a_custom_list_can_rewrite_an_address(catalogue: Catalogue, rulesets: Ru
     question = Request(DeviceId("tablet"), RequestKind.DNS, "www.moved.example", dns_type="A")
     assert verdict("tablet", question) == (Verdict.REWRITE, "192.0.2.7")
     assert verdict("laptop", question) == (Verdict.ALLOW, "")  # dating is open to adults
-    assert verdict("tablet", Request(DeviceId("tablet"), RequestKind.TUNNEL, "moved.example", 443)) == (Verdict.ALLOW, "")
+    assert verdict("tablet", Request(DeviceId("tablet"), RequestKind.TUNNEL, "moved.example", 443)) == (
+        Verdict.ALLOW,
+        "",
+    )
 
 
 URL_RULES = (
-    "||whole.example^\n@@||whole.example/open^\n||parts.example/closed^\n||essential.example^$important\n@@||essential.example/open^\n"
+    "||whole.example^\n@@||whole.example/open^\n||parts.example/closed^\n||essential.example^$important\n"
+    "@@||essential.example/open^\n"
     "/tracked/*\n@@||spared.example/tracked/mine^\n"
 )
 
@@ -132,7 +138,10 @@ def test_urls_of_one_host_are_decided_alike_whichever_comes_first(tmp_path: Path
     hosts = ("whole.example", "parts.example", "essential.example", "spared.example", "other.example")
     paths = ("/", "/open", "/open/a", "/closed", "/closed/a", "/tracked/a", "/tracked/mine", "/a?b=c")
     for host in hosts:
-        asked = [Request(DeviceId("tablet"), RequestKind.HTTP, host, url=f"https://{host}{path}", method="GET") for path in paths]
+        asked = [
+            Request(DeviceId("tablet"), RequestKind.HTTP, host, url=f"https://{host}{path}", method="GET")
+            for path in paths
+        ]
         expected = [decide(ruleset, catalogue, each) for each in asked]
         assert len({each.verdict for each in expected}) == 2 or host == "essential.example"
         for first in asked:

@@ -58,7 +58,9 @@ def test_weak_evidence_gives_no_access() -> None:
 
 
 @pytest.mark.parametrize(("names", "counted"), [({MAC: "mias-console"}, set()), ({}, set())])
-def test_a_claimed_host_name_uses_no_minutes_of_its_owner(tmp_path: Path, names: dict[str, str], counted: set[str]) -> None:
+def test_a_claimed_host_name_uses_no_minutes_of_its_owner(
+    tmp_path: Path, names: dict[str, str], counted: set[str]
+) -> None:
     compile_generation(starter_sources(), tmp_path / "generation")
     catalogue, seen = Catalogue.open(tmp_path / "generation"), list[ActiveMinute]()
     rulesets = Rulesets(parse_policy(POLICY, None), (), (), catalogue, names=names)

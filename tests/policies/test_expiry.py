@@ -29,7 +29,9 @@ devices: {tablet: {ip: 192.168.1.9}}
 """
 
 
-def _reported(catalogue: Catalogue, clock: str, *, used: int = 0, games: int = 0, pauses: tuple[Pause, ...] = ()) -> list[str]:
+def _reported(
+    catalogue: Catalogue, clock: str, *, used: int = 0, games: int = 0, pauses: tuple[Pause, ...] = ()
+) -> list[str]:
     """Return the warnings at a time of day, after some minutes of use in the morning."""
     zone, policy = ZoneInfo("Europe/Lisbon"), parse_policy(POLICY, None)
     now = datetime.fromisoformat(clock).replace(tzinfo=zone).timestamp()

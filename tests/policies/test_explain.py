@@ -55,7 +55,8 @@ def test_times_are_wall_clock_times(catalogue: Catalogue) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "message"), [("tiktok", "is a service: ask about one of its sites, such as tiktok.com"), ("Social", "is a category")]
+    ("target", "message"),
+    [("tiktok", "is a service: ask about one of its sites, such as tiktok.com"), ("Social", "is a category")],
 )
 def test_services_and_categories_are_not_hosts(catalogue: Catalogue, target: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -63,7 +64,9 @@ def test_services_and_categories_are_not_hosts(catalogue: Catalogue, target: str
 
 
 def test_schedules_are_named(catalogue: Catalogue) -> None:
-    policy = parse_policy(b"network: {timezone: UTC}\nschedules: {dinner: {block: internet, when: '12:00-13:00'}}", None)
+    policy = parse_policy(
+        b"network: {timezone: UTC}\nschedules: {dinner: {block: internet, when: '12:00-13:00'}}", None
+    )
     rulesets = Rulesets(policy, (), (), catalogue)
     device = find_device(rulesets, "192.168.1.9")
     assert device is not None
@@ -83,14 +86,27 @@ def test_enforcement_points_of_a_url(catalogue: Catalogue) -> None:
         (RequestKind.HTTP, Verdict.BLOCK),
     ]
     assert points("tablet", shorts) == [(RequestKind.DNS, Verdict.ALLOW), (RequestKind.TUNNEL, Verdict.ALLOW)]
-    assert points("tablet", shorts.replace("https", "http")) == [(RequestKind.DNS, Verdict.ALLOW), (RequestKind.HTTP, Verdict.BLOCK)]
+    assert points("tablet", shorts.replace("https", "http")) == [
+        (RequestKind.DNS, Verdict.ALLOW),
+        (RequestKind.HTTP, Verdict.BLOCK),
+    ]
     assert points("pc", "https://tv.example/") == [(RequestKind.DNS, Verdict.BLOCK)]
 
 
 def test_devices_are_found_by_name_address_and_mac(catalogue: Catalogue) -> None:
     rulesets = Rulesets(parse_policy(POLICY, None), (), (), catalogue)
-    found = [find_device(rulesets, name) for name in ("pc", "192.168.1.9", "AA-BB-CC-DD-EE-01", "aa:bb:cc:00:00:99", "8.8.8.8", "nobody")]
-    assert [device.id if device else None for device in found] == ["pc", "pc", "tablet", "aa:bb:cc:00:00:99", None, None]
+    found = [
+        find_device(rulesets, name)
+        for name in ("pc", "192.168.1.9", "AA-BB-CC-DD-EE-01", "aa:bb:cc:00:00:99", "8.8.8.8", "nobody")
+    ]
+    assert [device.id if device else None for device in found] == [
+        "pc",
+        "pc",
+        "tablet",
+        "aa:bb:cc:00:00:99",
+        None,
+        None,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +126,8 @@ def test_targets(target: str, host: str, port: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["", "not a host", "ftp://example.org/", "https://", "https://exa mple.org/", "https://example.org:99999/"]
+    "target",
+    ["", "not a host", "ftp://example.org/", "https://", "https://exa mple.org/", "https://example.org:99999/"],
 )
 def test_invalid_targets(target: str) -> None:
     with pytest.raises(ValueError):

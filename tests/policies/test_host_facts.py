@@ -16,9 +16,13 @@ from hedgerow.policies.ruleset import Rulesets
 SERVICES = Services.load().by_id
 # What cannot be given back without opening the whole of the service: the shop, the network that one also signs in by.
 BY_THEIR_MAKERS = {
-    ("amazon", "prime-video"), ("facebook", "instagram"), ("facebook", "messenger"), ("facebook", "oculus"), ("instagram", "threads"),
+    ("amazon", "prime-video"),
+    ("facebook", "instagram"),
+    ("facebook", "messenger"),
+    ("facebook", "oculus"),
+    ("instagram", "threads"),
     ("twitter", "grok"),
-}  # fmt: skip
+}
 
 
 def _closed(catalogue: Catalogue, rules: str, names: Iterator[str] | tuple[str, ...]) -> set[str]:
@@ -56,4 +60,6 @@ def test_blocking_a_service_breaks_no_other(catalogue: Catalogue, id: str) -> No
         left = _closed(catalogue, f"block: [{id}], allow: [{other}]", _names(SERVICES[other]))
         assert left == set(names) - set(blocked.yields), other
         assert not left or (id, other) in BY_THEIR_MAKERS
-        assert set(blocked.domains) - _closed(catalogue, f"block: [{id}], allow: [{other}]", blocked.domains) <= set(blocked.yields)
+        assert set(blocked.domains) - _closed(catalogue, f"block: [{id}], allow: [{other}]", blocked.domains) <= set(
+            blocked.yields
+        )

@@ -25,7 +25,7 @@ devices:
   desk: {mac: "02:00:00:00:00:02", hostname: mias-desk, block: [games]}
   by-address: {ip: 192.168.1.9}
   room: {cidr: 192.168.1.64/28}
-"""
+"""  # noqa: E501
 NAMES = {
     "02:00:00:00:00:01": "anas-laptop",
     "02:00:00:00:00:09": "anas-laptop",
@@ -51,7 +51,8 @@ def rulesets(catalogue: Catalogue) -> Rulesets:
         ("192.168.1.9", "02:00:00:00:00:0a", "by-address", None),
         ("192.168.1.70", "02:00:00:00:00:0a", "room", None),
         ("192.168.1.20", "02:00:00:00:00:0b", "02:00:00:00:00:0b", None),  # a name that the policy does not know
-        ("192.168.1.20", "02:00:00:00:00:0c", "02:00:00:00:00:0c", None),  # the name of a device that the policy knows by its MAC
+        # the name of a device that the policy knows by its MAC
+        ("192.168.1.20", "02:00:00:00:00:0c", "02:00:00:00:00:0c", None),
     ],
 )
 def test_host_names_count_only_without_better_evidence(
@@ -68,7 +69,10 @@ def test_the_mac_of_a_lease_counts_where_none_is_seen() -> None:
     leases = {"192.168.1.70": "02:00:00:00:00:01", "192.168.1.71": "02:00:00:00:00:77"}
     devices = DeviceLookup(parse_policy(POLICY, None), {}, leases)
     seen = "02:00:00:00:00:78"
-    found = [devices.find(*pair) for pair in (("192.168.1.70",), ("192.168.1.70", seen), ("192.168.1.71",), ("192.168.1.72",))]
+    found = [
+        devices.find(*pair)
+        for pair in (("192.168.1.70",), ("192.168.1.70", seen), ("192.168.1.71",), ("192.168.1.72",))
+    ]
     assert [each and each.id for each in found] == ["by-mac", "room", "room", "room"]
 
 
@@ -81,7 +85,9 @@ def test_a_randomised_mac_is_a_new_device(rulesets: Rulesets) -> None:
 
 
 def test_proxy_users_are_found_in_any_case(rulesets: Rulesets) -> None:
-    assert {(found := rulesets.devices.find_user(user)) and found.id for user in ("ana", "ANA", "ana.work")} == {"laptop"}
+    assert {(found := rulesets.devices.find_user(user)) and found.id for user in ("ana", "ANA", "ana.work")} == {
+        "laptop"
+    }
     assert rulesets.devices.find_user("mia") is None
 
 
@@ -102,18 +108,34 @@ allow: [adult.example/safe]
 """
 HOSTS = (
     *("games.example", "gambling.example", "social.example", "roblox.com", "facebook.com", "tiktok.com", "vpn.example"),
-    *("www.youtube.com", "www.google.com", "yandex.com", "www.startpage.com", "search.brave.com", "adult.example", "www.school.example"),
+    *(
+        "www.youtube.com",
+        "www.google.com",
+        "yandex.com",
+        "www.startpage.com",
+        "search.brave.com",
+        "adult.example",
+        "www.school.example",
+    ),
 )
 
 
 def bearing(policy: Policy, name: str, catalogue: Catalogue) -> Rulesets:
-    """Return rulesets with a pause of the unknown device from 13:00, and grants for the device, its person and an address."""
+    """Return rulesets with a pause of the unknown device from 13:00, and grants for the device, its person and an
+    address.
+    """
     grants = (
         Grant("1", "tiktok.com", "ana", 0, device=DeviceId("tablet")),
         Grant("2", "roblox", "ana", 0, person="mia"),
         Grant("3", "facebook.com", "ana", 0, device=STRANGER),
     )
-    return Rulesets(policy, grants, (Pause("1", "ana", NOON + 3600, device=STRANGER),), catalogue, names={STRANGER: name} if name else {})
+    return Rulesets(
+        policy,
+        grants,
+        (Pause("1", "ana", NOON + 3600, device=STRANGER),),
+        catalogue,
+        names={STRANGER: name} if name else {},
+    )
 
 
 @pytest.mark.parametrize("unknown", ["child-under-8", "child-8-12", "teen-13-15", "adult"])
@@ -146,5 +168,8 @@ def test_a_host_name_restricts(catalogue: Catalogue) -> None:
     assert (decision.verdict, decision.reason) == (Verdict.BLOCK, Reason.CATEGORY)
     unknown = Device(found.id, "adult", known=False)
     assert (
-        decide(rulesets.ruleset(unknown, NOON), catalogue, Request(found.id, RequestKind.DNS, "gambling.example")).verdict is Verdict.ALLOW
+        decide(
+            rulesets.ruleset(unknown, NOON), catalogue, Request(found.id, RequestKind.DNS, "gambling.example")
+        ).verdict
+        is Verdict.ALLOW
     )

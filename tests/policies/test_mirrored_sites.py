@@ -28,7 +28,9 @@ def test_hex_digits_are_found(address: bytes) -> None:
 @given(st.binary(min_size=16, max_size=16))
 def test_ipv6_with_hyphens_is_found(address: bytes) -> None:
     text = str(IPv6Address(address))
-    assert names_an_address(f"{text.replace(':', '-')}.example.net", [address]) is ("." not in text and text.count(":") > 1)
+    assert names_an_address(f"{text.replace(':', '-')}.example.net", [address]) is (
+        "." not in text and text.count(":") > 1
+    )
 
 
 @given(_IPV4, _IPV4)

@@ -19,7 +19,8 @@ NOON = 1_795_521_600.0
 
 def _observed(catalogue: Catalogue, privacy: str, host: str, url: str | None = None) -> Observation | None:
     policy = (
-        f"people: {{mia: {{age: 9, devices: [192.168.1.9], privacy: {privacy}, allow: [scratch.mit.edu], block: [roblox, tv.example]}}}}"
+        f"people: {{mia: {{age: 9, devices: [192.168.1.9], privacy: {privacy}, allow: [scratch.mit.edu], block:"
+        " [roblox, tv.example]}}"
     )
     rulesets = Rulesets(parse_policy(policy.encode(), None), (), (), catalogue)
     device = rulesets.devices.find("192.168.1.9")
@@ -77,7 +78,9 @@ def test_searches_about_self_harm_are_never_stored(catalogue: Catalogue, privacy
 
 def test_observations_of_illegal_material_name_no_host(tmp_path: Path) -> None:
     """Check this for an adult with full logging: the category is stored, the host is not."""
-    (tmp_path / "sealed.txt").write_text(hash_expression("some.example/album/") + "\n" + hash_expression("whole.example/") + "\n")
+    (tmp_path / "sealed.txt").write_text(
+        hash_expression("some.example/album/") + "\n" + hash_expression("whole.example/") + "\n"
+    )
     compile_generation([Source("hotline", "illegal", tmp_path / "sealed.txt")], tmp_path / "generation")
     catalogue = Catalogue.open(tmp_path / "generation")
     policy = parse_policy(b"people: {ann: {profile: adult, devices: [192.168.1.9], privacy: full}}", None)

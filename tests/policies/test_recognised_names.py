@@ -72,14 +72,18 @@ def why(settings: str, catalogue: Catalogue) -> str:
     rulesets, _ruleset = ruleset_of(settings, catalogue)
     device = find_device(rulesets, "192.168.1.9")
     assert device is not None
-    return next(step.why for step in explain(rulesets, catalogue, device, NAME, 0.0).points[0].steps if step.name == "name")
+    return next(
+        step.why for step in explain(rulesets, catalogue, device, NAME, 0.0).points[0].steps if step.name == "name"
+    )
 
 
 def test_explain_says_why_a_name_that_looks_adult_is_open(catalogue: Catalogue, tmp_path: Path) -> None:
     assert why("age: 9, recognise_names: {block: 100}", catalogue).endswith("which is too little for this device")
     assert why("age: 9, allow: [adult]", catalogue).endswith("but adult is not blocked for this device")
     (tmp_path / "list").write_text(f"@@||{NAME}^\n", encoding="utf-8")
-    compile_generation([*starter_sources(), Source("own", "adult", tmp_path / "list", None, "adblock")], tmp_path / "generation")
+    compile_generation(
+        [*starter_sources(), Source("own", "adult", tmp_path / "list", None, "adblock")], tmp_path / "generation"
+    )
     sentence = why("age: 9", Catalogue.open(tmp_path / "generation"))
     assert sentence.endswith("but a list of corrections says that it is not adult")
 
@@ -99,8 +103,18 @@ def test_explain_names_the_strongest_parts_and_the_confidence(catalogue: Catalog
 def test_no_helpline_and_no_site_of_a_shipped_good_list_is_recognised(catalogue: Catalogue) -> None:
     """Under the lowest possible threshold."""
     _rulesets, ruleset = ruleset_of("age: 9, recognise_names: {block: 1}", catalogue)
-    good = [source for source in starter_sources() if source.category in {"education", "health", "kids", "news", "sexual-education"}]
-    hosts = [line.split()[0] for source in good if source.path for line in source.path.read_text().splitlines() if line[:1].isalnum()]
+    good = [
+        source
+        for source in starter_sources()
+        if source.category in {"education", "health", "kids", "news", "sexual-education"}
+    ]
+    hosts = [
+        line.split()[0]
+        for source in good
+        if source.path
+        for line in source.path.read_text().splitlines()
+        if line[:1].isalnum()
+    ]
     assert len(hosts) > 200
     for host in (*hosts, *Lifelines.load().hosts):
         decision = decide(ruleset, catalogue, Request("x", RequestKind.DNS, host))  # type: ignore[arg-type]
@@ -108,7 +122,10 @@ def test_no_helpline_and_no_site_of_a_shipped_good_list_is_recognised(catalogue:
 
 
 def test_profiles_block_for_children_and_seats_and_mark_for_the_eldest() -> None:
-    levels = {name: (bool(each.rules.content.name_block), bool(each.rules.content.name_mark)) for name, each in builtin_profiles().items()}
+    levels = {
+        name: (bool(each.rules.content.name_block), bool(each.rules.content.name_mark))
+        for name, each in builtin_profiles().items()
+    }
     blocking = {name for name, (blocks, _marks) in levels.items() if blocks}
     assert blocking == {"child-under-8", "child-8-12", "teen-13-15", "seat-child", "seat-adult"}
     assert {name for name, (blocks, marks) in levels.items() if marks and not blocks} == {"teen-16-17"}

@@ -59,7 +59,12 @@ def explained(catalogue: Catalogue, device: str, target: str, *grants: Grant) ->
 def test_who_reaches_a_remembered_site(catalogue: Catalogue, device: str, target: str, what: str) -> None:
     decision = explained(catalogue, device, target).decision
     if what:
-        assert (decision.verdict, decision.reason, decision.what, is_by_page(decision)) == (Verdict.BLOCK, Reason.RECOGNISED, what, True)
+        assert (decision.verdict, decision.reason, decision.what, is_by_page(decision)) == (
+            Verdict.BLOCK,
+            Reason.RECOGNISED,
+            what,
+            True,
+        )
     else:
         assert (decision.verdict, is_by_page(decision)) == (Verdict.ALLOW, False)
 
@@ -76,10 +81,25 @@ def test_a_grant_opens_it(catalogue: Catalogue) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["github.io", "co.uk", "com", "www.google.com", "www.childline.org.uk", "adult.example", "learn.example", "tiktok.com", "nas.lan",
-     "192.0.2.1", "fritz.box", "en.wikipedia.org", "www.imdb.com", "library.stanford.edu", "a-school.sch.uk",
-     "somebody.github.io"],
-)  # fmt: skip
+    [
+        "github.io",
+        "co.uk",
+        "com",
+        "www.google.com",
+        "www.childline.org.uk",
+        "adult.example",
+        "learn.example",
+        "tiktok.com",
+        "nas.lan",
+        "192.0.2.1",
+        "fritz.box",
+        "en.wikipedia.org",
+        "www.imdb.com",
+        "library.stanford.edu",
+        "a-school.sch.uk",
+        "somebody.github.io",
+    ],
+)
 def test_hosts_that_are_never_remembered(catalogue: Catalogue, host: str) -> None:
     assert not may_be_remembered(HostFactIndex.load(), catalogue, host)
 

@@ -10,11 +10,17 @@ import pytest
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.review import compare, policy_warnings
 
-MIA = "people: {{mia: {{age: 9, devices: [tablet], {}}}}}\ndevices: {{tablet: {{ip: 192.168.1.9}}}}\nnetwork: {{timezone: UTC}}\n"
+MIA = (
+    "people: {{mia: {{age: 9, devices: [tablet], {}}}}}\ndevices: {{tablet: {{ip: 192.168.1.9}}}}\nnetwork: {{timezone:"
+    " UTC}}\n"
+)
 
 
 def _compared(old: str, new: str) -> list[str]:
-    return [f"{each.whose}: {each.sentence}" for each in compare(parse_policy(old.encode(), None), parse_policy(new.encode(), None))]
+    return [
+        f"{each.whose}: {each.sentence}"
+        for each in compare(parse_policy(old.encode(), None), parse_policy(new.encode(), None))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -36,7 +42,10 @@ def _compared(old: str, new: str) -> list[str]:
         (
             "schedules: {s: {allow: youtube, when: {2026-12-24: '10:00-12:00'}}}",
             "schedules: {s: {only: [youtube, internet], when: {2026-12-24: '10:00-13:00'}}}",
-            ["tablet: schedules: +s (only internet, youtube: 2026-12-24 10:00-13:00), -s (allow youtube: 2026-12-24 10:00-12:00)"],
+            [
+                "tablet: schedules: +s (only internet, youtube: 2026-12-24 10:00-13:00), -s (allow youtube: 2026-12-24"
+                " 10:00-12:00)"
+            ],
         ),
         (
             "bedtime: {sun-thu: '20:30-07:00'}",
@@ -76,11 +85,19 @@ def test_a_tunnel_and_a_certificate_that_are_new() -> None:
 
 def test_differences_for_the_network() -> None:
     old = "lists: [{category: adult, path: a.txt}]\nnetwork: {upstream: 9.9.9.9}"
-    new = "lists: [{category: adult, path: b.txt}]\nnetwork: {upstream: [9.9.9.9, 1.1.1.1], country: PT, query_limit: {per_client: 7}}"
+    new = (
+        "lists: [{category: adult, path: b.txt}]\nnetwork: {upstream: [9.9.9.9, 1.1.1.1], country: PT, query_limit:"
+        " {per_client: 7}}"
+    )
     assert _compared(old, old) == []
     found = _compared(old, new)
     assert all(each.startswith("the network: ") for each in found)
-    assert [each.removeprefix("the network: ").partition(":")[0] for each in found] == ["own lists", "country", "upstream", "per_client"]
+    assert [each.removeprefix("the network: ").partition(":")[0] for each in found] == [
+        "own lists",
+        "country",
+        "upstream",
+        "per_client",
+    ]
     assert found[1:3] == ["the network: country: none → PT", "the network: upstream: +1.1.1.1"]
 
 
@@ -97,7 +114,10 @@ NOW = datetime(2026, 12, 20, 12, tzinfo=UTC).timestamp()
             ["tablet (192.168.1.9) is inside kids (192.168.1.0/28): the rules of tablet apply there"],
         ),
         (
-            "devices: {kids: {cidr: 10.0.0.0/24}, all: {cidr: 10.0.0.0/8}, six: {cidr: 'fd00::/64'}, one: {ip: 'fd00::1'}}",
+            (
+                "devices: {kids: {cidr: 10.0.0.0/24}, all: {cidr: 10.0.0.0/8}, six: {cidr: 'fd00::/64'}, one: {ip:"
+                " 'fd00::1'}}"
+            ),
             [
                 "kids (10.0.0.0/24) is inside all (10.0.0.0/8): the rules of kids apply there",
                 "one (fd00::1) is inside six (fd00::/64): the rules of one apply there",
@@ -107,13 +127,18 @@ NOW = datetime(2026, 12, 20, 12, tzinfo=UTC).timestamp()
         (
             "people: {ana: {profile: adult, devices: [laptop]}}\ndevices: {laptop: {hostname: anas-laptop}}",
             [
-                "laptop is filtered as child-8-12, not as adult, when only its host name is known: "
-                "any device can claim that name, so it only restricts. Add a mac, ip or client_id",
+                (
+                    "laptop is filtered as child-8-12, not as adult, when only its host name is known: "
+                    "any device can claim that name, so it only restricts. Add a mac, ip or client_id"
+                ),
             ],
         ),
         ("people: {mia: {age: 9, devices: [laptop]}}\ndevices: {laptop: {hostname: mias-laptop}}", []),
         (
-            "people: {mia: {age: 9, devices: [laptop]}}\ndevices: {laptop: {hostname: mias-laptop, mac: '02:00:00:00:00:01'}}",
+            (
+                "people: {mia: {age: 9, devices: [laptop]}}\ndevices: {laptop: {hostname: mias-laptop, mac:"
+                " '02:00:00:00:00:01'}}"
+            ),
             ["laptop: its host name is ignored, because its mac or ip is better evidence"],
         ),
         ("network: {timezone: UTC}\nblock: [{what: roblox, until: 2026-12-22}]", []),
@@ -122,17 +147,29 @@ NOW = datetime(2026, 12, 20, 12, tzinfo=UTC).timestamp()
             ["home.yaml:2: the block of roblox for everybody (a break) ends within a day"],
         ),
         (
-            "network: {timezone: UTC}\npeople:\n  mia:\n    age: 9\n    allow: [{what: scratch.mit.edu, until: 2026-12-20 11:59}]",
+            (
+                "network: {timezone: UTC}\npeople:\n  mia:\n    age: 9\n    allow: [{what: scratch.mit.edu, until:"
+                " 2026-12-20 11:59}]"
+            ),
             ["home.yaml:5: the allow of scratch.mit.edu for mia has ended: you can delete the line"],
         ),
         (
-            "network: {timezone: UTC}\nschedules: {s: {when: '10:00-12:00', block: [{what: games, until: 2026-12-19}]}}",
+            (
+                "network: {timezone: UTC}\nschedules: {s: {when: '10:00-12:00', block: [{what: games, until:"
+                " 2026-12-19}]}}"
+            ),
             ["home.yaml:2: the block of games for everybody has ended: you can delete the line"],
         ),
         ("network: {timezone: UTC}\nblock: [{what: roblox, until: 2026-12-01}]", []),
         (
-            "people:\n  mia:\n    age: 9\n    schedules:\n      tv: {allow: [youtube, tiktok], when: {weekend: '10:00-12:00'}}",
-            ["home.yaml:5: youtube is also open for mia at other times: use `only` instead of `allow` to close it then"],
+            (
+                "people:\n  mia:\n    age: 9\n    schedules:\n      tv: {allow: [youtube, tiktok], when: {weekend:"
+                " '10:00-12:00'}}"
+            ),
+            [
+                "home.yaml:5: youtube is also open for mia at other times: use `only` instead of `allow` to close it"
+                " then"
+            ],
         ),
         ("people: {mia: {age: 6, schedules: {tv: {allow: youtube, when: sat}}}}", []),
         ("people: {mia: {age: 9, block: [youtube], schedules: {tv: {allow: youtube, when: sat}}}}", []),
@@ -149,5 +186,10 @@ def test_warnings(text: str, said: list[str]) -> None:
 
 def test_using_only_the_starter_lists_is_a_warning() -> None:
     few, own = "network: {lists: starter}\n", "lists: [{category: adult, url: 'https://lists.example/adult'}]\n"
-    reported = {text: policy_warnings(parse_policy(text.encode(), Path("hedgerow.yaml")), NOW) for text in ("", few, own, few + own)}
-    assert [text for text, said in reported.items() if any("most adult sites are open" in each for each in said)] == [few]
+    reported = {
+        text: policy_warnings(parse_policy(text.encode(), Path("hedgerow.yaml")), NOW)
+        for text in ("", few, own, few + own)
+    }
+    assert [text for text, said in reported.items() if any("most adult sites are open" in each for each in said)] == [
+        few
+    ]

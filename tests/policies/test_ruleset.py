@@ -75,11 +75,18 @@ def test_a_ruleset_stays_the_same_until_a_boundary(catalogue: Catalogue) -> None
 def test_settings_come_from_the_nearest_scope(catalogue: Catalogue) -> None:
     rulesets = _rulesets(catalogue)
     phone = rulesets.ruleset(_at(rulesets, "192.168.1.20"), NOON)
-    assert (phone.privacy, phone.person, phone.profile, phone.safe_search) == (Privacy.FULL, "tom", "child-8-12", SafeSearch.STRICT)
+    assert (phone.privacy, phone.person, phone.profile, phone.safe_search) == (
+        Privacy.FULL,
+        "tom",
+        "child-8-12",
+        SafeSearch.STRICT,
+    )
 
 
 def test_youtube_follows_safe_search_by_default(catalogue: Catalogue) -> None:
-    rulesets = _rulesets(catalogue, policy=b"people: {a: {profile: adult, safe_search: strict, youtube: off, devices: [192.168.1.9]}}")
+    rulesets = _rulesets(
+        catalogue, policy=b"people: {a: {profile: adult, safe_search: strict, youtube: off, devices: [192.168.1.9]}}"
+    )
     ruleset = rulesets.ruleset(_at(rulesets, "192.168.1.9"), NOON)
     assert (ruleset.safe_search, ruleset.youtube) == (SafeSearch.STRICT, SafeSearch.OFF)
 
@@ -87,14 +94,21 @@ def test_youtube_follows_safe_search_by_default(catalogue: Catalogue) -> None:
 def test_a_mac_outranks_addresses(catalogue: Catalogue) -> None:
     rulesets = _rulesets(catalogue)
     assert _at(rulesets, "192.168.1.20", "aa:bb:cc:dd:ee:09").id == "tablet"
-    assert _at(rulesets, "2001:db8::77", "AA:BB:CC:DD:EE:09").id == "tablet", "a device is inside by its MAC, whatever its prefix"
+    assert _at(rulesets, "2001:db8::77", "AA:BB:CC:DD:EE:09").id == "tablet", (
+        "a device is inside by its MAC, whatever its prefix"
+    )
     assert _at(rulesets, "192.168.1.20", "aa:bb:cc:dd:ee:77").id == "phone"
 
 
 def test_unknown_devices(catalogue: Catalogue) -> None:
     rulesets = _rulesets(catalogue)
     stranger = _at(rulesets, "192.168.1.200")
-    assert (stranger.id, stranger.known, stranger.person, stranger.profile) == ("192.168.1.200", False, None, "child-8-12")
+    assert (stranger.id, stranger.known, stranger.person, stranger.profile) == (
+        "192.168.1.200",
+        False,
+        None,
+        "child-8-12",
+    )
     assert _at(rulesets, "fd12:3456::1", "AA:BB:CC:00:00:01").id == "aa:bb:cc:00:00:01"
     assert _at(rulesets, "::ffff:192.168.1.9").id == "tablet"
     for outside in ("8.8.8.8", "192.168.2.1", "2001:db8::1", "127.0.0.1", "", "nonsense", "192.168.1.1.1"):
@@ -170,7 +184,11 @@ def test_strangers_stay_open_where_they_are_guests_and_for_adults(catalogue: Cat
 def test_a_parents_device_without_a_name_is_spared_and_no_other_stranger(catalogue: Catalogue) -> None:
     pause = Pause("p", "ana", NOON - 1, NOON + 60, spared_device=DeviceId("192.168.1.100"))
     rulesets = _rulesets(catalogue, pause)
-    assert [_closed(rulesets, address) for address in ("192.168.1.100", "192.168.1.101", "192.168.1.9")] == [None, "pause", "pause"]
+    assert [_closed(rulesets, address) for address in ("192.168.1.100", "192.168.1.101", "192.168.1.9")] == [
+        None,
+        "pause",
+        "pause",
+    ]
     assert _closed(rulesets, "192.168.1.100", NOON + 8.5 * 3600) == "unnamed-device", "spared by the pause alone"
 
 
@@ -198,7 +216,12 @@ devices:
         name: {host for host in rulesets.ruleset(device, NOON).rules.hosts if host.endswith(".example")}
         for name, device in rulesets.policy.devices.items()
     }
-    assert named == {"pc": {"pc.example", "mia.example"}, "tablet": {"mia.example"}, "phone": {"tom.example"}, "watch": {"kim.example"}}
+    assert named == {
+        "pc": {"pc.example", "mia.example"},
+        "tablet": {"mia.example"},
+        "phone": {"tom.example"},
+        "watch": {"kim.example"},
+    }
 
 
 def _verdict(rulesets: Rulesets, catalogue: Catalogue, host: str, now: float) -> tuple[Verdict, Reason]:
@@ -208,9 +231,13 @@ def _verdict(rulesets: Rulesets, catalogue: Catalogue, host: str, now: float) ->
 
 
 def test_homework_closes_what_distracts_until_it_ends(catalogue: Catalogue) -> None:
-    """Services that the policy allows are closed too; other sites stay open, and so does what somebody grants meanwhile."""
+    """Services that the policy allows are closed too; other sites stay open, and so does what somebody grants
+    meanwhile.
+    """
     homework = Pause("p1", "Ana", NOON, NOON + 3600, person="mia", kind=PauseKind.HOMEWORK)
-    policy = POLICY.replace(b"{age: 9, devices: [tablet", b"{age: 9, allow: [netflix, scratch.mit.edu], devices: [tablet")
+    policy = POLICY.replace(
+        b"{age: 9, devices: [tablet", b"{age: 9, allow: [netflix, scratch.mit.edu], devices: [tablet"
+    )
     rulesets = _rulesets(catalogue, homework, policy=policy)
     ruleset = rulesets.ruleset(_at(rulesets, "192.168.1.9"), NOON)
     assert ruleset.closed is None
@@ -220,7 +247,9 @@ def test_homework_closes_what_distracts_until_it_ends(catalogue: Catalogue) -> N
     for host in ("de.wikipedia.org", "scratch.mit.edu"):
         assert _verdict(rulesets, catalogue, host, NOON)[0] is Verdict.ALLOW
     assert _verdict(rulesets, catalogue, "www.netflix.com", NOON + 3600) == (Verdict.ALLOW, Reason.EXCEPTION)
-    granted = _rulesets(catalogue, homework, Grant("g1", "netflix", "Ana", NOON, NOON + 600, person="mia"), policy=policy)
+    granted = _rulesets(
+        catalogue, homework, Grant("g1", "netflix", "Ana", NOON, NOON + 600, person="mia"), policy=policy
+    )
     assert _verdict(granted, catalogue, "www.netflix.com", NOON) == (Verdict.ALLOW, Reason.GRANT)
     phone = _at(rulesets, "192.168.1.17")
     assert rulesets.ruleset(phone, NOON).until is None, "tom has no homework"
@@ -280,7 +309,7 @@ people:
   eve: {age: 9, devices: [laptop], schedules: {weekend: {block: [games], allow: [forum.example], when: {weekend: "10:00-18:00"}}}}
   kim: {age: 9, devices: [watch], budget: 1h}
 devices: {tablet: {ip: 192.168.1.9}, phone: {ip: 192.168.1.10}, laptop: {ip: 192.168.1.11}, watch: {ip: 192.168.1.12}}
-"""
+"""  # noqa: E501
 
 
 def test_whatever_time_closes_is_closed_while_the_clock_is_wrong(catalogue: Catalogue) -> None:
@@ -295,5 +324,9 @@ def test_whatever_time_closes_is_closed_while_the_clock_is_wrong(catalogue: Cata
         assert reasons == [Reason.BEDTIME, Reason.SCHEDULE, None, Reason.BUDGET]
         assert "games" in closed[2].rules.categories
         assert not any(rule.allow for rule in closed[2].rules.hosts.values())
-        assert all(ruleset.until is not None and ruleset.until <= NOON for ruleset in closed), "a right clock is noticed at once"
-        assert rulesets.ruleset(_at(rulesets, "192.168.1.200"), wrong).closed is not None, "a stranger could be the child"
+        assert all(ruleset.until is not None and ruleset.until <= NOON for ruleset in closed), (
+            "a right clock is noticed at once"
+        )
+        assert rulesets.ruleset(_at(rulesets, "192.168.1.200"), wrong).closed is not None, (
+            "a stranger could be the child"
+        )

@@ -15,26 +15,51 @@ ENGINES = SearchEngines.load()
 @pytest.mark.parametrize(
     ("engine", "level", "url", "expected"),
     [
-        ("google", "strict", "https://www.google.com/search?q=cats", "https://www.google.com/search?q=cats&safe=active&ssui=on"),
+        (
+            "google",
+            "strict",
+            "https://www.google.com/search?q=cats",
+            "https://www.google.com/search?q=cats&safe=active&ssui=on",
+        ),
         (
             "google",
             "strict",
             "https://www.google.com/search?safe=off&q=a+b%20c",
             "https://www.google.com/search?q=a+b%20c&safe=active&ssui=on",
         ),
-        ("google", "strict", "https://www.google.com/search?%73afe=off&q=c", "https://www.google.com/search?q=c&safe=active&ssui=on"),
+        (
+            "google",
+            "strict",
+            "https://www.google.com/search?%73afe=off&q=c",
+            "https://www.google.com/search?q=c&safe=active&ssui=on",
+        ),
         ("google", "strict", "https://www.google.com/maps?q=cats", "https://www.google.com/maps?q=cats"),
         ("google", "off", "https://www.google.com/search?q=cats", "https://www.google.com/search?q=cats"),
-        ("bing", "moderate", "https://www.bing.com/search?q=cats&adlt=off", "https://www.bing.com/search?q=cats&adlt=strict"),
+        (
+            "bing",
+            "moderate",
+            "https://www.bing.com/search?q=cats&adlt=off",
+            "https://www.bing.com/search?q=cats&adlt=strict",
+        ),
         ("duckduckgo", "strict", "https://duckduckgo.com/?q=cats&kp=-2", "https://duckduckgo.com/?q=cats&kp=1"),
         ("duckduckgo", "strict", "https://duckduckgo.com", "https://duckduckgo.com?kp=1"),
         ("mojeek", "strict", "https://www.mojeek.com//search?q=c&safe=0", "https://www.mojeek.com//search?q=c&safe=1"),
-        ("mojeek", "strict", "https://www.mojeek.com/%73earch/?q=c&safe=0", "https://www.mojeek.com/%73earch/?q=c&safe=1"),
+        (
+            "mojeek",
+            "strict",
+            "https://www.mojeek.com/%73earch/?q=c&safe=0",
+            "https://www.mojeek.com/%73earch/?q=c&safe=1",
+        ),
         ("bing", "strict", "https://www.bing.com/Search?q=c", "https://www.bing.com/Search?q=c&adlt=strict"),
         ("yahoo", "strict", "https://search.yahoo.com/mobile/s?p=c&vm=p", "https://search.yahoo.com/mobile/s?p=c&vm=r"),
         ("yahoo", "strict", "https://search.yahoo.com/logo.svg?v=2", "https://search.yahoo.com/logo.svg?v=2"),
         ("yahoo", "strict", "https://search.yahoo.com/search?p=cats", "https://search.yahoo.com/search?p=cats&vm=r"),
-        ("brave", "moderate", "https://search.brave.com/search?q=c", "https://search.brave.com/search?q=c&safesearch=strict"),
+        (
+            "brave",
+            "moderate",
+            "https://search.brave.com/search?q=c",
+            "https://search.brave.com/search?q=c&safesearch=strict",
+        ),
     ],
 )
 def test_parameters(engine: str, level: str, url: str, expected: str) -> None:

@@ -1,4 +1,6 @@
-"""The ages of services against the built-in profiles: a stance with a reason for every service in every band, and it is enforced."""
+"""The ages of services against the built-in profiles: a stance with a reason for every service in every band, and it is
+enforced.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,9 @@ def test_each_service_is_open_from_its_age_on_and_closed_below(catalogue: Catalo
     ruleset = Rulesets(load_policy(None), (), (), catalogue).ruleset(Device(DeviceId(profile), profile), NOW)
     services = Services.load().by_id
     found = {
-        id: decide(ruleset, catalogue, main_request(services[id], profile)).verdict is Verdict.BLOCK for id in service_ages()
-    }  # fmt: skip
+        id: decide(ruleset, catalogue, main_request(services[id], profile)).verdict is Verdict.BLOCK
+        for id in service_ages()
+    }
     assert {id for id, closed in found.items() if closed != (age < service_ages()[id].open_from)} == set()
 
 
@@ -57,9 +60,12 @@ def test_a_nine_year_old_does_not_get_them(catalogue: Catalogue, service: str) -
 
 
 @pytest.mark.parametrize(
-    "service", ["whatsapp", "teams", "google-drive", "youtube", "google-play", "minecraft", "roblox", "spotify", "fandom"]
+    "service",
+    ["whatsapp", "teams", "google-drive", "youtube", "google-play", "minecraft", "roblox", "spotify", "fandom"],
 )
 def test_a_nine_year_old_keeps_family_school_and_play(catalogue: Catalogue, service: str) -> None:
     ruleset = Rulesets(load_policy(None), (), (), catalogue).ruleset(Device(DeviceId("mia"), "child-8-12"), NOW)
     for domain in Services.load().by_id[service].domains:
-        assert decide(ruleset, catalogue, Request(DeviceId("mia"), RequestKind.DNS, domain)).verdict is not Verdict.BLOCK
+        assert (
+            decide(ruleset, catalogue, Request(DeviceId("mia"), RequestKind.DNS, domain)).verdict is not Verdict.BLOCK
+        )

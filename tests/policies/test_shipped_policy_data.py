@@ -49,7 +49,10 @@ def test_no_lifeline_covers_a_service_or_an_engine() -> None:
     lifelines = Lifelines.load()
     for host in lifelines.hosts:
         assert "." in host
-        known_hosts = [*SearchEngines.load().by_host, *(domain for service in Services.load().by_id.values() for domain in service.domains)]
+        known_hosts = [
+            *SearchEngines.load().by_host,
+            *(domain for service in Services.load().by_id.values() for domain in service.domains),
+        ]
         assert not [known for known in known_hosts if known == host or known.endswith(f".{host}")], host
 
 
@@ -74,7 +77,12 @@ def test_built_in_profiles_allow_every_lifeline(catalogue: Catalogue) -> None:
         ruleset = rulesets.ruleset(Device(DeviceId(profile), profile), 1_795_521_600.0)
         for host in Lifelines.load().hosts:
             for kind in RequestKind:
-                request = Request(DeviceId(profile), kind, f"www.{host}", url=f"https://www.{host}/" if kind is RequestKind.HTTP else None)
+                request = Request(
+                    DeviceId(profile),
+                    kind,
+                    f"www.{host}",
+                    url=f"https://www.{host}/" if kind is RequestKind.HTTP else None,
+                )
                 assert decide(ruleset, catalogue, request).verdict is Verdict.ALLOW
 
 
@@ -94,5 +102,7 @@ def test_built_in_profiles_allow_helplines_of_other_directories(catalogue: Catal
     rulesets = Rulesets(load_policy(None), (), (), catalogue)
     for profile in BUILTIN_PROFILE_NAMES:
         ruleset = rulesets.ruleset(Device(DeviceId(profile), profile), 1_795_521_600.0)
-        decisions = {host: decide(ruleset, catalogue, Request(DeviceId("x"), RequestKind.DNS, host)) for host in hosts - tenants}
+        decisions = {
+            host: decide(ruleset, catalogue, Request(DeviceId("x"), RequestKind.DNS, host)) for host in hosts - tenants
+        }
         assert not [host for host, decision in decisions.items() if decision.verdict is Verdict.BLOCK]

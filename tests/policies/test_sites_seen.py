@@ -65,7 +65,11 @@ def dated(found: Mapping[str, int], registered: Mapping[str, int], since: int = 
 
 
 def decision(
-    catalogue: Catalogue, sites: SitesSeen | None, host: str, address: str = "192.168.1.6", grants: tuple[Grant, ...] = ()
+    catalogue: Catalogue,
+    sites: SitesSeen | None,
+    host: str,
+    address: str = "192.168.1.6",
+    grants: tuple[Grant, ...] = (),
 ) -> Decision:
     rulesets = Rulesets(parse_policy(POLICY.encode(), Path("hedgerow.yaml")), grants, (), catalogue, sites=sites)
     device = rulesets.devices.find(address)
@@ -88,7 +92,9 @@ def test_a_site_is_new_for_some_days_unless_everything_is(found: dict[str, int],
     assert seen(found, since).is_new(SITE) is is_new
 
 
-@pytest.mark.parametrize(("registered", "is_new"), [(TODAY - 3000, False), (TODAY - 7, False), (TODAY - 6, True), (TODAY + 1, True)])
+@pytest.mark.parametrize(
+    ("registered", "is_new"), [(TODAY - 3000, False), (TODAY - 7, False), (TODAY - 6, True), (TODAY + 1, True)]
+)
 def test_a_site_that_was_registered_long_ago_is_not_new(catalogue: Catalogue, registered: int, is_new: bool) -> None:
     sites = dated({SITE_NAME: TODAY}, {SITE_NAME: registered})
     found = decision(catalogue, sites, SITE)
@@ -98,7 +104,10 @@ def test_a_site_that_was_registered_long_ago_is_not_new(catalogue: Catalogue, re
 
 
 def test_the_policys_own_names_are_never_new() -> None:
-    names = "records: {nas.example.net: 192.168.1.5}, forward: {intern.example.com: 192.168.1.1}, server_name: dns.example.de"
+    names = (
+        "records: {nas.example.net: 192.168.1.5}, forward: {intern.example.com: 192.168.1.1}, server_name:"
+        " dns.example.de"
+    )
     own = own_sites(parse_policy(f"network: {{{names}}}".encode(), None).network)
     sites = replace(seen({}), own=own)
     assert own == {"example.net", "example.com", "example.de"}
@@ -144,7 +153,9 @@ def test_days_of_registration_are_kept_only_while_they_matter() -> None:
         ("printer.local", "192.168.1.6", ""),
     ],
 )
-def test_registries_learn_of_nothing_that_would_be_told_of_a_child(catalogue: Catalogue, host: str, address: str, told: str) -> None:
+def test_registries_learn_of_nothing_that_would_be_told_of_a_child(
+    catalogue: Catalogue, host: str, address: str, told: str
+) -> None:
     rulesets = Rulesets(parse_policy(POLICY.encode(), Path("hedgerow.yaml")), (), (), catalogue, sites=seen({}))
     device = rulesets.devices.find(address)
     assert device is not None
@@ -205,9 +216,13 @@ def test_explain_says_what_is_new_and_what_is_still_learnt(catalogue: Catalogue)
         steps = explain(rulesets, catalogue, device, SITE, NOON).points[0].steps
         return next(step.why for step in steps if step.name == "recognised")
 
-    assert sentence(seen({})).startswith("nobody lists it or knows it well, and this network has not known it for 7 days yet")
+    assert sentence(seen({})).startswith(
+        "nobody lists it or knows it well, and this network has not known it for 7 days yet"
+    )
     assert sentence(seen({}, TODAY - 2)).endswith("no site counts as new before Sun 29 Nov 00:00")
-    assert sentence(dated({}, {SITE_NAME: TODAY - 2})).endswith("its registration is too recent (registered 2026-11-22)")
+    assert sentence(dated({}, {SITE_NAME: TODAY - 2})).endswith(
+        "its registration is too recent (registered 2026-11-22)"
+    )
     assert sentence(dated({}, {SITE_NAME: 16_558})).endswith("it is new here, but was registered on 2015-05-03")
 
 
@@ -229,7 +244,13 @@ def test_the_switch_says_when_it_begins(catalogue: Catalogue) -> None:
         (POLICY, True),
         ("people: {ben: {age: 9}}\nnetwork: {new_sites_days: 7}", False),
         ("people: {ben: {age: 9, block: [new-domains]}}\nnetwork: {new_sites_days: 7}", True),
-        ("people: {ben: {age: 9, schedules: {nights: {block: [new-domains], when: '20:00-22:00'}}}}\nnetwork: {new_sites_days: 7}", True),
+        (
+            (
+                "people: {ben: {age: 9, schedules: {nights: {block: [new-domains], when: '20:00-22:00'}}}}\nnetwork:"
+                " {new_sites_days: 7}"
+            ),
+            True,
+        ),
         ("people: {mia: {age: 6}}\nnetwork: {new_sites_days: 0}", False),
     ],
 )

@@ -22,9 +22,18 @@ def player(channel=CHANNEL, video=OTHER_VIDEO, handle="Clay.Films", title="Clay 
     return {
         "playabilityStatus": {"status": "OK"},
         "streamingData": {"formats": [{"url": "https://r1.googlevideo.com/videoplayback?id=1"}]},
-        "videoDetails": {"videoId": video, "title": title, "keywords": ["clay"], "channelId": channel, "shortDescription": title},
+        "videoDetails": {
+            "videoId": video,
+            "title": title,
+            "keywords": ["clay"],
+            "channelId": channel,
+            "shortDescription": title,
+        },
         "microformat": {
-            "playerMicroformatRenderer": {"ownerProfileUrl": f"http://www.youtube.com/@{handle}", "externalChannelId": channel}
+            "playerMicroformatRenderer": {
+                "ownerProfileUrl": f"http://www.youtube.com/@{handle}",
+                "externalChannelId": channel,
+            }
         },
     }
 
@@ -33,14 +42,24 @@ def next_page(channel=CHANNEL, video=OTHER_VIDEO):
     return {
         "currentVideoEndpoint": {"watchEndpoint": {"videoId": video}},
         "contents": [
-            {"videoOwnerRenderer": {"navigationEndpoint": {"browseEndpoint": {"browseId": channel, "canonicalBaseUrl": "/@xyz"}}}}
+            {
+                "videoOwnerRenderer": {
+                    "navigationEndpoint": {"browseEndpoint": {"browseId": channel, "canonicalBaseUrl": "/@xyz"}}
+                }
+            }
         ],
     }
 
 
 def channel_page(channel=CHANNEL):
     return {
-        "metadata": {"channelMetadataRenderer": {"title": "Clay", "externalId": channel, "vanityChannelUrl": "http://www.youtube.com/@xyz"}}
+        "metadata": {
+            "channelMetadataRenderer": {
+                "title": "Clay",
+                "externalId": channel,
+                "vanityChannelUrl": "http://www.youtube.com/@xyz",
+            }
+        }
     }
 
 
@@ -64,7 +83,9 @@ def test_items(text, item):
     assert parse_youtube_item(text) == item
 
 
-@pytest.mark.parametrize("text", ["", "Clay Films", VIDEO, "https://example.org/@clay", "youtube.com/", "youtube.com/c/clay", "@"])
+@pytest.mark.parametrize(
+    "text", ["", "Clay Films", VIDEO, "https://example.org/@clay", "youtube.com/", "youtube.com/c/clay", "@"]
+)
 def test_what_is_no_item(text):
     with pytest.raises(ValueError, match="neither a channel nor a video"):
         parse_youtube_item(text)
@@ -73,16 +94,56 @@ def test_what_is_no_item(text):
 @pytest.mark.parametrize(
     ("access", "paths"),
     [
-        (OPEN, [f"/watch?v={VIDEO}", f"/embed/{OTHER_VIDEO}", f"/channel/{CHANNEL}", "/@Clay.Films/videos", "/s/player/base.js",
-                "/youtubei/v1/log_event", "/api/timedtext?v=x"]),
-        (VERIFY, [f"/watch?v={OTHER_VIDEO}", f"//watch?v={OTHER_VIDEO}", f"/watch?v={VIDEO}&v={OTHER_VIDEO}", "/watch", f"/watch/{VIDEO}",
-                  f"/shorts/{OTHER_VIDEO}", f"/live/{OTHER_VIDEO}", "/youtubei/v1/player?key=x", "//youtubei//v1/player",
-                  "/youtubei/v1/next", "/youtubei/v1/browse", "/youtubei/v1/reel/reel_item_watch"]),
-        (CLOSED, ["/", "/feed/trending", "/results?search_query=x", "/playlist?list=x", "/get_video_info", f"/channel/{OTHER}/videos",
-                  "/@other", "/c/clay", "/user/clay", "/youtubei/v1/search", "/youtubei/v1/reel/reel_watch_sequence",
-                  "/youtubei/v2/player", "/YOUTUBEI/v1/player", f"/shorts;x/{VIDEO}"]),
+        (
+            OPEN,
+            [
+                f"/watch?v={VIDEO}",
+                f"/embed/{OTHER_VIDEO}",
+                f"/channel/{CHANNEL}",
+                "/@Clay.Films/videos",
+                "/s/player/base.js",
+                "/youtubei/v1/log_event",
+                "/api/timedtext?v=x",
+            ],
+        ),
+        (
+            VERIFY,
+            [
+                f"/watch?v={OTHER_VIDEO}",
+                f"//watch?v={OTHER_VIDEO}",
+                f"/watch?v={VIDEO}&v={OTHER_VIDEO}",
+                "/watch",
+                f"/watch/{VIDEO}",
+                f"/shorts/{OTHER_VIDEO}",
+                f"/live/{OTHER_VIDEO}",
+                "/youtubei/v1/player?key=x",
+                "//youtubei//v1/player",
+                "/youtubei/v1/next",
+                "/youtubei/v1/browse",
+                "/youtubei/v1/reel/reel_item_watch",
+            ],
+        ),
+        (
+            CLOSED,
+            [
+                "/",
+                "/feed/trending",
+                "/results?search_query=x",
+                "/playlist?list=x",
+                "/get_video_info",
+                f"/channel/{OTHER}/videos",
+                "/@other",
+                "/c/clay",
+                "/user/clay",
+                "/youtubei/v1/search",
+                "/youtubei/v1/reel/reel_watch_sequence",
+                "/youtubei/v2/player",
+                "/YOUTUBEI/v1/player",
+                f"/shorts;x/{VIDEO}",
+            ],
+        ),
     ],
-)  # fmt: skip
+)
 def test_urls(access, paths):
     for path in paths:
         assert access_to(f"https://www.youtube.com{path}", [CHANNEL, f"video:{VIDEO}", "@clay.films"]) is access, path
@@ -90,9 +151,17 @@ def test_urls(access, paths):
 
 @pytest.mark.parametrize(
     ("host", "is_ours"),
-    [("www.youtube.com", True), ("youtu.be", True), ("m.youtube.com", True), ("youtubei.googleapis.com", True),
-     ("accounts.youtube.com", False), ("i.ytimg.com", False), ("youtubekids.com", False), ("notyoutube.com", False)],
-)  # fmt: skip
+    [
+        ("www.youtube.com", True),
+        ("youtu.be", True),
+        ("m.youtube.com", True),
+        ("youtubei.googleapis.com", True),
+        ("accounts.youtube.com", False),
+        ("i.ytimg.com", False),
+        ("youtubekids.com", False),
+        ("notyoutube.com", False),
+    ],
+)
 def test_hosts(host, is_ours):
     assert is_youtube(host) is is_ours
 
@@ -137,10 +206,19 @@ def test_a_response_that_is_cut_off_never_opens_more(cut):
 FIELDS = (
     *(f'"videoDetails":{{"videoId":"{each}"' for each in (VIDEO, OTHER_VIDEO)),
     *(f'"{name}" :"{each}"' for name in ("channelId", "browseId", "externalId") for each in (CHANNEL, OTHER)),
-    *(f'"{name}":"http://www.youtube.com/@{each}"' for name in ("ownerProfileUrl", "vanityChannelUrl") for each in ("XYZ", "abc")),
+    *(
+        f'"{name}":"http://www.youtube.com/@{each}"'
+        for name in ("ownerProfileUrl", "vanityChannelUrl")
+        for each in ("XYZ", "abc")
+    ),
     *(f'"watchEndpoint": {{"videoId":"{each}"' for each in (VIDEO, OTHER_VIDEO)),
     *(f'"canonicalBaseUrl":{" " * length}"/@xyz"' for length in (0, 61, 62, 2000)),
-    *('"videoOwnerRenderer":', '"currentVideoEndpoint":', '"channelMetadataRenderer":', f'"channelMetadataRenderer"{" " * 300}:'),
+    *(
+        '"videoOwnerRenderer":',
+        '"currentVideoEndpoint":',
+        '"channelMetadataRenderer":',
+        f'"channelMetadataRenderer"{" " * 300}:',
+    ),
     *(",", "\\", '"', ":", " " * 61, " " * 62, "x" * 600),
 )
 

@@ -14,7 +14,10 @@ CHILD = "127.0.0.12"
 ADULT = "127.0.0.13"
 
 ONLY_WITH_RULES = "profiles: {child-8-12: {page_scan: {everywhere: false}}}\n"
-"""Most tests compare hosts with rules about pages, which are inspected, with others. By default all are, for a child of this age."""
+"""Most tests compare hosts with rules about pages, which are inspected, with others.
+
+By default all are, for a child of this age.
+"""
 
 PEOPLE = f"""
   country: GB

@@ -39,9 +39,15 @@ def browser(_stand: Stand) -> Iterator[Browser]:
         yield launched
 
 
-@pytest.mark.parametrize(("width", "scheme", "ground"), [(390, "light", "rgb(238, 243, 234)"), (1200, "dark", "rgb(19, 26, 21)")])
-def test_the_block_page_and_its_button(browser: Browser, stand: Stand, net: SmallInternet, width: int, scheme: Scheme, ground: str) -> None:
-    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme, java_script_enabled=False)
+@pytest.mark.parametrize(
+    ("width", "scheme", "ground"), [(390, "light", "rgb(238, 243, 234)"), (1200, "dark", "rgb(19, 26, 21)")]
+)
+def test_the_block_page_and_its_button(
+    browser: Browser, stand: Stand, net: SmallInternet, width: int, scheme: Scheme, ground: str
+) -> None:
+    context = browser.new_context(
+        viewport={"width": width, "height": 844}, color_scheme=scheme, java_script_enabled=False
+    )
     try:
         page = context.new_page()
         asked_for: list[str] = []
@@ -51,7 +57,8 @@ def test_the_block_page_and_its_button(browser: Browser, stand: Stand, net: Smal
         assert answer.status == 403
         assert page.get_by_role("heading", level=1).inner_text() == "This site is not open here"
         assert page.locator("body").evaluate("element => getComputedStyle(element).backgroundColor") == ground
-        assert page.locator("html").evaluate("element => element.scrollWidth") <= width  # nothing sticks out at the side
+        # nothing sticks out at the side
+        assert page.locator("html").evaluate("element => element.scrollWidth") <= width
         page.get_by_label("What do you need it for?").fill("homework & <b>biology</b>")
         page.get_by_role("button", name="Ask for access").click()
         sync_api.expect(page.get_by_role("heading", level=1)).to_have_text("Your request was sent", timeout=30_000)
@@ -59,10 +66,14 @@ def test_the_block_page_and_its_button(browser: Browser, stand: Stand, net: Smal
     finally:
         context.close()
     asked = [each.asked for each in stand.wait_for(lambda reported: any(each.asked for each in reported)) if each.asked]
-    assert [(each.url, each.note) for each in asked] == [(net.url("adult.example", "/some/page", "http"), "homework & <b>biology</b>")]
+    assert [(each.url, each.note) for each in asked] == [
+        (net.url("adult.example", "/some/page", "http"), "homework & <b>biology</b>")
+    ]
 
 
-def test_the_button_for_worries_opens_without_a_script_and_tells_nobody(browser: Browser, stand: Stand, net: SmallInternet) -> None:
+def test_the_button_for_worries_opens_without_a_script_and_tells_nobody(
+    browser: Browser, stand: Stand, net: SmallInternet
+) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 844}, java_script_enabled=False)
     try:
         page = context.new_page()
@@ -90,22 +101,31 @@ def test_the_button_for_worries_opens_without_a_script_and_tells_nobody(browser:
 
 
 def test_the_block_page_is_accessible(browser: Browser) -> None:
-    """Every reason, and every language for every age, at a phone's width, all of it open: looked through by axe-core."""
+    """Every reason, and every language for every age, at a phone's width, all of it open: looked through by
+    axe-core.
+    """
     pages = BlockPage("GB", conduct="Be kind.")
     reasons = [each for each in Reason if each not in {Reason.LIFELINE, Reason.GRANT, Reason.EXCEPTION}]
-    decisions = [(Decision(Verdict.BLOCK, each, "gambling", Origin("hedgerow.yaml", 12), 1.8e9), PageReader()) for each in reasons]
+    decisions = [
+        (Decision(Verdict.BLOCK, each, "gambling", Origin("hedgerow.yaml", 12), 1.8e9), PageReader())
+        for each in reasons
+    ]
     decisions += [(decisions[0][0], PageReader(language, young)) for language in LANGUAGES for young in (False, True)]
     context = browser.new_context(viewport={"width": 360, "height": 800})
     try:
         page = context.new_page()
         unfolded: set[PageReader] = set()
         for decision, reader in decisions:
-            answer = pages.blocked(decision, "games.example", "https://games.example/", 1.7e9, ResponseForm.PAGE, reader)
+            answer = pages.blocked(
+                decision, "games.example", "https://games.example/", 1.7e9, ResponseForm.PAGE, reader
+            )
             page.set_content(answer.body.decode())
             # The help below is the same for every reason.
             folded = "" if reader not in unfolded else ":not(.care *)"
             unfolded.add(reader)
-            page.evaluate("kept => document.querySelectorAll('details' + kept).forEach(each => { each.open = true })", folded)
+            page.evaluate(
+                "kept => document.querySelectorAll('details' + kept).forEach(each => { each.open = true })", folded
+            )
             looks: dict[Scheme, dict[str, object]] = SCHEMES if reader == PageReader() else {"light": WORDS}
             for scheme, options in looks.items():
                 page.emulate_media(color_scheme=scheme)
@@ -116,14 +136,20 @@ def test_the_block_page_is_accessible(browser: Browser) -> None:
         context.close()
 
 
-def test_an_access_request_is_answered_on_the_page(browser: Browser, stand: Stand, net: SmallInternet, policy: str) -> None:
+def test_an_access_request_is_answered_on_the_page(
+    browser: Browser, stand: Stand, net: SmallInternet, policy: str
+) -> None:
     context = browser.new_context(java_script_enabled=False)
     try:
         page = context.new_page()
         page.goto(net.url("gambling.example", "/poker", "http"))
         page.get_by_role("button", name="Ask for access").click()
         sync_api.expect(page.get_by_role("heading", level=1)).to_have_text("Your request was sent", timeout=30_000)
-        stand.swap(policy=policy.replace("unknown_devices: child-8-12", "").replace("network:\n", "network:\n  unknown_devices: adult\n"))
+        stand.swap(
+            policy=policy.replace("unknown_devices: child-8-12", "").replace(
+                "network:\n", "network:\n  unknown_devices: adult\n"
+            )
+        )
         page.get_by_role("heading", name="This page is open now").wait_for(timeout=30_000)
         page.get_by_role("link", name="Go to the page").click()
         assert page.url == net.url("gambling.example", "/poker", "http")

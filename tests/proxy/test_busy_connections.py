@@ -49,10 +49,20 @@ def test_connections_to_background_hosts_add_up_by_device(ruleset: Ruleset) -> N
     def request(device: str, host: str) -> Request:
         return Request(DeviceId(device), RequestKind.TUNNEL, host, 443)
 
-    busy = [("tv", "dl.google.com", 3), ("tv", "example.org", 5), ("tv", "push.apple.com", 4), ("pad", "dl.google.com", 1)]
+    busy = [
+        ("tv", "dl.google.com", 3),
+        ("tv", "example.org", 5),
+        ("tv", "push.apple.com", 4),
+        ("pad", "dl.google.com", 1),
+    ]
     seen: list[tuple[str, str, int]] = []
     report_busy(
         ((ruleset, request(device, host), octets) for device, host, octets in busy),
         lambda _, request, octets: seen.append((request.device, request.host, octets)),
     )
-    assert seen == [("tv", "dl.google.com", 3), ("tv", "example.org", 5), ("tv", "push.apple.com", 7), ("pad", "dl.google.com", 1)]
+    assert seen == [
+        ("tv", "dl.google.com", 3),
+        ("tv", "example.org", 5),
+        ("tv", "push.apple.com", 7),
+        ("pad", "dl.google.com", 1),
+    ]

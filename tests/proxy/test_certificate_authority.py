@@ -110,7 +110,8 @@ def test_apple_gets_a_profile_with_the_root_certificate(tmp_path: Path) -> None:
     (payload,) = profile["PayloadContent"]
     assert (profile["PayloadType"], payload["PayloadType"]) == ("Configuration", "com.apple.security.root")
     assert x509.load_der_x509_certificate(payload["PayloadContent"]) == authority.certificate
-    assert export_certificate(authority, CertificateFormat.MOBILECONFIG) == file  # the same certificate is the same profile
+    # the same certificate is the same profile
+    assert export_certificate(authority, CertificateFormat.MOBILECONFIG) == file
     assert (
         plistlib.loads(export_certificate(rotate_ca(tmp_path)[1], CertificateFormat.MOBILECONFIG).data)["PayloadUUID"]
         != profile["PayloadUUID"]
@@ -120,7 +121,17 @@ def test_apple_gets_a_profile_with_the_root_certificate(tmp_path: Path) -> None:
 def test_openssl_reads_der(tmp_path: Path) -> None:
     authority = ensure_ca(tmp_path / "ca")
     (tmp_path / "cert.crt").write_bytes(export_certificate(authority, CertificateFormat.DER).data)
-    command = ["openssl", "x509", "-inform", "der", "-in", str(tmp_path / "cert.crt"), "-noout", "-fingerprint", "-sha256"]
+    command = [
+        "openssl",
+        "x509",
+        "-inform",
+        "der",
+        "-in",
+        str(tmp_path / "cert.crt"),
+        "-noout",
+        "-fingerprint",
+        "-sha256",
+    ]
     assert authority.fingerprint in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
@@ -134,13 +145,25 @@ def leaf(authority: CertificateAuthority, name: str) -> tuple[x509.Certificate, 
     return issue_leaf_certificate(authority, key.public_key(), name), key
 
 
-@pytest.mark.parametrize("name", ["www.school.example", "a" * 60 + ".very.long.example.org", "192.0.2.7", "2001:db8::7"])
+@pytest.mark.parametrize(
+    "name", ["www.school.example", "a" * 60 + ".very.long.example.org", "192.0.2.7", "2001:db8::7"]
+)
 def test_openssl_verifies_a_leaf_strictly(authority: CertificateAuthority, tmp_path: Path, name: str) -> None:
     made, _ = leaf(authority, name)
     (tmp_path / "ca.pem").write_bytes(authority.pem)
     (tmp_path / "leaf.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    command = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-verify_ip" if is_address(name) else "-verify_hostname", name]
-    done = subprocess.run([*command, "-CAfile", "ca.pem", "leaf.pem"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    command = [
+        "openssl",
+        "verify",
+        "-x509_strict",
+        "-purpose",
+        "sslserver",
+        "-verify_ip" if is_address(name) else "-verify_hostname",
+        name,
+    ]
+    done = subprocess.run(
+        [*command, "-CAfile", "ca.pem", "leaf.pem"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -9,10 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hedgerow.proxy.client_hello import MAX_HELLO, ClientHello, HelloError, HelloReader, hides_server_name, looks_like_tls
+from hedgerow.proxy.client_hello import (
+    MAX_HELLO,
+    ClientHello,
+    HelloError,
+    HelloReader,
+    hides_server_name,
+    looks_like_tls,
+)
 
 
-def real_hello(name: str | None, alpn: list[str] | None = None, newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> bytes:
+def real_hello(
+    name: str | None, alpn: list[str] | None = None, newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
+) -> bytes:
     """What OpenSSL says first."""
     context = ssl.create_default_context()
     context.maximum_version = newest
@@ -66,21 +75,42 @@ def read(data: bytes, sizes: Iterable[int] = ()) -> ClientHello | str | None:
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        (real_hello("www.Example.org", ["h2", "http/1.1"]), ClientHello("www.example.org", ("h2", "http/1.1"), ech=False, can_resume=True)),
+        (
+            real_hello("www.Example.org", ["h2", "http/1.1"]),
+            ClientHello("www.example.org", ("h2", "http/1.1"), ech=False, can_resume=True),
+        ),
         (real_hello("bücher.example"), ClientHello("xn--bcher-kva.example", (), ech=False, can_resume=True)),
         (real_hello(None), ClientHello(None, (), ech=False, can_resume=True)),
         (real_hello("old.example", newest=ssl.TLSVersion.TLSv1_2), ClientHello("old.example", (), False)),
-        (records(hello_message([GREASE, server_name(b"a.example"), (0x4A4A, b"")])), ClientHello("a.example", (), False)),
+        (
+            records(hello_message([GREASE, server_name(b"a.example"), (0x4A4A, b"")])),
+            ClientHello("a.example", (), False),
+        ),
         (records(hello_message([GREASE, server_name(b"a.example"), ECH])), ClientHello("a.example", (), True)),
         (records(hello_message([server_name(b"a.example:8443")])), ClientHello("a.example", (), False)),
         (records(hello_message([])), ClientHello(None, (), False)),
         (records(hello_message([server_name(b"a.example"), (45, b"\x01\0")])), ClientHello("a.example", (), False)),
         (records(hello_message([(45, b"\x02\0\x01")])), ClientHello(None, (), ech=False, can_resume=True)),
-        (records(hello_message([(21, bytes(60_000)), server_name(b"far.example")])), ClientHello("far.example", (), False)),
+        (
+            records(hello_message([(21, bytes(60_000)), server_name(b"far.example")])),
+            ClientHello("far.example", (), False),
+        ),
         (records(b"\x01" + vector(3, hello_message([])[4:-2])), ClientHello(None, (), False)),
     ],
     ids=[
-        *["modern", "idn", "no SNI", "TLS 1.2", "GREASE", "ECH", "host and port", "empty list", "no DHE", "resumes", "60 kB"],
+        *[
+            "modern",
+            "idn",
+            "no SNI",
+            "TLS 1.2",
+            "GREASE",
+            "ECH",
+            "host and port",
+            "empty list",
+            "no DHE",
+            "resumes",
+            "60 kB",
+        ],
         "no extensions",
     ],
 )
@@ -135,7 +165,11 @@ def test_refuses(data: bytes) -> None:
 
 
 @settings(max_examples=60)
-@given(st.lists(st.integers(1, 400), max_size=30), st.integers(1, 500), st.sampled_from([None, "a.example", "x" * 60 + ".example"]))
+@given(
+    st.lists(st.integers(1, 400), max_size=30),
+    st.integers(1, 500),
+    st.sampled_from([None, "a.example", "x" * 60 + ".example"]),
+)
 def test_pieces_and_records_make_no_difference(sizes: list[int], record: int, name: str | None) -> None:
     extensions = [GREASE, (16, vector(2, vector(1, b"h2"))), ECH] + ([server_name(name.encode())] if name else [])
     data = records(hello_message(extensions), record)
@@ -160,7 +194,9 @@ def test_every_truncation_waits_for_more() -> None:
     assert {read(REAL[:end]) for end in range(len(REAL))} == {None}
 
 
-@pytest.mark.parametrize(("data", "verdict"), [(b"", None), (b"\x16", None), (b"\x16\x03", True), (b"\x16\x02", False), (b"GET", False)])
+@pytest.mark.parametrize(
+    ("data", "verdict"), [(b"", None), (b"\x16", None), (b"\x16\x03", True), (b"\x16\x02", False), (b"GET", False)]
+)
 def test_first_bytes(data: bytes, verdict: bool | None) -> None:
     assert looks_like_tls(data) is verdict
 
@@ -181,7 +217,9 @@ def test_hides_server_name(sni: str | None, ech: bool, hides: bool) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 0xFFFF), st.binary(max_size=20)), max_size=12), st.data())
-def test_a_hello_that_is_cut_or_changed_never_breaks_the_reader(extensions: list[tuple[int, bytes]], data: st.DataObject) -> None:
+def test_a_hello_that_is_cut_or_changed_never_breaks_the_reader(
+    extensions: list[tuple[int, bytes]], data: st.DataObject
+) -> None:
     """In one piece, which is read the short way, and byte by byte, which is not: the same comes of both."""
     raw = bytearray(records(hello_message(extensions)))
     position = data.draw(st.integers(0, len(raw) - 1))

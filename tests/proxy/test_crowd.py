@@ -29,19 +29,27 @@ def test_hostile_clients_do_not_starve_the_others(net: SmallInternet, policy: st
     try:
         with proxy_stand(net, policy, limits=GateLimits(head=60.0)) as stand:
             times = asyncio.run(_all_at_once(stand, net))
-            print(f"{len(times)} clients beside {HOSTILE} hostile ones: {statistics.median(times):.2f} s each, {max(times):.2f} s at most")
+            print(
+                f"{len(times)} clients beside {HOSTILE} hostile ones: {statistics.median(times):.2f} s "
+                f"each, {max(times):.2f} s at most"
+            )
             assert len(times) == CROWD - HOSTILE  # every one of them was served
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def _all_at_once(stand: Stand, net: SmallInternet) -> list[float]:
-    """Return the seconds that each good client took. All hostile ones are there before, and are still refused afterwards."""
+    """Return the seconds that each good client took.
+
+    All hostile ones are there before, and are still refused afterwards.
+    """
     context = ssl.create_default_context(cafile=str(net.authority.root))
     chance = random.Random(5)
     present = asyncio.Barrier(HOSTILE + 1)
     async with asyncio.timeout(PATIENCE):
-        hostile = [asyncio.create_task(_misbehave(stand, net, number, chance.random(), present)) for number in range(HOSTILE)]
+        hostile = [
+            asyncio.create_task(_misbehave(stand, net, number, chance.random(), present)) for number in range(HOSTILE)
+        ]
         await present.wait()
         times = await asyncio.gather(*(_fetch(stand, net, context, number) for number in range(CROWD - HOSTILE)))
         while min(_dropped(stand, cause) for cause in ("head", "hello")) <= 20:  # noqa: ASYNC110  another process counts

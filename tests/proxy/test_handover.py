@@ -128,7 +128,8 @@ def test_a_token_vouches_for_an_address_until_it_expires() -> None:
 def test_a_changed_token_is_refused(position: int, octet: bytes) -> None:
     changed = GOOD[:position] + octet + GOOD[position + 1 :]
     found = parse_handover_header(KEY, changed, NOW)
-    # The last digit of base64 has spare bits, and characters outside its alphabet are skipped: the token then says the same.
+    # The last digit of base64 has spare bits, and characters outside its alphabet are skipped: the token then says the
+    # same.
     assert found in {None, HEADER}
 
 

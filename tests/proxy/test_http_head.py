@@ -30,14 +30,26 @@ GOOD = [
 ]
 
 REFUSED = {
-    "TE and CL": (400, b"POST http://a/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n"),
-    "CL twice, different": (400, b"POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n"),
-    "CL twice, the same": (400, b"POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\ncontent-length: 5\r\n\r\n"),
+    "TE and CL": (
+        400,
+        b"POST http://a/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
+    ),
+    "CL twice, different": (
+        400,
+        b"POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+    ),
+    "CL twice, the same": (
+        400,
+        b"POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\ncontent-length: 5\r\n\r\n",
+    ),
     "CL a list": (400, b"POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\n"),
     "CL with a sign": (400, b"POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\n"),
     "CL without digits": (400, b"POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: \r\n\r\n"),
     "CL in other digits": (400, "POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: ²\r\n\r\n".encode("latin-1")),
-    "TE twice": (400, b"POST http://a/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n"),
+    "TE twice": (
+        400,
+        b"POST http://a/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n",
+    ),
     "TE unknown": (501, b"POST http://a/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n"),
     "TE with a tail": (501, b"POST http://a/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n"),
     "TE in 1.0": (400, b"POST http://a/ HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"),
@@ -113,7 +125,12 @@ def test_reads_requests(data: bytes) -> None:
 def test_white_space_around_values_is_stripped() -> None:
     head = read_whole(GOOD[-1])
     assert isinstance(head, RequestHead)
-    assert (head.get("x-empty"), head.get("x-spaced"), head.get("x-high"), head.get("none", "-")) == ("", "b c", "é", "-")
+    assert (head.get("x-empty"), head.get("x-spaced"), head.get("x-high"), head.get("none", "-")) == (
+        "",
+        "b c",
+        "é",
+        "-",
+    )
 
 
 @pytest.mark.parametrize(("status", "data"), REFUSED.values(), ids=REFUSED)

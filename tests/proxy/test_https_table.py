@@ -38,20 +38,54 @@ class Row:
 
 ROWS = (
     Row("a site that is open", "news.example", "news.example", ("opens", "looked into", "opens")),
-    Row("a site of which some pages are blocked", "www.school.example", "www.school.example", ("opens", "looked into", "opens")),
+    Row(
+        "a site of which some pages are blocked",
+        "www.school.example",
+        "www.school.example",
+        ("opens", "looked into", "opens"),
+    ),
     Row("a blocked site", "adult.example", "adult.example", ("403", "block page", "opens")),
     Row("without SNI, by name", "news.example", None, ("opens", "looked into", "opens")),
     Row("without SNI, a blocked site by name", "adult.example", None, ("403", "block page", "opens")),
-    Row("the SNI names a blocked site, the CONNECT another", "news.example", "adult.example", ("alert", "block page", "opens")),
+    Row(
+        "the SNI names a blocked site, the CONNECT another",
+        "news.example",
+        "adult.example",
+        ("alert", "block page", "opens"),
+    ),
     Row("a bare address of the internet", PUBLIC, None, ("403", "block page", "-")),
     Row("a bare address of the internet with a good SNI", PUBLIC, "news.example", ("403", "block page", "-")),
     Row("a reachable address of the local network", "address", None, ("opens", "opens", "opens")),
     Row("the same, with the SNI of a site that is open", "address", "news.example", ("opens", "looked into", "opens")),
     Row("the same, with the SNI of a blocked site", "address", "adult.example", ("alert", "alert", "opens")),
-    Row("ECH with the real name outside (GREASE)", "news.example", "news.example", ("opens", "looked into", "opens"), ech=True),
-    Row("ECH behind a provider’s name, by name", "news.example", "cloudflare-ech.com", ("opens", "looked into", "opens"), ech=True),
-    Row("ECH behind a provider’s name, to that name", "cloudflare-ech.com", "cloudflare-ech.com", ("alert", "looked into", "-"), ech=True),
-    Row("ECH behind a provider’s name, to an address", "address", "cloudflare-ech.com", ("alert", "alert", "opens"), ech=True),
+    Row(
+        "ECH with the real name outside (GREASE)",
+        "news.example",
+        "news.example",
+        ("opens", "looked into", "opens"),
+        ech=True,
+    ),
+    Row(
+        "ECH behind a provider’s name, by name",
+        "news.example",
+        "cloudflare-ech.com",
+        ("opens", "looked into", "opens"),
+        ech=True,
+    ),
+    Row(
+        "ECH behind a provider’s name, to that name",
+        "cloudflare-ech.com",
+        "cloudflare-ech.com",
+        ("alert", "looked into", "-"),
+        ech=True,
+    ),
+    Row(
+        "ECH behind a provider’s name, to an address",
+        "address",
+        "cloudflare-ech.com",
+        ("alert", "alert", "opens"),
+        ech=True,
+    ),
 )
 
 

@@ -27,7 +27,9 @@ def test_strangers_have_few_attempts_together_and_empty_no_memory() -> None:
     limit = AttemptLimiter(count=5, seconds=600, devices=10)
     mia = DeviceId("mia")
     assert [limit.allows(mia, 0.0) for _ in range(6)] == [True] * 5 + [False]
-    made = sum(limit.allows(DeviceId(f"192.168.1.{number}"), float(number % 7), is_named=False) for number in range(2000))
+    made = sum(
+        limit.allows(DeviceId(f"192.168.1.{number}"), float(number % 7), is_named=False) for number in range(2000)
+    )
     assert made == 20
     assert not limit.allows(mia, 599.0)
     assert limit.allows(DeviceId("tom"), 1.0)

@@ -30,13 +30,16 @@ def ask(stand: Stand, request: bytes, address: str = "127.0.0.1") -> tuple[bytes
     ("path", "host", "address", "named"),
     [
         ("/proxy.pac", "127.0.0.1:{port}", "127.0.0.1", "127.0.0.1:{port}"),
-        ("/wpad.dat", "wpad", "127.0.0.1", "127.0.0.1:{port}"),  # a name may mean another machine tomorrow: the address is what has worked
+        # a name may mean another machine tomorrow: the address is what has worked
+        ("/wpad.dat", "wpad", "127.0.0.1", "127.0.0.1:{port}"),
         ("/proxy.pac", "192.168.1.2:8080", "127.0.0.1", "192.168.1.2:8080"),  # behind a forwarded port
         ("/wpad.dat", "[::1]:{port}", "::1", "[::1]:{port}"),
         ("/proxy.pac", "x\"; return 'DIRECT", "127.0.0.1", "127.0.0.1:{port}"),
     ],
 )
-def test_the_file_names_the_address_that_the_client_used(stand: Stand, path: str, host: str, address: str, named: str) -> None:
+def test_the_file_names_the_address_that_the_client_used(
+    stand: Stand, path: str, host: str, address: str, named: str
+) -> None:
     host, named = (text.replace("{port}", str(stand.gate.port)) for text in (host, named))
     head, body = ask(stand, f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode(), address)
     assert head.startswith(b"HTTP/1.1 200 ")
@@ -59,7 +62,9 @@ def test_head_gets_no_body(stand: Stand) -> None:
 @pytest.mark.browser
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium is not installed")
 def test_chromium_configures_itself_by_it(stand: Stand, net: SmallInternet) -> None:
-    with browser_for_pages(program=CHROMIUM, args=[f"--proxy-pac-url=http://127.0.0.1:{stand.gate.port}/proxy.pac"]) as browser:
+    with browser_for_pages(
+        program=CHROMIUM, args=[f"--proxy-pac-url=http://127.0.0.1:{stand.gate.port}/proxy.pac"]
+    ) as browser:
         page = browser.new_page(locale="de-DE")
 
         def status(host: str) -> int:

@@ -74,7 +74,9 @@ def test_any_form_can_be_parsed(body: bytes) -> None:
 
 
 def test_a_form_with_too_many_fields_is_ignored() -> None:
-    body = b"url=https://a.example/x&code=123&accept=yes&times=1&" + b"&".join(b"x%d=1" % number for number in range(20))
+    body = b"url=https://a.example/x&code=123&accept=yes&times=1&" + b"&".join(
+        b"x%d=1" % number for number in range(20)
+    )
     assert parse_ask_form(body, "a.example", "https://a.example/") == ("https://a.example/", "")
     assert (parse_code(body), accepts_conduct(body), parse_poll_count(body.decode())) == ("", False, 9999)
 

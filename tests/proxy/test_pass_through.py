@@ -20,7 +20,13 @@ from small_internet.whole import SmallInternet
 from hedgerow.policies.content import CERTIFICATE_REFUSED, PASS_THROUGH
 from hedgerow.policies.model import DeviceId, Verdict
 from hedgerow.proxy.inspection.connection import _EARLY_CLOSE_SECONDS
-from hedgerow.proxy.pass_through import PASS_THROUGH_SECONDS, CertificateRefusals, Outcome, PassThrough, is_certificate_alert
+from hedgerow.proxy.pass_through import (
+    PASS_THROUGH_SECONDS,
+    CertificateRefusals,
+    Outcome,
+    PassThrough,
+    is_certificate_alert,
+)
 
 CHILD_WITH_CA = "127.0.0.11"
 INSPECTED = "www.wikipedia.org"
@@ -54,8 +60,12 @@ def forgetful(stand: Stand, policy: str) -> Iterator[Stand]:
 def test_a_pinned_app_gets_through_the_second_time(forgetful: Stand, net: SmallInternet) -> None:
     before = forgetful.counters().get(("hedgerow_proxy_passed_through_total",), 0)
     assert fetch(forgetful, net).status == 0
-    reported = forgetful.wait_for(lambda found: any(each.decision and each.decision.what == PASS_THROUGH for each in found))
-    assert [(each.device, each.request.host) for each in reported if each.decision and each.request] == [(MIA, INSPECTED)]
+    reported = forgetful.wait_for(
+        lambda found: any(each.decision and each.decision.what == PASS_THROUGH for each in found)
+    )
+    assert [(each.device, each.request.host) for each in reported if each.decision and each.request] == [
+        (MIA, INSPECTED)
+    ]
     assert forgetful.counters()["hedgerow_proxy_passed_through_total",] == before + 1
     answer = fetch(forgetful, net)
     assert (answer.status, "Small Internet" in answer.certificate) == (200, True)
@@ -93,7 +103,8 @@ class PinnedClient:
 
 def test_connections_that_were_on_their_way_pass_a_host_through_once(forgetful: Stand, net: SmallInternet) -> None:
     """As apps and browsers open them: several at once, each of which refuses the certificate."""
-    host = "static.school.example"  # which no other test has been to: whoever accepted the certificate is trusted for a while
+    # which no other test has been to: whoever accepted the certificate is trusted for a while
+    host = "static.school.example"
     before = forgetful.counters()
     clients = [PinnedClient(forgetful, net, host) for _ in range(3)]
     for client in clients:
@@ -104,7 +115,9 @@ def test_connections_that_were_on_their_way_pass_a_host_through_once(forgetful: 
 
     wait_until(lambda: since("hedgerow_proxy_dropped_total", "certificate") == 3, PATIENCE)
     assert since("hedgerow_proxy_passed_through_total") == 1
-    assert [line.split()[1:] for line in (forgetful.world.state / "pass-through").read_text().splitlines()] == [[host, MIA]]
+    assert [line.split()[1:] for line in (forgetful.world.state / "pass-through").read_text().splitlines()] == [
+        [host, MIA]
+    ]
 
 
 @contextlib.contextmanager
@@ -121,12 +134,16 @@ def after_handshake(
 
 
 def handshake_alone(stand: Stand, net: SmallInternet, host: str = INSPECTED) -> None:
-    """As an app that looks at the certificate after the handshake, and hangs up: what pinning libraries on phones do."""
+    """As an app that looks at the certificate after the handshake, and hangs up: what pinning libraries on
+    phones do.
+    """
     with after_handshake(stand, net, host):
         pass
 
 
-def test_an_app_that_hangs_up_after_the_handshake_gets_through_the_fourth_time(forgetful: Stand, net: SmallInternet) -> None:
+def test_an_app_that_hangs_up_after_the_handshake_gets_through_the_fourth_time(
+    forgetful: Stand, net: SmallInternet
+) -> None:
     host = "scratch.mit.edu"  # which no other test has been to: who went on once is trusted for a while
     for _ in range(3):
         assert PassThrough(forgetful.world.state / "pass-through").cause(MIA, host) == ""
@@ -136,7 +153,9 @@ def test_an_app_that_hangs_up_after_the_handshake_gets_through_the_fourth_time(f
 
 
 def test_unused_connections_of_a_browser_are_not_refusals(forgetful: Stand, net: SmallInternet) -> None:
-    assert curl(net.url("h2.example", "/open"), proxy=forgetful.proxy, source=CHILD_WITH_CA, ca=forgetful.ca).status == 200
+    assert (
+        curl(net.url("h2.example", "/open"), proxy=forgetful.proxy, source=CHILD_WITH_CA, ca=forgetful.ca).status == 200
+    )
     refused = forgetful.counters().get(("hedgerow_proxy_dropped_total", "certificate"), 0)
     for _ in range(4):
         handshake_alone(forgetful, net, "h2.example")
@@ -147,7 +166,8 @@ def test_unused_connections_of_a_browser_are_not_refusals(forgetful: Stand, net:
 def test_late_resets_are_not_refusals(forgetful: Stand, net: SmallInternet) -> None:
     """A browser's spare connections, on a device that leaves the network."""
     host = "chat.example"  # which no other test has been to before
-    others = forgetful.counters()["hedgerow_proxy_open_tunnels",]  # such as an upload to an origin that takes nothing, whose client is gone
+    # such as an upload to an origin that takes nothing, whose client is gone
+    others = forgetful.counters()["hedgerow_proxy_open_tunnels",]
     refused = forgetful.counters().get(("hedgerow_proxy_dropped_total", "certificate"), 0)
     with contextlib.ExitStack() as stack:
         # The last message of a handshake of TLS 1.2 is the server's: the inspector has been through it when we have.
@@ -176,22 +196,37 @@ def test_safe_search_holds_by_the_restricted_address(forgetful: Stand, net: Smal
 def reports(stand: Stand, host: str) -> list[tuple[Verdict, str]]:
     """What the journal is told of tunnels to `host` once a refusal was noted."""
     found = stand.wait_for(
-        lambda reported: any(each.decision and each.decision.what in {PASS_THROUGH, CERTIFICATE_REFUSED} for each in reported)
+        lambda reported: any(
+            each.decision and each.decision.what in {PASS_THROUGH, CERTIFICATE_REFUSED} for each in reported
+        )
     )
-    return [(each.decision.verdict, each.decision.what) for each in found if each.decision and each.request and each.request.host == host]
+    return [
+        (each.decision.verdict, each.decision.what)
+        for each in found
+        if each.decision and each.request and each.request.host == host
+    ]
 
 
 def test_a_host_with_blocked_pages_is_not_passed_through(forgetful: Stand, net: SmallInternet) -> None:
-    assert [fetch(forgetful, net, WITH_BLOCKED_PAGES, path).status for path in ("/open", "/secret", "/secret")] == [0, 0, 0]
+    assert [fetch(forgetful, net, WITH_BLOCKED_PAGES, path).status for path in ("/open", "/secret", "/secret")] == [
+        0,
+        0,
+        0,
+    ]
     assert not any(each.requests for each in net.origins.connections())
     assert (Verdict.BLOCK, CERTIFICATE_REFUSED) in reports(forgetful, WITH_BLOCKED_PAGES)
     assert not PassThrough(forgetful.world.state / "pass-through").cause(MIA, WITH_BLOCKED_PAGES)
 
 
-def test_a_host_that_was_passed_through_before_a_page_of_it_was_blocked_is_inspected_again(forgetful: Stand, net: SmallInternet) -> None:
-    assert CertificateRefusals(forgetful.world.state / "pass-through").refused(
-        MIA, ALSO_WITH_BLOCKED_PAGES, time.time(), with_alert=True, may_pass=True
-    ) is Outcome.PASSED  # fmt: skip
+def test_a_host_that_was_passed_through_before_a_page_of_it_was_blocked_is_inspected_again(
+    forgetful: Stand, net: SmallInternet
+) -> None:
+    assert (
+        CertificateRefusals(forgetful.world.state / "pass-through").refused(
+            MIA, ALSO_WITH_BLOCKED_PAGES, time.time(), with_alert=True, may_pass=True
+        )
+        is Outcome.PASSED
+    )
     assert [fetch(forgetful, net, ALSO_WITH_BLOCKED_PAGES, "/secret").status for _ in range(2)] == [0, 0]
     assert not any(each.requests for each in net.origins.connections())
 
@@ -214,7 +249,9 @@ def test_a_host_that_needs_inspection_is_not_passed_through(
     assert not PassThrough(forgetful.world.state / "pass-through").cause(MIA, host)
 
 
-def test_a_device_that_accepted_the_certificate_does_not_get_past_it_by_refusing(forgetful: Stand, net: SmallInternet) -> None:
+def test_a_device_that_accepted_the_certificate_does_not_get_past_it_by_refusing(
+    forgetful: Stand, net: SmallInternet
+) -> None:
     host = "en.wikipedia.org"
     assert curl(net.url(host, "/open"), proxy=forgetful.proxy, source=CHILD_WITH_CA, ca=forgetful.ca).status == 200
     assert [fetch(forgetful, net, host).status for _ in range(3)] == [0, 0, 0]
@@ -226,7 +263,10 @@ def test_pass_through_expires_and_is_for_one_device(tmp_path: Path) -> None:
     now = [1000.0]
     passes = PassThrough(tmp_path / "file", lambda: now[0])
     assert not passes.cause(MIA, INSPECTED)
-    assert CertificateRefusals(tmp_path / "file").refused(MIA, INSPECTED, now[0], with_alert=True, may_pass=True) is Outcome.PASSED
+    assert (
+        CertificateRefusals(tmp_path / "file").refused(MIA, INSPECTED, now[0], with_alert=True, may_pass=True)
+        is Outcome.PASSED
+    )
     assert passes.cause(MIA, INSPECTED)
     assert not passes.cause(DeviceId("tom-phone"), INSPECTED)
     now[0] += PASS_THROUGH_SECONDS
@@ -243,7 +283,10 @@ def test_a_silent_refusal_counts_the_third_time(tmp_path: Path) -> None:
 
 def test_a_host_is_passed_through_once_a_minute(tmp_path: Path) -> None:
     refusals = CertificateRefusals(tmp_path / "file")
-    found = [refusals.refused(MIA, INSPECTED, now, with_alert=True, may_pass=True) for now in (1000.0, 1001.0, 990.0, 1059.0, 1061.0)]
+    found = [
+        refusals.refused(MIA, INSPECTED, now, with_alert=True, may_pass=True)
+        for now in (1000.0, 1001.0, 990.0, 1059.0, 1061.0)
+    ]
     assert found == [Outcome.PASSED, Outcome.IGNORED, Outcome.IGNORED, Outcome.IGNORED, Outcome.PASSED]
     assert refusals.refused(MIA, "en.wikipedia.org", 1062.0, with_alert=True, may_pass=True) is Outcome.PASSED
 

@@ -13,7 +13,14 @@ from hedgerow.policies.content import PASS_THROUGH
 from hedgerow.policies.model import Decision, DeviceId, Reason, Request, RequestKind, Verdict
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.pages.block_page import BlockPage
-from hedgerow.proxy.policy import DestinationGuard, ProxyPolicy, ResolvedHost, ResolvedHostCache, TunnelDecisionCache, strictest
+from hedgerow.proxy.policy import (
+    DestinationGuard,
+    ProxyPolicy,
+    ResolvedHost,
+    ResolvedHostCache,
+    TunnelDecisionCache,
+    strictest,
+)
 
 LAN = (ip_network("192.168.1.0/24"), ip_network("2a00:1450:4001::/64"))
 
@@ -83,7 +90,12 @@ def test_memory_is_bounded() -> None:
 
 def test_a_reachable_address_is_open_in_every_notation() -> None:
     guard = DestinationGuard((ip_network("192.168.1.20/32"), ip_network("2a00:1450:4001::5/128")), home_networks=LAN)
-    for address, allowed in (("192.168.1.20", True), ("::ffff:192.168.1.20", True), ("192.168.1.21", False), ("2a00:1450:4001::5", True)):
+    for address, allowed in (
+        ("192.168.1.20", True),
+        ("::ffff:192.168.1.20", True),
+        ("192.168.1.21", False),
+        ("2a00:1450:4001::5", True),
+    ):
         assert guard.allows(address) is allowed
     assert not guard.allows("2002:c0a8:114::"), "6to4 leads elsewhere first"
 
@@ -110,7 +122,12 @@ def test_the_strictest_verdict_holds() -> None:
         (Request(DeviceId("d"), RequestKind.TUNNEL, f"{verdict}.example"), Decision(verdict, Reason.DEFAULT))
         for verdict in (Verdict.ALLOW, Verdict.INSPECT, Verdict.BLOCK, Verdict.REWRITE)
     ]
-    assert [strictest(judged[:size])[1].verdict for size in (1, 2, 3, 4)] == [Verdict.ALLOW, Verdict.INSPECT, Verdict.BLOCK, Verdict.BLOCK]
+    assert [strictest(judged[:size])[1].verdict for size in (1, 2, 3, 4)] == [
+        Verdict.ALLOW,
+        Verdict.INSPECT,
+        Verdict.BLOCK,
+        Verdict.BLOCK,
+    ]
 
 
 def test_addresses_are_cached_per_ruleset_until_they_expire() -> None:
@@ -159,13 +176,23 @@ def test_tunnel_decisions_are_cached_but_pass_through_is_not() -> None:
     one, two = (cast(Ruleset, Numbered(number)) for number in (1, 2))
     passed_to = set[str]()
     policy = ProxyPolicy(
-        lambda _: None, decide, resolve, lambda *_: None, lambda _: None, DestinationGuard(), BlockPage(), apply_pass_through=passed
+        lambda _: None,
+        decide,
+        resolve,
+        lambda *_: None,
+        lambda _: None,
+        DestinationGuard(),
+        BlockPage(),
+        apply_pass_through=passed,
     )
     known = TunnelDecisionCache(policy, limit=4)
     for _ in range(2):
         for ruleset in (one, two):
             assert known.decide(ruleset, Request(DeviceId("d"), RequestKind.TUNNEL, "a.example")) is ALLOWED
-        assert known.decide(one, Request(DeviceId("d"), RequestKind.TUNNEL, "a.example", hides_host=True)).verdict is Verdict.BLOCK
+        assert (
+            known.decide(one, Request(DeviceId("d"), RequestKind.TUNNEL, "a.example", hides_host=True)).verdict
+            is Verdict.BLOCK
+        )
         inspected = Request(DeviceId("d"), RequestKind.TUNNEL, "inspected.example")
         assert known.decide(one, inspected).verdict is Verdict.INSPECT
         passed_to.add("d")

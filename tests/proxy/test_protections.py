@@ -21,7 +21,10 @@ def test_a_device_that_accepts_the_certificate_uses_the_proxy_too(stand: Stand, 
     stand.protections()
     assert curl(net.url(INSPECTED, "/open"), proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca).status == 200
     assert stand.protections() == {("mia-tablet", Protection.PROXY), ("mia-tablet", Protection.CERTIFICATE)}
-    assert curl(net.url("www.wikipedia.org", "/open"), proxy=stand.proxy, source=CHILD, ca=net.authority.root).status == 200
+    assert (
+        curl(net.url("www.wikipedia.org", "/open"), proxy=stand.proxy, source=CHILD, ca=net.authority.root).status
+        == 200
+    )
     assert stand.protections() == {("mia-phone", Protection.PROXY)}, "a tunnel says nothing about the certificate"
 
 

@@ -1,4 +1,6 @@
-"""Recorded browsing through the proxy, thousands of URLs on kept connections: each reaches its host as without the proxy."""
+"""Recorded browsing through the proxy, thousands of URLs on kept connections: each reaches its host as without the
+proxy.
+"""
 
 from __future__ import annotations
 
@@ -45,11 +47,17 @@ class _Echo(http.server.BaseHTTPRequestHandler):
 
 def recorded(folder: Path) -> list[str]:
     """URLs from three recordings, as many of them as are tried, the same in each run."""
-    urls = [line.split(" ")[0] for line in (folder / "squidguard-requests.txt").read_text(encoding="latin-1").splitlines()]
+    urls = [
+        line.split(" ")[0] for line in (folder / "squidguard-requests.txt").read_text(encoding="latin-1").splitlines()
+    ]
     urls += [each["url"] for each in json.loads((folder / "matching-test-requests.json").read_text(encoding="utf-8"))]
     with zipfile.ZipFile(folder / "urlfilter-requests.json.zip") as archive:
         urls += [json.loads(line)["url"] for line in archive.read("requests.json").decode().splitlines()]
-    found = [url for url in dict.fromkeys(urls) if url.startswith(("http://", "https://")) and len(url) < 4000 and '"' not in url]
+    found = [
+        url
+        for url in dict.fromkeys(urls)
+        if url.startswith(("http://", "https://")) and len(url) < 4000 and '"' not in url
+    ]
     return random.Random(5).sample(found, min(_MOST, len(found)))
 
 
@@ -92,7 +100,9 @@ def seen(urls: list[str], *options: str) -> list[str]:
     """What curl tells of each: the status, and what the echo said."""
     asked = "".join(f'url = "{url}"\noutput = -\n' for url in urls).replace("\\", "\\\\")
     words = ["curl", "-gsS", "--path-as-is", "--max-time", "20", "-w", " %{http_code}\\n", *options, "-K", "-"]
-    return subprocess.run(words, input=asked, capture_output=True, text=True, check=False, encoding="latin-1").stdout.splitlines()
+    return subprocess.run(
+        words, input=asked, capture_output=True, text=True, check=False, encoding="latin-1"
+    ).stdout.splitlines()
 
 
 def test_every_url_arrives_unchanged(world: Stand, origin: int, urls: list[str]) -> None:

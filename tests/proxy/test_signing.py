@@ -69,7 +69,9 @@ def asked(path: Path, *messages: bytes) -> list[bytes]:
     return answers
 
 
-def test_a_certificate_is_for_one_server_and_signed_by_the_authority(tmp_path: Path, authority: CertificateAuthority) -> None:
+def test_a_certificate_is_for_one_server_and_signed_by_the_authority(
+    tmp_path: Path, authority: CertificateAuthority
+) -> None:
     with serving(tmp_path, authority) as path:
         answers = asked(path, public_der(KEY), b"www.school.example", b"2001:db8::7")
     assert [answer[:1] for answer in answers] == [b"+", b"+"]
@@ -84,11 +86,24 @@ def test_a_certificate_is_for_one_server_and_signed_by_the_authority(tmp_path: P
 @pytest.mark.parametrize(
     "host",
     [
-        *("pages.home", "*.example", "", "a b", "a,b.example", "a.example\0.b", "A.example", "b\xfccher.example", "x" * 254, "." * 3),
+        *(
+            "pages.home",
+            "*.example",
+            "",
+            "a b",
+            "a,b.example",
+            "a.example\0.b",
+            "A.example",
+            "b\xfccher.example",
+            "x" * 254,
+            "." * 3,
+        ),
         *("a.example\n", "192.0.2.07", "2001:DB8::1", "DNS:a.example"),
     ],
 )
-def test_what_is_no_canonical_host_of_others_is_refused(tmp_path: Path, authority: CertificateAuthority, host: str) -> None:
+def test_what_is_no_canonical_host_of_others_is_refused(
+    tmp_path: Path, authority: CertificateAuthority, host: str
+) -> None:
     with serving(tmp_path, authority) as path:
         answers = asked(path, public_der(KEY), host.encode() or b" ", b"a.example")
     assert answers[0].startswith(b"-")
@@ -114,7 +129,9 @@ def test_the_key_of_the_authority_gets_no_second_certificate(tmp_path: Path, aut
     assert answer == b"-the key of the authority"
 
 
-def test_signing_is_limited_in_rate(tmp_path: Path, authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signing_is_limited_in_rate(
+    tmp_path: Path, authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(signing, "BURST", 3.0)
     now = 100.0
     with bind_unix_socket(tmp_path / "s", socket.SOCK_SEQPACKET, signing.MAX_CLIENTS) as listener:

@@ -10,14 +10,20 @@ from hedgerow.blocklists.url_tests import describe
 
 
 class AdBlocker:
-    """An ad blocker with the lists of a catalogue. What is known of a host is kept, as the inspector keeps its decisions on hosts."""
+    """An ad blocker with the lists of a catalogue.
+
+    What is known of a host is kept, as the inspector keeps its decisions on hosts.
+    """
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
         self._match_host = lru_cache(maxsize=4096)(self._find_host_match)
 
     def first_match(self, url: str, resource: str = "", initiator: str = "") -> UrlMatch | None:
-        """Return the first rule about a URL or its host that matches, with all exceptions considered. Arguments as for `match_url`."""
+        """Return the first rule about a URL or its host that matches, with all exceptions considered.
+
+        Arguments as for `match_url`.
+        """
         request = describe(url, resource, initiator, "")
         if request is None:
             return None

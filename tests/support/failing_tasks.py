@@ -1,7 +1,8 @@
 """The command `hedgerow` whose watched tasks fail when a test orders it: `python failing_tasks.py FILE up ...`.
 
-Each task runs its real coroutine function and, beside it, looks for an order to raise an error. Orders, and the names of the tasks of each
-process, are in memory that all processes share with the test through a file, since confined processes can open none.
+Each task runs its real coroutine function and, beside it, looks for an order to raise an error. Orders, and the names
+of the tasks of each process, are in memory that all processes share with the test through a file, since confined
+processes can open none.
 """
 
 from __future__ import annotations

@@ -11,7 +11,9 @@ def noise(width: int, height: int, mode: str = "RGB") -> Any:
     """Return a picture of coloured clouds."""
     from PIL import Image
 
-    image = Image.frombytes("RGB", (8, 8), random.Random(7).randbytes(192)).resize((width, height), Image.Resampling.BICUBIC)
+    image = Image.frombytes("RGB", (8, 8), random.Random(7).randbytes(192)).resize(
+        (width, height), Image.Resampling.BICUBIC
+    )
     return image.convert(mode)
 
 
@@ -28,7 +30,9 @@ def harmless_picture() -> bytes:
 
 
 def with_long_comment(jpeg: bytes) -> tuple[bytes, int]:
-    """Return a JPEG with a comment of 65,500 octets in front, and the number of them to insert after the hundredth octet."""
+    """Return a JPEG with a comment of 65,500 octets in front, and the number of them to insert after the hundredth
+    octet.
+    """
     shown = 200
     comment = b"\xff\xfe" + (65_500 + 2).to_bytes(2) + bytes(shown)
     return jpeg[:2] + comment + jpeg[2:], 65_500 - shown

@@ -1,7 +1,8 @@
-"""Holds the path that answers from the cache without parsing against the one that parses: whatever the datagram, both must say the same.
+"""Holds the path that answers from the cache without parsing against the one that parses: whatever the datagram, both
+must say the same.
 
-Used by hypothesis in `tests/dns/server/test_udp.py`, and by atheris, which is guided by coverage, on the command line (it is not among the
-locked libraries: `pip install atheris`; a corpus of datagrams, one a file, may be named):
+Used by hypothesis in `tests/dns/server/test_udp.py`, and by atheris, which is guided by coverage, on the command line
+(it is not among the locked libraries: `pip install atheris`; a corpus of datagrams, one a file, may be named):
 
     .venv/bin/python tests/support/hot_path.py [-max_total_time=600] [FOLDER]
 """
@@ -65,12 +66,15 @@ class OneServer:
         self._datagram = datagram[:1232]
         self._sent.clear()
         self._listener._drain()
-        assert (DROPPED_METRIC, "error") not in self._server.responder.counters, f"{datagram.hex()} could not be answered"
+        assert (DROPPED_METRIC, "error") not in self._server.responder.counters, (
+            f"{datagram.hex()} could not be answered"
+        )
         return [answer for answer in self._sent if answer is not None]
 
     def send_in_parts(self, count: int, taken: list[int]) -> tuple[list[tuple[int, int]], float]:
-        """Send so many answers, of which each call takes as many as `taken` says. Returns from which answer on and how many each call was
-        asked to send, and how many could not be sent.
+        """Send so many answers, of which each call takes as many as `taken` says.
+
+        Returns from which answer on and how many each call was asked to send, and how many could not be sent.
         """
         begin, calls, left = self._memory.headers_at, list[tuple[int, int]](), iter(taken)
 
@@ -110,8 +114,10 @@ class HotPath:
         await self._cold.start()
 
     def check(self, datagrams: list[bytes]) -> None:
-        """Raises AssertionError where the cache makes a difference. Each is asked three times: the second time may meet the cache, the
-        third what it has learnt of how the query is worded.
+        """Raises AssertionError where the cache makes a difference.
+
+        Each is asked three times: the second time may meet the cache, the third what it has learnt of how the query is
+        worded.
         """
         self.warm.forget()
         for datagram in datagrams:
@@ -127,7 +133,10 @@ class HotPath:
 
 
 def split(data: bytes) -> Iterator[bytes]:
-    """Several datagrams in one input: each begins with its length. The first octet of a length is left out, so that mutations fit."""
+    """Several datagrams in one input: each begins with its length.
+
+    The first octet of a length is left out, so that mutations fit.
+    """
     while data:
         size = data[0]
         yield data[1 : 1 + size]

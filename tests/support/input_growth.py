@@ -1,8 +1,9 @@
-"""Families of inputs that grow, made from a target's seeds, and the check that a parser's work grows no faster than its input.
+"""Families of inputs that grow, made from a target's seeds, and the check that a parser's work grows no faster than its
+input.
 
-No family is written with a parser in mind: a substring of a seed is repeated where it is, with and without what follows, alone and with a
-number in each repetition; single characters are repeated at each place; two substrings take turns. A target adds families of its own where
-lengths have to fit (`FuzzTarget.grown`).
+No family is written with a parser in mind: a substring of a seed is repeated where it is, with and without what
+follows, alone and with a number in each repetition; single characters are repeated at each place; two substrings take
+turns. A target adds families of its own where lengths have to fit (`FuzzTarget.grown`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ SIZES = (1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18)
 """Octets of the inputs, each four times the one before."""
 
 MOST_GROWTH = 8
-"""Four times the input may cost up to this many times the CPU time: linear work, and as much again for caches and a busy machine."""
+"""Four times the input may cost up to this many times the CPU time: linear work, and as much again for caches and a
+busy machine.
+"""
 
 FLOOR_SECONDS = 0.004
 """CPU seconds below which a time counts as this long, so that noise is no growth."""
@@ -79,7 +82,10 @@ class Growth:
         return self.after > MOST_GROWTH * max(self.before, FLOOR_SECONDS)
 
     def __str__(self) -> str:
-        return f"{self.before * 1000:.1f} ms became {self.after * 1000:.1f} ms with four times {self.size} octets of {self.family}"
+        return (
+            f"{self.before * 1000:.1f} ms became {self.after * 1000:.1f} ms with four times {self.size} octets of"
+            f" {self.family}"
+        )
 
 
 def cpu_seconds(target: FuzzTarget, data: bytes) -> float:
@@ -105,9 +111,11 @@ def page_fault_seconds() -> float:
 
 
 def settled_seconds(target: FuzzTarget, data: bytes, page_fault: float) -> float:
-    """Return the CPU seconds for an input in memory that the process has already, if a page of new memory takes `page_fault` seconds.
+    """Return the CPU seconds for an input in memory that the process has already, if a page of new memory takes
+    `page_fault` seconds.
 
-    What fits into memory that an earlier input has left needs no new pages. Four times as much may need ten times as many.
+    What fits into memory that an earlier input has left needs no new pages. Four times as much may need ten times as
+    many.
     """
     before = _page_faults()
     seconds = cpu_seconds(target, data)
@@ -115,10 +123,11 @@ def settled_seconds(target: FuzzTarget, data: bytes, page_fault: float) -> float
 
 
 def find_fast_growth(target: FuzzTarget, seconds: float, largest: int = SIZES[-1]) -> Growth | None:
-    """Return a family for which a target's time grows faster than its input, None if none is found in about these CPU seconds.
+    """Return a family for which a target's time grows faster than its input, None if none is found in about these CPU
+    seconds.
 
-    The families are tried up to 16 kB. Those among them whose time grows fastest, and those whose time is longest, are tried up to
-    `largest` octets, one of `SIZES`.
+    The families are tried up to 16 kB. Those among them whose time grows fastest, and those whose time is longest, are
+    tried up to `largest` octets, one of `SIZES`.
     """
     gc.disable()
     begun = time.process_time()

@@ -32,8 +32,11 @@ def cleaned(server: PostgresServer) -> Iterator[Place]:
     days = set(server.execute(_DAYS, DATABASE))
     yield server.address(DATABASE)
     statements = [f"DROP TABLE {name}" for (name,) in set(server.execute(_DAYS, DATABASE)) - days]
-    statements += [f"DELETE FROM {name}" for name in (*metadata.tables, "site_changes")]  # faster than TRUNCATE, which makes new files
-    server.execute("; ".join([*statements, "SELECT setval(oid::regclass, 1, false) FROM pg_class WHERE relkind = 'S'"]), DATABASE)
+    # faster than TRUNCATE, which makes new files
+    statements += [f"DELETE FROM {name}" for name in (*metadata.tables, "site_changes")]
+    server.execute(
+        "; ".join([*statements, "SELECT setval(oid::regclass, 1, false) FROM pg_class WHERE relkind = 'S'"]), DATABASE
+    )
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.service)])

@@ -26,11 +26,16 @@ SHEET = CounterEntry(NOW, "ana", CounterAction.PRINT)
 
 
 def fill(store: Store) -> None:
-    """Write at least one row to each table. Devices and people have the same names at every site, as they may in families."""
+    """Write at least one row to each table.
+
+    Devices and people have the same names at every site, as they may in families.
+    """
     site, clock = store.site, lambda: NOW
     recorder = Recorder(store, clock=clock)
     block = (RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, "adult")
-    recorder.add(Observation(NOW, TABLET, "mia", "child-8-12", *block, f"{number}.{site}.example") for number in range(3))
+    recorder.add(
+        Observation(NOW, TABLET, "mia", "child-8-12", *block, f"{number}.{site}.example") for number in range(3)
+    )
     recorder.add([AccessRequest(NOW, TABLET, "mia", "same.example"), SystemEvent(NOW, "restart", "mia", site)])
     recorder.add([DeviceSeen(NOW, TABLET, "192.168.1.9", None, "mia", "child-8-12", site)])
     recorder.add([ProtectionSeen(NOW, TABLET, Protection.DNS)])
@@ -41,7 +46,9 @@ def fill(store: Store) -> None:
     usage.add([ActiveMinute(int(NOW // 60), "person:mia", "")])
     usage.give(Bonus(f"b-{site}", "person:mia", "", 5, "ana", NOW))
     usage.start_session(Session(f"s-{site}", TABLET, "ana", NOW))
-    CodeStore(store, clock=clock).add(AccessCode(f"c-{site}", "ana", NOW, NOW + 60, person="mia", subject="same.example"), "123456")
+    CodeStore(store, clock=clock).add(
+        AccessCode(f"c-{site}", "ana", NOW, NOW + 60, person="mia", subject="same.example"), "123456"
+    )
     VoucherStore(store, clock=clock).add(Voucher("child", 60, "ana", NOW, NOW + 60), [f"VOUCHER-{site}"], SHEET)
     CounterStore(store).put_staff(StaffRow("Ana", "staff", NOW, "hash"))
     Outbox(store, clock=clock).put("dad", "request", "tablet same.example", site)

@@ -20,13 +20,17 @@ MARK = "library state: "
 """The beginning of the line."""
 
 _SIMPLE = (str, bytes, int, float, bool, type(None))
-_OF_THE_MODULE = frozenset({"__builtins__", "__cached__", "__file__", "__loader__", "__path__", "__spec__", "__warningregistry__"})
+_OF_THE_MODULE = frozenset(
+    {"__builtins__", "__cached__", "__file__", "__loader__", "__path__", "__spec__", "__warningregistry__"}
+)
 _OF_THE_CLASS = frozenset({"_abc_impl", "__dict__", "__weakref__"})
 
 
 def loaded() -> list[str]:
     """Return the names of this process's modules that belong to the libraries."""
-    return sorted(name for name, module in sys.modules.items() if name.partition(".")[0] in LIBRARIES and module is not None)
+    return sorted(
+        name for name, module in sys.modules.items() if name.partition(".")[0] in LIBRARIES and module is not None
+    )
 
 
 def state(modules: Iterable[str]) -> dict[str, str]:
@@ -52,7 +56,10 @@ def describe(value: Any) -> str:
         return f"{type(value).__name__}({describe(value.__func__)})"
     if isinstance(value, FunctionType):
         wrapped = getattr(value, "__wrapped__", None)
-        where = f"{value.__module__}.{value.__qualname__} {Path(value.__code__.co_filename).name}:{value.__code__.co_firstlineno}"
+        where = (
+            f"{value.__module__}.{value.__qualname__}"
+            f" {Path(value.__code__.co_filename).name}:{value.__code__.co_firstlineno}"
+        )
         return f"{where} of {describe(wrapped)}" if wrapped is not None else where
     if isinstance(value, type):
         return f"{value.__module__}.{value.__qualname__}"

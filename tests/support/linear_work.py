@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Final
 
 MOST_GROWTH: Final = 8
-"""Four times the input may cost up to this many times the CPU time: linear work, and as much again for caches and a busy machine."""
+"""Four times the input may cost up to this many times the CPU time: linear work, and as much again for caches and a
+busy machine.
+"""
 
 FLOOR_SECONDS: Final = 0.004
 """CPU seconds below which a time counts as this long, so that noise is no growth."""
@@ -16,7 +18,10 @@ _TRIES = 3
 
 
 def assert_linear[T](work: Callable[[T], object], make: Callable[[int], T], size: int) -> None:
-    """Assert that `work` on an input made for four times `size` costs at most eight times as much. The best of three runs counts."""
+    """Assert that `work` on an input made for four times `size` costs at most eight times as much.
+
+    The best of three runs counts.
+    """
     short, long = (min(_cpu_seconds(work, make(each)) for _ in range(_TRIES)) for each in (size, 4 * size))
     assert long <= MOST_GROWTH * max(short, FLOOR_SECONDS), f"{short:.4f} s became {long:.4f} s with four times {size}"
 

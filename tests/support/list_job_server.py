@@ -1,6 +1,9 @@
-"""A process that forks list jobs for a test, as the zygote does for control. A program for each job would import for most of its time.
+"""A process that forks list jobs for a test, as the zygote does for control.
 
-Run as `python -P list_job_server.py DESCRIPTOR`. The descriptor is that of a socket which takes requests of `jobs.fork_job`.
+A program for each job would import for most of its time.
+
+Run as `python -P list_job_server.py DESCRIPTOR`. The descriptor is that of a socket which takes requests of
+`jobs.fork_job`.
 """
 
 from __future__ import annotations

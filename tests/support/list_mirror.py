@@ -1,7 +1,7 @@
 """The publishers of public lists, played on loopback with stored copies: for tests and measurements of the first day.
 
-Hedgerow asks the real addresses through a proxy that ends TLS with a certificate of its own authority, so nothing in Hedgerow is replaced.
-A list of which there is no copy is answered with 404, as by a publisher who has given it up.
+Hedgerow asks the real addresses through a proxy that ends TLS with a certificate of its own authority, so nothing in
+Hedgerow is replaced. A list of which there is no copy is answered with 404, as by a publisher who has given it up.
 """
 
 from __future__ import annotations
@@ -53,13 +53,19 @@ STORED_AS_RULES = {
 
 
 class ListMirror:
-    """`environment` makes a program ask this mirror instead of the publishers; `asked` are the URLs that were asked for."""
+    """`environment` makes a program ask this mirror instead of the publishers; `asked` are the URLs that were asked
+    for.
+    """
 
     def __init__(self, files: Mapping[str, bytes], folder: Path) -> None:
         self.asked: list[str] = []
         self._files = files
         authority, certificate = folder / "authority.pem", folder / "publishers.pem"
-        _write_certificates(authority, certificate, sorted({urlsplit(source.url).hostname or "" for source in public_sources().values()}))
+        _write_certificates(
+            authority,
+            certificate,
+            sorted({urlsplit(source.url).hostname or "" for source in public_sources().values()}),
+        )
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Publisher, self, context))
@@ -150,7 +156,9 @@ def _write_certificates(authority: Path, certificate: Path, hosts: list[str]) ->
     def builder(subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
         made = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
         made = made.serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(days=1))
-        made = made.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(keys[0].public_key()), critical=False)
+        made = made.add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(keys[0].public_key()), critical=False
+        )
         made = made.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         return made.not_valid_after(now + datetime.timedelta(days=2))
 
@@ -168,9 +176,11 @@ def _write_certificates(authority: Path, certificate: Path, hosts: list[str]) ->
     )
     root = builder(issuer, keys[0]).add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     root = root.add_extension(x509.KeyUsage(**usage, key_cert_sign=True, crl_sign=True), critical=True)
-    leaf = builder(x509.Name([]), keys[1]).add_extension(x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts]), critical=True)
+    leaf = builder(x509.Name([]), keys[1]).add_extension(
+        x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts]), critical=True
+    )
     authority.write_bytes(root.sign(keys[0], hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
     private = keys[1].private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )  # fmt: skip
+    )
     certificate.write_bytes(private + leaf.sign(keys[0], hashes.SHA256()).public_bytes(serialization.Encoding.PEM))

@@ -31,7 +31,11 @@ def compound(*names: str, stream: bytes = b"") -> bytes:
     for name in ("Root Entry", *names):
         text = name.encode("utf-16-le")
         entries += text.ljust(64, b"\0") + struct.pack("<H", len(text) + 2) + bytes(62)
-    return b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1".ljust(512, b"\0") + stream.ljust(-(-len(stream) // 512) * 512, b"\0") + entries
+    return (
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1".ljust(512, b"\0")
+        + stream.ljust(-(-len(stream) // 512) * 512, b"\0")
+        + entries
+    )
 
 
 def presentation(has_macros: int) -> bytes:

@@ -1,4 +1,7 @@
-"""A PostgreSQL server for tests: Debian's binaries, a directory of its own, a Unix socket and a port on loopback, no fsync."""
+"""A PostgreSQL server for tests:
+
+Debian's binaries, a directory of its own, a Unix socket and a port on loopback, no fsync.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,19 @@ import pytest
 from hedgerow.journal.store import StoreAddress
 
 _SETTINGS = {
-    "fsync": "off", "full_page_writes": "off", "autovacuum": "off", "shared_buffers": "16MB",
-    "max_connections": "60", "listen_addresses": "127.0.0.1", "wal_recycle": "off", "min_wal_size": "32MB", "max_wal_size": "256MB",
-    "log_min_messages": "fatal", "max_wal_senders": "0", "wal_level": "minimal",
-}  # fmt: skip
+    "fsync": "off",
+    "full_page_writes": "off",
+    "autovacuum": "off",
+    "shared_buffers": "16MB",
+    "max_connections": "60",
+    "listen_addresses": "127.0.0.1",
+    "wal_recycle": "off",
+    "min_wal_size": "32MB",
+    "max_wal_size": "256MB",
+    "log_min_messages": "fatal",
+    "max_wal_senders": "0",
+    "wal_level": "minimal",
+}
 
 
 def binaries() -> Path | None:
@@ -39,14 +51,22 @@ class PostgresServer:
 
     def __init__(
         self, folder: Path, programs: Path, settings: Mapping[str, str] | None = None, *, space: str = ""
-    ) -> None:  # fmt: skip
+    ) -> None:
         """With `space`, the server runs in this network namespace, which needs root."""
         self.folder, self._programs = folder, programs
         self._settings = _SETTINGS | dict(settings or {})
         self._numbers = itertools.count()
         self._process: subprocess.Popen[bytes] | None = None
         self.user = _user()
-        entered = ("nsenter", f"--net=/run/netns/{space}", "setpriv", f"--reuid={self.user}", "--clear-groups", "env", f"HOME={folder}")
+        entered = (
+            "nsenter",
+            f"--net=/run/netns/{space}",
+            "setpriv",
+            f"--reuid={self.user}",
+            "--clear-groups",
+            "env",
+            f"HOME={folder}",
+        )
         self._entered = entered if space else ()
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -86,7 +106,9 @@ class PostgresServer:
         ]
         with (self.folder / "log").open("ab") as log:
             user = None if self._entered else self.user
-            self._process = subprocess.Popen([*self._entered, *words], stdout=log, stderr=log, user=user, start_new_session=True)
+            self._process = subprocess.Popen(
+                [*self._entered, *words], stdout=log, stderr=log, user=user, start_new_session=True
+            )
         deadline = time.monotonic() + 60
         while True:
             try:
@@ -131,7 +153,9 @@ class PostgresServer:
 
     def execute(self, statement: str, database: str = "postgres") -> Sequence[tuple[Any, ...]]:
         """Execute a statement as the superuser, outside a transaction. Returns its rows."""
-        with psycopg.connect(host=str(self.folder), port=self.port, dbname=database, user="postgres", autocommit=True) as connection:
+        with psycopg.connect(
+            host=str(self.folder), port=self.port, dbname=database, user="postgres", autocommit=True
+        ) as connection:
             cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else ()
 

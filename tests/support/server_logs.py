@@ -1,7 +1,8 @@
 """The logs of servers that tests run: whole Hedgerows, the proxy's stands, and DNS and proxy in the test's own process.
 
-A traceback in one of them, or the line of an error that no code expected, fails the test, unless it is marked `provokes_traceback`. Nothing
-that a client, an origin or an upstream sends may lead to one: each is an error that nobody thought of.
+A traceback in one of them, or the line of an error that no code expected, fails the test, unless it is marked
+`provokes_traceback`. Nothing that a client, an origin or an upstream sends may lead to one: each is an error that
+nobody thought of.
 """
 
 from __future__ import annotations

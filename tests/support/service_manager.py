@@ -1,4 +1,6 @@
-"""The part of systemd that a service talks to: it hears notifications, and keeps file descriptors over a restart (sd_notify(3))."""
+"""The part of systemd that a service talks to: it hears notifications, and keeps file descriptors over a restart
+(sd_notify(3)).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ os.execvp(command[0], command)
 
 
 class ServiceManager:
-    """Hears what a service sends to the Unix socket at `place`. `heard` are its messages without those about descriptors."""
+    """Hears what a service sends to the Unix socket at `place`.
+
+    `heard` are its messages without those about descriptors.
+    """
 
     def __init__(self, place: Path) -> None:
         self.place, self.heard = place, list[bytes]()
@@ -45,12 +50,16 @@ class ServiceManager:
             return list(self._kept.values())
 
     def passing(self, command: Sequence[str]) -> tuple[list[str], tuple[int, ...]]:
-        """Return a command that runs `command` with the kept descriptors as systemd passes them, and those that it must inherit."""
+        """Return a command that runs `command` with the kept descriptors as systemd passes them, and those that it must
+        inherit.
+        """
         with self._guard:
             kept = dict(self._kept)
         if not kept:
             return [*command], ()
-        return [sys.executable, "-S", "-c", _PASS, ":".join(kept.values()), ",".join(map(str, kept)), *command], tuple(kept)
+        return [sys.executable, "-S", "-c", _PASS, ":".join(kept.values()), ",".join(map(str, kept)), *command], tuple(
+            kept
+        )
 
     def sockets(self) -> list[tuple[str, socket.socket]]:
         """Return duplicates of the descriptors with their names."""
@@ -75,7 +84,9 @@ class ServiceManager:
         while True:
             message, descriptors, _, _ = socket.recv_fds(self._socket, 4096, 253)
             lines = message.split(b"\n")
-            name = next((line.removeprefix(b"FDNAME=").decode() for line in lines if line.startswith(b"FDNAME=")), "stored")
+            name = next(
+                (line.removeprefix(b"FDNAME=").decode() for line in lines if line.startswith(b"FDNAME=")), "stored"
+            )
             if b"FDSTORE=1" in lines:
                 with self._guard:
                     self._kept |= dict.fromkeys(descriptors, name)

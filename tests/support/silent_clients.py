@@ -1,7 +1,7 @@
 """Clients that open connections, send a little or nothing, and open them again as soon as they are closed.
 
-A program of its own: `python silent_clients.py HOST PORT CONNECTIONS BYTES ADDRESS…` opens so many connections from each address, sends the
-bytes (in hexadecimal, maybe none) over each, and prints a line once it has tried all of them.
+A program of its own: `python silent_clients.py HOST PORT CONNECTIONS BYTES ADDRESS…` opens so many connections from
+each address, sends the bytes (in hexadecimal, maybe none) over each, and prints a line once it has tried all of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ PAUSE = 0.05
 
 
 @contextlib.contextmanager
-def silent_clients(server: tuple[str, int], sources: Sequence[str], connections: int, first: bytes = b"") -> Iterator[None]:
+def silent_clients(
+    server: tuple[str, int], sources: Sequence[str], connections: int, first: bytes = b""
+) -> Iterator[None]:
     """Run the program on this machine, from when it has tried all connections."""
     command = [sys.executable, str(Path(__file__)), server[0], str(server[1]), str(connections), first.hex(), *sources]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:

@@ -1,6 +1,7 @@
 """A check of pictures as somebody would add it: one module, and one line that registers it.
 
-Run as a program this is the scanning process with the check in it. The first byte of a picture chooses what happens to it.
+Run as a program this is the scanning process with the check in it. The first byte of a picture chooses what happens to
+it.
 """
 
 from __future__ import annotations

@@ -33,13 +33,21 @@ def test_a_forked_command_says_the_same_and_ends_the_same(words: list[str], tmp_
     (tmp_path / "hedgerow.yaml").write_text("people: {mia: {age: 9, devices: [tv]}}\n")
     command, environment = [executable(), *words], {**without_internet(), "COLUMNS": "90"}
     forked = run_command(command, environment=environment, timeout=60, directory=tmp_path)
-    started = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path, env=environment)
+    started = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path, env=environment
+    )
     assert (forked.returncode, forked.stdout, forked.stderr) == (started.returncode, started.stdout, started.stderr)
 
 
 def test_a_killed_command_is_told_by_its_signal(tmp_path: Path) -> None:
     with (tmp_path / "log").open("w") as log:
-        words = [executable(), "up", "--state", str(tmp_path / "state"), *(f"--{each}=127.0.0.1:0" for each in ("dns", "proxy", "web"))]
+        words = [
+            executable(),
+            "up",
+            "--state",
+            str(tmp_path / "state"),
+            *(f"--{each}=127.0.0.1:0" for each in ("dns", "proxy", "web")),
+        ]
         process = start_command(words, stderr=log.fileno(), environment=without_internet(), directory=tmp_path)
     with process:
         assert process.stdout
@@ -64,9 +72,14 @@ type SeenProcess = tuple[dict[str, str], set[str], set[str], str]
 
 
 def seen_from_outside(running: Hedgerow) -> dict[str, SeenProcess]:
-    """Return what the kernel shows of each role: rights, limits, libraries, and open files that are not in its state directory."""
+    """Return what the kernel shows of each role: rights, limits, libraries, and open files that are not in its state
+    directory.
+    """
     seen: dict[str, SeenProcess] = {}
-    for role, pids in {"supervisor": [running.process.pid], **{role: running.pids(role) for role in (*ROLES, "zygote")}}.items():
+    for role, pids in {
+        "supervisor": [running.process.pid],
+        **{role: running.pids(role) for role in (*ROLES, "zygote")},
+    }.items():
         (pid,) = pids
         status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
         targets = {str(each.readlink()).partition(":")[0] for each in Path(f"/proc/{pid}/fd").iterdir()}

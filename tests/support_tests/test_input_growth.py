@@ -21,7 +21,9 @@ def linear(data: bytes) -> None:
 
 
 def in_new_memory(data: bytes) -> None:
-    """Write to memory that the kernel has to find for the longest input only, as if shorter ones fitted into what is free."""
+    """Write to memory that the kernel has to find for the longest input only, as if shorter ones fitted into what is
+    free.
+    """
     if len(data) > SIZES[-2]:
         bytearray(b"x") * MEMORY
 

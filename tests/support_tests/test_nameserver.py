@@ -72,7 +72,11 @@ def test_wrong_answers_are_wrong_in_the_way_they_say(internet: SmallInternet) ->
         assert answered(internet, "news.example").records[0][0] == "not-asked.example"
     with internet.nameserver.misbehaving(Fault.EXTRA_RECORDS):
         answer = answered(internet, "news.example")
-        assert [record[0] for record in answer.records + answer.additional] == ["news.example", "stray.example", "stray.example"]
+        assert [record[0] for record in answer.records + answer.additional] == [
+            "news.example",
+            "stray.example",
+            "stray.example",
+        ]
     with internet.nameserver.misbehaving(Fault.TRUNCATING):
         assert "tc" in answered(internet, "news.example", options=["+ignore"]).flags
         assert answered(internet, "news.example", tcp=True).data("A")

@@ -40,7 +40,9 @@ def test_an_origin_tells_what_it_was_asked(internet: SmallInternet, host: str, v
 def test_a_large_download_is_exact_and_counted(internet: SmallInternet, host: str, scheme: str) -> None:
     size = 30_000_001
     mapping = [word for each in internet.resolve(host) for word in ("--resolve", each)]
-    digest, status = curl_sha256(internet.url(host, f"/bytes/{size}", scheme), ca=internet.authority.root, options=mapping)
+    digest, status = curl_sha256(
+        internet.url(host, f"/bytes/{size}", scheme), ca=internet.authority.root, options=mapping
+    )
     assert (digest, status) == (body_sha256(size), 0)
     assert size < internet.origins.bytes_sent(internet.address_of(host)) < size * 1.01
 
@@ -85,7 +87,9 @@ def test_an_upload_is_summed(internet: SmallInternet, host: str, tmp_path: Path)
         ("/broken/endless-head", 56, 200, 0),
     ],
 )
-def test_each_page_behaves_as_it_says(internet: SmallInternet, path: str, exit_code: int, status: int, size: int) -> None:
+def test_each_page_behaves_as_it_says(
+    internet: SmallInternet, path: str, exit_code: int, status: int, size: int
+) -> None:
     answer = fetch(internet, "broken.example", path, "http", timeout=0.7)
     assert (answer.exit_code, answer.status, answer.size) == (exit_code, status, size)
 

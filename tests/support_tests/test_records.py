@@ -44,7 +44,9 @@ def test_every_host_has_all_three_types_that_a_filter_must_not_forget() -> None:
 
 
 def test_a_name_outside_all_zones_is_refused() -> None:
-    assert look_up([parse_zone("a.example", "@ A 127.0.0.1")], "b.example", dnslib.QTYPE.A).rcode == dnslib.RCODE.REFUSED
+    assert (
+        look_up([parse_zone("a.example", "@ A 127.0.0.1")], "b.example", dnslib.QTYPE.A).rcode == dnslib.RCODE.REFUSED
+    )
 
 
 def test_a_wrong_line_is_named() -> None:

@@ -10,10 +10,15 @@ import pytest
 
 
 def report(**files: tuple[int, int, list[int]]) -> dict[str, Any]:
-    """Return a report as coverage writes it: of each file the statements that were run, all of them, and the lines left out."""
+    """Return a report as coverage writes it: of each file the statements that were run, all of them, and the lines left
+    out.
+    """
     return {
         "files": {
-            f"hedgerow/{name.replace('__', '/')}.py": {"summary": {"covered_lines": run, "num_statements": count}, "missing_lines": lines}
+            f"hedgerow/{name.replace('__', '/')}.py": {
+                "summary": {"covered_lines": run, "num_statements": count},
+                "missing_lines": lines,
+            }
             for name, (run, count, lines) in files.items()
         }
     }
@@ -40,12 +45,18 @@ def test_figures_are_added_up_by_package() -> None:
         ({}, {"gone": 90}, ["tests run 0.00 % of the statements of gone, which is less than 90 %"]),
     ],
 )
-def test_a_package_is_named_that_is_below_its_floor(percents: dict[str, float], floors: dict[str, int], problems: list[str]) -> None:
+def test_a_package_is_named_that_is_below_its_floor(
+    percents: dict[str, float], floors: dict[str, int], problems: list[str]
+) -> None:
     assert check_coverage.below_floor(percents, floors) == problems
 
 
 def test_lines_are_named_that_the_tests_of_a_module_leave_out() -> None:
-    tests = {"hedgerow/dns/wire.py": ("tests/dns/test_wire.py",), "hedgerow/sockets.py": ("a.py", "b.py"), "hedgerow/gone.py": ("c.py",)}
+    tests = {
+        "hedgerow/dns/wire.py": ("tests/dns/test_wire.py",),
+        "hedgerow/sockets.py": ("a.py", "b.py"),
+        "hedgerow/gone.py": ("c.py",),
+    }
     assert check_coverage.left_out(report(dns__wire=(3, 3, []), sockets=(1, 3, [7, 9])), tests) == [
         "hedgerow/gone.py: its tests (c.py) do not import it, or it does not exist",
         "hedgerow/sockets.py: its tests (a.py, b.py) leave out lines 7, 9",

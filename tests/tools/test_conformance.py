@@ -9,7 +9,9 @@ import conformance
 
 def test_the_document_tells_the_results() -> None:
     results = json.loads(conformance.RESULTS.read_text(encoding="utf-8"))
-    assert conformance.DOCUMENT.read_text(encoding="utf-8") == conformance.render(results), "run tools/conformance.py AREA --write"
+    assert conformance.DOCUMENT.read_text(encoding="utf-8") == conformance.render(results), (
+        "run tools/conformance.py AREA --write"
+    )
 
 
 def test_hedgerow_passes_every_case_of_the_proxy() -> None:

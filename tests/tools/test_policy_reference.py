@@ -21,7 +21,9 @@ DOCS = ROOT / "docs"
 
 
 def test_the_schema_is_up_to_date() -> None:
-    assert (DOCS / SCHEMA_FILE).read_text(encoding="utf-8") == schema_json(), "run: python tools/policy_reference.py docs"
+    assert (DOCS / SCHEMA_FILE).read_text(encoding="utf-8") == schema_json(), (
+        "run: python tools/policy_reference.py docs"
+    )
 
 
 def test_the_tables_are_up_to_date() -> None:
@@ -38,8 +40,14 @@ def test_the_table_names_what_every_profile_blocks() -> None:
         targets = builtin_profiles()[name].rules.block
         blocked = {target.name for target in targets if target.kind is not TargetKind.SERVICE}
         closed = len(targets) - len(blocked)
-        assert rows["single services ([by age](reference/services.md))"][number] == (f"{closed} blocked" if closed else "·")
-        assert {row for row, cells in rows.items() if len(cells) == len(BUILTIN_PROFILE_NAMES) and cells[number] == "blocked"} == blocked
+        assert rows["single services ([by age](reference/services.md))"][number] == (
+            f"{closed} blocked" if closed else "·"
+        )
+        assert {
+            row
+            for row, cells in rows.items()
+            if len(cells) == len(BUILTIN_PROFILE_NAMES) and cells[number] == "blocked"
+        } == blocked
 
 
 def test_the_schema_has_every_key() -> None:
@@ -55,7 +63,10 @@ def test_every_key_is_described() -> None:
     models = {"RawPolicy": schema, **{name: each for name, each in schema["$defs"].items() if "properties" in each}}
     assert {"RawItem", "RawListen", "RawSchedule"} < set(models)
     missing = [
-        f"{name}.{key}" for name, model in models.items() for key, each in model["properties"].items() if not each.get("description")
+        f"{name}.{key}"
+        for name, model in models.items()
+        for key, each in model["properties"].items()
+        if not each.get("description")
     ]
     assert missing == []
 
@@ -73,7 +84,12 @@ def test_every_key_of_the_examples_is_in_the_schema(path: Path) -> None:
 def test_every_example_line_of_the_document_is_valid() -> None:
     document = (DOCS / POLICY_FILE).read_text(encoding="utf-8")
     table = document.partition("## In one sentence")[2].partition("\n## ")[0]
-    lines = [line for row in table.splitlines() if row.startswith("| ") for line in re.findall(r"`(\w+: [^`]+)`", row.rpartition(" | ")[2])]
+    lines = [
+        line
+        for row in table.splitlines()
+        if row.startswith("| ")
+        for line in re.findall(r"`(\w+: [^`]+)`", row.rpartition(" | ")[2])
+    ]
     assert len(lines) >= 9
     for line in lines:
         age = "" if line.startswith("profile:") else "age: 9, "

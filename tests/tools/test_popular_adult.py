@@ -18,9 +18,14 @@ def test_only_popular_names_that_three_lists_cover_are_chosen() -> None:
         ["ripe.example", "host.example", "two.example", "shop.example", "unpopular.example"],
         ["www2.ripe.example", "a.host.example", "shop.example", "unpopular.example"],
     )
-    names = {source(f"list {number}", Role.ADULT): [NamedHost(host) for host in hosts] for number, hosts in enumerate(lists)}
+    names = {
+        source(f"list {number}", Role.ADULT): [NamedHost(host) for host in hosts] for number, hosts in enumerate(lists)
+    }
     popular = ["www2.ripe.example", "a.host.example", "two.example", "cdn.shop.example"]
-    names[source("popular", Role.POPULAR, 100)] = [*(NamedHost(host, 100) for host in popular), NamedHost("unpopular.example", 1000)]
+    names[source("popular", Role.POPULAR, 100)] = [
+        *(NamedHost(host, 100) for host in popular),
+        NamedHost("unpopular.example", 1000),
+    ]
     assert popular_adult(names, frozenset({"shop.example"})) == ["a.host.example", "www2.ripe.example"]
 
 

@@ -45,7 +45,9 @@ def test_fails_if_a_test_fails_twice(tree: Path) -> None:
     (tree / "tests" / "dns" / "test_broken.py").write_text("class TestBroken:\n    def test_it(self): assert False\n")
     status, outcomes, unsteady = run_tests.run(tree, "units", ["-q", "-n", "1", "tests"], None)
     assert (status, unsteady) == (run_tests.FAILED, [])
-    assert [outcome.name for outcome in outcomes if outcome.is_failed] == ["tests/dns/test_broken.py::TestBroken::test_it"]
+    assert [outcome.name for outcome in outcomes if outcome.is_failed] == [
+        "tests/dns/test_broken.py::TestBroken::test_it"
+    ]
 
 
 def test_says_what_passed_only_alone_and_what_was_not_tested(
@@ -56,7 +58,9 @@ def test_says_what_passed_only_alone_and_what_was_not_tested(
         "import pytest\npytest.importorskip('numpyx', reason='numpyx is not installed')\n"
     )
     status, outcomes, unsteady = unsteady_tests(tree, run_tests.MOST_UNSTEADY)
-    assert unsteady == [f"tests/dns/test_flaky.py::test_second_try[{number}]" for number in range(run_tests.MOST_UNSTEADY)]
+    assert unsteady == [
+        f"tests/dns/test_flaky.py::test_second_try[{number}]" for number in range(run_tests.MOST_UNSTEADY)
+    ]
     assert {outcome.layer for outcome in outcomes} == {"dns"}
     capsys.readouterr()
     monkeypatch.setenv("PATH", "/nowhere")

@@ -1,4 +1,6 @@
-"""The training of the name model, on invented lists: it learns, leaves out what is mislabelled, and makes the same bytes again."""
+"""The training of the name model, on invented lists: it learns, leaves out what is mislabelled, and makes the same
+bytes again.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,19 @@ from train_recogniser import gather, train, with_field_names
 from hedgerow.blocklists.recognition.name_model import NameModel, TrainingSource
 from hedgerow.blocklists.recognition.recogniser import DATA, WellKnownNames
 
-RIPE, PLAIN = ("xtube", "hotcam", "milfs", "nudes"), ("garden", "bakery", "museum", "cycling", "school", "library", "doctor", "choir")
+RIPE, PLAIN = (
+    ("xtube", "hotcam", "milfs", "nudes"),
+    ("garden", "bakery", "museum", "cycling", "school", "library", "doctor", "choir"),
+)
 SLOTS = ("casino", "jackpot", "betwin", "poker")
 ENDS = ("com", "net", "org", "de", "fr", "info")
 
 
 def hosts(words: tuple[str, ...], others: tuple[str, ...]) -> list[NamedHost]:
-    names = (f"{first}-{second}{number}.{end}" for first, second, number, end in itertools.product(words, others, range(6), ENDS))
+    names = (
+        f"{first}-{second}{number}.{end}"
+        for first, second, number, end in itertools.product(words, others, range(6), ENDS)
+    )
     return [NamedHost(name, rank) for rank, name in enumerate(names, 1)]
 
 
@@ -68,7 +76,9 @@ def test_the_manifest_names_what_the_shipped_model_was_trained_on() -> None:
 
 
 def test_a_source_is_read_without_www_and_without_what_is_no_registered_name(tmp_path: Path) -> None:
-    (tmp_path / "list").write_text("# comment\n0.0.0.0 www.Some-Site.com\n0.0.0.0 some-site.com\n0.0.0.0 1.2.3.4\nlocalhost\n0.0.0.0 com\n")
+    (tmp_path / "list").write_text(
+        "# comment\n0.0.0.0 www.Some-Site.com\n0.0.0.0 some-site.com\n0.0.0.0 1.2.3.4\nlocalhost\n0.0.0.0 com\n"
+    )
     found, checksum = read_names(source("list", Role.ADULT), tmp_path / "list")
     assert [each.host for each in found] == ["some-site.com"]
     assert len(checksum) == 64
@@ -86,7 +96,11 @@ def test_names_of_mirrors_are_composed_of_brands_and_of_pairs_of_words(tmp_path:
 
 def test_names_of_institutions_teach_under_ordinary_top_level_domains_too() -> None:
     names = {
-        source("towns", Role.TRUSTED): [NamedHost("milfordct.gov"), NamedHost("milford.k12.nj.us"), NamedHost("stadt-kassel.de")],
+        source("towns", Role.TRUSTED): [
+            NamedHost("milfordct.gov"),
+            NamedHost("milford.k12.nj.us"),
+            NamedHost("stadt-kassel.de"),
+        ],
         source("ripe", Role.ADULT): [NamedHost("hotmilfs.com")],
     }
     examples = with_field_names(gather(names))
@@ -96,10 +110,22 @@ def test_names_of_institutions_teach_under_ordinary_top_level_domains_too() -> N
 
 
 def test_names_of_towns_are_composed_of_a_gazetteer(tmp_path: Path) -> None:
-    towns = [("Milford", "US", "CT"), ("Bad Kissingen", "DE", "02"), ("Penistone", "GB", "ENG"), ("Rüdesheim am Rhein", "DE", "05")]
-    (tmp_path / "cities.json").write_text(json.dumps([{"name": name, "country": of, "admin1": state} for name, of, state in towns]))
+    towns = [
+        ("Milford", "US", "CT"),
+        ("Bad Kissingen", "DE", "02"),
+        ("Penistone", "GB", "ENG"),
+        ("Rüdesheim am Rhein", "DE", "05"),
+    ]
+    (tmp_path / "cities.json").write_text(
+        json.dumps([{"name": name, "country": of, "admin1": state} for name, of, state in towns])
+    )
     names, again = (
-        [each.host for each in read_names(TrainingList("towns", Role.COMPOSED, "places", "", "", ""), tmp_path / "cities.json")[0]]
+        [
+            each.host
+            for each in read_names(
+                TrainingList("towns", Role.COMPOSED, "places", "", "", ""), tmp_path / "cities.json"
+            )[0]
+        ]
         for _ in range(2)
     )
     assert any("milfordct" in name or "milford-ct" in name for name in names)
@@ -111,10 +137,16 @@ def test_names_of_towns_are_composed_of_a_gazetteer(tmp_path: Path) -> None:
     ("format", "text", "expected"),
     [
         ("swot", "lib/domains/edu/example.txt\nlib/domains/uk/ac/example.txt\n", ["example.edu", "example.ac.uk"]),
-        ("addresses", "ID,Town,Site\n1,St. Louis,https://www.stlouis-mo.example.com/home\n2,Nowhere,\n", ["stlouis-mo.example.com"]),
+        (
+            "addresses",
+            "ID,Town,Site\n1,St. Louis,https://www.stlouis-mo.example.com/home\n2,Nowhere,\n",
+            ["stlouis-mo.example.com"],
+        ),
         ("addresses", "Domain,Type\nkassel.de,City\n", ["kassel.de"]),
     ],
 )
 def test_tables_of_institutions_are_read(format: str, text: str, expected: list[str], tmp_path: Path) -> None:
     (tmp_path / "list").write_text(text)
-    assert [each.host for each in read_names(TrainingList("list", Role.TRUSTED, format, "", "", ""), tmp_path / "list")[0]] == expected
+    assert [
+        each.host for each in read_names(TrainingList("list", Role.TRUSTED, format, "", "", ""), tmp_path / "list")[0]
+    ] == expected

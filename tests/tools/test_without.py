@@ -11,7 +11,9 @@ import without
 from hedgerow.features import FEATURES
 
 TREE = {
-    "hedgerow/features/__init__.py": "from hedgerow.features import away, cafe\nFEATURES = (away.FEATURE, cafe.FEATURE)\n",
+    "hedgerow/features/__init__.py": (
+        "from hedgerow.features import away, cafe\nFEATURES = (away.FEATURE, cafe.FEATURE)\n"
+    ),
     "hedgerow/features/away/__init__.py": 'FEATURE = Feature(name="away")\n',
     "hedgerow/features/cafe/__init__.py": 'FEATURE = Feature(name="cafe", needs=("away",))\n',
     "hedgerow/app.py": "import hedgerow\n",
@@ -19,7 +21,9 @@ TREE = {
     "tests/features/away/test_tunnel.py": "",
     "tests/seconds.json": '{\n "tests/features/cafe/test_prices.py": 1.0,\n "tests/test_a.py": 2.0\n}\n',
     "docs/features/cafe.md": "# Café\n",
-    "docs/policy.md": "| test |\n| `tests/features/cafe/test_prices.py::test_x` |\n\nSee [the café](features/cafe.md).\n",
+    "docs/policy.md": (
+        "| test |\n| `tests/features/cafe/test_prices.py::test_x` |\n\nSee [the café](features/cafe.md).\n"
+    ),
     "mkdocs.yml": "nav:\n  - Café: features/cafe.md\n  - Policy: policy.md\n",
 }
 
@@ -39,13 +43,17 @@ def test_a_copy_lacks_what_belongs_to_the_feature(tree: Path, tmp_path: Path) ->
     without.copy_without("cafe", copy, tree)
     left = {str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file() and ".path" not in path.parts}
     assert left == {name for name in TREE if "features/cafe" not in name}
-    assert (copy / "hedgerow/features/__init__.py").read_text() == "from hedgerow.features import away\nFEATURES = (away.FEATURE,)\n"
+    assert (
+        copy / "hedgerow/features/__init__.py"
+    ).read_text() == "from hedgerow.features import away\nFEATURES = (away.FEATURE,)\n"
     assert (copy / "docs/policy.md").read_text() == "| test |\n\nSee the café.\n"
     assert (copy / "mkdocs.yml").read_text() == "nav:\n  - Policy: policy.md\n"
     assert (copy / "tests/seconds.json").read_text() == '{\n "tests/test_a.py": 2.0\n}\n'
 
 
-@pytest.mark.parametrize(("name", "reason"), [("away", "away is needed by cafe"), ("chess", "no feature is called chess")])
+@pytest.mark.parametrize(
+    ("name", "reason"), [("away", "away is needed by cafe"), ("chess", "no feature is called chess")]
+)
 def test_what_is_needed_or_unknown_is_not_left_out(tree: Path, tmp_path: Path, name: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         without.copy_without(name, tmp_path / "copy", tree)
@@ -54,7 +62,9 @@ def test_what_is_needed_or_unknown_is_not_left_out(tree: Path, tmp_path: Path, n
 def test_a_copy_has_modules_of_its_own(tree: Path, tmp_path: Path) -> None:
     (tree / "hedgerow/__init__.py").write_text("PLACE = __file__\n")
     without.copy_without("cafe", tmp_path / "copy", tree)
-    (tmp_path / "copy/check.py").write_text("import sys\nimport hedgerow\nsys.exit('/copy/hedgerow/' not in hedgerow.PLACE)\n")
+    (tmp_path / "copy/check.py").write_text(
+        "import sys\nimport hedgerow\nsys.exit('/copy/hedgerow/' not in hedgerow.PLACE)\n"
+    )
     assert without.run_in(tmp_path / "copy", ["check.py"]) == 0
 
 

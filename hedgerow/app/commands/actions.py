@@ -19,7 +19,9 @@ from hedgerow.dashboards.actions.action import Action, CommandOf, Shown, keyword
 
 
 def command_of(action: Action, declared: CommandOf | None = None) -> Callable[..., None]:
-    """Return the function of an action's command, or of another one that is `declared` for the same action, for typer."""
+    """Return the function of an action's command, or of another one that is `declared` for the same action,
+    for typer.
+    """
     declared = declared or action.command
     assert declared is not None, action.path
     says = declared.says

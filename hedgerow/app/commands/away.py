@@ -15,14 +15,23 @@ from urllib.parse import quote
 import typer
 
 from hedgerow.app.commands.doctor import report
-from hedgerow.app.commands.options import JsonOption, StateOption, call_api, call_api_bytes, fail, print_json, print_result
+from hedgerow.app.commands.options import (
+    JsonOption,
+    StateOption,
+    call_api,
+    call_api_bytes,
+    fail,
+    print_json,
+    print_result,
+)
 from hedgerow.app.commands.setup import terminal_qr
 from hedgerow.app.doctor.findings import Finding, Health, good_finding
 from hedgerow.dashboards.away import AwayFile, TunnelFile
 from hedgerow.network.handshake import Handshake, TunnelFileKeys, parse_tunnel_file
 
 HomeWifi = Annotated[
-    list[str] | None, typer.Option("--home-wifi", metavar="NAME", help="A Wi-Fi network in which an Apple device does not use it.")
+    list[str] | None,
+    typer.Option("--home-wifi", metavar="NAME", help="A Wi-Fi network in which an Apple device does not use it."),
 ]
 Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="The output file (default: standard output).")]
 
@@ -42,30 +51,45 @@ app = typer.Typer(help="Let devices keep their rules away from home.", no_args_i
 def dns(
     device: Annotated[str, typer.Argument(metavar="DEVICE", help="A device of the policy that has a client_id.")],
     form: Annotated[
-        AwayFile, typer.Option("--for", help="The system: a profile, policies for a browser, or a script for Windows 11.")
+        AwayFile,
+        typer.Option("--for", help="The system: a profile, policies for a browser, or a script for Windows 11."),
     ] = AwayFile.APPLE,
     home_wifi: HomeWifi = None,
     out: Out = None,
     state: StateOption = None,
 ) -> None:
-    """Write a file by which a device asks Hedgerow over encrypted DNS everywhere. It has the device's id: hand it to nobody else."""
-    _write(call_api_bytes(state, f"/devices/{quote(device, safe='')}/away/{form.value}", home_wifi=home_wifi or []), out)
+    """Write a file by which a device asks Hedgerow over encrypted DNS everywhere.
+
+    It has the device's id: hand it to nobody else.
+    """
+    _write(
+        call_api_bytes(state, f"/devices/{quote(device, safe='')}/away/{form.value}", home_wifi=home_wifi or []), out
+    )
 
 
 @app.command()
 def add(
     device: Annotated[str, typer.Argument(metavar="DEVICE", help="A device of the policy.")],
     form: Annotated[
-        TunnelFormat, typer.Option("--format", help="A file for WireGuard, its QR code, or a profile for WireGuard on Apple's systems.")
+        TunnelFormat,
+        typer.Option(
+            "--format", help="A file for WireGuard, its QR code, or a profile for WireGuard on Apple's systems."
+        ),
     ] = TunnelFormat.WG_QUICK,
     only_dns: Annotated[
-        bool, typer.Option("--only-dns/--all-traffic", help="Send names and the block page through the tunnel only, not all traffic.")
+        bool,
+        typer.Option(
+            "--only-dns/--all-traffic", help="Send names and the block page through the tunnel only, not all traffic."
+        ),
     ] = False,
     home_wifi: HomeWifi = None,
     out: Out = None,
     state: StateOption = None,
 ) -> None:
-    """Give a device its end of the tunnel home, or a new key for it. The device's key is printed once and kept nowhere else."""
+    """Give a device its end of the tunnel home, or a new key for it.
+
+    The device's key is printed once and kept nowhere else.
+    """
     wanted = TunnelFile.WG_QUICK if form is TunnelFormat.QR else TunnelFile(form.value)
     body = {"format": wanted.value, "only_dns": only_dns, "home_wifi": home_wifi or []}
     data = call_api_bytes(state, f"/devices/{quote(device, safe='')}/tunnel", "POST", **body)
@@ -91,13 +115,25 @@ def list_(state: StateOption = None, as_json: JsonOption = False) -> None:
         print_json(found)
         return
     for each in found:
-        seen = f"{datetime.fromtimestamp(each['handshake']):%Y-%m-%d %H:%M:%S}" if each["handshake"] else "no handshake yet"
-        print(f"{each['device']}: {', '.join(each['addresses'])}; {seen}; {each['received']} bytes in, {each['sent']} out")
+        seen = (
+            f"{datetime.fromtimestamp(each['handshake']):%Y-%m-%d %H:%M:%S}"
+            if each["handshake"]
+            else "no handshake yet"
+        )
+        print(
+            f"{each['device']}: {', '.join(each['addresses'])}; {seen}; {each['received']} bytes in, {each['sent']} out"
+        )
 
 
 @app.command("try")
-def try_(file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `away add` wrote.")], as_json: JsonOption = False) -> None:
-    """Try a device's file from another machine, outside: does home answer? It changes nothing, and needs no WireGuard and no rights."""
+def try_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `away add` wrote.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Try a device's file from another machine, outside: does home answer?
+
+    It changes nothing, and needs no WireGuard and no rights.
+    """
     try:
         end = parse_tunnel_file(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -120,7 +156,8 @@ def _write(data: bytes, out: Path | None) -> None:
 
 _TRIES, _WAIT_S = 3, 2.0
 _MEND = (
-    "let UDP packets to this port in at the router; see docs/away.md for carrier-grade NAT; make a new file if the device got another since"
+    "let UDP packets to this port in at the router; see docs/away.md for carrier-grade NAT; make a new file if the"
+    " device got another since"
 )
 
 
@@ -129,12 +166,19 @@ def try_from_outside(end: TunnelFileKeys) -> Iterator[Finding]:
     try:
         found = socket.getaddrinfo(end.host, end.port, type=socket.SOCK_DGRAM)
     except OSError as error:
-        yield Finding(end.host, Health.BAD, f"the name leads nowhere: {error.strerror}", "see your account at the provider of dynamic DNS")
+        yield Finding(
+            end.host,
+            Health.BAD,
+            f"the name leads nowhere: {error.strerror}",
+            "see your account at the provider of dynamic DNS",
+        )
         return
     for family, _, _, _, place in dict.fromkeys(found):
         address, began = str(place[0]), time.monotonic()
         if _is_answered(end, family, place):
-            yield good_finding(address, f"home answers at UDP port {end.port} after {(time.monotonic() - began) * 1000:.0f} ms")
+            yield good_finding(
+                address, f"home answers at UDP port {end.port} after {(time.monotonic() - began) * 1000:.0f} ms"
+            )
         else:
             yield Finding(address, Health.BAD, f"no answer at UDP port {end.port}", _MEND)
 

@@ -47,11 +47,17 @@ def show(state: StateOption = None, as_json: JsonOption = False) -> None:
 
 @app.command()
 def export(
-    out: Annotated[Path | None, typer.Argument(metavar="FILE", help="The output file (default: standard output).")] = None,
+    out: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="The output file (default: standard output).")
+    ] = None,
     form: Annotated[
         CertificateFormat | None,
         typer.Option(
-            "--format", help="pem; der for Android and Windows; mobileconfig for Apple devices (default: by the name of FILE, else pem)."
+            "--format",
+            help=(
+                "pem; der for Android and Windows; mobileconfig for Apple devices (default: by the name of FILE, else"
+                " pem)."
+            ),
         ),
     ] = None,
     state: StateOption = None,
@@ -71,7 +77,9 @@ def export(
 def rotate(
     state: StateOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
-    here: Annotated[bool, typer.Option("--here", help="Replace it on this machine only; others that share the store keep theirs.")] = False,
+    here: Annotated[
+        bool, typer.Option("--here", help="Replace it on this machine only; others that share the store keep theirs.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Replace the certificate authority by a new one. Every inspected device must then install the new certificate."""
@@ -98,7 +106,9 @@ def _share(state: Path, old: CertificateAuthority, new: CertificateAuthority) ->
         settings = Settings.load(state)
         if not settings.store:
             return
-        with contextlib.closing(open_journal(StoreAddress(settings.store, state / STORE_PASSWORD, settings.site))) as store:
+        with contextlib.closing(
+            open_journal(StoreAddress(settings.store, state / STORE_PASSWORD, settings.site))
+        ) as store:
             AuthorityStore(store).add(time.time(), old.fingerprint, seal_authority(old, new))
     except FileNotFoundError:
         return  # no Hedgerow has run here
@@ -106,7 +116,9 @@ def _share(state: Path, old: CertificateAuthority, new: CertificateAuthority) ->
         fail("Another machine of this site has just replaced it: this one follows within a minute.", 1)
     except (JournalError, DatabaseError, ValueError) as error:
         fail(
-            f"The store can't tell the site's other machines, so nothing was replaced: {error}. With --here, only this machine changes.", 1
+            f"The store can't tell the site's other machines, so nothing was replaced: {error}. With --here, only this"
+            " machine changes.",
+            1,
         )
 
 

@@ -58,7 +58,9 @@ def report(
 
 
 def kept(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A person or a device, also one that the policy no longer names.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A person or a device, also one that the policy no longer names.")
+    ],
     state: StateOption = None,
 ) -> None:
     """Show all data about a person or a device, one JSON object per line."""
@@ -69,7 +71,9 @@ def kept(
 
 
 def erase(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A person or a device, also one that the policy no longer names.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A person or a device, also one that the policy no longer names.")
+    ],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     state: StateOption = None,
     as_json: JsonOption = False,
@@ -100,7 +104,10 @@ def top(
     if once:
         Console().print(_render(_collect(state)))
         return
-    with contextlib.suppress(KeyboardInterrupt), Live(_render(_collect(state)), screen=True, auto_refresh=False) as live:
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        Live(_render(_collect(state)), screen=True, auto_refresh=False) as live,
+    ):
         while True:
             time.sleep(every)
             live.update(_render(_collect(state)), refresh=True)
@@ -111,7 +118,10 @@ def backup(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Save journal, policy file and certificate authority to one file, also while Hedgerow runs. The file contains secrets."""
+    """Save journal, policy file and certificate authority to one file, also while Hedgerow runs.
+
+    The file contains secrets.
+    """
     folder = state_directory(state)
     store = None
     try:
@@ -134,15 +144,21 @@ def backup(
 def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file written by `hedgerow backup`.")],
     state: StateOption = None,
-    policy: Annotated[Path, typer.Option(metavar="FILE", help="Where to restore the policy file, unless one exists there.")] = Path(
-        "hedgerow.yaml"
-    ),
+    policy: Annotated[
+        Path, typer.Option(metavar="FILE", help="Where to restore the policy file, unless one exists there.")
+    ] = Path("hedgerow.yaml"),
     elsewhere: Annotated[
-        bool, typer.Option("--elsewhere", help="Also restore files of the policy that lie outside its directory, unless they exist.")
+        bool,
+        typer.Option(
+            "--elsewhere", help="Also restore files of the policy that lie outside its directory, unless they exist."
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Restore a backup. Hedgerow must not be running. The exit status is 1 if the policy can't be used, or files of it are missing."""
+    """Restore a backup.
+
+    Hedgerow must not be running. The exit status is 1 if the policy can't be used, or files of it are missing.
+    """
     try:
         names = restore_backup(file, state_directory(state), policy.absolute(), elsewhere=elsewhere)
         missing = [str(path) for path in files_elsewhere(file) if not path.exists()]
@@ -150,7 +166,11 @@ def restore(
         fail(str(error))
     print_result(as_json, {"file": str(file), "restored": names}, f"Restored {', '.join(names)}.")
     if missing:
-        fail(f"Not restored, since they lie outside the policy's directory: {', '.join(missing)}. --elsewhere restores them too.", 1)
+        fail(
+            f"Not restored, since they lie outside the policy's directory: {', '.join(missing)}. --elsewhere "
+            f"restores them too.",
+            1,
+        )
     try:
         load_policy(policy.absolute() if policy.exists() else None)
     except PolicyError as error:
@@ -171,17 +191,32 @@ def _collect(state: Path | None) -> dict[str, Any]:
 
 def _render(data: dict[str, Any]) -> Group:
     workers = Table(
-        "process", "state", "restarts", title=f"Hedgerow {data['status']['version']} · {len(data['requests'])} requests waiting"
+        "process",
+        "state",
+        "restarts",
+        title=f"Hedgerow {data['status']['version']} · {len(data['requests'])} requests waiting",
     )
     for row in data["status"]["workers"]:
         add_row(workers, row["name"], row["state"], str(row["restarts"]))
     devices = Table("device", "person", "last seen", "allowed", "blocked", title="Devices, counts of the last day")
     for row in data["devices"]:
-        cells = (row["device"], row["person"] or "", format_time(row["last_seen"], "%H:%M:%S"), str(row["allowed"]), str(row["blocked"]))
+        cells = (
+            row["device"],
+            row["person"] or "",
+            format_time(row["last_seen"], "%H:%M:%S"),
+            str(row["allowed"]),
+            str(row["blocked"]),
+        )
         add_row(devices, *cells)
     decisions = Table("when", "who", "verdict", "what", "why", title="Last decisions")
     for row in data["decisions"]:
         why = f"{row['reason']}{f': {row["what"]}' if row['what'] else ''}"
-        cells = (format_time(row["at"], "%H:%M:%S"), row["person"] or row["device"], row["verdict"], row["host"] or "(private)", why)
+        cells = (
+            format_time(row["at"], "%H:%M:%S"),
+            row["person"] or row["device"],
+            row["verdict"],
+            row["host"] or "(private)",
+            why,
+        )
         add_row(decisions, *cells, style="red" if row["verdict"] == "block" else "")
     return Group(workers, devices, decisions)

@@ -20,7 +20,9 @@ _SHOWN = {Health.GOOD: "[green]good[/]  ", Health.UNSURE: "[yellow]unsure[/]", H
 
 
 def doctor(
-    device: Annotated[str | None, typer.Argument(metavar="DEVICE", help="Check each known bypass of the filter for this device.")] = None,
+    device: Annotated[
+        str | None, typer.Argument(metavar="DEVICE", help="Check each known bypass of the filter for this device.")
+    ] = None,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -17,7 +17,15 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.markup import escape
 
-from hedgerow.app.commands.options import JsonOption, PolicyOption, StateOption, fail, find_policy, print_problems, state_directory
+from hedgerow.app.commands.options import (
+    JsonOption,
+    PolicyOption,
+    StateOption,
+    fail,
+    find_policy,
+    print_problems,
+    state_directory,
+)
 from hedgerow.app.control.lists.list_jobs import CompileError
 from hedgerow.app.control.lists.list_sources import source_location
 from hedgerow.app.control.lists.updater import prepare_generation
@@ -36,7 +44,9 @@ def explain(
     target: Annotated[str, typer.Argument(metavar="HOST-OR-URL", help="The host or URL that it requests.")],
     policy: PolicyOption = None,
     state: StateOption = None,
-    at: Annotated[str | None, typer.Option(metavar="TIME", help="The time, such as 20:45 or 2026-01-31T20:45 (default: now).")] = None,
+    at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="The time, such as 20:45 or 2026-01-31T20:45 (default: now).")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Explain why a device may or may not open a site: every step of the decision, with file and line."""
@@ -72,7 +82,9 @@ def _device_to_explain(view: LoadedSnapshot, name: str) -> Device:
 
 
 def parse_moment(text: str, now: datetime) -> datetime:
-    """Parse a date and time, or a time of today, in `now`'s zone unless it names another. Raises ValueError with a plain sentence.
+    """Parse a date and time, or a time of today, in `now`'s zone unless it names another.
+
+    Raises ValueError with a plain sentence.
 
     >>> now = datetime(2026, 11, 25, 8)
     >>> str(parse_moment("20:45", now)), str(parse_moment("2026-12-24 18:00", now))
@@ -87,7 +99,10 @@ def parse_moment(text: str, now: datetime) -> datetime:
 
 @contextlib.contextmanager
 def _view_to_explain(policy: Path | None, state: Path) -> Iterator[LoadedSnapshot]:
-    """The snapshot in force in `state`. If another policy is asked for, or nothing has run, that policy over freshly compiled lists."""
+    """The snapshot in force in `state`.
+
+    If another policy is asked for, or nothing has run, that policy over freshly compiled lists.
+    """
     try:
         snapshot = Snapshot.in_force(state)
     except (OSError, ValueError):
@@ -109,9 +124,14 @@ def _view_to_explain(policy: Path | None, state: Path) -> Iterator[LoadedSnapsho
 
 def _print_explanation(explanation: Explanation, policy: Policy, zone: ZoneInfo) -> None:
     console = Console(highlight=False)
-    console.print(f"{explanation.device} ({explanation.person or 'no person'}, {explanation.profile}) at {_clock(explanation.at, zone)}")
+    console.print(
+        f"{explanation.device} ({explanation.person or 'no person'}, {explanation.profile}) at"
+        f" {_clock(explanation.at, zone)}"
+    )
     for point in explanation.points:
-        console.print(f"\n[bold]{point.request.kind.value}[/] {escape(point.request.url or point.request.host)}", soft_wrap=True)
+        console.print(
+            f"\n[bold]{point.request.kind.value}[/] {escape(point.request.url or point.request.host)}", soft_wrap=True
+        )
         for step in point.steps:
             mark = "[bold]→[/]" if step.decided else " "
             console.print(f" {mark} {step.name}: {escape(step.why)}", soft_wrap=True)
@@ -120,7 +140,10 @@ def _print_explanation(explanation: Explanation, policy: Policy, zone: ZoneInfo)
     rule = f", rule {decision.rule}" if decision.rule else ""
     until = f", until {_clock(decision.until, zone)}" if decision.until is not None else ""
     colour = "red" if decision.verdict is Verdict.BLOCK else "green"
-    console.print(f"\n[{colour}]{decision.verdict.value}[/]: {decision.reason.value}{escape(f'{what}{rule}{until}')}", soft_wrap=True)
+    console.print(
+        f"\n[{colour}]{decision.verdict.value}[/]: {decision.reason.value}{escape(f'{what}{rule}{until}')}",
+        soft_wrap=True,
+    )
     if decision.rule is not None and (place := source_location(decision.rule.source, policy)):
         text = f": {decision.rule.text}" if decision.rule.line else ""
         console.print(f"in {place}{text}", soft_wrap=True, markup=False)

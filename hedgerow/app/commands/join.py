@@ -40,7 +40,10 @@ _ASIDE = ".before-join"
 
 def invite(
     address: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="This machine's address for the other one (default: that in the network).")
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="This machine's address for the other one (default: that in the network)."
+        ),
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port to wait at (default: a free one).")] = 0,
     minutes: Annotated[float, typer.Option(min=0.01, max=60, help="How long to wait.")] = 10,
@@ -61,20 +64,32 @@ def invite(
             version = _first_version(store, settings.policy, folder)
             with store.connect() as connection:
                 if not may_make_roles(connection):
-                    fail("The role of the store may make no others: run as PostgreSQL's administrator ALTER ROLE … CREATEROLE.")
+                    fail(
+                        "The role of the store may make no others: run as PostgreSQL's administrator ALTER ROLE …"
+                        " CREATEROLE."
+                    )
             target, certificate = _store_for_others(place.url, here)
             host = Host(here, port)
             line = f"hedgerow join {host.invitation}"
-            print_result(as_json, {"command": line}, "Run this on the other machine, as root or Hedgerow's user:", "", line, "")
+            print_result(
+                as_json, {"command": line}, "Run this on the other machine, as root or Hedgerow's user:", "", line, ""
+            )
             sys.stdout.flush()  # somebody waits for it
             with _new_role(store, settings.site) as (role, password):
 
                 def make() -> Membership:
                     pem = (settings.authority / CA_FILE).read_text(encoding="ascii")
                     return Membership(
-                        __version__, settings.site, with_user(target, role), password, certificate, pem, version.id, dict(version.files),
+                        __version__,
+                        settings.site,
+                        with_user(target, role),
+                        password,
+                        certificate,
+                        pem,
+                        version.id,
+                        dict(version.files),
                         SigningKey.load_or_make(settings.statement_key).pem.decode(),
-                    )  # fmt: skip
+                    )
 
                 other = host.serve(make, minutes * 60)
     except JoinError as error:
@@ -85,12 +100,16 @@ def invite(
 
 
 def join(
-    line: Annotated[str, typer.Argument(metavar="LINE", help="What `hedgerow invite` has printed on the first machine.")],
+    line: Annotated[
+        str, typer.Argument(metavar="LINE", help="What `hedgerow invite` has printed on the first machine.")
+    ],
     policy: Annotated[Path, typer.Option(metavar="FILE", help="Where to put the policy file.")] = Path("hedgerow.yaml"),
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Set this machine up as another one of a network that has Hedgerow: the same policy, certificate authority and store."""
+    """Set this machine up as another one of a network that has Hedgerow: the same policy, certificate authority and
+    store.
+    """
     folder, policy = state_directory(state), policy.absolute()
     lock = FolderLock(make_private_folder(folder))
     if lock.acquire() is not None:
@@ -110,9 +129,15 @@ def join(
 
 
 def _set_up(membership: Membership, state: Path, policy: Path) -> None:
-    """Write all that was received, once the store has answered. Raises JoinError, JournalError, OSError and ValueError."""
+    """Write all that was received, once the store has answered.
+
+    Raises JoinError, JournalError, OSError and ValueError.
+    """
     if membership.software != __version__:
-        raise JoinError(f"The other machine has Hedgerow {membership.software}, and this one {__version__}: install the same version")
+        raise JoinError(
+            f"The other machine has Hedgerow {membership.software}, and this one {__version__}: install the same"
+            " version"
+        )
     check_names(membership.files)
     url = membership.store
     if membership.store_authority:
@@ -151,7 +176,10 @@ def _network(policy: Path) -> NetworkSettings:
 
 
 def _first_version(store: Store, policy: Path, state: Path) -> PolicyVersion:
-    """Return the newest version of the policy in the store. If there is none, the file becomes the first, and this node shares it."""
+    """Return the newest version of the policy in the store.
+
+    If there is none, the file becomes the first, and this node shares it.
+    """
     versions = PolicyVersions(store)
     newest = versions.newest()
     if newest is None:
@@ -193,7 +221,9 @@ def _new_role(store: Store, site: str) -> Iterator[tuple[str, str]]:
 
 
 def _store_for_others(url: str, address: str) -> tuple[str, str]:
-    """Return the URL by which another machine reaches the store, and the certificate of a server on this machine; empty if not needed."""
+    """Return the URL by which another machine reaches the store, and the certificate of a server on this machine; empty
+    if not needed.
+    """
     parts, query = urlsplit(url), dict(parse_qsl(urlsplit(url).query))
     if not is_local_host(parts.hostname or query.get("host", "")):
         return url, ""

@@ -16,7 +16,17 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -64,10 +74,15 @@ app = typer.Typer(help="Fetch, compile and search the lists.", no_args_is_help=T
 
 @app.command()
 def status(state: StateOption = None, as_json: JsonOption = False) -> None:
-    """Show the coverage of each category, the lists in force, how many names only each of them has, and their problems."""
+    """Show the coverage of each category, the lists in force, how many names only each of them has, and
+    their problems.
+    """
     current = call_api(state, "GET", "/status")
     if as_json:
-        print_json({name: current[name] for name in ("coverage", "lists", "lists_problem")} | {"problems": current["list_problems"]})
+        print_json(
+            {name: current[name] for name in ("coverage", "lists", "lists_problem")}
+            | {"problems": current["list_problems"]}
+        )
         return
     if problem := current["lists_problem"]:
         print(printable(f"The lists could not be updated, and those from before stay in force: {problem}"), end="\n\n")
@@ -76,7 +91,9 @@ def status(state: StateOption = None, as_json: JsonOption = False) -> None:
 
 
 def _print_coverage(rows: Sequence[CategoryCoverage]) -> None:
-    """Print a line for each category, red where it is recommended for somebody here and only the starter list is in force."""
+    """Print a line for each category, red where it is recommended for somebody here and only the starter list is in
+    force.
+    """
     console = Console(highlight=False)
     table = Table(Column("category", no_wrap=True), Column("coverage", overflow="fold"), box=None, padding=(0, 1, 0, 0))
     for row in rows:
@@ -91,12 +108,26 @@ def _print_status(rows: list[dict[str, Any]]) -> None:
     console = Console()
     is_wide = console.width >= WIDE
     numbers = [Column(title, justify="right", no_wrap=True) for title in _NUMBERS.values()]
-    table = Table(Column("list", overflow="fold"), Column("category", no_wrap=True), *numbers, box=None, padding=(0, 1, 0, 0))
+    table = Table(
+        Column("list", overflow="fold"), Column("category", no_wrap=True), *numbers, box=None, padding=(0, 1, 0, 0)
+    )
     for title in ("seen", *(["format"] if is_wide else [])):
         table.add_column(title, no_wrap=True)
     for row in rows:
-        seen = time.strftime("%m-%d %H:%M", time.localtime(row["fetched"])) if row["fetched"] else "waiting" if row["waiting"] else "never"
-        cells = (row["source"], row["category"], *(f"{row[key]:,}" for key in _NUMBERS), seen, *([row["format"]] if is_wide else []))
+        seen = (
+            time.strftime("%m-%d %H:%M", time.localtime(row["fetched"]))
+            if row["fetched"]
+            else "waiting"
+            if row["waiting"]
+            else "never"
+        )
+        cells = (
+            row["source"],
+            row["category"],
+            *(f"{row[key]:,}" for key in _NUMBERS),
+            seen,
+            *([row["format"]] if is_wide else []),
+        )
         add_row(table, *cells, style="red" if row["failed"] else "yellow" if row["held"] else "")
     console.print(table)
     for row in rows:
@@ -163,7 +194,12 @@ def remembered(state: StateOption = None, as_json: JsonOption = False) -> None:
     rows = call_api(state, "GET", "/sites/remembered")
     table = Table("site", "topic", "last page", "until")
     for row in rows:
-        add_row(table, row["host"], row["topic"], *(time.strftime("%Y-%m-%d", time.localtime(row[key])) for key in ("at", "ends")))
+        add_row(
+            table,
+            row["host"],
+            row["topic"],
+            *(time.strftime("%Y-%m-%d", time.localtime(row[key])) for key in ("at", "ends")),
+        )
     print_json(rows) if as_json else print_table(table, "No site is remembered for its pages.")
 
 
@@ -192,7 +228,9 @@ def compile(
     with _progress() as progress:
         task = progress.add_task("compiling", total=None)
         try:
-            report = compile_generation(wanted, out, lambda name: progress.update(task, description=f"reading {name}" if name else WRITING))
+            report = compile_generation(
+                wanted, out, lambda name: progress.update(task, description=f"reading {name}" if name else WRITING)
+            )
         except FileExistsError:
             fail(f"{out} already exists: choose another directory.")
         except OSError as error:
@@ -209,7 +247,9 @@ def check(
     category: Annotated[
         str, typer.Option("--category", help="The category of the list, which limits the names that it may contain.")
     ] = "adult",
-    list_format: Annotated[str, typer.Option("--format", help="Read it in this format instead of detecting one.")] = "auto",
+    list_format: Annotated[
+        str, typer.Option("--format", help="Read it in this format instead of detecting one.")
+    ] = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Show the format of a list and the reason for each unused line. The exit status is 1 if no line is used."""
@@ -228,7 +268,9 @@ def check(
 @app.command()
 def lookup(
     targets: Annotated[list[str], typer.Argument(metavar="HOST-OR-URL…", help="The hosts or URLs to look up.")],
-    index: Annotated[Path | None, typer.Option("--index", metavar="DIR", help="Compiled lists (default: those in force).")] = None,
+    index: Annotated[
+        Path | None, typer.Option("--index", metavar="DIR", help="Compiled lists (default: those in force).")
+    ] = None,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -244,9 +286,17 @@ def lookup(
         return
     for target, rows in matches.items():
         is_invalid = parse_host(target) is None and host_of_url(_as_url(target)) is None
-        print(printable(f"{target}: {'neither a host nor a URL' if is_invalid else 'not on any list'}" if not rows else target))
+        print(
+            printable(
+                f"{target}: {'neither a host nor a URL' if is_invalid else 'not on any list'}" if not rows else target
+            )
+        )
         for row in rows:
-            print(printable(f"  {row['category']}: {Origin(row['source'], row['line'])}{f': {row["text"]}' if row['text'] else ''}"))
+            print(
+                printable(
+                    f"  {row['category']}: {Origin(row['source'], row['line'])}{f': {row["text"]}' if row['text'] else ''}"  # noqa: E501
+                )
+            )
 
 
 @app.command()
@@ -261,7 +311,10 @@ def update(policy: PolicyOption = None, state: StateOption = None, as_json: Json
     except (PolicyError, CompileError) as error:
         fail(str(error))
     if as_json:
-        rows = [{"source": each.source.name, "outcome": each.outcome, "problem": str(each.problem or "")} for each in results]
+        rows = [
+            {"source": each.source.name, "outcome": each.outcome, "problem": str(each.problem or "")}
+            for each in results
+        ]
         print_json({"generation": str(generation), "lists": rows})
         return
     counts = ", ".join(f"{count} {outcome}" for outcome, count in Counter(each.outcome for each in results).items())
@@ -293,7 +346,10 @@ class _Sizes(DownloadColumn):
 
 
 def _watch(progress: Progress, results: list[FetchResult]) -> ListProgress:
-    """Report progress with a bar for each download and a line for the compiler. Each download is appended to `results`."""
+    """Report progress with a bar for each download and a line for the compiler.
+
+    Each download is appended to `results`.
+    """
     bars: dict[str, TaskID] = {}
     compiling: list[TaskID] = []
 
@@ -391,7 +447,9 @@ def _look_up(catalogue: Catalogue, target: str) -> list[dict[str, Any]]:
         return []
     mask = catalogue.host_mask(host)
     mask &= ~catalogue.lifted_by_url(url, mask=mask) if url else mask
-    found = [(category, origin) for category in catalogue.names_of(mask) for origin in locate_all(catalogue, host, category)]
+    found = [
+        (category, origin) for category in catalogue.names_of(mask) for origin in locate_all(catalogue, host, category)
+    ]
     found += _rules_about(catalogue, url) if url else []
     return [
         {"category": category, "source": origin.source, "line": origin.line, "text": origin.text}

@@ -9,7 +9,16 @@ from urllib.parse import quote
 import typer
 from rich.table import Table
 
-from hedgerow.app.commands.options import JsonOption, StateOption, add_row, call_api, format_time, print_json, print_result, print_table
+from hedgerow.app.commands.options import (
+    JsonOption,
+    StateOption,
+    add_row,
+    call_api,
+    format_time,
+    print_json,
+    print_result,
+    print_table,
+)
 
 app = typer.Typer(help="Manage the receivers of notices.", no_args_is_help=True)
 
@@ -26,7 +35,14 @@ def list_(state: StateOption = None, as_json: JsonOption = False) -> None:
     receivers = Table("receiver", "topics", "service", "waiting", "last sent", "problem")
     for row in notices["receivers"]:
         sent = format_time(row["last_sent"]) if row["last_sent"] else ""
-        cells = (row["name"], ", ".join(row["about"]), row["service"] or "no address yet", str(row["waiting"]), sent, row["problem"])
+        cells = (
+            row["name"],
+            ", ".join(row["about"]),
+            row["service"] or "no address yet",
+            str(row["waiting"]),
+            sent,
+            row["problem"],
+        )
         add_row(receivers, *cells)
     latest = Table("when", "to", "what", "times", "state", "problem")
     for row in notices["latest"]:
@@ -40,9 +56,15 @@ def list_(state: StateOption = None, as_json: JsonOption = False) -> None:
 @app.command(name="set")
 def set_(name: Receiver, state: StateOption = None, as_json: JsonOption = False) -> None:
     """Set the address of a receiver. Prompts for it, or reads it from a pipe, so that no shell history holds it."""
-    address = typer.prompt("Address, such as mailto://… or ntfy://…", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()
+    address = (
+        typer.prompt("Address, such as mailto://… or ntfy://…", hide_input=True)
+        if sys.stdin.isatty()
+        else sys.stdin.readline()
+    )
     call_api(state, "PUT", f"/notices/{quote(name, safe='')}/address", address=address.strip())
-    sentence = f"Saved. Test it with `hedgerow notices test {name}`." if address.strip() else f"{name} has no address now."
+    sentence = (
+        f"Saved. Test it with `hedgerow notices test {name}`." if address.strip() else f"{name} has no address now."
+    )
     print_result(as_json, {"receiver": name, "has_address": bool(address.strip())}, sentence)
 
 

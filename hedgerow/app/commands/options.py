@@ -1,6 +1,7 @@
 """Options, output and API calls that several commands share.
 
-Hosts, notes and lines of lists are untrusted text: they are printed without control characters and without rich's markup.
+Hosts, notes and lines of lists are untrusted text: they are printed without control characters and without rich's
+markup.
 """
 
 from __future__ import annotations
@@ -22,10 +23,14 @@ if TYPE_CHECKING:  # `hedgerow up` calls no API and prints no table
     from rich.table import Table
 import time
 
-PolicyOption = Annotated[Path | None, typer.Option("--policy", metavar="FILE", help="The policy file (default: hedgerow.yaml here).")]
+PolicyOption = Annotated[
+    Path | None, typer.Option("--policy", metavar="FILE", help="The policy file (default: hedgerow.yaml here).")
+]
 StateOption = Annotated[Path | None, typer.Option("--state", metavar="DIR", help="The state directory.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-OnlyAddressOption = Annotated[bool, typer.Option("--only-address", help="Only this address, not the service that it belongs to.")]
+OnlyAddressOption = Annotated[
+    bool, typer.Option("--only-address", help="Only this address, not the service that it belongs to.")
+]
 
 _REQUEST_TIMEOUT_S = 600.0  # rewriting a long journal takes minutes
 
@@ -82,7 +87,10 @@ def call_api_text(state: Path | None, path: str, **query: Any) -> str:
 
 
 def call_api_bytes(state: Path | None, path: str, method: str = "GET", **body: Any) -> bytes:
-    """Like `call_api`, for a file. It exists only once, so that a change not in force yet is no failure, but said on standard error."""
+    """Like `call_api`, for a file.
+
+    It exists only once, so that a change not in force yet is no failure, but said on standard error.
+    """
     return _request(state, method, path, is_strict=False, **body).content
 
 
@@ -93,7 +101,9 @@ def _request(state: Path | None, method: str, path: str, *, is_strict: bool = Tr
     try:
         settings = Settings.load(folder)
     except (OSError, ValueError) as error:
-        fail(f"No Hedgerow has run with the state directory {folder}, or you may not read it: {getattr(error, 'strerror', error)}.")
+        fail(
+            f"No Hedgerow has run with the state directory {folder}, or you may not read it: {getattr(error, 'strerror', error)}."  # noqa: E501
+        )
     query = body if method == "GET" else None
     try:
         with control_client(settings, _REQUEST_TIMEOUT_S) as client:
@@ -145,7 +155,8 @@ def add_row(table: Table, *cells: str, style: str = "") -> None:
 def print_table(table: Table, nothing: str) -> None:
     """Print a table, or the sentence `nothing` if it has no rows.
 
-    On a narrow terminal each cell gets a line of its own, below the row's first. In a pipe each row is one line without a frame.
+    On a narrow terminal each cell gets a line of its own, below the row's first. In a pipe each row is one line without
+    a frame.
     """
     from rich.console import Console  # not every command prints a table
     from rich.text import Text

@@ -14,7 +14,15 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
-from hedgerow.app.commands.options import JsonOption, StateOption, add_row, fail, print_json, print_table, state_directory
+from hedgerow.app.commands.options import (
+    JsonOption,
+    StateOption,
+    add_row,
+    fail,
+    print_json,
+    print_table,
+    state_directory,
+)
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.blocklists.rules import Problem
 from hedgerow.policies.host_facts import Service, Services, service_ages
@@ -25,7 +33,10 @@ from hedgerow.policies.review import PolicyReport, report_mistakes, report_polic
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The policy file.")],
     diff: Annotated[
-        bool, typer.Option("--diff", help="Also show what it would change, and for whom, compared with the running Hedgerow.")
+        bool,
+        typer.Option(
+            "--diff", help="Also show what it would change, and for whom, compared with the running Hedgerow."
+        ),
     ] = False,
     state: StateOption = None,
     as_json: JsonOption = False,
@@ -98,7 +109,9 @@ def _line_of(problem: Problem) -> tuple[str, ...]:
 
 
 def services(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A service or a group of services (default: all).")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="A service or a group of services (default: all).")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the services that a policy can name, with their domains and pages."""
@@ -119,7 +132,11 @@ def services(
 
 def _print_service(service: Service) -> None:
     print(f"{service.title} ({service.id}), {service.group}")
-    for title, names in (("domains", service.domains), ("pages", service.urls), ("also needs, and never blocks", service.shared)):
+    for title, names in (
+        ("domains", service.domains),
+        ("pages", service.urls),
+        ("also needs, and never blocks", service.shared),
+    ):
         if names:
             print(f"{title}: {', '.join(names)}")
     age = service_ages()[service.id]

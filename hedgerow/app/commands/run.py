@@ -47,7 +47,10 @@ class LogLevel(StrEnum):
 
 
 def _with_transport_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each encrypted DNS transport. Its parameter `encrypted` receives those that were used."""
+    """Give a command an option for each encrypted DNS transport.
+
+    Its parameter `encrypted` receives those that were used.
+    """
 
     @functools.wraps(command)
     def run(**options: Any) -> None:
@@ -68,7 +71,9 @@ def _with_transport_options(command: Callable[..., None]) -> Callable[..., None]
     return run
 
 
-WorkersOption = Annotated[int, typer.Option(min=1, max=64, help="Number of processes for DNS, and as many for the proxy.")]
+WorkersOption = Annotated[
+    int, typer.Option(min=1, max=64, help="Number of processes for DNS, and as many for the proxy.")
+]
 InspectorsOption = Annotated[int, typer.Option(min=1, max=64, help="Number of processes that inspect pages.")]
 ProfileOption = Annotated[
     MachineSize, typer.Option(help="`small` for machines with little memory: one process of each kind, small caches.")
@@ -183,7 +188,10 @@ def _run(make_settings: Callable[[], Settings], zygote: tuple[int, socket.socket
 
 
 def _store(option: str | None, state: Path, network: NetworkSettings) -> str:
-    """Return the URL of the store, without a password. One in the environment may have it, and passes it on as libpq expects it."""
+    """Return the URL of the store, without a password.
+
+    One in the environment may have it, and passes it on as libpq expects it.
+    """
     url = option
     if url is None:
         own = state / STORE_URL  # written by `hedgerow join`
@@ -207,8 +215,9 @@ def _endpoint(name: str, text: str | None) -> Endpoint:
 def _page_places(network: NetworkSettings, dns: Endpoint) -> tuple[Endpoint, ...]:
     """The addresses of the block page, for HTTP and HTTPS: those of the policy, or this machine's in the network.
 
-    A machine that is the resolver of its network takes the ports even if names do not lead to the page yet: the guide and the settings
-    can then switch it on. With `wpad`, browsers also find the proxy at port 80 of this machine's address.
+    A machine that is the resolver of its network takes the ports even if names do not lead to the page yet: the guide
+    and the settings can then switch it on. With `wpad`, browsers also find the proxy at port 80 of this machine's
+    address.
     """
     own = lan_address(own_addresses(), network)
     here = (own,) if own is not None else ()

@@ -1,4 +1,6 @@
-"""`hedgerow setup`: the addresses of the pages, with a QR code for a phone, and the setup code until the first password is set."""
+"""`hedgerow setup`: the addresses of the pages, with a QR code for a phone, and the setup code until the first password
+is set.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,10 @@ def welcome_lines(here: str, url: str, code: str) -> list[str]:
 
 
 def page_url(url: str, code: str) -> str:
-    """The address to open. The code follows `#`: browsers send that part to no server, and the page takes it out of the address."""
+    """The address to open.
+
+    The code follows `#`: browsers send that part to no server, and the page takes it out of the address.
+    """
     return f"{url}/start#{code}" if code else f"{url}/"
 
 

@@ -1,4 +1,6 @@
-"""`hedgerow store`: check a PostgreSQL store, copy a journal from one place to another, and give roles the rights of a site."""
+"""`hedgerow store`: check a PostgreSQL store, copy a journal from one place to another, and give roles the rights of a
+site.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +33,15 @@ _PLACE = "A state directory, a file of SQLite's, or the URL of a PostgreSQL data
 
 @app.command()
 def check(
-    url: Annotated[str | None, typer.Argument(metavar="URL", help="The database (default: the store of the last run).")] = None,
+    url: Annotated[
+        str | None, typer.Argument(metavar="URL", help="The database (default: the store of the last run).")
+    ] = None,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Connect to a PostgreSQL store, create or migrate its tables if they are missing or old, and say what was found."""
+    """Connect to a PostgreSQL store, create or migrate its tables if they are missing or old, and say what
+    was found.
+    """
     folder = state_directory(state)
     place = _place(url or store_of_last_run(folder), folder)
     try:
@@ -56,7 +62,10 @@ def copy(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy all that is recorded to another place, all rows or none. Stop every Hedgerow that uses either of them first."""
+    """Copy all that is recorded to another place, all rows or none.
+
+    Stop every Hedgerow that uses either of them first.
+    """
     folder = state_directory(state)
     places = [_place(text, folder, site) for text in (source, target)]
     if isinstance(places[0], Path) and not places[0].exists():
@@ -77,7 +86,9 @@ def copy(
             fail(f"Nothing was copied: {' '.join(cause_of(error).split())}.", 1)
     rows = sum(counts.values())
     facts = {"from": str(places[0]), "to": str(places[1]), "rows": counts}
-    print_result(as_json, facts, f"Copied {rows} rows of {len(counts)} tables to {places[1]}. {places[0]} is as it was.")
+    print_result(
+        as_json, facts, f"Copied {rows} rows of {len(counts)} tables to {places[1]}. {places[0]} is as it was."
+    )
 
 
 _URL = typer.Option("--store", metavar="URL", help="The database (default: the store of the last run).")
@@ -85,16 +96,26 @@ _URL = typer.Option("--store", metavar="URL", help="The database (default: the s
 
 @app.command()
 def grant(
-    site: Annotated[str, typer.Argument(metavar="SITE", help="The site whose nodes the role is for, as in `network.site`.")],
-    role: Annotated[str | None, typer.Option(help="A role that is there already (default: one is made, with a new password).")] = None,
+    site: Annotated[
+        str, typer.Argument(metavar="SITE", help="The site whose nodes the role is for, as in `network.site`.")
+    ],
+    role: Annotated[
+        str | None, typer.Option(help="A role that is there already (default: one is made, with a new password).")
+    ] = None,
     manage: Annotated[
-        bool, typer.Option("--manage", help="Let it also change the site's policy, and delete decisions and events of the site.")
+        bool,
+        typer.Option(
+            "--manage", help="Let it also change the site's policy, and delete decisions and events of the site."
+        ),
     ] = False,
     url: Annotated[str | None, _URL] = None,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Give a role of PostgreSQL the rights of one site's nodes: it reads nothing of other sites. Needs the role that owns the tables."""
+    """Give a role of PostgreSQL the rights of one site's nodes: it reads nothing of other sites.
+
+    Needs the role that owns the tables.
+    """
     from hedgerow.journal.postgresql_rights import grant_site, make_role, role_for
 
     if mistake := site_name_mistake(site):
@@ -105,9 +126,19 @@ def grant(
         if password is not None:
             make_role(connection, name, password)
         grant_site(connection, name, site, may_manage=manage)
-    facts = {"role": name, "site": site, "rights": str(Rights(site, manage)), "password": password, "store": with_user(address.url, name)}
+    facts = {
+        "role": name,
+        "site": site,
+        "rights": str(Rights(site, manage)),
+        "password": password,
+        "store": with_user(address.url, name),
+    }
     lines = [f"{name} {facts['rights']}: {site}.", f"store: {facts['store']}"]
-    lines += [f"password, for the file {STORE_PASSWORD} of the node's state directory: {password}"] if password is not None else []
+    lines += (
+        [f"password, for the file {STORE_PASSWORD} of the node's state directory: {password}"]
+        if password is not None
+        else []
+    )
     print_result(as_json, facts, *lines)
 
 
@@ -118,7 +149,10 @@ def revoke(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take a role's rights to the store at once, such as those of a stolen machine. That machine goes on filtering with what it has."""
+    """Take a role's rights to the store at once, such as those of a stolen machine.
+
+    That machine goes on filtering with what it has.
+    """
     from hedgerow.journal.postgresql_rights import revoke_site
 
     with owned_store(url, state_directory(state)) as (store, _):
@@ -144,10 +178,18 @@ def versions(
     except JournalError as error:
         fail(f"{error}.", 1)
     if as_json:
-        print_json([{"id": each.id, "at": each.at, "actor": each.actor, "node": each.node, "summary": each.summary} for each in found])
+        print_json(
+            [
+                {"id": each.id, "at": each.at, "actor": each.actor, "node": each.node, "summary": each.summary}
+                for each in found
+            ]
+        )
         return
     for each in found:
-        print(f"{each.id:>5}  {datetime.fromtimestamp(each.at):%Y-%m-%d %H:%M:%S}  {each.actor} on {each.node}  {each.summary}".rstrip())
+        print(
+            f"{each.id:>5}  {datetime.fromtimestamp(each.at):%Y-%m-%d %H:%M:%S}  {each.actor} on {each.node} "
+            f" {each.summary}".rstrip()
+        )
     if not found:
         print("No policy is shared in this store.")
 

@@ -36,7 +36,14 @@ def budgets(state: StateOption = None, as_json: JsonOption = False) -> None:
     table = Table("who", "for", "used", "left", "resets")
     for row in rows:
         left = "no limit today" if row["left"] is None else f"{row['left']} min of {row['limit']}"
-        add_row(table, row["whose"], row["subject"] or "all use", f"{row['used']} min", left, clock_time(row["until"], state))
+        add_row(
+            table,
+            row["whose"],
+            row["subject"] or "all use",
+            f"{row['used']} min",
+            left,
+            clock_time(row["until"], state),
+        )
     print_table(table, "The policy has no time budgets.")
 
 
@@ -50,14 +57,18 @@ later = command_of(access.postpone_bedtime)
 @app.command("open")
 def open_seat(
     name: Seat,
-    minutes: Annotated[float | None, typer.Option(min=1, max=1440, help="How long the session lasts (default: until ended).")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=1, max=1440, help="How long the session lasts (default: until ended).")
+    ] = None,
     band: Annotated[
-        str | None, typer.Option("--as", metavar="KIND", help="The kind of session at a seat: child, adult, or your own.")
+        str | None,
+        typer.Option("--as", metavar="KIND", help="The kind of session at a seat: child, adult, or your own."),
     ] = None,
     person: Annotated[str | None, typer.Option(help="The person who signs in at a shared device.")] = None,
     guest: Annotated[str, typer.Option("--name", help="The guest's name (default: none).")] = "",
     replace: Annotated[
-        bool, typer.Option("--replace", help="End the session that is at the seat. Without it, a taken seat is refused.")
+        bool,
+        typer.Option("--replace", help="End the session that is at the seat. Without it, a taken seat is refused."),
     ] = False,
     state: StateOption = None,
     as_json: JsonOption = False,
@@ -72,7 +83,9 @@ def open_seat(
         body |= {"replaces": next(here, "")}
     session = call_api(state, "POST", f"/sessions/{name}", **body, **({"person": person} if person else {}))
     who = person or f"{'an' if (band or '')[:1] in 'aeiou' else 'a'} {band}{f' ({guest})' if guest else ''}"
-    print_result(as_json, session, f"{who} sits at {name}{f', for {minutes:g} minutes' if minutes else ', until ended'}.")
+    print_result(
+        as_json, session, f"{who} sits at {name}{f', for {minutes:g} minutes' if minutes else ', until ended'}."
+    )
 
 
 app.command("extend")(command_of(sessions.extend_session))
@@ -83,11 +96,19 @@ app.command("end")(command_of(sessions.end_session))
 
 def code(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="A person, or a device.")] = None,
-    subject: Annotated[str, typer.Option("--open", metavar="WHAT", help="The site, service or category that it opens.")] = "",
+    subject: Annotated[
+        str, typer.Option("--open", metavar="WHAT", help="The site, service or category that it opens.")
+    ] = "",
     how_long: Annotated[GrantDuration, typer.Option("--for", help="For how long it opens that.")] = GrantDuration.HOUR,
-    minutes: Annotated[int | None, typer.Option(min=1, max=1440, help="Extra minutes on top of today's budget, instead of --open.")] = None,
-    of: Annotated[str, typer.Option(metavar="WHAT", help="The category or service whose budget gets the minutes.")] = "",
-    request: Annotated[int | None, typer.Option(metavar="ID", help="The request that it approves, instead of NAME.")] = None,
+    minutes: Annotated[
+        int | None, typer.Option(min=1, max=1440, help="Extra minutes on top of today's budget, instead of --open.")
+    ] = None,
+    of: Annotated[
+        str, typer.Option(metavar="WHAT", help="The category or service whose budget gets the minutes.")
+    ] = "",
+    request: Annotated[
+        int | None, typer.Option(metavar="ID", help="The request that it approves, instead of NAME.")
+    ] = None,
     valid: Annotated[int, typer.Option(min=1, max=1440, help="Minutes until the code expires.")] = 15,
     only_address: OnlyAddressOption = False,
     state: StateOption = None,
@@ -107,4 +128,6 @@ def code(
         print_json(made)
         return
     owner = made["code"]["person"] or made["code"]["device"]
-    print(f"{made['digits'][:3]} {made['digits'][3:]}  for {owner}, valid until {clock_time(made['code']['expires'], state)}.")
+    print(
+        f"{made['digits'][:3]} {made['digits'][3:]}  for {owner}, valid until {clock_time(made['code']['expires'], state)}."  # noqa: E501
+    )

@@ -38,20 +38,31 @@ _NOBODY = PauseExemption()
 
 
 class AccessControl:
-    """Changes of what people may access. Each one is written to the journal and published. `mac_of` returns the MAC of an IP address.
+    """Changes of what people may access.
+
+    Each one is written to the journal and published. `mac_of` returns the MAC of an IP address.
 
     Those at a café's seats pass the rule of the `counter`.
     """
 
     def __init__(
-        self, publisher: SnapshotPublisher, counter: CounterService, mac_of: Callable[[str], str | None] = lambda _address: None
+        self,
+        publisher: SnapshotPublisher,
+        counter: CounterService,
+        mac_of: Callable[[str], str | None] = lambda _address: None,
     ) -> None:
         self._publisher, self._counter, self._mac_of = publisher, counter, mac_of
         self._services = Services.load()
 
     async def approve(
-        self, request_id: int, how_long: GrantDuration, actor: str, *, only_address: bool = False, only_device: bool = False
-    ) -> Grant | Bonus:  # fmt: skip
+        self,
+        request_id: int,
+        how_long: GrantDuration,
+        actor: str,
+        *,
+        only_address: bool = False,
+        only_device: bool = False,
+    ) -> Grant | Bonus:
         request = await asyncio.to_thread(self._publisher.ledger.request, request_id)
         if request.chore:
             return await self._confirm(request, actor)
@@ -62,12 +73,16 @@ class AccessControl:
         grant = _grant(subject, actor, starts=now, ends=ends, note=request.note)
         also = [] if only_address or only_device else await same_requests(self._publisher, request)
         wanted = self.seat_change(CounterAction.ALLOW, actor, request.device, subject.what, address=request.host)
-        await self._counter.change(wanted, lambda *entries: self._publisher.ledger.approve(request_id, grant, *entries, also=also))
+        await self._counter.change(
+            wanted, lambda *entries: self._publisher.ledger.approve(request_id, grant, *entries, also=also)
+        )
         await self._publisher.put_in_force()
         return grant
 
     async def _confirm(self, request: RequestRow, actor: str) -> Bonus:
-        report = Confirmation(request=request, actor=actor, policy=self._view().policy, store=self._publisher.reader.store)
+        report = Confirmation(
+            request=request, actor=actor, policy=self._view().policy, store=self._publisher.reader.store
+        )
         for confirm in (feature.confirm for feature in FEATURES if feature.confirm is not None):
             if (earned := await asyncio.to_thread(confirm, report)) is not None:
                 bonus = earned.bonus
@@ -101,17 +116,24 @@ class AccessControl:
         await self._publisher.put_in_force()
 
     async def pause(
-        self, actor: str, *, device: str | None = None, person: str | None = None, ends: float | None = None,
+        self,
+        actor: str,
+        *,
+        device: str | None = None,
+        person: str | None = None,
+        ends: float | None = None,
         spared: PauseExemption = _NOBODY,
         kind: PauseKind = PauseKind.ALL,
-    ) -> Pause:  # fmt: skip
+    ) -> Pause:
         self.check_target(device, person)
         self.check_target(spared.device, spared.person)
         if spared != _NOBODY and (device or person):
             raise InvalidInput("Only a pause for everybody can spare somebody.")
         if ends is not None and ends <= time.time():
             raise InvalidInput("The end of the pause is in the past.")
-        device_id, spared_id = (identify_device(self._view().rulesets, each, self._mac_of) for each in (device, spared.device))
+        device_id, spared_id = (
+            identify_device(self._view().rulesets, each, self._mac_of) for each in (device, spared.device)
+        )
         wanted = self.seat_change(CounterAction.PAUSE, actor, device, person=person)
 
         def write(*entries: CounterEntry) -> Pause:
@@ -139,7 +161,10 @@ class AccessControl:
         return {person.name: person_times(view.rulesets, person, now) for person in known}
 
     async def postpone_bedtime(self, person: str, minutes: int, actor: str) -> Grant:
-        """Grant the time until the bedtime that holds now and `minutes` more. It takes the place of an earlier such grant."""
+        """Grant the time until the bedtime that holds now and `minutes` more.
+
+        It takes the place of an earlier such grant.
+        """
         self.check_target(None, person)
         view, now = self._view(), time.time()
         bedtime = person_times(view.rulesets, view.policy.people[person], now).bedtime
@@ -192,7 +217,9 @@ class AccessControl:
         if known is not None:  # not for everybody, even if the network does not have the device any more
             found = find_device(view.rulesets, known) or Device(known, view.policy.network.unknown_devices, known=False)
         names = dict.fromkeys((subject, address or subject)) if not minutes else ()
-        dangers = tuple(dict.fromkeys(each for name in names for each in dangers_of(name, view.catalogue, for_child=True)))
+        dangers = tuple(
+            dict.fromkeys(each for name in names for each in dangers_of(name, view.catalogue, for_child=True))
+        )
         host = subject.partition("/")[0]
         if is_address(host):  # whatever is there, no list of names judges it
             dangers = (*dangers, BYPASS)
@@ -203,7 +230,9 @@ class AccessControl:
         known, now = self._view().policy.devices.get(device or ""), time.time()
         if known is None or not known.is_seat:
             return ends
-        limits = [each.ends for each in self._view().rulesets.sessions if each.device == known.id and each.starts <= now]
+        limits = [
+            each.ends for each in self._view().rulesets.sessions if each.device == known.id and each.starts <= now
+        ]
         return min((each for each in (ends, *limits) if each is not None and each > now), default=None)
 
     def check_target(self, device: str | None, person: str | None) -> None:
@@ -211,11 +240,15 @@ class AccessControl:
         if person is not None and person not in policy.people:
             raise InvalidInput("The policy has no person called '%(person)s'.", person=person)
         if device is not None and find_device(self._view().rulesets, device) is None:
-            raise InvalidInput("There is no device '%(device)s', and it is not an address of this network.", device=device)
+            raise InvalidInput(
+                "There is no device '%(device)s', and it is not an address of this network.", device=device
+            )
 
     def check_subject(self, subject: str) -> str:
         try:
-            target = parse_target(subject, self._services.by_id, self._view().policy.categories, Origin("grant", text=subject))
+            target = parse_target(
+                subject, self._services.by_id, self._view().policy.categories, Origin("grant", text=subject)
+            )
             check_allowable(target)
         except ValueError as error:
             raise InvalidInput(str(error)) from None

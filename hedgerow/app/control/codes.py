@@ -1,6 +1,7 @@
 """Codes to read out over the phone, and printed vouchers for café seats: how control makes and redeems them.
 
-Codes are short, so guessing is limited: a code is valid for one device or person and for minutes, and each device has few attempts.
+Codes are short, so guessing is limited: a code is valid for one device or person and for minutes, and each device has
+few attempts.
 """
 
 from __future__ import annotations
@@ -64,10 +65,22 @@ class CodeService:
             minutes, address = order.minutes or 0, subject
             subject = subject if order.only_address else service_or_address(subject)
             self._check(device, person, subject, minutes)
-        wanted = self._web.seat_change(CounterAction.ALLOW, actor, device, subject, minutes, person=person, address=address)
-        await self._counter.check(wanted)  # refused now rather than when it is typed, which only then is an entry of the counter
+        wanted = self._web.seat_change(
+            CounterAction.ALLOW, actor, device, subject, minutes, person=person, address=address
+        )
+        # refused now rather than when it is typed, which only then is an entry of the counter
+        await self._counter.check(wanted)
         code = AccessCode(
-            secrets.token_hex(6), actor, now, ends, device, person, subject, "" if minutes else how_long.value, minutes, order.request
+            secrets.token_hex(6),
+            actor,
+            now,
+            ends,
+            device,
+            person,
+            subject,
+            "" if minutes else how_long.value,
+            minutes,
+            order.request,
         )
         digits = await self._unused_digits()
         await asyncio.to_thread(self._store.add, code, digits)
@@ -100,7 +113,9 @@ class CodeService:
             await self._apply(valid[0], now)
         except (NoSuchEntry, InvalidInput):
             self._record_event(now, device, "a wrong code was typed")
-            raise WrongCode("This code is not valid here: it may be for another device, already used or expired.") from None
+            raise WrongCode(
+                "This code is not valid here: it may be for another device, already used or expired."
+            ) from None
         self._record_event(now, device, f"a code by {valid[0].actor} was used: {describe_code(valid[0])}")
         return valid[0]
 
@@ -185,9 +200,20 @@ class VoucherService:
     """The implementation of `dashboards.actions.operations.VoucherControl`."""
 
     def __init__(
-        self, publisher: SnapshotPublisher, times: TimeService, recorder: Recorder, store: VoucherStore, counter: CounterService
+        self,
+        publisher: SnapshotPublisher,
+        times: TimeService,
+        recorder: Recorder,
+        store: VoucherStore,
+        counter: CounterService,
     ) -> None:
-        self._publisher, self._time, self._recorder, self._store, self._counter = publisher, times, recorder, store, counter
+        self._publisher, self._time, self._recorder, self._store, self._counter = (
+            publisher,
+            times,
+            recorder,
+            store,
+            counter,
+        )
         self._attempts = AttemptLimiter(MAX_ATTEMPTS, ATTEMPT_WINDOW_S)
         self._made: dict[str, MadeVouchers] = {}
 
@@ -209,12 +235,16 @@ class VoucherService:
         def credit() -> MadeVouchers:
             if self._counter.done_before(key) is not None:
                 return self._sheet(key)
-            return self._make(replace(self._counter.crediting(session_id, actor), key=key), CREDIT_DAYS, 0, is_paid=True)
+            return self._make(
+                replace(self._counter.crediting(session_id, actor), key=key), CREDIT_DAYS, 0, is_paid=True
+            )
 
         return await self._counter.in_turn(credit)
 
     def _make(self, entry: CounterEntry, valid_days: int, price: int, is_paid: bool) -> MadeVouchers:
-        voucher = Voucher(entry.kind, entry.minutes, entry.actor, entry.at, entry.at + valid_days * 86400, price, is_paid)
+        voucher = Voucher(
+            entry.kind, entry.minutes, entry.actor, entry.at, entry.at + valid_days * 86400, price, is_paid
+        )
         codes: set[str] = set()
         while len(codes) < entry.count:
             codes.add("".join(secrets.choice(VOUCHER_ALPHABET) for _ in range(VOUCHER_LENGTH)))
@@ -258,7 +288,8 @@ class VoucherService:
         device, now = self._publisher.policy.devices.get(device_id), time.time()
         if device is None or not device.is_seat:
             raise WrongCode("Vouchers are for café seats, and this device is not one.")
-        since = await asyncio.to_thread(self._time.session_start, device.id)  # attempts of one guest do not count against the next
+        # attempts of one guest do not count against the next
+        since = await asyncio.to_thread(self._time.session_start, device.id)
         if not self._attempts.allows(DeviceId(f"{device.id} {since}"), now):
             raise WrongCode("Too many codes were tried here. Wait 15 minutes.")
         code = re.sub(r"[\W_]", "", typed).upper()
@@ -267,11 +298,19 @@ class VoucherService:
             raise _invalid_voucher()
         minutes: float | None = voucher.minutes
         if all(each.device != device.id for each in self._time.sessions()):
-            minutes = self._counter.open_minutes(device, voucher.band, minutes, now)  # not used up at a seat that is closed now
+            # not used up at a seat that is closed now
+            minutes = self._counter.open_minutes(device, voucher.band, minutes, now)
         await self._counter.in_turn(lambda: self._redeem(device, code, voucher, minutes))
         await self._publisher.put_in_force()
         self._recorder.add(
-            [SystemEvent(now, "voucher", device.id, f"{voucher.minutes} minutes for {_BAND_TEXT.get(voucher.band, voucher.band)}")]
+            [
+                SystemEvent(
+                    now,
+                    "voucher",
+                    device.id,
+                    f"{voucher.minutes} minutes for {_BAND_TEXT.get(voucher.band, voucher.band)}",
+                )
+            ]
         )
 
     def _redeem(self, seat: Device, code: str, voucher: Voucher, minutes: float | None) -> None:

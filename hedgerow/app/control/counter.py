@@ -1,6 +1,7 @@
 """Rules of a café's counter: who may act, prices, opening hours, limits, and the entries of what is done there.
 
-All that opens something at a seat asks here, whatever page, call or command it comes from: sessions, vouchers, and each `SeatChange`.
+All that opens something at a seat asks here, whatever page, call or command it comes from: sessions, vouchers, and each
+`SeatChange`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,15 @@ from hedgerow.dashboards.accounts import COMMAND_LINE, Accounts
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.journal.access_store import Voucher
 from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore, balance
-from hedgerow.policies.cafe import SEAT_PREFIX, CafeSettings, Payment, business_day, business_day_start, is_adult_kind, session_kinds
+from hedgerow.policies.cafe import (
+    SEAT_PREFIX,
+    CafeSettings,
+    Payment,
+    business_day,
+    business_day_start,
+    is_adult_kind,
+    session_kinds,
+)
 from hedgerow.policies.effective_users import EffectiveUsers
 from hedgerow.policies.model import Device, DeviceId, Policy, Session
 
@@ -34,7 +43,8 @@ _SCRIPTS = frozenset({COMMAND_LINE.name, VOUCHER_ACTOR})
 
 @dataclass(frozen=True, slots=True)
 class SeatChange:
-    """A change that may open something at a seat outside its session: a grant, a pause, its end, or minutes for a budget.
+    """A change that may open something at a seat outside its session: a grant, a pause, its end, or minutes for a
+    budget.
 
     Without a device it is for everybody. `dangers` are the topics of `subject` that are kept from children.
     """
@@ -50,7 +60,8 @@ class SeatChange:
 class CounterRules:
     """Rules of who may act, opening hours, prices and limits, and the entries that follow from them.
 
-    Methods read the journal, except `profile_of` and `open_minutes`: call them within a turn (`CounterService.in_turn`).
+    Methods read the journal, except `profile_of` and `open_minutes`: call them within a turn
+    (`CounterService.in_turn`).
     """
 
     def __init__(self, publisher: SnapshotPublisher, store: CounterStore, accounts: Accounts) -> None:
@@ -76,11 +87,16 @@ class CounterRules:
         """Return the profile of a kind of session. Raises `InvalidInput`."""
         kinds = session_kinds(self._policy.profiles)
         if kind not in kinds:
-            raise InvalidInput("There is no kind of session '%(kind)s': choose one of %(kinds)s.", kind=kind, kinds=", ".join(kinds))
+            raise InvalidInput(
+                "There is no kind of session '%(kind)s': choose one of %(kinds)s.", kind=kind, kinds=", ".join(kinds)
+            )
         return SEAT_PREFIX + kind
 
     def open_minutes(self, device: Device, kind: str, minutes: float | None, now: float) -> float | None:
-        """Return the minutes that a session can have before its seat closes. Raises `InvalidInput` if it is closed now."""
+        """Return the minutes that a session can have before its seat closes.
+
+        Raises `InvalidInput` if it is closed now.
+        """
         view = self._publisher.view
         within = (minutes or 0) * 60
         session = Session("", device.id, "", now, profile=self.profile_of(kind))
@@ -91,13 +107,19 @@ class CounterRules:
         if at > now:
             return (at - now) / 60
         until = (
-            f"{datetime.fromtimestamp(closed.until, ZoneInfo(self._policy.network.timezone)):%H:%M}" if closed.until is not None else "?"
+            f"{datetime.fromtimestamp(closed.until, ZoneInfo(self._policy.network.timezone)):%H:%M}"
+            if closed.until is not None
+            else "?"
         )
         raise InvalidInput("Closed until %(time)s for this kind of session.", time=until)
 
-    def opening(self, session: Session, kind: str, minutes: int, pays: str | None, voucher: Voucher | None) -> CounterEntry:
+    def opening(
+        self, session: Session, kind: str, minutes: int, pays: str | None, voucher: Voucher | None
+    ) -> CounterEntry:
         """Return the entry of a new session. Raises `InvalidInput` beyond the limit of a role."""
-        entry = CounterEntry(session.starts, session.actor, CounterAction.OPEN, session.device, session.id, kind, minutes)
+        entry = CounterEntry(
+            session.starts, session.actor, CounterAction.OPEN, session.device, session.id, kind, minutes
+        )
         if voucher is not None:
             return _by_voucher(entry, voucher, self._cafe.currency)
         if is_adult_kind(kind, self._policy.profiles):
@@ -135,7 +157,8 @@ class CounterRules:
         return replace(entry, due=due - owed, currency=self._cafe.currency)
 
     def reopening(self, session_id: str, actor: str) -> tuple[CounterEntry, float | None] | None:
-        """Return the entry that undoes an end, and the instant at which the session ends again; None without such an end.
+        """Return the entry that undoes an end, and the instant at which the session ends again; None without such an
+        end.
 
         Raises `InvalidInput` if the unused minutes were given away as a voucher.
         """
@@ -147,7 +170,9 @@ class CounterRules:
         if any(each.action is CounterAction.CREDIT for each in entries):
             raise InvalidInput("A voucher was made for the rest of this session, so it cannot go on.")
         last = ends[-1]
-        entry = replace(last, at=time.time(), actor=actor, action=CounterAction.REOPEN, due=-last.due, note="", id=0, key=None)
+        entry = replace(
+            last, at=time.time(), actor=actor, action=CounterAction.REOPEN, due=-last.due, note="", id=0, key=None
+        )
         return entry, float(last.note) if last.note else None
 
     def payment(self, session_id: str, actor: str) -> CounterEntry:
@@ -158,24 +183,54 @@ class CounterRules:
         if owed <= 0:
             raise InvalidInput("Nothing is left to pay for this session.")
         first = entries[0]
-        return replace(first, at=time.time(), actor=actor, action=CounterAction.PAY, minutes=0, due=0, taken=owed, note="", id=0, key=None)
+        return replace(
+            first,
+            at=time.time(),
+            actor=actor,
+            action=CounterAction.PAY,
+            minutes=0,
+            due=0,
+            taken=owed,
+            note="",
+            id=0,
+            key=None,
+        )
 
     def printing(self, kind: str, minutes: int, count: int, actor: str, is_paid: bool) -> CounterEntry:
-        """Return the entry of new vouchers. Raises `InvalidInput` for an unknown kind, and beyond the limit of a role."""
+        """Return the entry of new vouchers.
+
+        Raises `InvalidInput` for an unknown kind, and beyond the limit of a role.
+        """
         self.check_actor(actor)
         self.profile_of(kind)
         value = self._cafe.voucher_price(kind, minutes) * count
-        entry = CounterEntry(time.time(), actor, CounterAction.PRINT, kind=kind, minutes=minutes, count=count, currency=self._cafe.currency)
+        entry = CounterEntry(
+            time.time(),
+            actor,
+            CounterAction.PRINT,
+            kind=kind,
+            minutes=minutes,
+            count=count,
+            currency=self._cafe.currency,
+        )
         if is_adult_kind(kind, self._policy.profiles):
             self._check_limit(entry, "adult_vouchers")
         return replace(entry, due=value, taken=value if is_paid else 0)
 
     def crediting(self, session_id: str, actor: str) -> CounterEntry:
-        """Return the entry of a voucher for the minutes that a guest has paid and not used. Raises `InvalidInput` if there are none."""
+        """Return the entry of a voucher for the minutes that a guest has paid and not used.
+
+        Raises `InvalidInput` if there are none.
+        """
         self.check_actor(actor)
         entries = self.store.of_session(session_id)
         last = entries[-1] if entries else None
-        if last is None or last.action is not CounterAction.END or not last.minutes or payment_of(entries) is Payment.AFTER:
+        if (
+            last is None
+            or last.action is not CounterAction.END
+            or not last.minutes
+            or payment_of(entries) is Payment.AFTER
+        ):
             raise InvalidInput("This session has no minutes that were paid and not used.")
         return replace(last, at=time.time(), actor=actor, action=CounterAction.CREDIT, note="", id=0, key=None)
 
@@ -190,7 +245,9 @@ class CounterRules:
         if limit is None:
             return
         kinds = [
-            kind for kind in session_kinds(self._policy.profiles) if name == "early_ends" or is_adult_kind(kind, self._policy.profiles)
+            kind
+            for kind in session_kinds(self._policy.profiles)
+            if name == "early_ends" or is_adult_kind(kind, self._policy.profiles)
         ]
         zone = ZoneInfo(self._policy.network.timezone)
         since = business_day_start(business_day(entry.at, zone), zone)
@@ -220,7 +277,8 @@ class CounterService(CounterRules):
     async def in_turn[Result](self, work: Callable[[], Result]) -> Result:
         """Run `work` in a thread while nothing else happens at the counter, here or at another node.
 
-        What it reads from the journal is still so when it writes: no seat is opened twice, and no limit passed by two at once.
+        What it reads from the journal is still so when it writes: no seat is opened twice, and no limit passed by two
+        at once.
         """
 
         def alone() -> Result:
@@ -248,7 +306,10 @@ class CounterService(CounterRules):
         await self.change(wanted, lambda *_entries: None)
 
     async def change[Result](self, wanted: SeatChange | None, write: Callable[..., Result]) -> Result:
-        """Call `write` in a thread, with the counter's entry about the change if it concerns a seat. Raises `InvalidInput`."""
+        """Call `write` in a thread, with the counter's entry about the change if it concerns a seat.
+
+        Raises `InvalidInput`.
+        """
         if wanted is None or not self.concerns_seats(wanted.device):
             return await asyncio.to_thread(write)
         return await self.in_turn(lambda: write(self.entry_of(wanted)))
@@ -256,8 +317,8 @@ class CounterService(CounterRules):
     def entry_of(self, wanted: SeatChange) -> CounterEntry:
         """Return the entry of a change at a seat, or for everybody. Every one of them has to pass this rule.
 
-        Somebody is on duty. A child's seat gets nothing that is kept from children, and an adult's seat gets it as an opening for an adult,
-        within the limits of those. Raises `InvalidInput`.
+        Somebody is on duty. A child's seat gets nothing that is kept from children, and an adult's seat gets it as an
+        opening for an adult, within the limits of those. Raises `InvalidInput`.
         """
         self.check_actor(wanted.actor)
         now, seat = time.time(), wanted.device
@@ -278,13 +339,18 @@ class CounterService(CounterRules):
             return entry
         profiles = [profile] if seat is None or seat.known else [profile, self._policy.network.unknown_devices]
         if seat is not None and any(self._policy.profiles[each].is_for_children for each in profiles):
-            raise InvalidInput("%(what)s is kept from children: it can't be opened at a child's seat.", what=wanted.subject)
+            raise InvalidInput(
+                "%(what)s is kept from children: it can't be opened at a child's seat.", what=wanted.subject
+            )
         entry = replace(entry, action=CounterAction.ALLOW_ADULT)
         self._check_limit(entry, "adult_sessions")
         return entry
 
     def lift_pauses(self, seat: Device, actor: str) -> float:
-        """End the pauses of a seat or shared device. Returns the seconds of its session that they had added and that are taken away."""
+        """End the pauses of a seat or shared device.
+
+        Returns the seconds of its session that they had added and that are taken away.
+        """
         now, here, unused = time.time(), self.session_at(seat.id, time.time()), 0.0
         entry = self.entry_of(SeatChange(CounterAction.RESUME, actor, seat))
         for pause in self._publisher.reader.pauses(now):
@@ -314,9 +380,12 @@ def _refusal(limited: str, /, **values: object) -> InvalidInput:
 
 
 def key_of(request: str, action: CounterAction, target: str = "") -> str | None:
-    """Return the key of a request by the id that the client gave it, None without one. The same id may serve for different actions.
+    """Return the key of a request by the id that the client gave it, None without one.
 
-    >>> key_of("", CounterAction.OPEN) is None, key_of("7", CounterAction.OPEN, "seat-1") == key_of("7", CounterAction.OPEN, "seat-2")
+    The same id may serve for different actions.
+
+    >>> (key_of("", CounterAction.OPEN) is None,
+    ...  key_of("7", CounterAction.OPEN, "seat-1") == key_of("7", CounterAction.OPEN, "seat-2"))
     (True, False)
     """
     return hashlib.sha256(f"{request}\n{action}\n{target}".encode()).hexdigest() if request else None
@@ -341,4 +410,11 @@ def used_minutes(entries: tuple[CounterEntry, ...]) -> int:
 def _by_voucher(entry: CounterEntry, voucher: Voucher, currency: str) -> CounterEntry:
     """Return the entry of a voucher's use. One that was printed to be sold later counts now."""
     price = 0 if voucher.is_paid else voucher.price
-    return replace(entry, action=CounterAction.REDEEM, due=price, taken=price, currency=currency if price else "", note=voucher.serial)
+    return replace(
+        entry,
+        action=CounterAction.REDEEM,
+        due=price,
+        taken=price,
+        currency=currency if price else "",
+        note=voucher.serial,
+    )

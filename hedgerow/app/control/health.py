@@ -1,4 +1,6 @@
-"""Health of a run: the workers, for the pages, the metrics and health checks, and repair of the snapshot and the lists that they read."""
+"""Health of a run: the workers, for the pages, the metrics and health checks, and repair of the snapshot and the lists
+that they read.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ class WorkerMonitor:
         for number in count():
             self._update()
             if number % _MEMORY_EVERY == 0:
-                self._metrics.set_all("hedgerow_process_memory_bytes", await asyncio.to_thread(_memory_by_role, self._rows))
+                self._metrics.set_all(
+                    "hedgerow_process_memory_bytes", await asyncio.to_thread(_memory_by_role, self._rows)
+                )
             due = loop.time() + 1
             await asyncio.sleep(1)
             delays.append(max(0.0, loop.time() - due))
@@ -140,7 +144,9 @@ def health_of_run(workers: WorkerMonitor, publisher: SnapshotPublisher) -> RunHe
     """Return what health checks go by, without a look at lists that are in force: load balancers ask each second."""
     policy, lists = publisher.policy_file, publisher.lists
     are_missing = any(each.is_missing for each in lists.health(policy.policy, with_those_in_force=False))
-    return RunHealth(workers.health, policy.current_problems(), publisher.is_enforced, are_missing, workers.tasks.keep_rules)
+    return RunHealth(
+        workers.health, policy.current_problems(), publisher.is_enforced, are_missing, workers.tasks.keep_rules
+    )
 
 
 def _memory_by_role(rows: Iterable[WorkerRow]) -> dict[tuple[str, ...], float]:
@@ -154,7 +160,9 @@ def _memory_by_role(rows: Iterable[WorkerRow]) -> dict[tuple[str, ...], float]:
 
 
 class SnapshotRepair:
-    """Repair of the snapshot whenever the disk does not have it as it was written, and of lists that are suspected of damage."""
+    """Repair of the snapshot whenever the disk does not have it as it was written, and of lists that are suspected of
+    damage.
+    """
 
     def __init__(self, publisher: SnapshotPublisher) -> None:
         self._publisher = publisher
@@ -162,8 +170,8 @@ class SnapshotRepair:
         self._was_behind = publisher.clock.is_behind
         if self._was_behind:
             log.error(
-                "The clock is wrong: it shows less than when Hedgerow ran last. Until it is right, whatever a time closes is closed, and"
-                " grants that end some time do not hold"
+                "The clock is wrong: it shows less than when Hedgerow ran last. Until it is right, whatever a time"
+                " closes is closed, and grants that end some time do not hold"
             )
 
     def suspect(self) -> None:
@@ -187,6 +195,10 @@ class SnapshotRepair:
     async def _repair_lists(self) -> None:
         """Compile damaged lists again. A worker without a usable snapshot gets a new one in any case."""
         lists, policy = self._publisher.lists, self._publisher.policy
-        if lists.generation is not None and not await asyncio.to_thread(is_usable, lists.generation) and await lists.compile(policy):
+        if (
+            lists.generation is not None
+            and not await asyncio.to_thread(is_usable, lists.generation)
+            and await lists.compile(policy)
+        ):
             log.error("The compiled lists were damaged: they were compiled again")
         await self._publisher.publish_with_retry()

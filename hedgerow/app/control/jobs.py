@@ -1,10 +1,12 @@
 """Separate processes for work on untrusted data: lists, calendars, responses of notice services.
 
-They run at low priority with limited memory, and the kernel's OOM killer takes them first. `privileges.confine_job` limits their files.
+They run at low priority with limited memory, and the kernel's OOM killer takes them first. `privileges.confine_job`
+limits their files.
 
-Jobs are programs (`run_job`). Those that are frequent and large are forked from the zygote where there is one, and share its memory
-(`fork_job`, and `answer_job` in the forked process). Control and job then speak over a connected pair of sockets: the job sends its process
-id as a line, reads its order up to the end, and sends `+` with its output, or `-` with a sentence that says why there is none.
+Jobs are programs (`run_job`). Those that are frequent and large are forked from the zygote where there is one, and
+share its memory (`fork_job`, and `answer_job` in the forked process). Control and job then speak over a connected pair
+of sockets: the job sends its process id as a line, reads its order up to the end, and sends `+` with its output, or `-`
+with a sentence that says why there is none.
 """
 
 from __future__ import annotations
@@ -19,7 +21,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 LIST_MEMORY = 3 << 30
-"""Bytes of address space for compiling lists. Five million names take 150 MB, and the files of two generations are mapped as well."""
+"""Bytes of address space for compiling lists.
+
+Five million names take 150 MB, and the files of two generations are mapped as well.
+"""
 SMALL_MEMORY = 1 << 30
 """Bytes of address space for small downloads; libraries map most of it and never touch it."""
 
@@ -64,12 +69,17 @@ async def run_job(module: str, *words: str, stdin: bytes, environment: Mapping[s
             await process.wait()
         raise
     if process.returncode != 0:
-        raise JobError(errors.decode("utf-8", "replace").strip().rpartition("\n")[2] or f"it ended with status {process.returncode}")
+        raise JobError(
+            errors.decode("utf-8", "replace").strip().rpartition("\n")[2]
+            or f"it ended with status {process.returncode}"
+        )
     return output
 
 
 async def fork_job(zygote: socket.socket, what: str, order: bytes) -> bytes:
-    """Have the zygote fork a job, and return its output. `zygote` is control's end of the pair that `zygote.ForkServer` made.
+    """Have the zygote fork a job, and return its output.
+
+    `zygote` is control's end of the pair that `zygote.ForkServer` made.
 
     Raises JobError and ForkError. The process is killed when the waiting task is cancelled.
     """
@@ -105,7 +115,10 @@ async def fork_job(zygote: socket.socket, what: str, order: bytes) -> bytes:
 
 
 def answer_job(connection: socket.socket, run: Callable[[Callable[[], bytes]], bytes]) -> None:
-    """Do a job in a process that was forked for it. `run` gets a function that reads the order, and may raise JobError."""
+    """Do a job in a process that was forked for it.
+
+    `run` gets a function that reads the order, and may raise JobError.
+    """
     connection.sendall(b"%d\n" % os.getpid())
     with connection.makefile("rb") as order:
         try:

@@ -117,7 +117,9 @@ class Parts:
 
     @cached_property
     def data_export(self) -> DataExport:
-        return DataExport(PersonalDataStore(self.store), self.recorder, policy=self.policy, on_erased=self.backups.forget)
+        return DataExport(
+            PersonalDataStore(self.store), self.recorder, policy=self.policy, on_erased=self.backups.forget
+        )
 
     # The policy and its snapshots
 

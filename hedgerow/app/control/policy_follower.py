@@ -30,8 +30,8 @@ POLICY_CHECK_INTERVAL_S = 0.1
 class PolicyFollower:
     """The reader of the policy file. `editor` changes it, and `shared` takes over what other nodes have published.
 
-    `settings` are those of the run. They change when the first policy file is written. `prepare` is awaited when the file
-    has been read, before the policy is in force.
+    `settings` are those of the run. They change when the first policy file is written. `prepare` is awaited when the
+    file has been read, before the policy is in force.
     """
 
     def __init__(
@@ -58,7 +58,10 @@ class PolicyFollower:
         self._is_wanted = True
 
     async def follow(self, checked: CheckedPolicy | None = None) -> bool:
-        """Reload the policy file if it has changed or a reload was requested. Returns True if another policy is in force."""
+        """Reload the policy file if it has changed or a reload was requested.
+
+        Returns True if another policy is in force.
+        """
         async with self._lock:  # a change is read once, although the editor and the watch both notice it
             if self.editor.is_replacing or not (self._is_wanted or self._publisher.policy_file.has_changed()):
                 return False
@@ -66,7 +69,8 @@ class PolicyFollower:
             before = self._publisher.policy
             good = await self._publisher.policy_file.reload(checked)
             if good and (names := await asyncio.to_thread(renamed_devices, before, self._publisher.policy)):
-                is_swapped = bool(names.keys() & set(names.values()))  # another node has renamed them already; a second time would undo it
+                # another node has renamed them already; a second time would undo it
+                is_swapped = bool(names.keys() & set(names.values()))
                 recorder = None if is_swapped and self.shared.is_taking_over else self._recorder
                 await _follow_names(recorder, self._publisher.budgets, names)
             await self._prepare()
@@ -75,7 +79,10 @@ class PolicyFollower:
             return good
 
     async def _apply(self, path: Path, checked: CheckedPolicy) -> None:
-        """Apply a file that was just written. A first policy file becomes that of the run, also after a restart of control."""
+        """Apply a file that was just written.
+
+        A first policy file becomes that of the run, also after a restart of control.
+        """
         if self.settings.policy is None:
             self.settings = replace(self.settings, policy=path)
             await asyncio.to_thread(self.settings.save)

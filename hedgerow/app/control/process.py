@@ -1,4 +1,5 @@
-"""The control process: follows the policy file and the lists, writes the journal, serves the web pages, publishes snapshots.
+"""The control process: follows the policy file and the lists, writes the journal, serves the web pages, publishes
+snapshots.
 
 Workers run without it: they read the last snapshot, and count the events that they could not report.
 """
@@ -37,7 +38,9 @@ class ControlProcess:
         self._tasks = tasks
         self._parts = parts = Parts(settings, sockets, tasks)
         self._pages = PagesServer(parts)
-        self._messages = WorkerMessages(parts.events, services=self.services, record=parts.remember, end=parts.reports.end, tasks=tasks)
+        self._messages = WorkerMessages(
+            parts.events, services=self.services, record=parts.remember, end=parts.reports.end, tasks=tasks
+        )
         self._services = (*core_services(parts, self._pages), *self._own_services())
 
     def services(self) -> tuple[ControlService, ...]:

@@ -162,7 +162,11 @@ def machine_services(parts: Parts) -> tuple[ControlService, ...]:
     """Return what keeps this machine in step with others, and looks after its processes."""
     shared = parts.follower.shared
     followed = StoreFollower(
-        parts.store, publisher=parts.publisher, accounts=parts.accounts, policy=shared, refresh_features=parts.features.refresh
+        parts.store,
+        publisher=parts.publisher,
+        accounts=parts.accounts,
+        policy=shared,
+        refresh_features=parts.features.refresh,
     )
     authority = AuthorityFollower(parts.settings, parts.store)
     return (
@@ -175,7 +179,9 @@ def machine_services(parts: Parts) -> tuple[ControlService, ...]:
 
 def notice_services(parts: Parts) -> tuple[ControlService, ...]:
     """Return what warns people, and sends notices."""
-    endings = EndingNotifier(view=parts.view, balances=parts.publisher.budgets.balances, emit=lambda event: parts.remember([event]))
+    endings = EndingNotifier(
+        view=parts.view, balances=parts.publisher.budgets.balances, emit=lambda event: parts.remember([event])
+    )
     return (
         ControlService(
             name="warnings",
@@ -191,7 +197,9 @@ def notice_services(parts: Parts) -> tuple[ControlService, ...]:
         ),
         ControlService(
             name="status",
-            run=partial(watch_status, status=parts.web.status, budgets=parts.time.budgets, enqueue=parts.notices.enqueue),
+            run=partial(
+                watch_status, status=parts.web.status, budgets=parts.time.budgets, enqueue=parts.notices.enqueue
+            ),
             area=Area.NOTICES,
         ),
     )
@@ -208,6 +216,8 @@ def connection_services(parts: Parts) -> tuple[ControlService, ...]:
             name="tunnel",
             run=tunnel.run,
             area=Area.TUNNEL,
-            handles={TUNNEL_LEVEL: lambda _batch, level: parts.tunnel.note(level.labels[0], level.labels[1], level.value)},
+            handles={
+                TUNNEL_LEVEL: lambda _batch, level: parts.tunnel.note(level.labels[0], level.labels[1], level.value)
+            },
         ),
     )

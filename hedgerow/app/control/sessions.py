@@ -19,7 +19,10 @@ from hedgerow.policies.model import Device, Policy, Session
 
 @dataclass(frozen=True, slots=True)
 class GuestOrder:
-    """A session that a guest wants at a seat. It may end the one with the id `replaces`. `key` is that of the request, if it has one."""
+    """A session that a guest wants at a seat.
+
+    It may end the one with the id `replaces`. `key` is that of the request, if it has one.
+    """
 
     kind: str
     minutes: float | None
@@ -38,7 +41,11 @@ class SeatSessions:
     def sessions(self) -> tuple[Session, ...]:
         view = self._publisher.view
         now = time.time()
-        return tuple(each for each in view.rulesets.sessions if each.ends is None or each.ends > now) if view is not None else ()
+        return (
+            tuple(each for each in view.rulesets.sessions if each.ends is None or each.ends > now)
+            if view is not None
+            else ()
+        )
 
     def start_at_shared(self, device: Device, actor: str, order: SeatOrder) -> Session:
         """Sign a person in at a shared device, within a turn at the counter."""
@@ -50,16 +57,30 @@ class SeatSessions:
         return session
 
     def start_in_turn(self, seat: Device, actor: str, guest: GuestOrder, voucher: Voucher | None = None) -> Session:
-        """Open a seat, within a turn at the counter. Raises `SeatTaken` if there is a session that the guest is not to replace."""
+        """Open a seat, within a turn at the counter.
+
+        Raises `SeatTaken` if there is a session that the guest is not to replace.
+        """
         now, counter, minutes = time.time(), self._counter, guest.minutes
         counter.check_actor(actor)
         if (done := counter.done_before(guest.key)) is not None:
             return self._opened_before(done, now)
         profile = counter.profile_of(guest.kind)
-        session = Session(secrets.token_hex(6), seat.id, actor, now, now + minutes * 60 if minutes else None, None, profile, guest.name)
+        session = Session(
+            secrets.token_hex(6),
+            seat.id,
+            actor,
+            now,
+            now + minutes * 60 if minutes else None,
+            None,
+            profile,
+            guest.name,
+        )
         before = counter.session_at(seat.id, now)
         if before is not None and before.id != guest.replaces:
-            taken = SeatTaken("%(seat)s is taken: end the session there, or confirm that this one takes its place.", seat=seat.id)
+            taken = SeatTaken(
+                "%(seat)s is taken: end the session there, or confirm that this one takes its place.", seat=seat.id
+            )
             taken.more = {"session": before.id}
             raise taken
         entry = replace(counter.opening(session, guest.kind, int(minutes or 0), guest.pays, voucher), key=guest.key)
@@ -75,7 +96,10 @@ class SeatSessions:
         return session
 
     def end_in_turn(self, device: Device, actor: str, key: str | None) -> Session | None:
-        """End the session at a device, within a turn at the counter. None if an earlier request did so and it is no longer known."""
+        """End the session at a device, within a turn at the counter.
+
+        None if an earlier request did so and it is no longer known.
+        """
         now, counter = time.time(), self._counter
         counter.check_actor(actor)
         if (done := counter.done_before(key)) is not None:
@@ -94,7 +118,9 @@ class SeatSessions:
         self._publisher.ledger.clear(device.id, "the end of the session")
         return here
 
-    def extend_in_turn(self, device: Device, minutes: float, actor: str, key: str | None, voucher: Voucher | None = None) -> None:
+    def extend_in_turn(
+        self, device: Device, minutes: float, actor: str, key: str | None, voucher: Voucher | None = None
+    ) -> None:
         """Add minutes to the session at a device, within a turn at the counter."""
         if self._counter.done_before(key) is not None:
             return
@@ -124,7 +150,9 @@ class SessionService(SeatSessions):
         found = self._device(device)
         if found.is_seat == (person is not None) or (band is None) == (person is None):
             if found.is_seat:
-                raise InvalidInput("%(device)s is a seat: choose whether a child or an adult is sitting there.", device=device)
+                raise InvalidInput(
+                    "%(device)s is a seat: choose whether a child or an adult is sitting there.", device=device
+                )
             raise InvalidInput("%(device)s is not a seat: choose which of its people is signing in.", device=device)
         if person is not None and person not in found.sharers:
             raise InvalidInput("%(person)s does not share %(device)s.", device=device, person=person)
@@ -132,7 +160,9 @@ class SessionService(SeatSessions):
             session = await self._counter.in_turn(lambda: self.start_at_shared(found, actor, order))
         else:
             allowed = self._counter.open_minutes(found, band, order.minutes, time.time())
-            guest = GuestOrder(band, allowed, order.name, order.pays, order.replaces, key_of(request, CounterAction.OPEN, found.id))
+            guest = GuestOrder(
+                band, allowed, order.name, order.pays, order.replaces, key_of(request, CounterAction.OPEN, found.id)
+            )
             session = await self._counter.in_turn(lambda: self.start_in_turn(found, actor, guest))
         await self._publisher.put_in_force()
         return session

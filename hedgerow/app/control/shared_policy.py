@@ -1,9 +1,11 @@
-"""One policy for the nodes of a site: the store holds its versions, and each node brings its files in step with the newest one.
+"""One policy for the nodes of a site: the store holds its versions, and each node brings its files in step with the
+newest one.
 
-A node shares the policy once `policy-version` is in its state directory, which names the version that its files were last in step with.
-`hedgerow join` and `hedgerow invite` write it, and so does a node whose role manages its site. A change of the files on one node becomes
-the next version. A version that this node can't use is refused: the files stay, and so does what is in force. Where two nodes changed the
-policy at once, or one of them without the store, the version that came first stays, and the other text is kept beside the file.
+A node shares the policy once `policy-version` is in its state directory, which names the version that its files were
+last in step with. `hedgerow join` and `hedgerow invite` write it, and so does a node whose role manages its site. A
+change of the files on one node becomes the next version. A version that this node can't use is refused: the files stay,
+and so does what is in force. Where two nodes changed the policy at once, or one of them without the store, the version
+that came first stays, and the other text is kept beside the file.
 """
 
 from __future__ import annotations
@@ -61,9 +63,14 @@ class SharedVersion:
 
 
 class SharedPolicy:
-    """Synchronisation of the policy files with the newest version. `problem` says why they are not, empty while they are."""
+    """Synchronisation of the policy files with the newest version.
 
-    def __init__(self, state: Path, versions: PolicyVersions, editor: PolicyEditor, clock: Callable[[], float] = time.time) -> None:
+    `problem` says why they are not, empty while they are.
+    """
+
+    def __init__(
+        self, state: Path, versions: PolicyVersions, editor: PolicyEditor, clock: Callable[[], float] = time.time
+    ) -> None:
         self._state, self._versions, self._editor, self._clock = state, versions, editor, clock
         self._wanted = asyncio.Event()
         self.request = self._wanted.set
@@ -91,7 +98,10 @@ class SharedPolicy:
             self._wanted.clear()
 
     async def compare(self) -> None:
-        """Share a change of the files, or take over the newest version. Raises DatabaseError, OSError and `InvalidInput`."""
+        """Share a change of the files, or take over the newest version.
+
+        Raises DatabaseError, OSError and `InvalidInput`.
+        """
         base = await asyncio.to_thread(SharedVersion.load, self._state)
         if base is None:
             if not self._versions.is_of_manager or (self._state / FILE_NAME).exists():
@@ -101,7 +111,9 @@ class SharedPolicy:
         files = shared_names(await self._editor.texts(), self._editor.path.name)
         if newest is not None and files == newest.files:
             await self._note(newest.id, files)
-        elif newest is not None and newest.id == self._refused and files != self._refused_with and self._versions.may_add:
+        elif (
+            newest is not None and newest.id == self._refused and files != self._refused_with and self._versions.may_add
+        ):
             await self._share(files, newest.id)  # somebody who knows of the refusal has changed the policy here
         elif newest is not None and (newest.id != base.id or not self._versions.may_add):
             await self._take_over(newest, files, kept=files != base.files)
@@ -127,7 +139,10 @@ class SharedPolicy:
         await self._note(number, files)
 
     async def _take_over(self, newest: PolicyVersion, files: Texts, *, kept: bool) -> None:
-        """Replace `files` by those of a version. With `kept`, they were changed here too: what they were stays beside them."""
+        """Replace `files` by those of a version.
+
+        With `kept`, they were changed here too: what they were stays beside them.
+        """
         if self._refused == newest.id and time.monotonic() < self._retry_at:
             return
         name = f"version {newest.id} of the policy, by {newest.actor} on {newest.node},"
@@ -152,7 +167,10 @@ class SharedPolicy:
         await self._note(newest.id, dict(newest.files))
 
     def _keep_store(self, named: str) -> None:
-        """Keep this machine's own role in the store if the first version that it takes over names another store. Waits for the disk."""
+        """Keep this machine's own role in the store if the first version that it takes over names another store.
+
+        Waits for the disk.
+        """
         if SharedVersion.load(self._state) is None and (own := Settings.load(self._state).store) not in ("", named):
             write_atomically(self._state / STORE_URL, own.encode())
 

@@ -93,7 +93,10 @@ class SiteConnections:
         while self._store.dialect.is_partitioned and self._store.rights.site is None:
             try:
                 for role in await asyncio.to_thread(self._store.dialect.end_holding_up, self._store.engine):
-                    log.warning("A connection of %s held up others and was ended: if it does so again, see `hedgerow store revoke`", role)
+                    log.warning(
+                        "A connection of %s held up others and was ended: if it does so again, see `hedgerow store revoke`",  # noqa: E501
+                        role,
+                    )
             except DatabaseError as error:
                 log.debug("The connections of sites can't be watched: %s", cause_of(error))
             await asyncio.sleep(SESSIONS_CHECK_S)
@@ -113,7 +116,10 @@ class AuthorityFollower:
             except DatabaseError as error:
                 log.debug("The certificate authority of the other machines can't be read: %s", cause_of(error))
             except (CertificateAuthorityError, OSError) as error:
-                log.error("The certificate authority of the other machines can't be used, the last one stays: %s", error_text(error))
+                log.error(
+                    "The certificate authority of the other machines can't be used, the last one stays: %s",
+                    error_text(error),
+                )
             await asyncio.sleep(AUTHORITY_CHECK_S)
 
     def follow(self) -> bool:
@@ -129,5 +135,9 @@ class AuthorityFollower:
             return False
         replace_ca(folder, current)
         restart_inspectors(self._settings.state)
-        log.warning("%s has replaced %s, as on another machine of this site: devices need the new certificate", current.name, first.name)
+        log.warning(
+            "%s has replaced %s, as on another machine of this site: devices need the new certificate",
+            current.name,
+            first.name,
+        )
         return True

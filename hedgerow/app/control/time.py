@@ -26,11 +26,15 @@ class TimeService(SessionService):
     def budgets(self) -> tuple[BudgetRow, ...]:
         return tuple(
             BudgetRow(
-                each.account.partition(":")[2], each.subject.partition(":")[2], each.budget_status.used, each.budget_status.limit,
-                each.budget_status.left, each.budget_status.until,
+                each.account.partition(":")[2],
+                each.subject.partition(":")[2],
+                each.budget_status.used,
+                each.budget_status.limit,
+                each.budget_status.left,
+                each.budget_status.until,
             )
             for each in self._publisher.budgets.balances(self._policy, time.time())
-        )  # fmt: skip
+        )
 
     def endings(self, device: str) -> tuple[UpcomingEnd, ...]:
         view, now = self._publisher.view, time.time()
@@ -46,8 +50,14 @@ class TimeService(SessionService):
         view = self._publisher.view
         if view is None:
             raise InvalidInput("Hedgerow is still starting.")
-        device = EffectiveUsers(self._policy).seat_of(name) if name in self._policy.people else find_device(view.rulesets, name)
-        wanted = SeatChange(CounterAction.ALLOW, actor, device, subject, minutes=minutes) if device is not None else None
+        device = (
+            EffectiveUsers(self._policy).seat_of(name)
+            if name in self._policy.people
+            else find_device(view.rulesets, name)
+        )
+        wanted = (
+            SeatChange(CounterAction.ALLOW, actor, device, subject, minutes=minutes) if device is not None else None
+        )
         await self._counter.change(wanted, lambda *entries: self._publisher.usage.give(bonus, *entries))
         await self._publisher.put_in_force()
         return bonus
@@ -55,13 +65,20 @@ class TimeService(SessionService):
     def check_bonus(self, name: str, subject: str) -> None:
         """Raise `InvalidInput` if there is no budget to which minutes could be added."""
         account = self._account(name)
-        known = [each.subject for each in self._publisher.budgets.balances(self._policy, time.time()) if each.account == account]
+        known = [
+            each.subject
+            for each in self._publisher.budgets.balances(self._policy, time.time())
+            if each.account == account
+        ]
         if not known:
             raise InvalidInput("%(name)s has no time budget to add minutes to.", name=name)
         if self._subject(subject) not in known:
             of = ", ".join(each.partition(":")[2] or "all use" for each in known)
             raise InvalidInput(
-                "%(name)s has a time budget for %(of)s, but none for %(subject)s.", name=name, of=of, subject=subject or "all use"
+                "%(name)s has a time budget for %(of)s, but none for %(subject)s.",
+                name=name,
+                of=of,
+                subject=subject or "all use",
             )
 
     def _account(self, name: str) -> str:

@@ -1,4 +1,7 @@
-"""The tunnel home as control knows it: this machine's keys, each device's use, and notices. The gateway's process keeps the interface."""
+"""The tunnel home as control knows it: this machine's keys, each device's use, and notices.
+
+The gateway's process keeps the interface.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,9 @@ class TunnelService:
     def home(self) -> TunnelHome:
         network = self._policy().network
         if network.tunnel is None:
-            raise InvalidInput("There is no tunnel yet: add `tunnel` with an `endpoint` under `network` in the policy file.")
+            raise InvalidInput(
+                "There is no tunnel yet: add `tunnel` with an `endpoint` under `network` in the policy file."
+            )
         if not self._settings.gateway_file.exists():
             raise InvalidInput("The tunnel needs the gateway on this machine: hedgerow gateway apply")
         try:
@@ -48,7 +53,9 @@ class TunnelService:
         return self._activity.get(device.tunnel.key, PeerActivity()) if device.tunnel is not None else PeerActivity()
 
     def note(self, key: str, what: str, value: float) -> None:
-        """Take a level that the gateway's process reports: an attribute of `PeerActivity` for the device with a public key."""
+        """Take a level that the gateway's process reports: an attribute of `PeerActivity` for the device with a public
+        key.
+        """
         known = self._activity.get(key, PeerActivity())
         match what:
             case "handshake":
@@ -70,7 +77,9 @@ class TunnelService:
 
 
 class TunnelWatch:
-    """Notices about a child's device that is neither at home nor in its tunnel for an hour, at a time when it may use the internet."""
+    """Notices about a child's device that is neither at home nor in its tunnel for an hour, at a time when it may use
+    the internet.
+    """
 
     def __init__(
         self,
@@ -93,10 +102,14 @@ class TunnelWatch:
         """Return the notices that are due. Raises OSError."""
         view = self._view()
         devices = view.policy.devices.values() if view is not None else ()
-        silent = [each for each in devices if each.tunnel is not None and not self._service.activity(each).is_connected(now)]
+        silent = [
+            each for each in devices if each.tunnel is not None and not self._service.activity(each).is_connected(now)
+        ]
         watched = [each for each in silent if view is not None and _may_use_a_filtered_internet(view, each, now)]
         macs = {mac for device in watched for mac in device.macs}
-        addresses = {str(each.network_address) for device in watched for each in device.networks if each.num_addresses == 1}
+        addresses = {
+            str(each.network_address) for device in watched for each in device.networks if each.num_addresses == 1
+        }
         here = await self._answering(macs, addresses) if watched else set()
         away = [each for each in watched if here.isdisjoint(_home_addresses(each))]
         self._off = {each.id: self._off.get(each.id, now) for each in away}
@@ -114,5 +127,8 @@ def _home_addresses(device: Device) -> set[str]:
 
 def _off_notice(device: Device) -> Notice:
     who = f"{device.person} ({device.id})" if device.person else device.id
-    text = message("%(who)s: not at home, and the tunnel home has been off for an hour. The device may also be switched off or offline.")
+    text = message(
+        "%(who)s: not at home, and the tunnel home has been off for an hour. The device may also be switched off or"
+        " offline."
+    )
     return Notice(NoticeTopic.BYPASS, f"{device.id} tunnel", localized(text, who=who))

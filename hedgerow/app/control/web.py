@@ -103,7 +103,9 @@ def dangers_for(view: LoadedSnapshot, subject: AccessSubject) -> tuple[str, ...]
     if not profiles and device is not None and (found := find_device(view.rulesets, device)) is not None:
         profiles = {user.profile for user in view.rulesets.effective_users_of(found, time.time())}
     for_child = not profiles or any(policy.profiles[profile].is_for_children for profile in profiles)
-    several = (dangers_of(name, view.catalogue, for_child=for_child) for name in (subject.what, subject.address) if name)
+    several = (
+        dangers_of(name, view.catalogue, for_child=for_child) for name in (subject.what, subject.address) if name
+    )
     return tuple(dict.fromkeys(each for dangers in several for each in dangers))
 
 
@@ -112,8 +114,12 @@ def access_of(view: LoadedSnapshot, person: str, now: float) -> PersonAccess:
     known = view.policy.people.get(person)
     if known is None:
         raise InvalidInput("The policy has no person called '%(person)s'.", person=person)
-    devices = [find_device(view.rulesets, device.id) for device in view.policy.devices.values() if device.person == person]
-    return person_access(view.rulesets, view.catalogue, known, [device for device in devices if device is not None], now)
+    devices = [
+        find_device(view.rulesets, device.id) for device in view.policy.devices.values() if device.person == person
+    ]
+    return person_access(
+        view.rulesets, view.catalogue, known, [device for device in devices if device is not None], now
+    )
 
 
 class WebControl(EnforcedRules):
@@ -172,7 +178,9 @@ class WebControl(EnforcedRules):
 
     def names(self) -> WebNames:
         network = self.policy().network
-        return WebNames(frozenset(web_host_names(network)), network.server_name if network.certificate is not None else None)
+        return WebNames(
+            frozenset(web_host_names(network)), network.server_name if network.certificate is not None else None
+        )
 
     def policy(self) -> Policy:
         return self._publisher.policy
@@ -201,11 +209,15 @@ class WebControl(EnforcedRules):
         return str(Endpoint(self._reachable_host(address, self._settings.web), self._settings.web.port))
 
     def proxy_config(self, address: str) -> tuple[str, bytes]:
-        answer = pac_response(HttpAuthority(self._reachable_host(address, self._settings.proxy), self._settings.proxy.port))
+        answer = pac_response(
+            HttpAuthority(self._reachable_host(address, self._settings.proxy), self._settings.proxy.port)
+        )
         return dict(answer.headers)["Content-Type"], answer.body
 
     def _reachable_host(self, address: str, listening: Endpoint) -> str:
-        """The host by which devices reach a listener: its own address or, if it listens everywhere, `address` unless that is loopback."""
+        """The host by which devices reach a listener: its own address or, if it listens everywhere, `address` unless
+        that is loopback.
+        """
         if listening.host not in WILDCARD_HOSTS:
             return listening.host
         if not ipaddress.ip_address(address).is_loopback:
@@ -245,7 +257,8 @@ class WebControl(EnforcedRules):
             lifelines=self._lifelines.for_country(view.policy.network.country),
             held=closed.what or closed.reason.value if closed and not is_captive else "",
             held_until=closed.until if closed else None,
-            may_sign_in=ruleset.profile == "adult" and (is_enough(grade, Use.SIGN_IN) or view.policy.network.unknown_devices == "adult"),
+            may_sign_in=ruleset.profile == "adult"
+            and (is_enough(grade, Use.SIGN_IN) or view.policy.network.unknown_devices == "adult"),
             conduct=conduct.text if conduct is not None else "",
             session=session.id if session is not None else "",
             is_seat=device.is_seat,
@@ -255,7 +268,9 @@ class WebControl(EnforcedRules):
         )
 
     async def explain(self, device: str, target: str, at: float | None = None) -> tuple[ExplanationView, ...]:
-        return explain_views(self._view(), device, target, time.time() if at is None else at, self._neighbours.entries())
+        return explain_views(
+            self._view(), device, target, time.time() if at is None else at, self._neighbours.entries()
+        )
 
     def _authority(self) -> CertificateAuthority:
         """Load the CA again, since `hedgerow ca rotate` may have replaced it."""

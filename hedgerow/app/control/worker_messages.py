@@ -10,7 +10,14 @@ from hedgerow.app.control.snapshots.publisher import SnapshotPublisher
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.features.contract import ControlService, Handler
 from hedgerow.journal.event_receiver import EventReceiver, MessageBatch
-from hedgerow.journal.messages import SNAPSHOT_LEVEL, CounterDelta, DeviceSeen, GaugeLevel, ProtectionSeen, WorkerMessage
+from hedgerow.journal.messages import (
+    SNAPSHOT_LEVEL,
+    CounterDelta,
+    DeviceSeen,
+    GaugeLevel,
+    ProtectionSeen,
+    WorkerMessage,
+)
 from hedgerow.policies.model import AccessRequest, Observation
 from hedgerow.policies.time_model import ActiveMinute
 from hedgerow.task_state import TaskState
@@ -79,7 +86,9 @@ def _handlers(table: Table, message: WorkerMessage) -> Sequence[tuple[ControlSer
 class ProcessReports:
     """The messages of workers about themselves, and about the minutes that people use."""
 
-    def __init__(self, publisher: SnapshotPublisher, repair: SnapshotRepair, metrics: Metrics, tasks: TaskMonitor) -> None:
+    def __init__(
+        self, publisher: SnapshotPublisher, repair: SnapshotRepair, metrics: Metrics, tasks: TaskMonitor
+    ) -> None:
         self._publisher, self._repair, self._metrics, self._tasks = publisher, repair, metrics, tasks
         self._minutes: list[ActiveMinute] = []
         self.handles: Mapping[type | str, Handler] = MappingProxyType(

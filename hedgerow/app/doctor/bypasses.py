@@ -1,7 +1,7 @@
 """`hedgerow doctor DEVICE`: the known bypasses of the filter, and whether each is closed to this device now.
 
-Names are checked with the same `decide` that resolver and proxy use. Packets are up to the gateway, if it is in place. The page `/check`
-tries some of the bypasses from the device itself.
+Names are checked with the same `decide` that resolver and proxy use. Packets are up to the gateway, if it is in place.
+The page `/check` tries some of the bypasses from the device itself.
 """
 
 from __future__ import annotations
@@ -25,8 +25,23 @@ from hedgerow.policies.model import Device, Request, RequestKind, SafeSearch, Ve
 from hedgerow.policies.network import NetworkSettings
 from hedgerow.policies.ruleset import Ruleset
 
-RESOLVERS = ("dns.google", "cloudflare-dns.com", "mozilla.cloudflare-dns.com", "dns.quad9.net", "dns.nextdns.io", "doh.opendns.com")
-PROXIES = ("nordvpn.com", "expressvpn.com", "protonvpn.com", "surfshark.com", "mullvad.net", "torproject.org", "proxysite.com")
+RESOLVERS = (
+    "dns.google",
+    "cloudflare-dns.com",
+    "mozilla.cloudflare-dns.com",
+    "dns.quad9.net",
+    "dns.nextdns.io",
+    "doh.opendns.com",
+)
+PROXIES = (
+    "nordvpn.com",
+    "expressvpn.com",
+    "protonvpn.com",
+    "surfshark.com",
+    "mullvad.net",
+    "torproject.org",
+    "proxysite.com",
+)
 ENGINES = ("www.google.com", "www.bing.com", "duckduckgo.com", "www.youtube.com")
 ADDRESS = "1.1.1.1"
 _BLOCK_BYPASS = "in the policy of this person or device: block: [bypass], and a profile other than adult"
@@ -52,12 +67,17 @@ class CheckedDevice:
 
 
 def check_device(state: Path, name: str) -> list[Finding]:
-    """Return the findings for one device. Raises UnknownDevice, and OSError or ValueError if no Hedgerow has run on `state`."""
+    """Return the findings for one device.
+
+    Raises UnknownDevice, and OSError or ValueError if no Hedgerow has run on `state`.
+    """
     view = LoadedSnapshot(Snapshot.in_force(state))
     device = find_device(view.rulesets, name, neighbours_of_this_machine())
     if device is None:
         raise UnknownDevice(f"There is no device '{name}', and it is not an address of this network.")
-    subject = CheckedDevice(view, device, view.rulesets.ruleset(device, time.time()), _gateway(state, view.policy.network))
+    subject = CheckedDevice(
+        view, device, view.rulesets.ruleset(device, time.time()), _gateway(state, view.policy.network)
+    )
     return [_describe_device(subject), *(finding for check in CHECKS for finding in check(subject))]
 
 
@@ -90,7 +110,10 @@ def _addresses(subject: CheckedDevice) -> Iterator[Finding]:
     """Check addresses instead of names, and hidden names (ECH)."""
     for what, is_closed in (
         ("a page by its address", subject.is_blocked(ADDRESS, RequestKind.TUNNEL)),
-        ("a page behind a hidden name (ECH)", subject.is_blocked("public.example", RequestKind.TUNNEL, hides_host=True)),
+        (
+            "a page behind a hidden name (ECH)",
+            subject.is_blocked("public.example", RequestKind.TUNNEL, hides_host=True),
+        ),
     ):
         if not is_closed:
             yield Finding(what, Health.BAD, "open", _BLOCK_BYPASS)
@@ -103,13 +126,23 @@ def _addresses(subject: CheckedDevice) -> Iterator[Finding]:
 def _search(subject: CheckedDevice) -> Iterator[Finding]:
     ruleset = subject.ruleset
     if SafeSearch.OFF in (ruleset.safe_search, ruleset.youtube):
-        yield Finding("safe search", Health.UNSURE, "off, by this person's rules", "to enable it: safe_search: strict, youtube: strict")
+        yield Finding(
+            "safe search",
+            Health.UNSURE,
+            "off, by this person's rules",
+            "to enable it: safe_search: strict, youtube: strict",
+        )
         return
     requests = (Request(subject.device.id, RequestKind.DNS, host) for host in ENGINES)
-    unenforced = [each.host for each in requests if decide(ruleset, subject.view.catalogue, each).verdict is Verdict.ALLOW]
+    unenforced = [
+        each.host for each in requests if decide(ruleset, subject.view.catalogue, each).verdict is Verdict.ALLOW
+    ]
     if unenforced:
         yield Finding(
-            "safe search", Health.BAD, f"not enforced at {', '.join(unenforced)}", f"hedgerow explain {subject.device.id} {unenforced[0]}"
+            "safe search",
+            Health.BAD,
+            f"not enforced at {', '.join(unenforced)}",
+            f"hedgerow explain {subject.device.id} {unenforced[0]}",
         )
     else:
         yield good_finding("safe search", "enforced at Google, Bing, DuckDuckGo and YouTube, by DNS and by the proxy")
@@ -140,7 +173,9 @@ def _packets(subject: CheckedDevice) -> Iterator[Finding]:
 
 def _rest(gateway: Gateway) -> Iterator[Finding]:
     if gateway.allow_ssh and not gateway.strict:
-        yield Finding("SSH", Health.UNSURE, "open, by the gateway's configuration", "hedgerow gateway apply --refuse-ssh")
+        yield Finding(
+            "SSH", Health.UNSURE, "open, by the gateway's configuration", "hedgerow gateway apply --refuse-ssh"
+        )
     else:
         yield good_finding("SSH", "refused at any port")
     if gateway.strict:
@@ -150,7 +185,12 @@ def _rest(gateway: Gateway) -> Iterator[Finding]:
         yield Finding("unknown tunnels", Health.UNSURE, found, "hedgerow gateway apply --named-destinations")
     else:
         found = "open to servers whose name is allowed, and as network.flows says; refused to all other addresses"
-        yield Finding("unknown tunnels", Health.UNSURE, found, "hedgerow gateway apply --strict, which also blocks calls and games")
+        yield Finding(
+            "unknown tunnels",
+            Health.UNSURE,
+            found,
+            "hedgerow gateway apply --strict, which also blocks calls and games",
+        )
     yield good_finding("connections from outside", _answered(gateway))
     if interfaces.uplink_bridges() & set(gateway.lan):
         blind = [family for family, looks in interfaces.bridge_filtering().items() if not looks]
@@ -159,7 +199,9 @@ def _rest(gateway: Gateway) -> Iterator[Finding]:
         blind = [family for family, ip_forwarding in interfaces.ip_forwarding().items() if not ip_forwarding]
         mend = "let this machine forward it, or disable it at the other router"
     for family in blind:
-        yield Finding(family, Health.BAD, "does not pass this machine: devices with another router for it bypass the filter", mend)
+        yield Finding(
+            family, Health.BAD, "does not pass this machine: devices with another router for it bypass the filter", mend
+        )
 
 
 def _answered(gateway: Gateway) -> str:
@@ -167,8 +209,15 @@ def _answered(gateway: Gateway) -> str:
     if gateway.strict or gateway.any_destination:
         return "refused" if gateway.strict else "answered: any destination is allowed"
     everyone = [flow for flow in gateway.flows if not (flow.begins_with_stun or flow.to)]
-    ports = [f"{flow.protocol} {first if first == last else f'{first}-{last}'}" for flow in everyone for first, last in flow.ports]
-    return f"answered at {', '.join(ports) or 'no port'}, as network.flows says, and to addresses that DNS gave the device; else refused"
+    ports = [
+        f"{flow.protocol} {first if first == last else f'{first}-{last}'}"
+        for flow in everyone
+        for first, last in flow.ports
+    ]
+    return (
+        f"answered at {', '.join(ports) or 'no port'}, as network.flows says, and to addresses that DNS gave the"
+        " device; else refused"
+    )
 
 
 CHECKS: tuple[Callable[[CheckedDevice], Iterator[Finding]], ...] = (

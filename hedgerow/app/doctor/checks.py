@@ -1,6 +1,7 @@
 """`hedgerow doctor`: checks of everything that must be right on the server, with a remedy for each problem.
 
-Each check is a function that yields findings and changes nothing. To test the filter on a child's device, see `docs/install/check.md`.
+Each check is a function that yields findings and changes nothing. To test the filter on a child's device, see
+`docs/install/check.md`.
 """
 
 from __future__ import annotations
@@ -47,14 +48,19 @@ MIN_FREE_BYTES = 200 * 1024 * 1024
 
 
 def run_checks(state: Path) -> list[Finding]:
-    """Run all checks. Returns the findings in the order in which a person should read them. Time-outs may take several seconds."""
+    """Run all checks.
+
+    Returns the findings in the order in which a person should read them. Time-outs may take several seconds.
+    """
     installation = Installation.of(state)
     findings: list[Finding] = []
     for check in (*CHECKS, *(check for feature in FEATURES for check in feature.checks())):
         try:
             findings += check(installation)
         except (OSError, ValueError) as error:
-            findings.append(Finding(check.__name__.removeprefix("check_"), Health.UNSURE, f"can't be checked: {error_text(error)}"))
+            findings.append(
+                Finding(check.__name__.removeprefix("check_"), Health.UNSURE, f"can't be checked: {error_text(error)}")
+            )
     return findings
 
 
@@ -63,13 +69,22 @@ def check_running(installation: Installation) -> Iterator[Finding]:
     settings = installation.settings
     if settings is None:
         if _is_unreadable(installation.state):
-            yield Finding("running", Health.BAD, f"can't read the state directory {installation.state}", "run hedgerow doctor as root")
+            yield Finding(
+                "running",
+                Health.BAD,
+                f"can't read the state directory {installation.state}",
+                "run hedgerow doctor as root",
+            )
         else:
             mend = "hedgerow up, or systemctl start hedgerow; if it runs as a service, run hedgerow doctor as root"
-            yield Finding("running", Health.BAD, f"no Hedgerow has run with the state directory {installation.state}", mend)
+            yield Finding(
+                "running", Health.BAD, f"no Hedgerow has run with the state directory {installation.state}", mend
+            )
         return
     if settings.problem:
-        yield Finding("state directory", Health.BAD, settings.problem, "remove the cause, then systemctl restart hedgerow")
+        yield Finding(
+            "state directory", Health.BAD, settings.problem, "remove the cause, then systemctl restart hedgerow"
+        )
     restart = "see the log (journalctl -u hedgerow) and restart it: systemctl restart hedgerow, or hedgerow up"
     for kind, how in ((socket.SOCK_DGRAM, "UDP"), (socket.SOCK_STREAM, "TCP")):
         answers = query_resolver(settings.dns, kind)
@@ -133,7 +148,9 @@ def check_status(installation: Installation) -> Iterator[Finding]:
         yield Finding("rules", Health.BAD, found, "free space on the disk, or move the state directory")
     if status["policy_problems"]:
         path = status["policy"]
-        yield Finding("policy", Health.BAD, f"{path} has mistakes; the last good policy stays in force", f"hedgerow check {path}")
+        yield Finding(
+            "policy", Health.BAD, f"{path} has mistakes; the last good policy stays in force", f"hedgerow check {path}"
+        )
     for row in status["features"]:
         yield Finding(str(row["about"]), Health.UNSURE, str(row["problem"]), str(row["remedy"]))
     yield from list_findings(status, time.time())
@@ -141,14 +158,20 @@ def check_status(installation: Installation) -> Iterator[Finding]:
 
 def task_findings(status: dict[str, Any]) -> Iterator[Finding]:
     """Report parts of processes that fail, and those that have failed in the last minutes."""
-    mend = "if it does not end by itself: systemctl restart hedgerow; please report the line of the log to Hedgerow's makers"
+    mend = (
+        "if it does not end by itself: systemctl restart hedgerow; please report the line of the log to Hedgerow's"
+        " makers"
+    )
     for state in decode(tuple[TaskState, ...], encode(status["tasks"])):
         health = Health.BAD if state.is_failing and state.area.is_for_filtering else Health.UNSURE
         yield Finding("tasks", health, state.text, mend if state.is_failing else "")
 
 
 def list_findings(status: dict[str, Any], now: float) -> Iterator[Finding]:
-    """Report the coverage of each category, and lists that are waited for, dead, failing or old. `now` is a Unix timestamp."""
+    """Report the coverage of each category, and lists that are waited for, dead, failing or old.
+
+    `now` is a Unix timestamp.
+    """
     lists, update = status["lists"], "hedgerow lists update, and hedgerow lists status to see why"
     waiting = [str(row["source"]) for row in lists if row["waiting"]]
     dead = [str(row["source"]) for row in lists if row["dead"]]
@@ -158,12 +181,24 @@ def list_findings(status: dict[str, Any], now: float) -> Iterator[Finding]:
     yield from _coverage(status, now)
     if waiting:
         public = sum(bool(row["is_remote"]) for row in lists)
-        yield Finding("lists", Health.UNSURE, f"{len(waiting)} of {public} public lists are still being fetched", "wait a few minutes")
+        yield Finding(
+            "lists",
+            Health.UNSURE,
+            f"{len(waiting)} of {public} public lists are still being fetched",
+            "wait a few minutes",
+        )
     if dead:
         mend = f"{update}; a list that its publisher has given up can be replaced by another: hedgerow lists public"
-        yield Finding("lists", Health.UNSURE, f"dead, not sent for a week: {', '.join(dead)}; their last good copies stay in use", mend)
+        yield Finding(
+            "lists",
+            Health.UNSURE,
+            f"dead, not sent for a week: {', '.join(dead)}; their last good copies stay in use",
+            mend,
+        )
     if failing:
-        yield Finding("lists", Health.UNSURE, f"problems with {', '.join(failing)}; their last good copies stay in use", update)
+        yield Finding(
+            "lists", Health.UNSURE, f"problems with {', '.join(failing)}; their last good copies stay in use", update
+        )
     if old:
         yield Finding("lists", Health.UNSURE, f"not updated for three days: {', '.join(old)}", update)
     if newest := status.get("lists_problem"):
@@ -187,7 +222,9 @@ def _coverage(status: dict[str, list[dict[str, object]]], now: float) -> Iterato
             case CoverageState.FETCHING:
                 yield Finding(what, Health.UNSURE, found, "wait a few minutes")
             case CoverageState.STARTER if status["starter_only"]:
-                yield Finding(what, Health.UNSURE, found, "remove `lists: starter` from the policy to use the public lists")
+                yield Finding(
+                    what, Health.UNSURE, found, "remove `lists: starter` from the policy to use the public lists"
+                )
             case CoverageState.STARTER | CoverageState.MISSING | CoverageState.DEAD:
                 health = Health.BAD if coverage.category == "adult" and coverage.is_thin else Health.UNSURE
                 yield Finding(what, health, found, "hedgerow lists update, and hedgerow lists status to see why")
@@ -201,11 +238,15 @@ def check_policy(installation: Installation) -> Iterator[Finding]:
     path = Path(policy.path) if policy.path else None
     try:
         load_policy(path)
-        yield good_finding("policy file", f"{path} is valid" if path else "none: everybody is filtered as a child aged 8 to 12")
+        yield good_finding(
+            "policy file", f"{path} is valid" if path else "none: everybody is filtered as a child aged 8 to 12"
+        )
     except PolicyError as error:
         yield Finding("policy file", Health.BAD, f"{len(error.problems)} mistakes in {path}", f"hedgerow check {path}")
     served = (*policy.network.lan, *(policy.network.tunnel.subnets if policy.network.tunnel is not None else ()))
-    outside = [text for text in interfaces.lan_addresses() if not any(ip_address(text) in network for network in served)]
+    outside = [
+        text for text in interfaces.lan_addresses() if not any(ip_address(text) in network for network in served)
+    ]
     if outside:
         found = f"devices in the networks of these addresses are refused: {', '.join(outside)}"
         yield Finding("lan", Health.BAD, found, "add their networks to network.lan in the policy")
@@ -250,12 +291,21 @@ def check_gateway(installation: Installation) -> Iterator[Finding]:
     try:
         config = GatewayConfig.load(installation.state)
         if config is None:
-            text = "not configured: a child who changes the DNS setting of a device bypasses the filter, unless your router prevents it"
-            yield Finding("gateway", Health.UNSURE, text, "on the machine that is the devices' router: hedgerow gateway apply")
+            text = (
+                "not configured: a child who changes the DNS setting of a device bypasses the filter, unless your"
+                " router prevents it"
+            )
+            yield Finding(
+                "gateway", Health.UNSURE, text, "on the machine that is the devices' router: hedgerow gateway apply"
+            )
             return
         table = nftables.installed_table()
         if table is None or not is_unmodified(installation.state, table):
-            text = "configured, but not in place" if table is None else "in place, but something else has changed its rules"
+            text = (
+                "configured, but not in place"
+                if table is None
+                else "in place, but something else has changed its rules"
+            )
             yield Finding("gateway", Health.BAD, text, "hedgerow gateway apply")
             return
     except nftables.GatewayError as error:
@@ -271,8 +321,12 @@ def check_gateway(installation: Installation) -> Iterator[Finding]:
     else:
         idle = [family for family, ip_forwarding in interfaces.ip_forwarding().items() if not ip_forwarding]
     if idle:
-        mend = "sysctl -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1, unless devices have another router for it"
-        yield Finding("gateway", Health.UNSURE, f"in place, but this machine does not forward {' and '.join(idle)}", mend)
+        mend = (
+            "sysctl -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1, unless devices have another router for it"
+        )
+        yield Finding(
+            "gateway", Health.UNSURE, f"in place, but this machine does not forward {' and '.join(idle)}", mend
+        )
     else:
         yield good_finding("gateway", f"in place on {', '.join(config.lan)}{', strict' if config.strict else ''}")
 
@@ -294,7 +348,10 @@ def check_files(installation: Installation) -> Iterator[Finding]:
         )
     except (OSError, CertificateAuthorityError) as error:
         yield Finding(
-            "certificate authority", Health.BAD, str(error), f"chmod 600 the files in {settings.authority}, or move them away and restart"
+            "certificate authority",
+            Health.BAD,
+            str(error),
+            f"chmod 600 the files in {settings.authority}, or move them away and restart",
         )
     for path in (settings.admin_token, settings.pass_key):
         if path.exists() and path.stat().st_mode & 0o077:
@@ -307,7 +364,11 @@ def check_files(installation: Installation) -> Iterator[Finding]:
 def check_confinement(_installation: Installation) -> Iterator[Finding]:
     """Check that the kernel can confine the processes that parse untrusted data."""
     missing = missing_limits()
-    mend = "use a kernel with Landlock (5.13 or newer, CONFIG_SECURITY_LANDLOCK, and landlock in lsm=)" if Limit.FILES in missing else ""
+    mend = (
+        "use a kernel with Landlock (5.13 or newer, CONFIG_SECURITY_LANDLOCK, and landlock in lsm=)"
+        if Limit.FILES in missing
+        else ""
+    )
     if missing:
         yield Finding("confinement", Health.UNSURE, f"the kernel lacks {' and '.join(missing)}: {LACKING_TEXT}", mend)
     else:
@@ -333,28 +394,51 @@ def check_clock(installation: Installation) -> Iterator[Finding]:
     newest = max((path.stat().st_mtime for path in (Path(__file__), installation.state) if path.exists()), default=0.0)
     if installation.snapshot is not None and now < installation.snapshot.published - 60:
         shown = time.strftime("%Y-%m-%d %H:%M")
-        yield Finding("clock", Health.BAD, f"it shows {shown}, less than when Hedgerow ran last: whatever a time closes is closed", mend)
+        yield Finding(
+            "clock",
+            Health.BAD,
+            f"it shows {shown}, less than when Hedgerow ran last: whatever a time closes is closed",
+            mend,
+        )
         return
     if now < newest - 86400:
-        yield Finding("clock", Health.BAD, f"it shows {time.strftime('%Y-%m-%d %H:%M')}, before Hedgerow was installed", mend)
+        yield Finding(
+            "clock", Health.BAD, f"it shows {time.strftime('%Y-%m-%d %H:%M')}, before Hedgerow was installed", mend
+        )
         return
     synchronised = ""
     if shutil.which("timedatectl"):
         command = ["timedatectl", "show", "--property=NTPSynchronized", "--value"]
-        synchronised = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False).stdout.strip()
+        synchronised = subprocess.run(
+            command, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False
+        ).stdout.strip()
     shown = time.strftime("%Y-%m-%d %H:%M %Z")
     if synchronised == "yes":
         yield good_finding("clock", f"{shown}, synchronised")
     else:
         yield Finding(
-            "clock", Health.UNSURE, f"{shown}; {'not synchronised' if synchronised == 'no' else 'its synchronisation is unknown'}", mend
+            "clock",
+            Health.UNSURE,
+            f"{shown}; {'not synchronised' if synchronised == 'no' else 'its synchronisation is unknown'}",
+            mend,
         )
 
 
 CHECKS: tuple[Callable[[Installation], Iterator[Finding]], ...] = (
-    check_running, check_encrypted, check_status, check_policy, check_upstreams, check_gateway, check_tunnel,
-    check_exposure, check_leases, check_clock, check_files, check_confinement, check_speed,
-)  # fmt: skip
+    check_running,
+    check_encrypted,
+    check_status,
+    check_policy,
+    check_upstreams,
+    check_gateway,
+    check_tunnel,
+    check_exposure,
+    check_leases,
+    check_clock,
+    check_files,
+    check_confinement,
+    check_speed,
+)
 
 
 def _status(settings: Settings) -> dict[str, list[dict[str, object]]]:

@@ -17,7 +17,9 @@ CARRIER_GRADE_NAT = ip_network("100.64.0.0/10")  # RFC 6598
 
 
 def check_tunnel(installation: Installation) -> Iterator[Finding]:
-    """Check the tunnel home, and that devices can reach it from the internet, as far as this machine's addresses tell."""
+    """Check the tunnel home, and that devices can reach it from the internet, as far as this machine's
+    addresses tell.
+    """
     tunnel = installation.policy.network.tunnel if installation.policy is not None else None
     if tunnel is None or installation.policy is None:
         return
@@ -31,7 +33,8 @@ def check_tunnel(installation: Installation) -> Iterator[Finding]:
 
 
 def describe_line(addresses: Iterable[str]) -> tuple[str, str]:
-    """Return whether devices on the internet can reach the owner of these addresses, and the remedy, empty if none is needed.
+    """Return whether devices on the internet can reach the owner of these addresses, and the remedy, empty if none is
+    needed.
 
     >>> [describe_line([address])[0] for address in ("45.55.10.7", "100.64.3.9", "192.168.1.2")]
     ['the line has a public address', 'the line is behind carrier-grade NAT', 'another router is in front']
@@ -39,11 +42,18 @@ def describe_line(addresses: Iterable[str]) -> tuple[str, str]:
     known = [address for address in map(ip_address, addresses) if not address.is_link_local]
     if any(address.version == 4 and not address.is_private and address not in CARRIER_GRADE_NAT for address in known):
         return "the line has a public address", ""
-    six = " Or let the endpoint's name lead to this machine's IPv6 address." if any(address.is_global for address in known) else ""
+    six = (
+        " Or let the endpoint's name lead to this machine's IPv6 address."
+        if any(address.is_global for address in known)
+        else ""
+    )
     if any(address in CARRIER_GRADE_NAT for address in known):
         mend = "ask the provider for a public IPv4 address, or forward the port at a rented server: see docs/away.md."
         return "the line is behind carrier-grade NAT", mend + six
-    return "another router is in front", "forward the UDP port there, and check that router's own address: see docs/away.md." + six
+    return (
+        "another router is in front",
+        "forward the UDP port there, and check that router's own address: see docs/away.md." + six,
+    )
 
 
 def check_exposure(installation: Installation) -> Iterator[Finding]:
@@ -53,20 +63,34 @@ def check_exposure(installation: Installation) -> Iterator[Finding]:
         yield from exposure_findings(policy.network, settings.listeners, own_addresses())
 
 
-def exposure_findings(network: NetworkSettings, listeners: Mapping[str, Endpoint], addresses: Iterable[str]) -> Iterator[Finding]:
+def exposure_findings(
+    network: NetworkSettings, listeners: Mapping[str, Endpoint], addresses: Iterable[str]
+) -> Iterator[Finding]:
     """Report networks that are too large to be one's own, and listeners at this machine's public IPv4 addresses.
 
     DNS over TLS, HTTPS and QUIC are for devices that are away, and know them by their ids.
     """
     whole = [str(each) for each in network.lan if each not in network.home_networks and not each.is_private]
     if whole:
-        mend = "name only your own networks there; let DNS over HTTPS or TLS with a client_id serve devices that are away"
-        yield Finding("strangers", Health.BAD, f"network.lan lets the internet use this resolver and proxy: {', '.join(whole)}", mend)
+        mend = (
+            "name only your own networks there; let DNS over HTTPS or TLS with a client_id serve devices that are away"
+        )
+        yield Finding(
+            "strangers",
+            Health.BAD,
+            f"network.lan lets the internet use this resolver and proxy: {', '.join(whole)}",
+            mend,
+        )
     public = [text for text in addresses if (address := ip_address(text)).version == 4 and address.is_global]
     open_ones = {
-        name: end for name, end in listeners.items() if name not in ENCRYPTED_TRANSPORTS and (end.is_everywhere or end.host in public)
+        name: end
+        for name, end in listeners.items()
+        if name not in ENCRYPTED_TRANSPORTS and (end.is_everywhere or end.host in public)
     }
     if public and open_ones:
-        mend = "strangers are refused, but need not reach these: drop their packets in the firewall, or listen at your own network only"
+        mend = (
+            "strangers are refused, but need not reach these: drop their packets in the firewall, or listen at your own"
+            " network only"
+        )
         found = f"{', '.join(map(str, open_ones))} can be reached from the internet at {', '.join(public)}"
         yield Finding("strangers", Health.UNSURE, found, mend)

@@ -1,7 +1,8 @@
 """The gateway's configuration, and its controller: the nftables table follows the rulesets.
 
-The configuration is `gateway.json` in the state directory; without it, Hedgerow never touches nftables. The table stays in place when
-Hedgerow ends: children's devices then have no connection rather than an unfiltered one, and open devices are not affected.
+The configuration is `gateway.json` in the state directory; without it, Hedgerow never touches nftables. The table stays
+in place when Hedgerow ends: children's devices then have no connection rather than an unfiltered one, and open devices
+are not affected.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ class GatewayConfig:
         except FileNotFoundError:
             return None
         except ValueError as error:
-            raise ValueError(f"{config_file(state)} can't be read: configure it again with hedgerow gateway apply --lan") from error
+            raise ValueError(
+                f"{config_file(state)} can't be read: configure it again with hedgerow gateway apply --lan"
+            ) from error
 
 
 def config_file(state: Path) -> Path:
@@ -65,7 +68,9 @@ def config_file(state: Path) -> Path:
 
 
 def record_ruleset(state: Path) -> str:
-    """Save a digest of the installed table for `is_unmodified`. Returns the table's fingerprint, empty if there is none.
+    """Save a digest of the installed table for `is_unmodified`.
+
+    Returns the table's fingerprint, empty if there is none.
 
     A failure to write is ignored: the gateway works without the record.
     """
@@ -114,7 +119,9 @@ def build_gateway(config: GatewayConfig, settings: Settings, network: NetworkSet
     from hedgerow.network import interfaces  # imported late for its weight: most machines have no gateway
 
     if settings.dns.host not in WILDCARD_HOSTS:
-        raise nftables.GatewayError(f"DNS listens at {settings.dns} only: the gateway needs it at every address, such as --dns 0.0.0.0:53.")
+        raise nftables.GatewayError(
+            f"DNS listens at {settings.dns} only: the gateway needs it at every address, such as --dns 0.0.0.0:53."
+        )
     one_armed = bool(interfaces.uplinks() & set(config.lan))
     pages = settings.transparent.port if settings.transparent and settings.transparent.host in WILDCARD_HOSTS else None
     return Gateway(
@@ -138,7 +145,9 @@ def device_states_of(view: LoadedSnapshot, now: float) -> DeviceStates:
 
 
 class GatewayController:
-    """The controller that keeps the table in place and up to date. `view` returns the snapshot in force, None during start-up.
+    """The controller that keeps the table in place and up to date.
+
+    `view` returns the snapshot in force, None during start-up.
 
     `restore` is called after anybody but `writer` has changed a table, and writes the admitted destinations again.
     """
@@ -153,7 +162,8 @@ class GatewayController:
         self._settings = settings
         self._view = view
         self._writer, self._restore = writer, restore
-        self._checked_at: int | None = None  # `_foreign_changes` before the last check that found the table as it should be
+        # `_foreign_changes` before the last check that found the table as it should be
+        self._checked_at: int | None = None
         self._in_force: tuple[Gateway, DeviceStates] | None = None
         self._fingerprint = ""
         self._config: GatewayConfig | None = None
@@ -198,7 +208,9 @@ class GatewayController:
         is_same = in_force is not None and config == self._config and device_states.is_same(in_force[1])
         if in_force is None or not is_same or self._is_due_for_check():
             changes, before = self._foreign_changes(), self._checked_at
-            in_force = await asyncio.to_thread(self._ensure_installed, config, device_states, view.policy.network, changes)
+            in_force = await asyncio.to_thread(
+                self._ensure_installed, config, device_states, view.policy.network, changes
+            )
             if changes != before:
                 await self._restore()
         if not device_states.is_same(in_force[1]):
@@ -209,7 +221,9 @@ class GatewayController:
         return time.monotonic() - self._verified > VERIFY_INTERVAL_S
 
     def _foreign_changes(self) -> int:
-        """Return a number that changes whenever anybody but `_writer` changes a table, so that ours need not be listed every time."""
+        """Return a number that changes whenever anybody but `_writer` changes a table, so that ours need not be listed
+        every time.
+        """
         try:
             return self._writer.generation() - self._writer.commits
         except OSError:
@@ -218,7 +232,9 @@ class GatewayController:
     def _ensure_installed(
         self, config: GatewayConfig, device_states: DeviceStates, network: NetworkSettings, changes: int
     ) -> tuple[Gateway, DeviceStates]:
-        """Install the table if it is missing, was changed, or no longer fits this machine, such as after a change of the uplink."""
+        """Install the table if it is missing, was changed, or no longer fits this machine, such as after a change of
+        the uplink.
+        """
         gateway = build_gateway(config, self._settings, network)
         fits = self._in_force is not None and self._in_force[0] == gateway
         if not fits or (changes != self._checked_at and _installed_fingerprint() != self._fingerprint):

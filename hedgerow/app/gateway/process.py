@@ -34,7 +34,14 @@ from hedgerow.features.contract import ControlService, Feature, GatewayCore
 from hedgerow.journal.event_sender import UNEXPECTED_METRIC, EventSender
 from hedgerow.journal.messages import heartbeat
 from hedgerow.network.access_state import DeviceStates, addresses_not_open, addresses_to_cut
-from hedgerow.network.admissions import AdmissionRequest, Destination, DestinationTable, elements_by_set, pack_reply, parse_request
+from hedgerow.network.admissions import (
+    AdmissionRequest,
+    Destination,
+    DestinationTable,
+    elements_by_set,
+    pack_reply,
+    parse_request,
+)
 from hedgerow.network.gateway import GatewayError, installed_table
 from hedgerow.network.gateway_rules import CUT_TIMEOUT_S
 from hedgerow.network.neighbours import Neighbours
@@ -227,7 +234,9 @@ class AddressOwnerWriter:
             self._written = frozenset()  # there is no table at the moment; all are written next time
 
 
-async def keep_addresses(writer: SetWriter, states: Callable[[], DeviceStates | None], neighbours: Callable[[], Mapping[str, str]]) -> None:
+async def keep_addresses(
+    writer: SetWriter, states: Callable[[], DeviceStates | None], neighbours: Callable[[], Mapping[str, str]]
+) -> None:
     """Write the addresses of closed devices and of all that are not open, until cancelled: what comes in for them is
     dropped.
 
@@ -253,7 +262,12 @@ def _write_addresses(writer: SetWriter, name: str, addresses: frozenset[str]) ->
     elements = [SetElement(ip_address(address).packed, CUT_TIMEOUT_S) for address in sorted(addresses)[:MAX_OWNERS]]
     for at in range(0, len(elements), MAX_ELEMENTS):
         some = elements[at : at + MAX_ELEMENTS]
-        writer.write({f"{name}_v{version}": [each for each in some if len(each.key) == size] for version, size in ((4, 4), (6, 16))})
+        writer.write(
+            {
+                f"{name}_v{version}": [each for each in some if len(each.key) == size]
+                for version, size in ((4, 4), (6, 16))
+            }
+        )
 
 
 class SnapshotFollower:
@@ -302,10 +316,16 @@ async def serve_gateway(settings: Settings, tasks: WatchedTasks) -> AsyncIterato
     tasks.start("socket", admissions.keep_listening, Area.GATEWAY)
     tasks.start("owners", owners.run, Area.GATEWAY)
     tasks.start("reports", events.run, Area.MINUTES)
-    tasks.start("traffic", partial(count_traffic, settings, lambda: follower.view, owners.neighbours, events.send), Area.MINUTES)
-    tasks.start("counters", partial(report_state, lambda: controller.is_in_place, lambda: tasks.errors.count, events), Area.LOG)
+    tasks.start(
+        "traffic", partial(count_traffic, settings, lambda: follower.view, owners.neighbours, events.send), Area.MINUTES
+    )
+    tasks.start(
+        "counters", partial(report_state, lambda: controller.is_in_place, lambda: tasks.errors.count, events), Area.LOG
+    )
     tasks.start("tunnel", keeper.run, Area.TUNNEL)
-    tasks.start("addresses", partial(keep_addresses, writer, lambda: controller.device_states, owners.neighbours), Area.GATEWAY)
+    tasks.start(
+        "addresses", partial(keep_addresses, writer, lambda: controller.device_states, owners.neighbours), Area.GATEWAY
+    )
     for each in features.followers(core):
         tasks.start(each.name, each.run, each.area)
     try:
@@ -334,7 +354,10 @@ async def keep_gateway(settings: Settings) -> None:
     tasks.errors.watch_process()
     async with serve_gateway(settings, tasks):
         notify_systemd("READY=1")
-        parts = {asyncio.create_task(each) for each in (wait_until_removed(settings), _wait_until_outdated(settings), _wait(ended))}
+        parts = {
+            asyncio.create_task(each)
+            for each in (wait_until_removed(settings), _wait_until_outdated(settings), _wait(ended))
+        }
         await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
         for part in parts:
             part.cancel()

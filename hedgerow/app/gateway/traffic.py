@@ -24,7 +24,9 @@ READ_INTERVAL_S = 5.0
 
 
 class TrafficMeter:
-    """The devices that moved more than `MIN_BUSY_BYTES` in the running minute, from successive readings of the counters."""
+    """The devices that moved more than `MIN_BUSY_BYTES` in the running minute, from successive readings of the
+    counters.
+    """
 
     def __init__(self) -> None:
         self._before: TrafficCounters | None = None
@@ -33,8 +35,11 @@ class TrafficMeter:
 
     def read(
         self, counters: TrafficCounters | None, neighbours: Mapping[str, str], rulesets: Rulesets, now: float
-    ) -> list[ActiveMinute]:  # fmt: skip
-        """Return the minutes of use up to `now`. `counters` None: there is no table. `neighbours` maps IP to MAC addresses."""
+    ) -> list[ActiveMinute]:
+        """Return the minutes of use up to `now`.
+
+        `counters` None: there is no table. `neighbours` maps IP to MAC addresses.
+        """
         before, self._before = self._before, counters
         if before is None or counters is None:
             return []  # nobody knows how old the first counts are
@@ -45,7 +50,10 @@ class TrafficMeter:
         moved: list[tuple[str, str | None, int]] = [
             (addresses.get(mac, ""), mac, octets) for mac, octets in _increase(before.sent, counters.sent)
         ]
-        moved += [(address, neighbours.get(address), octets) for address, octets in _increase(before.received, counters.received)]
+        moved += [
+            (address, neighbours.get(address), octets)
+            for address, octets in _increase(before.received, counters.received)
+        ]
         found: dict[ActiveMinute, None] = {}
         for address, mac, octets in moved:
             device = rulesets.devices.find(address, mac)

@@ -36,10 +36,12 @@ class _Wanted:
 
 
 class TunnelKeeper:
-    """The interface, kept as the policy in force describes it. `view` returns the snapshot in force, None during start-up.
+    """The interface, kept as the policy in force describes it.
 
-    It is changed only while the gateway's table is in place for its addresses (`guarded`), since that decides what passes. The kernel's
-    interface stays when Hedgerow ends, as the table does.
+    `view` returns the snapshot in force, None during start-up.
+
+    It is changed only while the gateway's table is in place for its addresses (`guarded`), since that decides what
+    passes. The kernel's interface stays when Hedgerow ends, as the table does.
     """
 
     def __init__(
@@ -104,7 +106,11 @@ class TunnelKeeper:
         described, secrets = view.policy.network.tunnel, TunnelSecrets.load(self._settings.tunnel_secrets)
         if described is None or secrets is None or not self._settings.gateway_file.exists():
             return None
-        peers = [(device.tunnel.key, device.tunnel.networks) for device in view.policy.devices.values() if device.tunnel is not None]
+        peers = [
+            (device.tunnel.key, device.tunnel.networks)
+            for device in view.policy.devices.values()
+            if device.tunnel is not None
+        ]
         own = zip(described.subnets, described.addresses(), strict=True)
         addresses = tuple(f"{address.network_address}/{subnet.prefixlen}" for subnet, address in own)
         return _Wanted(tunnel.render_config(secrets, described.port, peers), addresses, described.subnets)
@@ -117,7 +123,8 @@ class TunnelKeeper:
         while not tunnel.is_served_in_user_space():
             if self._user_space.poll() is not None or time.monotonic() > deadline:
                 raise TunnelError(
-                    "wireguard-go does not start: it needs /dev/net/tun, and root or a directory /var/run/wireguard of its own."
+                    "wireguard-go does not start: it needs /dev/net/tun, and root or a directory /var/run/wireguard of"
+                    " its own."
                 )
             await asyncio.sleep(0.05)
 
@@ -132,5 +139,8 @@ class TunnelKeeper:
         }
         for key, each in found.items():
             levels[TUNNEL_LEVEL, key, "handshake"] = each.handshake or 0.0
-            levels[TUNNEL_LEVEL, key, "received"], levels[TUNNEL_LEVEL, key, "sent"] = float(each.received), float(each.sent)
+            levels[TUNNEL_LEVEL, key, "received"], levels[TUNNEL_LEVEL, key, "sent"] = (
+                float(each.received),
+                float(each.sent),
+            )
         self._report_levels(levels)

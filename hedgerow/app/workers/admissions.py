@@ -1,4 +1,7 @@
-"""Admission of the addresses in DNS answers at the gateway, before the answers are sent. See `hedgerow.network.admissions`."""
+"""Admission of the addresses in DNS answers at the gateway, before the answers are sent.
+
+See `hedgerow.network.admissions`.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ from hedgerow.network.admissions import MAX_ADDRESSES, REPLY_OCTETS, AdmissionRe
 HOLD_S: Final = 0.05
 """Seconds for which an answer waits for the gateway's process; it is sent then anyway."""
 LEAST_S: Final = 3600
-"""Seconds for which an address stays admitted at least after any answer that holds it, or for its TTL where that is longer."""
+"""Seconds for which an address stays admitted at least after any answer that holds it, or for its TTL where that is
+longer.
+"""
 METRIC: Final = "hedgerow_gateway_admissions_total"
 _CONNECT_INTERVAL_S: Final = 0.2
 _MAX_KNOWN: Final = 32_768
@@ -33,9 +38,9 @@ class _Held(NamedTuple):
 class DestinationAdmitter:
     """A worker's connection to the gateway's process.
 
-    `is_active` is True while the gateway is configured, which the file `config` shows; `on_change` is called when that or the connection
-    changes. The admitter remembers what is admitted, so that most answers wait for nothing. What could not be admitted is requested after
-    the next connection, since devices go on using the answer.
+    `is_active` is True while the gateway is configured, which the file `config` shows; `on_change` is called when that
+    or the connection changes. The admitter remembers what is admitted, so that most answers wait for nothing. What
+    could not be admitted is requested after the next connection, since devices go on using the answer.
     """
 
     def __init__(self, path: Path, config: Path, on_change: Callable[[], None], count: Callable[[str], None]) -> None:
@@ -69,7 +74,8 @@ class DestinationAdmitter:
     def admit(self, source: bytes, addresses: Sequence[bytes], ttl: int, done: Callable[[bool], None]) -> bool:
         """Have addresses admitted for a device. Returns True if they are, or cannot be before the next connection.
 
-        Otherwise `done` is called later: with True once they are, with False after `HOLD_S` or where the gateway's process fails.
+        Otherwise `done` is called later: with True once they are, with False after `HOLD_S` or where the gateway's
+        process fails.
         """
         loop = asyncio.get_running_loop()
         now, least = loop.time(), max(LEAST_S, ttl)

@@ -58,7 +58,9 @@ class DnsWorker:
         return Client(device.id, ruleset, device.known, source)
 
     def _source(self, address: str, mac: str | None) -> bytes | None:
-        """Return the packed address by which the gateway knows a client: its MAC or, beyond another router, its IP address."""
+        """Return the packed address by which the gateway knows a client: its MAC or, beyond another router, its IP
+        address.
+        """
         mac = mac or (self._worker.neighbours.mac_of(address) if address else None)
         if mac is not None:
             return bytes.fromhex(mac.replace(":", ""))
@@ -96,7 +98,9 @@ async def serve_dns(worker: Worker) -> AsyncIterator[None]:
     dns = DnsWorker(worker)
     try:
         for endpoint in worker.settings.dns.every_family():
-            datagrams, streams = (worker.sockets.take(endpoint, kind) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM))
+            datagrams, streams = (
+                worker.sockets.take(endpoint, kind) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM)
+            )
             if datagrams is not None and streams is not None:
                 await dns.server.serve(datagrams, streams)
             else:

@@ -40,7 +40,10 @@ async def serve_encrypted(worker: Worker, server: DnsServer) -> AsyncIterator[No
     frontend = EncryptedFrontend(server.streams, worker.view.policy.network.server_name)
     files = certificate_files(worker)
     try:
-        servers = {name: open_encrypted_server(ENCRYPTED_TRANSPORTS[name], frontend, *files) for name in worker.settings.encrypted}
+        servers = {
+            name: open_encrypted_server(ENCRYPTED_TRANSPORTS[name], frontend, *files)
+            for name in worker.settings.encrypted
+        }
     except (OSError, ssl.SSLError) as error:
         # Plain DNS must continue.
         log.error("Encrypted DNS is not served, because there is no usable certificate: %s", error)
@@ -52,7 +55,9 @@ async def serve_encrypted(worker: Worker, server: DnsServer) -> AsyncIterator[No
         for name, place in worker.settings.encrypted.items():
             for endpoint in place.every_family():
                 kind = ENCRYPTED_TRANSPORTS[name].socket_kind
-                await servers[name].listen(worker.sockets.take(endpoint, kind) or open_socket(endpoint.host, endpoint.port, kind))
+                await servers[name].listen(
+                    worker.sockets.take(endpoint, kind) or open_socket(endpoint.host, endpoint.port, kind)
+                )
         yield
     finally:
         await worker.tasks.stop("certificates")

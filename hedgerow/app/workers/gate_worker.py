@@ -33,7 +33,11 @@ async def serve_gate(worker: Worker) -> AsyncIterator[None]:
     examiner = CertificateExaminer(settings.upstream_ca)
     limits = GateLimits().shared_by(settings.workers).within(descriptor_limit())
     gate = Gate(
-        with_pass_through(backend.proxy_policy(worker.view)), inspectors, load_handover_key(settings.pass_key), limits, examiner=examiner
+        with_pass_through(backend.proxy_policy(worker.view)),
+        inspectors,
+        load_handover_key(settings.pass_key),
+        limits,
+        examiner=examiner,
     )
     worker.on_swap = lambda view: gate.swap(with_pass_through(backend.swap(view)))
     worker.counters = lambda: backend.counters(gate.counters)

@@ -32,7 +32,9 @@ MAX_AGE_S = 24 * 3600.0
 _CHECK_INTERVAL_S = 5.0
 
 
-async def request_successor(ask: Callable[[], None], growth: int, is_outdated: Callable[[], bool] = lambda: False) -> None:
+async def request_successor(
+    ask: Callable[[], None], growth: int, is_outdated: Callable[[], bool] = lambda: False
+) -> None:
     """Call `ask` once this process is old, has grown by `growth` bytes, is outdated, or gets SIGUSR1.
 
     This bounds a memory leak of a library without interrupting connections.
@@ -49,7 +51,9 @@ async def request_successor(ask: Callable[[], None], growth: int, is_outdated: C
 
 
 def is_any_unreadable(files: Iterable[str]) -> bool:
-    """Return True if a file can't be read because it was not there, or was another one, when this process was confined."""
+    """Return True if a file can't be read because it was not there, or was another one, when this process
+    was confined.
+    """
     for file in files:
         try:
             os.close(os.open(file, os.O_RDONLY))

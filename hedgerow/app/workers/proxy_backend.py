@@ -26,7 +26,9 @@ from hedgerow.proxy.sign_in import USER_PREFIX, SignInRules
 
 
 def portal_url(network: NetworkSettings, settings: Settings) -> str:
-    """The URL of the personal page, as devices of the network reach it; empty if we have no address in their network."""
+    """The URL of the personal page, as devices of the network reach it; empty if we have no address in
+    their network.
+    """
     host: str | None = settings.web.host
     if host in WILDCARD_HOSTS:
         host = lan_address(own_addresses(), network)
@@ -52,7 +54,12 @@ class ProxyBackend:
         conduct = view.policy.conduct.text if view.policy.conduct else ""
         page = BlockPage(network.country, network.timezone, ages, conduct, portal_url(network, self._worker.settings))
         worker, phrases, settings = self._worker, view.policy.phrase_lists, self._worker.settings
-        passwords = {user: each.proxy_password for each in view.policy.devices.values() if each.proxy_password for user in each.proxy_users}
+        passwords = {
+            user: each.proxy_password
+            for each in view.policy.devices.values()
+            if each.proxy_password
+            for user in each.proxy_users
+        }
         sign_in = SignInRules(network.proxy_sign_in, passwords)
         return ProxyPolicy(
             *(
@@ -69,11 +76,19 @@ class ProxyBackend:
             ),
             sign_in=sign_in,
             phrase_lists=phrases,
-            pages=OwnPages(str(settings.pages_socket), settings.web.port, frozenset(web_host_names(network)), self._own, network.wpad),
+            pages=OwnPages(
+                str(settings.pages_socket),
+                settings.web.port,
+                frozenset(web_host_names(network)),
+                self._own,
+                network.wpad,
+            ),
             report_protection=worker.sightings.report_protection,
             proxy_protocol_from=network.resolver.proxy_protocol_from,
             is_unlisted=lambda ruleset, host: is_unlisted(ruleset, view.catalogue, host),
-            may_be_remembered=lru_cache(4096)(lambda host: may_be_remembered(HostFactIndex.load(), view.catalogue, host)),
+            may_be_remembered=lru_cache(4096)(
+                lambda host: may_be_remembered(HostFactIndex.load(), view.catalogue, host)
+            ),
             report_page=worker.send,
             listed=ListedTopics(view.catalogue.generation, view.catalogue.host_mask, view.catalogue.bits),
             denied_at=lambda device, subject: view.snapshot.denied.get(denial_key(device, subject)),
@@ -87,7 +102,9 @@ class ProxyBackend:
             else self._worker.client(address)
         )
 
-    async def resolve(self, ruleset: Ruleset, device: DeviceId, host: str, *, url_is_allowed: bool = False) -> HostLookup:
+    async def resolve(
+        self, ruleset: Ruleset, device: DeviceId, host: str, *, url_is_allowed: bool = False
+    ) -> HostLookup:
         """Resolve a host as DNS does for this device, so that both enforcement points agree."""
         return await self._addresses.find(ruleset, device, host, url_is_allowed=url_is_allowed)
 
@@ -96,7 +113,9 @@ class ProxyBackend:
 
     def swap(self, view: LoadedSnapshot) -> ProxyPolicy:
         """Make the policy of a new snapshot, with new upstreams if it names others."""
-        self._resolver.swap(self._worker.decide, self.upstreams.replace(view.policy), answer_policy(view, self._worker.decide))
+        self._resolver.swap(
+            self._worker.decide, self.upstreams.replace(view.policy), answer_policy(view, self._worker.decide)
+        )
         return self.proxy_policy(view)
 
     def counters(self, own: Mapping[tuple[str, ...], float]) -> Mapping[tuple[str, ...], float]:

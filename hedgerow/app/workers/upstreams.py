@@ -62,7 +62,9 @@ def answer_policy(view: LoadedSnapshot, decide: Decide, settings: Settings | Non
     policy = view.policy
     own = own_record(policy.network, settings) if settings is not None else None
     pages = pages_record(policy.network, settings) if settings is not None else None
-    found = AnswerPolicy.of(policy.network, decide, can_block_or_rewrite, has_address_rules, own, _wpad_records(policy.network))
+    found = AnswerPolicy.of(
+        policy.network, decide, can_block_or_rewrite, has_address_rules, own, _wpad_records(policy.network)
+    )
     ddr = _ddr_of(policy, settings) if settings is not None else None
     found = replace(found, lists_addresses=view.catalogue.hosts.has_addresses, ddr=ddr, pages=pages)
     return found if settings is None else _with_block_page(found, settings)
@@ -76,7 +78,9 @@ def _with_block_page(found: AnswerPolicy, settings: Settings) -> AnswerPolicy:
     served = settings.page_addresses
     page = resolver.block_page or served
     kind = BlockedAnswer.PAGE if page else BlockedAnswer.ZERO  # without a page that is ours, names lead nowhere
-    return replace(found, settings=replace(resolver, block_page=page, blocked_answer=kind), serves_page=set(page) <= set(served))
+    return replace(
+        found, settings=replace(resolver, block_page=page, blocked_answer=kind), serves_page=set(page) <= set(served)
+    )
 
 
 def own_record(network: NetworkSettings, settings: Settings) -> LocalRecord | None:
@@ -88,7 +92,11 @@ def own_record(network: NetworkSettings, settings: Settings) -> LocalRecord | No
     if any(name == zone.zone or name.endswith(f".{zone.zone}") for zone in resolver.forward):
         return None
     everywhere = any(ip_address(place.host).is_unspecified for place in places)
-    addresses = [text for text in own_addresses() if _is_in_lan(text, network)] if everywhere else [place.host for place in places]
+    addresses = (
+        [text for text in own_addresses() if _is_in_lan(text, network)]
+        if everywhere
+        else [place.host for place in places]
+    )
     return LocalRecord(name, tuple(dict.fromkeys(addresses))) if addresses else None
 
 
@@ -105,7 +113,9 @@ def pages_record(network: NetworkSettings, settings: Settings) -> LocalRecord | 
 
 
 def _wpad_records(network: NetworkSettings) -> tuple[LocalRecord, ...]:
-    """The records of the names by which browsers look for a proxy: this machine's addresses, unless the policy defines the name."""
+    """The records of the names by which browsers look for a proxy: this machine's addresses, unless the policy defines
+    the name.
+    """
     known = {record.host for record in network.resolver.records}
     names = [name for name in network.wpad if name not in known]
     addresses = tuple(text for text in own_addresses() if _is_in_lan(text, network)) if names else ()
@@ -124,7 +134,10 @@ def _ddr_of(policy: Policy, settings: Settings) -> DesignatedResolver | None:
 
 
 class WorkerUpstreams:
-    """The upstreams of a worker, replaced when the policy or the system names others. At boot the system may name none yet."""
+    """The upstreams of a worker, replaced when the policy or the system names others.
+
+    At boot the system may name none yet.
+    """
 
     def __init__(self, settings: Settings, policy: Policy) -> None:
         self._settings = settings
@@ -141,7 +154,10 @@ class WorkerUpstreams:
             log.error("There are no upstreams: name some in the policy file, such as network: {upstream: [9.9.9.9]}.")
 
     def replace(self, policy: Policy) -> UpstreamPool | None:
-        """Open other upstreams if they have changed, and return them. Queries in flight are still answered by the old ones."""
+        """Open other upstreams if they have changed, and return them.
+
+        Queries in flight are still answered by the old ones.
+        """
         system = system_resolv_conf(self._settings.resolv_conf)
         is_same = _upstream_settings(policy.network) == _upstream_settings(self._network) and system == self._system
         self._network = policy.network
@@ -178,4 +194,11 @@ def open_policy_upstreams(
 def _upstream_settings(network: NetworkSettings) -> tuple[object, ...]:
     """The parts of a policy that determine the upstreams."""
     resolver = network.resolver
-    return network.upstream, resolver.strategy, resolver.dnssec, resolver.forward, resolver.records, resolver.client_subnet
+    return (
+        network.upstream,
+        resolver.strategy,
+        resolver.dnssec,
+        resolver.forward,
+        resolver.records,
+        resolver.client_subnet,
+    )

@@ -52,7 +52,8 @@ class SightingReporter:
     def report_device(self, device: Device, ruleset: Ruleset, address: str, mac: str | None) -> None:
         """Report that a device was seen at an address.
 
-        An address without a name counts as a device only if the neighbour table still has no MAC address for it some seconds later.
+        An address without a name counts as a device only if the neighbour table still has no MAC address for it some
+        seconds later.
         """
         now = time.time()
         is_unidentified = mac is None and not device.known and not address.startswith(_LOOPBACK)
@@ -132,7 +133,10 @@ SYSTEM_CHECK_INTERVAL_S = 2.0
 
 
 class Worker:
-    """The state of one worker process. `on_swap` is called with a new snapshot, `on_forget` when clients may have other rulesets."""
+    """The state of one worker process.
+
+    `on_swap` is called with a new snapshot, `on_forget` when clients may have other rulesets.
+    """
 
     def __init__(
         self,
@@ -201,7 +205,9 @@ class Worker:
         return found
 
     def client_of_user(self, user: str) -> tuple[Device, Ruleset] | None:
-        """Return the device that signs in to the proxy as `user`, and its current ruleset; None if the policy has none."""
+        """Return the device that signs in to the proxy as `user`, and its current ruleset; None if the
+        policy has none.
+        """
         return self._known_client(self.view.rulesets.devices.find_user(user))
 
     def _known_client(self, device: Device | None) -> tuple[Device, Ruleset] | None:
@@ -223,7 +229,9 @@ class Worker:
         return decision
 
     def observe(self, ruleset: Ruleset, request: Request, decision: Decision, count: int = 1) -> None:
-        """Report a decision to control as far as the person's privacy permits, and the minute of use if there is a budget."""
+        """Report a decision to control as far as the person's privacy permits, and the minute of use if there is a
+        budget.
+        """
         now = time.time()
         self._activity.note(ruleset, self.view.catalogue, request, decision, now)
         seen = observe(ruleset, request, decision, now, count)
@@ -262,7 +270,8 @@ class Worker:
             await asyncio.sleep(TICK_S)
             now = time.time()
             view = self._watch.open_if_new()
-            if self._watch.is_denied:  # it is confined to what was there when it started; another process may read the rest
+            # it is confined to what was there when it started; another process may read the rest
+            if self._watch.is_denied:
                 log.warning("a new process is needed for the snapshot")
                 self._watch.is_denied = False
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -313,4 +322,7 @@ def _explanation(seen: Observation) -> str:
     site = seen.url or seen.host or "(private)"
     because = " ".join(filter(None, (seen.reason.value, seen.what, f"by the rule {seen.rule}" if seen.rule else "")))
     times = f", {seen.count} times" if seen.count > 1 else ""
-    return f"{seen.device} ({seen.person or seen.profile}) {seen.kind.value} {site}: {seen.verdict.value}, {because}{times}"
+    return (
+        f"{seen.device} ({seen.person or seen.profile}) {seen.kind.value} {site}: {seen.verdict.value},"
+        f" {because}{times}"
+    )

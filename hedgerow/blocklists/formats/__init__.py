@@ -1,7 +1,8 @@
 """The formats in which lists are published: one file each, with its detection and its parser.
 
-A parser is pure: numbered lines in, `ParsedLines` out, and one bad line never stops a list. `detect` tells the format by the content, never
-by a file name. Deliberately absent: files, compression and encodings (`line_reader`, `archives`), and the index.
+A parser is pure: numbered lines in, `ParsedLines` out, and one bad line never stops a list. `detect` tells the format
+by the content, never by a file name. Deliberately absent: files, compression and encodings (`line_reader`, `archives`),
+and the index.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ _FILTERED = re.compile(r"v2fly((?:@-?[^@\s]+)+)")
 
 
 def format_named(name: str) -> ListFormat | None:
-    """Return the format of a name. `v2fly@a@-b` is v2fly's with a filter: lines with the attribute `a` and without `b`."""
+    """Return the format of a name.
+
+    `v2fly@a@-b` is v2fly's with a filter: lines with the attribute `a` and without `b`.
+    """
     if filtered := _FILTERED.fullmatch(name):
         marks = filtered[1][1:].split("@")
         unwanted = frozenset(mark[1:] for mark in marks if mark.startswith("-"))

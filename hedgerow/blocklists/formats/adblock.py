@@ -1,8 +1,10 @@
-"""Ad blockers' lists (Adblock Plus, AdGuard, uBlock Origin): `||host^`, paths, regular expressions, `@@` exceptions and modifiers.
+"""Ad blockers' lists (Adblock Plus, AdGuard, uBlock Origin):
 
-Source of the language: https://adguard.com/kb/general/ad-filtering/create-own-filters/. Cosmetic rules are for browsers and
-counted as ignored. A rule with a modifier that is not honoured is left out, and a problem names the modifier: a rule is never applied
-more widely than its author meant.
+`||host^`, paths, regular expressions, `@@` exceptions and modifiers.
+
+Source of the language: https://adguard.com/kb/general/ad-filtering/create-own-filters/. Cosmetic rules are for browsers
+and counted as ignored. A rule with a modifier that is not honoured is left out, and a problem names the modifier: a
+rule is never applied more widely than its author meant.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from hedgerow.blocklists.rule_modifiers import NO_MODIFIERS, RuleModifiers, Unsu
 from hedgerow.blocklists.rules import ParsedLines, PatternKind, Problem, UrlRule
 
 _COSMETIC = re.compile(r"#[@?$%]{0,3}#|\$\$|\$@\$|#@?\$\??#")
-_COSMETIC_MODIFIERS = frozenset({"generichide", "ghide", "elemhide", "ehide", "specifichide", "shide", "jsinject", "content"})
+_COSMETIC_MODIFIERS = frozenset(
+    {"generichide", "ghide", "elemhide", "ehide", "specifichide", "shide", "jsinject", "content"}
+)
 _HOST_RULE = re.compile(r"\|\|([^/^*|$:]*[^/^*|$:.])(?:\^\|?|\||\^\*)?")
 _WILD_HOST = re.compile(r"\|\|([\w.-]*+\*[\w.*-]*+)\^\|?")
 _ANCHORED = re.compile(r"\|\|([^/^*|$:?]+)([/^:?].*)")
@@ -29,8 +33,10 @@ _FIRST_MODIFIER = re.compile(r"\$~?+[\w-]++(?=[=,]|\Z)")
 _NEXT_MODIFIER = re.compile(r",\s*+~?+[\w-]++")
 _ENDING = re.compile(r"\|*(?:://)?\*?\.?([^/*^|:]+)[/^|][/*^|]*|\|*(?:://)?\*?\.([^/*^|:.]+)\*?")
 _SHORTEST = 4
-"""Letters and digits that a pattern without a host must hold, or it would match nearly everything. One less is enough between
-separators, as in `/ads/` and `://ads.`."""
+"""Letters and digits that a pattern without a host must hold, or it would match nearly everything.
+
+One less is enough between separators, as in `/ads/` and `://ads.`.
+"""
 
 
 class _Line(NamedTuple):
@@ -62,7 +68,14 @@ def _parse(lines: Sequence[str], first: int, source: str) -> ParsedLines:
     for number, raw in enumerate(lines, first):
         line = raw.strip()
         # The common line: ||name^ with a canonical name that can be neither an address nor one label.
-        if line[:2] == "||" and line[-1] == "^" and matches(name := line[2:-1]) and name[-1] >= "a" and "." in name and len(name) < 254:
+        if (
+            line[:2] == "||"
+            and line[-1] == "^"
+            and matches(name := line[2:-1])
+            and name[-1] >= "a"
+            and "." in name
+            and len(name) < 254
+        ):
             add(name)
         else:
             _parse_other(line, number, source, parsed)
@@ -86,12 +99,16 @@ def _parse_network_rule(line: str, number: int, source: str, parsed: ParsedLines
         if str(modifier) in _COSMETIC_MODIFIERS:
             parsed.ignored["cosmetic rules"] += 1
         else:
-            parsed.problems.append(Problem(source, number, line.find("$") + 1, f"modifier not honoured: ${modifier}", line[:200]))
+            parsed.problems.append(
+                Problem(source, number, line.find("$") + 1, f"modifier not honoured: ${modifier}", line[:200])
+            )
         return
     if line.startswith("@@") and "dnsrewrite" in options:
         # It would lift rewrites only, never a block.
         parsed.problems.append(
-            Problem(source, number, line.find("$") + 1, "modifier not honoured: $dnsrewrite of an exception", line[:200])
+            Problem(
+                source, number, line.find("$") + 1, "modifier not honoured: $dnsrewrite of an exception", line[:200]
+            )
         )
         return
     problem = _add(_Line(line, number, body, line.startswith("@@"), options, conditions), parsed)
@@ -109,7 +126,9 @@ def _split_modifiers(body: str) -> tuple[str, str]:
 
 
 def _find_modifiers(body: str) -> int:
-    """Return the place of the first `$` with nothing but modifiers behind it, -1 if there is none. Linear: a comma is tried once.
+    """Return the place of the first `$` with nothing but modifiers behind it, -1 if there is none.
+
+    Linear: a comma is tried once.
 
     From the second modifier on, a value ends the search, for it may hold commas.
 
@@ -182,7 +201,8 @@ def _add_regex(line: _Line, parsed: ParsedLines) -> str | None:
     rule = UrlRule(pattern, "", line.number, line.text[:1000], line.exception, line.options, PatternKind.REGEX)
     is_vague = not is_confined and not any(len(run) >= _SHORTEST for run in literal_fragments(rule))
     if is_vague and not line.options and ("^" in pattern or "$" in pattern) and "/" not in pattern:
-        # Nearly always from a list for DNS, whose patterns are about names: against a whole URL they mean something else.
+        # Nearly always from a list for DNS, whose patterns are about names: against a whole URL they mean something
+        # else.
         rule = replace(rule, kind=PatternKind.HOST_REGEX)
     try:
         compile_regex(pattern)
@@ -226,7 +246,9 @@ def _add_url_rule(line: _Line, parsed: ParsedLines) -> str | None:
 
 
 def _breadth_problem(rule: UrlRule) -> str | None:
-    """Return the problem of a pattern without a host that would match nearly everything, or all sites under a public suffix."""
+    """Return the problem of a pattern without a host that would match nearly everything, or all sites under a public
+    suffix.
+    """
     telling = re.sub(r"https?:|www\.", "", rule.pattern.lower())
     letters = sum(character.isalnum() for character in telling)
     if letters < _SHORTEST and (letters < _SHORTEST - 1 or len(telling.strip("*|")) < _SHORTEST + 1):
@@ -234,7 +256,9 @@ def _breadth_problem(rule: UrlRule) -> str | None:
     if matches_nearly_everything(rule):
         return "too wide: it would match nearly every URL"
     ending = _ENDING.fullmatch(telling)
-    return PUBLIC_SUFFIX if ending and (ending[1] or ending[2]).strip(".") in load_public_suffixes().registries else None
+    return (
+        PUBLIC_SUFFIX if ending and (ending[1] or ending[2]).strip(".") in load_public_suffixes().registries else None
+    )
 
 
 FORMAT = ListFormat("adblock", _parse, _is_typical, _is_comment)

@@ -1,7 +1,8 @@
 """dnsmasq's configuration: `address=/a/b/0.0.0.0`, `local=/a/`, `server=/a/`.
 
-Source: https://thekelleys.org.uk/dnsmasq/docs/dnsmasq-man.html. A name stands for itself and its subdomains. `server=/a/#`, which
-sends a name to the usual servers again, is an exception. A name that is sent to a server or an address of its own is not a block.
+Source: https://thekelleys.org.uk/dnsmasq/docs/dnsmasq-man.html. A name stands for itself and its subdomains.
+`server=/a/#`, which sends a name to the usual servers again, is an exception. A name that is sent to a server or an
+address of its own is not a block.
 """
 
 from __future__ import annotations

@@ -26,8 +26,14 @@ def _parse(lines: Sequence[str], first: int, source: str) -> ParsedLines:
     add, matches = parsed.hosts.append, HOST.fullmatch
     for number, line in enumerate(lines, first):
         fields = line.lower().split()
-        # The common line, without a call more: a sink and one canonical name that can be neither an address nor one label.
-        if len(fields) == 2 and fields[0] in ("0.0.0.0", "127.0.0.1") and _is_common(name := fields[1]) and matches(name):  # noqa: S104
+        # The common line, without a call more: a sink and one canonical name that can be neither an address nor one
+        # label.
+        if (
+            len(fields) == 2
+            and fields[0] in ("0.0.0.0", "127.0.0.1")  # noqa: S104
+            and _is_common(name := fields[1])
+            and matches(name)
+        ):
             add(name)
         else:
             _parse_other(line.strip(), number, source, parsed)
@@ -44,7 +50,11 @@ def _parse_other(line: str, number: int, source: str, parsed: ParsedLines) -> No
         parsed.ignored["comments"] += 1
     elif _SINK.fullmatch(address) is None:
         host = parse_host(address.partition("%")[0])
-        message = "points to an address that is no sink: not a block" if host and is_address(host) else "does not begin with an address"
+        message = (
+            "points to an address that is no sink: not a block"
+            if host and is_address(host)
+            else "does not begin with an address"
+        )
         parsed.problems.append(Problem(source, number, 1, message, line[:200]))
     elif not names:
         parsed.problems.append(Problem(source, number, 1, "a line without a name after the address", line[:200]))

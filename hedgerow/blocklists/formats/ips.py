@@ -10,7 +10,9 @@ from hedgerow.blocklists.formats.line_parser import ListedNetwork, add_networks,
 from hedgerow.blocklists.names import parse_network
 from hedgerow.blocklists.rules import ParsedLines
 
-_TYPICAL = re.compile(r"(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]*:[0-9a-fA-F:.]*)(?:/\d{1,3}|\s*-\s*[\d.a-fA-F:]+)?(?:\s*[#;].*)?")
+_TYPICAL = re.compile(
+    r"(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]*:[0-9a-fA-F:.]*)(?:/\d{1,3}|\s*-\s*[\d.a-fA-F:]+)?(?:\s*[#;].*)?"
+)
 _COMMENT = re.compile(r"(?<!\s)(?:\s*+[#;]|\s++//)")
 
 

@@ -17,7 +17,10 @@ SINK_ADDRESSES = frozenset({"0.0.0.0", "127.0.0.1", "::", "::1", "0", "::0", "#"
 LOCAL_NAMES = frozenset(
     {"0.0.0.0", "127.0.0.1", "::", "::1", "local", "broadcasthost", "localhost", "localhost4", "localhost6"}  # noqa: S104 (an entry)
     | {"localhost.localdomain", "localhost4.localdomain4", "localhost6.localdomain6"}
-    | {f"ip6-{name}" for name in ("localhost", "loopback", "localnet", "mcastprefix", "allnodes", "allrouters", "allhosts")}
+    | {
+        f"ip6-{name}"
+        for name in ("localhost", "loopback", "localnet", "mcastprefix", "allnodes", "allrouters", "allhosts")
+    }
 )
 PRIVATE_NETWORKS = "private networks"
 _SHORTEST_PREFIX = {4: 8, 6: 16}
@@ -38,7 +41,9 @@ class ListFormat:
     is_comment: Callable[[str], bool]
 
 
-def line_format(name: str, is_typical: Callable[[str], bool], is_comment: Callable[[str], bool], add: AddLine) -> ListFormat:
+def line_format(
+    name: str, is_typical: Callable[[str], bool], is_comment: Callable[[str], bool], add: AddLine
+) -> ListFormat:
     """Return a format whose parser calls `add` for each line that is not a comment."""
 
     def parse(lines: Sequence[str], first: int, source: str) -> ParsedLines:

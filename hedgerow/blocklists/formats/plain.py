@@ -61,13 +61,17 @@ def _parse_other(text: str, number: int, source: str, parsed: ParsedLines) -> No
         end = "" if path.endswith("/") else "^"
         parsed.urls.append(UrlRule(f"||{host}/{path}{end}", host, number, text[:1000]))
     else:
-        parsed.problems.append(Problem(source, number, len(host) + 2, "a path with a wildcard or a space in a plain list", text[:200]))
+        parsed.problems.append(
+            Problem(source, number, len(host) + 2, "a path with a wildcard or a space in a plain list", text[:200])
+        )
 
 
 def _parse_urls(lines: Sequence[str], first: int, source: str) -> ParsedLines:
     """Parse squidGuard's `urls`, in whose paths no character has a special meaning."""
     parsed = _parse(lines, first, source)
-    literal = [problem for problem in parsed.problems if "wildcard or a space" in problem.message and " " not in problem.text]
+    literal = [
+        problem for problem in parsed.problems if "wildcard or a space" in problem.message and " " not in problem.text
+    ]
     for problem in literal:
         name, _, path = _SCHEME.sub("", problem.text, count=1).partition("/")
         host = parse_host(name)

@@ -1,4 +1,6 @@
-"""Lists of regular expressions about host names, one per line, as Pi-hole has them; and squidGuard's, about URLs without their scheme."""
+"""Lists of regular expressions about host names, one per line, as Pi-hole has them; and squidGuard's, about URLs
+without their scheme.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,12 @@ _TYPICAL = re.compile(r"\^.*|.*\$|.*\\[.dw].*|[^\[(]*+[\[(].*[\])].*")
 
 
 def _is_typical(line: str) -> bool:
-    return not line.startswith(("||", "@@", "/")) and "##" not in line and " " not in line and _TYPICAL.fullmatch(line) is not None
+    return (
+        not line.startswith(("||", "@@", "/"))
+        and "##" not in line
+        and " " not in line
+        and _TYPICAL.fullmatch(line) is not None
+    )
 
 
 def add_regex(pattern: str, kind: PatternKind, number: int, line: str, parsed: ParsedLines) -> str | None:

@@ -1,7 +1,8 @@
 """Response policy zones: `name CNAME .`, `*.name CNAME .`, and `24.0.2.0.192.rpz-ip CNAME .` for addresses in answers.
 
-Source: https://datatracker.ietf.org/doc/html/draft-vixie-dnsop-dns-rpz. `name` stands for itself, `*.name` for its subdomains; here
-the latter covers the name too. `rpz-passthru.` is an exception. Other triggers and local data are problems.
+Source: https://datatracker.ietf.org/doc/html/draft-vixie-dnsop-dns-rpz. `name` stands for itself, `*.name` for its
+subdomains; here the latter covers the name too. `rpz-passthru.` is an exception. Other triggers and local data are
+problems.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from hedgerow.blocklists.names import parse_network
 from hedgerow.blocklists.rules import ParsedLines
 
 _RECORD = re.compile(r"(\S++)\s++(?:\d++\s++)?(?:IN\s++)?(?:\d++\s++)?(CNAME|A|AAAA)\s++(\S++)", re.IGNORECASE)
-_ZONE_DATA = re.compile(r"(?:\S++\s++|\s*+)(?:\d++\s++)?(?:IN\s++)?(?:SOA|NS|TXT)\b.*|[\d\s()]++(?:;.*)?|\$\w++.*", re.IGNORECASE)
+_ZONE_DATA = re.compile(
+    r"(?:\S++\s++|\s*+)(?:\d++\s++)?(?:IN\s++)?(?:SOA|NS|TXT)\b.*|[\d\s()]++(?:;.*)?|\$\w++.*", re.IGNORECASE
+)
 _BLOCKS = frozenset({".", "*.", "rpz-drop.", "rpz-tcp-only."})
 _TRIGGER = re.compile(r"(.+)\.(rpz-(?:ip|client-ip|nsip|nsdname))(?:\..*)?", re.IGNORECASE)
 

@@ -1,8 +1,8 @@
 """Sealed lists: digests of expressions, and the expressions of a host or URL that are looked up in them.
 
-The expressions are those of Safe Browsing (https://developers.google.com/safe-browsing/reference/URLs.and.Hashing): the host and its
-parents, each with the whole path, the path without the query, and the path's parents. `host/` stands for a whole host, so that such an
-entry also refuses the name; any other stands for everything that begins with it.
+The expressions are those of Safe Browsing (https://developers.google.com/safe-browsing/reference/URLs.and.Hashing): the
+host and its parents, each with the whole path, the path without the query, and the path's parents. `host/` stands for a
+whole host, so that such an entry also refuses the name; any other stands for everything that begins with it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from hedgerow.blocklists.formats.line_parser import line_format
 from hedgerow.blocklists.names import is_address, load_public_suffixes, parse_host
 from hedgerow.blocklists.rules import ParsedLines
 
-_URL = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//(?:[^/?#@]*@)?(\[[^\]/]*\]|[^/?#:]*)(?::\d*)?([^?#]*)(\?[^#]*)?", re.IGNORECASE)
+_URL = re.compile(
+    r"(?:[a-z][a-z0-9+.-]*:)?//(?:[^/?#@]*@)?(\[[^\]/]*\]|[^/?#:]*)(?::\d*)?([^?#]*)(\?[^#]*)?", re.IGNORECASE
+)
 _HEX = b"0123456789abcdefABCDEF"
 _CONTROLS = re.compile(r"[\t\r\n]")
 _KEPT = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in "#%")
@@ -39,7 +41,9 @@ def hash_expression(expression: str) -> str:
 
 
 def host_expressions(host: str) -> Iterator[str]:
-    """Yield the expressions of a canonical host and its parents, except public suffixes, under which strangers have their sites."""
+    """Yield the expressions of a canonical host and its parents, except public suffixes, under which strangers have
+    their sites.
+    """
     suffixes = load_public_suffixes().registries
     while host and host not in suffixes:
         yield f"{host}/"

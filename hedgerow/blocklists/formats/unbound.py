@@ -1,7 +1,7 @@
 """Unbound's configuration: `local-zone: "a." always_null` and `local-data: "a. A 0.0.0.0"`.
 
-Source: https://unbound.docs.nlnetlabs.nl/en/latest/manpages/unbound.conf.html. A zone stands for its subdomains. A zone of type
-`redirect` blocks or redirects by its data, which stand in a line of their own.
+Source: https://unbound.docs.nlnetlabs.nl/en/latest/manpages/unbound.conf.html. A zone stands for its subdomains. A zone
+of type `redirect` blocks or redirects by its data, which stand in a line of their own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,17 @@ _ZONE = re.compile(r"local-zone:\s*\"?([^\s\"]+)\"?\s+\"?([a-z_]+)\"?", re.IGNOR
 _DATA = re.compile(r"local-data:\s*+[\"'](\S++)(?:\s++\d++)?(?:\s++IN)?\s++([A-Z0-9]++)\s++(.*?)[\"']", re.IGNORECASE)
 _SETTING = re.compile(r"[a-z][a-z0-9-]*:.*", re.IGNORECASE)
 _BLOCKS = frozenset(
-    {"always_null", "always_nxdomain", "always_refuse", "always_nodata", "always_deny", "refuse", "static", "deny", "inform_deny"}
+    {
+        "always_null",
+        "always_nxdomain",
+        "always_refuse",
+        "always_nodata",
+        "always_deny",
+        "refuse",
+        "static",
+        "deny",
+        "inform_deny",
+    }
 )
 _PASSES = frozenset({"transparent", "typetransparent", "always_transparent", "inform"})
 

@@ -1,7 +1,7 @@
 """Sources of v2fly's domain lists: `domain:`, `full:`, `keyword:`, `regexp:` and `include:` with `@attributes`.
 
-Source: https://github.com/v2fly/domain-list-community. A line without a type is a `domain:`. `archives` resolves an `include:`; one that
-is left here names a file that was not found.
+Source: https://github.com/v2fly/domain-list-community. A line without a type is a `domain:`. `archives` resolves an
+`include:`; one that is left here names a file that was not found.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ def attributes_of(line: str) -> frozenset[str]:
 
 
 def filtered_format(name: str, wanted: frozenset[str], unwanted: frozenset[str]) -> ListFormat:
-    """Return the format of a file that was included with a filter: only lines with all `wanted` attributes and no `unwanted` one."""
+    """Return the format of a file that was included with a filter: only lines with all `wanted` attributes and no
+    `unwanted` one.
+    """
 
     def is_left_out(line: str) -> bool:
         attributes = attributes_of(line)
@@ -39,7 +41,11 @@ def filtered_format(name: str, wanted: frozenset[str], unwanted: frozenset[str])
 
 def _add(line: str, number: int, parsed: ParsedLines) -> str | None:
     rule = _COMMENT.split(line, maxsplit=1)[0]
-    rule = rule.partition(" @")[0].strip() if not rule.startswith("regexp:") else _ATTRIBUTES.split(rule, maxsplit=1)[0].strip()
+    rule = (
+        rule.partition(" @")[0].strip()
+        if not rule.startswith("regexp:")
+        else _ATTRIBUTES.split(rule, maxsplit=1)[0].strip()
+    )
     kind, colon, value = rule.partition(":")
     match kind if colon else "domain":
         case "domain":

@@ -1,4 +1,5 @@
-"""Names that imitate well-known ones: other characters, swapped, doubled, missing and wrong letters, added words, a name in front. Pure.
+"""Names that imitate well-known ones: other characters, swapped, doubled, missing and wrong letters, added words, a
+name in front. Pure.
 
 The kinds are those of `dnstwist`, without those that ordinary names have too, such as a short name with another letter.
 """
@@ -36,15 +37,19 @@ def _words(text: str) -> frozenset[str]:
 
 
 _FILLERS: Final = _words("""
-    my the get for your now online center centre id web app service services customer kunden kunde clientes cliente clienti clients client
+    my the get for your now online center centre id web app service services customer kunden kunde clientes cliente
+    clienti clients client
     pelanggan musteri klient de fr es uk us br
 """)
 """Words that phishers add to a name, and that count only beside one of `_LURES`."""
 _LURES: Final = _words("""
-    www com login logon signin verify verification verified secure security account accounts support unlock confirm recovery recover reset
-    auth password billing payment update wallet free gift gifts giftcard giftcards giveaway reward rewards bonus prize promo claim generator
+    www com login logon signin verify verification verified secure security account accounts support unlock confirm
+    recovery recover reset
+    auth password billing payment update wallet free gift gifts giftcard giftcards giveaway reward rewards bonus prize
+    promo claim generator
     robux vbucks nitro refund invoice hack
-    anmelden anmeldung einloggen konto kundenkonto kundenservice kundenportal sicherheit verifizieren verifizierung bestaetigen bestaetigung
+    anmelden anmeldung einloggen konto kundenkonto kundenservice kundenportal sicherheit verifizieren verifizierung
+    bestaetigen bestaetigung
     freischalten entsperren aktualisieren aktualisierung geschenk zoll rechnung zahlung pushtan gratis kostenlos
     connexion compte securite verifier confirmer paiement facture cadeau remboursement gratuit gratuits
     cuenta acceso seguridad verificar verificacion confirmar pago factura regalo regalos desbloquear actualizar
@@ -57,8 +62,12 @@ _LURES: Final = _words("""
     hadiah klaim masuk akun
 """)
 """Words of phishers, in the languages in which most of them write, and what is typed to a name by mistake."""
-_LURES_BEHIND: Final = re.compile("|".join(rf"(?<![a-z]){word}(?![a-z])" if len(word) < 6 else word for word in _LURES - {"www", "com"}))
-"""The same behind a name that stands in front, as the domain does there; short ones as whole words only, since `contact` has `conta`."""
+_LURES_BEHIND: Final = re.compile(
+    "|".join(rf"(?<![a-z]){word}(?![a-z])" if len(word) < 6 else word for word in _LURES - {"www", "com"})
+)
+"""The same behind a name that stands in front, as the domain does there; short ones as whole words only, since
+`contact` has `conta`.
+"""
 _MAX_LABEL = 40
 
 
@@ -68,7 +77,12 @@ class LookAlikes:
     def __init__(self, names: Iterable[str]) -> None:
         self._names = frozenset(names)
         self._alike = {_plain(name): name for name in self._names if len(name) >= _MIN_ALIKE}
-        self._misspelt = {variant: name for name in sorted(self._names) for variant in _misspellings(name) if variant not in self._names}
+        self._misspelt = {
+            variant: name
+            for name in sorted(self._names)
+            for variant in _misspellings(name)
+            if variant not in self._names
+        }
         self._by_plain = {_plain(name): name for name in self._names}
         self._long: dict[tuple[int, str], list[str]] = {}
         for name in sorted(self._names):
@@ -78,7 +92,9 @@ class LookAlikes:
     @classmethod
     def load(cls, folder: Path) -> LookAlikes:
         """Read the names that ship with Hedgerow."""
-        lines = (line.partition("#")[0].split() for line in (folder / IMITATED_FILE).read_text(encoding="utf-8").splitlines())
+        lines = (
+            line.partition("#")[0].split() for line in (folder / IMITATED_FILE).read_text(encoding="utf-8").splitlines()
+        )
         return cls(name for line in lines for name in line)
 
     def judge(self, host: str) -> Recognition | None:
@@ -100,13 +116,17 @@ class LookAlikes:
                 return _found(_FOREIGN, label)
         elif (name := self._alike.get(_plain(label))) is not None:
             return _found(_ALIKE, name)
-        elif labels[-1] not in _PUBLIC_INTEREST and (name := self._misspelt.get(label) or self._with_wrong_letter(label)) is not None:
+        elif (
+            labels[-1] not in _PUBLIC_INTEREST
+            and (name := self._misspelt.get(label) or self._with_wrong_letter(label)) is not None
+        ):
             return _found(_MISSPELT, name)
         name = self._with_added_words(label)
         return None if name is None else _found(_FOREIGN if is_foreign else _ADDED, name)
 
     def judge_front(self, host: str) -> Recognition | None:
-        """Return the finding about a name whose domain stands in front of another one, as in `paypal.com.login-site.example`.
+        """Return the finding about a name whose domain stands in front of another one, as in
+        `paypal.com.login-site.example`.
 
         Delivery networks put the names of their customers in front of their own, too, but without a word of phishers.
         """
@@ -115,7 +135,11 @@ class LookAlikes:
             return None
         site = len(labels) + _place_of_site(labels)
         for place, (name, suffix) in enumerate(pairwise(labels[: site + 1])):
-            if name in self._names and suffix.partition("-")[0] in _REAL_SUFFIXES and (place + 1 < site or "-" in suffix):
+            if (
+                name in self._names
+                and suffix.partition("-")[0] in _REAL_SUFFIXES
+                and (place + 1 < site or "-" in suffix)
+            ):
                 label, rest = labels[site], ".".join(labels[place + 1 : site + 1])
                 if label in self._names or len(label) > _MAX_LABEL or label.startswith("xn--"):
                     return None
@@ -123,14 +147,18 @@ class LookAlikes:
         return None
 
     def _with_added_words(self, label: str) -> str | None:
-        """Return the name that a label consists of, or a form of it, apart from at least one word of a phisher, digits and hyphens."""
+        """Return the name that a label consists of, or a form of it, apart from at least one word of a phisher, digits
+        and hyphens.
+        """
         fronts, ends = _added_words(label, 1), _added_words(label, -1)
         if len(fronts) == len(ends) == 1:
             return None  # most labels
         for start, has_lure in fronts.items():
             for length, has_other in ends.items():
                 rest = label[start : len(label) - length]
-                if (has_lure or has_other) and (name := self._by_plain.get(_plain(rest)) or self._misspelt.get(rest)) is not None:
+                if (has_lure or has_other) and (
+                    name := self._by_plain.get(_plain(rest)) or self._misspelt.get(rest)
+                ) is not None:
                     return name
         return None
 
@@ -143,7 +171,9 @@ class LookAlikes:
 
 
 _PUBLIC_INTEREST = frozenset({"org", "ngo", "ong", "health", "hospital", "care", "charity", "church", "foundation"})
-"""Top-level domains under which a name that differs by a letter is rather another organisation's, such as the hospital at pinerest.org."""
+"""Top-level domains under which a name that differs by a letter is rather another organisation's, such as the hospital
+at pinerest.org.
+"""
 
 
 def _place_of_site(labels: list[str]) -> int:
@@ -172,16 +202,22 @@ def _misspellings(name: str) -> Iterator[str]:
 
 
 def _in_ascii(label: str) -> str:
-    """Return an international label with the letters of ASCII that its own look like; the label itself if it can't be decoded."""
+    """Return an international label with the letters of ASCII that its own look like; the label itself if it can't be
+    decoded.
+    """
     try:
         shown = label.removeprefix("xn--").encode("ascii").decode("punycode")
     except UnicodeError:
         return label
-    return "".join(each for each in unicodedata.normalize("NFKD", shown) if not unicodedata.combining(each)).translate(_CONFUSABLE)
+    return "".join(each for each in unicodedata.normalize("NFKD", shown) if not unicodedata.combining(each)).translate(
+        _CONFUSABLE
+    )
 
 
 _WORD: Final = {
-    step: re.compile(f"-+|[0-9]+|{any_of(*sorted((word[::step] for word in _LURES | _FILLERS), key=lambda word: (-len(word), word)))}")
+    step: re.compile(
+        f"-+|[0-9]+|{any_of(*sorted((word[::step] for word in _LURES | _FILLERS), key=lambda word: (-len(word), word)))}"  # noqa: E501
+    )
     for step in (1, -1)
 }
 """An added word by the direction in which it is read."""

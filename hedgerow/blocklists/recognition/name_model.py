@@ -1,7 +1,8 @@
-"""A linear model over pieces of host names: for each category the sum of the weights of all pieces that a name contains.
+"""A linear model over pieces of host names: for each category the sum of the weights of all pieces that a name
+contains.
 
-The pieces are three to nine characters of the name between two dots, such as `.casino` or `sexy-`. `pieces.bin` holds a number for each of
-them: both weights, packed. Pure, apart from opening the files.
+The pieces are three to nine characters of the name between two dots, such as `.casino` or `sexy-`. `pieces.bin` holds a
+number for each of them: both weights, packed. Pure, apart from opening the files.
 """
 
 from __future__ import annotations
@@ -14,21 +15,33 @@ from typing import Final
 
 import msgspec
 
-from hedgerow.blocklists.recognition.name_parts import MAX_TEXT, is_inconclusive, shape_of, site_part, text_of, without_ambiguous
+from hedgerow.blocklists.recognition.name_parts import (
+    MAX_TEXT,
+    is_inconclusive,
+    shape_of,
+    site_part,
+    text_of,
+    without_ambiguous,
+)
 from hedgerow.blocklists.recognition.piece_table import MIN_PIECE, PieceTable
 
 META_FILE, PIECES_FILE, WELL_KNOWN_FILE = "model.json", "pieces.bin", "well-known.bin"
 PACK_BITS: Final = 20
-"""A weight in `pieces.bin` is one number for both categories: the second one is shifted by these bits, so that one sum adds up both."""
+"""A weight in `pieces.bin` is one number for both categories: the second one is shifted by these bits, so that one sum
+adds up both.
+"""
 MAX_WEIGHT: Final = 1000
-"""So that neither a weight of the second category nor the sum of all pieces of a text leaves its place in a packed number."""
+"""So that neither a weight of the second category nor the sum of all pieces of a text leaves its place in a packed
+number.
+"""
 _HALF = 1 << (PACK_BITS - 1)
 _MOST_PARTS = 3
 _MAX_ENDS = 2048  # top-level domains
 
 
 class Calibration(msgspec.Struct, frozen=True):
-    """The line from a category's score to the logarithm of its odds, assuming that 2.25 % of unlisted names are adult, and 5.5 % gambling.
+    """The line from a category's score to the logarithm of its odds, assuming that 2.25 % of unlisted names are adult,
+    and 5.5 % gambling.
 
     `floor` is the lowest score that is worth reporting.
     """
@@ -62,7 +75,9 @@ class ModelMeta(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Recognition:
-    """The category that a name looks like, the confidence in percent, and the well-known name that it imitates, if any."""
+    """The category that a name looks like, the confidence in percent, and the well-known name that it
+    imitates, if any.
+    """
 
     category: str
     confidence: int
@@ -98,7 +113,8 @@ class NameModel:
         if plain == text:
             return found
         rest = self._judge_text(plain)
-        return rest if rest is None or rest.confidence < found.confidence else found  # an ordinary word may speak against it, too
+        # an ordinary word may speak against it, too
+        return rest if rest is None or rest.confidence < found.confidence else found
 
     def _judge_text(self, text: str) -> Recognition | None:
         if shape := shape_of(text):
@@ -149,4 +165,6 @@ def unpack(packed: int) -> tuple[int, int]:
 
 
 _SIZES = tuple(math.sqrt(length) for length in range(MAX_TEXT + 1))
-"""By the length of a text, the number by which its score is divided, so that long names do not score higher than short ones."""
+"""By the length of a text, the number by which its score is divided, so that long names do not score higher than short
+ones.
+"""

@@ -16,9 +16,11 @@ SECOND_LEVEL: Final = frozenset({"co", "com", "net", "org", "ne", "or", "gen", "
 
 
 def site_part(host: str) -> str:
-    """Return the end of a host by which its site is judged: the registered domain, with the label before it unless that is a machine's.
+    """Return the end of a host by which its site is judged: the registered domain, with the label before it unless that
+    is a machine's.
 
-    Hosts with the same one get the same text, and imitate the same name. Where more labels may count, it is the whole host.
+    Hosts with the same one get the same text, and imitate the same name. Where more labels may count, it is the whole
+    host.
 
     >>> site_part("cdn7.www.example.org"), site_part("a.garden.example.org"), site_part("www.example.co.uk")
     ('example.org', 'garden.example.org', 'www.example.co.uk')
@@ -39,25 +41,29 @@ def is_machine(label: str) -> bool:
 def is_part_of_machine(label: str) -> bool:
     """Return whether a label before that of a site says nothing about it.
 
-    >>> is_part_of_machine("cdn7"), is_part_of_machine("20870592p"), is_part_of_machine("live-chat"), is_part_of_machine("garden")
+    >>> (is_part_of_machine("cdn7"), is_part_of_machine("20870592p"), is_part_of_machine("live-chat"),
+    ...  is_part_of_machine("garden"))
     (True, True, True, False)
     """
     return is_machine(label) or _NUMBERED.search(label) is not None
 
 
 def text_of(host: str) -> str:
-    """Return the text that is judged: the last three labels between dots, without those of machines and without a hoster's name.
+    """Return the text that is judged: the last three labels between dots, without those of machines and without a
+    hoster's name.
 
     A word for what somebody is, or of medicine, becomes a hyphen.
 
-    >>> text_of("www.example.org"), text_of("cdn7.a.garden.example.org"), text_of("someone.blogspot.com"), text_of("gaychoir.de")
+    >>> (text_of("www.example.org"), text_of("cdn7.a.garden.example.org"), text_of("someone.blogspot.com"),
+    ...  text_of("gaychoir.de"))
     ('.example.org.', '.garden.example.org.', '.someone.', '.-choir.de.')
     """
     return _NEUTRAL.sub("-", f".{'.'.join(own_labels(host))}."[-MAX_TEXT:])
 
 
 def shape_of(text: str) -> str:
-    """Return the labels of a text that have digits, with `#` for each of them and in capitals: mirrors of a site differ in their numbers.
+    """Return the labels of a text that have digits, with `#` for each of them and in capitals: mirrors of a site differ
+    in their numbers.
 
     Only gambling is judged by them.
 
@@ -65,7 +71,9 @@ def shape_of(text: str) -> str:
     ('##WIN#.', '')
     """
     shape = _DIGIT.sub("#", text)
-    return "" if shape == text else "".join(f"{label}." for label in shape.split(".") if "#" in label).upper()[:MAX_SHAPE]
+    return (
+        "" if shape == text else "".join(f"{label}." for label in shape.split(".") if "#" in label).upper()[:MAX_SHAPE]
+    )
 
 
 _DIGIT: Final = re.compile("[0-9]")
@@ -87,9 +95,11 @@ def own_labels(host: str) -> list[str]:
 
 
 def is_inconclusive(host: str) -> bool:
-    """Return whether a name is of a kind that harmless sites have too, without an explicit part, so that it does not justify a block.
+    """Return whether a name is of a kind that harmless sites have too, without an explicit part, so that it does not
+    justify a block.
 
-    >>> is_inconclusive("gay-youth.org"), is_inconclusive("gayporntube.com"), is_inconclusive("garden.com"), is_inconclusive("15880.com")
+    >>> (is_inconclusive("gay-youth.org"), is_inconclusive("gayporntube.com"), is_inconclusive("garden.com"),
+    ...  is_inconclusive("15880.com"))
     (True, False, False, True)
     >>> is_inconclusive("gambling-addiction-casino.com"), is_inconclusive("xn--80a.com")
     (True, True)
@@ -101,11 +111,17 @@ def is_inconclusive(host: str) -> bool:
         return True
     if _EXPLICIT.search(neutral):  # most names that are asked about
         return False
-    return neutral != name or _FIELDS.search(f".{name}.") is not None or _is_code(labels) or not _has_indicative_word(labels)
+    return (
+        neutral != name
+        or _FIELDS.search(f".{name}.") is not None
+        or _is_code(labels)
+        or not _has_indicative_word(labels)
+    )
 
 
 def is_sensitive(host: str) -> bool:
-    """Return whether a name may tell something about whoever opens the site: words of health, help, people, schools and communities.
+    """Return whether a name may tell something about whoever opens the site: words of health, help, people, schools and
+    communities.
 
     International names are sensitive too, since the words in them can't be read here.
 
@@ -123,7 +139,10 @@ def _is_code(labels: list[str]) -> bool:
 
 def _has_indicative_word(labels: list[str]) -> bool:
     """Return whether something stands beside ambiguous words."""
-    return any(len(_AMBIGUOUS.sub("", label).strip("-0123456789")) > 2 or not _AMBIGUOUS.search(label) for label in labels[:-1] or labels)
+    return any(
+        len(_AMBIGUOUS.sub("", label).strip("-0123456789")) > 2 or not _AMBIGUOUS.search(label)
+        for label in labels[:-1] or labels
+    )
 
 
 def without_ambiguous(text: str) -> str:
@@ -133,7 +152,9 @@ def without_ambiguous(text: str) -> str:
 
 
 def any_of(*words: str) -> str:
-    """Return a regular expression of alternatives. Those with the same first letter are grouped, since `re` tries each at each character.
+    """Return a regular expression of alternatives.
+
+    Those with the same first letter are grouped, since `re` tries each at each character.
 
     Where all of them begin with a letter, it skips the characters with which none begins.
     """
@@ -150,15 +171,21 @@ def _any_of(words: str) -> re.Pattern[str]:
 
 _NEUTRAL: Final = _any_of(
     r"""
-    gays? lesb(?:i(?:an|enne|ana|ca|sch|jka)s?|en)? lgbt(?:qia?|q|i)? queers? homosex(?:uals?|uell|uel|ual)? bisex(?:uals?)? intersex
-    asexual transgender transsex(?:uals?)? schwul sexual(?:ity|idad|idade|itaet|ite)? sexuell?e? se[ksx]+ual(?:nosc|nost|iteit|itet)?
-    cinsel(?:lik)? abortion aborto avortement abtreibung condoms? kondome? preservati[fv](?:os?|e|i|es)? prezerwatywy? hiv aids
-    chlamydia syphilis herpes breast prostate vagina vulva penis urolog androlog gyna?ecolog ginecolog gynekolog sexolog seksuolog
-    sexopedag birth-?control contracepti(?:on|ve)s? contraception anticoncep(?:cao|cion|tivos?) verhuetung antykoncepcj fertility
+    gays? lesb(?:i(?:an|enne|ana|ca|sch|jka)s?|en)? lgbt(?:qia?|q|i)? queers? homosex(?:uals?|uell|uel|ual)?
+    bisex(?:uals?)? intersex
+    asexual transgender transsex(?:uals?)? schwul sexual(?:ity|idad|idade|itaet|ite)? sexuell?e?
+    se[ksx]+ual(?:nosc|nost|iteit|itet)?
+    cinsel(?:lik)? abortion aborto avortement abtreibung condoms? kondome? preservati[fv](?:os?|e|i|es)? prezerwatywy?
+    hiv aids
+    chlamydia syphilis herpes breast prostate vagina vulva penis urolog androlog gyna?ecolog ginecolog gynekolog sexolog
+    seksuolog
+    sexopedag birth-?control contracepti(?:on|ve)s? contraception anticoncep(?:cao|cion|tivos?) verhuetung antykoncepcj
+    fertility
     menopause menstruat(?:ion|ie)
     safer?@ pre-?marital@ talk(?:ing)?about@ lets-?talk@ hablemos-?de@ parlons@ falando-?(?:de|sobre)@ rozmawiajmyo@
     sex-?(?:ed(?:ucat(?:ion|or)s?)?|work(?:ers?)?|arbeit|abuse|assault)
-    sex-?(?:offend(?:er)?s?|traffick(?:ing)?|addict(?:ion|s)?|therap(?:y|ist)s?|positiv(?:e|ity)) szexmunka szexualis sexarbeid
+    sex-?(?:offend(?:er)?s?|traffick(?:ing)?|addict(?:ion|s)?|therap(?:y|ist)s?|positiv(?:e|ity)) szexmunka szexualis
+    sexarbeid
     travaildusexe trabajosexual porn-?(?:addict(?:ion|s)?|free|sucht|blocker) anti-?porno? quit-?porno?
     s(?<!nons)(?<!non-s)top-?porno?
 """.replace("@", "-?(?:sex(?:e|o)?|seks)")
@@ -166,63 +193,92 @@ _NEUTRAL: Final = _any_of(
 """Words that must not count, whatever lists hold: names of sites for and about people, and of health, have them too."""
 
 _FIELDS: Final = _any_of(r"""
-    health wellness gesund sante(?![a-z]) salud saude salute sundhed halso terveys zdrow zdrav saglik klinik clini[cq] hospi(?:tal|ce)
-    hopital ospedale krankenhaus medici medizin medecin medical doctor doktor arzt aerzt nurs(?:e|ing) pharma apothek farmaci patient
-    cancer krebs therap rehab psych surger surgical dermat pediatr onkolog oncolog midwi[fv]e obstetri pregnan schwanger embaraz gravid
-    grossesse reproducti pubert testicul cervical autis diabet disab handicap dement nutrition vaccin vacun impfung school schule
-    escuela escola colegio ecole scuola skole szkol kollege college gymnasium lyce universi uniwersy academ akadem educa student teacher
-    lehrer librar biblio museum museo musee instit campus kindergarten research scien history archiv language encyclop wiki govern
-    gobierno regierung ministr minister municip parliament embass council county townof cityof stadt- gemeinde gmina mairie police
-    polizei policia polici commission federal senat congres court legisl tribunal customs statistic justi[cz] pride rainbow equality
-    rights derechos direitos droits diritti prawa support hilfe ayuda helpline hotline crisis survivor victim shelter charit foundation
+    health wellness gesund sante(?![a-z]) salud saude salute sundhed halso terveys zdrow zdrav saglik klinik clini[cq]
+    hospi(?:tal|ce)
+    hopital ospedale krankenhaus medici medizin medecin medical doctor doktor arzt aerzt nurs(?:e|ing) pharma apothek
+    farmaci patient
+    cancer krebs therap rehab psych surger surgical dermat pediatr onkolog oncolog midwi[fv]e obstetri pregnan schwanger
+    embaraz gravid
+    grossesse reproducti pubert testicul cervical autis diabet disab handicap dement nutrition vaccin vacun impfung
+    school schule
+    escuela escola colegio ecole scuola skole szkol kollege college gymnasium lyce universi uniwersy academ akadem educa
+    student teacher
+    lehrer librar biblio museum museo musee instit campus kindergarten research scien history archiv language encyclop
+    wiki govern
+    gobierno regierung ministr minister municip parliament embass council county townof cityof stadt- gemeinde gmina
+    mairie police
+    polizei policia polici commission federal senat congres court legisl tribunal customs statistic justi[cz] pride
+    rainbow equality
+    rights derechos direitos droits diritti prawa support hilfe ayuda helpline hotline crisis survivor victim shelter
+    charit foundation
     funda[cs] fondazion stiftung nadac associa asocia verein verband societ allian[cz] coalition network netzwerk
-    cent(?:er|re|ro|rum)(?![a-z]) zentrum movement movimi?ento federa initiativ campaign advoca communit comunidad gemeinschaft youth
-    jugend jeunes jovenes juvent famil parent eltern marriage diversit inclus solidar memorial church kirche iglesia igreja eglise
-    chronic disease illness krankheit maladie enfermedad asthma allerg epilep lupus arthrit scleros dystroph migrain cardi[ao] kidney
-    dental dentist zahn hearing wellbeing mental anxiety depress suicid grief trauma recovery violence gewalt violencia awareness
-    township village county borough landkreis ayuntamiento comune prefeit nation(?!al) trib(?:al|e(?![a-z])) district sheriff rescue
-    feuerwehr bombeir bomberos pompier ambulan emergen sewer transit airport housing election registr veteran senior elder alumni
+    cent(?:er|re|ro|rum)(?![a-z]) zentrum movement movimi?ento federa initiativ campaign advoca communit comunidad
+    gemeinschaft youth
+    jugend jeunes jovenes juvent famil parent eltern marriage diversit inclus solidar memorial church kirche iglesia
+    igreja eglise
+    chronic disease illness krankheit maladie enfermedad asthma allerg epilep lupus arthrit scleros dystroph migrain
+    cardi[ao] kidney
+    dental dentist zahn hearing wellbeing mental anxiety depress suicid grief trauma recovery violence gewalt violencia
+    awareness
+    township village county borough landkreis ayuntamiento comune prefeit nation(?!al) trib(?:al|e(?![a-z])) district
+    sheriff rescue
+    feuerwehr bombeir bomberos pompier ambulan emergen sewer transit airport housing election registr veteran senior
+    elder alumni
     scholar kinder pupil usd\d labrys sapphi two-?spirit non-?binary genderq
     [.-]st-?(?:john|mary|luke|mark|paul|peter|david|andrew|james|joseph|george|ann|francis|vincent|elizabeth|clare|nicholas|patrick)
     [.-]st-?(?:thomas|michael|martin|louis|anthony|charles|bernard|dominic|benedict|agnes|edward|alban|barnabas|stephen|jude|helen)
     theolog seminary mosque synagog gospel wildlife
-    cdn parish catholic christ bible jesus islam muslim jewish lotter(?:y|ie)s?\. same-?sex opposite-?sex scouts boys?-?love girls?-?love
+    cdn parish catholic christ bible jesus islam muslim jewish lotter(?:y|ie)s?\. same-?sex opposite-?sex scouts
+    boys?-?love girls?-?love
     gazet journal herald tribun newspaper magazin zeitung diario noticias notizie actualit news radio
     \.(?:org|ngo|ong|foundation|health|hospital|clinic|doctor|care|charity|church)\.(?:[a-z]{2}\.)?$
     \.(?:lgbt|gay|museum|school|university|academy|education|aero|coop)\.(?:[a-z]{2}\.)?$
 """)
-"""Words of health, education, government, communities, news and machines, in several languages, and top-level domains for these."""
+"""Words of health, education, government, communities, news and machines, in several languages, and top-level domains
+for these.
+"""
 
 _EXPLICIT: Final = _any_of(
     r"""
-    porno? xxx x-?videos? xvid xnxx xham fuck cock(?!pit|tail|burn|er|atoo) dick(?!en|ins) cum(?!b|m|en|ul) nud[ei] naked nackt desnud
-    tube(?!rc) anal(?!y|o) blow-?job milf escort call-?girl hentai c(?<!webc)(?<!web-c)ams(?![a-z]) cam-?(?:girl|sex|chat) slut whore hooker
-    prostitut bdsm fetish bondage domina erot boob tits puss(?:y|ies) hardcore bareback wank jerk strip(?!e) twink shemale lady-?boy trann
+    porno? xxx x-?videos? xvid xnxx xham fuck cock(?!pit|tail|burn|er|atoo) dick(?!en|ins) cum(?!b|m|en|ul) nud[ei]
+    naked nackt desnud
+    tube(?!rc) anal(?!y|o) blow-?job milf escort call-?girl hentai c(?<!webc)(?<!web-c)ams(?![a-z])
+    cam-?(?:girl|sex|chat) slut whore hooker
+    prostitut bdsm fetish bondage domina erot boob tits puss(?:y|ies) hardcore bareback wank jerk strip(?!e) twink
+    shemale lady-?boy trann
     orgy
-    hook-?up hunks hung(?!a|er) jizz squirt creampie gang-?bang dildo orgasm incest bokep ngentot desi-?sex fick hure nutte
+    hook-?up hunks hung(?!a|er) jizz squirt creampie gang-?bang dildo orgasm incest bokep ngentot desi-?sex fick hure
+    nutte
     sexe?-?(?:y|cam|chat|film|movie|video|clip|live|shop|toy|dat|pic|photo|foto|phone|tel)
     sexe?-?(?:kontakt|treff|spiel|game|porn|hot|free|girl|story|stories|tv|hd|x)
-    phone@ telefon@ free@ live@ hot@ hard@ web@ phim@ clip@ video@ cyber@ hd@ gratis@ 69@ puta(?!t) culo(?![nr]) tetas baise salope
+    phone@ telefon@ free@ live@ hot@ hard@ web@ phim@ clip@ video@ cyber@ hd@ gratis@ 69@ puta(?!t) culo(?![nr]) tetas
+    baise salope
     chatte(?!r) porr pelado sikis casino kasino cassino bets?(?![a-z]) b(?<![a-z]b)et(?!h|a(?![a-z])|t?er|ty|hel|on)
-    b(?<=[a-z]b)et(?=win|giris|tr|app|slot|tv|365) bahis giris slots?(?![a-z]) slot(?=gac|onl|88|777|dem) poker togel judi(?![ct]) gacor
+    b(?<=[a-z]b)et(?=win|giris|tr|app|slot|tv|365) bahis giris slots?(?![a-z]) slot(?=gac|onl|88|777|dem) poker togel
+    judi(?![ct]) gacor
     jackpot roulette baccarat bingo 777 888 1x-?(?:bet|slot|stav) \.(?:adult|porn|sex|xxx)$
 """.replace("@", "-?sexo?")
 )
 """Parts of names that leave no doubt, also beside one of those words."""
 
 _HELP: Final = _any_of(r"""
-    addiction sucht(?:hilfe|beratung) spielsucht adiccion dipendenza ludopat awareness prevention helpline anonymous\. gamcare
+    addiction sucht(?:hilfe|beratung) spielsucht adiccion dipendenza ludopat awareness prevention helpline anonymous\.
+    gamcare
     survivors?(?![a-z]) traffick exploitation responsible-?g problem-?gambl gambling-?commission
 """)
 """Parts of names of help, beside which even those words say nothing."""
 
 _AMBIGUOUS: Final = _any_of(r"""
-    g(?<!callg)(?<!call-g)(?<!camg)(?<!sexg)(?<![a-z]tg)irl(?:s(?!ex))? b(?<!ladyb)(?<!femb)(?<!playb)oy(?:s(?!ex))? lady(?!-?boy) ladies
-    wom[ae]n t(?<!pret)een(?:s(?!ex))? loves(?!ex) love passions?(?!ex) intim[aeo]?(?![a-z]) romance exam(?!at)(?:en|ens|ina|s)?
+    g(?<!callg)(?<!call-g)(?<!camg)(?<!sexg)(?<![a-z]tg)irl(?:s(?!ex))? b(?<!ladyb)(?<!femb)(?<!playb)oy(?:s(?!ex))?
+    lady(?!-?boy) ladies
+    wom[ae]n t(?<!pret)een(?:s(?!ex))? loves(?!ex) love passions?(?!ex) intim[aeo]?(?![a-z]) romance
+    exam(?!at)(?:en|ens|ina|s)?
     midsex mittelsex neighsex essex sussex wessex middlesex unissex sext(?:ant|on|et) angels? vegas
     sexo?-?(?:info|seguro|joven|atlas|corporel) sex-?(?:and|und|og|och)-?(?:relation|love|body|you|du|so(?![a-z]))
-    strip-?till stripboek stripwinkel pornic(?:het)?(?![a-z]) pornainen sext(?:en|ner) sexau(?![a-z]) sexbierum sexsmith erosion
-    tube(?=-?(?:fitting|station|amp|map|light)) (?:stadt|kurhaus)-?casino casino(?=-?(?:theat|drive|garten|kon[zc]ert|supermar))
+    strip-?till stripboek stripwinkel pornic(?:het)?(?![a-z]) pornainen sext(?:en|ner) sexau(?![a-z]) sexbierum sexsmith
+    erosion
+    tube(?=-?(?:fitting|station|amp|map|light)) (?:stadt|kurhaus)-?casino
+    casino(?=-?(?:theat|drive|garten|kon[zc]ert|supermar))
     web-?cams?(?!-?(?:girl|sex|chat|slut)) vulkan(?!-?\d)
     amateur(?=e?s?-?(?:fuss|foot|soccer|radio|theat|astro|box|rugby|hockey|golf|orchest|musi|liga|sport|photo))
     slut(?:spurt|station|rea(?![a-z])|besikt|skede|spel|rapport|tid)
@@ -230,25 +286,128 @@ _AMBIGUOUS: Final = _any_of(r"""
     (?<![a-z])(?:siri|som|supp?a|watth?ana|jira|jitra|am|um|ora|nat(?:ta|cha)|nutta|thiti|chana|kanya|wara|dara|rattana|patchara|kamol)porn
     (?<![a-z])(?:malai|chuti|sasi|uma|pana|suta|sata|saeng|aru|wila|yupa|benja|chala|kittiya|panna|thana|pen|sopa|baan)porn
 """)
-"""Words that ordinary sites use too, with towns and their webcams, Swedish words (`slut` is an end) and Thai names (`porn` is a blessing):
-alone they do not justify a block."""
+"""Words that ordinary sites use too, with towns and their webcams, Swedish words (`slut` is an end) and Thai names
+(`porn` is a blessing): alone they do not justify a block.
+"""
 
 _CODE: Final = re.compile(r"[a-z\d]{1,4}|\d{1,6}|(?=.{5}$)[a-z]+\d[a-z]+")
-"""A name that has, without hyphens, at most four characters, six digits, or five characters with a single digit: abbreviations, numbers."""
+"""A name that has, without hyphens, at most four characters, six digits, or five characters with a single digit:
+abbreviations, numbers.
+"""
 
 _NUMBERED: Final = re.compile(r"\d{5}|(?:^|-)(?:live|tier|prod|stage|mqtt|eu|us|node)\d?-|\d-?[a-f]+\d+[a-f]+\d")
 """Parts of labels that number machines."""
 
 _MACHINES: Final = frozenset(
     (
-        "", "www", "m", "mobile", "amp", "cdn", "static", "statics", "img", "image", "images", "pic", "pics", "media", "assets", "api",
-        "app", "apps", "s", "i", "a", "b", "c", "d", "t", "v", "metrics", "analytics", "stats", "track", "tracking", "ads", "ad",
-        "mail", "smtp", "mx", "ns", "ftp", "blog", "shop", "store", "support", "help", "en", "de", "fr", "es", "it", "pt", "ru", "us",
-        "uk", "video", "videos", "tube", "stream", "live", "web", "go", "click", "login", "secure", "dev", "test", "staging", "beta",
-        "old", "new", "forum", "wiki", "news", "models", "data", "docs", "jobs", "careers", "portal", "my", "cms", "files", "download",
-        "downloads", "edge", "node", "gateway", "sso", "auth", "account", "accounts", "id", "chat", "status", "events", "community",
-        "learn", "intranet", "remote", "vpn", "webmail", "autodiscover", "cpanel", "email", "link", "links", "survey", "maps", "gis",
+        "",
+        "www",
+        "m",
+        "mobile",
+        "amp",
+        "cdn",
+        "static",
+        "statics",
+        "img",
+        "image",
+        "images",
+        "pic",
+        "pics",
+        "media",
+        "assets",
+        "api",
+        "app",
+        "apps",
+        "s",
+        "i",
+        "a",
+        "b",
+        "c",
+        "d",
+        "t",
+        "v",
+        "metrics",
+        "analytics",
+        "stats",
+        "track",
+        "tracking",
+        "ads",
+        "ad",
+        "mail",
+        "smtp",
+        "mx",
+        "ns",
+        "ftp",
+        "blog",
+        "shop",
+        "store",
+        "support",
+        "help",
+        "en",
+        "de",
+        "fr",
+        "es",
+        "it",
+        "pt",
+        "ru",
+        "us",
+        "uk",
+        "video",
+        "videos",
+        "tube",
+        "stream",
+        "live",
+        "web",
+        "go",
+        "click",
+        "login",
+        "secure",
+        "dev",
+        "test",
+        "staging",
+        "beta",
+        "old",
+        "new",
+        "forum",
+        "wiki",
+        "news",
+        "models",
+        "data",
+        "docs",
+        "jobs",
+        "careers",
+        "portal",
+        "my",
+        "cms",
+        "files",
+        "download",
+        "downloads",
+        "edge",
+        "node",
+        "gateway",
+        "sso",
+        "auth",
+        "account",
+        "accounts",
+        "id",
+        "chat",
+        "status",
+        "events",
+        "community",
+        "learn",
+        "intranet",
+        "remote",
+        "vpn",
+        "webmail",
+        "autodiscover",
+        "cpanel",
+        "email",
+        "link",
+        "links",
+        "survey",
+        "maps",
+        "gis",
         "open",
     )
-)  # fmt: skip
+)
 """First labels that say nothing about a site, apart from digits at their end."""

@@ -1,11 +1,15 @@
-"""A table of pieces of names and their weights, mapped into memory: a double array (Aoe 1989). Pure, apart from opening the file.
+"""A table of pieces of names and their weights, mapped into memory: a double array (Aoe 1989).
 
-`pieces.bin` holds a slot per beginning of a piece: first a number per slot, then a weight per slot, each in 32 bits, little-endian. The
-number's last eight bits are the octet that leads to the slot. The other ones are the base from which the slots of the next octets are
-counted: that of an octet is `base ^ octet`, if its number ends in that octet. No two slots share a base, so nothing else leads there.
-Slot 0 is the beginning of all pieces. `tools/double_array.py` makes the file.
+Pure, apart from opening the file.
 
-`_pieces.c` adds up weights as `PieceTable.add_up_in_python` does, several times as fast. It is used where it could be built.
+`pieces.bin` holds a slot per beginning of a piece: first a number per slot, then a weight per slot, each in 32 bits,
+little-endian. The number's last eight bits are the octet that leads to the slot. The other ones are the base from which
+the slots of the next octets are counted: that of an octet is `base ^ octet`, if its number ends in that octet. No two
+slots share a base, so nothing else leads there. Slot 0 is the beginning of all pieces. `tools/double_array.py` makes
+the file.
+
+`_pieces.c` adds up weights as `PieceTable.add_up_in_python` does, several times as fast. It is used where it could be
+built.
 """
 
 from __future__ import annotations
@@ -42,7 +46,9 @@ class PieceTable:
         return len(self._numbers)
 
     def add_up(self, text: str, count: int | None = None) -> int:
-        """Return the sum of the weights of all pieces in a text, or of those that begin at one of its first `count` octets."""
+        """Return the sum of the weights of all pieces in a text, or of those that begin at one of its first `count`
+        octets.
+        """
         starts = max(len(text) - MIN_PIECE + 1, 0) if count is None else count
         return add_up(self._table, text, starts) if add_up is not None else self.add_up_in_python(text, starts)
 

@@ -1,7 +1,9 @@
-"""Judgement of a host by its name alone: look-alikes of well-known names first, then the model. Pure, apart from opening the files.
+"""Judgement of a host by its name alone: look-alikes of well-known names first, then the model.
 
-Never judged are well-known names and everything beneath them, addresses, single labels, public suffixes, and names under the suffixes of
-governments, schools and universities.
+Pure, apart from opening the files.
+
+Never judged are well-known names and everything beneath them, addresses, single labels, public suffixes, and names
+under the suffixes of governments, schools and universities.
 """
 
 from __future__ import annotations
@@ -23,7 +25,26 @@ _CACHED_SITES: Final = 16_384
 _INSTITUTIONS: Final = frozenset({"edu", "gov", "int", "mil", "museum", "post"})
 """Top-level domains that only institutions get."""
 _NATIONAL_INSTITUTIONS: Final = frozenset(
-    {"ac", "admin", "edu", "gc", "go", "gob", "gouv", "gov", "govt", "gub", "gv", "k12", "mil", "nhs", "police", "sch", "school", "europa"}
+    {
+        "ac",
+        "admin",
+        "edu",
+        "gc",
+        "go",
+        "gob",
+        "gouv",
+        "gov",
+        "govt",
+        "gub",
+        "gv",
+        "k12",
+        "mil",
+        "nhs",
+        "police",
+        "sch",
+        "school",
+        "europa",
+    }
 )
 """Second labels under top-level domains of countries, likewise."""
 _REGISTERED_INSTITUTIONS: Final = frozenset(
@@ -33,7 +54,10 @@ _REGISTERED_INSTITUTIONS: Final = frozenset(
 
 
 class WellKnownNames:
-    """Registered domains that everybody knows, as sorted checksums of 32 bits. One unknown name in thirty thousand passes for known."""
+    """Registered domains that everybody knows, as sorted checksums of 32 bits.
+
+    One unknown name in thirty thousand passes for known.
+    """
 
     def __init__(self, path: Path) -> None:
         self._checksums = map_file(path).cast("I")
@@ -64,7 +88,10 @@ _NOTHING: Final = _Findings(None, None)
 
 
 class Recogniser:
-    """Recognition of hosts by their names. Findings are cached by site, since clients ask for many hosts of the same sites."""
+    """Recognition of hosts by their names.
+
+    Findings are cached by site, since clients ask for many hosts of the same sites.
+    """
 
     def __init__(self, folder: Path = DATA) -> None:
         self.model = NameModel(folder)

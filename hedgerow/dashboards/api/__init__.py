@@ -1,1 +1,4 @@
-"""JSON API for scripts, under /api/v1. Each module adds the routes of one subject to the router of `schema.api_router`."""
+"""JSON API for scripts, under /api/v1.
+
+Each module adds the routes of one subject to the router of `schema.api_router`.
+"""

@@ -1,4 +1,6 @@
-"""API of decisions, requests, grants and pauses, with the log as a file and as a stream of events, and of personal data."""
+"""API of decisions, requests, grants and pauses, with the log as a file and as a stream of events, and of personal
+data.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ class ExportFormat(StrEnum):
     NDJSON = "ndjson"
 
 
-def add_access_routes(api: ScopedRouter, reader: JournalReader, control: Control, clock: Callable[[], float] = time.time) -> None:
+def add_access_routes(
+    api: ScopedRouter, reader: JournalReader, control: Control, clock: Callable[[], float] = time.time
+) -> None:
     """Add the routes."""
     _add_reads(api, reader, control, clock)
     _add_streams(api, reader)
@@ -71,7 +75,9 @@ def _add_reads(api: ScopedRouter, reader: JournalReader, control: Control, clock
     async def devices(
         request: Request, response: Response, since: Instant = None, limit: PageLimit = MAX_PAGE, offset: PageOffset = 0
     ) -> tuple[DeviceRow, ...]:
-        """Return devices that were seen, the latest first; the header `Link` leads to the next page, if there is one."""
+        """Return devices that were seen, the latest first; the header `Link` leads to the next page, if
+        there is one.
+        """
         begin = clock() - _DAY_S if since is None else since
         rows = await run_in_threadpool(lambda: reader.devices(begin, limit=limit + 1, offset=offset))
         return one_page(request, response, rows, limit, offset)
@@ -93,7 +99,9 @@ def _add_reads(api: ScopedRouter, reader: JournalReader, control: Control, clock
         return await run_in_threadpool(reader.decisions, wanted, cursor=cursor, limit=limit)
 
     @api.serve("GET", "/requests", OPERATE, READ)
-    async def requests(state: Annotated[str, Query(pattern="^(open|approved|denied|all)$")] = "open") -> tuple[RequestRow, ...]:
+    async def requests(
+        state: Annotated[str, Query(pattern="^(open|approved|denied|all)$")] = "open",
+    ) -> tuple[RequestRow, ...]:
         return await run_in_threadpool(reader.requests, None if state == "all" else state)
 
     @api.serve("GET", "/grants", OPERATE, READ)
@@ -104,14 +112,20 @@ def _add_reads(api: ScopedRouter, reader: JournalReader, control: Control, clock
 
     @api.serve("GET", "/explain", READ)
     async def explain(
-        device: Annotated[str, Query(max_length=253)], target: Annotated[str, Query(max_length=8192)], at: Instant = None
+        device: Annotated[str, Query(max_length=253)],
+        target: Annotated[str, Query(max_length=8192)],
+        at: Instant = None,
     ) -> tuple[ExplanationView, ...]:
         return await control.explain(device, target, at)
 
 
 def _add_streams(api: ScopedRouter, reader: JournalReader) -> None:
     @api.serve(
-        "GET", "/decisions/export", READ, response_class=StreamingResponse, responses=_stream_responses("text/csv", "application/x-ndjson")
+        "GET",
+        "/decisions/export",
+        READ,
+        response_class=StreamingResponse,
+        responses=_stream_responses("text/csv", "application/x-ndjson"),
     )
     async def export(
         format: ExportFormat = ExportFormat.NDJSON,
@@ -138,7 +152,9 @@ def _add_streams(api: ScopedRouter, reader: JournalReader) -> None:
 
     streams: set[object] = set()
 
-    @api.serve("GET", "/events", READ, response_class=StreamingResponse, responses=_stream_responses("text/event-stream"))
+    @api.serve(
+        "GET", "/events", READ, response_class=StreamingResponse, responses=_stream_responses("text/event-stream")
+    )
     async def events() -> Response:
         """Stream decisions and requests for access from now on as server-sent events."""
         if len(streams) >= MAX_EVENT_STREAMS:
@@ -157,7 +173,12 @@ def _add_streams(api: ScopedRouter, reader: JournalReader) -> None:
 
 
 def _stream_responses(*media_types: str) -> dict[int | str, dict[str, Any]]:
-    return {200: {"description": "Rows as they are read", "content": {media: {"schema": {"type": "string"}} for media in media_types}}}
+    return {
+        200: {
+            "description": "Rows as they are read",
+            "content": {media: {"schema": {"type": "string"}} for media in media_types},
+        }
+    }
 
 
 def add_site_routes(api: ScopedRouter, sites: SiteCorrections) -> None:
@@ -165,7 +186,10 @@ def add_site_routes(api: ScopedRouter, sites: SiteCorrections) -> None:
 
     @api.serve("GET", "/sites/remembered", READ)
     async def remembered_sites() -> tuple[RememberedRow, ...]:
-        """List the sites whose pages were recognised, the newest first. `at` is the instant of the last page, `ends` that of forgetting."""
+        """List the sites whose pages were recognised, the newest first.
+
+        `at` is the instant of the last page, `ends` that of forgetting.
+        """
         return await sites.sites()
 
     @api.serve("DELETE", "/sites/remembered/{host}", MANAGE, status_code=204)
@@ -230,7 +254,9 @@ class ErasureOrder(StrictModel):
 def add_data_export_routes(api: ScopedRouter, export: DataExport) -> None:
     """Add the routes."""
 
-    @api.serve("GET", "/kept", READ, response_class=StreamingResponse, responses=_stream_responses("application/x-ndjson"))
+    @api.serve(
+        "GET", "/kept", READ, response_class=StreamingResponse, responses=_stream_responses("application/x-ndjson")
+    )
     async def kept(name: Annotated[str, Query(min_length=1, max_length=253)]) -> Response:
         """Return all data about a person or device."""
         return ndjson_download(await run_in_threadpool(export.pieces, export.data_subject(name)))

@@ -68,11 +68,15 @@ def add_account_routes(api: ScopedRouter, accounts: Accounts, control: Control) 
     @api.serve("GET", "/setup", ADMIN)
     async def setup() -> SetupView:
         """Return the setup code to the command line of this machine."""
-        return SetupView(f"http://{control.reached_at('127.0.0.1')}", "" if accounts.has_any else accounts.setup_code.text)
+        return SetupView(
+            f"http://{control.reached_at('127.0.0.1')}", "" if accounts.has_any else accounts.setup_code.text
+        )
 
     @api.serve("GET", "/accounts", ADMIN)
     async def list_accounts() -> tuple[AccountView, ...]:
-        return tuple(AccountView(row.name, Role(row.role), bool(row.totp), row.created_at) for row in accounts.accounts())
+        return tuple(
+            AccountView(row.name, Role(row.role), bool(row.totp), row.created_at) for row in accounts.accounts()
+        )
 
     @api.serve("POST", "/accounts", ADMIN, status_code=201)
     async def add_account(account: NewAccount) -> None:

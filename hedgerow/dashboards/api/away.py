@@ -21,7 +21,12 @@ from hedgerow.policies.model import Device
 type WifiNames = Annotated[list[Annotated[str, Query(max_length=32)]], Query(max_length=20)]
 """Names of networks (SSIDs)."""
 
-_FILE = {200: {"description": "The file", "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}}
+_FILE = {
+    200: {
+        "description": "The file",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
 
 
 def add_away_routes(api: ScopedRouter, control: Control) -> None:
@@ -34,7 +39,10 @@ def add_away_routes(api: ScopedRouter, control: Control) -> None:
 
 @dataclass(frozen=True, slots=True)
 class TunnelOrder:
-    """A wanted end of the tunnel home. `only_dns`: names and the block page only. `home_wifi`: networks in which Apple devices close it."""
+    """A wanted end of the tunnel home.
+
+    `only_dns`: names and the block page only. `home_wifi`: networks in which Apple devices close it.
+    """
 
     format: TunnelFile = TunnelFile.WG_QUICK
     only_dns: bool = False
@@ -43,7 +51,10 @@ class TunnelOrder:
 
 @dataclass(frozen=True, slots=True)
 class TunnelState:
-    """A device's end of the tunnel home. `handshake` is the instant of the last one, null before the first; bytes are as seen from home."""
+    """A device's end of the tunnel home.
+
+    `handshake` is the instant of the last one, null before the first; bytes are as seen from home.
+    """
 
     device: str
     addresses: tuple[str, ...]
@@ -58,13 +69,21 @@ def add_tunnel_routes(api: ScopedRouter, control: Control, tunnel: TunnelControl
     @api.serve("GET", "/tunnels", READ)
     async def tunnels() -> list[TunnelState]:
         """Return the devices that have an end of the tunnel."""
-        return [_state_of(device, tunnel.activity(device)) for device in control.policy().devices.values() if device.tunnel is not None]
+        return [
+            _state_of(device, tunnel.activity(device))
+            for device in control.policy().devices.values()
+            if device.tunnel is not None
+        ]
 
     @api.serve("POST", "/devices/{device}/tunnel", MANAGE, response_class=Response, responses=_FILE)
     async def open_(device: str, order: TunnelOrder, author: Author) -> Response:
         """Give a device an end of the tunnel, or a new key for it, and return the only copy of its file."""
         shape = TunnelShape(order.only_dns, order.home_wifi)
-        return away_response(await open_tunnel(control, tunnel.home(), editor, author, f"Tunnel for {device}", device, order.format, shape))
+        return away_response(
+            await open_tunnel(
+                control, tunnel.home(), editor, author, f"Tunnel for {device}", device, order.format, shape
+            )
+        )
 
     @api.serve("DELETE", "/devices/{device}/tunnel", MANAGE, status_code=204)
     async def close(device: str, author: Author) -> None:

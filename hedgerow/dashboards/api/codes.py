@@ -30,11 +30,15 @@ def add_code_routes(api: ScopedRouter, control: CodeControl) -> None:
         return await control.open()
 
 
-def add_audit_routes(api: ScopedRouter, reader: JournalReader, policy: Callable[[], Policy], clock: Callable[[], float]) -> None:
+def add_audit_routes(
+    api: ScopedRouter, reader: JournalReader, policy: Callable[[], Policy], clock: Callable[[], float]
+) -> None:
     """Add the routes."""
 
     @api.serve("GET", "/audit", OPERATE, READ)
-    async def audited(first: Annotated[date | None, Query()] = None, last: Annotated[date | None, Query()] = None) -> tuple[AuditRow, ...]:
+    async def audited(
+        first: Annotated[date | None, Query()] = None, last: Annotated[date | None, Query()] = None
+    ) -> tuple[AuditRow, ...]:
         """Count the blocks at the seats by day and reason, without names; by default of a month."""
         since, until = audit_period(clock(), first, last)
         if since > until:

@@ -62,7 +62,10 @@ class PreconditionRequired(InvalidInput):
 
 @dataclass(frozen=True, slots=True)
 class DocumentChange:
-    """A change of the policy. `id` is that of `GET /changes`, by which it can be undone; null if nothing had to change."""
+    """A change of the policy.
+
+    `id` is that of `GET /changes`, by which it can be undone; null if nothing had to change.
+    """
 
     changed: bool
     id: int | None
@@ -73,7 +76,11 @@ type Edited = Callable[[Document | None], Any]
 """Returns the new value of an entry, or None to remove it, given the old value, or None for a new entry."""
 
 DryRun = Annotated[
-    bool, Query(description="Change nothing, and return what `hedgerow check --json --diff` would say, with the `ETag` as it would be.")
+    bool,
+    Query(
+        description="Change nothing, and return what `hedgerow check --json --diff` would say, with the `ETag` as "
+        "it would be."
+    ),
 ]
 IfMatch = Annotated[str | None, Header(max_length=200, description="The `ETag` of what is to be changed, or `*`.")]
 IfNoneMatch = Annotated[str | None, Header(max_length=200, description="`*` to create only.")]
@@ -83,10 +90,14 @@ _OBJECT = {"type": "object", "additionalProperties": True}
 _TEXT = {"type": "string"}
 _ENTRY_BODY = {"requestBody": {"required": True, "content": {JSON: {"schema": _OBJECT}}}}
 _WHOLE_BODY = {"requestBody": {"required": True, "content": {JSON: {"schema": _OBJECT}, YAML: {"schema": _TEXT}}}}
-_PATCH_BODY = {"requestBody": {"required": True, "content": {MERGE_PATCH: {"schema": _OBJECT}, JSON: {"schema": _OBJECT}}}}
+_PATCH_BODY = {
+    "requestBody": {"required": True, "content": {MERGE_PATCH: {"schema": _OBJECT}, JSON: {"schema": _OBJECT}}}
+}
 _TAGGED = {"headers": {"ETag": {"description": "The tag for `If-Match`.", "schema": _TEXT}}}
 _READ_ENTRY = {200: {"description": "The entry", "content": {JSON: {"schema": _OBJECT}}, **_TAGGED}}
-_READ_WHOLE = {200: {"description": "The policy", "content": {JSON: {"schema": _OBJECT}, YAML: {"schema": _TEXT}}, **_TAGGED}}
+_READ_WHOLE = {
+    200: {"description": "The policy", "content": {JSON: {"schema": _OBJECT}, YAML: {"schema": _TEXT}}, **_TAGGED}
+}
 _REFUSALS = problem_responses(412, 415)
 
 
@@ -100,7 +111,9 @@ def add_document_routes(api: ScopedRouter, control: Control, editor: PolicyEdito
 def _add_whole(api: ScopedRouter, changes: DocumentChanges) -> None:
     @api.serve("GET", "/policy", MANAGE, response_class=Response, responses=_READ_WHOLE)
     async def read_policy(request: Request) -> Response:
-        """Return the policy with the files that it includes as JSON or, for `Accept: application/yaml`, the text of the main file."""
+        """Return the policy with the files that it includes as JSON or, for `Accept: application/yaml`, the text of the
+        main file.
+        """
         texts = await changes.editor.texts()
         headers = {"ETag": texts_tag(texts), "Vary": "Accept"}
         if YAML in request.headers.get("accept", ""):
@@ -111,14 +124,20 @@ def _add_whole(api: ScopedRouter, changes: DocumentChanges) -> None:
     async def replace_policy(
         request: Request, author: Author, response: Response, dry_run: DryRun = False, if_match: IfMatch = None
     ) -> Outcome:
-        """Replace the policy by a JSON document, which keeps the comments of what stays, or the main file by a text in YAML."""
+        """Replace the policy by a JSON document, which keeps the comments of what stays, or the main file by a text in
+        YAML.
+        """
         if if_match is None and not dry_run:
             raise PreconditionRequired("Send the `ETag` of `GET /policy` as `If-Match`.")
         content, kind = await _body(request, JSON, YAML)
         if kind == YAML:
-            return await changes.make(author, response, lambda texts: changes.with_main(texts, content), if_match, dry_run)
+            return await changes.make(
+                author, response, lambda texts: changes.with_main(texts, content), if_match, dry_run
+            )
         wanted = _document(content)
-        return await changes.make(author, response, lambda texts: changes.with_document(texts, wanted), if_match, dry_run)
+        return await changes.make(
+            author, response, lambda texts: changes.with_document(texts, wanted), if_match, dry_run
+        )
 
     @api.serve("PATCH", "/policy", MANAGE, openapi_extra=_PATCH_BODY, responses=_REFUSALS)
     async def patch_policy(
@@ -136,15 +155,23 @@ def _add_whole(api: ScopedRouter, changes: DocumentChanges) -> None:
 def _add_entries(api: ScopedRouter, changes: DocumentChanges) -> None:
     @api.serve("GET", "/policy/{section}/{name}", MANAGE, response_class=Response, responses=_READ_ENTRY)
     async def read_entry(section: Section, name: EntryName) -> Response:
-        """Return an entry of the policy as it is written: a person, a device, a seat, a profile or a recipient of notices."""
+        """Return an entry of the policy as it is written: a person, a device, a seat, a profile or a recipient of
+        notices.
+        """
         entry = _find(await changes.document(await changes.editor.texts()), section, name)
         return JSONResponse(entry, headers={"ETag": entry_tag(entry)})
 
     @api.serve("PUT", "/policy/{section}/{name}", MANAGE, openapi_extra=_ENTRY_BODY, responses=_REFUSALS)
     async def put_entry(
-        request: Request, author: Author, response: Response, section: Section, name: EntryName, dry_run: DryRun = False,
-        if_match: IfMatch = None, if_none_match: IfNoneMatch = None,
-    ) -> Outcome:  # fmt: skip
+        request: Request,
+        author: Author,
+        response: Response,
+        section: Section,
+        name: EntryName,
+        dry_run: DryRun = False,
+        if_match: IfMatch = None,
+        if_none_match: IfNoneMatch = None,
+    ) -> Outcome:
         """Create an entry or replace it."""
         wanted = _document((await _body(request, JSON))[0])
         edited = changes.edited(section, name, lambda _before: wanted, if_match, if_none_match)
@@ -152,9 +179,14 @@ def _add_entries(api: ScopedRouter, changes: DocumentChanges) -> None:
 
     @api.serve("PATCH", "/policy/{section}/{name}", MANAGE, openapi_extra=_PATCH_BODY, responses=_REFUSALS)
     async def patch_entry(
-        request: Request, author: Author, response: Response, section: Section, name: EntryName, dry_run: DryRun = False,
+        request: Request,
+        author: Author,
+        response: Response,
+        section: Section,
+        name: EntryName,
+        dry_run: DryRun = False,
         if_match: IfMatch = None,
-    ) -> Outcome:  # fmt: skip
+    ) -> Outcome:
         """Change an entry by a JSON merge patch, such as a person's bedtime, budget or schedules."""
         patch = _document((await _body(request, MERGE_PATCH, JSON))[0])
         edited = changes.edited(section, name, lambda before: merge(_existing(before, name), patch), if_match)
@@ -162,9 +194,13 @@ def _add_entries(api: ScopedRouter, changes: DocumentChanges) -> None:
 
     @api.serve("DELETE", "/policy/{section}/{name}", MANAGE, responses=_REFUSALS)
     async def remove_entry(
-        author: Author, response: Response, section: Section, name: EntryName, dry_run: DryRun = False,
+        author: Author,
+        response: Response,
+        section: Section,
+        name: EntryName,
+        dry_run: DryRun = False,
         if_match: IfMatch = None,
-    ) -> Outcome:  # fmt: skip
+    ) -> Outcome:
         """Remove an entry. Rules of others that name it must go first."""
 
         def removed(before: Document | None) -> None:
@@ -200,7 +236,7 @@ class DocumentChanges:
 
     def edited(
         self, section: Section, name: str, edit: Edited, if_match: str | None = None, if_none_match: str | None = None
-    ) -> Rewrite:  # fmt: skip
+    ) -> Rewrite:
         """Return the change of one entry."""
 
         def rewrite(texts: Texts) -> Texts:
@@ -219,10 +255,18 @@ class DocumentChanges:
         return rewrite
 
     async def make(
-        self, author: Principal, response: Response, rewrite: Rewrite, if_match: str | None, dry_run: bool,
+        self,
+        author: Principal,
+        response: Response,
+        rewrite: Rewrite,
+        if_match: str | None,
+        dry_run: bool,
         entry: tuple[Section, str] | None = None,
-    ) -> Outcome:  # fmt: skip
-        """Make a change, or report on it with `dry_run`. The response gets the tag of the result. Raises `InvalidInput`."""
+    ) -> Outcome:
+        """Make a change, or report on it with `dry_run`.
+
+        The response gets the tag of the result. Raises `InvalidInput`.
+        """
 
         def checked(texts: Texts) -> Texts:
             if if_match is not None:
@@ -232,7 +276,9 @@ class DocumentChanges:
         if dry_run:
             return await self._report(author, checked, response, entry)
         try:
-            change = await self.editor.rewrite(author, "The policy by API" if entry is None else f"{entry[1]} by API", checked)
+            change = await self.editor.rewrite(
+                author, "The policy by API" if entry is None else f"{entry[1]} by API", checked
+            )
         except InvalidPolicy as error:
             error.more = {"problems": [asdict(each) for each in report_mistakes(error.problems, self._shown).problems]}
             raise
@@ -241,7 +287,7 @@ class DocumentChanges:
 
     async def _report(
         self, author: Principal, rewrite: Rewrite, response: Response, entry: tuple[Section, str] | None
-    ) -> PolicyReport | InvalidPolicyReport:  # fmt: skip
+    ) -> PolicyReport | InvalidPolicyReport:
         try:
             texts, policy = await self.editor.preview(rewrite, author)
         except PolicyError as error:

@@ -35,7 +35,10 @@ class ReceiverAddress(StrictModel):
 
 
 class ReceiverSettings(StrictModel):
-    """Settings as in the policy file: `quiet` such as 22:00-07:00, `digest` 18:00, `report` sun 18:00. No `about`: all but `refused`."""
+    """Settings as in the policy file:
+
+    `quiet` such as 22:00-07:00, `digest` 18:00, `report` sun 18:00. No `about`: all but `refused`.
+    """
 
     about: list[NoticeTopic] | None = None
     language: LanguageCode | None = None
@@ -52,7 +55,9 @@ def add_notice_routes(api: ScopedRouter, dispatcher: NoticeDispatcher, control: 
 
     @api.serve("GET", "/notices", READ)
     async def notices() -> NoticesView:
-        return NoticesView(await run_in_threadpool(dispatcher.receivers), await run_in_threadpool(dispatcher.outbox.latest))
+        return NoticesView(
+            await run_in_threadpool(dispatcher.receivers), await run_in_threadpool(dispatcher.outbox.latest)
+        )
 
     @api.serve("PUT", "/notices/{name}", MANAGE, status_code=204)
     async def set_receiver(author: Author, name: ReceiverName, order: ReceiverSettings) -> None:

@@ -29,7 +29,14 @@ from hedgerow.dashboards.edits.household import (
     trust_ca_edit,
 )
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
-from hedgerow.dashboards.edits.rules import NOTE_LENGTH, own_targets, parse_note, parse_until, remove_rule_edits, rule_edits
+from hedgerow.dashboards.edits.rules import (
+    NOTE_LENGTH,
+    own_targets,
+    parse_note,
+    parse_until,
+    remove_rule_edits,
+    rule_edits,
+)
 from hedgerow.dashboards.edits.yaml_text import diff_of_files, put, remove
 from hedgerow.dashboards.policy_index import LatestIndex, PolicyIndex
 from hedgerow.dashboards.reports import PersonReport, Report, weekly_report
@@ -117,9 +124,12 @@ class NewPerson(StrictModel):
 
 
 class OwnRule(StrictModel):
-    """A rule for a service, category, site or URL pattern. `until`: a date (its end) or a date with a time in the network's time zone.
+    """A rule for a service, category, site or URL pattern.
 
-    A site that belongs to a service means the service, unless `only_address` or the person already has a rule about the site.
+    `until`: a date (its end) or a date with a time in the network's time zone.
+
+    A site that belongs to a service means the service, unless `only_address` or the person already has a rule about the
+    site.
     """
 
     subject: str = Field(min_length=1, max_length=2048)
@@ -142,7 +152,8 @@ class NetworkView:
 class NamedDevice:
     """A device named in the policy. `trusts_ca`: its pages may be inspected.
 
-    `owner` is `person:NAME`, `shared` for several people, `profile:NAME`, or empty for nobody. `kind` is null where the policy has none.
+    `owner` is `person:NAME`, `shared` for several people, `profile:NAME`, or empty for nobody. `kind` is null where the
+    policy has none.
     """
 
     device: str
@@ -169,10 +180,12 @@ class NewDevice(StrictModel):
 
 
 class DeviceChange(StrictModel):
-    """Settings to change; others stay. An empty `person` takes the device from its owner, and an empty `kind` leaves it to a guess.
+    """Settings to change; others stay.
 
-    `owner` says more than `person`: `person:NAME`, `everybody`, `profile:NAME` for a device without a person, or empty for nobody.
-    History, grants and pauses follow a device to its new `name`.
+    An empty `person` takes the device from its owner, and an empty `kind` leaves it to a guess.
+
+    `owner` says more than `person`: `person:NAME`, `everybody`, `profile:NAME` for a device without a person, or empty
+    for nobody. History, grants and pauses follow a device to its new `name`.
     """
 
     person: str | None = Field(None, max_length=60)
@@ -201,10 +214,14 @@ type PersonName = Annotated[str, Path(max_length=60)]
 type DeviceName = Annotated[str, Path(max_length=253)]
 type LanguageQuery = Annotated[LanguageCode | None, Query(description="by default from Accept-Language")]
 
-_REPORT_CSP = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+_REPORT_CSP = (
+    "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
 
 
-def add_policy_routes(api: ScopedRouter, reader: JournalReader, control: Control, editor: PolicyEditor, clock: Callable[[], float]) -> None:
+def add_policy_routes(
+    api: ScopedRouter, reader: JournalReader, control: Control, editor: PolicyEditor, clock: Callable[[], float]
+) -> None:
     """Add the routes."""
     _add_reads(api, control, editor)
     _add_reports(api, reader, control, clock)
@@ -218,7 +235,9 @@ def _add_reads(api: ScopedRouter, control: Control, editor: PolicyEditor) -> Non
     latest = LatestIndex()
 
     @api.serve("GET", "/people", READ)
-    async def people(request: Request, response: Response, limit: PageLimit = MAX_PAGE, offset: PageOffset = 0) -> tuple[PersonView, ...]:
+    async def people(
+        request: Request, response: Response, limit: PageLimit = MAX_PAGE, offset: PageOffset = 0
+    ) -> tuple[PersonView, ...]:
         """Return the people of the policy; the header `Link` leads to the next page, if there is one."""
         index = latest.of(control.policy())
         names = list(islice(index.policy.people, offset, offset + limit + 1))
@@ -228,11 +247,15 @@ def _add_reads(api: ScopedRouter, control: Control, editor: PolicyEditor) -> Non
     async def profiles() -> tuple[ProfileView, ...]:
         return tuple(
             ProfileView(
-                profile.name, profile.title, profile.why, tuple(target.name for target in profile.rules.block),
-                profile.rules.safe_search, profile.rules.privacy,
+                profile.name,
+                profile.title,
+                profile.why,
+                tuple(target.name for target in profile.rules.block),
+                profile.rules.safe_search,
+                profile.rules.privacy,
             )
             for profile in control.policy().profiles.values()
-        )  # fmt: skip
+        )
 
     @api.serve("GET", "/services", READ)
     async def services(person: Annotated[str | None, Query(max_length=60)] = None) -> tuple[ServiceView, ...]:
@@ -345,7 +368,9 @@ def _add_devices(api: ScopedRouter, control: Control, editor: PolicyEditor) -> N
     @api.serve("POST", "/devices/owner", MANAGE)
     async def give_devices(author: Author, change: DevicesOwner) -> tuple[NamedDevice, ...]:
         """Assign several devices to one owner."""
-        await editor.change(author, f"Assign {', '.join(change.devices)}", *owners_edits(control.policy(), change.devices, change.owner))
+        await editor.change(
+            author, f"Assign {', '.join(change.devices)}", *owners_edits(control.policy(), change.devices, change.owner)
+        )
         return tuple(view(device) for device in change.devices)
 
     @api.serve("DELETE", "/devices/{device}", MANAGE, status_code=204)
@@ -389,4 +414,6 @@ def _person_view(index: PolicyIndex, name: str) -> PersonView:
 
 
 def _change_view(change: PolicyChange) -> ChangeView:
-    return ChangeView(change.id, change.at, change.actor, change.summary, change.undone_at, diff_of_files(change.before, change.after))
+    return ChangeView(
+        change.id, change.at, change.actor, change.summary, change.undone_at, diff_of_files(change.before, change.after)
+    )

@@ -1,4 +1,6 @@
-"""Parts of every response: problem details (RFC 9457) for scripts, error pages for people, and whether a change is in force."""
+"""Parts of every response: problem details (RFC 9457) for scripts, error pages for people, and whether a change is in
+force.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,12 @@ log = logging.getLogger("hedgerow.web")
 _SCHEMA = {
     "type": "object",
     "required": ["type", "title", "status", "detail"],
-    "properties": {"type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"}, "detail": {"type": "string"}},
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+    },
 }
 IN_FORCE, PROBLEM = "Hedgerow-In-Force", "Hedgerow-Problem"
 """`?1` or `?0` (a boolean of RFC 9651), and a percent-encoded sentence if something is wrong."""
@@ -62,21 +69,29 @@ def problem(status: int, detail: str, **more: object) -> JSONResponse:
 
 
 def install_handlers(
-    app: FastAPI, error_page: ErrorPage, form_page: FormPage, field_problem: FieldProblem, is_full: Callable[[BaseException], bool]
+    app: FastAPI,
+    error_page: ErrorPage,
+    form_page: FormPage,
+    field_problem: FieldProblem,
+    is_full: Callable[[BaseException], bool],
 ) -> None:
     """Turn every error of the application into a problem, the page of the refused form, or an error page.
 
     `is_full` tells whether an error of the journal says that its disk is full.
     """
 
-    def answer(request: Request, status: int, text: str, values: Mapping[str, object] | None = None, **more: object) -> Response:
+    def answer(
+        request: Request, status: int, text: str, values: Mapping[str, object] | None = None, **more: object
+    ) -> Response:
         if wants_json(request.url.path):
             return problem(status, text % values if values else text, **more)
         return error_page(request, status, text, values or {})
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
-        text = str(error.detail) if wants_json(request.url.path) else _PAGE_TEXTS.get(error.status_code, str(error.detail))
+        text = (
+            str(error.detail) if wants_json(request.url.path) else _PAGE_TEXTS.get(error.status_code, str(error.detail))
+        )
         response = answer(request, error.status_code, text)
         response.headers.update(error.headers or {})
         if error.status_code == 405:
@@ -101,7 +116,9 @@ def install_handlers(
     async def _journal(request: Request, error: DatabaseError) -> Response:
         log.error("Cannot use the journal: %s", error.orig)
         if is_full(error):
-            text = message("The disk is full, so this was not saved and is not in force. Make room on it and try again.")
+            text = message(
+                "The disk is full, so this was not saved and is not in force. Make room on it and try again."
+            )
             return answer(request, 503, text)
         return answer(request, 503, message("The journal is unavailable at the moment; Hedgerow goes on filtering."))
 
@@ -123,7 +140,9 @@ def install_handlers(
 
 
 class EnforcementHeaders:
-    """Middleware that adds headers to successful changes below `/api/`: whether DNS and proxy apply the newest rules."""
+    """Middleware that adds headers to successful changes below `/api/`: whether DNS and proxy apply the
+    newest rules.
+    """
 
     def __init__(self, app: ASGIApp, enforcement: Callable[[], Enforcement]) -> None:
         self._app, self._enforcement = app, enforcement

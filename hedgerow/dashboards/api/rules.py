@@ -1,4 +1,6 @@
-"""API of a person's times and of chosen channels: bedtime, budgets, schedules, presets, days without school, and YouTube."""
+"""API of a person's times and of chosen channels: bedtime, budgets, schedules, presets, days without school, and
+YouTube.
+"""
 
 from __future__ import annotations
 
@@ -91,8 +93,9 @@ class ScheduleView:
 class TimesView:
     """A person's own budgets and schedules, and the channels and videos of YouTube that are open; none for all.
 
-    `differs` marks a budget for which the policy distinguishes more days than its two numbers tell. `closed` is the reason for which the
-    internet is closed at the moment, empty if it is open; `closed_until` null: until somebody opens it.
+    `differs` marks a budget for which the policy distinguishes more days than its two numbers tell. `closed` is the
+    reason for which the internet is closed at the moment, empty if it is open; `closed_until` null: until somebody
+    opens it.
     """
 
     name: str
@@ -106,7 +109,10 @@ class TimesView:
 
 @dataclass(frozen=True, slots=True)
 class _PeopleRules:
-    """The rules of people, to look at and to change. All methods raise InvalidInput for a name that the policy does not have."""
+    """The rules of people, to look at and to change.
+
+    All methods raise InvalidInput for a name that the policy does not have.
+    """
 
     control: Control
     editor: PolicyEditor
@@ -119,7 +125,11 @@ class _PeopleRules:
         rules = self.find(name).rules
         items = ((each.name, schedule_items(each)) for each in rules.schedules)
         schedules = tuple(ScheduleView(schedule, found.effect, found.names) for schedule, found in items)
-        budgets = tuple(limit for limit in budget_limits(rules.budget) if (limit.school, limit.weekend) != (None, None) or limit.differs)
+        budgets = tuple(
+            limit
+            for limit in budget_limits(rules.budget)
+            if (limit.school, limit.weekend) != (None, None) or limit.differs
+        )
         times = self.control.person_times([name]).get(name)
         closed = times.closed if times is not None else None
         now = (closed.reason.value, closed.until) if closed is not None else ("", None)
@@ -130,7 +140,9 @@ class _PeopleRules:
         return self.view(name)
 
 
-def add_rule_routes(api: ScopedRouter, control: Control, editor: PolicyEditor, more_presets: Sequence[PresetMaker] = ()) -> None:
+def add_rule_routes(
+    api: ScopedRouter, control: Control, editor: PolicyEditor, more_presets: Sequence[PresetMaker] = ()
+) -> None:
     """Add the routes."""
     people = _PeopleRules(control, editor, more_presets)
     _add_time_routes(api, people)
@@ -163,11 +175,15 @@ def _add_schedule_routes(api: ScopedRouter, people: _PeopleRules) -> None:
     async def set_schedule(author: Author, name: PersonName, schedule: ScheduleName, new: NewSchedule) -> TimesView:
         """Add a schedule, or replace its times and items."""
         person, items = people.find(name), ScheduleItems(new.effect, tuple(dict.fromkeys(new.items)))
-        return await people.change(author, name, f"Times of {schedule}", *schedule_edits(person, parse_name(schedule), items, new.when))
+        return await people.change(
+            author, name, f"Times of {schedule}", *schedule_edits(person, parse_name(schedule), items, new.when)
+        )
 
     @api.serve("DELETE", "/people/{name}/schedules/{schedule}", MANAGE)
     async def remove_schedule(author: Author, name: PersonName, schedule: ScheduleName) -> TimesView:
-        return await people.change(author, name, f"Without {schedule}", remove_schedule_edit(people.find(name), schedule))
+        return await people.change(
+            author, name, f"Without {schedule}", remove_schedule_edit(people.find(name), schedule)
+        )
 
     @api.serve("POST", "/people/{name}/presets", MANAGE)
     async def use_preset(author: Author, name: PersonName, choice: PresetChoice) -> TimesView:

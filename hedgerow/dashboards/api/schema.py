@@ -52,7 +52,8 @@ _IdempotencyKey = Annotated[
     str | None,
     Header(
         max_length=200,
-        description="A text of your own, such as a UUID. A request that is repeated with the same one, for the same action and seat or "
+        description="A text of your own, such as a UUID. A request that is repeated with the same one, for the same "
+        "action and seat or "
         "session, has the result of the first and is not carried out again.",
     ),
 ]
@@ -70,8 +71,13 @@ type PageLimit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="rows of a 
 type PageOffset = Annotated[int, Query(ge=0, le=2**31, description="rows before the page")]
 
 
-def one_page[Row](request: Request, response: Response, rows: Sequence[Row], limit: int, offset: int) -> tuple[Row, ...]:
-    """Return a page of the `rows` from `offset` on. If there are more, the header `Link` has the next page (RFC 8288)."""
+def one_page[Row](
+    request: Request, response: Response, rows: Sequence[Row], limit: int, offset: int
+) -> tuple[Row, ...]:
+    """Return a page of the `rows` from `offset` on.
+
+    If there are more, the header `Link` has the next page (RFC 8288).
+    """
     if len(rows) > limit:
         following = request.url.include_query_params(limit=limit, offset=offset + limit)
         response.headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
@@ -97,8 +103,17 @@ class DescribedApp(FastAPI):
             routes = [route.built if isinstance(route, ScopedRoute) else route for route in self.routes]
             description = self.openapi_schema = get_openapi(title=self.title, version=self.version, routes=routes)
             description.setdefault("components", {})["securitySchemes"] = {
-                "token": {"type": "http", "scheme": "bearer", "description": "A token for scripts, made under *Settings*."},
-                "session": {"type": "apiKey", "in": "cookie", "name": SESSION_COOKIE, "description": "The session of a signed-in browser."},
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A token for scripts, made under *Settings*.",
+                },
+                "session": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": SESSION_COOKIE,
+                    "description": "The session of a signed-in browser.",
+                },
             }
             description["security"] = [{"token": []}, {"session": []}]
         return self.openapi_schema or {}

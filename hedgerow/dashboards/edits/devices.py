@@ -53,11 +53,16 @@ def lets_sign_in(policy: Policy, owner: str) -> bool:
 
 def has_owner(policy: Policy, device: Device, owner: str) -> bool:
     """Return whether an owner has the device already."""
-    return owner == owner_of(device) or (owner == EVERYBODY and set(device.sharers) == set(policy.people) and len(policy.people) > 1)
+    return owner == owner_of(device) or (
+        owner == EVERYBODY and set(device.sharers) == set(policy.people) and len(policy.people) > 1
+    )
 
 
 def client_id_edit(policy: Policy, device: str) -> Edit:
-    """Give a named device a new id of 128 random bits for encrypted DNS, in place of an older one. Raises `InvalidInput`."""
+    """Give a named device a new id of 128 random bits for encrypted DNS, in place of an older one.
+
+    Raises `InvalidInput`.
+    """
     if not can_be_inspected(find_device(policy, device)):
         raise InvalidInput("Give the device a name first.")
     return put(("devices", device, "client_id"), secrets.token_hex(16))
@@ -84,7 +89,9 @@ def close_tunnel_edit(policy: Policy, device: str) -> Edit:
 
 
 def owner_edits(policy: Policy, device: str, owner: str) -> list[Edit]:
-    """Give a device to a person, to everybody or to nobody, or let it follow a profile without a person. Raises `InvalidInput`.
+    """Give a device to a person, to everybody or to nobody, or let it follow a profile without a person.
+
+    Raises `InvalidInput`.
 
     A person's name alone is an owner too.
     """
@@ -126,7 +133,10 @@ def owners_edits(policy: Policy, devices: Iterable[str], owner: str) -> list[Edi
 
 
 def rename_device_edits(policy: Policy, device: str, name: str) -> list[Edit]:
-    """Rename a device, also where people list it; a device known by its address only gets an entry. Raises `InvalidInput`."""
+    """Rename a device, also where people list it; a device known by its address only gets an entry.
+
+    Raises `InvalidInput`.
+    """
     known = find_device(policy, device)
     if known.is_seat:
         raise InvalidInput("%(device)s is a seat: its guests use it in turn.", device=device)
@@ -135,7 +145,10 @@ def rename_device_edits(policy: Policy, device: str, name: str) -> list[Edit]:
     if not can_be_inspected(known):
         return name_device_edits(policy, device, name, known.person or "")
     name = parse_name(name, policy.devices)
-    return [rename(("devices", device), name), *(replace(("people", user, "devices"), device, name, adds=False) for user in policy.people)]
+    return [
+        rename(("devices", device), name),
+        *(replace(("people", user, "devices"), device, name, adds=False) for user in policy.people),
+    ]
 
 
 MAX_MACS = 8

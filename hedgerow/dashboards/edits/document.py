@@ -1,7 +1,9 @@
-"""The whole policy as one document of plain values, and the edits that lead from one document to another. Pure, except for includes.
+"""The whole policy as one document of plain values, and the edits that lead from one document to another.
 
-The document is what the policy file says together with the files that it includes, as `policies.reading` reads it. A key without a value
-is left out, and so is an empty section, so that equal documents mean the same.
+Pure, except for includes.
+
+The document is what the policy file says together with the files that it includes, as `policies.reading` reads it. A
+key without a value is left out, and so is an empty section, so that equal documents mean the same.
 """
 
 from __future__ import annotations
@@ -26,7 +28,10 @@ _MAPPINGS_BY_NAME = frozenset({*NAMED_SECTIONS, "schedules"})
 
 
 def read_document(texts: Mapping[str, str], folder: Path) -> Document:
-    """Return the document of policy files in `folder`, the main file first. Raises ValueError for files that are not YAML."""
+    """Return the document of policy files in `folder`, the main file first.
+
+    Raises ValueError for files that are not YAML.
+    """
     main = next(iter(texts))
     tree = yaml_tree.read_tree(texts[main].encode(), main)
     if isinstance(tree.value, dict) and "include" in tree.value:
@@ -46,7 +51,9 @@ def normal_document(value: Mapping[str, Any]) -> Document:
     {'people': {'mia': {}}}
     """
     found = _without_nulls(value, ())
-    return {key: inner for key, inner in found.items() if inner or key not in (*NAMED_SECTIONS, LISTS_SECTION, "network")}
+    return {
+        key: inner for key, inner in found.items() if inner or key not in (*NAMED_SECTIONS, LISTS_SECTION, "network")
+    }
 
 
 def is_shallow(value: Any) -> bool:
@@ -54,7 +61,9 @@ def is_shallow(value: Any) -> bool:
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [
-            inner for each in level for inner in (each.values() if isinstance(each, Mapping) else each if isinstance(each, list) else ())
+            inner
+            for each in level
+            for inner in (each.values() if isinstance(each, Mapping) else each if isinstance(each, list) else ())
         ]
         if not level:
             return True
@@ -88,7 +97,10 @@ def merge(document: Document, patch: Mapping[str, Any]) -> Document:
 
 
 def rewrite_texts(texts: Mapping[str, str], folder: Path, wanted: Mapping[str, Any]) -> dict[str, str]:
-    """Return policy files that say `wanted`, with the comments of what stays. Raises ValueError for what YAML cannot say."""
+    """Return policy files that say `wanted`, with the comments of what stays.
+
+    Raises ValueError for what YAML cannot say.
+    """
     current, wanted = read_document(texts, folder), normal_document(wanted)
     after = apply_edits_to_files(texts, document_edits(current, wanted))
     try:
@@ -101,7 +113,10 @@ def rewrite_texts(texts: Mapping[str, str], folder: Path, wanted: Mapping[str, A
 
 
 def document_edits(current: Document, wanted: Document) -> list[Edit]:
-    """Return the edits that make a policy file say `wanted`. Entries stay in the file that has them; new ones go to the main file."""
+    """Return the edits that make a policy file say `wanted`.
+
+    Entries stay in the file that has them; new ones go to the main file.
+    """
     edits: list[Edit] = []
     for section in NAMED_SECTIONS:
         # Each entry by itself, as they may be in different files.

@@ -1,4 +1,7 @@
-"""Edits of the policy file for the forms and the API: people, devices, seats, lists, budgets and notice recipients. Pure."""
+"""Edits of the policy file for the forms and the API: people, devices, seats, lists, budgets and notice recipients.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +27,15 @@ _KEYS_NOT_IN_FORM = frozenset({"week", "holidays"})
 
 
 def parse_name(text: str, taken: Collection[str] = ()) -> str:
-    """Return a name of a person, device or schedule, with single spaces. Raises `InvalidInput`, also if it is in `taken`."""
+    """Return a name of a person, device or schedule, with single spaces.
+
+    Raises `InvalidInput`, also if it is in `taken`.
+    """
     name = " ".join(text.split())
     if not re.fullmatch(r"[^\W_][\w .'’-]{0,39}", name):
-        raise InvalidInput("A name has at most 40 letters, digits, spaces, dots and dashes, and begins with a letter or digit.")
+        raise InvalidInput(
+            "A name has at most 40 letters, digits, spaces, dots and dashes, and begins with a letter or digit."
+        )
     if name in taken:
         raise InvalidInput("'%(name)s' is already taken.", name=name)
     return name
@@ -57,7 +65,10 @@ def find_device(policy: Policy, name: str) -> Device:
 
 
 def name_device_edits(policy: Policy, seen_as: str, name: str, person: str) -> list[Edit]:
-    """Name a device that is known by its MAC or IP address, and assign it to `person` unless empty. Raises `InvalidInput`."""
+    """Name a device that is known by its MAC or IP address, and assign it to `person` unless empty.
+
+    Raises `InvalidInput`.
+    """
     name, (key, address) = parse_name(name, policy.devices), parse_address(seen_as)
     edits = [put(("devices", name), {"ip" if key == "cidr" else key: address})]
     edits += [exclude(("people", other, "devices"), seen_as) for other in policy.people]
@@ -65,9 +76,15 @@ def name_device_edits(policy: Policy, seen_as: str, name: str, person: str) -> l
 
 
 def add_seat_edits(policy: Policy, seat: str, address: str) -> list[Edit]:
-    """Add a seat by its MAC, IP address or network. A person's device with that address becomes the seat. Raises `InvalidInput`."""
+    """Add a seat by its MAC, IP address or network.
+
+    A person's device with that address becomes the seat. Raises `InvalidInput`.
+    """
     name, (key, value) = parse_name(seat, policy.devices), parse_address(address)
-    return [put(("seats", name), {key: value}), *(exclude(("people", other, "devices"), address) for other in policy.people)]
+    return [
+        put(("seats", name), {key: value}),
+        *(exclude(("people", other, "devices"), address) for other in policy.people),
+    ]
 
 
 def parse_address(text: str) -> tuple[str, str]:
@@ -87,7 +104,10 @@ def trust_ca_edit(policy: Policy, device: str, on: bool) -> Edit:
 
 
 def can_be_inspected(device: Device) -> bool:
-    """Return whether a device has an entry in the policy file that can hold `trusts_ca`. Seats and bare addresses do not."""
+    """Return whether a device has an entry in the policy file that can hold `trusts_ca`.
+
+    Seats and bare addresses do not.
+    """
     return not device.is_seat and parse_mac(device.id) is None and parse_network(device.id) is None
 
 
@@ -127,7 +147,9 @@ class _ListEntry:
         if not isinstance(other, dict):
             return False
         # The same order of keys as in `policies.reading`, which names the lists.
-        name = other.get("name") or other.get("source") or other.get("url") or other.get("path") or other.get("category")
+        name = (
+            other.get("name") or other.get("source") or other.get("url") or other.get("path") or other.get("category")
+        )
         return str(name) == self._name
 
     __hash__ = None  # type: ignore[assignment]
@@ -165,7 +187,10 @@ def parse_time_of_day(text: str) -> str:
 
 
 def quiet_edits(receiver: Receiver, start: str, end: str) -> list[Edit]:
-    """Set a recipient's quiet hours. No edit if the form shows what is in force: the file may say more than it. Raises `InvalidInput`."""
+    """Set a recipient's quiet hours.
+
+    No edit if the form shows what is in force: the file may say more than it. Raises `InvalidInput`.
+    """
     if bool(start) != bool(end):
         missing = "quiet_to" if start else "quiet_from"
         raise InvalidInput("Enter a beginning and an end for the night, such as 20:30 and 07:00.").at(missing)
@@ -175,7 +200,9 @@ def quiet_edits(receiver: Receiver, start: str, end: str) -> list[Edit]:
 
 
 def quiet_hours(receiver: Receiver) -> tuple[tuple[str, str], bool]:
-    """Return start and end of the quiet hours, empty if none or if they differ between days, and whether they differ."""
+    """Return start and end of the quiet hours, empty if none or if they differ between days, and whether
+    they differ.
+    """
     times = set(night_times(receiver.quiet).values())
     return (times.pop(), False) if len(times) == 1 else (("", ""), True)
 

@@ -1,7 +1,8 @@
 """Changes of the policy files by the pages and the API, with undo.
 
-A change is written only if the whole policy is valid afterwards, if its author may change all keys that it changes, and if nobody else has
-changed the files meanwhile. Entries of an included file are changed there; new ones go to the main file.
+A change is written only if the whole policy is valid afterwards, if its author may change all keys that it changes, and
+if nobody else has changed the files meanwhile. Entries of an included file are changed there; new ones go to the main
+file.
 """
 
 from __future__ import annotations
@@ -38,7 +39,10 @@ NEW_FILE_HEADER = "# Written by Hedgerow's pages; yours to edit. `hedgerow check
 
 @dataclass(frozen=True, slots=True)
 class CheckedPolicy:
-    """A policy that was parsed from `texts`, by the paths of its files. Files of other kinds and levels above are not among them."""
+    """A policy that was parsed from `texts`, by the paths of its files.
+
+    Files of other kinds and levels above are not among them.
+    """
 
     policy: Policy
     texts: Mapping[str, str]
@@ -65,9 +69,14 @@ class InvalidPolicy(InvalidInput):
 
 
 class PolicyEditor:
-    """The editor of the policy files. It makes one change at a time, and there is one for a running Hedgerow, on its event loop."""
+    """The editor of the policy files.
 
-    def __init__(self, path: Path, store: PolicyHistory, apply_policy: ApplyPolicy, clock: Callable[[], float] = time.time) -> None:
+    It makes one change at a time, and there is one for a running Hedgerow, on its event loop.
+    """
+
+    def __init__(
+        self, path: Path, store: PolicyHistory, apply_policy: ApplyPolicy, clock: Callable[[], float] = time.time
+    ) -> None:
         """`path` is the main file. The first change creates it."""
         self.path = path
         self.store = store
@@ -79,26 +88,37 @@ class PolicyEditor:
 
     async def change(self, author: Principal, summary: str, *edits: Edit) -> PolicyChange | None:
         """Apply the edits; None if they change nothing. Raises `InvalidInput`."""
-        from hedgerow.dashboards.edits.yaml_text import apply_edits_to_files  # with its library, which most runs never need
+        # with its library, which most runs never need
+        from hedgerow.dashboards.edits.yaml_text import apply_edits_to_files
 
         # The comparison reads the files twice, which takes a while with many devices.
         are_open = all(is_open(edit.path) for edit in edits)
         return await self.rewrite(author, summary, lambda texts: apply_edits_to_files(texts, edits), is_open=are_open)
 
     async def texts(self) -> Texts:
-        """Return the texts of the main file and of the files that it includes, as `rewrite` passes them on. Raises `InvalidInput`."""
+        """Return the texts of the main file and of the files that it includes, as `rewrite` passes them on.
+
+        Raises `InvalidInput`.
+        """
         async with self._lock:  # not while files are replaced one after the other
             return {name: text or NEW_FILE_HEADER for name, text in (await run_in_threadpool(self._read_all)).items()}
 
     async def preview(self, rewrite: Rewrite, author: Principal) -> tuple[Texts, Policy]:
-        """Return the texts and the policy as `rewrite` would leave them, and change nothing. Raises `InvalidInput` and `PolicyError`."""
+        """Return the texts and the policy as `rewrite` would leave them, and change nothing.
+
+        Raises `InvalidInput` and `PolicyError`.
+        """
         before = await self.texts()
         after = await run_in_threadpool(_rewritten, rewrite, before)
         await run_in_threadpool(_check_author, author, before, after)
         return after, (await run_in_threadpool(self._check, after)).policy
 
-    async def rewrite(self, author: Principal, summary: str, rewrite: Rewrite, *, is_open: bool = False) -> PolicyChange | None:
-        """Replace the files by what `rewrite` makes of them, in a thread; None if it changes nothing. Raises `InvalidInput`.
+    async def rewrite(
+        self, author: Principal, summary: str, rewrite: Rewrite, *, is_open: bool = False
+    ) -> PolicyChange | None:
+        """Replace the files by what `rewrite` makes of them, in a thread; None if it changes nothing.
+
+        Raises `InvalidInput`.
 
         With `is_open`, it changes no reserved keys, so they need not be compared.
         """
@@ -114,20 +134,29 @@ class PolicyEditor:
             return await self._write(author, summary, before, {name: after[name] for name in changed})
 
     async def undo(self, change_id: int, author: Principal, text: str = "Undone: %(summary)s") -> PolicyChange:
-        """Restore the files as before a change, if they have not changed since. Raises `InvalidInput` and `NoSuchEntry`."""
+        """Restore the files as before a change, if they have not changed since.
+
+        Raises `InvalidInput` and `NoSuchEntry`.
+        """
         async with self._lock:
             change = await run_in_threadpool(self.store.change, change_id)
             # Only files of the policy: a restored journal might name any file of this machine.
             now = await run_in_threadpool(self._read_all)
-            if change.before.keys() != change.after.keys() or any(now.get(name) != text for name, text in change.after.items()):
-                raise InvalidInput("The file was changed again after that. Undo the later changes first, the newest before the others.")
+            if change.before.keys() != change.after.keys() or any(
+                now.get(name) != text for name, text in change.after.items()
+            ):
+                raise InvalidInput(
+                    "The file was changed again after that. Undo the later changes first, the newest before the others."
+                )
             summary = text % {"summary": change.summary}
             with contextlib.suppress(UnreadableText):  # as in `_check_author`
                 await run_in_threadpool(check_undo, author, change, self.store)
             return await self._write(author, summary, now, dict(change.before), undoes=change.id)
 
     async def adopt(self, files: Texts, suffix: str) -> Policy:
-        """Replace all files by those of another node. What was here is kept beside each file under `suffix`, unless that is empty.
+        """Replace all files by those of another node.
+
+        What was here is kept beside each file under `suffix`, unless that is empty.
 
         Returns the new policy. Raises `InvalidInput` and PolicyError, and changes nothing then.
         """
@@ -144,7 +173,10 @@ class PolicyEditor:
             return checked.policy
 
     def _adopt(self, before: Texts, after: Texts, suffix: str) -> CheckedPolicy:
-        """Replace all files. Patterns of `include` look at the disk, so files come and go before the new policy is checked."""
+        """Replace all files.
+
+        Patterns of `include` look at the disk, so files come and go before the new policy is checked.
+        """
         gone = [self._place(name) for name in before if name not in after and ".." not in Path(name).parts]
         hidden = [place.with_name(f".{place.name}.gone") for place in gone]
         with contextlib.ExitStack() as undoing:
@@ -164,7 +196,9 @@ class PolicyEditor:
             aside.replace(place.with_name(f"{place.name}{suffix}")) if suffix else _remove(aside)
         return checked
 
-    async def _write(self, author: Principal, summary: str, now: Texts, after: Texts, undoes: int | None = None) -> PolicyChange:
+    async def _write(
+        self, author: Principal, summary: str, now: Texts, after: Texts, undoes: int | None = None
+    ) -> PolicyChange:
         """Replace the files of `after`. `now` has the texts of all files."""
         before = {name: now[name] for name in after}
         try:
@@ -210,7 +244,9 @@ class PolicyEditor:
         except FileNotFoundError:
             return ""
         except (OSError, UnicodeDecodeError) as error:
-            raise InvalidInput("The policy file cannot be read: %(why)s.", why=getattr(error, "strerror", "it is not UTF-8")) from None
+            raise InvalidInput(
+                "The policy file cannot be read: %(why)s.", why=getattr(error, "strerror", "it is not UTF-8")
+            ) from None
 
     def _replace(self, before: Mapping[str, str], after: Mapping[str, str]) -> None:
         """Replace all files or none. New contents are written beside the files first, then renamed."""

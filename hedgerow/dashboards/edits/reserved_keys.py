@@ -22,7 +22,9 @@ class ReservedForAdmins(InvalidInput):
     def __init__(self, keys: Iterable[str]) -> None:
         names = list(keys)
         shown = ", ".join(names[:_SHOWN_KEYS]) + (" …" if len(names) > _SHOWN_KEYS else "")
-        super().__init__(message("Only an admin may change %(keys)s in the policy, so nothing was changed."), keys=shown)
+        super().__init__(
+            message("Only an admin may change %(keys)s in the policy, so nothing was changed."), keys=shown
+        )
 
 
 def is_admin(author: Principal) -> bool:
@@ -31,7 +33,9 @@ def is_admin(author: Principal) -> bool:
 
 
 def check_author(author: Principal, before: Mapping[str, str], after: Mapping[str, str]) -> None:
-    """Raise `ReservedForAdmins` if policy files differ in keys that the author may not change. `before` and `after` are texts by name.
+    """Raise `ReservedForAdmins` if policy files differ in keys that the author may not change.
+
+    `before` and `after` are texts by name.
 
     Raises `UnreadableText` if one of `after` is not YAML.
     """
@@ -42,10 +46,12 @@ def check_author(author: Principal, before: Mapping[str, str], after: Mapping[st
 
 
 def check_undo(author: Principal, change: PolicyChange, history: PolicyHistory) -> None:
-    """Raise `ReservedForAdmins` if the undo of a change would change keys that the author may not change. Waits for the disk.
+    """Raise `ReservedForAdmins` if the undo of a change would change keys that the author may not change.
 
-    What the author's own change removed from entries comes back, unless somebody else has changed the same keys in a later change.
-    Raises `UnreadableText` if a text before the change is not YAML.
+    Waits for the disk.
+
+    What the author's own change removed from entries comes back, unless somebody else has changed the same keys in a
+    later change. Raises `UnreadableText` if a text before the change is not YAML.
     """
     if is_admin(author):
         return
@@ -53,7 +59,9 @@ def check_undo(author: Principal, change: PolicyChange, history: PolicyHistory) 
     if not changed:
         return
     is_own_removal = change.actor == author.name and not _changed_keys(change.before, change.after)
-    if not is_own_removal or any(_may_touch(later, changed) for later in history.since(change.id) if later.actor != author.name):
+    if not is_own_removal or any(
+        _may_touch(later, changed) for later in history.since(change.id) if later.actor != author.name
+    ):
         raise ReservedForAdmins(changed)
 
 

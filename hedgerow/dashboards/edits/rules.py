@@ -33,11 +33,18 @@ def subject_titles(reader: Language) -> dict[str, str]:
 
 
 def parse_subject(policy: Policy, text: str, reader: Language | None = None) -> str:
-    """Return an item of a rule: the id of a service or topic for its id or title, else a site as typed. Raises `InvalidInput`."""
+    """Return an item of a rule: the id of a service or topic for its id or title, else a site as typed.
+
+    Raises `InvalidInput`.
+    """
     wanted = " ".join(text.split()).casefold()
     readers = (reader or language("en"), language("en"))
     for titles in map(subject_titles, readers):
-        found = wanted if wanted in titles else next((name for name, title in titles.items() if title.casefold() == wanted), None)
+        found = (
+            wanted
+            if wanted in titles
+            else next((name for name, title in titles.items() if title.casefold() == wanted), None)
+        )
         if found is not None:
             return found
     if not wanted:
@@ -48,8 +55,12 @@ def parse_subject(policy: Policy, text: str, reader: Language | None = None) -> 
     except ValueError as error:
         hint = next((f"{title_of(name, readers[0])}?" for name in _suggested(str(error))), "")
         if hint:
-            raise InvalidInput("'%(item)s' is neither a site, a service nor a topic. Did you mean %(hint)s", item=item, hint=hint) from None
-        raise InvalidInput("'%(item)s' is neither a site such as example.org, nor a service or topic.", item=item) from None
+            raise InvalidInput(
+                "'%(item)s' is neither a site, a service nor a topic. Did you mean %(hint)s", item=item, hint=hint
+            ) from None
+        raise InvalidInput(
+            "'%(item)s' is neither a site such as example.org, nor a service or topic.", item=item
+        ) from None
     return item
 
 
@@ -59,7 +70,9 @@ def _suggested(problem: str) -> Iterable[str]:
 
 
 def parse_until(text: str, now: float, zone: ZoneInfo) -> str:
-    """Return the end of a rule as in the policy file: a date, or a date with a time; empty for no end. Raises `InvalidInput`.
+    """Return the end of a rule as in the policy file: a date, or a date with a time; empty for no end.
+
+    Raises `InvalidInput`.
 
     >>> parse_until("2026-12-24T18:00", 0.0, ZoneInfo("UTC")), parse_until("", 0.0, ZoneInfo("UTC"))
     ('2026-12-24 18:00', '')
@@ -68,7 +81,11 @@ def parse_until(text: str, now: float, zone: ZoneInfo) -> str:
     if not text:
         return ""
     try:
-        is_over = date.fromisoformat(text) < datetime.fromtimestamp(now, zone).date() if len(text) == len("2026-12-01") else None
+        is_over = (
+            date.fromisoformat(text) < datetime.fromtimestamp(now, zone).date()
+            if len(text) == len("2026-12-01")
+            else None
+        )
         if is_over is None:
             is_over = datetime.fromisoformat(text).replace(tzinfo=zone).timestamp() <= now
     except (ValueError, OverflowError):
@@ -88,7 +105,7 @@ def parse_note(text: str) -> str:
 
 def rule_edits(
     policy: Policy, person: str, item: str, *, allows: bool, until: str = "", note: str = "", address: str = ""
-) -> list[Edit]:  # fmt: skip
+) -> list[Edit]:
     """Allow or block an item for a person. An older rule about it is replaced, in its place if it is of the same kind.
 
     Arguments:
@@ -123,7 +140,10 @@ def remove_rule_edits(policy: Policy, person: str, name: str) -> list[Edit]:
 
 
 def switch_edits(policy: Policy, person: str, item: str, *, allows: bool, by_default: bool) -> list[Edit]:
-    """Open or close a service or topic for a person. `by_default` tells whether it is open without the person's own rules."""
+    """Open or close a service or topic for a person.
+
+    `by_default` tells whether it is open without the person's own rules.
+    """
     subject, path = _EntryAbout(policy, item), ("people", person)
     # What is always allowed stays so: it is open at bedtime, too.
     edits = [exclude((*path, key), subject) for key in RULE_KEYS if not (allows and key == "always")]
@@ -149,7 +169,9 @@ def choose_youtube_edits(policy: Policy, person: str, text: str) -> list[Edit]:
     except ValueError:
         raise InvalidInput("Enter a channel such as @name, or the address of a channel or video of YouTube.") from None
     if not is_inspected(policy, person):
-        raise InvalidInput("This needs a device whose pages are inspected: install the certificate, then switch it on at Devices.")
+        raise InvalidInput(
+            "This needs a device whose pages are inspected: install the certificate, then switch it on at Devices."
+        )
     video = item.removeprefix("video:")
     written = item if video == item else f"https://www.youtube.com/watch?v={video}"
     return [replace(("people", person, "youtube_only"), _YouTubeEntry(item), written)]
@@ -189,7 +211,10 @@ def _name_level(content: ContentRules) -> NameLevel:
 
 
 def name_level_edit(policy: Policy, person: Person, text: str) -> Edit | None:
-    """Set a person's own level, or remove it for an empty text; None if it is in force already. Raises `InvalidInput`."""
+    """Set a person's own level, or remove it for an empty text; None if it is in force already.
+
+    Raises `InvalidInput`.
+    """
     if text not in {"", *NameLevel}:
         raise InvalidInput("Choose what happens to sites that no list has.").at("level")
     if text == (name_levels(policy, person).own or ""):

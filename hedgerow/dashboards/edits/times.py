@@ -16,7 +16,9 @@ from hedgerow.policies.times.schedule import parse_dates
 
 
 class ScheduleEffect(StrEnum):
-    """The key of a schedule that holds its items: closed at its times, open at its times only, or open although other rules close them."""
+    """The key of a schedule that holds its items: closed at its times, open at its times only, or open although other
+    rules close them.
+    """
 
     BLOCK = "block"
     ONLY = "only"
@@ -45,8 +47,13 @@ def schedule_items(schedule: TimedRules) -> ScheduleItems:
     return ScheduleItems(*found.popitem())
 
 
-def schedule_edits(person: Person, name: str, items: ScheduleItems, when: Times | Mapping[str, Times] | None) -> list[Edit]:
-    """Add a schedule or change it. Items that stay keep their end and note. `when` None keeps the times. Raises `InvalidInput`."""
+def schedule_edits(
+    person: Person, name: str, items: ScheduleItems, when: Times | Mapping[str, Times] | None
+) -> list[Edit]:
+    """Add a schedule or change it.
+
+    Items that stay keep their end and note. `when` None keeps the times. Raises `InvalidInput`.
+    """
     if not items.names or items.effect is None:
         raise InvalidInput("Choose what the schedule is about.").at("what")
     known = next((each for each in person.rules.schedules if each.name == name), None)
@@ -69,12 +76,17 @@ def remove_schedule_edit(person: Person, name: str) -> Edit:
     names = {each.name for each in person.rules.schedules}
     if name not in names:
         raise InvalidInput("This schedule does not exist.")
-    return remove(("people", person.name, "schedules") if len(names) == 1 else ("people", person.name, "schedules", name))
+    return remove(
+        ("people", person.name, "schedules") if len(names) == 1 else ("people", person.name, "schedules", name)
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A common arrangement of a week, to put in force with one button. `schedule` is the schedule's name, None for nights."""
+    """A common arrangement of a week, to put in force with one button.
+
+    `schedule` is the schedule's name, None for nights.
+    """
 
     name: str
     title: str
@@ -84,8 +96,8 @@ class Preset:
     is_possible: bool = True
 
 
-# Ages from which the nights hold: nine to twelve hours of sleep up to 12 years and eight to ten from 13 on, as the American Academy of
-# Sleep Medicine recommends, with time to fall asleep and to get to school.
+# Ages from which the nights hold: nine to twelve hours of sleep up to 12 years and eight to ten from 13 on, as the
+# American Academy of Sleep Medicine recommends, with time to fall asleep and to get to school.
 _NIGHTS = ((0, "19:30-07:00", "20:00-07:30"), (8, "20:30-07:00", "21:30-08:00"), (13, "22:00-06:30", "23:00-08:00"))
 _OLDER = (16, "23:00-06:30", "23:45-08:00")
 DISTRACTIONS = ("games", "social", "video")
@@ -98,7 +110,10 @@ def presets(person: Person, reader: Language, more: Iterable[Preset] = ()) -> li
     school, weekend = _nights(person.age)
     span = {"school": school.replace("-", "–"), "weekend": weekend.replace("-", "–")}
     homework, dinner = reader.gettext(message("homework")), reader.gettext(message("dinner"))
-    closed, distractions = ScheduleItems(ScheduleEffect.BLOCK, (INTERNET,)), ScheduleItems(ScheduleEffect.BLOCK, DISTRACTIONS)
+    closed, distractions = (
+        ScheduleItems(ScheduleEffect.BLOCK, (INTERNET,)),
+        ScheduleItems(ScheduleEffect.BLOCK, DISTRACTIONS),
+    )
     found = [
         Preset(
             "school-nights",
@@ -110,7 +125,10 @@ def presets(person: Person, reader: Language, more: Iterable[Preset] = ()) -> li
         Preset(
             "homework",
             reader.gettext(message("Homework")),
-            reader.gettext(message("no games, social networks and videos on school days, %(time)s"), time=_HOMEWORK_TIME.replace("-", "–")),
+            reader.gettext(
+                message("no games, social networks and videos on school days, %(time)s"),
+                time=_HOMEWORK_TIME.replace("-", "–"),
+            ),
             homework,
             edits=tuple(schedule_edits(person, homework, distractions, {"school-days": _HOMEWORK_TIME})),
         ),
@@ -128,20 +146,27 @@ def presets(person: Person, reader: Language, more: Iterable[Preset] = ()) -> li
 
 
 def _nights(age: int | None) -> tuple[str, str]:
-    """Return the closed time of school nights and of the weekend for an age; an unknown one counts as a child of 8 to 12."""
+    """Return the closed time of school nights and of the weekend for an age; an unknown one counts as a child of 8 to
+    12.
+    """
     _, school, weekend = max(each for each in (*_NIGHTS, _OLDER) if each[0] <= (8 if age is None else age))
     return school, weekend
 
 
 def holiday_entry(first: str, last: str) -> str:
-    """Return an entry of `holidays` from the first to the last free day, which may be empty for a single day. Raises `InvalidInput`."""
+    """Return an entry of `holidays` from the first to the last free day, which may be empty for a single day.
+
+    Raises `InvalidInput`.
+    """
     first, last = first.strip(), last.strip()
     entry = first if last in ("", first) else f"{first}..{last}"
     for field, text in (("first", first), ("last", entry)):
         try:
             parse_dates(text)
         except ValueError:
-            raise InvalidInput("Enter the first and the last day without school, the first one first.").at(field) from None
+            raise InvalidInput("Enter the first and the last day without school, the first one first.").at(
+                field
+            ) from None
     return entry
 
 

@@ -1,7 +1,7 @@
 """Edits of a YAML text that preserve comments, order and quotes. Pure.
 
-ruamel.yaml attaches each comment to the value before it, so removing that value would remove a comment about the next line. Such comments
-are restored to their place.
+ruamel.yaml attaches each comment to the value before it, so removing that value would remove a comment about the next
+line. Such comments are restored to their place.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ class _Entry:
 
 
 def _find_entry(text: str, edits: Sequence[Edit]) -> _Entry | None:
-    """Return the entry that is all that the edits change, so that ruamel.yaml need not read thousands of others; None if there is none."""
+    """Return the entry that is all that the edits change, so that ruamel.yaml need not read thousands of others; None
+    if there is none.
+    """
     paths = {edit.path[:2] for edit in edits}
     if len(paths) != 1 or any(len(edit.path) < 3 for edit in edits):
         return None
@@ -108,8 +110,8 @@ def _edit(text: str, edits: Iterable[Edit]) -> str:
 def apply_edits_to_files(texts: Mapping[str, str], edits: Iterable[Edit]) -> dict[str, str]:
     """Return the texts of several files, the main file first, after edits. Each edit applies to the file with its path.
 
-    New paths go to the main file. Entries of `lists` have no name, so an edit of one applies to every file with `lists`; additions go to
-    the main file. Raises ValueError as `apply_edits`.
+    New paths go to the main file. Entries of `lists` have no name, so an edit of one applies to every file with
+    `lists`; additions go to the main file. Raises ValueError as `apply_edits`.
     """
     main = next(iter(texts))
     named = {name: _key_paths(text) for name, text in texts.items()}
@@ -157,7 +159,11 @@ def put_times(path: tuple[str, ...], value: str | list[str] | Mapping[str, str |
     def edit(document: CommentedMap) -> None:
         holder = _find_mapping(document, path[:-1], make=False)
         old = holder.get(path[-1]) if holder is not None else None
-        kept = {key: each for key, each in old.items() if key == "holidays" or key[:1].isdigit()} if isinstance(old, CommentedMap) else {}
+        kept = (
+            {key: each for key, each in old.items() if key == "holidays" or key[:1].isdigit()}
+            if isinstance(old, CommentedMap)
+            else {}
+        )
         ordinary = {"every-day": value} if isinstance(value, str | list) else dict(value or {})
         put(path, {**ordinary, **kept} if kept else value).make(document)
 
@@ -319,7 +325,10 @@ def _to_yaml_node(value: object) -> Any:
     """Return a value as a ruamel node. Short values are written on one line."""
     if isinstance(value, Mapping):
         made = CommentedMap((key, _to_yaml_node(each)) for key, each in value.items())
-        if all(not isinstance(each, Mapping | list) or len(str(each)) < 60 for each in value.values()) and len(str(value)) < 100:
+        if (
+            all(not isinstance(each, Mapping | list) or len(str(each)) < 60 for each in value.values())
+            and len(str(value)) < 100
+        ):
             made.fa.set_flow_style()
         return made
     if isinstance(value, list | tuple):
@@ -331,7 +340,10 @@ def _to_yaml_node(value: object) -> Any:
 
 
 def _apply_line_changes(text: str, before: str, after: str) -> str:
-    """Apply the differences between `before` and `after` to `text`. `before` is `text` in ruamel's spelling, with as many lines."""
+    """Apply the differences between `before` and `after` to `text`.
+
+    `before` is `text` in ruamel's spelling, with as many lines.
+    """
     own, normal, new = text.splitlines(True), before.splitlines(True), after.splitlines(True)
     if len(own) != len(normal):
         return after

@@ -34,10 +34,14 @@ def form_endpoint(action: Action, form: FormOf, handler: Handler) -> Handler:
 
     async def endpoint(request: Request, once: str, **typed: Any) -> Response:
         values = action.input_of({name.removesuffix("_"): value for name, value in typed.items()})
-        return await handler(request, caller_of(request, f"{request.state.principal.name}\n{once}" if once else ""), **values)
+        return await handler(
+            request, caller_of(request, f"{request.state.principal.name}\n{once}" if once else ""), **values
+        )
 
     fields = [
-        each.replace(name=f"{each.name}_", annotation=_typed(each.annotation, form.names.get(each.name, each.name), form.path))
+        each.replace(
+            name=f"{each.name}_", annotation=_typed(each.annotation, form.names.get(each.name, each.name), form.path)
+        )
         for each in action.fields
     ]
     once = keyword("once", Annotated[str, Form(max_length=40)], "")
@@ -46,6 +50,13 @@ def form_endpoint(action: Action, form: FormOf, handler: Handler) -> Handler:
 
 def _typed(kind: Any, name: str, path: str) -> Any:
     """Return the annotation of the field `name` of a form, or of the part of its address that is called so."""
-    least = next((each.least for each in getattr(kind, "__metadata__", ()) if isinstance(each, Shown) and each.least is not None), None)
+    least = next(
+        (
+            each.least
+            for each in getattr(kind, "__metadata__", ())
+            if isinstance(each, Shown) and each.least is not None
+        ),
+        None,
+    )
     limited = kind if least is None else Annotated[kind, Ge(least)]
     return Annotated[limited, Path(alias=name) if f"{{{name}}}" in path else Form(alias=name)]

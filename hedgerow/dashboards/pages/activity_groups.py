@@ -28,7 +28,8 @@ WEEK = "week"
 class ActivityGroup:
     """Activity of one service, site or background kind. `key` is the service's id, the registered domain, or the kind.
 
-    `who` are people, or devices without one; `last` is the instant of the latest decision. `parts` begin with the latest.
+    `who` are people, or devices without one; `last` is the instant of the latest decision. `parts` begin with the
+    latest.
     """
 
     key: str
@@ -147,7 +148,8 @@ def merge_similar(rows: Iterable[DecisionRow]) -> tuple[DecisionRow, ...]:
 
 
 def services_named(text: str) -> tuple[Service, ...]:
-    """Return the services whose name contains a text, without regard to case, spaces and signs; those named so exactly come first.
+    """Return the services whose name contains a text, without regard to case, spaces and signs; those named so exactly
+    come first.
 
     >>> [service.id for service in services_named("you tube")][:1], services_named("")
     (['youtube'], ())
@@ -155,12 +157,18 @@ def services_named(text: str) -> tuple[Service, ...]:
     wanted = _letters(text)
     if not wanted:
         return ()
-    found = [each for each in Services.load().by_id.values() if wanted in _letters(each.title) or wanted in _letters(each.id)]
-    return tuple(sorted(found, key=lambda each: (wanted not in (_letters(each.title), _letters(each.id)), len(each.title))))
+    found = [
+        each for each in Services.load().by_id.values() if wanted in _letters(each.title) or wanted in _letters(each.id)
+    ]
+    return tuple(
+        sorted(found, key=lambda each: (wanted not in (_letters(each.title), _letters(each.id)), len(each.title)))
+    )
 
 
 def owners_of(policy: Policy, devices: Iterable[DeviceRow]) -> list[tuple[str, str]]:
-    """Return the values and names by which an explanation is asked for: people with a device, and devices without a person."""
+    """Return the values and names by which an explanation is asked for: people with a device, and devices without a
+    person.
+    """
     owners = {each.person for each in policy.devices.values()}
     people = [(f"person:{name}", name) for name in policy.people if name in owners]
     others = {each.id: str(each.id) for each in policy.devices.values() if not each.person}

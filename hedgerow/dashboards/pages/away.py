@@ -1,4 +1,6 @@
-"""The page that lets a device keep its rules away from home: its end of the tunnel, or files for its system and its id."""
+"""The page that lets a device keep its rules away from home: its end of the tunnel, or files for its system
+and its id.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,15 @@ from markupsafe import Markup
 from starlette.responses import Response
 
 from hedgerow.dashboards.api.away import away_response
-from hedgerow.dashboards.away import AwayFile, TunnelFile, TunnelShape, away_document, away_file, away_settings, open_tunnel
+from hedgerow.dashboards.away import (
+    AwayFile,
+    TunnelFile,
+    TunnelShape,
+    away_document,
+    away_file,
+    away_settings,
+    open_tunnel,
+)
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.devices import client_id_edit, close_tunnel_edit
 from hedgerow.dashboards.edits.household import find_device
@@ -36,9 +46,16 @@ class AwayPages(PageGroup):
 
     @get(AWAY_PATH, MANAGE)
     async def page(
-        self, request: Request, device: str, form: AwayFile | None = None, home_wifi: Annotated[str, Query(max_length=32)] = ""
-    ) -> Response:  # fmt: skip
-        """Show the page or, with `form`, return that file. `home_wifi` is the network at home, if its router names the resolver."""
+        self,
+        request: Request,
+        device: str,
+        form: AwayFile | None = None,
+        home_wifi: Annotated[str, Query(max_length=32)] = "",
+    ) -> Response:
+        """Show the page or, with `form`, return that file.
+
+        `home_wifi` is the network at home, if its router names the resolver.
+        """
         if form is not None:
             names = [home_wifi] if home_wifi else []
             return away_response(away_document(self._context.control, form, device, names))
@@ -48,7 +65,12 @@ class AwayPages(PageGroup):
         """Show the page, with the QR code of a new end of the tunnel."""
         control, tunnel = self._context.control, self._context.tunnel
         known = find_device(control.policy(), device)
-        values: dict[str, Any] = {"device": known, "dns": control.encrypted_dns(), "forms": {}, "code_of_tunnel": new_code}
+        values: dict[str, Any] = {
+            "device": known,
+            "dns": control.encrypted_dns(),
+            "forms": {},
+            "code_of_tunnel": new_code,
+        }
         values["end"] = tunnel.activity(known)
         values["problem"] = self._problem_of_tunnel(request)
         try:
@@ -62,9 +84,13 @@ class AwayPages(PageGroup):
 
     @post(AWAY_PATH + "/tunnel", MANAGE)
     async def open_tunnel(
-        self, request: Request, device: str, form: Annotated[PageForm, Form()], only_dns: Annotated[bool, Form()] = False,
+        self,
+        request: Request,
+        device: str,
+        form: Annotated[PageForm, Form()],
+        only_dns: Annotated[bool, Form()] = False,
         home_wifi: Annotated[str, Form(max_length=32)] = "",
-    ) -> Response:  # fmt: skip
+    ) -> Response:
         """Give a device an end of the tunnel, or a new key for it, as a file or as a code on the page."""
         context, shape = self._context, TunnelShape(only_dns, (home_wifi,) if home_wifi else ())
         summary = language_of(request).gettext(message("Tunnel home: %(device)s"), device=device)
@@ -72,7 +98,9 @@ class AwayPages(PageGroup):
         home, author = self._context.tunnel.home(), principal_of(request)
         document = await open_tunnel(context.control, home, context.editor, author, summary, device, kind, shape)
         return (
-            self._away(request, device, qr_code(document.data.decode(), is_long=True)) if form is PageForm.QR else away_response(document)
+            self._away(request, device, qr_code(document.data.decode(), is_long=True))
+            if form is PageForm.QR
+            else away_response(document)
         )
 
     @post(AWAY_PATH + "/tunnel/remove", MANAGE)

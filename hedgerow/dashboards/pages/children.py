@@ -1,4 +1,7 @@
-"""Today's card of each child: what holds now, the time left, and the use so far. Pure, except for reading the journal."""
+"""Today's card of each child: what holds now, the time left, and the use so far.
+
+Pure, except for reading the journal.
+"""
 
 from __future__ import annotations
 
@@ -44,8 +47,8 @@ class ChildState(StrEnum):
 class ChildCard:
     """A child on the page. `now_on` and `use` name services and sites, or only topics where the log is private.
 
-    `closure` is a pause, bedtime or other closing in force, `bedtime` tonight's, `pause` what the button *Resume* ends. `seen` is the last
-    request. `left` is the budget that ends first.
+    `closure` is a pause, bedtime or other closing in force, `bedtime` tonight's, `pause` what the button *Resume* ends.
+    `seen` is the last request. `left` is the budget that ends first.
     """
 
     name: str
@@ -66,7 +69,10 @@ class ChildCard:
 
 @dataclass(frozen=True, slots=True)
 class DaySoFar:
-    """Data of the journal for the cards. `minutes` holds the minutes of the day by device and subject, a bit for each (`VisitReader`)."""
+    """Data of the journal for the cards.
+
+    `minutes` holds the minutes of the day by device and subject, a bit for each (`VisitReader`).
+    """
 
     devices: tuple[DeviceRow, ...]
     requests: tuple[RequestRow, ...]
@@ -118,22 +124,37 @@ def shows_sites(policy: Policy, person: Person) -> bool:
 
 
 def child_cards(
-    index: PolicyIndex, children: Iterable[Person], day: DaySoFar, times: Mapping[str, PersonTimes], budgets: Iterable[BudgetRow],
-    midnight: float, now: float,
-) -> list[ChildCard]:  # fmt: skip
+    index: PolicyIndex,
+    children: Iterable[Person],
+    day: DaySoFar,
+    times: Mapping[str, PersonTimes],
+    budgets: Iterable[BudgetRow],
+    midnight: float,
+    now: float,
+) -> list[ChildCard]:
     """Return a card for each of some children. All pictures have the same scale."""
     budgets, children = tuple(budgets), tuple(children)
     use = {person.name: _use(index, person, day) for person in children}
     totals = [max(total, sum(shown.values())) for total, shown in use.values()]
     limits = [row.limit for row in budgets if row.limit and not row.subject]
     scale = max([60, *totals, *limits])
-    return [_card(index, person, day, times[person.name], budgets, use[person.name], scale, midnight, now) for person in children]
+    return [
+        _card(index, person, day, times[person.name], budgets, use[person.name], scale, midnight, now)
+        for person in children
+    ]
 
 
 def _card(
-    index: PolicyIndex, person: Person, day: DaySoFar, times: PersonTimes, budgets: tuple[BudgetRow, ...],
-    use: tuple[int, dict[str, int]], scale: int, midnight: float, now: float,
-) -> ChildCard:  # fmt: skip
+    index: PolicyIndex,
+    person: Person,
+    day: DaySoFar,
+    times: PersonTimes,
+    budgets: tuple[BudgetRow, ...],
+    use: tuple[int, dict[str, int]],
+    scale: int,
+    midnight: float,
+    now: float,
+) -> ChildCard:
     policy = index.policy
     own = tuple(row for row in budgets if row.whose == person.name)
     ids = set(devices_of(index, person.name))
@@ -180,7 +201,10 @@ def _now_on(day: DaySoFar, devices: set[str], midnight: float, now: float) -> tu
 
 
 def _use(index: PolicyIndex, person: Person, day: DaySoFar) -> tuple[int, dict[str, int]]:
-    """Return the minutes of the day in all, and by service and site, or by topic where the log is private. The longest come first."""
+    """Return the minutes of the day in all, and by service and site, or by topic where the log is private.
+
+    The longest come first.
+    """
     account = f"person:{person.name}"
     total = sum(row.minutes for row in day.usage if row.account == account and not row.subject)
     found: dict[str, int] = {}

@@ -72,7 +72,10 @@ _ANONYMOUS = Principal("", frozenset())
 
 @dataclass(frozen=True, slots=True)
 class NavEntry:
-    """A link of the navigation. `icon` is a symbol of `static/icons.svg`. On a phone, `is_extra` puts the link on the page "More"."""
+    """A link of the navigation.
+
+    `icon` is a symbol of `static/icons.svg`. On a phone, `is_extra` puts the link on the page "More".
+    """
 
     href: str
     label: str
@@ -173,7 +176,9 @@ class PageGroup:
         return self._context.renderer.page(request, template, status_code, **values)
 
     def _actor(self, request: Request) -> str:
-        """Return the name in which a request acts: that of the person on duty at a café's counter, else of the account."""
+        """Return the name in which a request acts: that of the person on duty at a café's counter, else of
+        the account.
+        """
         return self._context.staff.actor(principal_of(request))
 
     def _device(self, request: Request) -> DeviceView:
@@ -227,7 +232,8 @@ class Renderer:
     def warm(self) -> None:
         """Load locale data, so that first requests are fast. Call it from any thread.
 
-        A page's templates are loaded when it is first opened, in the language that it has then. Most pages are rarely opened.
+        A page's templates are loaded when it is first opened, in the language that it has then. Most pages are rarely
+        opened.
         """
         english = language("en")
         load_templates(page_environment())  # gates and inspectors can't write what they compile
@@ -243,14 +249,27 @@ class Renderer:
         """Render a page for a request that was not admitted."""
         return self._render(request, template, status_code, _ANONYMOUS, values)
 
-    def error(self, request: HTTPConnection, status: int, text: str, values: Mapping[str, object] | None = None) -> Response:
-        """Render an error page; `text` and `values` are as in `InvalidInput`. The address of a form leads to the page that has it."""
+    def error(
+        self, request: HTTPConnection, status: int, text: str, values: Mapping[str, object] | None = None
+    ) -> Response:
+        """Render an error page; `text` and `values` are as in `InvalidInput`.
+
+        The address of a form leads to the page that has it.
+        """
         if status == METHOD_NOT_ALLOWED and request.scope["method"] == "GET":
             return redirect_to(nearest_page(request, request.url.path))
         text = language_of(request).gettext(text, **values or {})
-        return self._render(request, "error.html", status, _ANONYMOUS, {"code": status, "message": text, "before": referring_page(request)})
+        return self._render(
+            request,
+            "error.html",
+            status,
+            _ANONYMOUS,
+            {"code": status, "message": text, "before": referring_page(request)},
+        )
 
-    def _render(self, request: HTTPConnection, template: str, code: int, principal: Principal, values: dict[str, Any]) -> Response:
+    def _render(
+        self, request: HTTPConnection, template: str, code: int, principal: Principal, values: dict[str, Any]
+    ) -> Response:
         now, status, reader, index = self._clock(), self._control.status(), language_of(request), self.index()
         where, path, saved = labels.zone(status.timezone), request.url.path, request.query_params.get("saved", "")
         values = {
@@ -303,11 +322,16 @@ class Renderer:
         return f"/static/{name}?{self._versions[name]}"
 
     def _icon(self, name: str) -> Markup:
-        """Return a symbol of `static/icons.svg`, which assistive technology skips. Raises KeyError for an unknown one."""
+        """Return a symbol of `static/icons.svg`, which assistive technology skips.
+
+        Raises KeyError for an unknown one.
+        """
         if name not in self._icons:
             raise KeyError(f"icons.svg has no symbol '{name}'")
         path = self._static_path("icons.svg")
-        return Markup('<svg class="icon" aria-hidden="true" focusable="false"><use href="{}#{}"></use></svg>').format(path, name)
+        return Markup('<svg class="icon" aria-hidden="true" focusable="false"><use href="{}#{}"></use></svg>').format(
+            path, name
+        )
 
 
 def principal_of(request: Request) -> Principal:
@@ -317,7 +341,9 @@ def principal_of(request: Request) -> Principal:
 
 def countries_by_name(reader: Language) -> list[tuple[str, str]]:
     """Return ISO 3166 codes and names, sorted by name."""
-    return sorted(((code, reader.country(code)) for code in COUNTRIES), key=lambda pair: normalize("NFD", pair[1]).casefold())
+    return sorted(
+        ((code, reader.country(code)) for code in COUNTRIES), key=lambda pair: normalize("NFD", pair[1]).casefold()
+    )
 
 
 def redirect_to(path: str) -> RedirectResponse:
@@ -326,7 +352,9 @@ def redirect_to(path: str) -> RedirectResponse:
 
 
 def redirect_after_save(path: str, change: PolicyChange | None, part: str = "") -> RedirectResponse:
-    """Redirect to a page that reports a change of the policy file and offers to undo it. `change` is None if nothing changed.
+    """Redirect to a page that reports a change of the policy file and offers to undo it.
+
+    `change` is None if nothing changed.
 
     `part` is the id of the changed part of the page.
     """

@@ -1,8 +1,8 @@
 """Cards of devices: what each is, whose it is, which protections are live on it, and when it was last seen.
 
-A new device may be a known one: a phone that changed its MAC address looks like one that has just left. The signs are the name that it
-gives to the DHCP server, its maker, its kind, and whether the known device fell silent when it came. DHCP fingerprints (option 55) are not
-among them, because servers do not write them to their lease files.
+A new device may be a known one: a phone that changed its MAC address looks like one that has just left. The signs are
+the name that it gives to the DHCP server, its maker, its kind, and whether the known device fell silent when it came.
+DHCP fingerprints (option 55) are not among them, because servers do not write them to their lease files.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ NEW_DEVICES = 100
 """Devices without a name that are shown at a time."""
 
 MAX_BRIEF = 12
-"""Devices without a name that were seen for a few minutes only, and are shown one by one. More are made up, or pass by in the street."""
+"""Devices without a name that were seen for a few minutes only, and are shown one by one.
+
+More are made up, or pass by in the street.
+"""
 
 RECENT_DEVICES = 500
 """Devices seen last among which new ones are looked for, and what they may be."""
@@ -55,7 +58,10 @@ class DeviceTraits:
 
 
 def likely_matches(new: DeviceTraits, known: Iterable[DeviceTraits]) -> tuple[DeviceId, ...]:
-    """Return the known devices that a new one may be, the likeliest first. There are none for a device without a MAC address."""
+    """Return the known devices that a new one may be, the likeliest first.
+
+    There are none for a device without a MAC address.
+    """
     if not new.mac:
         return ()
     scored = [(likeness(new, each), each.last_seen or 0.0, each.id) for each in known]
@@ -94,7 +100,10 @@ class DeviceFilter:
 
 @dataclass(frozen=True, slots=True)
 class DeviceCard:
-    """A device of the policy. `kind` is the policy's or a guess; `maker` is empty if unknown, or for an address that the device made up."""
+    """A device of the policy.
+
+    `kind` is the policy's or a guess; `maker` is empty if unknown, or for an address that the device made up.
+    """
 
     id: str
     device: Device
@@ -123,9 +132,12 @@ class DeviceCard:
 
 @dataclass(frozen=True, slots=True)
 class NewDeviceCard:
-    """A device without a name in the policy, that was seen on the network. `likely` are named ones that it may be, with a new address.
+    """A device without a name in the policy, that was seen on the network.
 
-    `likely_adults` are those of adults. A device can make up all signs of them, so they are not what the page suggests or a notice names.
+    `likely` are named ones that it may be, with a new address.
+
+    `likely_adults` are those of adults. A device can make up all signs of them, so they are not what the page suggests
+    or a notice names.
     """
 
     id: str
@@ -156,9 +168,19 @@ class DeviceCards:
 
     @classmethod
     def load(
-        cls, index: PolicyIndex, reader: JournalReader, vendors: VendorLookup, wanted: DeviceFilter, *, since: float, has_gateway: bool
+        cls,
+        index: PolicyIndex,
+        reader: JournalReader,
+        vendors: VendorLookup,
+        wanted: DeviceFilter,
+        *,
+        since: float,
+        has_gateway: bool,
     ) -> DeviceCards:
-        """Read what is known of the devices of a page. Reads the journal, and the registers of makers: call it from a thread."""
+        """Read what is known of the devices of a page.
+
+        Reads the journal, and the registers of makers: call it from a thread.
+        """
         words = wanted.text.casefold().split()
         matching = _matching(index, reader, vendors, words, since) if words else index.by_owner
         pages = max(1, -(-len(matching) // PAGE_SIZE))
@@ -178,7 +200,7 @@ class DeviceCards:
 
 def _matching(
     index: PolicyIndex, reader: JournalReader, vendors: VendorLookup, words: Sequence[str], since: float
-) -> Sequence[Device]:  # fmt: skip
+) -> Sequence[Device]:
     """Return the devices of the policy in which every word of a search occurs."""
     seen = _rows_of_named(index, reader.devices(since))
     nothing = protections_by_device(index.by_owner, (), has_gateway=False)
@@ -191,7 +213,11 @@ def _keys_of(devices: Iterable[Device]) -> list[str]:
     return [
         key
         for device in devices
-        for key in (device.id, *device.macs, *(str(network.network_address) for network in device.networks if network.num_addresses == 1))
+        for key in (
+            device.id,
+            *device.macs,
+            *(str(network.network_address) for network in device.networks if network.num_addresses == 1),
+        )
     ]
 
 
@@ -199,11 +225,22 @@ def _card(device: Device, seen: DeviceRow | None, vendors: VendorLookup, protect
     mac = next(iter(device.macs), None) or parse_mac(seen.mac or "" if seen else "") or ""
     maker = vendors.vendor(mac) if mac else ""
     names = (device.id, seen.name if seen else "", *device.hostnames)
-    return DeviceCard(device.id, device, seen, device.kind or guess_kind(*names, vendor=maker), maker, mac, protections, owner_of(device))
+    return DeviceCard(
+        device.id,
+        device,
+        seen,
+        device.kind or guess_kind(*names, vendor=maker),
+        maker,
+        mac,
+        protections,
+        owner_of(device),
+    )
 
 
 def new_device_cards(index: PolicyIndex, rows: Sequence[DeviceRow], vendors: VendorLookup) -> list[NewDeviceCard]:
-    """Return the first devices without a name, in the order of `rows`. Reads the registers of makers once: call it from a thread.
+    """Return the first devices without a name, in the order of `rows`.
+
+    Reads the registers of makers once: call it from a thread.
 
     In a large network, only devices in `rows` are compared with the new ones.
     """
@@ -212,8 +249,9 @@ def new_device_cards(index: PolicyIndex, rows: Sequence[DeviceRow], vendors: Ven
     candidates = policy.devices if len(policy.devices) <= RECENT_DEVICES else seen
     known = [
         _traits(name, device.macs, seen.get(name), vendors, device)
-        for name in candidates if not (device := policy.devices[DeviceId(name)]).is_seat
-    ]  # fmt: skip
+        for name in candidates
+        if not (device := policy.devices[DeviceId(name)]).is_seat
+    ]
     cards = []
     for row in fold_brief(unnamed_devices(index, rows))[0][:NEW_DEVICES]:
         traits = _traits(row.device, (), row, vendors)
@@ -225,17 +263,24 @@ def new_device_cards(index: PolicyIndex, rows: Sequence[DeviceRow], vendors: Ven
 
 
 def likely_names(policy: Policy, rows: Sequence[DeviceRow], new: DeviceRow, vendors: VendorLookup) -> tuple[str, ...]:
-    """Return the named devices that a new one may be. `rows` are all devices seen. As `new_device_cards`, for a thread."""
+    """Return the named devices that a new one may be.
+
+    `rows` are all devices seen. As `new_device_cards`, for a thread.
+    """
     cards = new_device_cards(PolicyIndex(policy), [new, *(row for row in rows if row.device != new.device)], vendors)
     return tuple(device.id for card in cards if card.id == new.device for device in card.likely)
 
 
-def _traits(id: str, macs: Sequence[str], row: DeviceRow | None, vendors: VendorLookup, device: Device | None = None) -> DeviceTraits:
+def _traits(
+    id: str, macs: Sequence[str], row: DeviceRow | None, vendors: VendorLookup, device: Device | None = None
+) -> DeviceTraits:
     mac = next(iter(macs), None) or (parse_mac(row.mac or row.device) if row else None) or ""
     maker = vendors.vendor(mac) if mac else ""
     names = (*((id, *device.hostnames) if device is not None else ()), *((row.name,) if row and row.name else ()))
     kind = (device.kind if device is not None else None) or guess_kind(*names, vendor=maker)
-    return DeviceTraits(DeviceId(id), mac, names, maker, kind, row.first_seen if row else None, row.last_seen if row else None)
+    return DeviceTraits(
+        DeviceId(id), mac, names, maker, kind, row.first_seen if row else None, row.last_seen if row else None
+    )
 
 
 def _rows_of_named(index: PolicyIndex, rows: Iterable[DeviceRow]) -> dict[str, DeviceRow]:
@@ -252,7 +297,8 @@ def _rows_of_named(index: PolicyIndex, rows: Iterable[DeviceRow]) -> dict[str, D
 def unnamed_devices(index: PolicyIndex, rows: Iterable[DeviceRow]) -> list[DeviceRow]:
     """Return the rows of devices without a name, one per device. Rows from before a device was named are left out.
 
-    An IPv6 link-local address is not a device, and neither is an IP address at which a device with a MAC address was seen.
+    An IPv6 link-local address is not a device, and neither is an IP address at which a device with a MAC address was
+    seen.
     """
     find, devices, rows = index.lookup.find, index.policy.devices, tuple(rows)
     at_devices = {row.address for row in rows if row.mac or parse_mac(row.device)}
@@ -267,7 +313,8 @@ def unnamed_devices(index: PolicyIndex, rows: Iterable[DeviceRow]) -> list[Devic
 
 
 def fold_brief(unnamed: Sequence[DeviceRow]) -> tuple[list[DeviceRow], list[DeviceRow]]:
-    """Divide devices without a name into those to show, in their order, and those of too many that were seen for a few minutes only.
+    """Divide devices without a name into those to show, in their order, and those of too many that were seen for a few
+    minutes only.
 
     A device can invent any number of addresses, among which people would not find the one that needs a name.
     """

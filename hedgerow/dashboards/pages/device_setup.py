@@ -19,8 +19,9 @@ from hedgerow.dashboards.words.languages import language_of
 
 TRUSTED_PATH = "/certificate/trusted.svg"
 _TICK = (
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" width="24" height="24" role="img"><title>{title}</title>'
-    '<path fill="#2a6b3c" d="M0 0h24v24H0z"/><path d="M6 12.5l4 4 8-9" fill="none" stroke="#fff" stroke-width="2.5"/></svg>'
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" width="24" height="24"'
+    ' role="img"><title>{title}</title><path fill="#2a6b3c" d="M0 0h24v24H0z"/><path d="M6 12.5l4 4 8-9" fill="none"'
+    ' stroke="#fff" stroke-width="2.5"/></svg>'
 )
 
 
@@ -51,7 +52,7 @@ def platform_of(user_agent: str) -> DevicePlatform | None:
     >>> (platform_of("Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X)"), platform_of("Mozilla/5.0 (Linux; Android 15)"),
     ... platform_of("curl/8"))
     (<DevicePlatform.APPLE: 'apple'>, <DevicePlatform.ANDROID: 'android'>, None)
-    """
+    """  # noqa: E501
     return next((platform for sign, platform in _PLATFORM_SIGNS.items() if sign in user_agent), None)
 
 
@@ -76,8 +77,8 @@ class CertificatePages(PageGroup):
             check=own + TRUSTED_PATH,
         )
         response.headers["Content-Security-Policy"] = (
-            f"default-src 'none'; style-src 'self'; script-src 'self'; manifest-src 'self'; img-src 'self' {own}; object-src {own}; "
-            f"frame-src {own}; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+            f"default-src 'none'; style-src 'self'; script-src 'self'; manifest-src 'self'; img-src 'self' {own};"
+            f" object-src {own}; frame-src {own}; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
         )
         return response
 
@@ -117,8 +118,8 @@ class BypassProbe:
     kind: str
 
 
-# Both publishers send Access-Control-Allow-Origin: * with these answers, as their documentation of DNS over HTTPS in JSON says, so an
-# answer that a script can read came from them and not from our block page.
+# Both publishers send Access-Control-Allow-Origin: * with these answers, as their documentation of DNS over HTTPS in
+# JSON says, so an answer that a script can read came from them and not from our block page.
 _CLOUDFLARE, _GOOGLE = "/dns-query?name=example.com&type=A", "/resolve?name=example.com&type=A"
 BYPASS_PROBES = (
     BypassProbe("Cloudflare", f"https://cloudflare-dns.com{_CLOUDFLARE}", "name"),
@@ -141,10 +142,11 @@ class CheckPages(PageGroup):
         here = _check_url(place.hostname or "", place.port)
         response = self._page(request, "check.html", view=view, here=here, ways=BYPASS_PROBES)
         own = f"{place.scheme}://*.{CHECK_ZONE}:{place.port}"
-        # A policy cannot name IPv6 addresses as sources. With a list of sources, browsers would block those probes and report them as safe.
+        # A policy cannot name IPv6 addresses as sources. With a list of sources, browsers would block those probes and
+        # report them as safe.
         response.headers["Content-Security-Policy"] = (
-            f"default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' {own}; object-src {own}; frame-src {own}; "
-            f"connect-src https:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+            f"default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' {own}; object-src {own};"
+            f" frame-src {own}; connect-src https:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
         )
         return response
 

@@ -10,7 +10,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from hedgerow.dashboards.control import InvalidInput
-from hedgerow.dashboards.edits.devices import NOBODY, kind_edits, lets_sign_in, owner_edits, owners_edits, rename_device_edits
+from hedgerow.dashboards.edits.devices import (
+    NOBODY,
+    kind_edits,
+    lets_sign_in,
+    owner_edits,
+    owners_edits,
+    rename_device_edits,
+)
 from hedgerow.dashboards.edits.household import (
     add_seat_edits,
     can_be_inspected,
@@ -42,7 +49,9 @@ class DevicePages(PageGroup):
     _vendors = VendorLookup()
 
     @get("/devices", OPERATE, READ)
-    async def devices(self, request: Request, q: Annotated[str, Query(max_length=60)] = "", page: int = 1, seats: bool = False) -> Response:
+    async def devices(
+        self, request: Request, q: Annotated[str, Query(max_length=60)] = "", page: int = 1, seats: bool = False
+    ) -> Response:
         """Show the devices that match. A home has no seats: with `seats`, the form for the first one is there."""
         wanted = DeviceFilter(q.strip(), page)
         context, reader = self._context, language_of(request)
@@ -50,9 +59,14 @@ class DevicePages(PageGroup):
         asking = context.control.device_at(peer_address(request.scope))
         index = context.index()
         cards = await run_in_threadpool(
-            DeviceCards.load, index, context.reader, self._vendors, wanted,
-            since=labels.midnight_before(now, labels.zone(policy.network.timezone)), has_gateway=context.control.status().has_gateway,
-        )  # fmt: skip
+            DeviceCards.load,
+            index,
+            context.reader,
+            self._vendors,
+            wanted,
+            since=labels.midnight_before(now, labels.zone(policy.network.timezone)),
+            has_gateway=context.control.status().has_gateway,
+        )
         pauses = await run_in_threadpool(context.reader.pauses, now)
         return self._page(
             request,
@@ -100,7 +114,9 @@ class DevicePages(PageGroup):
         return await self._save(request, text, *edits, *renames, device=device, name=name)
 
     @post("/devices/give", MANAGE)
-    async def give(self, request: Request, device: FormTexts = None, owner: FormText = "", person: FormText = "") -> Response:
+    async def give(
+        self, request: Request, device: FormTexts = None, owner: FormText = "", person: FormText = ""
+    ) -> Response:
         """Give devices to a person, to everybody or to nobody, or let them follow a profile."""
         chosen = device or []
         owner = owner or (f"person:{person}" if person else "")
@@ -108,7 +124,11 @@ class DevicePages(PageGroup):
         if (question := await self._ask_about_own(request, chosen, owner)) is not None:
             return question
         kind, _, name = owner.partition(":")
-        text = message("Assign %(device)s to %(person)s") if kind in ("person", "everybody") else message("%(device)s belongs to nobody")
+        text = (
+            message("Assign %(device)s to %(person)s")
+            if kind in ("person", "everybody")
+            else message("%(device)s belongs to nobody")
+        )
         reader = language_of(request)
         whom = name if kind == "person" else reader.gettext(message("everybody"))
         return await self._save(request, text, *edits, device=reader.listed(chosen), person=whom)
@@ -141,7 +161,11 @@ class DevicePages(PageGroup):
         self._check_free(policy, seat)
         name = parse_name(name, policy.devices)
         return await self._save(
-            request, message("Rename the seat %(seat)s to %(name)s"), rename(("seats", seat), name), seat=seat, name=name
+            request,
+            message("Rename the seat %(seat)s to %(name)s"),
+            rename(("seats", seat), name),
+            seat=seat,
+            name=name,
         )
 
     @post("/devices/seat/remove", MANAGE)
@@ -157,18 +181,31 @@ class DevicePages(PageGroup):
             raise InvalidInput("Somebody is sitting at %(seat)s: end the session first.", seat=seat)
 
     async def _ask_about_own(self, request: Request, devices: Iterable[str], owner: str) -> Response | None:
-        """Return a page that asks before nobody can sign in any more on the device that shows it; None if that is not so."""
+        """Return a page that asks before nobody can sign in any more on the device that shows it; None if that is not
+        so.
+        """
         own, reader = self._context.control.device_at(peer_address(request.scope)), language_of(request)
-        if own is None or not own.may_sign_in or own.device not in devices or lets_sign_in(self._context.policy(), owner):
+        if (
+            own is None
+            or not own.may_sign_in
+            or own.device not in devices
+            or lets_sign_in(self._context.policy(), owner)
+        ):
             return None
         text = message(
-            "%(device)s is the device that you are using. Under these rules nobody can sign in on it. You can still change that here "
+            "%(device)s is the device that you are using. Under these rules nobody can sign in on it. You can "
+            "still change that here "
             "until you are signed out, and later on the device of an adult or on the machine that runs Hedgerow."
         )
         return await confirm(
-            self._context, request, reader.gettext(message("No more sign-in on this device?")), reader.gettext(text, device=own.device),
-            {"yes": message("Change it")}, field="asked", leave=reader.gettext(message("Leave it as it is")),
-        )  # fmt: skip
+            self._context,
+            request,
+            reader.gettext(message("No more sign-in on this device?")),
+            reader.gettext(text, device=own.device),
+            {"yes": message("Change it")},
+            field="asked",
+            leave=reader.gettext(message("Leave it as it is")),
+        )
 
     async def _save(self, request: Request, summary: str, *edits: Edit, **values: object) -> Response:
         return redirect_after_save("/devices", await self._change(request, summary, *edits, **values))

@@ -1,4 +1,6 @@
-"""Feedback after a permission or an answer: a sentence with what and until when, read from the journal, and its undoing."""
+"""Feedback after a permission or an answer: a sentence with what and until when, read from the journal, and its
+undoing.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,11 @@ async def feedback(context: PageContext, request: Request) -> Feedback | None:
     if granted := query.get("granted", ""):
         grants = await run_in_threadpool(context.reader.grants, context.clock())
         grant = next((each for each in grants if each.id == granted), None)
-        return None if grant is None else Feedback(_permission_text(context, grant, reader), f"/grants/{quote(grant.id)}/revoke")
+        return (
+            None
+            if grant is None
+            else Feedback(_permission_text(context, grant, reader), f"/grants/{quote(grant.id)}/revoke")
+        )
     if denied := query.get("denied", ""):
         rows = await run_in_threadpool(context.reader.requests, "denied", _REQUESTS)
         row = next((each for each in rows if str(each.id) == denied), None)
@@ -52,7 +58,11 @@ def _permission_text(context: PageContext, grant: Grant, reader: Language) -> st
     times = context.control.person_times([grant.person] if grant.person else []).get(grant.person or "")
     until = labels.open_until(grant, times)
     name = grant.person or grant.device or reader.gettext("everybody")
-    text = message("%(what)s open for %(name)s until %(time)s.") if until is not None else message("%(what)s open for %(name)s.")
+    text = (
+        message("%(what)s open for %(name)s until %(time)s.")
+        if until is not None
+        else message("%(what)s open for %(name)s.")
+    )
     time = "" if until is None else reader.clock(until, now, where)
     said = reader.gettext(text, what=labels.title_of(grant.subject, reader), name=name, time=time)
     if others := context.control.opens_too(grant):
@@ -65,4 +75,6 @@ def _denial_text(row: RequestRow, reader: Language) -> str:
     what, name = labels.title_of(row.subject, reader), row.person or row.device
     if row.chore:
         return reader.gettext(message("%(name)s can read that it is not done yet: %(what)s."), name=name, what=what)
-    return reader.gettext(message("%(what)s stays closed for %(name)s, who can read your answer."), name=name, what=what)
+    return reader.gettext(
+        message("%(what)s stays closed for %(name)s, who can read your answer."), name=name, what=what
+    )

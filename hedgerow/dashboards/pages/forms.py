@@ -1,7 +1,7 @@
 """Refused forms: the page of the form again, with what was typed in it and the problem beside its field.
 
-The page is rendered as for any visitor, and `fill_form` puts back what was typed, so that templates need nothing for it. Passwords are not
-put back. A problem with a form that has no field to correct stands at the top of the page.
+The page is rendered as for any visitor, and `fill_form` puts back what was typed, so that templates need nothing for
+it. Passwords are not put back. A problem with a form that has no field to correct stands at the top of the page.
 """
 
 from __future__ import annotations
@@ -85,9 +85,13 @@ async def show_again(request: Request, problem: InvalidInput) -> Response | None
 
 
 def nearest_page(request: HTTPConnection, path: str) -> str:
-    """Return the path if it is a page's, else the nearest page above it: the form `/people/mia/age` is on `/people/mia`."""
+    """Return the path if it is a page's, else the nearest page above it: the form `/people/mia/age` is on
+    `/people/mia`.
+    """
     scope = {"type": "http", "method": "GET"}
-    while path and not any(route.matches({**scope, "path": unquote(path)})[0] is Match.FULL for route in request.app.router.routes):
+    while path and not any(
+        route.matches({**scope, "path": unquote(path)})[0] is Match.FULL for route in request.app.router.routes
+    ):
         path = path.rpartition("/")[0]
     return path or "/"
 
@@ -107,7 +111,13 @@ async def _rendered(request: Request, page: str, problem: InvalidInput) -> str |
     """Return the text of a page as the client gets it, through the guard, or None if it gets none."""
     path, _, query = page.partition("?")
     headers = [pair for pair in request.scope["headers"] if not pair[0].startswith(b"content-")]
-    own = {"method": "GET", "path": unquote(path), "raw_path": path.encode(), "query_string": query.encode(), "headers": headers}
+    own = {
+        "method": "GET",
+        "path": unquote(path),
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "headers": headers,
+    }
     is_page, body = False, bytearray()
 
     async def receive() -> MutableMapping[str, Any]:
@@ -125,7 +135,9 @@ async def _rendered(request: Request, page: str, problem: InvalidInput) -> str |
 
 @dataclass(frozen=True, slots=True)
 class RefusedForm:
-    """A form as it was sent to the decoded `path`. `page` is where it is shown, `problem` a sentence about its field `field`.
+    """A form as it was sent to the decoded `path`.
+
+    `page` is where it is shown, `problem` a sentence about its field `field`.
 
     Without a field, or with one that nobody sees, the first visible one is meant.
     """
@@ -139,9 +151,16 @@ class RefusedForm:
 
 
 def fill_form(page: str, refused: RefusedForm, heading: str) -> str:
-    """Return a page with a form as it was sent. `heading` is for a problem that stands at the top, as it concerns no field."""
+    """Return a page with a form as it was sent.
+
+    `heading` is for a problem that stands at the top, as it concerns no field.
+    """
     found = _Forms(page)
-    form = max((each for each in found.forms if each.receives(refused)), key=lambda each: each.likeness(refused.sent), default=None)
+    form = max(
+        (each for each in found.forms if each.receives(refused)),
+        key=lambda each: each.likeness(refused.sent),
+        default=None,
+    )
     fields = [each for each in form.fields if each.is_visible] if form is not None else []
     wrong = next((each for each in fields if each.name == refused.field), fields[0] if fields else None)
     edits: list[_Edit] = []
@@ -153,9 +172,21 @@ def fill_form(page: str, refused: RefusedForm, heading: str) -> str:
         for each in form.fields:
             edits += each.filled(refused.sent.get(each.name, ()), marks if each is wrong else {})
         edits += [each.written({"open": None}) for each in wrong.folded]
-        edits += [each.written({}, without={"autofocus"}) for each in found.focused if each not in [own.tag for own in form.fields]]
-        edits.append(_Edit(wrong.after, wrong.after, f'<span class="mistake" id="mistake" role="alert">{escape(refused.problem)}</span>'))
-        edits.append(_Edit(form.start, form.start, f'<input type="hidden" name="{_PAGE}" value="{escape(refused.page)}">'))
+        edits += [
+            each.written({}, without={"autofocus"})
+            for each in found.focused
+            if each not in [own.tag for own in form.fields]
+        ]
+        edits.append(
+            _Edit(
+                wrong.after,
+                wrong.after,
+                f'<span class="mistake" id="mistake" role="alert">{escape(refused.problem)}</span>',
+            )
+        )
+        edits.append(
+            _Edit(form.start, form.start, f'<input type="hidden" name="{_PAGE}" value="{escape(refused.page)}">')
+        )
     for edit in sorted(edits, key=lambda each: each.start, reverse=True):
         page = page[: edit.start] + edit.text + page[edit.end :]
     return page
@@ -188,7 +219,9 @@ class _Tag:
 
 @dataclass(slots=True)
 class _Field:
-    """A field of a form. A message about it belongs to the character `after`. `folded` are the tags that have to open to show it.
+    """A field of a form.
+
+    A message about it belongs to the character `after`. `folded` are the tags that have to open to show it.
 
     `text_end` is where the text of a `textarea` ends.
     """
@@ -219,7 +252,8 @@ class _Field:
         if self.kind in ("checkbox", "radio"):
             more |= {"checked": None} if (self.tag.attributes.get("value") or "on") in values else {}
         elif self.kind == "textarea":
-            text = _Edit(self.tag.end, self.text_end, "\n" + escape(values[0] if values else ""))  # browsers skip the first line break
+            # browsers skip the first line break
+            text = _Edit(self.tag.end, self.text_end, "\n" + escape(values[0] if values else ""))
             return [self.tag.written(more, without={"autofocus"}), text]
         elif self.kind not in ("password", "select"):
             more["value"] = values[0] if values else ""
@@ -245,12 +279,17 @@ class _Form:
     def likeness(self, sent: Mapping[str, tuple[str, ...]]) -> int:
         """Rate how well the sent fields suit: several forms of a page may have the same path."""
         hidden = [each for each in self.fields if each.kind == "hidden"]
-        same = sum(1 if (each.tag.attributes.get("value") or "") in sent.get(each.name, ()) else -100 for each in hidden)
+        same = sum(
+            1 if (each.tag.attributes.get("value") or "") in sent.get(each.name, ()) else -100 for each in hidden
+        )
         return same + len({each.name for each in self.fields} & set(sent))
 
 
 class _Forms(HTMLParser):
-    """The forms of one of our own pages. `main` is where its content begins, `focused` are the fields with the focus."""
+    """The forms of one of our own pages.
+
+    `main` is where its content begins, `focused` are the fields with the focus.
+    """
 
     def __init__(self, page: str) -> None:
         super().__init__()

@@ -51,7 +51,9 @@ def blocked_by_hour(hours: Iterable[HourlyCount], midnight: float, now: float) -
     for hour in hours:
         place = int((hour.hour * 3600 - midnight) // 3600)
         counts[place] = counts.get(place, 0) + hour.blocked
-    shown = [(f"{place:02d}:00", counts.get(place, 0)) for place in range(max(1, min(25, int((now - midnight) // 3600) + 1)))]
+    shown = [
+        (f"{place:02d}:00", counts.get(place, 0)) for place in range(max(1, min(25, int((now - midnight) // 3600) + 1)))
+    ]
     return bar_chart(shown, places=24)
 
 
@@ -64,10 +66,16 @@ def bar_chart(counts: list[tuple[str, int]], places: int | None = None) -> BarCh
     step = BAR_CHART_WIDTH / max(places or 0, len(counts), 1)
     highest = max((count for _, count in counts), default=0) or 1
     bars = tuple(
-        Bar(round(index * step + step * 0.1, 1), round(BAR_CHART_HEIGHT - BAR_CHART_HEIGHT * count / highest, 1), round(step * 0.8, 1),
-            round(BAR_CHART_HEIGHT * count / highest, 1), label, count)
+        Bar(
+            round(index * step + step * 0.1, 1),
+            round(BAR_CHART_HEIGHT - BAR_CHART_HEIGHT * count / highest, 1),
+            round(step * 0.8, 1),
+            round(BAR_CHART_HEIGHT * count / highest, 1),
+            label,
+            count,
+        )
         for index, (label, count) in enumerate(counts)
-    )  # fmt: skip
+    )
     return BarChart(bars, sum(count for _, count in counts))
 
 
@@ -112,10 +120,14 @@ def person_days(policy: Policy, counts: Iterable[HourlyCount], midnight: float, 
         allowed, blocked = hours.get(count.hour, (0, 0))
         hours[count.hour] = (allowed + count.allowed, blocked + count.blocked)
     most = max((sum(both) for hours in sums.values() for both in hours.values()), default=1)
-    return tuple(_day(policy.people[name], policy, sums[name], midnight, now, most) for name in policy.people if name in sums)
+    return tuple(
+        _day(policy.people[name], policy, sums[name], midnight, now, most) for name in policy.people if name in sums
+    )
 
 
-def _day(person: Person, policy: Policy, hours: dict[int, tuple[int, int]], midnight: float, now: float, most: int) -> PersonDay:
+def _day(
+    person: Person, policy: Policy, hours: dict[int, tuple[int, int]], midnight: float, now: float, most: int
+) -> PersonDay:
     shown = tuple(
         TimelineHour(
             hour * 3600.0,
@@ -133,7 +145,9 @@ def _day(person: Person, policy: Policy, hours: dict[int, tuple[int, int]], midn
 
 
 def _closed(person: Person, policy: Policy, midnight: float) -> Iterator[tuple[float, float]]:
-    bedtime = next((rules.bedtime for rules in rule_layers(policy, person.profile, person.name, None) if rules.bedtime), None)
+    bedtime = next(
+        (rules.bedtime for rules in rule_layers(policy, person.profile, person.name, None) if rules.bedtime), None
+    )
     if bedtime is None:
         return
     where = zone(person.timezone or policy.network.timezone)
@@ -159,11 +173,21 @@ def _height(count: int, most: int, highest: int) -> float:
 def qr_code(text: str, *, is_long: bool = False, scale: int = 4) -> Markup:
     """Return a QR code in black on white, which cameras need in both themes, with the quiet zone of ISO/IEC 18004.
 
-    A long text is drawn smaller, so that it fits the screen of a phone. `scale` is the size of a module in CSS pixels otherwise.
+    A long text is drawn smaller, so that it fits the screen of a phone. `scale` is the size of a module in CSS pixels
+    otherwise.
     """
     out, (error, scale) = io.BytesIO(), ("l", 3) if is_long else ("m", scale)
     segno.make(text, error=error, micro=False).save(
-        out, kind="svg", xmldecl=False, svgns=False, scale=scale, border=4, dark="#000", light="#fff", svgclass=None, lineclass=None
+        out,
+        kind="svg",
+        xmldecl=False,
+        svgns=False,
+        scale=scale,
+        border=4,
+        dark="#000",
+        light="#fff",
+        svgclass=None,
+        lineclass=None,
     )
     return Markup(out.getvalue().decode())  # noqa: S704  the library made all of it
 

@@ -39,7 +39,10 @@ STEPS = {
     "people": (message("People"), message("Who lives here")),
     "devices": (message("Devices"), message("Which device belongs to whom")),
 }
-"""The steps in their order, each with its label and heading; `guide_NAME.html` is its form. The step `done` follows them."""
+"""The steps in their order, each with its label and heading; `guide_NAME.html` is its form.
+
+The step `done` follows them.
+"""
 
 PEOPLE_ROWS = 8
 DEVICE_ROWS = 40
@@ -50,7 +53,10 @@ type FormText = Annotated[str, Form(max_length=600)]
 
 @dataclass(frozen=True, slots=True)
 class GuideDevice:
-    """A device without a name. `person` and `called` are guesses for the form; `is_this` marks the device that shows the guide."""
+    """A device without a name.
+
+    `person` and `called` are guesses for the form; `is_this` marks the device that shows the guide.
+    """
 
     device: DeviceId
     label: str
@@ -72,7 +78,9 @@ class GuidePages(PageGroup):
 
     async def _place(self, request: Request) -> dict[str, Any]:
         network, countries = self._context.policy().network, get_global("zone_territories")
-        zones = sorted((zone, countries.get(zone, "")) for zone in available_timezones() if "/" in zone or zone == "UTC")
+        zones = sorted(
+            (zone, countries.get(zone, "")) for zone in available_timezones() if "/" in zone or zone == "UTC"
+        )
         return {"network": network, "countries": countries_by_name(language_of(request)), "zones": zones}
 
     async def _people(self, request: Request) -> dict[str, Any]:
@@ -86,7 +94,9 @@ class GuidePages(PageGroup):
     async def _devices(self, request: Request) -> dict[str, Any]:
         seen = await run_in_threadpool(self._context.reader.devices, self._context.clock())
         devices = self._unnamed(request, seen)[:DEVICE_ROWS]
-        makers = await run_in_threadpool(lambda: {each.mac: self._vendors.vendor(each.mac) for each in devices if each.mac})
+        makers = await run_in_threadpool(
+            lambda: {each.mac: self._vendors.vendor(each.mac) for each in devices if each.mac}
+        )
         return {"devices": devices, "most": DEVICE_ROWS, "makers": makers}
 
     async def _done(self, request: Request) -> dict[str, Any]:
@@ -141,13 +151,18 @@ class GuidePages(PageGroup):
 
     @post("/start/devices", MANAGE)
     async def set_devices(self, request: Request) -> Response:
-        """Assign devices from the rows `device-0`, `called-0`, `person-0`. Devices without a person stay filtered as a child's."""
+        """Assign devices from the rows `device-0`, `called-0`, `person-0`.
+
+        Devices without a person stay filtered as a child's.
+        """
         form, policy = await _typed(request), self._context.policy()
         own = self._context.control.device_at(peer_address(request.scope))
         edits: list[Edit] = []
         names: set[str] = set()
         for row in range(DEVICE_ROWS):
-            device, name, person = (form.get(f"{name}-{row}", "").strip()[:300] for name in ("device", "called", "person"))
+            device, name, person = (
+                form.get(f"{name}-{row}", "").strip()[:300] for name in ("device", "called", "person")
+            )
             if not device or not person:
                 continue
             with at_field(f"called-{row}"):
@@ -165,8 +180,14 @@ class GuidePages(PageGroup):
         """A sheet to print: what to tell the children."""
         context, reader = self._context, language_of(request)
         policy, now = context.policy(), context.clock()
-        young = [person for person in policy.people.values() if person.profile in policy.profiles and person.profile != "adult"]
-        rules = [(person, rules_text(policy, person.profile, person.name, DeviceId(""), reader, now)) for person in young]
+        young = [
+            person
+            for person in policy.people.values()
+            if person.profile in policy.profiles and person.profile != "adult"
+        ]
+        rules = [
+            (person, rules_text(policy, person.profile, person.name, DeviceId(""), reader, now)) for person in young
+        ]
         # A young child does not read names such as pornography or self-harm on a sheet that is meant for them.
         harsh = {
             reader.category(topic.name, topic.title)
@@ -189,10 +210,14 @@ class GuidePages(PageGroup):
         if step != "done":
             values["nav"] = ()
         has_password, people = self._context.accounts.has_any, list(self._context.policy().people.values())
-        response = self._page(request, "start.html", step=step, steps=STEPS, has_password=has_password, people=people, **values)
+        response = self._page(
+            request, "start.html", step=step, steps=STEPS, has_password=has_password, people=people, **values
+        )
         if place := values.get("block_page"):
             allowed = f"connect-src 'self' http://{place} https://{place}"
-            response.headers["Content-Security-Policy"] = SECURITY_HEADERS["Content-Security-Policy"].replace("connect-src 'self'", allowed)
+            response.headers["Content-Security-Policy"] = SECURITY_HEADERS["Content-Security-Policy"].replace(
+                "connect-src 'self'", allowed
+            )
         return response
 
     async def _save(self, request: Request, step: str, summary: str, *edits: Edit) -> Response:
@@ -202,7 +227,9 @@ class GuidePages(PageGroup):
         return redirect_to(f"/start/{following[following.index(step) + 1]}")
 
     def _possible_block_page(self) -> str:
-        """Return the address at which the block page could be shown, or an empty text: none, or the policy states an answer already."""
+        """Return the address at which the block page could be shown, or an empty text: none, or the policy states an
+        answer already.
+        """
         network = self._context.policy().network
         is_stated = network.resolver.blocked_answer is not BlockedAnswer.ZERO or not network.resolver.reserves_page
         return "" if is_stated else self._context.control.status().block_page
@@ -210,10 +237,14 @@ class GuidePages(PageGroup):
     def _me(self, request: Request) -> Person | None:
         """Return the person with the name of the signed-in account."""
         name = principal_of(request).name.casefold()
-        return next((person for person in self._context.policy().people.values() if person.name.casefold() == name), None)
+        return next(
+            (person for person in self._context.policy().people.values() if person.name.casefold() == name), None
+        )
 
     def _unnamed(self, request: Request, seen: tuple[DeviceRow, ...]) -> list[GuideDevice]:
-        """Return the devices without a name, the one that shows the guide first, also if it does not use our DNS yet."""
+        """Return the devices without a name, the one that shows the guide first, also if it does not use
+        our DNS yet.
+        """
         policy, peer = self._context.policy(), peer_address(request.scope)
         own = None if peer in LOCAL_PEERS else self._context.control.device_at(peer)
         rows = [row for row in seen if row.device not in policy.devices]
@@ -225,7 +256,10 @@ class GuidePages(PageGroup):
 
 
 def _may_be_a_stranger(request: Request) -> bool:
-    """Return whether a request may be a stranger's. The machine itself belongs to the network, whatever `network.lan` says."""
+    """Return whether a request may be a stranger's.
+
+    The machine itself belongs to the network, whatever `network.lan` says.
+    """
     return not principal_of(request).scopes and peer_address(request.scope) not in LOCAL_PEERS
 
 

@@ -32,7 +32,8 @@ class ListPages(PageGroup):
         status, policy = self._context.control.status(), self._context.policy()
         own, reader = {source.name for source in policy.lists}, language_of(request)
         public = [name for name in public_sources() if name not in own]
-        topics = sorted(builtin_categories(), key=lambda topic: topic.name == "illegal")  # the last choice: hardly anybody has such a list
+        # the last choice: hardly anybody has such a list
+        topics = sorted(builtin_categories(), key=lambda topic: topic.name == "illegal")
         titles = {topic.name: reader.category(topic.name, topic.title) for topic in topics}
         remembered = await self._context.sites.sites()
         here = zone(policy.network.timezone)  # the date is enough: the hour could tell who it was
@@ -40,7 +41,7 @@ class ListPages(PageGroup):
         lines = [each for each in status.list_problems if each.line is not None]
         return self._page(
             request, "lists.html", status=status, own=own, titles=titles, public=public, problems=lines, sites=sites
-        )  # fmt: skip
+        )
 
     @get("/lists/guide", READ)
     async def guide(self, request: Request) -> Response:
@@ -48,7 +49,9 @@ class ListPages(PageGroup):
         return self._page(request, "guide_lists.html", status=self._context.control.status())
 
     @post("/lists", MANAGE)
-    async def add(self, request: Request, source: FormText = "", url: FormText = "", category: FormText = "") -> Response:
+    async def add(
+        self, request: Request, source: FormText = "", url: FormText = "", category: FormText = ""
+    ) -> Response:
         edit = add_list_edit(source, url.strip(), category)
         with at_field("url"):
             change = await self._change(request, message("Add the list %(name)s"), edit, name=source or url.strip())
@@ -80,4 +83,6 @@ class ListPages(PageGroup):
     async def remove(self, request: Request, name: FormText) -> Response:
         """Remove a list by the name on the page: its own, or its URL."""
         edit = remove_list_edit(self._context.policy(), name)
-        return redirect_after_save("/lists", await self._change(request, message("Remove the list %(name)s"), edit, name=name))
+        return redirect_after_save(
+            "/lists", await self._change(request, message("Remove the list %(name)s"), edit, name=name)
+        )

@@ -1,7 +1,7 @@
 """Live pages: a stream that names the parts of a page that changed, for a small script that fetches only these.
 
-The state is looked at once per second for all viewers together, and not at all while nobody watches. Deliberately absent: the content of
-the parts, which the pages render themselves.
+The state is looked at once per second for all viewers together, and not at all while nobody watches. Deliberately
+absent: the content of the parts, which the pages render themselves.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ type Parts = Mapping[str, object]
 
 
 class ChangeFeed:
-    """Feed of changes: it looks at the parts of the pages once per interval, and tells each listener which of them changed.
+    """Feed of changes: it looks at the parts of the pages once per interval, and tells each listener which of them
+    changed.
 
     `look` returns a value for each part. It is called only while there are listeners. All on one event loop.
     """

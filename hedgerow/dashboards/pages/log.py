@@ -113,7 +113,9 @@ class LogPages(PageGroup):
         )
         page = await run_in_threadpool(context.reader.decisions, wanted, cursor=cursor, limit=_ROWS)
         devices = await run_in_threadpool(context.reader.recent_devices, context.clock(), RECENT_DEVICES)
-        export = urlencode({"format": "csv", **filters} | ({} if wanted.since is None else {"since": round(wanted.since)}))
+        export = urlencode(
+            {"format": "csv", **filters} | ({} if wanted.since is None else {"since": round(wanted.since)})
+        )
         filters["days"] = days if days in _DAYS else ""
         return self._page(
             request,
@@ -166,9 +168,13 @@ class LogPages(PageGroup):
             if opening.person not in policy.people:
                 raise InvalidInput("This device does not belong to anybody yet: assign it to a person first.")
             edits, title = allow_edits(policy, opening), title_of(opening.what, language_of(request))
-            change = await self._change(request, message("Allow %(what)s for %(name)s"), *edits, what=title, name=opening.person)
+            change = await self._change(
+                request, message("Allow %(what)s for %(name)s"), *edits, what=title, name=opening.person
+            )
             saved = {"saved": change.id if change else 0}
-            return redirect_to(f"/why?{urlencode(then | saved)}" if who else f"/log?{urlencode({'host': subject} | saved)}")
+            return redirect_to(
+                f"/why?{urlencode(then | saved)}" if who else f"/log?{urlencode({'host': subject} | saved)}"
+            )
         duration = _parse_duration(how_long)
         ends = duration.end(context.clock(), ZoneInfo(context.control.status().timezone))
         grant = await context.control.give(opening, self._actor(request), ends=ends)

@@ -1,6 +1,7 @@
 """Answers to "Whose device is this?": one tap names a device that was seen, or keeps it closed.
 
-Somebody in charge can also answer on the device itself, with a password: a parent's new phone, which is closed while a child is in bed.
+Somebody in charge can also answer on the device itself, with a password: a parent's new phone, which is closed while a
+child is in bed.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ type FormText = Annotated[str, Form(max_length=300)]
 
 def personal_device_edits(
     policy: Policy, seen_as: str, person: str, host_name: str, reader: Language, maker: str = ""
-) -> tuple[str, list[Edit]]:  # fmt: skip
+) -> tuple[str, list[Edit]]:
     """Name a device that was seen, and give it to a person. Returns the name too, the device's own one if possible."""
     find_person(policy, person)
     kind = guess_kind(host_name, vendor=maker)
@@ -78,8 +79,12 @@ class NewDevicePages(PageGroup):
         """Name the device, and give it to a person."""
         row, policy = await self._row(device), self._context.policy()
         maker = await run_in_threadpool(self._vendors.vendor, row.mac) if row.mac else ""
-        name, edits = personal_device_edits(policy, row.mac or row.device, person, row.name, language_of(request), maker)
-        return await self._answer(request, row, message("Name a device: %(name)s, of %(person)s"), *edits, name=name, person=person)
+        name, edits = personal_device_edits(
+            policy, row.mac or row.device, person, row.name, language_of(request), maker
+        )
+        return await self._answer(
+            request, row, message("Name a device: %(name)s, of %(person)s"), *edits, name=name, person=person
+        )
 
     @post("/devices/new/guest", MANAGE)
     async def guest(self, request: Request, device: FormText) -> Response:
@@ -127,9 +132,13 @@ class OwnNamingPages(PageGroup):
 
     @post("/device/name", DEVICES)
     async def name(
-        self, request: Request, account: FormText = "", password: Annotated[str, Form(max_length=600)] = "", code: FormText = "",
+        self,
+        request: Request,
+        account: FormText = "",
+        password: Annotated[str, Form(max_length=600)] = "",
+        code: FormText = "",
         owner: FormText = "",
-    ) -> Response:  # fmt: skip
+    ) -> Response:
         """Name the requesting device, for somebody with a password. `owner` is a person, or empty for a guest."""
         context, reader = self._context, language_of(request)
         if not self._can_be_named(request):
@@ -137,8 +146,12 @@ class OwnNamingPages(PageGroup):
         view, policy = self._device(request), context.policy()
         try:
             if not self._tries.allows(_ALL_DEVICES, context.clock()):
-                raise SignInRefused("Too many tries on devices without a name. Use a device where you are signed in.", 429)
-            principal = await context.accounts.authenticate(account.strip(), password, code.strip(), peer_address(request.scope))
+                raise SignInRefused(
+                    "Too many tries on devices without a name. Use a device where you are signed in.", 429
+                )
+            principal = await context.accounts.authenticate(
+                account.strip(), password, code.strip(), peer_address(request.scope)
+            )
             if MANAGE not in principal.scopes:
                 raise SignInRefused(ONLY_PARENTS)
         except SignInRefused as refused:
@@ -155,7 +168,9 @@ class OwnNamingPages(PageGroup):
         is_named = view.device in self._context.policy().devices
         return self._context.accounts.has_any and not is_named and not view.is_seat and "/" not in view.device
 
-    def _show(self, request: Request, refused: SignInRefused | None = None, account: str = "", owner: str = "") -> Response:
+    def _show(
+        self, request: Request, refused: SignInRefused | None = None, account: str = "", owner: str = ""
+    ) -> Response:
         return self._page(
             request,
             "device_naming.html",

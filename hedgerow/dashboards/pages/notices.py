@@ -12,7 +12,13 @@ from starlette.responses import Response
 
 from hedgerow.dashboards.address_book import mailbox_url
 from hedgerow.dashboards.control import InvalidInput
-from hedgerow.dashboards.edits.household import parse_language, parse_receiver_name, parse_time_of_day, quiet_edits, quiet_hours
+from hedgerow.dashboards.edits.household import (
+    parse_language,
+    parse_receiver_name,
+    parse_time_of_day,
+    quiet_edits,
+    quiet_hours,
+)
 from hedgerow.dashboards.edits.yaml_text import put
 from hedgerow.dashboards.notices import ReceiverView, find_receiver
 from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_after_save
@@ -42,7 +48,10 @@ TOPIC_TITLES = {
 
 @dataclass(frozen=True, slots=True)
 class ReceiverCard:
-    """A recipient as the form shows it. `quiet` is start and end (empty: none, or they differ between days); times are `HH:MM`."""
+    """A recipient as the form shows it.
+
+    `quiet` is start and end (empty: none, or they differ between days); times are `HH:MM`.
+    """
 
     receiver: Receiver
     view: ReceiverView
@@ -64,9 +73,16 @@ class NoticePages(PageGroup):
         views = {view.name: view for view in await run_in_threadpool(self._context.notices.receivers)}
         cards = [_card(receiver, views[name]) for name, receiver in self._policy().notices.items() if name in views]
         return self._page(
-            request, "notices.html", cards=cards, topics=TOPIC_TITLES, days=DAY_NAMES, tried=tried, problem=problem,
-            push_key=await run_in_threadpool(self._push_key), own_name=_free_name(principal_of(request).name, self._policy()),
-        )  # fmt: skip
+            request,
+            "notices.html",
+            cards=cards,
+            topics=TOPIC_TITLES,
+            days=DAY_NAMES,
+            tried=tried,
+            problem=problem,
+            push_key=await run_in_threadpool(self._push_key),
+            own_name=_free_name(principal_of(request).name, self._policy()),
+        )
 
     def _push_key(self) -> str:
         try:
@@ -81,13 +97,23 @@ class NoticePages(PageGroup):
         if name in self._policy().notices:
             raise InvalidInput("'%(name)s' is already taken.", name=name)
         edit = put(("notices", name), {"language": language_of(request).code})
-        return redirect_after_save(NOTICES_PATH, await self._change(request, message("Send notices to %(name)s"), edit, name=name))
+        return redirect_after_save(
+            NOTICES_PATH, await self._change(request, message("Send notices to %(name)s"), edit, name=name)
+        )
 
     @post(f"{NOTICES_PATH}/change", MANAGE)
     async def change(
-        self, request: Request, name: FormText, language: FormText, about: Annotated[list[str] | None, Form()] = None,
-        quiet_from: FormText = "", quiet_to: FormText = "", digest: FormText = "", report: FormText = "", report_day: FormText = "",
-    ) -> Response:  # fmt: skip
+        self,
+        request: Request,
+        name: FormText,
+        language: FormText,
+        about: Annotated[list[str] | None, Form()] = None,
+        quiet_from: FormText = "",
+        quiet_to: FormText = "",
+        digest: FormText = "",
+        report: FormText = "",
+        report_day: FormText = "",
+    ) -> Response:
         receiver = find_receiver(self._policy(), name)
         wanted = [topic.value for topic in NoticeTopic if topic.value in (about or ())]
         with at_field("language"):
@@ -107,12 +133,20 @@ class NoticePages(PageGroup):
             put(("notices", name, "report"), f"{report_day} {report}" if report_day else None),
             *quiet_edits(receiver, quiet_from, quiet_to),
         ]
-        return redirect_after_save(NOTICES_PATH, await self._change(request, message("%(name)s's notices"), *edits, name=name))
+        return redirect_after_save(
+            NOTICES_PATH, await self._change(request, message("%(name)s's notices"), *edits, name=name)
+        )
 
     @post(f"{NOTICES_PATH}/mail", MANAGE)
     async def set_mail(
-        self, request: Request, name: FormText, mailbox: FormText, password: FormText, server: FormText = "", to: FormText = ""
-    ) -> Response:  # fmt: skip
+        self,
+        request: Request,
+        name: FormText,
+        mailbox: FormText,
+        password: FormText,
+        server: FormText = "",
+        to: FormText = "",
+    ) -> Response:
         return await self._set_address(request, name, mailbox_url(mailbox, password, server, to))
 
     @post(f"{NOTICES_PATH}/address", MANAGE)
@@ -123,9 +157,18 @@ class NoticePages(PageGroup):
 
     @post(f"{NOTICES_PATH}/push", MANAGE)
     async def set_browser(
-        self, request: Request, name: FormText, endpoint: FormText, p256dh: FormText, auth: FormText, mailbox: FormText = ""
-    ) -> Response:  # fmt: skip
-        """Send notices to the browser that asks for it, as a recipient of its own, and test it at once. One browser is one recipient."""
+        self,
+        request: Request,
+        name: FormText,
+        endpoint: FormText,
+        p256dh: FormText,
+        auth: FormText,
+        mailbox: FormText = "",
+    ) -> Response:
+        """Send notices to the browser that asks for it, as a recipient of its own, and test it at once.
+
+        One browser is one recipient.
+        """
         with at_field("name"):
             name = parse_receiver_name(name)
         subscription = parse_subscription(endpoint, p256dh, auth, mailbox)

@@ -1,4 +1,7 @@
-"""Openings: the question before a dangerous one, and what to say when something stays closed all the same. No JavaScript is needed."""
+"""Openings: the question before a dangerous one, and what to say when something stays closed all the same.
+
+No JavaScript is needed.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,12 @@ class Obstacle:
 
 
 async def ask_before(
-    context: PageContext, request: Request, opening: AccessSubject, choices: Mapping[str, str] = HOW_LONG, *, field: str = "for"
+    context: PageContext,
+    request: Request,
+    opening: AccessSubject,
+    choices: Mapping[str, str] = HOW_LONG,
+    *,
+    field: str = "for",
 ) -> Response | None:
     """Return a page that asks before a dangerous opening, or None if it is harmless or somebody was asked.
 
@@ -59,9 +67,15 @@ async def ask_before(
     text = how_long if len(choices) > 1 else message("It is closed for a reason. Do you want to open it?")
     belongs = reader.gettext(message("This belongs to: %(topics)s."), topics=reader.comma.join(topics))
     return await confirm(
-        context, request, reader.gettext(question, what=title, name=opening.whose), reader.gettext(text), choices, field=field,
-        warning=belongs if topics != [title] else "", leave=reader.gettext(message("Leave it closed")),
-    )  # fmt: skip
+        context,
+        request,
+        reader.gettext(question, what=title, name=opening.whose),
+        reader.gettext(text),
+        choices,
+        field=field,
+        warning=belongs if topics != [title] else "",
+        leave=reader.gettext(message("Leave it closed")),
+    )
 
 
 async def confirm(
@@ -100,8 +114,12 @@ async def confirm(
     )
 
 
-async def explain_obstacle(context: PageContext, request: Request, opening: AccessSubject, how_long: GrantDuration) -> Response | None:
-    """Return a page that says why something stays closed although it was just opened, and offers what helps; None if it is open."""
+async def explain_obstacle(
+    context: PageContext, request: Request, opening: AccessSubject, how_long: GrantDuration
+) -> Response | None:
+    """Return a page that says why something stays closed although it was just opened, and offers what helps; None if it
+    is open.
+    """
     obstacle = await _obstacle(context, opening)
     if obstacle is None:
         return None
@@ -117,7 +135,8 @@ async def explain_obstacle(context: PageContext, request: Request, opening: Acce
         why=reason_text(obstacle.reason, "" if obstacle.what == obstacle.reason.value else obstacle.what, reader),
         until=None if obstacle.until is None else reader.clock(obstacle.until, now, where),
         pause=await _pause_of(context, opening) if obstacle.reason is Reason.PAUSE else None,
-        can_be_always=obstacle.yields_to_always and (opening.person in policy.people or opening.device in policy.devices),
+        can_be_always=obstacle.yields_to_always
+        and (opening.person in policy.people or opening.device in policy.devices),
         how_long=how_long.value,
         before=referring_page(request),
     )
@@ -134,7 +153,11 @@ async def _obstacle(context: PageContext, opening: AccessSubject) -> Obstacle | 
             if access.closed is not None:
                 return Obstacle(access.closed.reason, access.closed.what, access.closed.until)
             return Obstacle(decision.reason, decision.what, access.subjects[opening.what].now.until)
-    devices = [opening.device] if opening.device else [each.id for each in policy.devices.values() if each.person == opening.person]
+    devices = (
+        [opening.device]
+        if opening.device
+        else [each.id for each in policy.devices.values() if each.person == opening.person]
+    )
     for device in devices:
         try:
             explained = await control.explain(device, opening.what)
@@ -162,9 +185,13 @@ class OpeningPages(PageGroup):
 
     @post("/openings/always", MANAGE)
     async def open_always(
-        self, request: Request, subject: Annotated[str, Form(max_length=300)], how_long: Annotated[GrantDuration, Form(alias="for")],
-        person: Annotated[str, Form(max_length=60)] = "", device: Annotated[str, Form(max_length=253)] = "",
-    ) -> Response:  # fmt: skip
+        self,
+        request: Request,
+        subject: Annotated[str, Form(max_length=300)],
+        how_long: Annotated[GrantDuration, Form(alias="for")],
+        person: Annotated[str, Form(max_length=60)] = "",
+        device: Annotated[str, Form(max_length=253)] = "",
+    ) -> Response:
         """Open something for a while even where bedtime, a schedule or a spent budget closes the internet."""
         context, policy = self._context, self._context.policy()
         if person in policy.people:

@@ -1,4 +1,7 @@
-"""The page of the requesting device: its rules, requests, kept data, and helplines. It shows nothing of other devices."""
+"""The page of the requesting device: its rules, requests, kept data, and helplines.
+
+It shows nothing of other devices.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,11 @@ class OwnDevicePages(PageGroup):
         context, view, reader = self._context, self._device(request), language_of(request)
         policy, now = context.policy(), context.clock()
         mine = await run_in_threadpool(self._read, view)
-        rules = rules_text(policy, view.profile, view.person, view.device, reader, now) if view.profile in policy.profiles else None
+        rules = (
+            rules_text(policy, view.profile, view.person, view.device, reader, now)
+            if view.profile in policy.profiles
+            else None
+        )
         person = policy.people.get(view.person or "")
         owners = {"", view.device, *([view.person] if view.person else [])}
         return self._page(
@@ -94,7 +101,10 @@ class OwnDevicePages(PageGroup):
 
     @post("/device/ask", DEVICES)
     async def ask(
-        self, request: Request, site: Annotated[str, Form(max_length=300)] = "", note: Annotated[str, Form(max_length=300)] = ""
+        self,
+        request: Request,
+        site: Annotated[str, Form(max_length=300)] = "",
+        note: Annotated[str, Form(max_length=300)] = "",
     ) -> Response:
         """Ask for a site or a service."""
         view, context = self._device(request), self._context
@@ -124,7 +134,9 @@ class OwnDevicePages(PageGroup):
         """Return remaining times as JSON, for a clock on the child's desk."""
         view = self._device(request)
         budgets = [asdict(row) for row in self._context.budgets() if row.whose in (view.person, view.device)]
-        endings = [{"says": ending_sentence(ending), **asdict(ending)} for ending in self._context.time.endings(view.device)]
+        endings = [
+            {"says": ending_sentence(ending), **asdict(ending)} for ending in self._context.time.endings(view.device)
+        ]
         return JSONResponse({"held": view.held, "held_until": view.held_until, "budgets": budgets, "endings": endings})
 
     @get("/device/kept", DEVICES)
@@ -132,7 +144,9 @@ class OwnDevicePages(PageGroup):
         """Return the data kept about this device, or about its person."""
         context, view = self._context, self._device(request)
         since = await run_in_threadpool(context.time.session_start, view.device)
-        return ndjson_download(await run_in_threadpool(context.data_export.pieces, context.data_export.data_subject_at(view, since)))
+        return ndjson_download(
+            await run_in_threadpool(context.data_export.pieces, context.data_export.data_subject_at(view, since))
+        )
 
     @post("/device/conduct", DEVICES)
     async def accept(self, request: Request) -> Response:
@@ -159,7 +173,8 @@ class OwnDevicePages(PageGroup):
 
     @get(PORTAL_PATH, DEVICES)
     async def portal(self, request: Request) -> Response:
-        """Return the captive-portal state (RFC 8908), whose URL DHCP option 114 and router advertisements carry (RFC 8910).
+        """Return the captive-portal state (RFC 8908), whose URL DHCP option 114 and router advertisements carry (RFC
+        8910).
 
         `conduct`, which is ours: the text that the guest of this session has not accepted yet.
         """
@@ -169,18 +184,26 @@ class OwnDevicePages(PageGroup):
         if view.conduct:
             state["conduct"] = view.conduct
         if view.is_seat and view.session_ends is not None and not view.is_captive:
-            state |= {"seconds-remaining": max(0, int(view.session_ends - self._context.clock())), "can-extend-session": True}
+            state |= {
+                "seconds-remaining": max(0, int(view.session_ends - self._context.clock())),
+                "can-extend-session": True,
+            }
         return JSONResponse(state, headers={"Cache-Control": "private"}, media_type="application/captive+json")
 
     @post("/language", DEVICES)
     async def language(
-        self, request: Request, language: Annotated[str, Form(max_length=8)] = "", back: Annotated[str, Form(max_length=300)] = "/"
+        self,
+        request: Request,
+        language: Annotated[str, Form(max_length=8)] = "",
+        back: Annotated[str, Form(max_length=300)] = "/",
     ) -> Response:
         """Choose the language of this browser; an empty one restores its default. `back` is the path to return to."""
         response = redirect_to(back if LOCAL_PATH.fullmatch(back) else "/")
         if language in LANGUAGES:
             is_secure = request.url.scheme == "https"
-            response.set_cookie(LANGUAGE_COOKIE, language, max_age=_YEAR_S, httponly=True, samesite="strict", secure=is_secure, path="/")
+            response.set_cookie(
+                LANGUAGE_COOKIE, language, max_age=_YEAR_S, httponly=True, samesite="strict", secure=is_secure, path="/"
+            )
         else:
             response.delete_cookie(LANGUAGE_COOKIE, httponly=True, samesite="strict")
         return response
@@ -189,13 +212,19 @@ class OwnDevicePages(PageGroup):
         device, person = view.device, view.person
         reader, now = self._context.reader, self._context.clock()
         midnight = labels.midnight_before(now, labels.zone(self._context.control.status().timezone))
-        grants = tuple(grant for grant in reader.grants(now) if grant.device == device or (person is not None and grant.person == person))
+        grants = tuple(
+            grant
+            for grant in reader.grants(now)
+            if grant.device == device or (person is not None and grant.person == person)
+        )
         since = self._context.time.session_start(device)
         blocks = DecisionFilter(device=device, verdict=Verdict.BLOCK, since=since or None)
         counts = () if since > midnight else reader.reasons(midnight, device)
         return _OwnDeviceData(
             blocked=merge_similar(reader.decisions(blocks, limit=_ROWS_READ).rows)[:_ROWS],
-            requests=tuple(request for request in reader.requests_of(device) if request.at >= since and not request.chore),
+            requests=tuple(
+                request for request in reader.requests_of(device) if request.at >= since and not request.chore
+            ),
             grants=tuple(grant for grant in grants if grant.starts >= since or grant.device is None),
             counts=tuple(item for item in counts if item.verdict is Verdict.BLOCK)[:8],
             cards=self._context.cards(Place.OWN_PAGE, view),
@@ -204,7 +233,9 @@ class OwnDevicePages(PageGroup):
 
 
 async def until_recorded(is_recorded: Callable[[], bool]) -> None:
-    """Wait a moment for the journal, which is written twice per second, so that the next page shows what was just said."""
+    """Wait a moment for the journal, which is written twice per second, so that the next page shows what
+    was just said.
+    """
     for _ in range(_LOOKS):
         if await run_in_threadpool(is_recorded):
             return
@@ -212,34 +243,47 @@ async def until_recorded(is_recorded: Callable[[], bool]) -> None:
 
 
 def _state(view: DeviceView, mine: _OwnDeviceData) -> str:
-    """Return a digest of what the page keeps up to date: the answers to requests, permissions, and a closure of the internet."""
+    """Return a digest of what the page keeps up to date: the answers to requests, permissions, and a closure of the
+    internet.
+    """
     answers = [(each.id, each.state, each.last_at) for each in mine.requests]
     parts = (answers, mine.cards, [grant.id for grant in mine.grants], view.held, view.held_until)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def help_section(view: DeviceView, policy: Policy, reader: Language) -> Markup:
-    """Return the section with helplines in words for the age of the device's owner, or nothing if there are no helplines."""
+    """Return the section with helplines in words for the age of the device's owner, or nothing if there are no
+    helplines.
+    """
     age = policy.people[view.person].age if view.person in policy.people else None
     words, young = page_words(reader.code), is_young(age, view.profile)
     return render_help(words, help_choices(view.lifelines), young=young) if view.lifelines else Markup()
 
 
-def not_in_charge_page(renderer: Renderer, request: HTTPConnection, view: DeviceView, policy: Policy, here: str) -> Response:
+def not_in_charge_page(
+    renderer: Renderer, request: HTTPConnection, view: DeviceView, policy: Policy, here: str
+) -> Response:
     """Return the page for a device that may not open a page of the people in charge. It says how to go on.
 
     `here` is the address of the pages at the machine itself.
     """
     profile = policy.profiles.get(view.profile)
     return renderer.refusal(
-        request, "not_in_charge.html", 403, view=view, is_named=view.device in policy.devices, here=here,
+        request,
+        "not_in_charge.html",
+        403,
+        view=view,
+        is_named=view.device in policy.devices,
+        here=here,
         profile=language_of(request).gettext(profile.title) if profile is not None else view.profile,
         help=help_section(view, policy, language_of(request)),
-    )  # fmt: skip
+    )
 
 
 def parse_typed_addresses(text: str) -> tuple[str, ...]:
-    """Return the addresses of a site, a URL or a service as people type it, and those of the site's service. Raises `InvalidInput`.
+    """Return the addresses of a site, a URL or a service as people type it, and those of the site's service.
+
+    Raises `InvalidInput`.
 
     >>> parse_typed_addresses("https://Scratch.mit.edu/ideas"), parse_typed_addresses("roblox")
     (('scratch.mit.edu',), ('roblox.com', 'rbxcdn.com', 'rbx.com'))
@@ -260,7 +304,9 @@ def parse_typed_addresses(text: str) -> tuple[str, ...]:
 
 
 def request_of(view: DeviceView, host: str, note: str, points: Iterable[ExplanationView], now: float) -> AccessRequest:
-    """Return the request for the first address that is blocked at any enforcement point. Raises `InvalidInput` if nobody can open it.
+    """Return the request for the first address that is blocked at any enforcement point.
+
+    Raises `InvalidInput` if nobody can open it.
 
     `host` is what was typed.
 
@@ -268,7 +314,9 @@ def request_of(view: DeviceView, host: str, note: str, points: Iterable[Explanat
     """
     blocked = next((point for point in points if point.decision.verdict is Verdict.BLOCK), None)
     if blocked is None:
-        raise InvalidInput("%(host)s is open here. If it does not work, it may need another blocked site: ask for that one.", host=host)
+        raise InvalidInput(
+            "%(host)s is open here. If it does not work, it may need another blocked site: ask for that one.", host=host
+        )
     decision = blocked.decision
     if forbids_access_request(decision):
         raise InvalidInput("%(host)s cannot be asked for. Talk to the people who manage this network.", host=host)

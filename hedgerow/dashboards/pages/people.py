@@ -44,8 +44,12 @@ type FormText = Annotated[str, Form(max_length=300)]
 class PersonPageGroup(PageGroup):
     """Pages that change what the policy says of a person."""
 
-    async def _save(self, request: Request, name: str, part: str, summary: str, *edits: Edit, **values: object) -> Response:
-        return redirect_after_save(person_path(name), await self._change(request, summary, *edits, name=name, **values), part)
+    async def _save(
+        self, request: Request, name: str, part: str, summary: str, *edits: Edit, **values: object
+    ) -> Response:
+        return redirect_after_save(
+            person_path(name), await self._change(request, summary, *edits, name=name, **values), part
+        )
 
     def _person(self, name: str) -> Person:
         return find_person(self._context.policy(), name)
@@ -60,9 +64,10 @@ class PeoplePages(PersonPageGroup):
         index, words = self._context.index(), q.casefold().split()
         devices = {name: [device.id for device in index.devices_of.get(name, ())] for name in index.policy.people}
         found = [
-            person for name, person in index.policy.people.items()
+            person
+            for name, person in index.policy.people.items()
             if all(word in " ".join((name, *devices[name])).casefold() for word in words)
-        ]  # fmt: skip
+        ]
         pages = max(1, -(-len(found) // PAGE_SIZE))
         number = min(max(1, page), pages)
         pauses = await run_in_threadpool(self._context.reader.pauses, self._context.clock())
@@ -110,7 +115,12 @@ class PeoplePages(PersonPageGroup):
 
 async def person_page(context: PageContext, request: Request, name: str) -> Response:
     """Return a person's page."""
-    policy, person, reader, now = context.policy(), find_person(context.policy(), name), language_of(request), context.clock()
+    policy, person, reader, now = (
+        context.policy(),
+        find_person(context.policy(), name),
+        language_of(request),
+        context.clock(),
+    )
     pauses = await run_in_threadpool(context.reader.pauses, now)
     devices = list(context.index().devices_of.get(name, ()))
     switches = await _switch_values(context, request, person, devices)
@@ -133,9 +143,14 @@ async def person_page(context: PageContext, request: Request, name: str) -> Resp
         today=today.isoformat(),
         days=DAY_NAMES,
         times=night_times(person.rules.bedtime),
-        schedules=[(schedule_text(each, reader), day_times(each.when), each.note, schedule_items(each)) for each in person.rules.schedules],
+        schedules=[
+            (schedule_text(each, reader), day_times(each.when), each.note, schedule_items(each))
+            for each in person.rules.schedules
+        ],
         presets=presets(person, reader, context.presets(person, reader)),
-        free_days=date_ranges(policy.network.holidays if person.holidays is None else person.holidays, today, reader)[:6],
+        free_days=date_ranges(policy.network.holidays if person.holidays is None else person.holidays, today, reader)[
+            :6
+        ],
         has_own_holidays=person.holidays is not None,
         budgets=budgets,
         earnable=[row.subject for row in budgets],
@@ -145,8 +160,13 @@ async def person_page(context: PageContext, request: Request, name: str) -> Resp
     )
 
 
-async def _switch_values(context: PageContext, request: Request, person: Person, devices: Sequence[Device]) -> dict[str, Any]:
-    """Return the values of the template's part about switches. The query names the switch that has just been changed."""
+async def _switch_values(
+    context: PageContext, request: Request, person: Person, devices: Sequence[Device]
+) -> dict[str, Any]:
+    """Return the values of the template's part about switches.
+
+    The query names the switch that has just been changed.
+    """
     policy, reader, now = context.policy(), language_of(request), context.clock()
     rows = await run_in_threadpool(context.reader.protections, [device.id for device in devices])
     protections = protections_by_device(devices, rows, has_gateway=context.control.status().has_gateway)
@@ -186,7 +206,9 @@ class PersonDataPages(PageGroup):
         find_person(self._context.policy(), name)
         erased = await run_in_threadpool(self._context.data_export.erase, name)
         if erased.problem:
-            raise InvalidInput("It has been erased, but traces may remain in the journal file. %(problem)s", problem=erased.problem)
+            raise InvalidInput(
+                "It has been erased, but traces may remain in the journal file. %(problem)s", problem=erased.problem
+            )
         return redirect_to(f"{person_path(name)}?saved=erased")
 
 

@@ -81,7 +81,9 @@ class PersonRulePages(PersonPageGroup):
             raise InvalidInput("Choose whether to allow or block it.")
         address = parse_subject(policy, site, reader)
         subject = access_subject(policy, address, person=name, only_address=only_address)
-        if stance == "allow" and (question := await ask_before(self._context, request, subject, _ALLOW, field="stance")):
+        if stance == "allow" and (
+            question := await ask_before(self._context, request, subject, _ALLOW, field="stance")
+        ):
             return question
         with at_field("until"):
             until = parse_until(until, self._context.clock(), labels.zone(policy.network.timezone))
@@ -89,27 +91,35 @@ class PersonRulePages(PersonPageGroup):
             note = parse_note(note)
         item, allows = subject.what, stance == "allow"
         edits = rule_edits(policy, name, item, allows=allows, until=until, note=note, address=address)
-        return await self._save(request, name, "sites", _rule_summary(stance, until), *edits, what=title_of(item, reader), until=until)
+        return await self._save(
+            request, name, "sites", _rule_summary(stance, until), *edits, what=title_of(item, reader), until=until
+        )
 
     @post("/people/{name}/site/remove", MANAGE)
     async def remove_rule(self, request: Request, name: PersonName, site: FormText) -> Response:
         """Remove a rule by the name of its target in the policy, however the file spells it."""
         self._person(name)
         edits, reader = remove_rule_edits(self._context.policy(), name, site), language_of(request)
-        return await self._save(request, name, "sites", message("No rule for %(what)s for %(name)s"), *edits, what=title_of(site, reader))
+        return await self._save(
+            request, name, "sites", message("No rule for %(what)s for %(name)s"), *edits, what=title_of(site, reader)
+        )
 
     @post("/people/{name}/youtube", MANAGE)
     async def choose_youtube(self, request: Request, name: PersonName, item: FormText = "") -> Response:
         """Open a channel or video of YouTube. With the first, all others close."""
         self._person(name)
         edits = choose_youtube_edits(self._context.policy(), name, item)
-        return await self._save(request, name, "youtube", message("Open %(what)s at YouTube for %(name)s"), *edits, what=item)
+        return await self._save(
+            request, name, "youtube", message("Open %(what)s at YouTube for %(name)s"), *edits, what=item
+        )
 
     @post("/people/{name}/youtube/remove", MANAGE)
     async def drop_youtube(self, request: Request, name: PersonName, item: FormText) -> Response:
         self._person(name)
         edits = drop_youtube_edits(name, item)
-        return await self._save(request, name, "youtube", message("Remove %(what)s at YouTube for %(name)s"), *edits, what=item)
+        return await self._save(
+            request, name, "youtube", message("Remove %(what)s at YouTube for %(name)s"), *edits, what=item
+        )
 
     @post("/people/{name}/names", MANAGE)
     async def judge_names(self, request: Request, name: PersonName, level: FormText = "") -> Response:
@@ -131,7 +141,10 @@ class PersonRulePages(PersonPageGroup):
     async def set_budget(
         self, request: Request, name: PersonName, what: FormText = "", school: FormText = "", weekend: FormText = ""
     ) -> Response:
-        """Set minutes per day, of all use or of one subject. The file keeps its own spelling if the form is unchanged."""
+        """Set minutes per day, of all use or of one subject.
+
+        The file keeps its own spelling if the form is unchanged.
+        """
         known = next((limit for limit in budget_limits(self._person(name).rules.budget) if limit.what == what), None)
         with at_field("weekend"):
             on_weekends = parse_minutes(weekend)
@@ -144,7 +157,13 @@ class PersonRulePages(PersonPageGroup):
 
     @post("/people/{name}/schedule", MANAGE)
     async def set_schedule(
-        self, request: Request, name: PersonName, schedule: FormText = "", effect: FormText = "", more: FormText = "", form: FormText = ""
+        self,
+        request: Request,
+        name: PersonName,
+        schedule: FormText = "",
+        effect: FormText = "",
+        more: FormText = "",
+        form: FormText = "",
     ) -> Response:
         """Set times and items of a schedule, or add one. The file keeps its own spelling of what is unchanged."""
         person, days = self._person(name), await form_fields(request)
@@ -154,18 +173,28 @@ class PersonRulePages(PersonPageGroup):
         if known is not None and form == "schedule-new":
             raise InvalidInput("'%(name)s' is already taken.", name=schedule).at("schedule")
         value: Times | dict[str, Times] | None = schedule_value(days)
-        if known is not None and all(days.get(day, "").strip() == times for day, times in day_times(known.when).items()):
+        if known is not None and all(
+            days.get(day, "").strip() == times for day, times in day_times(known.when).items()
+        ):
             value = None
         items = await _chosen_items(self._context, request, known, effect, more)
-        edits = [] if items is None and value is None else [put_times(("people", name, "schedules", schedule, "when"), value)]
+        edits = (
+            []
+            if items is None and value is None
+            else [put_times(("people", name, "schedules", schedule, "when"), value)]
+        )
         if items is not None:
             edits = schedule_edits(person, schedule, items, value)
-        return await self._save(request, name, "schedules", message("Times of %(schedule)s for %(name)s"), *edits, schedule=schedule)
+        return await self._save(
+            request, name, "schedules", message("Times of %(schedule)s for %(name)s"), *edits, schedule=schedule
+        )
 
     @post("/people/{name}/schedule/remove", MANAGE)
     async def remove_schedule(self, request: Request, name: PersonName, schedule: FormText) -> Response:
         edit = remove_schedule_edit(self._person(name), schedule)
-        return await self._save(request, name, "schedules", message("Without %(schedule)s for %(name)s"), edit, schedule=schedule)
+        return await self._save(
+            request, name, "schedules", message("Without %(schedule)s for %(name)s"), edit, schedule=schedule
+        )
 
     @post("/people/{name}/preset", MANAGE)
     async def use_preset(self, request: Request, name: PersonName, preset: FormText) -> Response:
@@ -176,17 +205,23 @@ class PersonRulePages(PersonPageGroup):
         if chosen is None:
             raise InvalidInput("This is in force already.")
         part = "schedules" if chosen.schedule else "nights"
-        return await self._save(request, name, part, message("%(preset)s for %(name)s"), *chosen.edits, preset=chosen.title)
+        return await self._save(
+            request, name, part, message("%(preset)s for %(name)s"), *chosen.edits, preset=chosen.title
+        )
 
     @post("/people/{name}/holidays", MANAGE)
-    async def add_holidays(self, request: Request, name: PersonName, first: FormText = "", last: FormText = "") -> Response:
+    async def add_holidays(
+        self, request: Request, name: PersonName, first: FormText = "", last: FormText = ""
+    ) -> Response:
         """Add days without school: for everybody, unless the person has holidays of their own."""
         entry = holiday_entry(first, last)
         edits = holiday_edits(self._person(name), entry)
         return await self._save(request, name, "schedules", message("No school: %(days)s"), *edits, days=entry)
 
 
-async def _chosen_items(context: PageContext, request: Request, known: TimedRules | None, effect: str, more: str) -> ScheduleItems | None:
+async def _chosen_items(
+    context: PageContext, request: Request, known: TimedRules | None, effect: str, more: str
+) -> ScheduleItems | None:
     """Return the chosen items of a schedule; None if the form did not offer any because it opens and closes at once."""
     chosen = [value for key, value in await typed_fields(request) if key == "what"]
     if known is not None and not effect:
@@ -202,7 +237,10 @@ async def _chosen_items(context: PageContext, request: Request, known: TimedRule
 def _rule_summary(stance: str, until: str) -> str:
     allows = stance == "allow"
     if until:
-        ending = (message("Block %(what)s for %(name)s until %(until)s"), message("Allow %(what)s for %(name)s until %(until)s"))
+        ending = (
+            message("Block %(what)s for %(name)s until %(until)s"),
+            message("Allow %(what)s for %(name)s until %(until)s"),
+        )
         return ending[allows]
     return (message("Block %(what)s for %(name)s"), message("Allow %(what)s for %(name)s"))[allows]
 
@@ -212,9 +250,13 @@ class SwitchPages(PageGroup):
 
     @post("/people/{name}/switch", MANAGE)
     async def switch(
-        self, request: Request, name: PersonName, close: FormText = "", open: FormText = "",
+        self,
+        request: Request,
+        name: PersonName,
+        close: FormText = "",
+        open: FormText = "",
         how_long: Annotated[GrantDuration, Form(alias="for")] = GrantDuration.GOOD,
-    ) -> Response:  # fmt: skip
+    ) -> Response:
         """Open or close a service or topic. A rule of the person's own is written only where the profile differs.
 
         A dangerous one can be opened for an hour or until midnight too, which is a permission rather than a rule.
@@ -231,7 +273,9 @@ class SwitchPages(PageGroup):
             await self._context.control.give(AccessSubject(item, name), self._actor(request), ends=ends)
             obstacle = await explain_obstacle(self._context, request, AccessSubject(item, name), how_long)
             return obstacle or _back(name, item, wanted, "done")
-        edits = switch_edits(policy, name, item, allows=wanted, by_default=self._context.control.is_open_by_default(name, item))
+        edits = switch_edits(
+            policy, name, item, allows=wanted, by_default=self._context.control.is_open_by_default(name, item)
+        )
         text = message("Open %(what)s for %(name)s") if wanted else message("Block %(what)s for %(name)s")
         change = await self._change(request, text, *edits, name=name, what=title_of(item, language_of(request)))
         if change is None and access.standing.is_open is not wanted:
@@ -241,4 +285,6 @@ class SwitchPages(PageGroup):
 
 def _back(name: str, item: str, wanted: bool, saved: str = "") -> Response:
     query = {"saved": saved} if saved else {}
-    return redirect_to(f"{person_path(name)}?{urlencode({**query, 'switch': item, 'to': 'open' if wanted else 'closed'})}#switch-{item}")
+    return redirect_to(
+        f"{person_path(name)}?{urlencode({**query, 'switch': item, 'to': 'open' if wanted else 'closed'})}#switch-{item}"  # noqa: E501
+    )

@@ -36,7 +36,9 @@ _VERSIONED, _FRESH, _LOGO = "max-age=31536000, immutable", "no-cache", "max-age=
 
 _FILES = {
     **dict.fromkeys(("hedgerow.css", "activity.css", "guide.css"), ("text/css", _VERSIONED)),
-    **dict.fromkeys(("hedgerow.js", "live.js", "device.js", "guide.js", "check.js", "app.js"), ("text/javascript", _VERSIONED)),
+    **dict.fromkeys(
+        ("hedgerow.js", "live.js", "device.js", "guide.js", "check.js", "app.js"), ("text/javascript", _VERSIONED)
+    ),
     **dict.fromkeys(("icon-192.png", "icon-512.png"), ("image/png", _VERSIONED)),
     "icons.svg": ("image/svg+xml", _VERSIONED),
     "hedgerow.svg": ("image/svg+xml", _LOGO),
@@ -50,7 +52,17 @@ _AT_ROOT = frozenset({"service-worker.js", "manifest.json"})
 _GROUPS = (
     *(TodayPages, PeoplePages, PersonRulePages, SwitchPages, PersonDataPages, OpeningPages),
     *(DevicePages, AwayPages, NewDevicePages, OwnNamingPages, LogPages, WhyPages, ListPages),
-    *(SettingsPages, AccountPages, SignInPages, GuidePages, OwnDevicePages, CertificatePages, CheckPages, NoticePages, LivePages),
+    *(
+        SettingsPages,
+        AccountPages,
+        SignInPages,
+        GuidePages,
+        OwnDevicePages,
+        CertificatePages,
+        CheckPages,
+        NoticePages,
+        LivePages,
+    ),
 )
 
 
@@ -62,7 +74,9 @@ def make_pages(context: PageContext) -> ScopedRouter:
     served = {route.path for route in router.routes if "POST" in route.methods}
     for action in (*CORE_ACTIONS, *context.extensions.actions):
         if (form := action.form) is not None and form.path not in served:
-            router.serve("POST", form.path, action.access)(form_endpoint(action, form, _carry_out(action, form, context)))
+            router.serve("POST", form.path, action.access)(
+                form_endpoint(action, form, _carry_out(action, form, context))
+            )
     for name, (media_type, caching) in _FILES.items():
         path = f"/{name}" if name in _AT_ROOT else f"/static/{name}"
         router.serve("GET", path, DEVICES)(_file(context.renderer.files[name], media_type, caching))

@@ -38,10 +38,17 @@ type ChangeId = Annotated[int, Path(ge=1, le=2**62)]
 
 # Names of roles, scopes and process states.
 _NAMES = {
-    "admin": message("admin"), "parent": message("parent"), "operator": message("operator"),
-    "read": message("read"), "metrics": message("metrics"), "manage": message("manage"),
-    "running": message("running"), "starting": message("starting"), "restarting": message("restarting"), "stopped": message("stopped"),
-}  # fmt: skip
+    "admin": message("admin"),
+    "parent": message("parent"),
+    "operator": message("operator"),
+    "read": message("read"),
+    "metrics": message("metrics"),
+    "manage": message("manage"),
+    "running": message("running"),
+    "starting": message("starting"),
+    "restarting": message("restarting"),
+    "stopped": message("stopped"),
+}
 
 
 BLOCKED_ANSWER = ("network", "blocked_answer")
@@ -95,19 +102,25 @@ class SettingsPages(PageGroup):
     @get("/changes", READ)
     async def changes(self, request: Request) -> Response:
         reader, changes = language_of(request), await run_in_threadpool(self._context.editor.store.latest)
-        told = await run_in_threadpool(lambda: [(each, change_sentences(each.actor, each.before, each.after, reader)) for each in changes])
+        told = await run_in_threadpool(
+            lambda: [(each, change_sentences(each.actor, each.before, each.after, reader)) for each in changes]
+        )
         return self._page(request, "changes.html", changes=told)
 
     @get("/changes/{change_id}", READ)
     async def change(self, request: Request, change_id: ChangeId) -> Response:
         change = await run_in_threadpool(self._context.editor.store.change, change_id)
         told = change_sentences(change.actor, change.before, change.after, language_of(request))
-        return self._page(request, "change.html", change=change, told=told, lines=diff_of_files(change.before, change.after))
+        return self._page(
+            request, "change.html", change=change, told=told, lines=diff_of_files(change.before, change.after)
+        )
 
     @post("/changes/{change_id}/undo", MANAGE)
     async def undo(self, request: Request, change_id: ChangeId) -> Response:
         summary = language_of(request).gettext("Undone: %(summary)s")
-        return redirect_after_save("/changes", await self._context.editor.undo(change_id, principal_of(request), summary))
+        return redirect_after_save(
+            "/changes", await self._context.editor.undo(change_id, principal_of(request), summary)
+        )
 
     @post("/settings/accounts", ADMIN)
     async def add_account(self, name: FormText, role: Annotated[Role, Form()], password: FormText) -> Response:
@@ -123,11 +136,16 @@ class SettingsPages(PageGroup):
 
     @post("/settings/tokens", ADMIN)
     async def make_token(
-        self, request: Request, name: FormText, scopes: Annotated[list[str] | None, Form()] = None,
+        self,
+        request: Request,
+        name: FormText,
+        scopes: Annotated[list[str] | None, Form()] = None,
         days: Annotated[int, Form(ge=0, le=MAX_TOKEN_DAYS)] = 0,
-    ) -> Response:  # fmt: skip
+    ) -> Response:
         """Make a token for some days; 0 for one without an end."""
-        token = await self._context.accounts.make_token(name, tuple(scopes or ()), principal_of(request).name, days or None)
+        token = await self._context.accounts.make_token(
+            name, tuple(scopes or ()), principal_of(request).name, days or None
+        )
         return self._settings(request, token)
 
     @post("/settings/tokens/remove", ADMIN)
@@ -184,7 +202,9 @@ class AccountPages(PageGroup):
     async def end_session(self, request: Request, session: FormText) -> Response:
         """End a session of the user; admins may end anybody's."""
         principal = principal_of(request)
-        owned = {row.id for row in self._context.accounts.sessions(None if ADMIN in principal.scopes else principal.name)}
+        owned = {
+            row.id for row in self._context.accounts.sessions(None if ADMIN in principal.scopes else principal.name)
+        }
         if session not in owned:
             raise InvalidInput("This session does not exist.")
         await self._context.accounts.end_session(session)
@@ -205,14 +225,17 @@ class AccountPages(PageGroup):
         return redirect_to("/sign-in")
 
     def _secret(self, name: str) -> str:
-        """Return the secret that an account is offered, the same until it is in use, so that a mistyped code can be corrected."""
+        """Return the secret that an account is offered, the same until it is in use, so that a mistyped code can be
+        corrected.
+        """
         return self._secrets.setdefault(name, pyotp.random_base32())
 
     async def _confirmed_name(self, request: Request, password: str) -> str:
         """Return the name of the signed-in account after checking its password."""
         name, accounts, address = principal_of(request).name, self._context.accounts, peer_address(request.scope)
         with at_field("old"):
-            accounts.delays.check(address)  # as for somebody who signs in: a stolen session is no way to learn the password
+            # as for somebody who signs in: a stolen session is no way to learn the password
+            accounts.delays.check(address)
             accounts.delays.count_failure(address)  # before it is compared, so that many at once are not more tries
             await accounts.check_password(name, password)
             accounts.delays.forget(address)

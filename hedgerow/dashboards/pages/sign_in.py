@@ -30,7 +30,9 @@ class SignInPages(PageGroup):
         return self._page(request, "sign_in.html", needs_code=needs_code, problem="")
 
     @post("/sign-in", SIGN_IN)
-    async def sign_in(self, request: Request, name: FormText = "", password: FormText = "", code: FormText = "") -> Response:
+    async def sign_in(
+        self, request: Request, name: FormText = "", password: FormText = "", code: FormText = ""
+    ) -> Response:
         """Begin a new session and end the one before. A session planted in the browser is worth nothing."""
         with at_field("password"):
             cookie = await self._context.accounts.sign_in(name.strip(), password, code.strip(), *client_of(request))
@@ -58,7 +60,9 @@ def refused_page(context: PageContext, request: Request, refused: SignInRefused)
 def with_session[R: Response](request: Request, response: R, cookie: str) -> R:
     """Give the browser the cookie of a session."""
     is_secure, max_age = request.url.scheme == "https", round(SESSION_LIFETIME_S)
-    response.set_cookie(SESSION_COOKIE, cookie, max_age=max_age, httponly=True, samesite="strict", secure=is_secure, path="/")
+    response.set_cookie(
+        SESSION_COOKIE, cookie, max_age=max_age, httponly=True, samesite="strict", secure=is_secure, path="/"
+    )
     return response
 
 

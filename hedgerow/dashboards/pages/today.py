@@ -27,7 +27,13 @@ from hedgerow.dashboards.pages.children import (
     subject_of,
 )
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_to, referring_page
-from hedgerow.dashboards.pages.device_cards import RECENT_DEVICES, NewDeviceCard, fold_brief, new_device_cards, unnamed_devices
+from hedgerow.dashboards.pages.device_cards import (
+    RECENT_DEVICES,
+    NewDeviceCard,
+    fold_brief,
+    new_device_cards,
+    unnamed_devices,
+)
 from hedgerow.dashboards.pages.feedback import done_path, feedback
 from hedgerow.dashboards.pages.graphics import BarChart, PersonDay, blocked_by_hour, person_days
 from hedgerow.dashboards.pages.openings import ask_before, explain_obstacle
@@ -76,7 +82,9 @@ class TodayPages(PageGroup):
     @get("/", OPERATE, READ)
     async def today(self, request: Request) -> Response:
         done = await feedback(self._context, request)
-        return self._page(request, "today.html", status=self._context.control.status(), done=done, **await self._values())
+        return self._page(
+            request, "today.html", status=self._context.control.status(), done=done, **await self._values()
+        )
 
     @get("/today/{part}", OPERATE, READ)
     async def part(self, request: Request, part: Part) -> Response:
@@ -168,15 +176,27 @@ class TodayPages(PageGroup):
         reader, policy = self._context.reader, index.policy
         requests, pauses = reader.requests(), reader.pauses(now)
         children = shown_children(policy, requests, pauses)
-        shown = [*(child.name for child in children), *(name for name in policy.people if policy.people[name] not in children)][:MAX_CARDS]
+        shown = [
+            *(child.name for child in children),
+            *(name for name in policy.people if policy.people[name] not in children),
+        ][:MAX_CARDS]
         own = [device for name in shown for device in devices_of(index, name)]
-        found = {row.device: row for row in (*reader.recent_devices(midnight, RECENT_DEVICES), *reader.devices(midnight, own))}
-        devices = tuple(sorted((_owned_now(policy, row) for row in found.values()), key=lambda row: (-row.last_seen, row.device)))
+        found = {
+            row.device: row
+            for row in (*reader.recent_devices(midnight, RECENT_DEVICES), *reader.devices(midnight, own))
+        }
+        devices = tuple(
+            sorted((_owned_now(policy, row) for row in found.values()), key=lambda row: (-row.last_seen, row.device))
+        )
         hours = reader.hours(midnight, own)
-        named = [device for person in children if shows_sites(policy, person) for device in devices_of(index, person.name)]
+        named = [
+            device for person in children if shows_sites(policy, person) for device in devices_of(index, person.name)
+        ]
         return _Today(
             devices=devices,
-            blocked=merge_similar(reader.decisions(DecisionFilter(verdict=Verdict.BLOCK, since=midnight), limit=_ROWS_READ).rows)[:_ROWS],
+            blocked=merge_similar(
+                reader.decisions(DecisionFilter(verdict=Verdict.BLOCK, since=midnight), limit=_ROWS_READ).rows
+            )[:_ROWS],
             reasons=tuple(item for item in reader.reasons(midnight) if item.verdict is not Verdict.ALLOW)[:12],
             requests=requests,
             grants=reader.grants(now),
@@ -191,7 +211,9 @@ class TodayPages(PageGroup):
 
 
 def _owned_now(policy: Policy, row: DeviceRow) -> DeviceRow:
-    """Return the row with the owner and profile that the policy gives the device now, which the journal learns with its next request."""
+    """Return the row with the owner and profile that the policy gives the device now, which the journal learns with its
+    next request.
+    """
     device = policy.devices.get(row.device)
     if device is None or device.is_seat or device.sharers:
         return row

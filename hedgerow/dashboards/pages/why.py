@@ -30,7 +30,9 @@ from hedgerow.policies.targets import ILLEGAL
 
 _DEVICES, _HOSTS, _SIMILAR = 6, 6, 6
 _LATELY_S, _JUST_NOW_S = 24 * 3600.0, 15 * 60.0
-_CLOSED = frozenset({Reason.PAUSE, Reason.BEDTIME, Reason.SCHEDULE, Reason.BUDGET, Reason.UNNAMED, Reason.NO_SESSION, Reason.CONDUCT})
+_CLOSED = frozenset(
+    {Reason.PAUSE, Reason.BEDTIME, Reason.SCHEDULE, Reason.BUDGET, Reason.UNNAMED, Reason.NO_SESSION, Reason.CONDUCT}
+)
 
 type Text = Annotated[str, Query(max_length=8192)]
 type RowId = Annotated[int | None, Query(ge=1, le=2**62)]
@@ -58,7 +60,10 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class QuestionOwner:
-    """The owner that a question is about: a person with devices, or a device alone. `is_private`: the log keeps no sites."""
+    """The owner that a question is about: a person with devices, or a device alone.
+
+    `is_private`: the log keeps no sites.
+    """
 
     value: str
     name: str
@@ -84,12 +89,20 @@ class WhyPages(PageGroup):
     """`/why`."""
 
     @get("/why", READ)
-    async def why(self, request: Request, row: RowId = None, who: Text = "", device: Text = "", target: Text = "") -> Response:
+    async def why(
+        self, request: Request, row: RowId = None, who: Text = "", device: Text = "", target: Text = ""
+    ) -> Response:
         """Explain a row of the log by what held then, or a site or service by what holds now."""
         if row is not None:
             return await self._past(request, row)
         who = who or f"device:{device}"
-        shared: dict[str, Any] = {"owners": await self._owners(who, device), "asked": target, "asked_for": who, "told": None, "whose": None}
+        shared: dict[str, Any] = {
+            "owners": await self._owners(who, device),
+            "asked": target,
+            "asked_for": who,
+            "told": None,
+            "whose": None,
+        }
         if refusal_of(request) is not None:
             return self._page(request, "why.html", **shared)
         with at_field("who"):
@@ -97,15 +110,21 @@ class WhyPages(PageGroup):
         subject, similar = _subject(target)
         verdicts = await self._verdicts(subject, whose) if subject is not None else ()
         shared |= {"told": subject, "whose": whose, "similar": similar, "verdicts": verdicts}
-        lately, others = await run_in_threadpool(self._recent_blocks, subject, whose) if subject is not None else ((), ())
+        lately, others = (
+            await run_in_threadpool(self._recent_blocks, subject, whose) if subject is not None else ((), ())
+        )
         may_open = any(_can_be_allowed(each.decision) for each in verdicts)
         done = await feedback(self._context, request)
-        return self._page(request, "why.html", done=done, lately=lately, others=others, may_open=may_open, closures=_CLOSED, **shared)
+        return self._page(
+            request, "why.html", done=done, lately=lately, others=others, may_open=may_open, closures=_CLOSED, **shared
+        )
 
     async def _owners(self, who: str, device: str) -> list[tuple[str, str]]:
         """Return the choices of people and devices, among them the device that is asked about."""
         context = self._context
-        owners = owners_of(context.policy(), await run_in_threadpool(context.reader.recent_devices, context.clock(), RECENT_DEVICES))
+        owners = owners_of(
+            context.policy(), await run_in_threadpool(context.reader.recent_devices, context.clock(), RECENT_DEVICES)
+        )
         return owners if not device or who in dict(owners) else [(who, device), *owners]
 
     def _whose(self, text: str) -> QuestionOwner:
@@ -123,7 +142,9 @@ class WhyPages(PageGroup):
             raise InvalidInput("Choose a person or a device.")
         known = policy.devices.get(name)
         person = policy.people.get(known.person) if known is not None and known.person else None
-        return QuestionOwner(text, name, person.name if person else None, (name,), person is not None and _is_private(policy, person))
+        return QuestionOwner(
+            text, name, person.name if person else None, (name,), person is not None and _is_private(policy, person)
+        )
 
     async def _verdicts(self, subject: Subject, whose: QuestionOwner) -> tuple[Verdicts, ...]:
         """Return the decisions on all addresses for all devices, equal ones together, blocks first."""
@@ -135,11 +156,18 @@ class WhyPages(PageGroup):
                 hosts, devices = same.setdefault((final.decision, final.kind), ({}, {}))
                 hosts.setdefault(final.url or final.host)
                 devices.setdefault(device)
-        found = [Verdicts(decision, kind, tuple(hosts), tuple(devices)) for (decision, kind), (hosts, devices) in same.items()]
+        found = [
+            Verdicts(decision, kind, tuple(hosts), tuple(devices))
+            for (decision, kind), (hosts, devices) in same.items()
+        ]
         return tuple(sorted(found, key=lambda each: each.decision.verdict is not Verdict.BLOCK))
 
-    def _recent_blocks(self, subject: Subject, whose: QuestionOwner) -> tuple[tuple[HostActivity, ...], tuple[HostActivity, ...]]:
-        """Return what was blocked of the subject within a day, and what else was blocked just now: a page may need it."""
+    def _recent_blocks(
+        self, subject: Subject, whose: QuestionOwner
+    ) -> tuple[tuple[HostActivity, ...], tuple[HostActivity, ...]]:
+        """Return what was blocked of the subject within a day, and what else was blocked just now: a page
+        may need it.
+        """
         if whose.is_private:
             return (), ()
         now, reader = self._context.clock(), self._context.activity
@@ -175,7 +203,9 @@ class WhyPages(PageGroup):
             version,
             version is not None and version.id == versions.newest(),
             version.excerpt(row.rule) if version is not None else "",
-            version.source(source) or version.source(source.rpartition(":")[0]) if version is not None and source else None,
+            version.source(source) or version.source(source.rpartition(":")[0])
+            if version is not None and source
+            else None,
             reader.grant_at(row.what, row.at, row.device, row.person) if row.reason is Reason.GRANT else None,
             reader.pause_at(row.at, row.device, row.person) if row.reason is Reason.PAUSE else None,
         )
@@ -201,7 +231,9 @@ def _subject(text: str) -> tuple[Subject | None, tuple[Service, ...]]:
         raise InvalidInput("'%(what)s' is a topic: ask about one site or service.", what=wanted)
     host = parse_host(_host_of(wanted)) if wanted else None
     if host is None or "." not in host:
-        raise InvalidInput("No site and no known service is called '%(what)s'. A site looks like example.org.", what=wanted)
+        raise InvalidInput(
+            "No site and no known service is called '%(what)s'. A site looks like example.org.", what=wanted
+        )
     is_page = "/" in wanted.partition("://")[2] or ("/" in wanted and "://" not in wanted)
     return Subject(host, wanted, (wanted if is_page else host,)), ()
 

@@ -27,8 +27,14 @@ _RULES = {
         message("%(who)s allowed %(what)s for %(name)s at any time."),
         message("%(who)s allowed %(what)s for %(name)s at any time until %(until)s."),
     ),
-    "allow": (message("%(who)s allowed %(what)s for %(name)s."), message("%(who)s allowed %(what)s for %(name)s until %(until)s.")),
-    "block": (message("%(who)s blocked %(what)s for %(name)s."), message("%(who)s blocked %(what)s for %(name)s until %(until)s.")),
+    "allow": (
+        message("%(who)s allowed %(what)s for %(name)s."),
+        message("%(who)s allowed %(what)s for %(name)s until %(until)s."),
+    ),
+    "block": (
+        message("%(who)s blocked %(what)s for %(name)s."),
+        message("%(who)s blocked %(what)s for %(name)s until %(until)s."),
+    ),
 }
 _KEYS = {
     "age": message("age"),
@@ -45,41 +51,57 @@ _KEYS = {
     "privacy": message("privacy"),
 }
 _TIMES = {
-    "school-nights": message("school nights"), "school-days": message("school days"), "weekend": message("weekend"),
-    "every-day": message("every day"), "holidays": message("holidays"),
-}  # fmt: skip
+    "school-nights": message("school nights"),
+    "school-days": message("school days"),
+    "weekend": message("weekend"),
+    "every-day": message("every day"),
+    "holidays": message("holidays"),
+}
 _THIS_MACHINE = message("Somebody at this machine")
 _SET = message("%(who)s set %(key)s of %(name)s to %(now)s.")
 _SET_AGAIN = message("%(who)s changed %(key)s of %(name)s from %(before)s to %(now)s.")
 _RULE_REMOVED = message("%(who)s removed the rule for %(what)s of %(name)s.")
 _UNSET = message("%(who)s removed %(key)s of %(name)s (it was %(before)s).")
 _ADDED = {
-    "people": message("%(who)s added %(name)s."), "devices": message("%(who)s added the device %(name)s."),
-    "seats": message("%(who)s added the seat %(name)s."), "profiles": message("%(who)s added the profile %(name)s."),
+    "people": message("%(who)s added %(name)s."),
+    "devices": message("%(who)s added the device %(name)s."),
+    "seats": message("%(who)s added the seat %(name)s."),
+    "profiles": message("%(who)s added the profile %(name)s."),
     "notices": message("%(who)s added notices to %(name)s."),
-}  # fmt: skip
+}
 _REMOVED = {
-    "people": message("%(who)s removed %(name)s."), "devices": message("%(who)s removed the device %(name)s."),
-    "seats": message("%(who)s removed the seat %(name)s."), "profiles": message("%(who)s removed the profile %(name)s."),
+    "people": message("%(who)s removed %(name)s."),
+    "devices": message("%(who)s removed the device %(name)s."),
+    "seats": message("%(who)s removed the seat %(name)s."),
+    "profiles": message("%(who)s removed the profile %(name)s."),
     "notices": message("%(who)s ended the notices to %(name)s."),
-}  # fmt: skip
+}
 _SCHEDULE = message("%(who)s set %(key)s for %(name)s: %(now)s.")
 _SCHEDULE_REMOVED = message("%(who)s removed %(key)s of %(name)s.")
-_SCHEDULE_RULES = {"block": message("closes %(what)s"), "allow": message("opens %(what)s"), "only": message("opens %(what)s only then")}
+_SCHEDULE_RULES = {
+    "block": message("closes %(what)s"),
+    "allow": message("opens %(what)s"),
+    "only": message("opens %(what)s only then"),
+}
 _RENAMED = message("%(who)s renamed %(name)s to %(now)s.")
 
 
-def change_sentences(who: str, before: Mapping[str, str], after: Mapping[str, str], reader: Language) -> tuple[str, ...]:
+def change_sentences(
+    who: str, before: Mapping[str, str], after: Mapping[str, str], reader: Language
+) -> tuple[str, ...]:
     """Return a sentence for each difference between policy files; none if only comments differ or a file is not YAML.
 
-    >>> change_sentences("Ana", {"h": "people: {mia: {age: 9}}"}, {"h": "people: {mia: {age: 9, allow: [tiktok]}}"}, language("en"))
+    >>> change_sentences("Ana", {"h": "people: {mia: {age: 9}}"}, {"h": "people: {mia: {age: 9, allow: [tiktok]}}"},
+    ...  language("en"))
     ('Ana allowed TikTok for mia.',)
     """
     return _sentences(who, tuple(before.items()), tuple(after.items()), reader.code)
 
 
 @functools.lru_cache(maxsize=256)
-def _sentences(who: str, before: tuple[tuple[str, str], ...], after: tuple[tuple[str, str], ...], code: str) -> tuple[str, ...]:
+def _sentences(
+    who: str, before: tuple[tuple[str, str], ...], after: tuple[tuple[str, str], ...], code: str
+) -> tuple[str, ...]:
     olds, news = dict(before), dict(after)
     writer = _ChangeWriter(language(code).gettext(_THIS_MACHINE) if who == "this machine" else who, language(code))
     found: dict[str, None] = {}
@@ -125,7 +147,11 @@ def _with_new_names(policy: dict[str, Any], renamed: Mapping[str, str]) -> dict[
     people = {}
     for name, person in _mapping(policy.get("people")).items():
         devices = _mapping(person).get("devices")
-        names = [renamed.get(each, each) if isinstance(each, str) else each for each in devices] if isinstance(devices, list) else devices
+        names = (
+            [renamed.get(each, each) if isinstance(each, str) else each for each in devices]
+            if isinstance(devices, list)
+            else devices
+        )
         people[name] = person if names == devices else person | {"devices": names}
     return policy | {"people": people} if people else policy
 
@@ -160,7 +186,9 @@ class _ChangeWriter:
         """Describe people, devices and the like that were added, removed, renamed or changed."""
         renamed = _renamed(old, new)
         yield from (self.sentence(_RENAMED, name=name, now=now) for name, now in renamed.items())
-        yield from (self.sentence(_REMOVED[section], name=name) for name in old if name not in new and name not in renamed)
+        yield from (
+            self.sentence(_REMOVED[section], name=name) for name in old if name not in new and name not in renamed
+        )
         for name in new:
             if name in old or name in renamed.values():
                 continue
@@ -203,15 +231,23 @@ class _ChangeWriter:
     def devices(self, name: str, old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[str]:
         for device in new:
             if device not in old:
-                yield self.sentence(message("%(who)s gave the device %(device)s to %(name)s."), device=device, name=name)
+                yield self.sentence(
+                    message("%(who)s gave the device %(device)s to %(name)s."), device=device, name=name
+                )
         for device in old:
             if device not in new:
-                yield self.sentence(message("%(who)s took the device %(device)s from %(name)s."), device=device, name=name)
+                yield self.sentence(
+                    message("%(who)s took the device %(device)s from %(name)s."), device=device, name=name
+                )
 
     def lists(self, old: object, new: object) -> Iterator[str]:
         olds, news = ([_list_name(entry) for entry in (each if isinstance(each, list) else [])] for each in (old, new))
-        yield from (self.sentence(message("%(who)s added the list %(name)s."), name=name) for name in news if name not in olds)
-        yield from (self.sentence(message("%(who)s removed the list %(name)s."), name=name) for name in olds if name not in news)
+        yield from (
+            self.sentence(message("%(who)s added the list %(name)s."), name=name) for name in news if name not in olds
+        )
+        yield from (
+            self.sentence(message("%(who)s removed the list %(name)s."), name=name) for name in olds if name not in news
+        )
 
     def setting(self, key: str, name: str, before: object, after: object) -> Iterator[str]:
         values = {"key": key, "name": name, "before": self.value(before), "now": self.value(after)}
@@ -273,7 +309,8 @@ def enforcement_text(enforcement: Enforcement, reader: Language) -> str:
     """Return a sentence about the newest rules: in force at every enforcement point, or not yet and why."""
     if enforcement.is_complete and enforcement.problem:
         return reader.gettext(
-            "In force on DNS and proxy until the next restart: it cannot be saved (%(problem)s).", problem=enforcement.problem
+            "In force on DNS and proxy until the next restart: it cannot be saved (%(problem)s).",
+            problem=enforcement.problem,
         )
     if enforcement.is_complete:
         return reader.gettext("In force on DNS and proxy.")

@@ -35,7 +35,10 @@ _REASONS: dict[Reason, tuple[str, str]] = {
     Reason.LIFELINE: (message("a helpline"), message("a helpline")),
     Reason.PAUSE: (message("the network is paused"), message("the network is paused")),
     Reason.NO_SESSION: (message("nobody has opened this seat yet"), message("nobody has opened this seat yet")),
-    Reason.CONDUCT: (message("the code of conduct has not been accepted yet"), message("the code of conduct has not been accepted yet")),
+    Reason.CONDUCT: (
+        message("the code of conduct has not been accepted yet"),
+        message("the code of conduct has not been accepted yet"),
+    ),
     Reason.BEDTIME: (message("bedtime"), message("bedtime (%(what)s)")),
     Reason.SCHEDULE: (message("closed at this time"), message("closed at this time (%(what)s)")),
     Reason.BUDGET: (message("time is used up"), message("time is used up (%(what)s)")),
@@ -130,9 +133,18 @@ def grant_title(subject: str, reader: Language) -> str:
 
 
 def open_until(grant: Grant, times: PersonTimes | None) -> float | None:
-    """Return the instant until which a grant opens something: its end, or the person's bedtime before it. None: no end is set."""
-    bedtime = times.bedtime if times is not None and times.bedtime is not None and times.bedtime > grant.starts else None
-    return min((each for each in (grant.ends, bedtime) if each is not None), default=None) if grant.ends is not None else None
+    """Return the instant until which a grant opens something: its end, or the person's bedtime before it.
+
+    None: no end is set.
+    """
+    bedtime = (
+        times.bedtime if times is not None and times.bedtime is not None and times.bedtime > grant.starts else None
+    )
+    return (
+        min((each for each in (grant.ends, bedtime) if each is not None), default=None)
+        if grant.ends is not None
+        else None
+    )
 
 
 @cache
@@ -159,10 +171,14 @@ def ending_text(ending: UpcomingEnd, reader: Language) -> str:
     what = title_of(ending.what.rpartition(":")[2], reader)
     if ending.reason is not Reason.BUDGET:
         return reader.ngettext(
-            "%(count)s minute until the internet closes.", "%(count)s minutes until the internet closes.", ending.minutes
+            "%(count)s minute until the internet closes.",
+            "%(count)s minutes until the internet closes.",
+            ending.minutes,
         )
     if what:
-        return reader.ngettext("%(count)s minute left for %(what)s.", "%(count)s minutes left for %(what)s.", ending.minutes, what=what)
+        return reader.ngettext(
+            "%(count)s minute left for %(what)s.", "%(count)s minutes left for %(what)s.", ending.minutes, what=what
+        )
     return reader.ngettext("%(count)s minute is left.", "%(count)s minutes are left.", ending.minutes)
 
 
@@ -184,13 +200,24 @@ def midnight_before(now: float, where: ZoneInfo) -> float:
 
 _BROWSERS = (
     # Each User-Agent also contains names of the browsers below it.
-    ("Edg", "Edge"), ("OPR/", "Opera"), ("SamsungBrowser", "Samsung Internet"), ("Firefox/", "Firefox"), ("FxiOS", "Firefox"),
-    ("CriOS", "Chrome"), ("Chrome/", "Chrome"), ("Safari/", "Safari"),
-)  # fmt: skip
+    ("Edg", "Edge"),
+    ("OPR/", "Opera"),
+    ("SamsungBrowser", "Samsung Internet"),
+    ("Firefox/", "Firefox"),
+    ("FxiOS", "Firefox"),
+    ("CriOS", "Chrome"),
+    ("Chrome/", "Chrome"),
+    ("Safari/", "Safari"),
+)
 _SYSTEMS = (
-    ("iPhone", "iPhone"), ("iPad", "iPad"), ("Android", "Android"), ("Windows", "Windows"), ("Macintosh", "Mac"), ("CrOS", "Chromebook"),
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Android", "Android"),
+    ("Windows", "Windows"),
+    ("Macintosh", "Mac"),
+    ("CrOS", "Chromebook"),
     ("Linux", "Linux"),
-)  # fmt: skip
+)
 _MAX_AGENT_LENGTH = 60
 
 
@@ -201,7 +228,7 @@ def user_agent_text(agent: str) -> str:
     'Chrome, Linux'
     >>> user_agent_text("curl/8.14.1"), user_agent_text("")
     ('curl/8.14.1', '')
-    """
+    """  # noqa: E501
     browser = next((name for sign, name in _BROWSERS if sign in agent), "")
     system = next((name for sign, name in _SYSTEMS if sign in agent), "")
     return ", ".join(filter(None, (browser, system))) or agent[:_MAX_AGENT_LENGTH]
@@ -212,7 +239,9 @@ HUES = 8
 
 
 def hues(people: Iterable[str]) -> dict[str, int]:
-    """Return the number of each person's colour (0 to 7). It depends on the name, and on the people before who have the same.
+    """Return the number of each person's colour (0 to 7).
+
+    It depends on the name, and on the people before who have the same.
 
     >>> before, after = hues(["mia", "tom"]), hues(["mia", "tom", "zoe"])
     >>> before.items() < after.items(), len(set(after.values()))

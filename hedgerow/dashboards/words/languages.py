@@ -63,7 +63,9 @@ class Language:
         """
         if not currency:
             return self.number(amount)
-        return str(format_currency(Decimal(amount).scaleb(-get_currency_precision(currency)), currency, locale=self.locale))
+        return str(
+            format_currency(Decimal(amount).scaleb(-get_currency_precision(currency)), currency, locale=self.locale)
+        )
 
     def clock(self, at: float, now: float, where: ZoneInfo) -> str:
         """Format an instant: the time if today, day and time if this year, else the date."""
@@ -71,7 +73,10 @@ class Language:
         if moment.date() == today.date():
             return str(format_time(moment, "short", locale=self.locale))
         if moment.year == today.year:
-            return f"{format_skeleton('MMMd', moment, locale=self.locale)} {format_time(moment, 'short', locale=self.locale)}"
+            return (
+                f"{format_skeleton('MMMd', moment, locale=self.locale)}"
+                f" {format_time(moment, 'short', locale=self.locale)}"
+            )
         return str(format_skeleton("yMMMd", moment, locale=self.locale))
 
     def date_and_time(self, at: float, timezone: str) -> str:
@@ -84,7 +89,11 @@ class Language:
 
     def ago(self, seconds: float) -> str:
         """Format the time since an event."""
-        return str(format_timedelta(-timedelta(seconds=max(0.0, seconds)), threshold=1.5, add_direction=True, locale=self.locale))
+        return str(
+            format_timedelta(
+                -timedelta(seconds=max(0.0, seconds)), threshold=1.5, add_direction=True, locale=self.locale
+            )
+        )
 
     def day(self, weekday: int, width: str = "wide") -> str:
         """Return the name of a day; 0 is Monday. `width` is wide or abbreviated."""

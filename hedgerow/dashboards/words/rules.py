@@ -34,7 +34,10 @@ _YOUTUBE = {
 
 @dataclass(frozen=True, slots=True)
 class ScheduleText:
-    """Targets and times of a schedule. `is_all`: the whole internet. `is_only`: closed at other times. `when` pairs days with times."""
+    """Targets and times of a schedule.
+
+    `is_all`: the whole internet. `is_only`: closed at other times. `when` pairs days with times.
+    """
 
     name: str
     closes: bool
@@ -64,8 +67,10 @@ class RulesText:
 
 def rules_text(
     policy: Policy, profile: str, person: str | None, device: str | None, reader: Language, now: float
-) -> RulesText:  # fmt: skip
-    """Describe the rules in force at `now` for a device, for a person (device None), or for a device without a person (person None)."""
+) -> RulesText:
+    """Describe the rules in force at `now` for a device, for a person (device None), or for a device without a person
+    (person None).
+    """
     layers = rule_layers(policy, profile, person, device)
     allowed, blocked = _effective_targets(layers, now)
     safe = next((rules.safe_search for rules in layers if rules.safe_search is not None), SafeSearch.OFF)
@@ -86,13 +91,18 @@ def rules_text(
 
 
 def _effective_targets(layers: Iterable[Rules], now: float) -> tuple[dict[str, Target], dict[str, Target]]:
-    """Return allowed and blocked targets by name. The nearest layer that names a target decides, as in `policies.rule_index`."""
+    """Return allowed and blocked targets by name.
+
+    The nearest layer that names a target decides, as in `policies.rule_index`.
+    """
     decided: dict[str, tuple[bool, Target]] = {}
     for rules in layers:
         for allows, targets in ((False, rules.block), (True, rules.allow)):
             for target in in_force(targets, now):
                 decided.setdefault(target.name, (allows, target))
-    allowed, blocked = ({name: target for name, (allows, target) in decided.items() if allows is wanted} for wanted in (True, False))
+    allowed, blocked = (
+        {name: target for name, (allows, target) in decided.items() if allows is wanted} for wanted in (True, False)
+    )
     return allowed, blocked
 
 
@@ -108,7 +118,9 @@ def privacy_of(layers: Iterable[Rules]) -> Privacy:
 
 
 def _titles(reader: Language, targets: dict[str, Target], *kinds: TargetKind) -> tuple[str, ...]:
-    return tuple(sorted((title_of(target.name, reader) for target in targets.values() if target.kind in kinds), key=str.lower))
+    return tuple(
+        sorted((title_of(target.name, reader) for target in targets.values() if target.kind in kinds), key=str.lower)
+    )
 
 
 def schedule_text(schedule: TimedRules, reader: Language) -> ScheduleText:
@@ -117,9 +129,18 @@ def schedule_text(schedule: TimedRules, reader: Language) -> ScheduleText:
     closes = bool(schedule.block) or schedule.internet is Verdict.BLOCK
     times = {day: (text.replace("-", "–"), "") for day, text in day_times(schedule.when).items()}
     when = _group_days(times, reader, reader.gettext("every day"))
-    is_all, is_only = schedule.internet is not None or schedule.closed_otherwise, schedule.closed_otherwise or bool(schedule.otherwise)
+    is_all, is_only = (
+        schedule.internet is not None or schedule.closed_otherwise,
+        schedule.closed_otherwise or bool(schedule.otherwise),
+    )
     return ScheduleText(
-        schedule.name, closes, is_all, is_only, targets, (*when, *_date_ranges(date_times(schedule.when), reader)), schedule.unless
+        schedule.name,
+        closes,
+        is_all,
+        is_only,
+        targets,
+        (*when, *_date_ranges(date_times(schedule.when), reader)),
+        schedule.unless,
     )
 
 
@@ -131,7 +152,10 @@ def _date_ranges(times: dict[date, str], reader: Language) -> Iterator[tuple[str
 
 def date_ranges(days: Iterable[date], since: date, reader: Language) -> list[str]:
     """Return dates from `since` on as text, consecutive ones as a range."""
-    return [_dates_text(first, last, reader) for first, last, _ in _runs(dict.fromkeys((day for day in days if day >= since), ""))]
+    return [
+        _dates_text(first, last, reader)
+        for first, last, _ in _runs(dict.fromkeys((day for day in days if day >= since), ""))
+    ]
 
 
 def _runs(texts: Mapping[date, str]) -> list[tuple[date, date, str]]:
@@ -188,7 +212,9 @@ def day_times(schedule: Schedule) -> dict[str, str]:
     """Return the times of each day, such as `15:00-16:00, 17:00-18:00`, or an empty text."""
     return {
         day: ", ".join(
-            f"{_time_of_day(span.start)}-{_time_of_day(span.end, of_end=True)}" for span in schedule.spans if span.weekday == place
+            f"{_time_of_day(span.start)}-{_time_of_day(span.end, of_end=True)}"
+            for span in schedule.spans
+            if span.weekday == place
         )
         for place, day in enumerate(DAY_NAMES)
     }
@@ -206,7 +232,8 @@ def date_times(schedule: Schedule) -> dict[date, str]:
 def bedtime_value(form: Mapping[str, str]) -> Times | dict[str, Times] | None:
     """Return the value of `bedtime` for form fields such as `mon-from` and `mon-to`, or None if no night is closed.
 
-    >>> bedtime_value({f"{day}-{end}": "21:00" if end == "from" else "07:00" for day in DAY_NAMES for end in ("from", "to")})
+    >>> bedtime_value({f"{day}-{end}": "21:00" if end == "from" else "07:00" for day in DAY_NAMES for end in ("from",
+    ...  "to")})
     '21:00-07:00'
     """
     nights: dict[str, Times] = {}
@@ -218,7 +245,9 @@ def bedtime_value(form: Mapping[str, str]) -> Times | dict[str, Times] | None:
             try:
                 parse_clock(text)
             except ValueError:
-                raise InvalidInput("Enter a beginning and an end for the night, such as 20:30 and 07:00.").at(name) from None
+                raise InvalidInput("Enter a beginning and an end for the night, such as 20:30 and 07:00.").at(
+                    name
+                ) from None
         nights[day] = f"{start}-{end}"
     return _grouped(nights, {_SCHOOL_NIGHTS: "school-nights", _FREE_NIGHTS: "weekend"})
 
@@ -246,7 +275,10 @@ def schedule_value(form: Mapping[str, str]) -> Times | dict[str, Times]:
 
 
 def _grouped(days: Mapping[str, Times], names: Mapping[tuple[str, ...], str]) -> Times | dict[str, Times] | None:
-    """Group days with the same times. Groups in `names` are preferred where they cover all days: they include holidays."""
+    """Group days with the same times.
+
+    Groups in `names` are preferred where they cover all days: they include holidays.
+    """
     if not days:
         return None
     groups: list[tuple[Times, tuple[str, ...]]] = []

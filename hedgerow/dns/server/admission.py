@@ -1,4 +1,6 @@
-"""Admission of answers by the gateway: a guarded device may open connections to no other addresses than those in its answers."""
+"""Admission of answers by the gateway: a guarded device may open connections to no other addresses than those in its
+answers.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,10 @@ MAX_ADMITTED: Final = 2048  # cached answers that are known to be admitted for o
 
 type MessageCallback = Callable[[bytes | None], None]
 type Admit = Callable[[bytes, tuple[bytes, ...], int, Callable[[bool], None]], bool]
-"""Have addresses, with their TTL, admitted for a source: True if they are, else the callback is called within a moment."""
+"""Have addresses, with their TTL, admitted for a source:
+
+True if they are, else the callback is called within a moment.
+"""
 
 
 class Deferred(Enum):

@@ -1,7 +1,8 @@
 """The clients of a worker: their rules, limits and answers, and the client ids of encrypted DNS.
 
-A client id makes a device known wherever it asks from, so it is as good as a password: whoever knows it gets that device's answers. It does
-not count from an address whose device the policy names, or an adult's id would open a child's own device.
+A client id makes a device known wherever it asks from, so it is as good as a password: whoever knows it gets that
+device's answers. It does not count from an address whose device the policy names, or an adult's id would open a child's
+own device.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ MAC_PREFIX: Final = "mac:"
 FORWARDER_PREFIX: Final = "forwarder:"
 """Prefixes of the keys of clients that are not found by address. No address begins with them.
 
-They are for a client id (`@` and its address follow), for the MAC address that a forwarder passes on, and for a forwarder that asks
-for itself.
+They are for a client id (`@` and its address follow), for the MAC address that a forwarder passes on, and for a
+forwarder that asks for itself.
 """
 
 _ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -33,7 +34,8 @@ _PATH: Final = "/dns-query"
 def client_id_from_sni(server_name: str | None, own_name: str | None) -> str | None:
     """Return the client id in front of our own name in the SNI, or None.
 
-    >>> client_id_from_sni("Mia-Phone.dns.home.example", "dns.home.example"), client_id_from_sni("dns.home.example", "dns.home.example")
+    >>> (client_id_from_sni("Mia-Phone.dns.home.example", "dns.home.example"),
+    ...  client_id_from_sni("dns.home.example", "dns.home.example"))
     ('mia-phone', None)
     """
     if server_name is None or own_name is None:
@@ -48,7 +50,7 @@ def client_id_from_path(path: str) -> tuple[bool, str | None]:
     >>> (client_id_from_path("/dns-query"), client_id_from_path("/dns-query/mia-phone"), client_id_from_path("/dns-query/a/b"),
     ... client_id_from_path("/"))
     ((True, None), (True, 'mia-phone'), (False, None), (False, None))
-    """
+    """  # noqa: E501
     if path in (_PATH, f"{_PATH}/"):
         return True, None
     head, slash, text = path.rpartition("/")
@@ -58,7 +60,8 @@ def client_id_from_path(path: str) -> tuple[bool, str | None]:
 
 MAX_CLIENTS: Final = 16_384
 MAX_PROVEN: Final = 1024  # addresses and networks from which a client id was used lately
-CLIENT_ENTRY_SECONDS: Final = 10.0  # an address may pass to another device, which is noticed after this time at the latest
+# an address may pass to another device, which is noticed after this time at the latest
+CLIENT_ENTRY_SECONDS: Final = 10.0
 
 
 type ClientLookup = Callable[[str], Client | None]
@@ -69,7 +72,8 @@ type ClientKey = int | str | bytes
 class ClientEntry(AnswerLog):
     """A client as the hot path needs it: the prefix of its cache keys, its bucket, and the log of its answers.
 
-    `admitted` are the cached answers whose addresses the gateway admits; None: any. `classed` is the client as limits see it.
+    `admitted` are the cached answers whose addresses the gateway admits; None: any. `classed` is the client as limits
+    see it.
     """
 
     __slots__ = ("address", "admitted", "bucket", "classed", "key", "prefix")
@@ -80,7 +84,9 @@ class ClientEntry(AnswerLog):
         self.bucket = bucket
         device = client.device
         self.classed: ClassedClient = (
-            named_client(rate_limit_key(address, device), device) if client.is_named else unnamed_client(address, device)
+            named_client(rate_limit_key(address, device), device)
+            if client.is_named
+            else unnamed_client(address, device)
         )
         self.admitted: set[CacheEntry] | None = None if client.source is None else set()
         self.prefix = prefix
@@ -119,7 +125,10 @@ class Clients:
         return self.known.get(client.key) or self.find(client.key, client.address)
 
     def find(self, key: ClientKey, address: str) -> ClientEntry | None:
-        """Look up the client at `address` and keep it under `key`. None for an unknown one, which is not kept: there may be any number."""
+        """Look up the client at `address` and keep it under `key`.
+
+        None for an unknown one, which is not kept: there may be any number.
+        """
         client = self.find_client(address.partition("%")[0])
         if client is None:
             return None
@@ -129,7 +138,11 @@ class Clients:
         if until is not None:
             self._boundary = min(self._boundary, until)
         client_entry = self.known[key] = ClientEntry(
-            key, address, client, self._prefix_of(client.ruleset), self.limits.bucket(address, client.device, is_named=client.is_named)
+            key,
+            address,
+            client,
+            self._prefix_of(client.ruleset),
+            self.limits.bucket(address, client.device, is_named=client.is_named),
         )
         return client_entry
 
@@ -169,10 +182,14 @@ class ConnectingClients:
 
     def __init__(self, find: Callable[[str], ClientEntry | None], forwarders: Callable[[], Container[str]]) -> None:
         self._find, self._forwarders = find, forwarders
-        self._proven: dict[str, str] = {}  # keys of clients with an id, by the address or network from which they asked last
+        # keys of clients with an id, by the address or network from which they asked last
+        self._proven: dict[str, str] = {}
 
     def note_proven(self, key: str, address: str) -> None:
-        """Remember that a client with an id, found by `key`, asks from an address. Its next connections count for it from the beginning."""
+        """Remember that a client with an id, found by `key`, asks from an address.
+
+        Its next connections count for it from the beginning.
+        """
         if len(self._proven) >= MAX_PROVEN:
             del self._proven[next(iter(self._proven))]
         self._proven[address_key(address)] = key

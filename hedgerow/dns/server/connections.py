@@ -15,13 +15,15 @@ _OTHER_DESCRIPTORS: Final = 128  # of a worker: listeners, upstreams, lists, log
 
 
 def affordable(connections: int, descriptors: int | None = None) -> int:
-    """Return how many of these connections a server may have, so that all servers together leave descriptors for upstreams.
+    """Return how many of these connections a server may have, so that all servers together leave descriptors for
+    upstreams.
 
     >>> affordable(512, 1024), affordable(512, 256)
     (448, 64)
     """
     limit = descriptor_limit() if descriptors is None else descriptors
-    return max(8, min(connections, (limit - _OTHER_DESCRIPTORS) // 2))  # two servers: plain and over TLS, and over HTTPS
+    # two servers: plain and over TLS, and over HTTPS
+    return max(8, min(connections, (limit - _OTHER_DESCRIPTORS) // 2))
 
 
 class ClientConnection(Hashable, Protocol):
@@ -54,7 +56,9 @@ class ClientConnection(Hashable, Protocol):
 
 
 class ClientConnectionTable[C: ClientConnection]:
-    """The open connections of one server, at most `most`, and `most_per_owner` for one client. `on_rejected` counts refused ones.
+    """The open connections of one server, at most `most`, and `most_per_owner` for one client.
+
+    `on_rejected` counts refused ones.
 
     In a full table an idle connection makes room, as `Places` chooses its client.
     """
@@ -120,13 +124,17 @@ class ClientConnectionTable[C: ClientConnection]:
 
     def _evict(self, connections: Iterable[C]) -> None:
         """Close the longest idle one, if possible one that nobody has used, and none that waits for an answer."""
-        longest = min(connections, key=lambda connection: (not connection.is_evictable, connection.is_known, connection.active_at))
+        longest = min(
+            connections, key=lambda connection: (not connection.is_evictable, connection.is_known, connection.active_at)
+        )
         self.discard(longest)
         longest.evict()
 
 
 class StreamProtocol(asyncio.Protocol):
-    """A client's connection over TCP or TLS. It is not read while too much of it is unanswered, unsent or waits for its turn.
+    """A client's connection over TCP or TLS.
+
+    It is not read while too much of it is unanswered, unsent or waits for its turn.
 
     `address` is the client's, which is not the peer's behind a load balancer.
     """

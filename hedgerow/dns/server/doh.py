@@ -43,7 +43,9 @@ class DohServer:
         self.frontend = frontend
         self.tls = tls
         self.table: ClientConnectionTable[DohConnection] = ClientConnectionTable(
-            affordable(MAX_CONNECTIONS), MAX_CONNECTIONS_PER_CLIENT, lambda: frontend.responder.count(DROPPED_METRIC, "connections")
+            affordable(MAX_CONNECTIONS),
+            MAX_CONNECTIONS_PER_CLIENT,
+            lambda: frontend.responder.count(DROPPED_METRIC, "connections"),
         )
         self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
 
@@ -89,7 +91,9 @@ class DohConnection(StreamProtocol):
         self._client_id = self._frontend.client_id_of(self._transport, self._server.tls)
         protocol = transport.get_extra_info("ssl_object").selected_alpn_protocol()
         tokens = self._frontend.frame_tokens(self.address)
-        self._codec = Http2Codec(self._unwritten.append, tokens) if protocol == "h2" else Http1Codec(self._unwritten.append)
+        self._codec = (
+            Http2Codec(self._unwritten.append, tokens) if protocol == "h2" else Http1Codec(self._unwritten.append)
+        )
         self._write()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -163,7 +167,8 @@ class DohConnection(StreamProtocol):
 
     def _write(self) -> None:
         if self._unwritten and self._transport is not None:
-            self._transport.writelines(self._unwritten)  # one TLS record each: some clients read only the first answer of a record
+            # one TLS record each: some clients read only the first answer of a record
+            self._transport.writelines(self._unwritten)
         self._unwritten.clear()
 
 

@@ -1,7 +1,7 @@
 """DNS over HTTPS by HTTP/3 (RFC 8484, RFC 9114): each request is a stream of its own, read when it is whole.
 
-Requests are a few hundred octets, so QPACK (RFC 9204) goes without its dynamic table: nothing waits for another stream, and no field costs
-more than its own octets.
+Requests are a few hundred octets, so QPACK (RFC 9204) goes without its dynamic table: nothing waits for another stream,
+and no field costs more than its own octets.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ from hedgerow.dns.server.quic import MAX_REQUEST_OCTETS, BoundedQuicConnection
 from hedgerow.dns.server.responder import DROPPED_METRIC
 
 _DATA, _HEADERS, _SETTINGS = 0x00, 0x01, 0x04
-_NOT_IN_REQUESTS: Final = frozenset((0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0D))  # section 7.2, and types of HTTP/2
+# section 7.2, and types of HTTP/2
+_NOT_IN_REQUESTS: Final = frozenset((0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0D))
 _NOT_IN_CONTROL: Final = frozenset((0x00, 0x01, 0x02, 0x05, 0x06, 0x08, 0x09))
 _CONTROL_STREAM: Final = 0x00
 _MAX_FIELD_SECTION: Final = (0x06, MAX_REQUEST_OCTETS)
 _MAX_CONTROL_OCTETS: Final = 4096  # of one frame on the control stream
-_CONNECTION_FIELDS: Final = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
+_CONNECTION_FIELDS: Final = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
+)
 
 NO_ERROR, GENERAL_ERROR, STREAM_CREATION_ERROR, CLOSED_CRITICAL_STREAM = 0x100, 0x101, 0x103, 0x104
 FRAME_UNEXPECTED, FRAME_ERROR, EXCESSIVE_LOAD, MISSING_SETTINGS = 0x105, 0x106, 0x107, 0x10A
@@ -79,7 +82,9 @@ def next_frame(data: bytes | bytearray, at: int) -> tuple[int, bytes, int] | Non
 
 
 def control_stream() -> bytes:
-    """Return the octets with which our control stream begins: its type and SETTINGS, which forbid the dynamic table of QPACK."""
+    """Return the octets with which our control stream begins: its type and SETTINGS, which forbid the dynamic table of
+    QPACK.
+    """
     return encode_varint(_CONTROL_STREAM) + frame(_SETTINGS, b"".join(map(encode_varint, _MAX_FIELD_SECTION)))
 
 
@@ -112,11 +117,16 @@ def _request_of(stream: int, block: bytes) -> DohRequest:
     if not {b":method", b":path", b":scheme"} <= pseudo.keys():
         raise Http3Error(MESSAGE_ERROR)
     kind = next((value for name, value in fields if name == b"content-type"), b"")
-    return DohRequest(stream, pseudo[b":method"].decode("latin-1"), pseudo[b":path"].decode("latin-1"), kind.decode("latin-1"))
+    return DohRequest(
+        stream, pseudo[b":method"].decode("latin-1"), pseudo[b":path"].decode("latin-1"), kind.decode("latin-1")
+    )
 
 
 def _pseudo_fields(fields: Sequence[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the pseudo-header fields, each of which comes once and before the others. Raises Http3Error for a malformed section."""
+    """Yield the pseudo-header fields, each of which comes once and before the others.
+
+    Raises Http3Error for a malformed section.
+    """
     seen: set[bytes] = set()
     is_over = False
     for name, value in fields:
@@ -129,8 +139,13 @@ def _pseudo_fields(fields: Sequence[tuple[bytes, bytes]]) -> Iterator[tuple[byte
             yield name, value
 
 
-def response(stream: int, status: int, fields: Sequence[tuple[str, str]], body: bytes, *, has_body: bool = True) -> bytes:
-    """Return the octets of a whole answer. `has_body` is False for HEAD: some clients refuse a length without a body."""
+def response(
+    stream: int, status: int, fields: Sequence[tuple[str, str]], body: bytes, *, has_body: bool = True
+) -> bytes:
+    """Return the octets of a whole answer.
+
+    `has_body` is False for HEAD: some clients refuse a length without a body.
+    """
     length = [("content-length", str(len(body)))] if has_body else []
     section = [(":status", str(status)), *fields, *length]
     _, block = pylsqpack.Encoder().encode(stream, [(name.encode(), value.encode()) for name, value in section])
@@ -237,4 +252,6 @@ class Doh3Connection(QuicDnsConnection):
 
     def _respond(self, request: DohRequest, status: int, fields: Sequence[tuple[str, str]], body: bytes) -> None:
         if self._is_waiting(request.stream):
-            self._finish_stream(request.stream, response(request.stream, status, fields, body, has_body=request.method != "HEAD"))
+            self._finish_stream(
+                request.stream, response(request.stream, status, fields, body, has_body=request.method != "HEAD")
+            )

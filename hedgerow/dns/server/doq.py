@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.events import ConnectionTerminated, HandshakeCompleted, QuicEvent, StopSendingReceived, StreamDataReceived, StreamReset
+from aioquic.quic.events import (
+    ConnectionTerminated,
+    HandshakeCompleted,
+    QuicEvent,
+    StopSendingReceived,
+    StreamDataReceived,
+    StreamReset,
+)
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
 
@@ -21,7 +28,14 @@ from hedgerow.dns import wire
 from hedgerow.dns.server.admission import Deferred
 from hedgerow.dns.server.clients import client_id_from_sni
 from hedgerow.dns.server.connections import ClientConnectionTable
-from hedgerow.dns.server.quic import HTTP3, MAX_REQUEST_OCTETS, MAX_STREAM_OCTETS, BoundedQuicConnection, QuicListener, RoutedConnection
+from hedgerow.dns.server.quic import (
+    HTTP3,
+    MAX_REQUEST_OCTETS,
+    MAX_STREAM_OCTETS,
+    BoundedQuicConnection,
+    QuicListener,
+    RoutedConnection,
+)
 from hedgerow.dns.server.rate_limits import MAX_QUERY, MAX_UNSENT
 from hedgerow.dns.server.responder import DROPPED_METRIC
 from hedgerow.dns.server.stream import EncryptedFrontend
@@ -43,7 +57,10 @@ logging.getLogger("quic").setLevel(logging.ERROR)  # it warns of clients' errors
 
 
 class QuicTls(ReloadableCertificate):
-    """The TLS of QUIC, which is not OpenSSL's. `configuration` is for new connections. Without session tickets there is no early data."""
+    """The TLS of QUIC, which is not OpenSSL's.
+
+    `configuration` is for new connections. Without session tickets there is no early data.
+    """
 
     configuration: QuicConfiguration
 
@@ -52,7 +69,8 @@ class QuicTls(ReloadableCertificate):
         super().__init__(chain, key)
 
     def _load(self, chain: Path, key: Path) -> None:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key, "")  # raises if the key does not belong to the certificate
+        # raises if the key does not belong to the certificate
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key, "")
         try:
             first, *others = load_pem_x509_certificates(chain.read_bytes())
             private = load_pem_private_key(key.read_bytes(), None)
@@ -284,7 +302,9 @@ class DoqConnection(QuicDnsConnection):
             self._serve(event.stream_id, bytes(buffer))
 
     def _refuse(self, stream: int) -> None:
-        """Cancel a stream whose query is longer than any: its client would wait for credit, and then for an answer, forever."""
+        """Cancel a stream whose query is longer than any: its client would wait for credit, and then for an answer,
+        forever.
+        """
         del self._partial[stream]
         self._refused = {other for other in self._refused if self.bounded.is_open(other)} | {stream}
         self._quic.stop_stream(stream, EXCESSIVE_LOAD)
@@ -293,7 +313,12 @@ class DoqConnection(QuicDnsConnection):
 
     def _serve(self, stream: int, data: bytes) -> None:
         query = data[2:]
-        if int.from_bytes(data[:2]) != len(query) or len(query) < wire.HEADER or query[:2] != b"\0\0" or _has_keepalive_option(query):
+        if (
+            int.from_bytes(data[:2]) != len(query)
+            or len(query) < wire.HEADER
+            or query[:2] != b"\0\0"
+            or _has_keepalive_option(query)
+        ):
             self.close(PROTOCOL_ERROR)
             return
         message = self._frontend.answer(self, self._key, query, "doq", lambda late: self._answer_late(stream, late))
@@ -315,7 +340,9 @@ class DoqConnection(QuicDnsConnection):
 
 
 def _has_keepalive_option(query: bytes) -> bool:
-    """Return whether a query has the option edns-tcp-keepalive, which must not be sent over QUIC (RFC 9250, section 5.5.2)."""
+    """Return whether a query has the option edns-tcp-keepalive, which must not be sent over QUIC (RFC 9250, section
+    5.5.2).
+    """
     if wire.KEEPALIVE.to_bytes(2) not in query:
         return False
     try:

@@ -1,7 +1,8 @@
 """Requests and answers of DNS over HTTPS as bytes of HTTP/2. No sockets, no clock.
 
-Nearly all requests have one of two shapes: a GET that is one frame, or a POST that is two. They skip h2, which takes several times as long
-for a request as everything else together. Whatever else a client sends goes through h2, which also keeps the state of the connection.
+Nearly all requests have one of two shapes: a GET that is one frame, or a POST that is two. They skip h2, which takes
+several times as long for a request as everything else together. Whatever else a client sends goes through h2, which
+also keeps the state of the connection.
 """
 
 from __future__ import annotations
@@ -22,7 +23,15 @@ import h2.settings
 import h2.stream
 from hpack.exceptions import HPACKError
 
-from hedgerow.dns.server.http_codec import MAX_HEAD, MESSAGE_TYPE, DohRequest, Flood, Headers, HttpClientError, HttpCodec
+from hedgerow.dns.server.http_codec import (
+    MAX_HEAD,
+    MESSAGE_TYPE,
+    DohRequest,
+    Flood,
+    Headers,
+    HttpClientError,
+    HttpCodec,
+)
 from hedgerow.dns.server.rate_limits import MAX_QUERY, MAX_UNSENT
 from hedgerow.frame_budget import PREFACE_OCTETS, FrameBudget, FrameTokens
 from hedgerow.hpack_codec import FastDecoder, FastEncoder, Field
@@ -40,8 +49,8 @@ _MAX_STREAM_ID: Final = 0x7FFFFFFF
 
 _PSEUDO_FIELDS: Final = frozenset({b":method", b":scheme", b":authority", b":path"})
 _PLAIN_FIELDS: Final = frozenset(
-    b"accept accept-encoding accept-language cache-control content-length content-type dnt origin pragma priority sec-fetch-dest "
-    b"sec-fetch-mode sec-fetch-site sec-fetch-storage-access user-agent".split()
+    b"accept accept-encoding accept-language cache-control content-length content-type dnt origin pragma priority"
+    b" sec-fetch-dest sec-fetch-mode sec-fetch-site sec-fetch-storage-access user-agent".split()
 )
 """Fields of a plain request beside those of HTTP/2. None has a meaning for the connection."""
 
@@ -51,12 +60,19 @@ _FAULTY_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f]|(?:\A|\x7f)[ \t]|[ \t]
 """In values that are joined by DEL: control characters, or white space around a value."""
 
 _WINDOW_UPDATE: Final = b"\0\0\x04\x08\0\0\0\0\0"  # of the connection, without the increment
-_MOST_KEPT_BACK: Final = 16384  # a quarter of the window, so that a client always has room for a query beside what h2 keeps back
-_MOST_ANSWERED: Final = 1024  # streams per connection. A frame on an older one ends the connection with a less precise code.
+# a quarter of the window, so that a client always has room for a query beside what h2 keeps back
+_MOST_KEPT_BACK: Final = 16384
+# streams per connection. A frame on an older one ends the connection with a less precise code.
+_MOST_ANSWERED: Final = 1024
 _OK: Final = b"\x88"  # entries of HPACK's static table: the status, and the names of fields
 _CACHE_CONTROL, _CONTENT_LENGTH, _CONTENT_TYPE = 24, 28, 31
 
-_STAND_IN: Final[list[Field]] = [(b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"stand-in"), (b":path", b"/")]
+_STAND_IN: Final[list[Field]] = [
+    (b":method", b"GET"),
+    (b":scheme", b"https"),
+    (b":authority", b"stand-in"),
+    (b":path", b"/"),
+]
 _STAND_IN_ANSWER: Final[list[Field]] = [(b":status", b"200")]
 
 
@@ -81,13 +97,18 @@ class _PlainBodies:
 
 
 class Http2Codec(HttpCodec):
-    """HTTP/2: many requests at once. Answers keep to the client's windows. `tokens` are the client's for frames, None for new ones."""
+    """HTTP/2: many requests at once.
+
+    Answers keep to the client's windows. `tokens` are the client's for frames, None for new ones.
+    """
 
     def __init__(self, write: Callable[[bytes], object], tokens: FrameTokens | None = None) -> None:
         self._write = write
         self._connection = LimitedConnection(
             # Our own headers are valid. Few of the client's are read, and these are checked as octets.
-            h2.config.H2Configuration(client_side=False, validate_outbound_headers=False, normalize_outbound_headers=False)
+            h2.config.H2Configuration(
+                client_side=False, validate_outbound_headers=False, normalize_outbound_headers=False
+            )
         )
         self._connection.local_settings = h2.settings.Settings(
             client=False,
@@ -97,8 +118,8 @@ class Http2Codec(HttpCodec):
                 h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL: 0,
             },
         )
-        # h2's connection refers to itself. The collector of garbage, which would find it, seldom looks at what has lived as long as a
-        # client's connection does.
+        # h2's connection refers to itself. The collector of garbage, which would find it, seldom looks at what has
+        # lived as long as a client's connection does.
         weakref.finalize(self, self._connection.release).atexit = False
         self._decoder = self._connection.decoder = FastDecoder()
         self._decoder.max_header_list_size = MAX_HEAD
@@ -189,7 +210,10 @@ class Http2Codec(HttpCodec):
         """Return the plain request whose block of fields is from `at` to `end`, or None if h2 must read it."""
         connection, body = self._connection, b""
         # The first stream of a connection is h2's, whose own state begins with it.
-        if not (0 < connection.highest_inbound_stream_id < stream <= _MAX_STREAM_ID and stream & 1) or self._is_in_block:
+        if (
+            not (0 < connection.highest_inbound_stream_id < stream <= _MAX_STREAM_ID and stream & 1)
+            or self._is_in_block
+        ):
             return None
         if len(self._plain) + len(connection.streams) >= MAX_STREAMS:
             for number in tuple(self._plain):
@@ -237,11 +261,16 @@ class Http2Codec(HttpCodec):
         return DohRequest(stream, shape.method, path.decode("ascii"), shape.content_type, bytearray(body))
 
     def _open(self, stream: int) -> None:
-        """Tell h2 of the stream of a plain request, and of its answer if it has one. h2 knows what a frame on it means."""
+        """Tell h2 of the stream of a plain request, and of its answer if it has one. h2 knows what a frame
+        on it means.
+        """
         self._plain.discard(stream)
         connection = self._connection
         made = h2.stream.H2Stream(
-            stream, connection.config, connection.local_settings.initial_window_size, connection.remote_settings.initial_window_size
+            stream,
+            connection.config,
+            connection.local_settings.initial_window_size,
+            connection.remote_settings.initial_window_size,
         )
         made.max_outbound_frame_size = connection.max_outbound_frame_size
         made.receive_headers(_STAND_IN, end_stream=True, header_encoding=None)
@@ -278,7 +307,9 @@ class Http2Codec(HttpCodec):
         match event:
             case h2.events.RequestReceived():
                 headers = dict(event.headers)
-                method, path, kind = (headers.get(name, b"").decode("latin-1") for name in (b":method", b":path", b"content-type"))
+                method, path, kind = (
+                    headers.get(name, b"").decode("latin-1") for name in (b":method", b":path", b"content-type")
+                )
                 self._requests[event.stream_id] = DohRequest(event.stream_id, method, path, kind)
             case h2.events.DataReceived():
                 if event.stream_id in self._requests:
@@ -314,7 +345,15 @@ class Http2Codec(HttpCodec):
 
     def _send_unsent(self) -> None:
         for stream, body in list(self._unsent.items()):
-            while body and (room := min(self._connection.local_flow_control_window(stream), self._connection.max_outbound_frame_size)) > 0:
+            while (
+                body
+                and (
+                    room := min(
+                        self._connection.local_flow_control_window(stream), self._connection.max_outbound_frame_size
+                    )
+                )
+                > 0
+            ):
                 self._connection.send_data(stream, bytes(body[:room]), end_stream=room >= len(body))
                 del body[:room]
             if not body:
@@ -327,7 +366,10 @@ class Http2Codec(HttpCodec):
 
 
 def _shape_of(fields: list[Field]) -> _Shape | None:
-    """Return what the fields of a plain request say; None for any other request. The path is left out, though its name is not."""
+    """Return what the fields of a plain request say; None for any other request.
+
+    The path is left out, though its name is not.
+    """
     pseudo, plain = dict[bytes, bytes](), dict[bytes, bytes]()
     for name, value in fields:
         known, allowed = (pseudo, _PSEUDO_FIELDS) if name.startswith(b":") else (plain, _PLAIN_FIELDS)
@@ -347,11 +389,16 @@ def _shape_of(fields: list[Field]) -> _Shape | None:
 
 @lru_cache(1024)
 def _answer_head(max_age: int, size: int) -> tuple[bytes, bytes, bytes]:
-    """Return the two frames of an answer without their streams: the start of the first, its fields, and the start of the second.
+    """Return the two frames of an answer without their streams: the start of the first, its fields, and the start of
+    the second.
 
     The fields are literals that are not indexed, so that they are the same whatever the connection's tables hold.
     """
-    values = {_CONTENT_TYPE: MESSAGE_TYPE.encode(), _CACHE_CONTROL: b"private, max-age=%d" % max_age, _CONTENT_LENGTH: b"%d" % size}
+    values = {
+        _CONTENT_TYPE: MESSAGE_TYPE.encode(),
+        _CACHE_CONTROL: b"private, max-age=%d" % max_age,
+        _CONTENT_LENGTH: b"%d" % size,
+    }
     fields = _OK + b"".join(b"\x0f%c%c%b" % (index - 15, len(value), value) for index, value in values.items())
     return _frame_start(_HEADERS, _END_HEADERS, len(fields)), fields, _frame_start(_DATA, _END_STREAM, size)
 

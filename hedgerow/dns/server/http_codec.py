@@ -54,7 +54,10 @@ class HttpCodec(Protocol):
         """Keep received octets for the next `receive`."""
 
     def receive(self, now: float) -> list[DohRequest]:
-        """Return the whole requests in the next portion of what was fed. `now` is steady time in seconds. Raises HttpClientError."""
+        """Return the whole requests in the next portion of what was fed.
+
+        `now` is steady time in seconds. Raises HttpClientError.
+        """
 
     def respond(self, request: DohRequest, status: int, headers: Headers, body: bytes) -> bool:
         """Write an answer. False if the connection ends with it."""
@@ -102,9 +105,13 @@ class Http1Codec(HttpCodec):
             match event:
                 case h11.Request():
                     kind = next((value for name, value in event.headers if name == b"content-type"), b"")
-                    self._request = DohRequest(0, event.method.decode(), _origin_form(event.target.decode()), kind.decode("latin-1"))
+                    self._request = DohRequest(
+                        0, event.method.decode(), _origin_form(event.target.decode()), kind.decode("latin-1")
+                    )
                     if self._connection.they_are_waiting_for_100_continue:
-                        self._write(self._connection.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
+                        self._write(
+                            self._connection.send(h11.InformationalResponse(status_code=100, headers=[])) or b""
+                        )
                 case h11.Data() if self._request is not None:
                     self._request.add(bytes(event.data))
                 case h11.EndOfMessage() if self._request is not None:

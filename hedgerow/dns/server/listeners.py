@@ -25,7 +25,9 @@ _REPORT_INTERVAL: Final = 0.002  # seconds between two calls of `_report`
 class DnsServer:
     """All listeners of one worker, over one resolver. Create and use it in a running event loop."""
 
-    def __init__(self, resolver: Resolver, find_client: ClientLookup, observe: Observe, admit: Admit | None = None) -> None:
+    def __init__(
+        self, resolver: Resolver, find_client: ClientLookup, observe: Observe, admit: Admit | None = None
+    ) -> None:
         self.resolver = resolver
         self.responder = Responder(resolver, find_client, observe, admit)
         self.streams = StreamServer(self.responder)

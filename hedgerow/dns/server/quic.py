@@ -38,7 +38,9 @@ _TAG_OCTETS: Final = 16
 
 
 class RetryTokens:
-    """Tokens that prove a client's address (RFC 9000, section 8.1.2). The methods are those that aioquic's server calls.
+    """Tokens that prove a client's address (RFC 9000, section 8.1.2).
+
+    The methods are those that aioquic's server calls.
 
     Nothing is kept for an unproven address, so that forged addresses cost neither memory nor a handshake.
     """
@@ -68,12 +70,14 @@ class RetryTokens:
 
 
 MAX_STREAMS: Final = 64  # of one connection at a time
-MAX_STREAMS_PER_CONNECTION: Final = 10_000  # aioquic never forgets the number of a stream, so the life of a connection is bounded
+# aioquic never forgets the number of a stream, so the life of a connection is bounded
+MAX_STREAMS_PER_CONNECTION: Final = 10_000
 _MAX_HANDSHAKE_OCTETS: Final = 32 << 10  # a ClientHello with post-quantum keys has a few thousand
 MAX_STREAM_OCTETS: Final = 2 + 4096  # a query with every option that there is has a few hundred
 MAX_REQUEST_OCTETS: Final = 8192  # of a request over HTTP/3, which may hold a query in its path
 HTTP3: Final = "h3"
-_MAX_UNI_STREAMS: Final = 8  # that a client of HTTP/3 opens: three, and some of types that nobody knows (RFC 9114, section 6.2)
+# that a client of HTTP/3 opens: three, and some of types that nobody knows (RFC 9114, section 6.2)
+_MAX_UNI_STREAMS: Final = 8
 
 
 class _ComputedLimit:
@@ -95,7 +99,10 @@ class _ComputedLimit:
 
 
 class NotingContext(Context):
-    """The TLS of a connection, made from one of aioquic's before its handshake. `client_name` is the SNI, known with the ClientHello."""
+    """The TLS of a connection, made from one of aioquic's before its handshake.
+
+    `client_name` is the SNI, known with the ClientHello.
+    """
 
     def __init__(self, fresh: Context) -> None:
         vars(self).update(vars(fresh))
@@ -106,7 +113,9 @@ class NotingContext(Context):
         """The octets of a handshake message that is incomplete."""
         return len(self._receive_buffer)
 
-    def _server_handle_hello(self, input_buf: Buffer, initial_buf: Buffer, handshake_buf: Buffer, onertt_buf: Buffer) -> None:
+    def _server_handle_hello(
+        self, input_buf: Buffer, initial_buf: Buffer, handshake_buf: Buffer, onertt_buf: Buffer
+    ) -> None:
         self.client_name = pull_client_hello(input_buf).server_name
         input_buf.seek(0)
         super()._server_handle_hello(input_buf, initial_buf, handshake_buf, onertt_buf)
@@ -130,7 +139,9 @@ class BoundedQuicConnection(QuicConnection):
     def __init__(self, *, configuration: QuicConfiguration, **options: Any) -> None:
         super().__init__(configuration=configuration, **options)
         most_uni = _MAX_UNI_STREAMS if HTTP3 in (configuration.alpn_protocols or ()) else 0
-        self._local_max_streams_bidi = _ComputedLimit(QuicFrameType.MAX_STREAMS_BIDI, "max_streams_bidi", self._stream_credit)  # type: ignore[assignment]
+        self._local_max_streams_bidi = _ComputedLimit(
+            QuicFrameType.MAX_STREAMS_BIDI, "max_streams_bidi", self._stream_credit
+        )  # type: ignore[assignment]
         self._local_max_streams_uni = _ComputedLimit(QuicFrameType.MAX_STREAMS_UNI, "max_streams_uni", lambda: most_uni)  # type: ignore[assignment]
 
     @property
@@ -150,7 +161,8 @@ class BoundedQuicConnection(QuicConnection):
     def owes_stream_credit(self) -> bool:
         """True if the client must be told that it may open more streams.
 
-        aioquic ends streams only after it has written a packet's limits: without another packet a client at its limit would wait forever.
+        aioquic ends streams only after it has written a packet's limits: without another packet a client at its limit
+        would wait forever.
         """
         limit = self._local_max_streams_bidi
         return limit.value - limit.sent >= MAX_STREAMS // 4
@@ -174,7 +186,9 @@ class BoundedQuicConnection(QuicConnection):
         return min(len(self._streams_finished) + MAX_STREAMS, MAX_STREAMS_PER_CONNECTION)
 
     def _write_stream_limits(self, builder: QuicPacketBuilder, space: Any, stream: QuicStream) -> None:
-        """Give credit only for the streams by which HTTP/3 is controlled: a query never needs more than a stream's first credit."""
+        """Give credit only for the streams by which HTTP/3 is controlled: a query never needs more than a stream's
+        first credit.
+        """
         if stream.stream_id is not None and stream.stream_id & 2:
             super()._write_stream_limits(builder, space, stream)
 
@@ -185,8 +199,8 @@ class BoundedQuicConnection(QuicConnection):
     def release(self) -> None:
         """Forget all state of a connection that is over.
 
-        Its parts refer to each other: left to the garbage collector, which rarely looks at what has lived for seconds, thousands of
-        connections would stay in memory.
+        Its parts refer to each other: left to the garbage collector, which rarely looks at what has lived for seconds,
+        thousands of connections would stay in memory.
         """
         if hasattr(self, "tls"):
             self.tls.release()
@@ -199,7 +213,8 @@ class BoundedQuicConnection(QuicConnection):
 
 _MAX_IDS: Final = 4096  # connection ids, eight per connection, closing ones included
 _DATAGRAMS_PER_WAKEUP: Final = 64
-_MAX_DATAGRAM: Final = 4096  # octets; QUIC over the internet has up to 1,472, and a load balancer's header comes before it
+# octets; QUIC over the internet has up to 1,472, and a load balancer's header comes before it
+_MAX_DATAGRAM: Final = 4096
 _MAX_WAITING: Final = 2048  # datagrams of all clients that wait for their turn
 _MAX_WAITING_PER_CLIENT: Final = 128
 
@@ -224,7 +239,9 @@ class QuicService(Protocol):
         """Return the protocol of a new connection from an address."""
 
     def unwrap(self, peer: str, data: bytes) -> tuple[str, bytes] | None:
-        """Return the client's address and its datagram, which a load balancer may have introduced; None for a wrong introduction."""
+        """Return the client's address and its datagram, which a load balancer may have introduced; None for a wrong
+        introduction.
+        """
 
     def reject(self) -> None:
         """Count a datagram that found no place."""
@@ -257,7 +274,10 @@ class RoutedConnection(QuicConnectionProtocol):
 
 
 class _DatagramSender(asyncio.DatagramTransport):
-    """Sender of the datagrams of all connections of a socket. Those that do not fit into its buffer are lost, and QUIC repeats them."""
+    """Sender of the datagrams of all connections of a socket.
+
+    Those that do not fit into its buffer are lost, and QUIC repeats them.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__()
@@ -271,7 +291,10 @@ class _DatagramSender(asyncio.DatagramTransport):
 
 
 class QuicListener:
-    """Receiver of the datagrams of all connections of one socket. It serves clients in turn. `close` closes the socket."""
+    """Receiver of the datagrams of all connections of one socket.
+
+    It serves clients in turn. `close` closes the socket.
+    """
 
     def __init__(self, sock: socket.socket, service: QuicService, turns: TurnScheduler) -> None:
         self._socket, self._service, self._turns = sock, service, turns
@@ -288,7 +311,10 @@ class QuicListener:
         self._socket.close()
 
     def _drain(self) -> None:
-        """Receive all waiting datagrams. The datagrams of one client never keep those of another out of the socket's buffer."""
+        """Receive all waiting datagrams.
+
+        The datagrams of one client never keep those of another out of the socket's buffer.
+        """
         service, turns = self._service, self._turns
         for _ in range(_DATAGRAMS_PER_WAKEUP):
             try:

@@ -1,10 +1,11 @@
 """Fair shares of the server: rate limits per client and for all clients, and a queue of cache misses.
 
-Limits are token buckets, refilled once per second. A bucket outlives its client's entry. The table of buckets is bounded: clients
-without a place in it share one bucket. A handshake costs more than a query, and a frame without a query is none, so each has tokens of its
-own, which outlive the connections. A miss costs a hundred times as much as a hit, so that in a single queue the misses of one client could
-delay everybody else's: `FairQueue` has one FIFO per client, served in turn. Clients that the policy does not name have half of the total
-together, since any of them may have many addresses.
+Limits are token buckets, refilled once per second. A bucket outlives its client's entry. The table of buckets is
+bounded: clients without a place in it share one bucket. A handshake costs more than a query, and a frame without a
+query is none, so each has tokens of its own, which outlive the connections. A miss costs a hundred times as much as a
+hit, so that in a single queue the misses of one client could delay everybody else's: `FairQueue` has one FIFO per
+client, served in turn. Clients that the policy does not name have half of the total together, since any of them may
+have many addresses.
 """
 
 from __future__ import annotations
@@ -31,9 +32,11 @@ MAX_UNSENT: Final = 256 << 10  # octets of answers that the client of one connec
 
 
 class TokenBucket:
-    """The queries and handshakes that a client has left, the tokens for its frames, and the number of its queries that wait for upstreams.
+    """The queries and handshakes that a client has left, the tokens for its frames, and the number of its queries that
+    wait for upstreams.
 
-    `frames` is None for clients without a limit: each of their connections has tokens of its own. `is_named`: the policy names the client.
+    `frames` is None for clients without a limit: each of their connections has tokens of its own. `is_named`: the
+    policy names the client.
     """
 
     __slots__ = ("frames", "handshakes", "is_named", "left", "waiting")
@@ -59,8 +62,8 @@ class TokenBucket:
 class RateLimiter:
     """The buckets of one worker.
 
-    `total` is for all clients, `unnamed` for all that the policy does not name, `unknown_clients` for those that may not ask, `free` for
-    those without a limit, and `client_ids` for ids that the policy does not have.
+    `total` is for all clients, `unnamed` for all that the policy does not name, `unknown_clients` for those that may
+    not ask, `free` for those without a limit, and `client_ids` for ids that the policy does not have.
     """
 
     def __init__(self, limit: QueryLimit | None = None) -> None:
@@ -83,7 +86,10 @@ class RateLimiter:
         self._overflow.left = self._per_client
 
     def bucket(self, address: str, device: str, *, is_named: bool = False) -> TokenBucket:
-        """Return the bucket of a client, or the shared one if there are too many clients. Named ones may be twice as many as others."""
+        """Return the bucket of a client, or the shared one if there are too many clients.
+
+        Named ones may be twice as many as others.
+        """
         if self._limit is None or self._limit.exempts(address):
             return self.free
         owner = rate_limit_key(address, device)
@@ -135,7 +141,9 @@ class RateLimiter:
     def _drop_full(self) -> None:
         """Forget clients that are quiet; at most once per second, since it costs as much as hundreds of answers."""
         self._may_have_full = False
-        quiet = [address for address, bucket in self._buckets.items() if bucket.left >= self._full and not bucket.waiting]
+        quiet = [
+            address for address, bucket in self._buckets.items() if bucket.left >= self._full and not bucket.waiting
+        ]
         for address in quiet:
             if self._buckets[address].handshakes >= MAX_HANDSHAKES and not self._buckets[address].is_out_of_frames:
                 del self._buckets[address]
@@ -146,9 +154,12 @@ def _refill_handshakes(bucket: TokenBucket) -> None:
 
 
 def rate_limit_key(address: str, device: str) -> str:
-    """Return the key by which queries and connections count. IPv6 counts by device, since a device has any number of addresses.
+    """Return the key by which queries and connections count.
 
-    >>> rate_limit_key("192.0.2.1", "tablet"), rate_limit_key("2001:db8::7", "tablet"), rate_limit_key("id:mia", "tablet")
+    IPv6 counts by device, since a device has any number of addresses.
+
+    >>> (rate_limit_key("192.0.2.1", "tablet"), rate_limit_key("2001:db8::7", "tablet"),
+    ...  rate_limit_key("id:mia", "tablet"))
     ('192.0.2.1', 'tablet', 'tablet')
     """
     return device if ":" in address else address
@@ -160,7 +171,9 @@ _ITEMS_PER_TURN: Final = 16  # before the loop looks at the sockets
 
 
 class FairQueue[T]:
-    """Cache misses with one FIFO per client. `work` handles one item. `on_rejected` is called for each item that finds no place.
+    """Cache misses with one FIFO per client.
+
+    `work` handles one item. `on_rejected` is called for each item that finds no place.
 
     Clients that the policy names have every second turn.
     """

@@ -1,4 +1,6 @@
-"""Counts of answers by client, host and decision, and their reports to the journal: a few at a time, since queries wait meanwhile."""
+"""Counts of answers by client, host and decision, and their reports to the journal: a few at a time, since queries wait
+meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,10 @@ from hedgerow.watched_tasks import note_unexpected
 
 MAX_RAW_QUERIES: Final = 4096
 MAX_UNREPORTED: Final = 2000
-"""Hosts per client whose answers are counted by name until they are reported. Those of others are counted by decision."""
+"""Hosts per client whose answers are counted by name until they are reported.
+
+Those of others are counted by decision.
+"""
 MAX_UNREPORTED_OF_ALL: Final = 20_000
 MAX_LOG: Final = 1024  # answers that are logged before they are added up
 _MAX_LOGGED_OCTETS: Final = 2048  # of an answer; the log keeps what the cache may have dropped
@@ -29,7 +34,8 @@ _RAW_QUERIES_PER_REPORT: Final = 8  # added up in the time of one report
 class Client:
     """A device that may ask, with the ruleset in force. `is_named`: the policy names it by MAC or IP address.
 
-    `source` is the MAC or IP address, packed, whose connections the gateway admits only to addresses from answers; None: to any.
+    `source` is the MAC or IP address, packed, whose connections the gateway admits only to addresses from answers;
+    None: to any.
     """
 
     device: DeviceId
@@ -40,13 +46,16 @@ class Client:
 
 type Observe = Callable[[Client, Request, Decision, int], None]
 type HostCounts = dict[bytes, tuple[Decision, int]]
-"""Decisions and how often they were given, by name in wire form with the decision's tag: the root's where names are not told apart."""
+"""Decisions and how often they were given, by name in wire form with the decision's tag: the root's where names are not
+told apart.
+"""
 
 
 class RawQueryEntry:
     """The answer to a client's query of certain octets, without its id: right until `due`, and given `count` times.
 
-    It copies what it needs of its entry: there are thousands, and each object more is another place in memory to wait for.
+    It copies what it needs of its entry: there are thousands, and each object more is another place in memory to wait
+    for.
     """
 
     __slots__ = ("count", "counted", "due", "key", "length", "rest")
@@ -106,8 +115,8 @@ class AnswerReports:
     def learn(self, client: AnswerLog, raw: bytes, name_end: int, key: bytes, entry: CacheEntry) -> None:
         """Remember the raw octets (without the id, the name ending at `name_end`) of a client's query for an entry.
 
-        Only for names in lower case without options, as most are, since clients choose these octets. Their number is bounded: the first of
-        each second have a place, and what is popular is soon among them.
+        Only for names in lower case without options, as most are, since clients choose these octets. Their number is
+        bounded: the first of each second have a place, and what is popular is soon among them.
         """
         if len(raw) - name_end not in _WITHOUT_OPTIONS:
             return
@@ -130,8 +139,8 @@ class AnswerReports:
     def add_up(self, client: AnswerLog) -> None:
         """Add the log of a client to its counts by name, and to the counters.
 
-        Answers to new names beyond the bounds count by their decision only, so that a flood of names can fill neither memory nor the
-        journal.
+        Answers to new names beyond the bounds count by their decision only, so that a flood of names can fill neither
+        memory nor the journal.
         """
         keys, entries, counts, device = client.keys, client.entries, client.counts, client.client
         for counted, count in Counter([entry.counted for entry in entries]).items():
@@ -168,7 +177,9 @@ class AnswerReports:
                 self.add_up(client)
 
     def set_aside(self, clients: Iterable[AnswerLog]) -> None:
-        """Set aside the counts of all clients, and their raw queries, which keep nothing alive that the cache has dropped."""
+        """Set aside the counts of all clients, and their raw queries, which keep nothing alive that the cache has
+        dropped.
+        """
         for client in clients:
             if client.keys:
                 self.add_up(client)

@@ -13,7 +13,15 @@ from hedgerow.dns.cache import CacheEntry
 from hedgerow.dns.metrics import Histogram
 from hedgerow.dns.resolver import Resolver, refresh
 from hedgerow.dns.server.admission import DEFERRED, Admit, AnswerAdmission, Deferred, MessageCallback
-from hedgerow.dns.server.clients import FORWARDER_PREFIX, MAC_PREFIX, ClientEntry, ClientKey, ClientLookup, Clients, ConnectingClients
+from hedgerow.dns.server.clients import (
+    FORWARDER_PREFIX,
+    MAC_PREFIX,
+    ClientEntry,
+    ClientKey,
+    ClientLookup,
+    Clients,
+    ConnectingClients,
+)
 from hedgerow.dns.server.rate_limits import MAX_PENDING_PER_CLIENT, MAX_PENDING_PER_CLIENT_BUSY
 from hedgerow.dns.server.reports import Observe
 from hedgerow.dns.wire import Malformed
@@ -22,10 +30,32 @@ from hedgerow.proxy_protocol import LoadBalancers
 from hedgerow.watched_tasks import note_unexpected
 
 DROPPED_METRIC: Final = "hedgerow_dns_dropped_total"
-MAX_PENDING: Final = 4096  # misses of one worker that wait for upstreams; further ones are dropped, and clients ask again
-SECONDS_BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+# misses of one worker that wait for upstreams; further ones are dropped, and clients ask again
+MAX_PENDING: Final = 4096
+SECONDS_BUCKETS: Final = (
+    0.0001,
+    0.00025,
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+)
 """Bounds of the histogram, as `dashboards.metrics` declares them."""
-_CAUSES: Final = {wire.FORMERR: "malformed", wire.NOTIMP: "opcode", wire.REFUSED: "refused", wire.BADVERS & 15: "version"}
+_CAUSES: Final = {
+    wire.FORMERR: "malformed",
+    wire.NOTIMP: "opcode",
+    wire.REFUSED: "refused",
+    wire.BADVERS & 15: "version",
+}
 """The label of the dropped counter, by the rcode of an answer without a decision."""
 _HITS_METRIC: Final = ("hedgerow_dns_cache_hits_total",)
 _MISSES_METRIC: Final = ("hedgerow_dns_cache_misses_total",)
@@ -36,7 +66,9 @@ type Counters = dict[tuple[str, ...], float]
 class Responder:
     """The part of a worker that all its listeners share."""
 
-    def __init__(self, resolver: Resolver, find_client: ClientLookup, observe: Observe, admit: Admit | None = None) -> None:
+    def __init__(
+        self, resolver: Resolver, find_client: ClientLookup, observe: Observe, admit: Admit | None = None
+    ) -> None:
         self.resolver = resolver
         self.counters: Counters = {}
         self.admission = AnswerAdmission(admit)
@@ -45,14 +77,17 @@ class Responder:
             lambda: resolver.settings.proxy_protocol_from, lambda: self.count(DROPPED_METRIC, "proxy-header")
         )
         self._waiting = ClassBudget(MAX_PENDING)
-        self.connecting = ConnectingClients(lambda key: self.client_for(key, key, b""), lambda: resolver.settings.forwarders)
+        self.connecting = ConnectingClients(
+            lambda key: self.client_for(key, key, b""), lambda: resolver.settings.forwarders
+        )
         self._hit_seconds = Histogram("hedgerow_dns_answer_seconds", ("hit",), SECONDS_BUCKETS)
         self._miss_seconds = Histogram("hedgerow_dns_answer_seconds", ("miss",), SECONDS_BUCKETS)
 
     def client_for(self, key: ClientKey, address: str, data: bytes) -> ClientEntry | None:
         """Return the client at an address, or with a client id, kept under `key`; None if it may not ask.
 
-        For a forwarder it is the device whose MAC address the query carries, so that a forwarder is never kept under its own key.
+        For a forwarder it is the device whose MAC address the query carries, so that a forwarder is never kept under
+        its own key.
         """
         self.clients.forget_expired(self.resolver.clocks.steady())
         forwarders = self.resolver.settings.forwarders
@@ -63,7 +98,10 @@ class Responder:
         return self.clients.known.get(key) or self.clients.find(key, address)
 
     def admits(self, client: ClientEntry) -> bool:
-        """Take one query from the client's rate limit; False if it is used up. The UDP listeners count by themselves."""
+        """Take one query from the client's rate limit; False if it is used up.
+
+        The UDP listeners count by themselves.
+        """
         limits = self.clients.limits
         if limits.left(client.bucket) <= 0:
             self.count(DROPPED_METRIC, "limit")
@@ -72,7 +110,10 @@ class Responder:
         return True
 
     def admits_handshake(self, address: str) -> bool:
-        """Take one handshake from the limit of the client at an address; False if it is used up. Strangers share one limit."""
+        """Take one handshake from the limit of the client at an address; False if it is used up.
+
+        Strangers share one limit.
+        """
         client = self.connecting.find(address)
         return (self.clients.limits.unknown_clients if client is None else client.bucket).admits_handshake()
 
@@ -81,7 +122,8 @@ class Responder:
     ) -> bytes | Deferred | None:
         """Return the answer to a query, None for no answer, or `DEFERRED` if `on_answer` will be called with either.
 
-        `idle_seconds` is how long an idle connection is kept open, for clients that ask; 0 for transports where they must not be told.
+        `idle_seconds` is how long an idle connection is kept open, for clients that ask; 0 for transports where they
+        must not be told.
         """
         is_padded = transport in ENCRYPTED_TRANSPORTS and answers.wants_padding(data)
         tells_idle = idle_seconds > 0 and answers.asks_keepalive(data)
@@ -101,7 +143,8 @@ class Responder:
     def look_up(self, client: ClientEntry, data: bytes, suffixes: dict[bytes, bytes], now: float) -> bytes | None:
         """Return the cached answer to a query, found by its bytes without parsing, and count it for the client.
 
-        `suffixes` is that of the transport. `BatchUdpListener` has the same look-up inline, which test_udp.py compares with it.
+        `suffixes` is that of the transport. `BatchUdpListener` has the same look-up inline, which test_udp.py compares
+        with it.
         """
         found = _find_entry(self.resolver, client, data, suffixes, now)
         if found is None:
@@ -124,7 +167,8 @@ class Responder:
     def miss(
         self, client: ClientEntry, data: bytes, transport: str, make_callback: Callable[[], MessageCallback]
     ) -> bytes | Deferred | None:
-        """Return what `answer` does, for a query that is not in the cache, or whose answer the gateway has not admitted yet.
+        """Return what `answer` does, for a query that is not in the cache, or whose answer the gateway has not admitted
+        yet.
 
         `make_callback` is called only if an answer may come later, as none does for most blocked names.
         """
@@ -170,7 +214,9 @@ class Responder:
         self.resolver.forward(answer_or_miss, done)
         return DEFERRED
 
-    def _answer_again(self, client: ClientEntry | None, data: bytes, transport: str, on_answer: MessageCallback) -> None:
+    def _answer_again(
+        self, client: ClientEntry | None, data: bytes, transport: str, on_answer: MessageCallback
+    ) -> None:
         """Answer under the rules that came into force while the query waited for the upstreams."""
         if client is None:
             message: bytes | Deferred | None = self.refuse(data)
@@ -180,7 +226,9 @@ class Responder:
             on_answer(message)
 
     def refuse(self, data: bytes) -> bytes | None:
-        """Return REFUSED for a client outside the network, no longer than the query; None if too many such clients ask."""
+        """Return REFUSED for a client outside the network, no longer than the query; None if too many such
+        clients ask.
+        """
         self.count(DROPPED_METRIC, "outside")
         unknown_clients = self.clients.limits.unknown_clients
         unknown_clients.left -= 1
@@ -222,7 +270,9 @@ class Responder:
 def _find_entry(
     resolver: Resolver, client: ClientEntry, data: bytes, suffixes: dict[bytes, bytes], now: float
 ) -> tuple[bytes, CacheEntry, int] | None:
-    """Return the key of the cached answer to a query, the answer, and the end of the question; None if there is none."""
+    """Return the key of the cached answer to a query, the answer, and the end of the question; None if
+    there is none.
+    """
     end = data.find(0, wire.HEADER) + 1  # the name ends at the first zero; if that is inside a label, no key is equal
     key = client.prefix + data[2:end].lower() + suffixes.get(data[end : end + wire.SUFFIX_OCTETS], b"")
     entry = resolver.answers.entries.get(key)

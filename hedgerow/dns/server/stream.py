@@ -1,4 +1,6 @@
-"""DNS over TCP and TLS (RFC 7766, RFC 7858): many queries per connection, answered in the order in which the answers are found."""
+"""DNS over TCP and TLS (RFC 7766, RFC 7858): many queries per connection, answered in the order in which the answers
+are found.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ class StreamServer:
         self.responder = responder
         self.turns = TurnScheduler()
         self.table: ClientConnectionTable[StreamConnection] = ClientConnectionTable(
-            affordable(MAX_CONNECTIONS), MAX_CONNECTIONS_PER_CLIENT, lambda: responder.count(DROPPED_METRIC, "connections")
+            affordable(MAX_CONNECTIONS),
+            MAX_CONNECTIONS_PER_CLIENT,
+            lambda: responder.count(DROPPED_METRIC, "connections"),
         )
         self._listening: list[asyncio.Server] = []
         self._acceptor = TlsAcceptor(
@@ -51,11 +55,16 @@ class StreamServer:
         """Serve DNS over TCP on a bound socket."""
         balancers, make = self.responder.load_balancers, partial(StreamConnection, self)
         self._listening.append(
-            await asyncio.get_running_loop().create_server(lambda: ProxyHeaderProtocol(balancers, make), sock=sock, backlog=_BACKLOG)
+            await asyncio.get_running_loop().create_server(
+                lambda: ProxyHeaderProtocol(balancers, make), sock=sock, backlog=_BACKLOG
+            )
         )
 
     def serve(self, sock: socket.socket, tls: ssl.SSLContext, protocol: Callable[[str], asyncio.Protocol]) -> None:
-        """Accept TLS connections of any protocol, which is made with the client's address. They end with this server."""
+        """Accept TLS connections of any protocol, which is made with the client's address.
+
+        They end with this server.
+        """
         sock.listen(_BACKLOG)
         self._acceptor.listen(sock, tls, protocol)
 
@@ -87,7 +96,10 @@ class QueryFramer:
         self._buffer += data
 
     def next_query(self) -> bytes | None:
-        """Return the next whole query, else None. One that is longer than any query is cut to its header, which suffices to refuse it."""
+        """Return the next whole query, else None.
+
+        One that is longer than any query is cut to its header, which suffices to refuse it.
+        """
         passed = min(self._ignored, len(self._buffer))
         del self._buffer[:passed]
         self._ignored -= passed
@@ -185,7 +197,10 @@ class StreamConnection(StreamProtocol):
 
 
 class EncryptedFrontend:
-    """Look-up of the clients of connections over TLS, by id or address. `own_name` is our server name, before which an id may stand."""
+    """Look-up of the clients of connections over TLS, by id or address.
+
+    `own_name` is our server name, before which an id may stand.
+    """
 
     def __init__(self, streams: StreamServer, own_name: str | None) -> None:
         self.streams = streams
@@ -198,10 +213,11 @@ class EncryptedFrontend:
         return client_id_from_sni(tls.server_name(transport.get_extra_info("ssl_object")), self.own_name)
 
     def client_key(self, address: str, client_id: str | None) -> str:
-        """Return the key of a client: its id if the policy knows it, but not the device at its address, else its address.
+        """Return the key of a client: its id if the policy knows it, but not the device at its address, else its
+        address.
 
-        The address follows the id where the gateway admits addresses, which it does by the MAC address that belongs to it.
-        Guessing ids is limited for all clients together. Ids that were right before are not affected.
+        The address follows the id where the gateway admits addresses, which it does by the MAC address that belongs to
+        it. Guessing ids is limited for all clients together. Ids that were right before are not affected.
         """
         here = self.find(address) if client_id is not None else None
         if client_id is None or (here is not None and here.client.is_named):
@@ -271,7 +287,10 @@ class DotConnection(StreamConnection):
 
 
 class DotServer:
-    """DNS over TLS on any number of sockets. Its connections are among those of the stream server, and end with them."""
+    """DNS over TLS on any number of sockets.
+
+    Its connections are among those of the stream server, and end with them.
+    """
 
     def __init__(self, frontend: EncryptedFrontend, tls: ServerTls) -> None:
         self.tls = tls

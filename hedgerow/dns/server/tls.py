@@ -33,12 +33,13 @@ _ACCEPT_RETRY_SECONDS: Final = 0.1  # if the system has no resources for another
 class TlsAcceptor:
     """The acceptor of TLS connections. It limits handshakes in time and number, in all and per client.
 
-    A handshake takes memory and computing before the client is known. When there are too many, the oldest one of the client with the most
-    ends, as `Places` chooses it: a phone's takes milliseconds, and what has lasted for seconds will not succeed.
+    A handshake takes memory and computing before the client is known. When there are too many, the oldest one of the
+    client with the most ends, as `Places` chooses it: a phone's takes milliseconds, and what has lasted for seconds
+    will not succeed.
 
-    `admits` returns whether the client at an address may begin one more, `class_of` returns the client as limits see it,
-    `sends_proxy_header` whether connections from an address begin with the client's, and `on_rejected` is called for each connection that
-    is refused or displaced.
+    `admits` returns whether the client at an address may begin one more, `class_of` returns the client as limits see
+    it, `sends_proxy_header` whether connections from an address begin with the client's, and `on_rejected` is called
+    for each connection that is refused or displaced.
     """
 
     def __init__(
@@ -91,7 +92,9 @@ class TlsAcceptor:
         else:
             self._reject(connection)
 
-    def _begin_behind_proxy(self, connection: socket.socket, peer: str, tls: ssl.SSLContext, make: ProtocolFactory) -> None:
+    def _begin_behind_proxy(
+        self, connection: socket.socket, peer: str, tls: ssl.SSLContext, make: ProtocolFactory
+    ) -> None:
         if len(self._headers) >= MAX_HANDSHAKES:
             self._reject(connection)
             return
@@ -121,7 +124,9 @@ class TlsAcceptor:
         self._handshakes.enter(task, self._class_of(address))
         task.add_done_callback(self._handshakes.leave)
 
-    async def _secure_behind_proxy(self, connection: socket.socket, peer: str, tls: ssl.SSLContext, make: ProtocolFactory) -> None:
+    async def _secure_behind_proxy(
+        self, connection: socket.socket, peer: str, tls: ssl.SSLContext, make: ProtocolFactory
+    ) -> None:
         try:
             async with asyncio.timeout(HEADER_SECONDS):
                 client = await _read_proxy_header(connection) or peer
@@ -140,11 +145,15 @@ class TlsAcceptor:
         self._enter(task, client)
         await self._secure(connection, client, tls, make)
 
-    async def _secure(self, connection: socket.socket, address: str, tls: ssl.SSLContext, make: ProtocolFactory) -> None:
+    async def _secure(
+        self, connection: socket.socket, address: str, tls: ssl.SSLContext, make: ProtocolFactory
+    ) -> None:
         loop = asyncio.get_running_loop()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with contextlib.suppress(OSError):  # such as ssl.SSLError and ConnectionError: the client's fault
-            await loop.connect_accepted_socket(lambda: make(address), connection, ssl=tls, ssl_handshake_timeout=HANDSHAKE_SECONDS)
+            await loop.connect_accepted_socket(
+                lambda: make(address), connection, ssl=tls, ssl_handshake_timeout=HANDSHAKE_SECONDS
+            )
 
 
 async def _read_proxy_header(connection: socket.socket) -> str | None:

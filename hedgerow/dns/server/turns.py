@@ -1,8 +1,9 @@
-"""Sharing of the event loop: connections get a slice of each of its turns, so that datagrams of plain DNS never wait for long.
+"""Sharing of the event loop: connections get a slice of each of its turns, so that datagrams of plain DNS never wait
+for long.
 
-A query over a connection costs ten to a hundred times as much as one over UDP, and frames without a query cost as much. Whatever arrives
-over connections is therefore served in portions, one of each client, until the slice is used up. The rest waits for a later turn. Clients
-that the policy names have every second portion, however many others wait.
+A query over a connection costs ten to a hundred times as much as one over UDP, and frames without a query cost as much.
+Whatever arrives over connections is therefore served in portions, one of each client, until the slice is used up. The
+rest waits for a later turn. Clients that the policy names have every second portion, however many others wait.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """DNS over UDP: the hot path, where a query is found in the cache by its bytes and never parsed.
 
-On Linux up to 128 datagrams are received and answered with two system calls (`BatchUdpListener`: recvmmsg and sendmmsg through ctypes,
-answers written over the queries in preallocated memory). Elsewhere each takes two (`SimpleUdpListener`).
+On Linux up to 128 datagrams are received and answered with two system calls (`BatchUdpListener`: recvmmsg and sendmmsg
+through ctypes, answers written over the queries in preallocated memory). Elsewhere each takes two
+(`SimpleUdpListener`).
 
-Under load two things make queries cheaper: a moment's pause, so that the next batch is large (network cards moderate interrupts likewise),
-and answers to one socket that leave as one datagram and are cut on arrival.
+Under load two things make queries cheaper: a moment's pause, so that the next batch is large (network cards moderate
+interrupts likewise), and answers to one socket that leave as one datagram and are cut on arrival.
 """
 
 from __future__ import annotations
@@ -83,15 +84,22 @@ class UdpListener:
         self._entries = responder.resolver.answers.entries
         self._suffixes = responder.resolver.answers.suffixes["udp"]
         self._several_addresses = enable_packet_info(sock)
-        self._misses: FairQueue[_QueuedQuery] = FairQueue(self._work, lambda: responder.count(DROPPED_METRIC, "overload"))
+        self._misses: FairQueue[_QueuedQuery] = FairQueue(
+            self._work, lambda: responder.count(DROPPED_METRIC, "overload")
+        )
 
     def close(self) -> None:
         self._misses.close()
         asyncio.get_running_loop().remove_reader(self._socket)
         self._socket.close()
 
-    def _answer_miss(self, data: bytes, key: ClientKey, client: ClientEntry | None, address: str, send: MessageCallback) -> None:
-        """Queue a query that the cache did not answer; answer it at once if only its client was unknown. `address` is of such a client."""
+    def _answer_miss(
+        self, data: bytes, key: ClientKey, client: ClientEntry | None, address: str, send: MessageCallback
+    ) -> None:
+        """Queue a query that the cache did not answer; answer it at once if only its client was unknown.
+
+        `address` is of such a client.
+        """
         if client is None:
             if self._responder.load_balancers.sends_header(address):
                 unwrapped = self._responder.load_balancers.unwrap(address, data)
@@ -112,7 +120,8 @@ class UdpListener:
         self._misses.add(client.bucket, client.classed.rank, _QueuedQuery(client, data, send))
 
     def _work(self, miss: _QueuedQuery) -> None:
-        client = self._responder.clients.find_again(miss.client)  # other rules may have come into force while it was queued
+        # other rules may have come into force while it was queued
+        client = self._responder.clients.find_again(miss.client)
         if client is None:
             return
         message = self._responder.miss(client, miss.data, "udp", lambda: miss.send)
@@ -177,27 +186,38 @@ class SimpleUdpListener(UdpListener):
 
 
 class BatchUdpListener(UdpListener):
-    """A listener that takes two system calls for up to `BATCH_SIZE` datagrams. Raises NotImplementedError where that is unavailable."""
+    """A listener that takes two system calls for up to `BATCH_SIZE` datagrams.
+
+    Raises NotImplementedError where that is unavailable.
+    """
 
     def __init__(self, responder: Responder, sock: socket.socket) -> None:
         if sys.platform != "linux" or ctypes.sizeof(ctypes.c_void_p) != 8 or sys.byteorder != "little":
             raise NotImplementedError("not a 64-bit little-endian Linux")
         libc = ctypes.CDLL(None, use_errno=True)
-        # Without `argtypes`, which would double the cost of a call: numbers are passed as C's int, pointers as c_void_p.
+        # Without `argtypes`, which would double the cost of a call: numbers are passed as C's int, pointers as
+        # c_void_p.
         self._recvmmsg, self._sendmmsg = libc.recvmmsg, libc.sendmmsg
         self._file = sock.fileno()
-        if self._recvmmsg(self._file, None, 0, socket.MSG_DONTWAIT, None) < 0 and ctypes.get_errno() in _UNAVAILABLE_ERRORS:
+        if (
+            self._recvmmsg(self._file, None, 0, socket.MSG_DONTWAIT, None) < 0
+            and ctypes.get_errno() in _UNAVAILABLE_ERRORS
+        ):
             raise NotImplementedError("recvmmsg is unavailable")
         super().__init__(responder, sock)
         self._joins, self._is_busy = supports_udp_gso(sock), False
-        self._memory, self._late_memory = (BatchBuffers(sock.family, packet_info=self._several_addresses) for _ in range(2))
+        self._memory, self._late_memory = (
+            BatchBuffers(sock.family, packet_info=self._several_addresses) for _ in range(2)
+        )
         self._late: list[tuple[Sender, bytes]] = []
         asyncio.get_running_loop().add_reader(sock, self._drain)
 
     def _drain(self) -> None:
-        """Take a few batches while there is much to take, since asking the loop in between costs as much as some answers.
+        """Take a few batches while there is much to take, since asking the loop in between costs as much as some
+        answers.
 
-        From the second one on it pauses first: dozens of datagrams come meanwhile, and taking each by itself costs more than the pause.
+        From the second one on it pauses first: dozens of datagrams come meanwhile, and taking each by itself costs more
+        than the pause.
         """
         for _ in range(_BATCHES_PER_WAKEUP):
             hits, misses = self._take_batch()
@@ -235,13 +255,21 @@ class BatchUdpListener(UdpListener):
         return hits, len(missed)
 
     def _answer_hits(self, now: float, count: int) -> tuple[list[_CacheMiss], list[int]]:
-        """Write cached answers over their queries. Returns the misses, and the offsets of the slots of queries over a limit.
+        """Write cached answers over their queries.
+
+        Returns the misses, and the offsets of the slots of queries over a limit.
 
         In one piece, since here each query pays for every call. The look-up is that of `Responder.look_up`.
         """
         memory, clients, resolver = self._memory, self._responder.clients, self._responder.resolver
         limits, learn, can_learn = clients.limits, clients.reports.learn, clients.reports.has_room_for_raw
-        known, entries, suffixes, slots, iovecs = self._known, self._entries, self._suffixes, memory.slots, memory.iovecs
+        known, entries, suffixes, slots, iovecs = (
+            self._known,
+            self._entries,
+            self._suffixes,
+            memory.slots,
+            memory.iovecs,
+        )
         missed: list[_CacheMiss] = []
         over: list[int] = []
         key: ClientKey | None = None
@@ -304,8 +332,8 @@ class BatchUdpListener(UdpListener):
 
         Returns the offsets of the slots that hold no answer, and the misses that still wait.
 
-        The rest is queued by client. Where datagrams come faster than they are answered, no client gets more than a few here, so that the
-        others' do not wait long enough in the kernel to be dropped.
+        The rest is queued by client. Where datagrams come faster than they are answered, no client gets more than a few
+        here, so that the others' do not wait long enough in the kernel to be dropped.
         """
         memory, responder, steady = self._memory, self._responder, self._responder.resolver.clocks.steady
         slots = memory.slots
@@ -322,7 +350,9 @@ class BatchUdpListener(UdpListener):
                 waiting.append(miss)
                 continue
             served[key] = count + 1
-            message = responder.miss(client, slots[at : at + 2] + raw, "udp", partial(self._late_sender, at // SLOT_OCTETS))
+            message = responder.miss(
+                client, slots[at : at + 2] + raw, "udp", partial(self._late_sender, at // SLOT_OCTETS)
+            )
             if isinstance(message, bytes):
                 slots[at : at + len(message)] = message
                 memory.iovecs[2 * (at // SLOT_OCTETS) + 1] = len(message)
@@ -370,7 +400,8 @@ class BatchUdpListener(UdpListener):
             at = ctypes.c_void_p((memory.outgoing_at.value or 0) + 64 * sent)
             now: int = self._sendmmsg(self._file, at, len(groups) - sent, socket.MSG_DONTWAIT)
             if now <= 0 and len(groups[sent]) > 1 and ctypes.get_errno() in _GSO_ERRORS:
-                if self._send_each(memory, groups[sent]):  # else nothing can be sent to this client, which may have asked from port 0
+                # else nothing can be sent to this client, which may have asked from port 0
+                if self._send_each(memory, groups[sent]):
                     self._joins = False
                     log.info("Answers are sent one by one: this kernel or network card does not support UDP_SEGMENT")
                 self._send_each(memory, [index for group in groups[sent + 1 :] for index in group])

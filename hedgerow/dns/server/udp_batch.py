@@ -24,10 +24,14 @@ _SOCKADDR_STRIDE: Final = 32
 _MAX_SEGMENTS: Final = 48  # answers in one datagram at most: 64 is the kernel's limit, and 64 kB that of a datagram
 _INDEX_BITS: Final = (BATCH_SIZE - 1).bit_length()  # of a datagram's index in its batch
 _LENGTH_BITS: Final = SLOT_OCTETS.bit_length()  # of its length; both stand in one number
-_SEGMENT: Final = struct.Struct("=QiiHxxxxxx")  # a control message: its length, SOL_UDP, UDP_SEGMENT, octets of each answer
+# a control message: its length, SOL_UDP, UDP_SEGMENT, octets of each answer
+_SEGMENT: Final = struct.Struct("=QiiHxxxxxx")
 _SOL_UDP, _UDP_SEGMENT = socket.IPPROTO_UDP, 103
 _CONTROL: Final = struct.Struct("=Qii")  # the header of a control message: its length, level, type
-_PACKET_INFO_TYPE: Final = {socket.AF_INET: (socket.IPPROTO_IP, IP_PKTINFO), socket.AF_INET6: (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO)}
+_PACKET_INFO_TYPE: Final = {
+    socket.AF_INET: (socket.IPPROTO_IP, IP_PKTINFO),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO),
+}
 _PACKET_INFO: Final = {socket.AF_INET: (12, 16), socket.AF_INET6: (20, 16)}  # octets of the info, and its offset
 
 type Ancillary = list[tuple[int, int, bytes]]
@@ -42,16 +46,23 @@ _MEMORY_INFO: Final = struct.Struct("=II")
 class BatchBuffers(DatagramSlots):
     """The buffers of one batch, with room for the senders' addresses and packet info.
 
-    `outgoing` are headers of answers. `keys(count)` returns a key for the sender of each of the first `count` datagrams.
+    `outgoing` are headers of answers. `keys(count)` returns a key for the sender of each of the first `count`
+    datagrams.
     """
 
     def __init__(self, family: socket.AddressFamily, *, packet_info: bool) -> None:
         self._family, self._packet_info = family, packet_info
-        self.names, self.controls = mmap.mmap(-1, _SOCKADDR_STRIDE * BATCH_SIZE), mmap.mmap(-1, CONTROL_OCTETS * BATCH_SIZE)
+        self.names, self.controls = (
+            mmap.mmap(-1, _SOCKADDR_STRIDE * BATCH_SIZE),
+            mmap.mmap(-1, CONTROL_OCTETS * BATCH_SIZE),
+        )
         names, controls, room = pointer_to(self.names), pointer_to(self.controls), CONTROL_OCTETS if packet_info else 0
         super().__init__(
             *(BATCH_SIZE, SLOT_OCTETS),
-            [(names + _SOCKADDR_STRIDE * n, _SOCKADDR_OCTETS, controls + CONTROL_OCTETS * n, room) for n in range(BATCH_SIZE)],
+            [
+                (names + _SOCKADDR_STRIDE * n, _SOCKADDR_OCTETS, controls + CONTROL_OCTETS * n, room)
+                for n in range(BATCH_SIZE)
+            ],
         )
         self.outgoing = array("Q", bytes(64 * BATCH_SIZE))
         self.outgoing_at = ctypes.c_void_p(pointer_to(self.outgoing))
@@ -65,7 +76,10 @@ class BatchBuffers(DatagramSlots):
         self._segment_at = _cmsg_space(_PACKET_INFO[family][0]) if packet_info else 0
 
     def reset(self) -> None:
-        """Prepare the buffers to receive. Of a header only the room for packet info shrinks, since addresses have one length."""
+        """Prepare the buffers to receive.
+
+        Of a header only the room for packet info shrinks, since addresses have one length.
+        """
         if self._packet_info:
             self.headers[:] = self._fresh_headers
         self.iovecs[:] = self._fresh_pieces
@@ -76,10 +90,13 @@ class BatchBuffers(DatagramSlots):
             self.outgoing[8 * place : 8 * place + 8] = self.headers[8 * index : 8 * index + 8]
 
     def join(self, indexes: Sequence[int]) -> list[list[int]]:
-        """Write headers into `outgoing` that send all answers to one socket as one datagram. Returns the answers in each datagram.
+        """Write headers into `outgoing` that send all answers to one socket as one datagram.
 
-        The kernel cuts it on delivery (UDP_SEGMENT, since Linux 4.18), so that its way there is paid for once. All answers in one have one
-        length, but the last may be shorter. Returns no groups if too few answers are for the same socket.
+        Returns the answers in each datagram.
+
+        The kernel cuts it on delivery (UDP_SEGMENT, since Linux 4.18), so that its way there is paid for once. All
+        answers in one have one length, but the last may be shorter. Returns no groups if too few answers are for the
+        same socket.
         """
         senders, lengths = self._senders(), self.iovecs[1::2]
         different = {senders[index] for index in indexes}
@@ -150,7 +167,10 @@ def address_of(sender: Sender, family: socket.AddressFamily) -> str:
 
 
 def is_crowded(sock: socket.socket) -> bool:
-    """Return whether the datagrams that wait in the kernel fill more than half of the socket's buffer. Linux before 4.6: never."""
+    """Return whether the datagrams that wait in the kernel fill more than half of the socket's buffer.
+
+    Linux before 4.6: never.
+    """
     try:
         taken, room = _MEMORY_INFO.unpack_from(sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36))
     except OSError:
@@ -177,7 +197,9 @@ def _address_reader(names: mmap.mmap, family: socket.AddressFamily) -> Callable[
     if family == socket.AF_INET:
         words = memoryview(names).cast("I")
         return lambda count: words[1 : 8 * count : 8].tolist()
-    places = tuple(slice(_SOCKADDR_STRIDE * index + 8, _SOCKADDR_STRIDE * index + _SOCKADDR_OCTETS) for index in range(BATCH_SIZE))
+    places = tuple(
+        slice(_SOCKADDR_STRIDE * index + 8, _SOCKADDR_STRIDE * index + _SOCKADDR_OCTETS) for index in range(BATCH_SIZE)
+    )
     return lambda count: [names[place] for place in places[:count]]
 
 
@@ -190,7 +212,9 @@ def _flow_reader(
         if packet_info:
             return lambda: list(zip(words[::4].tolist(), infos[2 :: CONTROL_OCTETS // 8].tolist(), strict=True))
         return lambda: words[::4].tolist()
-    places = [slice(_SOCKADDR_STRIDE * index, _SOCKADDR_STRIDE * index + _SOCKADDR_OCTETS) for index in range(BATCH_SIZE)]
+    places = [
+        slice(_SOCKADDR_STRIDE * index, _SOCKADDR_STRIDE * index + _SOCKADDR_OCTETS) for index in range(BATCH_SIZE)
+    ]
     if packet_info:
         ours = [slice(CONTROL_OCTETS * index + 16, CONTROL_OCTETS * index + 36) for index in range(BATCH_SIZE)]
         return lambda: [names[place] + controls[info] for place, info in zip(places, ours, strict=True)]

@@ -1,4 +1,6 @@
-"""Many datagrams with one system call where the system supports that (64-bit Linux): memory for them, and use on connected sockets."""
+"""Many datagrams with one system call where the system supports that (64-bit Linux): memory for them, and use on
+connected sockets.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,10 @@ _NOWHERE: Final = repeat((0, 0, 0, 0))
 class DatagramSlots:
     """Memory for `count` datagrams, laid out as recvmmsg and sendmmsg require.
 
-    A struct mmsghdr in `headers` is eight words of 8 octets: address, its length, iovec, 1, control, its length, flags, octets received. A
-    struct iovec in `iovecs` is two: address, length. `slots` hold the datagrams from `offsets` on: of Python's kinds of memory, an mmap is
-    the one whose slices are bytes. `places` are addresses and lengths of the memory for a sender's address and for control messages.
+    A struct mmsghdr in `headers` is eight words of 8 octets: address, its length, iovec, 1, control, its length, flags,
+    octets received. A struct iovec in `iovecs` is two: address, length. `slots` hold the datagrams from `offsets` on:
+    of Python's kinds of memory, an mmap is the one whose slices are bytes. `places` are addresses and lengths of the
+    memory for a sender's address and for control messages.
     """
 
     def __init__(self, count: int, octets: int, places: Iterable[tuple[int, int, int, int]] = _NOWHERE) -> None:
@@ -35,7 +38,9 @@ class DatagramSlots:
         iovecs = range(pointer_to(self.iovecs), 1 << 64, 16)
         headers = (
             (name, name_length, iovec, 1, control, control_length, 0, 0)
-            for _, iovec, (name, name_length, control, control_length) in zip(self.offsets, iovecs, places, strict=False)
+            for _, iovec, (name, name_length, control, control_length) in zip(
+                self.offsets, iovecs, places, strict=False
+            )
         )
         self.headers = array("Q", chain.from_iterable(headers))
         self.headers_at = ctypes.c_void_p(pointer_to(self.headers))
@@ -47,7 +52,10 @@ def pointer_to(memory: mmap.mmap | array[int]) -> int:
 
 
 class DatagramBatch:
-    """Memory for a batch to receive and one to send. Each is used and done with in one call, so that many sockets can share it."""
+    """Memory for a batch to receive and one to send.
+
+    Each is used and done with in one call, so that many sockets can share it.
+    """
 
     def __init__(self) -> None:
         self._libc = None
@@ -55,7 +63,10 @@ class DatagramBatch:
             libc = ctypes.CDLL(None, use_errno=True)
             if hasattr(libc, "recvmmsg") and hasattr(libc, "sendmmsg"):
                 self._libc = libc
-                self._received, self._sent = DatagramSlots(BATCH_SIZE, _MAX_RESPONSE), DatagramSlots(BATCH_SIZE, MAX_QUESTION_MESSAGE)
+                self._received, self._sent = (
+                    DatagramSlots(BATCH_SIZE, _MAX_RESPONSE),
+                    DatagramSlots(BATCH_SIZE, MAX_QUESTION_MESSAGE),
+                )
 
     def receive(self, sock: socket.socket) -> list[bytes]:
         """Return the datagrams that are there, up to `BATCH_SIZE`. Raises OSError."""
@@ -65,7 +76,10 @@ class DatagramBatch:
         count = self._libc.recvmmsg(sock.fileno(), memory.headers_at, BATCH_SIZE, socket.MSG_DONTWAIT, None)
         if count < 0:
             return self._failed(sock)
-        return [memory.slots[at : at + size] for at, size in zip(memory.offsets, memory.headers[7 : 8 * count : 8], strict=False)]
+        return [
+            memory.slots[at : at + size]
+            for at, size in zip(memory.offsets, memory.headers[7 : 8 * count : 8], strict=False)
+        ]
 
     def send(self, sock: socket.socket, messages: list[bytes]) -> None:
         """Send datagrams, none longer than `MAX_QUESTION_MESSAGE`. Raises OSError."""

@@ -52,7 +52,10 @@ class BootstrapResolver:
         self._tasks: set[asyncio.Task[tuple[str, ...]]] = set()
 
     async def __call__(self, host: str) -> tuple[str, ...]:
-        """Return the addresses of `host`, IPv4 first. Raises UpstreamError if it has none. An old answer is better than none."""
+        """Return the addresses of `host`, IPv4 first.
+
+        Raises UpstreamError if it has none. An old answer is better than none.
+        """
         if parse_ip(host) is not None:
             return (host,)
         if host in self._written:
@@ -70,7 +73,9 @@ class BootstrapResolver:
     async def _look_up(self, host: str, cached: tuple[str, ...] = ()) -> tuple[str, ...]:
         asks = [UpstreamQuestion(wire.name_of(host) + pack("!HH", rtype, wire.IN)) for rtype in (wire.A, wire.AAAA)]
         answers = await asyncio.gather(*(self._plain.ask(ask) for ask in asks), return_exceptions=True)
-        addresses = tuple(text for response in answers if isinstance(response, Response) for text in address_texts(response))
+        addresses = tuple(
+            text for response in answers if isinstance(response, Response) for text in address_texts(response)
+        )
         if not addresses and not cached:
             raise UpstreamError(f"the upstream's name {host} does not resolve")
         self._known[host] = (self._clock() + _ADDRESSES_KEPT_S, addresses or cached)
@@ -119,11 +124,13 @@ def open_upstream_pool(
     only: str | None = None,
     subnet: IPv4Network | IPv6Network | None = None,
 ) -> UpstreamPool:
-    """Open the upstreams of a policy. `system`, or no name, stands for those of `resolv_conf` (its text). Raises ValueError.
+    """Open the upstreams of a policy.
 
-    Upstreams that are this server (`own`) are left out. Names of encrypted upstreams are looked up in `records`, through the plain
-    upstreams, or through the system's. `only` names the one upstream to use. `subnet` is sent to all upstreams except those of `forward`
-    and routers beside public resolvers. Nothing is connected yet.
+    `system`, or no name, stands for those of `resolv_conf` (its text). Raises ValueError.
+
+    Upstreams that are this server (`own`) are left out. Names of encrypted upstreams are looked up in `records`,
+    through the plain upstreams, or through the system's. `only` names the one upstream to use. `subnet` is sent to all
+    upstreams except those of `forward` and routers beside public resolvers. Nothing is connected yet.
     """
     trust = trust or TrustStore()
     system = system_upstreams(resolv_conf, own)
@@ -133,7 +140,8 @@ def open_upstream_pool(
     specs = [spec for spec in dict.fromkeys(specs) if not (is_own(spec, own) or _is_own_address(spec, own))]
     plain = [spec for spec in specs if not UPSTREAM_TRANSPORTS[spec.scheme].is_encrypted] or system
     bootstrap = BootstrapResolver(
-        UpstreamPool([open_channel(spec, _resolve_literal) for spec in plain]), {record.host: record.addresses for record in records}
+        UpstreamPool([open_channel(spec, _resolve_literal) for spec in plain]),
+        {record.host: record.addresses for record in records},
     )
     channels = [open_channel(spec, bootstrap, trust) for spec in specs if only in (None, str(spec))]
     elsewhere = {

@@ -1,7 +1,7 @@
 """Health of the upstreams: recent successes and failures, the order in which channels are asked, and outages.
 
-An upstream answers others at once while it is slow with one name, since the nameservers of that name are slow. So a slow name is waited
-for, and dead upstreams are not.
+An upstream answers others at once while it is slow with one name, since the nameservers of that name are slow. So a
+slow name is waited for, and dead upstreams are not.
 """
 
 from __future__ import annotations
@@ -41,13 +41,19 @@ class UpstreamHealth:
         self.asked_at = self.failed_at = float("-inf")
 
     def asked(self, now: float, seconds: float) -> None:
-        """Note an attempt that has this many seconds to answer. After a failure, other questions do not wait for its outcome."""
+        """Note an attempt that has this many seconds to answer.
+
+        After a failure, other questions do not wait for its outcome.
+        """
         self.asked_at = now
         if self.fails:
             self.backoff_until = max(self.backoff_until, now + seconds)
 
     def failed(self, now: float, began: float) -> None:
-        """Note that an attempt that `began` then failed. Older ones than the last noticed failure do not count again."""
+        """Note that an attempt that `began` then failed.
+
+        Older ones than the last noticed failure do not count again.
+        """
         if began >= self.failed_at:
             self.failed_at = now
             self.fails = min(self.fails + 1, 10)
@@ -68,7 +74,9 @@ def order_channels(
     backing_off = [channel for channel in usable if channel not in available] if len(available) < len(usable) else []
     match strategy:
         case UpstreamStrategy.PARALLEL:
-            rounds = [available[:_MAX_PARALLEL], *([channel] for channel in available[_MAX_PARALLEL:])] if available else []
+            rounds = (
+                [available[:_MAX_PARALLEL], *([channel] for channel in available[_MAX_PARALLEL:])] if available else []
+            )
         case UpstreamStrategy.FASTEST if available:
             available.sort(key=lambda channel: _speed(health[channel.name]))
             old = [channel for channel in available[1:] if now - health[channel.name].asked_at > _PROBE_INTERVAL]
@@ -85,7 +93,10 @@ def _speed(health: UpstreamHealth) -> tuple[bool, float]:
 
 
 class Outage:
-    """Detection of outages. `is_on`: no upstream of a pool answers. `on_outage` is called when a probe finds that out."""
+    """Detection of outages.
+
+    `is_on`: no upstream of a pool answers. `on_outage` is called when a probe finds that out.
+    """
 
     def __init__(self, deadlines: Deadlines, on_outage: Callable[[], None]) -> None:
         self.is_on = False
@@ -100,7 +111,9 @@ class Outage:
         self._heard_at = now
 
     def suspect(self, began: float, channels: Iterable[Channel], health: Mapping[str, UpstreamHealth]) -> None:
-        """Ask the channels for what each upstream knows, unless one has answered since a question `began` that got no answer in time."""
+        """Ask the channels for what each upstream knows, unless one has answered since a question `began` that got no
+        answer in time.
+        """
         if self._heard_at >= began or self.is_on or self._deadline is not None:
             return
         asked = tuple(channels)
@@ -108,7 +121,9 @@ class Outage:
         self._deadline = self._deadlines.after(FAST_PROBE_SECONDS if is_fast else SLOW_PROBE_SECONDS, self._on_silence)
         for channel in asked:
             with contextlib.suppress(OSError):
-                self._cancels[channel.name] = channel.send(_ROOT, _ROOT.question, partial(self._on_message, channel.name))
+                self._cancels[channel.name] = channel.send(
+                    _ROOT, _ROOT.question, partial(self._on_message, channel.name)
+                )
 
     def _on_message(self, name: str, message: bytes | Exception) -> None:
         self._cancels.pop(name, None)

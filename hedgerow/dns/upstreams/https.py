@@ -30,7 +30,9 @@ class HttpsChannel(PersistentChannel):
         self._tls = tls
 
     async def _dial(self, address: str) -> HttpsUpstreamConnection:
-        reader, writer = await asyncio.open_connection(address, self.spec.port, ssl=self._tls, server_hostname=self.spec.host)
+        reader, writer = await asyncio.open_connection(
+            address, self.spec.port, ssl=self._tls, server_hostname=self.spec.host
+        )
         if writer.get_extra_info("ssl_object").selected_alpn_protocol() != "h2":
             writer.transport.abort()
             raise UpstreamError(f"{self.name} does not speak HTTP/2")

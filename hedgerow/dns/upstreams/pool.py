@@ -1,7 +1,7 @@
 """The pool of upstreams: their order, their deadlines, and one query in flight per question.
 
-An `_UpstreamQuery` is one question with all its callers; an `_Attempt` is one channel asked once for it. Nothing here is a task: at
-thousands of questions per second the loop's bookkeeping would cost more than the questions.
+An `_UpstreamQuery` is one question with all its callers; an `_Attempt` is one channel asked once for it. Nothing here
+is a task: at thousands of questions per second the loop's bookkeeping would cost more than the questions.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class AsyncClosable(Protocol):
 class UpstreamPool:
     """Channels, asked by a strategy. A channel that failed is asked last for a while.
 
-    `secure_only`: ask only channels that are secure and prove that they validate DNSSEC. Names beneath one of `zones` are asked only of its
-    pool: the names of this network stay in it. `is_internal`: all channels lead into this network. `options`: EDNS options for every
-    question except those for zones.
+    `secure_only`: ask only channels that are secure and prove that they validate DNSSEC. Names beneath one of `zones`
+    are asked only of its pool: the names of this network stay in it. `is_internal`: all channels lead into this
+    network. `options`: EDNS options for every question except those for zones.
     """
 
     def __init__(
@@ -77,7 +77,9 @@ class UpstreamPool:
         self._channels = tuple(channels)
         self._usable = () if secure_only else tuple(channels)
         self._bootstrap = bootstrap
-        self._validators = ValidatingUpstreams([channel for channel in channels if channel.secure], clock) if secure_only else None
+        self._validators = (
+            ValidatingUpstreams([channel for channel in channels if channel.secure], clock) if secure_only else None
+        )
         self._held: list[tuple[UpstreamQuestion, OutcomeCallback]] = []  # until the validating upstreams are known
         self._in_flight: dict[UpstreamQuestion, _UpstreamQuery] = {}
         self._idle: asyncio.Future[None] | None = None
@@ -97,7 +99,9 @@ class UpstreamPool:
             query.expect_outage()
 
     def start(self, question: UpstreamQuestion, callback: OutcomeCallback) -> None:
-        """Call `callback` once with the first good answer or an UpstreamError, within the time of all attempts, perhaps at once."""
+        """Call `callback` once with the first good answer or an UpstreamError, within the time of all attempts, perhaps
+        at once.
+        """
         if self.zones and (elsewhere := self._zone_pool(question.question)) is not None:
             elsewhere.start(question, callback)
             return
@@ -148,7 +152,9 @@ class UpstreamPool:
         return outcome
 
     def is_echo(self, question: UpstreamQuestion, written: bytes) -> bool:
-        """Return whether this is one of our own questions sent back to us, recognised by its random spelling if it has one."""
+        """Return whether this is one of our own questions sent back to us, recognised by its random spelling if it has
+        one.
+        """
         if written == question.question:
             return False
         query = self._in_flight.get(_with_options(question, self._options))
@@ -213,9 +219,27 @@ class UpstreamPool:
 class _UpstreamQuery:
     """One question: the rounds of channels still to ask, and the attempts in flight."""
 
-    __slots__ = ("callbacks", "deadline", "has_failed", "late", "open", "question", "refusal", "round", "rounds", "upstreams", "written")
+    __slots__ = (
+        "callbacks",
+        "deadline",
+        "has_failed",
+        "late",
+        "open",
+        "question",
+        "refusal",
+        "round",
+        "rounds",
+        "upstreams",
+        "written",
+    )
 
-    def __init__(self, upstreams: UpstreamPool, question: UpstreamQuestion, callback: OutcomeCallback, rounds: list[list[Channel]]) -> None:
+    def __init__(
+        self,
+        upstreams: UpstreamPool,
+        question: UpstreamQuestion,
+        callback: OutcomeCallback,
+        rounds: list[list[Channel]],
+    ) -> None:
         self.upstreams, self.question, self.rounds = upstreams, question, rounds
         self.written = question.in_random_case(upstreams.random)
         self.callbacks = [callback]
@@ -223,7 +247,8 @@ class _UpstreamQuery:
         self.late: list[_Attempt] = []  # timed out, but an answer still counts
         self.round = 0
         self.refusal: UpstreamError | None = None
-        self.has_failed = False  # the callers know that no upstream answers; an answer still shows that the outage is over
+        # the callers know that no upstream answers; an answer still shows that the outage is over
+        self.has_failed = False
         self.deadline = upstreams.deadlines.after(_OUTAGE_SECONDS, self._fail) if upstreams.outage.is_on else None
 
     def next_round(self) -> None:
@@ -366,7 +391,9 @@ class _Attempt:
         before = health.fails
         health.failed(now, self.began)
         if before < _LOGGED_FAILURES == health.fails:
-            log.warning("The upstream %s does not answer: %s", self.channel.name, why.removeprefix(f"{self.channel.name}: "))
+            log.warning(
+                "The upstream %s does not answer: %s", self.channel.name, why.removeprefix(f"{self.channel.name}: ")
+            )
         upstreams.count(self.channel.name, outcome, now - self.began)
         self.query.failed(self, again=True)
 

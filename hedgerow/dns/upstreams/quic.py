@@ -39,7 +39,9 @@ class QuicChannel(PersistentChannel):
         loop = asyncio.get_running_loop()
         quic = QuicConnection(configuration=_configuration(self.spec.host, self._trust, self._alpn))
         local = ("::", 0) if ":" in address else ("0.0.0.0", 0)  # noqa: S104 (an ephemeral port for one connection)
-        transport, connection = await loop.create_datagram_endpoint(lambda: QuicUpstreamConnection(quic), local_addr=local)
+        transport, connection = await loop.create_datagram_endpoint(
+            lambda: QuicUpstreamConnection(quic), local_addr=local
+        )
         try:
             connection.connect((address, self.spec.port))
             await connection.wait_connected()

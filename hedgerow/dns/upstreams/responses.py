@@ -28,7 +28,7 @@ from hedgerow.dns.wire import (
     Record,
     read_name,
     read_record,
-)  # fmt: skip
+)
 
 _MAX_RECORDS: Final = 512  # of a section; all are read and judged while other queries wait
 _MAX_ALIASES: Final = 32
@@ -37,7 +37,8 @@ _MAX_SVCB_OCTETS: Final = 8192  # octets of an SVCB record
 _MAX_HINT_OCTETS: Final = 1024  # octets of addresses in one
 _SERVICES: Final = (SVCB, HTTPS)
 _HINT_OCTETS: Final = {4: 4, 6: 16}  # SvcParamKeys ipv4hint and ipv6hint, and the octets of an address
-# Types whose rdata may hold compressed names (RFC 1035, 1183, 2163): octets before the names, number of names, octets after them.
+# Types whose rdata may hold compressed names (RFC 1035, 1183, 2163): octets before the names, number of names, octets
+# after them.
 _COMPRESSIBLE_RDATA: Final = {
     **dict.fromkeys((NS, CNAME, 7, 8, 9, PTR, DNAME), (0, 1, 0)),
     **dict.fromkeys((MX, 18, 21, 36), (2, 1, 0)),
@@ -49,9 +50,12 @@ _COMPRESSIBLE_RDATA: Final = {
 
 
 class Response(NamedTuple):
-    """An upstream's answer, walked from end to end. `rcode` includes the bits from the OPT record, `options` are that record's.
+    """An upstream's answer, walked from end to end.
 
-    `rtypes` are the types in the answer section. Records of another class than the question's are left out; `is_whole` if there were none.
+    `rcode` includes the bits from the OPT record, `options` are that record's.
+
+    `rtypes` are the types in the answer section. Records of another class than the question's are left out; `is_whole`
+    if there were none.
     """
 
     data: bytes
@@ -66,7 +70,9 @@ class Response(NamedTuple):
 
 
 def parse_response(data: bytes, question: bytes, *, checked: bool = False) -> Response:
-    """Parse an upstream's answer to `question` (name in lower case, type, class). Raises Malformed, also if it answers another one.
+    """Parse an upstream's answer to `question` (name in lower case, type, class).
+
+    Raises Malformed, also if it answers another one.
 
     `checked`: the caller has called `answers_question` already.
     """
@@ -166,7 +172,10 @@ def expand_rdata(data: bytes, record: Record, known: dict[int, bytes] | None = N
 
 
 def parse_svcb(rdata: bytes) -> tuple[bytes, list[tuple[int, bytes]]]:
-    """Parse SVCB or HTTPS rdata (RFC 9460) into priority with target name, and the parameters as (key, value). Raises Malformed."""
+    """Parse SVCB or HTTPS rdata (RFC 9460) into priority with target name, and the parameters as (key, value).
+
+    Raises Malformed.
+    """
     if not 3 <= len(rdata) <= _MAX_SVCB_OCTETS:
         raise Malformed("SVCB cut short, or without end")
     _, at = read_name(rdata, 2)  # which refuses a compressed target: nothing before it could be one

@@ -1,4 +1,6 @@
-"""Upstreams over persistent TCP or TLS connections, opened to the first address that answers and again when they end."""
+"""Upstreams over persistent TCP or TLS connections, opened to the first address that answers and again when
+they end.
+"""
 
 from __future__ import annotations
 
@@ -150,7 +152,9 @@ class PersistentChannel(ABC):
     async def _open(self) -> UpstreamConnection:
         addresses = sorted(await self._resolve(self.spec.host), key=lambda address: ":" in address)
         try:
-            return await connect_first(interleave_families(addresses), self._connect, lambda connection: connection.close())
+            return await connect_first(
+                interleave_families(addresses), self._connect, lambda connection: connection.close()
+            )
         except (OSError, TimeoutError) as fault:
             raise UpstreamError(f"{self.name}: {str(fault) or 'no connection'}") from fault
 

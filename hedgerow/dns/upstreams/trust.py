@@ -26,7 +26,10 @@ class TrustStore:
         self._contexts: dict[str | None, ssl.SSLContext] = {}
 
     def context(self, protocol: str | None = None) -> ssl.SSLContext:
-        """Return a context for TLS over TCP that offers one ALPN protocol or none. Raises OSError or ssl.SSLError for a bad file."""
+        """Return a context for TLS over TCP that offers one ALPN protocol or none.
+
+        Raises OSError or ssl.SSLError for a bad file.
+        """
         context = self._contexts.get(protocol)
         if context is None:
             context = self._contexts[protocol] = ssl.create_default_context()
@@ -76,7 +79,10 @@ class ValidatingUpstreams:
         if not names and (self.names or not self._has_asked):
             log.error("No upstream proves that it validates DNSSEC: with `dnssec: validate` no name can be looked up")
         elif names != self.names:
-            log.info("Upstreams that prove that they validate DNSSEC: %s", ", ".join(name for name in validating if name in names))
+            log.info(
+                "Upstreams that prove that they validate DNSSEC: %s",
+                ", ".join(name for name in validating if name in names),
+            )
         self.names, self._has_asked = names, True
         is_whole = all(good is not None for good in verdicts)
         self._due = self._clock() + (
@@ -90,7 +96,9 @@ async def _validates(channel: Channel) -> bool | None:
     """Return whether a channel validates DNSSEC, None if it gave no answer."""
     answer: asyncio.Future[bytes | Exception] = asyncio.get_running_loop().create_future()
     try:
-        cancel = channel.send(_PROOF, _PROOF.question, lambda message: None if answer.done() else answer.set_result(message))
+        cancel = channel.send(
+            _PROOF, _PROOF.question, lambda message: None if answer.done() else answer.set_result(message)
+        )
     except OSError:
         return None
     try:

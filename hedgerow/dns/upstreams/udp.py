@@ -1,7 +1,7 @@
 """Upstreams over UDP, with TCP for answers that do not fit.
 
-Against spoofing there are a fresh random port for every few questions, random ids, connected sockets (the kernel drops other senders),
-random spelling of names, and a check of the question in every answer (RFC 5452).
+Against spoofing there are a fresh random port for every few questions, random ids, connected sockets (the kernel drops
+other senders), random spelling of names, and a check of the question in every answer (RFC 5452).
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from hedgerow.dns.upstreams.upstream import Channel, MessageCallback, UpstreamEr
 
 _PORT_USES: Final = 64  # questions per source port
 _MAX_PORTS: Final = 8
-_MAX_CASE_LOSSES: Final = 16  # answers in another spelling from an upstream that kept it before, until its behaviour has changed
+# answers in another spelling from an upstream that kept it before, until its behaviour has changed
+_MAX_CASE_LOSSES: Final = 16
 
 
 class _SourcePort:
@@ -85,12 +86,15 @@ class _SourcePort:
 class _UdpQuery:
     """One question in one datagram.
 
-    It is repeated over TCP if the answer does not fit or may be forged, and without EDNS if the upstream does not know that.
+    It is repeated over TCP if the answer does not fit or may be forged, and without EDNS if the upstream does not know
+    that.
     """
 
     __slots__ = ("ask", "callback", "channel", "number", "over", "port", "question", "stop")
 
-    def __init__(self, channel: UdpChannel, port: _SourcePort, ask: UpstreamQuestion, written: bytes, callback: MessageCallback) -> None:
+    def __init__(
+        self, channel: UdpChannel, port: _SourcePort, ask: UpstreamQuestion, written: bytes, callback: MessageCallback
+    ) -> None:
         self.channel, self.port, self.ask, self.callback = channel, port, ask, callback
         self.question = written if channel.keeps_case else ask.question
         self.stop: Callable[[], None] | None = None
@@ -192,8 +196,8 @@ class UdpChannel:
     def on_case_lost(self) -> None:
         """Note an answer in another spelling that was confirmed over TCP.
 
-        Either the upstream itself changes the spelling, or somebody guessed at an answer of one that kept it before: then one guess must
-        not end the protection against the next ones.
+        Either the upstream itself changes the spelling, or somebody guessed at an answer of one that kept it before:
+        then one guess must not end the protection against the next ones.
         """
         self._lost += 1
         if self._lost > self._most_lost:

@@ -1,7 +1,7 @@
 """Upstreams: how they are written, the questions they are asked, and the interface of a channel to one.
 
-An upstream is written as `9.9.9.9`, `9.9.9.9:5353`, `udp://[2620:fe::fe]:53`, `tcp://…`, `tls://dns.example`, `quic://dns.example` or
-`https://dns.example/dns-query`.
+An upstream is written as `9.9.9.9`, `9.9.9.9:5353`, `udp://[2620:fe::fe]:53`, `tcp://…`, `tls://dns.example`,
+`quic://dns.example` or `https://dns.example/dns-query`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ from hedgerow.policies.transports import UPSTREAM_TRANSPORTS
 _CLIENT_SUBNET: Final = 8  # the EDNS option
 _PADDING_BLOCK: Final = 128
 _BOGUS: Final = frozenset((1, 2, *range(5, 13)))  # extended errors of failed DNSSEC validation (RFC 8914)
-_CASE_BITS: Final = bytes(0x20 if 0x61 <= octet <= 0x7A else 0 for octet in range(256))  # the bit that switches the case of a letter
+# the bit that switches the case of a letter
+_CASE_BITS: Final = bytes(0x20 if 0x61 <= octet <= 0x7A else 0 for octet in range(256))
 
 
 class UpstreamError(Exception):
     """An upstream did not answer, or not with DNS: its fault or the network's, never the client's.
 
-    `ede` is the code of the extended error that the upstream gave, or None. `rcode` is what clients are told: SERVFAIL, or NOTIMP if the
-    upstream does not implement what they ask. Its refusals stay with us, since they would look like ours.
+    `ede` is the code of the extended error that the upstream gave, or None. `rcode` is what clients are told: SERVFAIL,
+    or NOTIMP if the upstream does not implement what they ask. Its refusals stay with us, since they would look like
+    ours.
     """
 
     def __init__(self, text: str, ede: int | None = None, rcode: int = wire.SERVFAIL) -> None:
@@ -95,14 +97,18 @@ class UpstreamQuestion(NamedTuple):
 
     @property
     def padded_body(self) -> bytes:
-        """The body for an encrypted channel, padded so that its length says little (RFC 7830; RFC 8467, section 4.1)."""
+        """The body for an encrypted channel, padded so that its length says little (RFC 7830; RFC 8467,
+        section 4.1).
+        """
         flags, _ = _QUERY_PARTS[self.dnssec, self.checking_disabled]
         size = 2 + len(flags) + len(self.question) + len(wire.opt_bytes(0, self.dnssec, self.options)) + 4
         padding = wire.option_bytes(wire.PADDING, bytes(-size % _PADDING_BLOCK))
         return flags + self.question + wire.opt_bytes(0, self.dnssec, self.options + padding)
 
     def in_random_case(self, random: Callable[[int], bytes] = os.urandom) -> bytes:
-        """Return the question with each letter in random case ("0x20"), which an attacker who cannot see it must guess."""
+        """Return the question with each letter in random case ("0x20"), which an attacker who cannot see it
+        must guess.
+        """
         question = self.question
         size = len(question)
         mask = int.from_bytes(question[:-4].translate(_CASE_BITS)) & int.from_bytes(random(size - 4))
@@ -124,7 +130,9 @@ def client_subnet(network: IPv4Network | IPv6Network) -> bytes:
     """
     octets = (network.prefixlen + 7) // 8
     family = 1 if network.version == 4 else 2
-    return wire.option_bytes(_CLIENT_SUBNET, pack("!HBB", family, network.prefixlen, 0) + network.network_address.packed[:octets])
+    return wire.option_bytes(
+        _CLIENT_SUBNET, pack("!HBB", family, network.prefixlen, 0) + network.network_address.packed[:octets]
+    )
 
 
 type Resolve = Callable[[str], Awaitable[tuple[str, ...]]]
@@ -135,7 +143,8 @@ type MessageCallback = Callable[[bytes | Exception], None]
 class Channel(Protocol):
     """A way to one upstream. `secure`: nobody on the way can change its answers.
 
-    `accepts_late_answers`: an answer after the deadline still counts. A connection is given up instead, since it may be dead.
+    `accepts_late_answers`: an answer after the deadline still counts. A connection is given up instead, since it may be
+    dead.
     """
 
     name: str
@@ -162,7 +171,9 @@ def parse_upstream(text: str) -> UpstreamSpec:
         text = f"udp://[{text}]" if text.count(":") > 1 and not text.startswith("[") else f"udp://{text}"
     parts = urlsplit(text)
     if parts.scheme not in UPSTREAM_TRANSPORTS:
-        raise ValueError(f"{text!r}: an upstream starts with one of {', '.join(f'{scheme}://' for scheme in UPSTREAM_TRANSPORTS)}")
+        raise ValueError(
+            f"{text!r}: an upstream starts with one of {', '.join(f'{scheme}://' for scheme in UPSTREAM_TRANSPORTS)}"
+        )
     if not parts.hostname:
         raise ValueError(f"{text!r}: no host")
     if not UPSTREAM_TRANSPORTS[parts.scheme].is_encrypted and parse_ip(parts.hostname) is None:
@@ -176,7 +187,8 @@ def parse_upstream(text: str) -> UpstreamSpec:
 
 
 def system_upstreams(resolv_conf: str, own: Collection[tuple[str, int]] = ()) -> tuple[UpstreamSpec, ...]:
-    """Return the name servers of a resolv.conf in its order, without ourselves (`own`: addresses and ports that we listen on).
+    """Return the name servers of a resolv.conf in its order, without ourselves (`own`: addresses and ports that we
+    listen on).
 
     >>> [str(spec) for spec in system_upstreams("nameserver 127.0.0.1\\nnameserver 192.0.2.1", [("127.0.0.1", 53)])]
     ['udp://192.0.2.1:53']
@@ -192,9 +204,12 @@ def system_upstreams(resolv_conf: str, own: Collection[tuple[str, int]] = ()) ->
 
 
 def is_own(spec: UpstreamSpec, own: Collection[tuple[str, int]]) -> bool:
-    """Return whether an upstream is this server, as far as an address tells. `own` are the addresses and ports that we listen on.
+    """Return whether an upstream is this server, as far as an address tells.
 
-    >>> is_own(parse_upstream("127.0.0.1:5300"), [("0.0.0.0", 5300)]), is_own(parse_upstream("127.0.0.1"), [("0.0.0.0", 5300)])
+    `own` are the addresses and ports that we listen on.
+
+    >>> (is_own(parse_upstream("127.0.0.1:5300"), [("0.0.0.0", 5300)]),
+    ...  is_own(parse_upstream("127.0.0.1"), [("0.0.0.0", 5300)]))
     (True, False)
     """
     if not spec.is_address:
@@ -202,6 +217,8 @@ def is_own(spec: UpstreamSpec, own: Collection[tuple[str, int]]) -> bool:
     address = ip_address(spec.host.partition("%")[0])
     for host, port in own:
         listening = ip_address(host.partition("%")[0])
-        if port == spec.port and (address == listening or (listening.is_unspecified and (address.is_loopback or address.is_unspecified))):
+        if port == spec.port and (
+            address == listening or (listening.is_unspecified and (address.is_loopback or address.is_unspecified))
+        ):
             return True
     return False

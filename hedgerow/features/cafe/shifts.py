@@ -36,7 +36,7 @@ class ReportDays:
     def of(cls, first: date | None, last: date | None, timezone: str, now: float) -> ReportDays:
         """Return a period of at most `MAX_DAYS` days; by default today, or the one day that is given.
 
-        >>> ReportDays.of(None, date(2026, 11, 27), "UTC", 0.0)
+        >>> ReportDays.of(None, date(2026, 11, 27), "UTC", 0.0)  # doctest: +NORMALIZE_WHITESPACE
         ReportDays(first=datetime.date(2026, 11, 27), last=datetime.date(2026, 11, 27), since=1795755600.0,
         before=1795842000.0)
         """

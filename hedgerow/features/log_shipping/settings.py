@@ -72,7 +72,8 @@ def parse_log_target(text: str) -> LogTarget:
     extra = url.path.strip("/") or url.query or url.fragment or url.username or url.password
     if url.scheme not in SYSLOG_PORTS or not url.hostname or extra or not text.isprintable():
         raise ValueError(
-            "is neither the name of a file nor an address such as syslog+tls://logs.example:6514 or https://logs.example/hedgerow"
+            "is neither the name of a file nor an address such as syslog+tls://logs.example:6514 or "
+            "https://logs.example/hedgerow"
         )
     return LogTarget(host=url.hostname, port=port or SYSLOG_PORTS[url.scheme], is_encrypted=url.scheme == "syslog+tls")
 

@@ -260,8 +260,7 @@ def _compiled(base: str, state: Path) -> tuple[GenerationIndex, Path]:
     policy = replace(check_level(ORGANISATION, base, None), people=everybody)
     if local := [each.name for each in policy.lists if each.path]:
         fail(
-            f"The policy names {', '.join(local)} by path: only the sites have these files, so they have to compile "
-            "all lists themselves."
+            f"The policy names {', '.join(local)} by path: only the sites have these files, so they have to compile all lists themselves."  # noqa: E501
         )
 
     def fetched(each: FetchResult) -> None:

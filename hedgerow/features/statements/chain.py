@@ -157,9 +157,12 @@ class ChainReport:
 
 
 def verify_chain(
-    lines: Iterable[bytes | str], keys: Iterable[Ed25519PublicKey], store_keys: Iterable[Ed25519PublicKey] = (),
-    earlier: Sequence[bytes] = (), today: str = "",
-) -> ChainReport:  # fmt: skip
+    lines: Iterable[bytes | str],
+    keys: Iterable[Ed25519PublicKey],
+    store_keys: Iterable[Ed25519PublicKey] = (),
+    earlier: Sequence[bytes] = (),
+    today: str = "",
+) -> ChainReport:
     """Check a chain from its first statement on.
 
     Arguments:

@@ -1,1 +1,3 @@
-"""Migrations of the journal's tables, one per file in `versions/`; `journal.database.open_journal` runs them at start."""
+"""Migrations of the journal's tables, one per file in `versions/`; `journal.database.open_journal` runs
+them at start.
+"""

@@ -1,4 +1,7 @@
-"""Alembic's environment: runs the migrations over the connection that `journal.database` passes in. There is no alembic.ini."""
+"""Alembic's environment: runs the migrations over the connection that `journal.database` passes in.
+
+There is no alembic.ini.
+"""
 
 from alembic import context
 

@@ -35,14 +35,20 @@ _CLIENT_ID = _NameForm(
     re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"),
     "letters, digits and hyphens, such as 5d0c2ab81e6f4397a2d4f80b6c11e93a",
 )
-_HOST_NAME = _NameForm("host name", re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"), "one without a domain, such as tablet")
-_USER = _NameForm("user name", re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?"), "letters, digits, dots and hyphens")
+_HOST_NAME = _NameForm(
+    "host name", re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"), "one without a domain, such as tablet"
+)
+_USER = _NameForm(
+    "user name", re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?"), "letters, digits, dots and hyphens"
+)
 
 
 class DevicesReader:
     """Reader of `devices`, `seats` and the unnamed devices of people. It reports duplicate identifiers."""
 
-    def __init__(self, reader: RulesReader, profiles: dict[str, Profile], network: NetworkSettings, people: dict[str, Person]) -> None:
+    def __init__(
+        self, reader: RulesReader, profiles: dict[str, Profile], network: NetworkSettings, people: dict[str, Person]
+    ) -> None:
         self._reader, self._tree = reader, reader.tree
         self._profiles, self._network, self._people = profiles, network, people
         self._owners: dict[str, list[str]] = {}
@@ -57,10 +63,14 @@ class DevicesReader:
         devices = {name: self._device(name, entry, "devices") for name, entry in raw.devices.items()}
         for name, seat in raw.seats.items():
             if name in devices:
-                self._tree.add_problem(("seats", name), f"'{name}' is also listed under devices: list it once", key=True)
+                self._tree.add_problem(
+                    ("seats", name), f"'{name}' is also listed under devices: list it once", key=True
+                )
             if name in self._owners:
                 self._tree.add_problem(
-                    ("seats", name), f"the seat '{name}' is listed as a device of {self._owners[name][0]}: a seat has no owner", key=True
+                    ("seats", name),
+                    f"the seat '{name}' is listed as a device of {self._owners[name][0]}: a seat has no owner",
+                    key=True,
                 )
             devices[name] = self._device(name, seat, "seats")
         for item, path in unnamed.items():
@@ -104,12 +114,25 @@ class DevicesReader:
         profile = self._profile_of(name, (*path, "profile"), raw.profile or (SEAT_PROFILE if is_seat else None))
         person, sharers = self._users_of(name)
         return Device(
-            DeviceId(name), profile, person, macs, networks, raw.trusts_ca, raw.never_inspect, self._reader.read(raw, path),
-            origin=self._reader.origin(path, key=True), sharers=sharers, is_seat=is_seat,
-            has_profile=is_seat or raw.profile is not None, client_id=next(iter(client_id), None),
-            hostnames=hostnames, proxy_users=users, proxy_password=self._proxy_password(name, raw, section), kind=raw.kind,
+            DeviceId(name),
+            profile,
+            person,
+            macs,
+            networks,
+            raw.trusts_ca,
+            raw.never_inspect,
+            self._reader.read(raw, path),
+            origin=self._reader.origin(path, key=True),
+            sharers=sharers,
+            is_seat=is_seat,
+            has_profile=is_seat or raw.profile is not None,
+            client_id=next(iter(client_id), None),
+            hostnames=hostnames,
+            proxy_users=users,
+            proxy_password=self._proxy_password(name, raw, section),
+            kind=raw.kind,
             tunnel=self._tunnel((*path, "tunnel"), raw.tunnel, name),
-        )  # fmt: skip
+        )
 
     def _has_identifier(self, name: str, section: str) -> bool:
         """Return whether the file gives an identifier, even one that could not be read and is reported already."""
@@ -121,11 +144,16 @@ class DevicesReader:
         path, text = (section, name, "proxy_password"), raw.proxy_password
         if text is None:
             if raw.proxy_user:
-                say = f"'{name}' has a proxy_user but no proxy_password, so it cannot sign in: create one with `hedgerow proxy-password`"
+                say = (
+                    f"'{name}' has a proxy_user but no proxy_password, so it cannot sign in: create one with `hedgerow"
+                    " proxy-password`"
+                )
                 self._tree.add_problem((section, name, "proxy_user"), say)
             return None
         if not raw.proxy_user:
-            self._tree.add_problem(path, f"'{name}' has a proxy_password but no proxy_user: add the name under which it signs in")
+            self._tree.add_problem(
+                path, f"'{name}' has a proxy_password but no proxy_user: add the name under which it signs in"
+            )
         if _HASH.fullmatch(text) is None:
             self._tree.add_problem(path, "not a hash from `hedgerow proxy-password`: it begins with $argon2id$")
             return None
@@ -137,11 +165,14 @@ class DevicesReader:
             return None
         tunnel = self._network.tunnel
         if tunnel is None:
-            self._tree.add_problem(path, f"'{device}' has a tunnel, but network has none: add network: tunnel: {{endpoint: home.example}}")
+            self._tree.add_problem(
+                path, f"'{device}' has a tunnel, but network has none: add network: tunnel: {{endpoint: home.example}}"
+            )
             return None
         if _KEY.fullmatch(raw.key) is None:
             self._tree.add_problem(
-                (*path, "key"), "not a public key of WireGuard: 44 characters of base64, as `hedgerow away add` writes them"
+                (*path, "key"),
+                "not a public key of WireGuard: 44 characters of base64, as `hedgerow away add` writes them",
             )
             return None
         if raw.number not in tunnel.places:
@@ -169,7 +200,9 @@ class DevicesReader:
         return (text.lower(),)
 
     def _claims(self, path: KeyPath, texts: list[str], device: str, form: _NameForm) -> tuple[str, ...]:
-        return tuple(name for index, text in enumerate(texts) for name in self._claim((*path, index), text, device, form))
+        return tuple(
+            name for index, text in enumerate(texts) for name in self._claim((*path, index), text, device, form)
+        )
 
     def _take(self, path: KeyPath, key: str, value: object, device: str, shown: str) -> None:
         other = self._taken.setdefault((key, value), device)
@@ -182,12 +215,15 @@ class DevicesReader:
         macs, networks = (() if mac is None else (mac,)), (() if network is None else (network,))
         person, sharers = self._users_of(item)
         profile = self._profile_of(item, path, None)
-        return Device(DeviceId(item), profile, person, macs, networks, origin=self._reader.origin(path), sharers=sharers)
+        return Device(
+            DeviceId(item), profile, person, macs, networks, origin=self._reader.origin(path), sharers=sharers
+        )
 
     def _profile_of(self, name: str, path: KeyPath, own: str | None) -> str:
         of_owners = [self._people[owner].profile for owner in self._owners.get(name, []) if owner in self._people]
         inherited = next(
-            (each for each in BUILTIN_PROFILE_NAMES if each in of_owners), next(iter(of_owners), self._network.unknown_devices)
+            (each for each in BUILTIN_PROFILE_NAMES if each in of_owners),
+            next(iter(of_owners), self._network.unknown_devices),
         )
         return known_profile(self._tree, path, own, self._profiles) or inherited
 
@@ -207,7 +243,9 @@ class DevicesReader:
         shown = format_network(network)
         self._take(path, "address", network, device, f"address {shown}")
         if not any(network.version == lan.version and network.subnet_of(lan) for lan in self._network.lan):  # type: ignore[arg-type]
-            self._tree.add_problem(path, f"{shown} is outside network.lan, so '{device}' would be refused: add it there")
+            self._tree.add_problem(
+                path, f"{shown} is outside network.lan, so '{device}' would be refused: add it there"
+            )
         return network
 
 

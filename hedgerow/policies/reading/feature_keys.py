@@ -52,12 +52,12 @@ class KeyReader:
 class FeatureKey:
     """A key of the policy file that a feature owns, at the place that `settings.KEY` names. A `*` there is any entry.
 
-    `kind` is the type of its value as people write it, and `declaration` what `managed` or `reserved` return: its default, description and
-    scope. `read` returns the settings of a value, or None if there are none. With a `*`, it gets
-    the values by entry, and the path before it.
+    `kind` is the type of its value as people write it, and `declaration` what `managed` or `reserved` return: its
+    default, description and scope. `read` returns the settings of a value, or None if there are none. With a `*`, it
+    gets the values by entry, and the path before it.
 
-    If it `may_be_wrong`, a file that has mistakes only in such keys still filters as it would without them. `reports` are what workers
-    report while there are settings.
+    If it `may_be_wrong`, a file that has mistakes only in such keys still filters as it would without them. `reports`
+    are what workers report while there are settings.
     """
 
     settings: type[FeatureSettings]
@@ -75,10 +75,11 @@ class FeatureKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreKey:
-    """A key of the rules of every scope: a switch for the scores that a scanner of a feature gives bodies, and their limit.
+    """A key of the rules of every scope: a switch for the scores that a scanner of a feature gives bodies, and their
+    limit.
 
-    `kind` is the model of its value, with the fields `enabled` and `limit`. `profiles` are the limits of built-in profiles. `title` says
-    in their table what is limited.
+    `kind` is the model of its value, with the fields `enabled` and `limit`. `profiles` are the limits of built-in
+    profiles. `title` says in their table what is limited.
     """
 
     name: str
@@ -91,10 +92,17 @@ class ScoreKey:
 def with_scores[Model: BaseModel](model: type[Model], keys: Sequence[ScoreKey]) -> type[Model]:
     """Return the model of rules with the keys of features' scanners, after its own."""
     added: dict[str, Any] = {
-        each.name: (Annotated[each.kind, BeforeValidator(switch_is_enabled)] | None, managed(None, description=each.description))
+        each.name: (
+            Annotated[each.kind, BeforeValidator(switch_is_enabled)] | None,
+            managed(None, description=each.description),
+        )
         for each in keys
     }
-    return create_model(model.__name__, __base__=model, __module__=model.__module__, __doc__=model.__doc__, **added) if added else model
+    return (
+        create_model(model.__name__, __base__=model, __module__=model.__module__, __doc__=model.__doc__, **added)
+        if added
+        else model
+    )
 
 
 def read_scores(raw: BaseModel, keys: Sequence[ScoreKey]) -> tuple[ScoreRule, ...]:
@@ -106,10 +114,16 @@ def read_scores(raw: BaseModel, keys: Sequence[ScoreKey]) -> tuple[ScoreRule, ..
 def extended[Model: BaseModel](model: type[Model], place: tuple[str, ...], keys: Sequence[FeatureKey]) -> type[Model]:
     """Return a model with the keys of features at a place, after its own."""
     added: dict[str, Any] = {each.path[-1]: (each.kind, each.declaration) for each in keys if each.path[:-1] == place}
-    return create_model(model.__name__, __base__=model, __module__=model.__module__, __doc__=model.__doc__, **added) if added else model
+    return (
+        create_model(model.__name__, __base__=model, __module__=model.__module__, __doc__=model.__doc__, **added)
+        if added
+        else model
+    )
 
 
-def read_feature_keys(raw: BaseModel, tree: YamlTree, keys: Sequence[FeatureKey], policy: Policy, amounts: AmountReader) -> dict[str, str]:
+def read_feature_keys(
+    raw: BaseModel, tree: YamlTree, keys: Sequence[FeatureKey], policy: Policy, amounts: AmountReader
+) -> dict[str, str]:
     """Return the settings of features as JSON, by their keys. Mistakes become problems of the tree."""
     found: dict[type[FeatureSettings], FeatureSettings] = {}
     for key in keys:
@@ -127,7 +141,9 @@ def reports_for(texts: Mapping[str, str], keys: Sequence[FeatureKey]) -> tuple[W
 
 
 def _place_and_value(path: tuple[str, ...], raw: BaseModel) -> tuple[KeyPath, Any]:
-    """Return where a key's value is, and the value; or of a path with `*`, the part before it and the values by entry."""
+    """Return where a key's value is, and the value; or of a path with `*`, the part before it and the
+    values by entry.
+    """
     if "*" not in path:
         return path, reduce(getattr, path, cast(Any, raw))
     place = path[: path.index("*")]

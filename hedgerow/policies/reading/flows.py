@@ -1,4 +1,6 @@
-"""Reading of `network.flows`: names of the table in `flows.yaml`, and custom flows such as `udp 19132-19133 to 203.0.113.7`."""
+"""Reading of `network.flows`: names of the table in `flows.yaml`, and custom flows such as
+`udp 19132-19133 to 203.0.113.7`.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,10 @@ def read_flows(tree: YamlTree, path: KeyPath, texts: list[str] | None) -> tuple[
             found.append(own)
         else:
             hint = "" if " " in text.strip() else suggest(text, flow_table())
-            problem = own or f"'{text}' is neither a protocol with ports, {_EXAMPLE}, nor one of {', '.join(flow_table())}.{hint}"
+            problem = (
+                own
+                or f"'{text}' is neither a protocol with ports, {_EXAMPLE}, nor one of {', '.join(flow_table())}.{hint}"
+            )
             tree.add_problem((*path, index), problem)
     return tuple(found)
 
@@ -83,4 +88,6 @@ def _port_range(text: str) -> tuple[int, int] | None:
 
 
 def _built_in(entry: dict[str, Any]) -> Flow:
-    return _flow(entry["protocol"], map(str, entry["ports"]), entry.get("to", ()), begins_with_stun=entry.get("stun", False))
+    return _flow(
+        entry["protocol"], map(str, entry["ports"]), entry.get("to", ()), begins_with_stun=entry.get("stun", False)
+    )

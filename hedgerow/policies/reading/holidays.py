@@ -31,7 +31,9 @@ _FORMS = "use a date, a range such as 2026-12-19..2027-01-03, a calendar file th
 
 @dataclass(slots=True)
 class CalendarSources:
-    """Locations of calendars: files in `base`, copies of downloaded ones in `copies`. Readers add to `files` and `urls`.
+    """Locations of calendars: files in `base`, copies of downloaded ones in `copies`.
+
+    Readers add to `files` and `urls`.
 
     Files of a machine `is_elsewhere` are not opened.
     """
@@ -48,7 +50,9 @@ def calendar_copy_path(url: str, folder: Path) -> Path:
     return folder / f"{hashlib.sha256(url.encode()).hexdigest()[:24]}.ics"
 
 
-def read_holidays(tree: YamlTree, path: yaml_tree.KeyPath, texts: list[str], calendars: CalendarSources) -> tuple[date, ...]:
+def read_holidays(
+    tree: YamlTree, path: yaml_tree.KeyPath, texts: list[str], calendars: CalendarSources
+) -> tuple[date, ...]:
     """Return all dates in order. A calendar that was never downloaded has none, so every day is a school day."""
     found: set[date] = set()
     for index, text in enumerate(texts):
@@ -99,7 +103,9 @@ def days_of_calendar(file: Path) -> Iterator[date]:
         raise ValueError(f"'{file}' cannot be read: {error.strerror}") from None
     except Exception as error:
         # The library raises various exceptions for what is not a calendar.
-        raise ValueError(f"'{file}' is not a calendar: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from None
+        raise ValueError(
+            f"'{file}' is not a calendar: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        ) from None
     if not events:
         raise ValueError(f"'{file}' is not a calendar with events")
     days = 0
@@ -158,7 +164,9 @@ def _recurrences(event: Event, first: date) -> Iterator[date]:
 
 def _midnight_or_time(moment: date) -> datetime:
     """Return a moment without its time zone; that of a day is its first."""
-    return moment.replace(tzinfo=None) if isinstance(moment, datetime) else datetime(moment.year, moment.month, moment.day)
+    return (
+        moment.replace(tzinfo=None) if isinstance(moment, datetime) else datetime(moment.year, moment.month, moment.day)
+    )
 
 
 def _day(moment: object) -> date:

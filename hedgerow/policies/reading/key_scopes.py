@@ -1,7 +1,7 @@
 """Keys of a policy that are reserved for admins, as the schema declares them.
 
-Of a mapping with named entries, and of a list, whole entries may be removed by whoever manages the policy, so what is reserved inside them
-can only be added or changed by an admin. All other reserved keys can't be removed either.
+Of a mapping with named entries, and of a list, whole entries may be removed by whoever manages the policy, so what is
+reserved inside them can only be added or changed by an admin. All other reserved keys can't be removed either.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ type KeyPath = tuple[str, ...]
 
 _DATES = re.compile(r"\d{4}-\d\d-\d\d(\.\.\d{4}-\d\d-\d\d)?")
 _URL = re.compile("(https?|webcal)://", re.IGNORECASE)
-"""Entries of `holidays` that name no file: dates, and calendars from URLs. With a space before it, a URL is the name of a file."""
+"""Entries of `holidays` that name no file: dates, and calendars from URLs.
+
+With a space before it, a URL is the name of a file.
+"""
 
 
 def scope_of(key: FieldInfo) -> KeyScope:
@@ -60,7 +63,9 @@ def _inner_models(annotation: Any) -> Iterator[tuple[str, type[RawModel]]]:
 
 @cache
 def _reserved_keys(model: type[RawModel]) -> Mapping[str, tuple[KeyScope, tuple[tuple[str, type[RawModel]], ...]]]:
-    """Return the keys of a model that are reserved or have reserved keys inside, with their scopes and the models inside."""
+    """Return the keys of a model that are reserved or have reserved keys inside, with their scopes and the models
+    inside.
+    """
     found = {name: (scope_of(key), tuple(_inner_models(key.annotation))) for name, key in model.model_fields.items()}
     return {
         name: (scope, models)
@@ -95,7 +100,9 @@ class UnreadableText(ValueError):
 
 @dataclass(slots=True)
 class _Reserved:
-    """The values of reserved keys, with the keys' dotted paths: those of single keys, and those inside entries by name of the key."""
+    """The values of reserved keys, with the keys' dotted paths: those of single keys, and those inside entries by name
+    of the key.
+    """
 
     settings: dict[tuple[str, str], str] = field(default_factory=dict)
     entries: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -150,8 +157,8 @@ def _text(value: Any) -> str:
 def reserved_changes(before: Iterable[str], after: Iterable[str]) -> tuple[str, ...]:
     """Return the dotted paths of the reserved keys in which the texts of policy files differ, sorted.
 
-    Included files are not opened: they are among the texts. Values of another shape than the schema's are ignored, as such a policy is
-    never put in force. Raises `UnreadableText` for a text of `after` that is not YAML.
+    Included files are not opened: they are among the texts. Values of another shape than the schema's are ignored, as
+    such a policy is never put in force. Raises `UnreadableText` for a text of `after` that is not YAML.
     """
     old, new = _Reserved(), _Reserved()
     old.add_texts(before, must_be_yaml=False)

@@ -1,8 +1,9 @@
-"""Levels above a policy file: the base policy of an organisation and that of a group of sites, which the site's own file refines.
+"""Levels above a policy file: the base policy of an organisation and that of a group of sites, which the site's own
+file refines.
 
-They lie beside the main file, in the folder `organisation`. A lower level's value replaces a higher one's, key by key. `lists`, `allow` and
-`block` add up; what a lower level allows or blocks is left out of what higher ones do. A higher level keeps keys to itself with `locked`,
-such as `locked: [network.upstream, "profiles.*.allow"]`.
+They lie beside the main file, in the folder `organisation`. A lower level's value replaces a higher one's, key by key.
+`lists`, `allow` and `block` add up; what a lower level allows or blocks is left out of what higher ones do. A higher
+level keeps keys to itself with `locked`, such as `locked: [network.upstream, "profiles.*.allow"]`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ SITE = "site"
 MAX_LOCKS = 200
 _OF_ONE_LEVEL = ("locked", "include")
 _SCOPES = (1, 3)
-"""Lengths of the paths of `allow` and `block` that add up: `block`, and `profiles.NAME.block`. Those of schedules do not."""
+"""Lengths of the paths of `allow` and `block` that add up:
+
+`block`, and `profiles.NAME.block`. Those of schedules do not.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +56,11 @@ def level_of(place: str) -> str:
 
 
 def add_levels(tree: YamlTree, policy: Path, known: Collection[str], texts: Mapping[str, bytes]) -> list[str]:
-    """Add the keys of the levels above to the `tree` of a main file, and a problem for each key that one of them has locked.
+    """Add the keys of the levels above to the `tree` of a main file, and a problem for each key that one of them has
+    locked.
 
-    `known` are the keys of a policy, and `texts` replace the content of files. Returns the files that were read, the highest first.
+    `known` are the keys of a policy, and `texts` replace the content of files. Returns the files that were read, the
+    highest first.
     """
     parts = [part for part in (_read(level_file(policy, level), texts) for level in LEVELS) if part is not None]
     if not parts:
@@ -123,7 +129,10 @@ def _locks(part: YamlTree, known: Collection[str]) -> list[KeyPath]:
 
 
 def _check_lock(lower: YamlTree, value: YamlValue, path: KeyPath, rest: KeyPath, part: YamlTree) -> None:
-    """Add a problem to a lower level for each value that it gives at a locked key. A value in whose place there are more keys counts."""
+    """Add a problem to a lower level for each value that it gives at a locked key.
+
+    A value in whose place there are more keys counts.
+    """
     if value is None:
         return
     if rest and isinstance(value, dict):
@@ -131,7 +140,11 @@ def _check_lock(lower: YamlTree, value: YamlValue, path: KeyPath, rest: KeyPath,
             _check_lock(lower, value[key], (*path, key), rest[1:], part)
     elif path:
         line, _ = part.place_of(("locked",), key=True)
-        lower.add_problem(path, f"'{dotted_path(path)}' is locked by the {level_of(part.source)} ({part.source}, line {line})", key=True)
+        lower.add_problem(
+            path,
+            f"'{dotted_path(path)}' is locked by the {level_of(part.source)} ({part.source}, line {line})",
+            key=True,
+        )
 
 
 def _add_level(tree: YamlTree, part: YamlTree) -> None:
@@ -146,16 +159,27 @@ def _add_level(tree: YamlTree, part: YamlTree) -> None:
             if root is not None:
                 places[*moved[root], *path[len(root) :]] = place
     tree.included |= dict.fromkeys(moved.values(), (part.source, part.lines))
-    tree.unreadable |= {path for path in part.unreadable if any(path[:length] in moved for length in range(1, len(path) + 1))}
+    tree.unreadable |= {
+        path for path in part.unreadable if any(path[:length] in moved for length in range(1, len(path) + 1))
+    }
 
 
-def _merge(into: dict[str, YamlValue], given: Mapping[str, YamlValue], path: KeyPath) -> Iterator[tuple[KeyPath, KeyPath]]:
-    """Add missing keys, and items of lists that add up. Yields the place of each added value in its own tree and in the other one."""
+def _merge(
+    into: dict[str, YamlValue], given: Mapping[str, YamlValue], path: KeyPath
+) -> Iterator[tuple[KeyPath, KeyPath]]:
+    """Add missing keys, and items of lists that add up.
+
+    Yields the place of each added value in its own tree and in the other one.
+    """
     named = {_name_of(item) for key in ("allow", "block") for item in _as_list(into.get(key)) or ()} - {None}
     for key, value in given.items():
         at, own = (*path, key), into.get(key)
         listed, added = _as_list([] if own is None else own), _as_list(value)
-        if listed is not None and added is not None and (at == ("lists",) or (key in {"allow", "block"} and len(at) in _SCOPES)):
+        if (
+            listed is not None
+            and added is not None
+            and (at == ("lists",) or (key in {"allow", "block"} and len(at) in _SCOPES))
+        ):
             into[key] = listed
             for index, item in enumerate(added):
                 if _name_of(item) not in named:

@@ -1,7 +1,7 @@
 """Loading of a policy file and the files that it includes, such as `include: people/*.yaml`.
 
-An included file adds people, devices, seats, profiles and lists. Settings of the whole network belong to the main file, or to a level above
-it (`levels`).
+An included file adds people, devices, seats, profiles and lists. Settings of the whole network belong to the main file,
+or to a level above it (`levels`).
 """
 
 from __future__ import annotations
@@ -38,11 +38,15 @@ MANY_ENTRIES = 1000
 def included_files(data: bytes, folder: Path) -> list[Path]:
     """Return the files that a main file in `folder` includes, in order; none if it is not YAML."""
     value = yaml_tree.read_tree(data, "").value
-    return list(dict.fromkeys(file for _, files in _include_patterns(value, folder) for file in files))[:MAX_INCLUDED_FILES]
+    return list(dict.fromkeys(file for _, files in _include_patterns(value, folder) for file in files))[
+        :MAX_INCLUDED_FILES
+    ]
 
 
 def add_included_files(tree: YamlTree, base: Path, texts: Mapping[str, bytes]) -> list[str]:
-    """Add the files that `include` names to `tree`, with problems at their place. Return the files that were read, in order.
+    """Add the files that `include` names to `tree`, with problems at their place.
+
+    Return the files that were read, in order.
 
     `texts` replace the content of files.
     """
@@ -63,11 +67,16 @@ def add_included_files(tree: YamlTree, base: Path, texts: Mapping[str, bytes]) -
 def _include_patterns(value: YamlValue, base: Path) -> Iterator[tuple[tuple[yaml_tree.KeyPath, str], list[Path]]]:
     """Yield each pattern of `include` with its place and its files. The schema reports what is not text."""
     include = value.get("include") if isinstance(value, dict) else None
-    for index, pattern in enumerate([include] if isinstance(include, str) else include if isinstance(include, list) else []):
+    for index, pattern in enumerate(
+        [include] if isinstance(include, str) else include if isinstance(include, list) else []
+    ):
         if isinstance(pattern, str):
             # Path.glob does not take absolute patterns.
             found = sorted(glob.glob(str((base / pattern).absolute()), recursive=True))  # noqa: PTH207
-            yield (("include", index) if isinstance(include, list) else ("include",), pattern), [Path(file) for file in found]
+            yield (
+                (("include", index) if isinstance(include, list) else ("include",), pattern),
+                [Path(file) for file in found],
+            )
 
 
 def _add_file(tree: YamlTree, file: Path, place: yaml_tree.KeyPath, data: bytes | None) -> None:
@@ -109,12 +118,16 @@ def _add_section(tree: YamlTree, part: YamlTree, places: _Places, key: str, valu
                 own[name] = entry
     elif value is not None:
         part.add_problem(
-            (key,), f"'{key}' is not allowed in an included file: only {', '.join((*MAPPING_SECTIONS, LISTS_SECTION))}", key=True
+            (key,),
+            f"'{key}' is not allowed in an included file: only {', '.join((*MAPPING_SECTIONS, LISTS_SECTION))}",
+            key=True,
         )
 
 
 class _Places:
-    """The positions of an included file by the entry in which they are, so that thousands of entries are taken over in one pass."""
+    """The positions of an included file by the entry in which they are, so that thousands of entries are taken over in
+    one pass.
+    """
 
     def __init__(self, part: YamlTree) -> None:
         self._part = part
@@ -140,8 +153,9 @@ def _by_entry(paths: Iterable[yaml_tree.KeyPath]) -> Mapping[yaml_tree.KeyPath, 
 class PolicyError(Exception):
     """All mistakes of a policy file, in the order of the file.
 
-    `usable` is the policy without them if it filters as it would with them: only keys of features that may be wrong are. An upgrade to a
-    version that takes fewer places for logs, and can't read the last good policy, then starts with it.
+    `usable` is the policy without them if it filters as it would with them: only keys of features that may be wrong
+    are. An upgrade to a version that takes fewer places for logs, and can't read the last good policy, then starts with
+    it.
     """
 
     def __init__(self, problems: tuple[Problem, ...], usable: Policy | None = None) -> None:
@@ -151,7 +165,9 @@ class PolicyError(Exception):
 
 
 def load_policy(path: Path | None, calendars: Path | None = None) -> Policy:
-    """Load the policy of a file. None gives the built-in policy, like an empty file: everybody is filtered as a child of 8 to 12.
+    """Load the policy of a file.
+
+    None gives the built-in policy, like an empty file: everybody is filtered as a child of 8 to 12.
 
     `calendars` is the folder with copies of downloaded calendars. Raises PolicyError with every mistake.
     """
@@ -174,8 +190,8 @@ def parse_policy(
 ) -> Policy:
     """Parse a policy from bytes. `path` is their file, beside which relative paths of lists lie.
 
-    `texts` replace the content of included files, by absolute path. With `is_elsewhere`, the files that the policy names are another
-    machine's, and are not looked for.
+    `texts` replace the content of included files, by absolute path. With `is_elsewhere`, the files that the policy
+    names are another machine's, and are not looked for.
     """
     was_enabled = gc.isenabled()
     gc.collect(1)  # what is garbage now would stay after the freeze
@@ -190,7 +206,9 @@ def parse_policy(
             gc.enable()
 
 
-def _parse_policy(data: bytes, path: Path | None, calendars: Path | None, texts: Mapping[str, bytes], *, is_elsewhere: bool) -> Policy:
+def _parse_policy(
+    data: bytes, path: Path | None, calendars: Path | None, texts: Mapping[str, bytes], *, is_elsewhere: bool
+) -> Policy:
     tree = yaml_tree.read_tree(data, str(path) if path is not None else "built-in policy")
     if tree.problems and tree.value is None:
         raise PolicyError(tuple(tree.problems))
@@ -199,7 +217,10 @@ def _parse_policy(data: bytes, path: Path | None, calendars: Path | None, texts:
     policy = resolve(_read_policy(tree), tree, path, included, calendars, is_elsewhere=is_elsewhere)
     if tree.problems:
         files = {source: number for number, source in enumerate((tree.source, *included))}
-        order = sorted(set(tree.problems), key=lambda each: (files.get(each.source, 0), each.line or 0, each.column or 0, each.message))
+        order = sorted(
+            set(tree.problems),
+            key=lambda each: (files.get(each.source, 0), each.line or 0, each.column or 0, each.message),
+        )
         raise PolicyError(tuple(order), policy if all(each.path in _MAY_BE_WRONG for each in order) else None)
     return policy
 
@@ -246,7 +267,9 @@ def read_model[Model: BaseModel](tree: YamlTree, model: type[Model]) -> Model:
                 tree.add_problem((), f"{len(faults) - MAX_FAULTS} more mistakes are not shown")
                 return model.model_validate({})
             # The last first, so that leaving out an item does not move those before it.
-            for path, detail in sorted(faults, key=lambda fault: [(isinstance(step, int), step) for step in fault[0]], reverse=True):
+            for path, detail in sorted(
+                faults, key=lambda fault: [(isinstance(step, int), step) for step in fault[0]], reverse=True
+            ):
                 is_reported = path in tree.unreadable or (detail["type"] == "missing" and detail["loc"] in left_out)
                 if not is_reported:
                     tree.add_problem(path, error_sentence(detail, model), key=detail["type"] == "extra_forbidden")

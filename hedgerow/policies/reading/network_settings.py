@@ -54,7 +54,10 @@ def read_resolver(raw: RawNetwork, tree: YamlTree) -> ResolverSettings:
     """Read the settings of the resolver. Mistakes become problems of the tree."""
     page = _addresses(tree, ("network", "block_page"), raw.block_page)
     if raw.dnssec is DnssecMode.VALIDATE and not any(map(_is_encrypted_upstream, raw.upstream)):
-        message = "'validate' needs an encrypted upstream that validates: add one, such as tls://dns.quad9.net, under upstream"
+        message = (
+            "'validate' needs an encrypted upstream that validates: add one, such as tls://dns.quad9.net, "
+            "under upstream"
+        )
         tree.add_problem(("network", "dnssec"), message)
     return ResolverSettings(
         blocked_answer=raw.blocked_answer or BlockedAnswer.ZERO,
@@ -88,7 +91,9 @@ def _read_subnet(raw: RawNetwork, tree: YamlTree) -> IpNetwork | None:
 
 def _is_encrypted_upstream(upstream: str) -> bool:
     """Return whether answers of an upstream cannot be changed on the way: it is encrypted or on this machine."""
-    return upstream.startswith(("tls://", "https://", "quic://")) or upstream.rpartition("//")[2].startswith(("127.", "[::1]", "::1"))
+    return upstream.startswith(("tls://", "https://", "quic://")) or upstream.rpartition("//")[2].startswith(
+        ("127.", "[::1]", "::1")
+    )
 
 
 def reverse_zones(network: IpNetwork) -> tuple[str, ...]:
@@ -168,7 +173,9 @@ def _parse_each[Value](
 SYSTEM_UPSTREAMS = "system"
 
 
-def read_network(raw: RawNetwork, tree: YamlTree, profiles: dict[str, Profile], default_profile: str) -> NetworkSettings:
+def read_network(
+    raw: RawNetwork, tree: YamlTree, profiles: dict[str, Profile], default_profile: str
+) -> NetworkSettings:
     """Read the settings of the network; missing ones get their defaults."""
     if raw.timezone is not None:
         check_timezone(tree, ("network", "timezone"), raw.timezone)
@@ -250,14 +257,18 @@ def _country(tree: YamlTree, text: str | None) -> str | None:
     code = text.upper()
     if code not in COUNTRIES:
         hint = did_you_mean(guess_country(text))
-        tree.add_problem(("network", "country"), f"'{text}' is not a country's two-letter code, such as PT (ISO 3166).{hint}")
+        tree.add_problem(
+            ("network", "country"), f"'{text}' is not a country's two-letter code, such as PT (ISO 3166).{hint}"
+        )
     return code
 
 
 def _server_name(tree: YamlTree, text: str | None) -> str | None:
     name = parse_host(text) if text is not None else None
     if text is not None and (name is None or parse_ip(name) is not None or "." not in name):
-        tree.add_problem(("network", "server_name"), f"'{text}' is not a fully qualified name, such as dns.home.example")
+        tree.add_problem(
+            ("network", "server_name"), f"'{text}' is not a fully qualified name, such as dns.home.example"
+        )
         return None
     return name
 
@@ -275,21 +286,30 @@ def _tunnel(tree: YamlTree, raw: RawTunnel | None) -> TunnelSettings | None:
     host, public_port = _public_endpoint(raw.endpoint, port)
     if host is None:
         tree.add_problem(
-            (*path, "endpoint"), f"'{raw.endpoint}' is not a name or address with an optional port, such as home.example:51820"
+            (*path, "endpoint"),
+            f"'{raw.endpoint}' is not a name or address with an optional port, such as home.example:51820",
         )
     if not 1 <= port <= 65535:
         tree.add_problem((*path, "port"), f"{port} is not a port from 1 to 65535")
     subnets = TUNNEL_SUBNETS if raw.subnets is None else read_networks(tree, (*path, "subnets"), raw.subnets)
-    if not subnets or len({subnet.version for subnet in subnets}) < len(subnets) or any(each.num_addresses < 4 for each in subnets):
-        tree.add_problem((*path, "subnets"), "the tunnel needs one network of addresses for IPv4, for IPv6 or for each of them")
+    if (
+        not subnets
+        or len({subnet.version for subnet in subnets}) < len(subnets)
+        or any(each.num_addresses < 4 for each in subnets)
+    ):
+        tree.add_problem(
+            (*path, "subnets"), "the tunnel needs one network of addresses for IPv4, for IPv6 or for each of them"
+        )
         return None
     return TunnelSettings(host, public_port, port, subnets) if host is not None else None
 
 
 def _public_endpoint(text: str, port: int) -> tuple[str | None, int]:
-    """Return host and port of a name or an address, with `port` unless the text has one; None for the host if it has none.
+    """Return host and port of a name or an address, with `port` unless the text has one; None for the host if it has
+    none.
 
-    >>> [_public_endpoint(text, 51820) for text in ("home.example", "home.example:4500", "[2001:db8::1]:7", "2001:db8::1", "home:port")]
+    >>> [_public_endpoint(text, 51820) for text in ("home.example", "home.example:4500", "[2001:db8::1]:7",
+    ...  "2001:db8::1", "home:port")]
     [('home.example', 51820), ('home.example', 4500), ('2001:db8::1', 7), ('2001:db8::1', 51820), (None, 51820)]
     """
     if parse_ip(text.strip("[]")) is None:
@@ -338,12 +358,20 @@ def _endpoint(tree: YamlTree, key: str, text: str | None) -> str | None:
 def _check_upstream(tree: YamlTree, path: KeyPath, text: str) -> None:
     scheme, separator, rest = text.rpartition("://")
     if text == SYSTEM_UPSTREAMS or (
-        (not separator or scheme in UPSTREAM_TRANSPORTS) and (is_endpoint(rest) or parse_ip(rest.strip("[]")) is not None)
+        (not separator or scheme in UPSTREAM_TRANSPORTS)
+        and (is_endpoint(rest) or parse_ip(rest.strip("[]")) is not None)
     ):
         return
     if separator and scheme not in UPSTREAM_TRANSPORTS:
-        tree.add_problem(path, f"'{text}': an upstream must begin with one of {', '.join(f'{known}://' for known in UPSTREAM_TRANSPORTS)}")
-    elif scheme not in UPSTREAM_TRANSPORTS or not UPSTREAM_TRANSPORTS[scheme].is_encrypted or not _is_named_upstream(scheme, rest):
+        tree.add_problem(
+            path,
+            f"'{text}': an upstream must begin with one of {', '.join(f'{known}://' for known in UPSTREAM_TRANSPORTS)}",
+        )
+    elif (
+        scheme not in UPSTREAM_TRANSPORTS
+        or not UPSTREAM_TRANSPORTS[scheme].is_encrypted
+        or not _is_named_upstream(scheme, rest)
+    ):
         example = "https://dns.example/dns-query" if scheme == "https" else "9.9.9.9 or tls://dns.quad9.net"
         tree.add_problem(path, f"'{text}' is not a resolver, such as {example}")
 
@@ -366,7 +394,9 @@ def _not_a_network(text: str) -> str:
     try:
         return f"'{text}' is an address inside a network. Did you mean {ip_interface(text).network}?"
     except ValueError:
-        return with_hint(f"'{text}' is not an IP address or network, such as 192.168.1.0/24", did_you_mean(guess_network(text)))
+        return with_hint(
+            f"'{text}' is not an IP address or network, such as 192.168.1.0/24", did_you_mean(guess_network(text))
+        )
 
 
 def read_device_address(tree: YamlTree, path: KeyPath, text: str, key: str) -> IpNetwork | None:

@@ -16,7 +16,16 @@ from hedgerow.policies.text import yaml_tree
 from hedgerow.policies.text.suggestions import suggest
 
 _ADULT_PROFILES = ("adult", "seat-adult", "guest")
-BUILTIN_PROFILE_NAMES = ("child-under-8", "child-8-12", "teen-13-15", "teen-16-17", "adult", "seat-child", "seat-adult", "guest")
+BUILTIN_PROFILE_NAMES = (
+    "child-under-8",
+    "child-8-12",
+    "teen-13-15",
+    "teen-16-17",
+    "adult",
+    "seat-child",
+    "seat-adult",
+    "guest",
+)
 
 
 def profile_for_age(age: int) -> str:
@@ -40,11 +49,23 @@ def _builtin_profiles() -> tuple[Profile, ...]:
     found = []
     for name in BUILTIN_PROFILE_NAMES:
         file_name = f"{name}.yaml"
-        tree = yaml_tree.read_tree((Path(__file__).parents[1] / "profiles" / file_name).read_bytes(), f"profiles/{file_name}")
+        tree = yaml_tree.read_tree(
+            (Path(__file__).parents[1] / "profiles" / file_name).read_bytes(), f"profiles/{file_name}"
+        )
         scores = {key.name: key.kind(limit=key.profiles[name]) for key in SCORE_KEYS if name in key.profiles}
         raw = RawProfile.model_validate(tree.value).model_copy(update=scores)
         reader = RulesReader(tree, Services.load().by_id.keys(), categories)
-        found.append(Profile(name, raw.title, reader.read(raw, ()), raw.why, raw.source, reader.origin(()), name not in _ADULT_PROFILES))
+        found.append(
+            Profile(
+                name,
+                raw.title,
+                reader.read(raw, ()),
+                raw.why,
+                raw.source,
+                reader.origin(()),
+                name not in _ADULT_PROFILES,
+            )
+        )
         if tree.problems:
             raise ValueError("\n".join(map(str, tree.problems)))
     return tuple(found)
@@ -69,7 +90,9 @@ class ProfilesReader:
             self._resolve(name, raw, builtin, ())
         return profiles | self._done
 
-    def _resolve(self, name: str, raw: dict[str, RawProfile], builtin: dict[str, Profile], above: tuple[str, ...]) -> Profile:
+    def _resolve(
+        self, name: str, raw: dict[str, RawProfile], builtin: dict[str, Profile], above: tuple[str, ...]
+    ) -> Profile:
         if name in self._done:
             return self._done[name]
         entry, path = raw[name], ("profiles", name)
@@ -79,7 +102,9 @@ class ProfilesReader:
             message = f"the profile '{name}' needs `extends`: one of {', '.join(builtin)}"
             self._tree.add_problem(path, message, key=True)
         elif base_name in (*above, name) and not (base_name == name and name in builtin):
-            self._tree.add_problem((*path, "extends"), f"the profile '{name}' extends itself: {' → '.join((*above, name, base_name))}")
+            self._tree.add_problem(
+                (*path, "extends"), f"the profile '{name}' extends itself: {' → '.join((*above, name, base_name))}"
+            )
         elif base_name != name and base_name in raw:
             base = self._resolve(base_name, raw, builtin, (*above, name))
         elif base_name in builtin:
@@ -93,7 +118,8 @@ class ProfilesReader:
 
     def _merged_with_base(self, name: str, raw: RawProfile, base: Profile, path: yaml_tree.KeyPath) -> Profile:
         own = self._reader.read(raw.model_copy(update={"allow": [], "block": []}), path)
-        allow = (*self._changed(base.rules.allow, raw.allow, (*path, "allow"), base.name), *own.allow)  # `own` holds those of `always`
+        # `own` holds those of `always`
+        allow = (*self._changed(base.rules.allow, raw.allow, (*path, "allow"), base.name), *own.allow)
         block = self._changed(base.rules.block, raw.block, (*path, "block"), base.name)
         rules = Rules(
             tuple(target for target in allow if not _overrides(target, block, base.rules.block)),
@@ -108,10 +134,19 @@ class ProfilesReader:
             own.content.over(base.rules.content),
         )
         title = raw.title or (base.title if name == base.name else name)
-        return replace(base, name=name, title=title, rules=rules, why=raw.why or base.why, source=raw.source or base.source,
-                       origin=self._reader.origin(path, key=True))  # fmt: skip
+        return replace(
+            base,
+            name=name,
+            title=title,
+            rules=rules,
+            why=raw.why or base.why,
+            source=raw.source or base.source,
+            origin=self._reader.origin(path, key=True),
+        )
 
-    def _changed(self, base: tuple[Target, ...], items: list[RawItem], path: yaml_tree.KeyPath, base_name: str) -> tuple[Target, ...]:
+    def _changed(
+        self, base: tuple[Target, ...], items: list[RawItem], path: yaml_tree.KeyPath, base_name: str
+    ) -> tuple[Target, ...]:
         """Add the items `x` and `+x` to those of the base, and remove `-x`."""
         more = [(index, item) for index, item in enumerate(items) if item.what[:1] != "-"]
         added = self._reader.targets([(index, _named(item, item.what.removeprefix("+"))) for index, item in more], path)
@@ -124,7 +159,9 @@ class ProfilesReader:
                     self._tree.add_problem((*path, index), f"'{ILLEGAL}' cannot be removed: every profile blocks it")
                 left = [other for other in kept if (other.kind, other.name) != (target.kind, target.name)]
                 if len(left) == len(kept):
-                    self._tree.add_problem((*path, index), f"'{base_name}' does not have '{target.name}', so it cannot be removed")
+                    self._tree.add_problem(
+                        (*path, index), f"'{base_name}' does not have '{target.name}', so it cannot be removed"
+                    )
                 kept = left
         return (*kept, *added)
 

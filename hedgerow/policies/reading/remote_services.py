@@ -19,10 +19,14 @@ def read_bundle(raw: RawBundle | None, tree: YamlTree) -> BundleSource | None:
         return None
     if not _is_address(raw.url):
         tree.add_problem(
-            ("network", "bundle", "url"), f"'{raw.url}' is not the address of a bundle, such as https://office.example/bundle.json"
+            ("network", "bundle", "url"),
+            f"'{raw.url}' is not the address of a bundle, such as https://office.example/bundle.json",
         )
     if not _is_key(raw.key):
-        tree.add_problem(("network", "bundle", "key"), f"'{raw.key}' is not a key: copy the one that `hedgerow organisation bundle` prints")
+        tree.add_problem(
+            ("network", "bundle", "key"),
+            f"'{raw.key}' is not a key: copy the one that `hedgerow organisation bundle` prints",
+        )
     if raw.group and (mistake := site_name_mistake(raw.group)):
         tree.add_problem(("network", "bundle", "group"), mistake)
     return BundleSource(raw.url, raw.key, raw.group, raw.lists)
@@ -31,7 +35,13 @@ def read_bundle(raw: RawBundle | None, tree: YamlTree) -> BundleSource | None:
 def _is_address(text: str) -> bool:
     try:
         url = urlsplit(text)
-        return url.scheme in ("http", "https") and bool(url.hostname) and not url.username and not url.fragment and url.port != 0
+        return (
+            url.scheme in ("http", "https")
+            and bool(url.hostname)
+            and not url.username
+            and not url.fragment
+            and url.port != 0
+        )
     except ValueError:
         return False
 

@@ -35,7 +35,10 @@ from hedgerow.policies.times.schedule import DAY_GROUPS, DAY_NAMES, parse_clock,
 
 
 def read_list_source(tree: YamlTree, index: int, raw: RawList, policy_path: Path | None) -> ListSource | None:
-    """Read the list at `index`; None, with a problem, if it is incomplete. Relative paths start at the policy file's folder."""
+    """Read the list at `index`; None, with a problem, if it is incomplete.
+
+    Relative paths start at the policy file's folder.
+    """
     refresh = _refresh(tree, ("lists", index, "refresh"), raw.refresh)
     if raw.source is not None:
         return _public_list_source(tree, index, raw, raw.source, refresh)
@@ -52,16 +55,25 @@ def read_list_source(tree: YamlTree, index: int, raw: RawList, policy_path: Path
         tree.add_problem((*path, "url"), f"'{raw.url}' is not an http or https URL")
     formats = ["auto", *(known.name for known in FORMATS)]
     if raw.format is not None and raw.format not in formats:
-        tree.add_problem((*path, "format"), f"unknown format '{raw.format}'.{suggest(raw.format, formats)} Formats: {', '.join(formats)}.")
+        tree.add_problem(
+            (*path, "format"),
+            f"unknown format '{raw.format}'.{suggest(raw.format, formats)} Formats: {', '.join(formats)}.",
+        )
     if not raw.category.replace("-", "").replace("_", "").isalnum() or raw.category != raw.category.lower():
-        tree.add_problem((*path, "category"), f"'{raw.category}' is not a valid category: use lower-case letters, digits and hyphens")
+        tree.add_problem(
+            (*path, "category"), f"'{raw.category}' is not a valid category: use lower-case letters, digits and hyphens"
+        )
     base = policy_path.parent if policy_path is not None else Path()
     file = str((base / raw.path).absolute()) if raw.path is not None else None
     name = raw.name or (shown_url(raw.url) if raw.url else raw.path or raw.category)
-    return ListSource(name, raw.category, file, raw.url, raw.format or "auto", Origin(tree.text_of(path)[0], line), refresh)
+    return ListSource(
+        name, raw.category, file, raw.url, raw.format or "auto", Origin(tree.text_of(path)[0], line), refresh
+    )
 
 
-def _public_list_source(tree: YamlTree, index: int, raw: RawList, name: str, refresh: float | None) -> ListSource | None:
+def _public_list_source(
+    tree: YamlTree, index: int, raw: RawList, name: str, refresh: float | None
+) -> ListSource | None:
     path: KeyPath = ("lists", index)
     for key in ("url", "path", "format", "name", "category"):
         if getattr(raw, key) is not None:
@@ -69,10 +81,20 @@ def _public_list_source(tree: YamlTree, index: int, raw: RawList, name: str, ref
     known = public_sources().get(name)
     if known is None:
         hint = suggest(name, public_sources())
-        tree.add_problem((*path, "source"), f"unknown public list '{name}'.{hint} List them with `hedgerow lists public`.")
+        tree.add_problem(
+            (*path, "source"), f"unknown public list '{name}'.{hint} List them with `hedgerow lists public`."
+        )
         return None
     line, _ = tree.place_of(path)
-    return ListSource(name, known.category, None, known.url, known.format, Origin(tree.text_of(path)[0], line), refresh or known.refresh)
+    return ListSource(
+        name,
+        known.category,
+        None,
+        known.url,
+        known.format,
+        Origin(tree.text_of(path)[0], line),
+        refresh or known.refresh,
+    )
 
 
 def _refresh(tree: YamlTree, path: KeyPath, text: str | None) -> float | None:
@@ -83,7 +105,9 @@ def _refresh(tree: YamlTree, path: KeyPath, text: str | None) -> float | None:
         return None
 
 
-def check_categories_used(tree: YamlTree, lists: Sequence[ListSource | None], builtin: Sequence[str], used: Container[str]) -> None:
+def check_categories_used(
+    tree: YamlTree, lists: Sequence[ListSource | None], builtin: Sequence[str], used: Container[str]
+) -> None:
     """Add a problem for a custom category that no rule names, and for two lists with one name."""
     names: set[str] = set()
     for index, source in enumerate(lists):
@@ -106,7 +130,9 @@ def read_notices(tree: YamlTree, times: TimesReader, raw: Mapping[str, RawReceiv
 def _receiver(tree: YamlTree, times: TimesReader, name: str, raw: RawReceiver) -> Receiver:
     path = ("notices", name)
     if RECEIVER_NAME.fullmatch(name) is None:
-        tree.add_problem(path, f"'{name}' is not a valid name: use lower-case letters, digits and hyphens, such as mother", key=True)
+        tree.add_problem(
+            path, f"'{name}' is not a valid name: use lower-case letters, digits and hyphens, such as mother", key=True
+        )
     return Receiver(
         name,
         DEFAULT_TOPICS if raw.about is None else _topics(tree, (*path, "about"), raw.about),
@@ -166,10 +192,12 @@ def resolve(
 ) -> Policy:
     """Return the policy that `raw` describes, valid only if the tree has no problems afterwards.
 
-    `included` are files that it was read from, `calendars` the folder with copies of downloaded calendars. With `is_elsewhere`, the files
-    that it names are another machine's.
+    `included` are files that it was read from, `calendars` the folder with copies of downloaded calendars. With
+    `is_elsewhere`, the files that it names are another machine's.
     """
-    sources = CalendarSources(path.parent if path is not None else Path(), calendars, list(included), is_elsewhere=is_elsewhere)
+    sources = CalendarSources(
+        path.parent if path is not None else Path(), calendars, list(included), is_elsewhere=is_elsewhere
+    )
     listed = [read_list_source(tree, index, entry, path) for index, entry in enumerate(raw.lists)]
     lists = tuple(source for source in listed if source is not None)
     builtin = [category.name for category in builtin_categories()]
@@ -192,15 +220,24 @@ def resolve(
     conduct = _code_of_conduct(tree, raw.code_of_conduct, sources)
     check_categories_used(tree, listed, builtin, reader.used)
     policy = Policy(
-        network, people, devices, profiles, household, lists, categories, str(path) if path is not None else None,
+        network,
+        people,
+        devices,
+        profiles,
+        household,
+        lists,
+        categories,
+        str(path) if path is not None else None,
         calendars=tuple(dict.fromkeys(sources.urls)),
         conduct=conduct,
-        closes_unopened=tree.origin_of(("unopened_seats",)) if raw.unopened_seats is UnopenedSeatAccess.CLOSED else None,
+        closes_unopened=tree.origin_of(("unopened_seats",))
+        if raw.unopened_seats is UnopenedSeatAccess.CLOSED
+        else None,
         files=tuple(dict.fromkeys(sources.files)),
         phrase_lists=tuple(_phrase_list(tree, index, name, sources) for index, name in enumerate(raw.phrase_lists)),
         notices=read_notices(tree, reader.times, raw.notices),
         cafe=_cafe(tree, raw.cafe or RawCafe(), session_kinds(profiles)),
-    )  # fmt: skip
+    )
     features = read_feature_keys(raw, tree, FEATURE_KEYS, policy, reader.times)
     return replace(policy, features=features, reports=reports_for(features, FEATURE_KEYS))
 
@@ -246,14 +283,24 @@ def _cafe(tree: YamlTree, raw: RawCafe, kinds: Sequence[str]) -> CafeSettings:
     if raw.currency is None and any(tariffs.values()):
         tree.add_problem(("cafe",), "'currency' is missing: prices need one, such as EUR", key=True)
     if raw.currency is not None and re.fullmatch("[A-Z]{3}", raw.currency) is None:
-        tree.add_problem(("cafe", "currency"), f"'{raw.currency}' is not a currency: use its three capital letters, such as EUR")
+        tree.add_problem(
+            ("cafe", "currency"), f"'{raw.currency}' is not a currency: use its three capital letters, such as EUR"
+        )
     for role in raw.roles:
         if RECEIVER_NAME.fullmatch(role) is None:
-            tree.add_problem(("cafe", "roles", role), f"'{role}' is not a valid name: use lower-case letters, digits and hyphens", key=True)
-    roles = {name: RoleLimits(each.adult_sessions, each.adult_vouchers, each.early_ends) for name, each in raw.roles.items()}
+            tree.add_problem(
+                ("cafe", "roles", role),
+                f"'{role}' is not a valid name: use lower-case letters, digits and hyphens",
+                key=True,
+            )
+    roles = {
+        name: RoleLimits(each.adult_sessions, each.adult_vouchers, each.early_ends) for name, each in raw.roles.items()
+    }
     pays = raw.pay or Payment.BEFORE
     bandwidth = {kind: Bandwidth(*(round(each * 1e6) for each in both)) for kind, both in raw.bandwidth.items()}
-    return CafeSettings(raw.name, raw.currency or "", tariffs["prices"], tariffs["voucher_prices"], pays, roles, bandwidth)
+    return CafeSettings(
+        raw.name, raw.currency or "", tariffs["prices"], tariffs["voucher_prices"], pays, roles, bandwidth
+    )
 
 
 def _phrase_list(tree: YamlTree, index: int, name: str, sources: CalendarSources) -> str:
@@ -263,7 +310,9 @@ def _phrase_list(tree: YamlTree, index: int, name: str, sources: CalendarSources
     return str(file)
 
 
-def _person(reader: RulesReader, name: str, raw: RawPerson, profiles: dict[str, Profile], network: NetworkSettings) -> Person:
+def _person(
+    reader: RulesReader, name: str, raw: RawPerson, profiles: dict[str, Profile], network: NetworkSettings
+) -> Person:
     path = ("people", name)
     tree = reader.tree
     if raw.timezone is not None:
@@ -274,4 +323,12 @@ def _person(reader: RulesReader, name: str, raw: RawPerson, profiles: dict[str, 
     if profile is None:
         profile = network.unknown_devices if raw.age is None else profile_for_age(raw.age)
     conditions = tuple(each for each in CONDITIONS if getattr(raw, each))
-    return Person(name, profile, raw.age, raw.timezone, reader.read(raw, path), reader.origin(path, key=True), conditions=conditions)
+    return Person(
+        name,
+        profile,
+        raw.age,
+        raw.timezone,
+        reader.read(raw, path),
+        reader.origin(path, key=True),
+        conditions=conditions,
+    )

@@ -33,14 +33,24 @@ def read_content(tree: YamlTree, raw: RawRules, path: yaml_tree.KeyPath) -> Cont
         if kind not in FILE_KINDS:
             message = f"unknown kind of file '{kind}'.{suggest(kind, FILE_KINDS)} Kinds: {', '.join(FILE_KINDS)}."
             tree.add_problem((*path, "block_files", index), message)
-    chosen = None if raw.youtube_only is None else tuple(_youtube_items(tree, raw.youtube_only, (*path, "youtube_only")))
+    chosen = (
+        None if raw.youtube_only is None else tuple(_youtube_items(tree, raw.youtube_only, (*path, "youtube_only")))
+    )
     scan = raw.page_scan
     limit = None if scan is None else 0 if scan.limit is None and scan.everywhere is None else scan.limit
     everywhere = None if scan is None else scan.everywhere
     files = None if raw.block_files is None else tuple(raw.block_files)
     names = raw.recognise_names or RawNameRecognition()
     return ContentRules(
-        *(raw.pass_through, limit, everywhere, tuple(raw.block_searches), files, _tenants(tree, raw.tenants, path), chosen),
+        *(
+            raw.pass_through,
+            limit,
+            everywhere,
+            tuple(raw.block_searches),
+            files,
+            _tenants(tree, raw.tenants, path),
+            chosen,
+        ),
         scores=read_scores(raw, SCORE_KEYS),
         name_block=names.block,
         name_mark=names.mark,
@@ -62,7 +72,10 @@ def _tenants(tree: YamlTree, raw: RawTenants | None, path: yaml_tree.KeyPath) ->
     for key, texts in (("google", raw.google), ("microsoft", raw.microsoft)):
         for index, text in enumerate(texts):
             if parse_host(text) is None:
-                tree.add_problem((*path, "tenants", key, index), f"'{text}' is not the domain of an organisation, such as school.example")
+                tree.add_problem(
+                    (*path, "tenants", key, index),
+                    f"'{text}' is not the domain of an organisation, such as school.example",
+                )
     if raw.microsoft and (raw.directory is None or _DIRECTORY.fullmatch(raw.directory) is None):
         say = "Microsoft needs the id of your own directory, such as `directory: 00000000-1111-2222-3333-444444444444`"
         tree.add_problem((*path, "tenants"), say, key=True)
@@ -76,7 +89,10 @@ _OPENING = frozenset({"allow", "always", "only"})
 
 
 class RulesReader:
-    """Reader of the rules of one tree. `used` collects the categories that rules name; `zone` is the time zone of each `until`."""
+    """Reader of the rules of one tree.
+
+    `used` collects the categories that rules name; `zone` is the time zone of each `until`.
+    """
 
     def __init__(self, tree: YamlTree, services: Collection[str], categories: Collection[str]) -> None:
         self.tree = tree
@@ -107,17 +123,23 @@ class RulesReader:
         )
 
     def _allow_and_block(self, raw: RawRules, path: yaml_tree.KeyPath) -> tuple[tuple[Target, ...], tuple[Target, ...]]:
-        always = tuple(replace(target, always=True) for target in self.targets(enumerate(raw.always), (*path, "always")))
+        always = tuple(
+            replace(target, always=True) for target in self.targets(enumerate(raw.always), (*path, "always"))
+        )
         allowed = (*always, *self.targets(enumerate(raw.allow), (*path, "allow")))
         blocked = self.targets(enumerate(raw.block), (*path, "block"))
         known = {(target.kind, target.name): target for target in allowed}
         for index, target in enumerate(blocked):
             both = known.get((target.kind, target.name))
             if both is not None and both.until is None and target.until is None:
-                self.tree.add_problem((*path, "block", index), f"'{target.name}' is both allowed (line {both.origin.line}) and blocked")
+                self.tree.add_problem(
+                    (*path, "block", index), f"'{target.name}' is both allowed (line {both.origin.line}) and blocked"
+                )
         return allowed, blocked
 
-    def targets(self, items: Iterable[tuple[int, RawItem]], path: yaml_tree.KeyPath, *others: str) -> tuple[Target, ...]:
+    def targets(
+        self, items: Iterable[tuple[int, RawItem]], path: yaml_tree.KeyPath, *others: str
+    ) -> tuple[Target, ...]:
         """Read the items of the list at `path`, each with its index there. `others` are further words to suggest."""
         found = []
         for index, item in items:
@@ -158,7 +180,9 @@ class RulesReader:
 
     def _timed(self, name: str, raw: RawSchedule, path: yaml_tree.KeyPath) -> TimedRules:
         when = self.times.schedule(raw.when, (*path, "when"))
-        closes, opens, otherwise = (any(item.what == INTERNET for item in items) for items in (raw.block, raw.allow, raw.only))
+        closes, opens, otherwise = (
+            any(item.what == INTERNET for item in items) for items in (raw.block, raw.allow, raw.only)
+        )
         if not (raw.allow or raw.block or raw.only):
             self.tree.add_problem(path, f"the schedule '{name}' neither allows nor blocks anything", key=True)
         if closes and (opens or otherwise):
@@ -170,7 +194,9 @@ class RulesReader:
         )
         for target in only:
             if any((other.kind, other.name) == (target.kind, target.name) for other in block):
-                self.tree.add_problem(path, f"the schedule '{name}' blocks '{target.name}' even when `only` opens it", key=True)
+                self.tree.add_problem(
+                    path, f"the schedule '{name}' blocks '{target.name}' even when `only` opens it", key=True
+                )
         verdict = Verdict.BLOCK if closes else Verdict.ALLOW if opens else None
         return TimedRules(
             name,

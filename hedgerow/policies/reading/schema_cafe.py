@@ -19,14 +19,19 @@ _Lengths = dict[Annotated[int, Field(ge=1, le=1440)], _Price]
 RawTariff = Annotated[
     _Lengths,
     BeforeValidator(_price_of_an_hour),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "object", "additionalProperties": {"type": "integer"}}]}),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "object", "additionalProperties": {"type": "integer"}}]}
+    ),
 ]
 """A price per hour, or prices by minutes."""
 
 _Megabits = Annotated[float, Field(gt=0, le=100_000)]
 RawBandwidth = Annotated[
     tuple[_Megabits, _Megabits],
-    BeforeValidator(lambda value: [value, value] if isinstance(value, int | float) else value, json_schema_input_type=float | list[float]),
+    BeforeValidator(
+        lambda value: [value, value] if isinstance(value, int | float) else value,
+        json_schema_input_type=float | list[float],
+    ),
 ]
 
 
@@ -43,8 +48,16 @@ class RawCafe(RawModel):
 
     name: str = managed("", max_length=80, description="Name on vouchers, receipts and reports.")
     currency: str | None = managed(None, description="Three letters (ISO 4217), such as `EUR`; needed with prices.")
-    prices: dict[str, RawTariff] = managed({}, description="Price per hour, or prices by minutes, for each kind of session.")
-    voucher_prices: dict[str, RawTariff] = managed({}, description="The same for vouchers; by default those of sessions.")
+    prices: dict[str, RawTariff] = managed(
+        {}, description="Price per hour, or prices by minutes, for each kind of session."
+    )
+    voucher_prices: dict[str, RawTariff] = managed(
+        {}, description="The same for vouchers; by default those of sessions."
+    )
     pay: Payment | None = managed(None, description="`before` (the default) or `after` the session.")
-    roles: Annotated[dict[str, RawRole], BeforeValidator(empty_mappings)] = managed({}, description="Limits per day, by role or `token`.")
-    bandwidth: dict[str, RawBandwidth] = managed({}, description="Mbit/s of a seat, by kind of session: a number, or `[down, up]`.")
+    roles: Annotated[dict[str, RawRole], BeforeValidator(empty_mappings)] = managed(
+        {}, description="Limits per day, by role or `token`."
+    )
+    bandwidth: dict[str, RawBandwidth] = managed(
+        {}, description="Mbit/s of a seat, by kind of session: a number, or `[down, up]`."
+    )

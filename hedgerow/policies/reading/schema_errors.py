@@ -30,7 +30,10 @@ def error_sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:
             return f"'{path[-1]}' is missing"
         case "enum" | "literal_error":
             expected = str(detail["ctx"]["expected"]).replace("'", "")
-            return f"'{path[-1]}' must be {expected}, not {_shown(given)}.{suggest(str(given), re.split(r', | or ', expected))}"
+            return (
+                f"'{path[-1]}' must be {expected}, not"
+                f" {_shown(given)}.{suggest(str(given), re.split(r', | or ', expected))}"
+            )
         case "string_type":
             return f"{_shown(given)} is not text" + (": put it in quotes" if isinstance(given, int) else "")
         case "list_type":
@@ -45,7 +48,10 @@ def error_sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:
         case "bool_type" | "bool_parsing":
             return f"'{path[-1]}' must be true or false, not {_shown(given)}"
         case "greater_than_equal" | "less_than_equal":
-            return f"{_shown(given)} is not a valid {path[-1]}: {detail['msg'].lower().replace('input should be', 'use a number')}"
+            return (
+                f"{_shown(given)} is not a valid {path[-1]}:"
+                f" {detail['msg'].lower().replace('input should be', 'use a number')}"
+            )
         case _:
             return detail["msg"]
 
@@ -67,13 +73,16 @@ def _unknown_key(key: str, given: object, keys: list[str], place: tuple[int | st
 def _section_of(given: object) -> str | None:
     """Return the section that an entry at the top level belongs to, by its keys.
 
-    >>> _section_of({"age": 9, "bedtime": "20:30-07:00"}), _section_of({"mac": "aa:bb:cc:dd:ee:ff"}), _section_of({"allow": ["x.example"]})
+    >>> (_section_of({"age": 9, "bedtime": "20:30-07:00"}), _section_of({"mac": "aa:bb:cc:dd:ee:ff"}),
+    ...  _section_of({"allow": ["x.example"]}))
     ('people', 'devices', None)
     """
     keys = set(given) if isinstance(given, dict) else set()
     everywhere = set(RawRules.model_fields)
     sections: dict[str, type[BaseModel]] = {"people": RawPerson, "devices": RawDevice, "profiles": RawProfile}
-    return next((name for name, model in sections.items() if keys & (set(model.model_fields) - everywhere - {"profile"})), None)
+    return next(
+        (name for name, model in sections.items() if keys & (set(model.model_fields) - everywhere - {"profile"})), None
+    )
 
 
 def _no_mapping(path: tuple[int | str, ...], given: object, model: type[BaseModel]) -> str:
@@ -154,7 +163,11 @@ def _model_at(model: type[BaseModel], path: tuple[int | str, ...]) -> tuple[type
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias) and issubclass(annotation, BaseModel):
+    if (
+        isinstance(annotation, type)
+        and not isinstance(annotation, types.GenericAlias)
+        and issubclass(annotation, BaseModel)
+    ):
         yield annotation
     for argument in typing.get_args(annotation):
         yield from _models_in(argument)

@@ -11,8 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, W
 class KeyScope(StrEnum):
     """Scope of whoever may change a key of the policy. Every key declares one, and `key_scopes` reads them.
 
-    A key is the admin's if it decides who is an admin, where secrets or records are sent, which networks are served, or whose word about
-    an address counts, if it binds others who manage sites, or if it names a file.
+    A key is the admin's if it decides who is an admin, where secrets or records are sent, which networks are served, or
+    whose word about an address counts, if it binds others who manage sites, or if it names a file.
     """
 
     MANAGE = "manage"
@@ -31,7 +31,9 @@ def managed(default: Any = ..., *, description: str, **limits: Any) -> Any:
 
 
 def managed_dates(default: Any = ..., *, description: str) -> Any:
-    """Declare a list of dates and URLs that whoever manages the policy may change, and to which admins may add files."""
+    """Declare a list of dates and URLs that whoever manages the policy may change, and to which admins may
+    add files.
+    """
     return Field(default, description=description, json_schema_extra=KeyScope.MANAGE_DATES)
 
 
@@ -54,12 +56,20 @@ def _one_or_more_each(value: object) -> object:
 
 
 def spoken_bool(value: object) -> object:
-    return {"yes": True, "on": True, "no": False, "off": False}.get(value.lower(), value) if isinstance(value, str) else value
+    return (
+        {"yes": True, "on": True, "no": False, "off": False}.get(value.lower(), value)
+        if isinstance(value, str)
+        else value
+    )
 
 
 def off(value: object, *zeros: str) -> object:
     """Read `off` and the like as a mapping in which the keys `zeros` are 0."""
-    return dict.fromkeys(zeros, 0) if value is False or (isinstance(value, str) and value.lower() in {"off", "no"}) else value
+    return (
+        dict.fromkeys(zeros, 0)
+        if value is False or (isinstance(value, str) and value.lower() in {"off", "no"})
+        else value
+    )
 
 
 def switch_is_enabled(value: object) -> object:
@@ -71,11 +81,16 @@ _TEXT = {"type": "string"}
 _TEXT_OR_TEXTS = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}
 _TIMES = {"anyOf": [*_TEXT_OR_TEXTS["anyOf"], {"type": "object", "additionalProperties": _TEXT_OR_TEXTS}]}
 _AMOUNT = {"anyOf": [_TEXT, {"type": "integer", "minimum": 0}]}
-AMOUNTS = {"type": "object", "additionalProperties": {"anyOf": [*_AMOUNT["anyOf"], {"type": "object", "additionalProperties": _AMOUNT}]}}
+AMOUNTS = {
+    "type": "object",
+    "additionalProperties": {"anyOf": [*_AMOUNT["anyOf"], {"type": "object", "additionalProperties": _AMOUNT}]},
+}
 BUDGET = {"anyOf": [*_AMOUNT["anyOf"], AMOUNTS]}
 
 Texts = Annotated[list[str], BeforeValidator(_one_or_more, json_schema_input_type=str | list[str])]
-TextsByName = Annotated[dict[str, list[str]], BeforeValidator(_one_or_more_each, json_schema_input_type=dict[str, str | list[str]])]
+TextsByName = Annotated[
+    dict[str, list[str]], BeforeValidator(_one_or_more_each, json_schema_input_type=dict[str, str | list[str]])
+]
 Rate = Annotated[StrictInt, Field(ge=0, le=10_000_000)]
 Switch = Annotated[bool, BeforeValidator(spoken_bool)]
 RawTimes = Annotated[Any, WithJsonSchema(_TIMES)]
@@ -88,7 +103,9 @@ class RawModel(BaseModel):
     @classmethod
     def __pydantic_init_subclass__(cls, **_options: Any) -> None:
         """Refuse a model with a key that declares no scope."""
-        missing = [name for name, field in cls.model_fields.items() if not isinstance(field.json_schema_extra, KeyScope)]
+        missing = [
+            name for name, field in cls.model_fields.items() if not isinstance(field.json_schema_extra, KeyScope)
+        ]
         if missing:
             raise TypeError(f"{cls.__name__} has keys without a scope: {', '.join(missing)}")
 

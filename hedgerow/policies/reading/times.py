@@ -6,7 +6,14 @@ from collections.abc import Callable
 
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.text import yaml_tree
-from hedgerow.policies.text.suggestions import did_you_mean, guess_amount, guess_days, guess_interval, suggest, with_hint
+from hedgerow.policies.text.suggestions import (
+    did_you_mean,
+    guess_amount,
+    guess_days,
+    guess_interval,
+    suggest,
+    with_hint,
+)
 from hedgerow.policies.text.yaml_tree import YamlTree
 from hedgerow.policies.time_model import UNLIMITED, Allowance, DatedSpan, Schedule, Span, WeekdayValues
 from hedgerow.policies.times.budget import parse_minutes
@@ -25,7 +32,8 @@ NEVER = "none"
 WEEK = "week"
 ALL_DAY = "all-day"
 SCHOOL_NIGHTS = "school-nights"
-_OTHER_HALF = {SCHOOL_NIGHTS: "school-days", "school-days": SCHOOL_NIGHTS}  # the name for bedtimes, and for everything else
+# the name for bedtimes, and for everything else
+_OTHER_HALF = {SCHOOL_NIGHTS: "school-days", "school-days": SCHOOL_NIGHTS}
 
 
 _SCHEDULE_GROUPS = DAY_GROUPS | {SCHOOL_NIGHTS: NIGHT_GROUPS[SCHOOL_NIGHTS]}
@@ -34,7 +42,10 @@ type Intervals = list[tuple[int, int]]
 
 
 class TimesReader:
-    """Reader of the times of one tree. `origin_of` returns the place of a value, `subject_of` the subject of a budget's key."""
+    """Reader of the times of one tree.
+
+    `origin_of` returns the place of a value, `subject_of` the subject of a budget's key.
+    """
 
     def __init__(
         self,
@@ -53,7 +64,9 @@ class TimesReader:
         """Read spans of days."""
         return self._schedule(_whole_days(raw), path, DAY_GROUPS, nightly=False)
 
-    def _schedule(self, raw: object, path: yaml_tree.KeyPath, groups: dict[str, DaySelection], *, nightly: bool) -> Schedule:
+    def _schedule(
+        self, raw: object, path: yaml_tree.KeyPath, groups: dict[str, DaySelection], *, nightly: bool
+    ) -> Schedule:
         table: DayTable[Intervals] = DayTable()
         entries = self._entries(raw, path)
         names_nights = not nightly and any(key == SCHOOL_NIGHTS for key, _, _ in entries)
@@ -67,7 +80,9 @@ class TimesReader:
                 of_nights = nightly or key == SCHOOL_NIGHTS
                 whole = [(0, MINUTES_PER_DAY)] if value == ALL_DAY and not of_nights else []
                 intervals = whole if whole or value == NEVER else self._intervals(value, place)
-                self._enter(table, key, days, [night_interval(*each) for each in intervals] if of_nights else intervals, place)
+                self._enter(
+                    table, key, days, [night_interval(*each) for each in intervals] if of_nights else intervals, place
+                )
         origin = self._origin_of(path, True)
         ordinary, free = (
             tuple(Span(day, start, end) for day, (_, _, found) in sorted(half.items()) for start, end in sorted(found))
@@ -78,12 +93,16 @@ class TimesReader:
             for day, (_, _, found) in sorted(table.dated.items())
             for span in ([DatedSpan(day, *each) for each in sorted(found)] or [DatedSpan(day)])
         ]
-        return Schedule(ordinary, origin, origin.text, None if free == ordinary else free, tuple(dated), nightly or names_nights)
+        return Schedule(
+            ordinary, origin, origin.text, None if free == ordinary else free, tuple(dated), nightly or names_nights
+        )
 
     def _conflicts_with_nights(self, key: str, value: object, path: yaml_tree.KeyPath) -> bool:
         """Refuse to mix school nights, which depend on the next day, with groups that depend on the day itself."""
         if key in {"school-days", "weekend", "holidays"}:
-            self.tree.add_problem(path, f"'{key}' and '{SCHOOL_NIGHTS}' cannot be combined: use a schedule for each", key=True)
+            self.tree.add_problem(
+                path, f"'{key}' and '{SCHOOL_NIGHTS}' cannot be combined: use a schedule for each", key=True
+            )
             return True
         if key == SCHOOL_NIGHTS and value == ALL_DAY:
             self.tree.add_problem(path, f'a night needs hours, such as {{{SCHOOL_NIGHTS}: "17:00-22:00"}}')
@@ -103,7 +122,9 @@ class TimesReader:
             self.tree.add_problem(path, f"'{key}' does not name days.{hint}" if hint else str(error), key=True)
             return None
 
-    def _enter[Value](self, table: DayTable[Value], key: str, days: DaySelection, value: Value, path: yaml_tree.KeyPath) -> None:
+    def _enter[Value](
+        self, table: DayTable[Value], key: str, days: DaySelection, value: Value, path: yaml_tree.KeyPath
+    ) -> None:
         rival = table.add(key, days, value)
         if rival is not None:
             self.tree.add_problem(path, f"'{key}' and '{rival}' name the same day", key=True)
@@ -118,7 +139,9 @@ class TimesReader:
             try:
                 found.append(parse_interval(item))
             except ValueError as error:
-                self.tree.add_problem(place, with_hint(error, did_you_mean(guess_interval(item)) or suggest(item, [NEVER])))
+                self.tree.add_problem(
+                    place, with_hint(error, did_you_mean(guess_interval(item)) or suggest(item, [NEVER]))
+                )
         return found
 
     def budget(self, raw: object, path: yaml_tree.KeyPath) -> tuple[Allowance, ...]:
@@ -153,7 +176,9 @@ class TimesReader:
 
     def _subject_of_budget(self, key: str, path: yaml_tree.KeyPath) -> str | None:
         if "." in key or "/" in key or key[:1].isdigit():
-            self.tree.add_problem(path, f"'{key}' is not a day, category or service: budgets are only for those", key=True)
+            self.tree.add_problem(
+                path, f"'{key}' is not a day, category or service: budgets are only for those", key=True
+            )
             return None
         if suggest(key, ["internet"]) or key.lower() in {"total", "day", "per-day"}:
             self.tree.add_problem(path, f"'{key}': name days for minutes of all use. Did you mean every-day?", key=True)
@@ -174,10 +199,14 @@ class TimesReader:
                 continue
             days = self._days(key, place, DAY_GROUPS) if key else DAY_GROUPS["every-day"]
             if days is not None and days.dates:
-                self.tree.add_problem(place, f"'{key}': a budget is for weekdays, holidays or a week, not for a date", key=True)
+                self.tree.add_problem(
+                    place, f"'{key}': a budget is for weekdays, holidays or a week, not for a date", key=True
+                )
             elif days is not None:
                 self._enter(table, key, days, minutes, place)
-        return Allowance(subject, _weekday_values(table.ordinary), _weekday_values(table.free), weekly, self._origin_of(path, True))
+        return Allowance(
+            subject, _weekday_values(table.ordinary), _weekday_values(table.free), weekly, self._origin_of(path, True)
+        )
 
     def _minutes(self, raw: object, path: yaml_tree.KeyPath) -> int | None:
         if raw == NEVER:
@@ -188,7 +217,9 @@ class TimesReader:
         try:
             return parse_minutes(str(raw))
         except ValueError as error:
-            self.tree.add_problem(path, with_hint(error, did_you_mean(guess_amount(str(raw))) or suggest(str(raw), [NEVER])))
+            self.tree.add_problem(
+                path, with_hint(error, did_you_mean(guess_amount(str(raw))) or suggest(str(raw), [NEVER]))
+            )
             return None
 
 
@@ -199,7 +230,11 @@ def _whole_days(raw: object) -> object:
     ({'fri': 'all-day', '2026-12-24': 'all-day'}, '20:30-07:00')
     """
     named = [raw] if isinstance(raw, str) else raw
-    if isinstance(named, list) and named and all(isinstance(each, str) and _names_days(each, _SCHEDULE_GROUPS) for each in named):
+    if (
+        isinstance(named, list)
+        and named
+        and all(isinstance(each, str) and _names_days(each, _SCHEDULE_GROUPS) for each in named)
+    ):
         return dict.fromkeys(named, ALL_DAY)
     return raw
 
@@ -214,5 +249,7 @@ def _names_days(text: str, groups: dict[str, DaySelection], *, dates: bool = Tru
 def _weekday_values(table: dict[int, tuple[int, str, int | None]]) -> WeekdayValues:
     if not table:
         return UNLIMITED
-    monday, tuesday, wednesday, thursday, friday, saturday, sunday = (table[day][2] if day in table else None for day in range(7))
+    monday, tuesday, wednesday, thursday, friday, saturday, sunday = (
+        table[day][2] if day in table else None for day in range(7)
+    )
     return monday, tuesday, wednesday, thursday, friday, saturday, sunday

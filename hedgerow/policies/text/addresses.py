@@ -1,4 +1,7 @@
-"""Parsing of addresses as people write them: IP and MAC addresses, networks, endpoints, URLs of stores, and names of sites. Pure."""
+"""Parsing of addresses as people write them:
+
+IP and MAC addresses, networks, endpoints, URLs of stores, and names of sites. Pure.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ def parse_ip(text: str) -> IpAddress | None:
 
 
 def parse_client_address(text: str) -> IpAddress | None:
-    """Return a client's address as sockets report it, without a zone, and IPv4-mapped IPv6 as IPv4; None if it is no address."""
+    """Return a client's address as sockets report it, without a zone, and IPv4-mapped IPv6 as IPv4; None if it is no
+    address.
+    """
     address = parse_ip(text.partition("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address
@@ -63,7 +68,9 @@ def parse_mac(text: str) -> str | None:
     >>> parse_mac("AA-BB-CC-DD-EE-01"), parse_mac("aabb.ccdd.ee01"), parse_mac("10.0.0.1")
     ('aa:bb:cc:dd:ee:01', 'aa:bb:cc:dd:ee:01', None)
     """
-    if not re.fullmatch(r"(?:[0-9a-f]{2}([:-]))(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}|(?:[0-9a-f]{4}\.){2}[0-9a-f]{4}", text, re.IGNORECASE):
+    if not re.fullmatch(
+        r"(?:[0-9a-f]{2}([:-]))(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}|(?:[0-9a-f]{4}\.){2}[0-9a-f]{4}", text, re.IGNORECASE
+    ):
         return None
     digits = re.sub(r"[^0-9a-f]", "", text.lower())
     return ":".join(digits[index : index + 2] for index in range(0, 12, 2))
@@ -84,7 +91,9 @@ def format_network(network: IpNetwork) -> str:
 
 
 def store_url_mistake(text: str) -> str:
-    """Return the mistake in the URL of a store, as the end of a sentence about it; empty if there is none. It never repeats a password.
+    """Return the mistake in the URL of a store, as the end of a sentence about it; empty if there is none.
+
+    It never repeats a password.
 
     >>> store_url_mistake("postgresql://hedgerow@db.example/hedgerow"), store_url_mistake("mysql://db.example/hedgerow")
     ('', 'is not the URL of a PostgreSQL database, such as postgresql://hedgerow@db.example/hedgerow')
@@ -98,7 +107,8 @@ def store_url_mistake(text: str) -> str:
         return "is not the URL of a PostgreSQL database, such as postgresql://hedgerow@db.example/hedgerow"
     if password:
         return (
-            "contains a password, which everybody would know who can read it: put it into the file store-password of the state "
+            "contains a password, which everybody would know who can read it: put it into the file "
+            "store-password of the state "
             "directory, into ~/.pgpass, or into the environment as PGPASSWORD"
         )
     if len(url.path) < 2:
@@ -114,7 +124,9 @@ def site_name_mistake(name: str) -> str:
     """
     if _SITE_NAME.fullmatch(name):
         return ""
-    return f"'{name}' is no name of a site: use up to 31 lower-case letters (a to z), digits and hyphens, such as cafe-3"
+    return (
+        f"'{name}' is no name of a site: use up to 31 lower-case letters (a to z), digits and hyphens, such as cafe-3"
+    )
 
 
 def is_local_host(host: str) -> bool:
@@ -124,7 +136,9 @@ def is_local_host(host: str) -> bool:
     (True, True, True, False)
     """
     address = parse_ip(host.strip("[]"))
-    return address.is_loopback if address is not None else not host or host.startswith(("/", "@")) or host == "localhost"
+    return (
+        address.is_loopback if address is not None else not host or host.startswith(("/", "@")) or host == "localhost"
+    )
 
 
 def with_user(text: str, user: str) -> str:

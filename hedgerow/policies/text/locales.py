@@ -1,7 +1,8 @@
-"""Languages of the interface and their message catalogues; countries; suggestions for misspelt countries and time zones.
+"""Languages of the interface and their message catalogues; countries; suggestions for misspelt countries and time
+zones.
 
-A catalogue is a GNU gettext `.po` file beside the pages, which hold most of the messages. It is read without compiling and without Babel,
-which workers do not load. A language is available as soon as its file is there.
+A catalogue is a GNU gettext `.po` file beside the pages, which hold most of the messages. It is read without compiling
+and without Babel, which workers do not load. A language is available as soon as its file is there.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ SOURCE_LANGUAGE, SOURCE_NAME = "en", "English"
 NAME_CONTEXT = "language"
 """Context of the message `English`, whose translation is the language's own name for itself."""
 
-_NATIVE_NAME = re.compile(f'^msgctxt "{NAME_CONTEXT}"\nmsgid "{SOURCE_NAME}"\nmsgstr "([^"\n]+)"$'.encode(), re.MULTILINE)
+_NATIVE_NAME = re.compile(
+    f'^msgctxt "{NAME_CONTEXT}"\nmsgid "{SOURCE_NAME}"\nmsgstr "([^"\n]+)"$'.encode(), re.MULTILINE
+)
 _STRING = re.compile(r'^(msgctxt|msgid_plural|msgid|msgstr(?:\[\d\])?)?[ \t]*"(.*)"[ \t\r]*$', re.MULTILINE)
 _FUZZY = re.compile(r"^#,.*\bfuzzy\b", re.MULTILINE)
 _ESCAPE = re.compile(r"\\(.)")
@@ -33,16 +36,30 @@ _RIGHT_TO_LEFT = frozenset({"ar", "ckb", "dv", "fa", "he", "ps", "sd", "ug", "ur
 
 # ISO 3166-1 alpha-2.
 _COUNTRY_CODES = """
-AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ CA CC CD CF CG CH CI CK CL
-CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU
-GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC
-MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT
-PW PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA
+AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ CA CC CD
+CF CG CH CI CK CL
+CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN
+GP GQ GR GS GT GU
+GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS
+LT LU LV LY MA MC
+MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK
+PL PM PN PR PS PT
+PW PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO
+TR TT TV TW TZ UA
 UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW
 """
 COUNTRIES = frozenset(_COUNTRY_CODES.split())
 
-_COMMON_NAMES = {"uk": "GB", "el": "GR", "en": "GB", "usa": "US", "england": "GB", "america": "US", "scotland": "GB", "wales": "GB"}
+_COMMON_NAMES = {
+    "uk": "GB",
+    "el": "GR",
+    "en": "GB",
+    "usa": "US",
+    "england": "GB",
+    "america": "US",
+    "scotland": "GB",
+    "wales": "GB",
+}
 _MAX_SUGGESTED_ZONES = 4
 
 
@@ -63,7 +80,10 @@ def _native_name(path: Path) -> str:
 
 
 LANGUAGES = native_names()
-"""Native names of the languages by BCP 47 tag: English, and every language with a catalogue. `pt` is European Portuguese."""
+"""Native names of the languages by BCP 47 tag:
+
+English, and every language with a catalogue. `pt` is European Portuguese.
+"""
 
 
 @cache
@@ -75,7 +95,9 @@ def read_translations(code: str) -> gettext.NullTranslations:
 
 
 def parse_po(text: str) -> dict[str, str]:
-    r"""Return the translated messages of a catalogue, with keys and values as in a `.mo` file. Fuzzy and incomplete ones are left out.
+    r"""Return the translated messages of a catalogue, with keys and values as in a `.mo` file.
+
+    Fuzzy and incomplete ones are left out.
 
     >>> parse_po('msgctxt "page"\nmsgid "Yes"\nmsgstr ""\n"J"\n"a"\n\nmsgid "No"\nmsgstr ""\n')
     {'page\x04Yes': 'Ja'}
@@ -127,9 +149,11 @@ def guess_country(text: str) -> str | None:
 
 
 def suggest_timezone(text: str) -> str:
-    """Return ` Did you mean …?` for an unknown time zone: by its city, its country, or similar spelling; empty if nothing is near.
+    """Return ` Did you mean …?` for an unknown time zone: by its city, its country, or similar spelling; empty if
+    nothing is near.
 
-    >>> suggest_timezone("lisbon"), suggest_timezone("Germany").endswith(" Did you mean Europe/Berlin?"), suggest_timezone("GMT+1")
+    >>> (suggest_timezone("lisbon"), suggest_timezone("Germany").endswith(" Did you mean Europe/Berlin?"),
+    ...  suggest_timezone("GMT+1"))
     (' Did you mean Europe/Lisbon?', True, '')
     """
     # Etc/GMT+1 is an hour behind Greenwich, not ahead, and has no summer time.
@@ -142,7 +166,9 @@ def suggest_timezone(text: str) -> str:
         return ""
     country = guess_country(text)
     of_country = [zone for zone in sorted(_time_zones_of(country)) if zone in zones] if country else []
-    return did_you_mean(" or ".join(of_country)) if 0 < len(of_country) <= _MAX_SUGGESTED_ZONES else suggest(text, zones)
+    return (
+        did_you_mean(" or ".join(of_country)) if 0 < len(of_country) <= _MAX_SUGGESTED_ZONES else suggest(text, zones)
+    )
 
 
 @cache
@@ -150,7 +176,12 @@ def _country_names() -> dict[str, str]:
     from babel import Locale  # larger than this package, and needed for mistakes only
 
     locales = ("pt_PT" if code == "pt" else code.replace("-", "_") for code in LANGUAGES)
-    return {name.casefold(): code for each in locales for code, name in Locale.parse(each).territories.items() if len(code) == 2}
+    return {
+        name.casefold(): code
+        for each in locales
+        for code, name in Locale.parse(each).territories.items()
+        if len(code) == 2
+    }
 
 
 def _time_zones_of(country: str) -> tuple[str, ...]:

@@ -13,9 +13,14 @@ from hedgerow.policies.text.addresses import parse_network
 from hedgerow.policies.text.data_files import read_data
 
 LONGEST_GUESSED = 200
-"""Characters of a text whose meaning is guessed. The guesses take more than linear time, and nobody writes a time or a name that long."""
+"""Characters of a text whose meaning is guessed.
+
+The guesses take more than linear time, and nobody writes a time or a name that long.
+"""
 _SHORT_WORD = 4  # letters; shorter words must match more closely
-_CLOCK = re.compile(r"(\d{1,2})(?:[.:h ]*(\d{2}))?h?\s*(?:(am|pm|a\.m\.|p\.m\.)|uhr|heures?|horas?|o'clock)?", re.IGNORECASE)
+_CLOCK = re.compile(
+    r"(\d{1,2})(?:[.:h ]*(\d{2}))?h?\s*(?:(am|pm|a\.m\.|p\.m\.)|uhr|heures?|horas?|o'clock)?", re.IGNORECASE
+)
 _DAYS_AND_TIMES = re.compile(r"((?:[^\W\d]|[ ,&-])*?)\s*(?:from |von |de |desde )?(\d.*)?", re.IGNORECASE | re.DOTALL)
 _HALF_DAYS = {"am": 0, "pm": 12}
 
@@ -23,14 +28,17 @@ _HALF_DAYS = {"am": 0, "pm": 12}
 def suggest(word: str, known: Iterable[str]) -> str:
     """Return ` Did you mean …?` for a word that is not one of `known`; empty if none is similar.
 
-    >>> suggest("tik-tok", ["tiktok", "twitch"]), suggest("Kinder", ["people", "devices"]), suggest("AI", ["chai", "ai-chat"])
+    >>> (suggest("tik-tok", ["tiktok", "twitch"]), suggest("Kinder", ["people", "devices"]),
+    ...  suggest("AI", ["chai", "ai-chat"]))
     (' Did you mean tiktok?', ' Did you mean people?', ' Did you mean ai-chat?')
     """
     if len(word) > LONGEST_GUESSED:
         return ""
     candidates = {_normalised(name): name for name in known}
     plain = _normalised(word)
-    near = candidates.get(plain) or next((candidates[each] for each in _synonyms().get(plain, ()) if each in candidates), None)
+    near = candidates.get(plain) or next(
+        (candidates[each] for each in _synonyms().get(plain, ()) if each in candidates), None
+    )
     if near is None:
         found = difflib.get_close_matches(plain, candidates, n=1, cutoff=0.66 if len(plain) <= _SHORT_WORD else 0.6)
         near = candidates[found[0]] if found else None
@@ -90,7 +98,10 @@ def guess_days(text: str) -> str | None:
     """
     if len(text) > LONGEST_GUESSED:
         return None
-    parts = [_guess_day(part) for part in re.split(r"\s*(?:-|–|\bto\b|\bbis\b|\bà\b|\ba\b)\s*", text.strip(" -,"), flags=re.IGNORECASE)]
+    parts = [
+        _guess_day(part)
+        for part in re.split(r"\s*(?:-|–|\bto\b|\bbis\b|\bà\b|\ba\b)\s*", text.strip(" -,"), flags=re.IGNORECASE)
+    ]
     if len(parts) > 2 or None in parts or (len(parts) == 2 and not all(len(part or "") == 3 for part in parts)):
         return _guess_day(text)
     return "-".join(part for part in parts if part)
@@ -98,7 +109,21 @@ def guess_days(text: str) -> str | None:
 
 def _guess_day(text: str) -> str | None:
     plain = _normalised(text)
-    days = ("mon", "tue", "wed", "thu", "fri", "sat", "sun", "every-day", "school-days", "school-nights", "weekdays", "weekend", "holidays")
+    days = (
+        "mon",
+        "tue",
+        "wed",
+        "thu",
+        "fri",
+        "sat",
+        "sun",
+        "every-day",
+        "school-days",
+        "school-nights",
+        "weekdays",
+        "weekend",
+        "holidays",
+    )
     if plain.endswith("day") and plain[:3] in days:
         return plain[:3]
     return next((day for day in days if plain == day or day in _synonyms().get(plain, ())), None)
@@ -115,7 +140,9 @@ def guess_amount(text: str) -> str | None:
     words = text.strip().lower()
     if clock := re.fullmatch(r"(\d{1,2}):(\d{2})", words):
         return f"{int(clock[1])}h{clock[2]}m"
-    match = re.fullmatch(r"(?:(\d+(?:[.,]\d)?)\s*(?:h\w*|st\w*|uur|hrs?))?\s*(?:and|und|et|y|e)?\s*(?:(\d+)\s*(?:m\w*)?)?", words)
+    match = re.fullmatch(
+        r"(?:(\d+(?:[.,]\d)?)\s*(?:h\w*|st\w*|uur|hrs?))?\s*(?:and|und|et|y|e)?\s*(?:(\d+)\s*(?:m\w*)?)?", words
+    )
     if match is None or match[1] is match[2] is None:
         return None
     return (f"{match[1].replace(',', '.')}h" if match[1] else "") + (f"{match[2]}m" if match[2] else "")
@@ -148,7 +175,8 @@ def guess_network(text: str) -> str | None:
 def guess_date(text: str) -> str | None:
     """Return the date that another notation means, if it is unambiguous.
 
-    >>> [guess_date(text) for text in ("24.12.2026", "24/12/2026", "12/24/2026", "4/5/2026", "2026/12/24", "24.12.26 18:00")]
+    >>> [guess_date(text) for text in ("24.12.2026", "24/12/2026", "12/24/2026", "4/5/2026", "2026/12/24",
+    ...  "24.12.26 18:00")]
     ['2026-12-24', '2026-12-24', '2026-12-24', None, '2026-12-24', '2026-12-24 18:00']
     """
     match = re.fullmatch(r"(\d{1,4})([./-])(\d{1,2})\2(\d{1,4})(?:[ T]+(\d{1,2}:\d{2}))?", text.strip())
@@ -188,7 +216,9 @@ def _normalised(word: str) -> str:
     >>> _normalised("Âge"), _normalised("Safe_Search ")
     ('age', 'safe-search')
     """
-    letters = "".join(sign for sign in unicodedata.normalize("NFKD", word.casefold()) if not unicodedata.combining(sign))
+    letters = "".join(
+        sign for sign in unicodedata.normalize("NFKD", word.casefold()) if not unicodedata.combining(sign)
+    )
     return re.sub(r"[\s_-]+", "-", letters.strip())
 
 

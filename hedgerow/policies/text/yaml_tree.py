@@ -1,7 +1,7 @@
 """YAML with positions: plain values, each with its line and column.
 
-Scalars follow YAML 1.2: `no` is text, and `20:30` is not a number in base 60. Deliberately absent: tags, merge keys, several documents in
-a file, and everything by which a small file could exhaust memory or the stack.
+Scalars follow YAML 1.2: `no` is text, and `20:30` is not a number in base 60. Deliberately absent: tags, merge keys,
+several documents in a file, and everything by which a small file could exhaust memory or the stack.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ MAX_KEPT_BYTES = 2 * 1024 * 1024
 _ADVICE = (
     ("found character '\\t'", "a tab: indent with spaces"),
     ("found a tab character", "a tab: indent with spaces"),
-    ("mapping values are not allowed", "a colon is not allowed here: indent this line like its neighbours, or quote text with ': '"),
+    (
+        "mapping values are not allowed",
+        "a colon is not allowed here: indent this line like its neighbours, or quote text with ': '",
+    ),
     ("could not find expected ':'", "a key without a colon and a value"),
     ("did not find expected key", "not a key: check its indentation, and that all quotes are closed"),
     ("did not find expected '-' indicator", "not an item of the list above: indent it like the other items"),
@@ -36,12 +39,15 @@ _ADVICE = (
     ("expected ',' or '}'", "a mapping that begins with { lacks its } or a comma"),
     ("found unexpected end of stream", "the quotes that begin here are never closed"),
     ("found undefined alias", "an alias (*name) without an anchor (&name); text that begins with * needs quotes"),
-    ("while scanning an alias", "text that begins with * needs quotes, such as \"*.example.org\""),
+    ("while scanning an alias", 'text that begins with * needs quotes, such as "*.example.org"'),
     ("while scanning an anchor", "text that begins with & needs quotes"),
-    ("found character that cannot start any token", "text that begins with a special character such as @, % or ` needs quotes"),
+    (
+        "found character that cannot start any token",
+        "text that begins with a special character such as @, % or ` needs quotes",
+    ),
     ("exceeded maximum nesting depth", f"nested more than {MAX_DEPTH} levels deep"),
     ("expected a single document", "a second document (---): a policy is a single document"),
-)  # fmt: skip
+)
 
 _FROM_WHERE_IT_BEGAN = ("found unexpected end of stream", "while scanning an alias", "while scanning an anchor")
 _UNCLOSED = ("expected ',' or ']'", "expected ',' or '}'")
@@ -55,9 +61,12 @@ _LONG_WORD = re.compile(r"(\S{160})\S+")
 
 @dataclass(slots=True)
 class YamlTree:
-    """A parsed file. `places` holds line and column (from 1) of each value, `keys` of each key. `value` is None if the text is not YAML.
+    """A parsed file.
 
-    `unreadable` are values that were left out with a problem; `included` are those of other files, with the files' names and lines.
+    `places` holds line and column (from 1) of each value, `keys` of each key. `value` is None if the text is not YAML.
+
+    `unreadable` are values that were left out with a problem; `included` are those of other files, with the files'
+    names and lines.
     """
 
     source: str
@@ -70,7 +79,9 @@ class YamlTree:
     included: dict[KeyPath, tuple[str, list[str]]] = field(default_factory=dict)
 
     def place_of(self, path: KeyPath, key: bool = False) -> tuple[int, int]:
-        """Return line and column of a value, or of its key; of the nearest value around it if there is none at `path`."""
+        """Return line and column of a value, or of its key; of the nearest value around it if there is none
+        at `path`.
+        """
         while path:
             found = (self.keys if key else self.places).get(path) or self.places.get(path)
             if found is not None:
@@ -114,7 +125,9 @@ class YamlTree:
 
 
 def dotted_path(path: KeyPath) -> str:
-    """Return the keys that lead to a value. Indexes of lists are left out, because items before it may have been dropped.
+    """Return the keys that lead to a value.
+
+    Indexes of lists are left out, because items before it may have been dropped.
 
     >>> dotted_path(("people", "mia", "block", 2))
     'people.mia.block'
@@ -139,7 +152,9 @@ def _forget[Known](known: dict[KeyPath, Known], path: KeyPath) -> None:
     moved: dict[KeyPath, Known] = {}
     for at, place in known.items():
         index = at[len(parent)] if len(at) > len(parent) and at[: len(parent)] == parent else None
-        if index is None or (index != gone and (not isinstance(index, int) or not isinstance(gone, int) or index < gone)):
+        if index is None or (
+            index != gone and (not isinstance(index, int) or not isinstance(gone, int) or index < gone)
+        ):
             moved[at] = place
         elif index != gone and isinstance(index, int):
             moved[*parent, index - 1, *at[len(path) :]] = place
@@ -238,7 +253,9 @@ def _compose(tree: YamlTree, text: str) -> None:
                 above = began.line + 1, began.column + 1, say
         elif began is not None and any(pattern in message for pattern in _FROM_WHERE_IT_BEGAN):
             line, column = began.line + 1, began.column + 1
-        tree.add_problem_at(*(above or (min(line, max(len(tree.lines), 1)), column, _advise(message, tree.lines, line))))
+        tree.add_problem_at(
+            *(above or (min(line, max(len(tree.lines), 1)), column, _advise(message, tree.lines, line)))
+        )
     except yaml.YAMLError as error:
         tree.value = None
         tree.add_problem_at(1, 1, f"not YAML: {' '.join(str(error).split())}")
@@ -262,10 +279,16 @@ def _mistake_above(lines: list[str], line: int) -> tuple[int, int, str] | None:
 
 
 def _mistake_in_flow(lines: list[str], line: int, column: int) -> tuple[int, int, str] | None:
-    """Return line, column and text of the mistake, if the parser misses a comma or bracket because of that line itself."""
+    """Return line, column and text of the mistake, if the parser misses a comma or bracket because of that
+    line itself.
+    """
     before, here = (lines[line - 1][: column - 1], lines[line - 1][column - 1 :]) if line <= len(lines) else ("", "")
     if before.endswith(("'", '"')) and here[:1].isalnum():
-        return line, column - 1, "text continues after its closing quotes: put text with ' between \", and text with \" between '"
+        return (
+            line,
+            column - 1,
+            "text continues after its closing quotes: put text with ' between \", and text with \" between '",
+        )
     if re.match(r":(\s|$)", here) and re.search(r":\s.*\S$", re.split(r"[\[{,]", before)[-1]):
         return line, column, "a second colon: quote text that contains ': '"
     return None
@@ -322,7 +345,9 @@ class _Builder:
         if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.startswith("tag:yaml.org,2002:python"):
             self._tree.unreadable.add(path)
             self._tree.add_problem(
-                path, f"a tag ({node.tag.replace('tag:yaml.org,2002:', '!!')}): a policy has no tags; text with ! needs quotes"
+                path,
+                f"a tag ({node.tag.replace('tag:yaml.org,2002:', '!!')}): a policy has no tags; text with ! "
+                f"needs quotes",
             )
             return None
         if isinstance(node, yaml.ScalarNode):
@@ -354,7 +379,10 @@ class _Builder:
                 continue
             self._tree.keys[inner] = (line, column)
             if node.flow_style and self._is_alone(key_node):
-                say = f"'{key}' has no value: a comma begins a new entry. Quote a value with a comma, and put several values in [ ]"
+                say = (
+                    f"'{key}' has no value: a comma begins a new entry. Quote a value with a comma, and put "
+                    f"several values in [ ]"
+                )
                 self._tree.add_problem_at(line, column, say)
                 return
             yield key, self._value(value_node, inner)

@@ -1,7 +1,7 @@
 """Arithmetic of budgets: the minutes that count, the minutes left, and the exact instant at which they run out. Pure.
 
-A minute in which a device was active is marked. Minutes between two marks at most `BRIDGED_MINUTES` apart count too, because a film or a
-game sends requests only now and then.
+A minute in which a device was active is marked. Minutes between two marks at most `BRIDGED_MINUTES` apart count too,
+because a film or a game sends requests only now and then.
 """
 
 from __future__ import annotations
@@ -96,9 +96,16 @@ def _midnight(day: date, zone: ZoneInfo) -> float:
 
 
 def budget_status(
-    allowance: Allowance, marks: MarkedMinutes, bonuses: Iterable[Bonus], zone: ZoneInfo, free: Collection[date], now: float
-) -> BudgetStatus:  # fmt: skip
-    """Return the state of `allowance` at `now`. Of the day's and the week's limit, the one that is reached first counts.
+    allowance: Allowance,
+    marks: MarkedMinutes,
+    bonuses: Iterable[Bonus],
+    zone: ZoneInfo,
+    free: Collection[date],
+    now: float,
+) -> BudgetStatus:
+    """Return the state of `allowance` at `now`.
+
+    Of the day's and the week's limit, the one that is reached first counts.
 
     `free` are the dates that are holidays.
     """
@@ -118,7 +125,9 @@ def budget_status(
     return min(found, key=lambda each: (each.since is None, -each.until if each.since is not None else each.left or 0))
 
 
-def _status_within(marks: MarkedMinutes, bonuses: tuple[Bonus, ...], limit: int, start: float, end: float) -> BudgetStatus:
+def _status_within(
+    marks: MarkedMinutes, bonuses: tuple[Bonus, ...], limit: int, start: float, end: float
+) -> BudgetStatus:
     limit += sum(bonus.minutes for bonus in bonuses if start <= bonus.at < end)
     used, since = count_minutes(minutes_between(marks, start, end), limit)
     return BudgetStatus(used, limit, max(since, start) if since is not None else None, end)
@@ -154,7 +163,10 @@ class BudgetBalance:
 
 
 class BudgetBook:
-    """The balances of all budgets of one policy. Each is computed again only after its minutes, its bonuses or the day have changed."""
+    """The balances of all budgets of one policy.
+
+    Each is computed again only after its minutes, its bonuses or the day have changed.
+    """
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
@@ -166,8 +178,11 @@ class BudgetBook:
 
     def balances(
         self, marks: Mapping[BudgetAccount, MarkedMinutes], bonuses: Iterable[Bonus], now: float
-    ) -> tuple[BudgetBalance, ...]:  # fmt: skip
-        """Return the state of every allowance at `now` (seconds since the epoch). Of one book, marks are only ever added."""
+    ) -> tuple[BudgetBalance, ...]:
+        """Return the state of every allowance at `now` (seconds since the epoch).
+
+        Of one book, marks are only ever added.
+        """
         given: dict[BudgetAccount, list[Bonus]] = {}
         for bonus in bonuses:
             given.setdefault((bonus.account, bonus.subject), []).append(bonus)
@@ -207,7 +222,14 @@ def balances(
 def spent_budgets(balances: Iterable[BudgetBalance]) -> tuple[SpentBudget, ...]:
     """Return the budgets that are spent, or will be at the end of the current minute."""
     return tuple(
-        SpentBudget(each.account, each.subject, since, each.budget_status.until, each.budget_status.limit or 0, each.allowance.origin)
+        SpentBudget(
+            each.account,
+            each.subject,
+            since,
+            each.budget_status.until,
+            each.budget_status.limit or 0,
+            each.allowance.origin,
+        )
         for each in balances
         if (since := each.budget_status.since) is not None
     )

@@ -1,4 +1,6 @@
-"""Effects of time on a user: closures of the internet, timed rules in force, spent budgets, and the instants at which they change."""
+"""Effects of time on a user: closures of the internet, timed rules in force, spent budgets, and the instants at which
+they change.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ from hedgerow.policies.time_model import LATER_BEDTIME, PauseKind, Schedule, Spe
 from hedgerow.policies.times.schedule import ScheduleState, state_at
 
 DISTRACTIONS = ("games", "social", "video", "messaging", "random-chat", "dating", "forums", "shopping")
-"""Topics that a pause for homework closes, with the services of these groups. Grants and the sites that a policy allows stay open."""
+"""Topics that a pause for homework closes, with the services of these groups.
+
+Grants and the sites that a policy allows stay open.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +63,16 @@ class TimeEffects:
 class TimeRules:
     """The effects of time. The state of each schedule is cached until it changes, because devices share schedules.
 
-    A clock that shows less than `trusted_from` is wrong: then all that time closes is closed, and nothing is open that time opens.
+    A clock that shows less than `trusted_from` is wrong: then all that time closes is closed, and nothing is open that
+    time opens.
     """
 
     def __init__(
-        self, pauses: Sequence[Pause], spent: Sequence[SpentBudget], grants: Sequence[Grant] = (), trusted_from: float = 0.0
+        self,
+        pauses: Sequence[Pause],
+        spent: Sequence[SpentBudget],
+        grants: Sequence[Grant] = (),
+        trusted_from: float = 0.0,
     ) -> None:
         self._pauses, self._spent, self._trusted_from = pauses, spent, trusted_from
         self._grants = grants
@@ -75,7 +85,11 @@ class TimeRules:
         if now < self._trusted_from:
             effects.edges.append(self._trusted_from)
         timed = self._timed(user, now, effects)
-        closings = [*self._paused(user, now, effects), *self._scheduled(user, timed, now, effects), *self._spent_all(user, now, effects)]
+        closings = [
+            *self._paused(user, now, effects),
+            *self._scheduled(user, timed, now, effects),
+            *self._spent_all(user, now, effects),
+        ]
         effects.closed = closings[0] if closings else None
         return effects
 
@@ -97,7 +111,9 @@ class TimeRules:
             longest = max(holding, key=lambda pause: float("inf") if pause.ends is None else pause.ends)
             yield Closure(Reason.PAUSE, longest.note or "pause", Origin(f"pause by {longest.actor}"), longest.ends)
 
-    def _timed(self, user: EffectiveUser, now: float, effects: TimeEffects) -> list[tuple[RuleScope, TimedRules, ScheduleState]]:
+    def _timed(
+        self, user: EffectiveUser, now: float, effects: TimeEffects
+    ) -> list[tuple[RuleScope, TimedRules, ScheduleState]]:
         """Return the state of all schedules with their scope; add the rules in force to the layers of `effects`."""
         found = []
         holding = self._conditions(user, now, effects)
@@ -127,9 +143,15 @@ class TimeRules:
         return holding
 
     def _scheduled(
-        self, user: EffectiveUser, timed: list[tuple[RuleScope, TimedRules, ScheduleState]], now: float, effects: TimeEffects
+        self,
+        user: EffectiveUser,
+        timed: list[tuple[RuleScope, TimedRules, ScheduleState]],
+        now: float,
+        effects: TimeEffects,
     ) -> Iterable[Closure]:
-        """Yield bedtimes and times without internet. A schedule that opens the internet lifts those of its own and wider scopes.
+        """Yield bedtimes and times without internet.
+
+        A schedule that opens the internet lifts those of its own and wider scopes.
 
         A closing schedule of the same scope still closes.
         """
@@ -178,7 +200,10 @@ def _homework_layer(pause: Pause) -> ScopeLayer:
 
 def bedtime_of(layers: RulesByScope) -> tuple[RuleScope, Schedule | None]:
     """Return the bedtime of the nearest scope that has one, and that scope."""
-    return next(((scope, rules.bedtime) for scope, rules in sorted(layers.items()) if rules.bedtime is not None), (RuleScope.PROFILE, None))
+    return next(
+        ((scope, rules.bedtime) for scope, rules in sorted(layers.items()) if rules.bedtime is not None),
+        (RuleScope.PROFILE, None),
+    )
 
 
 def applies_to(given: Grant | Pause, user: EffectiveUser) -> bool:
@@ -188,14 +213,16 @@ def applies_to(given: Grant | Pause, user: EffectiveUser) -> bool:
 
 def spares(pause: Pause, user: EffectiveUser) -> bool:
     """Return whether a pause leaves this user's device or person alone."""
-    return pause.spared_device == user.device.id or (pause.spared_person is not None and pause.spared_person == user.name)
+    return pause.spared_device == user.device.id or (
+        pause.spared_person is not None and pause.spared_person == user.name
+    )
 
 
 def is_in_force(given: Grant | Pause | Session, now: float) -> bool:
     """Return whether it holds at `now`.
 
-    A grant or a pause begins when it is given. A pause, and an open-ended grant, therefore hold also before that instant, if the clock was
-    set back or stands at 1970 on a machine without one.
+    A grant or a pause begins when it is given. A pause, and an open-ended grant, therefore hold also before that
+    instant, if the clock was set back or stands at 1970 on a machine without one.
     """
     return (given.starts <= now or _has_always_begun(given)) and (given.ends is None or now < given.ends)
 

@@ -77,11 +77,15 @@ def _weekday(name: str, whole: str, groups: dict[str, DaySelection]) -> int:
     for names in (DAY_NAMES, _LONG_DAY_NAMES):
         if name in names:
             return names.index(name)
-    raise ValueError(f"'{whole}' does not name days; use {', '.join(groups)}, mon, tue … sun, a range such as mon-thu, or dates")
+    raise ValueError(
+        f"'{whole}' does not name days; use {', '.join(groups)}, mon, tue … sun, a range such as mon-thu, or dates"
+    )
 
 
 def parse_dates(text: str) -> tuple[date, ...]:
-    """Return the dates of `2026-12-24`, or of `2026-12-24..2027-01-02` with both ends. Raises ValueError with a sentence.
+    """Return the dates of `2026-12-24`, or of `2026-12-24..2027-01-02` with both ends.
+
+    Raises ValueError with a sentence.
 
     >>> len(parse_dates("2026-12-24..2027-01-02"))
     10
@@ -114,7 +118,10 @@ class DayTable[Value]:
     dated: dict[date, tuple[int, str, Value]] = field(default_factory=dict)
 
     def add(self, key: str, days: DaySelection, value: Value) -> str | None:
-        """Enter `value` for the days of a key. Return another key that names one of them just as specifically, if there is one."""
+        """Enter `value` for the days of a key.
+
+        Return another key that names one of them just as specifically, if there is one.
+        """
         rivals = (
             _enter(self.ordinary, sorted(days.ordinary), days.rank, key, value),
             _enter(self.free, sorted(days.free), days.free_rank, key, value),
@@ -123,7 +130,9 @@ class DayTable[Value]:
         return next((rival for rival in rivals if rival is not None), None)
 
 
-def _enter[Day, Value](table: dict[Day, tuple[int, str, Value]], days: Iterable[Day], rank: int, key: str, value: Value) -> str | None:
+def _enter[Day, Value](
+    table: dict[Day, tuple[int, str, Value]], days: Iterable[Day], rank: int, key: str, value: Value
+) -> str | None:
     for day in days:
         other = table.get(day)
         if other is not None and other[0] == rank:
@@ -134,7 +143,8 @@ def _enter[Day, Value](table: dict[Day, tuple[int, str, Value]], days: Iterable[
 
 
 MINUTES_PER_DAY = 24 * 60
-# Range of days around an instant that is searched: back for spans that began earlier or lie across the date line, and ahead, first near.
+# Range of days around an instant that is searched: back for spans that began earlier or lie across the date line, and
+# ahead, first near.
 _DAYS_BACK, _DAYS_NEAR, _DAYS_AHEAD = 4, 2, 9
 _FAR_AHEAD = 400  # a schedule of dates only may begin next year
 
@@ -163,7 +173,8 @@ def parse_clock(text: str) -> int:
 
 
 def parse_interval(text: str) -> tuple[int, int]:
-    """Return start and end of `20:30-07:00` in minutes after the first midnight; an end before the start is on the next day.
+    """Return start and end of `20:30-07:00` in minutes after the first midnight; an end before the start is on the next
+    day.
 
     >>> parse_interval("20:30-07:00")
     (1230, 1860)
@@ -182,8 +193,14 @@ def parse_interval(text: str) -> tuple[int, int]:
 
 
 def night_interval(start: int, end: int) -> tuple[int, int]:
-    """Return a bedtime's span in minutes after the midnight before that evening; one from before noon begins on the next day."""
-    return (start + MINUTES_PER_DAY, end + MINUTES_PER_DAY) if start < MINUTES_PER_DAY // 2 and end <= MINUTES_PER_DAY else (start, end)
+    """Return a bedtime's span in minutes after the midnight before that evening; one from before noon begins on the
+    next day.
+    """
+    return (
+        (start + MINUTES_PER_DAY, end + MINUTES_PER_DAY)
+        if start < MINUTES_PER_DAY // 2 and end <= MINUTES_PER_DAY
+        else (start, end)
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -193,7 +210,8 @@ def _instant(day: date, minutes: int, zone: ZoneInfo, last: bool) -> float:
     early, late = (wall.replace(tzinfo=zone, fold=fold).timestamp() for fold in (0, 1))
     if early <= late:
         return late if last else early
-    return _clock_change_between(int(late), int(early), zone)  # clocks skip this time: fold 1 lies before the change, fold 0 after it
+    # clocks skip this time: fold 1 lies before the change, fold 0 after it
+    return _clock_change_between(int(late), int(early), zone)
 
 
 def _clock_change_between(before: int, after: int, zone: ZoneInfo) -> float:
@@ -218,10 +236,14 @@ def _spans_on(schedule: Schedule, day: date, free: Collection[date]) -> Iterator
             yield span.start, span.end
 
 
-def _intervals(schedule: Schedule, zone: ZoneInfo, free: Collection[date], days: Iterable[date]) -> list[tuple[float, float]]:
+def _intervals(
+    schedule: Schedule, zone: ZoneInfo, free: Collection[date], days: Iterable[date]
+) -> list[tuple[float, float]]:
     """Return the spans of `days` as instants, in order, with adjacent ones joined."""
     found = sorted(
-        (_instant(day, start, zone, False), _instant(day, end, zone, True)) for day in days for start, end in _spans_on(schedule, day, free)
+        (_instant(day, start, zone, False), _instant(day, end, zone, True))
+        for day in days
+        for start, end in _spans_on(schedule, day, free)
     )
     joined: list[tuple[float, float]] = []
     for start, end in found:
@@ -245,11 +267,17 @@ def state_at(schedule: Schedule, zone: ZoneInfo, now: float, free: Collection[da
     near = _state_within(schedule, zone, now, free, today, _DAYS_NEAR)
     if near is not None:
         return near
-    ahead = _FAR_AHEAD if schedule.dated or (schedule.free is not None and schedule.free != schedule.spans) else _DAYS_AHEAD
-    return _state_within(schedule, zone, now, free, today, ahead) or ScheduleState(*_constant_state(schedule, zone, now, free, today))
+    ahead = (
+        _FAR_AHEAD if schedule.dated or (schedule.free is not None and schedule.free != schedule.spans) else _DAYS_AHEAD
+    )
+    return _state_within(schedule, zone, now, free, today, ahead) or ScheduleState(
+        *_constant_state(schedule, zone, now, free, today)
+    )
 
 
-def _state_within(schedule: Schedule, zone: ZoneInfo, now: float, free: Collection[date], today: date, ahead: int) -> ScheduleState | None:
+def _state_within(
+    schedule: Schedule, zone: ZoneInfo, now: float, free: Collection[date], today: date, ahead: int
+) -> ScheduleState | None:
     """Return the state from the days up to `ahead`, or None if the next change may lie beyond them."""
     days = [today + timedelta(days=offset) for offset in range(-_DAYS_BACK, ahead + 1)]
     # A span that begins after the last of these days may extend one that ends on it.
@@ -262,6 +290,8 @@ def _state_within(schedule: Schedule, zone: ZoneInfo, now: float, free: Collecti
     return None
 
 
-def _constant_state(schedule: Schedule, zone: ZoneInfo, now: float, free: Collection[date], today: date) -> tuple[bool, None]:
+def _constant_state(
+    schedule: Schedule, zone: ZoneInfo, now: float, free: Collection[date], today: date
+) -> tuple[bool, None]:
     days = [today + timedelta(days=offset) for offset in range(-_DAYS_BACK, _DAYS_NEAR)]
     return any(start <= now < end for start, end in _intervals(schedule, zone, free, days)), None

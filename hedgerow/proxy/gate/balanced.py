@@ -11,7 +11,9 @@ from hedgerow.proxy_protocol import HEADER_SECONDS, MAX_OCTETS, LoadBalancers, P
 
 
 class BalancedConnection:
-    """A connection whose header is being read. `greet` gets it then, with the client's address and what has come after the header.
+    """A connection whose header is being read.
+
+    `greet` gets it then, with the client's address and what has come after the header.
 
     A connection without the header that it must have is closed.
     """

@@ -1,7 +1,9 @@
-"""Commands of the gate's protocol, all that a connection may be told to do, and the table of states in which each may be given.
+"""Commands of the gate's protocol, all that a connection may be told to do, and the table of states in which each may
+be given.
 
-A client of the explicit proxy begins in `PROXY_REQUEST`, a redirected one in `DETECTING`. Each row of `TRANSITIONS` maps the commands
-that may be given in a state to the state that follows; a command in no row leaves the state as it is. `tools/state_diagram.py` draws it.
+A client of the explicit proxy begins in `PROXY_REQUEST`, a redirected one in `DETECTING`. Each row of `TRANSITIONS`
+maps the commands that may be given in a state to the state that follows; a command in no row leaves the state as it is.
+`tools/state_diagram.py` draws it.
 """
 
 from __future__ import annotations
@@ -80,7 +82,10 @@ class Resolve:
 
 @value_dataclass(frozen=True, slots=True)
 class Dial:
-    """Connect to the first of `addresses` that answers. The server of an `unlisted` host is examined before it is joined."""
+    """Connect to the first of `addresses` that answers.
+
+    The server of an `unlisted` host is examined before it is joined.
+    """
 
     addresses: tuple[str, ...]
     port: int
@@ -97,7 +102,10 @@ class Join:
 
 @value_dataclass(frozen=True, slots=True)
 class HandOver:
-    """Hand the client's socket to an inspector. `head` replaces the request head that was read. `lane` and `verdict` are counted."""
+    """Hand the client's socket to an inspector.
+
+    `head` replaces the request head that was read. `lane` and `verdict` are counted.
+    """
 
     header: HandoverHeader
     lane: str
@@ -179,9 +187,24 @@ class ExtendDeadline:
 
 
 type Command = (
-    AwaitHello | AwaitRequest | AcceptConnect | CheckPassword | Resolve | Dial | Join | HandOver | Release
-    | Refuse | ServePac | OpenPages | Deny | Close | SwitchClient | RecordDecision | ExtendDeadline
-)  # fmt: skip
+    AwaitHello
+    | AwaitRequest
+    | AcceptConnect
+    | CheckPassword
+    | Resolve
+    | Dial
+    | Join
+    | HandOver
+    | Release
+    | Refuse
+    | ServePac
+    | OpenPages
+    | Deny
+    | Close
+    | SwitchClient
+    | RecordDecision
+    | ExtendDeadline
+)
 
 type Commands = tuple[Command, ...]
 """Commands in the order in which they are to be carried out."""
@@ -216,7 +239,12 @@ _HELLO: _Row = {**_DENIED, HandOver: State.HANDING_OVER, Resolve: State.RESOLVIN
 _SIGNED_IN: _Row = {**_REQUEST, AcceptConnect: State.TUNNEL_HELLO}
 
 TRANSITIONS: Mapping[State, _Row] = {
-    State.PROXY_REQUEST: {**_SIGNED_IN, ServePac: State.DISCARDING, OpenPages: State.DIALLING, CheckPassword: State.SIGNING_IN},
+    State.PROXY_REQUEST: {
+        **_SIGNED_IN,
+        ServePac: State.DISCARDING,
+        OpenPages: State.DIALLING,
+        CheckPassword: State.SIGNING_IN,
+    },
     State.SIGNING_IN: _SIGNED_IN,
     State.TUNNEL_HELLO: _HELLO,
     State.DETECTING: {AwaitHello: State.ORIGIN_HELLO, AwaitRequest: State.ORIGIN_REQUEST, Close: State.CLOSED},

@@ -1,4 +1,6 @@
-"""The side of a client connection at the gate that has a socket: feeds events to its `GateProtocol` and carries out the commands."""
+"""The side of a client connection at the gate that has a socket: feeds events to its `GateProtocol` and carries out the
+commands.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ from hedgerow.proxy.http_head import CONNECTION_ESTABLISHED, Authority
 from hedgerow.proxy.own_pages import pac_response
 from hedgerow.watched_tasks import note_unexpected
 
-_UNSENT_RETRY_SECONDS = 0.003  # until a client is looked at again that has not taken our own bytes, before its socket can be handed over
+# until a client is looked at again that has not taken our own bytes, before its socket can be handed over
+_UNSENT_RETRY_SECONDS = 0.003
 _READ_OCTETS = 16 * 1024
 _MAX_READS = 64
 """Reads from one client in its turn, before the other connections have theirs."""
@@ -34,14 +37,26 @@ _MAX_READS = 64
 class GateConnection:
     """A client connection.
 
-    `address` is the client's, maybe behind a load balancer. `destination_of` gives the address to which a redirected client connected,
-    and is None on explicit ports. `protection` is what a client shows to use that is served here, if anything.
+    `address` is the client's, maybe behind a load balancer. `destination_of` gives the address to which a redirected
+    client connected, and is None on explicit ports. `protection` is what a client shows to use that is served here, if
+    anything.
     """
 
     __slots__ = (
-        "_address", "_destination_of", "_gate", "_has_ended", "_is_gone", "_is_last", "_is_readable", "_opened", "_protection",
-        "_protocol", "_sock", "_unsent", "task",
-    )  # fmt: skip
+        "_address",
+        "_destination_of",
+        "_gate",
+        "_has_ended",
+        "_is_gone",
+        "_is_last",
+        "_is_readable",
+        "_opened",
+        "_protection",
+        "_protocol",
+        "_sock",
+        "_unsent",
+        "task",
+    )
 
     def __init__(
         self,
@@ -148,7 +163,9 @@ class GateConnection:
     def _take(self, data: bytes, known: KnownConnect | None = None) -> None:
         protocol = self._protocol
         try:
-            self._execute(protocol.receive_data(data, self._gate.clock()) if known is None else protocol.repeat_connect(known))
+            self._execute(
+                protocol.receive_data(data, self._gate.clock()) if known is None else protocol.repeat_connect(known)
+            )
         except Exception:
             self._fail()
 
@@ -253,7 +270,10 @@ class GateConnection:
             self._gate.rules.policy.report_protection(client.device.id, self._protection)
 
     def _refuse(self, data: bytes, cause: str = "") -> None:
-        """Send a last message. Further bytes of the client are read and discarded, so that no reset overtakes the message."""
+        """Send a last message.
+
+        Further bytes of the client are read and discarded, so that no reset overtakes the message.
+        """
         self._gate.drop(cause)
         self._gate.table.await_client(self)
         self._send(data, is_last=True)
@@ -363,7 +383,16 @@ class GateConnection:
         assert client is not None
         assert opened is not None
         self._opened = None
-        tunnel = Tunnel(gate.poller, gate.pipes, gate.table.finish, client.address, ruleset, opened.requests, self._sock, opened.server)
+        tunnel = Tunnel(
+            gate.poller,
+            gate.pipes,
+            gate.table.finish,
+            client.address,
+            ruleset,
+            opened.requests,
+            self._sock,
+            opened.server,
+        )
         self._is_gone = True
         gate.table.promote(self, tunnel)
         tunnel.start(self._protocol.pending, opened.preface, to_client=self._unsent)
@@ -376,10 +405,15 @@ class GateConnection:
             is_done = self._hand_over(message)
         except OSError:
             return self._execute(self._protocol.not_handed_over())
-        return self._execute(self._protocol.handed_over()) if is_done else self._start(self._wait_for_inspector(message))
+        return (
+            self._execute(self._protocol.handed_over()) if is_done else self._start(self._wait_for_inspector(message))
+        )
 
     def _hand_over(self, message: bytes) -> bool:
-        """Send the client's socket to an inspector. False if it must wait: for room, others, or our own bytes. OSError if none runs."""
+        """Send the client's socket to an inspector.
+
+        False if it must wait: for room, others, or our own bytes. OSError if none runs.
+        """
         if self._unsent:
             return False
         return self._gate.handovers.hand_over(self._sock.fileno(), message + self._protocol.pending)

@@ -15,13 +15,18 @@ _IP_TRANSPARENT, _IPV6_TRANSPARENT = 19, 75  # linux/in.h, linux/in6.h
 
 
 def own_address(sock: socket.SocketType) -> Authority:
-    """Our end of a connection. On the block page's address it is the client's destination: blocked names resolve to it."""
+    """Our end of a connection.
+
+    On the block page's address it is the client's destination: blocked names resolve to it.
+    """
     host, port = sock.getsockname()[:2]
     return Authority(host.partition("%")[0], port)
 
 
 def original_destination(sock: socket.SocketType) -> Authority | None:
-    """The address to which a redirected client connected; None for a client that connected to us, since serving it would loop."""
+    """The address to which a redirected client connected; None for a client that connected to us, since serving it
+    would loop.
+    """
     own = own_address(sock)
     with contextlib.suppress(OSError):  # without NAT there is no record: TPROXY leaves the destination as it was
         if sock.family == socket.AF_INET6:
@@ -47,7 +52,11 @@ def parse_sockaddr(data: bytes) -> Authority:
 
 def enable_ip_transparent(listener: socket.socket) -> bool:
     """Let a listener accept what TPROXY sends it. False without CAP_NET_ADMIN; then only REDIRECT works."""
-    level, option = (socket.IPPROTO_IPV6, _IPV6_TRANSPARENT) if listener.family == socket.AF_INET6 else (socket.SOL_IP, _IP_TRANSPARENT)
+    level, option = (
+        (socket.IPPROTO_IPV6, _IPV6_TRANSPARENT)
+        if listener.family == socket.AF_INET6
+        else (socket.SOL_IP, _IP_TRANSPARENT)
+    )
     try:
         port_binder.set_option(listener, level, option, 1)
     except PermissionError:

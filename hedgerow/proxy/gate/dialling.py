@@ -21,7 +21,10 @@ _CONNECTED, _CONNECTING = (0, errno.EISCONN), (errno.EALREADY, errno.EINPROGRESS
 
 @value_dataclass(frozen=True, slots=True)
 class Opened:
-    """A connection to the server of a tunnel for `requests`. `preface` is what we say to it before the client's bytes."""
+    """A connection to the server of a tunnel for `requests`.
+
+    `preface` is what we say to it before the client's bytes.
+    """
 
     server: socket.SocketType
     requests: tuple[Request, ...]
@@ -29,7 +32,9 @@ class Opened:
 
 
 class BegunConnection:
-    """A connection to an IP address that has begun. It `is_connected` if the server is so near that it has answered already.
+    """A connection to an IP address that has begun.
+
+    It `is_connected` if the server is so near that it has answered already.
 
     Raises OSError if it has failed already.
     """
@@ -42,7 +47,8 @@ class BegunConnection:
         self._peer = (address, port)
         try:
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)  # the handshake is acknowledged with the client's first bytes
+            # the handshake is acknowledged with the client's first bytes
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
             # Asked a second time, the kernel tells what has become of the first.
             self.is_connected = self._ask() or self._ask()
         except BaseException:
@@ -50,7 +56,10 @@ class BegunConnection:
             raise
 
     async def wait(self, poller: Poller) -> socket.SocketType:
-        """Wait until the connection is complete. Raises OSError if it fails; the socket is closed then, and if nobody waits any more."""
+        """Wait until the connection is complete.
+
+        Raises OSError if it fails; the socket is closed then, and if nobody waits any more.
+        """
         connected = asyncio.get_running_loop().create_future()
 
         def check(_events: int) -> None:
@@ -100,8 +109,13 @@ async def dial(poller: Poller, addresses: Sequence[str], port: int) -> socket.So
     return await connect_first(interleave_families(addresses), connect, discard)
 
 
-def examine(examiner: CertificateExaminer | None, device: DeviceId, command: Dial) -> asyncio.Task[CertificateFlaw] | None:
-    """Look at an unlisted host's server while the tunnel is dialled. The SNI that the client sends is the last name that was judged."""
+def examine(
+    examiner: CertificateExaminer | None, device: DeviceId, command: Dial
+) -> asyncio.Task[CertificateFlaw] | None:
+    """Look at an unlisted host's server while the tunnel is dialled.
+
+    The SNI that the client sends is the last name that was judged.
+    """
     if command.unlisted is None or examiner is None:
         return None
     look = examiner.examine(device, command.requests[-1].host, command.addresses, command.port)
@@ -109,7 +123,10 @@ def examine(examiner: CertificateExaminer | None, device: DeviceId, command: Dia
 
 
 async def open_pages(pages: OwnPages, address: str, client: socket.SocketType, head: bytes) -> Opened:
-    """Connect to the process that serves our own pages, for a request that begins with `head` by a client at `address`. Raises OSError."""
+    """Connect to the process that serves our own pages, for a request that begins with `head` by a client at `address`.
+
+    Raises OSError.
+    """
     server = await offer_connection_patiently(pages.socket)
     own = str(client.getsockname()[0]).partition("%")[0]
     return Opened(server, (), relay_line(address, own, pages.port) + head)

@@ -1,4 +1,7 @@
-"""Requests to the proxy by clients that know it: CONNECT, plain HTTP in absolute form, and the auto-configuration file. Pure."""
+"""Requests to the proxy by clients that know it:
+
+CONNECT, plain HTTP in absolute form, and the auto-configuration file. Pure.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,26 @@ from hedgerow.policies.model import Verdict
 from hedgerow.proxy.client_hello import ClientHello, hides_server_name
 from hedgerow.proxy.gate import commands
 from hedgerow.proxy.gate.commands import Commands, GateClient
-from hedgerow.proxy.gate.lanes import choose_lane, http_request, inspect, refuse, refuse_blocked, refuse_target, tunnel_request
+from hedgerow.proxy.gate.lanes import (
+    choose_lane,
+    http_request,
+    inspect,
+    refuse,
+    refuse_blocked,
+    refuse_target,
+    tunnel_request,
+)
 from hedgerow.proxy.gate.rules import GateRules
 from hedgerow.proxy.handover import HandoverHeader
-from hedgerow.proxy.http_head import Authority, HeadError, RequestHead, RequestTarget, forward_head, parse_authority, parse_target
+from hedgerow.proxy.http_head import (
+    Authority,
+    HeadError,
+    RequestHead,
+    RequestTarget,
+    forward_head,
+    parse_authority,
+    parse_target,
+)
 from hedgerow.proxy.own_pages import PAC_PATHS, relayed_head
 from hedgerow.proxy.pages.response import ProxyResponse
 from hedgerow.proxy.sign_in import USER_PREFIX
@@ -39,7 +58,9 @@ def answer_request(rules: GateRules, client: GateClient, head: RequestHead, now:
 
 
 def own_pages_request(rules: GateRules, head: RequestHead) -> commands.OpenPages | None:
-    """The command for a request for our own pages, which every device may reach whatever its rules; None for any other request."""
+    """The command for a request for our own pages, which every device may reach whatever its rules; None for any other
+    request.
+    """
     pages = rules.policy.pages
     if pages is None or not head.target.startswith("http://"):
         return None
@@ -59,17 +80,22 @@ def ask_to_sign_in(rules: GateRules, client: GateClient, head: RequestHead, caus
 
 def answer_hello(
     rules: GateRules, client: GateClient, accepted: commands.AcceptConnect, hello: ClientHello | None, now: float
-) -> Commands:  # fmt: skip
+) -> Commands:
     """Judge the data after a CONNECT. The SNI of a ClientHello may name another host; then both are judged.
 
-    Without a `hello` the client does not speak TLS. If it speaks HTTP, as WebSocket without TLS does, an inspector judges each request.
+    Without a `hello` the client does not speak TLS. If it speaks HTTP, as WebSocket without TLS does, an inspector
+    judges each request.
     """
     target, host = accepted.target, accepted.target.host
     if hello is None:
         verdict = rules.decide(client, accepted.request).verdict
         return (commands.Close() if accepted.helpline_only else inspect(client, target, verdict),)
     hides = hides_server_name(hello) and (is_address(host) or host == hello.sni)
-    if accepted.helpline_only and (hides or hello.sni not in (None, host)) and not rules.is_helpline(client, hello.sni or ""):
+    if (
+        accepted.helpline_only
+        and (hides or hello.sni not in (None, host))
+        and not rules.is_helpline(client, hello.sni or "")
+    ):
         return (commands.Deny(),)
     requests = [tunnel_request(client, target, host, hides_host=True) if hides else accepted.request]
     if hello.sni is not None and hello.sni != host:
@@ -78,10 +104,16 @@ def answer_hello(
 
 
 def _serve(rules: GateRules, client: GateClient, head: RequestHead, now: float) -> Commands:
-    return _answer_connect(rules, client, head, now) if head.method == "CONNECT" else _answer_http(rules, client, head, now)
+    return (
+        _answer_connect(rules, client, head, now)
+        if head.method == "CONNECT"
+        else _answer_http(rules, client, head, now)
+    )
 
 
-def _answer_connect(rules: GateRules, client: GateClient, head: RequestHead, now: float, *, helpline_only: bool = False) -> Commands:
+def _answer_connect(
+    rules: GateRules, client: GateClient, head: RequestHead, now: float, *, helpline_only: bool = False
+) -> Commands:
     target = parse_authority(head.target)
     if refusal := refuse_target(rules, client, target, head):
         return (refusal,)
@@ -102,7 +134,8 @@ def _answer_http(rules: GateRules, client: GateClient, head: RequestHead, now: f
         return (refusal,)
     if refusals := refuse_blocked(rules, client, head, http_request(client, authority, target.url, head), now):
         return refusals
-    # The inspector judges this request again, as it does all that follow on the connection, and reports it to the journal.
+    # The inspector judges this request again, as it does all that follow on the connection, and reports it to the
+    # journal.
     host = str(authority).removesuffix(":80") if authority.port == 80 else str(authority)
     forwarded = forward_head(head, target.url, host, target.userinfo)
     return (commands.HandOver(HandoverHeader(client.address, None), "http", Verdict.ALLOW, forwarded),)
@@ -113,7 +146,9 @@ def _named_host(head: RequestHead) -> str:
 
 
 def _open_helpline(rules: GateRules, client: GateClient, head: RequestHead, now: float) -> Commands:
-    """Open a helpline without sign-in, in a tunnel only: a connection of plain HTTP could go on with requests to other hosts."""
+    """Open a helpline without sign-in, in a tunnel only: a connection of plain HTTP could go on with requests to other
+    hosts.
+    """
     if head.method == "CONNECT":
         return _answer_connect(rules, client, head, now, helpline_only=True)
     target = parse_target(head.target)
@@ -124,7 +159,8 @@ def _open_helpline(rules: GateRules, client: GateClient, head: RequestHead, now:
 def proxy_authority(host: str, own: Authority) -> Authority:
     """The address by which a client reaches us: the one in its Host field, else `own`, our end of its connection.
 
-    >>> str(proxy_authority("192.0.2.1:8080", Authority("10.0.0.1", 3128))), str(proxy_authority("wpad", Authority("10.0.0.1", 3128)))
+    >>> (str(proxy_authority("192.0.2.1:8080", Authority("10.0.0.1", 3128))),
+    ...  str(proxy_authority("wpad", Authority("10.0.0.1", 3128))))
     ('192.0.2.1:8080', '10.0.0.1:3128')
     """
     try:

@@ -1,4 +1,7 @@
-"""Client sockets that wait for an inspector with room. Clients are served in turn, so that no crowd of strangers is in front of a child."""
+"""Client sockets that wait for an inspector with room.
+
+Clients are served in turn, so that no crowd of strangers is in front of a child.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ class HandoverQueue:
         return self._timer is None and self._sender.hand_over(descriptor, message)
 
     async def wait(self, client: ClassedClient, descriptor: int, message: bytes) -> None:
-        """Hand a client's socket over in its turn. Raises OSError if no inspector runs. Cancel it before the descriptor is closed."""
+        """Hand a client's socket over in its turn.
+
+        Raises OSError if no inspector runs. Cancel it before the descriptor is closed.
+        """
         done = asyncio.get_running_loop().create_future()
         self._waiting.put(client.key, client.rank, _Handover(descriptor, message, done))
         if self._timer is None:

@@ -1,4 +1,7 @@
-"""Decisions that explicit and redirected connections have in common: which lane a request or a ClientHello leads to. Pure."""
+"""Decisions that explicit and redirected connections have in common: which lane a request or a ClientHello leads to.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +28,22 @@ def tunnel_request(client: GateClient, target: Authority, host: str, *, hides_ho
 
 def http_request(client: GateClient, target: Authority, url: str, head: RequestHead) -> Request:
     return Request(
-        device=client.device.id, kind=RequestKind.HTTP, host=target.host, port=target.port, url=url,
-        method=head.method, resource=head.get("sec-fetch-dest"), initiator=head.initiator,
-    )  # fmt: skip
+        device=client.device.id,
+        kind=RequestKind.HTTP,
+        host=target.host,
+        port=target.port,
+        url=url,
+        method=head.method,
+        resource=head.get("sec-fetch-dest"),
+        initiator=head.initiator,
+    )
 
 
 def may_dial(rules: GateRules, target: Authority) -> bool:
-    """True if the port is served and the host is no forbidden address. The addresses of a name are checked once it is resolved."""
+    """True if the port is served and the host is no forbidden address.
+
+    The addresses of a name are checked once it is resolved.
+    """
     guard = rules.policy.guard
     return target.port in guard.ports and (not is_address(target.host) or guard.allows(target.host))
 
@@ -42,13 +54,27 @@ def refuse_target(rules: GateRules, client: GateClient, target: Authority, head:
         return None
     if target.port not in rules.policy.guard.ports:
         return refuse(rules, client, head, "port-closed", 403, f"port {target.port} is not served", cause="port")
-    return refuse(rules, client, head, "not-reachable", 403, "this address is not reachable through the proxy", cause="destination")
+    return refuse(
+        rules,
+        client,
+        head,
+        "not-reachable",
+        403,
+        "this address is not reachable through the proxy",
+        cause="destination",
+    )
 
 
 def refuse(
-    rules: GateRules, client: GateClient, head: RequestHead, page_key: str, status: int, message: str,
-    extra: tuple[tuple[str, str], ...] = (), cause: str = "",
-) -> commands.Refuse:  # fmt: skip
+    rules: GateRules,
+    client: GateClient,
+    head: RequestHead,
+    page_key: str,
+    status: int,
+    message: str,
+    extra: tuple[tuple[str, str], ...] = (),
+    cause: str = "",
+) -> commands.Refuse:
     """A refusal with the page of that key if the client opens a page, else with a message for programs."""
     page = rules.policy.page
     if head.method == "CONNECT" or _form(head) is not ResponseForm.PAGE:
@@ -72,11 +98,15 @@ def refuse_blocked(rules: GateRules, client: GateClient, head: RequestHead, requ
     reader = page.reader_of(client.ruleset, head.get("accept-language"))
     ticket = issue_ticket(rules.key, request.host, client.device.id, now) if form is ResponseForm.PAGE else ""
     response = page.blocked(decision, request.host, request.url, now, form, reader, ticket)
-    return commands.RecordDecision("refuse", client, request, decision), commands.Refuse(response, head.method == "HEAD")
+    return commands.RecordDecision("refuse", client, request, decision), commands.Refuse(
+        response, head.method == "HEAD"
+    )
 
 
 def _form(head: RequestHead) -> ResponseForm:
-    return response_form(head.get("sec-fetch-dest"), head.get("accept"), head.get("x-requested-with"), head.get("sec-fetch-mode"))
+    return response_form(
+        head.get("sec-fetch-dest"), head.get("accept"), head.get("x-requested-with"), head.get("sec-fetch-mode")
+    )
 
 
 def inspect(
@@ -86,8 +116,14 @@ def inspect(
 
 
 def choose_lane(
-    rules: GateRules, client: GateClient, target: Authority, requests: tuple[Request, ...], now: float, *, shows_page: bool = False
-) -> Commands:  # fmt: skip
+    rules: GateRules,
+    client: GateClient,
+    target: Authority,
+    requests: tuple[Request, ...],
+    now: float,
+    *,
+    shows_page: bool = False,
+) -> Commands:
     """Judge every host that a TLS connection names, and go on as the strictest decision demands.
 
     `shows_page`: an inspector shows the block page if the client trusts our CA.
@@ -115,7 +151,9 @@ def choose_lane(
 
 
 def dial_resolved(rules: GateRules, client: GateClient, opening: commands.Resolve, host: ResolvedHost) -> Commands:
-    """Dial the addresses of a host, or refuse the tunnel: its name may be an alias of a blocked one, or lead into the local network."""
+    """Dial the addresses of a host, or refuse the tunnel: its name may be an alias of a blocked one, or lead into the
+    local network.
+    """
     if host.decision.verdict is Verdict.BLOCK:
         return commands.RecordDecision("refuse", client, opening.requests[0], host.decision), commands.Deny()
     addresses = rules.policy.guard.allowed(host.addresses)

@@ -1,6 +1,8 @@
-"""Raw sockets in an event loop, for connections too short to be worth a transport each: one epoll set, edge-triggered (epoll(7)).
+"""Raw sockets in an event loop, for connections too short to be worth a transport each: one epoll set, edge-triggered
+(epoll(7)).
 
-A handler must read until nothing is left, since it is not called again for what it leaves. It must also stand being called for nothing.
+A handler must read until nothing is left, since it is not called again for what it leaves. It must also stand being
+called for nothing.
 """
 
 from __future__ import annotations
@@ -43,10 +45,14 @@ class Poller:
         self._epoll = select.epoll()
         self._epoll.register(others, select.EPOLLIN)
         self._handlers: dict[int, Handler] = {others: self._hear_others}
-        self._closed = set[int]()  # since the kernel was asked for events: another socket may have the descriptor by now
+        # since the kernel was asked for events: another socket may have the descriptor by now
+        self._closed = set[int]()
 
     def watch(self, sock: socket.SocketType, handler: Handler) -> None:
-        """Call `handler` when `sock` can be read from, from now on and if it can be already. It replaces the socket's last handler."""
+        """Call `handler` when `sock` can be read from, from now on and if it can be already.
+
+        It replaces the socket's last handler.
+        """
         descriptor = sock.fileno()
         if descriptor not in self._handlers:
             self._epoll.register(descriptor, _READING)
@@ -63,7 +69,9 @@ class Poller:
             self._epoll.unregister(sock.fileno())
 
     def pause(self, sock: socket.SocketType, seconds: float) -> None:
-        """Do not call a watched socket's handler for what comes within `seconds`, unless the connection fails or ends both ways."""
+        """Do not call a watched socket's handler for what comes within `seconds`, unless the connection fails or ends
+        both ways.
+        """
         descriptor = sock.fileno()
         self._epoll.modify(descriptor, select.EPOLLET)
         asyncio.get_running_loop().call_later(seconds, self._resume, descriptor, self._handlers[descriptor])
@@ -89,7 +97,10 @@ class Poller:
         self._handlers.clear()
 
     def wait(self, seconds: float | None) -> bool:
-        """Call the handlers of sockets with events, for so long or until `is_loop_needed`. Return whether the loop's own have events."""
+        """Call the handlers of sockets with events, for so long or until `is_loop_needed`.
+
+        Return whether the loop's own have events.
+        """
         self.is_loop_needed = self._have_others_events = False
         ends, left = (0.0, -1.0) if seconds is None else (time.monotonic() + seconds, seconds)
         while True:
@@ -133,7 +144,8 @@ class _Selector(selectors.EpollSelector):
 
 
 class PollerLoop(asyncio.SelectorEventLoop):
-    """An event loop that calls the handlers of its `poller` while it waits, since a round of any loop costs more than most of them.
+    """An event loop that calls the handlers of its `poller` while it waits, since a round of any loop costs more than
+    most of them.
 
     A round begins for timers, for the loop's own sockets, and for callbacks, whatever schedules them.
     """
@@ -143,7 +155,9 @@ class PollerLoop(asyncio.SelectorEventLoop):
         self.poller = selector.poller
         super().__init__(selector)
 
-    def call_soon[*Ts](self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> asyncio.Handle:
+    def call_soon[*Ts](
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
         self.poller.is_loop_needed = True
         return super().call_soon(callback, *args, context=context)
 

@@ -1,8 +1,9 @@
-"""The protocol of a client connection at the gate, from its first byte until it is refused, tunnelled or handed to an inspector.
+"""The protocol of a client connection at the gate, from its first byte until it is refused, tunnelled or handed to an
+inspector.
 
 No sockets, clock, files or logs: events go in as method calls, commands come out (`commands.py`, with
-the table of states). `decide` is pure, so the protocol calls it; whatever waits for something is a command, and its outcome an event.
-The protocol ends where a tunnel or an inspector takes over.
+the table of states). `decide` is pure, so the protocol calls it; whatever waits for something is a command, and its
+outcome an event. The protocol ends where a tunnel or an inspector takes over.
 """
 
 from __future__ import annotations
@@ -28,14 +29,25 @@ _DISCARD_BYTES_PER_DEADLINE = 1024 * 1024
 class GateProtocol:
     """One connection. Each event returns the commands that follow from it.
 
-    `pending` holds what the client has sent that is meant for the server or the inspector. `destination` is the address to which the
-    client of a redirected connection connected, None on the explicit proxy's ports. Times are seconds since the epoch.
+    `pending` holds what the client has sent that is meant for the server or the inspector. `destination` is the address
+    to which the client of a redirected connection connected, None on the explicit proxy's ports. Times are seconds
+    since the epoch.
     """
 
     __slots__ = (
-        "_destination", "_discarded", "_head", "_hello", "_last", "_policy", "_reader",
-        "_rules", "address", "client", "pending", "state",
-    )  # fmt: skip
+        "_destination",
+        "_discarded",
+        "_head",
+        "_hello",
+        "_last",
+        "_policy",
+        "_reader",
+        "_rules",
+        "address",
+        "client",
+        "pending",
+        "state",
+    )
 
     def __init__(self, rules: GateRules, address: str, destination: Authority | None = None) -> None:
         self.state = State.PROXY_REQUEST if destination is None else State.DETECTING
@@ -84,7 +96,9 @@ class GateProtocol:
         if self.state in WAITING:
             return self._emit(commands.Close("dial"))
         if self.state is State.PROXY_REQUEST:
-            return self._emit(commands.Refuse(self._rules.policy.page.error(408, "the request took too long"), cause="timeout"))
+            return self._emit(
+                commands.Refuse(self._rules.policy.page.error(408, "the request took too long"), cause="timeout")
+            )
         return self._emit(commands.Close("timeout"))
 
     def password_checked(self, user: str | None, now: float) -> Commands:
@@ -97,7 +111,9 @@ class GateProtocol:
     def password_not_checked(self) -> Commands:
         """Refuse the request, because the client has tried too many passwords."""
         head, client = self._request()
-        too_many = refuse(self._rules, client, head, "sign-in-later", 429, "too many tries; wait five minutes", cause="sign-in")
+        too_many = refuse(
+            self._rules, client, head, "sign-in-later", 429, "too many tries; wait five minutes", cause="sign-in"
+        )
         return self._emit(too_many)
 
     def resolved(self, host: ResolvedHost) -> Commands:
@@ -157,7 +173,10 @@ class GateProtocol:
     # States.
 
     def _emit(self, *emitted: Command) -> Commands:
-        """Make the transitions of these commands. KeyError means a command that the state does not allow: a mistake of ours."""
+        """Make the transitions of these commands.
+
+        KeyError means a command that the state does not allow: a mistake of ours.
+        """
         for command in emitted:
             kind = type(command)
             if kind is commands.RecordDecision:
@@ -170,7 +189,9 @@ class GateProtocol:
         return emitted
 
     def _answer(self, emitted: Commands, now: float) -> Commands:
-        """Make the transitions, and go on with what the client sent after its CONNECT without waiting for the answer."""
+        """Make the transitions, and go on with what the client sent after its CONNECT without waiting for
+        the answer.
+        """
         self._emit(*emitted)
         if self.state is State.TUNNEL_HELLO and self.pending:
             first, self.pending = self.pending, b""
@@ -235,7 +256,9 @@ class GateProtocol:
         return self._emit(*transparent.answer_hello(self._rules, client, self._destination, hello, now))
 
     def _discard(self, data: bytes) -> Commands:
-        """Discard the bytes still on their way; else the kernel would reset the connection, and the reset could overtake the refusal."""
+        """Discard the bytes still on their way; else the kernel would reset the connection, and the reset could
+        overtake the refusal.
+        """
         before, self._discarded = self._discarded, self._discarded + len(data)
         # A client that sent no request has nothing to upload either.
         if self._discarded > (_DISCARD_BYTES_PER_DEADLINE if self._head is None else _MAX_DISCARDED):

@@ -51,7 +51,10 @@ class GateResources[C: Abortable]:
             self.counters[key] = self.counters.get(key, 0) + 1
 
     def admit(self, connection: C, address: str, client: GateClient | None) -> str:
-        """Give a place to a connection of the device at `address`, whose `client` may be known. Returns the cause if it is turned away."""
+        """Give a place to a connection of the device at `address`, whose `client` may be known.
+
+        Returns the cause if it is turned away.
+        """
         client = client or self.rules.find_client(address)
         if client is None:
             return "outsider"
@@ -84,7 +87,9 @@ class GateResources[C: Abortable]:
         if not isinstance(command, HandOver) or not self.table.places.has_room(known.client.classed):
             return False
         try:
-            if not self.handovers.hand_over(sock.fileno(), encode_handover_header(self.rules.key, command.header, self.clock())):
+            if not self.handovers.hand_over(
+                sock.fileno(), encode_handover_header(self.rules.key, command.header, self.clock())
+            ):
                 return False
         except OSError:
             return False

@@ -17,7 +17,9 @@ _MAX_CONNECTS, _MAX_CONNECT = 1024, 512
 
 @value_dataclass(frozen=True, slots=True)
 class KnownConnect:
-    """A CONNECT that was accepted or handed over by `command`: the `client` at that time, and the `request` judged with its `verdict`."""
+    """A CONNECT that was accepted or handed over by `command`: the `client` at that time, and the `request` judged with
+    its `verdict`.
+    """
 
     client: GateClient
     head: RequestHead
@@ -49,7 +51,12 @@ class GateRules:
         found = self.policy.find_client(address)
         if found is None:
             return None
-        if before is not None and found[0] is before.device and found[1] is before.ruleset and address == before.address:
+        if (
+            before is not None
+            and found[0] is before.device
+            and found[1] is before.ruleset
+            and address == before.address
+        ):
             return before
         return GateClient(address, *found)
 
@@ -58,9 +65,14 @@ class GateRules:
         return self._decisions.decide(client.ruleset, request)
 
     def note_connect(self, client: GateClient, data: bytes, head: RequestHead, emitted: tuple[Command, ...]) -> None:
-        """Remember the command that followed from a CONNECT, if it was accepted or handed over. `data` is all that its client had sent."""
+        """Remember the command that followed from a CONNECT, if it was accepted or handed over.
+
+        `data` is all that its client had sent.
+        """
         match emitted:
-            case (AcceptConnect(target, _, False) as command,) | (HandOver(HandoverHeader(_, Authority() as target, True)) as command,):
+            case (AcceptConnect(target, _, False) as command,) | (
+                HandOver(HandoverHeader(_, Authority() as target, True)) as command,
+            ):
                 pass
             case _:
                 return
@@ -69,7 +81,9 @@ class GateRules:
         if len(self._connects) >= _MAX_CONNECTS:
             self._connects.clear()
         request = Request(client.device.id, RequestKind.TUNNEL, target.host, target.port)
-        self._connects[client.address, data] = KnownConnect(client, head, request, self.decide(client, request).verdict, command)
+        self._connects[client.address, data] = KnownConnect(
+            client, head, request, self.decide(client, request).verdict, command
+        )
 
     def repeated_connect(self, address: str, data: bytes) -> KnownConnect | None:
         """Return what was noted of a connection that begins with `data`, if the same would follow from it today.
@@ -82,11 +96,16 @@ class GateRules:
         return known if self.decide(known.client, known.request).verdict is known.verdict else None
 
     def unlisted(self, client: GateClient, requests: tuple[Request, ...], decision: Decision) -> Request | None:
-        """Return the first request for a host of which nothing is known, if its server is to be examined for this client.
+        """Return the first request for a host of which nothing is known, if its server is to be examined for this
+        client.
 
         Nobody has to be protected from strangers' machines, such as a lamp whose maker has an authority of its own.
         """
-        if not client.device.known or not client.ruleset.rules.bypass or decision.reason not in {Reason.DEFAULT, Reason.RECOGNISED}:
+        if (
+            not client.device.known
+            or not client.ruleset.rules.bypass
+            or decision.reason not in {Reason.DEFAULT, Reason.RECOGNISED}
+        ):
             return None
         return next((each for each in requests if self.policy.is_unlisted(client.ruleset, each.host)), None)
 
@@ -108,6 +127,8 @@ class GateRules:
     def ruleset_allowing(self, address: str, requests: tuple[Request, ...]) -> Ruleset | None:
         """Return the ruleset under which a tunnel for `requests` may run now, or None if it may not."""
         client = self.find_client(address)
-        if client is None or any(self.decide(client, each).verdict in {Verdict.BLOCK, Verdict.INSPECT} for each in requests):
+        if client is None or any(
+            self.decide(client, each).verdict in {Verdict.BLOCK, Verdict.INSPECT} for each in requests
+        ):
             return None
         return client.ruleset

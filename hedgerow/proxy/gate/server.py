@@ -1,7 +1,8 @@
 """The proxy's listeners. A gate reads the first bytes of each connection and chooses a lane before anything is dialled.
 
-The lanes: *refuse* (a page, a message or a TLS alert), *tunnel* (bytes relayed unread to the server) and *inspect* (an inspector gets the
-socket, introduced by a signed header). Plain HTTP is inspected too, so that every request of a connection is judged.
+The lanes: *refuse* (a page, a message or a TLS alert), *tunnel* (bytes relayed unread to the server) and *inspect* (an
+inspector gets the socket, introduced by a signed header). Plain HTTP is inspected too, so that every request of a
+connection is judged.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ _BACKLOG = 1024
 _MAX_ACCEPTS = 32
 _ACCEPT_RETRY_SECONDS = 0.5
 _DEFER_SECONDS = 1
-"""Seconds for which the kernel keeps a connection while its client sends nothing, so that most are accepted with their request."""
+"""Seconds for which the kernel keeps a connection while its client sends nothing, so that most are accepted with their
+request.
+"""
 
 
 class Gate:
@@ -61,7 +64,8 @@ class Gate:
         self._table = GateTable[GateConnection](limits or GateLimits(), self.counters, clock)
         self._handovers = HandoverQueue(HandoverSender(inspectors))
         self._balancers = LoadBalancers(
-            lambda: self._rules.policy.proxy_protocol_from, partial(self.counters.add, "hedgerow_proxy_dropped_total", "proxy-header")
+            lambda: self._rules.policy.proxy_protocol_from,
+            partial(self.counters.add, "hedgerow_proxy_dropped_total", "proxy-header"),
         )
         self._poller, self._pipes = running_poller(), PipePool()
         self._resources = GateResources[GateConnection](
@@ -74,8 +78,8 @@ class Gate:
     async def listen(self, host: str, port: int, *, transparent: bool = False, page: bool = False) -> int:
         """Accept connections; returns the port. Several workers may listen on the same one. Raises OSError.
 
-        A `transparent` port takes connections that the network redirects here, one for the `page` those to the address that blocked names
-        resolve to, any other those of clients that know the proxy.
+        A `transparent` port takes connections that the network redirects here, one for the `page` those to the address
+        that blocked names resolve to, any other those of clients that know the proxy.
         """
         listener = new_socket(host, socket.SOCK_STREAM)
         try:
@@ -178,7 +182,11 @@ class Gate:
                 connection.time_out()
             if count := self._table.cut(lambda tunnel: self._has_timed_out(tunnel, now)):
                 self.counters.add("hedgerow_proxy_dropped_total", "timeout", count=count)
-            self._cut(lambda tunnel: tunnel.ruleset.until is not None and tunnel.ruleset.until <= now and self._is_forbidden(tunnel))
+            self._cut(
+                lambda tunnel: (
+                    tunnel.ruleset.until is not None and tunnel.ruleset.until <= now and self._is_forbidden(tunnel)
+                )
+            )
             busy = self._busy.busy(tuple(self._table.tunnels), now)
             # A tunnel without requests is to our own pages, whose use is not counted.
             report_busy(

@@ -44,7 +44,9 @@ class GateLimits:
 
 
 class GateTable[C: Hashable]:
-    """Connections that are still being read or opened, and running tunnels; both have places, which clients share by class."""
+    """Connections that are still being read or opened, and running tunnels; both have places, which clients share by
+    class.
+    """
 
     def __init__(self, limits: GateLimits, counters: Counters, clock: Callable[[], float]) -> None:
         self.limits = limits
@@ -62,7 +64,8 @@ class GateTable[C: Hashable]:
     def to_displace(self, client: ClassedClient) -> C | Tunnel | None:
         """Return what must be closed so that a client gets a place, None if it gets none.
 
-        A connection whose request is not complete comes first, then one that is being opened, then the tunnel that is idle for longest.
+        A connection whose request is not complete comes first, then one that is being opened, then the tunnel that is
+        idle for longest.
         """
         contenders = self.places.contenders(client)
         for deadlines in (self._client_deadlines, self._server_deadlines):

@@ -1,7 +1,7 @@
 """Tunnels: relay bytes between a client and a server without reading them.
 
-Memory is bounded: while one side takes no bytes, the other is not read from. Each side may close its half alone. Bytes of a tunnel that
-transfers much go from socket to socket within the kernel, through a pipe (splice(2)).
+Memory is bounded: while one side takes no bytes, the other is not read from. Each side may close its half alone. Bytes
+of a tunnel that transfers much go from socket to socket within the kernel, through a pipe (splice(2)).
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ _MIN_SPLICED = 16 * 1024
 """Bytes at a time below which copying is as cheap."""
 
 _BULK_PAUSE_S = 0.001
-"""Seconds for which more is left to gather where much is transferred: a server sends it piece by piece, and each would wake the gate."""
+"""Seconds for which more is left to gather where much is transferred: a server sends it piece by piece, and each would
+wake the gate.
+"""
 
 _PIPE_OCTETS = 256 * 1024
 MAX_PIPES = 32
@@ -82,13 +84,24 @@ class PipePool:
 class TunnelEnd:
     """One side of a tunnel. What is read from its socket is sent to the peer's.
 
-    `count` is the bytes read from it, and it has `ended` when there are no more. While it `is_blocked`, it has yet to take what the peer
-    has read: `unsent`, or `piped` bytes in `pipe`.
+    `count` is the bytes read from it, and it has `ended` when there are no more. While it `is_blocked`, it has yet to
+    take what the peer has read: `unsent`, or `piped` bytes in `pipe`.
     """
 
     __slots__ = (
-        "count", "ended", "is_blocked", "is_bulk", "is_over", "is_writing_watched", "peer", "pipe", "piped", "sock", "tunnel", "unsent",
-    )  # fmt: skip
+        "count",
+        "ended",
+        "is_blocked",
+        "is_bulk",
+        "is_over",
+        "is_writing_watched",
+        "peer",
+        "pipe",
+        "piped",
+        "sock",
+        "tunnel",
+        "unsent",
+    )
 
     def __init__(self, tunnel: Tunnel, sock: socket.SocketType) -> None:
         self.tunnel = tunnel
@@ -114,7 +127,9 @@ class TunnelEnd:
         self.relay(events)
 
     def relay(self, events: int = 0) -> None:
-        """Send the peer what can be read, after `events` of the socket; without any known, read until nothing is left."""
+        """Send the peer what can be read, after `events` of the socket; without any known, read until
+        nothing is left.
+        """
         is_last = events & END_MASK == END
         for _ in range(_MAX_READS):
             if self.ended or self.peer.is_blocked:
@@ -139,7 +154,8 @@ class TunnelEnd:
                 continue
             self.ended = is_last and octets < _READ_OCTETS
             try:
-                # The end can go in the same segment, unless it has to wait until this side has taken what its peer said last.
+                # The end can go in the same segment, unless it has to wait until this side has taken what its peer said
+                # last.
                 sent = self.peer.sock.send(_view[:octets], socket.MSG_MORE if self.ended and not self.is_blocked else 0)
             except BlockingIOError:
                 sent = 0
@@ -159,7 +175,10 @@ class TunnelEnd:
         self.tunnel.poller.call_soon(self.relay)
 
     def send(self, data: bytes) -> bool:
-        """Send this side bytes, and keep those that it does not take yet. Return False if there are any, or if the tunnel is over."""
+        """Send this side bytes, and keep those that it does not take yet.
+
+        Return False if there are any, or if the tunnel is over.
+        """
         if self.is_over:
             return False
         try:
@@ -210,7 +229,10 @@ class TunnelEnd:
         return self.pipe is None or self._drain()
 
     def _splice(self, pipe: Pipe) -> int:
-        """Move bytes to the peer through an empty pipe. Return their number. Raises OSError, as BlockingIOError if there are none."""
+        """Move bytes to the peer through an empty pipe.
+
+        Return their number. Raises OSError, as BlockingIOError if there are none.
+        """
         octets = 0
         try:
             octets = os.splice(self.sock.fileno(), pipe.writing, _PIPE_OCTETS, flags=os.SPLICE_F_NONBLOCK)
@@ -249,14 +271,24 @@ class TunnelEnd:
 class Tunnel:
     """A client and a server that are joined, with the facts needed to judge the tunnel again.
 
-    `requests` has one for each host that the client named (CONNECT, SNI), all allowed under `ruleset`. `began` is in seconds by the
-    gate's clock. `on_finished` is called once, when the tunnel is over.
+    `requests` has one for each host that the client named (CONNECT, SNI), all allowed under `ruleset`. `began` is in
+    seconds by the gate's clock. `on_finished` is called once, when the tunnel is over.
     """
 
     __slots__ = (
-        "_on_finished", "_seen", "address", "began", "client", "device", "idle_since", "pipes", "poller", "requests",
-        "ruleset", "server",
-    )  # fmt: skip
+        "_on_finished",
+        "_seen",
+        "address",
+        "began",
+        "client",
+        "device",
+        "idle_since",
+        "pipes",
+        "poller",
+        "requests",
+        "ruleset",
+        "server",
+    )
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """The hooks of mitmproxy's layers: each request of an inspected connection is judged, each response scanned.
 
-mitmproxy logs an exception in a hook and continues as if the hook had agreed. So every hook that decides anything closes the connection
-when it fails: an error must never let something through.
+mitmproxy logs an exception in a hook and continues as if the hook had agreed. So every hook that decides anything
+closes the connection when it fails: an error must never let something through.
 """
 
 # mitmproxy annotates only some of its functions.
@@ -25,7 +25,14 @@ from hedgerow.proxy.inspection.certificates import CertificateReactions
 from hedgerow.proxy.inspection.clients import ActiveRequest, ClientRegistry, ClientRejected
 from hedgerow.proxy.inspection.engine.flows import HeaderFields
 from hedgerow.proxy.inspection.engine.http_stream import REFUSAL_KEY
-from hedgerow.proxy.inspection.engine.messages import TOO_MANY_INTERIM, form_of, is_signed_exchange, lane_label, named_authorities, url_of
+from hedgerow.proxy.inspection.engine.messages import (
+    TOO_MANY_INTERIM,
+    form_of,
+    is_signed_exchange,
+    lane_label,
+    named_authorities,
+    url_of,
+)
 from hedgerow.proxy.inspection.failures import CERTIFICATE_ASKED, failure_key
 from hedgerow.proxy.inspection.hops import VIA_KEY, add_via
 from hedgerow.proxy.inspection.known_heads import KnownHeads
@@ -48,7 +55,8 @@ _HOOKS = ("requestheaders", "request", "responseheaders", "response", "error")
 class InspectionAddon:
     """The hooks of mitmproxy's layers. `close` ends a client's connection. `key` signs the tickets of block pages.
 
-    `bound` are the connections to origins that are authenticated for one client (NTLM, Negotiate) and serve no second one.
+    `bound` are the connections to origins that are authenticated for one client (NTLM, Negotiate) and serve no second
+    one.
     """
 
     def __init__(
@@ -73,7 +81,9 @@ class InspectionAddon:
         self.heads = KnownHeads(self.clients, self.judge)
         self.scanning = ResponseScanning(self.clients, counters, self.scans)
         self._access_requests = AccessRequestHandler(lambda: self.clients.policy, key, counters, clock)
-        self._hooks: dict[str, Callable[..., Coroutine[Any, Any, None] | None]] = {name: getattr(self, name) for name in _HOOKS}
+        self._hooks: dict[str, Callable[..., Coroutine[Any, Any, None] | None]] = {
+            name: getattr(self, name) for name in _HOOKS
+        }
 
     def swap(self, policy: ProxyPolicy) -> None:
         """Put another policy in force."""
@@ -142,9 +152,16 @@ class InspectionAddon:
             raise ClientRejected("the client is no device of this network")
         request, authority = flow.request, named_authorities(flow)[-1]
         return BlockPageRequest(
-            self.clients.address(flow.client_conn), *found, request.scheme, authority, request.method, urlsplit(request.path).query,
-            request.raw_content or b"", url_of(request.scheme, authority, "/"), lambda name: str(request.headers.get(name, "")),
-        )  # fmt: skip
+            self.clients.address(flow.client_conn),
+            *found,
+            request.scheme,
+            authority,
+            request.method,
+            urlsplit(request.path).query,
+            request.raw_content or b"",
+            url_of(request.scheme, authority, "/"),
+            lambda name: str(request.headers.get(name, "")),
+        )
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         """Scan a response."""
@@ -164,7 +181,12 @@ class InspectionAddon:
             found = self.clients.policy.find_client(active.address)
             if found is not None:
                 self.clients.policy.observe(found[0], active.ruleset, active.requests[0], decision)
-            self._counters.add("hedgerow_proxy_requests_total", lane_label(flow), decision.verdict.value, counted_reason(decision.reason))
+            self._counters.add(
+                "hedgerow_proxy_requests_total",
+                lane_label(flow),
+                decision.verdict.value,
+                counted_reason(decision.reason),
+            )
             return self.judge.blocked(flow, active.ruleset, active.requests[0], decision)
 
         try:
@@ -195,7 +217,9 @@ class InspectionAddon:
         if (block := self.origins.recall(message, client)) is not None:
             ticket = issue_ticket(self._key, block.request.host, block.request.device, self._clock())
             reader = page.reader_of(block.ruleset, language)
-            return page.blocked(block.decision, block.request.host, block.request.url or "", self._clock(), form, reader, ticket)
+            return page.blocked(
+                block.decision, block.request.host, block.request.url or "", self._clock(), form, reader, ticket
+            )
         if form is not ResponseForm.PAGE or status not in {400, 502}:
             return page.error(status, message)
         found = self.clients.find(client)

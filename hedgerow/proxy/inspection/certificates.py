@@ -25,16 +25,24 @@ _MAX_NOTED = 1024
 
 
 class CertificateReactions:
-    """The record of clients that accept or refuse our certificates. Without `refusals`, a client that refuses them reaches nothing."""
+    """The record of clients that accept or refuse our certificates.
+
+    Without `refusals`, a client that refuses them reaches nothing.
+    """
 
     def __init__(
-        self, clients: ClientRegistry, counters: Counters, clock: Callable[[], float], refusals: CertificateRefusals | None
+        self,
+        clients: ClientRegistry,
+        counters: Counters,
+        clock: Callable[[], float],
+        refusals: CertificateRefusals | None,
     ) -> None:
         self._clients = clients
         self._counters = counters
         self._clock = clock
         self._refusals = refusals
-        self._noted: dict[tuple[str, str | None, tuple[str, int] | None], float] = {}  # the last notes that certificates were accepted
+        # the last notes that certificates were accepted
+        self._noted: dict[tuple[str, str | None, tuple[str, int] | None], float] = {}
 
     def accepted(self, client: Client, target: tuple[str, int] | None) -> None:
         """Note that the client sends requests under our certificate. A page opens many connections to one host."""
@@ -52,7 +60,8 @@ class CertificateReactions:
                 self._refusals.accepted(found[0].id, host, now)
 
     def refused(self, client: Client, target: tuple[str, int] | None, reason: str | None) -> None:
-        """Note that the client refused our certificate: the CA is not installed there, or the app pins its own certificate.
+        """Note that the client refused our certificate: the CA is not installed there, or the app pins its own
+        certificate.
 
         `reason` is OpenSSL's name of the client's alert, None when it left without one.
         """
@@ -68,7 +77,9 @@ class CertificateReactions:
         except Exception:
             note_unexpected("cannot record a refused certificate")
 
-    def _pass_through(self, refusals: CertificateRefusals, client: Client, target: tuple[str, int], *, with_alert: bool) -> None:
+    def _pass_through(
+        self, refusals: CertificateRefusals, client: Client, target: tuple[str, int], *, with_alert: bool
+    ) -> None:
         """Pass the connection's hosts through unless a rule depends on their URLs, and report those that fail."""
         found = self._clients.find(client.id)
         if found is None:
@@ -80,16 +91,22 @@ class CertificateReactions:
             match refusals.refused(device.id, request.host, self._clock(), with_alert=with_alert, may_pass=passes):
                 case Outcome.PASSED:
                     self._counters.add("hedgerow_proxy_passed_through_total")
-                    policy.observe(device, ruleset, request, replace(decision, verdict=Verdict.ALLOW, what=PASS_THROUGH))
+                    policy.observe(
+                        device, ruleset, request, replace(decision, verdict=Verdict.ALLOW, what=PASS_THROUGH)
+                    )
                 case Outcome.FAILS:
-                    policy.observe(device, ruleset, request, replace(decision, verdict=Verdict.BLOCK, what=CERTIFICATE_REFUSED))
+                    policy.observe(
+                        device, ruleset, request, replace(decision, verdict=Verdict.BLOCK, what=CERTIFICATE_REFUSED)
+                    )
                 case Outcome.IGNORED:
                     pass
                 case other:
                     assert_never(other)
 
     def asked(self, client: Client, target: tuple[str, int]) -> bool:
-        """An origin asks for a certificate of the client. Return True if the client reaches it through a tunnel from now on.
+        """An origin asks for a certificate of the client.
+
+        Return True if the client reaches it through a tunnel from now on.
 
         Where a rule depends on URLs, the connection goes on without a certificate, as that of a client that has none.
         """
@@ -103,15 +120,26 @@ class CertificateReactions:
             outcome = self._refusals.asked(device.id, request.host, self._clock(), may_pass=passes)
             if outcome is Outcome.IGNORED:
                 continue
-            log.info("%s asks for a client certificate, and is %s", request.host, "passed through" if passes else "inspected without it")
+            log.info(
+                "%s asks for a client certificate, and is %s",
+                request.host,
+                "passed through" if passes else "inspected without it",
+            )
             verdict = Verdict.ALLOW if passes else Verdict.INSPECT
-            self._clients.policy.observe(device, ruleset, request, replace(decision, verdict=verdict, what=CLIENT_CERTIFICATE))
+            self._clients.policy.observe(
+                device, ruleset, request, replace(decision, verdict=verdict, what=CLIENT_CERTIFICATE)
+            )
             if passes:
                 self._counters.add("hedgerow_proxy_passed_through_total")
         return passes
 
-    def _inspected(self, device: Device, ruleset: Ruleset, client: Client, target: tuple[str, int]) -> list[tuple[Request, Decision]]:
+    def _inspected(
+        self, device: Device, ruleset: Ruleset, client: Client, target: tuple[str, int]
+    ) -> list[tuple[Request, Decision]]:
         """The names of a connection that are inspected, each with its decision."""
-        requests = [Request(device.id, RequestKind.TUNNEL, host, target[1]) for host in sorted({target[0], client.sni or target[0]})]
+        requests = [
+            Request(device.id, RequestKind.TUNNEL, host, target[1])
+            for host in sorted({target[0], client.sni or target[0]})
+        ]
         judged = [(each, self._clients.policy.decide(ruleset, each)) for each in requests]
         return [(each, decision) for each, decision in judged if decision.verdict is Verdict.INSPECT]

@@ -1,4 +1,6 @@
-"""The pace of one inspected connection: the turns in which its client's bytes are processed, and the pauses in reading its streams."""
+"""The pace of one inspected connection: the turns in which its client's bytes are processed, and the pauses in reading
+its streams.
+"""
 
 # mitmproxy annotates only some of its functions.
 # mypy: allow-untyped-calls
@@ -22,11 +24,16 @@ from hedgerow.proxy.inspection.streams import Stream
 log = logging.getLogger(__name__)
 
 _MAX_HELD = 64 * 1024
-"""Bytes of a client that are kept while something else must happen first, such as the opening of an origin; then it is not read."""
+"""Bytes of a client that are kept while something else must happen first, such as the opening of an origin; then it is
+not read.
+"""
 
 
 class BackPressure:
-    """The pauses in reading the streams of a connection. A slow origin stops the client; a slow client stops every stream, its own too."""
+    """The pauses in reading the streams of a connection.
+
+    A slow origin stops the client; a slow client stops every stream, its own too.
+    """
 
     def __init__(self, streams: ConnectionStreams, client: Stream) -> None:
         self._streams, self._client = streams, client
@@ -58,7 +65,10 @@ class BackPressure:
 
     def note_layers(self, layer: HttpLayer) -> None:
         """Note which streams the layers cannot take bytes from."""
-        if (congestion := (layer.congested_origins(), layer.is_upload_congested)) != (self._congested, self._is_upload_congested):
+        if (congestion := (layer.congested_origins(), layer.is_upload_congested)) != (
+            self._congested,
+            self._is_upload_congested,
+        ):
             self._congested, self._is_upload_congested = congestion
             self._update()
 
@@ -73,16 +83,22 @@ class BackPressure:
         self._update()
 
     def _update(self) -> None:
-        self._client.set_read_paused(is_paused=bool(self._write_paused) or self._is_upload_congested or self._is_input_full)
+        self._client.set_read_paused(
+            is_paused=bool(self._write_paused) or self._is_upload_congested or self._is_input_full
+        )
         for stream, connection in self._streams.origins():
-            stream.set_read_paused(is_paused=self.is_client_slow or connection in self._congested or connection in self._held)
+            stream.set_read_paused(
+                is_paused=self.is_client_slow or connection in self._congested or connection in self._held
+            )
 
 
 class ClientPace:
-    """The processing of the client's bytes in the turns of its device. Bytes are held while something else must happen first.
+    """The processing of the client's bytes in the turns of its device.
 
-    `process` handles a portion of the client's bytes. `end` is called with the client's stream once it has ended and all of its bytes are
-    processed.
+    Bytes are held while something else must happen first.
+
+    `process` handles a portion of the client's bytes. `end` is called with the client's stream once it has ended and
+    all of its bytes are processed.
     """
 
     def __init__(
@@ -159,7 +175,9 @@ class ClientPace:
 
     @property
     def _must_hold(self) -> bool:
-        """True if the client's bytes must wait: for the next turn or the end of this one, or for what `_is_waiting` names."""
+        """True if the client's bytes must wait: for the next turn or the end of this one, or for what `_is_waiting`
+        names.
+        """
         return self._turn is not None or self._is_in_turn or self._is_closed or self._is_waiting
 
     @property

@@ -24,8 +24,8 @@ class ClientRejected(Exception):
 class ActiveRequest:
     """A request that was let through and is not over. It is judged again when the policy changes.
 
-    `is_explicitly_allowed`: somebody opened it by name, so its content is not scanned, except that YouTube shows chosen channels only.
-    `is_granted`: somebody opened that too.
+    `is_explicitly_allowed`: somebody opened it by name, so its content is not scanned, except that YouTube shows chosen
+    channels only. `is_granted`: somebody opened that too.
     """
 
     client: Client
@@ -79,13 +79,18 @@ class ClientRegistry:
         return (self.active[id] for id in tuple(self._of_client.get(client.id, ())))
 
     def recheck(self, is_due: Callable[[ActiveRequest], bool], close: Callable[[Client], None]) -> int:
-        """Judge the active requests that are due again, and `close` the client of each that is not allowed. Return their number."""
+        """Judge the active requests that are due again, and `close` the client of each that is not allowed.
+
+        Return their number.
+        """
         count = 0
         for id, active in tuple(self.active.items()):
             if not is_due(active):
                 continue
             found = self.policy.find_client(active.address)
-            if found is None or any(self.policy.decide(found[1], each).verdict is Verdict.BLOCK for each in active.requests):
+            if found is None or any(
+                self.policy.decide(found[1], each).verdict is Verdict.BLOCK for each in active.requests
+            ):
                 close(active.client)
                 count += 1
             else:

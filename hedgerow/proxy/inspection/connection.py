@@ -1,4 +1,7 @@
-"""One inspected connection: the events of its streams, and its lifetime. Any failure ends it: an error must never let something through."""
+"""One inspected connection: the events of its streams, and its lifetime.
+
+Any failure ends it: an error must never let something through.
+"""
 
 # mitmproxy annotates only some of its functions.
 # mypy: allow-untyped-calls
@@ -29,9 +32,14 @@ _EARLY_CLOSE_SECONDS = 2.0
 
 
 class InspectedConnection:
-    """The owner of the client's stream and of those to its origins. `offers` are the protocols that the client offered with TLS."""
+    """The owner of the client's stream and of those to its origins.
 
-    def __init__(self, inspector: InspectorContext, stream: Stream, context: Context, offers: tuple[str, ...], share: DeviceShare) -> None:
+    `offers` are the protocols that the client offered with TLS.
+    """
+
+    def __init__(
+        self, inspector: InspectorContext, stream: Stream, context: Context, offers: tuple[str, ...], share: DeviceShare
+    ) -> None:
         self.stream = stream
         self.client = context.client
         self.is_over = False
@@ -44,17 +52,36 @@ class InspectedConnection:
         self._context = context
         self._streams = ConnectionStreams(inspector, context.client, stream, offers, self)
         self._pressure = BackPressure(self._streams, stream)
-        self._pace = pace = ClientPace(inspector, self._share, self._pressure, stream, process=self._process, end=self._end)
+        self._pace = pace = ClientPace(
+            inspector, self._share, self._pressure, stream, process=self._process, end=self._end
+        )
         self._origin_pace = OriginPace(
-            inspector.shares, share, process_whole=self._offer_origin, process=self._process_origin, pause=self._pressure.hold
+            inspector.shares,
+            share,
+            process_whole=self._offer_origin,
+            process=self._process_origin,
+            pause=self._pressure.hold,
         )
         self._driver = LayerDriver(
-            inspector.inspection, context, self._streams, work=pace.work, replay=self.replay, on_handled=pace.settle, on_error=self.abort
+            inspector.inspection,
+            context,
+            self._streams,
+            work=pace.work,
+            replay=self.replay,
+            on_handled=pace.settle,
+            on_error=self.abort,
         )
         self._fast_path = FastPath(
-            inspector.inspection, context, self._streams, self._driver, work=pace.work, replay=self.replay, close=self.close
+            inspector.inspection,
+            context,
+            self._streams,
+            self._driver,
+            work=pace.work,
+            replay=self.replay,
+            close=self.close,
         )
-        self._unfinished: tuple[int, float] | None = None  # the number of the incomplete head, and when it was first seen
+        # the number of the incomplete head, and when it was first seen
+        self._unfinished: tuple[int, float] | None = None
         inspector.register(self)
 
     def begin(self, mode: HTTPMode) -> None:
@@ -82,7 +109,9 @@ class InspectedConnection:
         return self._pressure.is_stalled
 
     def head_seconds(self, now: float) -> float:
-        """Return the seconds since this method first saw the client's incomplete head, in the loop's time; 0 if there is none."""
+        """Return the seconds since this method first saw the client's incomplete head, in the loop's time; 0 if there
+        is none.
+        """
         layer = self._driver.layer
         number = layer.unfinished_head() if layer is not None else None
         if number is None:
@@ -119,7 +148,9 @@ class InspectedConnection:
 
     def failed(self, stream: Stream, error: ssl.SSLError | None) -> None:
         if stream is self.stream:
-            self._inspector.inspection.certificates.refused(self.client, self._context.server.address, error.reason if error else None)
+            self._inspector.inspection.certificates.refused(
+                self.client, self._context.server.address, error.reason if error else None
+            )
         stream.abort()
 
     def lost(self, stream: Stream) -> None:
@@ -195,7 +226,8 @@ class InspectedConnection:
         self._streams.release(self._is_idle)
         self._origin_pace.close()
         self._inspector.unregister(self, self.client)
-        # References both ways: cut here, so that everything and the TLS state is freed now, and not when the collector runs.
+        # References both ways: cut here, so that everything and the TLS state is freed now, and not when the collector
+        # runs.
         del self._fast_path, self._driver, self._origin_pace, self.stream.owner
 
     def _is_idle(self, origin: Connection) -> bool:

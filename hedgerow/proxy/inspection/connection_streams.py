@@ -19,9 +19,14 @@ _LAST_SECONDS = 0.5
 
 
 class ConnectionStreams:
-    """The streams of a connection. `offers` are the protocols that the client offered with TLS; `owner` receives the streams' events."""
+    """The streams of a connection.
 
-    def __init__(self, inspector: InspectorContext, client: Client, stream: Stream, offers: tuple[str, ...], owner: StreamOwner) -> None:
+    `offers` are the protocols that the client offered with TLS; `owner` receives the streams' events.
+    """
+
+    def __init__(
+        self, inspector: InspectorContext, client: Client, stream: Stream, offers: tuple[str, ...], owner: StreamOwner
+    ) -> None:
         self._inspector = inspector
         self._client = client
         self._offers = offers
@@ -62,7 +67,11 @@ class ConnectionStreams:
             if error.asks_for_certificate:
                 raise self._certificate_asked(address) or OriginError(CERTIFICATE_NEEDED) from error
             raise
-        if stream.tls is not None and stream.tls.asks_for_certificate and (failure := self._certificate_asked(address)) is not None:
+        if (
+            stream.tls is not None
+            and stream.tls.asks_for_certificate
+            and (failure := self._certificate_asked(address)) is not None
+        ):
             stream.abort()
             raise failure
         if isinstance(server, OriginServer):
@@ -92,7 +101,13 @@ class ConnectionStreams:
 
     def _key(self, device: DeviceId, server: Server) -> OriginKey:
         assert server.address is not None
-        alpn = () if not server.tls or not self._offers else ("h2", "http/1.1") if self._client.alpn == b"h2" else ("http/1.1",)
+        alpn = (
+            ()
+            if not server.tls or not self._offers
+            else ("h2", "http/1.1")
+            if self._client.alpn == b"h2"
+            else ("http/1.1",)
+        )
         return OriginKey(device, *server.address, server.sni if server.tls else None, alpn)
 
     def _adopt(self, server: Server, stream: Stream, origin: OriginKey) -> None:
@@ -108,7 +123,10 @@ class ConnectionStreams:
             server.timestamp_tls_setup = server.timestamp_tcp_setup
 
     def _certificate_asked(self, address: tuple[str, int]) -> OriginError | None:
-        """The origin asks for a certificate, which only the device can have. Return the failure if it is passed through from now on."""
+        """The origin asks for a certificate, which only the device can have.
+
+        Return the failure if it is passed through from now on.
+        """
         inspection, client = self._inspector.inspection, self._client
         if not inspection.certificates.asked(client, address):
             return None

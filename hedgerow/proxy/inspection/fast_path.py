@@ -45,8 +45,8 @@ _numbers = count(1)
 class FastPath:
     """The fast path of one connection. `receive` and `handle_end` get each event before the layers.
 
-    `work` runs a coroutine, `replay` hands on what an origin sent before it was ours, `close` closes a connection: all of them the
-    connection's own.
+    `work` runs a coroutine, `replay` hands on what an origin sent before it was ours, `close` closes a connection: all
+    of them the connection's own.
     """
 
     def __init__(
@@ -132,7 +132,9 @@ class FastPath:
         return True
 
     def _judge_path(self, data: bytes) -> http.HTTPFlow | None:
-        """Return the flow of a request with the head of an earlier one, once it is judged; None for any other request."""
+        """Return the flow of a request with the head of an earlier one, once it is judged; None for any
+        other request.
+        """
         known = self._inspection.heads.find(self._site, head_after_path(data), self._client)
         if known is None or (path := parse_plain_path(data)) is None:
             return None
@@ -147,7 +149,9 @@ class FastPath:
         request = flow.request
         self._inspection.requestheaders(flow)
         assert isinstance(request, PlainRequest)
-        if (active := self._inspection.clients.active.get(flow.id)) is not None and request.data.path == request.sent[0]:
+        if (active := self._inspection.clients.active.get(flow.id)) is not None and request.data.path == request.sent[
+            0
+        ]:
             self._inspection.heads.note(self._site, head_after_path(data), request, active)
         return flow
 
@@ -188,7 +192,8 @@ class FastPath:
         self._flow = None
         if flow.error is not None:
             return
-        refusal, scanner = flow.metadata.get(REFUSAL_KEY), flow.metadata.pop(SCANNER_KEY, None)  # it refers back to the flow
+        # it refers back to the flow
+        refusal, scanner = flow.metadata.get(REFUSAL_KEY), flow.metadata.pop(SCANNER_KEY, None)
         if self.server is not None:
             self.server.is_used_again = True
         if body and refusal is None and scanner is not None:

@@ -36,7 +36,10 @@ _MAX_EARLY = 64 * 1024
 
 
 class ClientHandshake:
-    """The owner of a client's stream until its protocol is known. `first` is what the gate has read after the CONNECT, if any."""
+    """The owner of a client's stream until its protocol is known.
+
+    `first` is what the gate has read after the CONNECT, if any.
+    """
 
     def __init__(self, inspector: InspectorContext, header: HandoverHeader, first: bytes, share: DeviceShare) -> None:
         self.share, self.shares = share, inspector.shares
@@ -44,7 +47,11 @@ class ClientHandshake:
         self._began = asyncio.get_running_loop().time()
         id = f"c{next(_numbers)}"
         self.client = InspectedClient.make(
-            id=id, peername=(header.address, 0), sockname=("", 0), state=ConnectionState.OPEN, timestamp_start=inspector.clock()
+            id=id,
+            peername=(header.address, 0),
+            sockname=("", 0),
+            state=ConnectionState.OPEN,
+            timestamp_start=inspector.clock(),
         )
         self._inspector = inspector
         self._header = header
@@ -62,7 +69,8 @@ class ClientHandshake:
         self.stream.bytes_received = len(self._first)
         if self._header.awaits_reply:
             self.stream.send(CONNECTION_ESTABLISHED)
-            if self._header.target is not None:  # the client's ClientHello is still on its way, and will most likely name this host
+            # the client's ClientHello is still on its way, and will most likely name this host
+            if self._header.target is not None:
                 self._inspector.leaf_certificates.prepare(self._header.target.host)
         first, self._first = self._first, b""
         if self._header.target is None:
@@ -94,7 +102,9 @@ class ClientHandshake:
         self._hand_over(HTTPMode.transparent)
 
     def failed(self, stream: Stream, error: ssl.SSLError | None) -> None:
-        self._inspector.inspection.certificates.refused(self.client, self._context.server.address, error.reason if error else None)
+        self._inspector.inspection.certificates.refused(
+            self.client, self._context.server.address, error.reason if error else None
+        )
         stream.abort()
 
     def ended(self, stream: Stream) -> None:
@@ -158,7 +168,9 @@ class ClientHandshake:
             certificates.request(host, self._proceed)
 
     def _keep(self, data: bytes) -> None:
-        """Keep the bytes of a client that does not wait for our ServerHello, such as early data: they belong to the handshake."""
+        """Keep the bytes of a client that does not wait for our ServerHello, such as early data: they belong to the
+        handshake.
+        """
         self._first += data
         if len(self._first) > _MAX_EARLY:
             self.abort()
@@ -191,8 +203,8 @@ class ClientHandshake:
 class _HandshakeStream(Stream):
     """A stream that begins the handshake when it is connected, with the bytes that the gate has read.
 
-    Its work is charged to the device. While the device is ahead of its share, it waits for its turn and is not read: a device that opens
-    twenty connections at once must not have all of them served in one round of the event loop.
+    Its work is charged to the device. While the device is ahead of its share, it waits for its turn and is not read: a
+    device that opens twenty connections at once must not have all of them served in one round of the event loop.
     """
 
     __slots__ = ("_handshake_owner",)

@@ -1,4 +1,6 @@
-"""Fields that concern one hop of a request (RFC 9110, section 7.6): removed, counted down or added before the request goes on. Pure."""
+"""Fields that concern one hop of a request (RFC 9110, section 7.6): removed, counted down or added before the request
+goes on. Pure.
+"""
 
 # mitmproxy annotates only some of its functions.
 # mypy: allow-untyped-calls
@@ -21,8 +23,8 @@ _CONCERNED = _HOP_BY_HOP | _EXAMINED
 _PLAIN_OPTIONS = frozenset({b"close", b"keep-alive"})
 # What a client names in Connection is removed, but never what an origin needs in order to understand the request.
 _NEVER_NOMINATED = frozenset(
-    b"authorization content-encoding content-length content-type cookie close expect host keep-alive origin range referer "
-    b"te transfer-encoding upgrade".split()
+    b"authorization content-encoding content-length content-type cookie close expect host keep-alive origin range"
+    b" referer te transfer-encoding upgrade".split()
 )
 _SECRETS = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
 _ENDING_HERE = frozenset({b"TRACE", b"OPTIONS"})
@@ -66,7 +68,10 @@ def _strip_nominated(fields: http.Headers) -> None:
 
 
 def last_hop(request: http.Request) -> ProxyResponse | None:
-    """Return our answer to a TRACE or OPTIONS that may be forwarded no further, None for any other. Counts Max-Forwards down."""
+    """Return our answer to a TRACE or OPTIONS that may be forwarded no further, None for any other.
+
+    Counts Max-Forwards down.
+    """
     if request.data.method not in _ENDING_HERE:
         return None
     left = request.headers.get("max-forwards", "")

@@ -1,7 +1,7 @@
 """The inspector: takes connections from gates over a Unix socket and judges each of their requests.
 
-mitmproxy's HTTP layers are embedded. They keep no flows and stream every body. Sockets, TLS and the event loop are ours (`handshake.py`,
-`connection.py`).
+mitmproxy's HTTP layers are embedded. They keep no flows and stream every body. Sockets, TLS and the event loop are ours
+(`handshake.py`, `connection.py`).
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ class InspectorError(Exception):
 
 
 class Inspector:
-    """The inspector of one process; `run` serves until `stop`. `signer` is the signer's socket, `upstream_ca` a file of additional CAs.
+    """The inspector of one process; `run` serves until `stop`.
+
+    `signer` is the signer's socket, `upstream_ca` a file of additional CAs.
 
     Without `refusals` a client that refuses our certificate reaches nothing.
     """
@@ -118,8 +120,8 @@ class Inspector:
     async def run(self, place: Path | socket.socket, ready: Callable[[], None] = lambda: None) -> None:
         """Serve on a Unix socket until `stop`. `ready` is called once it listens.
 
-        `place` is a socket that a predecessor may share, or a path at which this inspector takes the predecessor's place.
-        Raises InspectorError.
+        `place` is a socket that a predecessor may share, or a path at which this inspector takes the predecessor's
+        place. Raises InspectorError.
         """
         with _trust_file(self._upstream_ca) as trust:
             self.origins, self._poller = OriginPool(trust), TransportPoller()
@@ -144,7 +146,10 @@ class Inspector:
         return not self._sessions
 
     async def retire(self, limit: float = RETIRE_SECONDS) -> None:
-        """Accept no new connection, and wait at most `limit` seconds for the last one to end. A successor serves on the path already."""
+        """Accept no new connection, and wait at most `limit` seconds for the last one to end.
+
+        A successor serves on the path already.
+        """
         await asyncio.sleep(_SWEEP)  # accept what was handed over before
         self._stop_listening()
         self._drained.clear()
@@ -188,7 +193,11 @@ class Inspector:
         policy = self.inspection.clients.policy
         header = parse_handover_header(self.key, text, self.clock())
         found = policy.find_client(header.address) if header is not None else None
-        if header is None or found is None or (header.target is not None and header.target.port not in policy.guard.ports):
+        if (
+            header is None
+            or found is None
+            or (header.target is not None and header.target.port not in policy.guard.ports)
+        ):
             return self._turn_away(client, "inspector")
         device, loop = found[0], asyncio.get_running_loop()
         share = self.shares.of(device.id, is_named=device.known)
@@ -209,7 +218,9 @@ class Inspector:
         return None
 
     def _make_room(self, client: ClassedClient, now: float) -> bool:
-        """Close the connection that a client's new one displaces: one in its handshake, or the one that is idle for longest."""
+        """Close the connection that a client's new one displaces: one in its handshake, or the one that is idle for
+        longest.
+        """
         contenders = self._places.contenders(client)
         if not contenders:
             return False
@@ -295,7 +306,10 @@ class Inspector:
         report_busy(requests, clients.policy.report_use)
 
     def _enforce_deadlines(self, now: float) -> None:
-        """Close connections without a complete head or handshake, idle ones, and those past their lifetime. `now` is in the loop's time."""
+        """Close connections without a complete head or handshake, idle ones, and those past their lifetime.
+
+        `now` is in the loop's time.
+        """
         for session in tuple(self._sessions):
             if isinstance(session, InspectedConnection):
                 limit = min(self._idle_limit, STALLED_LIMIT) if session.is_stalled else self._idle_limit

@@ -1,4 +1,5 @@
-"""Heads of plain requests that are judged already, for further requests of the same client to the same site, on any of its connections.
+"""Heads of plain requests that are judged already, for further requests of the same client to the same site, on any of
+its connections.
 
 They are the octets that a browser repeats with each request, cookies included; so they are few, and forgotten soon.
 """
@@ -21,7 +22,9 @@ GENERATION_SECONDS = 30.0
 """Seconds after which heads that were not used since are forgotten, at most twice as many."""
 
 type Site = tuple[str, str | None, tuple[str, int] | None, bool]
-"""A client's address, its SNI, and its destination with or without TLS: all that a judgement depends on beside the request and policy."""
+"""A client's address, its SNI, and its destination with or without TLS: all that a judgement depends on beside the
+request and policy.
+"""
 
 
 def site_of(clients: ClientRegistry, client: Client, server: Server) -> Site:
@@ -63,7 +66,9 @@ class KnownHeads:
             self._put(key, found)
         if isinstance(found, KnownHead):
             return found
-        judged = self._judge.head_of(found.request, found.active, client) if found.policy is self._clients.policy else None
+        judged = (
+            self._judge.head_of(found.request, found.active, client) if found.policy is self._clients.policy else None
+        )
         if judged is None:
             del self._recent[key]
             return None

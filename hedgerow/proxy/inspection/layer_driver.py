@@ -1,7 +1,7 @@
 """mitmproxy's HTTP layers, driven for one connection: events go in, commands are executed.
 
-mitmproxy's own way to run them costs several tasks and a dozen turns of the event loop per request. Here a hook is a call, and the output
-is written once, after all layers have run.
+mitmproxy's own way to run them costs several tasks and a dozen turns of the event loop per request. Here a hook is a
+call, and the output is written once, after all layers have run.
 """
 
 # mitmproxy annotates only some of its functions.
@@ -29,7 +29,9 @@ from hedgerow.watched_tasks import note_unexpected
 
 
 class LayerDriver:
-    """The driver of mitmproxy's layers. `work` runs a coroutine for the connection, `replay` handles bytes that an origin sent early.
+    """The driver of mitmproxy's layers.
+
+    `work` runs a coroutine for the connection, `replay` handles bytes that an origin sent early.
 
     `on_handled` is called when the layers have settled after an event, `on_error` when they failed.
     """
@@ -75,8 +77,13 @@ class LayerDriver:
         """An HTTP/1 client's next request may come, and nothing of it is there."""
         return self.layer is None or (self.mode is HTTPMode.transparent and not self.is_busy and self.layer.is_at_rest)
 
-    def fall_back(self, flow: http.HTTPFlow, raw_request: bytes, server: OriginServer | None, *, is_asked: bool) -> None:
-        """Hand over a request that was judged and, if it `is_asked`, sent. `server` is its origin, open or with its error."""
+    def fall_back(
+        self, flow: http.HTTPFlow, raw_request: bytes, server: OriginServer | None, *, is_asked: bool
+    ) -> None:
+        """Hand over a request that was judged and, if it `is_asked`, sent.
+
+        `server` is its origin, open or with its error.
+        """
         layer = self.layer or self.start()
         self._already_judged, layer.ready = flow, server
         data = events.DataReceived(self._context.client, raw_request)

@@ -1,7 +1,7 @@
 """TLS contexts of inspected hosts, with certificates that the signer issues.
 
-The inspector has no CA. It makes one key for all its leaves, and asks the signer for a certificate per host. While the signer starts again,
-hosts that are known go on, and others wait.
+The inspector has no CA. It makes one key for all its leaves, and asks the signer for a certificate per host. While the
+signer starts again, hosts that are known go on, and others wait.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ class LeafCertificates:
     def __init__(self, signer: Path) -> None:
         """`signer` is the path of the signer's socket."""
         key = ec.generate_private_key(ec.SECP256R1())
-        public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        public = key.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
         self._signer = SignerClient(signer, public)
         self._key_pem = key_pem(key)
         self._contexts: OrderedDict[str, tuple[ssl.SSLContext, float]] = OrderedDict()  # with the time of its renewal
@@ -103,7 +105,8 @@ class LeafCertificates:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(_ALPN_PROTOCOLS)
-        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE  # each device knows which of the ciphers it computes fastest
+        # each device knows which of the ciphers it computes fastest
+        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
         # The standard library loads certificates from files only; this file is in memory and has no name.
         descriptor = os.memfd_create("leaf", os.MFD_CLOEXEC)
         try:

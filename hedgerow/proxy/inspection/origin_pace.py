@@ -1,7 +1,8 @@
-"""The pace of origins: their bytes are processed in the turns of the device that gets them, in portions between which others have theirs.
+"""The pace of origins: their bytes are processed in the turns of the device that gets them, in portions between which
+others have theirs.
 
-The cost of a byte differs a hundredfold: a download passes, but chunks of one octet or frames without data each go through all layers.
-Portions begin small, grow while they are cheap, and shrink when they are not.
+The cost of a byte differs a hundredfold: a download passes, but chunks of one octet or frames without data each go
+through all layers. Portions begin small, grow while they are cheap, and shrink when they are not.
 """
 
 # mitmproxy annotates only some of its functions.
@@ -26,8 +27,8 @@ _CHEAP_SECONDS = TURN_SECONDS / 4
 class OriginPace:
     """The bytes of a connection's origins that wait for a turn of its device.
 
-    `process_whole` handles what an origin sends at a time, or returns False if it must be portioned. `process` handles a portion. Both may
-    close this object. `pause` is told whether an origin must not be read.
+    `process_whole` handles what an origin sends at a time, or returns False if it must be portioned. `process` handles
+    a portion. Both may close this object. `pause` is told whether an origin must not be read.
     """
 
     def __init__(
@@ -51,7 +52,10 @@ class OriginPace:
         return origin in self._held
 
     def receive(self, origin: Connection, data: bytes, *, may_wait: bool = True) -> None:
-        """Process bytes as far as the device's turn allows, after those that are held. Without `may_wait` this is the device's turn."""
+        """Process bytes as far as the device's turn allows, after those that are held.
+
+        Without `may_wait` this is the device's turn.
+        """
         held = self._held.get(origin)
         if held is not None:
             held += data

@@ -53,13 +53,15 @@ class OriginPolicy:
     def recall(self, message: str, client: str) -> ResolutionBlock | None:
         """Return the block of this client that an error message of `addresses_for` is about.
 
-        mitmproxy hands on nothing but the text. Texts of origins may also be in messages, so the number in it cannot be guessed.
+        mitmproxy hands on nothing but the text. Texts of origins may also be in messages, so the number in it cannot be
+        guessed.
         """
         match = _MESSAGE.search(message)
         return self._blocks.get(client, {}).get(match[1]) if match else None
 
     async def addresses_for(self, client: Client, host: str, port: int) -> tuple[DeviceId, tuple[str, ...]]:
-        """Return a client's device, and the addresses of a destination as our resolver gives them, without private ones.
+        """Return a client's device, and the addresses of a destination as our resolver gives them, without private
+        ones.
 
         Raises OriginError.
         """
@@ -92,7 +94,9 @@ class OriginPolicy:
         """Return the addresses of a host. If the name is blocked but a URL on it is allowed, the URL counts."""
         policy = self._clients.policy
         resolved = await self._resolved.resolve(ruleset, device.id, host, self._clock())
-        request = next((each for active in self._clients.active_of(client) for each in active.requests if each.host == host), None)
+        request = next(
+            (each for active in self._clients.active_of(client) for each in active.requests if each.host == host), None
+        )
         if resolved.decision.verdict is Verdict.BLOCK and request is not None:
             resolved = await policy.resolve(ruleset, device.id, host, url_is_allowed=True)
             if resolved.decision.verdict is Verdict.BLOCK:

@@ -23,7 +23,9 @@ DIAL_SECONDS = 15.0
 """Seconds for the connection and the TLS handshake."""
 
 IDLE_SECONDS = 4.0
-"""Seconds for which an idle connection is kept: shorter than the five or more of servers, which must not close it while we send."""
+"""Seconds for which an idle connection is kept: shorter than the five or more of servers, which must not close it while
+we send.
+"""
 
 _MAX_IDLE = 256
 _MAX_IDLE_PER_ORIGIN = 16
@@ -63,7 +65,9 @@ class OriginPool:
         self._sessions: OrderedDict[OriginKey, ssl.SSLSession] = OrderedDict()
         self._context = cache(self._make_context)
 
-    async def open(self, origin: OriginKey, addresses: Sequence[str], *, must_be_new: bool = False) -> tuple[Stream, PendingStream]:
+    async def open(
+        self, origin: OriginKey, addresses: Sequence[str], *, must_be_new: bool = False
+    ) -> tuple[Stream, PendingStream]:
         """Return a stream to the origin at one of `addresses`, and its temporary owner. Raises OriginError."""
         if not must_be_new and (idle := self.take_idle(origin, addresses)) is not None:
             idle.owner = taken = PendingStream()
@@ -86,7 +90,9 @@ class OriginPool:
             if isinstance(error, asyncio.CancelledError):
                 raise
             failure = OriginError(_error_text(error))
-            failure.asks_for_certificate = stream is not None and stream.tls is not None and stream.tls.asks_for_certificate
+            failure.asks_for_certificate = (
+                stream is not None and stream.tls is not None and stream.tls.asks_for_certificate
+            )
             raise failure from error
 
     def keep(self, origin: OriginKey, stream: Stream) -> None:

@@ -1,9 +1,9 @@
 """Reports of recognised pages to control, which remembers their hosts.
 
-A page counts for its host if the request named that host alone, and if its title, descriptions and headings say more than its address does.
-Unless it has a label, its address has no query. Otherwise a link could put words into a page of another site, such as the results of a
-search, and visitors could do so by their comments. Nothing is reported about hosts most of whose pages are harmless, and about pages of
-people whose sites are not stored.
+A page counts for its host if the request named that host alone, and if its title, descriptions and headings say more
+than its address does. Unless it has a label, its address has no query. Otherwise a link could put words into a page of
+another site, such as the results of a search, and visitors could do so by their comments. Nothing is reported about
+hosts most of whose pages are harmless, and about pages of people whose sites are not stored.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ class PageReports:
             self._clients.policy.report_page(PageRecognised(host, finding.topic, page, finding.is_labelled))
 
     def _count(self, host: str, *, is_harmless: bool) -> int:
-        """Return by how many a host's recognised pages outnumber the harmless ones, as far as this process has seen them."""
+        """Return by how many a host's recognised pages outnumber the harmless ones, as far as this process has seen
+        them.
+        """
         balance = self._balance[host] = self._balance.get(host, 0) + (-1 if is_harmless else 1)
         self._balance.move_to_end(host)
         if len(self._balance) > MAX_HOSTS:
@@ -61,7 +63,11 @@ class PageReports:
 def _counts_for_its_host(active: ActiveRequest) -> bool:
     """Return whether a response says what its host is."""
     first, *others = active.requests
-    if first.method != "GET" or active.ruleset.privacy not in _SITES_ARE_STORED or any(each.host != first.host for each in others):
+    if (
+        first.method != "GET"
+        or active.ruleset.privacy not in _SITES_ARE_STORED
+        or any(each.host != first.host for each in others)
+    ):
         return False
     url = first.url or ""
     return "/~" not in url or not urlsplit(url).path.startswith("/~")  # pages of one of many users

@@ -1,7 +1,7 @@
 """Handshakes of one client with one host that are under way at the same time.
 
-A browser that does not know yet that a host has HTTP/2 connects once per request. It closes all of these connections but the first as soon
-as that one has HTTP/2. So the others wait, and most of them need no handshake.
+A browser that does not know yet that a host has HTTP/2 connects once per request. It closes all of these connections
+but the first as soon as that one has HTTP/2. So the others wait, and most of them need no handshake.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ MOST_SECONDS = 0.5
 """Seconds for which connections wait for the handshake of the first one."""
 
 GRACE_SECONDS = 0.02
-"""Seconds that a client has to close the others after that. Browsers need a few milliseconds, and keep some (requests without cookies)."""
+"""Seconds that a client has to close the others after that.
+
+Browsers need a few milliseconds, and keep some (requests without cookies).
+"""
 
 type Key = tuple[str, str, int]
 """A client's address, a host and its port."""
@@ -30,7 +33,10 @@ class ParallelHandshakes:
         self._groups: dict[Key, _Group] = {}
 
     def begin(self, key: Key, go_on: GoOn) -> bool:
-        """Return True if the connection is to go on at once, False if `go_on` is called later. It must call `leave` when it is lost."""
+        """Return True if the connection is to go on at once, False if `go_on` is called later.
+
+        It must call `leave` when it is lost.
+        """
         group = self._groups.get(key)
         if group is None:
             self._groups[key] = _Group(go_on)

@@ -46,7 +46,10 @@ _HELP_MARK = f"&{_HELP_SEEN}"
 
 @dataclass(frozen=True, slots=True)
 class JudgedHead:
-    """All that follows from a GET's head, without its path, under one ruleset of a policy. `site` is the beginning of its URL."""
+    """All that follows from a GET's head, without its path, under one ruleset of a policy.
+
+    `site` is the beginning of its URL.
+    """
 
     policy: ProxyPolicy
     device: Device
@@ -57,7 +60,10 @@ class JudgedHead:
 
 
 class RequestHandler:
-    """Handler of the requests of inspected connections: each is judged, then prepared for its origin. `key` signs block pages' tickets."""
+    """Handler of the requests of inspected connections: each is judged, then prepared for its origin.
+
+    `key` signs block pages' tickets.
+    """
 
     def __init__(self, clients: ClientRegistry, key: bytes, counters: Counters, clock: Callable[[], float]) -> None:
         self._clients = clients
@@ -94,7 +100,9 @@ class RequestHandler:
         is_private = any(is_private_search(each) for each in requests)
         if not is_private:
             self._clients.policy.observe(device, ruleset, request, decision)
-        self._counters.add("hedgerow_proxy_requests_total", lane_label(flow), decision.verdict.value, counted_reason(decision.reason))
+        self._counters.add(
+            "hedgerow_proxy_requests_total", lane_label(flow), decision.verdict.value, counted_reason(decision.reason)
+        )
         is_visible = form is not None or flow.request.method == "GET"
         if is_private and is_visible and not has_seen_help and self._offer_help(flow, ruleset, request, decision):
             return
@@ -110,18 +118,25 @@ class RequestHandler:
         _prepare(flow, ruleset)
         client, is_explicit = flow.client_conn, decision.reason in EXPLICITLY_ALLOWED
         granted = bool(ruleset.content.youtube_only) and all(is_granted(ruleset, each.host) for each in requests)
-        self._clients.begin(flow.id, ActiveRequest(client, self._clients.address(client), ruleset, requests, is_explicit, granted))
+        self._clients.begin(
+            flow.id, ActiveRequest(client, self._clients.address(client), ruleset, requests, is_explicit, granted)
+        )
         flow.request.stream = True
 
     def head_of(self, request: http.Request, active: ActiveRequest, client: Client) -> JudgedHead | None:
-        """Return what the head of a GET that was let through as `active` means for requests of `client`, now at the same address, with the
-        same head and another path.
+        """Return what the head of a GET that was let through as `active` means for requests of `client`, now at the
+        same address, with the same head and another path.
 
         None unless it went on as it was allowed, by one name, and to no search engine.
         """
         found, (first, *others) = self._clients.find(client.id), active.requests
         is_plain = request.method == "GET" and request.scheme == "https" and not others
-        if found is None or found[1] is not active.ruleset or not is_plain or self._engines.engine_of(first.host) is not None:
+        if (
+            found is None
+            or found[1] is not active.ruleset
+            or not is_plain
+            or self._engines.engine_of(first.host) is not None
+        ):
             return None
         if first.device != found[0].id or first.url is None or not first.url.endswith(request.path):
             return None
@@ -138,15 +153,26 @@ class RequestHandler:
         if not is_in_force or path.startswith(ASK_PATH) or _HELP_MARK in path:
             return False
         request = Request(
-            request.device, request.kind, request.host, request.port, head.site + path, "GET", request.resource, request.initiator
+            request.device,
+            request.kind,
+            request.host,
+            request.port,
+            head.site + path,
+            "GET",
+            request.resource,
+            request.initiator,
         )
         decision = clients.policy.decide(ruleset, request)
         if decision.verdict is not Verdict.ALLOW:
             return False
         clients.policy.observe(device, ruleset, request, decision)
-        self._counters.add("hedgerow_proxy_requests_total", "inspect", decision.verdict.value, counted_reason(decision.reason))
+        self._counters.add(
+            "hedgerow_proxy_requests_total", "inspect", decision.verdict.value, counted_reason(decision.reason)
+        )
         is_explicit, address = decision.reason in EXPLICITLY_ALLOWED, clients.address(flow.client_conn)
-        clients.begin(flow.id, ActiveRequest(flow.client_conn, address, ruleset, (request,), is_explicit, head.is_granted))
+        clients.begin(
+            flow.id, ActiveRequest(flow.client_conn, address, ruleset, (request,), is_explicit, head.is_granted)
+        )
         flow.request.stream = True
         return True
 
@@ -169,7 +195,11 @@ class RequestHandler:
         if decision.reason is Reason.PICTURE and not is_document(flow.request.headers):
             return page.hidden_picture(decision, flow.request.headers.get("accept", ""), reader)
         form, now = form_of(flow.request.headers), self._clock()
-        ticket = issue_ticket(self._key, named_authorities(flow)[-1].host, request.device, now) if form is ResponseForm.PAGE else ""
+        ticket = (
+            issue_ticket(self._key, named_authorities(flow)[-1].host, request.device, now)
+            if form is ResponseForm.PAGE
+            else ""
+        )
         return page.blocked(decision, request.host, request.url, now, form, reader, ticket)
 
     def _decide(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, form: str | None) -> Decision:
@@ -181,18 +211,30 @@ class RequestHandler:
         return decision
 
     def _offer_help(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision) -> bool:
-        """Show the helplines before the results of a search, or in their place if they are blocked. Return False if they do not fit."""
+        """Show the helplines before the results of a search, or in their place if they are blocked.
+
+        Return False if they do not fit.
+        """
         is_blocked = decision.verdict is Verdict.BLOCK
-        if form_of(flow.request.headers) is not ResponseForm.PAGE or (is_blocked and decision.reason is not Reason.SEARCH):
+        if form_of(flow.request.headers) is not ResponseForm.PAGE or (
+            is_blocked and decision.reason is not Reason.SEARCH
+        ):
             return False
         assert request.url is not None
         page = self._clients.policy.page
         parts = urlsplit(request.url)
         link = "" if is_blocked else urlunsplit(parts._replace(query=f"{parts.query}&{_HELP_SEEN}"))
-        answer(flow, page.short_page("search-help", 200, link, page.reader_of(ruleset, flow.request.headers.get("accept-language", ""))))
+        answer(
+            flow,
+            page.short_page(
+                "search-help", 200, link, page.reader_of(ruleset, flow.request.headers.get("accept-language", ""))
+            ),
+        )
         return True
 
-    def _apply_safe_search(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision, *, is_form: bool) -> None:
+    def _apply_safe_search(
+        self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision, *, is_form: bool
+    ) -> None:
         """Apply one engine's parameters. Those of other engines that the request names stay."""
         engine = self._engines.by_id[decision.what]
         level, without_ai = _level(ruleset, engine), closes_ai_answers(ruleset) is not None
@@ -246,7 +288,8 @@ def _prepare(flow: http.HTTPFlow, ruleset: Ruleset) -> None:
     if flow.server_conn.address is None:  # the client sends whole URLs
         flow.metadata[VIA_KEY] = True
         add_via(flow.request)
-    if ruleset.rules.bypass and any(SIGNED_EXCHANGE in value for _, value in fields.fields):  # they are refused, see `responseheaders`
+    # they are refused, see `responseheaders`
+    if ruleset.rules.bypass and any(SIGNED_EXCHANGE in value for _, value in fields.fields):
         fields["Accept"] = _without_signed_exchanges(fields.get("accept", ""))
     if ruleset.safe_search is not SafeSearch.OFF:
         preferences = fields.get("prefer", "")
@@ -283,5 +326,7 @@ _USUAL_CODINGS = 100
 @lru_cache(256)
 def _readable_codings(codings: str) -> str:
     """Return a value of Accept-Encoding without the codings that cannot be scanned."""
-    readable = [each.strip() for each in codings.split(",") if each.partition(";")[0].strip().lower() in SUPPORTED_CODINGS]
+    readable = [
+        each.strip() for each in codings.split(",") if each.partition(";")[0].strip().lower() in SUPPORTED_CODINGS
+    ]
     return codings if len(readable) == codings.count(",") + 1 else ", ".join(readable) or "identity"

@@ -49,7 +49,9 @@ class ResponseScanning:
         self._page_rules: dict[tuple[Ruleset, str], ScanRules] = {}
 
     def swap(self) -> None:
-        """Reload the phrase lists before the next page is scanned, and end the processes of scanners that are no longer in use."""
+        """Reload the phrase lists before the next page is scanned, and end the processes of scanners that are no longer
+        in use.
+        """
         self._lists = None
         self._page_rules.clear()
         for kind in self._wholes.keys() - {each.kind for each in self._clients.policy.scoring}:
@@ -62,7 +64,10 @@ class ResponseScanning:
             wholes.close()
 
     def scan(self, flow: http.HTTPFlow, active: ActiveRequest, refuse: Callable[[Decision], ProxyResponse]) -> None:
-        """Scan the response to a request that was let through. `refuse` renders and records the answer to a blocked one."""
+        """Scan the response to a request that was let through.
+
+        `refuse` renders and records the answer to a blocked one.
+        """
         rules, response = active.ruleset.content, flow.response
         status = response.status_code if response is not None else 0
         if active.is_explicitly_allowed:  # nothing else is scanned where the policy makes an exception
@@ -105,7 +110,10 @@ class ResponseScanning:
         return unnamed_client(active.address) if found is None else class_of(active.address, found[0])
 
     def _scan_rules(self, content: ContentRules, active: ActiveRequest, head: Head) -> ScanRules:
-        """Return the rules for a response. A page of a well-known or listed host is recognised by its own labels only."""
+        """Return the rules for a response.
+
+        A page of a well-known or listed host is recognised by its own labels only.
+        """
         if not head.may_be_page:
             return ScanRules(content, self._phrase_lists(), scoring=self._kinds())
         if content is not active.ruleset.content or len(active.requests) > 1:
@@ -137,7 +145,9 @@ class ResponseScanning:
             return False
         if scoring.is_exempt(page):
             return True
-        decision = self._clients.policy.decide(active.ruleset, replace(request, host=page, url=f"https://{page}/", initiator=""))
+        decision = self._clients.policy.decide(
+            active.ruleset, replace(request, host=page, url=f"https://{page}/", initiator="")
+        )
         return decision.reason in EXPLICITLY_ALLOWED
 
     def _phrase_lists(self) -> tuple[tuple[str, int], ...]:
@@ -160,12 +170,16 @@ def _head_of(asked: http.Headers, fields: http.Headers, active: ActiveRequest) -
     url = requests[0].url
     if len(requests) > 1:
         url = next((each.url for each in requests if each.url and is_youtube(each.host)), url)
-    kind, disposition, encoding, rating = [values[name].decode("utf-8", "surrogateescape") if name in values else "" for name in _READ]
+    kind, disposition, encoding, rating = [
+        values[name].decode("utf-8", "surrogateescape") if name in values else "" for name in _READ
+    ]
     return Head(url or "", kind, disposition, encoding, is_document(asked), rating, is_image(asked))
 
 
 def remove_http3(response: http.Response) -> None:
-    """Remove HTTP/3 from the alternative services that a response names (RFC 7838): browsers would try UDP, which is not inspected."""
+    """Remove HTTP/3 from the alternative services that a response names (RFC 7838): browsers would try UDP, which is
+    not inspected.
+    """
     if b"alt-svc" in values_of(response.headers):
         kept = [each for value in response.headers.get_all("alt-svc") if (each := without_http3(value))]
         response.headers.set_all("alt-svc", kept)
@@ -174,7 +188,8 @@ def remove_http3(response: http.Response) -> None:
 def without_http3(services: str) -> str:
     """Return the value of an Alt-Svc field without HTTP/3.
 
-    >>> without_http3('h3=":443"; ma=86400, h3-29=":443", h2="alt.example:443"'), without_http3('h3=":443"'), without_http3("clear")
+    >>> (without_http3('h3=":443"; ma=86400, h3-29=":443", h2="alt.example:443"'), without_http3('h3=":443"'),
+    ...  without_http3("clear"))
     ('h2="alt.example:443"', '', 'clear')
     """
     kept = (each.strip() for each in services.split(","))

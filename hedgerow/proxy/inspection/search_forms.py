@@ -39,7 +39,12 @@ def is_readable(flow: http.HTTPFlow, requests: Iterable[Request]) -> bool:
     if _media(flow) == _FORM:
         return 0 < int(length) <= MAX_FORM_BYTES and not coding and any(engine.words for engine in engines)
     is_search = _media(flow) == _JSON and flow.request.path.partition("?")[0] == _JSON_PATH
-    return is_search and 0 < int(length) <= MAX_JSON and coding in {"", "gzip"} and any(engine.youtube for engine in engines)
+    return (
+        is_search
+        and 0 < int(length) <= MAX_JSON
+        and coding in {"", "gzip"}
+        and any(engine.youtube for engine in engines)
+    )
 
 
 def _media(flow: http.HTTPFlow) -> str:
@@ -62,7 +67,11 @@ def _form_of_json(content: bytes) -> str:
         query = json.loads(text[:MAX_JSON])["query"]
     except (ValueError, LookupError, TypeError, RecursionError):
         return ""
-    return urlencode({SearchEngines.load().by_id["youtube"].words: query}, errors="replace") if isinstance(query, str) else ""
+    return (
+        urlencode({SearchEngines.load().by_id["youtube"].words: query}, errors="replace")
+        if isinstance(query, str)
+        else ""
+    )
 
 
 def with_words(request: Request, form: str) -> Request:

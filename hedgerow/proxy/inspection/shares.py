@@ -1,10 +1,11 @@
 """Fair shares of an inspector's time: each device has an account of HTTP/2 frames and a place in the queue of turns.
 
-A device that lately used more than its part of the event loop's time waits for its turn, unless little such work was done in this round
-of the loop. One turn, or as many as are short, is run per round, so that devices with little to do are served in between.
+A device that lately used more than its part of the event loop's time waits for its turn, unless little such work was
+done in this round of the loop. One turn, or as many as are short, is run per round, so that devices with little to do
+are served in between.
 
-Devices that the policy does not name have one such part together, since any of them may be many. While both wait, every second turn is of a
-named device.
+Devices that the policy does not name have one such part together, since any of them may be many. While both wait, every
+second turn is of a named device.
 """
 
 from __future__ import annotations
@@ -21,13 +22,19 @@ TURN_SECONDS = 0.003
 """Seconds of work after which a connection's turn ends."""
 
 ROUND_SECONDS = 0.001
-"""Seconds of work after which no further turn begins in a round of the event loop. Most turns are as short as a handshake."""
+"""Seconds of work after which no further turn begins in a round of the event loop.
+
+Most turns are as short as a handshake.
+"""
 
 FREE_SECONDS = 0.02
 """Seconds of work beyond its part that a device may use without waiting."""
 
 PART = 0.5
-"""Part of the loop's time that a device may use without waiting. Nobody waits for longer than others have work to do."""
+"""Part of the loop's time that a device may use without waiting.
+
+Nobody waits for longer than others have work to do.
+"""
 
 CONNECTIONS = 8
 """Connections whose HTTP/2 frames a device's tokens pay for. Browsers open more, and get their answers."""
@@ -74,7 +81,10 @@ class Turn:
 
 
 class DeviceShare:
-    """The share of one device, however many connections it has. `strangers` is that of all devices without a name, for one of these."""
+    """The share of one device, however many connections it has.
+
+    `strangers` is that of all devices without a name, for one of these.
+    """
 
     __slots__ = ("_at", "_lead", "strangers", "tokens", "turns")
 
@@ -116,7 +126,8 @@ class DeviceShares:
         self._is_turn_of_named = True
         self._is_scheduled = False
         self._running: DeviceShare | None = None
-        self._round_ends: float | None = None  # for devices that are ahead; None: none had work in this round of the loop
+        # for devices that are ahead; None: none had work in this round of the loop
+        self._round_ends: float | None = None
 
     def of(self, device: DeviceId, *, is_named: bool = True) -> DeviceShare:
         """Return a device's share. It outlives the device's connections."""
@@ -136,8 +147,9 @@ class DeviceShares:
     def must_wait(self, share: DeviceShare, now: float) -> bool:
         """Return whether a device's work must wait for a turn. `now` is `time.perf_counter()`.
 
-        Waiting gains nothing while all devices that are ahead of their parts do no more in a round than fits into one turn. It gains
-        nothing either if the work follows from what the same device is doing now. No connection waits only for others of its own device.
+        Waiting gains nothing while all devices that are ahead of their parts do no more in a round than fits into one
+        turn. It gains nothing either if the work follows from what the same device is doing now. No connection waits
+        only for others of its own device.
         """
         if self._running is share or not share.is_ahead(now):
             return False
@@ -179,7 +191,9 @@ class DeviceShares:
             asyncio.get_running_loop().call_soon(self._run)
 
     def _run(self) -> None:
-        """Run one turn of each device that is not ahead, or else turns of those that have waited for longest, if they are short."""
+        """Run one turn of each device that is not ahead, or else turns of those that have waited for longest, if they
+        are short.
+        """
         self._is_scheduled = False
         now = time.perf_counter()
         ends = now + ROUND_SECONDS

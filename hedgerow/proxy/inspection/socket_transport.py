@@ -1,6 +1,8 @@
-"""A transport over a connected TCP socket that begins at once, without a task and a round of the event loop, and ends as quickly.
+"""A transport over a connected TCP socket that begins at once, without a task and a round of the event loop, and ends
+as quickly.
 
-It behaves as the event loop's own transports do. Most inspected connections are so short that beginning and ending cost more than the rest.
+It behaves as the event loop's own transports do. Most inspected connections are so short that beginning and ending cost
+more than the rest.
 """
 
 from __future__ import annotations
@@ -58,9 +60,20 @@ class SocketTransport(asyncio.Transport):
     """A transport that reads and writes `sock`, which is not blocking, for a protocol, and closes it."""
 
     __slots__ = (
-        "_buffer", "_descriptor", "_has_eof", "_is_closing", "_is_read", "_is_read_paused", "_is_reading", "_is_write_paused", "_loop",
-        "_poller", "_protocol", "_sock", "_watched",
-    )  # fmt: skip
+        "_buffer",
+        "_descriptor",
+        "_has_eof",
+        "_is_closing",
+        "_is_read",
+        "_is_read_paused",
+        "_is_reading",
+        "_is_write_paused",
+        "_loop",
+        "_poller",
+        "_protocol",
+        "_sock",
+        "_watched",
+    )
 
     def __init__(self, sock: socket.socket, protocol: asyncio.Protocol, poller: TransportPoller) -> None:
         self._loop, self._poller, self._watched = poller.loop, poller, 0
@@ -206,7 +219,8 @@ class SocketTransport(asyncio.Transport):
     def _end(self, error: Exception | None) -> None:
         self._sock.close()
         self._loop.call_soon(self._protocol.connection_lost, error)
-        del self._protocol  # they refer to each other, and TLS states are large: they are freed now, not when the collector runs
+        # they refer to each other, and TLS states are large: they are freed now, not when the collector runs
+        del self._protocol
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         try:

@@ -1,4 +1,6 @@
-"""Byte streams over TCP, with TLS if wanted: to clients under our certificates, and to origins, whose certificates are verified."""
+"""Byte streams over TCP, with TLS if wanted: to clients under our certificates, and to origins, whose certificates are
+verified.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,12 @@ _CERTIFICATE = 11  # kind of a handshake message
 
 
 def shows_certificate(flight: bytes) -> bool:
-    """Return whether a client's part of a handshake has a Certificate message: the server has asked for one, if only for an empty one.
+    """Return whether a client's part of a handshake has a Certificate message: the server has asked for one, if only
+    for an empty one.
 
-    TLS 1.2 sends it first and in plaintext (RFC 5246, section 7.4.6). In TLS 1.3 the client ends the handshake with Finished alone, or
-    with Certificate and Finished (RFC 8446, section 4.4), each of which OpenSSL encrypts as a record.
+    TLS 1.2 sends it first and in plaintext (RFC 5246, section 7.4.6). In TLS 1.3 the client ends the handshake with
+    Finished alone, or with Certificate and Finished (RFC 8446, section 4.4), each of which OpenSSL encrypts as a
+    record.
     """
     at, encrypted, is_plain = 0, 0, True
     while at + _RECORD_HEADER < len(flight):
@@ -47,10 +51,17 @@ class TlsSession:
     )
 
     def __init__(
-        self, context: ssl.SSLContext, *, is_server: bool = False, host: str | None = None, session: ssl.SSLSession | None = None
+        self,
+        context: ssl.SSLContext,
+        *,
+        is_server: bool = False,
+        host: str | None = None,
+        session: ssl.SSLSession | None = None,
     ) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=is_server, server_hostname=host, session=session)
+        self._tls = context.wrap_bio(
+            self._incoming, self._outgoing, server_side=is_server, server_hostname=host, session=session
+        )
         self._is_server = is_server
         self._is_handshake_sent = is_server  # only the client's is examined
         self.asks_for_certificate = False  # the server has asked for a certificate of the client
@@ -109,7 +120,9 @@ class TlsSession:
 
     @property
     def can_wait(self) -> bool:
-        """Return whether the end of the handshake may be sent with the first data: in TLS 1.3 a server has only tickets left to send."""
+        """Return whether the end of the handshake may be sent with the first data: in TLS 1.3 a server has only tickets
+        left to send.
+        """
         return self._is_server and self._tls.version() == "TLSv1.3"
 
     @property
@@ -128,7 +141,10 @@ class TlsSession:
 
 
 class StreamOwner(Protocol):
-    """Receiver of a stream's events. `failed`: the handshake or the encryption failed, and the owner must abort the stream."""
+    """Receiver of a stream's events.
+
+    `failed`: the handshake or the encryption failed, and the owner must abort the stream.
+    """
 
     def secured(self, stream: Stream) -> None: ...
     def received(self, stream: Stream, data: bytes) -> None: ...
@@ -309,7 +325,9 @@ class Stream(asyncio.Protocol):
         """The peer has reset the connection while it is not read. The event loop does not learn that."""
         if not self._is_paused or not self.is_open:
             return False
-        return bool(self.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE)
+        return bool(
+            self.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE
+        )
 
     @property
     def addresses(self) -> tuple[Any, Any]:

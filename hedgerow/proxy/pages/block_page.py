@@ -26,12 +26,22 @@ from hedgerow.policies.targets import ILLEGAL
 from hedgerow.policies.youtube import YOUTUBE_CHOSEN
 from hedgerow.proxy.pages.help import page_environment, render_help
 from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm
-from hedgerow.proxy.pages.translations import PAGES, PageReader, PageTranslation, PageTranslations, Permission, choose_language, is_young
+from hedgerow.proxy.pages.translations import (
+    PAGES,
+    PageReader,
+    PageTranslation,
+    PageTranslations,
+    Permission,
+    choose_language,
+    is_young,
+)
 
 _SVG = Markup(
-    '<svg xmlns="http://www.w3.org/2000/svg" width="320" height="200" viewBox="0 0 320 200" lang="{lang}" direction="{dir}" '
+    '<svg xmlns="http://www.w3.org/2000/svg" width="320" height="200" viewBox="0 0 320 200" lang="{lang}" '
+    'direction="{dir}" '
     'style="background:#e4e4e4"><title>{heading}</title><rect width="320" height="200" fill="#e4e4e4"/>'
-    '<g font-family="system-ui,sans-serif" text-anchor="middle" fill="#333"><text x="160" y="{top}" font-size="18" font-weight="bold">'
+    '<g font-family="system-ui,sans-serif" text-anchor="middle" fill="#333"><text x="160" y="{top}" '
+    'font-size="18" font-weight="bold">'
     "{heading}</text>{lines}</g></svg>"
 )
 _LINE = Markup('<text x="160" y="{y}" font-size="14">{text}</text>')
@@ -39,7 +49,9 @@ _LINE_HEIGHT = 20
 _LINE_LENGTH = 42
 _MAX_LINES = 6
 
-GREY_PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAABAAAAAKCAAAAACY1YFAAAAAD0lEQVR42mN4ggYYBqsAAFPrjoHl85fgAAAAAElFTkSuQmCC")
+GREY_PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAABAAAAAKCAAAAACY1YFAAAAAD0lEQVR42mN4ggYYBqsAAFPrjoHl85fgAAAAAElFTkSuQmCC"
+)
 """A grey picture of 16 × 10 pixels, for programs that show no SVG."""
 ASK_PATH = "/.well-known/hedgerow/ask"
 NOTE_LIMIT = 300
@@ -49,10 +61,13 @@ _MAX_CACHED_PAGES = 128
 """Rendered pages in the cache, at some 15 kB each."""
 
 _FRAME_HTML = Markup(
-    '<!doctype html><html lang="{1}" dir="{2}"><meta name="color-scheme" content="light dark"><title>{0}</title><p>{0}</p>'
+    '<!doctype html><html lang="{1}" dir="{2}"><meta name="color-scheme" content="light dark"><title>{0}</title><p>{0}</p>'  # noqa: E501
 )
 _CSP_NOTHING = "default-src 'none'"
-"""Content security policy of a response without style or form. Unlike the page's, it allows the response to be shown in a frame."""
+"""Content security policy of a response without style or form.
+
+Unlike the page's, it allows the response to be shown in a frame.
+"""
 
 _IDLE_WORKER = """addEventListener("install", () => skipWaiting());
 addEventListener("activate", event => event.waitUntil(clients.claim().then(async () => {
@@ -60,15 +75,20 @@ addEventListener("activate", event => event.waitUntil(clients.claim().then(async
     if (each.visibilityState === "visible") each.navigate(each.url);
 })));
 """
-"""A service worker in place of a blocked site's own, which would go on showing the site's pages without asking the network.
+"""A service worker in place of a blocked site's own, which would go on showing the site's pages without asking the
+network.
 
-Browsers look for a new version whenever a page of the site is opened. This one handles no requests, so pages come from the network again,
-and the one that was just opened is loaded anew. What the site has stored stays, and its own worker returns after the block.
+Browsers look for a new version whenever a page of the site is opened. This one handles no requests, so pages come from
+the network again, and the one that was just opened is loaded anew. What the site has stored stays, and its own worker
+returns after the block.
 """
 
 _NO_PARTS = {
-    **dict.fromkeys(("about", "link", "link_label", "opens", "full_why", "conduct"), ""), "facts": (), "ask": None, "accept": None,
-}  # fmt: skip
+    **dict.fromkeys(("about", "link", "link_label", "opens", "full_why", "conduct"), ""),
+    "facts": (),
+    "ask": None,
+    "accept": None,
+}
 """The parts that a page may do without."""
 
 _DEFAULT_READER = PageReader()
@@ -82,21 +102,28 @@ def placeholder_svg(heading: str, why: str, lang: str, direction: str) -> str:
     """
     wrapped = textwrap.wrap(why, _LINE_LENGTH)[:_MAX_LINES]
     top = 100 - len(wrapped) * _LINE_HEIGHT // 2
-    lines = Markup("").join(_LINE.format(y=top + (at + 1) * _LINE_HEIGHT + 4, text=text) for at, text in enumerate(wrapped))
+    lines = Markup("").join(
+        _LINE.format(y=top + (at + 1) * _LINE_HEIGHT + 4, text=text) for at, text in enumerate(wrapped)
+    )
     return str(_SVG.format(heading=heading, lines=lines, top=top, lang=lang, dir=direction))
 
 
 class BlockPage:
     """Renderer of the proxy's own responses for a reader, with the templates and translations of this package.
 
-    The helplines are those of `country`, and times are shown in `timezone`. `ages` has the ages of the people in the policy. `conduct` is
-    a café's code of conduct. `portal` is the URL of the device's own page, on which a café's guest begins and a device without a name
-    learns how to get one, or '' if devices cannot reach it.
+    The helplines are those of `country`, and times are shown in `timezone`. `ages` has the ages of the people in the
+    policy. `conduct` is a café's code of conduct. `portal` is the URL of the device's own page, on which a café's guest
+    begins and a device without a name learns how to get one, or '' if devices cannot reach it.
     """
 
     def __init__(
-        self, country: str | None = None, timezone: str = "UTC", ages: Mapping[str, int] | None = None, conduct: str = "", portal: str = ""
-    ) -> None:  # fmt: skip
+        self,
+        country: str | None = None,
+        timezone: str = "UTC",
+        ages: Mapping[str, int] | None = None,
+        conduct: str = "",
+        portal: str = "",
+    ) -> None:
         style = (PAGES / "page.css").read_text(encoding="utf-8")
         categories, lifelines = builtin_categories(), Lifelines.load().for_country(country)
         titles = {category.name: category.title for category in categories}
@@ -109,16 +136,20 @@ class BlockPage:
         self._conduct = conduct
         self._portal = portal
         digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-        self._policy = f"default-src 'none'; style-src 'sha256-{digest}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        self._policy = f"default-src 'none'; style-src 'sha256-{digest}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"  # noqa: E501
         # Random, so that no URL contains them.
         self._url_placeholder, self._ticket_placeholder = secrets.token_hex(16), secrets.token_hex(16)
-        self._page_cache: dict[tuple[Decision, str, str, PageReader], tuple[tuple[tuple[str, str], ...], tuple[bytes, ...]]] = {}
+        self._page_cache: dict[
+            tuple[Decision, str, str, PageReader], tuple[tuple[tuple[str, str], ...], tuple[bytes, ...]]
+        ] = {}
         self._help = help_choices(lifelines)
         self._help_cache: dict[tuple[PageReader, bool], Markup] = {}
 
     def reader_of(self, ruleset: Ruleset, accept_language: str) -> PageReader:
         """The reader of a page. Small children, by their age or by the device's profile, get simpler words."""
-        return PageReader(choose_language(accept_language), is_young(self._ages.get(ruleset.person or ""), ruleset.profile))
+        return PageReader(
+            choose_language(accept_language), is_young(self._ages.get(ruleset.person or ""), ruleset.profile)
+        )
 
     def blocked(
         self,
@@ -130,7 +161,10 @@ class BlockPage:
         reader: PageReader = _DEFAULT_READER,
         ticket: str = "",
     ) -> ProxyResponse:
-        """The response to a blocked request, in a form that suits the client. A page holds the `ticket` in its forms."""
+        """The response to a blocked request, in a form that suits the client.
+
+        A page holds the `ticket` in its forms.
+        """
         translation = self._translations[reader.language]
         if self._leads_to_portal(decision, host, form):
             return self._answer(302, "", "text/plain", (("Location", self._portal),))
@@ -145,12 +179,18 @@ class BlockPage:
             case ResponseForm.WORKER:
                 return self._answer(200, _IDLE_WORKER, "text/javascript", (("Service-Worker-Allowed", "/"),))
             case ResponseForm.DATA:
-                return self._answer(403, json.dumps(_json_facts(translation, decision, host, now), ensure_ascii=False), "application/json")
+                return self._answer(
+                    403,
+                    json.dumps(_json_facts(translation, decision, host, now), ensure_ascii=False),
+                    "application/json",
+                )
             case ResponseForm.NOTHING:
                 return self._answer(403, "", "text/plain")
 
     def hidden_picture(self, decision: Decision, accept: str, reader: PageReader = _DEFAULT_READER) -> ProxyResponse:
-        """The response in place of a picture: one with the reason for browsers, which accept SVG, and a plain one for other programs."""
+        """The response in place of a picture: one with the reason for browsers, which accept SVG, and a plain one for
+        other programs.
+        """
         if "image/svg+xml" not in accept:
             return replace(self._answer(403, "", "image/png"), body=GREY_PNG)
         translation = self._translations[reader.language]
@@ -177,9 +217,16 @@ class BlockPage:
         return self._answer(403, f"{text}\n", "text/plain", (("X-Hedgerow-Reason", decision.reason.value),))
 
     def short_page(
-        self, key: str, status: int, link: str = "", reader: PageReader = _DEFAULT_READER, permission: Permission | None = None
-    ) -> ProxyResponse:  # fmt: skip
-        """A short page, by its key in the translations: `asked`, `denied`, `open`, `too-often`, `not-from-here`, or a failure.
+        self,
+        key: str,
+        status: int,
+        link: str = "",
+        reader: PageReader = _DEFAULT_READER,
+        permission: Permission | None = None,
+    ) -> ProxyResponse:
+        """A short page, by its key in the translations:
+
+        `asked`, `denied`, `open`, `too-often`, `not-from-here`, or a failure.
 
         With a `permission`, its heading says what is open, and until when.
         """
@@ -209,7 +256,9 @@ class BlockPage:
         """A message for programs: the request is malformed or cannot be served."""
         return self._answer(status, f"Hedgerow: {message}.\n", "text/plain")
 
-    def _blocked_page(self, decision: Decision, host: str, url: str, now: float, reader: PageReader, ticket: str) -> ProxyResponse:
+    def _blocked_page(
+        self, decision: Decision, host: str, url: str, now: float, reader: PageReader, ticket: str
+    ) -> ProxyResponse:
         """The page, rendered once per host and decision, with placeholders for the URL and the ticket."""
         until = "" if decision.until is None else self._translations[reader.language].until(decision.until, now)
         key = (decision, host, until, reader)
@@ -222,7 +271,9 @@ class BlockPage:
             self._page_cache[key] = cached
         headers, pieces = cached
         body = str(escape(url)).encode().join(pieces)
-        return ProxyResponse(403, headers, body.replace(self._ticket_placeholder.encode(), str(escape(ticket)).encode()))
+        return ProxyResponse(
+            403, headers, body.replace(self._ticket_placeholder.encode(), str(escape(ticket)).encode())
+        )
 
     def _blocked_parts(self, decision: Decision, host: str, url: str, now: float, reader: PageReader) -> dict[str, Any]:
         translation = self._translations[reader.language]
@@ -233,10 +284,17 @@ class BlockPage:
             if forbids_access_request(decision)
             else {"path": ASK_PATH, "url": url, "ticket": self._ticket_placeholder, "note_limit": NOTE_LIMIT}
         )
-        about = self._abouts.get(decision.what, "") if decision.reason is Reason.CATEGORY and reader.language == "en" else ""
+        about = (
+            self._abouts.get(decision.what, "")
+            if decision.reason is Reason.CATEGORY and reader.language == "en"
+            else ""
+        )
         parts = {"heading": heading, "why": why, "about": about, "facts": facts, "ask": ask}
         if decision.reason is Reason.CONDUCT:
-            parts |= {"conduct": self._conduct, "accept": {"path": ASK_PATH, "url": url, "ticket": self._ticket_placeholder}}
+            parts |= {
+                "conduct": self._conduct,
+                "accept": {"path": ASK_PATH, "url": url, "ticket": self._ticket_placeholder},
+            }
         if decision.reason is Reason.UNNAMED and self._portal:
             parts |= {"link": self._portal, "link_label": translation.words["unnamed"]["link"]}
         if decision.what == ILLEGAL and not reader.young:
@@ -244,7 +302,9 @@ class BlockPage:
         if reader.young:
             simple, sentence = translation.reason(decision, young=True)
             until = decision.until
-            opens = "" if until is None else translation.words["young"]["until"].format(until=translation.until(until, now))
+            opens = (
+                "" if until is None else translation.words["young"]["until"].format(until=translation.until(until, now))
+            )
             parts |= {"heading": simple, "why": sentence, "opens": opens, "full_why": why}
         return parts
 
@@ -263,7 +323,7 @@ class BlockPage:
 
     def _answer(
         self, status: int, body: str, kind: str, extra: tuple[tuple[str, str], ...] = (), policy: str | None = None
-    ) -> ProxyResponse:  # fmt: skip
+    ) -> ProxyResponse:
         headers = (
             ("Content-Type", kind if kind == "image/png" else f"{kind}; charset=utf-8"),
             ("Cache-Control", "no-store"),
@@ -303,16 +363,22 @@ def _json_facts(translation: PageTranslation, decision: Decision, host: str, now
     heading, why = translation.reason(decision)
     until = None if decision.until is None else translation.until(decision.until, now)
     return {
-        "error": "blocked", "host": host, "reason": decision.reason.value, "what": decision.what,
-        "message": f"{heading}. {why}", "until": until, "until_timestamp": decision.until,
-    }  # fmt: skip
+        "error": "blocked",
+        "host": host,
+        "reason": decision.reason.value,
+        "what": decision.what,
+        "message": f"{heading}. {why}",
+        "until": until,
+        "until_timestamp": decision.until,
+    }
 
 
 def forbids_access_request(decision: Decision) -> bool:
     """True if the page has no button to ask for access.
 
-    That is so for ways round the filter, except bare addresses, which may be servers of people here; for illegal material, since a request
-    would record where it is; and for a café's guests, who begin with a voucher and a code of conduct.
+    That is so for ways round the filter, except bare addresses, which may be servers of people here; for illegal
+    material, since a request would record where it is; and for a café's guests, who begin with a voucher and a code of
+    conduct.
     """
     if decision.reason is Reason.UNNAMED:
         return True  # a permission for one site would not open it
@@ -321,7 +387,10 @@ def forbids_access_request(decision: Decision) -> bool:
 
 
 def _rule_words(decision: Decision) -> str:
-    """The words of the rule that blocks, where they say more than the reason. Its place is for admins, who find it with `explain`."""
+    """The words of the rule that blocks, where they say more than the reason.
+
+    Its place is for admins, who find it with `explain`.
+    """
     if decision.reason is Reason.RULE:
         return "" if decision.what == YOUTUBE_CHOSEN else decision.what
     # A whole line of a file may hold other rules too, and the people they are about.

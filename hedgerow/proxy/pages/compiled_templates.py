@@ -1,6 +1,7 @@
 """Compiled Jinja templates on disk, beside their sources, as Python keeps its modules.
 
-Compiling takes ten times as long as loading, and leaves megabytes of fragmented memory in a process that runs for months.
+Compiling takes ten times as long as loading, and leaves megabytes of fragmented memory in a process that runs for
+months.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ _UNREADABLE = (OSError, EOFError, ValueError, pickle.UnpicklingError)
 class CompiledTemplates(FileSystemBytecodeCache):
     """A cache in `__pycache__` of the templates' directory.
 
-    Where it can't be written, as in an installed package, which brings it along, or on a full disk, templates are compiled in memory.
+    Where it can't be written, as in an installed package, which brings it along, or on a full disk, templates are
+    compiled in memory.
     """
 
     def __init__(self, templates: Path) -> None:
@@ -31,7 +33,10 @@ class CompiledTemplates(FileSystemBytecodeCache):
         super().__init__(str(directory), "%s.jinja")
 
     def get_cache_key(self, name: str, filename: str | None = None) -> str:  # noqa: ARG002  jinja passes it
-        """Return the key of a template. It has no path, since packages are built in one directory and installed in another."""
+        """Return the key of a template.
+
+        It has no path, since packages are built in one directory and installed in another.
+        """
         return hashlib.sha256(f"{__version__} {name}".encode()).hexdigest()[:32]
 
     def load_bytecode(self, bucket: Bucket) -> None:

@@ -1,4 +1,5 @@
-"""The section of helplines, reporting bodies and emergency numbers: on every page of the proxy and on each device's own page.
+"""The section of helplines, reporting bodies and emergency numbers: on every page of the proxy and on each device's own
+page.
 
 It opens without a script and without a request, so that nothing can note that a child looked.
 """
@@ -21,7 +22,10 @@ from hedgerow.proxy.pages.translations import PAGES
 
 @dataclass(frozen=True, slots=True)
 class HelplineEntry:
-    """A helpline as a page shows it. `dial` and `text_to` are numbers without spaces. `site` is the text of its link."""
+    """A helpline as a page shows it.
+
+    `dial` and `text_to` are numbers without spaces. `site` is the text of its link.
+    """
 
     name: str
     purpose: str
@@ -46,13 +50,22 @@ def page_environment() -> Environment:
     )
 
 
-def render_help(words: Mapping[str, Any], choices: HelpChoices, *, young: bool = False, to_report: bool = False) -> Markup:
-    """Return the section in the `words` of a language. `to_report`: something illegal was blocked, so reporting is open from the start."""
+def render_help(
+    words: Mapping[str, Any], choices: HelpChoices, *, young: bool = False, to_report: bool = False
+) -> Markup:
+    """Return the section in the `words` of a language.
+
+    `to_report`: something illegal was blocked, so reporting is open from the start.
+    """
     entries = {
-        "talk": _entries(choices.talk), "more": _entries(choices.more),
-        "report": _entries(choices.report), "emergency": _entries(choices.emergency),
-    }  # fmt: skip
-    section = page_environment().get_template("care.html").render(words=words, young=young, to_report=to_report, **entries)
+        "talk": _entries(choices.talk),
+        "more": _entries(choices.more),
+        "report": _entries(choices.report),
+        "emergency": _entries(choices.emergency),
+    }
+    section = (
+        page_environment().get_template("care.html").render(words=words, young=young, to_report=to_report, **entries)
+    )
     return Markup(section)  # noqa: S704  escaped there
 
 

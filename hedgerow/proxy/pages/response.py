@@ -7,7 +7,9 @@ from enum import Enum
 
 
 class ResponseForm(Enum):
-    """Form of a response: a page, one for a frame, JSON for programs, one for scripts, a service worker, or an empty body."""
+    """Form of a response: a page, one for a frame, JSON for programs, one for scripts, a service worker, or an empty
+    body.
+    """
 
     PAGE = "page"
     FRAME = "frame"
@@ -34,11 +36,23 @@ class ProxyResponse:
 
 
 _PHRASES = {
-    200: "OK", 302: "Found", 400: "Bad Request", 403: "Forbidden", 405: "Method Not Allowed", 407: "Proxy Authentication Required",
-    408: "Request Timeout", 413: "Content Too Large", 414: "URI Too Long",
-    429: "Too Many Requests", 431: "Request Header Fields Too Large", 501: "Not Implemented", 502: "Bad Gateway",
-    503: "Service Unavailable", 504: "Gateway Timeout", 505: "HTTP Version Not Supported",
-}  # fmt: skip
+    200: "OK",
+    302: "Found",
+    400: "Bad Request",
+    403: "Forbidden",
+    405: "Method Not Allowed",
+    407: "Proxy Authentication Required",
+    408: "Request Timeout",
+    413: "Content Too Large",
+    414: "URI Too Long",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+    505: "HTTP Version Not Supported",
+}
 
 
 def response_form(resource: str, accept: str, requested_with: str = "", mode: str = "") -> ResponseForm:

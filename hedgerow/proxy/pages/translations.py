@@ -1,7 +1,7 @@
 """Translations of the proxy's pages: the choice of a language, and decisions in its words.
 
-The English texts are in `en.yaml`, the others in the message catalogues (`policies/text/locales.py`). Pure, except that both are read
-when a language is used for the first time.
+The English texts are in `en.yaml`, the others in the message catalogues (`policies/text/locales.py`). Pure, except that
+both are read when a language is used for the first time.
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ class PageReader:
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """The subject of a grant and its end, None for good. `now` is the page's instant. Both are in seconds since the epoch."""
+    """The subject of a grant and its end, None for good.
+
+    `now` is the page's instant. Both are in seconds since the epoch.
+    """
 
     what: str
     until: float | None
@@ -126,7 +129,9 @@ class PageTranslation:
                 return details["too-long"] if score is None else details["page"].format(score=score[1], limit=score[2])
             case Reason.PICTURE:
                 score = _PAGE_SCORE.fullmatch(decision.what)
-                return details["unchecked"] if score is None else details["picture"].format(score=score[1], limit=score[2])
+                return (
+                    details["unchecked"] if score is None else details["picture"].format(score=score[1], limit=score[2])
+                )
             case Reason.RECOGNISED:
                 date = registration_of(str(decision.rule))
                 return "" if date is None else details["registered"].format(date=date)

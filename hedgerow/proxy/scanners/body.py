@@ -23,7 +23,8 @@ PORTION = 64 * 1024
 class BodyScan:
     """The scan of one body. `in_worker` lets scanners do what they left pending.
 
-    `refusal` is the decision to block, once there is one. `page` is the scanner that scores words, None for what is no page.
+    `refusal` is the decision to block, once there is one. `page` is the scanner that scores words, None for what is no
+    page.
     """
 
     def __init__(self, head: Head, rules: ScanRules, *, in_worker: bool = False) -> None:
@@ -113,7 +114,9 @@ class BodyScan:
     @property
     def refusal_so_far(self) -> Decision | None:
         """The decision on the bytes so far. More bytes may change it."""
-        return self.refusal or next((decision for each in self._active if (decision := each.release()) is not None), None)
+        return self.refusal or next(
+            (decision for each in self._active if (decision := each.release()) is not None), None
+        )
 
     def release(self) -> None:
         """Decide on the bytes so far, because the rest cannot be held back for longer."""
@@ -151,13 +154,18 @@ class BodyScan:
 
 
 def _unpack(packed: deque[bytes], decoder: ContentDecoder) -> Iterator[bytes]:
-    """Yield the output of a decoder for these bytes. Not a method: a scan that is given up would refer to itself, and keep megabytes."""
+    """Yield the output of a decoder for these bytes.
+
+    Not a method: a scan that is given up would refer to itself, and keep megabytes.
+    """
     while packed:
         yield from decoder.feed(packed.popleft())
 
 
 def page_verdict(refusal: Decision | None) -> str | None:
-    """Return the label under which a page is counted after its scan, or None where it was blocked for another reason than its words."""
+    """Return the label under which a page is counted after its scan, or None where it was blocked for another reason
+    than its words.
+    """
     if refusal is None:
         return "allow"
     return {Reason.PAGE: "block", Reason.RECOGNISED: "recognised"}.get(refusal.reason)

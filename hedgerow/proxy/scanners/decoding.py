@@ -131,7 +131,9 @@ SUPPORTED_CODINGS = frozenset({*_CODINGS, "identity"})
 
 
 class ContentDecoder:
-    """Decoder of a body by its Content-Encoding field, several codings too. `is_known` is false if one of them is not supported.
+    """Decoder of a body by its Content-Encoding field, several codings too.
+
+    `is_known` is false if one of them is not supported.
 
     Names that are not codings (`utf-8`, `none`) are mistakes, which browsers ignore.
     """
@@ -161,8 +163,8 @@ class ContentDecoder:
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield the decoded bytes in pieces of about 64 kB, some of them empty. Raises ExcessiveExpansion.
 
-        Each piece is decoded on demand, at a bounded cost: a small body may decode to a huge one, or to nothing after much work.
-        A broken body ends silently: browsers show no more of it either.
+        Each piece is decoded on demand, at a bounded cost: a small body may decode to a huge one, or to nothing after
+        much work. A broken body ends silently: browsers show no more of it either.
         """
         pieces = self._cut(data)
         for coding in self._codings:

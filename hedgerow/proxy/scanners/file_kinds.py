@@ -1,6 +1,7 @@
 """Kinds of files that a policy can block, by name, Content-Type and first bytes. Pure.
 
-The kinds are executables, archives, torrents, and office documents with macros; see `macros` for the search inside documents.
+The kinds are executables, archives, torrents, and office documents with macros; see `macros` for the search inside
+documents.
 """
 
 from __future__ import annotations
@@ -28,27 +29,57 @@ _ENDINGS = {
     "archives": "001 7z ace arj bz2 cab gz iso img lha lzh lzma rar tar tbz tgz txz xz zip zipx zst",
     "torrents": "torrent",
     "macros": "docm dotm potm ppam ppsm pptm xlam xlsb xlsm xltm",
-}  # fmt: skip
+}
 _BY_ENDING = {ending: kind for kind, endings in _ENDINGS.items() for ending in endings.split()}
 _BY_TYPE = {
-    "application/x-msdownload": "executables", "application/x-dosexec": "executables", "application/x-msdos-program": "executables",
-    "application/vnd.microsoft.portable-executable": "executables", "application/x-executable": "executables",
-    "application/vnd.android.package-archive": "executables", "application/x-apple-diskimage": "executables",
-    "application/java-archive": "executables", "application/x-ms-installer": "executables", "application/x-msi": "executables",
-    "application/vnd.debian.binary-package": "executables", "application/x-rpm": "executables", "application/hta": "executables",
-    "application/zip": "archives", "application/x-zip-compressed": "archives", "application/x-7z-compressed": "archives",
-    "application/vnd.rar": "archives", "application/x-rar-compressed": "archives", "application/gzip": "archives",
-    "application/x-tar": "archives", "application/x-bzip2": "archives", "application/x-xz": "archives",
-    "application/x-iso9660-image": "archives", "application/vnd.ms-cab-compressed": "archives",
+    "application/x-msdownload": "executables",
+    "application/x-dosexec": "executables",
+    "application/x-msdos-program": "executables",
+    "application/vnd.microsoft.portable-executable": "executables",
+    "application/x-executable": "executables",
+    "application/vnd.android.package-archive": "executables",
+    "application/x-apple-diskimage": "executables",
+    "application/java-archive": "executables",
+    "application/x-ms-installer": "executables",
+    "application/x-msi": "executables",
+    "application/vnd.debian.binary-package": "executables",
+    "application/x-rpm": "executables",
+    "application/hta": "executables",
+    "application/zip": "archives",
+    "application/x-zip-compressed": "archives",
+    "application/x-7z-compressed": "archives",
+    "application/vnd.rar": "archives",
+    "application/x-rar-compressed": "archives",
+    "application/gzip": "archives",
+    "application/x-tar": "archives",
+    "application/x-bzip2": "archives",
+    "application/x-xz": "archives",
+    "application/x-iso9660-image": "archives",
+    "application/vnd.ms-cab-compressed": "archives",
     "application/x-bittorrent": "torrents",
-}  # fmt: skip
+}
 _BY_MAGIC = (
-    (b"MZ", "executables"), (b"\x7fELF", "executables"), (b"\xca\xfe\xba\xbe", "executables"), (b"\xcf\xfa\xed\xfe", "executables"),
-    (b"\xce\xfa\xed\xfe", "executables"), (b"\xfe\xed\xfa\xcf", "executables"), (b"Cr24", "executables"), (b"!<arch>\ndeb", "executables"),
-    (b"\xed\xab\xee\xdb", "executables"), (b"7z\xbc\xaf\x27\x1c", "archives"), (b"Rar!\x1a\x07", "archives"), (b"\x1f\x8b\x08", "archives"),
-    (b"\xfd7zXZ\x00", "archives"), (b"BZh", "archives"), (b"\x28\xb5\x2f\xfd", "archives"), (b"MSCF", "archives"),
-    (b"d8:announce", "torrents"), (b"d13:announce-list", "torrents"), (b"d7:comment", "torrents"), (b"d10:created by", "torrents"),
-)  # fmt: skip
+    (b"MZ", "executables"),
+    (b"\x7fELF", "executables"),
+    (b"\xca\xfe\xba\xbe", "executables"),
+    (b"\xcf\xfa\xed\xfe", "executables"),
+    (b"\xce\xfa\xed\xfe", "executables"),
+    (b"\xfe\xed\xfa\xcf", "executables"),
+    (b"Cr24", "executables"),
+    (b"!<arch>\ndeb", "executables"),
+    (b"\xed\xab\xee\xdb", "executables"),
+    (b"7z\xbc\xaf\x27\x1c", "archives"),
+    (b"Rar!\x1a\x07", "archives"),
+    (b"\x1f\x8b\x08", "archives"),
+    (b"\xfd7zXZ\x00", "archives"),
+    (b"BZh", "archives"),
+    (b"\x28\xb5\x2f\xfd", "archives"),
+    (b"MSCF", "archives"),
+    (b"d8:announce", "torrents"),
+    (b"d13:announce-list", "torrents"),
+    (b"d7:comment", "torrents"),
+    (b"d10:created by", "torrents"),
+)
 _DOCUMENT_ZIPS = (b"[Content_Types].xml", b"mimetype", b"_rels/", b"docProps/", b"word/", b"xl/", b"ppt/")
 _PROGRAM_ZIPS = (b"AndroidManifest.xml", b"META-INF/", b"classes.dex", b"Payload/", b"AppxManifest.xml")
 _FILENAME = re.compile(r"""filename\*?\s*=\s*(?:[\w-]*'[\w-]*')?"?([^";]+)""", re.IGNORECASE)
@@ -57,10 +88,12 @@ _FILENAME = re.compile(r"""filename\*?\s*=\s*(?:[\w-]*'[\w-]*')?"?([^";]+)""", r
 def kind_of_name(url: str, disposition: str = "") -> str | None:
     """Return the kind by the name under which a browser would save the file.
 
-    >>> kind_of_name("https://x.example/get?id=1", 'attachment; filename="Setup.EXE"'), kind_of_name("https://x.example/a.com/")
+    >>> (kind_of_name("https://x.example/get?id=1", 'attachment; filename="Setup.EXE"'),
+    ...  kind_of_name("https://x.example/a.com/"))
     ('executables', None)
     """
-    names = _FILENAME.findall(disposition) or [urlsplit(url).path.rsplit("/", 1)[-1]]  # of two names, browsers differ in which they use
+    # of two names, browsers differ in which they use
+    names = _FILENAME.findall(disposition) or [urlsplit(url).path.rsplit("/", 1)[-1]]
     return next((kind for name in names if (kind := _kind_of_file_name(unquote(name))) is not None), None)
 
 
@@ -93,7 +126,9 @@ def may_change(start: bytes, *, may_be_tar: bool = True, may_be_xml: bool = True
         return len(start) < _PROGRAM_BYTES
     if start.startswith((_ZIP, _COMPOUND)) or any(sign.startswith(start) for sign in (_ZIP, _COMPOUND)):
         return True
-    if may_be_xml and (not (first := start.lstrip(b"\xef\xbb\xbf \t\r\n")[:2]) or first == b"<" or first in _XML_BEGINS):
+    if may_be_xml and (
+        not (first := start.lstrip(b"\xef\xbb\xbf \t\r\n")[:2]) or first == b"<" or first in _XML_BEGINS
+    ):
         return True
     if any(len(start) < len(sign) and sign.startswith(start) for sign, _ in _BY_MAGIC):
         return True
@@ -122,7 +157,9 @@ def kind_of_content(start: bytes) -> str | None:
         return "executables" if (len(start) >= 60 and not start[:60].isascii()) or b"\0\0" in start[:60] else None
     if start[257:262] == b"ustar":
         return "archives"
-    return next((kind for sign, kind in _BY_MAGIC if start.startswith(sign)), None) if start.startswith(_SIGNS) else None
+    return (
+        next((kind for sign, kind in _BY_MAGIC if start.startswith(sign)), None) if start.startswith(_SIGNS) else None
+    )
 
 
 _SIGNS = tuple(sign for sign, _ in _BY_MAGIC)

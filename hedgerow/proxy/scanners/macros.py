@@ -1,7 +1,8 @@
 """Search for programs (macros) in office documents as they pass. Pure.
 
-Sources: [MS-OVBA] 2.2.1 (the storage in a compound file), [MS-PPT] 2.4.10 (the record of a presentation), [MS-OFFMACRO2] (parts of
-zipped documents and their types), PKWARE's APPNOTE 4.3.7 (entries of a zip), Word 2003's XML, and where LibreOffice puts its own.
+Sources: [MS-OVBA] 2.2.1 (the storage in a compound file), [MS-PPT] 2.4.10 (the record of a presentation),
+[MS-OFFMACRO2] (parts of zipped documents and their types), PKWARE's APPNOTE 4.3.7 (entries of a zip), Word 2003's XML,
+and where LibreOffice puts its own.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ _IN_FLAT = re.compile(rb"""macrospresent\s*=\s*["']yes|vbaproject\.bin""")
 _OVERLAP = 256
 """Bytes that are searched again with the next piece: longer than any match."""
 
-_TYPES_HEAD = re.compile(rb"PK\x03\x04[\0-\xff]{4}\x08\0[\0-\xff]{18}([\0-\xff]{2})\[content_types\]\.xml", re.IGNORECASE)
+_TYPES_HEAD = re.compile(
+    rb"PK\x03\x04[\0-\xff]{4}\x08\0[\0-\xff]{18}([\0-\xff]{2})\[content_types\]\.xml", re.IGNORECASE
+)
 _MAX_TYPES_BYTES = 4 * 1024 * 1024
 """Decompressed bytes of the lists of types in one document. No office program writes more."""
 MOST_HEADS = 64
@@ -59,7 +62,10 @@ class MacroSearch:
 
     @classmethod
     def begin(cls, start: bytes) -> MacroSearch | None:
-        """Return a search for a body with these first bytes, or None if it cannot carry macros. Feed the first bytes too."""
+        """Return a search for a body with these first bytes, or None if it cannot carry macros.
+
+        Feed the first bytes too.
+        """
         if start.startswith(_ZIP):
             return cls(_IN_ZIP)
         if start.startswith(_COMPOUND):
@@ -120,7 +126,10 @@ class MacroScanner(Scanner):
 
 
 class _ContentTypes:
-    """The lists of types in a zipped document. They reveal macros whose part has another name. Only one of the lists is in force."""
+    """The lists of types in a zipped document.
+
+    They reveal macros whose part has another name. Only one of the lists is in force.
+    """
 
     def __init__(self) -> None:
         self._inflate: zlib._Decompress | None = None

@@ -1,8 +1,9 @@
 """The text of an HTML page: charset, visible text in normal form, and what the page says about itself. Pure.
 
-The text is the same however the page is cut into pieces: no cut falls inside a tag, an entity or an invisible element (script, style,
-comment). Work is linear in the bytes, and memory is bounded, whatever the page contains. Scripts do not count, except the data that page
-frameworks put into the first document (`__NEXT_DATA__`, JSON-LD and the like): it holds the words that scripts show later.
+The text is the same however the page is cut into pieces: no cut falls inside a tag, an entity or an invisible element
+(script, style, comment). Work is linear in the bytes, and memory is bounded, whatever the page contains. Scripts do not
+count, except the data that page frameworks put into the first document (`__NEXT_DATA__`, JSON-LD and the like): it
+holds the words that scripts show later.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ _CLOSERS = {
     name: re.compile(rf"</{name}\b[^<>]*>" if name else r"-->", re.IGNORECASE)
     for name in ("", "script", "style", "template", "math", "object")
 }
-# These do not separate words: `<b>p</b>age` is one word. Links and spans often stand side by side without a space, so they do.
+# These do not separate words: `<b>p</b>age` is one word. Links and spans often stand side by side without a space, so
+# they do.
 _INLINE_TAG = re.compile(r"</?(?:b|big|em|font|i|mark|s|small|strong|sub|sup|tt|u|wbr)(?:\s[^<>]*)?/?>", re.IGNORECASE)
 _TAG = re.compile(r"<[a-zA-Z/!?][^<>]*>")
 _OTHER_THAN_WORDS = re.compile(r"[^\w\x00-\x7f]+")
@@ -69,13 +71,17 @@ _BODY = re.compile(r"<body\b", re.IGNORECASE)
 _TITLE = re.compile(r"<title\b[^<>]*>([^<]{0,1000})", re.IGNORECASE)
 _HEADING = re.compile(r"<h[12]\b[^<>]*>([^<]{1,200})", re.IGNORECASE)
 _META = re.compile(r"<meta\b[^<>]*>", re.IGNORECASE)
-# A name is tried once, from its first character: its parts can't be names, and without that the work is quadratic in its length.
+# A name is tried once, from its first character: its parts can't be names, and without that the work is quadratic in
+# its length.
 _ATTRIBUTE = re.compile(r"""(?<![a-zA-Z:-])([a-zA-Z:-]++)\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"'>]++))""")
 _LINK = re.compile(r"""=\s?["']?\s?(?:[hH][tT][tT][pP][sS]?:)?//([A-Za-z0-9.-]{4,253})""")  # the value of an attribute
-_DESCRIPTIONS = frozenset({"description", "keywords", "og:title", "og:description", "twitter:title", "twitter:description"})
+_DESCRIPTIONS = frozenset(
+    {"description", "keywords", "og:title", "og:description", "twitter:title", "twitter:description"}
+)
 RTA_LABEL = "rta-5042-1996-1400-1577-rta"
 """The label "Restricted to adults" (rtalabel.org), in lower case."""
-_PICS_EXPLICIT = re.compile(r"\br(?:atings)?\s*\((?=[^()]*\bs\s+[34]\b)(?=[^()]*\bn\s+[34]\b)")  # RSACi: sex and nudity, 0 to 4
+# RSACi: sex and nudity, 0 to 4
+_PICS_EXPLICIT = re.compile(r"\br(?:atings)?\s*\((?=[^()]*\bs\s+[34]\b)(?=[^()]*\bn\s+[34]\b)")
 
 
 class PageLabel(IntEnum):
@@ -87,7 +93,8 @@ class PageLabel(IntEnum):
 
 
 def normalize_text(text: str) -> str:
-    """Return text in the form in which it is compared: lower case without accents, each run of other characters one space.
+    """Return text in the form in which it is compared: lower case without accents, each run of other characters one
+    space.
 
     >>> normalize_text("Élan  vital!")
     'elan vital '
@@ -95,7 +102,8 @@ def normalize_text(text: str) -> str:
     if not text.isascii():
         text = _COMBINING.sub("", _decompose(_INVISIBLE.sub("", text.lower()))).lower()
         text = _OTHER_THAN_WORDS.sub(" ", text)
-    words = text.encode("utf-8", "surrogatepass").translate(_ASCII_WORDS)  # a fifth of the time of an expression for all characters
+    # a fifth of the time of an expression for all characters
+    words = text.encode("utf-8", "surrogatepass").translate(_ASCII_WORDS)
     if b"  " in words:
         words = b" ".join((b"." + words + b".").split())[1:-1]
     return words.decode("utf-8", "surrogatepass")
@@ -108,7 +116,9 @@ def _decompose(text: str) -> str:
     (1, '1\u20442 fi')
     """
     text = _WORDY.sub(" ", text)
-    return "".join(unicodedata.normalize("NFKD", text[at : at + _NORMALIZED]) for at in range(0, len(text), _NORMALIZED))
+    return "".join(
+        unicodedata.normalize("NFKD", text[at : at + _NORMALIZED]) for at in range(0, len(text), _NORMALIZED)
+    )
 
 
 def _plain(text: str) -> str:
@@ -121,7 +131,8 @@ def _plain(text: str) -> str:
 
 
 class PageFacts:
-    """Statements of a page about itself, beside its text: title, descriptions, headings, label, and the hosts of its links and files.
+    """Statements of a page about itself, beside its text: title, descriptions, headings, label, and the hosts of its
+    links and files.
 
     Headings count in the first 64 thousand characters, and 256 hosts.
     """
@@ -173,17 +184,26 @@ class PageFacts:
 
 
 def _attributes(tag: str) -> dict[str, str]:
-    return {name.lower(): "".join(values) for name, *values in reversed(_ATTRIBUTE.findall(tag))}  # the first of a name counts
+    # the first of a name counts
+    return {name.lower(): "".join(values) for name, *values in reversed(_ATTRIBUTE.findall(tag))}
 
 
 def _name_of(attributes: dict[str, str]) -> str:
-    return next((attributes[key].strip().lower() for key in ("name", "property", "http-equiv", "itemprop") if key in attributes), "")
+    return next(
+        (
+            attributes[key].strip().lower()
+            for key in ("name", "property", "http-equiv", "itemprop")
+            if key in attributes
+        ),
+        "",
+    )
 
 
 def label_of(name: str, value: str) -> PageLabel:
     """Return the label that a field of a page's head, or of its response's, declares.
 
-    >>> label_of("rating", "RTA-5042-1996-1400-1577-RTA").name, label_of("rating", "mature").name, label_of("rating", "general").name
+    >>> (label_of("rating", "RTA-5042-1996-1400-1577-RTA").name, label_of("rating", "mature").name,
+    ...  label_of("rating", "general").name)
     ('ADULT', 'MATURE', 'NONE')
     """
     value = value.strip().lower()
@@ -197,7 +217,8 @@ def label_of(name: str, value: str) -> PageLabel:
 
 
 class TextExtractor:
-    """Extractor of a page's visible text, piece by piece, in normal form without a space at the start and with one at the end.
+    """Extractor of a page's visible text, piece by piece, in normal form without a space at the start and with one at
+    the end.
 
     `facts`, if given, takes what the page says beside.
     """
@@ -246,7 +267,10 @@ class TextExtractor:
             self._begin(opener)
 
     def _begin(self, opener: re.Match[str]) -> None:
-        """Note the element that begins. Only scripts can hold data: with its type, or with the name of a known framework's variable."""
+        """Note the element that begins.
+
+        Only scripts can hold data: with its type, or with the name of a known framework's variable.
+        """
         name = (opener[1] or "").lower()
         self._closer = _CLOSERS[name]
         self._is_data = False
@@ -346,12 +370,17 @@ def declared_charset(content_type: str) -> str:
 
 
 def detect_charset(start: bytes, declared: str) -> str:
-    """Return a page's charset by its byte order mark, Content-Type or meta element, else UTF-8 if the bytes are valid, else cp1252.
+    """Return a page's charset by its byte order mark, Content-Type or meta element, else UTF-8 if the bytes are valid,
+    else cp1252.
 
     >>> detect_charset(b"<meta charset=iso-8859-1>", ""), detect_charset("naïve".encode("latin-1"), "")
     ('cp1252', 'cp1252')
     """
-    for mark, name in ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
+    for mark, name in (
+        (codecs.BOM_UTF8, "utf-8-sig"),
+        (codecs.BOM_UTF16_LE, "utf-16"),
+        (codecs.BOM_UTF16_BE, "utf-16"),
+    ):
         if start.startswith(mark):
             return name
     if (named := _codec(declared)) is not None:

@@ -14,11 +14,11 @@ from hedgerow.proxy.scanners.topics import PageFinding
 from hedgerow.proxy.scanners.workers import ScanJob, ScanPool
 
 MAX_INLINE = PORTION
-"""Bytes, packed and unpacked together, that are scanned inline: 4 ms of words, and 23 ms of CPU time for the slowest of 5,586 shapes of
-pages that were generated (`tests/support/input_growth.py`). Other devices wait that long at most.
+"""Bytes, packed and unpacked together, that are scanned inline: 4 ms of words, and 23 ms of CPU time for the slowest of
+5,586 shapes of pages that were generated (`tests/support/input_growth.py`). Other devices wait that long at most.
 
-Measured too: to hand a body over takes 0.13 ms there and back, of which 0.06 ms is CPU time here; the process takes 0.1 s to start and
-14 MB of memory of its own, which a small page is not worth.
+Measured too: to hand a body over takes 0.13 ms there and back, of which 0.06 ms is CPU time here; the process takes 0.1
+s to start and 14 MB of memory of its own, which a small page is not worth.
 """
 
 WHOLE_HOLD_SECONDS = 60.0
@@ -32,10 +32,13 @@ type PageCallback = Callable[[str, PageFinding | None], None]
 
 
 class BodyScanner:
-    """The scan of one response. `refuse` renders the answer to a body that is blocked; `on_page_scanned` is called once for each page.
+    """The scan of one response.
 
-    Bodies that are checked whole go to the queue of their scanner in `wholes`, in the turn of their `client`. After `feed` and `end`, and
-    until `when_ready` calls back, the scanner may be busy. Then `result` tells what they would have returned.
+    `refuse` renders the answer to a body that is blocked; `on_page_scanned` is called once for each page.
+
+    Bodies that are checked whole go to the queue of their scanner in `wholes`, in the turn of their `client`. After
+    `feed` and `end`, and until `when_ready` calls back, the scanner may be busy. Then `result` tells what they would
+    have returned.
     """
 
     max_hold_seconds = 3.0

@@ -1,7 +1,7 @@
 """The contract between a body scan and its scanners. Pure.
 
-A new check is one module with a subclass of `Scanner`, and its class in the tuple `SCANNERS` of `body.py`. A feature adds one that scores
-whole bodies as a `ScoringScanner`.
+A new check is one module with a subclass of `Scanner`, and its class in the tuple `SCANNERS` of `body.py`. A feature
+adds one that scores whole bodies as a `ScoringScanner`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,23 @@ from hedgerow.values import value_dataclass
 _PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml", "", "*/*", "unknown/unknown", "application/unknown"})
 """Types of pages, and those for which browsers sniff whether it is one (WHATWG's MIME Sniffing Standard, section 7)."""
 
-_MESSAGES = frozenset({
-    "application/json", "application/ndjson", "application/x-ndjson", "application/jsonl", "application/x-jsonl",
-    "application/jsonlines", "application/x-jsonlines", "application/json-lines", "application/json-seq", "application/x-json-stream",
-    "application/connect+proto", "application/protobuf", "application/x-protobuf",
-})  # fmt: skip
+_MESSAGES = frozenset(
+    {
+        "application/json",
+        "application/ndjson",
+        "application/x-ndjson",
+        "application/jsonl",
+        "application/x-jsonl",
+        "application/jsonlines",
+        "application/x-jsonlines",
+        "application/json-lines",
+        "application/json-seq",
+        "application/x-json-stream",
+        "application/connect+proto",
+        "application/protobuf",
+        "application/x-protobuf",
+    }
+)
 """Types that programs read message by message, and that no browser saves as a file or shows as a page."""
 
 XML_SUFFIXES = ("/xml", "+xml")
@@ -37,7 +49,10 @@ class PendingWork(Enum):
 
 
 PENDING = PendingWork.PENDING
-"""A scanner's outcome where the rest of its work must run in a process that can be killed: `Scanner.work` is called there."""
+"""A scanner's outcome where the rest of its work must run in a process that can be killed:
+
+`Scanner.work` is called there.
+"""
 
 type Outcome = Decision | Literal[PendingWork.PENDING] | None
 
@@ -47,7 +62,10 @@ _USUAL = 100  # characters of the fields by which kinds of bodies are kept
 
 @dataclass(frozen=True, slots=True)
 class BodyKind:
-    """Facts that follow from a body's type, disposition and destination; see `Head`. `is_media`: no archive comes under such a type."""
+    """Facts that follow from a body's type, disposition and destination; see `Head`.
+
+    `is_media`: no archive comes under such a type.
+    """
 
     types: tuple[str, ...]
     is_saved: bool
@@ -64,7 +82,9 @@ def body_kind(content_type: str, disposition: str, is_document: bool, is_image: 
     may_be_page = not is_image and any(
         each in _PAGE_TYPES or "/" not in each or (is_document and each.endswith(XML_SUFFIXES)) for each in types
     )
-    are_messages = all(each in _MESSAGES or each.startswith("application/grpc") or each.endswith("+json") for each in types)
+    are_messages = all(
+        each in _MESSAGES or each.startswith("application/grpc") or each.endswith("+json") for each in types
+    )
     is_stream = types == ("text/event-stream",) or (not is_saved and are_messages)
     is_media = not is_saved and all(each.startswith(_MEDIA) or each.endswith(XML_SUFFIXES) for each in types)
     return BodyKind(types, is_saved, may_be_page, is_stream, is_media)
@@ -72,7 +92,8 @@ def body_kind(content_type: str, disposition: str, is_document: bool, is_image: 
 
 @value_dataclass(frozen=True, slots=True)
 class Head:
-    """The fields of a response's head that scanners read, and what its request says: its URL, and whether a browser shows the body.
+    """The fields of a response's head that scanners read, and what its request says: its URL, and whether a browser
+    shows the body.
 
     `is_document`: as a page of its own. `is_image`: as a picture, whatever its type is.
 
@@ -118,10 +139,12 @@ class Head:
 
 @value_dataclass(frozen=True, slots=True)
 class ScanRules:
-    """The rules of one ruleset about bodies. `phrase_lists` are files with the times of their last changes; see `words.list_versions`.
+    """The rules of one ruleset about bodies.
 
-    `topics` are the categories whose pages are blocked where they are recognised. With `labels_only`, as for well-known hosts, only what a
-    page declares counts. `listed` are the lists in force, and `scoring` the scanners of features.
+    `phrase_lists` are files with the times of their last changes; see `words.list_versions`.
+
+    `topics` are the categories whose pages are blocked where they are recognised. With `labels_only`, as for well-known
+    hosts, only what a page declares counts. `listed` are the lists in force, and `scoring` the scanners of features.
     """
 
     content: ContentRules
@@ -135,7 +158,8 @@ class ScanRules:
 class Scanner(Protocol):
     """One check of one body, which gets the bytes behind the content codings. Subclass it explicitly.
 
-    A step (`feed`, `end`) takes a few milliseconds for 64 KiB at most. A scanner whose check takes longer returns PENDING.
+    A step (`feed`, `end`) takes a few milliseconds for 64 KiB at most. A scanner whose check takes longer returns
+    PENDING.
     """
 
     unchecked: ClassVar[Decision] = Decision(Verdict.BLOCK, Reason.PAGE, "too long to be weighed")
@@ -145,17 +169,24 @@ class Scanner(Protocol):
     """The check applies to sequences of messages too, and holds them back."""
 
     wants_whole: bool = False
-    """The bytes so far show that the check takes long and needs the whole body: it is collected, and checked in one go."""
+    """The bytes so far show that the check takes long and needs the whole body: it is collected, and
+    checked in one go.
+    """
 
     is_done: bool
     """No further byte can change the outcome."""
 
     @classmethod
     def wants(cls, head: Head, rules: ScanRules) -> Self | Decision | None:
-        """Return a scanner for a response with this head, its decision if the head suffices, or None if the check does not apply."""
+        """Return a scanner for a response with this head, its decision if the head suffices, or None if the check does
+        not apply.
+        """
 
     def feed(self, data: bytes) -> Outcome:
-        """Scan the next bytes. Return a decision to block, PENDING, or None. Raise `decoding.ExcessiveExpansion` where it is too much."""
+        """Scan the next bytes.
+
+        Return a decision to block, PENDING, or None. Raise `decoding.ExcessiveExpansion` where it is too much.
+        """
 
     def release(self) -> Decision | None:
         """Return the decision on the bytes so far, because the rest cannot be held back for longer."""
@@ -197,10 +228,13 @@ class BodyQueue(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoringScanner:
-    """A scanner of a feature, which scores whole bodies. `queue` makes its queue, which calls its argument with each outcome.
+    """A scanner of a feature, which scores whole bodies.
 
-    `key` is its key of the policy: `ContentRules.score_limits` has the limit by it. `counter` is the metric that counts outcomes: shown,
-    hidden or unchecked. Bodies of hosts for which `is_exempt` returns True are not scored, nor those that their pages load.
+    `queue` makes its queue, which calls its argument with each outcome.
+
+    `key` is its key of the policy: `ContentRules.score_limits` has the limit by it. `counter` is the metric that counts
+    outcomes: shown, hidden or unchecked. Bodies of hosts for which `is_exempt` returns True are not scored, nor those
+    that their pages load.
     """
 
     key: str

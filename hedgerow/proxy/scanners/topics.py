@@ -1,7 +1,7 @@
 """Recognition of a page's topic: a transparent sum of signs, each with its weight. Pure.
 
-No corpus of explicit pages stands behind the weights, for none may be kept. They are set by hand, so that no sign but the page's own label
-or its links is enough alone, and checked against harmless pages (`tools/measure_pages.py`).
+No corpus of explicit pages stands behind the weights, for none may be kept. They are set by hand, so that no sign but
+the page's own label or its links is enough alone, and checked against harmless pages (`tools/measure_pages.py`).
 """
 
 from __future__ import annotations
@@ -29,40 +29,85 @@ _MOST_FOR_SHARE, _FEWEST_LINKS, _PER_LINK, _MOST_FOR_LINKS = 80, 3, 5, 25
 _MOST_FOR_TRADE = 60
 _DESCRIBED = 15  # points of the description that are no chance
 _TRADE: Mapping[str, Mapping[str, int]] = {
-    # Advertisers and affiliates that serve hardly anybody else, and the authorities' registers of licences, to which casinos must link.
+    # Advertisers and affiliates that serve hardly anybody else, and the authorities' registers of licences, to which
+    # casinos must link.
     ADULT: dict.fromkeys(
         (
-            "adultforce.com", "adxpansion.com", "awempire.com", "awmdelivery.com", "bongacash.com", "crakrevenue.com", "dditscdn.com",
-            "ero-advertising.com", "exdynsrv.com", "exoclick.com", "exosrv.com", "juicyads.com", "magsrv.com", "mmcdn.com", "plugrush.com",
-            "realsrv.com", "stripcash.com", "trafficfactory.biz", "trafficjunky.com", "trafficjunky.net", "trafficstars.com",
-            "tsyndicate.com", "twinrdsrv.com", "xlivrdr.com",
+            "adultforce.com",
+            "adxpansion.com",
+            "awempire.com",
+            "awmdelivery.com",
+            "bongacash.com",
+            "crakrevenue.com",
+            "dditscdn.com",
+            "ero-advertising.com",
+            "exdynsrv.com",
+            "exoclick.com",
+            "exosrv.com",
+            "juicyads.com",
+            "magsrv.com",
+            "mmcdn.com",
+            "plugrush.com",
+            "realsrv.com",
+            "stripcash.com",
+            "trafficfactory.biz",
+            "trafficjunky.com",
+            "trafficjunky.net",
+            "trafficstars.com",
+            "tsyndicate.com",
+            "twinrdsrv.com",
+            "xlivrdr.com",
         ),
         30,
-    ) | dict.fromkeys(("asacp.org", "ccbill.com", "paxum.com", "rtalabel.org", "segpay.com"), 15),
+    )
+    | dict.fromkeys(("asacp.org", "ccbill.com", "paxum.com", "rtalabel.org", "segpay.com"), 15),
     GAMBLING: dict.fromkeys(
         (
-            "validator.antillephone.com", "licensing.gaming-curacao.com", "cert.gcb.cw", "verification.curacao-egaming.com",
-            "authorisation.mga.org.mt", "registers.gamblingcommission.gov.uk", "secure.gamblingcommission.gov.uk",
-            "access.gaming-curacao.com", "certificates.gamingcommission.ca", "anjouangaming.org", "verification.anjouangaming.org",
+            "validator.antillephone.com",
+            "licensing.gaming-curacao.com",
+            "cert.gcb.cw",
+            "verification.curacao-egaming.com",
+            "authorisation.mga.org.mt",
+            "registers.gamblingcommission.gov.uk",
+            "secure.gamblingcommission.gov.uk",
+            "access.gaming-curacao.com",
+            "certificates.gamingcommission.ca",
+            "anjouangaming.org",
+            "verification.anjouangaming.org",
         ),
         40,
-    ) | dict.fromkeys(
+    )
+    | dict.fromkeys(
         (
-            "gambleaware.org", "begambleaware.org", "gamcare.org.uk", "gamstop.co.uk", "gamblingtherapy.org", "spelpaus.se",
-            "stodlinjen.se", "ecogra.org", "itechlabs.com", "jugarbien.es", "ordenacionjuego.es", "rofus.nu", "gamblersanonymous.org",
-            "check-dein-spiel.de", "joueurs-info-service.fr", "adm.gov.it", "gioca-responsabile.it",
+            "gambleaware.org",
+            "begambleaware.org",
+            "gamcare.org.uk",
+            "gamstop.co.uk",
+            "gamblingtherapy.org",
+            "spelpaus.se",
+            "stodlinjen.se",
+            "ecogra.org",
+            "itechlabs.com",
+            "jugarbien.es",
+            "ordenacionjuego.es",
+            "rofus.nu",
+            "gamblersanonymous.org",
+            "check-dein-spiel.de",
+            "joueurs-info-service.fr",
+            "adm.gov.it",
+            "gioca-responsabile.it",
         ),
         10,
     ),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, slots=True)
 class PageFinding:
     """The topic that a page was recognised as.
 
-    `is_labelled`: the page says so by a label. `is_described`: its title, descriptions and headings do, with other words than its URL,
-    which may come from whoever made the link.
+    `is_labelled`: the page says so by a label. `is_described`: its title, descriptions and headings do, with other
+    words than its URL, which may come from whoever made the link.
     """
 
     topic: str
@@ -72,7 +117,9 @@ class PageFinding:
 
 @dataclass(frozen=True, slots=True)
 class PhraseScores:
-    """The scores of the phrases of one topic: in the text, in the page's description, and there without what the URL says too."""
+    """The scores of the phrases of one topic: in the text, in the page's description, and there without what the URL
+    says too.
+    """
 
     text: int
     description: int
@@ -84,7 +131,9 @@ NO_SCORES = PhraseScores(0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class LinkedSites:
-    """The number of other sites that a page links to or loads from, and how many of them lists have under each topic."""
+    """The number of other sites that a page links to or loads from, and how many of them lists have under
+    each topic.
+    """
 
     all: int = 0
     listed: Mapping[str, int] = field(default_factory=dict)
@@ -109,13 +158,15 @@ class ListedTopics:
     def count(self, hosts: Iterable[str]) -> LinkedSites:
         """Return the sites among `hosts`. Many hosts of one site count once."""
         sites = {registered_domain(host): host for host in hosts}
-        listed = Counter(topic for host in sites.values() if (mask := self._mask(host)) for topic, bit in self._bits if mask & bit)
+        listed = Counter(
+            topic for host in sites.values() if (mask := self._mask(host)) for topic, bit in self._bits if mask & bit
+        )
         return LinkedSites(len(sites), listed)
 
 
 def recognise(
     facts: PageFacts, scores: Mapping[str, PhraseScores], linked: LinkedSites, label: PageLabel = PageLabel.NONE
-) -> PageFinding | None:  # fmt: skip
+) -> PageFinding | None:
     """Return the topic of a page, None if it has none of `TOPICS`.
 
     `scores` is empty if the page has no phrase at all. `label` is that of its response's head.
@@ -129,7 +180,11 @@ def recognise(
         scores = dict.fromkeys(TOPICS, NO_SCORES)
     points = {topic: _points(topic, facts.hosts, scores[topic], linked, label) for topic in TOPICS}
     topic = max(TOPICS, key=lambda each: points[each])
-    return PageFinding(topic, is_described=scores[topic].own_description >= _DESCRIBED) if points[topic] >= ENOUGH else None
+    return (
+        PageFinding(topic, is_described=scores[topic].own_description >= _DESCRIBED)
+        if points[topic] >= ENOUGH
+        else None
+    )
 
 
 def _points(topic: str, hosts: Iterable[str], scores: PhraseScores, linked: LinkedSites, label: PageLabel) -> float:

@@ -1,7 +1,7 @@
 """Score an HTML page by weighted phrases, and recognise its topic by these, its links and its labels.
 
-Pure, save that phrase lists are read from files. Both judgements use one extraction of the page's text (`page_text`) and one search for the
-phrases of all lists.
+Pure, save that phrase lists are read from files. Both judgements use one extraction of the page's text (`page_text`)
+and one search for the phrases of all lists.
 """
 
 from __future__ import annotations
@@ -22,18 +22,32 @@ from hedgerow.blocklists.rules import Problem
 from hedgerow.policies.model import Decision, Reason, Verdict
 from hedgerow.policies.remembered import ADULT, GAMBLING, TOPICS, recognised_by_page
 from hedgerow.proxy.scanners.decoding import ExcessiveExpansion
-from hedgerow.proxy.scanners.page_text import PageFacts, PageLabel, TextDecoder, TextExtractor, declared_charset, label_of, normalize_text
+from hedgerow.proxy.scanners.page_text import (
+    PageFacts,
+    PageLabel,
+    TextDecoder,
+    TextExtractor,
+    declared_charset,
+    label_of,
+    normalize_text,
+)
 from hedgerow.proxy.scanners.scanner import Head, Scanner, ScanRules
 from hedgerow.proxy.scanners.topics import NO_SCORES, LinkedSites, PageFinding, PhraseScores, recognise
 
 MAX_UNPACKED = 16 * 1024 * 1024
-"""Bytes of a page once it is decoded. No real page is as long: a body that stands for more is made to exhaust a filter."""
+"""Bytes of a page once it is decoded.
+
+No real page is as long: a body that stands for more is made to exhaust a filter.
+"""
 STARTER_LISTS = Path(__file__).parent / "phrases"
 MAX_NEGATIVE_SCORE = -150
 """The most that benign phrases subtract: a paragraph about health does not excuse the rest of a page."""
 
 _PIECE = 4096
-"""Bytes that are read at a time at least. A tag that is not complete is read again with each piece, and a site may send single bytes."""
+"""Bytes that are read at a time at least.
+
+A tag that is not complete is read again with each piece, and a site may send single bytes.
+"""
 
 _LINE = re.compile(r"((?:<[^<>]+>\s*,\s*)*<[^<>]+>)\s*<(-?[0-9]{1,6})>\s*(?:#.*)?")
 _PHRASE = re.compile(r"<([^<>]+)>")
@@ -47,7 +61,8 @@ _UNSCORED = frozenset({GAMBLING})  # topics whose phrases say nothing about the 
 class Phrase:
     """Parts that must all be on a page, in normal form with a space at a word boundary, and their weight together.
 
-    `topic` is the one for which they speak or, with a negative weight, against which; empty for none that pages are recognised as.
+    `topic` is the one for which they speak or, with a negative weight, against which; empty for none that pages are
+    recognised as.
     """
 
     parts: tuple[str, ...]
@@ -97,13 +112,15 @@ class PhraseMatcher:
             weights[phrase.topic] += phrase.weight
             if phrase.topic not in _UNSCORED:
                 weights["*"] += phrase.weight
-        # Keyed by the longest part alone: most phrases have none of their parts on a page, and short ones are on every page.
+        # Keyed by the longest part alone: most phrases have none of their parts on a page, and short ones are on every
+        # page.
         self._lines: dict[int, list[tuple[tuple[int, ...], Mapping[str, int]]]] = {}
         sizes = [len(text) for text in numbers]
         for parts, weights in together.items():
             self._lines.setdefault(max(parts, key=sizes.__getitem__), []).append((parts, dict(weights)))
         self._automaton = ahocorasick.Automaton()
-        for text in sorted(numbers, key=lambda text: text.translate(_FREQUENT_FIRST)):  # its nodes are searched in this order
+        # its nodes are searched in this order
+        for text in sorted(numbers, key=lambda text: text.translate(_FREQUENT_FIRST)):
             self._automaton.add_word(text, numbers[text])
         self._automaton.make_automaton()
         self.is_empty = not numbers
@@ -131,12 +148,19 @@ class PhraseMatcher:
                     for topic, weight in weights.items():
                         side = for_it if weight > 0 else against
                         side[topic] = side.get(topic, 0) + weight
-        return {topic: for_it.get(topic, 0) + max(MAX_NEGATIVE_SCORE, against.get(topic, 0)) for topic in for_it | against}
+        return {
+            topic: for_it.get(topic, 0) + max(MAX_NEGATIVE_SCORE, against.get(topic, 0)) for topic in for_it | against
+        }
 
 
 def list_versions(paths: Sequence[str]) -> tuple[tuple[str, int], ...]:
-    """Return the starter lists and those in `paths` with the times of their last changes, for `load_phrases`. Raises OSError."""
-    return tuple((str(file), file.stat().st_mtime_ns) for file in (*sorted(STARTER_LISTS.glob("*.txt")), *map(Path, paths)))
+    """Return the starter lists and those in `paths` with the times of their last changes, for `load_phrases`.
+
+    Raises OSError.
+    """
+    return tuple(
+        (str(file), file.stat().st_mtime_ns) for file in (*sorted(STARTER_LISTS.glob("*.txt")), *map(Path, paths))
+    )
 
 
 @lru_cache(maxsize=4)
@@ -171,7 +195,8 @@ class PageScore:
         self._phrases = phrases
         self._text = TextExtractor(self.facts)
         self._found: set[int] = set()
-        self._scores: tuple[int, dict[str, int]] = (0, {})  # the scores, and the number of phrases that they are based on
+        # the scores, and the number of phrases that they are based on
+        self._scores: tuple[int, dict[str, int]] = (0, {})
         self._iterator: object = None
         self._has_begun = False
 
@@ -195,7 +220,9 @@ class PageScore:
         return self._scores[1]
 
     def by_topic(self, url: str) -> dict[str, PhraseScores]:
-        """Return the scores by topic so far of the page with this URL; nothing if neither its text nor its description has any."""
+        """Return the scores by topic so far of the page with this URL; nothing if neither its text nor its description
+        has any.
+        """
         phrases, title, text = self._phrases, self.facts.description, self._by_word()
         described = set[int]() if title.isspace() else phrases.find(title)[1]
         if not described:
@@ -203,11 +230,16 @@ class PageScore:
             return {**dict.fromkeys(TOPICS, NO_SCORES), **found} if found else {}
         linked = phrases.find(normalize_text(f" {unquote(url)} "))[1]
         description, own = phrases.scores(described), phrases.scores(described - linked)
-        return {topic: PhraseScores(text.get(topic, 0), description.get(topic, 0), own.get(topic, 0)) for topic in TOPICS}
+        return {
+            topic: PhraseScores(text.get(topic, 0), description.get(topic, 0), own.get(topic, 0)) for topic in TOPICS
+        }
 
 
 class PageScanner(Scanner):
-    """Scanner that blocks pages whose score exceeds a limit, and those of a blocked topic. `finding` is the topic that was recognised."""
+    """Scanner that blocks pages whose score exceeds a limit, and those of a blocked topic.
+
+    `finding` is the topic that was recognised.
+    """
 
     def __init__(self, phrases: PhraseMatcher, rules: ScanRules, head: Head) -> None:
         self.is_done = False

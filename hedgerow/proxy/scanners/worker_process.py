@@ -1,9 +1,12 @@
-"""The process that scans bodies for an inspector: `python -m hedgerow.proxy.scanners.worker_process`, with a socket as standard input.
+"""The process that scans bodies for an inspector:
+
+`python -m hedgerow.proxy.scanners.worker_process`, with a socket as standard input.
 
 A feature whose scanner scores whole bodies has a program of its own around `serve`.
 
-It takes frames (`FRAME`, then the payload) and works on its jobs in turn, a portion each. Its own limits end it where a portion takes too
-much CPU time or memory. It gets neither the environment nor the open files of its parent, and ends with its parent's end of the socket.
+It takes frames (`FRAME`, then the payload) and works on its jobs in turn, a portion each. Its own limits end it where a
+portion takes too much CPU time or memory. It gets neither the environment nor the open files of its parent, and ends
+with its parent's end of the socket.
 """
 
 from __future__ import annotations
@@ -88,7 +91,8 @@ class ScanOrder:
 
 @dataclass(frozen=True, slots=True)
 class ScanResult:
-    """The state of a scan: reason and subject of a refusal, now or if the body had to be released; whether more bytes matter.
+    """The state of a scan: reason and subject of a refusal, now or if the body had to be released; whether more bytes
+    matter.
 
     `finding` is the topic that a page was recognised as by now.
     """

@@ -1,8 +1,9 @@
 """A process that scans bodies beside the event loop, and can be killed.
 
-The process starts with the first job, or before it if one is expected, and ends when it has had none for a while, so that an inspector that
-never needs it carries no weight. One that is silent for too long while it has work is killed: the body it was working on could not be
-checked, and is blocked like one that is too long. The other bodies are scanned again in the next process.
+The process starts with the first job, or before it if one is expected, and ends when it has had none for a while, so
+that an inspector that never needs it carries no weight. One that is silent for too long while it has work is killed:
+the body it was working on could not be checked, and is blocked like one that is too long. The other bodies are scanned
+again in the next process.
 """
 
 from __future__ import annotations
@@ -31,13 +32,18 @@ IDLE_SECONDS = 30.0
 """Seconds without a job after which the process ends."""
 
 PATIENCE_SECONDS = 15.0
-"""Seconds for which a process with work may be silent; it reports each portion. Longer than its CPU limit, for a busy machine."""
+"""Seconds for which a process with work may be silent; it reports each portion.
+
+Longer than its CPU limit, for a busy machine.
+"""
 
 MAX_REPLAYED = 1024 * 1024
 """Bytes of a body that are kept to scan it again after another body has ended the process."""
 
 _SEND_BUFFER = 1024 * 1024
-"""Bytes asked for, of which the system may give less: the next body shall be with the process without another turn of the event loop."""
+"""Bytes asked for, of which the system may give less: the next body shall be with the process without another turn of
+the event loop.
+"""
 
 _MAX_STARTS = 3
 
@@ -77,7 +83,11 @@ class ScanJob:
 
     def take(self, result: ScanResult) -> None:
         """Take the process's result."""
-        self.refusal, self._on_release, self.finding = _decision(result.refusal), _decision(result.on_release), result.finding
+        self.refusal, self._on_release, self.finding = (
+            _decision(result.refusal),
+            _decision(result.on_release),
+            result.finding,
+        )
         self._finish(is_done=result.is_done or self.refusal is not None)
 
     def drop(self) -> None:
@@ -108,9 +118,14 @@ def _decision(pair: tuple[Reason, str] | None) -> Decision | None:
 
 
 class ScanPool:
-    """The process that scans: its start, its jobs, its watch and its end. `command` is run with the socket as its standard input."""
+    """The process that scans: its start, its jobs, its watch and its end.
 
-    def __init__(self, command: Sequence[str] = COMMAND, *, idle: float = IDLE_SECONDS, patience: float = PATIENCE_SECONDS) -> None:
+    `command` is run with the socket as its standard input.
+    """
+
+    def __init__(
+        self, command: Sequence[str] = COMMAND, *, idle: float = IDLE_SECONDS, patience: float = PATIENCE_SECONDS
+    ) -> None:
         self._command = command
         self._idle = idle
         self._patience = patience
@@ -147,7 +162,10 @@ class ScanPool:
         return job
 
     def send(self, job: ScanJob, data: bytes) -> None:
-        """Send a job's next bytes to the process, with its order if they are the first. The process starts if there is none."""
+        """Send a job's next bytes to the process, with its order if they are the first.
+
+        The process starts if there is none.
+        """
         begin = b"" if job.has_begun else FRAME.pack(FrameKind.BEGIN, job.number, len(job.order)) + job.order
         job.has_begun = True
         kind = FrameKind.LAST if job.is_last else FrameKind.DATA
@@ -182,7 +200,9 @@ class ScanPool:
         self._set_timer()
 
     def lost(self, worker: _Worker) -> None:
-        """Handle the end of the process: the body it was working on cannot be checked, and the others are scanned again."""
+        """Handle the end of the process: the body it was working on cannot be checked, and the others are scanned
+        again.
+        """
         if worker is not self._worker:
             return
         self._worker = None
@@ -197,7 +217,10 @@ class ScanPool:
                 self.send(job, job.kept)
 
     def _set_timer(self) -> None:
-        """Postpone the end of the process. A timer that goes off before it starts again, which costs less than moving it for each frame."""
+        """Postpone the end of the process.
+
+        A timer that goes off before it starts again, which costs less than moving it for each frame.
+        """
         loop, has_work = asyncio.get_running_loop(), any(job.is_busy for job in self._jobs.values())
         self._due = loop.time() + (self._patience if has_work else self._idle)
         if self._timer is None or self._timer.when() > self._due:
@@ -241,7 +264,9 @@ class _Worker(asyncio.Protocol):
         with theirs:
             environment = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
             try:
-                self.process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, cwd="/", env=environment)
+                self.process = subprocess.Popen(
+                    command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, cwd="/", env=environment
+                )
             except OSError:
                 ours.close()
                 raise

@@ -30,7 +30,11 @@ class YouTubeScanner(Scanner):
     @classmethod
     def wants(cls, head: Head, rules: ScanRules) -> Self | Decision | None:
         chosen = rules.content.youtube_only
-        if not chosen or not is_youtube(urlsplit(head.url).hostname or "") or access_to(head.url, chosen) is not YouTubeAccess.VERIFY:
+        if (
+            not chosen
+            or not is_youtube(urlsplit(head.url).hostname or "")
+            or access_to(head.url, chosen) is not YouTubeAccess.VERIFY
+        ):
             return None
         return cls(head.url, chosen) if ContentDecoder(head.encoding).is_known else _CLOSED
 

@@ -24,7 +24,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _explain(folder: Path, *words: str) -> tuple[int, str]:
-    done = hedgerow_command("explain", "--policy", str(folder / "hedgerow.yaml"), "--state", str(folder / "state"), *words)
+    done = hedgerow_command(
+        "explain", "--policy", str(folder / "hedgerow.yaml"), "--state", str(folder / "state"), *words
+    )
     return done.returncode, done.stdout + done.stderr
 
 
@@ -45,9 +47,15 @@ def test_explain(folder: Path, words: tuple[str, ...], expected: str) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("tablt", "example.org"), "There is no device 'tablt', and it is not an address of this network. Did you mean tablet?"),
+        (
+            ("tablt", "example.org"),
+            "There is no device 'tablt', and it is not an address of this network. Did you mean tablet?",
+        ),
         (("tom", "example.org"), "tom has no device yet."),
-        (("tablet", "example.org", "--at", "tomorrow"), "'tomorrow' is not a time, such as 20:45 for today or 2026-01-31T20:45."),
+        (
+            ("tablet", "example.org", "--at", "tomorrow"),
+            "'tomorrow' is not a time, such as 20:45 for today or 2026-01-31T20:45.",
+        ),
         (("tablet", "tiktok"), "'tiktok' is a service: ask about one of its sites, such as tiktok.com."),
         (("tablet", "not a host"), "'not a host' is neither a host nor a URL."),
     ],
@@ -62,7 +70,9 @@ def test_invalid_arguments(folder: Path, words: tuple[str, ...], expected: str) 
 def test_the_level_of_a_rule(tmp_path: Path) -> None:
     (tmp_path / "hedgerow.yaml").write_text(POLICY)
     (tmp_path / "organisation").mkdir()
-    (tmp_path / "organisation" / "organisation.yaml").write_text("profiles:\n  child-8-12: {block: [+secret.example]}\n")
+    (tmp_path / "organisation" / "organisation.yaml").write_text(
+        "profiles:\n  child-8-12: {block: [+secret.example]}\n"
+    )
     status, text = _explain(tmp_path, "mia", "secret.example", "--at", "12:00")
     assert (status, "from the organisation's policy" in text) == (0, True)
     status, text = _explain(tmp_path, "mia", "www.tiktok.com", "--at", "12:00")

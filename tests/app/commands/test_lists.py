@@ -29,15 +29,23 @@ def run(*arguments: str, cwd: Path) -> tuple[int, str, str]:
 @pytest.mark.parametrize(
     ("content", "status", "shown"),
     [
-        (b"0.0.0.0 a.example\nwhat\n0.0.0.0 b.example\n", 0, ["list.txt:2:1: does not begin with an", "format hosts: lines 3, names 2"]),
+        (
+            b"0.0.0.0 a.example\nwhat\n0.0.0.0 b.example\n",
+            0,
+            ["list.txt:2:1: does not begin with an", "format hosts: lines 3, names 2"],
+        ),
         (b"||google.com^$domain=[/x]\n||b.example^\n", 0, ["list.txt:1:14: modifier not honoured: $domain="]),
-        (b"a.example\n\xc2\x9b31mred.example\nb.example\n", 0, [r"list.txt:2:1: neither a domain nor an address: \x9b31mred.example"]),
+        (
+            b"a.example\n\xc2\x9b31mred.example\nb.example\n",
+            0,
+            [r"list.txt:2:1: neither a domain nor an address: \x9b31mred.example"],
+        ),
         (bytes(range(256)) * 400, 1, ["list.txt: is binary data, not a list"]),
         ("a.example\r\n".encode("utf-16"), 0, ["has the format plain: lines 1, names 1"]),
         (b"<!doctype html><html>\n", 1, ["list.txt: is in no format that is known"]),
         (b"", 1, ["list.txt: is empty"]),
     ],
-)  # fmt: skip
+)
 def test_check(content: bytes, status: int, shown: list[str], tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_bytes(content)
     found, output, errors = run("check", "list.txt", cwd=tmp_path)
@@ -82,13 +90,18 @@ def test_compile_and_lookup(tmp_path: Path) -> None:
 
 
 def test_lookup_works_after_update_without_a_run(tmp_path: Path) -> None:
-    (tmp_path / "hedgerow.yaml").write_text("network: {lists: starter}\nlists: [{category: gambling, path: list.txt}]\n")
+    (tmp_path / "hedgerow.yaml").write_text(
+        "network: {lists: starter}\nlists: [{category: gambling, path: list.txt}]\n"
+    )
     (tmp_path / "list.txt").write_text("a.example\n")
     status, _output, errors = run("lookup", "--state", "state", "a.example", cwd=tmp_path)
     assert (status, "contains no compiled lists" in errors) == (2, True)
     status, output, _errors = run("update", "--state", "state", "--json", cwd=tmp_path)
     assert (status, json.loads(output)["lists"]) == (0, [])
-    assert run("lookup", "--state", "state", "a.example", cwd=tmp_path)[1].splitlines()[1] == "  gambling: list.txt:1: a.example"
+    assert (
+        run("lookup", "--state", "state", "a.example", cwd=tmp_path)[1].splitlines()[1]
+        == "  gambling: list.txt:1: a.example"
+    )
 
 
 @pytest.mark.parametrize(
@@ -132,7 +145,9 @@ def seen_on_terminal(*arguments: str, cwd: Path) -> tuple[int, str]:
     """Return the exit status and everything written to a terminal."""
     master, slave = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "160"}
-    with subprocess.Popen([*COMMAND, *arguments], cwd=cwd, env=environment, stdin=slave, stdout=slave, stderr=slave) as process:
+    with subprocess.Popen(
+        [*COMMAND, *arguments], cwd=cwd, env=environment, stdin=slave, stdout=slave, stderr=slave
+    ) as process:
         os.close(slave)
         written = b""
         try:
@@ -162,6 +177,8 @@ def test_downloads_show_progress_on_a_terminal_only(tmp_path: Path) -> None:
         assert "reading starter/" in shown
         assert "writing the index" in shown
 
-        quiet = subprocess.run([*COMMAND, "update", "--state", "other"], cwd=tmp_path, capture_output=True, text=True, check=True)
+        quiet = subprocess.run(
+            [*COMMAND, "update", "--state", "other"], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
         assert "━" not in quiet.stdout + quiet.stderr
         assert "\x1b" not in quiet.stdout + quiet.stderr

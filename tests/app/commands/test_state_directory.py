@@ -18,7 +18,9 @@ from hedgerow.proxy.certificate_authority import ensure_ca
 
 def run_as_anybody(*words: str, directory: Path) -> subprocess.CompletedProcess[str]:
     """Run a command without the rights by which root reads everything."""
-    return run_command([executable(), *words], environment=os.environ, timeout=60, directory=directory, has_capabilities=False)
+    return run_command(
+        [executable(), *words], environment=os.environ, timeout=60, directory=directory, has_capabilities=False
+    )
 
 
 @pytest.fixture
@@ -33,8 +35,26 @@ def unreadable(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize(
     "words",
     [
-        *("devices", "log", "pause", "budgets", "report", "kept mia", "erase mia --yes", "top --once", "seat list", "requests"),
-        *("backup saved", "restore saved", "lists status", "lists update", "lists lookup example.com", "lists remembered"),
+        *(
+            "devices",
+            "log",
+            "pause",
+            "budgets",
+            "report",
+            "kept mia",
+            "erase mia --yes",
+            "top --once",
+            "seat list",
+            "requests",
+        ),
+        *(
+            "backup saved",
+            "restore saved",
+            "lists status",
+            "lists update",
+            "lists lookup example.com",
+            "lists remembered",
+        ),
         *("ca show", "ca rotate --yes"),
         *("gateway plan --lan lo", "gateway apply", "gateway remove", "gateway status", "notices list", "doctor lo"),
     ],
@@ -50,7 +70,9 @@ def test_an_unreadable_state_directory_is_one_sentence(unreadable: Path, words: 
 def test_the_doctor_reports_an_unreadable_state_directory(unreadable: Path) -> None:
     done = run_as_anybody("doctor", "--state", str(unreadable), directory=unreadable.parent.parent)
     assert done.returncode == 1
-    assert done.stdout.startswith(f"bad    running: can't read the state directory {unreadable}\n       → run hedgerow doctor as root\n")
+    assert done.stdout.startswith(
+        f"bad    running: can't read the state directory {unreadable}\n       → run hedgerow doctor as root\n"
+    )
     assert "Errno" not in done.stdout
 
 
@@ -74,5 +96,7 @@ def test_files_written_by_root_belong_to_the_owner_of_the_state_directory(tmp_pa
     write_atomically(state / "gateway.json", b"{}")
     others = {path for path in state.rglob("*") if path.stat().st_uid != nobody and path.parent.name != "texts"}
     assert {path.name for path in others} <= {"journal.sqlite-wal", "journal.sqlite-shm", "link"}
-    assert all(path.stat().st_nlink > 1 for path in state.rglob("texts/*") if path.stat().st_uid != nobody), "those of the package"
+    assert all(path.stat().st_nlink > 1 for path in state.rglob("texts/*") if path.stat().st_uid != nobody), (
+        "those of the package"
+    )
     assert roots.stat().st_uid == 0, "a file elsewhere is not given away"

@@ -45,7 +45,11 @@ def test_a_table_in_a_pipe_is_a_line_a_row(capsys: pytest.CaptureFixture[str]) -
     add_row(table, "a.example", "")
     print_table(table, "Nothing.")
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split() for line in lines] == [["what", "note"], ["https://www.example.org/" + "x" * 300, "two", "words"], ["a.example"]]
+    assert [line.split() for line in lines] == [
+        ["what", "note"],
+        ["https://www.example.org/" + "x" * 300, "two", "words"],
+        ["a.example"],
+    ]
 
 
 def test_an_empty_table_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,7 +57,9 @@ def test_an_empty_table_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out == "No requests are waiting.\n"
 
 
-@pytest.mark.parametrize(("width", "expected"), [(60, "│ seat-1 │ 00:11:22:33:44:55 │"), (20, "seat-1\n  address: 00:11:22:33:44:55\n")])
+@pytest.mark.parametrize(
+    ("width", "expected"), [(60, "│ seat-1 │ 00:11:22:33:44:55 │"), (20, "seat-1\n  address: 00:11:22:33:44:55\n")]
+)
 def test_a_table_is_readable_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch, width: int, expected: str) -> None:
     primary, secondary = pty.openpty()
     with os.fdopen(secondary, "w") as terminal, os.fdopen(primary, "rb") as shown:

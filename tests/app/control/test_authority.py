@@ -1,4 +1,6 @@
-"""The certificate authority on a site's second machine: it follows each rotation on the first, and takes nothing else."""
+"""The certificate authority on a site's second machine: it follows each rotation on the first, and takes
+nothing else.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,13 @@ from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.journal.authorities import AuthorityStore
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.store import Store
-from hedgerow.proxy.certificate_authority import CertificateAuthority, CertificateAuthorityError, ensure_ca, load_ca, rotate_ca
+from hedgerow.proxy.certificate_authority import (
+    CertificateAuthority,
+    CertificateAuthorityError,
+    ensure_ca,
+    load_ca,
+    rotate_ca,
+)
 
 NOW = 1_790_000_000.0
 

@@ -18,10 +18,13 @@ from hedgerow.policies.ruleset import Rulesets
 from hedgerow.policies.time_model import Bonus
 from hedgerow.policies.times.budget import BudgetBalance, balances, mark
 
-POLICY = parse_policy(b"""
+POLICY = parse_policy(
+    b"""
 network: {timezone: UTC}
 people: {mia: {age: 9, bedtime: "20:30-07:00", budget: 1h}, tom: {age: 9, bedtime: "20:30-07:00"}}
-""", None)  # fmt: skip
+""",
+    None,
+)
 FOUR = datetime(2026, 11, 25, 16, tzinfo=UTC).timestamp()
 
 

@@ -15,7 +15,16 @@ from pathlib import Path
 import pytest
 from list_server import ListServer, send, text
 
-from hedgerow.app.bundles import BUNDLE, OBJECTS, BundledFile, GenerationIndex, Manifest, key_text, open_bundle, write_bundle
+from hedgerow.app.bundles import (
+    BUNDLE,
+    OBJECTS,
+    BundledFile,
+    GenerationIndex,
+    Manifest,
+    key_text,
+    open_bundle,
+    write_bundle,
+)
 from hedgerow.app.control.lists import list_sources
 from hedgerow.app.control.lists.bundled_lists import index_of
 from hedgerow.app.control.lists.list_sources import CopyStatuses, sources_of
@@ -57,7 +66,9 @@ class Household:
         self.now += 60
         served = self.folder / "served"
         self.seen = write_bundle(served, {}, KEY, self.now, 30, (index, generation))
-        self.server.paths = {f"/{OBJECTS}/{path.name}": text(path.read_bytes()) for path in (served / OBJECTS).iterdir()}
+        self.server.paths = {
+            f"/{OBJECTS}/{path.name}": text(path.read_bytes()) for path in (served / OBJECTS).iterdir()
+        }
         return self.seen
 
     def take(self, policy: Policy | None = None) -> str:
@@ -71,7 +82,11 @@ class Household:
         return bool(Catalogue.open(self.site.generation).host_mask(name))
 
     def object_of(self, name: str) -> str:
-        index = json.loads((self.folder / "served" / OBJECTS / self.seen.lists.digest).read_bytes()) if self.seen.lists else {}
+        index = (
+            json.loads((self.folder / "served" / OBJECTS / self.seen.lists.digest).read_bytes())
+            if self.seen.lists
+            else {}
+        )
         return f"/{OBJECTS}/{index['files'][name]['digest']}"
 
 
@@ -79,7 +94,10 @@ class Household:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zygote: socket.socket) -> Iterator[Household]:
     (tmp_path / "served").mkdir()
     with ListServer().serving() as server:
-        monkeypatch.setattr(list_sources, "starter_sources", lambda: (Source("starter/adult", "adult", tmp_path / "starter.txt"),))  # quick
+        # quick
+        monkeypatch.setattr(
+            list_sources, "starter_sources", lambda: (Source("starter/adult", "adult", tmp_path / "starter.txt"),)
+        )
         monkeypatch.setattr(list_sources, "correction_sources", lambda: ())
         (tmp_path / "starter.txt").write_text("starter.example\n")
         found = Household(tmp_path, server, zygote)

@@ -88,7 +88,9 @@ def test_the_last_good_copy_stays(publisher: Publisher, tmp_path: Path) -> None:
     for bad in (b"", b"<html>Sign in</html>", b"x" * (MAX_CALENDAR_BYTES + 1), b"BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n"):
         publisher.body = bad
         assert not asyncio.run(updater.fetch(publisher.url)), bad[:20]
-        assert calendar_copy_path(publisher.url, folder).read_text().startswith("BEGIN:VCALENDAR\nVERSION"), "the good copy"
+        assert calendar_copy_path(publisher.url, folder).read_text().startswith("BEGIN:VCALENDAR\nVERSION"), (
+            "the good copy"
+        )
     assert asyncio.run(file.reload())
     assert holidays() == (date(2026, 12, 8), date(2026, 12, 24))
     assert [each.name for each in folder.iterdir()] == [calendar_copy_path(publisher.url, folder).name]

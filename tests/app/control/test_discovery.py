@@ -119,7 +119,9 @@ def test_new_devices_are_announced_one_by_one_up_to_a_number_per_hour(tmp_path: 
     assert len([each for each in recorded if isinstance(each, DeviceSeen)]) == 200
 
 
-@pytest.mark.parametrize("claim", ["tv\n2026-11-25 12:00:00 control[1] info: all is well", "tv\x1b[2J", "tv\u202egnp", "t" * 64])
+@pytest.mark.parametrize(
+    "claim", ["tv\n2026-11-25 12:00:00 control[1] info: all is well", "tv\x1b[2J", "tv\u202egnp", "t" * 64]
+)
 def test_an_unprintable_name_is_ignored(claim: str) -> None:
     """A device chooses its mDNS name, which appears in the log and on the pages."""
     names = HostNameResolver(lambda _address: f"{claim}.lan")

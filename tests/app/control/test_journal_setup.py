@@ -49,7 +49,7 @@ def damage_the_pauses(path: Path) -> None:
 @pytest.mark.parametrize("damage", [overwrite_all, clear_the_first_page])
 def test_a_damaged_journal_is_renamed_and_replaced(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: object
-) -> None:  # fmt: skip
+) -> None:
     path = tmp_path / "journal.sqlite"
     assert prepare_journal(path), "it was made"
     assert not prepare_journal(path), "there is nothing to do any more"

@@ -42,7 +42,8 @@ def rules(number: int) -> bytes:
     """The same names as an ad blocker's list, with rules of every other kind in between."""
     names = version(number).decode().split()
     return "".join(
-        f"||{name}^\n" + (OTHERS.format(number=number, name=name) if place % 500 == 0 else "") for place, name in enumerate(names)
+        f"||{name}^\n" + (OTHERS.format(number=number, name=name) if place % 500 == 0 else "")
+        for place, name in enumerate(names)
     ).encode()
 
 
@@ -96,7 +97,9 @@ class ListFixture:
                     if category == "gambling":
                         assert not catalogue.lifted_by_url(f"http://{host}/", mask=wanted)
                         assert catalogue.lifted_by_url(f"http://{host}/help/", mask=wanted)
-                        assert catalogue.match_url(f"http://other.example/banner-{host}-{found[0]}/", "script", mask=wanted)
+                        assert catalogue.match_url(
+                            f"http://other.example/banner-{host}-{found[0]}/", "script", mask=wanted
+                        )
                         assert catalogue.match_dns_rule(f"type.{host}", "AAAA", mask=wanted).match
         if self.good:
             assert self.good[0].exists()
@@ -178,7 +181,10 @@ def test_a_file_size_limit(stand: ListFixture) -> None:
         for what, job in jobs_of(stand):
             limit = rng.choice((0, 100, 4096, rng.randrange(200_000), rng.randrange(700_000)))
             status = after(
-                spawn(what, job, preexec_fn=lambda limit=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))), PATIENCE
+                spawn(
+                    what, job, preexec_fn=lambda limit=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+                ),
+                PATIENCE,
             )
             failed += status == 1
             assert status in (0, 1)
@@ -191,7 +197,9 @@ def test_a_file_size_limit(stand: ListFixture) -> None:
 @contextlib.contextmanager
 def small_disk(place: Path, megabytes: int) -> Iterator[Path]:
     place.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(place)], capture_output=True, check=False)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(place)], capture_output=True, check=False
+    )
     if done.returncode != 0:
         pytest.skip(f"no tmpfs can be mounted here: {done.stderr.decode().strip()}")
     try:

@@ -36,13 +36,16 @@ def policy_of(folder: Path, body: str) -> Policy:
 
 
 def test_two_lists_with_the_same_file_name(tmp_path: Path) -> None:
-    for name, content in (("one", "a.example\nb.example\n"), ("two", "c.example\nnot a name at all !!\nd.example\ne.example\n")):
+    for name, content in (
+        ("one", "a.example\nb.example\n"),
+        ("two", "c.example\nnot a name at all !!\nd.example\ne.example\n"),
+    ):
         (tmp_path / name).mkdir()
         (tmp_path / name / "list.txt").write_text(content)
     # Starter lists have names of their own; a list of the user may be called like one of them.
     body = (
-        STARTER
-        + "lists:\n  - {category: adult, path: one/list.txt, name: starter/adult}\n  - {category: adult, path: two/list.txt, name: mine}\n"
+        STARTER + "lists:\n  - {category: adult, path: one/list.txt, name: starter/adult}\n  - {category: adult, path:"
+        " two/list.txt, name: mine}\n"
     )
     updater, policy = ListUpdater(tmp_path / "state"), policy_of(tmp_path, body)
     assert asyncio.run(updater.compile(policy))
@@ -87,7 +90,9 @@ def names_of(updater: ListUpdater, host: str) -> set[str]:
     return set(catalogue.names_of(catalogue.host_mask(host)))
 
 
-def test_large_lists_do_not_delay_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zygote: socket.socket) -> None:
+def test_large_lists_do_not_delay_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zygote: socket.socket
+) -> None:
     """The first start begins with the starter lists, a later one with what was in force."""
     (tmp_path / "list.txt").write_text("a.example\n")
     policy = policy_of(tmp_path, "lists: [{category: gambling, path: list.txt}]\n")
@@ -114,7 +119,9 @@ def test_large_lists_do_not_delay_the_start(tmp_path: Path, monkeypatch: pytest.
     assert (names_of(again, "a.example"), names_of(again, "another.example")) == (set(), {"gambling"})
 
 
-@pytest.mark.parametrize(("file", "size"), [("hosts/hosts-000.trie", 100), ("hosts/sets.bin", 1), ("urls/rules.bin", 8), (REPORT, 3)])
+@pytest.mark.parametrize(
+    ("file", "size"), [("hosts/hosts-000.trie", 100), ("hosts/sets.bin", 1), ("urls/rules.bin", 8), (REPORT, 3)]
+)
 def test_a_damaged_generation_is_compiled_again(tmp_path: Path, file: str, size: int, zygote: socket.socket) -> None:
     (tmp_path / "list.txt").write_text("||a.example^\n||b.example/ads^\n")
     policy = policy_of(tmp_path, "lists: [{category: gambling, path: list.txt}]\n")
@@ -211,7 +218,9 @@ def test_recommended_lists_are_those_of_the_profiles_in_use(tmp_path: Path) -> N
 def publisher(monkeypatch: pytest.MonkeyPatch) -> Iterator[ListServer]:
     """Publishes every recommended list on this machine; none is there yet."""
     with ListServer().serving() as server:
-        local = {name: replace(each, url=f"{server.root}/{name}", format="auto") for name, each in public_sources().items()}
+        local = {
+            name: replace(each, url=f"{server.root}/{name}", format="auto") for name, each in public_sources().items()
+        }
         monkeypatch.setattr(sources_module, "public_sources", lambda: local)
         yield server
 
@@ -233,9 +242,17 @@ def test_secrets_in_the_url_of_a_list_are_not_shown(tmp_path: Path) -> None:
     assert "pass-word" not in shown, shown
 
 
-def test_public_lists_do_not_block_services_of_another_kind(tmp_path: Path, publisher: ListServer, zygote: socket.socket) -> None:
-    """Lists of chat sites also have messengers, which profiles leave open. A list of the policy's own may block what it likes."""
-    chat = "teams.microsoft.com\nwhatsapp.net\nmmg.whatsapp.net\nskype.com\ntrouter.io\nliveperson.com\nomegle.com\nchat.example\n"
+def test_public_lists_do_not_block_services_of_another_kind(
+    tmp_path: Path, publisher: ListServer, zygote: socket.socket
+) -> None:
+    """Lists of chat sites also have messengers, which profiles leave open.
+
+    A list of the policy's own may block what it likes.
+    """
+    chat = (
+        "teams.microsoft.com\nwhatsapp.net\nmmg.whatsapp.net\nskype.com\ntrouter.io\nliveperson.com\nomegle.com\n"
+        "chat.example\n"
+    )
     publisher.paths["/ut1-chat"] = text((chat + "".join(f"chat-{number}.example\n" for number in range(200))).encode())
     (tmp_path / "mine.txt").write_text("imo.im\n")
     policy = policy_of(tmp_path, "people: {mia: {age: 9}}\nlists: [{category: random-chat, path: mine.txt}]\n")
@@ -243,7 +260,14 @@ def test_public_lists_do_not_block_services_of_another_kind(tmp_path: Path, publ
     assert asyncio.run(updater.load_first_generation(policy, None))
     asyncio.run(updater.fetch_if_due(policy))
     assert asyncio.run(updater.compile(policy))
-    for host in ("teams.microsoft.com", "whatsapp.net", "mmg.whatsapp.net", "api.skype.com", "go.trouter.io", "va.v.liveperson.com"):
+    for host in (
+        "teams.microsoft.com",
+        "whatsapp.net",
+        "mmg.whatsapp.net",
+        "api.skype.com",
+        "go.trouter.io",
+        "va.v.liveperson.com",
+    ):
         assert "random-chat" not in names_of(updater, host), host
     for host in ("omegle.com", "chat.example", "imo.im"):
         assert "random-chat" in names_of(updater, host), host
@@ -253,7 +277,9 @@ async def fetch_here(job: FetchJob, _zygote: socket.socket | None) -> tuple[Fetc
     return run_fetch(job)
 
 
-def test_default_lists_are_fetched_and_starter_lists_stay_in_force(tmp_path: Path, publisher: ListServer, zygote: socket.socket) -> None:
+def test_default_lists_are_fetched_and_starter_lists_stay_in_force(
+    tmp_path: Path, publisher: ListServer, zygote: socket.socket
+) -> None:
     policy, updater = load_policy(None), ListUpdater(tmp_path / "state", zygote=zygote)
     publisher.paths["/hagezi-nsfw"] = text("".join(f"adult-{number}.example\n" for number in range(200)).encode())
     assert asyncio.run(updater.load_first_generation(policy, None))
@@ -267,7 +293,12 @@ def test_default_lists_are_fetched_and_starter_lists_stay_in_force(tmp_path: Pat
 
 @pytest.mark.parametrize(("luck", "share"), [(0.0, 1.0), (1.0, 0.75)])
 def test_many_failures_are_one_warning_with_growing_pauses(
-    tmp_path: Path, publisher: ListServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, luck: float, share: float
+    tmp_path: Path,
+    publisher: ListServer,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    luck: float,
+    share: float,
 ) -> None:
     monkeypatch.setattr(lists_module, "random", SimpleNamespace(random=lambda: luck))
     policy, updater, now = load_policy(None), ListUpdater(tmp_path / "state"), 1000.0
@@ -297,20 +328,28 @@ def test_many_failures_are_one_warning_with_growing_pauses(
     assert f"{count} of {count} lists could not be fetched" in warning
 
 
-def test_coverage_from_the_first_start_to_a_list_that_is_dead(tmp_path: Path, publisher: ListServer, zygote: socket.socket) -> None:
-    """First nothing is here and nothing has failed, then one list is in force and others are missing, and in the end they are dead."""
+def test_coverage_from_the_first_start_to_a_list_that_is_dead(
+    tmp_path: Path, publisher: ListServer, zygote: socket.socket
+) -> None:
+    """First nothing is here and nothing has failed, then one list is in force and others are missing, and in the end
+    they are dead.
+    """
     policy, updater, state = load_policy(None), ListUpdater(tmp_path / "state", zygote=zygote), tmp_path / "state"
     adult = [source.name for source in recommended_sources(policy) if source.category == "adult"]
     assert len(adult) > 1
 
     def coverage() -> CategoryCoverage:
-        return next(row for row in coverage_of(updater.report, policy, updater.health(policy)) if row.category == "adult")
+        return next(
+            row for row in coverage_of(updater.report, policy, updater.health(policy)) if row.category == "adult"
+        )
 
     assert asyncio.run(updater.load_first_generation(policy, None))
     first = coverage()
     assert (first.state, first.is_thin, first.missing) == (CoverageState.FETCHING, True, ())
     assert [row.problem for row in updater.health(policy) if row.is_remote] == [""] * len(recommended_sources(policy))
-    publisher.paths[f"/{adult[0]}"] = text("".join(f"adult-{number}.example\n" for number in range(200)).encode(), '"1"')
+    publisher.paths[f"/{adult[0]}"] = text(
+        "".join(f"adult-{number}.example\n" for number in range(200)).encode(), '"1"'
+    )
     asyncio.run(updater.fetch_if_due(policy))
     assert coverage().state is CoverageState.FETCHING, "a copy that is not compiled yet filters nothing"
     assert asyncio.run(updater.compile(policy))
@@ -331,13 +370,15 @@ def test_coverage_from_the_first_start_to_a_list_that_is_dead(tmp_path: Path, pu
 
     again = ListUpdater(state, zygote=zygote)
     assert asyncio.run(again.load_first_generation(policy, updater.generation))
-    assert coverage_of(again.report, policy, again.health(policy)) == coverage_of(updater.report, policy, updater.health(policy)), (
-        "a restart forgets nothing"
-    )
+    assert coverage_of(again.report, policy, again.health(policy)) == coverage_of(
+        updater.report, policy, updater.health(policy)
+    ), "a restart forgets nothing"
     publisher.paths |= {f"/{name}": text(f"{name}.example\n".encode()) for name in adult[1:]}
     asyncio.run(again.fetch_if_due(policy))
     assert asyncio.run(again.compile(policy))
-    assert [row.state for row in coverage_of(again.report, policy, again.health(policy)) if row.category == "adult"] == [CoverageState.FULL]
+    assert [
+        row.state for row in coverage_of(again.report, policy, again.health(policy)) if row.category == "adult"
+    ] == [CoverageState.FULL]
 
 
 def test_figures_are_of_the_copy_in_force_until_a_newer_one_is_compiled(
@@ -346,7 +387,9 @@ def test_figures_are_of_the_copy_in_force_until_a_newer_one_is_compiled(
     """A newer copy, or a restart with a generation from before, must not look as if the lists were empty."""
     with ListServer().serving() as server:
         server.paths["/list"] = text(b"a.example\nb.example\n", '"1"')
-        policy = policy_of(tmp_path, STARTER + f"lists: [{{category: adult, name: remote, url: '{server.root}/list'}}]\n")
+        policy = policy_of(
+            tmp_path, STARTER + f"lists: [{{category: adult, name: remote, url: '{server.root}/list'}}]\n"
+        )
         updater = ListUpdater(tmp_path / "state", zygote=zygote)
         asyncio.run(updater.fetch_if_due(policy))
         assert asyncio.run(updater.compile(policy))
@@ -369,8 +412,13 @@ def test_figures_are_of_the_copy_in_force_until_a_newer_one_is_compiled(
 def test_a_list_that_another_process_has_fetched_no_longer_fails(tmp_path: Path, zygote: socket.socket) -> None:
     """`hedgerow lists update` fetches lists beside the running Hedgerow."""
     with ListServer().serving() as server:
-        policy = policy_of(tmp_path, STARTER + f"lists: [{{category: adult, name: remote, url: '{server.root}/list'}}]\n")
-        running, command = ListUpdater(tmp_path / "state", zygote=zygote), ListUpdater(tmp_path / "state", zygote=zygote)
+        policy = policy_of(
+            tmp_path, STARTER + f"lists: [{{category: adult, name: remote, url: '{server.root}/list'}}]\n"
+        )
+        running, command = (
+            ListUpdater(tmp_path / "state", zygote=zygote),
+            ListUpdater(tmp_path / "state", zygote=zygote),
+        )
 
         def row() -> tuple[bool, str]:
             (found,) = [row for row in running.health(policy) if row.source == "remote"]

@@ -28,7 +28,9 @@ WELL = Status("0.1.0", NOW, "UTC")
 
 
 def seen(reason: Reason, verdict: Verdict = Verdict.BLOCK) -> Observation:
-    return Observation(NOW, DeviceId("tablet"), "mia", "child-8-12", RequestKind.DNS, verdict, reason, "", "secret.example")
+    return Observation(
+        NOW, DeviceId("tablet"), "mia", "child-8-12", RequestKind.DNS, verdict, reason, "", "secret.example"
+    )
 
 
 def text_of(notice: Notice, code: str = "en") -> str:
@@ -63,7 +65,10 @@ def test_notices_of_refusals_are_opt_in() -> None:
 def test_requests_and_new_devices() -> None:
     asked = AccessRequest(NOW, DeviceId("tablet"), "mia", "scratch.example", note="please")
     new = DeviceSeen(NOW, DeviceId("aa:bb"), "192.168.1.9", "aa:bb", None, "child-8-12")
-    events = [SystemEvent(NOW, "device", "aa:bb", "a device without a name at 192.168.1.9", new), SystemEvent(NOW, "restart", "dns", "1")]
+    events = [
+        SystemEvent(NOW, "device", "aa:bb", "a device without a name at 192.168.1.9", new),
+        SystemEvent(NOW, "restart", "dns", "1"),
+    ]
     notices = list(event_notices([asked, *events], POLICY, lambda _device: ("tablet", "laptop")))
     assert [(notice.topic, text_of(notice)) for notice in notices] == [
         (NoticeTopic.REQUEST, "mia asks for scratch.example. “please”"),
@@ -95,7 +100,9 @@ def test_lists(item: ListHealth, topic: NoticeTopic | None) -> None:
 
 
 def test_policy_mistakes_and_a_full_disk() -> None:
-    status = replace(WELL, policy_problems=(Problem("hedgerow.yaml", 3, 1, "unknown key"),), journal_problem="the disk is full")
+    status = replace(
+        WELL, policy_problems=(Problem("hedgerow.yaml", 3, 1, "unknown key"),), journal_problem="the disk is full"
+    )
     assert [notice.topic for notice in status_notices(status, NOW)] == [NoticeTopic.TROUBLE, NoticeTopic.TROUBLE]
     assert list(status_notices(WELL, NOW)) == []
 
@@ -123,11 +130,16 @@ def test_upcoming_ends() -> None:
 
 def test_a_service_that_hangs_times_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        message = OutgoingMessage(f"json://secret-name:secret-word@127.0.0.1:{silent.getsockname()[1]}/?rto=900", "t", "b")
+        message = OutgoingMessage(
+            f"json://secret-name:secret-word@127.0.0.1:{silent.getsockname()[1]}/?rto=900", "t", "b"
+        )
         problem = asyncio.run(send_in_subprocess(message, limit=3))
     assert problem == "The service did not answer in time."
 
 
 @pytest.mark.parametrize("address", ["nothing://x", "", "mailto://"])
 def test_an_unknown_service_is_reported_without_its_address(address: str) -> None:
-    assert asyncio.run(send_in_subprocess(OutgoingMessage(address, "t", "b"))) == "The address does not belong to a supported service."
+    assert (
+        asyncio.run(send_in_subprocess(OutgoingMessage(address, "t", "b")))
+        == "The address does not belong to a supported service."
+    )

@@ -59,14 +59,18 @@ def test_two_pages_or_one_label(memory: Memory) -> None:
     assert memory.published == 2
 
 
-@pytest.mark.parametrize(("host", "topic"), [("known.example", "adult"), ("not a host", "adult"), ("films.example", "social")])
+@pytest.mark.parametrize(
+    ("host", "topic"), [("known.example", "adult"), ("not a host", "adult"), ("films.example", "social")]
+)
 def test_a_report_is_checked(memory: Memory, host: str, topic: str) -> None:
     assert not memory.take(host, topic=topic, is_labelled=True)
     assert memory.hosts() == []
 
 
 def test_new_sites_are_limited_by_the_hour(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
-    taken = [memory.take(f"films{number}.example", is_labelled=True) for number in range(remembered_sites.NEW_PER_HOUR + 5)]
+    taken = [
+        memory.take(f"films{number}.example", is_labelled=True) for number in range(remembered_sites.NEW_PER_HOUR + 5)
+    ]
     assert sum(taken) == remembered_sites.NEW_PER_HOUR
     memory.now += 3601
     assert memory.take("later.example", is_labelled=True)

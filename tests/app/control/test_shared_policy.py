@@ -83,7 +83,9 @@ def test_a_change_of_the_file_is_in_force_on_the_other_node(nodes: tuple[Node, N
 
 def test_a_change_on_the_pages_keeps_its_author(nodes: tuple[Node, Node]) -> None:
     one, other = nodes
-    asyncio.run(other.editor.rewrite(Principal("ana", frozenset()), "Tom came", lambda texts: dict.fromkeys(texts, TOM)))
+    asyncio.run(
+        other.editor.rewrite(Principal("ana", frozenset()), "Tom came", lambda texts: dict.fromkeys(texts, TOM))
+    )
     other.compare()
     one.compare()
     assert one.main.read_text() == TOM

@@ -57,7 +57,7 @@ def test_a_change_waits_for_workers_that_are_just_starting(tmp_path: Path) -> No
 )
 def test_a_change_is_in_force_with_its_snapshot_or_a_newer_one(
     tmp_path: Path, gate: tuple[bool, int], serial: int, behind: tuple[str, ...]
-) -> None:  # fmt: skip
+) -> None:
     async def main() -> None:
         list_workers(tmp_path / "workers", dns=SERVES, gate=gate, signer=STARTS)
         applied = AppliedSnapshots([tmp_path / "workers"], lambda: 6)

@@ -46,7 +46,9 @@ def test_pauses_hold_and_grants_with_an_end_do_not_while_the_clock_is_behind(tmp
 
     async def publish() -> Snapshot:
         publisher = SnapshotPublisher(settings, store)
-        publisher.clock = StartClock([now + 5 if is_behind else 0.0], now=lambda: 0.0 if is_behind else now, is_synchronised=lambda: False)
+        publisher.clock = StartClock(
+            [now + 5 if is_behind else 0.0], now=lambda: 0.0 if is_behind else now, is_synchronised=lambda: False
+        )
         assert await publisher.lists.load_first_generation(publisher.policy, None)
         ledger = publisher.ledger
         for name, ends in (("open", None), ("timed", now + 600)):
@@ -65,4 +67,6 @@ def test_pauses_hold_and_grants_with_an_end_do_not_while_the_clock_is_behind(tmp
     assert "mia" in [pause.person for pause in snapshot.pauses]
     if is_behind:
         assert snapshot.published >= now + 5, "so that the next start knows it too"
-        assert [pause.person for pause in snapshot.pauses] == ["mia"], "not one that had ended when the time was last known"
+        assert [pause.person for pause in snapshot.pauses] == ["mia"], (
+            "not one that had ended when the time was last known"
+        )

@@ -56,7 +56,9 @@ def test_a_change_is_read_once_the_store_can_be_read_again(caplog: pytest.LogCap
     async def follow() -> None:
         accounts = SimpleNamespace(read=read, adopt=lambda _rows: adopted.set())
         publisher, others = SimpleNamespace(refresh=lambda: asyncio.sleep(0)), SimpleNamespace(request=lambda: None)
-        store: Any = SimpleNamespace(dialect=SimpleNamespace(changes=lambda _site: Changes(), is_partitioned=False), site="home")
+        store: Any = SimpleNamespace(
+            dialect=SimpleNamespace(changes=lambda _site: Changes(), is_partitioned=False), site="home"
+        )
         follower = StoreFollower(store, publisher, accounts, others, lambda: None)  # type: ignore[arg-type]
         following = asyncio.create_task(follower.run())
         await asyncio.wait_for(adopted.wait(), 20)
@@ -67,7 +69,9 @@ def test_a_change_is_read_once_the_store_can_be_read_again(caplog: pytest.LogCap
     assert len(caplog.records) == 1, "one warning, however long it lasts"
 
 
-def test_a_version_that_could_not_be_read_is_read_later(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_that_could_not_be_read_is_read_later(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("hedgerow.app.control.shared_policy.STORE_RETRY_S", 0.01)
     folder = tmp_path / "node"
     folder.mkdir()

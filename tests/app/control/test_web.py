@@ -27,13 +27,21 @@ MACS = {"192.168.1.5": "02:00:00:00:00:05", "192.168.1.9": STRANGER, "fd00::9": 
 
 @pytest.fixture
 def control(tmp_path: Path) -> WebControl:
-    texts = {"hotline": "bad.example\nwrong.example\n", "sealed": hash_expression("sealed.example/") + "\n", "own": "@@||wrong.example^\n"}
+    texts = {
+        "hotline": "bad.example\nwrong.example\n",
+        "sealed": hash_expression("sealed.example/") + "\n",
+        "own": "@@||wrong.example^\n",
+    }
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
     compile_generation([Source(name, "illegal", tmp_path / name) for name in texts], tmp_path / "generation")
     policy = parse_policy(b"people: {mia: {age: 9, devices: [192.168.1.9]}}", None)
-    ledger = SimpleNamespace(request=lambda _id: SimpleNamespace(host="bad.example", device="192.168.1.9", note="", chore=""))
-    publisher: Any = SimpleNamespace(view=LoadedSnapshot(Snapshot(1, 0.0, policy, tmp_path / "generation")), ledger=ledger)
+    ledger = SimpleNamespace(
+        request=lambda _id: SimpleNamespace(host="bad.example", device="192.168.1.9", note="", chore="")
+    )
+    publisher: Any = SimpleNamespace(
+        view=LoadedSnapshot(Snapshot(1, 0.0, policy, tmp_path / "generation")), ledger=ledger
+    )
     neighbours: Any = SimpleNamespace(mac_of=MACS.get, entries=lambda: MACS)
     return WebControl(*cast(Any, (None, publisher, None, None, neighbours, None, None)))
 
@@ -57,7 +65,9 @@ def test_a_request_for_an_illegal_site_is_refused(control: WebControl) -> None:
 
 def test_an_address_is_explained_for_the_device_that_has_it_now(control: WebControl) -> None:
     """The policy knows this one by its MAC address only."""
-    policy = parse_policy(b"network: {lan: [192.168.1.0/24]}\ndevices: {tv: {mac: '02:00:00:00:00:05', profile: adult}}", None)
+    policy = parse_policy(
+        b"network: {lan: [192.168.1.0/24]}\ndevices: {tv: {mac: '02:00:00:00:00:05', profile: adult}}", None
+    )
     control._publisher.view = LoadedSnapshot(replace(control._view().snapshot, policy=policy))
     explained = asyncio.run(control.explain("192.168.1.5", "good.example"))
     assert {(each.device, each.profile) for each in explained} == {("tv", "adult")}
@@ -65,10 +75,23 @@ def test_an_address_is_explained_for_the_device_that_has_it_now(control: WebCont
 
 @pytest.mark.parametrize(
     ("given", "known_as"),
-    [("tablet", "tablet"), ("192.168.1.5", "tablet"), ("192.168.1.9", STRANGER), ("fd00::9", STRANGER), ("02-00-00-00-00-09", STRANGER),
-     ("192.168.1.10", "192.168.1.10"), ("unknown", "unknown"), ("", None), (None, None)],
-)  # fmt: skip
-def test_a_device_is_identified_by_its_name_or_its_addresses(control: WebControl, given: str | None, known_as: str | None) -> None:
+    [
+        ("tablet", "tablet"),
+        ("192.168.1.5", "tablet"),
+        ("192.168.1.9", STRANGER),
+        ("fd00::9", STRANGER),
+        ("02-00-00-00-00-09", STRANGER),
+        ("192.168.1.10", "192.168.1.10"),
+        ("unknown", "unknown"),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_device_is_identified_by_its_name_or_its_addresses(
+    control: WebControl, given: str | None, known_as: str | None
+) -> None:
     """A pause for an IP address must hold for the device, which DNS and proxy know by its MAC address."""
-    policy = parse_policy(b"network: {lan: [192.168.1.0/24, 'fd00::/64']}\ndevices: {tablet: {mac: '02:00:00:00:00:05'}}", None)
+    policy = parse_policy(
+        b"network: {lan: [192.168.1.0/24, 'fd00::/64']}\ndevices: {tablet: {mac: '02:00:00:00:00:05'}}", None
+    )
     assert identify_device(Rulesets(policy, (), (), control._view().catalogue), given, MACS.get) == known_as

@@ -1,4 +1,6 @@
-"""Messages of workers: each reaches the services that handle its type, and what the journal stores is recorded together."""
+"""Messages of workers: each reaches the services that handle its type, and what the journal stores is recorded
+together.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,13 @@ from hedgerow.task_state import Area
 from hedgerow.watched_tasks import WatchedTasks
 
 ASKED = AccessRequest(1.0, DeviceId("tablet"), "mia", "a.example")
-MESSAGES = (SiteSeen(7, "a.example"), ASKED, GaugeLevel("level", ("a",), 2.0), GaugeLevel("other", (), 1.0), CounterDelta("x", (), 1.0))
+MESSAGES = (
+    SiteSeen(7, "a.example"),
+    ASKED,
+    GaugeLevel("level", ("a",), 2.0),
+    GaugeLevel("other", (), 1.0),
+    CounterDelta("x", (), 1.0),
+)
 
 
 async def _never() -> None:
@@ -43,8 +51,15 @@ def test_each_message_reaches_the_services_that_take_it() -> None:
     async def end(batch: MessageBatch) -> None:
         seen.append(("end", batch.worker, None))
 
-    services = (service("sites", SiteSeen), service("ages", SiteSeen), service("gauges", GaugeLevel), service("own", "level"))
-    messages = WorkerMessages(cast(Any, None), services=lambda: services, record=record, end=end, tasks=WatchedTasks("control"))
+    services = (
+        service("sites", SiteSeen),
+        service("ages", SiteSeen),
+        service("gauges", GaugeLevel),
+        service("own", "level"),
+    )
+    messages = WorkerMessages(
+        cast(Any, None), services=lambda: services, record=record, end=end, tasks=WatchedTasks("control")
+    )
     asyncio.run(messages.take(MessageBatch("dns-0", "dns", MESSAGES)))
     assert seen == [
         ("sites", "dns-0", MESSAGES[0]),
@@ -74,13 +89,18 @@ def test_a_message_that_a_feature_fails_at_costs_no_other(caplog: pytest.LogCapt
         tasks.report_to(partial(monitor.note, "control", "control"))
         broken = ControlService(name="ages", area=Area.LOG, run=_never, handles={SiteSeen: handler})
         whole = ControlService(
-            name="sites", area=Area.RULES, run=_never, handles={SiteSeen: lambda _, found: seen.append(f"+{found.site}")}
+            name="sites",
+            area=Area.RULES,
+            run=_never,
+            handles={SiteSeen: lambda _, found: seen.append(f"+{found.site}")},
         )
 
         async def end(_batch: MessageBatch) -> None:
             seen.append("end")
 
-        messages = WorkerMessages(cast(Any, None), services=lambda: (broken, whole), record=lambda _: None, end=end, tasks=tasks)
+        messages = WorkerMessages(
+            cast(Any, None), services=lambda: (broken, whole), record=lambda _: None, end=end, tasks=tasks
+        )
         await messages.take(MessageBatch("dns-0", "dns", (SiteSeen(1, "a.example"), SiteSeen(2, "b.example"))))
         return metrics, monitor
 

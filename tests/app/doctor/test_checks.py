@@ -32,32 +32,65 @@ def status_of(lists: list[ListHealth], *, starter_only: bool = False) -> dict[st
 @pytest.mark.parametrize(
     ("lists", "starter_only", "expected"),
     [
-        ([STARTER, FETCHED], False, [
-            (Health.GOOD, "126,117 names from 2 lists, updated 3 hours ago"),
-            (Health.GOOD, "2 in force"),
-        ]),
-        ([STARTER, WAITING], False, [
-            (Health.UNSURE, "only the starter list so far (117 names), the others are being fetched: only the starter lists block"),
-            (Health.UNSURE, "1 of 1 public lists are still being fetched"),
-        ]),
-        ([STARTER, FAILED], False, [
-            (Health.BAD, "only the starter list (117 names); missing: hagezi-nsfw: only the starter lists block adult sites"),
-            (Health.UNSURE, "problems with hagezi-nsfw"),
-        ]),
-        ([STARTER], True, [
-            (Health.UNSURE, "only the starter list (117 names): only the starter lists block adult sites"),
-            (Health.GOOD, "1 in force"),
-        ]),
-        ([STARTER, replace(FETCHED, fetched=NOW - 8 * 86400, failed=True, dead=True, problem="not sent for 8 days")], False, [
-            (Health.UNSURE, "126,117 names from 2 lists, updated 8 days ago; not sent for a week: hagezi-nsfw"),
-            (Health.UNSURE, "dead, not sent for a week: hagezi-nsfw; their last good copies stay in use"),
-        ]),
-        ([STARTER, replace(FETCHED, fetched=NOW - 4 * 86400)], False, [
-            (Health.GOOD, "126,117 names from 2 lists, updated 4 days ago"),
-            (Health.UNSURE, "not updated for three days: hagezi-nsfw"),
-        ]),
+        (
+            [STARTER, FETCHED],
+            False,
+            [
+                (Health.GOOD, "126,117 names from 2 lists, updated 3 hours ago"),
+                (Health.GOOD, "2 in force"),
+            ],
+        ),
+        (
+            [STARTER, WAITING],
+            False,
+            [
+                (
+                    Health.UNSURE,
+                    (
+                        "only the starter list so far (117 names), the others are being fetched: only the starter lists"
+                        " block"
+                    ),
+                ),
+                (Health.UNSURE, "1 of 1 public lists are still being fetched"),
+            ],
+        ),
+        (
+            [STARTER, FAILED],
+            False,
+            [
+                (
+                    Health.BAD,
+                    "only the starter list (117 names); missing: hagezi-nsfw: only the starter lists block adult sites",
+                ),
+                (Health.UNSURE, "problems with hagezi-nsfw"),
+            ],
+        ),
+        (
+            [STARTER],
+            True,
+            [
+                (Health.UNSURE, "only the starter list (117 names): only the starter lists block adult sites"),
+                (Health.GOOD, "1 in force"),
+            ],
+        ),
+        (
+            [STARTER, replace(FETCHED, fetched=NOW - 8 * 86400, failed=True, dead=True, problem="not sent for 8 days")],
+            False,
+            [
+                (Health.UNSURE, "126,117 names from 2 lists, updated 8 days ago; not sent for a week: hagezi-nsfw"),
+                (Health.UNSURE, "dead, not sent for a week: hagezi-nsfw; their last good copies stay in use"),
+            ],
+        ),
+        (
+            [STARTER, replace(FETCHED, fetched=NOW - 4 * 86400)],
+            False,
+            [
+                (Health.GOOD, "126,117 names from 2 lists, updated 4 days ago"),
+                (Health.UNSURE, "not updated for three days: hagezi-nsfw"),
+            ],
+        ),
     ],
-)  # fmt: skip
+)
 def test_lists(lists: list[ListHealth], starter_only: bool, expected: list[tuple[Health, str]]) -> None:
     """A list that nobody could have fetched yet is no problem; the starter list alone is one."""
     found = list(list_findings(status_of(lists, starter_only=starter_only), NOW))
@@ -70,7 +103,9 @@ def test_lists(lists: list[ListHealth], starter_only: bool, expected: list[tuple
 def test_lists_of_a_bundle_that_are_not_taken_over_are_told() -> None:
     problem = "the compiled lists of the bundle are not taken over: the server answers 404"
     found = list(list_findings(status_of([STARTER, FETCHED]) | {"lists_problem": problem}, NOW))
-    assert [(each.health, each.found) for each in found[1:]] == [(Health.UNSURE, f"those from before stay in force: {problem}")]
+    assert [(each.health, each.found) for each in found[1:]] == [
+        (Health.UNSURE, f"those from before stay in force: {problem}")
+    ]
 
 
 def test_what_strangers_reach_is_said() -> None:

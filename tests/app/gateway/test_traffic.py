@@ -17,14 +17,17 @@ from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
 from hedgerow.policies.time_model import ActiveMinute
 
-POLICY = parse_policy(b"""
+POLICY = parse_policy(
+    b"""
 network: {timezone: UTC, lan: [192.168.1.0/24, "fd00::/64"]}
 people: {mia: {age: 9, budget: {every-day: 1h, games: 30m}, devices: [tablet, pad]}, ana: {profile: adult, devices: [laptop]}}
 devices:
   tablet: {mac: "02:00:00:00:00:01"}
   pad: {ip: 192.168.1.7}
   laptop: {mac: "02:00:00:00:00:02"}
-""", None)  # fmt: skip
+""",  # noqa: E501
+    None,
+)
 MAC, OTHER_MAC, ADULT_MAC = "02:00:00:00:00:01", "02:00:00:00:00:99", "02:00:00:00:00:02"
 NEIGHBOURS = {"192.168.1.5": MAC, "fd00::5": MAC, "192.168.1.7": OTHER_MAC, "192.168.1.8": ADULT_MAC}
 NOON = 1_800_014_400.0
@@ -48,7 +51,7 @@ class _Stand:
 
     def read(
         self, sent: Mapping[str, int], received: Mapping[str, int] | None = None, after: float = READ_INTERVAL_S
-    ) -> list[ActiveMinute]:  # fmt: skip
+    ) -> list[ActiveMinute]:
         return self._meter.read(TrafficCounters(sent, received or {}), NEIGHBOURS, self._rulesets, NOON + after)
 
 
@@ -63,7 +66,7 @@ class _Stand:
 )
 def test_both_directions_count_for_the_budget_of_all_use(
     catalogue: Catalogue, sent: dict[str, int], received: dict[str, int]
-) -> None:  # fmt: skip
+) -> None:
     assert _Stand(catalogue).read(sent, received) == MINUTE
 
 
@@ -83,7 +86,10 @@ def test_only_what_was_moved_since_the_first_reading_counts(catalogue: Catalogue
 def test_nothing_counts_for_devices_without_a_budget_or_while_closed(catalogue: Catalogue) -> None:
     pause = Pause("1", "ana", NOON - 60, None, person="mia")
     assert _Stand(catalogue, NOTHING, pause).read({MAC: 10**9}) == []
-    assert {each.account for each in _Stand(catalogue).read({ADULT_MAC: 10**9, "02:00:00:00:00:77": 10**9}, {"8.8.8.8": 10**9})} == set()
+    assert {
+        each.account
+        for each in _Stand(catalogue).read({ADULT_MAC: 10**9, "02:00:00:00:00:77": 10**9}, {"8.8.8.8": 10**9})
+    } == set()
 
 
 def test_a_removed_table_is_forgotten(catalogue: Catalogue) -> None:

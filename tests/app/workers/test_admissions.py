@@ -25,7 +25,9 @@ class Sets(SetWriter):
         self.written: list[dict[str, list[SetElement]]] = []
         self.fails = False
 
-    def write(self, added: Mapping[str, Sequence[SetElement]], removed: Mapping[str, Sequence[SetElement]] | None = None) -> None:
+    def write(
+        self, added: Mapping[str, Sequence[SetElement]], removed: Mapping[str, Sequence[SetElement]] | None = None
+    ) -> None:
         if self.fails:
             raise OSError(2, "no table")
         self.written.append({name: list(elements) for name, elements in added.items()})
@@ -37,7 +39,9 @@ class Worker:
         self.counted: list[str] = []
         config = path.with_name("gateway.json")
         config.touch()
-        self.admitter = DestinationAdmitter(path, config, lambda: self.changes.append(self.admitter.is_connected), self.counted.append)
+        self.admitter = DestinationAdmitter(
+            path, config, lambda: self.changes.append(self.admitter.is_connected), self.counted.append
+        )
 
     async def admitted(self, *addresses: bytes, ttl: int = 60) -> tuple[bool, bool]:
         """Return whether the addresses were admitted, and whether the answer had to wait."""
@@ -72,7 +76,10 @@ def test_addresses_are_admitted_once_and_renewed_in_time(tmp_path: Path) -> None
     async def use(worker: Worker, _server: AdmissionServer, sets: Sets) -> None:
         assert await worker.admitted(FIRST, SECOND) == (True, True)
         assert sets.written == [
-            {"admitted_v4": [SetElement(MAC + b"\0\0" + FIRST, 7200)], "admitted_v6": [SetElement(MAC + b"\0\0" + SECOND, 7200)]}
+            {
+                "admitted_v4": [SetElement(MAC + b"\0\0" + FIRST, 7200)],
+                "admitted_v6": [SetElement(MAC + b"\0\0" + SECOND, 7200)],
+            }
         ]
         assert await worker.admitted(SECOND) == (True, False)
         assert await worker.admitted(FIRST, ttl=7000) == (True, False)

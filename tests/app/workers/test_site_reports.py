@@ -25,7 +25,14 @@ def test_each_unknown_site_is_reported_once_and_without_the_device(tmp_path: Pat
     ruleset = rulesets.ruleset(device, 0.0)
     sent: list[SiteSeen] = []
     reporter = SiteReporter(sent.append)
-    for host in ("kleine-eisenbahn.net", "www.kleine-eisenbahn.net", "bekannte-eisenbahn.net", "de.wikipedia.org", "printer.local", "pc"):
+    for host in (
+        "kleine-eisenbahn.net",
+        "www.kleine-eisenbahn.net",
+        "bekannte-eisenbahn.net",
+        "de.wikipedia.org",
+        "printer.local",
+        "pc",
+    ):
         for _ in range(2):
             reporter.note(ruleset, catalogue, host)
     assert sent == [SiteSeen(sites.hash_of("kleine-eisenbahn.net"))] * 2  # for two hosts of it
@@ -44,7 +51,12 @@ def test_a_site_that_was_closed_as_new_is_named_once_and_without_the_device(tmp_
     assert device is not None
     ruleset, sent = rulesets.ruleset(device, 0.0), list[SiteSeen]()
     reporter = SiteReporter(sent.append)
-    for host in ("kleine-eisenbahn.net", "www.kleine-eisenbahn.net", "de.wikipedia.org", "sexualberatung-kleinstadt.de"):
+    for host in (
+        "kleine-eisenbahn.net",
+        "www.kleine-eisenbahn.net",
+        "de.wikipedia.org",
+        "sexualberatung-kleinstadt.de",
+    ):
         decision = decide(ruleset, catalogue, Request(device.id, RequestKind.DNS, host, dns_type="A"))
         reporter.note_block(ruleset, catalogue, host, decision)
     assert rulesets.sites is not None

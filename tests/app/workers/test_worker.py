@@ -30,7 +30,15 @@ def test_what_was_counted_since_the_last_report_is_sent_at_the_end(tmp_path: Pat
         receiver = EventReceiver(settings.event_socket)
         await receiver.start()
         watch = cast(SnapshotWatch, SimpleNamespace(open_if_new=lambda: None, is_denied=False))
-        worker = Worker("inspector", 0, settings, view_of(parse_policy(b"", None)), watch, InheritedSockets(()), WatchedTasks("inspector"))
+        worker = Worker(
+            "inspector",
+            0,
+            settings,
+            view_of(parse_policy(b"", None)),
+            watch,
+            InheritedSockets(()),
+            WatchedTasks("inspector"),
+        )
         counters: dict[tuple[str, ...], float] = {(PASSED,): 1.0}
         worker.counters = lambda: counters
         stop = asyncio.Event()

@@ -20,7 +20,16 @@ def parse(format_name: str, text: str) -> ParsedLines:
     return known.parse(text.split("\n"), 1, "list")
 
 
-def check(format_name: str, line: str, *, hosts: str = "", excepted: str = "", url: str = "", ignored: str = "", problem: str = "") -> None:
+def check(
+    format_name: str,
+    line: str,
+    *,
+    hosts: str = "",
+    excepted: str = "",
+    url: str = "",
+    ignored: str = "",
+    problem: str = "",
+) -> None:
     """Check that one line gives exactly this result; `problem` is a part of the message."""
     parsed = parse(format_name, line)
     assert parsed.hosts == hosts.split()
@@ -280,7 +289,9 @@ LINES = st.lists(
         st.from_regex(r"local-(zone|data): \"[a-zA-Z0-9 .]{0,30}\" ?[a-z_]{0,14}", fullmatch=True),
         st.from_regex(r"(\*\.)?[a-z0-9.-]{0,20}(rpz-ip)? (IN )?(CNAME|A) [a-z0-9.*-]{0,12}", fullmatch=True),
         st.from_regex(r"[0-9a-f:.]{0,20}[/-]?[0-9a-f:.]{0,20}", fullmatch=True),
-        st.from_regex(r"(full|domain|keyword|regexp|include):[a-z0-9.^$|()\[\]*+?\\-]{0,25}( @-?[a-z!]{1,4})?", fullmatch=True),
+        st.from_regex(
+            r"(full|domain|keyword|regexp|include):[a-z0-9.^$|()\[\]*+?\\-]{0,25}( @-?[a-z!]{1,4})?", fullmatch=True
+        ),
         st.from_regex(r"@?@?\|\|[a-z.*]{1,12}\^?\$(~?[a-z-]{1,12}(=[a-z.|~*]{0,12})?,?){1,3}", fullmatch=True),
     ),
     max_size=12,
@@ -308,21 +319,58 @@ def test_detection_never_raises(lines: list[str]) -> None:
     detect(lines)
 
 
-HOSTS_OF_PAGES = ("zoo.site.test", "shop9.example.net", "my-school.example.org", "b.invalid", "cdn.img7.example.com", "x--y.kids.test")
-PAGES = tuple(f"https://{host}{path}" for host in HOSTS_OF_PAGES for path in ("/", "/a/b.css", "/q?id=7&k=v", "/v/k.jpg", "/1/2/3"))
+HOSTS_OF_PAGES = (
+    "zoo.site.test",
+    "shop9.example.net",
+    "my-school.example.org",
+    "b.invalid",
+    "cdn.img7.example.com",
+    "x--y.kids.test",
+)
+PAGES = tuple(
+    f"https://{host}{path}"
+    for host in HOSTS_OF_PAGES
+    for path in ("/", "/a/b.css", "/q?id=7&k=v", "/v/k.jpg", "/1/2/3")
+)
 PIECES = (
-    "http", "https", "s?", ":", "/", r"\/", "://", ".", "*", "+", "?", "^", "$", "|", "[a-z]", r"[^\/]", r"\w", "(", ")", "e", "com",
-)  # fmt: skip
+    "http",
+    "https",
+    "s?",
+    ":",
+    "/",
+    r"\/",
+    "://",
+    ".",
+    "*",
+    "+",
+    "?",
+    "^",
+    "$",
+    "|",
+    "[a-z]",
+    r"[^\/]",
+    r"\w",
+    "(",
+    ")",
+    "e",
+    "com",
+)
 WIDE = st.lists(st.sampled_from(PIECES), max_size=8).map("".join)
 
 
 @given(WIDE)
 def test_accepted_rules_do_not_match_nearly_all_pages(text: str) -> None:
     """The pages differ from those that the parsers test."""
-    for found in (parse("adblock", text), parse("adblock", f"/{text}/"), parse("regex", text), parse("expressions", text)):
+    for found in (
+        parse("adblock", text),
+        parse("adblock", f"/{text}/"),
+        parse("regex", text),
+        parse("expressions", text),
+    ):
         for rule in found.urls:
-            texts = {PatternKind.HOST_REGEX: HOSTS_OF_PAGES, PatternKind.EXPRESSION: [page.partition("://")[2] for page in PAGES]}.get(
-                rule.kind, PAGES
-            )
+            texts = {
+                PatternKind.HOST_REGEX: HOSTS_OF_PAGES,
+                PatternKind.EXPRESSION: [page.partition("://")[2] for page in PAGES],
+            }.get(rule.kind, PAGES)
             matches = compile_rule(rule)
             assert rule.host or sum(bool(matches(each)) for each in texts) < 0.9 * len(texts), rule

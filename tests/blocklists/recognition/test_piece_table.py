@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from hedgerow.blocklists.recognition import piece_table
 from hedgerow.blocklists.recognition.piece_table import MAX_PIECE, MIN_PIECE, PieceTable
 
-_PIECES = st.dictionaries(st.text("ab.-#Ü", min_size=3, max_size=4), st.integers(-(2**31), 2**31 - 1), min_size=1, max_size=40)
+_PIECES = st.dictionaries(
+    st.text("ab.-#Ü", min_size=3, max_size=4), st.integers(-(2**31), 2**31 - 1), min_size=1, max_size=40
+)
 _TEXTS = st.text("ab.-#Ü", max_size=70) | st.text(st.characters(exclude_categories=["Cs"]), max_size=70)
 _STARTS = st.integers(-3, 80)
 _COMPILED = pytest.mark.skipif(piece_table.add_up is None, reason="there was no compiler to build the extension")
@@ -37,8 +39,14 @@ def test_a_sum_is_that_of_the_pieces(file: Path, pieces: dict[str, int], text: s
     file.write_bytes(double_array(weights))
     table = PieceTable(file)
     for octets in (text.encode(), b"".join(weights), text.encode() + b"".join(weights)):
-        places = [(start, end) for start in range(len(octets)) for end in range(start + MIN_PIECE, start + MAX_PIECE + 1)]
-        found = [(start, end, weights[octets[start:end]]) for start, end in places if end <= len(octets) and octets[start:end] in weights]
+        places = [
+            (start, end) for start in range(len(octets)) for end in range(start + MIN_PIECE, start + MAX_PIECE + 1)
+        ]
+        found = [
+            (start, end, weights[octets[start:end]])
+            for start, end in places
+            if end <= len(octets) and octets[start:end] in weights
+        ]
         expected = sum(weight for start, _end, weight in found if start < starts)
         assert table.add_up(octets.decode(), starts) == expected
         assert table.add_up_in_python(octets.decode(), starts) == expected

@@ -1,4 +1,6 @@
-"""The recogniser that ships, with and without its extension in C: its findings, its limits, and that it raises nothing."""
+"""The recogniser that ships, with and without its extension in C: its findings, its limits, and that it
+raises nothing.
+"""
 
 from __future__ import annotations
 
@@ -138,13 +140,30 @@ def test_strongest_parts_are_parts_of_the_name(recogniser: Recogniser) -> None:
 @pytest.mark.parametrize(
     ("host", "judged"),
     [
-        ("example.org", True), ("printer", False), ("nas.lan", False), ("192.0.2.1", False), ("2001:db8::1", False), ("co.uk", False),
-        ("blogspot.com", False), ("someone.blogspot.com", True), ("sex.gov", False), ("sex.edu.au", False), ("sex.ac.uk", False),
-        ("sex.k12.ca.us", False), ("gov.example.org", True), ("4.3.2.1.in-addr.arpa", True),
-        ("edu.example.tv", True), ("go.example.co.uk", True), ("sex.ed.jp", False), ("sex.gouv.qc.ca", False), ("sex.lib.ca.us", False),
-        ("library.ed.example.cc", True), ("sex.ci.essex.nj.us", False), ("sex.essex-nj.us", True),
+        ("example.org", True),
+        ("printer", False),
+        ("nas.lan", False),
+        ("192.0.2.1", False),
+        ("2001:db8::1", False),
+        ("co.uk", False),
+        ("blogspot.com", False),
+        ("someone.blogspot.com", True),
+        ("sex.gov", False),
+        ("sex.edu.au", False),
+        ("sex.ac.uk", False),
+        ("sex.k12.ca.us", False),
+        ("gov.example.org", True),
+        ("4.3.2.1.in-addr.arpa", True),
+        ("edu.example.tv", True),
+        ("go.example.co.uk", True),
+        ("sex.ed.jp", False),
+        ("sex.gouv.qc.ca", False),
+        ("sex.lib.ca.us", False),
+        ("library.ed.example.cc", True),
+        ("sex.ci.essex.nj.us", False),
+        ("sex.essex-nj.us", True),
     ],
-)  # fmt: skip
+)
 def test_only_names_of_the_internet_that_anybody_can_register_are_judged(host: str, judged: bool) -> None:
     assert is_judged(host) is judged
 
@@ -196,13 +215,33 @@ def test_a_long_name_costs_no_more_than_its_end(recogniser: Recogniser) -> None:
 def test_a_site_is_judged_once(recogniser: Recogniser) -> None:
     recogniser.recognise("www.asked-twice-without-cost.com")
     before = recogniser.findings.cache_info().misses
-    for host in ("asked-twice-without-cost.com", "m.asked-twice-without-cost.com", "x7.s3-a.cdn2.asked-twice-without-cost.com"):
+    for host in (
+        "asked-twice-without-cost.com",
+        "m.asked-twice-without-cost.com",
+        "x7.s3-a.cdn2.asked-twice-without-cost.com",
+    ):
         recogniser.recognise(host)
     assert recogniser.findings.cache_info().misses == before
 
 
 _PARTS: Final = (
-    *("www", "m", "cdn7", "7", "blog", "tube", "garden", "sexcam", "gay", "choir", "paypal", "login", "secure", "casino", "bucket"),
+    *(
+        "www",
+        "m",
+        "cdn7",
+        "7",
+        "blog",
+        "tube",
+        "garden",
+        "sexcam",
+        "gay",
+        "choir",
+        "paypal",
+        "login",
+        "secure",
+        "casino",
+        "bucket",
+    ),
     *("xn--pypal-4ve", "google", "rnicrosoft", "github", "blogspot", "s3", "amazonaws", "kawasaki", "web", "gov"),
     *("co", "com", "de", "uk", "ru", "org", "io", "jp", "ck"),
 )

@@ -11,7 +11,9 @@ from small_internet.whole import SmallInternet
 CASES = 160
 
 
-@pytest.mark.skipif(not (shutil.which("knotd") and shutil.which("unbound")), reason="knotd and unbound are not both installed")
+@pytest.mark.skipif(
+    not (shutil.which("knotd") and shutil.which("unbound")), reason="knotd and unbound are not both installed"
+)
 def test_every_case(whole_internet: SmallInternet) -> None:
     found = list(run_all("Hedgerow", whole_internet))
     assert len(found) >= CASES

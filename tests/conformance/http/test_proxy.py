@@ -18,7 +18,11 @@ from small_internet.whole import SmallInternet, small_internet
 @pytest.fixture(scope="module")
 def running() -> Iterator[tuple[Proxy, SmallInternet, ByteOrigin, ByteOrigin]]:
     """Hedgerow, and its origins of HTTP and HTTPS."""
-    with small_internet() as net, byte_origins(net) as (plain, secure), hedgerow(net, [plain.port, secure.port]) as proxy:
+    with (
+        small_internet() as net,
+        byte_origins(net) as (plain, secure),
+        hedgerow(net, [plain.port, secure.port]) as proxy,
+    ):
         yield proxy, net, plain, secure
 
 

@@ -1,4 +1,6 @@
-"""Actions: one declaration is the API's route, the page's form and the command, which refuse in the same words and do the same."""
+"""Actions: one declaration is the API's route, the page's form and the command, which refuse in the same words and do
+the same.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,20 @@ BUDGET = BudgetRow("mia", "", 10, 60, 50, 0.0)
 SEATS = "seats: {seat-1: {ip: 127.0.0.51}, seat-2: {ip: 127.0.0.52}}\n"
 WAYS = [
     ("/bonus", {"name": "tom", "minutes": 15}, "/bonus", {"name": "tom", "minutes": "15"}, "bonus tom 15"),
-    ("/sessions/seat-1/extend", {"minutes": 15}, "/counter/extend", {"seat": "seat-1", "minutes": "15"}, "seat extend seat-1 15"),
-    ("/sessions/seat-1/move", {"to": "seat-2"}, "/counter/move", {"seat": "seat-1", "to": "seat-2"}, "seat move seat-1 seat-2"),
+    (
+        "/sessions/seat-1/extend",
+        {"minutes": 15},
+        "/counter/extend",
+        {"seat": "seat-1", "minutes": "15"},
+        "seat extend seat-1 15",
+    ),
+    (
+        "/sessions/seat-1/move",
+        {"to": "seat-2"},
+        "/counter/move",
+        {"seat": "seat-1", "to": "seat-2"},
+        "seat move seat-1 seat-2",
+    ),
     ("/sessions/seat-1/pause", {"minutes": 60}, "/counter/pause", {"seat": "seat-1"}, "seat pause seat-1"),
     ("/sessions/seat-1/resume", None, "/counter/resume", {"seat": "seat-1"}, "seat resume seat-1"),
     ("/sessions/seat-1/end", None, "/counter/end", {"seat": "seat-1"}, "seat end seat-1"),
@@ -53,7 +67,9 @@ def form(web: Web, path: str, fields: dict[str, str]) -> httpx.Response:
     return httpx.post(web.url + path, data=fields, headers={"origin": web.url}, trust_env=False, timeout=20)
 
 
-@pytest.mark.parametrize(("path", "body", "page", "fields", "words"), WAYS, ids=lambda each: each if isinstance(each, str) else "")
+@pytest.mark.parametrize(
+    ("path", "body", "page", "fields", "words"), WAYS, ids=lambda each: each if isinstance(each, str) else ""
+)
 def test_what_is_refused_is_refused_in_the_same_words_everywhere(
     cafe: Web, path: str, body: object, page: str, fields: dict[str, str], words: str
 ) -> None:

@@ -11,7 +11,11 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 from web_server import NOW, TOKEN, running_web
 
 from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
@@ -22,18 +26,31 @@ PASSWORD = "four words and more"
 
 @pytest.fixture
 def script(web):
-    with httpx.Client(base_url=f"{web.url}/api/v1", headers={"authorization": f"Bearer {TOKEN}"}, trust_env=False, timeout=20) as client:
+    with httpx.Client(
+        base_url=f"{web.url}/api/v1", headers={"authorization": f"Bearer {TOKEN}"}, trust_env=False, timeout=20
+    ) as client:
         yield client
 
 
 def seen(host, **more):
     return Observation(
-        NOW, DeviceId("mia-tablet"), "mia", "child-8-12", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, "gambling", host, **more
+        NOW,
+        DeviceId("mia-tablet"),
+        "mia",
+        "child-8-12",
+        RequestKind.DNS,
+        Verdict.BLOCK,
+        Reason.CATEGORY,
+        "gambling",
+        host,
+        **more,
     )
 
 
 def test_people_profiles_services_and_lists(web, script):
-    assert [(row["name"], row["age"], row["profile"], row["devices"], row["block"]) for row in script.get("/people").json()] == [
+    assert [
+        (row["name"], row["age"], row["profile"], row["devices"], row["block"]) for row in script.get("/people").json()
+    ] == [
         ("mia", 9, "child-8-12", ["mia-tablet"], ["roblox"]),
         ("tom", 15, "teen-13-15", [], []),
     ]
@@ -46,7 +63,9 @@ def test_people_profiles_services_and_lists(web, script):
 
 def test_a_person_is_added_ruled_and_removed(web, script):
     assert script.post("/people", json={"name": "zoe", "age": 3}).json()["profile"] == "child-under-8"
-    assert script.put("/people/zoe/rules", json={"subject": "minecraft", "stance": "block"}).json()["block"] == ["minecraft"]
+    assert script.put("/people/zoe/rules", json={"subject": "minecraft", "stance": "block"}).json()["block"] == [
+        "minecraft"
+    ]
     assert script.put("/people/zoe/rules", json={"subject": "minecraft", "stance": "none"}).json()["block"] == []
     change = script.get("/changes").json()[0]
     assert (change["actor"], change["undone_at"]) == ("the command line", None)
@@ -57,7 +76,11 @@ def test_a_person_is_added_ruled_and_removed(web, script):
 
 
 def test_settings_devices_lists_and_receivers_are_changed(web, script):
-    assert script.get("/settings").json() == {"country": "PT", "timezone": "Europe/Lisbon", "unknown_devices": "child-8-12"}
+    assert script.get("/settings").json() == {
+        "country": "PT",
+        "timezone": "Europe/Lisbon",
+        "unknown_devices": "child-8-12",
+    }
     assert script.put("/settings", json={"country": "FR", "unknown_devices": "teen-13-15"}).json()["country"] == "FR"
     assert "country: FR          # whose helplines are shown" in web.policy_path.read_text()
     named = script.post("/devices", json={"seen_as": "192.168.1.9", "name": "telly", "person": "tom"})
@@ -192,7 +215,11 @@ def test_accounts_sessions_and_tokens(web, script):
     assert script.get("/people", headers=reader).status_code == 200
     assert script.post("/people", json={"name": "zoe", "age": 3}, headers=reader).status_code == 403
     assert script.get("/tokens", headers=reader).status_code == 403
-    manager = {"authorization": f"Bearer {script.post('/tokens', json={'name': 'homework', 'scopes': ['manage']}).json()['token']}"}
+    manager = {
+        "authorization": (
+            f"Bearer {script.post('/tokens', json={'name': 'homework', 'scopes': ['manage']}).json()['token']}"
+        )
+    }
     given = script.post("/grants", json={"subject": "x.example", "how_long": "hour", "person": "mia"}, headers=manager)
     assert given.json()["actor"] == "token homework"
     row = next(row for row in script.get("/tokens").json() if row["name"] == "backup")

@@ -27,7 +27,9 @@ HOME = {
 
 @pytest.fixture
 def script(web: Web) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=f"{web.url}/api/v1", headers={"authorization": f"Bearer {TOKEN}"}, trust_env=False, timeout=20) as client:
+    with httpx.Client(
+        base_url=f"{web.url}/api/v1", headers={"authorization": f"Bearer {TOKEN}"}, trust_env=False, timeout=20
+    ) as client:
         yield client
 
 
@@ -35,7 +37,9 @@ def script(web: Web) -> Iterator[httpx.Client]:
 def manager(web: Web, script: httpx.Client) -> Iterator[httpx.Client]:
     """A token that may manage, but is no admin's."""
     token = script.post("/tokens", json={"name": "terraform", "scopes": ["manage"]}).json()["token"]
-    with httpx.Client(base_url=f"{web.url}/api/v1", headers={"authorization": f"Bearer {token}"}, trust_env=False, timeout=20) as client:
+    with httpx.Client(
+        base_url=f"{web.url}/api/v1", headers={"authorization": f"Bearer {token}"}, trust_env=False, timeout=20
+    ) as client:
         yield client
 
 
@@ -53,9 +57,12 @@ def test_the_policy_is_read_as_json_and_as_yaml(web: Web, script: httpx.Client) 
 
 
 def test_an_empty_home_gets_its_whole_policy_by_api(tmp_path: Any) -> None:
-    with running_web(tmp_path) as web, httpx.Client(
-        base_url=f"{web.url}/api/v1", headers={"authorization": f"Bearer {TOKEN}"}, trust_env=False, timeout=20
-    ) as script:  # fmt: skip
+    with (
+        running_web(tmp_path) as web,
+        httpx.Client(
+            base_url=f"{web.url}/api/v1", headers={"authorization": f"Bearer {TOKEN}"}, trust_env=False, timeout=20
+        ) as script,
+    ):
         assert script.get("/policy").json() == {}
         first = script.put("/policy", json=HOME, headers={"if-match": tag(script)})
         assert (first.status_code, first.json()["changed"]) == (200, True)
@@ -89,7 +96,9 @@ def test_yaml_replaces_the_file_as_it_is(web: Web, script: httpx.Client) -> None
 
 def test_a_dry_run_reports_like_check_and_changes_nothing(web: Web, script: httpx.Client) -> None:
     before = web.policy_path.read_text()
-    report = script.patch("/policy", json={"people": {"mia": {"block": ["minecraft"]}}}, params={"dry_run": True}).json()
+    report = script.patch(
+        "/policy", json={"people": {"mia": {"block": ["minecraft"]}}}, params={"dry_run": True}
+    ).json()
     assert (report["ok"], report["people"], report["devices"]) == (True, ["mia", "tom"], ["mia-tablet"])
     assert report["changes"] == [{"whose": "mia-tablet", "sentence": "block: +minecraft, -roblox"}]
     wrong = script.put("/policy", json={"people": {"mia": {"age": "nine"}}}, params={"dry_run": True}).json()
@@ -115,14 +124,19 @@ def test_entries_are_made_changed_and_removed(web: Web, script: httpx.Client) ->
     read = script.get("/policy/people/zoe")
     assert read.json() == {"age": 7, "devices": []}
     assert read.headers["etag"] == made.headers["etag"]
-    times = {"bedtime": {"school-nights": "20:00-07:00"}, "schedules": {"homework": {"block": ["games"], "when": "15:00-17:00"}}}
+    times = {
+        "bedtime": {"school-nights": "20:00-07:00"},
+        "schedules": {"homework": {"block": ["games"], "when": "15:00-17:00"}},
+    }
     changed = script.patch("/policy/people/zoe", json=times, headers={"if-match": read.headers["etag"]})
     assert script.patch("/policy/people/zoe", json={}, headers={"if-match": read.headers["etag"]}).status_code == 412
     assert script.get("/policy/people/zoe").headers["etag"] == changed.headers["etag"]
     assert load_policy(web.policy_path).people["zoe"].rules.schedules[0].name == "homework"
     assert script.patch("/policy/people/zoe", json={"schedules": None}).json()["changed"]
     assert script.delete("/policy/people/zoe").json()["changed"]
-    assert [script.request(method, "/policy/people/zoe", json={}).status_code for method in ("GET", "PATCH", "DELETE")] == [404] * 3
+    assert [
+        script.request(method, "/policy/people/zoe", json={}).status_code for method in ("GET", "PATCH", "DELETE")
+    ] == [404] * 3
     assert "# she will be ten in May" in web.policy_path.read_text()
     for section, entry in {
         "devices": {"ip": "192.168.1.7"},
@@ -186,7 +200,9 @@ def test_no_body_of_any_call_is_a_fault_of_the_server(script: httpx.Client) -> N
     assert len(calls) > 30
     for method, path in calls:
         for body in ODD_BODIES:
-            answer = script.request(method, path, content=body, headers={"content-type": "application/json", "if-match": "*"})
+            answer = script.request(
+                method, path, content=body, headers={"content-type": "application/json", "if-match": "*"}
+            )
             assert 400 <= answer.status_code < 500, (method, path, body[:40], answer.text[:500])
             assert len(answer.content) < 10_000, (method, path, body[:40])
 
@@ -211,7 +227,9 @@ def test_only_admins_name_files_of_the_machine(web: Web, manager: httpx.Client) 
         assert web.policy_path.read_text() == before
 
 
-def test_a_manager_changes_the_rest_of_a_policy_with_files(web: Web, script: httpx.Client, manager: httpx.Client) -> None:
+def test_a_manager_changes_the_rest_of_a_policy_with_files(
+    web: Web, script: httpx.Client, manager: httpx.Client
+) -> None:
     (web.policy_path.parent / "conduct.txt").write_text("Be kind.")
     assert script.patch("/policy", json={"code_of_conduct": "conduct.txt"}).status_code == 200
     assert manager.patch("/policy", json={"people": {"mia": {"age": 10}}}).json()["changed"]
@@ -240,9 +258,15 @@ def test_scripts_are_told_how_to_sign_in(web: Web, script: httpx.Client) -> None
     with httpx.Client(base_url=web.url, trust_env=False, cookies={SESSION_COOKIE: "none"}) as stranger:
         assert stranger.get("/api/v1/status").headers["www-authenticate"] == 'Bearer realm="Hedgerow"'
         wrong = stranger.get("/api/v1/status", headers={"authorization": "Bearer nonsense"})
-        assert (wrong.status_code, wrong.headers["www-authenticate"]) == (401, 'Bearer realm="Hedgerow", error="invalid_token"')
+        assert (wrong.status_code, wrong.headers["www-authenticate"]) == (
+            401,
+            'Bearer realm="Hedgerow", error="invalid_token"',
+        )
     schemes = script.get("/openapi.json").json()
-    assert {name: each["type"] for name, each in schemes["components"]["securitySchemes"].items()} == {"token": "http", "session": "apiKey"}
+    assert {name: each["type"] for name, each in schemes["components"]["securitySchemes"].items()} == {
+        "token": "http",
+        "session": "apiKey",
+    }
     assert schemes["security"] == [{"token": []}, {"session": []}]
 
 

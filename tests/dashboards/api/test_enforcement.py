@@ -16,8 +16,16 @@ from hedgerow.dashboards.control import Enforcement
     [
         (Enforcement(), "?1", ""),
         (Enforcement(("dns",)), "?0", "Saved, but not in force yet: DNS has not taken it over."),
-        (Enforcement((), "no room", is_written=False), "?0", "Saved, but not in force yet: it cannot be written (no room)."),
-        (Enforcement((), "no room"), "?1", "In force on DNS and proxy until the next restart: it cannot be saved (no room)."),
+        (
+            Enforcement((), "no room", is_written=False),
+            "?0",
+            "Saved, but not in force yet: it cannot be written (no room).",
+        ),
+        (
+            Enforcement((), "no room"),
+            "?1",
+            "In force on DNS and proxy until the next restart: it cannot be saved (no room).",
+        ),
     ],
 )
 def test_a_change_tells_whether_it_is_in_force(web: Web, enforced: Enforcement, is_in_force: str, problem: str) -> None:

@@ -64,7 +64,13 @@ def test_a_profile_ends_when_a_person_gets_the_device():
 
 @pytest.mark.parametrize(
     ("device", "owner"),
-    [("box", "person:nobody"), ("box", "profile:none"), ("box", "nobody"), ("no", ""), ("192.168.1.77", "profile:guest")],
+    [
+        ("box", "person:nobody"),
+        ("box", "profile:none"),
+        ("box", "nobody"),
+        ("no", ""),
+        ("192.168.1.77", "profile:guest"),
+    ],
 )
 def test_an_owner_that_does_not_exist_is_refused(device, owner):
     with pytest.raises(InvalidInput):
@@ -140,7 +146,9 @@ def test_a_mistake_is_shown_beside_its_field_and_nothing_typed_is_lost(web, brow
 
 def test_a_card_shows_kind_maker_protections_and_the_asking_device(web, browser):
     web.policy_path.write_text(HOUSE.replace("phone: {ip: 192.168.1.32}", 'phone: {mac: "da:a1:19:00:00:01"}'))
-    web.recorder.add([DeviceSeen(NOW - 60, DeviceId("phone"), "192.168.1.32", "da:a1:19:00:00:01", "tom", "teen-13-15")])
+    web.recorder.add(
+        [DeviceSeen(NOW - 60, DeviceId("phone"), "192.168.1.32", "da:a1:19:00:00:01", "tom", "teen-13-15")]
+    )
     web.recorder.add([ProtectionSeen(NOW - 60, DeviceId("phone"), Protection.DNS)])
     web.recorder.flush()
     page = browser.get("/devices").text
@@ -168,15 +176,25 @@ def test_sixty_devices_are_paged_grouped_and_searched(web, browser):
     ]
     assert browser.get("/devices?page=-5").status_code == browser.get("/devices?page=99").status_code == 200
     page = {"referer": f"{web.url}/devices?page=3"}
-    answer = browser.post("/devices/change", data={"form": "device-device-59", "device": "device-59", "name": "?"}, headers=page)
+    answer = browser.post(
+        "/devices/change", data={"form": "device-device-59", "device": "device-59", "name": "?"}, headers=page
+    )
     assert 'id="device-device-59"' in answer.text, "the page with the form is shown"
 
 
 def test_the_api_changes_devices(web):
     web.policy_path.write_text(HOUSE)
-    with httpx.Client(base_url=f"{web.url}/api/v1", headers={"authorization": f"Bearer {TOKEN}"}, trust_env=False) as api:
+    with httpx.Client(
+        base_url=f"{web.url}/api/v1", headers={"authorization": f"Bearer {TOKEN}"}, trust_env=False
+    ) as api:
         changed = api.put("/devices/box", json={"name": "telly", "kind": "television", "owner": "everybody"}).json()
-        assert changed == {"device": "telly", "person": None, "trusts_ca": False, "owner": "shared", "kind": "television"}
+        assert changed == {
+            "device": "telly",
+            "person": None,
+            "trusts_ca": False,
+            "owner": "shared",
+            "kind": "television",
+        }
         assert api.put("/devices/telly", json={"kind": "", "owner": "profile:guest"}).json()["owner"] == "profile:guest"
         given = api.post("/devices/owner", json={"devices": ["telly", "tablet"], "owner": "person:tom"}).json()
         assert [each["person"] for each in given] == ["tom", "tom"]

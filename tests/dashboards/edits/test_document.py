@@ -54,10 +54,19 @@ def test_what_was_read_changes_nothing() -> None:
 
 
 def test_comments_of_what_stays_are_kept() -> None:
-    wanted = merge(read(FAMILY), {"people": {"mia": {"age": 10, "bedtime": "20:30-07:00"}, "tom": None}, "lists": [{"source": "oisd"}]})
+    wanted = merge(
+        read(FAMILY),
+        {"people": {"mia": {"age": 10, "bedtime": "20:30-07:00"}, "tom": None}, "lists": [{"source": "oisd"}]},
+    )
     text = rewritten(FAMILY, wanted)
     assert read(text) == wanted
-    for comment in ("# The family's policy.", "# where we live", "# she will be ten in May", "# with a crack", "# the big one"):
+    for comment in (
+        "# The family's policy.",
+        "# where we live",
+        "# she will be ten in May",
+        "# with a crack",
+        "# the big one",
+    ):
         assert comment in text
     assert "lists.example" not in text
 
@@ -70,7 +79,10 @@ def test_a_whole_policy_is_written_into_an_empty_file() -> None:
 
 
 def test_entries_are_changed_in_the_file_that_has_them(tmp_path: Path) -> None:
-    texts = {"hedgerow.yaml": "include: people/*.yaml\npeople: {ana: {age: 41}}\n", "people/mia.yaml": "people:\n  mia: {age: 9}  # mine\n"}
+    texts = {
+        "hedgerow.yaml": "include: people/*.yaml\npeople: {ana: {age: 41}}\n",
+        "people/mia.yaml": "people:\n  mia: {age: 9}  # mine\n",
+    }
     (tmp_path / "people").mkdir()
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
@@ -107,11 +119,15 @@ def test_depth_is_limited_without_recursion() -> None:
 
 
 _SCALARS = st.one_of(
-    st.booleans(), st.integers(-(10**12), 10**12), st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), max_size=12)
+    st.booleans(),
+    st.integers(-(10**12), 10**12),
+    st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), max_size=12),
 )
 _VALUES = st.recursive(
     _SCALARS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abcé-1 :#'", min_size=1, max_size=6), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text("abcé-1 :#'", min_size=1, max_size=6), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 _NAMES = st.text("abcdeé 12.-", min_size=1, max_size=6)
@@ -128,7 +144,9 @@ _DOCUMENTS = st.fixed_dictionaries(
 
 @settings(max_examples=60, deadline=None)
 @given(_DOCUMENTS, _DOCUMENTS)
-def test_any_document_is_written_so_that_it_reads_the_same_or_is_refused(before: dict[str, Any], wanted: dict[str, Any]) -> None:
+def test_any_document_is_written_so_that_it_reads_the_same_or_is_refused(
+    before: dict[str, Any], wanted: dict[str, Any]
+) -> None:
     try:
         text = rewritten("# kept\n" + rewritten("", before), wanted)
         found = read(text)

@@ -25,10 +25,18 @@ def text_of(budget):
         ("2h", BudgetLimit("games", 30, 45), "{every-day: 2h, games: {school-days: 30m, weekend: 45m}}"),
         ("2h", BudgetLimit("", 90, 120), "{school-days: 1h30m, weekend: 2h}"),
         ("none", BudgetLimit("", 90, None), "{school-days: 1h30m}"),
-        ("{mon-fri: 1h, weekend: 2h, games: 45m}", BudgetLimit("", 90, 120), "{weekend: 2h, games: 45m, school-days: 1h30m}"),
+        (
+            "{mon-fri: 1h, weekend: 2h, games: 45m}",
+            BudgetLimit("", 90, 120),
+            "{weekend: 2h, games: 45m, school-days: 1h30m}",
+        ),
         ("{weekdays: 1h, week: 10h, holidays: 4h}", BudgetLimit("", None, None), "{week: 10h, holidays: 4h}"),
         ("{school-days: 1h, games: 45m}", BudgetLimit("games", None, None), "{school-days: 1h}"),
-        ("{games: {weekend: 20m, week: 2h}}", BudgetLimit("games", 10, 20), "{games: {weekend: 20m, week: 2h, school-days: 10m}}"),
+        (
+            "{games: {weekend: 20m, week: 2h}}",
+            BudgetLimit("games", 10, 20),
+            "{games: {weekend: 20m, week: 2h, school-days: 10m}}",
+        ),
         ("{games: 45m}", BudgetLimit("games", None, None), ""),
         ("1h", BudgetLimit("", None, None), ""),
     ],
@@ -37,7 +45,9 @@ def test_budget_edits(before, limit, after):
     text = apply_edits(text_of(before), [budget_edit("mia", limit)])
     assert text == text_of(after)
     (found,) = [
-        each for each in budget_limits(parse_policy(text.encode(), None).people["mia"].rules.budget) if each.what == limit.what
+        each
+        for each in budget_limits(parse_policy(text.encode(), None).people["mia"].rules.budget)
+        if each.what == limit.what
     ] or [BudgetLimit(limit.what, None, None)]
     assert (found.school, found.weekend) == (limit.school, limit.weekend)
 
@@ -102,7 +112,12 @@ def test_a_parent_limits_the_time_and_takes_the_limit_back(web):
         (all_use, games) = budget
         assert (all_use.daily[0], all_use.daily[6], games.subject, games.daily[2]) == (90, 180, "category:games", 45)
         written = web.policy_path.read_text()
-        for wrong in ({"school": "many"}, {"school": "1441"}, {"school": "-1"}, {"what": "no such thing", "school": "1"}):
+        for wrong in (
+            {"school": "many"},
+            {"school": "1441"},
+            {"school": "-1"},
+            {"what": "no such thing", "school": "1"},
+        ):
             save(422, **{"what": "", "weekend": "", **wrong})
         save(what="", school="90", weekend="180")
         assert web.policy_path.read_text() == written

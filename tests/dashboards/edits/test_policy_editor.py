@@ -21,7 +21,11 @@ PHONE = "127.0.0.9"
 
 def client(web, address="127.0.0.1"):
     return httpx.Client(
-        base_url=web.url, transport=httpx.HTTPTransport(local_address=address), trust_env=False, timeout=30, headers={"origin": web.url}
+        base_url=web.url,
+        transport=httpx.HTTPTransport(local_address=address),
+        trust_env=False,
+        timeout=30,
+        headers={"origin": web.url},
     )
 
 
@@ -56,19 +60,29 @@ def test_the_guide_leads_from_nothing_to_a_safe_network(empty):
     with client(empty) as browser:
         assert browser.get("/").headers["location"] == "/start"
         assert "Password, at least" in browser.get("/start/devices").text, "nobody gets past the password"
-        assert post(browser, "/start/password", name="ana", password=PASSWORD, code=SETUP_CODE).headers["location"] == "/start/place"
+        assert (
+            post(browser, "/start/password", name="ana", password=PASSWORD, code=SETUP_CODE).headers["location"]
+            == "/start/place"
+        )
         post(browser, "/start/place", country="PT", zone="Europe/Lisbon")
         post(browser, "/start/people", **{"name-0": "mia", "age-0": "9", "name-1": "Ana", "age-1": "41", "name-3": " "})
         page = browser.get("/start/devices").text
         assert "telly" in page
         assert "192.168.1.5" in page
-        post(browser, "/start/devices", **{"device-0": TV, "person-0": "mia", "called-0": "", "device-1": "192.168.1.5", "person-1": "Ana"})
+        post(
+            browser,
+            "/start/devices",
+            **{"device-0": TV, "person-0": "mia", "called-0": "", "device-1": "192.168.1.5", "person-1": "Ana"},
+        )
         assert "Open <code>http://127.0.0.1:8053/check</code>" in browser.get("/start/done").text
         assert browser.get("/").status_code == 200
     found = policy(empty)
     assert (found.network.country, found.network.timezone) == ("PT", "Europe/Lisbon")
     assert {name: person.profile for name, person in found.people.items()} == {"mia": "child-8-12", "Ana": "adult"}
-    assert {name: device.person for name, device in found.devices.items()} == {"mia device 1": "mia", "Ana device 1": "Ana"}
+    assert {name: device.person for name, device in found.devices.items()} == {
+        "mia device 1": "mia",
+        "Ana device 1": "Ana",
+    }
     assert found.devices["mia device 1"].macs == (TV,)
 
 
@@ -87,7 +101,10 @@ INVALID_STEPS = (
 def test_an_invalid_step_of_the_guide_changes_nothing(new_web):
     before = new_web.policy_path.read_text()
     with client(new_web) as browser:
-        assert browser.post("/start/password", data={"name": "ana", "password": "short", "code": SETUP_CODE}).status_code == 422
+        assert (
+            browser.post("/start/password", data={"name": "ana", "password": "short", "code": SETUP_CODE}).status_code
+            == 422
+        )
         assert not new_web.accounts.has_any
         post(browser, "/start/password", name="ana", password=PASSWORD, code=SETUP_CODE)
         for path, form in INVALID_STEPS:
@@ -104,7 +121,12 @@ def test_once_there_is_a_password_the_guide_sets_no_other(new_web):
         assert again.status_code == 422
     with client(new_web) as somebody_else:
         assert somebody_else.get("/").headers["location"] == "/sign-in"
-        assert somebody_else.post("/start/password", data={"name": "eve", "password": PASSWORD, "code": SETUP_CODE}).status_code == 401
+        assert (
+            somebody_else.post(
+                "/start/password", data={"name": "eve", "password": PASSWORD, "code": SETUP_CODE}
+            ).status_code
+            == 401
+        )
         assert somebody_else.get("/metrics").status_code == 200
 
 
@@ -132,7 +154,9 @@ def test_signing_in_from_a_phone_and_out_again(family):
         session = phone.cookies["hedgerow_session"]
         post(phone, "/sign-out")
         phone.cookies.clear()
-        assert phone.get("/", headers={"cookie": f"hedgerow_session={session}"}).status_code == 303, "the session itself is over"
+        assert phone.get("/", headers={"cookie": f"hedgerow_session={session}"}).status_code == 303, (
+            "the session itself is over"
+        )
 
 
 def test_sessions_are_listed_and_ended(family):
@@ -170,7 +194,19 @@ def test_an_operator_sees_the_counter_and_no_log(family):
         post(desk, "/sign-in", name="ana", password=PASSWORD)
         post(desk, "/settings/accounts", name="counter", role="operator", password="many seats here")
         family.recorder.add(
-            [Observation(NOW, DeviceId("x"), "mia", "adult", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, "a", "private.example")]
+            [
+                Observation(
+                    NOW,
+                    DeviceId("x"),
+                    "mia",
+                    "adult",
+                    RequestKind.DNS,
+                    Verdict.BLOCK,
+                    Reason.CATEGORY,
+                    "a",
+                    "private.example",
+                )
+            ]
         )
         family.recorder.flush()
         post(counter, "/sign-in", name="counter", password="many seats here")
@@ -211,9 +247,21 @@ CHANGES = [
     ("/people/mia/switch", {"close": "games"}, lambda p: "games" in own(p, "block")),
     ("/people/mia/switch", {"open": "shopping"}, lambda p: own(p, "allow") == ["shopping"]),
     ("/people/mia/switch", {"open": "unsafe-search"}, lambda p: own(p, "allow") == ["unsafe-search"]),
-    ("/people/mia/site", {"site": "scratch.mit.edu", "stance": "allow"}, lambda p: own(p, "allow") == ["scratch.mit.edu"]),
-    ("/people/mia/site", {"site": "youtube.com/shorts", "stance": "block"}, lambda p: len(p.people["mia"].rules.block) == 2),
-    ("/people/mia/nights", {"mon-from": "20:00", "mon-to": "07:00"}, lambda p: len(p.people["mia"].rules.bedtime.spans) == 1),
+    (
+        "/people/mia/site",
+        {"site": "scratch.mit.edu", "stance": "allow"},
+        lambda p: own(p, "allow") == ["scratch.mit.edu"],
+    ),
+    (
+        "/people/mia/site",
+        {"site": "youtube.com/shorts", "stance": "block"},
+        lambda p: len(p.people["mia"].rules.block) == 2,
+    ),
+    (
+        "/people/mia/nights",
+        {"mon-from": "20:00", "mon-to": "07:00"},
+        lambda p: len(p.people["mia"].rules.bedtime.spans) == 1,
+    ),
     ("/people/tom/remove", {}, lambda p: set(p.people) == {"mia"}),
     ("/devices/name", {"device": TV, "name": "telly", "person": "tom"}, lambda p: p.devices["telly"].person == "tom"),
     ("/devices/name", {"device": "192.168.1.7", "name": "printer"}, lambda p: p.devices["printer"].person is None),
@@ -223,11 +271,23 @@ CHANGES = [
     ("/devices/seat", {"seat": "seat 1", "place": "192.168.1.51"}, lambda p: p.devices["seat 1"].is_seat),
     ("/devices/seat", {"seat": "port 2", "place": "192.168.1.64/28"}, lambda p: p.devices["port 2"].is_seat),
     ("/devices/seat", {"seat": "window", "place": "AA-BB-CC-00-11-22"}, lambda p: len(p.devices["window"].macs) == 1),
-    ("/lists", {"url": "https://example.org/list.txt", "category": "adult"}, lambda p: p.lists[0].url == "https://example.org/list.txt"),
-    ("/settings/network", {"country": "ES", "zone": "Europe/Madrid", "unknown": "child-under-8"}, lambda p: p.network.country == "ES"),
+    (
+        "/lists",
+        {"url": "https://example.org/list.txt", "category": "adult"},
+        lambda p: p.lists[0].url == "https://example.org/list.txt",
+    ),
+    (
+        "/settings/network",
+        {"country": "ES", "zone": "Europe/Madrid", "unknown": "child-under-8"},
+        lambda p: p.network.country == "ES",
+    ),
     ("/settings/block-page", {"on": "true"}, lambda p: p.network.resolver.blocked_answer is BlockedAnswer.PAGE),
-    ("/grants/new", {"subject": "chess.example", "person": "mia", "for": "policy"}, lambda p: own(p, "allow") == ["chess.example"]),
-]  # fmt: skip
+    (
+        "/grants/new",
+        {"subject": "chess.example", "person": "mia", "for": "policy"},
+        lambda p: own(p, "allow") == ["chess.example"],
+    ),
+]
 
 
 @pytest.mark.parametrize(("path", "form", "holds"), CHANGES)
@@ -263,7 +323,9 @@ def test_twenty_changes_of_included_files_keep_every_comment_and_are_undone(web)
     mia += "    devices: [mia-tablet]   # the old one\n    block: [roblox]   # June\n"
     tom = "people:\n  tom: {age: 15}   # every other week\n"
     tablet = "# Things\ndevices:\n  mia-tablet: {ip: 192.168.1.3}   # with a crack\n"
-    files = {folder / "people" / f"{name}.yaml": text for name, text in (("mia", mia), ("tom", tom), ("things", tablet))}
+    files = {
+        folder / "people" / f"{name}.yaml": text for name, text in (("mia", mia), ("tom", tom), ("things", tablet))
+    }
     files[web.policy_path] = main
     for path, text in files.items():
         path.write_text(text)

@@ -20,7 +20,10 @@ from hedgerow.policies.reading.load import load_policy, parse_policy
 
 ENTRY = "people:\n  mia:\n    age: 9   # nearly ten\n"
 CHRISTMAS = "2026-12-24"
-HOUSE = "network: {timezone: Europe/Lisbon}\npeople:\n  mia: {age: 14, devices: [tablet]}\ndevices:\n  tablet: {ip: 192.168.1.31}\n"
+HOUSE = (
+    "network: {timezone: Europe/Lisbon}\npeople:\n  mia: {age: 14, devices: [tablet]}\ndevices:\n  tablet: {ip:"
+    " 192.168.1.31}\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -34,15 +37,23 @@ HOUSE = "network: {timezone: Europe/Lisbon}\npeople:\n  mia: {age: 14, devices: 
             {"allows": False, "until": CHRISTMAS, "note": "a break"},
             "    block: [roblox, {what: tiktok, until: '2026-12-24', note: a break}, games] # since June\n",
         ),
-        ("    block: [tiktok, roblox]\n", "tiktok", {"allows": True, "note": "for school"},
-         "    block: [roblox]\n    allow: [{what: tiktok, note: for school}]\n"),
+        (
+            "    block: [tiktok, roblox]\n",
+            "tiktok",
+            {"allows": True, "note": "for school"},
+            "    block: [roblox]\n    allow: [{what: tiktok, note: for school}]\n",
+        ),
         ("    always: [scratch.mit.edu]\n", "scratch.mit.edu", {"allows": False}, "    block: [scratch.mit.edu]\n"),
-        ("    always: [education]\n", "education", {"allows": True, "until": CHRISTMAS},
-         "    always: [education]\n    allow: [{what: education, until: '2026-12-24'}]\n"),
-        ("    allow: [\"https://Example.org/\"]\n", "example.org", {"allows": False}, "    block: [example.org]\n"),
+        (
+            "    always: [education]\n",
+            "education",
+            {"allows": True, "until": CHRISTMAS},
+            "    always: [education]\n    allow: [{what: education, until: '2026-12-24'}]\n",
+        ),
+        ('    allow: ["https://Example.org/"]\n', "example.org", {"allows": False}, "    block: [example.org]\n"),
         ("    block: [example.org]\n", "example.org", {"allows": False}, "    block: [example.org]\n"),
     ],
-)  # fmt: skip
+)
 def test_a_rule_replaces_the_older_one_about_the_same_thing(before, item, options, after):
     text = ENTRY + before
     edited = apply_edits(text, rule_edits(parse_policy(text.encode(), None), "mia", item, **options))
@@ -61,7 +72,12 @@ def test_a_rule_is_removed_whatever_its_spelling():
 
 @pytest.mark.parametrize(
     ("typed", "item"),
-    [("TikTok", "tiktok"), (" social  NETWORKS ", "social"), ("Soziale Netzwerke", "social"), ("example.org/games", "example.org/games")],
+    [
+        ("TikTok", "tiktok"),
+        (" social  NETWORKS ", "social"),
+        ("Soziale Netzwerke", "social"),
+        ("example.org/games", "example.org/games"),
+    ],
 )
 def test_services_and_topics_are_found_by_id_or_title(typed, item):
     assert parse_subject(parse_policy(b"", None), typed, language("de")) == item
@@ -69,7 +85,12 @@ def test_services_and_topics_are_found_by_id_or_title(typed, item):
 
 @pytest.mark.parametrize(
     ("typed", "say"),
-    [("", "Enter a site"), ("tiktk", "Did you mean TikTok?"), ("exa mple", "neither a site such as"), ("a.b:80", "neither a site")],
+    [
+        ("", "Enter a site"),
+        ("tiktk", "Did you mean TikTok?"),
+        ("exa mple", "neither a site such as"),
+        ("a.b:80", "neither a site"),
+    ],
 )
 def test_an_unknown_subject_is_refused_with_a_suggestion(typed, say):
     with pytest.raises(InvalidInput, match=re.escape(say)):
@@ -97,11 +118,16 @@ def tiktok_is_open(web, at):
     device = find_device(view.rulesets, "tablet")
     assert device is not None
     ruleset = view.rulesets.ruleset(device, at)
-    return decide(ruleset, view.catalogue, Request(device.id, RequestKind.DNS, "www.tiktok.com")).verdict is not Verdict.BLOCK
+    return (
+        decide(ruleset, view.catalogue, Request(device.id, RequestKind.DNS, "www.tiktok.com")).verdict
+        is not Verdict.BLOCK
+    )
 
 
 def test_a_service_is_blocked_until_a_date_with_a_note_from_the_page(web, browser):
-    answer = browser.post("/people/mia/site", data={"site": "TikTok", "until": "2026-12-24", "note": "we agreed", "stance": "block"})
+    answer = browser.post(
+        "/people/mia/site", data={"site": "TikTok", "until": "2026-12-24", "note": "we agreed", "stance": "block"}
+    )
     assert re.search(r"saved=[1-9]", answer.headers["location"])
     page = unescape(browser.get("/people/mia").text)
     assert "we agreed" in page
@@ -148,7 +174,11 @@ def test_channels_of_youtube_are_chosen_where_pages_are_inspected(web, browser):
     assert load_policy(web.policy_path).people["mia"].rules.content.youtube_only == ("@clay.films", "video:some-video1")
     assert "goes round the proxy" in browser.get("/people/mia").text, "there is no gateway"
     wrong = browser.post("/people/mia/youtube", data={"item": "clay films"})
-    assert (wrong.status_code, "Enter a channel such as @name" in wrong.text, 'value="clay films"' in wrong.text) == (422, True, True)
+    assert (wrong.status_code, "Enter a channel such as @name" in wrong.text, 'value="clay films"' in wrong.text) == (
+        422,
+        True,
+        True,
+    )
     for item in ("@clay.films", "video:some-video1"):
         browser.post("/people/mia/youtube/remove", data={"item": item})
     assert web.policy_path.read_text() == YOUTUBE
@@ -156,7 +186,9 @@ def test_channels_of_youtube_are_chosen_where_pages_are_inspected(web, browser):
 
 def test_the_api_sets_rules_with_an_end_and_a_note(web):
     web.policy_path.write_text(HOUSE)
-    with httpx.Client(base_url=f"{web.url}/api/v1", headers={"authorization": f"Bearer {TOKEN}"}, trust_env=False) as api:
+    with httpx.Client(
+        base_url=f"{web.url}/api/v1", headers={"authorization": f"Bearer {TOKEN}"}, trust_env=False
+    ) as api:
         rule = {"subject": "tiktok", "stance": "block", "until": "2026-12-24 18:00", "note": "a break"}
         view = api.put("/people/mia/rules", json=rule).json()
         end = datetime.datetime(2026, 12, 24, 18, tzinfo=ZoneInfo("Europe/Lisbon")).timestamp()

@@ -23,7 +23,10 @@ from hedgerow.dashboards.words.languages import language
 from hedgerow.policies.reading.load import load_policy, parse_policy
 
 ENTRY = "people:\n  mia:\n    age: 9   # nearly ten\n"
-HOMEWORK = '    schedules:\n      homework: {block: [games, {what: tiktok, until: 2026-12-24}], when: {mon: "15:00-16:00"}}   # agreed\n'
+HOMEWORK = (
+    '    schedules:\n      homework: {block: [games, {what: tiktok, until: 2026-12-24}], when: {mon: "15:00-16:00"}}  '
+    " # agreed\n"
+)
 HOUSE = "network: {timezone: Europe/Lisbon}\npeople:\n  mia: {age: 9}\n"
 BLOCK, ONLY, ALLOW = ScheduleEffect.BLOCK, ScheduleEffect.ONLY, ScheduleEffect.ALLOW
 
@@ -35,7 +38,10 @@ def mia(text):
 @pytest.mark.parametrize(
     ("items", "after"),
     [
-        (ScheduleItems(BLOCK, ("games", "tiktok", "social")), "block: [games, {what: tiktok, until: 2026-12-24}, social]"),
+        (
+            ScheduleItems(BLOCK, ("games", "tiktok", "social")),
+            "block: [games, {what: tiktok, until: 2026-12-24}, social]",
+        ),
         (ScheduleItems(BLOCK, ("tiktok",)), "block: [{what: tiktok, until: 2026-12-24}]"),
         (ScheduleItems(ONLY, ("games",)), "only: [games]"),
         (ScheduleItems(ALLOW, ("internet",)), "allow: [internet]"),
@@ -80,9 +86,14 @@ def test_holidays_are_everybodys_unless_a_person_has_their_own():
     entry = holiday_entry("2026-12-21", "2026-12-23")
     text = apply_edits(ENTRY, holiday_edits(mia(ENTRY), entry))
     assert parse_policy(text.encode(), None).network.holidays == tuple(date(2026, 12, day) for day in (21, 22, 23))
-    assert parse_policy(apply_edits(text, holiday_edits(mia(text), entry, add=False)).encode(), None).network.holidays == ()
+    assert (
+        parse_policy(apply_edits(text, holiday_edits(mia(text), entry, add=False)).encode(), None).network.holidays
+        == ()
+    )
     own = f"{ENTRY}    holidays: [2026-12-01]\n"
-    assert mia(apply_edits(own, holiday_edits(mia(own), entry))).holidays == tuple(date(2026, 12, day) for day in (1, 21, 22, 23))
+    assert mia(apply_edits(own, holiday_edits(mia(own), entry))).holidays == tuple(
+        date(2026, 12, day) for day in (1, 21, 22, 23)
+    )
     for first, last in (("", ""), ("2026-12-24", "2026-12-20"), ("soon", "")):
         with pytest.raises(InvalidInput):
             holiday_entry(first, last)
@@ -96,14 +107,26 @@ def browser(web):
 
 
 def test_a_schedule_with_several_items_is_added_and_changed_on_the_page(web, browser):
-    new = {"form": "schedule-new", "schedule": "homework", "effect": "block", "what": ["games", "social"], "more": "TikTok, example.org"}
+    new = {
+        "form": "schedule-new",
+        "schedule": "homework",
+        "effect": "block",
+        "what": ["games", "social"],
+        "more": "TikTok, example.org",
+    }
     answer = browser.post("/people/mia/schedule", data=new | {"mon": "15:00-17:00"})
     assert re.search(r"saved=[1-9]", answer.headers["location"])
     (schedule,) = load_policy(web.policy_path).people["mia"].rules.schedules
     assert schedule_items(schedule) == ScheduleItems(BLOCK, ("games", "social", "tiktok", "example.org"))
     page = browser.get("/people/mia").text
     assert re.search(r'name="what" value="tiktok" checked', page)
-    change = {"form": "schedule-homework", "schedule": "homework", "effect": "only", "what": ["games"], "mon": "15:00-17:00"}
+    change = {
+        "form": "schedule-homework",
+        "schedule": "homework",
+        "effect": "only",
+        "what": ["games"],
+        "mon": "15:00-17:00",
+    }
     browser.post("/people/mia/schedule", data=change)
     (schedule,) = load_policy(web.policy_path).people["mia"].rules.schedules
     assert schedule_items(schedule) == ScheduleItems(ONLY, ("games",))
@@ -111,7 +134,9 @@ def test_a_schedule_with_several_items_is_added_and_changed_on_the_page(web, bro
 
 
 def test_a_preset_takes_one_tap(web, browser):
-    assert re.search(r"saved=[1-9]", browser.post("/people/mia/preset", data={"preset": "school-nights"}).headers["location"])
+    assert re.search(
+        r"saved=[1-9]", browser.post("/people/mia/preset", data={"preset": "school-nights"}).headers["location"]
+    )
     assert 'bedtime: {school-nights: "20:30-07:00", weekend: "21:30-08:00"}' in web.policy_path.read_text()
     assert browser.post("/people/mia/preset", data={"preset": "school-nights"}).status_code == 422
     assert 'value="school-nights"' not in browser.get("/people/mia").text
@@ -121,14 +146,26 @@ def test_a_preset_takes_one_tap(web, browser):
 
 
 MISTAKES = [
-    ("schedule", {"form": "schedule-new", "schedule": "?", "effect": "only", "what": "games", "mon": "15:00-16:00"}, "schedule"),
-    ("schedule", {"form": "schedule-new", "schedule": "play", "effect": "only", "what": "games", "tue": "15:00"}, "tue"),
-    ("schedule", {"form": "schedule-new", "schedule": "play", "effect": "only", "more": "robloxx", "fri": "15:00-16:00"}, "more"),
+    (
+        "schedule",
+        {"form": "schedule-new", "schedule": "?", "effect": "only", "what": "games", "mon": "15:00-16:00"},
+        "schedule",
+    ),
+    (
+        "schedule",
+        {"form": "schedule-new", "schedule": "play", "effect": "only", "what": "games", "tue": "15:00"},
+        "tue",
+    ),
+    (
+        "schedule",
+        {"form": "schedule-new", "schedule": "play", "effect": "only", "more": "robloxx", "fri": "15:00-16:00"},
+        "more",
+    ),
     ("nights", {"wed-from": "20:00", "wed-to": "", "fri-from": "22:00", "fri-to": "08:00"}, "wed-to"),
     ("budget", {"form": "budget-", "what": "", "school": "90", "weekend": "lots"}, "weekend"),
     ("budget", {"form": "budget-new", "what": "games", "school": "-1", "weekend": "60"}, "school"),
     ("holidays", {"first": "2026-12-24", "last": "2026-12-01"}, "last"),
-]  # fmt: skip
+]
 
 
 def test_a_mistake_is_shown_beside_its_field_and_nothing_typed_is_lost(web, browser):
@@ -146,14 +183,20 @@ def test_a_mistake_is_shown_beside_its_field_and_nothing_typed_is_lost(web, brow
 
 
 def test_a_schedule_about_nothing_is_refused(web, browser):
-    answer = browser.post("/people/mia/schedule", data={"form": "schedule-new", "schedule": "x", "effect": "only", "mon": "15:00-16:00"})
+    answer = browser.post(
+        "/people/mia/schedule", data={"form": "schedule-new", "schedule": "x", "effect": "only", "mon": "15:00-16:00"}
+    )
     assert answer.status_code == 422
     assert "Choose what the schedule is about." in answer.text
 
 
 def test_the_api_sets_times_and_channels(web):
-    web.policy_path.write_text(HOUSE.replace("{age: 9}", "{age: 9, devices: [pc]}") + "devices: {pc: {ip: 192.168.1.9, trusts_ca: true}}\n")
-    with httpx.Client(base_url=f"{web.url}/api/v1/people/mia", headers={"authorization": f"Bearer {TOKEN}"}, trust_env=False) as api:
+    web.policy_path.write_text(
+        HOUSE.replace("{age: 9}", "{age: 9, devices: [pc]}") + "devices: {pc: {ip: 192.168.1.9, trusts_ca: true}}\n"
+    )
+    with httpx.Client(
+        base_url=f"{web.url}/api/v1/people/mia", headers={"authorization": f"Bearer {TOKEN}"}, trust_env=False
+    ) as api:
         api.put("/bedtime", json={"when": {"school-nights": "20:00-07:00"}}).raise_for_status()
         limit = {"what": "games", "school": 30, "weekend": 60}
         assert api.put("/budget", json={"school": 90, "weekend": 90}).json()["budgets"] == [

@@ -79,7 +79,10 @@ EDITS = {
     "somebody less: the last": [remove(("people", "tom"))],
     "nights": [put_times(("people", "mia", "bedtime"), {"school-nights": "20:00-07:00"})],
     "the same nights every day": [put_times(("people", "mia", "bedtime"), "20:00-07:00")],
-    "a device by another name": [rename(("devices", "console"), "playstation"), exclude(("people", "mia", "devices"), "console")],
+    "a device by another name": [
+        rename(("devices", "console"), "playstation"),
+        exclude(("people", "mia", "devices"), "console"),
+    ],
     "a list of one's own": [include(("lists",), {"category": "adult", "url": "https://example.org/a.txt"})],
     "a device less": [exclude(("people", "mia", "devices"), "console"), remove(("devices", "console"))],
     "rules of the house": [include(("block",), "gambling")],
@@ -113,11 +116,18 @@ def test_twenty_edits_one_after_another_keep_every_comment_in_its_order():
 def test_a_comment_beside_a_removed_value_stays():
     after = apply_edits(HAND_WRITTEN, [exclude(("people", "mia", "block"), "roblox"), remove(("people", "tom"))])
     lines = [line.strip() for line in after.splitlines()]
-    assert lines.index("# no games before supper") < lines.index("# after what happened in June") < lines.index("- tiktok")
-    assert lines.index("# Tom is nearly grown up") < lines.index("# lives here every other week") < lines.index("devices:")
+    assert (
+        lines.index("# no games before supper") < lines.index("# after what happened in June") < lines.index("- tiktok")
+    )
+    assert (
+        lines.index("# Tom is nearly grown up") < lines.index("# lives here every other week") < lines.index("devices:")
+    )
 
 
-MAIN = 'include: people/*.yaml   # one file for each\npeople: {ana: {age: 41}}   # me\nlists:\n  - {category: adult, url: "https://a.example/l"}\n'
+MAIN = (
+    "include: people/*.yaml   # one file for each\npeople: {ana: {age: 41}}   # me\nlists:\n  - {category: adult, url:"
+    ' "https://a.example/l"}\n'
+)
 MIA = """\
 # Mia's own file
 people:
@@ -133,7 +143,10 @@ devices:
     ("edits", "changed"),
     [
         ([put(("people", "mia", "age"), 10)], ["mia"]),
-        ([exclude(("people", "mia", "block"), "roblox"), include(("people", "mia", "allow"), "scratch.mit.edu")], ["mia"]),
+        (
+            [exclude(("people", "mia", "block"), "roblox"), include(("people", "mia", "allow"), "scratch.mit.edu")],
+            ["mia"],
+        ),
         ([put(("people", "ana", "age"), 42)], ["main"]),
         ([put(("people", "zoe"), {"age": 3})], ["main"]),
         ([include(("people", "ana", "devices"), "tablet"), exclude(("people", "mia", "devices"), "tablet")], ["main"]),
@@ -170,7 +183,10 @@ def test_the_examples_keep_their_comments(name):
 
 
 def test_an_edit_that_changes_nothing_leaves_the_text_alone():
-    assert apply_edits(HAND_WRITTEN, [put(("network", "country"), "PT"), exclude(("people", "tom", "block"), "roblox")]) == HAND_WRITTEN
+    assert (
+        apply_edits(HAND_WRITTEN, [put(("network", "country"), "PT"), exclude(("people", "tom", "block"), "roblox")])
+        == HAND_WRITTEN
+    )
 
 
 def test_the_first_change_begins_a_file():
@@ -195,7 +211,8 @@ def test_no_name_escapes_its_yaml_value(name, note):
     before = parse_policy(HAND_WRITTEN.encode(), None)
     try:
         after = parse_policy(
-            apply_edits(HAND_WRITTEN, [put(("people", name), {"age": 9}), put(("people", "mia", "age"), 11)]).encode(), None
+            apply_edits(HAND_WRITTEN, [put(("people", name), {"age": 9}), put(("people", "mia", "age"), 11)]).encode(),
+            None,
         )
     except (ValueError, PolicyError):
         return

@@ -34,7 +34,9 @@ def parent(chromium: Browser, web: Web) -> Iterator[Page]:
     fill(web)
     web.policy_path.write_text(POLICY)
     web.recorder.add(
-        Observation(NOW - 60, TABLET, "mia", "child-8-12", RequestKind.DNS, Verdict.BLOCK, Reason.SERVICE, "roblox", host)
+        Observation(
+            NOW - 60, TABLET, "mia", "child-8-12", RequestKind.DNS, Verdict.BLOCK, Reason.SERVICE, "roblox", host
+        )
         for host in ("www.roblox.com", "apis.roblox.com", "setup.rbxcdn.com")
     )
     web.recorder.add([AccessRequest(NOW - 30, TABLET, "mia", "www.tiktok.com", reason="service: tiktok")])
@@ -77,7 +79,9 @@ def test_allow_this_opens_the_app_above_the_bar_and_says_so(parent: Page, web: W
     hour.click()
     said = parent.locator(".saved")
     expect(said).to_contain_text(re.compile(r"Roblox open for mia until \S+\."))
-    assert [(each.subject, each.person) for each in web.control.reader.grants(NOW) if each.person] == [("roblox", "mia")]
+    assert [(each.subject, each.person) for each in web.control.reader.grants(NOW) if each.person] == [
+        ("roblox", "mia")
+    ]
     assert _is_accessible(parent)
     said.get_by_role("button", name="Undo").click()
     expect(said).to_have_count(0)
@@ -106,7 +110,9 @@ def test_less_than_the_app_can_be_chosen(parent: Page, web: Web) -> None:
     assert _is_accessible(parent)
     request.get_by_role("button", name="For today").click()
     expect(parent.locator(".saved")).to_contain_text("www.tiktok.com open for mia-tablet until ")
-    assert ("www.tiktok.com", TABLET, None) in [(each.subject, each.device, each.person) for each in web.control.reader.grants(NOW)]
+    assert ("www.tiktok.com", TABLET, None) in [
+        (each.subject, each.device, each.person) for each in web.control.reader.grants(NOW)
+    ]
 
 
 def test_a_denial_is_told_to_the_parent_and_the_child(parent: Page, web: Web) -> None:

@@ -60,7 +60,15 @@ def test_a_device_without_a_name_may_ask(home):
 
 def test_what_is_no_site_stays_in_the_form_beside_a_sentence(home):
     with browser(home, TABLET) as tablet:
-        for site in ("", "the game with the blocks", "http://", "a" * 300, "javascript:alert(1)", "<b>x</b>", "localhost"):
+        for site in (
+            "",
+            "the game with the blocks",
+            "http://",
+            "a" * 300,
+            "javascript:alert(1)",
+            "<b>x</b>",
+            "localhost",
+        ):
             answer = tablet.post("/device/ask", data={"site": site, "note": "kept words"})
             assert answer.status_code == 422, site
             assert 'aria-invalid="true"' in answer.text
@@ -96,5 +104,10 @@ def test_strangers_and_other_sites_cannot_ask(home):
     with browser(home, OUTSIDER) as client:
         assert client.post("/device/ask", data={"site": "x.example"}).status_code == 403
     with browser(home, TABLET) as tablet:
-        assert tablet.post("/device/ask", data={"site": "x.example"}, headers={"origin": "http://evil.example"}).status_code == 403
+        assert (
+            tablet.post(
+                "/device/ask", data={"site": "x.example"}, headers={"origin": "http://evil.example"}
+            ).status_code
+            == 403
+        )
     assert requests(home) == []

@@ -38,7 +38,7 @@ THIN = """() => {
       if (seen.get(built) > 3) each.remove();
     }
   }
-}"""
+}"""  # noqa: E501
 
 AXE = {
     "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
@@ -51,7 +51,7 @@ AXE_COLOURS = {"runOnly": {"type": "rule", "values": ["color-contrast", "link-in
 GROUNDS = {"light": "rgb(243, 245, 240)", "dark": "rgb(18, 23, 19)"}
 
 SMALL = """[...document.querySelectorAll('button, select, summary, input:not([type=hidden], [type=checkbox], [type=radio]), a.button')]
-  .filter(each => each.offsetParent && each.getBoundingClientRect().height < 44).map(each => each.outerHTML.slice(0, 120))"""
+  .filter(each => each.offsetParent && each.getBoundingClientRect().height < 44).map(each => each.outerHTML.slice(0, 120))"""  # noqa: E501
 
 pytestmark = pytest.mark.browser
 
@@ -120,16 +120,21 @@ def test_every_page_fits_is_accessible_and_loads_nothing_external(chromium, new_
             assert page.evaluate("getComputedStyle(document.body).backgroundColor") == GROUNDS[theme]
             found = look_through(page, rules)
             assert found.violations_count == 0, (path, theme, found.generate_report())
-    ways_home = ("/certificate/trusted.svg", "/check/here.svg")  # the same machine by HTTPS, or by a name that only it answers
+    # the same machine by HTTPS, or by a name that only it answers
+    ways_home = ("/certificate/trusted.svg", "/check/here.svg")
     assert all(url.startswith(new_web.url) or any(way in url for way in ways_home) for url in asked)
     assert [text for text in complaints if not re.search("404|422|trusted.svg|ERR_", text)] == []
     context.close()
 
 
 @pytest.mark.parametrize("held", ["", "pause", "bedtime", "budget"])
-@pytest.mark.parametrize(("person", "words"), [("mia", "I want to talk to someone"), ("zoe", "I want to talk to somebody kind")])
+@pytest.mark.parametrize(
+    ("person", "words"), [("mia", "I want to talk to someone"), ("zoe", "I want to talk to somebody kind")]
+)
 def test_the_button_for_worries_leaves_no_trace(chromium, filled, caplog, held, person, words):
-    """Opened without a script at every age, also while nothing else is open: no request, no row, no counter and no line of a log."""
+    """Opened without a script at every age, also while nothing else is open: no request, no row, no counter and no line
+    of a log.
+    """
     lifelines = Lifelines.load().for_country("GB")
     filled.control.devices["127.0.0.1"] = DeviceView(DeviceId("tablet"), person, "child-8-12", lifelines, held=held)
     context = chromium.new_context(viewport={"width": 390, "height": 844}, java_script_enabled=False)
@@ -154,12 +159,18 @@ def test_the_button_for_worries_leaves_no_trace(chromium, filled, caplog, held, 
 
 
 def traces(web):
-    """Return all that could note a visit: every row of the database, and the metrics but for those that reading them changes."""
+    """Return all that could note a visit: every row of the database, and the metrics but for those that reading them
+    changes.
+    """
     with web.engine.engine.connect() as connection:
         tables = sqlalchemy.inspect(connection).get_table_names()
         rows = {name: connection.execute(sqlalchemy.text(f'SELECT * FROM "{name}"')).all() for name in tables}
     metrics = httpx.get(f"{web.url}/metrics", trust_env=False).text
-    return rows, [line for line in metrics.splitlines() if not re.match(r"(# |process_|python_|hedgerow_web_responses_total)", line)]
+    return rows, [
+        line
+        for line in metrics.splitlines()
+        if not re.match(r"(# |process_|python_|hedgerow_web_responses_total)", line)
+    ]
 
 
 def test_result_pages_are_accessible(chromium, new_web):
@@ -208,7 +219,9 @@ def test_every_bypass_is_probed(chromium, web):
     context = chromium.new_context()
     page = context.new_page()
     for way in BYPASS_PROBES:
-        page.route(way.url, lambda route: route.fulfill(json={"Answer": []}, headers={"access-control-allow-origin": "*"}))
+        page.route(
+            way.url, lambda route: route.fulfill(json={"Answer": []}, headers={"access-control-allow-origin": "*"})
+        )
     page.goto(f"{web.url}/check")
     page.get_by_role("button", name="Try it").click()
     page.get_by_text("Something is open").wait_for()
@@ -276,7 +289,9 @@ BAR = """[...document.querySelectorAll('.top nav li')].filter(each => each.offse
 @pytest.mark.parametrize("seats", [False, True])
 @pytest.mark.parametrize("reader", ["en", "de", "fr", "es", "pt", "pt-BR"])
 def test_the_navigation_of_a_phone_is_one_row_at_the_bottom(chromium, web, seats, reader):
-    """In every language: at most five entries, none truncated, large enough for a thumb, in less than a tenth of the height."""
+    """In every language: at most five entries, none truncated, large enough for a thumb, in less than a tenth of the
+    height.
+    """
     if seats:
         fill(web)
     context = chromium.new_context(locale=reader)
@@ -319,7 +334,9 @@ def test_a_page_is_small_and_needs_one_round_trip_after_the_first(chromium, web)
         page.goto(web.url + path)
     for path in PAGES[:9]:
         page.goto(web.url + path, wait_until="load")
-        fetched = page.evaluate("performance.getEntriesByType('resource').filter(each => each.transferSize).map(each => each.name)")
+        fetched = page.evaluate(
+            "performance.getEntriesByType('resource').filter(each => each.transferSize).map(each => each.name)"
+        )
         assert [url for url in fetched if "/static/" in url] == [], path
         assert page.evaluate("performance.getEntriesByType('navigation')[0].transferSize") < 100_000, path
     context.close()
@@ -354,7 +371,9 @@ NIGHTS = "form[action$='/nights']"
 @pytest.mark.parametrize("touch", [False, True])
 def test_nights_are_drawn_on_the_week_shown_as_a_diff_and_undone(chromium, web, touch):
     before = web.policy_path.read_text()
-    context = chromium.new_context(viewport={"width": 390, "height": 844} if touch else {"width": 1200, "height": 900}, has_touch=touch)
+    context = chromium.new_context(
+        viewport={"width": 390, "height": 844} if touch else {"width": 1200, "height": 900}, has_touch=touch
+    )
     page = context.new_page()
     page.goto(f"{web.url}/people/mia")
     form = page.locator(NIGHTS)
@@ -472,7 +491,8 @@ def test_the_counters_buttons_do_not_truncate_their_texts(chromium, web, reader)
         page.evaluate("document.querySelectorAll('.seat details').forEach(each => { each.open = true; })")
         cut = "[...document.querySelectorAll('.seat button')].filter(each => each.scrollWidth > each.clientWidth)"
         assert page.evaluate(f"{cut}.map(each => each.textContent)") == [], width
-        last = "[...document.querySelectorAll('.seat button')].at(-1)"  # in one step, since live pages replace their parts
+        # in one step, since live pages replace their parts
+        last = "[...document.querySelectorAll('.seat button')].at(-1)"
         assert page.evaluate(f"getComputedStyle({last}).overflowWrap") == "normal"
     context.close()
 
@@ -517,7 +537,9 @@ def test_the_keyboard_reaches_the_content_first_and_every_answer(chromium, fille
     names = []
     for _ in range(16):
         page.keyboard.press("Tab")
-        names.append(page.evaluate("document.activeElement.getAttribute('aria-label') || document.activeElement.textContent"))
+        names.append(
+            page.evaluate("document.activeElement.getAttribute('aria-label') || document.activeElement.textContent")
+        )
     assert {"Allow an hour", "Deny scratch.example", "Other answers: scratch.example", "Pause mia"} <= set(names)
     page.close()
 

@@ -40,7 +40,9 @@ def browser(web):
 def visit(web, host, *, minutes=1, ago=0, device=MIA, person="mia", verdict=Verdict.ALLOW):
     """Record a request per minute, the last one `ago` minutes before now."""
     web.recorder.add(
-        Observation(NOW - 60 * (ago + each), device, person, "child-8-12", RequestKind.DNS, verdict, Reason.DEFAULT, "", host)
+        Observation(
+            NOW - 60 * (ago + each), device, person, "child-8-12", RequestKind.DNS, verdict, Reason.DEFAULT, "", host
+        )
         for each in range(minutes)
     )
     web.recorder.flush()
@@ -129,7 +131,9 @@ def test_pause_and_resume_from_the_card(web, browser):
 
 
 def test_requests_are_on_the_card_of_the_child_who_asks(web, browser):
-    web.recorder.add([AccessRequest(NOW, MIA, "mia", "scratch.example"), AccessRequest(NOW, DeviceId("tv"), None, "news.example")])
+    web.recorder.add(
+        [AccessRequest(NOW, MIA, "mia", "scratch.example"), AccessRequest(NOW, DeviceId("tv"), None, "news.example")]
+    )
     web.recorder.flush()
     shown, page = cards(browser), browser.get("/").text
     assert "Asks for scratch.example" in shown["mia"]

@@ -24,7 +24,9 @@ HELPLINE = Lifeline("A helpline", "PT", "https://help.example/", (), phone="116 
 
 def browser(web, address="127.0.0.1", **headers):
     transport = httpx.HTTPTransport(local_address=address)
-    return httpx.Client(base_url=web.url, transport=transport, trust_env=False, timeout=30, headers={"origin": web.url} | headers)
+    return httpx.Client(
+        base_url=web.url, transport=transport, trust_env=False, timeout=30, headers={"origin": web.url} | headers
+    )
 
 
 def password(client, **form):
@@ -47,7 +49,9 @@ def house(new_web):
 
 
 def test_a_phone_without_a_name_does_the_whole_guide(house):
-    house.recorder.add([DeviceSeen(house.accounts.clock(), DeviceId(TABLET), TABLET, None, None, "child-8-12", "Mias-iPad")])
+    house.recorder.add(
+        [DeviceSeen(house.accounts.clock(), DeviceId(TABLET), TABLET, None, None, "child-8-12", "Mias-iPad")]
+    )
     house.recorder.flush()
     agent = "Mozilla/5.0 (Linux; Android 15) Mobile"
     with browser(house, PHONE, **{"user-agent": agent}) as phone:
@@ -168,7 +172,9 @@ def test_a_refused_form_keeps_what_was_typed_and_marks_the_field(house, step, fo
         refused = client.post(f"/start/{step}", data=form)
     assert refused.status_code == 422
     marked = [
-        part.split(">")[0] for part in refused.text.replace("<select", "<input").split("<input")[1:] if "aria-invalid" in part.split(">")[0]
+        part.split(">")[0]
+        for part in refused.text.replace("<select", "<input").split("<input")[1:]
+        if "aria-invalid" in part.split(">")[0]
     ]
     assert [part.split('name="')[1].split('"')[0] for part in marked] == [field]
     assert kept in refused.text
@@ -182,7 +188,9 @@ def test_a_device_that_may_not_manage_learns_how_to_go_on(house):
         for path in ("/", "/people", "/sign-in", "/start", "/nowhere"):
             page = client.get(path)
             assert page.status_code == 403, path
-            assert all(text in page.text for text in (PHONE, "whose device", "/device#ask", "116 111", "signed in")), path
+            assert all(text in page.text for text in (PHONE, "whose device", "/device#ask", "116 111", "signed in")), (
+                path
+            )
         assert client.get("/api/v1/status").json()["detail"] == "This page is for the people who manage this network."
     with browser(house, OUTSIDER) as client:
         stranger = client.get("/")
@@ -196,7 +204,9 @@ def test_the_last_step_shows_the_public_lists_and_the_choice(house):
 
     def lists(*rows, starter_only=False):
         coverage = coverage_by_category(rows, {}, {"adult"})
-        house.change_status(lists=rows, coverage=coverage, recommended=("hagezi-nsfw", "oisd-nsfw"), starter_only=starter_only)
+        house.change_status(
+            lists=rows, coverage=coverage, recommended=("hagezi-nsfw", "oisd-nsfw"), starter_only=starter_only
+        )
 
     with browser(house) as client:
         password(client)
@@ -206,8 +216,12 @@ def test_the_last_step_shows_the_public_lists_and_the_choice(house):
         assert "Public lists: 0 of 1 in force. The others are being fetched." in page
         assert 'data-live="lists" data-source="/lists/guide"' in page, "the page keeps up with the downloads"
         assert "Public lists: 0 of 1 in force." in client.get("/lists/guide").text
-        assert [licence in page for licence in ("GPL-3.0", "https://oisd.nl/", "https://github.com/hagezi/dns-blocklists")] == [True] * 3
-        chosen = client.post("/lists/selection", data={"lists": "starter"}, headers={"referer": f"{house.url}/start/done"})
+        assert [
+            licence in page for licence in ("GPL-3.0", "https://oisd.nl/", "https://github.com/hagezi/dns-blocklists")
+        ] == [True] * 3
+        chosen = client.post(
+            "/lists/selection", data={"lists": "starter"}, headers={"referer": f"{house.url}/start/done"}
+        )
         assert chosen.headers["location"] == "/start/done"
         assert load_policy(house.policy_path).network.lists is ListSelection.STARTER
         lists(starter, starter_only=True)
@@ -272,7 +286,9 @@ def test_the_sheet_names_no_harsh_topics_to_young_children(web):
 
 def test_the_page_of_lists_shows_problems_and_folds_the_rest(web):
     good = tuple(ListHealth(f"list-{number}", "adult", 10, 0.0) for number in range(12))
-    web.change_status(lists=(*good, ListHealth("broken", "adult", 10, 0.0, "the server answers 404", is_remote=True, failed=True)))
+    web.change_status(
+        lists=(*good, ListHealth("broken", "adult", 10, 0.0, "the server answers 404", is_remote=True, failed=True))
+    )
     with browser(web, authorization=f"Bearer {TOKEN}") as local:
         page = local.get("/lists").text
     above, _, folded = page.partition('id="in-force"')

@@ -93,18 +93,24 @@ def test_the_stream_names_what_changed_and_ends_with_the_session(web):
         web.recorder.add([AccessRequest(NOW, MIA, "mia", "scratch.example")])
         web.recorder.flush()
         assert next(line for line in lines if line.startswith("data: ")) == "data: children requests"
-        threading.Thread(target=lambda: httpx.post(f"{web.url}/sign-out", cookies=browser.cookies, headers={"origin": web.url})).start()
+        threading.Thread(
+            target=lambda: httpx.post(f"{web.url}/sign-out", cookies=browser.cookies, headers={"origin": web.url})
+        ).start()
         assert "event: signed-out" in (line for line in lines)
         assert [line for line in lines if line not in ("", "data:")] == [], "the server ends the stream"
 
 
 def test_the_streams_of_a_session_are_bounded(web):
     with signed_in(web) as browser, contextlib.ExitStack() as streams:
-        kept = [streams.enter_context(browser.stream("GET", "/events")).iter_lines() for _ in range(MAX_STREAMS_PER_SESSION)]
+        kept = [
+            streams.enter_context(browser.stream("GET", "/events")).iter_lines() for _ in range(MAX_STREAMS_PER_SESSION)
+        ]
         assert [next(lines) for lines in kept] == ["event: listening"] * MAX_STREAMS_PER_SESSION
         assert browser.get("/events").status_code == 503
         assert browser.get("/").status_code == 200
-        assert httpx.get(f"{web.url}/events", trust_env=False, follow_redirects=False).status_code == 303, "nobody else may listen"
+        assert httpx.get(f"{web.url}/events", trust_env=False, follow_redirects=False).status_code == 303, (
+            "nobody else may listen"
+        )
 
 
 def test_a_part_is_what_the_page_has(web):
@@ -159,7 +165,9 @@ def test_the_controls_of_five_children_are_on_a_phones_first_screen(web, page, r
     page.set_extra_http_headers({"accept-language": reader, "authorization": f"Bearer {TOKEN}"})
     page.goto(web.url)
     bar = page.evaluate("document.querySelector('.top nav').getBoundingClientRect().top")
-    boxes = page.evaluate("[...document.querySelectorAll('.child .tile')].map(each => each.getBoundingClientRect().toJSON())")
+    boxes = page.evaluate(
+        "[...document.querySelectorAll('.child .tile')].map(each => each.getBoundingClientRect().toJSON())"
+    )
     assert len(boxes) == 18
     assert max(box["bottom"] for box in boxes) <= bar
     assert min(min(box["height"], box["width"]) for box in boxes) >= 44
@@ -169,7 +177,10 @@ def test_the_controls_of_five_children_are_on_a_phones_first_screen(web, page, r
     expect(page.locator("#child-1-day .slices")).to_be_visible()
     assert page.locator("#devices-rows li:visible").count() == 0
     page.set_viewport_size({"width": 320, "height": 640})
-    cut = "[...document.querySelectorAll('.tile')].filter(each => each.scrollWidth > each.clientWidth).map(each => each.textContent)"
+    cut = (
+        "[...document.querySelectorAll('.tile')].filter(each => each.scrollWidth > each.clientWidth).map(each =>"
+        " each.textContent)"
+    )
     assert page.evaluate(cut) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
 
@@ -196,8 +207,10 @@ def test_the_counter_shows_a_session_that_somebody_else_ends(web, page, monkeypa
     tile = page.locator("[data-seat=seat-1]")
     expect(tile).to_contain_text("Child")
     page.evaluate("window.notReloaded = true")
-    page.evaluate("new Promise(opened => { new EventSource('/events').onopen = () => opened(); })")  # the page's stream is open too
-    page.evaluate("fetch('/counter/seats').then(answer => answer.text())")  # and so is fetched what it may have asked for by now
+    # the page's stream is open too
+    page.evaluate("new Promise(opened => { new EventSource('/events').onopen = () => opened(); })")
+    # and so is fetched what it may have asked for by now
+    page.evaluate("fetch('/counter/seats').then(answer => answer.text())")
     session = web.time.seated.pop("seat-1")
     may_look.set()
     expect(tile).to_contain_text("free")

@@ -24,11 +24,19 @@ MIA, TOM = DeviceId("mia-tablet"), DeviceId("tom-phone")
 
 
 def seen(
-    host: str, ago: float = 60, verdict: Verdict = Verdict.ALLOW, reason: Reason = Reason.DEFAULT, what: str = "", rule: str = "",
-    version: int = 0, person: str = "mia",
-) -> Observation:  # fmt: skip
+    host: str,
+    ago: float = 60,
+    verdict: Verdict = Verdict.ALLOW,
+    reason: Reason = Reason.DEFAULT,
+    what: str = "",
+    rule: str = "",
+    version: int = 0,
+    person: str = "mia",
+) -> Observation:
     device = MIA if person == "mia" else TOM
-    return Observation(NOW - ago, device, person, "child-8-12", RequestKind.DNS, verdict, reason, what, host, "", rule, 1, version)
+    return Observation(
+        NOW - ago, device, person, "child-8-12", RequestKind.DNS, verdict, reason, what, host, "", rule, 1, version
+    )
 
 
 @pytest.fixture
@@ -75,12 +83,20 @@ def part(host: str, person: str | None = "mia", verdict: Verdict = Verdict.ALLOW
 )
 def test_each_host_has_a_group(host: str, group: str) -> None:
     grouped = group_activity([part(host)], {"pages.home.example"}, 40)
-    assert [each.name for each in (*grouped.groups, *grouped.background, *([grouped.private] if grouped.private.parts else []))] == [group]
+    assert [
+        each.name
+        for each in (*grouped.groups, *grouped.background, *([grouped.private] if grouped.private.parts else []))
+    ] == [group]
 
 
 def test_advertising_is_background() -> None:
-    grouped = group_activity([part("ads.shop.example", verdict=Verdict.BLOCK, what="ads-trackers"), part("www.shop.example")], (), 40)
-    assert ([each.key for each in grouped.groups], [each.key for each in grouped.background]) == (["shop.example"], ["ads-trackers"])
+    grouped = group_activity(
+        [part("ads.shop.example", verdict=Verdict.BLOCK, what="ads-trackers"), part("www.shop.example")], (), 40
+    )
+    assert ([each.key for each in grouped.groups], [each.key for each in grouped.background]) == (
+        ["shop.example"],
+        ["ads-trackers"],
+    )
     assert background_kind("ads.shop.example") is None
 
 
@@ -103,22 +119,36 @@ def test_services_are_found_by_a_part_of_their_name(text: str, first: str | None
 def test_days_follow_the_local_midnight_also_when_clocks_change() -> None:
     # 29 March 2026 has 23 hours in Lisbon.
     choices = periods(1_774_828_800.0, zone("Europe/Lisbon"))
-    assert [(each.value, (each.before - each.since) / 3600) for each in choices[:2]] == [("2026-03-30", 24), ("2026-03-29", 23)]
+    assert [(each.value, (each.before - each.since) / 3600) for each in choices[:2]] == [
+        ("2026-03-30", 24),
+        ("2026-03-29", 23),
+    ]
     assert (choices[-1].since, choices[-1].before) == (choices[6].since, choices[0].before)
 
 
 def test_activity_is_grouped_and_background_is_folded_into_one_line(web: Web, parent: httpx.Client) -> None:
     web.control.names = lambda: WebNames(frozenset({"pages.home.example"}))  # type: ignore[method-assign]
     record(
-        web, seen("clients2.google.com"), seen("pages.home.example"), seen("www.youtube.com", 300), seen("i.ytimg.com", 200),
-        seen("www.bet.example", 100, Verdict.BLOCK, Reason.CATEGORY, "gambling"), seen("de.wikipedia.org", 400, person="tom"),
+        web,
+        seen("clients2.google.com"),
+        seen("pages.home.example"),
+        seen("www.youtube.com", 300),
+        seen("i.ytimg.com", 200),
+        seen("www.bet.example", 100, Verdict.BLOCK, Reason.CATEGORY, "gambling"),
+        seen("de.wikipedia.org", 400, person="tom"),
         seen("", 500, Verdict.BLOCK, Reason.CATEGORY, "adult", person="tom"),
-    )  # fmt: skip
+    )
     page = parent.get("/log").text
     assert groups(page) == ["bet.example", "YouTube", "wikipedia.org", "Sites that are not kept", "In the background"]
     assert "clients2.google.com" not in page.partition("In the background")[0]
     text = text_of(page)
-    for words in ("bet.example 1 blocked mia", "topic: Gambling", "Updates", "pages.home.example", "topic: Pornography"):
+    for words in (
+        "bet.example 1 blocked mia",
+        "topic: Gambling",
+        "Updates",
+        "pages.home.example",
+        "topic: Pornography",
+    ):
         assert words in text, words
     assert groups(parent.get("/log", params={"person": "tom"}).text) == ["wikipedia.org", "Sites that are not kept"]
     assert groups(parent.get("/log", params={"device": MIA, "verdict": "block"}).text) == ["bet.example"]
@@ -144,9 +174,13 @@ def test_a_day_shows_its_own_activity(web: Web, parent: httpx.Client) -> None:
 
 
 def test_a_service_that_does_not_work_is_explained_and_allowed_at_once(web: Web, parent: httpx.Client) -> None:
-    web.policy_path.write_text(POLICY.replace('    bedtime: {school-nights: "20:30-07:00", weekend: "21:30-08:00"}\n', ""))
+    web.policy_path.write_text(
+        POLICY.replace('    bedtime: {school-nights: "20:30-07:00", weekend: "21:30-08:00"}\n', "")
+    )
     record(
-        web, seen("www.roblox.com", 600, Verdict.BLOCK, Reason.SERVICE, "roblox"), seen("cdn.game.example", 60, Verdict.BLOCK, Reason.RULE)
+        web,
+        seen("www.roblox.com", 600, Verdict.BLOCK, Reason.SERVICE, "roblox"),
+        seen("cdn.game.example", 60, Verdict.BLOCK, Reason.RULE),
     )
     page = parent.get("/why", params={"who": "person:mia", "target": "Roblox"})
     text = text_of(page.text)
@@ -160,8 +194,17 @@ def test_a_service_that_does_not_work_is_explained_and_allowed_at_once(web: Web,
 
 
 def test_something_dangerous_is_asked_about_once(web: Web, parent: httpx.Client) -> None:
-    web.policy_path.write_text(POLICY.replace('    bedtime: {school-nights: "20:30-07:00", weekend: "21:30-08:00"}\n', ""))
-    form = {"subject": "pokerstars.com", "person": "mia", "device": "", "for": "hour", "who": "person:mia", "target": "pokerstars.com"}
+    web.policy_path.write_text(
+        POLICY.replace('    bedtime: {school-nights: "20:30-07:00", weekend: "21:30-08:00"}\n', "")
+    )
+    form = {
+        "subject": "pokerstars.com",
+        "person": "mia",
+        "device": "",
+        "for": "hour",
+        "who": "person:mia",
+        "target": "pokerstars.com",
+    }
     question = parent.post("/grants/new", data=form)
     assert question.status_code == 200
     assert "mia" in text_of(question.text)
@@ -185,7 +228,9 @@ def test_a_closure_is_named_with_what_would_open(web: Web, parent: httpx.Client)
     assert "bedtime" in text_of(page)
     assert "/people/mia#nights" in page
     assert "Allowing it alone changes nothing while this holds" in page
-    web.policy_path.write_text(POLICY.replace('    bedtime: {school-nights: "20:30-07:00", weekend: "21:30-08:00"}\n', ""))
+    web.policy_path.write_text(
+        POLICY.replace('    bedtime: {school-nights: "20:30-07:00", weekend: "21:30-08:00"}\n', "")
+    )
     web.ledger.pause("Ana", person="mia")
     paused = parent.get("/why", params={"who": "person:mia", "target": "scratch.mit.edu"}).text
     assert "Resume mia" in text_of(paused)
@@ -217,7 +262,9 @@ def test_several_services_are_offered(web: Web, parent: httpx.Client) -> None:
 def test_an_old_row_is_explained_by_the_rules_of_then(web: Web, parent: httpx.Client) -> None:
     versions, place = RuleVersions(web.engine), str(web.policy_path)
     lists = (ListVersion("starter/adult", "adult", NOW - 10 * 86400, 117),)
-    old = versions.record(NOW - 7200, "p1", "l1", {place: "people:\n  mia:\n    bedtime: 19:00-07:00\n    age: 9\n"}, lists)
+    old = versions.record(
+        NOW - 7200, "p1", "l1", {place: "people:\n  mia:\n    bedtime: 19:00-07:00\n    age: 9\n"}, lists
+    )
     record(
         web,
         seen("a.example", 3600, Verdict.BLOCK, Reason.BEDTIME, "bedtime", f"{place}:3", old),
@@ -226,17 +273,24 @@ def test_an_old_row_is_explained_by_the_rules_of_then(web: Web, parent: httpx.Cl
         seen("d.example", 3300, Verdict.ALLOW, Reason.GRANT, "d.example", "", old),
         seen("e.example", 9000, Verdict.BLOCK, Reason.RULE, "e.example", f"{place}:9"),
         seen("f.example", 3200, Verdict.BLOCK, Reason.RECOGNISED, "new-domains", "registered 2026-11-26", old),
-    )  # fmt: skip
+    )
     web.ledger.give(Grant("g", "d.example", "Ana", NOW - 3700, NOW - 10, MIA))
     versions.record(NOW - 60, "p2", "l1", {place: "people: {}"}, lists)
     with web.engine.begin() as connection:
-        pause = "INSERT INTO pauses (id, site, actor, note, starts, ends, person) VALUES ('p', 'home', 'Bea', '', ?, ?, 'mia')"
+        pause = (
+            "INSERT INTO pauses (id, site, actor, note, starts, ends, person) VALUES ('p', 'home', 'Bea', '', ?, ?,"
+            " 'mia')"
+        )
         connection.exec_driver_sql(pause, (NOW - 3450, NOW - 3350))
-    bedtime, listed, paused, granted, older, new = (text_of(parent.get("/why", params={"row": row}).text) for row in range(1, 7))
+    bedtime, listed, paused, granted, older, new = (
+        text_of(parent.get("/why", params={"row": row}).text) for row in range(1, 7)
+    )
     assert "bedtime: 19:00-07:00" in bedtime
     assert "version 1, in force since" in bedtime
     assert "changed since then" in bedtime
-    assert "20:30" in text_of(parent.get("/why", params={"device": MIA, "target": "a.example"}).text), "today's bedtime is another one"
+    assert "20:30" in text_of(parent.get("/why", params={"device": MIA, "target": "a.example"}).text), (
+        "today's bedtime is another one"
+    )
     assert "starter/adult · as of 18 May" in listed.replace("  ", " ")
     assert "by Bea" in paused
     assert "by Ana" in granted
@@ -246,7 +300,10 @@ def test_an_old_row_is_explained_by_the_rules_of_then(web: Web, parent: httpx.Cl
 
 
 def test_the_page_of_a_large_household_counts_the_newest_entries(web: Web, parent: httpx.Client) -> None:
-    rows = [replace(seen(f"www.site-{number % 700}.example", 10 + number), device=DeviceId(f"d-{number % 60}")) for number in range(25_000)]
+    rows = [
+        replace(seen(f"www.site-{number % 700}.example", 10 + number), device=DeviceId(f"d-{number % 60}"))
+        for number in range(25_000)
+    ]
     record(web, *rows)
     page = parent.get("/log").text
     assert "only the newest entries are counted" in text_of(page)

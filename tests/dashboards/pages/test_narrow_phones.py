@@ -30,7 +30,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 def test_days_and_times_are_whole(chromium: Browser, web: Web, has_scripts: bool) -> None:
     fill(web)
     for code in LANGUAGES:
-        context = chromium.new_context(viewport={"width": 320, "height": 800}, locale=code, java_script_enabled=has_scripts)
+        context = chromium.new_context(
+            viewport={"width": 320, "height": 800}, locale=code, java_script_enabled=has_scripts
+        )
         page = context.new_page()
         for path in ("/people/mia", "/log", "/log/raw", "/changes", "/why?row=1"):
             page.goto(web.url + path)

@@ -20,7 +20,9 @@ PASSWORD = "correct horse battery"
 
 
 def client(web, address="127.0.0.1", **more):
-    return httpx.Client(base_url=web.url, transport=httpx.HTTPTransport(local_address=address), trust_env=False, timeout=30, **more)
+    return httpx.Client(
+        base_url=web.url, transport=httpx.HTTPTransport(local_address=address), trust_env=False, timeout=30, **more
+    )
 
 
 def appears(web, device=RANDOM, mac=RANDOM, address=STRANGER, name="", at=NOW, person=None):
@@ -37,7 +39,10 @@ def answer(web, action, **form):
 def cards(web, path="/"):
     with client(web) as local:
         page = local.get(path, headers={"authorization": f"Bearer {TOKEN}"}).text
-    return [(action, value) for action, value in re.findall(r'action="/devices/new/(\w+)">.*?name="device" value="([^"]*)"', page)]
+    return [
+        (action, value)
+        for action, value in re.findall(r'action="/devices/new/(\w+)">.*?name="device" value="([^"]*)"', page)
+    ]
 
 
 def test_a_device_that_changed_its_address_is_recognised(web):
@@ -93,7 +98,9 @@ def test_invented_addresses_do_not_hide_a_device_that_stays(web):
     appears(web, at=NOW - 60)
     for number in range(200):
         made_up = f"06:00:00:00:00:{number:02x}"
-        web.recorder.add([DeviceSeen(NOW - 30 + number / 10, DeviceId(made_up), f"192.168.3.{number}", made_up, None, "child-8-12")])
+        web.recorder.add(
+            [DeviceSeen(NOW - 30 + number / 10, DeviceId(made_up), f"192.168.3.{number}", made_up, None, "child-8-12")]
+        )
     web.recorder.flush()
     shown = dict.fromkeys(device for _, device in cards(web, "/devices"))
     assert RANDOM in shown
@@ -146,7 +153,8 @@ def test_a_device_is_kept_closed_until_it_is_named(web):
 
 
 @pytest.mark.parametrize(
-    ("action", "form"), [("same", {"known": "seat-9"}), ("person", {"person": "eve"}), ("guest", {"device": "mia-tablet"})]
+    ("action", "form"),
+    [("same", {"known": "seat-9"}), ("person", {"person": "eve"}), ("guest", {"device": "mia-tablet"})],
 )
 def test_answers_about_nobody_change_nothing(web, action, form):
     appears(web)
@@ -186,7 +194,10 @@ def test_a_wrong_password_names_nothing_and_tries_are_counted_for_all_devices_to
     with client(web, "127.0.0.4", headers={"origin": web.url}) as other:
         for number in range(TRIES_PER_HOUR):
             device = stranger if number % 2 else other
-            assert device.post("/device/name", data={"account": "ana", "password": f"wrong {number}"}).status_code in {403, 429}
+            assert device.post("/device/name", data={"account": "ana", "password": f"wrong {number}"}).status_code in {
+                403,
+                429,
+            }
         assert other.post("/device/name", data={"account": "ana", "password": PASSWORD}).status_code == 429
     assert "tom Device" not in web.control.policy().devices
 

@@ -50,7 +50,12 @@ def test_a_recipient_is_added_configured_and_removed(web: Web, parent: httpx.Cli
     assert isinstance(service, apprise.NotifyBase)
     assert (service.user, service.password) == ("ana@mail.example", PASSWORD)
     assert "per E-Mail" in page
-    about: dict[str, Any] = {"about": ["request", "bypass"], "language": "pt", "quiet_from": "22:00", "quiet_to": "07:00"}
+    about: dict[str, Any] = {
+        "about": ["request", "bypass"],
+        "language": "pt",
+        "quiet_from": "22:00",
+        "quiet_to": "07:00",
+    }
     post(parent, f"{PAGE}/change", name="mutter-ana", **about, digest="18:00", report_day="sun", report="17:30")
     (receiver,) = receivers(web).values()
     assert (receiver.about, receiver.language) == ((NoticeTopic.REQUEST, NoticeTopic.BYPASS), "pt")
@@ -74,10 +79,19 @@ def test_an_address_is_stored_and_never_shown(web: Web, parent: httpx.Client) ->
 
 
 def test_settings_that_the_form_does_not_show_stay(web: Web, parent: httpx.Client) -> None:
-    told = 'notices:\n  ana:\n    quiet: {weekdays: "22:00-07:00", weekend: "23:00-09:00"}   # we sleep\n    language: en\n'
+    told = (
+        'notices:\n  ana:\n    quiet: {weekdays: "22:00-07:00", weekend: "23:00-09:00"}   # we sleep\n    language:'
+        " en\n"
+    )
     web.policy_path.write_text(web.policy_path.read_text() + told)
     post(
-        parent, f"{PAGE}/change", name="ana", language="en", about=[topic.value for topic in DEFAULT_TOPICS], report_day="", report="18:00"
+        parent,
+        f"{PAGE}/change",
+        name="ana",
+        language="en",
+        about=[topic.value for topic in DEFAULT_TOPICS],
+        report_day="",
+        report="18:00",
     )
     assert web.policy_path.read_text().endswith(told)
 

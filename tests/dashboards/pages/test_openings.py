@@ -30,7 +30,9 @@ devices:
 @pytest.fixture
 def browser(web: Web) -> Iterator[httpx.Client]:
     web.policy_path.write_text(HOUSE)
-    with httpx.Client(base_url=web.url, trust_env=False, timeout=60, headers={"origin": web.url, "accept-language": "en"}) as client:
+    with httpx.Client(
+        base_url=web.url, trust_env=False, timeout=60, headers={"origin": web.url, "accept-language": "en"}
+    ) as client:
         yield client
 
 
@@ -54,9 +56,16 @@ def test_a_dangerous_switch_asks_once_for_whom_and_for_how_long(web: Web, browse
         assert asked.status_code == 200, item
         assert title(asked).startswith("Open ")
         assert title(asked).endswith(" for mia?")
-        assert [value for form in PageReader(asked.text).forms for _, value in form.buttons if form.action.endswith("switch")] == [
-            "hour", "today", "good",
-        ]  # fmt: skip
+        assert [
+            value
+            for form in PageReader(asked.text).forms
+            for _, value in form.buttons
+            if form.action.endswith("switch")
+        ] == [
+            "hour",
+            "today",
+            "good",
+        ]
         assert web.policy_path.read_text() == HOUSE, "nothing was opened yet"
         assert press(browser, asked, "good").status_code == 303
         assert item in [target.name for target in load_policy(web.policy_path).people["mia"].rules.allow]
@@ -69,13 +78,18 @@ def test_an_hour_is_a_permission_and_no_rule(web: Web, browser: httpx.Client) ->
     (grant,) = web.control.reader.grants(NOW)
     assert (grant.subject, grant.person, grant.ends) == ("adult", "tom", NOW + 3600)
     assert web.policy_path.read_text() == HOUSE
-    assert "open until" in browser.get(done.headers["location"]).text.partition('id="switch-adult"')[2].partition("</li>")[0]
+    assert (
+        "open until"
+        in browser.get(done.headers["location"]).text.partition('id="switch-adult"')[2].partition("</li>")[0]
+    )
 
 
 def test_harmless_ones_and_closing_ask_nothing(browser: httpx.Client) -> None:
     assert browser.post("/people/mia/switch", data={"open": "social"}).status_code == 303
     assert browser.post("/people/mia/switch", data={"close": "games"}).status_code == 303
-    assert browser.post("/people/Ana/switch", data={"open": "gambling"}).status_code == 303, "it is dangerous for children"
+    assert browser.post("/people/Ana/switch", data={"open": "gambling"}).status_code == 303, (
+        "it is dangerous for children"
+    )
     assert browser.post("/people/Ana/switch", data={"open": "adult"}).status_code == 200, "for everybody"
 
 
@@ -106,7 +120,9 @@ def test_an_approval_in_the_night_says_that_it_opens_nothing_yet(web: Web, brows
     assert web.control.reader.requests() == (), "it is approved all the same"
     form = next(form for form in PageReader(told.text).forms if form.action == "/openings/always")
     assert browser.post(form.action, data={each.name: each.value for each in form.fields}).status_code == 303
-    assert [target.name for target in load_policy(web.policy_path).people["mia"].rules.allow if target.always] == ["www.school.example"]
+    assert [target.name for target in load_policy(web.policy_path).people["mia"].rules.allow if target.always] == [
+        "www.school.example"
+    ]
     assert web.control.reader.grants(NOW) == (), "the rule has taken its place: ending it would close nothing"
 
 
@@ -120,7 +136,9 @@ def test_an_hour_at_bedtime_says_why_it_stays_closed_and_offers_what_helps(web: 
     assert (target.name, target.always) == ("tiktok", True)
     assert target.until is not None
     assert NOW + 3600 <= target.until <= NOW + 3660
-    assert browser.post("/grants/new", data={"subject": "tiktok", "person": "mia", "for": "hour"}).status_code == 303, "it is open now"
+    assert browser.post("/grants/new", data={"subject": "tiktok", "person": "mia", "for": "hour"}).status_code == 303, (
+        "it is open now"
+    )
 
 
 @pytest.mark.parametrize(

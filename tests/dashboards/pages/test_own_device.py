@@ -47,7 +47,10 @@ def test_a_used_code_is_confirmed(child: httpx.Client) -> None:
 
 
 def test_the_next_page_shows_what_was_just_asked(web: Web, child: httpx.Client) -> None:
-    """The journal is written later than a request comes. Without waiting for it, the button would seem to do nothing."""
+    """The journal is written later than a request comes.
+
+    Without waiting for it, the button would seem to do nothing.
+    """
     is_over = threading.Event()
 
     def write() -> None:
@@ -78,7 +81,17 @@ def test_the_state_changes_with_an_answer_and_not_by_itself(web: Web, child: htt
 
 def test_a_blocked_site_is_shown_once_with_how_often(web: Web, child: httpx.Client) -> None:
     web.recorder.add(
-        Observation(NOW - number * 600, TABLET, "mia", "child-8-12", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, "social", host)
+        Observation(
+            NOW - number * 600,
+            TABLET,
+            "mia",
+            "child-8-12",
+            RequestKind.DNS,
+            Verdict.BLOCK,
+            Reason.CATEGORY,
+            "social",
+            host,
+        )
         for number in range(30)
         for host in ("www.tiktok.com", f"{number}.example")
     )

@@ -28,7 +28,7 @@ link, switch or field; choosing in a list is two taps. Keystrokes are characters
 
 | Job | Taps | Keystrokes | Way |
 |---|---|---|---|
-"""
+"""  # noqa: E501
 
 
 @dataclass
@@ -165,10 +165,15 @@ def close_shorts(hand: Hand) -> None:
 @job("Approve a request for an hour", "Today")
 def approve(hand: Hand) -> None:
     hand.web.policy_path.write_text(hand.policy.replace("20:30-07:00", "23:30-07:00"))  # it is 21:26
-    hand.tap(hand.page.get_by_role("form", name="Allow Minecraft", exact=True).get_by_role("button", name="Allow an hour").first)
+    hand.tap(
+        hand.page.get_by_role("form", name="Allow Minecraft", exact=True)
+        .get_by_role("button", name="Allow an hour")
+        .first
+    )
     hand.said("Minecraft open for mia until ")
     assert any(
-        (grant.subject, grant.person) == ("minecraft", "mia") and grant.ends is not None for grant in hand.web.control.reader.grants(NOW)
+        (grant.subject, grant.person) == ("minecraft", "mia") and grant.ends is not None
+        for grant in hand.web.control.reader.grants(NOW)
     )
 
 

@@ -35,7 +35,10 @@ def signed_in(web, address):
 
 
 def pauses(client):
-    return [(each["person"], each["spared_person"], each["spared_device"]) for each in client.get("/api/v1/grants").json()["pauses"]]
+    return [
+        (each["person"], each["spared_person"], each["spared_device"])
+        for each in client.get("/api/v1/grants").json()["pauses"]
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""Switches of several people match each person's decisions, before and after a change, whichever page is opened first."""
+"""Switches of several people match each person's decisions, before and after a change, whichever page is
+opened first.
+"""
 
 import itertools
 
@@ -52,7 +54,9 @@ def decided(view, name):
     ruleset = view.rulesets.ruleset(device, NOW)
     hosts = {id: service.domains[0] for id, service in Services.load().by_id.items() if service.domains} | SITES
     requests = {id: Request(device.id, RequestKind.DNS, host) for id, host in hosts.items()}
-    return {id: decide(ruleset, view.catalogue, request).verdict is not Verdict.BLOCK for id, request in requests.items()}
+    return {
+        id: decide(ruleset, view.catalogue, request).verdict is not Verdict.BLOCK for id, request in requests.items()
+    }
 
 
 def assert_all_agree(web, browser, order):

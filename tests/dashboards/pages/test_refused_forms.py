@@ -1,4 +1,6 @@
-"""Refused forms: the message stands beside the field, on the page of the form, and nothing typed is lost, on every page."""
+"""Refused forms: the message stands beside the field, on the page of the form, and nothing typed is lost, on every
+page.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +29,16 @@ PAGE = """<main id="main">
 <label>Age <input name="age"></label><fieldset><label><input type="checkbox" name="day" value="mon" checked> Mon</label><label>
 <input type="checkbox" name="day" value="tue"> Tue</label></fieldset>
 <select name="who"><option>mia</option><option value="t" selected>tom</option>
-</select></details><input type="password" name="secret"></form></main>"""
+</select></details><input type="password" name="secret"></form></main>"""  # noqa: E501
 
 
 def refused(field: str, **sent: str) -> str:
     fields = {name: tuple(value.split(",")) for name, value in sent.items()}
-    return fill_form(PAGE, RefusedForm("post", "/people/mia/age", fields, "/people/mia?a=<1>", "It's <wrong>.", field), "Nothing changed")
+    return fill_form(
+        PAGE,
+        RefusedForm("post", "/people/mia/age", fields, "/people/mia?a=<1>", "It's <wrong>.", field),
+        "Nothing changed",
+    )
 
 
 def test_the_form_that_was_sent_is_filled_and_its_folded_part_opened() -> None:
@@ -52,7 +58,13 @@ def test_the_form_that_was_sent_is_filled_and_its_folded_part_opened() -> None:
 
 @pytest.mark.parametrize(
     ("field", "place"),
-    [("day", "</label><span"), ("who", "</select><span"), ("secret", "autofocus><span"), ("unknown", "autofocus"), ("", "autofocus")],
+    [
+        ("day", "</label><span"),
+        ("who", "</select><span"),
+        ("secret", "autofocus><span"),
+        ("unknown", "autofocus"),
+        ("", "autofocus"),
+    ],
 )
 def test_the_message_stands_beside_each_kind_of_field(field: str, place: str) -> None:
     page = refused(field, what="games", age="ten")
@@ -63,7 +75,8 @@ def test_the_message_stands_beside_each_kind_of_field(field: str, place: str) ->
 def test_a_problem_without_a_field_stands_at_the_top() -> None:
     page = fill_form(PAGE, RefusedForm("post", "/resume", {}, "/", "That is over."), "Nothing changed")
     assert page.startswith(
-        '<main id="main"><section class="card trouble" role="alert"><h2>Nothing changed</h2><p id="mistake">That is over.'
+        '<main id="main"><section class="card trouble" role="alert"><h2>Nothing changed</h2><p id="mistake">That is'
+        " over."
     )
     assert page.endswith(PAGE.removeprefix('<main id="main">'))
 
@@ -85,7 +98,10 @@ def typing(form: PageForm) -> list[str]:
 
 
 def check_refused(answer: httpx.Response, sent: dict[str, str], marked: str | None) -> None:
-    """Check that a page shows a form as it was sent, with the problem beside a field: `marked`, if given, or an empty one before it."""
+    """Check that a page shows a form as it was sent, with the problem beside a field:
+
+    `marked`, if given, or an empty one before it.
+    """
     assert "<h1" in answer.text
     page = unescape(answer.text)
     (tag,) = re.findall(r"<(?:input|select|textarea)[^>]*aria-invalid=[^>]*>", answer.text)
@@ -99,7 +115,11 @@ def check_refused(answer: httpx.Response, sent: dict[str, str], marked: str | No
         if 'type="password"' in "".join(tags):
             assert value == "" or f'value="{value}"' not in page
         else:
-            assert any(f'value="{value}"' in each or f"{each}\n{value}</textarea>" in page for each in tags), (name, value, tags)
+            assert any(f'value="{value}"' in each or f"{each}\n{value}</textarea>" in page for each in tags), (
+                name,
+                value,
+                tags,
+            )
 
 
 def test_every_form_of_every_page_keeps_what_was_typed(web: Web, family: httpx.Client) -> None:
@@ -122,12 +142,36 @@ def test_every_form_of_every_page_keeps_what_was_typed(web: Web, family: httpx.C
                 check_refused(answer, {each: sent.get(each, "") for each in names}, name)
     forms = {shape[0] for shape in tried}
     assert forms >= {
-        "/people", "/people/mia/age", "/people/mia/nights", "/people/mia/budget", "/people/mia/schedule", "/people/mia/site",
-        "/people/mia/code", "/people/mia/youtube", "/people/mia/holidays", "/devices/name", "/devices/change", "/devices/seat",
-        "/devices/seat/rename", "/lists", "/settings/network", "/settings/accounts", "/settings/tokens", "/settings/notices",
-        "/settings/notices/change", "/settings/notices/mail", "/settings/notices/address", "/account/password", "/account/code",
-        "/counter/vouchers", "/device/ask", "/device/code", "/why", "/start/people", "/start/devices",
-    }, sorted(forms)  # fmt: skip
+        "/people",
+        "/people/mia/age",
+        "/people/mia/nights",
+        "/people/mia/budget",
+        "/people/mia/schedule",
+        "/people/mia/site",
+        "/people/mia/code",
+        "/people/mia/youtube",
+        "/people/mia/holidays",
+        "/devices/name",
+        "/devices/change",
+        "/devices/seat",
+        "/devices/seat/rename",
+        "/lists",
+        "/settings/network",
+        "/settings/accounts",
+        "/settings/tokens",
+        "/settings/notices",
+        "/settings/notices/change",
+        "/settings/notices/mail",
+        "/settings/notices/address",
+        "/account/password",
+        "/account/code",
+        "/counter/vouchers",
+        "/device/ask",
+        "/device/code",
+        "/why",
+        "/start/people",
+        "/start/devices",
+    }, sorted(forms)
 
 
 def test_signing_in_and_the_first_password_keep_what_was_typed(new_web: Web) -> None:
@@ -154,22 +198,30 @@ def test_a_form_that_is_refused_twice_stays_on_its_page(web: Web, family: httpx.
     first = family.post("/settings/notices/address", data=sent, headers={"referer": f"{web.url}/settings/notices"})
     (page,) = re.findall(r'name="form-page" value="([^"]*)"', first.text)
     again = family.post(
-        "/settings/notices/address", data=sent | {"form-page": page}, headers={"referer": f"{web.url}/settings/notices/address"}
-    )  # fmt: skip
+        "/settings/notices/address",
+        data=sent | {"form-page": page},
+        headers={"referer": f"{web.url}/settings/notices/address"},
+    )
     for answer in (first, again):
         assert answer.status_code == 422
         check_refused(answer, {"address": "?"}, "address")
 
 
 def test_nobody_sees_a_page_by_a_form_that_they_may_not_open(web: Web) -> None:
-    """A device's own form names the page of the people in charge as its page: it gets its problem and nothing of that page."""
+    """A device's own form names the page of the people in charge as its page: it gets its problem and nothing of that
+    page.
+    """
     fill(web)
     asyncio.run(web.accounts.create("Ana", Role.ADMIN, PASSWORD))
     web.control.devices["127.0.0.2"] = DeviceView(DeviceId("mia-tablet"), "mia", "child-8-12")
     transport = httpx.HTTPTransport(local_address="127.0.0.2")
-    with httpx.Client(base_url=web.url, transport=transport, trust_env=False, timeout=60, headers={"origin": web.url}) as child:
+    with httpx.Client(
+        base_url=web.url, transport=transport, trust_env=False, timeout=60, headers={"origin": web.url}
+    ) as child:
         for page in ("/log", "/settings", "/api/v1/status", "//elsewhere.example/"):
-            answer = child.post("/device/ask", data={"site": "?", "form-page": page}, headers={"referer": web.url + page})
+            answer = child.post(
+                "/device/ask", data={"site": "?", "form-page": page}, headers={"referer": web.url + page}
+            )
             assert answer.status_code == 422
             assert "tom-phone" not in answer.text
             assert "Type the address of the site" in answer.text
@@ -178,6 +230,8 @@ def test_nobody_sees_a_page_by_a_form_that_they_may_not_open(web: Web) -> None:
 def test_files_that_no_form_has_are_closed(family: httpx.Client) -> None:
     """Whatever a client adds to a form: warnings about files that are left open fail the test."""
     for path in ("/people/mia/nights", "/people/mia/schedule", "/people/mia/age"):
-        answer = family.post(path, data={"what": "games"}, files=[("file", (f"{number}.txt", b"x" * 1000)) for number in range(9)])
+        answer = family.post(
+            path, data={"what": "games"}, files=[("file", (f"{number}.txt", b"x" * 1000)) for number in range(9)]
+        )
         assert answer.status_code in {303, 404, 422}, answer.text
     gc.collect()

@@ -4,11 +4,12 @@ import pytest
 from small_internet.browser import look_through
 from web_server.household import fill
 
-# Texts begin at the right; boxes that stick out at either side are found by their edges, since the page itself may hide them.
+# Texts begin at the right; boxes that stick out at either side are found by their edges, since the page itself may hide
+# them.
 STICKS_OUT = """() => [...document.querySelectorAll('main *')].filter(each => {
   const box = each.getBoundingClientRect();
   return each.offsetParent && box.width && (box.left < -1 || box.right > innerWidth + 1) && !each.closest('[hidden], .hidden, .skip');
-}).map(each => each.outerHTML.slice(0, 100))"""
+}).map(each => each.outerHTML.slice(0, 100))"""  # noqa: E501
 
 pytestmark = pytest.mark.browser
 
@@ -26,7 +27,9 @@ def test_pages_in_arabic_run_from_right_to_left(chromium, web, theme):
         assert page.evaluate(STICKS_OUT) == [], path
         heading = page.locator("main h1").first.evaluate("element => getComputedStyle(element).direction")
         assert heading == "rtl"
-        narrow = "[...document.querySelectorAll('.care li')].filter(each => each.getBoundingClientRect().width < 200).length"
+        narrow = (
+            "[...document.querySelectorAll('.care li')].filter(each => each.getBoundingClientRect().width < 200).length"
+        )
         assert page.evaluate(narrow) == 0, path
         found = look_through(page)
         assert found.violations_count == 0, (path, found.generate_report())

@@ -22,8 +22,24 @@ from hedgerow.policies.model import Device, DeviceId, Grant
 from hedgerow.policies.reading.load import PolicyError, load_policy
 from hedgerow.policies.time_model import SpentBudget
 
-ITEMS = ("adult", "games", "social", "bypass", "unsafe-search", "new-domains", "video", "tiktok", "roblox", "youtube", "youtube-music",
-         "youtube-shorts", "messenger", "facebook", "nordvpn", "tinder")  # fmt: skip
+ITEMS = (
+    "adult",
+    "games",
+    "social",
+    "bypass",
+    "unsafe-search",
+    "new-domains",
+    "video",
+    "tiktok",
+    "roblox",
+    "youtube",
+    "youtube-music",
+    "youtube-shorts",
+    "messenger",
+    "facebook",
+    "nordvpn",
+    "tinder",
+)
 SITES = ("tiktok.com", "roblox.com", "music.youtube.com", "youtube.com/shorts")
 NAMES = ("mia", "tom")
 # 21:26 on a Thursday in Lisbon.
@@ -36,16 +52,28 @@ lists = st.lists(entries, max_size=3)
 schedules = st.dictionaries(
     st.sampled_from(("homework", "dinner", "playtime")),
     st.one_of(
-        st.builds(lambda key, what, when: {key: what, "when": when}, st.sampled_from(("block", "allow", "only")), st.sampled_from(ITEMS),
-                  st.sampled_from(TIMES)),
-        st.builds(lambda key, when: {key: "internet", "when": when}, st.sampled_from(("block", "allow")), st.sampled_from(TIMES)),
+        st.builds(
+            lambda key, what, when: {key: what, "when": when},
+            st.sampled_from(("block", "allow", "only")),
+            st.sampled_from(ITEMS),
+            st.sampled_from(TIMES),
+        ),
+        st.builds(
+            lambda key, when: {key: "internet", "when": when},
+            st.sampled_from(("block", "allow")),
+            st.sampled_from(TIMES),
+        ),
     ),
     max_size=2,
-)  # fmt: skip
+)
 
 
 def rules() -> st.SearchStrategy[dict[str, Any]]:
-    keys: dict[str, st.SearchStrategy[Any]] = {"allow": lists, "block": lists, "always": st.lists(st.sampled_from(ITEMS), max_size=1)}
+    keys: dict[str, st.SearchStrategy[Any]] = {
+        "allow": lists,
+        "block": lists,
+        "always": st.lists(st.sampled_from(ITEMS), max_size=1),
+    }
     keys |= {"schedules": schedules, "safe_search": st.sampled_from(("strict", "off"))}
     return st.fixed_dictionaries({}, optional=keys | {"bedtime": st.sampled_from(("21:00-07:00", "23:00-06:00"))})
 
@@ -53,7 +81,9 @@ def rules() -> st.SearchStrategy[dict[str, Any]]:
 @st.composite
 def policies(draw: st.DrawFn) -> dict[str, Any]:
     profiles = ({"age": 6}, {"age": 9}, {"age": 14}, {"age": 17}, {"profile": "adult"}, {"profile": "guest"})
-    people = {name: {**draw(st.sampled_from(profiles)), **draw(rules()), "devices": [f"{name}-phone"]} for name in NAMES}
+    people = {
+        name: {**draw(st.sampled_from(profiles)), **draw(rules()), "devices": [f"{name}-phone"]} for name in NAMES
+    }
     devices: dict[str, Any] = {f"{name}-phone": {"ip": f"192.168.1.{31 + place}"} for place, name in enumerate(NAMES)}
     if draw(st.booleans()):
         devices["mia-tablet"] = {"ip": "192.168.1.40", **draw(rules())}
@@ -71,9 +101,15 @@ grants = st.lists(
     ),
     max_size=2,
 )
-pauses = st.lists(st.tuples(st.sampled_from((None, "mia", "tom-phone")), st.sampled_from((None, NOW + 600))), max_size=1)
-budgets = st.lists(st.tuples(st.sampled_from(("category:games", "service:youtube", "")), st.sampled_from(NAMES)), max_size=1)
-taps = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(ITEMS), st.sampled_from(("hour", "today", "good"))), max_size=4)
+pauses = st.lists(
+    st.tuples(st.sampled_from((None, "mia", "tom-phone")), st.sampled_from((None, NOW + 600))), max_size=1
+)
+budgets = st.lists(
+    st.tuples(st.sampled_from(("category:games", "service:youtube", "")), st.sampled_from(NAMES)), max_size=1
+)
+taps = st.lists(
+    st.tuples(st.sampled_from(NAMES), st.sampled_from(ITEMS), st.sampled_from(("hour", "today", "good"))), max_size=4
+)
 
 
 def load(web: Web, policy: dict[str, Any]) -> bool:
@@ -98,7 +134,9 @@ def set_up(web: Web, given: list[Any], paused: list[Any], spent: list[Any]) -> N
     for who, end in paused:
         device = DeviceId(who) if who and "-" in who else None
         web.ledger.pause("ana", device=device, person=None if device else who, ends=end)
-    web.control.spent = tuple(SpentBudget(f"person:{name}", subject, NOW - 60, NOW + 3600, 30, Origin("test")) for subject, name in spent)
+    web.control.spent = tuple(
+        SpentBudget(f"person:{name}", subject, NOW - 60, NOW + 3600, 30, Origin("test")) for subject, name in spent
+    )
 
 
 def assert_pages_are_true(web: Web, browser: httpx.Client) -> dict[str, ShownSwitches]:
@@ -117,24 +155,40 @@ def assert_pages_are_true(web: Web, browser: httpx.Client) -> dict[str, ShownSwi
             if device.person == name:
                 found = find_device(view.rulesets, device.id)
                 assert found is not None
-                assert false_switches(shown, decided(view, found, NOW), device.id) == {}, f"{device.id}: decide says otherwise"
+                assert false_switches(shown, decided(view, found, NOW), device.id) == {}, (
+                    f"{device.id}: decide says otherwise"
+                )
     return pages
 
 
 def false_switches(shown: ShownSwitches, verdicts: dict[str, bool], device: str | None = None) -> dict[str, object]:
-    return {id: (shown.by_id[id], shown.closures) for id, is_open in verdicts.items() if shown.is_open(id, device) is not is_open}
+    return {
+        id: (shown.by_id[id], shown.closures)
+        for id, is_open in verdicts.items()
+        if shown.is_open(id, device) is not is_open
+    }
 
 
 @pytest.fixture
 def browser(web: Web) -> Any:
-    with httpx.Client(base_url=web.url, trust_env=False, timeout=60, headers={"origin": web.url, "accept-language": "en"}) as client:
+    with httpx.Client(
+        base_url=web.url, trust_env=False, timeout=60, headers={"origin": web.url, "accept-language": "en"}
+    ) as client:
         yield client
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(policies(), grants, pauses, budgets, taps)
 def test_switches_tell_what_decide_enforces(
-    web: Web, browser: httpx.Client, policy: dict[str, Any], given: list[Any], paused: list[Any], spent: list[Any], taps: list[Any]
+    web: Web,
+    browser: httpx.Client,
+    policy: dict[str, Any],
+    given: list[Any],
+    paused: list[Any],
+    spent: list[Any],
+    taps: list[Any],
 ) -> None:
     if not load(web, policy):
         return
@@ -149,12 +203,16 @@ def test_switches_tell_what_decide_enforces(
         assert not (stays_closed and pages[name].is_open(item)), "the page says that it stays closed"
         after = pages[name].by_id[item]
         if before.button == "open" and how_long != "good":
-            assert pages[name].is_open(item) or pages[name].is_closed() or after.notes, "an hour opens it, or the page says why not"
+            assert pages[name].is_open(item) or pages[name].is_closed() or after.notes, (
+                "an hour opens it, or the page says why not"
+            )
         else:
             assert after.is_on is not before.is_on or after.notes, "a tap has an effect, or the page says why not"
 
 
-def test_a_change_is_confirmed_beside_the_switch_with_the_state_of_the_enforcement_points(web: Web, browser: httpx.Client) -> None:
+def test_a_change_is_confirmed_beside_the_switch_with_the_state_of_the_enforcement_points(
+    web: Web, browser: httpx.Client
+) -> None:
     answer = browser.post("/people/tom/switch", data={"close": "youtube"})
     page = browser.get(answer.headers["location"]).text
     beside = page.partition('id="switch-youtube"')[2].partition("</li>")[0]
@@ -174,7 +232,13 @@ def test_a_change_is_confirmed_beside_the_switch_with_the_state_of_the_enforceme
 def test_rules_that_cannot_work_yet_say_what_is_missing(web: Web, browser: httpx.Client) -> None:
     policy = {
         "network": {"timezone": "Europe/Lisbon"},
-        "people": {"mia": {"age": 9, "devices": ["tablet", "laptop"], "block": ["youtube-shorts", "example.org/games", "new-domains"]}},
+        "people": {
+            "mia": {
+                "age": 9,
+                "devices": ["tablet", "laptop"],
+                "block": ["youtube-shorts", "example.org/games", "new-domains"],
+            }
+        },
         "devices": {"tablet": {"ip": "192.168.1.31"}, "laptop": {"ip": "192.168.1.32", "trusts_ca": True}},
     }
     assert load(web, policy)
@@ -185,7 +249,12 @@ def test_rules_that_cannot_work_yet_say_what_is_missing(web: Web, browser: httpx
     assert "blocks nothing yet: no list says which sites these are" in shown.by_id["new-domains"].notes
     rule = page.partition('id="sites"')[2].partition("example.org/games")[2].partition("</li>")[0]
     assert f'<a href="/certificate">{missing}</a>' in rule
-    web.recorder.add([ProtectionSeen(NOW, DeviceId("laptop"), each) for each in (Protection.PROXY, Protection.CERTIFICATE)])
+    web.recorder.add(
+        [ProtectionSeen(NOW, DeviceId("laptop"), each) for each in (Protection.PROXY, Protection.CERTIFICATE)]
+    )
     web.recorder.flush()
     page = browser.get("/people/mia").text
-    assert "does not work yet on tablet: it needs the proxy and the certificate" in ShownSwitches.read(page).by_id["youtube-shorts"].notes
+    assert (
+        "does not work yet on tablet: it needs the proxy and the certificate"
+        in ShownSwitches.read(page).by_id["youtube-shorts"].notes
+    )

@@ -63,14 +63,17 @@ def middle(locator):
 
 def times(form, day):
     """Return begin and end of a day's times as assistive technology reads them."""
-    return [handle.get_attribute("aria-valuetext") for handle in form.get_by_role("slider", name=re.compile(f"^{day}, ")).all()]
+    return [
+        handle.get_attribute("aria-valuetext")
+        for handle in form.get_by_role("slider", name=re.compile(f"^{day}, ")).all()
+    ]
 
 
 STILL = """() => new Promise(done => {
   let last = scrollY, frames = 0;
   const look = () => { frames = scrollY === last ? frames + 1 : 0; last = scrollY; frames > 9 ? done(last) : requestAnimationFrame(look); };
   look();
-})"""
+})"""  # noqa: E501
 
 
 def scrolled(page):

@@ -38,7 +38,10 @@ def of_mia(before: str, after: str, code: str = "en") -> tuple[str, ...]:
         (
             'bedtime: {school-nights: "20:30-07:00"}',
             'bedtime: {school-nights: "20:00-07:00", sat: "22:00-08:00"}',
-            ["Ana changed bedtime of mia from school nights 20:30–07:00 to school nights 20:00–07:00; Saturday 22:00–08:00."],
+            [
+                "Ana changed bedtime of mia from school nights 20:30–07:00 to school nights 20:00–07:00; Saturday"
+                " 22:00–08:00."
+            ],
         ),
         ("budget: 1h", "", ["Ana removed time limit of mia (it was 1h)."]),
         (
@@ -89,18 +92,30 @@ def test_an_entry_that_moves_between_files_is_told_once_as_moved() -> None:
 
 def test_each_language_has_its_sentence() -> None:
     assert of_mia("", "allow: [tiktok]", "de") == ("Ana hat TikTok für mia erlaubt.",)
-    assert of_mia("", 'block: [{what: tiktok, until: "2026-12-24"}]', "fr") == ("Ana a bloqué TikTok pour mia jusqu’au 24 déc. 2026.",)
+    assert of_mia("", 'block: [{what: tiktok, until: "2026-12-24"}]', "fr") == (
+        "Ana a bloqué TikTok pour mia jusqu’au 24 déc. 2026.",
+    )
 
 
 _YAML = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.sampled_from(["tiktok", "2026-12-24", "20:00-07:00"]),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=8)
+    | st.sampled_from(["tiktok", "2026-12-24", "20:00-07:00"]),
     lambda inner: (
         st.lists(inner, max_size=4)
-        | st.dictionaries(st.sampled_from(["what", "until", "allow", "block", "devices", "schedules", "mia", "when"]), inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["what", "until", "allow", "block", "devices", "schedules", "mia", "when"]),
+            inner,
+            max_size=4,
+        )
     ),
     max_leaves=20,
 )
-_POLICY = st.dictionaries(st.sampled_from(["people", "devices", "network", "lists", "allow", "schedules", "notices"]), _YAML, max_size=4)
+_POLICY = st.dictionaries(
+    st.sampled_from(["people", "devices", "network", "lists", "allow", "schedules", "notices"]), _YAML, max_size=4
+)
 
 
 def test_the_machine_itself_is_somebody() -> None:

@@ -36,21 +36,41 @@ def test_every_message_is_translated_and_no_other(code):
     catalogue = updated(code)
     assert missing(catalogue) == []
     said = catalogue_path(code).read_text(encoding="utf-8")
-    assert len(re.findall(r"^msgid ", said, re.MULTILINE)) - 1 == len([each for each in messages() if each.id]), "run catalogues"
+    assert len(re.findall(r"^msgid ", said, re.MULTILINE)) - 1 == len([each for each in messages() if each.id]), (
+        "run catalogues"
+    )
 
 
 def test_a_language_is_one_file_and_shows_english_for_the_rest(tmp_path, monkeypatch):
     monkeypatch.setattr("hedgerow.policies.text.locales.CATALOGUES_DIR", tmp_path)
     entries = ['msgid ""\nmsgstr ""\n"Plural-Forms: nplurals=2; plural=(n != 1);\\n"']
-    entries += ['msgctxt "language"\nmsgid "English"\nmsgstr "Nederlands"', 'msgid "Today"\nmsgstr "Vandaag"', 'msgid "People"\nmsgstr ""']
-    entries += ['msgctxt "block page"\nmsgid "It is bedtime"\nmsgstr "Het is bedtijd"', '#, fuzzy\nmsgid "Lists"\nmsgstr "Blok"']
+    entries += [
+        'msgctxt "language"\nmsgid "English"\nmsgstr "Nederlands"',
+        'msgid "Today"\nmsgstr "Vandaag"',
+        'msgid "People"\nmsgstr ""',
+    ]
+    entries += [
+        'msgctxt "block page"\nmsgid "It is bedtime"\nmsgstr "Het is bedtijd"',
+        '#, fuzzy\nmsgid "Lists"\nmsgstr "Blok"',
+    ]
     (tmp_path / "nl.po").write_text("\n\n".join(entries), encoding="utf-8")
     assert native_names() == {"en": "English", "nl": "Nederlands"}
     translations = read_translations.__wrapped__("nl")
-    assert [translations.gettext(text) for text in ("Today", "People", "Lists", "Settings")] == ["Vandaag", "People", "Lists", "Settings"]
+    assert [translations.gettext(text) for text in ("Today", "People", "Lists", "Settings")] == [
+        "Vandaag",
+        "People",
+        "Lists",
+        "Settings",
+    ]
     assert translations.pgettext("block page", "It is bedtime") == "Het is bedtijd"
     kept = updated("nl")
-    assert {each.id for each in kept if each.id} == {"English", "Today", "People", "It is bedtime", "Lists"}, "others add nothing to it"
+    assert {each.id for each in kept if each.id} == {
+        "English",
+        "Today",
+        "People",
+        "It is bedtime",
+        "Lists",
+    }, "others add nothing to it"
     assert len(missing(updated("nl", fill=True))) > 500
 
 
@@ -105,7 +125,8 @@ _LETTERS = st.characters(codec="utf-8", exclude_categories=("Cc", "Zl", "Zp")) |
 
 
 @given(
-    st.dictionaries(st.text(_LETTERS, min_size=1, max_size=20), st.text(_LETTERS, min_size=1), max_size=5), st.text(_LETTERS, max_size=9)
+    st.dictionaries(st.text(_LETTERS, min_size=1, max_size=20), st.text(_LETTERS, min_size=1), max_size=5),
+    st.text(_LETTERS, max_size=9),
 )
 def test_catalogues_are_read_as_babel_writes_them(texts, context):
     catalogue = Catalog(locale="de", fuzzy=False)
@@ -126,7 +147,10 @@ def test_translations_have_the_same_values_and_tags(code):
                 names = re.findall(pattern, english)
                 # A menu's entries may be named in other words, values and the rest of the tags may not.
                 kept = [name for name in re.findall(pattern, text) if name not in {"<i>", "</i>"}]
-                assert not text or sorted(kept) == sorted(name for name in names if name not in {"<i>", "</i>"}), (english, text)
+                assert not text or sorted(kept) == sorted(name for name in names if name not in {"<i>", "</i>"}), (
+                    english,
+                    text,
+                )
             if "<" not in english:
                 assert '"' not in text, text  # it may stand in an attribute
                 assert "<" not in text, text
@@ -194,7 +218,11 @@ def test_the_browsers_language_applies_until_one_is_chosen(web):
 
 def test_readers_in_brazil_and_in_portugal_get_different_catalogues(web):
     brazil, portugal = ("pt-BR", "Configurações", "Definições"), ("pt", "Definições", "Configurações")
-    for field, (code, said, other) in {"pt-BR,pt;q=0.9,en;q=0.8": brazil, "pt-PT,pt;q=0.9": portugal, "pt": portugal}.items():
+    for field, (code, said, other) in {
+        "pt-BR,pt;q=0.9,en;q=0.8": brazil,
+        "pt-PT,pt;q=0.9": portugal,
+        "pt": portugal,
+    }.items():
         with browser(web, **{"accept-language": field}) as person:
             page = person.get("/settings")
             assert page.headers["content-language"] == code
@@ -213,7 +241,9 @@ def test_refusals_and_changes_are_translated(web):
         assert "Añadir a zoe" in person.get("/changes").text
         assert person.get("/api/v1/changes").json()[0]["summary"] == "Añadir a zoe"
         problem = person.delete("/api/v1/people/nobody")
-        assert problem.json()["detail"] == "The policy has no person called 'nobody'.", "scripts are answered in English"
+        assert problem.json()["detail"] == "The policy has no person called 'nobody'.", (
+            "scripts are answered in English"
+        )
 
 
 class Marked(gettext.NullTranslations):
@@ -243,7 +273,11 @@ class Unmarked(HTMLParser):
         if tag in self.DATA:
             self._inside.append(tag)
         for name, value in attrs:
-            if name in {"aria-label", "title", "placeholder", "alt"} and re.search(r"[^\W\d_]{3}", value or "") and "⟦" not in value:
+            if (
+                name in {"aria-label", "title", "placeholder", "alt"}
+                and re.search(r"[^\W\d_]{3}", value or "")
+                and "⟦" not in value
+            ):
                 self.found.append(value)
 
     def handle_endtag(self, tag):
@@ -267,16 +301,31 @@ def test_every_text_of_the_pages_is_in_the_catalogue(web, monkeypatch):
     monkeypatch.setattr(marked, "translations", Marked())
     days = [marked.day(day, width) for day in range(7) for width in ("wide", "abbreviated")]
     services = [service.title for service in Services.load().by_id.values()]
-    words = "Hedgerow mia tom Ana Europe Lisbon Android Windows Mac Linux Firefox Debian Ubuntu Fedora CSV homework und example org games"
-    words += " https list txt vor Stunden Tagen Tage Minuten ana@mail.example smtp.mail.example ntfy:// mother admin scratch.mit.edu"
+    words = (
+        "Hedgerow mia tom Ana Europe Lisbon Android Windows Mac Linux Firefox Debian Ubuntu Fedora CSV homework und"
+        " example org games"
+    )
+    words += (
+        " https list txt vor Stunden Tagen Tage Minuten ana@mail.example smtp.mail.example ntfy:// mother admin"
+        " scratch.mit.edu"
+    )
     words += " " + " ".join(zone.replace("_", " ").replace("/", " ") for zone in available_timezones())
-    data = {*days, *LANGUAGES.values(), *services, *category_titles("de").values(), *DAY_NAMES, "SHA-256", *words.split()}
+    data = {
+        *days,
+        *LANGUAGES.values(),
+        *services,
+        *category_titles("de").values(),
+        *DAY_NAMES,
+        "SHA-256",
+        *words.split(),
+    }
     pattern = "|".join(sorted((re.escape(word) for word in data), key=len, reverse=True))
     with browser(web, **{"accept-language": "de"}) as person:
         person.post("/start/password", data={"name": "ana", "password": "four words and more", "code": SETUP_CODE})
         person.post("/people", data={"name": "zoe", "age": "3"})
         for path in (*PAGES, "/nowhere"):
             page = person.get(path)
-            own = re.sub(r'<section class="care".*?</section>', "", page.text, flags=re.DOTALL)  # words of the block page
+            # words of the block page
+            own = re.sub(r'<section class="care".*?</section>', "", page.text, flags=re.DOTALL)
             left = [text for text in Unmarked(own).found if re.search(r"[^\W\d_]{3}", re.sub(pattern, "", text))]
             assert left == [], path

@@ -20,8 +20,13 @@ from hedgerow.policies.reading.load import parse_policy
         ("allow: [roblox]", "block: [{what: roblox, until: 2000-01-01}]", "", ("Roblox",), ()),
     ],
 )
-def test_the_nearest_scope_decides(household: str, person: str, device: str, opens: tuple[str, ...], closes: tuple[str, ...]) -> None:
-    text = f"{household}\npeople: {{mia: {{age: 15, devices: [tablet], {person}}}}}\ndevices: {{tablet: {{ip: 192.168.1.9, {device}}}}}\n"
+def test_the_nearest_scope_decides(
+    household: str, person: str, device: str, opens: tuple[str, ...], closes: tuple[str, ...]
+) -> None:
+    text = (
+        f"{household}\npeople: {{mia: {{age: 15, devices: [tablet], {person}}}}}\ndevices: {{tablet: {{ip: 192.168.1.9,"
+        f" {device}}}}}\n"
+    )
     policy = parse_policy(text.encode(), None)
     told = rules_text(policy, "teen-13-15", "mia", "tablet", language("en"), 1_800_000_000.0)
     of_profile = rules_text(parse_policy(b"", None), "teen-13-15", None, None, language("en"), 0.0).services
@@ -29,7 +34,10 @@ def test_the_nearest_scope_decides(household: str, person: str, device: str, ope
 
 
 def test_targets_that_are_always_open_or_only_at_times() -> None:
-    schedules = "{tv: {only: youtube, when: [sat, 2026-12-24..2026-12-26, 2026-12-31]}, day: {only: internet, when: '07:00-21:00'}}"
+    schedules = (
+        "{tv: {only: youtube, when: [sat, 2026-12-24..2026-12-26, 2026-12-31]}, day: {only: internet, when:"
+        " '07:00-21:00'}}"
+    )
     text = f"people: {{mia: {{age: 9, allow: [roblox], always: [example.org], schedules: {schedules}}}}}"
     told = rules_text(parse_policy(text.encode(), None), "child-8-12", "mia", None, language("en"), 1_800_000_000.0)
     assert (told.allowed, told.always) == (("Roblox",), ("example.org",))

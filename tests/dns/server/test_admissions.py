@@ -37,7 +37,9 @@ def query(name: str, qtype: str = "A") -> bytes:
     return bytes(dnslib.DNSRecord.question(name, qtype).pack())
 
 
-async def held(server: Running, admitter: Admitter, message: bytes, *, is_admitted: bool = True, source: str = "127.0.0.1") -> bytes | None:
+async def held(
+    server: Running, admitter: Admitter, message: bytes, *, is_admitted: bool = True, source: str = "127.0.0.1"
+) -> bytes | None:
     """Return the answer to a query, which must not come before the admitter has replied."""
     asking = asyncio.create_task(ask(server.port, message, source=source))
     while not admitter.waiting:
@@ -58,7 +60,9 @@ def test_an_answer_waits_once_for_each_client(internet: SmallInternet) -> None:
             server.clients["127.0.0.2"] = Client(DeviceId("laptop"), rules(), source=OTHER_SOURCE)
             answer = await held(server, admitter, query("www.school.example"))
             assert answer is not None
-            addresses = {str(record.rdata) for record in dnslib.DNSRecord.parse(answer).rr if record.rtype == dnslib.QTYPE.A}
+            addresses = {
+                str(record.rdata) for record in dnslib.DNSRecord.parse(answer).rr if record.rtype == dnslib.QTYPE.A
+            }
             assert [(source, found) for source, found, _ in admitter.asked] == [(SOURCE, addresses)]
             assert 0 < admitter.asked[0][2] <= 86_400
             for _ in range(3):

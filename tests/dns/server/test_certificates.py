@@ -97,7 +97,11 @@ def test_encrypted_key_fails_without_a_prompt(authority: CertificateAuthority, t
     ours, theirs = pty.openpty()
     try:
         process = subprocess.Popen(
-            [sys.executable, "-c", LOAD, str(chain), str(key)], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+            [sys.executable, "-c", LOAD, str(chain), str(key)],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
         )
         try:
             assert process.wait(30) == 7

@@ -97,7 +97,9 @@ REQUEST = [(":method", "GET"), (":scheme", "https"), (":authority", NAME), (":pa
 def rapid_reset(count: int) -> bytes:
     encoder, pieces = Encoder(), []
     for stream in range(1, 2 * count, 2):
-        pieces.append(frame.HeadersFrame(stream, encoder.encode(REQUEST), flags=["END_HEADERS", "END_STREAM"]).serialize())
+        pieces.append(
+            frame.HeadersFrame(stream, encoder.encode(REQUEST), flags=["END_HEADERS", "END_STREAM"]).serialize()
+        )
         pieces.append(frame.RstStreamFrame(stream, error_code=8).serialize())
     return b"".join(pieces)
 
@@ -128,7 +130,9 @@ async def served(internet: SmallInternet) -> AsyncIterator[tuple[Running, int]]:
             web.close()
 
 
-async def connect(internet: SmallInternet, port: int, protocol: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def connect(
+    internet: SmallInternet, port: int, protocol: str
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     context = internet.authority.client_context()
     context.set_alpn_protocols([protocol])
     return await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=NAME)
@@ -197,7 +201,9 @@ def test_many_queries_on_one_connection_do_not_delay_others(internet: SmallInter
                 one = len(QUERY).to_bytes(2) + QUERY
             else:
                 reader, writer = await connect(internet, port, protocol)
-                one = b"GET /dns-query?dns=%b HTTP/1.1\r\nHost: h\r\n\r\n" % base64.urlsafe_b64encode(QUERY).rstrip(b"=")
+                one = b"GET /dns-query?dns=%b HTTP/1.1\r\nHost: h\r\n\r\n" % base64.urlsafe_b64encode(QUERY).rstrip(
+                    b"="
+                )
             before = hits(server)
             writer.write(one * count)
             async with asyncio.timeout(20):
@@ -219,7 +225,9 @@ def hits(server: Running) -> float:
 
 @pytest.mark.parametrize("protocol", ["h2", "http/1.1"])
 @pytest.mark.parametrize("is_served", [True, False])
-def test_connections_that_the_server_closes_leave_nothing_behind(internet: SmallInternet, protocol: str, is_served: bool) -> None:
+def test_connections_that_the_server_closes_leave_nothing_behind(
+    internet: SmallInternet, protocol: str, is_served: bool
+) -> None:
     """Those that have lived for long are not for the collector of garbage, which hardly ever looks at what is old."""
 
     async def main() -> None:
@@ -231,7 +239,9 @@ def test_connections_that_the_server_closes_leave_nothing_behind(internet: Small
                     assert await reader.read(1)
             await _until(lambda: len(_objects(h2.connection.H2Connection, h11.Connection)) == len(clients))
             open_ones = [weakref.ref(each) for each in _objects(DohConnection)]
-            codecs: list[weakref.ref[object]] = [weakref.ref(each) for each in _objects(h2.connection.H2Connection, h11.Connection)]
+            codecs: list[weakref.ref[object]] = [
+                weakref.ref(each) for each in _objects(h2.connection.H2Connection, h11.Connection)
+            ]
             assert len(open_ones) == len(codecs) == len(clients)
             for each in _objects(DohConnection):
                 each.evict()
@@ -240,7 +250,9 @@ def test_connections_that_the_server_closes_leave_nothing_behind(internet: Small
                 with contextlib.suppress(OSError):
                     await reader.read(-1)
                 writer.close()
-            await _until(lambda: all(found() is None for found in open_ones) and all(found() is None for found in codecs))
+            await _until(
+                lambda: all(found() is None for found in open_ones) and all(found() is None for found in codecs)
+            )
 
     gc.collect()
     gc.disable()

@@ -1,4 +1,6 @@
-"""DNS over HTTP/3 with the HTTP/3 of aioquic, which shares no code with ours above QUIC, and with clients that violate it."""
+"""DNS over HTTP/3 with the HTTP/3 of aioquic, which shares no code with ours above QUIC, and with clients that violate
+it.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +89,10 @@ class Stand:
     @contextlib.asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
         configuration = QuicConfiguration(alpn_protocols=["h3"], verify_mode=ssl.CERT_NONE, server_name=NAME)
-        async with asyncio.timeout(LONG), connect("127.0.0.1", self.port, configuration=configuration, create_protocol=Client) as client:
+        async with (
+            asyncio.timeout(LONG),
+            connect("127.0.0.1", self.port, configuration=configuration, create_protocol=Client) as client,
+        ):
             yield cast(Client, client)
 
 
@@ -95,7 +100,11 @@ def with_server(internet: SmallInternet, use: Callable[[Stand], Awaitable[None]]
     async def main() -> None:
         async with running(internet.nameserver.upstream) as plain:
             leaf = internet.authority.leaf(NAME)
-            server = QuicServer(EncryptedFrontend(plain.server.streams, NAME), QuicTls(leaf.certificate, leaf.key, ["h3"]), Doh3Connection)
+            server = QuicServer(
+                EncryptedFrontend(plain.server.streams, NAME),
+                QuicTls(leaf.certificate, leaf.key, ["h3"]),
+                Doh3Connection,
+            )
             sock = open_socket("127.0.0.1", 0, socket.SOCK_DGRAM)
             await server.listen(sock)
             try:
@@ -138,7 +147,9 @@ def test_get_and_post_are_answered_at_once_and_over_a_long_connection(internet: 
             for _ in range(100):  # as Chromium does for each request: more than the first credit of the control stream
                 assert client.http is not None
                 assert client.http._local_control_stream_id is not None
-                client._quic.send_stream_data(client.http._local_control_stream_id, frame(0xF0700, b"\0u=1, i" + bytes(80)))
+                client._quic.send_stream_data(
+                    client.http._local_control_stream_id, frame(0xF0700, b"\0u=1, i" + bytes(80))
+                )
                 client.transmit()
                 await client.ping()
             assert address(await client.ask("GET", in_path("news.example"))) == internet.address_of("news.example")
@@ -242,7 +253,8 @@ def test_client_that_inserts_into_the_table_gains_nothing(internet: SmallInterne
 
     async def use(stand: Stand) -> None:
         async with stand.client() as client:
-            insert = b"\x3f\xe1\x1f" + b"\x41x" + b"\x7f\x81\x1e" + bytes(4000)  # capacity 4096; a literal name with 4,000 octets
+            # capacity 4096; a literal name with 4,000 octets
+            insert = b"\x3f\xe1\x1f" + b"\x41x" + b"\x7f\x81\x1e" + bytes(4000)
             client.write(b"\2" + insert, is_control=True, end=False)
             client.write(frame(1, b"\2\0" + b"\x80" * 1000))
             async with asyncio.timeout(LONG):

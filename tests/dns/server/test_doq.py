@@ -91,8 +91,13 @@ class Stand:
 
     @contextlib.asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
-        configuration = QuicConfiguration(alpn_protocols=["doq"], verify_mode=ssl.CERT_NONE, server_name="dns.home.example")
-        async with asyncio.timeout(LONG), connect("127.0.0.1", self.port, configuration=configuration, create_protocol=Client) as client:
+        configuration = QuicConfiguration(
+            alpn_protocols=["doq"], verify_mode=ssl.CERT_NONE, server_name="dns.home.example"
+        )
+        async with (
+            asyncio.timeout(LONG),
+            connect("127.0.0.1", self.port, configuration=configuration, create_protocol=Client) as client,
+        ):
             yield cast(Client, client)
 
 
@@ -225,7 +230,11 @@ def test_open_streams_use_up_the_credit(internet: SmallInternet) -> None:
         async with stand.client() as client:
             for _ in range(2 * MAX_STREAMS):
                 client.write(framed()[:-1], end=False)
-            await until(lambda: any(connection.bounded.open_streams >= MAX_STREAMS for connection in stand.server.table.connections))
+            await until(
+                lambda: any(
+                    connection.bounded.open_streams >= MAX_STREAMS for connection in stand.server.table.connections
+                )
+            )
             await client.ping()
             (connection,) = stand.server.table.connections
             assert connection.bounded.open_streams == MAX_STREAMS
@@ -235,7 +244,9 @@ def test_open_streams_use_up_the_credit(internet: SmallInternet) -> None:
     with_server(internet, use)
 
 
-def test_connections_are_bounded_and_closed_ones_make_room(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connections_are_bounded_and_closed_ones_make_room(
+    internet: SmallInternet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(doq, "MAX_CONNECTIONS", 2)
 
     async def use(stand: Stand) -> None:

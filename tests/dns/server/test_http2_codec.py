@@ -55,7 +55,10 @@ class Exchange:
         self.deliver()
 
     def deliver(self, cuts: random.Random | None = None) -> list[DohRequest]:
-        """Pass on what the client has to say, in pieces if there are `cuts`, and what the server says. Return the requests."""
+        """Pass on what the client has to say, in pieces if there are `cuts`, and what the server says.
+
+        Return the requests.
+        """
         data, requests = self.client.data_to_send(), list[DohRequest]()
         while data:
             size = len(data) if cuts is None else cuts.randint(1, 60)
@@ -73,7 +76,9 @@ class Exchange:
         self.written.clear()
         return requests
 
-    def ask(self, fields: list[tuple[str, str]], body: bytes = b"", *, pieces: int = 1, priority: int | None = None) -> int:
+    def ask(
+        self, fields: list[tuple[str, str]], body: bytes = b"", *, pieces: int = 1, priority: int | None = None
+    ) -> int:
         stream = self.client.get_next_available_stream_id()
         self.client.send_headers(stream, fields, end_stream=not body, priority_weight=priority)
         for number in range(pieces if body else 0):
@@ -98,14 +103,20 @@ def test_plain_requests_skip_h2() -> None:
     ]
     requests = exchange.deliver()
     assert [(each.method, each.target, bytes(each.body)) for each in requests] == [
-        ("GET", "/dns-query?dns=AAAC", b""), ("GET", "/dns-query/mia?dns=AAAD", b""), ("POST", "/dns-query", b"abcd"),
-    ]  # fmt: skip
+        ("GET", "/dns-query?dns=AAAC", b""),
+        ("GET", "/dns-query/mia?dns=AAAD", b""),
+        ("POST", "/dns-query", b"abcd"),
+    ]
     assert not exchange.known_to_h2 & set(streams)
     for request in reversed(requests):
         assert exchange.codec.answer(request, f"answer {request.stream}".encode(), 7)
     exchange.deliver()
     assert exchange.received == {stream: f"answer {stream}".encode() for stream in streams}
-    expected = [(b":status", b"200"), (b"content-type", b"application/dns-message"), (b"cache-control", b"private, max-age=7")]
+    expected = [
+        (b":status", b"200"),
+        (b"content-type", b"application/dns-message"),
+        (b"cache-control", b"private, max-age=7"),
+    ]
     assert exchange.heads[streams[0]] == [*expected, (b"content-length", b"8")]
 
 
@@ -185,7 +196,11 @@ def test_a_plain_request_may_be_refused_with_a_page() -> None:
     assert stream not in exchange.known_to_h2
     assert exchange.codec.respond(request, 404, [("content-type", "text/plain")], b"There is nothing here.")
     exchange.deliver()
-    assert dict(exchange.heads[stream]) == {b":status": b"404", b"content-type": b"text/plain", b"content-length": b"22"}
+    assert dict(exchange.heads[stream]) == {
+        b":status": b"404",
+        b"content-type": b"text/plain",
+        b"content-length": b"22",
+    }
     assert exchange.received[stream] == b"There is nothing here."
 
 
@@ -275,9 +290,13 @@ def test_invalid_fields_are_refused_as_by_h2(name: str) -> None:
             exchange = Exchange(codec)
             encoder = Encoder()
             if not first:
-                exchange.codec.feed(frame.HeadersFrame(1, encoder.encode(get("/")), flags=["END_HEADERS", "END_STREAM"]).serialize())
+                exchange.codec.feed(
+                    frame.HeadersFrame(1, encoder.encode(get("/")), flags=["END_HEADERS", "END_STREAM"]).serialize()
+                )
                 exchange.codec.receive(0.0)
-            exchange.codec.feed(frame.HeadersFrame(3, encoder.encode(fields), flags=["END_HEADERS", "END_STREAM"]).serialize())
+            exchange.codec.feed(
+                frame.HeadersFrame(3, encoder.encode(fields), flags=["END_HEADERS", "END_STREAM"]).serialize()
+            )
             try:
                 seen.append([each.target for each in exchange.codec.receive(0.0)])
             except HttpClientError:
@@ -294,9 +313,14 @@ FRAMES_AFTER: dict[str, Any] = {
     "a lower stream": frame.HeadersFrame(1, b"\x82", flags=["END_HEADERS", "END_STREAM"]),
     "an even stream": frame.HeadersFrame(6, b"\x82", flags=["END_HEADERS", "END_STREAM"]),
     "a naked continuation": frame.ContinuationFrame(3, b"\x82", flags=["END_HEADERS"]),
-    "fields amid a block": [frame.HeadersFrame(5, b"\x82"), frame.HeadersFrame(7, b"\x82", flags=["END_HEADERS", "END_STREAM"])],
+    "fields amid a block": [
+        frame.HeadersFrame(5, b"\x82"),
+        frame.HeadersFrame(7, b"\x82", flags=["END_HEADERS", "END_STREAM"]),
+    ],
     "a block that is no HPACK": frame.HeadersFrame(5, b"\xff\xff\xff\xff\xff\xff", flags=["END_HEADERS", "END_STREAM"]),
-    "a stream that depends on itself": frame.HeadersFrame(5, b"\x82", depends_on=5, flags=["END_HEADERS", "END_STREAM", "PRIORITY"]),
+    "a stream that depends on itself": frame.HeadersFrame(
+        5, b"\x82", depends_on=5, flags=["END_HEADERS", "END_STREAM", "PRIORITY"]
+    ),
     "a window that overflows": frame.WindowUpdateFrame(3, window_increment=2**31 - 1),
     "a reset": frame.RstStreamFrame(3, error_code=8),
     "a ping": frame.PingFrame(0, b"12345678"),
@@ -359,7 +383,15 @@ STEPS = some.lists(
 )
 
 
-REPEATED_SETTING = [("get", 5), ("answer", 5), ("table", 100), ("table", 100), ("get", 5), ("deliver", 1), ("answer", 5)]
+REPEATED_SETTING = [
+    ("get", 5),
+    ("answer", 5),
+    ("table", 100),
+    ("table", 100),
+    ("get", 5),
+    ("deliver", 1),
+    ("answer", 5),
+]
 
 
 def play(make: Callable[..., Http2Codec], steps: list[tuple[str, int]]) -> object:
@@ -379,7 +411,9 @@ def play(make: Callable[..., Http2Codec], steps: list[tuple[str, int]]) -> objec
                 if what != (changed or what):  # h2's client takes one acknowledgement for that of every kind of setting
                     exchange.deliver()
                 changed, codes = what, h2.settings.SettingCodes
-                exchange.client.update_settings({codes.INITIAL_WINDOW_SIZE if what == "window" else codes.HEADER_TABLE_SIZE: number})
+                exchange.client.update_settings(
+                    {codes.INITIAL_WINDOW_SIZE if what == "window" else codes.HEADER_TABLE_SIZE: number}
+                )
             case "ping":
                 exchange.client.ping(b"12345678")
             case "deliver":
@@ -432,7 +466,9 @@ def test_streams_beyond_the_limit_are_refused_and_the_others_answered(kind: type
     for each in found:
         assert codec.answer(each, bytes(40), 60)
     codec.feed(request(numbers[-1] + 2))
-    assert [each.target for each in codec.receive(1.0)] == ["/dns-query?dns=AAAB"], "the table of fields is the same on both sides"
+    assert [each.target for each in codec.receive(1.0)] == ["/dns-query?dns=AAAB"], (
+        "the table of fields is the same on both sides"
+    )
 
 
 def _resets(written: bytearray) -> dict[int, int]:

@@ -41,7 +41,9 @@ def test_unread_answers_end_the_connection() -> None:
     exchanges = receive(codec, asking.data_to_send())
     assert len(exchanges) == 20
     body = bytes(60_000)
-    assert [codec.respond(each, 200, [], body) for each in exchanges] == [(n + 1) * len(body) <= MAX_UNSENT for n in range(20)]
+    assert [codec.respond(each, 200, [], body) for each in exchanges] == [
+        (n + 1) * len(body) <= MAX_UNSENT for n in range(20)
+    ]
 
 
 def test_rapid_reset_ends_the_connection() -> None:
@@ -91,7 +93,10 @@ def test_flood_of_refused_requests_ends_the_connection() -> None:
 
 
 @settings(max_examples=200)
-@given(some.sampled_from([b"", b"GET ", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]), some.lists(some.binary(max_size=200), max_size=5))
+@given(
+    some.sampled_from([b"", b"GET ", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]),
+    some.lists(some.binary(max_size=200), max_size=5),
+)
 def test_junk_is_refused_with_an_http_status(start: bytes, pieces: list[bytes]) -> None:
     for codec in (Http1Codec(lambda _data: None), Http2Codec(lambda _data: None)):
         try:
@@ -110,7 +115,10 @@ def test_absolute_target_is_accepted(before: str) -> None:
 
 def test_a_body_in_many_chunks_is_read_in_portions() -> None:
     codec = Http1Codec(lambda _data: None)
-    head = b"POST /dns-query HTTP/1.1\r\nHost: h\r\nContent-Type: application/dns-message\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = (
+        b"POST /dns-query HTTP/1.1\r\nHost: h\r\nContent-Type: application/dns-message\r\nTransfer-Encoding:"
+        b" chunked\r\n\r\n"
+    )
     codec.feed(head + b"1\r\na\r\n" * 500 + b"0\r\n\r\n")
     portions, found = 0, list[DohRequest]()
     while codec.has_more and not found:

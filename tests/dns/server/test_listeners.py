@@ -55,7 +55,9 @@ async def kdig(server: Running, *arguments: str, host: str = "127.0.0.1") -> str
 @pytest.mark.parametrize("run", RUNNERS)
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 @pytest.mark.parametrize("transport", ["+multiline", "+tcp"])  # the first only stands for UDP
-def test_kdig_over_each_transport_and_family(internet: SmallInternet, run: Callable[[Any], Any], host: str, transport: str) -> None:
+def test_kdig_over_each_transport_and_family(
+    internet: SmallInternet, run: Callable[[Any], Any], host: str, transport: str
+) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
             for _ in range(2):  # found out, then remembered
@@ -63,8 +65,12 @@ def test_kdig_over_each_transport_and_family(internet: SmallInternet, run: Calla
                 assert "0.0.0.0" in blocked
                 assert "Filtered" in blocked
                 assert "category adult" in blocked
-                assert "AAAA ::" in (await kdig(server, transport, "www.adult.example", "AAAA", host=host)).replace("\t", " ")
-                assert "ANSWER: 0; AUTHORITY: 1" in await kdig(server, transport, "www.adult.example", "HTTPS", host=host)
+                assert "AAAA ::" in (await kdig(server, transport, "www.adult.example", "AAAA", host=host)).replace(
+                    "\t", " "
+                )
+                assert "ANSWER: 0; AUTHORITY: 1" in await kdig(
+                    server, transport, "www.adult.example", "HTTPS", host=host
+                )
                 assert internet.address_of("news.example") in await kdig(server, transport, "news.example", host=host)
                 safe = await kdig(server, transport, "www.google.com", host=host)
                 assert "forcesafesearch.google.com." in safe
@@ -104,7 +110,9 @@ def test_burst_of_hits_and_misses_is_answered(internet: SmallInternet) -> None:
                 sock.connect(("127.0.0.1", server.port))
                 sent = {}
                 for id in range(300):
-                    sent[id] = query(("adult.example", "news.example", f"n{id}.wild.example", "NEWS.example")[id % 4], id=id)
+                    sent[id] = query(
+                        ("adult.example", "news.example", f"n{id}.wild.example", "NEWS.example")[id % 4], id=id
+                    )
                     sock.send(sent[id])
                 async with asyncio.timeout(10):
                     while sent:
@@ -212,7 +220,9 @@ def test_answers_are_reported_a_few_at_a_time(internet: SmallInternet) -> None:
 
 
 def test_flood_of_names_is_reported_by_decision(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first names of a client are told apart; the others are counted, so that no answer is missing from the reports."""
+    """The first names of a client are told apart; the others are counted, so that no answer is missing from the
+    reports.
+    """
     monkeypatch.setattr(reports, "MAX_UNREPORTED", 2)
 
     async def main() -> None:
@@ -225,7 +235,12 @@ def test_flood_of_names_is_reported_by_decision(internet: SmallInternet, monkeyp
             assert len(known.counts) <= 4
             server.server.flush()
             counts = {(host, str(decision.verdict)): count for _, host, decision, count in server.seen}
-            assert counts == {("a.adult.example", "block"): 2, ("b.adult.example", "block"): 1, ("", "block"): 3, ("", "allow"): 1}
+            assert counts == {
+                ("a.adult.example", "block"): 2,
+                ("b.adult.example", "block"): 1,
+                ("", "block"): 3,
+                ("", "allow"): 1,
+            }
             assert server.server.responder.counters["hedgerow_dns_queries_total", "block", "category", "udp"] == 6
 
     asyncio.run(main())
@@ -251,7 +266,11 @@ def test_unknown_clients_are_refused_without_look_up(internet: SmallInternet) ->
                 assert answer is not None
                 assert len(answer) <= len(sent)
                 assert (dnslib.DNSRecord.parse(answer).header.rcode, rdatas(answer)) == (5, [])
-            for sent in (query("News.example", edns=b""), query("news.example", edns=b"12345678"), query("news.example", "MX")):
+            for sent in (
+                query("News.example", edns=b""),
+                query("news.example", edns=b"12345678"),
+                query("news.example", "MX"),
+            ):
                 answer = await ask(server.port, sent, source="127.0.0.9")
                 assert answer is not None
                 assert len(answer) <= len(sent)
@@ -281,7 +300,9 @@ def test_answer_counts_for_its_transport(internet: SmallInternet) -> None:
                 assert known is not None
                 assert here.answer(known, query("adult.example"), transport, lambda _: None)
             server.server.flush()
-            return {labels[3]: count for labels, count in here.counters.items() if labels[0] == "hedgerow_dns_queries_total"}
+            return {
+                labels[3]: count for labels, count in here.counters.items() if labels[0] == "hedgerow_dns_queries_total"
+            }
 
     assert asyncio.run(main()) == {"tcp": 2, "dot": 2, "doh": 3, "doq": 2}
 
@@ -306,7 +327,9 @@ def test_invalid_queries_are_counted_by_cause(internet: SmallInternet) -> None:
                 for question in questions:
                     assert await ask(server.port, question) is not None
             counters = server.server.responder.counters
-            counted = {labels[0]: count for (name, *labels), count in counters.items() if name == responder.DROPPED_METRIC}
+            counted = {
+                labels[0]: count for (name, *labels), count in counters.items() if name == responder.DROPPED_METRIC
+            }
             assert counted == {cause: len(questions) for cause, questions in sent.items()}
 
     asyncio.run(main())
@@ -480,8 +503,12 @@ def test_connections_per_client_are_bounded(internet: SmallInternet, monkeypatch
     asyncio.run(main())
 
 
-def test_excess_pending_queries_are_dropped_and_counted(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Devices without a name have half of the room together, so that the others' queries are never dropped for theirs."""
+def test_excess_pending_queries_are_dropped_and_counted(
+    internet: SmallInternet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Devices without a name have half of the room together, so that the others' queries are never dropped
+    for theirs.
+    """
     monkeypatch.setattr(responder, "MAX_PENDING", 6)
 
     async def main() -> None:
@@ -489,7 +516,10 @@ def test_excess_pending_queries_are_dropped_and_counted(internet: SmallInternet,
             server.clients["127.0.0.2"] = Client(DeviceId("mias-tablet"), rules(), is_named=True)
             with internet.nameserver.misbehaving(Fault.SLOW, delay=0.5):
                 strangers = [ask(server.port, query(f"n{number}.wild.example"), wait=1.5) for number in range(6)]
-                named = [ask(server.port, query(f"m{number}.wild.example"), source="127.0.0.2", wait=1.5) for number in range(3)]
+                named = [
+                    ask(server.port, query(f"m{number}.wild.example"), source="127.0.0.2", wait=1.5)
+                    for number in range(3)
+                ]
                 answers = await asyncio.gather(*strangers, *named)
             assert sum(answer is not None for answer in answers[:6]) == 3
             assert all(answer is not None for answer in answers[6:])
@@ -510,8 +540,10 @@ def test_excess_pending_queries_are_dropped_and_counted(internet: SmallInternet,
         (lambda good: good[:-4] + b"\0\x29\0\1", 1),  # OPT is no type to ask for
         (lambda good: good[:-4] + b"\xff\x00\0\1", 0),  # a type that nobody knows
         (lambda good: good[:10] + b"\0\1" + good[12:] + b"\0\0\x29\x04\xd0\0\1\0\0\0\0", 16),  # EDNS version 1: BADVERS
-        (lambda good: good[:10] + b"\0\1" + good[12:] + b"\0\0\x29\x04\xd0\0\0\x7f\xff\0\0", 0),  # EDNS flags without meaning
-        (lambda good: good[:10] + b"\0\1" + good[12:] + b"\0\0\x29\x04\xd0\0\0\0\0\0\4\xff\xf0\0\0", 0),  # an unknown option
+        # EDNS flags without meaning
+        (lambda good: good[:10] + b"\0\1" + good[12:] + b"\0\0\x29\x04\xd0\0\0\x7f\xff\0\0", 0),
+        # an unknown option
+        (lambda good: good[:10] + b"\0\1" + good[12:] + b"\0\0\x29\x04\xd0\0\0\0\0\0\4\xff\xf0\0\0", 0),
     ],
 )
 def test_compliance_queries_are_answered(internet: SmallInternet, change: Callable[[bytes], bytes], rcode: int) -> None:
@@ -528,7 +560,9 @@ def test_compliance_queries_are_answered(internet: SmallInternet, change: Callab
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("data", [b"", b"\0", b"\0" * 11, query("news.example")[:2] + b"\x81\x80" + query("news.example")[4:]])
+@pytest.mark.parametrize(
+    "data", [b"", b"\0", b"\0" * 11, query("news.example")[:2] + b"\x81\x80" + query("news.example")[4:]]
+)
 def test_fragments_and_responses_are_not_answered(internet: SmallInternet, data: bytes) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
@@ -582,11 +616,25 @@ def test_queued_query_is_judged_by_the_new_rules(internet: SmallInternet) -> Non
 @pytest.mark.skipif(shutil.which("dnsperf") is None, reason="dnsperf is not installed")
 def test_no_query_is_lost_while_snapshots_change(internet: SmallInternet, tmp_path: Path) -> None:
     queries = tmp_path / "queries.txt"
-    queries.write_text("".join(f"n{number}.wild.example A\nadult.example A\nnews.example AAAA\n" for number in range(50)))
+    queries.write_text(
+        "".join(f"n{number}.wild.example A\nadult.example A\nnews.example AAAA\n" for number in range(50))
+    )
 
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
-            command = ["dnsperf", "-s", "127.0.0.1", "-p", str(server.port), "-d", str(queries), "-l", "2", "-Q", "2000"]
+            command = [
+                "dnsperf",
+                "-s",
+                "127.0.0.1",
+                "-p",
+                str(server.port),
+                "-d",
+                str(queries),
+                "-l",
+                "2",
+                "-Q",
+                "2000",
+            ]
             process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
             done = asyncio.create_task(process.communicate())
             swaps = 0
@@ -605,7 +653,9 @@ def test_no_query_is_lost_while_snapshots_change(internet: SmallInternet, tmp_pa
 
 
 @pytest.mark.provokes_traceback
-def test_broken_observer_is_logged_once_and_filtering_continues(internet: SmallInternet, caplog: pytest.LogCaptureFixture) -> None:
+def test_broken_observer_is_logged_once_and_filtering_continues(
+    internet: SmallInternet, caplog: pytest.LogCaptureFixture
+) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
 
@@ -624,7 +674,9 @@ def test_broken_observer_is_logged_once_and_filtering_continues(internet: SmallI
 
 
 @pytest.mark.root
-@pytest.mark.parametrize(("host", "level", "option"), [("127.0.0.1", socket.IPPROTO_IP, 10), ("::1", socket.IPPROTO_IPV6, 23)])
+@pytest.mark.parametrize(
+    ("host", "level", "option"), [("127.0.0.1", socket.IPPROTO_IP, 10), ("::1", socket.IPPROTO_IPV6, 23)]
+)
 def test_udp_socket_has_large_buffers_and_never_fragments(host: str, level: int, option: int) -> None:
     """By SO_RCVBUFFORCE, past what net.core.rmem_max allows; IP_MTU_DISCOVER and IPV6_MTU_DISCOVER are PROBE."""
     with open_udp_socket(host, 0) as sock:

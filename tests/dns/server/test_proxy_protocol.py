@@ -46,7 +46,13 @@ def header(client: str | None, *, kind: int = socket.SOCK_STREAM, extension: byt
     address = ip_address(client)
     addresses = address.packed + address.packed + pack("!HH", 40_000, 53)
     family = (0x10 if address.version == 4 else 0x20) | (1 if kind is socket.SOCK_STREAM else 2)
-    return b"\r\n\r\n\0\r\nQUIT\n\x21" + bytes((family,)) + pack("!H", len(addresses) + len(extension)) + addresses + extension
+    return (
+        b"\r\n\r\n\0\r\nQUIT\n\x21"
+        + bytes((family,))
+        + pack("!H", len(addresses) + len(extension))
+        + addresses
+        + extension
+    )
 
 
 def query(name: str = "news.example") -> bytes:
@@ -138,7 +144,8 @@ async def over_stream(stand: Served, transport: str, first: bytes, source: str =
         try:
             if transport == "doh":
                 head = (
-                    f"POST /dns-query HTTP/1.1\r\nHost: {NAME}\r\nContent-Type: application/dns-message\r\nContent-Length: {len(query())}"
+                    f"POST /dns-query HTTP/1.1\r\nHost: {NAME}\r\nContent-Type:"
+                    f" application/dns-message\r\nContent-Length: {len(query())}"
                 )
                 writer.write(head.encode() + b"\r\n\r\n" + query())
                 answered = await reader.readuntil(b"\r\n\r\n")
@@ -162,14 +169,22 @@ def test_streams_are_for_the_client_in_the_header(internet: SmallInternet, trans
 
     async def main() -> None:
         async with served(internet) as stand:
-            assert dnslib.DNSRecord.parse(await over_stream(stand, transport, header(client, extension=b"\x04\0\x03abc"))).rr
+            assert dnslib.DNSRecord.parse(
+                await over_stream(stand, transport, header(client, extension=b"\x04\0\x03abc"))
+            ).rr
             assert stand.devices() == {CLIENTS.get(client or "", "tablet")}
 
     uvloop.run(main())
 
 
 @pytest.mark.parametrize(
-    "first", [b"", header("192.168.9.9"), b"PROXY TCP4 192.168.7.7 127.0.0.1 1 53\r\n", header("192.168.7.7")[:14] + b"\xff\xff"]
+    "first",
+    [
+        b"",
+        header("192.168.9.9"),
+        b"PROXY TCP4 192.168.7.7 127.0.0.1 1 53\r\n",
+        header("192.168.7.7")[:14] + b"\xff\xff",
+    ],
 )
 @pytest.mark.parametrize("transport", ["tcp", "dot"])
 def test_wrong_headers_and_strangers_get_nothing(internet: SmallInternet, transport: str, first: bytes) -> None:
@@ -179,7 +194,9 @@ def test_wrong_headers_and_strangers_get_nothing(internet: SmallInternet, transp
             assert not answer or dnslib.DNSRecord.parse(answer).header.rcode == 5
             assert stand.devices() == set()
             if transport == "dot":  # over TCP it is the beginning of a very long query
-                assert not await over_stream(stand, transport, header("192.168.7.7"), source="127.0.0.1"), "nobody else may send a header"
+                assert not await over_stream(stand, transport, header("192.168.7.7"), source="127.0.0.1"), (
+                    "nobody else may send a header"
+                )
             assert await over_stream(stand, transport, b"", source="127.0.0.1")
 
     asyncio.run(main())

@@ -89,7 +89,9 @@ def test_quiet_clients_make_room() -> None:
 
 async def burst(server: Running, count: int, source: str) -> int:
     """Return the number of answers to `count` equal queries at once."""
-    found = await asyncio.gather(*(ask(server.port, query("adult.example"), source=source, wait=0.7) for _ in range(count)))
+    found = await asyncio.gather(
+        *(ask(server.port, query("adult.example"), source=source, wait=0.7) for _ in range(count))
+    )
     return sum(answer is not None for answer in found)
 
 
@@ -147,7 +149,9 @@ def test_flood_of_unknown_clients_is_not_answered(internet: SmallInternet) -> No
     asyncio.run(main())
 
 
-def test_pending_queries_of_one_client_leave_room_for_others(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pending_queries_of_one_client_leave_room_for_others(
+    internet: SmallInternet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(responder, "MAX_PENDING_PER_CLIENT", 5)
 
     async def main() -> None:
@@ -190,7 +194,9 @@ def test_longest_idle_connection_is_evicted(internet: SmallInternet, monkeypatch
 def test_unknown_clients_have_few_connections(internet: SmallInternet) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
-            unknown_clients = [await asyncio.open_connection("127.0.0.1", server.port, local_addr=("127.0.0.9", 0)) for _ in range(40)]
+            unknown_clients = [
+                await asyncio.open_connection("127.0.0.1", server.port, local_addr=("127.0.0.9", 0)) for _ in range(40)
+            ]
             await asyncio.sleep(0.1)
             assert len(server.server.streams.table.connections) <= stream.MAX_UNKNOWN_CLIENTS
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)

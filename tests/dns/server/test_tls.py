@@ -51,7 +51,9 @@ async def ask(internet: SmallInternet, port: int) -> bytes:
 
 
 @pytest.mark.parametrize("run", RUNNERS)
-def test_handshakes_are_bounded(internet: SmallInternet, run: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_handshakes_are_bounded(
+    internet: SmallInternet, run: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tls, "MAX_HANDSHAKES_PER_CLIENT", 4)
     monkeypatch.setattr(tls, "HANDSHAKE_SECONDS", 1.0)
 
@@ -98,7 +100,9 @@ def test_request_right_behind_the_handshake_is_answered(internet: SmallInternet,
 
 
 async def hurried(internet: SmallInternet, port: int) -> bytes:
-    """The first line of what an HTTP/1.1 client gets that writes its request in one piece with the last of its handshake."""
+    """The first line of what an HTTP/1.1 client gets that writes its request in one piece with the last of its
+    handshake.
+    """
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = internet.authority.client_context().wrap_bio(incoming, outgoing, server_hostname=NAME)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -110,7 +114,10 @@ async def hurried(internet: SmallInternet, port: int) -> bytes:
             writer.write(outgoing.read())
             incoming.write(await reader.read(65536))
     body = framed()[2:]
-    head = f"POST /dns-query HTTP/1.1\r\nhost: {NAME}\r\ncontent-type: application/dns-message\r\ncontent-length: {len(body)}\r\n\r\n"
+    head = (
+        f"POST /dns-query HTTP/1.1\r\nhost: {NAME}\r\ncontent-type: application/dns-message\r\ncontent-length:"
+        f" {len(body)}\r\n\r\n"
+    )
     client.write(head.encode() + body)
     writer.write(outgoing.read())
     try:

@@ -20,7 +20,8 @@ class Clock:
 
 
 def with_turns(
-    use: Callable[[TurnScheduler, Callable[[str, float], Callable[[], None]], list[str]], None], turns_later: list[list[str]]
+    use: Callable[[TurnScheduler, Callable[[str, float], Callable[[], None]], list[str]], None],
+    turns_later: list[list[str]],
 ) -> None:
     """Run `use`, and compare what was done then and in each turn of the loop after it."""
     clock, done = Clock(), list[str]()

@@ -15,8 +15,12 @@ from hypothesis import strategies as st
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="recvmmsg is Linux's")
 
 LABELS = st.sampled_from([b"a", b"A", b"b", b"\0", b"\0\1\0\1", b"xn--x", b"@", b"[", b"b\0\0\1\0\1"])
-NAMES = st.lists(LABELS, max_size=3).map(lambda labels: b"".join(bytes((len(label),)) + label for label in labels) + b"\0")
-OPTION = st.sampled_from([b"", b"\0\x0a\0\x081234567\0", b"\0\x0f\0\0", b"\0\x0c\0\x04\0\0\0\0", b"\0\x0f\0\2\0\0", b"\0\x0a"])
+NAMES = st.lists(LABELS, max_size=3).map(
+    lambda labels: b"".join(bytes((len(label),)) + label for label in labels) + b"\0"
+)
+OPTION = st.sampled_from(
+    [b"", b"\0\x0a\0\x081234567\0", b"\0\x0f\0\0", b"\0\x0c\0\x04\0\0\0\0", b"\0\x0f\0\2\0\0", b"\0\x0a"]
+)
 OPTIONS = st.lists(OPTION, max_size=3).map(b"".join)
 OPTS = st.tuples(st.sampled_from([512, 1231, 1232, 4096]), st.sampled_from([0, 1, 0x8000, 0x10000]), OPTIONS).map(
     lambda parts: b"\0\0\x29" + parts[0].to_bytes(2) + parts[1].to_bytes(4) + len(parts[2]).to_bytes(2) + parts[2]
@@ -24,7 +28,9 @@ OPTS = st.tuples(st.sampled_from([512, 1231, 1232, 4096]), st.sampled_from([0, 1
 QUERIES = st.tuples(
     st.binary(min_size=2, max_size=2),
     st.sampled_from([b"\1\0", b"\0\0", b"\1\x10", b"\1\x20", b"\1\x40", b"\x81\0", b"\x11\0", b"\1\1"]),
-    st.sampled_from([b"\0\1\0\0\0\0\0\0", b"\0\1\0\0\0\0\0\1", b"\0\1\0\0\0\0\0\2", b"\0\1\0\1\0\0\0\0", b"\0\0\0\0\0\0\0\0"]),
+    st.sampled_from(
+        [b"\0\1\0\0\0\0\0\0", b"\0\1\0\0\0\0\0\1", b"\0\1\0\0\0\0\0\2", b"\0\1\0\1\0\0\0\0", b"\0\0\0\0\0\0\0\0"]
+    ),
     NAMES,
     st.sampled_from([b"\0\1\0\1", b"\0\x1c\0\1", b"\0\x41\0\1", b"\0\xff\0\1", b"\0\1\0\3", b"\0\x29\0\1"]),
     st.sampled_from([b"", b"\0"]) | OPTS | st.tuples(OPTS, OPTS).map(b"".join),

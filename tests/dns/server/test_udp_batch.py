@@ -122,7 +122,10 @@ def test_joined_answers_leave_from_the_queried_address(internet: SmallInternet) 
 
 
 def refusing(listener: Any, refuses: Callable[[Any], bool], reason: int) -> list[int]:
-    """From now on the kernel refuses what has headers for which `refuses` is true. Returns how many were left, each time it did."""
+    """From now on the kernel refuses what has headers for which `refuses` is true.
+
+    Returns how many were left, each time it did.
+    """
     refused, send = list[int](), listener._sendmmsg
 
     def sendmmsg(file: int, at: Any, count: int, flags: int) -> int:
@@ -143,8 +146,12 @@ def refusing(listener: Any, refuses: Callable[[Any], bool], reason: int) -> list
 @pytest.mark.parametrize("reason", [errno.EINVAL, errno.EIO])
 def test_answers_are_sent_one_by_one_without_segmentation(internet: SmallInternet, reason: int) -> None:
     async def test(server: Running) -> None:
-        refused = refusing(listener_at(server, server.port), lambda header: header[3] > 1, reason)  # more than one piece
-        with client("127.0.0.1", "127.0.0.1", server.port) as sock, client("127.0.0.1", "127.0.0.1", server.port) as other:
+        # more than one piece
+        refused = refusing(listener_at(server, server.port), lambda header: header[3] > 1, reason)
+        with (
+            client("127.0.0.1", "127.0.0.1", server.port) as sock,
+            client("127.0.0.1", "127.0.0.1", server.port) as other,
+        ):
             for round in range(2):
                 for id in range(60):
                     sock.send(question(NAMES[id % 4], 60 * round + id))
@@ -160,7 +167,10 @@ def test_answers_are_sent_one_by_one_without_segmentation(internet: SmallInterne
 def test_unreachable_client_does_not_end_joining(internet: SmallInternet) -> None:
     async def test(server: Running) -> None:
         listener = listener_at(server, server.port)
-        with client("127.0.0.1", "127.0.0.1", server.port) as bad, client("127.0.0.1", "127.0.0.1", server.port) as good:
+        with (
+            client("127.0.0.1", "127.0.0.1", server.port) as bad,
+            client("127.0.0.1", "127.0.0.1", server.port) as good,
+        ):
             port = bad.getsockname()[1]
             refusing(listener, lambda header: ctypes.string_at(header[0] + 2, 2) == port.to_bytes(2), errno.EINVAL)
             for id in range(40):

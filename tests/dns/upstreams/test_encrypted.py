@@ -53,16 +53,20 @@ def server(scheme: str, folder: Path, internet: SmallInternet, name: str = NAME)
             + "".join(f'large.example. 60 TXT "{number:0200}"\n' for number in range(100))
         )
         text = (
-            f"server:\n  listen-quic: {HOME}@{port}\n  key-file: {leaf.key}\n  cert-file: {leaf.certificate}\n  rundir: {folder}\n"
+            f"server:\n  listen-quic: {HOME}@{port}\n  key-file: {leaf.key}\n  cert-file: {leaf.certificate}\n  "
+            f"rundir: {folder}\n"
             "  automatic-acl: off\n  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\n"
-            f"control:\n  listen: {folder}/control\ndatabase:\n  storage: {folder}\nzone:\n  - domain: example.\n    file: {folder}/zone\n"
+            f"control:\n  listen: {folder}/control\ndatabase:\n  storage: {folder}\nzone:\n  - domain: "
+            f"example.\n    file: {folder}/zone\n"
         )
         command = ["knotd", "-c", str(folder / "server.conf")]
     else:
         text = (
-            f'server:\n directory: "{folder}"\n username: ""\n chroot: ""\n pidfile: ""\n interface: {HOME}@{port}\n num-threads: 1\n'
+            f'server:\n directory: "{folder}"\n username: ""\n chroot: ""\n pidfile: ""\n '
+            f"interface: {HOME}@{port}\n num-threads: 1\n"
             f" {scheme}-port: {port}\n tls-service-key: {leaf.key}\n tls-service-pem: {leaf.certificate}\n"
-            ' module-config: "iterator"\n do-not-query-localhost: no\n use-syslog: no\nremote-control:\n control-enable: no\n'
+            ' module-config: "iterator"\n do-not-query-localhost: no\n use-syslog: no\nremote-control:\n '
+            "control-enable: no\n"
             f'forward-zone:\n name: "."\n forward-addr: 127.0.0.1@{internet.nameserver.port}\n'
         )
         command = ["unbound", "-d", "-c", str(folder / "server.conf")]
@@ -88,9 +92,13 @@ def ask(host: str, rtype: int = wire.A) -> UpstreamQuestion:
     return UpstreamQuestion(wire.name_of(host) + pack("!HH", rtype, wire.IN))
 
 
-def with_upstream[T](url: str, internet: SmallInternet, use: Callable[[UpstreamPool], Awaitable[T]], *addresses: str) -> T:
+def with_upstream[T](
+    url: str, internet: SmallInternet, use: Callable[[UpstreamPool], Awaitable[T]], *addresses: str
+) -> T:
     async def run() -> T:
-        upstreams = open_upstream_pool([url], trust=TrustStore(internet.authority.root), records=[LocalRecord(NAME, addresses or (HOME,))])
+        upstreams = open_upstream_pool(
+            [url], trust=TrustStore(internet.authority.root), records=[LocalRecord(NAME, addresses or (HOME,))]
+        )
         try:
             return await use(upstreams)
         finally:
@@ -142,7 +150,9 @@ def test_every_address_of_the_upstream_is_tried(internet: SmallInternet, tmp_pat
         if kind is socket.SOCK_STREAM:
             silent.listen()
         url = f"{scheme}://{NAME}:{port}"
-        assert with_upstream(url, internet, use, "127.0.0.2", "127.0.0.3", "::1", HOME) == [internet.address_of("news.example")]
+        assert with_upstream(url, internet, use, "127.0.0.2", "127.0.0.3", "::1", HOME) == [
+            internet.address_of("news.example")
+        ]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -201,9 +211,14 @@ def test_padding_hides_the_length_of_a_name() -> None:
     assert sizes == {128}
 
 
-@pytest.mark.parametrize("unit", [
-    frame.HeadersFrame(1, b"\x08\x03103", flags=["END_HEADERS"]), frame.PingFrame(0, b"12345678"), frame.HeadersFrame(1, b"\x20" * 16_000),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "unit",
+    [
+        frame.HeadersFrame(1, b"\x08\x03103", flags=["END_HEADERS"]),
+        frame.PingFrame(0, b"12345678"),
+        frame.HeadersFrame(1, b"\x20" * 16_000),
+    ],
+)
 def test_an_upstream_that_sends_frames_without_answers_is_left(internet: SmallInternet, unit: frame.Frame) -> None:
     """The connection ends, the question fails, and the event loop goes on meanwhile."""
     leaf, ended = internet.authority.leaf(NAME), asyncio.Event()

@@ -26,7 +26,11 @@ class Plain:
     def send(self, ask: UpstreamQuestion, written: bytes, reported: MessageCallback) -> Callable[[], None]:
         if self.address is not None:
             rdata = bytes(map(int, self.address.split(".")))
-            records = wire.record_bytes(wire.QUESTION_POINTER, wire.A, 60, rdata) if ask.question[-4:-2] == pack("!H", wire.A) else b""
+            records = (
+                wire.record_bytes(wire.QUESTION_POINTER, wire.A, 60, rdata)
+                if ask.question[-4:-2] == pack("!H", wire.A)
+                else b""
+            )
             message = bytes(2) + b"\x81\x80" + pack("!HHHH", 1, bool(records), 0, 0) + ask.question + records
             asyncio.get_running_loop().call_soon(reported, message)
         return lambda: None

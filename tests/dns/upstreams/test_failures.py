@@ -1,4 +1,6 @@
-"""Upstreams that are dead, slow, lying, truncating or looping: right answers, stale ones, or SERVFAIL in bounded time."""
+"""Upstreams that are dead, slow, lying, truncating or looping: right answers, stale ones, or SERVFAIL in
+bounded time.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ class Shifted:
         return time.monotonic() + self.offset
 
 
-async def answer(server: Running, host: str, *, structured: bool = False) -> tuple[int, list[str], list[int], int | None]:
+async def answer(
+    server: Running, host: str, *, structured: bool = False
+) -> tuple[int, list[str], list[int], int | None]:
     """Code, addresses, TTLs, extended error."""
     sent = dnslib.DNSRecord.question(host)
     sent.add_ar(dnslib.EDNS0(udp_len=1232, opts=[dnslib.EDNSOption(15, b"")] if structured else []))
@@ -52,7 +56,9 @@ async def answer(server: Running, host: str, *, structured: bool = False) -> tup
 
 
 @pytest.mark.parametrize("fault", [Fault.DEAD, Fault.SERVFAIL, Fault.REFUSED, Fault.WRONG_ID, Fault.GARBAGE])
-def test_stale_answer_is_used_when_upstreams_fail(internet: SmallInternet, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stale_answer_is_used_when_upstreams_fail(
+    internet: SmallInternet, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(pool, "_ATTEMPT_SECONDS", (0.1, 0.1, 0.1))
     steady = Shifted()
 
@@ -69,7 +75,8 @@ def test_stale_answer_is_used_when_upstreams_fail(internet: SmallInternet, fault
                 assert await answer(server, "nowhere.example") == (3, [], [], 19)
                 asked = internet.nameserver.queries("news.example")
                 steady.offset += 20.0
-                assert (await answer(server, "news.example"))[3] == 3  # and the upstreams have their peace for half a minute
+                # and the upstreams have their peace for half a minute
+                assert (await answer(server, "news.example"))[3] == 3
                 assert internet.nameserver.queries("news.example") == asked
             steady.offset += 20.0
             assert (await answer(server, "news.example"))[3] is None
@@ -81,7 +88,9 @@ def test_stale_answer_is_used_when_upstreams_fail(internet: SmallInternet, fault
     asyncio.run(main())
 
 
-def test_stale_answer_comes_soon_and_the_fresh_one_is_kept(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stale_answer_comes_soon_and_the_fresh_one_is_kept(
+    internet: SmallInternet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(pending_query, "STALE_ANSWER_DELAY", 0.1)
     steady = Shifted()
 
@@ -101,7 +110,9 @@ def test_stale_answer_comes_soon_and_the_fresh_one_is_kept(internet: SmallIntern
     asyncio.run(main())
 
 
-def test_silent_upstreams_are_retried_once_per_half_minute(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_upstreams_are_retried_once_per_half_minute(
+    internet: SmallInternet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(pending_query, "STALE_ANSWER_DELAY", 0.05)
     monkeypatch.setattr(pool, "_ATTEMPT_SECONDS", (0.1, 0.1, 0.1))
     steady = Shifted()
@@ -147,7 +158,10 @@ def test_obsolete_types_are_answered_as_the_upstream_does(rtype: int, said: int,
 
 
 def test_outage_is_remembered(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the first unknown name waits for all attempts. A known one is answered from the past before it is given up again."""
+    """Only the first unknown name waits for all attempts.
+
+    A known one is answered from the past before it is given up again.
+    """
     monkeypatch.setattr(pool, "_ATTEMPT_SECONDS", (0.6, 0.6, 0.6))
     monkeypatch.setattr(pool, "_OUTAGE_SECONDS", 0.1)
     monkeypatch.setattr(pending_query, "STALE_ANSWER_DELAY", 5.0)
@@ -175,7 +189,9 @@ def test_outage_is_remembered(internet: SmallInternet, monkeypatch: pytest.Monke
     asyncio.run(main())
 
 
-def test_first_unknown_name_of_an_outage_does_not_wait_for_all_attempts(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_first_unknown_name_of_an_outage_does_not_wait_for_all_attempts(
+    internet: SmallInternet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(pool, "_ATTEMPT_SECONDS", (0.1, 60.0, 60.0))
     monkeypatch.setattr(pool, "_OUTAGE_SECONDS", 0.1)
     monkeypatch.setattr(health, "FAST_PROBE_SECONDS", 0.2)
@@ -196,7 +212,9 @@ def test_first_unknown_name_of_an_outage_does_not_wait_for_all_attempts(internet
     asyncio.run(main())
 
 
-def test_slow_name_is_waited_for_while_the_upstream_answers_others(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_name_is_waited_for_while_the_upstream_answers_others(
+    internet: SmallInternet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(pool, "_ATTEMPT_SECONDS", (0.1, 60.0, 60.0))
     monkeypatch.setattr(health, "FAST_PROBE_SECONDS", 0.5)
 
@@ -320,7 +338,9 @@ def test_truncation_over_tcp_is_a_failure(internet: SmallInternet) -> None:
 
     async def run() -> list[str]:
         async with await asyncio.start_server(cut, "127.0.0.1", 0) as server:
-            upstreams = open_upstream_pool([f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}", internet.nameserver.upstream])
+            upstreams = open_upstream_pool(
+                [f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}", internet.nameserver.upstream]
+            )
             try:
                 return list(address_texts(await upstreams.ask(question("news.example"))))
             finally:
@@ -402,7 +422,9 @@ def test_backoff_grows_with_failures(internet: SmallInternet) -> None:
 
 
 @pytest.mark.parametrize(("guesses", "keeps_case"), [(1, True), (17, False)])
-def test_forged_answer_in_another_case_does_not_end_random_case(internet: SmallInternet, guesses: int, keeps_case: bool) -> None:
+def test_forged_answer_in_another_case_does_not_end_random_case(
+    internet: SmallInternet, guesses: int, keeps_case: bool
+) -> None:
     """An upstream that kept the case before is trusted for a while; a real change is noticed after some answers."""
 
     async def main() -> bool:
@@ -429,7 +451,9 @@ def test_forged_answer_in_another_case_does_not_end_random_case(internet: SmallI
 
 @pytest.mark.parametrize("delay", [1.2, 2.3])
 def test_late_answer_still_counts(internet: SmallInternet, delay: float) -> None:
-    """As of an upstream behind a satellite, which takes longer each time than it is waited for before it is asked again."""
+    """As of an upstream behind a satellite, which takes longer each time than it is waited for before it is asked
+    again.
+    """
 
     async def main() -> tuple[list[str], float]:
         upstreams = open_upstream_pool([internet.nameserver.upstream])
@@ -483,7 +507,9 @@ def test_upstream_without_edns_is_asked_without(internet: SmallInternet, gives_q
         for host in ("news.example", "games.example", "bank.example"):
             assert list(address_texts(await upstreams.ask(question(host)))) == [internet.address_of(host)]
         with internet.nameserver.misbehaving(Fault.TRUNCATING):
-            assert list(address_texts(await upstreams.ask(question("chat.example")))) == [internet.address_of("chat.example")]
+            assert list(address_texts(await upstreams.ask(question("chat.example")))) == [
+                internet.address_of("chat.example")
+            ]
         assert refused == 1
         await upstreams.close()
         transport.close()
@@ -518,7 +544,9 @@ def test_upstream_that_changes_case_is_confirmed_over_tcp_once(internet: SmallIn
     async def main() -> None:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Folding, local_addr=("127.0.0.1", port))
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            Folding, local_addr=("127.0.0.1", port)
+        )
         upstreams = open_upstream_pool([f"127.0.0.1:{port}"])
         for host in ("news.example", "games.example", "bank.example"):
             assert list(address_texts(await upstreams.ask(question(host)))) == [internet.address_of(host)]
@@ -554,7 +582,9 @@ def test_own_addresses_are_no_upstream(upstream: str, own: tuple[str, int], expe
 
 
 def test_address_of_this_machine_is_our_own_if_we_listen_on_all() -> None:
-    assert open_upstream_pool(["127.0.0.77:5300", "192.0.2.1:5300"], own=[("0.0.0.0", 5300)]).names == ("udp://192.0.2.1:5300",)
+    assert open_upstream_pool(["127.0.0.77:5300", "192.0.2.1:5300"], own=[("0.0.0.0", 5300)]).names == (
+        "udp://192.0.2.1:5300",
+    )
 
 
 def test_question_that_comes_back_ends_the_loop_at_once() -> None:
@@ -578,7 +608,9 @@ def test_question_that_comes_back_ends_the_loop_at_once() -> None:
         target = 0
 
     async def main() -> None:
-        transport, forwarder = await asyncio.get_running_loop().create_datagram_endpoint(Forwarder, local_addr=("127.0.0.1", 0))
+        transport, forwarder = await asyncio.get_running_loop().create_datagram_endpoint(
+            Forwarder, local_addr=("127.0.0.1", 0)
+        )
         async with running(f"127.0.0.1:{transport.get_extra_info('sockname')[1]}") as server:
             forwarder.target = server.port
             found = await ask(server.port, bytes(dnslib.DNSRecord.question("some-looping-name.example").pack()))
@@ -612,19 +644,34 @@ def test_closing_ends_questions_in_flight(internet: SmallInternet) -> None:
 @pytest.mark.usefixtures("each_listener")
 def test_clients_that_can_read_structured_errors_get_them(internet: SmallInternet) -> None:
     """The option's place does not matter, nor do earlier queries of other clients."""
-    cookie, padding, empty = dnslib.EDNSOption(10, b"12345678"), dnslib.EDNSOption(12, bytes(20)), dnslib.EDNSOption(15, b"\0\0")
+    cookie, padding, empty = (
+        dnslib.EDNSOption(10, b"12345678"),
+        dnslib.EDNSOption(12, bytes(20)),
+        dnslib.EDNSOption(15, b"\0\0"),
+    )
 
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
-            reported = ([empty], [cookie, empty], [cookie, padding, dnslib.EDNSOption(15, b"")], [cookie, empty, padding])
+            reported = (
+                [empty],
+                [cookie, empty],
+                [cookie, padding, dnslib.EDNSOption(15, b"")],
+                [cookie, empty, padding],
+            )
             for options in (*reported, [], [cookie, padding], *reported, [cookie], [cookie, padding], *reported):
                 structured = options in reported
                 sent = dnslib.DNSRecord.question("adult.example")
                 sent.add_ar(dnslib.EDNS0(udp_len=1232, opts=options))
                 found = await ask(server.port, bytes(sent.pack()))
                 assert found is not None
-                (option,) = (option for rr in dnslib.DNSRecord.parse(found).ar for option in rr.rdata if option.code == 15)
-                expected = b'{"j":"category adult","s":5,"o":"Hedgerow","l":"en"}' if structured else b"Hedgerow: category adult"
+                (option,) = (
+                    option for rr in dnslib.DNSRecord.parse(found).ar for option in rr.rdata if option.code == 15
+                )
+                expected = (
+                    b'{"j":"category adult","s":5,"o":"Hedgerow","l":"en"}'
+                    if structured
+                    else b"Hedgerow: category adult"
+                )
                 assert option.data[2:] == expected
 
     asyncio.run(main())

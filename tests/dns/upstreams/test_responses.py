@@ -98,11 +98,16 @@ def record(rtype: bytes, rdata: bytes, owner: bytes = b"\xc0\x0c") -> bytes:
         ([record(ADDRESS, bytes(4))] * 512, [record(ADDRESS, bytes(4))] * 513),
         ([record(ALIAS, b"\1%c\0" % n) for n in range(32)], [record(ALIAS, b"\1%c\0" % n) for n in range(33)]),
         ([record(SERVICE, b"\0\1\0\0\4\4\0" + bytes(1024))], [record(SERVICE, b"\0\1\0\0\4\4\4" + bytes(1028))]),
-        ([record(SERVICE, b"\0\1\0\0\5\x1f\0" + bytes(0x1F00))], [record(SERVICE, b"\0\1\0\0\5\x1f\xfa" + bytes(0x1FFA))]),
+        (
+            [record(SERVICE, b"\0\1\0\0\5\x1f\0" + bytes(0x1F00))],
+            [record(SERVICE, b"\0\1\0\0\5\x1f\xfa" + bytes(0x1FFA))],
+        ),
     ],
 )
 def test_responses_that_are_slow_to_judge_are_refused(good: list[bytes], bad: list[bytes]) -> None:
-    """A stranger's own nameserver chooses these bytes, and each name and address in them is judged while everybody waits."""
+    """A stranger's own nameserver chooses these bytes, and each name and address in them is judged while everybody
+    waits.
+    """
     assert len(responses.parse_response(response(good), QUESTION).answers) == len(good)
     with pytest.raises(Malformed):
         responses.parse_response(response(bad), QUESTION)

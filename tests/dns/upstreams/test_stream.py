@@ -22,7 +22,8 @@ ASK = UpstreamQuestion(wire.name_of("a.example") + pack("!HH", wire.A, wire.IN))
 
 
 async def exchange_all(
-    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None], made: Callable[[Streams], UpstreamConnection]
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None],
+    made: Callable[[Streams], UpstreamConnection],
 ) -> None:
     """Three questions to a server that ends the connection; each must fail, and none wait for ever."""
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -41,13 +42,19 @@ async def exchange_all(
 
 @pytest.mark.parametrize("padded", [False, True])
 def test_connection_that_ends_early_fails_its_questions(padded: bool) -> None:
-    asyncio.run(exchange_all(lambda _, writer: writer.close(), lambda streams: StreamUpstreamConnection(*streams, padded=padded)))
+    asyncio.run(
+        exchange_all(
+            lambda _, writer: writer.close(), lambda streams: StreamUpstreamConnection(*streams, padded=padded)
+        )
+    )
 
 
 def test_question_that_waits_for_a_stream_fails_with_the_connection() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         http = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
-        http.local_settings = h2.settings.Settings(client=False, initial_values={h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: 1})
+        http.local_settings = h2.settings.Settings(
+            client=False, initial_values={h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: 1}
+        )
         http.initiate_connection()
         writer.write(http.data_to_send())
         asked = 0

@@ -44,7 +44,9 @@ class Resolver(asyncio.DatagramProtocol):
 
 async def start(*, validates: bool, port: int = 0) -> tuple[asyncio.DatagramTransport, Resolver, str]:
     loop = asyncio.get_running_loop()
-    transport, resolver = await loop.create_datagram_endpoint(lambda: Resolver(validates=validates), local_addr=("127.0.0.1", port))
+    transport, resolver = await loop.create_datagram_endpoint(
+        lambda: Resolver(validates=validates), local_addr=("127.0.0.1", port)
+    )
     return transport, resolver, f"127.0.0.1:{transport.get_extra_info('sockname')[1]}"
 
 
@@ -86,7 +88,8 @@ def test_unanswered_proof_is_repeated_and_keeps_the_last_result(monkeypatch: pyt
         validators = upstreams._validators
         assert validators is not None
         now = validators._clock()
-        monkeypatch.setattr(validators, "_clock", lambda: now + 61.0)  # long before the hour after which all are asked again
+        # long before the hour after which all are asked again
+        monkeypatch.setattr(validators, "_clock", lambda: now + 61.0)
         assert (await upstreams.ask(question("b.test"))).authentic
         await proven(validators)
         assert "." in back.asked
@@ -116,7 +119,9 @@ def test_without_validating_upstream_nothing_resolves(caplog: pytest.LogCaptureF
         end.close()
 
     asyncio.run(main())
-    assert caplog.messages == ["No upstream proves that it validates DNSSEC: with `dnssec: validate` no name can be looked up"]
+    assert caplog.messages == [
+        "No upstream proves that it validates DNSSEC: with `dnssec: validate` no name can be looked up"
+    ]
 
 
 def test_validating_upstreams_are_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -30,7 +30,9 @@ def ask(host: str, rtype: int = wire.A) -> UpstreamQuestion:
     return UpstreamQuestion(wire.name_of(host) + pack("!HH", rtype, wire.IN))
 
 
-def with_upstreams[T](names: list[str], use: Callable[[UpstreamPool], Awaitable[T]], trust: TrustStore | None = None) -> T:
+def with_upstreams[T](
+    names: list[str], use: Callable[[UpstreamPool], Awaitable[T]], trust: TrustStore | None = None
+) -> T:
     async def run() -> T:
         upstreams = open_upstream_pool(names, trust=trust)
         try:
@@ -66,22 +68,32 @@ def test_valid_upstreams_are_parsed(text: str, shown: str) -> None:
     assert str(parse_upstream(text)) == shown
 
 
-@pytest.mark.parametrize("text", ["", "https3://a", "quic://", "udp://dns.example", "tls://", "9.9.9.9:99999", "udp://[::1"])
+@pytest.mark.parametrize(
+    "text", ["", "https3://a", "quic://", "udp://dns.example", "tls://", "9.9.9.9:99999", "udp://[::1"]
+)
 def test_invalid_upstreams_are_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_upstream(text)
 
 
 def test_system_upstreams_exclude_ourselves() -> None:
-    text = "# comment\nsearch lan\nnameserver 127.0.0.1\nnameserver 192.0.2.1\nnameserver fe80::1%eth0\nnameserver 192.0.2.1\n"
-    assert [str(spec) for spec in system_upstreams(text, [("0.0.0.0", 53)])] == ["udp://192.0.2.1:53", "udp://[fe80::1%eth0]:53"]
+    text = (
+        "# comment\nsearch lan\nnameserver 127.0.0.1\nnameserver 192.0.2.1\nnameserver fe80::1%eth0\nnameserver "
+        "192.0.2.1\n"
+    )
+    assert [str(spec) for spec in system_upstreams(text, [("0.0.0.0", 53)])] == [
+        "udp://192.0.2.1:53",
+        "udp://[fe80::1%eth0]:53",
+    ]
     assert len(system_upstreams(text, [("127.0.0.1", 5300)])) == 3
 
 
 @pytest.mark.parametrize("scheme", ["udp", "tcp"])
 def test_name_is_resolved(internet: SmallInternet, scheme: str) -> None:
     for host in ("127.0.0.1", "[::1]"):
-        assert found([f"{scheme}://{host}:{internet.nameserver.port}"], "news.example") == [internet.address_of("news.example")]
+        assert found([f"{scheme}://{host}:{internet.nameserver.port}"], "news.example") == [
+            internet.address_of("news.example")
+        ]
     assert internet.nameserver.queries("news.example", transport=scheme) == 2
 
 
@@ -125,7 +137,9 @@ class Reborn(asyncio.DatagramProtocol):
 
 @pytest.mark.parametrize("runner", [asyncio.run, uvloop.run])
 def test_recovered_upstream_is_used_at_once(runner: Callable[[Awaitable[list[str]]], list[str]]) -> None:
-    """While it restarts the kernel says so, and a socket that was told is not listened to any more by the loop that workers run in."""
+    """While it restarts the kernel says so, and a socket that was told is not listened to any more by the loop that
+    workers run in.
+    """
 
     async def run() -> list[str]:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as place:
@@ -138,7 +152,11 @@ def test_recovered_upstream_is_used_at_once(runner: Callable[[Awaitable[list[str
                     await upstreams.ask(ask(f"early{number}.example"))
             transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Reborn, ("127.0.0.1", port))
             try:
-                return [address for number in range(5) for address in address_texts(await upstreams.ask(ask(f"late{number}.example")))]
+                return [
+                    address
+                    for number in range(5)
+                    for address in address_texts(await upstreams.ask(ask(f"late{number}.example")))
+                ]
             finally:
                 transport.close()
         finally:
@@ -157,7 +175,9 @@ def test_dead_upstream_is_skipped_for_a_while(internet: SmallInternet) -> None:
     assert with_upstreams([DEAD, internet.nameserver.upstream], use) < 1.0
 
 
-@pytest.mark.parametrize(("fault", "words"), [(Fault.REFUSED, "the upstream refuses"), (Fault.SERVFAIL, "the upstream failed")])
+@pytest.mark.parametrize(
+    ("fault", "words"), [(Fault.REFUSED, "the upstream refuses"), (Fault.SERVFAIL, "the upstream failed")]
+)
 def test_refusal_of_all_upstreams_is_servfail(internet: SmallInternet, fault: Fault, words: str) -> None:
     async def use(upstreams: UpstreamPool) -> None:
         with pytest.raises(UpstreamError, match=words):
@@ -168,7 +188,9 @@ def test_refusal_of_all_upstreams_is_servfail(internet: SmallInternet, fault: Fa
 
 
 @pytest.mark.parametrize("fault", [Fault.DEAD, Fault.GARBAGE, Fault.WRONG_ID])
-def test_dead_or_lying_upstream_fails_in_bounded_time(internet: SmallInternet, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dead_or_lying_upstream_fails_in_bounded_time(
+    internet: SmallInternet, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if fault is not Fault.DEAD:  # once is enough to wait as long as a user would
         monkeypatch.setattr(pool, "_ATTEMPT_SECONDS", (0.1, 0.15, 0.2))
 
@@ -207,7 +229,10 @@ def test_source_ports_and_ids_vary() -> None:
 
 
 class EncryptedFront:
-    """DoT in front of the small internet's nameserver. It closes a connection after three queries, as real servers do after a while."""
+    """DoT in front of the small internet's nameserver.
+
+    It closes a connection after three queries, as real servers do after a while.
+    """
 
     def __init__(self, internet: SmallInternet) -> None:
         self.queries = self.connections = 0

@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.features.cafe.bandwidth import SeatBytes, SeatLine, increase, parse_seat_bytes, render_bandwidth, seat_lines
+from hedgerow.features.cafe.bandwidth import (
+    SeatBytes,
+    SeatLine,
+    increase,
+    parse_seat_bytes,
+    render_bandwidth,
+    seat_lines,
+)
 from hedgerow.policies.cafe import Bandwidth
 from hedgerow.policies.model import DeviceId, Session
 from hedgerow.policies.reading.load import parse_policy
@@ -42,8 +49,11 @@ def session(seat: str, profile: str, ends: float | None = None) -> Session:
 def test_the_kind_of_session_decides(catalogue: Catalogue) -> None:
     found = rulesets(catalogue, session("seat-1", "seat-adult", 100.0), session("seat-3", "seat-child"))
     assert {line.seat: line.limit for line in seat_lines(found, 50.0)} == {
-        "seat-1": ADULT, "seat-2": CHILD, "seat-3": CHILD, "kiosk": CHILD,
-    }  # fmt: skip
+        "seat-1": ADULT,
+        "seat-2": CHILD,
+        "seat-3": CHILD,
+        "kiosk": CHILD,
+    }
     after = {line.seat: line.limit for line in seat_lines(found, 100.0)}
     assert after[DeviceId("seat-1")] == CHILD, "without a session a seat has the profile of a child"
 
@@ -58,7 +68,9 @@ def test_nftables_takes_the_rules_and_counts(tmp_path: Path) -> None:
     unshare = shutil.which("unshare")
     if nft is None or unshare is None:
         pytest.skip("nft and unshare are not installed")
-    networks = tuple(network for text in ("192.168.60.16/28", "fd00::7") if (network := parse_network(text)) is not None)
+    networks = tuple(
+        network for text in ("192.168.60.16/28", "fd00::7") if (network := parse_network(text)) is not None
+    )
     lines = (
         SeatLine(DeviceId("seat-1"), ("02:00:00:00:00:01",), (), CHILD),
         SeatLine(DeviceId("seat-2"), (), networks, None),
@@ -66,8 +78,13 @@ def test_nftables_takes_the_rules_and_counts(tmp_path: Path) -> None:
     )
     commands = tmp_path / "commands.json"
     commands.write_text(json.dumps({"nftables": render_bandwidth(["lo"], lines)}))
-    apply, show = f"{nft} -j -f {commands}", f"{nft} list table netdev hedgerow && {nft} -j list counters table netdev hedgerow"
-    done = subprocess.run([unshare, "--net", "sh", "-c", f"{apply} && {apply} && {show}"], capture_output=True, text=True, check=False)
+    apply, show = (
+        f"{nft} -j -f {commands}",
+        f"{nft} list table netdev hedgerow && {nft} -j list counters table netdev hedgerow",
+    )
+    done = subprocess.run(
+        [unshare, "--net", "sh", "-c", f"{apply} && {apply} && {show}"], capture_output=True, text=True, check=False
+    )
     if "unshare failed" in done.stderr or "Operation not permitted" in done.stderr:
         pytest.skip("network namespaces cannot be made here")
     assert done.returncode == 0, done.stderr

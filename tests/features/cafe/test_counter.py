@@ -1,4 +1,6 @@
-"""Entries of the counter are written with the change that they are about, or not at all; reports are made of nothing else."""
+"""Entries of the counter are written with the change that they are about, or not at all; reports are made of nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,11 @@ def test_an_entry_is_written_with_its_change_or_not_at_all(journal: Store) -> No
     assert [each.action for each in counter.entries(0.0, NOW + 1)] == [CounterAction.OPEN]
     usage.end_session(DeviceId("seat-1"), replace(OPEN, action=CounterAction.END, minutes=50, due=0, taken=0))
     usage.reopen_session("s1", NOW + 3000, replace(OPEN, action=CounterAction.REOPEN, minutes=50, due=0, taken=0))
-    assert [each.action for each in counter.of_session("s1")] == [CounterAction.OPEN, CounterAction.END, CounterAction.REOPEN]
+    assert [each.action for each in counter.of_session("s1")] == [
+        CounterAction.OPEN,
+        CounterAction.END,
+        CounterAction.REOPEN,
+    ]
     assert balance(counter.of_session("s1")) == 0
     assert counter.entries(NOW, NOW) == ()
     assert counter.entries(0.0, NOW + 1, "Ben") == ()
@@ -57,7 +63,10 @@ def test_staff(journal: Store) -> None:
     counter.put_staff(StaffRow("Ben", "staff", NOW, "one"))
     counter.put_staff(StaffRow("Ana", "lead", NOW, "two"))
     counter.put_staff(StaffRow("Ben", "lead", NOW + 1, "three"))
-    assert [(row.name, row.role, row.pin) for row in counter.staff()] == [("Ana", "lead", "two"), ("Ben", "lead", "three")]
+    assert [(row.name, row.role, row.pin) for row in counter.staff()] == [
+        ("Ana", "lead", "two"),
+        ("Ben", "lead", "three"),
+    ]
     assert [counter.remove_staff("Ben"), counter.remove_staff("Ben")] == [True, False]
 
 
@@ -80,8 +89,12 @@ def test_a_report_of_entries() -> None:
                 CounterEntry(NOW, "Ana", CounterAction.OPEN, "seat-2", "s2", "adult", 60, 1, 300, 0, "EUR", "after"),
                 CounterEntry(NOW, "Ben", CounterAction.END, "seat-2", "s2", "adult", 30, 1, -150, 0, "EUR", "1"),
                 CounterEntry(NOW, "Ben", CounterAction.PAY, "seat-2", "s2", "adult", 0, 1, 0, 150, "EUR"),
-                CounterEntry(NOW, "Ana", CounterAction.PRINT, kind="child", minutes=60, count=20, due=4000, currency="EUR"),
-                CounterEntry(NOW, "a voucher", CounterAction.REDEEM, "seat-3", "s3", "child", 60, 1, 200, 200, "EUR", "7-01"),
+                CounterEntry(
+                    NOW, "Ana", CounterAction.PRINT, kind="child", minutes=60, count=20, due=4000, currency="EUR"
+                ),
+                CounterEntry(
+                    NOW, "a voucher", CounterAction.REDEEM, "seat-3", "s3", "child", 60, 1, 200, 200, "EUR", "7-01"
+                ),
                 CounterEntry(NOW, "a voucher", CounterAction.REDEEM, "seat-3", "s3", "child", 60, 1, 0, 0, "", "7-02"),
                 CounterEntry(NOW, "café", CounterAction.WRONG_PIN, note="Ana"),
             ),
@@ -93,14 +106,25 @@ def test_a_report_of_entries() -> None:
         ("adult", 1, 30, 150),
         ("child", 2, 155, 450),
     ]
-    assert [(each.kind, each.count, each.minutes, each.value) for each in report.vouchers] == [("child", 20, 1200, 4000)]
+    assert [(each.kind, each.count, each.minutes, each.value) for each in report.vouchers] == [
+        ("child", 20, 1200, 4000)
+    ]
     assert (report.vouchers_used, report.adult_sessions, report.early_ends, report.wrong_pins) == (2, 1, 2, 1)
     assert report.takings == {"EUR": 200 + 50 + 150 + 200}
     third, second, first = session_histories(entries)
-    assert (first.seat, first.minutes, first.ended_by, first.owed, first.paid, first.unused) == ("seat-1", 35, "Ben", 0, 250, 40)
+    assert (first.seat, first.minutes, first.ended_by, first.owed, first.paid, first.unused) == (
+        "seat-1",
+        35,
+        "Ben",
+        0,
+        250,
+        40,
+    )
     assert (second.owed, second.paid, second.unused) == (0, 150, 0), "who pays afterwards has paid no unused minutes"
     assert third.ended is None
-    table = list(csv.DictReader(io.StringIO(entries_csv([replace(OPEN, actor="=cmd()", id=9)], ZoneInfo("Africa/Nairobi")))))
+    table = list(
+        csv.DictReader(io.StringIO(entries_csv([replace(OPEN, actor="=cmd()", id=9)], ZoneInfo("Africa/Nairobi"))))
+    )
     assert table[0]["actor"] == "'=cmd()"
     assert table[0]["at"] == "2026-05-28T23:26:40+03:00"
     assert sum(int(row["taken"]) for row in table) == 200

@@ -19,7 +19,11 @@ CHANGES: dict[str, Sequence[Mapping[int, int]]] = {
     "all sessions have no limit": ({1: 8 * MBIT, 2: 8 * MBIT}, {}),
     "no session has a limit yet": ({}, {1: 8 * MBIT}),
     "a seat gets another kind of session": ({1: 8 * MBIT, 2: 8 * MBIT}, {1: 8 * MBIT, 2: 20 * MBIT}),
-    "a seat loses its limit and gets it back": ({1: 8 * MBIT, 2: 20 * MBIT}, {1: 8 * MBIT}, {1: 8 * MBIT, 2: 20 * MBIT}),
+    "a seat loses its limit and gets it back": (
+        {1: 8 * MBIT, 2: 20 * MBIT},
+        {1: 8 * MBIT},
+        {1: 8 * MBIT, 2: 20 * MBIT},
+    ),
     "everything changes at once": ({1: 8 * MBIT, 2: 20 * MBIT, 3: 5 * MBIT}, {2: 8 * MBIT, 4: 20 * MBIT}),
     "the same limits again": ({1: 8 * MBIT}, {1: 8 * MBIT}),
     "more than ten gigabits, and hardly any": ({1: 40_000 * MBIT, 2: MBIT // 10}, {2: MBIT // 10}),
@@ -32,7 +36,7 @@ for rates in ast.literal_eval(sys.argv[1]):
     print(subprocess.run(["tc", "class", "show", "dev", "seats"], capture_output=True, text=True, check=True).stdout, end="---")
 queueing.free_interface("seats")
 print(subprocess.run(["tc", "class", "show", "dev", "seats"], capture_output=True, text=True, check=True).stdout, end="")
-"""
+"""  # noqa: E501
 UNITS = {"Kbit": 1000, "Mbit": MBIT, "Gbit": 1000 * MBIT, "bit": 1}
 
 
@@ -41,7 +45,18 @@ def test_an_interface_has_exactly_the_limits_of_the_sessions(change: str) -> Non
     if not all(map(shutil.which, ("unshare", "ip", "tc"))):
         pytest.skip("unshare, ip and tc are not installed")
     link = "ip link add seats type veth peer name far && ip link set seats up && ip link set far up"
-    command = ("unshare", "--net", "sh", "-c", f'{link} && exec "$@"', "sh", sys.executable, "-c", PROGRAM, repr(CHANGES[change]))
+    command = (
+        "unshare",
+        "--net",
+        "sh",
+        "-c",
+        f'{link} && exec "$@"',
+        "sh",
+        sys.executable,
+        "-c",
+        PROGRAM,
+        repr(CHANGES[change]),
+    )
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if "unshare failed" in done.stderr or "Operation not permitted" in done.stderr:
         pytest.skip("network namespaces are not permitted here")

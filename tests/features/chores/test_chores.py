@@ -80,7 +80,9 @@ devices:
     def verdict(address: str, *given: Grant, at: float = NOON) -> Verdict:
         rulesets = _rulesets(catalogue, policy, *given)
         device = _at(rulesets, address)
-        return decide(rulesets.ruleset(device, at), catalogue, Request(device.id, RequestKind.DNS, "example.org")).verdict
+        return decide(
+            rulesets.ruleset(device, at), catalogue, Request(device.id, RequestKind.DNS, "example.org")
+        ).verdict
 
     done = Grant("g", "chores", "ana", NOON, NOON + 3600, person="mia")
     assert verdict("192.168.1.9") is Verdict.BLOCK
@@ -152,7 +154,9 @@ def web(tmp_path: Path) -> Iterator[Web]:
 @pytest.fixture
 def child(web: Web) -> Iterator[httpx.Client]:
     transport = httpx.HTTPTransport(local_address=CHILD)
-    with httpx.Client(base_url=web.url, transport=transport, trust_env=False, timeout=60, headers={"origin": web.url}) as client:
+    with httpx.Client(
+        base_url=web.url, transport=transport, trust_env=False, timeout=60, headers={"origin": web.url}
+    ) as client:
         yield client
 
 
@@ -191,7 +195,9 @@ def test_a_parent_adds_and_removes_chores_and_a_mistake_is_said_at_its_field(web
     asyncio.run(web.accounts.create("Ana", Role.PARENT, "correct horse battery"))
     with httpx.Client(base_url=web.url, trust_env=False, timeout=60, headers={"origin": web.url}) as ana:
         assert ana.post("/sign-in", data={"name": "ana", "password": "correct horse battery"}).status_code == 303
-        wrong = ana.post("/people/mia/chore", data={"form": "chore-new", "chore": "Read", "minutes": "soon", "what": ""})
+        wrong = ana.post(
+            "/people/mia/chore", data={"form": "chore-new", "chore": "Read", "minutes": "soon", "what": ""}
+        )
         assert wrong.status_code == 422
         (minutes,) = re.findall(r'<input name="minutes" inputmode[^>]*aria-invalid="true"[^>]*>', wrong.text)
         assert 'value="soon"' in minutes

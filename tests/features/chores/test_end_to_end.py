@@ -42,10 +42,28 @@ def _is_as_wanted(running: Hedgerow, is_blocked: bool) -> bool:
 
 def _report(running: Hedgerow, chore: str) -> dict[str, object]:
     """Report a chore at the tablet, and return its request."""
-    words = ["curl", "-s", "-o", "-", "-w", "%{http_code}", "--interface", TABLET, "-H", f"Origin: {running.web}", "-d", f"chore={chore}"]
-    done = subprocess.run([*words, f"{running.web}/device/chore"], capture_output=True, text=True, timeout=60, check=True)
+    words = [
+        "curl",
+        "-s",
+        "-o",
+        "-",
+        "-w",
+        "%{http_code}",
+        "--interface",
+        TABLET,
+        "-H",
+        f"Origin: {running.web}",
+        "-d",
+        f"chore={chore}",
+    ]
+    done = subprocess.run(
+        [*words, f"{running.web}/device/chore"], capture_output=True, text=True, timeout=60, check=True
+    )
     assert done.stdout == "303", done.stdout
-    return wait_until(lambda: next((row for row in _requests(running) if row["chore"] == chore), None), 30, "the request") or {}
+    return (
+        wait_until(lambda: next((row for row in _requests(running) if row["chore"] == chore), None), 30, "the request")
+        or {}
+    )
 
 
 def _requests(running: Hedgerow) -> list[dict[str, object]]:
@@ -54,7 +72,9 @@ def _requests(running: Hedgerow) -> list[dict[str, object]]:
 
 
 def _minutes_of_games(running: Hedgerow) -> int:
-    return next(int(row["limit"]) for row in json.loads(running.run("budgets", "--json").stdout) if row["subject"] == "games")
+    return next(
+        int(row["limit"]) for row in json.loads(running.run("budgets", "--json").stdout) if row["subject"] == "games"
+    )
 
 
 def test_chores_earn_minutes_and_end_a_schedule(running: Hedgerow) -> None:
@@ -83,6 +103,8 @@ def test_hedgerow_goes_on_without_chores(whole_internet: SmallInternet) -> None:
         running.edit_policy(network_section(whole_internet) + without)
         wait_until(lambda: not _is_blocked(running, "idle.example"), 30, "the policy without chores")
         for closes in (True, False) * 3:  # what was stopped with them would follow no change any more
-            running.edit_policy(network_section(whole_internet) + without + ("block: [idle.example]\n" if closes else ""))
+            running.edit_policy(
+                network_section(whole_internet) + without + ("block: [idle.example]\n" if closes else "")
+            )
             wait_until(partial(_is_as_wanted, running, closes), 30, "a change after it")
         assert curl(f"{running.web}/device", source=TABLET).status == 200

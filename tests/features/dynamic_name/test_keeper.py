@@ -99,7 +99,9 @@ class Home:
         self.start()
 
     def start(self) -> None:
-        self.keeper = DynamicNameKeeper(lambda: self.name, state=self.folder, enqueue=self.notices.extend, addresses=lambda: self.addresses)
+        self.keeper = DynamicNameKeeper(
+            lambda: self.name, state=self.folder, enqueue=self.notices.extend, addresses=lambda: self.addresses
+        )
 
     def at(self, now: float) -> DynamicRecord:
         asyncio.run(self.keeper.step(self.name, now))
@@ -128,9 +130,16 @@ def test_only_a_change_is_sent_also_after_a_restart_and_once_a_month(provider: P
 
 @pytest.mark.parametrize(
     ("answer", "problem"),
-    [("nohost", "no such name"), ("abuse", "too many updates"), ("good 127.0.0.1", "this client"), ("badauth", "the password")],
+    [
+        ("nohost", "no such name"),
+        ("abuse", "too many updates"),
+        ("good 127.0.0.1", "this client"),
+        ("badauth", "the password"),
+    ],
 )
-def test_after_a_refusal_nothing_is_sent_until_the_password_differs(provider: Provider, home: Home, answer: str, problem: str) -> None:
+def test_after_a_refusal_nothing_is_sent_until_the_password_differs(
+    provider: Provider, home: Home, answer: str, problem: str
+) -> None:
     provider.answer = answer
     assert problem in home.at(NOW).problem
     for later in (60, 86400):
@@ -155,8 +164,12 @@ def test_a_wrong_password_is_a_refusal(provider: Provider, home: Home) -> None:
     assert home.at(NOW + 60).problem == ""
 
 
-@pytest.mark.parametrize(("status", "answer", "wait"), [(200, "911", 1800), (200, "dnserr", 60), (503, "<html>busy</html>", 60)])
-def test_a_provider_in_trouble_is_asked_again_later(provider: Provider, home: Home, status: int, answer: str, wait: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "answer", "wait"), [(200, "911", 1800), (200, "dnserr", 60), (503, "<html>busy</html>", 60)]
+)
+def test_a_provider_in_trouble_is_asked_again_later(
+    provider: Provider, home: Home, status: int, answer: str, wait: int
+) -> None:
     provider.status, provider.answer = status, answer
     assert answer in home.at(NOW).problem
     home.at(NOW + wait - 1)

@@ -1,4 +1,6 @@
-"""Home Assistant's side of a home, by a real Mosquitto over TLS: discovery, states, commands, and a broker that misbehaves."""
+"""Home Assistant's side of a home, by a real Mosquitto over TLS: discovery, states, commands, and a broker that
+misbehaves.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ CHILD = "127.0.0.6"
 
 pytestmark = pytest.mark.skipif(MOSQUITTO is None, reason="needs Debian's mosquitto")
 
-# What Home Assistant's own schemas of MQTT discovery (components/mqtt/schemas.py and the platforms beside it) ask of each message.
+# What Home Assistant's own schemas of MQTT discovery (components/mqtt/schemas.py and the platforms beside it) ask of
+# each message.
 REQUIRED = {"device", "origin", "components"}
 SHARED = {"availability_topic", "state_topic"}
 NEEDS_COMMANDS = {"switch", "button"}
@@ -49,15 +52,20 @@ class Broker:
 
     def start(self) -> None:
         assert MOSQUITTO is not None
-        leaf, passwords, config = self.authority.leaf("localhost"), self.folder / "passwords", self.folder / "mosquitto.conf"
+        leaf, passwords, config = (
+            self.authority.leaf("localhost"),
+            self.folder / "passwords",
+            self.folder / "mosquitto.conf",
+        )
         for name in ("hedgerow", "homeassistant"):
             subprocess.run(
-                ["mosquitto_passwd", *(["-b"] if passwords.exists() else ["-c", "-b"]), passwords, name, f"{name}-pw"], check=True
+                ["mosquitto_passwd", *(["-b"] if passwords.exists() else ["-c", "-b"]), passwords, name, f"{name}-pw"],
+                check=True,
             )
         passwords.chmod(0o644)  # it may drop to a user of its own
         config.write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous false\npassword_file {passwords}\ncertfile {leaf.certificate}\n"
-            f"keyfile {leaf.key}\nuser root\nlog_type none\n"
+            f"listener {self.port} 127.0.0.1\nallow_anonymous false\npassword_file {passwords}\ncertfile"
+            f" {leaf.certificate}\nkeyfile {leaf.key}\nuser root\nlog_type none\n"
         )
         self.process = subprocess.Popen([MOSQUITTO, "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_until(self._answers, 10, "the broker")
@@ -81,7 +89,9 @@ class HomeAssistant:
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2)
         self._client.username_pw_set("homeassistant", "homeassistant-pw")
         self._client.tls_set(str(broker.authority.root))
-        self._client.on_message = lambda _client, _data, message: self.last.__setitem__(message.topic, bytes(message.payload))
+        self._client.on_message = lambda _client, _data, message: self.last.__setitem__(
+            message.topic, bytes(message.payload)
+        )
         self._client.on_connect = lambda client, *_: client.subscribe([("homeassistant/#", 1), ("hedgerow/#", 1)])
         self._client.reconnect_delay_set(1, 1)
         self._client.connect("localhost", broker.port)
@@ -115,11 +125,10 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 @contextmanager
 def home(net: SmallInternet, broker: Broker, password: str = "hedgerow-pw", may: str = "manage") -> Iterator[Hedgerow]:
     policy = (
-        f"{network_section(net)}  mqtt: {{broker: 'mqtts://localhost:{broker.port}', user: hedgerow, may: {may}, services: [tiktok],"
-        f" ca: {broker.authority.root}}}\n"
-        "people:\n  mia: {age: 9, budget: 1h, bedtime: '23:58-23:59', devices: [tablet], block: [first.example, second.example]}\n"
-        "  ana: {age: 41}\n"
-        f"devices: {{tablet: {{ip: {CHILD}}}}}\n"
+        f"{network_section(net)}  mqtt: {{broker: 'mqtts://localhost:{broker.port}', user: hedgerow, may: {may},"
+        f" services: [tiktok], ca: {broker.authority.root}}}\npeople:\n  mia: {{age: 9, budget: 1h, bedtime:"
+        " '23:58-23:59', devices: [tablet], block: [first.example, second.example]}\n  ana: {age: 41}\ndevices:"
+        f" {{tablet: {{ip: {CHILD}}}}}\n"
     )
 
     def prepare(directory: Path) -> None:
@@ -150,7 +159,10 @@ def test_a_child_is_found_shown_and_controlled(whole_internet: SmallInternet, br
             assert assistant.json(state)["minutes_left"] == 60
             assistant.wait(lambda: assistant.json("hedgerow/home/state")["problem"] == "OFF", "a home that has started")
             configs = {topic: assistant.json(topic) for topic in assistant.last if topic.startswith("homeassistant/")}
-            assert set(configs) == {"homeassistant/device/hedgerow_home/config", "homeassistant/device/hedgerow_mia/config"}
+            assert set(configs) == {
+                "homeassistant/device/hedgerow_home/config",
+                "homeassistant/device/hedgerow_mia/config",
+            }
             for config in configs.values():
                 check_discovery(config, assistant)
 
@@ -190,7 +202,9 @@ def test_an_answer_is_for_the_request_that_was_shown(whole_internet: SmallIntern
                 """Ask as the child, and return what the button sends once the request is shown."""
                 options = ("-H", f"Origin: {running.web}", "-d", f"site={site}", "-d", "note=")
                 assert curl(f"{running.web}/device/ask", source=CHILD, options=options).status == 303
-                assistant.wait(lambda: str(assistant.json(state).get("request")).startswith(site), f"the request for {site}")
+                assistant.wait(
+                    lambda: str(assistant.json(state).get("request")).startswith(site), f"the request for {site}"
+                )
                 number = assistant.json(state)["request_number"]
                 assistant.wait(lambda: buttons() == {str(number)}, "the buttons for it")
                 return str(number)

@@ -8,7 +8,9 @@ NOW = 1_700_000_000.0
 
 
 def test_a_bedtime_is_shown_until_it_begins_and_then_stays_as_it_is() -> None:
-    """Home Assistant stores each state that differs from the last: a time that moves would fill its database all night."""
+    """Home Assistant stores each state that differs from the last: a time that moves would fill its
+    database all night.
+    """
 
     def shown(begins: float, now: float) -> object:
         return child_state(ChildReading("mia", False, None, begins, 0, None, {}), now)["bedtime"]

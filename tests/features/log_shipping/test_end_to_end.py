@@ -13,12 +13,14 @@ from small_internet.running import network_section, running_hedgerow, wait_until
 CHILD, PARENT = "127.0.0.6", "127.0.0.41"
 
 
-def test_decisions_are_written_for_collectors_but_no_visit_to_a_helpline(whole_internet: SmallInternet, tmp_path: Path) -> None:
+def test_decisions_are_written_for_collectors_but_no_visit_to_a_helpline(
+    whole_internet: SmallInternet, tmp_path: Path
+) -> None:
     file = tmp_path / "logs" / "events.jsonl"
     policy = (
-        f"{network_section(whole_internet)}  log_to: {file.name}\n"
-        f"people:\n  mia: {{age: 9, privacy: domain, devices: [tablet]}}\n  ana: {{age: 41, privacy: category, devices: [phone]}}\n"
-        f"devices: {{tablet: {{ip: {CHILD}}}, phone: {{ip: {PARENT}}}}}\n"
+        f"{network_section(whole_internet)}  log_to: {file.name}\npeople:\n  mia: {{age: 9, privacy: domain, devices:"
+        f" [tablet]}}\n  ana: {{age: 41, privacy: category, devices: [phone]}}\ndevices: {{tablet: {{ip: {CHILD}}},"
+        f" phone: {{ip: {PARENT}}}}}\n"
     )
     with running_hedgerow(policy, options=["--log-level", "debug", "--logs", str(file.parent)]) as running:
         kdig(running.dns, "www.childline.org.uk", source=CHILD)
@@ -43,7 +45,9 @@ def test_decisions_are_written_for_collectors_but_no_visit_to_a_helpline(whole_i
             assert "secret.example" not in text
 
 
-def test_no_policy_makes_hedgerow_write_to_a_start_file_of_a_shell(whole_internet: SmallInternet, tmp_path: Path) -> None:
+def test_no_policy_makes_hedgerow_write_to_a_start_file_of_a_shell(
+    whole_internet: SmallInternet, tmp_path: Path
+) -> None:
     shell = tmp_path / ".bashrc"
     shell.write_text("# my shell\n")
     good = f"{network_section(whole_internet)}  log_to: events.jsonl\ndevices: {{tablet: {{ip: {CHILD}}}}}\n"
@@ -73,7 +77,9 @@ def test_no_policy_makes_hedgerow_write_to_a_start_file_of_a_shell(whole_interne
         assert shell.read_text() == "# my shell\n"
 
 
-def test_a_path_of_an_earlier_version_does_not_keep_the_filter_from_starting(whole_internet: SmallInternet, tmp_path: Path) -> None:
+def test_a_path_of_an_earlier_version_does_not_keep_the_filter_from_starting(
+    whole_internet: SmallInternet, tmp_path: Path
+) -> None:
     old = tmp_path / "events.jsonl"
     policy = f"{network_section(whole_internet)}  log_to: [{old}, events.jsonl]\ndevices: {{tablet: {{ip: {CHILD}}}}}\n"
     with running_hedgerow(policy) as running:  # no last good policy that this version reads

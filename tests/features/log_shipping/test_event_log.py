@@ -169,7 +169,9 @@ def test_a_file_gets_lines_that_only_its_group_reads_and_may_be_renamed(tmp_path
     assert stat.S_IMODE(file.stat().st_mode) & 0o137 == 0
 
 
-@pytest.mark.parametrize("name", ["{}", "../start-file", ".start-file", "link", "folder/link", "link-to-folder/start-file"])
+@pytest.mark.parametrize(
+    "name", ["{}", "../start-file", ".start-file", "link", "folder/link", "link-to-folder/start-file"]
+)
 def test_no_file_outside_the_directory_of_logs_is_written(tmp_path: Path, start: Start, name: str) -> None:
     shell, folder = tmp_path / "start-file", tmp_path / "logs"
     shell.write_text("# my shell\n")
@@ -187,7 +189,9 @@ def test_no_file_outside_the_directory_of_logs_is_written(tmp_path: Path, start:
     assert "hedgerow_event_log_waiting 1.0" in text_of(metrics)
 
 
-def test_lines_wait_until_the_file_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Start) -> None:
+def test_lines_wait_until_the_file_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Start
+) -> None:
     monkeypatch.setattr(event_log, "_RETRY_S", 0.0)
     metrics, folder = Metrics(*METRICS), tmp_path / "later" / "logs"
     log = start(LogTarget(file="log"), metrics, folder)
@@ -252,7 +256,9 @@ def test_a_syslog_server_gets_whole_messages(collector: SyslogCollector, start: 
     assert (json.loads("{" + body)["subject"], second.endswith("}")) == ("dns-1", True)
 
 
-def test_a_syslog_server_that_hung_up_is_called_again(collector: SyslogCollector, monkeypatch: pytest.MonkeyPatch, start: Start) -> None:
+def test_a_syslog_server_that_hung_up_is_called_again(
+    collector: SyslogCollector, monkeypatch: pytest.MonkeyPatch, start: Start
+) -> None:
     monkeypatch.setattr(event_log, "_RETRY_S", 0.0)
     log = start(LogTarget(host="127.0.0.1", port=collector.port))
     log.add([event(1)])
@@ -286,7 +292,9 @@ def test_the_certificate_of_a_syslog_server_is_verified(
         collector.close()
 
 
-def test_a_webhook_gets_signed_lines_and_a_refused_request_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Start) -> None:
+def test_a_webhook_gets_signed_lines_and_a_refused_request_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Start
+) -> None:
     authority, metrics = Authority(tmp_path), Metrics(*METRICS)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.root))
     monkeypatch.setattr(event_log, "_RETRY_S", 0.0)

@@ -1,4 +1,6 @@
-"""An OpenID Connect provider over HTTPS on loopback: authlib's authorization server, which checks PKCE, redirects and clients."""
+"""An OpenID Connect provider over HTTPS on loopback: authlib's authorization server, which checks PKCE, redirects and
+clients.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +34,17 @@ CLIENT, CREDENTIAL = "hedgerow", "the client's own"
 
 @dataclass(slots=True)
 class Provider:
-    """A running provider. Tests change who signs in (`person`), their groups, and what is wrong with the next ID token (`flaw`)."""
+    """A running provider.
+
+    Tests change who signs in (`person`), their groups, and what is wrong with the next ID token (`flaw`).
+    """
 
     issuer: str = ""
     ca: str = ""
     person: str = "ana"
-    groups: dict[str, list[str]] = field(default_factory=lambda: {"ana": ["it-staff"], "tom": ["teachers", "all"], "eve": ["pupils"]})
+    groups: dict[str, list[str]] = field(
+        default_factory=lambda: {"ana": ["it-staff"], "tom": ["teachers", "all"], "eve": ["pupils"]}
+    )
     flaw: dict[str, Any] = field(default_factory=dict)
     key: RSAKey = field(default_factory=lambda: _new_key("first"))
     algorithm: str = "RS256"
@@ -120,7 +127,9 @@ def running_provider(folder: Path) -> Iterator[Provider]:
     provider, leaf = Provider(ca=str(authority.root)), authority.leaf("localhost")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(leaf.certificate, leaf.key)
-    server = make_server("127.0.0.1", 0, _app(provider), threaded=True, request_handler=_QuietHandler, ssl_context=context)
+    server = make_server(
+        "127.0.0.1", 0, _app(provider), threaded=True, request_handler=_QuietHandler, ssl_context=context
+    )
     provider.issuer = f"https://localhost:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -151,9 +160,14 @@ def _app(provider: Provider) -> flask.Flask:
         def save_authorization_code(self, code: str, request: Any) -> None:
             asked = request.payload.data
             codes[code] = _Code(
-                code, request.user, asked["redirect_uri"], asked["scope"], asked["nonce"], asked["code_challenge"],
+                code,
+                request.user,
+                asked["redirect_uri"],
+                asked["scope"],
+                asked["nonce"],
+                asked["code_challenge"],
                 asked["code_challenge_method"],
-            )  # fmt: skip
+            )
 
         def query_authorization_code(self, code: str, _client: Any) -> _Code | None:
             return codes.get(code)
@@ -194,7 +208,12 @@ def _app(provider: Provider) -> flask.Flask:
     def configuration() -> Any:
         if provider.odd_answer:
             return flask.Response(provider.odd_answer, mimetype="application/json")
-        places = {"authorization_endpoint": "authorize", "token_endpoint": "token", "jwks_uri": "keys", "userinfo_endpoint": "userinfo"}
+        places = {
+            "authorization_endpoint": "authorize",
+            "token_endpoint": "token",
+            "jwks_uri": "keys",
+            "userinfo_endpoint": "userinfo",
+        }
         more: dict[str, Any] = {"x": "y" * 300_000} if provider.long_answer else {}
         more |= {"scopes_supported": provider.scopes} if provider.scopes is not None else {}
         return {"issuer": provider.issuer} | {key: f"{provider.issuer}/{path}" for key, path in places.items()} | more
@@ -221,4 +240,6 @@ def _app(provider: Provider) -> flask.Flask:
 
 
 def _claims(provider: Provider, person: str, with_groups: bool) -> dict[str, Any]:
-    return {"sub": f"id-{person}", "preferred_username": person} | ({"groups": provider.groups[person]} if with_groups else {})
+    return {"sub": f"id-{person}", "preferred_username": person} | (
+        {"groups": provider.groups[person]} if with_groups else {}
+    )

@@ -40,7 +40,13 @@ class Clock:
 @pytest.fixture
 def provider(server):
     yield server
-    server.person, server.flaw, server.algorithm, server.groups_in_token, server.long_answer = "ana", {}, "RS256", True, False
+    server.person, server.flaw, server.algorithm, server.groups_in_token, server.long_answer = (
+        "ana",
+        {},
+        "RS256",
+        True,
+        False,
+    )
     server.scopes, server.odd_answer = None, b""
     server.groups = {"ana": ["it-staff"], "tom": ["teachers", "all"], "eve": ["pupils"]}
 
@@ -145,7 +151,14 @@ def test_a_token_with_the_public_key_as_its_password_opens_nothing(provider, sig
         base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=")
         for part in (
             {"alg": "HS256", "kid": provider.key.kid},
-            {"iss": provider.issuer, "sub": "id-ana", "aud": CLIENT, "iat": time.time(), "exp": time.time() + 300, "nonce": "n"},
+            {
+                "iss": provider.issuer,
+                "sub": "id-ana",
+                "aud": CLIENT,
+                "iat": time.time(),
+                "exp": time.time() + 300,
+                "nonce": "n",
+            },
         )
     )
     seal = hmac.digest(provider.key.as_pem(private=False), head + b"." + body, "sha256")
@@ -182,7 +195,9 @@ def test_a_cancelled_sign_in_is_told(sign_in, caplog):
         pending = await sign_in.begin("http://127.0.0.1")
         state = pending.cookie.partition(".")[0]
         with pytest.raises(SignInRefused, match="refused or cancelled"):
-            await sign_in.finish(pending.cookie, {"state": state, "error": "access_denied\nforged line"}, "http://127.0.0.1")
+            await sign_in.finish(
+                pending.cookie, {"state": state, "error": "access_denied\nforged line"}, "http://127.0.0.1"
+            )
 
     with caplog.at_level(logging.WARNING):
         asyncio.run(cancelled())
@@ -237,8 +252,8 @@ def web(tmp_path, provider, clock):
     state.mkdir()
     (state / "oidc-secret").write_text(f"{CREDENTIAL}\n")
     (state / "hedgerow.yaml").write_text(
-        f"network:\n  lan: [127.0.0.0/8]\n  unknown_devices: adult\n  oidc:\n    issuer: {provider.issuer}\n    client: {CLIENT}\n"
-        f"    label: School\n    ca: {provider.ca}\n    roles: {{admin: [it-staff], parent: [teachers]}}\n"
+        f"network:\n  lan: [127.0.0.0/8]\n  unknown_devices: adult\n  oidc:\n    issuer: {provider.issuer}\n    client:"
+        f" {CLIENT}\n    label: School\n    ca: {provider.ca}\n    roles: {{admin: [it-staff], parent: [teachers]}}\n"
     )
     with running_web(state, clock=clock) as web:
         web.change_status(state=str(state))
@@ -247,7 +262,9 @@ def web(tmp_path, provider, clock):
 
 
 def browser(web):
-    return httpx.Client(base_url=web.url, transport=httpx.HTTPTransport(local_address=PARENT), trust_env=False, timeout=60)
+    return httpx.Client(
+        base_url=web.url, transport=httpx.HTTPTransport(local_address=PARENT), trust_env=False, timeout=60
+    )
 
 
 def back(web, provider, client):
@@ -265,7 +282,8 @@ def test_somebody_signs_in_and_out(web, provider):
         assert back(web, provider, client).status_code == 200
         assert client.get("/people").status_code == 200
         assert client.get("/settings").status_code == 200
-        assert client.post("/settings/accounts", data={"name": "x"}, headers={"origin": web.url}).status_code == 403  # a parent, no admin
+        # a parent, no admin
+        assert client.post("/settings/accounts", data={"name": "x"}, headers={"origin": web.url}).status_code == 403
         assert "Current password" not in client.get("/account").text
         client.post("/sign-out", headers={"origin": web.url})
         assert client.get("/people").status_code == 303
@@ -286,7 +304,10 @@ def test_nobody_becomes_an_admin_by_naming_a_provider(web, provider, named):
         for headers in ({"authorization": f"Bearer {token}"}, parent):
             answer = client.patch("/api/v1/policy", json=patch, headers=headers)
             assert answer.status_code == 403, answer.text
-            assert answer.json()["detail"] == "Only an admin may change network.oidc.roles.admin in the policy, so nothing was changed."
+            assert (
+                answer.json()["detail"]
+                == "Only an admin may change network.oidc.roles.admin in the policy, so nothing was changed."
+            )
     with browser(web) as client:
         assert back(web, provider, client).status_code == 403
         assert client.get("/api/v1/accounts").status_code != 200

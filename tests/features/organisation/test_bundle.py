@@ -50,11 +50,19 @@ class Site:
     def started(self) -> OrganisationFollower:
         policy = parse_policy(b"", None)
         return OrganisationFollower(
-            self.folder, self.store, lambda: self.policy, lambda: Status("0", NOW, "UTC"), lambda: policy, lambda: 0, lambda: None,
+            self.folder,
+            self.store,
+            lambda: self.policy,
+            lambda: Status("0", NOW, "UTC"),
+            lambda: policy,
+            lambda: 0,
+            lambda: None,
             lambda: self.now,
-        )  # fmt: skip
+        )
 
-    def write(self, base: str = BASE, north: str = NORTH, key: SigningKey = KEY, at: float = NOW, days: float = 30) -> None:
+    def write(
+        self, base: str = BASE, north: str = NORTH, key: SigningKey = KEY, at: float = NOW, days: float = 30
+    ) -> None:
         write_bundle(self.served, {"@": (7, base), "@north": (9, north), "@south": (2, "people: {}")}, key, at, days)
 
     def wait(self, days: float) -> None:
@@ -136,19 +144,34 @@ def rewritten(site: Site, **changes: object) -> None:
         (lambda site: (site.served / BUNDLE).write_text("<html>"), "it is not a bundle"),
         (lambda site: (site.served / BUNDLE).write_bytes(b"\xff" * 300_000), "larger than"),
         (lambda site: ((site.served / BUNDLE).unlink(), site.write(key=OTHER, at=NOW + 9)), "of another key"),
-        (lambda site: ((site.served / BUNDLE).unlink(), site.write(at=NOW - 60)), "it is older than the one that was taken over last"),
+        (
+            lambda site: ((site.served / BUNDLE).unlink(), site.write(at=NOW - 60)),
+            "it is older than the one that was taken over last",
+        ),
         (lambda site: (site.write(at=NOW + 9, days=1), site.wait(2)), "it expired at 2026-09-22 14:13 UTC"),
         (lambda site: site.write(at=NOW + 3 * 86400), "clock is wrong"),
         (lambda site: (site.write(base=NORTH, at=NOW + 9), site.damage()), "is not what"),
         (lambda site: site.write(base="locked: [people]\n", at=NOW + 9), "'people' is locked by the organisation"),
-        (lambda site: site.write(north="profiles: {child-8-12: {block: []}}", at=NOW + 9), "is locked by the organisation"),
+        (
+            lambda site: site.write(north="profiles: {child-8-12: {block: []}}", at=NOW + 9),
+            "is locked by the organisation",
+        ),
         (lambda site: site.join("west"), "it has no group west"),
-        (lambda site: site.write(base="network: {log_to: [/etc/cron.d/x]}", at=NOW + 9), "'/etc/cron.d/x' is not the name of a file"),
-        (lambda site: site.write(base="network: {log_to: [../admin-token]}", at=NOW + 9), "'../admin-token' is not the name of a file"),
-        (lambda site: site.write(north="include: [/etc/*.yaml]", at=NOW + 9), "'include' is not allowed in the group's file"),
+        (
+            lambda site: site.write(base="network: {log_to: [/etc/cron.d/x]}", at=NOW + 9),
+            "'/etc/cron.d/x' is not the name of a file",
+        ),
+        (
+            lambda site: site.write(base="network: {log_to: [../admin-token]}", at=NOW + 9),
+            "'../admin-token' is not the name of a file",
+        ),
+        (
+            lambda site: site.write(north="include: [/etc/*.yaml]", at=NOW + 9),
+            "'include' is not allowed in the group's file",
+        ),
         (lambda site: site.write(base="code_of_conduct: rules.txt", at=NOW + 9), "rules.txt' cannot be read"),
     ],
-)  # fmt: skip
+)
 def test_what_is_not_taken_over(site: Site, change: object, words: str) -> None:
     site.write()
     assert site.look() == ""
@@ -215,7 +238,15 @@ def test_a_pipeline_writes_a_bundle_of_files(tmp_path: Path) -> None:
 def test_blocks_by_category_name_no_site(site: Site) -> None:
     fill(site.store)
     rule = Observation(
-        JOURNAL_NOW, TABLET, "mia", "child-8-12", RequestKind.DNS, Verdict.BLOCK, Reason.RULE, "secret.example", "secret.example"
+        JOURNAL_NOW,
+        TABLET,
+        "mia",
+        "child-8-12",
+        RequestKind.DNS,
+        Verdict.BLOCK,
+        Reason.RULE,
+        "secret.example",
+        "secret.example",
     )
     recorder = Recorder(site.store, clock=lambda: JOURNAL_NOW)
     recorder.add([rule])
@@ -225,6 +256,6 @@ def test_blocks_by_category_name_no_site(site: Site) -> None:
 
 
 def test_where_a_bundle_is_in_the_policy() -> None:
-    good = f'network: {{bundle: {{url: "https://office.example/x/bundle.json", key: "{key_text(KEY.public)}", group: north}}}}'
+    good = f'network: {{bundle: {{url: "https://office.example/x/bundle.json", key: "{key_text(KEY.public)}", group: north}}}}'  # noqa: E501
     policy: Policy = parse_policy(good.encode(), None)
     assert policy.network.bundle == BundleSource("https://office.example/x/bundle.json", key_text(KEY.public), "north")

@@ -71,7 +71,11 @@ def test_an_organisation_with_two_sites(whole_internet: SmallInternet, office: O
         one, two = nodes["cafe-1"], nodes["cafe-2"]
         assert not is_blocked(one, "secret.example")
         office.publish(BASE)
-        wait_until(lambda: is_blocked(one, "secret.example") and is_blocked(two, "secret.example"), 30, "the organisation's rule")
+        wait_until(
+            lambda: is_blocked(one, "secret.example") and is_blocked(two, "secret.example"),
+            30,
+            "the organisation's rule",
+        )
         assert "from the organisation's policy" in explained(one, "secret.example")
 
         # A site's own file does not get round it, and what was in force stays.
@@ -131,13 +135,25 @@ def test_a_site_without_the_store_follows_a_signed_bundle(whole_internet: SmallI
 
     def publish(text: str) -> str:
         base.write_text(text)
-        words = ("organisation", "bundle", str(served), "--base", str(base), "--lists", "--key", str(tmp_path / "key.pem"), "--json")
+        words = (
+            "organisation",
+            "bundle",
+            str(served),
+            "--base",
+            str(base),
+            "--lists",
+            "--key",
+            str(tmp_path / "key.pem"),
+            "--json",
+        )
         return str(json.loads(hedgerow_command(*words, "--state", str(tmp_path / "office"), timeout=180).stdout)["key"])
 
     served.mkdir()
     (served / "list.txt").write_text("compiled.example\n")
     with serving(served) as url:
-        policy = BASE + f"network: {{lists: starter}}\nlists: [{{category: adult, url: '{url}/list.txt', name: ours}}]\n"
+        policy = (
+            BASE + f"network: {{lists: starter}}\nlists: [{{category: adult, url: '{url}/list.txt', name: ours}}]\n"
+        )
         key = publish(policy)
         (served / "list.txt").unlink()  # the site can have it from the bundle only
         network = network_section(whole_internet) + f'  bundle: {{url: "{url}/bundle.json", key: "{key}"}}\n'

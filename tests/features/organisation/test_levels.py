@@ -1,4 +1,6 @@
-"""An organisation in one store: versions for levels, groups and some sites first, who may write them, and what sites report."""
+"""An organisation in one store: versions for levels, groups and some sites first, who may write them, and what sites
+report.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,13 @@ from postgres_server import PostgresServer
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError
 
-from hedgerow.features.organisation.levels import ORGANISATION, NodeRow, OrganisationStore, SiteState, blocked_by_category
+from hedgerow.features.organisation.levels import (
+    ORGANISATION,
+    NodeRow,
+    OrganisationStore,
+    SiteState,
+    blocked_by_category,
+)
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.policy_history import MAX_CHANGES, PolicyVersion
@@ -43,11 +51,19 @@ def test_levels_groups_and_a_version_for_some_sites_first(journal: Store) -> Non
     assert levels_of(journal, "cafe-1") == {"organisation": "first", "group": "of the north"}
     assert levels_of(journal, "cafe-2") == {"organisation": "first"}
     publish(journal, ORGANISATION, "tried", "cafe-2", "cafe-20")
-    assert [levels_of(journal, site)["organisation"] for site in ("cafe-1", "cafe-2", "cafe-20")] == ["first", "tried", "tried"]
+    assert [levels_of(journal, site)["organisation"] for site in ("cafe-1", "cafe-2", "cafe-20")] == [
+        "first",
+        "tried",
+        "tried",
+    ]
     versions = organisation.of_level(ORGANISATION)
     publish(journal, ORGANISATION, versions.version(first).files["hedgerow.yaml"])
     assert levels_of(journal, "cafe-2") == {"organisation": "first"}
-    assert [(each.summary, each.sites) for each in versions.latest()] == [("first", ()), ("tried", ("cafe-2", "cafe-20")), ("first", ())]
+    assert [(each.summary, each.sites) for each in versions.latest()] == [
+        ("first", ()),
+        ("tried", ("cafe-2", "cafe-20")),
+        ("first", ()),
+    ]
     organisation.assign("cafe-1", "south")
     assert levels_of(journal, "cafe-1") == {"organisation": "first"}
     organisation.assign("cafe-1", "")

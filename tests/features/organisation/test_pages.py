@@ -1,4 +1,6 @@
-"""The pages and the API of all sites: what they report, and policies published by the office and by the manager of one site."""
+"""The pages and the API of all sites: what they report, and policies published by the office and by the manager of one
+site.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,9 @@ def caller(url: str, token: str = TOKEN) -> httpx.Client:
 
 
 class Chain(NamedTuple):
-    """Clients of the pages of an office and of a site, the office's URL, and the store as the site and as its owner see it."""
+    """Clients of the pages of an office and of a site, the office's URL, and the store as the site and as its owner see
+    it.
+    """
 
     office: httpx.Client
     site: httpx.Client
@@ -102,7 +106,11 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
         for web in (office, site):
             OrganisationStore(web.engine).report("node", NOW, STATE)
         yield Chain(
-            running.enter_context(caller(office.url)), running.enter_context(caller(site.url)), office.url, site.engine, office.engine
+            running.enter_context(caller(office.url)),
+            running.enter_context(caller(site.url)),
+            office.url,
+            site.engine,
+            office.engine,
         )
 
 
@@ -139,7 +147,9 @@ def test_one_search_finds_what_all_sites_recorded_and_no_more(chain: Chain) -> N
     # What a person's privacy leaves of a decision is what workers send: at `category` no host, at `none` nothing.
     here = [seen("Tablet-1", "Élodie", "www.naughty.example", NOW + 1), seen("Tablet-1", "Élodie", "")]
     Batch([*here, *(seen("pc", None, f"n{number}.many.example") for number in range(120))]).write(chain.store)
-    Batch([seen("laptop", "tom", "naughty.example"), seen("laptop", "tom", "img.100%.example", NOW - 1)]).write(chain.owner)
+    Batch([seen("laptop", "tom", "naughty.example"), seen("laptop", "tom", "img.100%.example", NOW - 1)]).write(
+        chain.owner
+    )
 
     def found(text: str, by: httpx.Client = office) -> list[tuple[str, str]]:
         answer = by.get("/api/v1/organisation/search", params={"q": text}).json()
@@ -175,7 +185,9 @@ def test_what_can_not_be_published(chain: Chain) -> None:
 
     check({"policy": "profiles:\n  child: {block: [+roblox]}\n"}, "line 2: ")
     check({"policy": "locked: [peopel]\n"}, "a policy has no key 'peopel'")
-    check({"policy": BASE.partition("\n")[2], "group": "north"}, "locked by the organisation (organisation.yaml, line 1)")
+    check(
+        {"policy": BASE.partition("\n")[2], "group": "north"}, "locked by the organisation (organisation.yaml, line 1)"
+    )
     check({"policy": NEXT, "follows": newest - 1}, "Somebody else has just published")
     check({"policy": NEXT, "only": ["Café 1"]}, "lower-case letters")
     check({"policy": NEXT, "group": "North!"}, "lower-case letters")
@@ -191,11 +203,20 @@ def test_what_can_not_be_published(chain: Chain) -> None:
     assert (refused.status_code, "office" in refused.json()["detail"]) == (422, True)
     token = office.post("/api/v1/tokens", json={"name": "ci", "scopes": ["manage"]}).json()["token"]
     with caller(chain.url, token) as ci:
-        check({"policy": f"{BASE}code_of_conduct: /etc/passwd\n"}, "Only an admin may change code_of_conduct in the policy", ci, 403)
+        check(
+            {"policy": f"{BASE}code_of_conduct: /etc/passwd\n"},
+            "Only an admin may change code_of_conduct in the policy",
+            ci,
+            403,
+        )
         assert ci.post("/api/v1/organisation/versions", json={"policy": NEXT}).status_code == 201
     kept = "network: {site: cafe-1, store: 'postgresql://cafe@db.example/h'}\n"
     assert site.post("/api/v1/organisation/versions", json={"policy": kept, "site": "cafe-1"}).status_code == 201
-    check({"policy": "network: {site: cafe-1}\n", "site": "cafe-1"}, "without network.store: postgresql://cafe@db.example/h", site)
+    check(
+        {"policy": "network: {site: cafe-1}\n", "site": "cafe-1"},
+        "without network.store: postgresql://cafe@db.example/h",
+        site,
+    )
 
 
 def test_keys_of_admins_are_published_by_admins(chain: Chain) -> None:
@@ -256,7 +277,9 @@ def test_an_office_publishes_on_its_pages(chain: Chain) -> None:
     follows = re.search(r'name="follows" value="(\d+)"', form)
     assert follows is not None
     sent = {"group": "north", "follows": follows[1], "policy": "people: [<b>]\r\n", "only": "", "note": "for the north"}
-    refused = office.post("/organisation/edit", data=sent, headers={"referer": f"{office.base_url}organisation/edit?group=north"})
+    refused = office.post(
+        "/organisation/edit", data=sent, headers={"referer": f"{office.base_url}organisation/edit?group=north"}
+    )
     assert refused.status_code == 422
     assert "people: [&lt;b&gt;]" in refused.text
     assert "The policy would be invalid: line 1" in refused.text
@@ -266,7 +289,10 @@ def test_an_office_publishes_on_its_pages(chain: Chain) -> None:
     assert "<ins>+  timezone: Europe/Lisbon</ins>" in shown
     assert "for the north" in shown
     assert OrganisationStore(store).levels()["group"].files["hedgerow.yaml"] == "network:\n  timezone: Europe/Lisbon\n"
-    office.post("/organisation/edit", data=sent | {"policy": "network: {}", "follows": place.rpartition("/")[2], "only": "cafe-1 cafe-2"})
+    office.post(
+        "/organisation/edit",
+        data=sent | {"policy": "network: {}", "follows": place.rpartition("/")[2], "only": "cafe-1 cafe-2"},
+    )
     again = office.post(place, data={"only": ""})
     assert again.headers["location"] != place
     assert OrganisationStore(store).levels()["group"].id == int(again.headers["location"].rpartition("/")[2])
@@ -287,7 +313,9 @@ def test_an_office_changes_the_policy_of_one_site_and_goes_back(chain: Chain) ->
     old, new = "people: {mia: {age: 9}}\n", "people: {mia: {age: 10}}\n"
     versions = OrganisationStore(chain.store).of_level("cafe-1")
     before, beside = versions.newest(), {"more.yaml": "people: {}\n"}
-    first = versions.add(PolicyVersion(0, NOW, "node", "", "node", before.id if before else 0, {"hedgerow.yaml": old, **beside}))
+    first = versions.add(
+        PolicyVersion(0, NOW, "node", "", "node", before.id if before else 0, {"hedgerow.yaml": old, **beside})
+    )
 
     def in_force() -> dict[str, str]:
         newest = versions.newest()
@@ -302,14 +330,20 @@ def test_an_office_changes_the_policy_of_one_site_and_goes_back(chain: Chain) ->
     assert done.status_code == 303, done.text
     assert "Policy of the site cafe-1" in office.get(done.headers["location"]).text
     assert in_force() == {"hedgerow.yaml": new, **beside}
-    assert site.post(f"/organisation/versions/{first}", data={}).status_code == 303, "the site's own manager may go back, too"
+    assert site.post(f"/organisation/versions/{first}", data={}).status_code == 303, (
+        "the site's own manager may go back, too"
+    )
     assert in_force() == {"hedgerow.yaml": old, **beside}
-    assert office.post("/organisation/edit", data={"site": "cafe-1", "group": "north", "policy": new}).status_code == 422
+    assert (
+        office.post("/organisation/edit", data={"site": "cafe-1", "group": "north", "policy": new}).status_code == 422
+    )
 
 
 def test_the_page_of_all_sites_translates_what_its_machines_report() -> None:
     stopped = WorkerHealth("dns-0", "dns", "stopped", NOW)
-    wrong = Status("0", NOW, "UTC", workers=(stopped,), policy_problems=(Problem("x", None, None, "y"),), rules_in_force=False)
+    wrong = Status(
+        "0", NOW, "UTC", workers=(stopped,), policy_problems=(Problem("x", None, None, "y"),), rules_in_force=False
+    )
     found = readiness_problems(health_of(wrong))
     assert len(found) > 2
     assert set(found) <= set(PROBLEMS)

@@ -23,8 +23,11 @@ from hedgerow.policies.reading.schema_types import KeyScope
 VERSIONS = "/api/v1/organisation/versions"
 SITE = str(WHOLE["network"]["site"])
 PLACES: dict[str, dict[str, Any]] = {
-    "organisation": {}, "group": {"group": "north"}, "some sites": {"group": "north", "only": ["cafe-7"]}, "site": {"site": SITE},
-}  # fmt: skip
+    "organisation": {},
+    "group": {"group": "north"},
+    "some sites": {"group": "north", "only": ["cafe-7"]},
+    "site": {"site": SITE},
+}
 RESERVED = [path for path, scope in LEAVES if scope is not KeyScope.MANAGE]
 
 
@@ -37,10 +40,15 @@ class Office:
 
 
 def at(place: str, document: dict[str, Any], path: KeyPath = ()) -> str:
-    """Return a policy without the keys that a place may not have, except for the one that is tried. No two levels name a list alike."""
+    """Return a policy without the keys that a place may not have, except for the one that is tried.
+
+    No two levels name a list alike.
+    """
     unknown = {"include", "locked"} if place == "site" else {"include"}
     lists = [{**each, "name": f"lists of {place}"} for each in document["lists"]]
-    return json.dumps({key: value for key, value in (document | {"lists": lists}).items() if key not in unknown or path == (key,)})
+    return json.dumps(
+        {key: value for key, value in (document | {"lists": lists}).items() if key not in unknown or path == (key,)}
+    )
 
 
 def client(url: str, token: str) -> httpx.Client:

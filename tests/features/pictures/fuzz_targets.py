@@ -37,9 +37,14 @@ def _pictures() -> Iterator[bytes]:
     clear.putalpha(shades[1].convert("L"))
     moving = {"save_all": True, "append_images": shades[1:], "duration": 50}
     written: tuple[tuple[str, Any, dict[str, Any]], ...] = (
-        ("JPEG", shades[0], {"exif": exif, "progressive": True}), ("PNG", clear, {}), ("PNG", shades[0].convert("P"), {"transparency": 3}),
-        ("GIF", shades[0], moving), ("WEBP", shades[0], moving), ("AVIF", clear, {}), ("BMP", shades[0], {}),
-    )  # fmt: skip
+        ("JPEG", shades[0], {"exif": exif, "progressive": True}),
+        ("PNG", clear, {}),
+        ("PNG", shades[0].convert("P"), {"transparency": 3}),
+        ("GIF", shades[0], moving),
+        ("WEBP", shades[0], moving),
+        ("AVIF", clear, {}),
+        ("BMP", shades[0], {}),
+    )
     for name, image, options in written:
         out = io.BytesIO()
         with contextlib.suppress(KeyError, OSError):  # a format that this Pillow can't write

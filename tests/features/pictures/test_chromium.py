@@ -41,7 +41,9 @@ def test_a_hidden_picture_is_replaced_and_the_other_is_not_kept(
 ) -> None:
     seen = policy.replace("ip: 127.0.0.11", "ip: 127.0.0.1")
     picture = f"/mirror?type=image/jpeg&data={base64.urlsafe_b64encode(harmless_picture()).decode()}"
-    as_this_machine.swap(policy=seen.replace("    age: 9\n", "    age: 9\n    picture_scan: {enabled: true, limit: 0}\n"))
+    as_this_machine.swap(
+        policy=seen.replace("    age: 9\n", "    age: 9\n    picture_scan: {enabled: true, limit: 0}\n")
+    )
     with opened_page(as_this_machine, tmp_path, as_this_machine.ca) as page:
         page.goto(net.url("www.school.example", "/page"))
         assert page.evaluate(SHOW, net.url("www.school.example", picture)) == [320, 200]

@@ -28,14 +28,23 @@ def status_of(pid: int) -> dict[str, str]:
 
 def test_pictures_are_judged_in_a_process_without_sockets(internet: SmallInternet) -> None:
     people = PEOPLE.replace("    age: 9\n", "    age: 9\n    picture_scan: {enabled: true, limit: 0}\n")
-    with running_hedgerow(family_policy(internet, people=people), lists=LISTS, upstream_authority=internet.authority.root) as running:
-        url = internet.url("www.school.example", f"/mirror?type=image/jpeg&data={base64.urlsafe_b64encode(harmless_picture()).decode()}")
+    with running_hedgerow(
+        family_policy(internet, people=people), lists=LISTS, upstream_authority=internet.authority.root
+    ) as running:
+        url = internet.url(
+            "www.school.example",
+            f"/mirror?type=image/jpeg&data={base64.urlsafe_b64encode(harmless_picture()).decode()}",
+        )
         options = ("-H", "Accept: image/svg+xml,image/*")
         answer = curl(url, proxy=running.proxy, source=COMPUTER, ca=running.authority, options=options)
         assert (answer.status, answer.headers["content-type"]) == (403, ["image/svg+xml; charset=utf-8"])
         (inspector,) = running.pids("inspector")
         children = Path(f"/proc/{inspector}/task/{inspector}/children").read_text().split()
-        (judge,) = (int(each) for each in children if b"hedgerow.features.pictures.process" in Path(f"/proc/{each}/cmdline").read_bytes())
+        (judge,) = (
+            int(each)
+            for each in children
+            if b"hedgerow.features.pictures.process" in Path(f"/proc/{each}/cmdline").read_bytes()
+        )
         status = status_of(judge)
         assert (status["NoNewPrivs"], status["Seccomp"], status["Threads"]) == ("1", "2", "1")
         assert int(status["Seccomp_filters"]) == 2, "the inspector's filter, and its own, without sockets"

@@ -59,7 +59,9 @@ def fetch(stand: Stand, url: str, *options: str, source: str = CHILD_WITH_CA) ->
 
 @pytest.mark.parametrize("version", ["--http1.1", "--http2"])
 @pytest.mark.parametrize("kind", ["image/jpeg", "text/plain"])
-def test_a_picture_above_the_limit_is_replaced(hiding: Stand, net: SmallInternet, picture: bytes, version: str, kind: str) -> None:
+def test_a_picture_above_the_limit_is_replaced(
+    hiding: Stand, net: SmallInternet, picture: bytes, version: str, kind: str
+) -> None:
     answer = fetch(hiding, net.url(HOST, path_of(picture, kind)), version, *BROWSER)
     assert (answer.status, answer.headers["content-type"], answer.headers["cache-control"]) == (
         403,
@@ -74,18 +76,24 @@ def test_a_picture_above_the_limit_is_replaced(hiding: Stand, net: SmallInternet
 
 
 @pytest.mark.parametrize("version", ["--http1.1", "--http2"])
-def test_a_longer_picture_is_collected_and_replaced_too(hiding: Stand, net: SmallInternet, picture: bytes, version: str) -> None:
+def test_a_longer_picture_is_collected_and_replaced_too(
+    hiding: Stand, net: SmallInternet, picture: bytes, version: str
+) -> None:
     """Plain responses of at most 64 KiB take the fast path, others the layers."""
     body, gap = with_long_comment(picture)
     answer = fetch(hiding, net.url(HOST, path_of(body, gap=gap)), version, *BROWSER)
     assert (answer.status, answer.headers["content-type"]) == (403, ["image/svg+xml; charset=utf-8"])
 
 
-def test_programs_without_svg_get_a_plain_picture_and_people_the_block_page(hiding: Stand, net: SmallInternet, picture: bytes) -> None:
+def test_programs_without_svg_get_a_plain_picture_and_people_the_block_page(
+    hiding: Stand, net: SmallInternet, picture: bytes
+) -> None:
     url = net.url(HOST, path_of(picture))
     plain = fetch(hiding, url)
     assert (plain.status, plain.headers["content-type"], plain.body[:4]) == (403, ["image/png"], b"\x89PNG")
-    page = fetch(hiding, url, "-H", "Sec-Fetch-Dest: document", "-H", "Sec-Fetch-Mode: navigate", "-H", "Accept: text/html,*/*")
+    page = fetch(
+        hiding, url, "-H", "Sec-Fetch-Dest: document", "-H", "Sec-Fetch-Mode: navigate", "-H", "Accept: text/html,*/*"
+    )
     assert "This picture is hidden" in page.text
     assert "Ask for access" in page.text
 
@@ -101,11 +109,15 @@ def test_a_page_starts_the_processes_before_its_pictures_come(hiding: Stand, net
     for each in former:
         os.kill(each, signal.SIGKILL)
     wait_until(lambda: former.isdisjoint(judges()), 10, "the processes have ended")
-    assert fetch(hiding, net.url(HOST), "-H", "Sec-Fetch-Dest: document", "-H", "Sec-Fetch-Mode: navigate").status == 200
+    assert (
+        fetch(hiding, net.url(HOST), "-H", "Sec-Fetch-Dest: document", "-H", "Sec-Fetch-Mode: navigate").status == 200
+    )
     wait_until(lambda: len(judges()) == PROCESSES, 10, "others have started")
 
 
-def test_what_is_below_the_limit_or_no_picture_passes_unchanged(stand: Stand, net: SmallInternet, policy: str, picture: bytes) -> None:
+def test_what_is_below_the_limit_or_no_picture_passes_unchanged(
+    stand: Stand, net: SmallInternet, policy: str, picture: bytes
+) -> None:
     try:
         stand.swap(policy=policy.replace("    age: 9\n", "    age: 9\n    picture_scan: {enabled: true, limit: 99}\n"))
         wait_until(lambda: fetch(stand, net.url(HOST, path_of(picture)), *BROWSER).body == picture, 120)
@@ -114,7 +126,9 @@ def test_what_is_below_the_limit_or_no_picture_passes_unchanged(stand: Stand, ne
         stand.swap(policy=policy)
 
 
-def test_other_people_and_allowed_sites_see_their_pictures(stand: Stand, net: SmallInternet, policy: str, picture: bytes) -> None:
+def test_other_people_and_allowed_sites_see_their_pictures(
+    stand: Stand, net: SmallInternet, policy: str, picture: bytes
+) -> None:
     try:
         stand.swap(policy=policy.replace("    age: 9\n", f"    age: 9\n{HIDES_ALL}    allow: [{OTHER_HOST}]\n"))
         assert fetch(stand, net.url(OTHER_HOST, path_of(picture), "http"), *BROWSER, source=ADULT).body == picture

@@ -57,7 +57,10 @@ def test_nothing_is_held_back_without_the_extra(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_first_bytes_tell_what_is_a_picture() -> None:
-    for data, is_one in ((b"\xff\xd8\xff\xe0" + bytes(40), True), (b"<svg xmlns='http://www.w3.org/2000/svg'></svg>", False)):
+    for data, is_one in (
+        (b"\xff\xd8\xff\xe0" + bytes(40), True),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'></svg>", False),
+    ):
         scan = BodyScan(Head("", "image/jpeg"), rules())
         scan.feed(data)
         assert scan.whole_scanner is (PictureScanner if is_one else None)
@@ -117,7 +120,11 @@ def test_a_bomb_of_pixels_is_not_unpacked() -> None:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     side = int(MAX_PIXELS**0.5) + 1
-    body = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)) + chunk(b"IDAT", bytes(2000))
+    body = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+        + chunk(b"IDAT", bytes(2000))
+    )
     with pytest.raises(ValueError, match="pixels"):
         pictures.judge().score(body)
 
@@ -168,8 +175,11 @@ def test_drawings_of_black_lines_are_shown_and_grey_photographs_judged() -> None
         ImageDraw.Draw(drawing).line((at, 0, 400 - at, 300), "black", 2)
     coloured = ImageOps.colorize(drawing.convert("L"), "firebrick", "white")
     for image, is_drawing in (
-        (drawing, True), (ImageOps.invert(drawing), True), (coloured, False), (noise(400, 300, "L").convert("RGB"), False),
-    ):  # fmt: skip
+        (drawing, True),
+        (ImageOps.invert(drawing), True),
+        (coloured, False),
+        (noise(400, 300, "L").convert("RGB"), False),
+    ):
         assert pictures.is_line_drawing(image.resize((32, 32), reducing_gap=2.0)) is is_drawing
         assert (judged(encoded(image, "PNG"), 0) == "shown") is is_drawing
 
@@ -178,7 +188,11 @@ def test_drawings_of_black_lines_are_shown_and_grey_photographs_judged() -> None
 def test_sixteen_bits_of_grey_are_seen_as_eight() -> None:
     from PIL import Image
 
-    assert next(pictures.frames_of(encoded(Image.new("I;16", (300, 300), 30_000), "PNG"))).getpixel((50, 50)) == (117, 117, 117)
+    assert next(pictures.frames_of(encoded(Image.new("I;16", (300, 300), 30_000), "PNG"))).getpixel((50, 50)) == (
+        117,
+        117,
+        117,
+    )
 
 
 @needs_extra
@@ -187,7 +201,11 @@ def test_what_is_clear_is_seen_on_a_white_page() -> None:
 
     half = Image.new("RGBA", (300, 300), (200, 0, 0, 128))
     assert next(pictures.frames_of(encoded(half, "PNG"))).getpixel((50, 50)) == pytest.approx((227, 127, 127), abs=2)
-    assert next(pictures.frames_of(encoded(Image.new("LA", (300, 300), (0, 0)), "PNG"))).getpixel((50, 50)) == (255, 255, 255)
+    assert next(pictures.frames_of(encoded(Image.new("LA", (300, 300), (0, 0)), "PNG"))).getpixel((50, 50)) == (
+        255,
+        255,
+        255,
+    )
 
 
 @needs_extra
@@ -203,7 +221,9 @@ def test_the_network_itself_judges_what_is_not_clearly_harmless(monkeypatch: pyt
     assert judge.score(encoded(noise(320, 240), "PNG")) == 3.0
     assert views == []
     monkeypatch.setattr(judge, "quick_score", lambda frame: 6.0 if frame.width == pictures.GLANCE_SIDE else 9.0)
-    assert judge.score(encoded(noise(320, 240).transpose(0), "PNG")) == 9.0, "not clearly harmless at first, but at the full size"
+    assert judge.score(encoded(noise(320, 240).transpose(0), "PNG")) == 9.0, (
+        "not clearly harmless at first, but at the full size"
+    )
     assert views == []
     monkeypatch.setattr(judge, "quick_score", lambda _frame: 11.0)
     assert judge.score(encoded(noise(320, 240).rotate(90), "PNG")) == 60.0, "the mean of three views"

@@ -23,7 +23,9 @@ from hedgerow.policies.reading.load import load_policy, parse_policy
 def rules_of(text: str) -> ContentRules:
     policy = parse_policy(text.encode(), None)
     person = policy.people["mia"]
-    return combine_scopes([person.rules.content, policy.household.content, policy.profiles[person.profile].rules.content])
+    return combine_scopes(
+        [person.rules.content, policy.household.content, policy.profiles[person.profile].rules.content]
+    )
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,10 @@ def rules_of(text: str) -> ContentRules:
 )
 def test_pictures_have_one_switch_and_a_limit_by_age(text: str, hides_above: int | None) -> None:
     content = rules_of(text)
-    assert (content.score_limits.get(KEY), content.opens_everything) == (hides_above, hides_above is not None or content.opens_pages)
+    assert (content.score_limits.get(KEY), content.opens_everything) == (
+        hides_above,
+        hides_above is not None or content.opens_pages,
+    )
 
 
 def test_pictures_that_cannot_be_judged_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,6 @@
-"""Bodies that are checked whole: collected, queued by device, decided once per content, and never for longer than the deadline."""
+"""Bodies that are checked whole: collected, queued by device, decided once per content, and never for longer than the
+deadline.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ class Picture:
 
     def __init__(self, queue: WholeBodies, client: ClassedClient = TABLET) -> None:
         self.decision: Decision | None = None
-        self.scanner = BodyScanner(PICTURE, RULES, ScanPool(), self._refuse, lambda *_: None, {toy_scanner.WholeScanner: queue}, client)
+        self.scanner = BodyScanner(
+            PICTURE, RULES, ScanPool(), self._refuse, lambda *_: None, {toy_scanner.WholeScanner: queue}, client
+        )
 
     def _refuse(self, decision: Decision) -> ProxyResponse:
         self.decision = decision

@@ -26,7 +26,9 @@ USER = attribute(1, b"mia")
 
 
 def test_a_report_is_read_and_answered() -> None:
-    data = request(attribute(40, b"\0\0\0\1"), USER, attribute(8, bytes((10, 9, 0, 5))), attribute(31, b"02-00-5E-00-53-01"))
+    data = request(
+        attribute(40, b"\0\0\0\1"), USER, attribute(8, bytes((10, 9, 0, 5))), attribute(31, b"02-00-5E-00-53-01")
+    )
     assert parse_accounting(data, SECRET) == Accounting(AccountingStatus.START, "mia", "10.9.0.5", "02:00:5e:00:53:01")
     response = accounting_response(data, SECRET)
     assert response[:4] == b"\x05\x07\0\x14"
@@ -39,7 +41,9 @@ def test_what_a_report_leaves_out_is_empty() -> None:
         AccountingStatus.STOP, "", "2001:db8::5", None
     )
     chosen = attribute(8, b"\xff\xff\xff\xff")  # the user chooses the address
-    assert parse_accounting(request(attribute(40, b"\0\0\0\7"), USER, chosen), SECRET) == Accounting(None, "mia", "", None)
+    assert parse_accounting(request(attribute(40, b"\0\0\0\7"), USER, chosen), SECRET) == Accounting(
+        None, "mia", "", None
+    )
 
 
 @pytest.mark.parametrize(

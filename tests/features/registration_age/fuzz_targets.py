@@ -19,5 +19,7 @@ def registration(data: bytes) -> None:
 
 TARGETS: dict[str, FuzzTarget] = {
     "registration": FuzzTarget(registration, (_REGISTRATION,), (ValueError,)),
-    "rdap-servers": FuzzTarget(parse_bootstrap, (b'{"services": [[["net"], ["https://rdap.example/"]]]}',), (ValueError,)),
+    "rdap-servers": FuzzTarget(
+        parse_bootstrap, (b'{"services": [[["net"], ["https://rdap.example/"]]]}',), (ValueError,)
+    ),
 }

@@ -1,4 +1,6 @@
-"""Sites that are new here: closed to a small child, open to others, and known after some days, or by a registry that the policy asks."""
+"""Sites that are new here: closed to a small child, open to others, and known after some days, or by a registry that
+the policy asks.
+"""
 
 from __future__ import annotations
 
@@ -48,13 +50,15 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ListSe
     with ListServer(server_context(authority.leaf("127.0.0.1"))).serving() as server:
         for site, day in ((OLD_SITE, "2015-05-03"), (SITE, str(YESTERDAY))):
             events = [{"eventAction": "registration", "eventDate": f"{day}T09:00:00Z"}]
-            server.paths[f"/domain/{site}"] = text(json.dumps({"objectClassName": "domain", "ldhName": site, "events": events}).encode())
+            server.paths[f"/domain/{site}"] = text(
+                json.dumps({"objectClassName": "domain", "ldhName": site, "events": events}).encode()
+            )
         yield server
 
 
 def test_a_new_site_is_closed_to_the_youngest_for_some_days(
     whole_internet: SmallInternet, tmp_path: Path, registry: ListServer
-) -> None:  # fmt: skip
+) -> None:
     file, today = tmp_path / "state" / "published" / "sites_seen", int(time.time() // DAY_S)
 
     def prepare(_directory: Path) -> None:
@@ -62,7 +66,11 @@ def test_a_new_site_is_closed_to_the_youngest_for_some_days(
         file.write_bytes(SitesSeen(7, today, today - 30).pack())
 
     with running_hedgerow(policy(whole_internet), directory=tmp_path, prepare=prepare) as running:
-        assert (is_blocked(running), is_blocked(running, OLD_SITE), is_blocked(running, source=PARENT)) == (True, True, False)
+        assert (is_blocked(running), is_blocked(running, OLD_SITE), is_blocked(running, source=PARENT)) == (
+            True,
+            True,
+            False,
+        )
         own = kdig(running.dns, OWN_NAME, source=CHILD)
         assert own is not None
         assert own.data("A") == ["127.0.0.9"]

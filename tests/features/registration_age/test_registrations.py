@@ -1,4 +1,6 @@
-"""The question when a site was registered, put to a server that speaks RDAP over HTTPS, and to some that do not keep to it."""
+"""The question when a site was registered, put to a server that speaks RDAP over HTTPS, and to some that do not keep to
+it.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,11 @@ def leads_to(location: str) -> Serve:
     return lambda handler: send(handler, 302, location=location)
 
 
-OLD = domain(("registration", "2015-05-03T10:20:30Z"), ("expiration", "2027-05-03T10:20:30Z"), ("last changed", "2026-05-04T00:00:00Z"))
+OLD = domain(
+    ("registration", "2015-05-03T10:20:30Z"),
+    ("expiration", "2027-05-03T10:20:30Z"),
+    ("last changed", "2026-05-04T00:00:00Z"),
+)
 
 
 @pytest.fixture
@@ -112,7 +118,9 @@ def test_the_date_of_an_answer_counts(server: ListServer, tmp_path: Path, answer
         (lambda handler: send(handler, 400), "answers 400"),
     ],
 )
-def test_a_useless_answer_is_not_asked_for_again(server: ListServer, tmp_path: Path, answer: Serve, problem: str) -> None:
+def test_a_useless_answer_is_not_asked_for_again(
+    server: ListServer, tmp_path: Path, answer: Serve, problem: str
+) -> None:
     server.paths[f"/domain/{SITE}"] = answer
     found = look_up(question(server, tmp_path))
     assert (found.day, found.wait_s) == (None, None)
@@ -139,7 +147,7 @@ def test_a_busy_server_is_asked_again_later(server: ListServer, tmp_path: Path, 
 
 def test_a_server_that_is_slow_or_not_trusted_is_given_up(
     server: ListServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
+) -> None:
     server.paths[f"/domain/{SITE}"] = slowly(OLD, 60.0)
     monkeypatch.setattr(rdap, "_STEP_TIMEOUT_S", 0.2)
     assert look_up(question(server, tmp_path)).wait_s == 0.0
@@ -155,7 +163,9 @@ def test_a_site_that_the_server_does_not_know_is_no_failure(server: ListServer, 
 def test_the_question_is_put_by_a_confined_process(server: ListServer, tmp_path: Path) -> None:
     server.paths[f"/moved/{SITE}"] = text(OLD)
     server.paths[f"/domain/{SITE}"] = leads_to(f"/moved/{SITE}")
-    assert asyncio.run(look_up_in_subprocess(question(server, tmp_path / "new" / "folder"))) == Registration(DAY_OF_2015)
+    assert asyncio.run(look_up_in_subprocess(question(server, tmp_path / "new" / "folder"))) == Registration(
+        DAY_OF_2015
+    )
 
 
 LISTED = {
@@ -182,7 +192,8 @@ def test_the_registry_is_that_of_the_longest_suffix(site: str, server: str) -> N
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"{}", b'{"services": []}', b'{"services": [[["com"]]]}', b"[" * 90_000, b'{"services": [["com", "x"]]}']
+    "data",
+    [b"", b"{}", b'{"services": []}', b'{"services": [[["com"]]]}', b"[" * 90_000, b'{"services": [["com", "x"]]}'],
 )
 def test_a_damaged_list_of_servers_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="IANA"):
@@ -205,17 +216,26 @@ def test_the_last_good_list_of_servers_stays(server: ListServer, tmp_path: Path)
 
 
 class Home:
-    """The queue of a home with its table of sites, a clock that is set by hand, and a server that answers as the test says."""
+    """The queue of a home with its table of sites, a clock that is set by hand, and a server that answers as the test
+    says.
+    """
 
     def __init__(self, folder: Path, whom: str = REGISTRIES) -> None:
         self.now, self.published, self.asked = 0.0, 0, list[str]()
         self.answer = Registration(DAY_OF_2015)
-        self.policy = parse_policy(f"people: {{mia: {{age: 6}}}}\nnetwork: {{registration_age: '{whom}'}}".encode(), Path("hedgerow.yaml"))
+        self.policy = parse_policy(
+            f"people: {{mia: {{age: 6}}}}\nnetwork: {{registration_age: '{whom}'}}".encode(), Path("hedgerow.yaml")
+        )
         self.asks: Policy = self.policy
         self.sites = SitesSeenFile(folder)
         self.sites.prepare(self.policy)
         self.ages = RegistrationAges(
-            folder, policy=lambda: self.asks, sites=self.sites, publish=self.publish, clock=lambda: self.now, ask=self.ask
+            folder,
+            policy=lambda: self.asks,
+            sites=self.sites,
+            publish=self.publish,
+            clock=lambda: self.now,
+            ask=self.ask,
         )
 
     def publish(self) -> None:

@@ -21,7 +21,9 @@ def read(path: Path) -> tuple[Lease, ...]:
     return decode(tuple[Lease, ...], path.read_bytes())
 
 
-def test_many_reports_are_one_write_and_a_full_disk_loses_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_many_reports_are_one_write_and_a_full_disk_loses_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "leases.json"
     many = tuple(Lease(MAC, f"10.0.0.{number}") for number in range(200))
 
@@ -47,7 +49,9 @@ def test_many_reports_are_one_write_and_a_full_disk_loses_none(tmp_path: Path, c
     asyncio.run(main())
 
 
-def test_changes_are_written_and_ended_leases_removed_by_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changes_are_written_and_ended_leases_removed_by_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(leases, "WRITE_EVERY_S", 0.001)
     path, now, changes = tmp_path / "leases.json", [100.0], list[str]()
 

@@ -14,5 +14,7 @@ def statements(data: bytes) -> None:
 
 
 TARGETS: dict[str, FuzzTarget] = {
-    "statements": FuzzTarget(statements, (b'{"statement": {"number": 1, "day": "2026-11-24"}, "signature": "AAAA"}\n',)),
+    "statements": FuzzTarget(
+        statements, (b'{"statement": {"number": 1, "day": "2026-11-24"}, "signature": "AAAA"}\n',)
+    ),
 }

@@ -44,9 +44,22 @@ DAY = 20_000
 def statement_of(number: int, day: str, previous: str = "", key: StatementKey = KEY, site: str = "home") -> Statement:
     """Return a statement of a busy day, by default the first."""
     return Statement(
-        site, number, previous, key.fingerprint, day, f"{day}T23:59:59Z", {"child": 9, "adult": 2}, {key.number_of("Ana"): 2}, {},
-        {"adult": 12, "social": 40}, ["00:00-12:00", "12:30-24:00"], 5, {"adult": "full"}, ["0123456789abcdef"], "",
-    )  # fmt: skip
+        site,
+        number,
+        previous,
+        key.fingerprint,
+        day,
+        f"{day}T23:59:59Z",
+        {"child": 9, "adult": 2},
+        {key.number_of("Ana"): 2},
+        {},
+        {"adult": 12, "social": 40},
+        ["00:00-12:00", "12:30-24:00"],
+        5,
+        {"adult": "full"},
+        ["0123456789abcdef"],
+        "",
+    )
 
 
 def receipt_for(stated: Statement, at: int | None = None, key: StatementKey = STORE_KEY) -> Receipt:
@@ -86,25 +99,38 @@ def resigned(signed: SignedStatement, signer: StatementKey = KEY, **values: obje
 
 
 TAMPERED: dict[str, tuple[Callable[[list[SignedStatement]], list[bytes]], str]] = {
-    "a number was changed": (lambda c: [*lines(c[:2]), changed(lines(c)[2], blocks={}), *lines(c[3:])], "not signed as it stands"),
+    "a number was changed": (
+        lambda c: [*lines(c[:2]), changed(lines(c)[2], blocks={}), *lines(c[3:])],
+        "not signed as it stands",
+    ),
     "one is missing": (lambda c: lines(c[:2] + c[3:]), "statement 4 (2026-11-04) follows statement 2"),
     "the first is missing": (lambda c: lines(c[1:]), "those before it are missing"),
     "two are swapped": (lambda c: lines([c[0], c[2], c[1], *c[3:]]), "follows statement"),
     "one comes twice": (lambda c: lines([*c[:2], c[1], *c[2:]]), "follows statement 2"),
     "one was signed again, with other numbers": (
-        lambda c: [*lines(c[:2]), resigned(c[2], blocks={}), *lines(c[3:])], "was not made after this statement 3"
+        lambda c: [*lines(c[:2]), resigned(c[2], blocks={}), *lines(c[3:])],
+        "was not made after this statement 3",
     ),
     "another key signed one": (lambda c: [*lines(c[:4]), resigned(c[4], STRANGER)], "is not signed as it stands"),
-    "another key signed and says so": (lambda c: [*lines(c[:4]), resigned(c[4], STRANGER, key=STRANGER.fingerprint)], "another key"),
+    "another key signed and says so": (
+        lambda c: [*lines(c[:4]), resigned(c[4], STRANGER, key=STRANGER.fingerprint)],
+        "another key",
+    ),
     "another site": (lambda c: [*lines(c[:4]), resigned(c[4], site="elsewhere")], "of another site"),
     "a day comes twice": (lambda c: [*lines(c[:4]), resigned(c[4], day="2026-11-04")], "comes before"),
-    "more was written into one": (lambda c: [*lines(c[:4]), changed(lines(c)[4], guests=["mia"])], "not as Hedgerow writes it"),
+    "more was written into one": (
+        lambda c: [*lines(c[:4]), changed(lines(c)[4], guests=["mia"])],
+        "not as Hedgerow writes it",
+    ),
     "spaces": (lambda c: [*lines(c[:4]), lines(c)[4].replace(b":", b": ")], "not as Hedgerow writes it"),
-    "an endless day": (lambda c: [*lines(c[:4]), resigned(c[4], filter_on=["00:00-24:00", "00:00-24:00"])], "more than a day has"),
+    "an endless day": (
+        lambda c: [*lines(c[:4]), resigned(c[4], filter_on=["00:00-24:00", "00:00-24:00"])],
+        "more than a day has",
+    ),
     "no JSON": (lambda c: [*lines(c[:4]), b"\xff{["], "line 5 is no statement"),
     "a very long line": (lambda c: [*lines(c[:4]), resigned(c[4], conduct="x" * 70_000)], "too long"),
     "an empty file": (lambda _: [], "there is no statement"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", TAMPERED)
@@ -138,10 +164,17 @@ def test_receipts_of_the_store() -> None:
     newest_waits = [*good[:3], replace(good[3], receipt=None)]
     assert verify_chain(lines(newest_waits), [PUBLIC], [STORE_PUBLIC]).problems == ()
     hidden = [good[0], replace(good[1], receipt=None), *good[2:]]
-    assert verify_chain(lines(hidden), [PUBLIC], [STORE_PUBLIC]).problems == ("statement 2 (2026-11-02) has no receipt of the store",)
+    assert verify_chain(lines(hidden), [PUBLIC], [STORE_PUBLIC]).problems == (
+        "statement 2 (2026-11-02) has no receipt of the store",
+    )
     own = [replace(each, receipt=receipt_for(each.statement, key=KEY)) for each in good]
-    assert "the receipt of statement 1 (2026-11-01) is not the store's" in verify_chain(lines(own), [PUBLIC], [STORE_PUBLIC]).problems
-    assert verify_chain(lines(chain(4)), [PUBLIC], [STORE_PUBLIC]).problems == ("no statement has a receipt of the store",)
+    assert (
+        "the receipt of statement 1 (2026-11-01) is not the store's"
+        in verify_chain(lines(own), [PUBLIC], [STORE_PUBLIC]).problems
+    )
+    assert verify_chain(lines(chain(4)), [PUBLIC], [STORE_PUBLIC]).problems == (
+        "no statement has a receipt of the store",
+    )
     late = receipt_for(good[0].statement, at=int(good[3].receipt.at) if good[3].receipt else 0)
     report = verify_chain(lines([replace(good[0], receipt=late), *good[1:]]), [PUBLIC], [STORE_PUBLIC])
     assert report.notes == ("the statement of 2026-11-01 reached the store 3 days after its day",)
@@ -177,7 +210,9 @@ def test_a_chain_in_the_store(journal: Store) -> None:
 
 def test_the_day_of_the_store(journal: Store) -> None:
     before = time.time() // 86400
-    assert StatementStore(journal).today() in ({before, time.time() // 86400} if journal.dialect.is_partitioned else {None})
+    assert StatementStore(journal).today() in (
+        {before, time.time() // 86400} if journal.dialect.is_partitioned else {None}
+    )
 
 
 def test_minutes_of_the_filter(journal: Store) -> None:
@@ -204,9 +239,14 @@ def cafe(postgres: PostgresServer) -> Iterator[tuple[Store, Store]]:
 
 
 REWRITING = (
-    "UPDATE statements SET body = '{}'", "UPDATE statements SET receipt = '{}'", "DELETE FROM statements", "TRUNCATE statements",
-    "ALTER TABLE statements DISABLE TRIGGER ALL", "DROP TRIGGER chain_statement ON statements", "DROP TABLE statements",
-)  # fmt: skip
+    "UPDATE statements SET body = '{}'",
+    "UPDATE statements SET receipt = '{}'",
+    "DELETE FROM statements",
+    "TRUNCATE statements",
+    "ALTER TABLE statements DISABLE TRIGGER ALL",
+    "DROP TRIGGER chain_statement ON statements",
+    "DROP TABLE statements",
+)
 
 
 def test_a_site_cannot_rewrite_its_past(cafe: tuple[Store, Store]) -> None:
@@ -228,11 +268,21 @@ def test_the_store_says_when_a_statement_came_and_its_owner_signs_that(cafe: tup
     forged = "UPDATE statements SET received_at = 0"
     with site.connect() as connection, pytest.raises(DatabaseError, match="permission denied"):
         connection.execute(text(forged))
-    row = {"number": 2, "digest": "", "previous": digest_of(first.text), "body": "{}", "signature": "", "received_at": 0.0, "receipt": "{}"}
+    row = {
+        "number": 2,
+        "digest": "",
+        "previous": digest_of(first.text),
+        "body": "{}",
+        "signature": "",
+        "received_at": 0.0,
+        "receipt": "{}",
+    }
     row["digest"] = digest_of("{}")
     with site.connect() as connection:
         connection.execute(site.insert(statements).values(row))
-        received, receipt = connection.execute(text("SELECT received_at, receipt FROM statements WHERE number = 2")).one()
+        received, receipt = connection.execute(
+            text("SELECT received_at, receipt FROM statements WHERE number = 2")
+        ).one()
         assert (received > 1e9, receipt) == (True, None)
 
     def sign(site: str, number: int, digest: str, at: int) -> Receipt:
@@ -296,6 +346,9 @@ def test_a_file_that_is_no_public_key(folder: Path, content: str) -> None:
 
 def test_missing_files_and_a_missing_key(folder: Path) -> None:
     assert verify(folder, key="missing.pem").exit_code == 2
-    assert CliRunner().invoke(make_cli("seat"), ["seat", "audit", "--verify", str(folder / "statements.jsonl")]).exit_code == 2
+    assert (
+        CliRunner().invoke(make_cli("seat"), ["seat", "audit", "--verify", str(folder / "statements.jsonl")]).exit_code
+        == 2
+    )
     (folder / "statements.jsonl").unlink()
     assert verify(folder).exit_code == 2

@@ -39,10 +39,14 @@ class Cafe:
     def __init__(self, folder: Path, store: Store, policy: Policy = CAFE) -> None:
         place = Endpoint("127.0.0.1", 1)
         self.store, self.now, self.policy = store, MIDNIGHT, policy
-        self.status = Status("0", MIDNIGHT, "UTC", workers=RUNNING, lists=LISTS, coverage=coverage_by_category(LISTS, {}, {"adult"}))
+        self.status = Status(
+            "0", MIDNIGHT, "UTC", workers=RUNNING, lists=LISTS, coverage=coverage_by_category(LISTS, {}, {"adult"})
+        )
         self.recorder = Recorder(store, clock=lambda: self.now)
         settings = Settings(folder, None, place, place, place)
-        self.keeper = StatementKeeper(settings, store, lambda: self.status, lambda: self.policy, self.recorder.add, lambda: self.now)
+        self.keeper = StatementKeeper(
+            settings, store, lambda: self.status, lambda: self.policy, self.recorder.add, lambda: self.now
+        )
 
     def pass_time(self, minutes: float, looks: int = 6) -> None:
         """Look at the filter some times per minute."""
@@ -129,7 +133,12 @@ def test_a_day_in_numbers(cafe: Cafe, store: Store, tmp_path: Path) -> None:
     )
     cafe.recorder.flush()
     versions = RuleVersions(store)
-    for when, policy in ((MIDNIGHT - 9000, "older"), (MIDNIGHT - 60, "at-midnight"), (at, "new"), (MIDNIGHT + 90_000, "tomorrow")):
+    for when, policy in (
+        (MIDNIGHT - 9000, "older"),
+        (MIDNIGHT - 60, "at-midnight"),
+        (at, "new"),
+        (MIDNIGHT + 90_000, "tomorrow"),
+    ):
         versions.record(when, policy, "lists", {}, ())
     (signed,) = cafe.state().chain()
     stated = signed.statement
@@ -154,8 +163,11 @@ def test_days_are_stated_once_in_order_and_later_if_need_be(cafe: Cafe) -> None:
     assert len(cafe.state().chain()) == 1
     found = cafe.state(MIDNIGHT + 4 * 86400 + 300).chain()
     assert [(each.statement.day, each.statement.minutes_off) for each in found] == [
-        ("2024-10-04", 1435), ("2024-10-05", 1440), ("2024-10-06", 1440), ("2024-10-07", 1440)
-    ]  # fmt: skip
+        ("2024-10-04", 1435),
+        ("2024-10-05", 1440),
+        ("2024-10-06", 1440),
+        ("2024-10-07", 1440),
+    ]
     assert [each.statement.list_age_hours for each in found] == [5, None, None, 77]
     public = public_key(cafe.keeper.key().public_pem.encode())
     assert verify_chain((each.line for each in found), [public]).problems == ()
@@ -164,13 +176,18 @@ def test_days_are_stated_once_in_order_and_later_if_need_be(cafe: Cafe) -> None:
     assert report.gaps == ("2024-10-08 to 2024-12-11",)
 
 
-def test_a_clock_far_ahead_states_no_day_that_the_store_has_not_reached(cafe: Cafe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_far_ahead_states_no_day_that_the_store_has_not_reached(
+    cafe: Cafe, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cafe.pass_time(5)
     cafe.minutes_on()
     monkeypatch.setattr(StatementStore, "today", lambda _store: DAY + 1)
     assert [each.statement.day for each in cafe.state(MIDNIGHT + 400 * 86400).chain()] == ["2024-10-04"]
     monkeypatch.setattr(StatementStore, "today", lambda _store: DAY + 2)
-    assert [each.statement.day for each in cafe.state(MIDNIGHT + 2 * 86400 + 300).chain()] == ["2024-10-04", "2024-10-05"]
+    assert [each.statement.day for each in cafe.state(MIDNIGHT + 2 * 86400 + 300).chain()] == [
+        "2024-10-04",
+        "2024-10-05",
+    ]
 
 
 def test_the_code_of_conduct_is_stated_as_its_hash(cafe: Cafe, tmp_path: Path) -> None:
@@ -181,7 +198,9 @@ def test_the_code_of_conduct_is_stated_as_its_hash(cafe: Cafe, tmp_path: Path) -
     cafe.pass_time(5)
     cafe.minutes_on()
     # printf 'Be kind.' | sha256sum
-    assert cafe.state().chain()[0].statement.conduct == "5499befb38dbf3fcc08107141cb2a9e7f42a6aae403361dc3601b8296d7967ea"
+    assert (
+        cafe.state().chain()[0].statement.conduct == "5499befb38dbf3fcc08107141cb2a9e7f42a6aae403361dc3601b8296d7967ea"
+    )
 
 
 def test_a_key_that_cannot_be_read_is_a_problem_and_stays(cafe: Cafe, tmp_path: Path) -> None:
@@ -211,4 +230,8 @@ def test_a_folder_that_somebody_names_for_a_key_keeps_its_mode(tmp_path: Path) -
     made = StatementKey.load_or_make(tmp_path / "named.pem")
     assert StatementKey.load_or_make(tmp_path / "named.pem").pem == made.pem
     StatementKey.load_or_make(tmp_path / "new" / "key.pem")
-    assert [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path, tmp_path / "new", tmp_path / "named.pem")] == [0o755, 0o700, 0o600]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path, tmp_path / "new", tmp_path / "named.pem")] == [
+        0o755,
+        0o700,
+        0o600,
+    ]

@@ -34,7 +34,10 @@ def test_default_and_built_in_flows() -> None:
             "TCP 25565, 25575 to 203.0.113.7 2001:db8::/32",
             Flow("tcp", ((25565, 25565), (25575, 25575)), (ip_network("203.0.113.7"), ip_network("2001:db8::/32"))),
         ),
-        ("udp 1 - 2 to 203.0.113.0/24, 198.51.100.1", Flow("udp", ((1, 2),), (ip_network("203.0.113.0/24"), ip_network("198.51.100.1")))),
+        (
+            "udp 1 - 2 to 203.0.113.0/24, 198.51.100.1",
+            Flow("udp", ((1, 2),), (ip_network("203.0.113.0/24"), ip_network("198.51.100.1"))),
+        ),
     ],
 )
 def test_own_flows(text: str, expected: Flow) -> None:

@@ -62,7 +62,8 @@ def test_the_lowest_level_that_gives_a_key_decides(tmp_path: Path) -> None:
 
 def test_what_levels_allow_and_block_adds_up(tmp_path: Path) -> None:
     organisation = (
-        "block: [one.example, two.example]\nprofiles:\n  seat-child:\n    block: [+roblox, +steam, +discord]\n    allow: [three.example]\n"
+        "block: [one.example, two.example]\nprofiles:\n  seat-child:\n    block: [+roblox, +steam, +discord]\n   "
+        " allow: [three.example]\n"
     )
     group = "block: four.example\nprofiles:\n  seat-child: {block: [+telegram]}\n"
     site = SITE + "allow: [{what: two.example, note: ours}]\nprofiles:\n  seat-child: {allow: [steam, discord]}\n"
@@ -94,23 +95,42 @@ def test_every_value_says_where_it_comes_from(tmp_path: Path) -> None:
 
 
 REFUSED = {
-    "the key itself": ({"site": "network:\n  upstream: [1.1.1.1]"}, "hedgerow.yaml:2: 'network.upstream' is locked by the organisation"),
+    "the key itself": (
+        {"site": "network:\n  upstream: [1.1.1.1]"},
+        "hedgerow.yaml:2: 'network.upstream' is locked by the organisation",
+    ),
     "through a wildcard": (
         {"site": "profiles:\n  seat-teen:\n    extends: seat-child\n    allow: [adult]"},
         "hedgerow.yaml:4: 'profiles.seat-teen.allow' is locked",
     ),
-    "in the group's file": ({"group": "profiles: {seat-child: {block: []}}"}, "group.yaml:1: 'profiles.seat-child.block' is locked"),
-    "text in place of keys": ({"site": "network: upstream"}, "hedgerow.yaml:1: 'network' is locked by the organisation"),
-    "locked by the group": (
-        {"site": 'bedtime: "22:00-07:00"', "group": "locked: bedtime"}, "hedgerow.yaml:1: 'bedtime' is locked by the group"
+    "in the group's file": (
+        {"group": "profiles: {seat-child: {block: []}}"},
+        "group.yaml:1: 'profiles.seat-child.block' is locked",
     ),
-    "locks of a site": ({"site": "locked: [people]"}, "hedgerow.yaml:1: 'locked' belongs to the levels above this file"),
-    "a key that no policy has": ({"organisation": "locked: [netwrok.upstream]"}, "organisation.yaml:1: a policy has no key 'netwrok'"),
-    "includes above": ({"organisation": "include: more.yaml"}, "organisation.yaml:1: 'include' is not allowed in the organisation's file"),
+    "text in place of keys": (
+        {"site": "network: upstream"},
+        "hedgerow.yaml:1: 'network' is locked by the organisation",
+    ),
+    "locked by the group": (
+        {"site": 'bedtime: "22:00-07:00"', "group": "locked: bedtime"},
+        "hedgerow.yaml:1: 'bedtime' is locked by the group",
+    ),
+    "locks of a site": (
+        {"site": "locked: [people]"},
+        "hedgerow.yaml:1: 'locked' belongs to the levels above this file",
+    ),
+    "a key that no policy has": (
+        {"organisation": "locked: [netwrok.upstream]"},
+        "organisation.yaml:1: a policy has no key 'netwrok'",
+    ),
+    "includes above": (
+        {"organisation": "include: more.yaml"},
+        "organisation.yaml:1: 'include' is not allowed in the organisation's file",
+    ),
     "a mistake above": ({"group": "network: {country: Lusitania}"}, "group.yaml:1:"),
     "no YAML above": ({"group": "a: [b"}, "group.yaml:1:"),
     "a list above": ({"group": "- a"}, "group.yaml:1: a policy is a mapping of keys to values"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -123,7 +143,8 @@ def test_what_a_level_may_not_give(tmp_path: Path, name: str) -> None:
 def test_included_files_of_a_site_are_no_way_round(tmp_path: Path) -> None:
     (tmp_path / "people.yaml").write_text("profiles:\n  seat-child: {allow: [adult]}")
     assert mistakes(tmp_path, site="include: people.yaml") == [
-        f"people.yaml:2: 'profiles.seat-child.allow' is locked by the organisation ({tmp_path}/organisation/organisation.yaml, line 1)"
+        "people.yaml:2: 'profiles.seat-child.allow' is locked by the organisation"
+        f" ({tmp_path}/organisation/organisation.yaml, line 1)"
     ]
 
 

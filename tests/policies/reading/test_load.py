@@ -63,10 +63,16 @@ def test_the_family_example() -> None:
 
 
 def test_relative_paths_of_lists_start_at_the_policy(tmp_path: Path) -> None:
-    text = "block: [ours]\nlists: [{category: ours, path: lists/a.txt}, {category: adult, url: 'https://example.org/a'}]"
+    text = (
+        "block: [ours]\nlists: [{category: ours, path: lists/a.txt}, {category: adult, url: 'https://example.org/a'}]"
+    )
     policy = parse_policy(text.encode(), tmp_path / "hedgerow.yaml")
     assert policy.lists[0].path == str(tmp_path / "lists" / "a.txt")
-    assert (policy.lists[1].url, policy.lists[1].format, policy.lists[1].category) == ("https://example.org/a", "auto", "adult")
+    assert (policy.lists[1].url, policy.lists[1].format, policy.lists[1].category) == (
+        "https://example.org/a",
+        "auto",
+        "adult",
+    )
     assert "ours" in policy.categories
 
 
@@ -105,9 +111,20 @@ devices: {tv: {ip: 192.168.1.7, trusts_ca: yes, never_inspect: off}}
 
 @pytest.mark.parametrize(
     "upstream",
-    ["9.9.9.9", "9.9.9.9:5353", "2620:fe::fe", "[2620:fe::fe]:53", "udp://9.9.9.9", "tcp://[2620:fe::fe]", "tls://dns.quad9.net",
-     "tls://9.9.9.9:853", "https://dns.quad9.net/dns-query", "https://9.9.9.9/dns-query", "system"],
-)  # fmt: skip
+    [
+        "9.9.9.9",
+        "9.9.9.9:5353",
+        "2620:fe::fe",
+        "[2620:fe::fe]:53",
+        "udp://9.9.9.9",
+        "tcp://[2620:fe::fe]",
+        "tls://dns.quad9.net",
+        "tls://9.9.9.9:853",
+        "https://dns.quad9.net/dns-query",
+        "https://9.9.9.9/dns-query",
+        "system",
+    ],
+)
 def test_upstreams(upstream: str) -> None:
     assert parse_policy(f"network: {{upstream: ['{upstream}']}}".encode(), None).network.upstream == (upstream,)
 
@@ -141,12 +158,18 @@ def _problems_of(data: bytes) -> tuple[Problem, ...] | None:
 WORDS = """
 people mia devices block allow lists network bedtime age 9 20:30-07:00 roblox ! &a *a profiles adult extends ip 192.168.1.7 category path
 lan ~ true [ ] { } : ' " # | > % @ none ports every-day 1e5 é
-"""
+"""  # noqa: E501
 words = st.sampled_from([*WORDS.split(), "x y", "- ", "\n", "  ", ", ", ": ", "\t", "\u2028"])
 
 
 @settings(max_examples=500)
-@given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode), st.lists(words, max_size=40).map("".join).map(str.encode)))
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        st.text(max_size=200).map(str.encode),
+        st.lists(words, max_size=40).map("".join).map(str.encode),
+    )
+)
 def test_any_bytes_give_a_policy_or_mistakes(data: bytes) -> None:
     problems = _problems_of(data)
     assert problems is None or problems
@@ -154,10 +177,14 @@ def test_any_bytes_give_a_policy_or_mistakes(data: bytes) -> None:
 
 
 KEYS = sorted(
-    {key for model in (RawPolicy, RawPerson, RawDevice, RawNetwork, RawList) for key in model.model_fields} | {"mia", "tv", "adult", "mon"}
+    {key for model in (RawPolicy, RawPerson, RawDevice, RawNetwork, RawList) for key in model.model_fields}
+    | {"mia", "tv", "adult", "mon"}
 )
 leaves = st.one_of(
-    st.none(), st.booleans(), st.integers(-5, 200), st.sampled_from(["mia", "tv", "roblox", "adult", "192.168.1.7", "20:30-07:00", "x"])
+    st.none(),
+    st.booleans(),
+    st.integers(-5, 200),
+    st.sampled_from(["mia", "tv", "roblox", "adult", "192.168.1.7", "20:30-07:00", "x"]),
 )
 json_like = st.recursive(
     leaves,

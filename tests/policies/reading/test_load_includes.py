@@ -40,8 +40,13 @@ def _write(folder: Path, files: dict[str, str]) -> Path:
 
 def test_people_in_separate_files(tmp_path: Path) -> None:
     main = "include: people/*.yaml\npeople: {ana: {age: 41}}\nlists: [{category: adult, path: a.txt}]\n"
-    mia = "people: {mia: {age: 9, devices: [tablet]}}\ndevices: {tablet: {ip: 192.168.1.9}}\nlists: [{category: gambling, path: g.txt}]\n"
-    path = _write(tmp_path, {"hedgerow.yaml": main, "people/mia.yaml": mia, "people/tom.yaml": "people: {tom: {age: 15}}\n"})
+    mia = (
+        "people: {mia: {age: 9, devices: [tablet]}}\ndevices: {tablet: {ip: 192.168.1.9}}\nlists: [{category: gambling,"
+        " path: g.txt}]\n"
+    )
+    path = _write(
+        tmp_path, {"hedgerow.yaml": main, "people/mia.yaml": mia, "people/tom.yaml": "people: {tom: {age: 15}}\n"}
+    )
     policy = load_policy(path)
     assert list(policy.people) == ["ana", "mia", "tom"]
     assert policy.devices["tablet"].person == "mia"
@@ -60,7 +65,9 @@ def test_mistakes_name_the_included_file(tmp_path: Path) -> None:
     }
     with pytest.raises(PolicyError) as caught:
         load_policy(_write(tmp_path, files))
-    reported = [(Path(problem.source).name, problem.line, problem.column, problem.message) for problem in caught.value.problems]
+    reported = [
+        (Path(problem.source).name, problem.line, problem.column, problem.message) for problem in caught.value.problems
+    ]
     expected = [
         ("a.yaml", 3, 3, "'mia' is given twice: first in"),
         ("a.yaml", 4, 9, "unknown key 'agee'. Did you mean age?"),
@@ -74,7 +81,9 @@ def test_mistakes_name_the_included_file(tmp_path: Path) -> None:
 
 
 def test_a_file_is_included_once_and_not_nested(tmp_path: Path) -> None:
-    path = _write(tmp_path, {"hedgerow.yaml": "include: [a.yaml, '*.yaml', a.yaml]\n", "a.yaml": "people: {mia: {age: 9}}\n"})
+    path = _write(
+        tmp_path, {"hedgerow.yaml": "include: [a.yaml, '*.yaml', a.yaml]\n", "a.yaml": "people: {mia: {age: 9}}\n"}
+    )
     with pytest.raises(PolicyError, match="'include' is not allowed in an included file"):
         load_policy(path)
     path.write_text("include: [a.yaml, 'a*.yaml']\n")
@@ -82,15 +91,21 @@ def test_a_file_is_included_once_and_not_nested(tmp_path: Path) -> None:
 
 
 def test_holidays_from_a_calendar(tmp_path: Path) -> None:
-    path = _write(tmp_path, {"hedgerow.yaml": "network: {holidays: [school.ics, 2026-11-01]}\n", "school.ics": CALENDAR})
+    path = _write(
+        tmp_path, {"hedgerow.yaml": "network: {holidays: [school.ics, 2026-11-01]}\n", "school.ics": CALENDAR}
+    )
     policy = load_policy(path)
     holidays = set(policy.network.holidays)
     assert {date(2026, 12, 21), date(2027, 1, 3), date(2026, 6, 10), date(2031, 6, 10), date(2026, 11, 1)} <= holidays
-    assert not {date(2027, 1, 4), date(2026, 12, 20)} & holidays, "the end of an event of whole days is the day after its last"
+    assert not {date(2027, 1, 4), date(2026, 12, 20)} & holidays, (
+        "the end of an event of whole days is the day after its last"
+    )
     assert policy.files == (str(tmp_path / "school.ics"),)
 
 
-@pytest.mark.parametrize("text", ["", "hello", "BEGIN:VCALENDAR\nEND:VCALENDAR\n", CALENDAR.replace("20261221", "2026x"), "\x00\x01"])
+@pytest.mark.parametrize(
+    "text", ["", "hello", "BEGIN:VCALENDAR\nEND:VCALENDAR\n", CALENDAR.replace("20261221", "2026x"), "\x00\x01"]
+)
 def test_an_invalid_calendar_is_reported(tmp_path: Path, text: str) -> None:
     path = _write(tmp_path, {"hedgerow.yaml": "network: {holidays: [school.ics]}\n", "school.ics": text})
     with pytest.raises(PolicyError, match=r"school\.ics"):

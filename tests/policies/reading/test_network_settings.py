@@ -8,7 +8,15 @@ import pytest
 
 from hedgerow.codec import decode, encode
 from hedgerow.policies.model import Policy
-from hedgerow.policies.network import BlockedAnswer, DnssecMode, ForwardZone, LocalRecord, QueryLimit, ResolverSettings, UpstreamStrategy
+from hedgerow.policies.network import (
+    BlockedAnswer,
+    DnssecMode,
+    ForwardZone,
+    LocalRecord,
+    QueryLimit,
+    ResolverSettings,
+    UpstreamStrategy,
+)
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.reading.network_settings import reverse_zones
 
@@ -35,7 +43,10 @@ def test_all_settings_are_read_and_survive_the_codec() -> None:
         BlockedAnswer.PAGE,
         ("192.168.1.2",),
         UpstreamStrategy.FASTEST,
-        (ForwardZone("lan", ("192.168.1.1",)), ForwardZone("1.168.192.in-addr.arpa", ("192.168.1.1", "tcp://192.168.1.2"))),
+        (
+            ForwardZone("lan", ("192.168.1.1",)),
+            ForwardZone("1.168.192.in-addr.arpa", ("192.168.1.1", "tcp://192.168.1.2")),
+        ),
         (LocalRecord("nas.lan", ("192.168.1.5", "fd00::5")),),
         DnssecMode.VALIDATE,
         QueryLimit(50, 0, (ip_network("192.168.1.9"),)),

@@ -38,8 +38,12 @@ minutes = st.lists(st.integers(0, 400), unique=True, max_size=60).map(sorted)
 @given(minutes, st.integers(1, 300))
 def test_counted_minutes_agree_with_a_simple_count(used: list[int], limit: int) -> None:
     counted = {
-        minute for minute in range(401) for a in used for b in used if (a <= minute <= b and b - a <= BRIDGED_MINUTES) or minute in (a, b)
-    }  # fmt: skip
+        minute
+        for minute in range(401)
+        for a in used
+        for b in used
+        if (a <= minute <= b and b - a <= BRIDGED_MINUTES) or minute in (a, b)
+    }
     total, since = count_minutes(used, limit)
     assert total == len(counted)
     assert (since is not None) == (total >= limit)
@@ -51,7 +55,9 @@ def test_a_budget_is_spent_at_the_end_of_its_last_minute(used: list[int], limit:
     if since is None:
         return
     before = [minute for minute in used if (minute + 1) * 60 <= since]
-    filling = next(minute for minute in used if count_minutes([each for each in used if each <= minute], limit)[1] is not None)
+    filling = next(
+        minute for minute in used if count_minutes([each for each in used if each <= minute], limit)[1] is not None
+    )
     assert since in (filling * 60, (filling + 1) * 60)
     assert count_minutes([each for each in before if each != filling], limit)[1] is None
 
@@ -140,7 +146,15 @@ def test_a_category_counts_from_the_first_name(catalogue: Catalogue) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["www.childline.org.uk", "news.example", "gambling.example", "push.apple.com", "1-courier.push.apple.com", "time.google.com"]
+    "host",
+    [
+        "www.childline.org.uk",
+        "news.example",
+        "gambling.example",
+        "push.apple.com",
+        "1-courier.push.apple.com",
+        "time.google.com",
+    ],
 )
 def test_background_traffic_and_helplines_do_not_count(catalogue: Catalogue, host: str) -> None:
     stand = _Stand(catalogue)
@@ -148,13 +162,22 @@ def test_background_traffic_and_helplines_do_not_count(catalogue: Catalogue, hos
 
 
 def test_sites_that_people_open_are_not_background() -> None:
-    for host in ("www.apple.com", "www.google.com", "www.microsoft.com", "www.youtube.com", "play.google.com", "store.steampowered.com"):
+    for host in (
+        "www.apple.com",
+        "www.google.com",
+        "www.microsoft.com",
+        "www.youtube.com",
+        "play.google.com",
+        "store.steampowered.com",
+    ):
         assert not is_background(host), host
 
 
 def test_days_follow_the_wall_clock() -> None:
     zone = ZoneInfo("America/New_York")
-    policy = parse_policy(b"people: {mia: {age: 9, timezone: America/New_York, devices: [192.168.1.9], budget: 1h}}", None)
+    policy = parse_policy(
+        b"people: {mia: {age: 9, timezone: America/New_York, devices: [192.168.1.9], budget: 1h}}", None
+    )
     moment = datetime(2026, 11, 24, 22, 0, tzinfo=zone).timestamp()
     marks = {("person:mia", ""): {int(moment // 3600) - 2: (1 << 60) - 1}}
     (balance,) = [each for each in balances(policy, marks, (), moment) if each.account == "person:mia"]

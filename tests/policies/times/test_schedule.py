@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.time_model import Schedule, Span
-from hedgerow.policies.times.schedule import NIGHT_GROUPS, night_interval, parse_clock, parse_days, parse_interval, state_at
+from hedgerow.policies.times.schedule import (
+    NIGHT_GROUPS,
+    night_interval,
+    parse_clock,
+    parse_days,
+    parse_interval,
+    state_at,
+)
 
 ZONES = (
     "UTC",
@@ -21,10 +28,14 @@ ZONES = (
     "America/St_Johns",
     "Africa/Casablanca",
 )
-FIRST, LAST = datetime(2011, 1, 1, tzinfo=UTC).timestamp(), datetime(2030, 1, 1, tzinfo=UTC).timestamp()  # Apia left out a day in 2011
+# Apia left out a day in 2011
+FIRST, LAST = datetime(2011, 1, 1, tzinfo=UTC).timestamp(), datetime(2030, 1, 1, tzinfo=UTC).timestamp()
 
 spans = st.builds(
-    lambda weekday, start, length: Span(weekday, start, start + length), st.integers(0, 6), st.integers(0, 1439), st.integers(1, 1440)
+    lambda weekday, start, length: Span(weekday, start, start + length),
+    st.integers(0, 6),
+    st.integers(0, 1439),
+    st.integers(1, 1440),
 )
 schedules = st.builds(lambda found: Schedule(tuple(found), Origin("test")), st.lists(spans, max_size=8))
 zones = st.sampled_from(ZONES).map(ZoneInfo)
@@ -38,7 +49,9 @@ CHANGES = [
     datetime(2011, 12, 30, 10),
 ]
 near_changes = st.builds(
-    lambda change, offset: change.replace(tzinfo=UTC).timestamp() + offset, st.sampled_from(CHANGES), st.integers(-90_000, 90_000)
+    lambda change, offset: change.replace(tzinfo=UTC).timestamp() + offset,
+    st.sampled_from(CHANGES),
+    st.integers(-90_000, 90_000),
 )
 moments = st.one_of(st.integers(int(FIRST), int(LAST)).map(float), near_changes)
 
@@ -116,7 +129,9 @@ def test_never_and_always() -> None:
     ],
 )
 def test_nights_with_a_clock_change(zone: str, evening: datetime, hours: float) -> None:
-    bedtime = Schedule(tuple(Span(day, *night_interval(*parse_interval("20:30-07:00"))) for day in range(7)), Origin("test"))
+    bedtime = Schedule(
+        tuple(Span(day, *night_interval(*parse_interval("20:30-07:00"))) for day in range(7)), Origin("test")
+    )
     start = evening.replace(tzinfo=ZoneInfo(zone)).timestamp()
     assert state_at(bedtime, ZoneInfo(zone), start - 1).until == start
     state = state_at(bedtime, ZoneInfo(zone), start)

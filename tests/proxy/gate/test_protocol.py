@@ -112,8 +112,16 @@ class World:
             return Device(DeviceId(name), "adult"), replace(BASE, trusts_ca=trusts_ca)
 
         return ProxyPolicy(
-            find_client, decide, resolve, lambda *_: None, lambda _: None, DestinationGuard(), PAGE, sign_in=self.sign_in, pages=self.pages,
-        )  # fmt: skip
+            find_client,
+            decide,
+            resolve,
+            lambda *_: None,
+            lambda _: None,
+            DestinationGuard(),
+            PAGE,
+            sign_in=self.sign_in,
+            pages=self.pages,
+        )
 
     def rules(self) -> GateRules:
         return GateRules(self.policy(), b"k" * 32, ProxyAuthenticator(lambda: NOW))
@@ -162,7 +170,12 @@ def check(protocol: GateProtocol, data: bytes, *expected: type[Command]) -> Comm
     ("address", "data", "expected", "state"),
     [
         (LAPTOP, connect("news.example:443"), [AcceptConnect], State.TUNNEL_HELLO),
-        (LAPTOP, connect("news.example:443") + hello("news.example"), [AcceptConnect, RecordDecision, Resolve], State.RESOLVING),
+        (
+            LAPTOP,
+            connect("news.example:443") + hello("news.example"),
+            [AcceptConnect, RecordDecision, Resolve],
+            State.RESOLVING,
+        ),
         (LAPTOP, connect("blocked.example:443"), [RecordDecision, Refuse], State.DISCARDING),
         (TABLET, connect("blocked.example:443"), [HandOver], State.HANDING_OVER),
         (TABLET, connect("inspected.example:443"), [HandOver], State.HANDING_OVER),
@@ -224,7 +237,10 @@ def test_a_search_engine_behind_any_name_is_replaced_by_its_twin() -> None:
 
 def test_a_handover_replaces_the_head_and_keeps_what_follows() -> None:
     protocol = explicit()
-    request = b"POST http://news.example:80/x HTTP/1.1\r\nHost: y\r\nProxy-Connection: keep-alive\r\nContent-Length: 4\r\n\r\n"
+    request = (
+        b"POST http://news.example:80/x HTTP/1.1\r\nHost: y\r\nProxy-Connection: keep-alive\r\nContent-Length:"
+        b" 4\r\n\r\n"
+    )
     (command,) = check(protocol, request + b"body", HandOver)
     assert isinstance(command, HandOver)
     assert command.head == b"POST http://news.example/x HTTP/1.1\r\nHost: news.example\r\nContent-Length: 4\r\n\r\n"
@@ -237,7 +253,11 @@ def test_a_redirected_request_is_handed_over_as_it_was_sent() -> None:
     check(protocol, data[:9], AwaitRequest)
     (command,) = check(protocol, data[9:] + b"more", HandOver)
     assert isinstance(command, HandOver)
-    assert (command.head, protocol.pending, command.header.target) == (b"", data + b"more", Authority("news.example", 443))
+    assert (command.head, protocol.pending, command.header.target) == (
+        b"",
+        data + b"more",
+        Authority("news.example", 443),
+    )
 
 
 # Redirected connections.
@@ -484,15 +504,33 @@ def test_a_tunnel_to_a_helpline_leads_nowhere_else(name: str, expected: type[Com
 # All of it.
 
 
-@given(st.lists(st.one_of(
-    st.binary(max_size=40),
-    st.sampled_from([connect("news.example:443"), hello("news.example"), hello("blocked.example"), get("http://blocked.example/")]),
-    st.sampled_from(["time_out", "resolved", "not_dialled", "dialled", "not_handed_over", "handed_over"]),
-), max_size=8), st.booleans())  # fmt: skip
+@given(
+    st.lists(
+        st.one_of(
+            st.binary(max_size=40),
+            st.sampled_from(
+                [
+                    connect("news.example:443"),
+                    hello("news.example"),
+                    hello("blocked.example"),
+                    get("http://blocked.example/"),
+                ]
+            ),
+            st.sampled_from(["time_out", "resolved", "not_dialled", "dialled", "not_handed_over", "handed_over"]),
+        ),
+        max_size=8,
+    ),
+    st.booleans(),
+)
 def test_no_order_of_events_leads_out_of_the_table(events: list[bytes | str], is_redirected: bool) -> None:
     protocol = redirected(TABLET) if is_redirected else explicit(address=TABLET)
-    possible = {"resolved": State.RESOLVING, "not_dialled": State.DIALLING, "dialled": State.DIALLING,
-                "not_handed_over": State.HANDING_OVER, "handed_over": State.HANDING_OVER}  # fmt: skip
+    possible = {
+        "resolved": State.RESOLVING,
+        "not_dialled": State.DIALLING,
+        "dialled": State.DIALLING,
+        "not_handed_over": State.HANDING_OVER,
+        "handed_over": State.HANDING_OVER,
+    }
     for event in events:
         before = protocol.state
         if isinstance(event, bytes):
@@ -506,7 +544,9 @@ def test_no_order_of_events_leads_out_of_the_table(events: list[bytes | str], is
         elif possible[event] is not before:
             continue
         else:
-            commands = protocol.resolved(Found(("93.184.215.14",))) if event == "resolved" else getattr(protocol, event)()
+            commands = (
+                protocol.resolved(Found(("93.184.215.14",))) if event == "resolved" else getattr(protocol, event)()
+            )
         followers = {before}
         for command in commands:
             followers = {TRANSITIONS[state].get(type(command), state) for state in followers}
@@ -515,7 +555,10 @@ def test_no_order_of_events_leads_out_of_the_table(events: list[bytes | str], is
 
 @pytest.mark.parametrize("body", [b"", b"name=mia"])
 def test_a_redirected_request_for_the_pages_is_relayed_once(body: bytes) -> None:
-    """Its head is relayed in another form. As it was sent it would be a second request, after the last of its connection."""
+    """Its head is relayed in another form.
+
+    As it was sent it would be a second request, after the last of its connection.
+    """
     pages = OwnPages("pages.sock", 8053, frozenset({"hedgerow.internal"}), frozenset)
     gate = GateProtocol(World(pages=pages).rules(), LAPTOP, Authority("192.0.2.1", 80))
     head = f"POST /device/name HTTP/1.1\r\nHost: hedgerow.internal\r\nContent-Length: {len(body)}\r\n\r\n".encode()
@@ -531,7 +574,10 @@ def test_a_redirected_request_for_the_pages_is_relayed_once(body: bytes) -> None
 
 def test_a_repeated_connect_is_known_only_if_the_same_would_follow() -> None:
     world, data = World(), connect("inspected.example:443", "User-Agent: a browser")
-    known = {address: (Device(DeviceId(name), "adult"), replace(BASE, trusts_ca=ca)) for address, (name, ca) in world.clients.items()}
+    known = {
+        address: (Device(DeviceId(name), "adult"), replace(BASE, trusts_ca=ca))
+        for address, (name, ca) in world.clients.items()
+    }
     passed = set[str]()
 
     def apply_pass_through(_ruleset: Ruleset, request: Request, decision: Decision) -> Decision:

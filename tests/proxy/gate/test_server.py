@@ -129,7 +129,9 @@ def test_a_blocked_upload_still_gets_its_page(stand: Stand, net: SmallInternet) 
     assert (answer.status, answer.exit_code) == (403, 0)
     size = 8_000_000  # for a client that, as browsers do, reads nothing before it has sent everything
     with connected(stand) as client:
-        client.sendall(f"POST http://adult.example/ HTTP/1.1\r\nHost: adult.example\r\nContent-Length: {size}\r\n\r\n".encode())
+        client.sendall(
+            f"POST http://adult.example/ HTTP/1.1\r\nHost: adult.example\r\nContent-Length: {size}\r\n\r\n".encode()
+        )
         client.sendall(b"x" * size)
         assert b"This site is not open here" in read_all(client)
 
@@ -154,7 +156,9 @@ def test_a_large_download_is_whole(stand: Stand, net: SmallInternet) -> None:
     expected = hashlib.sha256()
     for piece in body(size):
         expected.update(piece)
-    found = curl_sha256(net.url("files.example", f"/bytes/{size}"), proxy=stand.proxy, source=CHILD, ca=net.authority.root)
+    found = curl_sha256(
+        net.url("files.example", f"/bytes/{size}"), proxy=stand.proxy, source=CHILD, ca=net.authority.root
+    )
     assert found == (expected.hexdigest(), 0)
 
 
@@ -162,12 +166,16 @@ def test_a_large_upload_is_whole(stand: Stand, net: SmallInternet, tmp_path: Pat
     path = tmp_path / "upload"
     path.write_bytes(b"".join(body(20_000_000)))
     options = ["--data-binary", f"@{path}", "--header", "Expect:"]
-    answer = curl(net.url("files.example", "/upload"), proxy=stand.proxy, source=CHILD, ca=net.authority.root, options=options)
+    answer = curl(
+        net.url("files.example", "/upload"), proxy=stand.proxy, source=CHILD, ca=net.authority.root, options=options
+    )
     assert answer.json() == {"length": 20_000_000, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def test_a_slow_reader_holds_the_origin_back(stand: Stand, net: SmallInternet) -> None:
-    """Nobody reads, so an endless page must come to a halt once the kernel's buffers are full: two of each kind, and a little of ours."""
+    """Nobody reads, so an endless page must come to a halt once the kernel's buffers are full: two of each kind, and a
+    little of ours.
+    """
     kernel = sum(int(Path(f"/proc/sys/net/ipv4/{name}").read_text().split()[2]) for name in ("tcp_rmem", "tcp_wmem"))
     address = net.address_of("files.example")
     with connected(stand) as client:
@@ -303,7 +311,9 @@ def test_safe_search_without_a_ca_goes_to_the_restricted_address(stand: Stand, n
 
 
 @pytest.mark.parametrize("outside", ["news.example", "www.google.com"])
-def test_safe_search_holds_for_an_engine_that_only_the_sni_names(stand: Stand, net: SmallInternet, outside: str) -> None:
+def test_safe_search_holds_for_an_engine_that_only_the_sni_names(
+    stand: Stand, net: SmallInternet, outside: str
+) -> None:
     with connected(stand) as client:
         open_tunnel(client, outside, net.origins.https_port)
         with client_context(net.authority.root).wrap_socket(client, server_hostname="www.bing.com") as tls:
@@ -326,7 +336,8 @@ def test_a_name_with_addresses_of_both_families(stand: Stand, net: SmallInternet
 
 def test_the_gate_listens_on_ipv6(stand: Stand, net: SmallInternet) -> None:
     assert curl(net.url("news.example", "/", "http"), proxy=("::1", stand.gate.port)).status == 200
-    assert curl(net.url("adult.example", "/", "http"), proxy=("::1", stand.gate.port)).status == 403  # a device that nobody named
+    # a device that nobody named
+    assert curl(net.url("adult.example", "/", "http"), proxy=("::1", stand.gate.port)).status == 403
 
 
 def test_a_name_that_does_not_exist_ends_the_tunnel(stand: Stand) -> None:
@@ -339,7 +350,8 @@ def test_a_name_that_does_not_exist_ends_the_tunnel(stand: Stand) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["10.1.2.3:443", "169.254.169.254:80", "[fd00::1]:443", "[::ffff:10.0.0.1]:443", "0.0.0.0:80", "224.0.0.1:443"]
+    "target",
+    ["10.1.2.3:443", "169.254.169.254:80", "[fd00::1]:443", "[::ffff:10.0.0.1]:443", "0.0.0.0:80", "224.0.0.1:443"],
 )
 def test_private_addresses_are_out_of_reach(stand: Stand, target: str) -> None:
     with connected(stand) as client:
@@ -348,11 +360,15 @@ def test_private_addresses_are_out_of_reach(stand: Stand, target: str) -> None:
 
 
 def test_no_name_leads_to_a_local_address(stand: Stand, net: SmallInternet, policy: str) -> None:
-    """Every name of the small internet is one of an attacker here, with an address of the house: in no lane anything is dialled.
+    """Every name of the small internet is one of an attacker here, with an address of the house: in no lane anything is
+    dialled.
 
     A connection that is open to an origin from before is not used again either.
     """
-    warm = [curl(net.url("www.school.example", "/open"), proxy=stand.proxy, source=source, ca=stand.ca) for source in (CHILD_WITH_CA,)]
+    warm = [
+        curl(net.url("www.school.example", "/open"), proxy=stand.proxy, source=source, ca=stand.ca)
+        for source in (CHILD_WITH_CA,)
+    ]
     assert [each.status for each in warm] == [200]
     before = len(net.origins.connections())
     try:
@@ -395,7 +411,10 @@ def test_clients_outside_the_lan_are_dropped(net: SmallInternet, policy: str) ->
         (b"GET https://a.example/ HTTP/1.1\r\nHost: a\r\n\r\n", b"400"),
         (b"CONNECT nowhere HTTP/1.1\r\nHost: a\r\n\r\n", b"400"),
         (b"GET http://a.example/ HTTP/1.1\nHost: a\n\n", b"400"),
-        (b"POST http://a.example/ HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", b"400"),
+        (
+            b"POST http://a.example/ HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"400",
+        ),
         (b"GET http://a.example/ HTTP/1.1\r\nX: " + b"y" * 70_000, b"431"),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"505"),
     ],
@@ -408,7 +427,13 @@ def test_garbage_is_answered_and_closed(stand: Stand, data: bytes, status: bytes
 
 
 @pytest.mark.parametrize(
-    "data", [b"\x16\x03\x01\x00\x00", b"\x16\x03\x01\x40\x01x", b"\x16\x03\x03\x00\x04\x02\x00\x00\x00", b"\x16\x03\x01\xff\xff"]
+    "data",
+    [
+        b"\x16\x03\x01\x00\x00",
+        b"\x16\x03\x01\x40\x01x",
+        b"\x16\x03\x03\x00\x04\x02\x00\x00\x00",
+        b"\x16\x03\x01\xff\xff",
+    ],
 )
 def test_garbage_in_a_tunnel_is_closed(stand: Stand, net: SmallInternet, data: bytes) -> None:
     with connected(stand) as client:
@@ -476,7 +501,9 @@ def test_one_device_cannot_take_all_connections(net: SmallInternet, policy: str)
             assert curl(net.url("news.example", "/", "http"), proxy=stand.proxy, source=CHILD).status == 0
             assert curl(net.url("news.example", "/", "http"), proxy=stand.proxy, source=ADULT).status == 200
             del clients
-        wait_until(lambda: curl(net.url("news.example", "/", "http"), proxy=stand.proxy, source=CHILD).status == 200, 30)
+        wait_until(
+            lambda: curl(net.url("news.example", "/", "http"), proxy=stand.proxy, source=CHILD).status == 200, 30
+        )
 
 
 def test_all_connections_that_have_waited_are_accepted(stand: Stand) -> None:
@@ -514,7 +541,9 @@ def test_one_device_cannot_take_all_of_an_inspector(net: SmallInternet, policy: 
     with proxy_stand(net, policy, limits=GateLimits(device=5)) as stand:
         with contextlib.ExitStack() as stack:
             for _ in range(5):
-                open_tunnel(stack.enter_context(connected(stand, CHILD_WITH_CA)), "www.school.example", net.origins.https_port)
+                open_tunnel(
+                    stack.enter_context(connected(stand, CHILD_WITH_CA)), "www.school.example", net.origins.https_port
+                )
             answer = curl(net.url("www.school.example"), proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca)
             assert answer.connect_status == 0
             assert stand.counters()["hedgerow_proxy_dropped_total", "device"] == 1
@@ -526,7 +555,9 @@ def test_one_device_cannot_take_all_of_an_inspector(net: SmallInternet, policy: 
 def test_an_idle_tunnel_times_out(net: SmallInternet, policy: str) -> None:
     with proxy_stand(net, policy, limits=GateLimits(idle=1.0)) as stand, connected(stand) as client:
         open_tunnel(client, "files.example", net.origins.https_port)
-        with client_context(net.authority.root).wrap_socket(client, server_hostname="files.example", suppress_ragged_eofs=True) as tls:
+        with client_context(net.authority.root).wrap_socket(
+            client, server_hostname="files.example", suppress_ragged_eofs=True
+        ) as tls:
             assert tls.version() is not None
             start = time.monotonic()
             with contextlib.suppress(OSError):
@@ -534,7 +565,9 @@ def test_an_idle_tunnel_times_out(net: SmallInternet, policy: str) -> None:
             assert 0.5 < time.monotonic() - start < 9, "nobody ended it"
 
 
-@pytest.mark.parametrize("said", [b"", b"GET /page HTTP/1.1\r\nHost: www.school.example\r\n\r\n"], ids=["at once", "after an answer"])
+@pytest.mark.parametrize(
+    "said", [b"", b"GET /page HTTP/1.1\r\nHost: www.school.example\r\n\r\n"], ids=["at once", "after an answer"]
+)
 def test_an_idle_inspected_connection_times_out(net: SmallInternet, policy: str, said: bytes) -> None:
     with proxy_stand(net, policy, limits=GateLimits(idle=1.0)) as stand, inspected(stand, net) as tls:
         tls.sendall(said)
@@ -547,7 +580,11 @@ def test_an_idle_inspected_connection_times_out(net: SmallInternet, policy: str,
 def test_a_later_head_of_an_inspected_connection_has_a_deadline_too(net: SmallInternet, policy: str) -> None:
     """However many bytes of it come; and a connection on which heads come whole goes on."""
     question = b"GET /page HTTP/1.1\r\nHost: www.school.example\r\n\r\n"
-    with proxy_stand(net, policy, limits=GateLimits(head=1.0)) as stand, inspected(stand, net) as slow, inspected(stand, net) as good:
+    with (
+        proxy_stand(net, policy, limits=GateLimits(head=1.0)) as stand,
+        inspected(stand, net) as slow,
+        inspected(stand, net) as good,
+    ):
         slow.sendall(question)
         assert slow.recv(65536).startswith(b"HTTP/1.1 200")
         slow.sendall(question[:-2])
@@ -567,7 +604,9 @@ def test_a_later_head_of_an_inspected_connection_has_a_deadline_too(net: SmallIn
         assert stand.counters()["hedgerow_proxy_dropped_total", "timeout"] == 1
 
 
-@pytest.mark.parametrize("frame", ["000020010500000001", "00000101000000000182" + "00000109000000000184"], ids=["a frame", "a head"])
+@pytest.mark.parametrize(
+    "frame", ["000020010500000001", "00000101000000000182" + "00000109000000000184"], ids=["a frame", "a head"]
+)
 def test_an_http2_head_has_a_deadline_too(net: SmallInternet, policy: str, frame: str) -> None:
     """Whether its frame is not complete or the last of its frames does not come."""
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")
@@ -610,7 +649,11 @@ def test_a_pause_cuts_running_connections(stand: Stand, net: SmallInternet, sour
         with client_context(authority).wrap_socket(client, server_hostname=host) as tls:
             tls.sendall(f"GET /drip/10000/0.1 HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
             assert tls.recv(1000)
-            stand.swap(pauses=(Pause("p", "ana", time.time(), device=DeviceId("mia-phone" if lane == "tunnel" else "mia-tablet")),))
+            stand.swap(
+                pauses=(
+                    Pause("p", "ana", time.time(), device=DeviceId("mia-phone" if lane == "tunnel" else "mia-tablet")),
+                )
+            )
             try:
                 with pytest.raises((OSError, ssl.SSLError)):  # noqa: PT012
                     while True:
@@ -654,7 +697,11 @@ def connect_at_once(stand: Stand, client: socket.socket, host: str, port: int) -
 
 def test_repeated_connects_and_none_without_an_inspector(net: SmallInternet, policy: str) -> None:
     net.origins.forget_connections()
-    host, port, counted = "www.school.example", net.origins.https_port, ("hedgerow_proxy_connections_total", "inspect", "inspect")
+    host, port, counted = (
+        "www.school.example",
+        net.origins.https_port,
+        ("hedgerow_proxy_connections_total", "inspect", "inspect"),
+    )
     with proxy_stand(net, policy) as stand:
         for number in range(1, 4):
             with socket.socket() as client:
@@ -676,19 +723,29 @@ def test_repeated_connects_and_none_without_an_inspector(net: SmallInternet, pol
 
 def test_many_clients_with_hostile_ones_among_them(stand: Stand, net: SmallInternet) -> None:
     def good(number: int) -> int:
-        return curl(net.url("news.example", f"/{number}"), proxy=stand.proxy, source=ADULT, ca=net.authority.root).status
+        return curl(
+            net.url("news.example", f"/{number}"), proxy=stand.proxy, source=ADULT, ca=net.authority.root
+        ).status
 
     with contextlib.ExitStack() as stack:
         for number in range(60):
             client = stack.enter_context(connected(stand))
-            client.sendall([b"", b"GET ", b"\x16\x03", b"CONNECT files.example:443 HTTP/1.1\r\nHost: x\r\n\r\n\x16\x03\x01"][number % 4])
+            client.sendall(
+                [b"", b"GET ", b"\x16\x03", b"CONNECT files.example:443 HTTP/1.1\r\nHost: x\r\n\r\n\x16\x03\x01"][
+                    number % 4
+                ]
+            )
         with ThreadPoolExecutor(8) as pool:
             assert set(pool.map(good, range(60))) == {200}
 
 
 @pytest.mark.parametrize(
     ("lane", "host", "scheme"),
-    [("tunnel", "files.example", "https"), ("http", "files.example", "http"), ("inspect", "www.school.example", "https")],
+    [
+        ("tunnel", "files.example", "https"),
+        ("http", "files.example", "http"),
+        ("inspect", "www.school.example", "https"),
+    ],
 )
 def test_bytes_are_counted(stand: Stand, net: SmallInternet, lane: str, host: str, scheme: str) -> None:
     source, authority = (CHILD_WITH_CA, stand.ca) if lane == "inspect" else (CHILD, net.authority.root)

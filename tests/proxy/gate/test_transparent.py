@@ -1,4 +1,6 @@
-"""Transparent listeners in network namespaces: nftables redirects web connections of devices that know nothing of it."""
+"""Transparent listeners in network namespaces: nftables redirects web connections of devices that know
+nothing of it.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,7 @@ table inet test_transparent {{
         iifname "lan" meta nfproto ipv6 tcp dport {{ 80, 443 }} fib daddr type != local tproxy ip6 to :{PORT} meta mark set 1
     }}
 }}
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture(scope="module", params=["redirect", "tproxy"])
@@ -55,12 +57,14 @@ def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         done = router.run("nft", "-f", "-", text=REDIRECT if request.param == "redirect" else TPROXY)
         assert done.returncode == 0, done.stderr
         if request.param == "tproxy":
-            # Where bridges pass packets to nftables themselves, that happens too early for a socket to be given to them.
+            # Where bridges pass packets to nftables themselves, that happens too early for a socket to be given to
+            # them.
             router.run("sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=0", "net.bridge.bridge-nf-call-ip6tables=0")
             for family in ("-4", "-6"):
                 router.ip(family, "rule", "add", "fwmark", "1", "lookup", "100")
                 router.ip(family, "route", "add", "local", "default", "dev", "lo", "table", "100")
-        for place in (address4, address6):  # a device is known once it is in the neighbour table; until then it counts as a child's
+        # a device is known once it is in the neighbour table; until then it counts as a child's
+        for place in (address4, address6):
             where = at("adult.example", 80, place("adult.example"))
 
             def opens(where: tuple[str, ...] = where) -> bool:
@@ -73,7 +77,18 @@ def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def fetch(home: House, device: str, url: str, *options: str) -> tuple[str, str, float]:
     """Status (000 for none), body and curl's complaint, and the seconds that it took."""
     start = time.monotonic()
-    words = ["curl", "-sS", "--max-time", "8", "-w", "\\n%{http_code}", "--cacert", str(home.net.authority.root), *options, url]
+    words = [
+        "curl",
+        "-sS",
+        "--max-time",
+        "8",
+        "-w",
+        "\\n%{http_code}",
+        "--cacert",
+        str(home.net.authority.root),
+        *options,
+        url,
+    ]
     done = home.devices[device].run(*words)
     body, _, status = done.stdout.rpartition("\n")
     return status, body + done.stderr, time.monotonic() - start
@@ -109,7 +124,9 @@ class TestInTheLaboratory:
         def is_told() -> bool:
             assert fetch(home, "tablet", f"https://{host}/", *at(host, 443, address4(host)))[0] == "000"
             rows = [json.loads(line) for line in home.hedgerow("log", "--json").stdout.splitlines()]
-            return any((row["device"], row["host"], row["kind"], row["verdict"], row["reason"]) == wanted for row in rows)
+            return any(
+                (row["device"], row["host"], row["kind"], row["verdict"], row["reason"]) == wanted for row in rows
+            )
 
         wait_until(is_told, 30, "the journal has it")
         page = home.devices["tablet"].run("curl", "-sS", "http://192.168.50.1:8053/device").stdout
@@ -122,10 +139,22 @@ class TestInTheLaboratory:
             pytest.skip("Chromium is not installed")
         if "tproxy" in home.folder.name:
             pytest.skip("a browser sees no difference between redirect and tproxy, and takes long to start")
-        options = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--ignore-certificate-errors", "--dump-dom"]
+        options = [
+            "chromium",
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--ignore-certificate-errors",
+            "--dump-dom",
+        ]
 
         def shown(url: str) -> str:
-            return home.devices["tablet"].run(*options, f"--user-data-dir={home.folder / 'chromium'}", url, seconds=60).stdout
+            return (
+                home.devices["tablet"]
+                .run(*options, f"--user-data-dir={home.folder / 'chromium'}", url, seconds=60)
+                .stdout
+            )
 
         assert "page of www.school.example" in shown("https://www.school.example/open")
         address = address4("adult.example")  # the resolver would not even tell it
@@ -166,7 +195,18 @@ class TestInTheLaboratory:
         first, second = "http://www.school.example/", "http://adult.example/"
         where = [*at("www.school.example", 80, address4("www.school.example"))]
         words = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code} %{num_connects}\\n", *where, first]
-        words += ["--next", "-sS", "-o", "/dev/null", "-w", "%{http_code} %{num_connects}\\n", "-H", "Host: adult.example", *where, first]
+        words += [
+            "--next",
+            "-sS",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code} %{num_connects}\\n",
+            "-H",
+            "Host: adult.example",
+            *where,
+            first,
+        ]
         assert home.devices["tablet"].run(*words).stdout.split() == ["200", "1", "403", "0"]
         assert second
 
@@ -177,7 +217,9 @@ class TestInTheLaboratory:
             assert seconds < 7
 
     def test_local_machines_are_closed_under_public_addresses_too(self, home: House) -> None:
-        """Of IPv6 a house mostly has addresses of the whole internet; the proxy must be no way round the firewall to them."""
+        """Of IPv6 a house mostly has addresses of the whole internet; the proxy must be no way round the firewall to
+        them.
+        """
         for address in ("[2600:9000:5400::1]", "[2600:9000:5400::77]", "192.168.50.1", "[::ffff:192.168.50.1]"):
             for device in ("tablet", "parent"):
                 status, body, _ = fetch(home, device, f"http://{address}/", "--proxy", "http://192.168.50.1:3128")
@@ -185,7 +227,10 @@ class TestInTheLaboratory:
 
     def test_anything_but_tls_and_http_is_refused(self, home: House) -> None:
         target = f"{address4('www.school.example')}"
-        script = f"import socket; s = socket.create_connection(('{target}', 443), 5); s.sendall(b'SSH-2.0-x\\r\\n'); print(s.recv(99)[:12])"
+        script = (
+            f"import socket; s = socket.create_connection(('{target}', 443), 5); s.sendall(b'SSH-2.0-x\\r\\n');"
+            " print(s.recv(99)[:12])"
+        )
         assert home.devices["tablet"].run("python3", "-c", script).stdout.strip() == "b'HTTP/1.1 400'"
 
     def test_a_pause_cuts_a_redirected_tunnel(self, home: House) -> None:

@@ -1,4 +1,6 @@
-"""The look at an unlisted host's server, by real handshakes: what is closed for a child, what stays open, and that it is done once."""
+"""The look at an unlisted host's server, by real handshakes: what is closed for a child, what stays open, and that it
+is done once.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ AT_HOME = "chat.example"
 
 @pytest.fixture(scope="module")
 def examining(net: SmallInternet, policy: str) -> Iterator[Stand]:
-    with proxy_stand(net, policy, {**LISTS, "dynamic-dns": f"{AT_HOME}\n", "bypass": "vpn.example\n"}, examines=True) as running:
+    with proxy_stand(
+        net, policy, {**LISTS, "dynamic-dns": f"{AT_HOME}\n", "bypass": "vpn.example\n"}, examines=True
+    ) as running:
         yield running
 
 
@@ -39,15 +43,28 @@ def fetch(stand: Stand, net: SmallInternet, host: str, source: str = CHILD) -> H
     return curl(net.url(host, "/open"), proxy=stand.proxy, source=source, insecure=True)
 
 
-@pytest.mark.parametrize(("host", "what"), [
-    ("self-signed.example", UNTRUSTED_CERTIFICATE), ("wrong-name.example", UNTRUSTED_CERTIFICATE), (AT_HOME, "dynamic-dns"),
-])  # fmt: skip
-def test_a_server_that_proves_nothing_is_closed_with_a_reason(examining: Stand, net: SmallInternet, host: str, what: str) -> None:
+@pytest.mark.parametrize(
+    ("host", "what"),
+    [
+        ("self-signed.example", UNTRUSTED_CERTIFICATE),
+        ("wrong-name.example", UNTRUSTED_CERTIFICATE),
+        (AT_HOME, "dynamic-dns"),
+    ],
+)
+def test_a_server_that_proves_nothing_is_closed_with_a_reason(
+    examining: Stand, net: SmallInternet, host: str, what: str
+) -> None:
     answer = fetch(examining, net, host)
     assert (answer.status, answer.connect_status) == (0, 200)
-    assert not [each for connection in net.origins.connections() for each in connection.requests if each.method == "GET"]
-    told = examining.wait_for(lambda found: any(each.decision and each.decision.reason is Reason.RECOGNISED for each in found))
-    assert {each.decision.what for each in told if each.decision and each.decision.reason is Reason.RECOGNISED} == {what}
+    assert not [
+        each for connection in net.origins.connections() for each in connection.requests if each.method == "GET"
+    ]
+    told = examining.wait_for(
+        lambda found: any(each.decision and each.decision.reason is Reason.RECOGNISED for each in found)
+    )
+    assert {each.decision.what for each in told if each.decision and each.decision.reason is Reason.RECOGNISED} == {
+        what
+    }
 
 
 @pytest.mark.parametrize("host", ["news.example", "expired.example"])
@@ -57,7 +74,9 @@ def test_what_ordinary_sites_do_stays_open(examining: Stand, net: SmallInternet,
 
 
 @pytest.mark.parametrize("source", [ADULT, STRANGER])
-def test_adults_and_machines_without_a_name_are_not_concerned(examining: Stand, net: SmallInternet, source: str) -> None:
+def test_adults_and_machines_without_a_name_are_not_concerned(
+    examining: Stand, net: SmallInternet, source: str
+) -> None:
     assert fetch(examining, net, "self-signed.example", source).status == 200
 
 
@@ -79,12 +98,15 @@ def test_a_host_is_looked_at_once(examining: Stand, net: SmallInternet) -> None:
 PAGE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
 
-@pytest.mark.parametrize(("said", "expected"), [
-    (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", CertificateFlaw.PROXY),
-    (b"HTTP/1.1 405 Method Not Allowed\r\n\r\n", CertificateFlaw.FRESH),
-    (PAGE, CertificateFlaw.FRESH),
-    (b"HTTP/1.1 200 Connection established\r\n\r\n", CertificateFlaw.PROXY),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", CertificateFlaw.PROXY),
+        (b"HTTP/1.1 405 Method Not Allowed\r\n\r\n", CertificateFlaw.FRESH),
+        (PAGE, CertificateFlaw.FRESH),
+        (b"HTTP/1.1 200 Connection established\r\n\r\n", CertificateFlaw.PROXY),
+    ],
+)
 def test_a_proxy_behind_tls_is_told_from_a_site(net: SmallInternet, said: bytes, expected: CertificateFlaw) -> None:
     """With a password or without one. A server that answers any method with a page is a site."""
     leaf = net.authority.leaf("proxy.example")
@@ -97,7 +119,8 @@ def test_a_proxy_behind_tls_is_told_from_a_site(net: SmallInternet, said: bytes,
                 writer.write(data)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.closing(writer), contextlib.suppress(asyncio.IncompleteReadError, OSError):  # of an examiner that has left
+        # of an examiner that has left
+        with contextlib.closing(writer), contextlib.suppress(asyncio.IncompleteReadError, OSError):
             asked = await reader.readuntil(b"\r\n\r\n")
             writer.write(said)
             if b"established" in said:
@@ -110,7 +133,10 @@ def test_a_proxy_behind_tls_is_told_from_a_site(net: SmallInternet, said: bytes,
         async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context) as server:
             port = server.sockets[0].getsockname()[1]
             examiner = CertificateExaminer(net.authority.root, also_private=True)
-            looks = (examiner.examine(DeviceId("tablet"), host, ["127.0.0.1"], port) for host in ("proxy.example", "other.example"))
+            looks = (
+                examiner.examine(DeviceId("tablet"), host, ["127.0.0.1"], port)
+                for host in ("proxy.example", "other.example")
+            )
             return list(await asyncio.gather(*looks))
 
     assert asyncio.run(look()) == [expected, CertificateFlaw.OTHER_NAME]
@@ -127,6 +153,8 @@ def test_machines_of_the_house_are_not_looked_at(net: SmallInternet) -> None:
 
 def test_a_server_that_does_not_answer_is_no_finding() -> None:
     async def look() -> CertificateFlaw:
-        return await CertificateExaminer(also_private=True).examine(DeviceId("tablet"), "gone.example", ["127.0.0.1"], 1)
+        return await CertificateExaminer(also_private=True).examine(
+            DeviceId("tablet"), "gone.example", ["127.0.0.1"], 1
+        )
 
     assert asyncio.run(look()) is CertificateFlaw.NONE

@@ -1,4 +1,7 @@
-"""Chromium on a device that trusts our CA, and on one that is pinned to the origin's: HTTP/2, WebSocket, events, ranges, uploads."""
+"""Chromium on a device that trusts our CA, and on one that is pinned to the origin's:
+
+HTTP/2, WebSocket, events, ranges, uploads.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,9 @@ def sha256(start: int, end: int) -> str:
     return hashlib.sha256(b"".join(body(end))[start:end]).hexdigest()
 
 
-def test_all_kinds_of_exchange_through_the_inspector(as_this_machine: Stand, net: SmallInternet, tmp_path: Path) -> None:
+def test_all_kinds_of_exchange_through_the_inspector(
+    as_this_machine: Stand, net: SmallInternet, tmp_path: Path
+) -> None:
     with opened_page(as_this_machine, tmp_path, as_this_machine.ca) as page:
         opened = page.goto(net.url("www.school.example", "/page"))
         assert opened.status == 200
@@ -66,25 +71,36 @@ def test_all_kinds_of_exchange_through_the_inspector(as_this_machine: Stand, net
         assert found["blocked"] == [403, "Hedgerow: blocked.\n"]
         assert page.evaluate(SCRIPTS_SEE, ASK_PATH) == [None, 403, "Hedgerow: blocked.\n", True]
         blocked = page.goto(net.url("www.school.example", "/secret"))
-        assert (blocked.status, page.get_by_role("heading", level=1).inner_text()) == (403, "This site is not open here")
+        assert (blocked.status, page.get_by_role("heading", level=1).inner_text()) == (
+            403,
+            "This site is not open here",
+        )
         assert page.goto(net.url("adult.example", "/")).status == 403
 
 
-def test_what_a_page_embeds_is_refused_in_its_own_size(as_this_machine: Stand, net: SmallInternet, tmp_path: Path) -> None:
+def test_what_a_page_embeds_is_refused_in_its_own_size(
+    as_this_machine: Stand, net: SmallInternet, tmp_path: Path
+) -> None:
     with opened_page(as_this_machine, tmp_path, as_this_machine.ca) as page:
         page.goto(net.url("www.school.example", "/page"))
-        embed = "url => { const frame = document.createElement('iframe'); frame.src = url; document.body.append(frame); }"
+        embed = (
+            "url => { const frame = document.createElement('iframe'); frame.src = url; document.body.append(frame); }"
+        )
         page.evaluate(embed, net.url("adult.example", "/"))
         page.frame_locator("iframe").get_by_text("This site is not open here").wait_for(timeout=10_000)
-        image = "url => new Promise(done => { const image = new Image(); image.onerror = () => done('broken'); image.src = url; })"
+        image = "url => new Promise(done => { const image = new Image(); image.onerror = () => done('broken'); image.src = url; })"  # noqa: E501
         assert page.evaluate(image, net.url("adult.example", "/x.png")) == "broken"
 
 
 def test_a_browser_that_is_pinned_gets_through_the_second_time(
     as_this_machine: Stand, net: SmallInternet, policy: str, tmp_path: Path
 ) -> None:
-    """It accepts the origin's certificate and not ours: as a pinned app it is passed through, unread, and what is blocked stays blocked."""
-    scanned = policy.replace("ip: 127.0.0.11", "ip: 127.0.0.1").replace("    age: 9\n", "    age: 9\n    page_scan: {everywhere: true}\n")
+    """It accepts the origin's certificate and not ours: as a pinned app it is passed through, unread, and what is
+    blocked stays blocked.
+    """
+    scanned = policy.replace("ip: 127.0.0.11", "ip: 127.0.0.1").replace(
+        "    age: 9\n", "    age: 9\n    page_scan: {everywhere: true}\n"
+    )
     as_this_machine.swap(policy=scanned)
     host = "www.wikipedia.org"  # inspected for the words of its pages alone: no rule is about some of them
     with opened_page(as_this_machine, tmp_path, net.authority.root) as page:
@@ -104,7 +120,7 @@ def test_a_browser_that_is_pinned_gets_through_the_second_time(
 WORKER = b"""addEventListener("install", event => event.waitUntil(caches.open("kept").then(kept => kept.addAll(["/page"]))));
 addEventListener("activate", event => event.waitUntil(clients.claim()));
 addEventListener("fetch", event => event.respondWith(caches.match(event.request).then(kept => kept || fetch(event.request))));
-"""
+"""  # noqa: E501
 """A site that works without a network, once it was opened."""
 
 REGISTER = """async script => {
@@ -119,7 +135,10 @@ def test_a_service_worker_does_not_show_a_blocked_site_and_loses_nothing(
     as_this_machine: Stand, net: SmallInternet, policy: str, tmp_path: Path
 ) -> None:
     own = policy.replace("ip: 127.0.0.11", "ip: 127.0.0.1")
-    host, script = "www.school.example", f"/mirror?type=text/javascript&allowed=/&data={base64.urlsafe_b64encode(WORKER).decode()}"
+    host, script = (
+        "www.school.example",
+        f"/mirror?type=text/javascript&allowed=/&data={base64.urlsafe_b64encode(WORKER).decode()}",
+    )
     with opened_page(as_this_machine, tmp_path, as_this_machine.ca) as page:
         page.goto(net.url(host, "/page"))
         page.evaluate(REGISTER, script)

@@ -67,16 +67,22 @@ KINDS = {
 def asked(net: SmallInternet, policy: str) -> Iterator[tuple[Stand, dict[str, str]]]:
     """A stand, and the URLs of origins that ask, by host."""
     with contextlib.ExitStack() as stack:
-        origins = {host: _Origin(net, host, version, is_required=required) for host, (version, required) in KINDS.items()}
+        origins = {
+            host: _Origin(net, host, version, is_required=required) for host, (version, required) in KINDS.items()
+        }
         for origin in origins.values():
             stack.callback(origin.close)
         ports = "".join(f"{origin.port}, " for origin in origins.values())
-        text = policy.replace("  ports: [", f"  ports: [{ports}").replace("    age: 9\n", "    age: 9\n    page_scan: {everywhere: true}\n")
+        text = policy.replace("  ports: [", f"  ports: [{ports}").replace(
+            "    age: 9\n", "    age: 9\n    page_scan: {everywhere: true}\n"
+        )
         stand = stack.enter_context(proxy_stand(net, text))
         yield stand, {host: f"https://{host}:{origin.port}/" for host, origin in origins.items()}
 
 
-@pytest.mark.parametrize(("host", "protocol"), list(zip(KINDS, ["--http1.1", "--http2", "--http2", "--http1.1"], strict=False)))
+@pytest.mark.parametrize(
+    ("host", "protocol"), list(zip(KINDS, ["--http1.1", "--http2", "--http2", "--http1.1"], strict=False))
+)
 def test_a_site_that_asks_is_reached_through_a_tunnel(
     asked: tuple[Stand, dict[str, str]], net: SmallInternet, host: str, protocol: str
 ) -> None:
@@ -86,20 +92,28 @@ def test_a_site_that_asks_is_reached_through_a_tunnel(
     first = curl(urls[host], proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca, headers=page, options=[protocol])
     assert (first.status, first.headers["refresh"]) == (502, ["1"])
     assert "certificate of your own" in first.text
-    reported = stand.wait_for(lambda found: any(each.decision and each.decision.what == CLIENT_CERTIFICATE for each in found))
-    assert (Verdict.ALLOW, host) in [(each.decision.verdict, each.request.host) for each in reported if each.decision and each.request]
+    reported = stand.wait_for(
+        lambda found: any(each.decision and each.decision.what == CLIENT_CERTIFICATE for each in found)
+    )
+    assert (Verdict.ALLOW, host) in [
+        (each.decision.verdict, each.request.host) for each in reported if each.decision and each.request
+    ]
     shown = ("--cert", str(mine.certificate), "--key", str(mine.key))
     second = curl(urls[host], proxy=stand.proxy, source=CHILD_WITH_CA, ca=net.authority.root, options=shown)
     assert (second.status, second.text) == (200, "mia")
 
 
-def test_where_a_rule_depends_on_urls_the_site_is_asked_without_a_certificate(asked: tuple[Stand, dict[str, str]]) -> None:
+def test_where_a_rule_depends_on_urls_the_site_is_asked_without_a_certificate(
+    asked: tuple[Stand, dict[str, str]],
+) -> None:
     stand, urls = asked
     stand.reported()
     url = urls["www.school.example"]
     for path, status in (("", 200), ("secret", 403), ("", 200)):
         assert curl(url + path, proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca).status == status
-    told = [each.decision.verdict for each in stand.reported() if each.decision and each.decision.what == CLIENT_CERTIFICATE]
+    told = [
+        each.decision.verdict for each in stand.reported() if each.decision and each.decision.what == CLIENT_CERTIFICATE
+    ]
     assert told == [Verdict.INSPECT]
 
 

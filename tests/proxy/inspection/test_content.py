@@ -35,7 +35,11 @@ VERSIONS = ("--http1.1", "--http2")
 def mirror(data: bytes, kind: str = "text/html; charset=utf-8", **more: str) -> str:
     """The path of a page with this content."""
     packed = base64.urlsafe_b64encode(data).decode()
-    return f"/mirror?type={quote(kind)}" + "".join(f"&{name}={quote(value)}" for name, value in more.items()) + f"&data={packed}"
+    return (
+        f"/mirror?type={quote(kind)}"
+        + "".join(f"&{name}={quote(value)}" for name, value in more.items())
+        + f"&data={packed}"
+    )
 
 
 def fetch(stand: Stand, url: str, *options: str, source: str = CHILD_WITH_CA) -> HttpAnswer:
@@ -46,14 +50,20 @@ BAD = f"<html><script>1</script><p>{PAGES['pornography']}</p>".encode()
 GOOD = f"<html><p>{PAGES['sex education']}</p>".encode()
 
 
-@pytest.mark.parametrize("more", [{}, {"encoding": "gzip"}, {"encoding": "br"}, {"encoding": "zstd"}], ids=["plain", "gzip", "br", "zstd"])
+@pytest.mark.parametrize(
+    "more", [{}, {"encoding": "gzip"}, {"encoding": "br"}, {"encoding": "zstd"}], ids=["plain", "gzip", "br", "zstd"]
+)
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("scheme", ["https", "http"])
-def test_a_page_is_blocked_by_its_words(stand: Stand, net: SmallInternet, scheme: str, version: str, more: dict[str, str]) -> None:
+def test_a_page_is_blocked_by_its_words(
+    stand: Stand, net: SmallInternet, scheme: str, version: str, more: dict[str, str]
+) -> None:
     answer = fetch(stand, net.url(INSPECTED, mirror(BAD, **more), scheme), version, "--compressed")
     assert answer.status == 403
     assert "This page was blocked because of its words" in answer.text
-    reported = stand.wait_for(lambda found: any(each.decision and each.decision.reason is Reason.PAGE for each in found))
+    reported = stand.wait_for(
+        lambda found: any(each.decision and each.decision.reason is Reason.PAGE for each in found)
+    )
     scores = [each.decision.what for each in reported if each.decision and each.decision.reason is Reason.PAGE]
     assert scores == ["865 of 100"]
     good = fetch(stand, net.url(INSPECTED, mirror(GOOD, **more), scheme), version, "--compressed")
@@ -73,10 +83,14 @@ def test_a_page_that_takes_many_portions_is_weighed_to_its_end(stand: Stand, net
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_page_that_another_site_has_signed_is_neither_asked_for_nor_shown(stand: Stand, net: SmallInternet, version: str) -> None:
+def test_a_page_that_another_site_has_signed_is_neither_asked_for_nor_shown(
+    stand: Stand, net: SmallInternet, version: str
+) -> None:
     """Chromium shows a signed exchange under the name of the site that signed it, which nobody asks."""
     signed = mirror(b"sxg1-b3\0" + GOOD, "application/signed-exchange;v=b3")
-    answer = fetch(stand, net.url(INSPECTED, signed), version, "-H", "Sec-Fetch-Dest: document", "-H", "Accept: text/html")
+    answer = fetch(
+        stand, net.url(INSPECTED, signed), version, "-H", "Sec-Fetch-Dest: document", "-H", "Accept: text/html"
+    )
     assert answer.status == 502
     assert b"sxg1" not in answer.body
     accepts = "text/html,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7"
@@ -149,7 +163,8 @@ def test_files_are_blocked_by_name_and_by_content(stand: Stand, net: SmallIntern
 def test_documents_with_macros_are_blocked_by_what_is_in_them(stand: Stand, net: SmallInternet, policy: str) -> None:
     plain, macros = zipped("_rels/.rels", "word/document.xml"), zipped("word/document.xml", "word/data.bin", more=VBA)
     long = {"gap": str(3 * MAX_HELD)}
-    long_plain = zipped("_rels/.rels", "word/document.xml", last=True)  # zeros among the types would make these too long
+    # zeros among the types would make these too long
+    long_plain = zipped("_rels/.rels", "word/document.xml", last=True)
     long_macros = zipped("word/document.xml", "word/vbaProject.bin", last=True)
     disguises = ("application/octet-stream", "application/msword", "image/png")
     try:
@@ -159,7 +174,10 @@ def test_documents_with_macros_are_blocked_by_what_is_in_them(stand: Stand, net:
                 assert fetch(stand, net.url(INSPECTED, mirror(plain, kind)), version).body == plain
                 answer = fetch(stand, net.url(INSPECTED, mirror(macros, kind)), version)
                 assert (answer.status, "contains macros" in answer.text) == (403, True)
-            assert fetch(stand, net.url(INSPECTED, mirror(macros, "application/msword", encoding="gzip")), version).status == 403
+            assert (
+                fetch(stand, net.url(INSPECTED, mirror(macros, "application/msword", encoding="gzip")), version).status
+                == 403
+            )
             whole = fetch(stand, net.url(INSPECTED, mirror(long_plain, "application/msword", **long)), version)
             assert (whole.exit_code, len(whole.body)) == (0, len(long_plain) + 3 * MAX_HELD)
             cut = fetch(stand, net.url(INSPECTED, mirror(long_macros, "application/msword", **long)), version)
@@ -171,22 +189,37 @@ def test_documents_with_macros_are_blocked_by_what_is_in_them(stand: Stand, net:
 
 def test_origins_are_asked_to_be_careful_and_for_what_can_be_read(stand: Stand, net: SmallInternet) -> None:
     headers = ("--header", "Accept-Encoding: gzip, deflate, br, zstd, dcb", "--header", "Prefer: respond-async")
-    sent = {name.lower(): value for name, value in fetch(stand, net.url(INSPECTED, "/open"), *headers).json()["headers"]}
+    sent = {
+        name.lower(): value for name, value in fetch(stand, net.url(INSPECTED, "/open"), *headers).json()["headers"]
+    }
     assert (sent["prefer"], sent["accept-encoding"]) == ("respond-async, safe", "gzip, deflate, br, zstd")
-    grown_up = curl(net.url("news.example", "/open", "http"), proxy=stand.proxy, source=ADULT, headers=("Accept-Encoding: br",))
+    grown_up = curl(
+        net.url("news.example", "/open", "http"), proxy=stand.proxy, source=ADULT, headers=("Accept-Encoding: br",)
+    )
     sent = {name.lower(): value for name, value in grown_up.json()["headers"]}
     assert sent["accept-encoding"] == "br"
 
 
 def test_only_an_organisations_accounts_are_let_in(stand: Stand, net: SmallInternet, policy: str) -> None:
     directory = "00000000-1111-2222-3333-444444444444"
-    rules = f"    age: 9\n    tenants: {{google: [school.example, club.example], microsoft: [school.example], directory: {directory}}}\n"
-    forged = ("--header", "X-GoogApps-Allowed-Domains: mine.example", "--header", "restrict-access-to-tenants: mine.example")
+    rules = (
+        "    age: 9\n    tenants: {google: [school.example, club.example], microsoft: [school.example], directory:"
+        f" {directory}}}\n"
+    )
+    forged = (
+        "--header",
+        "X-GoogApps-Allowed-Domains: mine.example",
+        "--header",
+        "restrict-access-to-tenants: mine.example",
+    )
     try:
         stand.swap(policy=policy.replace("    age: 9\n", rules))
         for host, expected in (
             ("accounts.google.com", {"x-googapps-allowed-domains": "school.example,club.example"}),
-            ("login.microsoftonline.com", {"restrict-access-to-tenants": "school.example", "restrict-access-context": directory}),
+            (
+                "login.microsoftonline.com",
+                {"restrict-access-to-tenants": "school.example", "restrict-access-context": directory},
+            ),
             ("login.live.com", {"sec-restrict-tenant-access-policy": "restrict-msa"}),
         ):
             for version in VERSIONS:
@@ -222,18 +255,30 @@ STARTPAGE = "www.startpage.com"
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_searches_that_are_sent_as_a_form(searching: Stand, net: SmallInternet, version: str) -> None:
-    """As Startpage and DuckDuckGo's pages without scripts send them: their words are read, and their parameters kept safe."""
+    """As Startpage and DuckDuckGo's pages without scripts send them: their words are read, and their parameters kept
+    safe.
+    """
 
     def search(form: str, *options: str, host: str = STARTPAGE) -> HttpAnswer:
         return fetch(searching, net.url(host, "/sp/search"), version, "-d", form, *options)
 
-    for form, sent in (("query=cats&qadf=none&t=x%23", "query=cats&t=x%23&qadf=heavy"), ("qadf=none#&query=cats", "qadf=heavy")):
+    for form, sent in (
+        ("query=cats&qadf=none&t=x%23", "query=cats&t=x%23&qadf=heavy"),
+        ("qadf=none#&query=cats", "qadf=heavy"),
+    ):
         reported = search(form).json()
         assert reported["method"] == "POST"
         assert reported["body"]["sha256"] == hashlib.sha256(sent.encode()).hexdigest()
         assert [value for name, value in reported["headers"] if name.lower() == "content-length"] == [str(len(sent))]
     more = "&x=1" * 200
-    for form in ("query=vape+pen", f"query=vape+pen{more}", "query=vápe pen", "query=v%E1pe+pen", "+query=vape+pen", "#&query=vape pen"):
+    for form in (
+        "query=vape+pen",
+        f"query=vape+pen{more}",
+        "query=vápe pen",
+        "query=v%E1pe+pen",
+        "+query=vape+pen",
+        "#&query=vape pen",
+    ):
         answer = search(form)
         assert (answer.status, "Searches with these words are blocked" in answer.text) == (403, True), form
     assert search("query=vape+pen", host=INSPECTED).status == 200, "this is no search engine"
@@ -256,9 +301,13 @@ def test_a_search_that_cannot_be_read_is_none(searching: Stand, net: SmallIntern
         if version == "--http2" and "Transfer-Encoding: chunked" in how:
             continue
         assert fetch(searching, url, version, *how).status == 403, how
-    assert fetch(searching, net.url(STARTPAGE, "/upload"), version, "-F", "picture=x").status == 200, "this is no search"
+    assert fetch(searching, net.url(STARTPAGE, "/upload"), version, "-F", "picture=x").status == 200, (
+        "this is no search"
+    )
     assert fetch(searching, url, version, "-d", "").status == 200, "there is nothing to be read"
-    assert fetch(searching, net.url("www.google.com", "/search"), version, "-F", "q=x").status == 200, "DNS keeps it safe"
+    assert fetch(searching, net.url("www.google.com", "/search"), version, "-F", "q=x").status == 200, (
+        "DNS keeps it safe"
+    )
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -277,7 +326,13 @@ def test_searches_that_youtube_sends_itself(searching: Stand, net: SmallInternet
     assert search(gzip.compress(bad), *packed).status == 403
     assert {each.decision.reason for each in searching.reported() if each.decision} >= {Reason.SEARCH}
     good = json.dumps({"query": "cats"}).encode()
-    no_searches = ((good, ()), (gzip.compress(good), packed), (b"[" * 20_000, ()), (b'{"query": 1}', ()), (gzip.compress(b"x"), packed))
+    no_searches = (
+        (good, ()),
+        (gzip.compress(good), packed),
+        (b"[" * 20_000, ()),
+        (b'{"query": 1}', ()),
+        (gzip.compress(b"x"), packed),
+    )
     for body, options in no_searches:
         answer = search(body, *options)
         assert (answer.status, answer.json()["body"]["sha256"]) == (200, hashlib.sha256(body).hexdigest())
@@ -302,11 +357,18 @@ def test_help_is_offered_before_the_results_and_nobody_hears_of_it(searching: St
     answer = fetch(searching, net.url("www.google.com", "/search?q=i+want+to+die"), "--header", "Accept: text/html")
     assert (answer.status, "0800 1111" in answer.text) == (200, True)
     assert net.origins.requests() == []
-    link = next(part.split('"')[0] for part in answer.text.split('href="') if "hedgerow-help" in part).replace("&amp;", "&")
-    assert fetch(searching, link, "--header", "Accept: text/html").json()["target"] == "/search?q=i+want+to+die&udm=14&safe=active&ssui=on"
+    link = next(part.split('"')[0] for part in answer.text.split('href="') if "hedgerow-help" in part).replace(
+        "&amp;", "&"
+    )
+    assert (
+        fetch(searching, link, "--header", "Accept: text/html").json()["target"]
+        == "/search?q=i+want+to+die&udm=14&safe=active&ssui=on"
+    )
     blocked = fetch(searching, net.url("www.google.com", "/search?q=pro+ana"), "--header", "Accept: text/html")
     assert (blocked.status, "hedgerow-help" in blocked.text) == (200, False)
-    picture = fetch(searching, net.url("www.google.com", "/search?q=i+want+to+die"), "--header", "Sec-Fetch-Dest: image")
+    picture = fetch(
+        searching, net.url("www.google.com", "/search?q=i+want+to+die"), "--header", "Sec-Fetch-Dest: image"
+    )
     assert picture.status == 200
     time.sleep(0.3)
     assert not [each for each in searching.reported() if each.request and each.request.url]

@@ -81,7 +81,9 @@ class _Recorded:
 
     def readline(self, limit: int) -> bytes:
         begun = len(self.taken)
-        while len(self.taken) < begun + limit and not self.taken.endswith(b"\n", begun) and (piece := self._sock.recv(1)):
+        while (
+            len(self.taken) < begun + limit and not self.taken.endswith(b"\n", begun) and (piece := self._sock.recv(1))
+        ):
             self.taken += piece
         return bytes(self.taken[begun:])
 
@@ -91,13 +93,18 @@ class _Recorded:
 
 
 def test_the_block_page_is_the_same_on_every_way(stand: Stand, net: SmallInternet) -> None:
-    """First the short one; then through the layers, which read a head that comes in pieces; then the short one beside the layers."""
+    """First the short one; then through the layers, which read a head that comes in pieces; then the short one beside
+    the layers.
+    """
     blocked = get("/secret/plan", "Accept: text/html", "Accept-Language: de")
     with inside_tls(stand, net) as sock:
-        answers = [answer_to(sock, *pieces) for pieces in ((blocked,), (blocked[:9], blocked[9:]), (blocked,), (blocked,))]
+        answers = [
+            answer_to(sock, *pieces) for pieces in ((blocked,), (blocked[:9], blocked[9:]), (blocked,), (blocked,))
+        ]
     assert answers[0][0].startswith(b"HTTP/1.1 403 ")
     assert b"/secret/plan" in answers[0][1]
-    assert len({(head, re.sub(rb"[0-9]+-[0-9a-f]{64}", b"", body)) for head, body in answers}) == 1  # the ticket tells the second
+    # the ticket tells the second
+    assert len({(head, re.sub(rb"[0-9]+-[0-9a-f]{64}", b"", body)) for head, body in answers}) == 1
     reported = stand.wait_for(lambda found: len(found) == 4)
     assert len({(each.device, each.request, each.decision) for each in reported}) == 1
     assert net.origins.connections() == []
@@ -152,9 +159,15 @@ def test_a_client_may_close_after_its_answer(stand: Stand, net: SmallInternet) -
 # Requests with the head of an earlier one.
 
 BROWSER = (
-    "User-Agent: Mozilla/5.0", "Accept: image/avif,*/*;q=0.8", "Sec-Fetch-Mode: no-cors", "Sec-Fetch-Dest: image",
-    f"Referer: https://{HOST}/page", "Accept-Encoding: gzip, deflate, br, zstd, sdch", "Cookie: a=b; c=d", "Connection: keep-alive",
-)  # fmt: skip
+    "User-Agent: Mozilla/5.0",
+    "Accept: image/avif,*/*;q=0.8",
+    "Sec-Fetch-Mode: no-cors",
+    "Sec-Fetch-Dest: image",
+    f"Referer: https://{HOST}/page",
+    "Accept-Encoding: gzip, deflate, br, zstd, sdch",
+    "Cookie: a=b; c=d",
+    "Connection: keep-alive",
+)
 HEADS: list[tuple[str, ...]] = [
     (),
     ("Accept: text/html", "Accept-Language: de", "Sec-Fetch-Dest: document"),
@@ -164,22 +177,34 @@ HEADS: list[tuple[str, ...]] = [
 ]
 ADULT_PAGE = base64.urlsafe_b64encode(b'<meta name="rating" content="adult"><title>x</title>').decode()
 TARGETS = [
-    "/a", "/a?x=1&y=%20", "/secret/plan", "/%73ecret", f"/html/{ADULT_PAGE}", "/status/404", "/status/204", "/redirect?to=/b", "/setup.exe",
-    "/a?x=1&hedgerow-help=seen", ASK_PATH,
-]  # fmt: skip
+    "/a",
+    "/a?x=1&y=%20",
+    "/secret/plan",
+    "/%73ecret",
+    f"/html/{ADULT_PAGE}",
+    "/status/404",
+    "/status/204",
+    "/redirect?to=/b",
+    "/setup.exe",
+    "/a?x=1&hedgerow-help=seen",
+    ASK_PATH,
+]
 
 
 @pytest.mark.parametrize("fields", HEADS)
 def test_judged_by_its_path_alone_a_request_is_served_the_same(
     stand: Stand, net: SmallInternet, policy: str, fields: tuple[str, ...]
-) -> None:  # fmt: skip
-    """First of all; through the layers, which read a head that comes in pieces; and after others with the same head, on their connection
-    and on another one."""
+) -> None:
+    """First of all; through the layers, which read a head that comes in pieces; and after others with the same head, on
+    their connection and on another one.
+    """
     found: dict[str, list[object]] = {"first": [], "layers": [], "repeated": [], "elsewhere": []}
     known = set[int]()
 
     def note_asked() -> list[object]:
-        asked = [each for connection in net.origins.connections() for each in connection.requests if id(each) not in known]
+        asked = [
+            each for connection in net.origins.connections() for each in connection.requests if id(each) not in known
+        ]
         known.update(map(id, asked))
         return list(asked)
 
@@ -248,13 +273,24 @@ def server() -> Server:
         *(
             b"GET /a HTTP/1.1\r\nHost: a.example\r\n" + field + b"\r\n\r\n"
             for field in (
-                b"Content-Length: 0", b"Transfer-Encoding: chunked", b"Upgrade: websocket", b"Connection: upgrade", b"Expect: 100-continue",
-                b"Authorization: NTLM TlRMTVNT", b"X: a\r\n b", b"X: a\nY: b", b"X: a\x00", b"X : a", b"X", b": x", b"Host: b.example",
+                b"Content-Length: 0",
+                b"Transfer-Encoding: chunked",
+                b"Upgrade: websocket",
+                b"Connection: upgrade",
+                b"Expect: 100-continue",
+                b"Authorization: NTLM TlRMTVNT",
+                b"X: a\r\n b",
+                b"X: a\nY: b",
+                b"X: a\x00",
+                b"X : a",
+                b"X",
+                b": x",
+                b"Host: b.example",
                 b"Connection: close, x",
             )
         ),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_plain_request(data: bytes) -> None:
     assert parse_plain_request(PLAIN, client(), server()) is not None
     assert parse_plain_request(data, client(), server()) is None
@@ -279,7 +315,11 @@ def test_a_plain_request_is_one_for_the_strict_reader_too(place: int, length: in
     assert head is not None
     assert reader.rest == b""
     fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.fields]
-    assert (head.method, head.target.encode(), fields) == ("GET", flow.request.data.path, list(flow.request.headers.fields))
+    assert (head.method, head.target.encode(), fields) == (
+        "GET",
+        flow.request.data.path,
+        list(flow.request.headers.fields),
+    )
 
 
 @given(st.text("/a.%2eEfF\\\\?&=é \t", max_size=12))
@@ -314,13 +354,17 @@ def test_a_request_with_a_known_head_is_what_its_parser_makes_of_it(path: str) -
         *(
             b"HTTP/1.1 200 OK\r\n" + field + b"\r\n\r\nhello"
             for field in (
-                b"Transfer-Encoding: chunked", b"Content-Length: 5\r\nContent-Length: 6", b"Content-Length: +5",
+                b"Transfer-Encoding: chunked",
+                b"Content-Length: 5\r\nContent-Length: 6",
+                b"Content-Length: +5",
                 b"Content-Length: 5\r\nX: a\r\n b",
-                b"Content-Length: 5\r\nConnection: close", b"Content-Length: 5\r\nTransfer-Encoding: chunked", b"Content-Length : 5",
+                b"Content-Length: 5\r\nConnection: close",
+                b"Content-Length: 5\r\nTransfer-Encoding: chunked",
+                b"Content-Length : 5",
             )
         ),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_plain_answer(data: bytes) -> None:
     assert parse_plain_response(ANSWER) is not None
     assert parse_plain_response(data) is None

@@ -1,4 +1,6 @@
-"""The inspector behind the gate, from outside: blocks, changes and passes requests, and serves nobody without the gate's header."""
+"""The inspector behind the gate, from outside: blocks, changes and passes requests, and serves nobody without the
+gate's header.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,10 @@ def test_a_blocked_path_shows_the_page_over_https(stand: Stand, net: SmallIntern
     assert reported[0].request is not None
     assert reported[0].request.url == net.url(INSPECTED, "/secret/plan")
     assert reported[0].decision is not None
-    assert (reported[0].decision.reason, reported[0].decision.rule and reported[0].decision.rule.line) == (Reason.RULE, 14)
+    assert (reported[0].decision.reason, reported[0].decision.rule and reported[0].decision.rule.line) == (
+        Reason.RULE,
+        14,
+    )
 
 
 def test_other_paths_of_the_host_are_served(stand: Stand, net: SmallInternet) -> None:
@@ -102,7 +107,9 @@ def test_a_name_that_hides_a_blocked_one_shows_the_page(stand: Stand, net: Small
     assert answer.status == 403
     assert "Pornography" in answer.text
     assert hidden in answer.text
-    reported = stand.wait_for(lambda found: any(each.decision and each.decision.verdict is Verdict.BLOCK for each in found))
+    reported = stand.wait_for(
+        lambda found: any(each.decision and each.decision.verdict is Verdict.BLOCK for each in found)
+    )
     blocked = next(each for each in reported if each.decision and each.decision.verdict is Verdict.BLOCK)
     assert blocked.request is not None
     assert blocked.decision is not None
@@ -135,7 +142,9 @@ def test_another_host_in_the_host_field_is_judged_too(stand: Stand, net: SmallIn
 
 
 def test_an_absolute_url_inside_a_tunnel_is_judged(stand: Stand, net: SmallInternet) -> None:
-    answer = fetch(stand, net.url(INSPECTED, "/open"), options=("--http1.1", "--request-target", "https://adult.example/x"))
+    answer = fetch(
+        stand, net.url(INSPECTED, "/open"), options=("--http1.1", "--request-target", "https://adult.example/x")
+    )
     assert answer.status in {0, 403}
     assert net.origins.requests() == []
 
@@ -154,7 +163,9 @@ def test_a_blocked_request_with_an_endless_body_is_cut_off(stand: Stand, net: Sm
 def test_a_blocked_upload_gets_the_page_whatever_its_length(
     stand: Stand, net: SmallInternet, tmp_path: Path, version: str, scheme: str
 ) -> None:
-    """Also where the client, as browsers do, reads nothing before it has sent everything; the connection can go on afterwards."""
+    """Also where the client, as browsers do, reads nothing before it has sent everything; the connection can go on
+    afterwards.
+    """
     for size in (0, 1000, 300_000, 8_000_000):
         (tmp_path / "upload").write_bytes(b"u" * size)
         options = ("--data-binary", f"@{tmp_path / 'upload'}", "--header", "Expect:", version)
@@ -164,7 +175,10 @@ def test_a_blocked_upload_gets_the_page_whatever_its_length(
         host = f"{INSPECTED}:{net.origins.http_port}"
         client.sendall(f"GET http://{host}/open HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
-        client.sendall(f"POST http://{host}/secret HTTP/1.1\r\nHost: {host}\r\nContent-Length: 5000000\r\n\r\n".encode() + b"u" * 5_000_000)
+        client.sendall(
+            f"POST http://{host}/secret HTTP/1.1\r\nHost: {host}\r\nContent-Length: 5000000\r\n\r\n".encode()
+            + b"u" * 5_000_000
+        )
         client.sendall(f"GET http://{host}/after HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         answers = b""
         while piece := client.recv(65536):
@@ -216,7 +230,11 @@ def test_large_bodies_are_streamed_and_whole(stand: Stand, net: SmallInternet, t
             file.write(piece)
     found = curl_sha256(net.url(INSPECTED, f"/bytes/{size}"), proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca)
     assert found == (expected.hexdigest(), 0)
-    answer = fetch(stand, net.url(INSPECTED, "/upload"), options=("--data-binary", f"@{tmp_path / 'upload'}", "--header", "Expect:"))
+    answer = fetch(
+        stand,
+        net.url(INSPECTED, "/upload"),
+        options=("--data-binary", f"@{tmp_path / 'upload'}", "--header", "Expect:"),
+    )
     assert answer.json() == {"length": size, "sha256": expected.hexdigest()}
     assert _memory(stand.inspector.pid) - before < 40_000_000
 
@@ -231,7 +249,9 @@ def test_ranges_events_and_chunks(stand: Stand, net: SmallInternet) -> None:
     chunked = fetch(stand, net.url(INSPECTED, "/chunked/100000"))
     assert chunked.body == b"".join(body(100_000))
     # They come although the stream has no end.
-    assert curl_shows(net.url(INSPECTED, "/sse/3"), b"data: event 2", proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca)
+    assert curl_shows(
+        net.url(INSPECTED, "/sse/3"), b"data: event 2", proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca
+    )
 
 
 def test_waiting_for_100_continue(stand: Stand, net: SmallInternet) -> None:
@@ -243,7 +263,9 @@ def test_waiting_for_100_continue(stand: Stand, net: SmallInternet) -> None:
 @pytest.mark.parametrize("name", ["self-signed.example", "expired.example", "wrong-name.example"])
 def test_bad_certificates_of_origins_are_not_hidden(stand: Stand, net: SmallInternet, policy: str, name: str) -> None:
     try:
-        stand.swap(policy=policy.replace('"www.school.example/secret"', f'"www.school.example/secret", "{name}/secret"'))
+        stand.swap(
+            policy=policy.replace('"www.school.example/secret"', f'"www.school.example/secret", "{name}/secret"')
+        )
         answer = fetch(stand, net.url(name, "/open"))
         assert (answer.exit_code, answer.status) == (0, 502)
         assert "This site could not prove who it is" in answer.text
@@ -293,10 +315,13 @@ def test_a_websockets_message_goes_by_before_it_is_whole(stand: Stand, net: Smal
     """However long it is: neither memory nor time may grow with what is not finished."""
     with socket.create_connection(stand.proxy, 10, (CHILD_WITH_CA, 0)) as client:
         connect(client, "chat.example", net.origins.https_port)
-        with ssl.create_default_context(cafile=str(stand.ca)).wrap_socket(client, server_hostname="chat.example") as tls:
+        with ssl.create_default_context(cafile=str(stand.ca)).wrap_socket(
+            client, server_hostname="chat.example"
+        ) as tls:
             connection = WSConnection(ConnectionType.CLIENT)
             assert isinstance(
-                exchange(tls, connection, connection.send(Request(host="chat.example", target="/websocket")))[0], AcceptConnection
+                exchange(tls, connection, connection.send(Request(host="chat.example", target="/websocket")))[0],
+                AcceptConnection,
             )
             before = net.origins.bytes_received(net.address_of("chat.example"))
             tls.sendall(bytes((0x82, 0xFF)) + (1 << 30).to_bytes(8, "big") + bytes(4) + bytes(100_000))
@@ -322,8 +347,15 @@ def ticket_for(stand: Stand, host: str, source: str = CHILD_WITH_CA) -> str:
     return issue_ticket(load_handover_key(stand.world.state / "pass.key"), host, DEVICES[source], time.time())
 
 
-def ask(stand: Stand, url: str, page: str, *headers: str, source: str = CHILD_WITH_CA, note: str = "for%20school",
-        ticket: str | None = None) -> HttpAnswer:  # fmt: skip
+def ask(
+    stand: Stand,
+    url: str,
+    page: str,
+    *headers: str,
+    source: str = CHILD_WITH_CA,
+    note: str = "for%20school",
+    ticket: str | None = None,
+) -> HttpAnswer:
     ticket = ticket_for(stand, urlsplit(url).hostname or "", source) if ticket is None else ticket
     form = ("--data", f"url={quote(page, safe='')}&note={note}&ticket={ticket}")
     return curl(url, proxy=stand.proxy, source=source, ca=stand.ca, headers=headers, options=form)
@@ -341,19 +373,29 @@ def test_the_form_of_a_block_page_is_taken(stand: Stand, net: SmallInternet, sch
     shown = curl(page, proxy=stand.proxy, source=source, ca=stand.ca, headers=NAVIGATION[1:])
     assert shown.status == 403
     assert shown.headers["cross-origin-opener-policy"] == ["same-origin"]
-    answer = ask(stand, origin + ASK_PATH, page, f"Origin: {origin}", *NAVIGATION, source=source, ticket=ticket_in(shown.text))
+    answer = ask(
+        stand, origin + ASK_PATH, page, f"Origin: {origin}", *NAVIGATION, source=source, ticket=ticket_in(shown.text)
+    )
     assert (answer.status, "Your request was sent" in answer.text) == (200, True)
 
 
 @pytest.mark.parametrize("scheme", ["https", "http"])
-@pytest.mark.parametrize("fields", [FETCH, ("Sec-Fetch-Mode: no-cors",), ("Sec-Fetch-Dest: document", "Sec-Fetch-Mode: same-origin")])
-def test_a_script_can_neither_read_a_block_page_nor_ask(stand: Stand, net: SmallInternet, scheme: str, fields: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "fields", [FETCH, ("Sec-Fetch-Mode: no-cors",), ("Sec-Fetch-Dest: document", "Sec-Fetch-Mode: same-origin")]
+)
+def test_a_script_can_neither_read_a_block_page_nor_ask(
+    stand: Stand, net: SmallInternet, scheme: str, fields: tuple[str, ...]
+) -> None:
     page, origin = net.url("adult.example", "/x", scheme), net.url("adult.example", "", scheme)
     ticket = ticket_for(stand, "adult.example")
     answers = [
         curl(page, proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca, headers=fields),
         curl(
-            f"{origin}{ASK_PATH}?url={page}&times=1&ticket={ticket}", proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca, headers=fields
+            f"{origin}{ASK_PATH}?url={page}&times=1&ticket={ticket}",
+            proxy=stand.proxy,
+            source=CHILD_WITH_CA,
+            ca=stand.ca,
+            headers=fields,
         ),
         ask(stand, origin + ASK_PATH, page, f"Origin: {origin}", *fields),
     ]
@@ -366,7 +408,10 @@ def test_a_script_can_neither_read_a_block_page_nor_ask(stand: Stand, net: Small
 def test_a_question_needs_the_ticket_of_this_host_and_device(stand: Stand, net: SmallInternet) -> None:
     origin = net.url("adult.example", "")
     old = issue_ticket(
-        load_handover_key(stand.world.state / "pass.key"), "adult.example", DEVICES[CHILD_WITH_CA], time.time() - TICKET_LIFETIME - 1
+        load_handover_key(stand.world.state / "pass.key"),
+        "adult.example",
+        DEVICES[CHILD_WITH_CA],
+        time.time() - TICKET_LIFETIME - 1,
     )
     others = (ticket_for(stand, "gambling.example"), ticket_for(stand, "adult.example", CHILD))
     for ticket in ("", "1-2", old, *others):
@@ -412,7 +457,16 @@ def test_the_page_that_waits_sees_by_itself_that_it_was_opened(stand: Stand, net
             answer = ask(stand, origin + ASK_PATH, pages[scheme], f"Origin: {origin}", "Sec-Fetch-Site: same-origin")
             again[scheme] = pool.submit(refreshed, scheme, answer)
             ends[scheme] = pool.submit(last, scheme)
-    assert len([each for each in stand.wait_for(lambda reported: sum(bool(each.asked) for each in reported) == 2) if each.asked]) == 2
+    assert (
+        len(
+            [
+                each
+                for each in stand.wait_for(lambda reported: sum(bool(each.asked) for each in reported) == 2)
+                if each.asked
+            ]
+        )
+        == 2
+    )
     try:
         stand.swap(policy=policy.replace('"www.school.example/secret"', '"www.school.example/other"'))
         opened = {scheme: refreshed(scheme, waiting.result()) for scheme, waiting in again.items()}
@@ -439,7 +493,9 @@ def test_asking_over_plain_http_needs_no_ca(stand: Stand, net: SmallInternet) ->
     assert [(each.device, each.host) for each in asked] == [("mia-phone", "adult.example")]
 
 
-@pytest.mark.parametrize("header", ["Origin: https://evil.example", "Origin: null", "X-Nothing: 1", "Sec-Fetch-Site: cross-site"])
+@pytest.mark.parametrize(
+    "header", ["Origin: https://evil.example", "Origin: null", "X-Nothing: 1", "Sec-Fetch-Site: cross-site"]
+)
 def test_other_pages_cannot_ask(stand: Stand, net: SmallInternet, header: str) -> None:
     origin = net.url(INSPECTED, "")
     headers = (header, f"Referer: {origin}/") if header.startswith("Sec") else (header,)
@@ -473,7 +529,9 @@ def test_asking_too_often_is_stopped(stand: Stand, net: SmallInternet) -> None:
 @pytest.mark.parametrize(
     "framing", ["Transfer-Encoding: chunked", "Content-Type: text/plain"], ids=["of unknown length", "of known length"]
 )
-def test_a_question_of_any_length_is_not_kept(stand: Stand, net: SmallInternet, version: str, framing: str, tmp_path: Path) -> None:
+def test_a_question_of_any_length_is_not_kept(
+    stand: Stand, net: SmallInternet, version: str, framing: str, tmp_path: Path
+) -> None:
     """Below the bytes after which an upload is answered while it goes on, above them, and far above."""
     origin, before = net.url(INSPECTED, ""), most_memory(stand.inspector.pid)
     upload = tmp_path / "body"
@@ -505,7 +563,9 @@ def test_a_client_may_go_on_with_an_earlier_session(stand: Stand, net: SmallInte
 # Getting in.
 
 
-@pytest.mark.parametrize("line", ["", "nonsense -\r\n", "MTAwMDAwMDAwMDAwIDEyNy4wLjAuMTM=.AAAA -\r\n", "stale", "port", "x" * 5000])
+@pytest.mark.parametrize(
+    "line", ["", "nonsense -\r\n", "MTAwMDAwMDAwMDAwIDEyNy4wLjAuMTM=.AAAA -\r\n", "stale", "port", "x" * 5000]
+)
 def test_nobody_gets_in_without_the_gates_word(stand: Stand, net: SmallInternet, line: str) -> None:
     key, now = load_handover_key(stand.world.state / "pass.key"), time.time()
     if line == "stale":
@@ -526,7 +586,9 @@ def test_nobody_gets_in_without_the_gates_word(stand: Stand, net: SmallInternet,
 
 def test_a_client_cannot_introduce_itself(stand: Stand, net: SmallInternet) -> None:
     """Neither in place of a request to the gate, nor as the first thing in a tunnel."""
-    forged = encode_handover_header(load_handover_key(stand.world.state / "pass.key"), HandoverHeader("127.0.0.13", None), time.time())
+    forged = encode_handover_header(
+        load_handover_key(stand.world.state / "pass.key"), HandoverHeader("127.0.0.13", None), time.time()
+    )
     request = f"GET {net.url('adult.example', '/', 'http')} HTTP/1.1\r\nHost: adult.example\r\n\r\n".encode()
     with socket.create_connection(stand.proxy, 10, (CHILD, 0)) as client:
         client.sendall(forged + request)

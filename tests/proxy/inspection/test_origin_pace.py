@@ -24,7 +24,9 @@ class Processing:
         self.origin = Server(address=("a.example", 443))
         self.shares = shares = shares or DeviceShares()
         self.share = shares.of(DeviceId("mia"))
-        self.pace = OriginPace(shares, self.share, process_whole=self._process_whole, process=self._process, pause=self._pause)
+        self.pace = OriginPace(
+            shares, self.share, process_whole=self._process_whole, process=self._process, pause=self._pause
+        )
 
     def _process_whole(self, origin: object, data: bytes) -> bool:
         if self.takes_whole:
@@ -106,7 +108,10 @@ def test_nothing_is_processed_after_the_end_of_the_connection() -> None:
 
 
 def test_answers_on_many_connections_of_one_device_take_turns_of_one_each() -> None:
-    """An event loop hands over the answers of all connections at once. Other devices are served in between all the same."""
+    """An event loop hands over the answers of all connections at once.
+
+    Other devices are served in between all the same.
+    """
 
     async def main() -> None:
         shares, done = DeviceShares(), list[str]()

@@ -94,7 +94,10 @@ def test_the_first_lets_the_others_go_on() -> None:
 def test_the_late_end_of_the_first_is_not_that_of_the_next() -> None:
     async def run() -> None:
         gone_on = asyncio.Queue[str]()
-        handshakes, (slow, second, next_, last) = ParallelHandshakes(), [partial(gone_on.put_nowait, name) for name in "1234"]
+        handshakes, (slow, second, next_, last) = (
+            ParallelHandshakes(),
+            [partial(gone_on.put_nowait, name) for name in "1234"],
+        )
         assert [handshakes.begin(KEY, each) for each in (slow, second)] == [True, False]
         assert await gone_on.get() == "2", "it waits for half a second"
         assert [handshakes.begin(KEY, each) for each in (next_, last)] == [True, False]

@@ -1,4 +1,6 @@
-"""Pages that are recognised by what is in them, from outside, and the reports of the hosts that control may remember."""
+"""Pages that are recognised by what is in them, from outside, and the reports of the hosts that control may
+remember.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,9 @@ CHILD_WITH_CA, CHILD, ADULT = "127.0.0.11", "127.0.0.12", "127.0.0.13"
 INSPECTED = "www.films.example"
 LABELLED = '<meta name="rating" content="RTA-5042-1996-1400-1577-RTA"><body>Enter'
 WORDS = (
-    "<title>Online casino with free spins - welcome bonus</title><body><h1>Live casino and slot games</h1><p>No deposit bonus, "
-    "jackpot slots, Megaways, live dealer, roulette, blackjack and baccarat. Wagering requirements 35x. Sportsbook: live betting, bet now."
+    "<title>Online casino with free spins - welcome bonus</title><body><h1>Live casino and slot games</h1><p>No deposit"
+    " bonus, jackpot slots, Megaways, live dealer, roulette, blackjack and baccarat. Wagering requirements 35x."
+    " Sportsbook: live betting, bet now."
 )
 HARMLESS = "<title>School</title><body><h1>Welcome</h1>"
 
@@ -39,8 +42,12 @@ def test_a_labelled_page_is_blocked_and_its_host_reported(stand: Stand, net: Sma
     answer = fetch(stand, net.url(INSPECTED, html(LABELLED), scheme))
     assert answer.status == 403
     assert "its pages look like" in answer.text
-    told = stand.wait_for(lambda found: any(each.decision and each.decision.reason is Reason.RECOGNISED for each in found))
-    assert {each.decision.what for each in told if each.decision and each.decision.reason is Reason.RECOGNISED} == {"adult"}
+    told = stand.wait_for(
+        lambda found: any(each.decision and each.decision.reason is Reason.RECOGNISED for each in found)
+    )
+    assert {each.decision.what for each in told if each.decision and each.decision.reason is Reason.RECOGNISED} == {
+        "adult"
+    }
     (page,) = stand.recognised()
     assert (page.host, page.topic, page.is_labelled) == ("films.example", "adult", True)
 

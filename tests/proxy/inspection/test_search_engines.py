@@ -1,4 +1,6 @@
-"""Every search engine with a safe mode, against an origin that echoes the request: with our CA, without it, and unfiltered."""
+"""Every search engine with a safe mode, against an origin that echoes the request: with our CA, without it, and
+unfiltered.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,14 @@ SAFE_HOSTS = {
     "www.yandex.ru": "familysearch.yandex.ru",
 }
 # Without a safe host, and without the CA, nothing could keep them safe.
-CLOSED_WITHOUT_CA = ("www.qwant.com", "api.qwant.com", "search.yahoo.com", "de.search.yahoo.com", "www.startpage.com", "www.mojeek.com")
+CLOSED_WITHOUT_CA = (
+    "www.qwant.com",
+    "api.qwant.com",
+    "search.yahoo.com",
+    "de.search.yahoo.com",
+    "www.startpage.com",
+    "www.mojeek.com",
+)
 
 
 def fetch(stand: Stand, net: SmallInternet, source: str, url: str) -> HttpAnswer:
@@ -56,8 +65,12 @@ def fetch(stand: Stand, net: SmallInternet, source: str, url: str) -> HttpAnswer
     return curl(url, proxy=stand.proxy, source=source, ca=ca, headers=("Accept: text/html",))
 
 
-@pytest.mark.parametrize(("host", "path", "expected"), ASKED, ids=lambda each: each if isinstance(each, str) and "." in each else "")
-def test_what_reaches_the_engine_is_safe(stand: Stand, net: SmallInternet, host: str, path: str, expected: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("host", "path", "expected"), ASKED, ids=lambda each: each if isinstance(each, str) and "." in each else ""
+)
+def test_what_reaches_the_engine_is_safe(
+    stand: Stand, net: SmallInternet, host: str, path: str, expected: dict[str, str]
+) -> None:
     for version in ("http", "https"):
         reported = fetch(stand, net, CHILD_WITH_CA, net.url(host, path, version)).json()
         query = parse_qs(urlsplit(reported["target"]).query)
@@ -69,7 +82,9 @@ def test_what_reaches_the_engine_is_safe(stand: Stand, net: SmallInternet, host:
 
 
 @pytest.mark.parametrize(("host", "safe_host"), SAFE_HOSTS.items())
-def test_without_the_ca_the_connection_goes_to_the_safe_host(stand: Stand, net: SmallInternet, host: str, safe_host: str) -> None:
+def test_without_the_ca_the_connection_goes_to_the_safe_host(
+    stand: Stand, net: SmallInternet, host: str, safe_host: str
+) -> None:
     reported = fetch(stand, net, CHILD, net.url(host, "/search?q=cats")).json()
     assert (reported["address"], reported["tls"]["sni"]) == (net.address_of(safe_host), host)
     looked_into = fetch(stand, net, CHILD_WITH_CA, net.url(host, "/search?q=cats")).json()
@@ -79,7 +94,9 @@ def test_without_the_ca_the_connection_goes_to_the_safe_host(stand: Stand, net: 
 
 
 @pytest.mark.parametrize("host", CLOSED_WITHOUT_CA)
-def test_an_engine_that_only_the_inspector_can_keep_safe_is_closed_without_it(stand: Stand, net: SmallInternet, host: str) -> None:
+def test_an_engine_that_only_the_inspector_can_keep_safe_is_closed_without_it(
+    stand: Stand, net: SmallInternet, host: str
+) -> None:
     assert fetch(stand, net, CHILD, net.url(host, "/search?q=cats")).connect_status == 403
 
 
@@ -90,7 +107,9 @@ def test_an_engine_without_a_safe_mode_is_closed(stand: Stand, net: SmallInterne
     assert fetch(stand, net, ADULT, url).status == 200
 
 
-@pytest.mark.parametrize("host", ["www.youtube.com", "m.youtube.com", "youtubei.googleapis.com", "www.youtube-nocookie.com"])
+@pytest.mark.parametrize(
+    "host", ["www.youtube.com", "m.youtube.com", "youtubei.googleapis.com", "www.youtube-nocookie.com"]
+)
 def test_youtube_is_told_the_level(stand: Stand, net: SmallInternet, policy: str, host: str) -> None:
     assert _youtube(stand, net, host) == ["Strict"]
     try:

@@ -14,7 +14,15 @@ from hedgerow.frame_budget import MAX_TOKENS
 from hedgerow.policies.model import DeviceId
 from hedgerow.proxy.inspection import handshake
 from hedgerow.proxy.inspection.handshake import ClientHandshake, _HandshakeStream
-from hedgerow.proxy.inspection.shares import CONNECTIONS, FREE_SECONDS, PART, ROUND_SECONDS, TURN_SECONDS, DeviceShares, DeviceTokens
+from hedgerow.proxy.inspection.shares import (
+    CONNECTIONS,
+    FREE_SECONDS,
+    PART,
+    ROUND_SECONDS,
+    TURN_SECONDS,
+    DeviceShares,
+    DeviceTokens,
+)
 
 TABLET, PHONE = DeviceId("tablet"), DeviceId("phone")
 

@@ -121,7 +121,9 @@ async def a_reset(ours: Recorder, reader: asyncio.StreamReader, writer: asyncio.
     assert len(ours.events) == 1
 
 
-async def an_abort_drops_what_is_not_sent(ours: Recorder, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def an_abort_drops_what_is_not_sent(
+    ours: Recorder, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
     ours.transport.write(LONG)
     ours.transport.abort()
     with contextlib.suppress(ConnectionError):
@@ -131,7 +133,9 @@ async def an_abort_drops_what_is_not_sent(ours: Recorder, reader: asyncio.Stream
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 @pytest.mark.parametrize("is_ours", [False, True])
-@pytest.mark.parametrize("case", [echo_and_close, a_slow_peer, both_half_closed, paused_reading, a_reset, an_abort_drops_what_is_not_sent])
+@pytest.mark.parametrize(
+    "case", [echo_and_close, a_slow_peer, both_half_closed, paused_reading, a_reset, an_abort_drops_what_is_not_sent]
+)
 def test_a_connection(case: Case, is_ours: bool, new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     async def run() -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:

@@ -42,7 +42,11 @@ def contexts(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
 @pytest.mark.parametrize("curve", [None, "secp521r1"])  # with the other one, a client of TLS 1.3 must begin again
 @pytest.mark.parametrize("asks", [ssl.CERT_NONE, ssl.CERT_OPTIONAL])
 def test_requests_for_certificates_are_noted_and_sessions_resumed(
-    folder: Path, contexts: tuple[ssl.SSLContext, ssl.SSLContext], version: ssl.TLSVersion, curve: str | None, asks: ssl.VerifyMode
+    folder: Path,
+    contexts: tuple[ssl.SSLContext, ssl.SSLContext],
+    version: ssl.TLSVersion,
+    curve: str | None,
+    asks: ssl.VerifyMode,
 ) -> None:
     client_context = contexts[1]
     server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -87,7 +91,9 @@ def test_a_server_that_insists_is_noted_before_it_refuses(folder: Path, version:
     assert client.asks_for_certificate
 
 
-def test_connections_that_are_not_kept_leave_their_session(folder: Path, contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+def test_connections_that_are_not_kept_leave_their_session(
+    folder: Path, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
     """Those of HTTP/2 are not shared between clients, so each client begins with a handshake."""
     (folder / "trust.pem").write_bytes(ensure_ca(folder).pem)
 
@@ -108,7 +114,9 @@ def test_connections_that_are_not_kept_leave_their_session(folder: Path, context
             while not pending.early:  # noqa: ASYNC110  there is no event to wait for
                 await asyncio.sleep(0.01)
             seen.append(stream.tls._tls.session_reused)
-            streams = ConnectionStreams(inspector, Client(peername=("", 0), sockname=("", 0)), Stream(pending), (), pending)
+            streams = ConnectionStreams(
+                inspector, Client(peername=("", 0), sockname=("", 0)), Stream(pending), (), pending
+            )
             streams._origins[stream], streams._connections[stream] = origin, Server(address=("a.example", origin.port))
             if ends_first:
                 streams.remove(stream)

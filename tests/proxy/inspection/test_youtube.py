@@ -40,7 +40,9 @@ def watching(net: SmallInternet) -> Iterator[Stand]:
 
 def player(channel: str) -> bytes:
     details = {"videoId": "some-video1", "title": "Clay birds", "channelId": channel}
-    return json.dumps({"playabilityStatus": {"status": "OK"}, "streamingData": {"formats": []}, "videoDetails": details}).encode()
+    return json.dumps(
+        {"playabilityStatus": {"status": "OK"}, "streamingData": {"formats": []}, "videoDetails": details}
+    ).encode()
 
 
 def page(channel: str) -> bytes:
@@ -63,16 +65,30 @@ POST = ("--data", '{"videoId": "some-video1"}', "-H", "Content-Type: application
 
 @pytest.mark.parametrize("encoding", [{}, {"encoding": "gzip"}, {"encoding": "br"}], ids=["plain", "gzip", "br"])
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_film_plays_only_from_a_chosen_channel(watching: Stand, net: SmallInternet, version: str, encoding: dict[str, str]) -> None:
+def test_a_film_plays_only_from_a_chosen_channel(
+    watching: Stand, net: SmallInternet, version: str, encoding: dict[str, str]
+) -> None:
     for channel, status in ((CHANNEL, 200), (OTHER, 403)):
         call = path_to("/youtubei/v1/player", player(channel), "application/json", **encoding)
         answer = fetch(watching, net, call, version, "--compressed", *POST)
         assert answer.status == status, channel
         assert (answer.body == player(channel)) is (status == 200)
-        watch = fetch(watching, net, path_to("/watch?v=some-video1", page(channel), "text/html", **encoding), version, "--compressed")
+        watch = fetch(
+            watching,
+            net,
+            path_to("/watch?v=some-video1", page(channel), "text/html", **encoding),
+            version,
+            "--compressed",
+        )
         assert watch.status == status, channel
         assert (b"ytInitialPlayerResponse" in watch.body) is (status == 200)
-        shorts = fetch(watching, net, path_to("/shorts/some-video1", page(channel), "text/html", **encoding), version, "--compressed")
+        shorts = fetch(
+            watching,
+            net,
+            path_to("/shorts/some-video1", page(channel), "text/html", **encoding),
+            version,
+            "--compressed",
+        )
         assert shorts.status == status, channel
 
 
@@ -113,5 +129,7 @@ def test_a_short_link_leads_to_the_page_that_is_judged(watching: Stand, net: Sma
     """A redirect says nothing of a channel, and shows nothing either."""
     answer = fetch(watching, net, "/redirect/x?to=/watch")
     assert answer.status == 403, "no path of YouTube"
-    moved = fetch(watching, net, path_to("/watch?v=some-video1", b"moved", "text/html", status="302", to="/watch?v=other-vid1"))
+    moved = fetch(
+        watching, net, path_to("/watch?v=some-video1", b"moved", "text/html", status="302", to="/watch?v=other-vid1")
+    )
     assert (moved.status, moved.headers["location"]) == (302, ["/watch?v=other-vid1"])

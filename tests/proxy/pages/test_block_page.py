@@ -32,7 +32,9 @@ NOW = 1_790_000_000.0  # Monday, 21 September 2026, 15:13:20 in Lisbon
 PAGE = BlockPage("PT", "Europe/Lisbon")
 
 
-def decision(reason: Reason = Reason.RULE, what: str = "", until: float | None = None, rule: Origin | None = None) -> Decision:
+def decision(
+    reason: Reason = Reason.RULE, what: str = "", until: float | None = None, rule: Origin | None = None
+) -> Decision:
     return Decision(Verdict.BLOCK, reason, what, rule, until)
 
 
@@ -62,7 +64,9 @@ class Text(HTMLParser):
         self.text += "" if self._style else data
 
 
-@pytest.mark.parametrize("reason", [each for each in Reason if each not in {Reason.LIFELINE, Reason.GRANT, Reason.EXCEPTION}])
+@pytest.mark.parametrize(
+    "reason", [each for each in Reason if each not in {Reason.LIFELINE, Reason.GRANT, Reason.EXCEPTION}]
+)
 def test_every_reason_is_explained_in_words(reason: Reason) -> None:
     text = Text(page(decision(reason, "gambling"))).text
     assert "games.example" in text
@@ -82,7 +86,14 @@ def test_the_page_says_what_why_and_until_when() -> None:
 
 def test_the_note_of_a_rule_is_shown() -> None:
     noted = replace(decision(Reason.SERVICE, "roblox", NOW + 60), note="we agreed on a <b>break</b>")
-    for language, label in {"en": "Note", "de": "Notiz", "fr": "Note", "es": "Nota", "pt": "Nota", "pt-BR": "Observação"}.items():
+    for language, label in {
+        "en": "Note",
+        "de": "Notiz",
+        "fr": "Note",
+        "es": "Nota",
+        "pt": "Nota",
+        "pt-BR": "Observação",
+    }.items():
         answer = PAGE.blocked(noted, "roblox.com", "http://roblox.com/", NOW, ResponseForm.PAGE, PageReader(language))
         assert f"<dt>{label}</dt><dd>we agreed on a &lt;b&gt;break&lt;/b&gt;</dd>" in answer.body.decode()
     assert "<dt>Note" not in page(replace(noted, note=""))
@@ -110,17 +121,24 @@ def test_a_pause_without_end() -> None:
         "pt": "alguém terminar a pausa",
         "pt-BR": "alguém encerrar a pausa",
     }.items():
-        short_page = Text(PAGE.blocked(paused, "a.example", "", NOW, ResponseForm.PAGE, PageReader(language)).body.decode()).text
+        short_page = Text(
+            PAGE.blocked(paused, "a.example", "", NOW, ResponseForm.PAGE, PageReader(language)).body.decode()
+        ).text
         assert end in short_page
         assert "pause by" not in short_page, "in words of the language"
 
 
 def test_the_score_of_a_page_and_the_kind_of_a_file_are_shown() -> None:
-    assert "Its words score 210; pages that score more than 100 are blocked" in Text(page(decision(Reason.PAGE, "210 of 100"))).text
+    assert (
+        "Its words score 210; pages that score more than 100 are blocked"
+        in Text(page(decision(Reason.PAGE, "210 of 100"))).text
+    )
     assert "too long to be checked" in Text(page(decision(Reason.PAGE, "too long to be weighed"))).text
     for kind in FILE_KINDS:
         given = [
-            PAGE.blocked(decision(Reason.FILE, kind), "a.example", "", NOW, ResponseForm.PAGE, PageReader(each)).body.decode()
+            PAGE.blocked(
+                decision(Reason.FILE, kind), "a.example", "", NOW, ResponseForm.PAGE, PageReader(each)
+            ).body.decode()
             for each in LANGUAGES
         ]
         assert all(kind not in Text(each).text.lower().split() for each in given[1:]), "in words of the language"
@@ -131,7 +149,12 @@ def test_the_score_of_a_page_and_the_kind_of_a_file_are_shown() -> None:
     ("given", "words"),
     [
         (
-            decision(Reason.RULE, "games.example/play", None, Origin("/etc/hedgerow.yaml", 12, "mia: {block: [games.example]}")),
+            decision(
+                Reason.RULE,
+                "games.example/play",
+                None,
+                Origin("/etc/hedgerow.yaml", 12, "mia: {block: [games.example]}"),
+            ),
             "games.example/play",
         ),
         (decision(Reason.CATEGORY, "gambling", None, Origin("betting list", text="games.example")), "games.example"),
@@ -168,7 +191,9 @@ def test_lifelines_of_the_country_with_telephone_and_link() -> None:
 def test_the_page_loads_nothing() -> None:
     elements = Text(page(decision())).elements
     assert not {tag for tag, _ in elements} & {"script", "img", "link", "iframe", "object", "base"}
-    assert not any(name.startswith("on") or name in {"src", "srcset", "style"} for _, attributes in elements for name in attributes)
+    assert not any(
+        name.startswith("on") or name in {"src", "srcset", "style"} for _, attributes in elements for name in attributes
+    )
 
 
 def test_the_content_security_policy_allows_the_one_style_only() -> None:
@@ -203,18 +228,31 @@ def test_everything_is_escaped(host: str, what: str, rule: str) -> None:
 def test_a_refused_connect_cannot_be_injected_with_fields(host: str, what: str) -> None:
     head, _, text = PAGE.refused_tunnel(decision(Reason.CATEGORY, what), host, NOW).to_bytes().partition(b"\r\n\r\n")
     assert [line.partition(b":")[0] for line in head.split(b"\r\n")[1:]] == [
-        b"Content-Length", b"Content-Type", b"Cache-Control", b"Content-Security-Policy", b"Referrer-Policy", b"X-Content-Type-Options",
-        b"X-Hedgerow-Reason", b"Connection",
-    ]  # fmt: skip
+        b"Content-Length",
+        b"Content-Type",
+        b"Cache-Control",
+        b"Content-Security-Policy",
+        b"Referrer-Policy",
+        b"X-Content-Type-Options",
+        b"X-Hedgerow-Reason",
+        b"Connection",
+    ]
     assert f"Content-Length: {len(text)}".encode() in head
 
 
 def test_a_program_gets_json() -> None:
-    answer = PAGE.blocked(decision(Reason.BUDGET, "games", NOW + 60), "games.example", "https://games.example/", NOW, ResponseForm.DATA)
+    answer = PAGE.blocked(
+        decision(Reason.BUDGET, "games", NOW + 60), "games.example", "https://games.example/", NOW, ResponseForm.DATA
+    )
     assert json.loads(answer.body) == {
-        "error": "blocked", "host": "games.example", "reason": "budget", "what": "games", "until": "15:15", "until_timestamp": NOW + 60,
+        "error": "blocked",
+        "host": "games.example",
+        "reason": "budget",
+        "what": "games",
+        "until": "15:15",
+        "until_timestamp": NOW + 60,
         "message": "Today’s time is used up. There is no screen time left for today.",
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(
@@ -238,18 +276,24 @@ def test_forms(resource: str, accept: str, form: ResponseForm) -> None:
 def test_a_service_worker_is_replaced_by_one_that_does_nothing() -> None:
     answer = PAGE.blocked(decision(), "a.example", "https://a.example/worker.js", NOW, ResponseForm.WORKER)
     headers = dict(answer.headers)
-    assert (answer.status, headers["Content-Type"]) == (200, "text/javascript; charset=utf-8"), "browsers keep the old one otherwise"
+    assert (answer.status, headers["Content-Type"]) == (200, "text/javascript; charset=utf-8"), (
+        "browsers keep the old one otherwise"
+    )
     assert headers["Service-Worker-Allowed"] == "/", "whatever part of the site it was for"
     assert b"fetch" not in answer.body, "a handler would be asked in place of the network"
     assert b"a.example" not in answer.body, "any script of the site can read it"
 
 
 def test_small_forms_are_small() -> None:
-    sizes = {form: len(PAGE.blocked(decision(), "a.example", "https://a.example/", NOW, form).body) for form in ResponseForm}
+    sizes = {
+        form: len(PAGE.blocked(decision(), "a.example", "https://a.example/", NOW, form).body) for form in ResponseForm
+    }
     assert sizes[ResponseForm.NOTHING] == 0
     assert sizes[ResponseForm.FRAME] < 200
     assert sizes[ResponseForm.DATA] < 400
-    in_german = PAGE.blocked(decision(), "a.example", "https://a.example/", NOW, ResponseForm.FRAME, PageReader("de")).body.decode()
+    in_german = PAGE.blocked(
+        decision(), "a.example", "https://a.example/", NOW, ResponseForm.FRAME, PageReader("de")
+    ).body.decode()
     assert '<html lang="de" dir="ltr">' in in_german, "it is read out as German"
     assert '<meta name="color-scheme" content="light dark">' in in_german, "no white hole in a dark page"
     assert sizes[ResponseForm.PAGE] < 24_000
@@ -271,16 +315,39 @@ def test_a_language_without_a_catalogue_is_english() -> None:
     assert '<html lang="en" dir="ltr">' in html
 
 
-@pytest.mark.parametrize(("language", "words"), [
-    ("de", ("Diese Seite ist hier gesperrt", "Glücksspiel", "16:14 Uhr", "Jemand zum Reden", "Um Zugang bitten")),
-    ("fr", ("Ce site est bloqué ici", "Jeux d’argent", "16:14", "Quelqu’un à qui parler", "Demander l’accès")),
-    ("es", ("Este sitio no está disponible aquí", "Apuestas", "16:14", "Alguien con quien hablar", "Pedir acceso")),
-    ("pt", ("Este site não está disponível aqui", "Jogos a dinheiro e apostas", "16:14", "Alguém com quem falar", "Pedir acesso")),
-    ("pt-BR", ("Este site não está liberado aqui", "Apostas e jogos de azar", "16:14", "Alguém para conversar", "Pedir acesso")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("de", ("Diese Seite ist hier gesperrt", "Glücksspiel", "16:14 Uhr", "Jemand zum Reden", "Um Zugang bitten")),
+        ("fr", ("Ce site est bloqué ici", "Jeux d’argent", "16:14", "Quelqu’un à qui parler", "Demander l’accès")),
+        ("es", ("Este sitio no está disponible aquí", "Apuestas", "16:14", "Alguien con quien hablar", "Pedir acceso")),
+        (
+            "pt",
+            (
+                "Este site não está disponível aqui",
+                "Jogos a dinheiro e apostas",
+                "16:14",
+                "Alguém com quem falar",
+                "Pedir acesso",
+            ),
+        ),
+        (
+            "pt-BR",
+            (
+                "Este site não está liberado aqui",
+                "Apostas e jogos de azar",
+                "16:14",
+                "Alguém para conversar",
+                "Pedir acesso",
+            ),
+        ),
+    ],
+)
 def test_the_page_in_other_languages(language: str, words: tuple[str, ...]) -> None:
     given = decision(Reason.CATEGORY, "gambling", NOW + 3600)
-    html = PAGE.blocked(given, "games.example", "https://games.example/", NOW, reader=PageReader(language)).body.decode()
+    html = PAGE.blocked(
+        given, "games.example", "https://games.example/", NOW, reader=PageReader(language)
+    ).body.decode()
     text = Text(html).text
     assert all(each in text for each in words)
     assert f'<html lang="{language}" dir="ltr">' in html
@@ -289,13 +356,31 @@ def test_the_page_in_other_languages(language: str, words: tuple[str, ...]) -> N
     assert "Your question" not in short_page
 
 
-@pytest.mark.parametrize(("field", "language"), [
-    ("", "en"), ("de", "de"), ("de-AT,de;q=0.9,en;q=0.5", "de"), ("nl,es;q=0.1", "es"),
-    ("en;q=0.1, pt-BR", "pt-BR"), ("PT-br", "pt-BR"), ("pt-BR-x-lan", "pt-BR"), ("pt", "pt"), ("pt-PT", "pt"),
-    ("pt-AO", "pt"), ("pt-PT, pt-BR;q=0.9", "pt"), ("es-419, pt-BR;q=0.9", "es"), ("fr;q=0, en", "en"),
-    ("*", "en"), ("DE", "de"), ("zh-Hans-CN, ja", "en"), ("fr;q=0.5,de;q=0.5", "fr"), ("de;q=oops, fr", "fr"), (",,;;==", "en"),
-    ("x" * 100_000, "en"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("field", "language"),
+    [
+        ("", "en"),
+        ("de", "de"),
+        ("de-AT,de;q=0.9,en;q=0.5", "de"),
+        ("nl,es;q=0.1", "es"),
+        ("en;q=0.1, pt-BR", "pt-BR"),
+        ("PT-br", "pt-BR"),
+        ("pt-BR-x-lan", "pt-BR"),
+        ("pt", "pt"),
+        ("pt-PT", "pt"),
+        ("pt-AO", "pt"),
+        ("pt-PT, pt-BR;q=0.9", "pt"),
+        ("es-419, pt-BR;q=0.9", "es"),
+        ("fr;q=0, en", "en"),
+        ("*", "en"),
+        ("DE", "de"),
+        ("zh-Hans-CN, ja", "en"),
+        ("fr;q=0.5,de;q=0.5", "fr"),
+        ("de;q=oops, fr", "fr"),
+        (",,;;==", "en"),
+        ("x" * 100_000, "en"),
+    ],
+)
 def test_choose_language(field: str, language: str) -> None:
     assert choose_language(field) == language
 
@@ -307,7 +392,9 @@ def test_any_accept_language_has_an_answer(field: str) -> None:
 
 def test_a_small_child_reads_few_words() -> None:
     given = decision(Reason.BEDTIME, "bedtime", NOW + 3600, Origin("hedgerow.yaml", 12))
-    html = PAGE.blocked(given, "games.example", "https://games.example/", NOW, reader=PageReader("en", young=True)).body.decode()
+    html = PAGE.blocked(
+        given, "games.example", "https://games.example/", NOW, reader=PageReader("en", young=True)
+    ).body.decode()
     before, _, after = html.partition('<details class="grown">')
     shown = Text(before.partition('<section class="care"')[0]).text
     assert "Good night!" in shown
@@ -320,13 +407,21 @@ def test_a_small_child_reads_few_words() -> None:
     assert "tel:116111" in before
 
 
-@pytest.mark.parametrize(("person", "profile", "young"), [
-    ("mia", "child-8-12", True), ("tom", "child-under-8", False),
-    (None, "child-under-8", True), (None, "child-8-12", False), ("ana", "adult", False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("person", "profile", "young"),
+    [
+        ("mia", "child-8-12", True),
+        ("tom", "child-under-8", False),
+        (None, "child-under-8", True),
+        (None, "child-8-12", False),
+        ("ana", "adult", False),
+    ],
+)
 def test_reader_of(person: str | None, profile: str, young: bool) -> None:
     page = BlockPage(ages={"mia": 7, "tom": 8})
-    ruleset = Rulesets(parse_policy(b"", None), (), (), cast(Catalogue, Nothing())).ruleset(Device(DeviceId("x"), "adult"), NOW)
+    ruleset = Rulesets(parse_policy(b"", None), (), (), cast(Catalogue, Nothing())).ruleset(
+        Device(DeviceId("x"), "adult"), NOW
+    )
     assert page.reader_of(replace(ruleset, person=person, profile=profile), "fr") == PageReader("fr", young)
 
 
@@ -344,30 +439,55 @@ def help_of(country: str | None) -> HelpChoices:
     return help_choices(Lifelines.load().for_country(country))
 
 
-@pytest.mark.parametrize(("country", "first"), [
-    ("GB", ["Childline", "Runaway Helpline (Missing People)", "Samaritans", "NSPCC helpline"]),
-    ("DE", ["Nummer gegen Kummer", "krisenchat", "TelefonSeelsorge", "Hilfe-Telefon Sexueller Missbrauch"]),
-    ("US", ["Boys Town National Hotline", "Teen Line", "988 Suicide & Crisis Lifeline", "Childhelp National Child Abuse Hotline"]),
-    ("PT", ["SOS-Criança (Instituto de Apoio à Criança)", "SNS 24", "APAV"]),
-    (None, ["Child Helpline International", "Insafe: helplines for young people online", "Find A Helpline"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("country", "first"),
+    [
+        ("GB", ["Childline", "Runaway Helpline (Missing People)", "Samaritans", "NSPCC helpline"]),
+        ("DE", ["Nummer gegen Kummer", "krisenchat", "TelefonSeelsorge", "Hilfe-Telefon Sexueller Missbrauch"]),
+        (
+            "US",
+            [
+                "Boys Town National Hotline",
+                "Teen Line",
+                "988 Suicide & Crisis Lifeline",
+                "Childhelp National Child Abuse Hotline",
+            ],
+        ),
+        ("PT", ["SOS-Criança (Instituto de Apoio à Criança)", "SNS 24", "APAV"]),
+        (None, ["Child Helpline International", "Insafe: helplines for young people online", "Find A Helpline"]),
+    ],
+)
 def test_helplines_for_children_come_first(country: str | None, first: list[str]) -> None:
     assert [line.name for line in help_of(country).talk] == first
 
 
-@pytest.mark.parametrize(("country", "first"), [
-    ("GB", ["CEOP Safety Centre", "Report Harmful Content", "Internet Watch Foundation", "Report Remove"]),
-    ("DE", ["internet-beschwerdestelle.de", "jugendschutz.net"]),
-    ("NO", ["Kripos: tips om seksuell utnyttelse av barn på internett", "Slettmeg"]),
-    (None, ["INHOPE: report abuse images in any country", "Take It Down: have your own pictures removed"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("country", "first"),
+    [
+        ("GB", ["CEOP Safety Centre", "Report Harmful Content", "Internet Watch Foundation", "Report Remove"]),
+        ("DE", ["internet-beschwerdestelle.de", "jugendschutz.net"]),
+        ("NO", ["Kripos: tips om seksuell utnyttelse av barn på internett", "Slettmeg"]),
+        (None, ["INHOPE: report abuse images in any country", "Take It Down: have your own pictures removed"]),
+    ],
+)
 def test_people_who_approach_children_are_reported_first(country: str | None, first: list[str]) -> None:
     assert [line.name for line in help_of(country).report][: len(first)] == first
 
 
-@pytest.mark.parametrize(("country", "number"), [
-    ("GB", "999"), ("PT", "112"), ("US", "911"), ("AU", "000"), ("JP", "110"), ("UA", "102"), ("TR", "112"), ("BR", "190"), (None, None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("country", "number"),
+    [
+        ("GB", "999"),
+        ("PT", "112"),
+        ("US", "911"),
+        ("AU", "000"),
+        ("JP", "110"),
+        ("UA", "102"),
+        ("TR", "112"),
+        ("BR", "190"),
+        (None, None),
+    ],
+)
 def test_the_emergency_number_is_that_of_the_country(country: str | None, number: str | None) -> None:
     assert [line.phone for line in help_of(country).emergency] == ([number] if number else [])
     html = BlockPage(country).blocked(decision(), "a.example", "https://a.example/", NOW).body.decode()
@@ -389,17 +509,24 @@ def test_every_country_has_all_three_kinds_of_help() -> None:
         assert 2 <= len(choices.report) <= 4, country
         assert len(choices.emergency) <= 1, country
         assert {*choices.talk, *choices.more, *choices.emergency} == set(everything)
-        assert not [line for line in choices.talk if line.purpose in {"own-thoughts", "missing", "grooming", "abuse-images"}]
+        assert not [
+            line for line in choices.talk if line.purpose in {"own-thoughts", "missing", "grooming", "abuse-images"}
+        ]
         html = BlockPage(country).blocked(decision(), "a.example", "https://a.example/", NOW).body.decode()
         assert len(html) < 48_000
 
 
 @pytest.mark.parametrize("reader", [PageReader(), PageReader("en", young=True), PageReader("de")])
-@pytest.mark.parametrize("reason", [Reason.RULE, Reason.PAUSE, Reason.BEDTIME, Reason.BYPASS, Reason.BUDGET, Reason.NO_SESSION])
+@pytest.mark.parametrize(
+    "reason", [Reason.RULE, Reason.PAUSE, Reason.BEDTIME, Reason.BYPASS, Reason.BUDGET, Reason.NO_SESSION]
+)
 def test_the_button_for_worries_is_on_every_page_at_every_age(reader: PageReader, reason: Reason) -> None:
     words = page_words(reader.language)
     worry = words["young"]["worry"] if reader.young else words["worry"]
-    for page in (PAGE.blocked(decision(reason), "a.example", "", NOW, reader=reader), PAGE.short_page("busy", 503, reader=reader)):
+    for page in (
+        PAGE.blocked(decision(reason), "a.example", "", NOW, reader=reader),
+        PAGE.short_page("busy", 503, reader=reader),
+    ):
         text = Text(page.body.decode()).text
         assert words["worry"]["button"] in text
         assert all(worry[choice] in text for choice in ("talk", "report", "danger"))
@@ -430,7 +557,10 @@ def test_illegal_material_is_reported_not_asked_for(country: str | None, hotline
 def test_a_cached_page_has_the_url_of_the_request() -> None:
     page, reader = BlockPage("GB"), PageReader()
     decision = Decision(Verdict.BLOCK, Reason.CATEGORY, "adult")
-    first, second = (page.blocked(decision, "a.example", f"http://a.example/{path}", NOW, reader=reader) for path in ("one", 'two?"><b>'))
+    first, second = (
+        page.blocked(decision, "a.example", f"http://a.example/{path}", NOW, reader=reader)
+        for path in ("one", 'two?"><b>')
+    )
     assert b"http://a.example/one" in first.body
     assert b"http://a.example/one" not in second.body
     assert b"http://a.example/two?&#34;&gt;&lt;b&gt;" in second.body

@@ -79,7 +79,11 @@ def test_every_type_that_browsers_may_show_as_a_page_is_scored(content_type: str
     [
         (b"MZ\x90\0" + bytes(100), Head("https://a.example/x", "application/octet-stream"), "executables"),
         (b"PK\x03\x04" + bytes(26) + b"photo.jpg", Head("https://a.example/x", "application/octet-stream"), "archives"),
-        (b"PK\x03\x04" + bytes(26) + b"word/vbaProject.bin", Head("https://a.example/x", "application/msword"), "macros"),
+        (
+            b"PK\x03\x04" + bytes(26) + b"word/vbaProject.bin",
+            Head("https://a.example/x", "application/msword"),
+            "macros",
+        ),
         (b"<?xml version='1.0'?><pkg:package><vbaProject.bin/>", Head("https://a.example/x", "text/xml"), "macros"),
         (b"", Head("https://a.example/x.exe", "application/octet-stream"), "executables"),
         (b"<?xml version='1.0'?><svg>vbaProject.bin</svg>", Head("https://a.example/x", "text/xml"), None),

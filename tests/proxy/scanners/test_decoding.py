@@ -32,7 +32,20 @@ def decoded(data: bytes, encoding: str, charset: str = "", piece: int = 7) -> st
 
 
 @pytest.mark.parametrize(
-    "encoding", ["", "identity", "gzip", "x-gzip", "deflate", "raw deflate", "GZIP", "br", "zstd", "gzip, br", "gzip,identity , gzip"]
+    "encoding",
+    [
+        "",
+        "identity",
+        "gzip",
+        "x-gzip",
+        "deflate",
+        "raw deflate",
+        "GZIP",
+        "br",
+        "zstd",
+        "gzip, br",
+        "gzip,identity , gzip",
+    ],
 )
 def test_encodings(encoding: str) -> None:
     page = "Größe " * 3000

@@ -77,9 +77,16 @@ def test_types() -> None:
 def test_a_page_about_a_program_is_no_program() -> None:
     rules = ContentRules(files=FILE_KINDS)
     assert declared_file_kind(rules, Head("https://wiki.example/Setup.exe", "text/html; charset=utf-8", "")) is None
-    assert declared_file_kind(rules, Head("https://x.example/Setup.exe", "application/octet-stream", "")) == "executables"
-    assert declared_file_kind(rules, Head("https://x.example/Setup.exe", "text/plain", "attachment; filename=Setup.exe")) == "executables"
-    assert declared_file_kind(rules, Head("https://x.example/Setup.exe", "text/event-stream", "")) == "executables", "browsers save it"
+    assert (
+        declared_file_kind(rules, Head("https://x.example/Setup.exe", "application/octet-stream", "")) == "executables"
+    )
+    assert (
+        declared_file_kind(rules, Head("https://x.example/Setup.exe", "text/plain", "attachment; filename=Setup.exe"))
+        == "executables"
+    )
+    assert declared_file_kind(rules, Head("https://x.example/Setup.exe", "text/event-stream", "")) == "executables", (
+        "browsers save it"
+    )
     assert declared_file_kind(ContentRules(files=("torrents",)), Head("https://x.example/Setup.exe")) is None
 
 

@@ -9,7 +9,10 @@ from office_documents import VBA, compound, presentation, zipped
 
 from hedgerow.proxy.scanners.macros import MAX_SCANNED, MOST_HEADS, MacroSearch
 
-WORD_XML = '<?xml version="1.0"?><?mso-application progid="Word.Document"?><w:wordDocument w:macrosPresent="{}" xmlns:w="x">' + "a" * 2000
+WORD_XML = (
+    '<?xml version="1.0"?><?mso-application progid="Word.Document"?><w:wordDocument w:macrosPresent="{}" xmlns:w="x">'
+    + "a" * 2000
+)
 
 DOCUMENTS = {
     "a new text": (zipped("_rels/.rels", "word/document.xml"), False),
@@ -24,12 +27,18 @@ DOCUMENTS = {
     "whose types are long": (zipped("word/data.bin", more="y" * 500_000 + VBA), True),
     "a new table with macros of the old kind": (zipped("xl/workbook.xml", "xl/macrosheets/sheet1.xml"), True),
     "a LibreOffice text": (zipped("mimetype", "content.xml", "Basic/Standard/script-lb.xml"), False),
-    "a text with Basic": (zipped("mimetype", "content.xml", "Basic/Standard/Module1.xml", "Basic/Standard/script-lb.xml"), True),
+    "a text with Basic": (
+        zipped("mimetype", "content.xml", "Basic/Standard/Module1.xml", "Basic/Standard/script-lb.xml"),
+        True,
+    ),
     "a LibreOffice text with Python": (zipped("mimetype", "content.xml", "Scripts/python/a.py"), True),
     "an old text": (compound("WordDocument", "1Table"), False),
     "an old text with macros": (compound("WordDocument", "Macros", "VBA", "_VBA_PROJECT", "dir"), True),
     "an old table with macros": (compound("Workbook", "_VBA_PROJECT_CUR"), True),
-    "an old text about macros": (compound("WordDocument", stream="the stream _VBA_PROJECT holds".encode("utf-16-le")), False),
+    "an old text about macros": (
+        compound("WordDocument", stream="the stream _VBA_PROJECT holds".encode("utf-16-le")),
+        False,
+    ),
     "an old presentation": (presentation(0), False),
     "an old presentation with macros": (presentation(1), True),
     "a flat text": (WORD_XML.format("no").encode(), False),
@@ -79,7 +88,9 @@ def test_no_more_lists_of_types_are_looked_at_than_a_document_has() -> None:
     assert not finds(head * MOST_HEADS + b"x" * 5000, 1), "each counts once, however it is cut"
 
 
-@given(st.sampled_from([zipped()[:4], compound()[:8], b"<pkg:package"]), st.binary(max_size=400), st.binary(max_size=400))
+@given(
+    st.sampled_from([zipped()[:4], compound()[:8], b"<pkg:package"]), st.binary(max_size=400), st.binary(max_size=400)
+)
 def test_nothing_upsets_it(start: bytes, first: bytes, second: bytes) -> None:
     search = MacroSearch.begin(start)
     assert search is not None

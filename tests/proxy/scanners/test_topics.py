@@ -20,13 +20,23 @@ from hedgerow.proxy.scanners.scanner import Head, ScanRules
 from hedgerow.proxy.scanners.topics import ListedTopics, PageFinding
 from hedgerow.proxy.scanners.words import PageScanner, list_versions
 
-CASES = yaml.load((Path(__file__).parents[2] / "cases" / "content" / "topics.yaml").read_text(encoding="utf-8"), YamlLoader)
-LISTED = ListedTopics(Path(), lambda host: int("adult.example" in host) | (2 * ("casino.example" in host)), {"adult": 1, "gambling": 2})
+CASES = yaml.load(
+    (Path(__file__).parents[2] / "cases" / "content" / "topics.yaml").read_text(encoding="utf-8"), YamlLoader
+)
+LISTED = ListedTopics(
+    Path(), lambda host: int("adult.example" in host) | (2 * ("casino.example" in host)), {"adult": 1, "gambling": 2}
+)
 
 
 def scanned(page: str, url: str = "https://site.example/", sizes: tuple[int, ...] = (), **more: Any) -> PageScanner:
     """Scan a page in pieces of these sizes, and the rest."""
-    rules = ScanRules(ContentRules(page_limit=10_000), list_versions(()), ("adult", "gambling"), more.get("labels_only", False), LISTED)
+    rules = ScanRules(
+        ContentRules(page_limit=10_000),
+        list_versions(()),
+        ("adult", "gambling"),
+        more.get("labels_only", False),
+        LISTED,
+    )
     scanner = PageScanner.wants(Head(url, "text/html; charset=utf-8", rating=more.get("rating", "")), rules)
     assert scanner is not None
     data = page.encode()
@@ -37,12 +47,18 @@ def scanned(page: str, url: str = "https://site.example/", sizes: tuple[int, ...
     decision = scanner.end()
     assert (decision is not None) == (scanner.finding is not None)
     if decision is not None and scanner.finding is not None:
-        assert (decision.reason, decision.what, is_by_page(decision)) == (Reason.RECOGNISED, scanner.finding.topic, True)
+        assert (decision.reason, decision.what, is_by_page(decision)) == (
+            Reason.RECOGNISED,
+            scanner.finding.topic,
+            True,
+        )
     return scanner
 
 
 def page_of(case: dict[str, Any]) -> str:
-    return str(case["page"]) + "".join(f'<a class="x" href="https://{host}/">link</a>' for host in case.get("links", ()))
+    return str(case["page"]) + "".join(
+        f'<a class="x" href="https://{host}/">link</a>' for host in case.get("links", ())
+    )
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
@@ -60,7 +76,9 @@ def test_pieces_make_no_difference(sizes: list[int], chance: random.Random) -> N
 def test_a_label_counts_for_well_known_hosts_too_and_nothing_else_does() -> None:
     tube = next(page_of(case) for case in CASES if case["name"] == "a tube")
     assert scanned(tube, labels_only=True).finding is None
-    assert scanned("<p>Enter", rating="RTA-5042-1996-1400-1577-RTA", labels_only=True).finding == PageFinding(ADULT, True, True)
+    assert scanned("<p>Enter", rating="RTA-5042-1996-1400-1577-RTA", labels_only=True).finding == PageFinding(
+        ADULT, True, True
+    )
 
 
 def test_words_that_an_address_puts_into_a_title_do_not_describe_the_page() -> None:
@@ -76,9 +94,13 @@ def test_words_that_an_address_puts_into_a_title_do_not_describe_the_page() -> N
 
 
 def test_links_to_the_site_itself_do_not_count() -> None:
-    links = "".join(f"<a href=//{host}/x>" for host in ("a.adult.example", "b.adult.example", "c.adult.example", "d.adult.example"))
+    links = "".join(
+        f"<a href=//{host}/x>" for host in ("a.adult.example", "b.adult.example", "c.adult.example", "d.adult.example")
+    )
     assert scanned(f"<title>x</title>{links}", "https://www.adult.example/").finding is None
-    assert scanned(f"<title>x</title>{links}", "https://site.example/").finding is None, "many hosts of one site count once"
+    assert scanned(f"<title>x</title>{links}", "https://site.example/").finding is None, (
+        "many hosts of one site count once"
+    )
 
 
 def facts_of(page: str) -> PageFacts:
@@ -89,18 +111,20 @@ def facts_of(page: str) -> PageFacts:
 
 def test_what_a_page_says_about_itself() -> None:
     facts = facts_of(
-        "<html><head><TITLE lang=en>A &amp; B</TITLE><meta property='og:title' content='C'><meta name=Keywords content=\"d, e\">"
-        "<meta name=rating content=RTA-5042-1996-1400-1577-RTA><script src='https://cdn.example/x.js'></script></head><body>"
-        "<h1 class=x>Heading</h1><meta name=description content='not here'><a href=//WWW.Other.example:8443/a>x</a><img src=/own.png>"
-        "<p>https://plain.example/"
-    )  # fmt: skip
+        "<html><head><TITLE lang=en>A &amp; B</TITLE><meta property='og:title' content='C'><meta name=Keywords"
+        ' content="d, e"><meta name=rating content=RTA-5042-1996-1400-1577-RTA><script'
+        " src='https://cdn.example/x.js'></script></head><body><h1 class=x>Heading</h1><meta name=description"
+        " content='not here'><a href=//WWW.Other.example:8443/a>x</a><img src=/own.png><p>https://plain.example/"
+    )
     assert facts.description == " a b c d e heading "
     assert facts.label is PageLabel.ADULT
     assert list(facts.hosts) == ["cdn.example", "www.other.example"]
 
 
 def test_facts_are_bounded() -> None:
-    facts = facts_of("<title>" + "word " * 50_000 + "</title>" + "".join(f"<a href=https://h{n}.example/>" for n in range(5000)))
+    facts = facts_of(
+        "<title>" + "word " * 50_000 + "</title>" + "".join(f"<a href=https://h{n}.example/>" for n in range(5000))
+    )
     assert len(facts.hosts) == 256
     assert len(facts.description) < 2000
     assert facts_of("<meta name=description content='" + "word " * 50_000 + "'>").description == "  "
@@ -121,9 +145,9 @@ DATA = 'window.__NEXT_DATA__ = {"title": "Caf\\u00e9 \\"au\\" lait\\n<b>no</b>w"
         ("a<script>__webpack_require__('One')</script>b", "a b "),
         ("a<style>__NUXT__ { }</style>b", "a b "),
         ("a<!-- __NUXT__ = One -->b", "a b "),
-        ("a<script type=application/json>{\"x\": \"never ends", "a x never ends "),
+        ('a<script type=application/json>{"x": "never ends', "a x never ends "),
     ],
-)  # fmt: skip
+)
 def test_data_of_frameworks_is_text(page: str, expected: str) -> None:
     assert TextExtractor().feed(page, last=True) == expected
     for size in (1, 7, 33, 97):

@@ -1,4 +1,6 @@
-"""Scores of pages: the starter lists by age, other lists, and the visible text, which is the same however a page is cut into pieces."""
+"""Scores of pages: the starter lists by age, other lists, and the visible text, which is the same however a page is cut
+into pieces.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,19 @@ from hypothesis import strategies as st
 from hedgerow.blocklists.yaml_files import YamlLoader
 from hedgerow.policies.reading.profiles import builtin_profiles
 from hedgerow.proxy.scanners.page_text import TextDecoder, TextExtractor, normalize_text
-from hedgerow.proxy.scanners.words import STARTER_LISTS, PageScore, Phrase, PhraseMatcher, list_versions, load_phrases, parse_phrases
+from hedgerow.proxy.scanners.words import (
+    STARTER_LISTS,
+    PageScore,
+    Phrase,
+    PhraseMatcher,
+    list_versions,
+    load_phrases,
+    parse_phrases,
+)
 
-CASES = yaml.load((Path(__file__).parents[2] / "cases" / "content" / "pages.yaml").read_text(encoding="utf-8"), YamlLoader)
+CASES = yaml.load(
+    (Path(__file__).parents[2] / "cases" / "content" / "pages.yaml").read_text(encoding="utf-8"), YamlLoader
+)
 DOCUMENT = Path(__file__).parents[3] / "docs" / "content.md"
 YOUNGEST_FIRST = ["child-under-8", "child-8-12", "teen-13-15", "teen-16-17"]
 STARTER = load_phrases(list_versions(()))[0]
@@ -208,7 +220,11 @@ def test_leading_zeros_make_no_difference() -> None:
         ("Größe".encode("latin-1"), "iso-8859-1", "Größe"),
         ("Größe".encode("utf-16"), "", "Größe"),
         ("\ufeffGröße".encode(), "latin-1", "Größe"),
-        (b'<meta http-equiv=Content-Type content="text/html; charset=windows-1251">' + "слово".encode("cp1251"), "", "слово"),
+        (
+            b'<meta http-equiv=Content-Type content="text/html; charset=windows-1251">' + "слово".encode("cp1251"),
+            "",
+            "слово",
+        ),
         (b"<meta charset='shift_jis'>" + "言葉".encode("shift_jis"), "", "言葉"),
         ("Größe".encode(), "no-such-charset", "Größe"),
         ("Größe".encode(), "rot13", "Größe"),

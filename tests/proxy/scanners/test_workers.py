@@ -38,7 +38,9 @@ class Scan:
     def __init__(self, pool: ScanPool, head: Head, rules: ScanRules = RULES) -> None:
         self.decisions: list[Decision] = []
         self.verdicts: list[str] = []
-        self.scanner = BodyScanner(head, rules, pool, self._refuse, lambda verdict, _finding: self.verdicts.append(verdict))
+        self.scanner = BodyScanner(
+            head, rules, pool, self._refuse, lambda verdict, _finding: self.verdicts.append(verdict)
+        )
 
     def _refuse(self, decision: Decision) -> ProxyResponse:
         self.decisions.append(decision)

@@ -1,4 +1,6 @@
-"""The drills: each breaks one thing under the users' eyes, waits until all is well again, and notes what was not as it must be."""
+"""The drills: each breaks one thing under the users' eyes, waits until all is well again, and notes what was not as it
+must be.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +24,18 @@ from chaos.household import PAUSED, Household
 
 KILL_EVERY_S = 1.4
 NEVER_LOST = 1.0
-"""Percent of the queries that may be lost while processes die: those on which a process was at work. Not asserted on a busy machine."""
+"""Percent of the queries that may be lost while processes die: those on which a process was at work.
+
+Not asserted on a busy machine.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """`run` breaks and mends. `lost` and `pages` are the percents of queries and of pages that users may lose meanwhile."""
+    """`run` breaks and mends.
+
+    `lost` and `pages` are the percents of queries and of pages that users may lose meanwhile.
+    """
 
     name: str
     run: Callable[[Household, random.Random], None]
@@ -37,7 +45,10 @@ class Drill:
 
 
 def kill_repeatedly(role: str) -> Callable[[Household, random.Random], None]:
-    """Kill all processes of a role that serve every 1.4 seconds, ten times. A busy machine needs longer than that to start one."""
+    """Kill all processes of a role that serve every 1.4 seconds, ten times.
+
+    A busy machine needs longer than that to start one.
+    """
 
     def run(house: Household, _luck: random.Random) -> None:
         for _ in range(10):
@@ -145,7 +156,10 @@ def damaged_settings(house: Household, luck: random.Random) -> None:
 
 
 def damaged_journal(house: Household, luck: random.Random) -> None:
-    """Write nonsense over a part of the journal, the head included or not, and restart control. Tom's pause must hold."""
+    """Write nonsense over a part of the journal, the head included or not, and restart control.
+
+    Tom's pause must hold.
+    """
     journal = house.state / "journal.sqlite"
     size = journal.stat().st_size // 4096
     pages = [0] if luck.random() < 0.3 else [luck.randrange(1, size) for _ in range(3)]
@@ -194,12 +208,18 @@ def full_disk(house: Household, luck: random.Random) -> None:
 
 
 def tightened_on_a_full_disk(house: Household, _luck: random.Random) -> None:
-    """Pause Mia on a full disk: the command's exit status must be the truth. Once the pause is over, her tablet is open again."""
+    """Pause Mia on a full disk: the command's exit status must be the truth.
+
+    Once the pause is over, her tablet is open again.
+    """
     filler = fill(house.folder)
     house.paused.add(TABLET)
     done = house.command("pause", "mia")
     is_paused = _is_paused(house, TABLET)
-    house.expect((done.returncode == 0) is is_paused, f"status {done.returncode} ({done.stderr.strip()}), but paused: {is_paused}")
+    house.expect(
+        (done.returncode == 0) is is_paused,
+        f"status {done.returncode} ({done.stderr.strip()}), but paused: {is_paused}",
+    )
     filler.unlink()
     house.wait_healthy()
     house.wait(lambda: house.command("resume", "mia").returncode == 0, 30, "the pause ends")

@@ -1,4 +1,6 @@
-"""The Hedgerow under the drills: a family's, on free loopback ports that stay the same over restarts, with users who never stop asking."""
+"""The Hedgerow under the drills: a family's, on free loopback ports that stay the same over restarts, with users who
+never stop asking.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,8 @@ START_S = 90.0
 class Household:
     """A Hedgerow that is broken and started again. `problems` are expectations that did not come true.
 
-    `paused` are the addresses of devices that a drill pauses in the present round: their users may find everything closed.
+    `paused` are the addresses of devices that a drill pauses in the present round: their users may find everything
+    closed.
     """
 
     def __init__(self, internet: SmallInternet, folder: Path) -> None:
@@ -82,7 +85,8 @@ class Household:
     def start(self, *words: str, environment: Mapping[str, str] | None = None, with_sockets: bool = False) -> None:
         """Start it, and wait for its first line. `words` come before the command, such as those of `prlimit`.
 
-        `with_sockets`: as systemd restarts a service, whose listening sockets it keeps meanwhile. Without, nobody kept them.
+        `with_sockets`: as systemd restarts a service, whose listening sockets it keeps meanwhile. Without, nobody kept
+        them.
         """
         command = [*words, executable(), "up", "--policy", str(self.policy), "--state", str(self.state)]
         command += [word for name, (host, port) in self.places.items() for word in (f"--{name}", f"{host}:{port}")]
@@ -105,7 +109,10 @@ class Household:
         self.expect(line.startswith("hedgerow "), f"hedgerow up printed {line!r}")
 
     def stop(self, *, keeps_sockets: bool = False) -> float:
-        """End it by SIGTERM. Returns the seconds that it took. systemd closes the sockets that it keeps, unless it starts it again."""
+        """End it by SIGTERM.
+
+        Returns the seconds that it took. systemd closes the sockets that it keeps, unless it starts it again.
+        """
         if self._process is None:
             return 0.0
         family, began = self.all_pids(), time.monotonic()
@@ -126,7 +133,9 @@ class Household:
         return took
 
     def kill_supervisor(self) -> None:
-        """End the supervisor at once; its children notice that their standard input closes. systemd would keep the sockets."""
+        """End the supervisor at once; its children notice that their standard input closes. systemd would keep the
+        sockets.
+        """
         assert self._process is not None
         family = self.all_pids()
         self._process.kill()
@@ -213,7 +222,9 @@ class Household:
     def users(self) -> Iterator[tuple[DnsUsers, Sequence[PageUsers]]]:
         """Users who ask and browse while the block runs."""
         pages = self.pages()
-        browsing = [PageUsers(self.places["proxy"], pages[start:] + pages[:start], 0.2, self.paused) for start in (0, 2)]
+        browsing = [
+            PageUsers(self.places["proxy"], pages[start:] + pages[:start], 0.2, self.paused) for start in (0, 2)
+        ]
         with dns_users(self.places["dns"], self.questions(), RATE, self.paused) as asking:
             for each in browsing:
                 each.start()
@@ -233,11 +244,15 @@ def _children(pid: int) -> list[int]:
 
 @contextlib.contextmanager
 def small_disk(place: Path, megabytes: int) -> Iterator[Path]:
-    """A file system of its own, as root; elsewhere an ordinary directory, on which the drills of full disks are left out."""
+    """A file system of its own, as root; elsewhere an ordinary directory, on which the drills of full disks are left
+    out.
+    """
     place.mkdir()
     is_mounted = os.geteuid() == 0 and shutil.which("mount") is not None
     if is_mounted:
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(place)], capture_output=True, check=False)
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(place)], capture_output=True, check=False
+        )
         is_mounted = done.returncode == 0
     try:
         yield place

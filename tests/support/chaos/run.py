@@ -1,6 +1,7 @@
 """Run drills in random order and print what users lost: `PYTHONPATH=tests/support python -m chaos.run --rounds 50`.
 
-Wrong answers are never allowed: no blocked name or page is answered, and no pause is lost. Lost queries and pages are counted.
+Wrong answers are never allowed: no blocked name or page is answered, and no pause is lost. Lost queries and pages are
+counted.
 """
 
 from __future__ import annotations
@@ -119,14 +120,22 @@ def _result(dns: Loss, pages: Sequence[Loss]) -> str:
 def table(tallies: dict[str, Tally]) -> str:
     """Return a Markdown table of the tallies, in the order of `DRILLS`."""
     rows = [
-        "| drill | rounds | queries lost | longest silence of DNS | pages lost | longest silence of pages | wrong answers |",
+        (
+            "| drill | rounds | queries lost | longest silence of DNS | pages lost | longest silence of pages | wrong"
+            " answers |"
+        ),
         "|---|---|---|---|---|---|---|",
     ]
     for name in (drill.name for drill in DRILLS if drill.name in tallies):
         tally = tallies[name]
         dns, pages = tally.dns, tally.pages
         cells = [
-            *(name, str(tally.rounds), f"{dns.lost + dns.failed} of {dns.asked:,} ({dns.lost_percent:.2f} %)", f"{dns.longest_gap:.1f} s"),
+            *(
+                name,
+                str(tally.rounds),
+                f"{dns.lost + dns.failed} of {dns.asked:,} ({dns.lost_percent:.2f} %)",
+                f"{dns.longest_gap:.1f} s",
+            ),
             *(f"{pages.lost} of {pages.asked}", f"{pages.longest_gap:.1f} s", str(len(dns.wrong) + len(pages.wrong))),
         ]
         rows.append(f"| {' | '.join(cells)} |")

@@ -1,4 +1,6 @@
-"""What users do while things break: names over UDP at a steady rate, and pages through the proxy by curl, each answer checked."""
+"""What users do while things break: names over UDP at a steady rate, and pages through the proxy by curl, each answer
+checked.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,10 @@ _SOCKETS = 8
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A name that a device at `source` asks for. `answers` are the addresses that it may get; an empty set means: blocked."""
+    """A name that a device at `source` asks for.
+
+    `answers` are the addresses that it may get; an empty set means: blocked.
+    """
 
     source: str
     name: str
@@ -59,12 +64,16 @@ class _Socket(asyncio.DatagramProtocol):
 
 
 class DnsUsers:
-    """Asks `questions` in turn, `rate` per second, on sockets of each source. `take` returns the counts since the last call.
+    """Asks `questions` in turn, `rate` per second, on sockets of each source.
+
+    `take` returns the counts since the last call.
 
     Sources in `paused` may find everything closed.
     """
 
-    def __init__(self, loop: BackgroundLoop, server: Address, questions: Sequence[Question], rate: float, paused: Set[str]) -> None:
+    def __init__(
+        self, loop: BackgroundLoop, server: Address, questions: Sequence[Question], rate: float, paused: Set[str]
+    ) -> None:
         self._loop, self._server, self._rate, self._paused = loop, server, rate, paused
         self._questions = itertools.cycle(questions)
         self._sources = sorted({each.source for each in questions})
@@ -78,7 +87,8 @@ class DnsUsers:
         loop = asyncio.get_running_loop()
         for source in self._sources:
             self._transports[source] = [
-                (await loop.create_datagram_endpoint(lambda: _Socket(self._receive), (source, 0), self._server))[0] for _ in range(_SOCKETS)
+                (await loop.create_datagram_endpoint(lambda: _Socket(self._receive), (source, 0), self._server))[0]
+                for _ in range(_SOCKETS)
             ]
         self._last = time.monotonic()
         self._task = loop.create_task(self._run())
@@ -134,7 +144,9 @@ class DnsUsers:
         """Wait until all queries so far are answered or lost, and return the counts since the last call."""
         deadline = time.monotonic() + patience
         asked_before = time.monotonic()
-        while time.monotonic() < deadline and self._loop.call(lambda: any(asked < asked_before for _, asked in self._waiting.values())):
+        while time.monotonic() < deadline and self._loop.call(
+            lambda: any(asked < asked_before for _, asked in self._waiting.values())
+        ):
             time.sleep(0.05)
 
         def swap() -> Loss:
@@ -181,7 +193,10 @@ class Page:
 
 
 class PageUsers(threading.Thread):
-    """Opens `pages` one after the other with curl, each with up to 10 s. Sources in `paused` may be refused. End it with `stop`."""
+    """Opens `pages` one after the other with curl, each with up to 10 s.
+
+    Sources in `paused` may be refused. End it with `stop`.
+    """
 
     def __init__(self, proxy: Address, pages: Sequence[Page], pause: float, paused: Set[str]) -> None:
         super().__init__(daemon=True)
@@ -192,7 +207,9 @@ class PageUsers(threading.Thread):
     def run(self) -> None:
         while not self._done.wait(self._pause):
             page = next(self._pages)
-            answer = curl(page.url, proxy=self._proxy, source=page.source, ca=page.ca, insecure=page.ca is None, timeout=10)
+            answer = curl(
+                page.url, proxy=self._proxy, source=page.source, ca=page.ca, insecure=page.ca is None, timeout=10
+            )
             refused = answer.connect_status if answer.connect_status >= 400 else 0
             status = answer.status or refused
             now = time.monotonic()

@@ -1,4 +1,7 @@
-"""Single queries after the RFCs, as ISC's compliance tests ask them (RFC 8906), over UDP and TCP. Each says which answers are right."""
+"""Single queries after the RFCs, as ISC's compliance tests ask them (RFC 8906), over UDP and TCP.
+
+Each says which answers are right.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ PATIENCE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response with what the cases look at. `rcode` has the bits of the OPT record, `version` is that record's, None without one."""
+    """A response with what the cases look at.
+
+    `rcode` has the bits of the OPT record, `version` is that record's, None without one.
+    """
 
     data: bytes
     rcode: int
@@ -51,7 +57,9 @@ def parse(data: bytes) -> Answer:
     options = tuple(option.code for option in opt.rdata) if opt is not None else ()
     records = tuple((str(each.rname).lower(), each.rtype, each.ttl, str(each.rdata)) for each in record.rr)
     version = None if opt is None else ttl >> 16 & 255
-    return Answer(data, record.header.rcode | (ttl >> 24) << 4, version, bool(ttl & 0x8000), ttl & 0x7FFF, options, records)
+    return Answer(
+        data, record.header.rcode | (ttl >> 24) << 4, version, bool(ttl & 0x8000), ttl & 0x7FFF, options, records
+    )
 
 
 def ask(port: int, data: bytes, transport: str = "udp", wait: float = PATIENCE) -> bytes | None:
@@ -86,7 +94,13 @@ def _read(sock: socket.socket, size: int) -> bytes:
 
 
 def query(
-    name: str = "news.example", kind: int = 1, klass: int = 1, *, flags: int = 0x0100, additional: bytes = b"", count: int = 0
+    name: str = "news.example",
+    kind: int = 1,
+    klass: int = 1,
+    *,
+    flags: int = 0x0100,
+    additional: bytes = b"",
+    count: int = 0,
 ) -> bytes:
     """Return a query with the id 0x4D2, and `count` records in `additional`."""
     labels = b"".join(bytes((len(label),)) + label.encode() for label in name.split(".") if label) + b"\0"
@@ -97,7 +111,15 @@ def opt(options: bytes = b"", *, version: int = 0, flags: int = 0, size: int = 1
     return owner + pack("!HHBBHH", 41, size, 0, version, flags, len(options)) + options
 
 
-def edns(options: bytes = b"", *, name: str = "news.example", kind: int = 1, version: int = 0, flags: int = 0, size: int = 1232) -> bytes:
+def edns(
+    options: bytes = b"",
+    *,
+    name: str = "news.example",
+    kind: int = 1,
+    version: int = 0,
+    flags: int = 0,
+    size: int = 1232,
+) -> bytes:
     return query(name, kind, additional=opt(options, version=version, flags=flags, size=size), count=1)
 
 
@@ -142,11 +164,22 @@ def echoes_no_option(answer: Answer | None) -> bool:
 
 
 def bad_version(answer: Answer | None) -> bool:
-    return answer is not None and answer.rcode == BADVERS and answer.version == 0 and not answer.records and 0xFFF0 not in answer.options
+    return (
+        answer is not None
+        and answer.rcode == BADVERS
+        and answer.version == 0
+        and not answer.records
+        and 0xFFF0 not in answer.options
+    )
 
 
 def header_is_right(answer: Answer | None) -> bool:
-    return answered(answer) and answer is not None and answer.flags == (True, False, False, True, True) and answer.data[:2] == b"\x04\xd2"
+    return (
+        answered(answer)
+        and answer is not None
+        and answer.flags == (True, False, False, True, True)
+        and answer.data[:2] == b"\x04\xd2"
+    )
 
 
 def zero_bit(answer: Answer | None) -> bool:
@@ -181,14 +214,32 @@ CASES = (
     Case("EDNS with an unknown flag", "8906 8.2.4", edns(flags=0x0040), with_edns),
     Case("EDNS with unknown version and option", "8906 8.2.5", edns(b"\xff\xf0\0\0", version=1), bad_version),
     Case("EDNS with an unknown version and flag", "8906 8.2.6", edns(version=1, flags=0x0040), bad_version),
-    Case("EDNS with DO", "8906 8.2.7", edns(flags=0x8000), lambda answer: with_edns(answer) and answer is not None and answer.dnssec),
-    Case("EDNS with several options", "8906 8.2.8", edns(b"\0\x0a\0\x08\1\2\3\4\5\6\7\x08\0\3\0\0\0\x0c\0\2\0\0"), with_edns),
+    Case(
+        "EDNS with DO",
+        "8906 8.2.7",
+        edns(flags=0x8000),
+        lambda answer: with_edns(answer) and answer is not None and answer.dnssec,
+    ),
+    Case(
+        "EDNS with several options",
+        "8906 8.2.8",
+        edns(b"\0\x0a\0\x08\1\2\3\4\5\6\7\x08\0\3\0\0\0\x0c\0\2\0\0"),
+        with_edns,
+    ),
     Case("EDNS with a size below 512", "6891 6.2.3", edns(size=100), with_edns),
     Case(
-        "no OPT record without one in the query", "6891 6.1.1", query(kind=28), lambda answer: answer is not None and answer.version is None
+        "no OPT record without one in the query",
+        "6891 6.1.1",
+        query(kind=28),
+        lambda answer: answer is not None and answer.version is None,
     ),
     Case("two OPT records", "6891 6.1.1", query(additional=opt() * 2, count=2), code(FORMERR)),
-    Case("OPT record whose owner is not the root", "6891 6.1.2", query(additional=opt(owner=b"\1a\0"), count=1), code(FORMERR)),
+    Case(
+        "OPT record whose owner is not the root",
+        "6891 6.1.2",
+        query(additional=opt(owner=b"\1a\0"), count=1),
+        code(FORMERR),
+    ),
     Case("option that runs over the end", "6891 6.1.2", edns(b"\0\x0a\0\xffab"), silent_or(FORMERR)),
     Case("truncation at 512 octets", "1035 4.2.1", query("huge-text.oddities.example", 16), truncated, ("udp",)),
     Case(
@@ -203,7 +254,10 @@ CASES = (
     Case("two questions", "9619 3", query()[:4] + b"\0\2" + query()[6:] + query()[12:], silent_or(FORMERR, NOTIMP)),
     Case("question cut short", "1035 4.1.2", query()[:-3], silent_or(FORMERR)),
     Case(
-        "octets after the end", "1035 4.1", query() + b"abc", lambda answer: answer is None or answer.rcode == FORMERR or answered(answer)
+        "octets after the end",
+        "1035 4.1",
+        query() + b"abc",
+        lambda answer: answer is None or answer.rcode == FORMERR or answered(answer),
     ),
     Case("label of 64 octets", "1035 2.3.4", query().replace(b"\x04news", b"\x40" + b"x" * 64), silent_or(FORMERR)),
     Case("compression pointer in the question", "1035 4.1.4", query()[:12] + b"\xc0\x0c\0\1\0\1", silent_or(FORMERR)),
@@ -238,7 +292,12 @@ CASES = (
     Case("localhost stays here", "6761 6.3", query("localhost"), answered),
     Case("invalid does not exist", "6761 6.4", query("name.invalid"), code(NXDOMAIN)),
     Case("onion does not exist", "7686 2", query("name.onion"), code(NXDOMAIN)),
-    Case("reverse names of private addresses stay here", "6303 3", query("1.1.168.192.in-addr.arpa", 12), code(NXDOMAIN, 0)),
+    Case(
+        "reverse names of private addresses stay here",
+        "6303 3",
+        query("1.1.168.192.in-addr.arpa", 12),
+        code(NXDOMAIN, 0),
+    ),
 )
 
 
@@ -253,6 +312,7 @@ def run_messages(resolver: Resolver) -> Iterator[Outcome]:
             seen = (
                 "no answer"
                 if answer is None
-                else f"code {answer.rcode}, {len(answer.records)} records, EDNS {answer.version}, options {answer.options}"
+                else f"code {answer.rcode}, {len(answer.records)} records, EDNS {answer.version}, "
+                f"options {answer.options}"
             )
             yield Outcome(f"queries over {transport.upper()}", case.name, case.section, case.judge(answer), seen)

@@ -1,4 +1,7 @@
-"""The programs: Hedgerow and Unbound as forwarders under test, Knot DNS as a signed authoritative server, Unbound as a validator."""
+"""The programs:
+
+Hedgerow and Unbound as forwarders under test, Knot DNS as a signed authoritative server, Unbound as a validator.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ class Resolver:
 def free_port() -> int:
     """Return a port that is free for UDP and TCP."""
     while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as stream, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagram:
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as stream,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagram,
+        ):
             stream.bind((HOME, 0))
             with contextlib.suppress(OSError):
                 datagram.bind((HOME, stream.getsockname()[1]))
@@ -59,18 +65,24 @@ def started(command: list[str], port: int) -> Iterator[None]:
 def hedgerow(upstream: int, forward: Mapping[str, int] | None = None) -> Iterator[Resolver]:
     """Hedgerow for an adult, to whom nothing is blocked."""
     policy = (
-        f"network:\n  timezone: UTC\n  lists: starter\n  unknown_devices: adult\n  lan: [127.0.0.0/8]\n  server_name: {NAME}\n"
+        f"network:\n  timezone: UTC\n  lists: starter\n  unknown_devices: adult\n  lan: [127.0.0.0/8]\n  "
+        f"server_name: {NAME}\n"
         f'  upstream: ["{HOME}:{upstream}"]\n  reachable: [127.0.0.0/8]\n'
         f"  forward: {{{', '.join(f'{zone}: "{HOME}:{port}"' for zone, port in (forward or {}).items())}}}\n"
     )
     places = tuple(word for name in ("dot", "doh", "doq") for word in (f"--{name}", f"{HOME}:0"))
     with running_hedgerow(policy, options=places) as running:
-        ports = {name: parse_address(re.search(rf" {name}=(\S+)", running.ready_line)[1])[1] for name in ("dot", "doh", "doq")}  # type: ignore[index]
+        ports = {
+            name: parse_address(re.search(rf" {name}=(\S+)", running.ready_line)[1])[1]  # type: ignore[index]
+            for name in ("dot", "doh", "doq")
+        }
         yield Resolver("Hedgerow", {"udp": running.dns[1], "tcp": running.dns[1], **ports})
 
 
 @contextlib.contextmanager
-def unbound(net: SmallInternet, upstream: int, forward: Mapping[str, int] | None = None, anchors: str = "") -> Iterator[Resolver]:
+def unbound(
+    net: SmallInternet, upstream: int, forward: Mapping[str, int] | None = None, anchors: str = ""
+) -> Iterator[Resolver]:
     """Unbound as a forwarder; with `anchors`, DS records, as one that validates."""
     leaf: Leaf = net.authority.leaf(NAME)
     port, dot, doh = (free_port() for _ in range(3))
@@ -79,13 +91,18 @@ def unbound(net: SmallInternet, upstream: int, forward: Mapping[str, int] | None
     with tempfile.TemporaryDirectory() as place:
         config = Path(place) / "unbound.conf"
         config.write_text(
-            f'server:\n directory: "{place}"\n username: ""\n chroot: ""\n pidfile: ""\n num-threads: 1\n use-syslog: no\n'
+            f'server:\n directory: "{place}"\n username: ""\n chroot: ""\n pidfile: ""\n num-threads: 1\n '
+            f"use-syslog: no\n"
             + "".join(f" interface: {HOME}@{each}\n" for each in (port, dot, doh))
-            + f' tls-port: {dot}\n https-port: {doh}\n tls-service-key: "{leaf.key}"\n tls-service-pem: "{leaf.certificate}"\n'
-            f' module-config: "{modules}"\n do-not-query-localhost: no\n local-zone: "test." nodefault\n edns-tcp-keepalive: yes\n'
+            + f' tls-port: {dot}\n https-port: {doh}\n tls-service-key: "{leaf.key}"\n tls-service-pem: '
+            f'"{leaf.certificate}"\n'
+            f' module-config: "{modules}"\n do-not-query-localhost: no\n local-zone: "test." nodefault\n '
+            f"edns-tcp-keepalive: yes\n"
             + "".join(f' trust-anchor: "{line}"\n' for line in anchors.splitlines())
             + "remote-control:\n control-enable: no\n"
-            + "".join(f'forward-zone:\n name: "{zone}"\n forward-addr: {HOME}@{other}\n' for zone, other in zones.items())
+            + "".join(
+                f'forward-zone:\n name: "{zone}"\n forward-addr: {HOME}@{other}\n' for zone, other in zones.items()
+            )
         )
         with started(["unbound", "-d", "-c", str(config)], port):
             yield Resolver("Unbound", {"udp": port, "tcp": port, "dot": dot, "doh": doh})
@@ -100,17 +117,23 @@ def forwarder(
 
 @contextlib.contextmanager
 def knot(zones: Mapping[str, str], signed: Collection[str] = ()) -> Iterator[tuple[int, Path]]:
-    """Knot DNS as the authoritative server of these zones. Yields its port and its directory, which keeps the keys of those `signed`."""
+    """Knot DNS as the authoritative server of these zones.
+
+    Yields its port and its directory, which keeps the keys of those `signed`.
+    """
     port = free_port()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         text = (
-            f"server:\n  listen: {HOME}@{port}\n  rundir: {place}\n  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\n"
-            f"database:\n  storage: {place}\npolicy:\n  - id: nsec3\n    nsec3: on\n    algorithm: ecdsap256sha256\nzone:\n"
+            f"server:\n  listen: {HOME}@{port}\n  rundir: {place}\n  udp-workers: 1\n  tcp-workers: 1\n  "
+            f"background-workers: 1\n"
+            f"database:\n  storage: {place}\npolicy:\n  - id: nsec3\n    nsec3: on\n    algorithm: "
+            f"ecdsap256sha256\nzone:\n"
         )
         for zone, records in zones.items():
             (folder / f"{zone}.zone").write_text(
-                f"$ORIGIN {zone}.\n$TTL 300\n@ SOA ns hostmaster 1 3600 600 86400 60\n@ NS ns\nns A 127.0.0.1\n" + records
+                f"$ORIGIN {zone}.\n$TTL 300\n@ SOA ns hostmaster 1 3600 600 86400 60\n@ NS ns\nns A 127.0.0.1\n"
+                + records
             )
             text += f"  - domain: {zone}.\n    file: {place}/{zone}.zone\n"
             text += "    dnssec-signing: on\n    dnssec-policy: nsec3\n" if zone in signed else ""
@@ -123,7 +146,9 @@ def ds_records(folder: Path, zone: str) -> str:
     """Return the DS records of a zone that `knot` signs."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        said = subprocess.run(["keymgr", "-c", str(folder / "knot.conf"), zone, "ds"], capture_output=True, text=True, check=False).stdout
+        said = subprocess.run(
+            ["keymgr", "-c", str(folder / "knot.conf"), zone, "ds"], capture_output=True, text=True, check=False
+        ).stdout
         if lines := [line for line in said.splitlines() if " DS " in line]:
             return lines[0]
         time.sleep(0.1)
@@ -145,7 +170,10 @@ class Stand:
 
 @contextlib.contextmanager
 def stand(name: str, net: SmallInternet, zones: Mapping[str, str]) -> Iterator[Stand]:
-    """Start the resolver of this name and what it needs. `zones` are the records of `corp`, `signed` and `forged`, all below `example`."""
+    """Start the resolver of this name and what it needs.
+
+    `zones` are the records of `corp`, `signed` and `forged`, all below `example`.
+    """
     names = {f"{zone}.example": records for zone, records in zones.items()}
     with knot(names, ("signed.example", "forged.example")) as (port, folder):
         anchor = ds_records(folder, "signed.example")

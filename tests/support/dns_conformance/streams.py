@@ -112,7 +112,11 @@ def _is_answer(response: httpx.Response) -> bool:
 def _lifetime(response: httpx.Response) -> bool:
     """Freshness never exceeds the shortest TTL (RFC 8484, section 5.1)."""
     age = re.search(r"max-age=(\d+)", response.headers.get("cache-control", ""))
-    return _is_answer(response) and age is not None and int(age[1]) <= min(ttl for _, _, ttl, _ in parse(response.content).records)
+    return (
+        _is_answer(response)
+        and age is not None
+        and int(age[1]) <= min(ttl for _, _, ttl, _ in parse(response.content).records)
+    )
 
 
 DOH_CASES: tuple[tuple[str, str, Callable[[httpx.Client], httpx.Response], Callable[[httpx.Response], bool]], ...] = (
@@ -132,11 +136,36 @@ DOH_CASES: tuple[tuple[str, str, Callable[[httpx.Client], httpx.Response], Calla
         lambda client: client.post("/dns-query", content=query(), headers={"content-type": "text/plain"}),
         lambda response: response.status_code == 415,
     ),
-    ("other path", "9110 15.5.5", lambda client: _post(client, query(), "/elsewhere"), lambda response: response.status_code == 404),
-    ("other method", "9110 15.5.6", lambda client: client.delete("/dns-query"), lambda response: response.status_code in (405, 501, 400)),
-    ("GET without a query", "8484 4.1", lambda client: client.get("/dns-query"), lambda response: response.status_code == 400),
-    ("GET with other octets", "8484 4.1", lambda client: client.get("/dns-query?dns=!!"), lambda response: response.status_code == 400),
-    ("POST without a message", "8484 4.1", lambda client: _post(client, b"abc"), lambda response: response.status_code == 400),
+    (
+        "other path",
+        "9110 15.5.5",
+        lambda client: _post(client, query(), "/elsewhere"),
+        lambda response: response.status_code == 404,
+    ),
+    (
+        "other method",
+        "9110 15.5.6",
+        lambda client: client.delete("/dns-query"),
+        lambda response: response.status_code in (405, 501, 400),
+    ),
+    (
+        "GET without a query",
+        "8484 4.1",
+        lambda client: client.get("/dns-query"),
+        lambda response: response.status_code == 400,
+    ),
+    (
+        "GET with other octets",
+        "8484 4.1",
+        lambda client: client.get("/dns-query?dns=!!"),
+        lambda response: response.status_code == 400,
+    ),
+    (
+        "POST without a message",
+        "8484 4.1",
+        lambda client: _post(client, b"abc"),
+        lambda response: response.status_code == 400,
+    ),
 )
 
 

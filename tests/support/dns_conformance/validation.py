@@ -59,7 +59,9 @@ CASES = (
 
 
 def run_validation(stand: Stand) -> Iterator[Outcome]:
-    """Compare the answers of a validator that asks the resolver under test with those of one that asks Knot DNS itself."""
+    """Compare the answers of a validator that asks the resolver under test with those of one that asks Knot
+    DNS itself.
+    """
     with (
         unbound(stand.net, stand.resolver.ports["udp"], anchors=stand.anchors) as behind,
         unbound(stand.net, stand.authoritative, anchors=stand.anchors) as direct,

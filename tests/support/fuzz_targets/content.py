@@ -21,8 +21,12 @@ def scanned_body(data: bytes) -> None:
     """Scan a body. Its first octets choose the content coding, the media type and the size of the pieces."""
     first = data[:2].ljust(2, b"\0")
     coding = ("", "gzip", "br", "zstd", "deflate", "gzip, br")[first[0] % 6]
-    media = ("text/html", "application/octet-stream", "application/zip", "text/xml", "", "application/msword")[first[1] % 6]
-    rules = ScanRules(ContentRules(page_limit=50, files=("executables", "archives", "torrents", "macros"), everywhere=True))
+    media = ("text/html", "application/octet-stream", "application/zip", "text/xml", "", "application/msword")[
+        first[1] % 6
+    ]
+    rules = ScanRules(
+        ContentRules(page_limit=50, files=("executables", "archives", "torrents", "macros"), everywhere=True)
+    )
     scan = BodyScan(Head("https://a.example/x", media, encoding=coding, is_document=True), rules, in_worker=True)
     size = (4096, 1, 64, 1 << 16)[first[1] // 6 % 4]
     for start in range(2, len(data), size):
@@ -72,7 +76,8 @@ def phrase_list(data: bytes) -> None:
 
 
 _PAGE = (
-    "<html><head><meta charset=utf-8><title>x</title><style>a{}</style></head><body>Win m&#111;ney &amp; caſino ﷺ</body></html>".encode()
+    "<html><head><meta charset=utf-8><title>x</title><style>a{}</style></head><body>Win m&#111;ney &amp; caſino"
+    " ﷺ</body></html>".encode()
 )
 
 TARGETS: dict[str, FuzzTarget] = {
@@ -91,7 +96,18 @@ TARGETS: dict[str, FuzzTarget] = {
     "page-text": FuzzTarget(
         page_text,
         (STREAM + _PAGE,),
-        tokens=(b"<!--", b"-->", b"<script>", b"</script", b"<script type=json>", b"&#x", b"\\u00", b"<meta name=", b'"', b"=//a.b"),
+        tokens=(
+            b"<!--",
+            b"-->",
+            b"<script>",
+            b"</script",
+            b"<script type=json>",
+            b"&#x",
+            b"\\u00",
+            b"<meta name=",
+            b'"',
+            b"=//a.b",
+        ),
         grown=(Shape(STREAM + b"<html><head><meta ", b"a", b">"), Shape(STREAM + b"<html><head><meta ", b"a-", b" >")),
     ),
     "response-fields": FuzzTarget(
@@ -111,7 +127,14 @@ TARGETS: dict[str, FuzzTarget] = {
             STREAM + b'{"videoOwnerRenderer":{"browseId":"UCaaaaaaaaaaaaaaaaaaaaaa","canonicalBaseUrl":"/@name"},'
             b'"currentVideoEndpoint":{"watchEndpoint":{"videoId":"abcdefghij1"}},"channelMetadataRenderer":{"externalId":"UCa"}}',
         ),
-        tokens=(b'"', b"\\", b" ", b'"videoDetails":{"videoId":"abcdefghij1"', b'"videoOwnerRenderer":', b'"channelId":'),
+        tokens=(
+            b'"',
+            b"\\",
+            b" ",
+            b'"videoDetails":{"videoId":"abcdefghij1"',
+            b'"videoOwnerRenderer":',
+            b'"channelId":',
+        ),
         grown=(Shape(STREAM, b'{"text":"some words"}', b""), Shape(STREAM + b'"videoDetails"', b" ", b":")),
     ),
     "phrase-list": FuzzTarget(phrase_list, (b"#listcategory: 'x'\n< casino ><20>\n<win>,<money><-30>\n.Include<x>\n",)),

@@ -42,7 +42,8 @@ def policy_file(data: bytes) -> None:
 
 
 _CALENDAR = (
-    b"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\r\nUID:1\r\nDTSTART;VALUE=DATE:20261224\r\nDTEND;VALUE=DATE:20261227\r\n"
+    b"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\r\nUID:1\r\nDTSTART;VALUE=DATE:20261224\r\n"
+    b"DTEND;VALUE=DATE:20261227\r\n"
     b"RRULE:FREQ=YEARLY;COUNT=3\r\nSUMMARY:Holidays\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
 )
 _POLICY = (
@@ -57,7 +58,14 @@ def page_form(data: bytes) -> None:
     """Read a request to the pages: its form, multipart or not, its cookies, its query and its languages."""
     kind, _, body = data.partition(b"\n")
     fields = [(b"content-type", kind.strip()), (b"cookie", body), (b"accept-language", body), (b"host", body[:100])]
-    scope = {"type": "http", "method": "POST", "path": "/", "query_string": body, "headers": fields, "server": ("a.example", 80)}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/",
+        "query_string": body,
+        "headers": fields,
+        "server": ("a.example", 80),
+    }
 
     async def receive() -> dict[str, object]:
         return {"type": "http.request", "body": body[:BODY_LIMIT], "more_body": False}
@@ -85,14 +93,20 @@ TARGETS: dict[str, FuzzTarget] = {
         page_form,
         (
             b"application/x-www-form-urlencoded\nname=mia&age=9&what=a%20b&what=c",
-            b'multipart/form-data; boundary=XX\n--XX\r\nContent-Disposition: form-data; name="a"; x="b"\r\n\r\nc\r\n--XX--\r\n',
+            (
+                b'multipart/form-data; boundary=XX\n--XX\r\nContent-Disposition: form-data; name="a";'
+                b' x="b"\r\n\r\nc\r\n--XX--\r\n'
+            ),
             b'text/plain\na=b; hedgerow_session=c; d="e"',
         ),
         (MultiPartException,),
     ),
     "worker-message": FuzzTarget(
         messages.decode,
-        (messages.encode(messages.WorkerHello("dns-1", "dns")), messages.encode(messages.CounterDelta("hedgerow_x", ("a", "b"), 2.0))),
+        (
+            messages.encode(messages.WorkerHello("dns-1", "dns")),
+            messages.encode(messages.CounterDelta("hedgerow_x", ("a", "b"), 2.0)),
+        ),
         (ValueError,),
     ),
     "bundle": FuzzTarget(bundle, (b'{"manifest": "{\\"format\\": 1}", "signature": "AAAA"}',)),
@@ -106,8 +120,12 @@ TARGETS: dict[str, FuzzTarget] = {
         leases,
         (
             b"1790000000 00:00:5e:00:53:01 192.0.2.7 tablet 01:00\nduid 00:01\n",
-            b'lease 192.0.2.7 { ends 4 2026/11/26 10:00:00; hardware ethernet 00:00:5e:00:53:01; client-hostname "tablet"; }',
-            b"address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,fqdn_rev,hostname,state\n192.0.2.7,00:00:5e:00:53:01,,3600,1790000000,1,0,0,tablet,0\n",
+            (
+                b"lease 192.0.2.7 { ends 4 2026/11/26 10:00:00; hardware ethernet 00:00:5e:00:53:01; client-hostname"
+                b' "tablet"; }'
+            ),
+            b"address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,fqdn_rev,hostname,state\n"
+            b"192.0.2.7,00:00:5e:00:53:01,,3600,1790000000,1,0,0,tablet,0\n",
         ),
         grown=(Shape(b"lease a", b"{", b"\n" * 200), Shape(b"lease a {", b"\n", b"}")),
     ),

@@ -83,7 +83,9 @@ def mdns_answer(data: bytes) -> None:
 
 
 def _answer(*zone: str) -> bytes:
-    """Return an answer without its identifier, flags and question: the counts of the other sections, and their records."""
+    """Return an answer without its identifier, flags and question: the counts of the other sections, and
+    their records.
+    """
     made = DNSRecord.question("www.example").reply()
     for line in zone:
         made.add_answer(*RR.fromZone(line))
@@ -94,11 +96,21 @@ def _answer(*zone: str) -> bytes:
 
 
 def _http2() -> bytes:
-    names = [(":method", "POST"), (":scheme", "https"), (":authority", "dns.example"), (":path", "/dns-query"),
-             ("content-type", "application/dns-message")]  # fmt: skip
+    names = [
+        (":method", "POST"),
+        (":scheme", "https"),
+        (":authority", "dns.example"),
+        (":path", "/dns-query"),
+        ("content-type", "application/dns-message"),
+    ]
     head = hyperframe.frame.HeadersFrame(1, hpack.Encoder().encode(names), flags=["END_HEADERS"])
-    frames = [hyperframe.frame.SettingsFrame(0), head, hyperframe.frame.DataFrame(1, bytes(30), flags=["END_STREAM"]),
-              hyperframe.frame.PingFrame(0, b"12345678"), hyperframe.frame.RstStreamFrame(1)]  # fmt: skip
+    frames = [
+        hyperframe.frame.SettingsFrame(0),
+        head,
+        hyperframe.frame.DataFrame(1, bytes(30), flags=["END_STREAM"]),
+        hyperframe.frame.PingFrame(0, b"12345678"),
+        hyperframe.frame.RstStreamFrame(1),
+    ]
     return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"".join(frame.serialize() for frame in frames)
 
 
@@ -141,15 +153,18 @@ TARGETS: dict[str, FuzzTarget] = {
     ),
     "dns-response": FuzzTarget(
         dns_response,
-        (_answer("www.example. 60 IN CNAME a.example.", "a.example. 60 IN A 192.0.2.1"), _answer("www.example. 60 IN HTTPS 1 . alpn=h2")),
+        (
+            _answer("www.example. 60 IN CNAME a.example.", "a.example. 60 IN A 192.0.2.1"),
+            _answer("www.example. 60 IN HTTPS 1 . alpn=h2"),
+        ),
         (wire.Malformed,),
     ),
     "frame-budget": FuzzTarget(frame_budget, (STREAM + _http2(),)),
     "doh-http1": FuzzTarget(
         lambda data: doh(Http1Codec, data),
         (
-            STREAM
-            + b"GET /dns-query?dns=AAAB HTTP/1.1\r\nHost: x\r\n\r\nPOST /dns-query HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc",
+            STREAM + b"GET /dns-query?dns=AAAB HTTP/1.1\r\nHost: x\r\n\r\nPOST /dns-query HTTP/1.1\r\nHost:"
+            b" x\r\nContent-Length: 3\r\n\r\nabc",
         ),
         (HttpClientError,),
     ),
@@ -173,7 +188,9 @@ TARGETS: dict[str, FuzzTarget] = {
         (STREAM + b"\0\x1d\0\1\1\0\0\1\0\0\0\0\0\0" + QUESTION + b"\0\2",),
         grown=(Shape(b"\0", b"\0\0", b""),),
     ),
-    "doh-request": FuzzTarget(doh_request, (b"/dns-query?dns=AAABAAABAAAAAAAAA3d3dwdleGFtcGxlAAABAAE&x=%20", b"/mia/dns-query")),
+    "doh-request": FuzzTarget(
+        doh_request, (b"/dns-query?dns=AAABAAABAAAAAAAAA3d3dwdleGFtcGxlAAABAAE&x=%20", b"/mia/dns-query")
+    ),
     "quic-header": FuzzTarget(quic_header, (b"\xc0\0\0\0\1\x08abcdefgh\x08abcdefgh\0\x41\0" + bytes(64),)),
     "mdns-answer": FuzzTarget(mdns_answer, (_mdns_answer(),)),
 }

@@ -43,7 +43,8 @@ def zip_archive() -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(
-            "[Content_Types].xml", '<Types><Default ContentType="application/vnd.ms-word.document.macroEnabled.main+xml"/></Types>'
+            "[Content_Types].xml",
+            '<Types><Default ContentType="application/vnd.ms-word.document.macroEnabled.main+xml"/></Types>',
         )
         archive.writestr("adult/domains", "a.example\n")
     return out.getvalue()
@@ -61,11 +62,16 @@ def _tar() -> bytes:
 
 _LISTS = (
     b"# hosts\n0.0.0.0 a.example\n127.0.0.1 b.example c.example\n",
-    b"[Adblock Plus 2.0]\n||a.example^$third-party,domain=b.example\n@@||c.example/x*y|\n/ads[0-9]+/$dnstype=A\n"
-    b"||d.example^$dnsrewrite=NOERROR;A;1.2.3.4\n",
+    (
+        b"[Adblock Plus 2.0]\n||a.example^$third-party,domain=b.example\n@@||c.example/x*y|\n/ads[0-9]+/$dnstype=A\n"
+        b"||d.example^$dnsrewrite=NOERROR;A;1.2.3.4\n"
+    ),
     b"address=/a.example/0.0.0.0\nserver=/b.example/\nlocal=/c.example/\n",
     b'local-zone: "a.example" always_nxdomain\nlocal-data: "b.example A 0.0.0.0"\n',
-    b"$TTL 60\n@ SOA localhost. root.localhost. 1 1 1 1 1\na.example CNAME .\n*.b.example CNAME .\n32.4.3.2.1.rpz-ip CNAME .\n",
+    (
+        b"$TTL 60\n@ SOA localhost. root.localhost. 1 1 1 1 1\na.example CNAME .\n*.b.example CNAME"
+        b" .\n32.4.3.2.1.rpz-ip CNAME .\n"
+    ),
     b"full:a.example @ads\nregexp:^b[0-9]+\\.example$\nkeyword:casino\ninclude:other\n",
     b"1.2.3.4\n10.0.0.0/8\n2001:db8::/32\n1.1.1.1-1.1.1.9\n",
     b"*.a.example\nb.example\n(^|\\.)c\\.example$\n",
@@ -87,5 +93,7 @@ TARGETS: dict[str, FuzzTarget] = {
         ),
     ),
     "list-archive": FuzzTarget(list_archive, (zip_archive(), _tar(), gzip.compress(_LISTS[0])), (UnpackError,)),
-    "host-name": FuzzTarget(host_name, (b"WWW.b\xc3\xbccher.example.", b"xn--bcher-kva.example", b"[2001:db8::1]", b"192.0.2.1")),
+    "host-name": FuzzTarget(
+        host_name, (b"WWW.b\xc3\xbccher.example.", b"xn--bcher-kva.example", b"[2001:db8::1]", b"192.0.2.1")
+    ),
 }

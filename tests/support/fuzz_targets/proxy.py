@@ -62,7 +62,15 @@ def _hello(name: str) -> bytes:
     host = name.encode()
     server_name = struct.pack("!HBH", len(host) + 3, 0, len(host)) + host
     extensions = struct.pack("!HH", 0, len(server_name)) + server_name + b"\x00\x10\x00\x05\x00\x03\x02h2"
-    body = b"\x03\x03" + bytes(32) + b"\0" + b"\x00\x02\x13\x01" + b"\x01\0" + struct.pack("!H", len(extensions)) + extensions
+    body = (
+        b"\x03\x03"
+        + bytes(32)
+        + b"\0"
+        + b"\x00\x02\x13\x01"
+        + b"\x01\0"
+        + struct.pack("!H", len(extensions))
+        + extensions
+    )
     handshake = b"\x01" + len(body).to_bytes(3) + body
     return b"\x16\x03\x01" + struct.pack("!H", len(handshake)) + handshake
 
@@ -135,7 +143,10 @@ TARGETS: dict[str, FuzzTarget] = {
     ),
     "url": FuzzTarget(
         url,
-        (b"https://WWW.a.example:8443/a/../b//c;d%2fe?q=cats&safe=off&v=abcdefghij1#top", b"http://www.youtube.com/watch?v=abcdefghij1"),
+        (
+            b"https://WWW.a.example:8443/a/../b//c;d%2fe?q=cats&safe=off&v=abcdefghij1#top",
+            b"http://www.youtube.com/watch?v=abcdefghij1",
+        ),
         tokens=(b"video", b"watch", b"/", b"%25", b"25", b"..", b"&q=", b"\\", b"@"),
         grown=(
             Shape(b"http://a.example/", b"video", b""),
@@ -163,7 +174,9 @@ TARGETS: dict[str, FuzzTarget] = {
             Shape(STREAM + b"0\r\na:", b"b", b"\r\n\r\n"),
         ),
     ),
-    "handover": FuzzTarget(handover_line, (encode_handover_header(b"k" * 32, HandoverHeader("192.0.2.7", None), 0.0)[:-2],)),
+    "handover": FuzzTarget(
+        handover_line, (encode_handover_header(b"k" * 32, HandoverHeader("192.0.2.7", None), 0.0)[:-2],)
+    ),
     "client-hello": FuzzTarget(client_hello, (STREAM + _hello("www.a.example"),), (HelloError,)),
     "block-page-forms": FuzzTarget(
         block_page_forms,

@@ -85,8 +85,14 @@ TARGETS: dict[str, FuzzTarget] = {
     "api-body": FuzzTarget(
         api_body,
         (
-            b'{"name": "mia", "age": 9, "minutes": 15, "password": "long enough", "scopes": ["read"], "mac": "00:00:5e:00:53:01"}',
-            b'{"person": "mia", "device": null, "what": ["games"], "days": ["mon"], "from": "20:00", "until": 1e3, "duration": "hour"}',
+            (
+                b'{"name": "mia", "age": 9, "minutes": 15, "password": "long enough", "scopes": ["read"], "mac":'
+                b' "00:00:5e:00:53:01"}'
+            ),
+            (
+                b'{"person": "mia", "device": null, "what": ["games"], "days": ["mon"], "from": "20:00", "until": 1e3,'
+                b' "duration": "hour"}'
+            ),
         ),
         grown=_DEEP,
     ),

@@ -16,7 +16,10 @@ STREAM = b"\2"
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A family of inputs: `start`, then `unit` over and over, then `end`. With `is_numbered` each unit has its number in it."""
+    """A family of inputs:
+
+    `start`, then `unit` over and over, then `end`. With `is_numbered` each unit has its number in it.
+    """
 
     start: bytes
     unit: bytes
@@ -43,8 +46,8 @@ type Family = Callable[[int], bytes]
 class FuzzTarget:
     """A parser under test. `refuses` are the errors that it declares, `seeds` are inputs to start from.
 
-    `tokens` are pieces of inputs that the seeds lack. `grown` are families of inputs: those whose lengths have to fit, and those that once
-    took too long.
+    `tokens` are pieces of inputs that the seeds lack. `grown` are families of inputs: those whose lengths have to fit,
+    and those that once took too long.
     """
 
     run: Callable[[bytes], object]

@@ -90,9 +90,16 @@ def _name(text: str) -> x509.Name:
 
 def _usage(*, signs: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
-        digital_signature=True, key_cert_sign=signs, crl_sign=signs, content_commitment=False, key_encipherment=False,
-        data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
-    )  # fmt: skip
+        digital_signature=True,
+        key_cert_sign=signs,
+        crl_sign=signs,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def _dns(*names: str) -> tuple[x509.GeneralName, ...]:
@@ -172,7 +179,9 @@ class Chains:
             "a wildcard in the middle": lambda: self._leaf(replace(LEAF, names=_dns("www.*.example"))),
             "the name in the subject only": lambda: self._leaf(replace(LEAF, names=())),
             "the name after a NUL": lambda: self._leaf(replace(LEAF, names=_dns(f"{HOST}\0.other.example"))),
-            "the name as a URI": lambda: self._leaf(replace(LEAF, names=(x509.UniformResourceIdentifier(f"https://{HOST}/"),))),
+            "the name as a URI": lambda: self._leaf(
+                replace(LEAF, names=(x509.UniformResourceIdentifier(f"https://{HOST}/"),))
+            ),
             "an address in place of the name": lambda: self._leaf(
                 replace(LEAF, names=(x509.IPAddress(ipaddress.ip_address(self._address)),))
             ),
@@ -182,7 +191,9 @@ class Chains:
             "of an authority with the right name and another key": self._impostor,
             "of an intermediate that is missing": lambda: self._through(AUTHORITY, sent=False),
             "of an intermediate that is expired": lambda: self._through(replace(AUTHORITY, days=(-90, -1))),
-            "of an intermediate that is no authority": lambda: self._through(replace(AUTHORITY, is_authority=False, may_sign=True)),
+            "of an intermediate that is no authority": lambda: self._through(
+                replace(AUTHORITY, is_authority=False, may_sign=True)
+            ),
             "of an authority too deep": self._deep,
             "of an authority for other names": lambda: self._through(replace(AUTHORITY, more=((constraint, True),))),
             "for clients only": lambda: self._leaf(replace(LEAF, usage=ExtendedKeyUsageOID.CLIENT_AUTH)),
@@ -206,14 +217,19 @@ def context_for(certificate: x509.Certificate, key: Key, more: Sequence[x509.Cer
     context.set_ciphers("DEFAULT:@SECLEVEL=0")
     with tempfile.TemporaryDirectory() as name:
         path = Path(name, "chain.pem")
-        pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        pem = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
         path.write_bytes(pem + b"".join(each.public_bytes(serialization.Encoding.PEM) for each in (certificate, *more)))
         context.load_cert_chain(path)
     return context
 
 
 def run_certificates(proxy: Proxy, origin: ByteOrigin, root: Issuer, address: str) -> Iterator[Outcome]:
-    """An origin's certificates in a tunnel that the proxy decrypts. The proxy must show no page of an origin that is not who it should be."""
+    """An origin's certificates in a tunnel that the proxy decrypts.
+
+    The proxy must show no page of an origin that is not who it should be.
+    """
     chains, key = Chains(root, address), new_key()
     good = context_for(issue(LEAF, root, key), key, [])
     for name, make in chains.good().items():
@@ -243,6 +259,10 @@ def _ask(proxy: Proxy, origin: ByteOrigin) -> Reply:
     origin.say(HELLO)
     try:
         with inspected(proxy.address, proxy.source, proxy.host, origin.port, proxy.authority, name=HOST) as client:
-            return converse(client, f"GET /a HTTP/1.1\r\nHost: {HOST}:{origin.port}\r\nConnection: close\r\n\r\n".encode(), seconds=15)
+            return converse(
+                client,
+                f"GET /a HTTP/1.1\r\nHost: {HOST}:{origin.port}\r\nConnection: close\r\n\r\n".encode(),
+                seconds=15,
+            )
     except OSError:
         return Reply(0, is_closed=True)

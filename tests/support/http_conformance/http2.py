@@ -1,7 +1,7 @@
 """Cases of HTTP/2 and HPACK from a client's side, after the sections of RFC 9113 and RFC 7541 that h2spec also follows.
 
-A connection error passes with GOAWAY or a closed connection, a stream error with RST_STREAM or one of these, each with a code that the
-RFC allows where there is one.
+A connection error passes with GOAWAY or a closed connection, a stream error with RST_STREAM or one of these, each with
+a code that the RFC allows where there is one.
 """
 
 from __future__ import annotations
@@ -73,7 +73,10 @@ class Seen:
     is_closed: bool = False
 
     def __str__(self) -> str:
-        parts = [f"GOAWAY {self.goaway}" if self.goaway is not None else "", f"RST_STREAM {self.resets}" if self.resets else ""]
+        parts = [
+            f"GOAWAY {self.goaway}" if self.goaway is not None else "",
+            f"RST_STREAM {self.resets}" if self.resets else "",
+        ]
         parts += [f"status {self.statuses}" if self.statuses else "", "closed" if self.is_closed else ""]
         return ", ".join(each for each in parts if each) or "nothing"
 
@@ -137,23 +140,35 @@ def cases(host: str) -> Iterator[Http2Case]:
     yield Http2Case(
         "a POST with its length",
         "9113 8.1.1",
-        frame(HEADERS, END_HEADERS, 1, block(host, ("content-length", "3"), method="POST")) + frame(DATA, END_STREAM, 1, b"abc"),
+        frame(HEADERS, END_HEADERS, 1, block(host, ("content-length", "3"), method="POST"))
+        + frame(DATA, END_STREAM, 1, b"abc"),
         ANSWER,
     )
     yield Http2Case(
         "trailers",
         "9113 8.1",
-        posted + frame(DATA, 0, 1, b"abc") + frame(HEADERS, END_HEADERS | END_STREAM, 1, Encoder().encode([("x-sum", "1")])),
+        posted
+        + frame(DATA, 0, 1, b"abc")
+        + frame(HEADERS, END_HEADERS | END_STREAM, 1, Encoder().encode([("x-sum", "1")])),
         ANSWER,
     )
     yield Http2Case(
-        "HEADERS with padding", "9113 6.2", frame(HEADERS, END_HEADERS | END_STREAM | PADDED, 1, b"\3" + get + bytes(3)), ANSWER
+        "HEADERS with padding",
+        "9113 6.2",
+        frame(HEADERS, END_HEADERS | END_STREAM | PADDED, 1, b"\3" + get + bytes(3)),
+        ANSWER,
     )
     yield Http2Case(
-        "HEADERS with a priority", "9113 6.2", frame(HEADERS, END_HEADERS | END_STREAM | WITH_PRIORITY, 1, bytes(4) + b"\x10" + get), ANSWER
+        "HEADERS with a priority",
+        "9113 6.2",
+        frame(HEADERS, END_HEADERS | END_STREAM | WITH_PRIORITY, 1, bytes(4) + b"\x10" + get),
+        ANSWER,
     )
     yield Http2Case(
-        "HEADERS in two frames", "9113 6.10", frame(HEADERS, END_STREAM, 1, get[:5]) + frame(CONTINUATION, END_HEADERS, 1, get[5:]), ANSWER
+        "HEADERS in two frames",
+        "9113 6.10",
+        frame(HEADERS, END_STREAM, 1, get[:5]) + frame(CONTINUATION, END_HEADERS, 1, get[5:]),
+        ANSWER,
     )
     yield Http2Case(
         "HEADERS in many frames",
@@ -168,23 +183,41 @@ def cases(host: str) -> Iterator[Http2Case]:
     yield Http2Case("an unknown frame is ignored", "9113 5.5", frame(0x77, 0, 0, b"abc") + asked, ANSWER)
     yield Http2Case("an unknown setting is ignored", "9113 6.5.2", settings((0x99, 1)) + asked, ANSWER)
     yield Http2Case("undefined flags are ignored", "9113 4.1", frame(PING, 0x16, 0, b"hedgerow"), Wanted("pong"))
-    yield Http2Case("a reserved bit is ignored", "9113 4.1", frame(HEADERS, END_HEADERS | END_STREAM, 1 | 1 << 31, get), ANSWER)
-    yield Http2Case("PRIORITY on an idle stream", "9113 5.1", frame(PRIORITY, 0, 3, bytes(4) + b"\x10") + asked, ANSWER)
-    yield Http2Case("PRIORITY on a closed stream", "9113 5.1", asked + frame(PRIORITY, 0, 1, bytes(4) + b"\x10"), ANSWER)
-    yield Http2Case("WINDOW_UPDATE of a half-closed stream", "9113 5.1", asked + frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", 5)), ANSWER)
     yield Http2Case(
-        "a small window", "9113 6.9.2", frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 65535)) + asked, ANSWER, PREFACE + settings((4, 1))
+        "a reserved bit is ignored", "9113 4.1", frame(HEADERS, END_HEADERS | END_STREAM, 1 | 1 << 31, get), ANSWER
+    )
+    yield Http2Case("PRIORITY on an idle stream", "9113 5.1", frame(PRIORITY, 0, 3, bytes(4) + b"\x10") + asked, ANSWER)
+    yield Http2Case(
+        "PRIORITY on a closed stream", "9113 5.1", asked + frame(PRIORITY, 0, 1, bytes(4) + b"\x10"), ANSWER
+    )
+    yield Http2Case(
+        "WINDOW_UPDATE of a half-closed stream",
+        "9113 5.1",
+        asked + frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", 5)),
+        ANSWER,
+    )
+    yield Http2Case(
+        "a small window",
+        "9113 6.9.2",
+        frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 65535)) + asked,
+        ANSWER,
+        PREFACE + settings((4, 1)),
     )
     yield Http2Case("no preface", "9113 3.4", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", connection(), b"")
-    yield Http2Case("an invalid preface", "9113 3.4", asked, connection(), b"INVALID PREFACE\r\n\r\nSM\r\n\r\n" + settings())
+    yield Http2Case(
+        "an invalid preface", "9113 3.4", asked, connection(), b"INVALID PREFACE\r\n\r\nSM\r\n\r\n" + settings()
+    )
     yield Http2Case("DATA on stream 0", "9113 6.1", frame(DATA, END_STREAM, 0, b"abc"), connection())
     yield Http2Case("DATA on an idle stream", "9113 5.1", frame(DATA, END_STREAM, 1, b"abc"), connection())
     yield Http2Case("DATA after the end", "9113 5.1", asked + frame(DATA, END_STREAM, 1, b"abc"), stream(STREAM_CLOSED))
-    yield Http2Case("DATA with too much padding", "9113 6.1", posted + frame(DATA, END_STREAM | PADDED, 1, b"\x09abc"), connection())
+    yield Http2Case(
+        "DATA with too much padding", "9113 6.1", posted + frame(DATA, END_STREAM | PADDED, 1, b"\x09abc"), connection()
+    )
     yield Http2Case(
         "more DATA than the length",
         "9113 8.1.1",
-        frame(HEADERS, END_HEADERS, 1, block(host, ("content-length", "1"), method="POST")) + frame(DATA, END_STREAM, 1, b"abc"),
+        frame(HEADERS, END_HEADERS, 1, block(host, ("content-length", "1"), method="POST"))
+        + frame(DATA, END_STREAM, 1, b"abc"),
         stream(),
     )
     yield Http2Case(
@@ -196,7 +229,9 @@ def cases(host: str) -> Iterator[Http2Case]:
         stream(),
     )
     yield Http2Case("HEADERS on stream 0", "9113 6.2", frame(HEADERS, END_HEADERS | END_STREAM, 0, get), connection())
-    yield Http2Case("HEADERS on an even stream", "9113 5.1.1", frame(HEADERS, END_HEADERS | END_STREAM, 2, get), connection())
+    yield Http2Case(
+        "HEADERS on an even stream", "9113 5.1.1", frame(HEADERS, END_HEADERS | END_STREAM, 2, get), connection()
+    )
     yield Http2Case(
         "HEADERS on a lower stream",
         "9113 5.1.1",
@@ -204,10 +239,16 @@ def cases(host: str) -> Iterator[Http2Case]:
         connection(PROTOCOL_ERROR, STREAM_CLOSED),
     )
     yield Http2Case(
-        "HEADERS after the end", "9113 5.1", asked + frame(HEADERS, END_HEADERS | END_STREAM, 1, get), stream(STREAM_CLOSED, PROTOCOL_ERROR)
+        "HEADERS after the end",
+        "9113 5.1",
+        asked + frame(HEADERS, END_HEADERS | END_STREAM, 1, get),
+        stream(STREAM_CLOSED, PROTOCOL_ERROR),
     )
     yield Http2Case(
-        "HEADERS with too much padding", "9113 6.2", frame(HEADERS, END_HEADERS | END_STREAM | PADDED, 1, b"\xff" + get), connection()
+        "HEADERS with too much padding",
+        "9113 6.2",
+        frame(HEADERS, END_HEADERS | END_STREAM | PADDED, 1, b"\xff" + get),
+        connection(),
     )
     yield Http2Case(
         "HEADERS that depend on themselves",
@@ -216,7 +257,10 @@ def cases(host: str) -> Iterator[Http2Case]:
         Wanted("stream", (PROTOCOL_ERROR,)),
     )
     yield Http2Case(
-        "trailers without the end", "9113 8.1", posted + frame(HEADERS, END_HEADERS, 1, Encoder().encode([("x-sum", "1")])), stream()
+        "trailers without the end",
+        "9113 8.1",
+        posted + frame(HEADERS, END_HEADERS, 1, Encoder().encode([("x-sum", "1")])),
+        stream(),
     )
     yield Http2Case(
         "another frame before the end of HEADERS",
@@ -250,28 +294,49 @@ def cases(host: str) -> Iterator[Http2Case]:
         connection(PROTOCOL_ERROR, STREAM_CLOSED),
     )
     yield Http2Case("PRIORITY on stream 0", "9113 6.3", frame(PRIORITY, 0, 0, bytes(4) + b"\x10"), connection())
-    yield Http2Case("PRIORITY of a wrong size", "9113 6.3", posted + frame(PRIORITY, 0, 1, bytes(3)), stream(FRAME_SIZE))
-    yield Http2Case("PRIORITY that depends on itself", "9113 5.3.1", posted + frame(PRIORITY, 0, 1, b"\0\0\0\1\x10"), stream())
+    yield Http2Case(
+        "PRIORITY of a wrong size", "9113 6.3", posted + frame(PRIORITY, 0, 1, bytes(3)), stream(FRAME_SIZE)
+    )
+    yield Http2Case(
+        "PRIORITY that depends on itself", "9113 5.3.1", posted + frame(PRIORITY, 0, 1, b"\0\0\0\1\x10"), stream()
+    )
     yield Http2Case("RST_STREAM on stream 0", "9113 6.4", frame(RST_STREAM, 0, 0, bytes(4)), connection())
     yield Http2Case("RST_STREAM on an idle stream", "9113 5.1", frame(RST_STREAM, 0, 1, bytes(4)), connection())
-    yield Http2Case("RST_STREAM of a wrong size", "9113 6.4", posted + frame(RST_STREAM, 0, 1, bytes(3)), connection(FRAME_SIZE))
+    yield Http2Case(
+        "RST_STREAM of a wrong size", "9113 6.4", posted + frame(RST_STREAM, 0, 1, bytes(3)), connection(FRAME_SIZE)
+    )
     yield Http2Case("SETTINGS on a stream", "9113 6.5", frame(SETTINGS, 0, 1, bytes(6)), connection())
     yield Http2Case("SETTINGS of a wrong size", "9113 6.5", frame(SETTINGS, 0, 0, bytes(5)), connection(FRAME_SIZE))
-    yield Http2Case("an acknowledgement with settings", "9113 6.5", frame(SETTINGS, ACK, 0, bytes(6)), connection(FRAME_SIZE))
+    yield Http2Case(
+        "an acknowledgement with settings", "9113 6.5", frame(SETTINGS, ACK, 0, bytes(6)), connection(FRAME_SIZE)
+    )
     yield Http2Case("ENABLE_PUSH other than 0 and 1", "9113 6.5.2", settings((2, 2)), connection())
     yield Http2Case("INITIAL_WINDOW_SIZE too large", "9113 6.5.2", settings((4, 1 << 31)), connection(FLOW_CONTROL))
     yield Http2Case("MAX_FRAME_SIZE too small", "9113 6.5.2", settings((5, 16383)), connection())
     yield Http2Case("MAX_FRAME_SIZE too large", "9113 6.5.2", settings((5, 1 << 24)), connection())
-    yield Http2Case("PUSH_PROMISE of a client", "9113 8.4", frame(PUSH_PROMISE, END_HEADERS, 1, b"\0\0\0\2" + get), connection())
+    yield Http2Case(
+        "PUSH_PROMISE of a client", "9113 8.4", frame(PUSH_PROMISE, END_HEADERS, 1, b"\0\0\0\2" + get), connection()
+    )
     yield Http2Case("PING on a stream", "9113 6.7", frame(PING, 0, 1, bytes(8)), connection())
     yield Http2Case("PING of a wrong size", "9113 6.7", frame(PING, 0, 0, bytes(7)), connection(FRAME_SIZE))
     yield Http2Case("GOAWAY on a stream", "9113 6.8", frame(GOAWAY, 0, 1, bytes(8)), connection())
-    yield Http2Case("WINDOW_UPDATE of 0 on the connection", "9113 6.9", frame(WINDOW_UPDATE, 0, 0, bytes(4)), connection())
-    yield Http2Case("WINDOW_UPDATE of 0 on a stream", "9113 6.9", posted + frame(WINDOW_UPDATE, 0, 1, bytes(4)), stream())
-    yield Http2Case("WINDOW_UPDATE of a wrong size", "9113 6.9", frame(WINDOW_UPDATE, 0, 0, bytes(3)), connection(FRAME_SIZE))
-    yield Http2Case("WINDOW_UPDATE on an idle stream", "9113 5.1", frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", 5)), connection())
     yield Http2Case(
-        "a window beyond its limit", "9113 6.9.1", frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", (1 << 31) - 1)), connection(FLOW_CONTROL)
+        "WINDOW_UPDATE of 0 on the connection", "9113 6.9", frame(WINDOW_UPDATE, 0, 0, bytes(4)), connection()
+    )
+    yield Http2Case(
+        "WINDOW_UPDATE of 0 on a stream", "9113 6.9", posted + frame(WINDOW_UPDATE, 0, 1, bytes(4)), stream()
+    )
+    yield Http2Case(
+        "WINDOW_UPDATE of a wrong size", "9113 6.9", frame(WINDOW_UPDATE, 0, 0, bytes(3)), connection(FRAME_SIZE)
+    )
+    yield Http2Case(
+        "WINDOW_UPDATE on an idle stream", "9113 5.1", frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", 5)), connection()
+    )
+    yield Http2Case(
+        "a window beyond its limit",
+        "9113 6.9.1",
+        frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", (1 << 31) - 1)),
+        connection(FLOW_CONTROL),
     )
     yield Http2Case(
         "a stream's window beyond its limit",
@@ -280,7 +345,10 @@ def cases(host: str) -> Iterator[Http2Case]:
         stream(FLOW_CONTROL),
     )
     yield Http2Case(
-        "a frame larger than MAX_FRAME_SIZE", "9113 4.2", posted + frame(DATA, END_STREAM, 1, bytes(300_000)), stream(FRAME_SIZE)
+        "a frame larger than MAX_FRAME_SIZE",
+        "9113 4.2",
+        posted + frame(DATA, END_STREAM, 1, bytes(300_000)),
+        stream(FRAME_SIZE),
     )
     yield Http2Case(
         "HEADERS larger than MAX_FRAME_SIZE",
@@ -289,25 +357,46 @@ def cases(host: str) -> Iterator[Http2Case]:
         connection(FRAME_SIZE),
     )
     for name, octets in {
-        "an index that does not exist": b"\xff\xff\xff\x0f", "index 0": b"\x80", "an integer that is too large": b"\xff" + b"\xff" * 12,
-        "a table larger than allowed": get + b"\x3f\xe1\xff\xff\x7f", "a size of the table after a field": get + b"\x3f\xe1\x1f",
-        "a Huffman code with EOS": get + b"\0\x85\xf2\xb2\x4a\x84\xff\x84\x49\x50\x9f\xff", "Huffman padding longer than 7 bits": get + b"\0\x01a\x84\x1c\x64\xff\xff",
+        "an index that does not exist": b"\xff\xff\xff\x0f",
+        "index 0": b"\x80",
+        "an integer that is too large": b"\xff" + b"\xff" * 12,
+        "a table larger than allowed": get + b"\x3f\xe1\xff\xff\x7f",
+        "a size of the table after a field": get + b"\x3f\xe1\x1f",
+        "a Huffman code with EOS": get + b"\0\x85\xf2\xb2\x4a\x84\xff\x84\x49\x50\x9f\xff",
+        "Huffman padding longer than 7 bits": get + b"\0\x01a\x84\x1c\x64\xff\xff",
         "a string that is cut off": get + b"\0\x7f",
-    }.items():  # fmt: skip
-        yield Http2Case(f"HPACK: {name}", "7541", frame(HEADERS, END_HEADERS | END_STREAM, 1, octets), connection(COMPRESSION))
+    }.items():
+        yield Http2Case(
+            f"HPACK: {name}", "7541", frame(HEADERS, END_HEADERS | END_STREAM, 1, octets), connection(COMPRESSION)
+        )
     for name, more in {
-        "a field in capitals": literal(b"X-Odd", b"1"), "a pseudo-header that does not exist": literal(b":odd", b"1"),
-        "a response's pseudo-header": literal(b":status", b"200"), "Connection": literal(b"connection", b"keep-alive"),
-        "Transfer-Encoding": literal(b"transfer-encoding", b"chunked"), "TE other than trailers": literal(b"te", b"gzip"),
-        "a second :method": literal(b":method", b"GET"), "a second :path": literal(b":path", b"/"), "a second :scheme": literal(b":scheme", b"https"),
-        "a pseudo-header after a field": literal(b"x-a", b"1") + literal(b":path", b"/"), "a line break in a value": literal(b"x-odd", b"a\r\nb: c"),
-        "a NUL in a value": literal(b"x-odd", b"a\0b"), "a space in a name": literal(b"x odd", b"1"), "white space around a value": literal(b"x-odd", b" a "),
+        "a field in capitals": literal(b"X-Odd", b"1"),
+        "a pseudo-header that does not exist": literal(b":odd", b"1"),
+        "a response's pseudo-header": literal(b":status", b"200"),
+        "Connection": literal(b"connection", b"keep-alive"),
+        "Transfer-Encoding": literal(b"transfer-encoding", b"chunked"),
+        "TE other than trailers": literal(b"te", b"gzip"),
+        "a second :method": literal(b":method", b"GET"),
+        "a second :path": literal(b":path", b"/"),
+        "a second :scheme": literal(b":scheme", b"https"),
+        "a pseudo-header after a field": literal(b"x-a", b"1") + literal(b":path", b"/"),
+        "a line break in a value": literal(b"x-odd", b"a\r\nb: c"),
+        "a NUL in a value": literal(b"x-odd", b"a\0b"),
+        "a space in a name": literal(b"x odd", b"1"),
+        "white space around a value": literal(b"x-odd", b" a "),
         "a colon in a name": literal(b"x:odd", b"1"),
-    }.items():  # fmt: skip
+    }.items():
         yield Http2Case(name, "9113 8.2", frame(HEADERS, END_HEADERS | END_STREAM, 1, get + more), stream())
     for missing in (":method", ":scheme", ":path"):
-        yield Http2Case(f"no {missing}", "9113 8.3.1", frame(HEADERS, END_HEADERS | END_STREAM, 1, block(host, drop=missing)), stream())
-    yield Http2Case("an empty :path", "9113 8.3.1", frame(HEADERS, END_HEADERS | END_STREAM, 1, block(host, path="")), stream())
+        yield Http2Case(
+            f"no {missing}",
+            "9113 8.3.1",
+            frame(HEADERS, END_HEADERS | END_STREAM, 1, block(host, drop=missing)),
+            stream(),
+        )
+    yield Http2Case(
+        "an empty :path", "9113 8.3.1", frame(HEADERS, END_HEADERS | END_STREAM, 1, block(host, path="")), stream()
+    )
     yield Http2Case(
         "another :authority than Host",
         "9113 8.3.1",
@@ -366,7 +455,14 @@ def _watch(client: ssl.SSLSocket, case: Http2Case, seen: Seen) -> None:
         received += piece
         while len(received) >= 9 and len(received) >= 9 + int.from_bytes(received[:3]):
             size = int.from_bytes(received[:3])
-            _note(seen, decoder, received[3], received[4], int.from_bytes(received[5:9]) & 0x7FFFFFFF, received[9 : 9 + size])
+            _note(
+                seen,
+                decoder,
+                received[3],
+                received[4],
+                int.from_bytes(received[5:9]) & 0x7FFFFFFF,
+                received[9 : 9 + size],
+            )
             received = received[9 + size :]
 
 

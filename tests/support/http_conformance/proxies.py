@@ -23,9 +23,12 @@ CERTGEN = Path("/usr/lib/squid/security_file_certgen")
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A running proxy. `authority` signs its certificates, `host` is the name or address by which it reaches the origins.
+    """A running proxy.
 
-    `speaks_http2`: it offers HTTP/2 to clients whose connection it decrypts. `relays_websocket`: it forwards WebSocket there.
+    `authority` signs its certificates, `host` is the name or address by which it reaches the origins.
+
+    `speaks_http2`: it offers HTTP/2 to clients whose connection it decrypts. `relays_websocket`: it forwards WebSocket
+    there.
     """
 
     name: str
@@ -40,8 +43,9 @@ class Proxy:
 @contextlib.contextmanager
 def hedgerow(net: SmallInternet, ports: list[int]) -> Iterator[Proxy]:
     """Hedgerow, for a child who trusts its certificate."""
-    policy = network_section(net).replace("  ports: [", "  ports: [" + "".join(f"{port}, " for port in ports)) + (
-        f'people:\n  mia: {{age: 9, devices: [here], block: ["{HOST}/secret"], page_scan: off}}\n'
+    policy = (
+        network_section(net).replace("  ports: [", "  ports: [" + "".join(f"{port}, " for port in ports))
+        + f'people:\n  mia: {{age: 9, devices: [here], block: ["{HOST}/secret"], page_scan: off}}\n'
         f"devices:\n  here: {{ip: {CHILD_WITH_CA}, trusts_ca: true}}\n"
     )
     with proxy_stand(net, policy) as stand:
@@ -59,13 +63,12 @@ def squid(net: SmallInternet, ports: list[int]) -> Iterator[Proxy]:
         subprocess.run([CERTGEN, "-c", "-s", directory / "certs", "-M", "4MB"], check=True, capture_output=True)
         subprocess.run(["chown", "-R", "proxy", directory / "certs"], check=True)
         (directory / "squid.conf").write_text(
-            f"http_port 127.0.0.1:{port} ssl-bump tls-cert={directory}/ca.pem "
-            "generate-host-certificates=on dynamic_cert_mem_cache_size=4MB\n"
-            f"sslcrtd_program {CERTGEN} -s {directory}/certs -M 4MB\nssl_bump bump all\ntls_outgoing_options cafile={net.authority.root}\n"
-            f"workers 1\ncache deny all\naccess_log none\ncache_log {directory}/cache.log\npid_filename {directory}/squid.pid\n"
-            f"coredump_dir {directory}\nhosts_file {directory}/hosts\ncache_effective_user proxy\n"
-            "http_access allow all\n"
-            "shutdown_lifetime 1 seconds\nmax_filedescriptors 4096\n"
+            f"http_port 127.0.0.1:{port} ssl-bump tls-cert={directory}/ca.pem generate-host-certificates=on"
+            f" dynamic_cert_mem_cache_size=4MB\nsslcrtd_program {CERTGEN} -s {directory}/certs -M 4MB\nssl_bump bump"
+            f" all\ntls_outgoing_options cafile={net.authority.root}\nworkers 1\ncache deny all\naccess_log"
+            f" none\ncache_log {directory}/cache.log\npid_filename {directory}/squid.pid\ncoredump_dir"
+            f" {directory}\nhosts_file {directory}/hosts\ncache_effective_user proxy\nhttp_access allow"
+            " all\nshutdown_lifetime 1 seconds\nmax_filedescriptors 4096\n"
         )
         with _child([_path("squid"), "-N", "-f", str(directory / "squid.conf")], port):
             yield Proxy("Squid", ("127.0.0.1", port), "127.0.0.1", str(directory / "ca.crt"), HOST, False, False)
@@ -76,9 +79,20 @@ def mitmproxy(net: SmallInternet, ports: list[int]) -> Iterator[Proxy]:
     with tempfile.TemporaryDirectory(prefix="mitmproxy-") as name:
         port = _free_port()
         command = [str(Path(sys.executable).parent / "mitmdump"), "-q", "--listen-host", "127.0.0.1", "-p", str(port)]
-        options = [f"confdir={name}", f"ssl_verify_upstream_trusted_ca={net.authority.root}", "connection_strategy=lazy"]
+        options = [
+            f"confdir={name}",
+            f"ssl_verify_upstream_trusted_ca={net.authority.root}",
+            "connection_strategy=lazy",
+        ]
         with _child([*command, *(word for each in options for word in ("--set", each))], port):
-            yield Proxy("mitmproxy", ("127.0.0.1", port), "127.0.0.1", f"{name}/mitmproxy-ca-cert.pem", net.address_of(HOST), True)
+            yield Proxy(
+                "mitmproxy",
+                ("127.0.0.1", port),
+                "127.0.0.1",
+                f"{name}/mitmproxy-ca-cert.pem",
+                net.address_of(HOST),
+                True,
+            )
 
 
 def is_squid_installed() -> bool:
@@ -87,11 +101,31 @@ def is_squid_installed() -> bool:
 
 def _make_authority(directory: Path) -> None:
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9", "-subj", "/CN=squid",
-         "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign",
-         "-keyout", directory / "ca.pem", "-out", directory / "ca.crt"],
-        check=True, capture_output=True,
-    )  # fmt: skip
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "9",
+            "-subj",
+            "/CN=squid",
+            "-addext",
+            "basicConstraints=critical,CA:TRUE",
+            "-addext",
+            "keyUsage=critical,keyCertSign,cRLSign",
+            "-keyout",
+            directory / "ca.pem",
+            "-out",
+            directory / "ca.crt",
+        ],
+        check=True,
+        capture_output=True,
+    )
     (directory / "ca.pem").write_bytes((directory / "ca.pem").read_bytes() + (directory / "ca.crt").read_bytes())
     (directory / "ca.pem").chmod(0o644)
 

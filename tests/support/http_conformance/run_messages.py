@@ -71,7 +71,9 @@ def run_http2(proxy: Proxy, origin: ByteOrigin) -> Iterator[Outcome]:
     yield from _run("HTTP/2 in front", ask, origin, ())
 
 
-def _run(area: str, ask: Callable[[bytes, str], Reply], origin: ByteOrigin, requests: tuple[RequestCase, ...]) -> Iterator[Outcome]:
+def _run(
+    area: str, ask: Callable[[bytes, str], Reply], origin: ByteOrigin, requests: tuple[RequestCase, ...]
+) -> Iterator[Outcome]:
     for case in ANSWERS:
         yield _run_answer(area, ask, origin, case)
     for request in requests:
@@ -96,7 +98,9 @@ def _ask_http2(client: ssl.SSLSocket, host: str, method: str) -> Reply:
     """One request over HTTP/2."""
     connection = H2Connection(H2Configuration(header_encoding="latin-1"))
     connection.initiate_connection()
-    connection.send_headers(1, [(":method", method), (":scheme", "https"), (":authority", host), (":path", "/a")], end_stream=True)
+    connection.send_headers(
+        1, [(":method", method), (":scheme", "https"), (":authority", host), (":path", "/a")], end_stream=True
+    )
     client.sendall(connection.data_to_send())
     client.settimeout(ANSWER_SECONDS)
     status, fields, body = 0, tuple[tuple[str, str], ...](), b""

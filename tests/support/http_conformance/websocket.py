@@ -1,7 +1,7 @@
 """WebSocket: the Autobahn test suite, run by kosoku, through a proxy to an echo server.
 
-kosoku speaks to a server at an address, so a relay in between opens the tunnels. A case passes if its verdict is as good as without a
-proxy in between.
+kosoku speaks to a server at an address, so a relay in between opens the tunnels. A case passes if its verdict is as
+good as without a proxy in between.
 """
 
 from __future__ import annotations
@@ -34,7 +34,15 @@ GOOD = frozenset({"OK", "NON-STRICT", "INFORMATIONAL"})
 def install() -> None:
     """Install the suite beside the project's own environment, once. Raises CalledProcessError."""
     if not (TOOLS / "kosoku").exists():
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore"]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--root-user-action=ignore",
+        ]
         subprocess.run([*command, "--target", str(TOOLS), *PACKAGES], check=True)
     if str(TOOLS) not in sys.path:
         sys.path.append(str(TOOLS))
@@ -90,7 +98,9 @@ def echo_server(net: SmallInternet) -> Iterator[int]:
         loop.close()
 
 
-async def _relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int, connect: Callable[[], Any]) -> None:
+async def _relay(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int, connect: Callable[[], Any]
+) -> None:
     """Copy both directions, with the Host that the origin is asked for."""
     writers = [writer]
     try:
@@ -140,7 +150,9 @@ async def _verdicts(cases: Sequence[str], port: int, connect: Callable[[], Any])
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0, limit=1 << 20)
     try:
-        results = await kosoku.run_fuzzingclient(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", list(cases), None, concurrency=4)
+        results = await kosoku.run_fuzzingclient(
+            f"127.0.0.1:{server.sockets[0].getsockname()[1]}", list(cases), None, concurrency=4
+        )
     except kosoku.FailureError as failure:
         results = failure.results
     finally:
@@ -167,4 +179,10 @@ def run_websocket(proxy: Proxy, net: SmallInternet, port: int, cases: Sequence[s
     for case, (behaviour, closing) in sorted(without.items()):
         seen = through.get(case, ("MISSING", "MISSING"))
         passed = seen[0] in GOOD or behaviour not in GOOD
-        yield Outcome("WebSocket", f"Autobahn {case}", "6455", passed, f"{seen[0]}, closing {seen[1]}; without: {behaviour}, {closing}")
+        yield Outcome(
+            "WebSocket",
+            f"Autobahn {case}",
+            "6455",
+            passed,
+            f"{seen[0]}, closing {seen[1]}; without: {behaviour}, {closing}",
+        )

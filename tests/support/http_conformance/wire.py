@@ -17,9 +17,12 @@ ANSWER_SECONDS = 15.0
 
 
 class ByteOrigin:
-    """A server on loopback. `answer` is what it says next; `heard` is all that its connections have sent since the last `say`.
+    """A server on loopback.
 
-    It answers once it has heard the end of a head and `body` more octets, keeps the connection open if `stays`, and hears on.
+    `answer` is what it says next; `heard` is all that its connections have sent since the last `say`.
+
+    It answers once it has heard the end of a head and `body` more octets, keeps the connection open if `stays`, and
+    hears on.
     """
 
     def __init__(self, address: str = "127.0.0.1", context: ssl.SSLContext | None = None) -> None:
@@ -99,7 +102,10 @@ class ByteOrigin:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a client got. `status` is 0 without an answer; `is_whole` is false if it was cut off; `is_closed`: the connection was closed."""
+    """What a client got.
+
+    `status` is 0 without an answer; `is_whole` is false if it was cut off; `is_closed`: the connection was closed.
+    """
 
     status: int
     fields: tuple[tuple[str, str], ...] = ()
@@ -115,7 +121,9 @@ class Reply:
 
     def __str__(self) -> str:
         text = self.body[:24].decode("latin-1")
-        return f"{self.status or 'closed'} {text!r}{'' if self.is_whole else ' (cut off)'}" if self.status else "no answer"
+        return (
+            f"{self.status or 'closed'} {text!r}{'' if self.is_whole else ' (cut off)'}" if self.status else "no answer"
+        )
 
 
 def converse(client: socket.socket, request: bytes, *, seconds: float = ANSWER_SECONDS, method: str = "GET") -> Reply:
@@ -149,7 +157,8 @@ def _is_complete(data: bytearray, method: str) -> bool:
 
 def _parse(data: bytes, method: str, *, is_closed: bool, is_clean: bool, seconds: float) -> Reply:
     head, _, rest = data.partition(b"\r\n\r\n")
-    while head.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")) and head[9:12] != b"101" and rest:  # interim responses (RFC 9110, 15.2)
+    # interim responses (RFC 9110, 15.2)
+    while head.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")) and head[9:12] != b"101" and rest:
         head, _, rest = rest.partition(b"\r\n\r\n")
     lines = head.decode("latin-1").split("\r\n")
     words = lines[0].split(" ", 2)

@@ -1,4 +1,5 @@
-"""A lab of network namespaces: a house with a router that runs Hedgerow, its devices, and a small internet of real servers.
+"""A lab of network namespaces: a house with a router that runs Hedgerow, its devices, and a small internet of real
+servers.
 
 Nouns: `Space` (a machine in its own namespace), `Internet`, `House`. It needs root and leaves nothing behind.
 """

@@ -165,7 +165,10 @@ ICMP_TUNNEL = Path(__file__).with_name("icmp.py")
 
 
 def reached(aim: Aim, house: House, device: Space, *, hoped: bool) -> bool:
-    """Return True if an aim is reached. An expected (`hoped`) success is retried for a minute, since a busy machine is not a filter."""
+    """Return True if an aim is reached.
+
+    An expected (`hoped`) success is retried for a minute, since a busy machine is not a filter.
+    """
     deadline = time.monotonic() + 60
     while not aim(house, device):
         if not hoped or time.monotonic() > deadline:
@@ -193,7 +196,9 @@ def reads(*words: str, page: str = CLOSED) -> Aim:
 
 
 def fronts_after_refusals(_house: House, device: Space) -> bool:
-    """Use a host, refuse the network's certificate for it, as a pinned app does, then ask for a blocked site inside TLS."""
+    """Use a host, refuse the network's certificate for it, as a pinned app does, then ask for a blocked site inside
+    TLS.
+    """
     device.run("curl", "-sk", "--max-time", "3", f"https://{FRONT}/")
     for _ in range(4):
         device.run("curl", "-s", "--max-time", "3", f"https://{FRONT}/")
@@ -207,7 +212,9 @@ def wireguard(address: str, port: int) -> Aim:
 
 def datagram(address: str, port: int, size: int = 148) -> Aim:
     """True if a datagram of `size` bytes comes back."""
-    return lambda _house, device: device.run(sys.executable, "-c", DATAGRAM, address, str(port), str(size)).returncode == 0
+    return lambda _house, device: (
+        device.run(sys.executable, "-c", DATAGRAM, address, str(port), str(size)).returncode == 0
+    )
 
 
 def calls(address: str, port: int) -> Aim:
@@ -219,7 +226,9 @@ def floods(address: str, port: int, data: bytes, *, count: int = 400, enough: in
     """True if `enough` bytes come back within a second or two, which is worth a tunnel."""
 
     def aim(_house: House, device: Space) -> bool:
-        octets = device.run(sys.executable, "-c", FLOOD, address, str(port), data.hex(), str(count), seconds=20).stdout.strip()
+        octets = device.run(
+            sys.executable, "-c", FLOOD, address, str(port), data.hex(), str(count), seconds=20
+        ).stdout.strip()
         return int(octets or 0) >= enough
 
     return aim
@@ -262,7 +271,9 @@ def second_request(_house: House, device: Space) -> bool:
 
 def in_pieces(how: str) -> Aim:
     """True if a blocked page is read after a handshake sent byte by byte, or in many TLS `records` (RFC 8446 §5.1)."""
-    return lambda _house, device: f"page of {CLOSED}" in device.run(sys.executable, "-c", PIECES, address4(CLOSED), CLOSED, how).stdout
+    return lambda _house, device: (
+        f"page of {CLOSED}" in device.run(sys.executable, "-c", PIECES, address4(CLOSED), CLOSED, how).stdout
+    )
 
 
 def with_the_parents_mac(house: House, device: Space) -> bool:
@@ -272,7 +283,8 @@ def with_the_parents_mac(house: House, device: Space) -> bool:
         return asks("8.8.8.8")(house, device)
     finally:
         set_mac(device, MACS["tablet"], _own_number(device))
-        house.devices["parent"].run("ping", "-c", "1", "-W", "1", f"{LAN4}.1")  # so that the switch learns its port again
+        # so that the switch learns its port again
+        house.devices["parent"].run("ping", "-c", "1", "-W", "1", f"{LAN4}.1")
 
 
 def tunnels_in_names(_house: House, device: Space) -> bool:
@@ -300,7 +312,11 @@ def with_another_address(house: House, device: Space) -> bool:
     """Use another address by hand."""
     try:
         give_address(device, 77)
-        return asks("8.8.8.8")(house, device) or asks("2001:4860:4860::8888")(house, device) or asks(f"{LAN4}.1")(house, device)
+        return (
+            asks("8.8.8.8")(house, device)
+            or asks("2001:4860:4860::8888")(house, device)
+            or asks(f"{LAN4}.1")(house, device)
+        )
     finally:
         give_address(device, _own_number(device))
 
@@ -362,15 +378,24 @@ def tunnels_in_icmp(kind: str, enough: int) -> Aim:
     """True if a tunnel in 400 ICMP messages brings back more than a trickle. `kind` is that of `lab/icmp.py`."""
 
     def aim(_house: House, device: Space) -> bool:
-        octets = device.run(sys.executable, "-P", str(ICMP_TUNNEL), "ask", kind, PEER4, "400", seconds=20).stdout.strip()
+        octets = device.run(
+            sys.executable, "-P", str(ICMP_TUNNEL), "ask", kind, PEER4, "400", seconds=20
+        ).stdout.strip()
         return int(octets or 0) >= enough
 
     return aim
 
 
 def is_called_from_outside(house: House, device: Space) -> bool:
-    """True if a server without a name can open a connection to the device, and is answered. Most routers prevent it, but not all."""
-    address = device.must("ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "global").split("inet6 ")[1].partition("/")[0]
+    """True if a server without a name can open a connection to the device, and is answered.
+
+    Most routers prevent it, but not all.
+    """
+    address = (
+        device.must("ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "global")
+        .split("inet6 ")[1]
+        .partition("/")[0]
+    )
     listening = device.start(sys.executable, "-P", "-c", ANSWER)
     try:
         assert listening.stdout
@@ -397,9 +422,30 @@ def through_ssh(address: str, port: int) -> Aim:
     """True if a blocked page is read through an SSH server (`ssh -W`, as with `ssh -D`)."""
 
     def aim(house: House, device: Space) -> bool:
-        words = ["ssh", "-F", "none", "-i", str(house.net.tunnels.ssh_key), "-p", str(port), "-W", f"{address4(CLOSED)}:80"]
-        words += ("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=3", f"root@{address}")
-        return f"page of {CLOSED}" in device.run(*words, text=f"GET / HTTP/1.0\r\nHost: {CLOSED}\r\n\r\n", seconds=6).stdout
+        words = [
+            "ssh",
+            "-F",
+            "none",
+            "-i",
+            str(house.net.tunnels.ssh_key),
+            "-p",
+            str(port),
+            "-W",
+            f"{address4(CLOSED)}:80",
+        ]
+        words += (
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+            "-o",
+            "ConnectTimeout=3",
+            f"root@{address}",
+        )
+        return (
+            f"page of {CLOSED}"
+            in device.run(*words, text=f"GET / HTTP/1.0\r\nHost: {CLOSED}\r\n\r\n", seconds=6).stdout
+        )
 
     return aim
 
@@ -408,8 +454,28 @@ def openvpn(address: str, port: int, protocol: str = "udp") -> Aim:
     """True if an OpenVPN session is established, with the options of that port's server."""
 
     def aim(house: House, device: Space) -> bool:
-        words = ["openvpn", "--dev", "null", "--ifconfig-noexec", "--tls-client", "--proto", protocol, "--remote", address, str(port)]
-        words += ["--nobind", "--verb", "3", "--connect-timeout", "4", "--hand-window", "8", *house.net.tunnels.openvpn_client(port)]
+        words = [
+            "openvpn",
+            "--dev",
+            "null",
+            "--ifconfig-noexec",
+            "--tls-client",
+            "--proto",
+            protocol,
+            "--remote",
+            address,
+            str(port),
+        ]
+        words += [
+            "--nobind",
+            "--verb",
+            "3",
+            "--connect-timeout",
+            "4",
+            "--hand-window",
+            "8",
+            *house.net.tunnels.openvpn_client(port),
+        ]
         return "Peer Connection Initiated" in device.run(*words, seconds=6).stdout
 
     return aim
@@ -422,7 +488,12 @@ def tunnels_by_iodine(house: House, device: Space) -> bool:
     process = device.start(*words, stderr=house.folder / "iodine.log")
     try:
         once = f"ping -I {interface} -c 1 -W 1 10.98.0.1"
-        return device.run("sh", "-c", f"for _ in $(seq 40); do {once} && exit 0; sleep 0.5; done; exit 1", seconds=40).returncode == 0
+        return (
+            device.run(
+                "sh", "-c", f"for _ in $(seq 40); do {once} && exit 0; sleep 0.5; done; exit 1", seconds=40
+            ).returncode
+            == 0
+        )
     finally:
         process.terminate()
         process.wait(10)

@@ -32,7 +32,9 @@ def roaming(house: House, who: str, number: int) -> Iterator[Space]:
         give_address(device, number)
 
 
-def join_mobile_network(outside: Space, device: Space, net4: str = MOBILE4, net6: str = MOBILE6, link: str = "mobile") -> None:
+def join_mobile_network(
+    outside: Space, device: Space, net4: str = MOBILE4, net6: str = MOBILE6, link: str = "mobile"
+) -> None:
     """Connect a device to a mobile network of its own."""
     connect(outside, link, device, "mobile0")
     outside.ip("address", "add", f"{net4}.1/24", "dev", link)
@@ -45,12 +47,20 @@ def join_mobile_network(outside: Space, device: Space, net4: str = MOBILE4, net6
 
 @contextlib.contextmanager
 def tunnelled(device: Space, config: str, folder: Path, router: str = f"{MOBILE4}.1") -> Iterator[None]:
-    """Put a file of `hedgerow away add` into use as wg-quick would, by wireguard-go. The tunnel need not be answered."""
+    """Put a file of `hedgerow away add` into use as wg-quick would, by wireguard-go.
+
+    The tunnel need not be answered.
+    """
     name = f"wg{os.getpid()}-away{next(_NUMBERS)}"
-    values = {key: [part.strip() for part in value.split(",")] for key, value in re.findall(r"^(\w+) = (.+)$", config, re.MULTILINE)}
+    values = {
+        key: [part.strip() for part in value.split(",")]
+        for key, value in re.findall(r"^(\w+) = (.+)$", config, re.MULTILINE)
+    }
     file = folder / f"{name}.conf"
     file.touch(mode=0o600)
-    file.write_text("".join(line for line in config.splitlines(keepends=True) if not line.startswith(("Address", "DNS"))))
+    file.write_text(
+        "".join(line for line in config.splitlines(keepends=True) if not line.startswith(("Address", "DNS")))
+    )
     resolv = device.files["/etc/resolv.conf"]
     before = resolv.read_text()
     process = device.start("wireguard-go", "-f", name)

@@ -1,7 +1,8 @@
-"""A program for a namespace of its own: a small internet, Hedgerow, and Chromium, whose connections the kernel redirects to the proxy.
+"""A program for a namespace of its own: a small internet, Hedgerow, and Chromium, whose connections the kernel
+redirects to the proxy.
 
-`python browsing.py FOLDER HOST` prints the results of `EVERY_KIND` on HOST as JSON, with the certificate's issuer. In the browser, every
-name resolves to one unused address, so Hedgerow knows only the names in the connections.
+`python browsing.py FOLDER HOST` prints the results of `EVERY_KIND` on HOST as JSON, with the certificate's issuer. In
+the browser, every name resolves to one unused address, so Hedgerow knows only the names in the connections.
 """
 
 from __future__ import annotations

@@ -58,5 +58,7 @@ def hides_the_name(address: str, shown: str) -> Aim:
 
 
 def relays_a_call() -> Aim:
-    """True if a request to a TURN server behind TLS (RFC 8656 §3.1) and then media come back, as with a browser's WebRTC."""
+    """True if a request to a TURN server behind TLS (RFC 8656 §3.1) and then media come back, as with a browser's
+    WebRTC.
+    """
     return lambda _house, device: device.run(sys.executable, "-c", RELAYED, RELAY4, RELAY).returncode == 0

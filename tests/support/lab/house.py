@@ -23,7 +23,12 @@ LAN4, LAN6 = "192.168.50", "2600:9000:5400:"
 ROUTER_OUTSIDE = "100.64.0.2"
 BOX = 254
 """The provider's router, behind Hedgerow's bridge."""
-MACS = {"tablet": "02:00:00:00:50:0a", "laptop": "02:00:00:00:50:0b", "phone": "02:00:00:00:50:0c", "parent": "02:00:00:00:50:0d"}
+MACS = {
+    "tablet": "02:00:00:00:50:0a",
+    "laptop": "02:00:00:00:50:0b",
+    "phone": "02:00:00:00:50:0c",
+    "parent": "02:00:00:00:50:0d",
+}
 """tablet: Mia's, aged nine. laptop: Tom's, aged fifteen. phone: an unknown device. parent: an adult's."""
 NUMBERS = {"tablet": 10, "laptop": 11, "phone": 12, "parent": 13}
 
@@ -126,7 +131,8 @@ class House:
         return '"pages"' in self.hedgerow("gateway", "plan", "--json").stdout
 
     def meet(self, who: str) -> None:
-        """Let Hedgerow see a device: until it knows the MAC address of an IP address, half a second at most, the device is unknown.
+        """Let Hedgerow see a device: until it knows the MAC address of an IP address, half a second at most, the device
+        is unknown.
 
         The gateway's process, which sees the same at the same time as others, puts what it knows into the table.
 
@@ -138,7 +144,11 @@ class House:
                 device.run("kdig", "+time=1", "+retry=0", f"@{server}", "www.school.example")
             (link,) = json.loads(device.must("ip", "-j", "address", "show", "dev", "eth0"))
             own = [info for info in link["addr_info"] if info["scope"] == "global"]
-            behind = {entry["dst"]: entry["lladdr"] for entry in json.loads(self.router.must("ip", "-j", "neigh")) if "lladdr" in entry}
+            behind = {
+                entry["dst"]: entry["lladdr"]
+                for entry in json.loads(self.router.must("ip", "-j", "neigh"))
+                if "lladdr" in entry
+            }
             met = [info for info in own if info["local"] in behind]
             families = [{info["family"] for info in infos} for infos in (own, met)]
             is_met = families[0] == families[1] and all(behind[info["local"]] == link["address"] for info in met)
@@ -170,7 +180,9 @@ class House:
     def rules(self) -> str:
         """Return the router's ruleset with counters, without Hedgerow's table."""
         tables = [
-            line.split(None, 1)[1] for line in self.router.must("nft", "list", "tables").splitlines() if line != "table inet hedgerow"
+            line.split(None, 1)[1]
+            for line in self.router.must("nft", "list", "tables").splitlines()
+            if line != "table inet hedgerow"
         ]
         return "\n".join(self.router.must("nft", "list", "table", *table.split()) for table in tables)
 
@@ -182,10 +194,11 @@ def command() -> list[str]:
 @contextlib.contextmanager
 def house(
     folder: Path, lan: str = "lan", options: tuple[str, ...] = (), *, policy: str = POLICY, bridged: bool = False
-) -> Iterator[House]:  # fmt: skip
+) -> Iterator[House]:
     """Build the house with its devices and a running Hedgerow (`up` with these `options`), without the gateway.
 
-    `bridged`: Hedgerow's machine is no router but a bridge between the devices and the provider's box, which is their router.
+    `bridged`: Hedgerow's machine is no router but a bridge between the devices and the provider's box, which is their
+    router.
     """
     folder.chmod(0o755)
     with spaces("internet", "vpn", "router", *MACS) as made:

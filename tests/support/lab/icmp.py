@@ -1,7 +1,10 @@
-"""A tunnel in ICMP, by raw sockets: `icmp.py serve ADDRESS` at its far end, `icmp.py ask KIND ADDRESS COUNT` on a device.
+"""A tunnel in ICMP, by raw sockets:
 
-KIND is `timestamp` (types 13 and 14), or `error` (type 3, about packets of an NTP exchange, so that connection tracking takes each message
-for one that belongs to it). The device prints the octets that came back. IPv4 only; the payloads are what a tunnel would carry.
+`icmp.py serve ADDRESS` at its far end, `icmp.py ask KIND ADDRESS COUNT` on a device.
+
+KIND is `timestamp` (types 13 and 14), or `error` (type 3, about packets of an NTP exchange, so that connection tracking
+takes each message for one that belongs to it). The device prints the octets that came back. IPv4 only; the payloads are
+what a tunnel would carry.
 """
 
 from __future__ import annotations
@@ -19,7 +22,9 @@ ERROR, REQUEST, REPLY = 3, 13, 14
 
 
 def checksum(data: bytes) -> int:
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data[: len(data) // 2 * 2])) + (data[-1] << 8 if len(data) % 2 else 0)
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data[: len(data) // 2 * 2])) + (
+        data[-1] << 8 if len(data) % 2 else 0
+    )
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
@@ -33,7 +38,9 @@ def message(kind: int, code: int, rest: bytes) -> bytes:
 def quoted(source: str, destination: str, source_port: int, destination_port: int) -> bytes:
     """The packet that an error is about: IPv4 and UDP headers, then the payload of the tunnel."""
     size = 20 + 8 + 48
-    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, size, 1, 0, 64, 17, 0, socket.inet_aton(source), socket.inet_aton(destination))
+    head = struct.pack(
+        "!BBHHHBBH4s4s", 0x45, 0, size, 1, 0, 64, 17, 0, socket.inet_aton(source), socket.inet_aton(destination)
+    )
     head = head[:10] + struct.pack("!H", checksum(head)) + head[12:]
     return head + struct.pack("!HHHH", source_port, destination_port, 8 + 48, 0) + PAYLOAD
 
@@ -70,9 +77,14 @@ def ask(kind: str, address: str, count: int) -> int:
             time_client.send(bytes(48))
             time_client.recv(1000)
         for _ in range(count):
-            rest = struct.pack("!HH", 7, 1) + SHORT if kind == "timestamp" else bytes(4) + quoted(address, own, 123, port)
+            rest = (
+                struct.pack("!HH", 7, 1) + SHORT if kind == "timestamp" else bytes(4) + quoted(address, own, 123, port)
+            )
             with contextlib.suppress(OSError):
-                raw.sendto(message(REQUEST if kind == "timestamp" else ERROR, 0 if kind == "timestamp" else 3, rest), (address, 0))
+                raw.sendto(
+                    message(REQUEST if kind == "timestamp" else ERROR, 0 if kind == "timestamp" else 3, rest),
+                    (address, 0),
+                )
             time.sleep(0.001)
         with contextlib.suppress(OSError):
             while True:

@@ -1,5 +1,8 @@
-"""The lab's internet: Knot as root and all zones (and DNS over QUIC), Unbound as every public resolver (plain, DoT, DoH), nginx as every
-site (HTTP/1 to 3), tunnel servers, and echo servers."""
+"""The lab's internet:
+
+Knot as root and all zones (and DNS over QUIC), Unbound as every public resolver (plain, DoT, DoH), nginx as every site
+(HTTP/1 to 3), tunnel servers, and echo servers.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,8 @@ UNNAMED4, UNNAMED6 = f"{PREFIX4}.72", f"{PREFIX6}:72"
 GAME4, GAME6, GAME_NAME = f"{PREFIX4}.73", f"{PREFIX6}:73", "game.example"
 """The same, and a name that one test alone looks up."""
 TRANSPORT_NAMES = {
-    how: (f"{how}.game.example", f"{PREFIX4}.{number}") for number, how in enumerate(("udp", "tcp", "tls", "https", "quic"), 80)
+    how: (f"{how}.game.example", f"{PREFIX4}.{number}")
+    for number, how in enumerate(("udp", "tcp", "tls", "https", "quic"), 80)
 }
 """Names that one test alone looks up, each over one transport, with their addresses, where nobody serves."""
 PEER_NAME, VPN_NAME = "peer.example", "vpn.example"
@@ -92,14 +96,27 @@ class Internet:
 
 def internet(space: Space, folder: Path) -> Internet:
     """Start all servers in `space`, whose `eth0` is connected. Returns once they answer."""
-    resolvers = (UPSTREAM, KNOWN4, KNOWN6, "8.8.8.8", "2001:4860:4860::8888", "208.67.222.222", OWN4, OWN6, UNNAMED_RESOLVER)
+    resolvers = (
+        UPSTREAM,
+        KNOWN4,
+        KNOWN6,
+        "8.8.8.8",
+        "2001:4860:4860::8888",
+        "208.67.222.222",
+        OWN4,
+        OWN6,
+        UNNAMED_RESOLVER,
+    )
     sites = [place(host) for host in SITES for place in (address4, address6)]
     peers = (PEER4, PEER6, UNNAMED4, UNNAMED6, GAME4, GAME6)
     for address in (*resolvers, *sites, *peers, SELF_SIGNED4, HTTPS_PROXY4, RELAY4, ROOT4, AUTHORITY4, TUNNEL4):
         space.ip("address", "add", address, "dev", "lo", *(["nodad"] if ":" in address else []))
     authority = Authority(folder, "Laboratory root")
     leaf = authority.leaf(*SITES, HTTPS_PROXY, RELAY, PUBLIC_NAME, RESOLVER, NUMBERED, OWN_RESOLVER, *sites, *resolvers)
-    hosts = {host: [address4(host), address6(host)] for host in SITES} | {RESOLVER: [KNOWN4, KNOWN6], NUMBERED: [address4("adult.example")]}
+    hosts = {host: [address4(host), address6(host)] for host in SITES} | {
+        RESOLVER: [KNOWN4, KNOWN6],
+        NUMBERED: [address4("adult.example")],
+    }
     hosts |= {OWN_RESOLVER: [OWN4, OWN6], SELF_SIGNED: [SELF_SIGNED4], HTTPS_PROXY: [HTTPS_PROXY4]}
     hosts |= {RELAY: [RELAY4], PUBLIC_NAME: [address4(FRONT)]}
     hosts |= {PEER_NAME: [PEER4, PEER6], VPN_NAME: [VPN4, VPN6], GAME_NAME: [GAME4, GAME6]}
@@ -112,20 +129,36 @@ def internet(space: Space, folder: Path) -> Internet:
         big.truncate(BIG_OCTETS)
     (folder / "nginx.conf").write_text(_nginx(leaf, authority.self_signed_leaf(SELF_SIGNED), folder))
     space.start("unbound", "-d", "-c", str(folder / "unbound.conf"), stderr=folder / "unbound.log")
-    space.start("nginx", "-c", str(folder / "nginx.conf"), "-e", "stderr", "-g", "daemon off;", stderr=folder / "nginx.log")
+    space.start(
+        "nginx", "-c", str(folder / "nginx.conf"), "-e", "stderr", "-g", "daemon off;", stderr=folder / "nginx.log"
+    )
     ports = [",".join(map(str, numbers)) for numbers in (UDP_PORTS, TCP_PORTS)]
-    echo = space.start(sys.executable, "-P", str(Path(__file__).with_name("echo.py")), ",".join(peers), *ports, stderr=folder / "echo.log")
+    echo = space.start(
+        sys.executable,
+        "-P",
+        str(Path(__file__).with_name("echo.py")),
+        ",".join(peers),
+        *ports,
+        stderr=folder / "echo.log",
+    )
     assert echo.stdout
     assert echo.stdout.readline() == "ready\n", (folder / "echo.log").read_text()
-    tunnel = space.start(sys.executable, "-P", str(Path(__file__).with_name("icmp.py")), "serve", PEER4, stderr=folder / "icmp.log")
+    tunnel = space.start(
+        sys.executable, "-P", str(Path(__file__).with_name("icmp.py")), "serve", PEER4, stderr=folder / "icmp.log"
+    )
     assert tunnel.stdout
     assert tunnel.stdout.readline() == "ready\n", (folder / "icmp.log").read_text()
     for address, port in ((HTTPS_PROXY4, WEB_PROXY_PORT), (RELAY4, ODD_PORT)):
-        words, log = (address, "443", str(leaf.certificate), str(leaf.key), PEER4, str(port)), folder / f"tls_front-{port}.log"
+        words, log = (
+            (address, "443", str(leaf.certificate), str(leaf.key), PEER4, str(port)),
+            folder / f"tls_front-{port}.log",
+        )
         front = space.start(sys.executable, "-P", str(Path(__file__).with_name("tls_front.py")), *words, stderr=log)
         assert front.stdout
         assert front.stdout.readline() == "ready\n", log.read_text()
-    chain = f"type nat hook prerouting priority dstnat; ip daddr {KNOWN4} udp dport {QUIC_PORT} dnat ip to {KNOWN4}:853;"
+    chain = (
+        f"type nat hook prerouting priority dstnat; ip daddr {KNOWN4} udp dport {QUIC_PORT} dnat ip to {KNOWN4}:853;"
+    )
     chain += f" ip daddr {OWN4} tcp dport {CLOUDFLARE_PORT} dnat ip to {OWN4}:443;"
     done = space.run("nft", "-f", "-", text=f"table inet ports {{\nchain in {{\n{chain}\n}}\n}}\n")
     assert done.returncode == 0, done.stderr
@@ -147,7 +180,10 @@ def _wait_for_servers(space: Space, folder: Path) -> None:
 
 def _unbound(resolvers: tuple[str, ...], leaf: Leaf, hints: Path) -> str:
     ports = [f"  interface: {address}@{port}" for address in resolvers for port in (53, 443, 853)]
-    ports += ["  interface: 208.67.222.222@5353", *(f"  interface: {each}@{ODD_PORT}" for each in (OWN4, UNNAMED_RESOLVER))]
+    ports += [
+        "  interface: 208.67.222.222@5353",
+        *(f"  interface: {each}@{ODD_PORT}" for each in (OWN4, UNNAMED_RESOLVER)),
+    ]
     settings = (
         *(
             "server:",
@@ -177,7 +213,10 @@ def _nginx(leaf: Leaf, own: Leaf, folder: Path) -> str:
     page = f'location / {{ default_type text/plain; return 200 "page of {SELF_SIGNED}\\n"; }}'
     servers = [f"server {{ listen {SELF_SIGNED4}:443 ssl; {tls} {page} }}"]
     page = 'location / { default_type text/plain; return 200 "page of adult.example\\n"; }'
-    fronted = f"server {{ listen {address4(FRONT)}:443 ssl; listen [{address6(FRONT)}]:443 ssl; server_name adult.example; {page} }}"
+    fronted = (
+        f"server {{ listen {address4(FRONT)}:443 ssl; listen [{address6(FRONT)}]:443 ssl; server_name adult.example;"
+        f" {page} }}"
+    )
     for host in SITES:
         places = (address4(host), f"[{address6(host)}]")
         listens = [
@@ -189,7 +228,9 @@ def _nginx(leaf: Leaf, own: Leaf, folder: Path) -> str:
         page += f" location = {BIG_FILE} {{ alias {folder}/big; }}"
         servers.append(f"server {{ {' '.join(listens)} http2 on; server_name {host}; {page} }}")
     servers.append(fronted)  # after that of the address itself, which is the default
-    paths = " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    paths = " ".join(
+        f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
     tls = f"ssl_certificate {leaf.certificate}; ssl_certificate_key {leaf.key};"
     body = "\n".join(servers)
     head = f"user root;\npid {folder}/nginx.pid;\nworker_processes 1;\nevents {{ worker_connections 512; }}\n"

@@ -44,7 +44,9 @@ class Space:
     def start(self, *words: str, stderr: Path | None = None) -> subprocess.Popen[str]:
         """Start a process, which ends with the lab at the latest."""
         with (stderr or Path(os.devnull)).open("w") as errors:
-            process = subprocess.Popen(self._inside(words), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
+            process = subprocess.Popen(
+                self._inside(words), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+            )
         self._started.append(process)
         return process
 
@@ -53,7 +55,11 @@ class Space:
         with stderr.open("w") as errors:
             environment = dict(os.environ)
             process = start_command(
-                ["hedgerow", *words], stderr=errors.fileno(), environment=environment, network=self.network, files=self.files
+                ["hedgerow", *words],
+                stderr=errors.fileno(),
+                environment=environment,
+                network=self.network,
+                files=self.files,
             )
         self._started.append(process)
         return process
@@ -120,7 +126,9 @@ def _sweep() -> None:
     for place in Path("/run/netns").glob("hedgerow-*-*-*"):
         owner = place.name.split("-")[1]
         if owner.isdigit() and not Path("/proc", owner).exists():
-            inside = subprocess.run(["ip", "netns", "pids", place.name], capture_output=True, text=True, check=False).stdout.split()
+            inside = subprocess.run(
+                ["ip", "netns", "pids", place.name], capture_output=True, text=True, check=False
+            ).stdout.split()
             if not inside:
                 subprocess.run(["ip", "netns", "delete", place.name], capture_output=True, check=False)
 

@@ -1,7 +1,8 @@
 """A switch that adds its port to DHCP requests (option 82, RFC 3046).
 
-Run inside the switch's namespace: `python -m lab.switch UPLINK`. The bridge drops DHCP requests from its ports (the table `snooping`), and
-this program sends them to the uplink, with the port's name as the circuit id. The bridge does everything else.
+Run inside the switch's namespace: `python -m lab.switch UPLINK`. The bridge drops DHCP requests from its ports (the
+table `snooping`), and this program sends them to the uplink, with the port's name as the circuit id. The bridge does
+everything else.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ def switch(space: Space, server: Space, server_port: str) -> None:
     chain = f'type filter hook prerouting priority 0; iifname "port*" ether type ip udp dport {SERVER_PORT} drop'
     done = space.run("nft", "-f", "-", text=f"table bridge snooping {{\nchain in {{\n{chain}\n}}\n}}\n")
     assert done.returncode == 0, done.stderr
-    process = space.start("env", f"PYTHONPATH={Path(__file__).parents[1]}", sys.executable, "-P", "-m", "lab.switch", UPLINK)
+    process = space.start(
+        "env", f"PYTHONPATH={Path(__file__).parents[1]}", sys.executable, "-P", "-m", "lab.switch", UPLINK
+    )
     assert process.stdout
     assert process.stdout.readline() == "ready\n"
 
@@ -71,7 +74,8 @@ def _checksum(header: bytes) -> int:
 
 
 def main(uplink: str) -> None:
-    listening = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_EVERY_KIND))  # before the bridge takes them
+    # before the bridge takes them
+    listening = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_EVERY_KIND))
     print("ready", flush=True)
     while True:
         frame, (name, _protocol, kind, *_) = listening.recvfrom(65536)

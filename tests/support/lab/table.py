@@ -114,13 +114,20 @@ Two things are closed that you may want open. Wi-Fi calling is IPsec, and refuse
 
 
 def render(
-    normal: Mapping[Attempt, bool], inspected: Mapping[Attempt, bool], strict: Mapping[Attempt, bool], paused: Mapping[Attempt, bool]
+    normal: Mapping[Attempt, bool],
+    inspected: Mapping[Attempt, bool],
+    strict: Mapping[Attempt, bool],
+    paused: Mapping[Attempt, bool],
 ) -> str:
     """Return the whole document. The mappings are True for attempts that succeeded."""
     words = {True: "**open**", False: "closed"}
     rows = []
     for each in ATTEMPTS:
-        why = "web traffic is not redirected; only devices that use the proxy are filtered" if each.pages and normal[each] else each.why
+        why = (
+            "web traffic is not redirected; only devices that use the proxy are filtered"
+            if each.pages and normal[each]
+            else each.why
+        )
         results = " | ".join(words[found[each]] for found in (normal, inspected, strict, paused))
         rows.append(f"| {each.what} | {each.tool} | {results} | {why} |")
     return HEAD + "\n".join(rows) + "\n" + FOOT

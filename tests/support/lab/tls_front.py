@@ -1,5 +1,7 @@
-"""A TLS server that passes on what it receives: `tls_front.py ADDRESS PORT CHAIN KEY TO_ADDRESS TO_PORT`. Before a web proxy, it is an
-HTTPS proxy."""
+"""A TLS server that passes on what it receives:
+
+`tls_front.py ADDRESS PORT CHAIN KEY TO_ADDRESS TO_PORT`. Before a web proxy, it is an HTTPS proxy.
+"""
 
 from __future__ import annotations
 

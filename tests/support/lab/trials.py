@@ -1,4 +1,6 @@
-"""Many bypasses tried side by side on one device: nearly all of their time is spent waiting for an answer that must not come."""
+"""Many bypasses tried side by side on one device: nearly all of their time is spent waiting for an answer that must not
+come.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +15,23 @@ TOGETHER = 12
 _SLOWEST = ("wireguard", "openvpn", "Chromium", "iodine", "ssh")
 """Tools that wait longest. They begin first."""
 _LIMITED = (("ping", "raw packets"), ("datagrams",))
-"""Tools whose packets share a limit: those of ICMP, and those of the time. One at a time, each has all of it, and measures its own."""
+"""Tools whose packets share a limit: those of ICMP, and those of the time.
+
+One at a time, each has all of it, and measures its own.
+"""
 
 
 def unexpected(house: House, who: str, expected: Mapping[Attempt, bool]) -> list[str]:
-    """Try attempts on a device, and return those with another result than expected. Those that change the device itself run alone."""
+    """Try attempts on a device, and return those with another result than expected.
+
+    Those that change the device itself run alone.
+    """
     device = house.devices[who]
 
     def are_wrong(attempts: Sequence[Attempt]) -> list[str]:
-        return [each.what for each in attempts if reached(each.aim, house, device, hoped=expected[each]) != expected[each]]
+        return [
+            each.what for each in attempts if reached(each.aim, house, device, hoped=expected[each]) != expected[each]
+        ]
 
     alone = [attempt for attempt in expected if attempt.tool.startswith("ip ")]
     limited = [[attempt for attempt in expected if attempt.tool.startswith(tools)] for tools in _LIMITED]

@@ -45,8 +45,17 @@ def _start_ssh(space: Space, folder: Path, address: str) -> None:
     for name in ("ssh_host", "ssh_key"):
         _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name))
     (folder / "ssh_key.pub").rename(folder / "authorized_keys")
-    settings = [f"HostKey {folder / 'ssh_host'}", f"AuthorizedKeysFile {folder / 'authorized_keys'}", "StrictModes no", "UsePAM no"]
-    settings += ["PermitRootLogin yes", "PidFile none", *(f"ListenAddress {address}:{port}" for port in (22, 443, SSH_PORT))]
+    settings = [
+        f"HostKey {folder / 'ssh_host'}",
+        f"AuthorizedKeysFile {folder / 'authorized_keys'}",
+        "StrictModes no",
+        "UsePAM no",
+    ]
+    settings += [
+        "PermitRootLogin yes",
+        "PidFile none",
+        *(f"ListenAddress {address}:{port}" for port in (22, 443, SSH_PORT)),
+    ]
     (folder / "sshd.conf").write_text("\n".join(settings) + "\n")
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd's built-in chroot directory
     space.start("/usr/sbin/sshd", "-D", "-e", "-f", str(folder / "sshd.conf"), stderr=folder / "sshd.log")
@@ -61,12 +70,41 @@ def _start_web_proxy(space: Space, folder: Path, *addresses: str) -> None:
 
 
 def _start_openvpn(space: Space, folder: Path, address: str) -> None:
-    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=peer"]
+    words = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-subj",
+        "/CN=peer",
+    ]
     _run(*words, "-days", "30", "-keyout", str(folder / "openvpn.key"), "-out", str(folder / "openvpn.pem"))
     _run("openvpn", "--genkey", "tls-crypt", str(folder / "crypt.key"))
     _run("openvpn", "--genkey", "secret", str(folder / "auth.key"))
-    for port, protocol in ((PLAIN_PORT, "udp"), (PLAIN_PORT, "tcp-server"), (OWN_PORT, "udp"), (CRYPT_PORT, "udp"), (AUTH_PORT, "udp")):
-        words = ["openvpn", "--dev", "null", "--ifconfig-noexec", "--tls-server", "--dh", "none", "--proto", protocol, "--local", address]
+    for port, protocol in (
+        (PLAIN_PORT, "udp"),
+        (PLAIN_PORT, "tcp-server"),
+        (OWN_PORT, "udp"),
+        (CRYPT_PORT, "udp"),
+        (AUTH_PORT, "udp"),
+    ):
+        words = [
+            "openvpn",
+            "--dev",
+            "null",
+            "--ifconfig-noexec",
+            "--tls-server",
+            "--dh",
+            "none",
+            "--proto",
+            protocol,
+            "--local",
+            address,
+        ]
         words += ["--lport", str(port), "--verb", "1", *_identity(folder), *_wrapping(folder, port, "0")]
         space.start(*words, stderr=folder / f"openvpn-{port}-{protocol}.log")
 

@@ -33,12 +33,23 @@ class Vpn:
         number = next(_NUMBERS)
         name = f"wg{os.getpid()}-{number}"
         private, public = _new_keys(device, self.folder / f"{name}.key")
-        self.space.must("wg", "set", self.interface, "peer", public, "allowed-ips", f"10.99.{number >> 8}.{number & 255}/32")
+        self.space.must(
+            "wg", "set", self.interface, "peer", public, "allowed-ips", f"10.99.{number >> 8}.{number & 255}/32"
+        )
         process = device.start("wireguard-go", "-f", name)
         try:
             _wait_for_interface(name)
             endpoint = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-            peer = ("peer", self.public, "endpoint", endpoint, "allowed-ips", "10.99.0.1/32", "persistent-keepalive", "1")
+            peer = (
+                "peer",
+                self.public,
+                "endpoint",
+                endpoint,
+                "allowed-ips",
+                "10.99.0.1/32",
+                "persistent-keepalive",
+                "1",
+            )
             device.must("wg", "set", name, "private-key", str(private), *peer)
             device.ip("link", "set", name, "up")
             return _has_handshake(device, name)

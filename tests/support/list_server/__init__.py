@@ -53,7 +53,10 @@ def slowly(body: bytes, seconds: float, *, says_length: bool = False) -> Serve:
 
 
 def bomb(megabytes: int) -> Serve:
-    """So many megabytes of one name again and again, a thousandth of that on the wire. They are packed for the first request."""
+    """So many megabytes of one name again and again, a thousandth of that on the wire.
+
+    They are packed for the first request.
+    """
 
     @cache
     def packed() -> bytes:

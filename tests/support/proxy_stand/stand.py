@@ -28,8 +28,12 @@ from hedgerow.proxy.handover import KEY_BYTES
 from proxy_stand.workers import Report, World, run_gate, run_inspector
 
 _FORKED = multiprocessing.get_context("forkserver")
-_FORKED.set_forkserver_preload(["proxy_stand.workers", "hedgerow.proxy.inspection.inspector", "hedgerow.proxy.scanners.response_scanner"])
-"""Workers are forked from a process that has imported their modules once: that takes longer than all else of a start."""
+_FORKED.set_forkserver_preload(
+    ["proxy_stand.workers", "hedgerow.proxy.inspection.inspector", "hedgerow.proxy.scanners.response_scanner"]
+)
+"""Workers are forked from a process that has imported their modules once: that takes longer than all else
+of a start.
+"""
 PATIENCE = 60.0
 """Seconds that a busy machine may take to start a worker or to come to a condition."""
 
@@ -117,8 +121,11 @@ class Stand:
         return pages
 
     def swap(
-        self, policy: str | None = None, pauses: tuple[Pause, ...] | None = None, grants: tuple[Grant, ...] | None = None
-    ) -> None:  # fmt: skip
+        self,
+        policy: str | None = None,
+        pauses: tuple[Pause, ...] | None = None,
+        grants: tuple[Grant, ...] | None = None,
+    ) -> None:
         """Put another policy, other pauses or other grants in force, as a new snapshot does."""
         if policy is not None:
             self.world = replace(self.world, policy=_load(self.world.state, policy))

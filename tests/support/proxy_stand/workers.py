@@ -1,4 +1,6 @@
-"""The processes of a stand: each builds its policy from a `World` as the application's workers do, and executes orders from its pipe."""
+"""The processes of a stand: each builds its policy from a `World` as the application's workers do, and executes orders
+from its pipe.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,10 @@ from hedgerow.sockets import bind_unix_socket
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The configuration of a stand. `upstream` is the nameserver of our resolver. Without `tells` no observation is kept."""
+    """The configuration of a stand.
+
+    `upstream` is the nameserver of our resolver. Without `tells` no observation is kept.
+    """
 
     policy: Policy
     generation: Path
@@ -113,7 +118,9 @@ class Builder:
             find_client=find_client,
             decide=judged,
             resolve=HostResolver(self.resolver).find,
-            observe=lambda device, _ruleset, request, decision: self._report(world, Report(device.id, request, decision)),
+            observe=lambda device, _ruleset, request, decision: self._report(
+                world, Report(device.id, request, decision)
+            ),
             request_access=lambda asked: self._report(world, Report(asked.device, None, None, asked)),
             guard=DestinationGuard(network.reachable, frozenset(network.ports)),
             phrase_lists=world.policy.phrase_lists,
@@ -184,9 +191,16 @@ async def _run_inspector(pipe: Pipe, world: World) -> None:
     signer, key = _start_signer(world), load_handover_key(world.state / "pass.key")
     refusals = CertificateRefusals(world.state / "pass-through")
     inspector = Inspector(
-        builder.inspector_policy(world), key, signer, upstream_ca=world.upstream_ca, refusals=refusals, device_limit=world.limits.device,
-        hello_limit=world.limits.head, idle_limit=world.limits.idle, life_limit=world.limits.lifetime,
-    )  # fmt: skip
+        builder.inspector_policy(world),
+        key,
+        signer,
+        upstream_ca=world.upstream_ca,
+        refusals=refusals,
+        device_limit=world.limits.device,
+        hello_limit=world.limits.head,
+        idle_limit=world.limits.idle,
+        life_limit=world.limits.lifetime,
+    )
 
     def ready() -> None:
         _settle()
@@ -219,10 +233,13 @@ def _settle() -> None:
 
 
 async def _execute(pipe: Pipe, builder: Builder, make_policy: Callable[[World], ProxyPolicy], worker: Any) -> None:
-    """Swap a World in, send back "counters", "protections" or observations "reported" since the last time, until None ends the worker."""
+    """Swap a World in, send back "counters", "protections" or observations "reported" since the last time, until None
+    ends the worker.
+    """
     loop, orders = asyncio.get_running_loop(), asyncio.Queue[Any]()
     loop.add_reader(pipe.fileno(), lambda: orders.put_nowait(_receive(pipe)))
-    os.set_blocking(pipe.fileno(), True)  # uvloop has changed that, and thousands of observations are more than the pipe holds
+    # uvloop has changed that, and thousands of observations are more than the pipe holds
+    os.set_blocking(pipe.fileno(), True)
     while (order := await orders.get()) is not None:
         if isinstance(order, World):
             worker.swap(make_policy(order))

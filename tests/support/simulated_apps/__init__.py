@@ -1,8 +1,10 @@
-"""Simulated apps: for each service of the catalogue, a client that works only while all of its usual hosts can be reached.
+"""Simulated apps: for each service of the catalogue, a client that works only while all of its usual hosts can be
+reached.
 
-An app does not know which of its hosts the catalogue names. Its hosts are those of `usual_hosts.yaml`, and names that the catalogue's own
-patterns cover. `Reach` says whether the device reaches a host: by a decision, by DNS, or through the proxy.
-Deliberately absent: the apps' protocols. An app whose names resolve and whose connections are joined has what a filter can give it.
+An app does not know which of its hosts the catalogue names. Its hosts are those of `usual_hosts.yaml`, and names that
+the catalogue's own patterns cover. `Reach` says whether the device reaches a host: by a decision, by DNS, or through
+the proxy. Deliberately absent: the apps' protocols. An app whose names resolve and whose connections are joined has
+what a filter can give it.
 """
 
 from __future__ import annotations
@@ -64,7 +66,9 @@ def app_of(service: Service) -> SimulatedApp:
     """Return the app of a service. One that is only a part of a site, told by its URLs, has the hosts of that site."""
     patterns = (prefix + domain for domain in service.domains for prefix in _PREFIXES)
     parts = (pattern.partition("/")[0] for pattern in service.urls)
-    hosts = dict.fromkeys((*service.domains, *patterns, *opens_too(service.id), *usual_hosts().get(service.id, ()), *parts))
+    hosts = dict.fromkeys(
+        (*service.domains, *patterns, *opens_too(service.id), *usual_hosts().get(service.id, ()), *parts)
+    )
     return SimulatedApp(service.id, tuple(hosts))
 
 
@@ -84,7 +88,10 @@ def by_decision(rulesets: Rulesets, catalogue: Catalogue, device: Device, now: f
     ruleset = rulesets.ruleset(device, now)
 
     def reach(host: str) -> bool:
-        asked = (Request(device.id, RequestKind.DNS, host, dns_type="A"), Request(device.id, RequestKind.TUNNEL, host, 443))
+        asked = (
+            Request(device.id, RequestKind.DNS, host, dns_type="A"),
+            Request(device.id, RequestKind.TUNNEL, host, 443),
+        )
         return all(decide(ruleset, catalogue, each).verdict is not Verdict.BLOCK for each in asked)
 
     return reach

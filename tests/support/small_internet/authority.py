@@ -70,7 +70,11 @@ class Authority:
         stem = f"{prefix}-{certificate.serial_number:x}"
         leaf = Leaf(self._directory / f"{stem}.pem", self._directory / f"{stem}.key")
         leaf.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        leaf.key.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+        leaf.key.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
         return leaf
 
 
@@ -116,7 +120,9 @@ def _build(
         .add_extension(_usage(is_authority), critical=True)
     )
     if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False)
+        builder = builder.add_extension(
+            x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False
+        )
         builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
     return builder.sign(issuer_key, hashes.SHA256())
 

@@ -16,7 +16,9 @@ class BackgroundLoop:
         self._loop = loop
 
     def run[T](self, coroutine: Coroutine[Any, Any, T], timeout: float = 20.0) -> T:
-        """Runs `coroutine` on the loop and waits for its result; raises what it raises, or TimeoutError after `timeout` seconds."""
+        """Runs `coroutine` on the loop and waits for its result; raises what it raises, or TimeoutError after `timeout`
+        seconds.
+        """
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout)
 
     def call[T](self, function: Callable[[], T]) -> T:
@@ -30,7 +32,10 @@ class BackgroundLoop:
 
 @contextlib.contextmanager
 def background_loop(name: str) -> Iterator[BackgroundLoop]:
-    """A running loop in a daemon thread called `name`. On leaving, what still runs is cancelled and the loop is closed."""
+    """A running loop in a daemon thread called `name`.
+
+    On leaving, what still runs is cancelled and the loop is closed.
+    """
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name=name, daemon=True)
     thread.start()

@@ -21,8 +21,11 @@ from playwright.sync_api import Browser, Page, sync_playwright
 CHROMIUM = Path("/usr/bin/chromium")
 _HEADLESS_SHELL = Path("/usr/bin/chromium-headless-shell")
 FOR_PAGES = _HEADLESS_SHELL if _HEADLESS_SHELL.exists() else CHROMIUM
-"""Chromium for tests that look at pages. The headless shell is the same engine without windows of its own: a page takes a third of the CPU
-time. Tests about the resolver, the proxy configuration, the notices or the upgrades to HTTPS of a browser take `CHROMIUM`."""
+"""Chromium for tests that look at pages.
+
+The headless shell is the same engine without windows of its own: a page takes a third of the CPU time. Tests about the
+resolver, the proxy configuration, the notices or the upgrades to HTTPS of a browser take `CHROMIUM`.
+"""
 
 
 @contextlib.contextmanager
@@ -32,7 +35,9 @@ def browser_for_pages(*, program: Path = FOR_PAGES, args: Sequence[str] = (), **
     An event loop runs in this thread meanwhile: `asyncio.run` needs another thread.
     """
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu", *args], **options)
+        browser = playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--disable-gpu", *args], **options
+        )
         yield browser
         browser.close()
 
@@ -41,7 +46,9 @@ def look_through(page: Page, options: Mapping[str, object] | None = None) -> Axe
     """Look through a page with axe-core, which each page loads once."""
     if page.evaluate("typeof axe") == "undefined":
         page.evaluate(AXE_SCRIPT)
-    return AxeResults(page.evaluate("options => axe.run(document, options)", {"resultTypes": ["violations"], **(options or {})}))
+    return AxeResults(
+        page.evaluate("options => axe.run(document, options)", {"resultTypes": ["violations"], **(options or {})})
+    )
 
 
 def pin_of(address: tuple[str, int]) -> str:
@@ -69,17 +76,24 @@ EVERY_KIND = """async () => {
   return {events, echoed, part: [part.status, part.headers.get('content-range'), await hash(await part.arrayBuffer())], whole,
     upload: [upload.length, upload.sha256 === await hash(sent)], blocked: [blocked.status, await blocked.text()],
     protocol: performance.getEntriesByType('navigation')[0].nextHopProtocol};
-}"""
-"""Every kind of exchange in one page, as a site would do it: events, a WebSocket, a part, a download, an upload, and what is blocked."""
+}"""  # noqa: E501
+"""Every kind of exchange in one page, as a site would do it: events, a WebSocket, a part, a download, an upload, and
+what is blocked.
+"""
 
 CAN_TRUST = CHROMIUM.exists() and shutil.which("certutil") is not None
 
 
 def trusting(home: Path, *authorities: Path) -> dict[str, str]:
-    """The environment of a browser whose user, at home in `home`, has installed these authorities; for where `CAN_TRUST`."""
+    """The environment of a browser whose user, at home in `home`, has installed these authorities; for where
+    `CAN_TRUST`.
+    """
     keys = home / ".pki" / "nssdb"
     keys.mkdir(parents=True)
     subprocess.run(["certutil", "-d", f"sql:{keys}", "-N", "--empty-password"], check=True)
     for number, authority in enumerate(authorities):
-        subprocess.run(["certutil", "-d", f"sql:{keys}", "-A", "-t", "C,,", "-n", f"authority {number}", "-i", str(authority)], check=True)
+        subprocess.run(
+            ["certutil", "-d", f"sql:{keys}", "-A", "-t", "C,,", "-n", f"authority {number}", "-i", str(authority)],
+            check=True,
+        )
     return {**os.environ, "HOME": str(home)}

@@ -40,7 +40,9 @@ class DnsAnswer:
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """Result of curl. `status` is 0 when no response came; `connect_status` is the proxy's answer to CONNECT, 0 without one.
+    """Result of curl.
+
+    `status` is 0 when no response came; `connect_status` is the proxy's answer to CONNECT, 0 without one.
 
     `exit_code` is curl's (0 good, 56 receive error, 60 bad certificate, …). Header names are lower case.
     `interim` are the heads of the answers before the answer, each a status and its lines.
@@ -107,13 +109,34 @@ def kdig_addresses(server: Address, name: str, *, source: str | None = None) -> 
     return answer.data("A")
 
 
-def start_dnsperf(server: Address, questions: Sequence[str], *, seconds: float, rate: int | None = None, source: str | None = None,
-                  timeout: float = 5.0) -> RunningLoad:  # fmt: skip
-    """Starts dnsperf over `questions` ("NAME TYPE" each), round and round for `seconds`, at most `rate` queries a second."""
+def start_dnsperf(
+    server: Address,
+    questions: Sequence[str],
+    *,
+    seconds: float,
+    rate: int | None = None,
+    source: str | None = None,
+    timeout: float = 5.0,
+) -> RunningLoad:
+    """Starts dnsperf over `questions` ("NAME TYPE" each), round and round for `seconds`, at most `rate` queries a
+    second.
+    """
     listing = tempfile.NamedTemporaryFile("w", suffix=".txt", delete=False)  # noqa: SIM115  dnsperf reads it after we return
     with listing:
         listing.write("\n".join(questions) + "\n")
-    command = [_tool("dnsperf"), "-s", server[0], "-p", str(server[1]), "-d", listing.name, "-l", str(seconds), "-t", str(timeout)]
+    command = [
+        _tool("dnsperf"),
+        "-s",
+        server[0],
+        "-p",
+        str(server[1]),
+        "-d",
+        listing.name,
+        "-l",
+        str(seconds),
+        "-t",
+        str(timeout),
+    ]
     command += ["-Q", str(rate)] if rate else []
     command += ["-a", source] if source else []
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -152,13 +175,18 @@ def curl(
     options: Iterable[str] = (),
     timeout: float = 20.0,
 ) -> HttpAnswer:
-    """Fetches `url`. Certificates are checked against `ca` alone where it is given; `resolve` takes curl's HOST:PORT:ADDRESS."""
+    """Fetches `url`.
+
+    Certificates are checked against `ca` alone where it is given; `resolve` takes curl's HOST:PORT:ADDRESS.
+    """
     with tempfile.TemporaryDirectory() as directory:
         body, head = Path(directory, "body"), Path(directory, "head")
         command = _curl_command(url, proxy, source, ca, insecure, resolve, headers, timeout)
         command += ["-o", str(body), "-D", str(head), *options]
         # curl would otherwise take a proxy from the environment of whoever runs the tests.
-        done = subprocess.run(command, capture_output=True, timeout=timeout + 20, check=False, env={"PATH": "/usr/bin:/bin"})
+        done = subprocess.run(
+            command, capture_output=True, timeout=timeout + 20, check=False, env={"PATH": "/usr/bin:/bin"}
+        )
         raw = body.read_bytes() if body.exists() else b""
         head_text = head.read_bytes().decode("latin-1") if head.exists() else ""
     return _http_answer(done, head_text, raw)
@@ -171,22 +199,40 @@ def ticket_in(page: str) -> str:
     return found[1]
 
 
-def curl_sha256(url: str, *, proxy: Address | None = None, source: str | None = None, ca: Path | None = None,
-                options: Iterable[str] = (), timeout: float = 60.0) -> tuple[str, int]:  # fmt: skip
+def curl_sha256(
+    url: str,
+    *,
+    proxy: Address | None = None,
+    source: str | None = None,
+    ca: Path | None = None,
+    options: Iterable[str] = (),
+    timeout: float = 60.0,
+) -> tuple[str, int]:
     """Downloads without keeping the body. Returns its SHA-256 in hex, and curl's exit code."""
     command = [*_curl_command(url, proxy, source, ca, False, (), (), timeout, report=False), *options]
     fetch = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={"PATH": "/usr/bin:/bin"})
     with fetch:
-        summed = subprocess.run(["sha256sum"], stdin=fetch.stdout, capture_output=True, text=True, timeout=timeout + 20, check=True)
+        summed = subprocess.run(
+            ["sha256sum"], stdin=fetch.stdout, capture_output=True, text=True, timeout=timeout + 20, check=True
+        )
     return summed.stdout.split()[0], fetch.returncode
 
 
-def curl_shows(url: str, words: bytes, *, proxy: Address | None = None, source: str | None = None, ca: Path | None = None,
-               timeout: float = 30.0) -> bool:  # fmt: skip
+def curl_shows(
+    url: str,
+    words: bytes,
+    *,
+    proxy: Address | None = None,
+    source: str | None = None,
+    ca: Path | None = None,
+    timeout: float = 30.0,
+) -> bool:
     """Return True if these words appear in a body, which may be endless."""
     command = [*_curl_command(url, proxy, source, ca, False, (), (), timeout, report=False), "--no-buffer"]
     seen = b""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={"PATH": "/usr/bin:/bin"}, bufsize=0) as fetch:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={"PATH": "/usr/bin:/bin"}, bufsize=0
+    ) as fetch:
         assert fetch.stdout
         while words not in seen and (piece := fetch.stdout.read(65536)):
             seen += piece
@@ -252,14 +298,21 @@ def _kdig_target(server: Address, source: str | None) -> list[str]:
     return ["-b", source, *target] if source else target
 
 
-_REPORT = (
-    '\n{"status":"%{http_code}","connect":"%{http_connect}","version":"%{http_version}","seconds":%{time_total},"size":%{size_download}}'
-)
+_REPORT = '\n{"status":"%{http_code}","connect":"%{http_connect}","version":"%{http_version}","seconds":%{time_total},"size":%{size_download}}'  # noqa: E501
 _CERTIFICATE = "%{certs}"
 
 
-def _curl_command(url: str, proxy: Address | None, source: str | None, ca: Path | None, insecure: bool, resolve: Iterable[str],
-                  headers: Iterable[str], timeout: float, report: bool = True) -> list[str]:  # fmt: skip
+def _curl_command(
+    url: str,
+    proxy: Address | None,
+    source: str | None,
+    ca: Path | None,
+    insecure: bool,
+    resolve: Iterable[str],
+    headers: Iterable[str],
+    timeout: float,
+    report: bool = True,
+) -> list[str]:
     command = [_tool("curl"), "--silent", "--show-error", "--globoff", "--path-as-is", "--max-time", str(timeout)]
     command += ["--write-out", _CERTIFICATE + _REPORT] if report else []
     command += ["--proxy", f"http://{_bracketed(proxy[0])}:{proxy[1]}"] if proxy else ["--noproxy", "*"]
@@ -292,7 +345,9 @@ def _http_answer(done: subprocess.CompletedProcess[bytes], head: str, body: byte
         error=done.stderr.decode("utf-8", "replace").strip(),
         seconds=facts["seconds"],
         size=facts["size"],
-        interim=tuple((int(first.split(" ")[1]), tuple(rest)) for first, *rest in map(str.splitlines, heads) if " 1" in first[:10]),
+        interim=tuple(
+            (int(first.split(" ")[1]), tuple(rest)) for first, *rest in map(str.splitlines, heads) if " 1" in first[:10]
+        ),
     )
 
 

@@ -1,4 +1,6 @@
-"""Two days in the life of an example: its policy file with addresses of loopback, its devices, and what is pressed when."""
+"""Two days in the life of an example: its policy file with addresses of loopback, its devices, and what is pressed
+when.
+"""
 
 from __future__ import annotations
 
@@ -39,34 +41,79 @@ class Example:
     events: tuple[tuple[int, str, tuple[str, ...]], ...] = ()
 
 
-_MACS = {"aa:bb:cc:dd:ee:01": "192.168.1.101", "aa:bb:cc:dd:ee:06": "192.168.1.106", "aa:bb:cc:dd:ee:09": "192.168.1.109",
-         "aa:bb:cc:dd:ee:42": "192.168.1.142", "aa:bb:cc:dd:ee:11": "192.168.178.111"}  # fmt: skip
+_MACS = {
+    "aa:bb:cc:dd:ee:01": "192.168.1.101",
+    "aa:bb:cc:dd:ee:06": "192.168.1.106",
+    "aa:bb:cc:dd:ee:09": "192.168.1.109",
+    "aa:bb:cc:dd:ee:42": "192.168.1.142",
+    "aa:bb:cc:dd:ee:11": "192.168.178.111",
+}
 _ON_LOOPBACK = (("192.168.1.", "127.168.1."), ("192.168.178.", "127.168.178."), ("10.0.", "127.10."))
-_EVERYWHERE = ("www.wikipedia.org", "www.youtube.com", "www.tiktok.com", "www.roblox.com", "www.pornhub.com", "www.childline.org.uk")
+_EVERYWHERE = (
+    "www.wikipedia.org",
+    "www.youtube.com",
+    "www.tiktok.com",
+    "www.roblox.com",
+    "www.pornhub.com",
+    "www.childline.org.uk",
+)
 
 EXAMPLES = (
     Example(
         "family.yaml",
-        {"Leo’s tablet": _MACS["aa:bb:cc:dd:ee:06"], "Mia’s tablet": _MACS["aa:bb:cc:dd:ee:09"], "Tom’s phone": _MACS["aa:bb:cc:dd:ee:01"],
-         "Ana’s laptop": "192.168.1.41", "the television": "192.168.1.50", "a stranger’s phone": "192.168.1.200"},
+        {
+            "Leo’s tablet": _MACS["aa:bb:cc:dd:ee:06"],
+            "Mia’s tablet": _MACS["aa:bb:cc:dd:ee:09"],
+            "Tom’s phone": _MACS["aa:bb:cc:dd:ee:01"],
+            "Ana’s laptop": "192.168.1.41",
+            "the television": "192.168.1.50",
+            "a stranger’s phone": "192.168.1.200",
+        },
         _EVERYWHERE,
         ((0, "18:00", ("pause", "tom", "--minutes", "30")), (1, "15:00", ("grant", "mia", "roblox", "--for", "hour"))),
     ),
     Example(
         "cafe.yaml",
-        {"a seat for children": "10.0.1.5", "a seat for adults": "10.0.2.5", "the tournament": "10.0.1.70", "seat-1": "10.0.3.1",
-         "the owner’s desk": "10.0.0.2", "a guest’s laptop": "10.0.9.9"},
-        ("www.wikipedia.org", "discord.com", "www.tiktok.com", "gambling.example", "www.pornhub.com", "www.childline.org.uk"),
-        ((0, "14:00", ("seat", "open", "seat-1", "--as", "adult", "--minutes", "90")),
-         (1, "10:00", ("seat", "open", "seat-1", "--as", "adult")), (1, "10:45", ("seat", "end", "seat-1"))),
+        {
+            "a seat for children": "10.0.1.5",
+            "a seat for adults": "10.0.2.5",
+            "the tournament": "10.0.1.70",
+            "seat-1": "10.0.3.1",
+            "the owner’s desk": "10.0.0.2",
+            "a guest’s laptop": "10.0.9.9",
+        },
+        (
+            "www.wikipedia.org",
+            "discord.com",
+            "www.tiktok.com",
+            "gambling.example",
+            "www.pornhub.com",
+            "www.childline.org.uk",
+        ),
+        (
+            (0, "14:00", ("seat", "open", "seat-1", "--as", "adult", "--minutes", "90")),
+            (1, "10:00", ("seat", "open", "seat-1", "--as", "adult")),
+            (1, "10:45", ("seat", "end", "seat-1")),
+        ),
     ),
     Example(
         "shared-house.yaml",
-        {"Jo’s laptop": "192.168.178.21", "Kim’s laptop": "192.168.178.31", "Noa’s phone": _MACS["aa:bb:cc:dd:ee:11"],
-         "a visitor’s phone": "192.168.178.99"},
-        ("www.wikipedia.org", "www.tiktok.com", "gambling.example", "news.example", "www.pornhub.com", "www.childline.org.uk"),
+        {
+            "Jo’s laptop": "192.168.178.21",
+            "Kim’s laptop": "192.168.178.31",
+            "Noa’s phone": _MACS["aa:bb:cc:dd:ee:11"],
+            "a visitor’s phone": "192.168.178.99",
+        },
+        (
+            "www.wikipedia.org",
+            "www.tiktok.com",
+            "gambling.example",
+            "news.example",
+            "www.pornhub.com",
+            "www.childline.org.uk",
+        ),
     ),
-)  # fmt: skip
+)
 
 LISTS = {"lists/our-list.txt": "news.example\n", "lists/gambling.txt": "gambling.example\n"}
 """Files beside the policy file; the category of the second is in every example's policy."""
@@ -106,13 +153,18 @@ def watch(example: Example, net: SmallInternet, directory: Path) -> Seen:
                 done = hedgerow_command(*words, "--state", str(running.state))
                 assert done.returncode == 0, done.stderr
             seen[now], following = _look(example, running, net, clock)
-            before, now = now, min(instant for instant in (*following, *(instant for instant, _ in events), end) if instant > now)
+            before, now = (
+                now,
+                min(instant for instant in (*following, *(instant for instant, _ in events), end) if instant > now),
+            )
             clock.set(now - 60)
             assert _look(example, running, net, clock)[0] == seen[before], "nothing changes before its time"
     return seen
 
 
-def _look(example: Example, running: Hedgerow, net: SmallInternet, clock: WallClock) -> tuple[dict[Pair, bool], set[float]]:
+def _look(
+    example: Example, running: Hedgerow, net: SmallInternet, clock: WallClock
+) -> tuple[dict[Pair, bool], set[float]]:
     """The sites that each device can reach now, and the instants at which that may change."""
     now, view = clock.now(), LoadedSnapshot(Snapshot.load(running.state))
     expected: dict[Pair, bool] = {}
@@ -121,7 +173,10 @@ def _look(example: Example, running: Hedgerow, net: SmallInternet, clock: WallCl
         ruleset = view.rulesets.ruleset(device, now)
         changes |= {ruleset.until} if ruleset.until is not None else set()
         for site in example.sites:
-            requests = Request(device.id, RequestKind.DNS, site), Request(device.id, RequestKind.HTTP, site, 80, f"http://{site}/")
+            requests = (
+                Request(device.id, RequestKind.DNS, site),
+                Request(device.id, RequestKind.HTTP, site, 80, f"http://{site}/"),
+            )
             allows = {decide(ruleset, view.catalogue, request).verdict is not Verdict.BLOCK for request in requests}
             assert len(allows) == 1, "decide says the same for both points"
             expected[label, site] = allows.pop()
@@ -129,7 +184,11 @@ def _look(example: Example, running: Hedgerow, net: SmallInternet, clock: WallCl
     deadline = time.monotonic() + PATIENCE_S
     while left:
         clock.set(now)  # asking takes time, and nothing else shall happen meanwhile
-        left = [(pair, point) for pair, point in left if point(running, net, _moved(example.devices[pair[0]]), pair[1]) != expected[pair]]
+        left = [
+            (pair, point)
+            for pair, point in left
+            if point(running, net, _moved(example.devices[pair[0]]), pair[1]) != expected[pair]
+        ]
         assert time.monotonic() < deadline, [(pair, point.__name__, expected[pair]) for pair, point in left]
     return expected, changes
 
@@ -208,7 +267,12 @@ def _times(seen: Seen, pair: Pair, day: datetime, zone: ZoneInfo) -> str:
             stretches.append([start, stop])
     if stretches == [[begin, end]]:
         return "all day"
-    return ", ".join(f"{_clock(start, zone)}–{'24:00' if stop == end else _clock(stop, zone)}" for start, stop in stretches) or "—"
+    return (
+        ", ".join(
+            f"{_clock(start, zone)}–{'24:00' if stop == end else _clock(stop, zone)}" for start, stop in stretches
+        )
+        or "—"
+    )
 
 
 def _clock(instant: float, zone: ZoneInfo) -> str:

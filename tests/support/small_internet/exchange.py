@@ -1,4 +1,6 @@
-"""One request and its response, in a form that the pages can serve over HTTP/1.1 and over HTTP/2 alike, with bytes counted."""
+"""One request and its response, in a form that the pages can serve over HTTP/1.1 and over HTTP/2 alike, with bytes
+counted.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ class RequestRecord:
 
 @dataclass(slots=True)
 class ConnectionRecord:
-    """One connection that an origin accepted. Bytes are those of HTTP, inside TLS; `alpn` and `sni` are empty without TLS."""
+    """One connection that an origin accepted.
+
+    Bytes are those of HTTP, inside TLS; `alpn` and `sni` are empty without TLS.
+    """
 
     address: str
     port: int
@@ -62,9 +67,14 @@ class Exchange(Protocol):
 
 
 class Http1Exchange:
-    """Writes with Content-Length when the length is known, else chunked. `reader` and `writer` are open to pages that break the rules."""
+    """Writes with Content-Length when the length is known, else chunked.
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: ConnectionRecord, is_head: bool) -> None:
+    `reader` and `writer` are open to pages that break the rules.
+    """
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: ConnectionRecord, is_head: bool
+    ) -> None:
         self.reader, self.writer = reader, writer
         self.must_close = False
         self._connection = connection
@@ -78,7 +88,11 @@ class Http1Exchange:
         await self.writer.drain()
 
     async def interim(self, status: int, headers: HeaderList) -> None:
-        await self.raw("".join([f"HTTP/1.1 {status} Interim\r\n", *(f"{name}: {value}\r\n" for name, value in headers), "\r\n"]).encode())
+        await self.raw(
+            "".join(
+                [f"HTTP/1.1 {status} Interim\r\n", *(f"{name}: {value}\r\n" for name, value in headers), "\r\n"]
+            ).encode()
+        )
 
     async def start(self, status: int, headers: HeaderList, length: int | None) -> None:
         self._is_chunked = length is None
@@ -99,7 +113,9 @@ class Respond(Protocol):
     async def __call__(self, request: Request, exchange: Exchange) -> None: ...
 
 
-async def serve_http1(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: ConnectionRecord, respond: Respond) -> None:
+async def serve_http1(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: ConnectionRecord, respond: Respond
+) -> None:
     """Serves one connection until either side ends it. What is no HTTP gets a 400."""
     while True:
         try:
@@ -119,7 +135,11 @@ async def serve_http1(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
         await respond(request, exchange)
         async for _ in request.body:
             pass
-        if exchange.must_close or (request.header("connection") or "").lower() == "close" or record.version == "HTTP/1.0":
+        if (
+            exchange.must_close
+            or (request.header("connection") or "").lower() == "close"
+            or record.version == "HTTP/1.0"
+        ):
             return
 
 
@@ -138,7 +158,10 @@ def parse_head(head: bytes) -> RequestRecord:
 
 
 async def _read_body(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, headers: Sequence[tuple[str, str]], connection: ConnectionRecord
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    headers: Sequence[tuple[str, str]],
+    connection: ConnectionRecord,
 ) -> AsyncIterator[bytes]:
     values = {name.lower(): value.lower() for name, value in headers}
     if values.get("expect") == "100-continue":

@@ -1,4 +1,6 @@
-"""The family that end-to-end tests are about: two children and a computer that trusts the CA, told apart by loopback addresses."""
+"""The family that end-to-end tests are about: two children and a computer that trusts the CA, told apart by loopback
+addresses.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def family_policy(internet: SmallInternet, *, people: str = PEOPLE, lists: str =
 
 
 def say(running: Hedgerow, head: bytes, *, source: str = TABLET, seconds: float = 10.0) -> bytes:
-    """Sends bytes to the proxy and returns all it answers until it closes; raises TimeoutError after `seconds` of silence."""
+    """Sends bytes to the proxy and returns all it answers until it closes; raises TimeoutError after `seconds` of
+    silence.
+    """
     answer = b""
     with socket.create_connection(running.proxy, timeout=seconds, source_address=(source, 0)) as sock:
         sock.sendall(head)

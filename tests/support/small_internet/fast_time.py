@@ -1,7 +1,7 @@
 """Days in seconds: Hedgerow's processes see a clock on the wall that a test sets, while their timers go on as ever.
 
-It is libfaketime (Debian's package `libfaketime`) from outside, put before them by the dynamic loader: CLOCK_REALTIME only. The program
-itself has no way to be told a false time, so an installation has none either.
+It is libfaketime (Debian's package `libfaketime`) from outside, put before them by the dynamic loader: CLOCK_REALTIME
+only. The program itself has no way to be told a false time, so an installation has none either.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ _PLACES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 
 
 class WallClock:
-    """A clock that runs at its own pace from wherever it is set to. Give `environment` to the processes that shall see it."""
+    """A clock that runs at its own pace from wherever it is set to.
+
+    Give `environment` to the processes that shall see it.
+    """
 
     def __init__(self, directory: Path, starts: float) -> None:
         """Skips the test where libfaketime is not installed. `starts` in seconds since the epoch."""

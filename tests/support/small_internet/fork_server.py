@@ -1,7 +1,8 @@
 """A process that has imported what `hedgerow` imports, and forks one that goes on as the command for each request.
 
-Run as `python -P fork_server.py up|commands DESCRIPTOR`. What it has imported for `up` is what `hedgerow up` itself has imported when it
-forks its zygote, so that the confined processes have no module that they would lack in use, and libraries that only control imports.
+Run as `python -P fork_server.py up|commands DESCRIPTOR`. What it has imported for `up` is what `hedgerow up` itself has
+imported when it forks its zygote, so that the confined processes have no module that they would lack in use, and
+libraries that only control imports.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ _FURTHER = ("argon2", "httpx", "hedgerow.app.snapshot", "hedgerow.app.signing_ke
 """Modules that commands import when they run."""
 
 _OF_CONTROL = ("sqlalchemy.dialects.sqlite", "uvicorn.protocols.http.h11_impl", "fastapi", "prometheus_client", "pyotp")
-"""Libraries whose import takes half of the CPU time of a start. No module of the filtering processes imports one of them."""
+"""Libraries whose import takes half of the CPU time of a start.
+
+No module of the filtering processes imports one of them.
+"""
 
 
 def preload(kind: str) -> None:
@@ -78,7 +82,9 @@ def _report(status: int, *standard: int) -> None:
 
 
 def become(request: dict[str, Any]) -> None:
-    """Enter what the command would be started in: its directory, environment, name, and its network and files in the laboratory."""
+    """Enter what the command would be started in: its directory, environment, name, and its network and files in the
+    laboratory.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     if request["network"]:
         network = os.open(request["network"], os.O_RDONLY)
@@ -104,7 +110,9 @@ def become(request: dict[str, Any]) -> None:
 
 
 def run_to_the_end() -> NoReturn:
-    """Run the command and end this process as Python would, but without freeing its memory, which is shared until it is written to."""
+    """Run the command and end this process as Python would, but without freeing its memory, which is shared until it is
+    written to.
+    """
     from hedgerow.app import cli
 
     status: object = 1

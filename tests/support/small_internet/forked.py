@@ -1,7 +1,8 @@
 """`hedgerow` commands that start at once: forked from processes that have imported all of it already (`fork_server`).
 
-What they do is the same as that of the installed command: its entry point runs with its own words, directory, environment and standard
-files. Only /proc/PID/cmdline differs. Whoever needs another program around it, such as libfaketime, starts the installed command.
+What they do is the same as that of the installed command: its entry point runs with its own words, directory,
+environment and standard files. Only /proc/PID/cmdline differs. Whoever needs another program around it, such as
+libfaketime, starts the installed command.
 """
 
 from __future__ import annotations
@@ -49,7 +50,10 @@ class ForkedProcess:
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Return its exit status, negative if a signal ended it. Raises subprocess.TimeoutExpired after `timeout` seconds."""
+        """Return its exit status, negative if a signal ended it.
+
+        Raises subprocess.TimeoutExpired after `timeout` seconds.
+        """
         if self.returncode is None:
             if not select.select([self._status], [], [], timeout)[0]:
                 raise subprocess.TimeoutExpired(list(self.args), timeout or 0)
@@ -77,7 +81,9 @@ class _Server:
         self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         words = [sys.executable, "-P", str(Path(__file__).with_name("fork_server.py")), kind, str(theirs.fileno())]
         with theirs:
-            self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
+            self._process = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
+            )
         atexit.register(self._end)
 
     def _end(self) -> None:
@@ -102,7 +108,11 @@ def _server(kind: str) -> _Server:
 
 def can_fork(environment: Mapping[str, str]) -> bool:
     """Return True if a program with this environment does not have to be started anew to see it."""
-    return all(environment.get(name) == os.environ.get(name) for name in {*environment, *os.environ} if name.startswith(_FIXED_AT_START))
+    return all(
+        environment.get(name) == os.environ.get(name)
+        for name in {*environment, *os.environ}
+        if name.startswith(_FIXED_AT_START)
+    )
 
 
 def start_command(
@@ -117,10 +127,12 @@ def start_command(
     files: Mapping[str, Path] | None = None,
     has_capabilities: bool = True,
 ) -> ForkedProcess:
-    """Start `words`, of which the first is the command's name. Without descriptors it reads nothing, and writes to a pipe.
+    """Start `words`, of which the first is the command's name.
 
-    `network` is the path of a network namespace that it enters, `files` are bound over the system's for it. Without `has_capabilities`
-    root can do no more than other users.
+    Without descriptors it reads nothing, and writes to a pipe.
+
+    `network` is the path of a network namespace that it enters, `files` are bound over the system's for it. Without
+    `has_capabilities` root can do no more than other users.
     """
     request = {
         "words": list(words),
@@ -153,7 +165,10 @@ def run_command(
     files: Mapping[str, Path] | None = None,
     has_capabilities: bool = True,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, and return what it wrote. Raises subprocess.TimeoutExpired after `timeout` seconds, when it is killed."""
+    """Run a command to its end, and return what it wrote.
+
+    Raises subprocess.TimeoutExpired after `timeout` seconds, when it is killed.
+    """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         process = start_command(
             words,

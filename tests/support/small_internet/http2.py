@@ -7,7 +7,15 @@ from collections.abc import AsyncIterator
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import ConnectionTerminated, DataReceived, Event, RequestReceived, StreamEnded, StreamReset, WindowUpdated
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    Event,
+    RequestReceived,
+    StreamEnded,
+    StreamReset,
+    WindowUpdated,
+)
 from h2.exceptions import ProtocolError
 
 from small_internet.exchange import ConnectionRecord, HeaderList, Request, RequestRecord, Respond
@@ -21,7 +29,9 @@ class Http2Exchange:
         self._stream = stream
 
     async def interim(self, status: int, headers: HeaderList) -> None:
-        self._server.h2.send_headers(self._stream, [(":status", str(status)), *((name.lower(), value) for name, value in headers)])
+        self._server.h2.send_headers(
+            self._stream, [(":status", str(status)), *((name.lower(), value) for name, value in headers)]
+        )
         await self._server.flush()
 
     async def start(self, status: int, headers: HeaderList, length: int | None) -> None:
@@ -33,7 +43,11 @@ class Http2Exchange:
     async def write(self, data: bytes) -> None:
         view = memoryview(data)
         while view:
-            size = min(len(view), self._server.h2.max_outbound_frame_size, self._server.h2.local_flow_control_window(self._stream))
+            size = min(
+                len(view),
+                self._server.h2.max_outbound_frame_size,
+                self._server.h2.local_flow_control_window(self._stream),
+            )
             if size <= 0:
                 await self._server.wait_for_window()
                 continue
@@ -49,7 +63,9 @@ class Http2Exchange:
 class Http2Server:
     """One connection."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, record: ConnectionRecord, respond: Respond) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, record: ConnectionRecord, respond: Respond
+    ) -> None:
         self.h2 = H2Connection(H2Configuration(client_side=False, header_encoding="utf-8"))
         self._reader, self._writer, self._record, self._respond = reader, writer, record, respond
         self._bodies: dict[int, asyncio.Queue[bytes | None]] = {}

@@ -33,7 +33,8 @@ class Fault(StrEnum):
     TRUNCATING = "truncating"  # over UDP always TC and no records; over TCP the whole answer
     SERVFAIL = "servfail"
     REFUSED = "refused"
-    EXTRA_RECORDS = "extra records"  # addresses of a name that nobody asked for, in the answer and in the additional section
+    # addresses of a name that nobody asked for, in the answer and in the additional section
+    EXTRA_RECORDS = "extra records"
     GARBAGE = "garbage"  # bytes that are no DNS message
     HEADER_ONLY = "header only"  # twelve bytes and a question count of 1
 
@@ -56,7 +57,10 @@ class Reply:
 
 
 class Nameserver:
-    """The handle of a running nameserver. Made by `nameserver(...)`; its methods are safe to call from the test's thread."""
+    """The handle of a running nameserver.
+
+    Made by `nameserver(...)`; its methods are safe to call from the test's thread.
+    """
 
     def __init__(self, zones: Sequence[Zone], port: int, loop: BackgroundLoop) -> None:
         self.port = port
@@ -73,7 +77,9 @@ class Nameserver:
         return f"udp://{self.host}:{self.port}"
 
     def queries(self, name: str | None = None, kind: str | None = None, transport: str | None = None) -> int:
-        """The number of queries, of all or of one name (lower case, no trailing dot), type ("A") or transport ("udp", "tcp")."""
+        """The number of queries, of all or of one name (lower case, no trailing dot), type ("A") or transport ("udp",
+        "tcp").
+        """
         wanted = (name, kind, transport)
 
         def matches(key: tuple[str, str, str]) -> bool:
@@ -97,8 +103,12 @@ class Nameserver:
         self._loop.call(change)
 
     @contextlib.contextmanager
-    def misbehaving(self, fault: Fault, name: str = "", *, delay: float = 0.0, then_right: bool = False) -> Iterator[None]:
-        """While inside, answers about `name` are wrong in the given way; "" stands for all names that have no fault of their own."""
+    def misbehaving(
+        self, fault: Fault, name: str = "", *, delay: float = 0.0, then_right: bool = False
+    ) -> Iterator[None]:
+        """While inside, answers about `name` are wrong in the given way; "" stands for all names that have no fault of
+        their own.
+        """
         how = Misbehaviour(fault, delay, then_right)
         self._loop.call(lambda: self._faults.update({name: how}))
         try:
@@ -151,7 +161,9 @@ def answer_to(zones: Sequence[Zone], asked: dnslib.DNSRecord, transport: str) ->
 
 def truncated(reply: dnslib.DNSRecord) -> bytes:
     """The same answer with TC set and without its records."""
-    short = dnslib.DNSRecord(dnslib.DNSHeader(id=reply.header.id, bitmap=reply.header.bitmap), questions=reply.questions)
+    short = dnslib.DNSRecord(
+        dnslib.DNSHeader(id=reply.header.id, bitmap=reply.header.bitmap), questions=reply.questions
+    )
     short.header.tc = 1
     for record in reply.ar:
         if record.rtype == dnslib.QTYPE.OPT:

@@ -27,7 +27,9 @@ HANDSHAKE_SECONDS = 10.0
 class Origins:
     """The handle of running origins. Made by `origins(...)`; its methods are safe to call from the test's thread."""
 
-    def __init__(self, authority: Authority, http_ports: Sequence[int], https_ports: Sequence[int], loop: BackgroundLoop) -> None:
+    def __init__(
+        self, authority: Authority, http_ports: Sequence[int], https_ports: Sequence[int], loop: BackgroundLoop
+    ) -> None:
         self.authority = authority
         self.http_ports, self.https_ports = tuple(http_ports), tuple(https_ports)
         self._loop = loop
@@ -117,7 +119,9 @@ class Origins:
             self._writers.remove(writer)
 
 
-async def _serve(origins: Origins, record: ConnectionRecord, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _serve(
+    origins: Origins, record: ConnectionRecord, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
     try:
         if record.is_tls:
             await _start_tls(origins, record, writer)
@@ -182,7 +186,9 @@ def bind_free(addresses: Sequence[str], tries: int = 50) -> list[socket.socket]:
 
 
 @contextlib.contextmanager
-def origins(authority: Authority, addresses: Sequence[str], well_known: Sequence[socket.socket] = ()) -> Iterator[Origins]:
+def origins(
+    authority: Authority, addresses: Sequence[str], well_known: Sequence[socket.socket] = ()
+) -> Iterator[Origins]:
     """Running origins on `addresses` (and on ::1): HTTP on one free port, HTTPS on another.
 
     `well_known` are further sockets that were bound to ports 80 and 443 already; those ports then come first in URLs.
@@ -204,7 +210,9 @@ def _ports(sockets: Sequence[socket.socket]) -> list[int]:
     return list(dict.fromkeys(sock.getsockname()[1] for sock in sockets))
 
 
-async def _listen(handle: Origins, http: Sequence[socket.socket], https: Sequence[socket.socket]) -> contextlib.AsyncExitStack:
+async def _listen(
+    handle: Origins, http: Sequence[socket.socket], https: Sequence[socket.socket]
+) -> contextlib.AsyncExitStack:
     closing = contextlib.AsyncExitStack()
     tasks: set[asyncio.Task[None]] = set()
     for is_tls, sockets in ((False, http), (True, https)):

@@ -1,15 +1,16 @@
-"""Content of the origins by path. Other paths are echoed, so that every look-alike site shows the request that it received.
+"""Content of the origins by path.
+
+Other paths are echoed, so that every look-alike site shows the request that it received.
 
 /bytes/N          N deterministic bytes (`bodies.body`), Range honoured; /chunked/N without a length
-/upload           the length and SHA-256 of what was sent; /deaf lets an HTTP/2 client send no more than its first window
-/slow/S           an echo after S seconds; /drip/N/S sends N bytes, S seconds apart; /endless never ends
-/talk/ID?type=T&first=TEXT  TEXT, and "second" once somebody asks for /go-on/ID
-/sse/N            N server-sent events, 50 ms apart, then the stream stays open; /websocket echoes messages
-/stale            an echo, but on a connection that has served before it hangs up (HTTP/1.1 only)
-/html/DATA        a page with this HTML, in base64
-/to-the-end       "hello" without a length, whose end is that of the connection, with an offer of HTTP/3 (HTTP/1.1 only)
-/redirect?to=URL  302; /status/N answers with that status; /page is a small HTML page; /gzip/N is /bytes/N under gzip
-/broken/…         closes-mid-body, bad-chunk, short-length, long-length, garbage, silent, no-answer, reset, endless-head (HTTP/1.1 only)
+/upload the length and SHA-256 of what was sent; /deaf lets an HTTP/2 client send no more than its first window /slow/S
+an echo after S seconds; /drip/N/S sends N bytes, S seconds apart; /endless never ends /talk/ID?type=T&first=TEXT TEXT,
+and "second" once somebody asks for /go-on/ID /sse/N N server-sent events, 50 ms apart, then the stream stays open;
+/websocket echoes messages /stale an echo, but on a connection that has served before it hangs up (HTTP/1.1 only)
+/html/DATA a page with this HTML, in base64 /to-the-end "hello" without a length, whose end is that of the connection,
+with an offer of HTTP/3 (HTTP/1.1 only) /redirect?to=URL 302; /status/N answers with that status; /page is a small HTML
+page; /gzip/N is /bytes/N under gzip /broken/… closes-mid-body, bad-chunk, short-length, long-length, garbage, silent,
+no-answer, reset, endless-head (HTTP/1.1 only)
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ async def respond(request: Request, exchange: Exchange) -> None:
 
 
 async def _stale(request: Request, exchange: Exchange, rest: str) -> None:
-    """Hangs up on whoever asks on a connection that has served before, as a server does whose patience has just ended."""
+    """Hangs up on whoever asks on a connection that has served before, as a server does whose patience has
+    just ended.
+    """
     if len(request.connection.requests) > 1 and isinstance(exchange, Http1Exchange):
         exchange.must_close = True
         return
@@ -178,15 +181,20 @@ async def _status(request: Request, exchange: Exchange, rest: str) -> None:
 
 
 async def _page(request: Request, exchange: Exchange, rest: str) -> None:
-    html = f"<!doctype html><html lang=en><title>{request.record.host}</title><h1>Hello from {request.record.host}</h1></html>"
+    html = (
+        f"<!doctype html><html lang=en><title>{request.record.host}</title><h1>Hello from"
+        f" {request.record.host}</h1></html>"
+    )
     await _whole(exchange, 200, "text/html; charset=utf-8", html.encode())
 
 
 async def _mirror(request: Request, exchange: Exchange, rest: str) -> None:
-    """Answers with what the query says: `data` in base64, with `gap` zeros after its 100th byte, `type`, `disposition`, and `encoding`.
+    """Answers with what the query says:
 
-    `coding` is an encoding that the data has already, `to` the place to which a `status` redirects, `allowed` the part of the site that a
-    service worker may serve.
+    `data` in base64, with `gap` zeros after its 100th byte, `type`, `disposition`, and `encoding`.
+
+    `coding` is an encoding that the data has already, `to` the place to which a `status` redirects, `allowed` the part
+    of the site that a service worker may serve.
     """
     query = {name: values[0] for name, values in parse_qs(urlsplit(request.record.target).query).items()}
     data = base64.urlsafe_b64decode(query["data"])
@@ -251,9 +259,13 @@ async def _websocket(request: Request, exchange: Http1Exchange) -> None:
                 case WebSocketRequest():
                     await exchange.raw(connection.send(AcceptConnection()))
                 case TextMessage():
-                    await exchange.raw(connection.send(TextMessage(data=event.data, message_finished=event.message_finished)))
+                    await exchange.raw(
+                        connection.send(TextMessage(data=event.data, message_finished=event.message_finished))
+                    )
                 case BytesMessage():
-                    await exchange.raw(connection.send(BytesMessage(data=event.data, message_finished=event.message_finished)))
+                    await exchange.raw(
+                        connection.send(BytesMessage(data=event.data, message_finished=event.message_finished))
+                    )
                 case Ping():
                     await exchange.raw(connection.send(event.response()))
                 case CloseConnection():

@@ -1,7 +1,8 @@
 """Time limits that Hedgerow promises, measured so that a busy machine breaks none.
 
-A thread that is ready to run and stands in line for a CPU waits for others, and Linux counts for how long (`/proc/PID/task/TID/schedstat`,
-the second number, in nanoseconds). That much is taken off what a clock on the wall says; on a quiet machine it is next to nothing.
+A thread that is ready to run and stands in line for a CPU waits for others, and Linux counts for how long
+(`/proc/PID/task/TID/schedstat`, the second number, in nanoseconds). That much is taken off what a clock on the wall
+says; on a quiet machine it is next to nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ class Stopwatch:
         return passed - sum(waited - self._waited.get(thread, 0.0) for thread, waited in now.items())
 
     def holds_within(self, seconds: float, condition: Callable[[], object], what: str) -> None:
-        """Asks until `condition` holds. AssertionError if it did not for a question that was begun later than `seconds` from the start."""
+        """Asks until `condition` holds.
+
+        AssertionError if it did not for a question that was begun later than `seconds` from the start.
+        """
         give_up = time.monotonic() + PATIENCE_S
         while True:
             begun = self.seconds()

@@ -1,8 +1,9 @@
 """Zones and how a question is answered from them: pure, no sockets.
 
-The text form has one record a line: `NAME [TTL] TYPE RDATA`. Names are relative to the zone unless they end in a dot, `@` is the
-zone itself, `*` a wildcard (RFC 4592), `;` starts a comment. TXT takes quoted strings, or `size=N` for N bytes of text.
-SVCB and HTTPS take the presentation form of RFC 9460 with alpn, no-default-alpn, port, ipv4hint, ipv6hint, ech (base64) and keyN.
+The text form has one record a line: `NAME [TTL] TYPE RDATA`. Names are relative to the zone unless they end in a dot,
+`@` is the zone itself, `*` a wildcard (RFC 4592), `;` starts a comment. TXT takes quoted strings, or `size=N` for N
+bytes of text. SVCB and HTTPS take the presentation form of RFC 9460 with alpn, no-default-alpn, port, ipv4hint,
+ipv6hint, ech (base64) and keyN.
 """
 
 from __future__ import annotations
@@ -58,13 +59,16 @@ def parse_zone(name: str, text: str) -> Zone:
             raise ValueError(f"zone {name}, line {number}: {stripped!r}: {error}") from error
         owner = str(record.rname).rstrip(".").lower()
         records.setdefault(owner, {}).setdefault(record.rtype, []).append(record)
-    return Zone(name, {owner: {kind: tuple(found) for kind, found in kinds.items()} for owner, kinds in records.items()})
+    return Zone(
+        name, {owner: {kind: tuple(found) for kind, found in kinds.items()} for owner, kinds in records.items()}
+    )
 
 
 def look_up(zones: Sequence[Zone], name: str, kind: int) -> Outcome:
     """Answers as a recursive resolver that knows only `zones` would: CNAME chains are followed across zones.
 
-    A name that is in no zone is REFUSED; a missing name is NXDOMAIN and a missing type NODATA, both with the zone's SOA.
+    A name that is in no zone is REFUSED; a missing name is NXDOMAIN and a missing type NODATA, both with the zone's
+    SOA.
     """
     outcome = Outcome()
     for _ in range(MAX_CHAIN):
@@ -121,7 +125,9 @@ def _parse_rdata(kind: str, text: str, zone: str) -> dnslib.RD:
             # dnslib knows one class for both types and uses the name of an early draft for `ech`.
             priority, target, *parameters = text.split()
             target = target if target == "." else f"{_absolute(target, zone).rstrip('.')}."
-            return dnslib.HTTPS.fromZone([priority, target, *(part.replace("ech=", "echconfig=", 1) for part in parameters)])
+            return dnslib.HTTPS.fromZone(
+                [priority, target, *(part.replace("ech=", "echconfig=", 1) for part in parameters)]
+            )
         case _ if text.startswith("\\#"):
             return dnslib.RD(bytes.fromhex("".join(text.split()[2:])))
         case _:

@@ -29,17 +29,24 @@ _NO_INTERNET = {
     **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), _NOWHERE),
     **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,127.0.0.0/8,localhost,::1"),
 }
-"""Sends what would leave this machine to a port at which nobody listens: whoever publishes lists is never asked by a test."""
+"""Sends what would leave this machine to a port at which nobody listens: whoever publishes lists is never asked by a
+test.
+"""
 ROLES = ("dns", "gate", "signer", "inspector", "control")
 _READY = re.compile(r"hedgerow ready dns=(\S+) proxy=(\S+) web=(http://\S+)(?: \w+=\S+)*\s*")
-_READY_OR_LIMITED = re.compile(r"hedgerow (?:ready|filters with limits) dns=(\S+) proxy=(\S+)(?: web=)?(\S*)(?: \w+=\S+)*\s*")
+_READY_OR_LIMITED = re.compile(
+    r"hedgerow (?:ready|filters with limits) dns=(\S+) proxy=(\S+)(?: web=)?(\S*)(?: \w+=\S+)*\s*"
+)
 
 
 type Process = subprocess.Popen[str] | ForkedProcess
 
 
 class StartFailure(Exception):
-    """`hedgerow up` ended, or printed no ready line in time. `status` is its exit status, None if it had to be killed."""
+    """`hedgerow up` ended, or printed no ready line in time.
+
+    `status` is its exit status, None if it had to be killed.
+    """
 
     def __init__(self, message: str, status: int | None, stderr: str) -> None:
         super().__init__(f"{message}\n--- standard error ---\n{stderr[-6000:]}")
@@ -47,7 +54,10 @@ class StartFailure(Exception):
 
 
 class Hedgerow:
-    """A running `hedgerow up`. Made by `running_hedgerow(...)`. `web` answers with 503 while it runs with limits, without pages."""
+    """A running `hedgerow up`.
+
+    Made by `running_hedgerow(...)`. `web` answers with 503 while it runs with limits, without pages.
+    """
 
     def __init__(self, process: Process, ready: re.Match[str], directory: Path, log: Path) -> None:
         self.process, self._log = process, log
@@ -99,7 +109,10 @@ class Hedgerow:
         return [self.process.pid, *(pid for pid, _ in _descendants(self.process.pid))]
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Runs another `hedgerow` command with this one's state, and policy where it takes one: `run("explain", "tv", "x.example")`."""
+        """Runs another `hedgerow` command with this one's state, and policy where it takes one:
+
+        `run("explain", "tv", "x.example")`.
+        """
         command, *rest = arguments
         policy = ("--policy", str(self.policy_path)) if command == "explain" else ()
         return hedgerow_command(command, *policy, "--state", str(self.state), *rest)
@@ -108,7 +121,8 @@ class Hedgerow:
 def wait_until[T](condition: Callable[[], T], seconds: float, what: str = "") -> T:
     """Calls `condition` until what it returns is true, and returns that. Raises AssertionError after `seconds`.
 
-    The longer it has waited, the longer are its pauses: a condition that starts a program each time takes a processor from all others.
+    The longer it has waited, the longer are its pauses: a condition that starts a program each time takes a processor
+    from all others.
     """
     began = time.monotonic()
     while True:
@@ -125,7 +139,9 @@ def parse_address(text: str) -> Address:
     return host.strip("[]"), int(port)
 
 
-def hedgerow_command(*arguments: str, cwd: Path | None = None, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+def hedgerow_command(
+    *arguments: str, cwd: Path | None = None, timeout: float = 60.0
+) -> subprocess.CompletedProcess[str]:
     """Runs `hedgerow ARGUMENTS` to its end, whatever its exit status."""
     return run_command([executable(), *arguments], environment=without_internet(), timeout=timeout, directory=cwd)
 
@@ -144,7 +160,9 @@ def executable() -> str:
     return str(Path(sys.executable).parent / "hedgerow")
 
 
-def network_section(net: SmallInternet, *, timezone: str = "UTC", lan: Sequence[str] = ("127.0.0.0/8", "::1/128")) -> str:
+def network_section(
+    net: SmallInternet, *, timezone: str = "UTC", lan: Sequence[str] = ("127.0.0.0/8", "::1/128")
+) -> str:
     """The `network:` part of a policy for the small internet; a test writes its people and devices below it."""
     ports = sorted({80, 443, *net.origins.ports})
     return (
@@ -179,10 +197,11 @@ def running_hedgerow(
 
     In a `directory` that the test gives, a second start goes on with the state of the first.
 
-    `lists` are files written beside the policy, by relative path; a policy names them as `path: lists/x.txt`. `prepare` may change
-    the directory before the start. `upstream_authority` is the CA that origins' certificates are checked against. `publishers` is the
-    environment of a `ListMirror`, without which no publisher of lists is reached. `program` runs in place of the installed command.
-    Raises StartFailure; on leaving, AssertionError if it does not end within 10 s or leaves a process behind.
+    `lists` are files written beside the policy, by relative path; a policy names them as `path: lists/x.txt`. `prepare`
+    may change the directory before the start. `upstream_authority` is the CA that origins' certificates are checked
+    against. `publishers` is the environment of a `ListMirror`, without which no publisher of lists is reached.
+    `program` runs in place of the installed command. Raises StartFailure; on leaving, AssertionError if it does not end
+    within 10 s or leaves a process behind.
     """
     with contextlib.ExitStack() as stack:
         directory = directory or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hedgerow-test-")))
@@ -193,10 +212,19 @@ def running_hedgerow(
             place.write_bytes(content.encode() if isinstance(content, str) else content)
         if prepare:
             prepare(directory)
-        command = [*(program or (executable(),)), "up", "--policy", str(directory / "hedgerow.yaml"), "--state", str(directory / "state")]
+        command = [
+            *(program or (executable(),)),
+            "up",
+            "--policy",
+            str(directory / "hedgerow.yaml"),
+            "--state",
+            str(directory / "state"),
+        ]
         command += ["--dns", dns, "--proxy", proxy, "--web", web, "--workers", str(workers), *options]
         command += ["--upstream-ca", str(upstream_authority)] if upstream_authority else []
-        with _start(command, directory, directory / "stderr.txt", without_internet(environment) | dict(publishers or {})) as process:
+        with _start(
+            command, directory, directory / "stderr.txt", without_internet(environment) | dict(publishers or {})
+        ) as process:
             yield from _supervised(process, directory, directory / "stderr.txt", _READY)
 
 
@@ -213,7 +241,9 @@ def _start(command: Sequence[str], directory: Path, log: Path, environment: Mapp
     with log.open("w") as errors:
         if command[0] == executable() and can_fork(environment):
             return start_command(command, stderr=errors.fileno(), environment=environment, directory=directory)
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=directory, env=environment)
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=directory, env=environment
+        )
 
 
 def _supervised(process: Process, directory: Path, stderr: Path, awaited: re.Pattern[str]) -> Iterator[Hedgerow]:
@@ -225,7 +255,10 @@ def _supervised(process: Process, directory: Path, stderr: Path, awaited: re.Pat
         _end(process)
         raise
     left = _end(process)
-    assert not left, f"processes outlived hedgerow up, or it did not end within {END_SECONDS} s: {left}\n{stderr.read_text()[-6000:]}"
+    assert not left, (
+        f"processes outlived hedgerow up, or it did not end within {END_SECONDS} "
+        f"s: {left}\n{stderr.read_text()[-6000:]}"
+    )
     assert process.returncode == 0, f"hedgerow up ended with status {process.returncode}\n{stderr.read_text()[-6000:]}"
 
 
@@ -242,7 +275,9 @@ def _wait_for_ready(process: Process, stderr: Path, awaited: re.Pattern[str]) ->
         watchdog.cancel()
         watchdog.join()
     status = process.wait()
-    raise StartFailure("hedgerow up printed no ready line", None if status < 0 else status, stderr.read_text(errors="replace"))
+    raise StartFailure(
+        "hedgerow up printed no ready line", None if status < 0 else status, stderr.read_text(errors="replace")
+    )
 
 
 def _end(process: Process) -> list[str]:

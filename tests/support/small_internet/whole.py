@@ -43,7 +43,8 @@ class SmallInternet:
 def small_internet(directory: Path | None = None) -> Iterator[SmallInternet]:
     """A running small internet; certificates are written into `directory` or a temporary one.
 
-    As root the origins also have ports 80 and 443, on a prefix where nobody else has them, so that several can run at once.
+    As root the origins also have ports 80 and 443, on a prefix where nobody else has them, so that several can run at
+    once.
     """
     with contextlib.ExitStack() as stack:
         place = directory or Path(stack.enter_context(tempfile.TemporaryDirectory()))

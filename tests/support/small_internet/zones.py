@@ -1,7 +1,7 @@
 """The made-up names of the small internet, and look-alikes of the search engines and their safe twins.
 
-All names resolve into one /24 of loopback, `prefix` + ".N", so that an origin can tell by the address it was reached at which name
-was resolved: www.google.com and forcesafesearch.google.com have different numbers.
+All names resolve into one /24 of loopback, `prefix` + ".N", so that an origin can tell by the address it was reached at
+which name was resolved: www.google.com and forcesafesearch.google.com have different numbers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from small_internet.records import Zone, parse_zone
 
 # A well-formed ECHConfigList (RFC 9849 §4): version 0xfe0d, public name "public.example". The key in it is all zeros.
-_ECH_CONTENTS = bytes.fromhex("01 0020 0020") + bytes(32) + bytes.fromhex("0004 0001 0001 00") + b"\x0epublic.example" + b"\0\0"
+_ECH_CONTENTS = (
+    bytes.fromhex("01 0020 0020") + bytes(32) + bytes.fromhex("0004 0001 0001 00") + b"\x0epublic.example" + b"\0\0"
+)
 ECH = base64.b64encode(
     (len(_ECH_CONTENTS) + 4).to_bytes(2, "big") + b"\xfe\x0d" + len(_ECH_CONTENTS).to_bytes(2, "big") + _ECH_CONTENTS
 ).decode()
@@ -130,11 +132,12 @@ deep.empty.non-terminal A {prefix}.15
 
 
 def build_zones(prefix: str = "127.0.1") -> list[Zone]:
-    """All zones: the root (so that every other name is NXDOMAIN), `oddities.example`, `wild.example`, and one a site in `HOSTS`.
+    """All zones: the root (so that every other name is NXDOMAIN), `oddities.example`, `wild.example`, and one a site in
+    `HOSTS`.
 
-    Every host has an A record, an AAAA record and an HTTPS record with alpn, ech and address hints, so that a filter that forgets
-    one of the types is found out. The IPv6 address is 2001:db8::N (RFC 3849: nobody is there), except that `dual.example` is at
-    ::1, where the origins listen as well.
+    Every host has an A record, an AAAA record and an HTTPS record with alpn, ech and address hints, so that a filter
+    that forgets one of the types is found out. The IPv6 address is 2001:db8::N (RFC 3849: nobody is there), except that
+    `dual.example` is at ::1, where the origins listen as well.
     """
     zones = [
         parse_zone("", "ns A 127.0.0.1"),

@@ -71,7 +71,17 @@ from hedgerow.journal.store import Store, StoreAddress
 from hedgerow.network.tunnel import PeerActivity, TunnelSecrets, public_key_of
 from hedgerow.policies.access_subject import AccessSubject, opens_too
 from hedgerow.policies.expiry import PersonTimes, UpcomingEnd, person_times
-from hedgerow.policies.model import Decision, Device, DeviceId, Grant, GrantDuration, Pause, Policy, RequestKind, Session
+from hedgerow.policies.model import (
+    Decision,
+    Device,
+    DeviceId,
+    Grant,
+    GrantDuration,
+    Pause,
+    Policy,
+    RequestKind,
+    Session,
+)
 from hedgerow.policies.person_access import PersonAccess
 from hedgerow.policies.reading.load import load_policy
 from hedgerow.policies.time_model import LATER_BEDTIME, Bonus, PauseKind, SpentBudget
@@ -114,7 +124,10 @@ class FixedCodes:
         minutes = order.minutes or 0
         how_long = "" if minutes else order.how_long.value
         return MadeCode(
-            "123456", AccessCode("c", actor, NOW, ends, order.device, order.person, order.subject, how_long, minutes, order.request)
+            "123456",
+            AccessCode(
+                "c", actor, NOW, ends, order.device, order.person, order.subject, how_long, minutes, order.request
+            ),
         )
 
     async def open(self) -> tuple[AccessCode, ...]:
@@ -217,7 +230,12 @@ class LedgerControl:
 
     def certificate(self) -> Certificate:
         names = ("hedgerow-ca.pem", "hedgerow-ca.crt", "hedgerow-ca.mobileconfig")
-        return Certificate("Hedgerow network CA 0", "AA:BB", "2031-01-01", {name: ("application/x-test", name.encode()) for name in names})
+        return Certificate(
+            "Hedgerow network CA 0",
+            "AA:BB",
+            "2031-01-01",
+            {name: ("application/x-test", name.encode()) for name in names},
+        )
 
     def encrypted_dns(self) -> EncryptedDns | None:
         return EncryptedDns("dns.home.example", 443, 853)
@@ -237,7 +255,12 @@ class LedgerControl:
     def _view(self) -> LoadedSnapshot:
         """Keep one view while policy, grants and pauses are unchanged, as the running Hedgerow does."""
         policy, parts = self.policy(), (self.reader.grants(NOW), self.reader.pauses(NOW), self.spent)
-        now = self.view and (self.view.policy, self.view.snapshot.grants, self.view.snapshot.pauses, self.view.snapshot.spent)
+        now = self.view and (
+            self.view.policy,
+            self.view.snapshot.grants,
+            self.view.snapshot.pauses,
+            self.view.snapshot.spent,
+        )
         if self.view is None or now != (policy, *parts):
             self.view = view_of(policy, *parts)
         return self.view
@@ -285,8 +308,14 @@ class LedgerControl:
         return unnamed_client(address) if device is None else named_client(device.device)
 
     async def approve(
-        self, request_id: int, how_long: GrantDuration, actor: str, *, only_address: bool = False, only_device: bool = False
-    ) -> Grant:  # fmt: skip
+        self,
+        request_id: int,
+        how_long: GrantDuration,
+        actor: str,
+        *,
+        only_address: bool = False,
+        only_device: bool = False,
+    ) -> Grant:
         request = await asyncio.to_thread(self.ledger.request, request_id)
         ends = None if how_long is GrantDuration.GOOD else NOW + 3600
         subject = request.access_subject(self.policy(), only_address=only_address, only_device=only_device)
@@ -306,16 +335,27 @@ class LedgerControl:
         await asyncio.to_thread(self.ledger.revoke, grant_id, actor)
 
     async def pause(
-        self, actor: str, *, device: str | None = None, person: str | None = None, ends: float | None = None,
+        self,
+        actor: str,
+        *,
+        device: str | None = None,
+        person: str | None = None,
+        ends: float | None = None,
         spared: PauseExemption = _NOBODY,
         kind: PauseKind = PauseKind.ALL,
-    ) -> Pause:  # fmt: skip
+    ) -> Pause:
         if person == "nobody":
             raise InvalidInput("there is no person nobody")
         ids = [DeviceId(each) if each else None for each in (device, spared.device)]
         return await asyncio.to_thread(
             lambda: self.ledger.pause(
-                actor, device=ids[0], person=person, ends=ends, spared_person=spared.person, spared_device=ids[1], kind=kind
+                actor,
+                device=ids[0],
+                person=person,
+                ends=ends,
+                spared_person=spared.person,
+                spared_device=ids[1],
+                kind=kind,
             )
         )
 
@@ -326,11 +366,17 @@ class LedgerControl:
         held = [each for each in self.state.lists if each.held and each.source == name]
         if not held:
             raise InvalidInput("No newer copy of '%(name)s' is being held back.", name=name)
-        self.state = replace(self.state, lists=tuple(replace(each, held=False) if each in held else each for each in self.state.lists))
+        self.state = replace(
+            self.state, lists=tuple(replace(each, held=False) if each in held else each for each in self.state.lists)
+        )
 
     async def explain(self, device: str, target: str, at: float | None = None) -> tuple[ExplanationView, ...]:
         if self.explained is not None:
-            return (ExplanationView(DeviceId(device), "mia", "child-8-12", NOW, RequestKind.DNS, target, None, self.explained),)
+            return (
+                ExplanationView(
+                    DeviceId(device), "mia", "child-8-12", NOW, RequestKind.DNS, target, None, self.explained
+                ),
+            )
         return explain_views(self._view(), device, target, NOW if at is None else at)
 
 
@@ -371,7 +417,9 @@ class CountedTime:
         if not device.startswith("seat"):
             raise InvalidInput("%(device)s is not a seat: choose which of its people is signing in.", device=device)
         ends = NOW + order.minutes * 60 if order.minutes else None
-        self.seated[device] = Session("s", DeviceId(device), actor, NOW, ends, order.person, f"seat-{order.band}", order.name)
+        self.seated[device] = Session(
+            "s", DeviceId(device), actor, NOW, ends, order.person, f"seat-{order.band}", order.name
+        )
         return self.seated[device]
 
     async def end_session(self, device: str, *, actor: str, request: str = "") -> Session | None:
@@ -447,7 +495,9 @@ class Web:
 
 
 class _SignedInBrowser:
-    """The owner's browser: adds the cookie of its session to requests from 127.0.0.1 without another session or a token."""
+    """The owner's browser: adds the cookie of its session to requests from 127.0.0.1 without another session or a
+    token.
+    """
 
     def __init__(self, app: ASGIApp, cookie: str) -> None:
         self._app, self._cookie = app, f"{SESSION_COOKIE}={cookie}"
@@ -457,20 +507,33 @@ class _SignedInBrowser:
             headers = MutableHeaders(scope=scope)
             is_here = headers.get("host", "").rpartition(":")[0] in {"127.0.0.1", "localhost"}
             cookies = headers.get("cookie", "")
-            if is_here and SESSION_COOKIE not in cookies and not {"authorization", "via", "x-forwarded-for"} & set(headers):
+            if (
+                is_here
+                and SESSION_COOKIE not in cookies
+                and not {"authorization", "via", "x-forwarded-for"} & set(headers)
+            ):
                 headers["cookie"] = "; ".join(filter(None, (cookies, self._cookie)))
         await self._app(scope, receive, send)
 
 
 @contextlib.contextmanager
 def running_web(
-    state: Path, listen: str = "0.0.0.0", port: int = 0, *, token: str = TOKEN, clock: Callable[[], float] = lambda: NOW,
-    warm: bool = False, store: StoreAddress | None = None, has_password: bool = True, extensions: Extensions | None = None,
-) -> Iterator[Web]:  # fmt: skip
+    state: Path,
+    listen: str = "0.0.0.0",
+    port: int = 0,
+    *,
+    token: str = TOKEN,
+    clock: Callable[[], float] = lambda: NOW,
+    warm: bool = False,
+    store: StoreAddress | None = None,
+    has_password: bool = True,
+    extensions: Extensions | None = None,
+) -> Iterator[Web]:
     """Serve on every IPv4 loopback address, so that a test can act as any device in 127.0.0.0/8.
 
-    The policy file is `hedgerow.yaml` in `state` and may be missing. The journal is in `state` too, unless there is a `store`. With
-    `has_password`, an admin has an account, and is signed in at 127.0.0.1. Without it, this is the first start.
+    The policy file is `hedgerow.yaml` in `state` and may be missing. The journal is in `state` too, unless there is a
+    `store`. With `has_password`, an admin has an account, and is signed in at 127.0.0.1. Without it, this is the first
+    start.
     """
     journal: Place = store or state / "journal.sqlite"
     if isinstance(journal, Path) and not journal.exists():
@@ -488,9 +551,13 @@ def running_web(
     counted = CountedTime()
     reader, post = JournalReader(engine), Post()
     notices = NoticeDispatcher(
-        Outbox(engine, clock=clock), AddressBook(state / "notices"), control.policy, post.send,
-        lambda said: weekly_report(reader, control.policy(), clock(), said), clock=clock,
-    )  # fmt: skip
+        Outbox(engine, clock=clock),
+        AddressBook(state / "notices"),
+        control.policy,
+        post.send,
+        lambda said: weekly_report(reader, control.policy(), clock(), said),
+        clock=clock,
+    )
     sites = SiteMemory(RememberedSiteStore(engine), lambda _host: True, lambda: None, clock)
     context = PageContext(
         reader=reader,
@@ -521,13 +588,18 @@ def running_web(
             cookie = thread.submit(asyncio.run, begin(OWNER, OWNER_PASSWORD, SETUP_CODE, "127.0.0.1", "")).result()
         signed_in = _SignedInBrowser(signed_in, cookie)
     with socket.create_server((listen, port)) as listener, listen_locally(state / "control.sock") as unix_socket:
-        server = web_server(signed_in, client_of=control.client_at, person_of=accounts.person_of, unix_socket=unix_socket)
+        server = web_server(
+            signed_in, client_of=control.client_at, person_of=accounts.person_of, unix_socket=unix_socket
+        )
         try:
             with serving(server, listener) as served:
-                yield Web(served, engine, recorder, ledger, control, metrics, accounts, policy_path, routes, counted, post)
+                yield Web(
+                    served, engine, recorder, ledger, control, metrics, accounts, policy_path, routes, counted, post
+                )
         finally:
             engine.dispose()
-            control.view = control.bare_view = None  # FastAPI caches methods of pages, and with them this control and its open lists
+            # FastAPI caches methods of pages, and with them this control and its open lists
+            control.view = control.bare_view = None
 
 
 async def _nothing_to_do(_path: Path, _checked: CheckedPolicy) -> None:

@@ -1,4 +1,6 @@
-"""An invented family with five children and sixty devices, in the middle of an afternoon, for screenshots and tests of long pages."""
+"""An invented family with five children and sixty devices, in the middle of an afternoon, for screenshots and tests of
+long pages.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,39 @@ CHILDREN = {"Mia": 9, "Jonas": 12, "Tom": 15, "Lena": 6, "Emil": 11}
 ADULTS = ("Ana", "Paul")
 _KINDS = ("tablet", "phone", "laptop", "console", "watch")
 _THINGS = (
-    *("living-room-tv", "kitchen-speaker", "printer", "vacuum", "thermostat", "doorbell", "washing-machine", "weather-station", "solar"),
-    *("bathroom-scale", "garden-camera", "hall-camera", "nas", "e-reader", "bedroom-tv", "hifi", "car", "charger", "fridge", "oven"),
+    *(
+        "living-room-tv",
+        "kitchen-speaker",
+        "printer",
+        "vacuum",
+        "thermostat",
+        "doorbell",
+        "washing-machine",
+        "weather-station",
+        "solar",
+    ),
+    *(
+        "bathroom-scale",
+        "garden-camera",
+        "hall-camera",
+        "nas",
+        "e-reader",
+        "bedroom-tv",
+        "hifi",
+        "car",
+        "charger",
+        "fridge",
+        "oven",
+    ),
 )
 _LAMPS = 13
-_BEDTIMES = {"Mia": "20:30-07:00", "Lena": "19:30-07:00", "Jonas": "21:00-06:45", "Tom": "22:30-06:30", "Emil": "21:00-06:45"}
+_BEDTIMES = {
+    "Mia": "20:30-07:00",
+    "Lena": "19:30-07:00",
+    "Jonas": "21:00-06:45",
+    "Tom": "22:30-06:30",
+    "Emil": "21:00-06:45",
+}
 _BUDGETS = {"Mia": 90, "Lena": 45, "Jonas": 120}
 
 _USED = {
@@ -44,7 +74,9 @@ def policy_text(seats: int = 0) -> str:
         devices = ", ".join(f"{name.lower()}-{kind}" for kind in _KINDS[: 2 + age % 3])
         budget = f", budget: {_BUDGETS[name]}m" if name in _BUDGETS else ""
         lines.append(f"  {name}: {{age: {age}, devices: [{devices}], bedtime: '{_BEDTIMES[name]}'{budget}}}")
-    lines += [f"  {name}: {{profile: adult, devices: [{name.lower()}-phone, {name.lower()}-laptop]}}" for name in ADULTS]
+    lines += [
+        f"  {name}: {{profile: adult, devices: [{name.lower()}-phone, {name.lower()}-laptop]}}" for name in ADULTS
+    ]
     lines.append("devices:")
     lines += [f"  {name}: {{ip: 192.168.1.{number}}}" for number, name in enumerate(device_names(), 20)]
     if seats:
@@ -69,11 +101,17 @@ def fill_big(web: Web, seats: int = 0) -> None:
     devices = [policy.devices[name] for name in names]
     seen = [
         DeviceSeen(
-            NOW - 20 - number * 37 % 840, device.id, f"192.168.1.{number + 20}", f"aa:bb:cc:dd:ee:{number:02x}", device.person,
-            device.profile, device.id,
+            NOW - 20 - number * 37 % 840,
+            device.id,
+            f"192.168.1.{number + 20}",
+            f"aa:bb:cc:dd:ee:{number:02x}",
+            device.person,
+            device.profile,
+            device.id,
         )
-        for number, device in enumerate(devices) if device.person != "Emil"
-    ]  # fmt: skip
+        for number, device in enumerate(devices)
+        if device.person != "Emil"
+    ]
     unnamed = [DeviceId(f"b8:27:eb:11:22:{number:02x}") for number in range(60 - len(names))]
     seen += [
         DeviceSeen(NOW - 300, new, f"192.168.1.{200 + number}", new, None, "child-8-12", f"galaxy-a1{number}")
@@ -93,34 +131,69 @@ def fill_big(web: Web, seats: int = 0) -> None:
                     minutes.append(ActiveMinute(minute, f"person:{name}", f"category:{subject}"))
                     continue
                 at = (minute - ago) * 60.0 + 5
-                web.recorder.add([
-                    Observation(at, device, name, profile, RequestKind.DNS, Verdict.ALLOW, Reason.DEFAULT, "", subject, "", count=4)
-                ])  # fmt: skip
+                web.recorder.add(
+                    [
+                        Observation(
+                            at,
+                            device,
+                            name,
+                            profile,
+                            RequestKind.DNS,
+                            Verdict.ALLOW,
+                            Reason.DEFAULT,
+                            "",
+                            subject,
+                            "",
+                            count=4,
+                        )
+                    ]
+                )
     UsageStore(web.engine).add(minutes)
     for step in range(60):
         name = list(CHILDREN)[step % 4]
         host, reason, what, rule = _BLOCKED[step % len(_BLOCKED)]
         is_private = name in _TOPICS
-        web.recorder.add([
-            Observation(
-                NOW - 240 - step * 600, DeviceId(f"{name.lower()}-tablet"), name, policy.people[name].profile, RequestKind.DNS,
-                Verdict.BLOCK, reason, what, "" if is_private else host, "", "" if is_private else rule, count=1 + step % 4,
-            )
-        ])  # fmt: skip
+        web.recorder.add(
+            [
+                Observation(
+                    NOW - 240 - step * 600,
+                    DeviceId(f"{name.lower()}-tablet"),
+                    name,
+                    policy.people[name].profile,
+                    RequestKind.DNS,
+                    Verdict.BLOCK,
+                    reason,
+                    what,
+                    "" if is_private else host,
+                    "",
+                    "" if is_private else rule,
+                    count=1 + step % 4,
+                )
+            ]
+        )
     web.recorder.flush()
-    web.recorder.add([
-        AccessRequest(NOW - 300, DeviceId("mia-tablet"), "Mia", "minecraft.net", "", "category", "For the party!"),
-        AccessRequest(NOW - 1500, DeviceId("e-reader"), None, "shop.example"),
-    ])  # fmt: skip
+    web.recorder.add(
+        [
+            AccessRequest(NOW - 300, DeviceId("mia-tablet"), "Mia", "minecraft.net", "", "category", "For the party!"),
+            AccessRequest(NOW - 1500, DeviceId("e-reader"), None, "shop.example"),
+        ]
+    )
     web.recorder.flush()
     web.ledger.give(Grant("g1", "chess.example", "Ana", NOW - 600, NOW + 3000, DeviceId("jonas-tablet")))
     web.ledger.pause("Ana", person="Jonas", ends=NOW + 1800)
-    web.time.rows = tuple(BudgetRow(name, "", used, limit, limit - used, NOW + 10000) for name, used, limit in (
-        ("Mia", 61, 90), ("Lena", 23, 45), ("Jonas", 86, 120),
-    ))  # fmt: skip
+    web.time.rows = tuple(
+        BudgetRow(name, "", used, limit, limit - used, NOW + 10000)
+        for name, used, limit in (
+            ("Mia", 61, 90),
+            ("Lena", 23, 45),
+            ("Jonas", 86, 120),
+        )
+    )
     if seats:
         web.time.seated = {
-            f"seat-{seat}": Session(f"s{seat}", DeviceId(f"seat-{seat}"), "Ana", NOW - 1800, NOW + minutes * 60, profile=f"seat-{band}")
+            f"seat-{seat}": Session(
+                f"s{seat}", DeviceId(f"seat-{seat}"), "Ana", NOW - 1800, NOW + minutes * 60, profile=f"seat-{band}"
+            )
             for seat, band, minutes in ((1, "child", 4), (3, "adult", 67), (4, "child", 32), (7, "child", 51))
         }
     lists = (
@@ -139,4 +212,6 @@ def fill_big(web: Web, seats: int = 0) -> None:
         timezone="America/New_York",
     )
     lifelines = Lifelines.load().for_country("US")
-    web.control.devices["127.0.0.1"] = DeviceView(DeviceId("mia-tablet"), "Mia", "child-8-12", lifelines, may_sign_in=True)
+    web.control.devices["127.0.0.1"] = DeviceView(
+        DeviceId("mia-tablet"), "Mia", "child-8-12", lifelines, may_sign_in=True
+    )

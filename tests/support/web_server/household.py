@@ -46,7 +46,8 @@ lists:
 """
 
 OF_FEATURES = [runpy.run_path(str(file)) for file in sorted(Path(__file__).parents[2].glob("features/*/household.py"))]
-"""The `household.py` of each feature's tests: the paths of its pages (`PAGES`), and `fill`, which gives them something to show.
+"""The `household.py` of each feature's tests: the paths of its pages (`PAGES`), and `fill`, which gives them something
+to show.
 
 `fill_with` gives them one text everywhere, if they can show some.
 """
@@ -88,7 +89,9 @@ _HOSTS = (
 
 
 def fill(web: Web) -> None:
-    """Add devices, decisions over the day, two requests, a grant, a pause, budgets, and lists with and without problems."""
+    """Add devices, decisions over the day, two requests, a grant, a pause, budgets, and lists with and without
+    problems.
+    """
     web.policy_path.write_text(POLICY)
     web.recorder.add(
         [
@@ -103,15 +106,43 @@ def fill(web: Web) -> None:
         host, reason, what, rule = _HOSTS[step % len(_HOSTS)]
         kind = RequestKind.DNS if step % 3 else RequestKind.HTTP
         url = "" if kind is RequestKind.DNS else f"https://{host}/page/{step}"
-        web.recorder.add([Observation(at, device, person, profile, kind, Verdict.BLOCK, reason, what, host, url, rule, count=1 + step % 5)])
         web.recorder.add(
-            [Observation(at - 30, device, person, profile, kind, Verdict.ALLOW, Reason.DEFAULT, "", "www.school.example", "", count=9)]
+            [
+                Observation(
+                    at, device, person, profile, kind, Verdict.BLOCK, reason, what, host, url, rule, count=1 + step % 5
+                )
+            ]
+        )
+        web.recorder.add(
+            [
+                Observation(
+                    at - 30,
+                    device,
+                    person,
+                    profile,
+                    kind,
+                    Verdict.ALLOW,
+                    Reason.DEFAULT,
+                    "",
+                    "www.school.example",
+                    "",
+                    count=9,
+                )
+            ]
         )
         if step >= 88:  # each device is known from its first request on
             web.recorder.flush()
     web.recorder.add(
         [
-            AccessRequest(NOW - 300, MIA, "mia", "minecraft.net", "https://minecraft.net/download", "category", "All my friends play it!"),
+            AccessRequest(
+                NOW - 300,
+                MIA,
+                "mia",
+                "minecraft.net",
+                "https://minecraft.net/download",
+                "category",
+                "All my friends play it!",
+            ),
             AccessRequest(NOW - 900, TOM, "tom", "discord.com"),
         ]
     )
@@ -133,16 +164,25 @@ def fill(web: Web) -> None:
         ListHealth("starter/adult", "adult", 117, NOW - 7200, starter=True),
         ListHealth("hagezi-nsfw", "adult", 126_000, NOW - 7200, is_remote=True),
         ListHealth(
-            "https://lists.example/adult.txt", "adult", 4600123, NOW - 86400 * 9, "the server answers 404 since 8 days", is_remote=True,
-            failed=True, dead=True,
+            "https://lists.example/adult.txt",
+            "adult",
+            4600123,
+            NOW - 86400 * 9,
+            "the server answers 404 since 8 days",
+            is_remote=True,
+            failed=True,
+            dead=True,
         ),
-    )  # fmt: skip
+    )
     web.change_status(
         lists=lists,
         coverage=coverage_by_category(lists, {}, {"adult", "gambling"}),
         recommended=("hagezi-nsfw", "oisd-nsfw", "hagezi-gambling-mini"),
         list_problems=(Problem("https://lists.example/adult.txt", 7, 1, "'||' is no host"),),
-        workers=(WorkerHealth("dns-0", "dns", "running", NOW - 7000), WorkerHealth("gate-0", "gate", "running", NOW - 7000)),
+        workers=(
+            WorkerHealth("dns-0", "dns", "running", NOW - 7000),
+            WorkerHealth("gate-0", "gate", "running", NOW - 7000),
+        ),
         people=("mia", "tom", "Ana"),
         version="0.1.0",
     )

@@ -1,4 +1,6 @@
-"""The switches of a person's page, read as a person reads them, and what `decide` says of the same services and topics."""
+"""The switches of a person's page, read as a person reads them, and what `decide` says of the same services
+and topics.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ from hedgerow.policies.time_model import SpentBudget
 TOPICS = tuple(each.name for each in builtin_categories() if each.kind is CategoryKind.BLOCK and each.name != ILLEGAL)
 SUBJECTS = (*TOPICS, *Services.load().by_id)
 _SWITCH = re.compile(
-    r'<li id="switch-([\w-]+)"[^>]*><button role="switch" aria-checked="(true|false)" name="(open|close)"[^>]*>(.*?)</button>(.*?)</li>',
+    r'<li id="switch-([\w-]+)"[^>]*><button role="switch" aria-checked="(true|false)"'
+    r' name="(open|close)"[^>]*>(.*?)</button>(.*?)</li>',
     re.S,
 )
 _NOTE = re.compile(r"<(a|span)\b[^>]*>([^<]*)</\1>")
@@ -69,7 +72,9 @@ class ShownSwitches:
     def is_open(self, subject: str, device: str | None = None) -> bool:
         """Tell what the page says about a subject at this moment, for the person or on a device."""
         switch = self.by_id[subject]
-        elsewhere = _first_word(switch.notes, rf"(open|closed) on {re.escape(device)}(?: until .*)?$") if device else None
+        elsewhere = (
+            _first_word(switch.notes, rf"(open|closed) on {re.escape(device)}(?: until .*)?$") if device else None
+        )
         if self.is_closed(device):
             here = device is not None and f"open even now on {device}" in switch.notes
             return here or ("open even now" in switch.notes and elsewhere != "closed")
@@ -102,7 +107,11 @@ def site_of(topic: str) -> str:
 
 
 def worker_view(
-    policy: Policy, now: float, grants: tuple[Grant, ...] = (), pauses: tuple[Pause, ...] = (), spent: tuple[SpentBudget, ...] = ()
+    policy: Policy,
+    now: float,
+    grants: tuple[Grant, ...] = (),
+    pauses: tuple[Pause, ...] = (),
+    spent: tuple[SpentBudget, ...] = (),
 ) -> LoadedSnapshot:
     """Return a worker's snapshot, with a site for each topic."""
     return LoadedSnapshot(Snapshot(1, now, policy, Path(_lists().name) / "generation", grants, pauses, spent))
@@ -112,8 +121,9 @@ def decided(view: LoadedSnapshot, device: Device, now: float) -> dict[str, bool]
     """Return by subject whether `decide` lets a device have it."""
     ruleset = view.rulesets.ruleset(device, now)
     return {
-        subject: decide(ruleset, view.catalogue, request_for(subject, device)).verdict is not Verdict.BLOCK for subject in SUBJECTS
-    }  # fmt: skip
+        subject: decide(ruleset, view.catalogue, request_for(subject, device)).verdict is not Verdict.BLOCK
+        for subject in SUBJECTS
+    }
 
 
 def request_for(subject: str, device: Device) -> Request:

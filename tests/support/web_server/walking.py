@@ -1,4 +1,6 @@
-"""A walk through the pages as a browser without JavaScript takes it: it follows links, fills in forms and presses their buttons."""
+"""A walk through the pages as a browser without JavaScript takes it: it follows links, fills in forms and presses their
+buttons.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,36 @@ import httpx
 
 _VOID = frozenset({"input", "br", "img", "meta", "link", "hr", "use", "path"})
 TEXTS = (
-    "", "roblox.com", "example.org/games", "tiktok", "adult", "TikTok", "not a site", "homework", "15:00-17:00", "21:00", "9", "45",
-    "100000", "2027-01-01", "2020-01-01", "mia", "Zoë", "192.168.1.77", "aa:bb:cc:dd:ee:77", "123456", "illegal",
-    "<script>alert(1)</script>", "a" * 400,
-    "\N{PILE OF POO}", "-1", "25:00", "../../etc/passwd", "%(x)s", "{{ 7 * 7 }}",
-)  # fmt: skip
+    "",
+    "roblox.com",
+    "example.org/games",
+    "tiktok",
+    "adult",
+    "TikTok",
+    "not a site",
+    "homework",
+    "15:00-17:00",
+    "21:00",
+    "9",
+    "45",
+    "100000",
+    "2027-01-01",
+    "2020-01-01",
+    "mia",
+    "Zoë",
+    "192.168.1.77",
+    "aa:bb:cc:dd:ee:77",
+    "123456",
+    "illegal",
+    "<script>alert(1)</script>",
+    "a" * 400,
+    "\N{PILE OF POO}",
+    "-1",
+    "25:00",
+    "../../etc/passwd",
+    "%(x)s",
+    "{{ 7 * 7 }}",
+)
 """Things that people type, the wrong ones included."""
 
 
@@ -79,7 +106,9 @@ class PageReader(HTMLParser):
                 self._select[1].append(values.get("value", ""))
                 if "selected" in values:
                     self._select = (*self._select[:2], values.get("value", ""))
-        self._text += [values[name] for name in ("value", "aria-checked") if values.get(name) and values.get("type") != "hidden"]
+        self._text += [
+            values[name] for name in ("value", "aria-checked") if values.get(name) and values.get("type") != "hidden"
+        ]
 
     def _control(self, tag: str, values: Mapping[str, str]) -> None:
         assert self._form is not None
@@ -139,7 +168,12 @@ class Walker:
     def tap(self) -> tuple[httpx.Response, bool]:
         """Tap something on the page that is open. Returns the page after it, and whether a form was sent."""
         reader = PageReader(self.page)
-        buttons = [(form, button) for form in reader.forms for button in form.buttons if not self.skips(form.method, form.action)]
+        buttons = [
+            (form, button)
+            for form in reader.forms
+            for button in form.buttons
+            if not self.skips(form.method, form.action)
+        ]
         links = [link for link in reader.links if not self.skips("get", urlsplit(link).path)]
         if not buttons or (links and self.chance.random() < 0.35):
             self.tapped = self.chance.choice(links) if links else "/"

@@ -2,9 +2,10 @@
 
 The folder has harmless pictures.
 
-The copy takes a third of the time, and its scores are close to those of the original. It takes pictures of any size, of which smaller ones
-cost less, as bytes in blocks of two by two pixels (`judge.in_blocks`). Pictures of many kinds (those of `make bench-pictures`) show
-which numbers occur in each layer. Needs the extra `pictures` and the package onnx, which is no dependency.
+The copy takes a third of the time, and its scores are close to those of the original. It takes pictures of any size, of
+which smaller ones cost less, as bytes in blocks of two by two pixels (`judge.in_blocks`). Pictures of many kinds (those
+of `make bench-pictures`) show which numbers occur in each layer. Needs the extra `pictures` and the package onnx, which
+is no dependency.
 """
 
 from __future__ import annotations
@@ -27,7 +28,11 @@ PICTURES = 120
 _IN_FULL = ["fc_nsfw/MatMul", "fc_nsfw/BiasAdd", "predictions"]
 """The last layers, which make the score: they cost nothing."""
 
-_INPUT, _WEIGHTS, _WEIGHTS_SCALE = "conv_1/Conv2D__7:0", "Conv__440_weights_fused_bn_quantized", "Conv__440_weights_fused_bn_scale"
+_INPUT, _WEIGHTS, _WEIGHTS_SCALE = (
+    "conv_1/Conv2D__7:0",
+    "Conv__440_weights_fused_bn_quantized",
+    "Conv__440_weights_fused_bn_scale",
+)
 _BIAS = "Conv__440_bias_fused_bn_quantized"
 """Names in the first layer."""
 
@@ -53,15 +58,17 @@ def take_any_size(network: Any) -> None:
     (pool,) = [node for node in network.graph.node if node.op_type == "AveragePool"]
     pool.op_type = "GlobalAveragePool"
     del pool.attribute[:]
-    for name, dimension in zip(("height", "width"), network.graph.input[0].type.tensor_type.shape.dim[1:3], strict=True):
+    for name, dimension in zip(
+        ("height", "width"), network.graph.input[0].type.tensor_type.shape.dim[1:3], strict=True
+    ):
         dimension.dim_param = name
 
 
 def take_blocks(network: Any) -> None:
     """Make a quantised network take bytes in blocks of two by two pixels, in place of numbers without the mean.
 
-    The first layer sees the same pixels with the same weights, as the means are whole numbers. It is faster with more channels, and nothing
-    is to be subtracted and rounded before.
+    The first layer sees the same pixels with the same weights, as the means are whole numbers. It is faster with more
+    channels, and nothing is to be subtracted and rounded before.
     """
     import numpy
     from onnx import TensorProto
@@ -76,9 +83,12 @@ def take_blocks(network: Any) -> None:
     even = numpy.pad(weights, ((0, 0), (0, 0), (1, 0), (1, 0)))
     blocks = even.reshape(outputs, 3, 4, 2, 4, 2).transpose(0, 3, 5, 1, 2, 4).reshape(outputs, 12, 4, 4)
     values = {
-        _WEIGHTS: blocks.astype(numpy.int8), _BIAS: bias.astype(numpy.int32), f"{_BIAS}_scale": scales[1],
-        f"{_INPUT}_scale": numpy.float32(1), f"{_INPUT}_zero_point": numpy.uint8(0),
-    }  # fmt: skip
+        _WEIGHTS: blocks.astype(numpy.int8),
+        _BIAS: bias.astype(numpy.int32),
+        f"{_BIAS}_scale": scales[1],
+        f"{_INPUT}_scale": numpy.float32(1),
+        f"{_INPUT}_zero_point": numpy.uint8(0),
+    }
     for name, value in values.items():
         stored[name].CopyFrom(from_array(value, name))
     for attribute in nodes["Conv__440"].attribute:
@@ -104,9 +114,15 @@ def main(folder: Path) -> None:
         take_any_size(network)
         onnx.save(network, converted)
         quantize_static(
-            converted, str(FIRST_LOOK), Inputs(folder), quant_format=QuantFormat.QDQ, per_channel=True,
-            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, nodes_to_exclude=_IN_FULL,
-        )  # fmt: skip
+            converted,
+            str(FIRST_LOOK),
+            Inputs(folder),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=_IN_FULL,
+        )
     quantised = onnx.load(str(FIRST_LOOK))
     take_blocks(quantised)
     onnx.save(quantised, str(FIRST_LOOK))

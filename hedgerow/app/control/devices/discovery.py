@@ -1,6 +1,7 @@
 """Discovery of devices: those in the neighbour table, with the host names from DHCP leases, DNS and mDNS.
 
-A new device is reported once, in the log and in the journal's events. Filtering does not wait for it: it starts with the first packet.
+A new device is reported once, in the log and in the journal's events. Filtering does not wait for it: it starts with
+the first packet.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ type LeaseFiles = Iterable[tuple[str, Callable[[str], tuple[Lease, ...]]]]
 class DeviceDiscovery:
     """A scan, every few seconds, for the devices of the network and their host names.
 
-    `view` returns the snapshot in force, None during start-up. `update_names` receives the devices' host names by MAC and IP address.
+    `view` returns the snapshot in force, None during start-up. `update_names` receives the devices' host names by MAC
+    and IP address.
     """
 
     def __init__(
@@ -48,7 +50,13 @@ class DeviceDiscovery:
         view: Callable[[], LoadedSnapshot | None],
         update_names: Callable[[dict[str, str]], None],
     ) -> None:
-        self._reader, self._record, self._neighbours, self._view, self._update_names = reader, record, neighbours, view, update_names
+        self._reader, self._record, self._neighbours, self._view, self._update_names = (
+            reader,
+            record,
+            neighbours,
+            view,
+            update_names,
+        )
         self._names = HostNameResolver()
         self._vendors = VendorLookup()
         self._host_names: dict[str, str] = {}
@@ -168,7 +176,8 @@ def unreadable_lease_files(files: LeaseFiles = LEASE_FILES) -> list[str]:
 def _open_lease_file(path: Path) -> BinaryIO:
     """Open a lease file. Raises OSError, also for a file that can't be trusted.
 
-    In a world-writable directory such as /tmp, the file must belong to root or to us. Special files are refused without blocking.
+    In a world-writable directory such as /tmp, the file must belong to root or to us. Special files are refused without
+    blocking.
     """
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     status = os.fstat(file.fileno())
@@ -193,7 +202,10 @@ MAX_LOOKUPS = 64
 
 
 def reverse_name(address: str) -> str:
-    """Look up the name of an address in hosts file and DNS (PTR), else ask the device by mDNS. Returns "" if it has none. Blocks."""
+    """Look up the name of an address in hosts file and DNS (PTR), else ask the device by mDNS.
+
+    Returns "" if it has none. Blocks.
+    """
     try:
         return socket.getnameinfo((address, 0), socket.NI_NAMEREQD)[0]
     except OSError:
@@ -218,9 +230,16 @@ class HostNameResolver:
         self._asked: dict[str, tuple[float, str]] = {}
 
     async def find(self, leases: Iterable[Lease], neighbours: Mapping[str, str], now: float) -> dict[str, str]:
-        """Map MAC addresses, or IP addresses without a known MAC, to first labels. `neighbours` maps IP to MAC addresses."""
+        """Map MAC addresses, or IP addresses without a known MAC, to first labels.
+
+        `neighbours` maps IP to MAC addresses.
+        """
         names = {lease.mac: first_label(lease.name) for lease in leases if is_credible(lease, neighbours, now)}
-        unnamed = [(address, mac) for address, mac in sorted(neighbours.items()) if mac not in names and not address.startswith("fe80:")]
+        unnamed = [
+            (address, mac)
+            for address, mac in sorted(neighbours.items())
+            if mac not in names and not address.startswith("fe80:")
+        ]
         limit = time.monotonic() - NAME_CACHE_S
         due = [address for address, _ in unnamed if self._asked.get(address, (limit, ""))[0] <= limit][:MAX_LOOKUPS]
         found = await asyncio.to_thread(self._ask, due)

@@ -1,7 +1,7 @@
 """Compiled lists that come with a signed bundle: made once by an office, and installed by its sites.
 
-The bundle names an index, and the index names every file of a generation by its SHA-256. A site downloads the objects that it lacks, so
-that what has come stays when the rest fails, and puts the generation in its place by one rename.
+The bundle names an index, and the index names every file of a generation by its SHA-256. A site downloads the objects
+that it lacks, so that what has come stays when the rest fails, and puts the generation in its place by one rename.
 """
 
 from __future__ import annotations
@@ -82,14 +82,16 @@ class BundledGeneration:
     def suits(self, policy: Policy, now: float) -> bool:
         """Return True if a site with this policy may use it instead of lists that it fetches by itself.
 
-        It has all lists of the policy, is signed with the key of the policy's bundle and not too old. Beyond the policy's lists, it has
-        recommended ones only.
+        It has all lists of the policy, is signed with the key of the policy's bundle and not too old. Beyond the
+        policy's lists, it has recommended ones only.
         """
         bundle, wanted = policy.network.bundle, {_key_of(each) for each in sources_of(policy)}
         if bundle is None or not bundle.lists or bundle.key != self.origin.key or now - self.origin.made_at > TOO_OLD_S:
             return False
         more = {each.key for each in self.origin.index.sources} - wanted
-        is_more_allowed = policy.network.lists is ListSelection.RECOMMENDED and more <= {_key_of(each) for each in all_recommended()}
+        is_more_allowed = policy.network.lists is ListSelection.RECOMMENDED and more <= {
+            _key_of(each) for each in all_recommended()
+        }
         return wanted <= {each.key for each in self.origin.index.sources} and (not more or is_more_allowed)
 
 
@@ -98,11 +100,14 @@ class BundledCopies(CopyStatuses):
 
     def __init__(self, generation: BundledGeneration) -> None:
         super().__init__(generation.folder)
-        texts = {(each.name, each.category): generation.folder / each.text for each in read_meta(generation.folder).sources}
+        texts = {
+            (each.name, each.category): generation.folder / each.text for each in read_meta(generation.folder).sources
+        }
         self._copies = {
             each.key: CopyStatus(texts.get((each.name, each.category)), float(each.fetched))
-            for each in generation.origin.index.sources if each.url
-        }  # fmt: skip
+            for each in generation.origin.index.sources
+            if each.url
+        }
 
     def status(self, source: Source) -> CopyStatus:
         return self._copies.get(_key_of(source), CopyStatus())
@@ -112,22 +117,39 @@ class BundledCopies(CopyStatuses):
 
 
 def _key_of(source: Source) -> tuple[str, str, str, str]:
-    place = "" if source.path is not None and source.name.startswith(("starter/", "corrections/")) else str(source.path or "")
+    place = (
+        ""
+        if source.path is not None and source.name.startswith(("starter/", "corrections/"))
+        else str(source.path or "")
+    )
     return source.name, source.category, source.url or place, source.format
 
 
 def index_of(generation: Path, sources: Sequence[Source], copies: CopyStatuses) -> GenerationIndex:
-    """Return the index of a generation that was compiled from these lists. Those without a copy are left out. Raises OSError."""
+    """Return the index of a generation that was compiled from these lists.
+
+    Those without a copy are left out. Raises OSError.
+    """
     found = [
         BundledSource(*_key_of(each), int(copies.status(each).checked or 0))
-        for each in sources if not each.url or copies.status(each).path is not None
-    ]  # fmt: skip
-    paths = {str(path.relative_to(generation)): path for path in sorted(generation.rglob("*")) if path.is_file() and path.name != _ORIGIN}
-    return GenerationIndex(tuple(found), {name: BundledFile(_digest_of(path), path.stat().st_size) for name, path in paths.items()})
+        for each in sources
+        if not each.url or copies.status(each).path is not None
+    ]
+    paths = {
+        str(path.relative_to(generation)): path
+        for path in sorted(generation.rglob("*"))
+        if path.is_file() and path.name != _ORIGIN
+    }
+    return GenerationIndex(
+        tuple(found), {name: BundledFile(_digest_of(path), path.stat().st_size) for name, path in paths.items()}
+    )
 
 
 class BundledListTaker:
-    """Taker of compiled lists from bundles. `newest` is the generation that was installed last, and `problem` says why no newer one is."""
+    """Taker of compiled lists from bundles.
+
+    `newest` is the generation that was installed last, and `problem` says why no newer one is.
+    """
 
     def __init__(self, folders: ListFolders, copies: CopyStatuses) -> None:
         self._folders, self._copies = folders, copies
@@ -138,7 +160,9 @@ class BundledListTaker:
         """Set it to have the newest generation installed again."""
 
     def for_policy(self, policy: Policy, in_force: Path | None, failed: Collection[Source]) -> BundledGeneration | None:
-        """Return the newest generation if it suits a policy, or if those `in_force` are a bundle's and the policy's are not here yet."""
+        """Return the newest generation if it suits a policy, or if those `in_force` are a bundle's and the policy's are
+        not here yet.
+        """
         if self.newest is None or self.newest.suits(policy, time.time()):
             return self.newest
         is_bundled = in_force is not None and in_force.name.startswith(_PREFIX)
@@ -151,7 +175,10 @@ class BundledListTaker:
         return not remote or (len(missing) < len(remote) and all(each in failed for each in missing))
 
     async def take(self, seen: tuple[BundleSource, Manifest] | None) -> None:
-        """Install the lists of the bundle that was seen last, unless they are in place, or have just failed. On failure, the last stay."""
+        """Install the lists of the bundle that was seen last, unless they are in place, or have just failed.
+
+        On failure, the last stay.
+        """
         lists = seen[1].lists if seen is not None and seen[0].lists else None
         if seen is None or lists is None or self._is_installed(seen[0], lists):
             self.problem, self._failures, self._failed = "", 0, ""
@@ -220,7 +247,9 @@ class BundledListTaker:
 
 def _check_index(index: GenerationIndex) -> None:
     names, files = index.files.keys(), index.files.values()
-    is_good = all(map(_FILE_NAME.fullmatch, names)) and all(_DIGEST.fullmatch(each.digest) and each.size >= 0 for each in files)
+    is_good = all(map(_FILE_NAME.fullmatch, names)) and all(
+        _DIGEST.fullmatch(each.digest) and each.size >= 0 for each in files
+    )
     if not is_good or len(files) > _MAX_FILES or sum(each.size for each in files) > _MAX_BYTES:
         raise BundleError("their index names files that no generation has")
 
@@ -248,7 +277,11 @@ def _fetch(client: httpx.Client, objects: str, wanted: BundledFile, waiting: Pat
                 digest.update(piece)
                 file.write(piece)
     except (httpx.HTTPError, httpx.InvalidURL, RefusedError, TimeoutError) as error:
-        answer = f"the server answers {error.response.status_code}" if isinstance(error, httpx.HTTPStatusError) else str(error)
+        answer = (
+            f"the server answers {error.response.status_code}"
+            if isinstance(error, httpx.HTTPStatusError)
+            else str(error)
+        )
         raise BundleError(f"{OBJECTS}/{wanted.digest} can't be fetched: {answer}") from None
     if digest.hexdigest() != wanted.digest:
         raise BundleError(f"{OBJECTS}/{wanted.digest} is not what the bundle says")

@@ -1,10 +1,11 @@
-"""Downloading and compiling of lists in a low-priority process, so that the processes that answer queries are not affected.
+"""Downloading and compiling of lists in a low-priority process, so that the processes that answer queries are not
+affected.
 
     python -m hedgerow.app.control.lists.list_jobs fetch|compile
 
-Standard input is a `FetchJob` or a `CompileJob` as JSON, and standard output the result. On failure the exit status is 1, with a sentence
-on standard error. Where there is a zygote, the process is forked from it instead (`serve_job`). Only one process of each kind works in a
-state directory at a time; the next one waits.
+Standard input is a `FetchJob` or a `CompileJob` as JSON, and standard output the result. On failure the exit status is
+1, with a sentence on standard error. Where there is a zygote, the process is forked from it instead (`serve_job`). Only
+one process of each kind works in a state directory at a time; the next one waits.
 """
 
 from __future__ import annotations
@@ -39,13 +40,19 @@ if TYPE_CHECKING:
 
 
 _MMAP_THRESHOLD = 128 << 10
-"""Makes glibc return blocks of this size to the system at once. Its dynamic threshold would keep blocks below 32 MB, with fragmentation."""
+"""Makes glibc return blocks of this size to the system at once.
+
+Its dynamic threshold would keep blocks below 32 MB, with fragmentation.
+"""
 
 _M_MMAP_THRESHOLD = -3  # of malloc.h
 
 
 class CompileError(Exception):
-    """Lists could not be fetched or compiled: a disk error, or the process was killed. The last generation stays in force."""
+    """Lists could not be fetched or compiled: a disk error, or the process was killed.
+
+    The last generation stays in force.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,16 +124,21 @@ def run_fetch(
     job: FetchJob, progress: Callable[[FetchResult], None] | None = None, received: ReportProgress | None = None
 ) -> tuple[FetchResult, ...]:
     """Download the sources. An implausible copy is held back. Raises OSError."""
-    from hedgerow.blocklists.downloader import fetch_all, ignore_progress  # imported late: the compiler needs no HTTP client
+    # imported late: the compiler needs no HTTP client
+    from hedgerow.blocklists.downloader import fetch_all, ignore_progress
 
     folders = ListFolders(job.state)
     # `lists` is locked only while a copy is saved, so that a slow server does not delay the compilation of other lists.
     with folders.locked(what="fetch"):
         lists = ParseCache(folders.parsed)
         fetched = fetch_all(
-            job.sources, folders.downloads, progress=progress, check=lambda new, good: refusal_of_copy(lists, new, good),
-            received=received or ignore_progress, lock=folders.locked,
-        )  # fmt: skip
+            job.sources,
+            folders.downloads,
+            progress=progress,
+            check=lambda new, good: refusal_of_copy(lists, new, good),
+            received=received or ignore_progress,
+            lock=folders.locked,
+        )
         return tuple(fetched)
 
 
@@ -173,7 +185,8 @@ def _confine(job: FetchJob | CompileJob) -> None:
     for folder in made:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name in ("lists", "fetch"):
-        with folders.locked(wait=False, what=name):  # creates the file, which is beside the secrets of the state directory
+        # creates the file, which is beside the secrets of the state directory
+        with folders.locked(wait=False, what=name):
             pass
     tempfile.tempdir = str(scratch)
     locks = [folders.state / f"{name}.lock" for name in ("lists", "fetch")]

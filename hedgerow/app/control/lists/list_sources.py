@@ -14,21 +14,39 @@ from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.download_store import CopyStatus, copy_status, failing_since, pointer_path
 from hedgerow.blocklists.generation import FORMAT_VERSION
 from hedgerow.blocklists.list_parser import engine_digest
-from hedgerow.blocklists.sources import PublicSource, Source, correction_sources, public_sources, shown_url, starter_sources
+from hedgerow.blocklists.sources import (
+    PublicSource,
+    Source,
+    correction_sources,
+    public_sources,
+    shown_url,
+    starter_sources,
+)
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import Policy, Profile
 from hedgerow.policies.network import ListSelection
 
 
 def sources_of(policy: Policy) -> tuple[Source, ...]:
-    """The starter lists, the corrections, the policy's own lists and, unless it uses the starter lists only, the recommended ones."""
+    """The starter lists, the corrections, the policy's own lists and, unless it uses the starter lists only, the
+    recommended ones.
+    """
     own = [
-        Source(each.name, each.category, Path(each.path) if each.path else None, each.url, each.format or "auto", each.refresh)
+        Source(
+            each.name,
+            each.category,
+            Path(each.path) if each.path else None,
+            each.url,
+            each.format or "auto",
+            each.refresh,
+        )
         for each in policy.lists
     ]
     known = {source.url for source in own}
     public = {source.url for source in public_sources().values()}
-    own = [replace(each, leave_out=_services_of_other_kinds(each.category)) if each.url in public else each for each in own]
+    own = [
+        replace(each, leave_out=_services_of_other_kinds(each.category)) if each.url in public else each for each in own
+    ]
     recommended = [source for source in recommended_sources(policy) if source.url not in known]
     return (*starter_sources(), *correction_sources(), *own, *recommended)
 
@@ -40,7 +58,10 @@ def all_recommended() -> list[Source]:
 
 
 def source_location(name: str, policy: Policy) -> str:
-    """The path of a list, relative if it is below the working directory, or its URL. Empty if that is the list's name anyway."""
+    """The path of a list, relative if it is below the working directory, or its URL.
+
+    Empty if that is the list's name anyway.
+    """
     source = next((source for source in sources_of(policy) if source.name == name.partition(": ")[0]), None)
     url = shown_url(source.url) if source and source.url else ""
     if source is None or source.name in (str(source.path), url):
@@ -57,11 +78,16 @@ def recommended_sources(policy: Policy) -> list[Source]:
     """
     if policy.network.lists != ListSelection.RECOMMENDED:
         return []
-    return [replace(source.as_source(), leave_out=_services_of_other_kinds(source.category)) for source in recommended_for_profiles(policy)]
+    return [
+        replace(source.as_source(), leave_out=_services_of_other_kinds(source.category))
+        for source in recommended_for_profiles(policy)
+    ]
 
 
 def wanted_categories(policy: Policy) -> frozenset[str]:
-    """The categories of which public lists are recommended for the profiles in use, even if the policy uses the starter lists only."""
+    """The categories of which public lists are recommended for the profiles in use, even if the policy uses the starter
+    lists only.
+    """
     return frozenset(source.category for source in recommended_for_profiles(policy))
 
 
@@ -75,8 +101,8 @@ def recommended_for_profiles(policy: Policy) -> list[PublicSource]:
 def _services_of_other_kinds(category: str) -> frozenset[str]:
     """The domains of all services that are of another kind than `category`, if that is a kind of service.
 
-    Public lists of one kind hold services of others: a list of chat sites has WhatsApp and Microsoft Teams, one of social networks Tinder.
-    A profile that leaves messengers open would be wrong about them.
+    Public lists of one kind hold services of others: a list of chat sites has WhatsApp and Microsoft Teams, one of
+    social networks Tinder. A profile that leaves messengers open would be wrong about them.
     """
     services = Services.load().by_id.values()
     if category not in {service.group for service in services}:
@@ -97,7 +123,9 @@ def fingerprint(sources: Sequence[Source]) -> str:
     digest = hashlib.sha256(repr((FORMAT_VERSION, engine_digest(), builtin_categories())).encode())
     for source in sources:
         files, leave_out = file_identities(source), sorted(source.leave_out)
-        digest.update(repr((source.name, source.category, source.format, source.url, str(source.path), leave_out, files)).encode())
+        digest.update(
+            repr((source.name, source.category, source.format, source.url, str(source.path), leave_out, files)).encode()
+        )
     return digest.hexdigest()[:20]
 
 
@@ -123,7 +151,10 @@ class CopyStatuses:
         self._known: dict[Source, tuple[int, CopyStatus]] = {}
 
     def status(self, source: Source) -> CopyStatus:
-        """The stored copy of a source, empty if it has no URL. It is read, and its checksum verified, only after a change."""
+        """The stored copy of a source, empty if it has no URL.
+
+        It is read, and its checksum verified, only after a change.
+        """
         try:
             changed = pointer_path(source, self._downloads).stat().st_mtime_ns if source.url else None
         except OSError:

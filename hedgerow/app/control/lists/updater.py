@@ -1,7 +1,7 @@
 """Updates of the compiled lists: when to fetch, when to compile, and which generations to delete.
 
-The directory of a generation is named by a hash of its inputs, so nothing is compiled twice, and a restart or a crash finds the
-complete generations from before.
+The directory of a generation is named by a hash of its inputs, so nothing is compiled twice, and a restart or a crash
+finds the complete generations from before.
 """
 
 from __future__ import annotations
@@ -30,7 +30,14 @@ from hedgerow.app.control.lists.list_jobs import (
     run_compile,
     run_fetch,
 )
-from hedgerow.app.control.lists.list_sources import CopyStatuses, file_identities, fingerprint, modified_at, sources_of, wanted_categories
+from hedgerow.app.control.lists.list_sources import (
+    CopyStatuses,
+    file_identities,
+    fingerprint,
+    modified_at,
+    sources_of,
+    wanted_categories,
+)
 from hedgerow.backoff import pause_after
 from hedgerow.blocklists.catalogue import is_usable
 from hedgerow.blocklists.compiler import CompileReport, SourceReport
@@ -57,7 +64,9 @@ FETCH_RETRY_S = 60.0
 """Pause after the first failure of a list; it doubles with each further failure."""
 FETCH_AGAIN_AT_MOST_S = 3600.0
 FETCH_FIRST_AT_MOST_S = 600.0
-"""Bound of the pause while there is no copy of any list: on the first day the internet often comes later than Hedgerow."""
+"""Bound of the pause while there is no copy of any list: on the first day the internet often comes later
+than Hedgerow.
+"""
 COMPILE_INTERVAL_WHILE_FETCHING_S = 15.0
 PAUSE_JITTER = 0.25
 """Part of a pause that is left to chance, so that many installations do not come back in the same second."""
@@ -71,7 +80,8 @@ REFRESH_FRACTION = 0.75
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """A list whose last `times` downloads failed, the last at `at` on the monotonic clock and at `when` by the time of day.
+    """A list whose last `times` downloads failed, the last at `at` on the monotonic clock and at `when` by the time of
+    day.
 
     `luck` is a random number from 0 to 1.
     """
@@ -102,14 +112,22 @@ class ListProgress:
 
 
 class ListUpdater:
-    """The lists of the policy, fetched and compiled when due. `generation` is the directory in force, None until one exists.
+    """The lists of the policy, fetched and compiled when due.
 
-    With `progress` it works in this process instead of a subprocess, which `zygote` forks if possible. With `one_job` it never compiles and
-    fetches at the same time, which saves memory, but a slow server then delays the use of other lists.
+    `generation` is the directory in force, None until one exists.
+
+    With `progress` it works in this process instead of a subprocess, which `zygote` forks if possible. With `one_job`
+    it never compiles and fetches at the same time, which saves memory, but a slow server then delays the use of other
+    lists.
     """
 
     def __init__(
-        self, state: Path, progress: ListProgress | None = None, *, one_job: bool = False, zygote: socket.socket | None = None
+        self,
+        state: Path,
+        progress: ListProgress | None = None,
+        *,
+        one_job: bool = False,
+        zygote: socket.socket | None = None,
     ) -> None:
         self._folders = ListFolders(state)
         self._progress = progress
@@ -129,14 +147,19 @@ class ListUpdater:
 
     def is_worth_compiling(self, policy: Policy) -> bool:
         """Return True if it is time to compile. While lists are being fetched, they are compiled in batches."""
-        is_too_soon = self._is_fetching and (self._one_job or time.monotonic() - self._compiled_at < COMPILE_INTERVAL_WHILE_FETCHING_S)
+        is_too_soon = self._is_fetching and (
+            self._one_job or time.monotonic() - self._compiled_at < COMPILE_INTERVAL_WHILE_FETCHING_S
+        )
         return not is_too_soon and self.is_stale(policy)
 
     def is_stale(self, policy: Policy) -> bool:
         """Return True if the inputs differ from those of the generation in force."""
         if (bundled := self.bundled.for_policy(policy, self.generation, self._failed)) is not None:
             return self.generation != bundled.folder
-        return self.generation is None or fingerprint(self._own_copies.with_paths(sources_of(policy))) != self.generation.name
+        return (
+            self.generation is None
+            or fingerprint(self._own_copies.with_paths(sources_of(policy))) != self.generation.name
+        )
 
     async def load_first_generation(self, policy: Policy, before: Path | None) -> bool:
         """Make or find a generation to start with; the rest follows later. Returns False on failure.
@@ -157,7 +180,10 @@ class ListUpdater:
         return await self._compile((*starter_sources(), *correction_sources()))
 
     async def compile(self, policy: Policy) -> bool:
-        """Compile the policy's lists, or use those of the bundle. Returns False on failure; the generation in force then stays."""
+        """Compile the policy's lists, or use those of the bundle.
+
+        Returns False on failure; the generation in force then stays.
+        """
         bundled = self.bundled.for_policy(policy, self.generation, self._failed)
         self._copies = BundledCopies(bundled) if bundled is not None else self._own_copies
         return await self._compile(self._copies.with_paths(sources_of(policy)), bundled)
@@ -176,7 +202,11 @@ class ListUpdater:
             job = CompileJob(sources, out, self._folders.state)
             try:
                 async with self._job_lock:
-                    report = run_compile(job, self._progress.compiled) if self._progress else await compile_in_subprocess(job, self._zygote)
+                    report = (
+                        run_compile(job, self._progress.compiled)
+                        if self._progress
+                        else await compile_in_subprocess(job, self._zygote)
+                    )
             except (CompileError, OSError) as error:
                 self._fail(error)
                 return False
@@ -191,11 +221,18 @@ class ListUpdater:
         return True
 
     async def fetch_if_due(self, policy: Policy, every: bool = False) -> None:
-        """Download the lists that are due, or `every` list with a URL. None is due while the bundle's compiled lists are in use."""
+        """Download the lists that are due, or `every` list with a URL.
+
+        None is due while the bundle's compiled lists are in use.
+        """
         if not every and self.bundled.for_policy(policy, None, ()) is not None:
             return
         remote = [source for source in sources_of(policy) if source.url]
-        bound = FETCH_AGAIN_AT_MOST_S if any(self._own_copies.status(source).path for source in remote) else FETCH_FIRST_AT_MOST_S
+        bound = (
+            FETCH_AGAIN_AT_MOST_S
+            if any(self._own_copies.status(source).path for source in remote)
+            else FETCH_FIRST_AT_MOST_S
+        )
         wanted = tuple(source for source in remote if every or self._is_due(source, bound))
         if not wanted:
             return
@@ -247,7 +284,9 @@ class ListUpdater:
             return accept_held_copy(source, self._folders.downloads)
 
     def _fail(self, error: CompileError | OSError) -> None:
-        self.problem = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.strerror else str(error)
+        self.problem = (
+            f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.strerror else str(error)
+        )
         if self._progress is None:
             log.error("%s", self.problem)
 
@@ -260,9 +299,17 @@ class ListUpdater:
 
     def problems(self, policy: Policy) -> tuple[Problem, ...]:
         """The current problems of the lists."""
-        current = [Problem(each.name, None, None, text, each.place) for each in sources_of(policy) if (text := self._problem(each))]
-        missing = {source.name for source in self._compiled if source.url and source.path is None}  # reported by the fetcher
-        return (*current, *(each for each in (self.report.problems if self.report else ()) if each.source not in missing))
+        current = [
+            Problem(each.name, None, None, text, each.place)
+            for each in sources_of(policy)
+            if (text := self._problem(each))
+        ]
+        # reported by the fetcher
+        missing = {source.name for source in self._compiled if source.url and source.path is None}
+        return (
+            *current,
+            *(each for each in (self.report.problems if self.report else ()) if each.source not in missing),
+        )
 
     def _problem(self, source: Source) -> str:
         """The problem of a source as a whole, as opposed to its lines; empty if there is none."""
@@ -283,7 +330,9 @@ class ListUpdater:
         While a newer copy waits for the compiler, the figures are those of the copy in force.
         """
         rows = zip(self._compiled, self.report.sources, strict=False) if self.report else ()
-        reports = {replace(each, path=None) if each.url else each: report for each, report in rows if each.path is not None}
+        reports = {
+            replace(each, path=None) if each.url else each: report for each, report in rows if each.path is not None
+        }
         known = [(source, reports.get(source)) for source in sources_of(policy) if source not in correction_sources()]
         for source, report in known:
             if with_those_in_force or not _is_in_force(report):
@@ -317,7 +366,9 @@ def _list_version(source: Source, report: SourceReport) -> ListVersion:
     return ListVersion(source.name, source.category, modified_at(source), report.names)
 
 
-def coverage_of(report: CompileReport | None, policy: Policy, lists: Iterable[ListHealth]) -> tuple[CategoryCoverage, ...]:
+def coverage_of(
+    report: CompileReport | None, policy: Policy, lists: Iterable[ListHealth]
+) -> tuple[CategoryCoverage, ...]:
     """The coverage of each category by `lists`, the health of each list; `report` is of the generation in force."""
     return coverage_by_category(tuple(lists), report.categories if report else {}, wanted_categories(policy))
 
@@ -328,8 +379,11 @@ def _is_in_force(report: SourceReport | None) -> bool:
 
 def _health_of(
     source: Source, copies: CopyStatuses, problem: str, report: SourceReport | None, compiled: Collection[Source]
-) -> ListHealth:  # fmt: skip
-    """The health of one list. `problem` is that of the list as a whole; problems of its lines come from the compiler's report."""
+) -> ListHealth:
+    """The health of one list.
+
+    `problem` is that of the list as a whole; problems of its lines come from the compiler's report.
+    """
     stored = copies.with_paths((source,))[0]
     is_held = bool(copies.status(source).held)
     problems = report.problems if report else {}
@@ -363,7 +417,10 @@ def _warn(problems: Sequence[Problem], asked: int) -> None:
         for problem in problems:
             log.warning("%s", problem)
         return
-    summary = f"{len(problems)} of {asked} lists could not be fetched; the last copies stay in use, and the downloads are retried"
+    summary = (
+        f"{len(problems)} of {asked} lists could not be fetched; the last copies stay in use, and the downloads are"
+        " retried"
+    )
     log.warning("%s. The first: %s", summary, problems[0])
 
 
@@ -376,12 +433,16 @@ def _usable_report(generation: Path) -> CompileReport | None:
     return read_report(generation) if is_usable(generation) else None
 
 
-async def prepare_generation(policy: Policy, state: Path, fetch: bool = False, progress: ListProgress | None = None) -> Path:
+async def prepare_generation(
+    policy: Policy, state: Path, fetch: bool = False, progress: ListProgress | None = None
+) -> Path:
     """Make a generation for a command that works without a running Hedgerow. Raises CompileError."""
     updater = ListUpdater(state, progress)
     if fetch:
         if updater.bundled.for_policy(policy, None, ()) is not None:
-            raise CompileError("The bundle's lists are in use. To fetch lists here, write `lists: false` into network.bundle.")
+            raise CompileError(
+                "The bundle's lists are in use. To fetch lists here, write `lists: false` into network.bundle."
+            )
         await updater.fetch_if_due(policy, every=True)
     if not await updater.compile(policy) or updater.generation is None:
         raise CompileError(updater.problem)

@@ -45,7 +45,10 @@ _FAILED = message("Sending it failed.")
 
 
 async def send_in_subprocess(outgoing: OutgoingMessage, limit: float = SEND_TIMEOUT_S) -> str:
-    """Send a message. Returns the problem in one sentence without any part of the address; empty if the service accepted it."""
+    """Send a message.
+
+    Returns the problem in one sentence without any part of the address; empty if the service accepted it.
+    """
     try:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "hedgerow.app.control.notices.sender"),
@@ -68,7 +71,10 @@ async def send_in_subprocess(outgoing: OutgoingMessage, limit: float = SEND_TIME
 
 
 type FindLikely = Callable[[DeviceSeen], tuple[str, ...]]
-"""Return the names of the devices that a new one may be, with a new address. May read the disk: notices are written in a thread."""
+"""Return the names of the devices that a new one may be, with a new address.
+
+May read the disk: notices are written in a thread.
+"""
 
 
 def likely_finder(reader: JournalReader, policy: Callable[[], Policy]) -> FindLikely:
@@ -87,7 +93,7 @@ def likely_finder(reader: JournalReader, policy: Callable[[], Policy]) -> FindLi
 
 def event_notices(
     messages: Iterable[WorkerMessage | SystemEvent], policy: Policy, likely: FindLikely = lambda _device: ()
-) -> Iterator[Notice]:  # fmt: skip
+) -> Iterator[Notice]:
     """Make notices from messages for the journal, to which privacy has been applied; helplines are not among them."""
     for each in messages:
         match each:
@@ -124,10 +130,14 @@ def _subject(request: AccessRequest) -> str:
 
 def _asked(request: AccessRequest) -> LocalizedText:
     if request.chore:
-        return localized("%(who)s says that it is done: %(what)s.", who=request.person or request.device, what=request.chore)
+        return localized(
+            "%(who)s says that it is done: %(what)s.", who=request.person or request.device, what=request.chore
+        )
     text, subject = message("%(who)s asks for %(what)s."), _subject(request)
     note = f" “{request.note}”" if request.note else ""
-    return lambda reader: reader.gettext(text, who=request.person or request.device, what=title_of(subject, reader)) + note
+    return lambda reader: (
+        reader.gettext(text, who=request.person or request.device, what=title_of(subject, reader)) + note
+    )
 
 
 def _ends(ending: UpcomingEnd) -> LocalizedText:
@@ -157,14 +167,18 @@ def status_notices(status: Status, now: float) -> Iterator[Notice]:
             yield Notice(NoticeTopic.LIST_HELD, item.source, localized(text, name=item.source))
         elif item.failed and (item.fetched is None or now - item.fetched > STALE_LIST_S):
             text = message("The list %(name)s can't be updated: %(problem)s.")
-            yield Notice(NoticeTopic.UPDATE_FAILED, item.source, localized(text, name=item.source, problem=item.problem))
+            yield Notice(
+                NoticeTopic.UPDATE_FAILED, item.source, localized(text, name=item.source, problem=item.problem)
+            )
     if status.policy_problems:
         first = status.policy_problems[0].message
         text = message("The policy file has mistakes, so the previous one stays in force: %(problem)s")
         yield Notice(NoticeTopic.TROUBLE, "policy", localized(text, problem=first))
     if status.journal_problem:
         yield Notice(
-            NoticeTopic.TROUBLE, "journal", localized("Not everything is being recorded: %(problem)s.", problem=status.journal_problem)
+            NoticeTopic.TROUBLE,
+            "journal",
+            localized("Not everything is being recorded: %(problem)s.", problem=status.journal_problem),
         )
 
 
@@ -177,7 +191,11 @@ def budget_notices(rows: Iterable[BudgetRow]) -> Iterator[Notice]:
 
 
 def _used_up(row: BudgetRow) -> LocalizedText:
-    text = message("%(who)s has used up the time for: %(what)s.") if row.subject else message("%(who)s has used up today's time.")
+    text = (
+        message("%(who)s has used up the time for: %(what)s.")
+        if row.subject
+        else message("%(who)s has used up today's time.")
+    )
     return lambda reader: reader.gettext(text, who=row.whose, what=title_of(row.subject, reader))
 
 

@@ -1,7 +1,8 @@
 """Sending of one notice by apprise, or to a browser by web push, as a process of its own.
 
-It starts for each message and therefore imports almost nothing of ours. Its memory is limited, since apprise reads a service's response
-whole. The notice is JSON on standard input (`address`, `title`, `body`, `html`, `push_key`); the exit status is the result.
+It starts for each message and therefore imports almost nothing of ours. Its memory is limited, since apprise reads a
+service's response whole. The notice is JSON on standard input (`address`, `title`, `body`, `html`, `push_key`); the
+exit status is the result.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ UNKNOWN, REFUSED, GONE = 3, 4, 5
 
 _PUSH = "webpush://"
 _PUSH_TTL_S, _TIMEOUT_S = 86400, 20
-_NO_CONTACT = "https://hedgerow.internal"  # where the subscription names nobody, since py_vapid wants a contact (RFC 8292, section 2.1)
+# where the subscription names nobody, since py_vapid wants a contact (RFC 8292, section 2.1)
+_NO_CONTACT = "https://hedgerow.internal"
 
 
 def send(address: str, title: str, body: str, html: str | None, push_key: str) -> int:
@@ -33,7 +35,13 @@ def send(address: str, title: str, body: str, html: str | None, push_key: str) -
     # Log lines of apprise may contain the address.
     logging.disable()
     asset = apprise.AppriseAsset(
-        app_id="Hedgerow", app_desc="Hedgerow", app_url="", image_url_mask="", image_url_logo="", image_path_mask="", async_mode=False
+        app_id="Hedgerow",
+        app_desc="Hedgerow",
+        app_url="",
+        image_url_mask="",
+        image_url_logo="",
+        image_path_mask="",
+        async_mode=False,
     )
     service = apprise.Apprise.instantiate(address, asset=asset, suppress_exceptions=True)
     if not isinstance(service, apprise.NotifyBase):
@@ -58,10 +66,15 @@ def _push(subscription: str, body: str, key: str) -> int:
     signer = Vapid.from_pem(key.encode("ascii"))
     try:
         webpush(
-            {"endpoint": found["endpoint"], "keys": keys}, body.encode(), vapid_private_key=signer,
-            vapid_claims={"sub": found.get("contact") or _NO_CONTACT}, ttl=_PUSH_TTL_S,
-            timeout=_TIMEOUT_S, headers={"Urgency": "high"}, requests_session=session,
-        )  # fmt: skip
+            {"endpoint": found["endpoint"], "keys": keys},
+            body.encode(),
+            vapid_private_key=signer,
+            vapid_claims={"sub": found.get("contact") or _NO_CONTACT},
+            ttl=_PUSH_TTL_S,
+            timeout=_TIMEOUT_S,
+            headers={"Urgency": "high"},
+            requests_session=session,
+        )
     except WebPushException as error:
         return GONE if error.response is not None and error.response.status_code in (404, 410) else REFUSED
     except RequestException:
@@ -70,7 +83,10 @@ def _push(subscription: str, body: str, key: str) -> int:
 
 
 def _send_html(service: NotifyBase, title: str, body: str, html: str) -> bool:
-    """Send HTML if the service takes it at this length, else the text. Attach the HTML as a file if the service takes files."""
+    """Send HTML if the service takes it at this length, else the text.
+
+    Attach the HTML as a file if the service takes files.
+    """
     import apprise
     from apprise.attachment.memory import AttachMemory
 

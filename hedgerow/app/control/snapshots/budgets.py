@@ -29,7 +29,9 @@ FRESH_S = 180.0
 class BudgetTracker:
     """Minutes of use by account and subject. The constructor and `save` access the disk; the other methods do not."""
 
-    def __init__(self, store: UsageStore, *, clock: Callable[[], float] = time.time, steady: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, store: UsageStore, *, clock: Callable[[], float] = time.time, steady: Callable[[], float] = time.monotonic
+    ) -> None:
         self._store, self._clock, self._steady = store, clock, steady
         self._marks = self.read_marks()
         self.unsaved: list[ActiveMinute] = []
@@ -75,7 +77,9 @@ class BudgetTracker:
             return reported
         marks = self._marks[reported.account, reported.subject]
         free = (
-            minute for minute in range(reported.minute - 1, reported.minute - 1440, -1) if not marks.get(minute // 60, 0) >> minute % 60 & 1
+            minute
+            for minute in range(reported.minute - 1, reported.minute - 1440, -1)
+            if not marks.get(minute // 60, 0) >> minute % 60 & 1
         )
         self._counted[reported] = self._steady()
         return ActiveMinute(next(free, reported.minute), reported.account, reported.subject)
@@ -90,7 +94,10 @@ class BudgetTracker:
                     hours[hour] = hours.get(hour, 0) | minutes
 
     def save(self) -> None:
-        """Write new minutes to the journal. If the disk is full or the server away, they are kept for the next attempt."""
+        """Write new minutes to the journal.
+
+        If the disk is full or the server away, they are kept for the next attempt.
+        """
         batch, self.unsaved = self.unsaved, []
         try:
             self._store.add(batch)
@@ -110,7 +117,10 @@ class BudgetTracker:
         return self.book(policy).balances(self._marks, self.bonuses, now)
 
     def book(self, policy: Policy) -> BudgetBook:
-        """Return the book of a policy. That of a large new one takes a while, so it is opened in the thread that reads the policy."""
+        """Return the book of a policy.
+
+        That of a large new one takes a while, so it is opened in the thread that reads the policy.
+        """
         book = next((each for each in self._books if each.policy is policy), None)
         if book is None:
             book = BudgetBook(policy)
@@ -156,7 +166,9 @@ class EndingNotifier:
 
     def check(self, view: LoadedSnapshot, now: float) -> None:
         """Emit the warnings that are due."""
-        people = [person for name, person in view.policy.people.items() if now - self._seen.get(name, 0.0) < SEEN_LATELY_S]
+        people = [
+            person for name, person in view.policy.people.items() if now - self._seen.get(name, 0.0) < SEEN_LATELY_S
+        ]
         balances = self._balances(view.policy, now)
         near = {
             (person.name, ending.reason, ending.what): ending

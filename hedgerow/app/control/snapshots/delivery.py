@@ -38,7 +38,10 @@ class SnapshotFiles:
         return self._written is not None and identity_of(self._state / FILE_NAME) == self._written
 
     def save(self, snapshot: Snapshot) -> str:
-        """Write to memory and to the disk. Returns why the disk failed, empty if it did not. Raises OSError if both failed."""
+        """Write to memory and to the disk.
+
+        Returns why the disk failed, empty if it did not. Raises OSError if both failed.
+        """
         try:
             _write(make_memory_folder(self._state), self.codec.encode(snapshot))
             is_in_memory = True
@@ -70,7 +73,8 @@ def _write(folder: Path, data: bytes) -> None:
 class AppliedSnapshots:
     """Serial numbers of the snapshots that the workers apply, so that a change can be confirmed once it is in force.
 
-    `workers_files` list the workers. `newest` returns the serial number of the newest snapshot: a higher one is of an earlier run.
+    `workers_files` list the workers. `newest` returns the serial number of the newest snapshot: a higher one is of an
+    earlier run.
     """
 
     def __init__(self, workers_files: Sequence[Path], newest: Callable[[], int]) -> None:
@@ -85,11 +89,15 @@ class AppliedSnapshots:
         self._news.set()
 
     def points_behind(self) -> tuple[str, ...]:
-        """Return the enforcement points, `dns` and `proxy`, with a worker that does not apply the last change for which somebody waited."""
+        """Return the enforcement points, `dns` and `proxy`, with a worker that does not apply the last change for which
+        somebody waited.
+        """
         return self._points_behind(self._rows(), self._change)
 
     async def wait(self, serial: int) -> None:
-        """Wait until every worker applies this snapshot or a newer one, at most `PATIENCE_S` or, while one starts, `START_PATIENCE_S`."""
+        """Wait until every worker applies this snapshot or a newer one, at most `PATIENCE_S` or, while one starts,
+        `START_PATIENCE_S`.
+        """
         self._change = max(self._change, serial)
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -111,11 +119,17 @@ class AppliedSnapshots:
     def _points_behind(self, rows: Sequence[WorkerRow], serial: int) -> tuple[str, ...]:
         workers = [row for row in rows if row.role in _POINTS]
         missing = set(_POINTS.values()) - {_POINTS[row.role] for row in workers}
-        late = {_POINTS[row.role] for row in workers if not row.ready or not serial <= self._serial_of(row) <= self._newest()}
+        late = {
+            _POINTS[row.role]
+            for row in workers
+            if not row.ready or not serial <= self._serial_of(row) <= self._newest()
+        }
         return tuple(sorted(missing | late))
 
     def _is_starting(self, row: WorkerRow) -> bool:
-        """Return whether a worker starts for the first time, or serves and has not yet been heard from since control started."""
+        """Return whether a worker starts for the first time, or serves and has not yet been heard from since control
+        started.
+        """
         return row.role in _POINTS and (self._serial_of(row) < 0 if row.ready else not row.restarts)
 
     def _serial_of(self, row: WorkerRow) -> int:

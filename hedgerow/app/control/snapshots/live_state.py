@@ -42,13 +42,21 @@ class LiveStateReader:
     """
 
     def __init__(self, store: Store, budgets: BudgetTracker) -> None:
-        self._reader, self._usage, self._sites, self._budgets = JournalReader(store), UsageStore(store), RememberedSiteStore(store), budgets
+        self._reader, self._usage, self._sites, self._budgets = (
+            JournalReader(store),
+            UsageStore(store),
+            RememberedSiteStore(store),
+            budgets,
+        )
         self._may_pass = store.dialect.may_pass
         self.newest: LiveState | None = None
         self.is_live = True
 
     def read(self, now: float, clock: StartClock, timezone: str) -> LiveState:
-        """Return the live state at `now`. While the clock is behind, it is the last one, without grants that end. Raises DatabaseError."""
+        """Return the live state at `now`.
+
+        While the clock is behind, it is the last one, without grants that end. Raises DatabaseError.
+        """
         self._budgets.load_bonuses()
         then = clock.at_least(now)
         given = tuple(grant for grant in self._reader.grants(then) if grant.ends is None or not clock.is_behind)
@@ -64,14 +72,22 @@ class LiveStateReader:
             if self.newest is None or not self._may_pass(error):
                 raise
             if self.is_live:
-                log.error("The store can't be read, so what was last known of grants, pauses and sessions stays: %s", cause_of(error))
+                log.error(
+                    "The store can't be read, so what was last known of grants, pauses and sessions stays: %s",
+                    cause_of(error),
+                )
             self.is_live = False
         return self.newest
 
     def _recent_denials(self, now: float) -> dict[str, float]:
-        """Return the denials that a child may still be waiting for. A newer request for the same subject has a newer ticket."""
+        """Return the denials that a child may still be waiting for.
+
+        A newer request for the same subject has a newer ticket.
+        """
         rows = self._reader.requests("denied", limit=DENIALS)
-        recent = (row for row in reversed(rows) if row.answered_at is not None and row.answered_at > now - DENIAL_SHOWN_S)
+        recent = (
+            row for row in reversed(rows) if row.answered_at is not None and row.answered_at > now - DENIAL_SHOWN_S
+        )
         return {denial_key(row.device, row.subject): row.answered_at for row in recent if row.answered_at is not None}
 
     def _remembered(self, now: float, zone: ZoneInfo) -> dict[str, tuple[RememberedSite, ...]]:

@@ -42,7 +42,8 @@ _FRESH_MARKS_S = 3 * 3600.0  # minutes that another node may have added since th
 class SnapshotPublisher:
     """All parts of a snapshot, and its publication. `view` is the one in force, None before the first `publish`.
 
-    `problem` says why the last one could not be written to the disk, until one is. `is_enforced` is False while it is not even in memory.
+    `problem` says why the last one could not be written to the disk, until one is. `is_enforced` is False while it is
+    not even in memory.
 
     Raises PolicyError if neither the policy file nor its last snapshot can be used.
     """
@@ -111,7 +112,8 @@ class SnapshotPublisher:
     async def publish(self) -> None:
         """Publish the current state. If the disk fails, a copy in memory is in force, and the disk is tried again.
 
-        Raises OSError if there is no memory either. Calls run one after the other, so that serial numbers have the order of publication.
+        Raises OSError if there is no memory either. Calls run one after the other, so that serial numbers have the
+        order of publication.
         """
         async with self._publishing:
             try:
@@ -138,7 +140,10 @@ class SnapshotPublisher:
             self._wanted.set()
 
     async def put_in_force(self) -> None:
-        """Publish, and wait for a moment until every worker applies it. If it can't be written, it is published once it can."""
+        """Publish, and wait for a moment until every worker applies it.
+
+        If it can't be written, it is published once it can.
+        """
         try:
             await self.publish()
         except OSError as error:
@@ -165,10 +170,15 @@ class SnapshotPublisher:
         async with self._publishing:
             self.problem = await asyncio.to_thread(self._files.save_on_disk, self.view.snapshot)
         if not self.problem:
-            log.warning("snapshot %d was damaged, removed or not saved before: it is on the disk again", self.view.snapshot.serial)
+            log.warning(
+                "snapshot %d was damaged, removed or not saved before: it is on the disk again",
+                self.view.snapshot.serial,
+            )
 
     async def publish_on_request(self) -> None:
-        """Publish on request until cancelled: after changes that `update_host_names` and `count` find, and for `request`."""
+        """Publish on request until cancelled: after changes that `update_host_names` and `count` find, and for
+        `request`.
+        """
         while True:
             await self._wanted.wait()
             self._wanted.clear()
@@ -194,11 +204,18 @@ class SnapshotPublisher:
         marks = await asyncio.to_thread(self.budgets.read_marks, *((_FRESH_MARKS_S,) if self.live.is_live else ()))
         self.budgets.add_marks(marks)
         live = await asyncio.to_thread(self.live.read, now, self.clock, self.policy.network.timezone)
-        if not self.live.is_live or live != self.live.newest or self.budgets.spent(self.policy, self.clock.at_least(now)) != self._spent:
+        if (
+            not self.live.is_live
+            or live != self.live.newest
+            or self.budgets.spent(self.policy, self.clock.at_least(now)) != self._spent
+        ):
             self._wanted.set()
 
     async def _publish(self) -> str:
-        """Publish. Returns the reason if the snapshot is in memory only, else an empty text. Raises OSError if it is nowhere."""
+        """Publish.
+
+        Returns the reason if the snapshot is in memory only, else an empty text. Raises OSError if it is nowhere.
+        """
         generation = self.lists.generation
         if generation is None:
             generation = Snapshot.in_force(self._state).generation
@@ -223,9 +240,15 @@ class SnapshotPublisher:
         return problem
 
     def _record_version(self, policy: Policy, generation: Path, now: float) -> int:
-        """Describe the rules and lists in the journal. Returns the id of the description, 0 if the journal cannot be written."""
+        """Describe the rules and lists in the journal.
+
+        Returns the id of the description, 0 if the journal cannot be written.
+        """
         if policy is not self._hashed:
-            self._hashed, self.policy_hash = policy, hashlib.sha256(self._files.codec.encode_policy(policy)).hexdigest()[:16]
+            self._hashed, self.policy_hash = (
+                policy,
+                hashlib.sha256(self._files.codec.encode_policy(policy)).hexdigest()[:16],
+            )
         texts = self.policy_file.texts if policy is self.policy_file.policy else {}
         try:
             version = self.versions.record(now, self.policy_hash, generation.name, texts, self.lists.versions)
@@ -303,7 +326,10 @@ class PolicyFile:
         self._others = _other_files(path, policy, ())
 
     def has_changed(self) -> bool:
-        """Return True if the file has changed since the last `reload`. An editor may remove it for a moment, which does not count."""
+        """Return True if the file has changed since the last `reload`.
+
+        An editor may remove it for a moment, which does not count.
+        """
         identity = self._identity()
         return identity is not None and identity != self._seen
 
@@ -320,7 +346,9 @@ class PolicyFile:
             self._remember(before)
             for problem in error.problems:
                 log.error("%s", problem)
-            log.error("The policy of %s stays in force.", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.loaded)))
+            log.error(
+                "The policy of %s stays in force.", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.loaded))
+            )
             return False
         self.policy, self.problems, self.loaded = policy, (), time.time()
         self._remember(before)
@@ -344,7 +372,10 @@ class PolicyFile:
         return self.problems + self._more_problems()
 
     def _remember(self, before: tuple[object, ...] | None) -> None:
-        """Remember the identity of all included files, known only after reading. If the file changed meanwhile, it is read again."""
+        """Remember the identity of all included files, known only after reading.
+
+        If the file changed meanwhile, it is read again.
+        """
         self._others = _other_files(self.path, self.policy, self.problems)
         after = self._identity()
         self._seen = after if before is None or (after is not None and after[0] == before[0]) else before

@@ -1,7 +1,8 @@
 """Remembering of sites by their pages, as inspectors report them: two different pages, or one that labels itself.
 
-A page must not get another site into the memory, and none that people know well. So inspectors report only pages of unlisted hosts, without
-what their address may have put into them, and control checks the host again. New sites are limited per hour, and by number.
+A page must not get another site into the memory, and none that people know well. So inspectors report only pages of
+unlisted hosts, without what their address may have put into them, and control checks the host again. New sites are
+limited per hour, and by number.
 """
 
 from __future__ import annotations

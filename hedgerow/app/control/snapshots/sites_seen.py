@@ -1,6 +1,7 @@
 """The file of the sites that this network has seen, for as long as the policy closes new ones (`policies.sites_seen`).
 
-Workers read the file with each snapshot. A site counts as new for whole days, so a snapshot per day brings them all that matters.
+Workers read the file with each snapshot. A site counts as new for whole days, so a snapshot per day brings them all
+that matters.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ _SAVE_S = 3600.0
 
 
 class SitesSeenFile:
-    """The sites that workers report, collected and written to a file in `folder`. `clock` returns seconds since the epoch."""
+    """The sites that workers report, collected and written to a file in `folder`.
+
+    `clock` returns seconds since the epoch.
+    """
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
         self._file = folder / FILE_NAME
@@ -41,13 +45,21 @@ class SitesSeenFile:
 
     def note(self, site: int) -> None:
         """Remember that a site was asked for, by its hash. Beyond a day's limit, sites stay new until another day."""
-        if self._sites is None or site in self._found or self._of_today >= MAX_SITES_PER_DAY or self._sites.first_day(site) is not None:
+        if (
+            self._sites is None
+            or site in self._found
+            or self._of_today >= MAX_SITES_PER_DAY
+            or self._sites.first_day(site) is not None
+        ):
             return
         self._found[site] = self._day()
         self._of_today += 1
 
     def lacks_date(self, site: str) -> bool:
-        """Return whether it matters when a site was registered, and is not known. False while no site is new for anybody."""
+        """Return whether it matters when a site was registered, and is not known.
+
+        False while no site is new for anybody.
+        """
         if self._sites is None:
             return False
         hashed = self._sites.hash_of(site)
@@ -82,7 +94,13 @@ class SitesSeenFile:
         dated, self._dated = self._dated, {}
         sites = replace(before, days=days).with_sites(found, today, dated)
         self._sites = sites if keeps_dates else replace(sites, registered={})
-        if is_first or found or before.today != today or before.days != days or self._sites.registered != before.registered:
+        if (
+            is_first
+            or found
+            or before.today != today
+            or before.days != days
+            or self._sites.registered != before.registered
+        ):
             self._write(self._sites)
         return self._file if self._file.exists() else None
 
@@ -92,10 +110,17 @@ class SitesSeenFile:
         except FileNotFoundError:
             return SitesSeen(days, today, today)
         except (OSError, ValueError) as error:
-            log.error("The sites that this network has seen are learnt again, because they can't be read: %s", error_text(error))
+            log.error(
+                "The sites that this network has seen are learnt again, because they can't be read: %s",
+                error_text(error),
+            )
             return SitesSeen(days, today, today)
         if sites.today > today:  # the clock was wrong then, or is now
-            return replace(sites, since=min(sites.since, today), first=type(sites.first)("H", (min(day, today) for day in sites.first)))
+            return replace(
+                sites,
+                since=min(sites.since, today),
+                first=type(sites.first)("H", (min(day, today) for day in sites.first)),
+            )
         return sites
 
     def _write(self, sites: SitesSeen) -> None:

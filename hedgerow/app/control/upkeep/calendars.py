@@ -1,6 +1,7 @@
 """Holiday calendars that a policy names by URL: each is fetched once a day, and the last good copy is kept.
 
-A new copy triggers a reload of the policy, as an edit of its file does. Workers fetch nothing: their policy contains the dates.
+A new copy triggers a reload of the policy, as an edit of its file does. Workers fetch nothing: their policy contains
+the dates.
 
 Each download is a process of its own: `python -m hedgerow.app.control.upkeep.calendars FILE`, with the URL on standard
 input, since it may contain a secret and everybody can read the arguments of a process. If the download fails, is too
@@ -55,7 +56,9 @@ class CalendarUpdater:
                 await run_job("hedgerow.app.control.upkeep.calendars", str(place), stdin=url.encode())
         except (JobError, TimeoutError, OSError) as error:
             log.warning(
-                "The calendar %s could not be fetched, its last copy stays: %s", shown_url(url), str(error) or "no response in time"
+                "The calendar %s could not be fetched, its last copy stays: %s",
+                shown_url(url),
+                str(error) or "no response in time",
             )
             return False
         log.info("the calendar %s was fetched", shown_url(url))

@@ -19,7 +19,13 @@ from hedgerow.dashboards.control import InvalidInput
 from hedgerow.files import write_atomically
 from hedgerow.network.own_addresses import own_addresses
 from hedgerow.policies.network import CertificateFiles, NetworkSettings
-from hedgerow.proxy.certificate_authority import SERVER_VALIDITY, CertificateAuthorityError, issue_server_certificate, load_ca, sign_message
+from hedgerow.proxy.certificate_authority import (
+    SERVER_VALIDITY,
+    CertificateAuthorityError,
+    issue_server_certificate,
+    load_ca,
+    sign_message,
+)
 from hedgerow.proxy.own_pages import web_host_names
 
 log = logging.getLogger("hedgerow.web")
@@ -30,9 +36,9 @@ _RENEW_AFTER_S = SERVER_VALIDITY.total_seconds() / 2
 class WebCertificates:
     """The TLS context of the web pages, called for every connection; None if there is no certificate.
 
-    A new certificate is issued when the CA, the machine's names or its addresses change, and after half of its validity. Clients that
-    ask for the policy's `server_name` get its files, which are read again when they change. All other names get a certificate of our own
-    CA, so that a device can find out if it trusts that.
+    A new certificate is issued when the CA, the machine's names or its addresses change, and after half of its
+    validity. Clients that ask for the policy's `server_name` get its files, which are read again when they change. All
+    other names get a certificate of our own CA, so that a device can find out if it trusts that.
     """
 
     def __init__(self, settings: Settings, network: Callable[[], NetworkSettings]) -> None:
@@ -57,7 +63,10 @@ class WebCertificates:
         return self._context
 
     def sign(self, content: bytes) -> bytes:
-        """Sign a profile with the policy's files, else with a certificate of our CA. Raises `InvalidInput` if they can't be used."""
+        """Sign a profile with the policy's files, else with a certificate of our CA.
+
+        Raises `InvalidInput` if they can't be used.
+        """
         network = self._network()
         try:
             if network.certificate is not None:
@@ -86,7 +95,10 @@ class WebCertificates:
                 connection.context = chosen
 
     def _context_of_files(self, files: CertificateFiles) -> ssl.SSLContext | None:
-        """Load the policy's files. Unusable ones, such as a chain without its new key, leave the last context in force."""
+        """Load the policy's files.
+
+        Unusable ones, such as a chain without its new key, leave the last context in force.
+        """
         chain, key = Path(files.chain), Path(files.key)
         try:
             reason = (chain, key, chain.stat().st_mtime_ns, key.stat().st_mtime_ns)
@@ -125,16 +137,28 @@ class DnsCertificateIssuer:
         self._issued: tuple[object, float] | None = None
 
     def issue_if_due(self) -> None:
-        """Issue a certificate if the name, an address or the CA has changed, or after half of its validity. Logs a failure."""
+        """Issue a certificate if the name, an address or the CA has changed, or after half of its validity.
+
+        Logs a failure.
+        """
         network = self._network()
         if not self._places or network.certificate is not None:
             return
         try:
-            name, addresses = network.server_name, sorted({each for place in self._places for each in _endpoint_addresses(place)})
+            name, addresses = (
+                network.server_name,
+                sorted({each for place in self._places for each in _endpoint_addresses(place)}),
+            )
             reason = (name, addresses, max(path.stat().st_mtime_ns for path in self._settings.authority.iterdir()))
-            if self._issued is not None and self._issued[0] == reason and time.time() - self._issued[1] < _RENEW_AFTER_S:
+            if (
+                self._issued is not None
+                and self._issued[0] == reason
+                and time.time() - self._issued[1] < _RENEW_AFTER_S
+            ):
                 return
-            pem = issue_server_certificate(load_ca(self._settings.authority), [name, f"*.{name}"] if name else [], addresses)
+            pem = issue_server_certificate(
+                load_ca(self._settings.authority), [name, f"*.{name}"] if name else [], addresses
+            )
             write_atomically(self._settings.dns_certificate, pem)
             self._issued = (reason, time.time())
         except (OSError, CertificateAuthorityError) as error:

@@ -1,4 +1,6 @@
-"""A backup per day in the state directory, of which seven are kept. Each is made by a process of its own, at low priority:
+"""A backup per day in the state directory, of which seven are kept.
+
+Each is made by a process of its own, at low priority:
 
 python -m hedgerow.app.control.upkeep.daily_backups STATE POLICY FILE STORE
 """
@@ -81,10 +83,14 @@ def make_backup(state: Path, policy: Path | None, out: Path, store: str, site: s
     """Make a backup in this process. Ends it with a sentence if that fails."""
     limit_resources(LIST_MEMORY)
     try:
-        back_up(state, policy, out, StoreAddress(store, state / STORE_PASSWORD, site) if store else None, with_log=not store)
+        back_up(
+            state, policy, out, StoreAddress(store, state / STORE_PASSWORD, site) if store else None, with_log=not store
+        )
     except BackupError as error:
         sys.exit(str(error))
 
 
 if __name__ == "__main__":
-    make_backup(Path(sys.argv[1]), Path(sys.argv[2]) if sys.argv[2] else None, Path(sys.argv[3]), sys.argv[4], sys.argv[5])
+    make_backup(
+        Path(sys.argv[1]), Path(sys.argv[2]) if sys.argv[2] else None, Path(sys.argv[3]), sys.argv[4], sys.argv[5]
+    )

@@ -1,7 +1,8 @@
-"""Preparation of the journal before control starts: creation, migration, recovery if it is damaged, and waiting for a server.
+"""Preparation of the journal before control starts: creation, migration, recovery if it is damaged, and waiting for a
+server.
 
-A damaged journal is renamed. A new one gets the rows that can still be read, then what is missing from the newest daily backup, then the
-grants, pauses and sessions of the snapshot in force, so that none of these is lost.
+A damaged journal is renamed. A new one gets the rows that can still be read, then what is missing from the newest daily
+backup, then the grants, pauses and sessions of the snapshot in force, so that none of these is lost.
 """
 
 from __future__ import annotations
@@ -39,19 +40,45 @@ _PROBE_INTERVAL_S = 1.0
 _ASIDE_EVERY = 5  # probes
 
 CHECKED = (
-    *("accounts", "tokens", "grants", "pauses", "sessions", "access_requests", "bonuses", "vouchers", "usage", "policy_changes"),
+    *(
+        "accounts",
+        "tokens",
+        "grants",
+        "pauses",
+        "sessions",
+        "access_requests",
+        "bonuses",
+        "vouchers",
+        "usage",
+        "policy_changes",
+    ),
     *("counter_entries", "staff"),
 )
-"""Tables that are checked at each start. The log of decisions may be large, and its damage shows when it is read or written."""
+"""Tables that are checked at each start.
+
+The log of decisions may be large, and its damage shows when it is read or written.
+"""
 FROM_BACKUP = frozenset(
-    {"accounts", "policy_changes", "rule_versions", "decisions", "hosts_seen", "hourly", "daily", "devices_seen", "protections_seen"}
+    {
+        "accounts",
+        "policy_changes",
+        "rule_versions",
+        "decisions",
+        "hosts_seen",
+        "hourly",
+        "daily",
+        "devices_seen",
+        "protections_seen",
+    }
     | {"access_requests", "events", "usage", "bonuses", "vouchers", "counter_entries", "staff"}
 )
 """Tables whose missing rows come from a backup. Yesterday's grants, tokens and sign-ins may have been ended since."""
 
 
 class StoreAwayProblem(StartProblem):
-    """The store can't be opened, as its server does not answer or its tables are of another version: another attempt may succeed."""
+    """The store can't be opened, as its server does not answer or its tables are of another version: another attempt
+    may succeed.
+    """
 
 
 def place_of(settings: Settings) -> Place:
@@ -59,13 +86,17 @@ def place_of(settings: Settings) -> Place:
     return StoreAddress(settings.store, settings.store_password, settings.site) if settings.store else settings.journal
 
 
-def make_recorder(store: Store, settings: Settings, copy_to: Callable[[list[RecordedMessage]], None] | None = None) -> Recorder:
+def make_recorder(
+    store: Store, settings: Settings, copy_to: Callable[[list[RecordedMessage]], None] | None = None
+) -> Recorder:
     """Return the recorder of a run. Only a server's has a spool: a full disk would take neither journal nor spool."""
     return Recorder(store, spool=Spool(settings.spool) if settings.store else None, copy_to=copy_to)
 
 
 def prepare_store(settings: Settings) -> bool:
-    """Create or migrate the tables on a server, and write the events waiting in the spool. Returns as `prepare_journal`.
+    """Create or migrate the tables on a server, and write the events waiting in the spool.
+
+    Returns as `prepare_journal`.
 
     Raises `StoreAwayProblem`.
     """
@@ -80,7 +111,10 @@ def prepare_store(settings: Settings) -> bool:
 
 
 async def keep_events(settings: Settings, seconds: float) -> bool:
-    """Put the events of workers into the spool as long as the store can't be opened. Returns True once it can, False after `seconds`."""
+    """Put the events of workers into the spool as long as the store can't be opened.
+
+    Returns True once it can, False after `seconds`.
+    """
     dialect = make_dialect(place_of(settings))
     store = Store(dialect.open(), dialect)
     recorder = make_recorder(store, settings)

@@ -1,6 +1,7 @@
 """Daily check that the host names of safe search resolve; the doctor uses it too.
 
-The resolver blocks a search engine whose safe name does not resolve, for people with safe search. This check tells them why.
+The resolver blocks a search engine whose safe name does not resolve, for people with safe search. This check tells them
+why.
 """
 
 from __future__ import annotations
@@ -29,12 +30,20 @@ CHECK_INTERVAL_S = 24 * 3600.0
 def safe_search_hosts() -> list[str]:
     """All host names that safe search redirects to, at either level."""
     levels = (SafeSearch.MODERATE, SafeSearch.STRICT)
-    return sorted({target for engine in SearchEngines.load().by_id.values() for level in levels if (target := engine.dns_target(level))})
+    return sorted(
+        {
+            target
+            for engine in SearchEngines.load().by_id.values()
+            for level in levels
+            if (target := engine.dns_target(level))
+        }
+    )
 
 
 async def unresolved_hosts(open_upstreams: Callable[[], UpstreamPool], hosts: list[str]) -> list[str]:
     """Return the hosts that have no address."""
-    from hedgerow.dns.upstreams.factory import BootstrapResolver  # imported late: control needs a resolver once a day only
+    # imported late: control needs a resolver once a day only
+    from hedgerow.dns.upstreams.factory import BootstrapResolver
 
     upstreams = open_upstreams()
     resolve = BootstrapResolver(upstreams)
@@ -48,7 +57,12 @@ async def unresolved_hosts(open_upstreams: Callable[[], UpstreamPool], hosts: li
 class SafeSearchMonitor:
     """A monitor of the safe names. Changes are logged and recorded as events of the journal."""
 
-    def __init__(self, settings: Settings, network: Callable[[], NetworkSettings], record: Callable[[Sequence[SystemEvent]], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        network: Callable[[], NetworkSettings],
+        record: Callable[[Sequence[SystemEvent]], None],
+    ) -> None:
         self._settings, self._network, self._record = settings, network, record
         self._failed: list[str] = []
 
@@ -68,6 +82,10 @@ class SafeSearchMonitor:
         if failed == self._failed or len(failed) == len(hosts):
             return
         self._failed = failed
-        detail = f"blocked for people with safe search, because they do not resolve: {', '.join(failed)}" if failed else "all resolve"
+        detail = (
+            f"blocked for people with safe search, because they do not resolve: {', '.join(failed)}"
+            if failed
+            else "all resolve"
+        )
         log.warning("Host names of safe search: %s", detail)
         self._record([SystemEvent(time.time(), "safe-search", "names", detail)])

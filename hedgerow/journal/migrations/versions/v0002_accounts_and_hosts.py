@@ -1,4 +1,6 @@
-"""Accounts, sessions, tokens and changes of the policy; and hosts kept with their labels reversed, so that a domain is one range."""
+"""Accounts, sessions, tokens and changes of the policy; and hosts kept with their labels reversed, so that a domain is
+one range.
+"""
 
 from typing import Any
 

@@ -16,7 +16,10 @@ def upgrade() -> None:
         *(sa.Column(name, sa.String, primary_key=True) for name in ("device", "verdict", "reason", "what")),
         sa.Column("count", sa.Integer, nullable=False),
     )
-    sums = "SELECT hour / 24, device, verdict, reason, what, sum(count) FROM hourly GROUP BY 1, device, verdict, reason, what"
+    sums = (
+        "SELECT hour / 24, device, verdict, reason, what, sum(count) FROM hourly GROUP BY 1, device, verdict, reason,"
+        " what"
+    )
     op.execute(f"INSERT INTO daily {sums}")
 
 

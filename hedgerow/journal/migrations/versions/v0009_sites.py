@@ -1,6 +1,7 @@
 """A site on every row that records an event or a state, so that several sites can share one journal.
 
-No index of the decisions changes: building one anew takes minutes on a small machine, and nothing is filtered meanwhile.
+No index of the decisions changes: building one anew takes minutes on a small machine, and nothing is filtered
+meanwhile.
 """
 
 from collections.abc import Sequence
@@ -16,8 +17,18 @@ depends_on = None
 
 _SITE = "home"
 _PLAIN = (
-    "decisions", "access_requests", "grants", "pauses", "events", "policy_changes", "bonuses", "sittings", "codes", "vouchers", "notices",
-)  # fmt: skip
+    "decisions",
+    "access_requests",
+    "grants",
+    "pauses",
+    "events",
+    "policy_changes",
+    "bonuses",
+    "sittings",
+    "codes",
+    "vouchers",
+    "notices",
+)
 _COUNTS = ("device", "verdict", "reason", "what")
 
 
@@ -39,7 +50,12 @@ def downgrade() -> None:
 
 def _keyed_tables() -> dict[str, list[sa.Column[Any]]]:
     """The tables whose primary key includes the site, with their other columns."""
-    seen: list[sa.Column[Any]] = [_text("address"), sa.Column("mac", sa.String), _text("name"), sa.Column("person", sa.String)]
+    seen: list[sa.Column[Any]] = [
+        _text("address"),
+        sa.Column("mac", sa.String),
+        _text("name"),
+        sa.Column("person", sa.String),
+    ]
     seen += [_text("profile")]
     seen += [sa.Column(name, sa.Float, nullable=False) for name in ("first_seen", "last_seen")]
     minutes: sa.Column[Any] = sa.Column("minutes", sa.BigInteger, nullable=False)

@@ -1,4 +1,6 @@
-"""Versions of rules and lists, so that a decision can be explained later by what held then; the hosts of the decisions, for searching."""
+"""Versions of rules and lists, so that a decision can be explained later by what held then; the hosts of the decisions,
+for searching.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -31,7 +33,9 @@ def upgrade() -> None:
 
 def _add_hosts(connection: sa.Connection) -> None:
     """Add the hosts of all decisions, which the index holds in order."""
-    hosts = connection.exec_driver_sql("SELECT DISTINCT site, host_key FROM decisions WHERE host_key != ''").yield_per(1000)
+    hosts = connection.exec_driver_sql("SELECT DISTINCT site, host_key FROM decisions WHERE host_key != ''").yield_per(
+        1000
+    )
     for part in hosts.partitions():
         rows = [(site, key, ".".join(reversed(key.split(".")))) for site, key in part]
         connection.exec_driver_sql("INSERT INTO hosts_seen (site, host_key, host) VALUES (?, ?, ?)", rows)

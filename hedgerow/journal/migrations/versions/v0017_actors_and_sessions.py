@@ -1,4 +1,6 @@
-"""Standard names: the `actor` of a change (was `giver`), `sessions` at seats (were `sittings`), and `web_sessions` (were `sessions`)."""
+"""Standard names: the `actor` of a change (was `giver`), `sessions` at seats (were `sittings`), and `web_sessions`
+(were `sessions`).
+"""
 
 from alembic import op
 

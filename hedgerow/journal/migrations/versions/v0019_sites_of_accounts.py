@@ -47,4 +47,10 @@ def _key_accounts(*key: str) -> None:
 
 def _column(name: str, *, is_key: bool) -> sa.Column[Any]:
     default = _SITE if name == "site" else None
-    return sa.Column(name, sa.Float if name == "created_at" else sa.String, primary_key=is_key, nullable=False, server_default=default)
+    return sa.Column(
+        name,
+        sa.Float if name == "created_at" else sa.String,
+        primary_key=is_key,
+        nullable=False,
+        server_default=default,
+    )

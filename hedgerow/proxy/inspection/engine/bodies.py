@@ -1,4 +1,5 @@
-"""Bodies of HTTP/1 messages (RFC 9112, sections 6 and 7): of a known length, in chunks, or up to the end of the connection.
+"""Bodies of HTTP/1 messages (RFC 9112, sections 6 and 7): of a known length, in chunks, or up to the end of the
+connection.
 
 Protocol code: no sockets, no clock, no files.
 """
@@ -61,7 +62,9 @@ class ReceiveBuffer:
             self._searched = self.lines = 0
 
     def find_head(self) -> int:
-        """Return the length of the head with which the data begins, up to the end of its empty line; 0 if it is incomplete."""
+        """Return the length of the head with which the data begins, up to the end of its empty line; 0 if it is
+        incomplete.
+        """
         data = self.data
         if data.startswith((b"\n", b"\r\n")):
             return 1 if data[0] == ord("\n") else 2
@@ -158,7 +161,9 @@ class ChunkedReader(BodyReader):
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _read_next(self, buffer: ReceiveBuffer) -> bytes:
-        """Return what there is of the next chunk; nothing if it is incomplete before its first octet, or the body is complete."""
+        """Return what there is of the next chunk; nothing if it is incomplete before its first octet, or the body is
+        complete.
+        """
         if self._ends:
             found = buffer.take(len(self._ends))
             if not self._ends.startswith(found):

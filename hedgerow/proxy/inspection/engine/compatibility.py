@@ -1,7 +1,8 @@
 """Parts of mitmproxy that our subclasses override, call or read, checked before an inspector starts.
 
-mitmproxy is pinned to an exact version. An installation with another version gets a refusal that names each difference, and not an
-inspector that misreads requests. This module imports mitmproxy only in `check`: a missing name must not be an ImportError.
+mitmproxy is pinned to an exact version. An installation with another version gets a refusal that names each difference,
+and not an inspector that misreads requests. This module imports mitmproxy only in `check`: a missing name must not be
+an ImportError.
 """
 
 from __future__ import annotations
@@ -80,7 +81,10 @@ WITHOUT_DEFAULT = {
 
 
 def check() -> None:
-    """Compare the installed libraries with the tables. Raises IncompatibleLibraryError, which names every difference."""
+    """Compare the installed libraries with the tables.
+
+    Raises IncompatibleLibraryError, which names every difference.
+    """
     check_h2("inspect pages")
     require("inspect pages", TESTED_VERSIONS, [*differences(PARAMETERS, ATTRIBUTES), *_default_differences()])
 

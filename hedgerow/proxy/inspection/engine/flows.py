@@ -1,8 +1,9 @@
-"""HTTP flows, messages, header fields and connections: subclasses of mitmproxy's that cost less and otherwise behave the same.
+"""HTTP flows, messages, header fields and connections: subclasses of mitmproxy's that cost less and otherwise behave
+the same.
 
-mitmproxy converts every name of every field at each lookup and checks the type of each attribute of a message, and a request takes dozens
-of lookups. It also asks the kernel for random numbers to name objects that never leave the process, and creates for each layer a
-connection that nobody opens.
+mitmproxy converts every name of every field at each lookup and checks the type of each attribute of a message, and a
+request takes dozens of lookups. It also asks the kernel for random numbers to name objects that never leave the
+process, and creates for each layer a connection that nobody opens.
 """
 
 # mitmproxy annotates only some of its functions.
@@ -27,7 +28,9 @@ _numbers = count(1)
 
 
 class HeaderFields(http.Headers):
-    """Header fields that are joined by name once for each tuple of fields: a browser sends twenty, which are looked up as often."""
+    """Header fields that are joined by name once for each tuple of fields: a browser sends twenty, which are looked up
+    as often.
+    """
 
     _joined: tuple[object, dict[bytes, bytes]] = (None, {})
 
@@ -109,7 +112,9 @@ class HttpRequest(http.Request):
         received: float | None = None,
     ) -> None:
         start = time.time() if received is None else received
-        self.data = _RequestData(http_version, headers, None, None, start, None, host, port, method, scheme, authority, path)
+        self.data = _RequestData(
+            http_version, headers, None, None, start, None, host, port, method, scheme, authority, path
+        )
 
     @property
     def authority(self) -> str:
@@ -126,7 +131,12 @@ class HttpResponse(http.Response):
     data: _ResponseData
 
     def __init__(
-        self, status_code: int, reason: bytes, headers: HeaderFields, content: bytes | None = None, http_version: bytes = b"HTTP/1.1"
+        self,
+        status_code: int,
+        reason: bytes,
+        headers: HeaderFields,
+        content: bytes | None = None,
+        http_version: bytes = b"HTTP/1.1",
     ) -> None:
         self.data = _ResponseData(http_version, headers, content, None, 0.0, None, status_code, reason)
 
@@ -162,7 +172,10 @@ class _Identity:
 
     @classmethod
     def make(cls, **values: Any) -> Self:
-        """Return a connection. `values` are those without a default and any others: the initialiser would set thirty defaults again."""
+        """Return a connection.
+
+        `values` are those without a default and any others: the initialiser would set thirty defaults again.
+        """
         made = object.__new__(cls)
         made.__dict__.update(values)
         return made
@@ -173,7 +186,10 @@ class InspectedClient(_Identity, Client):
 
 
 class OriginServer(_Identity, Server):
-    """A connection to an origin. It may have served another client of the same device before, unless it `must_be_new`."""
+    """A connection to an origin.
+
+    It may have served another client of the same device before, unless it `must_be_new`.
+    """
 
     __setattr__ = object.__setattr__
 

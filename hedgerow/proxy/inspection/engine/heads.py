@@ -1,7 +1,8 @@
-"""Heads of HTTP/1 messages with one meaning each: what RFC 9112, section 6.3 lets a proxy repair is repaired before anything reads it.
+"""Heads of HTTP/1 messages with one meaning each: what RFC 9112, section 6.3 lets a proxy repair is repaired before
+anything reads it.
 
-Of a response: equal lengths are merged, chunks win over a length, and 204 has no length. A transfer coding that was not asked for is
-refused, since nobody after us would undo it. Heads of requests are parsed by `http_head`, as at the gate.
+Of a response: equal lengths are merged, chunks win over a length, and 204 has no length. A transfer coding that was not
+asked for is refused, since nobody after us would undo it. Heads of requests are parsed by `http_head`, as at the gate.
 
 Protocol code: no sockets, no files.
 """
@@ -27,8 +28,8 @@ _OF_THE_HOP = frozenset({b"keep-alive", b"proxy-connection"})
 _EXAMINED = _FRAMING | _OF_THE_HOP | {b"connection"}
 # What an origin names in Connection is removed, but not what gives its answer a meaning.
 _NEVER_NOMINATED = _FRAMING | frozenset(
-    b"cache-control close connection content-disposition content-encoding content-range content-security-policy content-type date location "
-    b"set-cookie upgrade".split()
+    b"cache-control close connection content-disposition content-encoding content-range content-security-policy"
+    b" content-type date location set-cookie upgrade".split()
 )
 _FOLD = (b" ", b"\t")
 _PLAIN_OPTIONS = ([b"keep-alive"], [b"close"])
@@ -37,11 +38,16 @@ _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
 def request_of(head: RequestHead) -> HttpRequest:
-    """Return a request with this head. A URL's user name becomes a field. Raises HeadError for a URL that is none of http or https."""
+    """Return a request with this head.
+
+    A URL's user name becomes a field. Raises HeadError for a URL that is none of http or https.
+    """
     fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.fields]
     method, version = head.method.encode(), b"HTTP/1.%d" % head.minor
     if head.target.startswith(("/", "*")) or method == b"CONNECT":
-        return HttpRequest(method=method, path=head.target.encode("latin-1"), headers=HeaderFields(fields), http_version=version)
+        return HttpRequest(
+            method=method, path=head.target.encode("latin-1"), headers=HeaderFields(fields), http_version=version
+        )
     target = parse_target(head.target, _SCHEMES)
     if target.userinfo is not None and not head.get("authorization"):
         fields.append((b"Authorization", basic_credentials(target.userinfo).encode()))
@@ -70,7 +76,9 @@ def read_response_head(lines: list[bytes]) -> HttpResponse:
     status = _STATUS_LINE.fullmatch(lines[0]) if lines else None
     if status is None:
         raise ValueError("it does not begin with a status line of HTTP/1")
-    response = HttpResponse(int(status[2]), status[3] or b"", HeaderFields(_read_fields(_unfolded(lines)[1:])), http_version=status[1])
+    response = HttpResponse(
+        int(status[2]), status[3] or b"", HeaderFields(_read_fields(_unfolded(lines)[1:])), http_version=status[1]
+    )
     examined = [(key, value) for name, value in response.data.headers.fields if (key := name.lower()) in _EXAMINED]
     framing = [field for field in examined if field[0] in _FRAMING]
     if response.data.status_code < 100:
@@ -105,14 +113,20 @@ def _strip_hop_fields(response: HttpResponse, options: list[bytes]) -> None:
     """Remove the fields that concern the origin's connection (RFC 9110, section 7.6.1)."""
     named = {each.strip() for value in options for each in value.split(b",")}
     dropped = _OF_THE_HOP | (named - _NEVER_NOMINATED)
-    response.data.headers.fields = tuple(field for field in response.data.headers.fields if field[0].lower() not in dropped)
+    response.data.headers.fields = tuple(
+        field for field in response.data.headers.fields if field[0].lower() not in dropped
+    )
 
 
 def _repair(response: HttpResponse, framing: list[tuple[bytes, bytes]]) -> None:
     lengths = [each.strip() for name, value in framing if name == b"content-length" for each in value.split(b",")]
-    codings = [value.lower() for name, value in framing if name == b"transfer-encoding" and value.lower() != b"identity"]
+    codings = [
+        value.lower() for name, value in framing if name == b"transfer-encoding" and value.lower() != b"identity"
+    ]
     if codings and codings != [b"chunked"]:
-        raise ValueError(f"the response has the transfer coding {b', '.join(codings).decode('latin-1')!r}, which was not asked for")
+        raise ValueError(
+            f"the response has the transfer coding {b', '.join(codings).decode('latin-1')!r}, which was not asked for"
+        )
     if codings and not response.is_http11:
         return  # refused later: the message may have been forwarded by somebody who knows no chunks
     kept = [(name, value) for name, value in response.data.headers.fields if name.lower() not in _FRAMING]
@@ -130,8 +144,8 @@ def _repair(response: HttpResponse, framing: list[tuple[bytes, bytes]]) -> None:
 def request_head(request: http.Request, *, has_body: bool) -> bytes:
     """Return the head of a request as an HTTP/1 origin gets it.
 
-    `Connection: close` concerns the client's connection only (RFC 9110, section 7.6.1). A body of unknown length goes on in chunks: an
-    origin would read it as the next request.
+    `Connection: close` concerns the client's connection only (RFC 9110, section 7.6.1). A body of unknown length goes
+    on in chunks: an origin would read it as the next request.
     """
     data, fields = request.data, request.headers.fields
     if request.is_http2:
@@ -142,7 +156,9 @@ def request_head(request: http.Request, *, has_body: bool) -> bytes:
 
 
 def has_unknown_length(request: http.Request) -> bool:
-    """Return whether the body of a request, if it has one, is of a length that only its end tells: in HTTP/2 no field says so."""
+    """Return whether the body of a request, if it has one, is of a length that only its end tells: in HTTP/2 no field
+    says so.
+    """
     return request.is_http2 and b"content-length" not in values_of(request.headers)
 
 

@@ -1,4 +1,5 @@
-"""Both sides of an HTTP/1 connection, as layers of mitmproxy's protocol: bounded, strict about framing, with trailers and 1xx responses.
+"""Both sides of an HTTP/1 connection, as layers of mitmproxy's protocol: bounded, strict about framing, with trailers
+and 1xx responses.
 
 Protocol code: no sockets, no files.
 """
@@ -29,7 +30,13 @@ from hedgerow.proxy.inspection.engine.heads import (
     request_of,
     response_head,
 )
-from hedgerow.proxy.inspection.engine.http1_connection import Commands, Http1Connection, MessagePhase, is_chunked, says_close
+from hedgerow.proxy.inspection.engine.http1_connection import (
+    Commands,
+    Http1Connection,
+    MessagePhase,
+    is_chunked,
+    says_close,
+)
 from hedgerow.proxy.inspection.engine.http_stream import StaleConnection
 from hedgerow.proxy.inspection.engine.messages import (
     BROKEN_ANSWER,
@@ -87,7 +94,9 @@ class Http1Server(Http1Connection):
     def _refuse_body(self, message: str) -> Commands:
         yield from self._send_error(400, message)
         yield layers.ReceiveHttp(
-            layers.RequestProtocolError(self.stream_id, f"the request is malformed: {message}", layers.ErrorCode.GENERIC_CLIENT_ERROR)
+            layers.RequestProtocolError(
+                self.stream_id, f"the request is malformed: {message}", layers.ErrorCode.GENERIC_CLIENT_ERROR
+            )
         )
 
     def _overflow(self) -> Commands:
@@ -96,7 +105,9 @@ class Http1Server(Http1Connection):
             return
         yield from self._close()
         if self.request is not None:
-            error = layers.RequestProtocolError(self.stream_id, "the client sent too much", layers.ErrorCode.CLIENT_DISCONNECTED)
+            error = layers.RequestProtocolError(
+                self.stream_id, "the client sent too much", layers.ErrorCode.CLIENT_DISCONNECTED
+            )
             yield layers.ReceiveHttp(error)
 
     def _end_in_head(self) -> Commands:
@@ -107,7 +118,8 @@ class Http1Server(Http1Connection):
         if isinstance(event, layers.ResponseHeaders):
             yield from self._send_head(event.response)
         elif isinstance(event, layers.ResponseData):
-            if self._has_body:  # an HTTP/2 origin may send one where HTTP/1 has none: the client would read it as its next response
+            # an HTTP/2 origin may send one where HTTP/1 has none: the client would read it as its next response
+            if self._has_body:
                 yield from self._send_data(event.data)
         elif isinstance(event, layers.ResponseTrailers):
             self._trailers = event.trailers
@@ -120,11 +132,14 @@ class Http1Server(Http1Connection):
 
     def _send_head(self, response: http.Response) -> Commands:
         if is_interim(response):
-            if self.request is not None and self.request.is_http11:  # HTTP/1.0 has none: it would be taken for the response
+            # HTTP/1.0 has none: it would be taken for the response
+            if self.request is not None and self.request.is_http11:
                 yield commands.SendData(self.conn, response_head(response))
             return
         self.response, self._trailers = response, None
-        self._has_body = response.status_code not in _WITHOUT_BODY and self.request is not None and self.request.method != "HEAD"
+        self._has_body = (
+            response.status_code not in _WITHOUT_BODY and self.request is not None and self.request.method != "HEAD"
+        )
         self._in_chunks = self._has_body and is_chunked(response)
         yield commands.SendData(self.conn, response_head(response))
 
@@ -202,7 +217,9 @@ class Http1Client(Http1Connection):
         yield layers.ReceiveHttp(layers.ResponseHeaders(self.stream_id, response, body == 0))
 
     def _find_head(self) -> Generator[commands.Command, Any, int]:
-        """Return the length of the next head, or 0 if it is incomplete or has too many lines, which fails the request."""
+        """Return the length of the next head, or 0 if it is incomplete or has too many lines, which fails
+        the request.
+        """
         size = self.buffer.find_head()
         if self.buffer.lines <= MOST_LINES:
             return size
@@ -241,7 +258,9 @@ class Http1Client(Http1Connection):
         """Close the connection, and fail the request, if there is one."""
         yield from self._close()
         if self.request is not None:
-            yield layers.ReceiveHttp(layers.ResponseProtocolError(self.stream_id, message, layers.ErrorCode.GENERIC_SERVER_ERROR))
+            yield layers.ReceiveHttp(
+                layers.ResponseProtocolError(self.stream_id, message, layers.ErrorCode.GENERIC_SERVER_ERROR)
+            )
 
     def _is_last(self, request: http.Request, response: http.Response) -> bool:
         return super()._is_last(request, response) or (request.is_http10 and says_close(request))

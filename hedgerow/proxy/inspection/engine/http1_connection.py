@@ -48,7 +48,10 @@ class MessagePhase(Enum):
 
 
 class Http1Connection(HttpConnection):
-    """One side of a connection. `incoming` are the events of the messages that its peer sends: data, trailers, end, error."""
+    """One side of a connection.
+
+    `incoming` are the events of the messages that its peer sends: data, trailers, end, error.
+    """
 
     incoming: ClassVar[tuple[Any, Any, Any, Any]]
 
@@ -131,7 +134,9 @@ class Http1Connection(HttpConnection):
             yield layers.ReceiveHttp(self.incoming[2](self.stream_id))
         elif self.state is MessagePhase.REST:
             yield from self._close()
-            yield layers.ReceiveHttp(self.incoming[3](self.stream_id, "disconnected", layers.ErrorCode.CLIENT_DISCONNECTED))
+            yield layers.ReceiveHttp(
+                self.incoming[3](self.stream_id, "disconnected", layers.ErrorCode.CLIENT_DISCONNECTED)
+            )
 
     @abstractmethod
     def _end_in_head(self) -> Commands: ...

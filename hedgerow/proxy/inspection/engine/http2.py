@@ -1,4 +1,5 @@
-"""Both sides of an HTTP/2 connection: our error pages, checks of fields, a budget of frames, and informational responses.
+"""Both sides of an HTTP/2 connection: our error pages, checks of fields, a budget of frames, and informational
+responses.
 
 Protocol code: no sockets, no clock, no files.
 """
@@ -124,8 +125,8 @@ class Http2Server(_http2.Http2Server):
             yield from self.protocol_error(f"HTTP/2 protocol error: {event}", self._error_code(event))
             return True
         if isinstance(event, StreamReset):
-            # mitmproxy forgets a stream once its request is complete, and would then ignore the reset: the stream would keep its
-            # connection to the origin until the origin answers.
+            # mitmproxy forgets a stream once its request is complete, and would then ignore the reset: the stream would
+            # keep its connection to the origin until the origin answers.
             self.streams.setdefault(event.stream_id, _http2.StreamState.HEADERS_RECEIVED)
         return bool((yield from super().handle_h2_event(event)))
 
@@ -157,7 +158,9 @@ class Http2Server(_http2.Http2Server):
         return not self.h2_conn.streams[stream_id].state_machine.headers_sent
 
     def _error_code(self, error: ProtocolError) -> int:
-        """Return the code that RFC 9113 demands. mitmproxy knows one, and h2 has none for HPACK (RFC 9113, section 4.3)."""
+        """Return the code that RFC 9113 demands. mitmproxy knows one, and h2 has none for HPACK (RFC 9113, section
+        4.3).
+        """
         cause = error.__cause__
         if isinstance(cause, HPACKError):
             return ErrorCodes.COMPRESSION_ERROR

@@ -35,7 +35,10 @@ _OF_RESPONSE = HeaderValidationFlags(is_client=True, is_trailer=False, is_respon
 
 
 def check_event(event: events.Event, *, is_client: bool) -> None:
-    """Check the fields of an event that has some. `is_client`: they came from a server. Raises h2.exceptions.ProtocolError."""
+    """Check the fields of an event that has some.
+
+    `is_client`: they came from a server. Raises h2.exceptions.ProtocolError.
+    """
     if isinstance(event, events.RequestReceived):
         check_fields(event.headers, _OF_REQUEST)
     elif isinstance(event, events.ResponseReceived | events.InformationalResponseReceived):
@@ -73,9 +76,16 @@ def request_of(fields: list[Any]) -> HttpRequest:
     authority, scheme = pseudo.get(b":authority", b""), pseudo[b":scheme"]
     host, port = _parse_authority(authority, 80 if scheme == b"http" else 443) if authority else ("", 0)
     return HttpRequest(
-        method=pseudo[b":method"], path=pseudo[b":path"], headers=others, http_version=b"HTTP/2.0", scheme=scheme, authority=authority,
-        host=host, port=port, received=time.time(),
-    )  # fmt: skip
+        method=pseudo[b":method"],
+        path=pseudo[b":path"],
+        headers=others,
+        http_version=b"HTTP/2.0",
+        scheme=scheme,
+        authority=authority,
+        host=host,
+        port=port,
+        received=time.time(),
+    )
 
 
 @lru_cache(1024)

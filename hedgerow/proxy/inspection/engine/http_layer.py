@@ -29,10 +29,16 @@ from hedgerow.proxy.inspection.engine.http_stream import HeldStream
 from hedgerow.proxy.inspection.engine.messages import ErrorRenderer
 
 MAX_BACKLOG = 16 * 1024 * 1024
-"""Bytes of responses that wait for one HTTP/2 client, over all its streams. The same limit holds for its uploads to HTTP/2 origins."""
+"""Bytes of responses that wait for one HTTP/2 client, over all its streams.
+
+The same limit holds for its uploads to HTTP/2 origins.
+"""
 
 MAX_CONNECTIONS_PER_ORIGIN = 6
-"""Connections to one HTTP/1 origin for one HTTP/2 client, as many as browsers open. Further streams wait for a free one."""
+"""Connections to one HTTP/1 origin for one HTTP/2 client, as many as browsers open.
+
+Further streams wait for a free one.
+"""
 
 MOST_HEADS = 4
 """Pipelined heads of an HTTP/1 client that are processed before its turn may end."""
@@ -133,7 +139,9 @@ class HttpLayer(_layers.HttpLayer):
         return isinstance(self.client_side, Http2Server) and self.client_side.budget.is_spent
 
     def unfinished_head(self) -> int | None:
-        """Return the number of the request whose head is incomplete, or of the last one before it; None if there is no such head."""
+        """Return the number of the request whose head is incomplete, or of the last one before it; None if there is no
+        such head.
+        """
         client = self.client_side
         if isinstance(client, Http2Server):
             return client.h2_conn.highest_inbound_stream_id if client.budget.is_in_head else None
@@ -158,19 +166,26 @@ class HttpLayer(_layers.HttpLayer):
                 if connection in self.waiting_for_establishment:
                     return connection
                 # An HTTP/1 origin gets one request at a time, and an HTTP/1 client has only one in flight.
-                if connection.connected and (connection.alpn == b"h2" or self.context.client.alpn != b"h2" or self.is_idle(connection)):
+                if connection.connected and (
+                    connection.alpn == b"h2" or self.context.client.alpn != b"h2" or self.is_idle(connection)
+                ):
                     return connection
         return None
 
     def _is_full(self, event: _layers.GetHttpConnection) -> bool:
         """Return whether the limit of connections is reached. One of them will become free, or close."""
         fitting = [each for each in self.connections if event.connection_spec_matches(each)]
-        return sum(each.connected or each in self.waiting_for_establishment for each in fitting) >= MAX_CONNECTIONS_PER_ORIGIN
+        return (
+            sum(each.connected or each in self.waiting_for_establishment for each in fitting)
+            >= MAX_CONNECTIONS_PER_ORIGIN
+        )
 
     def _new_connection(self, event: _layers.GetHttpConnection) -> Commands:
         context = self.context.fork()
         ready, self.ready = self.ready, None
-        context.server = server = ready or OriginServer.make(address=event.address, id=f"s{next(_server_ids)}", tls=event.tls)
+        context.server = server = ready or OriginServer.make(
+            address=event.address, id=f"s{next(_server_ids)}", tls=event.tls
+        )
         if event.tls and ready is None:
             is_named = event.address == self.context.server.address
             server.sni = (self.context.client.sni if is_named else None) or event.address[0]
@@ -183,8 +198,8 @@ class HttpLayer(_layers.HttpLayer):
     def congested_origins(self) -> frozenset[Connection]:
         """Return the connections to origins that must pause: mitmproxy would buffer everything that arrives.
 
-        Either a scanner is busy, or an HTTP/2 client does not read the stream. A paused stream must not stop the client's other streams,
-        so a connection that they share pauses last.
+        Either a scanner is busy, or an HTTP/2 client does not read the stream. A paused stream must not stop the
+        client's other streams, so a connection that they share pauses last.
         """
         scanning = frozenset(each.context.server for each in self.streams.values() if each.is_scanning)
         return scanning | self._unread_origins()

@@ -18,15 +18,26 @@ from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers import http as _layers
 from mitmproxy.proxy.layers.http._events import ResponseProtocolError
 
-from hedgerow.proxy.inspection.engine.messages import BROKEN_ANSWER, is_interim, request_fault, response_fault, to_mitmproxy_response
+from hedgerow.proxy.inspection.engine.messages import (
+    BROKEN_ANSWER,
+    is_interim,
+    request_fault,
+    response_fault,
+    to_mitmproxy_response,
+)
 from hedgerow.proxy.pages.response import ProxyResponse
 from hedgerow.proxy.scanners.response_scanner import BodyScanner
 
 MAX_HELD = 1024 * 1024
-"""Bytes of a body that are held back until it is scanned. The rest of a longer one is scanned as it passes, unless it is checked whole."""
+"""Bytes of a body that are held back until it is scanned.
+
+The rest of a longer one is scanned as it passes, unless it is checked whole.
+"""
 
 MAX_DISCARDED_UPLOAD = 64 * 1024 * 1024
-"""Bytes of a blocked upload that are read and discarded: a browser that is reset while it sends would not show the answer."""
+"""Bytes of a blocked upload that are read and discarded: a browser that is reset while it sends would not show the
+answer.
+"""
 
 EARLY_ANSWER_BYTES = 256 * 1024
 """Bytes of such an upload after which the answer is sent before its end."""
@@ -37,9 +48,13 @@ MAX_BUFFERED = 64 * 1024
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
 
 SCANNER_KEY, REFUSAL_KEY, LIMIT_KEY = "hedgerow-scanner", "hedgerow-refusal", "hedgerow-limit"
-"""Keys of a flow's metadata: the scanner of its response, the answer in its place, the bytes of its request body that may be buffered."""
+"""Keys of a flow's metadata: the scanner of its response, the answer in its place, the bytes of its request body that
+may be buffered.
+"""
 
-_TOO_LONG = ProxyResponse(413, (("Content-Type", "text/plain; charset=utf-8"),), b"Hedgerow: the body is too long for this address.\n")
+_TOO_LONG = ProxyResponse(
+    413, (("Content-Type", "text/plain; charset=utf-8"),), b"Hedgerow: the body is too long for this address.\n"
+)
 
 layers: Any = _layers  # mitmproxy exports nothing explicitly
 _BODY_EVENTS = (layers.ResponseData, layers.ResponseTrailers, layers.ResponseEndOfMessage)
@@ -60,7 +75,10 @@ class StaleConnection(ResponseProtocolError):
 
 
 class HeldStream(_layers.HttpStream):
-    """One request and its response. If the flow carries a scanner or a refusal, the response is held back until it is scanned."""
+    """One request and its response.
+
+    If the flow carries a scanner or a refusal, the response is held back until it is scanned.
+    """
 
     _scanner: BodyScanner
     _held: bytearray
@@ -108,7 +126,8 @@ class HeldStream(_layers.HttpStream):
         yield from super()._handle_event(event)
 
     def _may_switch(self) -> bool:
-        """Return whether the client can go on with another protocol: it has asked, and HTTP/2 has no 101 (RFC 9113, section 8.6).
+        """Return whether the client can go on with another protocol: it has asked, and HTTP/2 has no 101 (RFC 9113,
+        section 8.6).
 
         It must have sent its whole request (RFC 9110, section 7.8).
         """
@@ -155,7 +174,10 @@ class HeldStream(_layers.HttpStream):
         return f"{BROKEN_ANSWER}: {fault}" if fault is not None else None
 
     def handle_protocol_error(self, event: Any) -> Commands:
-        """End the exchange. An origin that answered an upload before its end is left: its connection waits for the rest in vain."""
+        """End the exchange.
+
+        An origin that answered an upload before its end is left: its connection waits for the rest in vain.
+        """
         if isinstance(event, ResponseProtocolError) and self.server_state == self.state_errored:
             yield layers.DropStream(self.stream_id)  # the client has its answer already
             return
@@ -181,7 +203,9 @@ class HeldStream(_layers.HttpStream):
         return self._is_second_try or self.flow.request.method not in _IDEMPOTENT
 
     def _may_try_again(self) -> bool:
-        """A request is repeated once, if it is idempotent (RFC 9110, section 9.2.2) and had no body, which would be gone by now."""
+        """A request is repeated once, if it is idempotent (RFC 9110, section 9.2.2) and had no body, which would be
+        gone by now.
+        """
         is_waiting = self.client_state == self.state_done and self.server_state == self.state_wait_for_response_headers
         request = self.flow.request
         return is_waiting and not self._is_second_try and request.method in _IDEMPOTENT and request.raw_content == b""
@@ -195,7 +219,9 @@ class HeldStream(_layers.HttpStream):
     # Uploads that are answered before they end.
 
     def state_consume_request_body(self, event: events.Event) -> Commands:
-        """Discard the body of a request that has its answer, and of one that exceeds its limit, whatever length its head declares."""
+        """Discard the body of a request that has its answer, and of one that exceeds its limit, whatever length its
+        head declares.
+        """
         if self.flow.response is None and isinstance(event, layers.RequestData) and self._is_too_much(event.data):
             self.request_body_buf.clear()
             self.flow.response = to_mitmproxy_response(_TOO_LONG)
@@ -242,7 +268,10 @@ class HeldStream(_layers.HttpStream):
 
     @property
     def is_scanning(self) -> bool:
-        """The scanner is busy: no more of the response is wanted now. After its end, others may go on over the same connection."""
+        """The scanner is busy: no more of the response is wanted now.
+
+        After its end, others may go on over the same connection.
+        """
         return self._wait is not None and self._end_event is None
 
     def _wait_for_scan(self) -> Commands:
@@ -332,7 +361,9 @@ class HeldStream(_layers.HttpStream):
         self.server_state = self.state_stream_response_body if self._scanner.is_done else self.state_scan_streaming
 
     def _release_held(self) -> Commands:
-        yield layers.SendHttp(layers.ResponseHeaders(self.stream_id, self.flow.response, end_stream=False), self.context.client)
+        yield layers.SendHttp(
+            layers.ResponseHeaders(self.stream_id, self.flow.response, end_stream=False), self.context.client
+        )
         if self._held:
             yield layers.SendHttp(layers.ResponseData(self.stream_id, bytes(self._held)), self.context.client)
         self._held = bytearray()
@@ -358,13 +389,18 @@ class HeldStream(_layers.HttpStream):
 
     def _send(self, response: http.Response) -> Commands:
         content = response.raw_content
-        yield layers.SendHttp(layers.ResponseHeaders(self.stream_id, response, end_stream=not content), self.context.client)
+        yield layers.SendHttp(
+            layers.ResponseHeaders(self.stream_id, response, end_stream=not content), self.context.client
+        )
         if content:
             yield layers.SendHttp(layers.ResponseData(self.stream_id, content), self.context.client)
 
 
 class WebSocketRelay(layer.Layer):
-    """A relay in place of mitmproxy's WebSocket layer. Both sides end when one ends (a WebSocket closes with frames of its own)."""
+    """A relay in place of mitmproxy's WebSocket layer.
+
+    Both sides end when one ends (a WebSocket closes with frames of its own).
+    """
 
     _is_over = False
 

@@ -21,7 +21,9 @@ from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm, response_
 
 
 class ErrorRenderer(Protocol):
-    """Renderer of the answer to a failure, from a status, mitmproxy's message, the request if it was readable, and the client's id."""
+    """Renderer of the answer to a failure, from a status, mitmproxy's message, the request if it was readable, and the
+    client's id.
+    """
 
     def __call__(self, status: int, message: str, request: http.Request | None, client: str) -> ProxyResponse: ...
 
@@ -31,12 +33,15 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def named_authorities(flow: http.HTTPFlow) -> tuple[Authority, ...]:
-    """Return every host that the request names: its destination, SNI, :authority and Host field, the last one being the client's name.
+    """Return every host that the request names: its destination, SNI, :authority and Host field, the last one being the
+    client's name.
 
     Raises HeadError.
     """
     request = flow.request
-    return _distinct_authorities(request.host, flow.client_conn.sni or "", request.authority, request.host_header or "", request.port)
+    return _distinct_authorities(
+        request.host, flow.client_conn.sni or "", request.authority, request.host_header or "", request.port
+    )
 
 
 @lru_cache(4096)
@@ -87,11 +92,15 @@ _USUAL_FORM_FIELDS = 512  # bytes, up to which the form is kept: browsers send t
 
 @lru_cache(512)
 def _form_named(resource: bytes, accept: bytes, requested_with: bytes, mode: bytes) -> ResponseForm:
-    return response_form(*(each.decode("utf-8", "surrogateescape") for each in (resource, accept, requested_with, mode)))
+    return response_form(
+        *(each.decode("utf-8", "surrogateescape") for each in (resource, accept, requested_with, mode))
+    )
 
 
 def is_document(fields: http.Headers) -> bool:
-    """Return whether a browser shows the response by itself: its fields say so, or, of an old browser, that it accepts HTML."""
+    """Return whether a browser shows the response by itself: its fields say so, or, of an old browser, that it accepts
+    HTML.
+    """
     form = form_of(fields)
     if form is not ResponseForm.PAGE and form is not ResponseForm.FRAME:
         return False
@@ -123,7 +132,9 @@ _TARGET_CONTROLS = re.compile(rb"[\x00-\x20\x7f]")
 _FIELD_CONTROLS = re.compile(rb"[\x00\r\n]")
 _HEAD_CONTROLS = bytes({*range(0x20), 0x7F} - set(b"\t\r\n"))
 # Some servers decode escapes before they resolve dots, others after: such a path has two meanings.
-_ENCODED_PARENT = re.compile(rb"(?:%2f|%5c|\\|/)(?:\.|%2e){2}(?:%2f|%5c|\\)|(?:%2f|%5c|\\)(?:\.|%2e){2}(?:/|$)", re.IGNORECASE)
+_ENCODED_PARENT = re.compile(
+    rb"(?:%2f|%5c|\\|/)(?:\.|%2e){2}(?:%2f|%5c|\\)|(?:%2f|%5c|\\)(?:\.|%2e){2}(?:/|$)", re.IGNORECASE
+)
 
 
 def request_fault(request: http.Request, *, names_whole_url: bool) -> str | None:
@@ -147,7 +158,9 @@ def target_fault(method: bytes, target: bytes) -> str | None:
     if not target.startswith(b"/") and (method, target) != (b"OPTIONS", b"*"):
         return "a request to a web server names a path"
     path = target.partition(b"?")[0]
-    if _TARGET_CONTROLS.search(target) is not None or ((b".." in path or b"%" in path) and _ENCODED_PARENT.search(path) is not None):
+    if _TARGET_CONTROLS.search(target) is not None or (
+        (b".." in path or b"%" in path) and _ENCODED_PARENT.search(path) is not None
+    ):
         return "the path is ambiguous"
     return None
 
@@ -155,14 +168,16 @@ def target_fault(method: bytes, target: bytes) -> str | None:
 def response_fault(response: http.Response) -> str | None:
     """Return the reason to refuse a response, or None.
 
-    A line break in a field or in the reason would make two fields of it for an HTTP/1 client: browsers take a bare CR for one.
+    A line break in a field or in the reason would make two fields of it for an HTTP/1 client: browsers take a bare CR
+    for one.
     """
     parts = [response.data.reason, *[value for _, value in response.data.headers.fields]]
     return "its head contains control characters" if _FIELD_CONTROLS.search(b"".join(parts)) is not None else None
 
 
 def is_signed_exchange(response: http.Response) -> bool:
-    """Return whether browsers show the body as a page of another site, which has signed it (Signed HTTP Exchanges, draft-yasskin).
+    """Return whether browsers show the body as a page of another site, which has signed it (Signed HTTP Exchanges,
+    draft-yasskin).
 
     Nobody asks that site for anything, so that no rule about it is applied.
     """
@@ -177,7 +192,8 @@ def is_too_long(head: bytes | bytearray) -> bool:
 def has_control_characters(head: bytes | bytearray) -> bool:
     """Return whether an HTTP/1 head contains a bare CR or LF, or another control character except tabs.
 
-    >>> has_control_characters(b"GET / HTTP/1.1\\r\\n\\r\\n"), has_control_characters(b"GET / HTTP/1.1\\nHost: a\\r\\n\\r\\n")
+    >>> (has_control_characters(b"GET / HTTP/1.1\\r\\n\\r\\n"),
+    ...  has_control_characters(b"GET / HTTP/1.1\\nHost: a\\r\\n\\r\\n"))
     (False, True)
     """
     if len(head.translate(None, _HEAD_CONTROLS)) != len(head):  # a tenth of the time of a regular expression
@@ -226,4 +242,8 @@ def may_forward_interim(response: http.Response) -> bool:
     except ValueError:
         return False
     fields = response.headers
-    return is_interim(response) and response_fault(response) is None and not ("content-length" in fields or "transfer-encoding" in fields)
+    return (
+        is_interim(response)
+        and response_fault(response) is None
+        and not ("content-length" in fields or "transfer-encoding" in fields)
+    )

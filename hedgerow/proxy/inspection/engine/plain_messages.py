@@ -1,6 +1,9 @@
-"""Plain HTTP/1.1 messages: a GET without a body, and a short response with a length. Parsed once, by expressions, into mitmproxy's objects.
+"""Plain HTTP/1.1 messages: a GET without a body, and a short response with a length.
 
-Whatever is not plain beyond doubt is nothing here, and is left to mitmproxy's parsers. Protocol code: no sockets, no clock, no files.
+Parsed once, by expressions, into mitmproxy's objects.
+
+Whatever is not plain beyond doubt is nothing here, and is left to mitmproxy's parsers. Protocol code: no sockets, no
+clock, no files.
 """
 
 # mitmproxy annotates only some of its functions.
@@ -64,7 +67,9 @@ class PlainHead:
         """Return a flow for the request with this head and another path, ready to be sent."""
         data = self._data
         fields = HeaderFields(data.headers.fields, self._values)
-        request = PlainRequest(method=b"GET", path=path, headers=fields, scheme=data.scheme, host=data.host, port=data.port)
+        request = PlainRequest(
+            method=b"GET", path=path, headers=fields, scheme=data.scheme, host=data.host, port=data.port
+        )
         request.raw, request.sent, request.is_ready = b"GET " + path + self._rest, (path, fields.fields), True
         return InspectedFlow(client, server, request)
 
@@ -82,7 +87,8 @@ class PlainResponse(HttpResponse):
 
 
 def parse_plain_request(data: bytes, client: Client, server: Server) -> InspectedFlow | None:
-    """Return a flow for the plain request that `data` consists of, as the layers would create it; None for any other request.
+    """Return a flow for the plain request that `data` consists of, as the layers would create it; None for any other
+    request.
 
     `server` is the client's destination.
     """
@@ -94,12 +100,17 @@ def parse_plain_request(data: bytes, client: Client, server: Server) -> Inspecte
         return None
     if len(values) != len(fields) and _are_repeated(fields, b"host", b"connection"):
         return None
-    if values.get(b"connection", b"close").lower() not in {b"close", b"keep-alive"} or target_fault(b"GET", line[1]) is not None:
+    if (
+        values.get(b"connection", b"close").lower() not in {b"close", b"keep-alive"}
+        or target_fault(b"GET", line[1]) is not None
+    ):
         return None
     assert server.address is not None
     host, port = server.address
     scheme = b"https" if server.tls else b"http"
-    request = PlainRequest(method=b"GET", path=line[1], headers=_headers(fields, values), scheme=scheme, host=host, port=port)
+    request = PlainRequest(
+        method=b"GET", path=line[1], headers=_headers(fields, values), scheme=scheme, host=host, port=port
+    )
     request.raw, request.sent = data, (line[1], request.data.headers.fields)
     return InspectedFlow(client, server, request)
 
@@ -113,7 +124,10 @@ def parse_plain_path(data: bytes) -> bytes | None:
 
 
 def parse_plain_response(data: bytes) -> PlainResponse | None:
-    """Return the plain response to a plain request that `data` consists of; None for any other. Its connection stays open."""
+    """Return the plain response to a plain request that `data` consists of; None for any other.
+
+    Its connection stays open.
+    """
     line, end = _STATUS_LINE.match(data), data.find(_END)
     if line is None or end < 0 or len(data) > MAX_PLAIN_RESPONSE:
         return None
@@ -149,7 +163,9 @@ def _fields_of(data: bytes, start: int, end: int) -> tuple[Fields, dict[bytes, b
         value = value.strip(b" \t")
         fields.append((name, value))
         values[name.lower()] = value
-    if b"".join(values).translate(None, _TOKEN) or not data.count(b"\r", start, end) == data.count(b"\n", start, end) == len(lines):
+    if b"".join(values).translate(None, _TOKEN) or not data.count(b"\r", start, end) == data.count(
+        b"\n", start, end
+    ) == len(lines):
         return [], {}
     return fields, values
 
@@ -165,7 +181,9 @@ def _headers(fields: Fields, values: dict[bytes, bytes]) -> HeaderFields:
 
 
 def request_bytes(request: http.Request) -> bytes:
-    """Return a plain request as its origin gets it: without `Connection: close`, which concerns the client's connection only."""
+    """Return a plain request as its origin gets it: without `Connection: close`, which concerns the client's connection
+    only.
+    """
     data = request.data
     if (
         isinstance(request, PlainRequest)
@@ -173,7 +191,11 @@ def request_bytes(request: http.Request) -> bytes:
         and (request.is_ready or "connection" not in data.headers)
     ):
         return request.raw
-    fields = [b"%b: %b\r\n" % (name, value) for name, value in request.headers.fields if (name.lower(), value.lower()) != _CLOSE]
+    fields = [
+        b"%b: %b\r\n" % (name, value)
+        for name, value in request.headers.fields
+        if (name.lower(), value.lower()) != _CLOSE
+    ]
     return b"GET %b HTTP/1.1\r\n%b\r\n" % (request.data.path, b"".join(fields))
 
 

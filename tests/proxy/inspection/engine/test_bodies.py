@@ -16,13 +16,24 @@ from hedgerow.proxy.inspection.engine.bodies import BodyError, BodyReader, Recei
 CHUNKS = some.lists(
     some.one_of(
         some.sampled_from(
-            [b"1\r\na\r\n", b"0a\r\n0123456789\r\n", b"1;x\r\na\r\n", b"1;\x80\r\na\r\n", b"1 \r\na\r\n", b"2\r\na", b"0\r\n\r\n", b"g\r\n"]
+            [
+                b"1\r\na\r\n",
+                b"0a\r\n0123456789\r\n",
+                b"1;x\r\na\r\n",
+                b"1;\x80\r\na\r\n",
+                b"1 \r\na\r\n",
+                b"2\r\na",
+                b"0\r\n\r\n",
+                b"g\r\n",
+            ]
         ),
-        some.sampled_from([b"0\r\nx-sum: 1\r\n\r\n", b"1\r\na!!", b"\r\n", b"1\n", b"00\r\n\r\n", b"3;a=\"b\"\r\n\r\n\r\r\n"]),
+        some.sampled_from(
+            [b"0\r\nx-sum: 1\r\n\r\n", b"1\r\na!!", b"\r\n", b"1\n", b"00\r\n\r\n", b'3;a="b"\r\n\r\n\r\r\n']
+        ),
         some.binary(max_size=3),
     ),
     max_size=8,
-)  # fmt: skip
+)
 
 
 def read(reader: BodyReader, pieces: list[bytes]) -> tuple[bytes, str, int, bytes]:

@@ -70,7 +70,9 @@ def test_a_difference_is_named(monkeypatch: pytest.MonkeyPatch, change: Any, dif
 
 
 def test_hedgerow_does_not_start_without_one_of_them(net: SmallInternet, tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text("import mitmproxy.proxy.layers.http as http\ndel http.HttpLayer.register_connection\n")
+    (tmp_path / "sitecustomize.py").write_text(
+        "import mitmproxy.proxy.layers.http as http\ndel http.HttpLayer.register_connection\n"
+    )
     with (
         pytest.raises(StartFailure) as caught,
         running_hedgerow(network_section(net), environment={**os.environ, "PYTHONPATH": str(tmp_path)}),

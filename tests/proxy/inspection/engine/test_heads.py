@@ -17,7 +17,9 @@ def test_a_url_is_taken_apart() -> None:
     request = read("GET HTTP://me:pw@A.example:8080/x?y HTTP/1.1", "Host: a.example:8080")
     assert (request.scheme, request.host, request.port, request.path) == ("http", "a.example", 8080, "/x?y")
     assert request.headers["authorization"] == "Basic bWU6cHc="
-    assert read("GET http://me:pw@a/ HTTP/1.0", "Authorization: Basic eA==").headers.get_all("authorization") == ["Basic eA=="]
+    assert read("GET http://me:pw@a/ HTTP/1.0", "Authorization: Basic eA==").headers.get_all("authorization") == [
+        "Basic eA=="
+    ]
     inside = read("GET https://a.example/ HTTP/1.1", "Host: a.example")
     assert (inside.scheme, inside.port) == ("https", 443)
     path = read("OPTIONS * HTTP/1.1", "Host: a")
@@ -32,14 +34,25 @@ def test_octets_that_are_no_ascii_go_on_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["GET /", "GET  / HTTP/1.1", "GET\t/ HTTP/1.1", "GET a HTTP/1.1", "GET ftp://a/ HTTP/1.1", "GET http:///x HTTP/1.1", ""]
+    "line",
+    [
+        "GET /",
+        "GET  / HTTP/1.1",
+        "GET\t/ HTTP/1.1",
+        "GET a HTTP/1.1",
+        "GET ftp://a/ HTTP/1.1",
+        "GET http:///x HTTP/1.1",
+        "",
+    ],
 )
 def test_other_request_lines_are_refused(line: str) -> None:
     with pytest.raises(HeadError):
         read(line, "Host: a")
 
 
-@pytest.mark.parametrize("line", [b"HTTP/1.1 20 OK", b"HTTP/2.0 200 OK", b"ICY 200 OK", b"HTTP/1.1 +20 OK", b"HTTP/1.1 2000 OK", b""])
+@pytest.mark.parametrize(
+    "line", [b"HTTP/1.1 20 OK", b"HTTP/2.0 200 OK", b"ICY 200 OK", b"HTTP/1.1 +20 OK", b"HTTP/1.1 2000 OK", b""]
+)
 def test_other_status_lines_are_refused(line: bytes) -> None:
     with pytest.raises(ValueError):
         read_response_head([line])
@@ -47,14 +60,20 @@ def test_other_status_lines_are_refused(line: bytes) -> None:
 
 def test_an_http2_request_becomes_one_of_http1() -> None:
     fields = HeaderFields([(b"cookie", b"a=b"), (b"accept", b"*/*"), (b"cookie", b"c=d")])
-    request = HttpRequest(method=b"POST", path=b"/x", headers=fields, http_version=b"HTTP/2.0", authority=b"xn--bcher-kva.example")
+    request = HttpRequest(
+        method=b"POST", path=b"/x", headers=fields, http_version=b"HTTP/2.0", authority=b"xn--bcher-kva.example"
+    )
     head = b"POST /x HTTP/1.1\r\nHost: xn--bcher-kva.example\r\naccept: */*\r\n%bcookie: a=b; c=d\r\n\r\n"
     assert request_head(request, has_body=False) == head % b""
     assert request_head(request, has_body=True) == head % b"transfer-encoding: chunked\r\n"
 
 
 def test_closing_concerns_the_connection_of_the_client() -> None:
-    for sent, kept in ((b"close", b""), (b"close, upgrade", b"Connection: upgrade\r\n"), (b"Upgrade", b"Connection: Upgrade\r\n")):
+    for sent, kept in (
+        (b"close", b""),
+        (b"close, upgrade", b"Connection: upgrade\r\n"),
+        (b"Upgrade", b"Connection: Upgrade\r\n"),
+    ):
         request = HttpRequest(method=b"GET", path=b"/", headers=HeaderFields([(b"Host", b"a"), (b"Connection", sent)]))
         assert request_head(request, has_body=False) == b"GET / HTTP/1.1\r\nHost: a\r\n" + kept + b"\r\n"
 

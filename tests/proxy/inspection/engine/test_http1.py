@@ -23,7 +23,9 @@ POST = [(":method", "POST"), (":scheme", "https"), (":authority", "o.example"), 
 class Exchange:
     """The layers of one client, whose connections are lists of bytes."""
 
-    def __init__(self, alpn: bytes = b"http/1.1", mode: HTTPMode = HTTPMode.transparent, origin_alpn: bytes = b"http/1.1") -> None:
+    def __init__(
+        self, alpn: bytes = b"http/1.1", mode: HTTPMode = HTTPMode.transparent, origin_alpn: bytes = b"http/1.1"
+    ) -> None:
         self.client = InspectedClient.make(
             id="client", peername=("", 0), sockname=("", 0), state=ConnectionState.OPEN, timestamp_start=0.0, alpn=alpn
         )

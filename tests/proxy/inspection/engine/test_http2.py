@@ -1,4 +1,6 @@
-"""Floods of HTTP/2 frames, pipelined requests, and cancelled streams: the connection ends or goes on, and no other one suffers."""
+"""Floods of HTTP/2 frames, pipelined requests, and cancelled streams: the connection ends or goes on, and no other one
+suffers.
+"""
 
 from __future__ import annotations
 
@@ -128,7 +130,9 @@ def last_error(data: bytes) -> int | None:
 
 
 def test_cancelled_streams_leave_their_origin_to_the_others(stand: Stand, net: SmallInternet) -> None:
-    """HTTP/2 in front, HTTP/1 behind: a cancelled stream frees its place in the queue, or its connection to the origin."""
+    """HTTP/2 in front, HTTP/1 behind: a cancelled stream frees its place in the queue, or its connection to
+    the origin.
+    """
     with opened(stand, net, "h2") as client:
         connection = H2Connection(H2Configuration(header_encoding="utf-8"))
         connection.initiate_connection()
@@ -182,7 +186,9 @@ def take(client: ssl.SSLSocket, connection: H2Connection, streams: list[int]) ->
     return sizes
 
 
-def test_requests_without_waiting_are_answered_no_faster_than_their_client_reads(stand: Stand, net: SmallInternet) -> None:
+def test_requests_without_waiting_are_answered_no_faster_than_their_client_reads(
+    stand: Stand, net: SmallInternet
+) -> None:
     """All are answered in the end, and another device meanwhile."""
     count = 2500
     head = f"HTTP/1.1\r\nHost: {INSPECTED}\r\nAccept: text/html\r\nSec-Fetch-Dest: document\r\n\r\n"
@@ -204,7 +210,9 @@ def test_requests_without_waiting_are_answered_no_faster_than_their_client_reads
 
 
 def refused(stand: Stand) -> float:
-    return sum(value for key, value in stand.counters().items() if key[0] == "hedgerow_proxy_requests_total" and "block" in key)
+    return sum(
+        value for key, value in stand.counters().items() if key[0] == "hedgerow_proxy_requests_total" and "block" in key
+    )
 
 
 def test_streams_beyond_the_limit_are_refused_and_the_others_answered(stand: Stand, net: SmallInternet) -> None:
@@ -214,7 +222,8 @@ def test_streams_beyond_the_limit_are_refused_and_the_others_answered(stand: Sta
         connection = H2Connection()
         connection.initiate_connection()
         heads = [
-            frame.HeadersFrame(number, encoder.encode(fields("/open")), flags=["END_HEADERS"]) for number in range(1, 2 * most + 11, 2)
+            frame.HeadersFrame(number, encoder.encode(fields("/open")), flags=["END_HEADERS"])
+            for number in range(1, 2 * most + 11, 2)
         ]
         client.sendall(connection.data_to_send() + b"".join(each.serialize() for each in heads))
         client.sendall(frame.DataFrame(1, flags=["END_STREAM"]).serialize())

@@ -33,7 +33,9 @@ NAMES = some.sampled_from(
     ]
 )
 VALUES = some.one_of(
-    some.sampled_from([b"", b"GET", b"CONNECT", b"trailers", b" a", b"a\t", b"a b", b"a\r\nb", b"a\0", b"a\x7f b", b"a.example"]),
+    some.sampled_from(
+        [b"", b"GET", b"CONNECT", b"trailers", b" a", b"a\t", b"a b", b"a\r\nb", b"a\0", b"a\x7f b", b"a.example"]
+    ),
     some.binary(max_size=4),
 )
 FLAGS = some.builds(HeaderValidationFlags, some.booleans(), some.booleans(), some.booleans(), some.booleans())
@@ -49,12 +51,16 @@ def verdict(check: Any, fields: list[Field], flags: HeaderValidationFlags) -> st
 
 
 @settings(max_examples=400)
-@given(some.lists(some.tuples(some.one_of(NAMES, some.binary(max_size=3)), VALUES), max_size=4), some.integers(0, 4), FLAGS)
+@given(
+    some.lists(some.tuples(some.one_of(NAMES, some.binary(max_size=3)), VALUES), max_size=4), some.integers(0, 4), FLAGS
+)
 @example([(b"accept", b"a\x7f\tb")], 4, HeaderValidationFlags(False, False, False, False))
 @example([(b":path", b"/")], 4, HeaderValidationFlags(False, False, False, False))
 def test_verdicts_are_those_of_h2(more: list[Field], size: int, flags: HeaderValidationFlags) -> None:
     for fields in (REQUEST[:size] + more, [(b":status", b"200"), *more], more):
-        assert verdict(http2_fields.check_fields, fields, flags) == verdict(h2.utilities.validate_headers, fields, flags)
+        assert verdict(http2_fields.check_fields, fields, flags) == verdict(
+            h2.utilities.validate_headers, fields, flags
+        )
 
 
 def test_usual_fields_are_judged_without_h2(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,12 +70,20 @@ def test_usual_fields_are_judged_without_h2(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(http2_fields, "validate_headers", refuse)
     fields = [*REQUEST, (b"accept", b"*/*"), (b"cookie", b"a=b; c=d"), (b"sec-fetch-dest", b"image"), (b"x-empty", b"")]
     http2_fields.check_fields(fields, HeaderValidationFlags(False, False, False, False))
-    http2_fields.check_fields([(b":status", b"200"), (b"content-type", b"text/html")], HeaderValidationFlags(True, False, True, False))
+    http2_fields.check_fields(
+        [(b":status", b"200"), (b"content-type", b"text/html")], HeaderValidationFlags(True, False, True, False)
+    )
 
 
 def test_fields_make_a_message() -> None:
     request = http2_fields.request_of([*REQUEST, (b"accept", b"*/*"), (b"cookie", b"a=b"), (b"cookie", b"c=d")])
-    assert (request.host, request.port, request.authority, request.path, request.method) == ("a.example", 443, "a.example", "/", "GET")
+    assert (request.host, request.port, request.authority, request.path, request.method) == (
+        "a.example",
+        443,
+        "a.example",
+        "/",
+        "GET",
+    )
     assert request.headers.fields == ((b"accept", b"*/*"), (b"cookie", b"a=b"), (b"cookie", b"c=d"))
     response = http2_fields.response_of([(b":status", b"404"), (b"x", b"y")])
     assert (response.status_code, response.headers.fields, response.is_http2) == (404, ((b"x", b"y"),), True)

@@ -38,7 +38,9 @@ def fetch(stand: Stand, url: str, *options: str) -> HttpAnswer:
 
 
 @contextlib.contextmanager
-def opened(stand: Stand, net: SmallInternet, host: str = INSPECTED, alpn: tuple[str, ...] = ()) -> Iterator[ssl.SSLSocket]:
+def opened(
+    stand: Stand, net: SmallInternet, host: str = INSPECTED, alpn: tuple[str, ...] = ()
+) -> Iterator[ssl.SSLSocket]:
     """An inspected connection, for HTTP/1.1 unless `alpn` asks for something else."""
     target = f"{host}:{net.origins.https_port}".encode()
     with socket.create_connection(stand.proxy, 10, (CHILD_WITH_CA, 0)) as client:
@@ -84,7 +86,9 @@ def test_answers_before_the_answer_arrive(stand: Stand, net: SmallInternet, vers
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("host", [INSPECTED, "h2.example"])
-def test_too_many_answers_before_the_answer_are_a_fault_of_the_site(stand: Stand, net: SmallInternet, version: str, host: str) -> None:
+def test_too_many_answers_before_the_answer_are_a_fault_of_the_site(
+    stand: Stand, net: SmallInternet, version: str, host: str
+) -> None:
     """`/interim/N` sends one more than N."""
     answer = fetch(stand, net.url(host, f"/interim/{MAX_INTERIM - 1}"), version)
     assert (answer.status, answer.body, len(answer.interim)) == (200, b"the answer", MAX_INTERIM)
@@ -109,7 +113,10 @@ def test_an_origins_connection_serves_several_http2_requests(stand: Stand, net: 
 
 
 def h2_fetch(client: ssl.SSLSocket, connection: H2Connection, path: str) -> int:
-    """Ask for a path on a new stream, and read its whole answer; streams on which nothing is taken keep their windows. Returns the size."""
+    """Ask for a path on a new stream, and read its whole answer; streams on which nothing is taken keep their windows.
+
+    Returns the size.
+    """
     stream, size = connection.get_next_available_stream_id(), 0
     fields = [(":method", "GET"), (":scheme", "https"), (":authority", INSPECTED), (":path", path)]
     connection.send_headers(stream, fields, end_stream=True)
@@ -125,7 +132,9 @@ def h2_fetch(client: ssl.SSLSocket, connection: H2Connection, path: str) -> int:
         client.sendall(connection.data_to_send())
 
 
-def test_an_http2_stream_that_is_not_read_stops_its_origin_and_no_other_stream(stand: Stand, net: SmallInternet) -> None:
+def test_an_http2_stream_that_is_not_read_stops_its_origin_and_no_other_stream(
+    stand: Stand, net: SmallInternet
+) -> None:
     before = memory(stand.inspector.pid)
     with opened(stand, net, alpn=("h2",)) as client:
         connection = H2Connection(H2Configuration())
@@ -151,7 +160,9 @@ def test_what_never_ends_is_cut_off(stand: Stand, net: SmallInternet, part: str)
     begin = {
         "head": "GET / HTTP/1.1\r\nX-Long: ",
         "chunk": "POST /upload HTTP/1.1\r\nTransfer-Encoding: chunked\r\nHost: www.school.example\r\n\r\n5;x=",
-        "trailers": "POST /upload HTTP/1.1\r\nTransfer-Encoding: chunked\r\nHost: www.school.example\r\n\r\n0\r\nX-Long: ",
+        "trailers": (
+            "POST /upload HTTP/1.1\r\nTransfer-Encoding: chunked\r\nHost: www.school.example\r\n\r\n0\r\nX-Long: "
+        ),
         "pipeline": "GET /slow/30 HTTP/1.1\r\nHost: www.school.example\r\n\r\n",
     }[part]
     with opened(stand, net) as client:
@@ -208,7 +219,12 @@ def test_a_body_to_the_end_of_the_connection_is_whole_and_names_no_http3(stand: 
     """curl takes an end without close_notify for a truncation (status 56)."""
     for version in VERSIONS:
         answer = fetch(stand, net.url(INSPECTED, "/to-the-end"), version)
-        assert (answer.exit_code, answer.status, answer.text, answer.headers["alt-svc"]) == (0, 200, "hello", ['h2=":443"']), version
+        assert (answer.exit_code, answer.status, answer.text, answer.headers["alt-svc"]) == (
+            0,
+            200,
+            "hello",
+            ['h2=":443"'],
+        ), version
 
 
 def test_an_origin_that_answers_nothing_is_explained(stand: Stand, net: SmallInternet) -> None:
@@ -217,7 +233,10 @@ def test_an_origin_that_answers_nothing_is_explained(stand: Stand, net: SmallInt
 
 
 def test_a_request_that_a_stale_connection_swallowed_is_made_again(stand: Stand, net: SmallInternet) -> None:
-    """An origin may hang up on a kept connection just when it is used again. What may be done twice is; nothing else is."""
+    """An origin may hang up on a kept connection just when it is used again.
+
+    What may be done twice is; nothing else is.
+    """
     for scheme, options in (("https", ("--http1.1",)), ("https", ("--http2",)), ("http", ("--http1.1",))):
         first, second = (net.url(INSPECTED, path, scheme) for path in ("/first", "/stale?once"))
         words = (*options, "-o", "/dev/null", second)
@@ -240,13 +259,19 @@ def test_what_must_not_be_repeated_takes_no_kept_connection(stand: Stand, net: S
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_failures_are_explained_in_the_language_of_the_reader(stand: Stand, net: SmallInternet, policy: str, version: str) -> None:
+def test_failures_are_explained_in_the_language_of_the_reader(
+    stand: Stand, net: SmallInternet, policy: str, version: str
+) -> None:
     german = ("--header", "Accept-Language: de-CH,de;q=0.9")
     try:
         stand.swap(policy=policy.replace('"www.school.example/secret"', '"nowhere.example/secret"'))
         for url in (net.url("nowhere.example", "/open"), net.url("nowhere.example", "/open", "http")):
             answer = fetch(stand, url, version, *german)
-            assert (answer.exit_code, answer.status, "Diese Seite wurde nicht gefunden" in answer.text) == (0, 502, True), answer.text
+            assert (answer.exit_code, answer.status, "Diese Seite wurde nicht gefunden" in answer.text) == (
+                0,
+                502,
+                True,
+            ), answer.text
     finally:
         stand.swap(policy=policy)
     port = curl("http://files.example:25/", proxy=stand.proxy, source=CHILD, options=german)
@@ -298,7 +323,9 @@ def h2_fields(method: str, path: str, *more: tuple[str, str]) -> list[tuple[str,
     return [(":method", method), (":scheme", "https"), (":authority", INSPECTED), (":path", path), *more]
 
 
-def test_an_http2_upload_of_unknown_length_is_no_second_request_to_an_http1_origin(stand: Stand, net: SmallInternet) -> None:
+def test_an_http2_upload_of_unknown_length_is_no_second_request_to_an_http1_origin(
+    stand: Stand, net: SmallInternet
+) -> None:
     smuggled = f"GET /smuggled HTTP/1.1\r\nHost: {INSPECTED}\r\n\r\n".encode()
     with opened(stand, net, alpn=("h2",)) as client:
         connection = h2_connection(client)
@@ -312,10 +339,15 @@ def test_an_http2_upload_of_unknown_length_is_no_second_request_to_an_http1_orig
         after = json.loads(h2_bodies(client, connection, 2)[5])
     assert reported["length"] == len(smuggled)
     assert after["target"] == "/after"
-    assert {each.target for connection in net.origins.connections() for each in connection.requests} == {"/upload", "/after"}
+    assert {each.target for connection in net.origins.connections() for each in connection.requests} == {
+        "/upload",
+        "/after",
+    }
 
 
-def test_more_http2_streams_than_connections_to_an_http1_origin_are_all_answered(stand: Stand, net: SmallInternet) -> None:
+def test_more_http2_streams_than_connections_to_an_http1_origin_are_all_answered(
+    stand: Stand, net: SmallInternet
+) -> None:
     count = 4 * MAX_CONNECTIONS_PER_ORIGIN
     with opened(stand, net, alpn=("h2",)) as client:
         connection = h2_connection(client)
@@ -326,7 +358,9 @@ def test_more_http2_streams_than_connections_to_an_http1_origin_are_all_answered
     assert len(net.origins.connections()) <= MAX_CONNECTIONS_PER_ORIGIN
 
 
-def test_streams_that_wait_for_a_connection_are_served_when_others_are_given_up(stand: Stand, net: SmallInternet) -> None:
+def test_streams_that_wait_for_a_connection_are_served_when_others_are_given_up(
+    stand: Stand, net: SmallInternet
+) -> None:
     with opened(stand, net, alpn=("h2",)) as client:
         connection = h2_connection(client)
         for number in range(MAX_CONNECTIONS_PER_ORIGIN):
@@ -386,7 +420,9 @@ def test_an_http2_origin_that_takes_nothing_stops_the_upload(stand: Stand, net: 
     assert 65_535 < int(sent) < 3 * MAX_BACKLOG
 
 
-def test_a_client_that_resets_an_upload_that_the_origin_does_not_take_is_noticed(stand: Stand, net: SmallInternet) -> None:
+def test_a_client_that_resets_an_upload_that_the_origin_does_not_take_is_noticed(
+    stand: Stand, net: SmallInternet
+) -> None:
     """It is not read meanwhile, so that its end is not read either."""
 
     def inspected() -> float:

@@ -78,15 +78,21 @@ def _http1_body(client: ssl.SSLSocket, host: str, path: str) -> Iterator[bytes]:
 def _http2_body(client: ssl.SSLSocket, host: str, path: str) -> Iterator[bytes]:
     connection = H2Connection(H2Configuration())
     connection.initiate_connection()
-    connection.send_headers(1, [(":method", "GET"), (":scheme", "https"), (":authority", host), (":path", path)], end_stream=True)
+    connection.send_headers(
+        1, [(":method", "GET"), (":scheme", "https"), (":authority", host), (":path", path)], end_stream=True
+    )
     while True:
         client.sendall(connection.data_to_send())
-        yield from (event.data for event in connection.receive_data(client.recv(65536)) if isinstance(event, DataReceived))
+        yield from (
+            event.data for event in connection.receive_data(client.recv(65536)) if isinstance(event, DataReceived)
+        )
 
 
 @pytest.mark.parametrize("version", ["http/1.1", "h2"])
 @pytest.mark.parametrize("host", HOSTS)
-def test_a_first_message_arrives_before_the_second_is_sent(patient: Stand, net: SmallInternet, host: str, version: str) -> None:
+def test_a_first_message_arrives_before_the_second_is_sent(
+    patient: Stand, net: SmallInternet, host: str, version: str
+) -> None:
     for kind, first in STREAMS.items():
         talk = secrets.token_hex(8)
         path = f"/talk/{talk}?" + urlencode({"type": kind, "first": first}, quote_via=quote, encoding="latin-1")
@@ -95,7 +101,9 @@ def test_a_first_message_arrives_before_the_second_is_sent(patient: Stand, net: 
             while first.encode("latin-1") not in seen:
                 seen += next(pieces)
             assert b"second" not in seen, kind
-            assert curl(net.url("news.example", f"/go-on/{talk}", "http"), proxy=patient.proxy, source=ADULT).status == 204
+            assert (
+                curl(net.url("news.example", f"/go-on/{talk}", "http"), proxy=patient.proxy, source=ADULT).status == 204
+            )
             while b"second" not in seen:
                 seen += next(pieces)
 

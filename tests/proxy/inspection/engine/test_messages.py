@@ -95,7 +95,9 @@ def status_of(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_kept_connection_is_as_strict_as_a_new_one(stand: Stand, net: SmallInternet, reached: list[str], name: str) -> None:
+def test_a_kept_connection_is_as_strict_as_a_new_one(
+    stand: Stand, net: SmallInternet, reached: list[str], name: str
+) -> None:
     reached.append("/open")
     with socket.create_connection(stand.proxy, 5, source_address=(CHILD, 0)) as sock:
         first = net.url(HOST, "/open", "http")
@@ -112,7 +114,9 @@ def test_inside_tls_it_is_as_strict(stand: Stand, net: SmallInternet, reached: l
 
 @pytest.mark.parametrize("fields", ["X: y\r\n" * 1100, f"X: {'y' * 70_000}\r\n"], ids=["many", "long"])
 @pytest.mark.parametrize("end", ["\r\n", ""], ids=["whole", "begun"])
-def test_a_later_head_is_no_longer_than_the_first(stand: Stand, net: SmallInternet, reached: list[str], fields: str, end: str) -> None:
+def test_a_later_head_is_no_longer_than_the_first(
+    stand: Stand, net: SmallInternet, reached: list[str], fields: str, end: str
+) -> None:
     reached.append("/page")
     with inside_tls(stand, net, ["http/1.1"]) as sock:
         assert statuses(sock, GET + "\r\n") == ["200"]
@@ -128,8 +132,12 @@ def test_https_is_asked_for_by_connect_alone(stand: Stand, net: SmallInternet, r
 
 
 def ask_http2(sock: ssl.SSLSocket, fields: Sequence[tuple[str, str]], body: bytes | None) -> str:
-    """The status that a request with exactly these fields gets, or `refused` where the stream or the connection is ended."""
-    settings = h2.config.H2Configuration(validate_outbound_headers=False, normalize_outbound_headers=False, header_encoding="latin-1")
+    """The status that a request with exactly these fields gets, or `refused` where the stream or the connection is
+    ended.
+    """
+    settings = h2.config.H2Configuration(
+        validate_outbound_headers=False, normalize_outbound_headers=False, header_encoding="latin-1"
+    )
     connection = h2.connection.H2Connection(settings)
     connection.initiate_connection()
     connection.send_headers(1, fields, end_stream=body is None)
@@ -181,22 +189,33 @@ LINE = f"\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: {HOST}\r\n\r\n"
     ],
 )
 def test_http2_carries_nothing_into_http1(
-    stand: Stand, net: SmallInternet, reached: list[str], pseudo: dict[str, str], fields: dict[str, str], body: bytes | None,
+    stand: Stand,
+    net: SmallInternet,
+    reached: list[str],
+    pseudo: dict[str, str],
+    fields: dict[str, str],
+    body: bytes | None,
     expected: set[str],
-) -> None:  # fmt: skip
+) -> None:
     reached += ["/page"] if expected == {"200"} else []
     with inside_tls(stand, net, ["h2"]) as sock:
         assert ask_http2(sock, [*(PSEUDO | pseudo).items(), *fields.items()], body) in expected
 
 
-@pytest.mark.parametrize("path", ["/", "/a/../b", "/a%2fb", "/a/..b/c", "/search?q=..%2f..", "/..%2520", "/%e4%bd%a0", "/p\u00e4ge", "*"])
+@pytest.mark.parametrize(
+    "path", ["/", "/a/../b", "/a%2fb", "/a/..b/c", "/search?q=..%2f..", "/..%2520", "/%e4%bd%a0", "/p\u00e4ge", "*"]
+)
 def test_what_browsers_ask_for_has_no_fault(path: str) -> None:
-    request = http.Request.make("OPTIONS" if path == "*" else "GET", "http://a.example/", headers=[(b"host", b"a.example")])
+    request = http.Request.make(
+        "OPTIONS" if path == "*" else "GET", "http://a.example/", headers=[(b"host", b"a.example")]
+    )
     request.data.path = path.encode()
     assert request_fault(request, names_whole_url=True) is None
 
 
-@pytest.mark.parametrize("path", ["/a/..%2fb", "/a%2f..%2fb", "/a%2F%2e%2E/b", "/a/%2e.%5cb", "/a\\..\\b", "/a%5c..", "/%2f.."])
+@pytest.mark.parametrize(
+    "path", ["/a/..%2fb", "/a%2f..%2fb", "/a%2F%2e%2E/b", "/a/%2e.%5cb", "/a\\..\\b", "/a%5c..", "/%2f.."]
+)
 def test_a_parent_behind_an_escape_has_two_meanings(path: str) -> None:
     request = http.Request.make("GET", "http://a.example/", headers=[(b"host", b"a.example")])
     request.data.path = path.encode()

@@ -1,4 +1,6 @@
-"""Odd but real messages of HTTP/1.1: through the proxy curl sees the same as without it, or a refusal, and nothing else."""
+"""Odd but real messages of HTTP/1.1: through the proxy curl sees the same as without it, or a refusal, and nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +20,35 @@ from small_internet.whole import SmallInternet
 CHILD = "127.0.0.12"
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
 
-# What is said by the origin; `same`: as without the proxy, `refused`: an explanation in its place, `either`: one of them.
+# What is said by the origin; `same`: as without the proxy, `refused`: an explanation in its place, `either`: one of
+# them.
 ANSWERS = {
-    "chunk extensions": ("same", OK + b'Transfer-Encoding: chunked\r\n\r\n5;a=b;c="d e"\r\nhello\r\n6;x\r\n world\r\n0;last\r\n\r\n'),
-    "chunks in capitals and with zeros": ("same", OK + b"Transfer-Encoding: Chunked\r\n\r\n000A\r\n0123456789\r\n0\r\n\r\n"),
-    "trailers": ("same", OK + b"Transfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n"),
+    "chunk extensions": (
+        "same",
+        OK + b'Transfer-Encoding: chunked\r\n\r\n5;a=b;c="d e"\r\nhello\r\n6;x\r\n world\r\n0;last\r\n\r\n',
+    ),
+    "chunks in capitals and with zeros": (
+        "same",
+        OK + b"Transfer-Encoding: Chunked\r\n\r\n000A\r\n0123456789\r\n0\r\n\r\n",
+    ),
+    "trailers": (
+        "same",
+        OK + b"Transfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n",
+    ),
     "bare line feeds": ("either", OK.replace(b"\r\n", b"\n") + b"Content-Length: 5\n\nhello"),
     "a folded field": ("either", OK + b"X-Long: one\r\n two\r\nContent-Length: 5\r\n\r\nhello"),
     "one length twice": ("same", OK + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello"),
     "two lengths": ("refused", OK + b"Content-Length: 5\r\nContent-Length: 7\r\n\r\nhello!!"),
     "one length twice in one field": ("same", OK + b"Content-Length: 5, 5\r\n\r\nhello"),
-    "a length and chunks": ("same", OK + b"Content-Length: 50\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
+    "a length and chunks": (
+        "same",
+        OK + b"Content-Length: 50\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ),
     "no transfer coding at all": ("same", OK + b"Transfer-Encoding: identity\r\nContent-Length: 5\r\n\r\nhello"),
-    "a transfer coding that was not asked for": ("refused", OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
+    "a transfer coding that was not asked for": (
+        "refused",
+        OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ),
     "a transfer coding to the end": ("refused", OK + b"Transfer-Encoding: gzip\r\n\r\nhello"),
     "chunks in HTTP/1.0": ("refused", b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
     "a negative length": ("refused", OK + b"Content-Length: -1\r\n\r\nhello"),
@@ -39,8 +57,14 @@ ANSWERS = {
     "white space before the colon": ("refused", OK + b"Content-Length : 5\r\nX: y\r\n\r\nhello"),
     "a head of 60 kB": ("same", OK + b"X-Long: " + b"y" * 60_000 + b"\r\nContent-Length: 5\r\n\r\nhello"),
     "a head of 500 kB": ("refused", OK + b"X-Long: " + b"y" * 500_000 + b"\r\nContent-Length: 5\r\n\r\nhello"),
-    "early hints": ("same", b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n" + OK + b"Content-Length: 5\r\n\r\nhello"),
-    "several 1xx": ("same", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + OK + b"Content-Length: 5\r\n\r\nhello"),
+    "early hints": (
+        "same",
+        b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n" + OK + b"Content-Length: 5\r\n\r\nhello",
+    ),
+    "several 1xx": (
+        "same",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + OK + b"Content-Length: 5\r\n\r\nhello",
+    ),
     "204 with a length": ("same", b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n"),
     "204 with a body": ("same", b"HTTP/1.1 204 No Content\r\n\r\nhello"),
     "304 with a body": ("same", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\nhello"),
@@ -94,9 +118,23 @@ def odd(net: SmallInternet, policy: str, origin: int) -> Iterator[Stand]:
 
 
 def seen(url: str, *options: str) -> tuple[str, bytes, list[str]]:
-    """Return curl's view of a response: the status (000 if there was none), the body, and the informational heads before it."""
+    """Return curl's view of a response: the status (000 if there was none), the body, and the informational heads
+    before it.
+    """
     with tempfile.NamedTemporaryFile() as heads:
-        words = ["curl", "-sS", "--max-time", "20", "-w", "\n%{http_code}", "--suppress-connect-headers", "-D", heads.name, *options, url]
+        words = [
+            "curl",
+            "-sS",
+            "--max-time",
+            "20",
+            "-w",
+            "\n%{http_code}",
+            "--suppress-connect-headers",
+            "-D",
+            heads.name,
+            *options,
+            url,
+        ]
         done = subprocess.run(words, capture_output=True, check=False, env={"PATH": "/usr/bin:/bin"})
         before = re.findall(r"(?m)^HTTP/[\d.]+ (1[^\r]*)\r\n((?:[^\r\n]+\r\n)*)", heads.read().decode("latin-1"))
     body, _, status = done.stdout.rpartition(b"\n")
@@ -134,7 +172,10 @@ def test_who_was_told_to_go_on_hears_of_a_fault_all_the_same(odd: Stand, origin:
 
 def test_the_next_request_is_not_answered_with_what_was_left(odd: Stand, origin: int) -> None:
     """More than an origin said it would send, or an answer to nobody, reaches no later request."""
-    numbers = [list(ANSWERS).index(name) for name in ("more than it said", "304 with a body", "204 with a body", "chunk extensions")]
+    numbers = [
+        list(ANSWERS).index(name)
+        for name in ("more than it said", "304 with a body", "204 with a body", "chunk extensions")
+    ]
     urls = [f"http://127.0.0.1:{origin}/{number}" for number in numbers]
     words = ["curl", "-sS", "--max-time", "20", "-x", f"http://127.0.0.1:{odd.gate.port}", "--interface", CHILD, *urls]
     done = subprocess.run(words, capture_output=True, check=False, env={"PATH": "/usr/bin:/bin"})
@@ -152,7 +193,9 @@ def test_no_upgrade_leads_past_the_filter(net: SmallInternet, policy: str, proto
             with origin, contextlib.suppress(OSError):
                 origin.settimeout(10)
                 origin.recv(65536)
-                origin.sendall(f"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n".encode())
+                origin.sendall(
+                    f"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n".encode()
+                )
                 while data := origin.recv(65536):
                     heard.append(data)
 
@@ -161,7 +204,9 @@ def test_no_upgrade_leads_past_the_filter(net: SmallInternet, policy: str, proto
         with proxy_stand(net, policy.replace("  ports: [", f"  ports: [{port}, ")) as stand:
             with socket.create_connection(stand.proxy, 10, source_address=(CHILD, 0)) as client:
                 url, host = f"http://127.0.0.1:{port}/", f"127.0.0.1:{port}"
-                client.sendall(f"GET {url} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n".encode())
+                client.sendall(
+                    f"GET {url} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n".encode()
+                )
                 with contextlib.suppress(OSError):
                     while client.recv(65536):
                         client.sendall(b"GET http://adult.example/ HTTP/1.1\r\n\r\n")
