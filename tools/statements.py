@@ -19,13 +19,13 @@ TOP_LEVEL = "top level"
 BUDGETS = {
     "app": 8690,
     "blocklists": 3700,
-    "dashboards": 7180,
+    "dashboards": 7210,
     "dns": 5300,
     "features": 3650,
     "journal": 3230,
     "network": 1310,
     "policies": 5600,
-    "proxy": 8375,
+    "proxy": 8395,
     TOP_LEVEL: 1400,
 }
 """The most statements that each package may have."""
