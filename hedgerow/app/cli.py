@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Callable
 from importlib import import_module
-from types import ModuleType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -14,36 +14,56 @@ from hedgerow.features import FEATURES
 from hedgerow.files import error_text
 from hedgerow.version import full_version
 
-COMMANDS = {
-    "run": ("up",),
-    "setup": ("setup",),
-    "explain": ("explain",),
-    "policy": ("check", "services"),
-    "doctor": ("doctor",),
-    "access": ("devices", "log", "pause", "resume", "grant", "requests", "password", "proxy-password"),
-    "data": ("report", "kept", "erase", "top", "backup", "restore"),
-    "join": ("invite", "join"),
-    "time": ("budgets", "bonus", "homework", "later", "code"),
+COMMANDS: dict[str, str] = {
+    "up": "run:up",
+    "setup": "setup:setup",
+    "explain": "explain:explain",
+    "check": "policy:check",
+    "services": "policy:services",
+    "doctor": "doctor:doctor",
+    "devices": "access:devices",
+    "log": "access:log",
+    "pause": "access:pause",
+    "resume": "access:resume",
+    "grant": "access:grant",
+    "requests": "access:requests",
+    "password": "access:password",
+    "proxy-password": "access:proxy_password",
+    "report": "data:report",
+    "kept": "data:kept",
+    "erase": "data:erase",
+    "top": "data:top",
+    "backup": "data:backup",
+    "restore": "data:restore",
+    "invite": "join:invite",
+    "join": "join:join",
+    "budgets": "time:budgets",
+    "bonus": "time:bonus",
+    "homework": "time:homework",
+    "later": "time:later",
+    "code": "time:code",
+    "lists": "lists:app",
+    "ca": "ca:app",
+    "seat": "time:app",
+    "gateway": "gateway:app",
+    "notices": "notices:app",
+    "store": "store:app",
+    "away": "away:app",
 }
-"""Commands by module of `hedgerow.app.commands`; a command's function has its name."""
-GROUPS = {
-    "lists": "lists",
-    "ca": "ca",
-    "seat": "time",
-    "gateway": "gateway",
-    "notices": "notices",
-    "store": "store",
-    "away": "away",
-}
-"""Groups of commands, and the module of each one's `app`."""
-_OF_FEATURES = {words: place for feature in FEATURES for words, place in feature.commands.items()}
-GROUP_NAMES = frozenset(GROUPS) | {words for words, place in _OF_FEATURES.items() if place.endswith(":app")}
-"""The names of all groups, also those of features."""
-COMMAND_NAMES = (
-    GROUP_NAMES
-    | {name for names in COMMANDS.values() for name in names}
-    | {words.partition(" ")[0] for words in _OF_FEATURES}
-)
+"""The core's commands by their words, each with its place below `hedgerow.app.commands`; an `app` is a group."""
+
+
+def _own_part(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(f"hedgerow.app.commands.{module}"), name)
+
+
+_TABLE: dict[str, tuple[str, Callable[[str], Any]]] = {words: (place, _own_part) for words, place in COMMANDS.items()}
+_TABLE |= {words: (place, feature.part) for feature in FEATURES for words, place in feature.commands.items()}
+"""All commands, also those of features: by their words, the place of each and the function that imports it."""
+GROUP_NAMES = frozenset(words for words, (place, _) in _TABLE.items() if place.endswith(":app"))
+"""The names of all groups."""
+COMMAND_NAMES = frozenset(words.partition(" ")[0] for words in _TABLE)
 """The first words of all commands."""
 
 _SUMMARY = "Filter DNS and HTTP(S) for a home or a café, with one policy file."
@@ -75,40 +95,24 @@ def make_cli(wanted: str | None = None) -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(root)
-    for module, name in ((module, name) for module, names in COMMANDS.items() for name in names):
-        if wanted in (None, name):
-            app.command(name)(getattr(_module(module), name.replace("-", "_")))
-    groups = {name: _module(module).app for name, module in GROUPS.items() if wanted in (None, name)}
-    _add_features(app, groups, wanted)
+    groups: dict[str, typer.Typer] = {}
+    for words, (place, load) in _TABLE.items():
+        first, _, name = words.partition(" ")
+        if wanted not in (None, first):
+            continue
+        if words in GROUP_NAMES:
+            groups[first] = _copy(load(place))  # to which features add
+        else:
+            (groups[first] if name else app).command(name or first)(load(place))
     for name, group in groups.items():
         app.add_typer(group, name=name)
     return app
-
-
-def _add_features(app: typer.Typer, groups: dict[str, typer.Typer], wanted: str | None) -> None:
-    """Add the commands of features to the command line, or to copies of its groups."""
-    for feature in FEATURES:
-        for words, place in feature.commands.items():
-            first, _, name = words.partition(" ")
-            if wanted not in (None, first):
-                continue
-            if place.endswith(":app"):
-                groups[first] = feature.part(place)
-            elif name:
-                groups[first] = _copy(groups[first])
-                groups[first].command(name)(feature.part(place))
-            else:
-                app.command(first)(feature.part(place))
 
 
 def _copy(group: typer.Typer) -> typer.Typer:
     copied = typer.Typer(help=group.info.help, no_args_is_help=True)
     copied.registered_commands = [*group.registered_commands]
     return copied
-
-
-def _module(name: str) -> ModuleType:
-    return import_module(f"hedgerow.app.commands.{name}")
 
 
 def main() -> NoReturn:
