@@ -148,8 +148,8 @@ with store.begin() as connection:
 @pytest.mark.root
 def test_a_node_that_vanishes_in_a_transaction_keeps_no_locks(tmp_path: Path) -> None:
     programs = binaries()
-    if programs is None or shutil.which("nft", path="/usr/sbin") is None:
-        pytest.skip("needs PostgreSQL and nft")
+    if programs is None or shutil.which("nft", path="/usr/sbin") is None or shutil.which("ip") is None:
+        pytest.skip("needs PostgreSQL, nft and ip")
     folder = Path(tempfile.mkdtemp(prefix="hedgerow-pg-"))
     with spaces("db", "node") as (there, node):
         connect(there, "eth0", node, "eth0")
