@@ -48,7 +48,6 @@ COMMANDS: dict[str, str] = {
     "gateway": "gateway:app",
     "notices": "notices:app",
     "store": "store:app",
-    "away": "away:app",
 }
 """The core's commands by their words, each with its place below `hedgerow.app.commands`; an `app` is a group."""
 

@@ -17,7 +17,6 @@ from hedgerow.dashboards.actions.core import CORE_ACTIONS
 from hedgerow.dashboards.api.access import add_access_routes, add_data_export_routes, add_site_routes
 from hedgerow.dashboards.api.accounts import add_account_routes
 from hedgerow.dashboards.api.actions import add_actions
-from hedgerow.dashboards.api.away import add_away_routes, add_tunnel_routes
 from hedgerow.dashboards.api.codes import add_audit_routes, add_code_routes
 from hedgerow.dashboards.api.document import add_document_routes
 from hedgerow.dashboards.api.notices import add_notice_routes
@@ -124,8 +123,6 @@ def _api(context: PageContext) -> ScopedRouter:
     add_code_routes(api, context.codes)
     add_notice_routes(api, context.notices, control, context.editor)
     add_data_export_routes(api, context.data_export)
-    add_away_routes(api, control)
-    add_tunnel_routes(api, control, context.tunnel, context.editor)
     for add_routes in context.extensions.api_routes:
         add_routes(api, context)
     return api

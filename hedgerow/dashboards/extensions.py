@@ -20,6 +20,7 @@ class Place(StrEnum):
     TODAY = "today"  # nothing
     PERSON = "person"  # the Person
     DEVICE = "device"  # the Device of the policy
+    DEVICE_CHANGE = "device change"  # the same, among its settings; lines
     SETTINGS = "settings"  # nothing
     SETTINGS_LINKS = "settings links"  # nothing; links in a line
     SIGN_IN = "sign in"  # nothing

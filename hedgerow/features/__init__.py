@@ -10,6 +10,7 @@ Deliberately absent: discovery, and registration at import.
 from __future__ import annotations
 
 from hedgerow.features import (
+    away,
     cafe,
     chores,
     dynamic_name,
@@ -34,6 +35,7 @@ FEATURES: tuple[Feature, ...] = (
     registration_age.FEATURE,
     pictures.FEATURE,
     dynamic_name.FEATURE,
+    away.FEATURE,
     openid.FEATURE,
     cafe.FEATURE,
     statements.FEATURE,

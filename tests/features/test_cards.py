@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -19,6 +19,7 @@ PAGES = {
     Place.TODAY: "/",
     Place.PERSON: "/people/mia",
     Place.DEVICE: "/devices",
+    Place.DEVICE_CHANGE: "/devices",
     Place.SETTINGS: "/settings",
     Place.OWN_PAGE: "/device",
 }
@@ -30,10 +31,11 @@ def _told(subject: object) -> str:
 
 
 def _cards(name: str) -> tuple[Card, ...]:
-    return tuple(
-        Card(place=place, template="toy.html", read=lambda _context, subject: f"{name}:{_told(subject)}")
-        for place in Place
-    )
+    return tuple(Card(place=place, template="toy.html", read=_reader(f"{name} {place}")) for place in Place)
+
+
+def _reader(name: str) -> Callable[[object, object], str]:
+    return lambda _context, subject: f"{name}:{_told(subject)}"
 
 
 @pytest.fixture
@@ -49,9 +51,9 @@ def web(tmp_path: Path) -> Iterator[Web]:
 def test_each_place_shows_its_cards_in_order(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "toy.html").write_text("<p>[{{ card.value }}]</p>")
     monkeypatch.setattr(templating, "FEATURES", tmp_path)
-    subjects = {Place.PERSON: "mia", Place.DEVICE: "tablet", Place.OWN_PAGE: "tablet"}
+    subjects = {Place.PERSON: "mia", Place.DEVICE: "tablet", Place.DEVICE_CHANGE: "tablet", Place.OWN_PAGE: "tablet"}
     for place, path in PAGES.items():
         page = httpx.get(web.url + path, trust_env=False, timeout=60).text
         subject = subjects.get(place, "")
-        assert page.count("[first:") == page.count("[second:") == 1, place
-        assert page.index(f"[first:{subject}]") < page.index(f"[second:{subject}]"), place
+        assert page.count(f"[first {place}:") == page.count(f"[second {place}:") == 1, place
+        assert page.index(f"[first {place}:{subject}]") < page.index(f"[second {place}:{subject}]"), place

@@ -48,11 +48,14 @@ def describe_line(addresses: Iterable[str]) -> tuple[str, str]:
         else ""
     )
     if any(address in CARRIER_GRADE_NAT for address in known):
-        mend = "ask the provider for a public IPv4 address, or forward the port at a rented server: see docs/away.md."
+        mend = (
+            "ask the provider for a public IPv4 address, or forward the port at a rented server: "
+            "see docs/features/away.md."
+        )
         return "the line is behind carrier-grade NAT", mend + six
     return (
         "another router is in front",
-        "forward the UDP port there, and check that router's own address: see docs/away.md." + six,
+        "forward the UDP port there, and check that router's own address: see docs/features/away.md." + six,
     )
 
 

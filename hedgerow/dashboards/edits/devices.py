@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 from collections.abc import Iterable
 
 from hedgerow.dashboards.control import InvalidInput
@@ -16,7 +15,7 @@ from hedgerow.dashboards.edits.household import (
     parse_address,
     parse_name,
 )
-from hedgerow.dashboards.edits.yaml_text import Edit, exclude, include, put, remove, rename, replace
+from hedgerow.dashboards.edits.yaml_text import Edit, exclude, include, put, rename, replace
 from hedgerow.network.discovery import is_randomised_mac
 from hedgerow.policies.device_kinds import DeviceKind
 from hedgerow.policies.model import Device, Policy
@@ -56,36 +55,6 @@ def has_owner(policy: Policy, device: Device, owner: str) -> bool:
     return owner == owner_of(device) or (
         owner == EVERYBODY and set(device.sharers) == set(policy.people) and len(policy.people) > 1
     )
-
-
-def client_id_edit(policy: Policy, device: str) -> Edit:
-    """Give a named device a new id of 128 random bits for encrypted DNS, in place of an older one.
-
-    Raises `InvalidInput`.
-    """
-    if not can_be_inspected(find_device(policy, device)):
-        raise InvalidInput("Give the device a name first.")
-    return put(("devices", device, "client_id"), secrets.token_hex(16))
-
-
-def tunnel_edit(policy: Policy, device: str, public_key: str) -> Edit:
-    """Give a named device an end of the tunnel home, or another key for the one that it has. Raises `InvalidInput`."""
-    known, tunnel = find_device(policy, device), policy.network.tunnel
-    if not can_be_inspected(known):
-        raise InvalidInput("Give the device a name first.")
-    assert tunnel is not None  # the caller has its end
-    taken = {each.tunnel.networks: each for each in policy.devices.values() if each.tunnel is not None}
-    number = next((each for each in tunnel.places if taken.get(tunnel.addresses(each)) in (None, known)), None)
-    if number is None:
-        raise InvalidInput("All addresses inside the tunnel are in use.")
-    return put(("devices", device, "tunnel"), {"key": public_key, "number": number})
-
-
-def close_tunnel_edit(policy: Policy, device: str) -> Edit:
-    """Take a device's end of the tunnel home away. Raises `InvalidInput`."""
-    if find_device(policy, device).tunnel is None:
-        raise InvalidInput("%(device)s has no tunnel.", device=device)
-    return remove(("devices", device, "tunnel"))
 
 
 def owner_edits(policy: Policy, device: str, owner: str) -> list[Edit]:

@@ -11,7 +11,6 @@ from starlette.responses import HTMLResponse, Response
 from hedgerow.dashboards.actions.action import Action, Caller, FormOf
 from hedgerow.dashboards.actions.core import CORE_ACTIONS
 from hedgerow.dashboards.pages.action_forms import Handler, form_endpoint
-from hedgerow.dashboards.pages.away import AwayPages
 from hedgerow.dashboards.pages.context import PageContext, redirect_to, referring_page
 from hedgerow.dashboards.pages.device_setup import CertificatePages, CheckPages
 from hedgerow.dashboards.pages.devices import DevicePages
@@ -51,7 +50,7 @@ _AT_ROOT = frozenset({"service-worker.js", "manifest.json"})
 
 _GROUPS = (
     *(TodayPages, PeoplePages, PersonRulePages, SwitchPages, PersonDataPages, OpeningPages),
-    *(DevicePages, AwayPages, NewDevicePages, OwnNamingPages, LogPages, WhyPages, ListPages),
+    *(DevicePages, NewDevicePages, OwnNamingPages, LogPages, WhyPages, ListPages),
     *(
         SettingsPages,
         AccountPages,

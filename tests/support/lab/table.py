@@ -56,7 +56,8 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
 - **Everything to any address**, if the gateway is applied with `--any-destination`.
 - **A copied MAC address.** Hedgerow knows devices by MAC address, so a device with the address of a parent's phone is that phone. Give
   parents a Wi-Fi network of their own with another password, which a child's device cannot join.
-- **Another internet connection**: mobile data, or a neighbour's Wi-Fi. A [tunnel home](away.md) carries the rules there while it is on.
+- **Another internet connection**: mobile data, or a neighbour's Wi-Fi. A [tunnel home](features/away.md) carries the rules there while
+  it is on.
   The owner of an unsupervised phone can switch it off, delete the app WireGuard, or name a Wi-Fi network like the one at home. To lock it,
   an Apple device needs supervision (Apple Configurator or a device management) with a profile that cannot be removed; Screen Time with
   a passcode at least prevents that apps are deleted. On Android, *Always-on VPN* with *Block connections without VPN* keeps it open, and

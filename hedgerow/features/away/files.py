@@ -17,9 +17,9 @@ from typing import Any
 
 from hedgerow.dashboards.accounts import Principal
 from hedgerow.dashboards.control import DOH_PORT, Control, EncryptedDns, InvalidInput, TunnelHome
-from hedgerow.dashboards.edits.devices import tunnel_edit
 from hedgerow.dashboards.edits.household import find_device
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
+from hedgerow.features.away.edits import tunnel_edit
 from hedgerow.network.tunnel import KEEPALIVE_S, key_text, new_private_key, public_key_of
 from hedgerow.policies.device_kinds import DeviceKind
 from hedgerow.policies.model import Device
@@ -30,8 +30,9 @@ _NAMESPACE = uuid.UUID("3e9ad0c2-7f0e-4c57-9c61-5b2f0d8a41e6")
 
 
 class AwayFile(StrEnum):
-    """Kinds of files: a profile for iOS, iPadOS and macOS; policies of Firefox, and of Chrome, Chromium and Edge; a
-    script for Windows.
+    """Kinds of files.
+
+    A profile for iOS, iPadOS and macOS, policies of Firefox and of Chrome, Chromium and Edge, and a script for Windows.
     """
 
     APPLE = "apple"
@@ -160,15 +161,16 @@ def _windows_script(server_name: str, url: str) -> bytes:
 
     Windows 11 knows encrypted resolvers by address, so it looks the name up when it runs.
     """
+    options = "-AllowFallbackToUdp $false -AutoUpgrade $true"
     return f"""# Run in PowerShell as administrator, and again when the address of home has changed.
 $ErrorActionPreference = "Stop"
 $addresses = @((Resolve-DnsName -Name "{server_name}" -Type A).IPAddress | Where-Object {{ $_ }})
 foreach ($address in $addresses) {{
     Remove-DnsClientDohServerAddress -ServerAddress $address -ErrorAction SilentlyContinue
-    Add-DnsClientDohServerAddress -ServerAddress $address -DohTemplate "{url}" -AllowFallbackToUdp $false -AutoUpgrade $true
+    Add-DnsClientDohServerAddress -ServerAddress $address -DohTemplate "{url}" {options}
 }}
 Get-NetAdapter -Physical | Set-DnsClientServerAddress -ServerAddresses $addresses
-""".replace("\n", "\r\n").encode()  # noqa: E501
+""".replace("\n", "\r\n").encode()
 
 
 async def open_tunnel(
@@ -181,9 +183,7 @@ async def open_tunnel(
     form: TunnelFile,
     shape: TunnelShape,
 ) -> AwayDocument:
-    """Give a device an end of the tunnel, or a new key for the one that it has, and return the only copy of it.
-
-    Raises `InvalidInput`.
+    """Give a device an end of the tunnel, or a new key for its own, and return the only copy. Raises `InvalidInput`.
 
     The device's private key is in this file and nowhere else.
     """

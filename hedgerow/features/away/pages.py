@@ -1,6 +1,4 @@
-"""The page that lets a device keep its rules away from home: its end of the tunnel, or files for its system
-and its id.
-"""
+"""The page that lets a device keep its rules away from home: its end of the tunnel, its files and its id."""
 
 from __future__ import annotations
 
@@ -12,8 +10,16 @@ from fastapi import Form, Query, Request
 from markupsafe import Markup
 from starlette.responses import Response
 
-from hedgerow.dashboards.api.away import away_response
-from hedgerow.dashboards.away import (
+from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.edits.household import can_be_inspected, find_device
+from hedgerow.dashboards.extensions import Card, Extensions, Place
+from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_after_save
+from hedgerow.dashboards.pages.graphics import qr_code
+from hedgerow.dashboards.routes import MANAGE, get, post
+from hedgerow.dashboards.words.languages import language_of, message
+from hedgerow.features.away.api import add_away_routes, add_tunnel_routes, away_response
+from hedgerow.features.away.edits import client_id_edit, close_tunnel_edit
+from hedgerow.features.away.files import (
     AwayFile,
     TunnelFile,
     TunnelShape,
@@ -22,13 +28,7 @@ from hedgerow.dashboards.away import (
     away_settings,
     open_tunnel,
 )
-from hedgerow.dashboards.control import InvalidInput
-from hedgerow.dashboards.edits.devices import client_id_edit, close_tunnel_edit
-from hedgerow.dashboards.edits.household import find_device
-from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_after_save
-from hedgerow.dashboards.pages.graphics import qr_code
-from hedgerow.dashboards.routes import MANAGE, get, post
-from hedgerow.dashboards.words.languages import language_of, message
+from hedgerow.policies.model import Device
 
 AWAY_PATH = "/devices/{device}/away"
 
@@ -76,11 +76,11 @@ class AwayPages(PageGroup):
         try:
             dns, client_id = away_settings(control, device)
         except InvalidInput:
-            return self._page(request, "away.html", **values)
+            return self._page(request, "away/templates/away.html", **values)
         values["forms"] = {form.value for form in AwayFile if away_file(form, dns, device, client_id) is not None}
         values["host"], values["url"] = dns.host(client_id), dns.url(client_id)
         values["code"] = qr_code(values["host"]) if values["host"] is not None else None
-        return self._page(request, "away.html", **values)
+        return self._page(request, "away/templates/away.html", **values)
 
     @post(AWAY_PATH + "/tunnel", MANAGE)
     async def open_tunnel(
@@ -123,3 +123,14 @@ class AwayPages(PageGroup):
         edit = client_id_edit(self._context.policy(), device)
         change = await self._change(request, message("New id for encrypted DNS: %(device)s"), edit, device=device)
         return redirect_after_save(AWAY_PATH.format(device=quote(device, safe="")), change)
+
+
+def _named_device(_context: PageContext, device: Device) -> Device | None:
+    return device if can_be_inspected(device) else None
+
+
+EXTENSIONS = Extensions(
+    cards=(Card(place=Place.DEVICE_CHANGE, template="away/templates/link.html", read=_named_device),),
+    page_groups=(AwayPages,),
+    api_routes=(add_away_routes, add_tunnel_routes),
+)

@@ -26,7 +26,7 @@ from hedgerow.app.commands.options import (
 )
 from hedgerow.app.commands.setup import terminal_qr
 from hedgerow.app.doctor.findings import Finding, Health, good_finding
-from hedgerow.dashboards.away import AwayFile, TunnelFile
+from hedgerow.features.away.files import AwayFile, TunnelFile
 from hedgerow.network.handshake import Handshake, TunnelFileKeys, parse_tunnel_file
 
 HomeWifi = Annotated[
@@ -156,8 +156,8 @@ def _write(data: bytes, out: Path | None) -> None:
 
 _TRIES, _WAIT_S = 3, 2.0
 _MEND = (
-    "let UDP packets to this port in at the router; see docs/away.md for carrier-grade NAT; make a new file if the"
-    " device got another since"
+    "let UDP packets to this port in at the router; see docs/features/away.md for carrier-grade NAT; "
+    "make a new file if the device got another since"
 )
 
 

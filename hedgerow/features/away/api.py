@@ -10,11 +10,10 @@ from pydantic import Field
 from starlette.responses import Response
 
 from hedgerow.dashboards.api.schema import Author
-from hedgerow.dashboards.away import AwayDocument, AwayFile, TunnelFile, TunnelShape, away_document, open_tunnel
-from hedgerow.dashboards.control import Control, TunnelControl
-from hedgerow.dashboards.edits.devices import close_tunnel_edit
-from hedgerow.dashboards.edits.policy_editor import PolicyEditor
+from hedgerow.dashboards.pages.context import PageContext
 from hedgerow.dashboards.routes import MANAGE, READ, ScopedRouter
+from hedgerow.features.away.edits import close_tunnel_edit
+from hedgerow.features.away.files import AwayDocument, AwayFile, TunnelFile, TunnelShape, away_document, open_tunnel
 from hedgerow.network.tunnel import PeerActivity
 from hedgerow.policies.model import Device
 
@@ -29,8 +28,9 @@ _FILE = {
 }
 
 
-def add_away_routes(api: ScopedRouter, control: Control) -> None:
-    """Add the route."""
+def add_away_routes(api: ScopedRouter, context: PageContext) -> None:
+    """Add the route of files for encrypted DNS."""
+    control = context.control
 
     @api.serve("GET", "/devices/{device}/away/{form}", MANAGE, response_class=Response, responses=_FILE)
     async def away(device: str, form: AwayFile, home_wifi: WifiNames = []) -> Response:  # noqa: B006  FastAPI copies it
@@ -63,8 +63,9 @@ class TunnelState:
     sent: int
 
 
-def add_tunnel_routes(api: ScopedRouter, control: Control, tunnel: TunnelControl, editor: PolicyEditor) -> None:
+def add_tunnel_routes(api: ScopedRouter, context: PageContext) -> None:
     """Add the routes of the tunnel home."""
+    control, tunnel, editor = context.control, context.tunnel, context.editor
 
     @api.serve("GET", "/tunnels", READ)
     async def tunnels() -> list[TunnelState]:

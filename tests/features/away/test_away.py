@@ -14,8 +14,8 @@ import httpx
 import pytest
 from web_server import TOKEN, Web
 
-from hedgerow.dashboards.away import AwayFile, away_file
 from hedgerow.dashboards.control import EncryptedDns
+from hedgerow.features.away.files import AwayFile, away_file
 from hedgerow.network.tunnel import public_key_of
 
 ID = "5d0c2ab81e6f4397a2d4f80b6c11e93a"
@@ -280,3 +280,10 @@ def test_the_page_shows_a_code_once(web: Web) -> None:
             "[Interface]"
         )
         assert "Last connected" not in browser.post("/devices/phone/away/tunnel/remove").text
+
+
+def test_the_devices_page_leads_there_for_devices_with_a_name(web: Web) -> None:
+    with client(web) as browser:
+        page = browser.get("/devices").text
+        assert page.count("/away") == page.count('href="/devices/mia-tablet/away"') == 1
+        assert browser.get("/devices/mia-tablet/away").status_code == 200
