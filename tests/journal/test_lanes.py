@@ -7,19 +7,15 @@ import time
 from collections.abc import Iterator
 from contextvars import copy_context
 from dataclasses import replace
-from unittest.mock import Mock
 
 import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from hedgerow.app.settings import Settings
-from hedgerow.features.statements.keeper import StatementKeeper
 from hedgerow.journal.lanes import CONNECTIONS_PER_LANE, MAX_CONNECTIONS, Lane, Lanes, current_lane
 from hedgerow.journal.recorder import Recorder, SystemEvent
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import events
-from hedgerow.policies.model import Policy
 
 
 @pytest.fixture
@@ -59,14 +55,10 @@ def test_an_engine_opens_a_bounded_number_of_connections(journal: Store) -> None
 
 
 def test_a_task_of_control_survives_a_full_lane(impatient: Store) -> None:
-    """The statements of a café are written later, and events stay in the buffer."""
-    policy = Mock(Policy, devices={"seat-1": Mock(is_seat=True)})
-    keeper = StatementKeeper(Mock(Settings), impatient, Mock(), lambda: policy, Mock())
+    """Events stay in the buffer."""
     recorder = Recorder(impatient)
     recorder.add([SystemEvent(time.time(), "kind", "subject", "detail")])
     with full(impatient, Lane.OWN):
-        keeper.write_due()
         recorder.flush()
-    assert "have been in use" in keeper.problem
     recorder.flush()
     assert impatient.scalar(select(events.c.subject)) == "subject"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from hedgerow.features.statements.keeper import StatementKeeper
 from hedgerow.features.statements.store import StatementStore
 from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore
 from hedgerow.journal.database import open_journal
+from hedgerow.journal.lanes import CONNECTIONS_PER_LANE, Lanes
 from hedgerow.journal.recorder import Recorder
 from hedgerow.journal.rule_versions import RuleVersions
 from hedgerow.journal.store import Store
@@ -235,3 +236,15 @@ def test_a_folder_that_somebody_names_for_a_key_keeps_its_mode(tmp_path: Path) -
         0o700,
         0o600,
     ]
+
+
+def test_statements_wait_while_all_connections_are_in_use(journal: Store, tmp_path: Path) -> None:
+    impatient = replace(journal, lanes=Lanes(timeout=0.05))
+    cafe = Cafe(tmp_path, impatient)
+    with ExitStack() as stack:
+        for _ in range(CONNECTIONS_PER_LANE):
+            stack.enter_context(impatient.connect())
+        cafe.keeper.write_due()
+    assert "have been in use" in cafe.keeper.problem
+    cafe.keeper.write_due()
+    assert cafe.keeper.problem == ""
