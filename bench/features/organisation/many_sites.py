@@ -1,8 +1,8 @@
 """Measure many sites that share one PostgreSQL store, through the product's own client of the store.
 
-    .venv/bin/python bench/features/organisation/many_sites.py events [--sites 1000] [--rate 20000] [--seconds 300]
-    .venv/bin/python bench/features/organisation/many_sites.py killed [--sites 1000] [--rate 2000] [--seconds 60] [--away 60]
-    .venv/bin/python bench/features/organisation/many_sites.py policy [--sites 1000]
+    python bench/features/organisation/many_sites.py events [--sites 1000] [--rate 20000] [--seconds 300]
+    python bench/features/organisation/many_sites.py killed [--sites 1000] [--rate 2000] [--seconds 60] [--away 60]
+    python bench/features/organisation/many_sites.py policy [--sites 1000]
 
 `events`: decisions come at a steady rate, at each site in turn. Each site has a recorder of its own, which flushes as
 that of a node; the sites are tasks of two processes. Afterwards every event is looked for, once. `killed`: the same,
