@@ -17,12 +17,12 @@ PACKAGE = ROOT / "hedgerow"
 TOP_LEVEL = "top level"
 
 BUDGETS = {
-    "app": 8615,
+    "app": 8310,
     "blocklists": 3700,
-    "dashboards": 7045,
+    "dashboards": 6960,
     "dns": 5300,
-    "features": 3920,
-    "journal": 3230,
+    "features": 4500,
+    "journal": 3190,
     "network": 1310,
     "policies": 5600,
     "proxy": 8395,

@@ -49,7 +49,7 @@ def create_app(context: PageContext, token: str) -> FastAPI:
     app = DescribedApp(
         title="Hedgerow", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json"
     )
-    app.state.staff = context.staff
+    app.state.actor_of = context.actor_of
     app.state.routes = (*_api(context).routes, *make_pages(context).routes, *_machine_routes(context).routes)
     app.router.routes += app.state.routes  # include_router would build each route a second time
     app.state.access = AccessTable(app.state.routes)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from hedgerow.blocklists.rules import Problem
 from hedgerow.dashboards.coverage import CategoryCoverage, FetchProgress, ListHealth, fetch_progress
-from hedgerow.journal.access_store import AccessCode, Voucher
+from hedgerow.journal.access_store import AccessCode
 from hedgerow.journal.recorder import RESERVED_BYTES
 from hedgerow.journal.remembered_sites import RememberedRow
 from hedgerow.network.tunnel import PeerActivity
@@ -75,15 +75,6 @@ class MadeCode:
 
     digits: str
     code: AccessCode
-
-
-@dataclass(frozen=True, slots=True)
-class MadeVouchers:
-    """New vouchers and their serials, in the same order. The codes cannot be shown again."""
-
-    codes: tuple[str, ...]
-    voucher: Voucher
-    serials: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ class Place(StrEnum):
     SETTINGS_LINKS = "settings links"  # nothing; links in a line
     SIGN_IN = "sign in"  # nothing
     COUNTER = "counter"  # nothing; links in a line
+    OWN_PAGE_START = "own page start"  # the same; a part of its first section
     OWN_PAGE = "own page"  # the DeviceView of the device that opens it
 
 
@@ -78,6 +79,7 @@ class Extensions:
     """The additions of one feature, or of all. `page_groups` are classes of `PageGroup`.
 
     `api_routes` add what is no action to the API: they take its `ScopedRouter` and the `PageContext`.
+    `actors` return the name in which a `Principal` acts, given the `PageContext`, or an empty text.
     `gauges` are metrics that are read for each scrape, from the `PageContext`, in a thread.
     """
 
@@ -86,6 +88,7 @@ class Extensions:
     page_groups: Sequence[Callable[[Any], Any]] = ()
     api_routes: Sequence[Callable[[Any, Any], None]] = ()
     nav: Sequence[NavLink] = ()
+    actors: Sequence[Callable[[Any, Any], str]] = ()
     gauges: Mapping[str, Callable[[Any], Mapping[tuple[str, ...], float]]] = field(default_factory=dict)
     presets: Sequence[PresetMaker] = ()
     conditions: Mapping[str, ConditionWords] = field(default_factory=dict)
@@ -97,6 +100,7 @@ class Extensions:
             page_groups=(*self.page_groups, *other.page_groups),
             api_routes=(*self.api_routes, *other.api_routes),
             nav=(*self.nav, *other.nav),
+            actors=(*self.actors, *other.actors),
             gauges={**self.gauges, **other.gauges},
             presets=(*self.presets, *other.presets),
             conditions={**self.conditions, **other.conditions},

@@ -6,6 +6,7 @@ policy does not use costs its `__init__`, the declarations of its keys and metri
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,23 +20,27 @@ from hedgerow.watched_tasks import Run
 
 if TYPE_CHECKING:
     from hedgerow.app.bundles import LatestBundle
+    from hedgerow.app.control.access_rule import AccessRule
     from hedgerow.app.control.snapshots.publisher import PolicyFile
     from hedgerow.app.control.snapshots.sites_seen import SitesSeenFile
     from hedgerow.app.doctor.findings import Finding, Installation
     from hedgerow.app.settings import Settings
     from hedgerow.app.snapshot import LoadedSnapshot
     from hedgerow.blocklists.rules import Problem
-    from hedgerow.dashboards.actions.operations import TimeControl
+    from hedgerow.dashboards.accounts import Accounts
+    from hedgerow.dashboards.actions.operations import SessionControl, TimeControl
     from hedgerow.dashboards.control import Control
     from hedgerow.dashboards.edits.policy_editor import PolicyEditor
     from hedgerow.dashboards.extensions import Extensions
     from hedgerow.dashboards.metrics import Metric, Metrics
     from hedgerow.dashboards.notices import Notice
+    from hedgerow.journal.access_store import GrantStore
     from hedgerow.journal.event_receiver import MessageBatch
     from hedgerow.journal.event_sender import MetricSeries
     from hedgerow.journal.reader import JournalReader, RequestRow
     from hedgerow.journal.recorder import RecordedMessage, Recorder
     from hedgerow.journal.store import Store
+    from hedgerow.journal.usage import UsageStore
     from hedgerow.policies.model import Policy
     from hedgerow.policies.reading.feature_keys import FeatureKey, ScoreKey
     from hedgerow.policies.time_model import Bonus
@@ -79,11 +84,18 @@ class ControlService:
 
 
 class Snapshots(Protocol):
-    """The rules in force. `view` is the snapshot, None before the first. `sites_seen` are those that are known here."""
+    """The rules in force, and the part of the journal that changes them.
+
+    `view` is the snapshot, None before the first. `sites_seen` are those that are known here. `ledger` has requests,
+    grants and pauses, `usage` sessions and minutes.
+    """
 
     view: LoadedSnapshot | None
     policy_file: PolicyFile
     sites_seen: SitesSeenFile
+    reader: JournalReader
+    ledger: GrantStore
+    usage: UsageStore
 
     @property
     def policy(self) -> Policy:
@@ -91,6 +103,9 @@ class Snapshots(Protocol):
 
     def request(self) -> None:
         """Have a snapshot published soon."""
+
+    async def put_in_force(self) -> None:
+        """Have a snapshot published, and wait until all workers apply it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,15 +121,26 @@ class Core:
     control: Control
     times: TimeControl
     editor: PolicyEditor
+    accounts: Accounts
     notify: Callable[[Sequence[Notice]], None]
     reload_policy: Callable[[], None]
     bundle: LatestBundle
     clock: Callable[[], float] = time.time
+    made: dict[Callable[[Core], Any], Any] = field(default_factory=dict)
+    making: threading.RLock = field(default_factory=threading.RLock)
 
     @property
     def policy(self) -> Policy:
         """The policy in force."""
         return self.snapshots.policy
+
+    def part[Part](self, make: Callable[[Core], Part]) -> Part:
+        """Return a feature's own part of control, which is made when it is first asked for, from any thread."""
+        with self.making:
+            if make not in self.made:
+                self.made[make] = make(self)
+            part: Part = self.made[make]
+            return part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +194,9 @@ class Feature:
     `extensions` returns what it adds to the pages. `confirm` returns what a report earns, and None for another
     feature's. It runs in a thread.
 
+    `access_rule` returns the rule that every change of access passes, and `sessions` what begins, changes and ends
+    sessions, while it is in use. At most one feature in use has each of them.
+
     `policy_keys` returns the keys of the policy file that it owns. It is in use while the policy has a value for one of
     them, or while `uses` says so of the rest of the policy, and if it `uses_store`, while the journal is in a store for
     several sites. With a `state_file`, it is also in use while that file is in the state directory. `services` returns
@@ -193,6 +222,8 @@ class Feature:
     scanners: Mapping[str, Callable[[], ScoringScanner | None]] = field(default_factory=dict)
     services: Callable[[Core], Sequence[ControlService]] = _nothing
     gateway_services: Callable[[GatewayCore], Sequence[ControlService]] | None = None
+    access_rule: Callable[[Core], AccessRule] | None = None
+    sessions: Callable[[Core], SessionControl] | None = None
     extensions: Callable[[], Extensions | None] = lambda: None
     confirm: Callable[[Confirmation], Earned | None] | None = None
     checks: Callable[[], Sequence[Check]] = tuple

@@ -1,5 +1,4 @@
-"""Requests for access, grants, pauses, codes and vouchers: few rows, each written at once because somebody waits for
-the answer.
+"""Requests for access, grants, pauses and codes: few rows, each written at once because somebody waits for the answer.
 
 Every method of the stores waits for the disk: call it from a thread.
 """
@@ -12,15 +11,14 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select
 
-from hedgerow.journal.counter import CounterEntry, write_entries, write_entry
 from hedgerow.journal.reader import RequestRow, is_running_pause
-from hedgerow.journal.store import Store
-from hedgerow.journal.tables import access_requests, codes, grants, pauses, vouchers
+from hedgerow.journal.store import JournalEntry, Store, write_entries
+from hedgerow.journal.tables import access_requests, codes, grants, pauses
 from hedgerow.policies.access_subject import service_or_address
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Pause
 from hedgerow.policies.time_model import PauseKind
@@ -92,7 +90,7 @@ class GrantStore:
             raise NoSuchEntry(f"there is no request {request_id}")
         return RequestRow(**rows[0]._mapping)
 
-    def approve(self, request_id: int, grant: Grant, *entries: CounterEntry, also: Iterable[int] = ()) -> None:
+    def approve(self, request_id: int, grant: Grant, *entries: JournalEntry, also: Iterable[int] = ()) -> None:
         """Answer an open request with a grant; both are written, or neither. Raises `NoSuchEntry`.
 
         `also` are others that it answers too, if they are still open.
@@ -117,7 +115,7 @@ class GrantStore:
             with contextlib.suppress(NoSuchEntry):
                 answer_request(self._store, connection, id, state=state, actor=actor, grant_id=grant_id, now=now)
 
-    def give(self, grant: Grant, *entries: CounterEntry) -> None:
+    def give(self, grant: Grant, *entries: JournalEntry) -> None:
         """Write a grant that answers no request."""
         with self._store.begin() as connection:
             connection.execute(self._store.insert(grants).values(asdict(grant)))
@@ -153,7 +151,7 @@ class GrantStore:
     def pause(
         self,
         actor: str,
-        *entries: CounterEntry,
+        *entries: JournalEntry,
         device: DeviceId | None = None,
         person: str | None = None,
         ends: float | None = None,
@@ -176,7 +174,7 @@ class GrantStore:
         return pause
 
     def resume(
-        self, actor: str, *entries: CounterEntry, device: DeviceId | None = None, person: str | None = None
+        self, actor: str, *entries: JournalEntry, device: DeviceId | None = None, person: str | None = None
     ) -> int:
         """End the pauses of exactly this device or person, or those of everybody.
 
@@ -271,100 +269,6 @@ def _code(row: Row[Any]) -> AccessCode:
 
 def _code_digest(code_id: str, digits: str) -> str:
     return _digest(f"{code_id}:{digits}")
-
-
-@dataclass(frozen=True, slots=True)
-class Voucher:
-    """Minutes at a seat for a guest of `band` (a kind of session), to be begun before `expires` (seconds since the
-    epoch).
-
-    `price` is in the currency's smallest unit. `is_paid` is false for a voucher that is sold later. `serial` is empty
-    until it is written.
-    """
-
-    band: str
-    minutes: int
-    actor: str
-    made_at: float
-    expires: float
-    price: int = 0
-    is_paid: bool = True
-    serial: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class VoucherCount:
-    """The number of vouchers of one kind that can still be used."""
-
-    band: str
-    minutes: int
-    expires: float
-    count: int
-
-
-class VoucherStore:
-    """Vouchers, each of which opens a seat once."""
-
-    def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
-        self._store, self._clock = store, clock
-
-    def add(self, voucher: Voucher, codes: Iterable[str], entry: CounterEntry) -> tuple[str, ...]:
-        """Write one voucher per code, and the counter's entry about them.
-
-        Returns their serials: the entry's number, and that of each.
-        """
-        with self._store.begin() as connection:
-            number = write_entry(self._store, connection, entry)
-            rows = [
-                asdict(voucher)
-                | {"is_paid": int(voucher.is_paid), "serial": f"{number}-{place:02}", "digest": _digest(code)}
-                for place, code in enumerate(codes, 1)
-            ]
-            connection.execute(self._store.insert(vouchers), rows)
-        return tuple(row["serial"] for row in rows)
-
-    def find(self, code: str) -> Voucher | None:
-        """Return the voucher with this code, or None if it cannot be used."""
-        rows = self._store.rows(self._store.select(vouchers).where(self._is_open(), vouchers.c.digest == _digest(code)))
-        fields = (
-            (row, {name: value for name, value in row._mapping.items() if name not in ("digest", "used_at")})
-            for row in rows
-        )
-        return next((Voucher(**known | {"is_paid": bool(row.is_paid)}) for row, known in fields), None)
-
-    def use(self, code: str) -> bool:
-        """Use a voucher up. Return False if that was done before, so that of two people who enter it one succeeds."""
-        change = self._store.update(vouchers).where(self._is_open(), vouchers.c.digest == _digest(code))
-        return bool(self._store.execute(change.values(used_at=self._clock())))
-
-    def open(self) -> tuple[VoucherCount, ...]:
-        """Count the vouchers that can still be used, by kind."""
-        kind = (vouchers.c.band, vouchers.c.minutes, vouchers.c.expires)
-        query = select(*kind, func.count().label("total")).where(self._store.own(vouchers), self._is_open())
-        rows = self._store.rows(query.group_by(*kind).order_by(vouchers.c.expires))
-        return tuple(VoucherCount(row.band, row.minutes, row.expires, row.total) for row in rows)
-
-    def withdraw(self, entry: CounterEntry) -> int:
-        """Invalidate all unused vouchers, such as those of a lost sheet, and write the counter's entry.
-
-        Returns their number.
-        """
-        with self._store.begin() as connection:
-            count = connection.execute(
-                self._store.update(vouchers).where(self._is_open()).values(used_at=self._clock())
-            ).rowcount
-            write_entry(self._store, connection, replace(entry, count=count))
-            return count
-
-    def prune(self) -> None:
-        """Delete the vouchers that were used or expired more than a day ago."""
-        limit = self._clock() - _DAY_S
-        self._store.execute(
-            self._store.delete(vouchers).where((vouchers.c.expires < limit) | (vouchers.c.used_at < limit))
-        )
-
-    def _is_open(self) -> ColumnElement[bool]:
-        return vouchers.c.used_at.is_(None) & (vouchers.c.expires > self._clock())
 
 
 def _digest(text: str) -> str:

@@ -70,6 +70,12 @@ class CounterEntry:
     id: int = 0
     key: str | None = None
 
+    def write(self, store: Store, connection: Connection) -> int:
+        """Write it in the transaction of a connection. Returns its id."""
+        row = {name: value for name, value in asdict(self).items() if name != "id"}
+        key = connection.execute(store.insert(counter_entries).values(row)).inserted_primary_key
+        return int(key[0]) if key else 0
+
 
 @dataclass(frozen=True, slots=True)
 class StaffRow:
@@ -79,19 +85,6 @@ class StaffRow:
     role: str
     created_at: float
     pin: str
-
-
-def write_entry(store: Store, connection: Connection, entry: CounterEntry) -> int:
-    """Write an entry in the transaction of a connection. Returns its id."""
-    row = {name: value for name, value in asdict(entry).items() if name != "id"}
-    key = connection.execute(store.insert(counter_entries).values(row)).inserted_primary_key
-    return int(key[0]) if key else 0
-
-
-def write_entries(store: Store, connection: Connection, entries: Iterable[CounterEntry]) -> None:
-    """Write entries in the transaction of a connection."""
-    for entry in entries:
-        write_entry(store, connection, entry)
 
 
 def balance(entries: Iterable[CounterEntry]) -> int:
@@ -132,7 +125,7 @@ class CounterStore:
 
     def add(self, entry: CounterEntry) -> int:
         with self._store.begin() as connection:
-            return write_entry(self._store, connection, entry)
+            return entry.write(self._store, connection)
 
     def entries(self, since: float, before: float, actor: str | None = None) -> tuple[CounterEntry, ...]:
         """Return the entries from `since` until `before`, of one person or of all, in their order."""

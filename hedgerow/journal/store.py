@@ -327,3 +327,16 @@ class Store:
 def cause_of(error: DatabaseError) -> str:
     """Return the driver's own words about an error."""
     return str(error.orig)
+
+
+class JournalEntry(Protocol):
+    """A row of a feature that is written in the same transaction as what it is about."""
+
+    def write(self, store: Store, connection: Connection) -> int:
+        """Write it, and return its id."""
+
+
+def write_entries(store: Store, connection: Connection, entries: Iterable[JournalEntry]) -> None:
+    """Write entries in the transaction of a connection."""
+    for entry in entries:
+        entry.write(store, connection)

@@ -16,8 +16,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, func, or_, select
 
 from hedgerow.journal.access_store import NoSuchEntry
-from hedgerow.journal.counter import CounterEntry, write_entries
-from hedgerow.journal.store import Store
+from hedgerow.journal.store import JournalEntry, Store, write_entries
 from hedgerow.journal.tables import bonuses, sessions, usage
 from hedgerow.policies.model import DeviceId, Session
 from hedgerow.policies.time_model import ActiveMinute, Bonus
@@ -73,7 +72,7 @@ class UsageStore:
             connection.execute(self._store.delete(bonuses).where(bonuses.c.at < oldest))
             connection.execute(self._store.delete(sessions).where(sessions.c.ends < oldest))
 
-    def give(self, bonus: Bonus, *entries: CounterEntry) -> None:
+    def give(self, bonus: Bonus, *entries: JournalEntry) -> None:
         with self._store.begin() as connection:
             connection.execute(self._store.insert(bonuses).values(asdict(bonus)))
             write_entries(self._store, connection, entries)
@@ -83,7 +82,7 @@ class UsageStore:
         query = self._store.select(bonuses).where(bonuses.c.at >= since).order_by(bonuses.c.at)
         return tuple(Bonus(**row._mapping) for row in self._store.rows(query))
 
-    def start_session(self, session: Session, *entries: CounterEntry) -> None:
+    def start_session(self, session: Session, *entries: JournalEntry) -> None:
         """Start a session, and end the one before it at the same device."""
         with self._store.begin() as connection:
             is_before = (sessions.c.device == session.device) & _is_open(session.starts)
@@ -91,11 +90,11 @@ class UsageStore:
             connection.execute(self._store.insert(sessions).values(asdict(session)))
             write_entries(self._store, connection, entries)
 
-    def end_session(self, device: DeviceId, *entries: CounterEntry) -> None:
+    def end_session(self, device: DeviceId, *entries: JournalEntry) -> None:
         """End the session at a device. Raises `NoSuchEntry` if there is none."""
         self._change_open(device, {"ends": self._clock()}, f"there is no session at {device}", entries)
 
-    def extend_session(self, device: DeviceId, seconds: float, *entries: CounterEntry) -> None:
+    def extend_session(self, device: DeviceId, seconds: float, *entries: JournalEntry) -> None:
         """Let the session at a device last longer, or shorter by negative `seconds`.
 
         Raises `NoSuchEntry` if none there has an end.
@@ -109,13 +108,13 @@ class UsageStore:
             is_timed,
         )
 
-    def move_session(self, device: DeviceId, to: DeviceId, *entries: CounterEntry) -> None:
+    def move_session(self, device: DeviceId, to: DeviceId, *entries: JournalEntry) -> None:
         """Continue the session of a device at another one, of which nobody makes use. Raises `NoSuchEntry`."""
         if any(each.device == to for each in self.sessions(self._clock())):
             raise NoSuchEntry(f"there is a session at {to}")
         self._change_open(device, {"device": to}, f"there is no session at {device}", entries)
 
-    def reopen_session(self, session_id: str, ends: float | None, *entries: CounterEntry) -> DeviceId:
+    def reopen_session(self, session_id: str, ends: float | None, *entries: JournalEntry) -> DeviceId:
         """Continue a session that ended within `UNDO_S`, and return its device.
 
         Raises `NoSuchEntry` if somebody sits there by now.
@@ -135,7 +134,7 @@ class UsageStore:
         device: DeviceId,
         values: dict[str, Any],
         problem: str,
-        entries: Iterable[CounterEntry],
+        entries: Iterable[JournalEntry],
         *conditions: ColumnElement[bool],
     ) -> None:
         """Change the open session at a device. Raises `NoSuchEntry` with `problem` if none is found."""

@@ -6,6 +6,9 @@ from collections import OrderedDict, deque
 
 from hedgerow.policies.model import DeviceId
 
+MAX_ATTEMPTS, ATTEMPT_WINDOW_S = 5, 900.0
+"""Codes that may be typed at a device, and the seconds within which they count."""
+
 
 class AttemptLimiter:
     """At most `count` attempts per device within `seconds`, and `unnamed` of all devices together that the policy does

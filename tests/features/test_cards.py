@@ -21,6 +21,7 @@ PAGES = {
     Place.DEVICE: "/devices",
     Place.DEVICE_CHANGE: "/devices",
     Place.SETTINGS: "/settings",
+    Place.OWN_PAGE_START: "/device",
     Place.OWN_PAGE: "/device",
 }
 
@@ -51,7 +52,8 @@ def web(tmp_path: Path) -> Iterator[Web]:
 def test_each_place_shows_its_cards_in_order(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "toy.html").write_text("<p>[{{ card.value }}]</p>")
     monkeypatch.setattr(templating, "FEATURES", tmp_path)
-    subjects = {Place.PERSON: "mia", Place.DEVICE: "tablet", Place.DEVICE_CHANGE: "tablet", Place.OWN_PAGE: "tablet"}
+    of_device = (Place.DEVICE, Place.DEVICE_CHANGE, Place.OWN_PAGE_START, Place.OWN_PAGE)
+    subjects = {Place.PERSON: "mia", **dict.fromkeys(of_device, "tablet")}
     for place, path in PAGES.items():
         page = httpx.get(web.url + path, trust_env=False, timeout=60).text
         subject = subjects.get(place, "")

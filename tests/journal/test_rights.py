@@ -17,7 +17,8 @@ from postgres_server import PostgresServer
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import DatabaseError
 
-from hedgerow.journal.access_store import AccessCode, CodeStore, GrantStore, NoSuchEntry, Voucher, VoucherStore
+from hedgerow.features.cafe.voucher_store import Voucher, VoucherStore
+from hedgerow.journal.access_store import AccessCode, CodeStore, GrantStore, NoSuchEntry
 from hedgerow.journal.accounts import AccountRow, AccountStore
 from hedgerow.journal.batch import Batch
 from hedgerow.journal.database import describe_journal, open_journal

@@ -8,7 +8,8 @@ import pytest
 from journal_rows import NOW, SHEET, TABLET, fill
 from sqlalchemy import select
 
-from hedgerow.journal.access_store import CodeStore, GrantStore, NoSuchEntry, VoucherStore
+from hedgerow.features.cafe.voucher_store import VoucherStore
+from hedgerow.journal.access_store import CodeStore, GrantStore, NoSuchEntry
 from hedgerow.journal.outbox import Outbox
 from hedgerow.journal.personal_data import DataSubject, PersonalDataStore
 from hedgerow.journal.policy_history import PolicyHistory

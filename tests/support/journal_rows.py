@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hedgerow.journal.access_store import AccessCode, CodeStore, GrantStore, Voucher, VoucherStore
+from hedgerow.features.cafe.voucher_store import Voucher, VoucherStore
+from hedgerow.journal.access_store import AccessCode, CodeStore, GrantStore
 from hedgerow.journal.accounts import AccountRow, AccountStore, TokenRow, WebSessionRow
 from hedgerow.journal.authorities import AuthorityStore
 from hedgerow.journal.batch import Batch

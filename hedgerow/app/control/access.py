@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
-from hedgerow.app.control.counter import CounterService, SeatChange
+from hedgerow.app.control.access_rule import AccessChange, AccessRule, ChangeKind
 from hedgerow.app.control.snapshots.publisher import SnapshotPublisher
 from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.blocklists.names import is_address
@@ -19,8 +19,8 @@ from hedgerow.dashboards.control import InvalidInput, PauseExemption
 from hedgerow.features import FEATURES
 from hedgerow.features.contract import Confirmation
 from hedgerow.journal.access_store import NoSuchEntry
-from hedgerow.journal.counter import CounterAction, CounterEntry
 from hedgerow.journal.reader import RequestRow
+from hedgerow.journal.store import JournalEntry
 from hedgerow.policies.access_subject import AccessSubject
 from hedgerow.policies.effective_users import EffectiveUsers
 from hedgerow.policies.expiry import PersonTimes, person_times
@@ -42,16 +42,16 @@ class AccessControl:
 
     Each one is written to the journal and published. `mac_of` returns the MAC of an IP address.
 
-    Those at a café's seats pass the rule of the `counter`.
+    Each of them passes the rule that `rule` returns.
     """
 
     def __init__(
         self,
         publisher: SnapshotPublisher,
-        counter: CounterService,
+        rule: Callable[[], AccessRule],
         mac_of: Callable[[str], str | None] = lambda _address: None,
     ) -> None:
-        self._publisher, self._counter, self._mac_of = publisher, counter, mac_of
+        self._publisher, self._rule, self._mac_of = publisher, rule, mac_of
         self._services = Services.load()
 
     async def approve(
@@ -72,8 +72,8 @@ class AccessControl:
         ends = self.within_session(request.device, how_long.end(now, ZoneInfo(policy.network.timezone)))
         grant = _grant(subject, actor, starts=now, ends=ends, note=request.note)
         also = [] if only_address or only_device else await same_requests(self._publisher, request)
-        wanted = self.seat_change(CounterAction.ALLOW, actor, request.device, subject.what, address=request.host)
-        await self._counter.change(
+        wanted = self.access_change(ChangeKind.ALLOW, actor, request.device, subject.what, address=request.host)
+        await self._rule().change(
             wanted, lambda *entries: self._publisher.ledger.approve(request_id, grant, *entries, also=also)
         )
         await self._publisher.put_in_force()
@@ -87,8 +87,8 @@ class AccessControl:
             if (earned := await asyncio.to_thread(confirm, report)) is not None:
                 bonus = earned.bonus
                 who, what = request.person, request.chore
-                wanted = self.seat_change(CounterAction.ALLOW, actor, person=who, subject=what, minutes=bonus.minutes)
-                await self._counter.change(wanted, earned.write)
+                wanted = self.access_change(ChangeKind.ALLOW, actor, person=who, subject=what, minutes=bonus.minutes)
+                await self._rule().change(wanted, earned.write)
                 await self._publisher.put_in_force()
                 return bonus
         raise NoSuchEntry(f"there is no open request {request.id}")
@@ -106,8 +106,8 @@ class AccessControl:
         what, ends = self.check_subject(subject.what), self.within_session(device, ends)
         known = replace(subject, what=what, device=identify_device(self._view().rulesets, device, self._mac_of))
         grant = _grant(known, actor, starts=time.time(), ends=ends, note=note)
-        wanted = self.seat_change(CounterAction.ALLOW, actor, device, what, person=person, address=subject.address)
-        await self._counter.change(wanted, lambda *entries: self._publisher.ledger.give(grant, *entries))
+        wanted = self.access_change(ChangeKind.ALLOW, actor, device, what, person=person, address=subject.address)
+        await self._rule().change(wanted, lambda *entries: self._publisher.ledger.give(grant, *entries))
         await self._publisher.put_in_force()
         return grant
 
@@ -134,12 +134,9 @@ class AccessControl:
         device_id, spared_id = (
             identify_device(self._view().rulesets, each, self._mac_of) for each in (device, spared.device)
         )
-        wanted = self.seat_change(CounterAction.PAUSE, actor, device, person=person)
+        wanted = self.access_change(ChangeKind.PAUSE, actor, device, person=person)
 
-        def write(*entries: CounterEntry) -> Pause:
-            if entries and device and wanted is not None and wanted.device is not None:
-                # The pause before may have let the session's time stand still.
-                self._counter.lift_pauses(wanted.device, actor)
+        def write(*entries: JournalEntry) -> Pause:
             return self._publisher.ledger.pause(
                 actor,
                 *entries,
@@ -151,7 +148,7 @@ class AccessControl:
                 kind=kind,
             )
 
-        pause = await self._counter.change(wanted, write)
+        pause = await self._rule().change(wanted, write)
         await self._publisher.put_in_force()
         return pause
 
@@ -172,8 +169,8 @@ class AccessControl:
             raise InvalidInput("%(name)s has no bedtime tonight.", name=person)
         grant = Grant(secrets.token_hex(6), LATER_BEDTIME, actor, now, max(bedtime, now) + minutes * 60, person=person)
         earlier = [each.id for each in view.rulesets.grants if each.subject == LATER_BEDTIME and each.person == person]
-        wanted = self.seat_change(CounterAction.ALLOW, actor, person=person, subject=LATER_BEDTIME, minutes=minutes)
-        await self._counter.change(wanted, lambda *entries: self._publisher.ledger.give(grant, *entries))
+        wanted = self.access_change(ChangeKind.ALLOW, actor, person=person, subject=LATER_BEDTIME, minutes=minutes)
+        await self._rule().change(wanted, lambda *entries: self._publisher.ledger.give(grant, *entries))
         for grant_id in earlier:
             with contextlib.suppress(NoSuchEntry):  # it is over
                 await asyncio.to_thread(self._publisher.ledger.revoke, grant_id, actor)
@@ -182,21 +179,18 @@ class AccessControl:
 
     async def resume(self, actor: str, *, device: str | None = None, person: str | None = None) -> None:
         device_id = identify_device(self._view().rulesets, device, self._mac_of)
-        wanted = self.seat_change(CounterAction.RESUME, actor, device, person=person)
+        wanted = self.access_change(ChangeKind.RESUME, actor, device, person=person)
 
-        def write(*entries: CounterEntry) -> int:
-            if entries and device and wanted is not None and wanted.device is not None:
-                self._counter.lift_pauses(wanted.device, actor)
-            return self._publisher.ledger.resume(actor, *entries, device=device_id, person=person)
-
-        ended = await self._counter.change(wanted, write)
+        ended = await self._rule().change(
+            wanted, lambda *entries: self._publisher.ledger.resume(actor, *entries, device=device_id, person=person)
+        )
         if not ended:  # whoever was paused may have been renamed or removed since
             self.check_target(device, person)
         await self._publisher.put_in_force()
 
-    def seat_change(
+    def access_change(
         self,
-        action: CounterAction,
+        kind: ChangeKind,
         actor: str,
         device: str | None = None,
         subject: str = "",
@@ -204,8 +198,8 @@ class AccessControl:
         *,
         person: str | None = None,
         address: str = "",
-    ) -> SeatChange | None:
-        """Return a change of a device, a person, or else of everybody, as the counter judges it if it concerns a seat.
+    ) -> AccessChange | None:
+        """Return a change of a device, a person, or else of everybody, as rules judge it.
 
         None for a person without a device at a seat. `address` is that from which `subject` follows.
         """
@@ -223,7 +217,15 @@ class AccessControl:
         host = subject.partition("/")[0]
         if is_address(host):  # whatever is there, no list of names judges it
             dangers = (*dangers, BYPASS)
-        return SeatChange(action, actor, found, subject, dangers, minutes)
+        return AccessChange(
+            kind=kind,
+            actor=actor,
+            device=found,
+            person=person if known is None else None,
+            subject=subject,
+            dangers=dangers,
+            minutes=minutes,
+        )
 
     def within_session(self, device: str | None, ends: float | None) -> float | None:
         """Limit the end of a grant to the session at a seat: a guest's grant is not for the next guest."""

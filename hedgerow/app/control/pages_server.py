@@ -88,7 +88,7 @@ class PagesServer:
             metrics=parts.metrics,
             time=parts.time,
             codes=parts.codes,
-            vouchers=parts.vouchers,
+            core_part=parts.core.part,
             notices=parts.notices,
             request_access=lambda asked: parts.remember([asked]),
             sites=parts.sites,

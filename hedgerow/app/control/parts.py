@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from hedgerow.app.bundles import LatestBundle
-from hedgerow.app.control.codes import CodeService, VoucherService
-from hedgerow.app.control.counter import CounterService
+from hedgerow.app.control.access_rule import AccessRule, NoRule
+from hedgerow.app.control.codes import CodeService
 from hedgerow.app.control.health import SnapshotRepair, WorkerMonitor
 from hedgerow.app.control.notices.event_notices import FindLikely, event_notices, likely_finder, send_in_subprocess
 from hedgerow.app.control.policy_follower import PolicyFollower
+from hedgerow.app.control.sessions import SharedDeviceSessions
 from hedgerow.app.control.snapshots.publisher import SnapshotPublisher
 from hedgerow.app.control.snapshots.remembered_sites import SiteMemory
 from hedgerow.app.control.time import TimeService
@@ -28,15 +29,15 @@ from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.blocklists.rules import Problem
 from hedgerow.dashboards.accounts import Accounts
+from hedgerow.dashboards.actions.operations import SessionControl
 from hedgerow.dashboards.address_book import AddressBook
 from hedgerow.dashboards.data_export import DataExport
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher
 from hedgerow.features import FEATURES
-from hedgerow.features.contract import Core
-from hedgerow.journal.access_store import CodeStore, VoucherStore
+from hedgerow.features.contract import Core, Feature
+from hedgerow.journal.access_store import CodeStore
 from hedgerow.journal.accounts import AccountStore
-from hedgerow.journal.counter import CounterStore
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.event_receiver import EventReceiver
 from hedgerow.journal.messages import WorkerMessage
@@ -66,6 +67,7 @@ class Parts:
         self.neighbours = Neighbours(lambda: None)
         self.events = EventReceiver(settings.event_socket)
         self.bundle = LatestBundle()
+        self._no_rule = NoRule()
 
     def policy(self) -> Policy:
         """Return the policy in force."""
@@ -92,6 +94,7 @@ class Parts:
             control=self.web,
             times=self.time,
             editor=self.follower.editor,
+            accounts=self.accounts,
             notify=self.notices.enqueue,
             reload_policy=self.follower.request,
             bundle=self.bundle,
@@ -185,9 +188,22 @@ class Parts:
     def accounts(self) -> Accounts:
         return Accounts(AccountStore(self.store))
 
+    def access_rule(self) -> AccessRule:
+        """Return the rule of the feature in use that has one."""
+        rules = (feature.access_rule for feature in self._features_in_use())
+        return next((rule(self.core) for rule in rules if rule is not None), self._no_rule)
+
+    def session_control(self) -> SessionControl:
+        """Return what begins, changes and ends sessions: of the feature in use that does, else of shared devices."""
+        controls = (feature.sessions for feature in self._features_in_use())
+        return next((control(self.core) for control in controls if control is not None), self._shared_devices)
+
     @cached_property
-    def counter(self) -> CounterService:
-        return CounterService(self.publisher, CounterStore(self.store), self.accounts)
+    def _shared_devices(self) -> SharedDeviceSessions:
+        return SharedDeviceSessions(self.publisher)
+
+    def _features_in_use(self) -> Iterator[Feature]:
+        return (feature for feature in FEATURES if feature.is_used(self.policy()))
 
     @cached_property
     def tls(self) -> WebCertificates:
@@ -202,13 +218,13 @@ class Parts:
             recorder=self.recorder,
             neighbours=self.neighbours,
             tls=self.tls,
-            counter=self.counter,
+            rule=self.access_rule,
             status_rows=self.features.status,
         )
 
     @cached_property
     def time(self) -> TimeService:
-        return TimeService(self.publisher, self.counter)
+        return TimeService(self.publisher, control=self.session_control, rule=self.access_rule)
 
     @cached_property
     def codes(self) -> CodeService:
@@ -218,17 +234,7 @@ class Parts:
             times=self.time,
             recorder=self.recorder,
             store=CodeStore(self.store),
-            counter=self.counter,
-        )
-
-    @cached_property
-    def vouchers(self) -> VoucherService:
-        return VoucherService(
-            self.publisher,
-            times=self.time,
-            recorder=self.recorder,
-            store=VoucherStore(self.store),
-            counter=self.counter,
+            rule=self.access_rule,
         )
 
     @cached_property

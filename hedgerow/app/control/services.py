@@ -53,7 +53,6 @@ def page_service(parts: Parts, pages: PagesServer) -> ControlService:
 
     async def prune(_now: float) -> None:
         await asyncio.to_thread(parts.codes.prune)
-        await asyncio.to_thread(parts.vouchers.prune)
 
     return ControlService(
         name="pages",

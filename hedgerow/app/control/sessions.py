@@ -1,254 +1,126 @@
-"""Sessions at seats and shared devices, on behalf of the people in charge."""
+"""Sessions at shared devices, and what is known of all sessions."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
 import time
-from dataclasses import dataclass, replace
 
-from hedgerow.app.control.counter import PAUSED_SESSION, CounterService, SeatChange, key_of
-from hedgerow.app.control.snapshots.publisher import SnapshotPublisher
 from hedgerow.dashboards.actions.orders import SeatOrder
 from hedgerow.dashboards.control import InvalidInput
-from hedgerow.dashboards.refusals import AlreadyDone, SeatTaken
-from hedgerow.journal.access_store import NoSuchEntry, Voucher
-from hedgerow.journal.counter import CounterAction, CounterEntry
-from hedgerow.policies.model import Device, Policy, Session
+from hedgerow.features.contract import Snapshots
+from hedgerow.journal.store import JournalEntry
+from hedgerow.policies.model import Device, DeviceId, Policy, Session
+
+PAUSED_SESSION = "the session's time stands still"
+"""Note of a pause for which a session lasts longer."""
 
 
-@dataclass(frozen=True, slots=True)
-class GuestOrder:
-    """A session that a guest wants at a seat.
+def device_called(name: str, policy: Policy) -> Device:
+    """Return a device of the policy. Raises `InvalidInput`."""
+    device = policy.devices.get(name)
+    if device is None:
+        raise InvalidInput("The policy has no person or device called '%(name)s'.", name=name)
+    return device
 
-    It may end the one with the id `replaces`. `key` is that of the request, if it has one.
+
+def check_order(device: Device, order: SeatOrder) -> None:
+    """Raise `InvalidInput` unless an order is for a guest at a seat, or for one of a shared device's people."""
+    person = order.person
+    if device.is_seat == (person is not None) or (order.band is None) == (person is None):
+        if device.is_seat:
+            raise InvalidInput(
+                "%(device)s is a seat: choose whether a child or an adult is sitting there.", device=device.id
+            )
+        raise InvalidInput("%(device)s is not a seat: choose which of its people is signing in.", device=device.id)
+    if person is not None and person not in device.sharers:
+        raise InvalidInput("%(person)s does not share %(device)s.", device=device.id, person=person)
+
+
+def session_at(snapshots: Snapshots, device: DeviceId, now: float) -> Session | None:
+    """Return the session in force at a device, as the journal has it. Waits for the disk."""
+    return next((each for each in reversed(snapshots.usage.sessions(now)) if each.device == device), None)
+
+
+def lift_pauses(snapshots: Snapshots, device: Device, actor: str, *entries: JournalEntry) -> float:
+    """End the pauses of a device, each with these entries. Waits for the disk.
+
+    Returns the seconds of its session that they had added and that are taken away.
     """
+    now, unused = time.time(), 0.0
+    here = session_at(snapshots, device.id, now)
+    for pause in snapshots.reader.pauses(now):
+        if pause.device != device.id:
+            continue
+        snapshots.ledger.resume(actor, *entries, device=device.id)
+        if pause.note == PAUSED_SESSION and pause.ends is not None and here is not None and here.ends is not None:
+            snapshots.usage.extend_session(device.id, now - pause.ends)
+            unused += pause.ends - now
+    return unused
 
-    kind: str
-    minutes: float | None
-    name: str = ""
-    pays: str | None = None
-    replaces: str = ""
-    key: str | None = None
 
+class SharedDeviceSessions:
+    """Sessions of people at the devices that they share. The parameters are those of `SessionControl`."""
 
-class SeatSessions:
-    """Sessions as the journal has them, and the steps that begin, change and end them within a turn at the counter."""
+    def __init__(self, snapshots: Snapshots) -> None:
+        self._snapshots = snapshots
 
-    def __init__(self, publisher: SnapshotPublisher, counter: CounterService) -> None:
-        self._publisher, self._counter = publisher, counter
-
-    def sessions(self) -> tuple[Session, ...]:
-        view = self._publisher.view
-        now = time.time()
-        return (
-            tuple(each for each in view.rulesets.sessions if each.ends is None or each.ends > now)
-            if view is not None
-            else ()
-        )
-
-    def start_at_shared(self, device: Device, actor: str, order: SeatOrder) -> Session:
-        """Sign a person in at a shared device, within a turn at the counter."""
-        self._counter.check_actor(actor)
+    async def start_session(self, device: str, order: SeatOrder, *, actor: str, request: str = "") -> Session:  # noqa: ARG002
+        found = self._device(device)
+        check_order(found, order)
+        if order.person is None:
+            raise InvalidInput("Sessions at seats are opened at a counter, which is not in use here.")
         now = time.time()
         ends = now + order.minutes * 60 if order.minutes else None
-        session = Session(secrets.token_hex(6), device.id, actor, now, ends, order.person, None, order.name)
-        self._publisher.usage.start_session(session)
+        session = Session(secrets.token_hex(6), found.id, actor, now, ends, order.person, None, order.name)
+        await asyncio.to_thread(self._snapshots.usage.start_session, session)
+        await self._snapshots.put_in_force()
         return session
 
-    def start_in_turn(self, seat: Device, actor: str, guest: GuestOrder, voucher: Voucher | None = None) -> Session:
-        """Open a seat, within a turn at the counter.
-
-        Raises `SeatTaken` if there is a session that the guest is not to replace.
-        """
-        now, counter, minutes = time.time(), self._counter, guest.minutes
-        counter.check_actor(actor)
-        if (done := counter.done_before(guest.key)) is not None:
-            return self._opened_before(done, now)
-        profile = counter.profile_of(guest.kind)
-        session = Session(
-            secrets.token_hex(6),
-            seat.id,
-            actor,
-            now,
-            now + minutes * 60 if minutes else None,
-            None,
-            profile,
-            guest.name,
-        )
-        before = counter.session_at(seat.id, now)
-        if before is not None and before.id != guest.replaces:
-            taken = SeatTaken(
-                "%(seat)s is taken: end the session there, or confirm that this one takes its place.", seat=seat.id
-            )
-            taken.more = {"session": before.id}
-            raise taken
-        entry = replace(counter.opening(session, guest.kind, int(minutes or 0), guest.pays, voucher), key=guest.key)
-        entries = [entry] if before is None else [counter.ending(before, actor, now), entry]
-        self._publisher.ledger.clear(seat.id, actor)
-        self._publisher.usage.start_session(session, *entries)
-        return session
-
-    def _opened_before(self, done: CounterEntry, now: float) -> Session:
-        session = self._counter.store.session(done.session)
-        if session is None or (session.ends is not None and session.ends <= now):
-            raise AlreadyDone("This was done already, and the session is over by now: load the page again.")
-        return session
-
-    def end_in_turn(self, device: Device, actor: str, key: str | None) -> Session | None:
-        """End the session at a device, within a turn at the counter.
-
-        None if an earlier request did so and it is no longer known.
-        """
-        now, counter = time.time(), self._counter
-        counter.check_actor(actor)
-        if (done := counter.done_before(key)) is not None:
-            return self._counter.store.session(done.session)
-        here = counter.session_at(device.id, now)
-        if here is None:
-            raise NoSuchEntry(f"there is no session at {device.id}")
-        if not device.is_seat:
-            self._publisher.usage.end_session(device.id)
-            return here
-        unused = counter.lift_pauses(device, actor)  # the pause is not for the next guest, nor is its time unused
-        if here.ends is not None:
-            here = replace(here, ends=here.ends - unused)
-        entry = replace(counter.ending(here, actor, time.time()), key=key)
-        self._publisher.usage.end_session(device.id, entry)
-        self._publisher.ledger.clear(device.id, "the end of the session")
+    async def end_session(self, device: str, *, actor: str, request: str = "") -> Session | None:  # noqa: ARG002
+        found = self._device(device)
+        here = await asyncio.to_thread(session_at, self._snapshots, found.id, time.time())
+        await asyncio.to_thread(self._snapshots.usage.end_session, found.id)
+        await self._snapshots.put_in_force()
         return here
 
-    def extend_in_turn(
-        self, device: Device, minutes: float, actor: str, key: str | None, voucher: Voucher | None = None
-    ) -> None:
-        """Add minutes to the session at a device, within a turn at the counter."""
-        if self._counter.done_before(key) is not None:
-            return
-        self._counter.check_actor(actor)
-        here = self._counter.session_at(device.id, time.time())
-        entries: list[CounterEntry] = []
-        if device.is_seat and here is not None:
-            entries = [replace(self._counter.extension(here, actor, int(minutes), voucher), key=key)]
-        self._publisher.usage.extend_session(device.id, minutes * 60, *entries)
+    async def extend_session(self, device: str, minutes: float, *, actor: str, request: str = "") -> None:  # noqa: ARG002
+        await asyncio.to_thread(self._snapshots.usage.extend_session, self._device(device).id, minutes * 60)
+        await self._snapshots.put_in_force()
 
-    @property
-    def _policy(self) -> Policy:
-        return self._publisher.policy
+    async def move_session(self, device: str, to: str, *, actor: str, request: str = "") -> None:  # noqa: ARG002
+        self._device(device), self._device(to)
+        raise InvalidInput("Only guests at seats can move, and only to another seat.")
 
-    def _device(self, name: str) -> Device:
-        device = self._policy.devices.get(name)
-        if device is None:
-            raise InvalidInput("The policy has no person or device called '%(name)s'.", name=name)
-        return device
-
-
-class SessionService(SeatSessions):
-    """The part of `TimeControl` that begins, changes and ends sessions. Those of seats are written by `counter`."""
-
-    async def start_session(self, device: str, order: SeatOrder, *, actor: str, request: str = "") -> Session:
-        person, band = order.person, order.band
-        found = self._device(device)
-        if found.is_seat == (person is not None) or (band is None) == (person is None):
-            if found.is_seat:
-                raise InvalidInput(
-                    "%(device)s is a seat: choose whether a child or an adult is sitting there.", device=device
-                )
-            raise InvalidInput("%(device)s is not a seat: choose which of its people is signing in.", device=device)
-        if person is not None and person not in found.sharers:
-            raise InvalidInput("%(person)s does not share %(device)s.", device=device, person=person)
-        if band is None:
-            session = await self._counter.in_turn(lambda: self.start_at_shared(found, actor, order))
-        else:
-            allowed = self._counter.open_minutes(found, band, order.minutes, time.time())
-            guest = GuestOrder(
-                band, allowed, order.name, order.pays, order.replaces, key_of(request, CounterAction.OPEN, found.id)
-            )
-            session = await self._counter.in_turn(lambda: self.start_in_turn(found, actor, guest))
-        await self._publisher.put_in_force()
-        return session
-
-    async def end_session(self, device: str, *, actor: str, request: str = "") -> Session | None:
-        found = self._device(device)
-        key = key_of(request, CounterAction.END, found.id)
-        ended = await self._counter.in_turn(lambda: self.end_in_turn(found, actor, key))
-        await self._publisher.put_in_force()
-        return ended
-
-    async def extend_session(self, device: str, minutes: float, *, actor: str, request: str = "") -> None:
-        found = self._device(device)
-        key = key_of(request, CounterAction.EXTEND, f"{found.id} {minutes:g}")
-        await self._counter.in_turn(lambda: self.extend_in_turn(found, minutes, actor, key))
-        await self._publisher.put_in_force()
-
-    async def move_session(self, device: str, to: str, *, actor: str, request: str = "") -> None:
-        source, target = self._device(device), self._device(to)
-        if not (source.is_seat and target.is_seat):
-            raise InvalidInput("Only guests at seats can move, and only to another seat.")
-        key = key_of(request, CounterAction.MOVE, f"{source.id} {target.id}")
-
-        def move() -> None:
-            if self._counter.done_before(key) is None:
-                entry = self._counter.entry_of(SeatChange(CounterAction.MOVE, actor, source, target.id))
-                self._publisher.usage.move_session(source.id, target.id, replace(entry, key=key))
-                self._publisher.ledger.move(source.id, target.id)
-
-        await self._counter.in_turn(move)
-        await self._publisher.put_in_force()
-
-    async def pause_session(self, device: str, minutes: float, *, actor: str, request: str = "") -> None:
-        found = self._device(device)
-        key = key_of(request, CounterAction.PAUSE, found.id)
+    async def pause_session(self, device: str, minutes: float, *, actor: str, request: str = "") -> None:  # noqa: ARG002
+        found, now = self._device(device), time.time()
+        if any(each.device == found.id for each in await asyncio.to_thread(self._snapshots.reader.pauses, now)):
+            raise InvalidInput("%(device)s is paused already.", device=device)
 
         def pause() -> None:
-            if self._counter.done_before(key) is not None:
-                return
-            now = time.time()
-            if any(each.device == found.id for each in self._publisher.reader.pauses(now)):
-                raise InvalidInput("%(device)s is paused already.", device=device)
-            entry = replace(self._counter.entry_of(SeatChange(CounterAction.PAUSE, actor, found)), key=key)
-            self._publisher.usage.extend_session(found.id, minutes * 60, *([entry] if found.is_seat else []))
-            self._publisher.ledger.pause(actor, device=found.id, ends=now + minutes * 60, note=PAUSED_SESSION)
+            self._snapshots.usage.extend_session(found.id, minutes * 60)
+            self._snapshots.ledger.pause(actor, device=found.id, ends=now + minutes * 60, note=PAUSED_SESSION)
 
-        await self._counter.in_turn(pause)
-        await self._publisher.put_in_force()
+        await asyncio.to_thread(pause)
+        await self._snapshots.put_in_force()
 
     async def resume_session(self, device: str, *, actor: str) -> None:
-        found = self._device(device)
-        await self._counter.in_turn(lambda: self._counter.lift_pauses(found, actor))
-        await self._publisher.put_in_force()
+        await asyncio.to_thread(lift_pauses, self._snapshots, self._device(device), actor)
+        await self._snapshots.put_in_force()
 
-    async def reopen_session(self, session_id: str, ends: float | None, *, actor: str, request: str = "") -> None:
-        key = key_of(request, CounterAction.REOPEN, session_id)
+    async def reopen_session(
+        self,
+        session_id: str,
+        ends: float | None,
+        *,
+        actor: str,  # noqa: ARG002
+        request: str = "",  # noqa: ARG002
+    ) -> None:
+        await asyncio.to_thread(self._snapshots.usage.reopen_session, session_id, ends)
+        await self._snapshots.put_in_force()
 
-        def reopen() -> None:
-            if self._counter.done_before(key) is not None:
-                return
-            undone = self._counter.reopening(session_id, actor)
-            if undone is None:
-                self._publisher.usage.reopen_session(session_id, ends)
-                return
-            entry, before = undone  # at a seat, the end is that of before, whatever the form says
-            self._publisher.usage.reopen_session(session_id, before, replace(entry, key=key))
+    async def pay_session(self, session_id: str, *, actor: str, request: str = "") -> None:  # noqa: ARG002
+        raise InvalidInput("Nothing is left to pay for this session.")
 
-        await self._counter.in_turn(reopen)
-        await self._publisher.put_in_force()
-
-    async def pay_session(self, session_id: str, *, actor: str, request: str = "") -> None:
-        key = key_of(request, CounterAction.PAY, session_id)
-
-        def pay() -> None:
-            if self._counter.done_before(key) is None:
-                self._counter.store.add(replace(self._counter.payment(session_id, actor), key=key))
-
-        await self._counter.in_turn(pay)
-
-    async def accept(self, session_id: str) -> None:
-        if await asyncio.to_thread(self._publisher.usage.accept, session_id):
-            await self._publisher.put_in_force()
-
-    def session_start(self, device: str) -> float:
-        found = self._policy.devices.get(device)
-        if found is None or not found.is_seat:
-            return 0.0
-        here = [each.starts for each in self.sessions() if each.device == found.id and each.starts <= time.time()]
-        return max(here) if here else self._publisher.usage.last_session_end(found.id) or 0.0
+    def _device(self, name: str) -> Device:
+        return device_called(name, self._snapshots.policy)

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from hedgerow import __version__
 from hedgerow.app.control.access import AccessControl
-from hedgerow.app.control.counter import CounterService
+from hedgerow.app.control.access_rule import AccessRule
 from hedgerow.app.control.health import WorkerMonitor
 from hedgerow.app.control.lists.list_sources import recommended_for_profiles
 from hedgerow.app.control.lists.updater import coverage_of
@@ -133,10 +133,10 @@ class WebControl(EnforcedRules):
         recorder: Recorder,
         neighbours: Neighbours,
         tls: WebCertificates,
-        counter: CounterService,
+        rule: Callable[[], AccessRule],
         status_rows: Callable[[], Iterable[StatusRow]] = tuple,
     ) -> None:
-        super().__init__(publisher, counter, neighbours.mac_of)
+        super().__init__(publisher, rule, neighbours.mac_of)
         self._status_rows = status_rows
         self._settings, self._workers, self._recorder = settings, workers, recorder
         self._neighbours, self._tls = neighbours, tls

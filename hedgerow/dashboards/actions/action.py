@@ -13,7 +13,6 @@ from hedgerow.dashboards.scopes import AccessScope
 
 if TYPE_CHECKING:
     from hedgerow.dashboards.accounts import Principal
-    from hedgerow.dashboards.staff import Staff
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +37,13 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The account or script that asks for an action, from `address`. `key` marks a request to do once."""
+    """The account or script that asks for an action, from `address`. `key` marks a request to do once.
+
+    `actor` is the name in which it acts: by default that of the account or token.
+    """
 
     principal: Principal
-    staff: Staff
+    actor: str
     address: str = ""
     key: str = ""
 
@@ -49,11 +51,6 @@ class Caller:
     def name(self) -> str:
         """The name of the account or token."""
         return self.principal.name
-
-    @property
-    def actor(self) -> str:
-        """The name of the person on duty at a café's counter, else of the account. Raises `InvalidInput`."""
-        return self.staff.actor(self.principal)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,43 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from hedgerow.dashboards.actions.orders import BonusOrder, CodeOrder, SeatOrder, VoucherOrder
-    from hedgerow.dashboards.control import BudgetRow, Control, MadeCode, MadeVouchers
-    from hedgerow.journal.access_store import AccessCode, VoucherCount
+    from hedgerow.dashboards.actions.orders import BonusOrder, CodeOrder, SeatOrder
+    from hedgerow.dashboards.control import BudgetRow, Control, MadeCode
+    from hedgerow.journal.access_store import AccessCode
     from hedgerow.policies.expiry import UpcomingEnd
     from hedgerow.policies.model import Session
     from hedgerow.policies.time_model import Bonus
 
 
-class TimeControl(Protocol):
-    """Time of the running Hedgerow. Raises `InvalidInput` for unknown names, `NoSuchEntry` where there is no session.
-
-    `request` identifies a request: with one that was used for the same action before, nothing is done again.
-    """
-
-    def budgets(self) -> tuple[BudgetRow, ...]:
-        """Return all budgets, from memory."""
-
-    def endings(self, device: str) -> tuple[UpcomingEnd, ...]:
-        """Return what ends a device's time within minutes, nearest first; nothing for an unknown device."""
-
-    def sessions(self) -> tuple[Session, ...]:
-        """Return the open sessions at seats and shared devices."""
-
-    async def accept(self, session_id: str) -> None:
-        """Record that a guest accepts the code of conduct. A session that is over is ignored."""
-
-    def session_start(self, device: str) -> float:
-        """Return the start of the session at a seat, since when the data is this guest's, or 0 for other devices.
-
-        Blocks on the disk.
-        """
-
-    async def add_minutes(self, order: BonusOrder, *, actor: str) -> Bonus:
-        """Give a person or device extra minutes today."""
+class SessionControl(Protocol):
+    """Sessions at shared devices and seats. `InvalidInput`, `NoSuchEntry` and `request` are as for `TimeControl`."""
 
     async def start_session(self, device: str, order: SeatOrder, *, actor: str, request: str = "") -> Session:
         """Open a seat for a guest of a kind of session, or sign a person in at a shared device.
@@ -73,6 +49,34 @@ class TimeControl(Protocol):
         """Undo the end of a session, within some minutes. It ends at `ends` then; at a seat, as it was to before."""
 
 
+class TimeControl(SessionControl, Protocol):
+    """Time of the running Hedgerow. Raises `InvalidInput` for unknown names, `NoSuchEntry` where there is no session.
+
+    `request` identifies a request: with one that was used for the same action before, nothing is done again.
+    """
+
+    def budgets(self) -> tuple[BudgetRow, ...]:
+        """Return all budgets, from memory."""
+
+    def endings(self, device: str) -> tuple[UpcomingEnd, ...]:
+        """Return what ends a device's time within minutes, nearest first; nothing for an unknown device."""
+
+    def sessions(self) -> tuple[Session, ...]:
+        """Return the open sessions at seats and shared devices."""
+
+    async def accept(self, session_id: str) -> None:
+        """Record that a guest accepts the code of conduct. A session that is over is ignored."""
+
+    def session_start(self, device: str) -> float:
+        """Return the start of the session at a seat, since when the data is this guest's, or 0 for other devices.
+
+        Blocks on the disk.
+        """
+
+    async def add_minutes(self, order: BonusOrder, *, actor: str) -> Bonus:
+        """Give a person or device extra minutes today."""
+
+
 class CodeControl(Protocol):
     """Codes of the running Hedgerow.
 
@@ -92,26 +96,11 @@ class CodeControl(Protocol):
         """Redeem a code typed on a device; in force everywhere on return. Raises `WrongCode`."""
 
 
-class VoucherControl(Protocol):
-    """Vouchers of the running Hedgerow. `request` is as for `TimeControl`."""
+class PartMaker(Protocol):
+    """Access to the parts that features have in control."""
 
-    async def make(self, order: VoucherOrder, actor: str, request: str = "") -> MadeVouchers:
-        """Make vouchers."""
-
-    async def open(self) -> tuple[VoucherCount, ...]:
-        """Return the number of usable vouchers of each kind."""
-
-    async def credit(self, session_id: str, actor: str, request: str = "") -> MadeVouchers:
-        """Make a voucher for the minutes of an ended session that were paid and not used.
-
-        Raises `InvalidInput` if there are none.
-        """
-
-    async def withdraw(self, actor: str, request: str = "") -> int:
-        """Make all unused vouchers invalid and return their number."""
-
-    async def redeem(self, device_id: str, typed: str) -> None:
-        """Open or extend the session at a seat with a voucher typed there. Raises `WrongCode`."""
+    def __call__[Part](self, make: Callable[[Any], Part], /) -> Part:
+        """Return a part, which is made when it is first asked for."""
 
 
 class Operations(Protocol):
@@ -120,5 +109,5 @@ class Operations(Protocol):
     control: Control
     time: TimeControl
     codes: CodeControl
-    vouchers: VoucherControl
+    core_part: PartMaker
     clock: Callable[[], float]

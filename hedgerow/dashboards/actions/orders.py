@@ -17,7 +17,6 @@ COUNTER_PATH = "/counter"
 LATEST = 4e9
 """Latest end of a session, in seconds since the epoch: in the year 2096."""
 DEFAULT_VALID_MINUTES = 15
-MAX_VOUCHERS_PER_ORDER = 200
 
 Name = Annotated[str, MaxLen(253)]
 PersonName = Annotated[str, MaxLen(60)]
@@ -162,17 +161,3 @@ class CodeOrder(Order):
     how_long: GrantDuration = GrantDuration.HOUR
     minutes: WholeMinutes | None = None
     valid_minutes: WholeMinutes = DEFAULT_VALID_MINUTES
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VoucherOrder(Order):
-    """`count` vouchers, each for one session of `minutes` that begins within `valid_days`.
-
-    `band` is as for a seat. `paid`: the price is taken now, else when the voucher is used.
-    """
-
-    count: Annotated[int, Ge(1), Le(MAX_VOUCHERS_PER_ORDER)]
-    band: Annotated[str, MaxLen(100)]
-    minutes: WholeMinutes
-    valid_days: Annotated[int, Ge(1), Le(366)] = 30
-    paid: bool = True

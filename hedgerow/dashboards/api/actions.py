@@ -18,7 +18,9 @@ _NO_CONTENT = 204
 
 def caller_of(request: Request, key: str = "") -> Caller:
     """Return the signed-in account that makes a request. `key` is that of a request that has its effect once."""
-    return Caller(request.state.principal, request.app.state.staff, peer_address(request.scope), key)
+    return Caller(
+        request.state.principal, request.app.state.actor_of(request.state.principal), peer_address(request.scope), key
+    )
 
 
 def _caller(request: Request) -> Caller:

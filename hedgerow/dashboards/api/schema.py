@@ -41,11 +41,11 @@ type Author = Annotated[Principal, Depends(_author)]
 
 
 def _on_duty(request: Request) -> str:
-    return str(request.app.state.staff.actor(request.state.principal))
+    return str(request.app.state.actor_of(request.state.principal))
 
 
 type OnDuty = Annotated[str, Depends(_on_duty)]
-"""Name of the member of a café's staff who makes the request, else of the account or token."""
+"""Name in which a request acts: of a member of staff on duty, else of the account or token."""
 
 
 _IdempotencyKey = Annotated[

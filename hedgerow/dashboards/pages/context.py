@@ -21,7 +21,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from hedgerow.dashboards.accounts import Accounts, Principal
-from hedgerow.dashboards.actions.operations import CodeControl, TimeControl, VoucherControl
+from hedgerow.dashboards.actions.operations import CodeControl, PartMaker, TimeControl
 from hedgerow.dashboards.control import BudgetRow, Control, DeviceView, SiteCorrections, TunnelControl
 from hedgerow.dashboards.data_export import DataExport
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
@@ -36,13 +36,11 @@ from hedgerow.dashboards.pages.forms import nearest_page
 from hedgerow.dashboards.policy_index import LatestIndex, PolicyIndex
 from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter
 from hedgerow.dashboards.scopes import AccessScope
-from hedgerow.dashboards.staff import Staff
 from hedgerow.dashboards.templating import load_templates, make_environment
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.changes import enforcement_text
 from hedgerow.dashboards.words.languages import Language, language, language_of, message
 from hedgerow.journal.activity import ActivityReader
-from hedgerow.journal.counter import CounterStore
 from hedgerow.journal.policy_history import PolicyChange
 from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.rule_versions import RuleVersions
@@ -100,7 +98,7 @@ class PartOf(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class PageContext:
-    """Everything that the application reads and changes."""
+    """Everything that the application reads and changes. `core_part` returns a feature's own part of control."""
 
     reader: JournalReader
     control: Control
@@ -110,32 +108,31 @@ class PageContext:
     metrics: Metrics
     time: TimeControl
     codes: CodeControl
-    vouchers: VoucherControl
     notices: NoticeDispatcher
     request_access: Callable[[AccessRequest], None]
     sites: SiteCorrections
     tunnel: TunnelControl
     part: PartOf
     extensions: Extensions
+    core_part: PartMaker
     clock: Callable[[], float] = system_time
     renderer: Renderer = field(init=False)
-    staff: Staff = field(init=False)
 
     def __post_init__(self) -> None:
         self.renderer = Renderer(self.control, self.clock, self.extensions, self.cards)
-        self.staff = Staff(self.accounts, self.counter, self.control.policy, self.clock)
 
     @property
     def activity(self) -> ActivityReader:
         return ActivityReader(self.reader.store)
 
     @property
-    def counter(self) -> CounterStore:
-        return CounterStore(self.reader.store)
-
-    @property
     def rule_versions(self) -> RuleVersions:
         return RuleVersions(self.reader.store)
+
+    def actor_of(self, principal: Principal) -> str:
+        """Return the name in which a principal acts: one that a feature gives it, else that of the account or token."""
+        given = (name_of(self, principal) for name_of in self.extensions.actors)
+        return next(filter(None, given), principal.name)
 
     def budgets(self) -> tuple[BudgetRow, ...]:
         """Return all budgets with a limit today."""
@@ -176,10 +173,8 @@ class PageGroup:
         return self._context.renderer.page(request, template, status_code, **values)
 
     def _actor(self, request: Request) -> str:
-        """Return the name in which a request acts: that of the person on duty at a café's counter, else of
-        the account.
-        """
-        return self._context.staff.actor(principal_of(request))
+        """Return the name in which a request acts."""
+        return self._context.actor_of(principal_of(request))
 
     def _device(self, request: Request) -> DeviceView:
         """Return the device that makes the request. Raises HTTPException for a device outside the network."""

@@ -19,7 +19,6 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, Response
 
 from hedgerow.blocklists.names import parse_host
-from hedgerow.dashboards.actions.operations import CodeControl, VoucherControl
 from hedgerow.dashboards.control import DeviceView, ExplanationView, InvalidInput
 from hedgerow.dashboards.data_export import ndjson_download
 from hedgerow.dashboards.extensions import Place
@@ -159,17 +158,8 @@ class OwnDevicePages(PageGroup):
     @post("/device/code", DEVICES)
     async def code(self, request: Request, code: Annotated[str, Form(max_length=300)] = "") -> Response:
         """Redeem an access code."""
-        return await self._redeem(request, self._context.codes, "code", code)
-
-    @post("/device/voucher", DEVICES)
-    async def voucher(self, request: Request, code: Annotated[str, Form(max_length=300)] = "") -> Response:
-        """Redeem a voucher."""
-        return await self._redeem(request, self._context.vouchers, "voucher", code)
-
-    async def _redeem(self, request: Request, service: CodeControl | VoucherControl, form: str, typed: str) -> Response:
-        view = self._device(request)
-        await service.redeem(view.device, typed)
-        return redirect_to(f"/device?used={form}")
+        await self._context.codes.redeem(self._device(request).device, code)
+        return redirect_to("/device?used=code")
 
     @get(PORTAL_PATH, DEVICES)
     async def portal(self, request: Request) -> Response:

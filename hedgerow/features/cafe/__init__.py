@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hedgerow.features.contract import ControlService, Feature, GatewayCore
+from hedgerow.features.contract import ControlService, Core, Feature, GatewayCore
 
 if TYPE_CHECKING:
+    from hedgerow.app.control.access_rule import AccessRule
+    from hedgerow.dashboards.actions.operations import SessionControl
     from hedgerow.dashboards.extensions import Extensions
     from hedgerow.dashboards.metrics import Metric
     from hedgerow.policies.model import Policy
@@ -17,6 +19,24 @@ def _uses(policy: Policy) -> bool:
     from hedgerow.policies.effective_users import has_seats
 
     return has_seats(policy)
+
+
+def _access_rule(core: Core) -> AccessRule:
+    from hedgerow.features.cafe.counter import counter_of
+
+    return core.part(counter_of)
+
+
+def _sessions(core: Core) -> SessionControl:
+    from hedgerow.features.cafe.sessions import seat_sessions_of
+
+    return core.part(seat_sessions_of)
+
+
+def _services(core: Core) -> Sequence[ControlService]:
+    from hedgerow.features.cafe.vouchers import voucher_service
+
+    return (voucher_service(core),)
 
 
 def _gateway_services(core: GatewayCore) -> Sequence[ControlService]:
@@ -43,6 +63,9 @@ FEATURE = Feature(
     name="cafe",
     summary="A café's counter: sessions at seats, prices, vouchers, staff, and the bandwidth of each seat",
     uses=_uses,
+    access_rule=_access_rule,
+    sessions=_sessions,
+    services=_services,
     gateway_services=_gateway_services,
     extensions=_extensions,
     metrics=_metrics,

@@ -15,11 +15,12 @@ from hedgerow.dashboards.api.schema import StrictModel
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.pages.context import PageContext
 from hedgerow.dashboards.routes import ADMIN, OPERATE, READ, ScopedRouter
-from hedgerow.dashboards.staff import DEFAULT_ROLE
 from hedgerow.features.cafe.metrics import MOVED_NOW
 from hedgerow.features.cafe.shifts import ReportDays, ShiftReport, shift_report
-from hedgerow.journal.access_store import VoucherCount
-from hedgerow.journal.counter import CounterEntry
+from hedgerow.features.cafe.staff import DEFAULT_ROLE, staff_of
+from hedgerow.features.cafe.voucher_store import VoucherCount
+from hedgerow.features.cafe.vouchers import vouchers_of
+from hedgerow.journal.counter import CounterEntry, CounterStore
 from hedgerow.policies.cafe import SEAT_PREFIX, is_adult_kind
 from hedgerow.policies.model import Policy, Session
 
@@ -74,7 +75,7 @@ type Person = Annotated[
 
 def add_routes(api: ScopedRouter, context: PageContext) -> None:
     """Add the routes."""
-    store, staff, policy_in_force = context.counter, context.staff, context.control.policy
+    store, policy_in_force = CounterStore(context.reader.store), context.control.policy
 
     async def entries_of(first: date | None, last: date | None, person: str | None) -> tuple[CounterEntry, ...]:
         period = ReportDays.of(first, last, policy_in_force().network.timezone, context.clock())
@@ -99,18 +100,20 @@ def add_routes(api: ScopedRouter, context: PageContext) -> None:
     @api.serve("GET", "/staff", ADMIN)
     async def members() -> tuple[StaffView, ...]:
         """List the people who work at the counter."""
-        return tuple(StaffView(row.name, row.role, row.created_at) for row in await staff.members())
+        return tuple(
+            StaffView(row.name, row.role, row.created_at) for row in await context.core_part(staff_of).members()
+        )
 
     @api.serve("PUT", "/staff/{name}", ADMIN, status_code=204)
     async def put(name: StaffName, order: StaffOrder) -> None:
         """Add somebody to the staff, or change their role and PIN."""
-        await staff.put(name, order.role, order.pin)
+        await context.core_part(staff_of).put(name, order.role, order.pin)
 
     @api.serve("DELETE", "/staff/{name}", ADMIN, status_code=204)
     async def remove(name: StaffName) -> None:
-        await staff.remove(name)
+        await context.core_part(staff_of).remove(name)
 
     @api.serve("GET", "/vouchers", OPERATE, READ)
     async def vouchers() -> tuple[VoucherCount, ...]:
         """Count the vouchers that can still be used."""
-        return await context.vouchers.open()
+        return await context.core_part(vouchers_of).open()

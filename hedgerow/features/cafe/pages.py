@@ -14,29 +14,33 @@ from fastapi import Form, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from hedgerow.dashboards.actions import codes, sessions
+from hedgerow.dashboards.accounts import Principal
+from hedgerow.dashboards.actions import sessions
 from hedgerow.dashboards.actions.action import Caller
-from hedgerow.dashboards.actions.orders import COUNTER_PATH, LATEST, SeatOrder, VoucherOrder
+from hedgerow.dashboards.actions.orders import COUNTER_PATH, LATEST, SeatOrder
 from hedgerow.dashboards.audit import audit, audit_csv, audit_period
-from hedgerow.dashboards.control import InvalidInput, MadeVouchers
-from hedgerow.dashboards.extensions import Extensions, NavLink
+from hedgerow.dashboards.control import DeviceView, InvalidInput
+from hedgerow.dashboards.extensions import Card, Extensions, NavLink, Place
 from hedgerow.dashboards.guard import local_address, peer_address
 from hedgerow.dashboards.pages.action_forms import form
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_to
 from hedgerow.dashboards.pages.forms import at_field
 from hedgerow.dashboards.pages.graphics import qr_code
 from hedgerow.dashboards.pages.openings import confirm
-from hedgerow.dashboards.refusals import SeatTaken
-from hedgerow.dashboards.routes import ADMIN, OPERATE, READ, get, post
-from hedgerow.dashboards.staff import DEFAULT_ROLE
+from hedgerow.dashboards.routes import ADMIN, DEVICES, OPERATE, READ, get, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.dashboards.words.session_kinds import kind_titles
+from hedgerow.features.cafe.actions import VOUCHER_ACTIONS, credit, make_vouchers
 from hedgerow.features.cafe.api import add_routes, seat_traffic
 from hedgerow.features.cafe.metrics import SEATS
+from hedgerow.features.cafe.orders import MadeVouchers, VoucherOrder
+from hedgerow.features.cafe.refusals import SeatTaken
 from hedgerow.features.cafe.seat_tiles import SeatTile, count_seat_states, natural_order, tile_of
 from hedgerow.features.cafe.shifts import ReportDays, entries_csv, session_histories, shift_report
-from hedgerow.journal.counter import CounterAction, CounterEntry
+from hedgerow.features.cafe.staff import DEFAULT_ROLE, Staff, staff_of
+from hedgerow.features.cafe.vouchers import vouchers_of
+from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore
 from hedgerow.policies.cafe import Payment, is_adult_kind
 
 type Person = Annotated[str, Query(max_length=100)]
@@ -49,6 +53,14 @@ LENGTHS = (30, 60, 90, 120)
 
 class _CounterGroup(PageGroup):
     """Pages whose forms are each carried out once: the field `once` is new with each page."""
+
+    @property
+    def _store(self) -> CounterStore:
+        return CounterStore(self._context.reader.store)
+
+    @property
+    def _staff(self) -> Staff:
+        return self._context.core_part(staff_of)
 
     def _counter_page(self, request: Request, template: str, **values: Any) -> Response:
         return self._page(request, template, once=secrets.token_hex(12), **values)
@@ -74,10 +86,10 @@ class CounterPages(_CounterGroup):
         """
         context, cafe = self._context, self._context.policy().cafe
         kinds = kind_titles(context.policy(), language_of(request))
-        vouchers = await context.vouchers.open()
+        vouchers = await context.core_part(vouchers_of).open()
         undo = None
         if ended:
-            (history,) = session_histories(await run_in_threadpool(context.counter.of_session, ended)) or (None,)
+            (history,) = session_histories(await run_in_threadpool(self._store.of_session, ended)) or (None,)
             undo = {"session": ended, "seat": seat, "ends": ends, "history": history}
         return self._counter_page(
             request,
@@ -90,8 +102,8 @@ class CounterPages(_CounterGroup):
             undo=undo,
             lengths=LENGTHS,
             cafe=cafe,
-            staff=[row.name for row in await context.staff.members()],
-            on_duty=context.staff.on_duty(principal_of(request)),
+            staff=[row.name for row in await self._staff.members()],
+            on_duty=self._staff.on_duty(principal_of(request)),
         )
 
     @get(f"{COUNTER_PATH}/seats", OPERATE, READ)
@@ -138,10 +150,10 @@ class CounterPages(_CounterGroup):
         undo = {"ended": ended.id, "seat": device} | ({"ends": f"{ended.ends:.0f}"} if ended.ends is not None else {})
         return redirect_to(f"{COUNTER_PATH}?{urlencode(undo)}")
 
-    @form(codes.make_vouchers)
+    @form(make_vouchers)
     async def print_vouchers(self, request: Request, caller: Caller, order: VoucherOrder) -> Response:
         """Show a sheet of new codes, once."""
-        return _voucher_sheet(self._context, request, await codes.make_vouchers.run(self._context, caller, order))
+        return _voucher_sheet(self._context, request, await make_vouchers.run(self._context, caller, order))
 
     @get(f"{COUNTER_PATH}/audit.csv", OPERATE, READ)
     async def audit(self) -> Response:
@@ -173,7 +185,7 @@ class ShiftPages(_CounterGroup):
     @get(f"{COUNTER_PATH}/report", OPERATE, READ)
     async def report(self, request: Request, first: Day = None, last: Day = None, person: Person = "") -> Response:
         """Show some days in numbers, and their sessions."""
-        context, policy = self._context, self._context.policy()
+        policy = self._context.policy()
         period, entries = await self._entries(first, last, person)
         return self._counter_page(
             request,
@@ -181,7 +193,7 @@ class ShiftPages(_CounterGroup):
             period=period,
             person=person,
             people=sorted(
-                {row.name for row in await context.staff.members()} | {each.actor for each in entries} | {person} - {""}
+                {row.name for row in await self._staff.members()} | {each.actor for each in entries} | {person} - {""}
             ),
             report=shift_report(entries, lambda kind: is_adult_kind(kind, policy.profiles)),
             histories=session_histories(entries)[:MAX_SESSIONS_SHOWN],
@@ -202,7 +214,7 @@ class ShiftPages(_CounterGroup):
     @get(f"{COUNTER_PATH}/receipt", OPERATE, READ)
     async def receipt(self, request: Request, session: Annotated[str, Query(max_length=40)] = "") -> Response:
         """Show what a session cost, to print."""
-        entries = await run_in_threadpool(self._context.counter.of_session, session)
+        entries = await run_in_threadpool(self._store.of_session, session)
         if not entries:
             return redirect_to(f"{COUNTER_PATH}/report")
         policy = self._context.policy()
@@ -217,10 +229,10 @@ class ShiftPages(_CounterGroup):
         await sessions.pay.run(self._context, caller, session)
         return redirect_to(f"{COUNTER_PATH}/receipt?{urlencode({'session': session})}")
 
-    @form(codes.credit)
+    @form(credit)
     async def credit(self, request: Request, caller: Caller, session: str) -> Response:
         """Show a voucher for the minutes that were paid and not used, once."""
-        return _voucher_sheet(self._context, request, await codes.credit.run(self._context, caller, session))
+        return _voucher_sheet(self._context, request, await credit.run(self._context, caller, session))
 
     @post(f"{COUNTER_PATH}/duty", OPERATE)
     async def begin_duty(
@@ -229,21 +241,19 @@ class ShiftPages(_CounterGroup):
         """Put somebody on duty in this browser."""
         if self._context.control.device_at(peer_address(request.scope)) is None:
             raise InvalidInput("A PIN works on this network only.")
-        await self._context.staff.begin(principal_of(request), name, pin)
+        await self._staff.begin(principal_of(request), name, pin)
         return redirect_to(COUNTER_PATH)
 
     @post(f"{COUNTER_PATH}/leave", OPERATE)
     async def end_duty(self, request: Request) -> Response:
         """End the duty in this browser."""
-        self._context.staff.leave(principal_of(request))
+        self._staff.leave(principal_of(request))
         return redirect_to(COUNTER_PATH)
 
     @get(f"{COUNTER_PATH}/staff", ADMIN)
     async def staff(self, request: Request) -> Response:
         roles = [*self._context.policy().cafe.roles] or [DEFAULT_ROLE]
-        return self._page(
-            request, "cafe/templates/members.html", members=await self._context.staff.members(), roles=roles
-        )
+        return self._page(request, "cafe/templates/members.html", members=await self._staff.members(), roles=roles)
 
     @post(f"{COUNTER_PATH}/staff", ADMIN)
     async def put_staff(
@@ -254,12 +264,12 @@ class ShiftPages(_CounterGroup):
     ) -> Response:
         """Add somebody, or change their role and PIN."""
         with at_field("pin"):
-            await self._context.staff.put(name, role, pin)
+            await self._staff.put(name, role, pin)
         return redirect_to(f"{COUNTER_PATH}/staff")
 
     @post(f"{COUNTER_PATH}/staff/remove", ADMIN)
     async def remove_staff(self, name: Annotated[str, Form(max_length=100)]) -> Response:
-        await self._context.staff.remove(name)
+        await self._staff.remove(name)
         return redirect_to(f"{COUNTER_PATH}/staff")
 
     async def _entries(
@@ -267,7 +277,7 @@ class ShiftPages(_CounterGroup):
     ) -> tuple[ReportDays, tuple[CounterEntry, ...]]:
         context = self._context
         period = ReportDays.of(first, last, context.policy().network.timezone, context.clock())
-        return period, await run_in_threadpool(context.counter.entries, period.since, period.before, person or None)
+        return period, await run_in_threadpool(self._store.entries, period.since, period.before, person or None)
 
 
 def _voucher_sheet(context: PageContext, request: Request, made: MadeVouchers) -> Response:
@@ -290,13 +300,34 @@ def _voucher_sheet(context: PageContext, request: Request, made: MadeVouchers) -
     )
 
 
+class VoucherPages(PageGroup):
+    """The form for vouchers on a seat's own page."""
+
+    @post("/device/voucher", DEVICES)
+    async def redeem(self, request: Request, code: Annotated[str, Form(max_length=300)] = "") -> Response:
+        """Redeem a voucher."""
+        await self._context.core_part(vouchers_of).redeem(self._device(request).device, code)
+        return redirect_to("/device?used=voucher")
+
+
+def _takes_vouchers(_context: PageContext, view: DeviceView) -> bool | None:
+    return True if view.is_seat and not view.conduct else None
+
+
+def _on_duty(context: PageContext, principal: Principal) -> str:
+    return context.core_part(staff_of).on_duty(principal)
+
+
 def _seat_states(context: PageContext) -> dict[tuple[str, ...], float]:
     pauses = context.reader.pauses(context.clock())
     return count_seat_states(context.policy(), context.time.sessions(), pauses)
 
 
 EXTENSIONS = Extensions(
-    page_groups=(CounterPages, ShiftPages),
+    actions=VOUCHER_ACTIONS,
+    cards=(Card(place=Place.OWN_PAGE_START, template="cafe/templates/own_voucher.html", read=_takes_vouchers),),
+    page_groups=(CounterPages, ShiftPages, VoucherPages),
+    actors=(_on_duty,),
     api_routes=(add_routes,),
     gauges={SEATS: _seat_states},
     nav=(

@@ -13,8 +13,7 @@ from hedgerow.dashboards.control import InvalidInput
 from hedgerow.features.chores.settings import NAME, Chore, chores_of
 from hedgerow.features.contract import Confirmation, Earned
 from hedgerow.journal.access_store import answer_request
-from hedgerow.journal.counter import CounterEntry, write_entries
-from hedgerow.journal.store import Store
+from hedgerow.journal.store import JournalEntry, Store, write_entries
 from hedgerow.journal.tables import access_requests, bonuses, grants
 from hedgerow.policies.model import Grant, Policy
 from hedgerow.policies.time_model import Bonus
@@ -73,7 +72,7 @@ def write_confirmation(
     request_id: int,
     bonus: Bonus,
     day_off: Grant,
-    *entries: CounterEntry,
+    *entries: JournalEntry,
     names: frozenset[str],
     since: float,
 ) -> None:

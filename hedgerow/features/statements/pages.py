@@ -20,6 +20,7 @@ from hedgerow.dashboards.words.session_kinds import kind_titles
 from hedgerow.features.statements.chain import ChainReport, SignedStatement, StatementKey, verify_chain
 from hedgerow.features.statements.keeper import ABOUT
 from hedgerow.features.statements.store import StatementStore
+from hedgerow.journal.counter import CounterStore
 
 SHOWN_DAYS = 31
 _LINES: dict[int | str, dict[str, Any]] = {
@@ -59,7 +60,9 @@ class StatementPages(PageGroup):
             key = _key(context)
         except (OSError, ValueError):
             return None, signed, {}
-        people = {row.name for row in context.counter.staff()} | {row.name for row in context.accounts.accounts()}
+        people = {row.name for row in CounterStore(context.reader.store).staff()} | {
+            row.name for row in context.accounts.accounts()
+        }
         numbers = {key.number_of(name): name for name in sorted(people)}
         keys = [public_key(key.public_pem.encode())]
         return verify_chain((each.line for each in signed), keys) if signed else None, signed, numbers

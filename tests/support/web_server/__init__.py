@@ -26,7 +26,7 @@ from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import starter_sources
 from hedgerow.client_classes import ClassedClient, named_client, unnamed_client
 from hedgerow.dashboards.accounts import Accounts
-from hedgerow.dashboards.actions.orders import BonusOrder, CodeOrder, SeatOrder, VoucherOrder
+from hedgerow.dashboards.actions.orders import BonusOrder, CodeOrder, SeatOrder
 from hedgerow.dashboards.address_book import AddressBook
 from hedgerow.dashboards.app import create_app
 from hedgerow.dashboards.control import (
@@ -38,7 +38,6 @@ from hedgerow.dashboards.control import (
     ExplanationView,
     InvalidInput,
     MadeCode,
-    MadeVouchers,
     PauseExemption,
     Status,
     TunnelHome,
@@ -57,9 +56,14 @@ from hedgerow.dashboards.passwords import PasswordHashes, SetupCode
 from hedgerow.dashboards.reports import weekly_report
 from hedgerow.dashboards.server import listen_locally, web_server
 from hedgerow.features import FEATURES
+from hedgerow.features.cafe.orders import MadeVouchers, VoucherOrder
+from hedgerow.features.cafe.staff import Staff, staff_of
+from hedgerow.features.cafe.voucher_store import Voucher, VoucherCount
+from hedgerow.features.cafe.vouchers import vouchers_of
 from hedgerow.features.contract import ControlService, extensions_of
-from hedgerow.journal.access_store import AccessCode, GrantStore, NoSuchEntry, Voucher, VoucherCount
+from hedgerow.journal.access_store import AccessCode, GrantStore, NoSuchEntry
 from hedgerow.journal.accounts import AccountStore
+from hedgerow.journal.counter import CounterStore
 from hedgerow.journal.database import Place, open_journal
 from hedgerow.journal.outbox import Outbox
 from hedgerow.journal.personal_data import PersonalDataStore
@@ -97,7 +101,7 @@ OWNER_PASSWORD = "the owner's four words"
 
 
 class Printed:
-    """`VoucherControl` with fixed codes that cannot be redeemed."""
+    """Vouchers with fixed codes that cannot be redeemed."""
 
     async def make(self, order: VoucherOrder, actor: str, request: str = "") -> MadeVouchers:
         voucher = Voucher(order.band, order.minutes, actor, NOW, NOW + order.valid_days * 86400)
@@ -559,6 +563,10 @@ def running_web(
         clock=clock,
     )
     sites = SiteMemory(RememberedSiteStore(engine), lambda _host: True, lambda: None, clock)
+    parts: dict[Any, Any] = {
+        staff_of: Staff(accounts, CounterStore(engine), control.policy, clock),
+        vouchers_of: Printed(),
+    }
     context = PageContext(
         reader=reader,
         control=control,
@@ -568,7 +576,7 @@ def running_web(
         metrics=metrics,
         time=counted,
         codes=FixedCodes(),
-        vouchers=Printed(),
+        core_part=parts.__getitem__,
         notices=notices,
         request_access=lambda asked: recorder.add([asked]),
         sites=sites,

@@ -1,6 +1,5 @@
-"""The staff of a café's counter.
-
-They share the computer there, signed in with one account, and each enters a PIN to take over.
+"""The staff of a café's counter. They share the computer there, signed in with one account, and each enters a PIN to
+take over.
 
 While there is staff, everything at the counter is done in the name of the person on duty. A PIN is no password: it
 works in a session that is signed in already, on this network, and wrong ones delay the next try, up to 15 minutes.
@@ -20,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from hedgerow.dashboards.accounts import Accounts, Principal, check_account_name
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.passwords import SignInDelays
+from hedgerow.features.contract import Core
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore, StaffRow
 from hedgerow.policies.model import Policy
@@ -89,7 +89,7 @@ class Staff:
         if not principal.session:
             raise InvalidInput("Sign in first.")
         row = next((each for each in await self.members() if each.name == name), None)
-        # names that nobody has count as one, so nobody can be crowded out
+        # Names that nobody has count as one, so nobody can be crowded out.
         key = _delayed(row.name if row is not None else "")
         wait = self._delays.seconds_to_wait(key)
         if wait > 0:
@@ -140,3 +140,8 @@ def _check_pin(pin: str) -> None:
     is_pin = re.fullmatch(r"[0-9]{4,12}", pin) is not None
     if not is_pin or {(int(second) - int(first)) % 10 for first, second in pairwise(pin)} in ({0}, {1}, {9}):
         raise InvalidInput("A PIN has 4 to 12 digits, not all the same or in a row.")
+
+
+def staff_of(core: Core) -> Staff:
+    """Make the part of control for the people who work at the counter."""
+    return Staff(core.accounts, CounterStore(core.store), lambda: core.policy, core.clock)

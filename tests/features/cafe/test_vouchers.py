@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sqlalchemy import select
 
-from hedgerow.journal.access_store import Voucher, VoucherCount, VoucherStore
+from hedgerow.features.cafe.voucher_store import Voucher, VoucherCount, VoucherStore
 from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import vouchers

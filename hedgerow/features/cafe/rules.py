@@ -1,23 +1,21 @@
 """Rules of a café's counter: who may act, prices, opening hours, limits, and the entries of what is done there.
 
 All that opens something at a seat asks here, whatever page, call or command it comes from: sessions, vouchers, and each
-`SeatChange`.
+`AccessChange`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from hedgerow.app.control.snapshots.publisher import SnapshotPublisher
 from hedgerow.dashboards.accounts import COMMAND_LINE, Accounts
 from hedgerow.dashboards.control import InvalidInput
-from hedgerow.journal.access_store import Voucher
+from hedgerow.features.cafe.voucher_store import Voucher
+from hedgerow.features.contract import Snapshots
 from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore, balance
 from hedgerow.policies.cafe import (
     SEAT_PREFIX,
@@ -28,33 +26,13 @@ from hedgerow.policies.cafe import (
     is_adult_kind,
     session_kinds,
 )
-from hedgerow.policies.effective_users import EffectiveUsers
-from hedgerow.policies.model import Device, DeviceId, Policy, Session
+from hedgerow.policies.model import Device, Policy, Session
 
 TOKEN_PREFIX, TOKEN_ROLE = "token ", "token"
 """Beginning of the names in which tokens act (`Accounts.principal_of_token`), and the role that all of them have."""
 
 VOUCHER_ACTOR = "a voucher"
-PAUSED_SESSION = "the session's time stands still"
-"""Note of a pause for which a session lasts longer."""
-
 _SCRIPTS = frozenset({COMMAND_LINE.name, VOUCHER_ACTOR})
-
-
-@dataclass(frozen=True, slots=True)
-class SeatChange:
-    """A change that may open something at a seat outside its session: a grant, a pause, its end, or minutes for a
-    budget.
-
-    Without a device it is for everybody. `dangers` are the topics of `subject` that are kept from children.
-    """
-
-    action: CounterAction
-    actor: str
-    device: Device | None
-    subject: str = ""
-    dangers: tuple[str, ...] = ()
-    minutes: int = 0
 
 
 class CounterRules:
@@ -64,8 +42,8 @@ class CounterRules:
     (`CounterService.in_turn`).
     """
 
-    def __init__(self, publisher: SnapshotPublisher, store: CounterStore, accounts: Accounts) -> None:
-        self._publisher, self.store, self._accounts = publisher, store, accounts
+    def __init__(self, snapshots: Snapshots, store: CounterStore, accounts: Accounts) -> None:
+        self._snapshots, self.store, self._accounts = snapshots, store, accounts
 
     def check_actor(self, actor: str) -> None:
         """Raise `InvalidInput` if the café has staff and `actor` is nobody on duty. Scripts act in their own name."""
@@ -77,7 +55,7 @@ class CounterRules:
 
     @property
     def _policy(self) -> Policy:
-        return self._publisher.policy
+        return self._snapshots.policy
 
     @property
     def _cafe(self) -> CafeSettings:
@@ -97,7 +75,7 @@ class CounterRules:
 
         Raises `InvalidInput` if it is closed now.
         """
-        view = self._publisher.view
+        view = self._snapshots.view
         within = (minutes or 0) * 60
         session = Session("", device.id, "", now, profile=self.profile_of(kind))
         closing = view.rulesets.closing_after(device, now, within, session) if view is not None else None
@@ -264,105 +242,6 @@ class CounterRules:
             raise _refusal(name, limit=limit, name=entry.actor)
 
 
-class CounterService(CounterRules):
-    """The counter: one thing after the other, and the rule for what is changed at a seat outside its session.
-
-    Methods that are not `async` read the journal: call them within `in_turn`.
-    """
-
-    def __init__(self, publisher: SnapshotPublisher, store: CounterStore, accounts: Accounts) -> None:
-        super().__init__(publisher, store, accounts)
-        self._lock = asyncio.Lock()
-
-    async def in_turn[Result](self, work: Callable[[], Result]) -> Result:
-        """Run `work` in a thread while nothing else happens at the counter, here or at another node.
-
-        What it reads from the journal is still so when it writes: no seat is opened twice, and no limit passed by two
-        at once.
-        """
-
-        def alone() -> Result:
-            with self.store.turn():
-                return work()
-
-        async with self._lock:
-            return await asyncio.to_thread(alone)
-
-    def done_before(self, key: str | None) -> CounterEntry | None:
-        """Return the entry of a request that was carried out already, or None."""
-        return self.store.with_key(key) if key is not None else None
-
-    def session_at(self, seat: DeviceId, now: float) -> Session | None:
-        """Return the session in force at a seat, as the journal has it."""
-        return next((each for each in reversed(self._publisher.usage.sessions(now)) if each.device == seat), None)
-
-    def concerns_seats(self, device: Device | None) -> bool:
-        """Return whether a change for a device, or for everybody, has an effect at a seat."""
-        users = EffectiveUsers(self._policy)
-        return users.has_seats if device is None else users.is_at_seat(device)
-
-    async def check(self, wanted: SeatChange | None) -> None:
-        """Raise `InvalidInput` if a change that concerns a seat would be refused now."""
-        await self.change(wanted, lambda *_entries: None)
-
-    async def change[Result](self, wanted: SeatChange | None, write: Callable[..., Result]) -> Result:
-        """Call `write` in a thread, with the counter's entry about the change if it concerns a seat.
-
-        Raises `InvalidInput`.
-        """
-        if wanted is None or not self.concerns_seats(wanted.device):
-            return await asyncio.to_thread(write)
-        return await self.in_turn(lambda: write(self.entry_of(wanted)))
-
-    def entry_of(self, wanted: SeatChange) -> CounterEntry:
-        """Return the entry of a change at a seat, or for everybody. Every one of them has to pass this rule.
-
-        Somebody is on duty. A child's seat gets nothing that is kept from children, and an adult's seat gets it as an
-        opening for an adult, within the limits of those. Raises `InvalidInput`.
-        """
-        self.check_actor(wanted.actor)
-        now, seat = time.time(), wanted.device
-        session = self.session_at(seat.id, now) if seat is not None else None
-        profile = (session.profile if session is not None else None) or (seat.profile if seat is not None else "")
-        kind = profile.removeprefix(SEAT_PREFIX) if profile.startswith(SEAT_PREFIX) else ""
-        entry = CounterEntry(
-            now,
-            wanted.actor,
-            wanted.action,
-            seat=seat.id if seat is not None else "",
-            session=session.id if session is not None else "",
-            kind=kind,
-            minutes=wanted.minutes,
-            note=wanted.subject,
-        )
-        if wanted.action is not CounterAction.ALLOW or not wanted.dangers:
-            return entry
-        profiles = [profile] if seat is None or seat.known else [profile, self._policy.network.unknown_devices]
-        if seat is not None and any(self._policy.profiles[each].is_for_children for each in profiles):
-            raise InvalidInput(
-                "%(what)s is kept from children: it can't be opened at a child's seat.", what=wanted.subject
-            )
-        entry = replace(entry, action=CounterAction.ALLOW_ADULT)
-        self._check_limit(entry, "adult_sessions")
-        return entry
-
-    def lift_pauses(self, seat: Device, actor: str) -> float:
-        """End the pauses of a seat or shared device.
-
-        Returns the seconds of its session that they had added and that are taken away.
-        """
-        now, here, unused = time.time(), self.session_at(seat.id, time.time()), 0.0
-        entry = self.entry_of(SeatChange(CounterAction.RESUME, actor, seat))
-        for pause in self._publisher.reader.pauses(now):
-            if pause.device != seat.id:
-                continue
-            self._publisher.ledger.resume(actor, *([entry] if self.concerns_seats(seat) else []), device=seat.id)
-            if pause.note == PAUSED_SESSION and pause.ends is not None and here is not None and here.ends is not None:
-                self._publisher.usage.extend_session(seat.id, now - pause.ends)
-                unused += pause.ends - now
-        return unused
-
-
 def _role_of(name: str, store: CounterStore, accounts: Accounts) -> str:
     """Return the role of a member of staff, an account or a token, empty for others."""
     roles = {row.name: row.role for row in accounts.accounts()} | {row.name: row.role for row in store.staff()}
@@ -380,13 +259,13 @@ def _refusal(limited: str, /, **values: object) -> InvalidInput:
 
 
 def key_of(request: str, action: CounterAction, target: str = "") -> str | None:
-    """Return the key of a request by the id that the client gave it, None without one.
+    """Return the key of a request by the id that the client gave it, None without one. The same id may serve for
+    different actions.
 
-    The same id may serve for different actions.
-
-    >>> (key_of("", CounterAction.OPEN) is None,
-    ...  key_of("7", CounterAction.OPEN, "seat-1") == key_of("7", CounterAction.OPEN, "seat-2"))
-    (True, False)
+    >>> key_of("", CounterAction.OPEN) is None
+    True
+    >>> key_of("7", CounterAction.OPEN, "seat-1") == key_of("7", CounterAction.OPEN, "seat-2")
+    False
     """
     return hashlib.sha256(f"{request}\n{action}\n{target}".encode()).hexdigest() if request else None
 

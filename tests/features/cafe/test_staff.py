@@ -10,7 +10,7 @@ from argon2 import PasswordHasher
 from hedgerow.dashboards.accounts import Accounts, Principal
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.passwords import MAX_DELAY_S, PasswordHashes
-from hedgerow.dashboards.staff import Staff
+from hedgerow.features.cafe.staff import Staff
 from hedgerow.journal.accounts import AccountStore
 from hedgerow.journal.counter import CounterStore
 from hedgerow.journal.database import open_journal

@@ -1,0 +1,37 @@
+"""Orders of vouchers, and what they make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge, Le, MaxLen
+
+from hedgerow.dashboards.actions.action import Order
+from hedgerow.dashboards.actions.orders import WholeMinutes
+from hedgerow.features.cafe.voucher_store import Voucher
+
+MAX_VOUCHERS_PER_ORDER = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoucherOrder(Order):
+    """`count` vouchers, each for one session of `minutes` that begins within `valid_days`.
+
+    `band` is as for a seat. `paid`: the price is taken now, else when the voucher is used.
+    """
+
+    count: Annotated[int, Ge(1), Le(MAX_VOUCHERS_PER_ORDER)]
+    band: Annotated[str, MaxLen(100)]
+    minutes: WholeMinutes
+    valid_days: Annotated[int, Ge(1), Le(366)] = 30
+    paid: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class MadeVouchers:
+    """New vouchers and their serials, in the same order. The codes cannot be shown again."""
+
+    codes: tuple[str, ...]
+    voucher: Voucher
+    serials: tuple[str, ...] = ()
