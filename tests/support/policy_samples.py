@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from hedgerow.policies.reading.key_scopes import KeyPath, policy_keys, scope_of
+from hedgerow.policies.reading.schema import SCORE_KEYS
 
 KEYS = [base64.b64encode(bytes([number] * 32)).decode() for number in range(3)]
 
@@ -68,6 +69,10 @@ OTHER_RULES: dict[str, Any] = {
     "tenants.microsoft": ["other.example"],
     "tenants.directory": "22222222-2222-2222-2222-222222222222",
 }
+
+
+SCOPES = ("people", "devices", "profiles", "seats")
+"""Groups of entries that have rules."""
 
 
 def merge(into: dict[str, Any], more: dict[str, Any]) -> None:
@@ -193,8 +198,11 @@ OF_FEATURES = [
     yaml.safe_load(file.read_text()) for file in sorted(Path(__file__).parents[1].glob("features/*/keys.yaml"))
 ]
 """For each feature a policy with all of its keys, and another value of each of them."""
+KEYS_OF_RULES = {key.name for key in SCORE_KEYS}
 for _each in OF_FEATURES:
     merge(BASE, _each["policy"])
+    for _scope in (entry for group in SCOPES for entry in BASE[group].values()):
+        merge(_scope, {key: dict(value) for key, value in _each["policy"].items() if key in KEYS_OF_RULES})
 
 CALENDAR = "BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTART;VALUE=DATE:20260102\nSUMMARY:x\nEND:VEVENT\nEND:VCALENDAR\n"
 FILES = {
