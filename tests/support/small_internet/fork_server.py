@@ -100,6 +100,8 @@ def become(request: dict[str, Any]) -> None:
         from hedgerow.confinement import keep_capabilities
 
         keep_capabilities(())
+    for number in (signal.SIGHUP, signal.SIGQUIT):  # ignored where the tests run without a terminal
+        signal.signal(number, signal.SIG_DFL)
     os.chdir(request["directory"])
     os.environ.clear()
     os.environ.update(request["environment"])
