@@ -151,12 +151,13 @@ def resolution(number: int, records: int) -> Resolution:
 
 @pytest.mark.parametrize("records", [1, 5, 50, 512])
 def test_size_of_an_entry_matches_its_memory(records: int) -> None:
+    entries = max(100, 2000 // records)  # so many that what other threads keep meanwhile is little
     kept = [resolution(number, records) for number in range(20)]  # what is made once and shared
     taken = []
-    for _ in range(3):  # another thread may keep something of its own meanwhile
+    for _ in range(3):
         gc.collect()
         tracemalloc.start()
-        kept = [resolution(number, records) for number in range(100)]
+        kept = [resolution(number, records) for number in range(entries)]
         gc.collect()
         taken.append(tracemalloc.get_traced_memory()[0])
         tracemalloc.stop()

@@ -247,6 +247,9 @@ class Download:
         address = internet.address_of("files.example")
 
         def worker() -> int | None:
+            if not self._thread.is_alive():  # it took four seconds, which pass unseen on a busy machine
+                self._thread = threading.Thread(target=fetch)
+                self._thread.start()
             ports = [connection.peer[1] for connection in internet.origins.connections(address)]
             return next((pid for pid in running.all_pids() for port in ports if _has_local_port(pid, port)), None)
 
