@@ -29,16 +29,16 @@ CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 MEASURED = ROOT / "build" / "tests" / "coverage.json"
 
 FLOORS: dict[str, int] = {
-    "app": 45,
-    "blocklists": 94,
-    "dashboards": 88,
-    "dns": 90,
-    "features": 50,
-    "journal": 88,
-    "network": 75,
-    "policies": 94,
-    "proxy": 55,
-    "top level": 80,
+    "app": 57,
+    "blocklists": 96,
+    "dashboards": 95,
+    "dns": 93,
+    "features": 72,
+    "journal": 94,
+    "network": 81,
+    "policies": 96,
+    "proxy": 68,
+    "top level": 86,
 }
 """Percent of the statements of each package that tests have to run.
 
