@@ -49,13 +49,12 @@ class ResponseScanning:
         self._page_rules: dict[tuple[Ruleset, str], ScanRules] = {}
 
     def swap(self) -> None:
-        """Reload the phrase lists before the next page is scanned, and end the processes of scanners that are no longer
-        in use.
+        """Reload the phrase lists before the next page is scanned.
+
+        A queue that is no longer in use still decides on the bodies that it has.
         """
         self._lists = None
         self._page_rules.clear()
-        for kind in self._wholes.keys() - {each.kind for each in self._clients.policy.scoring}:
-            self._wholes.pop(kind).close()
 
     def close(self) -> None:
         """End all processes that scan."""

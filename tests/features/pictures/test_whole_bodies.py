@@ -9,6 +9,8 @@ import contextlib
 import gc
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import toy_scanner
@@ -17,12 +19,15 @@ import uvloop
 from hedgerow.client_classes import ClassedClient, named_client, unnamed_client
 from hedgerow.features.pictures import whole_bodies
 from hedgerow.features.pictures.whole_bodies import MAX_WHOLE, SMALLEST_BODY, WholeBodies
-from hedgerow.policies.content import ContentRules
+from hedgerow.policies.content import ContentRules, ScoreRule
 from hedgerow.policies.model import Decision
+from hedgerow.proxy.inspection.engine.flows import HeaderFields
+from hedgerow.proxy.inspection.response import ResponseScanning
 from hedgerow.proxy.pages.response import ProxyResponse
+from hedgerow.proxy.policy import Counters
 from hedgerow.proxy.scanners import body
 from hedgerow.proxy.scanners.response_scanner import BodyScanner
-from hedgerow.proxy.scanners.scanner import Head, ScanRules
+from hedgerow.proxy.scanners.scanner import Head, ScanRules, ScoringScanner
 from hedgerow.proxy.scanners.workers import ScanPool
 
 PICTURE = Head("https://a.example/x", "image/png")
@@ -238,5 +243,40 @@ def test_a_body_that_nobody_waits_for_is_not_checked() -> None:
             last.send(picture(b"good", 3))
             assert [await each.decided() for each in (first, second, last)] == [None] * 3
             assert queue.pools[0].pid is not None
+
+    run(test)
+
+
+def test_a_body_that_waits_when_the_key_is_switched_off_is_still_checked() -> None:
+    async def test() -> None:
+        async with queue_of() as queue:
+            scoring = ScoringScanner(
+                key="toy",
+                kind=toy_scanner.WholeScanner,
+                queue=lambda _count: queue,
+                counter="toys",
+                is_exempt=lambda _host: False,
+            )
+            policy = SimpleNamespace(scoring=(scoring,), find_client=lambda _address: None, phrase_lists=())
+            clients: Any = SimpleNamespace(policy=policy)
+            scanning = ResponseScanning(clients, Counters(), ScanPool())
+            asked = SimpleNamespace(host="a.example", url="https://a.example/x", initiator="")
+            active: Any = SimpleNamespace(
+                ruleset=SimpleNamespace(content=ContentRules(scores=(ScoreRule("toy", True, 50),))),
+                requests=(asked,),
+                address="192.168.1.2",
+                is_explicitly_allowed=False,
+            )
+            response = SimpleNamespace(status_code=200, headers=HeaderFields([(b"content-type", b"image/png")]))
+            flow: Any = SimpleNamespace(request=SimpleNamespace(headers=HeaderFields()), response=response, metadata={})
+            scanning.scan(flow, active, lambda _decision: ProxyResponse(403, (), b""))
+            assert flow.metadata
+            waiting, begun = Picture(queue), Picture(queue)
+            waiting.send(picture(toy_scanner.BAD))
+            begun.send(toy_scanner.BAD, is_last=False)
+            policy.scoring = ()
+            scanning.swap()
+            begun.send(picture(toy_scanner.BAD, 1))
+            assert await waiting.decided() == await begun.decided() == f"picture {queue.pools[0].pid}"
 
     run(test)
