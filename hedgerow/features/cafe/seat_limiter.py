@@ -96,9 +96,12 @@ class SeatLimiter:
     def _end(self) -> None:
         with self._lock:
             in_force = self._in_force
-        if in_force is not None and in_force[1]:
+        if in_force is None or in_force[1]:
+            config = GatewayConfig.load(self._settings.state) if in_force is None else None
+            # After an error, nobody knows what is in place.
+            ports = in_force[0] if in_force is not None else self._ports(config.lan if config is not None else ())
             with contextlib.suppress(nftables.GatewayError):
-                self._apply((), (), set(in_force[0]))
+                self._apply((), (), set(ports))
 
     def _apply(self, interfaces: tuple[str, ...], lines: tuple[SeatLine, ...], freed: set[str]) -> None:
         with self._lock:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from hedgerow.app.gateway.controller import GatewayConfig
 from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.features.cafe import queueing
 from hedgerow.features.cafe.bandwidth import (
     SeatBytes,
     SeatLine,
     increase,
     parse_seat_bytes,
     render_bandwidth,
+    render_bandwidth_removal,
     seat_lines,
 )
+from hedgerow.features.cafe.seat_limiter import SeatLimiter
+from hedgerow.features.contract import GatewayCore
+from hedgerow.network import gateway as nftables
+from hedgerow.network.nft_expressions import NftCommand
 from hedgerow.policies.cafe import Bandwidth
 from hedgerow.policies.model import DeviceId, Session
 from hedgerow.policies.reading.load import parse_policy
@@ -101,3 +111,38 @@ def test_bytes_between_two_readings() -> None:
     one, two = DeviceId("seat-1"), DeviceId("seat-2")
     found = increase({one: SeatBytes(100, 10)}, {one: SeatBytes(150, 10), two: SeatBytes(7, 0)})
     assert found == {one: SeatBytes(50, 0), two: SeatBytes(7, 0)}
+
+
+def test_the_end_of_the_last_seat_leaves_no_limit_after_an_error(
+    catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rules may be in place although the interface was refused, and without seats nobody looks again."""
+    applied: list[list[NftCommand]] = []
+    freed: list[str] = []
+
+    def refuse(_name: str, _rates: object) -> None:
+        raise queueing.QueueingError("lan0 has a queueing discipline of somebody's own.")
+
+    monkeypatch.setattr(nftables, "apply", applied.append)
+    monkeypatch.setattr(queueing, "limit_interface", refuse)
+    monkeypatch.setattr(queueing, "free_interface", freed.append)
+    monkeypatch.setattr("hedgerow.network.interfaces.device_ports", tuple)
+    GatewayConfig(lan=("lan0",)).save(tmp_path)
+    view = cast(Any, SimpleNamespace(rulesets=rulesets(catalogue)))
+    core = GatewayCore(
+        settings=cast(Any, SimpleNamespace(state=tmp_path)), view=lambda: view, report=lambda _totals: None
+    )
+
+    async def day() -> None:
+        limiter = SeatLimiter(core)
+        running = asyncio.create_task(limiter.run())
+        async with asyncio.timeout(20):
+            while not applied:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await limiter.close()
+
+    asyncio.run(day())
+    assert applied[0] != render_bandwidth_removal()
+    assert (applied[-1], freed) == (render_bandwidth_removal(), ["lan0"])
