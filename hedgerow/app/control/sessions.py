@@ -63,7 +63,7 @@ class SharedDeviceSessions:
     """Sessions of people at the devices that they share. The parameters are those of `SessionControl`."""
 
     def __init__(self, snapshots: Snapshots) -> None:
-        self._snapshots = snapshots
+        self._snapshots, self._pausing = snapshots, asyncio.Lock()
 
     async def start_session(self, device: str, order: SeatOrder, *, actor: str, request: str = "") -> Session:  # noqa: ARG002
         found = self._device(device)
@@ -93,19 +93,22 @@ class SharedDeviceSessions:
         raise InvalidInput("Only guests at seats can move, and only to another seat.")
 
     async def pause_session(self, device: str, minutes: float, *, actor: str, request: str = "") -> None:  # noqa: ARG002
-        found, now = self._device(device), time.time()
-        if any(each.device == found.id for each in await asyncio.to_thread(self._snapshots.reader.pauses, now)):
-            raise InvalidInput("%(device)s is paused already.", device=device)
+        found = self._device(device)
 
         def pause() -> None:
+            now = time.time()
+            if any(each.device == found.id for each in self._snapshots.reader.pauses(now)):
+                raise InvalidInput("%(device)s is paused already.", device=device)
             self._snapshots.usage.extend_session(found.id, minutes * 60)
             self._snapshots.ledger.pause(actor, device=found.id, ends=now + minutes * 60, note=PAUSED_SESSION)
 
-        await asyncio.to_thread(pause)
+        async with self._pausing:  # the second of two taps at once finds the pause of the first
+            await asyncio.to_thread(pause)
         await self._snapshots.put_in_force()
 
     async def resume_session(self, device: str, *, actor: str) -> None:
-        await asyncio.to_thread(lift_pauses, self._snapshots, self._device(device), actor)
+        async with self._pausing:
+            await asyncio.to_thread(lift_pauses, self._snapshots, self._device(device), actor)
         await self._snapshots.put_in_force()
 
     async def reopen_session(
