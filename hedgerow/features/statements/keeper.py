@@ -51,6 +51,8 @@ _MAX_LATE = 31
 """Days for which statements are made later. The minutes of the filter are kept for longer."""
 ABOUT = "statements"
 """The name under which problems are reported."""
+NO_STATEMENT = "there is no statement of the last day: "
+"""The beginning of a problem's report, which the page says in the reader's language."""
 REMEDY = "see the disk, the store and `statements/key.pem` in the state directory"
 _DAY_S = 86400
 _EPOCH = date(1970, 1, 1)
@@ -87,7 +89,7 @@ class StatementKeeper:
         """Return the reason why no statement can be written."""
         if not self.problem:
             return ()
-        return (StatusRow(ABOUT, f"there is no statement of the last day: {self.problem}", REMEDY),)
+        return (StatusRow(ABOUT, f"{NO_STATEMENT}{self.problem}", REMEDY),)
 
     async def run(self) -> None:
         """Look at the filter and write statements that are due, until cancelled."""
@@ -112,6 +114,7 @@ class StatementKeeper:
 
     def write_due(self) -> None:
         """Write the statements of all days that are over, and the receipts of other sites. Waits for the disk."""
+        self._key = None  # the pages and the API give the public part of what is in its file now
         try:
             if self._has_seats():
                 self._write_statements(self._clock())

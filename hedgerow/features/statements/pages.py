@@ -18,7 +18,7 @@ from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter, get
 from hedgerow.dashboards.words.languages import language_of
 from hedgerow.dashboards.words.session_kinds import kind_titles
 from hedgerow.features.statements.chain import ChainReport, SignedStatement, StatementKey, verify_chain
-from hedgerow.features.statements.keeper import ABOUT
+from hedgerow.features.statements.keeper import ABOUT, NO_STATEMENT
 from hedgerow.features.statements.store import StatementStore
 from hedgerow.journal.counter import CounterStore
 
@@ -42,10 +42,11 @@ class StatementPages(PageGroup):
         """Show the statements of the last days, and the result of a check of all."""
         context = self._context
         report, signed, numbers = await run_in_threadpool(self._checked)
+        problems = (row.problem for row in context.control.status().features if row.about == ABOUT)
         return self._page(
             request,
             "statements/templates/page.html",
-            problem=next((row.problem for row in context.control.status().features if row.about == ABOUT), ""),
+            problem=next(problems, "").removeprefix(NO_STATEMENT),
             report=report,
             signed=signed[: -SHOWN_DAYS - 1 : -1],
             numbers=numbers,

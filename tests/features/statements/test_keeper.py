@@ -8,7 +8,9 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
+from web_server import running_web
 
 from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.app.signing_keys import public_key
@@ -218,6 +220,30 @@ def test_a_key_that_cannot_be_read_is_a_problem_and_stays(cafe: Cafe, tmp_path: 
     key.unlink()
     assert len(cafe.state().chain()) == 1
     assert (cafe.keeper.problem, cafe.keeper.status_rows()) == ("", ())
+
+
+def test_a_statement_is_signed_with_the_key_in_the_file(cafe: Cafe, tmp_path: Path) -> None:
+    """The pages and the API give the public part of that one."""
+    cafe.pass_time(5)
+    cafe.minutes_on()
+    (first,) = cafe.state().chain()
+    file = tmp_path / "statements" / "key.pem"
+    file.unlink()
+    other = StatementKey.load_or_make(file)
+    second = cafe.state(MIDNIGHT + 2 * 86400 + 300).chain()[-1]
+    assert first.statement.key != other.fingerprint
+    assert second.statement.key == other.fingerprint
+
+
+def test_the_page_says_once_why_there_is_no_statement(cafe: Cafe, tmp_path: Path) -> None:
+    state = tmp_path / "web"
+    state.mkdir(mode=0o700)
+    cafe.keeper.problem = "the disk is full"
+    with running_web(state) as web:
+        web.change_status(features=cafe.keeper.status_rows())
+        page = httpx.get(f"{web.url}/counter/statements").text
+    assert page.count("no statement of the last day") == 1
+    assert "the disk is full" in page
 
 
 def test_a_clock_that_is_behind_counts_and_states_nothing(cafe: Cafe) -> None:
