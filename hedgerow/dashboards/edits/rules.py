@@ -14,7 +14,7 @@ from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.yaml_text import Edit, exclude, include, put, replace
 from hedgerow.dashboards.words.labels import title_of
 from hedgerow.dashboards.words.languages import Language, language
-from hedgerow.policies.access_subject import AccessSubject
+from hedgerow.policies.access_subject import AccessSubject, service_or_address
 from hedgerow.policies.content import BLOCKED_NAME_CONFIDENCE, ContentRules
 from hedgerow.policies.host_facts import Services, parents_of
 from hedgerow.policies.model import Person, Policy, Target
@@ -249,12 +249,14 @@ class _YouTubeEntry:
 class _EntryAbout:
     """Equal to any entry of a list of rules about the target with this name, however it is spelt.
 
-    With an address, an entry about that host or a domain above it is equal too.
+    With an address, an entry about that host or a domain above it is equal too, as far as it belongs to the target.
     """
 
     def __init__(self, policy: Policy, name: str, address: str = "") -> None:
         self._policy, self.name = policy, name
-        self._hosts = frozenset(parents_of(_target_name(policy, address))) if address else frozenset[str]()
+        self._hosts = frozenset(
+            host for host in parents_of(_target_name(policy, address)) if service_or_address(host) == name
+        )
 
     def __eq__(self, other: object) -> bool:
         name = _target_name(self._policy, str(other.get("what") if isinstance(other, dict) else other))

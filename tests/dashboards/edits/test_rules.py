@@ -52,6 +52,31 @@ HOUSE = (
         ),
         ('    allow: ["https://Example.org/"]\n', "example.org", {"allows": False}, "    block: [example.org]\n"),
         ("    block: [example.org]\n", "example.org", {"allows": False}, "    block: [example.org]\n"),
+        (
+            "    block: [setup.rbxcdn.com, rbxcdn.com]\n",
+            "roblox",
+            {"allows": True, "address": "setup.rbxcdn.com"},
+            "    allow: [roblox]\n",
+        ),
+        # What is wider than the site, or than its service, stays closed.
+        (
+            "    block: [example.org]\n",
+            "lessons.example.org",
+            {"allows": True, "address": "lessons.example.org"},
+            "    block: [example.org]\n    allow: [lessons.example.org]\n",
+        ),
+        (
+            "    block: [youtube.com]\n",
+            "youtube-music",
+            {"allows": True, "address": "music.youtube.com"},
+            "    block: [youtube.com]\n    allow: [youtube-music]\n",
+        ),
+        (
+            "    block: [tiktok.com]\n",
+            "www.tiktok.com",
+            {"allows": True, "address": "www.tiktok.com"},
+            "    block: [tiktok.com]\n    allow: [www.tiktok.com]\n",
+        ),
     ],
 )
 def test_a_rule_replaces_the_older_one_about_the_same_thing(before, item, options, after):
