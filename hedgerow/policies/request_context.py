@@ -38,6 +38,7 @@ class RequestContext:
     categories. `level` is the level of safe search for `engine`, OFF without one. `inspectable`: this device's HTTPS to
     this host can be decrypted. `names_tenants`: the policy restricts the accounts that can sign in there. `always`: an
     allow that names the host also holds at bedtime. `mirrored` is the site that the host's name says it shows.
+    `is_owned`: the host is a service's own.
     """
 
     ruleset: Ruleset
@@ -54,6 +55,7 @@ class RequestContext:
     names_tenants: bool = False
     always: bool = False
     mirrored: str = ""
+    is_owned: bool = False
 
     def keep_strongest(self, rule: Rule) -> None:
         """Keep `rule` if it outranks the one found so far."""
@@ -183,8 +185,11 @@ def _match_services(context: RequestContext, facts: HostFacts) -> None:
     for id in facts.services:
         if (rule := services.get(id)) is not None:
             context.keep_strongest(rule)
-    if facts.services and not facts.yields:
-        return  # allowing Messenger, which needs facebook.com, does not allow Facebook
+    context.is_owned = context.is_owned or bool(facts.services)
+    if context.is_owned and not facts.yields:
+        # Messenger, which needs facebook.com, does not open Facebook, nor does Snapchat, which needs googleapis.com,
+        # open YouTube's names beneath that.
+        return
     for id in facts.shared:
         rule = services.get(id)
         if rule is None or not rule.allow:

@@ -111,6 +111,22 @@ def test_an_allowed_app_opens_no_other(closed_home: Home) -> None:
         assert [other for other in others if opened.works(app(other, SERVICES[other].domains), "tablet")] == []
 
 
+@pytest.mark.parametrize(
+    ("opened", "other", "host"),
+    [
+        ("snapchat", "youtube", "youtubei.googleapis.com"),
+        ("tiktok", "spotify", "audio-ak-spotify-com.akamaized.net"),
+        ("copilot", "teams", "teams.live.com"),
+    ],
+)
+def test_a_shared_name_opens_no_name_of_another_app_beneath_it(
+    closed_home: Home, opened: str, other: str, host: str
+) -> None:
+    home = closed_home.allowing(AccessSubject(opened, "mia"))
+    assert home.works(APPS[opened], "tablet")
+    assert home.is_stopped(app(other, [host]), "tablet")
+
+
 @pytest.mark.parametrize("id", list(usual_hosts()))
 def test_the_catalogue_has_the_usual_hosts(id: str) -> None:
     known = frozenset((*SERVICES[id].domains, *SERVICES[id].shared))
