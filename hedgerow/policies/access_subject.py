@@ -87,7 +87,9 @@ def service_or_address(address: str, reason: str = "") -> str:
         return target.name if target.kind is TargetKind.SERVICE else address
     kind, _, what = reason.partition(": ")
     owners = facts.services_of(target.name)
-    if kind in _ABOUT_CONTENT:
+    # Somebody has closed this much, not the service: chat.example.com, or a page.
+    is_part = kind == Reason.RULE and "." in what and not any(what in services[id].domains for id in owners)
+    if kind in _ABOUT_CONTENT or is_part:
         return address
     if kind == Reason.SERVICE and what in services and (what in owners or services[what].is_part_of_site(target.name)):
         owners = [what]

@@ -148,6 +148,11 @@ def test_the_catalogue_has_the_usual_hosts(id: str) -> None:
         # Something on an open site is closed, not the site's app.
         ("www.reddit.com", "page: 120 of 100", "www.reddit.com"),
         ("i.redd.it", "picture: 80 of 50", "i.redd.it"),
+        # Nor by a rule about less than the site.
+        ("chat.roblox.com", "rule: chat.roblox.com", "chat.roblox.com"),
+        ("www.reddit.com", "rule: reddit.com/r/all", "www.reddit.com"),
+        ("www.tiktok.com", "rule: tiktok.com", "tiktok"),
+        ("www.youtube.com", "rule: youtube_only", "youtube"),
         # What shows another site does not open with that site.
         ("www-youtube-com.translate.goog", "service: youtube", "www-youtube-com.translate.goog"),
         ("lessons.pages.dev", "service: small-apps", "lessons.pages.dev"),
