@@ -35,13 +35,15 @@ class NoSuchEntry(LookupError):
 
 
 def file_request(store: Store, connection: Connection, request: AccessRequest) -> int | None:
-    """Write a request, or add to the count of the device's open request for the same service, host or chore.
+    """Write a request, or add to the count of the person's open request there for the same service, host or chore.
 
     Returns its id, or None if the device has too many open requests.
     """
     is_open = store.own(access_requests) & (_REQUEST.state == "open") & (_REQUEST.device == request.device)
     rows = connection.execute(
-        select(_REQUEST.id, _REQUEST.host, _REQUEST.reason).where(is_open, _REQUEST.chore == request.chore)
+        select(_REQUEST.id, _REQUEST.host, _REQUEST.reason).where(
+            is_open, _REQUEST.chore == request.chore, _REQUEST.person == request.person
+        )
     )
     subject = service_or_address(request.host, request.reason)
     known: int | None = next((row.id for row in rows if service_or_address(row.host, row.reason) == subject), None)

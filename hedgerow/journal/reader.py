@@ -194,8 +194,9 @@ class RequestRow:
         """Return whether an answer to another request is one to this too: on a second device, or about another host of
         the app.
         """
-        same = (self.access_subject(policy), other.access_subject(policy))
-        return self.chore == other.chore == "" and (same[0].what, same[0].whose) == (same[1].what, same[1].whose)
+        mine, theirs = self.access_subject(policy), other.access_subject(policy)
+        is_same = (mine.what, mine.person, mine.device) == (theirs.what, theirs.person, theirs.device)
+        return self.chore == other.chore == "" and is_same
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """Requests, grants and pauses."""
 
+from dataclasses import replace
+
 import pytest
 
 from hedgerow.journal.access_store import OPEN_REQUESTS_LIMIT, GrantStore, NoSuchEntry
@@ -30,6 +32,15 @@ def test_a_repeated_request_is_counted_once(journal, store):
     assert (request.asked, request.at, request.last_at, request.note) == (2, NOW, NOW + 60, "please")
     assert store.file(asked(device=DeviceId("tom-laptop"))) != first
     assert JournalReader(journal).count_open_requests() == 2
+
+
+def test_each_person_at_a_shared_device_asks_for_themselves(journal, store):
+    """An answer is for the person who asked."""
+    persons = ("mia", "tom", None)
+    numbers = [store.file(replace(asked(), person=person)) for person in persons]
+    assert [store.file(replace(asked(), person=person)) for person in persons] == numbers
+    found = {(row.person, row.asked) for row in JournalReader(journal).requests()}
+    assert found == {(person, 2) for person in persons}
 
 
 def test_open_requests_per_device_are_limited(store):

@@ -72,7 +72,9 @@ class AccessControl:
         ends = self.within_session(request.device, how_long.end(now, ZoneInfo(policy.network.timezone)))
         grant = _grant(subject, actor, starts=now, ends=ends, note=request.note)
         also = [] if only_address or only_device else await same_requests(self._publisher, request)
-        wanted = self.access_change(ChangeKind.ALLOW, actor, request.device, subject.what, address=request.host)
+        wanted = self.access_change(
+            ChangeKind.ALLOW, actor, subject.device, subject.what, person=subject.person, address=request.host
+        )
         await self._rule().change(
             wanted, lambda *entries: self._publisher.ledger.approve(request_id, grant, *entries, also=also)
         )

@@ -55,7 +55,7 @@ class CodeService:
             request = await asyncio.to_thread(self._publisher.ledger.request, order.request)
             if request.state != "open":
                 raise NoSuchEntry(f"there is no open request {order.request}")
-            asked = request.access_subject(self._publisher.policy)
+            asked = request.access_subject(self._publisher.policy, only_address=order.only_address)
             device, person, subject, address, minutes = asked.device, asked.person, asked.what, request.host, 0
         else:
             minutes, address = order.minutes or 0, subject
@@ -154,7 +154,8 @@ class CodeService:
         wanted = self._web.access_change(ChangeKind.ALLOW, code.actor, code.device, subject, person=code.person)
         ledger, request_id = self._publisher.ledger, code.request_id
         if request_id is not None:
-            also = await same_requests(self._publisher, await asyncio.to_thread(ledger.request, request_id))
+            request = await asyncio.to_thread(ledger.request, request_id)
+            also = await same_requests(self._publisher, request) if code.subject == request.subject else []
             await self._rule().change(wanted, lambda *entries: ledger.approve(request_id, grant, *entries, also=also))
         else:
             await self._rule().change(wanted, lambda *entries: ledger.give(grant, *entries))
