@@ -177,8 +177,11 @@ class AccessRequestHandler:
         policy = self._policy()
         found = policy.find_client(request.client)
         rule = permission_behind(request.ruleset if found is None else found[1], decision, request.authority.host)
-        permission = None if rule is None else Permission(rule.target.name, rule.until, self._clock())
-        return policy.page.short_page("open", 200, url, reader, permission)
+        now = self._clock()
+        until = None if rule is None or rule.until is None else policy.open_until(request.device, now, rule.until)
+        return policy.page.short_page(
+            "open", 200, url, reader, None if rule is None else Permission(rule.target.name, until, now)
+        )
 
     def _blocked(self, request: BlockPageRequest, url: str, decision: Decision, reader: PageReader) -> ProxyResponse:
         host, now = request.authority.host, self._clock()

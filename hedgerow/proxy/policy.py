@@ -106,6 +106,7 @@ class ProxyPolicy:
     - `observe`, `request_access`, `submit_code` and `accept_conduct` report to control and never block.
     - `denied_at` returns the instant at which a device's last request for a service or host was denied, None if it was
       not or long ago.
+    - `open_until` returns the instant at which a device that is open closes, or the given instant if that is sooner.
     - `report_protection` is called with each connection that shows which protections a device uses.
     - `report_use` is called for a busy connection each time the gate or an inspector sweeps, with the bytes of this
       minute.
@@ -134,6 +135,7 @@ class ProxyPolicy:
     pages: OwnPages | None = None
     report_protection: Callable[[DeviceId, Protection], None] = lambda _device, _protection: None
     denied_at: Callable[[DeviceId, str], float | None] = lambda _device, _subject: None
+    open_until: Callable[[Device, float, float], float] = lambda _device, _now, end: end
     is_unlisted: Callable[[Ruleset, str], bool] = lambda _ruleset, _host: False
     proxy_protocol_from: tuple[IpNetwork, ...] = ()
     may_be_remembered: Callable[[str], bool] = lambda _host: False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import re
 import subprocess
 import urllib.parse
 from collections.abc import Iterator
@@ -12,18 +14,25 @@ from small_internet import SmallInternet
 from small_internet.clients import curl, kdig_addresses, ticket_in
 from small_internet.running import Hedgerow, hedgerow_command, network_section, running_hedgerow, wait_until
 
-TABLET, OTHER = "127.0.0.2", "127.0.0.3"
-PEOPLE = """
+TABLET, OTHER, NIGHT = "127.0.0.2", "127.0.0.3", "127.0.0.4"
+BEDTIME = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=40)
+PEOPLE = f"""
 people:
   mia:
     age: 9
     devices: [tablet]
     block: [news.example, bank.example, games.example]
-    budget: {games: 30m}
-  tom: {age: 9, devices: [other], block: [news.example]}
+    budget: {{games: 30m}}
+  tom: {{age: 9, devices: [other], block: [news.example]}}
+  sue:
+    age: 9
+    devices: [night]
+    block: [news.example]
+    bedtime: "{BEDTIME:%H:%M}-{BEDTIME + datetime.timedelta(hours=1):%H:%M}"
 devices:
-  tablet: {ip: 127.0.0.2}
-  other: {ip: 127.0.0.3}
+  tablet: {{ip: 127.0.0.2}}
+  other: {{ip: 127.0.0.3}}
+  night: {{ip: 127.0.0.4}}
 """
 ASK = "/.well-known/hedgerow/ask"
 
@@ -111,6 +120,14 @@ def test_a_code_opens_its_site_once_over_dns_and_proxy(running: Hedgerow, intern
     wait_until(lambda: curl(url, proxy=running.proxy, source=TABLET).status == 200, 30, "the proxy")
     assert _is_blocked(running, "news.example", OTHER)
     assert _type_at_own_page(running, digits)[0] == 422, "a code is for one use"
+
+
+def test_the_page_names_a_bedtime_that_comes_before_the_end(running: Hedgerow, internet: SmallInternet) -> None:
+    words = ("code", "sue", "--open", "news.example", "--json", "--state", str(running.state))
+    # The command fails while what was changed before is not in force everywhere.
+    made = wait_until(lambda: hedgerow_command(*words).stdout, 30, "a code")
+    text = _type(running, internet, "news.example", json.loads(made)["digits"], NIGHT)[1]
+    assert re.search(rf"news\.example is open until [^<]*{BEDTIME:%H:%M}", text), text
 
 
 def test_a_code_answers_a_request(running: Hedgerow, internet: SmallInternet) -> None:

@@ -92,6 +92,9 @@ class ProxyBackend:
             report_page=worker.send,
             listed=ListedTopics(view.catalogue.generation, view.catalogue.host_mask, view.catalogue.bits),
             denied_at=lambda device, subject: view.snapshot.denied.get(denial_key(device, subject)),
+            open_until=lambda device, now, end: (
+                end if (found := view.rulesets.closing_after(device, now, end - now)) is None else found[1]
+            ),
         )
 
     def find_client(self, address: str) -> tuple[Device, Ruleset] | None:
