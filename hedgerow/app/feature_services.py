@@ -89,12 +89,15 @@ class FeatureServices[Parts: ProcessParts]:
         (feature,) = (each for each in self._features if each.name == name)
         services = await self._services_of(feature, core)
         if name not in self._asked_for:
-            self._asked_for.add(name)
-            await self.policy_changed()
+            await self.policy_changed(name)
         return next(service.part for service in services if isinstance(service.part, kind))
 
-    async def policy_changed(self) -> None:
-        """Have the services started and stopped that another policy uses, or no longer uses."""
+    async def policy_changed(self, *asked_for: str) -> None:
+        """Have the services started and stopped that another policy uses, or no longer uses.
+
+        Those of the features in `asked_for` run from now on, whatever the policy says.
+        """
+        self._asked_for.update(asked_for)
         async with self._policy_changed:
             self._policy_changed.notify_all()
 

@@ -200,8 +200,9 @@ class Feature:
     `policy_keys` returns the keys of the policy file that it owns. It is in use while the policy has a value for one of
     them, or while `uses` says so of the rest of the policy, and if it `uses_store`, while the journal is in a store for
     several sites. With a `state_file`, it is also in use while that file is in the state directory. `services` returns
-    what runs in control while it is in use, and `gateway_services` what runs in the gateway's process. `checks` are the
-    doctor's, and `metrics` its rows in the table of metrics.
+    what runs in control while it is in use, and `gateway_services` what runs in the gateway's process. These also run
+    from a start on at which `gateway_leftovers` finds something of a run that was killed, and remove it. `checks` are
+    the doctor's, and `metrics` its rows in the table of metrics.
 
     `score_keys` returns its keys of rules, in use while a scope has one switched on. `scanners` has, by their names,
     what returns the scanner for inspectors, or None if a library for it is not installed.
@@ -222,6 +223,7 @@ class Feature:
     scanners: Mapping[str, Callable[[], ScoringScanner | None]] = field(default_factory=dict)
     services: Callable[[Core], Sequence[ControlService]] = _nothing
     gateway_services: Callable[[GatewayCore], Sequence[ControlService]] | None = None
+    gateway_leftovers: Callable[[], bool] = lambda: False
     access_rule: Callable[[Core], AccessRule] | None = None
     sessions: Callable[[Core], SessionControl] | None = None
     extensions: Callable[[], Extensions | None] = lambda: None

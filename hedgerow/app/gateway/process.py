@@ -329,6 +329,7 @@ async def serve_gateway(settings: Settings, tasks: WatchedTasks) -> AsyncIterato
     for each in features.followers(core):
         tasks.start(each.name, each.run, each.area)
     try:
+        await take_over_leftovers(features, FEATURES)
         yield
     finally:
         await tasks.stop_all()
@@ -336,6 +337,14 @@ async def serve_gateway(settings: Settings, tasks: WatchedTasks) -> AsyncIterato
         await features.close()
         admissions.close()
         writer.close()
+
+
+async def take_over_leftovers(services: FeatureServices[GatewayCore], features: Sequence[Feature]) -> None:
+    """Have features run that left something when an earlier run was killed: the policy may not use them any more."""
+    for feature in features:
+        with contextlib.suppress(GatewayError, OSError, ValueError):  # whoever needs nftables reports what is wrong
+            if await asyncio.to_thread(feature.gateway_leftovers):
+                await services.policy_changed(feature.name)
 
 
 def _services_of(feature: Feature, core: GatewayCore) -> Sequence[ControlService]:

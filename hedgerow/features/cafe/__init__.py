@@ -47,6 +47,12 @@ def _gateway_services(core: GatewayCore) -> Sequence[ControlService]:
     return (ControlService(name="seats", area=Area.SEATS, run=seats.run, close=seats.close),)
 
 
+def _gateway_leftovers() -> bool:
+    from hedgerow.network.gateway import list_counters
+
+    return list_counters("netdev") is not None
+
+
 def _extensions() -> Extensions:
     from hedgerow.features.cafe.pages import EXTENSIONS
 
@@ -67,6 +73,7 @@ FEATURE = Feature(
     sessions=_sessions,
     services=_services,
     gateway_services=_gateway_services,
+    gateway_leftovers=_gateway_leftovers,
     extensions=_extensions,
     metrics=_metrics,
     commands={

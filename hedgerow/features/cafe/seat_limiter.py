@@ -67,8 +67,9 @@ class SeatLimiter:
             await asyncio.sleep(INTERVAL_S)
 
     async def close(self) -> None:
-        """Remove the limits: without this process nobody would follow the sessions."""
+        """Remove the limits, and report that nothing moves: nobody would follow the sessions any more."""
         await asyncio.to_thread(self._end)
+        self._report(self._totals)
 
     async def _reconcile(self) -> None:
         view, config = self._view(), GatewayConfig.load(self._settings.state)
