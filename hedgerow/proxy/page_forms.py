@@ -82,9 +82,8 @@ def parse_ask_form(body: bytes, host: str, fallback: str) -> tuple[str, str]:
     note = " ".join("".join(c if c.isprintable() else " " for c in fields.get("note", "")).split())[:NOTE_LIMIT]
     try:
         parts = urlsplit(url)
-        is_plain = (
-            "\\" not in url and "@" not in parts.netloc and url.isprintable() and " " not in url
-        )  # else browsers may read another host
+        # Else browsers may read another host.
+        is_plain = "\\" not in url and "@" not in parts.netloc and url.isprintable() and " " not in url
         is_ours = is_plain and parts.scheme in {"http", "https"} and parse_host(parts.hostname or "") == host
     except ValueError:
         is_ours = False

@@ -24,7 +24,7 @@ from hedgerow.policies.time_model import PauseKind
 
 NOW = 1_780_000_000.0
 DAY = 86400.0
-ROWS, DEVICES, HOSTS = 200_000, 60, 5000
+ROWS, DEVICES, HOSTS = 500_000, 60, 5000
 
 
 def seen(

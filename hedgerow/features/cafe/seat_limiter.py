@@ -45,15 +45,13 @@ class SeatLimiter:
         self._totals: dict[MetricSeries, float] = {}
         self._looked = 0.0
         self._logged = ""
-        self._lock = (
-            threading.Lock()
-        )  # pyroute2 needs a thread of its own, and the last change may still be at work at the end
+        # Changes run in threads, for pyroute2, and the last one may still be at work at the end.
+        self._lock = threading.Lock()
 
     async def run(self) -> None:
         """Keep the limits until cancelled."""
-        from hedgerow.features.cafe.queueing import (
-            QueueingError,  # imported late for its weight: most machines have no gateway
-        )
+        # Imported late for its weight: most machines have no gateway.
+        from hedgerow.features.cafe.queueing import QueueingError
 
         while True:
             try:
