@@ -81,7 +81,7 @@ class FeatureServices[Parts: ProcessParts]:
                     await self._services_of(feature, core)
         await self.policy_changed()
 
-    async def part[Kind](self, kind: type[Kind], name: str, core: Parts) -> Kind:
+    async def running_part[Kind](self, kind: type[Kind], name: str, core: Parts) -> Kind:
         """Return the part of this kind that a feature's services have.
 
         They run from now on, whatever the policy says.

@@ -98,8 +98,8 @@ def test_a_feature_whose_part_is_asked_for_runs_from_then_on() -> None:
         for service in services.followers(core):
             tasks.start(service.name, service.run, service.area)
         assert services.made == ()
-        assert await services.part(list, "clock", core) is house.seen
-        assert await services.part(list, "clock", core) is house.seen
+        assert await services.running_part(list, "clock", core) is house.seen
+        assert await services.running_part(list, "clock", core) is house.seen
         await until(house, "made", "running")
         await follow(house, services, Policy())
         assert house.seen == ["made", "running"]

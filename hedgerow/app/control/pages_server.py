@@ -65,8 +65,8 @@ class PagesServer:
         finally:
             server.stop_listening()
 
-    async def _part[Kind](self, kind: type[Kind], name: str) -> Kind:
-        return await self._parts.features.part(kind, name, self._parts.core)
+    async def _running_part[Kind](self, kind: type[Kind], name: str) -> Kind:
+        return await self._parts.features.running_part(kind, name, self._parts.core)
 
     async def _load_later(self) -> None:
         """Load the application after the filtering processes have started, before anybody has to wait for it."""
@@ -88,12 +88,12 @@ class PagesServer:
             metrics=parts.metrics,
             time=parts.time,
             codes=parts.codes,
-            core_part=parts.core.part,
+            part=parts.core.part,
             notices=parts.notices,
             request_access=lambda asked: parts.remember([asked]),
             sites=parts.sites,
             tunnel=parts.tunnel,
-            part=self._part,
+            running_part=self._running_part,
             extensions=extensions_of(FEATURES),
         )
         app = create_app(context, self._token)

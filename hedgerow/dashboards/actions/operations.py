@@ -109,5 +109,5 @@ class Operations(Protocol):
     control: Control
     time: TimeControl
     codes: CodeControl
-    core_part: PartMaker
+    part: PartMaker
     clock: Callable[[], float]

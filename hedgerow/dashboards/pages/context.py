@@ -90,7 +90,7 @@ class ShownCard:
     value: object
 
 
-class PartOf(Protocol):
+class RunningPartOf(Protocol):
     """Return the part of this kind that the services of a feature have, which run from now on."""
 
     async def __call__[Kind](self, kind: type[Kind], name: str) -> Kind: ...
@@ -98,7 +98,7 @@ class PartOf(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class PageContext:
-    """Everything that the application reads and changes. `core_part` returns a feature's own part of control."""
+    """Everything that the application reads and changes. `part` returns a feature's own part of control."""
 
     reader: JournalReader
     control: Control
@@ -112,9 +112,9 @@ class PageContext:
     request_access: Callable[[AccessRequest], None]
     sites: SiteCorrections
     tunnel: TunnelControl
-    part: PartOf
+    running_part: RunningPartOf
     extensions: Extensions
-    core_part: PartMaker
+    part: PartMaker
     clock: Callable[[], float] = system_time
     renderer: Renderer = field(init=False)
 

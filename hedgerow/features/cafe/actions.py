@@ -15,13 +15,13 @@ async def make_vouchers(core: Operations, caller: Caller, order: VoucherOrder) -
 
     The codes can be had again with the same `Idempotency-Key` for ten minutes, from the same machine.
     """
-    return await core.core_part(vouchers_of).make(order, caller.actor, caller.key)
+    return await core.part(vouchers_of).make(order, caller.actor, caller.key)
 
 
 @action("POST", "/vouchers/credit/{session}", status=201, is_once=True, form=FormOf(f"{COUNTER_PATH}/credit"))
 async def credit(core: Operations, caller: Caller, session: SessionId) -> MadeVouchers:
     """Make a voucher for the minutes of an ended session that were paid and not used."""
-    return await core.core_part(vouchers_of).credit(session, caller.actor, caller.key)
+    return await core.part(vouchers_of).credit(session, caller.actor, caller.key)
 
 
 @action(
@@ -29,7 +29,7 @@ async def credit(core: Operations, caller: Caller, session: SessionId) -> MadeVo
 )
 async def withdraw_vouchers(core: Operations, caller: Caller) -> dict[str, int]:
     """Make all unused vouchers invalid."""
-    return {"withdrawn": await core.core_part(vouchers_of).withdraw(caller.actor, caller.key)}
+    return {"withdrawn": await core.part(vouchers_of).withdraw(caller.actor, caller.key)}
 
 
 VOUCHER_ACTIONS = (make_vouchers, credit, withdraw_vouchers)

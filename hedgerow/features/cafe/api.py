@@ -100,20 +100,18 @@ def add_routes(api: ScopedRouter, context: PageContext) -> None:
     @api.serve("GET", "/staff", ADMIN)
     async def members() -> tuple[StaffView, ...]:
         """List the people who work at the counter."""
-        return tuple(
-            StaffView(row.name, row.role, row.created_at) for row in await context.core_part(staff_of).members()
-        )
+        return tuple(StaffView(row.name, row.role, row.created_at) for row in await context.part(staff_of).members())
 
     @api.serve("PUT", "/staff/{name}", ADMIN, status_code=204)
     async def put(name: StaffName, order: StaffOrder) -> None:
         """Add somebody to the staff, or change their role and PIN."""
-        await context.core_part(staff_of).put(name, order.role, order.pin)
+        await context.part(staff_of).put(name, order.role, order.pin)
 
     @api.serve("DELETE", "/staff/{name}", ADMIN, status_code=204)
     async def remove(name: StaffName) -> None:
-        await context.core_part(staff_of).remove(name)
+        await context.part(staff_of).remove(name)
 
     @api.serve("GET", "/vouchers", OPERATE, READ)
     async def vouchers() -> tuple[VoucherCount, ...]:
         """Count the vouchers that can still be used."""
-        return await context.core_part(vouchers_of).open()
+        return await context.part(vouchers_of).open()

@@ -60,7 +60,7 @@ class _CounterGroup(PageGroup):
 
     @property
     def _staff(self) -> Staff:
-        return self._context.core_part(staff_of)
+        return self._context.part(staff_of)
 
     def _counter_page(self, request: Request, template: str, **values: Any) -> Response:
         return self._page(request, template, once=secrets.token_hex(12), **values)
@@ -86,7 +86,7 @@ class CounterPages(_CounterGroup):
         """
         context, cafe = self._context, self._context.policy().cafe
         kinds = kind_titles(context.policy(), language_of(request))
-        vouchers = await context.core_part(vouchers_of).open()
+        vouchers = await context.part(vouchers_of).open()
         undo = None
         if ended:
             (history,) = session_histories(await run_in_threadpool(self._store.of_session, ended)) or (None,)
@@ -306,7 +306,7 @@ class VoucherPages(PageGroup):
     @post("/device/voucher", DEVICES)
     async def redeem(self, request: Request, code: Annotated[str, Form(max_length=300)] = "") -> Response:
         """Redeem a voucher."""
-        await self._context.core_part(vouchers_of).redeem(self._device(request).device, code)
+        await self._context.part(vouchers_of).redeem(self._device(request).device, code)
         return redirect_to("/device?used=voucher")
 
 
@@ -315,7 +315,7 @@ def _takes_vouchers(_context: PageContext, view: DeviceView) -> bool | None:
 
 
 def _on_duty(context: PageContext, principal: Principal) -> str:
-    return context.core_part(staff_of).on_duty(principal)
+    return context.part(staff_of).on_duty(principal)
 
 
 def _seat_states(context: PageContext) -> dict[tuple[str, ...], float]:

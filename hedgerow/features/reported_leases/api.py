@@ -34,7 +34,7 @@ def add_lease_routes(api: ScopedRouter, context: PageContext) -> None:
     """Add the routes."""
 
     async def table() -> LeaseTable:
-        return await context.part(LeaseTable, FEATURE.name)
+        return await context.running_part(LeaseTable, FEATURE.name)
 
     @api.serve("GET", "/leases", READ)
     async def leases() -> tuple[Lease, ...]:

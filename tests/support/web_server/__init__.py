@@ -152,7 +152,7 @@ class _FeatureParts:
         self._core: Any = SimpleNamespace(settings=SimpleNamespace(state=state), snapshots=snapshots, clock=clock)
         self._made: dict[str, Sequence[ControlService]] = {}
 
-    async def part[Kind](self, kind: type[Kind], name: str) -> Kind:
+    async def running_part[Kind](self, kind: type[Kind], name: str) -> Kind:
         (feature,) = (each for each in FEATURES if each.name == name)
         services = self._made.setdefault(name, self._made.get(name) or feature.services(self._core))
         return next(service.part for service in services if isinstance(service.part, kind))
@@ -551,7 +551,7 @@ def running_web(
     accounts = Accounts(AccountStore(engine), clock, hashes, SetupCode(code="TESTCXDEHJ"))
     editor = PolicyEditor(policy_path, PolicyHistory(engine), _nothing_to_do, clock)
     recorder = Recorder(engine, clock=clock)
-    kept = DataExport(PersonalDataStore(engine, clock=clock), recorder, control.policy, clock)
+    data_export = DataExport(PersonalDataStore(engine, clock=clock), recorder, control.policy, clock)
     counted = CountedTime()
     reader, post = JournalReader(engine), Post()
     notices = NoticeDispatcher(
@@ -572,16 +572,16 @@ def running_web(
         control=control,
         accounts=accounts,
         editor=editor,
-        data_export=kept,
+        data_export=data_export,
         metrics=metrics,
         time=counted,
         codes=FixedCodes(),
-        core_part=parts.__getitem__,
+        part=parts.__getitem__,
         notices=notices,
         request_access=lambda asked: recorder.add([asked]),
         sites=sites,
         tunnel=FixedTunnel(control),
-        part=_FeatureParts(state, clock).part,
+        running_part=_FeatureParts(state, clock).running_part,
         extensions=extensions_of(FEATURES) if extensions is None else extensions,
         clock=clock,
     )
