@@ -21,7 +21,7 @@ BUDGETS = {
     "blocklists": 3700,
     "dashboards": 6960,
     "dns": 5300,
-    "features": 4500,
+    "features": 7000,
     "journal": 3190,
     "network": 1310,
     "policies": 5600,
