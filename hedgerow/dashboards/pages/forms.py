@@ -7,7 +7,7 @@ it. Passwords are not put back. A problem with a form that has no field to corre
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping, MutableMapping
+from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from html.parser import HTMLParser
@@ -74,14 +74,17 @@ async def show_again(request: Request, problem: InvalidInput) -> Response | None
     for name, value in typed[:_MAX_VALUES]:
         sent[name] = (*sent.get(name, ()), value)
     page = _page_of(request, next(iter(sent.get(_PAGE, ())), ""))
-    text = await _rendered(request, page, problem) or await _rendered(request, page.partition("?")[0], problem)
-    if text is None:
+    shown = await _rendered(request, page, problem) or await _rendered(request, page.partition("?")[0], problem)
+    if shown is None:
         return None
+    text, headers = shown
     reader = language_of(request)
     text_of_problem = reader.gettext(problem.text, **problem.values)
     refused = RefusedForm(request.method.lower(), request.scope["path"], sent, page, text_of_problem, problem.field)
     filled = fill_form(text, refused, reader.gettext(message("Nothing was changed")))
-    return HTMLResponse(filled, problem.status, {"Content-Language": reader.code, "Vary": "Accept-Language, Cookie"})
+    response = HTMLResponse(filled, problem.status)
+    response.raw_headers += [pair for pair in headers if pair[0] not in (b"content-length", b"content-type")]
+    return response
 
 
 def nearest_page(request: HTTPConnection, path: str) -> str:
@@ -107,8 +110,10 @@ def _page_of(request: Request, shown_before: str) -> str:
     return nearest_page(request, place.path) + (f"?{query}" if query else "")
 
 
-async def _rendered(request: Request, page: str, problem: InvalidInput) -> str | None:
-    """Return the text of a page as the client gets it, through the guard, or None if it gets none."""
+async def _rendered(
+    request: Request, page: str, problem: InvalidInput
+) -> tuple[str, Sequence[tuple[bytes, bytes]]] | None:
+    """Return the text and headers of a page as the client gets it, through the guard, or None if it gets none."""
     path, _, query = page.partition("?")
     headers = [pair for pair in request.scope["headers"] if not pair[0].startswith(b"content-")]
     own = {
@@ -118,7 +123,7 @@ async def _rendered(request: Request, page: str, problem: InvalidInput) -> str |
         "query_string": query.encode(),
         "headers": headers,
     }
-    is_page, body = False, bytearray()
+    is_page, body, headers_shown = False, bytearray(), list[tuple[bytes, bytes]]()
 
     async def receive() -> MutableMapping[str, Any]:
         return {"type": "http.disconnect"}
@@ -126,11 +131,12 @@ async def _rendered(request: Request, page: str, problem: InvalidInput) -> str |
     async def send(part: MutableMapping[str, Any]) -> None:
         nonlocal is_page, body
         if part["type"] == "http.response.start":
-            is_page = part["status"] == 200 and (b"content-type", b"text/html; charset=utf-8") in part["headers"]
+            headers_shown.extend(part["headers"])
+            is_page = part["status"] == 200 and (b"content-type", b"text/html; charset=utf-8") in headers_shown
         body += part.get("body", b"")
 
     await request.app({**request.scope, **own, "state": {"refusal": problem}}, receive, send)
-    return body.decode() if is_page else None
+    return (body.decode(), headers_shown) if is_page else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +253,8 @@ class _Field:
     def filled(self, values: tuple[str, ...], marks: Mapping[str, str | None]) -> list[_Edit]:
         """Return the changes that put the sent values back."""
         if not self.is_visible:
-            return []
+            is_filled_by_script = self.kind == "hidden" and "value" not in self.tag.attributes
+            return [self.tag.written({"value": values[0]})] if is_filled_by_script and values else []
         more = dict(marks)
         if self.kind in ("checkbox", "radio"):
             more |= {"checked": None} if (self.tag.attributes.get("value") or "on") in values else {}

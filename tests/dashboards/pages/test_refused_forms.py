@@ -8,6 +8,7 @@ import asyncio
 import gc
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html import unescape
 
 import httpx
@@ -122,6 +123,14 @@ def check_refused(answer: httpx.Response, sent: dict[str, str], marked: str | No
             )
 
 
+def check_kept(answer: httpx.Response, page: httpx.Response) -> None:
+    """Check that a page with a refused form has all that it has otherwise: scripts and what they use, and headers."""
+    for name in ("content-security-policy", "content-language", "vary", "cache-control"):
+        assert answer.headers.get_list(name) == page.headers.get_list(name), name
+    for part in (r"<script[^>]*>", r"<link[^>]*>", r"\sdata-[a-z-]+(?=[\s=>])"):
+        assert set(re.findall(part, page.text)) <= set(re.findall(part, answer.text)), part
+
+
 def test_every_form_of_every_page_keeps_what_was_typed(web: Web, family: httpx.Client) -> None:
     tried: set[tuple[str, ...]] = set()
     for path in (*PAGES, "/devices?page=1&q=tablet"):
@@ -140,6 +149,8 @@ def test_every_form_of_every_page_keeps_what_was_typed(web: Web, family: httpx.C
                     continue  # not wrong in this field
                 assert answer.status_code in (403, 422), (form, name)
                 check_refused(answer, {each: sent.get(each, "") for each in names}, name)
+                if answer.status_code == 422 and form.method == "post":
+                    check_kept(answer, page)
     forms = {shape[0] for shape in tried}
     assert forms >= {
         "/people",
@@ -172,6 +183,18 @@ def test_every_form_of_every_page_keeps_what_was_typed(web: Web, family: httpx.C
         "/start/people",
         "/start/devices",
     }, sorted(forms)
+
+
+def test_a_mistake_in_the_guide_leaves_block_pages_possible(web: Web, family: httpx.Client) -> None:
+    """The page that is shown again may try the ports of the block page too, and keeps what it found out before."""
+    web.control.state = replace(web.control.state, block_page="192.168.1.1")
+    page = family.get("/start/people")
+    sent = {"name-1": "Ben", "age-1": "", "reaches": "yes"}
+    answer = family.post("/start/people", data=sent, headers={"referer": f"{web.url}/start/people"})
+    assert answer.status_code == 422
+    assert "http://192.168.1.1" in answer.headers["content-security-policy"]
+    check_kept(answer, page)
+    assert re.search(r'<input [^>]*data-reaches="192.168.1.1"[^>]* value="yes">', answer.text)
 
 
 def test_signing_in_and_the_first_password_keep_what_was_typed(new_web: Web) -> None:
