@@ -366,6 +366,7 @@ class Policy:
     categories: tuple[str, ...] = ()  # the built-in ones and those that `lists` define
     path: str | None = None
     files: tuple[str, ...] = ()  # other files that it was read from: included files, calendars
+    empty: tuple[str, ...] = ()  # its YAML files without any entry
     calendars: tuple[str, ...] = ()  # URLs of calendars with holidays
     conduct: CodeOfConduct | None = None
     # the line that closes seats without a session; None: they are open to a child

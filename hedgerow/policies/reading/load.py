@@ -86,9 +86,11 @@ def _add_file(tree: YamlTree, file: Path, place: yaml_tree.KeyPath, data: bytes 
         tree.add_problem(place, f"'{file}' cannot be read: {error.strerror}")
         return
     part = yaml_tree.read_tree(data, str(file))
-    if part.value is not None and not isinstance(part.value, dict):
+    if part.value is None:
+        tree.empty.append(part.source)
+    elif not isinstance(part.value, dict):
         part.add_problem((), "a policy is a mapping of keys to values")
-    elif part.value is not None:
+    else:
         places = _Places(part)
         for key, value in part.value.items():
             _add_section(tree, part, places, key, value)
@@ -212,6 +214,7 @@ def _parse_policy(
     tree = yaml_tree.read_tree(data, str(path) if path is not None else "built-in policy")
     if tree.problems and tree.value is None:
         raise PolicyError(tuple(tree.problems))
+    tree.empty += [tree.source] if tree.value is None else []
     included = add_included_files(tree, path.parent if path is not None else Path(), texts)
     included += add_levels(tree, path, RawPolicy.model_fields, texts) if path is not None else []
     policy = resolve(_read_policy(tree), tree, path, included, calendars, is_elsewhere=is_elsewhere)

@@ -234,6 +234,7 @@ def resolve(
         if raw.unopened_seats is UnopenedSeatAccess.CLOSED
         else None,
         files=tuple(dict.fromkeys(sources.files)),
+        empty=tuple(tree.empty),
         phrase_lists=tuple(_phrase_list(tree, index, name, sources) for index, name in enumerate(raw.phrase_lists)),
         notices=read_notices(tree, reader.times, raw.notices),
         cafe=_cafe(tree, raw.cafe or RawCafe(), session_kinds(profiles)),

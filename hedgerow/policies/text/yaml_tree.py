@@ -66,7 +66,7 @@ class YamlTree:
     `places` holds line and column (from 1) of each value, `keys` of each key. `value` is None if the text is not YAML.
 
     `unreadable` are values that were left out with a problem; `included` are those of other files, with the files'
-    names and lines.
+    names and lines. `empty` are the files without any entry.
     """
 
     source: str
@@ -77,6 +77,7 @@ class YamlTree:
     lines: list[str] = field(default_factory=list)
     unreadable: set[KeyPath] = field(default_factory=set)
     included: dict[KeyPath, tuple[str, list[str]]] = field(default_factory=dict)
+    empty: list[str] = field(default_factory=list)
 
     def place_of(self, path: KeyPath, key: bool = False) -> tuple[int, int]:
         """Return line and column of a value, or of its key; of the nearest value around it if there is none

@@ -69,6 +69,41 @@ def test_what_an_editor_has_checked_is_not_read_again_unless_it_changed(tmp_path
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("nothing", ["", "\n\n", "# people: {mia: {age: 9}}\n", "---\n", "\ufeff"])
+@pytest.mark.parametrize("name", ["hedgerow.yaml", "people.yaml"])
+def test_a_file_that_an_editor_emptied_on_a_full_disk_takes_nobody_away(
+    tmp_path: Path, name: str, nothing: str
+) -> None:
+    path = tmp_path / "hedgerow.yaml"
+    path.write_text("include: people.yaml\n")
+    (tmp_path / "people.yaml").write_text("people: {mia: {age: 9}}\n")
+    file = PolicyFile(path, load_policy(path), 1.0)
+    assert asyncio.run(file.reload())
+    (tmp_path / name).write_text(nothing)
+    assert file.has_changed()
+    assert not asyncio.run(file.reload())
+    assert list(file.policy.people) == ["mia"]
+    (problem,) = file.current_problems()
+    assert (problem.source, problem.message) == (
+        str(tmp_path / name),
+        "the file is empty and had entries before: write {} for none",
+    )
+
+    (tmp_path / name).write_text("{}\n")
+    assert asyncio.run(file.reload()), "this says that nobody is meant"
+    assert file.policy.people == {}
+
+
+def test_a_file_that_was_always_empty_is_valid(tmp_path: Path) -> None:
+    path = tmp_path / "hedgerow.yaml"
+    path.write_text("")
+    file = PolicyFile(path, load_policy(path), 1.0)
+    path.write_text("# nothing yet\n")
+    assert asyncio.run(file.reload())
+    path.write_text("people: {mia: {age: 9}}\n")
+    assert asyncio.run(file.reload())
+
+
 def test_the_built_in_policy_has_no_file(tmp_path: Path) -> None:
     file = PolicyFile(None, load_policy(None), 1.0)
     assert not file.has_changed()

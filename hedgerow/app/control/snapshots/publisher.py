@@ -361,6 +361,8 @@ class PolicyFile:
             policy = checked.policy
         else:
             policy = load_policy(self.path, self._calendars)
+            if problems := _emptied_files(self.policy, policy):
+                raise PolicyError(problems)
             texts = _read_texts(self.path, policy)
         self._prepare(policy)
         return policy, texts
@@ -391,6 +393,13 @@ def _other_files(path: Path | None, policy: Policy, problems: Iterable[Problem])
     others = {Path(file) for file in policy.files} | {Path(problem.source) for problem in problems}
     folders = {other.parent for other in others if other.is_absolute()} - {path.parent if path else Path()}
     return tuple(sorted(map(str, others | folders)))
+
+
+def _emptied_files(before: Policy, after: Policy) -> tuple[Problem, ...]:
+    """Return a mistake for each file that has lost all of its entries, as editors leave it on a full disk."""
+    had_entries = {before.path, *before.files} - set(before.empty)
+    message = "the file is empty and had entries before: write {} for none"
+    return tuple(Problem(file, None, None, message) for file in after.empty if file in had_entries)
 
 
 def _read_texts(path: Path | None, policy: Policy) -> dict[str, str]:
