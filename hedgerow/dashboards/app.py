@@ -70,9 +70,9 @@ def create_app(context: PageContext, token: str) -> FastAPI:
         device = control.device_at(address)
         return device.device if device is not None else None
 
-    def may_sign_in(address: str) -> bool:
+    def may_sign_in(address: str, *, is_forwarded: bool) -> bool:
         device = control.device_at(address)
-        return device is not None and device.may_sign_in
+        return device is not None and (device.may_sign_in or (device.may_resume and not is_forwarded))
 
     app.add_middleware(EnforcementHeaders, enforcement=control.enforcement)
     accounts.delays.device_at = device_at

@@ -174,7 +174,8 @@ class WebNames:
 class DeviceView:
     """A device as its own page shows it. `held` describes a pause or bedtime in force, empty if there is none.
 
-    `may_sign_in`: the device may open the sign-in page; children's devices may not. `conduct` is a café's code of
+    `may_sign_in`: the device may open the sign-in page; children's devices may not. `may_resume`: it may, until a
+    device of an adult is defined, so that the guide goes on in any browser. `conduct` is a café's code of
     conduct if the guest of `session` has not accepted it. `is_seat`: the device takes vouchers. `is_captive`: only this
     page is open until a session begins. `grade` is how it was recognised.
     """
@@ -186,6 +187,7 @@ class DeviceView:
     held: str = ""
     held_until: float | None = None
     may_sign_in: bool = False
+    may_resume: bool = False
     conduct: str = ""
     session: str = ""
     is_seat: bool = False

@@ -91,6 +91,12 @@ LOCAL_PEERS = frozenset({"127.0.0.1", "::1"})
 NOT_IN_CHARGE = "This page is for the people who manage this network."
 
 
+class SignInRule(Protocol):
+    """Return whether somebody may sign in at an address. `is_forwarded`: a proxy states that it is not the client's."""
+
+    def __call__(self, address: str, /, *, is_forwarded: bool) -> bool: ...
+
+
 class Authenticator(Protocol):
     """Sessions and tokens; implemented by `accounts.Accounts`."""
 
@@ -114,9 +120,7 @@ class RouteGuard:
     routes: AccessTable
     hosts: Callable[[], Collection[str]] = frozenset
 
-    def admit(
-        self, peer: str, method: str, path: str, headers: Headers, may_sign_in: Callable[[str], bool]
-    ) -> Admission:
+    def admit(self, peer: str, method: str, path: str, headers: Headers, may_sign_in: SignInRule) -> Admission:
         """Decide about a request from its head. `peer` is the IP address of the connection."""
         required = self.routes.required(method, path)
         names = headers.getlist("host")
@@ -145,7 +149,7 @@ class RouteGuard:
         is_page = method in {"GET", "HEAD"} and not wants_json(path)
         if not self.authenticator.has_any and (SETUP in required or is_page):
             return Admission(None, 200 if SETUP in required else 303)
-        if not is_local and not may_sign_in(peer):
+        if not is_local and not may_sign_in(peer, is_forwarded=_is_forwarded(headers)):
             return Admission(None, 403, NOT_IN_CHARGE)
         if SIGN_IN in required:
             return Admission(None)
@@ -212,7 +216,7 @@ class GuardMiddleware:
         self,
         app: ASGIApp,
         guard: RouteGuard,
-        may_sign_in: Callable[[str], bool],
+        may_sign_in: SignInRule,
         refuse: Callable[[Scope, Admission], Response],
         secure_name: Callable[[], str | None],
     ) -> None:
@@ -306,9 +310,13 @@ def _has_small_body(headers: Headers, limit: int) -> bool:
     return length.isdecimal() and int(length) <= limit
 
 
+def _is_forwarded(headers: Headers) -> bool:
+    return any(name in headers for name in _FORWARDED)
+
+
 def _is_local_request(peer: str, host: str, headers: Headers) -> bool:
     """Return whether a request is from this machine itself, and not forwarded by a proxy."""
-    if peer not in LOCAL_PEERS or any(name in headers for name in _FORWARDED):
+    if peer not in LOCAL_PEERS or _is_forwarded(headers):
         return False
     address = parse_client_address(host)
     return host == "localhost" or (address is not None and address.is_loopback)

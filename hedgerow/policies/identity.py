@@ -15,7 +15,7 @@ from dataclasses import replace
 from enum import IntEnum, StrEnum
 from ipaddress import ip_network
 
-from hedgerow.policies.effective_users import EffectiveUser, EffectiveUsers
+from hedgerow.policies.effective_users import EffectiveUser, EffectiveUsers, has_seats
 from hedgerow.policies.model import Device, DeviceId, Policy
 from hedgerow.policies.text.addresses import IpAddress, IpNetwork, parse_client_address
 
@@ -213,6 +213,20 @@ MINIMUM: dict[Use, Grade] = {
 
 def is_enough(grade: Grade, use: Use) -> bool:
     return grade >= MINIMUM[use]
+
+
+def may_resume_setup(policy: Policy, device: Device, address: IpAddress) -> bool:
+    """Return whether a password opens the pages at an address, because no device of an adult is defined yet.
+
+    The device is in the home network, and no child's. A café's guests bring devices that nobody defines.
+    """
+    is_a_childs = device.has_profile and policy.profiles[device.profile].is_for_children
+    if device.person is not None or device.sharers or device.claims is not None or is_a_childs or has_seats(policy):
+        return False
+    if any(each.profile == "adult" and (networks_of(each) or each.macs) for each in policy.devices.values()):
+        return False
+    network = policy.network
+    return network.is_at_home(address) and any(address in each for each in network.home_networks)
 
 
 def grade_at(device: Device, mac: str | None, address: IpAddress | None = None) -> Grade:

@@ -54,7 +54,7 @@ def guard(has_any=False):
 def admit(peer, host, method="GET", path="/", headers=None, may_sign_in=False, has_any=False):
     raw = [(b"host", host.encode())] if isinstance(host, str) else [(b"host", one.encode()) for one in host]
     raw += [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
-    admission = guard(has_any).admit(peer, method, path, Headers(raw=raw), lambda _address: may_sign_in)
+    admission = guard(has_any).admit(peer, method, path, Headers(raw=raw), lambda _address, **_forwarded: may_sign_in)
     return admission.status, MANAGER if admission.principal else DEVICE
 
 

@@ -40,7 +40,7 @@ from hedgerow.policies.access_subject import AccessSubject
 from hedgerow.policies.decide import WELCOME_REASONS
 from hedgerow.policies.explain import explain, find_device
 from hedgerow.policies.host_facts import HostFactIndex, Lifelines
-from hedgerow.policies.identity import Use, grade_at, is_enough, networks_of
+from hedgerow.policies.identity import Use, grade_at, is_enough, may_resume_setup, networks_of
 from hedgerow.policies.model import Grant, Policy, Reason
 from hedgerow.policies.network import ListSelection
 from hedgerow.policies.person_access import PersonAccess, dangers_of, is_open_by_default, opened_too, person_access
@@ -244,7 +244,8 @@ class WebControl(EnforcedRules):
         device = view.rulesets.devices.find(address, mac)
         if device is None:
             return None
-        grade = grade_at(device, mac, parse_client_address(address))
+        parsed = parse_client_address(address)
+        grade = grade_at(device, mac, parsed)
         ruleset = view.rulesets.ruleset(device, time.time())
         closed = ruleset.closed
         is_captive = closed is not None and closed.reason in WELCOME_REASONS
@@ -259,6 +260,7 @@ class WebControl(EnforcedRules):
             held_until=closed.until if closed else None,
             may_sign_in=ruleset.profile == "adult"
             and (is_enough(grade, Use.SIGN_IN) or view.policy.network.unknown_devices == "adult"),
+            may_resume=parsed is not None and may_resume_setup(view.policy, device, parsed),
             conduct=conduct.text if conduct is not None else "",
             session=session.id if session is not None else "",
             is_seat=device.is_seat,

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.dashboards.accounts import check_account_name
 from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.edits.devices import owner_edits
 from hedgerow.dashboards.edits.household import find_person, name_device_edits, parse_age, parse_name
 from hedgerow.dashboards.edits.yaml_text import Edit, put
 from hedgerow.dashboards.guard import LOCAL_PEERS, SECURITY_HEADERS, local_address, peer_address
@@ -169,7 +170,10 @@ class GuidePages(PageGroup):
                 name = name or _free_name(f"{find_person(policy, person).name} device", {*policy.devices, *names})
                 if name in names:
                     raise InvalidInput("Two devices cannot both be called '%(called)s'.", called=name)
-                edits += name_device_edits(policy, device, name, person)
+                if device in policy.devices:  # it has a name, and nobody's
+                    edits, name = [*edits, *owner_edits(policy, device, f"person:{person}")], device
+                else:
+                    edits += name_device_edits(policy, device, name, person)
             if own is not None and device == own.device:  # its name may be in any language
                 edits.append(put(("devices", name, "kind"), _kind_of(request.headers.get("user-agent", ""))))
             names.add(name)
@@ -249,7 +253,7 @@ class GuidePages(PageGroup):
         own = None if peer in LOCAL_PEERS else self._context.control.device_at(peer)
         rows = [row for row in seen if row.device not in policy.devices]
         found = [_guess(row, policy, row.name) for row in rows if own is None or row.device != own.device]
-        if own is None or own.device in policy.devices:
+        if own is None or (own.device in policy.devices and not own.may_resume):
             return found
         me, row = self._me(request), next((row for row in rows if row.device == own.device), None)
         return [_own_device(request, own.device, row, me.name if me is not None else "", set(policy.devices)), *found]

@@ -128,6 +128,8 @@ class OwnNamingPages(PageGroup):
 
     @get("/device/name", DEVICES)
     async def form(self, request: Request) -> Response:
+        if self._device(request).may_resume:
+            return redirect_to("/sign-in")
         return self._show(request) if self._can_be_named(request) else redirect_to("/device")
 
     @post("/device/name", DEVICES)

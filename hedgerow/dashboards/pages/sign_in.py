@@ -8,7 +8,7 @@ from fastapi import Form, Request
 from starlette.responses import Response
 
 from hedgerow.dashboards.accounts import SESSION_LIFETIME_S
-from hedgerow.dashboards.guard import SESSION_COOKIE, peer_address
+from hedgerow.dashboards.guard import LOCAL_PEERS, SESSION_COOKIE, peer_address
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_to
 from hedgerow.dashboards.pages.forms import at_field, refusal_of
 from hedgerow.dashboards.passwords import SignInRefused
@@ -27,7 +27,8 @@ class SignInPages(PageGroup):
             return redirect_to("/")
         refusal = refusal_of(request)
         needs_code = isinstance(refusal, SignInRefused) and refusal.needs_code
-        return self._page(request, "sign_in.html", needs_code=needs_code, problem="")
+        resumes = _open_step(self._context, request) != "/"
+        return self._page(request, "sign_in.html", needs_code=needs_code, problem="", resumes=resumes)
 
     @post("/sign-in", SIGN_IN)
     async def sign_in(
@@ -39,7 +40,7 @@ class SignInPages(PageGroup):
         before = principal_of(request).session
         if before:
             await self._context.accounts.end_session(before)
-        return with_session(request, redirect_to("/"), cookie)
+        return with_session(request, redirect_to(_open_step(self._context, request)), cookie)
 
     @post("/sign-out", SIGN_IN)
     async def sign_out(self, request: Request) -> Response:
@@ -51,10 +52,22 @@ class SignInPages(PageGroup):
         return response
 
 
+def _open_step(context: PageContext, request: Request) -> str:
+    """Return the path of the step at which the guide of the first start goes on, or `/` if it is done."""
+    policy, address = context.policy(), peer_address(request.scope)
+    view = context.control.device_at(address)
+    if view is None or not view.may_resume or (address in LOCAL_PEERS and policy.people):
+        return "/"
+    step = "devices" if policy.people else "people" if policy.network.country else "place"
+    return f"/start/{step}"
+
+
 def refused_page(context: PageContext, request: Request, refused: SignInRefused) -> Response:
     """Return the sign-in page with the reason why somebody was refused."""
     problem = language_of(request).gettext(refused.text, **refused.values)
-    return context.renderer.page(request, "sign_in.html", refused.status, needs_code=False, problem=problem)
+    return context.renderer.page(
+        request, "sign_in.html", refused.status, needs_code=False, problem=problem, resumes=False
+    )
 
 
 def with_session[R: Response](request: Request, response: R, cookie: str) -> R:
