@@ -20,9 +20,10 @@ from hedgerow.policies.notices import RECEIVER_NAME, Receiver
 from hedgerow.policies.text.addresses import parse_mac, parse_network
 from hedgerow.policies.text.locales import LANGUAGES
 from hedgerow.policies.time_model import Allowance
+from hedgerow.policies.times.budget import parse_minutes as duration_minutes
 from hedgerow.policies.times.schedule import DAY_GROUPS, parse_clock, parse_days
 
-_DAY_MINUTES = 24 * 60
+_DAY_MINUTES, _FEWEST_MINUTES = 24 * 60, 10
 _KEYS_NOT_IN_FORM = frozenset({"week", "holidays"})
 
 
@@ -237,13 +238,23 @@ def _limit(allowance: Allowance) -> BudgetLimit:
 
 
 def parse_minutes(text: str) -> int | None:
-    """Return minutes of a day, or None for an empty text. Raises `InvalidInput`."""
-    text = text.strip()
-    if not text:
-        return None
-    if not text.isdecimal() or int(text) > _DAY_MINUTES:
+    """Return minutes of a day, such as `90` or `1h30m`, or None for an empty text. Raises `InvalidInput`."""
+    try:
+        minutes = duration_minutes(text.strip().replace(",", ".")) if text.strip() else None
+    except ValueError:
+        minutes = _DAY_MINUTES + 1
+    if minutes is not None and minutes > _DAY_MINUTES:
         raise InvalidInput("Enter a number of minutes; a day has 1440.")
-    return int(text)
+    return minutes
+
+
+def may_mean_hours(text: str) -> bool:
+    """Return whether people may mean hours by a number of minutes that they typed.
+
+    >>> [may_mean_hours(text) for text in ("1", " 2 ", "0", "45", "1h", "")]
+    [True, True, False, False, False, False]
+    """
+    return text.strip().isdecimal() and 0 < int(text) < _FEWEST_MINUTES
 
 
 def budget_edit(person: str, limit: BudgetLimit) -> Edit:

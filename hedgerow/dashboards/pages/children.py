@@ -11,7 +11,6 @@ from enum import StrEnum
 from functools import lru_cache
 
 from hedgerow.dashboards.control import BudgetRow
-from hedgerow.dashboards.pages.graphics import UseBar, use_bar
 from hedgerow.dashboards.policy_index import PolicyIndex
 from hedgerow.dashboards.words.rules import privacy_of, rule_layers
 from hedgerow.journal.reader import DeviceRow, RequestRow, UsageCount
@@ -47,6 +46,8 @@ class ChildState(StrEnum):
 class ChildCard:
     """A child on the page. `now_on` and `use` name services and sites, or only topics where the log is private.
 
+    `use` has the minutes of each, those of all others last, with an empty name.
+
     `closure` is a pause, bedtime or other closing in force, `bedtime` tonight's, `pause` what the button *Resume* ends.
     `seen` is the last request. `left` is the budget that ends first.
     """
@@ -62,9 +63,8 @@ class ChildCard:
     left: BudgetRow | None
     budgets: tuple[BudgetRow, ...]
     minutes: int
-    use: UseBar
+    use: tuple[tuple[str, int], ...]
     devices: tuple[DeviceRow, ...]
-    requests: tuple[RequestRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,6 @@ class DaySoFar:
     """
 
     devices: tuple[DeviceRow, ...]
-    requests: tuple[RequestRow, ...]
     pauses: tuple[Pause, ...]
     usage: tuple[UsageCount, ...]
     minutes: Mapping[str, Mapping[str, int]]
@@ -132,16 +131,9 @@ def child_cards(
     midnight: float,
     now: float,
 ) -> list[ChildCard]:
-    """Return a card for each of some children. All pictures have the same scale."""
-    budgets, children = tuple(budgets), tuple(children)
-    use = {person.name: _use(index, person, day) for person in children}
-    totals = [max(total, sum(shown.values())) for total, shown in use.values()]
-    limits = [row.limit for row in budgets if row.limit and not row.subject]
-    scale = max([60, *totals, *limits])
-    return [
-        _card(index, person, day, times[person.name], budgets, use[person.name], scale, midnight, now)
-        for person in children
-    ]
+    """Return a card for each of some children."""
+    budgets = tuple(budgets)
+    return [_card(index, person, day, times[person.name], budgets, midnight, now) for person in children]
 
 
 def _card(
@@ -150,12 +142,11 @@ def _card(
     day: DaySoFar,
     times: PersonTimes,
     budgets: tuple[BudgetRow, ...],
-    use: tuple[int, dict[str, int]],
-    scale: int,
     midnight: float,
     now: float,
 ) -> ChildCard:
     policy = index.policy
+    total, use = _use(index, person, day)
     own = tuple(row for row in budgets if row.whose == person.name)
     ids = set(devices_of(index, person.name))
     devices = tuple(row for row in day.devices if row.device in ids or row.person == person.name)
@@ -172,10 +163,9 @@ def _card(
         pause=pause,
         left=min(own, key=lambda row: (bool(row.subject), row.left or 0), default=None),
         budgets=own,
-        minutes=use[0],
-        use=use_bar(use[1], use[0], scale),
+        minutes=total,
+        use=use,
         devices=devices,
-        requests=tuple(row for row in day.requests if row.person == person.name or row.device in ids),
     )
 
 
@@ -200,10 +190,10 @@ def _now_on(day: DaySoFar, devices: set[str], midnight: float, now: float) -> tu
     return tuple(subject for _, subject in sorted(fresh, reverse=True)[:_SUBJECTS_NOW])
 
 
-def _use(index: PolicyIndex, person: Person, day: DaySoFar) -> tuple[int, dict[str, int]]:
+def _use(index: PolicyIndex, person: Person, day: DaySoFar) -> tuple[int, tuple[tuple[str, int], ...]]:
     """Return the minutes of the day in all, and by service and site, or by topic where the log is private.
 
-    The longest come first.
+    The longest come first. Minutes with several subjects count for each of them.
     """
     account = f"person:{person.name}"
     total = sum(row.minutes for row in day.usage if row.account == account and not row.subject)
@@ -223,5 +213,6 @@ def _use(index: PolicyIndex, person: Person, day: DaySoFar) -> tuple[int, dict[s
             if row.account == account and row.subject.startswith("category:"):
                 subject = row.subject.partition(":")[2]
                 found[subject] = found.get(subject, 0) + row.minutes
-    longest = sorted(found.items(), key=lambda item: (-item[1], item[0]))
-    return total, dict(longest[:_SUBJECTS_SHOWN])
+    longest = sorted(found.items(), key=lambda item: (-item[1], item[0]))[:_SUBJECTS_SHOWN]
+    rest = total - sum(minutes for _, minutes in longest)
+    return total, (*longest, *([("", rest)] if rest > 0 else []))

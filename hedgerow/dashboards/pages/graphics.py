@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import sqrt
 
@@ -190,44 +190,3 @@ def qr_code(text: str, *, is_long: bool = False, scale: int = 4) -> Markup:
         lineclass=None,
     )
     return Markup(out.getvalue().decode())  # noqa: S704  the library made all of it
-
-
-USE_BAR_WIDTH, USE_BAR_HEIGHT = 480, 12
-
-
-@dataclass(frozen=True, slots=True)
-class UseSlice:
-    """Minutes of a subject in a bar, with x and width in the picture. `subject` is empty for all others."""
-
-    subject: str
-    minutes: int
-    x: float
-    width: float
-
-
-@dataclass(frozen=True, slots=True)
-class UseBar:
-    """A day's use as one bar of slices."""
-
-    slices: tuple[UseSlice, ...]
-    width: int = USE_BAR_WIDTH
-    height: int = USE_BAR_HEIGHT
-
-
-def use_bar(minutes: Mapping[str, int], total: int, scale: int) -> UseBar:
-    """Return a bar of `scale` minutes with a slice for each subject, and one for what is left of `total`.
-
-    Minutes with several subjects count for each of them; the bar is then shortened to `total`.
-
-    >>> [(each.subject, each.width) for each in use_bar({"youtube": 30}, 40, 60).slices]
-    [('youtube', 240.0), ('', 80.0)]
-    """
-    named = sum(minutes.values())
-    shown = [*minutes.items(), *([("", total - named)] if total > named else [])]
-    factor = USE_BAR_WIDTH / scale * (min(1.0, total / named) if named else 1.0)
-    slices: list[UseSlice] = []
-    x = 0.0
-    for subject, count in shown:
-        slices.append(UseSlice(subject, count, round(x, 1), round(count * factor, 1)))
-        x += count * factor
-    return UseBar(tuple(slices))

@@ -149,9 +149,11 @@ class LivePages(PageGroup):
         return {
             "troubles": (lists, status.policy_problems, status.is_disk_full, problems, status.stopped_workers(now)),
             "lists": lists,
-            "children": (requests, pauses, grants, times, budgets, self._newest),
+            "children": (pauses, grants, times, budgets, self._newest),
             "requests": (requests, grants),
             "pauses": pauses,
+            "grants": grants,
+            "links": (self._newest, grants, pauses),
             "day": self._newest,
             "devices": self._newest,
             "new": (self._newest, pauses),

@@ -14,6 +14,7 @@ from hedgerow.dashboards.edits.household import (
     budget_edit,
     budget_limits,
     find_person,
+    may_mean_hours,
     parse_minutes,
     parse_name,
 )
@@ -40,7 +41,7 @@ from hedgerow.dashboards.edits.times import (
 from hedgerow.dashboards.edits.yaml_text import put_times
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_to
 from hedgerow.dashboards.pages.forms import at_field, typed_fields
-from hedgerow.dashboards.pages.openings import ask_before, explain_obstacle
+from hedgerow.dashboards.pages.openings import ask_before, confirm, explain_obstacle
 from hedgerow.dashboards.pages.people import PersonPageGroup, form_fields, person_path
 from hedgerow.dashboards.routes import MANAGE, post
 from hedgerow.dashboards.words import labels
@@ -55,6 +56,7 @@ type FormText = Annotated[str, Form(max_length=300)]
 
 
 _ALLOW = {"allow": message("Allow it")}
+_UNITS = {"h": message("Hours"), "min": message("Minutes")}
 
 
 class PersonRulePages(PersonPageGroup):
@@ -139,12 +141,28 @@ class PersonRulePages(PersonPageGroup):
 
     @post("/people/{name}/budget", MANAGE)
     async def set_budget(
-        self, request: Request, name: PersonName, what: FormText = "", school: FormText = "", weekend: FormText = ""
+        self,
+        request: Request,
+        name: PersonName,
+        what: FormText = "",
+        school: FormText = "",
+        weekend: FormText = "",
+        every_day: FormText = "",
+        unit: FormText = "",
     ) -> Response:
-        """Set minutes per day, of all use or of one subject.
+        """Set minutes per day, of all use or of one subject. A small number may be one of hours: ask which is meant.
 
         The file keeps its own spelling if the form is unchanged.
         """
+        school, weekend, reader = every_day or school, every_day or weekend, language_of(request)
+        if few := [each for each in dict.fromkeys((school, weekend)) if may_mean_hours(each)]:
+            question = reader.gettext(message("%(number)s minutes, or hours?"), number=reader.comma.join(few))
+            text, leave = reader.gettext(message("The time for each day.")), reader.gettext(message("Back"))
+            asked = await confirm(self._context, request, question, text, _UNITS, field="unit", leave=leave)
+            if asked is not None:
+                return asked
+            if unit == "h":
+                school, weekend = (f"{each}h" if may_mean_hours(each) else each for each in (school, weekend))
         known = next((limit for limit in budget_limits(self._person(name).rules.budget) if limit.what == what), None)
         with at_field("weekend"):
             on_weekends = parse_minutes(weekend)
@@ -153,7 +171,7 @@ class PersonRulePages(PersonPageGroup):
         is_same = known is not None and (known.school, known.weekend) == (limit.school, limit.weekend)
         text = message("%(name)s's time for %(what)s") if what else message("%(name)s's time")
         edits = [] if is_same else [budget_edit(name, limit)]
-        return await self._save(request, name, "time", text, *edits, what=title_of(what, language_of(request)))
+        return await self._save(request, name, "time", text, *edits, what=title_of(what, reader))
 
     @post("/people/{name}/schedule", MANAGE)
     async def set_schedule(

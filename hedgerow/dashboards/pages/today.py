@@ -1,4 +1,4 @@
-"""Today: a card for each child, requests, pauses, devices online and today's blocks; access codes."""
+"""Today: a card for each child and the open requests; the whole day with pauses, devices and blocks; access codes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _ROWS, _ROWS_READ, _BUDGETS = 8, 200, 50
 _NEW_DEVICES, _NEW_FOR_S = 2, 86_400.0
 """Cards of new devices, and the seconds since it was last seen for which a device has one."""
 
-type Part = Literal["troubles", "new", "children", "requests", "pauses", "day", "devices", "blocked"]
+type Part = Literal["troubles", "new", "children", "requests", "links", "pauses", "grants", "day", "devices", "blocked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class _Today:
 
 
 class TodayPages(PageGroup):
-    """`/`, its buttons, and the forms for access codes."""
+    """`/` and `/day`, their buttons, and the forms for access codes."""
 
     def __init__(self, context: PageContext) -> None:
         super().__init__(context)
@@ -86,9 +86,14 @@ class TodayPages(PageGroup):
             request, "today.html", status=self._context.control.status(), done=done, **await self._values()
         )
 
+    @get("/day", OPERATE, READ)
+    async def day(self, request: Request) -> Response:
+        """Show what does not need an answer: what was used and blocked, and all pauses and permissions."""
+        return self._page(request, "day.html", status=self._context.control.status(), **await self._values())
+
     @get("/today/{part}", OPERATE, READ)
     async def part(self, request: Request, part: Part) -> Response:
-        """Return a part of the page, for `live.js`."""
+        """Return a part of these pages, for `live.js`."""
         return self._page(request, f"today_{part}.html", status=self._context.control.status(), **await self._values())
 
     async def _values(self) -> dict[str, Any]:
@@ -101,7 +106,8 @@ class TodayPages(PageGroup):
         budgets = context.budgets()
         times = context.control.person_times([child.name for child in today.children])
         cards = child_cards(index, today.children, today.so_far, times, budgets, midnight, now)
-        on_cards = {request.id for card in cards for request in card.requests}
+        on_cards = {card.name for card in cards}
+        paused_all = next((pause for pause in today.pauses if pause.person is None and pause.device is None), None)
         unnamed, brief = fold_brief(unnamed_devices(index, today.devices))
         known = [device for device in today.devices if device.device in policy.devices]
         devices = sorted((*known, *unnamed), key=lambda device: -device.last_seen)
@@ -122,8 +128,10 @@ class TodayPages(PageGroup):
             "kept_closed": set(),
             "holds_new": status.has_gateway and policy.profiles[policy.network.unknown_devices].is_for_children,
             "cards": cards,
-            "others": [request for request in today.requests if request.id not in on_cards],
-            "budgets": _other_budgets(budgets, {card.name for card in cards}),
+            "paused_all": paused_all,
+            "exceptions": len(today.grants)
+            + sum(1 for pause in today.pauses if pause.device or pause.person not in {None, *on_cards}),
+            "budgets": _other_budgets(budgets, on_cards),
             "dues": [due for due in expiring_rules(policy) if due.is_notable(now)],
         }
 
@@ -203,7 +211,7 @@ class TodayPages(PageGroup):
             pauses=pauses,
             bars=blocked_by_hour(hours, midnight, now),
             days=person_days(policy, hours, midnight, now),
-            so_far=DaySoFar(devices, requests, pauses, reader.use(midnight), self._visits.minutes(named, midnight)),
+            so_far=DaySoFar(devices, pauses, reader.use(midnight), self._visits.minutes(named, midnight)),
             new=_unanswered(new_device_cards(index, devices, self._vendors), pauses, now),
             children=tuple(children),
             online=reader.count_devices(now - ONLINE_S),

@@ -19,7 +19,7 @@ from babel.numbers import format_currency, format_decimal, get_currency_precisio
 from starlette.requests import HTTPConnection
 
 from hedgerow.policies.text.locales import LANGUAGES, read_translations, text_direction
-from hedgerow.proxy.pages.translations import category_titles, choose_language
+from hedgerow.proxy.pages.translations import category_titles, choose_language, instant_text, page_words
 
 LANGUAGE_COOKIE = "hedgerow_language"
 """Holds the chosen language; without it the browser's Accept-Language decides."""
@@ -68,7 +68,11 @@ class Language:
         )
 
     def clock(self, at: float, now: float, where: ZoneInfo) -> str:
-        """Format an instant: the time if today, day and time if this year, else the date."""
+        """Format an instant: one to come as block pages do; else the time if today, day and time if this year, else
+        the date.
+        """
+        if at > now:
+            return instant_text(page_words(self.code), at, now, where, self.date)
         moment, today = datetime.fromtimestamp(at, where), datetime.fromtimestamp(now, where)
         if moment.date() == today.date():
             return str(format_time(moment, "short", locale=self.locale))

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import gettext
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -139,18 +139,8 @@ class PageTranslation:
                 return ""
 
     def until(self, until: float, now: float) -> str:
-        """An instant as wall-clock time, rounded up to the minute. Both arguments are in seconds since the epoch."""
-        then, today = (datetime.fromtimestamp(instant, self._timezone) for instant in (until, now))
-        if then.second or then.microsecond:
-            then = then.replace(second=0, microsecond=0) + timedelta(minutes=1)
-        time, days = f"{then:%H:%M}", (then.date() - today.date()).days
-        words = self.words["until"]
-        if days == 0:
-            return str(words["time"].format(time=time))
-        if days == 1:
-            return str(words["tomorrow"].format(time=time))
-        day = self.words["days"][then.weekday()] if days < 7 else f"{then:%Y-%m-%d}"
-        return str(words["day"].format(day=day, time=time))
+        """An instant to come as wall-clock time. Both arguments are in seconds since the epoch."""
+        return instant_text(self.words, until, now, self._timezone)
 
 
 class PageTranslations(dict[str, PageTranslation]):
@@ -167,6 +157,25 @@ class PageTranslations(dict[str, PageTranslation]):
             words = _load_words(SOURCE_LANGUAGE)
         translation = self[language] = PageTranslation(words, self._titles, self._timezone)
         return translation
+
+
+def instant_text(
+    words: Mapping[str, Any], at: float, now: float, where: ZoneInfo, date_text: Callable[[date], str] = str
+) -> str:
+    """An instant to come as people say it, rounded up to the minute: the one form for pages, block pages and notices.
+
+    `words` are those of a language (`page_words`). The midnight after today is "tomorrow".
+    """
+    then, today = (datetime.fromtimestamp(instant, where) for instant in (at, now))
+    if then.second or then.microsecond:
+        then = then.replace(second=0, microsecond=0) + timedelta(minutes=1)
+    time, days, forms = f"{then:%H:%M}", (then.date() - today.date()).days, words["until"]
+    if days == 0:
+        return str(forms["time"].format(time=time))
+    day = forms["midnight"] if days == 1 else words["days"][then.weekday()] if days < 7 else date_text(then.date())
+    if time == "00:00":
+        return str(day)
+    return str(forms["tomorrow"].format(time=time) if days == 1 else forms["day"].format(day=day, time=time))
 
 
 def category_titles(language: str) -> Mapping[str, str]:

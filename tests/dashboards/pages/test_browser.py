@@ -517,10 +517,12 @@ def test_answering_pausing_and_filtering_without_scripts(chromium, filled):
     assert page.title().startswith("(1) ")
     page.get_by_role("button", name="Allow an hour").click()
     expect(page.get_by_text("No requests are waiting.")).to_be_visible()
+    page.get_by_role("link", name="Whole day").click()
     expect(page.get_by_role("button", name="End the permission for scratch.example")).to_be_visible()
     page.get_by_label("Who").select_option("mia")
     page.get_by_role("button", name="Pause the internet").click()
     page.get_by_role("button", name="Resume").first.click()
+    expect(page.locator("#pause-title")).to_be_visible()
     expect(page.get_by_role("button", name="Resume")).to_have_count(0)
     page.get_by_role("link", name="Activity", exact=True).click()
     page.get_by_label("Search").fill("www.bet.example")
@@ -535,7 +537,7 @@ def test_the_keyboard_reaches_the_content_first_and_every_answer(chromium, fille
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to content"
     names = []
-    for _ in range(16):
+    for _ in range(30):
         page.keyboard.press("Tab")
         names.append(
             page.evaluate("document.activeElement.getAttribute('aria-label') || document.activeElement.textContent")

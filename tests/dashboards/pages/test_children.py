@@ -109,7 +109,7 @@ def test_what_was_erased_is_forgotten_at_once(web, browser):
     ("rule", "told"),
     [
         ("", "no device yet"),
-        ("bedtime: '20:30-07:00'", "Bedtime until 29 May 07:00"),
+        ("bedtime: '20:30-07:00'", "Bedtime until tomorrow, 07:00"),
         ("schedules: {dinner: {block: internet, when: '21:00-22:00'}}", "Closed at this time until 22:00"),
     ],
 )
@@ -127,19 +127,17 @@ def test_pause_and_resume_from_the_card(web, browser):
     assert browser.post("/resume", data={"person": "mia"}).status_code == 303
     assert "Paused" not in cards(browser)["mia"]
     browser.post("/pause", data={"minutes": "30"})
-    assert all("Paused until 21:56" in text for text in cards(browser).values()), "a pause for everybody"
+    assert all("Paused until 21:57" in text for text in cards(browser).values()), "a pause for everybody"
 
 
-def test_requests_are_on_the_card_of_the_child_who_asks(web, browser):
+def test_all_requests_are_in_one_place(web, browser):
     web.recorder.add(
         [AccessRequest(NOW, MIA, "mia", "scratch.example"), AccessRequest(NOW, DeviceId("tv"), None, "news.example")]
     )
     web.recorder.flush()
-    shown, page = cards(browser), browser.get("/").text
-    assert "Asks for scratch.example" in shown["mia"]
-    assert "scratch.example" not in shown["tom"]
-    assert page.count("/requests/1/approve") == 2, "nowhere but on the card"
-    assert "/requests/2/approve" in page
+    page = browser.get("/").text
+    assert not any(".example" in text for text in cards(browser).values())
+    assert (page.count("/requests/1/approve"), page.count("/requests/2/approve")) == (2, 2)
 
 
 def test_the_time_left_is_that_of_all_use_first(web, browser):
@@ -175,12 +173,11 @@ def test_a_large_family_fits_a_small_page(web, browser):
 def test_homework_for_an_hour_from_the_card(web, browser):
     assert browser.post("/pause", data={"person": "mia", "kind": "homework", "minutes": "60"}).status_code == 303
     mia = cards(browser)["mia"]
-    assert "Homework until 22:26" in mia
-    assert "End homework" in mia
+    assert "Homework until 22:27" in mia
+    assert mia.count("Resume") == 1
     browser.post("/pause", data={"person": "mia"})
     mia = cards(browser)["mia"]
     assert "Paused" in mia, "a pause of everything takes its place"
-    assert "End homework" not in mia
     browser.post("/resume", data={"person": "mia"})
     assert "Homework until" not in cards(browser)["mia"]
     assert browser.post("/pause", data={"person": "mia", "kind": "nonsense"}).status_code == 422
@@ -190,7 +187,7 @@ def test_a_later_bedtime_tonight_from_the_card(web, browser):
     assert "Bed +30" not in cards(browser)["mia"], "she has no bedtime"
     assert browser.post("/bedtime/later", data={"person": "mia", "minutes": "30"}).status_code == 422
     web.policy_path.write_text(HOUSE.replace("age: 9", "age: 9, bedtime: '22:00-07:00'"))
-    assert "Bedtime tonight: 22:00" in cards(browser)["mia"]
+    assert "open until 22:00" in cards(browser)["mia"]
     assert browser.post("/bedtime/later", data={"person": "mia", "minutes": "30"}).status_code == 303
-    assert "Bedtime tonight: 22:30" in cards(browser)["mia"]
-    assert "Later bedtime" in browser.get("/").text
+    assert "open until 22:30" in cards(browser)["mia"]
+    assert "Later bedtime" in browser.get("/day").text

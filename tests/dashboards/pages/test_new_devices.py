@@ -59,7 +59,7 @@ def test_a_device_has_its_new_owner_at_once(web):
     web.policy_path.write_text("people: {mia: {age: 9, devices: [tablet]}}\ndevices: {tablet: {ip: 192.168.1.5}}\n")
     appears(web, "tablet", OLD, "192.168.1.5")
     with client(web) as local:
-        page = local.get("/", headers={"authorization": f"Bearer {TOKEN}"}).text
+        page = local.get("/day", headers={"authorization": f"Bearer {TOKEN}"}).text
     row = page[page.index('id="devices-rows"') :].partition("</li>")[0]
     assert "<bdi>mia</bdi>" in row
     assert "nobody yet" not in row

@@ -186,7 +186,7 @@ def fifteen_more(hand: Hand) -> None:
 
 @job("Pause everybody for dinner", "Today")
 def pause_for_dinner(hand: Hand) -> None:
-    hand.button("Pause the internet")
+    hand.button("Pause all")
     hand.said("The internet is paused for everybody")
     assert any(pause.person is None and pause.device is None for pause in hand.web.control.reader.pauses(NOW))
 
@@ -199,8 +199,9 @@ def see_the_day(hand: Hand) -> None:
     assert "person=mia" in hand.page.url
 
 
-@job("See why something was blocked", "Today")
+@job("See why something was blocked", "Today, what was blocked")
 def see_why(hand: Hand) -> None:
+    hand.tap(hand.page.get_by_role("link", name=re.compile("^Blocked")))
     hand.tap(hand.page.get_by_role("link", name="Why?").first)
     hand.said("Why")
     assert "/why" in hand.page.url

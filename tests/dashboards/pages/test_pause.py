@@ -54,7 +54,7 @@ def test_the_page_spares_the_one_who_pressed(family, form, expected):
     with signed_in(family, PHONE) as phone:
         assert phone.post("/pause", data={"minutes": "30"} | form).status_code == 303
         assert pauses(phone) == [expected]
-        page = phone.get("/").text
+        page = phone.get("/day").text
         assert ("except Ana, ana-phone" in page) == (expected[1] == "Ana")
         assert 'name="me_too"' in page
 

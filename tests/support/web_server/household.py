@@ -55,6 +55,7 @@ to show.
 PAGES = (
     *(
         "/",
+        "/day",
         "/counter",
         "/counter/report",
         "/counter/staff",

@@ -1,0 +1,151 @@
+"""Today on a phone: what a parent needs in one screen, and buttons that have an effect."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+from web_server import NOW
+from web_server.household import fill
+
+from hedgerow.dashboards.control import BudgetRow
+from hedgerow.policies.reading.load import load_policy
+
+MIDNIGHT = 1_780_009_200.0
+"""The end of the day in Lisbon."""
+
+pytestmark = pytest.mark.browser
+PHONE = {"width": 390, "height": 844}
+BAR = 60
+"""Pixels of the bar at the bottom."""
+
+
+@pytest.fixture
+def home(web):
+    """A family whose time has come to sit down at the table: it is 21:26, and nobody is in bed."""
+    fill(web)
+    house, _, rest = web.policy_path.read_text().partition("seats:")
+    text = f"{house}notices:{rest.partition('notices:')[2]}"
+    web.policy_path.write_text(text.replace("20:30-07:00", "23:30-07:00").replace("22:30-06:30", "23:30-06:30"))
+    return web
+
+
+@pytest.fixture
+def phone(chromium, home):
+    context = chromium.new_context(viewport=PHONE, has_touch=True, is_mobile=True, locale="en")
+    page = context.new_page()
+    page.goto(home.url)
+    yield page
+    context.close()
+
+
+def button(page, name):
+    return page.get_by_role("button", name=name, exact=True)
+
+
+def tap(page, name):
+    """Tap a button, and wait for the page that follows."""
+    with page.expect_navigation():
+        button(page, name).click()
+
+
+def pauses(web):
+    return [(pause.person, pause.device) for pause in web.control.reader.pauses(NOW)]
+
+
+def test_pause_children_and_requests_are_on_the_first_screen(phone):
+    places = {
+        name: phone.locator(selector).last.bounding_box()
+        for name, selector in {
+            "pause": "button:has-text('Pause all')",
+            "child": ".child",
+            "request": "#requests .answers .yes",
+            "link": "nav[aria-label='More of today'] a",
+        }.items()
+    }
+    assert places["pause"]["y"] < places["child"]["y"] < places["request"]["y"] < places["link"]["y"]
+    assert places["link"]["y"] + places["link"]["height"] <= PHONE["height"] - BAR
+    assert phone.evaluate("document.documentElement.scrollHeight") < PHONE["height"] * 1.25
+    for region in ("Today so far", "Blocked today, and why", "Pause"):
+        assert phone.get_by_role("heading", name=region, exact=True).count() == 0
+
+
+def test_all_the_rest_is_behind_the_links(phone):
+    phone.get_by_role("link", name="Whole day").click()
+    for region in ("Pause", "Allowed in addition to the policy", "Today so far", "Blocked today, and why"):
+        expect(phone.get_by_role("heading", name=region, exact=True)).to_be_visible()
+    phone.get_by_role("main").get_by_role("link", name="Today", exact=True).click()
+    phone.get_by_role("link", name=re.compile("^Blocked")).click()
+    expect(phone.get_by_role("heading", name="Blocked today, and why")).to_be_in_viewport()
+
+
+def test_while_all_are_paused_only_resume_all_is_offered(phone, home):
+    tap(phone, "Pause all")
+    assert (None, None) in pauses(home)
+    expect(phone.locator(".everybody")).to_contain_text("The internet is paused for everybody")
+    expect(phone.locator(".child").first).to_contain_text("Paused until 21:57")
+    assert phone.get_by_role("button", name=re.compile("Pause|Homework")).count() == 0
+    assert phone.get_by_role("button", name=re.compile("Resume|End")).all_inner_texts() == ["Resume all"]
+    tap(phone, "Resume all")
+    assert (None, None) not in pauses(home)
+    expect(button(phone, "Pause mia")).to_be_visible()
+
+
+@pytest.mark.parametrize("everybody", [False, True])
+def test_homework_has_one_resume_which_resumes(phone, home, everybody):
+    tap(phone, "Homework for mia: an hour without games, videos and chats")
+    assert ("mia", None) in pauses(home)
+    if everybody:
+        tap(phone, "Pause all")
+        assert phone.get_by_role("button", name=re.compile("Resume")).all_inner_texts() == ["Resume all"]
+        tap(phone, "Resume all")
+    assert phone.get_by_role("button", name=re.compile("Resume|homework", re.IGNORECASE)).count() == 2, "tom's homework"
+    expect(button(phone, "Pause mia")).to_have_count(0)
+    tap(phone, "Resume mia")
+    assert ("mia", None) not in pauses(home)
+    expect(button(phone, "Pause mia")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("used", "limit", "full"), [(0, 90, 0), (45, 90, 0.5), (90, 90, 1), (130, 90, 1), (0, 0, 1), (5, 5, 1)]
+)
+def test_the_bar_is_full_once_the_limit_is_used_up(phone, home, used, limit, full):
+    home.time.rows = (BudgetRow("mia", "", used, limit, max(0, limit - used), NOW + 9000),)
+    phone.goto(home.url)
+    card = phone.locator(".child").first
+    bar, filled = card.locator("svg.use"), card.locator("svg.use rect")
+    share = filled.bounding_box()["width"] / bar.bounding_box()["width"] if full else 0
+    assert share == pytest.approx(full, abs=0.01)
+    expect(card).to_contain_text(f"{max(0, limit - used)} min left")
+    assert phone.locator(".child").nth(1).locator("svg.use").count() == 0, "no limit, no bar"
+
+
+def test_the_end_of_the_day_is_tomorrow(phone, home):
+    home.ledger.pause("Ana", person="mia", ends=MIDNIGHT)
+    home.ledger.pause("Ana", person="tom", ends=MIDNIGHT + 7 * 3600)
+    phone.goto(home.url)
+    expect(phone.locator(".child").nth(0)).to_contain_text("Paused until tomorrow")
+    expect(phone.locator(".child").nth(1)).to_contain_text("Paused until tomorrow, 07:00")
+    assert "00:00" not in phone.locator("main").inner_text()
+
+
+def test_a_budget_is_one_tap(phone, home):
+    phone.goto(f"{home.url}/people/tom#time")
+    phone.get_by_role("form", name="Time for everything together every day").get_by_role("button", name="1½ h").click()
+    expect(phone.locator("input[name=school]").first).to_have_value("90")
+    (allowance,) = (each for each in load_policy(home.policy_path).people["tom"].rules.budget or () if not each.subject)
+    assert set(allowance.daily) == {90}
+
+
+@pytest.mark.parametrize(("answer", "minutes"), [("Hours", 60), ("Minutes", 1)])
+def test_one_is_not_taken_for_a_minute_without_asking(phone, home, answer, minutes):
+    before = home.policy_path.read_text()
+    phone.goto(f"{home.url}/people/tom")
+    form = phone.locator("#time form.limit").first
+    form.locator("input[name=school]").fill("1")
+    form.get_by_role("button").click()
+    expect(phone.get_by_role("heading", level=1)).to_have_text("1 minutes, or hours?")
+    assert home.policy_path.read_text() == before
+    with phone.expect_navigation():
+        button(phone, answer).click()
+    (allowance,) = (each for each in load_policy(home.policy_path).people["tom"].rules.budget or () if not each.subject)
+    assert set(allowance.daily[:5]) == {minutes}
