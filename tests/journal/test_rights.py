@@ -12,12 +12,11 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
-from journal_rows import NOW, SHEET, TABLET, fill
+from journal_rows import NOW, TABLET, fill
 from postgres_server import PostgresServer
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import DatabaseError
 
-from hedgerow.features.cafe.voucher_store import Voucher, VoucherStore
 from hedgerow.journal.access_store import AccessCode, CodeStore, GrantStore, NoSuchEntry
 from hedgerow.journal.accounts import AccountRow, AccountStore
 from hedgerow.journal.batch import Batch
@@ -258,29 +257,25 @@ def two_nodes(shared: SharedStore) -> Iterator[tuple[Store, Store]]:
         yield one, other
 
 
-def test_codes_and_vouchers_work_once_whichever_node_takes_them(two_nodes: tuple[Store, Store]) -> None:
-    sheet = [f"VOUCHER-{number}" for number in range(20)]
-    VoucherStore(two_nodes[0], clock=lambda: NOW).add(Voucher("child", 60, "ana", NOW, NOW + 60), sheet, SHEET)
+def test_codes_work_once_whichever_node_takes_them(two_nodes: tuple[Store, Store]) -> None:
     for number in range(20):
         CodeStore(two_nodes[0], clock=lambda: NOW).add(
             AccessCode(f"twin-{number}", "ana", NOW, NOW + 60, "tablet", minutes=5), "123456"
         )
     both = Barrier(2)
 
-    def use(store: Store) -> tuple[set[str], set[str]]:
-        vouchers, codes, taken = VoucherStore(store, clock=lambda: NOW), CodeStore(store, clock=lambda: NOW), set[str]()
+    def use(store: Store) -> set[str]:
+        codes, taken = CodeStore(store, clock=lambda: NOW), set[str]()
         both.wait()
-        used = {code for code in sheet if vouchers.use(code)}
         for number in range(20):
             with suppress(NoSuchEntry):
                 codes.use(f"twin-{number}")
                 taken.add(f"twin-{number}")
-        return used, taken
+        return taken
 
     with ThreadPoolExecutor(2) as threads:
-        (vouchers, codes), (more_vouchers, more_codes) = threads.map(use, two_nodes)
-    assert (len(vouchers | more_vouchers), vouchers & more_vouchers) == (20, set())
-    assert (len(codes | more_codes), codes & more_codes) == (20, set())
+        one, other = threads.map(use, two_nodes)
+    assert (len(one | other), one & other) == (20, set())
 
 
 def test_a_minute_through_both_nodes_counts_once(two_nodes: tuple[Store, Store]) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from journal_rows import NOW, SHEET, TABLET, fill
+from journal_rows import NOW, TABLET, fill
 from sqlalchemy import select
 
-from hedgerow.features.cafe.voucher_store import VoucherStore
 from hedgerow.journal.access_store import CodeStore, GrantStore, NoSuchEntry
 from hedgerow.journal.outbox import Outbox
 from hedgerow.journal.personal_data import DataSubject, PersonalDataStore
@@ -78,17 +77,11 @@ def test_a_site_reads_its_own_rows(sites: tuple[Store, Store]) -> None:
 def test_a_site_changes_no_row_of_another(sites: tuple[Store, Store]) -> None:
     north, south = sites
     before = rows(south)
-    grants, usage, vouchers = (
-        GrantStore(north, clock=lambda: NOW),
-        UsageStore(north, clock=lambda: NOW),
-        VoucherStore(north, clock=lambda: NOW),
-    )
+    grants, usage = GrantStore(north, clock=lambda: NOW), UsageStore(north, clock=lambda: NOW)
     for change in (lambda: grants.revoke("g-south", "ana"), lambda: CodeStore(north, clock=lambda: NOW).use("c-south")):
         with pytest.raises(NoSuchEntry):
             change()
     assert grants.resume("ana", person="mia") == 1
-    assert not vouchers.use("VOUCHER-south")
-    assert vouchers.withdraw(SHEET) == 1
     assert not usage.accept("s-south")
     grants.clear(TABLET, "ana")
     usage.end_session(TABLET)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hedgerow.features.cafe.voucher_store import Voucher, VoucherStore
 from hedgerow.journal.access_store import AccessCode, CodeStore, GrantStore
 from hedgerow.journal.accounts import AccountRow, AccountStore, TokenRow, WebSessionRow
 from hedgerow.journal.authorities import AuthorityStore
@@ -15,7 +14,7 @@ from hedgerow.journal.recorder import Recorder, SystemEvent
 from hedgerow.journal.remembered_sites import RememberedSiteStore
 from hedgerow.journal.rule_versions import RuleVersions
 from hedgerow.journal.store import Store
-from hedgerow.journal.tables import site_groups, site_status, statements
+from hedgerow.journal.tables import site_groups, site_status, statements, vouchers
 from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Session, Verdict
@@ -50,7 +49,10 @@ def fill(store: Store) -> None:
     CodeStore(store, clock=clock).add(
         AccessCode(f"c-{site}", "ana", NOW, NOW + 60, person="mia", subject="same.example"), "123456"
     )
-    VoucherStore(store, clock=clock).add(Voucher("child", 60, "ana", NOW, NOW + 60), [f"VOUCHER-{site}"], SHEET)
+    voucher = {"digest": f"of-{site}", "band": "child", "minutes": 60, "actor": "ana"}
+    store.execute(store.insert(vouchers).values(**voucher, made_at=NOW, expires=NOW + 60))
+    with store.begin() as connection:
+        SHEET.write(store, connection)
     CounterStore(store).put_staff(StaffRow("Ana", "staff", NOW, "hash"))
     Outbox(store, clock=clock).put("dad", "request", "tablet same.example", site)
     PolicyHistory(store).add(NOW, "ana", site, {}, {})

@@ -51,3 +51,14 @@ def test_of_several_guests_who_enter_a_code_one_succeeds(journal: Store) -> None
         store.add(Voucher("child", 60, "ana", 1000.0, 2000.0), [code], SHEET)
         with ThreadPoolExecutor(4) as threads:
             assert sorted(threads.map(store.use, [code] * 4)) == [False, False, False, True]
+
+
+def test_a_site_uses_no_voucher_of_another(journal: Store) -> None:
+    north, south = (Store(journal.engine, journal.dialect, site) for site in ("north", "south"))
+    VoucherStore(south, clock=lambda: 1000.0).add(Voucher("child", 60, "ana", 1000.0, 2000.0), ["ABCDEFGH"], SHEET)
+    VoucherStore(north, clock=lambda: 1000.0).add(Voucher("child", 60, "ana", 1000.0, 2000.0), ["BCDEFGHJ"], SHEET)
+    vouchers_of_north = VoucherStore(north, clock=lambda: 1000.0)
+    assert vouchers_of_north.find("ABCDEFGH") is None
+    assert not vouchers_of_north.use("ABCDEFGH")
+    assert vouchers_of_north.withdraw(SHEET) == 1
+    assert VoucherStore(south, clock=lambda: 1000.0).use("ABCDEFGH")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import runpy
 import secrets
 import socket
 import tempfile
@@ -56,14 +57,9 @@ from hedgerow.dashboards.passwords import PasswordHashes, SetupCode
 from hedgerow.dashboards.reports import weekly_report
 from hedgerow.dashboards.server import listen_locally, web_server
 from hedgerow.features import FEATURES
-from hedgerow.features.cafe.orders import MadeVouchers, VoucherOrder
-from hedgerow.features.cafe.staff import Staff, staff_of
-from hedgerow.features.cafe.voucher_store import Voucher, VoucherCount
-from hedgerow.features.cafe.vouchers import vouchers_of
 from hedgerow.features.contract import ControlService, extensions_of
 from hedgerow.journal.access_store import AccessCode, GrantStore, NoSuchEntry
 from hedgerow.journal.accounts import AccountStore
-from hedgerow.journal.counter import CounterStore
 from hedgerow.journal.database import Place, open_journal
 from hedgerow.journal.outbox import Outbox
 from hedgerow.journal.personal_data import PersonalDataStore
@@ -98,26 +94,6 @@ SETUP_CODE = "TESTC-XDEHJ"
 OWNER = "this machine"
 """The account of the person who sits at the machine."""
 OWNER_PASSWORD = "the owner's four words"
-
-
-class Printed:
-    """Vouchers with fixed codes that cannot be redeemed."""
-
-    async def make(self, order: VoucherOrder, actor: str, request: str = "") -> MadeVouchers:
-        voucher = Voucher(order.band, order.minutes, actor, NOW, NOW + order.valid_days * 86400)
-        return MadeVouchers(tuple(f"ABCD-{number:04}" for number in range(order.count)), voucher)
-
-    async def open(self) -> tuple[VoucherCount, ...]:
-        return ()
-
-    async def credit(self, session_id: str, actor: str, request: str = "") -> MadeVouchers:
-        raise InvalidInput("This session has no minutes that were paid and not used.")
-
-    async def withdraw(self, actor: str, request: str = "") -> int:
-        return 0
-
-    async def redeem(self, device_id: str, typed: str) -> None:
-        raise WrongCode(f"{device_id} knows no voucher {typed}.")
 
 
 class FixedCodes:
@@ -563,10 +539,7 @@ def running_web(
         clock=clock,
     )
     sites = SiteMemory(RememberedSiteStore(engine), lambda _host: True, lambda: None, clock)
-    parts: dict[Any, Any] = {
-        staff_of: Staff(accounts, CounterStore(engine), control.policy, clock),
-        vouchers_of: Printed(),
-    }
+    parts = _parts_of_features(accounts=accounts, store=engine, policy=control.policy, clock=clock)
     context = PageContext(
         reader=reader,
         control=control,
@@ -608,6 +581,14 @@ def running_web(
             engine.dispose()
             # FastAPI caches methods of pages, and with them this control and its open lists
             control.view = control.bare_view = None
+
+
+def _parts_of_features(**core: Any) -> dict[Any, Any]:
+    """Return what features put in the place of their parts (`tests/features/NAME/web_parts.py`)."""
+    found: dict[Any, Any] = {}
+    for file in sorted((Path(__file__).parents[2] / "features").glob("*/web_parts.py")):
+        found |= runpy.run_path(str(file))["parts"](**core)
+    return found
 
 
 async def _nothing_to_do(_path: Path, _checked: CheckedPolicy) -> None:
