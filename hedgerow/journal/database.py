@@ -6,13 +6,20 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, inspect
 
 from hedgerow.journal.sqlite import SqliteDialect
 from hedgerow.journal.store import Dialect, JournalError, Rights, Store, StoreAddress
 from hedgerow.policies.text.addresses import DEFAULT_SITE
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+_VERSION = Table(
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+"""Alembic's own table. A new journal gets it without alembic, whose imports take longer than all tables."""
 
 
 type Place = Path | StoreAddress
@@ -108,8 +115,10 @@ def _migrate(connection: Connection, dialect: Dialect, place: Place, rights: Rig
         return False
     if version is not None and version > newest:
         raise JournalError(f"cannot open the journal {place}: a newer Hedgerow wrote it; install that version again")
-    if version is None and dialect.create_schema(connection):
-        _alembic("stamp", connection, "head")
+    if version is None:
+        dialect.create_schema(connection)
+        _VERSION.metadata.create_all(connection)
+        connection.execute(_VERSION.insert().values(version_num=newest))
     else:
         _upgrade(connection)
     dialect.complete_schema(connection)
@@ -120,7 +129,7 @@ def _upgrade(connection: Connection, revision: str = "head") -> None:
     _alembic("upgrade", connection, revision)
 
 
-def _alembic(command_name: Literal["stamp", "upgrade", "downgrade"], connection: Connection, revision: str) -> None:
+def _alembic(command_name: Literal["upgrade", "downgrade"], connection: Connection, revision: str) -> None:
     # Imported here because alembic and its imports take 12 MB.
     from alembic import command
     from alembic.config import Config

@@ -74,9 +74,8 @@ class PostgresDialect(Dialect):
         for setting in ("lock_timeout", "idle_in_transaction_session_timeout"):
             connection.execute(text(f"SET LOCAL {setting} = {seconds * 1000:.0f}"))
 
-    def create_schema(self, connection: Connection) -> bool:
+    def create_schema(self, connection: Connection) -> None:
         postgresql_schema.create_tables(connection)
-        return True
 
     def complete_schema(self, connection: Connection) -> None:
         postgresql_schema.create_functions(connection)

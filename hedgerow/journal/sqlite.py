@@ -88,11 +88,11 @@ class SqliteDialect(Dialect):
     def limit_turn(self, _connection: Connection, _seconds: float) -> None:
         """Do nothing: one process writes at a time."""
 
-    def create_schema(self, _connection: Connection) -> bool:
-        return False
+    def create_schema(self, connection: Connection) -> None:
+        metadata.create_all(connection)
 
     def complete_schema(self, _connection: Connection) -> None:
-        """Do nothing: the migrations describe all there is."""
+        """Do nothing: the tables are all there is."""
 
     def rights(self, _connection: Connection, _site: str | None = None) -> Rights:
         return Rights()

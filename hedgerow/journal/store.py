@@ -140,8 +140,8 @@ class Dialect(ABC):
         """Let the server end this transaction if it waits or is idle for longer."""
 
     @abstractmethod
-    def create_schema(self, connection: Connection) -> bool:
-        """Create all tables of this version at once. Return False if the migrations are to do so."""
+    def create_schema(self, connection: Connection) -> None:
+        """Create all tables of this version in an empty database."""
 
     @abstractmethod
     def complete_schema(self, connection: Connection) -> None:

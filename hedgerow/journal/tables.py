@@ -1,4 +1,5 @@
-"""The journal's tables, in SQLAlchemy Core. The migrations create them; this module describes them.
+"""The journal's tables, in SQLAlchemy Core. A new journal gets them as they are here, an older one by
+migrations.
 
 Instants are seconds since the epoch, UTC. An integer `id` grows with each row written, even if the clock goes back, so
 pages go by it. `site` names the network that a row belongs to. On PostgreSQL the decisions are partitioned by day

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,14 +73,53 @@ def stored(store: Store) -> dict[str, list[dict[str, Any]]]:
         }
 
 
-def test_the_migrations_create_the_tables_that_the_code_describes(sqlite_journal: Store) -> None:
-    with sqlite_journal.connect() as connection:
+def test_the_migrations_make_the_tables_of_a_new_journal(tmp_path: Path) -> None:
+    path = tmp_path / "migrated.sqlite"
+    make_old(path, "0001")
+    open_journal(path).dispose()
+    open_journal(tmp_path / "new.sqlite").dispose()
+    migrated, new = facts(path), facts(tmp_path / "new.sqlite")
+    assert migrated == new
+    assert {name for name, _ in new["tables"]} >= metadata.tables.keys()
+
+
+def facts(path: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """Return the version, the tables with their columns and keys, and the indexes of a journal, without the order of
+    columns, which differs where a migration has added one.
+    """
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
-        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
-        keys = {
-            name: set(inspect(connection).get_pk_constraint(name)["constrained_columns"]) for name in metadata.tables
+        found = inspect(connection)
+        names = sorted(found.get_table_names())
+        columns = {
+            name: sorted((each["name"], str(each["type"]), each["nullable"]) for each in found.get_columns(name))
+            for name in names
         }
-    assert keys == {name: {column.name for column in table.primary_key} for name, table in metadata.tables.items()}
+        keys = {name: sorted(found.get_pk_constraint(name)["constrained_columns"]) for name in names}
+        indexes = [
+            (name, each["name"], tuple(each["column_names"]), each["unique"])
+            for name in names
+            for each in sorted(found.get_indexes(name), key=str)
+        ]
+        numbered = "SELECT name FROM sqlite_master WHERE sql LIKE '%AUTOINCREMENT%' ORDER BY name"
+        facts = {
+            "version": [tuple(row) for row in connection.exec_driver_sql("SELECT * FROM alembic_version")],
+            "tables": [(name, (columns[name], keys[name])) for name in names],
+            "indexes": indexes,
+            "numbered": [tuple(row) for row in connection.exec_driver_sql(numbered)],
+            "mode": [tuple(row) for row in connection.exec_driver_sql("PRAGMA journal_mode")],
+        }
+    engine.dispose()
+    return facts
+
+
+def test_a_new_journal_is_made_without_alembic(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from hedgerow.journal.database import open_journal;"
+        "open_journal(Path(sys.argv[1])).dispose(); sys.exit('alembic' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-P", "-c", code, str(tmp_path / "journal.sqlite")], check=True)
 
 
 def test_every_file_is_named_by_its_revision() -> None:
