@@ -93,11 +93,10 @@ def filled(web):
 
 
 @pytest.mark.timeout(1200)  # two dozen pages, each looked through
-@pytest.mark.parametrize("width", [360, 1200])
-def test_every_page_fits_is_accessible_and_loads_nothing_external(chromium, new_web, width):
-    """Checks each page with axe-core at the width of a phone and a desktop, in both themes."""
+def test_every_page_fits_is_accessible_and_loads_nothing_external(chromium, new_web):
+    """Checks each page with axe-core at the width of a phone, in both themes, then at that of a desktop."""
     fill(new_web)
-    context = chromium.new_context(viewport={"width": width, "height": 800})
+    context = chromium.new_context(viewport={"width": 360, "height": 800})
     page = context.new_page()
     asked, complaints = [], []
     page.on("request", lambda request: asked.append(request.url))
@@ -109,17 +108,19 @@ def test_every_page_fits_is_accessible_and_loads_nothing_external(chromium, new_
         if page.url in looked_through:
             continue  # whoever is signed in comes from one page to another
         looked_through.add(page.url)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
-        if width < 400:
-            assert page.evaluate(SMALL) == [], f"{path}: a thumb needs 44 pixels"
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
+        assert page.evaluate(SMALL) == [], f"{path}: a thumb needs 44 pixels"
+        page.set_viewport_size({"width": 1200, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 1200, path
         page.evaluate(OPEN)
         page.evaluate(THIN)
-        for theme, rules in (("light", AXE), ("dark", AXE_COLOURS)):
+        for width, theme, rules in ((1200, "light", AXE), (360, "light", AXE), (360, "dark", AXE_COLOURS)):
+            page.set_viewport_size({"width": width, "height": 800})
             page.emulate_media(color_scheme=theme)
             # The style sheet was taken: its colours differ between the themes.
             assert page.evaluate("getComputedStyle(document.body).backgroundColor") == GROUNDS[theme]
             found = look_through(page, rules)
-            assert found.violations_count == 0, (path, theme, found.generate_report())
+            assert found.violations_count == 0, (path, width, theme, found.generate_report())
     # the same machine by HTTPS, or by a name that only it answers
     ways_home = ("/certificate/trusted.svg", "/check/here.svg")
     assert all(url.startswith(new_web.url) or any(way in url for way in ways_home) for url in asked)
