@@ -1,4 +1,4 @@
-"""Frozen dataclasses for values that are created for every request."""
+"""Frozen dataclasses for values that are created for every request, and a dict of bounded size."""
 
 from __future__ import annotations
 
@@ -19,4 +19,24 @@ else:
         return dataclass(slots=slots, unsafe_hash=frozen)
 
 
-__all__ = ["value_dataclass"]
+class BoundedDict[K, V](dict[K, V]):
+    """A dict of at most `limit` entries. Those that were set longest ago make room for new ones.
+
+    >>> recent = BoundedDict[str, int](2)
+    >>> recent["a"], recent["b"], recent["a"], recent["c"] = 1, 2, 3, 4
+    >>> recent
+    {'a': 3, 'c': 4}
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self._limit = limit
+
+    def __setitem__(self, key: K, value: V) -> None:
+        self.pop(key, None)
+        if len(self) >= self._limit:
+            del self[next(iter(self))]
+        super().__setitem__(key, value)
+
+
+__all__ = ["BoundedDict", "value_dataclass"]

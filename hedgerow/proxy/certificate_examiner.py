@@ -18,6 +18,7 @@ from pathlib import Path
 from hedgerow.blocklists.address_ranges import is_public_address
 from hedgerow.policies.model import DeviceId
 from hedgerow.policies.unlisted import CertificateFlaw
+from hedgerow.values import BoundedDict
 
 _SECONDS_PER_EXAMINATION = 4.0
 _ANSWER_SECONDS = 2.0
@@ -50,7 +51,7 @@ class CertificateExaminer:
         if authorities is not None:
             self._context.load_verify_locations(authorities)
         self._clock = clock
-        self._found: dict[tuple[str, int], tuple[float, CertificateFlaw]] = {}
+        self._found = BoundedDict[tuple[str, int], tuple[float, CertificateFlaw]](_MAX_HOSTS)
         self._running: dict[tuple[str, int], asyncio.Task[CertificateFlaw]] = {}
         self._turns: dict[DeviceId, asyncio.Semaphore] = {}
 
@@ -74,8 +75,6 @@ class CertificateExaminer:
             async with asyncio.timeout(_SECONDS_PER_EXAMINATION), self._turn_of(device):
                 flaw = await self._handshake(key, address)
                 seconds = _FLAWED_SECONDS if flaw else _CLEAN_SECONDS
-        if len(self._found) >= _MAX_HOSTS:
-            self._found.clear()
         self._found[key] = (self._clock() + seconds, flaw)
         return flaw
 

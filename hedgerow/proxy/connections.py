@@ -35,7 +35,8 @@ class ByteCounted(Hashable, Protocol):
     """A connection that counts the bytes it has moved, in both directions together."""
 
     @property
-    def bytes_moved(self) -> int: ...
+    def bytes_moved(self) -> int:
+        """The number of bytes."""
 
 
 class BusyTracker[T: ByteCounted]:

@@ -84,6 +84,14 @@ class Authority:
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    def as_in_url(self, scheme: str) -> str:
+        """The host, and the port unless it is the scheme's default.
+
+        >>> Authority("2001:db8::1", 80).as_in_url("http"), Authority("a.example", 80).as_in_url("https")
+        ('[2001:db8::1]', 'a.example:80')
+        """
+        return str(self).removesuffix(f":{_DEFAULT_PORTS.get(scheme)}")
+
 
 @dataclass(frozen=True, slots=True)
 class RequestTarget:
@@ -97,9 +105,7 @@ class RequestTarget:
     @property
     def url(self) -> str:
         """The URL in canonical form, without a default port and without user name and password."""
-        host = f"[{self.authority.host}]" if ":" in self.authority.host else self.authority.host
-        port = "" if self.authority.port == _DEFAULT_PORTS[self.scheme] else f":{self.authority.port}"
-        return f"{self.scheme}://{host}{port}{self.path}"
+        return f"{self.scheme}://{self.authority.as_in_url(self.scheme)}{self.path}"
 
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 
 from hedgerow.policies.model import DeviceId
+from hedgerow.values import BoundedDict
 
 MAX_ATTEMPTS, ATTEMPT_WINDOW_S = 5, 900.0
 """Codes that may be typed at a device, and the seconds within which they count."""
@@ -27,33 +28,21 @@ class AttemptLimiter:
     def __init__(self, count: int = 5, seconds: float = 600.0, devices: int = 1024, unnamed: int | None = None) -> None:
         self._count = count
         self._seconds = seconds
-        self._devices = devices
         self._most_unnamed = 4 * count if unnamed is None else unnamed
-        self._attempts: OrderedDict[DeviceId, deque[float]] = OrderedDict()
+        self._attempts = BoundedDict[DeviceId, deque[tuple[float, DeviceId]]](devices)
         self._unnamed: deque[tuple[float, DeviceId]] = deque()
 
     def allows(self, device: DeviceId, now: float, *, is_named: bool = True) -> bool:
         """True if the device may make one more attempt now, which is then counted."""
-        if not is_named:
-            return self._allows_unnamed(device, now)
-        times = self._attempts.setdefault(device, deque())
-        self._attempts.move_to_end(device)
-        while len(self._attempts) > self._devices:
-            self._attempts.popitem(last=False)
-        while times and times[0] <= now - self._seconds:
-            times.popleft()
-        if len(times) >= self._count:
+        attempts = self._unnamed
+        if is_named:
+            attempts = self._attempts[device] = self._attempts.get(device, deque())
+        while attempts and attempts[0][0] <= now - self._seconds:
+            attempts.popleft()
+        own = sum(each == device for _, each in attempts)
+        if own >= self._count or (len(attempts) >= self._most_unnamed and not is_named):
             return False
-        times.append(now)
-        return True
-
-    def _allows_unnamed(self, device: DeviceId, now: float) -> bool:
-        while self._unnamed and self._unnamed[0][0] <= now - self._seconds:
-            self._unnamed.popleft()
-        own = sum(each == device for _, each in self._unnamed)
-        if own >= self._count or len(self._unnamed) >= self._most_unnamed:
-            return False
-        self._unnamed.append((now, device))
+        attempts.append((now, device))
         return True
 
     def forget(self, device: DeviceId) -> None:

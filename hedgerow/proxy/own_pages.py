@@ -83,8 +83,7 @@ def relayed_head(head: RequestHead, target: RequestTarget) -> bytes:
 
     A Via field keeps the request from counting as one of this machine itself.
     """
-    authority = target.authority
-    host = authority.host if authority.port == 80 else str(authority)
+    host = target.authority.as_in_url("http")
     lines = [f"{head.method} {target.path} HTTP/1.1", f"Host: {host}", "Connection: close", "Via: 1.1 hedgerow"]
     lines += [f"{name}: {value}" for name, value in head.fields if name.lower() not in _REPLACED]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

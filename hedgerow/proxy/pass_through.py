@@ -17,12 +17,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
 from hedgerow.blocklists.names import parse_host
 from hedgerow.policies.content import CLIENT_CERTIFICATE, PASS_THROUGH
 from hedgerow.policies.model import Decision, DeviceId, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
+from hedgerow.values import BoundedDict
 
 PASS_THROUGH_SECONDS = 24 * 3600.0
 """Seconds for which a host is passed through."""
@@ -50,14 +50,13 @@ class CertificateRefusals:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._silent: dict[tuple[DeviceId, str], list[float]] = {}
-        self._accepted: dict[tuple[DeviceId, str], float] = {}
-        self._reported: dict[tuple[DeviceId, str], float] = {}
-        self._passed: dict[tuple[DeviceId, str], float] = {}
+        self._silent = BoundedDict[tuple[DeviceId, str], list[float]](_MAX_ENTRIES)
+        self._accepted = BoundedDict[tuple[DeviceId, str], float](_MAX_ENTRIES)
+        self._reported = BoundedDict[tuple[DeviceId, str], float](_MAX_ENTRIES)
+        self._passed = BoundedDict[tuple[DeviceId, str], float](_MAX_ENTRIES)
 
     def accepted(self, device: DeviceId, host: str, now: float) -> None:
         """Note that a client accepted our certificate for a host."""
-        _make_room(self._accepted)
         self._accepted[device, host] = now
 
     def refused(self, device: DeviceId, host: str, now: float, *, with_alert: bool, may_pass: bool) -> Outcome:
@@ -89,19 +88,16 @@ class CertificateRefusals:
             return Outcome.IGNORED
         device, host = key
         self._write(f"{now + PASS_THROUGH_SECONDS:.0f}{mark} {host} {device}\n")
-        _make_room(self._passed)
         self._passed[key] = now
         return Outcome.PASSED
 
     def _fails(self, key: tuple[DeviceId, str], now: float) -> Outcome:
         if now - self._reported.get(key, -_REPORT_AGAIN_SECONDS) < _REPORT_AGAIN_SECONDS:
             return Outcome.IGNORED
-        _make_room(self._reported)
         self._reported[key] = now
         return Outcome.FAILS
 
     def _is_third_silent(self, key: tuple[DeviceId, str], now: float) -> bool:
-        _make_room(self._silent)
         recent = [each for each in self._silent.get(key, ()) if each > now - _SILENT_REFUSAL_SECONDS]
         self._silent[key] = [*recent, now]
         return len(recent) + 1 >= _SILENT_REFUSAL_COUNT
@@ -151,11 +147,6 @@ class PassThrough:
 def may_pass_through(ruleset: Ruleset, decision: Decision) -> bool:
     """True if the policy allows a host to be passed through once its certificate was refused."""
     return ruleset.content.passes_through and decision.may_pass_unread
-
-
-def _make_room(remembered: dict[tuple[DeviceId, str], Any]) -> None:
-    if len(remembered) >= _MAX_ENTRIES:
-        remembered.clear()
 
 
 def is_certificate_alert(reason: str | None) -> bool | None:

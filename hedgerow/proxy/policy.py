@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Protocol
 
@@ -22,6 +23,7 @@ from hedgerow.proxy.pages.block_page import BlockPage
 from hedgerow.proxy.scanners.scanner import ScoringScanner
 from hedgerow.proxy.scanners.topics import ListedTopics
 from hedgerow.proxy.sign_in import SignInRules
+from hedgerow.values import BoundedDict
 
 type IpNetwork = IPv4Network | IPv6Network
 
@@ -43,14 +45,14 @@ class DestinationGuard:
     ports: frozenset[int] = frozenset(WEB_PORTS)
     home_networks: tuple[IpNetwork, ...] = ()
     own: Callable[[], frozenset[str]] = frozenset
-    _known: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
+    _known: dict[str, bool] = field(
+        default_factory=partial(BoundedDict, _MAX_CACHED_ADDRESSES), compare=False, repr=False
+    )
 
     def allows(self, address: str) -> bool:
         """True if an IP address, as text, may be dialled."""
         known = self._known.get(address)
         if known is None:
-            if len(self._known) >= _MAX_CACHED_ADDRESSES:
-                self._known.clear()
             known = self._known[address] = self._classify(ip_address(address).packed)
         return known
 
@@ -71,28 +73,31 @@ class DestinationGuard:
 
 
 class ResolvedHost(Protocol):
-    """A host's addresses in the order in which to dial them, and the decision on its name.
-
-    `failed`: no upstream answered.
-    """
+    """The answer of our resolver to the question for a host."""
 
     @property
-    def addresses(self) -> Sequence[str]: ...
+    def addresses(self) -> Sequence[str]:
+        """The addresses in the order in which to dial them."""
+
     @property
-    def decision(self) -> Decision: ...
+    def decision(self) -> Decision:
+        """The decision on the host's name."""
+
     @property
-    def failed(self) -> bool: ...
+    def failed(self) -> bool:
+        """True if no upstream answered."""
 
 
 class HostResolution(Protocol):
-    """Resolve a host for a device with our own resolver.
-
-    `url_is_allowed`: the URL has been allowed, so the name itself is not judged again, only what it stands for.
-    """
+    """Resolution of hosts with our own resolver."""
 
     async def __call__(
         self, ruleset: Ruleset, device: DeviceId, host: str, *, url_is_allowed: bool = False
-    ) -> ResolvedHost: ...
+    ) -> ResolvedHost:
+        """Resolve a host for a device.
+
+        `url_is_allowed`: the URL has been allowed, so the name itself is not judged again, only what it stands for.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +170,7 @@ class ResolvedHostCache:
     def __init__(self, resolve: HostResolution, seconds: float = 5.0, limit: int = 4096) -> None:
         self._resolve = resolve
         self._seconds = seconds
-        self._limit = limit
-        self._known: dict[tuple[Ruleset, str], tuple[float, ResolvedHost]] = {}
+        self._known = BoundedDict[tuple[Ruleset, str], tuple[float, ResolvedHost]](limit)
 
     def known(self, ruleset: Ruleset, host: str, now: float) -> ResolvedHost | None:
         """Return the cached answer, if there is one. `now` is in seconds since the epoch."""
@@ -178,8 +182,6 @@ class ResolvedHostCache:
         if (known := self.known(ruleset, host, now)) is not None:
             return known
         resolved = await self._resolve(ruleset, device, host)
-        if len(self._known) >= self._limit:
-            self._known.clear()
         if resolved.addresses:
             self._known[ruleset, host] = (now + self._seconds, resolved)
         return resolved
@@ -190,18 +192,14 @@ class TunnelDecisionCache:
 
     def __init__(self, policy: ProxyPolicy, limit: int = 8192) -> None:
         self._policy = policy
-        self._limit = limit
-        self._known: dict[tuple[Ruleset, str, bool, str], Decision] = {}
+        self._known = BoundedDict[tuple[Ruleset, str, bool, str], Decision](limit)
 
     def decide(self, ruleset: Ruleset, request: Request) -> Decision:
         """Return the decision on a tunnel: that of `ProxyPolicy.decide`, adapted by `apply_pass_through`."""
         key = (ruleset, request.host, request.hides_host, request.flaw)
         decision = self._known.get(key)
         if decision is None:
-            decision = self._policy.decide(ruleset, request)
-            if len(self._known) >= self._limit:
-                self._known.clear()
-            self._known[key] = decision
+            decision = self._known[key] = self._policy.decide(ruleset, request)
         if decision.verdict is Verdict.INSPECT:
             return self._policy.apply_pass_through(ruleset, request, decision)  # not cached: it may change at any time
         return decision

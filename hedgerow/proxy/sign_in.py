@@ -12,13 +12,13 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from hedgerow.policies.model import Device, DeviceId
 from hedgerow.policies.network import ProxySignIn
 from hedgerow.proxy.limits import AttemptLimiter
+from hedgerow.values import BoundedDict
 
 USER_PREFIX = "user:"
 """Prefix of the name of a client that has signed in, in place of an address."""
@@ -54,7 +54,7 @@ class ProxyAuthenticator:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._key = secrets.token_bytes(32)
-        self._known: OrderedDict[bytes, tuple[float, str, str]] = OrderedDict()
+        self._known = BoundedDict[bytes, tuple[float, str, str]](_MAX_CACHED)
         self._tries = AttemptLimiter(_MAX_ATTEMPTS, _ATTEMPT_SECONDS, unnamed=_MAX_UNNAMED_ATTEMPTS)
         self._checks: dict[bytes, asyncio.Task[str | None]] = {}
         self._one_at_a_time = asyncio.Semaphore(1)
@@ -89,8 +89,6 @@ class ProxyAuthenticator:
         if not is_right or user not in rules.passwords:
             return None
         self._known[self._digest(value)] = (self._clock() + _CACHE_SECONDS, user, password_hash)
-        while len(self._known) > _MAX_CACHED:
-            self._known.popitem(last=False)
         return user
 
     def _digest(self, value: str) -> bytes:

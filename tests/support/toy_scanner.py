@@ -24,7 +24,7 @@ class PictureScanner(Scanner):
 
     @classmethod
     def wants(cls, head: Head, rules: ScanRules) -> Self | None:
-        return cls() if head.types[0].startswith("image/") else None
+        return cls() if head.kind.types[0].startswith("image/") else None
 
     def feed(self, data: bytes) -> None:
         self._picture += data

@@ -62,10 +62,10 @@ class PictureScanner(Scanner):
         limit = rules.content.score_limits.get(KEY)
         if limit is None:
             return None
-        types = head.types
+        types = head.kind.types
         are_pictures = (each.startswith("image/") and not each.startswith("image/svg") for each in types)
         is_named = head.is_image or any(are_pictures)
-        return cls(limit) if is_named or (not head.is_saved and not _UNNAMED_TYPES.isdisjoint(types)) else None
+        return cls(limit) if is_named or (not head.kind.is_saved and not _UNNAMED_TYPES.isdisjoint(types)) else None
 
     def feed(self, data: bytes) -> None:
         self._body += data

@@ -265,8 +265,8 @@ class GateConnection:
             case _:
                 assert_never(command)
 
-    def _report_protection(self, client: GateClient | None) -> None:
-        if self._protection is not None and client is not None:
+    def _report_protection(self, client: GateClient) -> None:
+        if self._protection is not None:
             self._gate.rules.policy.report_protection(client.device.id, self._protection)
 
     def _refuse(self, data: bytes, cause: str = "") -> None:
@@ -326,10 +326,9 @@ class GateConnection:
         return self._protocol.password_checked(user, self._gate.clock())
 
     async def _resolve(self, command: commands.Resolve) -> Commands:
-        client = self._protocol.client
-        assert client is not None
+        client, hosts = self._protocol.client, self._gate.rules.hosts
         try:
-            host = await self._gate.rules.resolve(client, command.target.host, self._gate.clock())
+            host = await hosts.resolve(client.ruleset, client.device.id, command.target.host, self._gate.clock())
         except Exception:
             note_unexpected("the resolver failed")
             return self._protocol.not_resolved()
@@ -351,7 +350,6 @@ class GateConnection:
 
     async def _await_server(self, command: commands.Dial, begun: BegunConnection | None) -> Commands:
         poller, client = self._gate.poller, self._protocol.client
-        assert client is not None
         look = examine(self._gate.examiner, client.device.id, command)
         try:
             server = await (dial(poller, command.addresses, command.port) if begun is None else begun.wait(poller))
@@ -370,7 +368,6 @@ class GateConnection:
 
     async def _open_pages(self, head: bytes) -> Commands:
         client, pages = self._protocol.client, self._gate.rules.policy.pages
-        assert client is not None
         assert pages is not None
         try:
             self._opened = await open_pages(pages, client.address, self._sock, head)
@@ -380,7 +377,6 @@ class GateConnection:
 
     def _join(self, ruleset: Ruleset) -> None:
         gate, client, opened = self._gate, self._protocol.client, self._opened
-        assert client is not None
         assert opened is not None
         self._opened = None
         tunnel = Tunnel(
@@ -419,12 +415,12 @@ class GateConnection:
         return self._gate.handovers.hand_over(self._sock.fileno(), message + self._protocol.pending)
 
     async def _wait_for_inspector(self, message: bytes) -> Commands:
-        client = self._protocol.client
-        assert client is not None
         while self._unsent:  # noqa: ASYNC110 (it is rare, and sending has no event of its own)
             await asyncio.sleep(_UNSENT_RETRY_SECONDS)
         try:
-            await self._gate.handovers.wait(client.classed, self._sock.fileno(), message + self._protocol.pending)
+            await self._gate.handovers.wait(
+                self._protocol.client.classed, self._sock.fileno(), message + self._protocol.pending
+            )
         except OSError:
             return self._protocol.not_handed_over()
         return self._protocol.handed_over()

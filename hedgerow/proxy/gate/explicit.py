@@ -45,7 +45,7 @@ def answer_request(rules: GateRules, client: GateClient, head: RequestHead, now:
         return (pages,)
     sign_in = rules.policy.sign_in
     credentials = head.get("proxy-authorization") if sign_in.passwords else ""
-    user = rules.cached_user(credentials) if credentials else None
+    user = rules.authenticator.cached_user(sign_in, credentials) if credentials else None
     if user is not None:
         return serve_user(rules, user, head, now)
     must_sign_in = sign_in.is_asked(client.device)
@@ -136,8 +136,7 @@ def _answer_http(rules: GateRules, client: GateClient, head: RequestHead, now: f
         return refusals
     # The inspector judges this request again, as it does all that follow on the connection, and reports it to the
     # journal.
-    host = str(authority).removesuffix(":80") if authority.port == 80 else str(authority)
-    forwarded = forward_head(head, target.url, host, target.userinfo)
+    forwarded = forward_head(head, target.url, authority.as_in_url("http"), target.userinfo)
     return (commands.HandOver(HandoverHeader(client.address, None), "http", Verdict.ALLOW, forwarded),)
 
 

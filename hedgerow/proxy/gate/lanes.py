@@ -146,7 +146,7 @@ def choose_lane(
             if is_address(target.host):
                 return allowed, commands.Dial((target.host,), target.port, requests)
             opening = commands.Resolve(target, requests, rules.unlisted(client, requests, decision))
-            known = rules.known_host(client, target.host, now)
+            known = rules.hosts.known(client.ruleset, target.host, now)
             return (allowed, opening) if known is None else (allowed, *dial_resolved(rules, client, opening, known))
 
 

@@ -52,7 +52,7 @@ class GateProtocol:
     def __init__(self, rules: GateRules, address: str, destination: Authority | None = None) -> None:
         self.state = State.PROXY_REQUEST if destination is None else State.DETECTING
         self.address = address
-        self.client: GateClient | None = None
+        self.client: GateClient  # once its first request or ClientHello is read
         self.pending = b""
         self._rules = rules
         self._destination = destination
@@ -119,7 +119,6 @@ class GateProtocol:
     def resolved(self, host: ResolvedHost) -> Commands:
         """Dial the addresses that the resolver returned, or refuse the tunnel."""
         assert isinstance(self._last, commands.Resolve)
-        assert self.client is not None
         return self._emit(*dial_resolved(self._rules, self.client, self._last, host))
 
     def not_resolved(self) -> Commands:
@@ -133,7 +132,6 @@ class GateProtocol:
         """
         dial = self._last
         assert isinstance(dial, commands.Dial)
-        assert self.client is not None
         if flaw and dial.unlisted is not None:
             request = replace(dial.unlisted, flaw=flaw)
             decision = self._rules.decide(self.client, request)
@@ -149,7 +147,6 @@ class GateProtocol:
 
     def pages_opened(self) -> Commands:
         """Start the relay of a request to our own pages."""
-        assert self.client is not None
         return self._emit(commands.Join(self.client.ruleset))
 
     def not_dialled(self) -> Commands:
@@ -198,14 +195,8 @@ class GateProtocol:
             emitted += self.receive_data(first, now)
         return emitted
 
-    def _look_up(self) -> GateClient | None:
-        """The client as it is now; a device or its rules may have changed since the connection began."""
-        self.client = self._rules.find_client(self.address, self.client)
-        return self.client
-
     def _request(self) -> tuple[RequestHead, GateClient]:
         assert self._head is not None
-        assert self.client is not None
         return self._head, self.client
 
     def _detect(self, data: bytes, now: float) -> Commands:
@@ -225,9 +216,10 @@ class GateProtocol:
         if head is None:
             return ()
         self._head = head
-        client = self._look_up()
+        client = self._rules.find_client(self.address)
         if client is None:
             return self._emit(commands.Close())
+        self.client = client
         if self._destination is not None:
             emitted = transparent.answer_request(self._rules, client, self._destination, head, now)
             if isinstance(emitted[-1], commands.OpenPages):
@@ -246,9 +238,11 @@ class GateProtocol:
         hello = None if is_http else self._hello.feed(data)
         if hello is None and not is_http:
             return ()
-        client, self._policy = self._look_up(), self._rules.policy
+        # a device or its rules may have changed since the connection began
+        client, self._policy = self._rules.find_client(self.address), self._rules.policy
         if client is None:
             return self._emit(commands.Close())
+        self.client = client
         if accepted is not None:
             return self._emit(*explicit.answer_hello(self._rules, client, accepted, hello, now))
         assert self._destination is not None

@@ -5,10 +5,9 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol
 
-from hedgerow.policies.model import Decision, Reason, Verdict
+from hedgerow.policies.model import Decision
 from hedgerow.policies.privacy import counted_reason
 from hedgerow.proxy.certificate_examiner import CertificateExaminer
 from hedgerow.proxy.gate.commands import GateClient, HandOver
@@ -16,7 +15,7 @@ from hedgerow.proxy.gate.handover_queue import HandoverQueue
 from hedgerow.proxy.gate.poller import Poller
 from hedgerow.proxy.gate.rules import GateRules, KnownConnect
 from hedgerow.proxy.gate.table import GateTable
-from hedgerow.proxy.gate.tunnel import PipePool, Tunnel
+from hedgerow.proxy.gate.tunnel import PipePool
 from hedgerow.proxy.handover import encode_handover_header
 from hedgerow.proxy.policy import Counters
 
@@ -24,7 +23,8 @@ from hedgerow.proxy.policy import Counters
 class Abortable(Hashable, Protocol):
     """A connection at the gate."""
 
-    def abort(self) -> None: ...
+    def abort(self) -> None:
+        """Close it at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,9 @@ class GateResources[C: Abortable]:
 
     def count_decision(self, lane: str, decision: Decision) -> None:
         """Count a connection with the decision on it."""
-        for key in _counted(lane, decision.verdict, decision.reason):
-            self.counters[key] = self.counters.get(key, 0) + 1
+        verdict, reason = decision.verdict.value, counted_reason(decision.reason)
+        self.counters.add("hedgerow_proxy_connections_total", lane, verdict)
+        self.counters.add("hedgerow_proxy_requests_total", lane, verdict, reason)
 
     def admit(self, connection: C, address: str, client: GateClient | None) -> str:
         """Give a place to a connection of the device at `address`, whose `client` may be known.
@@ -66,17 +67,9 @@ class GateResources[C: Abortable]:
             if displaced is None:
                 return "full"
             self.drop("full")
-            self.close(displaced)
+            displaced.abort()
         places.enter(connection, classed)
         return ""
-
-    @staticmethod
-    def close(displaced: C | Tunnel) -> None:
-        """Close a connection or a tunnel at once."""
-        if isinstance(displaced, Tunnel):
-            displaced.close()
-        else:
-            displaced.abort()
 
     def hand_over_again(self, sock: socket.SocketType, known: KnownConnect) -> bool:
         """Hand over a connection that begins with a CONNECT which led to an inspector before, and close our end of it.
@@ -96,12 +89,3 @@ class GateResources[C: Abortable]:
         self.counters.add("hedgerow_proxy_connections_total", command.lane, command.verdict.value)
         sock.close()
         return True
-
-
-@lru_cache
-def _counted(lane: str, verdict: Verdict, reason: Reason) -> tuple[tuple[str, ...], ...]:
-    """Return the keys of the counters to which a connection adds."""
-    return (
-        ("hedgerow_proxy_connections_total", lane, verdict.value),
-        ("hedgerow_proxy_requests_total", lane, verdict.value, counted_reason(reason)),
-    )

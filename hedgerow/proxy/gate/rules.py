@@ -7,9 +7,9 @@ from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.gate.commands import AcceptConnect, Command, GateClient, HandOver
 from hedgerow.proxy.handover import HandoverHeader
 from hedgerow.proxy.http_head import Authority, RequestHead
-from hedgerow.proxy.policy import ProxyPolicy, ResolvedHost, ResolvedHostCache, TunnelDecisionCache
+from hedgerow.proxy.policy import ProxyPolicy, ResolvedHostCache, TunnelDecisionCache
 from hedgerow.proxy.sign_in import ProxyAuthenticator
-from hedgerow.values import value_dataclass
+from hedgerow.values import BoundedDict, value_dataclass
 
 _MAX_CONNECTS, _MAX_CONNECT = 1024, 512
 """CONNECTs that are remembered, and the bytes of one."""
@@ -29,7 +29,7 @@ class KnownConnect:
 
 
 class GateRules:
-    """The `policy` in force. `key` signs the tickets of block pages."""
+    """The `policy` in force, and the `hosts` that were resolved under it. `key` signs the tickets of block pages."""
 
     def __init__(self, policy: ProxyPolicy, key: bytes, authenticator: ProxyAuthenticator) -> None:
         self.key = key
@@ -39,26 +39,16 @@ class GateRules:
     def swap(self, policy: ProxyPolicy) -> None:
         """Put another snapshot's policy in force."""
         self.policy = policy
-        self._hosts = ResolvedHostCache(policy.resolve)
+        self.hosts = ResolvedHostCache(policy.resolve)
         self._decisions = TunnelDecisionCache(policy)
-        self._connects: dict[tuple[str, bytes], KnownConnect] = {}
+        self._connects = BoundedDict[tuple[str, bytes], KnownConnect](_MAX_CONNECTS)
 
-    def find_client(self, address: str, before: GateClient | None = None) -> GateClient | None:
-        """Return the client at an address (or `user:NAME`) with the ruleset in force for it now, or None for outsiders.
-
-        `before` is the client that was found there before.
+    def find_client(self, address: str) -> GateClient | None:
+        """Return the client at an address (or `user:NAME`) with the ruleset in force for it now, or None for
+        outsiders.
         """
         found = self.policy.find_client(address)
-        if found is None:
-            return None
-        if (
-            before is not None
-            and found[0] is before.device
-            and found[1] is before.ruleset
-            and address == before.address
-        ):
-            return before
-        return GateClient(address, *found)
+        return GateClient(address, *found) if found is not None else None
 
     def decide(self, client: GateClient, request: Request) -> Decision:
         """Return the decision on a tunnel."""
@@ -78,8 +68,6 @@ class GateRules:
                 return
         if len(data) > _MAX_CONNECT or head.get("proxy-authorization"):
             return  # the second depends on who signed in
-        if len(self._connects) >= _MAX_CONNECTS:
-            self._connects.clear()
         request = Request(client.device.id, RequestKind.TUNNEL, target.host, target.port)
         self._connects[client.address, data] = KnownConnect(
             client, head, request, self.decide(client, request).verdict, command
@@ -91,7 +79,7 @@ class GateRules:
         A browser repeats its CONNECT for each connection to a host.
         """
         known = self._connects.get((address, data))
-        if known is None or self.find_client(address, known.client) is not known.client:
+        if known is None or self.policy.find_client(address) != (known.client.device, known.client.ruleset):
             return None
         return known if self.decide(known.client, known.request).verdict is known.verdict else None
 
@@ -111,18 +99,6 @@ class GateRules:
 
     def is_helpline(self, client: GateClient, host: str) -> bool:
         return self.decide(client, Request(client.device.id, RequestKind.TUNNEL, host)).reason is Reason.LIFELINE
-
-    def cached_user(self, credentials: str) -> str | None:
-        """Return the user who signed in with these credentials not long ago, or None."""
-        return self.authenticator.cached_user(self.policy.sign_in, credentials)
-
-    def known_host(self, client: GateClient, host: str, now: float) -> ResolvedHost | None:
-        """Return what `resolve` returns, if it need not ask."""
-        return self._hosts.known(client.ruleset, host, now)
-
-    async def resolve(self, client: GateClient, host: str, now: float) -> ResolvedHost:
-        """Return the addresses of a host for a client. They are a few seconds old at most."""
-        return await self._hosts.resolve(client.ruleset, client.device.id, host, now)
 
     def ruleset_allowing(self, address: str, requests: tuple[Request, ...]) -> Ruleset | None:
         """Return the ruleset under which a tunnel for `requests` may run now, or None if it may not."""

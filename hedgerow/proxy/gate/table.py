@@ -121,5 +121,5 @@ class GateTable[C: Hashable]:
         """Cut the tunnels for which `predicate` holds; returns their number."""
         doomed = [tunnel for tunnel in self.tunnels if predicate(tunnel)]
         for tunnel in doomed:
-            tunnel.close()
+            tunnel.abort()
         return len(doomed)

@@ -11,6 +11,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hedgerow.policies.model import Request
@@ -81,6 +82,7 @@ class PipePool:
             self.discard(self._free.pop())
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class TunnelEnd:
     """One side of a tunnel. What is read from its socket is sent to the peer's.
 
@@ -88,34 +90,18 @@ class TunnelEnd:
     take what the peer has read: `unsent`, or `piped` bytes in `pipe`.
     """
 
-    __slots__ = (
-        "count",
-        "ended",
-        "is_blocked",
-        "is_bulk",
-        "is_over",
-        "is_writing_watched",
-        "peer",
-        "pipe",
-        "piped",
-        "sock",
-        "tunnel",
-        "unsent",
-    )
-
-    def __init__(self, tunnel: Tunnel, sock: socket.SocketType) -> None:
-        self.tunnel = tunnel
-        self.sock = sock
-        self.count = 0
-        self.ended = False
-        self.is_blocked = False
-        self.unsent = b""
-        self.pipe: Pipe | None = None
-        self.piped = 0
-        self.is_bulk = False
-        self.is_over = False
-        self.is_writing_watched = False
-        self.peer: TunnelEnd
+    tunnel: Tunnel
+    sock: socket.SocketType
+    count: int = 0
+    ended: bool = False
+    is_blocked: bool = False
+    unsent: bytes = b""
+    pipe: Pipe | None = None
+    piped: int = 0
+    is_bulk: bool = False
+    is_over: bool = False
+    is_writing_watched: bool = False
+    peer: TunnelEnd = field(init=False)
 
     def handle(self, events: int) -> None:
         """Handle events of a socket that is watched for room too."""
@@ -142,7 +128,7 @@ class TunnelEnd:
                     self.tunnel.poller.pause(self.sock, _BULK_PAUSE_S)
                 return
             except OSError:
-                self.tunnel.close()
+                self.tunnel.abort()
                 return
             if octets == 0:
                 self.ended = True
@@ -160,7 +146,7 @@ class TunnelEnd:
             except BlockingIOError:
                 sent = 0
             except OSError:
-                self.tunnel.close()
+                self.tunnel.abort()
                 return
             if sent != octets:
                 self.peer.keep(_view[sent:octets])
@@ -186,7 +172,7 @@ class TunnelEnd:
         except BlockingIOError:
             sent = 0
         except OSError:
-            self.tunnel.close()
+            self.tunnel.abort()
             return False
         if sent == len(data):
             return True
@@ -205,12 +191,12 @@ class TunnelEnd:
             return
         if peer.ended:
             if not self.is_blocked:
-                self.tunnel.close()
+                self.tunnel.abort()
             return
         try:
             peer.sock.shutdown(socket.SHUT_WR)
         except OSError:
-            self.tunnel.close()
+            self.tunnel.abort()
 
     def drop_rest(self) -> None:
         """Drop what is still to be sent to this side."""
@@ -254,7 +240,7 @@ class TunnelEnd:
             self._wait_for_room()
             return False
         except OSError:
-            self.tunnel.close()
+            self.tunnel.abort()
             return False
         self.tunnel.pipes.give_back(self.pipe)
         self.pipe = None
@@ -326,7 +312,7 @@ class Tunnel:
             self.client.send(to_client)
         self.server.send(preface + first)
 
-    def close(self) -> None:
+    def abort(self) -> None:
         """End both connections at once. What is still to be sent is dropped."""
         if self.client.is_over:
             return

@@ -10,7 +10,7 @@ closes the connection when it fails: an error must never let something through.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,7 +22,7 @@ from hedgerow.policies.privacy import counted_reason
 from hedgerow.proxy.access_requests import AccessRequestHandler, BlockPageRequest
 from hedgerow.proxy.http_head import HeadError
 from hedgerow.proxy.inspection.certificates import CertificateReactions
-from hedgerow.proxy.inspection.clients import ActiveRequest, ClientRegistry, ClientRejected
+from hedgerow.proxy.inspection.clients import ClientRegistry, ClientRejected
 from hedgerow.proxy.inspection.engine.flows import HeaderFields
 from hedgerow.proxy.inspection.engine.http_stream import REFUSAL_KEY
 from hedgerow.proxy.inspection.engine.messages import (
@@ -36,7 +36,7 @@ from hedgerow.proxy.inspection.engine.messages import (
 from hedgerow.proxy.inspection.failures import CERTIFICATE_ASKED, failure_key
 from hedgerow.proxy.inspection.hops import VIA_KEY, add_via
 from hedgerow.proxy.inspection.known_heads import KnownHeads
-from hedgerow.proxy.inspection.origin_policy import OriginPolicy
+from hedgerow.proxy.inspection.origin_policy import OriginPolicy, ResolutionBlock
 from hedgerow.proxy.inspection.request import JudgedHead, RequestHandler, answer
 from hedgerow.proxy.inspection.response import ResponseScanning, remove_http3
 from hedgerow.proxy.page_forms import issue_ticket
@@ -48,8 +48,6 @@ from hedgerow.proxy.policy import Counters, ProxyPolicy
 from hedgerow.proxy.scanners.workers import ScanPool
 
 log = logging.getLogger(__name__)
-
-_HOOKS = ("requestheaders", "request", "responseheaders", "response", "error")
 
 
 class InspectionAddon:
@@ -81,9 +79,6 @@ class InspectionAddon:
         self.heads = KnownHeads(self.clients, self.judge)
         self.scanning = ResponseScanning(self.clients, counters, self.scans)
         self._access_requests = AccessRequestHandler(lambda: self.clients.policy, key, counters, clock)
-        self._hooks: dict[str, Callable[..., Coroutine[Any, Any, None] | None]] = {
-            name: getattr(self, name) for name in _HOOKS
-        }
 
     def swap(self, policy: ProxyPolicy) -> None:
         """Put another policy in force."""
@@ -91,20 +86,6 @@ class InspectionAddon:
         self.heads.clear()
         self.origins.swap()
         self.scanning.swap()
-
-    def leave(self, client: connection.Client) -> None:
-        """Forget a client whose connection is over."""
-        self.clients.leave(client)
-        self.origins.forget(client)
-
-    def recheck_requests(self, is_due: Callable[[ActiveRequest], bool]) -> int:
-        """Judge the active requests that are due again, and close those that are not allowed. Return their number."""
-        return self.clients.recheck(is_due, self.close)
-
-    def run_hook(self, hook: str, arguments: Sequence[Any]) -> Coroutine[Any, Any, None] | None:
-        """Run a hook by its name; unknown ones are ignored. The result, if any, must be awaited."""
-        run = self._hooks.get(hook)
-        return run(*arguments) if run is not None else None
 
     def requestheaders(self, flow: http.HTTPFlow, form: str | None = None) -> None:
         """Judge a request by its head, or by its search `form` once that is there."""
@@ -132,7 +113,6 @@ class InspectionAddon:
     def request(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:
         """Handle the end of a request's body."""
         if flow.response is not None or flow.error is not None:
-            self.judge.forget(flow)
             return None
         if flow.request.path.startswith(ASK_PATH):
             return self._answer_block_page(flow)
@@ -198,7 +178,6 @@ class InspectionAddon:
         """Handle the end of a response."""
         if "authorization" in flow.request.headers and _binds_connection(flow.request.headers["authorization"]):
             self.bound.add(flow.server_conn.id)
-        self.judge.forget(flow)
         if flow.websocket is None:  # a WebSocket is active until its connection ends
             self.clients.end(flow.id)
 
@@ -208,18 +187,16 @@ class InspectionAddon:
             self._counters.add("hedgerow_proxy_dropped_total", "interim")
             log.warning("a request failed: %s", TOO_MANY_INTERIM)
         self.clients.end(flow.id)
-        self.judge.forget(flow)
 
     def explain(self, status: int, message: str, request: http.Request | None, client: str) -> ProxyResponse:
         """Return the answer to a request that failed with `message`, in the form that its client can show."""
         fields = request.headers if request is not None else HeaderFields()
         page, form, language = self.clients.policy.page, form_of(fields), fields.get("accept-language", "")
-        if (block := self.origins.recall(message, client)) is not None:
-            ticket = issue_ticket(self._key, block.request.host, block.request.device, self._clock())
-            reader = page.reader_of(block.ruleset, language)
-            return page.blocked(
-                block.decision, block.request.host, block.request.url or "", self._clock(), form, reader, ticket
-            )
+        if isinstance(message, ResolutionBlock):
+            blocked, now = message.request, self._clock()
+            ticket = issue_ticket(self._key, blocked.host, blocked.device, now)
+            reader = page.reader_of(message.ruleset, language)
+            return page.blocked(message.decision, blocked.host, blocked.url or "", now, form, reader, ticket)
         if form is not ResponseForm.PAGE or status not in {400, 502}:
             return page.error(status, message)
         found = self.clients.find(client)

@@ -16,6 +16,7 @@ from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.inspection.clients import ClientRegistry
 from hedgerow.proxy.pass_through import CertificateRefusals, Outcome, is_certificate_alert, may_pass_through
 from hedgerow.proxy.policy import Counters
+from hedgerow.values import BoundedDict
 from hedgerow.watched_tasks import note_unexpected
 
 log = logging.getLogger(__name__)
@@ -42,15 +43,13 @@ class CertificateReactions:
         self._clock = clock
         self._refusals = refusals
         # the last notes that certificates were accepted
-        self._noted: dict[tuple[str, str | None, tuple[str, int] | None], float] = {}
+        self._noted = BoundedDict[tuple[str, str | None, tuple[str, int] | None], float](_MAX_NOTED)
 
     def accepted(self, client: Client, target: tuple[str, int] | None) -> None:
         """Note that the client sends requests under our certificate. A page opens many connections to one host."""
         key, now = (self._clients.address(client), client.sni, target), self._clock()
         if 0 <= now - self._noted.get(key, 0.0) < _NOTED_AGAIN_SECONDS:
             return
-        if len(self._noted) >= _MAX_NOTED:
-            self._noted.clear()
         self._noted[key] = now
         found = self._clients.find(client.id)
         if found is not None:

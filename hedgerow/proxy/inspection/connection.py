@@ -9,20 +9,20 @@ Any failure ends it: an error must never let something through.
 from __future__ import annotations
 
 import asyncio
-import ssl
+from collections.abc import Callable
 
-from mitmproxy.connection import Connection, ConnectionState
+from mitmproxy.connection import Connection, ConnectionState, Server
 from mitmproxy.proxy import events
 from mitmproxy.proxy.context import Context
 
 from hedgerow.proxy.inspection.client_pace import BackPressure, ClientPace
 from hedgerow.proxy.inspection.connection_streams import ConnectionStreams
-from hedgerow.proxy.inspection.context import InspectorContext
+from hedgerow.proxy.inspection.context import InspectorContext, InspectorSession
 from hedgerow.proxy.inspection.engine.http_layer import HTTPMode
 from hedgerow.proxy.inspection.fast_path import FastPath
 from hedgerow.proxy.inspection.layer_driver import LayerDriver
 from hedgerow.proxy.inspection.origin_pace import OriginPace
-from hedgerow.proxy.inspection.origins import PendingStream
+from hedgerow.proxy.inspection.origins import OriginError, PendingStream
 from hedgerow.proxy.inspection.shares import DeviceShare
 from hedgerow.proxy.inspection.streams import Stream
 from hedgerow.watched_tasks import note_unexpected
@@ -31,7 +31,7 @@ _EARLY_CLOSE_SECONDS = 2.0
 """Seconds after a handshake within which an app that pins another certificate has checked ours and closed."""
 
 
-class InspectedConnection:
+class InspectedConnection(InspectorSession):
     """The owner of the client's stream and of those to its origins.
 
     `offers` are the protocols that the client offered with TLS.
@@ -40,16 +40,13 @@ class InspectedConnection:
     def __init__(
         self, inspector: InspectorContext, stream: Stream, context: Context, offers: tuple[str, ...], share: DeviceShare
     ) -> None:
-        self.stream = stream
-        self.client = context.client
+        super().__init__(inspector, context, stream)
         self.is_over = False
         self._loop = asyncio.get_running_loop()
         self.began = self._idle_since = self._loop.time()
         self._bytes_moved = 0
         self._has_spoken = False
-        self._inspector = inspector
         self._share = share
-        self._context = context
         self._streams = ConnectionStreams(inspector, context.client, stream, offers, self)
         self._pressure = BackPressure(self._streams, stream)
         self._pace = pace = ClientPace(
@@ -67,7 +64,7 @@ class InspectedConnection:
             context,
             self._streams,
             work=pace.work,
-            replay=self.replay,
+            open_origin=self._open,
             on_handled=pace.settle,
             on_error=self.abort,
         )
@@ -77,7 +74,7 @@ class InspectedConnection:
             self._streams,
             self._driver,
             work=pace.work,
-            replay=self.replay,
+            open_origin=self._open,
             close=self.close,
         )
         # the number of the incomplete head, and when it was first seen
@@ -89,10 +86,6 @@ class InspectedConnection:
         self._driver.mode = mode
         if mode is not HTTPMode.transparent or self.client.alpn == b"h2":
             self._driver.start().share(self._share.tokens)
-
-    def abort(self) -> None:
-        """End at once, and drop what is not sent."""
-        self.stream.abort()
 
     def idle_seconds(self, now: float) -> float:
         """Return the seconds since this method first saw that no byte moves to or from the client, in the loop's time.
@@ -128,8 +121,6 @@ class InspectedConnection:
 
     # Events of streams.
 
-    def secured(self, stream: Stream) -> None: ...
-
     def received(self, stream: Stream, data: bytes) -> None:
         if stream is not self.stream:
             origin = self._streams.connection(stream)
@@ -145,13 +136,6 @@ class InspectedConnection:
     def ended(self, stream: Stream) -> None:
         if stream is not self.stream or not self._pace.holds_unanswered:
             self._end(stream)
-
-    def failed(self, stream: Stream, error: ssl.SSLError | None) -> None:
-        if stream is self.stream:
-            self._inspector.inspection.certificates.refused(
-                self.client, self._context.server.address, error.reason if error else None
-            )
-        stream.abort()
 
     def lost(self, stream: Stream) -> None:
         connection = self._streams.remove(stream)
@@ -190,7 +174,7 @@ class InspectedConnection:
         """Note that the client has left. If it sent nothing, it may have refused our certificate."""
         if self.client.tls and not self._has_spoken and self._loop.time() - self.began < _EARLY_CLOSE_SECONDS:
             self._has_spoken = True
-            self._inspector.inspection.certificates.refused(self.client, self._context.server.address, None)
+            self._note_refusal(None)
 
     def _process(self, data: bytes) -> None:
         if not self._offer(self.client, data):
@@ -225,7 +209,7 @@ class InspectedConnection:
         self._driver.cancel()
         self._streams.release(self._is_idle)
         self._origin_pace.close()
-        self._inspector.unregister(self, self.client)
+        self._inspector.unregister(self)
         # References both ways: cut here, so that everything and the TLS state is freed now, and not when the collector
         # runs.
         del self._fast_path, self._driver, self._origin_pace, self.stream.owner
@@ -242,7 +226,18 @@ class InspectedConnection:
         if self._streams.close(connection):
             self._dispatch_closed(connection)
 
-    def replay(self, server: Connection, pending: PendingStream) -> None:
+    async def _open(self, server: Server, go_on: Callable[[], None]) -> None:
+        """Open an origin, or note the failure; then `go_on`, and handle what the origin sent meanwhile."""
+        pending = None
+        try:
+            pending = await self._streams.open(server)
+        except OriginError as error:
+            server.error = error.args[0]  # as it is: it may be a `ResolutionBlock`
+        go_on()
+        if pending is not None:
+            self._replay(server, pending)
+
+    def _replay(self, server: Connection, pending: PendingStream) -> None:
         """Handle what an origin sent before its stream was ours."""
         stream = self._streams.get(server)
         if stream is None:

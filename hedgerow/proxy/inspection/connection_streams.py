@@ -116,11 +116,8 @@ class ConnectionStreams:
         self._streams[server], self._connections[stream] = stream, server
         stream.owner = self._owner
         server.state = ConnectionState.OPEN
-        server.peername, server.sockname = stream.addresses
-        server.timestamp_tcp_setup = self._inspector.clock()
         if stream.tls is not None:
             server.alpn = (stream.tls.alpn or "").encode()
-            server.timestamp_tls_setup = server.timestamp_tcp_setup
 
     def _certificate_asked(self, address: tuple[str, int]) -> OriginError | None:
         """The origin asks for a certificate, which only the device can have.

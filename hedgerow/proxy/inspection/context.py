@@ -1,49 +1,62 @@
-"""The contracts between an inspector and its connections."""
+"""The contract between an inspector and its connections, and what these have in common."""
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from typing import Protocol
 
-from mitmproxy.connection import Client
+from mitmproxy.proxy.context import Context
 
 from hedgerow.proxy.inspection.addon import InspectionAddon
 from hedgerow.proxy.inspection.leaf_certificates import LeafCertificates
 from hedgerow.proxy.inspection.origins import OriginPool
 from hedgerow.proxy.inspection.parallel_handshakes import ParallelHandshakes
 from hedgerow.proxy.inspection.shares import DeviceShares
-from hedgerow.proxy.inspection.streams import Stream
+from hedgerow.proxy.inspection.streams import Stream, StreamOwner
 from hedgerow.proxy.policy import Counters
-
-
-class InspectorSession(Protocol):
-    """A connection in its handshake or under inspection."""
-
-    @property
-    def stream(self) -> Stream: ...
-    @property
-    def client(self) -> Client: ...
-
-    def abort(self) -> None: ...
-    def idle_seconds(self, now: float) -> float: ...
 
 
 class InspectorContext(Protocol):
     """The inspector, for its connections."""
 
-    @property
-    def counters(self) -> Counters: ...
-    @property
-    def clock(self) -> Callable[[], float]: ...
-    @property
-    def leaf_certificates(self) -> LeafCertificates: ...
-    @property
-    def inspection(self) -> InspectionAddon: ...
-    @property
-    def origins(self) -> OriginPool: ...
-    @property
-    def parallel_handshakes(self) -> ParallelHandshakes: ...
-    @property
-    def shares(self) -> DeviceShares: ...
-    def register(self, session: InspectorSession) -> None: ...
-    def unregister(self, session: InspectorSession, client: Client | None) -> None: ...
+    counters: Counters
+    clock: Callable[[], float]
+    leaf_certificates: LeafCertificates
+    inspection: InspectionAddon
+    origins: OriginPool
+    parallel_handshakes: ParallelHandshakes
+    shares: DeviceShares
+
+    def register(self, session: InspectorSession) -> None:
+        """Take note of a session. It replaces the one that its client had."""
+
+    def unregister(self, session: InspectorSession) -> None:
+        """Forget a session that is over, and its client."""
+
+
+class InspectorSession(StreamOwner):
+    """The owner of a client's stream, in its handshake or under inspection."""
+
+    def __init__(self, inspector: InspectorContext, context: Context, stream: Stream) -> None:
+        self._inspector = inspector
+        self._context = context
+        self.client = context.client
+        self.stream = stream
+
+    def abort(self) -> None:
+        """End at once, and drop what is not sent."""
+        self.stream.abort()
+
+    def idle_seconds(self, now: float) -> float:
+        """Return the seconds for which nothing has happened, in the loop's time."""
+        raise NotImplementedError
+
+    def failed(self, stream: Stream, error: ssl.SSLError | None) -> None:
+        if stream is self.stream:
+            self._note_refusal(error.reason if error else None)
+        stream.abort()
+
+    def _note_refusal(self, reason: str | None) -> None:
+        """Note that the client has refused our certificate, or may have."""
+        self._inspector.inspection.certificates.refused(self.client, self._context.server.address, reason)

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from itertools import count
+from functools import partial
 from typing import Any
 
 from mitmproxy import http
-from mitmproxy.connection import Connection
+from mitmproxy.connection import Connection, Server
 from mitmproxy.proxy.context import Context
 
 from hedgerow.proxy.inspection.addon import InspectionAddon
@@ -32,21 +32,18 @@ from hedgerow.proxy.inspection.engine.plain_messages import (
     request_bytes,
     response_bytes,
 )
-from hedgerow.proxy.inspection.known_heads import site_of
+from hedgerow.proxy.inspection.known_heads import Site
 from hedgerow.proxy.inspection.layer_driver import LayerDriver
-from hedgerow.proxy.inspection.origins import OriginError, PendingStream
 from hedgerow.proxy.pages.block_page import ASK_PATH
 from hedgerow.proxy.pages.response import ProxyResponse
 from hedgerow.proxy.scanners.response_scanner import BodyScanner
-
-_numbers = count(1)
 
 
 class FastPath:
     """The fast path of one connection. `receive` and `handle_end` get each event before the layers.
 
-    `work` runs a coroutine, `replay` hands on what an origin sent before it was ours, `close` closes a connection: all
-    of them the connection's own.
+    `work` runs a coroutine, `open_origin` opens an origin, or notes the failure, and goes on with a call, and `close`
+    closes a connection: all of them the connection's own.
     """
 
     def __init__(
@@ -57,16 +54,17 @@ class FastPath:
         driver: LayerDriver,
         *,
         work: Callable[[Coroutine[Any, Any, None]], None],
-        replay: Callable[[Connection, PendingStream], None],
+        open_origin: Callable[[Server, Callable[[], None]], Coroutine[Any, Any, None]],
         close: Callable[[Connection], None],
     ) -> None:
         self._inspection = inspection
-        self._client = context.client
+        client, server = context.client, context.server
+        self._client = client
         self._context = context
         self._streams = streams
         self._driver = driver
-        self._work, self._replay, self._close = work, replay, close
-        self._site = site_of(inspection.clients, context.client, context.server)
+        self._work, self._open_origin, self._close = work, open_origin, close
+        self._site: Site = inspection.clients.address(client), client.sni, server.address, server.tls
         self._flow: http.HTTPFlow | None = None  # in flight
         self._raw_request = b""
         self._is_asked = False
@@ -157,27 +155,16 @@ class FastPath:
 
     def _connect(self, flow: http.HTTPFlow) -> None:
         wanted = self._context.server
-        self.server = server = OriginServer.make(address=wanted.address, id=f"p{next(_numbers)}", tls=wanted.tls)
-        if wanted.tls and wanted.address is not None:
-            server.sni = self._client.sni or wanted.address[0]
+        assert wanted.address is not None
+        self.server = server = OriginServer.at(wanted.address, tls=wanted.tls, sni=self._client.sni)
         active = self._inspection.clients.active.get(flow.id)
         if active is not None and self._streams.open_idle(server, active):
             self._ask(flow, server)
         else:
-            self._work(self._open(flow, server))
-
-    async def _open(self, flow: http.HTTPFlow, server: OriginServer) -> None:
-        try:
-            waiting = await self._streams.open(server)
-        except OriginError as error:
-            server.error = str(error)
-            self._fall_back()
-            return
-        self._ask(flow, server)
-        self._replay(server, waiting)
+            self._work(self._open_origin(server, partial(self._ask, flow, server)))
 
     def _ask(self, flow: http.HTTPFlow, server: OriginServer) -> None:
-        if server.alpn == b"h2":
+        if server.error is not None or server.alpn == b"h2":
             self._fall_back()
             return
         self._is_asked = True

@@ -21,7 +21,7 @@ from hedgerow.proxy.client_hello import ClientHello, HelloError, HelloReader, lo
 from hedgerow.proxy.handover import HandoverHeader
 from hedgerow.proxy.http_head import CONNECTION_ESTABLISHED
 from hedgerow.proxy.inspection.connection import InspectedConnection
-from hedgerow.proxy.inspection.context import InspectorContext
+from hedgerow.proxy.inspection.context import InspectorContext, InspectorSession
 from hedgerow.proxy.inspection.engine.flows import InspectedClient, LayerContext, OriginServer
 from hedgerow.proxy.inspection.engine.http_layer import OPTIONS, HTTPMode
 from hedgerow.proxy.inspection.parallel_handshakes import GoOn, Key
@@ -35,25 +35,27 @@ _MAX_EARLY = 64 * 1024
 """Bytes kept of a client until there is a certificate."""
 
 
-class ClientHandshake:
+class ClientHandshake(InspectorSession):
     """The owner of a client's stream until its protocol is known.
 
     `first` is what the gate has read after the CONNECT, if any.
     """
 
+    stream: _HandshakeStream
+
     def __init__(self, inspector: InspectorContext, header: HandoverHeader, first: bytes, share: DeviceShare) -> None:
-        self.share, self.shares = share, inspector.shares
-        self.stream = _HandshakeStream(self)
-        self._began = asyncio.get_running_loop().time()
         id = f"c{next(_numbers)}"
-        self.client = InspectedClient.make(
+        client = InspectedClient.make(
             id=id,
             peername=(header.address, 0),
             sockname=("", 0),
             state=ConnectionState.OPEN,
             timestamp_start=inspector.clock(),
         )
-        self._inspector = inspector
+        context = LayerContext(client, OPTIONS, OriginServer.make(id=f"{id}s", address=None))
+        super().__init__(inspector, context, _HandshakeStream(self))
+        self.share, self.shares = share, inspector.shares
+        self._began = asyncio.get_running_loop().time()
         self._header = header
         self._receive: Callable[[ClientHandshake, bytes], None] = ClientHandshake._choose
         self._first = first
@@ -61,7 +63,6 @@ class ClientHandshake:
         self._offers: tuple[str, ...] = ()
         self._can_resume = False
         self._parallel: tuple[Key, GoOn] | None = None  # its place among those that wait for one another
-        self._context = LayerContext(self.client, OPTIONS, OriginServer.make(id=f"{id}s", address=None))
 
     def begin(self) -> None:
         """Begin once the stream is connected."""
@@ -80,9 +81,6 @@ class ClientHandshake:
         if first:
             self._choose(first)
 
-    def abort(self) -> None:
-        self.stream.abort()
-
     def idle_seconds(self, now: float) -> float:
         """Return the seconds since the start, in the loop's time. What the client sends does not extend its limit."""
         return now - self._began
@@ -96,16 +94,9 @@ class ClientHandshake:
         assert stream.tls is not None
         alpn = stream.tls.alpn
         self.client.alpn = alpn.encode() if alpn else None
-        self.client.timestamp_tls_setup = self._inspector.clock()
         if self._parallel is not None:
             self._inspector.parallel_handshakes.end(*self._parallel)
         self._hand_over(HTTPMode.transparent)
-
-    def failed(self, stream: Stream, error: ssl.SSLError | None) -> None:
-        self._inspector.inspection.certificates.refused(
-            self.client, self._context.server.address, error.reason if error else None
-        )
-        stream.abort()
 
     def ended(self, stream: Stream) -> None:
         stream.abort()
@@ -114,11 +105,7 @@ class ClientHandshake:
         self._first = b""  # there may be references for a while, such as of those who wait for a certificate
         if self._parallel is not None:
             self._inspector.parallel_handshakes.leave(*self._parallel)
-        self._inspector.unregister(self, self.client)
-
-    def write_paused(self, stream: Stream) -> None: ...
-
-    def write_resumed(self, stream: Stream) -> None: ...
+        self._inspector.unregister(self)
 
     # Detection of the protocol.
 
@@ -160,12 +147,8 @@ class ClientHandshake:
         self._certify(host)
 
     def _certify(self, host: str) -> None:
-        certificates = self._inspector.leaf_certificates
-        if (known := certificates.known(host)) is not None:
-            self._secure_with(known)
-        else:
-            self._receive = ClientHandshake._keep
-            certificates.request(host, self._proceed)
+        self._receive = ClientHandshake._keep
+        self._inspector.leaf_certificates.request(host, self._proceed)
 
     def _keep(self, data: bytes) -> None:
         """Keep the bytes of a client that does not wait for our ServerHello, such as early data: they belong to the
@@ -176,7 +159,7 @@ class ClientHandshake:
             self.abort()
 
     def _proceed(self, context: ssl.SSLContext | None) -> None:
-        """Begin the handshake with the certificate that the signer has issued."""
+        """Begin the handshake with the certificate, unless the signer has issued none."""
         if context is not None:
             self._go_on(self._secure_with, context)
         elif self.stream.is_open:
@@ -194,30 +177,19 @@ class ClientHandshake:
     def _hand_over(self, mode: HTTPMode, first: bytes = b"") -> None:
         """Hand the stream over to an `InspectedConnection`, with the bytes that the client has sent already."""
         inspected = InspectedConnection(self._inspector, self.stream, self._context, self._offers, self.share)
-        self._inspector.unregister(self, None)
         inspected.begin(mode)
         if first:
             inspected.received(self.stream, first)
 
 
 class _HandshakeStream(Stream):
-    """A stream that begins the handshake when it is connected, with the bytes that the gate has read.
+    """A stream whose work in the handshake is charged to the device.
 
-    Its work is charged to the device. While the device is ahead of its share, it waits for its turn and is not read: a
-    device that opens twenty connections at once must not have all of them served in one round of the event loop.
+    While the device is ahead of its share, it waits for its turn and is not read: a device that opens twenty
+    connections at once must not have all of them served in one round of the event loop.
     """
 
-    __slots__ = ("_handshake_owner",)
-
-    def __init__(self, handshake: ClientHandshake) -> None:
-        super().__init__(handshake)
-        self._handshake_owner: ClientHandshake | None = handshake
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        handshake, self._handshake_owner = self._handshake_owner, None
-        assert handshake is not None
-        handshake.shares.run(handshake.share, handshake.begin)
+    __slots__ = ()
 
     def data_received(self, data: bytes) -> None:
         owner = self.owner

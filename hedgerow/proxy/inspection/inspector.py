@@ -102,8 +102,7 @@ class Inspector:
         self.origins: OriginPool
         self._poller: TransportPoller
         self._upstream_ca = upstream_ca
-        self._sessions: set[InspectorSession] = set()
-        self._by_client: dict[str, InspectedConnection] = {}
+        self._sessions: dict[str, InspectorSession] = {}  # by the ids of their clients
         self._hello_limit = hello_limit
         self._idle_limit = idle_limit
         self._life_limit = life_limit
@@ -111,7 +110,6 @@ class Inspector:
         self.shares = DeviceShares()
         affordable = (descriptor_limit() - _OTHER_DESCRIPTORS) // _DESCRIPTORS_PER_CONNECTION
         self._places = Places[str](max(8, min(total_limit, affordable)), device_limit)  # by the ids of clients
-        self._handshakes: dict[str, InspectorSession] = {}
         self._use = BusyTracker[InspectedConnection]()
         self._ending = asyncio.Event()
         self._drained = asyncio.Event()
@@ -224,27 +222,33 @@ class Inspector:
         contenders = self._places.contenders(client)
         if not contenders:
             return False
-        inspected = self._by_client
-        displaced = max(contenders, key=lambda id: inspected[id].idle_seconds(now) if id in inspected else math.inf)
+        displaced = max(
+            contenders,
+            key=lambda id: (
+                session.idle_seconds(now)
+                if isinstance(session := self._sessions.get(id), InspectedConnection)
+                else math.inf
+            ),
+        )
         self.counters.add("hedgerow_proxy_dropped_total", "full")
         self._places.leave(displaced)
-        session = inspected.get(displaced) or self._handshakes.get(displaced)
-        if session is not None:  # else it waits for its turn
-            session.abort()
+        if displaced in self._sessions:  # else it waits for its turn
+            self._sessions[displaced].abort()
         return True
 
     def _begin(self, handshake: ClientHandshake, client: socket.socket) -> None:
         if handshake.client.id not in self._places:  # displaced while it waited
             client.close()
-            self.unregister(handshake, handshake.client)
+            self.unregister(handshake)
             return
         try:
             client.setblocking(False)
             SocketTransport(client, handshake.stream, self._poller)
+            self.shares.run(handshake.share, handshake.begin)
         except Exception:
             note_unexpected("cannot take a connection over")
             client.close()
-            self.unregister(handshake, handshake.client)
+            self.unregister(handshake)
 
     def _turn_away(self, client: socket.socket, cause: str) -> None:
         self.counters.add("hedgerow_proxy_dropped_total", cause)
@@ -253,34 +257,25 @@ class Inspector:
     # The context of connections.
 
     def register(self, session: InspectorSession) -> None:
-        self._sessions.add(session)
-        if isinstance(session, InspectedConnection):
-            self._by_client[session.client.id] = session
-        else:
-            self._handshakes[session.client.id] = session
+        self._sessions[session.client.id] = session
 
-    def unregister(self, session: InspectorSession, client: connection.Client | None) -> None:
-        """Forget a session, and its `client` unless another session has taken that over."""
-        self._sessions.discard(session)
-        if not isinstance(session, InspectedConnection):
-            self._handshakes.pop(session.client.id, None)
+    def unregister(self, session: InspectorSession) -> None:
+        client = session.client
+        self._sessions.pop(client.id, None)
         if not self._sessions:
             self._drained.set()
-        if client is not None:
-            self._by_client.pop(client.id, None)
-            self.inspection.leave(client)
-            self._places.leave(client.id)
-            lane = "inspect" if client.tls else "http"
-            self.counters.add("hedgerow_proxy_bytes_total", lane, "in", count=session.stream.bytes_received)
-            self.counters.add("hedgerow_proxy_bytes_total", lane, "out", count=session.stream.bytes_sent)
+        self.inspection.clients.leave(client)
+        self._places.leave(client.id)
+        lane = "inspect" if client.tls else "http"
+        self.counters.add("hedgerow_proxy_bytes_total", lane, "in", count=session.stream.bytes_received)
+        self.counters.add("hedgerow_proxy_bytes_total", lane, "out", count=session.stream.bytes_sent)
 
     def _close(self, client: connection.Client) -> None:
-        inspected = self._by_client.get(client.id)
-        if inspected is not None:
-            inspected.abort()
+        if client.id in self._sessions:
+            self._sessions[client.id].abort()
 
     async def _end(self) -> None:
-        for session in tuple(self._sessions):
+        for session in tuple(self._sessions.values()):
             session.abort()
         self.origins.close()
         self.leaf_certificates.close()
@@ -292,7 +287,7 @@ class Inspector:
     # Periodic work.
 
     def _cut(self, is_due: Callable[[ActiveRequest], bool]) -> None:
-        count = self.inspection.recheck_requests(is_due)
+        count = self.inspection.clients.recheck(is_due, self._close)
         if count:
             self.counters.add("hedgerow_proxy_cut_total", count=count)
 
@@ -300,7 +295,8 @@ class Inspector:
         """Report the use of connections that long responses keep busy. Each request was observed when it came."""
         clients = self.inspection.clients
         requests: list[BusyRequest] = []
-        for inspected, octets in self._use.busy(tuple(self._by_client.values()), now):
+        connections = (each for each in self._sessions.values() if isinstance(each, InspectedConnection))
+        for inspected, octets in self._use.busy(connections, now):
             by_host = {active.requests[-1].host: active for active in clients.active_of(inspected.client)}
             requests += ((active.ruleset, active.requests[-1], octets) for active in by_host.values())
         report_busy(requests, clients.policy.report_use)
@@ -310,7 +306,7 @@ class Inspector:
 
         `now` is in the loop's time.
         """
-        for session in tuple(self._sessions):
+        for session in tuple(self._sessions.values()):
             if isinstance(session, InspectedConnection):
                 limit = min(self._idle_limit, STALLED_LIMIT) if session.is_stalled else self._idle_limit
                 is_idle = session.idle_seconds(now) > limit or session.head_seconds(now) > self._hello_limit

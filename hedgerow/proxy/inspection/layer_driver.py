@@ -12,10 +12,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from mitmproxy import http
-from mitmproxy.connection import Connection, ConnectionState
+from mitmproxy.connection import Connection, ConnectionState, Server
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.context import Context
 
@@ -24,14 +25,14 @@ from hedgerow.proxy.inspection.connection_streams import ConnectionStreams
 from hedgerow.proxy.inspection.engine.flows import OriginServer
 from hedgerow.proxy.inspection.engine.http_layer import HttpLayer, HTTPMode
 from hedgerow.proxy.inspection.engine.http_stream import WaitForScan
-from hedgerow.proxy.inspection.origins import OriginError, PendingStream
 from hedgerow.watched_tasks import note_unexpected
 
 
 class LayerDriver:
     """The driver of mitmproxy's layers.
 
-    `work` runs a coroutine for the connection, `replay` handles bytes that an origin sent early.
+    `work` runs a coroutine for the connection. `open_origin` opens an origin, or notes the failure, and goes on with a
+    call.
 
     `on_handled` is called when the layers have settled after an event, `on_error` when they failed.
     """
@@ -43,7 +44,7 @@ class LayerDriver:
         streams: ConnectionStreams,
         *,
         work: Callable[[Coroutine[Any, Any, None]], None],
-        replay: Callable[[Connection, PendingStream], None],
+        open_origin: Callable[[Server, Callable[[], None]], Coroutine[Any, Any, None]],
         on_handled: Callable[[HttpLayer], None],
         on_error: Callable[[], None],
     ) -> None:
@@ -53,7 +54,7 @@ class LayerDriver:
         self._inspection = inspection
         self._context = context
         self._streams = streams
-        self._work, self._replay, self._on_handled, self._on_error = work, replay, on_handled, on_error
+        self._work, self._open_origin, self._on_handled, self._on_error = work, open_origin, on_handled, on_error
         self._already_judged: http.HTTPFlow | None = None  # the request that the layers get next
         self._already_sent_to: Connection | None = None  # the origin that has what the layers send next
         self._events: deque[events.Event] = deque()
@@ -133,7 +134,7 @@ class LayerDriver:
             case commands.OpenConnection() if command.connection.error:
                 self._events.append(events.OpenConnectionCompleted(command, command.connection.error))
             case commands.OpenConnection():
-                self._work(self._open(command))
+                self._work(self._open_origin(command.connection, partial(self._note_opened, command)))
             case commands.CloseConnection():
                 half = isinstance(command, commands.CloseTcpConnection) and command.half_close
                 if self._streams.close(command.connection, half=half):
@@ -147,7 +148,8 @@ class LayerDriver:
 
     def _run_hook(self, hook: commands.StartHook) -> Coroutine[Any, Any, None] | None:
         if self._already_judged is None or hook.name != "requestheaders":
-            return self._inspection.run_hook(hook.name, hook.args())
+            run: Callable[..., Coroutine[Any, Any, None] | None] = getattr(self._inspection, hook.name)
+            return run(*hook.args())
         judged, self._already_judged = self._already_judged, None
         (flow,) = hook.args()
         flow.id = judged.id
@@ -159,15 +161,8 @@ class LayerDriver:
         if command.blocking:
             self.handle(events.HookCompleted(command))
 
-    async def _open(self, command: commands.OpenConnection) -> None:
-        server, pending = command.connection, None
-        try:
-            pending = await self._streams.open(server)
-        except OriginError as error:
-            server.error = str(error)
-        self.handle(events.OpenConnectionCompleted(command, server.error))
-        if pending is not None:
-            self._replay(server, pending)
+    def _note_opened(self, command: commands.OpenConnection) -> None:
+        self.handle(events.OpenConnectionCompleted(command, command.connection.error))
 
     def _wake_later(self, command: commands.RequestWakeup) -> None:
         def wake() -> None:

@@ -13,7 +13,7 @@ import os
 import socket
 import ssl
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from hedgerow.proxy.certificate_authority import key_pem
 from hedgerow.proxy.signing import MAX_ANSWER, SIGNED
+from hedgerow.values import BoundedDict
 from hedgerow.watched_tasks import note_unexpected
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class LeafCertificates:
         )
         self._signer = SignerClient(signer, public)
         self._key_pem = key_pem(key)
-        self._contexts: OrderedDict[str, tuple[ssl.SSLContext, float]] = OrderedDict()  # with the time of its renewal
+        self._contexts = BoundedDict[str, tuple[ssl.SSLContext, float]](_MAX_LEAVES)  # with the time of its renewal
         self._waiting: dict[str, list[ContextReceiver]] = {}
 
     def known(self, host: str) -> ssl.SSLContext | None:
@@ -61,7 +62,7 @@ class LeafCertificates:
         context, renewal = self._contexts.get(host, (None, 0.0))
         if context is None or renewal <= time.time():
             return None
-        self._contexts.move_to_end(host)
+        self._contexts[host] = (context, renewal)  # the last one that was used
         return context
 
     def request(self, host: str, receive: ContextReceiver) -> None:
@@ -92,9 +93,6 @@ class LeafCertificates:
             leaf = x509.load_der_x509_certificate(certificate)
             context = self._make_context(leaf)
             self._contexts[host] = (context, (leaf.not_valid_after_utc - _RENEW_BEFORE).timestamp())
-            self._contexts.move_to_end(host)
-            while len(self._contexts) > _MAX_LEAVES:
-                self._contexts.popitem(last=False)
         for receive in self._waiting.pop(host, ()):
             try:
                 receive(context)

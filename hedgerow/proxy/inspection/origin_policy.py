@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import secrets
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from mitmproxy.connection import Client
 
@@ -18,14 +15,13 @@ from hedgerow.proxy.inspection.failures import NO_ADDRESS, NOT_REACHABLE, NOT_RE
 from hedgerow.proxy.inspection.origins import OriginError
 from hedgerow.proxy.policy import Counters, ResolvedHostCache
 
-_MESSAGE = re.compile(r"blocked behind a name \(([0-9a-f]{32})\)")
 
-_MAX_BLOCKS = 256  # of one client connection; each is recalled at once
+class ResolutionBlock(str):
+    """The text of a failure, with the request that its URL allows, and the decision on a name or address behind its
+    host.
 
-
-@dataclass(frozen=True, slots=True)
-class ResolutionBlock:
-    """A request that its URL allows, and the decision on a name or address that its host stands for."""
+    mitmproxy hands on nothing but the text, and hands on this object. What an origin writes is never one.
+    """
 
     ruleset: Ruleset
     request: Request
@@ -40,30 +36,16 @@ class OriginPolicy:
         self._counters = counters
         self._clock = clock
         self._resolved = ResolvedHostCache(clients.policy.resolve)
-        self._blocks: dict[str, dict[str, ResolutionBlock]] = {}
 
     def swap(self) -> None:
         """Forget the decisions of the policy before."""
         self._resolved = ResolvedHostCache(self._clients.policy.resolve)
 
-    def forget(self, client: Client) -> None:
-        """Forget a client whose connection is over."""
-        self._blocks.pop(client.id, None)
-
-    def recall(self, message: str, client: str) -> ResolutionBlock | None:
-        """Return the block of this client that an error message of `addresses_for` is about.
-
-        mitmproxy hands on nothing but the text. Texts of origins may also be in messages, so the number in it cannot be
-        guessed.
-        """
-        match = _MESSAGE.search(message)
-        return self._blocks.get(client, {}).get(match[1]) if match else None
-
     async def addresses_for(self, client: Client, host: str, port: int) -> tuple[DeviceId, tuple[str, ...]]:
         """Return a client's device, and the addresses of a destination as our resolver gives them, without private
         ones.
 
-        Raises OriginError.
+        Raises OriginError, with a `ResolutionBlock` if only the resolution has revealed that the request is blocked.
         """
         policy = self._clients.policy
         authority = parse_authority(host if ":" not in host else f"[{host}]", port)
@@ -101,12 +83,9 @@ class OriginPolicy:
             resolved = await policy.resolve(ruleset, device.id, host, url_is_allowed=True)
             if resolved.decision.verdict is Verdict.BLOCK:
                 policy.observe(device, ruleset, request, resolved.decision)
-                number = secrets.token_hex(16)
-                blocks = self._blocks.setdefault(client.id, {})
-                if len(blocks) >= _MAX_BLOCKS:
-                    del blocks[next(iter(blocks))]
-                blocks[number] = ResolutionBlock(ruleset, request, resolved.decision)
-                raise OriginError(f"blocked behind a name ({number})")
+                block = ResolutionBlock("the name or address behind the host is blocked")
+                block.ruleset, block.request, block.decision = ruleset, request, resolved.decision
+                raise OriginError(block)
         if resolved.decision.verdict is Verdict.BLOCK or not resolved.addresses:
             raise OriginError(NOT_RESOLVED if resolved.failed else NO_ADDRESS)
         return resolved.addresses

@@ -17,7 +17,8 @@ from typing import NamedTuple
 from hedgerow.policies.model import DeviceId
 from hedgerow.proxy.connections import dial
 from hedgerow.proxy.inspection.failures import CERTIFICATE_INVALID, TLS_FAILED
-from hedgerow.proxy.inspection.streams import Stream, TlsSession
+from hedgerow.proxy.inspection.streams import Stream, StreamOwner, TlsSession
+from hedgerow.values import BoundedDict
 
 DIAL_SECONDS = 15.0
 """Seconds for the connection and the TLS handshake."""
@@ -62,7 +63,7 @@ class OriginPool:
         self._trust = trust
         self._idle: OrderedDict[Stream, _IdleStream] = OrderedDict()
         self._by_origin: dict[OriginKey, deque[Stream]] = {}
-        self._sessions: OrderedDict[OriginKey, ssl.SSLSession] = OrderedDict()
+        self._sessions = BoundedDict[OriginKey, ssl.SSLSession](_MAX_SESSIONS)
         self._context = cache(self._make_context)
 
     async def open(
@@ -103,25 +104,24 @@ class OriginPool:
         stream.owner = idle = _IdleStream(self, origin, time.monotonic() + IDLE_SECONDS)
         stream.set_read_paused(is_paused=False)
         self._idle[stream] = idle
-        if (streams := self._by_origin.get(origin)) is None:
-            streams = self._by_origin[origin] = deque()
-        streams.append(stream)
+        self._by_origin.setdefault(origin, deque()).append(stream)
         if len(self._idle) > _MAX_IDLE:
             self.drop(next(iter(self._idle)))
 
     def drop(self, stream: Stream) -> None:
         """Close an idle stream."""
-        self._forget(stream)
+        idle = self._idle.pop(stream, None)
+        if idle is not None:
+            streams = self._by_origin[idle.origin]
+            streams.remove(stream)
+            if not streams:
+                del self._by_origin[idle.origin]
         stream.abort()
 
     def remember(self, origin: OriginKey, stream: Stream) -> None:
         """Keep the TLS session of a stream that ends, for the next one to the same origin."""
-        if stream.tls is None or (session := stream.tls.session) is None:
-            return
-        self._sessions[origin] = session
-        self._sessions.move_to_end(origin)
-        if len(self._sessions) > _MAX_SESSIONS:
-            self._sessions.popitem(last=False)
+        if stream.tls is not None and (session := stream.tls.session) is not None:
+            self._sessions[origin] = session
 
     def sweep(self, now: float | None = None) -> None:
         """Close streams that were idle for too long. `now` is on the monotonic clock."""
@@ -150,15 +150,6 @@ class OriginPool:
             stream.abort()
         return None
 
-    def _forget(self, stream: Stream) -> None:
-        idle = self._idle.pop(stream, None)
-        if idle is None:
-            return
-        streams = self._by_origin[idle.origin]
-        streams.remove(stream)
-        if not streams:
-            del self._by_origin[idle.origin]
-
     def _make_context(self, alpn: tuple[str, ...]) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies chain and host name
         context.hostname_checks_common_name = False
@@ -169,32 +160,24 @@ class OriginPool:
         return context
 
 
-class PendingStream:
+class PendingStream(StreamOwner):
     """The owner of a stream until its connection takes it. It keeps the bytes that arrive meanwhile."""
 
     def __init__(self) -> None:
         self.early = b""
         self.is_used_again = False
         self.has_ended = False
-        self._handshake: asyncio.Future[None] | None = None
-        self._result: Exception | None = None
-        self._is_done = False
+        # an error is its result: nobody waits for the handshake of a stream without TLS
+        self._handshake: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
 
     async def handshake(self) -> None:
         """Wait for the TLS handshake. Raises OSError."""
-        if not self._is_done:
-            self._handshake = asyncio.get_running_loop().create_future()
-            await self._handshake
-        elif self._result is not None:
-            raise self._result
+        if (error := await self._handshake) is not None:
+            raise error
 
     def _finish(self, error: Exception | None) -> None:
-        self._is_done, self._result = True, error
-        if self._handshake is not None and not self._handshake.done():
-            if error is None:
-                self._handshake.set_result(None)
-            else:
-                self._handshake.set_exception(error)
+        if not self._handshake.done():
+            self._handshake.set_result(error)
 
     def secured(self, stream: Stream) -> None:  # noqa: ARG002
         self._finish(None)
@@ -213,12 +196,8 @@ class PendingStream:
     def lost(self, stream: Stream) -> None:
         self.ended(stream)
 
-    def write_paused(self, stream: Stream) -> None: ...
 
-    def write_resumed(self, stream: Stream) -> None: ...
-
-
-class _IdleStream:
+class _IdleStream(StreamOwner):
     """The owner of an idle stream. Any event on it makes it unusable."""
 
     def __init__(self, origins: OriginPool, origin: OriginKey, until: float) -> None:
@@ -238,12 +217,6 @@ class _IdleStream:
 
     def lost(self, stream: Stream) -> None:
         self._origins.drop(stream)
-
-    def secured(self, stream: Stream) -> None: ...
-
-    def write_paused(self, stream: Stream) -> None: ...
-
-    def write_resumed(self, stream: Stream) -> None: ...
 
 
 def _error_text(error: Exception) -> str:

@@ -9,7 +9,6 @@ hosts most of whose pages are harmless, and about pages of people whose sites ar
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from urllib.parse import urlsplit
 
 from hedgerow.policies.model import Privacy
@@ -17,6 +16,7 @@ from hedgerow.policies.remembered import PageRecognised
 from hedgerow.proxy.inspection.clients import ActiveRequest, ClientRegistry
 from hedgerow.proxy.policy import Counters
 from hedgerow.proxy.scanners.topics import PageFinding
+from hedgerow.values import BoundedDict
 
 MAX_HOSTS = 4096
 """Hosts whose pages are counted."""
@@ -30,7 +30,8 @@ class PageReports:
     def __init__(self, clients: ClientRegistry, counters: Counters) -> None:
         self._clients = clients
         self._counters = counters
-        self._balance: OrderedDict[str, int] = OrderedDict()
+        # by how many a host's recognised pages outnumber the harmless ones, as far as this process has seen them
+        self._balance = BoundedDict[str, int](MAX_HOSTS)
 
     def report(self, finding: PageFinding | None, active: ActiveRequest, *, is_whole: bool) -> None:
         """Take what a page turned out to be, None for nothing in particular. `is_whole`: its status is 200."""
@@ -41,23 +42,13 @@ class PageReports:
         host = request.host.removeprefix("www.")
         if not (is_whole and _counts_for_its_host(active)) or not self._clients.policy.may_be_remembered(host):
             return
-        balance = self._count(host, is_harmless=finding is None)
+        balance = self._balance[host] = self._balance.get(host, 0) + (-1 if finding is None else 1)
         if finding is None or balance < (_LEAST_FOR_LABELS if finding.is_labelled else 0):
             return
         parts = urlsplit(request.url or "")
         if finding.is_labelled or (finding.is_described and not parts.query):
             page = hashlib.blake2b(parts.path.encode(), digest_size=8).hexdigest()
             self._clients.policy.report_page(PageRecognised(host, finding.topic, page, finding.is_labelled))
-
-    def _count(self, host: str, *, is_harmless: bool) -> int:
-        """Return by how many a host's recognised pages outnumber the harmless ones, as far as this process has seen
-        them.
-        """
-        balance = self._balance[host] = self._balance.get(host, 0) + (-1 if is_harmless else 1)
-        self._balance.move_to_end(host)
-        if len(self._balance) > MAX_HOSTS:
-            self._balance.popitem(last=False)
-        return balance
 
 
 def _counts_for_its_host(active: ActiveRequest) -> bool:

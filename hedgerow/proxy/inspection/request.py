@@ -40,6 +40,9 @@ from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm
 from hedgerow.proxy.policy import Counters, ProxyPolicy, strictest
 from hedgerow.proxy.scanners.decoding import SUPPORTED_CODINGS
 
+_AWAITS_FORM_KEY = "hedgerow-awaits-form"
+"""Key of a flow's metadata: the request is judged once its search form is there."""
+
 _HELP_SEEN = "hedgerow-help=seen"
 _HELP_MARK = f"&{_HELP_SEEN}"
 
@@ -71,7 +74,6 @@ class RequestHandler:
         self._counters = counters
         self._clock = clock
         self._engines = SearchEngines.load()
-        self._awaited_forms: set[str] = set()
 
     def judge(self, flow: http.HTTPFlow, device: Device, ruleset: Ruleset, form: str | None) -> None:
         """Answer a request that is blocked, or register it as active and prepare it for its origin. Raises HeadError.
@@ -92,7 +94,7 @@ class RequestHandler:
         has_seen_help = _strip_help_mark(flow)
         sent = tuple(request_of(flow, device, authority) for authority in authorities)
         if form is None and search_forms.is_readable(flow, sent):
-            self._awaited_forms.add(flow.id)
+            flow.metadata[_AWAITS_FORM_KEY] = True
             return
         requests = sent if form is None else tuple(search_forms.with_words(each, form) for each in sent)
         judged = [(each, self._decide(flow, ruleset, each, form)) for each in requests]
@@ -178,14 +180,7 @@ class RequestHandler:
 
     def take_form(self, flow: http.HTTPFlow) -> str | None:
         """Return the search form of a request whose judgement waits for it, once; None for any other request."""
-        if flow.id not in self._awaited_forms:
-            return None
-        self._awaited_forms.discard(flow.id)
-        return search_forms.read(flow)
-
-    def forget(self, flow: http.HTTPFlow) -> None:
-        """Forget a request that is over."""
-        self._awaited_forms.discard(flow.id)
+        return search_forms.read(flow) if flow.metadata.pop(_AWAITS_FORM_KEY, False) else None
 
     def blocked(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision) -> ProxyResponse:
         """Return the block page for a request, or a picture in place of one."""
@@ -275,11 +270,10 @@ def _limit_form(flow: http.HTTPFlow) -> None:
 
 def _strip_help_mark(flow: http.HTTPFlow) -> bool:
     """Remove the mark of a page of helplines that was seen. Return True if there was one."""
-    path = flow.request.path
-    is_marked = _HELP_MARK in path
-    if is_marked:
-        flow.request.path = path.replace(_HELP_MARK, "")
-    return is_marked
+    if _HELP_MARK not in flow.request.path:
+        return False
+    flow.request.path = flow.request.path.replace(_HELP_MARK, "")
+    return True
 
 
 def _prepare(flow: http.HTTPFlow, ruleset: Ruleset) -> None:

@@ -27,6 +27,7 @@ from hedgerow.proxy.scanners.scanner import BodyQueue, Head, Scanner, ScanRules,
 from hedgerow.proxy.scanners.topics import PageFinding
 from hedgerow.proxy.scanners.words import list_versions, load_phrases
 from hedgerow.proxy.scanners.workers import ScanPool
+from hedgerow.values import BoundedDict
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class ResponseScanning:
         self._pages = PageReports(clients, counters)
         self._wholes: dict[type[Scanner], BodyQueue] = {}
         self._lists: tuple[tuple[str, int], ...] | None = None
-        self._page_rules: dict[tuple[Ruleset, str], ScanRules] = {}
+        self._page_rules = BoundedDict[tuple[Ruleset, str], ScanRules](_MAX_PAGE_RULES)
 
     def swap(self) -> None:
         """Reload the phrase lists before the next page is scanned.
@@ -113,15 +114,13 @@ class ResponseScanning:
 
         A page of a well-known or listed host is recognised by its own labels only.
         """
-        if not head.may_be_page:
+        if not head.kind.may_be_page:
             return ScanRules(content, self._phrase_lists(), scoring=self._kinds())
         if content is not active.ruleset.content or len(active.requests) > 1:
             return self._make_page_rules(content, active)
         key = (active.ruleset, active.requests[0].host)
         known = self._page_rules.get(key)
         if known is None:
-            if len(self._page_rules) >= _MAX_PAGE_RULES:
-                self._page_rules.clear()
             known = self._page_rules[key] = self._make_page_rules(content, active)
         return known
 

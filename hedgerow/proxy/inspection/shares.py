@@ -14,6 +14,7 @@ import asyncio
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from hedgerow.frame_budget import MAX_TOKENS, FrameTokens
 from hedgerow.policies.model import DeviceId
@@ -67,33 +68,29 @@ class DeviceTokens(FrameTokens):
         return self._are_spent
 
 
+@dataclass(slots=True, eq=False)
 class Turn:
     """A place in the queue; `run` is called once unless it is cancelled."""
 
-    __slots__ = ("is_cancelled", "run")
-
-    def __init__(self, run: Callable[[], None]) -> None:
-        self.run = run
-        self.is_cancelled = False
+    run: Callable[[], None]
+    is_cancelled: bool = False
 
     def cancel(self) -> None:
         self.is_cancelled = True
 
 
+@dataclass(slots=True, eq=False)
 class DeviceShare:
     """The share of one device, however many connections it has.
 
     `strangers` is that of all devices without a name, for one of these.
     """
 
-    __slots__ = ("_at", "_lead", "strangers", "tokens", "turns")
-
-    def __init__(self, strangers: DeviceShare | None = None) -> None:
-        self.strangers = strangers
-        self.tokens = DeviceTokens()
-        self.turns: deque[Turn] = deque()
-        self._lead = 0.0  # seconds of work beyond the device's part
-        self._at = 0.0
+    strangers: DeviceShare | None = None
+    tokens: DeviceTokens = field(default_factory=DeviceTokens)
+    turns: deque[Turn] = field(default_factory=deque)
+    _lead: float = 0.0  # seconds of work beyond the device's part
+    _at: float = 0.0
 
     def is_ahead(self, now: float) -> bool:
         """Return whether the device has lately used more than its part. `now` is `time.perf_counter()`."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from typing import Any, Protocol
+from typing import Any
 
 _RECORD = 16 * 1024
 _TCP_CLOSE = 7  # of the kernel's net/tcp_states.h; the first octet of TCP_INFO is the state
@@ -130,29 +130,34 @@ class TlsSession:
         return self._tls.selected_alpn_protocol()
 
     @property
-    def certificate(self) -> bytes | None:
-        """The peer's certificate in DER."""
-        return self._tls.getpeercert(binary_form=True)
-
-    @property
     def session(self) -> ssl.SSLSession | None:
         """The session with which a later connection to the same host can be resumed."""
         return self._tls.session
 
 
-class StreamOwner(Protocol):
-    """Receiver of a stream's events.
+class StreamOwner:
+    """Receiver of a stream's events, which does nothing. Subclasses override what concerns them."""
 
-    `failed`: the handshake or the encryption failed, and the owner must abort the stream.
-    """
+    def secured(self, stream: Stream) -> None:
+        """Handle the end of the TLS handshake."""
 
-    def secured(self, stream: Stream) -> None: ...
-    def received(self, stream: Stream, data: bytes) -> None: ...
-    def ended(self, stream: Stream) -> None: ...
-    def failed(self, stream: Stream, error: ssl.SSLError | None) -> None: ...
-    def lost(self, stream: Stream) -> None: ...
-    def write_paused(self, stream: Stream) -> None: ...
-    def write_resumed(self, stream: Stream) -> None: ...
+    def received(self, stream: Stream, data: bytes) -> None:
+        """Handle bytes of the peer."""
+
+    def ended(self, stream: Stream) -> None:
+        """Handle the end of what the peer sends."""
+
+    def failed(self, stream: Stream, error: ssl.SSLError | None) -> None:
+        """Abort the stream, whose handshake or encryption has failed; without an error the peer has left."""
+
+    def lost(self, stream: Stream) -> None:
+        """Handle the end of the connection, after which nothing follows."""
+
+    def write_paused(self, stream: Stream) -> None:
+        """Note that the stream takes no more bytes for now."""
+
+    def write_resumed(self, stream: Stream) -> None:
+        """Note that the stream takes bytes again."""
 
 
 class Stream(asyncio.Protocol):

@@ -35,6 +35,7 @@ from hedgerow.proxy.pages.translations import (
     choose_language,
     is_young,
 )
+from hedgerow.values import BoundedDict
 
 _SVG = Markup(
     '<svg xmlns="http://www.w3.org/2000/svg" width="320" height="200" viewBox="0 0 320 200" lang="{lang}" '
@@ -139,9 +140,9 @@ class BlockPage:
         self._policy = f"default-src 'none'; style-src 'sha256-{digest}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"  # noqa: E501
         # Random, so that no URL contains them.
         self._url_placeholder, self._ticket_placeholder = secrets.token_hex(16), secrets.token_hex(16)
-        self._page_cache: dict[
+        self._page_cache = BoundedDict[
             tuple[Decision, str, str, PageReader], tuple[tuple[tuple[str, str], ...], tuple[bytes, ...]]
-        ] = {}
+        ](_MAX_CACHED_PAGES)
         self._help = help_choices(lifelines)
         self._help_cache: dict[tuple[PageReader, bool], Markup] = {}
 
@@ -265,10 +266,7 @@ class BlockPage:
         cached = self._page_cache.get(key)
         if cached is None:
             page = self._page(403, reader, self._blocked_parts(decision, host, self._url_placeholder, now, reader))
-            cached = (page.headers, tuple(page.body.split(self._url_placeholder.encode())))
-            if len(self._page_cache) >= _MAX_CACHED_PAGES:
-                self._page_cache.clear()
-            self._page_cache[key] = cached
+            cached = self._page_cache[key] = page.headers, tuple(page.body.split(self._url_placeholder.encode()))
         headers, pieces = cached
         body = str(escape(url)).encode().join(pieces)
         return ProxyResponse(

@@ -55,6 +55,15 @@ _PHRASES = {
 }
 
 
+_FORMS = {
+    "document": ResponseForm.PAGE,
+    **dict.fromkeys(("iframe", "frame", "embed", "object"), ResponseForm.FRAME),
+    "empty": ResponseForm.SCRIPT,
+    "serviceworker": ResponseForm.WORKER,
+}
+"""Forms by Sec-Fetch-Dest."""
+
+
 def response_form(resource: str, accept: str, requested_with: str = "", mode: str = "") -> ResponseForm:
     """The form that suits a request, by its Sec-Fetch-Dest, Accept, X-Requested-With and Sec-Fetch-Mode fields.
 
@@ -65,19 +74,8 @@ def response_form(resource: str, accept: str, requested_with: str = "", mode: st
     """
     if mode not in {"", "navigate"} and resource in {"", "document", "iframe", "frame", "embed", "object"}:
         return ResponseForm.SCRIPT
-    match resource:
-        case "document":
-            return ResponseForm.PAGE
-        case "iframe" | "frame" | "embed" | "object":
-            return ResponseForm.FRAME
-        case "empty":
-            return ResponseForm.SCRIPT
-        case "serviceworker":
-            return ResponseForm.WORKER
-        case "":
-            pass
-        case _:
-            return ResponseForm.NOTHING
+    if resource:
+        return _FORMS.get(resource, ResponseForm.NOTHING)
     if requested_with:
         return ResponseForm.SCRIPT
     if "application/json" in accept and "text/html" not in accept:

@@ -152,9 +152,9 @@ class PageTranslations(dict[str, PageTranslation]):
 
     def __missing__(self, language: str) -> PageTranslation:
         try:
-            words = _load_words(language)
+            words = page_words(language)
         except OSError:  # the package was replaced under a running worker
-            words = _load_words(SOURCE_LANGUAGE)
+            words = page_words(SOURCE_LANGUAGE)
         translation = self[language] = PageTranslation(words, self._titles, self._timezone)
         return translation
 
@@ -184,11 +184,6 @@ def category_titles(language: str) -> Mapping[str, str]:
     return {category.name: translations.pgettext(TOPIC_CONTEXT, category.title) for category in builtin_categories()}
 
 
-def page_words(language: str) -> Mapping[str, Any]:
-    """The texts of `en.yaml` in a language, with its `lang` and `dir`."""
-    return _load_words(language)
-
-
 def page_messages() -> Iterator[tuple[str, str]]:
     """All messages to be translated, each after its context."""
     yield from ((PAGE_CONTEXT, text) for text in _texts_in(_english_words()))
@@ -205,7 +200,8 @@ def _texts_in(words: object) -> Iterator[str]:
 
 
 @cache
-def _load_words(language: str) -> dict[str, Any]:
+def page_words(language: str) -> dict[str, Any]:
+    """The texts of `en.yaml` in a language, with its `lang` and `dir`."""
     words: dict[str, Any] = _translated(_english_words(), read_translations(language))
     return words | {"lang": language, "dir": text_direction(language), "categories": category_titles(language)}
 

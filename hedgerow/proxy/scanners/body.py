@@ -47,7 +47,7 @@ class BodyScan:
         self.is_unreadable = not self._decoder.is_known
         if self.refusal is not None or self.is_unreadable:
             scanners = []
-        elif scanners and head.is_stream:
+        elif scanners and head.kind.is_stream:
             scanners = [each for each in scanners if each.checks_streams]
         self._active = scanners
         self._packed: deque[bytes] = deque()

@@ -40,7 +40,6 @@ class ExcessiveExpansion(Exception):
 class _Coding(Protocol):
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield the decoded bytes in pieces of about 64 kB. Raises ContentDecodingError."""
-        ...
 
 
 class _Zlib:

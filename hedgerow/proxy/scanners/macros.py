@@ -102,7 +102,7 @@ class MacroScanner(Scanner):
 
     @classmethod
     def wants(cls, head: Head, rules: ScanRules) -> Self | None:
-        return cls(may_be_xml=head.types != ("text/html",)) if "macros" in (rules.content.files or ()) else None
+        return cls(may_be_xml=head.kind.types != ("text/html",)) if "macros" in (rules.content.files or ()) else None
 
     def feed(self, data: bytes) -> Decision | None:
         if self._search is not None:

@@ -26,7 +26,6 @@ WHOLE_HOLD_SECONDS = 60.0
 
 _NOBODY = unnamed_client("")
 
-type RefusalFactory = Callable[[Decision], ProxyResponse]
 type PageCallback = Callable[[str, PageFinding | None], None]
 """Takes the verdict on a page, and the topic that it was recognised as."""
 
@@ -49,7 +48,7 @@ class BodyScanner:
         head: Head,
         rules: ScanRules,
         pool: ScanPool,
-        refuse: RefusalFactory,
+        refuse: Callable[[Decision], ProxyResponse],
         on_page_scanned: PageCallback,
         wholes: Mapping[type[Scanner], BodyQueue] = MappingProxyType({}),
         client: ClassedClient = _NOBODY,

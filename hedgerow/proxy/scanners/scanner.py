@@ -62,9 +62,11 @@ _USUAL = 100  # characters of the fields by which kinds of bodies are kept
 
 @dataclass(frozen=True, slots=True)
 class BodyKind:
-    """Facts that follow from a body's type, disposition and destination; see `Head`.
+    """Facts that follow from a body's type, disposition and destination.
 
-    `is_media`: no archive comes under such a type.
+    `types` are the media types, in lower case and without parameters. `is_saved`: the browser saves the body as a file,
+    whatever its type is. `may_be_page`: a browser may show it as a page. `is_stream`: it is a sequence of messages,
+    which must not be held back. `is_media`: no archive comes under such a type.
     """
 
     types: tuple[str, ...]
@@ -97,7 +99,7 @@ class Head:
 
     `is_document`: as a page of its own. `is_image`: as a picture, whatever its type is.
 
-    >>> Head("https://a.example/", "Text/HTML; charset=utf-8, image/png").types
+    >>> Head("https://a.example/", "Text/HTML; charset=utf-8, image/png").kind.types
     ('text/html', 'image/png')
     """
 
@@ -115,26 +117,6 @@ class Head:
         kind, disposition = self.content_type, self.disposition
         look = body_kind if len(kind) + len(disposition) <= _USUAL else body_kind.__wrapped__
         return look(kind, disposition, self.is_document, self.is_image)
-
-    @property
-    def types(self) -> tuple[str, ...]:
-        """The media types, in lower case and without parameters."""
-        return self.kind.types
-
-    @property
-    def is_saved(self) -> bool:
-        """The browser saves the body as a file, whatever its type is."""
-        return self.kind.is_saved
-
-    @property
-    def may_be_page(self) -> bool:
-        """A browser may show the body as a page."""
-        return self.kind.may_be_page
-
-    @property
-    def is_stream(self) -> bool:
-        """The body is a sequence of messages, which must not be held back."""
-        return self.kind.is_stream
 
 
 @value_dataclass(frozen=True, slots=True)
@@ -208,9 +190,14 @@ class CollectedBody(Protocol):
     is_done: bool
     is_busy: bool
 
-    def feed(self, data: bytes, *, is_last: bool = False) -> None: ...
-    def release(self) -> None: ...
-    def when_ready(self, callback: Callable[[], None]) -> None: ...
+    def feed(self, data: bytes, *, is_last: bool = False) -> None:
+        """Take the next bytes, or the last."""
+
+    def release(self) -> None:
+        """Decide on the bytes so far, because the rest cannot be held back for longer."""
+
+    def when_ready(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once when the body is not busy any more."""
 
 
 class BodyQueue(Protocol):

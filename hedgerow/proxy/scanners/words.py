@@ -256,7 +256,7 @@ class PageScanner(Scanner):
 
     @classmethod
     def wants(cls, head: Head, rules: ScanRules) -> Self | None:
-        if not rules.content.page_limit or not head.may_be_page:
+        if not rules.content.page_limit or not head.kind.may_be_page:
             return None
         return cls(load_phrases(rules.phrase_lists)[0], rules, head)
 

@@ -572,6 +572,24 @@ def test_a_redirected_request_for_the_pages_is_relayed_once(body: bytes) -> None
     assert (joined.ruleset, gate.state) == (gate.client.ruleset, State.TUNNELLED)
 
 
+@pytest.mark.parametrize(
+    ("host", "port", "expected"),
+    [
+        ("hedgerow.internal", 80, b"Host: hedgerow.internal\r\n"),
+        ("192.0.2.1:8053", 8053, b"Host: 192.0.2.1:8053\r\n"),
+        ("[2001:db8::1]", 80, b"Host: [2001:db8::1]\r\n"),
+        ("[2001:db8::1]:8053", 8053, b"Host: [2001:db8::1]:8053\r\n"),
+    ],
+)
+def test_a_relayed_request_names_the_host_as_its_client_did(host: str, port: int, expected: bytes) -> None:
+    own = frozenset({"192.0.2.1", "2001:db8::1"})
+    pages = OwnPages("pages.sock", port, frozenset({"hedgerow.internal"}), lambda: own)
+    gate = GateProtocol(World(pages=pages).rules(), LAPTOP)
+    opened = gate.receive_data(f"GET http://{host}/device HTTP/1.1\r\nHost: {host}\r\n\r\n".encode(), NOW)[-1]
+    assert isinstance(opened, OpenPages)
+    assert expected in opened.head
+
+
 def test_a_repeated_connect_is_known_only_if_the_same_would_follow() -> None:
     world, data = World(), connect("inspected.example:443", "User-Agent: a browser")
     known = {

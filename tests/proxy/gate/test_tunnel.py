@@ -141,7 +141,7 @@ def test_the_end_of_a_stalled_tunnel_frees_everything(by: str) -> None:
             await until(lambda: both.tunnel.server.is_blocked)
             sending.cancel()
             if by == "policy":
-                both.tunnel.close()
+                both.tunnel.abort()
             else:
                 cast(socket.socket, getattr(both, by)).close()
 

@@ -62,13 +62,16 @@ async def shown(store: LeafCertificates, authority: CertificateAuthority, host: 
     trusting = ssl.create_default_context(cadata=authority.pem.decode())
     context = await context_of(store, host)
     assert context is not None
-    client, server = TlsSession(trusting, host=host), TlsSession(context, is_server=True)
-    client.feed(b"")
-    while not (client.is_established and server.is_established):
-        server.feed(client.take())
-        client.feed(server.take())
-    assert client.certificate is not None
-    return x509.load_der_x509_certificate(client.certificate)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client, server = trusting.wrap_bio(incoming, outgoing, server_hostname=host), TlsSession(context, is_server=True)
+    while not server.is_established:
+        with contextlib.suppress(ssl.SSLWantReadError):
+            client.do_handshake()
+        server.feed(outgoing.read())
+        incoming.write(server.take())
+    certificate = client.getpeercert(binary_form=True)
+    assert certificate is not None
+    return x509.load_der_x509_certificate(certificate)
 
 
 def test_leaves_are_cached_and_the_least_recently_used_is_dropped(

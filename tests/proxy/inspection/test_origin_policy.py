@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from hedgerow.policies.model import Decision, Device, DeviceId, Reason, Request, RequestKind, Verdict
-from hedgerow.proxy.inspection.origin_policy import OriginPolicy
+from hedgerow.proxy.inspection.origin_policy import OriginPolicy, ResolutionBlock
 from hedgerow.proxy.inspection.origins import OriginError
 from hedgerow.proxy.policy import Counters, DestinationGuard
 
 REQUEST = Request(DeviceId("tablet"), RequestKind.HTTP, "cdn.example", url="https://cdn.example/")
 
 
-def test_a_block_is_recalled_by_its_own_client_only() -> None:
+def test_a_failure_carries_its_block_and_no_text_of_an_origin_does() -> None:
     """An origin's status line comes into the same message, and could name a block that another child got."""
     blocked = SimpleNamespace(addresses=(), decision=Decision(Verdict.BLOCK, Reason.CATEGORY, "adult"))
 
@@ -32,11 +32,7 @@ def test_a_block_is_recalled_by_its_own_client_only() -> None:
     origins, first = OriginPolicy(clients, Counters(), lambda: 0.0), SimpleNamespace(id="first")
     with pytest.raises(OriginError) as refused:
         asyncio.run(origins.addresses_for(first, "cdn.example", 443))  # type: ignore[arg-type]
-    message = f"502 {refused.value}"
-    found = origins.recall(message, "first")
-    assert found is not None
-    assert found.request is REQUEST
-    assert origins.recall(message, "second") is None
-    assert origins.recall(f"blocked behind a name ({'0' * 32})", "first") is None
-    origins.forget(first)  # type: ignore[arg-type]
-    assert origins.recall(message, "first") is None
+    (block,) = refused.value.args
+    assert isinstance(block, ResolutionBlock)
+    assert block.request is REQUEST
+    assert not isinstance(str(block), ResolutionBlock)

@@ -7,6 +7,7 @@ Protocol code: no sockets, no clock, no files.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 
 from hedgerow.proxy.http_head import MAX_FIELDS
 
@@ -29,15 +30,13 @@ class BodyError(ValueError):
     """The body is malformed, or ends too early."""
 
 
+@dataclass(slots=True, eq=False)
 class ReceiveBuffer:
     """Bytes of a connection that are not processed yet."""
 
-    __slots__ = ("_searched", "data", "lines")
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-        self._searched = 0  # octets in which the end of a head was looked for
-        self.lines = 0  # and the ends of lines in them
+    data: bytearray = field(default_factory=bytearray)
+    lines: int = 0  # ends of lines in the octets in which the end of a head was looked for
+    _searched: int = 0  # the number of these
 
     def __len__(self) -> int:
         return len(self.data)

@@ -12,14 +12,21 @@ process, and creates for each layer a connection that nobody opens.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from functools import lru_cache
 from itertools import count
 from typing import Any, Self
 
 from mitmproxy import http
 from mitmproxy.connection import Client, Server
+from mitmproxy.proxy import commands
 from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layers import http as _layers
+
+layers: Any = _layers  # mitmproxy exports nothing explicitly
+
+type Commands = Generator[commands.Command, Any, None]
+"""The commands of a layer, as it yields them."""
 
 type Fields = tuple[tuple[bytes, bytes], ...]
 
@@ -195,6 +202,11 @@ class OriginServer(_Identity, Server):
 
     must_be_new = False
     is_used_again = False
+
+    @classmethod
+    def at(cls, address: tuple[str, int], *, tls: bool, sni: str | None) -> Self:
+        """Return a connection that is to be opened, under the name `sni` if there is one."""
+        return cls.make(id=f"s{next(_numbers)}", address=address, tls=tls, sni=(sni or address[0]) if tls else None)
 
 
 class LayerContext(Context):

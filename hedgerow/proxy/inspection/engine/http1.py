@@ -18,11 +18,10 @@ from mitmproxy.connection import ConnectionState
 from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands
 from mitmproxy.proxy.context import Context
-from mitmproxy.proxy.layers import http as _layers
 
 from hedgerow.proxy.http_head import MAX_FIELDS, HeadError, parse_head
 from hedgerow.proxy.inspection.engine.bodies import body_reader, split_lines
-from hedgerow.proxy.inspection.engine.flows import InspectedFlow
+from hedgerow.proxy.inspection.engine.flows import Commands, InspectedFlow, layers
 from hedgerow.proxy.inspection.engine.heads import (
     has_unknown_length,
     read_response_head,
@@ -31,7 +30,6 @@ from hedgerow.proxy.inspection.engine.heads import (
     response_head,
 )
 from hedgerow.proxy.inspection.engine.http1_connection import (
-    Commands,
     Http1Connection,
     MessagePhase,
     is_chunked,
@@ -48,8 +46,6 @@ from hedgerow.proxy.inspection.engine.messages import (
     may_forward_interim,
 )
 
-layers: Any = _layers  # mitmproxy exports nothing explicitly
-
 MOST_LINES = MAX_FIELDS + 2
 """Lines of a response's head: its status, its fields, and the empty line."""
 _WITHOUT_BODY = frozenset({204, 304})  # RFC 9112, section 6.3
@@ -64,7 +60,6 @@ class Http1Server(Http1Connection):
     def __init__(self, context: Context, render_error: ErrorRenderer) -> None:
         super().__init__(context, context.client)
         self._render_error = render_error
-        self._has_body = False  # our response
 
     def _read_head(self) -> Commands:
         buffer = self.buffer
@@ -113,20 +108,10 @@ class Http1Server(Http1Connection):
     def _end_in_head(self) -> Commands:
         yield from self._close()
 
-    def _send(self, event: Any) -> Commands:
+    def _begin(self, event: Any) -> Commands:
         assert event.stream_id == self.stream_id
         if isinstance(event, layers.ResponseHeaders):
             yield from self._send_head(event.response)
-        elif isinstance(event, layers.ResponseData):
-            # an HTTP/2 origin may send one where HTTP/1 has none: the client would read it as its next response
-            if self._has_body:
-                yield from self._send_data(event.data)
-        elif isinstance(event, layers.ResponseTrailers):
-            self._trailers = event.trailers
-        elif isinstance(event, layers.ResponseEndOfMessage):
-            if self._in_chunks:
-                yield from self._send_last_chunk()
-            yield from self._note_done(sent=True)
         elif isinstance(event, layers.ResponseProtocolError):
             yield from self._send_error(event.code.http_status_code(), event.message)
 
@@ -152,16 +137,6 @@ class Http1Server(Http1Connection):
             yield commands.SendData(self.conn, answer.to_bytes(head_only=head_only))
         yield from self._close()
 
-    @property
-    def awaits_head(self) -> bool:
-        """True between two requests, and while the head of one is incomplete."""
-        return self.state is MessagePhase.HEAD
-
-    @property
-    def is_answering(self) -> bool:
-        """True if a request is complete and its response is not."""
-        return self.state is MessagePhase.REST
-
     def _is_last(self, request: http.Request, response: http.Response) -> bool:
         return super()._is_last(request, response) or says_close(request)
 
@@ -176,7 +151,7 @@ class Http1Client(Http1Connection):
         self._has_served = getattr(self.conn, "is_used_again", False)
         self._interim = InterimAllowance()
 
-    def _send(self, event: Any) -> Commands:
+    def _begin(self, event: Any) -> Commands:
         if isinstance(event, layers.RequestProtocolError):
             yield from self._close()
         elif isinstance(event, layers.RequestHeaders):
@@ -185,14 +160,6 @@ class Http1Client(Http1Connection):
             self._interim, self._trailers = InterimAllowance(), None
             self._in_chunks = is_chunked(event.request) or (has_unknown_length(event.request) and not event.end_stream)
             yield commands.SendData(self.conn, request_head(event.request, has_body=not event.end_stream))
-        elif isinstance(event, layers.RequestData):
-            yield from self._send_data(event.data)
-        elif isinstance(event, layers.RequestTrailers):
-            self._trailers = event.trailers
-        elif isinstance(event, layers.RequestEndOfMessage):
-            if self._in_chunks:
-                yield from self._send_last_chunk()
-            yield from self._note_done(sent=True)
 
     def _read_head(self) -> Commands:
         if self.request is None:  # nobody has asked

@@ -9,7 +9,6 @@ Protocol code: no sockets, no files.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Generator
 from enum import Enum, auto
 from typing import Any, ClassVar
 
@@ -18,11 +17,10 @@ from mitmproxy.connection import Connection, ConnectionState
 from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.context import Context
-from mitmproxy.proxy.layers import http as _layers
 from mitmproxy.proxy.layers.http._base import HttpConnection
 
 from hedgerow.proxy.inspection.engine.bodies import BodyError, BodyReader, Field, ReceiveBuffer
-from hedgerow.proxy.inspection.engine.flows import HeaderFields
+from hedgerow.proxy.inspection.engine.flows import Commands, HeaderFields, layers
 
 MAX_PENDING = 256 * 1024
 """Bytes of an incomplete head, chunk header, trailer section or pipelined request that are kept."""
@@ -32,9 +30,10 @@ _FORBIDDEN_TRAILERS = frozenset(
     b"proxy-authenticate proxy-authorization proxy-connection set-cookie te trailer transfer-encoding upgrade".split()
 )
 
-layers: Any = _layers  # mitmproxy exports nothing explicitly
 
-type Commands = Generator[commands.Command, Any, None]
+_DATA = (layers.RequestData, layers.ResponseData)
+_TRAILERS = (layers.RequestTrailers, layers.ResponseTrailers)
+_ENDS = (layers.RequestEndOfMessage, layers.ResponseEndOfMessage)
 
 
 class MessagePhase(Enum):
@@ -64,7 +63,7 @@ class Http1Connection(HttpConnection):
         self.response: http.Response | None = None
         self._reader: BodyReader
         self._is_received = self._is_sent = False  # the message of the peer, and ours
-        self._in_chunks = False  # our message
+        self._has_body, self._in_chunks = True, False  # our message
         self._trailers: http.Headers | None = None
 
     def _handle_event(self, event: events.Event) -> Commands:
@@ -90,7 +89,8 @@ class Http1Connection(HttpConnection):
             yield from self._read_body()
 
     @abstractmethod
-    def _read_head(self) -> Commands: ...
+    def _read_head(self) -> Commands:
+        """Read the head of a message, if it is complete."""
 
     def _read_body(self) -> Commands:
         reader, (data_of, trailers_of, end_of, _) = self._reader, self.incoming
@@ -139,7 +139,8 @@ class Http1Connection(HttpConnection):
             )
 
     @abstractmethod
-    def _end_in_head(self) -> Commands: ...
+    def _end_in_head(self) -> Commands:
+        """Handle the end of what the peer sends, between two messages or within a head."""
 
     def _close(self) -> Commands:
         """Close the connection, and ignore what is still to come."""
@@ -149,17 +150,27 @@ class Http1Connection(HttpConnection):
 
     # Our messages.
 
+    def _send(self, event: Any) -> Commands:
+        """Send the peer what an event of the stream is about."""
+        if isinstance(event, _DATA):
+            # an HTTP/2 origin may send one where HTTP/1 has none: the client would read it as its next response
+            if event.data and self._has_body:
+                data = b"%x\r\n%b\r\n" % (len(event.data), event.data) if self._in_chunks else event.data
+                yield commands.SendData(self.conn, data)
+        elif isinstance(event, _TRAILERS):
+            self._trailers = event.trailers
+        elif isinstance(event, _ENDS):
+            if self._in_chunks:
+                trailers, self._trailers = self._trailers, None
+                lines = [b"%b: %b\r\n" % field for field in trailers.fields] if trailers is not None else []
+                yield commands.SendData(self.conn, b"0\r\n%b\r\n" % b"".join(lines))
+            yield from self._note_done(sent=True)
+        else:
+            yield from self._begin(event)
+
     @abstractmethod
-    def _send(self, event: Any) -> Commands: ...
-
-    def _send_data(self, data: bytes) -> Commands:
-        if data:
-            yield commands.SendData(self.conn, b"%x\r\n%b\r\n" % (len(data), data) if self._in_chunks else data)
-
-    def _send_last_chunk(self) -> Commands:
-        trailers, self._trailers = self._trailers, None
-        lines = b"".join([b"%b: %b\r\n" % field for field in trailers.fields]) if trailers is not None else b""
-        yield commands.SendData(self.conn, b"0\r\n%b\r\n" % lines)
+    def _begin(self, event: Any) -> Commands:
+        """Send the head of a message, or end the connection after an error."""
 
     # Between two messages.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Buffer, Generator
+from collections.abc import Buffer, Generator, Mapping
 from typing import Any
 
 from h2.config import H2Configuration
@@ -19,18 +19,16 @@ from h2.errors import ErrorCodes
 from h2.events import Event, InformationalResponseReceived, RequestReceived, ResponseReceived, StreamReset
 from h2.exceptions import ProtocolError
 from hpack.exceptions import HPACKError
-from mitmproxy import http
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.context import Context
-from mitmproxy.proxy.layers import http as _layers
-from mitmproxy.proxy.layers.http import _http2
+from mitmproxy.proxy.layers.http import HttpStream, _http2
 from mitmproxy.proxy.layers.http._base import HttpConnection
 from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
 
 from hedgerow.frame_budget import FrameBudget
 from hedgerow.hpack_codec import FastDecoder, FastEncoder
 from hedgerow.http2_streams import LimitedConnection
-from hedgerow.proxy.inspection.engine.flows import InspectedFlow
+from hedgerow.proxy.inspection.engine.flows import Commands, InspectedFlow, layers
 from hedgerow.proxy.inspection.engine.http2_fields import check_event, request_of, response_of
 from hedgerow.proxy.inspection.engine.messages import (
     BROKEN_ANSWER,
@@ -40,10 +38,6 @@ from hedgerow.proxy.inspection.engine.messages import (
     may_forward_interim,
 )
 from hedgerow.proxy.pages.response import ProxyResponse
-
-layers: Any = _layers  # mitmproxy exports nothing explicitly
-
-type Commands = Generator[commands.Command, Any, None]
 
 
 class _Connection(BufferedH2Connection):
@@ -88,17 +82,20 @@ def _configuration(*, client_side: bool) -> H2Configuration:
 
 
 class Http2Server(_http2.Http2Server):
-    """The side of HTTP/2 clients. `render_error` writes the answers to what is refused."""
+    """The side of HTTP/2 clients.
+
+    `render_error` writes the answers to what is refused of the `exchanges` in progress.
+    """
 
     h2_conf = _configuration(client_side=False)
 
-    def __init__(self, context: Context, render_error: ErrorRenderer) -> None:
+    def __init__(self, context: Context, render_error: ErrorRenderer, exchanges: Mapping[int, HttpStream]) -> None:
         HttpConnection.__init__(self, context, context.client)
         self.h2_conn = _ServerConnection(self.h2_conf)
         self.streams = {}
         self.budget = FrameBudget()
         self._render_error = render_error
-        self._requests: dict[int, http.Request] = {}
+        self._exchanges = exchanges
 
     def _handle_event(self, event: events.Event) -> Commands:
         if isinstance(event, events.DataReceived) and self.budget.is_spent:
@@ -109,7 +106,8 @@ class Http2Server(_http2.Http2Server):
         if isinstance(event, layers.ResponseProtocolError):
             status = event.code.http_status_code()
             if status is not None and self._may_answer(event.stream_id):
-                answer = self._render_error(status, event.message, self._requests.get(event.stream_id), self.conn.id)
+                request = self._exchanges[event.stream_id].flow.request
+                answer = self._render_error(status, event.message, request, self.conn.id)
                 self._send_error(event.stream_id, answer)
                 yield commands.SendData(self.conn, self.h2_conn.data_to_send())
                 return
@@ -120,7 +118,7 @@ class Http2Server(_http2.Http2Server):
 
     def handle_h2_event(self, event: Any) -> Generator[commands.Command, Any, bool]:
         if isinstance(event, RequestReceived):
-            return (yield from self._begin(event))
+            return (yield from self._begin(event.stream_id, event))
         if isinstance(event, ProtocolError):
             yield from self.protocol_error(f"HTTP/2 protocol error: {event}", self._error_code(event))
             return True
@@ -130,16 +128,12 @@ class Http2Server(_http2.Http2Server):
             self.streams.setdefault(event.stream_id, _http2.StreamState.HEADERS_RECEIVED)
         return bool((yield from super().handle_h2_event(event)))
 
-    def _begin(self, event: RequestReceived) -> Generator[commands.Command, Any, bool]:
-        number = event.stream_id
-        assert number is not None
+    def _begin(self, number: int, event: RequestReceived) -> Generator[commands.Command, Any, bool]:
         try:
             request = request_of(event.headers)
         except ValueError as error:
             yield from self.protocol_error(f"malformed request: {error}")
             return True
-        self._requests = {id: each for id, each in self._requests.items() if id in self.streams}
-        self._requests[number] = request
         self.streams[number] = _http2.StreamState.HEADERS_RECEIVED
         flow = InspectedFlow(self.context.client, self.context.server, request)
         yield layers.ReceiveHttp(layers.RequestHeaders(number, request, event.stream_ended is not None, flow))
@@ -153,9 +147,8 @@ class Http2Server(_http2.Http2Server):
         self.h2_conn.end_stream(stream_id)  # `send_data` of more than one frame would forget `end_stream`
 
     def _may_answer(self, stream_id: int) -> bool:
-        if self.is_closed(stream_id) or not self.is_open_for_us(stream_id):
-            return False
-        return not self.h2_conn.streams[stream_id].state_machine.headers_sent
+        is_open = self.is_open_for_us(stream_id) and not self.is_closed(stream_id)
+        return is_open and not self.h2_conn.streams[stream_id].state_machine.headers_sent
 
     def _error_code(self, error: ProtocolError) -> int:
         """Return the code that RFC 9113 demands. mitmproxy knows one, and h2 has none for HPACK (RFC 9113, section
@@ -184,14 +177,12 @@ class Http2Client(_http2.Http2Client):
 
     def handle_h2_event(self, event: Any) -> Generator[commands.Command, Any, bool]:
         if isinstance(event, ResponseReceived):
-            return (yield from self._receive_response(event))
+            return (yield from self._receive_response(event.stream_id, event))
         if isinstance(event, InformationalResponseReceived):
-            return (yield from self._pass_interim(event))
+            return (yield from self._pass_interim(event.stream_id, event))
         return bool((yield from super().handle_h2_event(event)))
 
-    def _receive_response(self, event: ResponseReceived) -> Generator[commands.Command, Any, bool]:
-        number = event.stream_id
-        assert number is not None
+    def _receive_response(self, number: int, event: ResponseReceived) -> Generator[commands.Command, Any, bool]:
         try:
             if self.streams.get(number) is not _http2.StreamState.EXPECTING_HEADERS:
                 raise ValueError("nobody has asked for it")
@@ -203,9 +194,9 @@ class Http2Client(_http2.Http2Client):
         yield layers.ReceiveHttp(layers.ResponseHeaders(number, response, event.stream_ended is not None))
         return False
 
-    def _pass_interim(self, event: InformationalResponseReceived) -> Generator[commands.Command, Any, bool]:
-        number = event.stream_id
-        assert number is not None
+    def _pass_interim(
+        self, number: int, event: InformationalResponseReceived
+    ) -> Generator[commands.Command, Any, bool]:
         if number not in self._interim:
             self._interim = {id: each for id, each in self._interim.items() if id in self.streams}
             self._interim[number] = InterimAllowance()

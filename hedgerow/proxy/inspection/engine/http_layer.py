@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Generator
-from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,9 +19,9 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import http as _layers
 
 from hedgerow.frame_budget import FrameBudget, FrameTokens
-from hedgerow.proxy.inspection.engine.flows import OriginServer
+from hedgerow.proxy.inspection.engine.flows import Commands, OriginServer, layers
 from hedgerow.proxy.inspection.engine.http1 import Http1Client, Http1Server
-from hedgerow.proxy.inspection.engine.http1_connection import MAX_PENDING
+from hedgerow.proxy.inspection.engine.http1_connection import MAX_PENDING, MessagePhase
 from hedgerow.proxy.inspection.engine.http2 import Http2Client, Http2Server
 from hedgerow.proxy.inspection.engine.http_stream import HeldStream
 from hedgerow.proxy.inspection.engine.messages import ErrorRenderer
@@ -68,11 +66,6 @@ OPTIONS: Any = SimpleNamespace(
 )
 """The options that mitmproxy's layers read."""
 
-_server_ids = count(1)
-layers: Any = _layers  # mitmproxy exports nothing explicitly
-
-type Commands = Generator[commands.Command, Any, None]
-
 
 class HttpLayer(_layers.HttpLayer):
     """One client's requests and the connections to their origins. The driver opens these, with TLS where needed.
@@ -86,8 +79,11 @@ class HttpLayer(_layers.HttpLayer):
     def __init__(self, context: Context, mode: HTTPMode, render_error: ErrorRenderer) -> None:
         super().__init__(context, mode)
         self._waiting_events: deque[_layers.GetHttpConnection] = deque()
-        kind = Http2Server if context.client.alpn == b"h2" else Http1Server
-        self.client_side: Http1Server | Http2Server = kind(context.fork(), render_error)
+        self.client_side: Http1Server | Http2Server
+        if context.client.alpn == b"h2":
+            self.client_side = Http2Server(context.fork(), render_error, self.streams)
+        else:
+            self.client_side = Http1Server(context.fork(), render_error)
         self.connections[context.client] = self.client_side
 
     def _handle_event(self, event: events.Event) -> Commands:
@@ -116,12 +112,13 @@ class HttpLayer(_layers.HttpLayer):
     def is_at_rest(self) -> bool:
         """An HTTP/1 client's next request may come, and nothing of it is there."""
         client = self.client_side
-        return isinstance(client, Http1Server) and client.awaits_head and not client.buffer and not self.streams
+        is_between = isinstance(client, Http1Server) and client.state is MessagePhase.HEAD and not client.buffer
+        return is_between and not self.streams
 
     @property
     def is_answering(self) -> bool:
         """An HTTP/1 client's request is complete and its response is not: pipelined bytes must wait."""
-        return isinstance(self.client_side, Http1Server) and self.client_side.is_answering
+        return isinstance(self.client_side, Http1Server) and self.client_side.state is MessagePhase.REST
 
     def portion(self, data: bytearray, now: float) -> int:
         """Return the number of octets of the client's `data` to process in this turn of the event loop."""
@@ -145,7 +142,7 @@ class HttpLayer(_layers.HttpLayer):
         client = self.client_side
         if isinstance(client, Http2Server):
             return client.h2_conn.highest_inbound_stream_id if client.budget.is_in_head else None
-        return client.stream_id if client.awaits_head and client.buffer else None
+        return client.stream_id if client.state is MessagePhase.HEAD and client.buffer else None
 
     def get_connection(self, event: _layers.GetHttpConnection, *, reuse: bool = True) -> Commands:
         """Use a free connection to the same origin, or open one. A failed connection does not stop the next attempt."""
@@ -183,12 +180,9 @@ class HttpLayer(_layers.HttpLayer):
     def _new_connection(self, event: _layers.GetHttpConnection) -> Commands:
         context = self.context.fork()
         ready, self.ready = self.ready, None
-        context.server = server = ready or OriginServer.make(
-            address=event.address, id=f"s{next(_server_ids)}", tls=event.tls
-        )
-        if event.tls and ready is None:
-            is_named = event.address == self.context.server.address
-            server.sni = (self.context.client.sni if is_named else None) or event.address[0]
+        is_named = event.address == self.context.server.address
+        sni = self.context.client.sni if is_named else None
+        context.server = server = ready or OriginServer.at(event.address, tls=event.tls, sni=sni)
         stream: Any = self.command_sources[event]
         server.must_be_new = stream.needs_new_connection
         self.connections[server] = child = _OriginConnection(context)

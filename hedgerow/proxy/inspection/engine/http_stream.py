@@ -13,11 +13,11 @@ from collections.abc import Generator
 from typing import Any
 
 from mitmproxy import flow, http
-from mitmproxy.net.http.validate import validate_headers
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers import http as _layers
 from mitmproxy.proxy.layers.http._events import ResponseProtocolError
 
+from hedgerow.proxy.inspection.engine.flows import Commands, layers
 from hedgerow.proxy.inspection.engine.messages import (
     BROKEN_ANSWER,
     is_interim,
@@ -56,10 +56,7 @@ _TOO_LONG = ProxyResponse(
     413, (("Content-Type", "text/plain; charset=utf-8"),), b"Hedgerow: the body is too long for this address.\n"
 )
 
-layers: Any = _layers  # mitmproxy exports nothing explicitly
 _BODY_EVENTS = (layers.ResponseData, layers.ResponseTrailers, layers.ResponseEndOfMessage)
-
-type Commands = Generator[commands.Command, Any, None]
 
 
 class WaitForScan(commands.RequestWakeup):
@@ -85,8 +82,9 @@ class HeldStream(_layers.HttpStream):
     _later: deque[events.Event]
     _end_event: events.Event | None = None
     _wait: WaitForScan | None = None
-    _is_timed: bool
+    _is_timed = False
     _is_late = False
+    _is_released = False  # the client has the head, and what was scanned of the body
     _discarded = 0
     _is_second_try = False
     is_cancelled = False
@@ -104,10 +102,10 @@ class HeldStream(_layers.HttpStream):
         if isinstance(event, events.Wakeup):
             if event.command is self._wait:
                 yield from self._continue()
-            elif self.server_state == self.state_hold:
+            elif self.server_state == self.state_scan and not self._is_released:
                 self._is_late = True
                 if self._wait is None:
-                    yield from self._release()
+                    yield from self._act_on(None)
             return
         if self._wait is not None and isinstance(event, _BODY_EVENTS):
             self._later.append(event)
@@ -136,7 +134,10 @@ class HeldStream(_layers.HttpStream):
 
     def check_invalid(self, request: bool) -> Generator[commands.Command, Any, bool]:
         """Refuse a message that others could read differently. Return True if it was refused."""
-        fault = self._request_fault() if request else self._response_fault()
+        if request:
+            fault = request_fault(self.flow.request, names_whole_url=self.mode is layers.HTTPMode.regular)
+        else:
+            fault = response_fault(self.flow.response)  # type: ignore[arg-type]  # it is there
         if fault is None:
             return False
         self.flow.error = flow.Error(fault)
@@ -147,31 +148,8 @@ class HeldStream(_layers.HttpStream):
         yield layers.HttpErrorHook(self.flow)
         code = layers.ErrorCode.REQUEST_VALIDATION_FAILED if request else layers.ErrorCode.RESPONSE_VALIDATION_FAILED
         yield layers.SendHttp(layers.ResponseProtocolError(self.stream_id, fault, code), self.context.client)
-        self.flow.live = False
-        self.client_state = self.server_state = self.state_errored
-        yield layers.DropStream(self.stream_id)
+        yield from self._drop()
         return True
-
-    def _request_fault(self) -> str | None:
-        request = self.flow.request
-        if request.scheme not in {"http", "https", ""}:
-            return "a request must be for http or https"
-        try:
-            if request.is_http2:  # `http_head` has checked those of HTTP/1
-                validate_headers(request)
-        except ValueError as error:
-            return f"a field of the request is malformed: {error}"
-        return request_fault(request, names_whole_url=self.mode is layers.HTTPMode.regular)
-
-    def _response_fault(self) -> str | None:
-        response = self.flow.response
-        assert response is not None
-        try:
-            validate_headers(response)
-        except ValueError as error:
-            return f"{BROKEN_ANSWER}: {error}"
-        fault = response_fault(response)
-        return f"{BROKEN_ANSWER}: {fault}" if fault is not None else None
 
     def handle_protocol_error(self, event: Any) -> Commands:
         """End the exchange.
@@ -231,9 +209,7 @@ class HeldStream(_layers.HttpStream):
         self._discarded += len(event.data)
         if self._discarded > EARLY_ANSWER_BYTES:
             self.client_state = self.state_discard_upload
-            yield layers.HttpResponseHook(self.flow)
-            yield from self._send(self.flow.response)
-            yield layers.SendHttp(layers.ResponseEndOfMessage(self.stream_id), self.context.client)
+            yield from self._answer(self.flow.response)
             self.server_state = self.state_errored
 
     def _is_too_much(self, data: bytes) -> bool:
@@ -245,10 +221,7 @@ class HeldStream(_layers.HttpStream):
         if isinstance(event, layers.RequestData):
             self._discarded += len(event.data)
             if self._discarded > MAX_DISCARDED_UPLOAD:
-                self.client_state = self.state_errored
-                kill = layers.ResponseProtocolError(self.stream_id, "blocked", layers.ErrorCode.KILL)
-                yield layers.SendHttp(kill, self.context.client)
-                yield layers.DropStream(self.stream_id)
+                yield from self._kill()
         elif isinstance(event, layers.RequestEndOfMessage):
             self.client_state = self.state_done
             yield layers.DropStream(self.stream_id)
@@ -263,8 +236,7 @@ class HeldStream(_layers.HttpStream):
             yield from super().start_response_stream()
         else:
             self._scanner, self._held, self._later = scanner, bytearray(), deque()
-            self._is_timed = False
-            self.server_state = self.state_hold
+            self.server_state = self.state_scan
 
     @property
     def is_scanning(self) -> bool:
@@ -274,126 +246,100 @@ class HeldStream(_layers.HttpStream):
         """
         return self._wait is not None and self._end_event is None
 
-    def _wait_for_scan(self) -> Commands:
-        self._wait = WaitForScan(self._scanner)
-        yield self._wait
-
     def _continue(self) -> Commands:
         """Act on the scanner's result, then on the events that came meanwhile."""
         self._wait = None
-        if self.server_state == self.state_hold:
-            yield from self._hold_on(self._scanner.result())
-        elif self.server_state == self.state_scan_streaming:
-            yield from self._stream_on(self._scanner.result() or (None if self._end_event else self._scanner.release()))
+        if self.server_state == self.state_scan:
+            yield from self._act_on(self._scanner.result())
         else:
             self._later.clear()
         while self._later and self._wait is None:
             yield from self._handle_event(self._later.popleft())
 
-    def state_hold(self, event: events.Event) -> Commands:
-        """Hold head and body back: the client has nothing of the response yet."""
+    def state_scan(self, event: events.Event) -> Commands:
+        """Scan the body: while it is held back, and then as it passes."""
         if isinstance(event, layers.ResponseTrailers):
             self.flow.response.trailers = event.trailers  # type: ignore[union-attr]
         elif isinstance(event, layers.ResponseData):
             self._held += event.data
-            yield from self._hold_on(self._scanner.feed(event.data))
+            yield from self._act_on(self._scanner.feed(event.data))
         elif isinstance(event, layers.ResponseEndOfMessage):
             self._end_event = event
-            yield from self._hold_on(self._scanner.end())
+            yield from self._act_on(self._scanner.end())
 
-    def _hold_on(self, refusal: ProxyResponse | None) -> Commands:
+    def _act_on(self, refusal: ProxyResponse | None) -> Commands:
+        """Refuse the response, wait for its scanner, pass on what is scanned, or hold it back for longer."""
+        scanner, is_whole = self._scanner, self._end_event is not None
+        is_wanted = scanner.is_done or self._is_late or (len(self._held) > MAX_HELD and not scanner.is_collecting)
+        may_pass = (is_whole or self._is_released or is_wanted) and not scanner.is_busy
+        if refusal is None and may_pass and not is_whole:
+            refusal = scanner.release()
         if refusal is not None:
-            yield from self._refuse(refusal)
+            yield from (self._cut_off() if self._is_released else self._refuse(refusal))
             return
-        if self._scanner.is_busy:
-            yield from self._wait_for_scan()
-        elif self._end_event is not None:
-            yield from self._release_held()
-            self.server_state = self.state_stream_response_body
-            yield from self.state_stream_response_body(self._end_event)
+        if may_pass:
+            yield from self._pass_on()
             return
-        elif self._scanner.is_done or self._is_late or (len(self._held) > MAX_HELD and not self._scanner.is_collecting):
-            yield from self._release()
-            return
-        if not self._is_timed and str(len(self._held)) != self.flow.response.headers.get("content-length"):  # type: ignore[union-attr]
+        if scanner.is_busy:
+            self._wait = WaitForScan(scanner)
+            yield self._wait
+        length = self.flow.response.headers.get("content-length")  # type: ignore[union-attr]
+        if not (self._is_timed or self._is_released) and str(len(self._held)) != length:
             self._is_timed = True
-            yield commands.RequestWakeup(self._scanner.max_hold_seconds)
+            yield commands.RequestWakeup(scanner.max_hold_seconds)
 
-    def state_scan_streaming(self, event: events.Event) -> Commands:
-        """Scan the rest of a response whose beginning the client has. If it is blocked, the response is cut off."""
-        refusal = None
-        if isinstance(event, layers.ResponseTrailers):
-            yield from self.state_stream_response_body(event)
-        elif isinstance(event, layers.ResponseData):
-            self._held += event.data
-            refusal = self._scanner.feed(event.data)
-            if refusal is None and not self._scanner.is_busy:
-                refusal = self._scanner.release()
-        elif isinstance(event, layers.ResponseEndOfMessage):
-            self._end_event = event
-            refusal = self._scanner.end()
-        yield from self._stream_on(refusal)
-
-    def _stream_on(self, refusal: ProxyResponse | None) -> Commands:
-        """Forward the bytes that are scanned."""
-        if refusal is not None:
-            self._later.clear()
-            yield from self._leave_origin()
-            kill = layers.ResponseProtocolError(self.stream_id, "blocked", layers.ErrorCode.KILL)
-            yield layers.SendHttp(kill, self.context.client)
-            self.client_state = self.server_state = self.state_errored
-            yield layers.DropStream(self.stream_id)
-        elif self._scanner.is_busy:
-            yield from self._wait_for_scan()
-        else:
-            if self._held:
-                data, self._held = layers.ResponseData(self.stream_id, bytes(self._held)), bytearray()
-                yield from self.state_stream_response_body(data)
-            if self._end_event is not None:
-                yield from self.state_stream_response_body(self._end_event)
-
-    def _release(self) -> Commands:
-        refusal = self._scanner.release()
-        if refusal is not None:
-            yield from self._refuse(refusal)
-            return
-        yield from self._release_held()
-        self.server_state = self.state_stream_response_body if self._scanner.is_done else self.state_scan_streaming
-
-    def _release_held(self) -> Commands:
-        yield layers.SendHttp(
-            layers.ResponseHeaders(self.stream_id, self.flow.response, end_stream=False), self.context.client
-        )
-        if self._held:
-            yield layers.SendHttp(layers.ResponseData(self.stream_id, bytes(self._held)), self.context.client)
-        self._held = bytearray()
+    def _pass_on(self) -> Commands:
+        """Send what is held, with the head before it and the end after it."""
+        response, data, self._held = self.flow.response, bytes(self._held), bytearray()
+        if not self._is_released:
+            self._is_released = True
+            yield layers.SendHttp(
+                layers.ResponseHeaders(self.stream_id, response, end_stream=False), self.context.client
+            )
+        if data:
+            yield layers.SendHttp(layers.ResponseData(self.stream_id, data), self.context.client)
+        if self._scanner.is_done or self._end_event is not None:
+            self.server_state = self.state_stream_response_body
+        if self._end_event is not None:
+            yield from self.state_stream_response_body(self._end_event)
 
     def _leave_origin(self) -> Commands:
         error = layers.RequestProtocolError(self.stream_id, "blocked", layers.ErrorCode.CANCEL)
         yield layers.SendHttp(error, self.context.server)
 
-    def _refuse(self, answer: ProxyResponse) -> Commands:
+    def _cut_off(self) -> Commands:
+        """End a response whose beginning the client has, so that it can tell that the rest is missing."""
+        self._later.clear()
+        yield from self._leave_origin()
+        yield from self._kill()
+
+    def _kill(self) -> Commands:
+        kill = layers.ResponseProtocolError(self.stream_id, "blocked", layers.ErrorCode.KILL)
+        yield layers.SendHttp(kill, self.context.client)
+        yield from self._drop()
+
+    def _refuse(self, refusal: ProxyResponse) -> Commands:
         self._held, self._later = bytearray(), deque()
         yield from self._leave_origin()
-        self.flow.response = to_mitmproxy_response(answer)
-        self.flow.response.stream = False
-        yield layers.HttpResponseHook(self.flow)
-        yield from self._send(self.flow.response)
-        self.server_state = self.state_errored  # it ignores the rest of the response
-        if self.client_state == self.state_done:
-            yield from self.flow_done()
-            return
-        yield layers.SendHttp(layers.ResponseEndOfMessage(self.stream_id), self.context.client)
-        self.client_state = self.server_state = self.state_errored
-        yield layers.DropStream(self.stream_id)
+        self.flow.response = to_mitmproxy_response(refusal)
+        yield from self._answer(self.flow.response)
+        yield from self._drop()
 
-    def _send(self, response: http.Response) -> Commands:
+    def _answer(self, response: http.Response) -> Commands:
+        """Send an answer of ours."""
+        yield layers.HttpResponseHook(self.flow)
         content = response.raw_content
         yield layers.SendHttp(
             layers.ResponseHeaders(self.stream_id, response, end_stream=not content), self.context.client
         )
         if content:
             yield layers.SendHttp(layers.ResponseData(self.stream_id, content), self.context.client)
+        yield layers.SendHttp(layers.ResponseEndOfMessage(self.stream_id), self.context.client)
+
+    def _drop(self) -> Commands:
+        """End the exchange. What still comes of it is ignored."""
+        self.client_state = self.server_state = self.state_errored
+        yield layers.DropStream(self.stream_id)
 
 
 class WebSocketRelay(layer.Layer):

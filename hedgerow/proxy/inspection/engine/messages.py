@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
 
 from mitmproxy import http
 from mitmproxy.net.http import status_codes
@@ -19,17 +20,12 @@ from hedgerow.proxy.http_head import MAX_FIELDS, MAX_HEAD, Authority, parse_auth
 from hedgerow.proxy.inspection.engine.flows import HeaderFields, HttpResponse, values_of
 from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm, response_form
 
-
-class ErrorRenderer(Protocol):
-    """Renderer of the answer to a failure, from a status, mitmproxy's message, the request if it was readable, and the
-    client's id.
-    """
-
-    def __call__(self, status: int, message: str, request: http.Request | None, client: str) -> ProxyResponse: ...
-
+type ErrorRenderer = Callable[[int, str, http.Request | None, str], ProxyResponse]
+"""Renders the answer to a failure, from a status, mitmproxy's message, the request if it was readable, and the client's
+id.
+"""
 
 SIGNED_EXCHANGE = b"application/signed-exchange"
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def named_authorities(flow: http.HTTPFlow) -> tuple[Authority, ...]:
@@ -74,9 +70,7 @@ def url_of(scheme: str, authority: Authority, path: str) -> str:
     >>> url_of("https", Authority("a.example", 443), "/x")
     'https://a.example/x'
     """
-    host = f"[{authority.host}]" if ":" in authority.host else authority.host
-    port = "" if authority.port == _DEFAULT_PORTS.get(scheme) else f":{authority.port}"
-    return f"{scheme}://{host}{port}{path if path.startswith('/') else '/' + path}"
+    return f"{scheme}://{authority.as_in_url(scheme)}{path if path.startswith('/') else '/' + path}"
 
 
 def form_of(fields: http.Headers) -> ResponseForm:
@@ -144,6 +138,13 @@ def request_fault(request: http.Request, *, names_whole_url: bool) -> str | None
     'a CONNECT must be the first request of its connection'
     """
     data = request.data
+    if request.scheme not in {"http", "https", ""}:
+        return "a request must be for http or https"
+    try:
+        if request.is_http2:  # `http_head` has checked those of HTTP/1
+            validate_headers(request)
+    except ValueError as error:
+        return f"a field of the request is malformed: {error}"
     if data.method.upper() == b"CONNECT":  # mitmproxy's layers know no case
         return "a CONNECT must be the first request of its connection"
     if names_whole_url and data.scheme == b"https":
@@ -171,8 +172,13 @@ def response_fault(response: http.Response) -> str | None:
     A line break in a field or in the reason would make two fields of it for an HTTP/1 client: browsers take a bare CR
     for one.
     """
+    try:
+        validate_headers(response)
+    except ValueError as error:
+        return f"{BROKEN_ANSWER}: {error}"
     parts = [response.data.reason, *[value for _, value in response.data.headers.fields]]
-    return "its head contains control characters" if _FIELD_CONTROLS.search(b"".join(parts)) is not None else None
+    is_clean = _FIELD_CONTROLS.search(b"".join(parts)) is None
+    return None if is_clean else f"{BROKEN_ANSWER}: its head contains control characters"
 
 
 def is_signed_exchange(response: http.Response) -> bool:
@@ -215,13 +221,12 @@ TOO_MANY_INTERIM = "the site sends too many informational responses, and no resp
 """The message of the error beyond these limits."""
 
 
+@dataclass(slots=True, eq=False)
 class InterimAllowance:
     """Informational responses that an origin may still send before its response to one request."""
 
-    __slots__ = ("_left", "_octets")
-
-    def __init__(self) -> None:
-        self._left, self._octets = MAX_INTERIM, MAX_INTERIM_OCTETS
+    _left: int = MAX_INTERIM
+    _octets: int = MAX_INTERIM_OCTETS
 
     def take(self, octets: int) -> bool:
         """Count one of this length. Return False if it is too much."""
@@ -237,10 +242,6 @@ def is_interim(response: http.Response) -> bool:
 
 def may_forward_interim(response: http.Response) -> bool:
     """Return whether a response is informational, unambiguous and without a body."""
-    try:
-        validate_headers(response)
-    except ValueError:
-        return False
     fields = response.headers
     return (
         is_interim(response)
