@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 from web_server import Web, running_web
 from web_server.big_family import fill_big
 
-from hedgerow.dashboards.accounts import Role
 from hedgerow.dashboards.control import DeviceView
+from hedgerow.dashboards.scopes import Role
 from hedgerow.policies.host_facts import Lifelines
 from hedgerow.policies.model import DeviceId
 

@@ -13,7 +13,6 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 
 import pyotp
 from starlette.concurrency import run_in_threadpool
@@ -28,7 +27,7 @@ from hedgerow.dashboards.passwords import (
     SignInRefused,
     check_password_strength,
 )
-from hedgerow.dashboards.scopes import AccessScope
+from hedgerow.dashboards.scopes import AccessScope, Role
 from hedgerow.journal.accounts import AccountRow, AccountStore, NameTaken, TokenRow, WebSessionRow
 
 LOCAL = "hedgerow.local"
@@ -44,16 +43,11 @@ SESSION_LIFETIME_S = 180 * DAY_S
 EXTERNAL_SESSION_S = DAY_S / 2
 """Maximum age of the session of somebody who signed in elsewhere, where they may have been dismissed since."""
 
+INVITATION = "invitation"
+"""First word of the `subject` of an account whose owner has been invited, and has no password yet."""
+
 _TOUCH_INTERVAL_S = 600.0
 _RECOVERY_CODES = 8
-
-
-class Role(StrEnum):
-    """Role of an account."""
-
-    ADMIN = "admin"
-    PARENT = "parent"
-    OPERATOR = "operator"
 
 
 ROLE_SCOPES: dict[Role, frozenset[AccessScope]] = {
@@ -135,10 +129,8 @@ class Accounts:
         """Return the principal of a session cookie, or None if it is invalid or expired."""
         row = self._sessions.get(_digest(cookie)) if cookie else None
         account = self._accounts.get(row.account) if row else None
-        if row is None or account is None:
-            return None
         now = self.clock()
-        if not self._is_valid(row, now):
+        if row is None or account is None or not self._is_valid(row, now):
             return None
         if now - row.seen_at > _TOUCH_INTERVAL_S:
             self._sessions[row.id] = replace(row, seen_at=now)
@@ -164,7 +156,7 @@ class Accounts:
 
     async def sign_in(self, name: str, password: str, code: str, address: str, agent: str) -> str:
         """Begin a session and return its cookie. Raises `SignInRefused`."""
-        return await self._begin_session((await self.authenticate(name, password, code, address)).name, address, agent)
+        return await self.begin_session((await self.authenticate(name, password, code, address)).name, address, agent)
 
     async def sign_in_from(self, identity: ExternalIdentity, address: str, agent: str) -> str:
         """Begin a session of somebody who signed in at a provider, and return its cookie.
@@ -182,22 +174,31 @@ class Accounts:
         elif row.role != identity.role:
             row = replace(row, role=identity.role)
             await self._change(row)
-        return await self._begin_session(row.name, address, agent)
+        return await self.begin_session(row.name, address, agent)
 
     async def _add_from(self, identity: ExternalIdentity) -> AccountRow:
         name = re.sub(r"[^\w.@'’-]+", " ", identity.name).strip()[:40].strip()
         if not self.has_any:
             raise SignInRefused("The first account is an admin's.")
-        if self._spelling(name) in self._accounts:
-            raise SignInRefused("There is an account called '%(name)s' already.", name=self._spelling(name))
         check_account_name(name)
         row = AccountRow(name, Role(identity.role).value, "", self.clock(), subject=identity.subject)
-        try:
-            await run_in_threadpool(self.store.add_account, row)
-        except NameTaken as error:
-            raise SignInRefused(str(error)) from None
-        self._accounts[name] = row
+        await self.add(row, refusal=SignInRefused)
         return row
+
+    async def add(self, row: AccountRow, *, refusal: type[InvalidInput] = InvalidInput) -> None:
+        """Add an account. The first one revokes all tokens, which were made without a password.
+
+        Raises `refusal` if its name is taken.
+        """
+        try:
+            if self._spelling(row.name) in self._accounts:
+                raise NameTaken
+            is_first = await run_in_threadpool(self.store.add_account, row)
+        except NameTaken:
+            raise refusal("There is an account called '%(name)s' already.", name=self._spelling(row.name)) from None
+        self._accounts[row.name] = row
+        if is_first:
+            self._tokens.clear()
 
     async def authenticate(self, name: str, password: str, code: str, address: str) -> Principal:
         """Return the owner of an account, without a session. Raises `SignInRefused`."""
@@ -224,23 +225,11 @@ class Accounts:
         return same[0] if name not in self._accounts and len(same) == 1 else name
 
     async def create(self, name: str, role: Role, password: str) -> None:
-        """Create an account. The first one is an admin's, and revokes all tokens, which were made without a password.
-
-        Raises `InvalidInput`.
-        """
+        """Create an account with a password. The first one is an admin's. Raises `InvalidInput`."""
         check_account_name(name)
         if not self.has_any and role is not Role.ADMIN:
             raise InvalidInput("The first account is an admin's.")
-        if self._spelling(name) in self._accounts:
-            raise InvalidInput("There is an account called '%(name)s' already.", name=self._spelling(name))
-        row = AccountRow(name, role.value, await self._hash(name, password), self.clock())
-        try:
-            is_first = await run_in_threadpool(self.store.add_account, row)
-        except NameTaken as error:
-            raise InvalidInput(str(error)) from None
-        self._accounts[name] = row
-        if is_first:
-            self._tokens.clear()
+        await self.add(AccountRow(name, role.value, await self._hash(name, password), self.clock()))
 
     async def create_first(self, name: str, password: str, code: str, address: str, agent: str) -> str:
         """Create the first account, an admin's, and begin its session.
@@ -253,14 +242,14 @@ class Accounts:
             if not self.setup_code.accepts(code):
                 raise SignInRefused("That is not the setup code. `hedgerow setup` on the machine shows it.")
             await self.create(name, Role.ADMIN, password)
-        return await self._begin_session(name, address, agent)
+        return await self.begin_session(name, address, agent)
 
     async def set_password(self, name: str, password: str) -> None:
         """Set a password and end all sessions of the account. Its second factor stays. Raises `InvalidInput`."""
         account = self._known(name)
-        if account.subject:
+        if account.subject and not account.subject.startswith(INVITATION):
             raise InvalidInput("'%(name)s' signs in elsewhere, without a password here.", name=name)
-        await self._change(replace(account, password=await self._hash(name, password)))
+        await self._change(replace(account, password=await self._hash(name, password), subject=""))
 
     async def check_password(self, name: str, password: str) -> None:
         """Raise `InvalidInput` for a wrong password."""
@@ -269,13 +258,21 @@ class Accounts:
 
     async def remove(self, name: str) -> None:
         """Remove an account. Raises `InvalidInput`, also for the last admin's with a password."""
+        self.check_other_admin(name)
+        await run_in_threadpool(self.store.remove_account, name)
+        del self._accounts[name]
+        self._forget_sessions(name)
+
+    def check_other_admin(self, name: str) -> None:
+        """Raise `InvalidInput` if an account is unknown, or the last one of an admin with a password."""
         self._known(name)
         others = [row for row in self._accounts.values() if row.name != name]
         if not any(row.role == Role.ADMIN and not row.subject for row in others):
             raise InvalidInput("This is the last account of an admin.")
-        await run_in_threadpool(self.store.remove_account, name)
-        del self._accounts[name]
-        self._forget_sessions(name)
+
+    def adopt_account(self, row: AccountRow) -> None:
+        """Use an account as it was written to the journal, from now on. Its sessions have its role at once."""
+        self._accounts[row.name] = row
 
     async def start_totp(self, name: str, secret: str, code: str) -> tuple[str, ...]:
         """Switch the second factor on by a first valid code, which counts as used, and return recovery codes.
@@ -337,7 +334,8 @@ class Accounts:
         await run_in_threadpool(self.store.remove_token, token_id)
         self._tokens.pop(token_id, None)
 
-    async def _begin_session(self, account: str, address: str, agent: str) -> str:
+    async def begin_session(self, account: str, address: str, agent: str) -> str:
+        """Begin a session of somebody who has been authenticated, and return its cookie."""
         cookie = secrets.token_urlsafe(32)
         now = self.clock()
         row = WebSessionRow(_digest(cookie), account, address, agent[:200], now, now)

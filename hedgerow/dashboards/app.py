@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from fastapi import FastAPI, Request
 from starlette.concurrency import run_in_threadpool
@@ -179,21 +179,24 @@ def fill_metrics(metrics: Metrics, status: Status, open_requests: int, now: floa
         domains[(item.category,)] = domains.get((item.category,), 0.0) + item.domains
         if item.fetched is not None:
             ages[(item.source,)] = max(0.0, now - item.fetched)
-    metrics.set_all("hedgerow_list_domains", domains)
-    metrics.set_all("hedgerow_list_age_seconds", ages)
-    metrics.set_all("hedgerow_coverage_names", {(each.category,): float(each.names) for each in status.coverage})
-    metrics.set_all("hedgerow_coverage_lists", {(each.category,): float(each.lists) for each in status.coverage})
-    wanted = [each for each in status.coverage if each.wanted]
-    states: dict[tuple[str, ...], float] = {
-        (each.category, state.value): float(state is each.state) for each in wanted for state in CoverageState
+    families: dict[str, Mapping[tuple[str, ...], float]] = {
+        "hedgerow_list_domains": domains,
+        "hedgerow_list_age_seconds": ages,
+        "hedgerow_coverage_names": {(each.category,): float(each.names) for each in status.coverage},
+        "hedgerow_coverage_lists": {(each.category,): float(each.lists) for each in status.coverage},
+        "hedgerow_coverage_state": {
+            (each.category, state.value): float(state is each.state)
+            for each in status.coverage
+            if each.wanted
+            for state in CoverageState
+        },
+        "hedgerow_policy_loaded_timestamp_seconds": {(): status.policy_loaded or 0.0},
+        "hedgerow_policy_info": {(status.policy_hash,): 1.0} if status.policy_hash else {},
+        "hedgerow_gateway_configured": {(): float(status.has_gateway)},
+        "hedgerow_state_free_bytes": {(): float(status.free_bytes)},
+        "hedgerow_certificate_expires_timestamp_seconds": {(name,): end for name, end in status.certificates.items()},
+        "hedgerow_access_requests_open": {(): float(open_requests)},
     }
-    metrics.set_all("hedgerow_coverage_state", states)
-    metrics.set("hedgerow_policy_loaded_timestamp_seconds", (), status.policy_loaded or 0.0)
-    metrics.set_all("hedgerow_policy_info", {(status.policy_hash,): 1.0} if status.policy_hash else {})
-    metrics.set("hedgerow_gateway_configured", (), float(status.has_gateway))
+    for family, values in families.items():
+        metrics.set_all(family, values)
     metrics.set_total("hedgerow_events_dropped_total", ("control",), float(status.dropped))
-    metrics.set("hedgerow_state_free_bytes", (), float(status.free_bytes))
-    metrics.set_all(
-        "hedgerow_certificate_expires_timestamp_seconds", {(name,): end for name, end in status.certificates.items()}
-    )
-    metrics.set("hedgerow_access_requests_open", (), float(open_requests))

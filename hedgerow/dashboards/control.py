@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -45,6 +46,16 @@ class InvalidInput(ValueError):
         """Attribute the problem to a field of the form, unless it already is."""
         self.field = self.field or field
         return self
+
+
+@contextlib.contextmanager
+def at_field(name: str) -> Iterator[None]:
+    """Attribute invalid input inside the block to a field of the form."""
+    try:
+        yield
+    except InvalidInput as error:
+        error.at(name)
+        raise
 
 
 class WrongCode(InvalidInput):

@@ -14,7 +14,7 @@ from hedgerow.dashboards.control import DeviceView
 from hedgerow.journal.personal_data import DataSubject, ErasureResult, PersonalDataStore
 from hedgerow.journal.recorder import Recorder
 from hedgerow.policies.identity import Use, is_enough, networks_of
-from hedgerow.policies.model import Device, Policy
+from hedgerow.policies.model import Policy
 
 
 class DataExport:
@@ -50,8 +50,9 @@ class DataExport:
         this session.
         """
         device = self._policy().devices.get(view.device)
-        is_strong = is_enough(view.grade, Use.KEPT) and device is not None and _has_strong_identity(device)
-        if view.person is None or not is_strong:
+        # More than a host name, which any device can take.
+        is_strong = device is not None and bool(device.macs or networks_of(device) or device.client_id)
+        if view.person is None or not is_strong or not is_enough(view.grade, Use.KEPT):
             return DataSubject(None, frozenset({view.device}), since)
         return self.data_subject(view.person)
 
@@ -86,11 +87,6 @@ def ndjson_download(pieces: Iterator[str]) -> StreamingResponse:
     """Return whole lines as a file to download. Each piece is read once the client has taken the one before."""
     headers = {"Content-Disposition": 'attachment; filename="hedgerow-kept.ndjson"'}
     return StreamingResponse(pieces, media_type="application/x-ndjson", headers=headers)
-
-
-def _has_strong_identity(device: Device) -> bool:
-    """Return whether more than a host name identifies the device. Any device can take a host name."""
-    return bool(device.macs or networks_of(device) or device.client_id)
 
 
 def csv_cell(value: object) -> object:

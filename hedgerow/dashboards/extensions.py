@@ -23,6 +23,7 @@ class Place(StrEnum):
     DEVICE_CHANGE = "device change"  # the same, among its settings; lines
     SETTINGS = "settings"  # nothing
     SETTINGS_LINKS = "settings links"  # nothing; links in a line
+    ACCOUNT = "account"  # the AccountRow, in the list of admins
     SIGN_IN = "sign in"  # nothing
     COUNTER = "counter"  # nothing; links in a line
     OWN_PAGE_START = "own page start"  # the same; a part of its first section

@@ -129,13 +129,13 @@ class RouteGuard:
             return Admission(None)
         if path == RESOLVER_CHECK_PATH and method == "GET" and host is not None and host.endswith(f".{CHECK_ZONE}"):
             return Admission(None)
-        if host is None or not self._is_own_name(host):
+        if host is None or (host not in {"localhost", *self.hosts()} and parse_client_address(host) is None):
             return Admission(None, 421, "Open this page by the address of the machine that runs Hedgerow.")
         is_local = _is_local_request(peer, host, headers)
         bearer = self._principal_of_bearer(headers, is_local)
         principal = (
             bearer
-            or self._principal_of_cookie(headers)
+            or self.authenticator.principal_of_session(session_cookie(headers))
             or (_LOCAL_SCRAPER if is_local and required == {METRICS} else None)
         )
         if method not in _SAFE_METHODS and bearer is None and not is_same_origin(names[0], headers):
@@ -155,17 +155,11 @@ class RouteGuard:
             return Admission(None)
         return Admission(None, 303 if is_page else 401, "Sign in first.")
 
-    def _is_own_name(self, host: str) -> bool:
-        return host == "localhost" or host in self.hosts() or parse_client_address(host) is not None
-
     def _principal_of_bearer(self, headers: Headers, is_local: bool) -> Principal | None:
         credential = bearer_token(headers)
         if credential and is_local and hmac.compare_digest(credential.encode(), self.token.encode()):
             return COMMAND_LINE
         return self.authenticator.principal_of_token(credential) if credential else None
-
-    def _principal_of_cookie(self, headers: Headers) -> Principal | None:
-        return self.authenticator.principal_of_session(session_cookie(headers))
 
 
 ONLY_PARENTS = message("Only parents and admins may see or change this.")

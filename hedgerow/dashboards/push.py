@@ -88,15 +88,10 @@ def parse_subscription(endpoint: str, p256dh: str, auth: str, mailbox: str = "")
     if not is_complete or len(endpoint) > 1000 or (len(point), len(secret)) != (_POINT, _SECRET):
         raise InvalidInput(message("This browser did not say where to send notices. Try again."))
     mailbox = mailbox.strip()
-    if (mailbox and (MAILBOX.fullmatch(mailbox) is None or len(mailbox) > _MAILBOX_LIMIT)) or (
-        not mailbox and _is_apples(endpoint)
-    ):
+    needs_mailbox = (urlsplit(endpoint).hostname or "").endswith(".push.apple.com")
+    if not (MAILBOX.fullmatch(mailbox) and len(mailbox) <= _MAILBOX_LIMIT if mailbox else not needs_mailbox):
         raise InvalidInput("Enter a mail address such as ana@mail.example.").at("mailbox")
     return Subscription(endpoint, p256dh, auth, f"mailto:{mailbox}" if mailbox else "")
-
-
-def _is_apples(endpoint: str) -> bool:
-    return (urlsplit(endpoint).hostname or "").endswith(".push.apple.com")
 
 
 class PushKey:

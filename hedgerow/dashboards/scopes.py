@@ -1,4 +1,4 @@
-"""The permissions of accounts and tokens."""
+"""The permissions of accounts and tokens, and the roles of accounts."""
 
 from __future__ import annotations
 
@@ -13,3 +13,11 @@ class AccessScope(StrEnum):
     METRICS = "metrics"
     MANAGE = "manage"  # change the policy
     ADMIN = "admin"  # accounts, tokens, other people's sessions
+
+
+class Role(StrEnum):
+    """Role of an account."""
+
+    ADMIN = "admin"
+    PARENT = "parent"
+    OPERATOR = "operator"

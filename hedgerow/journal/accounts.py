@@ -20,7 +20,8 @@ from hedgerow.journal.tables import accounts, tokens, web_sessions
 class AccountRow:
     """An account. `password` is an argon2 hash; `totp` is empty without a second factor.
 
-    `subject` is the provider at which somebody signs in, who has no password here, and their identifier there.
+    `subject` is the provider at which somebody signs in, who has no password here, and their identifier there; or the
+    invitation by which somebody may choose their password.
     `totp_step` is the time step (RFC 6238) of the last code of the second factor that was used.
     """
 

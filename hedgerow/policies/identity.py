@@ -215,13 +215,19 @@ def is_enough(grade: Grade, use: Use) -> bool:
     return grade >= MINIMUM[use]
 
 
+def is_a_childs(policy: Policy, device: Device) -> bool:
+    """Return whether the policy says that a child uses a device, or one claims by its host name to be the device."""
+    owners = (device.person,) if device.person is not None else device.sharers
+    profiles = {policy.people[each].profile for each in owners} | ({device.profile} if device.has_profile else set())
+    return device.claims is not None or any(policy.profiles[each].is_for_children for each in profiles)
+
+
 def may_resume_setup(policy: Policy, device: Device, address: IpAddress) -> bool:
     """Return whether a password opens the pages at an address, because no device of an adult is defined yet.
 
     The device is in the home network, and no child's. A café's guests bring devices that nobody defines.
     """
-    is_a_childs = device.has_profile and policy.profiles[device.profile].is_for_children
-    if device.person is not None or device.sharers or device.claims is not None or is_a_childs or has_seats(policy):
+    if is_a_childs(policy, device) or has_seats(policy):
         return False
     if any(each.profile == "adult" and (networks_of(each) or each.macs) for each in policy.devices.values()):
         return False

@@ -9,10 +9,10 @@ import pytest
 from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import VerifyMismatchError
 
-from hedgerow.dashboards.accounts import SESSION_IDLE_S, SESSION_LIFETIME_S, Accounts, Role
+from hedgerow.dashboards.accounts import SESSION_IDLE_S, SESSION_LIFETIME_S, Accounts
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.passwords import FREE_ATTEMPTS, PasswordHashes, SignInRefused
-from hedgerow.dashboards.scopes import AccessScope
+from hedgerow.dashboards.scopes import AccessScope, Role
 from hedgerow.journal.accounts import AccountStore
 from hedgerow.journal.database import open_journal
 

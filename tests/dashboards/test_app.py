@@ -17,9 +17,9 @@ from sqlalchemy import event
 from web_server import NOW, TOKEN
 
 from hedgerow.blocklists.rules import Problem
-from hedgerow.dashboards.accounts import Role
 from hedgerow.dashboards.control import BudgetRow, DeviceView, WorkerHealth
 from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
+from hedgerow.dashboards.scopes import Role
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.host_facts import Lifeline

@@ -15,8 +15,8 @@ import pytest
 from policy_samples import BASE, FILES, KEYS_OF_POLICY, LEAVES, changed_value, with_value
 from web_server import TOKEN, Web, running_web
 
-from hedgerow.dashboards.accounts import Role
 from hedgerow.dashboards.guard import SESSION_COOKIE
+from hedgerow.dashboards.scopes import Role
 from hedgerow.policies.reading.key_scopes import KeyPath, is_open, reserved_changes
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.reading.schema_types import KeyScope, RawModel, managed

@@ -22,8 +22,9 @@ from uvicorn.server import Server
 from web_server import TOKEN, Web
 from web_server.serving import serving
 
-from hedgerow.dashboards.accounts import LOCAL, Role
+from hedgerow.dashboards.accounts import LOCAL
 from hedgerow.dashboards.deadlines import REQUEST_TIMEOUT_S
+from hedgerow.dashboards.scopes import Role
 from hedgerow.dashboards.server import is_allowed_user, web_server
 from hedgerow.dashboards.web_places import MAX_CONNECTIONS_PER_CLIENT
 

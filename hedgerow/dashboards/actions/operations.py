@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from hedgerow.dashboards.accounts import Accounts
     from hedgerow.dashboards.actions.orders import BonusOrder, CodeOrder, SeatOrder
     from hedgerow.dashboards.control import BudgetRow, Control, MadeCode
     from hedgerow.journal.access_store import AccessCode
@@ -106,6 +107,7 @@ class PartMaker(Protocol):
 class Operations(Protocol):
     """The operations that actions of the core ask for."""
 
+    accounts: Accounts
     control: Control
     time: TimeControl
     codes: CodeControl

@@ -8,10 +8,11 @@ from typing import Annotated
 from fastapi import Path
 from pydantic import Field
 
-from hedgerow.dashboards.accounts import MAX_TOKEN_DAYS, Accounts, Role
+from hedgerow.dashboards.accounts import MAX_TOKEN_DAYS, Accounts
 from hedgerow.dashboards.api.schema import Actor, StrictModel
 from hedgerow.dashboards.control import Control
 from hedgerow.dashboards.routes import ADMIN, ScopedRouter
+from hedgerow.dashboards.scopes import Role
 from hedgerow.journal.accounts import TokenRow, WebSessionRow
 
 
@@ -38,12 +39,6 @@ class SetupView:
 
     url: str
     code: str
-
-
-class NewAccount(StrictModel):
-    name: str = Field(max_length=40)
-    role: Role
-    password: str = Field(max_length=600)
 
 
 class NewPassword(StrictModel):
@@ -78,17 +73,9 @@ def add_account_routes(api: ScopedRouter, accounts: Accounts, control: Control) 
             AccountView(row.name, Role(row.role), bool(row.totp), row.created_at) for row in accounts.accounts()
         )
 
-    @api.serve("POST", "/accounts", ADMIN, status_code=201)
-    async def add_account(account: NewAccount) -> None:
-        await accounts.create(account.name, account.role, account.password)
-
     @api.serve("PUT", "/accounts/{name}/password", ADMIN, status_code=204)
     async def set_password(name: AccountName, new: NewPassword) -> None:
         await accounts.set_password(name, new.password)
-
-    @api.serve("DELETE", "/accounts/{name}", ADMIN, status_code=204)
-    async def remove_account(name: AccountName) -> None:
-        await accounts.remove(name)
 
     @api.serve("GET", "/web-sessions", ADMIN)
     async def web_sessions() -> tuple[WebSessionRow, ...]:
@@ -105,7 +92,3 @@ def add_account_routes(api: ScopedRouter, accounts: Accounts, control: Control) 
     @api.serve("POST", "/tokens", ADMIN, status_code=201)
     async def make_token(actor: Actor, token: NewToken) -> MadeToken:
         return MadeToken(await accounts.make_token(token.name, token.scopes, actor, token.days))
-
-    @api.serve("DELETE", "/tokens/{token}", ADMIN, status_code=204)
-    async def remove_token(token: CredentialId) -> None:
-        await accounts.remove_token(token)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 
-from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.control import DeviceView, InvalidInput
 from hedgerow.dashboards.edits.household import (
     assign_device_edits,
     can_be_inspected,
@@ -18,6 +18,7 @@ from hedgerow.dashboards.edits.household import (
 from hedgerow.dashboards.edits.yaml_text import Edit, exclude, include, put, rename, replace
 from hedgerow.network.discovery import is_randomised_mac
 from hedgerow.policies.device_kinds import DeviceKind
+from hedgerow.policies.identity import is_a_childs
 from hedgerow.policies.model import Device, Policy
 
 ADULT = "adult"
@@ -48,6 +49,12 @@ def lets_sign_in(policy: Policy, owner: str) -> bool:
         return all(person.profile == ADULT for person in policy.people.values())
     person = policy.people.get(name or owner)
     return (person.profile if person is not None else policy.network.unknown_devices) == ADULT
+
+
+def takes_password(policy: Policy, view: DeviceView) -> bool:
+    """Return whether people in charge may sign in on a device for once: it is neither a seat nor a child's."""
+    known = policy.devices.get(view.device)
+    return not view.is_seat and (known is None or not is_a_childs(policy, known))
 
 
 def has_owner(policy: Policy, device: Device, owner: str) -> bool:

@@ -20,7 +20,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from hedgerow.dashboards.accounts import Accounts, Principal
+from hedgerow.dashboards.accounts import SESSION_LIFETIME_S, Accounts, Principal
 from hedgerow.dashboards.actions.operations import CodeControl, PartMaker, TimeControl
 from hedgerow.dashboards.control import BudgetRow, Control, DeviceView, SiteCorrections, TunnelControl
 from hedgerow.dashboards.data_export import DataExport
@@ -28,7 +28,7 @@ from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.edits.times import Preset
 from hedgerow.dashboards.edits.yaml_text import Edit
 from hedgerow.dashboards.extensions import Extensions, NavLink, Place
-from hedgerow.dashboards.guard import peer_address
+from hedgerow.dashboards.guard import SESSION_COOKIE, peer_address
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher
 from hedgerow.dashboards.pages.action_forms import form_endpoint
@@ -344,6 +344,20 @@ def countries_by_name(reader: Language) -> list[tuple[str, str]]:
 def redirect_to(path: str) -> RedirectResponse:
     """Redirect after a form, so that reloading does not send it again. `path` must not come from the client."""
     return RedirectResponse(path, SEE_OTHER)
+
+
+def with_session[R: Response](request: Request, response: R, cookie: str) -> R:
+    """Give the browser the cookie of a session."""
+    is_secure, max_age = request.url.scheme == "https", round(SESSION_LIFETIME_S)
+    response.set_cookie(
+        SESSION_COOKIE, cookie, max_age=max_age, httponly=True, samesite="strict", secure=is_secure, path="/"
+    )
+    return response
+
+
+def client_of(request: Request) -> tuple[str, str]:
+    """Return the client's IP address and its User-Agent header."""
+    return peer_address(request.scope), request.headers.get("user-agent", "")
 
 
 def redirect_after_save(path: str, change: PolicyChange | None, part: str = "") -> RedirectResponse:

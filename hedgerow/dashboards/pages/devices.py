@@ -9,7 +9,7 @@ from fastapi import Form, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.control import InvalidInput, at_field
 from hedgerow.dashboards.edits.devices import (
     NOBODY,
     kind_edits,
@@ -30,7 +30,6 @@ from hedgerow.dashboards.edits.yaml_text import Edit, remove, rename
 from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.pages.context import PageGroup, redirect_after_save
 from hedgerow.dashboards.pages.device_cards import DeviceCards, DeviceFilter
-from hedgerow.dashboards.pages.forms import at_field
 from hedgerow.dashboards.pages.openings import confirm
 from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, get, post
 from hedgerow.dashboards.words import labels

@@ -6,8 +6,7 @@ it. Passwords are not put back. A problem with a form that has no field to corre
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from html.parser import HTMLParser
@@ -36,16 +35,6 @@ _LIMITS = {
     "missing": message("Fill in this field."),
 }
 """Sentences for errors of pydantic, with the keys of their context."""
-
-
-@contextlib.contextmanager
-def at_field(name: str) -> Iterator[None]:
-    """Attribute invalid input inside the block to a field of the form."""
-    try:
-        yield
-    except InvalidInput as error:
-        error.at(name)
-        raise
 
 
 def problem_of(error: Mapping[str, Any]) -> InvalidInput:

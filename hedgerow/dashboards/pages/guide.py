@@ -14,15 +14,21 @@ from starlette.responses import Response
 
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.dashboards.accounts import check_account_name
-from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.control import InvalidInput, at_field
 from hedgerow.dashboards.edits.devices import owner_edits
 from hedgerow.dashboards.edits.household import find_person, name_device_edits, parse_age, parse_name
 from hedgerow.dashboards.edits.yaml_text import Edit, put
 from hedgerow.dashboards.guard import LOCAL_PEERS, SECURITY_HEADERS, local_address, peer_address
-from hedgerow.dashboards.pages.context import PageGroup, countries_by_name, principal_of, redirect_to
-from hedgerow.dashboards.pages.forms import at_field, typed_fields
+from hedgerow.dashboards.pages.context import (
+    PageGroup,
+    client_of,
+    countries_by_name,
+    principal_of,
+    redirect_to,
+    with_session,
+)
+from hedgerow.dashboards.pages.forms import typed_fields
 from hedgerow.dashboards.pages.settings import BLOCKED_ANSWER
-from hedgerow.dashboards.pages.sign_in import client_of, with_session
 from hedgerow.dashboards.passwords import check_password_strength
 from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, SETUP, get, post
 from hedgerow.dashboards.words.languages import language_of, message
@@ -175,7 +181,7 @@ class GuidePages(PageGroup):
                 else:
                     edits += name_device_edits(policy, device, name, person)
             if own is not None and device == own.device:  # its name may be in any language
-                edits.append(put(("devices", name, "kind"), _kind_of(request.headers.get("user-agent", ""))))
+                edits.append(put(("devices", name, "kind"), device_word(request.headers.get("user-agent", ""))))
             names.add(name)
         return await self._save(request, "devices", message("Which device belongs to whom"), *edits)
 
@@ -274,7 +280,7 @@ async def _typed(request: Request) -> dict[str, str]:
 
 def _own_device(request: Request, device: DeviceId, row: DeviceRow | None, owner: str, taken: set[str]) -> GuideDevice:
     """Return the device that shows the guide, as its owner's."""
-    kind = language_of(request).gettext(_kind_of(request.headers.get("user-agent", "")))
+    kind = language_of(request).gettext(device_word(request.headers.get("user-agent", "")))
     name = f"{owner} {kind}".strip()
     called = name if name not in taken else _free_name(name, taken)
     return GuideDevice(device, row.name if row else "", row.mac if row else None, None, owner, called, is_this=True)
@@ -288,10 +294,10 @@ def _guess(row: DeviceRow, policy: Policy, label: str) -> GuideDevice:
     return GuideDevice(row.device, label or row.address, row.mac, row.last_seen, owner, label, is_this=False)
 
 
-def _kind_of(user_agent: str) -> str:
+def device_word(user_agent: str) -> str:
     """Return a word for a kind of device.
 
-    >>> _kind_of("Mozilla/5.0 (Linux; Android 15) Mobile"), _kind_of("Mozilla/5.0 (X11; Linux x86_64)")
+    >>> device_word("Mozilla/5.0 (Linux; Android 15) Mobile"), device_word("Mozilla/5.0 (X11; Linux x86_64)")
     ('phone', 'computer')
     """
     if "iPad" in user_agent or ("Android" in user_agent and "Mobi" not in user_agent):

@@ -11,10 +11,10 @@ from starlette.responses import Response
 
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.sources import public_sources
+from hedgerow.dashboards.control import at_field
 from hedgerow.dashboards.edits.household import add_list_edit, remove_list_edit
 from hedgerow.dashboards.edits.yaml_text import put
 from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_after_save, redirect_to, referring_page
-from hedgerow.dashboards.pages.forms import at_field
 from hedgerow.dashboards.routes import MANAGE, READ, get, post
 from hedgerow.dashboards.words.labels import zone
 from hedgerow.dashboards.words.languages import language_of, message

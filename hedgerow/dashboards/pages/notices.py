@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from hedgerow.dashboards.address_book import mailbox_url
-from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.control import InvalidInput, at_field
 from hedgerow.dashboards.edits.household import (
     parse_language,
     parse_receiver_name,
@@ -22,7 +22,6 @@ from hedgerow.dashboards.edits.household import (
 from hedgerow.dashboards.edits.yaml_text import put
 from hedgerow.dashboards.notices import ReceiverView, find_receiver
 from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_after_save
-from hedgerow.dashboards.pages.forms import at_field
 from hedgerow.dashboards.push import parse_subscription, push_endpoint
 from hedgerow.dashboards.routes import MANAGE, READ, get, post
 from hedgerow.dashboards.words.languages import language_of, message

@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse, Response
 from hedgerow.blocklists.names import parse_host
 from hedgerow.dashboards.control import DeviceView, ExplanationView, InvalidInput
 from hedgerow.dashboards.data_export import ndjson_download
+from hedgerow.dashboards.edits.devices import takes_password
 from hedgerow.dashboards.extensions import Place
 from hedgerow.dashboards.guard import PORTAL_PATH
 from hedgerow.dashboards.pages.activity_groups import merge_similar
@@ -264,6 +265,7 @@ def not_in_charge_page(
         403,
         view=view,
         is_named=view.device in policy.devices,
+        takes_password=takes_password(policy, view),
         here=here,
         profile=language_of(request).gettext(profile.title) if profile is not None else view.profile,
         help=help_section(view, policy, language_of(request)),

@@ -11,7 +11,7 @@ from fastapi import Form, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.control import InvalidInput, at_field
 from hedgerow.dashboards.data_export import ndjson_download
 from hedgerow.dashboards.edits.household import (
     budget_limits,
@@ -23,7 +23,7 @@ from hedgerow.dashboards.edits.rules import is_inspected, name_levels, own_targe
 from hedgerow.dashboards.edits.times import presets, schedule_items
 from hedgerow.dashboards.edits.yaml_text import Edit, put, remove
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_after_save, redirect_to
-from hedgerow.dashboards.pages.forms import at_field, typed_fields
+from hedgerow.dashboards.pages.forms import typed_fields
 from hedgerow.dashboards.protections import protections_by_device
 from hedgerow.dashboards.routes import MANAGE, READ, get, post
 from hedgerow.dashboards.switches import SwitchWords, needs_pages

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from fastapi import Form, Path, Request
 from starlette.responses import Response
 
-from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.control import InvalidInput, at_field
 from hedgerow.dashboards.edits.household import (
     BudgetLimit,
     budget_edit,
@@ -40,7 +40,7 @@ from hedgerow.dashboards.edits.times import (
 )
 from hedgerow.dashboards.edits.yaml_text import put_times
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_to
-from hedgerow.dashboards.pages.forms import at_field, typed_fields
+from hedgerow.dashboards.pages.forms import typed_fields
 from hedgerow.dashboards.pages.openings import ask_before, confirm, explain_obstacle
 from hedgerow.dashboards.pages.people import PersonPageGroup, form_fields, person_path
 from hedgerow.dashboards.routes import MANAGE, post

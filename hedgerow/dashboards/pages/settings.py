@@ -10,10 +10,13 @@ from fastapi import Form, Path, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from hedgerow.dashboards.accounts import MAX_TOKEN_DAYS, TOKEN_SCOPES, Role
-from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.accounts import MAX_TOKEN_DAYS, TOKEN_SCOPES
+from hedgerow.dashboards.actions.accounts import SETTINGS_DONE, remove_account
+from hedgerow.dashboards.actions.action import Caller
+from hedgerow.dashboards.control import InvalidInput, at_field
 from hedgerow.dashboards.edits.yaml_text import diff_of_files, put
 from hedgerow.dashboards.guard import peer_address
+from hedgerow.dashboards.pages.action_forms import form
 from hedgerow.dashboards.pages.context import (
     MORE_PATH,
     PageContext,
@@ -23,11 +26,10 @@ from hedgerow.dashboards.pages.context import (
     redirect_after_save,
     redirect_to,
 )
-from hedgerow.dashboards.pages.forms import at_field
 from hedgerow.dashboards.pages.graphics import qr_code
-from hedgerow.dashboards.passwords import check_password_strength
+from hedgerow.dashboards.pages.openings import confirm
 from hedgerow.dashboards.routes import ADMIN, MANAGE, READ, get, post
-from hedgerow.dashboards.scopes import AccessScope
+from hedgerow.dashboards.scopes import AccessScope, Role
 from hedgerow.dashboards.words.changes import change_sentences
 from hedgerow.dashboards.words.labels import user_agent_text
 from hedgerow.dashboards.words.languages import LANGUAGE_COOKIE, language_of, message
@@ -122,17 +124,22 @@ class SettingsPages(PageGroup):
             "/changes", await self._context.editor.undo(change_id, principal_of(request), summary)
         )
 
-    @post("/settings/accounts", ADMIN)
-    async def add_account(self, name: FormText, role: Annotated[Role, Form()], password: FormText) -> Response:
-        with at_field("password"):
-            check_password_strength(name, password)
-        await self._context.accounts.create(name, role, password)
-        return redirect_to("/settings")
-
-    @post("/settings/accounts/remove", ADMIN)
-    async def remove_account(self, name: FormText) -> Response:
-        await self._context.accounts.remove(name)
-        return redirect_to("/settings")
+    @form(remove_account)
+    async def remove_account(self, request: Request, caller: Caller, name: str) -> Response:
+        """Ask once, and remove an account."""
+        reader = language_of(request)
+        question = await confirm(
+            self._context,
+            request,
+            reader.gettext(message("Remove the account %(name)s?"), name=name),
+            reader.gettext(message("%(name)s can no longer sign in, and all sessions of the account end."), name=name),
+            {"yes": message("Remove")},
+            field="asked",
+            leave=reader.gettext(message("Leave it as it is")),
+        )
+        if question is None:
+            await remove_account.run(self._context, caller, name)
+        return question or redirect_to(SETTINGS_DONE)
 
     @post("/settings/tokens", ADMIN)
     async def make_token(
@@ -147,11 +154,6 @@ class SettingsPages(PageGroup):
             name, tuple(scopes or ()), principal_of(request).name, days or None
         )
         return self._settings(request, token)
-
-    @post("/settings/tokens/remove", ADMIN)
-    async def remove_token(self, token: FormText) -> Response:
-        await self._context.accounts.remove_token(token)
-        return redirect_to("/settings")
 
 
 class AccountPages(PageGroup):

@@ -7,10 +7,10 @@ from typing import Annotated
 from fastapi import Form, Request
 from starlette.responses import Response
 
-from hedgerow.dashboards.accounts import SESSION_LIFETIME_S
+from hedgerow.dashboards.control import at_field
 from hedgerow.dashboards.guard import LOCAL_PEERS, SESSION_COOKIE, peer_address
-from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_to
-from hedgerow.dashboards.pages.forms import at_field, refusal_of
+from hedgerow.dashboards.pages.context import PageContext, PageGroup, client_of, principal_of, redirect_to, with_session
+from hedgerow.dashboards.pages.forms import refusal_of
 from hedgerow.dashboards.passwords import SignInRefused
 from hedgerow.dashboards.routes import SIGN_IN, get, post
 from hedgerow.dashboards.words.languages import language_of
@@ -68,17 +68,3 @@ def refused_page(context: PageContext, request: Request, refused: SignInRefused)
     return context.renderer.page(
         request, "sign_in.html", refused.status, needs_code=False, problem=problem, resumes=False
     )
-
-
-def with_session[R: Response](request: Request, response: R, cookie: str) -> R:
-    """Give the browser the cookie of a session."""
-    is_secure, max_age = request.url.scheme == "https", round(SESSION_LIFETIME_S)
-    response.set_cookie(
-        SESSION_COOKIE, cookie, max_age=max_age, httponly=True, samesite="strict", secure=is_secure, path="/"
-    )
-    return response
-
-
-def client_of(request: Request) -> tuple[str, str]:
-    """Return the client's IP address and its User-Agent header."""
-    return peer_address(request.scope), request.headers.get("user-agent", "")

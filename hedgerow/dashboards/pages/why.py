@@ -13,12 +13,12 @@ from starlette.responses import Response
 
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.names import parse_host
-from hedgerow.dashboards.control import ExplanationView, InvalidInput
+from hedgerow.dashboards.control import ExplanationView, InvalidInput, at_field
 from hedgerow.dashboards.pages.activity_groups import group_activity, owners_of, services_named
 from hedgerow.dashboards.pages.context import PageGroup
 from hedgerow.dashboards.pages.device_cards import RECENT_DEVICES
 from hedgerow.dashboards.pages.feedback import feedback
-from hedgerow.dashboards.pages.forms import at_field, refusal_of
+from hedgerow.dashboards.pages.forms import refusal_of
 from hedgerow.dashboards.routes import READ, get
 from hedgerow.journal.activity import ActivityFilter, HostActivity
 from hedgerow.journal.reader import DecisionRow

@@ -2,14 +2,15 @@
 // Fills in what the browser knows: the setup code of the address, the time zone and the country. Without this file
 // the forms do the same.
 
-// The QR code's address carries the code behind "#", which no server sees. It leaves the address bar and the history at once.
+// The QR code's address carries the code behind "#", which no server sees. It leaves the address bar and the history at once. The setup
+// code has two groups, and that of an invitation four.
 const field = document.querySelector("[data-from-address]");
-const carried = /^#([a-z0-9]{5}-?[a-z0-9]{5})$/i.exec(location.hash);
+const carried = /^#([a-z0-9]{4,5}(?:-?[a-z0-9]{4,5})+)$/i.exec(location.hash);
 if (carried) {
   history.replaceState(null, "", location.pathname + location.search);
   if (field) {
     field.value = carried[1].toUpperCase();
-    field.form.querySelector("[name=name]").focus();
+    field.form.querySelector("[name=name], [name=password]").focus();
   }
 } else if (field && !field.value) field.focus();
 

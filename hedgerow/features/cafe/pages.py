@@ -19,12 +19,11 @@ from hedgerow.dashboards.actions import sessions
 from hedgerow.dashboards.actions.action import Caller
 from hedgerow.dashboards.actions.orders import COUNTER_PATH, LATEST, SeatOrder
 from hedgerow.dashboards.audit import audit, audit_csv, audit_period
-from hedgerow.dashboards.control import DeviceView, InvalidInput
+from hedgerow.dashboards.control import DeviceView, InvalidInput, at_field
 from hedgerow.dashboards.extensions import Card, Extensions, NavLink, Place
 from hedgerow.dashboards.guard import local_address, peer_address
 from hedgerow.dashboards.pages.action_forms import form
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_to
-from hedgerow.dashboards.pages.forms import at_field
 from hedgerow.dashboards.pages.graphics import qr_code
 from hedgerow.dashboards.pages.openings import confirm
 from hedgerow.dashboards.routes import ADMIN, DEVICES, OPERATE, READ, get, post

@@ -8,13 +8,12 @@ from fastapi import Form, Path, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from hedgerow.dashboards.control import DeviceView, InvalidInput
+from hedgerow.dashboards.control import DeviceView, InvalidInput, at_field
 from hedgerow.dashboards.edits.household import parse_minutes, parse_name
 from hedgerow.dashboards.edits.times import DISTRACTIONS, Preset, ScheduleEffect, ScheduleItems, schedule_edits
 from hedgerow.dashboards.edits.yaml_text import Edit, put, remove
 from hedgerow.dashboards.extensions import Card, ConditionWords, Extensions, Place
 from hedgerow.dashboards.pages.context import PageContext, redirect_to
-from hedgerow.dashboards.pages.forms import at_field
 from hedgerow.dashboards.pages.own_device import until_recorded
 from hedgerow.dashboards.pages.people import PersonPageGroup
 from hedgerow.dashboards.routes import DEVICES, MANAGE, post

@@ -10,8 +10,8 @@ from fastapi import Request
 from starlette.responses import Response
 
 from hedgerow.dashboards.extensions import Card, Extensions, Place
-from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_to
-from hedgerow.dashboards.pages.sign_in import client_of, refused_page, with_session
+from hedgerow.dashboards.pages.context import PageContext, PageGroup, client_of, redirect_to, with_session
+from hedgerow.dashboards.pages.sign_in import refused_page
 from hedgerow.dashboards.passwords import SignInRefused
 from hedgerow.dashboards.routes import SIGN_IN, get
 from hedgerow.features.openid.settings import OpenIdProvider

@@ -12,8 +12,8 @@ from web_server import NOW, TOKEN
 from web_server.big_family import fill_big
 from web_server.household import fill
 
-from hedgerow.dashboards.accounts import Role
 from hedgerow.dashboards.pages.live import MAX_STREAMS_PER_SESSION, ChangeFeed, LivePages
+from hedgerow.dashboards.scopes import Role
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.policies.model import AccessRequest, DeviceId
 

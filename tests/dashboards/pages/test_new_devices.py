@@ -7,10 +7,10 @@ import httpx
 import pytest
 from web_server import NOW, TOKEN
 
-from hedgerow.dashboards.accounts import Role
 from hedgerow.dashboards.control import DeviceView
 from hedgerow.dashboards.pages.device_cards import MAX_BRIEF
 from hedgerow.dashboards.pages.new_devices import TRIES_PER_HOUR
+from hedgerow.dashboards.scopes import Role
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.network.discovery import IEEE_DATA
 from hedgerow.policies.model import DeviceId
@@ -206,6 +206,56 @@ def test_a_named_device_cannot_try_passwords(web, stranger):
     web.control.devices["127.0.0.3"] = DeviceView(DeviceId("mia-tablet"), "mia", "child-8-12", ())
     assert stranger.get("/device/name").headers["location"] == "/device"
     assert stranger.post("/device/name", data={"account": "ana", "password": PASSWORD}).headers["location"] == "/device"
+
+
+def test_an_adult_signs_in_on_a_phone_that_nobody_has_named(web, stranger):
+    web.policy_path.write_text(web.policy_path.read_text().replace("people:\n", "people:\n  Ana: {profile: adult}\n"))
+    for path in ("/", "/people", "/settings", "/nowhere"):
+        assert re.search(r'class="button yes" href="/device/name">Sign in', stranger.get(path).text), path
+    page = stranger.get("/device/name").text
+    assert re.search(r"<h1>Sign in</h1>", page)
+    assert re.search(r'<option value="me">', page)
+    done = stranger.post("/device/name", data={"account": "ana", "password": PASSWORD, "owner": "me"})
+    assert (done.status_code, done.headers["location"]) == (303, "/")
+    assert stranger.get("/people").status_code == 200, "one password is enough"
+    (mine,) = (device for device in web.control.policy().devices.values() if device.person == "Ana")
+    assert mine.macs == (RANDOM,)
+
+
+def test_an_operator_and_somebody_who_is_no_person_sign_in_without_naming_the_phone(web, stranger):
+    asyncio.run(web.accounts.create("tina", Role.OPERATOR, PASSWORD))
+    before = web.policy_path.read_text()
+    for name, pages in (("tina", [200, 403]), ("ana", [200, 200])):
+        done = stranger.post("/device/name", data={"account": name, "password": PASSWORD, "owner": "me"})
+        assert (done.status_code, done.headers["location"]) == (303, "/"), name
+        assert [stranger.get(path).status_code for path in ("/devices", "/people")] == pages
+        stranger.cookies.clear()
+    assert web.policy_path.read_text() == before
+    refused = stranger.post("/device/name", data={"account": "tina", "password": PASSWORD, "owner": "tom"})
+    assert refused.status_code == 403
+
+
+def test_a_guests_phone_offers_the_sign_in_and_a_childs_does_not(web, stranger):
+    text = web.policy_path.read_text().replace("people:\n", "people:\n  Ana: {profile: adult}\n")
+    web.policy_path.write_text(
+        text + "  visitor: {ip: 127.0.0.3, profile: guest}\n  sofa: {ip: 127.0.0.5, profile: child-8-12}\n"
+    )
+    devices = web.control.devices
+    devices["127.0.0.3"] = DeviceView(DeviceId("visitor"), None, "guest")
+    devices["127.0.0.4"] = DeviceView(DeviceId("mia-tablet"), "mia", "child-8-12")
+    devices["127.0.0.5"] = DeviceView(DeviceId("sofa"), None, "child-8-12")
+    devices["127.0.0.6"] = DeviceView(DeviceId("seat-1"), None, "child-8-12", is_seat=True)
+    for address in ("127.0.0.4", "127.0.0.5", "127.0.0.6"):
+        with client(web, address, headers={"origin": web.url}) as closed:
+            assert "/device/name" not in closed.get("/people").text, address
+            assert closed.get("/device/name").headers["location"] == "/device"
+            done = closed.post("/device/name", data={"account": "ana", "password": PASSWORD})
+            assert (done.headers["location"], done.headers.get("set-cookie")) == ("/device", None)
+    assert 'href="/device/name">Sign in' in stranger.get("/people").text
+    done = stranger.post("/device/name", data={"account": "ana", "password": PASSWORD})
+    assert done.headers["location"] == "/"
+    visitor = web.control.policy().devices["visitor"]
+    assert (visitor.person, visitor.has_profile) == ("Ana", False)
 
 
 def test_links_and_addresses_of_known_macs_are_no_devices(web):

@@ -222,15 +222,14 @@ def change_the_password(hand: Hand) -> None:
     hand.page.wait_for_url("**/sign-in*")
 
 
-@job("Let the other parent sign in", "More, Settings")
-def add_the_other_parent(hand: Hand) -> None:
+@job("Invite the other parent", "More, Settings")
+def invite_the_other_parent(hand: Hand) -> None:
     hand.go("More", "Settings")
-    accounts = hand.page.get_by_role("region", name="People who can sign in")
-    hand.enter(accounts.get_by_label("Name"), "ana")
-    hand.enter(accounts.get_by_label("Password"), "her own words")
-    hand.tap(accounts.get_by_role("button", name="Add"))
-    expect(accounts.get_by_role("listitem").filter(has_text="ana")).to_be_visible()
-    assert {row.name for row in hand.web.accounts.accounts()} == {OWNER, "ana"}
+    card = hand.page.get_by_role("region", name="Invite the other parent")
+    expect(card.get_by_label("Name")).to_have_value("Ana")  # the only adult without an account
+    hand.tap(card.get_by_role("button", name="Invite"))
+    expect(hand.page.get_by_role("img", name="QR code of the invitation")).to_be_visible()
+    assert {row.name: row.role for row in hand.web.accounts.accounts()}["Ana"] == "parent"
 
 
 @job("Undo the last change", "the bar after a change")

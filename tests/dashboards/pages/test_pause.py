@@ -6,8 +6,8 @@ import httpx
 import pytest
 from web_server import NOW
 
-from hedgerow.dashboards.accounts import Role
 from hedgerow.dashboards.control import DeviceView, PauseExemption, pause_exemption
+from hedgerow.dashboards.scopes import Role
 from hedgerow.policies.model import DeviceId
 
 PASSWORD = "four words and more"

@@ -17,9 +17,9 @@ from web_server import SETUP_CODE, Web
 from web_server.household import PAGES, fill
 from web_server.walking import PageForm, PageReader
 
-from hedgerow.dashboards.accounts import Role
 from hedgerow.dashboards.control import DeviceView
 from hedgerow.dashboards.pages.forms import RefusedForm, fill_form
+from hedgerow.dashboards.scopes import Role
 from hedgerow.policies.model import DeviceId
 
 PASSWORD = "correct horse battery"

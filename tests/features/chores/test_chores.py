@@ -16,10 +16,10 @@ from web_server import NOW, Web, running_web
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import starter_sources
-from hedgerow.dashboards.accounts import Role
 from hedgerow.dashboards.control import BudgetRow, DeviceView
 from hedgerow.dashboards.edits.times import presets
 from hedgerow.dashboards.edits.yaml_text import apply_edits
+from hedgerow.dashboards.scopes import Role
 from hedgerow.dashboards.words.languages import language
 from hedgerow.features.chores.pages import chore_edit, chores_first, remove_chore_edit
 from hedgerow.features.chores.service import states_of, write_confirmation

@@ -15,10 +15,10 @@ import pytest
 from joserfc.errors import JoseError
 from web_server import running_web
 
-from hedgerow.dashboards.accounts import EXTERNAL_SESSION_S, ExternalIdentity, Role
+from hedgerow.dashboards.accounts import EXTERNAL_SESSION_S, ExternalIdentity
 from hedgerow.dashboards.control import DeviceView, InvalidInput
 from hedgerow.dashboards.passwords import SignInRefused
-from hedgerow.dashboards.scopes import AccessScope
+from hedgerow.dashboards.scopes import AccessScope, Role
 from hedgerow.features.openid.provider import OpenIdSignIn
 from hedgerow.features.openid.settings import OpenIdProvider
 from hedgerow.policies.model import DeviceId

@@ -474,6 +474,24 @@ class Web:
         self.control.state = replace(self.control.state, **fields)  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True)
+class _FeatureCore:
+    """The parts of control that parts of features are made of."""
+
+    accounts: Accounts
+    store: Store
+    control: LedgerControl
+    clock: Callable[[], float]
+    notices: list[object] = field(default_factory=list)
+
+    def notify(self, notices: Sequence[object]) -> None:
+        self.notices.extend(notices)
+
+    @property
+    def policy(self) -> Policy:
+        return self.control.policy()
+
+
 class _SignedInBrowser:
     """The owner's browser: adds the cookie of its session to requests from 127.0.0.1 without another session or a
     token.
@@ -540,6 +558,7 @@ def running_web(
     )
     sites = SiteMemory(RememberedSiteStore(engine), lambda _host: True, lambda: None, clock)
     parts = _parts_of_features(accounts=accounts, store=engine, policy=control.policy, clock=clock)
+    core = _FeatureCore(accounts, engine, control, clock)
     context = PageContext(
         reader=reader,
         control=control,
@@ -549,7 +568,7 @@ def running_web(
         metrics=metrics,
         time=counted,
         codes=FixedCodes(),
-        part=parts.__getitem__,
+        part=lambda make: parts[make] if make in parts else parts.setdefault(make, make(core)),
         notices=notices,
         request_access=lambda asked: recorder.add([asked]),
         sites=sites,

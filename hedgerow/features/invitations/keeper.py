@@ -1,0 +1,169 @@
+"""Invitations in the journal, and roles of accounts that change later.
+
+An invitation is an account that has the digest of a code in the place of a password.
+
+An invited account signs nobody in. Whoever has the code chooses its password, once: the row is changed only while it
+still has that digest, also if two people try at the same time on two machines of a site. The code has 79 random bits,
+is shown once, and is written nowhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from starlette.concurrency import run_in_threadpool
+
+from hedgerow.dashboards.accounts import INVITATION, ROLE_SCOPES, Accounts, Principal, check_account_name
+from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.notices import Notice, localized
+from hedgerow.dashboards.passwords import CODE_ALPHABET, SignInRefused, check_password_strength
+from hedgerow.dashboards.scopes import Role
+from hedgerow.features.contract import Core
+from hedgerow.features.invitations.orders import VALID_HOURS, InvitationOrder, MadeInvitation, OpenInvitation
+from hedgerow.journal.accounts import AccountRow
+from hedgerow.journal.store import Store
+from hedgerow.journal.tables import accounts as account_table
+from hedgerow.policies.model import Policy
+from hedgerow.policies.notices import NoticeTopic
+
+GROUPS, GROUP_LENGTH = 4, 4
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedInvitation:
+    """An account whose owner has just chosen the password, and the cookie of the session that this began."""
+
+    principal: Principal
+    cookie: str
+
+
+class InvitationKeeper:
+    """The invitations of a site."""
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        store: Store,
+        policy: Callable[[], Policy],
+        notify: Callable[[Sequence[Notice]], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._accounts, self._store, self._policy, self._clock = accounts, store, policy, clock
+        self._notify = notify
+
+    def open(self) -> tuple[OpenInvitation, ...]:
+        """Return the invitations that nobody has accepted, also those that have expired."""
+        return tuple(_opened(row) for row in self._accounts.accounts() if row.subject.startswith(INVITATION))
+
+    async def make(self, order: InvitationOrder, actor: str) -> MadeInvitation:
+        """Make an invitation, in the place of an earlier one for the same name. Raises `InvalidInput`."""
+        name = self._spelling(" ".join(order.name.split()))
+        check_account_name(name)
+        if not self._accounts.has_any:
+            raise InvalidInput("The first account is an admin's.")
+        policy = self._policy()
+        if name in policy.people and policy.profiles[policy.people[name].profile].is_for_children:
+            raise InvalidInput("%(name)s follows the rules of a child, and cannot manage the network.", name=name)
+        code = "".join(secrets.choice(CODE_ALPHABET) for _ in range(GROUPS * GROUP_LENGTH))
+        expires = self._clock() + VALID_HOURS * 3600.0
+        row = AccountRow(
+            name=name,
+            role=order.role.value,
+            password="",
+            created_at=self._clock(),
+            subject=f"{INVITATION} {_digest(code)} {expires:.0f} {actor}",
+        )
+        if name in {each.name for each in self.open()}:
+            await self._accounts.remove(name)
+        await self._accounts.add(row)
+        groups = (code[start : start + GROUP_LENGTH] for start in range(0, len(code), GROUP_LENGTH))
+        return MadeInvitation(name, row.role, "-".join(groups), expires)
+
+    async def withdraw(self, name: str) -> None:
+        """Make an invitation invalid. Raises `InvalidInput` for an account that nobody was invited to."""
+        if name not in {each.name for each in self.open()}:
+            raise InvalidInput("There is no open invitation for '%(name)s'.", name=name)
+        await self._accounts.remove(name)
+
+    async def accept(self, code: str, password: str, address: str, agent: str) -> AcceptedInvitation:
+        """Give an invited account its password, and begin its first session.
+
+        Wrong codes delay the device, as wrong passwords do. Raises `SignInRefused`, and `InvalidInput` for a password
+        that is too weak, after which the code still works.
+        """
+        accounts = self._accounts
+        accounts.delays.check(address)
+        row = self._of("".join(code.split()).replace("-", "").upper())
+        if row is None:
+            accounts.delays.count_failure(address)
+            raise _refused()
+        check_password_strength(row.name, password)
+        used = replace(row, password=await accounts.passwords.hash(password), subject="", created_at=self._clock())
+        if not await run_in_threadpool(self._give_password, row, used):
+            raise _refused()
+        accounts.adopt_account(used)
+        cookie = await accounts.begin_session(used.name, address, agent)
+        text = localized(
+            "%(name)s has accepted the invitation, on a device at %(address)s.", name=used.name, address=address
+        )
+        self._notify([Notice(NoticeTopic.NEW_DEVICE, f"invitation of {used.name} at {used.created_at:.0f}", text)])
+        return AcceptedInvitation(Principal(used.name, ROLE_SCOPES[Role(used.role)]), cookie)
+
+    async def set_role(self, name: str, role: Role) -> None:
+        """Give an account another role, which its sessions have at once.
+
+        Raises `InvalidInput`, also for the last admin's with a password.
+        """
+        accounts = self._accounts
+        row = next((each for each in accounts.accounts() if each.name == name), None)
+        if row is None or role is not Role.ADMIN:
+            accounts.check_other_admin(name)
+        assert row is not None, "an unknown account was refused"
+        if row.subject and not row.subject.startswith(INVITATION):
+            raise InvalidInput("The provider at which '%(name)s' signs in says which role they have.", name=name)
+        changed = self._store.update(account_table).where(account_table.c.name == name).values(role=role.value)
+        await run_in_threadpool(self._store.execute, changed)
+        accounts.adopt_account(replace(row, role=role.value))
+
+    def _of(self, code: str) -> AccountRow | None:
+        """Return the account of a code that can still be used."""
+        begins, now = f"{INVITATION} {_digest(code)} ", self._clock()
+        found = next((row for row in self._accounts.accounts() if row.subject.startswith(begins)), None)
+        return found if found is not None and _opened(found).expires > now else None
+
+    def _give_password(self, invited: AccountRow, used: AccountRow) -> bool:
+        """Write the password of an invited account. Returns False if somebody was faster, also on another machine."""
+        columns = account_table.c
+        still = self._store.update(account_table).where(
+            columns.name == invited.name, columns.subject == invited.subject
+        )
+        changes = {"password": used.password, "subject": used.subject, "created_at": used.created_at}
+        return self._store.execute(still.values(changes)) == 1
+
+    def _spelling(self, name: str) -> str:
+        """Return a name as the policy spells it, so that the account is that person's."""
+        return next((each for each in self._policy().people if each.casefold() == name.casefold()), name)
+
+
+def invitations_of(core: Core) -> InvitationKeeper:
+    """Make the part of control that keeps invitations."""
+    return InvitationKeeper(core.accounts, core.store, lambda: core.policy, core.notify, core.clock)
+
+
+def _opened(row: AccountRow) -> OpenInvitation:
+    _, _, expires, actor = row.subject.split(" ", 3)
+    return OpenInvitation(row.name, row.role, float(expires), actor)
+
+
+def _refused() -> SignInRefused:
+    return SignInRefused(
+        "This invitation does not work: it was used or withdrawn, or it is too old. Ask for a new one."
+    )
+
+
+def _digest(code: str) -> str:
+    # The code has 79 random bits, so salt or a slow hash would add little.
+    return hashlib.sha256(code.encode()).hexdigest()
