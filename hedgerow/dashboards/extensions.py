@@ -18,6 +18,9 @@ class Place(StrEnum):
     """Named places of the core's pages, with the value that their cards are read for."""
 
     TODAY = "today"  # nothing
+    TODAY_START = "today start"  # nothing; what somebody should do, before all else
+    GUIDE_CONNECT = "guide connect"  # the address of this machine to which the browser connected
+    GUIDE_END = "guide end"  # nothing; its heading, with what is missing
     PERSON = "person"  # the Person
     DEVICE = "device"  # the Device of the policy
     DEVICE_CHANGE = "device change"  # the same, among its settings; lines
@@ -81,7 +84,9 @@ class Extensions:
 
     `api_routes` add what is no action to the API: they take its `ScopedRouter` and the `PageContext`.
     `actors` return the name in which a `Principal` acts, given the `PageContext`, or an empty text.
-    `gauges` are metrics that are read for each scrape, from the `PageContext`, in a thread.
+    `gauges` are metrics that are read for each scrape, from the `PageContext`, in a thread. `live` returns a value for
+    each part of a page that `live.js` brings up to date when the value changes. It is read in a thread, once per second
+    while somebody looks.
     """
 
     actions: Sequence[Action] = ()
@@ -91,6 +96,7 @@ class Extensions:
     nav: Sequence[NavLink] = ()
     actors: Sequence[Callable[[Any, Any], str]] = ()
     gauges: Mapping[str, Callable[[Any], Mapping[tuple[str, ...], float]]] = field(default_factory=dict)
+    live: Mapping[str, Callable[[Any], object]] = field(default_factory=dict)
     presets: Sequence[PresetMaker] = ()
     conditions: Mapping[str, ConditionWords] = field(default_factory=dict)
 
@@ -103,6 +109,7 @@ class Extensions:
             nav=(*self.nav, *other.nav),
             actors=(*self.actors, *other.actors),
             gauges={**self.gauges, **other.gauges},
+            live={**self.live, **other.live},
             presets=(*self.presets, *other.presets),
             conditions={**self.conditions, **other.conditions},
         )

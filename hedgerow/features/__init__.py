@@ -13,6 +13,7 @@ from hedgerow.features import (
     away,
     cafe,
     chores,
+    connecting,
     dynamic_name,
     home_assistant,
     invitations,
@@ -28,6 +29,7 @@ from hedgerow.features import (
 from hedgerow.features.contract import Feature
 
 FEATURES: tuple[Feature, ...] = (
+    connecting.FEATURE,
     chores.FEATURE,
     log_shipping.FEATURE,
     radius.FEATURE,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, func, or_, select, true
 
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import devices_seen, hourly, protections_seen
@@ -33,7 +34,8 @@ class ProtectionRow:
 class DeviceRow:
     """A device seen on the network.
 
-    `allowed` and `blocked` count its decisions since the instant that was asked for.
+    `allowed` and `blocked` count its decisions since the instant that was asked for. `protections` has the last use of
+    each protection. Without any, it is on the network, but nothing of it is filtered.
     """
 
     device: DeviceId
@@ -46,6 +48,7 @@ class DeviceRow:
     last_seen: float
     allowed: int = 0
     blocked: int = 0
+    protections: Mapping[Protection, float] = field(default_factory=dict)
 
 
 class SightingReader:
@@ -54,14 +57,16 @@ class SightingReader:
     def __init__(self, store: Store) -> None:
         self.store = store
 
-    def protections(self, among: Collection[str]) -> tuple[ProtectionRow, ...]:
-        """Return the last use of each protection by some devices."""
-        known = {each.value for each in Protection}
-        rows = self.store.rows(self.store.select(protections_seen).where(protections_seen.c.device.in_(among)))
+    def protections(self, among: Collection[str] | None) -> tuple[ProtectionRow, ...]:
+        """Return the last use of each protection by some devices, or by all."""
         return tuple(
             ProtectionRow(DeviceId(row.device), Protection(row.protection), row.at)
-            for row in rows
-            if row.protection in known
+            for row in self.store.rows(
+                self.store.select(protections_seen).where(
+                    true() if among is None else protections_seen.c.device.in_(among)
+                )
+            )
+            if row.protection in Protection
         )
 
     def devices(
@@ -110,9 +115,15 @@ class SightingReader:
             (row.device, bool(row.is_block)): int(row.total)
             for row in self.store.rows(sums.group_by(hourly.c.device, is_block))
         }
+        used: dict[str, dict[Protection, float]] = defaultdict(dict)
+        for use in self.protections([row.device for row in rows] if is_part else None):
+            used[use.device][use.protection] = use.at
         return tuple(
             DeviceRow(
-                **row._mapping, blocked=counts.get((row.device, True), 0), allowed=counts.get((row.device, False), 0)
+                **row._mapping,
+                blocked=counts.get((row.device, True), 0),
+                allowed=counts.get((row.device, False), 0),
+                protections=used.get(row.device, {}),
             )
             for row in rows
         )

@@ -42,15 +42,16 @@ _PAGE_SIZE = 1000
 
 
 def devices(state: StateOption = None, as_json: JsonOption = False) -> None:
-    """Show the devices on the network, their owners, and their decisions of the last day."""
+    """Show the devices on the network, what of them is filtered, their owners, and their decisions of the last day."""
     rows = [row for page in _pages(state, "/devices") for row in page]
     if as_json:
         return print_json(rows)
-    table = Table("device", "host name", "address", "person", "profile", "last seen", "allowed", "blocked")
+    table = Table("device", "host name", "address", "person", "profile", "uses", "last seen", "allowed", "blocked")
     for row in rows:
         who = (row["device"], row["name"], row["address"], row["person"] or "", row["profile"])
-        add_row(table, *who, format_time(row["last_seen"]), str(row["allowed"]), str(row["blocked"]))
-    print_table(table, "No device has asked for anything yet.")
+        uses = ", ".join(sorted({*row["protections"]} - {"refused-certificate"})) or "nothing yet"
+        add_row(table, *who, uses, format_time(row["last_seen"]), str(row["allowed"]), str(row["blocked"]))
+    print_table(table, "No device has been seen yet.")
     return None
 
 

@@ -186,7 +186,7 @@ class DeviceCards:
         pages = max(1, -(-len(matching) // PAGE_SIZE))
         number = min(max(1, wanted.page), pages)
         shown = matching[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
-        seen = _rows_of_named(index, reader.devices(since, _keys_of(shown)))
+        seen = rows_of_named(index, reader.devices(since, keys_of(shown)))
         rows = reader.protections([device.id for device in shown])
         protections = protections_by_device(shown, rows, has_gateway=has_gateway)
         groups: dict[str, list[DeviceCard]] = {}
@@ -202,13 +202,13 @@ def _matching(
     index: PolicyIndex, reader: JournalReader, vendors: VendorLookup, words: Sequence[str], since: float
 ) -> Sequence[Device]:
     """Return the devices of the policy in which every word of a search occurs."""
-    seen = _rows_of_named(index, reader.devices(since))
+    seen = rows_of_named(index, reader.devices(since))
     nothing = protections_by_device(index.by_owner, (), has_gateway=False)
     cards = (_card(device, seen.get(device.id), vendors, nothing[device.id]) for device in index.by_owner)
     return [card.device for card in cards if card.matches(words)]
 
 
-def _keys_of(devices: Iterable[Device]) -> list[str]:
+def keys_of(devices: Iterable[Device]) -> list[str]:
     """Return what the journal may call devices: their names or, until they got them, their addresses."""
     return [
         key
@@ -245,7 +245,7 @@ def new_device_cards(index: PolicyIndex, rows: Sequence[DeviceRow], vendors: Ven
     In a large network, only devices in `rows` are compared with the new ones.
     """
     policy = index.policy
-    seen = _rows_of_named(index, rows)
+    seen = rows_of_named(index, rows)
     candidates = policy.devices if len(policy.devices) <= RECENT_DEVICES else seen
     known = [
         _traits(name, device.macs, seen.get(name), vendors, device)
@@ -283,7 +283,7 @@ def _traits(
     )
 
 
-def _rows_of_named(index: PolicyIndex, rows: Iterable[DeviceRow]) -> dict[str, DeviceRow]:
+def rows_of_named(index: PolicyIndex, rows: Iterable[DeviceRow]) -> dict[str, DeviceRow]:
     """Return the latest row of each device of the policy."""
     find, devices, seen = index.lookup.find, index.policy.devices, dict[str, DeviceRow]()
     for row in rows:

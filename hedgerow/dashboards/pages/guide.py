@@ -35,6 +35,7 @@ from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.dashboards.words.rules import rules_text
 from hedgerow.journal.reader import DeviceRow
 from hedgerow.network.discovery import VendorLookup
+from hedgerow.policies.device_kinds import guess_kind
 from hedgerow.policies.host_facts import Lifelines, help_choices
 from hedgerow.policies.model import DeviceId, Person, Policy
 from hedgerow.policies.network import BlockedAnswer
@@ -44,6 +45,7 @@ STEPS = {
     "password": (message("Password"), message("A password")),
     "place": (message("Place"), message("Where you are")),
     "people": (message("People"), message("Who lives here")),
+    "connect": (message("Connect"), message("Connect your home")),
     "devices": (message("Devices"), message("Which device belongs to whom")),
 }
 """The steps in their order, each with its label and heading; `guide_NAME.html` is its form.
@@ -62,16 +64,19 @@ type FormText = Annotated[str, Form(max_length=600)]
 class GuideDevice:
     """A device without a name.
 
-    `person` and `called` are guesses for the form; `is_this` marks the device that shows the guide.
+    `label` is its own name, or empty. `person` and `called` are guesses for the form; `is_this` marks the device that
+    shows the guide. `is_connected`: it has used Hedgerow.
     """
 
     device: DeviceId
     label: str
+    address: str
     mac: str | None
     last_seen: float | None
     person: str
     called: str
     is_this: bool
+    is_connected: bool
 
 
 class GuidePages(PageGroup):
@@ -104,14 +109,14 @@ class GuidePages(PageGroup):
         makers = await run_in_threadpool(
             lambda: {each.mac: self._vendors.vendor(each.mac) for each in devices if each.mac}
         )
-        return {"devices": devices, "most": DEVICE_ROWS, "makers": makers}
+        kinds = {each.device: guess_kind(each.label, vendor=makers.get(each.mac or "", "")) for each in devices}
+        return {"devices": devices, "most": DEVICE_ROWS, "makers": makers, "kinds": kinds}
 
     async def _done(self, request: Request) -> dict[str, Any]:
         place = self._context.control.reached_at(local_address(request.scope))
-        named = list(self._context.policy().devices.values())
         network, status = self._context.policy().network, self._context.control.status()
         explains = network.resolver.blocked_answer is BlockedAnswer.PAGE and bool(status.block_page)
-        return {"named": named, "check": f"http://{place}/check", "status": status, "explains": explains}
+        return {"check": f"http://{place}/check", "status": status, "explains": explains}
 
     @post("/start/password", SETUP, MANAGE)
     async def set_password(self, request: Request, name: FormText, password: FormText, code: FormText = "") -> Response:
@@ -217,6 +222,7 @@ class GuidePages(PageGroup):
             step = "password"
         parts = {"place": self._place, "people": self._people, "devices": self._devices, "done": self._done}
         values: dict[str, Any] = await parts[step](request) if step in parts else {}
+        values["here"] = local_address(request.scope)
         if step != "done":
             values["nav"] = ()
         has_password, people = self._context.accounts.has_any, list(self._context.policy().people.values())
@@ -283,7 +289,9 @@ def _own_device(request: Request, device: DeviceId, row: DeviceRow | None, owner
     kind = language_of(request).gettext(device_word(request.headers.get("user-agent", "")))
     name = f"{owner} {kind}".strip()
     called = name if name not in taken else _free_name(name, taken)
-    return GuideDevice(device, row.name if row else "", row.mac if row else None, None, owner, called, is_this=True)
+    seen = (row.name, row.address, row.mac) if row is not None else ("", "", None)
+    is_connected = row is not None and bool(row.protections)
+    return GuideDevice(device, *seen, None, owner, called, is_this=True, is_connected=is_connected)
 
 
 def _guess(row: DeviceRow, policy: Policy, label: str) -> GuideDevice:
@@ -291,7 +299,9 @@ def _guess(row: DeviceRow, policy: Policy, label: str) -> GuideDevice:
     said = label.casefold()
     owners = [name for name in policy.people if len(name) > 1 and name.casefold() in said]
     owner = max(owners, key=len, default="")
-    return GuideDevice(row.device, label or row.address, row.mac, row.last_seen, owner, label, is_this=False)
+    is_connected = bool(row.protections)
+    seen = (row.address, row.mac, row.last_seen)
+    return GuideDevice(row.device, label, *seen, owner, label, is_this=False, is_connected=is_connected)
 
 
 def device_word(user_agent: str) -> str:

@@ -137,7 +137,7 @@ class LivePages(PageGroup):
     async def _look(self) -> Parts:
         context = self._context
         is_due, self._looks = self._looks % _LOOKS_PER_ACTIVITY == 0, self._looks + 1
-        requests, grants, pauses, newest = await run_in_threadpool(self._read, context.clock(), is_due)
+        requests, grants, pauses, newest, added = await run_in_threadpool(self._read, context.clock(), is_due)
         self._newest = newest if newest is not None else self._newest
         now, budgets = context.clock(), context.budgets()
         people = context.control.person_times(islice(context.policy().people, _PEOPLE)).items()
@@ -159,9 +159,11 @@ class LivePages(PageGroup):
             "new": (self._newest, pauses),
             "blocked": self._newest,
             "seats": (sessions, int(now // 60)),
+            **added,
         }
 
-    def _read(self, now: float, with_newest: bool) -> tuple[object, object, object, int | None]:
+    def _read(self, now: float, with_newest: bool) -> tuple[object, object, object, int | None, Parts]:
         reader = self._context.reader
         newest = next((row.id for row in reader.decisions(limit=1).rows), 0) if with_newest else None
-        return reader.requests(), reader.grants(now), reader.pauses(now), newest
+        added = {name: value(self._context) for name, value in self._context.extensions.live.items()}
+        return reader.requests(), reader.grants(now), reader.pauses(now), newest, added

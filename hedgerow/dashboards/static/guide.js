@@ -36,6 +36,16 @@ for (const zones of document.querySelectorAll("select[name=zone]")) {
   if (country && !country.value && [...country.options].some((option) => option.value === here)) country.value = here;
 }
 
+// The clipboard of scripts needs a secure page, which a first visit is not: what is selected can be copied on any.
+for (const button of document.querySelectorAll("[data-copies]")) {
+  const field = document.getElementById(button.dataset.copies);
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    field.select();
+    if (document.execCommand("copy")) button.textContent = button.dataset.copied;
+  });
+}
+
 for (const button of document.querySelectorAll("[data-prints]")) {
   button.hidden = false;
   button.addEventListener("click", () => print());

@@ -250,7 +250,7 @@ def undo(hand: Hand) -> None:
 def rename_a_device(hand: Hand) -> None:
     hand.go("Devices")
     card = hand.page.locator("#device-console")
-    hand.tap(card.locator("summary"))
+    hand.tap(card.locator("summary", has_text="Change"))
     hand.enter(card.get_by_label("Name"), "playroom")
     hand.tap(card.get_by_role("button", name="Save"))
     hand.said("Saved to the policy file")
@@ -261,7 +261,7 @@ def rename_a_device(hand: Hand) -> None:
 def make_a_guest(hand: Hand) -> None:
     hand.go("Devices")
     card = hand.page.locator("#device-console")
-    hand.tap(card.locator("summary"))
+    hand.tap(card.locator("summary", has_text="Change"))
     hand.choose(card.get_by_label("Belongs to"), "Guest with their own device")
     hand.tap(card.get_by_role("button", name="Save"))
     hand.said("Saved to the policy file")

@@ -159,24 +159,24 @@ def test_translations_have_the_same_values_and_tags(code):
 @pytest.mark.parametrize(
     ("code", "count", "said"),
     [
-        ("en", 0, "0 devices"),
-        ("en", 1, "1 device"),
-        ("de", 0, "0 Geräte"),
-        ("de", 1, "1 Gerät"),
-        ("fr", 0, "0 appareil"),
-        ("fr", 1, "1 appareil"),
-        ("fr", 2, "2 appareils"),
-        ("es", 1, "1 dispositivo"),
-        ("es", 12000, "12.000 dispositivos"),
-        ("pt", 0, "0 dispositivos"),
-        ("pt-BR", 0, "0 dispositivo"),
-        ("pt-BR", 1, "1 dispositivo"),
-        ("pt-BR", 2, "2 dispositivos"),
-        ("de", 12000, "12.000 Geräte"),
+        ("en", 0, "0 lists"),
+        ("en", 1, "1 list"),
+        ("de", 0, "0 Listen"),
+        ("de", 1, "1 Liste"),
+        ("fr", 0, "0 liste"),
+        ("fr", 1, "1 liste"),
+        ("fr", 2, "2 listes"),
+        ("es", 1, "1 lista"),
+        ("es", 12000, "12.000 listas"),
+        ("pt", 0, "0 listas"),
+        ("pt-BR", 0, "0 lista"),
+        ("pt-BR", 1, "1 lista"),
+        ("pt-BR", 2, "2 listas"),
+        ("de", 12000, "12.000 Listen"),
     ],
 )
 def test_plural_forms_and_numbers(code, count, said):
-    assert language(code).ngettext("%(count)s device", "%(count)s devices", count) == said
+    assert language(code).ngettext("%(count)s list", "%(count)s lists", count) == said
 
 
 @pytest.mark.parametrize(

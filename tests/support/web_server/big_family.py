@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from hedgerow.dashboards.control import BudgetRow, DeviceView, WorkerHealth
 from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
-from hedgerow.journal.messages import DeviceSeen
+from hedgerow.journal.messages import DeviceSeen, ProtectionSeen
 from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.host_facts import Lifelines
+from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Session, Verdict
 from hedgerow.policies.time_model import ActiveMinute
 from web_server import NOW, Web
@@ -118,6 +119,7 @@ def fill_big(web: Web, seats: int = 0) -> None:
         for number, new in enumerate(unnamed)
     ]
     web.recorder.add(seen)
+    web.recorder.add([ProtectionSeen(NOW - 20, device.id, Protection.DNS) for device in devices])
     minutes: list[ActiveMinute] = []
     for name, used in (_USED | _TOPICS).items():
         device, minute = DeviceId(f"{name.lower()}-tablet"), int(NOW // 60)

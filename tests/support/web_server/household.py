@@ -71,7 +71,7 @@ PAGES = (
         "/changes/1",
     ),
     *("/account", "/certificate", "/device", "/sign-in", "/start", "/start/children"),
-    *(f"/start/{step}" for step in ("place", "people", "devices", "done")),
+    *(f"/start/{step}" for step in ("place", "people", "connect", "devices", "done")),
     *("/people/tom", "/check", "/more", "/why?device=mia-tablet&target=x.example", "/why?row=1"),
     "/devices/mia-tablet/away",
     *(page for part in OF_FEATURES for page in part["PAGES"]),

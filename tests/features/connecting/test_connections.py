@@ -1,0 +1,239 @@
+"""What is said of devices that do and do not use Hedgerow: never more than they have shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from web_server import NOW, Web, running_web
+
+from hedgerow.app.doctor.findings import Health
+from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
+from hedgerow.dashboards.policy_index import PolicyIndex
+from hedgerow.features.connecting.checks import connection_findings
+from hedgerow.features.connecting.connections import (
+    LATELY_S,
+    ConnectionState,
+    Home,
+    Stage,
+    connection_state,
+    read_home,
+)
+from hedgerow.features.connecting.resolver import resolver_addresses
+from hedgerow.features.connecting.routers import RouterKind, load_routers
+from hedgerow.journal.messages import DeviceSeen, ProtectionSeen
+from hedgerow.network.discovery import VendorLookup
+from hedgerow.policies.identity import Protection
+from hedgerow.policies.model import DeviceId, Observation, Reason, RequestKind, Verdict
+from hedgerow.policies.network import NetworkSettings
+
+POLICY = """\
+people:
+  Mia: {age: 9, devices: [mia-tablet]}
+  Tom: {age: 15, devices: [tom-phone]}
+  Ana: {profile: adult, devices: [ana-phone]}
+devices:
+  mia-tablet: {mac: "02:00:00:00:77:0b"}
+  tom-phone: {mac: "02:00:00:00:77:0c"}
+  ana-phone: {mac: "02:00:00:00:77:0a"}
+"""
+CLAIMS = ("Hedgerow is set up", "have used Hedgerow", "every device is filtered")
+TABLET, PHONE, ANA, STRANGER = (
+    DeviceId("mia-tablet"),
+    DeviceId("tom-phone"),
+    DeviceId("ana-phone"),
+    DeviceId("02:00:00:00:77:0d"),
+)
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[Web]:
+    with running_web(tmp_path) as running:
+        running.policy_path.write_text(POLICY)
+        running.recorder.add(
+            [DeviceSeen(NOW - 86_400, TABLET, "192.168.1.11", "02:00:00:00:77:0b", "Mia", "child-8-12")]
+        )
+        running.recorder.flush()
+        running.recorder.add(
+            [
+                DeviceSeen(NOW - 60, TABLET, "192.168.1.11", "02:00:00:00:77:0b", "Mia", "child-8-12"),
+                DeviceSeen(NOW - 60, PHONE, "192.168.1.12", "02:00:00:00:77:0c", "Tom", "teen-13-15"),
+                DeviceSeen(NOW - 60, ANA, "192.168.1.10", "02:00:00:00:77:0a", "Ana", "adult"),
+                DeviceSeen(NOW - 60, STRANGER, "192.168.1.13", STRANGER, None, "child-8-12", "lamp"),
+            ]
+        )
+        running.recorder.flush()
+        yield running
+
+
+def use(web: Web, device: DeviceId, protection: Protection = Protection.DNS, ago: float = 30.0) -> None:
+    web.recorder.add([ProtectionSeen(NOW - ago, device, protection)])
+    web.recorder.flush()
+
+
+def home_of(web: Web) -> Home:
+    return read_home(PolicyIndex(web.control.policy()), web.control.reader, VendorLookup(), NOW)
+
+
+def words(web: Web, path: str) -> str:
+    with httpx.Client(base_url=web.url, trust_env=False, timeout=60) as browser:
+        answer = browser.get(path)
+    assert answer.status_code == 200, path
+    inline = re.sub("</?(b|bdi|span)( [^>]*)?>", "", answer.text)
+    return re.sub(r"\s+", " ", re.sub("<[^>]*>", " ", inline))
+
+
+def test_nothing_is_called_filtered_before_a_device_has_asked(web: Web) -> None:
+    assert home_of(web).stage is Stage.NONE
+    assert "Nothing is filtered yet" in words(web, "/start/done")
+    for path in ("/start/connect", "/start/devices", "/start/done", "/", "/devices", "/connecting/devices"):
+        text = words(web, path)
+        assert not any(claim in text for claim in CLAIMS), path
+    assert words(web, "/devices").count("Not connected yet") == 3
+    assert "mia-tablet (Mia) has not used Hedgerow yet, and 1 more" in words(web, "/")
+    assert "/start/connect" in httpx.get(web.url, trust_env=False).text
+
+
+def test_it_is_set_up_once_all_devices_of_children_have_asked(web: Web) -> None:
+    use(web, ANA)
+    assert home_of(web).stage is Stage.NONE, "a parent's phone protects no child"
+    use(web, TABLET)
+    assert home_of(web).stage is Stage.PART
+    assert "Almost set up" in words(web, "/start/done")
+    assert "tom-phone (Tom) has not used Hedgerow yet" in words(web, "/")
+    use(web, PHONE, Protection.PROXY)
+    assert home_of(web).stage is Stage.ALL
+    text = words(web, "/start/done")
+    assert "Hedgerow is set up" in text
+    assert "Filtered, websites only" in text
+    assert "has not used Hedgerow" not in words(web, "/")
+
+
+def test_it_is_not_set_up_with_the_starter_list_alone(web: Web) -> None:
+    use(web, TABLET)
+    use(web, PHONE)
+    starter = ListHealth("starter/adult", "adult", 117, starter=True)
+    web.change_status(lists=(starter,), coverage=coverage_by_category([starter], {}, {"adult"}))
+    assert "Almost set up" in words(web, "/start/done")
+
+
+def test_a_device_without_a_name_that_asks_is_filtered_but_no_family_is_set_up(web: Web) -> None:
+    use(web, STRANGER)
+    assert home_of(web).stage is Stage.PART
+    assert "1 device without a name uses Hedgerow, and is filtered as a child" in words(web, "/start/done")
+
+
+def test_use_under_the_address_counts_after_a_device_has_got_its_name(web: Web) -> None:
+    """Control moves what is recorded a moment later."""
+    mac = DeviceId("02:00:00:00:77:0e")
+    web.recorder.add([DeviceSeen(NOW - 5, mac, "192.168.1.14", mac, None, "child-8-12")])
+    use(web, mac)
+    web.policy_path.write_text(POLICY.replace('"02:00:00:00:77:0b"', f'"{mac}"'))
+    (tablet,) = [each for each in home_of(web).named if each.id == TABLET]
+    assert tablet.is_connected
+
+
+def test_a_device_that_has_not_asked_for_days_is_not_called_filtered(web: Web) -> None:
+    use(web, TABLET, ago=LATELY_S + 600)
+    use(web, PHONE)
+    assert "Has not used Hedgerow since" in words(web, "/devices")
+    assert "mia-tablet (Mia) has not used Hedgerow since" in words(web, "/"), "and it was on the network a minute ago"
+
+
+@pytest.mark.parametrize(
+    ("used", "state"),
+    [
+        ({}, ConnectionState.NEVER),
+        ({Protection.DNS: NOW}, ConnectionState.FILTERED),
+        ({Protection.GATEWAY: NOW}, ConnectionState.FILTERED),
+        ({Protection.PROXY: NOW}, ConnectionState.WEBSITES),
+        ({Protection.PROXY: NOW, Protection.DNS: NOW - 9}, ConnectionState.FILTERED),
+        ({Protection.PROXY: NOW, Protection.DNS: NOW - LATELY_S - 1}, ConnectionState.WEBSITES),
+        ({Protection.DNS: NOW - LATELY_S - 1}, ConnectionState.BEFORE),
+    ],
+)
+def test_the_state_follows_from_the_last_use(used: Mapping[Protection, float], state: ConnectionState) -> None:
+    assert connection_state(used, NOW) is state
+
+
+def test_a_device_that_is_here_and_asks_little_may_know_a_second_server(web: Web) -> None:
+    asked = Observation(
+        NOW - 60, TABLET, "Mia", "child-8-12", RequestKind.DNS, Verdict.ALLOW, Reason.DEFAULT, "", "a.example", ""
+    )
+    web.recorder.add([asked])
+    use(web, TABLET)
+    here = {"02:00:00:00:77:0b", "02:00:00:00:77:0c"}
+    assert [each.id for each in home_of(web).silent(here)] == [TABLET, PHONE]
+    assert home_of(web).silent(set()) == [], "one that is off is not blamed"
+
+
+def test_programs_read_the_same(web: Web) -> None:
+    use(web, TABLET)
+    rows = httpx.get(f"{web.url}/api/v1/connections", trust_env=False).json()
+    assert [(row["id"], row["state"]) for row in rows] == [
+        ("mia-tablet", "filtered"),
+        ("tom-phone", "never"),
+        ("ana-phone", "never"),
+        (STRANGER, "never"),
+    ]
+    found = {
+        row["device"]: list(row["protections"])
+        for row in httpx.get(f"{web.url}/api/v1/devices", trust_env=False).json()
+    }
+    assert found[TABLET] == ["dns"]
+    assert found[PHONE] == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "health", "found"),
+    [
+        ([], Health.UNSURE, "none uses Hedgerow, so nothing is filtered"),
+        ([("tablet", True, "never")], Health.UNSURE, "not connected, so not filtered: tablet"),
+        ([("phone", False, "never")], Health.UNSURE, "none uses Hedgerow, so nothing is filtered"),
+        (
+            [("tablet", True, "filtered"), ("phone", False, "never")],
+            Health.GOOD,
+            "1 used Hedgerow in the last three days",
+        ),
+    ],
+)
+def test_the_doctor_names_devices_of_children_that_never_asked(
+    rows: list[tuple[str, bool, str]], health: Health, found: str
+) -> None:
+    answer: list[dict[str, Any]] = [{"id": id, "is_childs": childs, "state": state} for id, childs, state in rows]
+    (finding,) = connection_findings(answer)
+    assert (finding.health, finding.found) == (health, found)
+
+
+def test_the_address_is_one_that_devices_reach() -> None:
+    found = resolver_addresses(
+        53, NetworkSettings(), ["127.0.0.1", "", "203.0.113.5", "192.168.1.2", "fe80::1", "fd00::2"]
+    )
+    assert (found.four, found.six, found.is_usable) == ("192.168.1.2", "fd00::2", True)
+    assert not resolver_addresses(5353, NetworkSettings(), ["192.168.1.2"]).is_usable
+    assert not resolver_addresses(53, NetworkSettings(), ["127.0.0.1"]).is_usable
+
+
+def test_every_router_says_where_and_has_a_source() -> None:
+    routers = load_routers()
+    assert len([each for each in routers if each.kind is not RouterKind.NONE]) >= 10
+    for each in routers:
+        assert each.source.startswith("https://"), each.name
+        assert each.kind is RouterKind.NONE or (each.open and each.path and each.field), each.name
+        assert "192.168.1.2" in each.typed("192.168.1.2")
+    assert routers[0].in_words_of("de").field == "Lokaler DNS-Server"
+    assert routers[0].in_words_of("tr").field == "Local DNS server"
+
+
+def test_the_step_shows_the_address_for_each_router_and_each_system(web: Web) -> None:
+    text = words(web, "/start/connect")
+    for name in ("FRITZ!Box", "ASUS", "eero", "iPhone, iPad", "Android", "Windows", "Mac", "Chromebook"):
+        assert name in text, name
+    page = httpx.get(f"{web.url}/start/connect", trust_env=False).text
+    assert re.search('<input class="address" value="192.168.1.2" readonly', page)
+    assert page.count('<svg class="screen"') == len([each for each in load_routers() if each.path])
+    assert "6,192.168.1.2" in page
