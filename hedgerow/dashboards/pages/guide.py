@@ -64,19 +64,15 @@ type FormText = Annotated[str, Form(max_length=600)]
 class GuideDevice:
     """A device without a name.
 
-    `label` is its own name, or empty. `person` and `called` are guesses for the form; `is_this` marks the device that
-    shows the guide. `is_connected`: it has used Hedgerow.
+    `row` is None for one that was not seen yet. `person` and `called` are guesses for the form; `is_this` marks the
+    device that shows the guide.
     """
 
     device: DeviceId
-    label: str
-    address: str
-    mac: str | None
-    last_seen: float | None
+    row: DeviceRow | None
     person: str
     called: str
     is_this: bool
-    is_connected: bool
 
 
 class GuidePages(PageGroup):
@@ -106,10 +102,11 @@ class GuidePages(PageGroup):
     async def _devices(self, request: Request) -> dict[str, Any]:
         seen = await run_in_threadpool(self._context.reader.devices, self._context.clock())
         devices = self._unnamed(request, seen)[:DEVICE_ROWS]
+        rows = [each.row for each in devices if each.row is not None]
         makers = await run_in_threadpool(
-            lambda: {each.mac: self._vendors.vendor(each.mac) for each in devices if each.mac}
+            lambda: {row.device: self._vendors.vendor(row.mac) for row in rows if row.mac is not None}
         )
-        kinds = {each.device: guess_kind(each.label, vendor=makers.get(each.mac or "", "")) for each in devices}
+        kinds = {row.device: guess_kind(row.name, vendor=makers.get(row.device, "")) for row in rows}
         return {"devices": devices, "most": DEVICE_ROWS, "makers": makers, "kinds": kinds}
 
     async def _done(self, request: Request) -> dict[str, Any]:
@@ -289,9 +286,7 @@ def _own_device(request: Request, device: DeviceId, row: DeviceRow | None, owner
     kind = language_of(request).gettext(device_word(request.headers.get("user-agent", "")))
     name = f"{owner} {kind}".strip()
     called = name if name not in taken else _free_name(name, taken)
-    seen = (row.name, row.address, row.mac) if row is not None else ("", "", None)
-    is_connected = row is not None and bool(row.protections)
-    return GuideDevice(device, *seen, None, owner, called, is_this=True, is_connected=is_connected)
+    return GuideDevice(device, row, owner, called, is_this=True)
 
 
 def _guess(row: DeviceRow, policy: Policy, label: str) -> GuideDevice:
@@ -299,9 +294,7 @@ def _guess(row: DeviceRow, policy: Policy, label: str) -> GuideDevice:
     said = label.casefold()
     owners = [name for name in policy.people if len(name) > 1 and name.casefold() in said]
     owner = max(owners, key=len, default="")
-    is_connected = bool(row.protections)
-    seen = (row.address, row.mac, row.last_seen)
-    return GuideDevice(row.device, label, *seen, owner, label, is_this=False, is_connected=is_connected)
+    return GuideDevice(row.device, row, owner, label, is_this=False)
 
 
 def device_word(user_agent: str) -> str:
