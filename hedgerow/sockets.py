@@ -16,6 +16,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -109,10 +110,8 @@ def enable_packet_info(sock: socket.socket) -> bool:
     """Have the kernel tell our address of each datagram, from which the answer must come, if the socket has several."""
     if sock.getsockname()[0] not in ("0.0.0.0", "::"):  # noqa: S104
         return False
-    if sock.family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-    else:
-        sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+    ipv4, ipv6 = (socket.IPPROTO_IP, IP_PKTINFO), (socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO)
+    sock.setsockopt(*(ipv6 if sock.family == socket.AF_INET6 else ipv4), 1)
     return True
 
 
@@ -128,12 +127,16 @@ def _enlarge_buffers(sock: socket.socket) -> None:
 
 
 def is_own_address(address: str) -> bool:
-    """Return whether this machine has an IP address: only then a socket can be bound to it."""
-    try:
-        open_socket(address, 0, socket.SOCK_DGRAM, reuse_port=False).close()
-    except OSError:
-        return False
-    return True
+    """Return whether this machine has an IP address: only then a datagram to it comes from it, too."""
+    with (
+        contextlib.suppress(OSError),
+        socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe,
+    ):
+        if probe.family == socket.AF_INET:  # it would come from the first of several addresses in a network
+            probe.bind((address, 0))
+        probe.connect((address, 9))
+        return bool(probe.getsockname()[0] == probe.getpeername()[0])
+    return False
 
 
 def interleave_families(addresses: Sequence[str]) -> tuple[str, ...]:
@@ -183,14 +186,6 @@ async def connect_first[C](
                 await discard(outcome)
 
 
-def bind_datagrams(path: Path) -> socket.socket:
-    """Return a socket for connections that other processes offer (`take_connection`), as `bind_unix_socket` does.
-
-    Raises OSError.
-    """
-    return bind_unix_socket(path, socket.SOCK_DGRAM)
-
-
 def bind_unix_socket(path: Path, kind: socket.SocketKind, backlog: int = 0) -> socket.socket:
     """Return a non-blocking Unix socket at `path`, of mode 0600. An older socket keeps its connections. Raises OSError.
 
@@ -211,6 +206,10 @@ def bind_unix_socket(path: Path, kind: socket.SocketKind, backlog: int = 0) -> s
         listener.close()
         raise
     return listener
+
+
+bind_datagrams = partial(bind_unix_socket, kind=socket.SOCK_DGRAM)
+"""Return a socket for connections that other processes offer (`take_connection`), as `bind_unix_socket` does."""
 
 
 @dataclass(frozen=True, slots=True)

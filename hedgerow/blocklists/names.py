@@ -118,6 +118,18 @@ def is_beneath(host: str, domains: frozenset[str]) -> bool:
     return False
 
 
+LOCAL_SUFFIXES = frozenset(
+    {"corp", "home", "internal", "intranet", "lan", "local", "localdomain", "localhost", "private"}
+)
+LOCAL_DOMAINS = frozenset({"home.arpa", "fritz.box", "speedport.ip"})
+"""Suffixes of names in the local network (RFC 6762, RFC 8375 and the customs of routers), which no public zone has."""
+
+
+def is_local_name(host: str) -> bool:
+    """Return whether a name is that of a machine in the local network."""
+    return host.rpartition(".")[2] in LOCAL_SUFFIXES or is_beneath(host, LOCAL_DOMAINS)
+
+
 def rule_key(host: str, exact: bool = False) -> str:
     """Return the index key of a rule: labels reversed, each closed by a dot, so that prefixes end on label borders.
 

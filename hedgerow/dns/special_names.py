@@ -14,13 +14,13 @@ from typing import Final, assert_never
 
 from dnslib import RR, DNSQuestion, DNSRecord
 
+from hedgerow.blocklists.names import is_local_name
 from hedgerow.dns import answers, wire
 from hedgerow.dns.answers import Draft
 from hedgerow.dns.upstreams.responses import parse_response
 from hedgerow.dns.wire import Query
 from hedgerow.policies.network import LocalRecord
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
-from hedgerow.policies.unlisted import is_local_name
 from hedgerow.sockets import is_own_address
 
 CHECK_ZONE: Final = "check.hedgerow.internal"

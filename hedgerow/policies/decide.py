@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from hedgerow.blocklists.address_ranges import is_public_address
 from hedgerow.blocklists.catalogue import Catalogue, DnsRuleMatch
-from hedgerow.blocklists.names import is_address, is_beneath
+from hedgerow.blocklists.names import is_address, is_beneath, is_local_name
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.activity import matches_subject
 from hedgerow.policies.content import blocked_search_term, search_words
@@ -30,7 +30,7 @@ from hedgerow.policies.rule_index import BYPASS, MIRRORS, UNSAFE_SEARCH, RuleSco
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import SearchEngine
 from hedgerow.policies.targets import ILLEGAL
-from hedgerow.policies.unlisted import blocked_as_new, blocked_by_name, blocked_by_pages, is_local_name, suspicion_of
+from hedgerow.policies.unlisted import blocked_as_new, blocked_by_name, blocked_by_pages, suspicion_of
 from hedgerow.policies.youtube import YOUTUBE_CHOSEN, YouTubeAccess, access_to, is_youtube
 
 IP_ADDRESS = "ip-address"

@@ -251,6 +251,12 @@ class NetworkSettings:
     tunnel: TunnelSettings | None = None
     bundle: BundleSource | None = None
 
+    @property
+    def own_names(self) -> frozenset[str]:
+        """Names, with those beneath them, that may have an address of this network: of `records` and `forward`."""
+        resolver = self.resolver
+        return frozenset((*(each.host for each in resolver.records), *(each.zone for each in resolver.forward)))
+
     def is_at_home(self, address: IpAddress) -> bool:
         """Return True for an address of `lan` that is not one inside the tunnel."""
         return any(address in network for network in self.lan) and not (

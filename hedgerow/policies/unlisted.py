@@ -21,7 +21,7 @@ from typing import assert_never
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import is_good
-from hedgerow.blocklists.names import is_address, is_beneath, is_public_suffix
+from hedgerow.blocklists.names import is_address, is_beneath, is_local_name, is_public_suffix
 from hedgerow.blocklists.recognition.name_model import Recognition
 from hedgerow.blocklists.recognition.name_parts import is_sensitive
 from hedgerow.blocklists.recognition.recogniser import Recogniser, is_institution, is_judged
@@ -63,18 +63,6 @@ def suspicion_of(flaw: str, catalogue: Catalogue, mask: int) -> str:
             return ""
         case other:
             assert_never(other)
-
-
-LOCAL_SUFFIXES = frozenset(
-    {"corp", "home", "internal", "intranet", "lan", "local", "localdomain", "localhost", "private"}
-)
-LOCAL_DOMAINS = frozenset({"home.arpa", "fritz.box", "speedport.ip"})
-"""Suffixes of names in the local network (RFC 6762, RFC 8375 and the customs of routers), which no public zone has."""
-
-
-def is_local_name(host: str) -> bool:
-    """Return whether a name is that of a machine in the local network."""
-    return host.rpartition(".")[2] in LOCAL_SUFFIXES or is_beneath(host, LOCAL_DOMAINS)
 
 
 def may_be_remembered(facts: HostFactIndex, catalogue: Catalogue, host: str) -> bool:

@@ -11,9 +11,8 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hedgerow.blocklists.names import parse_host
+from hedgerow.blocklists.names import LOCAL_DOMAINS, LOCAL_SUFFIXES, parse_host
 from hedgerow.policies.network import NetworkSettings
-from hedgerow.policies.unlisted import LOCAL_DOMAINS, LOCAL_SUFFIXES
 from hedgerow.proxy.http_head import Authority, RequestHead, RequestTarget
 from hedgerow.proxy.pages.response import ProxyResponse
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import time
 
@@ -19,6 +20,7 @@ from hedgerow.app.control.services import core_services
 from hedgerow.app.control.worker_messages import WorkerMessages
 from hedgerow.app.ipc import InheritedSockets, StartProblem
 from hedgerow.app.settings import Settings
+from hedgerow.blocklists.outgoing_guard import OWN_PORTS
 from hedgerow.features.contract import ControlService
 from hedgerow.files import error_text
 from hedgerow.journal.store import cause_of
@@ -36,6 +38,7 @@ class ControlProcess:
 
     def __init__(self, settings: Settings, sockets: InheritedSockets, tasks: WatchedTasks) -> None:
         self._tasks = tasks
+        os.environ[OWN_PORTS] = " ".join(str(each.port) for each in (*settings.listeners.values(), *settings.page))
         self._parts = parts = Parts(settings, sockets, tasks)
         self._pages = PagesServer(parts)
         self._messages = WorkerMessages(

@@ -92,7 +92,11 @@ def rule_services(parts: Parts) -> tuple[ControlService, ...]:
     """Return what follows the policy, and publishes the snapshots that workers decide by."""
     publisher = parts.publisher
     names = SafeSearchMonitor(parts.settings, network=lambda: parts.policy().network, record=parts.remember)
-    calendars = CalendarUpdater(parts.settings.calendars, urls=lambda: parts.policy().calendars)
+    calendars = CalendarUpdater(
+        parts.settings.calendars,
+        urls=lambda: parts.policy().calendars,
+        local=lambda: parts.policy().network.own_names,
+    )
     return (
         ControlService(name="policy", run=parts.follower.run, area=Area.RULES),
         ControlService(
@@ -130,7 +134,7 @@ def list_services(parts: Parts) -> tuple[ControlService, ...]:
         """Fetch lists that are due. Those of a bundle come first."""
         while True:
             policy = parts.policy()
-            await lists.bundled.take(parts.bundle.seen)
+            await lists.bundled.take(parts.bundle.seen, parts.policy().network.own_names)
             bundle = policy.network.bundle
             if bundle is None or not bundle.lists or parts.bundle.has_looked:
                 await lists.fetch_if_due(policy)

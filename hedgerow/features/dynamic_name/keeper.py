@@ -8,11 +8,11 @@ user or the password differs. After `911`, the next try is half an hour later.
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
 import logging
 import re
-import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -20,8 +20,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from hedgerow import __version__
 from hedgerow.backoff import pause_after
+from hedgerow.blocklists.outgoing_guard import OutgoingGuard
 from hedgerow.dashboards.notices import Notice, localized
 from hedgerow.dashboards.words.languages import message
 from hedgerow.features.contract import ControlService, Core
@@ -238,23 +238,20 @@ async def ask_for_address(url: str) -> IpAddress:
 
 async def _get(url: str, auth: tuple[str, str] | None) -> tuple[int, str]:
     """Return the status of a response and the beginning of its text. Raises `ProviderError`."""
-    import httpx  # only where a policy has such a name, for its memory
-
-    agent, host = {"user-agent": f"Hedgerow/{__version__}", "accept-encoding": "identity"}, urlsplit(url).hostname
     try:
-        async with (
-            asyncio.timeout(_TIMEOUT_S),
-            httpx.AsyncClient(verify=ssl.create_default_context(), trust_env=False, headers=agent) as client,
-            client.stream("GET", url, auth=auth) as response,
-        ):
-            body = b""
-            async for part in response.aiter_raw(_MAX_OCTETS):
-                body += part
-                if len(body) >= _MAX_OCTETS:
-                    break
-    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError) as error:
-        raise ProviderError(f"{host} can't be reached: {' '.join(str(error).split()) or 'no answer in time'}") from None
-    return response.status_code, body[:_MAX_OCTETS].decode(errors="replace")
+        return await asyncio.to_thread(_get_in_thread, url, auth)
+    except (ValueError, OSError) as error:
+        raise ProviderError(f"{urlsplit(url).hostname} can't be reached: {error}") from None
+
+
+def _get_in_thread(url: str, auth: tuple[str, str] | None) -> tuple[int, str]:
+    from hedgerow.blocklists.outgoing import open_url  # only where a policy has such a name, for its memory
+
+    credentials = base64.b64encode(":".join(auth).encode()).decode() if auth else ""
+    headers = {"Authorization": f"Basic {credentials}"} if auth else {}
+    with open_url(url, _TIMEOUT_S, OutgoingGuard(), headers=headers, redirects=0) as response:
+        body = next(response.iter_raw(_MAX_OCTETS), b"")
+        return response.status_code, body.decode(errors="replace")
 
 
 def keeper_service(core: Core) -> ControlService:

@@ -11,7 +11,6 @@ import asyncio
 import base64
 import contextlib
 import hmac
-import http.client
 import logging
 import os
 import secrets
@@ -23,12 +22,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
 import msgspec
 
+from hedgerow.blocklists.outgoing_guard import OutgoingGuard, RefusedError
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.features.contract import ControlService, Core
 from hedgerow.features.log_shipping.metrics import LOST, WAITING
@@ -157,31 +158,33 @@ class Webhook:
 
     def __init__(self, target: LogTarget, key_file: Path) -> None:
         self._target, self._key_file = target, key_file
-        # Made once: reading the authorities takes many times as long as a request.
-        self._context: ssl.SSLContext | None = None
+
+    @cached_property
+    def _trust(self) -> ssl.SSLContext:
+        """The authorities: reading them takes many times as long as a request."""
+        return ssl.create_default_context()
 
     def write(self, lines: Sequence[bytes]) -> None:
+        from hedgerow.blocklists.outgoing import open_url  # few policies have a webhook
+
         body = b"".join(line + b"\n" for line in lines)
         identifier, stamp = f"msg_{sha256(body).hexdigest()[:32]}", str(int(time.time()))
         signature = hmac.digest(_webhook_key(self._key_file), f"{identifier}.{stamp}.".encode() + body, "sha256")
         headers = {
             "Content-Type": "application/x-ndjson",
-            "User-Agent": "Hedgerow",
             "Webhook-Id": identifier,
             "Webhook-Timestamp": stamp,
             "Webhook-Signature": f"v1,{base64.b64encode(signature).decode()}",
         }
-        self._context = self._context or ssl.create_default_context()
-        connection = http.client.HTTPSConnection(
-            self._target.host, self._target.port, timeout=_TIMEOUT_S, context=self._context
-        )
+        host = f"[{self._target.host}]" if ":" in self._target.host else self._target.host
+        url = f"https://{host}:{self._target.port}{self._target.path}"
         try:
-            connection.request("POST", self._target.path, body, headers)
-            status = connection.getresponse().status
-        except http.client.HTTPException as error:
-            raise OSError(f"{self._target} answers with no HTTP: {error!r}") from error
-        finally:
-            connection.close()
+            with open_url(
+                url, _TIMEOUT_S, OutgoingGuard(), headers=headers, body=body, redirects=0, trust=self._trust
+            ) as response:
+                status = response.status_code
+        except RefusedError as error:
+            raise OSError(str(error)) from None
         if not 200 <= status < 300:
             raise OSError(f"{self._target} answers {status}")
 

@@ -28,6 +28,8 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from hedgerow import __version__
+from hedgerow.blocklists.outgoing import look_up, pinned
+from hedgerow.blocklists.outgoing_guard import OutgoingGuard, Reach
 from hedgerow.dashboards.accounts import ExternalIdentity
 from hedgerow.dashboards.passwords import SignInRefused
 from hedgerow.dashboards.words.languages import message
@@ -58,7 +60,10 @@ class PendingSignIn:
 
 @dataclass(frozen=True, slots=True)
 class _Metadata:
-    """The provider's endpoints, keys and scopes, as they were at `read_at`, and the authorities of its certificate."""
+    """The provider's endpoints, keys and scopes, as they were at `read_at`, and the authorities of its certificate.
+
+    Its endpoints may be as far inside as itself, `innermost`.
+    """
 
     provider: OpenIdProvider
     authorization: str
@@ -68,6 +73,7 @@ class _Metadata:
     scope: str
     sends_issuer: bool
     trust: ssl.SSLContext
+    innermost: Reach
     read_at: float
 
 
@@ -99,7 +105,7 @@ class OpenIdSignIn:
         async with self._asking() as provider:
             metadata = await self._current(provider)
             state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
-            async with self._client(provider, metadata.trust, origin) as client:
+            async with self._client(provider, metadata.trust, OutgoingGuard(metadata.innermost), origin) as client:
                 url, _ = client.create_authorization_url(
                     metadata.authorization, scope=metadata.scope, state=state, nonce=nonce, code_verifier=verifier
                 )
@@ -120,7 +126,7 @@ class OpenIdSignIn:
             metadata = await self._current(provider)
             if answer.get("iss", "" if metadata.sends_issuer else provider.issuer) != provider.issuer:
                 raise _ProviderError("the answer is another provider's")
-            async with self._client(provider, metadata.trust, origin) as client:
+            async with self._client(provider, metadata.trust, OutgoingGuard(metadata.innermost), origin) as client:
                 token = await client.fetch_token(metadata.token, code=answer["code"], code_verifier=verifier)
                 claims = await self._claims(provider, token, nonce)
                 if provider.groups not in claims and metadata.userinfo:
@@ -183,7 +189,8 @@ class OpenIdSignIn:
 
     async def _read_metadata(self, provider: OpenIdProvider) -> _Metadata:
         trust = await asyncio.to_thread(ssl.create_default_context, cafile=provider.ca or None)
-        async with self._client(provider, trust) as client:
+        guard = OutgoingGuard()
+        async with self._client(provider, trust, guard) as client:
             url = f"{provider.issuer.rstrip('/')}/.well-known/openid-configuration"
             found = (await client.request("GET", url, withhold_token=True)).raise_for_status().json()
             if found["issuer"] != provider.issuer:
@@ -206,9 +213,22 @@ class OpenIdSignIn:
             else "openid profile email"
         )
         sends_issuer = found.get("authorization_response_iss_parameter_supported") is True
-        return _Metadata(provider, places[0], places[1], places[3], keys, scope, sends_issuer, trust, self.clock())
+        return _Metadata(
+            provider=provider,
+            authorization=places[0],
+            token=places[1],
+            userinfo=places[3],
+            keys=keys,
+            scope=scope,
+            sends_issuer=sends_issuer,
+            trust=trust,
+            innermost=guard.innermost,
+            read_at=self.clock(),
+        )
 
-    def _client(self, provider: OpenIdProvider, trust: ssl.SSLContext, origin: str = "") -> AsyncOAuth2Client:
+    def _client(
+        self, provider: OpenIdProvider, trust: ssl.SSLContext, guard: OutgoingGuard, origin: str = ""
+    ) -> AsyncOAuth2Client:
         secret = self.secret()
         return AsyncOAuth2Client(
             provider.client,
@@ -218,7 +238,7 @@ class OpenIdSignIn:
             code_challenge_method="S256",
             timeout=_TIMEOUT_S,
             trust_env=False,
-            transport=_BoundedTransport(verify=trust),
+            transport=_BoundedTransport(guard, trust),
             headers={"user-agent": f"Hedgerow/{__version__}", "accept-encoding": "identity"},
         )
 
@@ -230,10 +250,15 @@ _FAILURES = (
 
 
 class _BoundedTransport(httpx.AsyncHTTPTransport):
-    """A transport whose responses end with an error beyond `_MAX_OCTETS`."""
+    """A transport to addresses that a guard permits, whose responses end with an error beyond `_MAX_OCTETS`."""
+
+    def __init__(self, guard: OutgoingGuard, trust: ssl.SSLContext) -> None:
+        super().__init__(verify=trust, trust_env=False)
+        self._guard = guard
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        response = await super().handle_async_request(request)
+        address, *_ = await asyncio.to_thread(look_up, self._guard, request.url)
+        response = await super().handle_async_request(pinned(request, address))
         response.stream = _BoundedStream(cast(httpx.AsyncByteStream, response.stream))
         return response
 

@@ -15,7 +15,7 @@ import random
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -171,7 +171,8 @@ class OrganisationFollower:
         """
         known = self._known()
         try:
-            manifest = open_bundle(_fetched(source.url, MAX_BUNDLE), public_key(source.key))
+            local = self._policy().network.own_names
+            manifest = open_bundle(_fetched(source.url, MAX_BUNDLE, local), public_key(source.key))
             check_age(manifest, known.bundle, self._clock())
             names = {"organisation": ORGANISATION} | ({"group": ORGANISATION + source.group} if source.group else {})
             levels = {level: manifest.levels[name] for level, name in names.items() if name in manifest.levels}
@@ -180,7 +181,7 @@ class OrganisationFollower:
             objects = source.url.rpartition("/")[0] + f"/{OBJECTS}/"
 
             def text_of(level: str) -> str:
-                return check_text(levels[level], _fetched(objects + levels[level].digest, MAX_BYTES))
+                return check_text(levels[level], _fetched(objects + levels[level].digest, MAX_BYTES, local))
 
             self._take({level: each.version for level, each in levels.items()}, text_of, manifest.number)
             self.latest.seen = source, manifest
@@ -309,21 +310,15 @@ def _problem_of(path: Path, texts: Mapping[str, str]) -> str | None:
     return None
 
 
-def _fetched(url: str, limit: int) -> bytes:
-    """Download a file of a bundle. Raises BundleError."""
-    import httpx  # few sites have a bundle
-
-    from hedgerow.blocklists.downloader import RefusedError, download_small
+def _fetched(url: str, limit: int, local: Collection[str]) -> bytes:
+    """Download a file of a bundle. `local` are the policy's own names. Raises BundleError."""
+    from hedgerow.blocklists.outgoing import download_small  # few sites have a bundle
+    from hedgerow.blocklists.outgoing_guard import OutgoingGuard, RefusedError
 
     try:
-        return download_small(url, limit, _FETCH_S)
-    except (httpx.HTTPError, httpx.InvalidURL, RefusedError, OSError) as error:
-        answer = (
-            f"its server answers {error.response.status_code}"
-            if isinstance(error, httpx.HTTPStatusError)
-            else str(error)
-        )
-        problem = BundleError(f"{url} can't be fetched: {answer}")
+        return download_small(url, limit, _FETCH_S, OutgoingGuard(local=local))
+    except (RefusedError, OSError) as error:
+        problem = BundleError(f"{url} can't be fetched: {error}")
         problem.may_pass = not isinstance(error, RefusedError)
         raise problem from None
 

@@ -13,23 +13,19 @@ takes too long.
 from __future__ import annotations
 
 import contextlib
-import http.client
 import os
-import socket
-import ssl
 import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
-from hedgerow import __version__
 from hedgerow.app.control.jobs import SMALL_MEMORY, limit_resources, run_job
 from hedgerow.app.privileges import confine_job
-from hedgerow.blocklists.address_ranges import is_public_address
+from hedgerow.blocklists.outgoing import UntrustedError, download_small, open_url, read_body
+from hedgerow.blocklists.outgoing_guard import OutgoingGuard, Reach
 from hedgerow.codec import decode, encode
 from hedgerow.features.registration_age.settings import REGISTRIES
 from hedgerow.files import error_text, write_atomically
@@ -42,7 +38,7 @@ MAX_BOOTSTRAP_BYTES = 2 << 20
 MAX_ANSWER_BYTES = 64 << 10
 MAX_REDIRECTS = 3
 
-_STEP_TIMEOUT_S, _DOWNLOAD_S = 8.0, 15.0
+_SECONDS = 15.0
 _DAY_S = 86400
 _FIRST_DAY = 5479  # 1985-01-01; there are no older registrations
 _LONGEST_WAIT_S = 86400.0
@@ -168,92 +164,34 @@ def load_bootstrap(folder: Path, url: str = BOOTSTRAP_URL) -> _Servers:
         kept, age = parse_bootstrap(place.read_bytes()), time.time() - place.stat().st_mtime
     if kept is not None and 0 <= age < REFRESH_S:
         return kept
-    import httpx  # once a week, for its memory
-
-    from hedgerow.blocklists.downloader import download_small
-
     try:
-        data = download_small(url, MAX_BOOTSTRAP_BYTES, _DOWNLOAD_S)
+        data = download_small(url, MAX_BOOTSTRAP_BYTES, _SECONDS, OutgoingGuard())
         servers = parse_bootstrap(data)
         write_atomically(place, data)
-    except (httpx.HTTPError, ValueError, OSError) as error:
+    except (ValueError, OSError) as error:
         if kept is None:
-            raise _UnreachableError(
-                f"IANA's list of servers can't be had: {' '.join(str(error).split()) or 'no answer'}"
-            ) from None
+            raise _UnreachableError(f"IANA's list of servers can't be had: {error}") from None
         with contextlib.suppress(OSError):
             os.utime(place, times=(time.time(), time.time() - REFRESH_S + RETRY_S))
         return kept
     return servers
 
 
-class _Connection(http.client.HTTPSConnection):
-    """A connection to an address that was checked: what a name leads to may change between two looks at it."""
-
-    def __init__(self, host: str, port: int, context: ssl.SSLContext, *, may_be_inside: bool) -> None:
-        super().__init__(host, port, timeout=_STEP_TIMEOUT_S, context=context)
-        self._tls, self._may_be_inside = context, may_be_inside
-
-    def connect(self) -> None:
-        found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
-        addresses = dict.fromkeys(str(each[4][0]) for each in found)
-        if not self._may_be_inside and not all(map(is_public_address, addresses)):
-            raise _UnusableError(f"{self.host} is an address inside a network")
-        failure = OSError("no address")
-        for address in addresses:
-            try:
-                plain = socket.create_connection((address, self.port), self.timeout)
-            except OSError as error:
-                failure = error
-            else:
-                self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
-                return
-        raise failure
-
-
-def _get(url: str, named: str) -> tuple[http.client.HTTPResponse, bytes]:
-    """Return a response and at most one byte more of its body than is taken. Only the server that the policy has
-    `named` may be inside.
-    """
-    parts = urlsplit(url)
-    if parts.scheme != "https" or not parts.hostname:
-        raise _UnusableError("it redirects to an address without encryption")
-    is_named = parts.netloc == urlsplit(named).netloc
-    target = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
-    headers = {
-        "Accept": "application/rdap+json",
-        "Accept-Encoding": "identity",
-        "User-Agent": f"Hedgerow/{__version__}",
-    }
-    connection = _Connection(parts.hostname, parts.port or 443, ssl.create_default_context(), may_be_inside=is_named)
-    try:
-        connection.request("GET", target, headers=headers)
-        response = connection.getresponse()
-        return response, response.read(MAX_ANSWER_BYTES + 1)
-    finally:
-        connection.close()
-
-
-def _ask(url: str, named: str) -> bytes | None:
-    """Return the body of an answer, after redirects; None if the server does not know the site."""
-    for _ in range(MAX_REDIRECTS + 1):
-        response, body = _get(url, named)
-        match response.status:
-            case 200 if len(body) > MAX_ANSWER_BYTES:
-                raise _UnusableError("the answer is too long")
+def _ask(url: str, innermost: Reach) -> bytes | None:
+    """Return the body of an answer, after redirects to public addresses; None if the server does not know the site."""
+    guard = OutgoingGuard(innermost=innermost, elsewhere=Reach.INTERNET)
+    headers = {"Accept": "application/rdap+json"}
+    with open_url(url, _SECONDS, guard, headers=headers, redirects=MAX_REDIRECTS) as response:
+        match response.status_code:
             case 200:
-                return body
+                return b"".join(read_body(response, MAX_ANSWER_BYTES))
             case 404:
                 return None
-            case 301 | 302 | 303 | 307 | 308 if location := response.headers.get("location"):
-                url = urljoin(url, location)
             case status if status in _BUSY or status >= 500:
-                raise _UnreachableError(
-                    f"the server answers {status}", _seconds(response.headers.get("retry-after", ""))
-                )
+                wait_s = _seconds(response.headers.get("retry-after", ""))
+                raise _UnreachableError(f"the server answers {status}", wait_s)
             case status:
                 raise _UnusableError(f"the server answers {status}")
-    raise _UnusableError(f"more than {MAX_REDIRECTS} redirects")
 
 
 def _seconds(text: str) -> float:
@@ -266,15 +204,13 @@ def look_up(question: Question) -> Registration:
     site, named = question.site, "" if question.whom == REGISTRIES else question.whom
     try:
         server = named or find_server(load_bootstrap(question.folder), site)
-        body = _ask(f"{server}domain/{site}", named) if server else None
+        innermost = Reach.MACHINE if named else Reach.INTERNET
+        body = _ask(f"{server}domain/{site}", innermost) if server else None
         return Registration(None if body is None else parse_registration(body, site, int(time.time() // _DAY_S)))
     except _UnreachableError as error:
         return Registration(problem=str(error), wait_s=error.wait_s)
-    except ssl.SSLCertVerificationError as error:
-        return Registration(problem=f"the server's certificate is not trusted: {error.verify_message}", wait_s=0.0)
-    except (OSError, http.client.HTTPException) as error:
-        text = error_text(error) if isinstance(error, OSError) else type(error).__name__
-        return Registration(problem=f"the server can't be reached: {text}", wait_s=0.0)
+    except (UntrustedError, OSError) as error:
+        return Registration(problem=str(error), wait_s=0.0)
     except ValueError as error:
         return Registration(problem=str(error))
 

@@ -162,7 +162,7 @@ def strange_names(home: Household) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (without, "can't be fetched: the server answers 404"),
+        (without, "can't be fetched: its server answers 404"),
         (changed, "is not what the bundle says"),
         (cut, "can't be fetched"),
         (other_version, "of another version of Hedgerow (layout 999, here"),

@@ -43,7 +43,7 @@ from hedgerow.policies.model import Policy
 from hedgerow.policies.network import BundleSource, ListSelection
 
 if TYPE_CHECKING:
-    import httpx
+    pass
 
 log = logging.getLogger("hedgerow.lists")
 
@@ -174,10 +174,10 @@ class BundledListTaker:
         missing = [each for each in remote if self._copies.status(each).path is None]
         return not remote or (len(missing) < len(remote) and all(each in failed for each in missing))
 
-    async def take(self, seen: tuple[BundleSource, Manifest] | None) -> None:
+    async def take(self, seen: tuple[BundleSource, Manifest] | None, local: Collection[str] = ()) -> None:
         """Install the lists of the bundle that was seen last, unless they are in place, or have just failed.
 
-        On failure, the last stay.
+        On failure, the last stay. `local` are the policy's own names.
         """
         lists = seen[1].lists if seen is not None and seen[0].lists else None
         if seen is None or lists is None or self._is_installed(seen[0], lists):
@@ -186,7 +186,7 @@ class BundledListTaker:
         if lists.digest == self._failed and time.monotonic() < self._retry_at:
             return
         try:
-            await asyncio.to_thread(self._install, seen[0], lists)
+            await asyncio.to_thread(self._install, seen[0], lists, local)
         except (BundleError, OSError) as error:
             self._failures, self._failed = (self._failures + 1 if lists.digest == self._failed else 1), lists.digest
             self._retry_at = time.monotonic() + pause_after(self._failures, first=RETRY_S, longest=RETRY_AT_MOST_S)
@@ -205,33 +205,32 @@ class BundledListTaker:
         name = hashlib.sha256(f"{source.key} {lists.made_at} {lists.digest}".encode()).hexdigest()
         return self._folders.generations / f"{_PREFIX}{name[:20]}"
 
-    def _install(self, source: BundleSource, lists: BundledLists) -> None:
+    def _install(self, source: BundleSource, lists: BundledLists, local: Collection[str]) -> None:
         if lists.layout != FORMAT_VERSION:
             raise BundleError(f"they are of another version of Hedgerow (layout {lists.layout}, here {FORMAT_VERSION})")
         waiting = self._folders.downloads / _WAITING
         waiting.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
-            self._fetch_and_assemble(source, lists, waiting)
+            self._fetch_and_assemble(source, lists, waiting, local)
         except OSError:  # such as a full disk: what has come must not fill it
             shutil.rmtree(waiting, ignore_errors=True)
             raise
 
-    def _fetch_and_assemble(self, source: BundleSource, lists: BundledLists, waiting: Path) -> None:
-        from hedgerow.blocklists.downloader import new_client  # few sites have a bundle
-
+    def _fetch_and_assemble(
+        self, source: BundleSource, lists: BundledLists, waiting: Path, local: Collection[str]
+    ) -> None:
         objects = source.url.rpartition("/")[0] + f"/{OBJECTS}/"
-        with new_client() as client:
-            _fetch(client, objects, BundledFile(lists.digest, lists.size), waiting, MAX_INDEX)
-            try:
-                index = decode(GenerationIndex, (waiting / lists.digest).read_bytes())
-            except ValueError:
-                raise BundleError("their index is of another version of Hedgerow") from None
-            _check_index(index)
-            here = self._known_files()
-            missing = {each.digest: each for each in index.files.values() if each.digest not in here}
-            _check_room(waiting, missing.values())
-            for each in missing.values():
-                _fetch(client, objects, each, waiting, each.size)
+        _fetch(objects, BundledFile(lists.digest, lists.size), waiting, MAX_INDEX, local)
+        try:
+            index = decode(GenerationIndex, (waiting / lists.digest).read_bytes())
+        except ValueError:
+            raise BundleError("their index is of another version of Hedgerow") from None
+        _check_index(index)
+        here = self._known_files()
+        missing = {each.digest: each for each in index.files.values() if each.digest not in here}
+        _check_room(waiting, missing.values())
+        for each in missing.values():
+            _fetch(objects, each, waiting, each.size, local)
         origin = _Origin(source.key, lists.made_at, index)
         with self._folders.locked():  # nothing is deleted meanwhile
             self.newest, self.is_damaged = _assemble(self._place(source, lists), origin, here, waiting), False
@@ -261,11 +260,10 @@ def _check_room(folder: Path, files: Iterable[BundledFile]) -> None:
         raise BundleError(f"they need {wanted >> 20} MB of the disk, which has {free >> 20} MB left")
 
 
-def _fetch(client: httpx.Client, objects: str, wanted: BundledFile, waiting: Path, limit: int) -> None:
+def _fetch(objects: str, wanted: BundledFile, waiting: Path, limit: int, local: Collection[str]) -> None:
     """Download an object, unless it is here. Raises BundleError and OSError."""
-    import httpx
-
-    from hedgerow.blocklists.downloader import RefusedError, download_pieces
+    from hedgerow.blocklists.outgoing import download_pieces  # few sites have a bundle
+    from hedgerow.blocklists.outgoing_guard import OutgoingGuard, RefusedError, UnreachableError
 
     path, digest = waiting / wanted.digest, hashlib.sha256()
     if path.exists():
@@ -273,16 +271,13 @@ def _fetch(client: httpx.Client, objects: str, wanted: BundledFile, waiting: Pat
     part = waiting / ".part"
     try:
         with part.open("wb") as file:
-            for piece in download_pieces(client, objects + wanted.digest, limit, 60 + wanted.size / _SLOWEST):
+            for piece in download_pieces(
+                objects + wanted.digest, limit, 60 + wanted.size / _SLOWEST, OutgoingGuard(local=local)
+            ):
                 digest.update(piece)
                 file.write(piece)
-    except (httpx.HTTPError, httpx.InvalidURL, RefusedError, TimeoutError) as error:
-        answer = (
-            f"the server answers {error.response.status_code}"
-            if isinstance(error, httpx.HTTPStatusError)
-            else str(error)
-        )
-        raise BundleError(f"{OBJECTS}/{wanted.digest} can't be fetched: {answer}") from None
+    except (UnreachableError, RefusedError, TimeoutError) as error:
+        raise BundleError(f"{OBJECTS}/{wanted.digest} can't be fetched: {error}") from None
     if digest.hexdigest() != wanted.digest:
         raise BundleError(f"{OBJECTS}/{wanted.digest} is not what the bundle says")
     part.replace(path)

@@ -28,6 +28,7 @@ from hedgerow.blocklists.catalogue import is_usable
 from hedgerow.blocklists.compiler import CompileReport, compile_generation
 from hedgerow.blocklists.download_store import FetchResult
 from hedgerow.blocklists.list_parser import ParseCache
+from hedgerow.blocklists.outgoing_guard import OWN_PORTS
 from hedgerow.blocklists.plausibility import refusal_of_copy
 from hedgerow.blocklists.sources import Source
 from hedgerow.codec import decode, encode
@@ -99,8 +100,12 @@ class ListFolders:
 
 @dataclass(frozen=True, slots=True)
 class FetchJob:
+    """Lists to download. `local` are the policy's own names, and `own_ports` the ports of this run (`OWN_PORTS`)."""
+
     sources: tuple[Source, ...]
     state: Path
+    local: frozenset[str] = frozenset()
+    own_ports: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +132,7 @@ def run_fetch(
     # imported late: the compiler needs no HTTP client
     from hedgerow.blocklists.downloader import fetch_all, ignore_progress
 
+    os.environ[OWN_PORTS] = job.own_ports  # a forked process has not inherited them
     folders = ListFolders(job.state)
     # `lists` is locked only while a copy is saved, so that a slow server does not delay the compilation of other lists.
     with folders.locked(what="fetch"):
@@ -134,6 +140,7 @@ def run_fetch(
         fetched = fetch_all(
             job.sources,
             folders.downloads,
+            local=job.local,
             progress=progress,
             check=lambda new, good: refusal_of_copy(lists, new, good),
             received=received or ignore_progress,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import shutil
 import time
@@ -44,6 +45,7 @@ from hedgerow.blocklists.compiler import CompileReport, SourceReport
 from hedgerow.blocklists.download_store import CopyStatus, FetchResult, accept_held_copy
 from hedgerow.blocklists.generation import read_meta
 from hedgerow.blocklists.list_parser import ParseCache
+from hedgerow.blocklists.outgoing_guard import OWN_PORTS
 from hedgerow.blocklists.rules import Problem
 from hedgerow.blocklists.sources import Source, correction_sources, starter_sources
 from hedgerow.dashboards.coverage import CategoryCoverage, ListHealth, coverage_by_category
@@ -236,7 +238,7 @@ class ListUpdater:
         wanted = tuple(source for source in remote if every or self._is_due(source, bound))
         if not wanted:
             return
-        job = FetchJob(wanted, self._folders.state)
+        job = FetchJob(wanted, self._folders.state, policy.network.own_names, os.environ.get(OWN_PORTS, ""))
         luck = random.random()  # noqa: S311 (no secret); one for all, so that lists that failed together are retried together
         self._is_fetching = True
         try:

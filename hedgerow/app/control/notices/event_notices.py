@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 
-from hedgerow.app.control.notices.sender import GONE, REFUSED, UNKNOWN
+from hedgerow.app.control.notices.sender import GONE, INSIDE, REFUSED, UNKNOWN
 from hedgerow.dashboards.control import BudgetRow, Status
 from hedgerow.dashboards.notices import LocalizedText, Notice, OutgoingMessage, localized, request_key
 from hedgerow.dashboards.words.labels import ending_text, reason_text, title_of
@@ -35,6 +35,7 @@ _PROBLEMS = {
     0: "",
     UNKNOWN: message("The address does not belong to a supported service."),
     REFUSED: message("The service could not be reached or did not accept it."),
+    INSIDE: message("Nothing was sent: the address leads inside this network, where such notices may not go."),
     GONE: message("This browser no longer takes notices. Switch them on again there."),
 }
 _NOTIFIED_REASONS = frozenset({Reason.RULE, Reason.SERVICE, Reason.CATEGORY, Reason.RECOGNISED, Reason.SAFE_SEARCH})
@@ -44,8 +45,10 @@ _TIMED_OUT = message("The service did not answer in time.")
 _FAILED = message("Sending it failed.")
 
 
-async def send_in_subprocess(outgoing: OutgoingMessage, limit: float = SEND_TIMEOUT_S) -> str:
-    """Send a message.
+async def send_in_subprocess(
+    outgoing: OutgoingMessage, limit: float = SEND_TIMEOUT_S, local: Iterable[str] = ()
+) -> str:
+    """Send a message. `local` are the policy's own names.
 
     Returns the problem in one sentence without any part of the address; empty if the service accepted it.
     """
@@ -60,7 +63,7 @@ async def send_in_subprocess(outgoing: OutgoingMessage, limit: float = SEND_TIME
         return f"No process could be started to send it: {error.strerror}."
     try:
         async with asyncio.timeout(limit):
-            await process.communicate(json.dumps(asdict(outgoing)).encode())
+            await process.communicate(json.dumps({**asdict(outgoing), "local": [*local]}).encode())
     except TimeoutError:
         return _TIMED_OUT
     finally:

@@ -1,24 +1,30 @@
 """Sending of one notice by apprise, or to a browser by web push, as a process of its own.
 
 It starts for each message and therefore imports almost nothing of ours. Its memory is limited, since apprise reads a
-service's response whole. The notice is JSON on standard input (`address`, `title`, `body`, `html`, `push_key`); the
-exit status is the result.
+service's response whole. The notice is JSON on standard input (`address`, `title`, `body`, `html`, `push_key`, and
+`local`, the policy's own names); the exit status is the result.
+
+The libraries connect by themselves, so each connection of the process is judged. A browser says where its push service
+is, and whoever can add one is no admin: it is on the internet.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from hedgerow.app.control.jobs import SMALL_MEMORY, limit_resources
 from hedgerow.app.privileges import confine_job
+from hedgerow.blocklists.outgoing_guard import OutgoingGuard, Reach, RefusedError, guard_connections, may_be_inside
 
 if TYPE_CHECKING:
     from apprise import NotifyBase
 
-UNKNOWN, REFUSED, GONE = 3, 4, 5
+UNKNOWN, REFUSED, GONE, INSIDE = 3, 4, 5, 6
 
 _PUSH = "webpush://"
 _PUSH_TTL_S, _TIMEOUT_S = 86400, 20
@@ -101,4 +107,15 @@ def _send_html(service: NotifyBase, title: str, body: str, html: str) -> bool:
 if __name__ == "__main__":
     limit_resources(SMALL_MEMORY)
     confine_job()
-    sys.exit(send(**json.load(sys.stdin.buffer)))
+    notice = json.load(sys.stdin.buffer)
+    url, local = urlsplit(notice["address"]), notice.pop("local")
+    os.environ["no_proxy"] = "*"
+    # Services whose names end with s use TLS: then the certificate says whose server it is.
+    is_inside = url.scheme != _PUSH.partition(":")[0] and may_be_inside(
+        url.hostname or "", local, is_encrypted=url.scheme.endswith("s")
+    )
+    guard_connections(OutgoingGuard(Reach.MACHINE if is_inside else Reach.INTERNET))
+    try:
+        sys.exit(send(**notice))
+    except RefusedError:
+        sys.exit(INSIDE)

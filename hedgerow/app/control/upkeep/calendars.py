@@ -3,9 +3,10 @@
 A new copy triggers a reload of the policy, as an edit of its file does. Workers fetch nothing: their policy contains
 the dates.
 
-Each download is a process of its own: `python -m hedgerow.app.control.upkeep.calendars FILE`, with the URL on standard
-input, since it may contain a secret and everybody can read the arguments of a process. If the download fails, is too
-large or is not a calendar, the old copy stays and the exit status is 1, with a sentence on standard error.
+Each download is a process of its own: `python -m hedgerow.app.control.upkeep.calendars FILE`, with the URL and the
+policy's own names on standard input, since a URL may contain a secret and everybody can read the arguments of a
+process. If the download fails, is too large or is not a calendar, the old copy stays and the exit status is 1, with a
+sentence on standard error.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from hedgerow.app.control.jobs import SMALL_MEMORY, JobError, limit_resources, run_job
@@ -33,10 +34,15 @@ DOWNLOAD_TIMEOUT_S = 30.0
 
 
 class CalendarUpdater:
-    """Copies of the policy's calendars in `folder`, kept up to date. `urls` returns those of the policy in force."""
+    """Copies of the policy's calendars in `folder`, kept up to date.
 
-    def __init__(self, folder: Path, urls: Callable[[], Sequence[str]]) -> None:
-        self._folder, self._urls = folder, urls
+    `urls` returns those of the policy in force, and `local` its own names.
+    """
+
+    def __init__(
+        self, folder: Path, urls: Callable[[], Sequence[str]], local: Callable[[], Collection[str]] = tuple
+    ) -> None:
+        self._folder, self._urls, self._local = folder, urls, local
         self._tried: dict[str, float] = {}
 
     async def run(self) -> None:
@@ -53,7 +59,9 @@ class CalendarUpdater:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 place = calendar_copy_path(url, self._folder)
-                await run_job("hedgerow.app.control.upkeep.calendars", str(place), stdin=url.encode())
+                await run_job(
+                    "hedgerow.app.control.upkeep.calendars", str(place), stdin=" ".join((url, *self._local())).encode()
+                )
         except (JobError, TimeoutError, OSError) as error:
             log.warning(
                 "The calendar %s could not be fetched, its last copy stays: %s",
@@ -88,22 +96,24 @@ def save_calendar(data: bytes, place: Path) -> None:
             fresh.unlink()
 
 
-def download_calendar(url: str, place: Path) -> None:
-    """Download a calendar in this process."""
-    import httpx  # only where a calendar is fetched, for its memory
-
-    from hedgerow.blocklists.downloader import download_small
+def download_calendar(url: str, *local: str, place: Path) -> None:
+    """Download a calendar in this process. `local` are the policy's own names."""
+    from hedgerow.blocklists.outgoing import download_small  # only where a calendar is fetched, for its memory
+    from hedgerow.blocklists.outgoing_guard import OutgoingGuard
 
     limit_resources(SMALL_MEMORY)
     place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     confine_job(write=[place.parent], state=place.parent)
     try:
-        save_calendar(download_small(url, MAX_CALENDAR_BYTES, DOWNLOAD_TIMEOUT_S), place)
-    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, OSError) as error:
+        save_calendar(
+            download_small(url, MAX_CALENDAR_BYTES, DOWNLOAD_TIMEOUT_S, OutgoingGuard(local=local)),
+            place,
+        )
+    except (ValueError, OSError) as error:
         sys.exit(" ".join(str(error).split()) or "no response in time")
     except MemoryError:
         sys.exit("it takes too much memory")
 
 
 if __name__ == "__main__":
-    download_calendar(sys.stdin.read(), Path(sys.argv[1]))
+    download_calendar(*sys.stdin.read().split(" "), place=Path(sys.argv[1]))

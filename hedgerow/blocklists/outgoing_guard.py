@@ -1,0 +1,136 @@
+"""The addresses to which Hedgerow's own requests may lead, judged before each connection.
+
+Whoever writes a URL into the policy may name a server inside the network: a list's mirror, a home's own ntfy. Nobody
+else leads a request there: neither a redirect from outside, nor a public name that turns to an address inside (DNS
+rebinding), nor a browser that subscribes to notices.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from enum import IntEnum
+from ipaddress import ip_address
+from typing import Any
+
+from hedgerow.blocklists.address_ranges import is_public_address, unwrap_ipv4
+from hedgerow.blocklists.names import is_address, is_beneath, is_local_name
+from hedgerow.sockets import is_own_address
+
+OWN_PORTS = "HEDGEROW_PORTS"
+"""The environment variable with the TCP ports of this run, which its processes and their jobs inherit."""
+
+_METADATA = frozenset(
+    {
+        *("169.254.169.254", "169.254.170.2", "169.254.170.23", "100.100.100.200", "192.0.0.192"),
+        *("fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254"),
+    }
+)
+"""Addresses at which the clouds give a machine's secrets to every program on it."""
+
+
+class Reach(IntEnum):
+    """The places of servers, from the inside out."""
+
+    MACHINE = 0
+    NETWORK = 1
+    INTERNET = 2
+
+
+class RefusedError(ValueError):
+    """A request that is not made, or whose answer is not used. Another attempt would not help."""
+
+
+class UnreachableError(OSError):
+    """A request that failed in a way that may pass."""
+
+
+class NoConnectionError(UnreachableError):
+    """The server cannot be reached. Another attempt at once would not help."""
+
+
+@dataclass(slots=True)
+class OutgoingGuard:
+    """The limits of one request with its redirects, which lead outward only.
+
+    `innermost` is how far inside the server may be that the URL names, and `elsewhere` how far inside others may be.
+    `local` are the policy's own names, which may have addresses inside as those of local networks may. Any name may
+    over TLS, where its certificate proves whose server it is.
+    """
+
+    innermost: Reach = Reach.MACHINE
+    elsewhere: Reach = Reach.MACHINE
+    local: Collection[str] = ()
+    _host: str = field(init=False, default="")
+
+    def look_up(self, host: str, port: int, *, is_encrypted: bool) -> tuple[str, ...]:
+        """Return the addresses of a host, if a connection may lead to all of them.
+
+        Raises RefusedError and NoConnectionError.
+        """
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise NoConnectionError(f"{host[:80]} can't be found: {error}") from error
+        addresses = tuple(dict.fromkeys(str(each[4][0]) for each in found))
+        if self._host not in ("", host):
+            self.innermost = max(self.innermost, self.elsewhere)
+        if not may_be_inside(host, self.local, is_encrypted=is_encrypted):
+            self.innermost = Reach.INTERNET
+        reaches = [self.judge(address, port, host) for address in addresses]
+        self._host, self.innermost = host, max(self.innermost, *reaches)
+        return addresses
+
+    def judge(self, address: str, port: int, host: str) -> Reach:
+        """Return the place of an address. Raises RefusedError if a connection may not lead to it."""
+        reach, place = reach_of(address), address if host == address else f"{host} ({address})"
+        if str(ip_address(unwrap_ipv4(ip_address(address.partition("%")[0]).packed))) in _METADATA:
+            raise RefusedError(f"{place} is where clouds keep the secrets of machines: nothing is fetched from there")
+        if reach is Reach.MACHINE and str(port) in os.environ.get(OWN_PORTS, "").split():
+            raise RefusedError(f"{place} at port {port} is Hedgerow itself, which is not asked for anything")
+        if reach < self.innermost:
+            raise RefusedError(
+                f"{place} is an address inside the network: only whoever writes the policy may have it asked, by the "
+                "address itself, by https://, or by a name under `records` or `forward`"
+            )
+        return reach
+
+
+def may_be_inside(host: str, local: Collection[str], *, is_encrypted: bool) -> bool:
+    """Return whether a host that a URL names may have an address inside: one of TLS, an address, or a local name.
+
+    >>> [may_be_inside(host, ["ours.example"], is_encrypted=False) for host in ("nas", "a.ours.example", "b.example")]
+    [True, True, False]
+    """
+    is_local = is_address(host) or "." not in host or is_local_name(host)
+    return is_encrypted or is_local or is_beneath(host, frozenset(local))
+
+
+def reach_of(address: str) -> Reach:
+    """Return the place of an address."""
+    if is_own_address(address):
+        return Reach.MACHINE
+    return Reach.INTERNET if is_public_address(address) else Reach.NETWORK
+
+
+def guard_connections(guard: OutgoingGuard) -> None:
+    """Judge every connection of this process before it is made. Nothing takes that back.
+
+    It is for jobs whose libraries connect by themselves. The first connection leads to the server that the job names;
+    later ones, as after redirects, lead outward only.
+    """
+
+    reached = guard.innermost
+
+    def judge(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal reached
+        if event == "socket.getaddrinfo":  # for the next host, or the same again
+            guard.innermost = max(guard.innermost, reached)
+        elif event == "socket.connect" and arguments[0].type == socket.SOCK_STREAM:
+            address, port, *_ = arguments[1]
+            reached = max(reached, guard.judge(address, port, address))
+
+    sys.addaudithook(judge)

@@ -1,0 +1,324 @@
+"""Requests of Hedgerow itself, in a home with a neighbour and an internet: how far inside each of them may lead."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from joserfc.jwk import KeySet, RSAKey
+from lab.two_sides import HERE, METADATA, NEIGHBOUR, OTHER_PUBLIC, PUBLIC, Site, TwoSides, answer, two_sides
+from small_internet.authority import Authority, server_context
+
+from hedgerow.app.control.notices.event_notices import send_in_subprocess
+from hedgerow.blocklists.download_store import FetchOutcome
+from hedgerow.blocklists.downloader import DownloadLimits, fetch_all
+from hedgerow.blocklists.outgoing import download_small, open_url
+from hedgerow.blocklists.outgoing_guard import OWN_PORTS, OutgoingGuard, Reach, RefusedError, reach_of
+from hedgerow.blocklists.sources import Source
+from hedgerow.dashboards.notices import OutgoingMessage
+from hedgerow.dashboards.passwords import SignInRefused
+from hedgerow.dashboards.push import PushKey, Subscription
+from hedgerow.features.log_shipping.event_log import Webhook
+from hedgerow.features.log_shipping.settings import parse_log_target
+from hedgerow.features.openid.provider import OpenIdSignIn
+from hedgerow.features.openid.settings import OpenIdProvider
+from hedgerow.features.registration_age.rdap import Question, look_up
+
+pytestmark = [pytest.mark.root, pytest.mark.service]
+
+FINE = b"fine.example\n"
+INSIDE = "an address inside the network"
+REFUSED_INSIDE = "Nothing was sent: the address leads inside this network, where such notices may not go."
+
+
+@pytest.fixture(scope="module")
+def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoSides]:
+    with two_sides(tmp_path_factory.mktemp("sides")) as made:
+        yield made
+
+
+@pytest.fixture
+def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Authority:
+    made = Authority(tmp_path)
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.setenv(name, str(made.root))
+    return made
+
+
+def fetch(sides: TwoSides, url: str, guard: OutgoingGuard | None = None) -> bytes:
+    return sides.run(lambda: download_small(url, 1 << 20, 10, guard or OutgoingGuard()))
+
+
+def refusal(sides: TwoSides, url: str, guard: OutgoingGuard | None = None) -> str:
+    with pytest.raises(RefusedError) as refused:
+        fetch(sides, url, guard)
+    return str(refused.value)
+
+
+def test_places_are_told_apart(sides: TwoSides) -> None:
+    places = {
+        Reach.MACHINE: ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", HERE, "0.0.0.0", "::"],
+        Reach.NETWORK: [NEIGHBOUR, "10.0.0.1", "fd00::1", METADATA, "100.64.0.1", "64:ff9b::a00:1"],
+        Reach.INTERNET: [PUBLIC, "2600::1"],
+    }
+    for reach, addresses in places.items():
+        assert {address: sides.run(lambda text=address: reach_of(text)) for address in addresses} == dict.fromkeys(  # type: ignore[misc]
+            addresses, reach
+        )
+
+
+def test_an_admin_names_servers_inside(sides: TwoSides) -> None:
+    site, own = sides.serve(answer()), sides.serve(answer(), at_home=True)
+    sides.name(mirror_lan=NEIGHBOUR, nas=NEIGHBOUR, lists_ours_example=NEIGHBOUR, home_arpa=NEIGHBOUR)
+    for url in (site.url(NEIGHBOUR), site.url("mirror.lan"), site.url("nas"), own.url("localhost"), own.url(HERE)):
+        assert fetch(sides, url) == FINE
+    assert fetch(sides, site.url("lists.ours.example"), OutgoingGuard(local={"ours.example"})) == FINE
+
+
+def test_a_certificate_proves_that_a_name_is_meant_to_lead_inside(sides: TwoSides, authority: Authority) -> None:
+    site = sides.serve(answer(), server_context(authority.leaf("ha.example")))
+    sides.name(ha_example=NEIGHBOUR, other_example=NEIGHBOUR)
+    assert fetch(sides, site.url("ha.example")) == FINE
+    assert "certificate is not trusted" in refusal(sides, site.url("other.example"))
+    assert site.asked == [(NEIGHBOUR, "GET", "/")]
+
+
+@pytest.mark.parametrize("address", [NEIGHBOUR, "127.0.0.1", HERE, "::1", "::ffff:192.168.1.9"])
+def test_a_public_name_does_not_turn_inside(sides: TwoSides, address: str) -> None:
+    site, own = sides.serve(answer()), sides.serve(answer(), at_home=True)
+    sides.name(publisher_example=address)
+    for each in (site, own):
+        assert INSIDE in refusal(sides, each.url("publisher.example"))
+        assert each.asked == []
+
+
+@pytest.mark.parametrize(
+    "target",
+    [NEIGHBOUR, "mirror.lan", "127.0.0.1", "localhost", HERE, "[::ffff:192.168.1.9]", METADATA, "[fd00:ec2::254]"],
+)
+def test_the_internet_does_not_redirect_inside(sides: TwoSides, target: str) -> None:
+    inside, own = sides.serve(answer()), sides.serve(answer(), at_home=True)
+    sides.name(publisher_example=PUBLIC, mirror_lan=NEIGHBOUR)
+    for each in (inside, own):
+        first = sides.serve(answer(302, location=each.url(target, "/admin")))
+        assert fetch_problem(sides, first.url("publisher.example"))
+        assert [address for address, _, _ in first.asked] == [PUBLIC]
+        assert each.asked == []
+
+
+def fetch_problem(sides: TwoSides, url: str) -> bool:
+    text = refusal(sides, url)
+    return INSIDE in text or "secrets of machines" in text
+
+
+def test_redirects_lead_outward_only(sides: TwoSides) -> None:
+    last = sides.serve(answer())
+    sides.name(publisher_example=PUBLIC, other_example=OTHER_PUBLIC)
+
+    def by_way_of(*hosts: str) -> str:
+        url = last.url(hosts[-1])
+        for host in reversed(hosts[:-1]):
+            url = sides.serve(answer(302, location=url)).url(host)
+        return url
+
+    assert fetch(sides, by_way_of("publisher.example", "other.example")) == FINE
+    assert fetch(sides, by_way_of(NEIGHBOUR, NEIGHBOUR, "publisher.example")) == FINE
+    assert INSIDE in refusal(sides, by_way_of(NEIGHBOUR, "publisher.example", NEIGHBOUR))
+    own = sides.serve(answer(), at_home=True)
+    assert INSIDE in refusal(sides, sides.serve(answer(302, location=own.url("127.0.0.1"))).url(NEIGHBOUR))
+    assert own.asked == []
+
+
+def test_a_name_that_turns_inside_between_two_requests_is_refused(sides: TwoSides) -> None:
+    sides.name(publisher_example=PUBLIC)
+
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        sides.name(publisher_example=NEIGHBOUR)
+        answer(302, location="/again")(handler)
+
+    site = sides.serve(respond)
+    assert INSIDE in refusal(sides, site.url("publisher.example"))
+    assert [address for address, _, _ in site.asked] == [PUBLIC]
+
+
+def test_secrets_of_clouds_and_hedgerow_itself_are_never_fetched(
+    sides: TwoSides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, own = sides.serve(answer()), sides.serve(answer(), at_home=True)
+    sides.name(metadata_internal=METADATA)
+    for host in (METADATA, "metadata.internal", f"[::ffff:{METADATA}]"):
+        assert "secrets of machines" in refusal(sides, site.url(host))
+    monkeypatch.setenv(OWN_PORTS, f"53 {own.server.server_address[1]}")
+    for host in ("127.0.0.1", "localhost", HERE):
+        assert "is Hedgerow itself" in refusal(sides, own.url(host))
+    assert (site.asked, own.asked) == ([], [])
+
+
+def test_proxies_of_the_environment_see_nothing(sides: TwoSides, monkeypatch: pytest.MonkeyPatch) -> None:
+    site, proxy = sides.serve(answer()), sides.serve(answer())
+    sides.name(publisher_example=PUBLIC)
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, proxy.url(NEIGHBOUR))
+    assert fetch(sides, site.url("publisher.example")) == FINE
+    assert proxy.asked == []
+
+
+def test_a_head_that_trickles_ends_in_time(sides: TwoSides) -> None:
+    is_over = threading.Event()
+
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        try:
+            while not is_over.wait(0.02):
+                handler.wfile.write(b"a")
+        except OSError:
+            is_over.set()
+
+    site = sides.serve(respond)
+    with pytest.raises(TimeoutError, match="not finished after"):
+        sides.run(lambda: download_small(site.url(NEIGHBOUR), 1 << 20, 0.5, OutgoingGuard()))
+    assert is_over.wait(10), "the connection has ended"
+
+
+def test_the_other_address_of_a_host_is_tried(sides: TwoSides) -> None:
+    site = sides.serve(answer())
+    sides.name(nas_lan="192.168.1.77\n192.168.1.9 nas.lan\n#")
+    assert sides.run(lambda: opened_at(site.url("nas.lan"))) == 200
+
+
+def opened_at(url: str) -> int:
+    with open_url(url, 20, OutgoingGuard()) as response:
+        return response.status_code
+
+
+def test_lists_say_why_nothing_was_fetched(sides: TwoSides, tmp_path: Path) -> None:
+    site = sides.serve(answer())
+    sides.name(publisher_example=NEIGHBOUR)
+    source = Source("list", "adult", url=site.url("publisher.example"))
+    limits = DownloadLimits(seconds=10, attempts=2, pause=0.01)
+    (fetched,) = sides.run(lambda: fetch_all([source], tmp_path, limits))
+    assert fetched.problem
+    assert INSIDE in fetched.problem.message
+    (fetched,) = sides.run(lambda: fetch_all([source], tmp_path, limits, {"publisher.example"}))
+    assert fetched.outcome is FetchOutcome.NEW
+
+
+def test_a_registry_redirects_to_the_internet_only(sides: TwoSides, authority: Authority, tmp_path: Path) -> None:
+    context = server_context(authority.leaf("rdap.example", NEIGHBOUR, PUBLIC))
+    inside = sides.serve(answer(), context)
+    sides.name(rdap_example=PUBLIC)
+    first = sides.serve(answer(302, location=inside.url(NEIGHBOUR)), context)
+    for host in ("rdap.example", PUBLIC):
+        asked = Question("kleine-eisenbahn.net", first.url(host), tmp_path)
+        assert INSIDE in sides.run(lambda: look_up(asked)).problem  # noqa: B023
+    assert inside.asked == []
+
+
+@pytest.mark.parametrize("endpoint", ["token_endpoint", "jwks_uri"])
+def test_a_provider_of_sign_in_leads_nobody_inside(sides: TwoSides, authority: Authority, endpoint: str) -> None:
+    context = server_context(authority.leaf("id.example", NEIGHBOUR))
+    inside = sides.serve(answer(), context)
+    provider = sides.serve(answer(), context)
+    sides.name(id_example=PUBLIC)
+    issuer = provider.url("id.example", "")
+    named = {each: f"{issuer}/{each}" for each in ("authorization_endpoint", "token_endpoint", "jwks_uri")}
+    keys = KeySet([RSAKey.generate_key()]).as_dict()
+    documents = {
+        "/.well-known/openid-configuration": {"issuer": issuer, **named, endpoint: inside.url(NEIGHBOUR, "/keys")},
+        "/jwks_uri": keys,
+    }
+    provider.respond = lambda handler: answer(body=json.dumps(documents[handler.path]).encode())(handler)
+    settings = OpenIdProvider(issuer, "hedgerow", {"parent": ("teachers",)}, ca=str(authority.root))
+    sign_in = OpenIdSignIn(lambda: settings, str)
+
+    async def sign_in_there() -> None:
+        pending = await sign_in.begin("https://home.example")
+        state = pending.cookie.partition(".")[0]
+        await sign_in.finish(pending.cookie, {"state": state, "code": "abc"}, "https://home.example")
+
+    with pytest.raises(SignInRefused, match="can't be used at the moment"):
+        sides.run(lambda: asyncio.run(sign_in_there()))
+    assert inside.asked == []
+
+
+def test_a_webhook_follows_no_redirect(sides: TwoSides, authority: Authority, tmp_path: Path) -> None:
+    context = server_context(authority.leaf("hooks.example", NEIGHBOUR))
+    inside = sides.serve(answer(), context)
+    sides.name(hooks_example=PUBLIC)
+    first = sides.serve(answer(307, location=inside.url(NEIGHBOUR, "/admin")), context)
+    hook = Webhook(parse_log_target(first.url("hooks.example")), tmp_path / "key")
+    with pytest.raises(OSError, match="answers 307"):
+        sides.run(lambda: hook.write([b"{}"]))
+    Webhook(parse_log_target(inside.url(NEIGHBOUR)), tmp_path / "key")
+    sides.run(lambda: Webhook(parse_log_target(inside.url(NEIGHBOUR)), tmp_path / "key").write([b"{}"]))
+    assert inside.asked == [(NEIGHBOUR, "POST", "/")]
+
+
+def notify(sides: TwoSides, address: str, key: str = "", local: tuple[str, ...] = ()) -> str:
+    message = OutgoingMessage(address, "a title", "{}", push_key=key)
+    return sides.run(lambda: asyncio.run(send_in_subprocess(message, local=local)))
+
+
+@pytest.mark.parametrize("host", [NEIGHBOUR, "127.0.0.1", HERE, "push.example", "localhost"])
+def test_a_browser_can_name_no_push_service_inside(
+    sides: TwoSides, authority: Authority, tmp_path: Path, host: str
+) -> None:
+    context = server_context(authority.leaf(NEIGHBOUR, "127.0.0.1", HERE, "push.example", "localhost"))
+    away, own = sides.serve(answer(201), context), sides.serve(answer(201), context, at_home=True)
+    key = PushKey(tmp_path / "push.pem").private_pem()
+    sides.name(push_example=NEIGHBOUR)
+    for site in (away, own):
+        assert notify(sides, subscription(site.url(host)), key) == REFUSED_INSIDE
+        assert site.asked == []
+    sides.name(push_example=PUBLIC)
+    assert notify(sides, subscription(away.url("push.example")), key) == ""
+    assert away.asked == [(PUBLIC, "POST", "/")]
+
+
+def subscription(endpoint: str) -> str:
+    point = ec.generate_private_key(ec.SECP256R1()).public_key()
+    octets = point.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    p256dh, auth = (urlsafe_b64encode(each).decode().rstrip("=") for each in (octets, b"s" * 16))
+    return Subscription(endpoint, p256dh, auth, "mailto:ana@mail.example").address
+
+
+def service(site: Site, host: str) -> str:
+    """The address of a program's own webhook, as apprise has it."""
+    return site.url(host).replace("http", "json", 1)
+
+
+def test_notices_reach_a_service_at_home(sides: TwoSides) -> None:
+    site = sides.serve(answer())
+    sides.name(ha_lan=NEIGHBOUR, ntfy_ours_example=NEIGHBOUR)
+    for host in (NEIGHBOUR, "ha.lan"):
+        assert notify(sides, service(site, host)) == ""
+    assert notify(sides, service(site, "ntfy.ours.example"), local=("ours.example",)) == ""
+    assert len(site.asked) == 3
+
+
+@pytest.mark.parametrize("status", [302, 307])
+def test_a_service_of_the_internet_leads_no_notice_inside(sides: TwoSides, status: int) -> None:
+    inside, own = sides.serve(answer()), sides.serve(answer(), at_home=True)
+    sides.name(hooks_example=PUBLIC, turned_example=NEIGHBOUR)
+    for target in (inside.url(NEIGHBOUR), own.url("127.0.0.1"), inside.url(METADATA)):
+        first = sides.serve(answer(status, location=target))
+        assert notify(sides, service(first, "hooks.example")) == REFUSED_INSIDE
+        assert len(first.asked) == 1
+    assert notify(sides, service(inside, "turned.example")) == REFUSED_INSIDE
+    assert notify(sides, service(inside, METADATA)) == REFUSED_INSIDE
+    assert (inside.asked, own.asked) == ([], [])
+
+
+def test_notices_are_not_sent_to_hedgerow_itself(sides: TwoSides, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = sides.serve(answer(), at_home=True)
+    monkeypatch.setenv(OWN_PORTS, str(own.server.server_address[1]))
+    for host in ("127.0.0.1", HERE):
+        assert notify(sides, service(own, host)) == REFUSED_INSIDE
+    assert own.asked == []
