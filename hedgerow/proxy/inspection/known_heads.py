@@ -53,14 +53,14 @@ class KnownHeads:
 
     def find(self, site: Site, head: bytes, client: Client) -> KnownHead | None:
         """Return a head if it is known, or known now since it comes again."""
-        key = (site, head)
-        found = self._heads.pop(key, None)
+        found = self._heads.get((site, head))
         if isinstance(found, _Candidate):
             is_current = found.policy is self._clients.policy
             judged = self._judge.head_of(found.request, found.active, client) if is_current else None
-            found = KnownHead(PlainHead(found.request), judged) if judged is not None else None
-        if found is not None:
-            self._heads[key] = found  # the last one that was used
+            if judged is None:
+                del self._heads[site, head]
+                return None
+            found = self._heads[site, head] = KnownHead(PlainHead(found.request), judged)
         return found
 
     def note(self, site: Site, head: bytes, request: PlainRequest, active: ActiveRequest) -> None:

@@ -140,11 +140,6 @@ class ScanPool:
         """The process, if one runs."""
         return self._worker.process.pid if self._worker is not None else None
 
-    @property
-    def jobs(self) -> int:
-        """The number of bodies that the process has, or waits for."""
-        return len(self._jobs)
-
     def start(self) -> _Worker:
         """Return the process, which starts if there is none. Without a job it ends like one that has become idle."""
         if self._worker is None:

@@ -159,7 +159,7 @@ def test_the_next_body_is_with_the_process_before_the_first_is_done() -> None:
             pictures = [Picture(queue) for _ in range(4)]
             for number, each in enumerate(pictures):
                 each.send(picture(b"good", number))
-            assert queue.pools[0].jobs == whole_bodies.JOBS
+            assert len(queue.pools[0]._jobs) == whole_bodies.JOBS
             assert [await each.decided() for each in pictures] == [None] * 4
 
     run(test)

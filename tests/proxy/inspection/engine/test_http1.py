@@ -161,6 +161,18 @@ def test_an_http2_origin_puts_no_body_where_http1_has_none(status: str) -> None:
     assert exchange.client.state is ConnectionState.OPEN
 
 
+def test_an_http2_origin_answers_no_head_request_with_a_body() -> None:
+    exchange, origin = Exchange(origin_alpn=b"h2"), H2Connection(H2Configuration(client_side=False))
+    exchange.from_client(GET.replace(b"GET", b"HEAD"))
+    origin.initiate_connection()
+    origin.receive_data(exchange.to_origin())
+    origin.send_headers(1, [(":status", "200")])
+    origin.send_data(1, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", end_stream=True)
+    exchange.from_origin(origin.data_to_send())
+    assert b"evil" not in exchange.to_client()
+    assert exchange.client.state is ConnectionState.CLOSED, "its origin is not to be trusted with the next request"
+
+
 def test_an_origin_switches_protocols_only_after_the_whole_request() -> None:
     exchange = Exchange()
     upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nContent-Length: 5\r\n\r\n"
