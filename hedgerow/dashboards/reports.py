@@ -158,9 +158,16 @@ def weekly_report(journal: JournalReader, policy: Policy, now: float, reader: La
     requests = [row for row in journal.requests(None, limit=1000) if row.last_at >= now - WEEK_S]
     reported = [name for name in policy.people if _may_report(policy, name)]
     people = tuple(_person(name, policy, counts, use, requests, now, reader) for name in reported)
+    used = {use.device for use in journal.protections(None) if use.at > now - WEEK_S}
+    used |= {row.device for row in counts if row.hour * 3600 > now - WEEK_S}
     templates = make_environment(reader)
     values = {
         "people": people,
+        "absent": [
+            name
+            for name in policy.people
+            if not any(each.id in used and name in (each.person, *each.sharers) for each in policy.devices.values())
+        ],
         "silent": [name for name in policy.people if not _may_report(policy, name)],
         "since": _day(now - WEEK_S, policy, reader),
         "until": _day(now, policy, reader),

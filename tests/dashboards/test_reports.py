@@ -8,8 +8,10 @@ from web_server import NOW
 
 from hedgerow.dashboards.reports import weekly_report
 from hedgerow.dashboards.words.languages import language
+from hedgerow.journal.messages import ProtectionSeen
 from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.usage import UsageStore
+from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.time_model import ActiveMinute
@@ -104,10 +106,14 @@ def test_an_empty_week(web):
         "does not name any people"
         in weekly_report(JournalReader(web.engine), parse_policy(b"", None), NOW, language("en")).html
     )
-    assert (
-        "Nothing notable was blocked for mia"
-        in weekly_report(JournalReader(web.engine), POLICY, NOW, language("en")).html
-    )
+    report = weekly_report(JournalReader(web.engine), POLICY, NOW, language("en"))
+    assert "No device of mia used Hedgerow this week, so nothing was filtered." in report.html
+    assert "No device of mia used Hedgerow this week, so nothing was filtered." in report.text
+    (device,) = [device.id for device in POLICY.devices.values() if device.person == "mia"][:1]
+    web.recorder.add([ProtectionSeen(NOW - 60, device, Protection.DNS)])
+    web.recorder.flush()
+    report = weekly_report(JournalReader(web.engine), POLICY, NOW, language("en"))
+    assert "Nothing notable was blocked for mia" in report.html
 
 
 def test_in_the_first_week_nothing_is_more_than_before_and_a_day_without_blocks_has_no_bar(web):

@@ -30,7 +30,7 @@ def test_a_new_phone_is_reported_by_its_dhcp_name(house: House) -> None:
     set_mac(phone, UNKNOWN, NUMBERS["phone"])
     try:
         house.meet("phone")
-        reported = f"new on the network: lunas-phone at 192.168.50.12, filtered as child-8-12 ({UNKNOWN})"
+        reported = f"new on the network: lunas-phone at 192.168.50.12, under the rules of child-8-12 ({UNKNOWN})"
         deadline = time.monotonic() + 90
         while reported not in house.log:
             assert time.monotonic() < deadline, house.log

@@ -92,7 +92,7 @@ def _gateway(state: Path, network: NetworkSettings) -> Gateway | None:
 def _describe_device(subject: CheckedDevice) -> Finding:
     owner = f" of {subject.device.person}" if subject.device.person else ""
     closed = f"; closed now ({subject.ruleset.closed.reason})" if subject.ruleset.closed else ""
-    return good_finding("device", f"{subject.device.id}{owner}, filtered as {subject.ruleset.profile}{closed}")
+    return good_finding("device", f"{subject.device.id}{owner}, with the rules of {subject.ruleset.profile}{closed}")
 
 
 def _names(what: str, hosts: tuple[str, ...], mend: str) -> Callable[[CheckedDevice], Iterator[Finding]]:

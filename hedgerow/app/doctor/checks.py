@@ -239,7 +239,7 @@ def check_policy(installation: Installation) -> Iterator[Finding]:
     try:
         load_policy(path)
         yield good_finding(
-            "policy file", f"{path} is valid" if path else "none: everybody is filtered as a child aged 8 to 12"
+            "policy file", f"{path} is valid" if path else "none: every device has the rules of a child aged 8 to 12"
         )
     except PolicyError as error:
         yield Finding("policy file", Health.BAD, f"{len(error.problems)} mistakes in {path}", f"hedgerow check {path}")

@@ -13,11 +13,12 @@ from hedgerow.dashboards.pages.context import PageContext, PageGroup
 from hedgerow.dashboards.pages.graphics import qr_code
 from hedgerow.dashboards.routes import OPERATE, READ, get
 from hedgerow.features.connecting.api import add_connection_routes
-from hedgerow.features.connecting.connections import Home, read_home
+from hedgerow.features.connecting.connections import DeviceConnection, Home, read_home
 from hedgerow.features.connecting.resolver import ResolverAddresses, resolver_of
 from hedgerow.features.connecting.routers import Router, load_routers
 from hedgerow.network.discovery import VendorLookup
 from hedgerow.network.neighbours import answering
+from hedgerow.policies.model import Person
 
 STEP = "/start/connect"
 _LOOK_S = 1.5
@@ -85,6 +86,12 @@ def _home(context: PageContext, _subject: object) -> Home:
     return home_of(context)
 
 
+def _of_person(context: PageContext, person: Person) -> list[DeviceConnection] | None:
+    """Return the devices of a person that somebody should connect."""
+    names = {device.id for device in context.index().devices_of.get(person.name, ())}
+    return [each for each in home_of(context).named if each.id in names and each.is_missing] or None
+
+
 def _state(context: PageContext) -> object:
     """Return what changes when a device appears or begins to use Hedgerow, or could have fallen silent."""
     uses = {(row.device, row.protection) for row in context.reader.protections(None)}
@@ -97,6 +104,7 @@ EXTENSIONS = Extensions(
     cards=(
         Card(place=Place.GUIDE_CONNECT, template="connecting/templates/step.html", read=_step),
         Card(place=Place.GUIDE_END, template="connecting/templates/end.html", read=_home),
+        Card(place=Place.PERSON, template="connecting/templates/person.html", read=_of_person),
         Card(place=Place.TODAY_START, template="connecting/templates/today.html", read=_home),
     ),
     page_groups=(ConnectPages,),

@@ -98,6 +98,15 @@ def test_nothing_is_called_filtered_before_a_device_has_asked(web: Web) -> None:
     assert "/start/connect" in httpx.get(web.url, trust_env=False).text
 
 
+def test_a_page_of_a_person_and_the_report_say_it_too(web: Web) -> None:
+    use(web, PHONE)
+    assert "mia-tablet has not used Hedgerow yet" in words(web, "/people/Mia")
+    assert "has not used Hedgerow" not in words(web, "/people/Tom")
+    report = words(web, "/api/v1/report")
+    assert "No device of Mia used Hedgerow this week, so nothing was filtered." in report
+    assert "Nothing notable was blocked for Mia" not in report
+
+
 def test_it_is_set_up_once_all_devices_of_children_have_asked(web: Web) -> None:
     use(web, ANA)
     assert home_of(web).stage is Stage.NONE, "a parent's phone protects no child"

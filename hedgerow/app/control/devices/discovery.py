@@ -134,7 +134,7 @@ class DeviceDiscovery:
             return
         maker = self._vendors.vendor(seen.mac) if seen.mac else ""
         title = (seen.name or "a device without a name") + (f" ({maker})" if maker else "")
-        detail = f"{title} at {seen.address}, filtered as {seen.profile}"
+        detail = f"{title} at {seen.address}, under the rules of {seen.profile}"
         log.info("new on the network: %s (%s)", detail, seen.device)
         self._record([SystemEvent(seen.when, "device", seen.device, detail, seen)])
 
