@@ -158,7 +158,7 @@ def weekly_report(journal: JournalReader, policy: Policy, now: float, reader: La
     requests = [row for row in journal.requests(None, limit=1000) if row.last_at >= now - WEEK_S]
     reported = [name for name in policy.people if _may_report(policy, name)]
     people = tuple(_person(name, policy, counts, use, requests, now, reader) for name in reported)
-    used = {use.device for use in journal.protections(None) if use.at > now - WEEK_S}
+    used: set[str] = {use.device for use in journal.protections(None) if use.at > now - WEEK_S}
     used |= {row.device for row in counts if row.hour * 3600 > now - WEEK_S}
     templates = make_environment(reader)
     values = {
