@@ -336,7 +336,7 @@ ROLES: dict[str, Callable[[Settings, int, InheritedSockets, WatchedTasks], Await
 def _loop_factory(role: str) -> Callable[[], asyncio.AbstractEventLoop]:
     if role != "gate":
         return uvloop.new_event_loop
-    from hedgerow.proxy.gate.poller import PollerLoop
+    from hedgerow.proxy.poller import PollerLoop
 
     return PollerLoop
 

@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 
-from hedgerow.proxy.gate.poller import Poller
+from hedgerow.proxy.poller import Poller
 from hedgerow.proxy_protocol import HEADER_SECONDS, MAX_OCTETS, LoadBalancers, ProxyHeaderReader, ProxyProtocolError
 
 

@@ -17,7 +17,6 @@ from hedgerow.proxy.gate import commands
 from hedgerow.proxy.gate.commands import WAITING, Command, Commands, GateClient
 from hedgerow.proxy.gate.dialling import BegunConnection, Opened, dial, examine, open_pages
 from hedgerow.proxy.gate.explicit import proxy_authority
-from hedgerow.proxy.gate.poller import HUNG_UP, READABLE
 from hedgerow.proxy.gate.protocol import GateProtocol
 from hedgerow.proxy.gate.resources import GateResources
 from hedgerow.proxy.gate.rules import KnownConnect
@@ -25,6 +24,7 @@ from hedgerow.proxy.gate.tunnel import Tunnel
 from hedgerow.proxy.handover import encode_handover_header
 from hedgerow.proxy.http_head import CONNECTION_ESTABLISHED, Authority
 from hedgerow.proxy.own_pages import pac_response
+from hedgerow.proxy.poller import HUNG_UP, READABLE
 from hedgerow.watched_tasks import note_unexpected
 
 # until a client is looked at again that has not taken our own bytes, before its socket can be handed over

@@ -11,8 +11,8 @@ from hedgerow.policies.model import DeviceId, Request
 from hedgerow.policies.unlisted import CertificateFlaw
 from hedgerow.proxy.certificate_examiner import CertificateExaminer
 from hedgerow.proxy.gate.commands import Dial
-from hedgerow.proxy.gate.poller import Poller
 from hedgerow.proxy.own_pages import OwnPages, relay_line
+from hedgerow.proxy.poller import Poller
 from hedgerow.sockets import connect_first, interleave_families, offer_connection_patiently
 from hedgerow.values import value_dataclass
 

@@ -12,12 +12,12 @@ from hedgerow.policies.privacy import counted_reason
 from hedgerow.proxy.certificate_examiner import CertificateExaminer
 from hedgerow.proxy.gate.commands import GateClient, HandOver
 from hedgerow.proxy.gate.handover_queue import HandoverQueue
-from hedgerow.proxy.gate.poller import Poller
 from hedgerow.proxy.gate.rules import GateRules, KnownConnect
 from hedgerow.proxy.gate.table import GateTable
 from hedgerow.proxy.gate.tunnel import PipePool
 from hedgerow.proxy.handover import encode_handover_header
 from hedgerow.proxy.policy import Counters
+from hedgerow.proxy.poller import Poller
 
 
 class Abortable(Hashable, Protocol):

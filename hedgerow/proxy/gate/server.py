@@ -22,13 +22,13 @@ from hedgerow.proxy.gate.balanced import BalancedConnection
 from hedgerow.proxy.gate.connection import GateConnection
 from hedgerow.proxy.gate.destination import enable_ip_transparent, original_destination, own_address
 from hedgerow.proxy.gate.handover_queue import HandoverQueue
-from hedgerow.proxy.gate.poller import running_poller
 from hedgerow.proxy.gate.resources import GateResources
 from hedgerow.proxy.gate.rules import GateRules
 from hedgerow.proxy.gate.table import GateLimits, GateTable
 from hedgerow.proxy.gate.tunnel import PipePool, Tunnel
 from hedgerow.proxy.handover import HandoverSender
 from hedgerow.proxy.policy import Counters, ProxyPolicy
+from hedgerow.proxy.poller import running_poller
 from hedgerow.proxy.sign_in import ProxyAuthenticator
 from hedgerow.proxy_protocol import LoadBalancers
 from hedgerow.sockets import new_socket

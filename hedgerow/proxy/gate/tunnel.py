@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from hedgerow.policies.model import Request
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.proxy.gate.poller import END, END_MASK, HUNG_UP, Poller
+from hedgerow.proxy.poller import END, END_MASK, HUNG_UP, Poller
 
 _READ_OCTETS = 64 * 1024
 _MAX_READS = 16

@@ -31,9 +31,10 @@ from hedgerow.proxy.inspection.leaf_certificates import LeafCertificates
 from hedgerow.proxy.inspection.origins import OriginPool
 from hedgerow.proxy.inspection.parallel_handshakes import ParallelHandshakes
 from hedgerow.proxy.inspection.shares import DeviceShares
-from hedgerow.proxy.inspection.socket_transport import SocketTransport, TransportPoller
+from hedgerow.proxy.inspection.socket_transport import SocketTransport
 from hedgerow.proxy.pass_through import CertificateRefusals
 from hedgerow.proxy.policy import Counters, ProxyPolicy, class_of
+from hedgerow.proxy.poller import Poller
 from hedgerow.sockets import bind_datagrams, descriptor_limit
 from hedgerow.watched_tasks import note_unexpected
 
@@ -100,7 +101,7 @@ class Inspector:
         self.leaf_certificates = LeafCertificates(signer)
         self.inspection = InspectionAddon(policy, key, self.counters, clock, self._close, refusals)
         self.origins: OriginPool
-        self._poller: TransportPoller
+        self._poller: Poller
         self._upstream_ca = upstream_ca
         self._sessions: dict[str, InspectorSession] = {}  # by the ids of their clients
         self._hello_limit = hello_limit
@@ -122,7 +123,8 @@ class Inspector:
         place. Raises InspectorError.
         """
         with _trust_file(self._upstream_ca) as trust:
-            self.origins, self._poller = OriginPool(trust), TransportPoller()
+            self.origins, self._poller = OriginPool(trust), Poller()
+            asyncio.get_running_loop().add_reader(self._poller.fileno(), self._poller.poll)
             self._listen(place)
             sweeping = asyncio.create_task(self._sweep())
             try:
@@ -132,7 +134,8 @@ class Inspector:
                 sweeping.cancel()
                 self._stop_listening()
                 await self._end()
-                self._poller.close()
+                asyncio.get_running_loop().remove_reader(self._poller.fileno())
+                self._poller.end()
 
     def stop(self) -> None:
         """End `run`. Call it from its loop."""

@@ -13,47 +13,10 @@ import select
 import socket
 from typing import Any
 
+from hedgerow.proxy.poller import Poller
+
 _READ = 64 * 1024
-_MOST_EVENTS = 64  # that are handled before the event loop serves others
 _HIGH, _LOW = 64 * 1024, 16 * 1024  # bytes at which the protocol is asked to pause and to resume writing
-
-
-class TransportPoller:
-    """The transports' sockets, which the running event loop watches as one.
-
-    To begin and to end watching a socket would cost the loop as much as sending.
-    """
-
-    def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop()
-        self._epoll = select.epoll()
-        self._transports: dict[int, SocketTransport] = {}
-        self.loop.add_reader(self._epoll.fileno(), self._handle)
-
-    def close(self) -> None:
-        """Stop watching."""
-        self.loop.remove_reader(self._epoll.fileno())
-        self._transports.clear()
-        self._epoll.close()
-
-    def watch(self, descriptor: int, transport: SocketTransport, before: int, events: int) -> None:
-        """Watch a transport's socket for `events` instead of those `before`; 0 for none."""
-        if self._epoll.closed:
-            return
-        if not before:
-            self._epoll.register(descriptor, events)
-            self._transports[descriptor] = transport
-        elif events:
-            self._epoll.modify(descriptor, events)
-        else:
-            self._epoll.unregister(descriptor)
-            del self._transports[descriptor]
-
-    def _handle(self) -> None:
-        for descriptor, events in self._epoll.poll(0, _MOST_EVENTS):
-            transport = self._transports.get(descriptor)
-            if transport is not None:
-                transport.handle_events(events)
 
 
 class SocketTransport(asyncio.Transport):
@@ -75,8 +38,8 @@ class SocketTransport(asyncio.Transport):
         "_watched",
     )
 
-    def __init__(self, sock: socket.socket, protocol: asyncio.Protocol, poller: TransportPoller) -> None:
-        self._loop, self._poller, self._watched = poller.loop, poller, 0
+    def __init__(self, sock: socket.socket, protocol: asyncio.Protocol, poller: Poller) -> None:
+        self._loop, self._poller, self._watched = asyncio.get_running_loop(), poller, 0
         self._sock, self._protocol = sock, protocol
         self._descriptor = sock.fileno()
         self._buffer = bytearray()
@@ -95,7 +58,7 @@ class SocketTransport(asyncio.Transport):
     def _watch(self) -> None:
         events = (select.EPOLLIN if self._is_reading else 0) | (select.EPOLLOUT if self._buffer else 0)
         if events != self._watched:
-            self._poller.watch(self._descriptor, self, self._watched, events)
+            self._poller.watch_levels(self._descriptor, self.handle_events, self._watched, events)
             self._watched = events
 
     # Reading.

@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from hedgerow.proxy.gate.dialling import dial
-from hedgerow.proxy.gate.poller import PollerLoop, running_poller
+from hedgerow.proxy.poller import PollerLoop, running_poller
 
 
 @pytest.mark.parametrize("is_full", [False, True])

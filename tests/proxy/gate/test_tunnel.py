@@ -14,8 +14,8 @@ from typing import cast
 import pytest
 
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.proxy.gate.poller import PollerLoop, running_poller
 from hedgerow.proxy.gate.tunnel import MAX_PIPES, PipePool, Tunnel
+from hedgerow.proxy.poller import PollerLoop, running_poller
 
 ALL = random.Random(7).randbytes(9_000_000)
 

@@ -13,10 +13,18 @@ from collections.abc import Awaitable, Callable
 import pytest
 import uvloop
 
-from hedgerow.proxy.inspection.socket_transport import SocketTransport, TransportPoller
+from hedgerow.proxy.inspection.socket_transport import SocketTransport
+from hedgerow.proxy.poller import Poller
 
 LONG = bytes(range(256)) * 20_000
 RESET = struct.pack("ii", 1, 0)  # linger for no second
+
+
+def watched_poller() -> Poller:
+    """A poller that the running loop watches, as the inspector's does."""
+    poller = Poller()
+    asyncio.get_running_loop().add_reader(poller.fileno(), poller.poll)
+    return poller
 
 
 class Recorder(asyncio.Protocol):
@@ -142,7 +150,7 @@ def test_a_connection(case: Case, is_ours: bool, new_loop: Callable[[], asyncio.
             reader, writer = await asyncio.open_connection(*server.getsockname())
             sock, peer = server.accept()
         sock.setblocking(False)
-        ours, poller = Recorder(), TransportPoller()
+        ours, poller = Recorder(), watched_poller()
         if is_ours:
             SocketTransport(sock, ours, poller)
         else:
@@ -150,7 +158,8 @@ def test_a_connection(case: Case, is_ours: bool, new_loop: Callable[[], asyncio.
         assert ours.transport.get_extra_info("peername") == peer
         await case(ours, reader, writer)
         writer.close()
-        poller.close()
+        asyncio.get_running_loop().remove_reader(poller.fileno())
+        poller.end()
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(run())
@@ -166,13 +175,14 @@ def test_a_protocol_that_fails_ends_its_connection() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reported.append(context))
         one, other = socket.socketpair()
         one.setblocking(False)
-        failing, poller = Failing(), TransportPoller()
+        failing, poller = Failing(), watched_poller()
         SocketTransport(one, failing, poller)
         with other:
             other.send(b"x")
             await failing.until(lambda: failing.events == ["ValueError"])
         assert [each["protocol"] for each in reported] == [failing]
-        poller.close()
+        asyncio.get_running_loop().remove_reader(poller.fileno())
+        poller.end()
 
     asyncio.run(run())
 
@@ -183,13 +193,14 @@ def test_a_connection_that_is_over_is_freed_at_once() -> None:
     async def use() -> weakref.ref[Recorder]:
         sock, peer = socket.socketpair()
         sock.setblocking(False)
-        ours, poller = Recorder(), TransportPoller()
+        ours, poller = Recorder(), watched_poller()
         SocketTransport(sock, ours, poller)
         peer.close()
         await ours.until(lambda: "eof" in ours.events)
         ours.transport.abort()
         await ours.until(lambda: "lost" in ours.events)
-        poller.close()
+        asyncio.get_running_loop().remove_reader(poller.fileno())
+        poller.end()
         return weakref.ref(ours)
 
     async def run() -> None:

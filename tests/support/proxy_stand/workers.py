@@ -36,13 +36,13 @@ from hedgerow.policies.unlisted import is_unlisted, may_be_remembered
 from hedgerow.policies.url_decisions import UrlDecisions
 from hedgerow.proxy.certificate_authority import ensure_ca
 from hedgerow.proxy.certificate_examiner import CertificateExaminer
-from hedgerow.proxy.gate.poller import PollerLoop
 from hedgerow.proxy.gate.server import Gate
 from hedgerow.proxy.gate.table import GateLimits
 from hedgerow.proxy.handover import load_handover_key
 from hedgerow.proxy.pages.block_page import BlockPage
 from hedgerow.proxy.pass_through import CertificateRefusals, PassThrough
 from hedgerow.proxy.policy import DestinationGuard, ProxyPolicy
+from hedgerow.proxy.poller import PollerLoop
 from hedgerow.proxy.scanners.topics import ListedTopics
 from hedgerow.proxy.signing import MAX_CLIENTS, Signer
 from hedgerow.sockets import bind_unix_socket

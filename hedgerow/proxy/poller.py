@@ -1,8 +1,7 @@
-"""Raw sockets in an event loop, for connections too short to be worth a transport each: one epoll set, edge-triggered
-(epoll(7)).
+"""Raw sockets in an event loop, for connections too short for transports of the loop: one epoll set (epoll(7)).
 
-A handler must read until nothing is left, since it is not called again for what it leaves. It must also stand being
-called for nothing.
+The handler of an edge-triggered socket must read until nothing is left, since it is not called again for what it
+leaves. Each handler must also bear being called for nothing.
 """
 
 from __future__ import annotations
@@ -30,23 +29,41 @@ An error has to be read, and a read stops before urgent data.
 
 _READING = select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLET
 _WRITING = _READING | select.EPOLLOUT
-_MAX_EVENTS = 128
+_MAX_EVENTS = 64  # that are handled before others have their turn
 
 type Handler = Callable[[int], None]
 """Called with the events of a socket, a mask of EPOLL* values."""
 
 
 class Poller:
-    """The raw sockets that a `PollerLoop` watches, beside its own in the epoll set `others`."""
+    """Raw sockets in an epoll set of their own, each with the handler of its events.
 
-    def __init__(self, others: int) -> None:
-        self.is_loop_needed = False
-        self._have_others_events = False
+    Most are watched for edges, as above. Sockets of transports, which may leave what they do not want, are watched for
+    levels.
+    """
+
+    def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._epoll.register(others, select.EPOLLIN)
-        self._handlers: dict[int, Handler] = {others: self._hear_others}
+        self._handlers: dict[int, Handler] = {}
         # since the kernel was asked for events: another socket may have the descriptor by now
         self._closed = set[int]()
+
+    def fileno(self) -> int:
+        """Return the descriptor of the set, which can be read from while any socket has events."""
+        return self._epoll.fileno()
+
+    def watch_levels(self, descriptor: int, handler: Handler, before: int, events: int) -> None:
+        """Call `handler` as long as a socket has one of `events`, instead of those `before`; 0 for none."""
+        if self._epoll.closed:
+            return
+        if not before:
+            self._epoll.register(descriptor, events)
+            self._handlers[descriptor] = handler
+        elif events:
+            self._epoll.modify(descriptor, events)
+        else:
+            self._epoll.unregister(descriptor)
+            del self._handlers[descriptor]
 
     def watch(self, sock: socket.SocketType, handler: Handler) -> None:
         """Call `handler` when `sock` can be read from, from now on and if it can be already.
@@ -96,26 +113,8 @@ class Poller:
         self._epoll.close()
         self._handlers.clear()
 
-    def wait(self, seconds: float | None) -> bool:
-        """Call the handlers of sockets with events, for so long or until `is_loop_needed`.
-
-        Return whether the loop's own have events.
-        """
-        self.is_loop_needed = self._have_others_events = False
-        ends, left = (0.0, -1.0) if seconds is None else (time.monotonic() + seconds, seconds)
-        while True:
-            self._poll(left)
-            if self.is_loop_needed or (seconds is not None and (left := ends - time.monotonic()) <= 0):
-                return self._have_others_events
-
-    def _resume(self, descriptor: int, handler: Handler) -> None:
-        if self._handlers.get(descriptor) == handler:  # else it was closed, or is watched in another way since then
-            self._epoll.modify(descriptor, _READING)
-
-    def _hear_others(self, _events: int) -> None:
-        self.is_loop_needed = self._have_others_events = True
-
-    def _poll(self, seconds: float) -> None:
+    def poll(self, seconds: float = 0.0) -> None:
+        """Call the handlers of sockets with events, which may take so long to come; -1 for any time."""
         found = self._epoll.poll(seconds, _MAX_EVENTS)
         self._closed.clear()
         for descriptor, events in found:
@@ -127,16 +126,30 @@ class Poller:
             except Exception:  # the events of the others come only once
                 note_unexpected("a handler of socket events failed")
 
+    def _resume(self, descriptor: int, handler: Handler) -> None:
+        if self._handlers.get(descriptor) == handler:  # else it was closed, or is watched in another way since then
+            self._epoll.modify(descriptor, _READING)
+
 
 class _Selector(selectors.EpollSelector):
     """The loop's own sockets, for whose events the poller waits too."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.poller = Poller(self.fileno())
+        self.poller = Poller()
+        self.poller.watch_levels(self.fileno(), self._hear, before=0, events=select.EPOLLIN)
+        self.is_loop_needed = self._has_events = False
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        return super().select(0) if self.poller.wait(timeout) else []
+        self.is_loop_needed = self._has_events = False
+        ends, left = (0.0, -1.0) if timeout is None else (time.monotonic() + timeout, timeout)
+        while True:
+            self.poller.poll(left)
+            if self.is_loop_needed or (timeout is not None and (left := ends - time.monotonic()) <= 0):
+                return super().select(0) if self._has_events else []
+
+    def _hear(self, _events: int) -> None:
+        self.is_loop_needed = self._has_events = True
 
     def close(self) -> None:
         self.poller.end()
@@ -151,20 +164,20 @@ class PollerLoop(asyncio.SelectorEventLoop):
     """
 
     def __init__(self) -> None:
-        selector = _Selector()
+        self._own_selector = selector = _Selector()
         self.poller = selector.poller
         super().__init__(selector)
 
     def call_soon[*Ts](
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
-        self.poller.is_loop_needed = True
+        self._own_selector.is_loop_needed = True
         return super().call_soon(callback, *args, context=context)
 
     def call_at[*Ts](
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        self.poller.is_loop_needed = True
+        self._own_selector.is_loop_needed = True
         return super().call_at(when, callback, *args, context=context)
 
 

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from hedgerow.proxy.gate.poller import PollerLoop, running_poller
+from hedgerow.proxy.poller import PollerLoop, running_poller
 
 
 @pytest.mark.provokes_traceback
