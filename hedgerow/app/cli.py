@@ -42,7 +42,6 @@ COMMANDS: dict[str, str] = {
     "homework": "time:homework",
     "later": "time:later",
     "code": "time:code",
-    "accounts": "accounts:app",
     "lists": "lists:app",
     "ca": "ca:app",
     "seat": "time:app",

@@ -26,6 +26,7 @@ class Place(StrEnum):
     DEVICE_CHANGE = "device change"  # the same, among its settings; lines
     SETTINGS = "settings"  # nothing
     SETTINGS_LINKS = "settings links"  # nothing; links in a line
+    POLICY_MISTAKES = "policy mistakes"  # nothing; a part of the trouble
     ACCOUNT = "account"  # the AccountRow, in the list of admins
     SIGN_IN = "sign in"  # nothing
     COUNTER = "counter"  # nothing; links in a line

@@ -222,7 +222,7 @@ def is_a_childs(policy: Policy, device: Device) -> bool:
     return device.claims is not None or any(policy.profiles[each].is_for_children for each in profiles)
 
 
-def may_resume_setup(policy: Policy, device: Device, address: IpAddress) -> bool:
+def may_resume_setup(policy: Policy, device: Device, address: str) -> bool:
     """Return whether a password opens the pages at an address, because no device of an adult is defined yet.
 
     The device is in the home network, and no child's. A café's guests bring devices that nobody defines.
@@ -231,8 +231,8 @@ def may_resume_setup(policy: Policy, device: Device, address: IpAddress) -> bool
         return False
     if any(each.profile == "adult" and (networks_of(each) or each.macs) for each in policy.devices.values()):
         return False
-    network = policy.network
-    return network.is_at_home(address) and any(address in each for each in network.home_networks)
+    network, parsed = policy.network, parse_client_address(address)
+    return parsed is not None and network.is_at_home(parsed) and any(parsed in each for each in network.home_networks)
 
 
 def grade_at(device: Device, mac: str | None, address: IpAddress | None = None) -> Grade:

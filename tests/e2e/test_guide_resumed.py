@@ -70,7 +70,7 @@ def test_the_password_goes_on_at_each_step_in_any_browser(house: Hedgerow) -> No
             safari.post("/sign-in", data=ACCOUNT)
             assert safari.post(f"/start/{step}", data=form).status_code == 303
     with browser(house, SAFARI_PHONE) as safari:
-        assert safari.post("/sign-in", data=ACCOUNT).headers["location"] == "/start/devices"
+        assert safari.post("/sign-in", data=ACCOUNT).headers["location"] == "/start/connect"
         row = {"device-0": SAFARI_PHONE, "person-0": "Ana", "called-0": "Ana phone"}
         assert SAFARI_PHONE in safari.get("/start/devices").text
         assert safari.post("/start/devices", data=row).headers["location"] == "/start/done"
@@ -92,7 +92,7 @@ def test_a_device_named_as_a_guests_by_mistake_is_no_dead_end(house: Hedgerow) -
     with browser(house, PHONE) as safari:
         wait_until(lambda: "Guest" in safari.get("/device").text, 30)
         assert leads(safari, "/people") == "/sign-in"
-        assert safari.post("/sign-in", data=ACCOUNT).headers["location"] == "/start/devices"
+        assert safari.post("/sign-in", data=ACCOUNT).headers["location"] == "/start/connect"
         assert 'value="Guest"' in safari.get("/start/devices").text
         safari.post("/start/devices", data={"device-0": "Guest", "person-0": "Ana", "called-0": "Ana phone"})
     assert load_policy(house.policy_path).devices["Guest"].person == "Ana"
@@ -125,7 +125,7 @@ devices:
         ]
         assert tries == [403] * 5 + [429] * 3
         assert guesser.post("/sign-in", data=ACCOUNT).status_code == 429
-        assert parent.post("/sign-in", data=ACCOUNT).headers["location"] == "/start/devices", "nobody is locked out"
+        assert parent.post("/sign-in", data=ACCOUNT).headers["location"] == "/start/connect", "nobody is locked out"
 
 
 def test_a_restart_changes_nothing(whole_internet: SmallInternet, tmp_path: Path) -> None:

@@ -78,7 +78,10 @@ def erase(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Erase the data about a person or a device for good. Rules, open grants and this week's minutes stay."""
+    """Erase the data about a person or a device for good.
+
+    Rules, open grants, this week's minutes, and devices with their protections and last use stay.
+    """
     if not yes:
         typer.confirm(f"Erase the data about {name}? This can't be undone.", abort=True, err=True)
     result = call_api(state, "POST", "/kept/erase", name=name)

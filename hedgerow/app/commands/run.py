@@ -19,6 +19,7 @@ from hedgerow.app.commands.options import PolicyOption, StateOption, fail, find_
 from hedgerow.app.listening import KeptSockets
 from hedgerow.app.logs import start_logs
 from hedgerow.app.settings import STORE_URL, WILDCARD_HOSTS, Endpoint, Settings, can_bind_low_ports, parse_endpoint
+from hedgerow.app.snapshot import FILE_NAME as SNAPSHOT_FILE
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.app.startup import StartError, open_sockets, prepare_process, prepare_run, usable_memory
 from hedgerow.app.supervisor import supervise
@@ -134,6 +135,9 @@ def up(
     state, policy = state_directory(state), find_policy(policy)
     start_logs("supervisor", log_level.value, log_json)
     os.umask(0o077)
+    if policy is not None and not policy.exists() and not (state / SNAPSHOT_FILE).exists():  # not one that was lost
+        policy.write_text("# The policy of this network, which the pages and you write.\n", encoding="utf-8")
+        print(f"{policy} is new: the guide on the web pages fills it.", file=sys.stderr)
     network = _policy_in_force(policy, state).network
     listen = network.listen | (encrypted or {})
     if profile is MachineSize.SMALL and max(workers, inspectors) > 1:

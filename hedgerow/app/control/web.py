@@ -244,8 +244,7 @@ class WebControl(EnforcedRules):
         device = view.rulesets.devices.find(address, mac)
         if device is None:
             return None
-        parsed = parse_client_address(address)
-        grade = grade_at(device, mac, parsed)
+        grade = grade_at(device, mac, parse_client_address(address))
         ruleset = view.rulesets.ruleset(device, time.time())
         closed = ruleset.closed
         is_captive = closed is not None and closed.reason in WELCOME_REASONS
@@ -260,7 +259,7 @@ class WebControl(EnforcedRules):
             held_until=closed.until if closed else None,
             may_sign_in=ruleset.profile == "adult"
             and (is_enough(grade, Use.SIGN_IN) or view.policy.network.unknown_devices == "adult"),
-            may_resume=parsed is not None and may_resume_setup(view.policy, device, parsed),
+            may_resume=may_resume_setup(view.policy, device, address),
             conduct=conduct.text if conduct is not None else "",
             session=session.id if session is not None else "",
             is_seat=device.is_seat,

@@ -15,9 +15,6 @@ from hedgerow.dashboards.scopes import AccessScope, Role
 
 SETTINGS_DONE = "/settings?saved=done"
 
-AccountName = Annotated[str, MaxLen(60), Shown("The account.", "NAME")]
-TokenId = Annotated[str, MaxLen(80)]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewAccount(Order):
@@ -49,7 +46,9 @@ async def add_account(core: Operations, _caller: Caller, order: NewAccount) -> N
     form=FormOf("/settings/accounts/remove"),
     command=CommandOf(lambda name: f"{name} can no longer sign in; all sessions have ended.", {"removed": "name"}),
 )
-async def remove_account(core: Operations, _caller: Caller, name: AccountName) -> None:
+async def remove_account(
+    core: Operations, _caller: Caller, name: Annotated[str, MaxLen(60), Shown("The account.", "NAME")]
+) -> None:
     """Remove an account, which ends its sessions."""
     await core.accounts.remove(name)
 
@@ -60,7 +59,7 @@ async def remove_account(core: Operations, _caller: Caller, name: AccountName) -
     access=AccessScope.ADMIN,
     form=FormOf("/settings/tokens/remove", then=SETTINGS_DONE),
 )
-async def remove_token(core: Operations, _caller: Caller, token: TokenId) -> None:
+async def remove_token(core: Operations, _caller: Caller, token: Annotated[str, MaxLen(80)]) -> None:
     """Revoke the token of a script."""
     await core.accounts.remove_token(token)
 

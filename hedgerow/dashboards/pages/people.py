@@ -24,6 +24,7 @@ from hedgerow.dashboards.edits.times import presets, schedule_items
 from hedgerow.dashboards.edits.yaml_text import Edit, put, remove
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_after_save, redirect_to
 from hedgerow.dashboards.pages.forms import typed_fields
+from hedgerow.dashboards.pages.openings import confirm
 from hedgerow.dashboards.protections import protections_by_device
 from hedgerow.dashboards.routes import MANAGE, READ, get, post
 from hedgerow.dashboards.switches import SwitchWords, needs_pages
@@ -36,6 +37,12 @@ from hedgerow.policies.times.schedule import DAY_NAMES
 
 PAGE_SIZE = 48
 """People on a page."""
+
+ERASURE = message(
+    "Visits and their sums, requests, notices, and past permissions, pauses and sessions are deleted permanently. "
+    "These stay: rules, open permissions, this week's minutes, and the devices with their protections and last use."
+)
+"""What an erasure deletes and leaves, as people read it."""
 
 type PersonName = Annotated[str, Path(max_length=60)]
 type FormText = Annotated[str, Form(max_length=300)]
@@ -130,6 +137,7 @@ async def person_page(context: PageContext, request: Request, name: str) -> Resp
         request,
         "person.html",
         person=person,
+        erasure=language_of(request).gettext(ERASURE),
         profiles=policy.profiles,
         rules=rules_text(policy, person.profile, name, None, reader, now),
         devices=devices,
@@ -201,9 +209,21 @@ class PersonDataPages(PageGroup):
         return ndjson_download(await run_in_threadpool(export.pieces, export.data_subject(name)))
 
     @post("/people/{name}/erase", MANAGE)
-    async def erase(self, name: PersonName) -> Response:
-        """Erase the data kept about a person."""
+    async def erase(self, request: Request, name: PersonName) -> Response:
+        """Ask once, and erase the data kept about a person."""
         find_person(self._context.policy(), name)
+        reader = language_of(request)
+        question = await confirm(
+            self._context,
+            request,
+            reader.gettext(message("Erase what is stored about %(name)s?"), name=name),
+            reader.gettext(ERASURE),
+            {"yes": message("Erase")},
+            field="asked",
+            leave=reader.gettext(message("Leave it as it is")),
+        )
+        if question is not None:
+            return question
         erased = await run_in_threadpool(self._context.data_export.erase, name)
         if erased.problem:
             raise InvalidInput(

@@ -27,8 +27,13 @@ class SignInPages(PageGroup):
             return redirect_to("/")
         refusal = refusal_of(request)
         needs_code = isinstance(refusal, SignInRefused) and refusal.needs_code
-        resumes = _open_step(self._context, request) != "/"
-        return self._page(request, "sign_in.html", needs_code=needs_code, problem="", resumes=resumes)
+        return self._page(
+            request,
+            "sign_in.html",
+            needs_code=needs_code,
+            problem="",
+            resumes=_open_step(self._context, request) != "/",
+        )
 
     @post("/sign-in", SIGN_IN)
     async def sign_in(
@@ -58,7 +63,7 @@ def _open_step(context: PageContext, request: Request) -> str:
     view = context.control.device_at(address)
     if view is None or not view.may_resume or (address in LOCAL_PEERS and policy.people):
         return "/"
-    step = "devices" if policy.people else "people" if policy.network.country else "place"
+    step = "connect" if policy.people else "people" if policy.network.country else "place"
     return f"/start/{step}"
 
 

@@ -20,9 +20,5 @@ FEATURE = Feature(
     name="invitations",
     summary="Invitations of another parent, or of staff, by a QR code or a link that works once",
     extensions=_extensions,
-    commands={
-        "accounts invite": "commands:invite",
-        "accounts list": "commands:list_accounts",
-        "accounts role": "commands:role",
-    },
+    commands={"accounts": "commands:app"},
 )

@@ -20,10 +20,14 @@ from hedgerow.app.commands.options import (
     print_table,
 )
 from hedgerow.app.commands.setup import is_reachable, terminal_qr
+from hedgerow.dashboards.actions.accounts import remove_account
 from hedgerow.features.invitations.orders import InvitedRole
 from hedgerow.features.invitations.roles import set_role
 
+app = typer.Typer(help="Manage the accounts of the web pages.", no_args_is_help=True)
 
+
+@app.command()
 def invite(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the person, as in the policy.")],
     role: Annotated[InvitedRole, typer.Option("--role", help="The role of the account.")] = InvitedRole.PARENT,
@@ -48,9 +52,11 @@ def invite(
         print(terminal_qr(link), end="")
 
 
-role = command_of(set_role)
+app.command("role")(command_of(set_role))
+app.command("remove")(command_of(remove_account))
 
 
+@app.command("list")
 def list_accounts(state: StateOption = None, as_json: JsonOption = False) -> None:
     """Show who can sign in to the web pages, and who is invited."""
     accounts, invited = call_api(state, "GET", "/accounts"), call_api(state, "GET", "/invitations")

@@ -99,7 +99,7 @@ def test_a_private_log_shows_sums_only_even_if_sites_were_kept_before(web, brows
 def test_what_was_erased_is_forgotten_at_once(web, browser):
     visit(web, "www.youtube.com", minutes=3)
     assert "YouTube" in cards(browser)["mia"]
-    assert browser.post("/people/mia/erase").headers["location"] == "/people/mia?saved=erased"
+    assert browser.post("/people/mia/erase", data={"sure": "yes"}).headers["location"] == "/people/mia?saved=erased"
     assert "YouTube" not in cards(browser)["mia"]
     visit(web, "www.duolingo.com", minutes=1)
     assert "duolingo.com" in cards(browser)["mia"]

@@ -291,6 +291,8 @@ def erase(hand: Hand) -> None:
     hand.go("People", "mia")
     hand.unfold("Erase what is stored about mia")
     hand.button("Erase")
+    hand.said("These stay: rules")
+    hand.button("Erase")
     hand.said("Erased")
     hand.page.goto(f"{hand.web.url}/log?person=mia")
     hand.said("Nothing to show")
