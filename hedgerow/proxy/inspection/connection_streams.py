@@ -151,16 +151,11 @@ class ConnectionStreams:
                 stream.flush()
             self._unsent.clear()
 
-    def close(self, connection: Connection, *, half: bool = False) -> bool:
-        """Close a connection, or its sending side. Return whether the layers must hear that it is closed."""
+    def close(self, connection: Connection) -> bool:
+        """Close a connection. Return whether the layers must hear that it is closed."""
         stream = self._streams.get(connection)
         if stream is None:
             return False
-        if half:
-            stream.end()
-            connection.state &= ~ConnectionState.CAN_WRITE
-            if connection.state is not ConnectionState.CLOSED:
-                return False
         connection.state = ConnectionState.CLOSED
         stream.close(is_whole=not self.is_origin_cut)
         return self.note_closed(connection)

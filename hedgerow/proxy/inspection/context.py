@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Protocol
 
@@ -48,9 +49,9 @@ class InspectorSession(StreamOwner):
         """End at once, and drop what is not sent."""
         self.stream.abort()
 
+    @abstractmethod
     def idle_seconds(self, now: float) -> float:
         """Return the seconds for which nothing has happened, in the loop's time."""
-        raise NotImplementedError
 
     def failed(self, stream: Stream, error: ssl.SSLError | None) -> None:
         if stream is self.stream:

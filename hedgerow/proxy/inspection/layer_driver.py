@@ -136,8 +136,7 @@ class LayerDriver:
             case commands.OpenConnection():
                 self._work(self._open_origin(command.connection, partial(self._note_opened, command)))
             case commands.CloseConnection():
-                half = isinstance(command, commands.CloseTcpConnection) and command.half_close
-                if self._streams.close(command.connection, half=half):
+                if self._streams.close(command.connection):
                     self._events.append(events.ConnectionClosed(command.connection))
             case WaitForScan():
                 command.scanner.when_ready(lambda: self._wake(command))

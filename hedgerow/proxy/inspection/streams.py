@@ -283,12 +283,6 @@ class Stream(asyncio.Protocol):
             self.bytes_sent += len(data)
             self.transport.write(data)
 
-    def end(self) -> None:
-        """Close the sending side. The peer may go on sending."""
-        self.flush()
-        if self.is_open:
-            self.transport.write_eof()
-
     def close(self, *, is_whole: bool = True) -> None:
         """Close once everything is sent. Under TLS the peer can tell from the end whether what it got `is_whole`."""
         if self.is_lost or self.transport.is_closing():

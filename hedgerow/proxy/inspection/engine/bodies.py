@@ -7,6 +7,7 @@ Protocol code: no sockets, no clock, no files.
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from dataclasses import dataclass, field
 
 from hedgerow.proxy.http_head import MAX_FIELDS
@@ -92,9 +93,9 @@ class BodyReader:
         self.is_complete = False
         self.trailers: list[Field] = []
 
+    @abstractmethod
     def read(self, buffer: ReceiveBuffer) -> bytes:
         """Remove a piece of the body from `buffer`; empty if there is none now. Raises BodyError."""
-        raise NotImplementedError
 
     def end(self) -> None:
         """Note the end of the connection. Raises BodyError if the body is not complete then."""
