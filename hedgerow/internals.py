@@ -5,7 +5,7 @@ names the difference, before anything goes wrong silently. Targets are written a
 libraries is imported before its check.
 
 `dns.server` and `dns.upstreams` use aioquic; `hpack_codec`, `dns.server.http2_codec` and `proxy.inspection.engine` use
-h2 and hpack. The engine's own `patches` check mitmproxy.
+h2 and hpack. The engine's own `compatibility` checks mitmproxy.
 """
 
 from __future__ import annotations

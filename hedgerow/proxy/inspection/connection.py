@@ -41,7 +41,6 @@ class InspectedConnection(InspectorSession):
         self, inspector: InspectorContext, stream: Stream, context: Context, offers: tuple[str, ...], share: DeviceShare
     ) -> None:
         super().__init__(inspector, context, stream)
-        self.is_over = False
         self._loop = asyncio.get_running_loop()
         self.began = self._idle_since = self._loop.time()
         self._bytes_moved = 0
@@ -202,9 +201,6 @@ class InspectedConnection(InspectorSession):
 
     def _finish(self) -> None:
         """Release everything after the client has left: its origins' answers are of no use."""
-        if self.is_over:
-            return
-        self.is_over = True
         self._pace.close()
         self._driver.cancel()
         self._streams.release(self._is_idle)

@@ -111,7 +111,7 @@ class PhraseMatcher:
             weights = together.setdefault(parts, defaultdict(int))
             weights[phrase.topic] += phrase.weight
             if phrase.topic not in _UNSCORED:
-                weights["*"] += phrase.weight
+                weights["*"] += phrase.weight  # of all by which the words of a page are judged
         # Keyed by the longest part alone: most phrases have none of their parts on a page, and short ones are on every
         # page.
         self._lines: dict[int, list[tuple[tuple[int, ...], Mapping[str, int]]]] = {}
@@ -134,10 +134,6 @@ class PhraseMatcher:
         else:
             iterator.set(text, False)  # type: ignore[attr-defined]
         return iterator, {number for _, number in iterator}  # type: ignore[attr-defined]
-
-    def score(self, found: set[int], topic: str = "*") -> int:
-        """Return the score of a page with these phrases: of one topic, or of all by which its words are judged."""
-        return self.scores(found).get(topic, 0)
 
     def scores(self, found: set[int]) -> dict[str, int]:
         """Return the scores of a page with these phrases by topic, without those that are 0 for want of phrases."""
