@@ -297,7 +297,8 @@ def due_notices(
     """Return the notices due at `now`. `sent` holds the instants of the last day's messages, latest first."""
     if receiver.quiet is not None and state_at(receiver.quiet, zone, now).active:
         return ()
-    if sent and now - sent[0] < send_interval(sum(now - at < LONGEST_GAP_S for at in sent)) and sent[0] <= now:
+    messages = sum(now - at < LONGEST_GAP_S for at in sent)
+    if sent and 0 <= now - sent[0] < pause_after(messages, first=GAP_S, longest=LONGEST_GAP_S):
         return ()
     digested = receiver.digest.last_before(now, zone) if receiver.digest is not None else now
     return tuple(
@@ -305,15 +306,6 @@ def due_notices(
         for row in waiting
         if row.next_at <= now and (row.topic in (NoticeTopic.REQUEST, REPORT) or row.at <= digested)
     )
-
-
-def send_interval(messages: int) -> float:
-    """Return the seconds until the next message after `messages` in the last hour.
-
-    >>> [send_interval(number) for number in (1, 2, 3, 20)]
-    [60.0, 120.0, 240.0, 3600.0]
-    """
-    return min(GAP_S * 2.0 ** min(messages - 1, 10), LONGEST_GAP_S)
 
 
 def batches(rows: tuple[NoticeRow, ...]) -> list[tuple[NoticeRow, ...]]:

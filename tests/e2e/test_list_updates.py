@@ -177,6 +177,15 @@ def test_a_slow_server_does_not_delay_other_lists(internet: SmallInternet, publi
         is_over.set()
 
 
+def test_hedgerow_asks_itself_for_no_list(internet: SmallInternet) -> None:
+    with running_hedgerow(family_policy(internet)) as running:
+        lists = f'lists:\n  - {{category: adult, name: own, url: "{running.web}/metrics"}}\n'
+        running.edit_policy(family_policy(internet, lists=lists))
+        wait_until(
+            lambda: "is Hedgerow itself" in status(running).get("own", {"problem": ""})["problem"], 60, "refused"
+        )
+
+
 def check_that_fetching_is_forked_and_may_be_killed(running: Hedgerow) -> None:
     (job,) = [pid for pid in running.all_pids() if has_role(pid, "fetch")]
     status = Path(f"/proc/{job}/status").read_text()

@@ -102,6 +102,13 @@ def house(whole_internet: SmallInternet) -> Iterator[Hedgerow]:
         yield running
 
 
+def test_hedgerow_sends_itself_no_notice(house: Hedgerow) -> None:
+    set_address(house, "gone", f"{house.web.replace('http', 'json', 1)}/api/v1/pauses")
+    refused = _run(house, "test", "gone")
+    assert refused.returncode == 1
+    assert "leads inside this network" in refused.stdout + refused.stderr
+
+
 def test_notices_by_mail_and_web_hook(house: Hedgerow, whole_internet: SmallInternet) -> None:
     with mail_server() as (box, mail_port), web_hook() as (told, hook_port):
         # Nobody listens there: it must not keep the others from anything.

@@ -172,7 +172,7 @@ def test_a_site_without_the_store_follows_a_signed_bundle(whole_internet: SmallI
                 each.unlink()
             look("newer")
             shown = ("lists", "status", "--state", str(node.state))
-            wait_until(lambda: "the server answers 404" in hedgerow_command(*shown).stdout, 60, "the missing object")
+            wait_until(lambda: "its server answers 404" in hedgerow_command(*shown).stdout, 60, "the missing object")
             assert "those from before stay in force: the compiled lists of the bundle" in node.run("doctor").stdout
             assert is_blocked(node, "compiled.example")
             assert not is_blocked(node, "newer.example")
