@@ -276,7 +276,7 @@ class TunnelControl(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ExplanationView:
-    """Decision for a device at one enforcement point."""
+    """Decision for a device at one enforcement point. `why` is a sentence for people, in English."""
 
     device: DeviceId
     person: str | None
@@ -286,6 +286,7 @@ class ExplanationView:
     host: str
     url: str | None
     decision: Decision
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

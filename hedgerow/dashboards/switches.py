@@ -18,15 +18,38 @@ from hedgerow.policies.person_access import Access, PersonAccess, SubjectAccess
 from hedgerow.policies.targets import ILLEGAL
 from hedgerow.policies.times.closing import Closure
 
+_CLOSURES = {
+    Reason.BEDTIME: message("bedtime"),
+    Reason.PAUSE: message("paused"),
+    Reason.BUDGET: message("time is used up"),
+}
+# On one device, and with an end.
+_CLOSED = {
+    (False, False): message("The internet is closed now (%(why)s)."),
+    (False, True): message("The internet is closed until %(time)s (%(why)s)."),
+    (True, False): message("The internet is closed on %(device)s (%(why)s)."),
+    (True, True): message("The internet is closed on %(device)s until %(time)s (%(why)s)."),
+}
+# Open there, and with an end.
+_ELSEWHERE = {
+    (False, False): message("closed on %(device)s"),
+    (False, True): message("closed on %(device)s until %(time)s"),
+    (True, False): message("open on %(device)s"),
+    (True, True): message("open on %(device)s until %(time)s"),
+}
 _GROUPS = {"app-stores": message("App stores"), "music": message("Music"), "vpn": message("VPN")}
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A remark beside a switch, with the path of the page that helps, if any."""
+    """A remark beside a switch, with the path of the page that helps, if any.
+
+    `is_gap`: a closed switch has no effect yet.
+    """
 
     text: str
     href: str = ""
+    is_gap: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +139,7 @@ class SwitchWords:
         for device, there in subject.elsewhere:
             yield Note(self._elsewhere(device, there), "/devices")
         if not subject.standing.is_open:
-            yield from self._gaps(subject)
+            yield from self.gaps(subject)
 
     def _difference(self, now: Access) -> str:
         """Say what a schedule, a permission or a spent budget makes of a switch."""
@@ -160,28 +183,20 @@ class SwitchWords:
         return Note(self.reader.gettext(text, what=title_of(decision.what, self.reader)), href)
 
     def _elsewhere(self, device: str, there: Access) -> str:
-        gettext = self.reader.gettext
-        if there.until is None:
-            return (
-                gettext("open on %(device)s", device=device)
-                if there.is_open
-                else gettext("closed on %(device)s", device=device)
-            )
-        end = self.clock(there.until)
-        if there.is_open:
-            return gettext("open on %(device)s until %(time)s", device=device, time=end)
-        return gettext("closed on %(device)s until %(time)s", device=device, time=end)
+        end = "" if there.until is None else self.clock(there.until)
+        return self.reader.gettext(_ELSEWHERE[there.is_open, bool(end)], device=device, time=end)
 
-    def _gaps(self, subject: SubjectAccess) -> Iterable[Note]:
+    def gaps(self, subject: SubjectAccess) -> Iterable[Note]:
         """Say why a closed switch does not block yet: no list of the topic, or devices on which pages cannot be told
         apart.
         """
         if not subject.has_list:
-            yield Note(self.reader.gettext("blocks nothing yet: no list says which sites these are"), "/lists")
+            yield Note(self.reader.gettext("blocks nothing yet: no list says which sites these are"), "/lists", True)
         if subject.begins is not None:
             end = self.clock(subject.begins)
             yield Note(
-                self.reader.gettext("begins %(time)s: until then Hedgerow learns which sites are used here", time=end)
+                self.reader.gettext("begins %(time)s: until then Hedgerow learns which sites are used here", time=end),
+                is_gap=True,
             )
         if subject.needs_pages and (note := self.uninspected()) is not None:
             yield note
@@ -193,35 +208,20 @@ class SwitchWords:
             return Note(
                 self.reader.gettext("works only on devices that use the proxy and trust the certificate"),
                 "/certificate",
+                is_gap=True,
             )
         if not missing:
             return None
         text = message("does not work yet on %(devices)s: it needs the proxy and the certificate")
-        return Note(self.reader.gettext(text, devices=self.reader.listed(missing)), "/certificate")
+        return Note(self.reader.gettext(text, devices=self.reader.listed(missing)), "/certificate", True)
 
     def _closure(self, closed: Closure | None, device: str) -> str:
         gettext = self.reader.gettext
         if closed is None:
             return gettext("The internet is open on %(device)s.", device=device)
-        match closed.reason:
-            case Reason.BEDTIME:
-                why = gettext("bedtime")
-            case Reason.PAUSE:
-                why = gettext("paused")
-            case Reason.BUDGET:
-                why = gettext("time is used up")
-            case _:
-                why = closed.what
-        if closed.until is None:
-            if device:
-                return gettext("The internet is closed on %(device)s (%(why)s).", device=device, why=why)
-            return gettext("The internet is closed now (%(why)s).", why=why)
-        end = self.clock(closed.until)
-        if device:
-            return gettext(
-                "The internet is closed on %(device)s until %(time)s (%(why)s).", device=device, time=end, why=why
-            )
-        return gettext("The internet is closed until %(time)s (%(why)s).", time=end, why=why)
+        why = gettext(_CLOSURES[closed.reason]) if closed.reason in _CLOSURES else closed.what
+        end = "" if closed.until is None else self.clock(closed.until)
+        return gettext(_CLOSED[bool(device), bool(end)], device=device, time=end, why=why)
 
     def _group_title(self, group: str) -> str:
         """Return the title of a group of services. Most groups are also categories."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pathlib
+from functools import partial
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from hedgerow.blocklists.sources import public_sources
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import Language, language
+from hedgerow.dashboards.words.reasons import reason_sentence
 from hedgerow.policies.access_subject import service_or_address
 from hedgerow.policies.reading.levels import level_of
 from hedgerow.proxy.pages.compiled_templates import CompiledTemplates
@@ -52,6 +54,7 @@ def make_environment(reader: Language) -> Environment:
         "number": reader.number,
         "counted": lambda counts: labels.count_by_reason(counts, reader),
         "reason_text": lambda reason, what: labels.reason_text(reason, what, reader),
+        "reason_sentence": partial(reason_sentence, reader=reader),
         "rule_text": lambda rule: labels.rule_text(rule, reader),
         "asked_for": lambda text: labels.stored_reason_text(text, reader),
         "public_list": lambda name: public_sources()[name],

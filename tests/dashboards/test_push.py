@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 from small_internet.authority import Authority, server_context
 from small_internet.browser import CHROMIUM, browser_for_pages
 from web_server import NOW, Web
@@ -282,7 +282,8 @@ def test_a_browser_subscribes_shows_a_request_and_answers_it_by_a_button(chromiu
     assert page.locator("#offline").is_hidden()
     context.set_offline(True)
     page.goto(web.url)
-    assert "out of reach" in page.locator("#offline").inner_text()
+    expect(page.locator("#offline")).to_be_visible()
+    assert "Hedgerow does not answer" in page.locator("#offline").inner_text()
     # the style sheet was kept
     assert page.evaluate("getComputedStyle(document.querySelector('#offline')).borderTopWidth") != "0px"
     context.close()

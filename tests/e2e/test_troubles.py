@@ -123,7 +123,7 @@ def test_a_change_on_a_full_disk_is_told_as_it_is(internet: SmallInternet, tmp_p
             answer = browser.post("/people/tom/switch", data={"close": item}, follow_redirects=True)
             return html.unescape(answer.text)
 
-        assert "In force on DNS and proxy." in tap("youtube")
+        assert 'data-done="YouTube closed for tom."' in tap("youtube")
         assert closes("youtube")
         filler = disk / "filler"
         with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
@@ -132,7 +132,8 @@ def test_a_change_on_a_full_disk_is_told_as_it_is(internet: SmallInternet, tmp_p
         said = {item: tap(item) for item in ("twitch", "netflix", "reddit")}
         for item, page in said.items():
             is_written = item in running.policy_path.read_text()
-            assert ("In force on DNS and proxy" in page) is closes(item), (item, page)
+            said_closed = "closed for tom." in page and "not in force yet" not in page
+            assert said_closed is closes(item), (item, page)
             assert ("Saved, but not in force yet" in page) is (is_written and not closes(item)), (item, page)
             assert ("Nothing was changed" in page) is not is_written, (item, page)
         filler.unlink()
@@ -141,5 +142,5 @@ def test_a_change_on_a_full_disk_is_told_as_it_is(internet: SmallInternet, tmp_p
             30,
             "what was saved is in force",
         )
-        assert "In force on DNS and proxy." in tap("pinterest")
+        assert 'data-done="Pinterest closed for tom."' in tap("pinterest")
         assert closes("pinterest")

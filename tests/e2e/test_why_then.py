@@ -68,7 +68,7 @@ devices:
         assert "blocked news.example" in then
         assert "block: [{what: news.example, note: until the exam}]" in then
         assert "changed since then" in then
-        assert "allowed by the policy: news.example" in then.partition("And now")[2]
+        assert "The rule for news.example opens it." in then.partition("And now")[2]
         from_list = text_of(page(running, "/why", row=listed))
         assert "topic: Gambling" in from_list
         assert re.search(r"List \S*gambling\.hosts · as of", from_list), from_list

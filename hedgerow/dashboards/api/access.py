@@ -23,6 +23,8 @@ from hedgerow.dashboards.api.schema import MAX_PAGE, Actor, PageLimit, PageOffse
 from hedgerow.dashboards.control import Control, ExplanationView, InvalidInput, SiteCorrections, Status
 from hedgerow.dashboards.data_export import DataExport, csv_cell, ndjson_download
 from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, ScopedRouter
+from hedgerow.dashboards.words.languages import language
+from hedgerow.dashboards.words.reasons import reason_sentence
 from hedgerow.journal.personal_data import ErasureResult
 from hedgerow.journal.reader import DecisionFilter, DecisionPage, DecisionRow, DeviceRow, JournalReader, RequestRow
 from hedgerow.journal.remembered_sites import RememberedRow
@@ -116,7 +118,12 @@ def _add_reads(api: ScopedRouter, reader: JournalReader, control: Control, clock
         target: Annotated[str, Query(max_length=8192)],
         at: Instant = None,
     ) -> tuple[ExplanationView, ...]:
-        return await control.explain(device, target, at)
+        told = await control.explain(device, target, at)
+        english = language("en")
+        return tuple(
+            dataclasses.replace(each, why=reason_sentence(each.decision.reason, each.decision.what, english))
+            for each in told
+        )
 
 
 def _add_streams(api: ScopedRouter, reader: JournalReader) -> None:

@@ -32,6 +32,7 @@ from hedgerow.dashboards.guard import SESSION_COOKIE, peer_address
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher
 from hedgerow.dashboards.pages.action_forms import form_endpoint
+from hedgerow.dashboards.pages.feedback import Feedback, LatestFeedback
 from hedgerow.dashboards.pages.forms import nearest_page
 from hedgerow.dashboards.policy_index import LatestIndex, PolicyIndex
 from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter
@@ -40,6 +41,7 @@ from hedgerow.dashboards.templating import load_templates, make_environment
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.changes import enforcement_text
 from hedgerow.dashboards.words.languages import Language, language, language_of, message
+from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.activity import ActivityReader
 from hedgerow.journal.policy_history import PolicyChange
 from hedgerow.journal.reader import JournalReader
@@ -63,6 +65,13 @@ _NAV = (
     ("/lists", message("Lists"), "lists", frozenset({READ})),
     ("/settings", message("Settings"), "settings", frozenset({READ})),
 )
+_SAID = {
+    "0": message("Nothing to change: this setting was already in place."),
+    "erased": message("Erased."),
+    "done": message("Done."),
+}
+"""Sentences about forms that changed no file, by the value of `saved` in the address of the page that follows."""
+
 _NAV_PLACES = 4
 """Entries of the bar at the bottom of a phone, besides "More"."""
 _ANONYMOUS = Principal("", frozenset())
@@ -116,10 +125,11 @@ class PageContext:
     extensions: Extensions
     part: PartMaker
     clock: Callable[[], float] = system_time
+    feedback: LatestFeedback = field(default_factory=LatestFeedback)
     renderer: Renderer = field(init=False)
 
     def __post_init__(self) -> None:
-        self.renderer = Renderer(self.control, self.clock, self.extensions, self.cards)
+        self.renderer = Renderer(self)
 
     @property
     def activity(self) -> ActivityReader:
@@ -205,15 +215,9 @@ class RenderedPage(HTMLResponse):
 class Renderer:
     """Templates and their common values in each language."""
 
-    def __init__(
-        self,
-        control: Control,
-        clock: Callable[[], float],
-        extensions: Extensions,
-        cards_at: Callable[..., list[ShownCard]],
-    ) -> None:
-        self._control, self._clock, self._cards_at = control, clock, cards_at
-        self._conditions, self._links = extensions.conditions, _links_in_order(extensions.nav)
+    def __init__(self, context: PageContext) -> None:
+        self._context, self._control, self._clock = context, context.control, context.clock
+        self._conditions, self._links = context.extensions.conditions, _links_in_order(context.extensions.nav)
         self.files = {path.name: path.read_bytes() for path in STATIC.iterdir()}
         self._versions = {name: hashlib.sha256(content).hexdigest()[:12] for name, content in self.files.items()}
         self._icons = frozenset(re.findall('<symbol id="([a-z-]+)"', self.files["icons.svg"].decode()))
@@ -266,7 +270,7 @@ class Renderer:
         self, request: HTTPConnection, template: str, code: int, principal: Principal, values: dict[str, Any]
     ) -> Response:
         now, status, reader, index = self._clock(), self._control.status(), language_of(request), self.index()
-        where, path, saved = labels.zone(status.timezone), request.url.path, request.query_params.get("saved", "")
+        where, path = labels.zone(status.timezone), request.url.path
         values = {
             "now": now,
             "timezone": status.timezone,
@@ -277,13 +281,30 @@ class Renderer:
             "path": path,
             "hue_of": lambda name: index.hues.get(name, 0),
             "profile_titles": {name: reader.gettext(profile.title) for name, profile in index.policy.profiles.items()},
-            "done": None,
-            "saved": saved if saved in ("done", "erased") or (saved.isdecimal() and len(saved) < 19) else "",
-            "enforced": enforcement_text(self._control.enforcement(), reader) if saved not in ("", "erased") else "",
         } | values
         environment = self._environment(reader)
+
+        def render() -> str:
+            done = self._feedback(request, principal, reader)
+            return environment.get_template(template).render(values, done=done)
+
         headers = {"Content-Language": reader.code, "Vary": "Accept-Language, Cookie"}
-        return RenderedPage(lambda: environment.get_template(template).render(values), code, headers)
+        return RenderedPage(render, code, headers)
+
+    def _feedback(self, request: HTTPConnection, principal: Principal, reader: Language) -> Feedback | None:
+        """Return what the address of a page asks to say about the form before. Waits for the disk."""
+        query = request.query_params
+        if not principal.scopes or not (saved := query.get("saved", "")):
+            return self._context.feedback.get(query.get("done", "")) if principal.scopes else None
+        if saved in _SAID:
+            return Feedback(reader.gettext(_SAID[saved]))
+        try:
+            change = self._context.editor.store.change(int(saved) if saved.isdecimal() and len(saved) < 19 else 0)
+        except NoSuchEntry:
+            return None
+        text = f"{change.summary} {enforcement_text(self._control.enforcement(), reader)}".strip()
+        may_undo = AccessScope.MANAGE in principal.scopes and change.undone_at is None
+        return Feedback(text, f"/changes/{change.id}/undo" if may_undo else "")
 
     def _nav(self, principal: Principal, path: str) -> list[NavEntry]:
         """Return the links of the pages that the principal may open."""
@@ -303,7 +324,7 @@ class Renderer:
                 "initials": labels.initials,
                 "languages": LANGUAGES,
                 "condition_words": self._conditions,
-                "cards_at": lambda place, subject=None: self._cards_at(Place(place), subject),
+                "cards_at": lambda place, subject=None: self._context.cards(Place(place), subject),
                 "grant_title": lambda grant: self._grant_title(grant, reader),
             }
         return self._templates[reader.code]

@@ -93,7 +93,7 @@ class DevicePages(PageGroup):
     async def name(self, request: Request, device: FormText, name: FormText = "", person: FormText = "") -> Response:
         """Name a device that was seen, and assign it to a person if one is chosen."""
         edits = name_device_edits(self._context.policy(), device, name, person)
-        text = message("Name a device: %(name)s, of %(person)s") if person else message("Name a device: %(name)s")
+        text = message("%(name)s belongs to %(person)s.") if person else message("The device is called %(name)s.")
         return await self._save(request, text, *edits, name=name, person=person)
 
     @post("/devices/change", MANAGE)
@@ -109,7 +109,7 @@ class DevicePages(PageGroup):
         renames = rename_device_edits(policy, device, name)
         if owner != "shared" and (question := await self._ask_about_own(request, [device], owner)) is not None:
             return question
-        text = message("Change %(device)s, now %(name)s") if renames else message("Change %(device)s")
+        text = message("%(device)s is now called %(name)s.") if renames else message("%(device)s changed.")
         return await self._save(request, text, *edits, *renames, device=device, name=name)
 
     @post("/devices/give", MANAGE)
@@ -124,9 +124,9 @@ class DevicePages(PageGroup):
             return question
         kind, _, name = owner.partition(":")
         text = (
-            message("Assign %(device)s to %(person)s")
+            message("%(device)s belongs to %(person)s.")
             if kind in ("person", "everybody")
-            else message("%(device)s belongs to nobody")
+            else message("%(device)s belongs to nobody.")
         )
         reader = language_of(request)
         whom = name if kind == "person" else reader.gettext(message("everybody"))
@@ -135,7 +135,7 @@ class DevicePages(PageGroup):
     @post("/devices/look", MANAGE)
     async def look(self, request: Request, device: FormText, on: FormText = "") -> Response:
         """Start or stop inspecting a device's pages."""
-        text = message("Inspect the pages of %(device)s") if on else message("Stop inspecting the pages of %(device)s")
+        text = message("Inspection is on for %(device)s.") if on else message("Inspection is off for %(device)s.")
         return await self._save(request, text, trust_ca_edit(self._context.policy(), device, bool(on)), device=device)
 
     @post("/devices/remove", MANAGE)
@@ -143,7 +143,7 @@ class DevicePages(PageGroup):
         edits = remove_device_edits(self._context.policy(), device)
         if (question := await self._ask_about_own(request, [device], NOBODY)) is not None:
             return question
-        return await self._save(request, message("Remove the device %(device)s"), *edits, device=device)
+        return await self._save(request, message("%(device)s removed."), *edits, device=device)
 
     @post("/devices/seat", MANAGE)
     async def add_seat(self, request: Request, seat: FormText = "", place: FormText = "") -> Response:
@@ -152,7 +152,7 @@ class DevicePages(PageGroup):
         parse_name(seat, policy.devices)
         with at_field("place"):
             edits = add_seat_edits(policy, seat, place.strip())
-        return await self._save(request, message("Add the seat %(seat)s"), *edits, seat=seat)
+        return await self._save(request, message("The seat %(seat)s added."), *edits, seat=seat)
 
     @post("/devices/seat/rename", MANAGE)
     async def rename_seat(self, request: Request, seat: FormText, name: FormText) -> Response:
@@ -161,7 +161,7 @@ class DevicePages(PageGroup):
         name = parse_name(name, policy.devices)
         return await self._save(
             request,
-            message("Rename the seat %(seat)s to %(name)s"),
+            message("The seat %(seat)s is now called %(name)s."),
             rename(("seats", seat), name),
             seat=seat,
             name=name,
@@ -170,7 +170,7 @@ class DevicePages(PageGroup):
     @post("/devices/seat/remove", MANAGE)
     async def remove_seat(self, request: Request, seat: FormText) -> Response:
         self._check_free(self._context.policy(), seat)
-        return await self._save(request, message("Remove the seat %(seat)s"), remove(("seats", seat)), seat=seat)
+        return await self._save(request, message("The seat %(seat)s removed."), remove(("seats", seat)), seat=seat)
 
     def _check_free(self, policy: Policy, seat: str) -> None:
         """Refuse a seat with an open session: the session is stored under the seat's name and would never end."""

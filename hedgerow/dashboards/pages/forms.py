@@ -23,7 +23,7 @@ from hedgerow.dashboards.words.languages import language_of, message
 
 _PAGE = "form-page"
 """Field of a form that was shown again: the path and query of its page."""
-_PASSING = frozenset({"saved", "used", "asked", "switch", "to"})
+_PASSING = frozenset({"saved", "done", "used", "asked", "switch", "to"})
 """Keys of a query that report the form before."""
 _MAX_VALUES = 1000
 _LIMITS = {

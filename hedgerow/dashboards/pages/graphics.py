@@ -16,69 +16,6 @@ from hedgerow.journal.reader import HourlyCount
 from hedgerow.policies.model import Person, Policy
 from hedgerow.policies.times.schedule import state_at
 
-BAR_CHART_WIDTH, BAR_CHART_HEIGHT = 480, 90
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A bar with its position, label and count."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    label: str
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class BarChart:
-    """A bar chart; `total` is the sum of its counts."""
-
-    bars: tuple[Bar, ...]
-    total: int
-    width: int = BAR_CHART_WIDTH
-    height: int = BAR_CHART_HEIGHT
-
-    @property
-    def highest(self) -> int:
-        return max((bar.count for bar in self.bars), default=0)
-
-
-def blocked_by_hour(hours: Iterable[HourlyCount], midnight: float, now: float) -> BarChart:
-    """Return a chart of blocked requests per hour of the day that began at `midnight`."""
-    counts: dict[int, int] = {}
-    for hour in hours:
-        place = int((hour.hour * 3600 - midnight) // 3600)
-        counts[place] = counts.get(place, 0) + hour.blocked
-    shown = [
-        (f"{place:02d}:00", counts.get(place, 0)) for place in range(max(1, min(25, int((now - midnight) // 3600) + 1)))
-    ]
-    return bar_chart(shown, places=24)
-
-
-def bar_chart(counts: list[tuple[str, int]], places: int | None = None) -> BarChart:
-    """Return bars for labelled counts, the highest as high as the picture. `places` leaves room for further bars.
-
-    >>> [bar.height for bar in bar_chart([("a", 1), ("b", 2)]).bars]
-    [45.0, 90.0]
-    """
-    step = BAR_CHART_WIDTH / max(places or 0, len(counts), 1)
-    highest = max((count for _, count in counts), default=0) or 1
-    bars = tuple(
-        Bar(
-            round(index * step + step * 0.1, 1),
-            round(BAR_CHART_HEIGHT - BAR_CHART_HEIGHT * count / highest, 1),
-            round(step * 0.8, 1),
-            round(BAR_CHART_HEIGHT * count / highest, 1),
-            label,
-            count,
-        )
-        for index, (label, count) in enumerate(counts)
-    )
-    return BarChart(bars, sum(count for _, count in counts))
-
-
 TIMELINE_WIDTH, TIMELINE_UP, TIMELINE_DOWN = 480, 30, 14
 """Size of the picture. Allowed requests extend up from the line, blocked ones down."""
 _DAY_S = 86400.0

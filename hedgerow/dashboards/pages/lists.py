@@ -54,14 +54,14 @@ class ListPages(PageGroup):
     ) -> Response:
         edit = add_list_edit(source, url.strip(), category)
         with at_field("url"):
-            change = await self._change(request, message("Add the list %(name)s"), edit, name=source or url.strip())
+            change = await self._change(request, message("The list %(name)s added."), edit, name=source or url.strip())
         return redirect_after_save("/lists", change)
 
     @post("/lists/selection", MANAGE)
     async def select(self, request: Request, lists: Annotated[ListSelection, Form()]) -> Response:
         """Use the recommended public lists, or the starter lists only."""
         chosen = None if lists is ListSelection.RECOMMENDED else lists.value
-        summary = message("Use the public lists") if chosen is None else message("Stay with the starter list")
+        summary = message("The public lists are used.") if chosen is None else message("Only the starter list is used.")
         change = await self._change(request, summary, put(("network", "lists"), chosen))
         page = referring_page(request)
         return redirect_to("/start/done") if page.startswith("/start") else redirect_after_save(page, change)
@@ -84,5 +84,5 @@ class ListPages(PageGroup):
         """Remove a list by the name on the page: its own, or its URL."""
         edit = remove_list_edit(self._context.policy(), name)
         return redirect_after_save(
-            "/lists", await self._change(request, message("Remove the list %(name)s"), edit, name=name)
+            "/lists", await self._change(request, message("The list %(name)s removed."), edit, name=name)
         )

@@ -21,14 +21,14 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.guard import SESSION_COOKIE
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of
-from hedgerow.dashboards.routes import OPERATE, READ, get
+from hedgerow.dashboards.routes import DEVICES, OPERATE, READ, get
 from hedgerow.watched_tasks import note_unexpected
 
 log = logging.getLogger("hedgerow.pages")
 
 MAX_STREAMS, MAX_STREAMS_PER_SESSION = 32, 4
 LOOK_INTERVAL_S = 1.0
-_LOOKS_PER_HEARTBEAT = 15
+_LOOKS_PER_HEARTBEAT = 2
 _PEOPLE = 100
 """People whose times are looked at. In larger networks *Today* does not show everybody."""
 
@@ -94,7 +94,7 @@ class ChangeFeed:
 
 
 class LivePages(PageGroup):
-    """`/events`."""
+    """`/events`, and what is shown instead of pages that nobody sends."""
 
     def __init__(self, context: PageContext) -> None:
         super().__init__(context)
@@ -102,6 +102,11 @@ class LivePages(PageGroup):
         self._streams: Counter[str] = Counter()
         self._looks = 0
         self._newest = 0
+
+    @get("/out-of-reach", DEVICES)
+    async def out_of_reach(self, request: Request) -> Response:
+        """Return the page that the service worker shows in place of all others while nothing answers."""
+        return self._context.renderer.refusal(request, "out_of_reach.html", 200)
 
     @get("/events", OPERATE, READ)
     async def events(self, request: Request) -> Response:
@@ -129,7 +134,7 @@ class LivePages(PageGroup):
                     if names:
                         yield f"event: changed\ndata: {' '.join(sorted(names))}\n\n".encode()
                     elif quiet % _LOOKS_PER_HEARTBEAT == 0:
-                        yield b": still here\n\n"
+                        yield b"event: alive\ndata:\n\n"
         finally:
             self._streams[viewer] -= 1
             self._streams += Counter()  # forgets viewers without a stream

@@ -16,8 +16,7 @@ from hedgerow.dashboards.guard import NOT_IN_CHARGE
 from hedgerow.dashboards.pages.activity_groups import Period, group_activity, owners_of, periods, services_named
 from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_to
 from hedgerow.dashboards.pages.device_cards import RECENT_DEVICES
-from hedgerow.dashboards.pages.feedback import done_path
-from hedgerow.dashboards.pages.openings import ask_before, explain_obstacle
+from hedgerow.dashboards.pages.openings import ask_before, explain_obstacle, opened_path
 from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, get, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.labels import title_of
@@ -169,7 +168,7 @@ class LogPages(PageGroup):
                 raise InvalidInput("This device does not belong to anybody yet: assign it to a person first.")
             edits, title = allow_edits(policy, opening), title_of(opening.what, language_of(request))
             change = await self._change(
-                request, message("Allow %(what)s for %(name)s"), *edits, what=title, name=opening.person
+                request, message("%(what)s open for %(name)s."), *edits, what=title, name=opening.person
             )
             saved = {"saved": change.id if change else 0}
             return redirect_to(
@@ -178,7 +177,7 @@ class LogPages(PageGroup):
         duration = _parse_duration(how_long)
         ends = duration.end(context.clock(), ZoneInfo(context.control.status().timezone))
         grant = await context.control.give(opening, self._actor(request), ends=ends)
-        done = done_path(f"/why?{urlencode(then)}" if who else "/", grant.id)
+        done = opened_path(context, request, f"/why?{urlencode(then)}" if who else "/", grant)
         return await explain_obstacle(context, request, opening, duration) or redirect_to(done)
 
 

@@ -89,7 +89,7 @@ class NewDevicePages(PageGroup):
         """Give the new device's address to a named one."""
         row = await self._row(device)
         edits = same_device_edits(self._context.policy(), row.mac or row.device, known)
-        return await self._answer(request, row, message("%(device)s has a new address"), *edits, device=known)
+        return await self._answer(request, row, message("%(device)s has a new address."), *edits, device=known)
 
     @post("/devices/new/person", MANAGE)
     async def person(self, request: Request, device: FormText, person: FormText) -> Response:
@@ -100,7 +100,7 @@ class NewDevicePages(PageGroup):
             policy, row.mac or row.device, person, row.name, language_of(request), maker
         )
         return await self._answer(
-            request, row, message("Name a device: %(name)s, of %(person)s"), *edits, name=name, person=person
+            request, row, message("%(name)s belongs to %(person)s."), *edits, name=name, person=person
         )
 
     @post("/devices/new/guest", MANAGE)
@@ -108,7 +108,7 @@ class NewDevicePages(PageGroup):
         """Name the device, and let it follow the rules for guests."""
         row, policy = await self._row(device), self._context.policy()
         name, edits = guest_device_edits(policy, row.mac or row.device, row.name, language_of(request))
-        return await self._answer(request, row, message("Name a guest's device: %(name)s"), *edits, name=name)
+        return await self._answer(request, row, message("%(name)s is a guest's device."), *edits, name=name)
 
     @post("/devices/new/close", OPERATE)
     async def close(self, request: Request, device: FormText) -> Response:
@@ -193,7 +193,7 @@ class OwnNamingPages(PageGroup):
             name, edits = personal_device_edits(policy, view.device, person, "", reader)
         else:
             name, edits = guest_device_edits(policy, view.device, "", reader)
-        text = reader.gettext(message("Name a device: %(name)s"), name=name)
+        text = reader.gettext(message("The device is called %(name)s."), name=name)
         await self._context.editor.change(author, text, *edits)
 
     def _takes_password(self, request: Request) -> bool:

@@ -97,7 +97,7 @@ class NoticePages(PageGroup):
             raise InvalidInput("'%(name)s' is already taken.", name=name)
         edit = put(("notices", name), {"language": language_of(request).code})
         return redirect_after_save(
-            NOTICES_PATH, await self._change(request, message("Send notices to %(name)s"), edit, name=name)
+            NOTICES_PATH, await self._change(request, message("%(name)s gets notices."), edit, name=name)
         )
 
     @post(f"{NOTICES_PATH}/change", MANAGE)
@@ -133,7 +133,7 @@ class NoticePages(PageGroup):
             *quiet_edits(receiver, quiet_from, quiet_to),
         ]
         return redirect_after_save(
-            NOTICES_PATH, await self._change(request, message("%(name)s's notices"), *edits, name=name)
+            NOTICES_PATH, await self._change(request, message("%(name)s's notices changed."), *edits, name=name)
         )
 
     @post(f"{NOTICES_PATH}/mail", MANAGE)
@@ -174,7 +174,7 @@ class NoticePages(PageGroup):
         name = await run_in_threadpool(self._known_browser, endpoint) or name
         if name not in self._policy().notices:
             edit = put(("notices", name), {"language": language_of(request).code})
-            await self._change(request, message("Send notices to %(name)s"), edit, name=name)
+            await self._change(request, message("%(name)s gets notices."), edit, name=name)
         return await self._set_address(request, name, subscription.address)
 
     def _known_browser(self, endpoint: str) -> str:
@@ -197,7 +197,7 @@ class NoticePages(PageGroup):
         """Remove a recipient and the address, so that a later recipient of the same name does not inherit it."""
         find_receiver(self._policy(), name)
         path = ("notices",) if len(self._policy().notices) == 1 else ("notices", name)
-        change = await self._change(request, message("No notices to %(name)s"), put(path, None), name=name)
+        change = await self._change(request, message("%(name)s gets no more notices."), put(path, None), name=name)
         await run_in_threadpool(self._context.notices.book.put, name, "")
         return redirect_after_save(NOTICES_PATH, change)
 

@@ -1,4 +1,4 @@
-"""Openings: the question before a dangerous one, and what to say when something stays closed all the same.
+"""Openings: the question before a dangerous one, and what to say afterwards, also when something stays closed.
 
 No JavaScript is needed.
 """
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import Form, Request
 from starlette.concurrency import run_in_threadpool
@@ -17,14 +18,16 @@ from starlette.responses import Response
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.yaml_text import exclude, include
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_after_save, referring_page
+from hedgerow.dashboards.pages.feedback import Feedback
 from hedgerow.dashboards.pages.forms import typed_fields
 from hedgerow.dashboards.routes import MANAGE, post
 from hedgerow.dashboards.words import labels
-from hedgerow.dashboards.words.labels import reason_text, title_of
+from hedgerow.dashboards.words.labels import title_of
 from hedgerow.dashboards.words.languages import language_of, message
+from hedgerow.dashboards.words.reasons import reason_sentence
 from hedgerow.policies.access_subject import AccessSubject
 from hedgerow.policies.decide import LIFTED_BY_ALWAYS
-from hedgerow.policies.model import GrantDuration, Reason, Verdict
+from hedgerow.policies.model import Grant, GrantDuration, Reason, Verdict
 
 SURE = "sure"
 """The field by which a form says that somebody was asked."""
@@ -132,7 +135,7 @@ async def explain_obstacle(
         opening=opening,
         obstacle=obstacle,
         title=title_of(opening.what, reader),
-        why=reason_text(obstacle.reason, "" if obstacle.what == obstacle.reason.value else obstacle.what, reader),
+        why=reason_sentence(obstacle.reason, obstacle.what, reader),
         until=None if obstacle.until is None else reader.clock(obstacle.until, now, where),
         pause=await _pause_of(context, opening) if obstacle.reason is Reason.PAUSE else None,
         can_be_always=obstacle.yields_to_always
@@ -140,6 +143,24 @@ async def explain_obstacle(
         how_long=how_long.value,
         before=referring_page(request),
     )
+
+
+def opened_path(context: PageContext, request: Request, path: str, grant: Grant) -> str:
+    """Return the address of a page that says what a grant opens, until when, and which names of others with it."""
+    reader, now, where = language_of(request), context.clock(), labels.zone(context.control.status().timezone)
+    times = context.control.person_times([grant.person] if grant.person else []).get(grant.person or "")
+    until = labels.open_until(grant, times)
+    words = {"what": title_of(grant.subject, reader), "name": grant.person or grant.device or ""}
+    words["name"] = words["name"] or reader.gettext("everybody")
+    if until is None:
+        said = reader.gettext(message("%(what)s open for %(name)s."), **words)
+    else:
+        text = message("%(what)s open for %(name)s until %(time)s.")
+        said = reader.gettext(text, **words, time=reader.clock(until, now, where))
+    if others := context.control.opens_too(grant):
+        needs = message("It also opens names that other services use: %(names)s.")
+        said += " " + reader.gettext(needs, names=reader.comma.join(others))
+    return context.feedback.path(path, Feedback(said, f"/grants/{quote(grant.id)}/revoke"))
 
 
 async def _obstacle(context: PageContext, opening: AccessSubject) -> Obstacle | None:
@@ -205,7 +226,7 @@ class OpeningPages(PageGroup):
         until = {} if ends is None else {"until": f"{datetime.fromtimestamp(ends + 59, where):%Y-%m-%d %H:%M}"}
         item = {"what": subject, **until} if until else subject
         edits = [exclude((*path, key), subject) for key in ("always", "block")]
-        text = message("Open %(what)s for %(name)s at bedtime too")
+        text = message("%(what)s open for %(name)s at bedtime too.")
         change = await self._change(request, text, *edits, include((*path, "always"), item), name=name, what=subject)
         # The rule takes the place of the grant that did not open it. Ending the grant would otherwise seem to close it.
         for grant in await run_in_threadpool(context.reader.grants, context.clock()):

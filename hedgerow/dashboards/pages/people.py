@@ -29,7 +29,6 @@ from hedgerow.dashboards.protections import protections_by_device
 from hedgerow.dashboards.routes import MANAGE, READ, get, post
 from hedgerow.dashboards.switches import SwitchWords, needs_pages
 from hedgerow.dashboards.words import labels
-from hedgerow.dashboards.words.changes import enforcement_text
 from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.dashboards.words.rules import date_ranges, day_times, night_times, rules_text, schedule_text
 from hedgerow.policies.model import Device, Person
@@ -100,23 +99,23 @@ class PeoplePages(PersonPageGroup):
         with at_field("age"):
             years = parse_age(age)
         edit = put(("people", name), {} if years is None else {"age": years})
-        return redirect_after_save("/people", await self._change(request, message("Add %(name)s"), edit, name=name))
+        return redirect_after_save("/people", await self._change(request, message("%(name)s added."), edit, name=name))
 
     @post("/people/{name}/age", MANAGE)
     async def set_age(self, request: Request, name: PersonName, age: FormText = "", profile: FormText = "") -> Response:
         """Set the age, or a profile instead of it."""
         self._person(name)
-        path, text = ("people", name), message("%(name)s is %(age)s years old")
+        path, text = ("people", name), message("%(name)s is %(age)s years old.")
         edits = [remove((*path, "profile")), put((*path, "age"), parse_age(age))]
         if profile:
             edits = [remove((*path, "age")), put((*path, "profile"), profile)]
-            text = message("%(name)s follows %(profile)s")
+            text = message("%(name)s follows %(profile)s.")
         return await self._save(request, name, "about", text, *edits, age=age, profile=profile)
 
     @post("/people/{name}/remove", MANAGE)
     async def remove(self, request: Request, name: PersonName) -> Response:
         self._person(name)
-        change = await self._change(request, message("Remove %(name)s"), remove(("people", name)), name=name)
+        change = await self._change(request, message("%(name)s removed."), remove(("people", name)), name=name)
         return redirect_after_save("/people", change)
 
 
@@ -168,6 +167,25 @@ async def person_page(context: PageContext, request: Request, name: str) -> Resp
     )
 
 
+async def _switch_words(context: PageContext, request: Request, devices: Sequence[Device]) -> SwitchWords:
+    reader, now, where = language_of(request), context.clock(), labels.zone(context.policy().network.timezone)
+    rows = await run_in_threadpool(context.reader.protections, [device.id for device in devices])
+    protections = protections_by_device(devices, rows, has_gateway=context.control.status().has_gateway)
+    return SwitchWords(reader, lambda at: reader.clock(at, now, where), protections)
+
+
+async def has_effect(context: PageContext, request: Request, name: str, item: str, *, closes: bool) -> bool:
+    """Return whether a rule for a service, topic, site or page has an effect on a person's devices now.
+
+    A topic may have no list, and parts of a site need the proxy and the certificate.
+    """
+    words = await _switch_words(context, request, list(context.index().devices_of.get(name, ())))
+    subject = context.control.person_access(name).subjects.get(item)
+    if subject is None:
+        return "/" not in item or words.uninspected() is None
+    return not closes or not any(words.gaps(subject))
+
+
 async def _switch_values(
     context: PageContext, request: Request, person: Person, devices: Sequence[Device]
 ) -> dict[str, Any]:
@@ -175,17 +193,11 @@ async def _switch_values(
 
     The query names the switch that has just been changed.
     """
-    policy, reader, now = context.policy(), language_of(request), context.clock()
-    rows = await run_in_threadpool(context.reader.protections, [device.id for device in devices])
-    protections = protections_by_device(devices, rows, has_gateway=context.control.status().has_gateway)
-    where = labels.zone(policy.network.timezone)
-    words = SwitchWords(reader, lambda at: reader.clock(at, now, where), protections)
+    policy = context.policy()
+    words = await _switch_words(context, request, devices)
     access = context.control.person_access(person.name)
     topics, services = words.topics(access), words.services(access)
     every = [*topics, *(switch for group in services for switch in group.switches)]
-    query = request.query_params
-    changed = next((each for each in every if each.id == query.get("switch")), None)
-    text = enforcement_text(context.control.enforcement(), reader) if changed else ""
     return {
         "topics": topics,
         "services": services,
@@ -193,7 +205,7 @@ async def _switch_values(
         "page_rules": {target.name for _, target in own_targets(person) if needs_pages(target)},
         "page_gap": words.uninspected(),
         "sharing": [device.id for device in policy.devices.values() if person.name in device.sharers],
-        "switched": {"id": changed.id if changed else "", "text": text},
+        "switched": request.query_params.get("switch", ""),
         "subjects": [(each.id, each.title) for each in every if each.is_open],  # what is closed needs no budget
     }
 

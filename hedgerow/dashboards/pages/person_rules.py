@@ -42,7 +42,7 @@ from hedgerow.dashboards.edits.yaml_text import put_times
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_to
 from hedgerow.dashboards.pages.forms import typed_fields
 from hedgerow.dashboards.pages.openings import ask_before, confirm, explain_obstacle
-from hedgerow.dashboards.pages.people import PersonPageGroup, form_fields, person_path
+from hedgerow.dashboards.pages.people import PersonPageGroup, form_fields, has_effect, person_path
 from hedgerow.dashboards.routes import MANAGE, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.labels import title_of
@@ -55,6 +55,14 @@ type PersonName = Annotated[str, Path(max_length=60)]
 type FormText = Annotated[str, Form(max_length=300)]
 
 
+_IDLE = message("The rule for %(what)s is saved for %(name)s, but it does not work yet.")
+# Allowed, and with an end.
+_RULED = {
+    (False, False): message("%(what)s closed for %(name)s."),
+    (False, True): message("%(what)s closed for %(name)s until %(until)s."),
+    (True, False): message("%(what)s open for %(name)s."),
+    (True, True): message("%(what)s open for %(name)s until %(until)s."),
+}
 _ALLOW = {"allow": message("Allow it")}
 _UNITS = {"h": message("Hours"), "min": message("Minutes")}
 
@@ -92,9 +100,16 @@ class PersonRulePages(PersonPageGroup):
         with at_field("note"):
             note = parse_note(note)
         item, allows = subject.what, stance == "allow"
+        works = await has_effect(self._context, request, name, item, closes=not allows)
         edits = rule_edits(policy, name, item, allows=allows, until=until, note=note, address=address)
         return await self._save(
-            request, name, "sites", _rule_summary(stance, until), *edits, what=title_of(item, reader), until=until
+            request,
+            name,
+            "sites",
+            _RULED[allows, bool(until)] if works else _IDLE,
+            *edits,
+            what=title_of(item, reader),
+            until=until,
         )
 
     @post("/people/{name}/site/remove", MANAGE)
@@ -103,7 +118,12 @@ class PersonRulePages(PersonPageGroup):
         self._person(name)
         edits, reader = remove_rule_edits(self._context.policy(), name, site), language_of(request)
         return await self._save(
-            request, name, "sites", message("No rule for %(what)s for %(name)s"), *edits, what=title_of(site, reader)
+            request,
+            name,
+            "sites",
+            message("The rule for %(what)s removed for %(name)s."),
+            *edits,
+            what=title_of(site, reader),
         )
 
     @post("/people/{name}/youtube", MANAGE)
@@ -112,7 +132,7 @@ class PersonRulePages(PersonPageGroup):
         self._person(name)
         edits = choose_youtube_edits(self._context.policy(), name, item)
         return await self._save(
-            request, name, "youtube", message("Open %(what)s at YouTube for %(name)s"), *edits, what=item
+            request, name, "youtube", message("%(what)s at YouTube open for %(name)s."), *edits, what=item
         )
 
     @post("/people/{name}/youtube/remove", MANAGE)
@@ -120,14 +140,14 @@ class PersonRulePages(PersonPageGroup):
         self._person(name)
         edits = drop_youtube_edits(name, item)
         return await self._save(
-            request, name, "youtube", message("Remove %(what)s at YouTube for %(name)s"), *edits, what=item
+            request, name, "youtube", message("%(what)s at YouTube removed for %(name)s."), *edits, what=item
         )
 
     @post("/people/{name}/names", MANAGE)
     async def judge_names(self, request: Request, name: PersonName, level: FormText = "") -> Response:
         """Choose what happens to unlisted sites whose names look like those of a blocked category."""
         edit = name_level_edit(self._context.policy(), self._person(name), level)
-        summary = message("Sites that no list has, for %(name)s")
+        summary = message("Sites that no list has: changed for %(name)s.")
         return await self._save(request, name, "names", summary, *([] if edit is None else [edit]))
 
     @post("/people/{name}/nights", MANAGE)
@@ -137,7 +157,7 @@ class PersonRulePages(PersonPageGroup):
         value = bedtime_value(form)
         is_same = all((form.get(f"{day}-from", ""), form.get(f"{day}-to", "")) == times for day, times in now.items())
         edits = [] if is_same else [put_times(("people", name, "bedtime"), value)]
-        return await self._save(request, name, "nights", message("%(name)s's nights"), *edits)
+        return await self._save(request, name, "nights", message("%(name)s's nights changed."), *edits)
 
     @post("/people/{name}/budget", MANAGE)
     async def set_budget(
@@ -169,7 +189,7 @@ class PersonRulePages(PersonPageGroup):
         with at_field("school"):
             limit = BudgetLimit(what, parse_minutes(school), on_weekends)
         is_same = known is not None and (known.school, known.weekend) == (limit.school, limit.weekend)
-        text = message("%(name)s's time for %(what)s") if what else message("%(name)s's time")
+        text = message("%(name)s's time for %(what)s changed.") if what else message("%(name)s's time changed.")
         edits = [] if is_same else [budget_edit(name, limit)]
         return await self._save(request, name, "time", text, *edits, what=title_of(what, reader))
 
@@ -204,14 +224,19 @@ class PersonRulePages(PersonPageGroup):
         if items is not None:
             edits = schedule_edits(person, schedule, items, value)
         return await self._save(
-            request, name, "schedules", message("Times of %(schedule)s for %(name)s"), *edits, schedule=schedule
+            request,
+            name,
+            "schedules",
+            message("Times of %(schedule)s for %(name)s changed."),
+            *edits,
+            schedule=schedule,
         )
 
     @post("/people/{name}/schedule/remove", MANAGE)
     async def remove_schedule(self, request: Request, name: PersonName, schedule: FormText) -> Response:
         edit = remove_schedule_edit(self._person(name), schedule)
         return await self._save(
-            request, name, "schedules", message("Without %(schedule)s for %(name)s"), edit, schedule=schedule
+            request, name, "schedules", message("%(schedule)s removed for %(name)s."), edit, schedule=schedule
         )
 
     @post("/people/{name}/preset", MANAGE)
@@ -224,7 +249,7 @@ class PersonRulePages(PersonPageGroup):
             raise InvalidInput("This is in force already.")
         part = "schedules" if chosen.schedule else "nights"
         return await self._save(
-            request, name, part, message("%(preset)s for %(name)s"), *chosen.edits, preset=chosen.title
+            request, name, part, message("%(preset)s set for %(name)s."), *chosen.edits, preset=chosen.title
         )
 
     @post("/people/{name}/holidays", MANAGE)
@@ -234,7 +259,7 @@ class PersonRulePages(PersonPageGroup):
         """Add days without school: for everybody, unless the person has holidays of their own."""
         entry = holiday_entry(first, last)
         edits = holiday_edits(self._person(name), entry)
-        return await self._save(request, name, "schedules", message("No school: %(days)s"), *edits, days=entry)
+        return await self._save(request, name, "schedules", message("No school: %(days)s."), *edits, days=entry)
 
 
 async def _chosen_items(
@@ -250,17 +275,6 @@ async def _chosen_items(
     if effect not in set(ScheduleEffect) | {""}:
         raise InvalidInput("Choose what the schedule does.").at("what")
     return ScheduleItems(ScheduleEffect(effect or ScheduleEffect.BLOCK), tuple(dict.fromkeys(chosen)))
-
-
-def _rule_summary(stance: str, until: str) -> str:
-    allows = stance == "allow"
-    if until:
-        ending = (
-            message("Block %(what)s for %(name)s until %(until)s"),
-            message("Allow %(what)s for %(name)s until %(until)s"),
-        )
-        return ending[allows]
-    return (message("Block %(what)s for %(name)s"), message("Allow %(what)s for %(name)s"))[allows]
 
 
 class SwitchPages(PageGroup):
@@ -294,8 +308,9 @@ class SwitchPages(PageGroup):
         edits = switch_edits(
             policy, name, item, allows=wanted, by_default=self._context.control.is_open_by_default(name, item)
         )
-        text = message("Open %(what)s for %(name)s") if wanted else message("Block %(what)s for %(name)s")
-        change = await self._change(request, text, *edits, name=name, what=title_of(item, language_of(request)))
+        works = await has_effect(self._context, request, name, item, closes=not wanted)
+        text, title = _RULED[wanted, False] if works else _IDLE, title_of(item, language_of(request))
+        change = await self._change(request, text, *edits, name=name, what=title)
         if change is None and access.standing.is_open is not wanted:
             return _back(name, item, wanted)  # another rule decides, and the page names it
         return _back(name, item, wanted, str(change.id) if change else "0")

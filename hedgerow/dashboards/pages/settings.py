@@ -91,14 +91,16 @@ class SettingsPages(PageGroup):
         values = {"country": country or None, "timezone": zone, "unknown_devices": unknown}
         edits = [put(("network", key), value) for key, value in values.items()]
         with at_field("zone"):
-            change = await self._change(request, message("Network settings"), *edits)
+            change = await self._change(request, message("Network settings changed."), *edits)
         return redirect_after_save("/settings", change)
 
     @post("/settings/block-page", MANAGE)
     async def set_block_page(self, request: Request, on: Annotated[bool, Form()]) -> Response:
         """Lead blocked names to the block page, or nowhere."""
         answer = BlockedAnswer.PAGE if on else BlockedAnswer.ZERO
-        change = await self._change(request, message("Page for blocked sites"), put(BLOCKED_ANSWER, answer.value))
+        change = await self._change(
+            request, message("The page for blocked sites changed."), put(BLOCKED_ANSWER, answer.value)
+        )
         return redirect_after_save("/settings", change, "block-page")
 
     @get("/changes", READ)

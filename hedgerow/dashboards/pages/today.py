@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Literal
+from urllib.parse import quote
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from hedgerow.dashboards.actions import access, codes
+from hedgerow.dashboards.actions import access, codes, sessions
 from hedgerow.dashboards.actions.action import Caller, FormOf
-from hedgerow.dashboards.actions.orders import Approval, CodeOrder, PauseOrder
+from hedgerow.dashboards.actions.orders import (
+    Approval,
+    BonusOrder,
+    CodeOrder,
+    GrantTarget,
+    LaterBedtime,
+    PauseOrder,
+)
 from hedgerow.dashboards.control import BudgetRow, Control
 from hedgerow.dashboards.pages.action_forms import form
 from hedgerow.dashboards.pages.activity_groups import merge_similar
@@ -34,23 +43,38 @@ from hedgerow.dashboards.pages.device_cards import (
     new_device_cards,
     unnamed_devices,
 )
-from hedgerow.dashboards.pages.feedback import done_path, feedback
-from hedgerow.dashboards.pages.graphics import BarChart, PersonDay, blocked_by_hour, person_days
-from hedgerow.dashboards.pages.openings import ask_before, explain_obstacle
+from hedgerow.dashboards.pages.feedback import Feedback
+from hedgerow.dashboards.pages.graphics import PersonDay, person_days
+from hedgerow.dashboards.pages.openings import ask_before, explain_obstacle, opened_path
 from hedgerow.dashboards.policy_index import PolicyIndex
 from hedgerow.dashboards.routes import OPERATE, READ, get
 from hedgerow.dashboards.words import labels
+from hedgerow.dashboards.words.labels import title_of
+from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.journal.activity import VisitReader
 from hedgerow.journal.reader import DecisionFilter, DecisionRow, DeviceRow, ReasonCount, RequestRow
 from hedgerow.network.discovery import VendorLookup
 from hedgerow.policies.access_subject import access_subject
 from hedgerow.policies.expiry import expiring_rules
 from hedgerow.policies.model import Grant, Pause, Person, Policy, Verdict
+from hedgerow.policies.time_model import PauseKind
 
 ONLINE_S = 900.0
 _ROWS, _ROWS_READ, _BUDGETS = 8, 200, 50
 _NEW_DEVICES, _NEW_FOR_S = 2, 86_400.0
 """Cards of new devices, and the seconds since it was last seen for which a device has one."""
+
+_PAUSED = {
+    (False, False, False): message("%(name)s is paused until %(time)s."),
+    (False, False, True): message("%(name)s is paused."),
+    (False, True, False): message("The internet is paused for everybody until %(time)s."),
+    (False, True, True): message("The internet is paused for everybody."),
+    (True, False, False): message("Homework for %(name)s until %(time)s."),
+    (True, False, True): message("Homework for %(name)s."),
+    (True, True, False): message("Homework for everybody until %(time)s."),
+    (True, True, True): message("Homework for everybody."),
+}
+"""Sentences about a pause: for homework only, for everybody, without an end."""
 
 type Part = Literal["troubles", "new", "children", "requests", "links", "pauses", "grants", "day", "devices", "blocked"]
 
@@ -63,7 +87,7 @@ class _Today:
     requests: tuple[RequestRow, ...]
     grants: tuple[Grant, ...]
     pauses: tuple[Pause, ...]
-    bars: BarChart
+    blocked_count: int
     days: tuple[PersonDay, ...]
     so_far: DaySoFar
     new: tuple[NewDeviceCard, ...]
@@ -81,10 +105,7 @@ class TodayPages(PageGroup):
 
     @get("/", OPERATE, READ)
     async def today(self, request: Request) -> Response:
-        done = await feedback(self._context, request)
-        return self._page(
-            request, "today.html", status=self._context.control.status(), done=done, **await self._values()
-        )
+        return self._page(request, "today.html", status=self._context.control.status(), **await self._values())
 
     @get("/day", OPERATE, READ)
     async def day(self, request: Request) -> Response:
@@ -148,20 +169,78 @@ class TodayPages(PageGroup):
             return question
         given = await access.approve.run(context, caller, request_id, order)
         obstacle = await explain_obstacle(context, request, opening, order.how_long) if opening is not None else None
-        return obstacle or redirect_to(done_path("/", given.id if isinstance(given, Grant) else ""))
+        return obstacle or redirect_to(
+            opened_path(context, request, "/", given) if isinstance(given, Grant) else "/?saved=done"
+        )
 
     @form(access.deny)
-    async def deny(self, request: Request, caller: Caller, request_id: int) -> Response:  # noqa: ARG002 (every form gets it)
+    async def deny(self, request: Request, caller: Caller, request_id: int) -> Response:
         """Deny a request, and say so."""
+        rows = await run_in_threadpool(self._context.reader.requests)
         await access.deny.run(self._context, caller, request_id)
-        return redirect_to(f"/?denied={request_id}")
+        row = next(each for each in rows if each.id == request_id)
+        text = (
+            message("%(name)s can read that it is not done yet: %(what)s.")
+            if row.chore
+            else message("%(what)s stays closed for %(name)s, who can read your answer.")
+        )
+        what = title_of(row.subject, language_of(request))
+        return self._done(request, text, what=what, name=row.person or row.device)
 
     @form(access.pause)
     async def pause(self, request: Request, caller: Caller, order: PauseOrder) -> Response:
         """Pause a device, a person or everybody, for whom the form names nobody."""
-        is_for_all = order.device is None and order.person is None
-        await access.pause.run(self._context, caller, replace(order, everybody=is_for_all))
-        return redirect_to(referring_page(request))
+        whose = order.person or order.device
+        pause = await access.pause.run(self._context, caller, replace(order, everybody=whose is None))
+        fields = {key: name for key, name in (("person", order.person), ("device", order.device)) if name}
+        text = _PAUSED[pause.kind is PauseKind.HOMEWORK, whose is None, pause.ends is None]
+        return self._done(request, text, "/resume", fields, name=whose, ends=pause.ends)
+
+    @form(access.resume)
+    async def resume(self, request: Request, caller: Caller, order: GrantTarget) -> Response:
+        await access.resume.run(self._context, caller, order)
+        whose = order.person or order.device
+        text = (
+            message("The pause for everybody is over.") if whose is None else message("%(name)s is paused no longer.")
+        )
+        return self._done(request, text, name=whose)
+
+    @form(sessions.bonus)
+    async def add_minutes(self, request: Request, caller: Caller, order: BonusOrder) -> Response:
+        bonus = await sessions.bonus.run(self._context, caller, order)
+        text = message("%(minutes)s more minutes for %(name)s today.")
+        return self._done(request, text, name=order.name, minutes=f"{bonus.minutes:g}")
+
+    @form(access.postpone_bedtime)
+    async def postpone_bedtime(self, request: Request, caller: Caller, name: str, order: LaterBedtime) -> Response:
+        grant = await access.postpone_bedtime.run(self._context, caller, name, order)
+        undo = f"/grants/{quote(grant.id)}/revoke"
+        return self._done(
+            request, message("%(name)s's bedtime is later: open until %(time)s."), undo, name=name, ends=grant.ends
+        )
+
+    @form(access.revoke)
+    async def revoke(self, request: Request, caller: Caller, grant_id: str) -> Response:
+        await access.revoke.run(self._context, caller, grant_id)
+        return self._done(request, message("The permission is over."))
+
+    def _done(
+        self,
+        request: Request,
+        text: str,
+        undo: str = "",
+        fields: Mapping[str, str] = MappingProxyType({}),
+        *,
+        ends: float | None = None,
+        **values: object,
+    ) -> Response:
+        """Lead back to the page of a form, which says what was done."""
+        context, reader = self._context, language_of(request)
+        if ends is not None:
+            where = labels.zone(context.control.status().timezone)
+            values["time"] = reader.clock(ends, context.clock(), where)
+        said = Feedback(reader.gettext(text, **values), undo, fields)
+        return redirect_to(context.feedback.path(referring_page(request), said))
 
     @form(codes.make_code, FormOf("/requests/{request_id}/code", {"request": "request_id"}))
     async def answer_code(self, request: Request, caller: Caller, order: CodeOrder) -> Response:
@@ -209,7 +288,7 @@ class TodayPages(PageGroup):
             requests=requests,
             grants=reader.grants(now),
             pauses=pauses,
-            bars=blocked_by_hour(hours, midnight, now),
+            blocked_count=sum(hour.blocked for hour in hours),
             days=person_days(policy, hours, midnight, now),
             so_far=DaySoFar(devices, pauses, reader.use(midnight), self._visits.minutes(named, midnight)),
             new=_unanswered(new_device_cards(index, devices, self._vendors), pauses, now),

@@ -17,7 +17,6 @@ from hedgerow.dashboards.control import ExplanationView, InvalidInput, at_field
 from hedgerow.dashboards.pages.activity_groups import group_activity, owners_of, services_named
 from hedgerow.dashboards.pages.context import PageGroup
 from hedgerow.dashboards.pages.device_cards import RECENT_DEVICES
-from hedgerow.dashboards.pages.feedback import feedback
 from hedgerow.dashboards.pages.forms import refusal_of
 from hedgerow.dashboards.routes import READ, get
 from hedgerow.journal.activity import ActivityFilter, HostActivity
@@ -102,6 +101,7 @@ class WhyPages(PageGroup):
             "asked_for": who,
             "told": None,
             "whose": None,
+            "limits": {},
         }
         if refusal_of(request) is not None:
             return self._page(request, "why.html", **shared)
@@ -109,14 +109,14 @@ class WhyPages(PageGroup):
             whose = self._whose(who)
         subject, similar = _subject(target)
         verdicts = await self._verdicts(subject, whose) if subject is not None else ()
-        shared |= {"told": subject, "whose": whose, "similar": similar, "verdicts": verdicts}
+        limits = self._limits(whose.person)
+        shared |= {"told": subject, "whose": whose, "similar": similar, "verdicts": verdicts, "limits": limits}
         lately, others = (
             await run_in_threadpool(self._recent_blocks, subject, whose) if subject is not None else ((), ())
         )
         may_open = any(_can_be_allowed(each.decision) for each in verdicts)
-        done = await feedback(self._context, request)
         return self._page(
-            request, "why.html", done=done, lately=lately, others=others, may_open=may_open, closures=_CLOSED, **shared
+            request, "why.html", lately=lately, others=others, may_open=may_open, closures=_CLOSED, **shared
         )
 
     async def _owners(self, who: str, device: str) -> list[tuple[str, str]]:
@@ -189,7 +189,12 @@ class WhyPages(PageGroup):
                 now = await self._context.control.explain(past.row.device, past.row.url or past.row.host)
             except InvalidInput:
                 now = ()  # the device is not known any more
-        return self._page(request, "why_then.html", past=past, today=_final(now).decision if now else None)
+        today, limits = _final(now).decision if now else None, self._limits(past.row.person)
+        return self._page(request, "why_then.html", past=past, today=today, limits=limits)
+
+    def _limits(self, person: str | None) -> dict[str, int | None]:
+        """Return the minutes per day that a person has, by subject."""
+        return {row.subject: row.limit for row in self._context.budgets() if row.whose == person}
 
     def _past_decision(self, row_id: int) -> PastDecision | None:
         reader, versions = self._context.activity, self._context.rule_versions

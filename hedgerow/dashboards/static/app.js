@@ -10,6 +10,24 @@ document.addEventListener("toggle", ({ target }) => {
   if (target === unfolded && target.open && target.offsetHeight < innerHeight / 2) target.scrollIntoView({ block: "nearest" });
 }, true);
 
+// What was done moves from the top of the page to a strip above the bar, where it is announced. It has no time limit: it goes when it is
+// closed, or some seconds after somebody taps elsewhere, but not from under the keyboard.
+const said = document.getElementById("said");
+const told = said?.firstElementChild;
+if (told) {
+  const room = (pixels) => document.documentElement.style.setProperty("--said", `${pixels}px`);
+  const close = () => { told.remove(); room(0); };
+  const closer = told.querySelector("[data-close]");
+  told.remove();
+  said.classList.add("toast");
+  closer.hidden = false;
+  closer.addEventListener("click", close);
+  requestAnimationFrame(() => { said.append(told); room(said.offsetHeight); });
+  addEventListener("pointerdown", ({ target }) => {
+    if (!said.contains(target)) setTimeout(() => { if (!said.contains(document.activeElement)) close(); }, 4000);
+  });
+}
+
 const form = document.getElementById("push");
 
 function octets(text) {

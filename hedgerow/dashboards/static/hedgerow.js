@@ -76,7 +76,10 @@ class Row {
     this.track.replaceChildren();
     this.spans.forEach(([begins, ends], index) => {
       const isChosen = this.grid.isChosen(this, index);
-      const bar = element("div", isChosen ? "span chosen" : "span");
+      // There is no room inside a short one for its times. Beside it there is, where the day has no other.
+      const isShort = this.spans.length === 1 && ends - begins < 7 * 60;
+      const isLate = isShort && ends - start > DAY * 0.6;
+      const bar = element("div", ["span", isChosen && "chosen", isShort && "short", isLate && "late"].filter(Boolean).join(" "));
       bar.style.setProperty("--before", ((begins - start) / DAY) * 100);
       bar.style.setProperty("--after", ((start + DAY - ends) / DAY) * 100);
       bar.style.left = place(begins);

@@ -2,6 +2,8 @@
 // Keeps the parts of a page up to date: the server names those that changed, and only these are fetched. Also searches long lists.
 // Without this file the page stays as it was loaded.
 
+const SILENCE_MS = 2800;  // the server says something every two seconds
+const ANSWER_MS = 1000;
 const BUSY_MS = 20000;  // a part is left alone for so long after somebody chose or typed something in it
 const HIDDEN_MS = 60000;  // a page that nobody sees stops listening after so long
 
@@ -12,6 +14,50 @@ const shown = new Map([...parts].map(([name, part]) => [name, part.innerHTML]));
 let isPressed = false;  // replacing a button under a finger would lose the tap
 let fetching = false;
 let source = null;
+let heard = 0;  // when the server last said something
+let quietSince = Date.now();
+let isAway = false;
+let isAsking = false;
+const banner = document.getElementById("offline");
+
+// While the server is out of reach, its last state is shown as such, and buttons that would lead nowhere are disabled.
+const setAway = (away) => {
+  if (away === isAway || !banner) return;
+  isAway = away;
+  banner.hidden = !away;
+  if (away && heard) banner.querySelector("time").textContent = new Date(heard).toLocaleTimeString(document.documentElement.lang, { hour: "2-digit", minute: "2-digit" });
+  for (const each of document.querySelectorAll("main form :is(button, select, input, textarea)")) {
+    if (away && !each.disabled) {
+      each.disabled = true;
+      each.dataset.away = "";
+    } else if (!away && "away" in each.dataset) {
+      each.disabled = false;
+      delete each.dataset.away;
+    }
+  }
+};
+
+const hear = () => {
+  heard = quietSince = Date.now();
+  setAway(false);
+};
+
+// A stream that breaks or falls silent may mean that the server is away, or only that it has no place for another one.
+const ask = async () => {
+  if (isAsking) return;
+  isAsking = true;
+  try {
+    const answer = await fetch("/healthz", { cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS) });
+    if (answer.status >= 500 && answer.status !== 503) throw new Error("a proxy answers for it");
+    quietSince = Date.now();
+    setAway(false);
+    if (source?.readyState === EventSource.CLOSED) listen();
+  } catch {
+    setAway(true);
+  } finally {
+    isAsking = false;
+  }
+};
 
 for (const [name, part] of parts) {
   part.addEventListener("input", () => touched.set(name, Date.now()));
@@ -92,24 +138,30 @@ const want = (names) => {
 };
 
 const listen = () => {
-  let isFirst = source === null;  // the page has just been made; what matters may have changed since
+  let isFirst = heard === 0;  // the page has just been made; what matters may have changed since
   source = new EventSource("/events");
   // Not "open", which comes before the server has looked: a change between a part that is fetched then and that look would be missed.
   source.addEventListener("listening", () => {
+    hear();
     want(isFirst ? ["troubles", "lists", "children", "requests", "pauses", "seats"] : parts.keys());
     isFirst = false;
   });
-  source.addEventListener("changed", (event) => want(event.data.split(" ")));
-  source.addEventListener("signed-out", () => { source.close(); location.reload(); });
+  source.addEventListener("changed", (event) => { hear(); want(event.data.split(" ")); });
+  source.addEventListener("alive", hear);
+  source.addEventListener("error", ask);
+  source.addEventListener("signed-out", () => { stop(); location.reload(); });
 };
+
+const stop = () => { source?.close(); source = null; };
 
 let hiding = 0;
 document.addEventListener("visibilitychange", () => {
   clearTimeout(hiding);
-  if (document.visibilityState === "hidden") hiding = setTimeout(() => source?.close(), HIDDEN_MS);
-  else if (source?.readyState === EventSource.CLOSED) listen();
+  if (document.visibilityState === "hidden") hiding = setTimeout(stop, HIDDEN_MS);
+  else if (parts.size && source === null) listen();
+  quietSince = Date.now();
 });
-addEventListener("pagehide", () => source?.close());
+addEventListener("pagehide", stop);
 addEventListener("pageshow", (event) => { if (event.persisted && parts.size) listen(); });
 
 const showSearches = (part) => {
@@ -129,4 +181,6 @@ showSearches(document);
 if (parts.size) {
   listen();
   setInterval(refresh, BUSY_MS);
+  setInterval(() => { if (source && document.visibilityState === "visible" && (isAway || Date.now() - quietSince > SILENCE_MS)) ask(); }, 1000);
+  banner?.querySelector("[data-retry]").addEventListener("click", ask);
 }

@@ -1,26 +1,48 @@
 "use strict";
-// Keeps the last state of Today for when Hedgerow is out of reach, shows notices, and answers requests by their buttons.
+// Keeps the last state of Today for when Hedgerow is out of reach, and a page that says so in place of all others. Shows notices, and answers
+// requests by their buttons.
 
 const KEPT = "today";
+const SHELL = "shell"; // files, and the page for when nothing answers: they say nothing about anybody
 const TODAY = "/";
+const AWAY = "/out-of-reach";
 
 async function today(request) {
   const kept = await caches.open(KEPT);
   try {
     const fresh = await fetch(request);
-    if (fresh.ok && !fresh.redirected) await kept.put(TODAY, fresh.clone());
+    if (fresh.ok && !fresh.redirected) {
+      await kept.put(TODAY, fresh.clone());
+      keepAway(); // in the language and with the styles of now
+    }
     else if (fresh.redirected || fresh.status === 401 || fresh.status === 403) await caches.delete(KEPT);
     return fresh;
   } catch (error) {
     const last = await kept.match(TODAY);
-    if (!last) throw error;
+    if (!last) return away(error);
     const text = (await last.text()).replace('id="offline" hidden', 'id="offline"');
     return new Response(text, { headers: last.headers });
   }
 }
 
+async function keepAway() {
+  const shell = await caches.open(SHELL);
+  const page = await fetch(AWAY).catch(() => null);
+  if (page?.ok) {
+    const styles = /\/static\/hedgerow\.css\?\w+/.exec(await page.clone().text());
+    await shell.put(AWAY, page);
+    if (styles) await file(new Request(styles[0]));
+  }
+}
+
+async function away(error) {
+  const page = await (await caches.open(SHELL)).match(AWAY);
+  if (!page) throw error;
+  return page;
+}
+
 async function file(request) {
-  const kept = await caches.open(KEPT);
+  const kept = await caches.open(SHELL);
   const last = await kept.match(request);
   if (last) return last;
   const fresh = await fetch(request);
@@ -31,7 +53,10 @@ async function file(request) {
   return fresh;
 }
 
-self.addEventListener("install", () => self.skipWaiting());
+self.addEventListener("install", (event) => {
+  self.skipWaiting();
+  event.waitUntil(keepAway());
+});
 self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
 
 self.addEventListener("fetch", (event) => {
@@ -39,9 +64,8 @@ self.addEventListener("fetch", (event) => {
   const url = new URL(request.url);
   if (url.origin !== self.location.origin) return;
   if (request.method === "POST" && url.pathname === "/sign-out") event.waitUntil(caches.delete(KEPT));
-  else if (request.method !== "GET") return;
-  else if (request.mode === "navigate" && url.pathname === TODAY) event.respondWith(today(request));
-  else if (url.pathname.startsWith("/static/") && url.search) event.respondWith(file(request));
+  if (request.mode === "navigate") event.respondWith(request.method === "GET" && url.pathname === TODAY ? today(request) : fetch(request).catch(away));
+  else if (request.method === "GET" && url.pathname.startsWith("/static/") && url.search) event.respondWith(file(request));
 });
 
 self.addEventListener("push", (event) => {

@@ -306,14 +306,16 @@ _BEHIND = {"dns": message("DNS has not taken it over"), "proxy": message("the pr
 
 
 def enforcement_text(enforcement: Enforcement, reader: Language) -> str:
-    """Return a sentence about the newest rules: in force at every enforcement point, or not yet and why."""
+    """Return a sentence about the newest rules if they are not in force at every enforcement point for good, else
+    nothing.
+    """
     if enforcement.is_complete and enforcement.problem:
         return reader.gettext(
             "In force on DNS and proxy until the next restart: it cannot be saved (%(problem)s).",
             problem=enforcement.problem,
         )
     if enforcement.is_complete:
-        return reader.gettext("In force on DNS and proxy.")
+        return ""
     if not enforcement.is_written:
         why = reader.gettext("it cannot be written (%(problem)s)", problem=enforcement.problem)
     else:

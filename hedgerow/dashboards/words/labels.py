@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
-from typing import assert_never
 from zlib import crc32
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -22,13 +21,27 @@ from hedgerow.policies.time_model import LATER_BEDTIME
 from hedgerow.policies.unlisted import UNTRUSTED_CERTIFICATE
 from hedgerow.policies.youtube import YOUTUBE_CHOSEN
 
-_PASSED_THROUGH = message("passed through uninspected: an app does not accept the network's certificate")
-_REFUSED = message("not opened: an app does not accept the network's certificate, and the rules here need it")
-_ASKED = message("the site asks for a certificate of the device's own, which the filter cannot show")
+OF_CONNECTIONS = {
+    PASS_THROUGH: message("passed through uninspected: an app does not accept the network's certificate"),
+    CERTIFICATE_REFUSED: message(
+        "not opened: an app does not accept the network's certificate, and the rules here need it"
+    ),
+    CLIENT_CERTIFICATE: message("the site asks for a certificate of the device's own, which the filter cannot show"),
+    UNTRUSTED_CERTIFICATE: message("the site cannot prove who it is: its certificate is not trusted"),
+    YOUTUBE_CHOSEN: message("not one of the chosen YouTube channels"),
+}
+"""What a decision names that is neither a rule nor a topic."""
 
-_UNTRUSTED = message("the site cannot prove who it is: its certificate is not trusted")
+_PRESETS = {"homework": message("homework"), "dinner": message("dinner")}
+"""Schedules by the names that presets give them in English. In a file for several languages they stay so."""
+
 _REGISTERED = message("registered on %(date)s")
-_NOT_CHOSEN = message("not one of the chosen YouTube channels")
+_VERDICTS = {
+    Verdict.ALLOW: message("allowed"),
+    Verdict.INSPECT: message("allowed"),
+    Verdict.BLOCK: message("blocked"),
+    Verdict.REWRITE: message("made safe"),
+}
 
 # Each reason alone, and with the deciding rule, topic or service.
 _REASONS: dict[Reason, tuple[str, str]] = {
@@ -76,16 +89,8 @@ def reason_text(reason: Reason, what: str, reader: Language | None = None) -> st
     ('bedtime', 'closed at this time (homework)')
     """
     reader = reader or language("en")
-    if what == PASS_THROUGH:
-        return reader.gettext(_PASSED_THROUGH)
-    if what == CLIENT_CERTIFICATE:
-        return reader.gettext(_ASKED)
-    if what == CERTIFICATE_REFUSED:
-        return reader.gettext(_REFUSED)
-    if what == UNTRUSTED_CERTIFICATE:
-        return reader.gettext(_UNTRUSTED)
-    if what == YOUTUBE_CHOSEN:
-        return reader.gettext(_NOT_CHOSEN)
+    if what in OF_CONNECTIONS:
+        return reader.gettext(OF_CONNECTIONS[what])
     alone, with_what = _REASONS[reason]
     return reader.gettext(alone) if what in ("", reason) else reader.gettext(with_what, what=title_of(what, reader))
 
@@ -123,8 +128,8 @@ def stored_reason_text(text: str, reader: Language) -> str:
 
 
 def title_of(name: str, reader: Language) -> str:
-    """Return the title of a category or service; other texts unchanged."""
-    return reader.category(name, _titles().get(name, name))
+    """Return the title of a category, a service or a schedule that a preset made; other texts unchanged."""
+    return reader.gettext(_PRESETS[name]) if name in _PRESETS else reader.category(name, _titles().get(name, name))
 
 
 def grant_title(subject: str, reader: Language) -> str:
@@ -155,15 +160,7 @@ def _titles() -> dict[str, str]:
 
 def verdict_text(verdict: Verdict, reader: Language) -> str:
     """Return a verdict in one word."""
-    match verdict:
-        case Verdict.ALLOW | Verdict.INSPECT:
-            return reader.gettext("allowed")
-        case Verdict.BLOCK:
-            return reader.gettext("blocked")
-        case Verdict.REWRITE:
-            return reader.gettext("made safe")
-        case _:
-            assert_never(verdict)
+    return reader.gettext(_VERDICTS[verdict])
 
 
 def ending_text(ending: UpcomingEnd, reader: Language) -> str:

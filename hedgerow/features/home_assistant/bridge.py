@@ -248,7 +248,7 @@ class MqttBridge:
         edits = switch_edits(
             policy, child, service, allows=is_open, by_default=self._control.is_open_by_default(child, service)
         )
-        text = message("Open %(what)s for %(name)s") if is_open else message("Block %(what)s for %(name)s")
+        text = message("%(what)s open for %(name)s.") if is_open else message("%(what)s closed for %(name)s.")
         reader = language(broker.language)
         author = Principal(ACTOR, TOKEN_SCOPES["manage"])
         await self._editor.change(author, reader.gettext(text, what=title_of(service, reader), name=child), *edits)

@@ -26,7 +26,14 @@ class PicturePages(PageGroup):
         rules = self._context.policy().household.content.scores
         has_limit = any(rule.key == KEY and rule.limit is not None for rule in rules)
         path = (KEY, "enabled") if has_limit else (KEY,)
-        change = await self._change(request, message("Hide explicit pictures"), put(path, on))
+        state = _state(self._context, None)
+        hidden = (
+            message("Explicit pictures are hidden.")
+            if state.can_judge and state.is_trusted
+            else message("It is saved that explicit pictures are hidden, but it does not work yet.")
+        )
+        text = hidden if on else message("All pictures are shown.")
+        change = await self._change(request, text, put(path, on))
         return redirect_after_save("/settings", change)
 
 

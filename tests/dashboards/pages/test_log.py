@@ -184,13 +184,13 @@ def test_a_service_that_does_not_work_is_explained_and_allowed_at_once(web: Web,
     )
     page = parent.get("/why", params={"who": "person:mia", "target": "Roblox"})
     text = text_of(page.text)
-    assert "Roblox · mia · now blocked service: Roblox" in text
+    assert "Roblox · mia · now blocked Roblox is closed here." in text
     assert "www.roblox.com" in text.partition("Blocked lately")[2].partition("Other sites")[0]
     assert "cdn.game.example" in text.partition("Other sites blocked in the last 15 minutes")[2]
     form = {"subject": "roblox", "person": "mia", "device": "", "for": "hour", "who": "person:mia", "target": "roblox"}
     assert 'name="subject" value="roblox"' in page.text
     then = parent.post("/grants/new", data=form, follow_redirects=True)
-    assert "Roblox · mia · now allowed granted: Roblox" in text_of(then.text)
+    assert "Roblox · mia · now allowed Somebody allowed Roblox." in text_of(then.text)
 
 
 def test_something_dangerous_is_asked_about_once(web: Web, parent: httpx.Client) -> None:
@@ -218,7 +218,7 @@ def test_a_private_persons_rules_are_explained_without_their_history(web: Web, p
     web.policy_path.write_text(POLICY.replace("tom: {age: 15,", "tom: {age: 15, block: [tiktok], privacy: category,"))
     record(web, seen("www.tiktok.com", 60, Verdict.BLOCK, Reason.SERVICE, "tiktok", person="tom"))
     text = text_of(parent.get("/why", params={"who": "person:tom", "target": "tiktok"}).text)
-    assert "TikTok · tom · now blocked service: TikTok" in text
+    assert "TikTok · tom · now blocked TikTok is closed here." in text
     assert "The log of tom is private" in text
     assert "www.tiktok.com" not in text.partition("Blocked lately")[2]
 

@@ -98,7 +98,7 @@ def add_a_child(hand: Hand) -> None:
     hand.enter(hand.page.get_by_role("textbox", name="Name"), "Zoe")
     hand.enter(hand.page.get_by_role("textbox", name="Age"), "6")
     hand.button("Add")
-    hand.said("Zoe")
+    hand.said("Zoe added.")
     assert load_policy(hand.web.policy_path).people["Zoe"].profile == "child-under-8"
 
 
@@ -106,7 +106,7 @@ def add_a_child(hand: Hand) -> None:
 def set_homework(hand: Hand) -> None:
     hand.go("People", "tom")
     hand.button(re.compile("Homework"))
-    hand.said("Saved to the policy file")
+    hand.said("Homework set for tom.")
     (schedule,) = load_policy(hand.web.policy_path).people["tom"].rules.schedules
     assert schedule.name == "homework"
 
@@ -116,7 +116,7 @@ def set_bedtime(hand: Hand) -> None:
     hand.web.policy_path.write_text(hand.policy.replace(', bedtime: "22:30-06:30"', ""))
     hand.go("People", "tom")
     hand.button(re.compile("School nights"))
-    hand.said("Saved to the policy file")
+    hand.said("School nights set for tom.")
     assert load_policy(hand.web.policy_path).people["tom"].rules.bedtime is not None
 
 
@@ -147,7 +147,7 @@ def close_until_christmas(hand: Hand) -> None:
     hand.enter(hand.page.get_by_label("Site, service or topic"), "TikTok")
     hand.pick_date(hand.page.get_by_label("Until the end of"), "2026-12-24")
     hand.tap(hand.page.locator("#sites").get_by_role("button", name="Block"))
-    hand.said("Saved to the policy file")
+    hand.said("TikTok closed for tom until 2026-12-24.")
     (target,) = load_policy(hand.web.policy_path).people["tom"].rules.block
     assert (target.name, target.until is not None) == ("tiktok", True)
 
@@ -237,11 +237,11 @@ def undo(hand: Hand) -> None:
     before = hand.policy
     hand.go("People", "mia")
     hand.button("Remove the rule for Roblox")
-    hand.said("Saved to the policy file")
+    hand.said("The rule for Roblox removed for mia.")
     assert hand.policy != before
     taps, keys = hand.taps, hand.keys
     hand.button("Undo")
-    hand.said("Undo")
+    hand.said("Undone: The rule for Roblox removed for mia.")
     assert hand.policy == before
     hand.taps, hand.keys = hand.taps - taps, hand.keys - keys
 
@@ -253,7 +253,7 @@ def rename_a_device(hand: Hand) -> None:
     hand.tap(card.locator("summary", has_text="Change"))
     hand.enter(card.get_by_label("Name"), "playroom")
     hand.tap(card.get_by_role("button", name="Save"))
-    hand.said("Saved to the policy file")
+    hand.said("console is now called playroom.")
     assert load_policy(hand.web.policy_path).devices["playroom"].person == "mia"
 
 
@@ -264,7 +264,7 @@ def make_a_guest(hand: Hand) -> None:
     hand.tap(card.locator("summary", has_text="Change"))
     hand.choose(card.get_by_label("Belongs to"), "Guest with their own device")
     hand.tap(card.get_by_role("button", name="Save"))
-    hand.said("Saved to the policy file")
+    hand.said("console changed.")
     device = load_policy(hand.web.policy_path).devices["console"]
     assert (device.profile, device.person) == ("guest", None)
 
@@ -276,7 +276,7 @@ def choose_a_channel(hand: Hand) -> None:
     hand.unfold("Only chosen YouTube channels")
     hand.enter(hand.page.get_by_label("Channel, or address of a channel or video"), "@clay.films")
     hand.tap(hand.page.locator("#youtube").get_by_role("button", name="Add"))
-    hand.said("Saved to the policy file")
+    hand.said("@clay.films at YouTube open for mia.")
     assert load_policy(hand.web.policy_path).people["mia"].rules.content.youtube_only == ("@clay.films",)
 
 

@@ -238,8 +238,8 @@ def test_refusals_and_changes_are_translated(web):
         refused = person.post("/people", data={"name": "zoe", "age": "three"})
         assert (refused.status_code, "Escribe la edad en años." in refused.text) == (422, True)
         person.post("/people", data={"name": "zoe", "age": "3"})
-        assert "Añadir a zoe" in person.get("/changes").text
-        assert person.get("/api/v1/changes").json()[0]["summary"] == "Añadir a zoe"
+        assert "zoe: añadido." in person.get("/changes").text
+        assert person.get("/api/v1/changes").json()[0]["summary"] == "zoe: añadido."
         problem = person.delete("/api/v1/people/nobody")
         assert problem.json()["detail"] == "The policy has no person called 'nobody'.", (
             "scripts are answered in English"

@@ -70,7 +70,7 @@ PAGES = (
         "/changes",
         "/changes/1",
     ),
-    *("/account", "/certificate", "/device", "/sign-in", "/start", "/start/children"),
+    *("/account", "/certificate", "/out-of-reach", "/device", "/sign-in", "/start", "/start/children"),
     *(f"/start/{step}" for step in ("place", "people", "connect", "devices", "done")),
     *("/people/tom", "/check", "/more", "/why?device=mia-tablet&target=x.example", "/why?row=1"),
     "/devices/mia-tablet/away",

@@ -1,0 +1,93 @@
+"""Small things that look unfinished: fields that grow, empty width, cut-off texts, and marks of the browser's own."""
+
+import re
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+from web_server.household import fill
+
+from hedgerow.dashboards.control import DeviceView
+from hedgerow.policies.model import DeviceId
+
+HOMEWORK = 'tom: {age: 15, schedules: {homework: {block: [games], when: {school-days: "15:00-17:00"}}},'
+
+
+@pytest.fixture
+def home(web):
+    fill(web)
+    web.policy_path.write_text(web.policy_path.read_text().replace("tom: {age: 15,", HOMEWORK))
+    return web
+
+
+@pytest.fixture
+def phone(chromium):
+    context = chromium.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, locale="en")
+    page = context.new_page()
+    yield page
+    context.close()
+
+
+@pytest.mark.browser
+def test_no_field_grows_when_its_neighbour_is_refused(phone, home):
+    phone.goto(f"{home.url}/people")
+    age, name = (phone.get_by_role("textbox", name=each) for each in ("Age", "Name"))
+    before = name.bounding_box()["height"]
+    name.fill("Leo")
+    age.evaluate("each => each.removeAttribute('pattern')")
+    age.fill("eight")
+    phone.get_by_role("button", name="Add").click()
+    expect(phone.get_by_role("alert").filter(has_text="age")).to_be_visible()
+    assert name.bounding_box()["height"] == pytest.approx(before, abs=1)
+
+
+@pytest.mark.browser
+def test_devices_use_the_width_of_a_desktop(chromium, home):
+    page = chromium.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(f"{home.url}/devices")
+    boxes = [each.bounding_box() for each in page.locator("li.device").all()]
+    inside = page.locator("section", has=page.locator(".devicegroups")).bounding_box()
+    reached = max(box["x"] + box["width"] for box in boxes) - min(box["x"] for box in boxes)
+    assert reached > 0.9 * inside["width"]
+    page.close()
+
+
+@pytest.mark.browser
+def test_the_times_of_homework_are_whole_and_its_ends_large_enough(phone, home):
+    phone.goto(f"{home.url}/people/tom")
+    week = phone.locator("#schedules details[open] .weekgrid")
+    times = week.locator(".track .times").first
+    expect(times).to_have_text("15:00–17:00")
+    assert times.evaluate("each => each.scrollWidth <= each.clientWidth")
+    track, text = week.locator(".track").first.bounding_box(), times.bounding_box()
+    assert track["x"] <= text["x"]
+    assert text["x"] + text["width"] <= track["x"] + track["width"]
+    ends = [each.bounding_box() for each in week.locator(".track").first.locator(".handle").all()]
+    assert min(end["width"] for end in ends) >= 24
+    assert ends[0]["x"] + ends[0]["width"] <= ends[1]["x"] + 0.5, "one does not cover the other"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("path", ["/", "/day", "/people/tom", "/devices", "/log", "/lists", "/settings"])
+def test_folds_have_one_mark_and_not_the_browsers_own(phone, home, path):
+    phone.goto(home.url + path)
+    marks = phone.evaluate(
+        "[...document.querySelectorAll('main summary')].filter(each => getComputedStyle(each).listStyleType !== 'none')"
+        ".map(each => each.textContent.trim())"
+    )
+    assert marks == []
+
+
+@pytest.mark.browser
+def test_a_card_of_today_has_one_fold(phone, home):
+    phone.goto(home.url)
+    for card in phone.locator(".child, .request").all():
+        assert card.locator("summary").count() <= 1
+
+
+@pytest.mark.parametrize(("code", "said"), [("de", "Hausaufgaben"), ("es", "deberes"), ("pl", "praca domowa")])
+def test_a_childs_homework_is_in_the_childs_language(home, code, said):
+    home.control.devices["127.0.0.1"] = DeviceView(DeviceId("tom-phone"), "tom", "teen-13-15")
+    with httpx.Client(base_url=home.url, headers={"accept-language": code}, trust_env=False, timeout=60) as child:
+        page = child.get("/device").text
+    assert re.search(rf"<dt><bdi>{said}</bdi></dt>", page)
