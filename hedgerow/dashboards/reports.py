@@ -11,10 +11,11 @@ about them would accuse.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from babel.dates import format_skeleton
 
@@ -120,11 +121,12 @@ def _about_changes(
 
 
 class Report(NamedTuple):
-    """A rendered report: plain text, HTML and data."""
+    """A rendered report: plain text, HTML for mail, data, and the values of the templates."""
 
     text: str
     html: str
     people: tuple[PersonReport, ...] = ()
+    values: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +175,15 @@ def weekly_report(journal: JournalReader, policy: Policy, now: float, reader: La
         "until": _day(now, policy, reader),
         "clock": lambda at: reader.clock(at, now, where),
         "minutes": format_minutes,
+        "is_mail": True,
         "answers": {state: reader.gettext(text) for state, text in _ANSWERS.items()},
     }
-    text = templates.overlay(autoescape=False).get_template("report.txt").render(values)
-    return Report(text, templates.get_template("report.html").render(values), people)
+    return Report(
+        templates.overlay(autoescape=False).get_template("report.txt").render(values),
+        templates.get_template("report.html").render(values),
+        people,
+        values,
+    )
 
 
 def format_minutes(minutes: int) -> str:

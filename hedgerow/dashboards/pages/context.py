@@ -62,6 +62,7 @@ _NAV = (
     ("/people", message("People"), "people", frozenset({READ})),
     ("/devices", message("Devices"), "devices", frozenset({OPERATE, READ})),
     ("/log", message("Activity"), "log", frozenset({READ})),
+    ("/report", message("The week at home"), "report", frozenset({READ})),
     ("/lists", message("Lists"), "lists", frozenset({READ})),
     ("/settings", message("Settings"), "settings", frozenset({READ})),
 )

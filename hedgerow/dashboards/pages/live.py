@@ -28,7 +28,6 @@ log = logging.getLogger("hedgerow.pages")
 
 MAX_STREAMS, MAX_STREAMS_PER_SESSION = 32, 4
 LOOK_INTERVAL_S = 1.0
-_LOOKS_PER_HEARTBEAT = 2
 _PEOPLE = 100
 """People whose times are looked at. In larger networks *Today* does not show everybody."""
 
@@ -120,7 +119,6 @@ class LivePages(PageGroup):
         return StreamingResponse(stream, media_type="text/event-stream")
 
     async def _stream(self, viewer: str, cookie: str | None) -> AsyncIterator[bytes]:
-        quiet = 0
         self._streams[viewer] += 1
         try:
             async with contextlib.aclosing(self._feed.changes()) as changes:
@@ -130,11 +128,9 @@ class LivePages(PageGroup):
                     if cookie is not None and self._context.accounts.principal_of_session(cookie) is None:
                         yield b"event: signed-out\ndata:\n\n"
                         return
-                    quiet = 0 if names else quiet + 1
-                    if names:
-                        yield f"event: changed\ndata: {' '.join(sorted(names))}\n\n".encode()
-                    elif quiet % _LOOKS_PER_HEARTBEAT == 0:
-                        yield b"event: alive\ndata:\n\n"
+                    # Something is said after each look: a page that hears nothing knows that it is cut off.
+                    event = f"changed\ndata: {' '.join(sorted(names))}" if names else "alive\ndata:"
+                    yield f"event: {event}\n\n".encode()
         finally:
             self._streams[viewer] -= 1
             self._streams += Counter()  # forgets viewers without a stream

@@ -17,6 +17,7 @@ from hedgerow.dashboards.pages.activity_groups import Period, group_activity, ow
 from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_to
 from hedgerow.dashboards.pages.device_cards import RECENT_DEVICES
 from hedgerow.dashboards.pages.openings import ask_before, explain_obstacle, opened_path
+from hedgerow.dashboards.reports import weekly_report
 from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, get, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.labels import title_of
@@ -128,6 +129,13 @@ class LogPages(PageGroup):
             export=export,
         )
 
+    @get("/report", READ)
+    async def report(self, request: Request) -> Response:
+        """Show the report on the last seven days, in the language of the page."""
+        context, reader = self._context, language_of(request)
+        week = await run_in_threadpool(weekly_report, context.reader, context.policy(), context.clock(), reader)
+        return self._page(request, "week_report.html", **{**week.values, "is_mail": False})
+
     @post("/grants/new", OPERATE)
     async def allow(
         self,
@@ -174,7 +182,9 @@ class LogPages(PageGroup):
             return redirect_to(
                 f"/why?{urlencode(then | saved)}" if who else f"/log?{urlencode({'host': subject} | saved)}"
             )
-        duration = _parse_duration(how_long)
+        if how_long not in set(GrantDuration):
+            raise InvalidInput("For an hour, for today or permanently.")
+        duration = GrantDuration(how_long)
         ends = duration.end(context.clock(), ZoneInfo(context.control.status().timezone))
         grant = await context.control.give(opening, self._actor(request), ends=ends)
         done = opened_path(context, request, f"/why?{urlencode(then)}" if who else "/", grant)
@@ -189,10 +199,3 @@ def _devices_of(person: str, device: str, seen: tuple[DeviceRow, ...], policy: P
         return None
     owned = (each.id for each in policy.devices.values() if each.person == person)
     return tuple(dict.fromkeys((*owned, *(row.device for row in seen if row.person == person))))
-
-
-def _parse_duration(text: str) -> GrantDuration:
-    try:
-        return GrantDuration(text)
-    except ValueError:
-        raise InvalidInput("For an hour, for today or permanently.") from None

@@ -170,6 +170,11 @@ class AccountPages(PageGroup):
         """Show the links that have no place in a phone's navigation bar."""
         return self._page(request, "more.html")
 
+    @get("/help", *AccessScope)
+    async def help(self, request: Request) -> Response:
+        """Say where the common jobs are done."""
+        return self._page(request, "help.html")
+
     @get("/account", *AccessScope)
     async def account(self, request: Request) -> Response:
         return self._account(request)

@@ -92,7 +92,6 @@ class _Today:
     so_far: DaySoFar
     new: tuple[NewDeviceCard, ...]
     children: tuple[Person, ...]
-    online: int
 
 
 class TodayPages(PageGroup):
@@ -137,7 +136,7 @@ class TodayPages(PageGroup):
             "today": today,
             "people": sorted({*policy.people, *(device.person for device in today.devices if device.person)}),
             "online": online,
-            "online_count": today.online if len(today.devices) >= RECENT_DEVICES and not brief else len(online),
+            "online_count": len(online),
             "more_children": len(children_of(policy)) - len(cards),
             "devices": devices,
             "unnamed": unnamed,
@@ -293,7 +292,6 @@ class TodayPages(PageGroup):
             so_far=DaySoFar(devices, pauses, reader.use(midnight), self._visits.minutes(named, midnight)),
             new=_unanswered(new_device_cards(index, devices, self._vendors), pauses, now),
             children=tuple(children),
-            online=reader.count_devices(now - ONLINE_S),
         )
 
 

@@ -2,7 +2,7 @@
 // Keeps the parts of a page up to date: the server names those that changed, and only these are fetched. Also searches long lists.
 // Without this file the page stays as it was loaded.
 
-const SILENCE_MS = 2800;  // the server says something every two seconds
+const SILENCE_MS = 2800;  // the server says something every second
 const ANSWER_MS = 1000;
 const BUSY_MS = 20000;  // a part is left alone for so long after somebody chose or typed something in it
 const HIDDEN_MS = 60000;  // a page that nobody sees stops listening after so long

@@ -91,3 +91,21 @@ def test_a_childs_homework_is_in_the_childs_language(home, code, said):
     with httpx.Client(base_url=home.url, headers={"accept-language": code}, trust_env=False, timeout=60) as child:
         page = child.get("/device").text
     assert re.search(rf"<dt><bdi>{said}</bdi></dt>", page)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    ("link", "heading"),
+    [
+        ("The week at home", "The week at home"),
+        ("What to tell the children", "What to tell the children"),
+        ("Help", "Help"),
+    ],
+)
+def test_more_leads_to_the_report_the_sheet_and_help_and_back(phone, home, link, heading):
+    phone.goto(home.url)
+    phone.get_by_role("link", name="More").click()
+    phone.get_by_role("main").get_by_role("link", name=link).click()
+    expect(phone.get_by_role("heading", level=1)).to_contain_text(heading)
+    phone.get_by_role("navigation", name="Pages").get_by_role("link", name="Today").click()
+    expect(phone.get_by_role("button", name="Pause all")).to_be_visible()

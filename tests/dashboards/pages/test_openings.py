@@ -169,7 +169,7 @@ def test_nobody_gives_up_signing_in_on_the_device_in_the_hand_without_being_aske
 def test_an_hour_in_a_pause_offers_its_end(web: Web, browser: httpx.Client) -> None:
     browser.post("/pause", data={"person": "tom"})
     told = browser.post("/grants/new", data={"subject": "twitch", "person": "tom", "for": "hour"})
-    assert "the network is paused" in told.text
+    assert "The internet is paused." in told.text
     form = next(form for form in PageReader(told.text).forms if form.action == "/resume")
     assert {each.name: each.value for each in form.fields} == {"person": "tom"}
     assert browser.post(form.action, data={"person": "tom"}).status_code == 303

@@ -207,9 +207,9 @@ def see_why(hand: Hand) -> None:
     assert "/why" in hand.page.url
 
 
-@job("Read the weekly report", "More, Settings, Notices")
+@job("Read the weekly report", "More")
 def read_the_report(hand: Hand) -> None:
-    hand.go("More", "Settings", "Who gets which notices", "See this week's report")
+    hand.go("More", "The week at home")
     hand.said("mia", "tom")
 
 
