@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal
@@ -22,7 +22,6 @@ from hedgerow.dashboards.actions.orders import (
     LaterBedtime,
     PauseOrder,
 )
-from hedgerow.dashboards.control import BudgetRow, Control
 from hedgerow.dashboards.pages.action_forms import form
 from hedgerow.dashboards.pages.activity_groups import merge_similar
 from hedgerow.dashboards.pages.children import (
@@ -143,7 +142,13 @@ class TodayPages(PageGroup):
             "brief": len(brief),
             "new": today.new[:_NEW_DEVICES],
             "new_count": len(today.new),
-            "closed_devices": _closed_devices(context.control, today.new[:_NEW_DEVICES]),
+            "closed_devices": {
+                card.id
+                for card in today.new[:_NEW_DEVICES]
+                if (view := context.control.device_at(card.seen.address)) is not None
+                and view.device == card.id
+                and view.held
+            },
             "residents": list(policy.people),
             "kept_closed": set(),
             "holds_new": status.has_gateway and policy.profiles[policy.network.unknown_devices].is_for_children,
@@ -151,7 +156,7 @@ class TodayPages(PageGroup):
             "paused_all": paused_all,
             "exceptions": len(today.grants)
             + sum(1 for pause in today.pauses if pause.device or pause.person not in {None, *on_cards}),
-            "budgets": _other_budgets(budgets, on_cards),
+            "budgets": [row for row in budgets if row.whose not in on_cards][:_BUDGETS],
             "dues": [due for due in expiring_rules(policy) if due.is_notable(now)],
         }
 
@@ -261,6 +266,7 @@ class TodayPages(PageGroup):
     def _read(self, index: PolicyIndex, midnight: float, now: float) -> _Today:
         reader, policy = self._context.reader, index.policy
         requests, pauses = reader.requests(), reader.pauses(now)
+        closed = {pause.device for pause in pauses}
         children = shown_children(policy, requests, pauses)
         shown = [
             *(child.name for child in children),
@@ -290,7 +296,11 @@ class TodayPages(PageGroup):
             blocked_count=sum(hour.blocked for hour in hours),
             days=person_days(policy, hours, midnight, now),
             so_far=DaySoFar(devices, pauses, reader.use(midnight), self._visits.minutes(named, midnight)),
-            new=_unanswered(new_device_cards(index, devices, self._vendors), pauses, now),
+            new=tuple(
+                card
+                for card in new_device_cards(index, devices, self._vendors)
+                if card.id not in closed and now - card.seen.last_seen < _NEW_FOR_S
+            ),
             children=tuple(children),
         )
 
@@ -303,20 +313,3 @@ def _owned_now(policy: Policy, row: DeviceRow) -> DeviceRow:
     if device is None or device.is_seat or device.sharers:
         return row
     return replace(row, person=device.person, profile=device.profile)
-
-
-def _other_budgets(budgets: Iterable[BudgetRow], on_cards: set[str]) -> list[BudgetRow]:
-    """Return the budgets that no card shows, of a large network the first."""
-    return [row for row in budgets if row.whose not in on_cards][:_BUDGETS]
-
-
-def _unanswered(cards: Iterable[NewDeviceCard], pauses: Iterable[Pause], now: float) -> tuple[NewDeviceCard, ...]:
-    """Return the devices that somebody should name: not those that are kept closed."""
-    closed = {pause.device for pause in pauses}
-    return tuple(card for card in cards if card.id not in closed and now - card.seen.last_seen < _NEW_FOR_S)
-
-
-def _closed_devices(control: Control, cards: Iterable[NewDeviceCard]) -> set[str]:
-    """Return the ids of devices whose internet is closed now."""
-    views = ((card.id, control.device_at(card.seen.address)) for card in cards)
-    return {id for id, view in views if view is not None and view.device == id and view.held}
