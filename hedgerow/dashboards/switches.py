@@ -23,6 +23,20 @@ _CLOSURES = {
     Reason.PAUSE: message("paused"),
     Reason.BUDGET: message("time is used up"),
 }
+# The cause, open now, and with an end.
+_STATES = {
+    ("", False, False): message("closed now"),
+    ("", False, True): message("closed until %(time)s"),
+    ("", True, False): message("open now"),
+    ("", True, True): message("open until %(time)s"),
+    ("schedule", False, False): message("closed: %(schedule)s"),
+    ("schedule", False, True): message("closed until %(time)s: %(schedule)s"),
+    ("schedule", True, False): message("open: %(schedule)s"),
+    ("schedule", True, True): message("open until %(time)s: %(schedule)s"),
+    ("actor", True, False): message("open, allowed by %(actor)s"),
+    ("actor", True, True): message("open until %(time)s, allowed by %(actor)s"),
+    ("budget", False, True): message("closed until %(time)s: the minutes are used up"),
+}
 # On one device, and with an end.
 _CLOSED = {
     (False, False): message("The internet is closed now (%(why)s)."),
@@ -127,9 +141,9 @@ class SwitchWords:
 
     def _notes(self, id: str, subject: SubjectAccess, access: PersonAccess) -> Iterable[Note]:
         if subject.now.is_open is not subject.standing.is_open:
-            yield Note(self._difference(subject.now))
+            yield Note(self._state(subject.now, differs=True))
         elif subject.now.until is not None:
-            yield Note(self._until(subject.now, subject.now.until))
+            yield Note(self._state(subject.now, differs=False))
         elif (cause := self._other_rule(id, subject.standing)) is not None:
             yield cause
         if access.closed is not None and subject.is_always_open:
@@ -141,33 +155,16 @@ class SwitchWords:
         if not subject.standing.is_open:
             yield from self.gaps(subject)
 
-    def _difference(self, now: Access) -> str:
-        """Say what a schedule, a permission or a spent budget makes of a switch."""
-        gettext, reason = self.reader.gettext, now.decision.reason
-        if now.until is None:
-            if now.actor:
-                return gettext("open, allowed by %(actor)s", actor=now.actor)
-            if now.schedule:
-                text = message("open: %(schedule)s") if now.is_open else message("closed: %(schedule)s")
-                return gettext(text, schedule=now.schedule)
-            return gettext("open now") if now.is_open else gettext("closed now")
-        end = self.clock(now.until)
-        if reason is Reason.BUDGET:
-            return gettext("closed until %(time)s: the minutes are used up", time=end)
-        if now.actor:
-            return gettext("open until %(time)s, allowed by %(actor)s", time=end, actor=now.actor)
-        return self._until(now, now.until)
-
-    def _until(self, now: Access, until: float) -> str:
-        gettext, end = self.reader.gettext, self.clock(until)
-        if now.schedule:
-            text = (
-                message("open until %(time)s: %(schedule)s")
-                if now.is_open
-                else message("closed until %(time)s: %(schedule)s")
-            )
-            return gettext(text, time=end, schedule=now.schedule)
-        return gettext("open until %(time)s", time=end) if now.is_open else gettext("closed until %(time)s", time=end)
+    def _state(self, now: Access, *, differs: bool) -> str:
+        """Say until when a subject is open or closed, and why: by a schedule or, where it differs from the switch, also
+        by a permission or a spent budget.
+        """
+        end = "" if now.until is None else self.clock(now.until)
+        cause = "schedule" if now.schedule else ""
+        if differs:
+            cause = "budget" if end and now.decision.reason is Reason.BUDGET else "actor" if now.actor else cause
+        text = _STATES.get((cause, now.is_open, bool(end))) or _STATES["", now.is_open, bool(end)]
+        return self.reader.gettext(text, time=end, schedule=now.schedule, actor=now.actor)
 
     def _other_rule(self, id: str, standing: Access) -> Note | None:
         """Name the rule for something else that decides, unless it is a topic's: most services are closed
