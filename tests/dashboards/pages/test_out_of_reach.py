@@ -17,8 +17,8 @@ from web_server.household import fill
 
 pytestmark = pytest.mark.browser
 PHONE = {"width": 390, "height": 844}
-WITHIN_MS = 5000
-"""The time in which an open page has to notice."""
+WITHIN_MS = 20_000
+"""The time for a page to notice on a busy machine. It takes three to five seconds of a quiet one."""
 
 
 class Line:

@@ -244,7 +244,7 @@ def test_rules_that_cannot_work_yet_say_what_is_missing(web: Web, browser: httpx
     assert missing in shown.by_id["youtube-shorts"].notes
     assert "blocks nothing yet: no list says which sites these are" in shown.by_id["new-domains"].notes
     rule = page.partition('id="sites"')[2].partition("example.org/games")[2].partition("</li>")[0]
-    assert f'<a href="/certificate">{missing}</a>' in rule
+    assert f'{missing} <a href="/certificate">Make it work</a>' in rule
     web.recorder.add(
         [ProtectionSeen(NOW, DeviceId("laptop"), each) for each in (Protection.PROXY, Protection.CERTIFICATE)]
     )
