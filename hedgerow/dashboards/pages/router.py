@@ -26,7 +26,7 @@ from hedgerow.dashboards.pages.people import PeoplePages, PersonDataPages
 from hedgerow.dashboards.pages.person_rules import PersonRulePages, SwitchPages
 from hedgerow.dashboards.pages.settings import AccountPages, SettingsPages
 from hedgerow.dashboards.pages.sign_in import SignInPages
-from hedgerow.dashboards.pages.today import TodayPages
+from hedgerow.dashboards.pages.today import AnswerPages, TodayPages
 from hedgerow.dashboards.pages.why import WhyPages
 from hedgerow.dashboards.routes import DEVICES, ScopedRouter
 
@@ -49,7 +49,7 @@ _AT_ROOT = frozenset({"service-worker.js", "manifest.json"})
 """Files of the installable app. A service worker controls the pages below its own path only."""
 
 _GROUPS = (
-    *(TodayPages, PeoplePages, PersonRulePages, SwitchPages, PersonDataPages, OpeningPages),
+    *(TodayPages, AnswerPages, PeoplePages, PersonRulePages, SwitchPages, PersonDataPages, OpeningPages),
     *(DevicePages, NewDevicePages, OwnNamingPages, LogPages, WhyPages, ListPages),
     *(
         SettingsPages,

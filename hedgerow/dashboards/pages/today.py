@@ -177,6 +177,68 @@ class TodayPages(PageGroup):
             opened_path(context, request, "/", given) if isinstance(given, Grant) else "/?saved=done"
         )
 
+    @form(codes.make_code, FormOf("/requests/{request_id}/code", {"request": "request_id"}))
+    async def answer_code(self, request: Request, caller: Caller, order: CodeOrder) -> Response:
+        return await self._show_code(request, caller, CodeOrder(request=order.request))
+
+    @form(codes.make_code)
+    async def make_code(self, request: Request, caller: Caller, order: CodeOrder) -> Response:
+        subject = order.subject.strip()
+        opening = access_subject(self._context.policy(), subject, person=order.person, only_address=order.only_address)
+        is_opening = order.subject and order.minutes is None
+        if is_opening and (question := await ask_before(self._context, request, opening, field="how_long")) is not None:
+            return question
+        return await self._show_code(request, caller, replace(order, subject=subject, request=None, device=None))
+
+    async def _show_code(self, request: Request, caller: Caller, order: CodeOrder) -> Response:
+        made = await codes.make_code.run(self._context, caller, order)
+        return self._page(request, "code.html", digits=f"{made.digits[:3]} {made.digits[3:]}", code=made.code)
+
+    def _read(self, index: PolicyIndex, midnight: float, now: float) -> _Today:
+        reader, policy = self._context.reader, index.policy
+        requests, pauses = reader.requests(), reader.pauses(now)
+        closed = {pause.device for pause in pauses}
+        children = shown_children(policy, requests, pauses)
+        shown = [
+            *(child.name for child in children),
+            *(name for name in policy.people if policy.people[name] not in children),
+        ][:MAX_CARDS]
+        own = [device for name in shown for device in devices_of(index, name)]
+        found = {
+            row.device: row
+            for row in (*reader.recent_devices(midnight, RECENT_DEVICES), *reader.devices(midnight, own))
+        }
+        devices = tuple(
+            sorted((_owned_now(policy, row) for row in found.values()), key=lambda row: (-row.last_seen, row.device))
+        )
+        hours = reader.hours(midnight, own)
+        named = [
+            device for person in children if shows_sites(policy, person) for device in devices_of(index, person.name)
+        ]
+        return _Today(
+            devices=devices,
+            blocked=merge_similar(
+                reader.decisions(DecisionFilter(verdict=Verdict.BLOCK, since=midnight), limit=_ROWS_READ).rows
+            )[:_ROWS],
+            reasons=tuple(item for item in reader.reasons(midnight) if item.verdict is not Verdict.ALLOW)[:12],
+            requests=requests,
+            grants=reader.grants(now),
+            pauses=pauses,
+            blocked_count=sum(hour.blocked for hour in hours),
+            days=person_days(policy, hours, midnight, now),
+            so_far=DaySoFar(devices, pauses, reader.use(midnight), self._visits.minutes(named, midnight)),
+            new=tuple(
+                card
+                for card in new_device_cards(index, devices, self._vendors)
+                if card.id not in closed and now - card.seen.last_seen < _NEW_FOR_S
+            ),
+            children=tuple(children),
+        )
+
+
+class AnswerPages(PageGroup):
+    """Forms of *Today* whose page says afterwards what was done."""
+
     @form(access.deny)
     async def deny(self, request: Request, caller: Caller, request_id: int) -> Response:
         """Deny a request, and say so."""
@@ -245,64 +307,6 @@ class TodayPages(PageGroup):
             values["time"] = reader.clock(ends, context.clock(), where)
         said = Feedback(reader.gettext(text, **values), undo, fields)
         return redirect_to(context.feedback.path(referring_page(request), said))
-
-    @form(codes.make_code, FormOf("/requests/{request_id}/code", {"request": "request_id"}))
-    async def answer_code(self, request: Request, caller: Caller, order: CodeOrder) -> Response:
-        return await self._show_code(request, caller, CodeOrder(request=order.request))
-
-    @form(codes.make_code)
-    async def make_code(self, request: Request, caller: Caller, order: CodeOrder) -> Response:
-        subject = order.subject.strip()
-        opening = access_subject(self._context.policy(), subject, person=order.person, only_address=order.only_address)
-        is_opening = order.subject and order.minutes is None
-        if is_opening and (question := await ask_before(self._context, request, opening, field="how_long")) is not None:
-            return question
-        return await self._show_code(request, caller, replace(order, subject=subject, request=None, device=None))
-
-    async def _show_code(self, request: Request, caller: Caller, order: CodeOrder) -> Response:
-        made = await codes.make_code.run(self._context, caller, order)
-        return self._page(request, "code.html", digits=f"{made.digits[:3]} {made.digits[3:]}", code=made.code)
-
-    def _read(self, index: PolicyIndex, midnight: float, now: float) -> _Today:
-        reader, policy = self._context.reader, index.policy
-        requests, pauses = reader.requests(), reader.pauses(now)
-        closed = {pause.device for pause in pauses}
-        children = shown_children(policy, requests, pauses)
-        shown = [
-            *(child.name for child in children),
-            *(name for name in policy.people if policy.people[name] not in children),
-        ][:MAX_CARDS]
-        own = [device for name in shown for device in devices_of(index, name)]
-        found = {
-            row.device: row
-            for row in (*reader.recent_devices(midnight, RECENT_DEVICES), *reader.devices(midnight, own))
-        }
-        devices = tuple(
-            sorted((_owned_now(policy, row) for row in found.values()), key=lambda row: (-row.last_seen, row.device))
-        )
-        hours = reader.hours(midnight, own)
-        named = [
-            device for person in children if shows_sites(policy, person) for device in devices_of(index, person.name)
-        ]
-        return _Today(
-            devices=devices,
-            blocked=merge_similar(
-                reader.decisions(DecisionFilter(verdict=Verdict.BLOCK, since=midnight), limit=_ROWS_READ).rows
-            )[:_ROWS],
-            reasons=tuple(item for item in reader.reasons(midnight) if item.verdict is not Verdict.ALLOW)[:12],
-            requests=requests,
-            grants=reader.grants(now),
-            pauses=pauses,
-            blocked_count=sum(hour.blocked for hour in hours),
-            days=person_days(policy, hours, midnight, now),
-            so_far=DaySoFar(devices, pauses, reader.use(midnight), self._visits.minutes(named, midnight)),
-            new=tuple(
-                card
-                for card in new_device_cards(index, devices, self._vendors)
-                if card.id not in closed and now - card.seen.last_seen < _NEW_FOR_S
-            ),
-            children=tuple(children),
-        )
 
 
 def _owned_now(policy: Policy, row: DeviceRow) -> DeviceRow:

@@ -16,7 +16,6 @@ from babel import Locale
 from babel.dates import format_date, format_datetime, format_skeleton, format_time, format_timedelta, get_day_names
 from babel.lists import format_list
 from babel.numbers import format_currency, format_decimal, get_currency_precision
-from babel.units import format_unit
 from starlette.requests import HTTPConnection
 
 from hedgerow.policies.text.locales import LANGUAGES, read_translations, text_direction
@@ -91,17 +90,6 @@ class Language:
     def duration(self, seconds: float) -> str:
         """Format a duration in its largest suitable unit."""
         return str(format_timedelta(timedelta(seconds=max(0.0, seconds)), threshold=1.5, locale=self.locale))
-
-    def amount(self, minutes: int) -> str:
-        """Format an amount of time exactly.
-
-        >>> language("en").amount(90), language("de").amount(60), language("en").amount(0)
-        ('1 hour 30 minutes', '1 Stunde', '0 minutes')
-        """
-        parts = [(count, unit) for count, unit in ((minutes // 60, "hour"), (minutes % 60, "minute")) if count]
-        return " ".join(
-            str(format_unit(count, f"duration-{unit}", locale=self.locale)) for count, unit in parts or [(0, "minute")]
-        )
 
     def ago(self, seconds: float) -> str:
         """Format the time since an event."""

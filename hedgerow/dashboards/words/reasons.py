@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from babel.units import format_unit
+
 from hedgerow.dashboards.words.labels import OF_CONNECTIONS, title_of
 from hedgerow.dashboards.words.languages import Language, message
 from hedgerow.policies.model import Reason
@@ -57,4 +59,17 @@ def reason_sentence(reason: Reason, what: str, reader: Language, *, rule: str = 
     what = "" if what == reason.value else what
     texts = _SENTENCES[reason] if reason is not Reason.BUDGET or limit is None else _LIMIT
     text = _AT_HOMEWORK if rule.startswith(_HOMEWORK) else texts[bool(what)]
-    return reader.gettext(text, what=title_of(what, reader), limit=reader.amount(limit or 0))
+    return reader.gettext(text, what=title_of(what, reader), limit=duration_text(limit or 0, reader))
+
+
+def duration_text(minutes: int, reader: Language) -> str:
+    """Return an amount of time, to the minute.
+
+    >>> from hedgerow.dashboards.words.languages import language
+    >>> duration_text(90, language("en")), duration_text(60, language("de")), duration_text(0, language("en"))
+    ('1 hour 30 minutes', '1 Stunde', '0 minutes')
+    """
+    parts = [(count, unit) for count, unit in ((minutes // 60, "hour"), (minutes % 60, "minute")) if count]
+    return " ".join(
+        str(format_unit(count, f"duration-{unit}", locale=reader.locale)) for count, unit in parts or [(0, "minute")]
+    )
