@@ -50,6 +50,37 @@ def test_imports_point_downward() -> None:
     assert done.returncode == 0, done.stdout
 
 
+OWN_CONNECTIONS = {
+    "app/commands/options.py": "control, over its Unix socket",
+    "app/doctor/checks.py": "errors of control's client",
+    "app/doctor/probes.py": "this machine's own ports",
+    "app/ipc.py": "control, over its Unix socket",
+    "app/joining.py": "another machine, which an admin names by an invitation",
+    "app/control/notices/sender.py": "a process whose connections are judged by a hook",
+    "blocklists/downloader.py": "types only",
+    "blocklists/outgoing.py": "the client",
+    "features/connecting/checks.py": "errors of control's client",
+    "features/log_shipping/event_log.py": "syslog servers, which only an admin names",
+    "features/openid/provider.py": "a transport with the client's guard",
+}
+"""Modules that may use an HTTP client or a socket of their own, and for what."""
+
+
+def test_requests_to_others_are_made_by_the_guarded_client() -> None:
+    means = re.compile(
+        r"^\s*(?:import|from) (?:httpx|requests|http\.client|urllib\.request|aiohttp|apprise|pywebpush|smtplib)\b"
+        r"|socket\.create_connection",
+        re.MULTILINE,
+    )
+    package = ROOT / "hedgerow"
+    found = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if means.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == OWN_CONNECTIONS.keys(), "use hedgerow.blocklists.outgoing, or say here why not"
+
+
 def test_every_dependency_is_used() -> None:
     """A library that nothing imports is a risk that nobody runs for anything."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

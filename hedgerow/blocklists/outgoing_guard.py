@@ -102,9 +102,10 @@ class OutgoingGuard:
 def may_be_inside(host: str, local: Collection[str], *, is_encrypted: bool) -> bool:
     """Return whether a host that a URL names may have an address inside: one of TLS, an address, or a local name.
 
-    >>> [may_be_inside(host, ["ours.example"], is_encrypted=False) for host in ("nas", "a.ours.example", "b.example")]
+    >>> [may_be_inside(host, ["ours.example"], is_encrypted=False) for host in ("nas.lan.", "ours.example", "b.org")]
     [True, True, False]
     """
+    host = host.removesuffix(".")
     is_local = is_address(host) or "." not in host or is_local_name(host)
     return is_encrypted or is_local or is_beneath(host, frozenset(local))
 
