@@ -46,7 +46,7 @@ REQUIRED = (
     "pages/own_device.py",
     "pages/guide.py",
     "pages/forms.py",
-    "templates/device_naming.html",
+    "*/templates/device_naming.html",
 )
 """The child's own page and the guide, with what they include. The block page is required too."""
 

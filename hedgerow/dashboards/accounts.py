@@ -104,6 +104,7 @@ class Accounts:
     _sessions: dict[str, WebSessionRow] = field(init=False)
     _tokens: dict[str, TokenRow] = field(init=False)
     _setting_up: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
+    _changing: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.delays = SignInDelays(self.clock)
@@ -172,8 +173,7 @@ class Accounts:
         if row is None:
             row = await self._add_from(identity)
         elif row.role != identity.role:
-            row = replace(row, role=identity.role)
-            await self._change(row)
+            await self.change(row, role=identity.role)
         return await self.begin_session(row.name, address, agent)
 
     async def _add_from(self, identity: ExternalIdentity) -> AccountRow:
@@ -190,15 +190,16 @@ class Accounts:
 
         Raises `refusal` if its name is taken.
         """
-        try:
-            if self._spelling(row.name) in self._accounts:
-                raise NameTaken
-            is_first = await run_in_threadpool(self.store.add_account, row)
-        except NameTaken:
-            raise refusal("There is an account called '%(name)s' already.", name=self._spelling(row.name)) from None
-        self._accounts[row.name] = row
-        if is_first:
-            self._tokens.clear()
+        async with self._changing:
+            try:
+                if self._spelling(row.name) in self._accounts:
+                    raise NameTaken
+                is_first = await run_in_threadpool(self.store.add_account, row)
+            except NameTaken:
+                raise refusal("There is an account called '%(name)s' already.", name=self._spelling(row.name)) from None
+            self._accounts[row.name] = row
+            if is_first:
+                self._tokens.clear()
 
     async def authenticate(self, name: str, password: str, code: str, address: str) -> Principal:
         """Return the owner of an account, without a session. Raises `SignInRefused`."""
@@ -249,30 +250,31 @@ class Accounts:
         account = self._known(name)
         if account.subject and not account.subject.startswith(INVITATION):
             raise InvalidInput("'%(name)s' signs in elsewhere, without a password here.", name=name)
-        await self._change(replace(account, password=await self._hash(name, password), subject=""))
+        await self.change(account, password=await self._hash(name, password), subject="")
 
     async def check_password(self, name: str, password: str) -> None:
         """Raise `InvalidInput` for a wrong password."""
         if not await self.passwords.matches(self._known(name).password, password):
             raise InvalidInput("That is not your password.")
 
-    async def remove(self, name: str) -> None:
-        """Remove an account. Raises `InvalidInput`, also for the last admin's with a password."""
-        self.check_other_admin(name)
-        await run_in_threadpool(self.store.remove_account, name)
-        del self._accounts[name]
-        self._forget_sessions(name)
+    async def remove(self, name: str, row: AccountRow | None = None) -> None:
+        """Remove an account, if it still signs in as in `row`.
 
-    def check_other_admin(self, name: str) -> None:
+        Raises `InvalidInput`, also for the last admin's with a password.
+        """
+        async with self._changing:
+            self._check_other_admin(name)
+            if not await run_in_threadpool(self.store.remove_account, row or self._accounts[name]):
+                raise _changed_elsewhere(name)
+            del self._accounts[name]
+            self._forget_sessions(name)
+
+    def _check_other_admin(self, name: str) -> None:
         """Raise `InvalidInput` if an account is unknown, or the last one of an admin with a password."""
         self._known(name)
-        others = [row for row in self._accounts.values() if row.name != name]
+        others = (row for row in self._accounts.values() if row.name != name)
         if not any(row.role == Role.ADMIN and not row.subject for row in others):
             raise InvalidInput("This is the last account of an admin.")
-
-    def adopt_account(self, row: AccountRow) -> None:
-        """Use an account as it was written to the journal, from now on. Its sessions have its role at once."""
-        self._accounts[row.name] = row
 
     async def start_totp(self, name: str, secret: str, code: str) -> tuple[str, ...]:
         """Switch the second factor on by a first valid code, which counts as used, and return recovery codes.
@@ -283,14 +285,13 @@ class Accounts:
         if step is None:
             raise InvalidInput("That code is wrong. Check the clocks of both devices.")
         codes = tuple(secrets.token_hex(5) for _ in range(_RECOVERY_CODES))
-        await self._change(
-            replace(self._known(name), totp=secret, totp_step=step, recovery=" ".join(map(_digest, codes)))
-        )
+        recovery = " ".join(map(_digest, codes))
+        await self.change(self._known(name), totp=secret, totp_step=step, recovery=recovery)
         return codes
 
     async def stop_totp(self, name: str) -> None:
         """Switch the second factor off. Raises `InvalidInput`."""
-        await self._change(replace(self._known(name), totp="", recovery=""))
+        await self.change(self._known(name), totp="", recovery="")
 
     def accounts(self) -> tuple[AccountRow, ...]:
         return tuple(self._accounts.values())
@@ -343,10 +344,20 @@ class Accounts:
         self._sessions[row.id] = row
         return cookie
 
-    async def _change(self, row: AccountRow) -> None:
-        await run_in_threadpool(self.store.change_account, row)
-        self._accounts[row.name] = row
-        self._forget_sessions(row.name)
+    async def change(self, row: AccountRow, *, ends_sessions: bool = True, **values: object) -> None:
+        """Change columns of an account, and end its sessions.
+
+        Raises `InvalidInput` if these columns are not as in `row` any more, or for the last admin with a password.
+        """
+        async with self._changing:
+            if values.get("role", Role.ADMIN) != Role.ADMIN:
+                self._check_other_admin(row.name)
+            changed = await run_in_threadpool(self.store.change_account, row, ends_sessions=ends_sessions, **values)
+            if changed is None:
+                raise _changed_elsewhere(row.name)
+            self._accounts[row.name] = changed
+            if ends_sessions:
+                self._forget_sessions(row.name)
 
     def _forget_sessions(self, account: str) -> None:
         self._sessions = {key: row for key, row in self._sessions.items() if row.account != account}
@@ -372,11 +383,10 @@ class Accounts:
         if _digest(code) not in left:
             raise SignInRefused("That code is not right.", needs_code=True)
         left.remove(_digest(code))
-        spent = replace(account, recovery=" ".join(left))
-        if not await run_in_threadpool(self.store.use_recovery_code, account, spent.recovery):
-            raise SignInRefused("That code is not right.", needs_code=True)
-        self._accounts[account.name] = spent
-        self._forget_sessions(account.name)
+        try:
+            await self.change(account, recovery=" ".join(left))
+        except InvalidInput:
+            raise SignInRefused("That code is not right.", needs_code=True) from None
 
 
 def _time_step(secret: str, code: str) -> int | None:
@@ -395,6 +405,10 @@ def check_account_name(name: str) -> None:
     """
     if len(name) > 40 or not re.fullmatch(r"[\w.@'’-]+( [\w.@'’-]+)*", name):
         raise InvalidInput("A name has at most 40 letters, digits, spaces, dots and dashes.")
+
+
+def _changed_elsewhere(name: str) -> InvalidInput:
+    return InvalidInput("The account of %(name)s was changed or removed at the same time. Try again.", name=name)
 
 
 def _digest(secret: str) -> str:

@@ -6,14 +6,17 @@ Passwords, cookies and tokens are stored as hashes: a copy of the journal opens 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-from sqlalchemy import Table, case
+from sqlalchemy import ColumnElement, Delete, Table, Update, exists
 from sqlalchemy.exc import IntegrityError
 
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import accounts, tokens, web_sessions
+
+_ADMIN = "admin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,21 +101,20 @@ class AccountStore:
         except IntegrityError:
             raise NameTaken(f"There is an account called '{row.name}' already.") from None
 
-    def change_account(self, row: AccountRow) -> None:
-        """Replace an account, and end its sessions.
+    def change_account(self, row: AccountRow, *, ends_sessions: bool = True, **values: object) -> AccountRow | None:
+        """Change columns of an account, and end its sessions.
 
-        The step of its last code stays with its secret. Raises `NoSuchEntry`.
+        Returns the account as it is then, with what others have changed in other columns. Returns None if nothing was
+        changed: one of these columns has another value than in `row`, or no admin with a password would be left.
         """
-        step = case((accounts.c.totp == row.totp, accounts.c.totp_step), else_=row.totp_step)
-        with self._store.begin() as connection:
-            change = (
-                self._store.update(accounts)
-                .where(accounts.c.name == row.name)
-                .values(asdict(row) | {"totp_step": step})
-            )
-            if not connection.execute(change).rowcount:
-                raise NoSuchEntry(f"there is no account {row.name}")
-            connection.execute(self._store.delete(web_sessions).where(web_sessions.c.account == row.name))
+        changed = (
+            self._store.update(accounts)
+            .values(values)
+            .where(*(accounts.c[name] == getattr(row, name) for name in values if name != "totp_step"))
+        )
+        if values.get("role", _ADMIN) != _ADMIN:
+            changed = changed.where(_has_other_admin(self._store, row.name))
+        return self._change(row.name, changed, ends_sessions=ends_sessions, **values)
 
     def use_step(self, name: str, step: int) -> bool:
         """Note that the code of a time step was used.
@@ -122,24 +124,32 @@ class AccountStore:
         unused = self._store.update(accounts).where(accounts.c.name == name, accounts.c.totp_step < step)
         return self._store.execute(unused.values(totp_step=step)) == 1
 
-    def use_recovery_code(self, row: AccountRow, left: str) -> bool:
-        """Replace the recovery codes of `row` by those that are `left`, and end its sessions.
+    def remove_account(self, row: AccountRow) -> bool:
+        """Delete an account and its sessions.
 
-        Returns False if they have changed since.
+        Returns False if it signs in otherwise than `row` by now, is gone, or no admin would be left.
         """
-        with self._store.begin() as connection:
-            known = self._store.update(accounts).where(accounts.c.name == row.name, accounts.c.recovery == row.recovery)
-            is_used = connection.execute(known.values(recovery=left)).rowcount == 1
-            if is_used:
-                connection.execute(self._store.delete(web_sessions).where(web_sessions.c.account == row.name))
-            return is_used
+        return bool(
+            self._change(
+                row.name,
+                self._store.delete(accounts).where(
+                    accounts.c.subject == row.subject, _has_other_admin(self._store, row.name)
+                ),
+            )
+        )
 
-    def remove_account(self, name: str) -> None:
-        """Delete an account and its sessions. Raises `NoSuchEntry`."""
+    def _change(
+        self, name: str, statement: Update | Delete, *, ends_sessions: bool = True, **values: Any
+    ) -> AccountRow | None:
+        """Change or delete an account if the conditions are met. Returns it with the new values."""
         with self._store.begin() as connection:
-            if not connection.execute(self._store.delete(accounts).where(accounts.c.name == name)).rowcount:
-                raise NoSuchEntry(f"there is no account {name}")
-            connection.execute(self._store.delete(web_sessions).where(web_sessions.c.account == name))
+            # PostgreSQL would let two machines change different rows at once, each for a condition about the other's.
+            rows = connection.execute(self._store.select(accounts).order_by(accounts.c.name).with_for_update()).all()
+            if not connection.execute(statement.where(accounts.c.name == name)).rowcount:
+                return None
+            if ends_sessions:
+                connection.execute(self._store.delete(web_sessions).where(web_sessions.c.account == name))
+            return replace(next(AccountRow(**row._mapping) for row in rows if row.name == name), **values)
 
     def add_session(self, row: WebSessionRow) -> None:
         self._store.execute(self._store.insert(web_sessions).values(asdict(row)))
@@ -164,3 +174,9 @@ class AccountStore:
         return tuple(
             kind(**row._mapping) for row in self._store.rows(self._store.select(table).order_by(table.c.created_at))
         )
+
+
+def _has_other_admin(store: Store, name: str) -> ColumnElement[bool]:
+    """Return the condition that somebody else than `name` is an admin with a password."""
+    other = accounts.alias()
+    return exists().where(store.own(other), other.c.role == _ADMIN, other.c.subject == "", other.c.name != name)

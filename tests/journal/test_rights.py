@@ -157,7 +157,8 @@ def test_a_node_records_and_answers(shared: SharedStore, node: Store) -> None:
     ledger.revoke("given", "ana")
     ledger.deny(JournalReader(node).requests()[0].id, "ana")
     AccountStore(node).add_account(AccountRow("tom", "admin", "hash", NOW))
-    AccountStore(node).remove_account("ana")
+    (ana,) = (row for row in AccountStore(node).accounts() if row.name == "ana")
+    assert AccountStore(node).remove_account(ana)
     assert AccountStore(Store(shared.owner.engine, shared.owner.dialect, "south")).accounts()
     recorder = Recorder(node, clock=lambda: NOW + 1000 * 86400)
     assert recorder.prune() == 0

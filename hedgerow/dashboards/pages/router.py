@@ -18,7 +18,7 @@ from hedgerow.dashboards.pages.guide import GuidePages
 from hedgerow.dashboards.pages.lists import ListPages
 from hedgerow.dashboards.pages.live import LivePages
 from hedgerow.dashboards.pages.log import LogPages
-from hedgerow.dashboards.pages.new_devices import NewDevicePages, OwnNamingPages
+from hedgerow.dashboards.pages.new_devices import NewDevicePages
 from hedgerow.dashboards.pages.notices import NoticePages
 from hedgerow.dashboards.pages.openings import OpeningPages
 from hedgerow.dashboards.pages.own_device import OwnDevicePages
@@ -50,7 +50,7 @@ _AT_ROOT = frozenset({"service-worker.js", "manifest.json"})
 
 _GROUPS = (
     *(TodayPages, AnswerPages, PeoplePages, PersonRulePages, SwitchPages, PersonDataPages, OpeningPages),
-    *(DevicePages, NewDevicePages, OwnNamingPages, LogPages, WhyPages, ListPages),
+    *(DevicePages, NewDevicePages, LogPages, WhyPages, ListPages),
     *(
         SettingsPages,
         AccountPages,

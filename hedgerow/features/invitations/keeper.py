@@ -12,11 +12,9 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from starlette.concurrency import run_in_threadpool
-
-from hedgerow.dashboards.accounts import INVITATION, ROLE_SCOPES, Accounts, Principal, check_account_name
+from hedgerow.dashboards.accounts import INVITATION, Accounts, Principal, check_account_name
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.notices import Notice, localized
 from hedgerow.dashboards.passwords import CODE_ALPHABET, SignInRefused, check_password_strength
@@ -24,8 +22,6 @@ from hedgerow.dashboards.scopes import Role
 from hedgerow.features.contract import Core
 from hedgerow.features.invitations.orders import VALID_HOURS, InvitationOrder, MadeInvitation, OpenInvitation
 from hedgerow.journal.accounts import AccountRow
-from hedgerow.journal.store import Store
-from hedgerow.journal.tables import accounts as account_table
 from hedgerow.policies.model import Policy
 from hedgerow.policies.notices import NoticeTopic
 
@@ -46,13 +42,11 @@ class InvitationKeeper:
     def __init__(
         self,
         accounts: Accounts,
-        store: Store,
         policy: Callable[[], Policy],
         notify: Callable[[Sequence[Notice]], None],
         clock: Callable[[], float],
     ) -> None:
-        self._accounts, self._store, self._policy, self._clock = accounts, store, policy, clock
-        self._notify = notify
+        self._accounts, self._policy, self._notify, self._clock = accounts, policy, notify, clock
 
     def open(self) -> tuple[OpenInvitation, ...]:
         """Return the invitations that nobody has accepted, also those that have expired."""
@@ -76,17 +70,20 @@ class InvitationKeeper:
             created_at=self._clock(),
             subject=f"{INVITATION} {_digest(code)} {expires:.0f} {actor}",
         )
-        if name in {each.name for each in self.open()}:
-            await self._accounts.remove(name)
-        await self._accounts.add(row)
+        before = self._row(name)
+        if before is not None and before.subject.startswith(INVITATION):
+            await self._accounts.change(before, role=row.role, created_at=row.created_at, subject=row.subject)
+        else:
+            await self._accounts.add(row)
         groups = (code[start : start + GROUP_LENGTH] for start in range(0, len(code), GROUP_LENGTH))
         return MadeInvitation(name, row.role, "-".join(groups), expires)
 
     async def withdraw(self, name: str) -> None:
         """Make an invitation invalid. Raises `InvalidInput` for an account that nobody was invited to."""
-        if name not in {each.name for each in self.open()}:
+        row = self._row(name)
+        if row is None or not row.subject.startswith(INVITATION):
             raise InvalidInput("There is no open invitation for '%(name)s'.", name=name)
-        await self._accounts.remove(name)
+        await self._accounts.remove(name, row)
 
     async def accept(self, code: str, password: str, address: str, agent: str) -> AcceptedInvitation:
         """Give an invited account its password, and begin its first session.
@@ -101,47 +98,44 @@ class InvitationKeeper:
             accounts.delays.count_failure(address)
             raise _refused()
         check_password_strength(row.name, password)
-        used = replace(row, password=await accounts.passwords.hash(password), subject="", created_at=self._clock())
-        if not await run_in_threadpool(self._give_password, row, used):
-            raise _refused()
-        accounts.adopt_account(used)
-        cookie = await accounts.begin_session(used.name, address, agent)
+        hashed, now = await accounts.passwords.hash(password), self._clock()
+        try:
+            await accounts.change(row, password=hashed, subject="", created_at=now)
+        except InvalidInput:  # somebody was faster, also on another machine
+            raise _refused() from None
+        cookie = await accounts.begin_session(row.name, address, agent)
         text = localized(
-            "%(name)s has accepted the invitation, on a device at %(address)s.", name=used.name, address=address
+            "%(name)s has accepted the invitation, on a device at %(address)s.", name=row.name, address=address
         )
-        self._notify([Notice(NoticeTopic.NEW_DEVICE, f"invitation of {used.name} at {used.created_at:.0f}", text)])
-        return AcceptedInvitation(Principal(used.name, ROLE_SCOPES[Role(used.role)]), cookie)
+        self._notify([Notice(NoticeTopic.NEW_DEVICE, f"invitation of {row.name} at {now:.0f}", text)])
+        principal = accounts.principal_of_session(cookie)
+        if principal is None:
+            raise _refused()  # the account was removed at the same time
+        return AcceptedInvitation(principal, cookie)
 
     async def set_role(self, name: str, role: Role) -> None:
         """Give an account another role, which its sessions have at once.
 
-        Raises `InvalidInput`, also for the last admin's with a password.
+        Raises `InvalidInput`, also for the last admin's with a password, and for an open invitation that would make an
+        admin.
         """
-        accounts = self._accounts
-        row = next((each for each in accounts.accounts() if each.name == name), None)
-        if row is None or role is not Role.ADMIN:
-            accounts.check_other_admin(name)
-        assert row is not None, "an unknown account was refused"
+        row = self._row(name)
+        if row is None:
+            raise InvalidInput("There is no account called '%(name)s'.", name=name)
         if row.subject and not row.subject.startswith(INVITATION):
             raise InvalidInput("The provider at which '%(name)s' signs in says which role they have.", name=name)
-        changed = self._store.update(account_table).where(account_table.c.name == name).values(role=role.value)
-        await run_in_threadpool(self._store.execute, changed)
-        accounts.adopt_account(replace(row, role=role.value))
+        if row.subject and role is Role.ADMIN:
+            raise InvalidInput("%(name)s can become an admin once they have accepted the invitation.", name=name)
+        await self._accounts.change(row, ends_sessions=False, role=role.value, subject=row.subject)
+
+    def _row(self, name: str) -> AccountRow | None:
+        return next((row for row in self._accounts.accounts() if row.name == name), None)
 
     def _of(self, code: str) -> AccountRow | None:
         """Return the account of a code that can still be used."""
         begins, now = f"{INVITATION} {_digest(code)} ", self._clock()
         found = next((row for row in self._accounts.accounts() if row.subject.startswith(begins)), None)
         return found if found is not None and _opened(found).expires > now else None
-
-    def _give_password(self, invited: AccountRow, used: AccountRow) -> bool:
-        """Write the password of an invited account. Returns False if somebody was faster, also on another machine."""
-        columns = account_table.c
-        still = self._store.update(account_table).where(
-            columns.name == invited.name, columns.subject == invited.subject
-        )
-        changes = {"password": used.password, "subject": used.subject, "created_at": used.created_at}
-        return self._store.execute(still.values(changes)) == 1
 
     def _spelling(self, name: str) -> str:
         """Return a name as the policy spells it, so that the account is that person's."""
@@ -150,7 +144,7 @@ class InvitationKeeper:
 
 def invitations_of(core: Core) -> InvitationKeeper:
     """Make the part of control that keeps invitations."""
-    return InvitationKeeper(core.accounts, core.store, lambda: core.policy, core.notify, core.clock)
+    return InvitationKeeper(core.accounts, lambda: core.policy, core.notify, core.clock)
 
 
 def _opened(row: AccountRow) -> OpenInvitation:

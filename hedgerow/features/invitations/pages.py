@@ -26,6 +26,7 @@ from hedgerow.features.invitations.api import add_invitation_routes
 from hedgerow.features.invitations.edits import is_refused_at, own_device_edits
 from hedgerow.features.invitations.keeper import AcceptedInvitation, invitations_of
 from hedgerow.features.invitations.orders import InvitationOrder, OpenInvitation
+from hedgerow.features.invitations.own_device import OwnNamingPages
 from hedgerow.features.invitations.roles import set_role
 from hedgerow.journal.accounts import AccountRow, WebSessionRow
 from hedgerow.policies.model import Person
@@ -143,6 +144,6 @@ EXTENSIONS = Extensions(
         Card(place=Place.ACCOUNT, template="invitations/templates/account.html", read=_use_of),
         Card(place=Place.PERSON, template="invitations/templates/person.html", read=_of_person),
     ),
-    page_groups=(InvitationPages,),
+    page_groups=(InvitationPages, OwnNamingPages),
     api_routes=(add_invitation_routes,),
 )

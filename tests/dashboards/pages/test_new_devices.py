@@ -9,8 +9,8 @@ from web_server import NOW, TOKEN
 
 from hedgerow.dashboards.control import DeviceView
 from hedgerow.dashboards.pages.device_cards import MAX_BRIEF
-from hedgerow.dashboards.pages.new_devices import TRIES_PER_HOUR
 from hedgerow.dashboards.scopes import Role
+from hedgerow.features.invitations.own_device import TRIES_PER_HOUR
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.network.discovery import IEEE_DATA
 from hedgerow.policies.model import DeviceId
