@@ -94,6 +94,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
         for name, number in {"router": 254, **DEVICES}.items():
             connect(server, name, named[name], "eth0", f"02:00:00:00:77:{number:02x}")
             server.ip("link", "set", name, "master", "br0")
+        server.ip("route", "add", "default", "via", ROUTER)
         named["router"].ip("address", "add", f"{ROUTER}/24", "dev", "eth0")
         yield Home(server, named["router"], {name: named[name] for name in DEVICES}, tmp_path)
 
@@ -198,7 +199,9 @@ def test_a_home_where_nothing_is_connected_is_told_so(home: Home, page: Page) ->
     listed = home.server.must(executable(), "devices", "--state", str(home.folder / "state"))
     assert listed.count("nothing yet") >= 2
     checked = home.server.run(executable(), "doctor", "--state", str(home.folder / "state"), seconds=60).stdout
-    assert "not connected, so not filtered" in re.sub(r"\s+", " ", checked)
+    said = re.sub(r"\s+", " ", checked)
+    assert "not connected, so not filtered" in said
+    assert f"{ROUTER} hands out {ROUTER} for DNS" in said
 
 
 def test_a_home_whose_router_hands_out_hedgerow_is_set_up(home: Home, page: Page) -> None:

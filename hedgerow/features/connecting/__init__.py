@@ -19,9 +19,9 @@ def _extensions() -> Extensions:
 
 
 def _checks() -> Sequence[Check]:
-    from hedgerow.features.connecting.checks import check_connections
+    from hedgerow.features.connecting.checks import check_connections, check_router
 
-    return (check_connections,)
+    return (check_connections, check_router)
 
 
 FEATURE = Feature(

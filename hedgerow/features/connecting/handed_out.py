@@ -1,0 +1,96 @@
+"""The DNS servers that the router hands out by DHCP (RFC 2131, RFC 2132).
+
+DHCPINFORM asks for settings without an address, so that nothing changes on the router. Building and parsing are pure.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import struct
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Final
+
+from hedgerow.network.own_addresses import outgoing_addresses
+
+_FIXED: Final = struct.Struct("!BBBBIHH4s4s4s4s16s64s128s4s")
+_COOKIE: Final = b"\x63\x82\x53\x63"
+_REQUEST, _REPLY, _ETHERNET = 1, 2, 1
+_PAD, _DNS, _TYPE, _WANTED, _END = 0, 6, 53, 55, 255
+_ACK, _INFORM = 5, 8
+_SERVER_PORT, _CLIENT_PORT = 67, 68
+_PATIENCE_S = 1.5
+_MAX_ANSWERS = 8
+_ROUTES = Path("/proc/self/net/route")
+
+
+def inform(address: str, transaction: int) -> bytes:
+    """Return a DHCPINFORM that asks which DNS servers a machine with this address should use."""
+    own, zero = IPv4Address(address).packed, bytes(4)
+    fixed = _FIXED.pack(
+        _REQUEST, _ETHERNET, 6, 0, transaction, 0, 0, own, zero, zero, zero, bytes(16), bytes(64), bytes(128), _COOKIE
+    )
+    return fixed + bytes((_TYPE, 1, _INFORM, _WANTED, 1, _DNS, _END))
+
+
+def parse_dns_servers(packet: bytes, transaction: int) -> tuple[str, ...] | None:
+    """Return the DNS servers in the answer to `inform`, or None for any other packet."""
+    if len(packet) < _FIXED.size:
+        return None
+    kind, _, _, _, number, *_, cookie = _FIXED.unpack_from(packet)
+    options = dict(_options(packet[_FIXED.size :]))
+    if (kind, number, cookie, options.get(_TYPE)) != (_REPLY, transaction, _COOKIE, bytes((_ACK,))):
+        return None
+    servers = options.get(_DNS, b"")
+    return tuple(str(IPv4Address(servers[at : at + 4])) for at in range(0, len(servers) - 3, 4))
+
+
+def _options(data: bytes) -> list[tuple[int, bytes]]:
+    found, at = [], 0
+    while at < len(data) and data[at] != _END:
+        if data[at] == _PAD:
+            at += 1
+            continue
+        length = data[at + 1] if at + 1 < len(data) else 0
+        found.append((data[at], data[at + 2 : at + 2 + length]))
+        at += 2 + length
+    return found
+
+
+def default_router(routes: str) -> str:
+    """Return the router of the default route in the text of /proc/net/route, or an empty text.
+
+    >>> default_router("Iface Destination Gateway Flags\\neth0 00000000 FE4DA8C0 0003")
+    '192.168.77.254'
+    """
+    for line in routes.splitlines()[1:]:
+        fields = line.split()
+        if len(fields) > 2 and fields[1] == "00000000" and fields[2] != "00000000":
+            return str(IPv4Address(bytes.fromhex(fields[2])[::-1]))
+    return ""
+
+
+def ask_router() -> tuple[str, tuple[str, ...]] | None:
+    """Return the router, and the DNS servers that it hands out; None if it does not answer, or does not serve DHCP.
+
+    Raises PermissionError without the right to use port 68.
+    """
+    router, own = default_router(_ROUTES.read_text(encoding="ascii")), outgoing_addresses()
+    address = next((each for each in own if ":" not in each), "")
+    if not router or not address:
+        return None
+    transaction = secrets.randbits(32)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        client.settimeout(_PATIENCE_S)
+        client.bind((address, _CLIENT_PORT))
+        client.sendto(inform(address, transaction), (router, _SERVER_PORT))
+        try:
+            for _ in range(_MAX_ANSWERS):
+                servers = parse_dns_servers(client.recv(2048), transaction)
+                if servers is not None:
+                    return router, servers
+        except OSError:
+            return None
+    return None
