@@ -587,7 +587,7 @@ def test_the_guide_and_a_change_by_keyboard_alone(chromium, new_web):
     page.keyboard.press("Tab")
     page.keyboard.type("9")
     page.keyboard.press("Enter")
-    page.wait_for_url("**/start/devices")
+    page.wait_for_url("**/start/connect")
     until_policy_says(page, new_web, "age: 9")
     page.goto(f"{new_web.url}/people/mia")
     games = page.get_by_role("switch", name="Games", exact=True)
