@@ -8,7 +8,7 @@ from hedgerow.journal.messages import ProtectionSeen
 from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import DeviceId
 
-PAGES = ("/connecting/devices", "/connecting/end", "/connecting/today")
+PAGES = ()
 
 
 def fill(web: Web) -> None:
