@@ -25,6 +25,15 @@ def own_addresses(proc: Path = Path("/proc/self/net")) -> list[str]:
     return ["127.0.0.1"]
 
 
+def gateway_addresses(proc: Path = Path("/proc/self/net")) -> frozenset[str]:
+    """Return the IPv4 addresses of the default gateways, and their MAC addresses as far as the kernel knows them."""
+    routes = [line.split() for line in _read_lines(proc / "route")]
+    defaults = [bytes.fromhex(gateway)[::-1] for _, to, gateway, *_ in routes if to == "00000000" != gateway]
+    gateways = {str(ipaddress.IPv4Address(address)) for address in defaults}
+    known = [line.split() for line in _read_lines(proc / "arp") if line.partition(" ")[0] in gateways]
+    return frozenset(gateways | {fields[3] for fields in known})
+
+
 def outgoing_addresses() -> list[str]:
     """Return the addresses, one of each family, from which this machine asks the internet. Sends nothing.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from hedgerow.network.own_addresses import OwnAddresses, own_addresses
+from hedgerow.network.own_addresses import OwnAddresses, gateway_addresses, own_addresses
 
 
 def test_the_loopback_is_ours() -> None:
@@ -19,3 +20,22 @@ def test_they_are_looked_up_again_after_a_while() -> None:
     own = OwnAddresses(lambda: given.pop(0) if given else [], seconds=0)
     assert own() == {"192.0.2.2"}
     assert own() == set()
+
+
+ROUTES = """Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
+eth0\t00000000\t0101A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0
+wg0\t00000000\t00000000\t0001\t0\t0\t50\t00000000\t0\t0\t0
+eth0\t0001A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0
+"""
+NEIGHBOURS = """IP address       HW type     Flags       HW address            Mask     Device
+192.168.1.1      0x1         0x2         44:4e:6d:00:00:01     *        eth0
+192.168.1.10     0x1         0x2         02:00:00:00:00:10     *        eth0
+"""
+
+
+def test_the_default_gateway_is_known_by_its_addresses(tmp_path: Path) -> None:
+    assert gateway_addresses(tmp_path) == frozenset(), "a machine without routes"
+    (tmp_path / "route").write_text(ROUTES)
+    assert gateway_addresses(tmp_path) == {"192.168.1.1"}
+    (tmp_path / "arp").write_text(NEIGHBOURS)
+    assert gateway_addresses(tmp_path) == {"192.168.1.1", "44:4e:6d:00:00:01"}

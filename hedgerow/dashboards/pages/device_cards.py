@@ -17,9 +17,17 @@ from hedgerow.dashboards.protections import DeviceProtections, protections_by_de
 from hedgerow.journal.reader import DeviceRow, JournalReader
 from hedgerow.journal.sightings import BRIEF_S
 from hedgerow.network.discovery import VendorLookup, is_randomised_mac
+from hedgerow.network.own_addresses import gateway_addresses, own_addresses
 from hedgerow.policies.device_kinds import DeviceKind, guess_kind
 from hedgerow.policies.model import Device, DeviceId, Policy
 from hedgerow.policies.text.addresses import parse_mac
+
+_EQUIPMENT = re.compile(
+    r"(?<![a-z])(fritz\W?(box|repeater)|speedport|livebox|freebox|router|gateway|modem|access\W?point|repeater|powerline|openwrt"
+    r"|unifi|mikrotik|routerboard|avm|ubiquiti|zyxel|draytek|netgear|arris|sagemcom|technicolor|ruckus|aruba)(?![a-z])",
+    re.IGNORECASE,
+)
+"""Names and makers of what a network is made of. A maker that also makes phones or computers is not among them."""
 
 MAX_MATCHES = 2
 TOGETHER_S = 300.0
@@ -60,28 +68,29 @@ class DeviceTraits:
 def likely_matches(new: DeviceTraits, known: Iterable[DeviceTraits]) -> tuple[DeviceId, ...]:
     """Return the known devices that a new one may be, the likeliest first.
 
-    There are none for a device without a MAC address.
+    There are none for a device without a MAC address, and none if two are equally likely: no sign tells them apart.
     """
-    if not new.mac:
+    scored = sorted(((likeness(new, each), each.id) for each in known), reverse=True)
+    if not new.mac or (len(scored) > 1 and scored[0][0] == scored[1][0]):
         return ()
-    scored = [(likeness(new, each), each.last_seen or 0.0, each.id) for each in known]
-    return tuple(id for score, _, id in sorted(scored, reverse=True)[:MAX_MATCHES] if score >= _LIKELY)
+    return tuple(id for score, id in scored[:MAX_MATCHES] if score >= _LIKELY)
 
 
 def likeness(new: DeviceTraits, old: DeviceTraits) -> int:
     """Return a score: 0 if they cannot be the same device, since both are on the network or are of different kinds."""
-    if new.first_seen is not None and old.last_seen is not None and old.last_seen > new.first_seen + TOGETHER_S:
+    silent = None if None in (new.first_seen, old.last_seen) else (new.first_seen or 0.0) - (old.last_seen or 0.0)
+    is_another_kind = None not in (new.kind, old.kind) and new.kind is not old.kind
+    if is_another_kind or (silent is not None and silent < -TOGETHER_S):
         return 0
-    if None not in (new.kind, old.kind) and new.kind is not old.kind:
-        return 0
-    score = _SAME_NAME if _plain(new.names) & _plain(old.names) else 0
-    score += _SAME_MAKER if new.maker and new.maker == old.maker else 0
-    score += _SAME_KIND if new.kind is not None and new.kind is old.kind else 0
-    score += _RANDOM_MAC if any(is_randomised_mac(mac) for mac in (new.mac, old.mac) if mac) else 0
-    if new.first_seen is not None and old.last_seen is not None:
-        silent = new.first_seen - old.last_seen
-        score += _JUST_LEFT if silent <= JUST_LEFT_S else _LATELY_LEFT if silent <= LATELY_LEFT_S else 0
-    return score
+    signs = (
+        (_SAME_NAME, bool(_plain(new.names) & _plain(old.names))),
+        (_SAME_MAKER, bool(new.maker) and new.maker == old.maker),
+        (_SAME_KIND, new.kind is not None and new.kind is old.kind),
+        (_RANDOM_MAC, any(is_randomised_mac(mac) for mac in (new.mac, old.mac) if mac)),
+        (_JUST_LEFT, silent is not None and silent <= JUST_LEFT_S),
+        (_LATELY_LEFT, silent is not None and JUST_LEFT_S < silent <= LATELY_LEFT_S),
+    )
+    return sum(score for score, is_there in signs if is_there)
 
 
 def _plain(names: Collection[str]) -> set[str]:
@@ -134,7 +143,8 @@ class DeviceCard:
 class NewDeviceCard:
     """A device without a name in the policy, that was seen on the network.
 
-    `likely` are named ones that it may be, with a new address.
+    `likely` are named ones that it may be, with a new address. `is_equipment` sets it apart from people's devices, and
+    changes no rule: a device can copy the name and the MAC address of a printer.
 
     `likely_adults` are those of adults. A device can make up all signs of them, so they are not what the page suggests
     or a notice names.
@@ -146,6 +156,7 @@ class NewDeviceCard:
     maker: str
     likely: tuple[Device, ...] = ()
     likely_adults: tuple[Device, ...] = ()
+    is_equipment: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,14 +263,32 @@ def new_device_cards(index: PolicyIndex, rows: Sequence[DeviceRow], vendors: Ven
         for name in candidates
         if not (device := policy.devices[DeviceId(name)]).is_seat
     ]
-    cards = []
+    cards, places = [], equipment_places()
     for row in fold_brief(unnamed_devices(index, rows))[0][:NEW_DEVICES]:
         traits = _traits(row.device, (), row, vendors)
-        matches = [policy.devices[id] for id in likely_matches(traits, known)]
+        is_equipment = looks_like_equipment(row, traits.maker, places)
+        matches = [policy.devices[id] for id in likely_matches(traits, () if is_equipment else known)]
         likely = tuple(each for each in matches if policy.profiles[each.profile].is_for_children)
         adults = tuple(each for each in matches if each not in likely)
-        cards.append(NewDeviceCard(row.device, row, traits.kind, traits.maker, likely, adults))
+        cards.append(NewDeviceCard(row.device, row, traits.kind, traits.maker, likely, adults, is_equipment))
     return cards
+
+
+def equipment_places() -> frozenset[str]:
+    """Return addresses that belong to this machine and to the router that it uses: IP and MAC addresses."""
+    return gateway_addresses() | set(own_addresses())
+
+
+def looks_like_equipment(row: DeviceRow, maker: str, places: Collection[str]) -> bool:
+    """Return whether a device is part of the network rather than somebody's: the router, this machine, an access point
+    or a printer, by its place, the name that it gives itself, or its maker.
+    """
+    is_here = bool({row.address, row.mac, str(row.device)} & set(places))
+    return (
+        is_here
+        or guess_kind(row.name, vendor=maker) is DeviceKind.PRINTER
+        or _EQUIPMENT.search(f"{row.name} {maker}") is not None
+    )
 
 
 def likely_names(policy: Policy, rows: Sequence[DeviceRow], new: DeviceRow, vendors: VendorLookup) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from hedgerow.dashboards.pages.context import (
     redirect_to,
     with_session,
 )
+from hedgerow.dashboards.pages.device_cards import equipment_places, looks_like_equipment
 from hedgerow.dashboards.pages.forms import typed_fields
 from hedgerow.dashboards.pages.settings import BLOCKED_ANSWER
 from hedgerow.dashboards.passwords import check_password_strength
@@ -106,8 +107,21 @@ class GuidePages(PageGroup):
         makers = await run_in_threadpool(
             lambda: {row.device: self._vendors.vendor(row.mac) for row in rows if row.mac is not None}
         )
-        kinds = {row.device: guess_kind(row.name, vendor=makers.get(row.device, "")) for row in rows}
-        return {"devices": devices, "most": DEVICE_ROWS, "makers": makers, "kinds": kinds}
+        places = await run_in_threadpool(equipment_places)
+        apart = [
+            each
+            for each in devices
+            if each.row is not None
+            and not each.is_this
+            and looks_like_equipment(each.row, makers.get(each.device, ""), places)
+        ]
+        return {
+            "devices": [each for each in devices if each not in apart] + apart,
+            "first_apart": len(devices) - len(apart),
+            "most": DEVICE_ROWS,
+            "makers": makers,
+            "kinds": {row.device: guess_kind(row.name, vendor=makers.get(row.device, "")) for row in rows},
+        }
 
     async def _done(self, request: Request) -> dict[str, Any]:
         place = self._context.control.reached_at(local_address(request.scope))

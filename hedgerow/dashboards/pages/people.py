@@ -224,15 +224,14 @@ class PersonDataPages(PageGroup):
     async def erase(self, request: Request, name: PersonName) -> Response:
         """Ask once, and erase the data kept about a person."""
         find_person(self._context.policy(), name)
-        reader = language_of(request)
         question = await confirm(
             self._context,
             request,
-            reader.gettext(message("Erase what is stored about %(name)s?"), name=name),
-            reader.gettext(ERASURE),
+            language_of(request).gettext(message("Erase what is stored about %(name)s?"), name=name),
+            language_of(request).gettext(ERASURE),
             {"yes": message("Erase")},
             field="asked",
-            leave=reader.gettext(message("Leave it as it is")),
+            leave=language_of(request).gettext(message("Leave it as it is")),
         )
         if question is not None:
             return question

@@ -129,15 +129,16 @@ class SettingsPages(PageGroup):
     @form(remove_account)
     async def remove_account(self, request: Request, caller: Caller, name: str) -> Response:
         """Ask once, and remove an account."""
-        reader = language_of(request)
         question = await confirm(
             self._context,
             request,
-            reader.gettext(message("Remove the account %(name)s?"), name=name),
-            reader.gettext(message("%(name)s can no longer sign in, and all sessions of the account end."), name=name),
+            language_of(request).gettext(message("Remove the account %(name)s?"), name=name),
+            language_of(request).gettext(
+                message("%(name)s can no longer sign in, and all sessions of the account end."), name=name
+            ),
             {"yes": message("Remove")},
             field="asked",
-            leave=reader.gettext(message("Leave it as it is")),
+            leave=language_of(request).gettext(message("Leave it as it is")),
         )
         if question is None:
             await remove_account.run(self._context, caller, name)

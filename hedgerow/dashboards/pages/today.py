@@ -230,7 +230,7 @@ class TodayPages(PageGroup):
             new=tuple(
                 card
                 for card in new_device_cards(index, devices, self._vendors)
-                if card.id not in closed and now - card.seen.last_seen < _NEW_FOR_S
+                if not card.is_equipment and card.id not in closed and now - card.seen.last_seen < _NEW_FOR_S
             ),
             children=tuple(children),
         )
