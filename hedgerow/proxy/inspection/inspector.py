@@ -250,6 +250,9 @@ class Inspector:
             self.shares.run(handshake.share, handshake.begin)
         except Exception:
             note_unexpected("cannot take a connection over")
+            if handshake.stream.is_open:
+                handshake.abort()  # whose end takes it off the poller and out of the table
+                return
             client.close()
             self.unregister(handshake)
 

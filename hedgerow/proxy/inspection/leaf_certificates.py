@@ -148,7 +148,11 @@ class SignerClient:
 
     def _connect(self) -> None:
         self._retry = None
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError:  # too many are open
+            self._try_later()
+            return
         sock.setblocking(False)
         try:
             sock.connect(self._path)

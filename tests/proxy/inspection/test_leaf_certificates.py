@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -159,3 +160,22 @@ def test_without_a_signer_the_wait_ends(tmp_path: Path, monkeypatch: pytest.Monk
             assert await asyncio.gather(*(context_of(store, f"{number}.example") for number in range(3))) == [None] * 3
 
     asyncio.run(run())
+
+
+def test_an_inspector_with_too_many_open_files_asks_the_signer_later(
+    tmp_path: Path, authority: CertificateAuthority
+) -> None:
+    async def main() -> None:
+        async with signing_at(tmp_path / "signer.sock", authority):
+            store = LeafCertificates(tmp_path / "signer.sock")
+            received: asyncio.Future[ssl.SSLContext | None] = asyncio.get_running_loop().create_future()
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+            try:
+                store.request("school.example", received.set_result)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            assert await asyncio.wait_for(received, 30) is not None
+            store.close()
+
+    asyncio.run(main())
