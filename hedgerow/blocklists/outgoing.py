@@ -33,8 +33,9 @@ MAX_EXPANSION = 100
 MIN_CHECKED_BYTES = 16 << 20
 STEP_TIMEOUT_S = 30.0
 """The longest silence of a server."""
+ONE_REQUEST = httpx.Limits(max_keepalive_connections=0)
+"""A connection for each request."""
 
-_PORTS = {"http": 80, "https": 443}
 _CONNECTED = ("connection.connect_tcp.complete", "connection.start_tls.complete")
 
 
@@ -53,33 +54,45 @@ _ERRORS = (
 """httpx's errors and ours, which say whether another attempt may help; the first that fits counts."""
 
 
-def pinned(request: httpx.Request, address: str) -> httpx.Request:
-    """Return a request that goes to an address of its host, whose name TLS verifies."""
-    named = {"sni_hostname": request.url.raw_host.decode("ascii")}
-    return httpx.Request(
-        request.method,
-        request.url.copy_with(host=address),
-        headers=request.headers,
-        stream=request.stream,
-        extensions={**request.extensions, **named},
-    )
+def pinned(guard: OutgoingGuard, request: httpx.Request) -> list[httpx.Request]:
+    """Return requests that go to the addresses of a host, to be tried in turn. TLS verifies its name.
+
+    Each has its share of the time to connect. Their connections serve no other request, which may name another host.
+    Raises RefusedError and NoConnectionError.
+    """
+    url, host, timeout = request.url, request.url.raw_host.decode("ascii"), request.extensions["timeout"]
+    is_encrypted = url.scheme == "https"
+    addresses = guard.look_up(host, url.port or (443 if is_encrypted else 80), is_encrypted=is_encrypted)
+    share = max(1.0, timeout["connect"] / max(3, len(addresses)))
+    return [
+        httpx.Request(
+            request.method,
+            url.copy_with(host=address),
+            headers=request.headers,
+            stream=request.stream,
+            extensions={**request.extensions, "sni_hostname": host, "timeout": {**timeout, "connect": share}},
+        )
+        for address in addresses
+    ]
 
 
 class _Transport(httpx.HTTPTransport):
     """Connections to addresses that a guard permits, until `end`."""
 
     def __init__(self, guard: OutgoingGuard, trust: ssl.SSLContext) -> None:
-        super().__init__(verify=trust, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
+        super().__init__(verify=trust, trust_env=False, limits=ONE_REQUEST)
         self._guard = guard
         self._socket: socket.socket | None = None
         self.is_over = False
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        *others, last = look_up(self._guard, request.url)
-        for address in others:
+        *others, last = pinned(self._guard, request)
+        for each in others:
             with contextlib.suppress(httpx.ConnectError, httpx.ConnectTimeout):
-                return super().handle_request(pinned(request, address))
-        return super().handle_request(pinned(request, last))
+                return super().handle_request(each)
+            if self.is_over:
+                raise httpx.PoolTimeout("the deadline has passed")
+        return super().handle_request(last)
 
     def trace(self, event: str, details: Mapping[str, Any]) -> None:
         """Note the socket (httpx's extension `trace`)."""
@@ -94,11 +107,6 @@ class _Transport(httpx.HTTPTransport):
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
-
-
-def look_up(guard: OutgoingGuard, url: httpx.URL) -> tuple[str, ...]:
-    """Return the addresses of a URL's host, which the guard permits. Raises RefusedError and NoConnectionError."""
-    return guard.look_up(url.host, url.port or _PORTS.get(url.scheme, 0), is_encrypted=url.scheme == "https")
 
 
 @contextlib.contextmanager
@@ -116,12 +124,12 @@ def open_url(
 
     Raises RefusedError, UnreachableError, and TimeoutError after so many `seconds`, in which the answer is read, too.
     """
-    cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
     transport = _Transport(guard, trust or ssl.create_default_context())
     timer = threading.Timer(seconds, transport.end)
     timer.daemon = True
     timer.start()
     try:
+        cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
         with httpx.Client(transport=transport, trust_env=False, cookies=cookies) as client:
             request = client.build_request(
                 "GET" if body is None else "POST",

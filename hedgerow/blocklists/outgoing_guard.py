@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from ipaddress import ip_address
@@ -18,7 +18,7 @@ from typing import Any
 
 from hedgerow.blocklists.address_ranges import is_public_address, unwrap_ipv4
 from hedgerow.blocklists.names import is_address, is_beneath, is_local_name
-from hedgerow.sockets import is_own_address
+from hedgerow.sockets import interleave_families, is_own_address
 
 OWN_PORTS = "HEDGEROW_PORTS"
 """The environment variable with the TCP ports of this run, which its processes and their jobs inherit."""
@@ -56,7 +56,9 @@ class NoConnectionError(UnreachableError):
 class OutgoingGuard:
     """The limits of one request with its redirects, which lead outward only.
 
-    `innermost` is how far inside the server may be that the URL names, and `elsewhere` how far inside others may be.
+    `innermost` is how far inside the next host may be: at first the one that the URL names, later no further than the
+    outermost address so far, nor than `elsewhere`. A host keeps its addresses until another one is asked: it may have
+    some inside and some outside.
     `local` are the policy's own names, which may have addresses inside as those of local networks may. Any name may
     over TLS, where its certificate proves whose server it is.
     """
@@ -65,9 +67,19 @@ class OutgoingGuard:
     elsewhere: Reach = Reach.MACHINE
     local: Collection[str] = ()
     _host: str = field(init=False, default="")
+    _known: Mapping[str, Reach] = field(init=False, default_factory=dict)
+
+    def turn_to(self, host: str, *, is_encrypted: bool) -> None:
+        """Note the host of the next connections."""
+        self.innermost = max([self.innermost, *self._known.values()])
+        if self._host not in ("", host):
+            self.innermost, self._known = max(self.innermost, self.elsewhere), {}
+        if not may_be_inside(host, self.local, is_encrypted=is_encrypted):
+            self.innermost, self._known = Reach.INTERNET, {}
+        self._host = host
 
     def look_up(self, host: str, port: int, *, is_encrypted: bool) -> tuple[str, ...]:
-        """Return the addresses of a host, if a connection may lead to all of them.
+        """Return the first four addresses of a host, of both families, if a connection may lead to all that it has.
 
         Raises RefusedError and NoConnectionError.
         """
@@ -76,27 +88,24 @@ class OutgoingGuard:
         except (OSError, UnicodeError) as error:
             raise NoConnectionError(f"{host[:80]} can't be found: {error}") from error
         addresses = tuple(dict.fromkeys(str(each[4][0]) for each in found))
-        if self._host not in ("", host):
-            self.innermost = max(self.innermost, self.elsewhere)
-        if not may_be_inside(host, self.local, is_encrypted=is_encrypted):
-            self.innermost = Reach.INTERNET
-        reaches = [self.judge(address, port, host) for address in addresses]
-        self._host, self.innermost = host, max(self.innermost, *reaches)
-        return addresses
+        self.turn_to(host, is_encrypted=is_encrypted)
+        for address in addresses:
+            self.judge(address, port)
+        return interleave_families(addresses)[:4]
 
-    def judge(self, address: str, port: int, host: str) -> Reach:
-        """Return the place of an address. Raises RefusedError if a connection may not lead to it."""
-        reach, place = reach_of(address), address if host == address else f"{host} ({address})"
+    def judge(self, address: str, port: int) -> None:
+        """Raise RefusedError if a connection to the host may not lead to this address."""
+        reach, place = reach_of(address), address if self._host == address else f"{self._host} ({address})"
         if str(ip_address(unwrap_ipv4(ip_address(address.partition("%")[0]).packed))) in _METADATA:
             raise RefusedError(f"{place} is where clouds keep the secrets of machines: nothing is fetched from there")
         if reach is Reach.MACHINE and str(port) in os.environ.get(OWN_PORTS, "").split():
             raise RefusedError(f"{place} at port {port} is Hedgerow itself, which is not asked for anything")
-        if reach < self.innermost:
+        if reach < self.innermost and address not in self._known:
             raise RefusedError(
                 f"{place} is an address inside the network: only whoever writes the policy may have it asked, by the "
                 "address itself, by https://, or by a name under `records` or `forward`"
             )
-        return reach
+        self._known = {**self._known, address: reach}
 
 
 def may_be_inside(host: str, local: Collection[str], *, is_encrypted: bool) -> bool:
@@ -124,14 +133,11 @@ def guard_connections(guard: OutgoingGuard) -> None:
     later ones, as after redirects, lead outward only.
     """
 
-    reached = guard.innermost
-
     def judge(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal reached
-        if event == "socket.getaddrinfo":  # for the next host, or the same again
-            guard.innermost = max(guard.innermost, reached)
+        if event == "socket.getaddrinfo":
+            guard.turn_to(arguments[0], is_encrypted=True)
         elif event == "socket.connect" and arguments[0].type == socket.SOCK_STREAM:
             address, port, *_ = arguments[1]
-            reached = max(reached, guard.judge(address, port, address))
+            guard.judge(address, port)
 
     sys.addaudithook(judge)

@@ -14,7 +14,19 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc.jwk import KeySet, RSAKey
-from lab.two_sides import HERE, METADATA, NEIGHBOUR, OTHER_PUBLIC, PUBLIC, Site, TwoSides, answer, two_sides
+from lab.two_sides import (
+    HERE,
+    METADATA,
+    NEIGHBOUR,
+    OTHER_PUBLIC,
+    OUTSIDE_6,
+    PUBLIC,
+    SILENT,
+    Site,
+    TwoSides,
+    answer,
+    two_sides,
+)
 from small_internet.authority import Authority, server_context
 
 from hedgerow.app.control.notices.event_notices import send_in_subprocess
@@ -189,13 +201,32 @@ def test_a_head_that_trickles_ends_in_time(sides: TwoSides) -> None:
 
 def test_the_other_address_of_a_host_is_tried(sides: TwoSides) -> None:
     site = sides.serve(answer())
-    sides.name(nas_lan="192.168.1.77\n192.168.1.9 nas.lan\n#")
-    assert sides.run(lambda: opened_at(site.url("nas.lan"))) == 200
+    for first, seconds in ((HERE, 10), (SILENT, 6), (f"{SILENT} {OUTSIDE_6}", 6)):
+        sides.name(nas_lan=f"{first} {NEIGHBOUR}")
+        assert sides.run(lambda: opened_at(site.url("nas.lan"), seconds)) == 200  # noqa: B023
 
 
-def opened_at(url: str) -> int:
-    with open_url(url, 20, OutgoingGuard()) as response:
+def opened_at(url: str, seconds: float) -> int:
+    with open_url(url, seconds, OutgoingGuard()) as response:
         return response.status_code
+
+
+def test_no_address_is_tried_after_the_deadline(sides: TwoSides) -> None:
+    site = sides.serve(answer())
+    sides.name(nas_lan=f"{SILENT} {NEIGHBOUR}")
+    with pytest.raises(TimeoutError, match="not finished after"):
+        sides.run(lambda: opened_at(site.url("nas.lan"), 0.5))
+    assert site.asked == []
+
+
+def test_a_name_with_addresses_on_both_sides_is_asked_again(sides: TwoSides) -> None:
+    site = sides.serve(answer())
+    site.respond = lambda handler: answer(302 if handler.path == "/" else 200, location="/lists")(handler)
+    sides.name(nas_lan=f"{OUTSIDE_6} {NEIGHBOUR}")
+    assert fetch(sides, site.url("nas.lan")) == FINE
+    assert [path for _, _, path in site.asked] == ["/", "/lists"]
+    site.respond = lambda handler: answer(302, location=site.url(NEIGHBOUR, "/admin"))(handler)
+    assert INSIDE in refusal(sides, site.url("nas.lan")), "another host is no further inside than the outermost address"
 
 
 def test_lists_say_why_nothing_was_fetched(sides: TwoSides, tmp_path: Path) -> None:
@@ -221,30 +252,68 @@ def test_a_registry_redirects_to_the_internet_only(sides: TwoSides, authority: A
     assert inside.asked == []
 
 
+def provider_there(issuer: str, authority: Authority, site: Site, **others: str) -> OpenIdSignIn:
+    """Have a site be a provider of sign-in, with other addresses than its own for some endpoints."""
+    named = {each: f"{issuer}/{each}" for each in ("authorization_endpoint", "token_endpoint", "jwks_uri")}
+    documents = {
+        "/.well-known/openid-configuration": {"issuer": issuer, **named, **others},
+        "/jwks_uri": KeySet([RSAKey.generate_key()]).as_dict(),
+    }
+    site.respond = lambda handler: answer(body=json.dumps(documents.get(handler.path, {})).encode())(handler)
+    settings = OpenIdProvider(issuer, "hedgerow", {"parent": ("teachers",)}, ca=str(authority.root))
+    return OpenIdSignIn(lambda: settings, str)
+
+
+async def sign_in_at(provider: OpenIdSignIn) -> None:
+    pending = await provider.begin("https://home.example")
+    state = pending.cookie.partition(".")[0]
+    await provider.finish(pending.cookie, {"state": state, "code": "abc"}, "https://home.example")
+
+
+REFUSED_SIGN_IN = "can't be used at the moment"
+
+
+@pytest.mark.parametrize("addresses", [f"{OUTSIDE_6} {NEIGHBOUR}", f"{HERE} {NEIGHBOUR}"])
+def test_a_provider_with_several_addresses_is_asked_for_everything(
+    sides: TwoSides, authority: Authority, addresses: str
+) -> None:
+    site = sides.serve(answer(), server_context(authority.leaf("id.example")))
+    provider = provider_there(site.url("id.example", ""), authority, site)
+    sides.name(id_example=addresses)
+    with pytest.raises(SignInRefused, match=REFUSED_SIGN_IN):  # its token says nothing
+        sides.run(lambda: asyncio.run(sign_in_at(provider)))
+    assert [path for _, _, path in site.asked] == ["/.well-known/openid-configuration", "/jwks_uri", "/token_endpoint"]
+
+
+def test_each_name_of_a_provider_has_a_certificate_of_its_own(sides: TwoSides, authority: Authority) -> None:
+    site = sides.serve(answer(), server_context(authority.leaf("id.example")))
+    provider = provider_there(
+        site.url("id.example", ""), authority, site, jwks_uri=site.url("other.example", "/jwks_uri")
+    )
+    respond = site.respond
+
+    def keep(handler: BaseHTTPRequestHandler) -> None:
+        handler.protocol_version = "HTTP/1.1"
+        handler.close_connection = False
+        respond(handler)
+
+    site.respond = keep
+    sides.name(id_example=NEIGHBOUR, other_example=NEIGHBOUR)
+    with pytest.raises(SignInRefused, match=REFUSED_SIGN_IN):
+        sides.run(lambda: asyncio.run(provider.begin("https://home.example")))
+    assert [path for _, _, path in site.asked] == ["/.well-known/openid-configuration"]
+
+
 @pytest.mark.parametrize("endpoint", ["token_endpoint", "jwks_uri"])
 def test_a_provider_of_sign_in_leads_nobody_inside(sides: TwoSides, authority: Authority, endpoint: str) -> None:
     context = server_context(authority.leaf("id.example", NEIGHBOUR))
     inside = sides.serve(answer(), context)
     provider = sides.serve(answer(), context)
     sides.name(id_example=PUBLIC)
-    issuer = provider.url("id.example", "")
-    named = {each: f"{issuer}/{each}" for each in ("authorization_endpoint", "token_endpoint", "jwks_uri")}
-    keys = KeySet([RSAKey.generate_key()]).as_dict()
-    documents = {
-        "/.well-known/openid-configuration": {"issuer": issuer, **named, endpoint: inside.url(NEIGHBOUR, "/keys")},
-        "/jwks_uri": keys,
-    }
-    provider.respond = lambda handler: answer(body=json.dumps(documents[handler.path]).encode())(handler)
-    settings = OpenIdProvider(issuer, "hedgerow", {"parent": ("teachers",)}, ca=str(authority.root))
-    sign_in = OpenIdSignIn(lambda: settings, str)
-
-    async def sign_in_there() -> None:
-        pending = await sign_in.begin("https://home.example")
-        state = pending.cookie.partition(".")[0]
-        await sign_in.finish(pending.cookie, {"state": state, "code": "abc"}, "https://home.example")
-
-    with pytest.raises(SignInRefused, match="can't be used at the moment"):
-        sides.run(lambda: asyncio.run(sign_in_there()))
+    others = {endpoint: inside.url(NEIGHBOUR, "/keys")}
+    sign_in = provider_there(provider.url("id.example", ""), authority, provider, **others)
+    with pytest.raises(SignInRefused, match=REFUSED_SIGN_IN):
+        sides.run(lambda: asyncio.run(sign_in_at(sign_in)))
     assert inside.asked == []
 
 

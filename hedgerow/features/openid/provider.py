@@ -16,6 +16,7 @@ import ssl
 import time
 import warnings
 from collections.abc import AsyncIterator, Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -28,8 +29,8 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from hedgerow import __version__
-from hedgerow.blocklists.outgoing import look_up, pinned
-from hedgerow.blocklists.outgoing_guard import OutgoingGuard, Reach
+from hedgerow.blocklists.outgoing import ONE_REQUEST, pinned
+from hedgerow.blocklists.outgoing_guard import OutgoingGuard
 from hedgerow.dashboards.accounts import ExternalIdentity
 from hedgerow.dashboards.passwords import SignInRefused
 from hedgerow.dashboards.words.languages import message
@@ -62,7 +63,7 @@ class PendingSignIn:
 class _Metadata:
     """The provider's endpoints, keys and scopes, as they were at `read_at`, and the authorities of its certificate.
 
-    Its endpoints may be as far inside as itself, `innermost`.
+    `guard` is that of its own host: its endpoints may be as far inside as itself.
     """
 
     provider: OpenIdProvider
@@ -73,7 +74,7 @@ class _Metadata:
     scope: str
     sends_issuer: bool
     trust: ssl.SSLContext
-    innermost: Reach
+    guard: OutgoingGuard
     read_at: float
 
 
@@ -105,7 +106,7 @@ class OpenIdSignIn:
         async with self._asking() as provider:
             metadata = await self._current(provider)
             state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
-            async with self._client(provider, metadata.trust, OutgoingGuard(metadata.innermost), origin) as client:
+            async with self._client(provider, metadata.trust, copy(metadata.guard), origin) as client:
                 url, _ = client.create_authorization_url(
                     metadata.authorization, scope=metadata.scope, state=state, nonce=nonce, code_verifier=verifier
                 )
@@ -126,7 +127,7 @@ class OpenIdSignIn:
             metadata = await self._current(provider)
             if answer.get("iss", "" if metadata.sends_issuer else provider.issuer) != provider.issuer:
                 raise _ProviderError("the answer is another provider's")
-            async with self._client(provider, metadata.trust, OutgoingGuard(metadata.innermost), origin) as client:
+            async with self._client(provider, metadata.trust, copy(metadata.guard), origin) as client:
                 token = await client.fetch_token(metadata.token, code=answer["code"], code_verifier=verifier)
                 claims = await self._claims(provider, token, nonce)
                 if provider.groups not in claims and metadata.userinfo:
@@ -222,7 +223,7 @@ class OpenIdSignIn:
             scope=scope,
             sends_issuer=sends_issuer,
             trust=trust,
-            innermost=guard.innermost,
+            guard=guard,
             read_at=self.clock(),
         )
 
@@ -253,12 +254,17 @@ class _BoundedTransport(httpx.AsyncHTTPTransport):
     """A transport to addresses that a guard permits, whose responses end with an error beyond `_MAX_OCTETS`."""
 
     def __init__(self, guard: OutgoingGuard, trust: ssl.SSLContext) -> None:
-        super().__init__(verify=trust, trust_env=False)
+        super().__init__(verify=trust, trust_env=False, limits=ONE_REQUEST)
         self._guard = guard
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        address, *_ = await asyncio.to_thread(look_up, self._guard, request.url)
-        response = await super().handle_async_request(pinned(request, address))
+        *others, last = await asyncio.to_thread(pinned, self._guard, request)
+        for each in others:
+            with contextlib.suppress(httpx.ConnectError, httpx.ConnectTimeout):
+                return self._bounded(await super().handle_async_request(each))
+        return self._bounded(await super().handle_async_request(last))
+
+    def _bounded(self, response: httpx.Response) -> httpx.Response:
         response.stream = _BoundedStream(cast(httpx.AsyncByteStream, response.stream))
         return response
 

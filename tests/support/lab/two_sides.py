@@ -20,6 +20,8 @@ from lab.spaces import Space, connect, spaces
 
 HERE, NEIGHBOUR, PUBLIC, OTHER_PUBLIC = "192.168.1.2", "192.168.1.9", "8.8.8.8", "9.9.9.9"
 METADATA = "169.254.169.254"
+SILENT, OUTSIDE_6 = "192.168.1.3", "2600::5"
+"""An address at home that answers nothing, and one of the internet that cannot be reached."""
 
 
 class _Server(ThreadingTCPServer):
@@ -70,8 +72,10 @@ class TwoSides:
         return self._stack.enter_context(ThreadPoolExecutor(1, initializer=enter))
 
     def name(self, **names: str) -> None:
-        """Give names their addresses: `two_sides.name(publisher_example=PUBLIC)`."""
-        lines = ["127.0.0.1 localhost", *(f"{address} {name.replace('_', '.')}" for name, address in names.items())]
+        """Give names their addresses, with spaces between several: `two_sides.name(publisher_example=PUBLIC)`."""
+        lines = ["127.0.0.1 localhost"]
+        for name, addresses in names.items():
+            lines += [f"{address} {name.replace('_', '.')}" for address in addresses.split()]
         self._hosts.write_text("".join(f"{line}\n" for line in lines))
 
     def run[T](self, work: Callable[[], T], *, at_home: bool = True) -> T:
@@ -133,6 +137,7 @@ def two_sides(folder: Path) -> Iterator[TwoSides]:
         connect(home, "cable", away, "cable")
         home.ip("address", "add", f"{HERE}/24", "dev", "cable")
         home.ip("route", "add", "default", "dev", "cable")
+        home.ip("neighbour", "add", SILENT, "lladdr", "02:00:00:00:00:03", "dev", "cable")
         for address in (f"{NEIGHBOUR}/24", PUBLIC, OTHER_PUBLIC, METADATA):
             away.ip("address", "add", address, "dev", "cable")
         sides = TwoSides(home, away, folder / "hosts")
