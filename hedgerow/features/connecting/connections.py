@@ -13,8 +13,10 @@ from enum import StrEnum
 
 from hedgerow.dashboards.pages.device_cards import (
     RECENT_DEVICES,
+    equipment_places,
     fold_brief,
     keys_of,
+    looks_like_equipment,
     rows_of_named,
     unnamed_devices,
 )
@@ -91,11 +93,13 @@ class Stage(StrEnum):
 class Home:
     """The named devices, those of children first, the devices without a name, and the time at which that holds.
 
-    `has_children`: somebody in the policy is a child.
+    `equipment` are routers and the like that use Hedgerow, maybe for other devices. `has_children`: somebody in the
+    policy is a child.
     """
 
     named: list[DeviceConnection]
     unnamed: list[DeviceConnection]
+    equipment: list[DeviceConnection]
     has_children: bool
     now: float
 
@@ -174,7 +178,15 @@ def read_home(index: PolicyIndex, reader: JournalReader, vendors: VendorLookup, 
     own = [connection(seen.get(device.id), device) for device in named]
     people = index.policy.people.values()
     has_children = any(index.policy.profiles[person.profile].is_for_children for person in people)
-    return Home(own, [connection(row) for row in strangers], has_children, now)
+    places = equipment_places()
+    others = [(connection(row), looks_like_equipment(row, _maker(row, vendors), places)) for row in strangers]
+    unnamed = [each for each, is_equipment in others if not is_equipment]
+    equipment = [each for each, is_equipment in others if is_equipment and each.is_connected]
+    return Home(own, unnamed, equipment, has_children, now)
+
+
+def _maker(row: DeviceRow, vendors: VendorLookup) -> str:
+    return vendors.vendor(row.mac) if row.mac else ""
 
 
 def connection_state(used: Mapping[Protection, float], now: float) -> ConnectionState:

@@ -9,10 +9,9 @@ import secrets
 import socket
 import struct
 from ipaddress import IPv4Address
-from pathlib import Path
 from typing import Final
 
-from hedgerow.network.own_addresses import outgoing_addresses
+from hedgerow.network.own_addresses import gateway_addresses, outgoing_addresses
 
 _FIXED: Final = struct.Struct("!BBBBIHH4s4s4s4s16s64s128s4s")
 _COOKIE: Final = b"\x63\x82\x53\x63"
@@ -22,7 +21,6 @@ _ACK, _INFORM = 5, 8
 _SERVER_PORT, _CLIENT_PORT = 67, 68
 _PATIENCE_S = 1.5
 _MAX_ANSWERS = 8
-_ROUTES = Path("/proc/self/net/route")
 
 
 def inform(address: str, transaction: int) -> bytes:
@@ -58,26 +56,13 @@ def _options(data: bytes) -> list[tuple[int, bytes]]:
     return found
 
 
-def default_router(routes: str) -> str:
-    """Return the router of the default route in the text of /proc/net/route, or an empty text.
-
-    >>> default_router("Iface Destination Gateway Flags\\neth0 00000000 FE4DA8C0 0003")
-    '192.168.77.254'
-    """
-    for line in routes.splitlines()[1:]:
-        fields = line.split()
-        if len(fields) > 2 and fields[1] == "00000000" and fields[2] != "00000000":
-            return str(IPv4Address(bytes.fromhex(fields[2])[::-1]))
-    return ""
-
-
 def ask_router() -> tuple[str, tuple[str, ...]] | None:
     """Return the router, and the DNS servers that it hands out; None if it does not answer, or does not serve DHCP.
 
     Raises PermissionError without the right to use port 68.
     """
-    router, own = default_router(_ROUTES.read_text(encoding="ascii")), outgoing_addresses()
-    address = next((each for each in own if ":" not in each), "")
+    router = next((each for each in sorted(gateway_addresses()) if ":" not in each), "")
+    address = next((each for each in outgoing_addresses() if ":" not in each), "")
     if not router or not address:
         return None
     transaction = secrets.randbits(32)

@@ -180,6 +180,16 @@ def test_a_device_that_is_here_and_asks_little_may_know_a_second_server(web: Web
     assert home_of(web).silent(set()) == [], "one that is off is not blamed"
 
 
+def test_a_router_that_asks_is_no_device_of_the_family(web: Web) -> None:
+    router = DeviceId("02:00:00:00:77:fe")
+    web.recorder.add([DeviceSeen(NOW - 60, router, "192.168.1.254", router, None, "child-8-12", "fritz-box")])
+    web.recorder.flush()
+    assert "fritz-box" not in words(web, "/connecting/devices")
+    use(web, router)
+    assert home_of(web).stage is Stage.NONE
+    assert "fritz-box: This is a router or the like, and asks Hedgerow." in words(web, "/connecting/devices")
+
+
 def test_programs_read_the_same(web: Web) -> None:
     use(web, TABLET)
     rows = httpx.get(f"{web.url}/api/v1/connections", trust_env=False).json()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hedgerow.app.doctor.findings import Health
 from hedgerow.features.connecting.checks import router_finding
-from hedgerow.features.connecting.handed_out import default_router, inform, parse_dns_servers
+from hedgerow.features.connecting.handed_out import inform, parse_dns_servers
 
 OWN = ("127.0.0.1", "192.168.1.2")
 
@@ -32,12 +32,6 @@ def test_the_servers_of_an_answer_are_read() -> None:
 def test_no_packet_is_too_odd(packet: bytes) -> None:
     parse_dns_servers(packet, 7)
     parse_dns_servers(answer(packet), 7)
-
-
-def test_a_machine_without_a_default_route_has_no_router() -> None:
-    head = "Iface Destination Gateway Flags\n"
-    assert default_router(head) == ""
-    assert default_router(head + "eth0 0001A8C0 00000000 0001\neth0 00000000 0101A8C0 0003") == "192.168.1.1"
 
 
 @pytest.mark.parametrize(
