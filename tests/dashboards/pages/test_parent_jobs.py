@@ -130,7 +130,7 @@ def open_a_game(hand: Hand) -> None:
     hand.unfold("Roblox")
     hand.tap(hand.page.locator("summary", has_text="Allow this").locator("visible=true").first)
     hand.tap(hand.page.get_by_role("button", name="An hour").locator("visible=true").first)
-    hand.page.wait_for_url(re.compile("grant|saved|allowed|/$"))
+    hand.page.wait_for_url(re.compile("done="))
     grants = hand.web.control.reader.grants(NOW)
     assert any((grant.subject, grant.person) == ("roblox", "mia") for grant in grants), grants
 
