@@ -42,6 +42,10 @@ SESSION_LIFETIME_S = 180 * DAY_S
 """Maximum age of a session."""
 EXTERNAL_SESSION_S = DAY_S / 2
 """Maximum age of the session of somebody who signed in elsewhere, where they may have been dismissed since."""
+ONCE_SESSION_S = 4 * 3600.0
+"""Maximum age of a session on a device that is not an adult's."""
+ONCE = "once-"
+"""First characters of the cookie and of the id of such a session."""
 
 INVITATION = "invitation"
 """First word of the `subject` of an account whose owner has been invited, and has no password yet."""
@@ -128,7 +132,7 @@ class Accounts:
 
     def principal_of_session(self, cookie: str) -> Principal | None:
         """Return the principal of a session cookie, or None if it is invalid or expired."""
-        row = self._sessions.get(_digest(cookie)) if cookie else None
+        row = self._sessions.get(_session_id(cookie)) if cookie else None
         account = self._accounts.get(row.account) if row else None
         now = self.clock()
         if row is None or account is None or not self._is_valid(row, now):
@@ -155,9 +159,12 @@ class Accounts:
             principal = self.principal_of_token(token)
         return "" if principal is None else principal.session or principal.name
 
-    async def sign_in(self, name: str, password: str, code: str, address: str, agent: str) -> str:
+    async def sign_in(
+        self, name: str, password: str, code: str, address: str, agent: str, *, is_once: bool = False
+    ) -> str:
         """Begin a session and return its cookie. Raises `SignInRefused`."""
-        return await self.begin_session((await self.authenticate(name, password, code, address)).name, address, agent)
+        principal = await self.authenticate(name, password, code, address)
+        return await self.begin_session(principal.name, address, agent, is_once=is_once)
 
     async def sign_in_from(self, identity: ExternalIdentity, address: str, agent: str) -> str:
         """Begin a session of somebody who signed in at a provider, and return its cookie.
@@ -305,6 +312,7 @@ class Accounts:
     def _is_valid(self, session: WebSessionRow, now: float) -> bool:
         account = self._accounts.get(session.account)
         lifetime = EXTERNAL_SESSION_S if account is not None and account.subject else SESSION_LIFETIME_S
+        lifetime = ONCE_SESSION_S if session.id.startswith(ONCE) else lifetime
         return now - session.seen_at <= SESSION_IDLE_S and now - session.created_at <= lifetime
 
     async def end_session(self, session_id: str) -> None:
@@ -335,17 +343,20 @@ class Accounts:
         await run_in_threadpool(self.store.remove_token, token_id)
         self._tokens.pop(token_id, None)
 
-    async def begin_session(self, account: str, address: str, agent: str) -> str:
-        """Begin a session of somebody who has been authenticated, and return its cookie."""
-        cookie = secrets.token_urlsafe(32)
+    async def begin_session(self, account: str, address: str, agent: str, *, is_once: bool = False) -> str:
+        """Begin a session of somebody who has been authenticated, and return its cookie.
+
+        `is_once`: it lasts `ONCE_SESSION_S`, on a device that is not an adult's.
+        """
+        cookie = f"{ONCE if is_once else ''}{secrets.token_urlsafe(32)}"
         now = self.clock()
-        row = WebSessionRow(_digest(cookie), account, address, agent[:200], now, now)
+        row = WebSessionRow(_session_id(cookie), account, address, agent[:200], now, now)
         await run_in_threadpool(self.store.add_session, row)
         self._sessions[row.id] = row
         return cookie
 
-    async def change(self, row: AccountRow, *, ends_sessions: bool = True, **values: object) -> None:
-        """Change columns of an account, and end its sessions.
+    async def change(self, row: AccountRow, *, ends_sessions: bool = True, **values: object) -> AccountRow:
+        """Change columns of an account, and end its sessions. Returns it as it is then.
 
         Raises `InvalidInput` if these columns are not as in `row` any more, or for the last admin with a password.
         """
@@ -358,6 +369,7 @@ class Accounts:
             self._accounts[row.name] = changed
             if ends_sessions:
                 self._forget_sessions(row.name)
+            return changed
 
     def _forget_sessions(self, account: str) -> None:
         self._sessions = {key: row for key, row in self._sessions.items() if row.account != account}
@@ -409,6 +421,11 @@ def check_account_name(name: str) -> None:
 
 def _changed_elsewhere(name: str) -> InvalidInput:
     return InvalidInput("The account of %(name)s was changed or removed at the same time. Try again.", name=name)
+
+
+def _session_id(cookie: str) -> str:
+    """Return the id of a session. Without its first characters, a cookie has another digest."""
+    return f"{ONCE if cookie.startswith(ONCE) else ''}{_digest(cookie)}"
 
 
 def _digest(secret: str) -> str:

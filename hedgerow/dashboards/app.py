@@ -27,7 +27,15 @@ from hedgerow.dashboards.api.schema import DescribedApp, api_router
 from hedgerow.dashboards.api.time import add_time_routes
 from hedgerow.dashboards.control import BudgetRow, Status
 from hedgerow.dashboards.coverage import CoverageState
-from hedgerow.dashboards.guard import NOT_IN_CHARGE, Admission, GuardMiddleware, RouteGuard, local_address, peer_address
+from hedgerow.dashboards.guard import (
+    LOCAL_PEERS,
+    NOT_IN_CHARGE,
+    Admission,
+    GuardMiddleware,
+    RouteGuard,
+    local_address,
+    peer_address,
+)
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.pages.context import PageContext
 from hedgerow.dashboards.pages.forms import problem_of, show_again
@@ -74,8 +82,11 @@ def create_app(context: PageContext, token: str) -> FastAPI:
         device = control.device_at(address)
         return device is not None and (device.may_sign_in or (device.may_resume and not is_forwarded))
 
+    def is_unnamed(address: str) -> bool:
+        return address not in LOCAL_PEERS and device_at(address) not in control.policy().devices
+
     app.add_middleware(EnforcementHeaders, enforcement=control.enforcement)
-    accounts.delays.device_at = device_at
+    accounts.delays.device_at, accounts.delays.is_unnamed = device_at, is_unnamed
     guard = RouteGuard(token, accounts, app.state.access, lambda: control.names().known)
     app.add_middleware(
         GuardMiddleware, guard=guard, may_sign_in=may_sign_in, refuse=refuse, secure_name=lambda: control.names().secure

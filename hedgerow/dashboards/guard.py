@@ -149,7 +149,7 @@ class RouteGuard:
         is_page = method in {"GET", "HEAD"} and not wants_json(path)
         if not self.authenticator.has_any and (SETUP in required or is_page):
             return Admission(None, 200 if SETUP in required else 303)
-        if not is_local and not may_sign_in(peer, is_forwarded=_is_forwarded(headers)):
+        if not is_local and not may_sign_in(peer, is_forwarded=is_forwarded(headers)):
             return Admission(None, 403, NOT_IN_CHARGE)
         if SIGN_IN in required:
             return Admission(None)
@@ -304,13 +304,14 @@ def _has_small_body(headers: Headers, limit: int) -> bool:
     return length.isdecimal() and int(length) <= limit
 
 
-def _is_forwarded(headers: Headers) -> bool:
+def is_forwarded(headers: Headers) -> bool:
+    """Return whether a proxy states that a request is somebody else's."""
     return any(name in headers for name in _FORWARDED)
 
 
 def _is_local_request(peer: str, host: str, headers: Headers) -> bool:
     """Return whether a request is from this machine itself, and not forwarded by a proxy."""
-    if peer not in LOCAL_PEERS or _is_forwarded(headers):
+    if peer not in LOCAL_PEERS or is_forwarded(headers):
         return False
     address = parse_client_address(host)
     return host == "localhost" or (address is not None and address.is_loopback)

@@ -20,12 +20,16 @@ from starlette.concurrency import run_in_threadpool
 
 from hedgerow.backoff import pause_after
 from hedgerow.dashboards.control import InvalidInput
+from hedgerow.policies.model import DeviceId
+from hedgerow.proxy.limits import AttemptLimiter
 
 MIN_PASSWORD_LENGTH = 10
 FREE_ATTEMPTS = 5
 FIRST_DELAY_S = 30.0
 MAX_DELAY_S = 900.0
 MAX_LOCAL_DELAY_S = 30.0
+UNNAMED_TRIES, ALL_UNNAMED_TRIES = 10, 30
+"""Wrong passwords per hour on a device that the policy does not name, and on all of them together."""
 _MAX_PENDING_HASHES = 8
 _MAX_TRACKED_SOURCES = 10_000
 
@@ -92,15 +96,18 @@ class _FailedAttempts:
 
 
 class SignInDelays:
-    """Growing delays after wrong passwords, by device.
+    """Growing delays after wrong passwords, by device, and an allowance for all devices without a name together.
 
-    `device_at` returns the id of the device at an address, which may have any number of them.
+    `device_at` returns the id of the device at an address, which may have any number of them. `is_unnamed` returns
+    whether the policy does not name it: whoever makes up addresses would have any number of such devices.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self.device_at: Callable[[str], str | None] = lambda _address: None
+        self.is_unnamed: Callable[[str], bool] = lambda _address: False
         self._attempts: dict[str, _FailedAttempts] = {}
+        self._unnamed = AttemptLimiter(UNNAMED_TRIES, 3600.0, unnamed=ALL_UNNAMED_TRIES)
 
     def seconds_to_wait(self, address: str) -> float:
         """Return the seconds until the next attempt from an address, at most 0 if it may come now."""
@@ -108,7 +115,7 @@ class SignInDelays:
         return attempts.next_at - self._clock() if attempts is not None else 0.0
 
     def check(self, address: str) -> None:
-        """Raise `SignInRefused` during a delay."""
+        """Raise `SignInRefused` during a delay. On a device without a name, a try counts until it was right."""
         wait = self.seconds_to_wait(address)
         if wait > 0:
             raise SignInRefused(
@@ -116,6 +123,10 @@ class SignInDelays:
                 429,
                 seconds=max(1, round(wait)),
             )
+        if self.is_unnamed(address) and not self._unnamed.allows(
+            DeviceId(self._key(address)), self._clock(), is_named=False
+        ):
+            raise SignInRefused("Too many tries on devices without a name. Use a device where you are signed in.", 429)
 
     def count_failure(self, address: str) -> None:
         """Count a wrong attempt, which may begin a delay."""
@@ -132,6 +143,7 @@ class SignInDelays:
     def forget(self, address: str) -> None:
         """Forget the wrong attempts from an address, because the last one was right."""
         self._attempts.pop(self._key(address), None)
+        self._unnamed.forget(DeviceId(self._key(address)))
 
     def _key(self, address: str) -> str:
         return self.device_at(address) or _link_of(address)

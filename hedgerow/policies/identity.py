@@ -229,7 +229,8 @@ def may_resume_setup(policy: Policy, device: Device, address: str) -> bool:
     """
     if is_a_childs(policy, device) or has_seats(policy):
         return False
-    if any(each.profile == "adult" and (networks_of(each) or each.macs) for each in policy.devices.values()):
+    named = (each for each in policy.devices.values() if networks_of(each) or each.macs)
+    if any(each.profile != "guest" and not policy.profiles[each.profile].is_for_children for each in named):
         return False
     network, parsed = policy.network, parse_client_address(address)
     return parsed is not None and network.is_at_home(parsed) and any(parsed in each for each in network.home_networks)

@@ -18,7 +18,7 @@ from hedgerow.dashboards.edits.household import (
 from hedgerow.dashboards.edits.yaml_text import Edit, exclude, include, put, rename, replace
 from hedgerow.network.discovery import is_randomised_mac
 from hedgerow.policies.device_kinds import DeviceKind
-from hedgerow.policies.identity import is_a_childs
+from hedgerow.policies.identity import Use, is_a_childs, is_enough
 from hedgerow.policies.model import Device, Policy
 
 ADULT = "adult"
@@ -52,9 +52,18 @@ def lets_sign_in(policy: Policy, owner: str) -> bool:
 
 
 def takes_password(policy: Policy, view: DeviceView) -> bool:
-    """Return whether people in charge may sign in on a device for once: it is neither a seat nor a child's."""
-    known = policy.devices.get(view.device)
-    return not view.is_seat and (known is None or not is_a_childs(policy, known))
+    """Return whether people in charge may sign in on a device, or accept an invitation, for some hours.
+
+    They may not on a seat, on a device that follows the rules of a child because the policy names it or its person, and
+    on one that claims a host name of the policy. A device that nobody has named may be anybody's.
+    """
+    known, person = policy.devices.get(view.device), policy.people.get(view.person or "")
+    return not (
+        view.is_seat
+        or not is_enough(view.grade, Use.SIGN_IN)
+        or (known is not None and is_a_childs(policy, known))
+        or (person is not None and policy.profiles[person.profile].is_for_children)
+    )
 
 
 def has_owner(policy: Policy, device: Device, owner: str) -> bool:

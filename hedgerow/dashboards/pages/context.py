@@ -20,7 +20,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from hedgerow.dashboards.accounts import SESSION_LIFETIME_S, Accounts, Principal
+from hedgerow.dashboards.accounts import ONCE, ONCE_SESSION_S, SESSION_LIFETIME_S, Accounts, Principal
 from hedgerow.dashboards.actions.operations import CodeControl, PartMaker, TimeControl
 from hedgerow.dashboards.control import BudgetRow, Control, DeviceView, SiteCorrections, TunnelControl
 from hedgerow.dashboards.data_export import DataExport
@@ -370,7 +370,8 @@ def redirect_to(path: str) -> RedirectResponse:
 
 def with_session[R: Response](request: Request, response: R, cookie: str) -> R:
     """Give the browser the cookie of a session."""
-    is_secure, max_age = request.url.scheme == "https", round(SESSION_LIFETIME_S)
+    is_secure = request.url.scheme == "https"
+    max_age = round(ONCE_SESSION_S if cookie.startswith(ONCE) else SESSION_LIFETIME_S)
     response.set_cookie(
         SESSION_COOKIE, cookie, max_age=max_age, httponly=True, samesite="strict", secure=is_secure, path="/"
     )

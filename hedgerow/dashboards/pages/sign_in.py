@@ -40,11 +40,14 @@ class SignInPages(PageGroup):
         self, request: Request, name: FormText = "", password: FormText = "", code: FormText = ""
     ) -> Response:
         """Begin a new session and end the one before. A session planted in the browser is worth nothing."""
+        accounts, client = self._context.accounts, client_of(request)
+        view = self._context.control.device_at(client[0])
+        is_once = client[0] not in LOCAL_PEERS and (view is None or not view.may_sign_in)
         with at_field("password"):
-            cookie = await self._context.accounts.sign_in(name.strip(), password, code.strip(), *client_of(request))
+            cookie = await accounts.sign_in(name.strip(), password, code.strip(), *client, is_once=is_once)
         before = principal_of(request).session
         if before:
-            await self._context.accounts.end_session(before)
+            await accounts.end_session(before)
         return with_session(request, redirect_to(_open_step(self._context, request)), cookie)
 
     @post("/sign-out", SIGN_IN)

@@ -12,13 +12,13 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from hedgerow.dashboards.accounts import INVITATION, Accounts, Principal, check_account_name
+from hedgerow.dashboards.accounts import INVITATION, ROLE_SCOPES, Accounts, Principal, check_account_name
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.notices import Notice, localized
 from hedgerow.dashboards.passwords import CODE_ALPHABET, SignInRefused, check_password_strength
 from hedgerow.dashboards.scopes import Role
+from hedgerow.dashboards.words.languages import message
 from hedgerow.features.contract import Core
 from hedgerow.features.invitations.orders import VALID_HOURS, InvitationOrder, MadeInvitation, OpenInvitation
 from hedgerow.journal.accounts import AccountRow
@@ -26,14 +26,6 @@ from hedgerow.policies.model import Policy
 from hedgerow.policies.notices import NoticeTopic
 
 GROUPS, GROUP_LENGTH = 4, 4
-
-
-@dataclass(frozen=True, slots=True)
-class AcceptedInvitation:
-    """An account whose owner has just chosen the password, and the cookie of the session that this began."""
-
-    principal: Principal
-    cookie: str
 
 
 class InvitationKeeper:
@@ -58,9 +50,7 @@ class InvitationKeeper:
         check_account_name(name)
         if not self._accounts.has_any:
             raise InvalidInput("The first account is an admin's.")
-        policy = self._policy()
-        if name in policy.people and policy.profiles[policy.people[name].profile].is_for_children:
-            raise InvalidInput("%(name)s follows the rules of a child, and cannot manage the network.", name=name)
+        self._check_adult(name)
         code = "".join(secrets.choice(CODE_ALPHABET) for _ in range(GROUPS * GROUP_LENGTH))
         expires = self._clock() + VALID_HOURS * 3600.0
         row = AccountRow(
@@ -85,11 +75,11 @@ class InvitationKeeper:
             raise InvalidInput("There is no open invitation for '%(name)s'.", name=name)
         await self._accounts.remove(name, row)
 
-    async def accept(self, code: str, password: str, address: str, agent: str) -> AcceptedInvitation:
-        """Give an invited account its password, and begin its first session.
+    async def accept(self, code: str, password: str, address: str) -> Principal:
+        """Give an invited account its password. Returns its owner, who has been authenticated.
 
-        Wrong codes delay the device, as wrong passwords do. Raises `SignInRefused`, and `InvalidInput` for a password
-        that is too weak, after which the code still works.
+        Wrong codes delay the device, as wrong passwords do. Raises `SignInRefused`, also for somebody who follows the
+        rules of a child by now, and `InvalidInput` for a password that is too weak, after which the code still works.
         """
         accounts = self._accounts
         accounts.delays.check(address)
@@ -97,21 +87,19 @@ class InvitationKeeper:
         if row is None:
             accounts.delays.count_failure(address)
             raise _refused()
+        self._check_adult(row.name, refusal=SignInRefused)
         check_password_strength(row.name, password)
         hashed, now = await accounts.passwords.hash(password), self._clock()
         try:
-            await accounts.change(row, password=hashed, subject="", created_at=now)
+            accepted = await accounts.change(row, password=hashed, subject="", created_at=now)
         except InvalidInput:  # somebody was faster, also on another machine
             raise _refused() from None
-        cookie = await accounts.begin_session(row.name, address, agent)
+        accounts.delays.forget(address)
         text = localized(
             "%(name)s has accepted the invitation, on a device at %(address)s.", name=row.name, address=address
         )
         self._notify([Notice(NoticeTopic.NEW_DEVICE, f"invitation of {row.name} at {now:.0f}", text)])
-        principal = accounts.principal_of_session(cookie)
-        if principal is None:
-            raise _refused()  # the account was removed at the same time
-        return AcceptedInvitation(principal, cookie)
+        return Principal(row.name, ROLE_SCOPES[Role(accepted.role)])
 
     async def set_role(self, name: str, role: Role) -> None:
         """Give an account another role, which its sessions have at once.
@@ -127,6 +115,13 @@ class InvitationKeeper:
         if row.subject and role is Role.ADMIN:
             raise InvalidInput("%(name)s can become an admin once they have accepted the invitation.", name=name)
         await self._accounts.change(row, ends_sessions=False, role=role.value, subject=row.subject)
+
+    def _check_adult(self, name: str, refusal: type[InvalidInput] = InvalidInput) -> None:
+        policy = self._policy()
+        person = policy.people.get(name)
+        if person is not None and policy.profiles[person.profile].is_for_children:
+            text = message("%(name)s follows the rules of a child, and cannot manage the network.")
+            raise refusal(text, name=name)
 
     def _row(self, name: str) -> AccountRow | None:
         return next((row for row in self._accounts.accounts() if row.name == name), None)

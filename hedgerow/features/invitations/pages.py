@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlencode
@@ -10,12 +9,13 @@ from urllib.parse import urlencode
 from fastapi import Form, Query, Request
 from starlette.responses import Response
 
+from hedgerow.dashboards.accounts import Principal
 from hedgerow.dashboards.actions.action import Caller
 from hedgerow.dashboards.control import InvalidInput, at_field
 from hedgerow.dashboards.extensions import Card, Extensions, Place
-from hedgerow.dashboards.guard import LOCAL_PEERS, local_address, peer_address
+from hedgerow.dashboards.guard import LOCAL_PEERS, is_forwarded, local_address, peer_address
 from hedgerow.dashboards.pages.action_forms import form
-from hedgerow.dashboards.pages.context import PageContext, PageGroup, client_of, principal_of, redirect_to, with_session
+from hedgerow.dashboards.pages.context import PageContext, client_of, principal_of
 from hedgerow.dashboards.pages.graphics import qr_code
 from hedgerow.dashboards.pages.guide import device_word
 from hedgerow.dashboards.passwords import SignInRefused
@@ -23,10 +23,10 @@ from hedgerow.dashboards.routes import DEVICES, MANAGE, get, post
 from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.features.invitations.actions import INVITATION_ACTIONS, make_invitation
 from hedgerow.features.invitations.api import add_invitation_routes
-from hedgerow.features.invitations.edits import is_refused_at, own_device_edits
-from hedgerow.features.invitations.keeper import AcceptedInvitation, invitations_of
+from hedgerow.features.invitations.edits import own_device_edits
+from hedgerow.features.invitations.keeper import invitations_of
 from hedgerow.features.invitations.orders import InvitationOrder, OpenInvitation
-from hedgerow.features.invitations.own_device import OwnNamingPages
+from hedgerow.features.invitations.own_device import OwnNamingPages, SignedIn, may_begin
 from hedgerow.features.invitations.roles import set_role
 from hedgerow.journal.accounts import AccountRow, WebSessionRow
 from hedgerow.policies.model import Person
@@ -52,7 +52,7 @@ class InvitationsCard:
     adults: tuple[str, ...]
 
 
-class InvitationPages(PageGroup):
+class InvitationPages(SignedIn):
     """`/settings/invitations`, and `/invitation` for the one who is invited."""
 
     @form(make_invitation)
@@ -79,41 +79,56 @@ class InvitationPages(PageGroup):
         """Show the form for a code and a new password. `name` is for the browser's store of passwords only."""
         is_refused = self._is_refused(request)
         template, status = "invitations/templates/accept.html", 403 if is_refused else 200
-        return self._page(request, template, status, name=name, is_refused=is_refused)
+        can_be_named = not is_refused and self._can_be_named(request)
+        return self._page(request, template, status, name=name, is_refused=is_refused, can_be_named=can_be_named)
 
     @post(ACCEPT_PATH, DEVICES)
-    async def accept(self, request: Request, code: FormText, password: FormText) -> Response:
-        """Make the account, name this device as its owner's, and sign it in."""
+    async def accept(self, request: Request, code: FormText, password: FormText, own: FormText = "") -> Response:
+        """Make the account and sign it in. With `own`, name this device as its owner's if nobody has named it."""
         before = principal_of(request).session
         if self._is_refused(request):
-            raise SignInRefused("Nobody accepts an invitation on the device of a child or of a guest.")
+            raise SignInRefused("Nobody accepts an invitation on the device of a child, or on a café's seat.")
         try:
-            accepted = await self._context.part(invitations_of).accept(code, password, *client_of(request))
+            accepted = await self._context.part(invitations_of).accept(code, password, client_of(request)[0])
         except SignInRefused as refused:
             raise refused.at("code") from None
         except InvalidInput as weak:
             raise weak.at("password") from None
         if before:
             await self._context.accounts.end_session(before)
-        await self._name_device(request, accepted)
-        return with_session(request, redirect_to("/?saved=done"), accepted.cookie)
+        is_named, problem = self._is_of_adult(request), None
+        try:
+            if own and MANAGE in accepted.scopes and self._can_be_named(request):
+                await self._name_device(request, accepted)
+                is_named = True
+        except InvalidInput as refused:
+            problem = refused
+        cookie = await self._context.accounts.begin_session(accepted.name, *client_of(request), is_once=not is_named)
+        return self._signed_in(request, cookie, problem, "/?saved=done")
+
+    def _is_local(self, request: Request) -> bool:
+        return peer_address(request.scope) in LOCAL_PEERS and not is_forwarded(request.headers)
+
+    def _is_of_adult(self, request: Request) -> bool:
+        return self._is_local(request) or self._device(request).may_sign_in
 
     def _is_refused(self, request: Request) -> bool:
         """Return whether nobody accepts an invitation on the requesting device. Raises HTTPException for a stranger."""
-        if peer_address(request.scope) in LOCAL_PEERS:
-            return False
-        return is_refused_at(self._context.policy(), self._device(request))
+        return not self._is_local(request) and not may_begin(request, self._context.policy(), self._device(request))
 
-    async def _name_device(self, request: Request, accepted: AcceptedInvitation) -> None:
-        """Name the device, if the account may do so. The account is made in any case."""
-        context, reader, name = self._context, language_of(request), accepted.principal.name
-        if peer_address(request.scope) in LOCAL_PEERS or MANAGE not in accepted.principal.scopes:
-            return
+    def _can_be_named(self, request: Request) -> bool:
+        if self._is_of_adult(request):
+            return False
+        device = self._device(request).device
+        return "/" not in device and device not in self._context.policy().devices
+
+    async def _name_device(self, request: Request, accepted: Principal) -> None:
+        """Name the device. Raises `InvalidInput`."""
+        context, reader, name = self._context, language_of(request), accepted.name
         kind = reader.gettext(device_word(request.headers.get("user-agent", "")))
-        with suppress(InvalidInput):
-            edits = own_device_edits(context.policy(), self._device(request), name, kind)
-            summary = reader.gettext(message("%(name)s accepts an invitation on this device"), name=name)
-            await context.editor.change(accepted.principal, summary, *edits)
+        edits = own_device_edits(context.policy(), self._device(request), name, kind)
+        summary = reader.gettext(message("%(name)s accepts an invitation on this device"), name=name)
+        await context.editor.change(accepted, summary, *edits)
 
 
 def _invitations(context: PageContext, _subject: object) -> InvitationsCard:

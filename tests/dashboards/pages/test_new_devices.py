@@ -9,10 +9,11 @@ from web_server import NOW, TOKEN
 
 from hedgerow.dashboards.control import DeviceView
 from hedgerow.dashboards.pages.device_cards import MAX_BRIEF
+from hedgerow.dashboards.passwords import ALL_UNNAMED_TRIES
 from hedgerow.dashboards.scopes import Role
-from hedgerow.features.invitations.own_device import TRIES_PER_HOUR
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.network.discovery import IEEE_DATA
+from hedgerow.policies.identity import Grade
 from hedgerow.policies.model import DeviceId
 
 RANDOM, OLD, STRANGER = "da:a1:19:00:00:01", "aa:bb:cc:dd:ee:ff", "192.168.1.77"
@@ -190,16 +191,53 @@ def test_a_parent_names_a_new_phone_on_itself(web, stranger):
 
 
 def test_a_wrong_password_names_nothing_and_tries_are_counted_for_all_devices_together(web, stranger):
+    """A teenager who makes up addresses tries both forms. The parent's right passwords take nothing from the others."""
+
+    def tries(path, address, password):
+        with client(web, address, headers={"origin": web.url}) as device:
+            form = {"account": "ana", "name": "ana", "password": password}
+            return device.post(path, data=form).status_code
+
+    for _ in range(ALL_UNNAMED_TRIES + 1):
+        assert tries("/device/name", "127.0.0.3", PASSWORD) == 303
+    wrong = []
+    for number in range(10):
+        address = f"127.0.1.{number}"
+        web.control.devices[address] = DeviceView(
+            DeviceId(f"da:a1:19:00:01:{number:02}"), None, "child-8-12", may_resume=True
+        )
+        wrong += [tries(("/device/name", "/sign-in")[try_ % 2], address, f"wrong {try_}") for try_ in range(4)]
+    assert wrong == [403] * ALL_UNNAMED_TRIES + [429] * (len(wrong) - ALL_UNNAMED_TRIES)
+    assert tries("/sign-in", "127.0.1.9", PASSWORD) == 429
+    web.control.devices["127.0.0.9"] = DeviceView(DeviceId("mia-tablet"), None, "adult", may_sign_in=True)
+    assert tries("/sign-in", "127.0.0.9", PASSWORD) == 303, "an adult's own device"
+    assert "tom Device" not in web.control.policy().devices
+
+
+def test_ten_wrong_passwords_on_one_device_leave_the_others_theirs(web, stranger):
+    for number in range(12):
+        assert stranger.post("/device/name", data={"account": "ana", "password": f"wrong {number}"}).status_code in {
+            403,
+            429,
+        }
     web.control.devices["127.0.0.4"] = DeviceView(DeviceId("da:a1:19:00:00:02"), None, "child-8-12", ())
     with client(web, "127.0.0.4", headers={"origin": web.url}) as other:
-        for number in range(TRIES_PER_HOUR):
-            device = stranger if number % 2 else other
-            assert device.post("/device/name", data={"account": "ana", "password": f"wrong {number}"}).status_code in {
-                403,
-                429,
-            }
-        assert other.post("/device/name", data={"account": "ana", "password": PASSWORD}).status_code == 429
-    assert "tom Device" not in web.control.policy().devices
+        done = other.post("/device/name", data={"account": "ana", "password": PASSWORD})
+    assert (done.status_code, done.headers["location"]) == (303, "/")
+
+
+def test_a_device_that_claims_a_childs_name_offers_no_sign_in(web, stranger):
+    web.control.devices["127.0.0.3"] = DeviceView(DeviceId(RANDOM), None, "child-8-12", grade=Grade.HOST_NAME)
+    assert stranger.get("/device/name").headers["location"] == "/device"
+    assert "/device/name" not in stranger.get("/people").text
+    done = stranger.post("/device/name", data={"account": "ana", "password": PASSWORD})
+    assert (done.headers["location"], done.headers.get("set-cookie")) == ("/device", None)
+
+
+def test_a_device_that_cannot_be_named_signs_in_and_says_so(web, stranger):
+    done = stranger.post("/device/name", data={"account": "ana", "password": PASSWORD, "owner": "eve"})
+    assert (done.status_code, "not named" in done.text, "eve" in done.text) == (200, True, True)
+    assert stranger.get("/people").status_code == 200
 
 
 def test_a_named_device_cannot_try_passwords(web, stranger):
@@ -254,6 +292,8 @@ def test_a_guests_phone_offers_the_sign_in_and_a_childs_does_not(web, stranger):
     assert 'href="/device/name">Sign in' in stranger.get("/people").text
     done = stranger.post("/device/name", data={"account": "ana", "password": PASSWORD})
     assert done.headers["location"] == "/"
+    assert web.control.policy().devices["visitor"].profile == "guest", "it stays as it is"
+    stranger.post("/device/name", data={"account": "ana", "password": PASSWORD, "owner": "me"})
     visitor = web.control.policy().devices["visitor"]
     assert (visitor.person, visitor.has_profile) == ("Ana", False)
 

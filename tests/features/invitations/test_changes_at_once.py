@@ -147,12 +147,12 @@ def test_a_role_that_is_set_while_somebody_accepts_counts(machines: tuple[Machin
         machines[1].refresh()
         one.hashes.begun.clear()
         one.hashes.go.clear()
-        accepting = asyncio.create_task(one.invitations.accept(code, PASSWORD, PHONE, ""))
+        accepting = asyncio.create_task(one.invitations.accept(code, PASSWORD, PHONE))
         await one.hashes.begun.wait()
         await machines[changer].invitations.set_role("Ben", Role.OPERATOR)
         one.hashes.go.set()
         accepted = await accepting
-        assert accepted.principal.scopes == {"operate"}
+        assert accepted.scopes == {"operate"}
 
     asyncio.run(accept())
     assert one.roles()["Ben"] == "operator"
@@ -182,7 +182,7 @@ def test_an_invitation_that_was_accepted_elsewhere_is_neither_replaced_nor_withd
     one, other = machines
     code = asyncio.run(one.invite())
     other.refresh()
-    asyncio.run(other.invitations.accept(code, PASSWORD, PHONE, ""))
+    asyncio.run(other.invitations.accept(code, PASSWORD, PHONE))
     for change in (one.invite, lambda: one.invitations.withdraw("Ben")):
         with pytest.raises(InvalidInput, match="changed or removed"):
             asyncio.run(change())
@@ -198,7 +198,7 @@ def test_a_withdrawn_invitation_is_not_accepted_at_the_same_time(machines: tuple
         other.refresh()
         withdrawal, acceptance = (
             one.invitations.withdraw("Ben"),
-            other.invitations.accept(code, PASSWORD, PHONE, ""),
+            other.invitations.accept(code, PASSWORD, PHONE),
         )
         return list(await asyncio.gather(withdrawal, acceptance, return_exceptions=True))
 
@@ -223,7 +223,7 @@ def test_an_open_invitation_does_not_become_an_admins(machines: tuple[Machine, M
     code = asyncio.run(one.invite())
     with pytest.raises(InvalidInput, match="accepted"):
         asyncio.run(one.invitations.set_role("Ben", Role.ADMIN))
-    asyncio.run(one.invitations.accept(code, PASSWORD, PHONE, ""))
+    asyncio.run(one.invitations.accept(code, PASSWORD, PHONE))
     asyncio.run(one.invitations.set_role("Ben", Role.ADMIN))
     assert one.roles()["Ben"] == "admin"
     (ben,) = (row for row in one.accounts.accounts() if row.name == "Ben")

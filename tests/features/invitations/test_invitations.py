@@ -81,8 +81,8 @@ def invite(web: Web, name: str = "Ben", role: str = "parent") -> str:
     return html.unescape(page.text).split("/invitation?")[1].split("#")[1][:19]
 
 
-def accept(client: httpx.Client, code: str, password: str = PASSWORD) -> httpx.Response:
-    return client.post("/invitation", data={"code": code, "password": password})
+def accept(client: httpx.Client, code: str, password: str = PASSWORD, own: str = "") -> httpx.Response:
+    return client.post("/invitation", data={"code": code, "password": password, "own": own})
 
 
 def names(web: Web) -> dict[str, str]:
@@ -95,7 +95,7 @@ def test_the_other_parent_scans_the_code_and_manages_at_once(house: Web) -> None
     with browser(house, PHONE, **{"user-agent": "Mozilla/5.0 (iPhone) Mobile"}) as phone:
         welcome = phone.get("/invitation?name=Ben")
         assert (welcome.status_code, "Welcome, Ben" in welcome.text) == (200, True)
-        done = accept(phone, code)
+        done = accept(phone, code, own="yes")
         assert (done.status_code, done.headers["location"]) == (303, "/?saved=done")
         assert phone.post("/people/mia/age", data={"age": "10"}).status_code == 303, "he is signed in as a parent"
         assert phone.get("/settings").status_code == 200
@@ -218,7 +218,7 @@ def test_only_a_device_that_nobody_uses_becomes_the_invited_ones(house: Web, add
     before = house.policy_path.read_text()
     code = invite(house, "Grandma")
     with browser(house, address, cookie="hedgerow_session=none") as there:
-        assert accept(there, code).status_code == 303
+        assert accept(there, code, own="yes").status_code == 303
     policy = load_policy(house.policy_path)
     if address == PHONE:
         assert policy.people["Grandma"].profile == "adult", "an adult whom the policy did not have"
@@ -231,7 +231,7 @@ def test_staff_is_invited_without_a_word_in_the_policy(house: Web) -> None:
     before = house.policy_path.read_text()
     code = invite(house, "Tom", "operator")
     with browser(house, PHONE) as phone:
-        assert accept(phone, code).status_code == 303
+        assert accept(phone, code, own="yes").status_code == 303
         assert [phone.get(path).status_code for path in ("/", "/devices", "/people")] == [200, 200, 403]
     assert house.policy_path.read_text() == before, "an operator names no device"
 
@@ -313,3 +313,46 @@ def test_an_operator_and_a_parent_invite_nobody(house: Web) -> None:
             assert ben.post(path, data=form).status_code == 403, path
         assert "Invite the other parent" not in ben.get("/settings").text
         assert "/settings/invitations" not in ben.get("/people/Ana").text
+
+
+@pytest.mark.parametrize("own", ["", "yes"])
+@pytest.mark.parametrize("name", ["tv", "family-ipad", ""])
+def test_a_device_keeps_its_rules_and_signs_out_after_hours(house: Web, now: list[float], name: str, own: str) -> None:
+    """A television of guests, a tablet without an owner, and a phone that may be a child's with another address."""
+    house.policy_path.write_text(
+        f"{house.policy_path.read_text()}  tv: {{ip: 127.0.0.31, profile: guest}}\n  family-ipad: {{ip: 127.0.0.32}}\n"
+    )
+    before = house.policy_path.read_text()
+    address = {"tv": "127.0.0.31", "family-ipad": "127.0.0.32"}.get(name, PHONE)
+    if name:
+        house.control.devices[address] = DeviceView(DeviceId(name), None, "guest")
+    code = invite(house)
+    with browser(house, address) as device:
+        page = device.get("/invitation").text
+        assert ("Is this device your own?" in page) is not bool(name)
+        assert accept(device, code, own=own).status_code == 303
+        assert device.get("/people").status_code == 200
+        is_named = bool(own) and not name
+        assert (house.policy_path.read_text() == before) is not is_named
+        now[0] += 5 * 3600
+        assert (device.get("/people").status_code == 200) is is_named
+
+
+def test_what_a_local_proxy_forwards_is_not_the_machines_own(house: Web) -> None:
+    code = invite(house)
+    house.control.devices["127.0.0.1"] = DeviceView(DeviceId("127.0.0.1"), None, "child-8-12")
+    for name in ("x-forwarded-for", "via", "forwarded"):
+        for address in ("127.0.0.1", PHONE):
+            with browser(house, address, **{name: CHILD, "cookie": "hedgerow_session=none"}) as proxy:
+                assert proxy.get("/invitation").status_code == 403, (name, address)
+                assert accept(proxy, code).status_code == 403, (name, address)
+                assert proxy.get("/device/name").headers["location"] == "/device"
+
+
+def test_somebody_who_is_a_child_by_now_does_not_accept(house: Web) -> None:
+    code = invite(house)
+    house.policy_path.write_text(house.policy_path.read_text().replace("Ben: {profile: adult}", "Ben: {age: 12}"))
+    with browser(house, PHONE) as phone:
+        refused = accept(phone, code)
+        assert (refused.status_code, "rules of a child" in refused.text) == (403, True)
+    assert "Ben" not in {session.account for session in house.accounts.sessions()}
