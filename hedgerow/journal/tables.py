@@ -71,7 +71,8 @@ decisions = _log(
     "decisions",
     *_instant("at"),
     *_text("device", "profile", "kind", "verdict", "reason", "what", "url", "rule"),
-    *_text("host_key"),  # the host's labels reversed, so that a domain is one range of the index
+    # the host's labels reversed, so that a domain is one range of the index
+    Column("host_key", TEXT, nullable=False, server_default=""),
     *_optional_text("person"),
     *_number("count"),
     Column("version", NUMBER),  # of `rule_versions`; NULL in rows from before there were versions

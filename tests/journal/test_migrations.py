@@ -93,7 +93,10 @@ def facts(path: Path) -> dict[str, list[tuple[Any, ...]]]:
         found = inspect(connection)
         names = sorted(found.get_table_names())
         columns = {
-            name: sorted((each["name"], str(each["type"]), each["nullable"]) for each in found.get_columns(name))
+            name: sorted(
+                (each["name"], str(each["type"]), each["nullable"], str(each["default"]).strip("'"))
+                for each in found.get_columns(name)
+            )
             for name in names
         }
         keys = {name: sorted(found.get_pk_constraint(name)["constrained_columns"]) for name in names}

@@ -146,7 +146,7 @@ async def _closure(control: Control, target: GrantTarget) -> dict[str, Any]:
     )
 
 
-@action("DELETE", "/grants/{grant_id}", form=FormOf("/grants/{grant_id}/revoke", then="/"))
+@action("DELETE", "/grants/{grant_id}", form=FormOf("/grants/{grant_id}/revoke"))
 async def revoke(core: Operations, caller: Caller, grant_id: str) -> None:
     """End a permission now."""
     await core.control.revoke(grant_id, caller.name)
