@@ -70,10 +70,6 @@ StoreLock = Callable[[], contextlib.AbstractContextManager[object]]
 """Held while a copy is checked and stored: nobody else must change the store meanwhile."""
 
 
-def _accept_any_copy(_new: Source, _good: Source | None) -> str:
-    return ""
-
-
 def ignore_progress(_source: Source, _bytes: int, _of: int | None) -> None:
     """A `ReportProgress` that does nothing."""
 
@@ -97,15 +93,16 @@ def fetch_all(
     limits: DownloadLimits = DownloadLimits(),
     local: Collection[str] = (),
     progress: Callable[[FetchResult], None] | None = None,
-    check: CheckCopy = _accept_any_copy,
+    check: CheckCopy = lambda _new, _good: "",
     received: ReportProgress = ignore_progress,
     lock: StoreLock = contextlib.nullcontext,
 ) -> list[FetchResult]:
     """Download those of `sources` that have a URL into `store`. Return all of them, in order, with paths filled in.
 
     `check` is called for each new copy before it is used; `received` is called from several threads. Never raises for
-    anything a server does; raises OSError if the store cannot be written. `local` are the policy's own names. One
-    process at a time downloads; another may put a copy into use (`accept_held_copy`) while it holds `lock`.
+    anything a server does; raises OSError if the store cannot be written. `local` are the policy's own names and
+    networks. One process at a time downloads; another may put a copy into use (`accept_held_copy`) while it holds
+    `lock`.
     """
     store.mkdir(parents=True, exist_ok=True)
     context = _DownloadContext(store, local, ssl.create_default_context(), limits, check, received, lock)
@@ -184,15 +181,19 @@ def _download_with_retries(
 
 
 def _download(source: Source, pointer: Path, known: StoredCopy | None, context: _DownloadContext) -> StoredCopy | None:
-    limits, headers, guard = context.limits, dict[str, str](), OutgoingGuard(local=context.local)
-    if known is not None:
-        headers |= {"If-None-Match": known.etag} if known.etag else {}
-        headers |= {"If-Modified-Since": known.last_modified} if known.last_modified else {}
+    validators = {"If-None-Match": known.etag, "If-Modified-Since": known.last_modified} if known is not None else {}
+    headers = {name: value for name, value in validators.items() if value}
     with contextlib.ExitStack() as stack:
-        with open_url(source.url or "", limits.seconds, guard, headers=headers, trust=context.trust) as response:
+        with open_url(
+            source.url or "",
+            context.limits.seconds,
+            OutgoingGuard(local=context.local),
+            headers=headers,
+            trust=context.trust,
+        ) as response:
             if response.status_code == 304 and known is not None:
                 return None
-            _check_response_head(response, limits)
+            _check_response_head(response, context.limits)
             file = stack.enter_context(temporary_file_beside(pointer))
             digest = _write_body(response, file, source, context)
         newer = StoredCopy(
@@ -217,7 +218,6 @@ def _check_response_head(response: httpx.Response, limits: DownloadLimits) -> No
 def _write_body(response: httpx.Response, file: IO[bytes], source: Source, context: _DownloadContext) -> str:
     """Write the body. Return its SHA-256."""
     digest, size, head = hashlib.sha256(), 0, b""
-    expected = content_length(response)
     for piece in read_body(response, context.limits.bytes):
         size += len(piece)
         if len(head) < _MARKUP_SNIFF_BYTES:
@@ -226,7 +226,7 @@ def _write_body(response: httpx.Response, file: IO[bytes], source: Source, conte
                 raise RefusedError("a web page came instead of a list")
         digest.update(piece)
         file.write(piece)
-        context.received(source, response.num_bytes_downloaded, expected)
+        context.received(source, response.num_bytes_downloaded, content_length(response))
     if size == 0:
         raise RefusedError("an empty file came instead of a list")
     return digest.hexdigest()

@@ -36,8 +36,6 @@ STEP_TIMEOUT_S = 30.0
 ONE_REQUEST = httpx.Limits(max_keepalive_connections=0)
 """A connection for each request."""
 
-_CONNECTED = ("connection.connect_tcp.complete", "connection.start_tls.complete")
-
 
 class UntrustedError(RefusedError):
     """The server's certificate is not trusted."""
@@ -48,7 +46,7 @@ _ERRORS = (
     (httpx.TimeoutException, UnreachableError, "the server was too slow"),
     (httpx.RemoteProtocolError, UnreachableError, "the answer was cut off"),
     (httpx.ConnectError, NoConnectionError, "the server can't be reached: {}"),
-    ((httpx.InvalidURL, httpx.UnsupportedProtocol), RefusedError, "the request failed: {}"),
+    ((httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError), RefusedError, "the request failed: {}"),
     (httpx.HTTPError, UnreachableError, "the request failed: {}"),
 )
 """httpx's errors and ours, which say whether another attempt may help; the first that fits counts."""
@@ -61,8 +59,7 @@ def pinned(guard: OutgoingGuard, request: httpx.Request) -> list[httpx.Request]:
     Raises RefusedError and NoConnectionError.
     """
     url, host, timeout = request.url, request.url.raw_host.decode("ascii"), request.extensions["timeout"]
-    is_encrypted = url.scheme == "https"
-    addresses = guard.look_up(host, url.port or (443 if is_encrypted else 80), is_encrypted=is_encrypted)
+    addresses = guard.look_up(host, url.port or {"https": 443}.get(url.scheme, 80), is_encrypted=url.scheme == "https")
     share = max(1.0, timeout["connect"] / max(3, len(addresses)))
     return [
         httpx.Request(
@@ -96,7 +93,7 @@ class _Transport(httpx.HTTPTransport):
 
     def trace(self, event: str, details: Mapping[str, Any]) -> None:
         """Note the socket (httpx's extension `trace`)."""
-        if event in _CONNECTED:
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
             self._socket = details["return_value"].get_extra_info("socket")
             if self.is_over:
                 self.end()
@@ -129,8 +126,9 @@ def open_url(
     timer.daemon = True
     timer.start()
     try:
-        cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
-        with httpx.Client(transport=transport, trust_env=False, cookies=cookies) as client:
+        with httpx.Client(
+            transport=transport, trust_env=False, cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+        ) as client:
             request = client.build_request(
                 "GET" if body is None else "POST",
                 url,
@@ -141,7 +139,7 @@ def open_url(
             )
             with _send(client, request, redirects) as response:
                 yield response
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # a host may be no IDN
         if not transport.is_over:
             raise _translated(error) from error
     finally:

@@ -13,11 +13,12 @@ import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Any
+from weakref import WeakSet
 
-from hedgerow.blocklists.address_ranges import is_public_address, unwrap_ipv4
-from hedgerow.blocklists.names import is_address, is_beneath, is_local_name
+from hedgerow.blocklists.address_ranges import embedded_ipv4, is_public_address
+from hedgerow.blocklists.names import is_address, is_beneath, is_local_name, parse_host
 from hedgerow.sockets import interleave_families, is_own_address
 
 OWN_PORTS = "HEDGEROW_PORTS"
@@ -59,22 +60,31 @@ class OutgoingGuard:
     `innermost` is how far inside the next host may be: at first the one that the URL names, later no further than the
     outermost address so far, nor than `elsewhere`. A host keeps its addresses until another one is asked: it may have
     some inside and some outside.
-    `local` are the policy's own names, which may have addresses inside as those of local networks may. Any name may
-    over TLS, where its certificate proves whose server it is.
+    `local` are the policy's own names and networks (`NetworkSettings.own_places`): its names may have addresses inside
+    as those of local networks may, and its networks are inside. Any name may have such addresses over TLS, where its
+    certificate proves whose server it is.
     """
 
     innermost: Reach = Reach.MACHINE
     elsewhere: Reach = Reach.MACHINE
     local: Collection[str] = ()
     _host: str = field(init=False, default="")
+    _is_led: bool = field(init=False, default=False)
     _known: Mapping[str, Reach] = field(init=False, default_factory=dict)
 
     def turn_to(self, host: str, *, is_encrypted: bool) -> None:
         """Note the host of the next connections."""
+        host = host.lower().removesuffix(".")
         self.innermost = max([self.innermost, *self._known.values()])
         if self._host not in ("", host):
-            self.innermost, self._known = max(self.innermost, self.elsewhere), {}
-        if not may_be_inside(host, self.local, is_encrypted=is_encrypted):
+            self.innermost, self._known, self._is_led = max(self.innermost, self.elsewhere), {}, True
+        if not (
+            is_encrypted
+            or is_address(host)
+            or "." not in host
+            or is_local_name(host)
+            or is_beneath(host, frozenset({"test", *self.local}))  # no public zone is called `test` (RFC 6761)
+        ):
             self.innermost, self._known = Reach.INTERNET, {}
         self._host = host
 
@@ -95,49 +105,56 @@ class OutgoingGuard:
 
     def judge(self, address: str, port: int) -> None:
         """Raise RefusedError if a connection to the host may not lead to this address."""
-        reach, place = reach_of(address), address if self._host == address else f"{self._host} ({address})"
-        if str(ip_address(unwrap_ipv4(ip_address(address.partition("%")[0]).packed))) in _METADATA:
+        reach, place = reach_of(address, self.local), f"{self._host} ({address})" if self._host != address else address
+        if not _METADATA.isdisjoint(_written_in(address)):
             raise RefusedError(f"{place} is where clouds keep the secrets of machines: nothing is fetched from there")
         if reach is Reach.MACHINE and str(port) in os.environ.get(OWN_PORTS, "").split():
             raise RefusedError(f"{place} at port {port} is Hedgerow itself, which is not asked for anything")
         if reach < self.innermost and address not in self._known:
             raise RefusedError(
-                f"{place} is an address inside the network: only whoever writes the policy may have it asked, by the "
-                "address itself, by https://, or by a name under `records` or `forward`"
+                f"{place} is an address inside the network, to which a server outside led"
+                if self._is_led
+                else f"{place} is an address inside the network, which a public name may have with https:// only: "
+                "write https:// or the address itself, or put the name under `records` or `forward`"
             )
         self._known = {**self._known, address: reach}
 
 
-def may_be_inside(host: str, local: Collection[str], *, is_encrypted: bool) -> bool:
-    """Return whether a host that a URL names may have an address inside: one of TLS, an address, or a local name.
-
-    >>> [may_be_inside(host, ["ours.example"], is_encrypted=False) for host in ("nas.lan.", "ours.example", "b.org")]
-    [True, True, False]
-    """
-    host = host.removesuffix(".")
-    is_local = is_address(host) or "." not in host or is_local_name(host)
-    return is_encrypted or is_local or is_beneath(host, frozenset(local))
+def _written_in(address: str) -> tuple[str, ...]:
+    """Return an address, and the IPv4 addresses inside it."""
+    inner = embedded_ipv4(ip_address(address.partition("%")[0]).packed)
+    return address, *(str(ip_address(each)) for each in inner)
 
 
-def reach_of(address: str) -> Reach:
-    """Return the place of an address."""
-    if is_own_address(address):
+def reach_of(address: str, local: Collection[str] = ()) -> Reach:
+    """Return the place of an address. Networks among `local` are inside."""
+    written = _written_in(address)
+    if any(map(is_own_address, written)):
         return Reach.MACHINE
-    return Reach.INTERNET if is_public_address(address) else Reach.NETWORK
+    is_home = any(ip_address(each) in ip_network(network) for network in local if "/" in network for each in written)
+    return Reach.INTERNET if is_public_address(address) and not is_home else Reach.NETWORK
 
 
-def guard_connections(guard: OutgoingGuard) -> None:
-    """Judge every connection of this process before it is made. Nothing takes that back.
+def guard_connections(guard: OutgoingGuard, *, is_encrypted: bool) -> None:
+    """Judge every stream connection of this process before it is made. Nothing takes that back.
 
-    It is for jobs whose libraries connect by themselves. The first connection leads to the server that the job names;
-    later ones, as after redirects, lead outward only.
+    It is for jobs whose libraries connect by themselves. The first host that is looked up is the server that the job
+    names. Later ones, as after redirects, lead outward only. Sockets of this process may be connected to each other.
     """
+    own = WeakSet[socket.socket]()
 
     def judge(event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "socket.getaddrinfo":
-            guard.turn_to(arguments[0], is_encrypted=True)
-        elif event == "socket.connect" and arguments[0].type == socket.SOCK_STREAM:
-            address, port, *_ = arguments[1]
-            guard.judge(address, port)
+        if event == "socket.bind":
+            own.add(arguments[0])
+        elif event == "socket.getaddrinfo":
+            guard.turn_to(os.fsdecode(arguments[0] or "localhost"), is_encrypted=is_encrypted)
+        elif (
+            event == "socket.connect"
+            and arguments[0].type == socket.SOCK_STREAM
+            and all(each.fileno() < 0 or each.getsockname() != arguments[1] for each in own)
+        ):
+            if not isinstance(arguments[1], tuple) or not is_address(parse_host(arguments[1][0]) or ""):
+                raise RefusedError(f"{arguments[1]} is not an address on a network: only such are connected to")
+            guard.judge(*arguments[1][:2])
 
     sys.addaudithook(judge)

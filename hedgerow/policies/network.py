@@ -252,10 +252,13 @@ class NetworkSettings:
     bundle: BundleSource | None = None
 
     @property
-    def own_names(self) -> frozenset[str]:
-        """Names, with those beneath them, that may have an address of this network: of `records` and `forward`."""
-        resolver = self.resolver
-        return frozenset((*(each.host for each in resolver.records), *(each.zone for each in resolver.forward)))
+    def own_places(self) -> frozenset[str]:
+        """Names that may have an address of this network, with those beneath them, and its networks.
+
+        The names are those of `records` and `forward`.
+        """
+        names = (*(each.host for each in self.resolver.records), *(each.zone for each in self.resolver.forward))
+        return frozenset((*names, *map(str, self.home_networks)))
 
     def is_at_home(self, address: IpAddress) -> bool:
         """Return True for an address of `lan` that is not one inside the tunnel."""

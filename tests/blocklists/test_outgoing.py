@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
+import socket
+import subprocess
+import sys
 import threading
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -43,12 +48,16 @@ from hedgerow.features.log_shipping.settings import parse_log_target
 from hedgerow.features.openid.provider import OpenIdSignIn
 from hedgerow.features.openid.settings import OpenIdProvider
 from hedgerow.features.registration_age.rdap import Question, look_up
+from hedgerow.policies.network import NetworkSettings
 
 pytestmark = [pytest.mark.root, pytest.mark.service]
 
 FINE = b"fine.example\n"
 INSIDE = "an address inside the network"
-REFUSED_INSIDE = "Nothing was sent: the address leads inside this network, where such notices may not go."
+REFUSED_INSIDE = (
+    "Nothing was sent: the service leads inside this network. Write its address itself or its encrypted form, or put "
+    "its name under records or forward."
+)
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +86,11 @@ def refusal(sides: TwoSides, url: str, guard: OutgoingGuard | None = None) -> st
 
 def test_places_are_told_apart(sides: TwoSides) -> None:
     places = {
-        Reach.MACHINE: ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", HERE, "0.0.0.0", "::"],
-        Reach.NETWORK: [NEIGHBOUR, "10.0.0.1", "fd00::1", METADATA, "100.64.0.1", "64:ff9b::a00:1"],
+        Reach.MACHINE: [
+            *("127.0.0.1", "127.9.9.9", "::1", HERE, "0.0.0.0", "::"),
+            *("::ffff:127.0.0.1", "::ffff:127.0.0.9", "::ffff:0.0.0.0", "2002:7f00:1::", f"::ffff:{HERE}"),
+        ],
+        Reach.NETWORK: [NEIGHBOUR, "10.0.0.1", "fd00::1", METADATA, "100.64.0.1", "64:ff9b::a00:1", "2002:a00:1::"],
         Reach.INTERNET: [PUBLIC, "2600::1"],
     }
     for reach, addresses in places.items():
@@ -87,11 +99,25 @@ def test_places_are_told_apart(sides: TwoSides) -> None:
         )
 
 
+def test_a_public_network_of_the_policy_is_inside(sides: TwoSides) -> None:
+    settings = NetworkSettings(lan=(ip_network("2003:e1::/32"), ip_network("8.8.8.0/24"), ip_network("192.168.1.0/24")))
+    places = {"2003:e1:1:2::9": Reach.NETWORK, PUBLIC: Reach.NETWORK, f"::ffff:{PUBLIC}": Reach.NETWORK}
+    for address, reach in {**places, OTHER_PUBLIC: Reach.INTERNET, "2003:e2::1": Reach.INTERNET}.items():
+        assert sides.run(lambda: reach_of(address, settings.own_places)) is reach  # noqa: B023
+    inside = sides.serve(answer())
+    first = sides.serve(answer(302, location=inside.url(PUBLIC, "/admin")))
+    assert INSIDE in refusal(sides, first.url(OTHER_PUBLIC), OutgoingGuard(local=settings.own_places))
+    assert inside.asked == []
+
+
 def test_an_admin_names_servers_inside(sides: TwoSides) -> None:
     site, own = sides.serve(answer()), sides.serve(answer(), at_home=True)
-    sides.name(mirror_lan=NEIGHBOUR, nas=NEIGHBOUR, lists_ours_example=NEIGHBOUR, home_arpa=NEIGHBOUR)
-    for url in (site.url(NEIGHBOUR), site.url("mirror.lan"), site.url("nas"), own.url("localhost"), own.url(HERE)):
-        assert fetch(sides, url) == FINE
+    local = dict.fromkeys(("mirror_lan", "mirror_lan_", "nas", "nas_test", "lists_ours_example"), NEIGHBOUR)
+    sides.name(**local)
+    for host in (NEIGHBOUR, "mirror.lan", "mirror.lan.", "nas", "nas.test"):
+        assert fetch(sides, site.url(host)) == FINE
+    for host in ("localhost", HERE, "[::ffff:127.0.0.1]"):
+        assert fetch(sides, own.url(host)) == FINE
     assert fetch(sides, site.url("lists.ours.example"), OutgoingGuard(local={"ours.example"})) == FINE
 
 
@@ -108,7 +134,7 @@ def test_a_public_name_does_not_turn_inside(sides: TwoSides, address: str) -> No
     site, own = sides.serve(answer()), sides.serve(answer(), at_home=True)
     sides.name(publisher_example=address)
     for each in (site, own):
-        assert INSIDE in refusal(sides, each.url("publisher.example"))
+        assert "write https:// or the address itself" in refusal(sides, each.url("publisher.example"))
         assert each.asked == []
 
 
@@ -128,7 +154,7 @@ def test_the_internet_does_not_redirect_inside(sides: TwoSides, target: str) -> 
 
 def fetch_problem(sides: TwoSides, url: str) -> bool:
     text = refusal(sides, url)
-    return INSIDE in text or "secrets of machines" in text
+    return "to which a server outside led" in text or "secrets of machines" in text
 
 
 def test_redirects_lead_outward_only(sides: TwoSides) -> None:
@@ -169,7 +195,7 @@ def test_secrets_of_clouds_and_hedgerow_itself_are_never_fetched(
     for host in (METADATA, "metadata.internal", f"[::ffff:{METADATA}]"):
         assert "secrets of machines" in refusal(sides, site.url(host))
     monkeypatch.setenv(OWN_PORTS, f"53 {own.server.server_address[1]}")
-    for host in ("127.0.0.1", "localhost", HERE):
+    for host in ("127.0.0.1", "localhost", HERE, "[::ffff:127.0.0.9]", f"[::ffff:{HERE}]"):
         assert "is Hedgerow itself" in refusal(sides, own.url(host))
     assert (site.asked, own.asked) == ([], [])
 
@@ -239,6 +265,24 @@ def test_lists_say_why_nothing_was_fetched(sides: TwoSides, tmp_path: Path) -> N
     assert INSIDE in fetched.problem.message
     (fetched,) = sides.run(lambda: fetch_all([source], tmp_path, limits, {"publisher.example"}))
     assert fetched.outcome is FetchOutcome.NEW
+
+
+@pytest.mark.parametrize(
+    "location", ["http://xn--0.example/", "http://xn--zzzzzz/", "http://[::1/", "http://%00/", "//:99999/", "x://y"]
+)
+def test_a_server_that_redirects_to_no_address_fails_alone(sides: TwoSides, tmp_path: Path, location: str) -> None:
+    good, bad = sides.serve(answer()), sides.serve(answer(302, location=location))
+    sources = [Source(each, "ads", url=site.url(NEIGHBOUR)) for each, site in (("bad", bad), ("good", good))]
+    limits = DownloadLimits(seconds=10, attempts=1)
+    bad_result, good_result = sides.run(lambda: fetch_all(sources, tmp_path, limits))
+    assert (bad_result.outcome, good_result.outcome) == (FetchOutcome.MISSING, FetchOutcome.NEW)
+
+
+def test_the_host_that_was_written_is_looked_up(sides: TwoSides) -> None:
+    """The letter ß is another one than ss (IDNA 2008, RFC 5894, section 7.2)."""
+    site = sides.serve(answer())
+    sides._hosts.write_text(f"{NEIGHBOUR} xn--fa-hia.lan\n")
+    assert fetch(sides, site.url("faß.lan")) == FINE
 
 
 def test_a_registry_redirects_to_the_internet_only(sides: TwoSides, authority: Authority, tmp_path: Path) -> None:
@@ -317,6 +361,23 @@ def test_a_provider_of_sign_in_leads_nobody_inside(sides: TwoSides, authority: A
     assert inside.asked == []
 
 
+def test_a_provider_does_not_compress(sides: TwoSides, authority: Authority) -> None:
+    site = sides.serve(answer(), server_context(authority.leaf("id.example")))
+    provider = provider_there(site.url("id.example", ""), authority, site)
+    respond = site.respond
+    sides.name(id_example=NEIGHBOUR)
+
+    def compress(handler: BaseHTTPRequestHandler) -> None:
+        if handler.path == "/jwks_uri":
+            return answer(body=gzip.compress(b'{"keys": []}'), content_encoding="gzip")(handler)
+        return respond(handler)
+
+    site.respond = compress
+    with pytest.raises(SignInRefused, match=REFUSED_SIGN_IN):
+        sides.run(lambda: asyncio.run(provider.begin("https://home.example")))
+    assert site.asked[-1][2] == "/jwks_uri"
+
+
 def test_a_webhook_follows_no_redirect(sides: TwoSides, authority: Authority, tmp_path: Path) -> None:
     context = server_context(authority.leaf("hooks.example", NEIGHBOUR))
     inside = sides.serve(answer(), context)
@@ -339,7 +400,8 @@ def notify(sides: TwoSides, address: str, key: str = "", local: tuple[str, ...] 
 def test_a_browser_can_name_no_push_service_inside(
     sides: TwoSides, authority: Authority, tmp_path: Path, host: str
 ) -> None:
-    context = server_context(authority.leaf(NEIGHBOUR, "127.0.0.1", HERE, "push.example", "localhost"))
+    names = (NEIGHBOUR, "127.0.0.1", HERE, "push.example", "localhost")
+    context = server_context(authority.leaf(*names))
     away, own = sides.serve(answer(201), context), sides.serve(answer(201), context, at_home=True)
     key = PushKey(tmp_path / "push.pem").private_pem()
     sides.name(push_example=NEIGHBOUR)
@@ -349,6 +411,7 @@ def test_a_browser_can_name_no_push_service_inside(
     sides.name(push_example=PUBLIC)
     assert notify(sides, subscription(away.url("push.example")), key) == ""
     assert away.asked == [(PUBLIC, "POST", "/")]
+    assert notify(sides, subscription(away.url("push.example")), key, ("8.8.8.0/24",)) == REFUSED_INSIDE
 
 
 def subscription(endpoint: str) -> str:
@@ -370,6 +433,50 @@ def test_notices_reach_a_service_at_home(sides: TwoSides) -> None:
         assert notify(sides, service(site, host)) == ""
     assert notify(sides, service(site, "ntfy.ours.example"), local=("ours.example",)) == ""
     assert len(site.asked) == 3
+
+
+@pytest.mark.parametrize("server", [NEIGHBOUR, "mail.lan", "mail.ours.example"])
+def test_a_mail_goes_through_a_server_at_home(sides: TwoSides, server: str) -> None:
+    heard = threading.Event()
+    sides.name(mail_lan=NEIGHBOUR, mail_ours_example=NEIGHBOUR)
+    with sides.run(lambda: socket.create_server((NEIGHBOUR, 0)), at_home=False) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            heard.set()
+            connection.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        port = listener.getsockname()[1]
+        address = f"mailto://u:p@home.example:{port}/?smtp={server}&mode=insecure"
+        assert "could not be reached or did not accept" in notify(sides, address, local=("ours.example",))
+    assert heard.is_set()
+
+
+def test_a_job_connects_to_addresses_and_to_itself(sides: TwoSides) -> None:
+    site = sides.serve(answer(), at_home=True)
+    port = site.server.server_address[1]
+    run = subprocess.run([sys.executable, "-P", "-c", JOB, str(port)], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines() == ["pair", *["RefusedError"] * 3]
+
+
+JOB = """
+import socket, sys
+from hedgerow.blocklists.outgoing_guard import OutgoingGuard, Reach, RefusedError, guard_connections
+
+guard_connections(OutgoingGuard(Reach.INTERNET), is_encrypted=True)
+with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()):
+    print("pair")
+for family, where in (
+    (socket.AF_UNIX, "/run/x"),
+    (socket.AF_INET, ("localhost", int(sys.argv[1]))),
+    (socket.AF_INET, ("127.0.0.1", int(sys.argv[1]))),
+):
+    try:
+        socket.socket(family).connect(where)
+    except RefusedError as error:
+        print(type(error).__name__)
+"""
 
 
 @pytest.mark.parametrize("status", [302, 307])

@@ -243,7 +243,7 @@ class Parts:
             outbox=Outbox(self.store),
             book=AddressBook(self.settings.notices),
             policy=self.policy,
-            send=lambda outgoing: send_in_subprocess(outgoing, local=self.policy().network.own_names),
+            send=lambda outgoing: send_in_subprocess(outgoing, local=self.policy().network.own_places),
             report=self._report_of_week,
             link=lambda: f"http://{self.web.reached_at('127.0.0.1')}/",
             open_requests=self.publisher.reader.requests,

@@ -95,7 +95,7 @@ def rule_services(parts: Parts) -> tuple[ControlService, ...]:
     calendars = CalendarUpdater(
         parts.settings.calendars,
         urls=lambda: parts.policy().calendars,
-        local=lambda: parts.policy().network.own_names,
+        local=lambda: parts.policy().network.own_places,
     )
     return (
         ControlService(name="policy", run=parts.follower.run, area=Area.RULES),
@@ -134,7 +134,7 @@ def list_services(parts: Parts) -> tuple[ControlService, ...]:
         """Fetch lists that are due. Those of a bundle come first."""
         while True:
             policy = parts.policy()
-            await lists.bundled.take(parts.bundle.seen, parts.policy().network.own_names)
+            await lists.bundled.take(parts.bundle.seen, parts.policy().network.own_places)
             bundle = policy.network.bundle
             if bundle is None or not bundle.lists or parts.bundle.has_looked:
                 await lists.fetch_if_due(policy)

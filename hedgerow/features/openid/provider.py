@@ -265,6 +265,8 @@ class _BoundedTransport(httpx.AsyncHTTPTransport):
         return self._bounded(await super().handle_async_request(last))
 
     def _bounded(self, response: httpx.Response) -> httpx.Response:
+        if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
+            raise _ProviderError("it compresses its answer although it was asked not to")
         response.stream = _BoundedStream(cast(httpx.AsyncByteStream, response.stream))
         return response
 

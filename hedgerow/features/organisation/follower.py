@@ -171,7 +171,7 @@ class OrganisationFollower:
         """
         known = self._known()
         try:
-            local = self._policy().network.own_names
+            local = self._policy().network.own_places
             manifest = open_bundle(_fetched(source.url, MAX_BUNDLE, local), public_key(source.key))
             check_age(manifest, known.bundle, self._clock())
             names = {"organisation": ORGANISATION} | ({"group": ORGANISATION + source.group} if source.group else {})
@@ -311,7 +311,7 @@ def _problem_of(path: Path, texts: Mapping[str, str]) -> str | None:
 
 
 def _fetched(url: str, limit: int, local: Collection[str]) -> bytes:
-    """Download a file of a bundle. `local` are the policy's own names. Raises BundleError."""
+    """Download a file of a bundle. `local` are the policy's own names and networks. Raises BundleError."""
     from hedgerow.blocklists.outgoing import download_small  # few sites have a bundle
     from hedgerow.blocklists.outgoing_guard import OutgoingGuard, RefusedError
 

@@ -37,10 +37,12 @@ class Publisher:
     def __init__(self) -> None:
         self.body = b""
         self.encoding = "identity"
+        self.asked: list[str] = []
         publisher = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                publisher.asked.append(self.path)
                 self.send_response(200 if publisher.body else 404)
                 self.send_header("Content-Length", str(len(publisher.body)))
                 self.send_header("Content-Encoding", publisher.encoding)
@@ -94,6 +96,13 @@ def test_the_last_good_copy_stays(publisher: Publisher, tmp_path: Path) -> None:
     assert asyncio.run(file.reload())
     assert holidays() == (date(2026, 12, 8), date(2026, 12, 24))
     assert [each.name for each in folder.iterdir()] == [calendar_copy_path(publisher.url, folder).name]
+
+
+def test_the_whole_address_of_a_calendar_is_asked_for(publisher: Publisher, tmp_path: Path) -> None:
+    publisher.body = CALENDAR.format(first="20261208").encode()
+    url = f"{publisher.url}?of=Our School, all year"
+    assert asyncio.run(CalendarUpdater(tmp_path, lambda: (url,)).fetch(url))
+    assert publisher.asked == ["/school.ics?of=Our%20School,%20all%20year"]
 
 
 def test_a_calendar_is_fetched_once_a_day(publisher: Publisher, tmp_path: Path) -> None:

@@ -177,7 +177,7 @@ class BundledListTaker:
     async def take(self, seen: tuple[BundleSource, Manifest] | None, local: Collection[str] = ()) -> None:
         """Install the lists of the bundle that was seen last, unless they are in place, or have just failed.
 
-        On failure, the last stay. `local` are the policy's own names.
+        On failure, the last stay. `local` are the policy's own names and networks.
         """
         lists = seen[1].lists if seen is not None and seen[0].lists else None
         if seen is None or lists is None or self._is_installed(seen[0], lists):

@@ -100,7 +100,7 @@ class ListFolders:
 
 @dataclass(frozen=True, slots=True)
 class FetchJob:
-    """Lists to download. `local` are the policy's own names, and `own_ports` the ports of this run (`OWN_PORTS`)."""
+    """Lists to download. `local` are the policy's own names and networks, `own_ports` the ports of this run."""
 
     sources: tuple[Source, ...]
     state: Path

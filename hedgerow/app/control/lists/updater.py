@@ -238,7 +238,7 @@ class ListUpdater:
         wanted = tuple(source for source in remote if every or self._is_due(source, bound))
         if not wanted:
             return
-        job = FetchJob(wanted, self._folders.state, policy.network.own_names, os.environ.get(OWN_PORTS, ""))
+        job = FetchJob(wanted, self._folders.state, policy.network.own_places, os.environ.get(OWN_PORTS, ""))
         luck = random.random()  # noqa: S311 (no secret); one for all, so that lists that failed together are retried together
         self._is_fetching = True
         try:

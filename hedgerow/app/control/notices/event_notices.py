@@ -35,7 +35,10 @@ _PROBLEMS = {
     0: "",
     UNKNOWN: message("The address does not belong to a supported service."),
     REFUSED: message("The service could not be reached or did not accept it."),
-    INSIDE: message("Nothing was sent: the address leads inside this network, where such notices may not go."),
+    INSIDE: message(
+        "Nothing was sent: the service leads inside this network. Write its address itself or its encrypted form, or "
+        "put its name under records or forward."
+    ),
     GONE: message("This browser no longer takes notices. Switch them on again there."),
 }
 _NOTIFIED_REASONS = frozenset({Reason.RULE, Reason.SERVICE, Reason.CATEGORY, Reason.RECOGNISED, Reason.SAFE_SEARCH})
@@ -48,7 +51,7 @@ _FAILED = message("Sending it failed.")
 async def send_in_subprocess(
     outgoing: OutgoingMessage, limit: float = SEND_TIMEOUT_S, local: Iterable[str] = ()
 ) -> str:
-    """Send a message. `local` are the policy's own names.
+    """Send a message. `local` are the policy's own names and networks.
 
     Returns the problem in one sentence without any part of the address; empty if the service accepted it.
     """

@@ -2,7 +2,7 @@
 
 It starts for each message and therefore imports almost nothing of ours. Its memory is limited, since apprise reads a
 service's response whole. The notice is JSON on standard input (`address`, `title`, `body`, `html`, `push_key`, and
-`local`, the policy's own names); the exit status is the result.
+`local`, the policy's own names and networks); the exit status is the result.
 
 The libraries connect by themselves, so each connection of the process is judged. A browser says where its push service
 is, and whoever can add one is no admin: it is on the internet.
@@ -15,11 +15,10 @@ import logging
 import os
 import sys
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from hedgerow.app.control.jobs import SMALL_MEMORY, limit_resources
 from hedgerow.app.privileges import confine_job
-from hedgerow.blocklists.outgoing_guard import OutgoingGuard, Reach, RefusedError, guard_connections, may_be_inside
+from hedgerow.blocklists.outgoing_guard import OutgoingGuard, Reach, RefusedError, guard_connections
 
 if TYPE_CHECKING:
     from apprise import NotifyBase
@@ -108,13 +107,11 @@ if __name__ == "__main__":
     limit_resources(SMALL_MEMORY)
     confine_job()
     notice = json.load(sys.stdin.buffer)
-    url, local = urlsplit(notice["address"]), notice.pop("local")
+    service = notice["address"].partition("://")[0].lower()
     os.environ["no_proxy"] = "*"
     # Services whose names end with s use TLS: then the certificate says whose server it is.
-    is_inside = url.scheme != _PUSH.partition(":")[0] and may_be_inside(
-        url.hostname or "", local, is_encrypted=url.scheme.endswith("s")
-    )
-    guard_connections(OutgoingGuard(Reach.MACHINE if is_inside else Reach.INTERNET))
+    innermost = Reach.INTERNET if service == _PUSH.removesuffix("://") else Reach.MACHINE
+    guard_connections(OutgoingGuard(innermost, local=notice.pop("local")), is_encrypted=service.endswith("s"))
     try:
         sys.exit(send(**notice))
     except RefusedError:

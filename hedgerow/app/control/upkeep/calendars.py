@@ -3,16 +3,17 @@
 A new copy triggers a reload of the policy, as an edit of its file does. Workers fetch nothing: their policy contains
 the dates.
 
-Each download is a process of its own: `python -m hedgerow.app.control.upkeep.calendars FILE`, with the URL and the
-policy's own names on standard input, since a URL may contain a secret and everybody can read the arguments of a
-process. If the download fails, is too large or is not a calendar, the old copy stays and the exit status is 1, with a
-sentence on standard error.
+Each download is a process of its own: `python -m hedgerow.app.control.upkeep.calendars FILE`, with the URL, and the
+policy's own names and networks, as JSON on standard input: a URL may contain a secret, and everybody can read the
+arguments of a process. If the download fails, is too large or is not a calendar, the old copy stays and the exit status
+is 1, with a sentence on standard error.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import sys
 import time
@@ -36,7 +37,7 @@ DOWNLOAD_TIMEOUT_S = 30.0
 class CalendarUpdater:
     """Copies of the policy's calendars in `folder`, kept up to date.
 
-    `urls` returns those of the policy in force, and `local` its own names.
+    `urls` returns those of the policy in force, and `local` its own names and networks.
     """
 
     def __init__(
@@ -60,7 +61,9 @@ class CalendarUpdater:
             async with asyncio.timeout(TIMEOUT_S):
                 place = calendar_copy_path(url, self._folder)
                 await run_job(
-                    "hedgerow.app.control.upkeep.calendars", str(place), stdin=" ".join((url, *self._local())).encode()
+                    "hedgerow.app.control.upkeep.calendars",
+                    str(place),
+                    stdin=json.dumps((url, *self._local())).encode(),
                 )
         except (JobError, TimeoutError, OSError) as error:
             log.warning(
@@ -97,7 +100,7 @@ def save_calendar(data: bytes, place: Path) -> None:
 
 
 def download_calendar(url: str, *local: str, place: Path) -> None:
-    """Download a calendar in this process. `local` are the policy's own names."""
+    """Download a calendar in this process. `local` are the policy's own names and networks."""
     from hedgerow.blocklists.outgoing import download_small  # only where a calendar is fetched, for its memory
     from hedgerow.blocklists.outgoing_guard import OutgoingGuard
 
@@ -116,4 +119,4 @@ def download_calendar(url: str, *local: str, place: Path) -> None:
 
 
 if __name__ == "__main__":
-    download_calendar(*sys.stdin.read().split(" "), place=Path(sys.argv[1]))
+    download_calendar(*json.load(sys.stdin), place=Path(sys.argv[1]))
