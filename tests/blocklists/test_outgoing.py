@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler
 from ipaddress import ip_network
 from pathlib import Path
@@ -296,14 +296,21 @@ def test_a_registry_redirects_to_the_internet_only(sides: TwoSides, authority: A
     assert inside.asked == []
 
 
-def provider_there(issuer: str, authority: Authority, site: Site, **others: str) -> OpenIdSignIn:
+def provider_there(
+    issuer: str, authority: Authority, site: Site, others: Mapping[str, str] = {}, *, compresses: bool = False
+) -> OpenIdSignIn:
     """Have a site be a provider of sign-in, with other addresses than its own for some endpoints."""
     named = {each: f"{issuer}/{each}" for each in ("authorization_endpoint", "token_endpoint", "jwks_uri")}
     documents = {
         "/.well-known/openid-configuration": {"issuer": issuer, **named, **others},
         "/jwks_uri": KeySet([RSAKey.generate_key()]).as_dict(),
     }
-    site.respond = lambda handler: answer(body=json.dumps(documents.get(handler.path, {})).encode())(handler)
+
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        body = json.dumps(documents.get(handler.path, {})).encode()
+        (answer(body=gzip.compress(body), content_encoding="gzip") if compresses else answer(body=body))(handler)
+
+    site.respond = respond
     settings = OpenIdProvider(issuer, "hedgerow", {"parent": ("teachers",)}, ca=str(authority.root))
     return OpenIdSignIn(lambda: settings, str)
 
@@ -332,7 +339,7 @@ def test_a_provider_with_several_addresses_is_asked_for_everything(
 def test_each_name_of_a_provider_has_a_certificate_of_its_own(sides: TwoSides, authority: Authority) -> None:
     site = sides.serve(answer(), server_context(authority.leaf("id.example")))
     provider = provider_there(
-        site.url("id.example", ""), authority, site, jwks_uri=site.url("other.example", "/jwks_uri")
+        site.url("id.example", ""), authority, site, {"jwks_uri": site.url("other.example", "/jwks_uri")}
     )
     respond = site.respond
 
@@ -355,7 +362,7 @@ def test_a_provider_of_sign_in_leads_nobody_inside(sides: TwoSides, authority: A
     provider = sides.serve(answer(), context)
     sides.name(id_example=PUBLIC)
     others = {endpoint: inside.url(NEIGHBOUR, "/keys")}
-    sign_in = provider_there(provider.url("id.example", ""), authority, provider, **others)
+    sign_in = provider_there(provider.url("id.example", ""), authority, provider, others)
     with pytest.raises(SignInRefused, match=REFUSED_SIGN_IN):
         sides.run(lambda: asyncio.run(sign_in_at(sign_in)))
     assert inside.asked == []
@@ -363,19 +370,11 @@ def test_a_provider_of_sign_in_leads_nobody_inside(sides: TwoSides, authority: A
 
 def test_a_provider_does_not_compress(sides: TwoSides, authority: Authority) -> None:
     site = sides.serve(answer(), server_context(authority.leaf("id.example")))
-    provider = provider_there(site.url("id.example", ""), authority, site)
-    respond = site.respond
+    provider = provider_there(site.url("id.example", ""), authority, site, compresses=True)
     sides.name(id_example=NEIGHBOUR)
-
-    def compress(handler: BaseHTTPRequestHandler) -> None:
-        if handler.path == "/jwks_uri":
-            return answer(body=gzip.compress(b'{"keys": []}'), content_encoding="gzip")(handler)
-        return respond(handler)
-
-    site.respond = compress
     with pytest.raises(SignInRefused, match=REFUSED_SIGN_IN):
         sides.run(lambda: asyncio.run(provider.begin("https://home.example")))
-    assert site.asked[-1][2] == "/jwks_uri"
+    assert [path for _, _, path in site.asked] == ["/.well-known/openid-configuration"]
 
 
 def test_a_webhook_follows_no_redirect(sides: TwoSides, authority: Authority, tmp_path: Path) -> None:
