@@ -14,6 +14,7 @@ from hedgerow.dashboards.pages.forms import refusal_of
 from hedgerow.dashboards.passwords import SignInRefused
 from hedgerow.dashboards.routes import SIGN_IN, get, post
 from hedgerow.dashboards.words.languages import language_of
+from hedgerow.policies.model import Policy
 
 type FormText = Annotated[str, Form(max_length=600)]
 
@@ -66,8 +67,12 @@ def _open_step(context: PageContext, request: Request) -> str:
     view = context.control.device_at(address)
     if view is None or not view.may_resume or (address in LOCAL_PEERS and policy.people):
         return "/"
-    step = "connect" if policy.people else "people" if policy.network.country else "place"
-    return f"/start/{step}"
+    return f"/start/{next_step(policy)}"
+
+
+def next_step(policy: Policy) -> str:
+    """Return the first step of the guide that has not been answered, if no device has a name."""
+    return "connect" if policy.people else "people" if policy.network.country else "place"
 
 
 def refused_page(context: PageContext, request: Request, refused: SignInRefused) -> Response:

@@ -20,6 +20,7 @@ from hedgerow.dashboards.pages.device_cards import (
     rows_of_named,
     unnamed_devices,
 )
+from hedgerow.dashboards.pages.sign_in import next_step
 from hedgerow.dashboards.policy_index import PolicyIndex, users_of
 from hedgerow.journal.reader import DeviceRow, JournalReader
 from hedgerow.network.discovery import VendorLookup
@@ -94,7 +95,7 @@ class Home:
     """The named devices, those of children first, the devices without a name, and the time at which that holds.
 
     `equipment` are routers and the like that use Hedgerow, maybe for other devices. `has_children`: somebody in the
-    policy is a child.
+    policy is a child. `step` is where the guide goes on if it was left before a device got a name, else empty.
     """
 
     named: list[DeviceConnection]
@@ -102,6 +103,17 @@ class Home:
     equipment: list[DeviceConnection]
     has_children: bool
     now: float
+    step: str = ""
+
+    @property
+    def is_unused(self) -> bool:
+        """True if no device that a filter is meant for has ever used Hedgerow."""
+        return self.stage is Stage.NONE and all(each.last is None for each in self._meant)
+
+    @property
+    def _meant(self) -> list[DeviceConnection]:
+        """The devices of children or, without children, all that have a name."""
+        return [each for each in self.named if each.is_childs or not self.has_children]
 
     @property
     def waiting(self) -> list[DeviceConnection]:
@@ -115,8 +127,7 @@ class Home:
 
     @property
     def stage(self) -> Stage:
-        meant = [each for each in self.named if each.is_childs or not self.has_children]
-        connected = [each for each in meant if each.is_connected]
+        connected = [each for each in self._meant if each.is_connected]
         if connected and not self.waiting:
             return Stage.ALL
         is_some = connected or any(each.is_connected for each in self.unnamed)
@@ -182,7 +193,8 @@ def read_home(index: PolicyIndex, reader: JournalReader, vendors: VendorLookup, 
     others = [(connection(row), looks_like_equipment(row, _maker(row, vendors), places)) for row in strangers]
     unnamed = [each for each, is_equipment in others if not is_equipment]
     equipment = [each for each, is_equipment in others if is_equipment and each.is_connected]
-    return Home(own, unnamed, equipment, has_children, now)
+    step = "" if index.policy.devices else f"/start/{next_step(index.policy)}"
+    return Home(own, unnamed, equipment, has_children, now, step)
 
 
 def _maker(row: DeviceRow, vendors: VendorLookup) -> str:

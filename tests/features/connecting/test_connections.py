@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -94,8 +95,25 @@ def test_nothing_is_called_filtered_before_a_device_has_asked(web: Web) -> None:
         text = words(web, path)
         assert not any(claim in text for claim in CLAIMS), path
     assert words(web, "/devices").count("Not connected yet") == 3
-    assert "mia-tablet (Mia) has not used Hedgerow yet, and 1 more" in words(web, "/")
-    assert "/start/connect" in httpx.get(web.url, trust_env=False).text
+    today = words(web, "/")
+    assert "Nothing is filtered yet No child's device has used Hedgerow yet. Connect your home" in html.unescape(today)
+    assert today.index("Nothing is filtered yet") < today.index("Pause all")
+    for path in ("/", "/more", "/devices"):
+        assert 'href="/start/connect">' in httpx.get(f"{web.url}{path}", trust_env=False).text, path
+
+
+@pytest.mark.parametrize(
+    ("policy", "step"),
+    [("{}", "place"), ("network: {country: DE}", "people"), ("people: {Mia: {age: 9}}", "connect")],
+)
+def test_today_leads_to_the_step_at_which_the_guide_was_left(web: Web, policy: str, step: str) -> None:
+    web.policy_path.write_text(policy)
+    starter = ListHealth("starter/adult", "adult", 117, starter=True)
+    web.change_status(lists=(starter,), coverage=coverage_by_category([starter], {}, {"adult"}))
+    page = httpx.get(web.url, trust_env=False).text
+    assert page.index("Setting up is not finished") < page.index("Most adult sites are open")
+    assert f'href="/start/{step}">Go on' in page
+    assert "Nothing is filtered yet" not in page
 
 
 def test_a_page_of_a_person_and_the_report_say_it_too(web: Web) -> None:

@@ -174,10 +174,10 @@ def check_end(page: Page, home: Home) -> None:
         )
     page.goto(PAGES)
     waiting = [name for name, is_filtered in filtered.items() if not is_filtered]
-    expect(page.locator(".notconnected")).to_have_count(1 if waiting else 0)
+    expect(page.locator(".notconnected, #unused")).to_have_count(1 if waiting else 0)
     if waiting:
-        expect(page.locator(".notconnected")).to_contain_text("has not used Hedgerow yet")
-        page.locator(".notconnected a").tap()
+        expect(page.locator(".notconnected, #unused")).to_contain_text("used Hedgerow yet")
+        page.locator(".notconnected a, #unused a").tap()
         expect(page.locator("h1")).to_have_text("Connect your home")
 
 
