@@ -22,6 +22,7 @@ class Place(StrEnum):
     GUIDE_CONNECT = "guide connect"  # the address of this machine to which the browser connected
     GUIDE_END = "guide end"  # nothing; its heading, with what is missing
     PERSON = "person"  # the Person
+    PERSON_DEVICES = "person devices"  # the Person; their devices in a line
     DEVICE = "device"  # the Device of the policy
     DEVICE_CHANGE = "device change"  # the same, among its settings; lines
     SETTINGS = "settings"  # nothing
@@ -29,6 +30,8 @@ class Place(StrEnum):
     POLICY_MISTAKES = "policy mistakes"  # nothing; a part of the trouble
     ACCOUNT = "account"  # the AccountRow, in the list of admins
     SIGN_IN = "sign in"  # nothing
+    CHECK = "check"  # the address of this machine to which the browser connected; what to do after a no
+    NOT_IN_CHARGE = "not in charge"  # the DeviceView of a device without a name; what it is told of itself
     COUNTER = "counter"  # nothing; links in a line
     OWN_PAGE_START = "own page start"  # the same; a part of its first section
     OWN_PAGE = "own page"  # the DeviceView of the device that opens it

@@ -49,7 +49,7 @@ class ChildCard:
     `use` has the minutes of each, those of all others last, with an empty name.
 
     `closure` is a pause, bedtime or other closing in force, `bedtime` tonight's, `pause` what the button *Resume* ends.
-    `seen` is the last request. `left` is the budget that ends first.
+    `seen` is the last use of Hedgerow, None if no device has ever used it. `left` is the budget that ends first.
     """
 
     name: str
@@ -65,6 +65,7 @@ class ChildCard:
     minutes: int
     use: tuple[tuple[str, int], ...]
     devices: tuple[DeviceRow, ...]
+    has_devices: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,11 @@ def children_of(policy: Policy) -> list[Person]:
 def devices_of(index: PolicyIndex, person: str) -> list[str]:
     """Return the devices that belong to one person alone."""
     return [device.id for device in index.devices_of.get(person, ())]
+
+
+def last_used(row: DeviceRow) -> float:
+    """Return when a device last used Hedgerow, or 0. That it is on the network does not count."""
+    return row.last_seen if row.allowed or row.blocked else max(row.protections.values(), default=0.0)
 
 
 def shown_children(policy: Policy, requests: Iterable[RequestRow], pauses: Iterable[Pause]) -> list[Person]:
@@ -150,7 +156,7 @@ def _card(
     own = tuple(row for row in budgets if row.whose == person.name)
     ids = set(devices_of(index, person.name))
     devices = tuple(row for row in day.devices if row.device in ids or row.person == person.name)
-    seen = max((row.last_seen for row in devices), default=None)
+    seen = max(map(last_used, devices), default=0.0) or None
     pause = next((each for each in day.pauses if each.person == person.name), None)
     return ChildCard(
         name=person.name,
@@ -166,6 +172,7 @@ def _card(
         minutes=total,
         use=use,
         devices=devices,
+        has_devices=bool(ids),
     )
 
 

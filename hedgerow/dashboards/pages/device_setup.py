@@ -138,9 +138,10 @@ class CheckPages(PageGroup):
     @get("/check", DEVICES)
     async def page(self, request: Request) -> Response:
         view = self._device(request)
-        place = urlsplit(f"http://{self._context.control.reached_at(local_address(request.scope))}")
+        local = local_address(request.scope)
+        place = urlsplit(f"http://{self._context.control.reached_at(local)}")
         here = _check_url(place.hostname or "", place.port)
-        response = self._page(request, "check.html", view=view, here=here, ways=BYPASS_PROBES)
+        response = self._page(request, "check.html", view=view, here=here, local=local, ways=BYPASS_PROBES)
         own = f"{place.scheme}://*.{CHECK_ZONE}:{place.port}"
         # A policy cannot name IPv6 addresses as sources. With a list of sources, browsers would block those probes and
         # report them as safe.

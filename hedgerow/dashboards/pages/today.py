@@ -30,6 +30,7 @@ from hedgerow.dashboards.pages.children import (
     child_cards,
     children_of,
     devices_of,
+    last_used,
     shown_children,
     shows_sites,
     subject_of,
@@ -130,7 +131,7 @@ class TodayPages(PageGroup):
         unnamed, brief = fold_brief(unnamed_devices(index, today.devices))
         known = [device for device in today.devices if device.device in policy.devices]
         devices = sorted((*known, *unnamed), key=lambda device: -device.last_seen)
-        online = [device for device in devices if now - device.last_seen < ONLINE_S]
+        online = [device for device in devices if now - last_used(device) < ONLINE_S]
         return {
             "today": today,
             "people": sorted({*policy.people, *(device.person for device in today.devices if device.person)}),

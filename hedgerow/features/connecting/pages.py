@@ -8,8 +8,10 @@ from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from hedgerow.dashboards.control import DeviceView
 from hedgerow.dashboards.extensions import Card, Extensions, Place
 from hedgerow.dashboards.pages.context import PageContext, PageGroup
+from hedgerow.dashboards.pages.device_cards import keys_of
 from hedgerow.dashboards.pages.graphics import qr_code
 from hedgerow.dashboards.routes import OPERATE, READ, get
 from hedgerow.features.connecting.api import add_connection_routes
@@ -78,8 +80,7 @@ async def _present(home: Home) -> set[str]:
 
 def _step(context: PageContext, here: str) -> ConnectStep:
     check = f"http://{context.control.reached_at(here)}/check"
-    resolver = context.part(resolver_of).addresses(context.policy().network, here)
-    return ConnectStep(home_of(context), resolver, load_routers(), check, qr_code(check))
+    return ConnectStep(home_of(context), _check(context, here), load_routers(), check, qr_code(check))
 
 
 def _home(context: PageContext, _subject: object) -> Home:
@@ -90,6 +91,23 @@ def _of_person(context: PageContext, person: Person) -> list[DeviceConnection] |
     """Return the devices of a person that somebody should connect."""
     names = {device.id for device in context.index().devices_of.get(person.name, ())}
     return [each for each in home_of(context).named if each.id in names and each.is_missing] or None
+
+
+def _devices_of(context: PageContext, person: Person) -> dict[str, bool]:
+    """Return the devices of a person, each with whether it has used Hedgerow, also under its address."""
+    devices = {device.id: keys_of([device]) for device in context.index().devices_of.get(person.name, ())}
+    keys = [key for each in devices.values() for key in each]
+    used = {row.device for row in context.reader.protections(keys)} if keys else set()
+    return {name: not used.isdisjoint(each) for name, each in devices.items()}
+
+
+def _check(context: PageContext, here: str) -> ResolverAddresses:
+    return context.part(resolver_of).addresses(context.policy().network, here)
+
+
+def _unused(context: PageContext, view: DeviceView) -> str | None:
+    """Return a device that has not used Hedgerow."""
+    return None if context.reader.protections([view.device]) else view.device
 
 
 def _state(context: PageContext) -> object:
@@ -105,6 +123,9 @@ EXTENSIONS = Extensions(
         Card(place=Place.GUIDE_CONNECT, template="connecting/templates/step.html", read=_step),
         Card(place=Place.GUIDE_END, template="connecting/templates/end.html", read=_home),
         Card(place=Place.PERSON, template="connecting/templates/person.html", read=_of_person),
+        Card(place=Place.PERSON_DEVICES, template="connecting/templates/person_devices.html", read=_devices_of),
+        Card(place=Place.CHECK, template="connecting/templates/check.html", read=_check),
+        Card(place=Place.NOT_IN_CHARGE, template="connecting/templates/not_in_charge.html", read=_unused),
         Card(place=Place.TODAY_START, template="connecting/templates/today.html", read=_home),
     ),
     page_groups=(ConnectPages,),

@@ -9,7 +9,8 @@ from web_server.big_family import fill_big
 
 from hedgerow.dashboards.control import BudgetRow
 from hedgerow.journal.activity import VisitReader
-from hedgerow.journal.messages import DeviceSeen
+from hedgerow.journal.messages import DeviceSeen, ProtectionSeen
+from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
 
 MIA, TOM = DeviceId("mia-tablet"), DeviceId("tom-phone")
@@ -78,6 +79,27 @@ def test_a_card_tells_what_the_child_is_on_and_the_minutes_of_the_day_by_service
     assert "Online: YouTube, duolingo.com" in cards(browser)["mia"], "the next look reads on from there"
 
 
+def test_a_device_on_the_network_is_neither_online_nor_paused_before_it_uses_hedgerow(web, browser):
+    web.recorder.add(SEEN)
+    web.recorder.flush()
+    assert "not connected yet" in cards(browser)["mia"]
+    assert "Online" not in cards(browser)["tom"]
+    assert "Nobody is online" in browser.get("/day").text
+    browser.post("/pause", data={"person": "mia"})
+    browser.post("/pause", data={"person": "tom", "kind": "homework", "minutes": "60"})
+    shown = cards(browser)
+    assert "Paused, but no device uses Hedgerow yet" in shown["mia"]
+    assert "Homework until 22:27 , but no device uses Hedgerow yet" in shown["tom"]
+    browser.post("/pause", data={"minutes": "30"})
+    assert all("but no device uses Hedgerow yet" in text for text in cards(browser).values())
+    web.recorder.add([ProtectionSeen(NOW - 30, MIA, Protection.DNS)])
+    web.recorder.flush()
+    browser.post("/resume")
+    browser.post("/resume", data={"person": "mia"})
+    assert "Online" in cards(browser)["mia"]
+    assert "1 device seen in the last 15 minutes" in browser.get("/day").text
+
+
 def test_yesterdays_use_is_not_todays(web, browser):
     web.recorder.add(SEEN)
     visit(web, "www.youtube.com", minutes=5, ago=24 * 60)
@@ -108,7 +130,7 @@ def test_what_was_erased_is_forgotten_at_once(web, browser):
 @pytest.mark.parametrize(
     ("rule", "told"),
     [
-        ("", "no device yet"),
+        ("", "not connected yet"),
         ("bedtime: '20:30-07:00'", "Bedtime until tomorrow, 07:00"),
         ("schedules: {dinner: {block: internet, when: '21:00-22:00'}}", "Closed at this time until 22:00"),
     ],

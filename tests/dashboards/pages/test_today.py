@@ -88,6 +88,9 @@ def test_while_all_are_paused_only_resume_all_is_offered(phone, home):
     expect(phone.locator(".child").first).to_contain_text("Paused until 21:57")
     assert phone.get_by_role("button", name=re.compile("Pause|Homework")).count() == 0
     assert phone.get_by_role("button", name=re.compile("Resume|End")).all_inner_texts() == ["Resume all"]
+    card = phone.locator(".child").last
+    chevron, sum = card.locator(".more > summary").bounding_box(), card.locator(".sum").bounding_box()
+    assert chevron["y"] >= sum["y"] + sum["height"] or card.locator(".tile").count()
     tap(phone, "Resume all")
     assert (None, None) not in pauses(home)
     expect(button(phone, "Pause mia")).to_be_visible()

@@ -13,6 +13,7 @@ import pytest
 from web_server import NOW, Web, running_web
 
 from hedgerow.app.doctor.findings import Health
+from hedgerow.dashboards.control import DeviceView
 from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
 from hedgerow.dashboards.policy_index import PolicyIndex
 from hedgerow.features.connecting.checks import connection_findings
@@ -169,6 +170,36 @@ def test_a_device_that_has_not_asked_for_days_is_not_called_filtered(web: Web) -
     use(web, PHONE)
     assert "Has not used Hedgerow since" in words(web, "/devices")
     assert "mia-tablet (Mia) has not used Hedgerow since" in words(web, "/"), "and it was on the network a minute ago"
+
+
+def test_people_and_their_pages_say_which_devices_are_not_connected(web: Web) -> None:
+    web.policy_path.write_text(f"{POLICY.replace('people:', 'people:' + chr(10) + '  Kim: {age: 7}')}")
+    use(web, PHONE)
+    for path, shown in {
+        "/people": "mia-tablet not connected yet",
+        "/people/Mia": "Devices: mia-tablet not connected yet",
+        "/people/Kim": "Devices: none yet, so nothing is filtered for Kim until a device is connected",
+    }.items():
+        assert shown in words(web, path), path
+    assert "not connected yet" not in words(web, "/people/Tom")
+
+
+def test_a_no_to_the_check_leads_on(web: Web) -> None:
+    web.control.devices["127.0.0.1"] = DeviceView(ANA, "Ana", "adult")
+    page = httpx.get(f"{web.url}/check", trust_env=False).text
+    assert "<code>192.168.1.2</code>" in page
+    assert 'href="/start/connect"' in page
+
+
+def test_a_stranger_that_has_not_asked_is_not_told_that_it_is_filtered(web: Web) -> None:
+    web.control.devices["127.0.0.3"] = DeviceView(STRANGER, None, "child-8-12")
+    transport = httpx.HTTPTransport(local_address="127.0.0.3")
+    with httpx.Client(base_url=web.url, transport=transport, trust_env=False, timeout=60) as browser:
+        before = browser.get("/").text
+        assert "so nothing is filtered on it" in before
+        assert "gives it the rules" not in before
+        use(web, STRANGER)
+        assert "gives it the rules" in browser.get("/").text
 
 
 @pytest.mark.parametrize(
