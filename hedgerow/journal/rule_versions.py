@@ -102,7 +102,8 @@ class RuleVersions:
                 "at": at,
                 "policy": policy,
                 "lists": lists,
-                "files": texts,
+                # after a restart with a file that has mistakes, the texts of the policy in force are not read again
+                "files": texts if files or newest is None or newest.policy != policy else newest.files,
                 "sources": json.dumps([asdict(each) for each in sources]),
             }
             key = connection.execute(self._store.insert(rule_versions).values(row)).inserted_primary_key

@@ -107,8 +107,8 @@ def test_an_empty_week(web):
         in weekly_report(JournalReader(web.engine), parse_policy(b"", None), NOW, language("en")).html
     )
     report = weekly_report(JournalReader(web.engine), POLICY, NOW, language("en"))
-    assert "No device of mia used Hedgerow this week, so nothing was filtered." in report.html
-    assert "No device of mia used Hedgerow this week, so nothing was filtered." in report.text
+    assert "No device of mia used Hedgerow this week, so the rules for mia applied to none." in report.html
+    assert "No device of mia used Hedgerow this week, so the rules for mia applied to none." in report.text
     (device,) = [device.id for device in POLICY.devices.values() if device.person == "mia"][:1]
     web.recorder.add([ProtectionSeen(NOW - 60, device, Protection.DNS)])
     web.recorder.flush()

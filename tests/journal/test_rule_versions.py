@@ -42,6 +42,17 @@ def test_texts_that_become_known_later_are_added(journal: Store) -> None:
     assert (dict(kept.files), kept.sources) == ({"/h.yaml": "a: 1"}, LISTS)
 
 
+def test_the_texts_of_a_policy_stay_known_when_lists_change_after_a_restart(journal: Store) -> None:
+    """The file has mistakes by then, so that it is not read again."""
+    versions = RuleVersions(journal)
+    versions.record(NOW, "p1", "l1", {"/h.yaml": "a: 1"}, LISTS)
+    second = versions.version(versions.record(NOW + 5, "p1", "l2", {}, ()))
+    other = versions.version(versions.record(NOW + 6, "p2", "l2", {}, ()))
+    assert second is not None
+    assert other is not None
+    assert (dict(second.files), dict(other.files)) == ({"/h.yaml": "a: 1"}, {})
+
+
 def test_versions_and_their_texts_are_bounded(journal: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rule_versions, "MAX_VERSIONS", 3)
     monkeypatch.setattr(rule_versions, "MAX_TEXT", 10)

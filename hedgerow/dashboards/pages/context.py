@@ -297,8 +297,8 @@ class Renderer:
         query = request.query_params
         if not principal.scopes or not (saved := query.get("saved", "")):
             return self._context.feedback.get(query.get("done", "")) if principal.scopes else None
-        if saved in _SAID:
-            return Feedback(reader.gettext(_SAID[saved]))
+        if saved in _SAID or AccessScope.READ not in principal.scopes:  # who may not read changes reads no summary
+            return Feedback(reader.gettext(_SAID.get(saved, _SAID["done"])))
         try:
             change = self._context.editor.store.change(int(saved) if saved.isdecimal() and len(saved) < 19 else 0)
         except NoSuchEntry:

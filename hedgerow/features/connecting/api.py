@@ -18,9 +18,9 @@ def add_connection_routes(api: ScopedRouter, context: PageContext) -> None:
 
     @api.serve("GET", "/connections", OPERATE, READ)
     async def connections() -> Sequence[DeviceConnection]:
-        """Return the devices of the policy, those of children first, and then those without a name.
+        """Return the devices of the policy, those of children first, then those without a name, and routers that ask.
 
         Each with whether it uses Hedgerow. Without `last`, it has never used it, and nothing of it is filtered.
         """
         home = await run_in_threadpool(lambda: read_home(context.index(), context.reader, vendors, context.clock()))
-        return (*home.named, *home.unnamed)
+        return (*home.named, *home.unnamed, *home.equipment)

@@ -50,7 +50,12 @@ def router_finding(router: str, servers: Sequence[str], own: Collection[str]) ->
         return good_finding("router", f"{router} hands out this machine as the only DNS server")
     also = "also " if others != list(servers) else ""
     found = f"{router} {also}hands out {', '.join(others)} for DNS" if others else f"{router} hands out no DNS server"
-    return Finding("router", Health.UNSURE, f"{found}: a device that asks there is not filtered", _MEND_ROUTER)
+    return Finding(
+        "router",
+        Health.UNSURE,
+        f"{found}: a device that asks there is filtered only if that server asks this machine",
+        _MEND_ROUTER,
+    )
 
 
 def connection_findings(rows: Sequence[dict[str, Any]]) -> Iterator[Finding]:
@@ -60,7 +65,7 @@ def connection_findings(rows: Sequence[dict[str, Any]]) -> Iterator[Finding]:
     waiting = [row["id"] for row in rows if row["is_childs"] and row["state"] == "never"]
     if waiting:
         names = ", ".join(waiting[:_SHOWN]) + (f" and {len(waiting) - _SHOWN} more" if waiting[_SHOWN:] else "")
-        yield Finding(what, Health.UNSURE, f"not connected, so not filtered: {names}", _MEND)
+        yield Finding(what, Health.UNSURE, f"not connected: {names}", _MEND)
     elif not connected:
         yield Finding(what, Health.UNSURE, "none uses Hedgerow, so nothing is filtered", _MEND)
     else:

@@ -86,7 +86,7 @@ class Stage(StrEnum):
     """Progress of a home."""
 
     NONE = "none"  # no device of a child uses Hedgerow
-    PART = "part"  # some do, or devices do that nobody has named
+    PART = "part"  # some do, or devices do that nobody has named, or a router that may ask for others
     ALL = "all"  # all devices of children that are named; without children, one device or seat
 
 
@@ -108,7 +108,7 @@ class Home:
     @property
     def is_unused(self) -> bool:
         """True if no device that a filter is meant for has ever used Hedgerow."""
-        return self.stage is Stage.NONE and all(each.last is None for each in self._meant)
+        return self.stage is Stage.NONE and all(each.last is None for each in (*self._meant, *self.unnamed))
 
     @property
     def _meant(self) -> list[DeviceConnection]:
@@ -130,7 +130,7 @@ class Home:
         connected = [each for each in self._meant if each.is_connected]
         if connected and not self.waiting:
             return Stage.ALL
-        is_some = connected or any(each.is_connected for each in self.unnamed)
+        is_some = connected or self.equipment or any(each.is_connected for each in self.unnamed)
         return Stage.PART if is_some else Stage.NONE
 
     def silent(self, present: set[str]) -> list[DeviceConnection]:

@@ -88,10 +88,10 @@ def test_a_device_on_the_network_is_neither_online_nor_paused_before_it_uses_hed
     browser.post("/pause", data={"person": "mia"})
     browser.post("/pause", data={"person": "tom", "kind": "homework", "minutes": "60"})
     shown = cards(browser)
-    assert "Paused, but no device uses Hedgerow yet" in shown["mia"]
-    assert "Homework until 22:27 , but no device uses Hedgerow yet" in shown["tom"]
+    assert "Paused, but no device of mia uses Hedgerow yet" in shown["mia"]
+    assert "Homework until 22:27 , but no device of tom uses Hedgerow yet" in shown["tom"]
     browser.post("/pause", data={"minutes": "30"})
-    assert all("but no device uses Hedgerow yet" in text for text in cards(browser).values())
+    assert all("uses Hedgerow yet" in text for text in cards(browser).values())
     web.recorder.add([ProtectionSeen(NOW - 30, MIA, Protection.DNS)])
     web.recorder.flush()
     browser.post("/resume")

@@ -2,9 +2,10 @@
 
 import re
 
+import httpx
 import pytest
 from playwright.sync_api import expect
-from web_server import NOW
+from web_server import NOW, TOKEN
 from web_server.household import fill
 
 from hedgerow.dashboards.control import Enforcement
@@ -173,3 +174,19 @@ def test_an_own_rule_claims_only_what_it_does(chromium, home, rule, button, told
     page.get_by_label("Site, service or topic").fill(rule)
     page.locator("#sites").get_by_role("button", name=button, exact=True).click()
     expect(page.locator(".said")).to_contain_text(told)
+
+
+def test_who_may_not_read_changes_reads_none_after_a_form(home):
+    """An operator at the counter could count through them otherwise."""
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    account = {"name": "counter", "role": "operator", "password": "eight seats and a door"}
+    httpx.post(f"{home.url}/api/v1/accounts", json=account, headers=headers, trust_env=False).raise_for_status()
+    origin = {"origin": home.url}
+    with httpx.Client(base_url=home.url, headers=origin, trust_env=False, follow_redirects=True) as parent:
+        added = parent.post("/people", data={"name": "Leo", "age": "8"})
+        assert "Leo added." in added.text
+        saved = added.url.params["saved"]
+    with httpx.Client(base_url=home.url, headers=origin, trust_env=False) as counter:
+        signing_in = counter.post("/sign-in", data={"name": "counter", "password": account["password"]})
+        assert signing_in.status_code == 303
+        assert "Leo added." not in counter.get(f"/?saved={saved}").text

@@ -122,7 +122,7 @@ def test_a_page_of_a_person_and_the_report_say_it_too(web: Web) -> None:
     assert "mia-tablet has not used Hedgerow yet" in words(web, "/people/Mia")
     assert "has not used Hedgerow" not in words(web, "/people/Tom")
     report = words(web, "/api/v1/report")
-    assert "No device of Mia used Hedgerow this week, so nothing was filtered." in report
+    assert "No device of Mia used Hedgerow this week, so the rules for Mia applied to none." in report
     assert "Nothing notable was blocked for Mia" not in report
 
 
@@ -178,7 +178,7 @@ def test_people_and_their_pages_say_which_devices_are_not_connected(web: Web) ->
     for path, shown in {
         "/people": "mia-tablet not connected yet",
         "/people/Mia": "Devices: mia-tablet not connected yet",
-        "/people/Kim": "Devices: none yet, so nothing is filtered for Kim until a device is connected",
+        "/people/Kim": "Devices: none yet, so the rules for Kim apply to no device",
     }.items():
         assert shown in words(web, path), path
     assert "not connected yet" not in words(web, "/people/Tom")
@@ -196,7 +196,7 @@ def test_a_stranger_that_has_not_asked_is_not_told_that_it_is_filtered(web: Web)
     transport = httpx.HTTPTransport(local_address="127.0.0.3")
     with httpx.Client(base_url=web.url, transport=transport, trust_env=False, timeout=60) as browser:
         before = browser.get("/").text
-        assert "so nothing is filtered on it" in before
+        assert "nothing is filtered on it" in before
         assert "gives it the rules" not in before
         use(web, STRANGER)
         assert "gives it the rules" in browser.get("/").text
@@ -229,13 +229,18 @@ def test_a_device_that_is_here_and_asks_little_may_know_a_second_server(web: Web
     assert home_of(web).silent(set()) == [], "one that is off is not blamed"
 
 
-def test_a_router_that_asks_is_no_device_of_the_family(web: Web) -> None:
+def test_a_router_that_asks_for_the_whole_home_is_named_and_not_called_unfiltered(web: Web) -> None:
     router = DeviceId("02:00:00:00:77:fe")
     web.recorder.add([DeviceSeen(NOW - 60, router, "192.168.1.254", router, None, "child-8-12", "fritz-box")])
     web.recorder.flush()
     assert "fritz-box" not in words(web, "/connecting/devices")
     use(web, router)
-    assert home_of(web).stage is Stage.NONE
+    assert home_of(web).stage is Stage.PART
+    for path in ("/", "/start/done"):
+        assert "Nothing is filtered yet" not in words(web, path), path
+    assert "fritz-box: This is a router or the like, and asks Hedgerow." in words(web, "/start/done")
+    rows = httpx.get(f"{web.url}/api/v1/connections", trust_env=False).json()
+    assert "nothing is filtered" not in str(list(connection_findings(rows)))
     assert "fritz-box: This is a router or the like, and asks Hedgerow." in words(web, "/connecting/devices")
 
 
@@ -260,7 +265,7 @@ def test_programs_read_the_same(web: Web) -> None:
     ("rows", "health", "found"),
     [
         ([], Health.UNSURE, "none uses Hedgerow, so nothing is filtered"),
-        ([("tablet", True, "never")], Health.UNSURE, "not connected, so not filtered: tablet"),
+        ([("tablet", True, "never")], Health.UNSURE, "not connected: tablet"),
         ([("phone", False, "never")], Health.UNSURE, "none uses Hedgerow, so nothing is filtered"),
         (
             [("tablet", True, "filtered"), ("phone", False, "never")],
