@@ -61,9 +61,10 @@ for _file in (Path(__file__).parent / "features").glob("*/keys.yaml"):
 """Functions that start tasks which are no watched ones, and why nobody has to watch them."""
 
 THREADS = {
+    "blocklists/outgoing.py": "a timer, which ends with the request whose time it limits",
     "journal/postgresql_connection.py": (
         "it ends when the server answers; an error reaches the process' handler of threads"
-    )
+    ),
 }
 
 

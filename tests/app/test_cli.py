@@ -30,6 +30,7 @@ VERBS = {
         "Extend",
         "Fetch",
         "Give",
+        "Invite",
     ),
     *(
         "Make",
@@ -37,6 +38,7 @@ VERBS = {
         "Open",
         "Pause",
         "Put",
+        "Remove",
         "Replace",
         "Restore",
         "Run",

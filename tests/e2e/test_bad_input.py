@@ -113,15 +113,6 @@ def test_invalid_yaml_is_explained(internet: SmallInternet, tmp_path: Path, text
         assert "Traceback" not in done.stderr
 
 
-def test_a_missing_policy_is_one_sentence(tmp_path: Path) -> None:
-    done = hedgerow_command(
-        "up", "--policy", str(tmp_path / "none.yaml"), "--state", str(tmp_path / "state"), *FREE_PORTS
-    )
-    assert done.returncode == 2
-    assert "none.yaml" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 def test_a_small_run_has_one_process_of_each_kind(tmp_path: Path) -> None:
     done = hedgerow_command(
         "up", "--profile", "small", "--workers", "2", "--state", str(tmp_path / "state"), *FREE_PORTS

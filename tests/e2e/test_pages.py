@@ -153,7 +153,7 @@ def test_the_web_page_shows_devices_and_decisions(family: Hedgerow, internet: Sm
     signed_in = [f"Cookie: {name}={value}" for name, value in family.cookies.items()]
     wait_until(lambda: "mia-tablet" in curl(family.web + "/", headers=signed_in).text, 30, "the device on the page")
     wait_until(
-        lambda: "adult.example" in curl(family.web + "/", headers=signed_in).text, 30, "the decision on the page"
+        lambda: "adult.example" in curl(family.web + "/log", headers=signed_in).text, 30, "the decision on the page"
     )
     metrics = curl(family.web + "/metrics")
     assert metrics.status == 200

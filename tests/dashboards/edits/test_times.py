@@ -175,7 +175,7 @@ def test_a_mistake_is_shown_beside_its_field_and_nothing_typed_is_lost(web, brow
         page = unescape(answer.text)
         (invalid,) = [tag for tag in re.findall(r"<input[^>]*>", page) if 'aria-invalid="true"' in tag]
         assert f'name="{field}"' in invalid
-        assert page.count('role="alert"') == 1
+        assert len([tag for tag in re.findall(r'<[^>]*role="alert"[^>]*>', page) if " hidden" not in tag]) == 1
         for name, value in typed.items():
             kept = (rf'<input[^>]* name="{name}"[^>]* value="{re.escape(value)}"', f'<option value="{value}" selected')
             assert any(re.search(each, page) for each in kept), (name, value)
