@@ -133,7 +133,7 @@ def running(folder: Path, mirror: ListMirror, selection: str) -> Iterator[tuple[
     ports = [option for name in ("dns", "proxy", "web") for option in (f"--{name}", "127.0.0.1:0")]
     arguments = ["up", "--policy", str(policy), "--state", str(state), "--workers", "1", *ports]
     command, environment = (
-        [str(Path(sys.executable).with_name("hedgerow")), *arguments],
+        [*mirror.program, str(Path(sys.executable).with_name("hedgerow")), *arguments],
         {**os.environ, **mirror.environment},
     )
     with (folder / "log").open("w") as log:

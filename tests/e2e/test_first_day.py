@@ -15,7 +15,14 @@ import pytest
 from list_mirror import ListMirror
 from small_internet import SmallInternet
 from small_internet.clients import kdig
-from small_internet.running import Hedgerow, hedgerow_command, network_section, running_hedgerow, wait_until
+from small_internet.running import (
+    Hedgerow,
+    executable,
+    hedgerow_command,
+    network_section,
+    running_hedgerow,
+    wait_until,
+)
 
 from hedgerow.blocklists.sources import public_sources
 
@@ -62,7 +69,7 @@ def is_blocked(running: Hedgerow, name: str) -> bool:
     return answer.data("A") == ["0.0.0.0"]
 
 
-@pytest.mark.skip(reason="the mirror of publishers is a proxy, and lists are fetched past proxies of the environment")
+@pytest.mark.root
 def test_a_family_that_follows_the_guide_is_protected(internet: SmallInternet, tmp_path: Path) -> None:
     sources = public_sources()
     lists = {
@@ -72,7 +79,9 @@ def test_a_family_that_follows_the_guide_is_protected(internet: SmallInternet, t
     mirror = ListMirror({sources[name].url: content for name, content in lists.items()}, tmp_path)
     with (
         mirror.serving(),
-        running_hedgerow(new_machine(internet), publishers=mirror.environment) as running,
+        running_hedgerow(
+            new_machine(internet), publishers=mirror.environment, program=(*mirror.program, executable())
+        ) as running,
         parent_after_the_guide(running) as parent,
     ):
         coverage = wait_until(lambda: (row := adult_coverage(parent))["lists"] == 3 and row, 60, "both lists in force")
@@ -80,7 +89,7 @@ def test_a_family_that_follows_the_guide_is_protected(internet: SmallInternet, t
         assert set(coverage["missing"]) == {"shadowwhisperer-adult", "stevenblack-porn"}
         for name in lists:
             wait_until(lambda: is_blocked(running, f"{name}-7.example"), 10, name)  # noqa: B023 (called at once)
-        assert "Hedgerow is set up" in parent.get("/start/done").text
+        wait_until(lambda: "Hedgerow is set up" in parent.get("/start/done").text, 30, "the child's device has asked")
         assert "Most adult sites are open" not in parent.get("/").text
         assert {url for url in mirror.asked if "nsfw" in url} == {sources[name].url for name in lists}
 

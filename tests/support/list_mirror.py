@@ -1,7 +1,8 @@
 """The publishers of public lists, played on loopback with stored copies: for tests and measurements of the first day.
 
-Hedgerow asks the real addresses through a proxy that ends TLS with a certificate of its own authority, so nothing in
-Hedgerow is replaced. A list of which there is no copy is answered with 404, as by a publisher who has given it up.
+Hedgerow asks the real URLs. In its own mount namespace, /etc/hosts leads the publishers' names to a server on loopback
+with a certificate of its own authority, so nothing in Hedgerow is replaced. That needs root. A list of which there is
+no copy is answered with 404, as by a publisher who has given it up.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import datetime
 import functools
 import http.server
 import io
+import secrets
 import ssl
 import tarfile
 import threading
@@ -53,25 +55,26 @@ STORED_AS_RULES = {
 
 
 class ListMirror:
-    """`environment` makes a program ask this mirror instead of the publishers; `asked` are the URLs that were asked
-    for.
+    """With `program` before its words and `environment`, a program asks this mirror instead of the publishers. Without
+    `serving`, nobody answers. `asked` are the URLs that were asked for.
     """
 
     def __init__(self, files: Mapping[str, bytes], folder: Path) -> None:
         self.asked: list[str] = []
         self._files = files
         authority, certificate = folder / "authority.pem", folder / "publishers.pem"
-        _write_certificates(
-            authority,
-            certificate,
-            sorted({urlsplit(source.url).hostname or "" for source in public_sources().values()}),
-        )
+        names = sorted({urlsplit(source.url).hostname or "" for source in public_sources().values()})
+        _write_certificates(authority, certificate, names)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Publisher, self, context))
+        address = ".".join(["127", *(str(secrets.randbelow(254) + 1) for _ in range(3))])
+        self._server = http.server.ThreadingHTTPServer((address, 443), functools.partial(_Publisher, self, context))
         self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
-        proxy = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self.environment = {"HTTPS_PROXY": proxy, "https_proxy": proxy, "SSL_CERT_FILE": str(authority)}
+        hosts = folder / "hosts"
+        hosts.write_text("".join(f"{address} {name}\n" for name in names) + Path("/etc/hosts").read_text())
+        bound = 'mount --bind "$0" /etc/hosts && exec "$@"'
+        self.program = ("unshare", "--mount", "sh", "-c", bound, str(hosts))
+        self.environment = {"SSL_CERT_FILE": str(authority)}
 
     def answer(self, url: str) -> bytes | None:
         """Return the list at a URL, or None."""
@@ -91,24 +94,20 @@ class ListMirror:
 
 
 class _Publisher(http.server.BaseHTTPRequestHandler):
-    """A tunnel to any host ends here, with TLS."""
+    """A publisher of any name, with TLS."""
 
     protocol_version = "HTTP/1.1"
 
     def __init__(self, mirror: ListMirror, context: ssl.SSLContext, *arguments: object) -> None:
-        self._mirror, self._context, self._host = mirror, context, ""
+        self._mirror, self._context = mirror, context
         super().__init__(*arguments)  # type: ignore[arg-type]
 
-    def do_CONNECT(self) -> None:
-        self._host = self.path.rpartition(":")[0]
-        self.send_response(200)
-        self.end_headers()
-        self.connection = self._context.wrap_socket(self.connection, server_side=True)
-        self.rfile, self.wfile = self.connection.makefile("rb"), self.connection.makefile("wb", buffering=0)
-        self.close_connection = False
+    def setup(self) -> None:
+        self.request = self._context.wrap_socket(self.request, server_side=True)
+        super().setup()
 
     def do_GET(self) -> None:
-        body = self._mirror.answer(f"https://{self._host}{self.path}")
+        body = self._mirror.answer(f"https://{self.headers['host']}{self.path}")
         self.send_response(200 if body is not None else 404)
         self.send_header("content-length", str(len(body or b"")))
         self.end_headers()
