@@ -280,6 +280,8 @@ def test_a_browser_subscribes_shows_a_request_and_answers_it_by_a_button(chromiu
     page.goto(web.url)
     until(page, lambda: page.evaluate("caches.open('today').then((kept) => kept.match('/')).then(Boolean)"))
     assert page.locator("#offline").is_hidden()
+    styles = "document.querySelector('link[rel=stylesheet]').href"
+    until(page, lambda: page.evaluate(f"caches.open('shell').then((kept) => kept.match({styles})).then(Boolean)"))
     context.set_offline(True)
     page.goto(web.url)
     expect(page.locator("#offline")).to_be_visible()
