@@ -23,10 +23,11 @@ from hedgerow.dashboards.templating import make_environment
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import Language, message
 from hedgerow.dashboards.words.rules import privacy_of, rule_layers
-from hedgerow.journal.reader import HourlyReasonCount, JournalReader, RequestRow, UsageCount
+from hedgerow.journal.reader import HourlyReasonCount, JournalReader, RequestRow
 from hedgerow.policies.activity import REPORT_TOPICS
 from hedgerow.policies.host_facts import AGE_BANDS
 from hedgerow.policies.model import Person, Policy, Privacy, Reason, Verdict
+from hedgerow.policies.times.budget import BudgetAccount, MarkedMinutes, used_minutes
 
 _QUESTIONS = 3
 _OLDER_FROM = 13
@@ -203,7 +204,7 @@ def _person(
     name: str,
     policy: Policy,
     counts: Iterable[HourlyReasonCount],
-    use: Iterable[UsageCount],
+    use: Mapping[BudgetAccount, MarkedMinutes],
     requests: list[RequestRow],
     now: float,
     reader: Language,
@@ -232,7 +233,7 @@ def _person(
         for offset in range(-6, 1)
     ]
     mine = tuple(row for row in requests if row.person == name or row.device in devices)
-    total, time = _time(name, use, border, reader)
+    total, time = _time(name, use, border * 3600.0, now, reader)
     used = [Change("", line.what, line.now, line.before) for line in time]
     closed = [
         Change(what, labels.title_of(what, reader), this_week[reason, what], last_week[reason, what])
@@ -243,19 +244,17 @@ def _person(
 
 
 def _time(
-    name: str, use: Iterable[UsageCount], border: int, reader: Language
+    name: str, use: Mapping[BudgetAccount, MarkedMinutes], since: float, now: float, reader: Language
 ) -> tuple[ReportLine | None, tuple[ReportLine, ...]]:
-    """Return a person's minutes, in total and by topic."""
-    sums: Counter[tuple[str, bool]] = Counter()
-    for row in use:
-        if row.account == f"person:{name}":
-            sums[row.subject, row.hour >= border] += row.minutes
-    lines = [
-        ReportLine(labels.title_of(topic, reader), sums[f"category:{topic}", True], sums[f"category:{topic}", False])
-        for topic in REPORT_TOPICS
-    ]
+    """Return a person's minutes from `since` to `now` and of the week before, in total and by topic."""
+
+    def line_of(title: str, subject: str) -> ReportLine:
+        marks = use.get((f"person:{name}", subject), {})
+        return ReportLine(title, used_minutes(marks, since, now), used_minutes(marks, since - WEEK_S, since))
+
+    lines = [line_of(labels.title_of(topic, reader), f"category:{topic}") for topic in REPORT_TOPICS]
     lines = sorted((line for line in lines if line.now or line.before), key=lambda line: (-line.now, -line.before))
-    total = ReportLine("", sums["", True], sums["", False])
+    total = line_of("", "")
     return (total if total.now or total.before else None), with_bar_lengths(lines)
 
 

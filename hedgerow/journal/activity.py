@@ -19,6 +19,7 @@ from hedgerow.journal.reader import DecisionRow, decision_row, grant_of, is_belo
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import decisions, grants, hosts_seen, pauses, reversed_labels
 from hedgerow.policies.model import Grant, Pause, Reason, Verdict
+from hedgerow.policies.times.budget import MarkedMinutes, mark
 
 SCAN_LIMIT = 20_000
 """Decisions that are counted for a page, at most."""
@@ -219,13 +220,10 @@ def _is_for(columns: Any, device: str, person: str | None) -> ColumnElement[bool
 
 @dataclass(slots=True)
 class _DeviceDay:
-    """The minutes of a device.
-
-    Bit n of a subject's number: the n-th minute after midnight; `last` is the newest decision read.
-    """
+    """The marked minutes of a device by subject. `last` is the newest decision read."""
 
     last: int
-    minutes: dict[str, int] = field(default_factory=dict)
+    minutes: dict[str, dict[int, int]] = field(default_factory=dict)
 
 
 class VisitReader:
@@ -244,8 +242,8 @@ class VisitReader:
         self._first = 0
         self._days: dict[str, _DeviceDay] = {}
 
-    def minutes(self, devices: Iterable[str], midnight: float) -> Mapping[str, Mapping[str, int]]:
-        """Return the minutes since `midnight` by device and subject, each as a number with a bit per minute.
+    def minutes(self, devices: Iterable[str], midnight: float) -> Mapping[str, Mapping[str, MarkedMinutes]]:
+        """Return the marked minutes since `midnight` by device and subject.
 
         Devices whose journal was erased meanwhile are read anew.
         """
@@ -256,7 +254,10 @@ class VisitReader:
                 last = select(_C.id).where(self._store.own(decisions), is_earlier).order_by(_C.at.desc()).limit(1)
                 self._first = int(self._store.scalar(last) or 0)
             self._forget_erased()
-            return {device: dict(self._read(device).minutes) for device in devices}
+            return {
+                device: {subject: dict(marks) for subject, marks in self._read(device).minutes.items()}
+                for device in devices
+            }
 
     def _forget_erased(self) -> None:
         wanted = {day.last: device for device, day in self._days.items() if day.minutes}
@@ -270,8 +271,7 @@ class VisitReader:
             day.last = max(day.last, row.last)
             subject = self._subject_of(reversed_labels(row.host_key)) if row.host_key else None
             if subject is not None and (subject in day.minutes or len(day.minutes) < MAX_SUBJECTS):
-                place = max(0, int(row.minute - self._midnight // 60))
-                day.minutes[subject] = day.minutes.get(subject, 0) | 1 << place
+                mark(day.minutes.setdefault(subject, {}), int(row.minute))
         return day
 
     def _new_visits(self, device: str, last: int) -> Select[Any]:

@@ -7,7 +7,7 @@ among all: they are found among the recorded hosts, and of each host at most a p
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +32,7 @@ from hedgerow.journal.tables import (
 from hedgerow.policies.access_subject import AccessSubject, access_subject, service_or_address
 from hedgerow.policies.model import DeviceId, Grant, Pause, Policy, Reason, RequestKind, Verdict
 from hedgerow.policies.time_model import PauseKind
+from hedgerow.policies.times.budget import BudgetAccount
 
 PAGE_LIMIT = 1000
 """Rows per page at most."""
@@ -137,16 +138,6 @@ class HourlyReasonCount:
     reason: Reason
     what: str
     count: int
-
-
-@dataclass(frozen=True, slots=True)
-class UsageCount:
-    """Minutes used in one hour. `account` is `person:NAME` or `device:ID`; `subject` is empty for all use."""
-
-    hour: int
-    account: str
-    subject: str
-    minutes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,10 +261,12 @@ class JournalReader(SightingReader):
             for row in rows
         )
 
-    def use(self, since: float) -> tuple[UsageCount, ...]:
-        """Return the minutes used from the hour of `since` on."""
-        rows = self.store.rows(self.store.select(usage).where(usage.c.hour >= int(since // 3600)))
-        return tuple(UsageCount(row.hour, row.account, row.subject, int(row.minutes).bit_count()) for row in rows)
+    def use(self, since: float) -> dict[BudgetAccount, dict[int, int]]:
+        """Return the marked minutes of use from the hour of `since` on."""
+        marks: defaultdict[BudgetAccount, dict[int, int]] = defaultdict(dict)
+        for row in self.store.rows(self.store.select(usage).where(usage.c.hour >= int(since // 3600))):
+            marks[row.account, row.subject][row.hour] = int(row.minutes)
+        return dict(marks)
 
     def requests_of(self, device: str) -> tuple[RequestRow, ...]:
         """Return one device's last requests in any state, the latest first."""

@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, func, or_, select
 
 from hedgerow.journal.access_store import NoSuchEntry
+from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.store import JournalEntry, Store, write_entries
 from hedgerow.journal.tables import bonuses, sessions, usage
 from hedgerow.policies.model import DeviceId, Session
@@ -52,11 +53,8 @@ class UsageStore:
         self._store, self._clock = store, clock
 
     def marks(self, since: float) -> dict[BudgetAccount, dict[int, int]]:
-        """Return the minutes used from the hour of `since` on, as `policies.times.budget.Marks`."""
-        marks: defaultdict[BudgetAccount, dict[int, int]] = defaultdict(dict)
-        for row in self._store.rows(self._store.select(usage).where(usage.c.hour >= int(since // 3600))):
-            marks[row.account, row.subject][row.hour] = row.minutes
-        return dict(marks)
+        """Return the marked minutes of use from the hour of `since` on."""
+        return JournalReader(self._store).use(since)
 
     def add(self, minutes: Iterable[ActiveMinute]) -> None:
         """Add minutes of use. A minute that is there already changes nothing."""

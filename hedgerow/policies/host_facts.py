@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
+from typing import Any
 
 from hedgerow.policies.safe_search import SearchEngines
 from hedgerow.policies.text.data_files import names_in, read_data
@@ -24,6 +25,9 @@ _FIRST_VIEW = (
 _REPORT_ORDER = {"grooming": 0, "online": 1, "abuse-images": 2}
 _MIN_FIRST_VIEW = 3
 _MAX_REPORT_VIEW = 4
+_PARTS = "parts"
+_KIND_OF_LABEL = {"ocsp": "certificates", "crl": "certificates", "crls": "certificates", "ntp": "time"}
+"""Kinds of background traffic by the first label of a host, without digits."""
 
 
 def parents_of(host: str) -> Iterator[str]:
@@ -38,9 +42,17 @@ def parents_of(host: str) -> Iterator[str]:
 
 
 @cache
-def background_hosts() -> dict[str, str]:
-    """Return the domains of updates, push messages, telemetry and the like, with the kind of each."""
-    return {host: kind for kind, hosts in read_data("background.yaml").items() for host in hosts}
+def background_hosts(*, with_parts: bool = False) -> dict[str, str]:
+    """Return the domains of updates, push messages, telemetry and the like, with the kind of each.
+
+    `with_parts`: also those that many pages and apps are made of. Anybody can have a name beneath some of these.
+    """
+    return {
+        host: kind
+        for kind, hosts in read_data("background.yaml").items()
+        if with_parts or kind != _PARTS
+        for host in hosts
+    }
 
 
 @cache
@@ -65,14 +77,20 @@ def is_background(host: str) -> bool:
     return background_kind(host) is not None
 
 
+@lru_cache(4096)
 def background_kind(host: str) -> str | None:
     """Return why devices ask for this host without anybody using them, such as `updates`; None if they do not.
 
-    >>> background_kind("au.download.windowsupdate.com"), background_kind("example.org")
-    ('updates', None)
+    Of a service's domain and one of these, the longer name tells.
+
+    >>> background_kind("au.download.windowsupdate.com"), background_kind("ocsp2.example.org"), background_kind("a.org")
+    ('updates', 'certificates', None)
+    >>> background_kind("fonts.googleapis.com"), background_kind("youtubei.googleapis.com")
+    ('parts', None)
     """
-    kinds = background_hosts()
-    return next((kinds[name] for name in parents_of(host) if name in kinds), None)
+    kinds, facts = background_hosts(with_parts=True), HostFactIndex.load().by_host
+    known = (name for name in parents_of(host) if name in kinds or (name in facts and facts[name].services))
+    return _KIND_OF_LABEL.get(host.partition(".")[0].rstrip("0123456789")) or kinds.get(next(known, ""))
 
 
 _TOPIC_OF_GROUP = {"vpn": "bypass"}  # other groups of services have the name of their topic
@@ -144,26 +162,16 @@ class Services:
         )
 
 
-def _service(id: str, group: str, entry: dict[str, object]) -> Service:
-    def names(key: str) -> tuple[str, ...]:
-        value = entry.get(key) or []
-        assert isinstance(value, list), (id, key)
-        return tuple(str(name) for name in value)
-
-    part_of = entry.get("part_of")
+def _service(id: str, group: str, entry: dict[str, Any]) -> Service:
+    names = {key: tuple(map(str, entry.get(key) or ())) for key in ("domains", "urls", "shared", "yields")}
     return Service(
-        *(
-            id,
-            group,
-            str(entry["title"]),
-            names("domains"),
-            names("urls"),
-            names("shared"),
-            str(part_of) if part_of else None,
-        ),
-        yields=names("yields"),
+        id,
+        group,
+        title=str(entry["title"]),
+        part_of=entry.get("part_of"),
         note=str(entry.get("note") or ""),
         is_collection=bool(entry.get("collection")),
+        **names,
     )
 
 
@@ -215,14 +223,13 @@ class Lifelines:
         )
 
 
-def _lifeline(entry: dict[str, object]) -> Lifeline:
-    hosts, kinds = entry.get("hosts") or [], entry.get("kind") or ["talk"]
-    assert isinstance(hosts, list)
+def _lifeline(entry: dict[str, Any]) -> Lifeline:
+    kinds = entry.get("kind") or ["talk"]
     details = {key: str(entry.get(key) or "") for key in ("url", "source", "phone", "chat", "text")}
     return Lifeline(
         name=str(entry["name"]),
         country=str(entry["country"]),
-        hosts=tuple(map(str, hosts)),
+        hosts=tuple(map(str, entry.get("hosts") or ())),
         purpose=str(entry.get("for") or ""),
         kinds=tuple(map(str, kinds)) if isinstance(kinds, list) else (str(kinds),),
         **details,
@@ -300,11 +307,8 @@ class ServiceAge:
 @cache
 def service_ages() -> dict[str, ServiceAge]:
     """Return the age of each service, by its id. An exception replaces the age of the service's group."""
-    data = read_data("service_ages.yaml")
-    groups, exceptions = data["groups"], data["services"]
-    stated = {
-        service.id: exceptions.get(service.id) or groups[service.group] for service in Services.load().by_id.values()
-    }
+    data, services = read_data("service_ages.yaml"), Services.load().by_id.values()
+    stated = {each.id: data["services"].get(each.id) or data["groups"][each.group] for each in services}
     return {id: ServiceAge(int(entry["from"]), str(entry["why"])) for id, entry in stated.items()}
 
 

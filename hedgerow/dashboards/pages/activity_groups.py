@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from hedgerow.blocklists.names import registered_domain
 from hedgerow.journal.activity import HostActivity
 from hedgerow.journal.reader import DecisionRow, DeviceRow
-from hedgerow.policies.host_facts import HostFactIndex, Service, Services, background_hosts
+from hedgerow.policies.host_facts import HostFactIndex, Service, Services, background_kind, parents_of
 from hedgerow.policies.model import Policy, Verdict
 
 ADVERTISING = "ads-trackers"
@@ -81,7 +81,6 @@ def group_activity(hosts: Iterable[HostActivity], own_names: Collection[str], li
 
     Only the latest `limit` groups are made: a week has many thousands.
     """
-    home_of = _HomeLookup(frozenset(own_names))
     groups: dict[str, ActivityGroup | None] = {}
     background: dict[str, ActivityGroup] = {}
     private = ActivityGroup("")
@@ -90,7 +89,7 @@ def group_activity(hosts: Iterable[HostActivity], own_names: Collection[str], li
         host = part.host
         found = homes.get(host)
         if found is None:
-            found = homes[host] = home_of(host)
+            found = homes[host] = _home_of(host, own_names)
         kind, key, service = found
         if not host:
             private.add(part)
@@ -112,29 +111,14 @@ type _Home = tuple[str, str, Service | None]
 """The group of a host: a kind of background activity, or else the key of a service or site, with the service."""
 
 
-class _HomeLookup:
-    """Look-up of the group of a host, in one walk through its domains: a week has many thousands of hosts."""
-
-    def __init__(self, own_names: frozenset[str]) -> None:
-        facts, background = HostFactIndex.load(), background_hosts()
-        self._services = facts.services.by_id
-        self._known = {host: ("", next(iter(fact.services), "")) for host, fact in facts.by_host.items()}
-        self._known |= {host: (kind, self._known.get(host, ("", ""))[1]) for host, kind in background.items()}
-        self._known |= dict.fromkeys(own_names, (OWN_NAMES, ""))
-
-    def __call__(self, host: str) -> _Home:
-        kind, service = "", ""
-        domain = host
-        while domain:
-            if domain in self._known:
-                found = self._known[domain]
-                if found[0] == OWN_NAMES:
-                    return OWN_NAMES, "", None
-                kind, service = kind or found[0], service or found[1]
-            domain = domain.partition(".")[2]
-        if kind:
-            return kind, "", None
-        return ("", service, self._services[service]) if service else ("", registered_domain(host), None)
+def _home_of(host: str, own_names: Collection[str]) -> _Home:
+    if any(name in own_names for name in parents_of(host)):
+        return OWN_NAMES, "", None
+    if kind := background_kind(host):
+        return kind, "", None
+    facts = HostFactIndex.load()
+    service = next(iter(facts.services_of(host)), "")
+    return ("", service, facts.services.by_id[service]) if service else ("", registered_domain(host), None)
 
 
 def merge_similar(rows: Iterable[DecisionRow]) -> tuple[DecisionRow, ...]:

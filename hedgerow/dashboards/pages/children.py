@@ -5,7 +5,7 @@ Pure, except for reading the journal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -13,11 +13,12 @@ from functools import lru_cache
 from hedgerow.dashboards.control import BudgetRow
 from hedgerow.dashboards.policy_index import PolicyIndex
 from hedgerow.dashboards.words.rules import privacy_of, rule_layers
-from hedgerow.journal.reader import DeviceRow, RequestRow, UsageCount
+from hedgerow.journal.reader import DeviceRow, RequestRow
 from hedgerow.policies.expiry import PersonTimes
 from hedgerow.policies.host_facts import HostFactIndex, is_background, parents_of
 from hedgerow.policies.model import Pause, Person, Policy, Privacy, Reason
 from hedgerow.policies.time_model import PauseKind
+from hedgerow.policies.times.budget import BudgetAccount, MarkedMinutes, minutes_between, minutes_within, used_minutes
 from hedgerow.policies.times.closing import Closure
 
 ONLINE_NOW_S = 300.0
@@ -72,13 +73,13 @@ class ChildCard:
 class DaySoFar:
     """Data of the journal for the cards.
 
-    `minutes` holds the minutes of the day by device and subject, a bit for each (`VisitReader`).
+    `use` holds the marked minutes of each account, `visits` those of each device by service and site (`VisitReader`).
     """
 
     devices: tuple[DeviceRow, ...]
     pauses: tuple[Pause, ...]
-    usage: tuple[UsageCount, ...]
-    minutes: Mapping[str, Mapping[str, int]]
+    use: Mapping[BudgetAccount, MarkedMinutes]
+    visits: Mapping[str, Mapping[str, MarkedMinutes]]
 
 
 @lru_cache(4096)
@@ -152,7 +153,9 @@ def _card(
     now: float,
 ) -> ChildCard:
     policy = index.policy
-    total, use = _use(index, person, day)
+    total = day.use.get((f"person:{person.name}", ""), {})
+    marks = dict(_marks_by_subject(index, person, day))
+    spent = used_minutes(total, midnight, now)
     own = tuple(row for row in budgets if row.whose == person.name)
     ids = set(devices_of(index, person.name))
     devices = tuple(row for row in day.devices if row.device in ids or row.person == person.name)
@@ -162,15 +165,15 @@ def _card(
         name=person.name,
         state=_state(times.closed, pause, seen, now),
         seen=seen,
-        now_on=_now_on(day, ids, midnight, now) if shows_sites(policy, person) else (),
+        now_on=_now_on(marks, now) if shows_sites(policy, person) else (),
         is_private=not shows_sites(policy, person),
         closure=times.closed,
         bedtime=times.bedtime,
         pause=pause,
         left=min(own, key=lambda row: (bool(row.subject), row.left or 0), default=None),
         budgets=own,
-        minutes=total,
-        use=use,
+        minutes=spent,
+        use=_longest({subject: used_minutes(each, midnight, now) for subject, each in marks.items()}, spent),
         devices=devices,
         has_devices=bool(ids),
     )
@@ -186,40 +189,35 @@ def _state(closure: Closure | None, pause: Pause | None, seen: float | None, now
     return ChildState.ONLINE if now - seen < ONLINE_NOW_S else ChildState.OFFLINE
 
 
-def _now_on(day: DaySoFar, devices: set[str], midnight: float, now: float) -> tuple[str, ...]:
+def _marks_by_subject(index: PolicyIndex, person: Person, day: DaySoFar) -> Iterator[tuple[str, MarkedMinutes]]:
+    """Yield the marked minutes of a person's use by service and site, or by topic where the log is private."""
+    if not shows_sites(index.policy, person):
+        for (account, subject), marks in day.use.items():
+            if account == f"person:{person.name}" and subject.startswith("category:"):
+                yield subject.partition(":")[2], marks
+        return
+    found: dict[str, dict[int, int]] = {}
+    for device in devices_of(index, person.name):
+        for subject, marks in day.visits.get(device, {}).items():
+            known = found.setdefault(subject, {})
+            known |= {hour: known.get(hour, 0) | bits for hour, bits in marks.items()}
+    total = day.use.get((f"person:{person.name}", ""), {})
+    yield from ((subject, minutes_within(marks, total)) for subject, marks in found.items())
+
+
+def _now_on(marks: Mapping[str, MarkedMinutes], now: float) -> tuple[str, ...]:
     """Return the subjects of the last minutes, the latest first."""
-    oldest = int(now // 60 - midnight // 60) - _MINUTES_NOW
-    latest: dict[str, int] = {}
-    for device in devices:
-        for subject, bits in day.minutes.get(device, {}).items():
-            latest[subject] = max(latest.get(subject, -1), bits.bit_length() - 1)
-    fresh = [(minute, subject) for subject, minute in latest.items() if minute >= oldest]
-    return tuple(subject for _, subject in sorted(fresh, reverse=True)[:_SUBJECTS_NOW])
+    since = now - 60 * _MINUTES_NOW
+    latest = {subject: found[-1] for subject, each in marks.items() if (found := minutes_between(each, since, now))}
+    return tuple(sorted(latest, key=lambda subject: (latest[subject], subject), reverse=True)[:_SUBJECTS_NOW])
 
 
-def _use(index: PolicyIndex, person: Person, day: DaySoFar) -> tuple[int, tuple[tuple[str, int], ...]]:
-    """Return the minutes of the day in all, and by service and site, or by topic where the log is private.
+def _longest(found: Mapping[str, int], total: int) -> tuple[tuple[str, int], ...]:
+    """Return the subjects with the most minutes, and the rest of the total.
 
-    The longest come first. Minutes with several subjects count for each of them.
+    Minutes with several subjects count for each of them.
     """
-    account = f"person:{person.name}"
-    total = sum(row.minutes for row in day.usage if row.account == account and not row.subject)
-    found: dict[str, int] = {}
-    if shows_sites(index.policy, person):
-        bits: dict[str, int] = {}
-        for device in devices_of(index, person.name):
-            for subject, minutes in day.minutes.get(device, {}).items():
-                bits[subject] = bits.get(subject, 0) | minutes
-        found = {subject: minutes.bit_count() for subject, minutes in bits.items()}
-        everything = 0
-        for minutes in bits.values():
-            everything |= minutes
-        total = max(total, everything.bit_count())
-    else:
-        for row in day.usage:
-            if row.account == account and row.subject.startswith("category:"):
-                subject = row.subject.partition(":")[2]
-                found[subject] = found.get(subject, 0) + row.minutes
-    longest = sorted(found.items(), key=lambda item: (-item[1], item[0]))[:_SUBJECTS_SHOWN]
+    used = ((subject, minutes) for subject, minutes in found.items() if minutes)
+    longest = sorted(used, key=lambda item: (-item[1], item[0]))[:_SUBJECTS_SHOWN]
     rest = total - sum(minutes for _, minutes in longest)
-    return total, (*longest, *([("", rest)] if rest > 0 else []))
+    return *longest, *([("", rest)] if rest > 0 else [])

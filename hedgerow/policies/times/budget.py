@@ -84,6 +84,19 @@ def count_minutes(minutes: Iterable[int], limit: int) -> tuple[int, float | None
     return used, (0.0 if limit <= 0 else since)
 
 
+def used_minutes(marks: MarkedMinutes, start: float, end: float) -> int:
+    """Return the minutes of use in [start, end), as budgets, reports and pages count them."""
+    return count_minutes(minutes_between(marks, start, end), 0)[0]
+
+
+def minutes_within(marks: MarkedMinutes, use: MarkedMinutes) -> dict[int, int]:
+    """Return the marks of a service, site or topic in minutes that are marked as use of anything.
+
+    One name in a minute can come from an app that nobody looks at.
+    """
+    return {hour: bits & use.get(hour, 0) for hour, bits in marks.items()}
+
+
 def day_of(now: float, zone: ZoneInfo) -> tuple[date, float, float]:
     """Return the date in a zone, and the instants at which that day begins and ends, even if the clocks change."""
     today = datetime.fromtimestamp(now, zone).date()
@@ -120,7 +133,7 @@ def budget_status(
         if limit is not None
     ]
     if not found:
-        return BudgetStatus(len(minutes_between(marks, morning, midnight)), None, None, midnight)
+        return BudgetStatus(used_minutes(marks, morning, midnight), None, None, midnight)
     # A spent limit first, and of two the one that lasts longer; otherwise the limit with fewer minutes left.
     return min(found, key=lambda each: (each.since is None, -each.until if each.since is not None else each.left or 0))
 

@@ -10,8 +10,11 @@ from web_server.big_family import fill_big
 from hedgerow.dashboards.control import BudgetRow
 from hedgerow.journal.activity import VisitReader
 from hedgerow.journal.messages import DeviceSeen, ProtectionSeen
+from hedgerow.journal.usage import UsageStore
+from hedgerow.policies.host_facts import is_background
 from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
+from hedgerow.policies.time_model import ActiveMinute
 
 MIA, TOM = DeviceId("mia-tablet"), DeviceId("tom-phone")
 HOUSE = """\
@@ -39,7 +42,7 @@ def browser(web):
 
 
 def visit(web, host, *, minutes=1, ago=0, device=MIA, person="mia", verdict=Verdict.ALLOW):
-    """Record a request per minute, the last one `ago` minutes before now."""
+    """Record a request per minute, the last one `ago` minutes before now, and the use that a worker counts for it."""
     web.recorder.add(
         Observation(
             NOW - 60 * (ago + each), device, person, "child-8-12", RequestKind.DNS, verdict, Reason.DEFAULT, "", host
@@ -47,6 +50,9 @@ def visit(web, host, *, minutes=1, ago=0, device=MIA, person="mia", verdict=Verd
         for each in range(minutes)
     )
     web.recorder.flush()
+    if verdict is not Verdict.BLOCK and not is_background(host):
+        use = (ActiveMinute(int(NOW // 60) - ago - each, f"person:{person}", "") for each in range(minutes))
+        UsageStore(web.engine).add(use)
 
 
 def cards(browser):
@@ -77,6 +83,21 @@ def test_a_card_tells_what_the_child_is_on_and_the_minutes_of_the_day_by_service
     assert "pokerstars" not in mia
     visit(web, "www.duolingo.com", minutes=1)
     assert "Online: YouTube, duolingo.com" in cards(browser)["mia"], "the next look reads on from there"
+
+
+def test_a_single_name_in_a_minute_is_no_use_on_any_page(web, browser):
+    """An app that nobody looks at asks for one, and the ledger of minutes has none then."""
+    web.recorder.add(SEEN)
+    UsageStore(web.engine).add([ActiveMinute(int(NOW // 60) - 9, "person:mia", "")])
+    lone = Observation(
+        NOW - 60, MIA, "mia", "child-8-12", RequestKind.DNS, Verdict.ALLOW, Reason.DEFAULT, "", "a.example"
+    )
+    web.recorder.add([lone])
+    web.recorder.flush()
+    mia = cards(browser)["mia"]
+    assert "a.example" not in mia
+    assert "1 min today" in mia
+    assert "everything else 1 min" in mia
 
 
 def test_a_device_on_the_network_is_neither_online_nor_paused_before_it_uses_hedgerow(web, browser):
@@ -175,7 +196,10 @@ def test_a_day_of_many_requests_is_read_by_index_and_once(web):
     visit(web, "www.youtube.com", minutes=50)
     visits = VisitReader(web.engine, lambda host: host)
     midnight = NOW - 80_000
-    assert visits.minutes(["mia-tablet"], midnight)["mia-tablet"]["www.youtube.com"].bit_count() == 50
+    assert (
+        sum(map(int.bit_count, visits.minutes(["mia-tablet"], midnight)["mia-tablet"]["www.youtube.com"].values()))
+        == 50
+    )
     day = visits._days["mia-tablet"]
     query = visits._new_visits("mia-tablet", day.last)
     with web.engine.connect() as connection:

@@ -23,7 +23,9 @@ from hedgerow.policies.times.budget import (
     mark,
     minute_of,
     minutes_between,
+    minutes_within,
     parse_minutes,
+    used_minutes,
 )
 
 NOON = 1_795_521_600.0  # 2026-11-24 12:00 UTC
@@ -81,6 +83,14 @@ def test_invalid_amounts(text: str) -> None:
         parse_minutes(text)
 
 
+@given(
+    st.dictionaries(st.integers(0, 2), st.integers(0, 2**60 - 1)),
+    st.dictionaries(st.integers(0, 2), st.integers(0, 2**60 - 1)),
+)
+def test_a_part_of_the_use_has_no_more_minutes_than_all(marks: dict[int, int], use: dict[int, int]) -> None:
+    assert used_minutes(minutes_within(marks, use), 0, 3 * 3600) <= used_minutes(use, 0, 3 * 3600)
+
+
 class _Stand:
     """A worker's log for the policy above."""
 
@@ -119,6 +129,13 @@ def test_background_hosts_count_above_a_size(catalogue: Catalogue) -> None:
     assert stand.ask("dl.google.com", RequestKind.TUNNEL, octets=MIN_BUSY_BACKGROUND_BYTES) == [""]
 
 
+def test_parts_of_many_pages_do_not_make_a_minute(catalogue: Catalogue) -> None:
+    stand = _Stand(catalogue)
+    for host in ("fonts.googleapis.com", "d111.cloudfront.net", "cdn.jsdelivr.net", "en.wikipedia.org"):
+        assert stand.ask(host) == []
+    assert stand.ask("commons.wikimedia.org") == [""]
+
+
 def test_topics_are_reported_unless_privacy_is_none(catalogue: Catalogue) -> None:
     def reported(policy: bytes, host: str) -> set[str]:
         rulesets, seen = Rulesets(parse_policy(policy, None), (), (), catalogue), list[ActiveMinute]()
@@ -154,6 +171,13 @@ def test_a_category_counts_from_the_first_name(catalogue: Catalogue) -> None:
         "push.apple.com",
         "1-courier.push.apple.com",
         "time.google.com",
+        "content-autofill.googleapis.com",
+        "fonts.gstatic.com",
+        "ocsp.sectigo.com",
+        "crl4.digicert.com",
+        "r3.o.lencr.org",
+        "v20.events.data.microsoft.com",
+        "2.debian.pool.ntp.org",
     ],
 )
 def test_background_traffic_and_helplines_do_not_count(catalogue: Catalogue, host: str) -> None:
@@ -169,6 +193,10 @@ def test_sites_that_people_open_are_not_background() -> None:
         "www.youtube.com",
         "play.google.com",
         "store.steampowered.com",
+        "youtubei.googleapis.com",
+        "youtube.googleapis.com",
+        "meet.googleapis.com",
+        "docs.google.com",
     ):
         assert not is_background(host), host
 
