@@ -26,6 +26,7 @@ from uvicorn.server import Server, ServerState
 
 from hedgerow.client_classes import unnamed_client
 from hedgerow.dashboards.accounts import LOCAL
+from hedgerow.dashboards.compression import CompressedResponses
 from hedgerow.dashboards.deadlines import READING_TIMEOUT_S, REQUEST_TIMEOUT_S, DeadlineProtocol
 from hedgerow.dashboards.fair_requests import FairRequests, PersonFinder
 from hedgerow.dashboards.listener import DualProtocolListener, TlsContextProvider
@@ -189,7 +190,7 @@ def web_server(
     and `person_of` tell clients apart.
     """
     places = WebPlaces(client_of)
-    limited = FairRequests(places, person_of).wrap(app)
+    limited = FairRequests(places, person_of).wrap(CompressedResponses(app))
     protocol = functools.partial(DeadlineProtocol, request_timeout, reading_timeout)
     return WebServer(
         config=_config(limited, protocol),

@@ -40,14 +40,6 @@ type Author = Annotated[Principal, Depends(_author)]
 """The account or token that makes the request, for changes of the policy."""
 
 
-def _on_duty(request: Request) -> str:
-    return str(request.app.state.actor_of(request.state.principal))
-
-
-type OnDuty = Annotated[str, Depends(_on_duty)]
-"""Name in which a request acts: of a member of staff on duty, else of the account or token."""
-
-
 _IdempotencyKey = Annotated[
     str | None,
     Header(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Form, Request
@@ -20,13 +19,13 @@ from hedgerow.dashboards.edits.household import (
     quiet_hours,
 )
 from hedgerow.dashboards.edits.yaml_text import put
-from hedgerow.dashboards.notices import ReceiverView, find_receiver
+from hedgerow.dashboards.notices import find_receiver
 from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_after_save
 from hedgerow.dashboards.push import parse_subscription, push_endpoint
 from hedgerow.dashboards.routes import MANAGE, READ, get, post
 from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.policies.model import Policy
-from hedgerow.policies.notices import DEFAULT_TOPICS, ClockTime, NoticeTopic, Receiver
+from hedgerow.policies.notices import DEFAULT_TOPICS, ClockTime, NoticeTopic
 from hedgerow.policies.times.schedule import DAY_NAMES
 
 type FormText = Annotated[str, Form(max_length=2000)]
@@ -45,22 +44,6 @@ TOPIC_TITLES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ReceiverCard:
-    """A recipient as the form shows it.
-
-    `quiet` is start and end (empty: none, or they differ between days); times are `HH:MM`.
-    """
-
-    receiver: Receiver
-    view: ReceiverView
-    quiet: tuple[str, str]
-    quiet_differs: bool
-    digest: str
-    report_day: str
-    report: str
-
-
 class NoticePages(PageGroup):
     """`/settings/notices` and its forms."""
 
@@ -70,17 +53,19 @@ class NoticePages(PageGroup):
 
     async def _overview(self, request: Request, tried: str = "", problem: str = "") -> Response:
         views = {view.name: view for view in await run_in_threadpool(self._context.notices.receivers)}
-        cards = [_card(receiver, views[name]) for name, receiver in self._policy().notices.items() if name in views]
+        shown = [(receiver, views[name]) for name, receiver in self._context.policy().notices.items() if name in views]
         return self._page(
             request,
             "notices.html",
-            cards=cards,
+            shown=shown,
+            quiet_hours=quiet_hours,
+            clock_time=_clock,
             topics=TOPIC_TITLES,
             days=DAY_NAMES,
             tried=tried,
             problem=problem,
             push_key=await run_in_threadpool(self._push_key),
-            own_name=_free_name(principal_of(request).name, self._policy()),
+            own_name=_free_name(principal_of(request).name, self._context.policy()),
         )
 
     def _push_key(self) -> str:
@@ -93,7 +78,7 @@ class NoticePages(PageGroup):
     async def add(self, request: Request, name: FormText) -> Response:
         """Add a recipient of all topics, in the language of the page. The address comes next."""
         name = parse_receiver_name(name)
-        if name in self._policy().notices:
+        if name in self._context.policy().notices:
             raise InvalidInput("'%(name)s' is already taken.", name=name)
         edit = put(("notices", name), {"language": language_of(request).code})
         return redirect_after_save(
@@ -113,7 +98,7 @@ class NoticePages(PageGroup):
         report: FormText = "",
         report_day: FormText = "",
     ) -> Response:
-        receiver = find_receiver(self._policy(), name)
+        receiver = find_receiver(self._context.policy(), name)
         wanted = [topic.value for topic in NoticeTopic if topic.value in (about or ())]
         with at_field("language"):
             language = parse_language(language)
@@ -172,7 +157,7 @@ class NoticePages(PageGroup):
             name = parse_receiver_name(name)
         subscription = parse_subscription(endpoint, p256dh, auth, mailbox)
         name = await run_in_threadpool(self._known_browser, endpoint) or name
-        if name not in self._policy().notices:
+        if name not in self._context.policy().notices:
             edit = put(("notices", name), {"language": language_of(request).code})
             await self._change(request, message("%(name)s gets notices."), edit, name=name)
         return await self._set_address(request, name, subscription.address)
@@ -180,7 +165,9 @@ class NoticePages(PageGroup):
     def _known_browser(self, endpoint: str) -> str:
         """Return the recipient that a browser is already, or an empty text."""
         book = self._context.notices.book
-        return next((name for name in self._policy().notices if push_endpoint(book.address(name)) == endpoint), "")
+        return next(
+            (name for name in self._context.policy().notices if push_endpoint(book.address(name)) == endpoint), ""
+        )
 
     async def _set_address(self, request: Request, name: str, address: str) -> Response:
         """Store an address and test it at once."""
@@ -195,20 +182,11 @@ class NoticePages(PageGroup):
     @post(f"{NOTICES_PATH}/remove", MANAGE)
     async def remove(self, request: Request, name: FormText) -> Response:
         """Remove a recipient and the address, so that a later recipient of the same name does not inherit it."""
-        find_receiver(self._policy(), name)
-        path = ("notices",) if len(self._policy().notices) == 1 else ("notices", name)
+        find_receiver(self._context.policy(), name)
+        path = ("notices",) if len(self._context.policy().notices) == 1 else ("notices", name)
         change = await self._change(request, message("%(name)s gets no more notices."), put(path, None), name=name)
         await run_in_threadpool(self._context.notices.book.put, name, "")
         return redirect_after_save(NOTICES_PATH, change)
-
-    def _policy(self) -> Policy:
-        return self._context.policy()
-
-
-def _card(receiver: Receiver, view: ReceiverView) -> ReceiverCard:
-    (quiet, differs), report = quiet_hours(receiver), receiver.report
-    day = DAY_NAMES[report.weekday] if report is not None and report.weekday is not None else ""
-    return ReceiverCard(receiver, view, quiet, differs, _clock(receiver.digest), day, _clock(report) or "18:00")
 
 
 def _free_name(account: str, policy: Policy) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import Form, Path, Request
+from fastapi import Form, Request
 from starlette.responses import Response
 
 from hedgerow.dashboards.control import InvalidInput, at_field
@@ -42,7 +42,14 @@ from hedgerow.dashboards.edits.yaml_text import put_times
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_to
 from hedgerow.dashboards.pages.forms import typed_fields
 from hedgerow.dashboards.pages.openings import ask_before, confirm, explain_obstacle
-from hedgerow.dashboards.pages.people import PersonPageGroup, form_fields, has_effect, person_path
+from hedgerow.dashboards.pages.people import (
+    FormText,
+    PersonName,
+    PersonPageGroup,
+    form_fields,
+    has_effect,
+    person_path,
+)
 from hedgerow.dashboards.routes import MANAGE, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.labels import title_of
@@ -50,10 +57,6 @@ from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.dashboards.words.rules import Times, bedtime_value, day_times, night_times, schedule_value
 from hedgerow.policies.access_subject import AccessSubject, access_subject, service_or_address
 from hedgerow.policies.model import GrantDuration, TimedRules
-
-type PersonName = Annotated[str, Path(max_length=60)]
-type FormText = Annotated[str, Form(max_length=300)]
-
 
 _IDLE = message("The rule for %(what)s is saved for %(name)s, but it does not work yet.")
 # Allowed, and with an end.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Literal
 from urllib.parse import quote
@@ -38,13 +38,12 @@ from hedgerow.dashboards.pages.children import (
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_to, referring_page
 from hedgerow.dashboards.pages.device_cards import (
     RECENT_DEVICES,
-    NewDeviceCard,
     fold_brief,
     new_device_cards,
     unnamed_devices,
 )
 from hedgerow.dashboards.pages.feedback import Feedback
-from hedgerow.dashboards.pages.graphics import PersonDay, person_days
+from hedgerow.dashboards.pages.graphics import person_days
 from hedgerow.dashboards.pages.openings import ask_before, explain_obstacle, opened_path
 from hedgerow.dashboards.policy_index import PolicyIndex
 from hedgerow.dashboards.routes import OPERATE, READ, get
@@ -52,11 +51,11 @@ from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.labels import title_of
 from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.journal.activity import VisitReader
-from hedgerow.journal.reader import DecisionFilter, DecisionRow, DeviceRow, ReasonCount, RequestRow
+from hedgerow.journal.reader import DecisionFilter, DeviceRow
 from hedgerow.network.discovery import VendorLookup
 from hedgerow.policies.access_subject import access_subject
 from hedgerow.policies.expiry import expiring_rules
-from hedgerow.policies.model import Grant, Pause, Person, Policy, Verdict
+from hedgerow.policies.model import Grant, Policy, Verdict
 from hedgerow.policies.time_model import PauseKind
 
 ONLINE_S = 900.0
@@ -77,21 +76,6 @@ _PAUSED = {
 """Sentences about a pause: for homework only, for everybody, without an end."""
 
 type Part = Literal["troubles", "new", "children", "requests", "links", "pauses", "grants", "day", "devices", "blocked"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Today:
-    devices: tuple[DeviceRow, ...]
-    blocked: tuple[DecisionRow, ...]
-    reasons: tuple[ReasonCount, ...]
-    requests: tuple[RequestRow, ...]
-    grants: tuple[Grant, ...]
-    pauses: tuple[Pause, ...]
-    blocked_count: int
-    days: tuple[PersonDay, ...]
-    so_far: DaySoFar
-    new: tuple[NewDeviceCard, ...]
-    children: tuple[Person, ...]
 
 
 class TodayPages(PageGroup):
@@ -124,28 +108,28 @@ class TodayPages(PageGroup):
         midnight = labels.midnight_before(now, labels.zone(status.timezone))
         today = await run_in_threadpool(self._read, index, midnight, now)
         budgets = context.budgets()
-        times = context.control.person_times([child.name for child in today.children])
-        cards = child_cards(index, today.children, today.so_far, times, budgets, midnight, now)
+        times = context.control.person_times([child.name for child in today["children"]])
+        cards = child_cards(index, today["children"], today["so_far"], times, budgets, midnight, now)
         on_cards = {card.name for card in cards}
-        paused_all = next((pause for pause in today.pauses if pause.person is None and pause.device is None), None)
-        unnamed, brief = fold_brief(unnamed_devices(index, today.devices))
-        known = [device for device in today.devices if device.device in policy.devices]
+        paused_all = next((pause for pause in today["pauses"] if pause.person is None and pause.device is None), None)
+        unnamed, brief = fold_brief(unnamed_devices(index, today["devices"]))
+        known = [device for device in today["devices"] if device.device in policy.devices]
         devices = sorted((*known, *unnamed), key=lambda device: -device.last_seen)
         online = [device for device in devices if now - last_used(device) < ONLINE_S]
         return {
             "today": today,
-            "people": sorted({*policy.people, *(device.person for device in today.devices if device.person)}),
+            "people": sorted({*policy.people, *(device.person for device in today["devices"] if device.person)}),
             "online": online,
             "online_count": len(online),
             "more_children": len(children_of(policy)) - len(cards),
             "devices": devices,
             "unnamed": unnamed,
             "brief": len(brief),
-            "new": today.new[:_NEW_DEVICES],
-            "new_count": len(today.new),
+            "new": today["new"][:_NEW_DEVICES],
+            "new_count": len(today["new"]),
             "closed_devices": {
                 card.id
-                for card in today.new[:_NEW_DEVICES]
+                for card in today["new"][:_NEW_DEVICES]
                 if (view := context.control.device_at(card.seen.address)) is not None
                 and view.device == card.id
                 and view.held
@@ -155,8 +139,8 @@ class TodayPages(PageGroup):
             "holds_new": status.has_gateway and policy.profiles[policy.network.unknown_devices].is_for_children,
             "cards": cards,
             "paused_all": paused_all,
-            "exceptions": len(today.grants)
-            + sum(1 for pause in today.pauses if pause.device or pause.person not in {None, *on_cards}),
+            "exceptions": len(today["grants"])
+            + sum(1 for pause in today["pauses"] if pause.device or pause.person not in {None, *on_cards}),
             "budgets": [row for row in budgets if row.whose not in on_cards][:_BUDGETS],
             "dues": [due for due in expiring_rules(policy) if due.is_notable(now)],
         }
@@ -195,7 +179,8 @@ class TodayPages(PageGroup):
         made = await codes.make_code.run(self._context, caller, order)
         return self._page(request, "code.html", digits=f"{made.digits[:3]} {made.digits[3:]}", code=made.code)
 
-    def _read(self, index: PolicyIndex, midnight: float, now: float) -> _Today:
+    def _read(self, index: PolicyIndex, midnight: float, now: float) -> dict[str, Any]:
+        """Return what the journal says of today."""
         reader, policy = self._context.reader, index.policy
         requests, pauses = reader.requests(), reader.pauses(now)
         closed = {pause.device for pause in pauses}
@@ -216,25 +201,25 @@ class TodayPages(PageGroup):
         named = [
             device for person in children if shows_sites(policy, person) for device in devices_of(index, person.name)
         ]
-        return _Today(
-            devices=devices,
-            blocked=merge_similar(
+        return {
+            "devices": devices,
+            "blocked": merge_similar(
                 reader.decisions(DecisionFilter(verdict=Verdict.BLOCK, since=midnight), limit=_ROWS_READ).rows
             )[:_ROWS],
-            reasons=tuple(item for item in reader.reasons(midnight) if item.verdict is not Verdict.ALLOW)[:12],
-            requests=requests,
-            grants=reader.grants(now),
-            pauses=pauses,
-            blocked_count=sum(hour.blocked for hour in hours),
-            days=person_days(policy, hours, midnight, now),
-            so_far=DaySoFar(devices, pauses, reader.use(midnight), self._visits.minutes(named, midnight)),
-            new=tuple(
+            "reasons": tuple(item for item in reader.reasons(midnight) if item.verdict is not Verdict.ALLOW)[:12],
+            "requests": requests,
+            "grants": reader.grants(now),
+            "pauses": pauses,
+            "blocked_count": sum(hour.blocked for hour in hours),
+            "days": person_days(policy, hours, midnight, now),
+            "so_far": DaySoFar(devices, pauses, reader.use(midnight), self._visits.minutes(named, midnight)),
+            "new": tuple(
                 card
                 for card in new_device_cards(index, devices, self._vendors)
                 if not card.is_equipment and card.id not in closed and now - card.seen.last_seen < _NEW_FOR_S
             ),
-            children=tuple(children),
-        )
+            "children": tuple(children),
+        }
 
 
 class AnswerPages(PageGroup):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -21,10 +22,9 @@ from hedgerow.dashboards.pages.forms import refusal_of
 from hedgerow.dashboards.routes import READ, get
 from hedgerow.journal.activity import ActivityFilter, HostActivity
 from hedgerow.journal.reader import DecisionRow
-from hedgerow.journal.rule_versions import ListVersion, RuleVersion
 from hedgerow.policies.decide import LIFTED_BY_ALWAYS
 from hedgerow.policies.host_facts import Service
-from hedgerow.policies.model import Decision, Grant, Pause, Person, Policy, Privacy, Reason, RequestKind, Verdict
+from hedgerow.policies.model import Decision, Person, Policy, Privacy, Reason, RequestKind, Verdict
 from hedgerow.policies.targets import ILLEGAL
 
 _DEVICES, _HOSTS, _SIMILAR = 6, 6, 6
@@ -69,19 +69,6 @@ class QuestionOwner:
     person: str | None
     devices: tuple[str, ...]
     is_private: bool
-
-
-@dataclass(frozen=True, slots=True)
-class PastDecision:
-    """A row of the log, and what is known about the rules and lists that decided."""
-
-    row: DecisionRow
-    version: RuleVersion | None
-    is_current: bool
-    excerpt: str = ""
-    source: ListVersion | None = None
-    grant: Grant | None = None
-    pause: Pause | None = None
 
 
 class WhyPages(PageGroup):
@@ -183,37 +170,37 @@ class WhyPages(PageGroup):
         past = await run_in_threadpool(self._past_decision, row_id)
         if past is None:
             raise InvalidInput("This entry is not kept any more.")
+        row: DecisionRow = past["row"]
         now: Sequence[ExplanationView] = ()
-        if past.row.host:
-            try:
-                now = await self._context.control.explain(past.row.device, past.row.url or past.row.host)
-            except InvalidInput:
-                now = ()  # the device is not known any more
-        today, limits = _final(now).decision if now else None, self._limits(past.row.person)
+        if row.host:
+            with contextlib.suppress(InvalidInput):  # the device may not be known any more
+                now = await self._context.control.explain(row.device, row.url or row.host)
+        today, limits = _final(now).decision if now else None, self._limits(row.person)
         return self._page(request, "why_then.html", past=past, today=today, limits=limits)
 
     def _limits(self, person: str | None) -> dict[str, int | None]:
         """Return the minutes per day that a person has, by subject."""
         return {row.subject: row.limit for row in self._context.budgets() if row.whose == person}
 
-    def _past_decision(self, row_id: int) -> PastDecision | None:
+    def _past_decision(self, row_id: int) -> dict[str, Any] | None:
+        """Return a row of the log, and what is known about the rules and lists that decided."""
         reader, versions = self._context.activity, self._context.rule_versions
         row = reader.decision(row_id)
         if row is None:
             return None
         version = versions.version(row.version) if row.version is not None else None
         source = row.rule.partition(": ")[0]
-        return PastDecision(
-            row,
-            version,
-            version is not None and version.id == versions.newest(),
-            version.excerpt(row.rule) if version is not None else "",
-            version.source(source) or version.source(source.rpartition(":")[0])
+        return {
+            "row": row,
+            "version": version,
+            "is_current": version is not None and version.id == versions.newest(),
+            "excerpt": version.excerpt(row.rule) if version is not None else "",
+            "source": version.source(source) or version.source(source.rpartition(":")[0])
             if version is not None and source
             else None,
-            reader.grant_at(row.what, row.at, row.device, row.person) if row.reason is Reason.GRANT else None,
-            reader.pause_at(row.at, row.device, row.person) if row.reason is Reason.PAUSE else None,
-        )
+            "grant": reader.grant_at(row.what, row.at, row.device, row.person) if row.reason is Reason.GRANT else None,
+            "pause": reader.pause_at(row.at, row.device, row.person) if row.reason is Reason.PAUSE else None,
+        }
 
 
 def _is_private(policy: Policy, person: Person) -> bool:
