@@ -1,8 +1,8 @@
 """Faster coding of HPACK (RFC 7541), for DNS over HTTPS and the inspector.
 
-Tables, limits and errors are those of the `hpack` package. Its decoder copies the rest of a block for every field and
-decodes Huffman codes four bits at a time; its encoder compares a field with every entry of the table and shifts one
-long number for every octet.
+Tables and limits are those of the `hpack` package, whose decoder copies the rest of a block for every field and decodes
+Huffman codes four bits at a time; its encoder compares a field with every entry of the table and shifts one long number
+for every octet. Errors are those with which h2 ends a connection.
 
 Protocol code: no sockets, no clock, no files.
 """
@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Final
 
+from h2.errors import ErrorCodes
+from h2.exceptions import DenialOfServiceError, ProtocolError
 from hpack import Decoder, Encoder
 from hpack.exceptions import (
     HPACKDecodingError,
@@ -55,6 +57,15 @@ _CHANGING: Final = frozenset(
 """Fields whose next value is likely to differ. Added to the table they would only push others out."""
 
 
+class CompressionError(ProtocolError):
+    """A block of fields that cannot be decoded ends the connection with this code (RFC 9113, section 4.3).
+
+    h2 has no code of its own for it.
+    """
+
+    error_code = ErrorCodes.COMPRESSION_ERROR
+
+
 class FastDecoder(Decoder):
     """Decoder of one connection.
 
@@ -68,29 +79,32 @@ class FastDecoder(Decoder):
 
     def __init__(self) -> None:
         super().__init__()
-        self._held: list[Field] | HPACKError | None = None
+        self._held: list[Field] | None = None
 
-    def hold(self, fields: list[Field] | HPACKError) -> None:
-        """Let the next `decode` return these fields, or raise this error."""
+    def hold(self, fields: list[Field]) -> None:
+        """Let the next `decode` return these fields."""
         self._held = fields
 
     def decode(self, data: bytes, raw: bool = False) -> list[Any]:
-        """Return the fields of a block. Raises HPACKError."""
+        """Return the fields of a block. Raises ProtocolError."""
         held, self._held = self._held, None
-        if isinstance(held, HPACKError):
-            raise held
         fields = self.decode_fields(bytes(data)) if held is None else held
         if raw:
             return fields  # h2 takes any pairs
         return [HeaderTuple(name.decode(), value.decode()) for name, value in fields]
 
     def decode_fields(self, data: bytes) -> list[Field]:
-        """Return the fields of a block as octets. Raises HPACKError."""
+        """Return the fields of a block as octets.
+
+        Raises CompressionError, or DenialOfServiceError if there are too many.
+        """
         try:
             fields = self._decode_block(data)
-        except IndexError:
-            raise HPACKDecodingError("Truncated header block") from None
-        self._assert_valid_table_size()
+            self._assert_valid_table_size()
+        except OversizedHeaderListError as error:
+            raise DenialOfServiceError(str(error)) from error
+        except (HPACKError, IndexError) as error:
+            raise CompressionError(f"The header block is malformed: {error}") from error
         return fields
 
     def _decode_block(self, data: bytes) -> list[Field]:

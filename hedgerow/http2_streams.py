@@ -1,4 +1,5 @@
-"""The limit of a client's concurrent streams over HTTP/2, for DNS over HTTPS and the inspector.
+"""The end of connections over HTTP/2, and the limit of a client's concurrent streams, for DNS over HTTPS and the
+inspector.
 
 h2 ends the connection of a client that opens too many, with all answers that are on their way. RFC 9113, section 5.1.2,
 wants the streams beyond the limit refused, which the client may repeat (section 8.7).
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Buffer
 
-from h2.connection import H2Connection
+from h2.connection import ConnectionState, H2Connection
 from h2.errors import ErrorCodes
 from h2.events import DataReceived, Event, RequestReceived
 from h2.settings import SettingCodes, Settings
@@ -18,7 +19,20 @@ from h2.settings import SettingCodes, Settings
 _UNLIMITED = 2**31 - 1
 
 
-class LimitedConnection(H2Connection):
+class OnceClosedConnection(H2Connection):
+    """A connection that says once why it ends: h2 has sent GOAWAY when it reports a fault."""
+
+    def close_connection(
+        self,
+        error_code: ErrorCodes | int = 0,
+        additional_data: bytes | None = None,
+        last_stream_id: int | None = None,
+    ) -> None:
+        if self.state_machine.state is not ConnectionState.CLOSED:
+            super().close_connection(error_code, additional_data, last_stream_id)
+
+
+class LimitedConnection(OnceClosedConnection):
     """A server's side of HTTP/2 that refuses streams beyond the MAX_CONCURRENT_STREAMS that it announces."""
 
     def initiate_connection(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from h2.errors import ErrorCodes
 from hyperframe import frame
 from hypothesis import given
 from hypothesis import strategies as some
@@ -47,7 +48,7 @@ FLOODS = {
 def process(budget: FrameBudget, data: bytes, now: float = 0.0) -> int:
     """Return the octets of `data` that the budget admits, in any number of turns."""
     passed = 0
-    while passed < len(data) and not budget.is_spent:
+    while passed < len(data) and budget.fault is None:
         passed += budget.take(data[passed : passed + TURN_OCTETS], now)
     return passed
 
@@ -178,17 +179,17 @@ def test_connections_of_a_device_use_up_its_tokens_as_well_as_their_own() -> Non
     assert device.is_full
     for _ in range(2):
         budget = FrameBudget(FrameTokens(device=device))
-        assert process(budget, PREFACE + PING * (MAX_TOKENS - 1))
+        assert process(budget, PREFACE + SETTINGS + PING * (MAX_TOKENS - 11))
         assert not budget.is_spent
-    other = FrameBudget(FrameTokens(device=device))
-    process(other, PREFACE + PING * 2)
+    other = FrameBudget(FrameTokens(device=device), free_settings=1)
+    process(other, PREFACE + SETTINGS + PING * 2)
     other.answered()
     process(other, PING * 2)
     assert not other.is_spent, "an answered request restored the device's tokens"
     process(other, PING * 10)
     assert other.is_spent, "the device has none left, though the connection has"
-    later = FrameBudget(FrameTokens(device=device))
-    process(later, PREFACE + PING, 100.0)
+    later = FrameBudget(FrameTokens(device=device), free_settings=1)
+    process(later, PREFACE + SETTINGS + PING, 100.0)
     process(later, PING * TOKENS_PER_SECOND, 101.0)
     assert not later.is_spent, "time restores them"
     assert not device.is_full
@@ -204,7 +205,7 @@ def test_connections_of_a_device_use_up_its_tokens_as_well_as_their_own() -> Non
 )
 def test_the_split_of_octets_does_not_matter(frames: list[bytes], cuts: some.DataObject) -> None:
     """The tokens do not depend on how the octets arrive."""
-    data = PREFACE + b"".join(frames)
+    data = PREFACE + SETTINGS + b"".join(frames)
     whole, cut, at = FrameBudget(), FrameBudget(), 0
     process(whole, data)
     while at < len(data):
@@ -218,7 +219,7 @@ def test_the_split_of_octets_does_not_matter(frames: list[bytes], cuts: some.Dat
 @given(some.binary(max_size=2000))
 def test_junk_is_charged(junk: bytes) -> None:
     budget = FrameBudget()
-    assert process(budget, junk) == len(junk) or budget.is_spent
+    assert process(budget, junk) == len(junk) or budget.fault is not None
 
 
 def test_a_connection_is_in_a_head_while_its_block_or_a_frame_other_than_data_is_incomplete() -> None:
@@ -237,8 +238,19 @@ def test_a_connection_is_in_a_head_while_its_block_or_a_frame_other_than_data_is
         assert budget.is_in_head is is_in_head
 
 
-def test_settings_that_are_acknowledged_with_a_payload_are_noted() -> None:
-    budget = fresh()
-    assert not budget.has_long_ack
-    process(budget, b"\0\0\x06\x04\x01\0\0\0\0" + bytes(6))
-    assert budget.has_long_ack
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (PREFACE + PING, ErrorCodes.PROTOCOL_ERROR),
+        (PREFACE + SETTINGS + b"\0\0\x06\x04\x01\0\0\0\0" + bytes(6), ErrorCodes.FRAME_SIZE_ERROR),
+        (PREFACE + SETTINGS + PING * 2 * MAX_TOKENS, ErrorCodes.ENHANCE_YOUR_CALM),
+    ],
+    ids=["no settings first", "acknowledgement with a payload", "flood"],
+)
+def test_a_fault_ends_the_connection_with_the_code_that_the_rfc_demands(data: bytes, code: ErrorCodes) -> None:
+    budget = FrameBudget()
+    process(budget, data)
+    assert budget.fault is code
+    assert budget.is_spent is (code is ErrorCodes.ENHANCE_YOUR_CALM)
+    process(budget, SETTINGS)
+    assert budget.fault is code

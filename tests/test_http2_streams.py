@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, DataReceived, Event, RequestReceived, StreamEnded, StreamReset
+from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 
 from hedgerow.http2_streams import LimitedConnection
@@ -90,3 +92,21 @@ def test_a_stream_that_is_cancelled_already_is_not_refused_in_place_of_another()
     client.reset_stream(9)
     assert 7 not in requests(server.receive_data(client.data_to_send()))
     assert refused(client, server) == [7]
+
+
+def test_a_fault_is_told_once_with_its_own_code() -> None:
+    client, server = pair()
+    with pytest.raises(ProtocolError):
+        server.receive_data(b"\0\0\7\6\0\0\0\0\0" + bytes(7))  # a PING of a wrong size
+    server.close_connection(ErrorCodes.PROTOCOL_ERROR)
+    ended = [event for event in client.receive_data(server.data_to_send()) if isinstance(event, ConnectionTerminated)]
+    assert [event.error_code for event in ended] == [ErrorCodes.FRAME_SIZE_ERROR]
+
+
+def test_a_connection_without_a_fault_ends_with_the_code_that_is_given() -> None:
+    client, server = pair()
+    server.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
+    (ended,) = [
+        event for event in client.receive_data(server.data_to_send()) if isinstance(event, ConnectionTerminated)
+    ]
+    assert ended.error_code == ErrorCodes.ENHANCE_YOUR_CALM

@@ -37,13 +37,14 @@ installed from a package registry is rebuilt from the RFCs.
 - *Plain HTTP*, *HTTPS* and *HTTP/2 in front*: messages of HTTP/1.1 according to RFC 9110 and RFC 9112, which an origin answers and a client
   sends. In the second suite the proxy decrypts the connection, in the third its client speaks HTTP/2
   (`tests/support/http_conformance/messages.py`).
-- *HTTP/2 frames*: frames and HPACK by the sections of RFC 9113 and RFC 7541, as in h2spec (`http2.py` there).
+- *HTTP/2 frames*: frames and HPACK by the sections of RFC 9113 and RFC 7541, as in h2spec (`http2.py` there). The first GOAWAY counts, and
+  of 150 requests at once each must be answered, or refused as one too many.
 - *Certificates*: origins whose certificate, chain or TLS version is not valid, each in one way, and valid ones (`certificates.py`).
   Revocation is not among them: [the proxy](proxy.md#inspectors) does not check it.
 - *WebSocket*: the case files of the Autobahn test suite, run by kosoku from PyPI through the proxy to an echo server. A case passes if
   its verdict is as good as without a proxy. Squid is left out: as it is set up here, it forwards no upgrade in decrypted connections.
-- *DNS*: the queries of ISC's compliance tests, according to RFC 8906 and the RFCs that each case names, and connections over TCP, TLS and
-  HTTPS; both programs forward to the same nameserver. *Authoritative server behind it*: aliases of a zone that Knot DNS serves.
+- *DNS*: the queries of ISC's compliance tests, according to RFC 8906 and the RFCs that each case names, connections over TCP, TLS and
+  HTTPS, and the HTTP/2 frames of the latter; both programs forward to the same nameserver. *Authoritative server behind it*: aliases of a zone that Knot DNS serves.
   *Validating Unbound before it*: Unbound validates through the resolver under test, and must get what it gets from Knot DNS itself, which
   signs the zone (`tests/support/dns_conformance`). Deckard's scenarios are among the tests (`tests/dns/test_scenarios.py`).
 """

@@ -114,7 +114,7 @@ def _request_of(stream: int, block: bytes) -> DohRequest:
     except (pylsqpack.DecompressionFailed, pylsqpack.StreamBlocked):
         raise Http3Error(DECOMPRESSION_FAILED) from None
     pseudo = dict(_pseudo_fields(fields))
-    if not {b":method", b":path", b":scheme"} <= pseudo.keys():
+    if not {b":method", b":path", b":scheme"} <= pseudo.keys() or b"@" in pseudo.get(b":authority", b""):
         raise Http3Error(MESSAGE_ERROR)
     kind = next((value for name, value in fields if name == b"content-type"), b"")
     return DohRequest(

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable
 from functools import lru_cache
 from struct import Struct
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NamedTuple
 
 import h2.config
 import h2.connection
@@ -21,7 +21,6 @@ import h2.events
 import h2.exceptions
 import h2.settings
 import h2.stream
-from hpack.exceptions import HPACKError
 
 from hedgerow.dns.server.http_codec import (
     MAX_HEAD,
@@ -151,14 +150,15 @@ class Http2Codec(HttpCodec):
         size = self._budget.take(self._unread, now)
         self._charged += self._unread[:size]
         del self._unread[:size]
-        if self._budget.is_spent:
-            self._connection.close_connection(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
+        if self._budget.fault is not None:
+            self._connection.close_connection(self._budget.fault)
             self._flush()
-            raise Flood
+            raise Flood if self._budget.is_spent else HttpClientError
         try:
             requests = self._read_frames()
             self._send_unsent()
         except (h2.exceptions.ProtocolError, ValueError) as error:
+            self._connection.close_connection(getattr(error, "error_code", h2.errors.ErrorCodes.PROTOCOL_ERROR))
             self._flush()
             raise HttpClientError from error
         self._flush()
@@ -173,7 +173,7 @@ class Http2Codec(HttpCodec):
             length = (high << 16) + low
             end = at + _FRAME_OCTETS + length
             if length > _MAX_FRAME:
-                _refuse(self._connection, h2.errors.ErrorCodes.FRAME_SIZE_ERROR, "the frame is too long")
+                raise h2.exceptions.FrameTooLargeError
             if end > len(data):
                 break
             if kind == _HEADERS and flags & ~(_END_STREAM | _PRIORITY) == _END_HEADERS:
@@ -183,7 +183,7 @@ class Http2Codec(HttpCodec):
                     at = end if flags & _END_STREAM else end + _FRAME_OCTETS + len(request.body)
                     continue
             if kind == _CONTINUATION and not self._is_in_block:
-                _refuse(self._connection, h2.errors.ErrorCodes.PROTOCOL_ERROR, "the frame continues no block")
+                raise h2.exceptions.ProtocolError("the frame continues no block")
             if kind in (_HEADERS, _CONTINUATION):
                 self._is_in_block = not flags & _END_HEADERS
             number = stream & _MAX_STREAM_ID
@@ -228,11 +228,7 @@ class Http2Codec(HttpCodec):
             if found is None:
                 return None
             body = found
-        try:
-            fields = self._decoder.decode_fields(data[at:end])
-        except HPACKError as error:
-            self._decoder.hold(error)
-            return None
+        fields = self._decoder.decode_fields(data[at:end])
         request = self._plain_request(stream, fields, body, is_get=bool(flags & _END_STREAM))
         if request is None:
             self._decoder.hold(fields)
@@ -307,9 +303,13 @@ class Http2Codec(HttpCodec):
         match event:
             case h2.events.RequestReceived():
                 headers = dict(event.headers)
-                method, path, kind = (
-                    headers.get(name, b"").decode("latin-1") for name in (b":method", b":path", b"content-type")
+                method, path, kind, authority = (
+                    headers.get(name, b"").decode("latin-1")
+                    for name in (b":method", b":path", b"content-type", b":authority")
                 )
+                if "@" in authority:
+                    self._connection.reset_stream(event.stream_id, h2.errors.ErrorCodes.PROTOCOL_ERROR)
+                    return None
                 self._requests[event.stream_id] = DohRequest(event.stream_id, method, path, kind)
             case h2.events.DataReceived():
                 if event.stream_id in self._requests:
@@ -379,6 +379,8 @@ def _shape_of(fields: list[Field]) -> _Shape | None:
     method, length = pseudo.get(b":method"), plain.get(b"content-length", b"0")
     if len(pseudo) != len(_PSEUDO_FIELDS) or method not in {b"GET", b"HEAD", b"POST"} or not pseudo[b":authority"]:
         return None
+    if b"@" in pseudo[b":authority"]:  # RFC 9113, section 8.3.1: no user name
+        return None
     if not length.isdigit() or len(length) > _LENGTH_DIGITS or pseudo[b":scheme"] != b"https":
         return None
     if _FAULTY_VALUE.search(b"\x7f".join((*pseudo.values(), *plain.values()))) is not None:
@@ -405,11 +407,6 @@ def _answer_head(max_age: int, size: int) -> tuple[bytes, bytes, bytes]:
 
 def _frame_start(kind: int, flags: int, length: int) -> bytes:
     return length.to_bytes(3) + bytes((kind, flags))
-
-
-def _refuse(connection: h2.connection.H2Connection, code: h2.errors.ErrorCodes, fault: str) -> NoReturn:
-    connection.close_connection(code)
-    raise h2.exceptions.ProtocolError(fault)
 
 
 def _find_body(data: bytes, at: int, stream: int, window: int) -> bytes | None:

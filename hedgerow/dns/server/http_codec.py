@@ -104,6 +104,8 @@ class Http1Codec(HttpCodec):
             event = self._connection.next_event()
             match event:
                 case h11.Request():
+                    if any(b"@" in value for name, value in event.headers if name == b"host"):
+                        raise h11.RemoteProtocolError("a user name in Host")
                     kind = next((value for name, value in event.headers if name == b"content-type"), b"")
                     self._request = DohRequest(
                         0, event.method.decode(), _origin_form(event.target.decode()), kind.decode("latin-1")

@@ -133,11 +133,11 @@ class HttpsUpstreamConnection:
                 self._room.notify_all()
 
     async def _process(self, data: bytearray) -> None:
-        """Read frames, in portions. Raises OSError if there are far more of them than answers."""
+        """Read frames, in portions. Raises OSError if there are far more of them than answers, or invalid ones."""
         while data:
             size = self._budget.take(data, self._loop.time())
-            if self._budget.is_spent:
-                raise OSError("too many frames")
+            if self._budget.fault is not None:
+                raise OSError("too many frames, or invalid ones")
             for event in self._http.receive_data(bytes(data[:size])):
                 self._take(event)
             del data[:size]

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 _ATTEMPT_SECONDS: Final = (1.0, 1.5, 2.0)  # together less than the five seconds that a stub resolver waits
 _OUTAGE_SECONDS: Final = 1.5  # until a client learns that no upstream answers, if that was so a moment ago
+# beyond three times what upstreams that failed last usually took, once another one has refused a question
+_REFUSED_SECONDS: Final = 0.1
 _LOGGED_FAILURES: Final = 3  # in a row; fewer are normal
 _MAX_IN_FLIGHT: Final = 4096
 
@@ -126,7 +128,7 @@ class UpstreamPool:
     def _start(self, question: UpstreamQuestion, callback: OutcomeCallback) -> None:
         query = self._in_flight.get(question)
         if query is not None and query.has_failed:
-            callback(UpstreamError(self.no_answer))
+            callback(query.refusal or UpstreamError(self.no_answer))
         elif query is not None:
             query.callbacks.append(callback)
         elif len(self._in_flight) >= _MAX_IN_FLIGHT:
@@ -273,7 +275,20 @@ class _UpstreamQuery:
         self.open.remove(attempt)
         if again:
             self.rounds.append([attempt.channel])
+        self._expect_refusal()
         self.next_round()
+
+    def _expect_refusal(self) -> None:
+        """Tell the callers soon that an upstream has refused, if those that are left to ask failed last."""
+        health = [
+            self.upstreams.health[channel.name]
+            for channels in ([attempt.channel for attempt in self.open], *self.rounds)
+            for channel in channels
+        ]
+        if self.refusal is not None and self.deadline is None and all(each.fails for each in health):
+            self.deadline = self.upstreams.deadlines.after(
+                _REFUSED_SECONDS + max([3 * each.seconds for each in health], default=0.0), self._fail
+            )
 
     def expect_outage(self) -> None:
         """Give up soon, or at once if an attempt has failed already."""
@@ -281,10 +296,10 @@ class _UpstreamQuery:
             self.deadline = self.upstreams.deadlines.after(0.0 if self.round > 1 else _OUTAGE_SECONDS, self._fail)
 
     def _fail(self) -> None:
-        """Tell the callers that no upstream answers, and go on without them."""
+        """Tell the callers that no upstream answers, or that one refuses, and go on without them."""
         self.deadline = None
         self.has_failed = True
-        self._report(UpstreamError(self.upstreams.no_answer))
+        self._report(self.refusal or UpstreamError(self.upstreams.no_answer))
 
     def finish(self, outcome: UpstreamOutcome) -> None:
         if self.deadline is not None:

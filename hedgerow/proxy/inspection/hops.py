@@ -17,10 +17,16 @@ VIA_KEY = "hedgerow-via"
 
 PSEUDONYM = "hedgerow"
 
-_HOP_BY_HOP = frozenset({b"proxy-connection", b"proxy-authorization", b"keep-alive"})
+# Programs behind CGI and its successors cannot tell the names with underscores from those that decide where a message
+# ends and what becomes of a connection (RFC 3875, section 4.1.18).
+_HOP_BY_HOP = frozenset(
+    b"proxy-connection proxy-authorization keep-alive content_length transfer_encoding keep_alive"
+    b" proxy_connection proxy_authorization http2_settings max_forwards".split()
+)
 _EXAMINED = frozenset({b"connection", b"te", b"upgrade", b"http2-settings", b"max-forwards"})
 _CONCERNED = _HOP_BY_HOP | _EXAMINED
 _PLAIN_OPTIONS = frozenset({b"close", b"keep-alive"})
+_PASSED_OPTIONS = _PLAIN_OPTIONS | {b"te", b"upgrade"}
 # What a client names in Connection is removed, but never what an origin needs in order to understand the request.
 _NEVER_NOMINATED = frozenset(
     b"authorization content-encoding content-length content-type cookie close expect host keep-alive origin range"
@@ -50,8 +56,8 @@ def strip_hop_fields(request: http.Request) -> None:
 
 
 def _strip_nominated(fields: http.Headers) -> None:
-    options = [each.strip() for each in fields.get("connection", "").split(",") if each.strip()]
-    dropped = {each.lower().encode("utf-8", "surrogateescape") for each in options} - _NEVER_NOMINATED
+    options = [each.strip().lower() for each in values_of(fields).get(b"connection", b"").split(b",")]
+    dropped = set(options) - _NEVER_NOMINATED
     if fields.get("upgrade", "").lower() != "websocket":
         dropped |= {b"upgrade", b"http2-settings"}
     if "trailers" in [each.strip().lower() for each in fields.get("te", "").split(",")]:
@@ -60,9 +66,9 @@ def _strip_nominated(fields: http.Headers) -> None:
         dropped.add(b"te")
     fields.fields = tuple(field for field in fields.fields if field[0].lower() not in dropped)
     if "connection" in fields:
-        others = [each for each in options if each.lower().encode("utf-8", "surrogateescape") not in dropped]
+        others = [each for each in options if each in _PASSED_OPTIONS - dropped]
         if others:
-            fields["connection"] = ", ".join(others)
+            fields["connection"] = b", ".join(others).decode()
         else:
             del fields["connection"]
 

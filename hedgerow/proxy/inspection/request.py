@@ -22,7 +22,7 @@ from hedgerow.policies.safe_search import SearchEngine, SearchEngines, apply_saf
 from hedgerow.proxy.http_head import HeadError
 from hedgerow.proxy.inspection import search_forms
 from hedgerow.proxy.inspection.clients import EXPLICITLY_ALLOWED, ActiveRequest, ClientRegistry
-from hedgerow.proxy.inspection.engine.http_stream import LIMIT_KEY
+from hedgerow.proxy.inspection.engine.http_stream import EXPECT_KEY, LIMIT_KEY
 from hedgerow.proxy.inspection.engine.messages import (
     SIGNED_EXCHANGE,
     form_of,
@@ -279,6 +279,8 @@ def _strip_help_mark(flow: http.HTTPFlow) -> bool:
 def _prepare(flow: http.HTTPFlow, ruleset: Ruleset) -> None:
     """Ask the origin for codings that can be scanned, for safe content (RFC 8674), and for the allowed tenants."""
     fields = flow.request.headers
+    if (expected := fields.pop("expect", None)) is not None:
+        flow.metadata[EXPECT_KEY] = expected
     if flow.server_conn.address is None:  # the client sends whole URLs
         flow.metadata[VIA_KEY] = True
         add_via(flow.request)

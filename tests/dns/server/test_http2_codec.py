@@ -47,6 +47,7 @@ class Exchange:
     served: list[DohRequest] = field(default_factory=list)
     received: dict[int, bytes] = field(default_factory=dict)
     heads: dict[int, list[tuple[bytes, bytes]]] = field(default_factory=dict)
+    resets: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.client = h2.connection.H2Connection(h2.config.H2Configuration())
@@ -70,6 +71,8 @@ class Exchange:
         for event in self.client.receive_data(b"".join(self.written)):
             if isinstance(event, h2.events.ResponseReceived):
                 self.heads[event.stream_id] = [(bytes(name), bytes(value)) for name, value in event.headers]
+            if isinstance(event, h2.events.StreamReset):
+                self.resets.add(event.stream_id)
             if isinstance(event, h2.events.DataReceived):
                 self.received[event.stream_id] = self.received.get(event.stream_id, b"") + event.data
                 self.client.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
@@ -305,6 +308,17 @@ def test_invalid_fields_are_refused_as_by_h2(name: str) -> None:
                 seen.append([ended.error_code])
         assert seen[0] == seen[1]
         assert (seen[0] == [error]) is (error is not None)
+
+
+def test_a_user_name_in_the_authority_is_refused() -> None:
+    """RFC 9113, section 8.3.1. The other streams go on."""
+    exchange = started()
+    fields = [
+        (":authority", "user@dns.home.example") if name == ":authority" else (name, value) for name, value in get("/")
+    ]
+    refused, asked = exchange.ask(fields), exchange.ask(get("/after"))
+    assert [each.stream for each in exchange.deliver()] == [asked]
+    assert refused in exchange.resets
 
 
 FRAMES_AFTER: dict[str, Any] = {

@@ -113,6 +113,15 @@ def test_absolute_target_is_accepted(before: str) -> None:
     assert exchange.target == "/dns-query?dns=AAAB"
 
 
+def test_a_user_name_in_host_is_refused() -> None:
+    """RFC 9112, section 3.2, and RFC 9110, section 4.2.4."""
+    written = list[bytes]()
+    codec = Http1Codec(written.append)
+    with pytest.raises(HttpClientError):
+        receive(codec, b"GET /dns-query?dns=AAAB HTTP/1.1\r\nhost: user@dns.home.example\r\n\r\n")
+    assert written[0].startswith(b"HTTP/1.1 400 ")
+
+
 def test_a_body_in_many_chunks_is_read_in_portions() -> None:
     codec = Http1Codec(lambda _data: None)
     head = (

@@ -10,6 +10,7 @@ import pytest
 
 from hedgerow.dns import wire
 from hedgerow.dns.upstreams.pool import UpstreamPool
+from hedgerow.dns.upstreams.responses import Response
 from hedgerow.dns.upstreams.upstream import MessageCallback, UpstreamError, UpstreamQuestion
 from hedgerow.policies.network import UpstreamStrategy
 
@@ -151,3 +152,49 @@ def test_failure_of_an_upstream_is_logged_once(caplog: pytest.LogCaptureFixture)
         "The upstream tls://dns.example:853 does not answer: connection closed",
         "The upstream tls://dns.example:853 answers again",
     ]
+
+
+class Refusing(Silent):
+    """A channel whose upstream has failed to resolve the name."""
+
+    def answer_all(self) -> None:
+        for ask, reported in self.reported:
+            reported(bytes(2) + b"\x81\x82" + pack("!HHHH", 1, 0, 0, 0) + ask.question)
+        self.reported.clear()
+
+
+@pytest.mark.parametrize("strategy", UpstreamStrategy)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_refusal_does_not_wait_for_an_upstream_that_is_dead(strategy: UpstreamStrategy, *, is_first: bool) -> None:
+    async def main() -> None:
+        dead, refusing, now = Silent("dead"), Refusing("refusing"), 100.0
+        upstreams = UpstreamPool(
+            [dead, refusing] if is_first else [refusing, dead], clock=lambda: now, strategy=strategy
+        )
+        upstreams.health["dead"].failed(now, now)
+        asked = asyncio.create_task(upstreams.ask(UpstreamQuestion(wire.name_of("a.example") + pack("!HH", 1, 1))))
+        await asyncio.sleep(0)
+        refusing.answer_all()
+        async with asyncio.timeout(30):
+            with pytest.raises(UpstreamError, match="the upstream failed"):
+                await asked
+        assert upstreams.health["dead"].fails == 1, "its time was not over"
+        await upstreams.close()
+
+    asyncio.run(main())
+
+
+def test_a_refusal_waits_for_an_upstream_that_works() -> None:
+    async def main() -> None:
+        refusing, working = Refusing("refusing"), Silent("working")
+        upstreams = UpstreamPool([refusing, working])
+        asked = asyncio.create_task(upstreams.ask(UpstreamQuestion(wire.name_of("a.example") + pack("!HH", 1, 1))))
+        await asyncio.sleep(0)
+        refusing.answer_all()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(asked), 0.3)  # longer than for one that is dead
+        working.answer_all()
+        assert isinstance(await asked, Response)
+        await upstreams.close()
+
+    asyncio.run(main())

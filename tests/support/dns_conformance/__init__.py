@@ -5,7 +5,8 @@ The nouns: `Resolver` (a running program), `Outcome` (of one case). `messages` a
 validating resolver in front of it. Deliberately absent: anything imported from the program under test.
 """
 
-from dns_conformance.outcome import Outcome
+from http_conformance.outcome import Outcome
+
 from dns_conformance.servers import Resolver
 
 __all__ = ["Outcome", "Resolver"]

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import dnslib
+from http_conformance.outcome import Outcome
 
 from dns_conformance.messages import ask, parse, query
-from dns_conformance.outcome import Outcome
 from dns_conformance.servers import Resolver
 
 CORP = """

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from struct import pack
 
 import dnslib
+from http_conformance.outcome import Outcome
 
-from dns_conformance.outcome import Outcome
 from dns_conformance.servers import HOME, Resolver
 
 FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED, BADVERS = 1, 2, 3, 4, 5, 16

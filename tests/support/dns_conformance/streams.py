@@ -10,9 +10,10 @@ import ssl
 from collections.abc import Callable, Iterator
 
 import httpx
+from http_conformance.http2 import Resource, run_cases
+from http_conformance.outcome import Outcome
 
 from dns_conformance.messages import Answer, answered, edns, parse, query, read_framed
-from dns_conformance.outcome import Outcome
 from dns_conformance.servers import HOME, Resolver
 
 PATIENCE = 10.0
@@ -25,16 +26,18 @@ def framed(data: bytes, number: int = 0x04D2) -> bytes:
 
 
 @contextlib.contextmanager
-def connected(port: int, *, tls: bool = False) -> Iterator[socket.socket]:
+def connected(port: int) -> Iterator[socket.socket]:
     with socket.create_connection((HOME, port), PATIENCE) as sock:
-        if not tls:
-            yield sock
-            return
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        context.set_alpn_protocols(["dot"])
-        with context.wrap_socket(sock, suppress_ragged_eofs=True) as secure:
-            yield secure
+        yield sock
+
+
+@contextlib.contextmanager
+def secured(port: int, alpn: str) -> Iterator[ssl.SSLSocket]:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols([alpn])
+    with connected(port) as sock, context.wrap_socket(sock, suppress_ragged_eofs=True) as secure:
+        yield secure
 
 
 def _many_at_once(sock: socket.socket) -> bool:
@@ -173,7 +176,8 @@ def run_streams(resolver: Resolver) -> Iterator[Outcome]:
     """Run all cases over the transports that the resolver serves."""
     for transport, case, section, run in STREAM_CASES:
         try:
-            with connected(resolver.ports[transport], tls=transport == "dot") as sock:
+            port = resolver.ports[transport]
+            with secured(port, "dot") if transport == "dot" else connected(port) as sock:
                 passed, seen = run(sock), "a wrong answer"
         except (OSError, EOFError) as error:
             passed, seen = False, repr(error)
@@ -188,3 +192,16 @@ def run_streams(resolver: Resolver) -> Iterator[Outcome]:
             except httpx.HTTPError as error:
                 passed, seen = False, repr(error)
             yield Outcome("DNS over HTTPS", case, section, passed, seen)
+
+
+def run_http2(resolver: Resolver) -> Iterator[Outcome]:
+    """HTTP/2 frames to the server of DNS over HTTPS."""
+    encoded = base64.urlsafe_b64encode(query()).rstrip(b"=").decode()
+    resource = Resource(
+        f"{HOME}:{resolver.ports['doh']}",
+        path=f"/dns-query?dns={encoded}",
+        target="/dns-query",
+        fields=tuple(_MESSAGE.items()),
+        body=query(),
+    )
+    yield from run_cases("HTTP/2 frames of DNS over HTTPS", resource, lambda: secured(resolver.ports["doh"], "h2"))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import dnslib
+from http_conformance.outcome import Outcome
 
 from dns_conformance.messages import Answer, ask, edns, parse
-from dns_conformance.outcome import Outcome
 from dns_conformance.servers import Resolver, Stand, unbound
 
 SIGNED = """

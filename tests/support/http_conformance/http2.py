@@ -10,7 +10,8 @@ import contextlib
 import ssl
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from hpack import Decoder, Encoder
@@ -36,7 +37,7 @@ PROTOCOL_ERROR, INTERNAL, FLOW_CONTROL, SETTINGS_TIMEOUT, STREAM_CLOSED, FRAME_S
     9,
 )
 CALM, INADEQUATE = 11, 12
-SECONDS = 2.0
+SECONDS = 10.0
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -64,7 +65,7 @@ def literal(name: bytes, value: bytes) -> bytes:
 class Seen:
     """What a client saw."""
 
-    goaway: int | None = None
+    goaway: int | None = None  # the code of the first one
     resets: dict[int, int] = field(default_factory=dict)
     statuses: dict[int, int] = field(default_factory=dict)
     ended: set[int] = field(default_factory=set)
@@ -83,7 +84,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """`kind` is connection, stream, answer, served, pong or settings; `codes` are those that are allowed."""
+    """`kind` is connection, stream, answer, limit, pong or settings; `codes` are those that are allowed."""
 
     kind: str
     codes: tuple[int, ...] = ()
@@ -99,8 +100,11 @@ class Wanted:
                 return is_refused or reset in self.codes or (reset is None and self._is_connection_error(seen))
             case "answer":
                 return 200 <= seen.statuses.get(self.stream, 0) < 600
-            case "served":  # answered, or refused as more than the server's limit, whose setting may not have arrived
-                return bool(seen.statuses or seen.resets) or seen.goaway is not None
+            case "limit":  # each of the streams up to this one is answered, or refused as one too many
+                codes = set(seen.resets.values())
+                decided = seen.statuses.keys() | seen.resets.keys()
+                is_served = codes <= set(self.codes) and len(decided) == (self.stream + 1) // 2 and bool(seen.statuses)
+                return is_served and seen.goaway is None and not seen.is_closed
             case "pong":
                 return b"hedgerow" in seen.pongs
             case _:
@@ -130,25 +134,45 @@ class Http2Case:
     preface: bytes = PREFACE + settings()
 
 
-def cases(host: str) -> Iterator[Http2Case]:
-    """The cases for one origin."""
-    get = block(host)
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """What is asked for: a GET of `path`, and a POST of `body` with these `fields` to `target`."""
+
+    host: str
+    path: str = "/a"
+    target: str = "/a"
+    fields: tuple[tuple[str, str], ...] = ()
+    body: bytes = b"abc"
+
+    def get(self, *more: tuple[str, str], drop: str = "", path: str | None = None) -> bytes:
+        """Return the fields of a GET."""
+        return block(self.host, *more, drop=drop, path=self.path if path is None else path)
+
+    def post(self, *more: tuple[str, str]) -> bytes:
+        """Return the HEADERS of a POST, on the first stream."""
+        fields = block(self.host, *self.fields, *more, method="POST", path=self.target)
+        return frame(HEADERS, END_HEADERS, 1, fields)
+
+
+def cases(resource: Resource) -> Iterator[Http2Case]:
+    """The cases for one resource."""
+    host, body = resource.host, resource.body
+    get = resource.get()
     asked = frame(HEADERS, END_HEADERS | END_STREAM, 1, get)
-    posted = frame(HEADERS, END_HEADERS, 1, block(host, method="POST"))
+    posted = resource.post()
     yield Http2Case("a GET", "9113 8.1", asked, ANSWER)
-    yield Http2Case("a POST with DATA", "9113 8.1", posted + frame(DATA, END_STREAM, 1, b"abc"), ANSWER)
+    yield Http2Case("a POST with DATA", "9113 8.1", posted + frame(DATA, END_STREAM, 1, body), ANSWER)
     yield Http2Case(
         "a POST with its length",
         "9113 8.1.1",
-        frame(HEADERS, END_HEADERS, 1, block(host, ("content-length", "3"), method="POST"))
-        + frame(DATA, END_STREAM, 1, b"abc"),
+        resource.post(("content-length", str(len(body)))) + frame(DATA, END_STREAM, 1, body),
         ANSWER,
     )
     yield Http2Case(
         "trailers",
         "9113 8.1",
         posted
-        + frame(DATA, 0, 1, b"abc")
+        + frame(DATA, 0, 1, body)
         + frame(HEADERS, END_HEADERS | END_STREAM, 1, Encoder().encode([("x-sum", "1")])),
         ANSWER,
     )
@@ -207,6 +231,7 @@ def cases(host: str) -> Iterator[Http2Case]:
     yield Http2Case(
         "an invalid preface", "9113 3.4", asked, connection(), b"INVALID PREFACE\r\n\r\nSM\r\n\r\n" + settings()
     )
+    yield Http2Case("a first frame that is not SETTINGS", "9113 3.4", asked, connection(), PREFACE)
     yield Http2Case("DATA on stream 0", "9113 6.1", frame(DATA, END_STREAM, 0, b"abc"), connection())
     yield Http2Case("DATA on an idle stream", "9113 5.1", frame(DATA, END_STREAM, 1, b"abc"), connection())
     yield Http2Case("DATA after the end", "9113 5.1", asked + frame(DATA, END_STREAM, 1, b"abc"), stream(STREAM_CLOSED))
@@ -216,16 +241,15 @@ def cases(host: str) -> Iterator[Http2Case]:
     yield Http2Case(
         "more DATA than the length",
         "9113 8.1.1",
-        frame(HEADERS, END_HEADERS, 1, block(host, ("content-length", "1"), method="POST"))
-        + frame(DATA, END_STREAM, 1, b"abc"),
+        resource.post(("content-length", "1")) + frame(DATA, END_STREAM, 1, body),
         stream(),
     )
     yield Http2Case(
         "less DATA than the length",
         "9113 8.1.1",
-        frame(HEADERS, END_HEADERS, 1, block(host, ("content-length", "9"), method="POST"))
-        + frame(DATA, 0, 1, b"a")
-        + frame(DATA, END_STREAM, 1, b"b"),
+        resource.post(("content-length", str(len(body) + 9)))
+        + frame(DATA, 0, 1, body[:1])
+        + frame(DATA, END_STREAM, 1, body[1:]),
         stream(),
     )
     yield Http2Case("HEADERS on stream 0", "9113 6.2", frame(HEADERS, END_HEADERS | END_STREAM, 0, get), connection())
@@ -259,7 +283,7 @@ def cases(host: str) -> Iterator[Http2Case]:
     yield Http2Case(
         "trailers without the end",
         "9113 8.1",
-        posted + frame(HEADERS, END_HEADERS, 1, Encoder().encode([("x-sum", "1")])),
+        posted + frame(DATA, 0, 1, body) + frame(HEADERS, END_HEADERS, 1, Encoder().encode([("x-sum", "1")])),
         stream(),
     )
     yield Http2Case(
@@ -391,16 +415,22 @@ def cases(host: str) -> Iterator[Http2Case]:
         yield Http2Case(
             f"no {missing}",
             "9113 8.3.1",
-            frame(HEADERS, END_HEADERS | END_STREAM, 1, block(host, drop=missing)),
+            frame(HEADERS, END_HEADERS | END_STREAM, 1, resource.get(drop=missing)),
             stream(),
         )
     yield Http2Case(
-        "an empty :path", "9113 8.3.1", frame(HEADERS, END_HEADERS | END_STREAM, 1, block(host, path="")), stream()
+        "an empty :path", "9113 8.3.1", frame(HEADERS, END_HEADERS | END_STREAM, 1, resource.get(path="")), stream()
     )
     yield Http2Case(
         "another :authority than Host",
         "9113 8.3.1",
-        frame(HEADERS, END_HEADERS | END_STREAM, 1, block(host, ("host", "other.example"))),
+        frame(HEADERS, END_HEADERS | END_STREAM, 1, resource.get(("host", "other.example"))),
+        stream(),
+    )
+    yield Http2Case(
+        "a user name in :authority",
+        "9113 8.3.1",
+        frame(HEADERS, END_HEADERS | END_STREAM, 1, block("user@" + host, path=resource.path)),
         stream(),
     )
     yield Http2Case(
@@ -419,21 +449,33 @@ def cases(host: str) -> Iterator[Http2Case]:
         "150 requests at once",
         "9113 5.1.2",
         b"".join(frame(HEADERS, END_HEADERS | END_STREAM, number, get) for number in range(1, 301, 2)),
-        Wanted("served"),
+        Wanted("limit", (REFUSED,), 299),
     )
+
+
+type Connect = Callable[[], AbstractContextManager[ssl.SSLSocket]]
 
 
 def run_http2_cases(proxy: Proxy, origin: ByteOrigin) -> Iterator[Outcome]:
     """HTTP/2 frames in a tunnel that the proxy decrypts."""
-    for case in cases(f"{proxy.host}:{origin.port}"):
+
+    def connect() -> AbstractContextManager[ssl.SSLSocket]:
         origin.say(HELLO)
+        return inspected(proxy.address, proxy.source, proxy.host, origin.port, proxy.authority, "h2")
+
+    yield from run_cases("HTTP/2 frames", Resource(f"{proxy.host}:{origin.port}"), connect)
+
+
+def run_cases(area: str, resource: Resource, connect: Connect) -> Iterator[Outcome]:
+    """Run all cases, each in a connection of its own."""
+    for case in cases(resource):
         seen = Seen()
         try:
-            with inspected(proxy.address, proxy.source, proxy.host, origin.port, proxy.authority, "h2") as client:
+            with connect() as client:
                 _watch(client, case, seen)
         except OSError:
             seen.is_closed = True
-        yield Outcome("HTTP/2 frames", case.name, case.section, case.wanted.is_met(seen), str(seen))
+        yield Outcome(area, case.name, case.section, case.wanted.is_met(seen), str(seen))
 
 
 def _watch(client: ssl.SSLSocket, case: Http2Case, seen: Seen) -> None:
@@ -469,7 +511,7 @@ def _watch(client: ssl.SSLSocket, case: Http2Case, seen: Seen) -> None:
 def _note(seen: Seen, decoder: Decoder, kind: int, flags: int, number: int, payload: bytes) -> None:
     match kind:
         case 7:
-            seen.goaway = int.from_bytes(payload[4:8])
+            seen.goaway = int.from_bytes(payload[4:8]) if seen.goaway is None else seen.goaway
         case 3:
             seen.resets[number] = int.from_bytes(payload)
         case 6 if flags & ACK:

@@ -232,6 +232,12 @@ ANSWERS = (
         lacks("x-hop"),
     ),
     AnswerCase(
+        "Connection names what belongs to the message",
+        "9110 7.6.1",
+        OK + b"Connection: Content-Length, X-Hop\r\nContent-Length: 5\r\n\r\nhello",
+        lambda reply: hello(reply) and "-" not in (reply.get("connection") or "").replace("keep-alive", ""),
+    ),
+    AnswerCase(
         "Keep-Alive", "9110 7.6.1", OK + b"Keep-Alive: timeout=5\r\nContent-Length: 5\r\n\r\nhello", lacks("keep-alive")
     ),
     AnswerCase(
@@ -521,6 +527,26 @@ REQUESTS = (
         hello,
         without(b"x-hop: 1"),
     ),
+    *(
+        RequestCase(
+            f"Connection names {name}",
+            "9110 7.6.1",
+            POST + f"Content-Length: 3\r\nConnection: {name}\r\n\r\nabc".encode(),
+            hello,
+            lambda heard: b"connection:" not in heard.lower() and heard.endswith(b"abc"),
+        )
+        for name in ("Content-Length", "Host", "close, content-length", "Transfer-Encoding")
+    ),
+    *(
+        RequestCase(
+            f"{name} with an underscore",
+            "3875 4.1.18",
+            POST + f"Content-Length: 3\r\n{name}: {value}\r\n\r\nabc".encode(),
+            bad_or_hello,
+            without(name.encode()),
+        )
+        for name, value in (("Content_Length", "40"), ("Transfer_Encoding", "chunked"), ("Keep_Alive", "300"))
+    ),
     RequestCase(
         "Proxy-Authorization",
         "9110 11.7.2",
@@ -546,6 +572,13 @@ REQUESTS = (
     ),
     RequestCase(
         "Expect: 100-continue", "9110 10.1.1", POST + b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\nabc", hello
+    ),
+    RequestCase(
+        "Expect: 100-continue, and an origin that wants no body",
+        "9110 10.1.1",
+        POST + b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n",
+        lambda reply: hello(reply) and (reply.get("connection") or "").lower() == "close",
+        one(b"100-continue"),
     ),
     RequestCase(
         "an unknown Expect",

@@ -112,10 +112,10 @@ def _is_plain(name: bytes, value: bytes) -> bool:
 def _strip_hop_fields(response: HttpResponse, options: list[bytes]) -> None:
     """Remove the fields that concern the origin's connection (RFC 9110, section 7.6.1)."""
     named = {each.strip() for value in options for each in value.split(b",")}
-    dropped = _OF_THE_HOP | (named - _NEVER_NOMINATED)
-    response.data.headers.fields = tuple(
-        field for field in response.data.headers.fields if field[0].lower() not in dropped
-    )
+    dropped = _OF_THE_HOP | (named - _NEVER_NOMINATED) | {b"connection"}
+    kept = [field for field in response.data.headers.fields if field[0].lower() not in dropped]
+    kept += [(b"Connection", option) for option in (b"close", b"keep-alive", b"upgrade") if option in named]
+    response.data.headers.fields = tuple(kept)
 
 
 def _repair(response: HttpResponse, framing: list[tuple[bytes, bytes]]) -> None:

@@ -60,6 +60,7 @@ class Http1Server(Http1Connection):
     def __init__(self, context: Context, render_error: ErrorRenderer) -> None:
         super().__init__(context, context.client)
         self._render_error = render_error
+        self._is_waiting = False  # the client sends its body once it is told to go on
 
     def _read_head(self) -> Commands:
         buffer = self.buffer
@@ -83,6 +84,7 @@ class Http1Server(Http1Connection):
             return
         self.stream_id += 2
         self._reader, self.state = body_reader(body), MessagePhase.BODY
+        self._is_waiting = "expect" in request.headers
         flow = InspectedFlow(self.context.client, self.context.server, request)
         yield layers.ReceiveHttp(layers.RequestHeaders(self.stream_id, request, body == 0, flow))
 
@@ -97,12 +99,14 @@ class Http1Server(Http1Connection):
     def _overflow(self) -> Commands:
         if self.state is MessagePhase.HEAD:
             yield from self._send_error(431, "the request head is too long")
-            return
+        else:
+            yield from self._leave("the client sent too much")
+
+    def _leave(self, message: str) -> Commands:
+        """Close the connection in the middle of a request, if there is one."""
         yield from self._close()
         if self.request is not None:
-            error = layers.RequestProtocolError(
-                self.stream_id, "the client sent too much", layers.ErrorCode.CLIENT_DISCONNECTED
-            )
+            error = layers.RequestProtocolError(self.stream_id, message, layers.ErrorCode.CLIENT_DISCONNECTED)
             yield layers.ReceiveHttp(error)
 
     def _end_in_head(self) -> Commands:
@@ -119,14 +123,22 @@ class Http1Server(Http1Connection):
         if is_interim(response):
             # HTTP/1.0 has none: it would be taken for the response
             if self.request is not None and self.request.is_http11:
+                self._is_waiting &= response.status_code != 100
                 yield commands.SendData(self.conn, response_head(response))
             return
+        if self._is_waiting and self.state is MessagePhase.BODY:
+            response.headers["connection"] = "close"
         self.response, self._trailers = response, None
         self._has_body = (
             response.status_code not in _WITHOUT_BODY and self.request is not None and self.request.method != "HEAD"
         )
         self._in_chunks = self._has_body and is_chunked(response)
         yield commands.SendData(self.conn, response_head(response))
+
+    def _note_done(self, *, received: bool = False, sent: bool = False) -> Commands:
+        yield from super()._note_done(received=received, sent=sent)
+        if sent and self._is_waiting and self.state is MessagePhase.BODY:  # what follows may be a body or a request
+            yield from self._leave("the client was not told to go on")
 
     def _send_error(self, status: int | None, message: str) -> Commands:
         """Close the connection, with an answer unless it has had one, or `status` is None."""

@@ -17,8 +17,6 @@ from typing import Any
 from h2.config import H2Configuration
 from h2.errors import ErrorCodes
 from h2.events import Event, InformationalResponseReceived, RequestReceived, ResponseReceived, StreamReset
-from h2.exceptions import ProtocolError
-from hpack.exceptions import HPACKError
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import HttpStream, _http2
@@ -27,7 +25,7 @@ from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
 
 from hedgerow.frame_budget import FrameBudget
 from hedgerow.hpack_codec import FastDecoder, FastEncoder
-from hedgerow.http2_streams import LimitedConnection
+from hedgerow.http2_streams import LimitedConnection, OnceClosedConnection
 from hedgerow.proxy.inspection.engine.flows import Commands, InspectedFlow, layers
 from hedgerow.proxy.inspection.engine.http2_fields import check_event, request_of, response_of
 from hedgerow.proxy.inspection.engine.messages import (
@@ -40,7 +38,7 @@ from hedgerow.proxy.inspection.engine.messages import (
 from hedgerow.proxy.pages.response import ProxyResponse
 
 
-class _Connection(BufferedH2Connection):
+class _Connection(OnceClosedConnection, BufferedH2Connection):
     """mitmproxy's connection with our HPACK and our checks of received fields."""
 
     def __init__(self, config: H2Configuration) -> None:
@@ -98,8 +96,8 @@ class Http2Server(_http2.Http2Server):
         self._exchanges = exchanges
 
     def _handle_event(self, event: events.Event) -> Commands:
-        if isinstance(event, events.DataReceived) and self.budget.is_spent:
-            yield from self.protocol_error("too many frames", ErrorCodes.ENHANCE_YOUR_CALM)
+        if isinstance(event, events.DataReceived) and self.budget.fault is not None:
+            yield from self.protocol_error("too many frames, or invalid ones", self.budget.fault)
             return
         if isinstance(event, layers.ResponseEndOfMessage) and self.is_open_for_us(event.stream_id):
             self.budget.answered()
@@ -119,9 +117,6 @@ class Http2Server(_http2.Http2Server):
     def handle_h2_event(self, event: Any) -> Generator[commands.Command, Any, bool]:
         if isinstance(event, RequestReceived):
             return (yield from self._begin(event.stream_id, event))
-        if isinstance(event, ProtocolError):
-            yield from self.protocol_error(f"HTTP/2 protocol error: {event}", self._error_code(event))
-            return True
         if isinstance(event, StreamReset):
             # mitmproxy forgets a stream once its request is complete, and would then ignore the reset: the stream would
             # keep its connection to the origin until the origin answers.
@@ -149,17 +144,6 @@ class Http2Server(_http2.Http2Server):
     def _may_answer(self, stream_id: int) -> bool:
         is_open = self.is_open_for_us(stream_id) and not self.is_closed(stream_id)
         return is_open and not self.h2_conn.streams[stream_id].state_machine.headers_sent
-
-    def _error_code(self, error: ProtocolError) -> int:
-        """Return the code that RFC 9113 demands. mitmproxy knows one, and h2 has none for HPACK (RFC 9113, section
-        4.3).
-        """
-        cause = error.__cause__
-        if isinstance(cause, HPACKError):
-            return ErrorCodes.COMPRESSION_ERROR
-        if self.budget.has_long_ack:
-            return ErrorCodes.FRAME_SIZE_ERROR
-        return cause.error_code if isinstance(cause, ProtocolError) else error.error_code
 
 
 class Http2Client(_http2.Http2Client):

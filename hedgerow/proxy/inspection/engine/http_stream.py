@@ -52,6 +52,11 @@ SCANNER_KEY, REFUSAL_KEY, LIMIT_KEY = "hedgerow-scanner", "hedgerow-refusal", "h
 may be buffered.
 """
 
+EXPECT_KEY = "hedgerow-expect"
+"""Key of a flow's metadata: the value of the field Expect, which its origin answers and not we (RFC 9110, section
+10.1.1).
+"""
+
 _TOO_LONG = ProxyResponse(
     413, (("Content-Type", "text/plain; charset=utf-8"),), b"Hedgerow: the body is too long for this address.\n"
 )
@@ -195,6 +200,11 @@ class HeldStream(_layers.HttpStream):
             yield layers.SendHttp(layers.RequestEndOfMessage(self.stream_id), self.context.server)
 
     # Uploads that are answered before they end.
+
+    def start_request_stream(self) -> Commands:
+        if EXPECT_KEY in self.flow.metadata:
+            self.flow.request.headers["expect"] = self.flow.metadata[EXPECT_KEY]
+        yield from super().start_request_stream()
 
     def state_consume_request_body(self, event: events.Event) -> Commands:
         """Discard the body of a request that has its answer, and of one that exceeds its limit, whatever length its

@@ -75,6 +75,7 @@ ANSWERS = {
     "an unknown status": ("same", b"HTTP/1.1 799 Odd\r\nContent-Length: 5\r\n\r\nhello"),
     "more than it said": ("same", OK + b"Content-Length: 5\r\n\r\nhello and more"),
     "bytes that are no text in a field": ("same", OK + b"X-Name: caf\xe9 \xff\r\nContent-Length: 5\r\n\r\nhello"),
+    "no upload wanted": ("same", b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 5\r\n\r\nhello"),
     "HTTP/0.9": ("refused", b"hello"),
     "another protocol": ("refused", b"SSH-2.0-OpenSSH_9.9\r\n"),
     "a NUL in a field": ("either", OK + b"X-Nul: a\x00b\r\nContent-Length: 5\r\n\r\nhello"),
@@ -162,12 +163,20 @@ def test_an_answer_is_what_it_was_or_refused(odd: Stand, origin: int, number: in
             assert is_refusal or through == without, (through, without)
 
 
-def test_who_was_told_to_go_on_hears_of_a_fault_all_the_same(odd: Stand, origin: int) -> None:
-    """The 100 that asks for a body is not the answer: what failed after it is told."""
-    url = f"http://127.0.0.1:{origin}/{list(ANSWERS).index('another protocol')}"
+@pytest.mark.parametrize(
+    ("name", "status", "before"),
+    [
+        ("another protocol", "502", []),
+        ("several 1xx", "200", ["100 Continue", "102 Processing"]),
+        ("no upload wanted", "417", []),
+    ],
+)
+def test_the_origin_decides_about_an_upload(odd: Stand, origin: int, name: str, status: str, before: list[str]) -> None:
+    """RFC 9110, section 10.1.1: who asks before it sends hears what the origin says."""
+    url = f"http://127.0.0.1:{origin}/{list(ANSWERS).index(name)}"
     words = ("-d", "x", "-H", "Expect: 100-continue", "-x", f"http://127.0.0.1:{odd.gate.port}", "--interface", CHILD)
-    status, _, before = seen(url, *words)
-    assert (status, before) == ("502", ["100 Continue"])
+    found, _, told = seen(url, *words)
+    assert (found, told) == (status, before)
 
 
 def test_the_next_request_is_not_answered_with_what_was_left(odd: Stand, origin: int) -> None:
