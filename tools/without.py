@@ -77,7 +77,8 @@ def copy_without(name: str, folder: Path, root: Path = ROOT) -> None:
             shutil.copy2(root / file, folder / file, follow_symlinks=False)
     _rewrite(folder / TABLE, lambda text: without_row(text, name))
     _rewrite(folder / "mkdocs.yml", lambda text: re.sub(rf"^.*features/{name}\.md\n", "", text, flags=re.MULTILINE))
-    _rewrite(folder / "tests" / "seconds.json", lambda text: _without_seconds(text, name))
+    for table in ("tests/seconds.json", "tools/check_coverage.py"):
+        _rewrite(folder / table, lambda text: re.sub(rf'^ *"\w+/features/{name}/.*\n', "", text, flags=re.MULTILINE))
     for document in folder.rglob("*.md"):
         _rewrite(document, lambda text: without_links(text, name))
     (folder / ".path").mkdir()
@@ -123,17 +124,17 @@ def without_row(text: str, name: str) -> str:
 
 
 def without_links(text: str, name: str) -> str:
-    """Return a document without links to a feature's document, and without rows of tables that name its tests.
+    """Return a document without links to a feature's document, without rows of tables that name its modules or tests,
+    and without these in lists.
 
     >>> without_links("See [the tunnel](../features/away.md#keys).", "away")
     'See the tunnel.'
+    >>> without_links("Pure code (`features/away/handshake.py`, `dns/wire.py`)", "away")
+    'Pure code (`dns/wire.py`)'
     """
-    text = re.sub(rf"^\|.*\btests/features/{name}/.*\n", "", text, flags=re.MULTILINE)
+    text = re.sub(rf"^\|.*\bfeatures/{name}/.*\n", "", text, flags=re.MULTILINE)
+    text = re.sub(rf"`features/{name}/[^`]*`(?:, )?", "", text)
     return re.sub(rf"\[([^\]]*)\]\([\w./]*features/{name}\.md(?:#[\w-]*)?\)", r"\1", text)
-
-
-def _without_seconds(text: str, name: str) -> str:
-    return re.sub(rf'^ *"tests/features/{name}/.*\n', "", text, flags=re.MULTILINE)
 
 
 def _rewrite(file: Path, change: Callable[[str], str]) -> None:

@@ -12,13 +12,11 @@ from hedgerow.dashboards.coverage import CategoryCoverage, FetchProgress, ListHe
 from hedgerow.journal.access_store import AccessCode
 from hedgerow.journal.recorder import RESERVED_BYTES
 from hedgerow.journal.remembered_sites import RememberedRow
-from hedgerow.network.tunnel import PeerActivity
 from hedgerow.policies.access_subject import AccessSubject
 from hedgerow.policies.expiry import PersonTimes
 from hedgerow.policies.host_facts import Lifeline
 from hedgerow.policies.identity import Grade
 from hedgerow.policies.model import Decision, Device, DeviceId, Grant, GrantDuration, Pause, Policy, RequestKind
-from hedgerow.policies.network import TunnelSettings
 from hedgerow.policies.person_access import PersonAccess
 from hedgerow.policies.time_model import Bonus, PauseKind
 from hedgerow.task_state import StatusRow, TaskState
@@ -246,32 +244,6 @@ class EncryptedDns:
     def host(self, client_id: str) -> str | None:
         """Return the host name for DNS over TLS. Systems know one port only, so it is None with another."""
         return f"{client_id}.{self.server_name}" if self.dot_port == DOT_PORT else None
-
-
-@dataclass(frozen=True, slots=True)
-class TunnelHome:
-    """This machine's end of the tunnel home.
-
-    `pages` are addresses of the block page and of a device's own page at home.
-    """
-
-    settings: TunnelSettings
-    public_key: str
-    pages: tuple[str, ...]
-    preshared_key: Callable[[str], str]
-
-
-class TunnelControl(Protocol):
-    """The tunnel home."""
-
-    def home(self) -> TunnelHome:
-        """Return this machine's end, whose keys are made first if need be.
-
-        Raises `InvalidInput` if there can be no tunnel.
-        """
-
-    def activity(self, device: Device) -> PeerActivity:
-        """Return a device's use of the tunnel."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,14 +116,6 @@ METRICS: tuple[Metric, ...] = (
         "all others.",
         "rule",
     ),
-    gauge(
-        "hedgerow_tunnel_devices",
-        "Devices with a tunnel home: connected, or silent for three minutes or more.",
-        "state",
-    ),
-    counter(
-        "hedgerow_tunnel_bytes_total", "Bytes from (in) and to (out) devices through the tunnel home.", "direction"
-    ),
     counter("hedgerow_dns_dropped_total", "DNS messages dropped or refused without a decision.", "cause"),
     counter("hedgerow_proxy_connections_total", "Decisions about proxy connections.", "lane", "verdict"),
     counter(

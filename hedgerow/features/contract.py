@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from hedgerow.journal.usage import UsageStore
     from hedgerow.policies.model import Policy
     from hedgerow.policies.reading.feature_keys import FeatureKey, ScoreKey
+    from hedgerow.policies.text.addresses import IpNetwork
     from hedgerow.policies.time_model import Bonus
     from hedgerow.proxy.scanners.scanner import ScoringScanner
 
@@ -147,11 +148,13 @@ class Core:
 class GatewayCore:
     """The parts of the gateway's process that a feature's services there may use.
 
-    `view` returns the snapshot in force, None during start-up. `report` takes totals and levels of metrics.
+    `view` returns the snapshot in force, None during start-up. `guarded_tunnel` returns the addresses of the tunnel home
+    that the installed table knows, none while there is no table. `report` takes totals and levels of metrics.
     """
 
     settings: Settings
     view: Callable[[], LoadedSnapshot | None]
+    guarded_tunnel: Callable[[], tuple[IpNetwork, ...]]
     report: Callable[[Mapping[MetricSeries, float]], None]
 
     @property

@@ -28,12 +28,6 @@ TEXT_LIMIT = 2048
 SNAPSHOT_LEVEL = "snapshot"
 """Name of the gauge with the serial number of the snapshot that a worker applies. It is no metric."""
 
-TUNNEL_LEVEL = "tunnel"
-"""Name of the gauges of a device's use of the tunnel home.
-
-Its labels are the device's public key, and handshake, received or sent.
-"""
-
 
 class MalformedMessage(ValueError):
     """A line that is not a message. The sender's fault; the receiver counts it and goes on."""

@@ -68,9 +68,8 @@ from hedgerow.network.packet_rules import (
     too_many,
     uninvited,
 )
-from hedgerow.network.source_rules import render_origin, render_tunnel_exit
+from hedgerow.network.source_rules import TUNNEL_INTERFACE, render_origin, render_tunnel_exit
 from hedgerow.network.traffic_rules import TRAFFIC_SETS, render_accounting
-from hedgerow.network.tunnel import TUNNEL_INTERFACE
 from hedgerow.policies.network import LOCAL_NETWORKS, Flow
 from hedgerow.policies.text.addresses import IpNetwork
 

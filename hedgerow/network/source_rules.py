@@ -28,10 +28,10 @@ from hedgerow.network.nft_expressions import (
     source_in,
 )
 from hedgerow.network.nft_sets import SetElement
-from hedgerow.network.tunnel import TUNNEL_INTERFACE
 from hedgerow.policies.text.addresses import IpNetwork
 
 ORIGIN_CHAIN, ORIGIN_PRIORITY = "origin", -310  # before connections are tracked (-200), and before raw (-300)
+TUNNEL_INTERFACE: Final = "hedgerow0"
 EXIT_CHAIN, EXIT_PRIORITY = "tunnel_exit", 99  # before srcnat (100), whose rules may name interfaces
 OWNER_TIMEOUT_S: Final = 60
 """Seconds for which an address belongs to a device without renewal, so that a stopped Hedgerow blocks nobody."""

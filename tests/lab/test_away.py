@@ -21,7 +21,7 @@ TUNNEL = f"  timezone: UTC\n  tunnel: {{endpoint: {ROUTER_OUTSIDE}}}\n"
 CHECK = """
 import sys
 from pathlib import Path
-from hedgerow.app.doctor.line import check_tunnel
+from hedgerow.features.away.checks import check_tunnel
 from hedgerow.app.doctor.findings import Installation
 print(*check_tunnel(Installation.of(Path(sys.argv[1]))))
 """

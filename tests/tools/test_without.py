@@ -20,6 +20,7 @@ TREE = {
     "tests/features/cafe/test_prices.py": "",
     "tests/features/away/test_tunnel.py": "",
     "tests/seconds.json": '{\n "tests/features/cafe/test_prices.py": 1.0,\n "tests/test_a.py": 2.0\n}\n',
+    "tools/check_coverage.py": 'PROTOCOL = {\n    "hedgerow/features/cafe/x.py": ("tests/features/cafe/test_x.py",),\n}\n',
     "docs/features/cafe.md": "# Café\n",
     "docs/policy.md": (
         "| test |\n| `tests/features/cafe/test_prices.py::test_x` |\n\nSee [the café](features/cafe.md).\n"

@@ -29,7 +29,7 @@ from hedgerow.network import gateway as nftables
 from hedgerow.network import interfaces
 from hedgerow.network.access_state import AccessState, DeviceStates
 from hedgerow.network.gateway_rules import Gateway, render_table
-from hedgerow.network.tunnel import TUNNEL_INTERFACE
+from hedgerow.network.source_rules import TUNNEL_INTERFACE
 
 app = typer.Typer(
     help="Force devices through Hedgerow, on the machine that is their router (nftables).", no_args_is_help=True

@@ -92,7 +92,6 @@ class PagesServer:
             notices=parts.notices,
             request_access=lambda asked: parts.remember([asked]),
             sites=parts.sites,
-            tunnel=parts.tunnel,
             running_part=self._running_part,
             extensions=extensions_of(FEATURES),
         )

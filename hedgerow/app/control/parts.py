@@ -17,7 +17,6 @@ from hedgerow.app.control.sessions import SharedDeviceSessions
 from hedgerow.app.control.snapshots.publisher import SnapshotPublisher
 from hedgerow.app.control.snapshots.remembered_sites import SiteMemory
 from hedgerow.app.control.time import TimeService
-from hedgerow.app.control.tunnel import TunnelService
 from hedgerow.app.control.upkeep.certificates import DnsCertificateIssuer, WebCertificates
 from hedgerow.app.control.upkeep.daily_backups import DailyBackups
 from hedgerow.app.control.upkeep.journal_setup import JournalWatch, make_recorder, place_of
@@ -177,10 +176,6 @@ class Parts:
     @cached_property
     def dns_certificate(self) -> DnsCertificateIssuer:
         return DnsCertificateIssuer(self.settings, network=lambda: self.policy().network)
-
-    @cached_property
-    def tunnel(self) -> TunnelService:
-        return TunnelService(self.settings, policy=self.policy)
 
     # People
 

@@ -15,12 +15,11 @@ from hedgerow.app.control.pages_server import PagesServer
 from hedgerow.app.control.parts import Parts
 from hedgerow.app.control.snapshots.budgets import EndingNotifier
 from hedgerow.app.control.store_follower import AuthorityFollower, StoreFollower
-from hedgerow.app.control.tunnel import TunnelWatch
 from hedgerow.app.control.upkeep.calendars import CalendarUpdater
 from hedgerow.app.control.upkeep.safe_search import SafeSearchMonitor
 from hedgerow.app.resolv_conf import ResolvConfCopy
 from hedgerow.features.contract import ControlService
-from hedgerow.journal.messages import TUNNEL_LEVEL, DeviceSeen, SiteSeen
+from hedgerow.journal.messages import DeviceSeen, SiteSeen
 from hedgerow.journal.retention import forget_decisions
 from hedgerow.journal.store import cause_of
 from hedgerow.policies.cafe import ConductAccepted
@@ -209,18 +208,9 @@ def notice_services(parts: Parts) -> tuple[ControlService, ...]:
 
 
 def connection_services(parts: Parts) -> tuple[ControlService, ...]:
-    """Return what connects this machine: the workers' socket, certificates, resolv.conf and the tunnel home."""
-    tunnel = TunnelWatch(parts.tunnel, view=parts.view, enqueue=parts.notices.enqueue)
+    """Return what connects this machine: the workers' socket, certificates and resolv.conf."""
     return (
         ControlService(name="connections", run=parts.events.keep_listening, area=Area.MINUTES),
         ControlService(name="certificates", run=parts.dns_certificate.run, area=Area.CONNECTIONS),
         ControlService(name="resolv.conf", run=ResolvConfCopy(parts.settings.resolv_conf).run, area=Area.CONNECTIONS),
-        ControlService(
-            name="tunnel",
-            run=tunnel.run,
-            area=Area.TUNNEL,
-            handles={
-                TUNNEL_LEVEL: lambda _batch, level: parts.tunnel.note(level.labels[0], level.labels[1], level.value)
-            },
-        ),
     )

@@ -23,7 +23,7 @@ import httpx
 from hedgerow.app.control.devices.discovery import unreadable_lease_files
 from hedgerow.app.control.upkeep.safe_search import safe_search_hosts, unresolved_hosts
 from hedgerow.app.doctor.findings import Finding, Health, Installation, good_finding
-from hedgerow.app.doctor.line import check_exposure, check_tunnel
+from hedgerow.app.doctor.line import check_exposure
 from hedgerow.app.doctor.probes import PROBE_TIMEOUT_S, answers_http, query_resolver, try_encrypted_dns, try_upstream
 from hedgerow.app.gateway.controller import GatewayConfig, is_unmodified
 from hedgerow.app.ipc import control_client, problem_of_control
@@ -431,7 +431,6 @@ CHECKS: tuple[Callable[[Installation], Iterator[Finding]], ...] = (
     check_policy,
     check_upstreams,
     check_gateway,
-    check_tunnel,
     check_exposure,
     check_leases,
     check_clock,

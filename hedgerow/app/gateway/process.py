@@ -1,5 +1,5 @@
-"""The gateway's process, the only one that uses nftables: it keeps the table and the tunnel home in place, runs
-services of features, admits destinations for DNS workers, and counts minutes of use by forwarded bytes, which it
+"""The gateway's process, the only one that uses nftables: it keeps the table in place, runs services of
+features, admits destinations for DNS workers, and counts minutes of use by forwarded bytes, which it
 reports to control.
 
 The supervisor runs it while the gateway is configured, or a service of its own does (`hedgerow gateway run`). It is
@@ -25,7 +25,6 @@ from hedgerow.app.announcements import notify_systemd
 from hedgerow.app.feature_services import FeatureServices
 from hedgerow.app.gateway.controller import GatewayController
 from hedgerow.app.gateway.traffic import count_traffic
-from hedgerow.app.gateway.tunnel_keeper import TunnelKeeper
 from hedgerow.app.ipc import HEARTBEAT_INTERVAL_S
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot, SnapshotWatch
@@ -307,8 +306,12 @@ async def serve_gateway(settings: Settings, tasks: WatchedTasks) -> AsyncIterato
 
     controller = GatewayController(settings, lambda: follower.view, writer, restore)
     events = EventSender(settings.event_socket, "gateway-0", "gateway")
-    keeper = TunnelKeeper(settings, lambda: follower.view, lambda: controller.guarded_tunnel, events.report_totals)
-    core = GatewayCore(settings=settings, view=lambda: follower.view, report=events.report_totals)
+    core = GatewayCore(
+        settings=settings,
+        view=lambda: follower.view,
+        guarded_tunnel=lambda: controller.guarded_tunnel,
+        report=events.report_totals,
+    )
     tasks.report_to(events.send)
     tasks.start("snapshots", follower.run, Area.GATEWAY)
     tasks.start("table", controller.run, Area.GATEWAY)
@@ -322,7 +325,6 @@ async def serve_gateway(settings: Settings, tasks: WatchedTasks) -> AsyncIterato
     tasks.start(
         "counters", partial(report_state, lambda: controller.is_in_place, lambda: tasks.errors.count, events), Area.LOG
     )
-    tasks.start("tunnel", keeper.run, Area.TUNNEL)
     tasks.start(
         "addresses", partial(keep_addresses, writer, lambda: controller.device_states, owners.neighbours), Area.GATEWAY
     )
@@ -333,7 +335,6 @@ async def serve_gateway(settings: Settings, tasks: WatchedTasks) -> AsyncIterato
         yield
     finally:
         await tasks.stop_all()
-        await keeper.close()
         await features.close()
         admissions.close()
         writer.close()

@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from hedgerow.dashboards.accounts import ONCE, ONCE_SESSION_S, SESSION_LIFETIME_S, Accounts, Principal
 from hedgerow.dashboards.actions.operations import CodeControl, PartMaker, TimeControl
-from hedgerow.dashboards.control import BudgetRow, Control, DeviceView, SiteCorrections, TunnelControl
+from hedgerow.dashboards.control import BudgetRow, Control, DeviceView, SiteCorrections
 from hedgerow.dashboards.data_export import DataExport
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.edits.times import Preset
@@ -121,7 +121,6 @@ class PageContext:
     notices: NoticeDispatcher
     request_access: Callable[[AccessRequest], None]
     sites: SiteCorrections
-    tunnel: TunnelControl
     running_part: RunningPartOf
     extensions: Extensions
     part: PartMaker

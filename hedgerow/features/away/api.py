@@ -14,7 +14,8 @@ from hedgerow.dashboards.pages.context import PageContext
 from hedgerow.dashboards.routes import MANAGE, READ, ScopedRouter
 from hedgerow.features.away.edits import close_tunnel_edit
 from hedgerow.features.away.files import AwayDocument, AwayFile, TunnelFile, TunnelShape, away_document, open_tunnel
-from hedgerow.network.tunnel import PeerActivity
+from hedgerow.features.away.tunnel import tunnel_of
+from hedgerow.features.away.wireguard import PeerActivity
 from hedgerow.policies.model import Device
 
 type WifiNames = Annotated[list[Annotated[str, Query(max_length=32)]], Query(max_length=20)]
@@ -65,7 +66,7 @@ class TunnelState:
 
 def add_tunnel_routes(api: ScopedRouter, context: PageContext) -> None:
     """Add the routes of the tunnel home."""
-    control, tunnel, editor = context.control, context.tunnel, context.editor
+    control, tunnel, editor = context.control, context.part(tunnel_of), context.editor
 
     @api.serve("GET", "/tunnels", READ)
     async def tunnels() -> list[TunnelState]:

@@ -27,7 +27,7 @@ from hedgerow.app.commands.options import (
 from hedgerow.app.commands.setup import terminal_qr
 from hedgerow.app.doctor.findings import Finding, Health, good_finding
 from hedgerow.features.away.files import AwayFile, TunnelFile
-from hedgerow.network.handshake import Handshake, TunnelFileKeys, parse_tunnel_file
+from hedgerow.features.away.handshake import Handshake, TunnelFileKeys, parse_tunnel_file
 
 HomeWifi = Annotated[
     list[str] | None,

@@ -16,11 +16,12 @@ from ipaddress import ip_network
 from typing import Any
 
 from hedgerow.dashboards.accounts import Principal
-from hedgerow.dashboards.control import DOH_PORT, Control, EncryptedDns, InvalidInput, TunnelHome
+from hedgerow.dashboards.control import DOH_PORT, Control, EncryptedDns, InvalidInput
 from hedgerow.dashboards.edits.household import find_device
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.features.away.edits import tunnel_edit
-from hedgerow.network.tunnel import KEEPALIVE_S, key_text, new_private_key, public_key_of
+from hedgerow.features.away.tunnel import TunnelHome
+from hedgerow.features.away.wireguard import KEEPALIVE_S, key_text, new_private_key, public_key_of
 from hedgerow.policies.device_kinds import DeviceKind
 from hedgerow.policies.model import Device
 from hedgerow.proxy.apple_profile import CONTENT_TYPE, make_payload, make_profile

@@ -28,6 +28,7 @@ from hedgerow.features.away.files import (
     away_settings,
     open_tunnel,
 )
+from hedgerow.features.away.tunnel import tunnel_of
 from hedgerow.policies.model import Device
 
 AWAY_PATH = "/devices/{device}/away"
@@ -63,7 +64,7 @@ class AwayPages(PageGroup):
 
     def _away(self, request: Request, device: str, new_code: Markup | None = None) -> Response:
         """Show the page, with the QR code of a new end of the tunnel."""
-        control, tunnel = self._context.control, self._context.tunnel
+        control, tunnel = self._context.control, self._context.part(tunnel_of)
         known = find_device(control.policy(), device)
         values: dict[str, Any] = {
             "device": known,
@@ -95,7 +96,7 @@ class AwayPages(PageGroup):
         context, shape = self._context, TunnelShape(only_dns, (home_wifi,) if home_wifi else ())
         summary = language_of(request).gettext(message("Tunnel home: %(device)s"), device=device)
         kind = TunnelFile.WG_QUICK if form is PageForm.QR else TunnelFile(form.value)
-        home, author = self._context.tunnel.home(), principal_of(request)
+        home, author = self._context.part(tunnel_of).home(), principal_of(request)
         document = await open_tunnel(context.control, home, context.editor, author, summary, device, kind, shape)
         return (
             self._away(request, device, qr_code(document.data.decode(), is_long=True))
@@ -112,7 +113,7 @@ class AwayPages(PageGroup):
 
     def _problem_of_tunnel(self, request: Request) -> str:
         try:
-            self._context.tunnel.home()
+            self._context.part(tunnel_of).home()
         except InvalidInput as error:
             return language_of(request).gettext(error.text, **error.values)
         return ""

@@ -16,7 +16,7 @@ from web_server import TOKEN, Web
 
 from hedgerow.dashboards.control import EncryptedDns
 from hedgerow.features.away.files import AwayFile, away_file
-from hedgerow.network.tunnel import public_key_of
+from hedgerow.features.away.wireguard import public_key_of
 
 ID = "5d0c2ab81e6f4397a2d4f80b6c11e93a"
 BOTH = EncryptedDns("dns.home.example", 443, 853, b"the CA")

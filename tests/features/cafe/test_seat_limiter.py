@@ -52,7 +52,7 @@ class Kernel:
     def core(self, view: object) -> GatewayCore:
         settings: Any = SimpleNamespace(state=self.state, store="")
         seen: Any = view
-        return GatewayCore(settings=settings, view=lambda: seen, report=self.reported.update)
+        return GatewayCore(settings=settings, view=lambda: seen, guarded_tunnel=tuple, report=self.reported.update)
 
 
 @pytest.fixture

@@ -41,7 +41,6 @@ from hedgerow.dashboards.control import (
     MadeCode,
     PauseExemption,
     Status,
-    TunnelHome,
     WebNames,
     WrongCode,
 )
@@ -68,7 +67,6 @@ from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.recorder import Recorder
 from hedgerow.journal.remembered_sites import RememberedSiteStore
 from hedgerow.journal.store import Store, StoreAddress
-from hedgerow.network.tunnel import PeerActivity, TunnelSecrets, public_key_of
 from hedgerow.policies.access_subject import AccessSubject, opens_too
 from hedgerow.policies.expiry import PersonTimes, UpcomingEnd, person_times
 from hedgerow.policies.model import (
@@ -132,22 +130,6 @@ class _FeatureParts:
         (feature,) = (each for each in FEATURES if each.name == name)
         services = self._made.setdefault(name, self._made.get(name) or feature.services(self._core))
         return next(service.part for service in services if isinstance(service.part, kind))
-
-
-class FixedTunnel:
-    """`TunnelControl` of a policy's tunnel, with fixed keys and a device that has just connected."""
-
-    def __init__(self, control: LedgerControl) -> None:
-        self._control, self._secrets = control, TunnelSecrets(bytes(range(32)), bytes(32))
-
-    def home(self) -> TunnelHome:
-        tunnel = self._control.policy().network.tunnel
-        if tunnel is None:
-            raise InvalidInput("There is no tunnel here.")
-        return TunnelHome(tunnel, public_key_of(self._secrets.private), ("192.168.1.2",), self._secrets.preshared_key)
-
-    def activity(self, device: Device) -> PeerActivity:
-        return PeerActivity(NOW - 60, 5_000_000, 90_000_000) if device.tunnel is not None else PeerActivity()
 
 
 @functools.cache
@@ -572,7 +554,6 @@ def running_web(
         notices=notices,
         request_access=lambda asked: recorder.add([asked]),
         sites=sites,
-        tunnel=FixedTunnel(control),
         running_part=_FeatureParts(state, clock).running_part,
         extensions=extensions_of(FEATURES) if extensions is None else extensions,
         clock=clock,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
-from hedgerow.network.handshake import Handshake, TunnelFileKeys, _derive, parse_tunnel_file
+from hedgerow.features.away.handshake import Handshake, TunnelFileKeys, _derive, parse_tunnel_file
 
 HOME = X25519PrivateKey.generate()
 PUBLIC = HOME.public_key().public_bytes_raw()

@@ -7,15 +7,14 @@ import contextlib
 import logging
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot
+from hedgerow.features.away import wireguard
+from hedgerow.features.away.wireguard import LEVEL, PeerActivity, TunnelError, TunnelSecrets
+from hedgerow.features.contract import GatewayCore
 from hedgerow.journal.event_sender import MetricSeries
-from hedgerow.journal.messages import TUNNEL_LEVEL
-from hedgerow.network import tunnel
-from hedgerow.network.tunnel import PeerActivity, TunnelError, TunnelSecrets
 from hedgerow.policies.text.addresses import IpNetwork
 
 log = logging.getLogger("hedgerow.tunnel")
@@ -38,20 +37,12 @@ class _Wanted:
 class TunnelKeeper:
     """The interface, kept as the policy in force describes it.
 
-    `view` returns the snapshot in force, None during start-up.
-
-    It is changed only while the gateway's table is in place for its addresses (`guarded`), since that decides what
-    passes. The kernel's interface stays when Hedgerow ends, as the table does.
+    It is changed only while the gateway's table is in place for its addresses, since that decides what passes. The
+    kernel's interface stays when Hedgerow ends, as the table does.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        view: Callable[[], LoadedSnapshot | None],
-        guarded: Callable[[], tuple[IpNetwork, ...]],
-        report: Callable[[Mapping[MetricSeries, float]], None],
-    ) -> None:
-        self._settings, self._view, self._guarded, self._report_levels = settings, view, guarded, report
+    def __init__(self, core: GatewayCore) -> None:
+        self._core = core
         self._in_force: _Wanted | None = None
         self._of_view: LoadedSnapshot | None = None
         self._user_space: subprocess.Popen[bytes] | None = None
@@ -72,39 +63,43 @@ class TunnelKeeper:
             await asyncio.sleep(INTERVAL_S)
 
     async def close(self) -> None:
-        """Remove the interface if the gateway was removed, since nothing would filter its packets."""
-        if not self._settings.gateway_file.exists() and tunnel.has_interface():
+        """Remove the interface if the gateway was removed, since nothing would filter its packets, or if the policy has
+        no tunnel any more.
+        """
+        policy = self._core.policy
+        has_tunnel = policy is None or policy.network.tunnel is not None
+        if not (has_tunnel and self._core.settings.gateway_file.exists()) and wireguard.has_interface():
             with contextlib.suppress(TunnelError):
-                await asyncio.to_thread(tunnel.remove_interface)
+                await asyncio.to_thread(wireguard.remove_interface)
         if self._user_space is not None:
             self._user_space.terminate()
             self._user_space.wait()
 
     async def _reconcile(self) -> None:
-        view = self._view()
+        view = self._core.view()
         if view is None:
             return
         wanted = self._in_force if view is self._of_view and self._in_force is not None else self._wanted(view)
         if wanted is None:
-            if tunnel.has_interface():
-                await asyncio.to_thread(tunnel.remove_interface)
+            if wireguard.has_interface():
+                await asyncio.to_thread(wireguard.remove_interface)
             self._in_force = None
             return
-        if self._guarded() != wanted.subnets:
+        if self._core.guarded_tunnel() != wanted.subnets:
             return
-        if wanted != self._in_force or not tunnel.has_interface():
+        if wanted != self._in_force or not wireguard.has_interface():
             await self._ensure_interface()
-            await asyncio.to_thread(tunnel.configure, wanted.config, wanted.addresses)
+            await asyncio.to_thread(wireguard.configure, wanted.config, wanted.addresses)
             if self._in_force is None:
                 log.info("the tunnel home is up")
         self._in_force, self._of_view = wanted, view
         if time.monotonic() - self._looked > LOOK_EVERY_S:
             self._looked = time.monotonic()
-            self._report(await asyncio.to_thread(tunnel.activity))
+            self._report(await asyncio.to_thread(wireguard.activity))
 
     def _wanted(self, view: LoadedSnapshot) -> _Wanted | None:
-        described, secrets = view.policy.network.tunnel, TunnelSecrets.load(self._settings.tunnel_secrets)
-        if described is None or secrets is None or not self._settings.gateway_file.exists():
+        described, secrets = view.policy.network.tunnel, TunnelSecrets.load(self._core.settings.tunnel_secrets)
+        if described is None or secrets is None or not self._core.settings.gateway_file.exists():
             return None
         peers = [
             (device.tunnel.key, device.tunnel.networks)
@@ -113,14 +108,14 @@ class TunnelKeeper:
         ]
         own = zip(described.subnets, described.addresses(), strict=True)
         addresses = tuple(f"{address.network_address}/{subnet.prefixlen}" for subnet, address in own)
-        return _Wanted(tunnel.render_config(secrets, described.port, peers), addresses, described.subnets)
+        return _Wanted(wireguard.render_config(secrets, described.port, peers), addresses, described.subnets)
 
     async def _ensure_interface(self) -> None:
-        if tunnel.has_interface() or await asyncio.to_thread(tunnel.add_kernel_interface):
+        if wireguard.has_interface() or await asyncio.to_thread(wireguard.add_kernel_interface):
             return
         # Not in a thread: wireguard-go ends with the thread that started it.
-        self._user_space, deadline = tunnel.start_in_user_space(), time.monotonic() + START_S
-        while not tunnel.is_served_in_user_space():
+        self._user_space, deadline = wireguard.start_in_user_space(), time.monotonic() + START_S
+        while not wireguard.is_served_in_user_space():
             if self._user_space.poll() is not None or time.monotonic() > deadline:
                 raise TunnelError(
                     "wireguard-go does not start: it needs /dev/net/tun, and root or a directory /var/run/wireguard of"
@@ -138,9 +133,9 @@ class TunnelKeeper:
             ("hedgerow_tunnel_bytes_total", "out"): float(sum(each.sent for each in found.values())),
         }
         for key, each in found.items():
-            levels[TUNNEL_LEVEL, key, "handshake"] = each.handshake or 0.0
-            levels[TUNNEL_LEVEL, key, "received"], levels[TUNNEL_LEVEL, key, "sent"] = (
+            levels[LEVEL, key, "handshake"] = each.handshake or 0.0
+            levels[LEVEL, key, "received"], levels[LEVEL, key, "sent"] = (
                 float(each.received),
                 float(each.sent),
             )
-        self._report_levels(levels)
+        self._core.report(levels)

@@ -9,31 +9,51 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot
-from hedgerow.dashboards.control import InvalidInput, TunnelHome
+from hedgerow.app.settings import Settings
+from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.notices import Notice, localized
 from hedgerow.dashboards.words.languages import message
+from hedgerow.features.away.wireguard import LEVEL, PeerActivity, TunnelSecrets, public_key_of
+from hedgerow.features.contract import ControlService, Core
 from hedgerow.files import error_text, make_private_folder, write_atomically
 from hedgerow.network.neighbours import answering
 from hedgerow.network.own_addresses import lan_address, own_addresses
-from hedgerow.network.tunnel import PeerActivity, TunnelSecrets, public_key_of
 from hedgerow.policies.model import Device, DeviceId, Policy
+from hedgerow.policies.network import TunnelSettings
 from hedgerow.policies.notices import NoticeTopic
+from hedgerow.task_state import Area
 
 WATCH_EVERY_S, OFF_S = 60.0, 3600.0
 
 
+@dataclass(frozen=True, slots=True)
+class TunnelHome:
+    """This machine's end of the tunnel home.
+
+    `pages` are addresses of the block page and of a device's own page at home.
+    """
+
+    settings: TunnelSettings
+    public_key: str
+    pages: tuple[str, ...]
+    preshared_key: Callable[[str], str]
+
+
 class TunnelService:
-    """The implementation of `dashboards.control.TunnelControl`."""
+    """This machine's keys, and the use that devices make of the tunnel."""
 
     def __init__(self, settings: Settings, policy: Callable[[], Policy]) -> None:
         self._settings, self._policy = settings, policy
         self._activity: dict[str, PeerActivity] = {}
 
     def home(self) -> TunnelHome:
+        """Return this machine's end, whose keys are made first if need be.
+
+        Raises `InvalidInput` if there can be no tunnel.
+        """
         network = self._policy().network
         if network.tunnel is None:
             raise InvalidInput(
@@ -50,6 +70,7 @@ class TunnelService:
         return TunnelHome(network.tunnel, public_key_of(secrets.private), tuple(pages), secrets.preshared_key)
 
     def activity(self, device: Device) -> PeerActivity:
+        """Return a device's use of the tunnel."""
         return self._activity.get(device.tunnel.key, PeerActivity()) if device.tunnel is not None else PeerActivity()
 
     def note(self, key: str, what: str, value: float) -> None:
@@ -132,3 +153,19 @@ def _off_notice(device: Device) -> Notice:
         " offline."
     )
     return Notice(NoticeTopic.BYPASS, f"{device.id} tunnel", localized(text, who=who))
+
+
+def tunnel_of(core: Core) -> TunnelService:
+    """Make the part of control that knows the tunnel."""
+    return TunnelService(core.settings, policy=lambda: core.policy)
+
+
+def tunnel_service(core: Core) -> ControlService:
+    """Return the service that takes what the gateway's process reports, and sends notices."""
+    tunnel = core.part(tunnel_of)
+    return ControlService(
+        name="tunnel",
+        run=TunnelWatch(tunnel, view=lambda: core.snapshots.view, enqueue=core.notify).run,
+        area=Area.TUNNEL,
+        handles={LEVEL: lambda _batch, level: tunnel.note(level.labels[0], level.labels[1], level.value)},
+    )

@@ -21,13 +21,18 @@ from pathlib import Path
 from typing import Any
 
 from hedgerow.confinement import end_with_parent
+from hedgerow.network.source_rules import TUNNEL_INTERFACE
 from hedgerow.policies.text.addresses import IpNetwork
 
-TUNNEL_INTERFACE = "hedgerow0"
 HANDSHAKE_EVERY_S = 180.0
 """Seconds after which a peer that sends has shaken hands again (the paper's Reject-After-Time)."""
 KEEPALIVE_S = 25
 """Seconds after which an idle device sends something, so that routers on the way remember it (wg(8))."""
+LEVEL = "tunnel"
+"""Name of the gauges of a device's use of the tunnel, which are no metrics.
+
+Their labels are the device's public key, and handshake, received or sent.
+"""
 _WG_TIMEOUT_S = 10
 _PATH = "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/bin"
 _KEY_BYTES = 32
