@@ -2,8 +2,9 @@
 
 `python tools/without.py NAME FOLDER [--check]`.
 
-The copy lacks the feature's folders, its document, and its row of `FEATURES`. Generated documents are made anew, and
-links to the feature's document become plain text. `--check` runs what `make check` and `make quick` run, in the copy.
+The copy lacks the feature's folders, its document, its row of `FEATURES`, and the features that need it. Generated
+documents are made anew, and links to the feature's document become plain text. `--check` runs what `make check` and
+`make quick` run, in the copy.
 """
 
 from __future__ import annotations
@@ -57,13 +58,13 @@ sys.meta_path.insert(0, Finder)
 
 
 def copy_without(name: str, folder: Path, root: Path = ROOT) -> None:
-    """Copy the files of the checkout `root` to the new `folder`, without the feature `name`.
+    """Copy the files of the checkout `root` to the new `folder`, without the feature `name` and those that need it.
 
     Raises ValueError for an unknown feature.
     """
-    needed_by = [other for other in features(root) if name in needs_of(root, other)]
-    if name not in features(root) or needed_by:
-        raise ValueError(f"{name} is needed by {', '.join(needed_by)}" if needed_by else f"no feature is called {name}")
+    if name not in features(root):
+        raise ValueError(f"no feature is called {name}")
+    left_out = [name, *(other for other in features(root) if name in needs_of(root, other))]
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=root,
@@ -72,17 +73,28 @@ def copy_without(name: str, folder: Path, root: Path = ROOT) -> None:
     ).stdout
     built = [path.relative_to(root) for path in (root / "hedgerow").rglob("*.so")]
     for file in [*map(Path, filter(None, os.fsdecode(listed).split("\0"))), *built]:
-        if not is_of(file, name) and (root / file).exists():
+        if not any(is_of(file, each) for each in left_out) and (root / file).exists():
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(root / file, folder / file, follow_symlinks=False)
-    _rewrite(folder / TABLE, lambda text: without_row(text, name))
-    _rewrite(folder / "mkdocs.yml", lambda text: re.sub(rf"^.*features/{name}\.md\n", "", text, flags=re.MULTILINE))
-    for table in ("tests/seconds.json", "tools/check_coverage.py"):
-        _rewrite(folder / table, lambda text: re.sub(rf'^ *"\w+/features/{name}/.*\n', "", text, flags=re.MULTILINE))
-    for document in folder.rglob("*.md"):
-        _rewrite(document, lambda text: without_links(text, name))
+    for each in left_out:
+        _forget(each, folder)
     (folder / ".path").mkdir()
     (folder / ".path" / "sitecustomize.py").write_text(_FINDER, encoding="utf-8")
+
+
+def _forget(name: str, folder: Path) -> None:
+    """Remove what names a feature from the tables and documents of a copy, and its section from policy files."""
+
+    def drop(pattern: str, *files: Path) -> None:
+        for file in files:
+            _rewrite(file, lambda text: re.sub(pattern, "", text, flags=re.MULTILINE))
+
+    _rewrite(folder / TABLE, lambda text: without_row(text, name))
+    drop(rf"^.*features/{name}\.md\n", folder / "mkdocs.yml")
+    drop(rf'^ *"\w+/features/{name}/.*\n', folder / "tests/seconds.json", folder / "tools/check_coverage.py")
+    drop(rf"^{name}:.*\n(?: .*\n)*", *(folder / "examples").glob("*.yaml"))
+    for document in folder.rglob("*.md"):
+        _rewrite(document, lambda text: without_links(text, name))
 
 
 def features(root: Path) -> list[str]:

@@ -17,7 +17,7 @@ from hedgerow.dashboards.actions.core import CORE_ACTIONS
 from hedgerow.dashboards.api.access import add_access_routes, add_data_export_routes, add_site_routes
 from hedgerow.dashboards.api.accounts import add_account_routes
 from hedgerow.dashboards.api.actions import add_actions
-from hedgerow.dashboards.api.codes import add_audit_routes, add_code_routes
+from hedgerow.dashboards.api.codes import add_code_routes
 from hedgerow.dashboards.api.document import add_document_routes
 from hedgerow.dashboards.api.notices import add_notice_routes
 from hedgerow.dashboards.api.policy import add_policy_routes
@@ -127,7 +127,6 @@ def _api(context: PageContext) -> ScopedRouter:
     add_policy_routes(api, reader, control, context.editor, clock)
     add_document_routes(api, control, context.editor, clock)
     add_rule_routes(api, control, context.editor, context.extensions.presets)
-    add_audit_routes(api, reader, control.policy, clock)
     add_account_routes(api, context.accounts, control)
     add_site_routes(api, context.sites)
     add_time_routes(api, context.time)

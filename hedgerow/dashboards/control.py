@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from hedgerow.policies.access_subject import AccessSubject
 from hedgerow.policies.expiry import PersonTimes
 from hedgerow.policies.host_facts import Lifeline
 from hedgerow.policies.identity import Grade
-from hedgerow.policies.model import Decision, Device, DeviceId, Grant, GrantDuration, Pause, Policy, RequestKind
+from hedgerow.policies.model import Decision, DeviceId, Grant, GrantDuration, Pause, Policy, RequestKind
 from hedgerow.policies.person_access import PersonAccess
 from hedgerow.policies.time_model import Bonus, PauseKind
 from hedgerow.task_state import StatusRow, TaskState

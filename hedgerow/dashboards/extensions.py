@@ -23,6 +23,7 @@ class Place(StrEnum):
     GUIDE_END = "guide end"  # nothing; its heading, with what is missing
     PERSON = "person"  # the Person
     PERSON_DEVICES = "person devices"  # the Person; their devices in a line
+    DEVICES = "devices"  # True if the form for a first seat is wanted; after the devices
     DEVICE = "device"  # the Device of the policy
     DEVICE_CHANGE = "device change"  # the same, among its settings; lines
     SETTINGS = "settings"  # nothing

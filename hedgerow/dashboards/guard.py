@@ -48,8 +48,6 @@ CHECK_ZONE = "check.hedgerow.internal"
 RESOLVER_CHECK_PATH = "/check/here.svg"
 """Devices load this path under a name of that zone, which only our resolver answers (`dns.check_names`)."""
 
-PORTAL_PATH = "/captive-portal"
-
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _FORWARDED = ("via", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 

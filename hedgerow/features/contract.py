@@ -148,8 +148,8 @@ class Core:
 class GatewayCore:
     """The parts of the gateway's process that a feature's services there may use.
 
-    `view` returns the snapshot in force, None during start-up. `guarded_tunnel` returns the addresses of the tunnel home
-    that the installed table knows, none while there is no table. `report` takes totals and levels of metrics.
+    `view` returns the snapshot in force, None during start-up. `guarded_tunnel` returns the addresses of the tunnel
+    home that the installed table knows, none while there is no table. `report` takes totals and levels of metrics.
     """
 
     settings: Settings

@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
-from hedgerow.policies.cafe import ConductAccepted
 from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import AccessRequest, CodeEntered, DeviceId, Observation, Reason
 from hedgerow.policies.remembered import PageRecognised
+from hedgerow.policies.seats import ConductAccepted
 from hedgerow.policies.time_model import ActiveMinute
 from hedgerow.task_state import TaskState
 

@@ -8,10 +8,10 @@ from datetime import date
 from functools import cached_property
 from zoneinfo import ZoneInfo
 
-from hedgerow.policies.cafe import SEAT_PREFIX
 from hedgerow.policies.content import ContentRules, ScoreRule, combine_scopes
 from hedgerow.policies.model import Device, DeviceId, Person, Policy, Privacy, Rules, SafeSearch, Session, Target
 from hedgerow.policies.rule_index import RuleScope
+from hedgerow.policies.seats import SEAT_PREFIX
 from hedgerow.policies.time_model import Allowance
 
 _LEVELS = (SafeSearch.OFF, SafeSearch.MODERATE, SafeSearch.STRICT)

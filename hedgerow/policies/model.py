@@ -12,12 +12,12 @@ from typing import NewType
 from zoneinfo import ZoneInfo
 
 from hedgerow.blocklists.rules import Origin
-from hedgerow.policies.cafe import CafeSettings, CodeOfConduct
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.device_kinds import DeviceKind
 from hedgerow.policies.feature_settings import FeatureSettings, WorkerReport, decode_settings
 from hedgerow.policies.network import NetworkSettings, TunnelPeer
 from hedgerow.policies.notices import Receiver
+from hedgerow.policies.seats import CodeOfConduct
 from hedgerow.policies.text.addresses import IpNetwork
 from hedgerow.policies.time_model import Allowance, PauseKind, Schedule
 from hedgerow.values import value_dataclass
@@ -373,7 +373,6 @@ class Policy:
     closes_unopened: Origin | None = None
     phrase_lists: tuple[str, ...] = ()  # absolute paths of weighted phrases, in addition to the built-in ones
     notices: dict[str, Receiver] = field(default_factory=dict)
-    cafe: CafeSettings = field(default_factory=CafeSettings)
     features: dict[str, str] = field(default_factory=dict)  # settings of features as JSON, by their keys
     reports: tuple[WorkerReport, ...] = ()  # what workers report for these features
 

@@ -21,6 +21,7 @@ from hedgerow.policies.host_facts import Services
 from hedgerow.policies.identity import honours_host_name
 from hedgerow.policies.model import Device, DeviceId, Policy, Target, TargetKind, TimedRules, Verdict
 from hedgerow.policies.network import ListSelection
+from hedgerow.policies.reading.schema import FEATURE_KEYS
 from hedgerow.policies.text.addresses import format_network
 from hedgerow.policies.time_model import Allowance, Schedule
 from hedgerow.policies.times.schedule import MINUTES_PER_DAY
@@ -117,10 +118,10 @@ def _network_settings(policy: Policy) -> SettingsByTopic:
         "own lists": frozenset(f"{each.path or each.url} ({each.category})" for each in policy.lists),
         "code of conduct": policy.conduct.text if policy.conduct is not None else "",
         "unopened seats": "closed" if policy.closes_unopened is not None else "",
-        "café": policy.cafe.facts(),
         "phrase lists": frozenset(policy.phrase_lists),
         "notices": frozenset(policy.notices),
     }
+    settings |= {key.title or key.settings.KEY: key.facts_of(policy) for key in FEATURE_KEYS}
     network = replace(policy.network, timezone="", holidays=(), unknown_devices="")  # these are compared by device
     settings |= {name: network.listen.get(name, "") for name in LISTENERS}
     parts = (network, network.resolver, network.resolver.limit)
@@ -257,7 +258,7 @@ def policy_warnings(policy: Policy, now: float) -> tuple[str, ...]:
         *_overlaps(policy),
         *_schedules_without_effect(policy),
         *_few_lists(policy),
-        *_kinds_without_price(policy),
+        *(warning for key in FEATURE_KEYS for warning in key.warnings(policy)),
         *(_expiry_warning(expiring, now) for expiring in expiring_rules(policy) if expiring.is_notable(now)),
     )
 
@@ -333,15 +334,6 @@ def _schedules_without_effect(policy: Policy) -> Iterator[str]:
 def _few_lists(policy: Policy) -> Iterator[str]:
     if policy.network.lists is ListSelection.STARTER and all(source.category != "adult" for source in policy.lists):
         yield f"{FEW_ADULT_SITES}, because of `network: lists: starter`: remove that line to use public lists"
-
-
-def _kinds_without_price(policy: Policy) -> Iterator[str]:
-    """Warn of kinds of session that cost nothing although others have a price."""
-    for kind in policy.cafe.free_kinds(policy.profiles):
-        yield (
-            f"cafe.prices: sessions of the kind {kind} cost nothing. Write a price for it, or {kind}: 0 if "
-            f"that is meant"
-        )
 
 
 def _expiry_warning(expiring: ExpiringRule, now: float) -> str:

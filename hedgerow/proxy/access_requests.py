@@ -10,9 +10,9 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from hedgerow.policies.access_subject import permission_behind, service_or_address
-from hedgerow.policies.cafe import ConductAccepted
 from hedgerow.policies.model import AccessRequest, CodeEntered, Decision, Device, Reason, Request, RequestKind, Verdict
 from hedgerow.policies.ruleset import Ruleset
+from hedgerow.policies.seats import ConductAccepted
 from hedgerow.proxy.http_head import Authority
 from hedgerow.proxy.limits import AttemptLimiter
 from hedgerow.proxy.page_forms import (

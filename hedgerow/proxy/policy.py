@@ -12,12 +12,12 @@ from typing import Protocol
 
 from hedgerow.blocklists.address_ranges import embedded_ipv4, is_public, unwrap_ipv4
 from hedgerow.client_classes import ClassedClient, named_client, unnamed_client
-from hedgerow.policies.cafe import ConductAccepted
 from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import AccessRequest, CodeEntered, Decision, Device, DeviceId, Request, Verdict
 from hedgerow.policies.network import WEB_PORTS
 from hedgerow.policies.remembered import PageRecognised
 from hedgerow.policies.ruleset import Ruleset
+from hedgerow.policies.seats import ConductAccepted
 from hedgerow.proxy.own_pages import OwnPages
 from hedgerow.proxy.pages.block_page import BlockPage
 from hedgerow.proxy.scanners.scanner import ScoringScanner

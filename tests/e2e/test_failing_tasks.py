@@ -71,7 +71,6 @@ EXPECTED = {
             "reports",
             "traffic",
             "counters",
-            "tunnel",
             "addresses",
         ),
         *(f"feature {feature.name}" for feature in FEATURES if feature.gateway_services is not None),
@@ -91,7 +90,7 @@ EXPECTED = {
         ),
         *("snapshot check", "compiling", "downloads", "new sites", "expiry", "warnings", "calendars", "backups"),
         *("shared policy", "processes", "certificates", "resolv.conf", "safe search", "notices"),
-        *("tunnel", "status", "discovery"),
+        *("status", "discovery"),
         *(f"feature {feature.name}" for feature in FEATURES),
         *(task for each in OF_FEATURES for task in each.get("tasks", ())),
         "leases",  # of what an earlier run was told

@@ -6,7 +6,6 @@ from hedgerow.journal.access_store import AccessCode, CodeStore, GrantStore
 from hedgerow.journal.accounts import AccountRow, AccountStore, TokenRow, WebSessionRow
 from hedgerow.journal.authorities import AuthorityStore
 from hedgerow.journal.batch import Batch
-from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore, StaffRow
 from hedgerow.journal.messages import DeviceSeen, ProtectionSeen
 from hedgerow.journal.outbox import Outbox
 from hedgerow.journal.policy_history import PolicyHistory, PolicyVersion, PolicyVersions
@@ -14,7 +13,7 @@ from hedgerow.journal.recorder import Recorder, SystemEvent
 from hedgerow.journal.remembered_sites import RememberedSiteStore
 from hedgerow.journal.rule_versions import RuleVersions
 from hedgerow.journal.store import Store
-from hedgerow.journal.tables import site_groups, site_status, statements, vouchers
+from hedgerow.journal.tables import counter_entries, site_groups, site_status, staff, statements, vouchers
 from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Session, Verdict
@@ -22,7 +21,6 @@ from hedgerow.policies.time_model import ActiveMinute, Bonus
 
 NOW = 1_780_000_000.0
 TABLET = DeviceId("tablet")
-SHEET = CounterEntry(NOW, "ana", CounterAction.PRINT)
 
 
 def fill(store: Store) -> None:
@@ -51,9 +49,11 @@ def fill(store: Store) -> None:
     )
     voucher = {"digest": f"of-{site}", "band": "child", "minutes": 60, "actor": "ana"}
     store.execute(store.insert(vouchers).values(**voucher, made_at=NOW, expires=NOW + 60))
-    with store.begin() as connection:
-        SHEET.write(store, connection)
-    CounterStore(store).put_staff(StaffRow("Ana", "staff", NOW, "hash"))
+    texts = dict.fromkeys(("seat", "session", "kind", "currency", "note"), "")
+    numbers = {"minutes": 0, "count": 1, "due": 0, "taken": 0}
+    entry = {"at": NOW, "actor": "ana", "action": "print", **texts, **numbers}
+    store.execute(store.insert(counter_entries).values(entry))
+    store.execute(store.insert(staff).values(name="Ana", role="staff", created_at=NOW, pin="hash"))
     Outbox(store, clock=clock).put("dad", "request", "tablet same.example", site)
     PolicyHistory(store).add(NOW, "ana", site, {}, {})
     PolicyVersions(store).add(PolicyVersion(0, NOW, "ana", site, "node", 0, {"hedgerow.yaml": site}))

@@ -20,7 +20,8 @@ TREE = {
     "tests/features/cafe/test_prices.py": "",
     "tests/features/away/test_tunnel.py": "",
     "tests/seconds.json": '{\n "tests/features/cafe/test_prices.py": 1.0,\n "tests/test_a.py": 2.0\n}\n',
-    "tools/check_coverage.py": 'PROTOCOL = {\n    "hedgerow/features/cafe/x.py": ("tests/features/cafe/test_x.py",),\n}\n',
+    "examples/cafe.yaml": "cafe:\n  currency: EUR\nseats: {}\n",
+    "tools/check_coverage.py": 'PROTOCOL = {\n    "hedgerow/features/cafe/x.py": ("x.py",),\n}\n',
     "docs/features/cafe.md": "# Café\n",
     "docs/policy.md": (
         "| test |\n| `tests/features/cafe/test_prices.py::test_x` |\n\nSee [the café](features/cafe.md).\n"
@@ -49,15 +50,20 @@ def test_a_copy_lacks_what_belongs_to_the_feature(tree: Path, tmp_path: Path) ->
     ).read_text() == "from hedgerow.features import away\nFEATURES = (away.FEATURE,)\n"
     assert (copy / "docs/policy.md").read_text() == "| test |\n\nSee the café.\n"
     assert (copy / "mkdocs.yml").read_text() == "nav:\n  - Policy: policy.md\n"
+    assert (copy / "tools/check_coverage.py").read_text() == "PROTOCOL = {\n}\n"
+    assert (copy / "examples/cafe.yaml").read_text() == "seats: {}\n"
     assert (copy / "tests/seconds.json").read_text() == '{\n "tests/test_a.py": 2.0\n}\n'
 
 
-@pytest.mark.parametrize(
-    ("name", "reason"), [("away", "away is needed by cafe"), ("chess", "no feature is called chess")]
-)
-def test_what_is_needed_or_unknown_is_not_left_out(tree: Path, tmp_path: Path, name: str, reason: str) -> None:
-    with pytest.raises(ValueError, match=reason):
-        without.copy_without(name, tmp_path / "copy", tree)
+def test_a_copy_lacks_what_needs_the_feature(tree: Path, tmp_path: Path) -> None:
+    without.copy_without("away", tmp_path / "copy", tree)
+    assert without.features(tmp_path / "copy") == []
+    assert not (tmp_path / "copy/hedgerow/features/cafe").exists()
+
+
+def test_what_is_unknown_is_not_left_out(tree: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no feature is called chess"):
+        without.copy_without("chess", tmp_path / "copy", tree)
 
 
 def test_a_copy_has_modules_of_its_own(tree: Path, tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ class PagesServer:
             data_export=parts.data_export,
             metrics=parts.metrics,
             time=parts.time,
+            session_control=parts.session_control,
             codes=parts.codes,
             part=parts.core.part,
             notices=parts.notices,

@@ -219,7 +219,7 @@ class Parts:
 
     @cached_property
     def time(self) -> TimeService:
-        return TimeService(self.publisher, control=self.session_control, rule=self.access_rule)
+        return TimeService(self.publisher, rule=self.access_rule)
 
     @cached_property
     def codes(self) -> CodeService:

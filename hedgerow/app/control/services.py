@@ -22,10 +22,10 @@ from hedgerow.features.contract import ControlService
 from hedgerow.journal.messages import DeviceSeen, SiteSeen
 from hedgerow.journal.retention import forget_decisions
 from hedgerow.journal.store import cause_of
-from hedgerow.policies.cafe import ConductAccepted
 from hedgerow.policies.effective_users import retention_days
 from hedgerow.policies.model import AccessRequest, CodeEntered, Observation
 from hedgerow.policies.remembered import PageRecognised
+from hedgerow.policies.seats import ConductAccepted
 from hedgerow.task_state import Area
 
 log = logging.getLogger("hedgerow.control")

@@ -88,10 +88,6 @@ class SharedDeviceSessions:
         await asyncio.to_thread(self._snapshots.usage.extend_session, self._device(device).id, minutes * 60)
         await self._snapshots.put_in_force()
 
-    async def move_session(self, device: str, to: str, *, actor: str, request: str = "") -> None:  # noqa: ARG002
-        self._device(device), self._device(to)
-        raise InvalidInput("Only guests at seats can move, and only to another seat.")
-
     async def pause_session(self, device: str, minutes: float, *, actor: str, request: str = "") -> None:  # noqa: ARG002
         found = self._device(device)
 
@@ -121,9 +117,6 @@ class SharedDeviceSessions:
     ) -> None:
         await asyncio.to_thread(self._snapshots.usage.reopen_session, session_id, ends)
         await self._snapshots.put_in_force()
-
-    async def pay_session(self, session_id: str, *, actor: str, request: str = "") -> None:  # noqa: ARG002
-        raise InvalidInput("Nothing is left to pay for this session.")
 
     def _device(self, name: str) -> Device:
         return device_called(name, self._snapshots.policy)

@@ -1,4 +1,4 @@
-"""Time on behalf of the people in charge: budgets, bonus minutes and sessions."""
+"""Time on behalf of the people in charge: budgets, bonus minutes, and the sessions that are known."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from hedgerow.app.control.access_rule import AccessChange, AccessRule, ChangeKin
 from hedgerow.app.control.sessions import device_called
 from hedgerow.app.control.snapshots.publisher import SnapshotPublisher
 from hedgerow.blocklists.rules import Origin
-from hedgerow.dashboards.actions.operations import SessionControl
-from hedgerow.dashboards.actions.orders import BonusOrder, SeatOrder
+from hedgerow.dashboards.actions.orders import BonusOrder
 from hedgerow.dashboards.control import BudgetRow, InvalidInput
 from hedgerow.policies.access_subject import service_or_address
 from hedgerow.policies.effective_users import EffectiveUsers
@@ -24,65 +23,11 @@ from hedgerow.policies.targets import parse_target
 from hedgerow.policies.time_model import Bonus
 
 
-class Sessions:
-    """All sessions. Those of `control` are begun, changed and ended: a feature's, or those of shared devices."""
-
-    def __init__(self, publisher: SnapshotPublisher, control: Callable[[], SessionControl]) -> None:
-        self._publisher, self._control = publisher, control
-
-    def sessions(self) -> tuple[Session, ...]:
-        view, now = self._publisher.view, time.time()
-        known = view.rulesets.sessions if view is not None else ()
-        return tuple(each for each in known if each.ends is None or each.ends > now)
-
-    async def accept(self, session_id: str) -> None:
-        if await asyncio.to_thread(self._publisher.usage.accept, session_id):
-            await self._publisher.put_in_force()
-
-    def session_start(self, device: str) -> float:
-        found = self._publisher.policy.devices.get(device)
-        if found is None or not found.is_seat:
-            return 0.0
-        here = [each.starts for each in self.sessions() if each.device == found.id and each.starts <= time.time()]
-        return max(here) if here else self._publisher.usage.last_session_end(found.id) or 0.0
-
-    async def start_session(self, device: str, order: SeatOrder, *, actor: str, request: str = "") -> Session:
-        return await self._control().start_session(device, order, actor=actor, request=request)
-
-    async def end_session(self, device: str, *, actor: str, request: str = "") -> Session | None:
-        return await self._control().end_session(device, actor=actor, request=request)
-
-    async def extend_session(self, device: str, minutes: float, *, actor: str, request: str = "") -> None:
-        await self._control().extend_session(device, minutes, actor=actor, request=request)
-
-    async def move_session(self, device: str, to: str, *, actor: str, request: str = "") -> None:
-        await self._control().move_session(device, to, actor=actor, request=request)
-
-    async def pause_session(self, device: str, minutes: float, *, actor: str, request: str = "") -> None:
-        await self._control().pause_session(device, minutes, actor=actor, request=request)
-
-    async def resume_session(self, device: str, *, actor: str) -> None:
-        await self._control().resume_session(device, actor=actor)
-
-    async def reopen_session(self, session_id: str, ends: float | None, *, actor: str, request: str = "") -> None:
-        await self._control().reopen_session(session_id, ends, actor=actor, request=request)
-
-    async def pay_session(self, session_id: str, *, actor: str, request: str = "") -> None:
-        await self._control().pay_session(session_id, actor=actor, request=request)
-
-
-class TimeService(Sessions):
+class TimeService:
     """The implementation of `dashboards.actions.operations.TimeControl` over the snapshot in force."""
 
-    def __init__(
-        self,
-        publisher: SnapshotPublisher,
-        *,
-        control: Callable[[], SessionControl],
-        rule: Callable[[], AccessRule],
-    ) -> None:
-        super().__init__(publisher, control)
-        self._rule = rule
+    def __init__(self, publisher: SnapshotPublisher, *, rule: Callable[[], AccessRule]) -> None:
+        self._publisher, self._rule = publisher, rule
 
     @property
     def _policy(self) -> Policy:
@@ -107,6 +52,22 @@ class TimeService(Sessions):
         if view is None or found is None:
             return ()
         return upcoming_ends(view.rulesets, found, self._publisher.budgets.balances(self._policy, now), now)
+
+    def sessions(self) -> tuple[Session, ...]:
+        view, now = self._publisher.view, time.time()
+        known = view.rulesets.sessions if view is not None else ()
+        return tuple(each for each in known if each.ends is None or each.ends > now)
+
+    async def accept(self, session_id: str) -> None:
+        if await asyncio.to_thread(self._publisher.usage.accept, session_id):
+            await self._publisher.put_in_force()
+
+    def session_start(self, device: str) -> float:
+        found = self._publisher.policy.devices.get(device)
+        if found is None or not found.is_seat:
+            return 0.0
+        here = [each.starts for each in self.sessions() if each.device == found.id and each.starts <= time.time()]
+        return max(here) if here else self._publisher.usage.last_session_end(found.id) or 0.0
 
     async def add_minutes(self, order: BonusOrder, *, actor: str) -> Bonus:
         name, subject, minutes = order.name, order.subject, order.minutes

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 
-from hedgerow.app.doctor.findings import Finding, Health, Installation, good_finding
+from hedgerow.app.doctor.findings import Finding, Health, Installation
 from hedgerow.app.settings import Endpoint
 from hedgerow.network.own_addresses import own_addresses
 from hedgerow.policies.network import NetworkSettings
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
+
 
 def check_exposure(installation: Installation) -> Iterator[Finding]:
     """Check that nobody on the internet is served, and say what strangers can reach."""

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 class SessionControl(Protocol):
-    """Sessions at shared devices and seats. `InvalidInput`, `NoSuchEntry` and `request` are as for `TimeControl`."""
+    """What begins, changes and ends sessions at shared devices and seats.
+
+    Raises `InvalidInput` for unknown names, `NoSuchEntry` where there is no session. `request` identifies a request:
+    with one that was used for the same action before, nothing is done again.
+    """
 
     async def start_session(self, device: str, order: SeatOrder, *, actor: str, request: str = "") -> Session:
         """Open a seat for a guest of a kind of session, or sign a person in at a shared device.
@@ -31,9 +35,6 @@ class SessionControl(Protocol):
     async def extend_session(self, device: str, minutes: float, *, actor: str, request: str = "") -> None:
         """Add minutes to a session that has an end."""
 
-    async def move_session(self, device: str, to: str, *, actor: str, request: str = "") -> None:
-        """Move the guest of a seat to a free one, with the session, grants and pause."""
-
     async def pause_session(self, device: str, minutes: float, *, actor: str, request: str = "") -> None:
         """Close a seat for `minutes` or until resumed, while its session's time stands still.
 
@@ -43,18 +44,12 @@ class SessionControl(Protocol):
     async def resume_session(self, device: str, *, actor: str) -> None:
         """End the pauses of a seat. Minutes that a pause added and that are not used up are taken away again."""
 
-    async def pay_session(self, session_id: str, *, actor: str, request: str = "") -> None:
-        """Record the payment for a session. Raises `InvalidInput` if nothing is owed."""
-
     async def reopen_session(self, session_id: str, ends: float | None, *, actor: str, request: str = "") -> None:
         """Undo the end of a session, within some minutes. It ends at `ends` then; at a seat, as it was to before."""
 
 
-class TimeControl(SessionControl, Protocol):
-    """Time of the running Hedgerow. Raises `InvalidInput` for unknown names, `NoSuchEntry` where there is no session.
-
-    `request` identifies a request: with one that was used for the same action before, nothing is done again.
-    """
+class TimeControl(Protocol):
+    """Time of the running Hedgerow. Raises `InvalidInput` for unknown names."""
 
     def budgets(self) -> tuple[BudgetRow, ...]:
         """Return all budgets, from memory."""
@@ -105,11 +100,12 @@ class PartMaker(Protocol):
 
 
 class Operations(Protocol):
-    """The operations that actions of the core ask for."""
+    """The operations that actions of the core ask for. `session_control` returns what is in use now."""
 
     accounts: Accounts
     control: Control
     time: TimeControl
+    session_control: Callable[[], SessionControl]
     codes: CodeControl
     part: PartMaker
     clock: Callable[[], float]

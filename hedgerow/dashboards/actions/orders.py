@@ -8,8 +8,8 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 
 from hedgerow.dashboards.actions.action import Order, Shown
-from hedgerow.policies.cafe import Payment
 from hedgerow.policies.model import GrantDuration
+from hedgerow.policies.seats import Payment
 from hedgerow.policies.time_model import PauseKind
 
 COUNTER_PATH = "/counter"
@@ -130,13 +130,6 @@ class SeatPauseOrder(Order):
         Le(24 * 60),
         Shown("Minutes after which the pause ends by itself.", option="--minutes", least=1),
     ] = 60
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MoveOrder(Order):
-    """The free seat to which a guest moves."""
-
-    to: Annotated[str, MinLen(1), MaxLen(253), Shown("Where the guest sits from now on.", "FREE_SEAT")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

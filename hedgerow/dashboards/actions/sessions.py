@@ -12,7 +12,6 @@ from hedgerow.dashboards.actions.orders import (
     COUNTER_PATH,
     BonusOrder,
     ExtendOrder,
-    MoveOrder,
     ReopenOrder,
     SeatOrder,
     SeatPauseOrder,
@@ -21,7 +20,8 @@ from hedgerow.dashboards.actions.orders import (
 from hedgerow.policies.model import Session
 from hedgerow.policies.time_model import Bonus
 
-_SEAT = {"device": "seat"}
+SEAT = {"device": "seat"}
+"""The field of a form for the device of a session."""
 _SEAT_AND_MINUTES = {"seat": "device", "minutes": "minutes"}
 
 Device = Annotated[str, MaxLen(253), Shown("A seat, or a device that several people share.", "SEAT")]
@@ -37,78 +37,64 @@ async def bonus(core: Operations, caller: Caller, order: BonusOrder) -> Bonus:
     return await core.time.add_minutes(order, actor=caller.actor)
 
 
-@action("POST", "/sessions/{device}", status=201, is_once=True, form=FormOf(f"{COUNTER_PATH}/open", _SEAT))
+@action("POST", "/sessions/{device}", status=201, is_once=True, form=FormOf(f"{COUNTER_PATH}/open", SEAT))
 async def start_session(core: Operations, caller: Caller, device: Device, order: SeatOrder) -> Session:
     """Begin a session.
 
     One at a seat is refused with 409 if the seat is taken and `replaces` is not the id of the session there.
     """
-    return await core.time.start_session(device, order, actor=caller.actor, request=caller.key)
+    return await core.session_control().start_session(device, order, actor=caller.actor, request=caller.key)
 
 
 @action(
     "POST",
     "/sessions/{device}/end",
     is_once=True,
-    form=FormOf(f"{COUNTER_PATH}/end", _SEAT),
+    form=FormOf(f"{COUNTER_PATH}/end", SEAT),
     command=CommandOf(lambda device: f"{device} is free.", {"ended": "device"}),
 )
 async def end_session(core: Operations, caller: Caller, device: Device) -> Session | None:
     """End a session now; the seat then has the rules for children."""
-    return await core.time.end_session(device, actor=caller.actor, request=caller.key)
+    return await core.session_control().end_session(device, actor=caller.actor, request=caller.key)
 
 
 @action(
     "POST",
     "/sessions/{device}/extend",
     is_once=True,
-    form=FormOf(f"{COUNTER_PATH}/extend", _SEAT, then=COUNTER_PATH),
+    form=FormOf(f"{COUNTER_PATH}/extend", SEAT, then=COUNTER_PATH),
     command=CommandOf(
         lambda device, minutes: f"The session at {device} lasts {minutes:g} minutes longer.", _SEAT_AND_MINUTES
     ),
 )
 async def extend_session(core: Operations, caller: Caller, device: Device, order: ExtendOrder) -> None:
     """Extend a session."""
-    await core.time.extend_session(device, order.minutes, actor=caller.actor, request=caller.key)
-
-
-@action(
-    "POST",
-    "/sessions/{device}/move",
-    is_once=True,
-    form=FormOf(f"{COUNTER_PATH}/move", _SEAT, then=COUNTER_PATH),
-    command=CommandOf(
-        lambda device, to: f"The guest of {device} sits at {to} now.", {"seat": "to", "before": "device"}
-    ),
-)
-async def move_session(core: Operations, caller: Caller, device: Device, order: MoveOrder) -> None:
-    """Move a guest to another seat, with the rest of the session."""
-    await core.time.move_session(device, order.to, actor=caller.actor, request=caller.key)
+    await core.session_control().extend_session(device, order.minutes, actor=caller.actor, request=caller.key)
 
 
 @action(
     "POST",
     "/sessions/{device}/pause",
     is_once=True,
-    form=FormOf(f"{COUNTER_PATH}/pause", _SEAT, then=COUNTER_PATH),
+    form=FormOf(f"{COUNTER_PATH}/pause", SEAT, then=COUNTER_PATH),
     command=CommandOf(
         lambda device, minutes: f"{device} is paused, for {minutes:g} minutes at most.", _SEAT_AND_MINUTES
     ),
 )
 async def pause_session(core: Operations, caller: Caller, device: Device, order: SeatPauseOrder) -> None:
     """Close a seat while its guest is away; the session's time stands still."""
-    await core.time.pause_session(device, order.minutes, actor=caller.actor, request=caller.key)
+    await core.session_control().pause_session(device, order.minutes, actor=caller.actor, request=caller.key)
 
 
 @action(
     "POST",
     "/sessions/{device}/resume",
-    form=FormOf(f"{COUNTER_PATH}/resume", _SEAT, then=COUNTER_PATH),
+    form=FormOf(f"{COUNTER_PATH}/resume", SEAT, then=COUNTER_PATH),
     command=CommandOf(lambda device: f"{device} is open again.", {"seat": "device"}),
 )
 async def resume_session(core: Operations, caller: Caller, device: Device) -> None:
     """End the pause of a seat."""
-    await core.time.resume_session(device, actor=caller.actor)
+    await core.session_control().resume_session(device, actor=caller.actor)
 
 
 @action(
@@ -119,13 +105,7 @@ async def resume_session(core: Operations, caller: Caller, device: Device) -> No
 )
 async def reopen_session(core: Operations, caller: Caller, session: SessionId, order: ReopenOrder) -> None:
     """Undo the end of a session, within some minutes."""
-    await core.time.reopen_session(session, order.ends, actor=caller.actor, request=caller.key)
-
-
-@action("POST", "/counter/payments/{session}", is_once=True, form=FormOf(f"{COUNTER_PATH}/pay"))
-async def pay(core: Operations, caller: Caller, session: SessionId) -> None:
-    """Record the payment for a session."""
-    await core.time.pay_session(session, actor=caller.actor, request=caller.key)
+    await core.session_control().reopen_session(session, order.ends, actor=caller.actor, request=caller.key)
 
 
 SESSION_ACTIONS = (
@@ -133,9 +113,7 @@ SESSION_ACTIONS = (
     start_session,
     end_session,
     extend_session,
-    move_session,
     pause_session,
     resume_session,
     reopen_session,
-    pay,
 )

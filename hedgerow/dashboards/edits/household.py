@@ -76,18 +76,6 @@ def name_device_edits(policy: Policy, seen_as: str, name: str, person: str) -> l
     return edits + (assign_device_edits(policy, name, person) if person else [])
 
 
-def add_seat_edits(policy: Policy, seat: str, address: str) -> list[Edit]:
-    """Add a seat by its MAC, IP address or network.
-
-    A person's device with that address becomes the seat. Raises `InvalidInput`.
-    """
-    name, (key, value) = parse_name(seat, policy.devices), parse_address(address)
-    return [
-        put(("seats", name), {key: value}),
-        *(exclude(("people", other, "devices"), address) for other in policy.people),
-    ]
-
-
 def parse_address(text: str) -> tuple[str, str]:
     """Return the policy key (mac, ip or cidr) and value of an address."""
     if (mac := parse_mac(text)) is not None:

@@ -21,7 +21,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from hedgerow.dashboards.accounts import ONCE, ONCE_SESSION_S, SESSION_LIFETIME_S, Accounts, Principal
-from hedgerow.dashboards.actions.operations import CodeControl, PartMaker, TimeControl
+from hedgerow.dashboards.actions.operations import CodeControl, PartMaker, SessionControl, TimeControl
 from hedgerow.dashboards.control import BudgetRow, Control, DeviceView, SiteCorrections
 from hedgerow.dashboards.data_export import DataExport
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
@@ -117,6 +117,7 @@ class PageContext:
     data_export: DataExport
     metrics: Metrics
     time: TimeControl
+    session_control: Callable[[], SessionControl]
     codes: CodeControl
     notices: NoticeDispatcher
     request_access: Callable[[AccessRequest], None]

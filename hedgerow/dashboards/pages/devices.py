@@ -1,4 +1,4 @@
-"""Devices with their owners, devices without a name, and the seats of a café."""
+"""Devices with their owners, and devices without a name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastapi import Form, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from hedgerow.dashboards.control import InvalidInput, at_field
+from hedgerow.dashboards.control import at_field
 from hedgerow.dashboards.edits.devices import (
     NOBODY,
     kind_edits,
@@ -19,14 +19,12 @@ from hedgerow.dashboards.edits.devices import (
     rename_device_edits,
 )
 from hedgerow.dashboards.edits.household import (
-    add_seat_edits,
     can_be_inspected,
     name_device_edits,
-    parse_name,
     remove_device_edits,
     trust_ca_edit,
 )
-from hedgerow.dashboards.edits.yaml_text import Edit, remove, rename
+from hedgerow.dashboards.edits.yaml_text import Edit
 from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.pages.context import PageGroup, redirect_after_save
 from hedgerow.dashboards.pages.device_cards import DeviceCards, DeviceFilter
@@ -36,7 +34,6 @@ from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.network.discovery import VendorLookup
 from hedgerow.policies.device_kinds import DeviceKind
-from hedgerow.policies.model import Policy
 
 type FormText = Annotated[str, Form(max_length=300)]
 type FormTexts = Annotated[list[str] | None, Form(max_length=300)]
@@ -51,7 +48,7 @@ class DevicePages(PageGroup):
     async def devices(
         self, request: Request, q: Annotated[str, Query(max_length=60)] = "", page: int = 1, seats: bool = False
     ) -> Response:
-        """Show the devices that match. A home has no seats: with `seats`, the form for the first one is there."""
+        """Show the devices that match. `seats` is for features that have a form for the first one."""
         wanted = DeviceFilter(q.strip(), page)
         context, reader = self._context, language_of(request)
         policy, now = context.policy(), context.clock()
@@ -75,7 +72,6 @@ class DevicePages(PageGroup):
             total=len(policy.devices),
             new=cards.new,
             brief=cards.brief,
-            seats=[device.id for device in index.by_owner if device.is_seat] if index.has_seats else [],
             wants_seats=seats,
             own_device=asking.device if asking is not None else "",
             people=list(policy.people),
@@ -85,7 +81,6 @@ class DevicePages(PageGroup):
             kinds=list(DeviceKind),
             paused={pause.device for pause in pauses if pause.device},
             can_be_inspected=can_be_inspected,
-            closes_unopened=policy.closes_unopened is not None,
             unknown_profile=reader.gettext(policy.profiles[policy.network.unknown_devices].title),
         )
 
@@ -144,40 +139,6 @@ class DevicePages(PageGroup):
         if (question := await self._ask_about_own(request, [device], NOBODY)) is not None:
             return question
         return await self._save(request, message("%(device)s removed."), *edits, device=device)
-
-    @post("/devices/seat", MANAGE)
-    async def add_seat(self, request: Request, seat: FormText = "", place: FormText = "") -> Response:
-        """Add a seat by its IP address, network or MAC."""
-        policy = self._context.policy()
-        parse_name(seat, policy.devices)
-        with at_field("place"):
-            edits = add_seat_edits(policy, seat, place.strip())
-        return await self._save(request, message("The seat %(seat)s added."), *edits, seat=seat)
-
-    @post("/devices/seat/rename", MANAGE)
-    async def rename_seat(self, request: Request, seat: FormText, name: FormText) -> Response:
-        policy = self._context.policy()
-        self._check_free(policy, seat)
-        name = parse_name(name, policy.devices)
-        return await self._save(
-            request,
-            message("The seat %(seat)s is now called %(name)s."),
-            rename(("seats", seat), name),
-            seat=seat,
-            name=name,
-        )
-
-    @post("/devices/seat/remove", MANAGE)
-    async def remove_seat(self, request: Request, seat: FormText) -> Response:
-        self._check_free(self._context.policy(), seat)
-        return await self._save(request, message("The seat %(seat)s removed."), remove(("seats", seat)), seat=seat)
-
-    def _check_free(self, policy: Policy, seat: str) -> None:
-        """Refuse a seat with an open session: the session is stored under the seat's name and would never end."""
-        if seat not in policy.devices or not policy.devices[seat].is_seat:
-            raise InvalidInput("There is no seat '%(seat)s' in the policy.", seat=seat)
-        if any(each.device == seat for each in self._context.time.sessions()):
-            raise InvalidInput("Somebody is sitting at %(seat)s: end the session first.", seat=seat)
 
     async def _ask_about_own(self, request: Request, devices: Iterable[str], owner: str) -> Response | None:
         """Return a page that asks before nobody can sign in any more on the device that shows it; None if that is not

@@ -23,7 +23,6 @@ from hedgerow.dashboards.control import DeviceView, ExplanationView, InvalidInpu
 from hedgerow.dashboards.data_export import ndjson_download
 from hedgerow.dashboards.edits.devices import takes_password
 from hedgerow.dashboards.extensions import Place
-from hedgerow.dashboards.guard import PORTAL_PATH
 from hedgerow.dashboards.pages.activity_groups import merge_similar
 from hedgerow.dashboards.pages.context import LOCAL_PATH, PageContext, PageGroup, Renderer, ShownCard, redirect_to
 from hedgerow.dashboards.routes import DEVICES, get, post
@@ -61,7 +60,7 @@ class _OwnDeviceData:
 
 
 class OwnDevicePages(PageGroup):
-    """`/device` and below, and the captive portal."""
+    """`/device` and below."""
 
     def __init__(self, context: PageContext) -> None:
         super().__init__(context)
@@ -161,25 +160,6 @@ class OwnDevicePages(PageGroup):
         """Redeem an access code."""
         await self._context.codes.redeem(self._device(request).device, code)
         return redirect_to("/device?used=code")
-
-    @get(PORTAL_PATH, DEVICES)
-    async def portal(self, request: Request) -> Response:
-        """Return the captive-portal state (RFC 8908), whose URL DHCP option 114 and router advertisements carry (RFC
-        8910).
-
-        `conduct`, which is ours: the text that the guest of this session has not accepted yet.
-        """
-        view = self._device(request)
-        place = f"{request.url.scheme}://{request.url.netloc}/device"
-        state: dict[str, object] = {"captive": view.is_captive, "user-portal-url": place}
-        if view.conduct:
-            state["conduct"] = view.conduct
-        if view.is_seat and view.session_ends is not None and not view.is_captive:
-            state |= {
-                "seconds-remaining": max(0, int(view.session_ends - self._context.clock())),
-                "can-extend-session": True,
-            }
-        return JSONResponse(state, headers={"Cache-Control": "private"}, media_type="application/captive+json")
 
     @post("/language", DEVICES)
     async def language(

@@ -70,7 +70,6 @@ class SettingsPages(PageGroup):
             request,
             "settings.html",
             network=policy.network,
-            has_seats=context.index().has_seats,
             profiles=policy.profiles,
             countries=countries_by_name(language_of(request)),
             zones=sorted(available_timezones()),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hedgerow.dashboards.words.languages import Language
-from hedgerow.policies.cafe import SEAT_PREFIX, is_adult_kind, session_kinds
 from hedgerow.policies.model import Policy
+from hedgerow.policies.seats import SEAT_PREFIX, is_adult_kind, session_kinds
 
 
 def kind_titles(policy: Policy, reader: Language) -> dict[str, tuple[str, bool]]:

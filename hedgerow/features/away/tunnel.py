@@ -11,8 +11,8 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
 
-from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.app.settings import Settings
+from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.notices import Notice, localized
 from hedgerow.dashboards.words.languages import message

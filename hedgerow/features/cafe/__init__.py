@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from hedgerow.dashboards.extensions import Extensions
     from hedgerow.dashboards.metrics import Metric
     from hedgerow.policies.model import Policy
+    from hedgerow.policies.reading.feature_keys import FeatureKey
+
+
+def _policy_keys() -> Sequence[FeatureKey]:
+    from hedgerow.features.cafe.keys import CAFE
+
+    return (CAFE,)
 
 
 def _uses(policy: Policy) -> bool:
@@ -68,6 +75,7 @@ def _metrics() -> Sequence[Metric]:
 FEATURE = Feature(
     name="cafe",
     summary="A café's counter: sessions at seats, prices, vouchers, staff, and the bandwidth of each seat",
+    policy_keys=_policy_keys,
     uses=_uses,
     access_rule=_access_rule,
     sessions=_sessions,

@@ -1,12 +1,34 @@
-"""Actions on vouchers, for the API and the pages."""
+"""Actions at the counter: moves, payments and vouchers."""
 
 from __future__ import annotations
 
-from hedgerow.dashboards.actions.action import Caller, FormOf, action
+from hedgerow.dashboards.actions.action import Caller, CommandOf, FormOf, action
 from hedgerow.dashboards.actions.operations import Operations
 from hedgerow.dashboards.actions.orders import COUNTER_PATH, SessionId
-from hedgerow.features.cafe.orders import MadeVouchers, VoucherOrder
+from hedgerow.dashboards.actions.sessions import SEAT, Device
+from hedgerow.features.cafe.orders import MadeVouchers, MoveOrder, VoucherOrder
+from hedgerow.features.cafe.sessions import seat_sessions_of
 from hedgerow.features.cafe.vouchers import vouchers_of
+
+
+@action(
+    "POST",
+    "/sessions/{device}/move",
+    is_once=True,
+    form=FormOf(f"{COUNTER_PATH}/move", SEAT, then=COUNTER_PATH),
+    command=CommandOf(
+        lambda device, to: f"The guest of {device} sits at {to} now.", {"seat": "to", "before": "device"}
+    ),
+)
+async def move_session(core: Operations, caller: Caller, device: Device, order: MoveOrder) -> None:
+    """Move a guest to another seat, with the rest of the session."""
+    await core.part(seat_sessions_of).move_session(device, order.to, actor=caller.actor, request=caller.key)
+
+
+@action("POST", "/counter/payments/{session}", is_once=True, form=FormOf(f"{COUNTER_PATH}/pay"))
+async def pay(core: Operations, caller: Caller, session: SessionId) -> None:
+    """Record the payment for a session."""
+    await core.part(seat_sessions_of).pay_session(session, actor=caller.actor, request=caller.key)
 
 
 @action("POST", "/vouchers", status=201, is_once=True, form=FormOf(f"{COUNTER_PATH}/vouchers"))
@@ -32,4 +54,4 @@ async def withdraw_vouchers(core: Operations, caller: Caller) -> dict[str, int]:
     return {"withdrawn": await core.part(vouchers_of).withdraw(caller.actor, caller.key)}
 
 
-VOUCHER_ACTIONS = (make_vouchers, credit, withdraw_vouchers)
+COUNTER_ACTIONS = (move_session, pay, make_vouchers, credit, withdraw_vouchers)

@@ -1,4 +1,4 @@
-"""API of a café's counter: its entries, reports, payments and staff."""
+"""API of a café's counter: its entries, reports, payments and staff, and the audit of its seats."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from typing import Annotated
 from fastapi import Path, Query
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 
 from hedgerow.dashboards.api.schema import StrictModel
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.pages.context import PageContext
 from hedgerow.dashboards.routes import ADMIN, OPERATE, READ, ScopedRouter
+from hedgerow.features.cafe.audit import AuditRow, audit, audit_period
+from hedgerow.features.cafe.counter_store import CounterEntry, CounterStore
 from hedgerow.features.cafe.metrics import MOVED_NOW
+from hedgerow.features.cafe.settings import cafe_of
 from hedgerow.features.cafe.shifts import ReportDays, ShiftReport, shift_report
 from hedgerow.features.cafe.staff import DEFAULT_ROLE, staff_of
 from hedgerow.features.cafe.voucher_store import VoucherCount
 from hedgerow.features.cafe.vouchers import vouchers_of
-from hedgerow.journal.counter import CounterEntry, CounterStore
-from hedgerow.policies.cafe import SEAT_PREFIX, is_adult_kind
 from hedgerow.policies.model import Policy, Session
+from hedgerow.policies.seats import SEAT_PREFIX, is_adult_kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ def seat_traffic(metrics: Metrics, policy: Policy, sessions: Iterable[Session]) 
     rates = metrics.levels(MOVED_NOW)
     found = []
     for session in sessions:
-        seat, limit = session.device, policy.cafe.bandwidth.get((session.profile or "").removeprefix(SEAT_PREFIX))
+        seat, limit = session.device, cafe_of(policy).bandwidth.get((session.profile or "").removeprefix(SEAT_PREFIX))
         if (down := rates.get((seat, "down"))) is not None:
             down_limit, up_limit = (limit.down, limit.up) if limit is not None else (None, None)
             found.append(SeatTraffic(seat, int(8 * down), int(8 * rates.get((seat, "up"), 0.0)), down_limit, up_limit))
@@ -96,6 +99,16 @@ def add_routes(api: ScopedRouter, context: PageContext) -> None:
     async def traffic() -> tuple[SeatTraffic, ...]:
         """Return the traffic of seats with a session, where the policy limits their bandwidth (`cafe.bandwidth`)."""
         return seat_traffic(context.metrics, policy_in_force(), context.time.sessions())
+
+    @api.serve("GET", "/audit", OPERATE, READ)
+    async def audited(
+        first: Annotated[date | None, Query()] = None, last: Annotated[date | None, Query()] = None
+    ) -> tuple[AuditRow, ...]:
+        """Count the blocks at the seats by day and reason, without names; by default of a month."""
+        since, until = audit_period(context.clock(), first, last)
+        if since > until:
+            raise HTTPException(422, f"There are no days from {since} to {until}: the first comes after the last.")
+        return await run_in_threadpool(audit, context.reader, policy_in_force(), since, until)
 
     @api.serve("GET", "/staff", ADMIN)
     async def members() -> tuple[StaffView, ...]:

@@ -11,12 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hedgerow.features.cafe.settings import Bandwidth, cafe_of
 from hedgerow.network.access_state import without_overlaps
 from hedgerow.network.nft_expressions import DROP, TABLE, NftCommand, NftExpression, payload
-from hedgerow.policies.cafe import SEAT_PREFIX, Bandwidth
 from hedgerow.policies.identity import networks_of
 from hedgerow.policies.model import DeviceId
 from hedgerow.policies.ruleset import Rulesets
+from hedgerow.policies.seats import SEAT_PREFIX
 from hedgerow.policies.text.addresses import IpNetwork
 
 FAMILY = "netdev"
@@ -52,7 +53,7 @@ class SeatBytes:
 
 def seat_lines(rulesets: Rulesets, now: float) -> tuple[SeatLine, ...]:
     """Return all seats in the order of the policy, which numbers them; none if the policy limits no bandwidth."""
-    limits = rulesets.policy.cafe.bandwidth
+    limits = cafe_of(rulesets.policy).bandwidth
     seats = [
         device
         for device in rulesets.policy.devices.values()

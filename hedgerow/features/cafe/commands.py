@@ -10,9 +10,9 @@ from rich.table import Table
 
 from hedgerow.app.commands.actions import clock_time, command_of
 from hedgerow.app.commands.options import JsonOption, StateOption, add_row, call_api, print_json, print_table
-from hedgerow.dashboards.actions import sessions
+from hedgerow.features.cafe import actions
 
-move = command_of(sessions.move_session)
+move = command_of(actions.move_session)
 
 
 def list_seats(state: StateOption = None, as_json: JsonOption = False) -> None:

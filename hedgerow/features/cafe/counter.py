@@ -11,12 +11,12 @@ from hedgerow.app.control.access_rule import AccessChange, ChangeKind
 from hedgerow.app.control.sessions import lift_pauses, session_at
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.control import InvalidInput
+from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore
 from hedgerow.features.cafe.rules import CounterRules
 from hedgerow.features.contract import Core, Snapshots
-from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore
-from hedgerow.policies.cafe import SEAT_PREFIX
 from hedgerow.policies.effective_users import EffectiveUsers
 from hedgerow.policies.model import Device, DeviceId, Session
+from hedgerow.policies.seats import SEAT_PREFIX
 
 
 class CounterService(CounterRules):

@@ -1,17 +1,24 @@
-"""Orders of vouchers, and what they make."""
+"""Orders of the counter: a guest's other seat, and vouchers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Annotated
 
-from annotated_types import Ge, Le, MaxLen
+from annotated_types import Ge, Le, MaxLen, MinLen
 
-from hedgerow.dashboards.actions.action import Order
+from hedgerow.dashboards.actions.action import Order, Shown
 from hedgerow.dashboards.actions.orders import WholeMinutes
 from hedgerow.features.cafe.voucher_store import Voucher
 
 MAX_VOUCHERS_PER_ORDER = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveOrder(Order):
+    """The free seat to which a guest moves."""
+
+    to: Annotated[str, MinLen(1), MaxLen(253), Shown("Where the guest sits from now on.", "FREE_SEAT")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

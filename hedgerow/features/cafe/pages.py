@@ -18,7 +18,6 @@ from hedgerow.dashboards.accounts import Principal
 from hedgerow.dashboards.actions import sessions
 from hedgerow.dashboards.actions.action import Caller
 from hedgerow.dashboards.actions.orders import COUNTER_PATH, LATEST, SeatOrder
-from hedgerow.dashboards.audit import audit, audit_csv, audit_period
 from hedgerow.dashboards.control import DeviceView, InvalidInput, at_field
 from hedgerow.dashboards.extensions import Card, Extensions, NavLink, Place
 from hedgerow.dashboards.guard import local_address, peer_address
@@ -30,17 +29,20 @@ from hedgerow.dashboards.routes import ADMIN, DEVICES, OPERATE, READ, get, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.dashboards.words.session_kinds import kind_titles
-from hedgerow.features.cafe.actions import VOUCHER_ACTIONS, credit, make_vouchers
+from hedgerow.features.cafe.actions import COUNTER_ACTIONS, credit, make_vouchers, pay
 from hedgerow.features.cafe.api import add_routes, seat_traffic
+from hedgerow.features.cafe.audit import audit, audit_csv, audit_period
+from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore
 from hedgerow.features.cafe.metrics import SEATS
 from hedgerow.features.cafe.orders import MadeVouchers, VoucherOrder
 from hedgerow.features.cafe.refusals import SeatTaken
+from hedgerow.features.cafe.seat_pages import SEAT_CARDS, PortalPages, SeatPages
 from hedgerow.features.cafe.seat_tiles import SeatTile, count_seat_states, natural_order, tile_of
+from hedgerow.features.cafe.settings import cafe_of
 from hedgerow.features.cafe.shifts import ReportDays, entries_csv, session_histories, shift_report
 from hedgerow.features.cafe.staff import DEFAULT_ROLE, Staff, staff_of
 from hedgerow.features.cafe.vouchers import vouchers_of
-from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore
-from hedgerow.policies.cafe import Payment, is_adult_kind
+from hedgerow.policies.seats import Payment, is_adult_kind
 
 type Person = Annotated[str, Query(max_length=100)]
 Day = Annotated[date | None, Query()]
@@ -83,7 +85,7 @@ class CounterPages(_CounterGroup):
 
         `minutes`, `band` and `pays` are chosen for the next guest; `ended`, `seat` and `ends` are of an ended session.
         """
-        context, cafe = self._context, self._context.policy().cafe
+        context, cafe = self._context, cafe_of(self._context.policy())
         kinds = kind_titles(context.policy(), language_of(request))
         vouchers = await context.part(vouchers_of).open()
         undo = None
@@ -199,7 +201,7 @@ class ShiftPages(_CounterGroup):
             refusals=[each for each in entries if each.action is CounterAction.WRONG_PIN],
             openings=[each for each in entries if each.action in (CounterAction.ALLOW, CounterAction.ALLOW_ADULT)],
             kinds=kind_titles(policy, language_of(request)),
-            cafe=policy.cafe,
+            cafe=cafe_of(policy),
         )
 
     @get(f"{COUNTER_PATH}/report.csv", OPERATE, READ)
@@ -219,13 +221,17 @@ class ShiftPages(_CounterGroup):
         policy = self._context.policy()
         kinds = kind_titles(policy, language_of(request))
         return self._counter_page(
-            request, "cafe/templates/receipt.html", history=session_histories(entries)[0], kinds=kinds, cafe=policy.cafe
+            request,
+            "cafe/templates/receipt.html",
+            history=session_histories(entries)[0],
+            kinds=kinds,
+            cafe=cafe_of(policy),
         )
 
-    @form(sessions.pay)
+    @form(pay)
     async def pay(self, _request: Request, caller: Caller, session: str) -> Response:
         """Record that a guest pays what is owed."""
-        await sessions.pay.run(self._context, caller, session)
+        await pay.run(self._context, caller, session)
         return redirect_to(f"{COUNTER_PATH}/receipt?{urlencode({'session': session})}")
 
     @form(credit)
@@ -251,7 +257,7 @@ class ShiftPages(_CounterGroup):
 
     @get(f"{COUNTER_PATH}/staff", ADMIN)
     async def staff(self, request: Request) -> Response:
-        roles = [*self._context.policy().cafe.roles] or [DEFAULT_ROLE]
+        roles = [*cafe_of(self._context.policy()).roles] or [DEFAULT_ROLE]
         return self._page(request, "cafe/templates/members.html", members=await self._staff.members(), roles=roles)
 
     @post(f"{COUNTER_PATH}/staff", ADMIN)
@@ -293,7 +299,7 @@ def _voucher_sheet(context: PageContext, request: Request, made: MadeVouchers) -
         "cafe/templates/vouchers.html",
         rows=rows,
         voucher=made.voucher,
-        cafe=policy.cafe,
+        cafe=cafe_of(policy),
         kinds=kinds,
         code_of=lambda code: qr_code(f"{page}?{urlencode({'voucher': code})}", scale=2),
     )
@@ -323,9 +329,12 @@ def _seat_states(context: PageContext) -> dict[tuple[str, ...], float]:
 
 
 EXTENSIONS = Extensions(
-    actions=VOUCHER_ACTIONS,
-    cards=(Card(place=Place.OWN_PAGE_START, template="cafe/templates/own_voucher.html", read=_takes_vouchers),),
-    page_groups=(CounterPages, ShiftPages, VoucherPages),
+    actions=COUNTER_ACTIONS,
+    cards=(
+        Card(place=Place.OWN_PAGE_START, template="cafe/templates/own_voucher.html", read=_takes_vouchers),
+        *SEAT_CARDS,
+    ),
+    page_groups=(CounterPages, ShiftPages, VoucherPages, SeatPages, PortalPages),
     actors=(_on_duty,),
     api_routes=(add_routes,),
     gauges={SEATS: _seat_states},

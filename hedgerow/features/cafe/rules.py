@@ -14,19 +14,13 @@ from zoneinfo import ZoneInfo
 
 from hedgerow.dashboards.accounts import COMMAND_LINE, Accounts
 from hedgerow.dashboards.control import InvalidInput
+from hedgerow.features.cafe.business_day import business_day, business_day_start
+from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore, balance
+from hedgerow.features.cafe.settings import CafeSettings, cafe_of
 from hedgerow.features.cafe.voucher_store import Voucher
 from hedgerow.features.contract import Snapshots
-from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore, balance
-from hedgerow.policies.cafe import (
-    SEAT_PREFIX,
-    CafeSettings,
-    Payment,
-    business_day,
-    business_day_start,
-    is_adult_kind,
-    session_kinds,
-)
 from hedgerow.policies.model import Device, Policy, Session
+from hedgerow.policies.seats import SEAT_PREFIX, Payment, is_adult_kind, session_kinds
 
 TOKEN_PREFIX, TOKEN_ROLE = "token ", "token"
 """Beginning of the names in which tokens act (`Accounts.principal_of_token`), and the role that all of them have."""
@@ -59,7 +53,7 @@ class CounterRules:
 
     @property
     def _cafe(self) -> CafeSettings:
-        return self._policy.cafe
+        return cafe_of(self._policy)
 
     def profile_of(self, kind: str) -> str:
         """Return the profile of a kind of session. Raises `InvalidInput`."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from hedgerow.dashboards.words import labels
 from hedgerow.features.cafe.api import SeatTraffic
-from hedgerow.policies.cafe import SEAT_PREFIX
 from hedgerow.policies.model import Pause, Policy, Session
+from hedgerow.policies.seats import SEAT_PREFIX
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ from hedgerow.app.control.sessions import PAUSED_SESSION, check_order, device_ca
 from hedgerow.dashboards.actions.orders import SeatOrder
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.features.cafe.counter import CounterService, counter_of
+from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry
 from hedgerow.features.cafe.refusals import AlreadyDone, SeatTaken
 from hedgerow.features.cafe.rules import key_of
 from hedgerow.features.cafe.voucher_store import Voucher
 from hedgerow.features.contract import Core, Snapshots
 from hedgerow.journal.access_store import NoSuchEntry
-from hedgerow.journal.counter import CounterAction, CounterEntry
 from hedgerow.policies.model import Device, Session
 
 

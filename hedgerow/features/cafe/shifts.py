@@ -12,8 +12,9 @@ from zoneinfo import ZoneInfo
 
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.data_export import csv_cell
-from hedgerow.journal.counter import CounterAction, CounterEntry
-from hedgerow.policies.cafe import Payment, business_day, business_day_start
+from hedgerow.features.cafe.business_day import business_day, business_day_start
+from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry
+from hedgerow.policies.seats import Payment
 
 _EARLY = {CounterAction.END: 1, CounterAction.REOPEN: -1}
 _ENTRY_FIELDS = ("actor", "action", "seat", "session", "kind", "minutes", "count", "due", "taken", "currency", "note")

@@ -19,9 +19,10 @@ from starlette.concurrency import run_in_threadpool
 from hedgerow.dashboards.accounts import Accounts, Principal, check_account_name
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.passwords import SignInDelays
+from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore, StaffRow
+from hedgerow.features.cafe.settings import cafe_of
 from hedgerow.features.contract import Core
 from hedgerow.journal.access_store import NoSuchEntry
-from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore, StaffRow
 from hedgerow.policies.model import Policy
 
 DUTY_S = 12 * 3600.0
@@ -59,7 +60,7 @@ class Staff:
         """Add somebody, or change their role and PIN, which ends their duties. Raises `InvalidInput`."""
         check_account_name(name)
         _check_pin(pin)
-        roles = self._policy().cafe.roles
+        roles = cafe_of(self._policy()).roles
         if roles and role not in roles:
             raise InvalidInput(
                 "The policy has no role '%(role)s': choose one of %(roles)s.", role=role, roles=", ".join(roles)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 
 from sqlalchemy import ColumnElement, func, select
 
-from hedgerow.journal.counter import CounterEntry
+from hedgerow.features.cafe.counter_store import CounterEntry
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import vouchers
 

@@ -9,13 +9,13 @@ import time
 from dataclasses import replace
 
 from hedgerow.dashboards.control import WrongCode
+from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry
 from hedgerow.features.cafe.orders import MadeVouchers, VoucherOrder
 from hedgerow.features.cafe.refusals import AlreadyDone
 from hedgerow.features.cafe.rules import VOUCHER_ACTOR, key_of, kind_of
 from hedgerow.features.cafe.sessions import GuestOrder, SessionService, seat_sessions_of
 from hedgerow.features.cafe.voucher_store import Voucher, VoucherCount, VoucherStore
 from hedgerow.features.contract import ControlService, Core
-from hedgerow.journal.counter import CounterAction, CounterEntry
 from hedgerow.journal.recorder import SystemEvent
 from hedgerow.policies.model import Device, DeviceId, Session
 from hedgerow.proxy.limits import ATTEMPT_WINDOW_S, MAX_ATTEMPTS, AttemptLimiter

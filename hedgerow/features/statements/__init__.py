@@ -31,6 +31,7 @@ def _extensions() -> Extensions:
 FEATURE = Feature(
     name="statements",
     summary="Signed statements of a café's days, in a chain that an inspection can check",
+    needs=("cafe",),
     uses=_has_seats,
     uses_store=True,
     services=_services,

@@ -19,7 +19,7 @@ from hedgerow.app.commands.options import (
     print_result,
     printable,
 )
-from hedgerow.dashboards.audit import AuditRow, audit_csv
+from hedgerow.features.cafe.audit import AuditRow, audit_csv
 
 
 def audit(

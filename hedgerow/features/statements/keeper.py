@@ -14,9 +14,10 @@ from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from hedgerow.app.settings import Settings
 from hedgerow.blocklists.categories import builtin_categories
-from hedgerow.dashboards.audit import audit
 from hedgerow.dashboards.control import Status
 from hedgerow.dashboards.coverage import oldest_age_hours, wanted_states
+from hedgerow.features.cafe.audit import audit
+from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore
 from hedgerow.features.contract import ControlService, Core
 from hedgerow.features.statements.chain import (
     Receipt,
@@ -29,11 +30,10 @@ from hedgerow.features.statements.chain import (
 )
 from hedgerow.features.statements.store import StatementStore
 from hedgerow.files import error_text
-from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore
 from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.store import Store, cause_of
-from hedgerow.policies.cafe import is_adult_kind
 from hedgerow.policies.model import Policy
+from hedgerow.policies.seats import is_adult_kind
 from hedgerow.policies.time_model import ActiveMinute
 from hedgerow.task_state import Area, StatusRow
 

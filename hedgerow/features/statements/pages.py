@@ -17,10 +17,10 @@ from hedgerow.dashboards.pages.context import PageContext, PageGroup
 from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter, get
 from hedgerow.dashboards.words.languages import language_of
 from hedgerow.dashboards.words.session_kinds import kind_titles
+from hedgerow.features.cafe.counter_store import CounterStore
 from hedgerow.features.statements.chain import ChainReport, SignedStatement, StatementKey, verify_chain
 from hedgerow.features.statements.keeper import ABOUT, NO_STATEMENT
 from hedgerow.features.statements.store import StatementStore
-from hedgerow.journal.counter import CounterStore
 
 SHOWN_DAYS = 31
 _LINES: dict[int | str, dict[str, Any]] = {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Annotated, Any, Protocol, cast
@@ -58,6 +59,9 @@ class FeatureKey:
 
     If it `may_be_wrong`, a file that has mistakes only in such keys still filters as it would without them. `reports`
     are what workers report while there are settings.
+
+    `facts` returns the settings as texts, by which two policies are compared under the `title` of the key; by default
+    its values. `warnings` returns sentences about what is probably a mistake.
     """
 
     settings: type[FeatureSettings]
@@ -66,6 +70,15 @@ class FeatureKey:
     read: Callable[[Any, KeyReader], FeatureSettings | None]
     may_be_wrong: bool = False
     reports: tuple[WorkerReport, ...] = ()
+    title: str = ""
+    facts: Callable[[Policy], frozenset[str]] | None = None
+    warnings: Callable[[Policy], Iterable[str]] = lambda _policy: ()
+
+    def facts_of(self, policy: Policy) -> frozenset[str]:
+        """Return the settings in a policy as texts."""
+        if self.facts is not None:
+            return self.facts(policy)
+        return frozenset(_values(json.loads(policy.features.get(self.settings.KEY, "{}"))))
 
     @property
     def path(self) -> tuple[str, ...]:
@@ -138,6 +151,23 @@ def read_feature_keys(
 def reports_for(texts: Mapping[str, str], keys: Sequence[FeatureKey]) -> tuple[WorkerReport, ...]:
     """Return what workers report for the features that have settings."""
     return tuple(dict.fromkeys(report for key in keys if key.settings.KEY in texts for report in key.reports))
+
+
+def _values(value: Any, place: str = "") -> Iterator[str]:
+    """Yield a text for each value below a place, with the keys that lead to it.
+
+    >>> list(_values({"people": {"mia": [{"name": "dishes", "minutes": 10}]}, "url": "https://a.example"}))
+    ['people.mia: dishes, 10', 'url: https://a.example']
+    """
+    match value:
+        case dict():
+            for key, each in value.items():
+                yield from _values(each, f"{place}.{key}" if place else key)
+        case list():
+            for each in value:
+                yield f"{place}: {', '.join(map(str, each.values() if isinstance(each, dict) else [each]))}"
+        case _:
+            yield f"{place}: {value}"
 
 
 def _place_and_value(path: tuple[str, ...], raw: BaseModel) -> tuple[KeyPath, Any]:

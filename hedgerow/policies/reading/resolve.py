@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,6 @@ from hedgerow.blocklists.names import parse_url
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.sources import parse_refresh_interval, public_sources, shown_url
 from hedgerow.files import read_named_file
-from hedgerow.policies.cafe import Bandwidth, CafeSettings, CodeOfConduct, Payment, RoleLimits, Tariff, session_kinds
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import ListSource, Person, Policy, Profile
 from hedgerow.policies.network import NetworkSettings, UnopenedSeatAccess
@@ -26,8 +24,8 @@ from hedgerow.policies.reading.holidays import CalendarSources, read_holidays
 from hedgerow.policies.reading.profiles import ProfilesReader, builtin_profiles, profile_for_age
 from hedgerow.policies.reading.rules import RulesReader
 from hedgerow.policies.reading.schema import CONDITIONS, FEATURE_KEYS, RawList, RawPerson, RawPolicy, RawReceiver
-from hedgerow.policies.reading.schema_cafe import RawCafe
 from hedgerow.policies.reading.times import TimesReader
+from hedgerow.policies.seats import CodeOfConduct
 from hedgerow.policies.text.locales import LANGUAGES
 from hedgerow.policies.text.suggestions import suggest
 from hedgerow.policies.text.yaml_tree import KeyPath, YamlTree
@@ -237,7 +235,6 @@ def resolve(
         empty=tuple(tree.empty),
         phrase_lists=tuple(_phrase_list(tree, index, name, sources) for index, name in enumerate(raw.phrase_lists)),
         notices=read_notices(tree, reader.times, raw.notices),
-        cafe=_cafe(tree, raw.cafe or RawCafe(), session_kinds(profiles)),
     )
     features = read_feature_keys(raw, tree, FEATURE_KEYS, policy, reader.times)
     return replace(policy, features=features, reports=reports_for(features, FEATURE_KEYS))
@@ -263,45 +260,6 @@ def _code_of_conduct(tree: YamlTree, name: str | None, sources: CalendarSources)
     if not text or len(text) > MAX_CONDUCT:
         tree.add_problem(path, f"'{file}' is {'empty' if not text else f'longer than {MAX_CONDUCT} characters'}")
     return CodeOfConduct(text, tree.origin_of(path))
-
-
-def _cafe(tree: YamlTree, raw: RawCafe, kinds: Sequence[str]) -> CafeSettings:
-    """Read the café's counter. `kinds` are those of sessions."""
-    for key, by_kind in (("prices", raw.prices), ("voucher_prices", raw.voucher_prices), ("bandwidth", raw.bandwidth)):
-        for kind in by_kind.keys() - set(kinds):
-            message = f"unknown kind of session '{kind}'.{suggest(kind, kinds)} Kinds: {', '.join(kinds)}."
-            tree.add_problem(("cafe", key, kind), f"{message} Each profile seat-NAME is one.", key=True)
-    tariffs: dict[str, dict[str, Tariff]] = {"prices": {}, "voucher_prices": {}}
-    for key, given in (("prices", raw.prices), ("voucher_prices", raw.voucher_prices)):
-        for kind, lengths in given.items():
-            path = ("cafe", key, kind)
-            if not lengths:
-                line, _ = tree.place_of(path)
-                if not any(problem.line == line for problem in tree.problems):  # what could not be read was left out
-                    tree.add_problem(path, f"'{kind}' has no price: add one, such as 60: 200")
-                continue
-            tariffs[key][kind] = Tariff(tuple(sorted(lengths.items())))
-    if raw.currency is None and any(tariffs.values()):
-        tree.add_problem(("cafe",), "'currency' is missing: prices need one, such as EUR", key=True)
-    if raw.currency is not None and re.fullmatch("[A-Z]{3}", raw.currency) is None:
-        tree.add_problem(
-            ("cafe", "currency"), f"'{raw.currency}' is not a currency: use its three capital letters, such as EUR"
-        )
-    for role in raw.roles:
-        if RECEIVER_NAME.fullmatch(role) is None:
-            tree.add_problem(
-                ("cafe", "roles", role),
-                f"'{role}' is not a valid name: use lower-case letters, digits and hyphens",
-                key=True,
-            )
-    roles = {
-        name: RoleLimits(each.adult_sessions, each.adult_vouchers, each.early_ends) for name, each in raw.roles.items()
-    }
-    pays = raw.pay or Payment.BEFORE
-    bandwidth = {kind: Bandwidth(*(round(each * 1e6) for each in both)) for kind, both in raw.bandwidth.items()}
-    return CafeSettings(
-        raw.name, raw.currency or "", tariffs["prices"], tariffs["voucher_prices"], pays, roles, bandwidth
-    )
 
 
 def _phrase_list(tree: YamlTree, index: int, name: str, sources: CalendarSources) -> str:

@@ -25,7 +25,6 @@ from hedgerow.policies.network import (
     UpstreamStrategy,
 )
 from hedgerow.policies.reading.feature_keys import FeatureKey, ScoreKey, extended, with_scores
-from hedgerow.policies.reading.schema_cafe import RawCafe
 from hedgerow.policies.reading.schema_types import (
     BUDGET,
     Rate,
@@ -437,7 +436,6 @@ class RawPolicy(RawRules):
     unopened_seats: UnopenedSeatAccess | None = managed(
         None, description="Access at a café's seat that has no session."
     )
-    cafe: RawCafe | None = managed(None, description="A café's counter: its name, prices, and what its staff may do.")
     phrase_lists: Texts = reserved(
         [], description="Files of weighted phrases in e2guardian's format, beside the policy file."
     )

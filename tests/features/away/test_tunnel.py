@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from web_server import view_of
 
-from hedgerow.features.away.tunnel import OFF_S, TunnelService, TunnelWatch
 from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.words.languages import language
+from hedgerow.features.away.tunnel import OFF_S, TunnelService, TunnelWatch
 from hedgerow.features.away.wireguard import PeerActivity, new_private_key, public_key_of
 from hedgerow.policies.model import DeviceId, Policy
 from hedgerow.policies.reading.load import parse_policy

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.features.away.wireguard import PeerActivity, TunnelSecrets, key_text, new_private_key, public_key_of, render_config
+from hedgerow.features.away.wireguard import (
+    PeerActivity,
+    TunnelSecrets,
+    key_text,
+    new_private_key,
+    public_key_of,
+    render_config,
+)
 
 needs_wg = pytest.mark.skipif(
     shutil.which("wg", path="/usr/sbin:/usr/bin:/bin") is None, reason="wireguard-tools is not installed"

@@ -25,10 +25,10 @@ from hedgerow.features.cafe.bandwidth import (
     seat_lines,
 )
 from hedgerow.features.cafe.seat_limiter import SeatLimiter
+from hedgerow.features.cafe.settings import Bandwidth
 from hedgerow.features.contract import GatewayCore
 from hedgerow.network import gateway as nftables
 from hedgerow.network.nft_expressions import NftCommand
-from hedgerow.policies.cafe import Bandwidth
 from hedgerow.policies.model import DeviceId, Session
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
@@ -130,7 +130,10 @@ def test_the_end_of_the_last_seat_leaves_no_limit_after_an_error(
     GatewayConfig(lan=("lan0",)).save(tmp_path)
     view = cast(Any, SimpleNamespace(rulesets=rulesets(catalogue)))
     core = GatewayCore(
-        settings=cast(Any, SimpleNamespace(state=tmp_path)), view=lambda: view, report=lambda _totals: None
+        settings=cast(Any, SimpleNamespace(state=tmp_path)),
+        view=lambda: view,
+        guarded_tunnel=tuple,
+        report=lambda _totals: None,
     )
 
     async def day() -> None:

@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore, StaffRow, balance
 from hedgerow.features.cafe.shifts import entries_csv, session_histories, shift_report
 from hedgerow.journal.access_store import NoSuchEntry
-from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore, StaffRow, balance
 from hedgerow.journal.retention import Retention, prune
 from hedgerow.journal.store import Store
 from hedgerow.journal.usage import UsageStore

@@ -10,9 +10,9 @@ from argon2 import PasswordHasher
 from hedgerow.dashboards.accounts import Accounts, Principal
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.passwords import MAX_DELAY_S, PasswordHashes
+from hedgerow.features.cafe.counter_store import CounterStore
 from hedgerow.features.cafe.staff import Staff
 from hedgerow.journal.accounts import AccountStore
-from hedgerow.journal.counter import CounterStore
 from hedgerow.journal.database import open_journal
 from hedgerow.policies.reading.load import parse_policy
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from sqlalchemy import select
 
+from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore
 from hedgerow.features.cafe.voucher_store import Voucher, VoucherCount, VoucherStore
-from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import vouchers
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
+
+from web_server import CountedTime
 
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.control import InvalidInput, WrongCode
+from hedgerow.features.cafe.counter_store import CounterStore
 from hedgerow.features.cafe.orders import MadeVouchers, VoucherOrder
+from hedgerow.features.cafe.sessions import seat_sessions_of
 from hedgerow.features.cafe.staff import Staff, staff_of
 from hedgerow.features.cafe.voucher_store import Voucher, VoucherCount
 from hedgerow.features.cafe.vouchers import vouchers_of
-from hedgerow.journal.counter import CounterStore
 from hedgerow.journal.store import Store
-from hedgerow.policies.model import Policy
+from hedgerow.policies.model import DeviceId, Policy
 
 
 class Printed:
@@ -40,8 +44,31 @@ class Printed:
         raise WrongCode(f"{device_id} knows no voucher {typed}.")
 
 
+class Guests:
+    """The guests of the sessions of `time`, who move and owe nothing."""
+
+    def __init__(self, time: CountedTime) -> None:
+        self._time = time
+
+    async def move_session(self, device: str, to: str, *, actor: str, request: str = "") -> None:
+        self._time.seated[to] = replace(self._time.session_there(device), device=DeviceId(to))
+        del self._time.seated[device]
+
+    async def pay_session(self, session_id: str, *, actor: str, request: str = "") -> None:
+        raise InvalidInput("Nothing is left to pay for this session.")
+
+
 def parts(
-    *, accounts: Accounts, store: Store, policy: Callable[[], Policy], clock: Callable[[], float]
+    *,
+    accounts: Accounts,
+    store: Store,
+    policy: Callable[[], Policy],
+    clock: Callable[[], float],
+    time: CountedTime,
 ) -> dict[Any, Any]:
-    """Return the staff, and vouchers that are printed only, by the functions that make the café's own."""
-    return {staff_of: Staff(accounts, CounterStore(store), policy, clock), vouchers_of: Printed(clock)}
+    """Return the staff, the guests, and vouchers that are printed only, by the functions that make the café's own."""
+    return {
+        staff_of: Staff(accounts, CounterStore(store), policy, clock),
+        vouchers_of: Printed(clock),
+        seat_sessions_of: Guests(time),
+    }

@@ -16,10 +16,10 @@ from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.app.signing_keys import public_key
 from hedgerow.dashboards.control import Status, WorkerHealth
 from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
+from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore
 from hedgerow.features.statements.chain import StatementKey, verify_chain
 from hedgerow.features.statements.keeper import StatementKeeper
 from hedgerow.features.statements.store import StatementStore
-from hedgerow.journal.counter import CounterAction, CounterEntry, CounterStore
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.lanes import CONNECTIONS_PER_LANE, Lanes
 from hedgerow.journal.recorder import Recorder

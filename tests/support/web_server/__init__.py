@@ -71,7 +71,6 @@ from hedgerow.policies.access_subject import AccessSubject, opens_too
 from hedgerow.policies.expiry import PersonTimes, UpcomingEnd, person_times
 from hedgerow.policies.model import (
     Decision,
-    Device,
     DeviceId,
     Grant,
     GrantDuration,
@@ -385,27 +384,20 @@ class CountedTime:
         return self.seated[device]
 
     async def end_session(self, device: str, *, actor: str, request: str = "") -> Session | None:
-        here = self._seated(device)
+        here = self.session_there(device)
         self.ended[here.id] = self.seated.pop(device)
         return here
 
     async def extend_session(self, device: str, minutes: float, *, actor: str, request: str = "") -> None:
-        here = self._seated(device)
+        here = self.session_there(device)
         assert here.ends is not None
         self.seated[device] = replace(here, ends=here.ends + minutes * 60)
-
-    async def move_session(self, device: str, to: str, *, actor: str, request: str = "") -> None:
-        self.seated[to] = replace(self._seated(device), device=DeviceId(to))
-        del self.seated[device]
 
     async def pause_session(self, device: str, minutes: float, *, actor: str, request: str = "") -> None:
         await self.extend_session(device, minutes, actor=actor)
 
     async def resume_session(self, device: str, *, actor: str) -> None:
-        self._seated(device)
-
-    async def pay_session(self, session_id: str, *, actor: str, request: str = "") -> None:
-        raise InvalidInput("Nothing is left to pay for this session.")
+        self.session_there(device)
 
     async def reopen_session(self, session_id: str, ends: float | None, *, actor: str, request: str = "") -> None:
         if session_id not in self.ended:
@@ -413,7 +405,7 @@ class CountedTime:
         here = self.ended.pop(session_id)
         self.seated[here.device] = replace(here, ends=ends)
 
-    def _seated(self, device: str) -> Session:
+    def session_there(self, device: str) -> Session:
         if device not in self.seated:
             raise InvalidInput("There is no session at that seat.")
         return self.seated[device]
@@ -539,7 +531,7 @@ def running_web(
         clock=clock,
     )
     sites = SiteMemory(RememberedSiteStore(engine), lambda _host: True, lambda: None, clock)
-    parts = _parts_of_features(accounts=accounts, store=engine, policy=control.policy, clock=clock)
+    parts = _parts_of_features(time=counted, accounts=accounts, store=engine, policy=control.policy, clock=clock)
     core = _FeatureCore(accounts, engine, control, clock)
     context = PageContext(
         reader=reader,
@@ -549,6 +541,7 @@ def running_web(
         data_export=data_export,
         metrics=metrics,
         time=counted,
+        session_control=lambda: counted,
         codes=FixedCodes(),
         part=lambda make: parts[make] if make in parts else parts.setdefault(make, make(core)),
         notices=notices,

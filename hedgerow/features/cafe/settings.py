@@ -1,88 +1,13 @@
-"""The `cafe` section of a policy: prices of sessions and vouchers, and limits of what each role at the counter may do
-in a day.
-
-Amounts are integers in the smallest unit of the currency, such as cents.
-"""
+"""Settings of a café: prices of sessions and vouchers, bandwidth, and limits of each role at the counter."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
-from enum import StrEnum
-from typing import Protocol
-from zoneinfo import ZoneInfo
+from typing import ClassVar
 
-from hedgerow.blocklists.rules import Origin
-
-SEAT_PREFIX = "seat-"
-"""Beginning of the names of profiles for guests at seats.
-
-The rest is the kind of session: child, adult, or one of the policy's own.
-"""
-
-DAY_BEGINS = time(5)
-"""The time at which a new day of business begins, since cafés are open after midnight."""
-
-_ORDER = {"child": 0, "adult": 2}
-
-
-def session_kinds(profiles: Iterable[str]) -> tuple[str, ...]:
-    """Return the kinds of session that a guest can have, given the names of all profiles: children first, adults last.
-
-    >>> session_kinds(["adult", "seat-adult", "seat-teen", "seat-child"])
-    ('child', 'teen', 'adult')
-    """
-    kinds = [name.removeprefix(SEAT_PREFIX) for name in profiles if name.startswith(SEAT_PREFIX)]
-    return tuple(sorted(kinds, key=lambda kind: (_ORDER.get(kind, 1), kind)))
-
-
-class _Audience(Protocol):
-    @property
-    def is_for_children(self) -> bool: ...
-
-
-def is_adult_kind(kind: str, profiles: Mapping[str, _Audience]) -> bool:
-    """Return whether a kind of session is for adults."""
-    profile = profiles.get(SEAT_PREFIX + kind)
-    return profile is not None and not profile.is_for_children
-
-
-def business_day(at: float, zone: ZoneInfo) -> date:
-    """Return the day of business to which an instant belongs.
-
-    >>> [str(business_day(at, ZoneInfo("UTC"))) for at in (17_999, 18_000)]
-    ['1969-12-31', '1970-01-01']
-    """
-    return (datetime.fromtimestamp(at, zone) - timedelta(hours=DAY_BEGINS.hour)).date()
-
-
-def business_day_start(day: date, zone: ZoneInfo) -> float:
-    """Return the instant at which a day of business begins."""
-    return datetime.combine(day, DAY_BEGINS, zone).timestamp()
-
-
-@dataclass(frozen=True, slots=True)
-class ConductAccepted:
-    """A guest's consent to the code of conduct, for one session."""
-
-    when: float
-    session: str
-
-
-@dataclass(frozen=True, slots=True)
-class CodeOfConduct:
-    """A café's code of conduct: its text, and the place in the policy that names its file."""
-
-    text: str
-    origin: Origin
-
-
-class Payment(StrEnum):
-    """The moment at which a guest pays."""
-
-    BEFORE = "before"
-    AFTER = "after"
+from hedgerow.policies.model import Policy
+from hedgerow.policies.seats import Payment, session_kinds
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +51,12 @@ class RoleLimits:
 
 @dataclass(frozen=True, slots=True)
 class CafeSettings:
-    """A café's name, currency (ISO 4217), prices and bandwidth by kind of session, and roles."""
+    """A café's name, currency (ISO 4217), prices and bandwidth by kind of session, and roles.
+
+    Amounts are integers in the smallest unit of the currency, such as cents.
+    """
+
+    KEY: ClassVar[str] = "cafe"
 
     name: str = ""
     currency: str = ""
@@ -177,3 +107,8 @@ class CafeSettings:
                 *map(str, self.roles.items()),
             ]
         )
+
+
+def cafe_of(policy: Policy) -> CafeSettings:
+    """Return the settings of a policy; those of a counter without prices if it has none."""
+    return policy.settings(CafeSettings) or CafeSettings()
