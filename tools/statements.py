@@ -17,14 +17,14 @@ PACKAGE = ROOT / "hedgerow"
 TOP_LEVEL = "top level"
 
 BUDGETS = {
-    "app": 8310,
+    "app": 8119,
     "blocklists": 3745,
-    "dashboards": 6960,
+    "dashboards": 6886,
     "dns": 5300,
-    "features": 7000,
-    "journal": 3190,
-    "network": 1310,
-    "policies": 5600,
+    "features": 7628,
+    "journal": 3097,
+    "network": 1128,
+    "policies": 5529,
     "proxy": 8070,
     TOP_LEVEL: 1400,
 }

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from policy_samples import BASE, FILES
 
-from hedgerow.policies.reading.load import parse_policy
+from hedgerow.policies.reading.feature_keys import FeatureKey
+from hedgerow.policies.reading.load import load_policy, parse_policy
+from hedgerow.policies.reading.schema import FEATURE_KEYS
 from hedgerow.policies.review import compare, policy_warnings
 
 MIA = (
@@ -193,3 +198,15 @@ def test_using_only_the_starter_lists_is_a_warning() -> None:
     assert [text for text, said in reported.items() if any("most adult sites are open" in each for each in said)] == [
         few
     ]
+
+
+@pytest.mark.parametrize("key", FEATURE_KEYS, ids=lambda key: key.settings.KEY)
+def test_changed_settings_of_a_feature_are_a_difference(tmp_path: Path, key: FeatureKey) -> None:
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "hedgerow.yaml").write_text(json.dumps(BASE))
+    policy = load_policy(tmp_path / "hedgerow.yaml")
+    others = {name: text for name, text in policy.features.items() if name != key.settings.KEY}
+    (found,) = compare(replace(policy, features=others), policy)
+    assert found.whose == "the network"
+    assert found.sentence.startswith(f"{key.title or key.settings.KEY}: +")
