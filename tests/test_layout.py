@@ -55,11 +55,11 @@ OWN_CONNECTIONS = {
     "app/doctor/checks.py": "errors of control's client",
     "app/doctor/probes.py": "this machine's own ports",
     "app/ipc.py": "control, over its Unix socket",
-    "app/joining.py": "another machine, which an admin names by an invitation",
     "app/control/notices/sender.py": "a process whose connections are judged by a hook",
     "blocklists/downloader.py": "types only",
     "blocklists/outgoing.py": "the client",
     "features/connecting/checks.py": "errors of control's client",
+    "features/joining/protocol.py": "another machine, which an admin names by an invitation",
     "features/log_shipping/event_log.py": "syslog servers, which only an admin names",
     "features/openid/provider.py": "a transport with the client's guard",
 }

@@ -35,8 +35,6 @@ COMMANDS: dict[str, str] = {
     "top": "data:top",
     "backup": "data:backup",
     "restore": "data:restore",
-    "invite": "join:invite",
-    "join": "join:join",
     "budgets": "time:budgets",
     "bonus": "time:bonus",
     "homework": "time:homework",

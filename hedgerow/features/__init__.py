@@ -17,6 +17,7 @@ from hedgerow.features import (
     dynamic_name,
     home_assistant,
     invitations,
+    joining,
     last_rules,
     log_shipping,
     openid,
@@ -46,5 +47,6 @@ FEATURES: tuple[Feature, ...] = (
     cafe.FEATURE,
     statements.FEATURE,
     organisation.FEATURE,
+    joining.FEATURE,
 )
 """All features, in the order in which their cards and services appear."""

@@ -15,20 +15,17 @@ from urllib.parse import quote
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from hedgerow.app.commands.actions import command_of, target_of
 from hedgerow.app.commands.options import (
     JsonOption,
     OnlyAddressOption,
     StateOption,
-    add_row,
     call_api,
     fail,
     format_time,
-    print_json,
     print_result,
-    print_table,
+    print_rows,
     printable,
 )
 from hedgerow.dashboards.actions import access as actions
@@ -44,15 +41,22 @@ _PAGE_SIZE = 1000
 def devices(state: StateOption = None, as_json: JsonOption = False) -> None:
     """Show the devices on the network, what of them is filtered, their owners, and their decisions of the last day."""
     rows = [row for page in _pages(state, "/devices") for row in page]
-    if as_json:
-        return print_json(rows)
-    table = Table("device", "host name", "address", "person", "profile", "uses", "last seen", "allowed", "blocked")
-    for row in rows:
-        who = (row["device"], row["name"], row["address"], row["person"] or "", row["profile"])
-        uses = ", ".join(sorted({*row["protections"]} - {"refused-certificate"})) or "nothing yet"
-        add_row(table, *who, uses, format_time(row["last_seen"]), str(row["allowed"]), str(row["blocked"]))
-    print_table(table, "No device has been seen yet.")
-    return None
+    titles = ("device", "host name", "address", "person", "profile", "uses", "last seen", "allowed", "blocked")
+    cells = (
+        (
+            row["device"],
+            row["name"],
+            row["address"],
+            row["person"] or "",
+            row["profile"],
+            ", ".join(sorted({*row["protections"]} - {"refused-certificate"})) or "nothing yet",
+            format_time(row["last_seen"]),
+            str(row["allowed"]),
+            str(row["blocked"]),
+        )
+        for row in rows
+    )
+    print_rows(rows, titles, cells, "No device has been seen yet.", as_json=as_json)
 
 
 def _pages(state: Path | None, path: str) -> Iterator[list[dict[str, Any]]]:
@@ -153,16 +157,21 @@ def requests(
         call_api(state, "POST", f"/requests/{deny}/deny")
         print_result(as_json, {"denied": deny}, f"Denied request {deny}.")
     if approve is not None or deny is not None:
-        return None
+        return
     rows = call_api(state, "GET", "/requests")
-    if as_json:
-        return print_json(rows)
-    table = Table("id", "when", "who", "what", "why it was blocked", "note")
-    for row in rows:
-        who = row["person"] or row["device"]
-        add_row(table, str(row["id"]), format_time(row["last_at"]), who, _what(row), row["reason"], row["note"])
-    print_table(table, "No requests are waiting.")
-    return None
+    titles = ("id", "when", "who", "what", "why it was blocked", "note")
+    cells = (
+        (
+            str(row["id"]),
+            format_time(row["last_at"]),
+            row["person"] or row["device"],
+            _what(row),
+            row["reason"],
+            row["note"],
+        )
+        for row in rows
+    )
+    print_rows(rows, titles, cells, "No requests are waiting.", as_json=as_json)
 
 
 def password(

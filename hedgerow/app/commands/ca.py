@@ -14,7 +14,7 @@ from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from hedgerow.app.commands.options import JsonOption, StateOption, fail, print_json, state_directory
 from hedgerow.app.ipc import restart_inspectors
-from hedgerow.app.joining import seal_authority
+from hedgerow.app.sealed_authority import seal_authority
 from hedgerow.app.settings import STORE_PASSWORD, Settings
 from hedgerow.files import chown_to_owner
 from hedgerow.journal.authorities import AuthorityStore

@@ -38,9 +38,10 @@ from hedgerow.app.commands.options import (
     call_api,
     fail,
     find_policy,
+    format_time,
     print_json,
     print_result,
-    print_table,
+    print_rows,
     printable,
     state_directory,
 )
@@ -192,15 +193,11 @@ def accept(
 def remembered(state: StateOption = None, as_json: JsonOption = False) -> None:
     """Show the sites that are blocked because their pages were recognised; `forget` opens one."""
     rows = call_api(state, "GET", "/sites/remembered")
-    table = Table("site", "topic", "last page", "until")
-    for row in rows:
-        add_row(
-            table,
-            row["host"],
-            row["topic"],
-            *(time.strftime("%Y-%m-%d", time.localtime(row[key])) for key in ("at", "ends")),
-        )
-    print_json(rows) if as_json else print_table(table, "No site is remembered for its pages.")
+    cells = (
+        (row["host"], row["topic"], *(format_time(row[key], "%Y-%m-%d") for key in ("at", "ends"))) for row in rows
+    )
+    nothing = "No site is remembered for its pages."
+    print_rows(rows, ("site", "topic", "last page", "until"), cells, nothing, as_json=as_json)
 
 
 @app.command()

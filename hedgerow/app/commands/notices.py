@@ -7,17 +7,15 @@ from typing import Annotated
 from urllib.parse import quote
 
 import typer
-from rich.table import Table
 
 from hedgerow.app.commands.options import (
     JsonOption,
     StateOption,
-    add_row,
     call_api,
     format_time,
     print_json,
     print_result,
-    print_table,
+    print_rows,
 )
 
 app = typer.Typer(help="Manage the receivers of notices.", no_args_is_help=True)
@@ -29,28 +27,26 @@ Receiver = Annotated[str, typer.Argument(metavar="NAME", help="A receiver, as `n
 def list_(state: StateOption = None, as_json: JsonOption = False) -> None:
     """Show the receivers of notices and the latest notices."""
     notices = call_api(state, "GET", "/notices")
-    if as_json:
-        print_json(notices)
-        return
-    receivers = Table("receiver", "topics", "service", "waiting", "last sent", "problem")
-    for row in notices["receivers"]:
-        sent = format_time(row["last_sent"]) if row["last_sent"] else ""
-        cells = (
+    receivers = (
+        (
             row["name"],
             ", ".join(row["about"]),
             row["service"] or "no address yet",
             str(row["waiting"]),
-            sent,
+            format_time(row["last_sent"]) if row["last_sent"] else "",
             row["problem"],
         )
-        add_row(receivers, *cells)
-    latest = Table("when", "to", "what", "times", "state", "problem")
-    for row in notices["latest"]:
-        cells = (format_time(row["at"]), row["receiver"], row["text"], str(row["count"]), row["state"], row["problem"])
-        add_row(latest, *cells)
-    print_table(receivers, "Nobody receives notices: the policy has no `notices`.")
-    if notices["latest"]:
-        print_table(latest, "")
+        for row in notices["receivers"]
+    )
+    latest = (
+        (format_time(row["at"]), row["receiver"], row["text"], str(row["count"]), row["state"], row["problem"])
+        for row in notices["latest"]
+    )
+    titles = ("receiver", "topics", "service", "waiting", "last sent", "problem")
+    nothing = "Nobody receives notices: the policy has no `notices`."
+    print_rows(notices, titles, receivers, nothing, as_json=as_json)
+    if notices["latest"] and not as_json:
+        print_rows(notices, ("when", "to", "what", "times", "state", "problem"), latest, as_json=False)
 
 
 @app.command(name="set")

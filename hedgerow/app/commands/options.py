@@ -152,6 +152,20 @@ def add_row(table: Table, *cells: str, style: str = "") -> None:
     table.add_row(*(Text(printable(cell)) for cell in cells), style=style)
 
 
+def print_rows(
+    facts: Any, titles: Iterable[str], rows: Iterable[Iterable[str]], nothing: str = "", *, as_json: bool
+) -> None:
+    """Print facts as JSON for a script, or their rows as a table with these titles."""
+    if as_json:
+        return print_json(facts)
+    from rich.table import Table
+
+    table = Table(*titles)
+    for row in rows:
+        add_row(table, *row)
+    return print_table(table, nothing)
+
+
 def print_table(table: Table, nothing: str) -> None:
     """Print a table, or the sentence `nothing` if it has no rows.
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from hedgerow.app.commands.actions import clock_time, command_of, target_of
 from hedgerow.app.commands.options import (
     JsonOption,
     OnlyAddressOption,
     StateOption,
-    add_row,
     call_api,
     fail,
     print_json,
     print_result,
-    print_table,
+    print_rows,
 )
 from hedgerow.dashboards.actions import access, sessions
 from hedgerow.policies.model import GrantDuration
@@ -30,21 +28,19 @@ Seat = Annotated[str, typer.Argument(metavar="SEAT", help="A seat, or a device t
 def budgets(state: StateOption = None, as_json: JsonOption = False) -> None:
     """Show how many minutes of each budget are used today, and how many are left."""
     rows = call_api(state, "GET", "/budgets")
-    if as_json:
-        print_json(rows)
-        return
-    table = Table("who", "for", "used", "left", "resets")
-    for row in rows:
-        left = "no limit today" if row["left"] is None else f"{row['left']} min of {row['limit']}"
-        add_row(
-            table,
+    cells = (
+        (
             row["whose"],
             row["subject"] or "all use",
             f"{row['used']} min",
-            left,
+            "no limit today" if row["left"] is None else f"{row['left']} min of {row['limit']}",
             clock_time(row["until"], state),
         )
-    print_table(table, "The policy has no time budgets.")
+        for row in rows
+    )
+    print_rows(
+        rows, ("who", "for", "used", "left", "resets"), cells, "The policy has no time budgets.", as_json=as_json
+    )
 
 
 bonus = command_of(sessions.bonus)

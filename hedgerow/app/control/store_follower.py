@@ -18,7 +18,7 @@ from sqlalchemy.exc import DatabaseError
 from hedgerow.app.control.shared_policy import SharedPolicy
 from hedgerow.app.control.snapshots.publisher import SnapshotPublisher
 from hedgerow.app.ipc import restart_inspectors
-from hedgerow.app.joining import open_authority
+from hedgerow.app.sealed_authority import open_authority
 from hedgerow.app.settings import Settings
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.files import error_text

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from hedgerow.app.commands.actions import clock_time, command_of
-from hedgerow.app.commands.options import JsonOption, StateOption, add_row, call_api, print_json, print_table
+from hedgerow.app.commands.options import JsonOption, StateOption, call_api, print_json, print_rows
 from hedgerow.features.cafe import actions
 
 move = command_of(actions.move_session)
@@ -19,15 +18,18 @@ def list_seats(state: StateOption = None, as_json: JsonOption = False) -> None:
     """Show the open sessions."""
     rows = call_api(state, "GET", "/sessions")
     traffic = {each["seat"]: each for each in call_api(state, "GET", "/counter/traffic")}
-    if as_json:
-        print_json([row | {"traffic": traffic.get(row["device"])} for row in rows])
-        return
-    table = Table("seat or device", "who", "until", "Mbit/s to it", "Mbit/s from it")
-    for row in rows:
-        who = row["person"] or f"{row['profile']}{f' ({row["name"]})' if row['name'] else ''}"
-        rates = [_megabits(traffic.get(row["device"]), direction) for direction in ("down", "up")]
-        add_row(table, row["device"], who, clock_time(row["ends"], state) if row["ends"] else "ended manually", *rates)
-    print_table(table, "No session is open.")
+    facts = [row | {"traffic": traffic.get(row["device"])} for row in rows]
+    cells = (
+        (
+            row["device"],
+            row["person"] or f"{row['profile']}{f' ({row["name"]})' if row['name'] else ''}",
+            clock_time(row["ends"], state) if row["ends"] else "ended manually",
+            *(_megabits(row["traffic"], direction) for direction in ("down", "up")),
+        )
+        for row in facts
+    )
+    titles = ("seat or device", "who", "until", "Mbit/s to it", "Mbit/s from it")
+    print_rows(facts, titles, cells, "No session is open.", as_json=as_json)
 
 
 def _megabits(traffic: Mapping[str, float | None] | None, direction: str) -> str:
@@ -74,15 +76,14 @@ def report(
     """
     choice = {"first": first, "last": last, "person": person}
     found = call_api(state, "GET", "/counter/report", **{name: value for name, value in choice.items() if value})
-    if as_json:
-        print_json(found)
-        return
-    table = Table("what", "number", "minutes", "value")
-    for what in ("sessions", "vouchers"):
-        for row in found[what]:
-            add_row(table, f"{what}, {row['kind']}", str(row["count"]), str(row["minutes"]), str(row["value"]))
-    for name in ("vouchers_used", "adult_sessions", "early_ends", "credits", "wrong_pins"):
-        add_row(table, name.replace("_", " "), str(found[name]), "", "")
-    for currency, amount in found["takings"].items():
-        add_row(table, f"takings, {currency}", "", "", str(amount))
-    print_table(table, "")
+    numbers = ("vouchers_used", "adult_sessions", "early_ends", "credits", "wrong_pins")
+    cells = (
+        *(
+            (f"{what}, {row['kind']}", str(row["count"]), str(row["minutes"]), str(row["value"]))
+            for what in ("sessions", "vouchers")
+            for row in found[what]
+        ),
+        *((name.replace("_", " "), str(found[name]), "", "") for name in numbers),
+        *((f"takings, {currency}", "", "", str(amount)) for currency, amount in found["takings"].items()),
+    )
+    print_rows(found, ("what", "number", "minutes", "value"), cells, as_json=as_json)

@@ -7,17 +7,15 @@ from typing import Annotated
 from urllib.parse import quote, urlencode
 
 import typer
-from rich.table import Table
 
 from hedgerow.app.commands.actions import command_of
 from hedgerow.app.commands.options import (
     JsonOption,
     StateOption,
-    add_row,
     call_api,
     format_time,
     print_json,
-    print_table,
+    print_rows,
 )
 from hedgerow.app.commands.setup import is_reachable, terminal_qr
 from hedgerow.dashboards.actions.accounts import remove_account
@@ -60,11 +58,7 @@ app.command("remove")(command_of(remove_account))
 def list_accounts(state: StateOption = None, as_json: JsonOption = False) -> None:
     """Show who can sign in to the web pages, and who is invited."""
     accounts, invited = call_api(state, "GET", "/accounts"), call_api(state, "GET", "/invitations")
-    if as_json:
-        print_json({"accounts": accounts, "invitations": invited})
-        return
     ends = {row["name"]: format_time(row["expires"]) for row in invited}
-    table = Table("name", "role", "since", "invited until")
-    for row in accounts:
-        add_row(table, row["name"], row["role"], format_time(row["created_at"]), ends.get(row["name"], ""))
-    print_table(table, "Nobody has a password yet.")
+    cells = ((row["name"], row["role"], format_time(row["created_at"]), ends.get(row["name"], "")) for row in accounts)
+    facts, titles = {"accounts": accounts, "invitations": invited}, ("name", "role", "since", "invited until")
+    print_rows(facts, titles, cells, "Nobody has a password yet.", as_json=as_json)

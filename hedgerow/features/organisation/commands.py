@@ -23,8 +23,10 @@ from hedgerow.app.commands.options import (
     StateOption,
     add_row,
     fail,
+    format_time,
     print_json,
     print_result,
+    print_rows,
     print_table,
     printable,
     state_directory,
@@ -156,21 +158,19 @@ def versions(
     """Show the versions of a policy with author and time."""
     with _opened(url, state) as organisation:
         found = organisation.of_level(_level(group, site)).latest(limit)
-    if as_json:
-        print_json([{name: value for name, value in asdict(each).items() if name != "files"} for each in found])
-        return
-    table = Table("version", "when", "by", "where", "note")
-    for each in found:
-        when = f"{datetime.fromtimestamp(each.at):%Y-%m-%d %H:%M:%S}"
-        add_row(
-            table,
+    facts = [{name: value for name, value in asdict(each).items() if name != "files"} for each in found]
+    cells = (
+        (
             str(each.id),
-            when,
+            format_time(each.at),
             f"{each.actor} on {each.node}",
             ", ".join(each.sites) or "everywhere",
             each.summary,
         )
-    print_table(table, "There is no version yet.")
+        for each in found
+    )
+    titles = ("version", "when", "by", "where", "note")
+    print_rows(facts, titles, cells, "There is no version yet.", as_json=as_json)
 
 
 @app.command()

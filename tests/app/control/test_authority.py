@@ -14,7 +14,7 @@ from small_internet.running import hedgerow_command
 from sqlalchemy.exc import IntegrityError
 
 from hedgerow.app.control.store_follower import AuthorityFollower
-from hedgerow.app.joining import open_authority, seal_authority
+from hedgerow.app.sealed_authority import open_authority, seal_authority
 from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.journal.authorities import AuthorityStore
 from hedgerow.journal.database import open_journal

@@ -13,7 +13,6 @@ from starlette.requests import Request
 
 from fuzz_targets.target import FuzzTarget, Shape
 from hedgerow.app.bundles import BundleError, open_bundle
-from hedgerow.app.joining import Invitation, JoinError
 from hedgerow.dashboards.credentials import session_cookie
 from hedgerow.dashboards.guard import BODY_LIMIT, host_name
 from hedgerow.journal import messages
@@ -110,11 +109,6 @@ TARGETS: dict[str, FuzzTarget] = {
         (ValueError,),
     ),
     "bundle": FuzzTarget(bundle, (b'{"manifest": "{\\"format\\": 1}", "signature": "AAAA"}',)),
-    "invitation": FuzzTarget(
-        lambda data: Invitation.parse(data.decode("latin-1")),
-        (str(Invitation("fd00::1", 8054, bytes(16), bytes(32))).encode(),),
-        (JoinError,),
-    ),
     "calendar": FuzzTarget(calendar, (_CALENDAR,), (ValueError,)),
     "leases": FuzzTarget(
         leases,

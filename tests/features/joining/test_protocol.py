@@ -13,7 +13,14 @@ from dataclasses import replace
 import pytest
 from postgres_server import running_server
 
-from hedgerow.app.joining import Host, Invitation, JoinError, Membership, accepted, fetch_store_certificate
+from hedgerow.features.joining.protocol import (
+    Host,
+    Invitation,
+    JoinError,
+    Membership,
+    accepted,
+    fetch_store_certificate,
+)
 from hedgerow.journal.database import describe_journal
 from hedgerow.journal.store import UnreachableStoreError
 

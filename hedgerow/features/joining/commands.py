@@ -19,11 +19,18 @@ from hedgerow import __version__
 from hedgerow.app.commands.options import JsonOption, StateOption, fail, print_result, state_directory
 from hedgerow.app.commands.store import owned_store, store_of_last_run
 from hedgerow.app.control.shared_policy import SharedVersion, check_names, local_names, shared_names
-from hedgerow.app.joining import Host, Invitation, JoinError, Membership, accepted, fetch_store_certificate
 from hedgerow.app.settings import STORE_AUTHORITY, STORE_PASSWORD, STORE_URL, Settings
 from hedgerow.app.signing_keys import SigningKey
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.policy_editor import CheckedPolicy, PolicyEditor
+from hedgerow.features.joining.protocol import (
+    Host,
+    Invitation,
+    JoinError,
+    Membership,
+    accepted,
+    fetch_store_certificate,
+)
 from hedgerow.files import FolderLock, chown_to_owner, error_text, make_private_folder, write_atomically
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.policy_history import PolicyHistory, PolicyVersion, PolicyVersions

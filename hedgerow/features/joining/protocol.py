@@ -10,7 +10,6 @@ of the certificate authority.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import hashlib
 import hmac
@@ -33,8 +32,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from hedgerow.app.sealed_authority import from_text, to_text
 from hedgerow.codec import decode, encode
-from hedgerow.proxy.certificate_authority import CertificateAuthority, CertificateAuthorityError, key_pem, parse_ca
+from hedgerow.proxy.certificate_authority import key_pem
 
 MAX_BUNDLE = 16 << 20
 _PATIENCE_S = 10.0  # for one step of a connection
@@ -57,7 +57,7 @@ class Invitation:
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}/{_to_text(self.token)}/{_to_text(self.fingerprint)}"
+        return f"{host}:{self.port}/{to_text(self.token)}/{to_text(self.fingerprint)}"
 
     @staticmethod
     def parse(text: str) -> Invitation:
@@ -70,7 +70,7 @@ class Invitation:
             place, token, fingerprint = text.strip().split("/")
             host, _, port = place.rpartition(":")
             found = Invitation(
-                str(ipaddress.ip_address(host.strip("[]"))), int(port), _from_text(token), _from_text(fingerprint)
+                str(ipaddress.ip_address(host.strip("[]"))), int(port), from_text(token), from_text(fingerprint)
             )
         except ValueError:
             found = None
@@ -230,35 +230,6 @@ def _temporary_identity(address: str) -> tuple[ssl.SSLContext, bytes]:
         file.write_bytes(key_pem(key) + certificate.public_bytes(serialization.Encoding.PEM))
         context.load_cert_chain(file)
     return context, certificate.fingerprint(hashes.SHA256())
-
-
-def _to_text(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _from_text(text: str) -> bytes:
-    """Decode base64url text without padding. Raises ValueError."""
-    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-
-
-def seal_authority(old: CertificateAuthority, new: CertificateAuthority) -> str:
-    """Encrypt an authority with its key for those that hold the one before."""
-    nonce = secrets.token_bytes(_NONCE_BYTES)
-    return _to_text(nonce + _cipher_of(old).encrypt(nonce, key_pem(new.key) + new.pem, old.fingerprint.encode()))
-
-
-def open_authority(old: CertificateAuthority, text: str) -> CertificateAuthority:
-    """Decrypt what `seal_authority` has made for this one. Raises CertificateAuthorityError."""
-    try:
-        sealed = _from_text(text)
-        return parse_ca(_cipher_of(old).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], old.fingerprint.encode()))
-    except (InvalidTag, ValueError):
-        raise CertificateAuthorityError("it can't be decrypted") from None
-
-
-def _cipher_of(authority: CertificateAuthority) -> AESGCM:
-    secret = authority.key.private_numbers().private_value.to_bytes(32)
-    return AESGCM(HKDF(hashes.SHA256(), 32, None, b"hedgerow ca rotate").derive(secret))
 
 
 _SSL_REQUEST = struct.pack("!II", 8, 80877103)
