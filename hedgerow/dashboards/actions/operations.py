@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class SessionControl(Protocol):
-    """What begins, changes and ends sessions at shared devices and seats.
+    """The part that begins, changes and ends sessions at shared devices and seats.
 
     Raises `InvalidInput` for unknown names, `NoSuchEntry` where there is no session. `request` identifies a request:
     with one that was used for the same action before, nothing is done again.
