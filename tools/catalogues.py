@@ -31,6 +31,7 @@ COMPLETE = ("de", "fr", "es", "pt", "pt-BR")
 REQUIRED = (
     "templates/device.html",
     "templates/ask_site.html",
+    "templates/own_pictures.html",
     "templates/layout.html",
     "*/templates/own_*.html",
     "*/own_words.py",

@@ -30,7 +30,7 @@ from hedgerow.policies.model import Person, Policy, Privacy, Reason, Verdict
 from hedgerow.policies.times.budget import BudgetAccount, MarkedMinutes, used_minutes
 
 _QUESTIONS = 3
-_OLDER_FROM = 13
+OLDER_FROM = 13
 _YOUNG_BELOW = 8
 _UNKNOWN_AGE = _YOUNG_BELOW
 """Age for the questions where neither an age nor a built-in profile tells it."""
@@ -94,7 +94,7 @@ def conversation_starters(
         questions.append(reader.gettext(text, name=name, what=wanted[0]))
     if age >= _YOUNG_BELOW:
         questions += _about_changes(person.name, age, time, blocked, reader)
-    general = _YOUNG if age < _YOUNG_BELOW else _CHILD if age < _OLDER_FROM else _OLDER
+    general = _YOUNG if age < _YOUNG_BELOW else _CHILD if age < OLDER_FROM else _OLDER
     questions += [reader.gettext(text, name=name) for text in general]
     return tuple(questions[:_QUESTIONS])
 
@@ -113,7 +113,7 @@ def _about_changes(
     if grown is not None:
         text = message("%(what)s: blocked more often this week. Did something new come up at school or among friends?")
         questions.append(reader.gettext(text, what=grown.title))
-    elif wanted and wanted[0].now and age >= _OLDER_FROM:
+    elif wanted and wanted[0].now and age >= OLDER_FROM:
         text = message(
             "%(what)s: blocked most often this week. Does %(name)s find that rule fair, and what would be a better one?"
         )

@@ -362,10 +362,11 @@ def test_a_helpline_without_a_url_is_not_a_link(web):
 
 def test_a_filtered_device_sees_its_own_page_and_nothing_else(web):
     asyncio.run(web.accounts.create("ana", Role.ADMIN, "four words and more"))
-    web.control.devices["127.0.0.2"] = DeviceView(MIA, "mia", "child-8-12", (HELPLINE,), "Bedtime", NOW + 3600)
+    web.control.devices["127.0.0.2"] = DeviceView(MIA, "mia", "child-8-12", (HELPLINE,), "bedtime", NOW + 3600)
     write(
         web,
         seen(),
+        seen("chat.example", what="messaging"),
         seen("toms.example", DeviceId("tom-laptop"), "tom"),
         seen("fine.example", verdict=Verdict.ALLOW, reason=Reason.DEFAULT),
     )
@@ -373,13 +374,14 @@ def test_a_filtered_device_sees_its_own_page_and_nothing_else(web):
         page = child.get("/device")
         text = " ".join(Tags(page.text).text.split())
         for part in (
-            "mia-tablet belongs to mia and follows the rules of Child aged 8 to 12",
-            "www.bet.example",
-            "Bedtime until 22:27",
+            "Hello, mia! This is your page.",
+            "chat.example",
+            "It is bedtime until 22:27",
             "0800 11 11",
         ):
             assert part in text
         assert "toms.example" not in text
+        assert "www.bet.example" not in text, "gambling is not for her to read"
         assert "fine.example" not in text
         for path in (
             "/",

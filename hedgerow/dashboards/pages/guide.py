@@ -8,11 +8,10 @@ from typing import Annotated, Any
 from zoneinfo import available_timezones
 
 from babel.core import get_global
-from fastapi import Form, Path, Request
+from fastapi import Form, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.dashboards.accounts import check_account_name
 from hedgerow.dashboards.control import InvalidInput, at_field
 from hedgerow.dashboards.edits.devices import owner_edits
@@ -33,14 +32,13 @@ from hedgerow.dashboards.pages.settings import BLOCKED_ANSWER
 from hedgerow.dashboards.passwords import check_password_strength
 from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, SETUP, get, post
 from hedgerow.dashboards.words.languages import language_of, message
-from hedgerow.dashboards.words.rules import rules_text
+from hedgerow.dashboards.words.rules import harsh_topics, rules_text
 from hedgerow.journal.reader import DeviceRow
 from hedgerow.network.discovery import VendorLookup
 from hedgerow.policies.device_kinds import guess_kind
 from hedgerow.policies.host_facts import Lifelines, help_choices
 from hedgerow.policies.model import DeviceId, Person, Policy
 from hedgerow.policies.network import BlockedAnswer
-from hedgerow.policies.targets import ILLEGAL
 
 STEPS = {
     "password": (message("Password"), message("A password")),
@@ -202,8 +200,8 @@ class GuidePages(PageGroup):
         return await self._save(request, "devices", message("Which device belongs to whom"), *edits)
 
     @get("/start/children", READ)
-    async def children(self, request: Request) -> Response:
-        """A sheet to print: what to tell the children."""
+    async def children(self, request: Request, of: Annotated[str, Query(max_length=64)] = "") -> Response:
+        """Show a sheet to print: what to tell one of the children. Nothing on it is about the others."""
         context, reader = self._context, language_of(request)
         policy, now = context.policy(), context.clock()
         young = [
@@ -211,18 +209,15 @@ class GuidePages(PageGroup):
             for person in policy.people.values()
             if person.profile in policy.profiles and person.profile != "adult"
         ]
-        rules = [
-            (person, rules_text(policy, person.profile, person.name, DeviceId(""), reader, now)) for person in young
-        ]
-        # A young child does not read names such as pornography or self-harm on a sheet that is meant for them.
-        harsh = {
-            reader.category(topic.name, topic.title)
-            for topic in builtin_categories()
-            if topic.is_dangerous(for_child=True) or topic.name == ILLEGAL
-        }
+        child = next((each for each in young if each.name == of), young[0] if young else None)
+        rules = rules_text(policy, child.profile, child.name, DeviceId(""), reader, now) if child is not None else None
+        harsh = set(harsh_topics(reader).values())
         place = context.control.reached_at(local_address(request.scope))
         near = help_choices(Lifelines.load().for_country(policy.network.country)).talk
-        return self._page(request, "children.html", rules=rules, harsh=harsh, own=f"http://{place}/device", near=near)
+        names, own = [each.name for each in young], f"http://{place}/device"
+        return self._page(
+            request, "children.html", child=child, names=names, rule=rules, harsh=harsh, near=near, own=own
+        )
 
     @get("/start/{step}", SETUP, OPERATE, READ)
     async def step(self, request: Request, step: Annotated[str, Path(max_length=20)]) -> Response:

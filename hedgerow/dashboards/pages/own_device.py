@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from fastapi import Form, Query, Request
@@ -25,15 +25,16 @@ from hedgerow.dashboards.edits.devices import takes_password
 from hedgerow.dashboards.extensions import Place
 from hedgerow.dashboards.pages.activity_groups import merge_similar
 from hedgerow.dashboards.pages.context import LOCAL_PATH, PageContext, PageGroup, Renderer, ShownCard, redirect_to
+from hedgerow.dashboards.reports import OLDER_FROM, age_of
 from hedgerow.dashboards.routes import DEVICES, get, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import LANGUAGE_COOKIE, Language, language_of
-from hedgerow.dashboards.words.rules import rules_text
+from hedgerow.dashboards.words.rules import harsh_topics, rules_text
 from hedgerow.journal.reader import DecisionFilter, DecisionRow, ReasonCount, RequestRow
 from hedgerow.policies.access_subject import service_or_address
 from hedgerow.policies.expiry import PersonTimes, ending_sentence, expiring_rules
 from hedgerow.policies.host_facts import Services, help_choices
-from hedgerow.policies.model import AccessRequest, Grant, Policy, Verdict
+from hedgerow.policies.model import AccessRequest, Grant, Policy, Reason, Verdict
 from hedgerow.policies.text.locales import LANGUAGES
 from hedgerow.proxy.limits import AttemptLimiter
 from hedgerow.proxy.pages.block_page import NOTE_LIMIT, forbids_access_request
@@ -47,6 +48,13 @@ _ADDRESSES = 12
 """Addresses of a service that are looked at to find one that is blocked."""
 _ROWS, _ROWS_READ = 12, 200
 """Rows of blocked sites that are shown, and those that are merged into them."""
+_WITHOUT_NAMES = frozenset(
+    {
+        *(Reason.PAUSE, Reason.BEDTIME, Reason.SCHEDULE, Reason.BUDGET, Reason.UNNAMED),  # these close any site
+        *(Reason.SEARCH, Reason.PAGE, Reason.PICTURE),
+    }
+)
+"""Reasons of blocks that a child's page leaves out, since their sites can be any, or harsh ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +86,17 @@ class OwnDevicePages(PageGroup):
             else None
         )
         person = policy.people.get(view.person or "")
+        device = policy.devices.get(view.device)
         owners = {"", view.device, *([view.person] if view.person else [])}
         return self._page(
             request,
             "device.html",
             typed=voucher,
+            tone=tone_of(view, policy),
+            young=page_words(reader.code)["young"],
+            harsh=harsh_topics(reader),
+            unnamed_reasons=_WITHOUT_NAMES,
+            sees_errors=device is None or not device.trusts_ca,
             used=request.query_params.get("used", ""),
             state=_state(view, mine),
             view=view,
@@ -220,6 +234,16 @@ def _state(view: DeviceView, mine: _OwnDeviceData) -> str:
     answers = [(each.id, each.state, each.last_at) for each in mine.requests]
     parts = (answers, mine.cards, [grant.id for grant in mine.grants], view.held, view.held_until)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def tone_of(view: DeviceView, policy: Policy) -> Literal["young", "child", "teen", ""]:
+    """Return how a page speaks to a child of the family: by age, or else by profile. Empty for anybody else."""
+    person, profile = policy.people.get(view.person or ""), policy.profiles.get(view.profile)
+    if person is None or view.is_seat or profile is None or not profile.is_for_children:
+        return ""
+    if is_young(person.age, view.profile):
+        return "young"
+    return "child" if age_of(person) < OLDER_FROM else "teen"
 
 
 def help_section(view: DeviceView, policy: Policy, reader: Language) -> Markup:

@@ -34,7 +34,7 @@ _VERSIONED, _FRESH, _LOGO = "max-age=31536000, immutable", "no-cache", "max-age=
 """Caching of files: pages address the first kind with a version; the others are asked for by a name that stays."""
 
 _FILES = {
-    **dict.fromkeys(("hedgerow.css", "activity.css", "guide.css"), ("text/css", _VERSIONED)),
+    **dict.fromkeys(("hedgerow.css", "activity.css", "guide.css", "own.css"), ("text/css", _VERSIONED)),
     **dict.fromkeys(
         ("hedgerow.js", "live.js", "device.js", "guide.js", "check.js", "app.js"), ("text/javascript", _VERSIONED)
     ),

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.words.labels import title_of
 from hedgerow.dashboards.words.languages import Language, message
 from hedgerow.policies.expiry import in_force
 from hedgerow.policies.model import Policy, Privacy, Rules, SafeSearch, Target, TargetKind, TimedRules, Verdict
+from hedgerow.policies.targets import ILLEGAL
 from hedgerow.policies.time_model import Schedule
 from hedgerow.policies.times.schedule import DAY_NAMES, parse_clock, parse_interval
 
@@ -50,12 +52,16 @@ class ScheduleText:
 
 @dataclass(frozen=True, slots=True)
 class RulesText:
-    """Titles and sentences to display. `nights` pairs days with times."""
+    """Titles and sentences to display. `nights` pairs days with times.
+
+    `chosen` is what the family closed itself: everything blocked that does not come from the profile.
+    """
 
     title: str
     topics: tuple[str, ...]
     services: tuple[str, ...]
     sites: tuple[str, ...]
+    chosen: tuple[str, ...]
     allowed: tuple[str, ...]
     always: tuple[str, ...]
     nights: tuple[tuple[str, str], ...]
@@ -73,6 +79,7 @@ def rules_text(
     """
     layers = rule_layers(policy, profile, person, device)
     allowed, blocked = _effective_targets(layers, now)
+    own = {target.name for rules in layers[:-1] for target in rules.block}
     safe = next((rules.safe_search for rules in layers if rules.safe_search is not None), SafeSearch.OFF)
     bedtime = next((rules.bedtime for rules in layers if rules.bedtime is not None), None)
     return RulesText(
@@ -80,6 +87,7 @@ def rules_text(
         topics=_titles(reader, blocked, TargetKind.CATEGORY),
         services=_titles(reader, blocked, TargetKind.SERVICE),
         sites=_titles(reader, blocked, TargetKind.HOST, TargetKind.URL),
+        chosen=_titles(reader, {name: target for name, target in blocked.items() if name in own}, *TargetKind),
         allowed=_titles(reader, {name: target for name, target in allowed.items() if not target.always}, *TargetKind),
         always=_titles(reader, {name: target for name, target in allowed.items() if target.always}, *TargetKind),
         nights=_group_days(night_times(bedtime), reader, reader.gettext("every night")),
@@ -104,6 +112,15 @@ def _effective_targets(layers: Iterable[Rules], now: float) -> tuple[dict[str, T
         {name: target for name, (allows, target) in decided.items() if allows is wanted} for wanted in (True, False)
     )
     return allowed, blocked
+
+
+def harsh_topics(reader: Language) -> dict[str, str]:
+    """Return titles by name of the topics, such as self-harm, that no child reads on a page of their own."""
+    return {
+        topic.name: reader.category(topic.name, topic.title)
+        for topic in builtin_categories()
+        if topic.is_dangerous(for_child=True) or topic.name == ILLEGAL
+    }
 
 
 def rule_layers(policy: Policy, profile: str, person: str | None, device: str | None) -> list[Rules]:
