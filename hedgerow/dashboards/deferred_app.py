@@ -26,6 +26,7 @@ class RunHealth:
     rules_in_force: bool
     lists_are_missing: bool
     tasks_keep_rules: bool = True
+    is_disk_full: bool = False
 
 
 def health_of(status: Status) -> RunHealth:
@@ -33,7 +34,12 @@ def health_of(status: Status) -> RunHealth:
     are_missing = any(each.is_missing for each in status.lists)
     fails = any(task.is_failing and task.area.is_for_filtering for task in status.tasks)
     return RunHealth(
-        status.workers, status.policy_problems, status.rules_in_force, are_missing, tasks_keep_rules=not fails
+        status.workers,
+        status.policy_problems,
+        status.rules_in_force,
+        are_missing,
+        tasks_keep_rules=not fails,
+        is_disk_full=status.is_disk_full,
     )
 
 
@@ -58,6 +64,8 @@ def readiness_problems(health: RunHealth) -> list[str]:
         problems.append("lists are missing")
     if not health.tasks_keep_rules:
         problems.append("a part of Hedgerow keeps failing, without which the newest rules may not be enforced")
+    if health.is_disk_full:
+        problems.append("the disk is full, and changes can't be saved")
     return problems
 
 

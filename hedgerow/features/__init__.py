@@ -26,6 +26,7 @@ from hedgerow.features import (
     radius,
     registration_age,
     reported_leases,
+    self_check,
     statements,
 )
 from hedgerow.features.contract import Feature
@@ -44,6 +45,7 @@ FEATURES: tuple[Feature, ...] = (
     openid.FEATURE,
     invitations.FEATURE,
     last_rules.FEATURE,
+    self_check.FEATURE,
     cafe.FEATURE,
     statements.FEATURE,
     organisation.FEATURE,

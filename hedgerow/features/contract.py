@@ -202,10 +202,10 @@ class Feature:
 
     `policy_keys` returns the keys of the policy file that it owns. It is in use while the policy has a value for one of
     them, or while `uses` says so of the rest of the policy, and if it `uses_store`, while the journal is in a store for
-    several sites. With a `state_file`, it is also in use while that file is in the state directory. `services` returns
-    what runs in control while it is in use, and `gateway_services` what runs in the gateway's process. These also run
-    from a start on at which `gateway_leftovers` finds something of a run that was killed, and remove it. `checks` are
-    the doctor's, and `metrics` its rows in the table of metrics.
+    several sites. One that `is_permanent` is always in use. With a `state_file`, it is also in use while that file is
+    in the state directory. `services` returns what runs in control while it is in use, and `gateway_services` what runs
+    in the gateway's process. These also run from a start on at which `gateway_leftovers` finds something of a run that
+    was killed, and remove it. `checks` are the doctor's, and `metrics` its rows in the table of metrics.
 
     `score_keys` returns its keys of rules, in use while a scope has one switched on. `scanners` has, by their names,
     what returns the scanner for inspectors, or None if a library for it is not installed.
@@ -221,6 +221,7 @@ class Feature:
     conditions: Mapping[str, str] = field(default_factory=dict)
     uses: Callable[[Policy], bool] = lambda _policy: False
     uses_store: bool = False
+    is_permanent: bool = False
     state_file: str = ""
     score_keys: Callable[[], Sequence[ScoreKey]] = tuple
     scanners: Mapping[str, Callable[[], ScoringScanner | None]] = field(default_factory=dict)
@@ -237,6 +238,8 @@ class Feature:
 
     def is_used(self, policy: Policy, store: str = "", state: Path | None = None) -> bool:
         """Return True if the policy has a value for one of the feature's keys, or if policy, store or state use it."""
+        if self.is_permanent:
+            return True
         if self.state_file and state is not None and (state / self.state_file).exists():
             return True
         has_keys = any(key.settings.KEY in policy.features for key in self.policy_keys())

@@ -30,6 +30,12 @@ _TOKEN_REUSE_SECONDS = 5.0
 
 KEY_BYTES = 32
 
+CHECKED, UNSIGNED = b"+", b"-"
+"""Answers of an inspector to a trial of our own: it works, and it gets no certificates."""
+
+TRIAL_ADDRESS = "trial"
+"""The address of such a connection, which no client has. A certificate is wanted for its target."""
+
 
 def load_handover_key(path: Path) -> bytes:
     """Read the key that the supervisor wrote at its start.

@@ -70,6 +70,11 @@ def test_health_is_true_while_the_disk_is_full_and_processes_are_restarted(
             os.kill(before, signal.SIGKILL)
             wait_until(lambda: running.pids(role) not in ([], [before]), PATIENCE, f"another {role} runs")  # noqa: B023
             wait_until(lambda: health(running) == (200, "ok\n"), PATIENCE, f"the new {role} counts")
+        wait_until(
+            lambda: health(running, "readyz") == (503, "the disk is full, and changes can't be saved\n"),
+            PATIENCE,
+            "that nothing can be written is told",
+        )
         doctor = running.run("doctor").stdout
         assert "not serving" not in doctor
         (serving,) = running.pids("dns")
@@ -84,6 +89,6 @@ def test_health_is_true_while_the_disk_is_full_and_processes_are_restarted(
     assert not memory_folder(running.state).exists()
 
 
-def health(house: Hedgerow) -> tuple[int, str]:
-    answer = curl(f"{house.web}/healthz")
+def health(house: Hedgerow, check: str = "healthz") -> tuple[int, str]:
+    answer = curl(f"{house.web}/{check}")
     return answer.status, answer.text

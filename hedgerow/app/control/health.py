@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +23,7 @@ from hedgerow.blocklists.catalogue import is_usable
 from hedgerow.dashboards.control import WorkerHealth
 from hedgerow.dashboards.deferred_app import RunHealth
 from hedgerow.dashboards.metrics import Metrics
-from hedgerow.journal.recorder import Recorder, SystemEvent
+from hedgerow.journal.recorder import RESERVED_BYTES, Recorder, SystemEvent
 from hedgerow.task_state import TaskState
 from hedgerow.watched_tasks import WatchedTasks
 
@@ -140,12 +141,17 @@ def _health_of(row: WorkerRow) -> WorkerHealth:
     return WorkerHealth(f"{row.role}-{row.index}", row.role, state, row.since, row.pid, row.restarts)
 
 
-def health_of_run(workers: WorkerMonitor, publisher: SnapshotPublisher) -> RunHealth:
+def health_of_run(workers: WorkerMonitor, publisher: SnapshotPublisher, state: Path) -> RunHealth:
     """Return what health checks go by, without a look at lists that are in force: load balancers ask each second."""
     policy, lists = publisher.policy_file, publisher.lists
     are_missing = any(each.is_missing for each in lists.health(policy.policy, with_those_in_force=False))
     return RunHealth(
-        workers.health, policy.current_problems(), publisher.is_enforced, are_missing, workers.tasks.keep_rules
+        workers.health,
+        policy.current_problems(),
+        publisher.is_enforced,
+        are_missing,
+        workers.tasks.keep_rules,
+        is_disk_full=shutil.disk_usage(state).free < RESERVED_BYTES,
     )
 
 

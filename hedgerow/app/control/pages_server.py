@@ -32,7 +32,9 @@ class PagesServer:
         self._parts = parts
         self._token = make_token(parts.settings.admin_token)
         self._sockets: list[socket.socket] = []
-        self._app = DeferredApp(self._load_app, health=lambda: health_of_run(parts.workers, parts.publisher))
+        self._app = DeferredApp(
+            self._load_app, health=lambda: health_of_run(parts.workers, parts.publisher, parts.settings.state)
+        )
         self.serving = asyncio.Event()
 
     def listen(self) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import math
 import os
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from mitmproxy import connection
 from hedgerow.client_classes import ClassedClient, Places
 from hedgerow.proxy import handover
 from hedgerow.proxy.connections import BusyRequest, BusyTracker, report_busy
-from hedgerow.proxy.handover import parse_handover_header
+from hedgerow.proxy.handover import CHECKED, TRIAL_ADDRESS, UNSIGNED, parse_handover_header
 from hedgerow.proxy.inspection.addon import InspectionAddon
 from hedgerow.proxy.inspection.clients import ActiveRequest
 from hedgerow.proxy.inspection.connection import InspectedConnection
@@ -193,6 +194,9 @@ class Inspector:
         text, _, first = message.partition(b"\r\n")
         policy = self.inspection.clients.policy
         header = parse_handover_header(self.key, text, self.clock())
+        if header is not None and header.target is not None and header.address == TRIAL_ADDRESS:
+            self.leaf_certificates.request(header.target.host, lambda context: _answer_trial(client, context))
+            return None
         found = policy.find_client(header.address) if header is not None else None
         if (
             header is None
@@ -336,6 +340,11 @@ class Inspector:
                 self._enforce_deadlines(asyncio.get_running_loop().time())
             except Exception:
                 note_unexpected("the sweep of the inspector failed")
+
+
+def _answer_trial(client: socket.socket, context: ssl.SSLContext | None) -> None:
+    with client, contextlib.suppress(OSError):
+        client.send(UNSIGNED if context is None else CHECKED)
 
 
 @contextlib.contextmanager

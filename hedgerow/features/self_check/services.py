@@ -1,0 +1,114 @@
+"""The service that tries what others use. It fails, as a task does, while that does not work.
+
+A file or socket of the run that is there may still lead nowhere, and a process that lives may still not do its work. So
+an inspector is asked as a gate asks it, for a certificate that the signer has to issue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from hedgerow.app.ipc import WorkerRow, WorkersFile
+from hedgerow.app.settings import Settings
+from hedgerow.features.contract import ControlService, Core
+from hedgerow.proxy.handover import (
+    CHECKED,
+    TRIAL_ADDRESS,
+    UNSIGNED,
+    HandoverHeader,
+    HandoverSender,
+    encode_handover_header,
+    load_handover_key,
+)
+from hedgerow.proxy.http_head import Authority
+from hedgerow.task_state import Area
+
+log = logging.getLogger(__name__)
+
+INTERVAL_S: Final = 5.0
+ANSWER_S: Final = 10.0
+"""Seconds for an answer, which takes milliseconds unless the machine is very busy."""
+
+STARTED_S: Final = 20.0
+"""Seconds after its start from which on a process should work."""
+
+_FAILURES: Final = 2  # in a row, until a process is replaced
+
+
+class InspectionFailure(Exception):
+    """A page inside TLS would not be inspected."""
+
+
+class InspectionCheck:
+    """A trial of each inspector and the signer. One that fails twice is replaced."""
+
+    def __init__(self, settings: Settings, kill: Callable[[int, signal.Signals], object] = os.kill) -> None:
+        self._settings, self._kill = settings, kill
+        self._failures: dict[tuple[str, int], int] = {}
+
+    async def run(self) -> None:
+        """Try until cancelled. Raises InspectionFailure for a trial that failed."""
+        while True:
+            await self.check()
+            await asyncio.sleep(INTERVAL_S)
+
+    async def check(self) -> None:
+        """Try each inspector that has run for a while. Raises InspectionFailure for a failure after another."""
+        rows = WorkersFile.load(self._settings.workers_files).workers
+        problems = [problem for row in rows if row.role == "inspector" for problem in await self._try(row, rows)]
+        if problems:
+            raise InspectionFailure("; ".join(problems))
+
+    async def _try(self, row: WorkerRow, rows: Sequence[WorkerRow]) -> Sequence[str]:
+        if not row.ready or row.pid is None or time.time() - row.since < STARTED_S:
+            return ()  # whether it runs is told by its heartbeat
+        place, key = self._settings.inspector_socket(row.index), load_handover_key(self._settings.pass_key)
+        answer = await asyncio.to_thread(try_inspector, place, key, time.time())
+        if answer == CHECKED:
+            self._failures.pop((row.role, row.index), None)
+            self._failures.pop(("signer", 0), None)
+            return ()
+        failed = next((each for each in rows if each.role == "signer"), row) if answer == UNSIGNED else row
+        return (f"the {failed.role} does not do its work",) if self._has_failed_again(failed) else ()
+
+    def _has_failed_again(self, row: WorkerRow) -> bool:
+        """Count a failure, and replace the process at the second in a row, and again after as many.
+
+        Returns False for the first, since the process may be one that has just begun.
+        """
+        key = row.role, row.index
+        self._failures[key] = count = self._failures.get(key, 0) + 1
+        if count % _FAILURES == 0 and row.pid is not None:
+            log.error("The %s does not do its work, and is replaced", row.role)
+            # an inspector asks for a successor, and goes on with its connections
+            self._kill(row.pid, signal.SIGUSR1 if row.role == "inspector" else signal.SIGTERM)
+        return count >= _FAILURES
+
+
+def try_inspector(place: Path, key: bytes, now: float, seconds: float = ANSWER_S) -> bytes:
+    """Hand a connection over as a gate does. Return `CHECKED`, `UNSIGNED`, or nothing if no inspector answers in time.
+
+    `now` is in seconds since the epoch. Each minute needs another certificate.
+    """
+    header = HandoverHeader(TRIAL_ADDRESS, Authority(f"m{now // 60:.0f}.trial.invalid", 443))
+    ours, theirs = socket.socketpair()
+    with ours, theirs, contextlib.closing(HandoverSender([place])) as sender, contextlib.suppress(OSError):
+        ours.settimeout(seconds)
+        if sender.hand_over(theirs.fileno(), encode_handover_header(key, header, now)):
+            theirs.close()
+            return ours.recv(1)
+    return b""
+
+
+def self_check_services(core: Core) -> tuple[ControlService, ...]:
+    """Return the service of a run."""
+    return (ControlService(name="trial of inspection", area=Area.RULES, run=InspectionCheck(core.settings).run),)
