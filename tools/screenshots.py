@@ -36,6 +36,8 @@ PAGES = {
     "today": "/",
     "people": "/people",
     "child": "/people/Mia",
+    "child-time": "/people/Mia/time",
+    "child-services": "/people/Mia/services",
     "teenager": "/people/Tom",
     "devices": "/devices",
     "log": "/log",
@@ -81,7 +83,7 @@ class DocumentPicture:
 
 DOCUMENT_PICTURES = {
     "today": DocumentPicture("/"),
-    "week": DocumentPicture("/people/Mia", part="section:has(> form[action$='/nights'])"),
+    "week": DocumentPicture("/people/Mia/nights", part="section:has(> form[action$='/nights'])"),
     "own-page": DocumentPicture("/device", full=True, is_signed_in=False),
     "certificate": DocumentPicture("/certificate", full=True, is_signed_in=False),
     "notices": DocumentPicture("/settings/notices", height=1000),

@@ -21,7 +21,8 @@ class Place(StrEnum):
     TODAY_START = "today start"  # nothing; what somebody should do, before all else
     GUIDE_CONNECT = "guide connect"  # the address of this machine to which the browser connected
     GUIDE_END = "guide end"  # nothing; its heading, with what is missing
-    PERSON = "person"  # the Person
+    PERSON = "person"  # the Person; above the tiles
+    PERSON_TIME = "person time"  # the same; after the daily limits
     PERSON_DEVICES = "person devices"  # the Person; their devices in a line
     DEVICES = "devices"  # True if the form for a first seat is wanted; after the devices
     DEVICE = "device"  # the Device of the policy

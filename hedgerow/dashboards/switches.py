@@ -99,6 +99,11 @@ def needs_pages(target: Target) -> bool:
     return target.kind is TargetKind.URL or (service is not None and not service.domains)
 
 
+def part_of(item: str) -> str:
+    """Return the part of a person's page that has the switch of a service or topic."""
+    return "services" if item in Services.load().by_id else "topics"
+
+
 @dataclass(frozen=True, slots=True)
 class SwitchWords:
     """Words for switches in one language.
@@ -176,7 +181,7 @@ class SwitchWords:
         text = (
             message("open by the rule for %(what)s") if standing.is_open else message("closed by the rule for %(what)s")
         )
-        href = "#sites" if "." in decision.what else f"#switch-{decision.what}"
+        href = "sites" if "." in decision.what else f"{part_of(decision.what)}#switch-{decision.what}"
         return Note(self.reader.gettext(text, what=title_of(decision.what, self.reader)), href)
 
     def _elsewhere(self, device: str, there: Access) -> str:

@@ -610,7 +610,7 @@ devices: {{mia-tablet: {{ip: 127.0.0.2}}}}
     with client(web) as parent, client(web, "127.0.0.2") as child:
         today, person, own = (
             Tags(page).text
-            for page in (parent.get("/day").text, parent.get("/people/mia").text, child.get("/device").text)
+            for page in (parent.get("/day").text, parent.get("/people/mia/sites").text, child.get("/device").text)
         )
     assert [note in today for note in ("a break that is over", "only for today", "for a month")] == [True, True, False]
     assert [note in person for note in ("a break that is over", "only for today", "for a month")] == [True, True, True]
@@ -760,6 +760,6 @@ def test_the_public_lists_are_switched_off_and_on(web):
 
 def test_there_is_no_switch_for_illegal_material(web):
     with httpx.Client(base_url=web.url, trust_env=False, timeout=30) as client:
-        page = client.get("/people/mia").text
+        page = client.get("/people/mia/topics").text
     assert 'value="gambling"' in page
     assert 'value="illegal"' not in page

@@ -113,6 +113,7 @@ def test_every_page_of_the_running_hedgerow_answers(house: Hedgerow) -> None:
             "/",
             "/people",
             "/people/mia",
+            "/people/mia/services",
             "/devices",
             "/log",
             "/lists",

@@ -123,7 +123,7 @@ def check_switches(home: Hedgerow, walker: Walker, fetch: Callable[[], str]) -> 
 
     Schedules may begin or end in between.
     """
-    name = unquote(urlsplit(walker.url).path.rpartition("/")[2])
+    name = unquote(urlsplit(walker.url).path.split("/")[2])
     for attempt in range(4):
         before, page = in_force(home), fetch() if attempt else walker.page
         view, now = in_force(home), time.time()
@@ -140,11 +140,15 @@ def check_switches(home: Hedgerow, walker: Walker, fetch: Callable[[], str]) -> 
             (place, id): (shown.by_id[id], shown.closures)
             for place, device in places
             for id, is_open in decided(view, device, now).items()
-            if shown.is_open(id, place) is not is_open
+            if id in shown.by_id and shown.is_open(id, place) is not is_open
         }
         if not false:
             return len(shown.by_id) * len(places)
     raise AssertionError(f"{name}: decide says otherwise: {dict(list(false.items())[:5])}, after {walker.tapped}")
+
+
+STARTS = ("/people/mia/services", "/people/tom/topics", "/people/tom", "/", "/log", "/devices")
+"""Pages from which a parent's walk begins."""
 
 
 def walk(home: Hedgerow, walkers: list[Walker], chance: random.Random) -> Counter[str]:
@@ -160,9 +164,7 @@ def walk(home: Hedgerow, walkers: list[Walker], chance: random.Random) -> Counte
             ask_names(home, chance)
             bring_back_people(home, original)
         if chance.random() < 0.2 or not walker.page:
-            walker.open(
-                chance.choice(("/people/mia", "/people/tom", "/", "/log", "/devices")) if place == 0 else "/device"
-            )
+            walker.open(chance.choice(STARTS) if place == 0 else "/device")
         before = PageReader(walker.page)
         answer, was_sent = walker.tap()
         counted["sent" if was_sent else "opened"] += 1
@@ -179,7 +181,7 @@ def walk(home: Hedgerow, walkers: list[Walker], chance: random.Random) -> Counte
             said = [each for each in after.messages if each.strip()]
             assert has_effect or said, f"nothing happened and nothing was said: {what}"
             counted["said" if said else "seen"] += 1
-        if urlsplit(walker.url).path.startswith("/people/"):
+        if urlsplit(walker.url).path.endswith(("/services", "/topics")):
             counted["compared"] += check_switches(home, walker, lambda walker=walker: walker.open(walker.url).text)  # type: ignore[misc]
         if "data-done" in walker.page and "not in force yet" not in walker.page and number % 10 == 0:
             assert in_force(home).policy == load_policy(home.policy_path), f"the page says that it was done: {what}"

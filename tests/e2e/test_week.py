@@ -26,7 +26,7 @@ def test_a_drawn_closing_time_closes_dns_and_undo_reopens_it(whole_internet: Sma
         page.context.add_cookies(
             [{"name": name, "value": value, "url": running.web} for name, value in running.cookies.items()]
         )
-        page.goto(f"{running.web}/people/mia")
+        page.goto(f"{running.web}/people/mia/schedules")
         page.get_by_text("Add another").click()
         form = page.locator("form[action$='/schedule']").last
         form.get_by_role("textbox", name="Name").fill("camping")

@@ -18,6 +18,7 @@ POLICY = "people: {mia: {age: 9, devices: [tablet]}}\ndevices: {tablet: {ip: 127
 PAGES = {
     Place.TODAY: "/",
     Place.PERSON: "/people/mia",
+    Place.PERSON_TIME: "/people/mia/time",
     Place.DEVICE: "/devices",
     Place.DEVICE_CHANGE: "/devices",
     Place.SETTINGS: "/settings",
@@ -53,7 +54,7 @@ def test_each_place_shows_its_cards_in_order(web: Web, tmp_path: Path, monkeypat
     (tmp_path / "toy.html").write_text("<p>[{{ card.value }}]</p>")
     monkeypatch.setattr(templating, "FEATURES", tmp_path)
     of_device = (Place.DEVICE, Place.DEVICE_CHANGE, Place.OWN_PAGE_START, Place.OWN_PAGE)
-    subjects = {Place.PERSON: "mia", **dict.fromkeys(of_device, "tablet")}
+    subjects = {Place.PERSON: "mia", Place.PERSON_TIME: "mia", **dict.fromkeys(of_device, "tablet")}
     for place, path in PAGES.items():
         page = httpx.get(web.url + path, trust_env=False, timeout=60).text
         subject = subjects.get(place, "")

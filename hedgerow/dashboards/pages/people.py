@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -23,10 +23,9 @@ from hedgerow.dashboards.edits.rules import is_inspected, name_levels, own_targe
 from hedgerow.dashboards.edits.times import presets, schedule_items
 from hedgerow.dashboards.edits.yaml_text import Edit, put, remove
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_after_save, redirect_to
-from hedgerow.dashboards.pages.forms import typed_fields
 from hedgerow.dashboards.pages.openings import confirm
 from hedgerow.dashboards.protections import protections_by_device
-from hedgerow.dashboards.routes import MANAGE, READ, get, post
+from hedgerow.dashboards.routes import MANAGE, READ, ScopedRouter, get, post
 from hedgerow.dashboards.switches import SwitchWords, needs_pages
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import language_of, message
@@ -36,6 +35,9 @@ from hedgerow.policies.times.schedule import DAY_NAMES
 
 PAGE_SIZE = 48
 """People on a page."""
+
+PARTS = ("time", "nights", "schedules", "services", "topics", "sites", "protection", "code", "about")
+"""The parts of a person's page: each has a tile there, and a page with the template `person_PART.html`."""
 
 ERASURE = message(
     "Visits and their sums, requests, notices, and past permissions, pauses and sessions are deleted permanently. "
@@ -53,16 +55,30 @@ class PersonPageGroup(PageGroup):
     async def _save(
         self, request: Request, name: str, part: str, summary: str, *edits: Edit, **values: object
     ) -> Response:
-        return redirect_after_save(
-            person_path(name), await self._change(request, summary, *edits, name=name, **values), part
+        """Change the policy, and lead to a part of the person's page. `part` may have a fragment."""
+        change, (page, _, anchor) = (
+            await self._change(request, summary, *edits, name=name, **values),
+            part.partition("#"),
         )
+        return redirect_after_save(f"{person_path(name)}/{page}", change, anchor)
 
     def _person(self, name: str) -> Person:
         return find_person(self._context.policy(), name)
 
 
 class PeoplePages(PersonPageGroup):
-    """`/people`, `/people/NAME` and its forms."""
+    """`/people`, `/people/NAME` with its parts, and its forms."""
+
+    def add_to(self, router: ScopedRouter) -> None:
+        super().add_to(router)
+        for part in PARTS:
+            router.serve("GET", f"/people/{{name}}/{part}", READ)(self._show(part))
+
+    def _show(self, part: str) -> Callable[[Request, str], Awaitable[Response]]:
+        async def show(request: Request, name: PersonName) -> Response:
+            return await person_page(self._context, request, name, part)
+
+        return show
 
     @get("/people", READ)
     async def people(self, request: Request, q: Annotated[str, Query(max_length=60)] = "", page: int = 1) -> Response:
@@ -119,8 +135,8 @@ class PeoplePages(PersonPageGroup):
         return redirect_after_save("/people", change)
 
 
-async def person_page(context: PageContext, request: Request, name: str) -> Response:
-    """Return a person's page."""
+async def person_page(context: PageContext, request: Request, name: str, part: str = "") -> Response:
+    """Return a person's page with its tiles, or one of its parts."""
     policy, person, reader, now = (
         context.policy(),
         find_person(context.policy(), name),
@@ -134,7 +150,8 @@ async def person_page(context: PageContext, request: Request, name: str) -> Resp
     today = datetime.fromtimestamp(now, labels.zone(policy.network.timezone)).date()
     return context.renderer.page(
         request,
-        "person.html",
+        "person_part.html" if part else "person.html",
+        part=part,
         person=person,
         erasure=language_of(request).gettext(ERASURE),
         profiles=policy.profiles,
@@ -149,6 +166,8 @@ async def person_page(context: PageContext, request: Request, name: str) -> Resp
         name_levels=name_levels(policy, person),
         today=today.isoformat(),
         days=DAY_NAMES,
+        weekday=DAY_NAMES[today.weekday()],
+        times_now=context.control.person_times([name])[name],
         times=night_times(person.rules.bedtime),
         schedules=[
             (schedule_text(each, reader), day_times(each.when), each.note, schedule_items(each))
@@ -160,6 +179,7 @@ async def person_page(context: PageContext, request: Request, name: str) -> Resp
         ],
         has_own_holidays=person.holidays is not None,
         budgets=budgets,
+        ends_first=min(budgets, key=lambda row: row.left or 0, default=None),
         earnable=[row.subject for row in budgets],
         limits=budget_limits(person.rules.budget),
         is_anothers=person.rules.budget is None and bool(budgets),
@@ -241,11 +261,6 @@ class PersonDataPages(PageGroup):
                 "It has been erased, but traces may remain in the journal file. %(problem)s", problem=erased.problem
             )
         return redirect_to(f"{person_path(name)}?saved=erased")
-
-
-async def form_fields(request: Request) -> dict[str, str]:
-    """Return the fields of a form; of a field with several values, the last one."""
-    return dict(await typed_fields(request))
 
 
 def person_path(name: str) -> str:

@@ -46,11 +46,11 @@ from hedgerow.dashboards.pages.people import (
     FormText,
     PersonName,
     PersonPageGroup,
-    form_fields,
     has_effect,
     person_path,
 )
 from hedgerow.dashboards.routes import MANAGE, post
+from hedgerow.dashboards.switches import part_of
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.labels import title_of
 from hedgerow.dashboards.words.languages import language_of, message
@@ -135,7 +135,7 @@ class PersonRulePages(PersonPageGroup):
         self._person(name)
         edits = choose_youtube_edits(self._context.policy(), name, item)
         return await self._save(
-            request, name, "youtube", message("%(what)s at YouTube open for %(name)s."), *edits, what=item
+            request, name, "protection#youtube", message("%(what)s at YouTube open for %(name)s."), *edits, what=item
         )
 
     @post("/people/{name}/youtube/remove", MANAGE)
@@ -143,7 +143,7 @@ class PersonRulePages(PersonPageGroup):
         self._person(name)
         edits = drop_youtube_edits(name, item)
         return await self._save(
-            request, name, "youtube", message("%(what)s at YouTube removed for %(name)s."), *edits, what=item
+            request, name, "protection#youtube", message("%(what)s at YouTube removed for %(name)s."), *edits, what=item
         )
 
     @post("/people/{name}/names", MANAGE)
@@ -151,12 +151,12 @@ class PersonRulePages(PersonPageGroup):
         """Choose what happens to unlisted sites whose names look like those of a blocked category."""
         edit = name_level_edit(self._context.policy(), self._person(name), level)
         summary = message("Sites that no list has: changed for %(name)s.")
-        return await self._save(request, name, "names", summary, *([] if edit is None else [edit]))
+        return await self._save(request, name, "protection#names", summary, *([] if edit is None else [edit]))
 
     @post("/people/{name}/nights", MANAGE)
     async def set_nights(self, request: Request, name: PersonName) -> Response:
         """Set the nights of ordinary weeks. The file keeps its own spelling if the form is unchanged."""
-        form, now = await form_fields(request), night_times(self._person(name).rules.bedtime)
+        form, now = dict(await typed_fields(request)), night_times(self._person(name).rules.bedtime)
         value = bedtime_value(form)
         is_same = all((form.get(f"{day}-from", ""), form.get(f"{day}-to", "")) == times for day, times in now.items())
         edits = [] if is_same else [put_times(("people", name, "bedtime"), value)]
@@ -207,7 +207,7 @@ class PersonRulePages(PersonPageGroup):
         form: FormText = "",
     ) -> Response:
         """Set times and items of a schedule, or add one. The file keeps its own spelling of what is unchanged."""
-        person, days = self._person(name), await form_fields(request)
+        person, days = self._person(name), dict(await typed_fields(request))
         with at_field("schedule"):
             schedule = parse_name(schedule)
         known = next((each for each in person.rules.schedules if each.name == schedule), None)
@@ -321,6 +321,5 @@ class SwitchPages(PageGroup):
 
 def _back(name: str, item: str, wanted: bool, saved: str = "") -> Response:
     query = {"saved": saved} if saved else {}
-    return redirect_to(
-        f"{person_path(name)}?{urlencode({**query, 'switch': item, 'to': 'open' if wanted else 'closed'})}#switch-{item}"  # noqa: E501
-    )
+    shown = urlencode({**query, "switch": item, "to": "open" if wanted else "closed"})
+    return redirect_to(f"{person_path(name)}/{part_of(item)}?{shown}#switch-{item}")

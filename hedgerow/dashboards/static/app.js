@@ -3,6 +3,12 @@
 
 if ("serviceWorker" in navigator) navigator.serviceWorker.register("/service-worker.js");
 
+// Addresses such as /people/mia#switch-tiktok name something in a part of that page, which opens from its tile.
+const fragment = decodeURIComponent(location.hash.slice(1));
+const part = document.getElementById(fragment.startsWith("switch-") && !document.getElementById(fragment) ? "services" : fragment);
+const tile = part?.closest(".facts li")?.querySelector("a");
+if (tile) location.replace(tile.href + location.hash);
+
 // What somebody unfolds at the end of the window would lie beneath the bar at the bottom of a phone.
 let unfolded = null;
 document.addEventListener("click", ({ target }) => { unfolded = target.closest?.("summary")?.parentElement ?? null; });

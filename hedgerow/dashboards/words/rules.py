@@ -66,6 +66,7 @@ class RulesText:
     always: tuple[str, ...]
     nights: tuple[tuple[str, str], ...]
     schedules: tuple[ScheduleText, ...]
+    safe_search: SafeSearch
     searches: str
     youtube: str
     kept: str
@@ -92,6 +93,7 @@ def rules_text(
         always=_titles(reader, {name: target for name, target in allowed.items() if target.always}, *TargetKind),
         nights=_group_days(night_times(bedtime), reader, reader.gettext("every night")),
         schedules=tuple(schedule_text(each, reader) for rules in layers for each in rules.schedules),
+        safe_search=safe,
         searches=reader.gettext(_SAFE_SEARCH[safe]),
         youtube=reader.gettext(_YOUTUBE[next((rules.youtube for rules in layers if rules.youtube is not None), safe)]),
         kept=reader.gettext(_PRIVACY[privacy_of(layers)]),

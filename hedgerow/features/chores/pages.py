@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Form, Path, Request
+from fastapi import Form, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
@@ -15,7 +15,7 @@ from hedgerow.dashboards.edits.yaml_text import Edit, put, remove
 from hedgerow.dashboards.extensions import Card, ConditionWords, Extensions, Place
 from hedgerow.dashboards.pages.context import PageContext, redirect_to
 from hedgerow.dashboards.pages.own_device import until_recorded
-from hedgerow.dashboards.pages.people import PersonPageGroup
+from hedgerow.dashboards.pages.people import FormText, PersonName, PersonPageGroup
 from hedgerow.dashboards.routes import DEVICES, MANAGE, post
 from hedgerow.dashboards.words.languages import Language, message
 from hedgerow.features.chores.own_words import LIFTED, MINE
@@ -23,8 +23,8 @@ from hedgerow.features.chores.service import chores_today
 from hedgerow.features.chores.settings import NAME, Chore, chores_of
 from hedgerow.policies.model import AccessRequest, Person, Policy
 
-type PersonName = Annotated[str, Path(max_length=60)]
-type FormText = Annotated[str, Form(max_length=300)]
+_PART = f"time#{NAME}"
+"""The part of a person's page that has the card."""
 
 
 class ChorePages(PersonPageGroup):
@@ -54,14 +54,14 @@ class ChorePages(PersonPageGroup):
         with at_field("minutes"):
             earned = parse_minutes(minutes) or 0
         edit = chore_edit(name, chore, minutes=earned, subject=what)
-        return await self._save(request, name, NAME, message("The chore “%(chore)s” for %(name)s"), edit, chore=chore)
+        return await self._save(request, name, _PART, message("The chore “%(chore)s” for %(name)s"), edit, chore=chore)
 
     @post("/people/{name}/chore/remove", MANAGE)
     async def remove(self, request: Request, name: PersonName, chore: FormText) -> Response:
         self._person(name)
         edit = remove_chore_edit(self._context.policy(), name, chore)
         summary = message("Without the chore “%(chore)s” for %(name)s")
-        return await self._save(request, name, NAME, summary, edit, chore=chore)
+        return await self._save(request, name, _PART, summary, edit, chore=chore)
 
 
 def chore_edit(person: str, name: str, *, minutes: int, subject: str) -> Edit:
@@ -110,7 +110,7 @@ def _of_person(context: PageContext, person: Person) -> tuple[Chore, ...]:
 EXTENSIONS = Extensions(
     cards=(
         Card(place=Place.OWN_PAGE, template="chores/templates/own_page.html", read=_of_device),
-        Card(place=Place.PERSON, template="chores/templates/person.html", read=_of_person),
+        Card(place=Place.PERSON_TIME, template="chores/templates/person.html", read=_of_person),
     ),
     page_groups=(ChorePages,),
     presets=(chores_first,),

@@ -240,6 +240,7 @@ def test_names_without_a_space_fit_a_phone(chromium, web):
         "/",
         "/people",
         f"/people/{person}",
+        f"/people/{person}/sites",
         "/devices",
         "/log",
         "/start/people",
@@ -256,8 +257,8 @@ def test_names_without_a_space_fit_a_phone(chromium, web):
 def test_a_switch_keeps_its_place_after_it_is_pressed(chromium, web):
     """The group is open again, and the switch and the undo button are visible."""
     page = chromium.new_page(viewport={"width": 360, "height": 740})
-    page.goto(f"{web.url}/people/mia")
-    page.get_by_text("Messaging", exact=True).last.scroll_into_view_if_needed()
+    page.goto(f"{web.url}/people/mia/services")
+    page.locator("summary", has_text="Messaging").scroll_into_view_if_needed()
     page.locator("summary", has_text="Social networks").click()
     page.get_by_role("switch", name="Snapchat").click()
     page.wait_for_url("**saved=*")
@@ -376,7 +377,7 @@ def test_nights_are_drawn_on_the_week_shown_as_a_diff_and_undone(chromium, web, 
         viewport={"width": 390, "height": 844} if touch else {"width": 1200, "height": 900}, has_touch=touch
     )
     page = context.new_page()
-    page.goto(f"{web.url}/people/mia")
+    page.goto(f"{web.url}/people/mia/nights")
     form = page.locator(NIGHTS)
     form.scroll_into_view_if_needed()
     # From noon to noon: 9/24 is nine in the evening, 19/24 seven in the morning. Monday to Thursday in one stroke.
@@ -400,7 +401,7 @@ def test_nights_are_drawn_on_the_week_shown_as_a_diff_and_undone(chromium, web, 
 
 def test_nights_and_times_of_the_week_by_keyboard_alone(chromium, web):
     page = chromium.new_page()
-    page.goto(f"{web.url}/people/mia")
+    page.goto(f"{web.url}/people/mia/nights")
     form = page.locator(NIGHTS)
     form.get_by_role("button", name="Monday: add a time").focus()
     page.keyboard.press("Enter")
@@ -415,6 +416,7 @@ def test_nights_and_times_of_the_week_by_keyboard_alone(chromium, web):
     page.keyboard.press("Enter")
     page.get_by_role("status").wait_for()
     until_policy_says(page, web, 'bedtime: {mon-sat: "19:30-07:15"}')
+    page.goto(f"{web.url}/people/mia/schedules")
     page.get_by_text("Add another").focus()
     page.keyboard.press("Enter")
     new = page.locator("form[action$='/schedule']").last
@@ -436,7 +438,7 @@ def test_nights_and_times_of_the_week_by_keyboard_alone(chromium, web):
 def test_without_scripts_the_week_is_a_form_and_a_browser_cannot_be_notified(chromium, web):
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto(f"{web.url}/people/mia")
+    page.goto(f"{web.url}/people/mia/nights")
     page.get_by_label("Friday, closed from").fill("22:00")
     page.get_by_label("Friday, closed until").fill("08:00")
     page.get_by_role("button", name="Save the nights").click()
@@ -593,7 +595,7 @@ def test_the_guide_and_a_change_by_keyboard_alone(chromium, new_web):
     page.keyboard.press("Enter")
     page.wait_for_url("**/start/connect")
     until_policy_says(page, new_web, "age: 9")
-    page.goto(f"{new_web.url}/people/mia")
+    page.goto(f"{new_web.url}/people/mia/topics")
     games = page.get_by_role("switch", name="Games", exact=True)
     assert games.get_attribute("aria-checked") == "true"
     games.focus()

@@ -132,7 +132,7 @@ def test_each_button_of_today_says_what_it_did(chromium, home, button, told, und
 
 
 def test_a_change_that_is_not_in_force_says_so(chromium, home):
-    page = opened(chromium, home, "/people/tom")
+    page = opened(chromium, home, "/people/tom/schedules")
     home.control.enforced = Enforcement(("proxy",))
     page.get_by_role("button", name=re.compile("^Dinner")).click()
     expect(page.locator(".said")).to_contain_text(
@@ -147,7 +147,7 @@ def closes(page, switch):
 
 
 def test_closing_shorts_without_the_certificate_claims_nothing(chromium, home):
-    page = opened(chromium, home, "/people/tom")
+    page = opened(chromium, home, "/people/tom/services")
     closes(page, "YouTube Shorts")
     expect(page.locator(".said")).to_contain_text(
         "The rule for YouTube Shorts is saved for tom, but it does not work yet."
@@ -170,7 +170,7 @@ def test_closing_shorts_without_the_certificate_claims_nothing(chromium, home):
     ],
 )
 def test_an_own_rule_claims_only_what_it_does(chromium, home, rule, button, told):
-    page = opened(chromium, home, "/people/tom")
+    page = opened(chromium, home, "/people/tom/sites")
     page.get_by_label("Site, service or topic").fill(rule)
     page.locator("#sites").get_by_role("button", name=button, exact=True).click()
     expect(page.locator(".said")).to_contain_text(told)

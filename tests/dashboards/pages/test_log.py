@@ -229,7 +229,7 @@ def test_a_private_persons_rules_are_explained_without_their_history(web: Web, p
 def test_a_closure_is_named_with_what_would_open(web: Web, parent: httpx.Client) -> None:
     page = parent.get("/why", params={"who": "person:mia", "target": "scratch.mit.edu"}).text
     assert "bedtime" in text_of(page)
-    assert "/people/mia#nights" in page
+    assert "/people/mia/nights" in page
     assert "Allowing it alone changes nothing while this holds" in page
     web.policy_path.write_text(
         POLICY.replace('    bedtime: {school-nights: "20:30-07:00", weekend: "21:30-08:00"}\n', "")

@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 from web_server.household import fill
 
 from hedgerow.dashboards.control import DeviceView
+from hedgerow.dashboards.pages.people import PARTS
 from hedgerow.policies.model import DeviceId
 
 HOMEWORK = 'tom: {age: 15, schedules: {homework: {block: [games], when: {school-days: "15:00-17:00"}}},'
@@ -55,7 +56,7 @@ def test_devices_use_the_width_of_a_desktop(chromium, home):
 
 @pytest.mark.browser
 def test_the_times_of_homework_are_whole_and_its_ends_large_enough(phone, home):
-    phone.goto(f"{home.url}/people/tom")
+    phone.goto(f"{home.url}/people/tom/schedules")
     week = phone.locator("#schedules details[open] .weekgrid")
     times = week.locator(".track .times").first
     expect(times).to_have_text("15:00–17:00")
@@ -69,7 +70,9 @@ def test_the_times_of_homework_are_whole_and_its_ends_large_enough(phone, home):
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("path", ["/", "/day", "/people/tom", "/devices", "/log", "/lists", "/settings"])
+@pytest.mark.parametrize(
+    "path", ["/", "/day", "/people/tom", *(f"/people/tom/{part}" for part in PARTS), "/devices", "/log", "/lists"]
+)
 def test_folds_have_one_mark_and_not_the_browsers_own(phone, home, path):
     phone.goto(home.url + path)
     marks = phone.evaluate(

@@ -34,7 +34,14 @@ def test_days_and_times_are_whole(chromium: Browser, web: Web, has_scripts: bool
             viewport={"width": 320, "height": 800}, locale=code, java_script_enabled=has_scripts
         )
         page = context.new_page()
-        for path in ("/people/mia", "/log", "/log/raw", "/changes", "/why?row=1"):
+        for path in (
+            "/people/mia",
+            "/people/mia/nights",
+            "/log",
+            "/log/raw",
+            "/changes",
+            "/why?row=1",
+        ):
             page.goto(web.url + path)
             assert page.evaluate("document.documentElement.lang") == code
             assert page.evaluate(BROKEN) == [], (code, path)

@@ -73,6 +73,10 @@ class Hand:
     def unfold(self, name: str) -> None:
         self.tap(self.page.locator("summary", has_text=name).first)
 
+    def open(self, tile: str) -> None:
+        """Open a tile of a person's page."""
+        self.tap(self.page.get_by_role("navigation", name="Rules of ").get_by_role("link", name=re.compile(f"^{tile}")))
+
     def said(self, *texts: str) -> None:
         """Wait until the page says something."""
         for text in texts:
@@ -105,19 +109,21 @@ def add_a_child(hand: Hand) -> None:
     assert load_policy(hand.web.policy_path).people["Zoe"].profile == "child-under-8"
 
 
-@job("Homework time on school days", "People, the child, a preset")
+@job("Homework time on school days", "People, the child, weekly times, a preset")
 def set_homework(hand: Hand) -> None:
     hand.go("People", "tom")
+    hand.open("Other weekly times")
     hand.button(re.compile("Homework"))
     hand.said("Homework set for tom.")
     (schedule,) = load_policy(hand.web.policy_path).people["tom"].rules.schedules
     assert schedule.name == "homework"
 
 
-@job("School nights", "People, the child, a preset")
+@job("School nights", "People, the child, bedtime, a preset")
 def set_bedtime(hand: Hand) -> None:
     hand.web.policy_path.write_text(hand.policy.replace(', bedtime: "22:30-06:30"', ""))
     hand.go("People", "tom")
+    hand.open("Bedtime")
     hand.button(re.compile("School nights"))
     hand.said("School nights set for tom.")
     assert load_policy(hand.web.policy_path).people["tom"].rules.bedtime is not None
@@ -147,6 +153,7 @@ def explain_a_site(hand: Hand) -> None:
 @job("TikTok closed until Christmas", "People, the child, own rules")
 def close_until_christmas(hand: Hand) -> None:
     hand.go("People", "tom")
+    hand.open("Own rules")
     hand.enter(hand.page.get_by_label("Site, service or topic"), "TikTok")
     hand.pick_date(hand.page.get_by_label("Until the end of"), "2026-12-24")
     hand.tap(hand.page.locator("#sites").get_by_role("button", name="Block"))
@@ -158,6 +165,7 @@ def close_until_christmas(hand: Hand) -> None:
 @job("Close YouTube Shorts", "People, the child, services")
 def close_shorts(hand: Hand) -> None:
     hand.go("People", "tom")
+    hand.open("Services")
     hand.unfold("Video")
     hand.tap(hand.page.get_by_role("switch", name=re.compile("YouTube Shorts")))
     hand.said("YouTube Shorts")
@@ -239,6 +247,7 @@ def invite_the_other_parent(hand: Hand) -> None:
 def undo(hand: Hand) -> None:
     before = hand.policy
     hand.go("People", "mia")
+    hand.open("Own rules")
     hand.button("Remove the rule for Roblox")
     hand.said("The rule for Roblox removed for mia.")
     assert hand.policy != before
@@ -272,11 +281,11 @@ def make_a_guest(hand: Hand) -> None:
     assert (device.profile, device.person) == ("guest", None)
 
 
-@job("Only one YouTube channel", "People, the child, YouTube")
+@job("Only one YouTube channel", "People, the child, protection")
 def choose_a_channel(hand: Hand) -> None:
     hand.web.policy_path.write_text(hand.policy.replace("{ip: 192.168.1.31,", "{ip: 192.168.1.31, trusts_ca: true,"))
     hand.go("People", "mia")
-    hand.unfold("Only chosen YouTube channels")
+    hand.open("Protection")
     hand.enter(hand.page.get_by_label("Channel, or address of a channel or video"), "@clay.films")
     hand.tap(hand.page.locator("#youtube").get_by_role("button", name="Add"))
     hand.said("@clay.films at YouTube open for mia.")
@@ -289,10 +298,10 @@ def find_the_certificate(hand: Hand) -> None:
     hand.said("Hedgerow network CA 0")
 
 
-@job("Erase what is stored about a child", "People, the child")
+@job("Erase what is stored about a child", "People, the child, about")
 def erase(hand: Hand) -> None:
     hand.go("People", "mia")
-    hand.unfold("Erase what is stored about mia")
+    hand.open("About")
     hand.button("Erase")
     hand.said("These stay: rules")
     hand.button("Erase")

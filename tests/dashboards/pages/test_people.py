@@ -40,11 +40,11 @@ def browser(web):
 
 def shown(browser, name):
     """Return the state of each switch on a person's page."""
-    return {id: each.is_on for id, each in ShownSwitches.read(browser.get(f"/people/{name}").text).by_id.items()}
+    return {id: each.is_on for id, each in ShownSwitches.of(browser, name).by_id.items()}
 
 
 def own_rules(browser, name):
-    return {id for id, each in ShownSwitches.read(browser.get(f"/people/{name}").text).by_id.items() if each.is_own}
+    return {id for id, each in ShownSwitches.of(browser, name).by_id.items() if each.is_own}
 
 
 def decided(view, name):
@@ -110,11 +110,11 @@ def test_a_person_page_sets_what_happens_to_names_that_no_list_has(web, browser)
         content = load_policy(web.policy_path).people["tom"].rules.content
         return content.name_block, content.name_mark
 
-    assert "as the profile says: block the site" in browser.get("/people/tom").text
+    assert "as the profile says: block the site" in browser.get("/people/tom/protection").text
     for chosen, expected in (("mark", (0, 60)), ("off", (0, 0)), ("block", (60, None)), ("", (None, None))):
         answer = browser.post("/people/tom/names", data={"level": chosen})
         assert "saved=0" not in answer.headers["location"], chosen
         assert level() == expected
-        assert f'<option value="{chosen}" selected>' in browser.get("/people/tom").text
+        assert f'<option value="{chosen}" selected>' in browser.get("/people/tom/protection").text
     assert "saved=0" in browser.post("/people/tom/names", data={"level": ""}).headers["location"]
     assert browser.post("/people/tom/names", data={"level": "sometimes"}).status_code >= 400

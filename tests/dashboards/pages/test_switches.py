@@ -145,9 +145,7 @@ def assert_pages_are_true(web: Web, browser: httpx.Client) -> dict[str, ShownSwi
     view = worker_view(policy, NOW, reader.grants(NOW), reader.pauses(NOW), web.control.spent)
     pages = {}
     for name in NAMES:
-        answer = browser.get(f"/people/{name}")
-        assert answer.status_code == 200, answer.text
-        shown = pages[name] = ShownSwitches.read(answer.text)
+        shown = pages[name] = ShownSwitches.of(browser, name)
         assert set(shown.by_id) == set(SUBJECTS)
         anywhere = Device(DeviceId(f"new-device-of-{name}"), policy.people[name].profile, name)
         assert false_switches(shown, decided(view, anywhere, NOW)) == {}, f"{name}: decide says otherwise"
@@ -239,18 +237,15 @@ def test_rules_that_cannot_work_yet_say_what_is_missing(web: Web, browser: httpx
     }
     assert load(web, policy)
     missing = "does not work yet on tablet and laptop: it needs the proxy and the certificate"
-    page = browser.get("/people/mia").text
-    shown = ShownSwitches.read(page)
+    shown = ShownSwitches.of(browser, "mia")
     assert missing in shown.by_id["youtube-shorts"].notes
     assert "blocks nothing yet: no list says which sites these are" in shown.by_id["new-domains"].notes
-    rule = page.partition('id="sites"')[2].partition("example.org/games")[2].partition("</li>")[0]
+    sites = browser.get("/people/mia/sites").text
+    rule = sites.partition("<main")[2].partition("example.org/games")[2].partition("</li>")[0]
     assert f'{missing} <a href="/certificate">Make it work</a>' in rule
     web.recorder.add(
         [ProtectionSeen(NOW, DeviceId("laptop"), each) for each in (Protection.PROXY, Protection.CERTIFICATE)]
     )
     web.recorder.flush()
-    page = browser.get("/people/mia").text
-    assert (
-        "does not work yet on tablet: it needs the proxy and the certificate"
-        in ShownSwitches.read(page).by_id["youtube-shorts"].notes
-    )
+    notes = ShownSwitches.of(browser, "mia").by_id["youtube-shorts"].notes
+    assert "does not work yet on tablet: it needs the proxy and the certificate" in notes

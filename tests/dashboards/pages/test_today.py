@@ -145,7 +145,7 @@ def test_a_budget_is_one_tap(phone, home):
 @pytest.mark.parametrize(("answer", "minutes"), [("Hours", 60), ("Minutes", 1)])
 def test_one_is_not_taken_for_a_minute_without_asking(phone, home, answer, minutes):
     before = home.policy_path.read_text()
-    phone.goto(f"{home.url}/people/tom")
+    phone.goto(f"{home.url}/people/tom/time")
     form = phone.locator("#time form.limit").first
     form.locator("input[name=school]").fill("1")
     form.get_by_role("button").click()

@@ -45,7 +45,7 @@ def phone(chromium, web):
     context = chromium.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     page = context.new_page()
     page.set_default_timeout(30_000)
-    page.goto(f"{web.url}/people/mia")
+    page.goto(f"{web.url}/people/mia/nights")
     yield page
     context.close()
 
@@ -88,6 +88,7 @@ def save(page, web, form, button):
 
 
 def test_a_finger_adds_moves_resizes_and_removes_a_time(phone, web):
+    phone.goto(f"{web.url}/people/mia/schedules")
     finger, form = Finger(phone), phone.locator("form[action$='/schedule']").first
     form.get_by_role("group", name="Wednesday").scroll_into_view_if_needed()
     finger.tap(place(form, "Wednesday", 10 / 24))

@@ -195,15 +195,14 @@ def test_a_parent_adds_and_removes_chores_and_a_mistake_is_said_at_its_field(web
     asyncio.run(web.accounts.create("Ana", Role.PARENT, "correct horse battery"))
     with httpx.Client(base_url=web.url, trust_env=False, timeout=60, headers={"origin": web.url}) as ana:
         assert ana.post("/sign-in", data={"name": "ana", "password": "correct horse battery"}).status_code == 303
-        wrong = ana.post(
-            "/people/mia/chore", data={"form": "chore-new", "chore": "Read", "minutes": "soon", "what": ""}
-        )
+        mistaken = {"form": "chore-new", "chore": "Read", "minutes": "soon", "what": ""}
+        wrong = ana.post("/people/mia/chore", data=mistaken, headers={"referer": f"{web.url}/people/mia/time"})
         assert wrong.status_code == 422
         (minutes,) = re.findall(r'<input name="minutes" inputmode[^>]*aria-invalid="true"[^>]*>', wrong.text)
         assert 'value="soon"' in minutes
         assert "autofocus" in minutes
         assert re.search(r'<input name="chore"[^>]*value="Read"', wrong.text)
         assert ana.post("/people/mia/chore", data={"chore": "Read", "minutes": "20"}).status_code == 303
-        assert "+20 min" in unescape(ana.get("/people/mia").text)
+        assert "+20 min" in unescape(ana.get("/people/mia/time").text)
         assert ana.post("/people/mia/chore/remove", data={"chore": "Tidy"}).status_code == 303
         assert [chore.name for chore in chores_of(web.control.policy(), "mia")] == ["Read"]

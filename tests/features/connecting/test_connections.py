@@ -177,8 +177,8 @@ def test_people_and_their_pages_say_which_devices_are_not_connected(web: Web) ->
     use(web, PHONE)
     for path, shown in {
         "/people": "mia-tablet not connected yet",
-        "/people/Mia": "Devices: mia-tablet not connected yet",
-        "/people/Kim": "Devices: none yet, so the rules for Kim apply to no device",
+        "/people/Mia": "Devices 1 mia-tablet not connected yet",
+        "/people/Kim": "Devices 0 none yet, so the rules for Kim apply to no device",
     }.items():
         assert shown in words(web, path), path
     assert "not connected yet" not in words(web, "/people/Tom")

@@ -8,6 +8,7 @@ from pathlib import Path
 from hedgerow.blocklists.rules import Problem
 from hedgerow.dashboards.control import BudgetRow, DeviceView, WorkerHealth
 from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
+from hedgerow.dashboards.pages.people import PARTS
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.policies.host_facts import Lifelines
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Session, Verdict
@@ -61,6 +62,7 @@ PAGES = (
         "/counter/staff",
         "/people",
         "/people/mia",
+        *(f"/people/mia/{part}" for part in PARTS),
         "/devices",
         "/log",
         "/log/raw",
@@ -73,7 +75,7 @@ PAGES = (
     *("/account", "/report", "/help", "/certificate", "/out-of-reach", "/device", "/sign-in"),
     *("/start", "/start/children"),
     *(f"/start/{step}" for step in ("place", "people", "connect", "devices", "done")),
-    *("/people/tom", "/check", "/more", "/why?device=mia-tablet&target=x.example", "/why?row=1"),
+    *("/people/tom", "/people/tom/sites", "/check", "/more", "/why?device=mia-tablet&target=x.example", "/why?row=1"),
     "/devices/mia-tablet/away",
     *(page for part in OF_FEATURES for page in part["PAGES"]),
 )

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
+
 from hedgerow.app.snapshot import LoadedSnapshot, Snapshot
 from hedgerow.blocklists.categories import CategoryKind, builtin_categories
 from hedgerow.blocklists.compiler import compile_generation
@@ -50,6 +52,13 @@ class ShownSwitches:
 
     by_id: dict[str, ShownSwitch]
     closures: str
+
+    @staticmethod
+    def of(browser: httpx.Client, name: str) -> ShownSwitches:
+        """Read the switches of a person, which are on two pages."""
+        answers = [browser.get(f"/people/{name}/{part}") for part in ("topics", "services")]
+        assert all(answer.status_code == 200 for answer in answers), answers
+        return ShownSwitches.read("".join(answer.text for answer in answers))
 
     @staticmethod
     def read(page: str) -> ShownSwitches:
