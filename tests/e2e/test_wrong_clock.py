@@ -7,6 +7,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 from small_internet import SmallInternet
 from small_internet.clients import curl, kdig_addresses
@@ -39,6 +40,31 @@ def reached(running: Hedgerow, net: SmallInternet, device: str, host: str) -> tu
     return kdig_addresses(running.dns, host, source=device) == [net.address_of(host)], page.status
 
 
+def told_by_api(running: Hedgerow, at: float | None = None) -> dict[str, str | None]:
+    """Return the decision about a site for the tablet, by default of now."""
+    token = (running.state / "admin-token").read_text().strip()
+    asked = {"device": "tablet", "target": "school.example"} | ({"at": str(at)} if at is not None else {})
+    headers = {"Authorization": f"Bearer {token}"}
+    answer = httpx.get(
+        f"{running.web}/api/v1/explain", params=asked, headers=headers, trust_env=False, timeout=PATIENCE
+    )
+    decision: dict[str, str | None] = answer.json()[0]["decision"]
+    return decision
+
+
+def all_say_the_same(running: Hedgerow, net: SmallInternet) -> dict[str, bool]:
+    """Return, for each place that gives a reason, whether it says that it is bedtime until the clock is right."""
+    told = running.run("explain", "tablet", "school.example")
+    own, api = curl(f"{running.web}/device", source=TABLET).text, told_by_api(running)
+    blocked = curl(net.url("school.example", scheme="http"), proxy=running.proxy, source=TABLET).text
+    return {
+        "command": "the internet is closed by bedtime until the clock is right" in told.stdout,
+        "api": (api["verdict"], api["reason"], api["until"]) == ("block", "bedtime", None),
+        "page": "It is bedtime" in own and "until the clock is right" in own,
+        "block page": "It is bedtime" in blocked and "the clock is right" in blocked,
+    }
+
+
 @pytest.mark.skipif(
     kernel_is_synchronised(),
     reason="the kernel says that this machine's clock is synchronised, and so would be trusted",
@@ -58,6 +84,9 @@ def test_what_times_close_is_closed_until_the_clock_is_right(internet: SmallInte
         assert [reached(running, internet, *each) for each in CLOSED_BY_TIMES] == [(False, 403)] * 2
         assert [reached(running, internet, *each) for each in OPEN_AT_ALL_TIMES] == [(True, 200)] * 3
         assert "The clock is wrong" in running.stderr
+        assert all_say_the_same(running, internet) == dict.fromkeys(("command", "api", "page", "block page"), True)
+        then = told_by_api(running, at=NOON.timestamp())
+        assert (then["verdict"], then["reason"]) == ("allow", "default"), "any other instant"
         clock.set_local(NOON)
         wait_until(
             lambda: [reached(running, internet, *each) for each in CLOSED_BY_TIMES] == [(True, 200)] * 2,

@@ -50,7 +50,7 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Explain why a device may or may not open a site: every step of the decision, with file and line."""
-    with _view_to_explain(find_policy(policy), state_directory(state)) as view:
+    with _view_to_explain(find_policy(policy), state_directory(state), asks_past=at is not None) as view:
         _explain(view, device, target, at, as_json)
 
 
@@ -76,8 +76,8 @@ def _device_to_explain(view: LoadedSnapshot, name: str) -> Device:
     if found is None and name in view.policy.people:
         fail(f"{name} has no device yet.")
     if found is None:
-        hint = suggest(name, [*devices, *view.policy.people])
-        fail(f"There is no device '{name}', and it is not an address of this network.{hint}")
+        known = [*devices, *view.policy.people]
+        fail(f"There is no device '{name}', and it is not an address of this network.{suggest(name, known)}")
     return found
 
 
@@ -98,8 +98,8 @@ def parse_moment(text: str, now: datetime) -> datetime:
 
 
 @contextlib.contextmanager
-def _view_to_explain(policy: Path | None, state: Path) -> Iterator[LoadedSnapshot]:
-    """The snapshot in force in `state`.
+def _view_to_explain(policy: Path | None, state: Path, *, asks_past: bool) -> Iterator[LoadedSnapshot]:
+    """The snapshot in force in `state`, which does not trust a clock that is behind unless it `asks_past`.
 
     If another policy is asked for, or nothing has run, that policy over freshly compiled lists.
     """
@@ -108,7 +108,7 @@ def _view_to_explain(policy: Path | None, state: Path) -> Iterator[LoadedSnapsho
     except (OSError, ValueError):
         snapshot = None
     if snapshot is not None and (policy is None or snapshot.policy.path == str(policy)):
-        yield LoadedSnapshot(snapshot, asks_past=True)
+        yield LoadedSnapshot(snapshot, asks_past=asks_past)
         return
     try:
         wanted = load_policy(policy)
@@ -136,17 +136,17 @@ def _print_explanation(explanation: Explanation, policy: Policy, zone: ZoneInfo)
             mark = "[bold]→[/]" if step.decided else " "
             console.print(f" {mark} {step.name}: {escape(step.why)}", soft_wrap=True)
     decision = explanation.decision
-    what = f" ({decision.what})" if decision.what else ""
-    rule = f", rule {decision.rule}" if decision.rule else ""
+    what, rule = (f" ({decision.what})" if decision.what else ""), (f", rule {decision.rule}" if decision.rule else "")
     until = f", until {_clock(decision.until, zone)}" if decision.until is not None else ""
-    colour = "red" if decision.verdict is Verdict.BLOCK else "green"
     console.print(
-        f"\n[{colour}]{decision.verdict.value}[/]: {decision.reason.value}{escape(f'{what}{rule}{until}')}",
+        f"\n[{'red' if decision.verdict is Verdict.BLOCK else 'green'}]{decision.verdict.value}[/]:"
+        f" {decision.reason.value}{escape(f'{what}{rule}{until}')}",
         soft_wrap=True,
     )
     if decision.rule is not None and (place := source_location(decision.rule.source, policy)):
-        text = f": {decision.rule.text}" if decision.rule.line else ""
-        console.print(f"in {place}{text}", soft_wrap=True, markup=False)
+        console.print(
+            f"in {place}{f': {decision.rule.text}' if decision.rule.line else ''}", soft_wrap=True, markup=False
+        )
     if decision.rule is not None and (level := level_of(decision.rule.source)) != SITE:
         console.print(f"from the {level}'s policy")
 

@@ -269,9 +269,10 @@ class WebControl(EnforcedRules):
         )
 
     async def explain(self, device: str, target: str, at: float | None = None) -> tuple[ExplanationView, ...]:
-        return explain_views(
-            self._view(), device, target, time.time() if at is None else at, self._neighbours.entries()
-        )
+        view, now = self._view(), time.time()
+        if at is not None:  # the clock that is behind now says nothing about another instant
+            view = LoadedSnapshot(view.snapshot, asks_past=True, before=view)
+        return explain_views(view, device, target, now if at is None else at, self._neighbours.entries())
 
     def _authority(self) -> CertificateAuthority:
         """Load the CA again, since `hedgerow ca rotate` may have replaced it."""

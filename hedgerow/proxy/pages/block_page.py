@@ -93,6 +93,7 @@ _NO_PARTS = {
 """The parts that a page may do without."""
 
 _DEFAULT_READER = PageReader()
+_ADULT_AGE = 18
 
 
 def placeholder_svg(heading: str, why: str, lang: str, direction: str) -> str:
@@ -147,10 +148,13 @@ class BlockPage:
         self._help_cache: dict[tuple[PageReader, bool], Markup] = {}
 
     def reader_of(self, ruleset: Ruleset, accept_language: str) -> PageReader:
-        """The reader of a page. Small children, by their age or by the device's profile, get simpler words."""
-        return PageReader(
-            choose_language(accept_language), is_young(self._ages.get(ruleset.person or ""), ruleset.profile)
-        )
+        """The reader of a page. Small children, by their age or by the device's profile, get simpler words, and others
+        of known age those of a family.
+        """
+        age = self._ages.get(ruleset.person or "")
+        young = is_young(age, ruleset.profile)
+        is_family = age is not None and not young and age < _ADULT_AGE and not ruleset.session
+        return PageReader(choose_language(accept_language), young, is_family)
 
     def blocked(
         self,
@@ -166,7 +170,7 @@ class BlockPage:
 
         A page holds the `ticket` in its forms.
         """
-        translation = self._translations[reader.language]
+        translation = self._translations[reader]
         if self._leads_to_portal(decision, host, form):
             return self._answer(302, "", "text/plain", (("Location", self._portal),))
         match form:
@@ -194,7 +198,7 @@ class BlockPage:
         """
         if "image/svg+xml" not in accept:
             return replace(self._answer(403, "", "image/png"), body=GREY_PNG)
-        translation = self._translations[reader.language]
+        translation = self._translations[reader]
         heading, why = translation.reason(decision, young=reader.young)
         if decision.what == UNCHECKED:
             why = translation.detail(decision)
@@ -210,7 +214,7 @@ class BlockPage:
 
     def refused_tunnel(self, decision: Decision, host: str, now: float) -> ProxyResponse:
         """The response to a blocked CONNECT: a sentence, which programs log and browsers do not show."""
-        translation = self._translations[_DEFAULT_READER.language]
+        translation = self._translations[_DEFAULT_READER]
         words = translation.words["text"]
         text = words["tunnel"].format(host=host, why=translation.reason(decision)[1])
         if decision.until is not None:
@@ -231,7 +235,7 @@ class BlockPage:
 
         With a `permission`, its heading says what is open, and until when.
         """
-        translation = self._translations[reader.language]
+        translation = self._translations[reader]
         words = translation.words
         own = (words["young"].get(key) if reader.young else None) or words[key]
         label = own.get("link", "")
@@ -261,7 +265,7 @@ class BlockPage:
         self, decision: Decision, host: str, url: str, now: float, reader: PageReader, ticket: str
     ) -> ProxyResponse:
         """The page, rendered once per host and decision, with placeholders for the URL and the ticket."""
-        until = "" if decision.until is None else self._translations[reader.language].until(decision.until, now)
+        until = "" if decision.until is None else self._translations[reader].until(decision.until, now)
         key = (decision, host, until, reader)
         cached = self._page_cache.get(key)
         if cached is None:
@@ -274,7 +278,7 @@ class BlockPage:
         )
 
     def _blocked_parts(self, decision: Decision, host: str, url: str, now: float, reader: PageReader) -> dict[str, Any]:
-        translation = self._translations[reader.language]
+        translation = self._translations[reader]
         heading, why = translation.reason(decision)
         facts = _page_facts(translation, decision, host, now)
         ask = (
@@ -284,7 +288,7 @@ class BlockPage:
         )
         about = (
             self._abouts.get(decision.what, "")
-            if decision.reason is Reason.CATEGORY and reader.language == "en"
+            if decision.reason is Reason.CATEGORY and reader.language == "en" and not reader.is_family
             else ""
         )
         parts = {"heading": heading, "why": why, "about": about, "facts": facts, "ask": ask}
@@ -307,7 +311,7 @@ class BlockPage:
         return parts
 
     def _page(self, status: int, reader: PageReader, parts: dict[str, Any]) -> ProxyResponse:
-        words = self._translations[reader.language].words
+        words = self._translations[reader].words
         common = {"words": words, "style": self._style, "care": self._help_section(reader), "young": reader.young}
         return self._answer(status, self._template.render({**_NO_PARTS, **common, **parts}), "text/html")
 
@@ -315,7 +319,7 @@ class BlockPage:
         """The section with helplines, the longest part of every page, rendered once for every kind of reader."""
         key = (reader, to_report)
         if key not in self._help_cache:
-            words = self._translations[reader.language].words
+            words = self._translations[reader].words
             self._help_cache[key] = render_help(words, self._help, young=reader.young, to_report=to_report)
         return self._help_cache[key]
 
@@ -352,7 +356,8 @@ def _page_facts(translation: PageTranslation, decision: Decision, host: str, now
     if decision.until is not None:
         facts.append((labels["until"], translation.until(decision.until, now)))
     elif decision.reason not in {Reason.CONDUCT, Reason.NO_SESSION}:  # their sentences say what ends them
-        ends = "pause" if decision.reason is Reason.PAUSE else "none"
+        is_wrong_clock = decision.reason in {Reason.BEDTIME, Reason.SCHEDULE}  # these have an end while it is right
+        ends = "pause" if decision.reason is Reason.PAUSE else "clock" if is_wrong_clock else "none"
         facts.append((labels["until"], translation.words["until"][ends]))
     return facts
 

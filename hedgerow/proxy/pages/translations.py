@@ -39,10 +39,13 @@ _PAGE_SCORE = re.compile(r"(\d+) of (\d+)")  # as the scanners for words and pic
 
 @dataclass(frozen=True, slots=True)
 class PageReader:
-    """The reader of a response: the language, and whether the device is a small child's."""
+    """The reader of a response: the language, whether the device is a small child's, and whether it is that of another
+    child of a family, who reads the family's words.
+    """
 
     language: str = "en"
     young: bool = False
+    is_family: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,19 +146,21 @@ class PageTranslation:
         return instant_text(self.words, until, now, self._timezone)
 
 
-class PageTranslations(dict[str, PageTranslation]):
-    """All languages, by code. Each is loaded when it is first used. Times are shown in `timezone`."""
+class PageTranslations(dict[PageReader, PageTranslation]):
+    """The words for each kind of reader. They are loaded when they are first used. Times are shown in `timezone`."""
 
     def __init__(self, titles: Mapping[str, str], timezone: ZoneInfo) -> None:
         super().__init__()
         self._titles, self._timezone = titles, timezone
 
-    def __missing__(self, language: str) -> PageTranslation:
+    def __missing__(self, reader: PageReader) -> PageTranslation:
         try:
-            words = page_words(language)
+            words = page_words(reader.language)
         except OSError:  # the package was replaced under a running worker
             words = page_words(SOURCE_LANGUAGE)
-        translation = self[language] = PageTranslation(words, self._titles, self._timezone)
+        if reader.is_family:
+            words = _replaced(words, words["family"])
+        translation = self[reader] = PageTranslation(words, self._titles, self._timezone)
         return translation
 
 
@@ -176,6 +181,13 @@ def instant_text(
     if time == "00:00":
         return str(day)
     return str(forms["tomorrow"].format(time=time) if days == 1 else forms["day"].format(day=day, time=time))
+
+
+def _replaced(words: Any, own: Any) -> Any:
+    """Return words with those of `own` in the place of the same ones."""
+    if not isinstance(own, dict):
+        return own
+    return {**words, **{key: _replaced(words[key], each) for key, each in own.items()}}
 
 
 def category_titles(language: str) -> Mapping[str, str]:

@@ -106,7 +106,7 @@ def test_the_note_of_a_rule_is_shown() -> None:
         (NOW + 24 * 3600, "tomorrow, 15:14"),
         (NOW + 3 * 24 * 3600, "Thursday, 15:14"),
         (NOW + 30 * 24 * 3600, "2026-10-21, 15:14"),
-        (None, "somebody changes the rule"),
+        (None, "the clock is right"),
     ],
 )
 def test_the_end_is_shown_as_wall_clock_time(until: float | None, text: str) -> None:
@@ -408,21 +408,47 @@ def test_a_small_child_reads_few_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("person", "profile", "young"),
+    ("person", "profile", "reader"),
     [
-        ("mia", "child-8-12", True),
-        ("tom", "child-under-8", False),
-        (None, "child-under-8", True),
-        (None, "child-8-12", False),
-        ("ana", "adult", False),
+        ("mia", "child-8-12", PageReader("fr", young=True)),
+        ("tom", "child-under-8", PageReader("fr", is_family=True)),
+        (None, "child-under-8", PageReader("fr", young=True)),
+        (None, "child-8-12", PageReader("fr")),
+        ("ana", "adult", PageReader("fr")),
     ],
 )
-def test_reader_of(person: str | None, profile: str, young: bool) -> None:
-    page = BlockPage(ages={"mia": 7, "tom": 8})
+def test_reader_of(person: str | None, profile: str, reader: PageReader) -> None:
+    page = BlockPage(ages={"mia": 7, "tom": 8, "ana": 40})
     ruleset = Rulesets(parse_policy(b"", None), (), (), cast(Catalogue, Nothing())).ruleset(
         Device(DeviceId("x"), "adult"), NOW
     )
-    assert page.reader_of(replace(ruleset, person=person, profile=profile), "fr") == PageReader("fr", young)
+    assert page.reader_of(replace(ruleset, person=person, profile=profile), "fr") == reader
+    at_a_seat = replace(ruleset, person=person, profile=profile, session="a-session")
+    assert page.reader_of(at_a_seat, "fr") == PageReader("fr", reader.young), "its café is not a family"
+
+
+OFFICE = re.compile(r"\brules?\b|in charge|this network|somebody", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("reason", [Reason.PAUSE, Reason.SCHEDULE, Reason.RULE, Reason.SEARCH, Reason.CATEGORY])
+def test_a_child_of_a_family_reads_who_closed_it(reason: Reason) -> None:
+    reader = PageReader(is_family=True)
+    given = decision(reason, {Reason.RULE: "bet365.com", Reason.CATEGORY: "adult"}.get(reason, ""))
+    pages = [PAGE.blocked(given, "bet365.com", "https://bet365.com/", NOW, reader=reader)]
+    pages += [PAGE.short_page(key, 200, reader=reader) for key in ("asked", "denied")]
+    for each in pages:
+        shown = Text(each.body.decode().partition('<section class="care"')[0]).text
+        assert not OFFICE.search(shown), shown
+        assert "arents" in shown
+        assert "Pornography" not in shown
+    neutral = PAGE.blocked(given, "bet365.com", "https://bet365.com/", NOW)
+    assert "arents" not in Text(neutral.body.decode()).text
+
+
+def test_without_an_end_a_bedtime_ends_once_the_clock_is_right() -> None:
+    for reader in (PageReader(), PageReader(is_family=True)):
+        html = PAGE.blocked(decision(Reason.BEDTIME, "bedtime"), "a.example", "", NOW, reader=reader).body.decode()
+        assert "Untilthe clock is right" in Text(html).text
 
 
 class Nothing:
