@@ -1,7 +1,8 @@
 """The HTTP client for what Hedgerow fetches and posts: bounded in bytes and time, and guarded (`outgoing_guard`).
 
 A host is looked up once, and the connection leads to an address that was judged. TLS is verified for the host's name.
-Proxies of the environment are ignored, no cookie is sent back, and every connection serves one request.
+No cookie is sent back, and every connection serves one request. Hosts of the internet are asked for through the proxy
+that the environment names, if it names one. Then the proxy looks them up.
 
 Requests ask for uncompressed answers. If a server compresses anyway, gzip and deflate are unpacked piece by piece and
 other encodings are refused: an unbounded decoder turns a brotli answer of two kilobytes into gigabytes.
@@ -17,6 +18,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
@@ -45,6 +47,7 @@ _ERRORS = (
     (httpx.ConnectTimeout, NoConnectionError, "the server does not answer"),
     (httpx.TimeoutException, UnreachableError, "the server was too slow"),
     (httpx.RemoteProtocolError, UnreachableError, "the answer was cut off"),
+    (httpx.ProxyError, NoConnectionError, "it was refused: {}"),
     (httpx.ConnectError, NoConnectionError, "the server can't be reached: {}"),
     ((httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError), RefusedError, "the request failed: {}"),
     (httpx.HTTPError, UnreachableError, "the request failed: {}"),
@@ -73,16 +76,41 @@ def pinned(guard: OutgoingGuard, request: httpx.Request) -> list[httpx.Request]:
     ]
 
 
+def proxy_for(guard: OutgoingGuard, url: httpx.URL) -> httpx.Proxy | None:
+    """Return the proxy that the environment names for a URL outside; None for a direct connection.
+
+    The variables are those of `urllib.request.getproxies`. Raises RefusedError for a proxy of an unknown kind. What it
+    says has no credentials.
+    """
+    proxies, host = getproxies(), url.raw_host.decode("ascii")
+    written = proxies.get(url.scheme) or proxies.get("all", "")
+    if not written or not guard.is_outside(host) or proxy_bypass(url.netloc.decode("ascii"), proxies):
+        return None
+    guard.leave_to_proxy(host)
+    trust = ssl.create_default_context() if written.lower().startswith("https:") else None
+    with contextlib.suppress(httpx.InvalidURL, ValueError):
+        proxy = httpx.Proxy(written if "://" in written else f"http://{written}", ssl_context=trust)
+        if proxy.url.scheme in ("http", "https") and proxy.url.host:
+            return proxy
+    raise RefusedError(f"the proxy that the environment names for {url.scheme}:// is not one of http:// or https://")
+
+
 class _Transport(httpx.HTTPTransport):
-    """Connections to addresses that a guard permits, until `end`."""
+    """Connections to addresses that a guard permits, or to the environment's proxy, until `end`."""
 
     def __init__(self, guard: OutgoingGuard, trust: ssl.SSLContext) -> None:
         super().__init__(verify=trust, trust_env=False, limits=ONE_REQUEST)
         self._guard = guard
+        self._trust = trust
         self._socket: socket.socket | None = None
+        self.proxy: httpx.Proxy | None = None
         self.is_over = False
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.proxy = proxy_for(self._guard, request.url)
+        if self.proxy is not None:
+            through = httpx.HTTPTransport(verify=self._trust, trust_env=False, limits=ONE_REQUEST, proxy=self.proxy)
+            return through.handle_request(request)
         *others, last = pinned(self._guard, request)
         for each in others:
             with contextlib.suppress(httpx.ConnectError, httpx.ConnectTimeout):
@@ -93,7 +121,7 @@ class _Transport(httpx.HTTPTransport):
 
     def trace(self, event: str, details: Mapping[str, Any]) -> None:
         """Note the socket (httpx's extension `trace`)."""
-        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+        if event.endswith(("connect_tcp.complete", "start_tls.complete")):
             self._socket = details["return_value"].get_extra_info("socket")
             if self.is_over:
                 self.end()
@@ -141,7 +169,7 @@ def open_url(
                 yield response
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # a host may be no IDN
         if not transport.is_over:
-            raise _translated(error) from error
+            raise _translated(error, transport.proxy) from error
     finally:
         timer.cancel()
     if transport.is_over:  # a body without a length seems to be complete, too
@@ -164,13 +192,14 @@ def _send(client: httpx.Client, request: httpx.Request, redirects: int) -> Itera
     raise RefusedError(f"the request failed: more than {redirects} redirects")
 
 
-def _translated(error: Exception) -> Exception:
-    """Return an error of httpx as ours."""
+def _translated(error: Exception, proxy: httpx.Proxy | None) -> Exception:
+    """Return an error of httpx as ours, which names the proxy in use."""
     why = " ".join(str(error).split())
-    if "CERTIFICATE_VERIFY_FAILED" in why:
-        return UntrustedError(f"the server's certificate is not trusted: {why}")
     ours, text = next((ours, text) for kinds, ours, text in _ERRORS if isinstance(error, kinds))
-    return ours(text.format(why))
+    if "CERTIFICATE_VERIFY_FAILED" in why:
+        ours, text = UntrustedError, "the server's certificate is not trusted: {}"
+    through = f" (through the proxy {proxy.url})" if proxy is not None else ""  # httpx has taken the credentials out
+    return ours(text.format(why) + through)
 
 
 def read_body(response: httpx.Response, limit: int) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ rebinding), nor a browser that subscribes to notices.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sys
 from collections.abc import Collection, Mapping
@@ -15,6 +16,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from ipaddress import ip_address, ip_network
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 from weakref import WeakSet
 
 from hedgerow.blocklists.address_ranges import embedded_ipv4, is_public_address
@@ -31,6 +34,9 @@ _METADATA = frozenset(
     }
 )
 """Addresses at which the clouds give a machine's secrets to every program on it."""
+
+_ASKED_OF_PROXY = re.compile(rb"(?:CONNECT |[A-Z]+ https?://)(?:[^/@ ]*@)?(?:\[([^\] ]+)\]|([^/:?# ]+))")
+"""The beginning of a request that only a proxy gets, and the host in it (RFC 9112, sections 3.2.2 and 3.2.3)."""
 
 
 class Reach(IntEnum):
@@ -78,15 +84,27 @@ class OutgoingGuard:
         self.innermost = max([self.innermost, *self._known.values()])
         if self._host not in ("", host):
             self.innermost, self._known, self._is_led = max(self.innermost, self.elsewhere), {}, True
-        if not (
-            is_encrypted
-            or is_address(host)
-            or "." not in host
-            or is_local_name(host)
-            or is_beneath(host, frozenset({"test", *self.local}))  # no public zone is called `test` (RFC 6761)
-        ):
+        if not (is_encrypted or is_address(host) or self._is_local(host)):
             self.innermost, self._known = Reach.INTERNET, {}
         self._host = host
+
+    def _is_local(self, host: str) -> bool:
+        # no public zone is called `test` (RFC 6761)
+        return "." not in host or is_local_name(host) or is_beneath(host, frozenset({"test", *self.local}))
+
+    def is_outside(self, host: str) -> bool:
+        """Return True for a public name and for an address of the internet: a proxy may be asked for these."""
+        known = parse_host(host)
+        if known is None or not is_address(known):
+            return known is not None and not self._is_local(known)
+        return reach_of(known, self.local) is Reach.INTERNET
+
+    def leave_to_proxy(self, host: str) -> None:
+        """Note that a proxy looks up the host and connects to it. Raises RefusedError for a host inside."""
+        if not self.is_outside(host):
+            raise RefusedError(f"{host[:80]} is inside the network, for which no proxy is asked")
+        self.turn_to(host, is_encrypted=True)
+        self._known = {self._host: Reach.INTERNET}
 
     def look_up(self, host: str, port: int, *, is_encrypted: bool) -> tuple[str, ...]:
         """Return the first four addresses of a host, of both families, if a connection may lead to all that it has.
@@ -135,21 +153,46 @@ def reach_of(address: str, local: Collection[str] = ()) -> Reach:
     return Reach.INTERNET if is_public_address(address) and not is_home else Reach.NETWORK
 
 
-def guard_connections(guard: OutgoingGuard, *, is_encrypted: bool) -> None:
+def _place(address: str) -> tuple[str, int]:
+    """Return host and port of an address; none if it is not a URL."""
+    try:
+        parts = urlsplit(address if "://" in address else f"http://{address}")
+        return parts.hostname or "", parts.port or {"https": 443}.get(parts.scheme, 80)
+    except ValueError:
+        return "", 0
+
+
+def guard_connections(guard: OutgoingGuard, address: str, *, is_encrypted: bool) -> None:
     """Judge every stream connection of this process before it is made. Nothing takes that back.
 
     It is for jobs whose libraries connect by themselves. The first host that is looked up is the server that the job
     names. Later ones, as after redirects, lead outward only. Sockets of this process may be connected to each other.
+
+    The libraries ask the environment's proxies, but not for the host of `address` if that is inside. Connections to
+    them may lead anywhere, and the host that they are asked for is judged.
     """
-    own = WeakSet[socket.socket]()
+    named, server = getproxies(), _place(address)[0]
+    proxies = {_place(named[each]) for each in ("http", "https", "all") if each in named}
+    if not guard.is_outside(server):
+        os.environ["no_proxy"] = ",".join(filter(None, (named.get("no"), server)))
+    own, is_for_proxy = WeakSet[socket.socket](), False
 
     def judge(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal is_for_proxy
         if event == "socket.bind":
             own.add(arguments[0])
         elif event == "socket.getaddrinfo":
-            guard.turn_to(os.fsdecode(arguments[0] or "localhost"), is_encrypted=is_encrypted)
+            host = os.fsdecode(arguments[0] or "localhost")
+            is_for_proxy = (host.lower(), arguments[1]) in proxies
+            if not is_for_proxy:
+                guard.turn_to(host, is_encrypted=is_encrypted)
+        elif event == "http.client.send":
+            asked = _ASKED_OF_PROXY.match(arguments[1]) if isinstance(arguments[1], bytes) else None
+            if asked is not None:
+                guard.leave_to_proxy((asked[1] or asked[2]).decode("latin-1"))
         elif (
             event == "socket.connect"
+            and not is_for_proxy
             and arguments[0].type == socket.SOCK_STREAM
             and all(each.fileno() < 0 or each.getsockname() != arguments[1] for each in own)
         ):

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler
 from ipaddress import ip_network
 from pathlib import Path
@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from forward_proxy import ForwardProxy
 from joserfc.jwk import KeySet, RSAKey
 from lab.two_sides import (
     HERE,
@@ -30,7 +31,6 @@ from lab.two_sides import (
     Site,
     TwoSides,
     answer,
-    two_sides,
 )
 from small_internet.authority import Authority, server_context
 
@@ -58,20 +58,6 @@ REFUSED_INSIDE = (
     "Nothing was sent: the service leads inside this network. Write its address itself or its encrypted form, or put "
     "its name under records or forward."
 )
-
-
-@pytest.fixture(scope="module")
-def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoSides]:
-    with two_sides(tmp_path_factory.mktemp("sides")) as made:
-        yield made
-
-
-@pytest.fixture
-def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Authority:
-    made = Authority(tmp_path)
-    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
-        monkeypatch.setenv(name, str(made.root))
-    return made
 
 
 def fetch(sides: TwoSides, url: str, guard: OutgoingGuard | None = None) -> bytes:
@@ -198,15 +184,6 @@ def test_secrets_of_clouds_and_hedgerow_itself_are_never_fetched(
     for host in ("127.0.0.1", "localhost", HERE, "[::ffff:127.0.0.9]", f"[::ffff:{HERE}]"):
         assert "is Hedgerow itself" in refusal(sides, own.url(host))
     assert (site.asked, own.asked) == ([], [])
-
-
-def test_proxies_of_the_environment_see_nothing(sides: TwoSides, monkeypatch: pytest.MonkeyPatch) -> None:
-    site, proxy = sides.serve(answer()), sides.serve(answer())
-    sides.name(publisher_example=PUBLIC)
-    for name in ("http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.setenv(name, proxy.url(NEIGHBOUR))
-    assert fetch(sides, site.url("publisher.example")) == FINE
-    assert proxy.asked == []
 
 
 def test_a_head_that_trickles_ends_in_time(sides: TwoSides) -> None:
@@ -377,6 +354,23 @@ def test_a_provider_does_not_compress(sides: TwoSides, authority: Authority) -> 
     assert [path for _, _, path in site.asked] == ["/.well-known/openid-configuration"]
 
 
+def test_a_provider_of_sign_in_is_asked_through_the_proxy(
+    sides: TwoSides, authority: Authority, proxy: ForwardProxy
+) -> None:
+    context = server_context(authority.leaf("publisher.example", NEIGHBOUR))
+    site, inside = sides.serve(answer(), context), sides.serve(answer(), context)
+    provider = provider_there(site.url("publisher.example", ""), authority, site)
+    with pytest.raises(SignInRefused, match=REFUSED_SIGN_IN):  # its token says nothing
+        sides.run(lambda: asyncio.run(sign_in_at(provider)))
+    assert [path for _, _, path in site.asked] == ["/.well-known/openid-configuration", "/jwks_uri", "/token_endpoint"]
+    assert set(proxy.asked()) == {f"CONNECT publisher.example:{site.server.server_address[1]}"}
+    others = {"token_endpoint": inside.url(NEIGHBOUR, "/token")}
+    provider = provider_there(site.url("publisher.example", ""), authority, site, others)
+    with pytest.raises(SignInRefused, match=REFUSED_SIGN_IN):
+        sides.run(lambda: asyncio.run(sign_in_at(provider)))
+    assert inside.asked == []
+
+
 def test_a_webhook_follows_no_redirect(sides: TwoSides, authority: Authority, tmp_path: Path) -> None:
     context = server_context(authority.leaf("hooks.example", NEIGHBOUR))
     inside = sides.serve(answer(), context)
@@ -463,7 +457,7 @@ JOB = """
 import socket, sys
 from hedgerow.blocklists.outgoing_guard import OutgoingGuard, Reach, RefusedError, guard_connections
 
-guard_connections(OutgoingGuard(Reach.INTERNET), is_encrypted=True)
+guard_connections(OutgoingGuard(Reach.INTERNET), "", is_encrypted=True)
 with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()):
     print("pair")
 for family, where in (
@@ -489,6 +483,56 @@ def test_a_service_of_the_internet_leads_no_notice_inside(sides: TwoSides, statu
     assert notify(sides, service(inside, "turned.example")) == REFUSED_INSIDE
     assert notify(sides, service(inside, METADATA)) == REFUSED_INSIDE
     assert (inside.asked, own.asked) == ([], [])
+
+
+def test_notices_go_through_the_proxy(
+    sides: TwoSides, authority: Authority, proxy: ForwardProxy, tmp_path: Path
+) -> None:
+    context = server_context(authority.leaf("publisher.example"))
+    encrypted, plain, push = sides.serve(answer(), context), sides.serve(answer()), sides.serve(answer(201), context)
+    assert notify(sides, service(plain, "publisher.example")) == ""
+    assert notify(sides, encrypted.url("publisher.example").replace("https", "jsons", 1)) == ""
+    key = PushKey(tmp_path / "push.pem").private_pem()
+    assert notify(sides, subscription(push.url("publisher.example")), key) == ""
+    assert [len(each.asked) for each in (encrypted, plain, push)] == [1, 1, 1]
+    assert len(proxy.asked()) == 3
+
+
+def test_notices_to_a_service_at_home_do_not_go_through_the_proxy(sides: TwoSides, proxy: ForwardProxy) -> None:
+    site = sides.serve(answer())
+    for host in (NEIGHBOUR, "mirror.lan", "nas"):
+        assert notify(sides, service(site, host)) == ""
+    assert notify(sides, service(site, "lists.ours.example"), local=("ours.example",)) == ""
+    assert (len(site.asked), proxy.asked()) == (4, [])
+
+
+@pytest.mark.parametrize(
+    ("host", "exceptions"),
+    [
+        *((host, "") for host in (NEIGHBOUR, METADATA, "mirror.lan", "127.1", "[::ffff:192.168.1.9]")),
+        *((host, f"{NEIGHBOUR},mirror.lan") for host in (NEIGHBOUR, "mirror.lan")),
+    ],
+)
+def test_no_notice_is_led_inside_through_the_proxy(
+    sides: TwoSides,
+    authority: Authority,
+    proxy: ForwardProxy,
+    tmp_path: Path,
+    host: str,
+    exceptions: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NO_PROXY", exceptions)
+    context = server_context(authority.leaf(NEIGHBOUR, "mirror.lan", "nas"))
+    inside, encrypted = sides.serve(answer()), sides.serve(answer(), context)
+    for target in (inside.url(host), encrypted.url(host)):
+        first = sides.serve(answer(302, location=target))
+        assert notify(sides, service(first, "publisher.example")) == REFUSED_INSIDE
+        assert len(first.asked) == 1
+    key = PushKey(tmp_path / "push.pem").private_pem()
+    assert notify(sides, subscription(encrypted.url(host)), key)
+    assert (inside.asked, encrypted.asked) == ([], [])
+    assert all("publisher.example" in each for each in proxy.asked())
 
 
 def test_notices_are_not_sent_to_hedgerow_itself(sides: TwoSides, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from hedgerow import __version__
-from hedgerow.blocklists.outgoing import ONE_REQUEST, pinned
+from hedgerow.blocklists.outgoing import ONE_REQUEST, pinned, proxy_for
 from hedgerow.blocklists.outgoing_guard import OutgoingGuard
 from hedgerow.dashboards.accounts import ExternalIdentity
 from hedgerow.dashboards.passwords import SignInRefused
@@ -251,13 +251,19 @@ _FAILURES = (
 
 
 class _BoundedTransport(httpx.AsyncHTTPTransport):
-    """A transport to addresses that a guard permits, whose responses end with an error beyond `_MAX_OCTETS`."""
+    """A transport to addresses that a guard permits, or to the environment's proxy. Its responses end with an error
+    beyond `_MAX_OCTETS`.
+    """
 
     def __init__(self, guard: OutgoingGuard, trust: ssl.SSLContext) -> None:
         super().__init__(verify=trust, trust_env=False, limits=ONE_REQUEST)
         self._guard = guard
+        self._trust = trust
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if (proxy := proxy_for(self._guard, request.url)) is not None:
+            through = httpx.AsyncHTTPTransport(verify=self._trust, trust_env=False, limits=ONE_REQUEST, proxy=proxy)
+            return self._bounded(await through.handle_async_request(request))
         *others, last = await asyncio.to_thread(pinned, self._guard, request)
         for each in others:
             with contextlib.suppress(httpx.ConnectError, httpx.ConnectTimeout):

@@ -9,7 +9,7 @@ import os
 import ssl
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -81,6 +81,18 @@ class TwoSides:
     def run[T](self, work: Callable[[], T], *, at_home: bool = True) -> T:
         """Run a function as a program of the machine at home, or of the other one."""
         return self._threads[at_home].submit(work).result()
+
+    @contextlib.contextmanager
+    def program(self, words: Sequence[str]) -> Iterator[None]:
+        """Run a program on the other machine, which prints a line once it is ready."""
+        process = self.run(lambda: subprocess.Popen(words, stdout=subprocess.PIPE), at_home=False)
+        try:
+            assert process.stdout
+            assert process.stdout.readline()
+            yield
+        finally:
+            process.terminate()
+            process.communicate()
 
     def serve(self, respond: Respond, context: ssl.SSLContext | None = None, *, at_home: bool = False) -> Site:
         """Serve at all addresses of the other machine, or of the one at home."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -108,10 +107,11 @@ if __name__ == "__main__":
     confine_job()
     notice = json.load(sys.stdin.buffer)
     service = notice["address"].partition("://")[0].lower()
-    os.environ["no_proxy"] = "*"
     # Services whose names end with s use TLS: then the certificate says whose server it is.
     innermost = Reach.INTERNET if service == _PUSH.removesuffix("://") else Reach.MACHINE
-    guard_connections(OutgoingGuard(innermost, local=notice.pop("local")), is_encrypted=service.endswith("s"))
+    guard_connections(
+        OutgoingGuard(innermost, local=notice.pop("local")), notice["address"], is_encrypted=service.endswith("s")
+    )
     try:
         sys.exit(send(**notice))
     except RefusedError:
