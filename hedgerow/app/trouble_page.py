@@ -23,6 +23,7 @@ from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.dashboards.words.languages import message
 from hedgerow.policies.text.locales import read_translations, text_direction
+from hedgerow.proxy.http_head import HeadError, HeadReader
 from hedgerow.proxy.pages.translations import choose_language
 
 MAX_CONNECTIONS = 64
@@ -66,20 +67,19 @@ class TroublePage:
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
-    def answer(self, head: bytes) -> bytes:
+    def answer(self, data: bytes) -> bytes:
         """Return the whole response to a request head."""
-        line, *fields = head.decode("latin-1").split("\r\n")
-        path = [*line.split(" "), "", ""][1].partition("?")[0]
+        try:
+            head = HeadReader().feed(data)
+        except HeadError:
+            head = None
+        path, accept = (head.target.partition("?")[0], head.get("accept-language")) if head is not None else ("", "")
         if path in ("/healthz", "/readyz"):
             return _response("text/plain; charset=utf-8", "not ready\n")
         if path.startswith("/api/"):
             problem = {"title": "Service Unavailable", "status": 503, "detail": self._cause()}
             return _response("application/problem+json", json.dumps(problem))
-        accept = next(
-            (value for name, _, value in (each.partition(":") for each in fields) if name.lower() == "accept-language"),
-            "",
-        )
-        return _response("text/html; charset=utf-8", self.page(choose_language(accept.strip())))
+        return _response("text/html; charset=utf-8", self.page(choose_language(accept)))
 
     def page(self, language: str) -> str:
         """Return the page in a language."""

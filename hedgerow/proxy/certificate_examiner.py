@@ -18,6 +18,7 @@ from pathlib import Path
 from hedgerow.blocklists.address_ranges import is_public_address
 from hedgerow.policies.model import DeviceId
 from hedgerow.policies.unlisted import CertificateFlaw
+from hedgerow.proxy.http_head import parse_status_line
 from hedgerow.values import BoundedDict
 
 _SECONDS_PER_EXAMINATION = 4.0
@@ -108,9 +109,9 @@ async def _is_proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
     writer.write(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
     try:
         async with asyncio.timeout(_ANSWER_SECONDS):
-            version, status, *_ = (await reader.readline() + b"  ").split(b" ")
-            if not version.startswith(b"HTTP/") or status != b"200":
-                return version.startswith(b"HTTP/") and status == b"407"
+            line = parse_status_line((await reader.readline()).rstrip(b"\r\n"))
+            if line is None or line[1] != 200:
+                return line is not None and line[1] == 407
             for _ in range(_MAX_FIELDS):
                 if not (await reader.readline()).strip():
                     break

@@ -1,4 +1,4 @@
-"""Parser of the head of an HTTP/1 request (RFC 9112). Pure.
+"""Parser of the heads of HTTP/1 requests, and of the first lines of responses (RFC 9112). Pure.
 
 Stricter than most servers on purpose: a proxy and the server behind it must never read one message in two ways (request
 smuggling). So every ambiguity is refused, not repaired: Transfer-Encoding beside Content-Length, either of them twice,
@@ -25,6 +25,7 @@ CONNECTION_ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 _TCHAR = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE = re.compile(rf"({_TCHAR}) ([\x21-\x7e]+) HTTP/1\.([01])")
+_STATUS_LINE = re.compile(rb"(HTTP/1\.[0-9])[ \t]+([1-9][0-9]{2})(?:[ \t]+(.*))?", re.DOTALL)
 _RAW_REQUEST_LINE = re.compile(rf"({_TCHAR}) ([\x21-\x7e\x80-\xff]+) HTTP/1\.([01])")
 _FIELD = re.compile(rf"(?<=\n)({_TCHAR}+):([\t\x20-\x7e\x80-\xff]*+)(?:\r\n|\Z)")  # a whole line; `++` never gives back
 _FIRST_BYTES = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz\r")
@@ -109,6 +110,16 @@ class RequestTarget:
 
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def parse_status_line(line: bytes) -> tuple[bytes, int, bytes] | None:
+    """Return version, status and reason of a response's first line, without its end; None if it is not one of HTTP/1.
+
+    >>> parse_status_line(b"HTTP/1.1 407 Proxy Authentication Required")
+    (b'HTTP/1.1', 407, b'Proxy Authentication Required')
+    """
+    match = _STATUS_LINE.fullmatch(line)
+    return None if match is None else (match[1], int(match[2]), match[3] or b"")
 
 
 class HeadReader:

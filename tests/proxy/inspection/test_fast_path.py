@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import re
 import socket
 import ssl
@@ -14,10 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mitmproxy.connection import Client, Server
+from mitmproxy.net.http.http1 import expected_http_body_size
 from proxy_stand import Stand
 from small_internet.whole import SmallInternet
 
 from hedgerow.proxy.http_head import MAX_FIELDS, HeadError, HeadReader
+from hedgerow.proxy.inspection.engine.bodies import ReceiveBuffer, split_lines
+from hedgerow.proxy.inspection.engine.flows import HeaderFields, HttpRequest
+from hedgerow.proxy.inspection.engine.heads import read_response_head
 from hedgerow.proxy.inspection.engine.plain_messages import (
     PlainHead,
     PlainRequest,
@@ -368,3 +373,21 @@ def test_a_request_with_a_known_head_is_what_its_parser_makes_of_it(path: str) -
 def test_what_is_no_plain_answer(data: bytes) -> None:
     assert parse_plain_response(ANSWER) is not None
     assert parse_plain_response(data) is None
+
+
+def test_a_plain_response_is_one_for_the_reader_of_all_responses_too() -> None:
+    """The fast path takes a response for what the layers take it for, or leaves it to them."""
+    answer, found = ANSWER.replace(b"\r\n\r\n", b"\r\nX: ab\r\n\r\n"), 0
+    pieces = [*(bytes([octet]) for octet in range(256)), b"\r\n", b"\r\n ", b" \t", b"\r\n\r\n"]
+    for place, length, put in itertools.product(range(len(answer)), range(3), pieces):
+        data = answer[:place] + put + answer[place + length :]
+        plain = parse_plain_response(data)
+        if plain is None:
+            continue
+        found += 1
+        buffer = ReceiveBuffer(bytearray(data))
+        response = read_response_head(split_lines(buffer.take(buffer.find_head())))
+        size = expected_http_body_size(HttpRequest(method=b"GET", path=b"/", headers=HeaderFields([])), response)
+        response.data.content = buffer.take(size or 0)
+        assert (not buffer, plain.data) == (True, response.data), data
+    assert found > 1000

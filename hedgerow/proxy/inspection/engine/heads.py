@@ -3,6 +3,8 @@ anything reads it.
 
 Of a response: equal lengths are merged, chunks win over a length, and 204 has no length. A transfer coding that was not
 asked for is refused, since nobody after us would undo it. Heads of requests are parsed by `http_head`, as at the gate.
+Heads of responses are parsed here, and those of plain messages on their fast path (`plain_messages`), which takes them
+for the same or not at all.
 
 Protocol code: no sockets, no files.
 """
@@ -12,16 +14,14 @@ Protocol code: no sockets, no files.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from http import HTTPStatus
 
 from mitmproxy import http
 
-from hedgerow.proxy.http_head import RequestHead, basic_credentials, parse_target
+from hedgerow.proxy.http_head import RequestHead, basic_credentials, parse_status_line, parse_target
 from hedgerow.proxy.inspection.engine.flows import Fields, HeaderFields, HttpRequest, HttpResponse, values_of
 
-_STATUS_LINE = re.compile(rb"(HTTP/1\.[0-9])[ \t]+([0-9]{3})(?:[ \t]+(.*))?", re.DOTALL)
 _SCHEMES = ("http", "https")
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 _OF_THE_HOP = frozenset({b"keep-alive", b"proxy-connection"})
@@ -68,21 +68,18 @@ def _read_fields(lines: list[bytes]) -> Iterable[tuple[bytes, bytes]]:
         name, colon, value = line.partition(b":")
         if not colon or not name:
             raise ValueError(f"the line {line[:80]!r} is not a field")
-        yield name, value.strip()
+        yield name, value.strip(b" \t\r")
 
 
 def read_response_head(lines: list[bytes]) -> HttpResponse:
     """Parse a response's head, whose number of lines is bounded. Raises ValueError."""
-    status = _STATUS_LINE.fullmatch(lines[0]) if lines else None
-    if status is None:
+    line = parse_status_line(lines[0]) if lines else None
+    if line is None:
         raise ValueError("it does not begin with a status line of HTTP/1")
-    response = HttpResponse(
-        int(status[2]), status[3] or b"", HeaderFields(_read_fields(_unfolded(lines)[1:])), http_version=status[1]
-    )
+    version, status, reason = line
+    response = HttpResponse(status, reason, HeaderFields(_read_fields(_unfolded(lines)[1:])), http_version=version)
     examined = [(key, value) for name, value in response.data.headers.fields if (key := name.lower()) in _EXAMINED]
     framing = [field for field in examined if field[0] in _FRAMING]
-    if response.data.status_code < 100:
-        raise ValueError(f"the status {response.data.status_code} has not three digits")
     if len(examined) > len(framing):
         options = [value.lower() for name, value in examined if name == b"connection"]
         if options not in _PLAIN_OPTIONS or len(examined) > len(framing) + 1:
