@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hedgerow.policies.model import Decision, Device, DeviceId, Reason, Request, RequestKind, Verdict
+from hedgerow.proxy.inspection.addon import InspectionAddon
 from hedgerow.proxy.inspection.origin_policy import OriginPolicy, ResolutionBlock
 from hedgerow.proxy.inspection.origins import OriginError
 from hedgerow.proxy.policy import Counters, DestinationGuard
@@ -34,5 +35,17 @@ def test_a_failure_carries_its_block_and_no_text_of_an_origin_does() -> None:
         asyncio.run(origins.addresses_for(first, "cdn.example", 443))  # type: ignore[arg-type]
     (block,) = refused.value.args
     assert isinstance(block, ResolutionBlock)
-    assert block.request is REQUEST
-    assert not isinstance(str(block), ResolutionBlock)
+    assert (block.request, block.decision) == (REQUEST, blocked.decision)
+    assert (explain(block), explain(str(block))) == ("the block page", "an error")
+
+
+def explain(message: str) -> Any:
+    """Return what a client gets for a failure with this message."""
+    page = SimpleNamespace(
+        blocked=lambda *_words: "the block page",
+        short_page=lambda *_words, **_options: "an error",
+        reader_of=lambda *_words: None,
+    )
+    clients = SimpleNamespace(policy=SimpleNamespace(page=page), find=lambda _id: None)
+    addon: Any = SimpleNamespace(clients=clients, _key=b"k" * 32, _clock=lambda: 0.0)
+    return InspectionAddon.explain(addon, 502, message, None, "first")
