@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 import server_logs
 from hypothesis import HealthCheck, settings
+from no_publishers import refuse_publishers
 from small_internet import SmallInternet, small_internet
+
+refuse_publishers()
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"

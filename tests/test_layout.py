@@ -58,6 +58,7 @@ OWN_CONNECTIONS = {
     "app/control/notices/sender.py": "a process whose connections are judged by a hook",
     "blocklists/downloader.py": "types only",
     "blocklists/outgoing.py": "the client",
+    "blocklists/outgoing_guard.py": "the environment's proxies, read only",
     "features/connecting/checks.py": "errors of control's client",
     "features/joining/protocol.py": "another machine, which an admin names by an invitation",
     "features/log_shipping/event_log.py": "syslog servers, which only an admin names",

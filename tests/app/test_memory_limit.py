@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from small_internet.running import executable
+from small_internet.running import executable, without_internet
 
 from hedgerow.app.startup import memory_problem
 
@@ -38,7 +38,9 @@ def test_the_limit_of_a_control_group_is_found(tmp_path: Path, own: str, files: 
 def test_too_little_address_space_ends_the_start_with_one_sentence(tmp_path: Path) -> None:
     places = [word for name in ("dns", "proxy", "web") for word in (f"--{name}", "127.0.0.1:0")]
     command = ["prlimit", f"--as={300 << 20}", executable(), "up", "--state", str(tmp_path / "state"), *places]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path, env=without_internet()
+    )
     assert done.returncode == 2
     assert done.stderr.strip().endswith("and may use 315 MB: raise the limit (ulimit -v).")
     assert len(done.stderr.strip().splitlines()) == 1

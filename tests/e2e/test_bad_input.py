@@ -15,7 +15,15 @@ import pytest
 from small_internet import SmallInternet
 from small_internet.clients import kdig
 from small_internet.family import LISTS, PEOPLE, TABLET, family_policy
-from small_internet.running import Hedgerow, executable, hedgerow_command, network_section, running_hedgerow, wait_until
+from small_internet.running import (
+    Hedgerow,
+    executable,
+    hedgerow_command,
+    network_section,
+    running_hedgerow,
+    wait_until,
+    without_internet,
+)
 
 FREE_PORTS = ("--dns", "127.0.0.1:0", "--proxy", "127.0.0.1:0", "--web", "127.0.0.1:0")
 NOBODY = 65534
@@ -96,7 +104,15 @@ def test_port_53_without_permission_is_one_sentence(internet: SmallInternet, tmp
     ports = ("--dns", "127.0.0.53:53", "--proxy", "127.0.0.1:0", "--web", "127.0.0.1:0")
     command = [executable(), "up", "--policy", str(policy), "--state", str(state), *ports]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=False, user=NOBODY, group=NOBODY, extra_groups=[]
+        command,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+        env=without_internet(),
     )
     assert_refuses_to_start(done, "53", "permission")
 

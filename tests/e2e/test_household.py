@@ -24,6 +24,7 @@ from small_internet.running import (
     running_hedgerow,
     setup_code,
     wait_until,
+    without_internet,
 )
 
 PASSWORD = "four words and more"
@@ -234,7 +235,9 @@ def test_the_first_start_without_a_policy_file(whole_internet: SmallInternet, tm
         "127.0.0.1:0",
     ]
     with (tmp_path / "stderr").open("w") as errors:
-        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=errors, text=True)
+        process = subprocess.Popen(
+            command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=errors, text=True, env=without_internet()
+        )
     with process:
         try:
             assert process.stdout

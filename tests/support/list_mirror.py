@@ -24,6 +24,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from no_publishers import no_internet
 
 from hedgerow.blocklists.sources import PublicSource, public_sources
 
@@ -74,7 +75,7 @@ class ListMirror:
         hosts.write_text("".join(f"{address} {name}\n" for name in names) + Path("/etc/hosts").read_text())
         bound = 'mount --bind "$0" /etc/hosts && exec "$@"'
         self.program = ("unshare", "--mount", "sh", "-c", bound, str(hosts))
-        self.environment = {"SSL_CERT_FILE": str(authority)}
+        self.environment = {**no_internet(*names), "SSL_CERT_FILE": str(authority)}
 
     def answer(self, url: str) -> bytes | None:
         """Return the list at a URL, or None."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from list_server import ListServer, slowly
+from small_internet.running import without_internet
 from typer.testing import CliRunner
 
 from hedgerow.app.commands.lists import app
@@ -144,7 +145,7 @@ COMMAND = (str(Path(sys.executable).with_name("hedgerow")), "lists")
 def seen_on_terminal(*arguments: str, cwd: Path) -> tuple[int, str]:
     """Return the exit status and everything written to a terminal."""
     master, slave = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "160"}
+    environment = {**without_internet(), "TERM": "xterm-256color", "COLUMNS": "160"}
     with subprocess.Popen(
         [*COMMAND, *arguments], cwd=cwd, env=environment, stdin=slave, stdout=slave, stderr=slave
     ) as process:
@@ -178,7 +179,12 @@ def test_downloads_show_progress_on_a_terminal_only(tmp_path: Path) -> None:
         assert "writing the index" in shown
 
         quiet = subprocess.run(
-            [*COMMAND, "update", "--state", "other"], cwd=tmp_path, capture_output=True, text=True, check=True
+            [*COMMAND, "update", "--state", "other"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+            env=without_internet(),
         )
         assert "━" not in quiet.stdout + quiet.stderr
         assert "\x1b" not in quiet.stdout + quiet.stderr

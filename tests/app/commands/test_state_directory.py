@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from small_internet.forked import run_command
-from small_internet.running import executable, hedgerow_command
+from small_internet.running import executable, hedgerow_command, without_internet
 
 from hedgerow.files import write_atomically
 from hedgerow.journal.database import open_journal
@@ -19,7 +19,7 @@ from hedgerow.proxy.certificate_authority import ensure_ca
 def run_as_anybody(*words: str, directory: Path) -> subprocess.CompletedProcess[str]:
     """Run a command without the rights by which root reads everything."""
     return run_command(
-        [executable(), *words], environment=os.environ, timeout=60, directory=directory, has_capabilities=False
+        [executable(), *words], environment=without_internet(), timeout=60, directory=directory, has_capabilities=False
     )
 
 

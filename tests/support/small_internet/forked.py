@@ -22,6 +22,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from no_publishers import check_start
+
 _FIXED_AT_START = ("PYTHON", "LD_", "LC_", "LANG", "MALLOC_", "OPENSSL_", "SSL_", "GLIBC_")
 """Beginnings of variables that Python, its libraries or the loader read once, when a program starts."""
 
@@ -134,6 +136,7 @@ def start_command(
     `network` is the path of a network namespace that it enters, `files` are bound over the system's for it. Without
     `has_capabilities` root can do no more than other users.
     """
+    check_start(["hedgerow", *words[1:]], environment, network=network)
     request = {
         "words": list(words),
         "directory": str(directory or Path.cwd()),

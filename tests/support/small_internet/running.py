@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from no_publishers import no_internet
 from server_logs import watched
 
 from small_internet.clients import Address, curl
@@ -24,14 +25,6 @@ from small_internet.whole import SmallInternet
 
 START_SECONDS = 60.0
 END_SECONDS = 10.0
-_NOWHERE = "http://127.0.0.1:9"
-_NO_INTERNET = {
-    **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), _NOWHERE),
-    **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,127.0.0.0/8,localhost,::1"),
-}
-"""Sends what would leave this machine to a port at which nobody listens: whoever publishes lists is never asked by a
-test.
-"""
 ROLES = ("dns", "gate", "signer", "inspector", "control")
 _READY = re.compile(r"hedgerow ready dns=(\S+) proxy=(\S+) web=(http://\S+)(?: \w+=\S+)*\s*")
 _READY_OR_LIMITED = re.compile(
@@ -153,7 +146,7 @@ def setup_code(state: Path) -> str:
 
 def without_internet(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a program that may reach this machine only; `environment` None: that of this one."""
-    return {**(os.environ if environment is None else environment), **_NO_INTERNET}
+    return {**(os.environ if environment is None else environment), **no_internet()}
 
 
 def executable() -> str:
@@ -168,7 +161,7 @@ def network_section(
     return (
         "network:\n"
         f"  timezone: {timezone}\n"
-        "  lists: starter\n"  # whoever publishes lists is never asked by a test
+        "  lists: starter\n"
         f"  lan: [{', '.join(f'"{each}"' for each in lan)}]\n"
         f'  upstream: ["{net.nameserver.upstream}"]\n'
         "  reachable: [127.0.0.0/8]\n"
