@@ -42,7 +42,8 @@ def text_of(answer: httpx.Response) -> str:
 
 
 def curl(web: Web, *more: str) -> str:
-    command = ["curl", "-s", "--noproxy", "*", "-H", "Sec-Fetch-Site: same-origin", *more, f"{web.url}/people/mia"]
+    page = f"{web.url}/people/mia/services"
+    command = ["curl", "-s", "--noproxy", "*", "-H", "Sec-Fetch-Site: same-origin", *more, page]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 

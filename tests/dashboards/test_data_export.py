@@ -81,7 +81,7 @@ def test_a_person_exports_the_same_rows_as_parents(web):
     assert rows(own) == rows(get(web, "/people/mia/kept")) == rows(get(web, "/api/v1/kept?name=mia", **BEARER))
     assert hosts(own) == of("tablet", "console")
     assert hosts(get(web, "/device/kept", "127.0.0.5")) == of("phone")
-    for page, address in (("/device", "127.0.0.2"), ("/people/mia", "127.0.0.1")):
+    for page, address in (("/device", "127.0.0.2"), ("/people/mia/about", "127.0.0.1")):
         assert "Download everything that is stored" in get(web, page, address).text
 
 
