@@ -127,7 +127,7 @@ def blocked(
     """Draft the answer to a blocked name: 0.0.0.0 and ::, NXDOMAIN, or the addresses of the block page; no records for
     other types.
     """
-    ede = block_error(decision)
+    ede = block_error(decision, names_page=kind is BlockedAnswer.PAGE and bool(page))
     if kind is BlockedAnswer.NXDOMAIN:
         return negative(wire.NXDOMAIN, ede)
     if query.qtype not in (wire.A, wire.AAAA):

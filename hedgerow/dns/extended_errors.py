@@ -64,18 +64,18 @@ class ExtendedError(NamedTuple):
         return self.text.encode()[:MAX_TEXT].decode(errors="ignore").encode()
 
 
-def block_error(decision: Decision) -> ExtendedError:
-    """Return the extended error of a block.
+def block_error(decision: Decision, *, names_page: bool = False) -> ExtendedError:
+    """Return the extended error of a block. `names_page`: its text says where the device's own page is.
 
     >>> from hedgerow.policies.model import Verdict
-    >>> block_error(Decision(Verdict.BLOCK, Reason.CATEGORY, "gambling"))[:2]
-    (17, 'Hedgerow: category gambling')
+    >>> gambling = Decision(Verdict.BLOCK, Reason.CATEGORY, "gambling")
+    >>> block_error(gambling)[:2], block_error(gambling, names_page=True).text
+    ((17, 'Hedgerow: category gambling'), 'Hedgerow: category gambling; ask at http://hedgerow.internal/device')
     """
-    text = _DETAIL_TEXTS.get(decision.what, "")
-    if not text:
-        text = _REASON_TEXTS.get(decision.reason, str(decision.reason))
-        if decision.reason in _REASONS_WITH_DETAIL:
-            text = f"{text} {decision.what}".rstrip()
+    text = _DETAIL_TEXTS.get(decision.what) or _REASON_TEXTS.get(decision.reason, str(decision.reason))
+    if decision.what not in _DETAIL_TEXTS and decision.reason in _REASONS_WITH_DETAIL:
+        text = f"{text} {decision.what}".rstrip()
     code = BLOCKED if decision.what in _SECURITY else CENSORED if decision.what in _LEGAL else FILTERED
     fields = {"j": text, "s": _SUB_ERRORS.get(decision.what, 5), "o": "Hedgerow", "l": "en"}
-    return ExtendedError(code, f"Hedgerow: {text}", json.dumps(fields, separators=(",", ":")))
+    place = "; ask at http://hedgerow.internal/device" if names_page else ""
+    return ExtendedError(code, f"Hedgerow: {text}{place}", json.dumps(fields, separators=(",", ":")))

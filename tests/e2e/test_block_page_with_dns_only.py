@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from lab.spaces import Space, connect, spaces
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Error, sync_playwright
 from small_internet.running import executable, without_internet
 
 CHROMIUM = shutil.which("chromium")
@@ -82,7 +82,13 @@ def answer(tablet: Space, *options: str) -> str:
 def test_http_shows_the_reason_and_https_fails_at_once(tmp_path: Path) -> None:
     with home(tmp_path) as (_, tablet):
         assert answer(tablet, "+short").split() == [SERVER]
-        assert "category adult" in answer(tablet, "+edns"), "the extended error gives the reason"
+        told = "category adult; ask at http://hedgerow.internal/device"
+        assert told in answer(tablet, "+edns"), "the extended error gives the reason, and the way on"
+        own = tablet.must(
+            "curl", "-s", "--resolve", f"hedgerow.internal:80:{SERVER}", "http://hedgerow.internal/device"
+        )
+        assert "Hello, mia!" in own
+        assert "This site can’t be reached" in own, "the page prepares for the browser's error"
         lead = ("--resolve", f"adult.example:80:{SERVER}", "--resolve", f"adult.example:443:{SERVER}")
         page = tablet.must("curl", "-s", "-i", "-H", "Accept: text/html", *lead, "http://adult.example/x")
         assert page.startswith("HTTP/1.1 403 ")
@@ -103,13 +109,19 @@ def test_a_browser_that_tries_https_first_comes_to_the_page(tmp_path: Path) -> N
             "--no-sandbox",
             "--disable-gpu",
             "--enable-features=HttpsUpgrades",
-            f"--host-resolver-rules=MAP adult.example {SERVER}",
+            f"--host-resolver-rules=MAP adult.example {SERVER}, MAP hedgerow.internal {SERVER}",
         ]
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=str(wrapper), args=options)
             page = browser.new_page(viewport={"width": 390, "height": 844})
             page.goto("http://adult.example/")
             assert page.get_by_role("heading", name="This site is not open here").is_visible()
+            with pytest.raises(Error, match="ERR_SSL_PROTOCOL_ERROR"):
+                page.goto("https://adult.example/")
+            own = browser.new_page(viewport={"width": 390, "height": 844})
+            own.goto("http://hedgerow.internal/device")
+            assert own.get_by_role("heading", name="Hello, mia!").is_visible()
+            assert own.get_by_text("that can be the filter too").is_visible()
             browser.close()
 
 
