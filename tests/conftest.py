@@ -13,6 +13,7 @@ import pytest
 import server_logs
 from hypothesis import HealthCheck, settings
 from no_publishers import refuse_publishers
+from shared_servers import file_of, shared_servers
 from small_internet import SmallInternet, small_internet
 
 refuse_publishers()
@@ -44,13 +45,15 @@ Tests with one of them have the marker `service`: `make quick` leaves them out.
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first, so that none is left at the end for all to wait for.
+    """Put the files that share a server one after the other, and the longest files first, so that none is left at the
+    end for all to wait for.
 
     Mark what needs services, and skip what can't run.
 
     Each skip has a reason, so that a bare machine says what it left out.
     """
-    items.sort(key=lambda item: -SECONDS.get(item.nodeid.partition("::")[0], UNKNOWN_S))
+    shared_servers.note_users(items)
+    items.sort(key=lambda item: (shared_servers.turn_of(item), -SECONDS.get(file_of(item), UNKNOWN_S)))
     for item in items:
         if not SERVICES.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.service)
@@ -65,6 +68,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for marker, reason in lacking.items():
             if reason and item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    shared_servers.end_unused(nextitem)
 
 
 def pytest_collection_finish() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from proxy_stand import Stand, proxy_stand
+from shared_servers import shared_servers
 from small_internet.running import network_section
 from small_internet.whole import SmallInternet, small_internet
 
@@ -47,10 +48,9 @@ def policy(net: SmallInternet) -> str:
     return network_section(net) + PEOPLE.removeprefix("\n")
 
 
-@pytest.fixture(scope="session")
-def _stand(net: SmallInternet, policy: str) -> Iterator[Stand]:
-    with proxy_stand(net, policy, LISTS) as running:
-        yield running
+@pytest.fixture(scope="module")
+def _stand(net: SmallInternet, policy: str) -> Stand:
+    return shared_servers.running("_stand", proxy_stand(net, policy, LISTS))
 
 
 @pytest.fixture
