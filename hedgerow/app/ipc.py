@@ -258,5 +258,9 @@ def control_client(settings: Settings, timeout: float) -> httpx.Client:
     """
     import httpx
 
-    transport = httpx.HTTPTransport(uds=str(settings.control_socket))
-    return httpx.Client(base_url="http://localhost", transport=transport, trust_env=False, timeout=timeout)
+    return httpx.Client(
+        base_url="http://localhost",
+        transport=httpx.HTTPTransport(uds=str(settings.control_socket)),
+        trust_env=False,
+        timeout=timeout,
+    )

@@ -67,8 +67,7 @@ def confine_worker(role: str, settings: Settings, policy: Policy, generation: Pa
     writable = (settings.inspector_sockets, settings.refused) if role == "inspector" else ()
     kept = CAPABILITIES[role] | needed_by_root(settings.state)
     ends_scanners = role == "inspector"
-    rules = Confinement((*shared, *paths), writable, kept, may_listen=role in LISTENERS, may_signal=ends_scanners)
-    confine(rules)
+    confine(Confinement((*shared, *paths), writable, kept, may_listen=role in LISTENERS, may_signal=ends_scanners))
 
 
 def confine_signer(settings: Settings) -> None:

@@ -154,11 +154,10 @@ def open_fallback(settings: Settings) -> LoadedSnapshot:
         raise StartProblem(
             f"There is no usable snapshot in {settings.state}, and none can be made: {error_text(error)}"
         ) from None
-    policy = f"the policy {view.policy.path}" if view.policy.path else "the built-in policy for children"
     log.error(
         "There is no usable snapshot in %s: %s is in force with the lists %s.",
         settings.state,
-        policy,
+        f"the policy {view.policy.path}" if view.policy.path else "the built-in policy for children",
         view.catalogue.version,
     )
     return view

@@ -21,7 +21,7 @@ import msgspec
 
 import hedgerow
 from hedgerow.app.settings import memory_folder
-from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.blocklists.catalogue import Catalogue, is_usable
 from hedgerow.codec import decode, encode
 from hedgerow.files import make_private_folder, write_atomically
 from hedgerow.policies.model import DeviceId, Grant, Pause, Policy, Session
@@ -31,6 +31,9 @@ from hedgerow.policies.sites_seen import SitesSeen, own_sites
 from hedgerow.policies.time_model import SpentBudget
 
 log = logging.getLogger("hedgerow.snapshot")
+
+KEPT_LISTS = "kept-lists"
+"""The directory of the copy of the lists in force, in the state directory."""
 
 FILE_NAME = "published/snapshot.json"
 """Its place in the state directory. Workers can read nothing beside its folder."""
@@ -246,6 +249,8 @@ class SnapshotWatch:
                 last.snapshot.published,
             ):
                 return None  # only its other copy is new
+            if last is None:
+                snapshot = replace(snapshot, generation=usable_lists(snapshot.generation))
             view = LoadedSnapshot(snapshot, before=last)
         except (OSError, ValueError) as error:
             self.is_denied = isinstance(error, PermissionError)
@@ -253,6 +258,18 @@ class SnapshotWatch:
             return None
         self._opened = view
         return view
+
+
+def usable_lists(generation: Path) -> Path:
+    """Return the directory of compiled lists, or that of their copy if they are missing or damaged.
+
+    Raises ValueError if the copy is too, or OSError if this process may not read them.
+    """
+    for folder in (generation, generation.parent.parent / KEPT_LISTS / generation.name):
+        if is_usable(folder):
+            return folder
+    Catalogue.open(generation)
+    raise ValueError(f"the lists {generation} are missing or damaged, and have no copy")
 
 
 def identity_of(file: Path | str) -> tuple[int, int, int] | None:

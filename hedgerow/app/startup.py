@@ -253,8 +253,10 @@ def memory_problem(processes: Path = Path("/proc/self/cgroup"), groups: Path = P
         )
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     if soft != resource.RLIM_INFINITY and soft < MIN_ADDRESS_SPACE:
-        needed = f"Each process of Hedgerow needs {_megabytes(MIN_ADDRESS_SPACE)} of address space"
-        return f"{needed}, and may use {_megabytes(soft)}: raise the limit (ulimit -v)."
+        return (
+            f"Each process of Hedgerow needs {_megabytes(MIN_ADDRESS_SPACE)} of address space, and may use"
+            f" {_megabytes(soft)}: raise the limit (ulimit -v)."
+        )
     return ""
 
 

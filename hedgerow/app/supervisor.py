@@ -127,10 +127,9 @@ class Supervisor:
     async def run(self) -> int:
         def supervise_each(processes: Sequence[ManagedProcess]) -> None:
             for managed in processes:
-                run = partial(self._supervise, managed)
                 self._tasks.start(
                     f"supervising {managed.slot}",
-                    run,
+                    partial(self._supervise, managed),
                     Area.PROCESSES,
                     may_end=True,
                     longest_pause_s=MAX_RESTART_DELAY_S,

@@ -154,8 +154,7 @@ async def run(settings: Settings, sockets: InheritedSockets) -> None:
 
 
 def main() -> None:
-    settings = Settings.load(Path(sys.argv[1]))
-    asyncio.run(run(settings, InheritedSockets(parse_descriptors(sys.argv[2]))))
+    asyncio.run(run(Settings.load(Path(sys.argv[1])), InheritedSockets(parse_descriptors(sys.argv[2]))))
 
 
 if __name__ == "__main__":

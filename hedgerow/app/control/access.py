@@ -268,8 +268,11 @@ class AccessControl:
 
 async def same_requests(publisher: SnapshotPublisher, request: RequestRow) -> list[int]:
     """Return the other open requests that an answer to this one answers."""
-    rows = await asyncio.to_thread(publisher.reader.requests)
-    return [row.id for row in rows if row.id != request.id and row.is_answered_with(request, publisher.policy)]
+    return [
+        row.id
+        for row in await asyncio.to_thread(publisher.reader.requests)
+        if row.id != request.id and row.is_answered_with(request, publisher.policy)
+    ]
 
 
 def _grant(subject: AccessSubject, actor: str, *, starts: float, ends: float | None, note: str) -> Grant:

@@ -62,8 +62,12 @@ class CheckedDevice:
     gateway: Gateway | None
 
     def is_blocked(self, host: str, kind: RequestKind = RequestKind.DNS, *, hides_host: bool = False) -> bool:
-        request = Request(self.device.id, kind, host, hides_host=hides_host)
-        return decide(self.ruleset, self.view.catalogue, request).verdict is Verdict.BLOCK
+        return (
+            decide(
+                self.ruleset, self.view.catalogue, Request(self.device.id, kind, host, hides_host=hides_host)
+            ).verdict
+            is Verdict.BLOCK
+        )
 
 
 def check_device(state: Path, name: str) -> list[Finding]:

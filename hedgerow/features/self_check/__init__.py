@@ -1,4 +1,4 @@
-"""A trial of the inspection of pages every few seconds, by Hedgerow itself."""
+"""A trial of the inspection of pages every few seconds, and a copy of the lists in force, by Hedgerow itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _services(core: Core) -> Sequence[ControlService]:
 
 FEATURE = Feature(
     name="self_check",
-    summary="A trial of the inspection of pages every few seconds, by Hedgerow itself",
+    summary="A trial of the inspection of pages every few seconds, and a copy of the lists in force",
     is_permanent=True,
     services=_services,
 )

@@ -1,4 +1,4 @@
-"""The service that tries what others use. It fails, as a task does, while that does not work.
+"""The services of a run. The trial of inspection fails, as a task does, while that does not work.
 
 A file or socket of the run that is there may still lead nowhere, and a process that lives may still not do its work. So
 an inspector is asked as a gate asks it, for a certificate that the signer has to issue.
@@ -20,6 +20,7 @@ from typing import Final
 from hedgerow.app.ipc import WorkerRow, WorkersFile
 from hedgerow.app.settings import Settings
 from hedgerow.features.contract import ControlService, Core
+from hedgerow.features.self_check.lists import KeptLists
 from hedgerow.proxy.handover import (
     CHECKED,
     TRIAL_ADDRESS,
@@ -110,5 +111,10 @@ def try_inspector(place: Path, key: bytes, now: float, seconds: float = ANSWER_S
 
 
 def self_check_services(core: Core) -> tuple[ControlService, ...]:
-    """Return the service of a run."""
-    return (ControlService(name="trial of inspection", area=Area.RULES, run=InspectionCheck(core.settings).run),)
+    """Return the services of a run."""
+    snapshots = core.snapshots
+    kept = KeptLists(core.settings.state, lambda: snapshots.view.snapshot.generation if snapshots.view else None)
+    return (
+        ControlService(name="trial of inspection", area=Area.RULES, run=InspectionCheck(core.settings).run),
+        ControlService(name="kept lists", area=Area.LISTS, run=kept.run),
+    )

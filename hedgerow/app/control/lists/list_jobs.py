@@ -179,8 +179,11 @@ def read_report(generation: Path) -> CompileReport | None:
 def newest_generation(folders: ListFolders) -> Path | None:
     """The latest usable generation of any run."""
     with contextlib.suppress(OSError):
-        found = [path for path in folders.generations.iterdir() if not path.name.startswith(".") and is_usable(path)]
-        return max(found, key=lambda path: path.stat().st_mtime, default=None)
+        return max(
+            (path for path in folders.generations.iterdir() if not path.name.startswith(".") and is_usable(path)),
+            key=lambda path: path.stat().st_mtime,
+            default=None,
+        )
     return None
 
 
