@@ -82,8 +82,9 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class SwitchGroup:
-    """Switches of services of one kind."""
+    """Switches of services of one kind. `id` is the group's name in the catalogue."""
 
+    id: str
     title: str
     switches: tuple[Switch, ...]
 
@@ -126,8 +127,18 @@ class SwitchWords:
         """Return the switches of all services by group, sorted by title."""
         groups: dict[str, list[Switch]] = {}
         for id, service in Services.load().by_id.items():
-            groups.setdefault(self._group_title(service.group), []).append(self._switch(id, access))
-        return tuple(SwitchGroup(title, tuple(switches)) for title, switches in sorted(groups.items()))
+            groups.setdefault(service.group, []).append(self._switch(id, access))
+        titles = {group: self.reader.gettext(text) for group, text in _GROUPS.items()}
+        return tuple(
+            sorted(
+                (
+                    # Most groups are also topics.
+                    SwitchGroup(group, titles.get(group) or title_of(group, self.reader), tuple(switches))
+                    for group, switches in groups.items()
+                ),
+                key=lambda group: group.title,
+            )
+        )
 
     def closures(self, access: PersonAccess) -> tuple[str, ...]:
         """Return a sentence for each closure of the whole internet, of the person or of one of their devices."""
@@ -224,7 +235,3 @@ class SwitchWords:
         why = gettext(_CLOSURES[closed.reason]) if closed.reason in _CLOSURES else closed.what
         end = "" if closed.until is None else self.clock(closed.until)
         return gettext(_CLOSED[bool(device), bool(end)], device=device, time=end, why=why)
-
-    def _group_title(self, group: str) -> str:
-        """Return the title of a group of services. Most groups are also categories."""
-        return self.reader.gettext(_GROUPS[group]) if group in _GROUPS else title_of(group, self.reader)

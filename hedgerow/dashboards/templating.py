@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from functools import partial
+from zlib import crc32
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -63,6 +64,9 @@ def make_environment(reader: Language) -> Environment:
         "verdict_text": lambda verdict: labels.verdict_text(verdict, reader),
         "purpose_of": lambda purpose: page_words(reader.code)["purposes"].get(purpose, ""),
         "iso": labels.iso_timestamp,
+        "glyph_of": labels.GLYPHS.get,
+        "icon_hue": lambda name: crc32(name.encode()) % labels.HUES,
+        "monogram": labels.monogram,
         "level_of": level_of,
     }
     return environment

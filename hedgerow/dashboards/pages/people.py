@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -25,7 +25,7 @@ from hedgerow.dashboards.edits.yaml_text import Edit, put, remove
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_after_save, redirect_to
 from hedgerow.dashboards.pages.openings import confirm
 from hedgerow.dashboards.protections import protections_by_device
-from hedgerow.dashboards.routes import MANAGE, READ, ScopedRouter, get, post
+from hedgerow.dashboards.routes import MANAGE, READ, get, post
 from hedgerow.dashboards.switches import SwitchWords, needs_pages
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import language_of, message
@@ -69,17 +69,6 @@ class PersonPageGroup(PageGroup):
 class PeoplePages(PersonPageGroup):
     """`/people`, `/people/NAME` with its parts, and its forms."""
 
-    def add_to(self, router: ScopedRouter) -> None:
-        super().add_to(router)
-        for part in PARTS:
-            router.serve("GET", f"/people/{{name}}/{part}", READ)(self._show(part))
-
-    def _show(self, part: str) -> Callable[[Request, str], Awaitable[Response]]:
-        async def show(request: Request, name: PersonName) -> Response:
-            return await person_page(self._context, request, name, part)
-
-        return show
-
     @get("/people", READ)
     async def people(self, request: Request, q: Annotated[str, Query(max_length=60)] = "", page: int = 1) -> Response:
         """Show the people whose name or device matches."""
@@ -108,6 +97,11 @@ class PeoplePages(PersonPageGroup):
     @get("/people/{name}", READ)
     async def person(self, request: Request, name: PersonName) -> Response:
         return await person_page(self._context, request, name)
+
+    @get("/people/{name}/{part}", READ)
+    async def part(self, request: Request, name: PersonName, part: Annotated[str, Path(max_length=60)]) -> Response:
+        """Show a part of a person's page; for the address of a form, and any other, the tiles."""
+        return await person_page(self._context, request, name, part if part in PARTS else "")
 
     @post("/people", MANAGE)
     async def add(self, request: Request, name: FormText, age: FormText = "") -> Response:

@@ -49,7 +49,7 @@ _AT_ROOT = frozenset({"service-worker.js", "manifest.json"})
 """Files of the installable app. A service worker controls the pages below its own path only."""
 
 _GROUPS = (
-    *(TodayPages, AnswerPages, PeoplePages, PersonRulePages, SwitchPages, PersonDataPages, OpeningPages),
+    *(TodayPages, AnswerPages, PersonDataPages, PeoplePages, PersonRulePages, SwitchPages, OpeningPages),
     *(DevicePages, NewDevicePages, LogPages, WhyPages, ListPages),
     *(
         SettingsPages,

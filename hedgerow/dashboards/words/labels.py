@@ -254,6 +254,28 @@ def hues(people: Iterable[str]) -> dict[str, int]:
     return chosen
 
 
+GLYPHS = {
+    **{"games": "console", "video": "video", "social": "people", "music": "music", "shopping": "bag"},
+    **dict.fromkeys(("messaging", "forums", "random-chat"), "bubble"),
+    **dict.fromkeys(("file-sharing", "piracy"), "tray"),
+    **dict.fromkeys(("bypass", "vpn"), "protection"),
+    **dict.fromkeys(("malware", "phishing"), "warning"),
+    **dict.fromkeys(("internet", "mirrors"), "globe"),
+    **{"ai-chat": "spark", "gambling": "dice", "dating": "heart", "app-stores": "apps", "unsafe-search": "search"},
+}
+"""Symbols of `static/icons.svg` for topics and groups of services."""
+
+
+def monogram(title: str) -> str:
+    """Return one or two letters for a service, a topic or a site that has no symbol.
+
+    >>> monogram("TikTok"), monogram("Roblox"), monogram("4chan"), monogram("www.example.org"), monogram("")
+    ('TT', 'R', '4', 'E', '?')
+    """
+    capitals = "".join(letter for letter in title if letter.isupper() or letter.isdecimal())
+    return capitals[:2] or title.removeprefix("www.")[:1].upper() or "?"
+
+
 def initials(name: str) -> str:
     """Return one or two letters that stand for a name.
 

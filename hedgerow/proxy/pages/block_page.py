@@ -85,7 +85,7 @@ returns after the block.
 """
 
 _NO_PARTS = {
-    **dict.fromkeys(("about", "link", "link_label", "opens", "full_why", "conduct"), ""),
+    **dict.fromkeys(("about", "link", "link_label", "opens", "full_why", "conduct", "service"), ""),
     "facts": (),
     "ask": None,
     "accept": None,
@@ -291,7 +291,8 @@ class BlockPage:
             if decision.reason is Reason.CATEGORY and reader.language == "en" and not reader.is_family
             else ""
         )
-        parts = {"heading": heading, "why": why, "about": about, "facts": facts, "ask": ask}
+        service = translation.title(decision.what) if decision.what in Services.load().by_id else ""
+        parts = {"heading": heading, "why": why, "about": about, "facts": facts, "ask": ask, "service": service}
         if decision.reason is Reason.CONDUCT:
             parts |= {
                 "conduct": self._conduct,
