@@ -186,7 +186,8 @@ class DeviceView:
     `may_sign_in`: the device may open the sign-in page; children's devices may not. `may_resume`: it may, until a
     device of an adult is defined, so that the guide goes on in any browser. `conduct` is a café's code of
     conduct if the guest of `session` has not accepted it. `is_seat`: the device takes vouchers. `is_captive`: only this
-    page is open until a session begins. `grade` is how it was recognised.
+    page is open until a session begins. `grade` is how it was recognised. `limited_as` is whose minutes and attempts it
+    uses up, if not its own.
     """
 
     device: DeviceId
@@ -203,6 +204,7 @@ class DeviceView:
     is_captive: bool = False
     session_ends: float | None = None
     grade: Grade = Grade.ADDRESS
+    limited_as: DeviceId | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ _REASON_TEXTS: Final = {
     Reason.BEDTIME: "it is bedtime",
     Reason.SCHEDULE: "closed at this time",
     Reason.BUDGET: "the time for today is used up",
-    Reason.UNNAMED: "nobody has named this device, and a child is paused or in bed",
+    Reason.UNNAMED: "nobody has named this device, and the internet is closed for a child",
     Reason.RULE: "blocked by the rule",
     Reason.BYPASS: "a way round the filter, which is not open here",
     Reason.SERVICE: "service",

@@ -192,7 +192,10 @@ class Resolver:
         context, now = miss.context, self.clocks.steady()
         if _is_tunnel_checked(context):
             self._tunnel_detector.record(
-                context.device, context.host, len(context.query.name) + len(response.data), now
+                context.ruleset.limited_as(context.device),
+                context.host,
+                len(context.query.name) + len(response.data),
+                now,
             )
         known = self.resolutions.get(miss.key, now)
         is_known = known is not None and known.fresh_until > now and not context.is_lifeline
@@ -239,7 +242,7 @@ class Resolver:
         if decision.verdict is Verdict.REWRITE:
             return self._rewriter.try_answer(context, decision) or Miss(context)
         now = self.clocks.steady()
-        if _is_tunnel_checked(context) and self._tunnel_detector.is_blocked(device, host, now):
+        if _is_tunnel_checked(context) and self._tunnel_detector.is_blocked(ruleset.limited_as(device), host, now):
             return self.answers.build_blocked(context, _TUNNEL, lifetime=0.0)  # other devices share the ruleset
         key = resolution_key(query)
         resolution = self.resolutions.get(key, now)

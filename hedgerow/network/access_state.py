@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
+from hedgerow.policies.effective_users import is_held
 from hedgerow.policies.identity import networks_of
 from hedgerow.policies.model import Device, DeviceId
-from hedgerow.policies.ruleset import Rulesets, is_held
+from hedgerow.policies.ruleset import Rulesets
 from hedgerow.policies.text.addresses import IpNetwork, parse_mac, parse_network
 
 _NO_DEVICE = DeviceId("")

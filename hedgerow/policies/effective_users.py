@@ -6,16 +6,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
+from typing import cast
 from zoneinfo import ZoneInfo
 
 from hedgerow.policies.content import ContentRules, ScoreRule, combine_scopes
 from hedgerow.policies.model import Device, DeviceId, Person, Policy, Privacy, Rules, SafeSearch, Session, Target
 from hedgerow.policies.rule_index import RuleScope
 from hedgerow.policies.seats import SEAT_PREFIX
-from hedgerow.policies.time_model import Allowance
+from hedgerow.policies.time_model import Allowance, WeekdayValues
 
 _LEVELS = (SafeSearch.OFF, SafeSearch.MODERATE, SafeSearch.STRICT)
 _PRIVACIES = (Privacy.FULL, Privacy.DOMAIN, Privacy.CATEGORY, Privacy.NONE)
+
+ALL_UNNAMED = DeviceId("*")
+"""All devices together that nobody has named, in a home with children. No device of a policy has this name."""
 
 type RulesByScope = dict[RuleScope, Rules]
 
@@ -30,7 +34,10 @@ class Meter:
 
 @dataclass(frozen=True)
 class EffectiveUser:
-    """A person, or nobody in particular, at a device. `layers` hold the rules of each scope, the nearest first."""
+    """A person, or nobody in particular, at a device. `layers` hold the rules of each scope, the nearest first.
+
+    `limited_as` is the device whose minutes and attempts are counted: all unnamed ones together are one.
+    """
 
     device: Device
     person: Person | None
@@ -38,6 +45,7 @@ class EffectiveUser:
     layers: RulesByScope
     zone: ZoneInfo
     free: frozenset[date]
+    limited_as: DeviceId
 
     @property
     def name(self) -> str | None:
@@ -52,7 +60,7 @@ class EffectiveUser:
         for scope, rules in sorted(self.layers.items()):
             if rules.budget is not None:
                 account = (
-                    f"device:{self.device.id}"
+                    f"device:{self.limited_as}"
                     if scope is RuleScope.DEVICE or self.person is None
                     else f"person:{self.person.name}"
                 )
@@ -96,6 +104,26 @@ class EffectiveUsers:
         """
         return device.is_seat or device.profile.startswith(SEAT_PREFIX) or (not device.known and self.has_seats)
 
+    @cached_property
+    def children(self) -> tuple[EffectiveUser, ...]:
+        """The children of the house, each at the only device of its own, if there is one."""
+        policy, found = self._policy, []
+        for name, person in policy.people.items():
+            if policy.profiles[person.profile].is_for_children:
+                owned = [each for each in policy.devices.values() if name in (each.person, *each.sharers)]
+                profile = owned[0].profile if len(owned) == 1 and owned[0].has_profile else person.profile
+                device = owned[0] if len(owned) == 1 else Device(DeviceId(""), profile)
+                found.append(self._effective_user(device, person, profile))
+        return tuple(found)
+
+    def may_be_a_childs(self, device: Device) -> bool:
+        """Return whether a device could be a child's with another MAC address: there are children in the house, and
+        nobody has named it.
+
+        It could not if `unknown_devices` is a profile for adults or guests.
+        """
+        return is_held(self._policy, device) and bool(self.children)
+
     def seat_of(self, person: str) -> Device | None:
         """Return a device that a person uses and that counts as a café's seat, a child's before an adult's; None
         without one.
@@ -123,6 +151,8 @@ class EffectiveUsers:
             return self._effective_users(device, (people[session.person],), people[session.person].profile)
         if session is not None and session.profile in self._policy.profiles:
             return self._effective_users(device, (), session.profile)
+        if device.claims is None and self.may_be_a_childs(device):
+            return (self._stranger(device),)
         sharers = tuple(people[name] for name in device.sharers)
         owner = (people[device.person],) if device.person is not None else ()
         return self._effective_users(
@@ -150,13 +180,22 @@ class EffectiveUsers:
             return (self._effective_user(device, None, profile or device.profile),)
         return tuple(self._effective_user(device, person, profile or person.profile) for person in people)
 
+    def _stranger(self, device: Device) -> EffectiveUser:
+        """Return the user of a device that nobody has named in a home with children: whatever time a child may have
+        is what all such devices have together.
+        """
+        alone = self._effective_user(device, None, device.profile)
+        budgets = [user.budget[1] for user in (alone, *self.children)]
+        rules = Rules(budget=strictest_allowances(budgets)) if any(budgets) else device.rules
+        return replace(alone, layers=alone.layers | {RuleScope.DEVICE: rules}, limited_as=ALL_UNNAMED)
+
     def _effective_user(self, device: Device, person: Person | None, profile: str) -> EffectiveUser:
         layers: RulesByScope = {RuleScope.DEVICE: device.rules}
         if person is not None:
             layers[RuleScope.PERSON] = person.rules
         layers |= {RuleScope.HOUSEHOLD: self._policy.household, RuleScope.PROFILE: self._policy.profiles[profile].rules}
         free = self._free.get(person.name, self._holidays) if person is not None else self._holidays
-        return EffectiveUser(device, person, profile, layers, self.zone(person), free)
+        return EffectiveUser(device, person, profile, layers, self.zone(person), free, device.id)
 
     def zone(self, person: Person | None) -> ZoneInfo:
         """Return a person's time zone, or the network's."""
@@ -165,6 +204,37 @@ class EffectiveUsers:
         if zone is None:
             zone = self._zones[name] = ZoneInfo(name)
         return zone
+
+
+def is_held(policy: Policy, device: Device) -> bool:
+    """Return whether a device gets names and pages only, because nobody has named it: it could be a child's with
+    another MAC address.
+
+    It is not held if `unknown_devices` is a profile for adults or guests. A host name does not name a device.
+    """
+    return not device.known and not device.is_seat and policy.profiles[policy.network.unknown_devices].is_for_children
+
+
+def strictest_allowances(several: Iterable[Sequence[Allowance]]) -> tuple[Allowance, ...]:
+    """Combine the budgets of several users: of each subject, the fewest minutes that any of them has on a day."""
+    found: dict[str, Allowance] = {}
+    for allowance in (each for allowances in several for each in allowances):
+        other = found.get(allowance.subject, allowance)
+        found[allowance.subject] = replace(
+            other,
+            daily=_fewest_each(other.daily, allowance.daily),
+            free=_fewest_each(other.free, allowance.free),
+            weekly=_fewest(other.weekly, allowance.weekly),
+        )
+    return tuple(found.values())
+
+
+def _fewest_each(one: WeekdayValues, other: WeekdayValues) -> WeekdayValues:
+    return cast(WeekdayValues, tuple(map(_fewest, one, other)))
+
+
+def _fewest(one: int | None, other: int | None) -> int | None:
+    return min((each for each in (one, other) if each is not None), default=None)
 
 
 def strictest_layers(users: Sequence[EffectiveUser]) -> RulesByScope:

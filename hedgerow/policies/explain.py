@@ -195,9 +195,8 @@ class _StepSentences:
     def closed(self, decision: Decision | None) -> str:
         if decision is not None:
             if decision.reason is Reason.UNNAMED:
-                return (
-                    f"nobody has named this device, and a child is paused or in bed{self.time('until', decision.until)}"
-                )
+                why = "nobody has named this device, and the internet is closed for a child"
+                return why + self.time("until", decision.until)
             cause = f"the schedule {decision.what}" if decision.reason is Reason.SCHEDULE else decision.reason.value
             end = " until the clock is right" if decision.reason in LIFTED_BY_ALWAYS else " until somebody resumes it"
             return f"the internet is closed by {cause}{self.time('until', decision.until, end)}"

@@ -51,7 +51,7 @@ class Reason(StrEnum):
     BEDTIME = "bedtime"
     SCHEDULE = "schedule"  # the internet is closed at this time
     BUDGET = "budget"
-    UNNAMED = "unnamed-device"  # nobody has named the device, while a child is paused or in bed
+    UNNAMED = "unnamed-device"  # nobody has named the device, while the internet is closed for a child
     GRANT = "grant"
     EXCEPTION = "exception"  # an `allow` of the device, the person or the household
     RULE = "rule"  # a `block` of the device, the person or the household: a host or a URL

@@ -13,6 +13,7 @@ from hedgerow.blocklists.categories import kept_from_children
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.effective_users import (
+    ALL_UNNAMED,
     EffectiveUser,
     EffectiveUsers,
     Meter,
@@ -51,7 +52,6 @@ from hedgerow.policies.times.closing import (
     is_in_force,
 )
 
-_CLOSES_STRANGERS = frozenset((Reason.PAUSE, Reason.BEDTIME))
 _CLOSES_SEATS = frozenset((Reason.BEDTIME, Reason.SCHEDULE))
 
 
@@ -83,11 +83,18 @@ class Ruleset:
     session: str = ""
     content: ContentRules = field(default_factory=ContentRules)
     is_claimed: bool = False  # known by its host name only, which can restrict but not open
+    may_be_a_childs: bool = False  # nobody has named the device, in a home with children
     version: int = 0  # the id under which the journal describes these rules and lists
     remembered: RememberedSites = NO_SITES
     sites: SitesSeen | None = field(default=None, repr=False)  # None: no site counts as new
     # mask of the blocked categories that no grant opens: at a child's seat, those that are kept from children
     ungranted: int = 0
+
+    def limited_as(self, device: DeviceId) -> DeviceId:
+        """Return the device whose attempts and octets are counted for this one: all unnamed devices of a home with
+        children are one, because a child can have any number of MAC addresses.
+        """
+        return ALL_UNNAMED if self.may_be_a_childs else device
 
 
 class Rulesets:
@@ -137,16 +144,6 @@ class Rulesets:
         self._interned: dict[tuple[object, ...], Ruleset] = {}
         self._indexes: dict[tuple[object, ...], RuleIndex] = {}
         self._next_id = 1
-        self._children: list[EffectiveUser] = (
-            last._children
-            if last is not None
-            else [
-                user
-                for person in policy.people.values()
-                if policy.profiles[person.profile].is_for_children
-                if (user := self._effective_users.of_account(f"person:{person.name}")) is not None
-            ]
-        )
 
     def ruleset(self, device: Device, now: float) -> Ruleset:
         """Return the rules in force for `device` at `now` (seconds since the epoch); cached until the next boundary."""
@@ -206,35 +203,22 @@ class Rulesets:
             return None
         return Closure(Reason.CONDUCT, "", conduct.origin, session.ends)
 
-    def _stranger_effects(self, device: Device, session: Session | None, now: float) -> TimeEffects:
-        """Return why a device that the policy does not know is closed: a child at home is paused or in bed.
-
-        The child's own device with another MAC address would be such a stranger. It stays open if `unknown_devices` is
-        a profile for adults or guests.
-        """
-        effects = TimeEffects()
-        if session is not None or not is_held(self.policy, device):
-            return effects
+    def _closed_for_a_child(self, device: Device, effects: Iterable[TimeEffects], now: float) -> Closure | None:
+        """Return why a device is closed that could be a child's: `effects` close the internet for a child."""
         is_spared = any(pause.spared_device == device.id and is_in_force(pause, now) for pause in self.pauses)
-        for child in self._children:
-            of_child = self._time_rules.effects(child, now)
-            effects.edges += of_child.edges
-            closed = of_child.closed
-            if (
-                closed is None
-                or closed.reason not in _CLOSES_STRANGERS
-                or (is_spared and closed.reason is Reason.PAUSE)
-            ):
-                continue
-            effects.closed = effects.closed or replace(closed, reason=Reason.UNNAMED, what="")
-        return effects
+        closings = (each.closed for each in effects if each.closed is not None)
+        closed = next((each for each in closings if not (is_spared and each.reason is Reason.PAUSE)), None)
+        return None if closed is None else replace(closed, reason=Reason.UNNAMED, what="")
 
     def _compose(self, device: Device, now: float) -> Ruleset:
         session = self.session_at(device, now)
         users = self._effective_users.of(device, session)
-        all_effects = [self._time_rules.effects(user, now) for user in users]
-        stranger = self._stranger_effects(device, session, now)
-        layers = strictest_layers(users)
+        may_be_a_childs = session is None and self._effective_users.may_be_a_childs(device)
+        children = self._effective_users.children if may_be_a_childs else ()
+        own_effects = [self._time_rules.effects(user, now) for user in users]
+        of_children = [self._time_rules.effects(child, now) for child in children]
+        all_effects, restricting = [*own_effects, *of_children], (*users, *children)
+        layers = strictest_layers(restricting)
         # A claimed device gets only the grants that it would have without the claim.
         granted = users if device.claims is None else users[-1:]
         relevant = [grant for grant in self.grants if all(applies_to(grant, user) for user in granted)]
@@ -247,11 +231,15 @@ class Rulesets:
             if is_in_force(grant, now)
             and not (is_childs_seat and _is_kept_from_children(grant.subject, self._host_facts.services))
         )
-        until = min(self._edges(device, layers, relevant, [*all_effects, stranger], now), default=None)
-        settings = strictest_settings(users)
-        content = strictest_content(users)
-        closings = (effects.closed for effects in all_effects if effects.closed is not None)
-        closed = next(closings, None) or self._welcome_closure(device, session) or stranger.closed
+        until = min(self._edges(device, layers, relevant, all_effects, now), default=None)
+        settings = (*strictest_settings(restricting)[:2], strictest_settings(users)[2])
+        content = strictest_content(restricting)
+        closings = (effects.closed for effects in own_effects if effects.closed is not None)
+        closed = (
+            next(closings, None)
+            or self._welcome_closure(device, session)
+            or self._closed_for_a_child(device, of_children, now)
+        )
         used_up = tuple(dict.fromkeys(each for effects in all_effects for each in effects.used_up))
         meters = tuple(dict.fromkeys(meter for user in users for meter in user.meters))
         person = users[0].name if len(users) == (1 if device.claims is None else 2) else None
@@ -269,7 +257,7 @@ class Rulesets:
             ),
             *(used_up, meters, seat, content, is_childs_seat),
         )
-        index_key = self._index_key(device, users, grants, all_effects, now)
+        index_key = (may_be_a_childs, self._index_key(device, restricting, grants, all_effects, now))
         ruleset = self._interned.get((key, index_key))
         if ruleset is None:
             self._forget_expired(now)
@@ -293,6 +281,7 @@ class Rulesets:
                 seat,
                 content,
                 device.claims is not None,
+                may_be_a_childs,
                 self._version,
                 self._remembered,
                 self.sites,
@@ -398,15 +387,6 @@ def _is_kept_from_children(subject: str, services: Services) -> bool:
     """Return whether the subject of a grant is a topic or service that is kept from children."""
     service = services.by_id.get(subject)
     return (service.topic if service is not None else subject) in kept_from_children()
-
-
-def is_held(policy: Policy, device: Device) -> bool:
-    """Return whether a device gets names and pages only, because nobody has named it: it could be a child's with
-    another MAC address.
-
-    It is not held if `unknown_devices` is a profile for adults or guests. A host name does not name a device.
-    """
-    return not device.known and not device.is_seat and policy.profiles[policy.network.unknown_devices].is_for_children
 
 
 def _timed_layers(all_effects: Sequence[TimeEffects]) -> list[ScopeLayer]:

@@ -131,7 +131,7 @@ class AccessRequestHandler:
         self, request: BlockPageRequest, url: str, note: str, decision: Decision, reader: PageReader
     ) -> ProxyResponse:
         policy, now, device = self._policy(), self._clock(), request.device.id
-        if not self._request_limit.allows(device, now, is_named=request.device.known):
+        if not self._request_limit.allows(request.ruleset.limited_as(device), now, is_named=request.device.known):
             self._counters.add("hedgerow_proxy_dropped_total", "ask")
             return policy.page.short_page("too-often", 429, reader=reader)
         reason = _stored_reason(decision)
@@ -144,7 +144,7 @@ class AccessRequestHandler:
     async def _take_code(self, request: BlockPageRequest, url: str, digits: str, reader: PageReader) -> ProxyResponse:
         """Send a code to control. If it is right, the URL is open under the next snapshot."""
         policy, now, device = self._policy(), self._clock(), request.device.id
-        if not self._code_limit.allows(device, now, is_named=request.device.known):
+        if not self._code_limit.allows(request.ruleset.limited_as(device), now, is_named=request.device.known):
             self._counters.add("hedgerow_proxy_dropped_total", "code")
             return policy.page.short_page("code-wrong", 429, reader=reader)
         policy.submit_code(CodeEntered(now, device, digits))

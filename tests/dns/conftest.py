@@ -54,6 +54,9 @@ class HeldRules:
     trusts_ca: bool = False
     rules: HeldMasks = HeldMasks()
 
+    def limited_as(self, device: DeviceId) -> DeviceId:
+        return device
+
 
 def rules(id: int = 1, until: float | None = None, *, trusts_ca: bool = False, bypass: int = 0) -> Ruleset:
     return cast(Ruleset, HeldRules(id, until, trusts_ca=trusts_ca, rules=HeldMasks(bypass)))

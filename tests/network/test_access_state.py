@@ -19,6 +19,7 @@ from hedgerow.network.access_state import (
     compute_device_states,
     without_overlaps,
 )
+from hedgerow.policies.effective_users import ALL_UNNAMED
 from hedgerow.policies.model import DeviceId, Grant, Pause, Session
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
@@ -109,14 +110,14 @@ def test_an_unknown_device_is_paused_by_mac_or_ip_address(catalogue: Catalogue) 
     ], "a link but its desk"
 
 
-def test_a_spent_budget_closes_an_unknown_device(catalogue: Catalogue) -> None:
+def test_the_spent_budget_of_unknown_devices_closes_all_of_them(catalogue: Catalogue) -> None:
     policy = POLICY.replace(b"people:", b"profiles:\n  child-8-12: {extends: child-8-12, budget: 1h}\npeople:")
     unknown = DeviceId("02:00:00:00:00:99")
-    spent = (SpentBudget(f"device:{unknown}", "", NOON - 60, MIDNIGHT, 60, Origin("hedgerow.yaml")),)
+    spent = (SpentBudget(f"device:{ALL_UNNAMED}", "", NOON - 60, MIDNIGHT, 60, Origin("hedgerow.yaml")),)
     rulesets = Rulesets(parse_policy(policy, Path("hedgerow.yaml")), (), (), catalogue, spent)
     found = compute_device_states(rulesets, NOON, [unknown])
     assert shown(found, AccessState.CLOSED) == [unknown]
-    assert found.others is AccessState.HELD
+    assert found.others is AccessState.CLOSED
 
 
 def test_a_grant_for_bypasses_opens_a_device(catalogue: Catalogue) -> None:

@@ -68,7 +68,9 @@ def _compared(old: str, new: str) -> list[str]:
             "budget: {every-day: 1h, holidays: 2h}",
             [
                 "tablet: budget: all use 60/60/60/60/60/60/60 min → "
-                "all use 60/60/60/60/60/60/60 (on free days 120/120/120/120/120/120/120) min"
+                "all use 60/60/60/60/60/60/60 (on free days 120/120/120/120/120/120/120) min",
+                "unknown devices: budget: all use 60/60/60/60/60/60/60 min → "
+                "all use 60/60/60/60/60/60/60 (on free days 120/120/120/120/120/120/120) min",
             ],
         ),
     ],

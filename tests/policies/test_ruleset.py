@@ -23,6 +23,7 @@ from hedgerow.policies.model import (
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
 from hedgerow.policies.time_model import LATER_BEDTIME, PauseKind, SpentBudget
+from hedgerow.policies.times.budget import balances, spent_budgets
 from hedgerow.policies.times.closing import is_in_force
 
 NOON = 1_795_521_600.0  # 2026-11-24 12:00 UTC
@@ -330,3 +331,105 @@ def test_whatever_time_closes_is_closed_while_the_clock_is_wrong(catalogue: Cata
         assert rulesets.ruleset(_at(rulesets, "192.168.1.200"), wrong).closed is not None, (
             "a stranger could be the child"
         )
+
+
+HOME = b"""
+network: {timezone: Europe/Lisbon, lan: [192.168.1.0/24]}
+people:
+  mia: {age: 15, devices: [phone], block: [play.example], budget: {every-day: 2h, games: 30m}}
+  tom: {age: 9, devices: [tablet], budget: 1h, schedules: {reading: {block: internet, when: "15:00-16:00"}}}
+  ana: {age: 40, devices: [laptop]}
+devices:
+  phone: {ip: 192.168.1.9, block: [phone.example]}
+  tablet: {ip: 192.168.1.10}
+  laptop: {ip: 192.168.1.20}
+"""
+STRANGERS = ("192.168.1.100", "192.168.1.101")
+
+
+def _home(catalogue: Catalogue, *spent: SpentBudget, policy: bytes = HOME) -> Rulesets:
+    return Rulesets(parse_policy(policy, None), (), (), catalogue, spent)
+
+
+def _spent(account: str, subject: str = "") -> SpentBudget:
+    return SpentBudget(account, subject, NOON - 60, NOON + 3600, 60, Origin("hedgerow.yaml"))
+
+
+def _asked(rulesets: Rulesets, catalogue: Catalogue, address: str, host: str) -> tuple[Verdict, Reason]:
+    device = _at(rulesets, address)
+    decision = decide(rulesets.ruleset(device, NOON), catalogue, Request(device.id, RequestKind.DNS, host))
+    return decision.verdict, decision.reason
+
+
+def test_a_new_mac_address_does_not_end_a_spent_budget(catalogue: Catalogue) -> None:
+    for account in ("person:mia", "person:tom"):
+        rulesets = _home(catalogue, _spent(account))
+        assert [_closed(rulesets, address) for address in (*STRANGERS, "192.168.1.20")] == [
+            "unnamed-device",
+            "unnamed-device",
+            None,
+        ]
+        assert _closed(rulesets, STRANGERS[0], NOON + 3600) is None
+
+
+def test_a_new_mac_address_does_not_end_a_time_without_internet(catalogue: Catalogue) -> None:
+    rulesets = _home(catalogue)
+    assert [_closed(rulesets, STRANGERS[0], NOON + hours * 3600) for hours in (0, 3, 4)] == [
+        None,
+        "unnamed-device",
+        None,
+    ]
+    assert rulesets.ruleset(_at(rulesets, STRANGERS[0]), NOON).until == NOON + 3 * 3600
+
+
+def test_a_new_mac_address_opens_nothing_that_is_closed_to_a_child(catalogue: Catalogue) -> None:
+    rulesets = _home(catalogue)
+    for host in ("play.example", "phone.example"):
+        assert _asked(rulesets, catalogue, STRANGERS[0], host) == (Verdict.BLOCK, Reason.RULE)
+        assert _asked(rulesets, catalogue, "192.168.1.10", host)[0] is Verdict.ALLOW, "another child's own device"
+
+
+def test_a_new_mac_address_ends_no_budget_of_a_category(catalogue: Catalogue) -> None:
+    rulesets = _home(catalogue, _spent("person:mia", "category:games"))
+    ruleset = rulesets.ruleset(_at(rulesets, STRANGERS[0]), NOON)
+    assert [each.subject for each in ruleset.used_up] == ["category:games"]
+
+
+def test_all_unnamed_devices_together_have_the_time_of_one_child(catalogue: Catalogue) -> None:
+    rulesets = _home(catalogue)
+    first, second = (rulesets.ruleset(_at(rulesets, address), NOON) for address in STRANGERS)
+    assert first.meters == second.meters
+    assert [meter.subject for meter in first.meters] == ["", "category:games"]
+    policy = rulesets.policy
+    minutes = {(first.meters[0].account, ""): {int(NOON) // 3600: (1 << 60) - 1}}
+    (spent,) = spent_budgets(balances(policy, minutes, (), NOON + 3600))
+    assert (spent.account, spent.minutes) == (first.meters[0].account, 60), "the fewest of any child"
+    closed = Rulesets(policy, (), (), catalogue, (spent,))
+    assert [_closed(closed, address, NOON + 3600) for address in (*STRANGERS, "192.168.1.10")] == [
+        "budget",
+        "budget",
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        HOME.replace(b"network: {", b"network: {unknown_devices: guest, "),
+        HOME.replace(b"age: 15", b"age: 50").replace(b"age: 9", b"age: 50"),
+    ],
+)
+def test_guests_and_strangers_among_adults_have_their_own_rules(catalogue: Catalogue, policy: bytes) -> None:
+    rulesets = _home(catalogue, _spent("person:mia"), policy=policy)
+    assert _closed(rulesets, STRANGERS[0]) is None
+    ruleset = rulesets.ruleset(_at(rulesets, STRANGERS[0]), NOON)
+    assert ruleset.limited_as(DeviceId("a")) == "a"
+    assert ruleset.meters == ()
+
+
+def test_attempts_of_unnamed_devices_in_a_home_with_children_are_counted_together(catalogue: Catalogue) -> None:
+    rulesets = _home(catalogue)
+    strangers = [rulesets.ruleset(_at(rulesets, address), NOON) for address in STRANGERS]
+    assert len({each.limited_as(DeviceId(address)) for each, address in zip(strangers, STRANGERS, strict=True)}) == 1
+    named = rulesets.ruleset(_at(rulesets, "192.168.1.9"), NOON)
+    assert named.limited_as(DeviceId("phone")) == "phone"

@@ -95,10 +95,11 @@ class CodeService:
         """Redeem a code that was typed at a device. Raises `WrongCode` with a sentence for the user."""
         view = self._publisher.view
         device = find_device(view.rulesets, device_id) if view is not None else None
-        if device is None:
+        if view is None or device is None:
             raise WrongCode("This device is not part of this network.")
         now = time.time()
-        if not self._attempts.allows(device.id, now, is_named=device.known):
+        ruleset = view.rulesets.ruleset(device, now)
+        if not self._attempts.allows(ruleset.limited_as(device.id), now, is_named=device.known):
             raise WrongCode("Too many codes were tried here. Wait 15 minutes.")
         digits = re.sub(r"[\s.-]", "", typed)
         valid = [code for code in await asyncio.to_thread(self._store.match, digits) if self._is_for(code, device, now)]

@@ -266,6 +266,7 @@ class WebControl(EnforcedRules):
             is_captive=is_captive,
             session_ends=session.ends if session is not None else None,
             grade=grade,
+            limited_as=ruleset.limited_as(device.id),
         )
 
     async def explain(self, device: str, target: str, at: float | None = None) -> tuple[ExplanationView, ...]:

@@ -34,7 +34,7 @@ _CLOSURES = {
     "budget": "the time is used up",
     "no-session": "the seat has no session",
     "code-of-conduct": "the guest has not accepted the code of conduct",
-    "unnamed-device": "the device has no name, and a child is paused or in bed",
+    "unnamed-device": "the device has no name, and the internet is closed for a child",
 }
 """What a grant does not lift, for people at the command line."""
 

@@ -105,7 +105,7 @@ class OwnDevicePages(PageGroup):
             conditions_of_person=person.conditions if person is not None else (),
             rules=rules,
             is_unnamed=view.device not in policy.devices and not view.is_seat and context.accounts.has_any,
-            budgets=[row for row in context.budgets() if row.whose in (view.person, view.device)],
+            budgets=[row for row in context.budgets() if row.whose in (view.person, view.limited_as or view.device)],
             endings=[labels.ending_text(ending, reader) for ending in self._context.time.endings(view.device)],
             help=help_section(view, policy, reader),
             dues=[due for due in expiring_rules(policy) if due.whose in owners and due.until > now],
@@ -125,7 +125,8 @@ class OwnDevicePages(PageGroup):
         points = [point for address in addresses for point in await context.control.explain(view.device, address)]
         asked = request_of(view, addresses[0], note, points, context.clock())
         subject = service_or_address(asked.host, asked.reason)
-        if not self._ask_limit.allows(view.device, context.clock(), is_named=view.device in context.policy().devices):
+        is_named = view.device in context.policy().devices
+        if not self._ask_limit.allows(view.limited_as or view.device, context.clock(), is_named=is_named):
             raise InvalidInput("You have asked several times in a few minutes. Wait for an answer first.")
         context.request_access(asked)
 
@@ -146,7 +147,9 @@ class OwnDevicePages(PageGroup):
     async def time(self, request: Request) -> Response:
         """Return remaining times as JSON, for a clock on the child's desk."""
         view = self._device(request)
-        budgets = [asdict(row) for row in self._context.budgets() if row.whose in (view.person, view.device)]
+        budgets = [
+            asdict(row) for row in self._context.budgets() if row.whose in (view.person, view.limited_as or view.device)
+        ]
         endings = [
             {"says": ending_sentence(ending), **asdict(ending)} for ending in self._context.time.endings(view.device)
         ]

@@ -55,7 +55,7 @@ _REASONS: dict[Reason, tuple[str, str]] = {
     Reason.BEDTIME: (message("bedtime"), message("bedtime (%(what)s)")),
     Reason.SCHEDULE: (message("closed at this time"), message("closed at this time (%(what)s)")),
     Reason.BUDGET: (message("time is used up"), message("time is used up (%(what)s)")),
-    Reason.UNNAMED: (message("a device without a name, while a child is paused or in bed"),) * 2,
+    Reason.UNNAMED: (message("a device without a name, while the internet is closed for a child"),) * 2,
     Reason.GRANT: (message("granted"), message("granted: %(what)s")),
     Reason.EXCEPTION: (message("allowed by the policy"), message("allowed by the policy: %(what)s")),
     Reason.RULE: (message("blocked by the policy"), message("blocked by the policy: %(what)s")),

@@ -20,7 +20,7 @@ _SENTENCES: dict[Reason, tuple[str, str]] = {
     Reason.BEDTIME: (message("It is bedtime."),) * 2,
     Reason.SCHEDULE: (message("It is closed at this time of the week."), message("It is closed during %(what)s.")),
     Reason.BUDGET: (message("The time was used up."), message("The time for %(what)s was used up.")),
-    Reason.UNNAMED: (message("Nobody has said whose device this is, and a child is paused or in bed."),) * 2,
+    Reason.UNNAMED: (message("Nobody has said whose device this is, and the internet is closed for a child."),) * 2,
     Reason.GRANT: (message("Somebody allowed it."), message("Somebody allowed %(what)s.")),
     Reason.EXCEPTION: (message("A rule opens it."), message("The rule for %(what)s opens it.")),
     Reason.RULE: (message("A rule closes it."), message("The rule for %(what)s closes it.")),

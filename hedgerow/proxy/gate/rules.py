@@ -87,10 +87,11 @@ class GateRules:
         """Return the first request for a host of which nothing is known, if its server is to be examined for this
         client.
 
-        Nobody has to be protected from strangers' machines, such as a lamp whose maker has an authority of its own.
+        Without children, nobody has to be protected from strangers' machines, such as a lamp whose maker has an
+        authority of its own.
         """
         if (
-            not client.device.known
+            not (client.device.known or client.ruleset.may_be_a_childs)
             or not client.ruleset.rules.bypass
             or decision.reason not in {Reason.DEFAULT, Reason.RECOGNISED}
         ):

@@ -154,7 +154,7 @@ class BlockPage:
         age = self._ages.get(ruleset.person or "")
         young = is_young(age, ruleset.profile)
         is_family = age is not None and not young and age < _ADULT_AGE and not ruleset.session
-        return PageReader(choose_language(accept_language), young, is_family)
+        return PageReader(choose_language(accept_language), young, is_family, ruleset.may_be_a_childs)
 
     def blocked(
         self,
@@ -298,7 +298,7 @@ class BlockPage:
                 "conduct": self._conduct,
                 "accept": {"path": ASK_PATH, "url": url, "ticket": self._ticket_placeholder},
             }
-        if decision.reason is Reason.UNNAMED and self._portal:
+        if (decision.reason is Reason.UNNAMED or reader.is_unnamed) and self._portal:
             parts |= {"link": self._portal, "link_label": translation.words["unnamed"]["link"]}
         if decision.what == ILLEGAL and not reader.young:
             parts["care"] = self._help_section(reader, to_report=True)

@@ -39,13 +39,14 @@ _PAGE_SCORE = re.compile(r"(\d+) of (\d+)")  # as the scanners for words and pic
 
 @dataclass(frozen=True, slots=True)
 class PageReader:
-    """The reader of a response: the language, whether the device is a small child's, and whether it is that of another
-    child of a family, who reads the family's words.
+    """The reader of a response: the language, whether the device is a small child's, whether it is that of another
+    child of a family, who reads the family's words, and whether it has no name and may be a child's.
     """
 
     language: str = "en"
     young: bool = False
     is_family: bool = False
+    is_unnamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

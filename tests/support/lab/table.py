@@ -38,8 +38,8 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
 - **Slow tunnels in traffic that every device needs.** DNS queries reach any nameserver on the internet. NTP passes with five packets per
   second for the whole network, pings with twenty, and ICMP's error messages with ten, in both directions. If queries and answers for one
   domain exceed 128 KB per minute on one device (some 700 ordinary names), the domain is blocked for that device for an hour and the journal
-  records it. Above 512 KB for all domains together, without the first 2 KB of each, each may have 8 KB only. `allow` in the policy opens a
-  domain.
+  records it. Above 512 KB for all domains together, without the first 2 KB of each, each may have 8 KB only. All devices without a name in a
+  home with children count as one. `allow` in the policy opens a domain.
 - **A tunnel to a server with a name, at a non-standard port, except in strict mode.** Such a server looks like a game or a mail program. It
   takes a server outside the home under a name that no list has, and the journal shows that name. SSH and web proxies are recognised by the
   first bytes that the client sends, unless these come in pieces or inside TLS. `ports` in the policy names the ports that are redirected,
