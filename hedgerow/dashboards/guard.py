@@ -137,7 +137,9 @@ class RouteGuard:
             or (_LOCAL_SCRAPER if is_local and required == {METRICS} else None)
         )
         if method not in _SAFE_METHODS and bearer is None and not is_same_origin(names[0], headers):
-            return Admission(principal, 403, "This was not sent from a page of Hedgerow.")
+            return Admission(
+                principal, 403, "This was not sent from a page of Hedgerow. Go back, and use the button on the page."
+            )
         if DEVICES in required:
             return Admission(principal)
         if principal is not None:

@@ -105,7 +105,13 @@ def install_handlers(
 
     @app.exception_handler(NoSuchEntry)
     async def _missing(request: Request, error: NoSuchEntry) -> Response:
-        return answer(request, 404, str(error) if wants_json(request.url.path) else message("That no longer exists."))
+        return answer(
+            request,
+            404,
+            str(error)
+            if wants_json(request.url.path)
+            else message("That no longer exists: somebody has answered or removed it."),
+        )
 
     @app.exception_handler(InvalidInput)
     async def _invalid_input(request: Request, error: InvalidInput) -> Response:
