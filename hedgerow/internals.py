@@ -56,7 +56,7 @@ AIOQUIC_ATTRIBUTES: Final = {
         "_close_event _local_max_streams_bidi _local_max_streams_uni _streams _streams_finished host_cid tls"
     ),
     "aioquic.tls:Context": "_receive_buffer",
-    "aioquic.asyncio.protocol:QuicConnectionProtocol": "_loop _quic _timer _transport",
+    "aioquic.asyncio.protocol:QuicConnectionProtocol": "_quic _timer _transport",
 }
 
 

@@ -8,6 +8,8 @@ import contextlib
 import json
 import os
 import re
+import socket
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -20,10 +22,11 @@ from small_internet.family import TABLET
 from small_internet.running import Hedgerow, network_section, parse_address, running_hedgerow, wait_until
 
 NAME = "dns.home.example"
-INSPECTED, TUNNELLED = "www.school.example", "bank.example"
+INSPECTED, TUNNELLED, CHAT = "www.school.example", "bank.example", "chat.example"
+QUERY = "AAABAAABAAAAAAAABGJhbmsHZXhhbXBsZQAAAQAB"  # bank.example A
 PEOPLE = f"""
 people:
-  mia: {{age: 14, devices: [mia-tablet], block: ["{INSPECTED}/secret"]}}
+  mia: {{age: 14, devices: [mia-tablet], block: ["{INSPECTED}/secret", "{CHAT}/secret"]}}
 devices:
   mia-tablet: {{ip: {TABLET}, trusts_ca: true}}
 """
@@ -37,14 +40,45 @@ def ask_in_each_lane(running: Hedgerow, net: SmallInternet) -> None:
                 curl(url, proxy=running.proxy, source=TABLET, ca=running.authority, options=[version, *more]).status
                 == 200
             )
+    assert open_websocket(running, net).startswith(b"HTTP/1.1 101 ")
     assert curl(net.url(TUNNELLED), proxy=running.proxy, source=TABLET, ca=net.authority.root).status == 200
+    assert curl(net.url(INSPECTED, "/open", scheme="http"), proxy=running.proxy, source=TABLET).status == 200
     for lane, how in (("doh", "https"), ("doq", "quic"), ("dot", "tls")):
-        found = re.search(rf" {lane}=(\S+)", running.ready_line)
-        assert found
         options = (f"+{how}", f"+tls-ca={running.authority}", f"+tls-hostname={NAME}", f"+tls-sni={NAME}")
-        answer = kdig(parse_address(found[1]), "bank.example", "A", source=TABLET, options=options)
-        assert answer is not None
+        assert kdig(place(running, lane), TUNNELLED, "A", source=TABLET, options=options) is not None
+    for how in ("+notcp", "+tcp"):
+        assert kdig(running.dns, TUNNELLED, "A", source=TABLET, options=[how]) is not None
+    for version, lane in (("--http1.1", "doh"), *((("--http3-only", "doh3"),) if curl_has_http3() else ())):
+        host, port = place(running, lane)
+        query = f"https://{NAME}:{port}/dns-query?dns={QUERY}"
+        at = [f"{NAME}:{port}:{host}"]
+        assert curl(query, source=TABLET, ca=running.authority, resolve=at, options=[version]).status == 200
     assert curl(running.web).status in {200, 303}
+
+
+def place(running: Hedgerow, lane: str) -> tuple[str, int]:
+    found = re.search(rf" {lane}=(\S+)", running.ready_line)
+    assert found
+    return parse_address(found[1])
+
+
+def curl_has_http3() -> bool:
+    return "HTTP3" in subprocess.run(["curl", "-V"], capture_output=True, text=True, check=True).stdout
+
+
+def open_websocket(running: Hedgerow, net: SmallInternet) -> bytes:
+    """Return the beginning of an inspected origin's answer to a client that asks for a WebSocket."""
+    asked = (
+        f"GET /websocket HTTP/1.1\r\nHost: {CHAT}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    context = ssl.create_default_context(cafile=str(running.authority))
+    with socket.create_connection(running.proxy, 10, (TABLET, 0)) as client:
+        client.sendall(f"CONNECT {CHAT}:{net.origins.https_port} HTTP/1.1\r\nHost: {CHAT}\r\n\r\n".encode())
+        assert client.recv(999).startswith(b"HTTP/1.1 200 ")
+        with context.wrap_socket(client, server_hostname=CHAT) as inside:
+            inside.sendall(asked.encode())
+            return inside.recv(999)
 
 
 def states(running: Hedgerow) -> list[dict[str, Any]]:
@@ -81,7 +115,7 @@ def test_nothing_of_a_library_is_replaced(whole_internet: SmallInternet, tmp_pat
         ask_in_each_lane(running, whole_internet)
         reported = states(running)
     used = {name.partition(".")[0] for each in reported for name in each["modules"]}
-    assert used >= {"mitmproxy", "h2", "hpack", "aioquic", "uvicorn", "h11", "ssl"}
+    assert used >= {"mitmproxy", "h2", "hpack", "aioquic", "uvicorn", "h11", "ssl", "starlette"}
     for each in reported:
         fresh = subprocess.run(
             [sys.executable, library_state.__file__],

@@ -5,6 +5,7 @@ A process that has called `report_on_signal` writes its modules and their state 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -14,11 +15,19 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-LIBRARIES = frozenset({"aioquic", "h11", "h2", "hpack", "hyperframe", "mitmproxy", "ssl", "uvicorn", "wsproto"})
+LIBRARIES = frozenset(
+    {
+        *("_ssl", "aioquic", "dateutil", "dnslib", "h11", "h2", "hpack", "http", "httpcore", "httpx", "hyperframe"),
+        *("jinja2", "mitmproxy", "msgspec", "pylsqpack", "selectors", "socket", "ssl", "starlette", "subprocess"),
+        *("uvicorn", "uvloop", "wsproto"),
+    }
+)
+"""Those whose modules keep no state of a process, such as registries and caches of types."""
 SIGNAL = signal.SIGRTMIN + 5
 MARK = "library state: "
 """The beginning of the line."""
 
+_LONG = 80
 _SIMPLE = (str, bytes, int, float, bool, type(None))
 _OF_THE_MODULE = frozenset(
     {"__builtins__", "__cached__", "__file__", "__loader__", "__path__", "__spec__", "__warningregistry__"}
@@ -64,7 +73,8 @@ def describe(value: Any) -> str:
     if isinstance(value, type):
         return f"{value.__module__}.{value.__qualname__}"
     if isinstance(value, _SIMPLE):
-        return repr(value)
+        text = repr(value)
+        return text if len(text) < _LONG else f"{len(text)} characters, {hashlib.sha256(text.encode()).hexdigest()}"
     if isinstance(value, tuple):
         return f"({', '.join(map(describe, value))})"
     if callable(value):

@@ -204,7 +204,7 @@ class QuicDnsConnection(RoutedConnection):
     def datagram_received(self, data: bytes | str, addr: tuple[str, int]) -> None:
         if self.bounded.is_released:
             return
-        self._tokens.refill(self._loop.time())
+        self._tokens.refill(asyncio.get_running_loop().time())
         self._tokens.charge(1)
         super().datagram_received(data, addr)
         if self.bounded.is_ending:

@@ -74,7 +74,7 @@ class QuicUpstreamConnection(QuicConnectionProtocol):
         super().__init__(quic)
         self.open = True
         self.end = ""  # the reason of its end
-        self.last_received_at = self._loop.time()
+        self.last_received_at = asyncio.get_running_loop().time()
         self._pending: dict[int, tuple[PendingAnswer, bytearray]] = {}
 
     async def exchange(self, ask: UpstreamQuestion) -> bytes:
@@ -99,7 +99,7 @@ class QuicUpstreamConnection(QuicConnectionProtocol):
         self._end()
 
     def datagram_received(self, data: bytes | str, addr: tuple[str, int]) -> None:
-        self.last_received_at = self._loop.time()
+        self.last_received_at = asyncio.get_running_loop().time()
         super().datagram_received(data, addr[:2])
 
     def quic_event_received(self, event: QuicEvent) -> None:

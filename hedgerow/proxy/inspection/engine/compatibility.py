@@ -55,6 +55,8 @@ PARAMETERS = {
     f"{_HTTP}:Http2Client.protocol_error": "self message error_code",
     f"{_HTTP}:Http2Server.is_closed": "self stream_id",
     f"{_HTTP}:Http2Server.is_open_for_us": "self stream_id",
+    f"{_HTTP}._base:HttpConnection": None,
+    f"{_HTTP}._events:ResponseProtocolError": "stream_id message code",
     f"{_HTTP}._http_h2:BufferedH2Connection.__init__": "self config",
     f"{_HTTP}._http_h2:BufferedH2Connection.receive_data": "self data",
     f"{_HTTP}._http2:StreamState.EXPECTING_HEADERS": None,
