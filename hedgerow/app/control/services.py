@@ -14,7 +14,7 @@ from hedgerow.app.control.notices.event_notices import watch_status
 from hedgerow.app.control.pages_server import PagesServer
 from hedgerow.app.control.parts import Parts
 from hedgerow.app.control.snapshots.budgets import EndingNotifier
-from hedgerow.app.control.store_follower import AuthorityFollower, StoreFollower
+from hedgerow.app.control.store_follower import StoreFollower
 from hedgerow.app.control.upkeep.calendars import CalendarUpdater
 from hedgerow.app.control.upkeep.safe_search import SafeSearchMonitor
 from hedgerow.app.resolv_conf import ResolvConfCopy
@@ -170,11 +170,9 @@ def machine_services(parts: Parts) -> tuple[ControlService, ...]:
         policy=shared,
         refresh_features=parts.features.refresh,
     )
-    authority = AuthorityFollower(parts.settings, parts.store)
     return (
         ControlService(name="store", run=followed.run, area=Area.MACHINES, may_end=True),
         ControlService(name="shared policy", run=shared.run, area=Area.MACHINES),
-        ControlService(name="authority", run=authority.run, area=Area.MACHINES, may_end=True),
         ControlService(name="processes", run=parts.workers.run, area=Area.UPKEEP),
     )
 

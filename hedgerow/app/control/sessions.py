@@ -59,6 +59,15 @@ def lift_pauses(snapshots: Snapshots, device: Device, actor: str, *entries: Jour
     return unused
 
 
+def start_at_shared(snapshots: Snapshots, device: Device, actor: str, order: SeatOrder) -> Session:
+    """Sign a person in at a shared device. Waits for the disk."""
+    now = time.time()
+    ends = now + order.minutes * 60 if order.minutes else None
+    session = Session(secrets.token_hex(6), device.id, actor, now, ends, order.person, None, order.name)
+    snapshots.usage.start_session(session)
+    return session
+
+
 class SharedDeviceSessions:
     """Sessions of people at the devices that they share. The parameters are those of `SessionControl`."""
 
@@ -70,10 +79,7 @@ class SharedDeviceSessions:
         check_order(found, order)
         if order.person is None:
             raise InvalidInput("Sessions at seats are opened at a counter, which is not in use here.")
-        now = time.time()
-        ends = now + order.minutes * 60 if order.minutes else None
-        session = Session(secrets.token_hex(6), found.id, actor, now, ends, order.person, None, order.name)
-        await asyncio.to_thread(self._snapshots.usage.start_session, session)
+        session = await asyncio.to_thread(start_at_shared, self._snapshots, found, actor, order)
         await self._snapshots.put_in_force()
         return session
 

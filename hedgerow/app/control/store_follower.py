@@ -1,9 +1,8 @@
 """Following what other nodes write into the same store, so that it is in force here within two seconds.
 
 Grants, pauses, sessions, minutes of use, bonus minutes, answers to requests, remembered sites, and accounts with their
-sign-ins are kept in memory, and read again. Everything else is read from the store whenever it is needed. The
-certificate authority follows that of the site's other machines, so that `hedgerow ca rotate` on one of them holds on
-all. The owner of a store also looks after its connections.
+sign-ins are kept in memory, and read again. Everything else is read from the store whenever it is needed. The owner of
+a store also looks after its connections.
 """
 
 from __future__ import annotations
@@ -17,20 +16,13 @@ from sqlalchemy.exc import DatabaseError
 
 from hedgerow.app.control.shared_policy import SharedPolicy
 from hedgerow.app.control.snapshots.publisher import SnapshotPublisher
-from hedgerow.app.ipc import restart_inspectors
-from hedgerow.app.sealed_authority import open_authority
-from hedgerow.app.settings import Settings
 from hedgerow.dashboards.accounts import Accounts
-from hedgerow.files import error_text
-from hedgerow.journal.authorities import AuthorityStore
 from hedgerow.journal.store import Store, cause_of
-from hedgerow.proxy.certificate_authority import CertificateAuthorityError, load_ca, replace_ca
 
 log = logging.getLogger("hedgerow.control")
 
 WAIT_S = 1.5
 SESSIONS_CHECK_S = 5.0
-AUTHORITY_CHECK_S = 30.0
 
 
 class StoreFollower:
@@ -100,44 +92,3 @@ class SiteConnections:
             except DatabaseError as error:
                 log.debug("The connections of sites can't be watched: %s", cause_of(error))
             await asyncio.sleep(SESSIONS_CHECK_S)
-
-
-class AuthorityFollower:
-    """Follower of the site's authority in a store that several machines share."""
-
-    def __init__(self, settings: Settings, store: Store) -> None:
-        self._settings, self._store = settings, store
-
-    async def run(self) -> None:
-        """Follow until cancelled. Does nothing without a shared store."""
-        while self._store.dialect.is_partitioned:
-            try:
-                await asyncio.to_thread(self.follow)
-            except DatabaseError as error:
-                log.debug("The certificate authority of the other machines can't be read: %s", cause_of(error))
-            except (CertificateAuthorityError, OSError) as error:
-                log.error(
-                    "The certificate authority of the other machines can't be used, the last one stays: %s",
-                    error_text(error),
-                )
-            await asyncio.sleep(AUTHORITY_CHECK_S)
-
-    def follow(self) -> bool:
-        """Take over the newest authority.
-
-        Returns False if it is the one here. Raises DatabaseError, CertificateAuthorityError, OSError.
-        """
-        authorities, folder = AuthorityStore(self._store), self._settings.authority
-        first = current = load_ca(folder)
-        while (sealed := authorities.successor(current.fingerprint)) is not None:
-            current = open_authority(current, sealed)
-        if current is first:
-            return False
-        replace_ca(folder, current)
-        restart_inspectors(self._settings.state)
-        log.warning(
-            "%s has replaced %s, as on another machine of this site: devices need the new certificate",
-            current.name,
-            first.name,
-        )
-        return True

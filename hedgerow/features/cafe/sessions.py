@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, replace
 
 from hedgerow.app.control.access_rule import AccessChange, ChangeKind
-from hedgerow.app.control.sessions import PAUSED_SESSION, check_order, device_called
+from hedgerow.app.control.sessions import PAUSED_SESSION, check_order, device_called, start_at_shared
 from hedgerow.dashboards.actions.orders import SeatOrder
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.features.cafe.counter import CounterService, counter_of
@@ -41,14 +41,10 @@ class SeatSessions:
     def __init__(self, snapshots: Snapshots, counter: CounterService) -> None:
         self._snapshots, self._counter, self.counter = snapshots, counter, counter
 
-    def start_at_shared(self, device: Device, actor: str, order: SeatOrder) -> Session:
+    def sign_in(self, device: Device, actor: str, order: SeatOrder) -> Session:
         """Sign a person in at a shared device, within a turn at the counter."""
         self._counter.check_actor(actor)
-        now = time.time()
-        ends = now + order.minutes * 60 if order.minutes else None
-        session = Session(secrets.token_hex(6), device.id, actor, now, ends, order.person, None, order.name)
-        self._snapshots.usage.start_session(session)
-        return session
+        return start_at_shared(self._snapshots, device, actor, order)
 
     def start_in_turn(self, seat: Device, actor: str, guest: GuestOrder, voucher: Voucher | None = None) -> Session:
         """Open a seat, within a turn at the counter.
@@ -136,7 +132,7 @@ class SessionService(SeatSessions):
         found, band = self._device(device), order.band
         check_order(found, order)
         if band is None:
-            session = await self._counter.in_turn(lambda: self.start_at_shared(found, actor, order))
+            session = await self._counter.in_turn(lambda: self.sign_in(found, actor, order))
         else:
             allowed = self._counter.open_minutes(found, band, order.minutes, time.time())
             guest = GuestOrder(

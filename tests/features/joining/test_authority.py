@@ -13,9 +13,9 @@ import pytest
 from small_internet.running import hedgerow_command
 from sqlalchemy.exc import IntegrityError
 
-from hedgerow.app.control.store_follower import AuthorityFollower
 from hedgerow.app.sealed_authority import open_authority, seal_authority
 from hedgerow.app.settings import Endpoint, Settings
+from hedgerow.features.joining.authority import AuthorityFollower
 from hedgerow.journal.authorities import AuthorityStore
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.store import Store
