@@ -19,6 +19,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from hedgerow.app.gateway.reconciling import keep_reconciled
 from hedgerow.app.settings import WILDCARD_HOSTS, Settings
 from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.codec import decode, encode
@@ -168,7 +169,6 @@ class GatewayController:
         self._fingerprint = ""
         self._config: GatewayConfig | None = None
         self._verified = 0.0
-        self._logged = ""
 
     @property
     def is_in_place(self) -> bool:
@@ -187,16 +187,17 @@ class GatewayController:
 
     async def run(self) -> None:
         """Reconcile until cancelled."""
-        while True:
-            try:
-                await self._reconcile()
-                self._logged = ""
-            except (nftables.GatewayError, OSError, ValueError) as error:
-                self._in_force = None
-                if str(error) != self._logged:
-                    log.error("The gateway can't be kept in place: %s", error)
-                self._logged = str(error)
-            await asyncio.sleep(RECONCILE_INTERVAL_S)
+        await keep_reconciled(
+            self._reconcile,
+            self._forget,
+            every=RECONCILE_INTERVAL_S,
+            log=log,
+            failure="The gateway can't be kept in place: %s",
+            errors=(nftables.GatewayError, OSError, ValueError),
+        )
+
+    def _forget(self) -> None:
+        self._in_force = None
 
     async def _reconcile(self) -> None:
         config, view = GatewayConfig.load(self._settings.state), self._view()

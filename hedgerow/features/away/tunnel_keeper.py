@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hedgerow.app.gateway.reconciling import keep_reconciled
 from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.features.away import wireguard
 from hedgerow.features.away.wireguard import LEVEL, PeerActivity, TunnelError, TunnelSecrets
@@ -47,20 +48,20 @@ class TunnelKeeper:
         self._of_view: LoadedSnapshot | None = None
         self._user_space: subprocess.Popen[bytes] | None = None
         self._looked = 0.0
-        self._logged = ""
 
     async def run(self) -> None:
         """Keep the interface until cancelled."""
-        while True:
-            try:
-                await self._reconcile()
-                self._logged = ""
-            except (TunnelError, OSError, ValueError) as error:
-                self._in_force = None
-                if str(error) != self._logged:
-                    log.error("The tunnel home can't be kept up: %s", error)
-                self._logged = str(error)
-            await asyncio.sleep(INTERVAL_S)
+        await keep_reconciled(
+            self._reconcile,
+            self._forget,
+            every=INTERVAL_S,
+            log=log,
+            failure="The tunnel home can't be kept up: %s",
+            errors=(TunnelError, OSError, ValueError),
+        )
+
+    def _forget(self) -> None:
+        self._in_force = None
 
     async def close(self) -> None:
         """Remove the interface if the gateway was removed, since nothing would filter its packets, or if the policy has

@@ -9,6 +9,7 @@ import threading
 import time
 
 from hedgerow.app.gateway.controller import GatewayConfig
+from hedgerow.app.gateway.reconciling import keep_reconciled
 from hedgerow.features.cafe.bandwidth import (
     FAMILY,
     SeatBytes,
@@ -44,7 +45,6 @@ class SeatLimiter:
         self._counted: dict[DeviceId, SeatBytes] = {}
         self._totals: dict[MetricSeries, float] = {}
         self._looked = 0.0
-        self._logged = ""
         # Changes run in threads, for pyroute2, and the last one may still be at work at the end.
         self._lock = threading.Lock()
 
@@ -53,16 +53,17 @@ class SeatLimiter:
         # Imported late for its weight: most machines have no gateway.
         from hedgerow.features.cafe.queueing import QueueingError
 
-        while True:
-            try:
-                await self._reconcile()
-                self._logged = ""
-            except (nftables.GatewayError, QueueingError, OSError, ValueError) as error:
-                self._in_force = None
-                if str(error) != self._logged:
-                    log.error("The bandwidth of seats can't be limited: %s", error)
-                self._logged = str(error)
-            await asyncio.sleep(INTERVAL_S)
+        await keep_reconciled(
+            self._reconcile,
+            self._forget,
+            every=INTERVAL_S,
+            log=log,
+            failure="The bandwidth of seats can't be limited: %s",
+            errors=(nftables.GatewayError, QueueingError, OSError, ValueError),
+        )
+
+    def _forget(self) -> None:
+        self._in_force = None
 
     async def close(self) -> None:
         """Remove the limits, and report that nothing moves: nobody would follow the sessions any more."""
