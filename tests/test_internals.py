@@ -10,7 +10,6 @@ import h2.connection
 import h2.stream
 import hpack.hpack
 import pytest
-from aioquic.quic.connection import QuicConnection
 
 from hedgerow.dns.server.stream import EncryptedFrontend
 from hedgerow.dns.transports import open_encrypted_server
@@ -18,7 +17,7 @@ from hedgerow.internals import AIOQUIC_VERSIONS, H2_VERSIONS, IncompatibleLibrar
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
 
 ROOT = Path(__file__).parents[1]
-H2, AIOQUIC = "h2==4.4.1 hpack==4.2.0", "aioquic==1.2.0"
+H2 = "h2==4.4.1 hpack==4.2.0"
 
 
 def test_pinned_versions_are_installed_and_pass() -> None:
@@ -42,29 +41,12 @@ def other_attribute_of_h2(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(h2.connection, "H2Connection", type("H2Connection", (), {}))
 
 
-def removed_of_aioquic(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(QuicConnection, "_write_stream_limits")
-
-
-def other_signature_of_aioquic(monkeypatch: pytest.MonkeyPatch) -> None:
-    def initialize(self: Any, peer_cid: bytes, version: int) -> None: ...
-
-    monkeypatch.setattr(QuicConnection, "_initialize", initialize)
-
-
 @pytest.mark.parametrize(
     ("transport", "change", "difference", "wanted"),
     [
         ("doh", removed_of_hpack, "Decoder._assert_valid_table_size is missing", H2),
         ("doh", other_signature_of_h2, "H2Stream.receive_headers takes (self, headers, end_stream) instead of", H2),
         ("doh", other_attribute_of_h2, "H2Connection has no attribute _frame_dispatch_table", H2),
-        ("doq", removed_of_aioquic, "QuicConnection._write_stream_limits is missing", AIOQUIC),
-        (
-            "doq",
-            other_signature_of_aioquic,
-            "QuicConnection._initialize takes (self, peer_cid, version) instead of (self, peer_cid)",
-            AIOQUIC,
-        ),
     ],
 )
 def test_a_transport_is_not_served_with_another_library(

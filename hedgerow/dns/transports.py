@@ -1,6 +1,6 @@
-"""The listener of each encrypted transport in `hedgerow.policies.transports`.
+"""The listeners of encrypted transports in `hedgerow.policies.transports`, but for those that features open.
 
-To add a transport, add a row there and a case here.
+To add a transport, add a row there, and a case here or a listener of a feature.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Protocol
 from hedgerow.dns.server.doh import DohServer
 from hedgerow.dns.server.stream import DotServer, EncryptedFrontend
 from hedgerow.dns.server.tls import ReloadableCertificate, ServerTls
-from hedgerow.internals import check_aioquic, check_h2
+from hedgerow.internals import check_h2
 from hedgerow.policies.transports import Transport
 
 
@@ -33,8 +33,7 @@ class EncryptedServer(Protocol):
 def open_encrypted_server(transport: Transport, frontend: EncryptedFrontend, chain: Path, key: Path) -> EncryptedServer:
     """Return the server of a transport, with a certificate from PEM files.
 
-    Raises OSError or ssl.SSLError for unusable files, and IncompatibleLibraryError for another aioquic or h2 than the
-    tested one.
+    Raises OSError or ssl.SSLError for unusable files, and IncompatibleLibraryError for another h2 than the tested one.
     """
     match transport.name:
         case "dot":
@@ -42,14 +41,5 @@ def open_encrypted_server(transport: Transport, frontend: EncryptedFrontend, cha
         case "doh":
             check_h2("serve DNS over HTTPS")
             return DohServer(frontend, ServerTls(chain, key, transport.alpn))
-        case "doq" | "doh3":
-            check_aioquic()
-            from hedgerow.dns.server.doq import DoqConnection, QuicServer, QuicTls  # aioquic takes megabytes
-
-            if transport.name == "doq":
-                return QuicServer(frontend, QuicTls(chain, key, transport.alpn), DoqConnection)
-            from hedgerow.dns.server.doh3 import Doh3Connection
-
-            return QuicServer(frontend, QuicTls(chain, key, transport.alpn), Doh3Connection)
         case _:
             raise ValueError(f"{transport.name} has no listener")

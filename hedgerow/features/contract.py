@@ -210,6 +210,9 @@ class Feature:
     `score_keys` returns its keys of rules, in use while a scope has one switched on. `scanners` has, by their names,
     what returns the scanner for inspectors, or None if a library for it is not installed.
 
+    `listeners` are the places of what opens the listeners of DNS transports, by their names in
+    `hedgerow.policies.transports`. Each takes what `open_encrypted_server` takes, and returns an `EncryptedServer`.
+
     `commands` are the places of its commands by their words, such as `seat audit`, each as MODULE:NAME in its folder. A
     NAME of `app` is a group of commands.
     """
@@ -234,6 +237,7 @@ class Feature:
     confirm: Callable[[Confirmation], Earned | None] | None = None
     checks: Callable[[], Sequence[Check]] = tuple
     metrics: Callable[[], Sequence[Metric]] = tuple
+    listeners: Mapping[str, str] = field(default_factory=dict)
     commands: Mapping[str, str] = field(default_factory=dict)
 
     def is_used(self, policy: Policy, store: str = "", state: Path | None = None) -> bool:

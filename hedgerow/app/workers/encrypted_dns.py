@@ -17,6 +17,7 @@ from hedgerow.app.workers.worker import Worker
 from hedgerow.dns.server.listeners import DnsServer
 from hedgerow.dns.server.stream import EncryptedFrontend
 from hedgerow.dns.transports import EncryptedServer, open_encrypted_server
+from hedgerow.features import FEATURES
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
 from hedgerow.sockets import open_socket
 from hedgerow.task_state import Area
@@ -34,16 +35,20 @@ def certificate_files(worker: Worker) -> tuple[Path, Path]:
     return worker.settings.dns_certificate, worker.settings.dns_certificate
 
 
+def _opened(name: str, frontend: EncryptedFrontend, chain: Path, key: Path) -> EncryptedServer:
+    """Return the server of a transport: that of a feature, or of the core. Raises OSError and ssl.SSLError."""
+    places = (feature.part(feature.listeners[name]) for feature in FEATURES if name in feature.listeners)
+    server: EncryptedServer = next(places, open_encrypted_server)(ENCRYPTED_TRANSPORTS[name], frontend, chain, key)
+    return server
+
+
 @contextlib.asynccontextmanager
 async def serve_encrypted(worker: Worker, server: DnsServer) -> AsyncIterator[None]:
     """Listen on the addresses in `settings.encrypted`. Raises OSError."""
     frontend = EncryptedFrontend(server.streams, worker.view.policy.network.server_name)
     files = certificate_files(worker)
     try:
-        servers = {
-            name: open_encrypted_server(ENCRYPTED_TRANSPORTS[name], frontend, *files)
-            for name in worker.settings.encrypted
-        }
+        servers = {name: _opened(name, frontend, *files) for name in worker.settings.encrypted}
     except (OSError, ssl.SSLError) as error:
         # Plain DNS must continue.
         log.error("Encrypted DNS is not served, because there is no usable certificate: %s", error)

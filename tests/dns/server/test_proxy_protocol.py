@@ -6,32 +6,29 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from struct import pack
-from typing import cast
 
 import dnslib
 import pytest
 import uvloop
-from aioquic.asyncio.client import connect as connect_quic
-from aioquic.quic.configuration import QuicConfiguration
 from small_internet import SmallInternet
 
 from hedgerow.dns.answer_policy import AnswerPolicy
 from hedgerow.dns.server.doh import DohServer
-from hedgerow.dns.server.doq import DoqConnection, QuicServer, QuicTls
 from hedgerow.dns.server.reports import Client
 from hedgerow.dns.server.stream import DotServer, EncryptedFrontend
 from hedgerow.dns.server.tls import ServerTls
 from hedgerow.dns.transports import EncryptedServer
 from hedgerow.policies.model import DeviceId
 from hedgerow.policies.network import ResolverSettings
+from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS, Transport
 from hedgerow.sockets import open_socket
 
 from ..conftest import Running, rules, running
-from . import test_doq
 
 NAME = "dns.home.example"
 CLIENTS = {"192.168.7.7": "console", "fd00::7": "laptop"}
@@ -59,6 +56,10 @@ def query(name: str = "news.example") -> bytes:
     return bytes(dnslib.DNSRecord.question(name).pack())
 
 
+type Opener = Callable[[Transport, EncryptedFrontend, Path, Path], EncryptedServer]
+"""Opens the server of a transport."""
+
+
 @dataclass
 class Served:
     running: Running
@@ -72,8 +73,8 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def served(internet: SmallInternet) -> AsyncIterator[Served]:
-    """A resolver behind a load balancer at 127.0.0.2."""
+async def served(internet: SmallInternet, *more: tuple[str, Opener]) -> AsyncIterator[Served]:
+    """A resolver behind a load balancer at 127.0.0.2, with `more` transports."""
     async with running(internet.nameserver.upstream) as plain:
         settings = ResolverSettings(proxy_protocol_from=(ip_network("127.0.0.2/32"),))
         plain.clients |= {address: Client(DeviceId(device), rules()) for address, device in CLIENTS.items()}
@@ -82,11 +83,13 @@ async def served(internet: SmallInternet) -> AsyncIterator[Served]:
         servers: dict[str, EncryptedServer] = {
             "dot": DotServer(frontend, ServerTls(leaf.certificate, leaf.key, ["dot"])),
             "doh": DohServer(frontend, ServerTls(leaf.certificate, leaf.key, ["h2", "http/1.1"])),
-            "doq": QuicServer(frontend, QuicTls(leaf.certificate, leaf.key, ["doq"]), DoqConnection),
+        }
+        servers |= {
+            name: opened(ENCRYPTED_TRANSPORTS[name], frontend, leaf.certificate, leaf.key) for name, opened in more
         }
         ports = {"udp": plain.port, "tcp": plain.port}
         for name, server in servers.items():
-            sock = open_socket("127.0.0.1", 0, socket.SOCK_DGRAM if name == "doq" else socket.SOCK_STREAM)
+            sock = open_socket("127.0.0.1", 0, ENCRYPTED_TRANSPORTS[name].socket_kind)
             await server.listen(sock)
             ports[name] = sock.getsockname()[1]
         try:
@@ -221,38 +224,5 @@ def test_datagrams_are_for_the_client_in_the_header(internet: SmallInternet) -> 
             assert stranger is not None
             assert dnslib.DNSRecord.parse(stranger).header.rcode == 5
             assert await exchange(port, query(), "127.0.0.1") is not None
-
-    asyncio.run(main())
-
-
-def test_quic_is_for_the_client_in_the_header(internet: SmallInternet) -> None:
-    class Relay(asyncio.DatagramProtocol):
-        """Passes on the datagrams of one client, each with a header."""
-
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            self.transport = cast(asyncio.DatagramTransport, transport)
-            self.client: tuple[str, int] | None = None
-
-        def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-            if addr[1] == self.port:
-                assert self.client is not None
-                self.transport.sendto(data, self.client)
-            else:
-                self.client = addr
-                self.transport.sendto(header("192.168.7.7", kind=socket.SOCK_DGRAM) + data, ("127.0.0.1", self.port))
-
-        port = 0
-
-    async def main() -> None:
-        async with served(internet) as stand:
-            Relay.port = stand.ports["doq"]
-            transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Relay, local_addr=("127.0.0.2", 0))
-            configuration = QuicConfiguration(alpn_protocols=["doq"], verify_mode=ssl.CERT_NONE, server_name=NAME)
-            place = transport.get_extra_info("sockname")
-            async with connect_quic(*place, configuration=configuration, create_protocol=test_doq.Client) as client:
-                cast(test_doq.Client, client).write(test_doq.framed())
-                assert (await cast(test_doq.Client, client).answer()).rr
-            assert stand.devices() == {"console"}
-            transport.close()
 
     asyncio.run(main())

@@ -15,7 +15,6 @@ from h2.exceptions import ProtocolError
 from fuzz_targets.target import STREAM, FuzzTarget, Shape, pieces
 from hedgerow.dns import wire
 from hedgerow.dns.server.doh import read_query
-from hedgerow.dns.server.doh3 import ControlReader, Http3Error, frame, parse_request
 from hedgerow.dns.server.http2_codec import Http2Codec
 from hedgerow.dns.server.http_codec import MESSAGE_TYPE, DohRequest, Http1Codec, HttpClientError, HttpCodec
 from hedgerow.dns.server.stream import QueryFramer
@@ -52,16 +51,6 @@ def frame_budget(data: bytes) -> None:
     for number, piece in enumerate(pieces(data)):
         taken += budget.take(piece, number / 10)
     assert 0 <= taken <= len(data)
-
-
-def doh3(data: bytes) -> None:
-    """The first octet chooses a request or a unidirectional stream."""
-    if data[:1] == b"\0":
-        parse_request(0, data[1:])
-        return
-    reader = ControlReader()
-    for at in range(1, len(data), 7):
-        reader.feed(2, data[at : at + 7], ends=False)
 
 
 def doh(make: Callable[[Callable[[bytes], object]], HttpCodec], data: bytes) -> None:
@@ -169,14 +158,6 @@ TARGETS: dict[str, FuzzTarget] = {
         (HttpClientError,),
     ),
     "doh-http2": FuzzTarget(lambda data: doh(Http2Codec, data), (STREAM + _http2(),), (HttpClientError,)),
-    "doh-http3": FuzzTarget(
-        doh3,
-        (
-            b"\0" + frame(1, b"\0\0\xd1\xd7\x51\x02/x\x50\x01h") + frame(0x21, b"grease") + frame(0, b"body"),
-            b"\1\0" + frame(4, b"\6\x60\0") + frame(0x0D, b"\1"),
-        ),
-        (Http3Error,),
-    ),
     "hpack": FuzzTarget(
         lambda data: FastDecoder().decode_fields(data),
         (hpack.Encoder().encode([(":method", "GET"), (":path", "/x"), ("accept", "text/html"), ("cookie", "a=b")]),),

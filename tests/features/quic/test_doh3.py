@@ -22,13 +22,13 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import ConnectionTerminated, QuicEvent, StreamReset
 from small_internet import SmallInternet
 
-from hedgerow.dns.server import doh3
-from hedgerow.dns.server.doh3 import Doh3Connection, Http3Error, encode_varint, frame, parse_request
-from hedgerow.dns.server.doq import QuicServer, QuicTls
 from hedgerow.dns.server.stream import EncryptedFrontend
+from hedgerow.features.quic import doh3
+from hedgerow.features.quic.doh3 import Doh3Connection, Http3Error, encode_varint, frame, parse_request
+from hedgerow.features.quic.doq import QuicServer, QuicTls
 from hedgerow.sockets import open_socket
 
-from ..conftest import running
+from ...dns.conftest import running
 
 LONG = 30.0
 NAME = "dns.home.example"

@@ -14,10 +14,10 @@ from aioquic.quic.events import StreamDataReceived
 
 from hedgerow.dns.server.admission import Deferred
 from hedgerow.dns.server.doh import min_ttl, read_query, refusal_fields
-from hedgerow.dns.server.doq import QuicDnsConnection, QuicServer
 from hedgerow.dns.server.http_codec import DohRequest, answer_fields
-from hedgerow.dns.server.quic import MAX_REQUEST_OCTETS, BoundedQuicConnection
 from hedgerow.dns.server.responder import DROPPED_METRIC
+from hedgerow.features.quic.connections import MAX_REQUEST_OCTETS, BoundedQuicConnection
+from hedgerow.features.quic.doq import QuicDnsConnection, QuicServer
 
 _DATA, _HEADERS, _SETTINGS = 0x00, 0x01, 0x04
 # section 7.2, and types of HTTP/2

@@ -19,16 +19,16 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import ConnectionTerminated, QuicEvent, StreamDataReceived, StreamReset
 from small_internet import SmallInternet
 
-from hedgerow.dns.server import doq
-from hedgerow.dns.server.doq import EXCESSIVE_LOAD, NO_ERROR, PROTOCOL_ERROR, DoqConnection, QuicServer, QuicTls
-from hedgerow.dns.server.quic import MAX_STREAMS, RetryTokens
 from hedgerow.dns.server.rate_limits import HANDSHAKES_PER_SECOND, MAX_HANDSHAKES
 from hedgerow.dns.server.stream import EncryptedFrontend
+from hedgerow.features.quic import doq
+from hedgerow.features.quic.connections import MAX_STREAMS, RetryTokens
+from hedgerow.features.quic.doq import EXCESSIVE_LOAD, NO_ERROR, PROTOCOL_ERROR, DoqConnection, QuicServer, QuicTls
 from hedgerow.frame_budget import MAX_TOKENS
 from hedgerow.policies.network import QueryLimit
 from hedgerow.sockets import open_socket
 
-from ..conftest import Running, running
+from ...dns.conftest import Running, running
 
 LONG = 30.0
 

@@ -28,7 +28,11 @@ from hedgerow.dns import wire
 from hedgerow.dns.server.admission import Deferred
 from hedgerow.dns.server.clients import client_id_from_sni
 from hedgerow.dns.server.connections import ClientConnectionTable
-from hedgerow.dns.server.quic import (
+from hedgerow.dns.server.rate_limits import MAX_QUERY, MAX_UNSENT
+from hedgerow.dns.server.responder import DROPPED_METRIC
+from hedgerow.dns.server.stream import EncryptedFrontend
+from hedgerow.dns.server.tls import ReloadableCertificate
+from hedgerow.features.quic.connections import (
     HTTP3,
     MAX_REQUEST_OCTETS,
     MAX_STREAM_OCTETS,
@@ -36,10 +40,6 @@ from hedgerow.dns.server.quic import (
     QuicListener,
     RoutedConnection,
 )
-from hedgerow.dns.server.rate_limits import MAX_QUERY, MAX_UNSENT
-from hedgerow.dns.server.responder import DROPPED_METRIC
-from hedgerow.dns.server.stream import EncryptedFrontend
-from hedgerow.dns.server.tls import ReloadableCertificate
 from hedgerow.frame_budget import ANSWER_TOKENS, FrameTokens
 
 IDLE_SECONDS: Final = 30.0
