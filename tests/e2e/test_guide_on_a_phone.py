@@ -15,7 +15,7 @@ import pytest
 from lab.spaces import Space, connect, spaces
 from playwright.sync_api import Locator, Page
 from small_internet.browser import FOR_PAGES, browser_for_pages
-from small_internet.running import executable, setup_code, wait_until, without_internet
+from small_internet.running import setup_code, wait_until, without_internet
 
 from hedgerow.policies.network import BlockedAnswer
 from hedgerow.policies.reading.load import load_policy
@@ -95,10 +95,10 @@ def tells_why(space: Space, name: str) -> bool:
 
 def test_a_family_is_protected_within_a_few_taps(home: dict[str, Space], tmp_path: Path) -> None:
     state, errors = tmp_path / "state", tmp_path / "stderr"
-    environment = [f"{key}={value}" for key, value in without_internet({}).items()]
     addresses = ("--dns", f"{SERVER}:53", "--proxy", f"{SERVER}:3128", "--web", "0.0.0.0:8053")
-    command = ("env", "-C", str(tmp_path), *environment, executable(), "up", "--state", str(state), *addresses)
-    process = home["server"].start(*command, stderr=errors)
+    process = home["server"].start_hedgerow(
+        "up", "--state", str(state), *addresses, stderr=errors, directory=tmp_path, environment=without_internet()
+    )
     assert process.stdout
     assert "ready" in process.stdout.readline(), errors.read_text()
     asks = functools.partial(is_blocked, name="www.pornhub.com")

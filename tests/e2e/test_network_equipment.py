@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from lab.spaces import Space, connect, spaces
-from small_internet.running import executable, setup_code, wait_until, without_internet
+from small_internet.running import setup_code, wait_until, without_internet
 
 pytestmark = [
     pytest.mark.root,
@@ -53,11 +53,11 @@ def asked(space: Space, name: str) -> str:
 def test_the_router_is_offered_to_no_child(home: dict[str, Space], tmp_path: Path) -> None:
     state, cookies = tmp_path / "state", str(tmp_path / "cookies")
     (tmp_path / "hedgerow.yaml").write_text(POLICY)
-    environment = [f"{key}={value}" for key, value in without_internet({}).items()]
     addresses = ("--dns", f"{SERVER}:53", "--proxy", f"{SERVER}:3128", "--web", "127.0.0.1:8053")
-    command = ("env", "-C", str(tmp_path), *environment, executable(), "up", "--state", str(state), *addresses)
-    server = home["server"]
-    process = server.start(*command, stderr=tmp_path / "stderr")
+    server, options = home["server"], ("--state", str(state), *addresses)
+    process = server.start_hedgerow(
+        "up", *options, stderr=tmp_path / "stderr", directory=tmp_path, environment=without_internet()
+    )
     assert process.stdout
     assert "ready" in process.stdout.readline(), (tmp_path / "stderr").read_text()
     for name in MACS:

@@ -6,7 +6,6 @@ Push messages do not count.
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 import pytest
 from lab import House, Space
 from lab.internet import BIG_FILE, PEER4, PEER6, PEER_NAME
+from lab.spaces import PYTHON
 
 pytestmark = pytest.mark.root
 
@@ -86,12 +86,12 @@ def until(condition: Callable[[], object], what: str, seconds: float = 45) -> No
 
 
 def plays(device: Space, address: str, count: int) -> int:
-    return int(device.must(sys.executable, "-c", GAME, address, str(count)))
+    return int(device.must(*PYTHON, GAME, address, str(count)))
 
 
 def test_a_game_uses_minutes_and_push_messages_do_not(budgets: Budgets) -> None:
     tablet, laptop = budgets.house.devices["tablet"], budgets.house.devices["laptop"]
-    laptop.must(sys.executable, "-c", PUSH % PEER4)
+    laptop.must(*PYTHON, PUSH % PEER4)
 
     def play() -> bool:
         assert plays(tablet, PEER6, 200) > 100_000, "the game does not pass"

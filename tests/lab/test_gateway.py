@@ -18,6 +18,7 @@ from lab.aims import asks, datagram, reached, reads
 from lab.attempts import ALLOWED
 from lab.house import LAN4, LAN6, MACS, NUMBERS, command
 from lab.internet import BIG_FILE, PEER4, PEER6, address4
+from lab.spaces import PYTHON
 from small_internet.running import wait_until
 
 pytestmark = pytest.mark.root
@@ -83,7 +84,7 @@ class Stream:
     """A stream on a device. `count` is how often its bytes have come back."""
 
     def __init__(self, device: Space, script: str, *arguments: object) -> None:
-        self._process = device.start(sys.executable, "-c", script, *map(str, arguments))
+        self._process = device.start(*PYTHON, script, *map(str, arguments))
         self.count = 0
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

@@ -13,7 +13,8 @@ import pytest
 from lab.spaces import Space, connect, spaces
 from playwright.sync_api import Error, Page, expect
 from small_internet.browser import FOR_PAGES, browser_for_pages
-from small_internet.running import executable, setup_code, wait_until, without_internet
+from small_internet.forked import run_command
+from small_internet.running import setup_code, wait_until, without_internet
 
 from hedgerow.policies.reading.load import load_policy
 
@@ -78,6 +79,11 @@ class Home:
         server = f"@{self.resolver_of(name)}"
         return self.devices[name].run("kdig", server, "+short", "+timeout=5", "+retry=0", host).stdout.strip()
 
+    def hedgerow(self, *words: str) -> str:
+        """Run a command of Hedgerow on its machine, and return what it says."""
+        command = ["hedgerow", *words, "--state", str(self.folder / "state")]
+        return run_command(command, environment=without_internet(), timeout=60, network=self.server.network).stdout
+
     def is_filtered(self, name: str) -> bool:
         return self.asks(name, "www.pornhub.com") in ("0.0.0.0", SERVER)
 
@@ -103,10 +109,10 @@ def home(tmp_path: Path) -> Iterator[Home]:
 def page(home: Home, tmp_path: Path) -> Iterator[Page]:
     """Chromium on the phone, at the first page of the guide. The phone has no address yet."""
     errors, state = tmp_path / "stderr", tmp_path / "state"
-    environment = [f"{key}={value}" for key, value in without_internet({}).items()]
     listening = ("--dns", f"{SERVER}:53", "--proxy", f"{SERVER}:3128", "--web", "0.0.0.0:8053")
-    command = ("env", "-C", str(tmp_path), *environment, executable(), "up", "--state", str(state), *listening)
-    process = home.server.start(*command, stderr=errors)
+    process = home.server.start_hedgerow(
+        "up", "--state", str(state), *listening, stderr=errors, directory=tmp_path, environment=without_internet()
+    )
     assert process.stdout
     assert "ready" in process.stdout.readline(), errors.read_text()
     browser = tmp_path / "chromium"
@@ -196,10 +202,8 @@ def test_a_home_where_nothing_is_connected_is_told_so(home: Home, page: Page) ->
     assign(page)
     check_end(page, home)
     wait_until(lambda: "asks another DNS server" in page.locator("main").inner_text(), 90, "two are here and silent")
-    listed = home.server.must(executable(), "devices", "--state", str(home.folder / "state"))
-    assert listed.count("nothing yet") >= 2
-    checked = home.server.run(executable(), "doctor", "--state", str(home.folder / "state"), seconds=60).stdout
-    said = re.sub(r"\s+", " ", checked)
+    assert home.hedgerow("devices").count("nothing yet") >= 2
+    said = re.sub(r"\s+", " ", home.hedgerow("doctor"))
     assert "not connected: " in said
     assert f"{ROUTER} hands out {ROUTER} for DNS" in said
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lab.house import LAN4, LAN6, MACS, NUMBERS, House, give_address
 from lab.internet import FRONT, OWN4, PEER4, UNNAMED6, address4
-from lab.spaces import Space
+from lab.spaces import PYTHON, Space
 from lab.tunnels import WEB_PROXY_PORT
 
 type Aim = Callable[[House, Space], bool]
@@ -212,23 +212,19 @@ def wireguard(address: str, port: int) -> Aim:
 
 def datagram(address: str, port: int, size: int = 148) -> Aim:
     """True if a datagram of `size` bytes comes back."""
-    return lambda _house, device: (
-        device.run(sys.executable, "-c", DATAGRAM, address, str(port), str(size)).returncode == 0
-    )
+    return lambda _house, device: device.run(*PYTHON, DATAGRAM, address, str(port), str(size)).returncode == 0
 
 
 def calls(address: str, port: int) -> Aim:
     """True if a STUN request (RFC 8489 §5) and then media come back, as from the relay of a call."""
-    return lambda _house, device: device.run(sys.executable, "-c", CALL, address, str(port)).returncode == 0
+    return lambda _house, device: device.run(*PYTHON, CALL, address, str(port)).returncode == 0
 
 
 def floods(address: str, port: int, data: bytes, *, count: int = 400, enough: int = 10_000) -> Aim:
     """True if `enough` bytes come back within a second or two, which is worth a tunnel."""
 
     def aim(_house: House, device: Space) -> bool:
-        octets = device.run(
-            sys.executable, "-c", FLOOD, address, str(port), data.hex(), str(count), seconds=20
-        ).stdout.strip()
+        octets = device.run(*PYTHON, FLOOD, address, str(port), data.hex(), str(count), seconds=20).stdout.strip()
         return int(octets or 0) >= enough
 
     return aim
@@ -247,32 +243,32 @@ def floods_pings(address: str) -> Aim:
 
 def says(address: str, port: int, data: bytes) -> Aim:
     """True if a server gets these first bytes of a connection, and answers."""
-    return lambda _house, device: device.run(sys.executable, "-c", SAYS, address, str(port), data.hex()).returncode == 0
+    return lambda _house, device: device.run(*PYTHON, SAYS, address, str(port), data.hex()).returncode == 0
 
 
 def stream(address: str, port: int) -> Aim:
-    return lambda _house, device: device.run(sys.executable, "-c", STREAM, address, str(port)).returncode == 0
+    return lambda _house, device: device.run(*PYTHON, STREAM, address, str(port)).returncode == 0
 
 
 def raw(number: int) -> Aim:
-    return lambda _house, device: device.run(sys.executable, "-c", RAW, PEER4, str(number)).returncode == 0
+    return lambda _house, device: device.run(*PYTHON, RAW, PEER4, str(number)).returncode == 0
 
 
 def noise(address: str, port: int) -> Aim:
     """True if a stream of random bytes comes back, as obfs4 and Shadowsocks send."""
-    return lambda _house, device: device.run(sys.executable, "-c", NOISE, address, str(port)).returncode == 0
+    return lambda _house, device: device.run(*PYTHON, NOISE, address, str(port)).returncode == 0
 
 
 def second_request(_house: House, device: Space) -> bool:
     """True if a blocked page is served to the second request of a connection for an allowed site."""
     words = (address4(CLOSED), OPEN_SITE, CLOSED)
-    return f"page of {CLOSED}" in device.run(sys.executable, "-c", SECOND_REQUEST, *words).stdout
+    return f"page of {CLOSED}" in device.run(*PYTHON, SECOND_REQUEST, *words).stdout
 
 
 def in_pieces(how: str) -> Aim:
     """True if a blocked page is read after a handshake sent byte by byte, or in many TLS `records` (RFC 8446 §5.1)."""
     return lambda _house, device: (
-        f"page of {CLOSED}" in device.run(sys.executable, "-c", PIECES, address4(CLOSED), CLOSED, how).stdout
+        f"page of {CLOSED}" in device.run(*PYTHON, PIECES, address4(CLOSED), CLOSED, how).stdout
     )
 
 
@@ -361,12 +357,12 @@ def wears_the_parents_address(house: House, device: Space) -> bool:
 
 def datagram_with_options(address: str, port: int) -> Aim:
     """Like `datagram` over IPv6, with destination options before the UDP header, against filters with fixed offsets."""
-    return lambda _house, device: device.run(sys.executable, "-c", OPTIONS, address, str(port)).returncode == 0
+    return lambda _house, device: device.run(*PYTHON, OPTIONS, address, str(port)).returncode == 0
 
 
 def asks_in_fragments(server: str) -> Aim:
     """True if `server` itself answers a query in three fragments (padded by an EDNS option, RFC 6891)."""
-    return lambda _house, device: device.run(sys.executable, "-c", FRAGMENTS, server, address4(CLOSED)).returncode == 0
+    return lambda _house, device: device.run(*PYTHON, FRAGMENTS, server, address4(CLOSED)).returncode == 0
 
 
 def pings(address: str, octets: int) -> Aim:
@@ -396,11 +392,11 @@ def is_called_from_outside(house: House, device: Space) -> bool:
         .split("inet6 ")[1]
         .partition("/")[0]
     )
-    listening = device.start(sys.executable, "-P", "-c", ANSWER)
+    listening = device.start(*PYTHON, ANSWER)
     try:
         assert listening.stdout
         listening.stdout.readline()
-        return "HELLO" in house.net.space.run(sys.executable, "-P", "-c", CALL_IN, address, UNNAMED6).stdout
+        return "HELLO" in house.net.space.run(*PYTHON, CALL_IN, address, UNNAMED6).stdout
     finally:
         listening.kill()
         listening.wait()

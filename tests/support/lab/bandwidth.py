@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 from lab.house import House
 from lab.internet import PEER4
+from lab.spaces import PYTHON
 
 PORT, SECONDS = 25570, 2
 SERVER = f"""
@@ -42,14 +41,14 @@ print(moved * 8 / (now - start))
 
 
 def start_peer(cafe: House) -> None:
-    server = cafe.net.space.start(sys.executable, "-c", SERVER)
+    server = cafe.net.space.start(*PYTHON, SERVER)
     assert server.stdout is not None
     assert server.stdout.readline() == "ready\n"
 
 
 def measured(cafe: House, direction: str) -> tuple[float, float]:
     """Return what the tablet and the laptop reach side by side, in Mbit/s."""
-    words = (sys.executable, "-c", CLIENT, PEER4, direction, str(SECONDS))
+    words = (*PYTHON, CLIENT, PEER4, direction, str(SECONDS))
     clients = [cafe.devices[who].start(*words) for who in ("tablet", "laptop")]
     first, second = (float(client.communicate(timeout=60)[0]) / 1e6 for client in clients)
     print(f"{direction}: {first:.2f} and {second:.2f} Mbit/s")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 from lab.aims import Aim
 from lab.internet import RELAY, RELAY4
+from lab.spaces import PYTHON
 
 ENCRYPTED = """
 import os, socket, ssl, struct, sys
@@ -54,11 +53,11 @@ for message in (struct.pack("!HHI", 3, 0, 0x2112A442) + os.urandom(12), b"media"
 
 def hides_the_name(address: str, shown: str) -> Aim:
     """True if a ClientHello with an encrypted one inside (RFC 9849 §5) reaches the server of the name that it shows."""
-    return lambda _house, device: device.run(sys.executable, "-c", ENCRYPTED, address, shown).returncode == 0
+    return lambda _house, device: device.run(*PYTHON, ENCRYPTED, address, shown).returncode == 0
 
 
 def relays_a_call() -> Aim:
     """True if a request to a TURN server behind TLS (RFC 8656 §3.1) and then media come back, as with a browser's
     WebRTC.
     """
-    return lambda _house, device: device.run(sys.executable, "-c", RELAYED, RELAY4, RELAY).returncode == 0
+    return lambda _house, device: device.run(*PYTHON, RELAYED, RELAY4, RELAY).returncode == 0

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from small_internet.forked import ForkedProcess, run_command
+from small_internet.running import wait_until
 
 from lab.internet import OWN_RESOLVER, PEER_NAME, VPN_NAME, Internet, internet
 from lab.spaces import Space, connect, spaces
@@ -138,24 +139,26 @@ class House:
 
         Where another device has worn that address, the kernel takes its time (seconds) until it asks who has it now.
         """
-        device, deadline = self.devices[who], time.monotonic() + 60
-        while True:
-            for server in (f"{LAN4}.1", f"{LAN6}:1"):
-                device.run("kdig", "+time=1", "+retry=0", f"@{server}", "www.school.example")
-            (link,) = json.loads(device.must("ip", "-j", "address", "show", "dev", "eth0"))
-            own = [info for info in link["addr_info"] if info["scope"] == "global"]
-            behind = {
-                entry["dst"]: entry["lladdr"]
-                for entry in json.loads(self.router.must("ip", "-j", "neigh"))
-                if "lladdr" in entry
-            }
-            met = [info for info in own if info["local"] in behind]
-            families = [{info["family"] for info in infos} for infos in (own, met)]
-            is_met = families[0] == families[1] and all(behind[info["local"]] == link["address"] for info in met)
-            owners = [f"{info['local']} . {link['address']}" for info in met if info["local"].startswith(LAN4)]
-            if is_met and self._lists("owners_v4", owners):
-                break
-            assert time.monotonic() < deadline, f"{who}: {behind}"
+        wait_until(lambda: self._has_met(self.devices[who]), 60, f"{who} is known")
+
+    def _has_met(self, device: Space) -> bool:
+        for server in (f"{LAN4}.1", f"{LAN6}:1"):
+            device.run("kdig", "+time=1", "+retry=0", f"@{server}", "www.school.example")
+        (link,) = json.loads(device.must("ip", "-j", "address", "show", "dev", "eth0"))
+        own = [info for info in link["addr_info"] if info["scope"] == "global"]
+        behind = {
+            entry["dst"]: entry["lladdr"]
+            for entry in json.loads(self.router.must("ip", "-j", "neigh"))
+            if "lladdr" in entry
+        }
+        met = [info for info in own if info["local"] in behind]
+        families = [{info["family"] for info in infos} for infos in (own, met)]
+        owners = [f"{info['local']} . {link['address']}" for info in met if info["local"].startswith(LAN4)]
+        return (
+            families[0] == families[1]
+            and all(behind[info["local"]] == link["address"] for info in met)
+            and self._lists("owners_v4", owners)
+        )
 
     def _lists(self, name: str, entries: Sequence[str]) -> bool:
         """True if a set of the gateway's table, if there is one, has these elements."""
