@@ -34,6 +34,7 @@ class _Echo(http.server.BaseHTTPRequestHandler):
     """Says what it was asked for, and of which host."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # an answer in one piece: the second would wait until the client has confirmed the first
 
     def do_GET(self) -> None:
         body = f"{self.path} of {self.headers['Host']}".encode("latin-1")
