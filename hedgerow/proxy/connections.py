@@ -27,8 +27,11 @@ async def dial[P: asyncio.BaseProtocol](
     async def discard(connection: tuple[asyncio.Transport, P]) -> None:
         connection[0].abort()
 
-    order = interleave_families(addresses)
-    return await connect_first(order, lambda address: loop.create_connection(make_protocol, address, port), discard)
+    return await connect_first(
+        interleave_families(addresses),
+        lambda address: loop.create_connection(make_protocol, address, port),
+        discard,
+    )
 
 
 class ByteCounted(Hashable, Protocol):

@@ -322,8 +322,9 @@ class GateConnection:
 
     async def _await_password(self, credentials: str) -> Commands:
         rules = self._gate.rules
-        user = await rules.authenticator.check(rules.policy.sign_in, credentials)
-        return self._protocol.password_checked(user, self._gate.clock())
+        return self._protocol.password_checked(
+            await rules.authenticator.check(rules.policy.sign_in, credentials), self._gate.clock()
+        )
 
     async def _resolve(self, command: commands.Resolve) -> Commands:
         client, hosts = self._protocol.client, self._gate.rules.hosts

@@ -88,8 +88,8 @@ def answer_hello(
     """
     target, host = accepted.target, accepted.target.host
     if hello is None:
-        verdict = rules.decide(client, accepted.request).verdict
-        return (commands.Close() if accepted.helpline_only else inspect(client, target, verdict),)
+        decision = rules.decide(client, accepted.request)
+        return (commands.Close() if accepted.helpline_only else inspect(client, target, decision.verdict),)
     hides = hides_server_name(hello) and (is_address(host) or host == hello.sni)
     if (
         accepted.helpline_only
@@ -120,8 +120,10 @@ def _answer_connect(
     request = tunnel_request(client, target, target.host)
     decision = rules.decide(client, request)
     if decision.verdict is Verdict.BLOCK and not client.can_be_inspected:
-        response = rules.policy.page.refused_tunnel(decision, request.host, now)
-        return commands.RecordDecision("refuse", client, request, decision), commands.Refuse(response)
+        return (
+            commands.RecordDecision("refuse", client, request, decision),
+            commands.Refuse(rules.policy.page.refused_tunnel(decision, request.host, now)),
+        )
     if decision.verdict in {Verdict.BLOCK, Verdict.INSPECT}:
         return (inspect(client, target, decision.verdict, awaits_reply=True),)
     return (commands.AcceptConnect(target, request, helpline_only),)

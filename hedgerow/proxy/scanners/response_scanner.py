@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from hedgerow.client_classes import ClassedClient, unnamed_client
+from hedgerow.policies.content import ContentRules
 from hedgerow.policies.model import Decision
 from hedgerow.proxy.pages.response import ProxyResponse
 from hedgerow.proxy.scanners.body import PORTION, BodyScan, page_verdict
@@ -24,6 +25,9 @@ s to start and 14 MB of memory of its own, which a small page is not worth.
 WHOLE_HOLD_SECONDS = 60.0
 """Seconds that a body may take to come if it is checked whole."""
 
+LENIENT_LIMIT = 160
+"""The limit of a page's words from which on a page is held back for a shorter time: that of younger teenagers."""
+
 _NOBODY = unnamed_client("")
 
 type PageCallback = Callable[[str, PageFinding | None], None]
@@ -40,8 +44,10 @@ class BodyScanner:
     have returned.
     """
 
-    max_hold_seconds = 3.0
-    """Seconds for which a page may be held back: one that never ends must be seen while it comes."""
+    holds = (3.0, 1.0, 0.25)
+    """Seconds for which a body may be held back: one that never ends must be seen while it comes. The second are those
+    of a page where much is allowed, the third those of a part of a page that a script fetches, such as a chat's answer.
+    """
 
     def __init__(
         self,
@@ -56,6 +62,7 @@ class BodyScanner:
         self._scan: BodyScan | ScanJob | CollectedBody = BodyScan(head, rules)
         self._wholes, self._client = wholes, client
         self._is_page = self._scan.page is not None
+        self.max_hold_seconds = self.holds[self._patience(head, rules.content)]
         self._head, self._rules, self._pool = head, rules, pool
         self._refuse = refuse
         self._on_page_scanned = on_page_scanned
@@ -63,6 +70,12 @@ class BodyScanner:
         self._has_ended = False
         if self._is_page and self._scan.is_unreadable:
             on_page_scanned("unreadable", None)
+
+    def _patience(self, head: Head, content: ContentRules) -> int:
+        """Return the place in `holds`. What arrives later than that is judged as it passes, and cut off."""
+        if self._is_page and not content.youtube_only:
+            return int((content.page_limit or 0) >= LENIENT_LIMIT) if head.is_document else 2
+        return 0
 
     @property
     def declared_refusal(self) -> ProxyResponse | None:

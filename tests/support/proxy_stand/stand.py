@@ -152,7 +152,7 @@ def proxy_stand(
     *,
     tells: bool = True,
     examines: bool = False,
-    patience: float | None = None,
+    holds: tuple[float, float, float] | None = None,
 ) -> Iterator[Stand]:
     """Run a stand. `lists` are the texts of lists by category."""
     with tempfile.TemporaryDirectory(prefix="proxy-stand-") as name:
@@ -174,7 +174,7 @@ def proxy_stand(
             limits=limits or GateLimits(),
             tells=tells,
             examines=examines,
-            patience=patience,
+            holds=holds,
         )
         with contextlib.ExitStack() as stack:
             stack.enter_context(watched(world.log))

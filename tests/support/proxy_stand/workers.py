@@ -65,7 +65,7 @@ class World:
     limits: GateLimits = field(default_factory=GateLimits)
     tells: bool = True
     examines: bool = False  # the servers of unlisted hosts, which makes connections of our own
-    patience: float | None = None  # seconds for which a response may be held back, if not the default
+    holds: tuple[float, float, float] | None = None  # seconds for which responses may be held back, if not the default
 
     @property
     def log(self) -> Path:
@@ -186,7 +186,7 @@ async def _run_inspector(pipe: Pipe, world: World) -> None:
     from hedgerow.proxy.inspection.inspector import Inspector
     from hedgerow.proxy.scanners.response_scanner import BodyScanner
 
-    BodyScanner.max_hold_seconds = world.patience or BodyScanner.max_hold_seconds
+    BodyScanner.holds = world.holds or BodyScanner.holds
     builder = Builder(world)
     signer, key = _start_signer(world), load_handover_key(world.state / "pass.key")
     refusals = CertificateRefusals(world.state / "pass-through")

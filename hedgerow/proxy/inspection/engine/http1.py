@@ -106,8 +106,9 @@ class Http1Server(Http1Connection):
         """Close the connection in the middle of a request, if there is one."""
         yield from self._close()
         if self.request is not None:
-            error = layers.RequestProtocolError(self.stream_id, message, layers.ErrorCode.CLIENT_DISCONNECTED)
-            yield layers.ReceiveHttp(error)
+            yield layers.ReceiveHttp(
+                layers.RequestProtocolError(self.stream_id, message, layers.ErrorCode.CLIENT_DISCONNECTED)
+            )
 
     def _end_in_head(self) -> Commands:
         yield from self._close()

@@ -314,8 +314,9 @@ class HeldStream(_layers.HttpStream):
             yield from self.state_stream_response_body(self._end_event)
 
     def _leave_origin(self) -> Commands:
-        error = layers.RequestProtocolError(self.stream_id, "blocked", layers.ErrorCode.CANCEL)
-        yield layers.SendHttp(error, self.context.server)
+        yield layers.SendHttp(
+            layers.RequestProtocolError(self.stream_id, "blocked", layers.ErrorCode.CANCEL), self.context.server
+        )
 
     def _cut_off(self) -> Commands:
         """End a response whose beginning the client has, so that it can tell that the rest is missing."""
@@ -324,8 +325,9 @@ class HeldStream(_layers.HttpStream):
         yield from self._kill()
 
     def _kill(self) -> Commands:
-        kill = layers.ResponseProtocolError(self.stream_id, "blocked", layers.ErrorCode.KILL)
-        yield layers.SendHttp(kill, self.context.client)
+        yield layers.SendHttp(
+            layers.ResponseProtocolError(self.stream_id, "blocked", layers.ErrorCode.KILL), self.context.client
+        )
         yield from self._drop()
 
     def _refuse(self, refusal: ProxyResponse) -> Commands:

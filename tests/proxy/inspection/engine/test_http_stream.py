@@ -46,7 +46,7 @@ STREAMS = {
 @pytest.fixture(scope="module")
 def patient(net: SmallInternet, policy: str) -> Iterator[Stand]:
     held = policy.replace("    age: 9\n", f"    age: 9\n    page_scan: off\n    block_files: {FILES}\n")
-    with proxy_stand(net, held, patience=3600.0) as stand:
+    with proxy_stand(net, held, holds=(3600.0, 3600.0, 3600.0)) as stand:
         yield stand
 
 
@@ -64,13 +64,18 @@ def opened(stand: Stand, net: SmallInternet, host: str, alpn: str) -> Iterator[s
             yield secured
 
 
-def body_of(client: ssl.SSLSocket, host: str, path: str) -> Iterator[bytes]:
-    """The bytes of the answer's body, and over HTTP/1 of its head, as they come."""
-    return (_http2_body if client.selected_alpn_protocol() == "h2" else _http1_body)(client, host, path)
+def body_of(client: ssl.SSLSocket, host: str, path: str, resource: str = "") -> Iterator[bytes]:
+    """The bytes of the answer's body, and over HTTP/1 of its head, as they come.
+
+    `resource` is what a browser over HTTP/1 wants it for.
+    """
+    if client.selected_alpn_protocol() == "h2":
+        return _http2_body(client, host, path)
+    return _http1_body(client, host, path, f"Sec-Fetch-Dest: {resource}\r\n" if resource else "")
 
 
-def _http1_body(client: ssl.SSLSocket, host: str, path: str) -> Iterator[bytes]:
-    client.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+def _http1_body(client: ssl.SSLSocket, host: str, path: str, more: str) -> Iterator[bytes]:
+    client.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{more}\r\n".encode())
     while piece := client.recv(65536):
         yield piece
 
@@ -94,18 +99,36 @@ def test_a_first_message_arrives_before_the_second_is_sent(
     patient: Stand, net: SmallInternet, host: str, version: str
 ) -> None:
     for kind, first in STREAMS.items():
-        talk = secrets.token_hex(8)
-        path = f"/talk/{talk}?" + urlencode({"type": kind, "first": first}, quote_via=quote, encoding="latin-1")
-        with opened(patient, net, host, version) as client:
-            pieces, seen = body_of(client, host, path), b""
-            while first.encode("latin-1") not in seen:
-                seen += next(pieces)
-            assert b"second" not in seen, kind
-            assert (
-                curl(net.url("news.example", f"/go-on/{talk}", "http"), proxy=patient.proxy, source=ADULT).status == 204
-            )
-            while b"second" not in seen:
-                seen += next(pieces)
+        check_streams(patient, net, host, version, kind, first)
+
+
+def check_streams(
+    stand: Stand, net: SmallInternet, host: str, version: str, kind: str, first: str, resource: str = ""
+) -> None:
+    """Get a body whose second part is sent once its first has arrived."""
+    talk = secrets.token_hex(8)
+    path = f"/talk/{talk}?" + urlencode({"type": kind, "first": first}, quote_via=quote, encoding="latin-1")
+    with opened(stand, net, host, version) as client:
+        pieces, seen = body_of(client, host, path, resource), b""
+        while first.encode("latin-1") not in seen:
+            seen += next(pieces)
+        assert b"second" not in seen, kind
+        assert curl(net.url("news.example", f"/go-on/{talk}", "http"), proxy=stand.proxy, source=ADULT).status == 204
+        while b"second" not in seen:
+            seen += next(pieces)
+
+
+@pytest.mark.parametrize(
+    ("limit", "holds", "resource"),
+    [(100, (3600.0, 3600.0, 0.25), "empty"), (160, (3600.0, 1.0, 3600.0), "document")],
+    ids=["what a script fetches, for a child", "a page, for a teenager"],
+)
+def test_a_page_arrives_as_it_is_written_where_the_profile_allows(
+    net: SmallInternet, policy: str, limit: int, holds: tuple[float, float, float], resource: str
+) -> None:
+    scanned = policy.replace("    age: 9\n", f"    age: 9\n    page_scan: {{limit: {limit}}}\n")
+    with proxy_stand(net, scanned, holds=holds) as stand:
+        check_streams(stand, net, INSPECTED, "http/1.1", "text/html", "<p>The answer of a chat", resource)
 
 
 @pytest.mark.parametrize("version", ["http/1.1", "h2"])
