@@ -12,18 +12,20 @@ from small_internet import SmallInternet
 from small_internet.running import Hedgerow, network_section, running_hedgerow, wait_until
 from web_server.walking import PageReader
 
-ANA, BEN, MIA, VISITOR = (f"127.0.0.{number}" for number in (21, 22, 23, 24))
+ANA, BEN, MIA, VISITOR, CLEO = (f"127.0.0.{number}" for number in (21, 22, 23, 24, 25))
 PASSWORD = "four words and more"
 PEOPLE = """
 people:
   Ana: {age: 41, devices: [ana-phone]}
   Ben: {age: 43, devices: [ben-phone]}
+  Cleo: {age: 68, devices: [cleo-phone]}
   Mia: {age: 9, devices: [mia-tablet], block: [reddit]}
   Tom: {age: 13}
 devices:
   ana-phone: {ip: 127.0.0.21}
   ben-phone: {ip: 127.0.0.22}
   mia-tablet: {ip: 127.0.0.23}
+  cleo-phone: {ip: 127.0.0.25}
 """
 
 
@@ -189,3 +191,56 @@ def test_two_parents_change_the_same_child_at_once(browsers: Browsers, house: He
     wait_until(lambda: "Zoe" not in house.policy_path.read_text(), 30)
     late = ben.post("/people/Zoe/budget", data={"weekday": "60"}, headers={"referer": f"{ben.base_url}/people/Zoe"})
     check(ben, late, 422, "The policy has no person called 'Zoe'.", "/")
+
+
+def test_two_parents_end_the_same_permission(browsers: Browsers) -> None:
+    ana, ben = browsers.sign_in(ANA), browsers.sign_in(BEN)
+    given = ana.post("/grants/new", data={"subject": "reddit", "person": "Mia", "for": "hour"})
+    assert given.status_code == 303, given.text[:500]
+    pages = [PageReader(each.get("/day").text) for each in (ana, ben)]
+    (path,) = {form.action for form in pages[0].forms if form.action.endswith("/revoke")}
+    assert path in {form.action for form in pages[1].forms}
+    assert ana.post(path, headers={"referer": f"{ana.base_url}/day"}).status_code == 303
+    late = ben.post(path, headers={"referer": f"{ben.base_url}/day"})
+    check(ben, late, 404, "somebody has answered or removed it", "/")
+
+
+def test_two_parents_name_the_same_new_device(browsers: Browsers, house: Hedgerow) -> None:
+    ana, ben = browsers.sign_in(ANA), browsers.sign_in(BEN)
+    browsers[VISITOR].get("/device")
+    form = {"device": VISITOR, "name": "toms-phone", "person": "Tom"}
+    first, second = (each.post("/devices/name", data=form) for each in (ana, ben))
+    assert first.status_code == 303, first.text[:500]
+    if second.status_code != 303:
+        check(ben, second, 422, "toms-phone", "/devices")
+    assert house.policy_path.read_text().count("toms-phone:") == 1
+
+
+def test_too_many_wrong_passwords_say_when_to_try_again(browsers: Browsers) -> None:
+    cleo = browsers[CLEO]
+    tries = [cleo.post("/sign-in", data={"name": "cleo", "password": f"guess {number}"}) for number in range(8)]
+    check(cleo, tries[0], 403, "Wrong name or password", "/sign-in")
+    check(cleo, tries[-1], 429, "Try again in", "/sign-in")
+
+
+def test_a_step_of_the_guide_sent_twice_or_too_early_goes_on(whole_internet: SmallInternet) -> None:
+    policy = network_section(whole_internet, lan=("127.0.0.0/16",))
+    with running_hedgerow(policy) as fresh, ExitStack() as stack:
+        phone = Browsers(fresh, stack)[ANA]
+        password = {"name": "Ana", "password": PASSWORD, "code": fresh.setup_code}
+        made = phone.post("/start/password", data=password)
+        assert made.headers["location"] == "/start/place"
+        again = phone.post("/start/password", data=password)
+        assert again.headers.get("location") or PageReader(again.text).links, again.text[:500]
+        for step in ("people", "devices", "connect", "done", "nonsense"):
+            assert phone.get(f"/start/{step}", follow_redirects=True).status_code == 200, step
+        place = {"country": "PT", "zone": "Europe/Lisbon"}
+        check(phone, phone.post("/start/place", data={"country": "XX", "zone": "Nowhere"}), 422, "", "/start/place")
+        assert [phone.post("/start/place", data=place).status_code for _ in range(2)] == [303, 303]
+        people = {"name-0": "Ana", "adult-0": "yes", "name-1": "Mia", "age-1": "9"}
+        answers = [phone.post("/start/people", data=people) for _ in range(2)]
+        assert answers[0].status_code == 303
+        if answers[1].status_code != 303:
+            check(phone, answers[1], 422, "Mia", "/start/people")
+        assert fresh.policy_path.read_text().count("Mia:") == 1
+        assert phone.get("/", follow_redirects=True).status_code == 200
