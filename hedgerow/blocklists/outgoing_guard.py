@@ -17,7 +17,6 @@ from enum import IntEnum
 from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies
 from weakref import WeakSet
 
 from hedgerow.blocklists.address_ranges import embedded_ipv4, is_public_address
@@ -171,6 +170,8 @@ def guard_connections(guard: OutgoingGuard, address: str, *, is_encrypted: bool)
     The libraries ask the environment's proxies, but not for the host of `address` if that is inside. Connections to
     them may lead anywhere, and the host that they are asked for is judged.
     """
+    from urllib.request import getproxies  # with ssl, which the compiler of lists never needs
+
     named, server = getproxies(), _place(address)[0]
     proxies = {_place(named[each]) for each in ("http", "https", "all") if each in named}
     if not guard.is_outside(server):
