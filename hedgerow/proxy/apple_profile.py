@@ -12,14 +12,15 @@ CONTENT_TYPE = "application/x-apple-aspen-config"
 
 def make_profile(family: str, identity: uuid.UUID, title: str, why: str, contents: Sequence[dict[str, Any]]) -> bytes:
     """Return a profile with these payloads. One with the same identity replaces it."""
-    profile = {
-        **make_payload("Configuration", family, identity, "", title),
-        "PayloadDescription": why,
-        "PayloadOrganization": "Hedgerow",
-        "PayloadScope": "System",
-        "PayloadContent": list(contents),
-    }
-    return plistlib.dumps(profile)
+    return plistlib.dumps(
+        {
+            **make_payload("Configuration", family, identity, "", title),
+            "PayloadDescription": why,
+            "PayloadOrganization": "Hedgerow",
+            "PayloadScope": "System",
+            "PayloadContent": list(contents),
+        }
+    )
 
 
 def make_payload(kind: str, family: str, identity: uuid.UUID, part: str, title: str) -> dict[str, Any]:
@@ -30,4 +31,13 @@ def make_payload(kind: str, family: str, identity: uuid.UUID, part: str, title: 
         "PayloadIdentifier": f"{family}.{identity}" + (f".{part}" if part else ""),
         "PayloadUUID": str(uuid.uuid5(identity, part) if part else identity).upper(),
         "PayloadDisplayName": title,
+    }
+
+
+def make_root_payload(family: str, identity: uuid.UUID, title: str, der: bytes) -> dict[str, Any]:
+    """Return the payload of a root certificate, which the device trusts once the profile is installed."""
+    return {
+        **make_payload("com.apple.security.root", family, identity, "root", title),
+        "PayloadCertificateFileName": "hedgerow-ca.crt",
+        "PayloadContent": der,
     }

@@ -281,9 +281,7 @@ def export_certificate(authority: CertificateAuthority, form: CertificateFormat)
         case CertificateFormat.DER:
             return CertificateFile("hedgerow-ca.crt", "application/x-x509-ca-cert", authority.der)
         case CertificateFormat.MOBILECONFIG:
-            return CertificateFile(
-                "hedgerow-ca.mobileconfig", "application/x-apple-aspen-config", _apple_profile(authority)
-            )
+            return _apple_profile(authority)
 
 
 def format_for_name(name: str) -> CertificateFormat:
@@ -301,7 +299,7 @@ def format_for_name(name: str) -> CertificateFormat:
             return CertificateFormat.PEM
 
 
-def _apple_profile(authority: CertificateAuthority) -> bytes:
+def _apple_profile(authority: CertificateAuthority) -> CertificateFile:
     """Apple's "Configuration Profile Reference": a profile with one payload, a root certificate.
 
     The identifiers depend on the certificate only: a second installation replaces the first, and a rotated CA is
@@ -310,10 +308,13 @@ def _apple_profile(authority: CertificateAuthority) -> bytes:
     import uuid
 
     # and with it an XML parser, which the workers have no use for
-    from hedgerow.proxy.apple_profile import make_payload, make_profile
+    from hedgerow.proxy.apple_profile import CONTENT_TYPE, make_profile, make_root_payload
 
     identity = uuid.uuid5(uuid.UUID(_UUID_NAMESPACE), authority.fingerprint)
-    root = make_payload("com.apple.security.root", _APPLE_FAMILY, identity, "root", authority.name)
-    root |= {"PayloadCertificateFileName": "hedgerow-ca.crt", "PayloadContent": authority.der}
     why = "Lets this network’s filter look into web pages on this device. Remove it when the device leaves for good."
-    return make_profile(_APPLE_FAMILY, identity, authority.name, why, [root])
+    root = make_root_payload(_APPLE_FAMILY, identity, authority.name, authority.der)
+    return CertificateFile(
+        name="hedgerow-ca.mobileconfig",
+        content_type=CONTENT_TYPE,
+        data=make_profile(_APPLE_FAMILY, identity, authority.name, why, [root]),
+    )

@@ -24,7 +24,7 @@ from hedgerow.features.away.tunnel import TunnelHome
 from hedgerow.features.away.wireguard import KEEPALIVE_S, key_text, new_private_key, public_key_of
 from hedgerow.policies.device_kinds import DeviceKind
 from hedgerow.policies.model import Device
-from hedgerow.proxy.apple_profile import CONTENT_TYPE, make_payload, make_profile
+from hedgerow.proxy.apple_profile import CONTENT_TYPE, make_payload, make_profile, make_root_payload
 
 _APPLE_FAMILY = "hedgerow.dns"
 _NAMESPACE = uuid.UUID("3e9ad0c2-7f0e-4c57-9c61-5b2f0d8a41e6")
@@ -143,10 +143,8 @@ def _apple_profile(dns: EncryptedDns, device: str, settings: dict[str, str], hom
     }
     contents = [payload]
     if dns.root is not None:
-        root = make_payload(
-            "com.apple.security.root", _APPLE_FAMILY, identity, "root", f"Certificate of {dns.server_name}"
-        )
-        contents.append({**root, "PayloadCertificateFileName": "hedgerow-ca.crt", "PayloadContent": dns.root})
+        title = f"Certificate of {dns.server_name}"
+        contents.append(make_root_payload(_APPLE_FAMILY, identity, title, dns.root))
     why = f"Asks {dns.server_name} for names, so that the rules of home hold everywhere."
     data = make_profile(_APPLE_FAMILY, identity, f"Hedgerow for {device}", why, contents)
     return AwayDocument("hedgerow-dns.mobileconfig", CONTENT_TYPE, data)
