@@ -6,7 +6,7 @@ import functools
 import re
 from collections.abc import Callable, Collection
 
-from hedgerow.blocklists.names import is_address, parse_host, parse_url, split_url, unescape
+from hedgerow.blocklists.names import is_address, is_public_suffix, parse_host, parse_url, split_url, unescape
 from hedgerow.blocklists.patterns import compile_set
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.model import Target, TargetKind
@@ -63,6 +63,16 @@ def check_allowable(target: Target) -> None:
     """Raise ValueError, with a sentence, for a target that neither a policy nor a grant can open."""
     if target.kind is TargetKind.CATEGORY and target.name == ILLEGAL:
         raise ValueError(f"'{ILLEGAL}' cannot be allowed: only its lists decide what it contains")
+
+
+def check_grantable(target: Target) -> None:
+    """Raise ValueError, with a sentence, for a target that no grant can open, nor a button of the pages.
+
+    A grant for a public suffix, such as co.uk or github.io, would open every site beneath it.
+    """
+    check_allowable(target)
+    if target.kind is TargetKind.HOST and is_public_suffix(target.name):
+        raise ValueError(f"anybody can have a site beneath {target.name}: name the site itself")
 
 
 def _begins_with_sign(item: str) -> str:

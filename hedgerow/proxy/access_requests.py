@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 
+from hedgerow.blocklists.names import is_public_suffix
 from hedgerow.policies.access_subject import permission_behind, service_or_address
 from hedgerow.policies.model import AccessRequest, CodeEntered, Decision, Device, Reason, Request, RequestKind, Verdict
 from hedgerow.policies.ruleset import Ruleset
@@ -123,7 +124,7 @@ class AccessRequestHandler:
             return await self._take_code(request, url, digits, reader)
         if decision.reason is Reason.CONDUCT and accepts_conduct(request.body):
             return await self._take_consent(request, url, reader)
-        if forbids_access_request(decision):
+        if forbids_access_request(decision) or is_public_suffix(request.authority.host):
             return self._blocked(request, request.fallback, decision, reader)
         return self._file_request(request, url, note, decision, reader)
 

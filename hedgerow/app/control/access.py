@@ -30,7 +30,7 @@ from hedgerow.policies.model import Device, DeviceId, Grant, GrantDuration, Paus
 from hedgerow.policies.person_access import dangers_of
 from hedgerow.policies.rule_index import BYPASS
 from hedgerow.policies.ruleset import Rulesets
-from hedgerow.policies.targets import ILLEGAL, check_allowable, parse_target
+from hedgerow.policies.targets import ILLEGAL, check_grantable, parse_target
 from hedgerow.policies.text.addresses import parse_mac
 from hedgerow.policies.time_model import LATER_BEDTIME, Bonus, PauseKind
 
@@ -69,6 +69,7 @@ class AccessControl:
         refuse_illegal(self._view(), request.host)
         now, policy = time.time(), self._view().policy
         subject = request.access_subject(policy, only_address=only_address, only_device=only_device)
+        self.check_subject(subject.what)
         ends = self.within_session(request.device, how_long.end(now, ZoneInfo(policy.network.timezone)))
         grant = _grant(subject, actor, starts=now, ends=ends, note=request.note)
         also = [] if only_address or only_device else await same_requests(self._publisher, request)
@@ -88,8 +89,9 @@ class AccessControl:
         for confirm in (feature.confirm for feature in FEATURES if feature.confirm is not None):
             if (earned := await asyncio.to_thread(confirm, report)) is not None:
                 bonus = earned.bonus
-                who, what = request.person, request.chore
-                wanted = self.access_change(ChangeKind.ALLOW, actor, person=who, subject=what, minutes=bonus.minutes)
+                wanted = self.access_change(
+                    ChangeKind.ALLOW, actor, person=request.person, subject=request.chore, minutes=bonus.minutes
+                )
                 await self._rule().change(wanted, earned.write)
                 await self._publisher.put_in_force()
                 return bonus
@@ -253,7 +255,7 @@ class AccessControl:
             target = parse_target(
                 subject, self._services.by_id, self._view().policy.categories, Origin("grant", text=subject)
             )
-            check_allowable(target)
+            check_grantable(target)
         except ValueError as error:
             raise InvalidInput(str(error)) from None
         refuse_illegal(self._view(), target.name.partition("/")[0])

@@ -9,6 +9,7 @@ from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 from hedgerow.blocklists.categories import builtin_categories
+from hedgerow.blocklists.names import is_public_suffix
 from hedgerow.blocklists.rules import Origin
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.yaml_text import Edit, exclude, include, put, replace
@@ -129,6 +130,8 @@ def rule_edits(
 def allow_edits(policy: Policy, opening: AccessSubject) -> list[Edit]:
     """Allow something for a person for good. What blocked it or its address goes."""
     assert opening.person is not None
+    if is_public_suffix(opening.what) and "." in opening.what:
+        raise InvalidInput("Anybody can have a site beneath %(host)s. Name the site itself.", host=opening.what)
     path = ("people", opening.person)
     blocks = [exclude((*path, "block"), _EntryAbout(policy, opening.what, opening.address))]
     return [*blocks, include((*path, "allow"), opening.what)]

@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, Response
 
-from hedgerow.blocklists.names import parse_host
+from hedgerow.blocklists.names import is_public_suffix, parse_host
 from hedgerow.dashboards.control import DeviceView, ExplanationView, InvalidInput
 from hedgerow.dashboards.data_export import ndjson_download
 from hedgerow.dashboards.edits.devices import takes_password
@@ -296,7 +296,7 @@ def parse_typed_addresses(text: str) -> tuple[str, ...]:
         host = parse_host(urlsplit(text if "://" in text else f"//{text}").hostname or "")
     except ValueError:
         host = None
-    if host is None or "." not in host:
+    if host is None or "." not in host or is_public_suffix(host):
         raise InvalidInput("Type the address of the site, such as scratch.mit.edu, or the name of an app.")
     meant = services.get(service_or_address(host))
     return (host, *(meant.addresses[:_ADDRESSES] if meant is not None else ()))

@@ -17,7 +17,10 @@ from hedgerow.app.snapshot import LoadedSnapshot, Snapshot
 from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import Source
 from hedgerow.dashboards.actions.orders import CodeOrder
+from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.edits.rules import allow_edits
 from hedgerow.journal.reader import RequestRow
+from hedgerow.policies.access_subject import AccessSubject
 from hedgerow.policies.model import DeviceId, GrantDuration
 from hedgerow.policies.reading.load import parse_policy
 
@@ -93,6 +96,23 @@ def test_an_approval_for_a_person_is_judged_at_the_seat_that_the_person_uses(hom
     assert wanted is not None
     assert wanted.device is not None
     assert (wanted.device.id, wanted.person) == ("lounge", "sam")
+
+
+@pytest.mark.parametrize("host", ["com.au", "co.uk", "github.io", "s3.amazonaws.com", "in-addr.arpa"])
+def test_no_permission_opens_all_sites_beneath_a_public_suffix(
+    home: Home, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    """All of them are closed during a pause, so a child can ask for any."""
+    monkeypatch.setitem(ROWS, 3, replace(_row(3, "phone", host), reason="pause"))
+    for only_address in (False, True):
+        with pytest.raises(InvalidInput, match="name the site itself"):
+            asyncio.run(home.control.approve(3, GrantDuration.HOUR, "ana", only_address=only_address))
+    with pytest.raises(InvalidInput, match="name the site itself"):
+        asyncio.run(home.control.give(AccessSubject(host, "sam"), "ana", ends=None))
+    opening = AccessSubject(host, "sam")
+    with pytest.raises(InvalidInput, match="Name the site itself"):
+        allow_edits(home.control.policy(), opening)
+    assert home.answered == home.judged == []
 
 
 @pytest.mark.parametrize(("only_address", "answered"), [(False, ("tiktok", (1, 2))), (True, ("www.tiktok.com", (1,)))])

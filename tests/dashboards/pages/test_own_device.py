@@ -46,6 +46,12 @@ def test_a_used_code_is_confirmed(child: httpx.Client) -> None:
     assert "The code worked." not in child.get("/device").text
 
 
+@pytest.mark.parametrize("site", ["co.uk", "https://github.io/", "COM.AU", "s3.amazonaws.com", "in-addr.arpa", "com"])
+def test_nobody_can_ask_for_all_sites_beneath_a_public_suffix(web: Web, child: httpx.Client, site: str) -> None:
+    web.control.explained = Decision(Verdict.BLOCK, Reason.PAUSE, "pause")
+    assert child.post("/device/ask", data={"site": site}).status_code == 422
+
+
 def test_the_next_page_shows_what_was_just_asked(web: Web, child: httpx.Client) -> None:
     """The journal is written later than a request comes.
 

@@ -65,7 +65,7 @@ def test_a_blocked_path_shows_the_page_over_https(stand: Stand, net: SmallIntern
     answer = fetch(stand, net.url(INSPECTED, "/secret/plan"))
     assert (answer.connect_status, answer.status) == (200, 403)
     assert "Hedgerow network CA" in answer.certificate
-    assert "A rule of this network blocks it" in answer.text
+    assert "Your parents closed it." in answer.text
     assert net.origins.connections() == []
     reported = stand.wait_for(len)
     assert reported[0].request is not None
@@ -86,7 +86,7 @@ def test_other_paths_of_the_host_are_served(stand: Stand, net: SmallInternet) ->
 def test_a_blocked_host_shows_the_page_where_the_ca_is_trusted(stand: Stand, net: SmallInternet) -> None:
     answer = fetch(stand, net.url("adult.example"))
     assert answer.status == 403
-    assert "Pornography" in answer.text
+    assert "things for adults" in answer.text
     assert "0800 1111" in answer.text  # Childline, for the network's country
     assert net.origins.connections() == []
 
@@ -105,7 +105,7 @@ def test_a_name_that_hides_a_blocked_one_shows_the_page(stand: Stand, net: Small
     hidden = "hidden-adult.oddities.example"
     answer = curl(net.url(hidden, "/x", "http"), proxy=stand.proxy, source=CHILD)
     assert answer.status == 403
-    assert "Pornography" in answer.text
+    assert "things for adults" in answer.text
     assert hidden in answer.text
     reported = stand.wait_for(
         lambda found: any(each.decision and each.decision.verdict is Verdict.BLOCK for each in found)
@@ -483,6 +483,16 @@ def test_the_page_that_waits_sees_by_itself_that_it_was_opened(stand: Stand, net
         hostile = f"url=https://evil.example/%0d%0aX:y&times=1&ticket={ticket_for(stand, INSPECTED)}"
         forged = get(f"{origins[scheme]}{ASK_PATH}?{hostile}")
         assert "evil" not in str(forged.headers) + forged.text
+
+
+def test_nobody_can_ask_for_all_sites_beneath_a_public_suffix(stand: Stand, net: SmallInternet, policy: str) -> None:
+    stand.swap(policy=policy.replace("block: [", "block: [github.io, ", 1))
+    try:
+        origin = net.url("github.io", "", "http")
+        answer = ask(stand, origin + ASK_PATH, origin + "/", f"Referer: {origin}/", source=CHILD)
+        assert (answer.status, "Your request was sent" in answer.text) == (403, False)
+    finally:
+        stand.swap(policy=policy)
 
 
 def test_asking_over_plain_http_needs_no_ca(stand: Stand, net: SmallInternet) -> None:
