@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import socket
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from forward_proxy import PASSWORD, forward_proxy
 from list_mirror import ListMirror
 from small_internet import SmallInternet
 from small_internet.clients import kdig
@@ -98,6 +101,26 @@ def test_a_family_that_follows_the_guide_is_protected(internet: SmallInternet, t
         coverage = adult_coverage(parent)
         assert (coverage["state"], coverage["names"], coverage["lists"]) == ("starter", STARTER_NAMES, 1)
         assert "Most adult sites are open" in parent.get("/").text
+
+
+@pytest.mark.root
+def test_an_office_behind_a_proxy_gets_its_lists(internet: SmallInternet, tmp_path: Path) -> None:
+    """Only the proxy knows the publishers' names. It wants a password, which is nowhere to be read."""
+    url = public_sources()["hagezi-nsfw"].url
+    mirror = ListMirror({url: "".join(f"office-{number}.example\n" for number in range(300)).encode()}, tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    names = dict.fromkeys(mirror.names, mirror.address)
+    with mirror.serving(), forward_proxy(tmp_path, "127.0.0.1", port, names, wants_password=True) as proxy:
+        office = dict.fromkeys(("HTTPS_PROXY", "https_proxy"), proxy.url)
+        publishers = {**office, "SSL_CERT_FILE": mirror.environment["SSL_CERT_FILE"]}
+        with running_hedgerow(new_machine(internet), publishers=publishers) as running:
+            wait_until(lambda: is_blocked(running, "office-7.example"), 60, "the list is in force")
+            told = running.run("doctor", "--json").stdout + running.run("lists", "status").stdout + running.stderr
+            kept = [path.read_bytes() for path in running.state.rglob("*") if path.is_file()]
+            assert f"CONNECT {urlsplit(url).hostname}:443" in proxy.asked()
+            assert PASSWORD not in told
+            assert not any(PASSWORD.encode() in each for each in kept)
 
 
 def test_without_internet_the_start_is_quiet_and_the_pages_are_loud(internet: SmallInternet) -> None:

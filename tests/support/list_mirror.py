@@ -57,18 +57,18 @@ STORED_AS_RULES = {
 
 class ListMirror:
     """With `program` before its words and `environment`, a program asks this mirror instead of the publishers. Without
-    `serving`, nobody answers. `asked` are the URLs that were asked for.
+    `serving`, nobody answers. `asked` are the URLs that were asked for, `names` the publishers' at `address`.
     """
 
     def __init__(self, files: Mapping[str, bytes], folder: Path) -> None:
         self.asked: list[str] = []
         self._files = files
         authority, certificate = folder / "authority.pem", folder / "publishers.pem"
-        names = sorted({urlsplit(source.url).hostname or "" for source in public_sources().values()})
+        self.names = names = sorted({urlsplit(source.url).hostname or "" for source in public_sources().values()})
         _write_certificates(authority, certificate, names)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
-        address = ".".join(["127", *(str(secrets.randbelow(254) + 1) for _ in range(3))])
+        self.address = address = ".".join(["127", *(str(secrets.randbelow(254) + 1) for _ in range(3))])
         self._server = http.server.ThreadingHTTPServer((address, 443), functools.partial(_Publisher, self, context))
         self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
         hosts = folder / "hosts"
