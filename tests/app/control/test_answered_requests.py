@@ -112,7 +112,7 @@ def test_no_permission_opens_all_sites_beneath_a_public_suffix(
     opening = AccessSubject(host, "sam")
     with pytest.raises(InvalidInput, match="Name the site itself"):
         allow_edits(home.control.policy(), opening)
-    assert home.answered == home.judged == []
+    assert (home.answered, home.judged) == ([], [])
 
 
 @pytest.mark.parametrize(("only_address", "answered"), [(False, ("tiktok", (1, 2))), (True, ("www.tiktok.com", (1,)))])
