@@ -114,16 +114,17 @@ class Hedgerow:
 def wait_until[T](condition: Callable[[], T], seconds: float, what: str = "") -> T:
     """Calls `condition` until what it returns is true, and returns that. Raises AssertionError after `seconds`.
 
-    The longer it has waited, the longer are its pauses: a condition that starts a program each time takes a processor
-    from all others.
+    The longer it has waited, and the longer a look takes, the longer are its pauses: a condition that starts a program
+    or loads a page each time takes a processor from all others.
     """
     began = time.monotonic()
     while True:
+        looked = time.monotonic()
         if found := condition():
             return found
-        waited = time.monotonic() - began
-        assert waited < seconds, f"not within {seconds} s: {what or condition}"
-        time.sleep(min(max(0.02, waited / 10), 0.25))
+        now = time.monotonic()
+        assert now - began < seconds, f"not within {seconds} s: {what or condition}"
+        time.sleep(min(max(0.02, (now - began) / 10, 2 * (now - looked)), 0.25))
 
 
 def parse_address(text: str) -> Address:
