@@ -291,8 +291,14 @@ class BlockPage:
             if decision.reason is Reason.CATEGORY and reader.language == "en" and not reader.is_family
             else ""
         )
-        service = translation.title(decision.what) if decision.what in Services.load().by_id else ""
-        parts = {"heading": heading, "why": why, "about": about, "facts": facts, "ask": ask, "service": service}
+        parts = {
+            "heading": heading,
+            "why": why,
+            "about": about,
+            "facts": facts,
+            "ask": ask,
+            "service": translation.title(decision.what) if decision.what in Services.load().by_id else "",
+        }
         if decision.reason is Reason.CONDUCT:
             parts |= {
                 "conduct": self._conduct,
