@@ -28,6 +28,7 @@ class Place(StrEnum):
     DEVICE = "device"  # the Device of the policy
     DEVICE_CHANGE = "device change"  # the same, among its settings; lines
     SETTINGS = "settings"  # nothing
+    NOTICES = "notices"  # nothing; ways to get notices
     SETTINGS_LINKS = "settings links"  # nothing; links in a line
     POLICY_MISTAKES = "policy mistakes"  # nothing; a part of the trouble
     ACCOUNT = "account"  # the AccountRow, in the list of admins

@@ -22,6 +22,7 @@ PAGES = {
     Place.DEVICE: "/devices",
     Place.DEVICE_CHANGE: "/devices",
     Place.SETTINGS: "/settings",
+    Place.NOTICES: "/settings/notices",
     Place.OWN_PAGE_START: "/device",
     Place.OWN_PAGE: "/device",
 }
