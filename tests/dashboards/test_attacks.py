@@ -475,7 +475,6 @@ def test_the_childs_page_shows_nothing_of_others(web, signed_in):
         "mia-asks.example",
         "mia-got.example",
         "Roblox",
-        "Gambling",
         "What is stored about me",
         "names of the sites",
         "by ana",
