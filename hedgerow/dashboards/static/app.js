@@ -36,6 +36,13 @@ if (told) {
 
 const form = document.getElementById("push");
 
+// Browsers take notices by HTTPS only. It has the same host and port.
+const secure = document.getElementById("by-https");
+if (secure && location.protocol === "http:" && !window.isSecureContext) {
+  secure.href = `https://${location.host}${location.pathname}`;
+  secure.hidden = false;
+}
+
 function octets(text) {
   const plain = atob(text.replaceAll("-", "+").replaceAll("_", "/"));
   return Uint8Array.from(plain, (letter) => letter.charCodeAt(0));

@@ -9,6 +9,7 @@ import apprise
 import httpx
 import pytest
 from apprise.plugins.email import NotifyEmail
+from playwright.sync_api import Browser, expect
 from web_server import Web
 
 from hedgerow.dashboards.address_book import mailbox_url
@@ -160,3 +161,22 @@ def test_the_report_is_shown_with_its_own_style_and_in_a_language(parent: httpx.
     assert "script-src" not in policy
     assert '<html lang="de" dir="ltr">' in parent.get("/api/v1/report").text
     assert parent.get("/api/v1/report?language=xx").status_code == 422
+
+
+@pytest.mark.browser
+def test_a_page_by_http_leads_to_itself_by_https(chromium: Browser, web: Web) -> None:
+    """Beneath the sentence about the certificate. On this machine the browser trusts HTTP: there is no link."""
+    page = chromium.new_page(locale="en")
+    page.route(
+        "http://home.example:8053/**",
+        lambda route: route.fulfill(
+            response=route.fetch(url=route.request.url.replace("http://home.example:8053", web.url))
+        ),
+    )
+    page.goto("http://home.example:8053/settings/notices")
+    expect(page.locator("#push-insecure")).to_be_visible()
+    link = page.get_by_role("link", name="Open this page by HTTPS")
+    expect(link).to_have_attribute("href", "https://home.example:8053/settings/notices")
+    page.goto(f"{web.url}/settings/notices")
+    expect(link).to_have_count(0)
+    page.close()
