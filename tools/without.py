@@ -92,7 +92,7 @@ def _forget(name: str, folder: Path) -> None:
     _rewrite(folder / TABLE, lambda text: without_row(text, name))
     drop(rf"^.*features/{name}\.md\n", folder / "mkdocs.yml")
     drop(rf'^ *"\w+/features/{name}/.*\n', folder / "tests/seconds.json", folder / "tools/check_coverage.py")
-    drop(rf'^ *"hedgerow\.features\.{name}\.\*\* ->.*\n', folder / "pyproject.toml")
+    drop(rf'^ *"(?:hedgerow\.features\.{name}\.\*\* ->.*|.*# features/{name})\n', folder / "pyproject.toml")
     drop(rf"^{name}:.*\n(?: .*\n)*", *(folder / "examples").glob("*.yaml"))
     for document in folder.rglob("*.md"):
         _rewrite(document, lambda text: without_links(text, name))

@@ -20,7 +20,10 @@ TREE = {
     "tests/features/cafe/test_prices.py": "",
     "tests/features/away/test_tunnel.py": "",
     "tests/seconds.json": '{\n "tests/features/cafe/test_prices.py": 1.0,\n "tests/test_a.py": 2.0\n}\n',
-    "pyproject.toml": 'ignore_imports = [\n    "hedgerow.features.cafe.** -> hedgerow.features.away.**",\n]\n',
+    "pyproject.toml": (
+        'dependencies = [\n    "tills",  # features/cafe\n]\n'
+        'ignore_imports = [\n    "hedgerow.features.cafe.** -> hedgerow.features.away.**",\n]\n'
+    ),
     "examples/cafe.yaml": "cafe:\n  currency: EUR\nseats: {}\n",
     "tools/check_coverage.py": 'PROTOCOL = {\n    "hedgerow/features/cafe/x.py": ("x.py",),\n}\n',
     "docs/features/cafe.md": "# Café\n",
@@ -52,7 +55,7 @@ def test_a_copy_lacks_what_belongs_to_the_feature(tree: Path, tmp_path: Path) ->
     assert (copy / "docs/policy.md").read_text() == "| test |\n\nSee the café.\n"
     assert (copy / "mkdocs.yml").read_text() == "nav:\n  - Policy: policy.md\n"
     assert (copy / "tools/check_coverage.py").read_text() == "PROTOCOL = {\n}\n"
-    assert (copy / "pyproject.toml").read_text() == "ignore_imports = [\n]\n"
+    assert (copy / "pyproject.toml").read_text() == "dependencies = [\n]\nignore_imports = [\n]\n"
     assert (copy / "examples/cafe.yaml").read_text() == "seats: {}\n"
     assert (copy / "tests/seconds.json").read_text() == '{\n "tests/test_a.py": 2.0\n}\n'
 
