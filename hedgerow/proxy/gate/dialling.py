@@ -128,5 +128,4 @@ async def open_pages(pages: OwnPages, address: str, client: socket.SocketType, h
     Raises OSError.
     """
     server = await offer_connection_patiently(pages.socket)
-    own = str(client.getsockname()[0]).partition("%")[0]
-    return Opened(server, (), relay_line(address, own, pages.port) + head)
+    return Opened(server, (), relay_line(address, str(client.getsockname()[0]).partition("%")[0], pages.port) + head)

@@ -111,10 +111,11 @@ class GateProtocol:
     def password_not_checked(self) -> Commands:
         """Refuse the request, because the client has tried too many passwords."""
         head, client = self._request()
-        too_many = refuse(
-            self._rules, client, head, "sign-in-later", 429, "too many tries; wait five minutes", cause="sign-in"
+        return self._emit(
+            refuse(
+                self._rules, client, head, "sign-in-later", 429, "too many tries; wait five minutes", cause="sign-in"
+            )
         )
-        return self._emit(too_many)
 
     def resolved(self, host: ResolvedHost) -> Commands:
         """Dial the addresses that the resolver returned, or refuse the tunnel."""

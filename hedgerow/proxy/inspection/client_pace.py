@@ -32,11 +32,12 @@ not read.
 class BackPressure:
     """The pauses in reading the streams of a connection.
 
-    A slow origin stops the client; a slow client stops every stream, its own too.
+    A slow origin stops the client; a slow client stops every stream, its own too. Devices without a name may leave as
+    much unread together as one with a name.
     """
 
-    def __init__(self, streams: ConnectionStreams, client: Stream) -> None:
-        self._streams, self._client = streams, client
+    def __init__(self, streams: ConnectionStreams, client: Stream, share: DeviceShare) -> None:
+        self._streams, self._client, self._share = streams, client, share.strangers or share
         self._write_paused: set[Stream] = set()
         self._congested: frozenset[Connection] = frozenset()
         self._held = set[Connection]()  # origins of which bytes wait for a turn
@@ -57,10 +58,13 @@ class BackPressure:
         """Note that a stream takes no more bytes for now."""
         self._write_paused.add(stream)
         self._update()
+        if stream is self._client:
+            self._share.note_unread(stream, stream.abort)
 
     def write_resumed(self, stream: Stream) -> None:
         """Note that a stream takes bytes again, or is gone."""
         self._write_paused.discard(stream)
+        self._share.unread.pop(stream, None)
         self._update()
 
     def note_layers(self, layer: HttpLayer) -> None:

@@ -47,7 +47,7 @@ class InspectedConnection(InspectorSession):
         self._has_spoken = False
         self._share = share
         self._streams = ConnectionStreams(inspector, context.client, stream, offers, self)
-        self._pressure = BackPressure(self._streams, stream)
+        self._pressure = BackPressure(self._streams, stream, share)
         self._pace = pace = ClientPace(
             inspector, self._share, self._pressure, stream, process=self._process, end=self._end
         )

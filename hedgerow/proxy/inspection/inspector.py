@@ -210,8 +210,9 @@ class Inspector:
             return self._turn_away(client, "flood")
         classed = class_of(header.address, device)
         if not self._places.has_room(classed) and not self._make_room(classed, loop.time()):
-            is_over_its_limit = self._places.count(classed) >= self._places.per_client
-            return self._turn_away(client, "device" if is_over_its_limit else "full")
+            return self._turn_away(
+                client, "device" if self._places.count(classed) >= self._places.per_client else "full"
+            )
         handshake = ClientHandshake(self, header, first, share)
         self._places.enter(handshake.client.id, classed)
         self.inspection.clients.admit(handshake.client, header.address)

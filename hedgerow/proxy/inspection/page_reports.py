@@ -36,8 +36,9 @@ class PageReports:
     def report(self, finding: PageFinding | None, active: ActiveRequest, *, is_whole: bool) -> None:
         """Take what a page turned out to be, None for nothing in particular. `is_whole`: its status is 200."""
         if finding is not None:
-            evidence = "label" if finding.is_labelled else "words"
-            self._counters.add("hedgerow_proxy_pages_recognised_total", finding.topic, evidence)
+            self._counters.add(
+                "hedgerow_proxy_pages_recognised_total", finding.topic, "label" if finding.is_labelled else "words"
+            )
         request = active.requests[0]
         host = request.host.removeprefix("www.")
         if not (is_whole and _counts_for_its_host(active)) or not self._clients.policy.may_be_remembered(host):

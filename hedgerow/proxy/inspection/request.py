@@ -142,8 +142,7 @@ class RequestHandler:
             return None
         if first.device != found[0].id or first.url is None or not first.url.endswith(request.path):
             return None
-        site = first.url.removesuffix(request.path)
-        return JudgedHead(self._clients.policy, *found, first, site, active.is_granted)
+        return JudgedHead(self._clients.policy, *found, first, first.url.removesuffix(request.path), active.is_granted)
 
     def judge_path(self, flow: http.HTTPFlow, head: JudgedHead, device: Device, ruleset: Ruleset) -> bool:
         """Register a request whose head was judged and prepared before.

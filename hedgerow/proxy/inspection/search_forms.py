@@ -48,8 +48,7 @@ def is_readable(flow: http.HTTPFlow, requests: Iterable[Request]) -> bool:
 
 
 def _media(flow: http.HTTPFlow) -> str:
-    content_type: str = flow.request.headers.get("content-type", "")
-    return content_type.partition(";")[0].strip().lower()
+    return str(flow.request.headers.get("content-type", "")).partition(";")[0].strip().lower()
 
 
 def read(flow: http.HTTPFlow) -> str:

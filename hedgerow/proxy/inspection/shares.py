@@ -40,6 +40,9 @@ Nobody waits for longer than others have work to do.
 CONNECTIONS = 8
 """Connections whose HTTP/2 frames a device's tokens pay for. Browsers open more, and get their answers."""
 
+MOST_UNREAD = 128
+"""Connections of a device whose answers wait because it does not read them, up to a megabyte each."""
+
 _MAX_LEAD = 0.25
 _MAX_SHARES = 4096
 
@@ -89,6 +92,7 @@ class DeviceShare:
     strangers: DeviceShare | None = None
     tokens: DeviceTokens = field(default_factory=DeviceTokens)
     turns: deque[Turn] = field(default_factory=deque)
+    unread: dict[object, Callable[[], None]] = field(default_factory=dict)  # streams and their ends, oldest first
     _lead: float = 0.0  # seconds of work beyond the device's part
     _at: float = 0.0
 
@@ -105,6 +109,14 @@ class DeviceShare:
         self._at = now
         if self.strangers is not None:
             self.strangers.charge(seconds, now)
+
+    def note_unread(self, stream: object, abort: Callable[[], None]) -> None:
+        """Note that the device does not read a stream, and end the one that it has not read for longest if there are
+        too many.
+        """
+        self.unread[stream] = abort
+        if len(self.unread) > MOST_UNREAD:
+            self.unread.pop(next(iter(self.unread)))()
 
     @property
     def is_idle(self) -> bool:

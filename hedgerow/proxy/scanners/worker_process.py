@@ -85,8 +85,11 @@ class ScanOrder:
             with contextlib.suppress(OSError, ValueError):  # newer lists are in force, and these are deleted
                 listed = ListedTopics.open(Path(self.generation))
         scoring = tuple(getattr(import_module(module), name) for module, name in self.scoring)
-        rules = ScanRules(self.content, self.phrase_lists, self.topics, self.labels_only, listed, scoring)
-        return BodyScan(self.head, rules, in_worker=True)
+        return BodyScan(
+            self.head,
+            ScanRules(self.content, self.phrase_lists, self.topics, self.labels_only, listed, scoring),
+            in_worker=True,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,8 +229,9 @@ class Http1Client(Http1Connection):
     def _end_in_head(self) -> Commands:
         if self.request is not None and self._has_served and not self.buffer:
             yield from self._close()
-            code = layers.ErrorCode.GENERIC_SERVER_ERROR
-            yield layers.ReceiveHttp(StaleConnection(self.stream_id, "server closed connection", code))
+            yield layers.ReceiveHttp(
+                StaleConnection(self.stream_id, "server closed connection", layers.ErrorCode.GENERIC_SERVER_ERROR)
+            )
             return
         yield from self._fail(f"{BROKEN_ANSWER}: its head is incomplete" if self.buffer else "server closed connection")
 

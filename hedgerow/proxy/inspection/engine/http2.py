@@ -105,8 +105,7 @@ class Http2Server(_http2.Http2Server):
             status = event.code.http_status_code()
             if status is not None and self._may_answer(event.stream_id):
                 request = self._exchanges[event.stream_id].flow.request
-                answer = self._render_error(status, event.message, request, self.conn.id)
-                self._send_error(event.stream_id, answer)
+                self._send_error(event.stream_id, self._render_error(status, event.message, request, self.conn.id))
                 yield commands.SendData(self.conn, self.h2_conn.data_to_send())
                 return
         for command in super()._handle_event(event):

@@ -206,8 +206,8 @@ class HttpLayer(_layers.HttpLayer):
         waiting = {number: sum(len(piece.data) for piece in buffer) for number, buffer in buffers.items()}
         full = [number for number, size in waiting.items() if size > MAX_PENDING and number in self.streams]
         origins = frozenset(self.streams[number].context.server for number in full)
-        if sum(waiting.values()) > MAX_BACKLOG:
-            return origins
+        if sum(waiting.values()) > MAX_BACKLOG:  # nothing more is kept for a client that leaves so much unread
+            return frozenset(each.context.server for each in self.streams.values())
         return frozenset(each for each in origins if each.alpn != b"h2")
 
     @property
