@@ -33,6 +33,7 @@ PROBLEMS = (
     message("the newest rules are not in force"),
     message("lists are missing"),
     message("a newer policy of the organisation can't be used here"),
+    message("the disk is full, and changes can't be saved"),
 )
 
 
