@@ -35,7 +35,11 @@ BEARER = {"authorization": f"Bearer {TOKEN}"}
 
 def client(web, address="127.0.0.1", **more):
     return httpx.Client(
-        base_url=web.url, transport=httpx.HTTPTransport(local_address=address), trust_env=False, timeout=30, **more
+        base_url=web.url,
+        transport=httpx.HTTPTransport(local_address=address, verify=False),
+        trust_env=False,
+        timeout=30,
+        **more,
     )
 
 
@@ -711,7 +715,7 @@ def test_pages_say_loudly_when_most_adult_sites_are_open(web):
     )
     loud, first = "Most adult sites are open", {"recommended": ("hagezi-nsfw",)}
     web.policy_path.write_text("people: {mia: {age: 9}}\n")
-    with httpx.Client(base_url=web.url, trust_env=False) as browser:
+    with httpx.Client(base_url=web.url, trust_env=False, verify=False) as browser:
 
         def pages(**status):
             web.change_status(**{"starter_only": False, **first, **status})
@@ -745,7 +749,7 @@ def test_pages_say_loudly_when_most_adult_sites_are_open(web):
 
 def test_the_public_lists_are_switched_off_and_on(web):
     web.policy_path.write_text("people: {mia: {age: 9}}\n")
-    with httpx.Client(base_url=web.url, trust_env=False, headers={"origin": web.url}) as browser:
+    with httpx.Client(base_url=web.url, trust_env=False, headers={"origin": web.url}, verify=False) as browser:
         assert (
             "/lists?saved="
             in browser.post(
@@ -759,7 +763,7 @@ def test_the_public_lists_are_switched_off_and_on(web):
 
 
 def test_there_is_no_switch_for_illegal_material(web):
-    with httpx.Client(base_url=web.url, trust_env=False, timeout=30) as client:
+    with httpx.Client(base_url=web.url, trust_env=False, timeout=30, verify=False) as client:
         page = client.get("/people/mia/topics").text
     assert 'value="gambling"' in page
     assert 'value="illegal"' not in page

@@ -175,7 +175,7 @@ class Tags(html.parser.HTMLParser):
 
 
 def client(web, address="127.0.0.1", **headers):
-    transport = httpx.HTTPTransport(local_address=address)
+    transport = httpx.HTTPTransport(local_address=address, verify=False)
     return httpx.Client(
         base_url=web.url, transport=transport, trust_env=False, timeout=30, headers={"origin": web.url} | headers
     )
@@ -291,7 +291,7 @@ def test_no_form_of_another_site_changes_anything(web, signed_in):
         {"sec-fetch-site": "none"},
         {},
     )
-    with httpx.Client(base_url=web.url, trust_env=False) as forged:
+    with httpx.Client(base_url=web.url, trust_env=False, verify=False) as forged:
         for path, form in FORMS.items():
             for headers in forgeries:
                 assert forged.post(path, data=form, headers=cookie | headers).status_code == 403, (path, headers)

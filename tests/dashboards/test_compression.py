@@ -31,7 +31,7 @@ def home(web: Web) -> Web:
 
 def get(web: Web, path: str, coding: str = "gzip", **headers: str) -> httpx.Response:
     headers = {"accept-encoding": coding, **{name.replace("_", "-"): value for name, value in headers.items()}}
-    return httpx.get(web.url + path, headers=headers, trust_env=False, timeout=60)
+    return httpx.get(web.url + path, headers=headers, trust_env=False, timeout=60, verify=False)
 
 
 def text_of(answer: httpx.Response) -> str:
@@ -121,7 +121,9 @@ def test_a_browser_gets_compressed_pages_and_other_sites_do_not(chromium: Browse
 
 def test_an_event_stream_is_neither_compressed_nor_held_back(home: Web) -> None:
     headers = {"accept-encoding": "gzip, zstd", **OURS}
-    with httpx.stream("GET", f"{home.url}/events", headers=headers, trust_env=False, timeout=30) as answer:
+    with httpx.stream(
+        "GET", f"{home.url}/events", headers=headers, trust_env=False, timeout=30, verify=False
+    ) as answer:
         assert "content-encoding" not in answer.headers
         assert next(answer.iter_lines()) == "event: listening"
 
@@ -134,14 +136,16 @@ def test_a_download_in_pieces_is_compressed_piece_by_piece(home: Web) -> None:
 
 def test_a_refused_form_is_shown_again_to_a_browser_that_accepts_compression(home: Web) -> None:
     headers = {"accept-encoding": "gzip", "origin": home.url, "referer": f"{home.url}/people", **OURS}
-    answer = httpx.post(f"{home.url}/people", data={"name": "Leo", "age": "x"}, headers=headers, trust_env=False)
+    answer = httpx.post(
+        f"{home.url}/people", data={"name": "Leo", "age": "x"}, headers=headers, trust_env=False, verify=False
+    )
     assert (answer.status_code, answer.headers["content-encoding"]) == (422, "gzip")
     assert 'value="Leo"' in answer.text
 
 
 def test_a_response_without_a_body_stays_without_one(home: Web) -> None:
     headers = {"authorization": f"Bearer {TOKEN}", "accept-encoding": "gzip"}
-    with httpx.Client(base_url=home.url, headers=headers, trust_env=False, timeout=60) as script:
+    with httpx.Client(base_url=home.url, headers=headers, trust_env=False, timeout=60, verify=False) as script:
         ended = script.post("/api/v1/resume", json={"person": "tom"})
         assert (ended.status_code, ended.content) == (204, b"")
         assert script.head("/people/mia").content == b""

@@ -38,7 +38,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
 
 def caller(web: Web, token: str = TOKEN) -> httpx.Client:
     headers = {"authorization": f"Bearer {token}"}
-    return httpx.Client(base_url=f"{web.url}/api/v1", headers=headers, trust_env=False, timeout=60)
+    return httpx.Client(base_url=f"{web.url}/api/v1", headers=headers, trust_env=False, timeout=60, verify=False)
 
 
 def put(client: httpx.Client, document: dict[str, Any], *, dry_run: bool = False) -> httpx.Response:
@@ -63,7 +63,7 @@ def signed_in(web: Web, name: str, role: Role) -> Iterator[httpx.Client]:
     asyncio.run(web.accounts.create(name, role, PASSWORD))
     cookie = asyncio.run(web.accounts.sign_in(name, PASSWORD, "", PARENT, ""))
     headers = {"cookie": f"{SESSION_COOKIE}={cookie}", "origin": web.url}
-    with httpx.Client(base_url=web.url, headers=headers, trust_env=False, timeout=60) as client:
+    with httpx.Client(base_url=web.url, headers=headers, trust_env=False, timeout=60, verify=False) as client:
         yield client
 
 

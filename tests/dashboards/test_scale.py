@@ -68,7 +68,7 @@ def large(web: Web) -> Iterator[httpx.Client]:
     )
     web.recorder.flush()
     headers = {"authorization": f"Bearer {TOKEN}"}
-    with httpx.Client(base_url=web.url, headers=headers, trust_env=False, timeout=60) as client:
+    with httpx.Client(base_url=web.url, headers=headers, trust_env=False, timeout=60, verify=False) as client:
         yield client
 
 

@@ -74,7 +74,9 @@ def pages() -> Iterator[tuple[Pages, int]]:
 
 
 def get(port: int, path: str, address: str, **headers: str) -> httpx.Response:
-    with httpx.Client(transport=httpx.HTTPTransport(local_address=address), trust_env=False, timeout=20) as client:
+    with httpx.Client(
+        transport=httpx.HTTPTransport(local_address=address, verify=False), trust_env=False, timeout=20
+    ) as client:
         return client.get(f"http://127.0.0.1:{port}{path}", headers=headers)
 
 

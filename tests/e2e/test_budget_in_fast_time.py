@@ -47,6 +47,7 @@ def _used(running: Hedgerow) -> int | None:
             headers={"Authorization": f"Bearer {token}"},
             trust_env=False,
             timeout=PATIENCE,
+            verify=False,
         )
     except httpx.HTTPError:
         return None

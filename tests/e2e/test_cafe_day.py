@@ -68,7 +68,9 @@ class CounterClient:
 
 @contextmanager
 def signed_in(cafe: Hedgerow) -> Iterator[CounterClient]:
-    with httpx.Client(base_url=cafe.web, headers={"Origin": cafe.web}, trust_env=False, timeout=60) as http:
+    with httpx.Client(
+        base_url=cafe.web, headers={"Origin": cafe.web}, trust_env=False, timeout=60, verify=False
+    ) as http:
         yield CounterClient(http)
 
 
@@ -77,7 +79,9 @@ def cafe(whole_internet: SmallInternet) -> Iterator[Hedgerow]:
     with running_hedgerow(network_section(whole_internet) + POLICY) as running:
         token = (running.state / "admin-token").read_text().strip()
         headers = {"Authorization": f"Bearer {token}"}
-        with httpx.Client(base_url=f"{running.web}/api/v1", trust_env=False, timeout=60, headers=headers) as api:
+        with httpx.Client(
+            base_url=f"{running.web}/api/v1", trust_env=False, timeout=60, headers=headers, verify=False
+        ) as api:
             for name, role in (("owner", "admin"), ("counter", "operator")):
                 api.post("/accounts", json={"name": name, "role": role, "password": PASSWORD}).raise_for_status()
             for name, pin in PINS.items():
@@ -101,7 +105,7 @@ def report_of(cafe: Hedgerow, *words: str) -> dict[str, Any]:
 
 def redeem(cafe: Hedgerow, seat: str, code: str) -> int:
     """Type a voucher at a seat."""
-    transport = httpx.HTTPTransport(local_address=f"127.0.0.{100 + SEATS.index(seat)}")
+    transport = httpx.HTTPTransport(local_address=f"127.0.0.{100 + SEATS.index(seat)}", verify=False)
     with httpx.Client(transport=transport, headers={"Origin": cafe.web}, timeout=60) as guest:
         return guest.post(f"{cafe.web}/device/voucher", data={"code": code}).status_code
 
@@ -302,7 +306,9 @@ def _use_pins(cafe: Hedgerow, first: CounterClient, second: CounterClient) -> No
     first.take_over("Ana")
     second.send("extend", {"seat": "seat-1", "minutes": 15}, 422)
     token = {"Cookie": f"hedgerow_session={second.http.cookies['hedgerow_session']}", "Origin": cafe.web}
-    answer = httpx.post(f"{cafe.web}/api/v1/sessions/seat-1", json={"band": "adult"}, headers=token, trust_env=False)
+    answer = httpx.post(
+        f"{cafe.web}/api/v1/sessions/seat-1", json={"band": "adult"}, headers=token, trust_env=False, verify=False
+    )
     assert answer.status_code == 422, "the account alone opens nothing by the API either"
     for _ in range(5):
         assert "not the PIN" in second.send("duty", {"name": "Ben", "pin": "1357"}, 422).text
@@ -317,7 +323,7 @@ def _use_pins(cafe: Hedgerow, first: CounterClient, second: CounterClient) -> No
 
 
 def test_a_token_has_the_limits_of_its_role(cafe: Hedgerow) -> None:
-    with httpx.Client(base_url=f"{cafe.web}/api/v1", trust_env=False, timeout=60) as api:
+    with httpx.Client(base_url=f"{cafe.web}/api/v1", trust_env=False, timeout=60, verify=False) as api:
         api.headers["Authorization"] = f"Bearer {(cafe.state / 'admin-token').read_text().strip()}"
         made = [
             api.post("/tokens", json={"name": name, "scopes": ["manage"]}).json()["token"] for name in ("till", "kiosk")

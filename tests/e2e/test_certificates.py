@@ -129,6 +129,7 @@ def test_a_readable_ca_key_is_reported_and_stops_nothing(whole_internet: SmallIn
                 headers={"Authorization": f"Bearer {token}"},
                 trust_env=False,
                 timeout=60,
+                verify=False,
             )
 
         assert asked().json()["certificates"]["ca"]

@@ -71,7 +71,9 @@ def cafe(whole_internet: SmallInternet) -> Iterator[Hedgerow]:
 def script(cafe: Hedgerow) -> httpx.Client:
     """A script on the machine itself, with the token of the command line."""
     token = (cafe.state / "admin-token").read_text().strip()
-    return httpx.Client(base_url=cafe.web, trust_env=False, timeout=60, headers={"Authorization": f"Bearer {token}"})
+    return httpx.Client(
+        base_url=cafe.web, trust_env=False, timeout=60, headers={"Authorization": f"Bearer {token}"}, verify=False
+    )
 
 
 @pytest.fixture
@@ -79,7 +81,9 @@ def counter(cafe: Hedgerow) -> Iterator[httpx.Client]:
     """A browser that is signed in as an operator, with nobody on duty. Nobody sits anywhere."""
     with (
         script(cafe) as api,
-        httpx.Client(base_url=cafe.web, headers={"Origin": cafe.web}, trust_env=False, timeout=60) as http,
+        httpx.Client(
+            base_url=cafe.web, headers={"Origin": cafe.web}, trust_env=False, timeout=60, verify=False
+        ) as http,
     ):
         for session in api.get("/api/v1/sessions").json():
             api.post(f"/api/v1/sessions/{session['device']}/end").raise_for_status()
@@ -97,7 +101,7 @@ def open_seat(counter: httpx.Client, seat: str, kind: str) -> None:
 
 def asked(cafe: Hedgerow, source: str, site: str) -> int:
     """Ask for a site on a seat's own page. Returns the request's number."""
-    transport = httpx.HTTPTransport(local_address=source)
+    transport = httpx.HTTPTransport(local_address=source, verify=False)
     with httpx.Client(transport=transport, headers={"Origin": cafe.web}, timeout=60) as guest:
         assert guest.post(f"{cafe.web}/device/ask", data={"site": site}).status_code == 303
     with script(cafe) as api:
@@ -212,7 +216,7 @@ def test_a_code_opens_a_seat_in_the_name_of_its_maker(cafe: Hedgerow, counter: h
     open_seat(counter, "seat-1", "child")
     made = counter.post("/api/v1/codes", json={"device": "seat-1", "subject": "news.example"}).json()
     first = len(entries(cafe))
-    transport = httpx.HTTPTransport(local_address=SEAT)
+    transport = httpx.HTTPTransport(local_address=SEAT, verify=False)
     with httpx.Client(transport=transport, headers={"Origin": cafe.web}, timeout=60) as guest:
         assert guest.post(f"{cafe.web}/device/code", data={"code": made["digits"]}).status_code == 303
     (entry,) = entries(cafe)[first:]
@@ -371,7 +375,7 @@ def test_a_pause_that_is_lifted_elsewhere_gives_no_minutes_away(cafe: Hedgerow, 
 
 
 def test_a_chore_of_somebody_at_a_seat_is_confirmed_by_somebody_on_duty(cafe: Hedgerow, counter: httpx.Client) -> None:
-    transport = httpx.HTTPTransport(local_address="127.0.0.10")
+    transport = httpx.HTTPTransport(local_address="127.0.0.10", verify=False)
     with httpx.Client(transport=transport, headers={"Origin": cafe.web}, timeout=60) as guest:
         assert guest.post(f"{cafe.web}/device/chore", data={"chore": "dishes"}).status_code == 303
     with script(cafe) as root:

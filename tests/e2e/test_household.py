@@ -38,7 +38,9 @@ def told(running: Hedgerow, name: str, source: str) -> list[str]:
 
 
 def browser(web: str, cookies: dict[str, str] | None = None) -> httpx.Client:
-    return httpx.Client(base_url=web, trust_env=False, headers={"origin": web}, timeout=PATIENCE, cookies=cookies)
+    return httpx.Client(
+        base_url=web, trust_env=False, headers={"origin": web}, timeout=PATIENCE, cookies=cookies, verify=False
+    )
 
 
 def post(client: httpx.Client, path: str, **form: str) -> httpx.Response:

@@ -28,7 +28,9 @@ def home(whole_internet: SmallInternet) -> Iterator[Hedgerow]:
 @pytest.fixture
 def browser(home: Hedgerow) -> Iterator[httpx.Client]:
     headers = {"origin": home.web, "accept-language": "en"}
-    with httpx.Client(base_url=home.web, trust_env=False, timeout=60, cookies=home.cookies, headers=headers) as client:
+    with httpx.Client(
+        base_url=home.web, trust_env=False, timeout=60, cookies=home.cookies, headers=headers, verify=False
+    ) as client:
         yield client
 
 

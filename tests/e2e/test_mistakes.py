@@ -26,7 +26,11 @@ SECTIONS = Path(__file__).parents[1] / "policies" / "reading" / "mistakes.txt"
 def _api(running: Hedgerow) -> Iterator[httpx.Client]:
     token = (running.state / "admin-token").read_text().strip()
     with httpx.Client(
-        base_url=f"{running.web}/api/v1", headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=60
+        base_url=f"{running.web}/api/v1",
+        headers={"Authorization": f"Bearer {token}"},
+        trust_env=False,
+        timeout=60,
+        verify=False,
     ) as http:
         yield http
 

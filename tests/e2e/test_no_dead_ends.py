@@ -37,7 +37,7 @@ class Browsers(dict[str, httpx.Client]):
         self._house, self._stack = house, stack
 
     def __missing__(self, address: str) -> httpx.Client:
-        transport = httpx.HTTPTransport(local_address=address)
+        transport = httpx.HTTPTransport(local_address=address, verify=False)
         headers = {"origin": self._house.web, "accept": "text/html", "accept-language": "en"}
         client = httpx.Client(
             base_url=self._house.web, transport=transport, trust_env=False, timeout=60, headers=headers

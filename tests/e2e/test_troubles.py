@@ -25,7 +25,9 @@ from hedgerow.app.snapshot import Snapshot
 def troubles(running: Hedgerow) -> dict[str, str]:
     """Return the text of each trouble on Today by its id."""
     token = (running.state / "admin-token").read_text().strip()
-    answer = httpx.get(f"{running.web}/", headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=60)
+    answer = httpx.get(
+        f"{running.web}/", headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=60, verify=False
+    )
     assert answer.status_code == 200
     found = re.findall(r'<section class="card trouble" id="trouble-(\w+)"(.*?)</section>', answer.text, re.DOTALL)
     return {name: " ".join(re.sub("<[^>]*>", " ", body).split()) for name, body in found}
@@ -112,6 +114,7 @@ def test_a_change_on_a_full_disk_is_told_as_it_is(internet: SmallInternet, tmp_p
             timeout=60,
             cookies=running.cookies,
             headers=headers | {"origin": running.web},
+            verify=False,
         ) as browser,
     ):
         browser.headers.update({"accept-language": "en", "origin": running.web})

@@ -20,6 +20,7 @@ def page(running: Hedgerow, path: str, **parameters: str) -> str:
         headers={"Authorization": f"Bearer {token}"},
         trust_env=False,
         timeout=60,
+        verify=False,
     )
     assert answer.status_code == 200, answer.text
     return answer.text

@@ -27,7 +27,11 @@ PASSWORD = "four words and more"
 @pytest.fixture
 def script(web):
     with httpx.Client(
-        base_url=f"{web.url}/api/v1", headers={"authorization": f"Bearer {TOKEN}"}, trust_env=False, timeout=20
+        base_url=f"{web.url}/api/v1",
+        headers={"authorization": f"Bearer {TOKEN}"},
+        trust_env=False,
+        timeout=20,
+        verify=False,
     ) as client:
         yield client
 
@@ -203,7 +207,7 @@ def test_a_grant_says_what_it_does_not_lift(web, script):
 
 def test_accounts_sessions_and_tokens(web, script):
     assert script.post("/accounts", json={"name": "ana", "role": "admin", "password": PASSWORD}).status_code == 201
-    with httpx.Client(base_url=web.url, trust_env=False, headers={"origin": web.url}) as browser:
+    with httpx.Client(base_url=web.url, trust_env=False, headers={"origin": web.url}, verify=False) as browser:
         assert browser.post("/sign-in", data={"name": "ana", "password": PASSWORD}).status_code == 303
         (session,) = script.get("/web-sessions").json()
         assert script.delete(f"/web-sessions/{session['id']}").status_code == 204

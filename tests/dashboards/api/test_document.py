@@ -28,7 +28,11 @@ HOME = {
 @pytest.fixture
 def script(web: Web) -> Iterator[httpx.Client]:
     with httpx.Client(
-        base_url=f"{web.url}/api/v1", headers={"authorization": f"Bearer {TOKEN}"}, trust_env=False, timeout=20
+        base_url=f"{web.url}/api/v1",
+        headers={"authorization": f"Bearer {TOKEN}"},
+        trust_env=False,
+        timeout=20,
+        verify=False,
     ) as client:
         yield client
 
@@ -38,7 +42,11 @@ def manager(web: Web, script: httpx.Client) -> Iterator[httpx.Client]:
     """A token that may manage, but is no admin's."""
     token = script.post("/tokens", json={"name": "terraform", "scopes": ["manage"]}).json()["token"]
     with httpx.Client(
-        base_url=f"{web.url}/api/v1", headers={"authorization": f"Bearer {token}"}, trust_env=False, timeout=20
+        base_url=f"{web.url}/api/v1",
+        headers={"authorization": f"Bearer {token}"},
+        trust_env=False,
+        timeout=20,
+        verify=False,
     ) as client:
         yield client
 
@@ -60,7 +68,11 @@ def test_an_empty_home_gets_its_whole_policy_by_api(tmp_path: Any) -> None:
     with (
         running_web(tmp_path) as web,
         httpx.Client(
-            base_url=f"{web.url}/api/v1", headers={"authorization": f"Bearer {TOKEN}"}, trust_env=False, timeout=20
+            base_url=f"{web.url}/api/v1",
+            headers={"authorization": f"Bearer {TOKEN}"},
+            trust_env=False,
+            timeout=20,
+            verify=False,
         ) as script,
     ):
         assert script.get("/policy").json() == {}
@@ -255,7 +267,7 @@ def test_every_method_that_is_missing_is_told_with_those_that_are_there(web: Web
 
 
 def test_scripts_are_told_how_to_sign_in(web: Web, script: httpx.Client) -> None:
-    with httpx.Client(base_url=web.url, trust_env=False, cookies={SESSION_COOKIE: "none"}) as stranger:
+    with httpx.Client(base_url=web.url, trust_env=False, cookies={SESSION_COOKIE: "none"}, verify=False) as stranger:
         assert stranger.get("/api/v1/status").headers["www-authenticate"] == 'Bearer realm="Hedgerow"'
         wrong = stranger.get("/api/v1/status", headers={"authorization": "Bearer nonsense"})
         assert (wrong.status_code, wrong.headers["www-authenticate"]) == (

@@ -94,7 +94,9 @@ def test_budgets_with_differing_days_are_marked():
 
 
 def test_a_parent_limits_the_time_and_takes_the_limit_back(web):
-    with httpx.Client(base_url=web.url, trust_env=False, timeout=30, headers={"origin": web.url}) as browser:
+    with httpx.Client(
+        base_url=web.url, trust_env=False, timeout=30, headers={"origin": web.url}, verify=False
+    ) as browser:
         before = web.policy_path.read_text()
 
         def save(status=303, **form):

@@ -134,7 +134,9 @@ def test_the_end_of_a_rule_is_still_to_come():
 @pytest.fixture
 def browser(web):
     web.policy_path.write_text(HOUSE)
-    with httpx.Client(base_url=web.url, trust_env=False, timeout=30, headers={"origin": web.url}) as client:
+    with httpx.Client(
+        base_url=web.url, trust_env=False, timeout=30, headers={"origin": web.url}, verify=False
+    ) as client:
         yield client
 
 
@@ -212,7 +214,7 @@ def test_channels_of_youtube_are_chosen_where_pages_are_inspected(web, browser):
 def test_the_api_sets_rules_with_an_end_and_a_note(web):
     web.policy_path.write_text(HOUSE)
     with httpx.Client(
-        base_url=f"{web.url}/api/v1", headers={"authorization": f"Bearer {TOKEN}"}, trust_env=False
+        base_url=f"{web.url}/api/v1", headers={"authorization": f"Bearer {TOKEN}"}, trust_env=False, verify=False
     ) as api:
         rule = {"subject": "tiktok", "stance": "block", "until": "2026-12-24 18:00", "note": "a break"}
         view = api.put("/people/mia/rules", json=rule).json()

@@ -102,7 +102,9 @@ def test_holidays_are_everybodys_unless_a_person_has_their_own():
 @pytest.fixture
 def browser(web):
     web.policy_path.write_text(HOUSE)
-    with httpx.Client(base_url=web.url, trust_env=False, timeout=30, headers={"origin": web.url}) as client:
+    with httpx.Client(
+        base_url=web.url, trust_env=False, timeout=30, headers={"origin": web.url}, verify=False
+    ) as client:
         yield client
 
 
@@ -195,7 +197,10 @@ def test_the_api_sets_times_and_channels(web):
         HOUSE.replace("{age: 9}", "{age: 9, devices: [pc]}") + "devices: {pc: {ip: 192.168.1.9, trusts_ca: true}}\n"
     )
     with httpx.Client(
-        base_url=f"{web.url}/api/v1/people/mia", headers={"authorization": f"Bearer {TOKEN}"}, trust_env=False
+        base_url=f"{web.url}/api/v1/people/mia",
+        headers={"authorization": f"Bearer {TOKEN}"},
+        trust_env=False,
+        verify=False,
     ) as api:
         api.put("/bedtime", json={"when": {"school-nights": "20:00-07:00"}}).raise_for_status()
         limit = {"what": "games", "school": 30, "weekend": 60}

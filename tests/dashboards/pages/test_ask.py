@@ -18,7 +18,7 @@ def home(web):
 
 
 def browser(web, address):
-    transport = httpx.HTTPTransport(local_address=address)
+    transport = httpx.HTTPTransport(local_address=address, verify=False)
     return httpx.Client(base_url=web.url, transport=transport, trust_env=False, timeout=30, headers={"origin": web.url})
 
 

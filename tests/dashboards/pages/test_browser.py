@@ -86,7 +86,13 @@ def filled(web):
     )
     web.recorder.add([AccessRequest(NOW, mia, "mia", "scratch.example", note=EVIL)])
     web.recorder.flush()
-    httpx.post(f"{web.url}/people", data={"name": "zoe", "age": "3"}, headers={"origin": web.url}, trust_env=False)
+    httpx.post(
+        f"{web.url}/people",
+        data={"name": "zoe", "age": "3"},
+        headers={"origin": web.url},
+        trust_env=False,
+        verify=False,
+    )
     web.change_status(workers=(WorkerHealth("dns-0", "dns", "running", NOW - 60),))
     lifeline = Lifeline("A helpline", "GB", "https://help.example/", (), phone="0800 11 11")
     web.control.devices["127.0.0.1"] = DeviceView(mia, "mia", "child-8-12", (lifeline,))
@@ -177,7 +183,7 @@ def traces(web):
     with web.engine.engine.connect() as connection:
         tables = sqlalchemy.inspect(connection).get_table_names()
         rows = {name: connection.execute(sqlalchemy.text(f'SELECT * FROM "{name}"')).all() for name in tables}
-    metrics = httpx.get(f"{web.url}/metrics", trust_env=False).text
+    metrics = httpx.get(f"{web.url}/metrics", trust_env=False, verify=False).text
     return rows, [
         line
         for line in metrics.splitlines()

@@ -37,7 +37,9 @@ SEEN = [
 @pytest.fixture
 def browser(web):
     web.policy_path.write_text(HOUSE)
-    with httpx.Client(base_url=web.url, trust_env=False, timeout=60, headers={"origin": web.url}) as client:
+    with httpx.Client(
+        base_url=web.url, trust_env=False, timeout=60, headers={"origin": web.url}, verify=False
+    ) as client:
         yield client
 
 

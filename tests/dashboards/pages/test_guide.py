@@ -23,7 +23,7 @@ HELPLINE = Lifeline("A helpline", "PT", "https://help.example/", (), phone="116 
 
 
 def browser(web, address="127.0.0.1", **headers):
-    transport = httpx.HTTPTransport(local_address=address)
+    transport = httpx.HTTPTransport(local_address=address, verify=False)
     return httpx.Client(
         base_url=web.url, transport=transport, trust_env=False, timeout=30, headers={"origin": web.url} | headers
     )

@@ -76,7 +76,9 @@ def test_a_listener_that_is_slow_gets_all_changes_at_once():
 @contextlib.contextmanager
 def signed_in(web):
     """Return a client with a session."""
-    with httpx.Client(base_url=web.url, trust_env=False, timeout=60, headers={"origin": web.url}) as client:
+    with httpx.Client(
+        base_url=web.url, trust_env=False, timeout=60, headers={"origin": web.url}, verify=False
+    ) as client:
         asyncio.run(web.accounts.create("Ana", Role.ADMIN, PASSWORD))
         client.post("/sign-in", data={"name": "Ana", "password": PASSWORD})
         assert client.cookies
@@ -94,7 +96,9 @@ def test_the_stream_names_what_changed_and_ends_with_the_session(web):
         web.recorder.flush()
         assert next(line for line in lines if line.startswith("data: ")) == "data: requests"
         threading.Thread(
-            target=lambda: httpx.post(f"{web.url}/sign-out", cookies=browser.cookies, headers={"origin": web.url})
+            target=lambda: httpx.post(
+                f"{web.url}/sign-out", cookies=browser.cookies, headers={"origin": web.url}, verify=False
+            )
         ).start()
         assert "event: signed-out" in (line for line in lines)
         assert [line for line in lines if line not in ("", "data:")] == [], "the server ends the stream"
@@ -108,9 +112,9 @@ def test_the_streams_of_a_session_are_bounded(web):
         assert [next(lines) for lines in kept] == ["event: listening"] * MAX_STREAMS_PER_SESSION
         assert browser.get("/events").status_code == 503
         assert browser.get("/").status_code == 200
-        assert httpx.get(f"{web.url}/events", trust_env=False, follow_redirects=False).status_code == 303, (
-            "nobody else may listen"
-        )
+        assert (
+            httpx.get(f"{web.url}/events", trust_env=False, follow_redirects=False, verify=False).status_code == 303
+        ), "nobody else may listen"
 
 
 def test_a_part_is_what_the_page_has(web):
@@ -118,7 +122,7 @@ def test_a_part_is_what_the_page_has(web):
         return re.sub(r"\s+", " ", text).strip()
 
     fill(web)
-    with httpx.Client(base_url=web.url, trust_env=False, timeout=60) as browser:
+    with httpx.Client(base_url=web.url, trust_env=False, timeout=60, verify=False) as browser:
         parts = {
             "/": ("troubles", "children", "requests", "new", "links"),
             "/day": ("pauses", "grants", "day", "devices", "blocked"),

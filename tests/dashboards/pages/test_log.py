@@ -43,7 +43,11 @@ def seen(
 def parent(web: Web) -> Iterator[httpx.Client]:
     web.policy_path.write_text(POLICY)
     with httpx.Client(
-        base_url=web.url, headers={"origin": web.url, "authorization": f"Bearer {TOKEN}"}, trust_env=False, timeout=60
+        base_url=web.url,
+        headers={"origin": web.url, "authorization": f"Bearer {TOKEN}"},
+        trust_env=False,
+        timeout=60,
+        verify=False,
     ) as client:
         yield client
 

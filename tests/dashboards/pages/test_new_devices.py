@@ -22,7 +22,11 @@ PASSWORD = "correct horse battery"
 
 def client(web, address="127.0.0.1", **more):
     return httpx.Client(
-        base_url=web.url, transport=httpx.HTTPTransport(local_address=address), trust_env=False, timeout=30, **more
+        base_url=web.url,
+        transport=httpx.HTTPTransport(local_address=address, verify=False),
+        trust_env=False,
+        timeout=30,
+        **more,
     )
 
 

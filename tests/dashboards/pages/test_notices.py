@@ -24,7 +24,7 @@ PAGE = "/settings/notices"
 @pytest.fixture
 def parent(web: Web) -> Iterator[httpx.Client]:
     headers = {"origin": web.url, "accept-language": "de"}
-    with httpx.Client(base_url=web.url, trust_env=False, timeout=30, headers=headers) as browser:
+    with httpx.Client(base_url=web.url, trust_env=False, timeout=30, headers=headers, verify=False) as browser:
         yield browser
 
 

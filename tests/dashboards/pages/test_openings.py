@@ -31,7 +31,11 @@ devices:
 def browser(web: Web) -> Iterator[httpx.Client]:
     web.policy_path.write_text(HOUSE)
     with httpx.Client(
-        base_url=web.url, trust_env=False, timeout=60, headers={"origin": web.url, "accept-language": "en"}
+        base_url=web.url,
+        trust_env=False,
+        timeout=60,
+        headers={"origin": web.url, "accept-language": "en"},
+        verify=False,
     ) as client:
         yield client
 

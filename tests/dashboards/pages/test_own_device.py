@@ -23,7 +23,7 @@ TABLET = DeviceId("mia-tablet")
 @pytest.fixture
 def child(web: Web) -> Iterator[httpx.Client]:
     web.control.devices[CHILD] = DeviceView(TABLET, "mia", "child-8-12", is_seat=True)
-    transport = httpx.HTTPTransport(local_address=CHILD)
+    transport = httpx.HTTPTransport(local_address=CHILD, verify=False)
     headers = {"origin": web.url, "accept-language": "en"}
     with httpx.Client(base_url=web.url, transport=transport, trust_env=False, timeout=60, headers=headers) as client:
         yield client

@@ -29,7 +29,7 @@ def family(web):
 
 def signed_in(web, address):
     session = asyncio.run(web.accounts.sign_in("ana", PASSWORD, "", address, ""))
-    transport = httpx.HTTPTransport(local_address=address)
+    transport = httpx.HTTPTransport(local_address=address, verify=False)
     headers = {"origin": web.url, "cookie": f"hedgerow_session={session}"}
     return httpx.Client(base_url=web.url, transport=transport, trust_env=False, timeout=30, headers=headers)
 

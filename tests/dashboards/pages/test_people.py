@@ -36,7 +36,9 @@ ORDERS = [("mia", "tom", "Ana"), ("tom", "Ana", "mia"), ("Ana", "mia", "tom")]
 @pytest.fixture
 def browser(web):
     web.policy_path.write_text(HOUSE)
-    with httpx.Client(base_url=web.url, trust_env=False, timeout=30, headers={"origin": web.url}) as client:
+    with httpx.Client(
+        base_url=web.url, trust_env=False, timeout=30, headers={"origin": web.url}, verify=False
+    ) as client:
         yield client
 
 

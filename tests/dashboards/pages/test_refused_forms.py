@@ -87,7 +87,9 @@ def family(web: Web) -> Iterator[httpx.Client]:
     """Yield the browser of an admin of a household that has something of everything."""
     fill(web)
     asyncio.run(web.accounts.create("Ana", Role.ADMIN, PASSWORD))
-    with httpx.Client(base_url=web.url, trust_env=False, timeout=60, headers={"origin": web.url}) as client:
+    with httpx.Client(
+        base_url=web.url, trust_env=False, timeout=60, headers={"origin": web.url}, verify=False
+    ) as client:
         assert client.post("/sign-in", data={"name": "ana", "password": PASSWORD}).status_code == 303
         asyncio.run(web.accounts.make_token("backup", ("read",), "Ana"))
         yield client
@@ -199,7 +201,7 @@ def test_a_mistake_in_the_guide_leaves_block_pages_possible(web: Web, family: ht
 
 def test_signing_in_and_the_first_password_keep_what_was_typed(new_web: Web) -> None:
     headers = {"origin": new_web.url}
-    with httpx.Client(base_url=new_web.url, trust_env=False, timeout=60, headers=headers) as client:
+    with httpx.Client(base_url=new_web.url, trust_env=False, timeout=60, headers=headers, verify=False) as client:
         for sent, field, status in (
             ({"name": "An?", "password": PASSWORD, "code": SETUP_CODE}, "name", 422),
             ({"name": "Ana", "password": "short", "code": SETUP_CODE}, "password", 422),
@@ -237,7 +239,7 @@ def test_nobody_sees_a_page_by_a_form_that_they_may_not_open(web: Web) -> None:
     fill(web)
     asyncio.run(web.accounts.create("Ana", Role.ADMIN, PASSWORD))
     web.control.devices["127.0.0.2"] = DeviceView(DeviceId("mia-tablet"), "mia", "child-8-12")
-    transport = httpx.HTTPTransport(local_address="127.0.0.2")
+    transport = httpx.HTTPTransport(local_address="127.0.0.2", verify=False)
     with httpx.Client(
         base_url=web.url, transport=transport, trust_env=False, timeout=60, headers={"origin": web.url}
     ) as child:

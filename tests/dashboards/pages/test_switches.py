@@ -170,7 +170,11 @@ def false_switches(shown: ShownSwitches, verdicts: dict[str, bool], device: str 
 @pytest.fixture
 def browser(web: Web) -> Any:
     with httpx.Client(
-        base_url=web.url, trust_env=False, timeout=60, headers={"origin": web.url, "accept-language": "en"}
+        base_url=web.url,
+        trust_env=False,
+        timeout=60,
+        headers={"origin": web.url, "accept-language": "en"},
+        verify=False,
     ) as client:
         yield client
 

@@ -199,7 +199,9 @@ def test_dates_times_and_durations_are_those_of_the_language(code, today, this_y
 
 
 def browser(web, **headers):
-    return httpx.Client(base_url=web.url, trust_env=False, timeout=30, headers={"origin": web.url} | headers)
+    return httpx.Client(
+        base_url=web.url, trust_env=False, timeout=30, headers={"origin": web.url} | headers, verify=False
+    )
 
 
 def test_the_browsers_language_applies_until_one_is_chosen(web):

@@ -178,7 +178,9 @@ def with_tunnel(web: Web) -> None:
 
 def client(web: Web) -> httpx.Client:
     headers = {"authorization": f"Bearer {TOKEN}", "origin": web.url}
-    return httpx.Client(base_url=web.url, trust_env=False, timeout=30, headers=headers, follow_redirects=True)
+    return httpx.Client(
+        base_url=web.url, trust_env=False, timeout=30, headers=headers, follow_redirects=True, verify=False
+    )
 
 
 def opened(web: Web, device: str = "phone", **order: object) -> httpx.Response:

@@ -53,7 +53,7 @@ def chromium() -> Iterator[Browser]:
 
 
 def client(web: str, address: str) -> httpx.Client:
-    transport = httpx.HTTPTransport(local_address=address)
+    transport = httpx.HTTPTransport(local_address=address, verify=False)
     return httpx.Client(base_url=web, transport=transport, trust_env=False, timeout=60, headers={"origin": web})
 
 

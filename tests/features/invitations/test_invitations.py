@@ -66,7 +66,7 @@ def with_devices(web: Web) -> Web:
 
 @contextmanager
 def browser(web: Web, address: str = "127.0.0.1", **headers: str) -> Iterator[httpx.Client]:
-    transport = httpx.HTTPTransport(local_address=address)
+    transport = httpx.HTTPTransport(local_address=address, verify=False)
     with httpx.Client(
         base_url=web.url, transport=transport, trust_env=False, timeout=30, headers={"origin": web.url} | headers
     ) as client:

@@ -32,7 +32,12 @@ def house(whole_internet: SmallInternet) -> Iterator[Hedgerow]:
 @pytest.fixture
 def parent(house: Hedgerow) -> Iterator[httpx.Client]:
     with httpx.Client(
-        base_url=house.web, trust_env=False, timeout=60, headers={"origin": house.web}, cookies=house.cookies
+        base_url=house.web,
+        trust_env=False,
+        timeout=60,
+        headers={"origin": house.web},
+        cookies=house.cookies,
+        verify=False,
     ) as client:
         yield client
 
@@ -53,7 +58,7 @@ def test_the_file_has_the_rules_again_that_are_in_force(
     if way == "page":
         assert parent.post("/changes/last-rules").headers["location"] == "/?saved=done"
     elif way == "API":
-        local = httpx.HTTPTransport(uds=str(house.state / "run" / "control.sock"))
+        local = httpx.HTTPTransport(uds=str(house.state / "run" / "control.sock"), verify=False)
         with httpx.Client(transport=local, base_url="http://localhost", timeout=60) as script:
             assert script.post("/api/v1/policy/last-rules").status_code == 204
     else:

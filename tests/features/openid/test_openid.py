@@ -263,7 +263,7 @@ def web(tmp_path, provider, clock):
 
 def browser(web):
     return httpx.Client(
-        base_url=web.url, transport=httpx.HTTPTransport(local_address=PARENT), trust_env=False, timeout=60
+        base_url=web.url, transport=httpx.HTTPTransport(local_address=PARENT, verify=False), trust_env=False, timeout=60
     )
 
 

@@ -52,7 +52,9 @@ def at(place: str, document: dict[str, Any], path: KeyPath = ()) -> str:
 
 
 def client(url: str, token: str) -> httpx.Client:
-    return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=60)
+    return httpx.Client(
+        base_url=url, headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=60, verify=False
+    )
 
 
 @pytest.fixture(scope="module")

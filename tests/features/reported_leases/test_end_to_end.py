@@ -21,7 +21,7 @@ devices:
 
 
 def lease(running: Hedgerow, method: str, address: str, body: object = None) -> httpx.Response:
-    local = httpx.HTTPTransport(uds=str(running.state / "run" / "control.sock"))
+    local = httpx.HTTPTransport(uds=str(running.state / "run" / "control.sock"), verify=False)
     with httpx.Client(transport=local, trust_env=False, timeout=30) as client:
         return client.request(method, f"http://localhost/api/v1/leases/{address}".rstrip("/"), json=body)
 
