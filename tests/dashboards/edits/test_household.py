@@ -106,7 +106,7 @@ def test_a_parent_limits_the_time_and_takes_the_limit_back(web):
 
         save(what="", school="90", weekend="180")
         save(what="games", school="45", weekend="45")
-        page = browser.get("/people/mia").text
+        page = browser.get("/people/mia/time").text
         assert 'value="90"' in page
         assert "Save the time for Games" in page
         budget = load_policy(web.policy_path).people["mia"].rules.budget

@@ -156,7 +156,7 @@ def test_a_service_is_blocked_until_a_date_with_a_note_from_the_page(web, browse
         "/people/mia/site", data={"site": "TikTok", "until": "2026-12-24", "note": "we agreed", "stance": "block"}
     )
     assert re.search(r"saved=[1-9]", answer.headers["location"])
-    page = unescape(browser.get("/people/mia").text)
+    page = unescape(browser.get("/people/mia/sites").text)
     assert "we agreed" in page
     assert "Dec" in page
     after = datetime.datetime(2026, 12, 25, 12, tzinfo=ZoneInfo("Europe/Lisbon")).timestamp()
@@ -176,7 +176,8 @@ def test_a_service_is_blocked_until_a_date_with_a_note_from_the_page(web, browse
     ],
 )
 def test_a_mistake_is_shown_beside_its_field_and_nothing_typed_is_lost(web, browser, typed, field, say):
-    answer = browser.post("/people/mia/site", data=typed | {"stance": "block"})
+    shown = {"referer": f"{web.url}/people/mia/sites"}
+    answer = browser.post("/people/mia/site", data=typed | {"stance": "block"}, headers=shown)
     assert answer.status_code == 422
     form = answer.text.partition('action="/people/mia/site" class="ruleform">')[2].partition("</form>")[0]
     for name, value in typed.items():
@@ -199,8 +200,9 @@ def test_channels_of_youtube_are_chosen_where_pages_are_inspected(web, browser):
     for item in ("@clay.films", "https://youtu.be/some-video1?si=x", "https://www.youtube.com/@Clay.Films"):
         assert browser.post("/people/mia/youtube", data={"item": item}).status_code == 303
     assert load_policy(web.policy_path).people["mia"].rules.content.youtube_only == ("@clay.films", "video:some-video1")
-    assert "goes round the proxy" in browser.get("/people/mia").text, "there is no gateway"
-    wrong = browser.post("/people/mia/youtube", data={"item": "clay films"})
+    shown = f"{web.url}/people/mia/protection"
+    assert "goes round the proxy" in browser.get(shown).text, "there is no gateway"
+    wrong = browser.post("/people/mia/youtube", data={"item": "clay films"}, headers={"referer": shown})
     assert (wrong.status_code, "Enter a channel such as @name" in wrong.text, 'value="clay films"' in wrong.text) == (
         422,
         True,

@@ -120,7 +120,7 @@ def test_a_schedule_with_several_items_is_added_and_changed_on_the_page(web, bro
     assert re.search(r"saved=[1-9]", answer.headers["location"])
     (schedule,) = load_policy(web.policy_path).people["mia"].rules.schedules
     assert schedule_items(schedule) == ScheduleItems(BLOCK, ("games", "social", "tiktok", "example.org"))
-    page = browser.get("/people/mia").text
+    page = browser.get("/people/mia/schedules").text
     assert re.search(r'name="what" value="tiktok" checked', page)
     change = {
         "form": "schedule-homework",
@@ -141,7 +141,7 @@ def test_a_preset_takes_one_tap(web, browser):
     )
     assert 'bedtime: {school-nights: "20:30-07:00", weekend: "21:30-08:00"}' in web.policy_path.read_text()
     assert browser.post("/people/mia/preset", data={"preset": "school-nights"}).status_code == 422
-    assert 'value="school-nights"' not in browser.get("/people/mia").text
+    assert 'value="school-nights"' not in browser.get("/people/mia/nights").text
     browser.post("/people/mia/preset", data={"preset": "dinner"})
     browser.post("/people/mia/holidays", data={"first": "2026-12-21", "last": ""})
     assert load_policy(web.policy_path).network.holidays == (date(2026, 12, 21),)
@@ -170,9 +170,14 @@ MISTAKES = [
 ]
 
 
+PART_OF = {"schedule": "schedules", "budget": "time", "holidays": "schedules"}
+"""The parts of a person's page on which forms are that are called otherwise."""
+
+
 def test_a_mistake_is_shown_beside_its_field_and_nothing_typed_is_lost(web, browser):
     for form, typed, field in MISTAKES:
-        answer = browser.post(f"/people/mia/{form}", data=typed)
+        shown = {"referer": f"{web.url}/people/mia/{PART_OF.get(form, form)}"}
+        answer = browser.post(f"/people/mia/{form}", data=typed, headers=shown)
         assert answer.status_code == 422, (form, typed)
         page = unescape(answer.text)
         (invalid,) = [tag for tag in re.findall(r"<input[^>]*>", page) if 'aria-invalid="true"' in tag]

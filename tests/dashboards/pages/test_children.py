@@ -60,7 +60,8 @@ def visit(web, host, *, minutes=1, ago=0, device=MIA, person="mia", verdict=Verd
 def cards(browser):
     """Return the text of each card by the child's name."""
     sections = re.findall(r'<section class="card child.*?</section>', browser.get("/").text, re.S)
-    texts = [" ".join(re.sub(r"<[^>]+>", " ", section).split()) for section in sections]
+    read = [re.sub(r'<span class="app[^>]*>[^<]*</span>', "", section) for section in sections]
+    texts = [" ".join(re.sub(r"<[^>]+>", " ", section).split()) for section in read]
     return {re.sub(r"^\S+ (\S+) .*", r"\1", text): text for text in texts}
 
 

@@ -64,7 +64,7 @@ def text_of(page: str) -> str:
 def groups(page: str) -> list[str]:
     """Return the titles of services, sites and folded lines in their order."""
     listing = page.partition('<ul class="activity">')[2]
-    return re.findall(r"<span><b>(?:<bdi>)?(.*?)(?:</bdi>)?</b>", listing)
+    return re.findall(r'<span><b>(?:<span class="app[^>]*>[^<]*</span> )?(?:<bdi>)?(.*?)(?:</bdi>)?</b>', listing)
 
 
 def part(host: str, person: str | None = "mia", verdict: Verdict = Verdict.ALLOW, what: str = "") -> HostActivity:

@@ -16,7 +16,7 @@ BEHIND, OTHER = "127.0.9.5", "127.0.9.6"
 BLOCKED = ["0.0.0.0"]
 PEOPLE = """
 people:
-  mia: {age: 9, devices: [tablet], block: [mias.example]}
+  mia: {age: 40, devices: [tablet], block: [mias.example]}
   ana: {profile: adult, block: [anas.example]}
 devices:
   tablet: {ip: 127.0.9.6}

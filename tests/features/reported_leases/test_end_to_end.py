@@ -14,7 +14,7 @@ BEHIND = "127.0.9.6"
 BLOCKED = ["0.0.0.0"]
 PEOPLE = """
 people:
-  mia: {age: 9, devices: [tablet], block: [mias.example]}
+  mia: {age: 40, devices: [tablet], block: [mias.example]}
 devices:
   tablet: {mac: "02:00:5e:00:53:01"}
 """
