@@ -247,7 +247,7 @@ def test_a_browser_subscribes_shows_a_request_and_answers_it_by_a_button(chromiu
     mailbox.fill("ana@mail.example")
     page.get_by_role("button", name="Switch on here").click()
     until(page, lambda: len(web.post.sent) == 2)
-    assert page.get_by_text("in a browser", exact=True).count() == 1, "one browser is one recipient"
+    expect(page.get_by_text("in a browser", exact=True), "one browser is one recipient").to_have_count(1)
 
     devtools = context.new_cdp_session(page)
     registrations: list[str] = []
