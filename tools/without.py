@@ -91,7 +91,8 @@ def _forget(name: str, folder: Path) -> None:
 
     _rewrite(folder / TABLE, lambda text: without_row(text, name))
     drop(rf"^.*features/{name}\.md\n", folder / "mkdocs.yml")
-    drop(rf'^ *"\w+/features/{name}/.*\n', folder / "tests/seconds.json", folder / "tools/check_coverage.py")
+    tables = ("tests/seconds.json", "tests/test_layout.py", "tools/check_coverage.py")
+    drop(rf'^ *"(?:\w+/)?features/{name}/.*\n', *(folder / each for each in tables))
     drop(rf'^ *"(?:hedgerow\.features\.{name}\.\*\* ->.*|.*# features/{name})\n', folder / "pyproject.toml")
     drop(rf"^{name}:.*\n(?: .*\n)*", *(folder / "examples").glob("*.yaml"))
     for document in folder.rglob("*.md"):
