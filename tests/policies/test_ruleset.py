@@ -427,6 +427,26 @@ def test_guests_and_strangers_among_adults_have_their_own_rules(catalogue: Catal
     assert ruleset.meters == ()
 
 
+def test_the_rules_of_unnamed_devices_are_combined_once_for_all_of_them(catalogue: Catalogue) -> None:
+    rulesets = _home(catalogue)
+    first, second = (rulesets.ruleset(_at(rulesets, address), NOON) for address in STRANGERS)
+    assert first is second
+    assert len(rulesets._held) == 1
+    grant = Grant("g", "play.example", "ana", NOON - 1, NOON + 60, device=DeviceId(STRANGERS[0]))
+    pause = Pause("p", "ana", NOON - 1, NOON + 60, spared_device=DeviceId(STRANGERS[1]))
+    given = Rulesets(rulesets.policy, (grant,), (pause,), catalogue)
+    assert [_closed(given, address) for address in (*STRANGERS, "192.168.1.102")] == [
+        "pause",
+        None,
+        "pause",
+    ]
+    granted = Rulesets(rulesets.policy, (grant,), (), catalogue)
+    assert [_asked(granted, catalogue, address, "play.example")[0] for address in STRANGERS] == [
+        Verdict.ALLOW,
+        Verdict.BLOCK,
+    ]
+
+
 def test_attempts_of_unnamed_devices_in_a_home_with_children_are_counted_together(catalogue: Catalogue) -> None:
     rulesets = _home(catalogue)
     strangers = [rulesets.ruleset(_at(rulesets, address), NOON) for address in STRANGERS]
