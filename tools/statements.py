@@ -24,7 +24,7 @@ BUDGETS = {
     "features": 8464,
     "journal": 3097,
     "network": 1128,
-    "policies": 5564,
+    "policies": 5574,
     "proxy": 8072,
     TOP_LEVEL: 1400,
 }

@@ -81,7 +81,7 @@ def total_meters(ruleset: Ruleset, device: DeviceId) -> tuple[Meter, ...]:
 def _may_count(ruleset: Ruleset, meter: Meter, device: DeviceId) -> bool:
     """Return whether a device's minutes count for a meter: another's are not used up by whoever takes its host name."""
     grade = Grade.HOST_NAME if ruleset.is_claimed else Grade.CLIENT_ID
-    return is_enough(grade, Use.BUDGET) or meter.account == f"device:{device}"
+    return is_enough(grade, Use.BUDGET) or meter.account == f"device:{ruleset.limited_as(device)}"
 
 
 def is_metered(ruleset: Ruleset) -> bool:

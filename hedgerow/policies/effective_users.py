@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -108,13 +109,30 @@ class EffectiveUsers:
     def children(self) -> tuple[EffectiveUser, ...]:
         """The children of the house, each at the only device of its own, if there is one."""
         policy, found = self._policy, []
+        devices = defaultdict[str | None, list[Device]](list)
+        for device in policy.devices.values():
+            for name in {device.person, *device.sharers}:
+                devices[name].append(device)
         for name, person in policy.people.items():
             if policy.profiles[person.profile].is_for_children:
-                owned = [each for each in policy.devices.values() if name in (each.person, *each.sharers)]
+                owned = devices[name]
                 profile = owned[0].profile if len(owned) == 1 and owned[0].has_profile else person.profile
                 device = owned[0] if len(owned) == 1 else Device(DeviceId(""), profile)
                 found.append(self._effective_user(device, person, profile))
         return tuple(found)
+
+    @cached_property
+    def blocked_to_strangers(self) -> frozenset[tuple[str, str]]:
+        """Kind and name of what the profile of unknown devices, and the household, block."""
+        profile = self._policy.network.unknown_devices
+        stranger = Device(DeviceId(""), profile, known=False)
+        return blocked_to((self._effective_user(stranger, None, profile),))
+
+    @cached_property
+    def _budget_of_strangers(self) -> tuple[Allowance, ...]:
+        profile = self._policy.network.unknown_devices
+        alone = self._effective_user(Device(DeviceId(""), profile), None, profile)
+        return strictest_allowances(user.budget[1] for user in (alone, *self.children))
 
     def may_be_a_childs(self, device: Device) -> bool:
         """Return whether a device could be a child's with another MAC address: there are children in the house, and
@@ -141,9 +159,8 @@ class EffectiveUsers:
         """
         if device.claims is None:
             return self._of(device, session)
-        profile = self._policy.network.unknown_devices
-        stranger = Device(device.id, profile, known=False)
-        return (*self._of(replace(device, id=device.claims), session), self._effective_user(stranger, None, profile))
+        stranger = Device(device.id, self._policy.network.unknown_devices, known=False)
+        return (*self._of(replace(device, id=device.claims), session), *self._of(stranger, None))
 
     def _of(self, device: Device, session: Session | None) -> tuple[EffectiveUser, ...]:
         people = self._policy.people
@@ -185,8 +202,7 @@ class EffectiveUsers:
         is what all such devices have together.
         """
         alone = self._effective_user(device, None, device.profile)
-        budgets = [user.budget[1] for user in (alone, *self.children)]
-        rules = Rules(budget=strictest_allowances(budgets)) if any(budgets) else device.rules
+        rules = Rules(budget=self._budget_of_strangers or None)
         return replace(alone, layers=alone.layers | {RuleScope.DEVICE: rules}, limited_as=ALL_UNNAMED)
 
     def _effective_user(self, device: Device, person: Person | None, profile: str) -> EffectiveUser:
@@ -213,6 +229,11 @@ def is_held(policy: Policy, device: Device) -> bool:
     It is not held if `unknown_devices` is a profile for adults or guests. A host name does not name a device.
     """
     return not device.known and not device.is_seat and policy.profiles[policy.network.unknown_devices].is_for_children
+
+
+def blocked_to(users: Iterable[EffectiveUser]) -> frozenset[tuple[str, str]]:
+    """Return kind and name of what any of the users is denied."""
+    return frozenset(_key(target) for user in users for rules in user.layers.values() for target in rules.block)
 
 
 def strictest_allowances(several: Iterable[Sequence[Allowance]]) -> tuple[Allowance, ...]:

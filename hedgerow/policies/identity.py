@@ -10,12 +10,12 @@ Weak evidence may only restrict: each use of an identity needs a grade of eviden
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from enum import IntEnum, StrEnum
 from ipaddress import ip_network
 
-from hedgerow.policies.effective_users import EffectiveUser, EffectiveUsers, has_seats
+from hedgerow.policies.effective_users import EffectiveUsers, blocked_to, has_seats
 from hedgerow.policies.model import Device, DeviceId, Policy
 from hedgerow.policies.text.addresses import IpAddress, IpNetwork, parse_client_address
 
@@ -37,8 +37,9 @@ class DeviceLookup:
         self._macs = {mac: device for device in devices for mac in device.macs}
         self._clients = {device.client_id: device for device in devices if device.client_id is not None}
         self._users = {user: device for device in devices for user in device.proxy_users}
+        users = EffectiveUsers(policy)
         self._hosts = {
-            name: device for device in devices if honours_host_name(policy, device) for name in device.hostnames
+            name: device for device in devices if honours_host_name(users, device) for name in device.hostnames
         }
         self._names = {key: name for key, name in (names or {}).items() if name in self._hosts}
         self._addresses, self._networks = _addresses_and_networks(policy)
@@ -128,27 +129,19 @@ def is_link(id: str) -> bool:
     return id.endswith("::/64")
 
 
-def honours_host_name(policy: Policy, device: Device) -> bool:
+def honours_host_name(users: EffectiveUsers, device: Device) -> bool:
     """Return whether a host name makes other devices subject to this one's rules.
 
     It does not if the policy knows the device by MAC or address, or allows it more than unknown devices.
     """
     if not device.hostnames or device.macs or device.networks:
         return False
-    users = EffectiveUsers(policy)
-    strangers = users.of(Device(DeviceId(""), policy.network.unknown_devices, known=False), None)
-    return _blocked(strangers) <= _blocked(users.of(device, None))
+    return users.blocked_to_strangers <= blocked_to(users.of(device, None))
 
 
 def as_claimed(device: Device, id: DeviceId) -> Device:
     """Return the device `id`, which claims to be `device`."""
     return replace(device, id=id, known=False, claims=device.id)
-
-
-def _blocked(users: Iterable[EffectiveUser]) -> set[tuple[str, str]]:
-    return {
-        (target.kind.value, target.name) for user in users for rules in user.layers.values() for target in rules.block
-    }
 
 
 def _addresses_and_networks(policy: Policy) -> tuple[dict[IpAddress, Device], list[tuple[IpNetwork, Device]]]:

@@ -267,9 +267,9 @@ def _host_name_only_devices(policy: Policy) -> Iterator[str]:
     """Warn of host names that are ignored because they would open something, or because the device has better
     identifiers.
     """
-    unknown = policy.network.unknown_devices
+    unknown, users = policy.network.unknown_devices, EffectiveUsers(policy)
     for device in policy.devices.values():
-        if not device.hostnames or honours_host_name(policy, device):
+        if not device.hostnames or honours_host_name(users, device):
             continue
         if device.macs or device.networks:
             yield f"{device.id}: its host name is ignored, because its mac or ip is better evidence"

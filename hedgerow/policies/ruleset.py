@@ -140,8 +140,11 @@ class Rulesets:
         )
         self._effective_users: EffectiveUsers = EffectiveUsers(policy) if last is None else last._effective_users
         self._time_rules = TimeRules(self.pauses, tuple(spent), self.grants, trusted_from)
-        self._with_own_times = {each.device for each in (*self.grants, *self.pauses, *self.sessions)}
-        self._with_own_times |= {pause.spared_device for pause in self.pauses}
+        self._with_own_times = {
+            *(grant.device for grant in self.grants),
+            *(device for pause in self.pauses for device in (pause.device, pause.spared_device)),
+            *(session.device for session in self.sessions),
+        }
         self._held: dict[tuple[DeviceId, DeviceId | None], tuple[float, float, Ruleset]] = {}
         self._interned: dict[tuple[object, ...], Ruleset] = {}
         self._indexes: dict[tuple[object, ...], RuleIndex] = {}
@@ -218,7 +221,9 @@ class Rulesets:
     def _compose(self, device: Device, now: float) -> Ruleset:
         session = self.session_at(device, now)
         users = self._effective_users.of(device, session)
-        may_be_a_childs = session is None and self._effective_users.may_be_a_childs(device)
+        # Whoever takes the host name of a device is not the one whose session it is.
+        is_alone = session is None or device.claims is not None
+        may_be_a_childs = is_alone and self._effective_users.may_be_a_childs(device)
         children = self._effective_users.children if may_be_a_childs else ()
         own_effects = [self._time_rules.effects(user, now) for user in users]
         of_children = [self._time_rules.effects(child, now) for child in children]

@@ -57,7 +57,7 @@ def test_weak_evidence_gives_no_access() -> None:
     assert Grade.HOST_NAME not in enough[Use.BUDGET]
 
 
-@pytest.mark.parametrize(("names", "counted"), [({MAC: "mias-console"}, set()), ({}, {"device:*"})])
+@pytest.mark.parametrize(("names", "counted"), [({MAC: "mias-console"}, {"device:*"}), ({}, {"device:*"})])
 def test_a_claimed_host_name_uses_no_minutes_of_its_owner(
     tmp_path: Path, names: dict[str, str], counted: set[str]
 ) -> None:

@@ -6,6 +6,7 @@ from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies import identity
 from hedgerow.policies import ruleset as ruleset_module
+from hedgerow.policies.activity import total_meters
 from hedgerow.policies.decide import decide
 from hedgerow.policies.expiry import PersonTimes, person_times
 from hedgerow.policies.model import (
@@ -18,6 +19,7 @@ from hedgerow.policies.model import (
     Request,
     RequestKind,
     SafeSearch,
+    Session,
     Verdict,
 )
 from hedgerow.policies.reading.load import parse_policy
@@ -26,6 +28,7 @@ from hedgerow.policies.time_model import LATER_BEDTIME, PauseKind, SpentBudget
 from hedgerow.policies.times.budget import balances, spent_budgets
 from hedgerow.policies.times.closing import is_in_force
 
+MAC = "02:00:00:00:00:07"
 NOON = 1_795_521_600.0  # 2026-11-24 12:00 UTC
 POLICY = b"""
 network: {timezone: Europe/Lisbon, lan: [192.168.1.0/24, "fd12:3456::/64"]}
@@ -425,6 +428,29 @@ def test_guests_and_strangers_among_adults_have_their_own_rules(catalogue: Catal
     ruleset = rulesets.ruleset(_at(rulesets, STRANGERS[0]), NOON)
     assert ruleset.limited_as(DeviceId("a")) == "a"
     assert ruleset.meters == ()
+
+
+NAMED = b"""
+network: {timezone: UTC, lan: [192.168.1.0/24]}
+people:
+  mia: {age: 9, budget: 1h, devices: [family-tablet]}
+  ana: {age: 40, devices: [family-tablet]}
+devices:
+  family-tablet: {hostname: family-tablet}
+"""
+
+
+def test_a_host_name_that_anybody_can_take_opens_nothing(catalogue: Catalogue) -> None:
+    """Neither a session at the device of that name, nor minutes that nobody counts."""
+    policy, pause = parse_policy(NAMED, None), Pause("p", "ana", NOON - 1, NOON + 60, person="mia")
+    session = Session("s", DeviceId("family-tablet"), "ana", NOON - 1, NOON + 60, person="ana")
+    rulesets = Rulesets(policy, (), (pause,), catalogue, sessions=(session,), names={MAC: "family-tablet"})
+    device = _at(rulesets, "192.168.1.100", MAC)
+    assert device.claims == "family-tablet"
+    ruleset = rulesets.ruleset(device, NOON)
+    assert ruleset.closed is not None
+    later = rulesets.ruleset(device, NOON + 3600)
+    assert [meter.account for meter in total_meters(later, device.id)] == [f"device:{later.limited_as(device.id)}"]
 
 
 def test_the_rules_of_unnamed_devices_are_combined_once_for_all_of_them(catalogue: Catalogue) -> None:

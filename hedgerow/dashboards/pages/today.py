@@ -54,6 +54,7 @@ from hedgerow.journal.activity import VisitReader
 from hedgerow.journal.reader import DecisionFilter, DeviceRow
 from hedgerow.network.discovery import VendorLookup
 from hedgerow.policies.access_subject import access_subject
+from hedgerow.policies.effective_users import ALL_UNNAMED
 from hedgerow.policies.expiry import expiring_rules
 from hedgerow.policies.model import Grant, Policy, Verdict
 from hedgerow.policies.time_model import PauseKind
@@ -141,7 +142,7 @@ class TodayPages(PageGroup):
             "paused_all": paused_all,
             "exceptions": len(today["grants"])
             + sum(1 for pause in today["pauses"] if pause.device or pause.person not in {None, *on_cards}),
-            "budgets": [row for row in budgets if row.whose not in on_cards][:_BUDGETS],
+            "budgets": [row for row in budgets if row.whose not in {*on_cards, ALL_UNNAMED}][:_BUDGETS],
             "dues": [due for due in expiring_rules(policy) if due.is_notable(now)],
         }
 

@@ -65,12 +65,14 @@ class InspectionCheck:
     async def check(self) -> None:
         """Try each inspector that has run for a while. Raises InspectionFailure for a failure after another."""
         rows = WorkersFile.load(self._settings.workers_files).workers
-        problems = [problem for row in rows if row.role == "inspector" for problem in await self._try(row, rows)]
+        failed = {each for row in rows if row.role == "inspector" for each in await self._try(row, rows)}
+        problems = [f"the {row.role} does not do its work" for row in failed if self._has_failed_again(row)]
         if problems:
-            raise InspectionFailure("; ".join(problems))
+            raise InspectionFailure("; ".join(dict.fromkeys(problems)))
 
-    async def _try(self, row: WorkerRow, rows: Sequence[WorkerRow]) -> Sequence[str]:
-        if not row.ready or row.pid is None or time.time() - row.since < STARTED_S:
+    async def _try(self, row: WorkerRow, rows: Sequence[WorkerRow]) -> Sequence[WorkerRow]:
+        """Return the process that does not do its work, or nothing."""
+        if not _has_run_for_a_while(row):
             return ()  # whether it runs is told by its heartbeat
         place, key = self._settings.inspector_socket(row.index), load_handover_key(self._settings.pass_key)
         answer = await asyncio.to_thread(try_inspector, place, key, time.time())
@@ -79,7 +81,7 @@ class InspectionCheck:
             self._failures.pop(("signer", 0), None)
             return ()
         failed = next((each for each in rows if each.role == "signer"), row) if answer == UNSIGNED else row
-        return (f"the {failed.role} does not do its work",) if self._has_failed_again(failed) else ()
+        return (failed,) if _has_run_for_a_while(failed) else ()
 
     def _has_failed_again(self, row: WorkerRow) -> bool:
         """Count a failure, and replace the process at the second in a row, and again after as many.
@@ -91,8 +93,13 @@ class InspectionCheck:
         if count % _FAILURES == 0 and row.pid is not None:
             log.error("The %s does not do its work, and is replaced", row.role)
             # an inspector asks for a successor, and goes on with its connections
-            self._kill(row.pid, signal.SIGUSR1 if row.role == "inspector" else signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                self._kill(row.pid, signal.SIGUSR1 if row.role == "inspector" else signal.SIGTERM)
         return count >= _FAILURES
+
+
+def _has_run_for_a_while(row: WorkerRow) -> bool:
+    return row.ready and row.pid is not None and time.time() - row.since >= STARTED_S
 
 
 def try_inspector(place: Path, key: bytes, now: float, seconds: float = ANSWER_S) -> bytes:

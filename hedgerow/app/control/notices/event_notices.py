@@ -22,6 +22,7 @@ from hedgerow.journal.reader import DeviceRow, JournalReader
 from hedgerow.journal.recorder import SystemEvent
 from hedgerow.network.discovery import VendorLookup
 from hedgerow.policies.access_subject import service_or_address
+from hedgerow.policies.effective_users import ALL_UNNAMED
 from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.model import AccessRequest, Observation, Policy, Reason, RequestKind, Verdict
 from hedgerow.policies.notices import NoticeTopic
@@ -191,7 +192,7 @@ def status_notices(status: Status, now: float) -> Iterator[Notice]:
 def budget_notices(rows: Iterable[BudgetRow]) -> Iterator[Notice]:
     """Make notices of budgets that are used up. Events announce the end of others."""
     for row in rows:
-        if row.limit is None or row.left != 0 or row.used == 0:
+        if row.limit is None or row.left != 0 or row.used == 0 or row.whose == ALL_UNNAMED:
             continue
         yield Notice(NoticeTopic.BUDGET, f"{row.whose} {row.subject} {row.until:.0f}", _used_up(row))
 
