@@ -48,7 +48,9 @@ def check_start(words: Sequence[str], environment: Mapping[str, str] | None, *, 
 
 def _fetches(words: Sequence[str]) -> bool:
     pairs = itertools.pairwise(words)
-    return any(Path(program).name == "hedgerow" and command in _FETCHING for program, command in pairs)
+    return "--help" not in words and any(
+        Path(program).name == "hedgerow" and command in _FETCHING for program, command in pairs
+    )
 
 
 def refuse_publishers() -> None:

@@ -42,7 +42,7 @@ ANSWER_S: Final = 10.0
 STARTED_S: Final = 20.0
 """Seconds after its start from which on a process should work."""
 
-_FAILURES: Final = 2  # in a row, until a process is replaced
+_FAILURES: Final = 3  # in a row, until a process is replaced
 
 
 class InspectionFailure(Exception):
@@ -50,7 +50,7 @@ class InspectionFailure(Exception):
 
 
 class InspectionCheck:
-    """A trial of each inspector and the signer. One that fails twice is replaced."""
+    """A trial of each inspector and the signer. One that fails three times in a row is replaced."""
 
     def __init__(self, settings: Settings, kill: Callable[[int, signal.Signals], object] = os.kill) -> None:
         self._settings, self._kill = settings, kill
@@ -63,7 +63,10 @@ class InspectionCheck:
             await asyncio.sleep(INTERVAL_S)
 
     async def check(self) -> None:
-        """Try each inspector that has run for a while. Raises InspectionFailure for a failure after another."""
+        """Try each inspector that has run for a while.
+
+        Raises InspectionFailure for the third failure in a row, and each after it.
+        """
         rows = WorkersFile.load(self._settings.workers_files).workers
         failed = {each for row in rows if row.role == "inspector" for each in await self._try(row, rows)}
         problems = [f"the {row.role} does not do its work" for row in failed if self._has_failed_again(row)]
@@ -84,9 +87,9 @@ class InspectionCheck:
         return (failed,) if _has_run_for_a_while(failed) else ()
 
     def _has_failed_again(self, row: WorkerRow) -> bool:
-        """Count a failure, and replace the process at the second in a row, and again after as many.
+        """Count a failure, and replace the process at the third in a row, and again after as many.
 
-        Returns False for the first, since the process may be one that has just begun.
+        Returns False before that, since the process may have just begun, or the machine be very busy.
         """
         key = row.role, row.index
         self._failures[key] = count = self._failures.get(key, 0) + 1

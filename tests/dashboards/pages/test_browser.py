@@ -198,6 +198,7 @@ def test_result_pages_are_accessible(chromium, new_web):
     page = context.new_page()
 
     def look(what):
+        page.wait_for_load_state()
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, what
         found = look_through(page, AXE)
         assert found.violations_count == 0, (what, found.generate_report())
