@@ -144,7 +144,8 @@ def damaged_lists(house: Household, luck: random.Random) -> None:
             fresh.write_bytes(luck.randbytes(200))
             fresh.replace(path)  # those who have it open keep it
     house.kill("dns")
-    house.wait(lambda: house.log.count("they were compiled again") > 0, 40, "control compiles the lists again")
+    ends = ("they were compiled again", "a copy takes their place")
+    house.wait(lambda: any(house.log.count(end) for end in ends), 40, "control puts the lists back")
     house.wait_healthy()
 
 
