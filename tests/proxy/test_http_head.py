@@ -16,6 +16,7 @@ from hedgerow.proxy.http_head import (
     RequestHead,
     forward_head,
     parse_authority,
+    parse_status_line,
     parse_target,
 )
 
@@ -277,3 +278,19 @@ def test_the_page_that_makes_a_request_is_told_by_its_fields(fields: bytes, init
     head = read_whole(b"GET http://a/ HTTP/1.1\r\nHost: a\r\n" + fields + b"\r\n")
     assert isinstance(head, RequestHead)
     assert head.initiator == initiator
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b"HTTP/1.1 200 OK", (b"HTTP/1.1", 200, b"OK")),
+        (b"HTTP/1.0 404 Not here", (b"HTTP/1.0", 404, b"Not here")),
+        (b"HTTP/1.1 204 ", (b"HTTP/1.1", 204, b"")),
+        (b"HTTP/1.1 20", None),
+        (b"HTTP/2 200 OK", None),
+        (b"ICY 200 OK", None),
+        (b"", None),
+    ],
+)
+def test_status_lines(line: bytes, expected: tuple[bytes, int, bytes] | None) -> None:
+    assert parse_status_line(line) == expected
