@@ -25,6 +25,7 @@ TREE = {
         'ignore_imports = [\n    "hedgerow.features.cafe.** -> hedgerow.features.away.**",\n]\n'
     ),
     "examples/cafe.yaml": "cafe:\n  currency: EUR\nseats: {}\n",
+    "tests/test_layout.py": 'OWN = {\n    "features/cafe/x.py": "a printer",\n    "app/ipc.py": "control",\n}\n',
     "tools/check_coverage.py": 'PROTOCOL = {\n    "hedgerow/features/cafe/x.py": ("x.py",),\n}\n',
     "docs/features/cafe.md": "# Café\n",
     "docs/policy.md": (
@@ -54,6 +55,7 @@ def test_a_copy_lacks_what_belongs_to_the_feature(tree: Path, tmp_path: Path) ->
     ).read_text() == "from hedgerow.features import away\nFEATURES = (away.FEATURE,)\n"
     assert (copy / "docs/policy.md").read_text() == "| test |\n\nSee the café.\n"
     assert (copy / "mkdocs.yml").read_text() == "nav:\n  - Policy: policy.md\n"
+    assert (copy / "tests/test_layout.py").read_text() == 'OWN = {\n    "app/ipc.py": "control",\n}\n'
     assert (copy / "tools/check_coverage.py").read_text() == "PROTOCOL = {\n}\n"
     assert (copy / "pyproject.toml").read_text() == "dependencies = [\n]\nignore_imports = [\n]\n"
     assert (copy / "examples/cafe.yaml").read_text() == "seats: {}\n"
