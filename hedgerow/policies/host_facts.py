@@ -25,9 +25,7 @@ _FIRST_VIEW = (
 _REPORT_ORDER = {"grooming": 0, "online": 1, "abuse-images": 2}
 _MIN_FIRST_VIEW = 3
 _MAX_REPORT_VIEW = 4
-_PARTS = "parts"
-_KIND_OF_LABEL = {"ocsp": "certificates", "crl": "certificates", "crls": "certificates", "ntp": "time"}
-"""Kinds of background traffic by the first label of a host, without digits."""
+_PARTS, _CONTENT = "parts", "content"
 
 
 def parents_of(host: str) -> Iterator[str]:
@@ -45,12 +43,12 @@ def parents_of(host: str) -> Iterator[str]:
 def background_hosts(*, with_parts: bool = False) -> dict[str, str]:
     """Return the domains of updates, push messages, telemetry and the like, with the kind of each.
 
-    `with_parts`: also those that many pages and apps are made of. Anybody can have a name beneath some of these.
+    `with_parts`: also those that many pages and apps are made of, and names beneath them that are content.
     """
     return {
         host: kind
         for kind, hosts in read_data("background.yaml").items()
-        if with_parts or kind != _PARTS
+        if with_parts or kind not in {_PARTS, _CONTENT}
         for host in hosts
     }
 
@@ -83,14 +81,17 @@ def background_kind(host: str) -> str | None:
 
     Of a service's domain and one of these, the longer name tells.
 
-    >>> background_kind("au.download.windowsupdate.com"), background_kind("ocsp2.example.org"), background_kind("a.org")
+    >>> background_kind("au.download.windowsupdate.com"), background_kind("ocsp.digicert.com"), background_kind("a.org")
     ('updates', 'certificates', None)
     >>> background_kind("fonts.googleapis.com"), background_kind("youtubei.googleapis.com")
     ('parts', None)
+    >>> background_kind("storage.googleapis.com"), background_kind("ocsp.somebody.example")
+    (None, None)
     """
     kinds, facts = background_hosts(with_parts=True), HostFactIndex.load().by_host
     known = (name for name in parents_of(host) if name in kinds or (name in facts and facts[name].services))
-    return _KIND_OF_LABEL.get(host.partition(".")[0].rstrip("0123456789")) or kinds.get(next(known, ""))
+    kind = kinds.get(next(known, ""))
+    return None if kind == _CONTENT else kind
 
 
 _TOPIC_OF_GROUP = {"vpn": "bypass"}  # other groups of services have the name of their topic

@@ -6,6 +6,7 @@ import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from hedgerow.blocklists.catalogue import Catalogue
@@ -211,13 +212,6 @@ class Rulesets:
             return None
         return Closure(Reason.CONDUCT, "", conduct.origin, session.ends)
 
-    def _closed_for_a_child(self, device: Device, effects: Iterable[TimeEffects], now: float) -> Closure | None:
-        """Return why a device is closed that could be a child's: `effects` close the internet for a child."""
-        is_spared = any(pause.spared_device == device.id and is_in_force(pause, now) for pause in self.pauses)
-        closings = (each.closed for each in effects if each.closed is not None)
-        closed = next((each for each in closings if not (is_spared and each.reason is Reason.PAUSE)), None)
-        return None if closed is None else replace(closed, reason=Reason.UNNAMED, what="")
-
     def _compose(self, device: Device, now: float) -> Ruleset:
         session = self.session_at(device, now)
         users = self._effective_users.of(device, session)
@@ -227,78 +221,62 @@ class Rulesets:
         children = self._effective_users.children if may_be_a_childs else ()
         own_effects = [self._time_rules.effects(user, now) for user in users]
         of_children = [self._time_rules.effects(child, now) for child in children]
-        all_effects, restricting = [*own_effects, *of_children], (*users, *children)
+        effects, restricting = [*own_effects, *of_children], (*users, *children)
         layers = strictest_layers(restricting)
-        # A claimed device gets only the grants that it would have without the claim.
-        granted = users if device.claims is None else users[-1:]
-        relevant = [grant for grant in self.grants if all(applies_to(grant, user) for user in granted)]
         is_childs_seat = self._effective_users.is_at_seat(device) and any(
             self.policy.profiles[user.profile].is_for_children for user in users
         )
-        grants = tuple(
+        # A claimed device gets only the grants that it would have without the claim.
+        granted = users if device.claims is None else users[-1:]
+        relevant = [
             grant
-            for grant in relevant
-            if is_in_force(grant, now)
+            for grant in self.grants
+            if all(applies_to(grant, user) for user in granted)
             and not (is_childs_seat and _is_kept_from_children(grant.subject, self._host_facts.services))
-        )
-        until = min(self._edges(device, layers, relevant, all_effects, now), default=None)
-        settings = (*strictest_settings(restricting)[:2], strictest_settings(users)[2])
-        content = strictest_content(restricting)
-        closings = (effects.closed for effects in own_effects if effects.closed is not None)
-        closed = (
-            next(closings, None)
+        ]
+        grants = tuple(grant for grant in relevant if is_in_force(grant, now))
+        safe_search, youtube, _ = strictest_settings(restricting)
+        closings = (each.closed for each in own_effects if each.closed is not None)
+        facts: dict[str, Any] = {
+            "until": min(self._edges(device, layers, relevant, effects, now), default=None),
+            "profile": users[0].profile,
+            "person": users[0].name if len(users) == (1 if device.claims is None else 2) else None,
+            "safe_search": safe_search,
+            "youtube": youtube,
+            "privacy": strictest_settings(users)[2],
+            "trusts_ca": device.trusts_ca,
+            "never_inspect": device.never_inspect,
+            "closed": next(closings, None)
             or self._welcome_closure(device, session)
-            or self._closed_for_a_child(device, of_children, now)
-        )
-        used_up = tuple(dict.fromkeys(each for effects in all_effects for each in effects.used_up))
-        meters = tuple(dict.fromkeys(meter for user in users for meter in user.meters))
-        person = users[0].name if len(users) == (1 if device.claims is None else 2) else None
-        seat = session.id if session is not None and device.is_seat else ""
-        key = (
-            *(
-                device.claims is not None,
-                users[0].profile,
-                person,
-                device.trusts_ca,
-                device.never_inspect,
-                settings,
-                closed,
-                until,
-            ),
-            *(used_up, meters, seat, content, is_childs_seat),
-        )
-        index_key = (may_be_a_childs, self._index_key(device, restricting, grants, all_effects, now))
-        ruleset = self._interned.get((key, index_key))
-        if ruleset is None:
+            or _closed_for_a_child(self.pauses, device, of_children, now),
+            "meters": tuple(dict.fromkeys(meter for user in users for meter in user.meters)),
+            "used_up": tuple(dict.fromkeys(each for every in effects for each in every.used_up)),
+            "session": session.id if session is not None and device.is_seat else "",
+            "content": strictest_content(restricting),
+            "is_claimed": device.claims is not None,
+            "may_be_a_childs": may_be_a_childs,
+        }
+        index_key = (may_be_a_childs, self._index_key(device, restricting, grants, effects, now))
+        key = (*facts.values(), is_childs_seat), index_key
+        if key not in self._interned:
             self._forget_expired(now)
-            index = self._index(index_key, layers, grants, _timed_layers(all_effects), now)
-            ruleset = self._interned[key, index_key] = Ruleset(
-                self._next_id,
-                until,
-                users[0].profile,
-                person,
-                settings[0],
-                settings[1],
-                device.trusts_ca,
-                device.never_inspect,
-                settings[2],
-                closed,
-                index,
-                self._host_facts,
-                Decision(Verdict.ALLOW, Reason.DEFAULT, until=until),
-                meters,
-                used_up,
-                seat,
-                content,
-                device.claims is not None,
-                may_be_a_childs,
-                self._version,
-                self._remembered,
-                self.sites,
-                (index.blocked | index.bypass) & self._kept_from_children if is_childs_seat else 0,
-            )
-            self._next_id += 1
-        return ruleset
+            index = self._index(index_key, layers, grants, _timed_layers(effects), now)
+            self._interned[key] = self._intern(facts, index, is_childs_seat=is_childs_seat)
+        return self._interned[key]
+
+    def _intern(self, facts: dict[str, Any], index: RuleIndex, *, is_childs_seat: bool) -> Ruleset:
+        self._next_id += 1
+        return Ruleset(
+            **facts,
+            id=self._next_id - 1,
+            rules=index,
+            host_facts=self._host_facts,
+            default=Decision(Verdict.ALLOW, Reason.DEFAULT, until=facts["until"]),
+            version=self._version,
+            remembered=self._remembered,
+            sites=self.sites,
+            ungranted=(index.blocked | index.bypass) & self._kept_from_children if is_childs_seat else 0,
+        )
 
     def _edges(
         self,
@@ -397,6 +375,16 @@ def _is_kept_from_children(subject: str, services: Services) -> bool:
     """Return whether the subject of a grant is a topic or service that is kept from children."""
     service = services.by_id.get(subject)
     return (service.topic if service is not None else subject) in kept_from_children()
+
+
+def _closed_for_a_child(
+    pauses: Iterable[Pause], device: Device, effects: Iterable[TimeEffects], now: float
+) -> Closure | None:
+    """Return why a device is closed that could be a child's: `effects` close the internet for a child."""
+    is_spared = any(pause.spared_device == device.id and is_in_force(pause, now) for pause in pauses)
+    closings = (each.closed for each in effects if each.closed is not None)
+    closed = next((each for each in closings if not (is_spared and each.reason is Reason.PAUSE)), None)
+    return None if closed is None else replace(closed, reason=Reason.UNNAMED, what="")
 
 
 def _timed_layers(all_effects: Sequence[TimeEffects]) -> list[ScopeLayer]:

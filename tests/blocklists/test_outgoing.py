@@ -390,12 +390,12 @@ def notify(sides: TwoSides, address: str, key: str = "", local: tuple[str, ...] 
 
 
 def test_a_browser_can_name_no_push_service_inside(sides: TwoSides, authority: Authority, tmp_path: Path) -> None:
-    inside, here = (NEIGHBOUR, "push.example"), ("127.0.0.1", HERE, "localhost")
-    context = server_context(authority.leaf(*inside, *here))
+    hosts = (NEIGHBOUR, "127.0.0.1", HERE, "push.example", "localhost")
+    context = server_context(authority.leaf(*hosts))
     away, own = sides.serve(answer(201), context), sides.serve(answer(201), context, at_home=True)
     key = PushKey(tmp_path / "push.pem").private_pem()
     sides.name(push_example=NEIGHBOUR)
-    for site, hosts in ((away, inside), (own, here)):
+    for site in (away, own):
         for host in hosts:
             assert notify(sides, subscription(site.url(host)), key) == REFUSED_INSIDE, host
         assert site.asked == []

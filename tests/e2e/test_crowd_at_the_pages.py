@@ -22,8 +22,6 @@ devices:
 """
 MIA, PARENT = "127.0.0.2", "127.0.0.99"
 """The parent's phone has no name in the policy."""
-STYLES = "/static/hedgerow.css"
-"""A large file, which takes hardly any time to send: a hundred of them fit in no buffer."""
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +103,7 @@ def test_a_crowd_of_strangers_keeps_out_neither_parent_nor_child(hedgerow: Hedge
 
 def test_one_device_that_reads_nothing_takes_its_own_places_only(hedgerow: Hedgerow, browser: Open) -> None:
     parent = browser(PARENT, is_signed_in=True)
-    with connected(hedgerow, [MIA] * (MAX_CONNECTIONS_PER_CLIENT + 20), asked(hedgerow, STYLES, 100)) as clients:
+    with connected(hedgerow, [MIA] * (MAX_CONNECTIONS_PER_CLIENT + 20), asked(hedgerow, "/device", 100)) as clients:
         wait_until(lambda: open_count(clients) <= MAX_CONNECTIONS_PER_CLIENT, 30)
         assert [parent.get("/") for _ in range(5)] == [200] * 5
         wait_until(lambda: open_count(clients) == 0, 90, "nobody keeps a connection without reading")

@@ -29,7 +29,7 @@ devices:
 """  # noqa: E501
 HTTP2_HOST = "forum.example"
 ROLES = ("dns", "gate", "inspector")
-SENDERS, TIMES = 2, 2
+SENDERS, TIMES = 3, 3
 UNFINISHED = b"/unfinished"
 """Path of the answer after which the origin waits until the other side closes, for up to 20 s."""
 
@@ -281,11 +281,11 @@ FRAMES_OF_ORIGINS = {
     "early hints": (frame.HeadersFrame(1, INTERIM_BLOCK, flags=["END_HEADERS"]).serialize() * 50_000, 502),
     "empty DATA": (
         frame.HeadersFrame(1, RESPONSE_BLOCK, flags=["END_HEADERS"]).serialize()
-        + frame.DataFrame(1).serialize() * 20_000,
+        + frame.DataFrame(1).serialize() * 50_000,
         200,
     ),
     "PING": (
-        frame.PingFrame(0, b"12345678").serialize() * 20_000
+        frame.PingFrame(0, b"12345678").serialize() * 50_000
         + frame.HeadersFrame(1, RESPONSE_BLOCK, flags=["END_HEADERS"]).serialize(),
         200,
     ),

@@ -249,7 +249,7 @@ def test_every_call_matches_its_openapi_description(whole_api):
     for result in whole_api.get_all_operations():
         operation = result.ok()
 
-        @settings(max_examples=10, suppress_health_check=list(HealthCheck), database=None)
+        @settings(max_examples=15, suppress_health_check=list(HealthCheck), database=None)
         @given(operation.as_strategy())
         def holds(case):
             answer = case.call(headers={"authorization": f"Bearer {TOKEN}"}, timeout=20)
