@@ -52,7 +52,7 @@ _C = decisions.c
 class DecisionFilter:
     """A filter of decisions: every field that is set must hold.
 
-    `host` includes all subdomains; `since` is inclusive, `before` is not.
+    `host` includes all subdomains; `since` is inclusive, `before` is not. `not_reasons` and `not_whats` are left out.
     """
 
     device: str | None = None
@@ -63,6 +63,8 @@ class DecisionFilter:
     host: str | None = None
     since: float | None = None
     before: float | None = None
+    not_reasons: frozenset[Reason] = frozenset()
+    not_whats: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,6 +352,8 @@ class _DecisionSearch:
             value = getattr(self._wanted, name)
             if value is not None:
                 conditions.append((self._unindexed(_C[name]) if self._wanted.host else _C[name]) == str(value))
+        without = {"reason": self._wanted.not_reasons, "what": self._wanted.not_whats}
+        conditions += [_C[name].not_in(sorted(map(str, values))) for name, values in without.items() if values]
         # Unindexed, since all decisions of that time would be sorted although only the newest few are wanted.
         at = self._unindexed(_C.at)
         if self._wanted.since is not None:

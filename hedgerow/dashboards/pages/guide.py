@@ -31,8 +31,10 @@ from hedgerow.dashboards.pages.forms import typed_fields
 from hedgerow.dashboards.pages.settings import BLOCKED_ANSWER
 from hedgerow.dashboards.passwords import check_password_strength
 from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, SETUP, get, post
+from hedgerow.dashboards.words.childrens_names import unnamed
+from hedgerow.dashboards.words.labels import title_of
 from hedgerow.dashboards.words.languages import language_of, message
-from hedgerow.dashboards.words.rules import harsh_topics, rules_text
+from hedgerow.dashboards.words.rules import rules_text
 from hedgerow.journal.reader import DeviceRow
 from hedgerow.network.discovery import VendorLookup
 from hedgerow.policies.device_kinds import guess_kind
@@ -211,7 +213,7 @@ class GuidePages(PageGroup):
         ]
         child = next((each for each in young if each.name == of), young[0] if young else None)
         rules = rules_text(policy, child.profile, child.name, DeviceId(""), reader, now) if child is not None else None
-        harsh = set(harsh_topics(reader).values())
+        harsh = {title_of(name, reader) for name in unnamed()}
         place = context.control.reached_at(local_address(request.scope))
         near = help_choices(Lifelines.load().for_country(policy.network.country)).talk
         names, own = [each.name for each in young], f"http://{place}/device"

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -28,8 +29,9 @@ from hedgerow.dashboards.pages.context import LOCAL_PATH, PageContext, PageGroup
 from hedgerow.dashboards.reports import OLDER_FROM, age_of
 from hedgerow.dashboards.routes import DEVICES, get, post
 from hedgerow.dashboards.words import labels
-from hedgerow.dashboards.words.languages import LANGUAGE_COOKIE, Language, language_of
-from hedgerow.dashboards.words.rules import harsh_topics, rules_text
+from hedgerow.dashboards.words.childrens_names import UNNAMED_REASONS, may_read, may_read_count, name_in_row, unnamed
+from hedgerow.dashboards.words.languages import LANGUAGE_COOKIE, Language, language_of, message
+from hedgerow.dashboards.words.rules import RulesText, rules_text
 from hedgerow.journal.reader import DecisionFilter, DecisionRow, ReasonCount, RequestRow
 from hedgerow.policies.access_subject import service_or_address
 from hedgerow.policies.expiry import PersonTimes, ending_sentence, expiring_rules
@@ -46,20 +48,17 @@ _LOOKS, _PAUSE = 15, 0.1
 """How often, and after how many seconds each, a page looks for what a child just said."""
 _ADDRESSES = 12
 """Addresses of a service that are looked at to find one that is blocked."""
-_ROWS, _ROWS_READ = 12, 200
+_ROWS, _ROWS_READ = 12, 1000
 """Rows of blocked sites that are shown, and those that are merged into them."""
-_WITHOUT_NAMES = frozenset(
-    {
-        *(Reason.PAUSE, Reason.BEDTIME, Reason.SCHEDULE, Reason.BUDGET, Reason.UNNAMED),  # these close any site
-        *(Reason.SEARCH, Reason.PAGE, Reason.PICTURE),
-    }
-)
-"""Reasons of blocks that a child's page leaves out, since their sites can be any, or harsh ones."""
+
+
+type _BlockedRow = tuple[DecisionRow, str, str]
+"""A row, the name of what was closed, and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class _OwnDeviceData:
-    blocked: tuple[DecisionRow, ...]
+    blocked: tuple[_BlockedRow, ...]
     requests: tuple[RequestRow, ...]
     grants: tuple[Grant, ...]
     counts: tuple[ReasonCount, ...]
@@ -79,12 +78,13 @@ class OwnDevicePages(PageGroup):
         """Show the page. `voucher` is a code to fill in, from the QR code of a voucher."""
         context, view, reader = self._context, self._device(request), language_of(request)
         policy, now = context.policy(), context.clock()
-        mine = await run_in_threadpool(self._read, view)
+        tone = tone_of(view, policy)
         rules = (
-            rules_text(policy, view.profile, view.person, view.device, reader, now)
+            rules_text(policy, view.profile, view.person, view.device, reader, now, for_child=bool(tone))
             if view.profile in policy.profiles
             else None
         )
+        mine = await run_in_threadpool(self._read, view, reader, rules if tone else None)
         person = policy.people.get(view.person or "")
         device = policy.devices.get(view.device)
         owners = {"", view.device, *([view.person] if view.person else [])}
@@ -92,10 +92,8 @@ class OwnDevicePages(PageGroup):
             request,
             "device.html",
             typed=voucher,
-            tone=tone_of(view, policy),
+            tone=tone,
             young=page_words(reader.code)["young"],
-            harsh=harsh_topics(reader),
-            unnamed_reasons=_WITHOUT_NAMES,
             sees_errors=device is None or not device.trusts_ca,
             used=request.query_params.get("used", ""),
             state=_state(view, mine),
@@ -108,7 +106,11 @@ class OwnDevicePages(PageGroup):
             budgets=[row for row in context.budgets() if row.whose in (view.person, view.limited_as or view.device)],
             endings=[labels.ending_text(ending, reader) for ending in self._context.time.endings(view.device)],
             help=help_section(view, policy, reader),
-            dues=[due for due in expiring_rules(policy) if due.whose in owners and due.until > now],
+            dues=[
+                due
+                for due in expiring_rules(policy)
+                if due.whose in owners and due.until > now and (not tone or due.allows or may_read(due.target.name))
+            ],
             left=labels.minutes_left(view.session_ends, now),
         )
 
@@ -141,7 +143,7 @@ class OwnDevicePages(PageGroup):
     async def state(self, request: Request) -> Response:
         """Return a text that changes with the page's parts that are kept up to date."""
         view = self._device(request)
-        return JSONResponse({"state": _state(view, await run_in_threadpool(self._read, view))})
+        return JSONResponse({"state": _state(view, await run_in_threadpool(self._read, view, language_of(request)))})
 
     @get("/device/time", DEVICES)
     async def time(self, request: Request) -> Response:
@@ -196,7 +198,8 @@ class OwnDevicePages(PageGroup):
             response.delete_cookie(LANGUAGE_COOKIE, httponly=True, samesite="strict")
         return response
 
-    def _read(self, view: DeviceView) -> _OwnDeviceData:
+    def _read(self, view: DeviceView, words: Language, rules: RulesText | None = None) -> _OwnDeviceData:
+        """Read what the page shows. `rules` are those of a child, who may not read all of it."""
         device, person = view.device, view.person
         reader, now = self._context.reader, self._context.clock()
         midnight = labels.midnight_before(now, labels.zone(self._context.control.status().timezone))
@@ -206,18 +209,46 @@ class OwnDevicePages(PageGroup):
             if grant.device == device or (person is not None and grant.person == person)
         )
         since = self._context.time.session_start(device)
-        blocks = DecisionFilter(device=device, verdict=Verdict.BLOCK, since=since or None)
+        blocks = DecisionFilter(
+            device=device,
+            verdict=Verdict.BLOCK,
+            since=since or None,
+            not_reasons=UNNAMED_REASONS if rules else frozenset(),
+            not_whats=unnamed() if rules else frozenset(),
+        )
+        blocked = merge_similar(reader.decisions(blocks, limit=_ROWS_READ).rows)
         counts = () if since > midnight else reader.reasons(midnight, device)
         return _OwnDeviceData(
-            blocked=merge_similar(reader.decisions(blocks, limit=_ROWS_READ).rows)[:_ROWS],
+            blocked=tuple(islice(_blocked_rows(blocked, words, rules), _ROWS)),
             requests=tuple(
                 request for request in reader.requests_of(device) if request.at >= since and not request.chore
             ),
             grants=tuple(grant for grant in grants if grant.starts >= since or grant.device is None),
-            counts=tuple(item for item in counts if item.verdict is Verdict.BLOCK)[:8],
+            counts=tuple(
+                item for item in counts if item.verdict is Verdict.BLOCK and (rules is None or may_read_count(item))
+            )[:8],
             cards=self._context.cards(Place.OWN_PAGE, view),
             times=self._context.control.person_times([person] if person else []).get(person or ""),
         )
+
+
+def _blocked_rows(rows: Iterable[DecisionRow], words: Language, rules: RulesText | None) -> Iterator[_BlockedRow]:
+    """Yield rows with the name of what was closed and why. For a child (`rules` given), some are left out."""
+    for row in rows:
+        if rules is None:
+            yield row, row.url or row.host or words.gettext("not kept"), labels.reason_text(row.reason, row.what, words)
+        elif name := name_in_row(row, words):
+            yield row, name, _why_closed(row, words, rules)
+
+
+def _why_closed(row: DecisionRow, words: Language, rules: RulesText) -> str:
+    """Return why something was closed, in words for a child."""
+    if row.reason is Reason.RULE or row.what in rules.chosen:
+        return words.gettext(message("Closed by your parents"))
+    if row.reason is Reason.SERVICE and row.what in rules.later:
+        return words.gettext(message("Open when you are older"))
+    is_topic = row.reason is Reason.CATEGORY
+    return labels.title_of(row.what, words) if is_topic else labels.reason_text(row.reason, row.what, words)
 
 
 async def until_recorded(is_recorded: Callable[[], bool]) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
-from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.words.childrens_names import may_read
 from hedgerow.dashboards.words.labels import title_of
 from hedgerow.dashboards.words.languages import Language, message
 from hedgerow.policies.expiry import in_force
 from hedgerow.policies.model import Policy, Privacy, Rules, SafeSearch, Target, TargetKind, TimedRules, Verdict
-from hedgerow.policies.targets import ILLEGAL
 from hedgerow.policies.time_model import Schedule
 from hedgerow.policies.times.schedule import DAY_NAMES, parse_clock, parse_interval
 
@@ -54,14 +53,17 @@ class ScheduleText:
 class RulesText:
     """Titles and sentences to display. `nights` pairs days with times.
 
-    `chosen` is what the family closed itself: everything blocked that does not come from the profile.
+    `chosen` is what the family closed itself: everything blocked that does not come from the profile. `later` are the
+    services that the profile closes. Both are by name. `leaves_out`: a child may not read all topics.
     """
 
     title: str
     topics: tuple[str, ...]
     services: tuple[str, ...]
     sites: tuple[str, ...]
-    chosen: tuple[str, ...]
+    chosen: Mapping[str, str]
+    later: Mapping[str, str]
+    leaves_out: bool
     allowed: tuple[str, ...]
     always: tuple[str, ...]
     nights: tuple[tuple[str, str], ...]
@@ -73,13 +75,22 @@ class RulesText:
 
 
 def rules_text(
-    policy: Policy, profile: str, person: str | None, device: str | None, reader: Language, now: float
+    policy: Policy,
+    profile: str,
+    person: str | None,
+    device: str | None,
+    reader: Language,
+    now: float,
+    *,
+    for_child: bool = False,
 ) -> RulesText:
     """Describe the rules in force at `now` for a device, for a person (device None), or for a device without a person
-    (person None).
+    (person None). `for_child`: what is closed is named as far as a child may read it.
     """
     layers = rule_layers(policy, profile, person, device)
-    allowed, blocked = _effective_targets(layers, now)
+    allowed, all_blocked = _effective_targets(layers, now)
+    blocked = {name: target for name, target in all_blocked.items() if not for_child or may_read(name)}
+    schedules = (each for rules in layers for each in rules.schedules)
     own = {target.name for rules in layers[:-1] for target in rules.block}
     safe = next((rules.safe_search for rules in layers if rules.safe_search is not None), SafeSearch.OFF)
     bedtime = next((rules.bedtime for rules in layers if rules.bedtime is not None), None)
@@ -88,11 +99,19 @@ def rules_text(
         topics=_titles(reader, blocked, TargetKind.CATEGORY),
         services=_titles(reader, blocked, TargetKind.SERVICE),
         sites=_titles(reader, blocked, TargetKind.HOST, TargetKind.URL),
-        chosen=_titles(reader, {name: target for name, target in blocked.items() if name in own}, *TargetKind),
+        chosen=_titles_by_name(reader, (name for name in blocked if name in own)),
+        later=_titles_by_name(
+            reader, (name for name, each in blocked.items() if name not in own and each.kind is TargetKind.SERVICE)
+        ),
+        leaves_out=len(blocked) < len(all_blocked),
         allowed=_titles(reader, {name: target for name, target in allowed.items() if not target.always}, *TargetKind),
         always=_titles(reader, {name: target for name, target in allowed.items() if target.always}, *TargetKind),
         nights=_group_days(night_times(bedtime), reader, reader.gettext("every night")),
-        schedules=tuple(schedule_text(each, reader) for rules in layers for each in rules.schedules),
+        schedules=tuple(
+            schedule_text(each, reader)
+            for each in (map(_childs_schedule, schedules) if for_child else schedules)
+            if each
+        ),
         safe_search=safe,
         searches=reader.gettext(_SAFE_SEARCH[safe]),
         youtube=reader.gettext(_YOUTUBE[next((rules.youtube for rules in layers if rules.youtube is not None), safe)]),
@@ -116,13 +135,11 @@ def _effective_targets(layers: Iterable[Rules], now: float) -> tuple[dict[str, T
     return allowed, blocked
 
 
-def harsh_topics(reader: Language) -> dict[str, str]:
-    """Return titles by name of the topics, such as self-harm, that no child reads on a page of their own."""
-    return {
-        topic.name: reader.category(topic.name, topic.title)
-        for topic in builtin_categories()
-        if topic.is_dangerous(for_child=True) or topic.name == ILLEGAL
-    }
+def _childs_schedule(schedule: TimedRules) -> TimedRules | None:
+    """Return a schedule without the targets that a child may not read, or None if it closes nothing else."""
+    block = tuple(target for target in schedule.block if may_read(target.name))
+    is_empty = schedule.block and not (block or schedule.allow or schedule.internet or schedule.closed_otherwise)
+    return None if is_empty else replace(schedule, block=block)
 
 
 def rule_layers(policy: Policy, profile: str, person: str | None, device: str | None) -> list[Rules]:
@@ -140,6 +157,10 @@ def _titles(reader: Language, targets: dict[str, Target], *kinds: TargetKind) ->
     return tuple(
         sorted((title_of(target.name, reader) for target in targets.values() if target.kind in kinds), key=str.lower)
     )
+
+
+def _titles_by_name(reader: Language, names: Iterable[str]) -> dict[str, str]:
+    return dict(sorted(((name, title_of(name, reader)) for name in names), key=lambda each: each[1].lower()))
 
 
 def schedule_text(schedule: TimedRules, reader: Language) -> ScheduleText:
