@@ -144,7 +144,7 @@ class DevicePages(PageGroup):
         """Return a page that asks before nobody can sign in any more on the device that shows it; None if that is not
         so.
         """
-        own, reader = self._context.control.device_at(peer_address(request.scope)), language_of(request)
+        own = self._context.control.device_at(peer_address(request.scope))
         if (
             own is None
             or not own.may_sign_in
@@ -160,11 +160,10 @@ class DevicePages(PageGroup):
         return await confirm(
             self._context,
             request,
-            reader.gettext(message("No more sign-in on this device?")),
-            reader.gettext(text, device=own.device),
+            message("No more sign-in on this device?"),
+            text,
             {"yes": message("Change it")},
-            field="asked",
-            leave=reader.gettext(message("Leave it as it is")),
+            device=own.device,
         )
 
     async def _save(self, request: Request, summary: str, *edits: Edit, **values: object) -> Response:

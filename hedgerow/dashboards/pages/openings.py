@@ -31,6 +31,7 @@ from hedgerow.policies.model import Grant, GrantDuration, Reason, Verdict
 
 SURE = "sure"
 """The field by which a form says that somebody was asked."""
+_LEAVE = message("Leave it as it is")
 HOW_LONG = {"hour": message("For an hour"), "today": message("For today"), "good": message("Permanently")}
 
 
@@ -72,12 +73,14 @@ async def ask_before(
     return await confirm(
         context,
         request,
-        reader.gettext(question, what=title, name=opening.whose),
-        reader.gettext(text),
+        question,
+        text,
         choices,
         field=field,
         warning=belongs if topics != [title] else "",
-        leave=reader.gettext(message("Leave it closed")),
+        leave=message("Leave it closed"),
+        what=title,
+        name=opening.whose,
     )
 
 
@@ -88,15 +91,19 @@ async def confirm(
     text: str,
     choices: Mapping[str, str],
     *,
-    field: str,
-    leave: str,
+    field: str = "asked",
+    leave: str = _LEAVE,
     warning: str = "",
+    **values: object,
 ) -> Response | None:
     """Return a page that asks before a form has its effect, or None if somebody was asked.
+
+    All texts but `warning` are messages.
 
     Arguments:
         choices: titles of the buttons by the value of the form's field `field`.
         leave: the title of the link that leads back.
+        values: the values of `question` and `text`.
     """
     form = await typed_fields(request)
     if any(key == SURE for key, _ in form):
@@ -105,10 +112,10 @@ async def confirm(
     return context.renderer.page(
         request,
         "confirm.html",
-        question=question,
-        text=text,
+        question=reader.gettext(question, **values),
+        text=reader.gettext(text, **values),
         warning=warning,
-        leave=leave,
+        leave=reader.gettext(leave),
         fields=[(key, value) for key, value in form if key != field],
         field=field,
         choices=[(value, reader.gettext(title)) for value, title in choices.items()],

@@ -29,7 +29,7 @@ from hedgerow.dashboards.routes import MANAGE, READ, get, post
 from hedgerow.dashboards.switches import SwitchWords, needs_pages
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import language_of, message
-from hedgerow.dashboards.words.rules import date_ranges, day_times, night_times, rules_text, schedule_text
+from hedgerow.dashboards.words.rules import date_ranges, day_times, night_times, rules_text, schedule_text, times_on
 from hedgerow.policies.model import Device, Person
 from hedgerow.policies.times.schedule import DAY_NAMES
 
@@ -124,7 +124,17 @@ class PeoplePages(PersonPageGroup):
 
     @post("/people/{name}/remove", MANAGE)
     async def remove(self, request: Request, name: PersonName) -> Response:
+        """Ask once, and remove the person from the policy."""
         self._person(name)
+        if question := await confirm(
+            self._context,
+            request,
+            message("Remove %(name)s?"),
+            message("The devices stay and follow the rules for unknown devices."),
+            {"yes": message("Remove")},
+            name=name,
+        ):
+            return question
         change = await self._change(request, message("%(name)s removed."), remove(("people", name)), name=name)
         return redirect_after_save("/people", change)
 
@@ -139,9 +149,10 @@ async def person_page(context: PageContext, request: Request, name: str, part: s
     )
     pauses = await run_in_threadpool(context.reader.pauses, now)
     devices = list(context.index().devices_of.get(name, ()))
-    switches = await _switch_values(context, request, person, devices)
     budgets = [row for row in context.budgets() if row.whose == name]
-    today = datetime.fromtimestamp(now, labels.zone(policy.network.timezone)).date()
+    zones = labels.zone(policy.network.timezone), labels.zone(person.timezone or policy.network.timezone)
+    today, own_today = (datetime.fromtimestamp(now, zone).date() for zone in zones)
+    holidays = policy.network.holidays if person.holidays is None else person.holidays
     return context.renderer.page(
         request,
         "person_part.html" if part else "person.html",
@@ -151,7 +162,7 @@ async def person_page(context: PageContext, request: Request, name: str, part: s
         profiles=policy.profiles,
         rules=rules_text(policy, person.profile, name, None, reader, now),
         devices=devices,
-        **switches,
+        **await _switch_values(context, request, person, devices),
         named=subject_titles(reader),
         own=own_targets(person),
         channels=person.rules.content.youtube_only or (),
@@ -160,17 +171,15 @@ async def person_page(context: PageContext, request: Request, name: str, part: s
         name_levels=name_levels(policy, person),
         today=today.isoformat(),
         days=DAY_NAMES,
-        weekday=DAY_NAMES[today.weekday()],
         times_now=context.control.person_times([name])[name],
         times=night_times(person.rules.bedtime),
         schedules=[
             (schedule_text(each, reader), day_times(each.when), each.note, schedule_items(each))
             for each in person.rules.schedules
         ],
+        times_today=[times for each in person.rules.schedules if (times := times_on(each.when, own_today, holidays))],
         presets=presets(person, reader, context.presets(person, reader)),
-        free_days=date_ranges(policy.network.holidays if person.holidays is None else person.holidays, today, reader)[
-            :6
-        ],
+        free_days=date_ranges(holidays, today, reader)[:6],
         has_own_holidays=person.holidays is not None,
         budgets=budgets,
         ends_first=min(budgets, key=lambda row: row.left or 0, default=None),
@@ -238,16 +247,14 @@ class PersonDataPages(PageGroup):
     async def erase(self, request: Request, name: PersonName) -> Response:
         """Ask once, and erase the data kept about a person."""
         find_person(self._context.policy(), name)
-        question = await confirm(
+        if question := await confirm(
             self._context,
             request,
-            language_of(request).gettext(message("Erase what is stored about %(name)s?"), name=name),
-            language_of(request).gettext(ERASURE),
+            message("Erase what is stored about %(name)s?"),
+            ERASURE,
             {"yes": message("Erase")},
-            field="asked",
-            leave=language_of(request).gettext(message("Leave it as it is")),
-        )
-        if question is not None:
+            name=name,
+        ):
             return question
         erased = await run_in_threadpool(self._context.data_export.erase, name)
         if erased.problem:

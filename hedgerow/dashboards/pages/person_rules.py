@@ -179,11 +179,17 @@ class PersonRulePages(PersonPageGroup):
         """
         school, weekend, reader = every_day or school, every_day or weekend, language_of(request)
         if few := [each for each in dict.fromkeys((school, weekend)) if may_mean_hours(each)]:
-            question = reader.gettext(message("%(number)s minutes, or hours?"), number=reader.comma.join(few))
-            text, leave = reader.gettext(message("The time for each day.")), reader.gettext(message("Back"))
-            asked = await confirm(self._context, request, question, text, _UNITS, field="unit", leave=leave)
-            if asked is not None:
-                return asked
+            if question := await confirm(
+                self._context,
+                request,
+                message("%(number)s minutes, or hours?"),
+                message("The time for each day."),
+                _UNITS,
+                field="unit",
+                leave=message("Back"),
+                number=reader.comma.join(few),
+            ):
+                return question
             if unit == "h":
                 school, weekend = (f"{each}h" if may_mean_hours(each) else each for each in (school, weekend))
         known = next((limit for limit in budget_limits(self._person(name).rules.budget) if limit.what == what), None)

@@ -131,13 +131,10 @@ class SettingsPages(PageGroup):
         question = await confirm(
             self._context,
             request,
-            language_of(request).gettext(message("Remove the account %(name)s?"), name=name),
-            language_of(request).gettext(
-                message("%(name)s can no longer sign in, and all sessions of the account end."), name=name
-            ),
+            message("Remove the account %(name)s?"),
+            message("%(name)s can no longer sign in, and all sessions of the account end."),
             {"yes": message("Remove")},
-            field="asked",
-            leave=language_of(request).gettext(message("Leave it as it is")),
+            name=name,
         )
         if question is None:
             await remove_account.run(self._context, caller, name)

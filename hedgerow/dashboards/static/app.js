@@ -4,7 +4,10 @@
 if ("serviceWorker" in navigator) navigator.serviceWorker.register("/service-worker.js");
 
 // Addresses such as /people/mia#switch-tiktok name something in a part of that page, which opens from its tile.
-const fragment = decodeURIComponent(location.hash.slice(1));
+let fragment = "";
+try {
+  fragment = decodeURIComponent(location.hash.slice(1));
+} catch { /* Such as #%, which names nothing. */ }
 const part = document.getElementById(fragment.startsWith("switch-") && !document.getElementById(fragment) ? "services" : fragment);
 const tile = part?.closest(".facts li")?.querySelector("a");
 if (tile) location.replace(tile.href + location.hash);

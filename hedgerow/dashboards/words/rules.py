@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
@@ -13,7 +13,7 @@ from hedgerow.dashboards.words.languages import Language, message
 from hedgerow.policies.expiry import in_force
 from hedgerow.policies.model import Policy, Privacy, Rules, SafeSearch, Target, TargetKind, TimedRules, Verdict
 from hedgerow.policies.time_model import Schedule
-from hedgerow.policies.times.schedule import DAY_NAMES, parse_clock, parse_interval
+from hedgerow.policies.times.schedule import DAY_NAMES, parse_clock, parse_interval, spans_on
 
 _PRIVACY = {
     Privacy.FULL: message("The sites and pages requested, and what was decided."),
@@ -262,11 +262,14 @@ def day_times(schedule: Schedule) -> dict[str, str]:
 
 def date_times(schedule: Schedule) -> dict[date, str]:
     """Return the times of each date that a schedule names, without dates on which it does not apply."""
-    times: dict[date, list[str]] = {}
-    for span in schedule.dated:
-        if span.start is not None:
-            times.setdefault(span.day, []).append(f"{_time_of_day(span.start)}-{_time_of_day(span.end, of_end=True)}")
-    return {day: ", ".join(each) for day, each in times.items()}
+    days = dict.fromkeys(span.day for span in schedule.dated)
+    return {day: times for day in days if (times := times_on(schedule, day))}
+
+
+def times_on(schedule: Schedule, day: date, free: Collection[date] = ()) -> str:
+    """Return the times of a day, which may be one of the holidays `free` or a date that the schedule names."""
+    spans = spans_on(schedule, day, free)
+    return ", ".join(f"{_time_of_day(start)}-{_time_of_day(end, of_end=True)}" for start, end in spans)
 
 
 def bedtime_value(form: Mapping[str, str]) -> Times | dict[str, Times] | None:

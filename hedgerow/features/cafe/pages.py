@@ -131,15 +131,14 @@ class CounterPages(_CounterGroup):
         )
 
     async def _ask_to_replace(self, request: Request, seat: str, session: str) -> Response | None:
-        reader = language_of(request)
         return await confirm(
             self._context,
             request,
-            reader.gettext(message("%(seat)s is taken."), seat=seat),
-            reader.gettext(message("Shall the session there end, and this one take its place?")),
+            message("%(seat)s is taken."),
+            message("Shall the session there end, and this one take its place?"),
             {session: message("End it and open the seat")},
             field="replaces",
-            leave=reader.gettext(message("Leave it as it is")),
+            seat=seat,
         )
 
     @form(sessions.end_session)

@@ -225,7 +225,8 @@ def _clock_change_between(before: int, after: int, zone: ZoneInfo) -> float:
     return float(after)
 
 
-def _spans_on(schedule: Schedule, day: date, free: Collection[date]) -> Iterator[tuple[int, int]]:
+def spans_on(schedule: Schedule, day: date, free: Collection[date]) -> Iterator[tuple[int, int]]:
+    """Yield start and end of the spans that begin on a day, in minutes after its midnight. `free` are holidays."""
     dated = [span for span in schedule.dated if span.day == day]
     if dated:
         yield from ((span.start, span.end) for span in dated if span.start is not None)
@@ -243,7 +244,7 @@ def _intervals(
     found = sorted(
         (_instant(day, start, zone, False), _instant(day, end, zone, True))
         for day in days
-        for start, end in _spans_on(schedule, day, free)
+        for start, end in spans_on(schedule, day, free)
     )
     joined: list[tuple[float, float]] = []
     for start, end in found:

@@ -262,7 +262,7 @@ CHANGES = [
         {"mon-from": "20:00", "mon-to": "07:00"},
         lambda p: len(p.people["mia"].rules.bedtime.spans) == 1,
     ),
-    ("/people/tom/remove", {}, lambda p: set(p.people) == {"mia"}),
+    ("/people/tom/remove", {"sure": "yes"}, lambda p: set(p.people) == {"mia"}),
     ("/devices/name", {"device": TV, "name": "telly", "person": "tom"}, lambda p: p.devices["telly"].person == "tom"),
     ("/devices/name", {"device": "192.168.1.7", "name": "printer"}, lambda p: p.devices["printer"].person is None),
     ("/devices/give", {"device": "mia-tablet", "person": "tom"}, lambda p: p.devices["mia-tablet"].person == "tom"),

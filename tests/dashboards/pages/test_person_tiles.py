@@ -175,6 +175,67 @@ def test_a_wide_screen_shows_the_tiles_beside_the_open_part(chromium: Browser, h
     page.close()
 
 
+@pytest.mark.browser
+def test_an_address_that_names_nothing_leaves_the_page_as_it_is(phone: BrowserContext, home: Web) -> None:
+    """Browsers pass on what somebody typed after the number sign, such as a single percent sign."""
+    page = phone.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    for fragment in ("%", "%E0%A4%A", "nothing", "switch-nothing", ""):
+        page.goto("about:blank")
+        page.goto(f"{home.url}/people/Zoe#{fragment}", wait_until="load")
+        page.goto(f"{home.url}/people/Zoe/about?saved=0#{fragment}")
+        expect(page.locator("#said.toast")).to_be_visible()
+    assert not problems
+
+
+@pytest.mark.parametrize(
+    ("zone", "holidays", "own", "said"),
+    [
+        ("Europe/Lisbon", "[]", "", "today 15:00–17:00; today 08:00–08:30"),
+        ("Europe/Lisbon", "[2026-05-28]", "", "today 10:00–11:00; today 08:00–08:30"),
+        ("Europe/Lisbon", "[2026-05-28]", "holidays: []", "today 15:00–17:00; today 08:00–08:30"),
+        ("Europe/Lisbon", "[]", "holidays: [2026-05-28]", "today 10:00–11:00; today 08:00–08:30"),
+        ("Europe/Lisbon", "[]", "timezone: Pacific/Kiritimati", "today 15:00–17:00; today 09:00–09:30"),
+    ],
+)
+def test_the_times_of_today_are_those_of_holidays_dates_and_the_persons_own_zone(
+    web: Web, zone: str, holidays: str, own: str, said: str
+) -> None:
+    """Thursday evening in Lisbon is Friday in Kiritimati."""
+    web.policy_path.write_text(f"""\
+network: {{timezone: {zone}, holidays: {holidays}}}
+people:
+  Zoe:
+    age: 9
+    {own}
+    schedules:
+      homework: {{block: games, when: {{school-days: "15:00-17:00", holidays: "10:00-11:00"}}}}
+      dentist: {{block: video, when: {{2026-05-28: "08:00-08:30", 2026-05-29: "09:00-09:30"}}}}
+      # On this date the times of ordinary weeks do not apply.
+      swimming: {{block: social, when: {{every-day: "12:00-13:00", 2026-05-28..2026-05-29: none}}}}
+""")
+    tile = get(web, "/people/Zoe").partition('id="schedules"')[2].partition("</li>")[0]
+    assert said in tile
+    assert tile.count("today") == 2
+
+
+@pytest.mark.browser
+def test_a_person_is_removed_after_a_question(phone: BrowserContext, home: Web) -> None:
+    page = phone.new_page()
+    page.goto(f"{home.url}/people/Zoe/about")
+    page.get_by_role("button", name="Remove", exact=True).tap()
+    expect(page.get_by_role("heading", name="Remove Zoe?")).to_be_visible()
+    expect(page.get_by_text("The devices stay and follow the rules for unknown devices.")).to_be_visible()
+    assert "Zoe" in home.control.policy().people
+    page.get_by_role("link", name="Leave it as it is").tap()
+    expect(page).to_have_url(f"{home.url}/people/Zoe/about")
+    page.get_by_role("button", name="Remove", exact=True).tap()
+    page.get_by_role("button", name="Remove", exact=True).tap()
+    expect(page).to_have_url(re.compile("/people[?]saved="))
+    assert "Zoe" not in home.control.policy().people
+
+
 def test_a_form_leads_back_to_its_part_and_says_what_was_done(home: Web) -> None:
     with httpx.Client(
         base_url=home.url, trust_env=False, timeout=60, headers={"origin": home.url}, verify=False
