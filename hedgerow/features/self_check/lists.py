@@ -31,7 +31,9 @@ class KeptLists:
     def __init__(self, state: Path, in_force: Callable[[], Path | None]) -> None:
         self._generations, self._place = ListFolders(state).generations, state / KEPT_LISTS
         self._in_force = in_force
-        self._seen: tuple[Path, _Identity] | None = None
+        # The lists and their copy when nothing was left to do. What was made is checked the next time.
+        self._seen: tuple[Path, _Identity, _Identity] | None = None
+        self._lacks_room = False
 
     async def run(self) -> None:
         """Copy what comes into force, and restore it, until cancelled. Raises OSError."""
@@ -40,27 +42,30 @@ class KeptLists:
             await asyncio.sleep(INTERVAL_S)
 
     def check(self) -> None:
-        """Look at the lists in force, which takes some system calls unless they have changed. Raises OSError."""
+        """Look at the lists in force and their copy, which takes some system calls unless they have changed.
+
+        Raises OSError.
+        """
         lists = self._in_force()
         if lists is None or lists.parent != self._generations:  # others are in memory, of a run without a snapshot
             return
-        found = lists, _identity(lists)
-        if found == self._seen:
+        copy = self._place / lists.name
+        found = lists, _identity(lists), _identity(copy)
+        if found == self._seen and not (self._lacks_room and _has_room(lists)):
             return
-        if is_usable(lists):
-            self._copy(lists)
-        elif is_usable(self._place / lists.name):
+        is_right, has_copy, self._seen = is_usable(lists), is_usable(copy), None
+        if has_copy and not is_right:
             self._restore(lists)
-        self._seen = lists, _identity(lists)
+        elif is_right and not has_copy and self._makes_room(lists):
+            self._place.mkdir(mode=0o700)
+            shutil.copytree(lists, copy)
+        else:
+            self._seen, self._lacks_room = found, is_right and not has_copy
 
-    def _copy(self, lists: Path) -> None:
-        target = self._place / lists.name
-        if not is_usable(target):
-            shutil.rmtree(self._place, ignore_errors=True)
-            size = sum(size for _inode, _changed, size in _identity(lists).values())
-            if shutil.disk_usage(lists).free >= _ROOM * size:
-                self._place.mkdir(mode=0o700)
-                shutil.copytree(lists, target)
+    def _makes_room(self, lists: Path) -> bool:
+        """Remove what takes room for nothing, and return whether there is enough for a copy."""
+        shutil.rmtree(self._place, ignore_errors=True)
+        return _has_room(lists)
 
     def _restore(self, lists: Path) -> None:
         log.error("The compiled lists %s were removed or damaged: a copy takes their place", lists)
@@ -70,6 +75,11 @@ class KeptLists:
         shutil.rmtree(lists, ignore_errors=True)
         self._generations.mkdir(mode=0o700, exist_ok=True)
         fresh.rename(lists)
+
+
+def _has_room(lists: Path) -> bool:
+    size = sum(size for _inode, _changed, size in _identity(lists).values())
+    return shutil.disk_usage(lists).free >= _ROOM * size
 
 
 def _identity(folder: Path) -> _Identity:

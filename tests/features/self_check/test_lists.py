@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from small_internet import SmallInternet
+from small_internet.broken_disk import fill, small_disk
 from small_internet.clients import kdig_addresses
 from small_internet.family import LISTS, TABLET, family_policy
 from small_internet.running import running_hedgerow, wait_until
@@ -88,6 +89,59 @@ def test_a_damaged_copy_is_not_used_and_made_again(lists: Path, tmp_path: Path) 
     compile_generation([Source("adult", "adult", path=tmp_path / "adult.txt")], lists.with_name("fedcba9876543210"))
     KeptLists(lists.parents[1], lambda: lists.with_name("fedcba9876543210")).check()
     assert [path.name for path in copy.parent.iterdir()] == ["fedcba9876543210"]
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_a_copy_that_is_removed_or_damaged_is_made_again(lists: Path, harm: Callable[[Path], None]) -> None:
+    kept, copy = KeptLists(lists.parents[1], lambda: lists), lists.parents[1] / "kept-lists" / lists.name
+    kept.check()
+    for _ in range(2):
+        harm(copy)
+        assert not is_usable(copy)
+        kept.check()
+        assert is_usable(copy)
+        assert is_usable(lists)
+
+
+def test_a_copy_is_made_once_there_is_room(tmp_path: Path, lists: Path) -> None:
+    with small_disk(tmp_path / "disk", 4) as state:
+        here = state / "generations" / lists.name
+        shutil.copytree(lists, here)
+        filler = fill(state)
+        kept, copy = KeptLists(state, lambda: here), state / "kept-lists" / lists.name
+        kept.check()
+        assert not copy.exists()
+        with filler.open("r+b") as file:
+            file.truncate(filler.stat().st_size - 4096)
+        kept.check()
+        assert not copy.exists(), "a copy needs more"
+        filler.unlink()
+        kept.check()
+        assert is_usable(copy)
+
+
+def test_a_copy_that_failed_is_tried_again(lists: Path) -> None:
+    """Nothing can be made where a file lies in the way."""
+    kept, copy = KeptLists(lists.parents[1], lambda: lists), lists.parents[1] / "kept-lists" / lists.name
+    copy.parent.write_text("in the way")
+    for _ in range(2):
+        with pytest.raises(FileExistsError):
+            kept.check()
+    copy.parent.unlink()
+    kept.check()
+    assert is_usable(copy)
+
+
+def test_lists_without_a_copy_are_left_as_they_are_until_new_ones_come(lists: Path, tmp_path: Path) -> None:
+    kept = KeptLists(lists.parents[1], lambda: lists)
+    damage(lists)
+    kept.check()
+    kept.check()
+    assert not is_usable(lists)
+    shutil.rmtree(lists)
+    compile_generation([Source("adult", "adult", path=tmp_path / "adult.txt")], lists)
+    kept.check()
+    assert is_usable(lists.parents[1] / "kept-lists" / lists.name)
 
 
 def test_there_are_no_lists_before_the_first(tmp_path: Path) -> None:
