@@ -16,7 +16,7 @@ from hedgerow.policies.access_subject import AccessSubject
 from hedgerow.policies.expiry import PersonTimes
 from hedgerow.policies.host_facts import Lifeline
 from hedgerow.policies.identity import Grade
-from hedgerow.policies.model import Decision, DeviceId, Grant, GrantDuration, Pause, Policy, RequestKind
+from hedgerow.policies.model import Decision, DeviceId, Grant, GrantDuration, Pause, Policy, Reason, RequestKind
 from hedgerow.policies.person_access import PersonAccess
 from hedgerow.policies.time_model import Bonus, PauseKind
 from hedgerow.task_state import StatusRow, TaskState
@@ -182,6 +182,7 @@ class WebNames:
 @dataclass(frozen=True, slots=True)
 class DeviceView:
     """A device as its own page shows it. `held` describes a pause or bedtime in force, empty if there is none.
+    `held_by` is its reason. `by_wrong_clock`: it ends when the clock is right.
 
     `may_sign_in`: the device may open the sign-in page; children's devices may not. `may_resume`: it may, until a
     device of an adult is defined, so that the guide goes on in any browser. `conduct` is a café's code of
@@ -196,6 +197,8 @@ class DeviceView:
     lifelines: tuple[Lifeline, ...] = ()
     held: str = ""
     held_until: float | None = None
+    held_by: Reason | None = None
+    by_wrong_clock: bool = False
     may_sign_in: bool = False
     may_resume: bool = False
     conduct: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Final, NamedTuple
 
+from hedgerow.policies.askable import forbids_access_request
 from hedgerow.policies.model import Decision, Reason
 
 STALE: Final = 3
@@ -65,7 +66,7 @@ class ExtendedError(NamedTuple):
 
 
 def block_error(decision: Decision, *, names_page: bool = False) -> ExtendedError:
-    """Return the extended error of a block. `names_page`: its text says where the device's own page is.
+    """Return the extended error of a block. `names_page`: its text says where to ask, if access can be asked for.
 
     >>> from hedgerow.policies.model import Verdict
     >>> gambling = Decision(Verdict.BLOCK, Reason.CATEGORY, "gambling")
@@ -77,5 +78,9 @@ def block_error(decision: Decision, *, names_page: bool = False) -> ExtendedErro
         text = f"{text} {decision.what}".rstrip()
     code = BLOCKED if decision.what in _SECURITY else CENSORED if decision.what in _LEGAL else FILTERED
     fields = {"j": text, "s": _SUB_ERRORS.get(decision.what, 5), "o": "Hedgerow", "l": "en"}
-    place = "; ask at http://hedgerow.internal/device" if names_page else ""
-    return ExtendedError(code, f"Hedgerow: {text}{place}", json.dumps(fields, separators=(",", ":")))
+    can_ask = names_page and code == FILTERED and not forbids_access_request(decision)
+    return ExtendedError(
+        code,
+        f"Hedgerow: {text}{'; ask at http://hedgerow.internal/device' if can_ask else ''}",
+        json.dumps(fields, separators=(",", ":")),
+    )

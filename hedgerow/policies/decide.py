@@ -68,7 +68,14 @@ def _closed(context: RequestContext) -> Decision | None:
     # names only: the proxy can redirect or refuse
     passing = passing_while_closed(before_session=closed.reason in WELCOME_REASONS)
     passes = request.kind is RequestKind.DNS and is_beneath(request.host, passing)
-    return Decision(Verdict.ALLOW if passes else Verdict.BLOCK, closed.reason, closed.what, closed.rule, closed.until)
+    return Decision(
+        Verdict.ALLOW if passes else Verdict.BLOCK,
+        closed.reason,
+        closed.what,
+        closed.rule,
+        closed.until,
+        by_wrong_clock=closed.by_wrong_clock,
+    )
 
 
 def _budget(context: RequestContext) -> Decision | None:

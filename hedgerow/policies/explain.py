@@ -17,7 +17,7 @@ from hedgerow.blocklists.names import is_address, parse_host, parse_url
 from hedgerow.blocklists.recognition.name_model import Recognition
 from hedgerow.blocklists.recognition.recogniser import Recogniser
 from hedgerow.blocklists.rule_locator import locate
-from hedgerow.policies.decide import LIFTED_BY_ALWAYS, STEPS, apply_allowed, decide
+from hedgerow.policies.decide import STEPS, apply_allowed, decide
 from hedgerow.policies.identity import as_claimed, networks_of
 from hedgerow.policies.model import Decision, Device, DeviceId, Reason, Request, RequestKind, SafeSearch, Verdict
 from hedgerow.policies.remembered import is_by_page
@@ -194,12 +194,12 @@ class _StepSentences:
 
     def closed(self, decision: Decision | None) -> str:
         if decision is not None:
+            no_end = " until somebody resumes it" if decision.reason is Reason.PAUSE else ""
+            end = self.time("until", decision.until, " until the clock is right" if decision.by_wrong_clock else no_end)
             if decision.reason is Reason.UNNAMED:
-                why = "nobody has named this device, and the internet is closed for a child"
-                return why + self.time("until", decision.until)
+                return f"nobody has named this device, and the internet is closed for a child{end}"
             cause = f"the schedule {decision.what}" if decision.reason is Reason.SCHEDULE else decision.reason.value
-            end = " until the clock is right" if decision.reason in LIFTED_BY_ALWAYS else " until somebody resumes it"
-            return f"the internet is closed by {cause}{self.time('until', decision.until, end)}"
+            return f"the internet is closed by {cause}{end}"
         if (closed := self.context.ruleset.closed) is not None:
             return f"the internet is closed by {closed.what or closed.reason.value}, but this is always open"
         users = self.rulesets.effective_users_of(self.device, self.at)

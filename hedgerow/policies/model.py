@@ -104,8 +104,8 @@ class Decision:
     `what` names the category, service, schedule or grant that decided, and `rule` its place in a file. `until` is the
     instant (seconds since the epoch) after which the decision may differ; None if nothing is scheduled to change it.
     `target` is the name that a REWRITE answers with, `note` the policy's remark on a rule that blocks.
-    `may_pass_unread` belongs to INSPECT: no rule depends on URLs of the host, so a client that refuses our certificate
-    may be tunnelled.
+    `by_wrong_clock`: it is closed until the clock is right. `may_pass_unread` belongs to INSPECT: no rule depends on
+    URLs of the host, so a client that refuses our certificate may be tunnelled.
     """
 
     verdict: Verdict
@@ -116,6 +116,7 @@ class Decision:
     target: str = ""
     note: str = ""
     may_pass_unread: bool = False
+    by_wrong_clock: bool = False
 
 
 class GrantDuration(StrEnum):

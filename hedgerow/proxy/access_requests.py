@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from hedgerow.blocklists.names import is_public_suffix
 from hedgerow.policies.access_subject import permission_behind, service_or_address
+from hedgerow.policies.askable import forbids_access_request
 from hedgerow.policies.model import AccessRequest, CodeEntered, Decision, Device, Reason, Request, RequestKind, Verdict
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.seats import ConductAccepted
@@ -28,7 +29,6 @@ from hedgerow.proxy.page_forms import (
     read_ticket,
     ticket_time,
 )
-from hedgerow.proxy.pages.block_page import forbids_access_request
 from hedgerow.proxy.pages.response import ProxyResponse
 from hedgerow.proxy.pages.translations import PageReader, Permission
 from hedgerow.proxy.policy import Counters, ProxyPolicy

@@ -366,7 +366,9 @@ def test_a_helpline_without_a_url_is_not_a_link(web):
 
 def test_a_filtered_device_sees_its_own_page_and_nothing_else(web):
     asyncio.run(web.accounts.create("ana", Role.ADMIN, "four words and more"))
-    web.control.devices["127.0.0.2"] = DeviceView(MIA, "mia", "child-8-12", (HELPLINE,), "bedtime", NOW + 3600)
+    web.control.devices["127.0.0.2"] = DeviceView(
+        MIA, "mia", "child-8-12", (HELPLINE,), "bedtime", NOW + 3600, Reason.BEDTIME
+    )
     write(
         web,
         seen(),

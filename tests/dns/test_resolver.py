@@ -12,7 +12,7 @@ import pytest
 from small_internet import Fault, SmallInternet
 
 from hedgerow.dns.answer_cache import Answer, Clocks
-from hedgerow.dns.extended_errors import block_error
+from hedgerow.dns.extended_errors import PRIVATE_ADDRESS, UPSTREAM_BLOCKS, block_error
 from hedgerow.dns.host_resolver import RESOLUTION_DELAY, HostResolver
 from hedgerow.dns.resolver import Resolver
 from hedgerow.dns.upstreams import pool
@@ -359,6 +359,31 @@ def test_query_without_rd_sees_no_cache(internet: SmallInternet) -> None:
 def test_reasons_are_given_as_text() -> None:
     for reason in Reason:
         assert answers_text(reason).startswith("Hedgerow: ")
+
+
+@pytest.mark.parametrize(
+    ("reason", "what", "can_ask"),
+    [
+        (Reason.CATEGORY, "gambling", True),
+        (Reason.SERVICE, "tiktok", True),
+        (Reason.RULE, "x.example", True),
+        (Reason.BEDTIME, "bedtime", True),
+        (Reason.BYPASS, "ip-address", True),
+        (Reason.BYPASS, "bypass", False),
+        (Reason.CATEGORY, "illegal", False),
+        (Reason.CATEGORY, "malware", False),
+        (Reason.RECOGNISED, "phishing", False),
+        (Reason.RULE, PRIVATE_ADDRESS, False),
+        (Reason.RULE, UPSTREAM_BLOCKS, False),
+        (Reason.UNNAMED, "", False),
+        (Reason.NO_SESSION, "", False),
+        (Reason.CONDUCT, "", False),
+    ],
+)
+def test_the_text_leads_to_the_page_only_if_access_can_be_asked_for(reason: Reason, what: str, can_ask: bool) -> None:
+    decision = Decision(Verdict.BLOCK, reason, what)
+    assert ("; ask at http" in block_error(decision, names_page=True).text) is can_ask
+    assert "; ask at" not in block_error(decision).text
 
 
 def answers_text(reason: Reason) -> str:

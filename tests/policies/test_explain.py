@@ -75,6 +75,24 @@ def test_schedules_are_named(catalogue: Catalogue) -> None:
     )
 
 
+def test_only_a_wrong_clock_closes_until_the_clock_is_right(catalogue: Catalogue) -> None:
+    policy = parse_policy(
+        b"""network: {timezone: UTC}
+people: {mia: {age: 9, budget: 1h, chores: {tidy up: 10m}, devices: [pc]}}
+schedules: {first: {block: internet, when: {every-day: all-day}, unless: chores}}
+devices: {pc: {ip: 192.168.1.9}}
+""",
+        None,
+    )
+    for trusted_from, end in ((0.0, ""), (NOON + 60, " until the clock is right")):
+        rulesets = Rulesets(policy, (), (), catalogue, trusted_from=trusted_from)
+        device = find_device(rulesets, "pc")
+        assert device is not None
+        told = explain(rulesets, catalogue, device, "example.org", NOON)
+        assert _last_why(told) == f"the internet is closed by the schedule first{end} (built-in policy:3)"
+        assert (told.decision.until, told.decision.by_wrong_clock) == (None, bool(end))
+
+
 def test_enforcement_points_of_a_url(catalogue: Catalogue) -> None:
     def points(device: str, url: str) -> list[tuple[RequestKind, Verdict]]:
         return [(point.request.kind, point.decision.verdict) for point in _explain(catalogue, device, url).points]

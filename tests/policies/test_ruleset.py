@@ -322,10 +322,14 @@ def test_whatever_time_closes_is_closed_while_the_clock_is_wrong(catalogue: Cata
     addresses = [f"192.168.1.{number}" for number in (9, 10, 11, 12)]
     right = [rulesets.ruleset(_at(rulesets, address), NOON + 2 * 3600) for address in addresses]  # Tuesday, 14:00
     assert [ruleset.closed for ruleset in right] == [None] * 4
+    in_bed = rulesets.ruleset(_at(rulesets, "192.168.1.9"), NOON + 10 * 3600).closed
+    assert in_bed is not None
+    assert not in_bed.by_wrong_clock
     for wrong in (60.0, NOON - 86_400 + 2 * 3600):
         closed = [rulesets.ruleset(_at(rulesets, address), wrong) for address in addresses]
         reasons = [None if ruleset.closed is None else ruleset.closed.reason for ruleset in closed]
         assert reasons == [Reason.BEDTIME, Reason.SCHEDULE, None, Reason.BUDGET]
+        assert all(each.closed.by_wrong_clock for each in closed if each.closed is not None)
         assert "games" in closed[2].rules.categories
         assert not any(rule.allow for rule in closed[2].rules.hosts.values())
         assert all(ruleset.until is not None and ruleset.until <= NOON for ruleset in closed), (

@@ -257,6 +257,8 @@ class WebControl(EnforcedRules):
             lifelines=self._lifelines.for_country(view.policy.network.country),
             held=closed.what or closed.reason.value if closed and not is_captive else "",
             held_until=closed.until if closed else None,
+            held_by=closed.reason if closed else None,
+            by_wrong_clock=closed is not None and closed.by_wrong_clock,
             may_sign_in=ruleset.profile == "adult"
             and (is_enough(grade, Use.SIGN_IN) or view.policy.network.unknown_devices == "adult"),
             may_resume=may_resume_setup(view.policy, device, address),

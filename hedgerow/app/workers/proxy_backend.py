@@ -52,7 +52,14 @@ class ProxyBackend:
         guard = DestinationGuard(network.reachable, frozenset(network.ports), network.home_networks, self._own)
         ages = {name: person.age for name, person in view.policy.people.items() if person.age is not None}
         conduct = view.policy.conduct.text if view.policy.conduct else ""
-        page = BlockPage(network.country, network.timezone, ages, conduct, portal_url(network, self._worker.settings))
+        page = BlockPage(
+            network.country,
+            network.timezone,
+            ages,
+            conduct,
+            portal_url(network, self._worker.settings),
+            view.policy.profiles,
+        )
         worker, phrases, settings = self._worker, view.policy.phrase_lists, self._worker.settings
         passwords = {
             user: each.proxy_password

@@ -34,14 +34,15 @@ from hedgerow.dashboards.words.languages import LANGUAGE_COOKIE, Language, langu
 from hedgerow.dashboards.words.rules import RulesText, rules_text
 from hedgerow.journal.reader import DecisionFilter, DecisionRow, ReasonCount, RequestRow
 from hedgerow.policies.access_subject import service_or_address
+from hedgerow.policies.askable import forbids_access_request
 from hedgerow.policies.expiry import PersonTimes, ending_sentence, expiring_rules
 from hedgerow.policies.host_facts import Services, help_choices
 from hedgerow.policies.model import AccessRequest, Grant, Policy, Reason, Verdict
 from hedgerow.policies.text.locales import LANGUAGES
 from hedgerow.proxy.limits import AttemptLimiter
-from hedgerow.proxy.pages.block_page import NOTE_LIMIT, forbids_access_request
+from hedgerow.proxy.pages.block_page import NOTE_LIMIT
 from hedgerow.proxy.pages.help import render_help
-from hedgerow.proxy.pages.translations import is_young, page_words
+from hedgerow.proxy.pages.translations import is_child_of_family, is_young, page_words
 
 _YEAR_S = 365 * 86400
 _LOOKS, _PAUSE = 15, 0.1
@@ -247,8 +248,8 @@ def _why_closed(row: DecisionRow, words: Language, rules: RulesText) -> str:
         return words.gettext(message("Closed by your parents"))
     if row.reason is Reason.SERVICE and row.what in rules.later:
         return words.gettext(message("Open when you are older"))
-    is_topic = row.reason is Reason.CATEGORY
-    return labels.title_of(row.what, words) if is_topic else labels.reason_text(row.reason, row.what, words)
+    topic = labels.title_of(row.what, words)
+    return topic if row.reason is Reason.CATEGORY else labels.reason_text(row.reason, row.what, words)
 
 
 async def until_recorded(is_recorded: Callable[[], bool]) -> None:
@@ -273,11 +274,10 @@ def _state(view: DeviceView, mine: _OwnDeviceData) -> str:
 def tone_of(view: DeviceView, policy: Policy) -> Literal["young", "child", "teen", ""]:
     """Return how a page speaks to a child of the family: by age, or else by profile. Empty for anybody else."""
     person, profile = policy.people.get(view.person or ""), policy.profiles.get(view.profile)
-    if person is None or view.is_seat or profile is None or not profile.is_for_children:
+    if person is None or not is_child_of_family(view.person, profile, at_seat=view.is_seat):
         return ""
-    if is_young(person.age, view.profile):
-        return "young"
-    return "child" if age_of(person) < OLDER_FROM else "teen"
+    older: Literal["child", "teen"] = "child" if age_of(person) < OLDER_FROM else "teen"
+    return "young" if is_young(person.age, view.profile) else older
 
 
 def help_section(view: DeviceView, policy: Policy, reader: Language) -> Markup:

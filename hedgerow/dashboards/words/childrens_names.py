@@ -21,8 +21,6 @@ _BY_CONTENT: Final = frozenset({Reason.SEARCH, Reason.PAGE, Reason.PICTURE})
 UNNAMED_REASONS: Final = _BY_CONTENT | {Reason.PAUSE, Reason.BEDTIME, Reason.SCHEDULE, Reason.BUDGET, Reason.UNNAMED}
 """Reasons of blocks whose sites a child's page leaves out, since they can be any, or harsh ones."""
 
-_ADULT_AGE: Final = max(AGE_BANDS)
-
 
 @cache
 def unnamed() -> frozenset[str]:
@@ -31,7 +29,7 @@ def unnamed() -> frozenset[str]:
     services = (
         id
         for id, service in Services.load().by_id.items()
-        if topics & {service.group, service.topic} or ages[id].open_from >= _ADULT_AGE
+        if topics & {service.group, service.topic} or ages[id].open_from >= max(AGE_BANDS)
     )
     return frozenset((*topics, *services))
 

@@ -33,12 +33,16 @@ Grants and the sites that a policy allows stay open.
 
 @dataclass(frozen=True, slots=True)
 class Closure:
-    """The reason why the internet is closed, such as a pause or a bedtime. `until` None: until somebody resumes it."""
+    """The reason why the internet is closed, such as a pause or a bedtime.
+
+    `until` None: no instant is known. `by_wrong_clock`: it is closed until the clock is right.
+    """
 
     reason: Reason
     what: str
     rule: Origin | None
     until: float | None
+    by_wrong_clock: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +160,14 @@ class TimeRules:
         A closing schedule of the same scope still closes.
         """
         is_wrong = now < self._trusted_from
-        opening = (scope for scope, rules, state in timed if state.active and rules.internet is Verdict.ALLOW)
-        opened = None if is_wrong else min(opening, default=None)
+        opened = min(
+            (
+                scope
+                for scope, rules, state in timed
+                if not is_wrong and state.active and rules.internet is Verdict.ALLOW
+            ),
+            default=None,
+        )
         scope, bedtime = bedtime_of(user.layers)
         if bedtime is not None:
             state = self.state(bedtime, user, now)
@@ -167,26 +177,25 @@ class TimeRules:
             effects.edges += boundaries_after(later, now)
             is_lifted = any(is_in_force(grant, now) for grant in later)
             if is_wrong or (state.active and not is_lifted and (opened is None or opened > scope)):
-                yield Closure(Reason.BEDTIME, "bedtime", bedtime.origin, None if is_wrong else state.until)
+                yield Closure(Reason.BEDTIME, "bedtime", bedtime.origin, None if is_wrong else state.until, is_wrong)
         for scope, rules, state in timed:
-            closes = rules.internet is Verdict.BLOCK if state.active else rules.closed_otherwise
-            if is_wrong:
-                closes = rules.internet is Verdict.BLOCK or rules.closed_otherwise
+            then, otherwise = rules.internet is Verdict.BLOCK, rules.closed_otherwise
+            closes = then or otherwise if is_wrong else then if state.active else otherwise
             if closes and (opened is None or opened >= scope):
-                yield Closure(Reason.SCHEDULE, rules.name, rules.origin, None if is_wrong else state.until)
+                yield Closure(Reason.SCHEDULE, rules.name, rules.origin, None if is_wrong else state.until, is_wrong)
 
     def _spent_all(self, user: EffectiveUser, now: float, effects: TimeEffects) -> Iterable[Closure]:
-        meters = set(user.meters)
+        meters, is_wrong = set(user.meters), now < self._trusted_from
         for spent in self._spent:
             if not any(spent.account == meter.account and spent.subject == meter.subject for meter in meters):
                 continue
             effects.edges += [edge for edge in (spent.since, spent.until) if edge > now]
-            if not spent.since <= now < spent.until and now >= self._trusted_from:
+            if not spent.since <= now < spent.until and not is_wrong:
                 continue
             if spent.subject:
                 effects.used_up.append(SpentSubject(spent.subject, spent.until, spent.origin))
             else:
-                yield Closure(Reason.BUDGET, "", spent.origin, spent.until)
+                yield Closure(Reason.BUDGET, "", spent.origin, None if is_wrong else spent.until, is_wrong)
 
 
 def _homework_layer(pause: Pause) -> ScopeLayer:

@@ -17,10 +17,11 @@ from markupsafe import Markup, escape
 
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.names import is_beneath
+from hedgerow.policies.askable import forbids_access_request
 from hedgerow.policies.content import UNCHECKED
-from hedgerow.policies.decide import IP_ADDRESS, WELCOME_REASONS
+from hedgerow.policies.decide import WELCOME_REASONS
 from hedgerow.policies.host_facts import Lifelines, Services, connectivity_checks, help_choices
-from hedgerow.policies.model import Decision, Reason
+from hedgerow.policies.model import Decision, Profile, Reason
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.targets import ILLEGAL
 from hedgerow.policies.youtube import YOUTUBE_CHOSEN
@@ -33,6 +34,7 @@ from hedgerow.proxy.pages.translations import (
     PageTranslations,
     Permission,
     choose_language,
+    is_child_of_family,
     is_young,
 )
 from hedgerow.values import BoundedDict
@@ -93,7 +95,6 @@ _NO_PARTS = {
 """The parts that a page may do without."""
 
 _DEFAULT_READER = PageReader()
-_ADULT_AGE = 18
 
 
 def placeholder_svg(heading: str, why: str, lang: str, direction: str) -> str:
@@ -114,8 +115,9 @@ class BlockPage:
     """Renderer of the proxy's own responses for a reader, with the templates and translations of this package.
 
     The helplines are those of `country`, and times are shown in `timezone`. `ages` has the ages of the people in the
-    policy. `conduct` is a café's code of conduct. `portal` is the URL of the device's own page, on which a café's guest
-    begins and a device without a name learns how to get one, or '' if devices cannot reach it.
+    policy, and `profiles` its profiles. `conduct` is a café's code of conduct. `portal` is the URL of the device's own
+    page, on which a café's guest begins and a device without a name learns how to get one, or '' if devices cannot
+    reach it.
     """
 
     def __init__(
@@ -125,6 +127,7 @@ class BlockPage:
         ages: Mapping[str, int] | None = None,
         conduct: str = "",
         portal: str = "",
+        profiles: Mapping[str, Profile] | None = None,
     ) -> None:
         style = (PAGES / "page.css").read_text(encoding="utf-8")
         categories, lifelines = builtin_categories(), Lifelines.load().for_country(country)
@@ -134,7 +137,7 @@ class BlockPage:
         self._style = Markup(style)  # noqa: S704  our own file
         self._translations = PageTranslations(titles, ZoneInfo(timezone))
         self._abouts = {category.name: category.description for category in categories}  # in English
-        self._ages = ages or {}
+        self._ages, self._profiles = ages or {}, profiles or {}
         self._conduct = conduct
         self._portal = portal
         digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -148,12 +151,13 @@ class BlockPage:
         self._help_cache: dict[tuple[PageReader, bool], Markup] = {}
 
     def reader_of(self, ruleset: Ruleset, accept_language: str) -> PageReader:
-        """The reader of a page. Small children, by their age or by the device's profile, get simpler words, and others
-        of known age those of a family.
+        """The reader of a page. Small children, by their age or by the device's profile, get simpler words, and other
+        children of the family its words.
         """
         age = self._ages.get(ruleset.person or "")
         young = is_young(age, ruleset.profile)
-        is_family = age is not None and not young and age < _ADULT_AGE and not ruleset.session
+        profile = self._profiles.get(ruleset.profile)
+        is_family = not young and is_child_of_family(ruleset.person, profile, at_seat=bool(ruleset.session))
         return PageReader(choose_language(accept_language), young, is_family, ruleset.may_be_a_childs)
 
     def blocked(
@@ -363,8 +367,7 @@ def _page_facts(translation: PageTranslation, decision: Decision, host: str, now
     if decision.until is not None:
         facts.append((labels["until"], translation.until(decision.until, now)))
     elif decision.reason not in {Reason.CONDUCT, Reason.NO_SESSION}:  # their sentences say what ends them
-        is_wrong_clock = decision.reason in {Reason.BEDTIME, Reason.SCHEDULE}  # these have an end while it is right
-        ends = "pause" if decision.reason is Reason.PAUSE else "clock" if is_wrong_clock else "none"
+        ends = "clock" if decision.by_wrong_clock else "pause" if decision.reason is Reason.PAUSE else "none"
         facts.append((labels["until"], translation.words["until"][ends]))
     return facts
 
@@ -381,19 +384,6 @@ def _json_facts(translation: PageTranslation, decision: Decision, host: str, now
         "until": until,
         "until_timestamp": decision.until,
     }
-
-
-def forbids_access_request(decision: Decision) -> bool:
-    """True if the page has no button to ask for access.
-
-    That is so for ways round the filter, except bare addresses, which may be servers of people here; for illegal
-    material, since a request would record where it is; and for a café's guests, who begin with a voucher and a code of
-    conduct.
-    """
-    if decision.reason is Reason.UNNAMED:
-        return True  # a permission for one site would not open it
-    is_a_way_round = decision.reason is Reason.BYPASS and decision.what != IP_ADDRESS
-    return is_a_way_round or decision.what == ILLEGAL or decision.reason in WELCOME_REASONS
 
 
 def _rule_words(decision: Decision) -> str:

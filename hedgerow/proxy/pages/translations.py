@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.yaml_files import read_yaml
-from hedgerow.policies.model import Decision, Reason
+from hedgerow.policies.model import Decision, Profile, Reason
 from hedgerow.policies.remembered import is_by_page
 from hedgerow.policies.sites_seen import registration_of
 from hedgerow.policies.text.locales import LANGUAGES, SOURCE_LANGUAGE, read_translations, text_direction
@@ -64,6 +64,11 @@ class Permission:
 def is_young(age: int | None, profile: str) -> bool:
     """True if a page has simpler words: by a person's age, else by the device's profile."""
     return age < _YOUNG_BELOW_AGE if age is not None else profile == _YOUNG_PROFILE
+
+
+def is_child_of_family(person: str | None, profile: Profile | None, *, at_seat: bool) -> bool:
+    """True if pages use the words of a family: for a person with the rules of a child, except at a café's seat."""
+    return person is not None and profile is not None and profile.is_for_children and not at_seat
 
 
 def choose_language(accept: str) -> str:

@@ -66,11 +66,19 @@ def child(web: Web) -> Iterator[httpx.Client]:
         yield client
 
 
-def sits_at(web: Web, name: str, held: str = "", until: float | None = None) -> None:
+def sits_at(
+    web: Web,
+    name: str,
+    held: str = "",
+    until: float | None = None,
+    by: Reason | None = None,
+    *,
+    is_wrong: bool = False,
+) -> None:
     device, profile = VIEWS[name]
     lines = Lifelines.load().for_country("GB")
     web.control.devices[ADDRESS] = DeviceView(
-        DeviceId(device), name, profile, lifelines=lines, held=held, held_until=until
+        DeviceId(device), name, profile, lines, held, held_until=until, held_by=by, by_wrong_clock=is_wrong
     )
 
 
@@ -102,7 +110,7 @@ def test_what_a_six_year_old_asks_with_one_touch_is_asked(web: Web, child: httpx
 
 
 def test_a_six_year_old_reads_good_night_at_bedtime_and_when_it_ends(web: Web, child: httpx.Client) -> None:
-    sits_at(web, "Zoe", "bedtime", NOW + 36_000)
+    sits_at(web, "Zoe", "bedtime", NOW + 36_000, Reason.BEDTIME)
     text = told(child)
     assert "Good night!" in text
     assert "It opens again: tomorrow, 07:27." in text
@@ -131,14 +139,29 @@ def test_each_age_has_its_own_tone(web: Web, child: httpx.Client) -> None:
 
 
 def test_a_child_reads_who_closed_something_and_until_when(web: Web, child: httpx.Client) -> None:
-    sits_at(web, "Mia", "dinner", NOW + 3600)
+    sits_at(web, "Mia", "dinner", NOW + 3600, Reason.SCHEDULE)
     text = told(child)
     assert "Your parents closed the internet until 22:27" in text
     assert "Closed by your parents TikTok" in text
-    sits_at(web, "Mia", "pause", NOW + 3600)
+    sits_at(web, "Mia", "pause", NOW + 3600, Reason.PAUSE)
     assert "Your parents paused the internet until 22:27" in told(child)
-    sits_at(web, "Tom", "bedtime")
+    sits_at(web, "Tom", "bedtime", by=Reason.BEDTIME, is_wrong=True)
     assert "It is bedtime until the clock is right." in told(child)
+    sits_at(web, "Tom", "first", by=Reason.SCHEDULE)
+    assert "the clock is right" not in told(child)
+
+
+@pytest.mark.parametrize("held", ["default", "bedtime", "pause", "budget", "schedule"])
+def test_the_name_of_a_schedule_is_not_taken_for_the_reason(web: Web, child: httpx.Client, held: str) -> None:
+    sits_at(web, "Zoe", held, NOW + 3600, Reason.SCHEDULE)
+    text = told(child)
+    assert "Break time!" in text
+    assert "Good night!" not in text
+    assert "This page is closed" not in text
+    sits_at(web, "Mia", held, NOW + 3600, Reason.SCHEDULE)
+    assert "Your parents closed the internet until 22:27" in told(child)
+    sits_at(web, "Tom", held, NOW + 3600, Reason.SCHEDULE)
+    assert "It is bedtime" not in told(child)
 
 
 def test_the_browsers_own_error_is_prepared_for_where_no_page_can_say_why(web: Web, child: httpx.Client) -> None:

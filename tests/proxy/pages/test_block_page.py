@@ -106,7 +106,6 @@ def test_the_note_of_a_rule_is_shown() -> None:
         (NOW + 24 * 3600, "tomorrow, 15:14"),
         (NOW + 3 * 24 * 3600, "Thursday, 15:14"),
         (NOW + 30 * 24 * 3600, "2026-10-21, 15:14"),
-        (None, "the clock is right"),
     ],
 )
 def test_the_end_is_shown_as_wall_clock_time(until: float | None, text: str) -> None:
@@ -415,13 +414,16 @@ def test_a_small_child_reads_few_words() -> None:
         (None, "child-under-8", PageReader("fr", young=True)),
         (None, "child-8-12", PageReader("fr")),
         ("ana", "adult", PageReader("fr")),
+        ("lea", "child-8-12", PageReader("fr", is_family=True)),
+        ("lea", "child-under-8", PageReader("fr", young=True)),
+        ("max", "adult", PageReader("fr")),
+        ("eva", "teen-16-17", PageReader("fr", is_family=True)),
     ],
 )
 def test_reader_of(person: str | None, profile: str, reader: PageReader) -> None:
-    page = BlockPage(ages={"mia": 7, "tom": 8, "ana": 40})
-    ruleset = Rulesets(parse_policy(b"", None), (), (), cast(Catalogue, Nothing())).ruleset(
-        Device(DeviceId("x"), "adult"), NOW
-    )
+    policy = parse_policy(b"", None)
+    page = BlockPage(ages={"mia": 7, "tom": 8, "ana": 40, "max": 16, "eva": 18}, profiles=policy.profiles)
+    ruleset = Rulesets(policy, (), (), cast(Catalogue, Nothing())).ruleset(Device(DeviceId("x"), "adult"), NOW)
     assert page.reader_of(replace(ruleset, person=person, profile=profile), "fr") == reader
     at_a_seat = replace(ruleset, person=person, profile=profile, session="a-session")
     assert page.reader_of(at_a_seat, "fr") == PageReader("fr", reader.young), "its café is not a family"
@@ -447,8 +449,12 @@ def test_a_child_of_a_family_reads_who_closed_it(reason: Reason) -> None:
 
 def test_without_an_end_a_bedtime_ends_once_the_clock_is_right() -> None:
     for reader in (PageReader(), PageReader(is_family=True)):
-        html = PAGE.blocked(decision(Reason.BEDTIME, "bedtime"), "a.example", "", NOW, reader=reader).body.decode()
-        assert "Untilthe clock is right" in Text(html).text
+        for reason in (Reason.BEDTIME, Reason.SCHEDULE, Reason.BUDGET):
+            given = decision(reason, "first")
+            html = PAGE.blocked(given, "a.example", "", NOW, reader=reader).body.decode()
+            assert "the clock is right" not in Text(html).text
+            html = PAGE.blocked(replace(given, by_wrong_clock=True), "a.example", "", NOW, reader=reader).body.decode()
+            assert "Untilthe clock is right" in Text(html).text
 
 
 class Nothing:

@@ -125,7 +125,7 @@ class Builder:
             guard=DestinationGuard(network.reachable, frozenset(network.ports)),
             phrase_lists=world.policy.phrase_lists,
             proxy_protocol_from=network.resolver.proxy_protocol_from,
-            page=BlockPage(network.country, network.timezone, ages),
+            page=BlockPage(network.country, network.timezone, ages, profiles=world.policy.profiles),
             is_unlisted=lambda ruleset, host: is_unlisted(ruleset, catalogue, host),
             may_be_remembered=lru_cache(4096)(lambda host: may_be_remembered(HostFactIndex.load(), catalogue, host)),
             report_page=self.pages.append,
