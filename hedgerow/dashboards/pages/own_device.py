@@ -246,10 +246,15 @@ def _why_closed(row: DecisionRow, words: Language, rules: RulesText) -> str:
     """Return why something was closed, in words for a child."""
     if row.reason is Reason.RULE or row.what in rules.chosen:
         return words.gettext(message("Closed by your parents"))
-    if row.reason is Reason.SERVICE and row.what in rules.later:
-        return words.gettext(message("Open when you are older"))
-    topic = labels.title_of(row.what, words)
-    return topic if row.reason is Reason.CATEGORY else labels.reason_text(row.reason, row.what, words)
+    if row.reason is Reason.SERVICE:
+        # Without a lasting rule, it was homework, a schedule, or a rule that has ended.
+        by_time = labels.reason_text(Reason.SCHEDULE, "", words)
+        return words.gettext(message("Open when you are older")) if row.what in rules.later else by_time
+    return (
+        labels.title_of(row.what, words)
+        if row.reason is Reason.CATEGORY
+        else labels.reason_text(row.reason, row.what, words)
+    )
 
 
 async def until_recorded(is_recorded: Callable[[], bool]) -> None:

@@ -110,14 +110,14 @@ def test_after_a_night_a_child_still_reads_what_was_closed_by_day_and_nothing_th
 @pytest.mark.parametrize("name", TEENS)
 def test_a_teenagers_row_names_the_service_without_its_host(web: Web, child: httpx.Client, name: str) -> None:
     rows = text_of(opens(web, child, name)).partition("What was closed lately")[2]
-    assert "Roblox service: Roblox" in rows
+    assert "Roblox closed at this time" in rows
     assert "TikTok" in rows
 
 
 @pytest.mark.parametrize("name", ["Mia", "Tom"])
 def test_what_a_schedule_or_homework_closed_does_not_open_with_age(web: Web, child: httpx.Client, name: str) -> None:
     rows = text_of(opens(web, child, name)).partition("What was closed lately")[2]
-    assert "Roblox service: Roblox" in rows
+    assert "Roblox closed at this time" in rows
     assert "TikTok Closed by your parents" in rows or name == "Tom"
 
 
