@@ -215,7 +215,7 @@ class OwnDevicePages(PageGroup):
             verdict=Verdict.BLOCK,
             since=since or None,
             not_reasons=UNNAMED_REASONS if rules else frozenset(),
-            not_whats=unnamed() if rules else frozenset(),
+            not_whats=unnamed().union(islice(rules.leaves_out, _ROWS_READ)) if rules else frozenset(),
         )
         blocked = merge_similar(reader.decisions(blocks, limit=_ROWS_READ).rows)
         counts = () if since > midnight else reader.reasons(midnight, device)

@@ -18,7 +18,10 @@ from hedgerow.policies.model import Reason
 from hedgerow.policies.targets import ILLEGAL
 
 _BY_CONTENT: Final = frozenset({Reason.SEARCH, Reason.PAGE, Reason.PICTURE})
-UNNAMED_REASONS: Final = _BY_CONTENT | {Reason.PAUSE, Reason.BEDTIME, Reason.SCHEDULE, Reason.BUDGET, Reason.UNNAMED}
+UNNAMED_REASONS: Final = _BY_CONTENT | {
+    *(Reason.PAUSE, Reason.BEDTIME, Reason.SCHEDULE, Reason.BUDGET, Reason.UNNAMED),  # these close any site
+    Reason.BYPASS,
+}
 """Reasons of blocks whose sites a child's page leaves out, since they can be any, or harsh ones."""
 
 
@@ -55,7 +58,7 @@ def name_in_row(row: DecisionRow, reader: Language) -> str | None:
     subject = service_or_address(row.host or row.what, f"{row.reason}: {row.what}")
     if subject in Services.load().by_id:
         return title_of(subject, reader)
-    return None if row.reason in {Reason.RULE, Reason.BYPASS} else row.host or reader.gettext("not kept")
+    return None if row.reason is Reason.RULE else row.host or reader.gettext("not kept")
 
 
 def may_read_count(item: ReasonCount) -> bool:

@@ -54,7 +54,7 @@ class RulesText:
     """Titles and sentences to display. `nights` pairs days with times.
 
     `chosen` is what the family closed itself: everything blocked that does not come from the profile. `later` are the
-    services that the profile closes. Both are by name. `leaves_out`: a child may not read all topics.
+    services that the profile closes. Both are by name. `leaves_out` are names that a child may not read.
     """
 
     title: str
@@ -63,7 +63,7 @@ class RulesText:
     sites: tuple[str, ...]
     chosen: Mapping[str, str]
     later: Mapping[str, str]
-    leaves_out: bool
+    leaves_out: frozenset[str]
     allowed: tuple[str, ...]
     always: tuple[str, ...]
     nights: tuple[tuple[str, str], ...]
@@ -103,7 +103,7 @@ def rules_text(
         later=_titles_by_name(
             reader, (name for name, each in blocked.items() if name not in own and each.kind is TargetKind.SERVICE)
         ),
-        leaves_out=len(blocked) < len(all_blocked),
+        leaves_out=frozenset(all_blocked.keys() - blocked.keys()),
         allowed=_titles(reader, {name: target for name, target in allowed.items() if not target.always}, *TargetKind),
         always=_titles(reader, {name: target for name, target in allowed.items() if target.always}, *TargetKind),
         nights=_group_days(night_times(bedtime), reader, reader.gettext("every night")),

@@ -71,6 +71,14 @@ def child(web: Web) -> Iterator[httpx.Client]:
             observation(name, NOW - 30_000 + number, f"night-{number}.example", *NIGHT[number % len(NIGHT)])
             for number in range(1200)
         )
+        web.recorder.add(
+            observation(name, NOW - 20_000 + number, f"{number}.pornhub.com", Reason.RULE, "pornhub.com")
+            for number in range(1200)
+        )
+        web.recorder.add(
+            observation(name, NOW - 10_000 + number, f"192.0.2.{number % 250}", Reason.BYPASS, "ip-address")
+            for number in range(1200)
+        )
     web.recorder.flush()
     transport = httpx.HTTPTransport(local_address=ADDRESS, verify=False)
     headers = {"origin": web.url, "accept-language": "en"}
