@@ -46,8 +46,10 @@ class ScopedRoute(BaseRoute):
     rarely used.
     """
 
-    def __init__(self, *, method: str, path: str, access: frozenset[Access], build: Callable[[], APIRoute]) -> None:
-        self.path, self.methods, self.access = path, frozenset({method}), access
+    def __init__(
+        self, *, method: str, path: str, access: frozenset[Access], build: Callable[[], APIRoute], page: str
+    ) -> None:
+        self.path, self.methods, self.access, self.page = path, frozenset({method}), access, page
         self.path_regex = compile_path(path)[0]
         self._build = build
 
@@ -77,8 +79,13 @@ class ScopedRouter:
         self._prefix, self._options = prefix, options
         self.routes: list[ScopedRoute] = []
 
-    def serve[F: Callable[..., Any]](self, method: str, path: str, *access: Access, **options: Any) -> Callable[[F], F]:
-        """Decorate an endpoint. The caller needs one of the scopes in `access`, or belongs to the audience."""
+    def serve[F: Callable[..., Any]](
+        self, method: str, path: str, *access: Access, page: str = "", **options: Any
+    ) -> Callable[[F], F]:
+        """Decorate an endpoint. The caller needs one of the scopes in `access`, or belongs to the audience.
+
+        `page` is as in `post`.
+        """
 
         def register(endpoint: F) -> F:
             extra = {_ACCESS_KEY: sorted(access)} | options.pop("openapi_extra", {})
@@ -94,7 +101,7 @@ class ScopedRouter:
                 return route
 
             self.routes.append(
-                ScopedRoute(method=method, path=self._prefix + path, access=frozenset(access), build=build)
+                ScopedRoute(method=method, path=self._prefix + path, access=frozenset(access), build=build, page=page)
             )
             return endpoint
 
@@ -134,6 +141,7 @@ class PageRoute:
     method: str
     path: str
     access: tuple[Access, ...]
+    page: str = ""
 
 
 def get[F: Callable[..., Any]](path: str, *access: Access) -> Callable[[F], F]:
@@ -141,9 +149,12 @@ def get[F: Callable[..., Any]](path: str, *access: Access) -> Callable[[F], F]:
     return _mark(PageRoute("GET", path, access))
 
 
-def post[F: Callable[..., Any]](path: str, *access: Access) -> Callable[[F], F]:
-    """Mark a method of a page group as the receiver of the form at `path`."""
-    return _mark(PageRoute("POST", path, access))
+def post[F: Callable[..., Any]](path: str, *access: Access, page: str = "") -> Callable[[F], F]:
+    """Mark a method of a page group as the receiver of the form at `path`.
+
+    `page` is the path of the page that has the form, with parameters of `path`, unless it is the nearest one above.
+    """
+    return _mark(PageRoute("POST", path, access, page))
 
 
 def _mark[F: Callable[..., Any]](route: PageRoute) -> Callable[[F], F]:

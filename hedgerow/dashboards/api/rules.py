@@ -166,8 +166,12 @@ def _add_time_routes(api: ScopedRouter, people: _PeopleRules) -> None:
     async def set_budget(author: Author, name: PersonName, new: NewBudget) -> TimesView:
         """Set the minutes per day of all use, or of one category or service."""
         people.find(name)
-        limit = BudgetLimit(new.what, new.school, new.weekend)
-        return await people.change(author, name, f"Time for {new.what or 'everything'}", budget_edit(name, limit))
+        return await people.change(
+            author,
+            name,
+            f"Time for {new.what or 'everything'}",
+            budget_edit(name, BudgetLimit(new.what, new.school, new.weekend)),
+        )
 
 
 def _add_schedule_routes(api: ScopedRouter, people: _PeopleRules) -> None:
@@ -205,8 +209,9 @@ def _add_holiday_routes(api: ScopedRouter, people: _PeopleRules) -> None:
 
     @api.serve("DELETE", "/people/{name}/holidays/{days}", MANAGE)
     async def remove_holidays(author: Author, name: PersonName, days: Annotated[str, Path(max_length=60)]) -> TimesView:
-        edits = holiday_edits(people.find(name), days, add=False)
-        return await people.change(author, name, f"School after all: {days}", *edits)
+        return await people.change(
+            author, name, f"School after all: {days}", *holiday_edits(people.find(name), days, add=False)
+        )
 
 
 def _add_channel_route(api: ScopedRouter, people: _PeopleRules) -> None:

@@ -175,7 +175,7 @@ class PageGroup:
         """Add the marked methods to the router."""
         for name, member in vars(type(self)).items():
             if (route := getattr(member, "page_route", None)) is not None:
-                router.serve(route.method, route.path, *route.access)(getattr(self, name))
+                router.serve(route.method, route.path, *route.access, page=route.page)(getattr(self, name))
             if (form_of := getattr(member, "form_of", None)) is not None:
                 action, form = form_of
                 router.serve("POST", form.path, action.access)(form_endpoint(action, form, getattr(self, name)))

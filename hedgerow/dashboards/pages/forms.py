@@ -16,7 +16,6 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from fastapi import Request
 from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Match
 
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.words.languages import language_of, message
@@ -26,6 +25,7 @@ _PAGE = "form-page"
 _PASSING = frozenset({"saved", "done", "used", "asked", "switch", "to"})
 """Keys of a query that report the form before."""
 _MAX_VALUES = 1000
+type _Headers = Sequence[tuple[bytes, bytes]]
 _LIMITS = {
     "string_too_long": message("Use at most %(max_length)s characters."),
     "greater_than_equal": message("Use a number of at least %(ge)s."),
@@ -62,14 +62,21 @@ async def show_again(request: Request, problem: InvalidInput) -> Response | None
     typed = await typed_fields(request) if request.method == "POST" else request.query_params.multi_items()
     for name, value in typed[:_MAX_VALUES]:
         sent[name] = (*sent.get(name, ()), value)
-    page = _page_of(request, next(iter(sent.get(_PAGE, ())), ""))
-    shown = await _rendered(request, page, problem) or await _rendered(request, page.partition("?")[0], problem)
-    if shown is None:
+    method, path, shown = request.method.lower(), request.scope["path"], list[tuple[str, str, _Headers]]()
+    before = _page_before(request, next(iter(sent.get(_PAGE, ())), ""))
+    for page in dict.fromkeys((before, before.partition("?")[0], nearest_page(request, quote(path)))):
+        if (found := await _rendered(request, page, problem)) is not None:
+            shown.append((page, *found))
+            if any(each.receives(method, path) for each in _Forms(found[0]).forms):
+                break
+    else:
+        shown = shown[:1]
+    if not shown:
         return None
-    text, headers = shown
+    page, text, headers = shown[-1]
     reader = language_of(request)
     text_of_problem = reader.gettext(problem.text, **problem.values)
-    refused = RefusedForm(request.method.lower(), request.scope["path"], sent, page, text_of_problem, problem.field)
+    refused = RefusedForm(method, path, sent, page, text_of_problem, problem.field)
     filled = fill_form(text, refused, reader.gettext(message("Nothing was changed")))
     response = HTMLResponse(filled, problem.status)
     response.raw_headers += [pair for pair in headers if pair[0] not in (b"content-length", b"content-type")]
@@ -77,19 +84,22 @@ async def show_again(request: Request, problem: InvalidInput) -> Response | None
 
 
 def nearest_page(request: HTTPConnection, path: str) -> str:
-    """Return the path if it is a page's, else the nearest page above it: the form `/people/mia/age` is on
-    `/people/mia`.
+    """Return the page that the route of a form declares as its own, the path itself if it is a page's, else the nearest
+    page above it: the form `/devices/name` is on `/devices`.
     """
-    scope = {"type": "http", "method": "GET"}
-    while path and not any(
-        route.matches({**scope, "path": unquote(path)})[0] is Match.FULL for route in request.app.router.routes
-    ):
+    while path:
+        found = [(route, route.path_regex.match(unquote(path))) for route in request.app.state.routes]
+        for route, match in found:
+            if match and route.page:
+                return quote(route.page.format(**match.groupdict()))
+        if any(match and "GET" in route.methods for route, match in found):
+            return path
         path = path.rpartition("/")[0]
-    return path or "/"
+    return "/"
 
 
-def _page_of(request: Request, shown_before: str) -> str:
-    """Return path and query of the page that has the form: the one from which it came."""
+def _page_before(request: Request, shown_before: str) -> str:
+    """Return path and query of the page from which a form came, or where it is if that is not known."""
     if request.method == "GET":
         return f"{quote(request.scope['path'])}?{request.url.query}"
     referrer = urlsplit(request.headers.get("referer", ""))
@@ -99,9 +109,7 @@ def _page_of(request: Request, shown_before: str) -> str:
     return nearest_page(request, place.path) + (f"?{query}" if query else "")
 
 
-async def _rendered(
-    request: Request, page: str, problem: InvalidInput
-) -> tuple[str, Sequence[tuple[bytes, bytes]]] | None:
+async def _rendered(request: Request, page: str, problem: InvalidInput) -> tuple[str, _Headers] | None:
     """Return the text and headers of a page as the client gets it, through the guard, or None if it gets none."""
     path, _, query = page.partition("?")
     headers = [pair for pair in request.scope["headers"] if not pair[0].startswith(b"content-")]
@@ -152,7 +160,7 @@ def fill_form(page: str, refused: RefusedForm, heading: str) -> str:
     """
     found = _Forms(page)
     form = max(
-        (each for each in found.forms if each.receives(refused)),
+        (each for each in found.forms if each.receives(refused.method, refused.path)),
         key=lambda each: each.likeness(refused.sent),
         default=None,
     )
@@ -268,9 +276,11 @@ class _Form:
     def start(self) -> int:
         return self.tag.end
 
-    def receives(self, refused: RefusedForm) -> bool:
-        action, method = self.tag.attributes.get("action") or "", self.tag.attributes.get("method") or "get"
-        return unquote(urlsplit(action).path) == refused.path and method.lower() == refused.method
+    def receives(self, method: str, path: str) -> bool:
+        """Return whether the form is sent by this method, in small letters, to this decoded path."""
+        return (self.tag.attributes.get("method") or "get").lower() == method and unquote(
+            urlsplit(self.tag.attributes.get("action") or "").path
+        ) == path
 
     def likeness(self, sent: Mapping[str, tuple[str, ...]]) -> int:
         """Rate how well the sent fields suit: several forms of a page may have the same path."""

@@ -23,6 +23,7 @@ from hedgerow.dashboards.edits.rules import is_inspected, name_levels, own_targe
 from hedgerow.dashboards.edits.times import presets, schedule_items
 from hedgerow.dashboards.edits.yaml_text import Edit, put, remove
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_after_save, redirect_to
+from hedgerow.dashboards.pages.forms import nearest_page
 from hedgerow.dashboards.pages.openings import confirm
 from hedgerow.dashboards.protections import protections_by_device
 from hedgerow.dashboards.routes import MANAGE, READ, get, post
@@ -53,14 +54,11 @@ class PersonPageGroup(PageGroup):
     """Pages that change what the policy says of a person."""
 
     async def _save(
-        self, request: Request, name: str, part: str, summary: str, *edits: Edit, **values: object
+        self, request: Request, name: str, summary: str, *edits: Edit, anchor: str = "", **values: object
     ) -> Response:
-        """Change the policy, and lead to a part of the person's page. `part` may have a fragment."""
-        change, (page, _, anchor) = (
-            await self._change(request, summary, *edits, name=name, **values),
-            part.partition("#"),
-        )
-        return redirect_after_save(f"{person_path(name)}/{page}", change, anchor)
+        """Change the policy, and lead to the part of the person's page that has the form, at the id `anchor`."""
+        change = await self._change(request, summary, *edits, name=name, **values)
+        return redirect_after_save(nearest_page(request, request.url.path), change, anchor)
 
     def _person(self, name: str) -> Person:
         return find_person(self._context.policy(), name)
@@ -111,7 +109,7 @@ class PeoplePages(PersonPageGroup):
         edit = put(("people", name), {} if years is None else {"age": years})
         return redirect_after_save("/people", await self._change(request, message("%(name)s added."), edit, name=name))
 
-    @post("/people/{name}/age", MANAGE)
+    @post("/people/{name}/age", MANAGE, page="/people/{name}/about")
     async def set_age(self, request: Request, name: PersonName, age: FormText = "", profile: FormText = "") -> Response:
         """Set the age, or a profile instead of it."""
         self._person(name)
@@ -120,9 +118,9 @@ class PeoplePages(PersonPageGroup):
         if profile:
             edits = [remove((*path, "age")), put((*path, "profile"), profile)]
             text = message("%(name)s follows %(profile)s.")
-        return await self._save(request, name, "about", text, *edits, age=age, profile=profile)
+        return await self._save(request, name, text, *edits, age=age, profile=profile)
 
-    @post("/people/{name}/remove", MANAGE)
+    @post("/people/{name}/remove", MANAGE, page="/people/{name}/about")
     async def remove(self, request: Request, name: PersonName) -> Response:
         """Ask once, and remove the person from the policy."""
         self._person(name)
@@ -135,8 +133,9 @@ class PeoplePages(PersonPageGroup):
             name=name,
         ):
             return question
-        change = await self._change(request, message("%(name)s removed."), remove(("people", name)), name=name)
-        return redirect_after_save("/people", change)
+        return redirect_after_save(
+            "/people", await self._change(request, message("%(name)s removed."), remove(("people", name)), name=name)
+        )
 
 
 async def person_page(context: PageContext, request: Request, name: str, part: str = "") -> Response:
@@ -243,7 +242,7 @@ class PersonDataPages(PageGroup):
         export = self._context.data_export
         return ndjson_download(await run_in_threadpool(export.pieces, export.data_subject(name)))
 
-    @post("/people/{name}/erase", MANAGE)
+    @post("/people/{name}/erase", MANAGE, page="/people/{name}/about")
     async def erase(self, request: Request, name: PersonName) -> Response:
         """Ask once, and erase the data kept about a person."""
         find_person(self._context.policy(), name)

@@ -39,7 +39,7 @@ from hedgerow.dashboards.edits.times import (
     schedule_edits,
 )
 from hedgerow.dashboards.edits.yaml_text import put_times
-from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_to
+from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_after_save, redirect_to
 from hedgerow.dashboards.pages.forms import typed_fields
 from hedgerow.dashboards.pages.openings import ask_before, confirm, explain_obstacle
 from hedgerow.dashboards.pages.people import (
@@ -73,7 +73,7 @@ _UNITS = {"h": message("Hours"), "min": message("Minutes")}
 class PersonRulePages(PersonPageGroup):
     """The forms below `/people/NAME` that change rules and times."""
 
-    @post("/people/{name}/site", MANAGE)
+    @post("/people/{name}/site", MANAGE, page="/people/{name}/sites")
     async def set_rule(
         self,
         request: Request,
@@ -108,14 +108,13 @@ class PersonRulePages(PersonPageGroup):
         return await self._save(
             request,
             name,
-            "sites",
             _RULED[allows, bool(until)] if works else _IDLE,
             *edits,
             what=title_of(item, reader),
             until=until,
         )
 
-    @post("/people/{name}/site/remove", MANAGE)
+    @post("/people/{name}/site/remove", MANAGE, page="/people/{name}/sites")
     async def remove_rule(self, request: Request, name: PersonName, site: FormText) -> Response:
         """Remove a rule by the name of its target in the policy, however the file spells it."""
         self._person(name)
@@ -123,35 +122,47 @@ class PersonRulePages(PersonPageGroup):
         return await self._save(
             request,
             name,
-            "sites",
             message("The rule for %(what)s removed for %(name)s."),
             *edits,
             what=title_of(site, reader),
         )
 
-    @post("/people/{name}/youtube", MANAGE)
+    @post("/people/{name}/youtube", MANAGE, page="/people/{name}/protection")
     async def choose_youtube(self, request: Request, name: PersonName, item: FormText = "") -> Response:
         """Open a channel or video of YouTube. With the first, all others close."""
         self._person(name)
-        edits = choose_youtube_edits(self._context.policy(), name, item)
         return await self._save(
-            request, name, "protection#youtube", message("%(what)s at YouTube open for %(name)s."), *edits, what=item
+            request,
+            name,
+            message("%(what)s at YouTube open for %(name)s."),
+            *choose_youtube_edits(self._context.policy(), name, item),
+            anchor="youtube",
+            what=item,
         )
 
-    @post("/people/{name}/youtube/remove", MANAGE)
+    @post("/people/{name}/youtube/remove", MANAGE, page="/people/{name}/protection")
     async def drop_youtube(self, request: Request, name: PersonName, item: FormText) -> Response:
         self._person(name)
-        edits = drop_youtube_edits(name, item)
         return await self._save(
-            request, name, "protection#youtube", message("%(what)s at YouTube removed for %(name)s."), *edits, what=item
+            request,
+            name,
+            message("%(what)s at YouTube removed for %(name)s."),
+            *drop_youtube_edits(name, item),
+            anchor="youtube",
+            what=item,
         )
 
-    @post("/people/{name}/names", MANAGE)
+    @post("/people/{name}/names", MANAGE, page="/people/{name}/protection")
     async def judge_names(self, request: Request, name: PersonName, level: FormText = "") -> Response:
         """Choose what happens to unlisted sites whose names look like those of a blocked category."""
         edit = name_level_edit(self._context.policy(), self._person(name), level)
-        summary = message("Sites that no list has: changed for %(name)s.")
-        return await self._save(request, name, "protection#names", summary, *([] if edit is None else [edit]))
+        return await self._save(
+            request,
+            name,
+            message("Sites that no list has: changed for %(name)s."),
+            *([] if edit is None else [edit]),
+            anchor="names",
+        )
 
     @post("/people/{name}/nights", MANAGE)
     async def set_nights(self, request: Request, name: PersonName) -> Response:
@@ -160,9 +171,9 @@ class PersonRulePages(PersonPageGroup):
         value = bedtime_value(form)
         is_same = all((form.get(f"{day}-from", ""), form.get(f"{day}-to", "")) == times for day, times in now.items())
         edits = [] if is_same else [put_times(("people", name, "bedtime"), value)]
-        return await self._save(request, name, "nights", message("%(name)s's nights changed."), *edits)
+        return await self._save(request, name, message("%(name)s's nights changed."), *edits)
 
-    @post("/people/{name}/budget", MANAGE)
+    @post("/people/{name}/budget", MANAGE, page="/people/{name}/time")
     async def set_budget(
         self,
         request: Request,
@@ -199,10 +210,11 @@ class PersonRulePages(PersonPageGroup):
             limit = BudgetLimit(what, parse_minutes(school), on_weekends)
         is_same = known is not None and (known.school, known.weekend) == (limit.school, limit.weekend)
         text = message("%(name)s's time for %(what)s changed.") if what else message("%(name)s's time changed.")
-        edits = [] if is_same else [budget_edit(name, limit)]
-        return await self._save(request, name, "time", text, *edits, what=title_of(what, reader))
+        return await self._save(
+            request, name, text, *([] if is_same else [budget_edit(name, limit)]), what=title_of(what, reader)
+        )
 
-    @post("/people/{name}/schedule", MANAGE)
+    @post("/people/{name}/schedule", MANAGE, page="/people/{name}/schedules")
     async def set_schedule(
         self,
         request: Request,
@@ -235,20 +247,22 @@ class PersonRulePages(PersonPageGroup):
         return await self._save(
             request,
             name,
-            "schedules",
             message("Times of %(schedule)s for %(name)s changed."),
             *edits,
             schedule=schedule,
         )
 
-    @post("/people/{name}/schedule/remove", MANAGE)
+    @post("/people/{name}/schedule/remove", MANAGE, page="/people/{name}/schedules")
     async def remove_schedule(self, request: Request, name: PersonName, schedule: FormText) -> Response:
-        edit = remove_schedule_edit(self._person(name), schedule)
         return await self._save(
-            request, name, "schedules", message("%(schedule)s removed for %(name)s."), edit, schedule=schedule
+            request,
+            name,
+            message("%(schedule)s removed for %(name)s."),
+            remove_schedule_edit(self._person(name), schedule),
+            schedule=schedule,
         )
 
-    @post("/people/{name}/preset", MANAGE)
+    @post("/people/{name}/preset", MANAGE, page="/people/{name}/nights")
     async def use_preset(self, request: Request, name: PersonName, preset: FormText) -> Response:
         """Put a common arrangement in force: nights before school, homework or dinner."""
         person = self._person(name)
@@ -256,19 +270,24 @@ class PersonRulePages(PersonPageGroup):
         chosen = next((each for each in offered if each.name == preset), None)
         if chosen is None:
             raise InvalidInput("This is in force already.")
-        part = "schedules" if chosen.schedule else "nights"
-        return await self._save(
-            request, name, part, message("%(preset)s set for %(name)s."), *chosen.edits, preset=chosen.title
+        change = await self._change(
+            request, message("%(preset)s set for %(name)s."), *chosen.edits, name=name, preset=chosen.title
         )
+        return redirect_after_save(f"{person_path(name)}/{'schedules' if chosen.schedule else 'nights'}", change)
 
-    @post("/people/{name}/holidays", MANAGE)
+    @post("/people/{name}/holidays", MANAGE, page="/people/{name}/schedules")
     async def add_holidays(
         self, request: Request, name: PersonName, first: FormText = "", last: FormText = ""
     ) -> Response:
         """Add days without school: for everybody, unless the person has holidays of their own."""
         entry = holiday_entry(first, last)
-        edits = holiday_edits(self._person(name), entry)
-        return await self._save(request, name, "schedules", message("No school: %(days)s."), *edits, days=entry)
+        return await self._save(
+            request,
+            name,
+            message("No school: %(days)s."),
+            *holiday_edits(self._person(name), entry),
+            days=entry,
+        )
 
 
 async def _chosen_items(
@@ -289,7 +308,7 @@ async def _chosen_items(
 class SwitchPages(PageGroup):
     """The form of the switches, each of which opens or closes one service or topic."""
 
-    @post("/people/{name}/switch", MANAGE)
+    @post("/people/{name}/switch", MANAGE, page="/people/{name}/services")
     async def switch(
         self,
         request: Request,

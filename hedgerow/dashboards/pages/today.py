@@ -246,8 +246,14 @@ class AnswerPages(PageGroup):
         whose = order.person or order.device
         pause = await access.pause.run(self._context, caller, replace(order, everybody=whose is None))
         fields = {key: name for key, name in (("person", order.person), ("device", order.device)) if name}
-        text = _PAUSED[pause.kind is PauseKind.HOMEWORK, whose is None, pause.ends is None]
-        return self._done(request, text, "/resume", fields, name=whose, ends=pause.ends)
+        return self._done(
+            request,
+            _PAUSED[pause.kind is PauseKind.HOMEWORK, whose is None, pause.ends is None],
+            "/resume",
+            fields,
+            name=whose,
+            ends=pause.ends,
+        )
 
     @form(access.resume)
     async def resume(self, request: Request, caller: Caller, order: GrantTarget) -> Response:
@@ -261,15 +267,22 @@ class AnswerPages(PageGroup):
     @form(sessions.bonus)
     async def add_minutes(self, request: Request, caller: Caller, order: BonusOrder) -> Response:
         bonus = await sessions.bonus.run(self._context, caller, order)
-        text = message("%(minutes)s more minutes for %(name)s today.")
-        return self._done(request, text, name=order.name, minutes=f"{bonus.minutes:g}")
+        return self._done(
+            request,
+            message("%(minutes)s more minutes for %(name)s today."),
+            name=order.name,
+            minutes=f"{bonus.minutes:g}",
+        )
 
     @form(access.postpone_bedtime)
     async def postpone_bedtime(self, request: Request, caller: Caller, name: str, order: LaterBedtime) -> Response:
         grant = await access.postpone_bedtime.run(self._context, caller, name, order)
-        undo = f"/grants/{quote(grant.id)}/revoke"
         return self._done(
-            request, message("%(name)s's bedtime is later: open until %(time)s."), undo, name=name, ends=grant.ends
+            request,
+            message("%(name)s's bedtime is later: open until %(time)s."),
+            f"/grants/{quote(grant.id)}/revoke",
+            name=name,
+            ends=grant.ends,
         )
 
     @form(access.revoke)

@@ -23,9 +23,6 @@ from hedgerow.features.chores.service import chores_today
 from hedgerow.features.chores.settings import NAME, Chore, chores_of
 from hedgerow.policies.model import AccessRequest, Person, Policy
 
-_PART = f"time#{NAME}"
-"""The part of a person's page that has the card."""
-
 
 class ChorePages(PersonPageGroup):
     """The forms of both cards."""
@@ -43,7 +40,7 @@ class ChorePages(PersonPageGroup):
             await until_recorded(lambda: dict(_today(context, view)).get(named) == "open")
         return redirect_to("/device#chores")
 
-    @post("/people/{name}/chore", MANAGE)
+    @post("/people/{name}/chore", MANAGE, page="/people/{name}/time")
     async def change(
         self, request: Request, name: PersonName, chore: FormText = "", minutes: FormText = "", what: FormText = ""
     ) -> Response:
@@ -54,14 +51,16 @@ class ChorePages(PersonPageGroup):
         with at_field("minutes"):
             earned = parse_minutes(minutes) or 0
         edit = chore_edit(name, chore, minutes=earned, subject=what)
-        return await self._save(request, name, _PART, message("The chore “%(chore)s” for %(name)s"), edit, chore=chore)
+        return await self._save(
+            request, name, message("The chore “%(chore)s” for %(name)s"), edit, anchor=NAME, chore=chore
+        )
 
-    @post("/people/{name}/chore/remove", MANAGE)
+    @post("/people/{name}/chore/remove", MANAGE, page="/people/{name}/time")
     async def remove(self, request: Request, name: PersonName, chore: FormText) -> Response:
         self._person(name)
         edit = remove_chore_edit(self._context.policy(), name, chore)
         summary = message("Without the chore “%(chore)s” for %(name)s")
-        return await self._save(request, name, _PART, summary, edit, chore=chore)
+        return await self._save(request, name, summary, edit, anchor=NAME, chore=chore)
 
 
 def chore_edit(person: str, name: str, *, minutes: int, subject: str) -> Edit:

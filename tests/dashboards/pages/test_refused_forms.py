@@ -187,6 +187,25 @@ def test_every_form_of_every_page_keeps_what_was_typed(web: Web, family: httpx.C
     }, sorted(forms)
 
 
+def test_every_form_keeps_what_was_typed_without_the_page_from_which_it_came(web: Web, family: httpx.Client) -> None:
+    """Settings for privacy and scripts leave out the header that names it, and it may name a page without the form."""
+    tried: set[str] = set()
+    for path in PAGES:
+        page = family.get(path)
+        for form in PageReader(page.text).forms if page.status_code == 200 else ():
+            names = typing(form)
+            if not names or form.method == "get" or form.action in tried:
+                continue
+            tried.add(form.action)
+            sent = {field.name: field.value for field in form.fields if field.value} | dict(form.buttons[:1])
+            sent[names[0]] = "x" * 3000
+            for headers in ({}, {"referer": f"{web.url}/people/mia"}, {"referer": f"{web.url}{form.action}"}):
+                answer = family.post(form.action, data=sent, headers=headers)
+                assert answer.status_code in (403, 422), form.action
+                check_refused(answer, {each: sent.get(each, "") for each in names}, names[0])
+    assert tried >= {f"/people/mia/{form}" for form in ("age", "nights", "budget", "schedule", "site", "code", "chore")}
+
+
 def test_a_mistake_in_the_guide_leaves_block_pages_possible(web: Web, family: httpx.Client) -> None:
     """The page that is shown again may try the ports of the block page too, and keeps what it found out before."""
     web.control.state = replace(web.control.state, block_page="192.168.1.1")
