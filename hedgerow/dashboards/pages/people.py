@@ -98,7 +98,9 @@ class PeoplePages(PersonPageGroup):
 
     @get("/people/{name}/{part}", READ)
     async def part(self, request: Request, name: PersonName, part: Annotated[str, Path(max_length=60)]) -> Response:
-        """Show a part of a person's page; for the address of a form, and any other, the tiles."""
+        """Show a part of a person's page; for the address of a form the part that has it, for any other the tiles."""
+        if part not in PARTS:
+            part = nearest_page(request, request.url.path).rpartition("/")[2]
         return await person_page(self._context, request, name, part if part in PARTS else "")
 
     @post("/people", MANAGE)

@@ -149,10 +149,12 @@ class SettingsPages(PageGroup):
         days: Annotated[int, Form(ge=0, le=MAX_TOKEN_DAYS)] = 0,
     ) -> Response:
         """Make a token for some days; 0 for one without an end."""
-        token = await self._context.accounts.make_token(
-            name, tuple(scopes or ()), principal_of(request).name, days or None
+        return self._settings(
+            request,
+            await self._context.accounts.make_token(
+                name, tuple(scopes or ()), principal_of(request).name, days or None
+            ),
         )
-        return self._settings(request, token)
 
 
 class AccountPages(PageGroup):

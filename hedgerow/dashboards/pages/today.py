@@ -259,10 +259,11 @@ class AnswerPages(PageGroup):
     async def resume(self, request: Request, caller: Caller, order: GrantTarget) -> Response:
         await access.resume.run(self._context, caller, order)
         whose = order.person or order.device
-        text = (
-            message("The pause for everybody is over.") if whose is None else message("%(name)s is paused no longer.")
+        return self._done(
+            request,
+            message("The pause for everybody is over.") if whose is None else message("%(name)s is paused no longer."),
+            name=whose,
         )
-        return self._done(request, text, name=whose)
 
     @form(sessions.bonus)
     async def add_minutes(self, request: Request, caller: Caller, order: BonusOrder) -> Response:

@@ -256,6 +256,23 @@ def test_a_form_leads_back_to_its_part_and_says_what_was_done(home: Web) -> None
             assert "data-done=" in parent.get(answer.headers["location"]).text
 
 
+def test_the_address_of_a_form_shows_the_part_that_has_it(home: Web) -> None:
+    """Browsers that open their tabs again ask for what they last showed: a refused form."""
+    for path, part in (
+        ("site", "sites"),
+        ("youtube", "protection"),
+        ("holidays", "schedules"),
+        ("budget", "time"),
+        ("chore", "time"),
+        ("age", "about"),
+        ("remove", "about"),
+    ):
+        page = get(home, f"/people/Zoe/{path}")
+        assert f'href="/people/Zoe/{part}" aria-current="page"' in page
+        assert f'action="/people/Zoe/{path}"' in page
+    assert 'aria-current="page"' not in get(home, "/people/Zoe/nothing").partition("<main")[2]
+
+
 def test_a_name_with_any_letters_has_its_parts(web: Web) -> None:
     web.policy_path.write_text('people: {"Zoë / 2": {age: 9}}\n')
     assert web.control.policy().people
