@@ -19,7 +19,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from hedgerow.app.gateway.reconciling import keep_reconciled
+from hedgerow.app.gateway.reconciling import RECONCILE_INTERVAL_S, keep_reconciled
 from hedgerow.app.settings import WILDCARD_HOSTS, Settings
 from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.codec import decode, encode
@@ -34,7 +34,6 @@ from hedgerow.policies.text.addresses import IpNetwork
 
 log = logging.getLogger("hedgerow.gateway")
 
-RECONCILE_INTERVAL_S = 0.5
 VERIFY_INTERVAL_S = 2.0  # a reload of the machine's firewall may flush our table, and people experiment
 
 
@@ -190,7 +189,6 @@ class GatewayController:
         await keep_reconciled(
             self._reconcile,
             self._forget,
-            every=RECONCILE_INTERVAL_S,
             log=log,
             failure="The gateway can't be kept in place: %s",
             errors=(nftables.GatewayError, OSError, ValueError),

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Final
+
+RECONCILE_INTERVAL_S: Final = 0.5
+"""Seconds between two comparisons with the policy."""
 
 
 async def keep_reconciled(
     step: Callable[[], Awaitable[None]],
     forget: Callable[[], None],
     *,
-    every: float,
     log: logging.Logger,
     failure: str,
     errors: tuple[type[Exception], ...],
 ) -> None:
-    """Await `step` every so many seconds, until cancelled.
+    """Await `step` twice per second, until cancelled.
 
     After one of these errors, `forget` is called, since nobody knows what is in place. Until a step succeeds, the same
     error is logged once, as `failure` with its text for `%s`.
@@ -31,4 +34,4 @@ async def keep_reconciled(
             if str(error) != logged:
                 log.error(failure, error)
             logged = str(error)
-        await asyncio.sleep(every)
+        await asyncio.sleep(RECONCILE_INTERVAL_S)

@@ -20,8 +20,8 @@ from hedgerow.policies.text.addresses import IpNetwork
 
 log = logging.getLogger("hedgerow.tunnel")
 
-INTERVAL_S, LOOK_EVERY_S = 0.5, 5.0
-"""Seconds between two comparisons with the policy, and between two looks at the handshakes."""
+LOOK_EVERY_S = 5.0
+"""Seconds between two looks at the handshakes."""
 START_S = 5.0
 """Seconds that wireguard-go may take to start."""
 
@@ -54,7 +54,6 @@ class TunnelKeeper:
         await keep_reconciled(
             self._reconcile,
             self._forget,
-            every=INTERVAL_S,
             log=log,
             failure="The tunnel home can't be kept up: %s",
             errors=(TunnelError, OSError, ValueError),

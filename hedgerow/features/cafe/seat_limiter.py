@@ -27,8 +27,8 @@ from hedgerow.policies.model import DeviceId
 
 log = logging.getLogger("hedgerow.seats")
 
-INTERVAL_S, LOOK_EVERY_S = 0.5, 2.0
-"""Seconds between two comparisons with the policy and its sessions, and between two readings of the counters."""
+LOOK_EVERY_S = 2.0
+"""Seconds between two readings of the counters."""
 
 
 class SeatLimiter:
@@ -56,7 +56,6 @@ class SeatLimiter:
         await keep_reconciled(
             self._reconcile,
             self._forget,
-            every=INTERVAL_S,
             log=log,
             failure="The bandwidth of seats can't be limited: %s",
             errors=(nftables.GatewayError, QueueingError, OSError, ValueError),

@@ -7,10 +7,14 @@ import logging
 
 import pytest
 
+from hedgerow.app.gateway import reconciling
 from hedgerow.app.gateway.reconciling import keep_reconciled
 
 
-def test_an_error_is_logged_once_until_a_step_succeeds(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_is_logged_once_until_a_step_succeeds(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciling, "RECONCILE_INTERVAL_S", 0.0)
     outcomes: list[Exception | None] = [OSError("full"), OSError("full"), ValueError("odd"), None, ValueError("odd")]
     forgotten: list[int] = []
     ended = asyncio.Event()
@@ -26,7 +30,6 @@ def test_an_error_is_logged_once_until_a_step_succeeds(caplog: pytest.LogCapture
             keep_reconciled(
                 step,
                 lambda: forgotten.append(len(outcomes)),
-                every=0.0,
                 log=logging.getLogger("hedgerow.gateway"),
                 failure="The table can't be kept: %s",
                 errors=(OSError, ValueError),

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from hedgerow.app.feature_services import FeatureServices
+from hedgerow.app.gateway import reconciling
 from hedgerow.app.gateway.controller import GatewayConfig
 from hedgerow.app.gateway.process import take_over_leftovers
 from hedgerow.blocklists.catalogue import Catalogue
@@ -59,7 +60,7 @@ class Kernel:
 def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
     found = Kernel(tmp_path)
     monkeypatch.setattr(gateway, "_nft", found.nft)
-    monkeypatch.setattr(seat_limiter, "INTERVAL_S", 0.01)
+    monkeypatch.setattr(reconciling, "RECONCILE_INTERVAL_S", 0.01)
     monkeypatch.setattr(seat_limiter, "LOOK_EVERY_S", 0.0)
     return found
 
