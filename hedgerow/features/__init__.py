@@ -30,6 +30,7 @@ from hedgerow.features import (
     reported_leases,
     self_check,
     statements,
+    telegram,
 )
 from hedgerow.features.contract import Feature
 
@@ -49,6 +50,7 @@ FEATURES: tuple[Feature, ...] = (
     invitations.FEATURE,
     last_rules.FEATURE,
     ntfy.FEATURE,
+    telegram.FEATURE,
     self_check.FEATURE,
     cafe.FEATURE,
     statements.FEATURE,

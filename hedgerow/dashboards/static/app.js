@@ -81,3 +81,19 @@ if (form && "serviceWorker" in navigator && "PushManager" in window) {
   form.elements.mailbox.parentElement.hidden = !form.elements.mailbox.value;
   form.addEventListener("submit", subscribe);
 }
+
+// A form whose answer comes from elsewhere is sent again until it is there: 202 says that it is not.
+async function askAgain(waiting) {
+  const body = () => new URLSearchParams(new FormData(waiting));
+  for (;;) {
+    await new Promise((go) => setTimeout(go, 1000));
+    const answer = await fetch(waiting.action, { method: "POST", body: body() });
+    if (answer.status === 202) continue;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    document.getElementById("main").replaceWith(page.getElementById("main"));
+    return;
+  }
+}
+
+const waiting = document.querySelector("form[data-ask-again]");
+if (waiting) askAgain(waiting).catch(() => {});  // its button does the same
