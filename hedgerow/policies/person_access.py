@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import CategoryKind, builtin_categories
@@ -107,7 +108,10 @@ def person_access(
 ) -> PersonAccess:
     """Return the access of a person at `now` (seconds since the epoch). `devices` are those that nobody else uses."""
     ruleset = rulesets.ruleset(device_of_person(person), now)
-    own_devices = [_Place(device.id, rulesets.policy, rulesets.ruleset(device, now)) for device in devices]
+    rulesets_of_devices = [(device.id, rulesets.ruleset(device, now)) for device in devices]
+    own_devices = [
+        _Place(device, rulesets.policy, there) for device, there in rulesets_of_devices if there is not ruleset
+    ]
     anywhere = _Place(_NOWHERE, rulesets.policy, ruleset)
     standing = _standing(rulesets.policy, catalogue, person, now)
     own = {
@@ -188,13 +192,17 @@ def _with_only(category: str, catalogue: Catalogue) -> Catalogue:
     return same
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Place:
     """A device, or any device of a person, with its ruleset."""
 
     device: DeviceId
     policy: Policy
     ruleset: Ruleset
+
+    @cached_property
+    def _opened(self) -> Ruleset:
+        return replace(self.ruleset, closed=None) if self.is_closed else self.ruleset
 
     @property
     def is_closed(self) -> bool:
@@ -215,7 +223,7 @@ class _Place:
 
     def access(self, subject: _Subject) -> Access:
         """Return the access apart from a closure of the whole internet."""
-        decision = decide(_opened(self.ruleset), subject.catalogue, subject.request)
+        decision = decide(self._opened, subject.catalogue, subject.request)
         if decision.reason is Reason.BUDGET:
             return Access(decision, decision.until)
         rule = self.ruleset.rules.named(decision) if decision.reason in _RULE_REASONS else None
@@ -243,10 +251,6 @@ class _Place:
                 if any(target is rule.target for target in (*timed.allow, *timed.block, *timed.otherwise)):
                     return timed.name
         return ""
-
-
-def _opened(ruleset: Ruleset) -> Ruleset:
-    return ruleset if ruleset.closed is None else replace(ruleset, closed=None)
 
 
 def _standing(policy: Policy, catalogue: Catalogue, person: Person, now: float) -> _Place:
@@ -295,6 +299,6 @@ def opened_too(
         return hosts
     others = [each for each in rulesets.grants if each.id != grant.id]
     without = Rulesets(rulesets.policy, others, (), catalogue, sessions=rulesets.sessions, before=rulesets)
-    ruleset = _opened(without.ruleset(device, now))
+    ruleset = replace(without.ruleset(device, now), closed=None)
     requests = (Request(device.id, RequestKind.DNS, host, dns_type="A") for host in hosts)
     return tuple(each.host for each in requests if decide(ruleset, catalogue, each).verdict is Verdict.BLOCK)
