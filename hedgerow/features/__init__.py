@@ -31,6 +31,7 @@ from hedgerow.features import (
     self_check,
     statements,
     telegram,
+    undo,
 )
 from hedgerow.features.contract import Feature
 
@@ -49,6 +50,7 @@ FEATURES: tuple[Feature, ...] = (
     openid.FEATURE,
     invitations.FEATURE,
     last_rules.FEATURE,
+    undo.FEATURE,
     ntfy.FEATURE,
     telegram.FEATURE,
     self_check.FEATURE,

@@ -6,21 +6,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Literal
-from urllib.parse import quote
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from hedgerow.dashboards.actions import access, codes, sessions
+from hedgerow.dashboards.actions import access, codes
 from hedgerow.dashboards.actions.action import Caller, FormOf
 from hedgerow.dashboards.actions.orders import (
     Approval,
-    BonusOrder,
     CodeOrder,
-    GrantTarget,
-    LaterBedtime,
-    PauseOrder,
 )
 from hedgerow.dashboards.pages.action_forms import form
 from hedgerow.dashboards.pages.activity_groups import merge_similar
@@ -57,24 +52,11 @@ from hedgerow.policies.access_subject import access_subject
 from hedgerow.policies.effective_users import ALL_UNNAMED
 from hedgerow.policies.expiry import expiring_rules
 from hedgerow.policies.model import Grant, Policy, Verdict
-from hedgerow.policies.time_model import PauseKind
 
 ONLINE_S = 900.0
 _ROWS, _ROWS_READ, _BUDGETS = 8, 200, 50
 _NEW_DEVICES, _NEW_FOR_S = 2, 86_400.0
 """Cards of new devices, and the seconds since it was last seen for which a device has one."""
-
-_PAUSED = {
-    (False, False, False): message("%(name)s is paused until %(time)s."),
-    (False, False, True): message("%(name)s is paused."),
-    (False, True, False): message("The internet is paused for everybody until %(time)s."),
-    (False, True, True): message("The internet is paused for everybody."),
-    (True, False, False): message("Homework for %(name)s until %(time)s."),
-    (True, False, True): message("Homework for %(name)s."),
-    (True, True, False): message("Homework for everybody until %(time)s."),
-    (True, True, True): message("Homework for everybody."),
-}
-"""Sentences about a pause: for homework only, for everybody, without an end."""
 
 type Part = Literal["troubles", "new", "children", "requests", "links", "pauses", "grants", "day", "devices", "blocked"]
 
@@ -239,52 +221,6 @@ class AnswerPages(PageGroup):
         )
         what = title_of(row.subject, language_of(request))
         return self._done(request, text, what=what, name=row.person or row.device)
-
-    @form(access.pause)
-    async def pause(self, request: Request, caller: Caller, order: PauseOrder) -> Response:
-        """Pause a device, a person or everybody, for whom the form names nobody."""
-        whose = order.person or order.device
-        pause = await access.pause.run(self._context, caller, replace(order, everybody=whose is None))
-        fields = {key: name for key, name in (("person", order.person), ("device", order.device)) if name}
-        return self._done(
-            request,
-            _PAUSED[pause.kind is PauseKind.HOMEWORK, whose is None, pause.ends is None],
-            "/resume",
-            fields,
-            name=whose,
-            ends=pause.ends,
-        )
-
-    @form(access.resume)
-    async def resume(self, request: Request, caller: Caller, order: GrantTarget) -> Response:
-        await access.resume.run(self._context, caller, order)
-        whose = order.person or order.device
-        return self._done(
-            request,
-            message("The pause for everybody is over.") if whose is None else message("%(name)s is paused no longer."),
-            name=whose,
-        )
-
-    @form(sessions.bonus)
-    async def add_minutes(self, request: Request, caller: Caller, order: BonusOrder) -> Response:
-        bonus = await sessions.bonus.run(self._context, caller, order)
-        return self._done(
-            request,
-            message("%(minutes)s more minutes for %(name)s today."),
-            name=order.name,
-            minutes=f"{bonus.minutes:g}",
-        )
-
-    @form(access.postpone_bedtime)
-    async def postpone_bedtime(self, request: Request, caller: Caller, name: str, order: LaterBedtime) -> Response:
-        grant = await access.postpone_bedtime.run(self._context, caller, name, order)
-        return self._done(
-            request,
-            message("%(name)s's bedtime is later: open until %(time)s."),
-            f"/grants/{quote(grant.id)}/revoke",
-            name=name,
-            ends=grant.ends,
-        )
 
     @form(access.revoke)
     async def revoke(self, request: Request, caller: Caller, grant_id: str) -> Response:

@@ -1,0 +1,106 @@
+"""Buttons for pauses, minutes and bedtimes: the page says afterwards what was done, and offers to undo exactly that."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from urllib.parse import quote
+
+from fastapi import Request
+from starlette.responses import Response
+
+from hedgerow.dashboards.actions import access, sessions
+from hedgerow.dashboards.actions.action import Caller
+from hedgerow.dashboards.actions.orders import BonusOrder, GrantTarget, LaterBedtime, PauseOrder
+from hedgerow.dashboards.extensions import Extensions
+from hedgerow.dashboards.pages.action_forms import form
+from hedgerow.dashboards.pages.today import AnswerPages
+from hedgerow.dashboards.words.languages import message
+from hedgerow.features.undo.actions import UNDO_ACTIONS, undo_bonus, undo_later_bedtime, undo_pause, undo_resume
+from hedgerow.policies.model import Grant, Pause
+from hedgerow.policies.time_model import PauseKind
+
+_PAUSED = {
+    (False, False, False): message("%(name)s is paused until %(time)s."),
+    (False, False, True): message("%(name)s is paused."),
+    (False, True, False): message("The internet is paused for everybody until %(time)s."),
+    (False, True, True): message("The internet is paused for everybody."),
+    (True, False, False): message("Homework for %(name)s until %(time)s."),
+    (True, False, True): message("Homework for %(name)s."),
+    (True, True, False): message("Homework for everybody until %(time)s."),
+    (True, True, True): message("Homework for everybody."),
+}
+"""Sentences about a pause: for homework only, for everybody, without an end."""
+
+
+class UndoPages(AnswerPages):
+    """The forms, and those that undo what they did."""
+
+    @form(access.pause)
+    async def pause(self, request: Request, caller: Caller, order: PauseOrder) -> Response:
+        """Pause a device, a person or everybody, for whom the form names nobody."""
+        everybody = order.person is None and order.device is None
+        pause = await access.pause.run(self._context, caller, replace(order, everybody=everybody))
+        return self._paused(request, pause, f"/pauses/{quote(pause.id)}/undo")
+
+    @form(undo_pause)
+    async def undo_pause(self, request: Request, caller: Caller, pause_id: str) -> Response:
+        undone = await undo_pause.run(self._context, caller, pause_id)
+        if undone.again is not None:
+            return self._paused(request, undone.again)
+        return self._resumed(request, GrantTarget(device=undone.ended.device, person=undone.ended.person))
+
+    @form(access.resume)
+    async def resume(self, request: Request, caller: Caller, order: GrantTarget) -> Response:
+        await access.resume.run(self._context, caller, order)
+        return self._resumed(request, order, "/resume/undo")
+
+    @form(undo_resume)
+    async def undo_resume(self, request: Request, caller: Caller, order: GrantTarget) -> Response:
+        return self._paused(request, await undo_resume.run(self._context, caller, order))
+
+    @form(sessions.bonus)
+    async def add_minutes(self, request: Request, caller: Caller, order: BonusOrder) -> Response:
+        bonus = await sessions.bonus.run(self._context, caller, order)
+        return self._done(
+            request,
+            message("%(minutes)s more minutes for %(name)s today."),
+            f"/bonuses/{quote(bonus.id)}/undo",
+            name=order.name,
+            minutes=f"{bonus.minutes:g}",
+        )
+
+    @form(undo_bonus)
+    async def undo_bonus(self, request: Request, caller: Caller, bonus_id: str) -> Response:
+        bonus = await undo_bonus.run(self._context, caller, bonus_id)
+        text = message("The %(minutes)s more minutes for %(name)s are taken back.")
+        return self._done(request, text, name=bonus.account.partition(":")[2], minutes=f"{bonus.minutes:g}")
+
+    @form(access.postpone_bedtime)
+    async def postpone_bedtime(self, request: Request, caller: Caller, name: str, order: LaterBedtime) -> Response:
+        grant = await access.postpone_bedtime.run(self._context, caller, name, order)
+        return self._later(request, grant, f"/bedtime/{quote(grant.id)}/undo")
+
+    @form(undo_later_bedtime)
+    async def undo_later_bedtime(self, request: Request, caller: Caller, grant_id: str) -> Response:
+        before = await undo_later_bedtime.run(self._context, caller, grant_id)
+        if before is None:
+            return self._done(request, message("The permission is over."))
+        return self._later(request, before)
+
+    def _paused(self, request: Request, pause: Pause, undo: str = "") -> Response:
+        whose = pause.person or pause.device
+        text = _PAUSED[pause.kind is PauseKind.HOMEWORK, whose is None, pause.ends is None]
+        return self._done(request, text, undo, name=whose, ends=pause.ends)
+
+    def _resumed(self, request: Request, target: GrantTarget, undo: str = "") -> Response:
+        whose = target.person or target.device
+        text = message("%(name)s is paused no longer.") if whose else message("The pause for everybody is over.")
+        fields = {key: name for key, name in (("person", target.person), ("device", target.device)) if name}
+        return self._done(request, text, undo, fields, name=whose)
+
+    def _later(self, request: Request, grant: Grant, undo: str = "") -> Response:
+        text = message("%(name)s's bedtime is later: open until %(time)s.")
+        return self._done(request, text, undo, name=grant.person, ends=grant.ends)
+
+
+EXTENSIONS = Extensions(actions=UNDO_ACTIONS, page_groups=(UndoPages,))
