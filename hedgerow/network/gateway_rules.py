@@ -48,6 +48,7 @@ from hedgerow.network.packet_rules import (
     ICMP,
     ICMP6,
     IP_VERSIONS,
+    IPSEC_PROTOCOLS,
     PROTOCOL_SIGNATURES,
     SSH_SIGNATURE,
     TCP,
@@ -60,6 +61,7 @@ from hedgerow.network.packet_rules import (
     flow_conditions,
     flow_replies,
     incoming_limits,
+    ipsec,
     is_long_ping,
     local_destinations,
     other_messages,
@@ -68,7 +70,15 @@ from hedgerow.network.packet_rules import (
     too_many,
     uninvited,
 )
-from hedgerow.network.source_rules import TUNNEL_INTERFACE, render_origin, render_tunnel_exit
+from hedgerow.network.source_rules import (
+    TETHERED_OTHERS_CHAIN,
+    TUNNEL_INTERFACE,
+    is_tethered,
+    render_origin,
+    render_tethered,
+    render_tunnel_exit,
+    tethered_sources,
+)
 from hedgerow.network.traffic_rules import TRAFFIC_SETS, render_accounting
 from hedgerow.policies.network import LOCAL_NETWORKS, Flow
 from hedgerow.policies.text.addresses import IpNetwork
@@ -92,15 +102,14 @@ PLAIN_DNS_PORTS = (53, 5353)  # OpenDNS also answers at 5353
 TUNNEL_UDP_PORTS = (1194, 1701, 2408, 3544, 9993, 51820, 51821, 41641)
 TUNNEL_TCP_PORTS = (1080, 1194, 1723, 3128, 8118, 9001, 9030, 9050, 9150)  # SOCKS, OpenVPN, PPTP, HTTP proxies, Tor
 SSH_PORT = 22
-IPSEC_PROTOCOLS, IPSEC_PORTS = (50, 51), (500, 4500)
 NTP_PORT, NTP_UDP_LENGTHS = 123, (56, 76)  # header and message, without and with authentication (RFC 5905)
 NTP_RATE, NTP_BURST = 5, 60  # packets per second for the whole network: enough for clocks, little for a tunnel
 CUT_TIMEOUT_S = 10
 CUT_RATE, CUT_BURST = 100, 200  # sources of closed devices per second: invented ones must not fill the set
 _CHAINS_BY_STATE = {AccessState.CLOSED: CLOSED_CHAIN, AccessState.HELD: HELD_CHAIN, AccessState.GUARDED: GUARDED_CHAIN}
-DYNAMIC_SETS = ("cut", "watched", "restricted", "admitted", "routed", "owned", "owners")
+DYNAMIC_SETS = ("cut", "watched", "restricted", "admitted", "routed", "owned", "owners", "tethering", "tether")
 """Sets that change by themselves: addresses whose incoming packets are dropped, those whose NTP and echo replies are
-limited, admitted destinations by MAC or IP address of the device, and the devices that addresses belong to.
+limited, admitted destinations by MAC or IP address of the device, owners of addresses, and devices that forward.
 """
 
 
@@ -161,6 +170,7 @@ def render_table(
         REDIRECT_CHAIN,
         PREROUTING_OTHERS_CHAIN,
         FORWARD_OTHERS_CHAIN,
+        TETHERED_OTHERS_CHAIN,
     )
     return [
         *render_removal(),
@@ -170,6 +180,7 @@ def render_table(
         add_base_chain(PREROUTING_CHAIN, "nat", "prerouting", PREROUTING_PRIORITY),
         add_base_chain(FORWARD_CHAIN, "filter", "forward", FORWARD_PRIORITY),
         *render_origin(gateway.guarded, gateway.tunnel),
+        *render_tethered(gateway.guarded),
         *render_tunnel_exit(gateway.tunnel),
         *_prerouting_rules(gateway),
         *_forward_rules(gateway),
@@ -187,7 +198,8 @@ def render_states(device_states: DeviceStates) -> list[NftCommand]:
     """Return the commands that give an installed table other device states, in one transaction. Its counters go on."""
     sets = [name for name, _ in _state_sets()] + ["cut_v4", "cut_v6"]
     flush: list[NftCommand] = [{"flush": {"set": own(name)}} for name in sets]
-    flush += [{"flush": {"chain": own(name)}} for name in (PREROUTING_OTHERS_CHAIN, FORWARD_OTHERS_CHAIN)]
+    others = (PREROUTING_OTHERS_CHAIN, FORWARD_OTHERS_CHAIN, TETHERED_OTHERS_CHAIN)
+    flush += [{"flush": {"chain": own(name)}} for name in others]
     return flush + _state_contents(device_states)
 
 
@@ -259,6 +271,7 @@ def _state_contents(device_states: DeviceStates) -> list[NftCommand]:
         commands += [
             add_rule(PREROUTING_OTHERS_CHAIN, goto(REDIRECT_CHAIN)),
             add_rule(FORWARD_OTHERS_CHAIN, goto(chain)),
+            *tethered_sources(),
         ]
     return commands
 
@@ -314,7 +327,7 @@ def _limits_of_replies() -> list[NftCommand]:
 def _dispatch_by_state(chain: str, targets: dict[AccessState, str], others: str) -> list[NftCommand]:
     """Send packets to the chain of their device's state.
 
-    A MAC address decides before an IP address, which a device may choose.
+    A MAC address decides before an IP address, which a device may choose. What an open device forwards is nobody's.
     """
     keys = (("macs", payload("ether", "saddr")), ("v4", payload("ip", "saddr")), ("v6", payload("ip6", "saddr")))
     rules = [
@@ -322,7 +335,7 @@ def _dispatch_by_state(chain: str, targets: dict[AccessState, str], others: str)
         for suffix, key in keys
         for access in (AccessState.CLOSED, AccessState.HELD, AccessState.GUARDED, AccessState.OPEN)
     ]
-    return [*rules, add_rule(chain, goto(others))]
+    return [add_rule(chain, *is_tethered(), goto(others)), *rules, add_rule(chain, goto(others))]
 
 
 def _guarded_rules(gateway: Gateway) -> list[NftCommand]:
@@ -338,7 +351,7 @@ def _guarded_rules(gateway: Gateway) -> list[NftCommand]:
         *((signature.what, signature.expressions()) for signature in PROTOCOL_SIGNATURES),
     ]
     if not gateway.allow_ipsec:
-        refused += [("ipsec", condition) for condition in _ipsec()]
+        refused += [("ipsec", condition) for condition in ipsec()]
     if not gateway.allow_ssh:
         refused.append((SSH_SIGNATURE.what, SSH_SIGNATURE.expressions()))
     if gateway.redirect_ports.redirected_ports:
@@ -366,7 +379,7 @@ def _named_rules(gateway: Gateway) -> list[NftCommand]:
     A connection that begins outside passes as far as its answers may: else a server without a name could call a device,
     and not be called.
     """
-    allowed = [[protocol(ICMP, ICMP6)], *(_ipsec() if gateway.allow_ipsec else ())]
+    allowed = [[protocol(ICMP, ICMP6)], *(ipsec() if gateway.allow_ipsec else ())]
     if gateway.allow_ssh:
         allowed.append([protocol("tcp"), destination_port(SSH_PORT)])
     allowed = [[connection_direction("original"), existing_connection()], *local_destinations(gateway.local), *allowed]
@@ -378,7 +391,7 @@ def _named_rules(gateway: Gateway) -> list[NftCommand]:
 def _strict_rules(gateway: Gateway) -> list[NftCommand]:
     rules: list[NftCommand] = []
     if gateway.allow_ipsec:
-        rules += [add_rule(GUARDED_CHAIN, *condition, ACCEPT) for condition in _ipsec()]
+        rules += [add_rule(GUARDED_CHAIN, *condition, ACCEPT) for condition in ipsec()]
     if not gateway.redirect_ports.redirected_ports:
         rules.append(
             add_rule(GUARDED_CHAIN, protocol("tcp"), destination_port(*gateway.redirect_ports.page_ports), ACCEPT)
@@ -402,14 +415,16 @@ def _held_rules(gateway: Gateway) -> list[NftCommand]:
 def _closed_rules() -> list[NftCommand]:
     """Let only NTP pass. DNS and web traffic has been redirected before, so helplines are open.
 
-    What comes in for the device is dropped too. The gateway's process does the same for devices that only listen
-    (`addresses_to_cut`).
+    What comes in for the device is dropped too, unless an open device forwards it under its own address. The gateway's
+    process does the same for devices that only listen (`addresses_to_cut`).
     """
+    is_its_own = match(payload("ether", "saddr"), f"@{AccessState.OPEN}_macs", "!=")
     few = limit(CUT_RATE, CUT_BURST)
     cut = [
         add_rule(
             CLOSED_CHAIN,
             meta("nfproto", [f"ipv{version}"]),
+            is_its_own,
             few,
             add_source_to_set(f"cut_v{version}", ip, CUT_TIMEOUT_S),
         )
@@ -438,10 +453,6 @@ def _time_and_errors(chain: str) -> list[NftCommand]:
         *error_rules(chain),
         *(add_rule(chain, *condition, ACCEPT) for condition in bridged_services()),
     ]
-
-
-def _ipsec() -> list[list[NftExpression]]:
-    return [[protocol(*IPSEC_PROTOCOLS)], [protocol("udp"), destination_port(*IPSEC_PORTS)]]
 
 
 def _refusal(chain: str, what: str, *condition: NftExpression) -> NftCommand:

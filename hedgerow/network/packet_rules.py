@@ -43,6 +43,7 @@ from hedgerow.network.nft_expressions import (
 from hedgerow.policies.network import Flow
 from hedgerow.policies.text.addresses import IpNetwork
 
+IPSEC_PROTOCOLS, IPSEC_PORTS = (50, 51), (500, 4500)
 ICMP, ICMP6 = 1, 58
 IP_VERSIONS = ((4, "ip"), (6, "ip6"))
 WATCH_TIMEOUT_S = 60
@@ -321,3 +322,8 @@ def flow_conditions(flow: Flow) -> list[list[NftExpression]]:
 def _by_family(wanted: Sequence[IpNetwork]) -> list[tuple[str, list[IpNetwork]]]:
     by_family = {ip: [network for network in wanted if network.version == version] for ip, version in _VERSIONS.items()}
     return [(ip, found) for ip, found in by_family.items() if found]
+
+
+def ipsec() -> list[list[NftExpression]]:
+    """Return the conditions of IPsec, in UDP too."""
+    return [[protocol(*IPSEC_PROTOCOLS)], [protocol("udp"), destination_port(*IPSEC_PORTS)]]

@@ -1,9 +1,13 @@
-"""Source addresses that belong to another device, as nftables' JSON. Pure.
+"""Packets that are not of the device whose MAC address they have, as nftables' JSON. Pure.
 
 A device can send packets with any source address. Queries and traffic with a sibling's would count as the sibling's, so
 packets whose IP address belongs to another MAC address, by the neighbour table, are dropped before anything else sees
 them. A device that takes an address over announces that by ARP or neighbour discovery, at the latest when it checks
 that the router is still there, which changes the table.
+
+An open device may forward what others send: a hotspot, or a computer that routes for containers and virtual machines.
+Such packets have its MAC address. The IP address of a device that is not open shows them, or a TTL (hop limit) a
+little below those that systems begin with. They are treated as those of a device without a name (`is_tethered`).
 """
 
 from __future__ import annotations
@@ -18,16 +22,21 @@ from hedgerow.network.nft_expressions import (
     COUNTER,
     DROP,
     NftCommand,
+    NftExpression,
     add_base_chain,
     add_pair_set,
     add_rule,
+    add_set,
+    goto,
     match,
     meta,
     pair_in_set,
     payload,
+    protocol,
     source_in,
 )
 from hedgerow.network.nft_sets import SetElement
+from hedgerow.policies.identity import TETHERED
 from hedgerow.policies.text.addresses import IpNetwork
 
 ORIGIN_CHAIN, ORIGIN_PRIORITY = "origin", -310  # before connections are tracked (-200), and before raw (-300)
@@ -39,6 +48,20 @@ _SET_SIZE: Final = 8192
 MAX_OWNERS: Final = 4000
 _FAMILIES: Final = {4: ("v4", "ip", "ipv4_addr"), 16: ("v6", "ip6", "ipv6_addr")}
 OWNED_SETS: Final = frozenset(f"owned_{suffix}" for suffix, _, _ in _FAMILIES.values())
+TETHER_CHAIN, TETHER_PRIORITY = "tether", -150  # after connections are tracked
+TETHERED_CHAIN, TETHERED_PRIORITY = "tethered", 100
+TETHERED_OTHERS_CHAIN: Final = "tethered_others"
+TETHER_MARK: Final = 0x08000000
+"""The bit of a connection's mark that says that an open device forwards it."""
+
+TETHERING_SET, TETHER_SET = "tethering", "tether_macs"
+"""Sets of MAC addresses: of open devices that forwarded something lately, and of those that may do so."""
+
+TETHERING_TIMEOUT_S: Final = 30
+_HOPS: Final = 16
+_FORWARDED_TTLS: Final = {"set": [{"range": [first - _HOPS, first - 1]} for first in (64, 128, 255)]}
+_CT_MARK: Final[NftExpression] = {"ct": {"key": "mark"}}
+_IS_OPEN: Final = match(payload("ether", "saddr"), f"@{AccessState.OPEN}_macs")
 
 
 class Owner(NamedTuple):
@@ -65,12 +88,61 @@ def render_origin(lan: Sequence[str], tunnel: Sequence[IpNetwork] = ()) -> list[
         )
     mac = payload("ether", "saddr")
     commands.append(add_rule(ORIGIN_CHAIN, meta("iifname", lan, "!="), ACCEPT))
-    commands.append(add_rule(ORIGIN_CHAIN, match(mac, f"@{AccessState.OPEN}_macs"), ACCEPT))
+    commands.append(add_rule(ORIGIN_CHAIN, _IS_OPEN, ACCEPT))
     for suffix, ip, _ in _FAMILIES.values():
         address = payload(ip, "saddr")
         is_owned, is_others = match(address, f"@owned_{suffix}"), pair_in_set(address, mac, f"owners_{suffix}", "!=")
         commands.append(add_rule(ORIGIN_CHAIN, is_owned, is_others, COUNTER, DROP, comment="forged source"))
     return commands
+
+
+def render_tethered(lan: Sequence[str]) -> list[NftCommand]:
+    """Return the commands that add the chains for what open devices forward.
+
+    The first one marks connections, where no hop has been counted yet. Traceroute sends small TTLs, and devices in
+    `TETHER_SET` forward for their own containers and virtual machines. No open device has the address of another one.
+
+    The second one gives clients of this machine's services an address of `TETHERED`, by which DNS and the proxy tell
+    them from the device that forwards.
+    """
+    mac = payload("ether", "saddr")
+    is_elsewhere, may_not = meta("iifname", lan, "!="), match(mac, f"@{TETHER_SET}", "!=")
+    fields = (("ip", "ttl", "v4"), ("ip6", "hoplimit", "v6"))
+    found = [
+        *([match(payload(ip, "saddr"), f"@restricted_{suffix}")] for ip, _, suffix in fields),
+        *([may_not, match(payload(ip, ttl), _FORWARDED_TTLS)] for ip, ttl, _ in fields),
+    ]
+    note = {"set": {"op": "update", "elem": {"elem": {"val": mac, "timeout": TETHERING_TIMEOUT_S}}}}
+    note["set"]["set"] = f"@{TETHERING_SET}"
+    mark: NftExpression = {"mangle": {"key": _CT_MARK, "value": {"|": [_CT_MARK, TETHER_MARK]}}}
+    return [
+        add_set(TETHERING_SET, "ether_addr", interval=False, dynamic=True),
+        add_pair_set(TETHER_SET, ["ether_addr"], _SET_SIZE),
+        add_base_chain(TETHER_CHAIN, "filter", "prerouting", TETHER_PRIORITY),
+        add_rule(TETHER_CHAIN, is_elsewhere, ACCEPT),
+        *(add_rule(TETHER_CHAIN, _IS_OPEN, *condition, note, mark) for condition in found),
+        add_base_chain(TETHERED_CHAIN, "nat", "input", TETHERED_PRIORITY),
+        add_rule(TETHERED_CHAIN, is_elsewhere, ACCEPT),
+        add_rule(TETHERED_CHAIN, *is_tethered(), goto(TETHERED_OTHERS_CHAIN)),
+    ]
+
+
+def is_tethered() -> list[NftExpression]:
+    """Match packets of connections that an open device forwards for others."""
+    return [_IS_OPEN, match({"&": [_CT_MARK, TETHER_MARK]}, TETHER_MARK)]
+
+
+def tethered_sources() -> list[NftCommand]:
+    """Return the rules of `TETHERED_OTHERS_CHAIN` where devices without a name are not open."""
+    return [
+        add_rule(
+            TETHERED_OTHERS_CHAIN,
+            meta("nfproto", [f"ipv{address.version}"]),
+            protocol("tcp", "udp"),
+            {"snat": {"addr": str(address), "family": ip}},
+        )
+        for ip, address in zip(("ip", "ip6"), TETHERED, strict=True)
+    ]
 
 
 def render_tunnel_exit(tunnel: Sequence[IpNetwork]) -> list[NftCommand]:

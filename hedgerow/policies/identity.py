@@ -13,11 +13,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import IntEnum, StrEnum
-from ipaddress import ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from hedgerow.policies.effective_users import EffectiveUsers, blocked_to, has_seats
 from hedgerow.policies.model import Device, DeviceId, Policy
 from hedgerow.policies.text.addresses import IpAddress, IpNetwork, parse_client_address
+
+TETHERED: tuple[IPv4Address, IPv6Address] = (IPv4Address("192.0.0.8"), IPv6Address("100::1"))
+"""Addresses that the gateway gives to clients behind an adult's device that forwards for others.
+
+No network has them: they are the dummy address of RFC 7600 and one of the discard prefix of RFC 6666. Such clients are
+a device without a name.
+"""
 
 MAX_CACHED_DEVICES = 65_536
 """An IPv6 network has countless addresses, so caches by device are cleared at this size."""
@@ -89,6 +96,8 @@ class DeviceLookup:
         parsed = parse_client_address(address)
         if parsed is None:
             return None
+        if parsed in TETHERED:
+            return self._unknown(_link_of(parsed), "")
         leased = self._leases.get(str(parsed)) if mac is None else None
         if leased is not None:
             return self._find(address, leased)
@@ -119,6 +128,8 @@ def _link_of(address: IpAddress) -> str:
     >>> _link_of(ip_address("192.168.1.9")), _link_of(ip_address("fd00::9")), _link_of(ip_address("::1"))
     ('192.168.1.9', 'fd00::/64', '::1')
     """
+    if address == TETHERED[0]:
+        return _link_of(TETHERED[1])
     if address.version == 4 or address.is_loopback:
         return str(address)
     return str(ip_network((int(address) >> 64 << 64, 64)))

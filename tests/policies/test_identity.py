@@ -8,7 +8,7 @@ import pytest
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.policies.decide import decide
-from hedgerow.policies.identity import DeviceLookup
+from hedgerow.policies.identity import TETHERED, DeviceLookup, is_link
 from hedgerow.policies.model import Device, DeviceId, Grant, Pause, Policy, Reason, Request, RequestKind, Verdict
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
@@ -173,3 +173,13 @@ def test_a_host_name_restricts(catalogue: Catalogue) -> None:
         ).verdict
         is Verdict.ALLOW
     )
+
+
+def test_clients_behind_a_device_that_forwards_are_one_without_a_name() -> None:
+    """Whatever networks the policy serves and names. Nobody is asked whose it is."""
+    everywhere = b"network: {lan: [0.0.0.0/0]}\ndevices: {all: {cidr: 0.0.0.0/0, profile: adult}}\n"
+    lookup = DeviceLookup(parse_policy(everywhere, None))
+    for address in TETHERED:
+        device = lookup.find(str(address))
+        assert device is not None
+        assert (device.known, is_link(device.id)) == (False, True)

@@ -56,6 +56,11 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
 - **Everything to any address**, if the gateway is applied with `--any-destination`.
 - **A copied MAC address.** Hedgerow knows devices by MAC address, so a device with the address of a parent's phone is that phone. Give
   parents a Wi-Fi network of their own with another password, which a child's device cannot join.
+- **A hotspot of an adult's device, with a raised TTL.** What an adult's device forwards for others is guarded as a device without a name
+  ([0019](adr/0019-tethered-connections.md)). The gateway knows it by source addresses of other devices, and by a TTL that has been counted
+  down. Behind a hotspot, all packets have the address of the adult's device; a device there that sends with a TTL of 65, which takes
+  administrator's rights on it, cannot be told apart. Give hotspots a password, and switch off IP forwarding that nothing needs. An adult's
+  device that the policy knows by IP address is not examined. Without the gateway, queries that an adult's device forwards count as its own.
 - **Another internet connection**: mobile data, or a neighbour's Wi-Fi. A [tunnel home](features/away.md) carries the rules there while
   it is on.
   The owner of an unsupervised phone can switch it off, delete the app WireGuard, or name a Wi-Fi network like the one at home. To lock it,
@@ -94,6 +99,8 @@ Two things are closed that you may want open. Wi-Fi calling is IPsec, and refuse
 
 - **A parent's IP address with another MAC address** (tried above) gains nothing: the MAC address decides, and Hedgerow follows the kernel's
   neighbour table as it changes.
+- **A parent's MAC address on IP packets only**, while ARP and neighbour discovery keep one's own, gains nothing either: the neighbour table
+  says whose the source address is (`tests/lab/test_tethering.py`).
 - **A sibling's IP address with one's own MAC address**, to have queries, blocks and minutes counted as the sibling's: the gateway drops
   packets whose IP address belongs to another MAC address (`tests/lab/test_forged_sources.py`). Without the gateway, Hedgerow can't see who
   sent a query over UDP: it counts for the owner of the address, to whom the answer goes.
