@@ -61,7 +61,7 @@ def test_the_certificate_page_is_reached_by_any_name(everywhere: Hedgerow, publi
     assert sign, page.text
     place_of_sign = html.unescape(sign[1])
     assert (
-        f"img-src 'self' {place_of_sign.removesuffix('/certificate/trusted.svg')};"
+        f"img-src 'self' {place_of_sign.removesuffix('/certificate/trusted.svg')} https://hedgerow.internal:"
         in page.headers["content-security-policy"][0]
     )
     shown = curl(place_of_sign, ca=everywhere.authority)

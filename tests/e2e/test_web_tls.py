@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from small_internet import SmallInternet
+from small_internet.browser import CAN_TRUST, CHROMIUM, browser_for_pages, trusting
 from small_internet.clients import HttpAnswer, curl
 from small_internet.family import LISTS, TABLET, family_policy
 from small_internet.running import Hedgerow, parse_address, running_hedgerow, wait_until
@@ -99,18 +100,41 @@ def test_http_redirects_to_https_except_for_devices(house: Hedgerow) -> None:
     assert curl(house.web + "/healthz").status == 200, "at the machine itself nothing changes"
 
 
-def test_a_tls_session_cookie_is_secure(house: Hedgerow) -> None:
+@pytest.fixture(scope="module")
+def signed_in(house: Hedgerow) -> str:
+    """The cookie with which the first account's session begins, as it was set over TLS."""
     site = house.web.replace("http:", "https:")
-    password = f"four words {os.getpid()} more"
-    form = [
-        "--data-urlencode",
-        "name=ann",
-        "--data-urlencode",
-        f"password={password}",
-        "--data-urlencode",
-        f"code={house.setup_code}",
-    ]
+    fields = {"name": "ann", "password": f"four words {os.getpid()} more", "code": house.setup_code}
+    form = [part for name, value in fields.items() for part in ("--data-urlencode", f"{name}={value}")]
     made = curl(f"{site}/start/password", ca=house.authority, headers=[f"Origin: {site}"], options=form)
-    cookie = made.headers.get("set-cookie", [""])[0].lower()
-    assert "hedgerow_session=" in cookie, (made.status, made.text)
+    return made.headers.get("set-cookie", [f"no cookie: {made.status}"])[0]
+
+
+def test_a_tls_session_cookie_is_secure(signed_in: str) -> None:
+    cookie = signed_in.lower()
+    assert "hedgerow_session=" in cookie
     assert {"secure", "httponly", "samesite=strict"} <= {part.strip() for part in cookie.split(";")}
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not CAN_TRUST, reason="needs Debian's chromium and libnss3-tools")
+def test_a_phone_that_trusts_the_authority_gets_notices_without_a_domain(
+    house: Hedgerow, signed_in: str, tmp_path: Path
+) -> None:
+    """From HTTP to the button of web push, by the name that Hedgerow's DNS answers."""
+    host, port = parse_address(house.web.removeprefix("http://"))
+    name, _, value = signed_in.partition(";")[0].partition("=")
+    start = f"http://hedgerow.internal:{port}"
+    found = f"--host-resolver-rules=MAP hedgerow.internal {host}"
+    with browser_for_pages(program=CHROMIUM, args=[found], env=trusting(tmp_path, house.authority)) as browser:
+        context = browser.new_context(viewport={"width": 390, "height": 844}, locale="en")
+        context.add_cookies([{"name": name, "value": value, "url": start}])
+        page = context.new_page()
+        page.goto(f"{start}/settings/notices")
+        page.get_by_role("link", name="Install the certificate of this network").click()
+        for sign in page.locator(".sign .tag").all():
+            sign.wait_for(state="hidden")
+        page.get_by_role("link", name="Notices by HTTPS").click()
+        page.wait_for_url(f"https://hedgerow.internal:{port}/settings/notices")
+        page.get_by_role("button", name="Switch on here").wait_for()
+        assert page.locator("#push-insecure").is_hidden()

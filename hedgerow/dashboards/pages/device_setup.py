@@ -62,23 +62,26 @@ class CertificatePages(PageGroup):
     @get("/certificate", DEVICES)
     async def page(self, request: Request) -> Response:
         self._device(request)
-        control = self._context.control
         address, port = local_address(request.scope), request.scope["server"][1]
-        place = control.reached_at(address)
+        place = self._context.control.reached_at(address)
         # By address, whatever name the page was opened under: a name may have a certificate that everybody trusts.
         own = f"https://[{address}]:{port}" if ":" in address else f"https://{address}:{port}"
         response = self._page(
             request,
             "certificate.html",
-            certificate=control.certificate(),
+            certificate=self._context.control.certificate(),
             kind=platform_of(request.headers.get("user-agent", "")),
             place=f"http://{place}/certificate",
             code=qr_code(f"http://{place}/certificate"),
             check=own + TRUSTED_PATH,
+            trusted=TRUSTED_PATH,
+            own=own,
+            port=port,
         )
+        tried = f"{own} https://hedgerow.internal:{port}"
         response.headers["Content-Security-Policy"] = (
-            f"default-src 'none'; style-src 'self'; script-src 'self'; manifest-src 'self'; img-src 'self' {own};"
-            f" object-src {own}; frame-src {own}; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+            f"default-src 'none'; style-src 'self'; script-src 'self'; manifest-src 'self'; img-src 'self' {tried};"
+            f" object-src {tried}; frame-src {tried}; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
         )
         return response
 

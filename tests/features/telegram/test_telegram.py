@@ -187,7 +187,7 @@ def test_the_public_server_is_reached_by_the_address_of_apprise() -> None:
     service = apprise.Apprise.instantiate(parse_bot(TOKEN).address_of(-42))
     assert isinstance(service, NotifyTelegram)
     assert service.bot_token == TOKEN
-    assert [target[0] for target in service.targets] == [-42]
+    assert [str(target[0]) for target in service.targets] == ["-42"]
     assert PUBLIC_SERVER == "https://api.telegram.org"
 
 
