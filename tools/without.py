@@ -9,6 +9,7 @@ documents are made anew, and links to the feature's document become plain text. 
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
@@ -169,9 +170,14 @@ def run_in(folder: Path, words: Sequence[str]) -> int:
 
 def main() -> None:
     """Make the copy, its generated documents, and check it if asked to."""
-    name, folder = sys.argv[1], Path(sys.argv[2]).absolute()
+    parser = argparse.ArgumentParser(description="Copy the tree without a feature.")
+    parser.add_argument("name", help="the feature")
+    parser.add_argument("folder", type=Path, help="a new folder for the copy")
+    parser.add_argument("--check", action="store_true", help="run the checks and the quick tests in the copy")
+    chosen = parser.parse_args()
+    name, folder = chosen.name, chosen.folder.absolute()
     copy_without(name, folder)
-    steps = [*_GENERATORS, *(_CHECKS if "--check" in sys.argv else ())]
+    steps = [*_GENERATORS, *(_CHECKS if chosen.check else ())]
     failed = [" ".join(words) for words in steps if run_in(folder, words)]
     print(f"without {name}: {'failed: ' + '; '.join(failed) if failed else 'all is well'}")
     sys.exit(bool(failed))
