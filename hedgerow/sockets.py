@@ -240,10 +240,10 @@ class SocketPath:
 
 async def wait_until_removed(paths: Sequence[SocketPath], every_s: float = 1.0) -> NoReturn:
     """Raise FileNotFoundError once one of the paths is no longer in place."""
-    import asyncio
+    from hedgerow.ticks import next_tick
 
     while True:
-        await asyncio.sleep(every_s)
+        await next_tick(every_s)
         for each in paths:
             if not each.is_in_place:
                 raise FileNotFoundError(errno.ENOENT, "the socket was removed or replaced", str(each.path))

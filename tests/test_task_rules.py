@@ -48,6 +48,7 @@ STARTS: dict[str, dict[str, str]] = {
     },
     "dns/upstreams/trust.py": {"check_upstreams": ENDS_BY_ITSELF},
     "journal/event_receiver.py": {"_take_connections": ENDS_BY_ITSELF},
+    "journal/event_sender.py": {"_connect_and_send": ENDS_BY_ITSELF},
     "proxy/certificate_examiner.py": {"examine": ENDS_BY_ITSELF},
     "proxy/gate/dialling.py": {"examine": AWAITED},
     "proxy/inspection/inspector.py": {"run": CATCHES_ALL},

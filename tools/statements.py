@@ -17,16 +17,16 @@ PACKAGE = ROOT / "hedgerow"
 TOP_LEVEL = "top level"
 
 BUDGETS = {
-    "app": 7841,
+    "app": 7851,
     "blocklists": 3795,
-    "dashboards": 6933,
+    "dashboards": 6938,
     "dns": 4729,
     "features": 8464,
-    "journal": 3097,
+    "journal": 3121,
     "network": 1151,
     "policies": 5577,
     "proxy": 8072,
-    TOP_LEVEL: 1400,
+    TOP_LEVEL: 1406,
 }
 """The most statements that each package may have."""
 

@@ -46,6 +46,7 @@ from hedgerow.confinement import end_with_parent, name_process
 from hedgerow.files import error_text
 from hedgerow.internals import IncompatibleLibraryError
 from hedgerow.task_state import Area, describe
+from hedgerow.ticks import next_tick
 from hedgerow.watched_tasks import WatchedTasks
 
 log = logging.getLogger("hedgerow.processes")
@@ -90,7 +91,7 @@ async def send_heartbeats() -> None:
     while True:
         with contextlib.suppress(OSError):  # never wait for a supervisor that does not read
             notify_supervisor(HEARTBEAT)
-        await asyncio.sleep(HEARTBEAT_INTERVAL_S)
+        await next_tick(HEARTBEAT_INTERVAL_S)
 
 
 def tune_garbage_collector() -> None:

@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 
 from hedgerow.files import error_text, write_atomically
+from hedgerow.ticks import next_tick
 
 # The second has the servers behind systemd-resolved's stub, in case the stub points to us.
 RESOLV_CONFS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
@@ -58,4 +59,4 @@ class ResolvConfCopy:
                     if error_text(error) != self._problem:
                         log.warning("Can't copy the resolver settings for the workers: %s", error_text(error))
                     self._problem = error_text(error)
-            await asyncio.sleep(CHECK_INTERVAL_S)
+            await next_tick(CHECK_INTERVAL_S)

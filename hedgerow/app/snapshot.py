@@ -222,7 +222,7 @@ def _sites_seen(file: Path | None, policy: Policy) -> SitesSeen | None:
 class SnapshotWatch:
     """Watch for new snapshots.
 
-    It compares the identities of files, which is cheap enough to do ten times per second.
+    It compares the identities of files, since control announces that there may be a new one, but not which.
     """
 
     def __init__(self, *folders: Path) -> None:

@@ -40,6 +40,7 @@ from hedgerow.app.ipc import (
 from hedgerow.app.settings import RunFiles, Settings, remove_memory_folder
 from hedgerow.network.own_addresses import own_addresses
 from hedgerow.task_state import Area, TaskState
+from hedgerow.ticks import next_tick, seconds_to_tick
 from hedgerow.watched_tasks import WatchedTasks
 
 log = logging.getLogger("hedgerow.supervisor")
@@ -58,7 +59,7 @@ GIVE_UP_SOCKETS_AFTER = 5
 """Failed attempts in a row after which an inspector's socket is closed."""
 CONTROL_PATIENCE_S = 3.0
 """Seconds for which the workers wait for control's snapshot, if there is an earlier one: clients wait too."""
-WANTED_CHECK_INTERVAL_S = 0.2
+WANTED_CHECK_INTERVAL_S = 1.0
 ENFORCING = {"dns", "gate"}
 TOGETHER_S, FILTERS_FIRST_S = 0.05, 5.0
 """Seconds in which several processes may end of one cause, and for which control and inspectors then wait for DNS and
@@ -188,8 +189,8 @@ class Supervisor:
         """Kill children whose event loops are silent, and feed systemd's watchdog, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            due = loop.time() + HEARTBEAT_INTERVAL_S
-            await asyncio.sleep(HEARTBEAT_INTERVAL_S)
+            due = loop.time() + seconds_to_tick(HEARTBEAT_INTERVAL_S)
+            await next_tick(HEARTBEAT_INTERVAL_S)
             notify_systemd("WATCHDOG=1")
             self._children.reap_orphan()
             if self._list.is_unwritten:  # the disk was full
@@ -233,7 +234,7 @@ class Supervisor:
         pause = 0.0
         while not self._stopping.is_set():
             if not managed.is_wanted():
-                await _sleep_until(self._stopping, WANTED_CHECK_INTERVAL_S)
+                await _sleep_until(self._stopping, seconds_to_tick(WANTED_CHECK_INTERVAL_S))
                 continue
             if not managed.has_process:  # it has one if this task failed and was started again
                 await self._start(managed)

@@ -144,7 +144,7 @@ METRICS: tuple[Metric, ...] = (
     counter("hedgerow_worker_restarts_total", "Workers restarted after they ended.", "role", shown=_ROLES),
     gauge(
         "hedgerow_worker_heartbeat_timestamp_seconds",
-        "Time of a process' last heartbeat in seconds since the epoch.",
+        "Time of a process' last heartbeat in seconds since the epoch, in steps of five.",
         "role",
         "index",
     ),

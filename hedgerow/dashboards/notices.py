@@ -28,6 +28,7 @@ from hedgerow.journal.reader import RequestRow
 from hedgerow.policies.model import Policy
 from hedgerow.policies.notices import NoticeTopic, Receiver
 from hedgerow.policies.times.schedule import state_at
+from hedgerow.ticks import next_tick
 
 if TYPE_CHECKING:  # with the templates
     from hedgerow.dashboards.reports import Report
@@ -173,7 +174,7 @@ class NoticeDispatcher:
         try:
             while True:
                 await self.step()
-                await asyncio.sleep(interval)
+                await next_tick(interval)
         finally:
             for task in self._sending.values():
                 task.cancel()
@@ -182,6 +183,8 @@ class NoticeDispatcher:
     async def step(self) -> None:
         """Move queued notices to the outbox, and start sending what is due."""
         policy, queued, self._queue = self._policy(), self._queue, []
+        if not policy.notices:
+            return
         try:
             await asyncio.to_thread(self._put, policy, queued)
         except DatabaseError as error:

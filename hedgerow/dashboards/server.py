@@ -33,6 +33,7 @@ from hedgerow.dashboards.listener import DualProtocolListener, TlsContextProvide
 from hedgerow.dashboards.relay import RelayedProtocol, RelayListener, with_relayed_client
 from hedgerow.dashboards.web_places import ClientFinder, WebPlaces
 from hedgerow.sockets import bind_unix_socket
+from hedgerow.ticks import next_tick
 
 _BACKLOG = 128
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
@@ -40,7 +41,7 @@ _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 type ProtocolFactory = Callable[[], asyncio.Protocol]
 
 _UVICORN_NAMES: dict[type, tuple[str, ...]] = {
-    Server: ("serve", "startup", "capture_signals"),
+    Server: ("serve", "startup", "capture_signals", "main_loop", "on_tick"),
     ServerState: ("__init__",),
     H11Protocol: (
         "connection_made",
@@ -160,6 +161,14 @@ class WebServer(Server):
             )
             self.servers.append(RelayListener(self._relay_socket, introduced))  # type: ignore[arg-type]
         self._on_listening()
+
+    async def main_loop(self) -> None:
+        """Renew the date of responses once a second until the server ends.
+
+        uvicorn's own loop runs ten times as often.
+        """
+        while not await self.on_tick(0):
+            await next_tick(1.0)
 
     def stop_listening(self) -> None:
         """Release the listening sockets, whether or not the server was shut down."""

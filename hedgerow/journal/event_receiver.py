@@ -12,10 +12,12 @@ from pathlib import Path
 from hedgerow.journal.event_sender import close_writer
 from hedgerow.journal.messages import LINE_LIMIT, MalformedMessage, WorkerHello, WorkerMessage, decode, may_be_recorded
 from hedgerow.sockets import SocketPath, bind_datagrams, take_connection
+from hedgerow.ticks import next_tick
 
 log = logging.getLogger("hedgerow.events")
 
 _LOOK_EVERY_S = 1.0
+_NEWS = b"."  # to a worker: there may be a new snapshot
 _WAITING_BATCHES = 64  # beyond it, reading stops, and the workers drop observations instead
 
 
@@ -42,6 +44,7 @@ class EventReceiver:
         self._listener: socket.socket | None = None
         self._place: SocketPath | None = None
         self._connections: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
         self.malformed = 0
 
     async def start(self) -> None:
@@ -62,10 +65,16 @@ class EventReceiver:
     async def keep_listening(self) -> None:
         """Bind the socket again if its path was removed or replaced, until cancelled. Raises OSError."""
         while True:
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await next_tick(_LOOK_EVERY_S)
             if self._place is not None and not self._place.is_in_place:
                 await self.start()
                 log.error("%s was removed or replaced: it is made again", self._path)
+
+    def announce_snapshot(self) -> None:
+        """Have all workers look for a new snapshot."""
+        for writer in self._writers:
+            if not writer.transport.get_write_buffer_size():  # otherwise it does not read, and has news already
+                writer.write(_NEWS)
 
     async def batches(self) -> AsyncIterator[MessageBatch]:
         """Yield all batches, for ever. Decisions about lifelines are left out."""
@@ -94,7 +103,9 @@ class EventReceiver:
             return
         lines = _LineSplitter()
         sender = WorkerHello("", "")
+        self._writers.add(writer)
         try:
+            writer.write(_NEWS)  # of what was published before
             while data := await reader.read(LINE_LIMIT):
                 sender, batch = self._unpack(sender, lines.feed(data), lines.take_overlong_count())
                 if batch.messages or batch.malformed:
@@ -103,6 +114,7 @@ class EventReceiver:
         except (OSError, asyncio.CancelledError):
             pass
         finally:
+            self._writers.discard(writer)
             await close_writer(writer)
 
     def _unpack(self, sender: WorkerHello, lines: list[bytes], malformed: int) -> tuple[WorkerHello, MessageBatch]:

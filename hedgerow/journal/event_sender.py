@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hedgerow.backoff import pause_after
@@ -37,16 +37,30 @@ class EventSender:
     """
 
     def __init__(
-        self, path: Path, worker: str, role: str, *, limit: int = 20_000, batch: int = 8, interval: float = 0.2
+        self,
+        path: Path,
+        worker: str,
+        role: str,
+        *,
+        limit: int = 20_000,
+        batch: int = 8,
+        interval: float = 0.2,
+        on_news: Callable[[], None] = lambda: None,
     ) -> None:
-        """`limit`: observations queued while control is away; `batch`: messages encoded at a time; `interval`: seconds
-        between sendings.
+        """Arguments:
+
+        limit: observations queued while control is away.
+        batch: messages encoded at a time.
+        interval: the least seconds between two sendings.
+        on_news: called when control has published a snapshot, and once it has taken a connection, since it may have
+            before.
         """
         self._path = path
         self._hello = WorkerHello(worker, role)
         self._observations: deque[WorkerMessage] = deque()
         self._urgent: deque[WorkerMessage] = deque(maxlen=1000)
-        self._limit, self._batch, self._interval = limit, batch, interval
+        self._limit, self._batch, self._interval, self._on_news = limit, batch, interval, on_news
+        self._has_more = asyncio.Event()
         self._pending: dict[MetricSeries, float] = {}
         self._levels: dict[MetricSeries, float] = {}
         self._changed_levels: set[MetricSeries] = set()
@@ -76,10 +90,12 @@ class EventSender:
                 if len(self._observations) > self._limit:
                     self._observations.popleft()
                     self._drop(1)
+        self._has_more.set()
 
     def count(self, series: MetricSeries, value: float = 1.0) -> None:
         """Add to a counter."""
         self._pending[series] = self._pending.get(series, 0.0) + value
+        self._has_more.set()
 
     def report_totals(self, totals: Mapping[MetricSeries, float]) -> None:
         """Take a component's cumulative counters and gauges, and queue what changed since the last call."""
@@ -112,25 +128,35 @@ class EventSender:
     async def _connect_and_send(self) -> None:
         self._was_connected = False
         reader, writer = await asyncio.open_unix_connection(sock=offer_connection(str(self._path)))
+        listening = asyncio.create_task(self._listen(reader))
         try:
             self.connected = self._was_connected = True
             # A restarted control knows no levels and no tasks.
             self._changed_levels, self._changed_tasks = set(self._levels), set(self._tasks)
             writer.write(encode(self._hello))
-            # Control never answers, so end of file means that the connection is gone, even if there is nothing to send.
-            while not reader.at_eof():
+            while not listening.done():
+                self._has_more.clear()
                 await self._send_all(writer)
                 await asyncio.sleep(self._interval)
+                await self._has_more.wait()
         except asyncio.CancelledError:
             with contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout(0.5):
                     await self._send_all(writer)
             raise
         finally:
+            listening.cancel()
             # close() would wait for a control that does not read.
             if writer.transport.get_write_buffer_size():
                 writer.transport.abort()
             await close_writer(writer)
+
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        """Take control's news, an octet each, until the connection is gone."""
+        with contextlib.suppress(OSError):
+            while await reader.read(64):
+                self._on_news()
+        self._has_more.set()
 
     async def _send_all(self, writer: asyncio.StreamWriter) -> None:
         """Send what is queued, one batch at a time. Between batches the worker's own work goes on."""
@@ -180,6 +206,7 @@ class EventSender:
         if self._levels.get(series) != value:
             self._levels[series] = value
             self._changed_levels.add(series)
+            self._has_more.set()
 
     def _drop(self, number: int) -> None:
         self.dropped += number

@@ -30,6 +30,7 @@ from hedgerow.journal.tables import decisions
 from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.model import AccessRequest, DeviceId, Observation
 from hedgerow.policies.time_model import ActiveMinute
+from hedgerow.ticks import next_tick
 
 log = logging.getLogger("hedgerow.journal")
 
@@ -39,7 +40,7 @@ small files.
 """
 
 _MANY = 2000  # observations that do not wait for the end of the interval
-_LOOKS = 10  # per interval
+_LOOKS = 5  # per interval
 _MAX_INTERVAL_S = 5.0
 _REST = 4  # a flush is followed by a rest of so many times its own length: a slow store gets fewer and larger batches
 _MAX_REPORT_DELAY_S = 600.0  # longer than any worker holds a report back
@@ -85,6 +86,10 @@ class _Buffer:
 
     def __len__(self) -> int:
         return len(self._observations)
+
+    @property
+    def is_empty(self) -> bool:
+        return not any((self._observations, self._requests, self._events, self._minutes, self._seen, self._protected))
 
     def add(self, messages: Iterable[WorkerMessage | SystemEvent]) -> tuple[list[RecordedMessage], int]:
         """Buffer messages.
@@ -392,16 +397,17 @@ async def flush_regularly(recorder: Recorder, interval: float) -> None:
     """Flush every `interval` seconds, and less often while the store is slow, in a thread, until cancelled; then flush
     once more.
     """
-    rest = interval
     try:
         while True:
+            while recorder._buffer.is_empty and not recorder._spool:
+                await next_tick(interval)
+            began = time.monotonic()
+            await asyncio.to_thread(recorder.flush)
+            rest = min(max(interval, _REST * (time.monotonic() - began)), _MAX_INTERVAL_S)
             for _ in range(_LOOKS):
                 await asyncio.sleep(rest / _LOOKS)
                 if len(recorder._buffer) >= _MANY:
                     break
-            began = time.monotonic()
-            await asyncio.to_thread(recorder.flush)
-            rest = min(max(interval, _REST * (time.monotonic() - began)), _MAX_INTERVAL_S)
     finally:
         recorder.flush()
 

@@ -7,6 +7,8 @@ import stat
 import time
 from pathlib import Path
 
+import pytest
+
 from hedgerow.journal.event_receiver import EventReceiver
 from hedgerow.journal.event_sender import DROPPED_METRIC, EventSender
 from hedgerow.journal.messages import LINE_LIMIT, CounterDelta, DeviceSeen, GaugeLevel, WorkerHello, encode
@@ -317,3 +319,42 @@ def test_the_sender_stops_while_control_stops(tmp_path):
 
     for pauses in range(15):
         asyncio.run(main(pauses))
+
+
+def test_a_worker_is_told_of_a_snapshot_at_once_and_after_each_connection(tmp_path):
+    async def main():
+        told = asyncio.Event()
+
+        async def next_news():
+            async with asyncio.timeout(20):
+                await told.wait()
+            told.clear()
+
+        path = tmp_path / "sender"
+        async with running(make(path, on_news=told.set)):
+            async with serving(path) as server:
+                await next_news()
+                server.announce_snapshot()
+                await next_news()
+            async with serving(path):
+                await next_news()
+
+    asyncio.run(main())
+
+
+def test_a_sender_without_messages_lets_its_worker_sleep(tmp_path):
+    """Its loop runs nothing while there is nothing to send, and sends at once what comes."""
+
+    async def main():
+        path = tmp_path / "sender"
+        async with serving(path) as server, running(make(path)) as sender:
+            sender.send(asked())
+            assert messages_of(await receive(server, bool)) == [asked()]
+            await asyncio.sleep(0.05)  # the least time between two sendings
+            sender._take_batch = lambda: pytest.fail("it looked for messages")
+            await asyncio.sleep(0.1)
+            del sender._take_batch
+            sender.send(seen())
+            assert messages_of(await receive(server, bool)) == [seen()]
+
+    asyncio.run(main())

@@ -25,6 +25,7 @@ from hedgerow.dashboards.deferred_app import RunHealth
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.journal.recorder import RESERVED_BYTES, Recorder, SystemEvent
 from hedgerow.task_state import TaskState
+from hedgerow.ticks import next_tick, seconds_to_tick
 from hedgerow.watched_tasks import WatchedTasks
 
 _DELAYS, _MEMORY_EVERY = 60, 10  # seconds
@@ -66,8 +67,8 @@ class WorkerMonitor:
                 self._metrics.set_all(
                     "hedgerow_process_memory_bytes", await asyncio.to_thread(_memory_by_role, self._rows)
                 )
-            due = loop.time() + 1
-            await asyncio.sleep(1)
+            due = loop.time() + seconds_to_tick(CHECK_INTERVAL_S)
+            await next_tick(CHECK_INTERVAL_S)
             delays.append(max(0.0, loop.time() - due))
             self._metrics.set("hedgerow_control_delay_seconds", (), max(delays))
 
@@ -187,7 +188,7 @@ class SnapshotRepair:
     async def run(self) -> None:
         """Repair until cancelled."""
         while True:
-            await asyncio.sleep(CHECK_INTERVAL_S)
+            await next_tick(CHECK_INTERVAL_S)
             if self._is_suspect:
                 self._is_suspect = False
                 await self._repair_lists()

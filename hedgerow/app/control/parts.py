@@ -133,6 +133,7 @@ class Parts:
             zygote=self.sockets.take_local(),
             more_problems=self._problems_elsewhere,
             leases=self._leases,
+            announce=self.events.announce_snapshot,
         )
 
     def _leases(self) -> dict[str, str]:

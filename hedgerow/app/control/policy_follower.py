@@ -21,10 +21,11 @@ from hedgerow.journal.recorder import Recorder
 from hedgerow.journal.store import Store
 from hedgerow.policies.identity import renamed_devices
 from hedgerow.policies.model import DeviceId
+from hedgerow.ticks import next_tick
 
 log = logging.getLogger("hedgerow.control")
 
-POLICY_CHECK_INTERVAL_S = 0.1
+POLICY_CHECK_INTERVAL_S = 0.5
 
 
 class PolicyFollower:
@@ -97,7 +98,7 @@ class PolicyFollower:
     async def run(self) -> None:
         """Watch the file until cancelled."""
         while True:
-            await asyncio.sleep(POLICY_CHECK_INTERVAL_S)
+            await next_tick(POLICY_CHECK_INTERVAL_S)
             if await self.follow():
                 await self._publisher.publish_with_retry()
 

@@ -27,10 +27,11 @@ from hedgerow.policies.model import AccessRequest, CodeEntered, Observation
 from hedgerow.policies.remembered import PageRecognised
 from hedgerow.policies.seats import ConductAccepted
 from hedgerow.task_state import Area
+from hedgerow.ticks import next_tick
 
 log = logging.getLogger("hedgerow.control")
 
-LIST_CHECK_INTERVAL_S = 1.0
+LIST_CHECK_INTERVAL_S = 2.0
 
 
 def core_services(parts: Parts, pages: PagesServer) -> tuple[ControlService, ...]:
@@ -127,7 +128,7 @@ def list_services(parts: Parts) -> tuple[ControlService, ...]:
             policy = parts.policy()
             if lists.is_worth_compiling(policy) and await lists.compile(policy):
                 await publisher.publish_with_retry()
-            await asyncio.sleep(LIST_CHECK_INTERVAL_S)
+            await next_tick(LIST_CHECK_INTERVAL_S)
 
     async def fetch_lists() -> None:
         """Fetch lists that are due. Those of a bundle come first."""
@@ -137,7 +138,7 @@ def list_services(parts: Parts) -> tuple[ControlService, ...]:
             bundle = policy.network.bundle
             if bundle is None or not bundle.lists or parts.bundle.has_looked:
                 await lists.fetch_if_due(policy)
-            await asyncio.sleep(LIST_CHECK_INTERVAL_S)
+            await next_tick(LIST_CHECK_INTERVAL_S)
 
     return (
         ControlService(name="compiling", run=compile_lists, area=Area.LISTS),

@@ -48,11 +48,12 @@ from hedgerow.network.nft_sets import MAX_ELEMENTS, SetElement, SetWriter
 from hedgerow.network.source_rules import MAX_OWNERS, OWNED_SETS, Owner, owner_elements, owners_of
 from hedgerow.sockets import SocketPath, bind_unix_socket
 from hedgerow.task_state import Area
+from hedgerow.ticks import next_tick, seconds_to_tick
 from hedgerow.watched_tasks import WatchedTasks
 
 log = logging.getLogger("hedgerow.gateway")
 
-TICK_S = 0.1
+TICK_S, REMOVAL_INTERVAL_S = 1.0, 0.5
 SWEEP_INTERVAL_S, LOOK_INTERVAL_S = 60.0, 1.0
 RENEW_INTERVAL_S = 5.0
 CUT_INTERVAL_S = 0.5
@@ -108,7 +109,7 @@ class AdmissionServer:
     async def keep_listening(self) -> None:
         """Listen again if the socket's path was removed or replaced, until cancelled. Raises OSError."""
         while True:
-            await asyncio.sleep(LOOK_INTERVAL_S)
+            await next_tick(LOOK_INTERVAL_S)
             if self._place is not None and not self._place.is_in_place:
                 self._listen()
                 log.error("%s was removed or replaced: it is made again", self._path)
@@ -243,7 +244,7 @@ async def keep_addresses(
     """
     written, last, until = (frozenset[str](), frozenset[str]()), None, 0.0
     while True:
-        await asyncio.sleep(CUT_INTERVAL_S)
+        await next_tick(CUT_INTERVAL_S)
         current = states()
         if current is None:
             continue
@@ -277,7 +278,12 @@ class SnapshotFollower:
 
     def __init__(self, state: Path, on_change: Callable[[], Awaitable[None]]) -> None:
         self._watch, self._on_change = SnapshotWatch(state), on_change
+        self._news = asyncio.Event()
         self.view: LoadedSnapshot | None = None
+
+    def look(self) -> None:
+        """Look for a new snapshot now."""
+        self._news.set()
 
     async def run(self) -> None:
         """Follow new snapshots until cancelled."""
@@ -286,7 +292,9 @@ class SnapshotFollower:
             if view is not None:
                 self.view = view
                 await self._on_change()
-            await asyncio.sleep(TICK_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), seconds_to_tick(TICK_S))
+            self._news.clear()
 
 
 @contextlib.asynccontextmanager
@@ -305,7 +313,7 @@ async def serve_gateway(settings: Settings, tasks: WatchedTasks) -> AsyncIterato
         await admissions.restore()
 
     controller = GatewayController(settings, lambda: follower.view, writer, restore)
-    events = EventSender(settings.event_socket, "gateway-0", "gateway")
+    events = EventSender(settings.event_socket, "gateway-0", "gateway", on_news=follower.look)
     core = GatewayCore(
         settings=settings,
         view=lambda: follower.view,
@@ -381,7 +389,7 @@ async def _wait_until_outdated(settings: Settings) -> None:
     """Feed systemd's watchdog, and return once the settings of another run are in force."""
     while True:
         notify_systemd("WATCHDOG=1")
-        await asyncio.sleep(HEARTBEAT_INTERVAL_S)
+        await next_tick(HEARTBEAT_INTERVAL_S)
         with contextlib.suppress(OSError, ValueError):
             if Settings.load(settings.state) != settings:
                 return
@@ -399,10 +407,10 @@ async def report_state(is_in_place: Callable[[], bool], unexpected: Callable[[],
                 totals |= {("hedgerow_gateway_packets_total", rule): float(packets) for rule, packets in found.items()}
         totals[UNEXPECTED_METRIC, "gateway"] = float(unexpected())
         events.report_totals(totals)
-        await asyncio.sleep(1)
+        await next_tick(HEARTBEAT_INTERVAL_S)
 
 
 async def wait_until_removed(settings: Settings) -> None:
     """Return once the gateway is no longer configured."""
-    while settings.gateway_file.exists():  # noqa: ASYNC110  (another program removes the file)
-        await asyncio.sleep(TICK_S)
+    while settings.gateway_file.exists():
+        await next_tick(REMOVAL_INTERVAL_S)

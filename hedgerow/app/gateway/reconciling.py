@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
+
+from hedgerow.ticks import next_tick
 
 RECONCILE_INTERVAL_S: Final = 0.5
 """Seconds between two comparisons with the policy."""
@@ -34,4 +35,4 @@ async def keep_reconciled(
             if str(error) != logged:
                 log.error(failure, error)
             logged = str(error)
-        await asyncio.sleep(RECONCILE_INTERVAL_S)
+        await next_tick(RECONCILE_INTERVAL_S)

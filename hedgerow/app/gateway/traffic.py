@@ -17,6 +17,7 @@ from hedgerow.policies.model import Device, DeviceId
 from hedgerow.policies.ruleset import Rulesets
 from hedgerow.policies.time_model import ActiveMinute
 from hedgerow.policies.times.budget import minute_of
+from hedgerow.ticks import next_tick
 
 log = logging.getLogger("hedgerow.traffic")
 
@@ -83,7 +84,7 @@ async def count_traffic(
     """Read the counters every few seconds while there is a gateway, until cancelled, and report the minutes of use."""
     meter, logged = TrafficMeter(), ""
     while True:
-        await asyncio.sleep(READ_INTERVAL_S)
+        await next_tick(READ_INTERVAL_S)
         snapshot = view()
         try:
             has_gateway = GatewayConfig.load(settings.state) is not None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from hedgerow.network.admissions import MAX_ADDRESSES, REPLY_OCTETS, AdmissionRequest, Destination, parse_reply
+from hedgerow.ticks import next_tick
 
 HOLD_S: Final = 0.05
 """Seconds for which an answer waits for the gateway's process; it is sent then anyway."""
@@ -21,6 +22,7 @@ longer.
 """
 METRIC: Final = "hedgerow_gateway_admissions_total"
 _CONNECT_INTERVAL_S: Final = 0.2
+_LOOK_INTERVAL_S: Final = 1.0  # while there is no gateway
 _MAX_KNOWN: Final = 32_768
 _MAX_HELD: Final = 1024
 _MAX_MISSED: Final = 1024
@@ -67,7 +69,7 @@ class DestinationAdmitter:
                     self._on_change()
                 if self._socket is None and self._path.exists():
                     self._connect()
-                await asyncio.sleep(_CONNECT_INTERVAL_S)
+                await next_tick(_CONNECT_INTERVAL_S if is_active else _LOOK_INTERVAL_S)
         finally:
             self._disconnect()
 

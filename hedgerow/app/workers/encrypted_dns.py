@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -21,6 +20,7 @@ from hedgerow.features import FEATURES
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
 from hedgerow.sockets import open_socket
 from hedgerow.task_state import Area
+from hedgerow.ticks import next_tick
 
 log = logging.getLogger("hedgerow.encrypted")
 
@@ -74,7 +74,7 @@ async def _keep_fresh(worker: Worker, frontend: EncryptedFrontend, servers: dict
     """Follow changes of our name and of the certificate files, forever."""
     readable = certificate_folders(worker.settings, worker.view.policy)
     while True:
-        await asyncio.sleep(CERTIFICATE_CHECK_INTERVAL_S)
+        await next_tick(CERTIFICATE_CHECK_INTERVAL_S)
         if not certificate_folders(worker.settings, worker.view.policy) <= readable:
             log.info("This process ends, so that the next one can read the new certificate's directory.")
             os.kill(os.getpid(), signal.SIGTERM)

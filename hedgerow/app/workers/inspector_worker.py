@@ -25,6 +25,7 @@ from hedgerow.proxy.inspection.inspector import DEVICE_LIMIT, Inspector
 from hedgerow.proxy.pass_through import CertificateRefusals
 from hedgerow.proxy.policy import ProxyPolicy
 from hedgerow.task_state import Area
+from hedgerow.ticks import seconds_to_tick
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ async def request_successor(
     deadline, limit = loop.time() + MAX_AGE_S, resident_bytes() + growth
     while not wanted.is_set() and loop.time() < deadline and resident_bytes() < limit and not is_outdated():
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(wanted.wait(), _CHECK_INTERVAL_S)
+            await asyncio.wait_for(wanted.wait(), seconds_to_tick(_CHECK_INTERVAL_S))
     log.info("the inspector asks for a successor at %.0f MB", resident_bytes() / 1e6)
     ask()
     await asyncio.Event().wait()

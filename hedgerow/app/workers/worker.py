@@ -31,6 +31,7 @@ from hedgerow.policies.privacy import observe
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.unlisted import is_worth_noting, site_to_ask_about
 from hedgerow.task_state import Area
+from hedgerow.ticks import next_tick, seconds_to_tick
 from hedgerow.watched_tasks import WatchedTasks
 
 INTERVAL_S = 300.0
@@ -126,7 +127,7 @@ class SiteReporter:
 log = logging.getLogger("hedgerow.worker")
 
 DNS_ROLE = "dns"
-TICK_S = 0.1
+TICK_S = 1.0
 COUNTERS_INTERVAL_S = 1.0
 CLIENT_CACHE_S = 10.0  # an address may go to another device
 SYSTEM_CHECK_INTERVAL_S = 2.0
@@ -154,7 +155,8 @@ class Worker:
         self.index = index
         self.settings = settings
         self.view = view
-        self._events = EventSender(settings.event_socket, f"{role}-{index}", role)
+        self._news = asyncio.Event()
+        self._events = EventSender(settings.event_socket, f"{role}-{index}", role, on_news=self._news.set)
         self.send = self._events.send
         self.sightings = SightingReporter(self.send)
         self._activity = ActivityLog(self.send)
@@ -267,7 +269,9 @@ class Worker:
     async def _follow_snapshots(self) -> None:
         forgotten = time.monotonic()
         while True:
-            await asyncio.sleep(TICK_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), seconds_to_tick(TICK_S))
+            self._news.clear()
             now = time.time()
             view = self._watch.open_if_new()
             # it is confined to what was there when it started; another process may read the rest
@@ -298,7 +302,7 @@ class Worker:
     async def _follow_system(self) -> None:
         """Open other upstreams when the system names others, such as after boot or in another network."""
         while True:
-            await asyncio.sleep(SYSTEM_CHECK_INTERVAL_S)
+            await next_tick(SYSTEM_CHECK_INTERVAL_S)
             servers = system_resolv_conf(self.settings.resolv_conf)
             if servers != self._system_servers:
                 self._system_servers = servers
@@ -308,7 +312,7 @@ class Worker:
 
     async def _report_counters(self) -> None:
         while True:
-            await asyncio.sleep(COUNTERS_INTERVAL_S)
+            await next_tick(COUNTERS_INTERVAL_S)
             self._events.report_totals(_totals(self))
             self.send(heartbeat(self.role, self.index, time.time()))
 

@@ -23,6 +23,7 @@ from hedgerow.dns.server.rate_limits import MAX_QUERY
 from hedgerow.dns.server.responder import DROPPED_METRIC
 from hedgerow.dns.server.stream import EncryptedFrontend
 from hedgerow.dns.server.tls import ServerTls
+from hedgerow.ticks import seconds_to_tick
 
 MAX_CONNECTIONS: Final = 256
 MAX_CONNECTIONS_PER_CLIENT: Final = 32
@@ -47,14 +48,14 @@ class DohServer:
             MAX_CONNECTIONS_PER_CLIENT,
             lambda: frontend.responder.count(DROPPED_METRIC, "connections"),
         )
-        self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
+        self._timer = asyncio.get_running_loop().call_later(seconds_to_tick(_SWEEP_SECONDS), self._sweep)
 
     async def listen(self, sock: socket.socket) -> None:
         self.frontend.streams.serve(sock, self.tls.context, partial(DohConnection, self))
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(_SWEEP_SECONDS, self._sweep)
+        self._timer = loop.call_later(seconds_to_tick(_SWEEP_SECONDS), self._sweep)
         self.table.close_idle(loop.time())
 
     def close(self) -> None:

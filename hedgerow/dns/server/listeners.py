@@ -17,6 +17,7 @@ from hedgerow.dns.server.udp import UdpListener, open_udp_listener
 from hedgerow.dns.upstreams.pool import UpstreamPool
 from hedgerow.policies.network import QueryLimit
 from hedgerow.sockets import open_socket, open_udp_socket
+from hedgerow.ticks import seconds_to_tick
 
 _SWEEP_STEPS: Final = 250
 _REPORT_INTERVAL: Final = 0.002  # seconds between two calls of `_report`
@@ -33,7 +34,7 @@ class DnsServer:
         self.streams = StreamServer(self.responder)
         self._clients = self.responder.clients
         self._datagrams: list[UdpListener] = []
-        self._timer = asyncio.get_running_loop().call_later(1.0, self._tick)
+        self._timer = asyncio.get_running_loop().call_later(seconds_to_tick(1.0), self._tick)
         self._reporting: asyncio.TimerHandle | None = None
 
     async def listen(self, host: str, port: int) -> int:
@@ -82,7 +83,7 @@ class DnsServer:
 
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(1.0, self._tick)
+        self._timer = loop.call_later(seconds_to_tick(1.0), self._tick)
         now = self.resolver.clocks.steady()
         self._clients.forget_expired(now)
         self._clients.begin_report()

@@ -41,6 +41,7 @@ from hedgerow.features.quic.connections import (
     RoutedConnection,
 )
 from hedgerow.frame_budget import ANSWER_TOKENS, FrameTokens
+from hedgerow.ticks import seconds_to_tick
 
 IDLE_SECONDS: Final = 30.0
 MAX_CONNECTIONS: Final = 128
@@ -100,7 +101,7 @@ class QuicServer:
         self.handshakes = Places[QuicDnsConnection](MAX_HANDSHAKES, MAX_HANDSHAKES_PER_CLIENT)
         self._listening: list[QuicListener] = []
         self.owner = frontend.owner
-        self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
+        self._timer = asyncio.get_running_loop().call_later(seconds_to_tick(_SWEEP_SECONDS), self._sweep)
 
     async def listen(self, sock: socket.socket) -> None:
         self._listening.append(QuicListener(sock, self, self.frontend.streams.turns))
@@ -155,7 +156,7 @@ class QuicServer:
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(_SWEEP_SECONDS, self._sweep)
+        self._timer = loop.call_later(seconds_to_tick(_SWEEP_SECONDS), self._sweep)
         self.table.close_idle(loop.time())
 
     def close(self) -> None:

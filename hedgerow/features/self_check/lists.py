@@ -16,10 +16,11 @@ from typing import Final
 from hedgerow.app.control.lists.list_jobs import ListFolders
 from hedgerow.app.snapshot import KEPT_LISTS
 from hedgerow.blocklists.catalogue import is_usable
+from hedgerow.ticks import next_tick
 
 log = logging.getLogger(__name__)
 
-INTERVAL_S: Final = 0.5
+INTERVAL_S: Final = 1.0
 _ROOM: Final = 4  # times the size of the lists must be free for a copy
 
 type _Identity = dict[str, tuple[int, int, int]]
@@ -39,7 +40,7 @@ class KeptLists:
         """Copy what comes into force, and restore it, until cancelled. Raises OSError."""
         while True:
             await asyncio.to_thread(self.check)
-            await asyncio.sleep(INTERVAL_S)
+            await next_tick(INTERVAL_S)
 
     def check(self) -> None:
         """Look at the lists in force and their copy, which takes some system calls unless they have changed.

@@ -32,6 +32,7 @@ from hedgerow.proxy.handover import (
 )
 from hedgerow.proxy.http_head import Authority
 from hedgerow.task_state import Area
+from hedgerow.ticks import next_tick
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class InspectionCheck:
         """Try until cancelled. Raises InspectionFailure for a trial that failed."""
         while True:
             await self.check()
-            await asyncio.sleep(INTERVAL_S)
+            await next_tick(INTERVAL_S)
 
     async def check(self) -> None:
         """Try each inspector that has run for a while.

@@ -32,11 +32,12 @@ from hedgerow.proxy.poller import running_poller
 from hedgerow.proxy.sign_in import ProxyAuthenticator
 from hedgerow.proxy_protocol import LoadBalancers
 from hedgerow.sockets import new_socket
+from hedgerow.ticks import seconds_to_tick
 from hedgerow.watched_tasks import note_unexpected
 
 log = logging.getLogger(__name__)
 
-_SWEEP_SECONDS = 0.5
+_SWEEP_SECONDS = 1.0
 _BACKLOG = 1024
 _MAX_ACCEPTS = 32
 _ACCEPT_RETRY_SECONDS = 0.5
@@ -117,7 +118,7 @@ class Gate:
         self._listeners.append(listener)
         self._accept_on(listener, greet if destination_of is not None else greet_maybe_balanced)
         if self._sweep is None:
-            self._sweep = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._tick)
+            self._sweep = asyncio.get_running_loop().call_later(seconds_to_tick(_SWEEP_SECONDS), self._tick)
         return int(listener.getsockname()[1])
 
     def _accept_on(self, listener: socket.socket, greet: Callable[[socket.SocketType, str], None]) -> None:
@@ -175,7 +176,7 @@ class Gate:
         self._cut(self._is_forbidden)
 
     def _tick(self) -> None:
-        self._sweep = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._tick)
+        self._sweep = asyncio.get_running_loop().call_later(seconds_to_tick(_SWEEP_SECONDS), self._tick)
         now = self._clock()
         try:
             for connection in self._table.expired(now):

@@ -37,6 +37,7 @@ from hedgerow.proxy.pass_through import CertificateRefusals
 from hedgerow.proxy.policy import Counters, ProxyPolicy, class_of
 from hedgerow.proxy.poller import Poller
 from hedgerow.sockets import bind_datagrams, descriptor_limit
+from hedgerow.ticks import next_tick
 from hedgerow.watched_tasks import note_unexpected
 
 IDLE_LIMIT = 1800.0
@@ -65,7 +66,7 @@ _OTHER_DESCRIPTORS, _DESCRIPTORS_PER_CONNECTION = 256, 2
 _MAX_PER_WAKEUP = 16
 """Connections that are accepted before others have their turn."""
 
-_SWEEP = 0.5
+_SWEEP, _LAST_HANDOVERS = 1.0, 0.5
 _END_GRACE = 1.0
 
 
@@ -152,7 +153,7 @@ class Inspector:
 
         A successor serves on the path already.
         """
-        await asyncio.sleep(_SWEEP)  # accept what was handed over before
+        await asyncio.sleep(_LAST_HANDOVERS)  # accept what was handed over before
         self._stop_listening()
         self._drained.clear()
         if self._sessions:
@@ -330,7 +331,7 @@ class Inspector:
 
     async def _sweep(self) -> None:
         while True:
-            await asyncio.sleep(_SWEEP)
+            await next_tick(_SWEEP)
             now = self.clock()
             try:
                 self._cut(lambda running: running.ruleset.until is not None and running.ruleset.until <= now)  # noqa: B023

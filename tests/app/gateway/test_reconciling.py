@@ -14,7 +14,7 @@ from hedgerow.app.gateway.reconciling import keep_reconciled
 def test_an_error_is_logged_once_until_a_step_succeeds(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconciling, "RECONCILE_INTERVAL_S", 0.0)
+    monkeypatch.setattr(reconciling, "RECONCILE_INTERVAL_S", 0.01)
     outcomes: list[Exception | None] = [OSError("full"), OSError("full"), ValueError("odd"), None, ValueError("odd")]
     forgotten: list[int] = []
     ended = asyncio.Event()

@@ -23,6 +23,7 @@ from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.recorder import SystemEvent
 from hedgerow.network.discovery import LEASE_FILES, Lease, VendorLookup, query_mdns_name
 from hedgerow.network.neighbours import Neighbours
+from hedgerow.ticks import next_tick
 
 log = logging.getLogger("hedgerow.discovery")
 
@@ -74,7 +75,7 @@ class DeviceDiscovery:
         known: set[str] = {row.device for row in await asyncio.to_thread(self._reader.devices, time.time())}
         problems: list[str] = []
         while True:
-            await asyncio.sleep(SCAN_INTERVAL_S)
+            await next_tick(SCAN_INTERVAL_S)
             before, problems = problems, await asyncio.to_thread(unreadable_lease_files)
             for problem in problems:
                 if problem not in before:
@@ -88,7 +89,7 @@ class DeviceDiscovery:
     async def _scan_names(self) -> None:
         """Look up host names, in a loop of its own since a lookup may take long."""
         while True:
-            await asyncio.sleep(SCAN_INTERVAL_S)
+            await next_tick(SCAN_INTERVAL_S)
             view, leases = self._view(), await asyncio.to_thread(read_leases)
             self._host_names = await self._names.find(leases, self._neighbours.entries(), time.time())
             if view is not None and any(device.hostnames for device in view.policy.devices.values()):

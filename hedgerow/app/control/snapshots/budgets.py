@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -19,6 +18,7 @@ from hedgerow.policies.expiry import WARN_MINUTES, device_of_person, ending_sent
 from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Policy, Reason
 from hedgerow.policies.time_model import ActiveMinute, Bonus, SpentBudget
 from hedgerow.policies.times.budget import BudgetAccount, BudgetBalance, BudgetBook, mark, minute_of, spent_budgets
+from hedgerow.ticks import next_tick
 
 log = logging.getLogger("hedgerow.budgets")
 
@@ -159,7 +159,7 @@ class EndingNotifier:
     async def run(self) -> None:
         """Check every few seconds, until cancelled."""
         while True:
-            await asyncio.sleep(WARNING_INTERVAL_S)
+            await next_tick(WARNING_INTERVAL_S)
             view = self._view()
             if view is not None:
                 self.check(view, time.time())

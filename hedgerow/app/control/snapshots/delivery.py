@@ -13,7 +13,7 @@ from hedgerow.app.snapshot import FILE_NAME, Snapshot, SnapshotCodec, identity_o
 from hedgerow.files import error_text, make_private_folder, write_atomically
 
 PATIENCE_S = 2.0
-"""Seconds to wait for the workers after a change. They look for a new snapshot ten times per second."""
+"""Seconds to wait for the workers after a change. They are told of each new snapshot."""
 
 START_PATIENCE_S = 15.0
 """The same while one is starting, or has not been heard from since control started."""

@@ -56,6 +56,7 @@ class SnapshotPublisher:
         *,
         more_problems: Callable[[], tuple[Problem, ...]] = tuple,
         leases: Callable[[], dict[str, str]] = dict,
+        announce: Callable[[], None] = lambda: None,
     ) -> None:
         self._state = settings.state
         self.reader, self.ledger, self.usage = JournalReader(store), GrantStore(store), UsageStore(store)
@@ -89,7 +90,7 @@ class SnapshotPublisher:
         self._files = SnapshotFiles(settings.state)
         self._publishing = asyncio.Lock()
         self._wanted = asyncio.Event()
-        self._leases = leases
+        self._leases, self._announce = leases, announce
         self.request = self._wanted.set
         """Publish soon."""
 
@@ -232,6 +233,7 @@ class SnapshotPublisher:
         view = await asyncio.to_thread(lambda: LoadedSnapshot(snapshot, before=self.view))
         problem = await asyncio.to_thread(self._files.save, snapshot)
         self.view = view
+        self._announce()
         log.info("snapshot %d published", snapshot.serial)
         if generation != self._generation:
             # A worker may still be opening the previous one.

@@ -19,6 +19,7 @@ from hedgerow.files import error_text, make_private_folder, write_atomically
 from hedgerow.policies.feature_settings import WorkerReport
 from hedgerow.policies.model import Policy
 from hedgerow.policies.sites_seen import DAY_S, MAX_SITES_PER_DAY, SitesSeen, closes_new_sites
+from hedgerow.ticks import next_tick
 
 log = logging.getLogger("hedgerow.control")
 
@@ -137,7 +138,7 @@ class SitesSeenFile:
     async def run(self, policy: Callable[[], Policy], want_snapshot: Callable[[], None]) -> None:
         """Ask for a snapshot on each new day, and save the sites found every hour. Runs until cancelled."""
         while True:
-            await asyncio.sleep(_CHECK_S)
+            await next_tick(_CHECK_S)
             if self._sites is not None and self._sites.today != self._day():
                 want_snapshot()
             elif self._found and self._clock() - self._saved > _SAVE_S:

@@ -24,6 +24,7 @@ from hedgerow.app.control.jobs import SMALL_MEMORY, JobError, limit_resources, r
 from hedgerow.app.privileges import confine_job
 from hedgerow.blocklists.sources import shown_url
 from hedgerow.policies.reading.holidays import MAX_CALENDAR_BYTES, calendar_copy_path, days_of_calendar
+from hedgerow.ticks import next_tick
 
 log = logging.getLogger("hedgerow.calendars")
 
@@ -53,7 +54,7 @@ class CalendarUpdater:
                 if self._is_due(url):
                     self._tried[url] = time.monotonic()
                     await self.fetch(url)
-            await asyncio.sleep(CHECK_INTERVAL_S)
+            await next_tick(CHECK_INTERVAL_S)
 
     async def fetch(self, url: str) -> bool:
         """Fetch a calendar now, in a process of its own. Returns False if that failed; the old copy then stays."""

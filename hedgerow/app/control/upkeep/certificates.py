@@ -5,7 +5,6 @@ Both use a certificate of our own CA, or the files that the policy names for its
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import ssl
 import time
@@ -27,6 +26,7 @@ from hedgerow.proxy.certificate_authority import (
     sign_message,
 )
 from hedgerow.proxy.own_pages import web_host_names
+from hedgerow.ticks import next_tick
 
 log = logging.getLogger("hedgerow.web")
 
@@ -166,7 +166,7 @@ class DnsCertificateIssuer:
 
     async def run(self) -> None:
         while True:
-            await asyncio.sleep(DNS_CHECK_INTERVAL_S)
+            await next_tick(DNS_CHECK_INTERVAL_S)
             self.issue_if_due()
 
 

@@ -32,6 +32,7 @@ from hedgerow.journal.event_receiver import EventReceiver
 from hedgerow.journal.recorder import RecordedMessage, Recorder, SystemEvent
 from hedgerow.journal.store import DamagedJournalError, JournalError, Store, StoreAddress
 from hedgerow.journal.tables import grants, pauses, sessions
+from hedgerow.ticks import next_tick
 
 log = logging.getLogger("hedgerow.control")
 
@@ -174,7 +175,7 @@ class JournalWatch:
     async def run(self) -> None:
         """Watch until cancelled."""
         while True:
-            await asyncio.sleep(_WATCH_INTERVAL_S)
+            await next_tick(_WATCH_INTERVAL_S)
             if self._is_damaged():
                 self.restart()
 
