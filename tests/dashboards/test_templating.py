@@ -1,16 +1,21 @@
 """Templates are compiled once, for all languages and all later starts, and translated in each language."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
 from jinja2 import Environment, FileSystemLoader
 from web_server import running_web
 
+import hedgerow
 from hedgerow.dashboards.templating import TEMPLATES, compile_templates, make_environment
 from hedgerow.dashboards.words.languages import language
 from hedgerow.proxy.pages.compiled_templates import CompiledTemplates
+
+PACKAGE = Path(hedgerow.__file__).parent
 
 
 def test_languages_share_compiled_templates():
@@ -93,3 +98,10 @@ def test_an_installation_compiles_the_templates_of_all_pages():
     code = "from hedgerow.dashboards.templating import compile_templates; compile_templates()"
     subprocess.run([sys.executable, "-P", "-c", code], check=True)
     assert len(list(TEMPLATES.glob("__pycache__/*.jinja"))) >= len(list(TEMPLATES.glob("*.html")))
+
+
+def test_scripts_are_modules_whose_names_do_not_collide():
+    """Of two scripts of one page that declare the same name, the second one would not run at all."""
+    for template in PACKAGE.rglob("templates/*.html"):
+        scripts = re.findall(r"<script[^>]*>", template.read_text(encoding="utf-8"))
+        assert all(each.startswith('<script type="module" src=') for each in scripts), template
