@@ -31,6 +31,7 @@ from hedgerow.features import (
     self_check,
     statements,
     telegram,
+    tethering,
     undo,
 )
 from hedgerow.features.contract import Feature
@@ -53,6 +54,7 @@ FEATURES: tuple[Feature, ...] = (
     undo.FEATURE,
     ntfy.FEATURE,
     telegram.FEATURE,
+    tethering.FEATURE,
     self_check.FEATURE,
     cafe.FEATURE,
     statements.FEATURE,

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from hedgerow.journal.recorder import RecordedMessage, Recorder
     from hedgerow.journal.store import Store
     from hedgerow.journal.usage import UsageStore
+    from hedgerow.network.nft_sets import SetWriter
     from hedgerow.policies.model import Policy
     from hedgerow.policies.reading.feature_keys import FeatureKey, ScoreKey
     from hedgerow.policies.text.addresses import IpNetwork
@@ -149,13 +150,15 @@ class GatewayCore:
     """The parts of the gateway's process that a feature's services there may use.
 
     `view` returns the snapshot in force, None during start-up. `guarded_tunnel` returns the addresses of the tunnel
-    home that the installed table knows, none while there is no table. `report` takes totals and levels of metrics.
+    home that the installed table knows, none while there is no table. `report` takes totals and levels of metrics, and
+    `writer` writes elements of the table's sets.
     """
 
     settings: Settings
     view: Callable[[], LoadedSnapshot | None]
     guarded_tunnel: Callable[[], tuple[IpNetwork, ...]]
     report: Callable[[Mapping[MetricSeries, float]], None]
+    writer: SetWriter
 
     @property
     def policy(self) -> Policy | None:

@@ -24,9 +24,12 @@ from hedgerow.network.gateway_rules import (
     table_fingerprint,
 )
 from hedgerow.network.nft_expressions import FAMILY, TABLE, NftCommand
+from hedgerow.network.source_rules import TETHERING_SET
 from hedgerow.network.traffic_rules import RECEIVED_SETS, SENT_SET, TrafficCounters, parse_counters
 
 NFT_TIMEOUT_S = 20
+TETHERING_LEVEL = "tethering"
+"""Name of gauges that are no metrics: the instant at which a device, by its MAC address, was seen to forward."""
 
 
 class GatewayError(Exception):
@@ -45,6 +48,12 @@ class InstalledTable:
     counters: dict[str, int]
     sets: dict[str, list[Any]]
     fingerprint: str
+
+    def levels(self, now: float) -> dict[tuple[str, ...], float]:
+        """Return the counters as metrics, and `now` for the MAC address of each device that forwards for others."""
+        packets = {("hedgerow_gateway_packets_total", rule): float(count) for rule, count in self.counters.items()}
+        forwarding = (element["elem"]["val"] for element in self.sets.get(TETHERING_SET, ()))
+        return packets | {(TETHERING_LEVEL, mac): now for mac in forwarding}
 
 
 def install(gateway: Gateway, device_states: DeviceStates) -> None:

@@ -57,7 +57,7 @@ TETHER_MARK: Final = 0x08000000
 TETHERING_SET, TETHER_SET = "tethering", "tether_macs"
 """Sets of MAC addresses: of open devices that forwarded something lately, and of those that may do so."""
 
-TETHERING_TIMEOUT_S: Final = 30
+TETHERING_TIMEOUT_S: Final = 40  # looked at every 30 seconds
 _HOPS: Final = 16
 _FORWARDED_TTLS: Final = {"set": [{"range": [first - _HOPS, first - 1]} for first in (64, 128, 255)]}
 _CT_MARK: Final[NftExpression] = {"ct": {"key": "mark"}}

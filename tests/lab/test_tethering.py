@@ -70,3 +70,18 @@ def test_hop_limits_of_all_systems_are_open(gateway: House, ttl: int) -> None:
             assert reached(aim, gateway, parent, hoped=True)
     finally:
         parent.must("sysctl", "-qw", *(f"{name}=64" for name in names))
+
+
+def test_containers_of_a_parents_computer_are_open_once_it_may_forward(gateway: House) -> None:
+    """Its kernel counts their hops, and gives them its address."""
+    parent, policy = gateway.devices["parent"], gateway.policy.read_text()
+    names = ("net.ipv4.ip_default_ttl", "net.ipv6.conf.eth0.hop_limit")
+    parent.must("sysctl", "-qw", *(f"{name}=63" for name in names))
+    try:
+        assert open_ones(gateway, parent) == []
+        gateway.policy.write_text(policy.replace("  parent: {mac", "  parent: {tethers: true, mac"))
+        for aim in EVERYTHING:
+            assert reached(aim, gateway, parent, hoped=True)
+    finally:
+        parent.must("sysctl", "-qw", *(f"{name}=64" for name in names))
+        gateway.policy.write_text(policy)

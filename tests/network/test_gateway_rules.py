@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hedgerow.network.access_state import AccessState, DeviceStates
+from hedgerow.network.gateway import TETHERING_LEVEL, InstalledTable
 from hedgerow.network.gateway_rules import (
     Gateway,
     RedirectPorts,
@@ -150,3 +151,15 @@ def test_the_fingerprint_shows_changes_by_others(space: list[str], hand: str, is
     assert (seen() == before) is is_same
     nft(space, "-j", "-f", "-", commands=render_table(GATEWAYS["strict"], STATES))
     assert seen() == before, "new handles and reset counters"
+
+
+@pytest.mark.root
+def test_a_listing_names_the_devices_that_forward(space: list[str]) -> None:
+    nft(space, "-j", "-f", "-", commands=render_table(GATEWAYS["strict"], STATES))
+    nft(space, "add element inet hedgerow tethering { 02:00:00:00:00:0a timeout 40s }")
+    items = json.loads(nft(space, "-j", "list", "table", "inet", "hedgerow"))["nftables"]
+    sets = {item["set"]["name"]: item["set"].get("elem", []) for item in items if "set" in item}
+    assert InstalledTable({"quic": 2}, sets, "").levels(7.0) == {
+        ("hedgerow_gateway_packets_total", "quic"): 2.0,
+        (TETHERING_LEVEL, "02:00:00:00:00:0a"): 7.0,
+    }

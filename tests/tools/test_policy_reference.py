@@ -76,7 +76,7 @@ def test_every_key_of_the_examples_is_in_the_schema(path: Path) -> None:
     schema: dict[str, Any] = json.loads(schema_json())
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert set(document) <= set(schema["properties"])
-    for section, noun in (("people", "RawPerson"), ("devices", "RawDevice"), ("seats", "RawSeat")):
+    for section, noun in (("people", "RawPerson"), ("devices", "RawNamedDevice"), ("seats", "RawSeat")):
         for entry in (document.get(section) or {}).values():
             assert set(entry or {}) <= set(schema["$defs"][noun]["properties"])
 

@@ -319,6 +319,7 @@ async def serve_gateway(settings: Settings, tasks: WatchedTasks) -> AsyncIterato
         view=lambda: follower.view,
         guarded_tunnel=lambda: controller.guarded_tunnel,
         report=events.report_totals,
+        writer=writer,
     )
     tasks.report_to(events.send)
     tasks.start("snapshots", follower.run, Area.GATEWAY)
@@ -403,8 +404,7 @@ async def report_state(is_in_place: Callable[[], bool], unexpected: Callable[[],
         if number % COUNT_EVERY == 0 and is_in_place():
             with contextlib.suppress(GatewayError):
                 table = await asyncio.to_thread(installed_table)
-                found = table.counters if table is not None else {}
-                totals |= {("hedgerow_gateway_packets_total", rule): float(packets) for rule, packets in found.items()}
+                totals |= table.levels(time.time()) if table is not None else {}
         totals[UNEXPECTED_METRIC, "gateway"] = float(unexpected())
         events.report_totals(totals)
         await next_tick(HEARTBEAT_INTERVAL_S)

@@ -388,6 +388,11 @@ class RawSeat(RawDevice):
     """A café's seat: a device that guests use in turn."""
 
 
+@_with_features("devices", "*")
+class RawNamedDevice(RawDevice):
+    """A device that is no seat, with the keys of features."""
+
+
 class RawList(RawModel):
     source: str | None = managed(None, description="Id of a public list that Hedgerow knows.")
     category: str | None = managed(None, description="Category of the list's entries.")
@@ -418,7 +423,7 @@ class RawPolicy(RawRules):
     people: Annotated[dict[str, RawPerson], BeforeValidator(empty_mappings)] = managed(
         {}, description="People with their rules, by name."
     )
-    devices: Annotated[dict[str, RawDevice], BeforeValidator(empty_mappings)] = managed(
+    devices: Annotated[dict[str, RawNamedDevice], BeforeValidator(empty_mappings)] = managed(
         {}, description="Devices with their rules, by name."
     )
     profiles: Annotated[dict[str, RawProfile], BeforeValidator(empty_mappings)] = managed(

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from hedgerow.policies.reading.profiles import BUILTIN_PROFILE_NAMES
-from hedgerow.policies.reading.schema import RawDevice, RawList, RawPerson, RawProfile, RawRules
+from hedgerow.policies.reading.schema import RawDevice, RawList, RawNamedDevice, RawPerson, RawProfile, RawRules
 from hedgerow.policies.text.addresses import parse_mac, parse_network
 from hedgerow.policies.text.suggestions import did_you_mean, guess_days, suggest, with_hint
 
@@ -79,7 +79,7 @@ def _section_of(given: object) -> str | None:
     """
     keys = set(given) if isinstance(given, dict) else set()
     everywhere = set(RawRules.model_fields)
-    sections: dict[str, type[BaseModel]] = {"people": RawPerson, "devices": RawDevice, "profiles": RawProfile}
+    sections: dict[str, type[BaseModel]] = {"people": RawPerson, "devices": RawNamedDevice, "profiles": RawProfile}
     return next(
         (name for name, model in sections.items() if keys & (set(model.model_fields) - everywhere - {"profile"})), None
     )

@@ -134,6 +134,7 @@ def test_the_end_of_the_last_seat_leaves_no_limit_after_an_error(
         view=lambda: view,
         guarded_tunnel=tuple,
         report=lambda _totals: None,
+        writer=cast(Any, None),
     )
 
     async def day() -> None:

@@ -53,7 +53,10 @@ class Kernel:
     def core(self, view: object) -> GatewayCore:
         settings: Any = SimpleNamespace(state=self.state, store="")
         seen: Any = view
-        return GatewayCore(settings=settings, view=lambda: seen, guarded_tunnel=tuple, report=self.reported.update)
+        writer: Any = None
+        return GatewayCore(
+            settings=settings, view=lambda: seen, guarded_tunnel=tuple, report=self.reported.update, writer=writer
+        )
 
 
 @pytest.fixture
