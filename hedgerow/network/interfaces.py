@@ -6,10 +6,14 @@ Imported only if there is a gateway, since pyroute2 takes ten megabytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from pyroute2 import IPRoute
+
+from hedgerow.policies.text.addresses import IpNetwork
+
+_MAIN_TABLE, _UNICAST = 254, 1  # of the kernel's linux/rtnetlink.h
 
 BRIDGE_FILTERING_COMMANDS = (
     "modprobe br_netfilter, and sysctl -w net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1"
@@ -42,6 +46,24 @@ def uplink_bridges() -> frozenset[str]:
     with IPRoute() as netlink:
         bridges = {link.get("ifname") for link in netlink.get_links() if link.get(("linkinfo", "kind")) == "bridge"}
     return uplinks() & bridges
+
+
+def inner_networks(lan: Sequence[str]) -> tuple[bool, tuple[IpNetwork, ...]]:
+    """Return whether a default route leads through an interface of `lan`, and the networks that the kernel reaches
+    through these or others without a default route.
+
+    Raises OSError.
+    """
+    outer = uplinks()
+    with IPRoute() as netlink:
+        names = {link["index"]: link.get("ifname") for link in netlink.get_links()}
+        routes = [
+            (route.get("dst"), route["dst_len"], names.get(route.get("oif")))
+            for route in netlink.get_routes(table=_MAIN_TABLE)
+            if route["type"] == _UNICAST
+        ]
+    found = {ip_network(f"{to}/{length}") for to, length, name in routes if to and name not in outer.difference(lan)}
+    return not outer.isdisjoint(lan), tuple(sorted(found, key=lambda each: (each.version, each)))
 
 
 def device_ports(lan: Sequence[str]) -> tuple[str, ...]:

@@ -120,6 +120,7 @@ class Flow:
 _SHORTEST_LAN_PREFIX = {4: 8, 6: 8}
 """Shortest prefix, by IP version, of a network that one household or business can own."""
 
+LINK_LOCAL: IpNetwork = ip_network("fe80::/10")
 LOCAL_NETWORKS: tuple[IpNetwork, ...] = tuple(
     ip_network(text)
     for text in (

@@ -28,6 +28,9 @@ _PUBLIC_NAMES = ("cloudflare-ech.com", "tls-ech.dev", "defo.ie")
 ACCESS_DENIED_ALERT = bytes((0x15, 3, 3, 0, 2, 2, 49))
 """A TLS record with the fatal alert access_denied (RFC 8446, section 6.2)."""
 
+NO_PROTOCOL_ALERT = bytes((0x15, 3, 3, 0, 2, 2, 120))
+"""A TLS record with the fatal alert no_application_protocol (RFC 7301, section 3.2)."""
+
 
 class HelloError(Exception):
     """The client's fault: this is not a ClientHello."""

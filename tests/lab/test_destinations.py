@@ -11,7 +11,19 @@ import pytest
 from lab import House
 from lab.aims import Aim, calls, datagram, is_called_from_outside, noise, pings, reached, reads
 from lab.house import LAN4, MACS
-from lab.internet import GAME4, GAME6, GAME_NAME, PEER4, PEER6, PEER_NAME, TRANSPORT_NAMES, UNNAMED4, UNNAMED6
+from lab.internet import (
+    GAME4,
+    GAME6,
+    GAME_NAME,
+    PEER4,
+    PEER6,
+    PEER_NAME,
+    PRIVATE4,
+    PRIVATE6,
+    TRANSPORT_NAMES,
+    UNNAMED4,
+    UNNAMED6,
+)
 from small_internet.running import wait_until
 
 pytestmark = pytest.mark.root
@@ -89,6 +101,18 @@ def test_flows_of_the_policy_and_any_destination(gateway: House) -> None:
     finally:
         gateway.hedgerow("gateway", "apply", "--named-destinations")
     assert not aim(gateway, tablet)
+
+
+def test_private_addresses_outside_the_home_are_open_where_the_policy_names_them(gateway: House) -> None:
+    """Such as a printer at the provider's router, behind which Hedgerow's own network is."""
+    tablet, before = gateway.devices["tablet"], gateway.policy.read_text()
+    aims = (noise(PRIVATE4, 5222), datagram(PRIVATE4, 40000), noise(PRIVATE6, 5222), datagram(PRIVATE6, 40000))
+    assert not any(aim(gateway, tablet) for aim in aims)
+    gateway.policy.write_text(before.replace("network:\n", f"network:\n  reachable: [{PRIVATE4}, {PRIVATE6}]\n"))
+    try:
+        assert all(reached(aim, gateway, tablet, hoped=True) for aim in aims)
+    finally:
+        gateway.policy.write_text(before)
 
 
 def test_a_games_server_on_the_device_answers_strangers_at_its_flow(gateway: House) -> None:

@@ -17,7 +17,7 @@ from time import perf_counter
 
 from mitmproxy.connection import ConnectionState
 
-from hedgerow.proxy.client_hello import ClientHello, HelloError, HelloReader, looks_like_tls
+from hedgerow.proxy.client_hello import NO_PROTOCOL_ALERT, ClientHello, HelloError, HelloReader, looks_like_tls
 from hedgerow.proxy.handover import HandoverHeader
 from hedgerow.proxy.http_head import CONNECTION_ESTABLISHED
 from hedgerow.proxy.inspection.connection import InspectedConnection
@@ -29,6 +29,7 @@ from hedgerow.proxy.inspection.shares import DeviceShare
 from hedgerow.proxy.inspection.streams import Stream, TlsSession
 
 HTTP2 = "h2"  # in ALPN; clients that offer it get it
+_PROTOCOLS = frozenset({HTTP2, "http/1.1", "http/1.0"})
 
 _numbers = count(1)
 _MAX_EARLY = 64 * 1024
@@ -129,8 +130,13 @@ class ClientHandshake(InspectorSession):
             self._inspector.counters.add("hedgerow_proxy_dropped_total", "inspector")
             self.abort()
             return
-        if hello is not None:
+        if hello is not None and (not hello.alpn or _PROTOCOLS.intersection(hello.alpn)):
             self._secure(hello)
+        elif hello is not None:  # an app with a protocol of its own, for which no proxy can speak
+            self.client.sni = hello.sni
+            self._note_refusal(None)
+            self.stream.send(NO_PROTOCOL_ALERT)
+            self.stream.close()
 
     def _secure(self, hello: ClientHello) -> None:
         server, client = self._context.server, self.client

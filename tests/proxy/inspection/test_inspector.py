@@ -570,6 +570,27 @@ def test_a_client_may_go_on_with_an_earlier_session(stand: Stand, net: SmallInte
                     session = tls.session
 
 
+def test_a_protocol_that_is_not_http_ends_with_its_alert(stand: Stand, net: SmallInternet) -> None:
+    """RFC 7301, section 3.2. One of several is enough, and so is none."""
+
+    def connect_with(*protocols: str) -> str | None:
+        context = ssl.create_default_context(cafile=str(stand.ca))
+        context.set_alpn_protocols(protocols)
+        with socket.create_connection(stand.proxy, 10, (CHILD_WITH_CA, 0)) as client:
+            connect(client, INSPECTED, net.origins.https_port)
+            with context.wrap_socket(client, server_hostname=INSPECTED) as tls:
+                return tls.selected_alpn_protocol()
+
+    assert [connect_with("grpc-exp", "h2"), connect_with("http/1.1", "http/1.0"), connect_with()] == [
+        "h2",
+        "http/1.1",
+        None,
+    ]
+    with pytest.raises(ssl.SSLError, match="NO_APPLICATION_PROTOCOL"):
+        connect_with("stun.turn")
+    assert net.origins.connections() == []
+
+
 # Getting in.
 
 

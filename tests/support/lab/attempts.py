@@ -62,6 +62,8 @@ from lab.internet import (
     OWN_RESOLVER,
     PEER4,
     PEER6,
+    PRIVATE4,
+    PRIVATE6,
     PUBLIC_NAME,
     QUIC_PORT,
     RESOLVER,
@@ -119,6 +121,7 @@ _TRICKLE = (
 _PROXIED = "requests that only a proxy gets are refused at any port"
 _TIME = "requests and replies have the usual size, and are limited to five per second"
 _UNNAMED = "no answer of the resolver gave the device this address"
+_OUTSIDE = "private addresses outside the home need a name, or `reachable` in the policy, as all others"
 _NAMED = "looks like a game or a mail program at an address that has a name; strict mode refuses it"
 
 ATTEMPTS: tuple[Attempt, ...] = (
@@ -447,6 +450,19 @@ ATTEMPTS: tuple[Attempt, ...] = (
         through_socks(UNNAMED6, port=SOCKS_PORT),
         _UNNAMED,
     ),
+    Attempt(
+        "A SOCKS proxy on an old phone at the provider's router",
+        "curl --socks5",
+        through_socks(PRIVATE4, port=SOCKS_PORT),
+        _OUTSIDE,
+    ),
+    Attempt(
+        "A SOCKS proxy at a private address of the provider's network, IPv6",
+        "curl --socks5",
+        through_socks(PRIVATE6, port=SOCKS_PORT),
+        _OUTSIDE,
+    ),
+    Attempt("Random bytes over UDP, at the provider's router", "a datagram", datagram(PRIVATE4, 40000), _OUTSIDE),
     Attempt(
         *(
             "A SOCKS proxy at another port, under a name of its own",

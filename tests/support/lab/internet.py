@@ -62,6 +62,8 @@ PEER4, PEER6 = f"{PREFIX4}.70", f"{PREFIX6}:70"
 """An echo server at `UDP_PORTS` and `TCP_PORTS`, in place of a game server, a VPN or a proxy."""
 UNNAMED4, UNNAMED6 = f"{PREFIX4}.72", f"{PREFIX6}:72"
 """The same at addresses that no name leads to."""
+PRIVATE4, PRIVATE6 = "192.168.1.50", "fd77::50"
+"""The same at private addresses outside the home: at the provider's router, or behind its address translation."""
 GAME4, GAME6, GAME_NAME = f"{PREFIX4}.73", f"{PREFIX6}:73", "game.example"
 """The same, and a name that one test alone looks up."""
 TRANSPORT_NAMES = {
@@ -108,7 +110,7 @@ def internet(space: Space, folder: Path) -> Internet:
         UNNAMED_RESOLVER,
     )
     sites = [place(host) for host in SITES for place in (address4, address6)]
-    peers = (PEER4, PEER6, UNNAMED4, UNNAMED6, GAME4, GAME6)
+    peers = (PEER4, PEER6, UNNAMED4, UNNAMED6, PRIVATE4, PRIVATE6, GAME4, GAME6)
     for address in (*resolvers, *sites, *peers, SELF_SIGNED4, HTTPS_PROXY4, RELAY4, ROOT4, AUTHORITY4, TUNNEL4):
         space.ip("address", "add", address, "dev", "lo", *(["nodad"] if ":" in address else []))
     authority = Authority(folder, "Laboratory root")
