@@ -14,7 +14,7 @@ from hedgerow.dns.private_networks import AddressGuard
 from hedgerow.dns.special_names import DesignatedResolver, LocalNames
 from hedgerow.dns.tunnel_detector import trusted_domains
 from hedgerow.policies.decide import IP_ADDRESS
-from hedgerow.policies.mirrored_sites import names_an_address
+from hedgerow.policies.mirrored_sites import CUSTOMERS_DOMAINS, names_an_address
 from hedgerow.policies.model import Decision, DeviceId, Reason, Request, RequestKind, Verdict
 from hedgerow.policies.network import LocalRecord, NetworkSettings, ResolverSettings
 from hedgerow.policies.ruleset import Ruleset
@@ -29,8 +29,10 @@ _NUMBER: Final = Decision(Verdict.BLOCK, Reason.BYPASS, IP_ADDRESS)
 
 
 def _is_known(ruleset: Ruleset, host: str) -> bool:
-    """Return whether the name is of a well-known site or service, which may number its machines."""
-    return is_beneath(host, trusted_domains()) or bool(ruleset.host_facts.services_of(host))
+    """Return whether the name is of a well-known site or service, which may number its machines, not of a customer."""
+    return not is_beneath(host, CUSTOMERS_DOMAINS) and (
+        is_beneath(host, trusted_domains()) or bool(ruleset.host_facts.services_of(host))
+    )
 
 
 def _always(_ruleset: Ruleset) -> bool:

@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from hedgerow.blocklists.names import is_beneath, parse_host
+from hedgerow.blocklists.address_ranges import is_private
+from hedgerow.blocklists.names import parse_host
 
 _ENCODING_DOMAINS = frozenset({"cdn.ampproject.org", "translate.goog", "turbopages.org", "webpkgcache.com"})
 """Domains whose subdomains are names of other sites, written as in AMP's “AMP cache URL format” (amp.dev).
@@ -36,10 +37,10 @@ FRONT_ENDS = {
 SEARCH_FRONT_ENDS = frozenset({"searx", "searxng", "whoogle", "librex", "librey", "4get"})
 """First labels of search engines without a safe mode that a network could enforce."""
 
-_DIRECT_DOMAINS = frozenset({"plex.direct", "quickconnect.to", "ui.direct", "nvidiagrid.net"})
-"""Domains of services whose names tell the address of the family's own server, or of a game's, with a certificate for
-it.
-"""
+CUSTOMERS_DOMAINS = frozenset(
+    {"plex.direct", "quickconnect.to", "ui.direct", "amazonaws.com", "amazonaws.com.cn", "googleusercontent.com"}
+)
+"""Domains of well-known services and clouds with names that tell the address of anybody's own machine."""
 
 _QUAD = re.compile(r"(?<![0-9])(?=([0-9]{1,3})([.-])([0-9]{1,3})\2([0-9]{1,3})\2([0-9]{1,3})(?![0-9]))")
 _HEX = re.compile(r"(?<![0-9a-z])[0-9a-f]{8}(?![0-9a-z])")
@@ -78,8 +79,8 @@ def is_search_front_end(host: str) -> bool:
 
 
 def names_an_address(host: str, addresses: Iterable[bytes]) -> bool:
-    """Return whether a name contains one of the packed addresses that it leads to, so that it is a bare address in
-    disguise.
+    """Return whether a name contains one of the packed public addresses that it leads to, so that it is a bare address
+    in disguise.
 
     >>> (names_an_address("45-55-10-13.nip.io", [bytes((45, 55, 10, 13))]),
     ...  names_an_address("2d370a0d.nip.io", [bytes((45, 55, 10, 13))]))
@@ -87,9 +88,17 @@ def names_an_address(host: str, addresses: Iterable[bytes]) -> bool:
     >>> names_an_address("13.10.55.45.bl.example", [bytes((127, 0, 0, 2))])
     False
     """
-    if not any(_may_be_spelled(host, packed) for packed in addresses) or is_beneath(host, _DIRECT_DOMAINS):
-        return False
-    return bool(_addresses_in(host) & set(addresses))
+    spelled = {packed for packed in addresses if _may_be_spelled(host, packed) and not is_private(packed)}
+    return bool(spelled) and not spelled.isdisjoint(_addresses_in(host))
+
+
+def spells_numbers(host: str) -> bool:
+    """Return whether a name contains four numbers as of an IPv4 address, in any order.
+
+    >>> spells_numbers("43.40.55.45.bc.googleusercontent.com"), spells_numbers("www.example.org")
+    (True, False)
+    """
+    return any(True for _ in _ipv4_candidates(host))
 
 
 def _may_be_spelled(host: str, packed: bytes) -> bool:

@@ -11,6 +11,7 @@ gate does, once.
   that is younger than three days. It counts under a name of dynamic DNS only, where it means that a server at
   somebody's home was set up this week.
 - A server that asks for a password as proxies do (407) is a proxy. No web site sends that.
+- A server that cannot be looked at may just be slow. It stays closed where new sites are closed too.
 """
 
 from __future__ import annotations
@@ -21,13 +22,20 @@ from typing import assert_never
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import is_good
-from hedgerow.blocklists.names import is_address, is_beneath, is_local_name, is_public_suffix
+from hedgerow.blocklists.names import (
+    is_address,
+    is_beneath,
+    is_local_name,
+    is_public_suffix,
+    registered_domain,
+)
 from hedgerow.blocklists.recognition.name_model import Recognition
 from hedgerow.blocklists.recognition.name_parts import is_sensitive
 from hedgerow.blocklists.recognition.recogniser import Recogniser, is_institution, is_judged
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.sources import essential_hosts, popular_hosts
 from hedgerow.policies.host_facts import HostFactIndex, background_hosts, parents_of
+from hedgerow.policies.mirrored_sites import spells_numbers
 from hedgerow.policies.model import Decision, Privacy, Reason, Verdict
 from hedgerow.policies.remembered import BY_PAGE, remembered_as
 from hedgerow.policies.rule_index import BYPASS
@@ -48,9 +56,10 @@ class CertificateFlaw(StrEnum):
     OTHER_NAME = "other-name"
     FRESH = "fresh"
     PROXY = "proxy"
+    UNSEEN = "unseen"
 
 
-def suspicion_of(flaw: str, catalogue: Catalogue, mask: int) -> str:
+def suspicion_of(ruleset: Ruleset, flaw: str, catalogue: Catalogue, mask: int) -> str:
     """Return what an unlisted host looks like, by the finding about its server; empty if nothing follows from that."""
     match CertificateFlaw(flaw):
         case CertificateFlaw.SELF_SIGNED | CertificateFlaw.OWN_AUTHORITY | CertificateFlaw.OTHER_NAME:
@@ -59,6 +68,9 @@ def suspicion_of(flaw: str, catalogue: Catalogue, mask: int) -> str:
             return BYPASS
         case CertificateFlaw.FRESH:
             return DYNAMIC_DNS if mask & catalogue.mask_of([DYNAMIC_DNS]) else ""
+        case CertificateFlaw.UNSEEN:
+            rule = ruleset.rules.categories.get(NEW_DOMAINS)
+            return "" if rule is None or rule.allow else UNTRUSTED_CERTIFICATE
         case CertificateFlaw.NONE:
             return ""
         case other:
@@ -72,6 +84,25 @@ def may_be_remembered(facts: HostFactIndex, catalogue: Catalogue, host: str) -> 
     if is_local_name(host) or is_public_suffix(host) or is_institution(host) or host in Recogniser.load().well_known:
         return False
     return is_unknown(facts, catalogue, host)
+
+
+def is_examined(ruleset: Ruleset, catalogue: Catalogue, host: str) -> bool:
+    """Return whether the server of a host is examined: nothing is known of the host, or anybody can rent its like."""
+    return is_rented(host) or is_unlisted(ruleset, catalogue, host)
+
+
+def is_rented(host: str) -> bool:
+    """Return whether a name is one that a provider gives its customers' machines, under a well-known name or by number.
+
+    >>> is_rented("ec2-45-55-20-21.compute-1.amazonaws.com"), is_rented("files.s3.amazonaws.com")
+    (True, True)
+    >>> is_rented("aws.amazon.com"), is_rented("www.google.com")
+    (False, False)
+    """
+    if spells_numbers(host):
+        return True
+    above = registered_domain(host).partition(".")[2]
+    return is_beneath(above, _shipped_names()) and not is_institution(host)
 
 
 def is_unlisted(ruleset: Ruleset, catalogue: Catalogue, host: str) -> bool:

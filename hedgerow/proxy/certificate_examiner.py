@@ -1,9 +1,9 @@
-"""Examination of the servers of unlisted hosts: one TLS handshake and one request of our own, before a device's tunnel
-is joined.
+"""Examination of the servers of unlisted hosts, by a TLS handshake and a request of our own, before a device's tunnel
+is joined and again while one is used.
 
-A finding holds for hours, for all devices. The caller passes only addresses that the proxy may dial. Each device has
-four examinations at once, so that one whose new hosts are slow delays only itself. One that fails or takes too long
-finds nothing: the host may just be slow.
+A finding is about one address of a host, for all devices. It is kept for as long as it has been the same already,
+within limits, so that a server that is new here is looked at again soon. The caller passes only addresses that the
+proxy may dial. Looks are bounded per device and in all, so that one device whose servers are slow delays only itself.
 """
 
 from __future__ import annotations
@@ -12,21 +12,33 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from hedgerow.blocklists.address_ranges import is_public_address
-from hedgerow.policies.model import DeviceId
+from hedgerow.policies.model import DeviceId, Request
 from hedgerow.policies.unlisted import CertificateFlaw
 from hedgerow.proxy.http_head import parse_status_line
-from hedgerow.values import BoundedDict
+from hedgerow.values import BoundedDict, value_dataclass
 
-_SECONDS_PER_EXAMINATION = 4.0
-_ANSWER_SECONDS = 2.0
-_AT_ONCE = 4
-_MAX_DEVICES = 1024
-_MAX_HOSTS = 8192
-_CLEAN_SECONDS, _FLAWED_SECONDS, _UNKNOWN_SECONDS = 6 * 3600.0, 600.0, 60.0
+_PATIENCE_SECONDS = 3.0
+"""Seconds for which a new connection waits for the first finding."""
+
+_LOOK_SECONDS = 12.0
+_LOOKS_PER_DEVICE, _LOOKS = 8, 64  # at the same time
+_WAITING_PER_DEVICE = 128
+_MAX_SERVERS = 8192
+_SHORTEST_SECONDS = 120.0
+_LONGEST_SECONDS = {
+    **dict.fromkeys(CertificateFlaw, 600.0),
+    CertificateFlaw.NONE: 6 * 3600.0,
+    CertificateFlaw.FRESH: 6 * 3600.0,
+    CertificateFlaw.UNSEEN: 6 * 3600.0,
+    CertificateFlaw.PROXY: 24 * 3600.0,
+}
+"""The most seconds for which a finding is kept. A certificate may be replaced at any time."""
+
 _FRESH_SECONDS = 7 * 86_400.0
 _MAX_LINE_BYTES, _MAX_FIELDS = 4096, 50
 # the type and the first byte of the version of a ServerHello's record (RFC 8446, section 5.1)
@@ -35,6 +47,33 @@ _TLS_HANDSHAKE = b"\x16\x03"
 # Results of OpenSSL's verification (X509_V_ERR_…). A missing intermediate certificate (20, 21) is a mistake of many
 # ordinary sites.
 _FLAWS = {18: CertificateFlaw.SELF_SIGNED, 19: CertificateFlaw.OWN_AUTHORITY, 62: CertificateFlaw.OTHER_NAME}
+_PROXY_FIELDS = (b"proxy-authenticate:", b"proxy-agent:")
+"""Beginnings of fields that only proxies send (RFC 9110, section 11.7; the second is a custom of many)."""
+
+
+@value_dataclass(frozen=True, slots=True)
+class Server:
+    """A server that a tunnel leads to: the SNI that the client sends, and the address that was dialled.
+
+    `unlisted` is the request for the host of which nothing is known, and `owner` the device for limits.
+    """
+
+    host: str
+    address: str
+    port: int
+    owner: DeviceId
+    unlisted: Request
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        return self.host, self.address, self.port
+
+
+@value_dataclass(frozen=True, slots=True)
+class _Finding:
+    flaw: CertificateFlaw
+    since: float
+    until: float
 
 
 class CertificateExaminer:
@@ -48,76 +87,123 @@ class CertificateExaminer:
         self, authorities: Path | None = None, clock: Callable[[], float] = time.time, *, also_private: bool = False
     ) -> None:
         self._also_private = also_private
-        self._context = ssl.create_default_context()
+        self._context, self._lenient = ssl.create_default_context(), ssl.create_default_context()
+        self._lenient.check_hostname, self._lenient.verify_mode = False, ssl.CERT_NONE
         if authorities is not None:
             self._context.load_verify_locations(authorities)
         self._clock = clock
-        self._found = BoundedDict[tuple[str, int], tuple[float, CertificateFlaw]](_MAX_HOSTS)
-        self._running: dict[tuple[str, int], asyncio.Task[CertificateFlaw]] = {}
+        self._found = BoundedDict[tuple[str, str, int], _Finding](_MAX_SERVERS)
+        self._running: dict[tuple[str, str, int], asyncio.Task[None]] = {}
+        self._running_of = Counter[DeviceId]()
         self._turns: dict[DeviceId, asyncio.Semaphore] = {}
+        self._turn = asyncio.Semaphore(_LOOKS)
 
-    async def examine(self, device: DeviceId, host: str, addresses: Sequence[str], port: int) -> CertificateFlaw:
-        """Connect to the first of `addresses` with the SNI `host`, as a client would, and return the finding."""
-        if not self._also_private and not is_public_address(addresses[0]):
+    def known(self, server: Server) -> CertificateFlaw:
+        """Return the last finding about a server, NONE before the first."""
+        found = self._found.get(server.key)
+        return CertificateFlaw.NONE if found is None else found.flaw
+
+    async def examine(self, server: Server) -> CertificateFlaw:
+        """Return the last finding, or wait for the first. UNSEEN if that takes too long; it may come later."""
+        if not self._may_examine(server.address):
             return CertificateFlaw.NONE
-        key = (host, port)
-        expires, known = self._found.get(key, (0.0, CertificateFlaw.NONE))
-        if self._clock() < expires:
-            return known
-        task = self._running.get(key)
-        if task is None:
-            task = self._running[key] = asyncio.get_running_loop().create_task(self._connect(device, key, addresses[0]))
-            task.add_done_callback(lambda _: self._running.pop(key, None))
-        return await asyncio.shield(task)  # another connection may wait for the same
+        look = self.renew(server)
+        if look is not None and server.key not in self._found:
+            await asyncio.wait([look], timeout=_PATIENCE_SECONDS)
+        return self.known(server) if server.key in self._found else CertificateFlaw.UNSEEN
 
-    async def _connect(self, device: DeviceId, key: tuple[str, int], address: str) -> CertificateFlaw:
-        flaw, seconds = CertificateFlaw.NONE, _UNKNOWN_SECONDS
-        with contextlib.suppress(OSError, ValueError, TimeoutError):  # ssl.SSLError is an OSError
-            async with asyncio.timeout(_SECONDS_PER_EXAMINATION), self._turn_of(device):
-                flaw = await self._handshake(key, address)
-                seconds = _FLAWED_SECONDS if flaw else _CLEAN_SECONDS
-        self._found[key] = (self._clock() + seconds, flaw)
-        return flaw
+    def renew(self, server: Server) -> asyncio.Task[None] | None:
+        """Look at a server again, beside what else happens, unless the last finding is still good.
 
-    def _turn_of(self, device: DeviceId) -> asyncio.Semaphore:
-        if len(self._turns) >= _MAX_DEVICES:
-            self._turns = {each: turn for each, turn in self._turns.items() if turn.locked()}
-        return self._turns.setdefault(device, asyncio.Semaphore(_AT_ONCE))
+        Return the look, None if there is none.
+        """
+        found, look = self._found.get(server.key), self._running.get(server.key)
+        if look is not None or (found is not None and self._clock() < found.until):
+            return look
+        owner = server.owner
+        if not self._may_examine(server.address) or self._running_of[owner] >= _WAITING_PER_DEVICE:
+            return None
 
-    async def _handshake(self, key: tuple[str, int], address: str) -> CertificateFlaw:
-        host, port = key
+        def forget(_look: asyncio.Task[None]) -> None:
+            del self._running[server.key]
+            self._running_of[owner] -= 1
+            if not self._running_of[owner]:
+                del self._running_of[owner], self._turns[owner]
+
+        self._running_of[owner] += 1
+        turn = self._turns.setdefault(owner, asyncio.Semaphore(_LOOKS_PER_DEVICE))
+        look = self._running[server.key] = asyncio.get_running_loop().create_task(self._look(server, turn))
+        look.add_done_callback(forget)
+        return look
+
+    def _may_examine(self, address: str) -> bool:
+        return self._also_private or is_public_address(address)
+
+    async def _look(self, server: Server, turn: asyncio.Semaphore) -> None:
+        flaw = CertificateFlaw.UNSEEN
+        async with turn, self._turn:
+            with contextlib.suppress(OSError, EOFError, ValueError, TimeoutError):  # ssl.SSLError is an OSError
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    flaw = await self._handshake(server)
+        now, before = self._clock(), self._found.get(server.key)
+        if before is not None and flaw in (before.flaw, CertificateFlaw.UNSEEN):  # the host may just be slow
+            flaw, since = before.flaw, before.since
+        else:
+            since = now
+        kept = min(max(now - since, _SHORTEST_SECONDS), _LONGEST_SECONDS[flaw])
+        self._found[server.key] = _Finding(flaw, since, now + kept)
+
+    async def _handshake(self, server: Server) -> CertificateFlaw:
         try:
-            reader, writer = await asyncio.open_connection(
-                address, port, ssl=self._context, server_hostname=host, limit=_MAX_LINE_BYTES
-            )
+            async with self._connected(server, self._context) as (reader, writer):
+                issued = ssl.cert_time_to_seconds(writer.get_extra_info("peercert")["notBefore"])
+                if await _is_proxy(reader, writer, server):
+                    return CertificateFlaw.PROXY
+                return CertificateFlaw.FRESH if self._clock() - issued < _FRESH_SECONDS else CertificateFlaw.NONE
         except ssl.SSLCertVerificationError as error:
-            return _FLAWS.get(error.verify_code, CertificateFlaw.NONE)
+            if (flaw := _FLAWS.get(error.verify_code)) is not None:
+                return flaw
+        async with self._connected(server, self._lenient) as (reader, writer):
+            return CertificateFlaw.PROXY if await _is_proxy(reader, writer, server) else CertificateFlaw.NONE
+
+    @contextlib.asynccontextmanager
+    async def _connected(
+        self, server: Server, context: ssl.SSLContext
+    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        reader, writer = await asyncio.open_connection(
+            server.address, server.port, ssl=context, server_hostname=server.host, limit=_MAX_LINE_BYTES
+        )
         try:
-            if await _is_proxy(reader, writer, host, port):
-                return CertificateFlaw.PROXY
-            issued = ssl.cert_time_to_seconds(writer.get_extra_info("peercert")["notBefore"])
-            return CertificateFlaw.FRESH if self._clock() - issued < _FRESH_SECONDS else CertificateFlaw.NONE
+            yield reader, writer
         finally:
             writer.transport.abort()
 
 
-async def _is_proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int) -> bool:
+async def _is_proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, server: Server) -> bool:
     """Ask for a tunnel to the host itself (RFC 9110 §9.3.6).
 
-    Only a proxy asks for a password then, or lets a handshake begin.
+    Only a proxy asks for a password then, names itself or CONNECT in its answer, or lets a handshake begin. A server
+    that hangs up is none.
+
+    Raises TimeoutError in the time of the caller.
     """
-    writer.write(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+    place = f"{server.host}:{server.port}"
     try:
-        async with asyncio.timeout(_ANSWER_SECONDS):
-            line = parse_status_line((await reader.readline()).rstrip(b"\r\n"))
-            if line is None or line[1] != 200:
-                return line is not None and line[1] == 407
-            for _ in range(_MAX_FIELDS):
-                if not (await reader.readline()).strip():
-                    break
-            writer.write(_first_message(host))
-            return await reader.readexactly(len(_TLS_HANDSHAKE)) == _TLS_HANDSHAKE  # not a page about a bad request
-    except (OSError, EOFError, ValueError, TimeoutError):
+        writer.write(f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n\r\n".encode())
+        line = parse_status_line((await reader.readline()).rstrip(b"\r\n"))
+        if line is None or line[1] == 407:
+            return line is not None
+        for _ in range(_MAX_FIELDS):
+            field = (await reader.readline()).strip().lower()
+            if field.startswith(_PROXY_FIELDS) or (field.startswith(b"allow:") and b"connect" in field):
+                return True
+            if not field:
+                break
+        if line[1] != 200:
+            return False
+        writer.write(_first_message(server.host))
+        return await reader.readexactly(len(_TLS_HANDSHAKE)) == _TLS_HANDSHAKE  # not a page about a bad request
+    except (OSError, EOFError, ValueError):
         return False
 
 

@@ -115,8 +115,8 @@ class ProxyPolicy:
     - `report_protection` is called with each connection that shows which protections a device uses.
     - `report_use` is called for a busy connection each time the gate or an inspector sweeps, with the bytes of this
       minute.
-    - `is_unlisted` tells whether nothing is known of a host, so that its server is examined before a tunnel to it is
-      joined.
+    - `is_examined` tells whether nothing is known of a host, or anybody can rent its like, so that its server is
+      examined before a tunnel to it is joined.
     - `may_be_remembered` tells whether a host may be remembered for its pages, which `report_page` reports. `listed`
       are the lists' names.
     - `phrase_lists` are files of weighted phrases, in addition to ours. `pages` are our own, open to every device.
@@ -141,7 +141,7 @@ class ProxyPolicy:
     report_protection: Callable[[DeviceId, Protection], None] = lambda _device, _protection: None
     denied_at: Callable[[DeviceId, str], float | None] = lambda _device, _subject: None
     open_until: Callable[[Device, float, float], float] = lambda _device, _now, end: end
-    is_unlisted: Callable[[Ruleset, str], bool] = lambda _ruleset, _host: False
+    is_examined: Callable[[Ruleset, str], bool] = lambda _ruleset, _host: False
     proxy_protocol_from: tuple[IpNetwork, ...] = ()
     may_be_remembered: Callable[[str], bool] = lambda _host: False
     report_page: Callable[[PageRecognised], None] = lambda _page: None

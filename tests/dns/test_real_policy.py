@@ -116,10 +116,16 @@ def test_a_number_in_a_name_counts_as_a_bare_address(
     internet: SmallInternet, catalogue: Catalogue, tmp_path: Path
 ) -> None:
     """A name that spells the address that it leads to is closed for a child, whoever offers it; a blocklist's answers
-    by DNS are not.
+    by DNS are not. Nor are a family's own server at home and the machines of a service, but those that anybody rents.
     """
     internet.nameserver.add_zone(parse_zone("numbers.example", NUMBERED))
-    internet.nameserver.add_zone(parse_zone("plex.direct", "45-55-10-13.family 60 A 45.55.10.13\n"))
+    for zone, numbers in {
+        "plex.direct": "45-55-10-13.family 60 A 45.55.10.13\n127-0-0-2.family 60 A 127.0.0.2\n",
+        "amazonaws.com": "ec2-45-55-10-13.compute-1 60 A 45.55.10.13\n",
+        "googleusercontent.com": "13.10.55.45.bc 60 A 45.55.10.13\n",
+        "nvidiagrid.net": "45-55-10-13.cloudmatch 60 A 45.55.10.13\n",
+    }.items():
+        internet.nameserver.add_zone(parse_zone(zone, numbers))
     (tmp_path / "hedgerow.yaml").write_text(
         f"{POLICY}lists: []\n".replace("timezone:", "reachable: [127.0.0.0/8], timezone:")
     )
@@ -132,7 +138,11 @@ def test_a_number_in_a_name_counts_as_a_bare_address(
         (child, "45-55-10-99.numbers.example"): numbered,
         (child, "www.numbers.example"): numbered,
         (child, "13.10.55.45.bl.numbers.example"): ["127.0.0.2"],
-        (child, "45-55-10-13.family.plex.direct"): numbered,
+        (child, "45-55-10-13.family.plex.direct"): ["0.0.0.0"],
+        (child, "127-0-0-2.family.plex.direct"): ["127.0.0.2"],
+        (child, "ec2-45-55-10-13.compute-1.amazonaws.com"): ["0.0.0.0"],
+        (child, "13.10.55.45.bc.googleusercontent.com"): ["0.0.0.0"],
+        (child, "45-55-10-13.cloudmatch.nvidiagrid.net"): numbered,
         (adult, "45-55-10-13.numbers.example"): numbered,
     }
     assert (

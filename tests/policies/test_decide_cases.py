@@ -34,6 +34,7 @@ from hedgerow.policies.request_context import CONTEXT_READS, FIELDS_BY_KIND, bui
 from hedgerow.policies.ruleset import Rulesets
 from hedgerow.policies.time_model import Bonus, SpentBudget
 from hedgerow.policies.times.budget import balances, mark, spent_budgets
+from hedgerow.policies.unlisted import CertificateFlaw
 from hedgerow.policies.url_decisions import UrlDecisions
 
 CASES = Path(__file__).parents[1] / "cases"
@@ -203,6 +204,18 @@ def test_requests_set_only_the_fields_of_their_kind() -> None:
         assert filled <= FIELDS_BY_KIND[request.kind]
     assert fields_read(RequestKind.DNS) == ("dns_type", "host")
     assert fields_read(RequestKind.TUNNEL) == ("flaw", "hides_host", "host")
+
+
+@pytest.mark.parametrize(("age", "verdict"), [(6, Verdict.BLOCK), (9, Verdict.ALLOW), (15, Verdict.ALLOW)])
+def test_a_server_that_cannot_be_looked_at_is_closed_where_new_sites_are(
+    catalogue: Catalogue, age: int, verdict: Verdict
+) -> None:
+    text = f"people: {{mia: {{age: {age}, devices: [tablet]}}}}\ndevices: {{tablet: {{ip: 127.0.0.2}}}}\n"
+    rulesets = Rulesets(parse_policy(text.encode(), None), (), (), catalogue)
+    found = rulesets.devices.find("127.0.0.2")
+    assert found is not None
+    request = Request(found.id, RequestKind.TUNNEL, "gone.example", 443, flaw=CertificateFlaw.UNSEEN)
+    assert decide(rulesets.ruleset(found, 1_800_000_000.0), catalogue, request).verdict is verdict
 
 
 def test_the_cases_are_many_and_have_unique_names() -> None:

@@ -16,7 +16,7 @@ from hedgerow.policies.host_facts import HostFactIndex
 from hedgerow.policies.model import Decision, Device, DeviceId, Request
 from hedgerow.policies.network import NetworkSettings
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.policies.unlisted import is_unlisted, may_be_remembered
+from hedgerow.policies.unlisted import is_examined, may_be_remembered
 from hedgerow.policies.url_decisions import UrlDecisions
 from hedgerow.proxy.own_pages import OwnPages, web_host_names
 from hedgerow.proxy.pages.block_page import BlockPage
@@ -92,7 +92,7 @@ class ProxyBackend:
             ),
             report_protection=worker.sightings.report_protection,
             proxy_protocol_from=network.resolver.proxy_protocol_from,
-            is_unlisted=lambda ruleset, host: is_unlisted(ruleset, view.catalogue, host),
+            is_examined=lambda ruleset, host: is_examined(ruleset, view.catalogue, host),
             may_be_remembered=lru_cache(4096)(
                 lambda host: may_be_remembered(HostFactIndex.load(), view.catalogue, host)
             ),

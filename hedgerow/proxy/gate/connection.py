@@ -12,10 +12,11 @@ from typing import Any, assert_never
 
 from hedgerow.policies.identity import Protection
 from hedgerow.policies.ruleset import Ruleset
+from hedgerow.proxy.certificate_examiner import Server
 from hedgerow.proxy.client_hello import ACCESS_DENIED_ALERT
 from hedgerow.proxy.gate import commands
 from hedgerow.proxy.gate.commands import WAITING, Command, Commands, GateClient
-from hedgerow.proxy.gate.dialling import BegunConnection, Opened, dial, examine, open_pages
+from hedgerow.proxy.gate.dialling import BegunConnection, Opened, dial, open_pages
 from hedgerow.proxy.gate.explicit import proxy_authority
 from hedgerow.proxy.gate.protocol import GateProtocol
 from hedgerow.proxy.gate.resources import GateResources
@@ -351,15 +352,21 @@ class GateConnection:
 
     async def _await_server(self, command: commands.Dial, begun: BegunConnection | None) -> Commands:
         poller, client = self._gate.poller, self._protocol.client
-        look = examine(self._gate.examiner, client.device.id, command)
         try:
             server = await (dial(poller, command.addresses, command.port) if begun is None else begun.wait(poller))
         except OSError:
-            if look is not None:
-                look.cancel()
             return self._protocol.not_dialled()
-        self._opened = Opened(server, command.requests)
-        return self._dialled("" if look is None else await look)
+        self._opened, unlisted = Opened(server, command.requests), command.unlisted
+        if self._gate.examiner is None or unlisted is None:
+            return self._dialled()
+        try:
+            address = server.getpeername()[0]  # it is examined where the tunnel leads, and nowhere else
+        except OSError:
+            return self._protocol.not_dialled()
+        owner = client.ruleset.limited_as(client.device.id)
+        examined = Server(command.requests[-1].host, address, command.port, owner, unlisted)
+        self._opened = Opened(server, command.requests, examined=examined)
+        return self._dialled(await self._gate.examiner.examine(examined))
 
     def _dialled(self, flaw: str = "") -> Commands:
         emitted = self._protocol.dialled(flaw)
@@ -389,6 +396,7 @@ class GateConnection:
             opened.requests,
             self._sock,
             opened.server,
+            opened.examined,
         )
         self._is_gone = True
         gate.table.promote(self, tunnel)

@@ -7,10 +7,8 @@ import errno
 import socket
 from collections.abc import Sequence
 
-from hedgerow.policies.model import DeviceId, Request
-from hedgerow.policies.unlisted import CertificateFlaw
-from hedgerow.proxy.certificate_examiner import CertificateExaminer
-from hedgerow.proxy.gate.commands import Dial
+from hedgerow.policies.model import Request
+from hedgerow.proxy.certificate_examiner import Server
 from hedgerow.proxy.own_pages import OwnPages, relay_line
 from hedgerow.proxy.poller import Poller
 from hedgerow.sockets import connect_first, interleave_families, offer_connection_patiently
@@ -21,7 +19,7 @@ _CONNECTED, _CONNECTING = (0, errno.EISCONN), (errno.EALREADY, errno.EINPROGRESS
 
 @value_dataclass(frozen=True, slots=True)
 class Opened:
-    """A connection to the server of a tunnel for `requests`.
+    """A connection to the server of a tunnel for `requests`, which is `examined` if it is of an unlisted host.
 
     `preface` is what we say to it before the client's bytes.
     """
@@ -29,6 +27,7 @@ class Opened:
     server: socket.SocketType
     requests: tuple[Request, ...]
     preface: bytes = b""
+    examined: Server | None = None
 
 
 class BegunConnection:
@@ -107,19 +106,6 @@ async def dial(poller: Poller, addresses: Sequence[str], port: int) -> socket.So
         poller.close(late)
 
     return await connect_first(interleave_families(addresses), connect, discard)
-
-
-def examine(
-    examiner: CertificateExaminer | None, device: DeviceId, command: Dial
-) -> asyncio.Task[CertificateFlaw] | None:
-    """Look at an unlisted host's server while the tunnel is dialled.
-
-    The SNI that the client sends is the last name that was judged.
-    """
-    if command.unlisted is None or examiner is None:
-        return None
-    look = examiner.examine(device, command.requests[-1].host, command.addresses, command.port)
-    return asyncio.get_running_loop().create_task(look)
 
 
 async def open_pages(pages: OwnPages, address: str, client: socket.SocketType, head: bytes) -> Opened:

@@ -96,7 +96,7 @@ class GateRules:
             or decision.reason not in {Reason.DEFAULT, Reason.RECOGNISED}
         ):
             return None
-        return next((each for each in requests if self.policy.is_unlisted(client.ruleset, each.host)), None)
+        return next((each for each in requests if self.policy.is_examined(client.ruleset, each.host)), None)
 
     def is_helpline(self, client: GateClient, host: str) -> bool:
         return self.decide(client, Request(client.device.id, RequestKind.TUNNEL, host)).reason is Reason.LIFELINE

@@ -11,11 +11,13 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from hedgerow.policies.identity import Protection
+from hedgerow.policies.model import Verdict
 from hedgerow.proxy.certificate_examiner import CertificateExaminer
 from hedgerow.proxy.connections import BusyTracker, report_busy
 from hedgerow.proxy.gate.balanced import BalancedConnection
@@ -188,7 +190,8 @@ class Gate:
                     tunnel.ruleset.until is not None and tunnel.ruleset.until <= now and self._is_forbidden(tunnel)
                 )
             )
-            busy = self._busy.busy(tuple(self._table.tunnels), now)
+            busy = tuple(self._busy.busy(tuple(self._table.tunnels), now))
+            self._look_again([tunnel for tunnel, _ in busy])
             # A tunnel without requests is to our own pages, whose use is not counted.
             report_busy(
                 ((tunnel.ruleset, tunnel.requests[-1], octets) for tunnel, octets in busy if tunnel.requests),
@@ -197,6 +200,33 @@ class Gate:
             self.counters["hedgerow_proxy_open_tunnels",] = len(self._table.tunnels)
         except Exception:
             note_unexpected("the sweep of the gate failed")
+
+    def _look_again(self, busy: Iterable[Tunnel]) -> None:
+        """Look at the servers of unlisted hosts again while they are used, and cut tunnels to those that turn out to be
+        closed: one may answer late, or differently from the first time.
+        """
+        examiner = self._resources.examiner
+        if examiner is None:
+            return
+        for tunnel in busy:
+            if tunnel.examined is not None:
+                examiner.renew(tunnel.examined)
+        self._cut(partial(self._is_found_out, examiner))
+
+    def _is_found_out(self, examiner: CertificateExaminer, tunnel: Tunnel) -> bool:
+        server = tunnel.examined
+        if server is None or not (flaw := examiner.known(server)):
+            return False
+        client = self._rules.find_client(tunnel.address)
+        if client is None:
+            return False
+        request = replace(server.unlisted, flaw=flaw)
+        decision = self._rules.decide(client, request)
+        if decision.verdict is not Verdict.BLOCK:
+            return False
+        self._resources.count_decision("refuse", decision)
+        self._rules.policy.observe(client.device, client.ruleset, request, decision)
+        return True
 
     def _cut(self, predicate: Callable[[Tunnel], bool]) -> None:
         if count := self._table.cut(predicate):

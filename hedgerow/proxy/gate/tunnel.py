@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from hedgerow.policies.model import Request
 from hedgerow.policies.ruleset import Ruleset
+from hedgerow.proxy.certificate_examiner import Server
 from hedgerow.proxy.poller import END, END_MASK, HUNG_UP, Poller
 
 _READ_OCTETS = 64 * 1024
@@ -258,7 +259,8 @@ class Tunnel:
     """A client and a server that are joined, with the facts needed to judge the tunnel again.
 
     `requests` has one for each host that the client named (CONNECT, SNI), all allowed under `ruleset`. `began` is in
-    seconds by the gate's clock. `on_finished` is called once, when the tunnel is over.
+    seconds by the gate's clock. `examined` is the server if it is of an unlisted host. `on_finished` is called once,
+    when the tunnel is over.
     """
 
     __slots__ = (
@@ -268,6 +270,7 @@ class Tunnel:
         "began",
         "client",
         "device",
+        "examined",
         "idle_since",
         "pipes",
         "poller",
@@ -286,7 +289,9 @@ class Tunnel:
         requests: tuple[Request, ...],
         client: socket.SocketType,
         server: socket.SocketType,
+        examined: Server | None = None,
     ) -> None:
+        self.examined = examined
         self.poller = poller
         self.pipes = pipes
         self._on_finished = on_finished

@@ -365,7 +365,7 @@ def test_a_server_of_which_nothing_is_known_has_to_prove_itself(
     policy = replace(
         World().policy(),
         find_client=lambda _: child,
-        is_unlisted=lambda _ruleset, host: host == "news.example" and not is_known,
+        is_examined=lambda _ruleset, host: host == "news.example" and not is_known,
         decide=lambda _ruleset, request: flawed if request.flaw == "self-signed" else ALLOWED,
     )
     rules = GateRules(policy, b"k" * 32, ProxyAuthenticator(lambda: NOW))

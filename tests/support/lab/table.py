@@ -69,7 +69,8 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
   only a device owner (a device policy) can lock that. Beside it, use the phone's own parental controls.
 - **A tunnel that looks like an allowed page**: a private server under an unlisted name, reached by HTTPS, with a certificate that anybody
   trusts. It takes a domain, a server outside the home and an adult's knowledge. Servers with certificates of their own, and proxies that
-  ask for a password, are recognised ([proxy.md](proxy.md#unlisted-hosts)). A relay for calls behind TLS (TURN, as by WebRTC) is one that a
+  answer a stranger as proxies do, are recognised, also later while they are used ([proxy.md](proxy.md#unlisted-hosts)). One that answers
+  as a web site to everybody without its password is not. A relay for calls behind TLS (TURN, as by WebRTC) is one that a
   web page can use by itself. WebSocket, and proxies that answer at a path of their own (MASQUE, oblivious DNS over HTTPS), look like any
   page. The journal shows the name.
 - **Domain fronting**: a large host that serves a blocked site although the TLS handshake names an allowed one. Hedgerow sees the real name

@@ -32,7 +32,7 @@ from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import AccessRequest, Decision, Device, Grant, Pause, Policy, Request
 from hedgerow.policies.remembered import PageRecognised
 from hedgerow.policies.ruleset import Ruleset, Rulesets
-from hedgerow.policies.unlisted import is_unlisted, may_be_remembered
+from hedgerow.policies.unlisted import is_examined, may_be_remembered
 from hedgerow.policies.url_decisions import UrlDecisions
 from hedgerow.proxy.certificate_authority import ensure_ca
 from hedgerow.proxy.certificate_examiner import CertificateExaminer
@@ -126,7 +126,7 @@ class Builder:
             phrase_lists=world.policy.phrase_lists,
             proxy_protocol_from=network.resolver.proxy_protocol_from,
             page=BlockPage(network.country, network.timezone, ages, profiles=world.policy.profiles),
-            is_unlisted=lambda ruleset, host: is_unlisted(ruleset, catalogue, host),
+            is_examined=lambda ruleset, host: is_examined(ruleset, catalogue, host),
             may_be_remembered=lru_cache(4096)(lambda host: may_be_remembered(HostFactIndex.load(), catalogue, host)),
             report_page=self.pages.append,
             listed=ListedTopics(catalogue.generation, catalogue.host_mask, catalogue.bits),

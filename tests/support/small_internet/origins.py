@@ -96,7 +96,7 @@ class Origins:
 
     def _leaf_for(self, name: str) -> Leaf:
         match name:
-            case "self-signed.example":
+            case "self-signed.example" | "two-addresses.example":
                 return self.authority.self_signed_leaf(name)
             case "expired.example":
                 return self.authority.expired_leaf(name)
