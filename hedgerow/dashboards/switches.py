@@ -192,7 +192,11 @@ class SwitchWords:
         text = (
             message("open by the rule for %(what)s") if standing.is_open else message("closed by the rule for %(what)s")
         )
-        href = "sites" if "." in decision.what else f"{part_of(decision.what)}#switch-{decision.what}"
+        href = (
+            "sites"
+            if "." in decision.what
+            else f"{part_of(decision.what)}?switch={decision.what}#switch-{decision.what}"
+        )
         return Note(self.reader.gettext(text, what=title_of(decision.what, self.reader)), href)
 
     def _elsewhere(self, device: str, there: Access) -> str:

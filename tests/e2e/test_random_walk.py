@@ -147,7 +147,7 @@ def check_switches(home: Hedgerow, walker: Walker, fetch: Callable[[], str]) -> 
     raise AssertionError(f"{name}: decide says otherwise: {dict(list(false.items())[:5])}, after {walker.tapped}")
 
 
-STARTS = ("/people/mia/services", "/people/tom/topics", "/people/tom", "/", "/log", "/devices")
+STARTS = ("/people/mia/services?group=all", "/people/tom/topics", "/people/tom", "/", "/log", "/devices")
 """Pages from which a parent's walk begins."""
 
 

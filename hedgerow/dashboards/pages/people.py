@@ -215,7 +215,7 @@ async def _switch_values(
 ) -> dict[str, Any]:
     """Return the values of the template's part about switches.
 
-    The query names the switch that has just been changed.
+    The query names the switch that has just been changed, or the group of services that is open.
     """
     policy = context.policy()
     words = await _switch_words(context, request, devices)
@@ -230,6 +230,7 @@ async def _switch_values(
         "page_gap": words.uninspected(),
         "sharing": [device.id for device in policy.devices.values() if person.name in device.sharers],
         "switched": request.query_params.get("switch", ""),
+        "chosen_group": request.query_params.get("group", ""),
         "subjects": [(each.id, each.title) for each in every if each.is_open],  # what is closed needs no budget
     }
 

@@ -10,7 +10,8 @@ try {
 } catch { /* Such as #%, which names nothing. */ }
 const part = document.getElementById(fragment.startsWith("switch-") && !document.getElementById(fragment) ? "services" : fragment);
 const tile = part?.closest(".facts li")?.querySelector("a");
-if (tile) location.replace(tile.href + location.hash);
+const item = fragment.startsWith("switch-") ? `?switch=${encodeURIComponent(fragment.slice("switch-".length))}` : "";
+if (tile) location.replace(tile.href + item + location.hash);
 
 // What somebody unfolds at the end of the window would lie beneath the bar at the bottom of a phone.
 let unfolded = null;

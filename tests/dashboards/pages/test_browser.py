@@ -274,8 +274,8 @@ def test_a_switch_keeps_its_place_after_it_is_pressed(chromium, web):
     """The group is open again, and the switch and the undo button are visible."""
     page = chromium.new_page(viewport={"width": 360, "height": 740})
     page.goto(f"{web.url}/people/mia/services")
-    page.locator("summary", has_text="Messaging").scroll_into_view_if_needed()
-    page.locator("summary", has_text="Social networks").click()
+    page.get_by_role("link", name="Social networks").click()
+    page.wait_for_url("**#group-*")
     page.get_by_role("switch", name="Snapchat").click()
     page.wait_for_url("**saved=*")
     expect(page.get_by_role("switch", name="Snapchat")).to_be_in_viewport()

@@ -15,7 +15,7 @@ ICON = r'<span class="app[^"]*" aria-hidden="true">'
 PAGES = {
     "/": "Minecraft",
     "/log": "",
-    "/people/mia/services": "TikTok",
+    "/people/mia/services?group=social": "TikTok",
     "/people/mia/topics": "Games",
     "/people/mia/sites": "Roblox",
     "/people/mia/time": "Everything together",

@@ -115,3 +115,14 @@ def test_more_leads_to_the_report_the_sheet_and_help_and_back(phone, home, link,
     expect(phone.get_by_role("heading", level=1)).to_contain_text(heading)
     phone.get_by_role("navigation", name="Pages").get_by_role("link", name="Today").click()
     expect(phone.get_by_role("button", name="Pause all")).to_be_visible()
+
+
+def test_the_page_of_services_is_light_until_a_group_is_opened(home):
+    with httpx.Client(base_url=home.url, trust_env=False, timeout=60, verify=False) as client:
+        page, group = (client.get(f"/people/mia/services{query}").text for query in ("", "?group=video"))
+        every = client.get("/people/mia/services?switch=tiktok").text
+    assert len(page.encode()) < 60_000
+    assert len(re.findall("<[a-z]", page)) < 800
+    assert 'role="switch"' not in page
+    assert 'id="switch-youtube-shorts"' in group
+    assert 'id="switch-tiktok"' in every, "the switch that an address names"

@@ -166,7 +166,7 @@ def close_until_christmas(hand: Hand) -> None:
 def close_shorts(hand: Hand) -> None:
     hand.go("People", "tom")
     hand.open("Services")
-    hand.unfold("Video")
+    hand.tap(hand.page.get_by_role("link", name="Video"))
     hand.tap(hand.page.get_by_role("switch", name=re.compile("YouTube Shorts")))
     hand.said("YouTube Shorts")
     expect(hand.page.locator("#switch-youtube-shorts button")).to_have_attribute("aria-checked", "false")

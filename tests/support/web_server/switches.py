@@ -56,7 +56,7 @@ class ShownSwitches:
     @staticmethod
     def of(browser: httpx.Client, name: str) -> ShownSwitches:
         """Read the switches of a person, which are on two pages."""
-        answers = [browser.get(f"/people/{name}/{part}") for part in ("topics", "services")]
+        answers = [browser.get(f"/people/{name}/{part}") for part in ("topics", "services?group=all")]
         assert all(answer.status_code == 200 for answer in answers), answers
         return ShownSwitches.read("".join(answer.text for answer in answers))
 
