@@ -43,6 +43,11 @@ _SWEEP_SECONDS = 1.0
 _BACKLOG = 1024
 _MAX_ACCEPTS = 32
 _ACCEPT_RETRY_SECONDS = 0.5
+_MOST_UNSENT = 256 * 1024
+"""Octets that the kernel takes of us beyond those that are on their way to a client: else megabytes for one that reads
+nothing.
+"""
+
 _DEFER_SECONDS = 1
 """Seconds for which the kernel keeps a connection while its client sends nothing, so that most are accepted with their
 request.
@@ -101,6 +106,7 @@ class Gate:
         try:
             listener.setblocking(False)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # of the connections too, which inherit it
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MOST_UNSENT)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _DEFER_SECONDS)
             listener.listen(_BACKLOG)
         except BaseException:

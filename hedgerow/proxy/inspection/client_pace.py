@@ -32,17 +32,29 @@ not read.
 class BackPressure:
     """The pauses in reading the streams of a connection.
 
-    A slow origin stops the client; a slow client stops every stream, its own too. Devices without a name may leave as
-    much unread together as one with a name.
+    A slow origin stops the client; a slow client stops every stream, its own too. Origins are not read either while
+    too much is kept for the device. Devices without a name have as much room together as one with a name.
     """
 
     def __init__(self, streams: ConnectionStreams, client: Stream, share: DeviceShare) -> None:
-        self._streams, self._client, self._share = streams, client, share.strangers or share
+        self._streams, self._client, self._kept = streams, client, (share.strangers or share).kept
         self._write_paused: set[Stream] = set()
         self._congested: frozenset[Connection] = frozenset()
         self._held = set[Connection]()  # origins of which bytes wait for a turn
         self._is_upload_congested = False
         self._is_input_full = False
+        self._layer: HttpLayer | None = None
+        self._has_kept = False
+        self._kept.add(self)
+
+    def abort(self) -> None:
+        """End the connection."""
+        self._client.abort()
+
+    def close(self) -> None:
+        """Keep nothing more. The connection calls this once."""
+        self._kept.remove(self)
+        self._layer = None
 
     @property
     def is_stalled(self) -> bool:
@@ -57,15 +69,14 @@ class BackPressure:
     def write_paused(self, stream: Stream) -> None:
         """Note that a stream takes no more bytes for now."""
         self._write_paused.add(stream)
-        self._update()
-        if stream is self._client:
-            self._share.note_unread(stream, stream.abort)
+        self.update()
+        self._note_kept()
 
     def write_resumed(self, stream: Stream) -> None:
         """Note that a stream takes bytes again, or is gone."""
         self._write_paused.discard(stream)
-        self._share.unread.pop(stream, None)
-        self._update()
+        self.update()
+        self._note_kept()
 
     def note_layers(self, layer: HttpLayer) -> None:
         """Note which streams the layers cannot take bytes from."""
@@ -74,25 +85,41 @@ class BackPressure:
             self._is_upload_congested,
         ):
             self._congested, self._is_upload_congested = congestion
-            self._update()
+            self.update()
+        self._layer = layer
+        self._note_kept()
+
+    def _note_kept(self) -> None:
+        """Note what is kept for the device."""
+        layer = self._layer
+        scanned, unread = (layer.octets_scanned, layer.octets_unread) if layer is not None else (0, 0)
+        if scanned or unread or self._write_paused or self._has_kept:
+            unread += sum(stream.unsent for stream in self._write_paused)
+            self._has_kept = scanned + unread > 0
+            self._kept.note(self, scanned, unread=unread)
 
     def hold(self, origin: Connection, is_held: bool) -> None:
         """Note whether bytes of an origin wait for a turn."""
         (self._held.add if is_held else self._held.discard)(origin)
-        self._update()
+        self.update()
 
     def note_input(self, size: int) -> None:
         """Note the number of the client's bytes that are held."""
         self._is_input_full = size >= _MAX_HELD
-        self._update()
+        self.update()
 
-    def _update(self) -> None:
+    def update(self) -> None:
+        """Pause or read the streams as everything that was noted demands."""
+        may_read = self._kept.may_read(self)
         self._client.set_read_paused(
             is_paused=bool(self._write_paused) or self._is_upload_congested or self._is_input_full
         )
         for stream, connection in self._streams.origins():
             stream.set_read_paused(
-                is_paused=self.is_client_slow or connection in self._congested or connection in self._held
+                is_paused=not may_read
+                or self.is_client_slow
+                or connection in self._congested
+                or connection in self._held
             )
 
 

@@ -204,6 +204,7 @@ class InspectedConnection(InspectorSession):
         self._pace.close()
         self._driver.cancel()
         self._streams.release(self._is_idle)
+        self._pressure.close()
         self._origin_pace.close()
         self._inspector.unregister(self)
         # References both ways: cut here, so that everything and the TLS state is freed now, and not when the collector
@@ -229,6 +230,7 @@ class InspectedConnection(InspectorSession):
             pending = await self._streams.open(server)
         except OriginError as error:
             server.error = error.args[0]  # as it is: it may be a `ResolutionBlock`
+        self._pressure.update()
         go_on()
         if pending is not None:
             self._replay(server, pending)

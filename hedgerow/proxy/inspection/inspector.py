@@ -340,6 +340,7 @@ class Inspector:
                 self._note_use(now)
                 self.counters["hedgerow_proxy_open_tunnels",] = len(self._sessions)
                 self._enforce_deadlines(asyncio.get_running_loop().time())
+                self.shares.kept.give_back()
             except Exception:
                 note_unexpected("the sweep of the inspector failed")
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from hedgerow.frame_budget import MAX_TOKENS, FrameTokens
 from hedgerow.policies.model import DeviceId
+from hedgerow.proxy.inspection.kept_octets import KeptInAll, KeptOctets
 
 TURN_SECONDS = 0.003
 """Seconds of work after which a connection's turn ends."""
@@ -39,9 +40,6 @@ Nobody waits for longer than others have work to do.
 
 CONNECTIONS = 8
 """Connections whose HTTP/2 frames a device's tokens pay for. Browsers open more, and get their answers."""
-
-MOST_UNREAD = 128
-"""Connections of a device whose answers wait because it does not read them, up to a megabyte each."""
 
 _MAX_LEAD = 0.25
 _MAX_SHARES = 4096
@@ -92,7 +90,7 @@ class DeviceShare:
     strangers: DeviceShare | None = None
     tokens: DeviceTokens = field(default_factory=DeviceTokens)
     turns: deque[Turn] = field(default_factory=deque)
-    unread: dict[object, Callable[[], None]] = field(default_factory=dict)  # streams and their ends, oldest first
+    kept: KeptOctets = field(default_factory=KeptOctets)
     _lead: float = 0.0  # seconds of work beyond the device's part
     _at: float = 0.0
 
@@ -110,18 +108,10 @@ class DeviceShare:
         if self.strangers is not None:
             self.strangers.charge(seconds, now)
 
-    def note_unread(self, stream: object, abort: Callable[[], None]) -> None:
-        """Note that the device does not read a stream, and end the one that it has not read for longest if there are
-        too many.
-        """
-        self.unread[stream] = abort
-        if len(self.unread) > MOST_UNREAD:
-            self.unread.pop(next(iter(self.unread)))()
-
     @property
     def is_idle(self) -> bool:
         """True if the share is the same as a new one."""
-        return not self.turns and self.tokens.is_full
+        return not self.turns and self.tokens.is_full and not self.kept.octets
 
 
 class DeviceShares:
@@ -129,7 +119,8 @@ class DeviceShares:
 
     def __init__(self) -> None:
         self._shares: dict[DeviceId, DeviceShare] = {}
-        self._strangers = DeviceShare()
+        self.kept = KeptInAll()
+        self._strangers = DeviceShare(kept=KeptOctets(self.kept))
         self._named: OrderedDict[DeviceShare, None] = OrderedDict()  # which wait for their turns
         self._others: OrderedDict[DeviceShare, None] = OrderedDict()
         self._is_turn_of_named = True
@@ -144,7 +135,7 @@ class DeviceShares:
         if share is None:
             if len(self._shares) >= _MAX_SHARES:
                 self._shares = {each: kept for each, kept in self._shares.items() if not kept.is_idle}
-            self._shares[device] = share = DeviceShare()
+            self._shares[device] = share = DeviceShare(kept=KeptOctets(self.kept))
         if share not in self._named and share not in self._others:
             share.strangers = None if is_named else self._strangers
         return share

@@ -336,5 +336,10 @@ class Stream(asyncio.Protocol):
         return self._addresses
 
     @property
+    def unsent(self) -> int:
+        """Octets that the peer does not take by now."""
+        return self.transport.get_write_buffer_size()
+
+    @property
     def is_open(self) -> bool:
         return not self.is_lost and not self.transport.is_closing()

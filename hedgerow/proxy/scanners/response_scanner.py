@@ -97,6 +97,12 @@ class BodyScanner:
         """The body is collected to be checked whole: nothing of it may pass before, however long it is."""
         return not isinstance(self._scan, BodyScan | ScanJob)
 
+    @property
+    def octets_kept(self) -> int:
+        """Octets of the body that are kept to scan them again."""
+        scan = self._scan
+        return len(self._kept) + (len(scan.kept or b"") if isinstance(scan, ScanJob) else 0)
+
     def when_ready(self, callback: Callable[[], None]) -> None:
         """Call `callback` once when the scanner is not busy any more."""
         assert not isinstance(self._scan, BodyScan)

@@ -105,6 +105,7 @@ class ScanJob:
     def _finish(self, *, is_done: bool) -> None:
         self.is_done, self.is_busy = is_done, False
         if is_done:
+            self.kept = None
             self._pool.end(self)
         callback, self._on_ready = self._on_ready, None
         if callback is not None:

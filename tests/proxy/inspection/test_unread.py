@@ -1,21 +1,23 @@
-"""Answers that a device does not read: what waits for it is bounded, and what others get is whole."""
+"""Answers that a device does not read: what is kept for it is bounded, and what others get is whole."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import pytest
 from proxy_stand import proxy_stand
 from small_internet.clients import curl
 from small_internet.whole import SmallInternet
 
-from hedgerow.proxy.inspection.shares import MOST_UNREAD, DeviceShare
+from hedgerow.proxy.inspection.kept_octets import MOST_KEPT, MOST_KEPT_IN_ALL, MOST_UNREAD, KeptInAll, KeptOctets
 
 HOST = "news.example"
 ADULT = "127.0.0.13"
 OCTETS = 8_000_000
-MORE = 8
+CONNECTIONS = 160
+"""More than may be unread, since each has at least 64 KiB that wait in the inspector."""
 
 
 @contextlib.contextmanager
@@ -51,21 +53,89 @@ def is_whole(client: socket.socket) -> bool:
 
 def test_the_connections_that_were_unread_for_longest_end(net: SmallInternet, policy: str) -> None:
     url = net.url(HOST, f"/bytes/{OCTETS}", "http")
-    with proxy_stand(net, policy) as stand, unread(stand.proxy, url, MOST_UNREAD + MORE) as clients:
+    with proxy_stand(net, policy) as stand, unread(stand.proxy, url, CONNECTIONS) as clients:
         other = curl(net.url(HOST, "/page", "http"), proxy=stand.proxy, source="127.0.0.12")
         assert other.status == 200
         assert is_whole(clients[-1])
         assert not is_whole(clients[0])
-        assert is_whole(clients[MORE * 2])
 
 
-def test_a_device_that_reads_in_time_loses_nothing() -> None:
-    share, ended = DeviceShare(), list[int]()
-    for number in range(3 * MOST_UNREAD):
-        share.note_unread(number, lambda number=number: ended.append(number))  # type: ignore[misc]
-        if number >= MOST_UNREAD - 1:
-            share.unread.pop(number - MOST_UNREAD + 1)
-    assert ended == []
-    for number in range(1000, 1005):
-        share.note_unread(number, lambda number=number: ended.append(number))  # type: ignore[misc]
-    assert ended == [2 * MOST_UNREAD + 1 + each for each in range(4)]
+class Connection:
+    """A connection that notes whether it may read its origins."""
+
+    def __init__(self, device: KeptOctets) -> None:
+        self.device, self.may_read, self.has_ended = device, True, False
+        device.add(self)
+
+    def update(self) -> None:
+        self.may_read = self.device.may_read(self)
+
+    def abort(self) -> None:
+        self.has_ended = True
+
+    def keep(self, scanned: int, unread: int = 0) -> None:
+        self.device.note(self, scanned, unread=unread)
+
+
+type Connect = Callable[[], Connection]
+
+
+@pytest.fixture
+def device() -> KeptOctets:
+    return KeptOctets()
+
+
+def test_a_device_that_reads_in_time_loses_nothing(device: KeptOctets) -> None:
+    for _ in range(1000):
+        connection = Connection(device)
+        connection.keep(0, unread=MOST_UNREAD)
+        connection.keep(0)
+        assert not connection.has_ended
+    assert device.octets == 0
+
+
+def test_of_too_much_unread_the_oldest_ends(device: KeptOctets) -> None:
+    connections = [Connection(device) for _ in range(9)]
+    for connection in connections:
+        connection.keep(0, unread=MOST_UNREAD // 8)
+    assert [each.has_ended for each in connections] == [True] + 8 * [False]
+    assert device.octets == MOST_UNREAD
+
+
+def test_pages_that_are_scanned_come_to_their_end_in_turn(device: KeptOctets) -> None:
+    connections = [Connection(device) for _ in range(20)]
+    for connection in connections[:17]:
+        connection.keep(MOST_KEPT // 16)
+    assert [each.may_read for each in connections] == [True] + 19 * [False]
+    connections[0].keep(0)
+    assert [each.may_read for each in connections[:3]] == [False, True, False]
+    for connection in connections[1:8]:
+        connection.keep(0)
+    assert all(each.may_read for each in connections), "there is room again"
+    for connection in connections:
+        device.remove(connection)
+    assert device.octets == 0
+
+
+def test_many_devices_have_less_room_each_but_those_that_keep_little_notice_nothing() -> None:
+    in_all = KeptInAll()
+    greedy, modest = [Connection(KeptOctets(in_all)) for _ in range(6)], Connection(KeptOctets(in_all))
+    modest.keep(MOST_KEPT // 64, unread=MOST_KEPT // 64)
+    for connection in greedy:
+        Connection(connection.device).keep(MOST_KEPT // 16)
+        connection.keep(MOST_KEPT // 2)
+    assert [each.may_read for each in greedy] == 6 * [False]
+    assert modest.may_read
+    assert not modest.has_ended
+    for connection in greedy:
+        connection.keep(0)
+    assert all(each.may_read for each in greedy), "there is room again"
+
+
+def test_what_many_devices_leave_unread_ends_first() -> None:
+    in_all = KeptInAll()
+    connections = [Connection(KeptOctets(in_all)) for _ in range(6)]
+    for connection in connections:
+        connection.keep(0, unread=MOST_UNREAD)
+    assert sum(each.device.octets for each in connections) <= MOST_KEPT_IN_ALL
+    assert any(each.has_ended for each in connections)

@@ -26,8 +26,8 @@ from hedgerow.proxy.inspection.engine.http2 import Http2Client, Http2Server
 from hedgerow.proxy.inspection.engine.http_stream import HeldStream
 from hedgerow.proxy.inspection.engine.messages import ErrorRenderer
 
-MAX_BACKLOG = 16 * 1024 * 1024
-"""Bytes of responses that wait for one HTTP/2 client, over all its streams.
+MAX_BACKLOG = 4 * 1024 * 1024
+"""Bytes of responses that are scanned or wait for one HTTP/2 client, over all its streams.
 
 The same limit holds for its uploads to HTTP/2 origins.
 """
@@ -74,6 +74,9 @@ class HttpLayer(_layers.HttpLayer):
     """
 
     ready: OriginServer | None = None
+    octets_scanned = 0
+    """Octets that are kept until their scan is over."""
+    _answers_unread = _uploads_unread = 0
     streams: dict[int, HeldStream]  # type: ignore[assignment]
 
     def __init__(self, context: Context, mode: HTTPMode, render_error: ErrorRenderer) -> None:
@@ -195,18 +198,25 @@ class HttpLayer(_layers.HttpLayer):
         Either a scanner is busy, or an HTTP/2 client does not read the stream. A paused stream must not stop the
         client's other streams, so a connection that they share pauses last.
         """
+        self.octets_scanned = sum(each.octets_held for each in self.streams.values())
         scanning = frozenset(each.context.server for each in self.streams.values() if each.is_scanning)
         return scanning | self._unread_origins()
+
+    @property
+    def octets_unread(self) -> int:
+        """Octets that an HTTP/2 client, or HTTP/2 origins, do not read."""
+        return self._answers_unread + self._uploads_unread
 
     def _unread_origins(self) -> frozenset[Connection]:
         client = self.client_side
         buffers = client.h2_conn.stream_buffers if isinstance(client, Http2Server) else {}
-        if not buffers:
-            return frozenset()
         waiting = {number: sum(len(piece.data) for piece in buffer) for number, buffer in buffers.items()}
+        self._answers_unread = sum(waiting.values())
+        if not waiting and self.octets_scanned <= MAX_BACKLOG:
+            return frozenset()
         full = [number for number, size in waiting.items() if size > MAX_PENDING and number in self.streams]
         origins = frozenset(self.streams[number].context.server for number in full)
-        if sum(waiting.values()) > MAX_BACKLOG:  # nothing more is kept for a client that leaves so much unread
+        if self._answers_unread + self.octets_scanned > MAX_BACKLOG:
             return frozenset(each.context.server for each in self.streams.values())
         return frozenset(each for each in origins if each.alpn != b"h2")
 
@@ -218,6 +228,7 @@ class HttpLayer(_layers.HttpLayer):
             protocol = child.protocol if isinstance(child, _OriginConnection) else None
             if isinstance(protocol, Http2Client) and (buffers := protocol.h2_conn.stream_buffers):
                 waiting += sum(len(piece.data) for buffer in buffers.values() for piece in buffer)
+        self._uploads_unread = waiting
         return waiting > MAX_BACKLOG
 
     def is_idle(self, connection: Connection) -> bool:

@@ -249,6 +249,16 @@ class HeldStream(_layers.HttpStream):
             self.server_state = self.state_scan
 
     @property
+    def octets_held(self) -> int:
+        """Octets of the response that are kept for the client, and those that its scan keeps.
+
+        Bodies that are checked whole have bounds of their own.
+        """
+        if self.server_state != self.state_scan or self._scanner.is_collecting:
+            return 0
+        return len(self._held) + self._scanner.octets_kept
+
+    @property
     def is_scanning(self) -> bool:
         """The scanner is busy: no more of the response is wanted now.
 
