@@ -22,7 +22,7 @@ BUDGETS = {
     "dashboards": 6938,
     "dns": 4729,
     "features": 8464,
-    "journal": 3121,
+    "journal": 3137,
     "network": 1164,
     "policies": 5594,
     "proxy": 8283,

@@ -13,7 +13,7 @@ import logging
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from hedgerow.files import make_private_folder, write_atomically
 from hedgerow.journal.access_store import file_request
 from hedgerow.journal.messages import DeviceSeen, ProtectionSeen
 from hedgerow.journal.sightings import is_stranger, limit_strangers
-from hedgerow.journal.store import Store
+from hedgerow.journal.store import Dialect, Store
 from hedgerow.journal.tables import (
     daily,
     decisions,
@@ -83,21 +83,21 @@ class Batch:
 
         Raises DatabaseError.
         """
+        statements = _Statements.of(store.dialect)
         with store.begin() as connection:
             if self.number and not self._is_new(store, connection):
                 return 0
             if self.observations:
-                store.insert_rows(
-                    connection, store.dialect.insert_into(decisions), map(_decision_row, self.observations)
-                )
+                store.insert_rows(connection, statements.decisions, map(_decision_row, self.observations))
                 self._add_sums(store, connection)
                 self._add_hosts(store, connection)
             if self.seen or self.protected or self.observations:
                 self._mark_seen(store, connection)
             for request in self.requests:
                 file_request(store, connection, request)
-            store.insert_rows(connection, store.dialect.insert_into(events), map(_event_row, self.events))
-            add_minutes(store, connection, self.minutes)
+            store.insert_rows(connection, statements.events, map(_event_row, self.events))
+            if self.minutes:
+                add_minutes(store, connection, self.minutes)
         return self.size
 
     def _is_new(self, store: Store, connection: Connection) -> bool:
@@ -111,13 +111,13 @@ class Batch:
 
     def _add_sums(self, store: Store, connection: Connection) -> None:
         """Add to the sums by hour and by day."""
-        for table, period, seconds in ((hourly, "hour", 3600), (daily, "day", 86400)):
+        statements = _Statements.of(store.dialect)
+        for statement, period, seconds in ((statements.hourly, "hour", 3600), (statements.daily, "day", 86400)):
             sums: Counter[tuple[int, str, str, str, str]] = Counter()
             for item in self.observations:
                 sums[int(item.when // seconds), item.device, item.verdict.value, item.reason.value, item.what] += (
                     item.count
                 )
-            statement = store.dialect.upsert(table, partial(_added, table))
             # In order, so that two writers with the same keys wait for each other rather than for ever.
             names = (period, "device", "verdict", "reason", "what", "count")
             rows = (dict(zip(names, (*key, number), strict=True)) for key, number in sorted(sums.items()))
@@ -126,7 +126,7 @@ class Batch:
     def _add_hosts(self, store: Store, connection: Connection) -> None:
         hosts = {item.host for item in self.observations if item.host}
         rows = ({"host_key": reversed_labels(host), "host": host} for host in sorted(hosts))
-        store.insert_rows(connection, store.dialect.insert_missing(hosts_seen), rows)
+        store.insert_rows(connection, _Statements.of(store.dialect).hosts, rows)
 
     def _mark_seen(self, store: Store, connection: Connection) -> None:
         """Write sightings, and a sighting without an address for each device with a decision.
@@ -143,21 +143,39 @@ class Batch:
         rows = {device: _seen_row(item) for device, item in seen.items()}
         for item in self.seen:
             rows[item.device] = _seen_row(merge_sightings(item, seen.get(item.device)), seen.get(item.device))
-        sighted = store.dialect.upsert(devices_seen, partial(_merged, store))
-        store.insert_rows(connection, sighted, (rows[device] for device in sorted(rows)))
+        statements = _Statements.of(store.dialect)
+        store.insert_rows(connection, statements.devices, (rows[device] for device in sorted(rows)))
         if any(map(is_stranger, rows)):
             limit_strangers(store, connection)
         protected = (
             {"at": each.when, "device": each.device, "protection": each.protection.value} for each in self.protected
         )
-        store.insert_rows(connection, store.dialect.upsert(protections_seen, partial(_latest, store)), protected)
+        store.insert_rows(connection, statements.protections, protected)
 
 
-def _latest(store: Store, new: Any) -> dict[str, Any]:
-    return {"at": store.dialect.greatest(protections_seen.c.at, new.at)}
+class _Statements:
+    """The statements of a batch in a dialect. To make them takes longer than to write the rows of a quiet home."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.decisions, self.events = dialect.insert_into(decisions), dialect.insert_into(events)
+        self.hosts = dialect.insert_missing(hosts_seen)
+        self.hourly = dialect.upsert(hourly, partial(_added, hourly))
+        self.daily = dialect.upsert(daily, partial(_added, daily))
+        self.devices = dialect.upsert(devices_seen, partial(_merged, dialect))
+        self.protections = dialect.upsert(protections_seen, partial(_latest, dialect))
+
+    @staticmethod
+    @lru_cache(maxsize=2)
+    def of(dialect: Dialect) -> _Statements:
+        """Return those of a dialect, which are made once."""
+        return _Statements(dialect)
 
 
-def _merged(store: Store, new: Any) -> dict[str, Any]:
+def _latest(dialect: Dialect, new: Any) -> dict[str, Any]:
+    return {"at": dialect.greatest(protections_seen.c.at, new.at)}
+
+
+def _merged(dialect: Dialect, new: Any) -> dict[str, Any]:
     old = devices_seen.c
     is_ipv6_after_ipv4 = and_(new.address.contains(":"), not_(old.address.contains(":")))
     is_worse = or_(new.address == "", new.address.startswith(LINK_LOCAL), is_ipv6_after_ipv4)
@@ -167,7 +185,7 @@ def _merged(store: Store, new: Any) -> dict[str, Any]:
         "name": func.coalesce(func.nullif(new.name, ""), old.name),
         "person": new.person,
         "profile": func.coalesce(func.nullif(new.profile, ""), old.profile),
-        "last_seen": store.dialect.greatest(old.last_seen, new.last_seen),
+        "last_seen": dialect.greatest(old.last_seen, new.last_seen),
     }
 
 

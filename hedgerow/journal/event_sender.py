@@ -43,7 +43,7 @@ class EventSender:
         role: str,
         *,
         limit: int = 20_000,
-        batch: int = 8,
+        batch: int = 32,
         interval: float = 0.2,
         on_news: Callable[[], None] = lambda: None,
     ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import psycopg
@@ -115,13 +116,8 @@ class PostgresDialect(Dialect):
         """Insert all rows by one statement, with an array for each column: the server plans a statement for each
         execution.
         """
-        table, names = statement.table, list(rows[0])
-        arrays = [bindparam(name, type_=ARRAY(table.c[name].type)) for name in names]
-        wanted = select(
-            bindparam("of_site", type_=String), *func.unnest(*arrays).table_valued(*names).render_derived().c
-        )
-        columns = {name: [row[name] for row in rows] for name in names}
-        connection.execute(statement.from_select(["site", *names], wanted), columns | {"of_site": site})
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        connection.execute(_from_arrays(statement, tuple(columns)), columns | {"of_site": site})
 
     def greatest(self, first: Any, second: Any) -> ColumnElement[Any]:
         return func.greatest(first, second)
@@ -169,6 +165,15 @@ class PostgresDialect(Dialect):
                 return _purge_server(connection)
         except DatabaseError as error:
             return f"The tables cannot be rewritten: {cause_of(error)}."
+
+
+@lru_cache(maxsize=16)
+def _from_arrays(statement: Insert, names: tuple[str, ...]) -> Insert:
+    """Return the statement that inserts the rows of an array for each column."""
+    table = statement.table
+    arrays = [bindparam(name, type_=ARRAY(table.c[name].type)) for name in names]
+    wanted = select(bindparam("of_site", type_=String), *func.unnest(*arrays).table_valued(*names).render_derived().c)
+    return statement.from_select(["site", *names], wanted)
 
 
 def _purge_server(connection: Connection) -> str:

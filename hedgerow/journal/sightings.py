@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, func, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Delete, Select, Table, func, or_, select, true
 
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import devices_seen, hourly, protections_seen
@@ -157,10 +158,15 @@ def limit_strangers(store: Store, connection: Connection) -> int:
 
     Returns their number.
     """
+    return connection.execute(_forget_excess(store)).rowcount
+
+
+@lru_cache(maxsize=2)
+def _forget_excess(store: Store) -> Delete:
     c = devices_seen.c
     strangers = select(c.device).where(store.own(devices_seen), _is_stranger(devices_seen))
     excess = strangers.order_by(_is_brief(), c.last_seen.desc()).offset(MAX_STRANGERS)
-    return connection.execute(store.delete(devices_seen).where(c.device.in_(excess))).rowcount
+    return store.delete(devices_seen).where(c.device.in_(excess))
 
 
 def forget_brief_strangers(store: Store, connection: Connection, before: float) -> None:

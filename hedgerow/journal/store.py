@@ -199,7 +199,7 @@ class Dialect(ABC):
         self, connection: Connection, statement: Insert, site: str, rows: Sequence[Mapping[str, Any]]
     ) -> None:
         """Insert rows of a site, which have the same columns and different keys, by a statement of this dialect."""
-        connection.execute(statement.values(site=site), rows)
+        connection.execute(statement, [{**row, "site": site} for row in rows])
 
     @abstractmethod
     def greatest(self, first: Any, second: Any) -> ColumnElement[Any]:
