@@ -24,7 +24,7 @@ BUDGETS = {
     "features": 8464,
     "journal": 3137,
     "network": 1164,
-    "policies": 5594,
+    "policies": 5598,
     "proxy": 8283,
     TOP_LEVEL: 1406,
 }

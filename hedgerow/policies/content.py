@@ -68,6 +68,9 @@ CERTIFICATE_REFUSED = "certificate-refused"
 pass unread.
 """
 
+UNREAD_APP = "unread-app"
+"""`what` of the same where somebody in charge is asked to let the host pass unread."""
+
 CLIENT_CERTIFICATE = "client-certificate"
 """`what` of a decision about a host that asks for a certificate of the device's own, which only the device can show."""
 

@@ -7,6 +7,7 @@ declares which fields of the request it reads, so that caches can derive their k
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 from hedgerow.blocklists.address_ranges import is_public_address
@@ -30,7 +31,7 @@ from hedgerow.policies.rule_index import BYPASS, MIRRORS, UNSAFE_SEARCH, RuleSco
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import SearchEngine
 from hedgerow.policies.targets import ILLEGAL
-from hedgerow.policies.unlisted import blocked_as_new, blocked_by_name, blocked_by_pages, suspicion_of
+from hedgerow.policies.unlisted import blocked_as_new, blocked_by_name, blocked_by_pages, needs_consent, suspicion_of
 from hedgerow.policies.youtube import YOUTUBE_CHOSEN, YouTubeAccess, access_to, is_youtube
 
 IP_ADDRESS = "ip-address"
@@ -386,13 +387,13 @@ def apply_allowed(context: RequestContext, allowed: Decision) -> Decision:
     if kind is RequestKind.TUNNEL and context.inspectable:
         has_rules = _has_url_rules(context)
         if has_rules or _is_scanned(context) or context.closed_ai is not None:
-            return Decision(
-                Verdict.INSPECT,
-                allowed.reason,
-                allowed.what,
-                allowed.rule,
-                allowed.until,
-                may_pass_unread=not has_rules,
+            asks = not has_rules and needs_consent(context.ruleset, context.catalogue, context.request.host)
+            return replace(
+                allowed,
+                verdict=Verdict.INSPECT,
+                note="",
+                may_pass_unread=not (has_rules or asks),
+                needs_consent=asks,
             )
     return allowed
 

@@ -105,7 +105,8 @@ class Decision:
     instant (seconds since the epoch) after which the decision may differ; None if nothing is scheduled to change it.
     `target` is the name that a REWRITE answers with, `note` the policy's remark on a rule that blocks.
     `by_wrong_clock`: it is closed until the clock is right. `may_pass_unread` belongs to INSPECT: no rule depends on
-    URLs of the host, so a client that refuses our certificate may be tunnelled.
+    URLs of the host, so a client that refuses our certificate may be tunnelled. `needs_consent` does too: it may be
+    tunnelled once somebody in charge allows the host.
     """
 
     verdict: Verdict
@@ -116,6 +117,7 @@ class Decision:
     target: str = ""
     note: str = ""
     may_pass_unread: bool = False
+    needs_consent: bool = False
     by_wrong_clock: bool = False
 
 

@@ -43,6 +43,9 @@ from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.sites_seen import NEW_DOMAINS, can_be_new, origin_of_registration, site_of
 
 DYNAMIC_DNS = "dynamic-dns"
+_OWNERS_ONLY = frozenset({"googleapis.com"})
+"""Public suffixes under which no customer has a server of their own."""
+
 UNTRUSTED_CERTIFICATE = "certificate"
 """`what` of a RECOGNISED decision about a certificate."""
 
@@ -91,6 +94,16 @@ def is_examined(ruleset: Ruleset, catalogue: Catalogue, host: str) -> bool:
     return is_rented(host) or is_unlisted(ruleset, catalogue, host)
 
 
+def needs_consent(ruleset: Ruleset, catalogue: Catalogue, host: str) -> bool:
+    """Return whether somebody in charge must agree before a host passes unread that is inspected here.
+
+    A device alone decides it for known hosts only: whoever refuses a certificate may have set up the server too.
+    """
+    if not ruleset.rules.bypass or is_institution(host):
+        return False
+    return spells_numbers(host) or is_unlisted(ruleset, catalogue, host)
+
+
 def is_rented(host: str) -> bool:
     """Return whether a name is one that a provider gives its customers' machines, under a well-known name or by number.
 
@@ -102,7 +115,7 @@ def is_rented(host: str) -> bool:
     if spells_numbers(host):
         return True
     above = registered_domain(host).partition(".")[2]
-    return is_beneath(above, _shipped_names()) and not is_institution(host)
+    return is_beneath(above, _shipped_names()) and above not in _OWNERS_ONLY and not is_institution(host)
 
 
 def is_unlisted(ruleset: Ruleset, catalogue: Catalogue, host: str) -> bool:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -17,7 +18,9 @@ from lab.aims import at
 from lab.house import POLICY
 
 pytestmark = pytest.mark.root
-APPS, OTHER, CLOSED, PARTLY_OPEN = "www.school.example", "www.wikipedia.org", "adult.example", "en.wikipedia.org"
+APPS, OTHER, CLOSED, PARTLY_OPEN = "www.wikipedia.org", "scratch.mit.edu", "adult.example", "en.wikipedia.org"
+UNKNOWN = "www.school.example"
+"""An unlisted host."""
 OWN_STORE = "own trust store"
 PINNED = "pinned key"
 DAY_S = 24 * 3600
@@ -108,14 +111,35 @@ def test_a_pinned_app_is_passed_through_after_a_refusal(house: House, kind: str,
     until(lambda: opens(house, tablet, host, *options) == (0, f"page of {host}"), "it is passed through")
     until(lambda: passed_through(house) == before + 1, "the metrics count it")
     until(lambda: "pass-through" in told_of(house, host), "the log tells")
-    token = (house.state / "admin-token").read_text().strip()
     log = house.router.must(
-        "curl", "-sf", "-H", f"Authorization: Bearer {token}", f"http://127.0.0.1:8053/log?host={host}"
+        "curl", "-sf", "-H", f"Authorization: Bearer {token(house)}", f"http://127.0.0.1:8053/log?host={host}"
     )
     assert "passed through uninspected" in log
     lines = [line.split() for line in (house.state / "refused" / "pass-through").read_text().splitlines()]
     (ends,) = [float(until_) for until_, its, device in lines if (its, device) == (host, "tablet")]
     assert 0 < ends - time.time() <= DAY_S
+
+
+def test_a_site_that_nobody_knows_is_passed_through_once_a_parent_agrees(house: House) -> None:
+    tablet, options = house.devices["tablet"], app(house, OWN_STORE, UNKNOWN)
+    assert [opens(house, tablet, UNKNOWN, *options)[0] for _ in range(3)] == [60] * 3
+    until(lambda: asked(house), "the parent is asked")
+    (request,) = asked(house)
+    assert (request["host"], request["device"], request["asked"]) == ("school.example", "tablet", 1)
+    page = house.router.must("curl", "-sf", "-H", f"Authorization: Bearer {token(house)}", "http://127.0.0.1:8053/")
+    assert "let it through without looking inside?" in page
+    house.hedgerow("requests", "--approve", str(request["id"]))
+    until(lambda: opens(house, tablet, UNKNOWN, *options) == (0, f"page of {UNKNOWN}"), "it is passed through")
+
+
+def asked(house: House) -> list[dict[str, Any]]:
+    """Return the open requests."""
+    found: list[dict[str, Any]] = json.loads(house.hedgerow("requests", "--json").stdout)
+    return found
+
+
+def token(house: House) -> str:
+    return (house.state / "admin-token").read_text().strip()
 
 
 def test_other_devices_are_still_inspected_and_the_policy_can_forbid_pass_through(house: House) -> None:

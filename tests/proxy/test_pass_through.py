@@ -17,7 +17,7 @@ from small_internet.clients import HttpAnswer, curl
 from small_internet.running import wait_until
 from small_internet.whole import SmallInternet
 
-from hedgerow.policies.content import CERTIFICATE_REFUSED, PASS_THROUGH
+from hedgerow.policies.content import CERTIFICATE_REFUSED, PASS_THROUGH, UNREAD_APP
 from hedgerow.policies.model import DeviceId, Verdict
 from hedgerow.proxy.inspection.connection import _EARLY_CLOSE_SECONDS
 from hedgerow.proxy.pass_through import (
@@ -34,6 +34,8 @@ INSPECTED = "www.wikipedia.org"
 WITH_BLOCKED_PAGES = "www.school.example"
 ALSO_WITH_BLOCKED_PAGES = "h2.example"
 MIA = DeviceId("mia-tablet")
+UNKNOWN = "files.example"
+"""A host that is in no list."""
 
 
 def fetch(stand: Stand, net: SmallInternet, host: str = INSPECTED, path: str = "/open") -> HttpAnswer:
@@ -72,6 +74,31 @@ def test_a_pinned_app_gets_through_the_second_time(forgetful: Stand, net: SmallI
     assert fetch(forgetful, net, "en.wikipedia.org").status == 0, "another host is another matter"
 
 
+def test_a_site_of_which_nothing_is_known_passes_unread_once_somebody_agrees(
+    forgetful: Stand, net: SmallInternet, policy: str
+) -> None:
+    """A child alone could set up its server and refuse the certificate too."""
+    assert [fetch(forgetful, net, UNKNOWN).status for _ in range(4)] == [0] * 4
+    told = forgetful.wait_for(lambda found: any(each.asked for each in found))
+    asked = [each.asked for each in told if each.asked]
+    assert [(each.device, each.person, each.host, each.reason) for each in asked] == [
+        (MIA, "mia", UNKNOWN, f"default: {UNREAD_APP}")
+    ]
+    assert (Verdict.BLOCK, UNREAD_APP) in [
+        (each.decision.verdict, each.decision.what) for each in told if each.decision
+    ]
+    assert not any(each.requests for each in net.origins.connections())
+    forgetful.swap(policy=scanned(policy, f"    allow: [{UNKNOWN}]\n"))
+    assert fetch(forgetful, net, UNKNOWN).status == 200
+
+
+def test_an_adult_needs_nobodys_consent(forgetful: Stand, net: SmallInternet, policy: str) -> None:
+    forgetful.swap(policy=scanned(policy, "    allow: [bypass]\n"))
+    assert fetch(forgetful, net, UNKNOWN).status == 0
+    forgetful.wait_for(lambda found: any(each.decision and each.decision.what == PASS_THROUGH for each in found))
+    assert fetch(forgetful, net, UNKNOWN).status == 200
+
+
 class PinnedClient:
     """A client that sends its ClientHello at once, and refuses our certificate when it is told to."""
 
@@ -104,7 +131,7 @@ class PinnedClient:
 def test_connections_that_were_on_their_way_pass_a_host_through_once(forgetful: Stand, net: SmallInternet) -> None:
     """As apps and browsers open them: several at once, each of which refuses the certificate."""
     # which no other test has been to: whoever accepted the certificate is trusted for a while
-    host = "static.school.example"
+    host = "www.roblox.com"
     before = forgetful.counters()
     clients = [PinnedClient(forgetful, net, host) for _ in range(3)]
     for client in clients:

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.dashboards.words.languages import Language, language, message
 from hedgerow.journal.reader import ReasonCount
-from hedgerow.policies.content import CERTIFICATE_REFUSED, CLIENT_CERTIFICATE, PASS_THROUGH
+from hedgerow.policies.content import CERTIFICATE_REFUSED, CLIENT_CERTIFICATE, PASS_THROUGH, UNREAD_APP
 from hedgerow.policies.expiry import PersonTimes, UpcomingEnd
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import Grant, Reason, Verdict
@@ -25,6 +25,9 @@ OF_CONNECTIONS = {
     PASS_THROUGH: message("passed through uninspected: an app does not accept the network's certificate"),
     CERTIFICATE_REFUSED: message(
         "not opened: an app does not accept the network's certificate, and the rules here need it"
+    ),
+    UNREAD_APP: message(
+        "an app on this device does not accept the network's certificate: let it through without looking inside?"
     ),
     CLIENT_CERTIFICATE: message("the site asks for a certificate of the device's own, which the filter cannot show"),
     UNTRUSTED_CERTIFICATE: message("the site cannot prove who it is: its certificate is not trusted"),

@@ -9,11 +9,13 @@ from typing import assert_never
 
 from mitmproxy.connection import Client
 
-from hedgerow.policies.content import CERTIFICATE_REFUSED, CLIENT_CERTIFICATE, PASS_THROUGH
+from hedgerow.blocklists.names import registered_domain
+from hedgerow.policies.content import CERTIFICATE_REFUSED, CLIENT_CERTIFICATE, PASS_THROUGH, UNREAD_APP
 from hedgerow.policies.identity import Protection
-from hedgerow.policies.model import Decision, Device, Request, RequestKind, Verdict
+from hedgerow.policies.model import AccessRequest, Decision, Device, Request, RequestKind, Verdict
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.inspection.clients import ClientRegistry
+from hedgerow.proxy.limits import AttemptLimiter
 from hedgerow.proxy.pass_through import CertificateRefusals, Outcome, is_certificate_alert, may_pass_through
 from hedgerow.proxy.policy import Counters
 from hedgerow.values import BoundedDict
@@ -21,6 +23,7 @@ from hedgerow.watched_tasks import note_unexpected
 
 log = logging.getLogger(__name__)
 
+_REQUESTS_PER_HOUR = 10
 _NOTED_AGAIN_SECONDS = 1.0
 _MAX_NOTED = 1024
 
@@ -42,6 +45,7 @@ class CertificateReactions:
         self._counters = counters
         self._clock = clock
         self._refusals = refusals
+        self._request_limit = AttemptLimiter(_REQUESTS_PER_HOUR, 3600.0)
         # the last notes that certificates were accepted
         self._noted = BoundedDict[tuple[str, str | None, tuple[str, int] | None], float](_MAX_NOTED)
 
@@ -94,9 +98,8 @@ class CertificateReactions:
                         device, ruleset, request, replace(decision, verdict=Verdict.ALLOW, what=PASS_THROUGH)
                     )
                 case Outcome.FAILS:
-                    policy.observe(
-                        device, ruleset, request, replace(decision, verdict=Verdict.BLOCK, what=CERTIFICATE_REFUSED)
-                    )
+                    what = UNREAD_APP if self._asks(device, ruleset, request, decision) else CERTIFICATE_REFUSED
+                    policy.observe(device, ruleset, request, replace(decision, verdict=Verdict.BLOCK, what=what))
                 case Outcome.IGNORED:
                     pass
                 case other:
@@ -130,7 +133,25 @@ class CertificateReactions:
             )
             if passes:
                 self._counters.add("hedgerow_proxy_passed_through_total")
+            else:
+                self._asks(device, ruleset, request, decision)
         return passes
+
+    def _asks(self, device: Device, ruleset: Ruleset, request: Request, decision: Decision) -> bool:
+        """Ask the people in charge to let a site pass unread, of which nothing is known. Return False for other sites.
+
+        A device may ask for a few sites per hour, and not for one that was denied lately.
+        """
+        policy, now = self._clients.policy, self._clock()
+        if not decision.needs_consent or not ruleset.content.passes_through:
+            return False
+        site = registered_domain(request.host)
+        if policy.denied_at(device.id, site) is None and self._request_limit.allows(
+            ruleset.limited_as(device.id), now, is_named=device.known
+        ):
+            reason = f"{decision.reason.value}: {UNREAD_APP}"
+            policy.request_access(AccessRequest(now, device.id, ruleset.person, site, reason=reason))
+        return True
 
     def _inspected(
         self, device: Device, ruleset: Ruleset, client: Client, target: tuple[str, int]

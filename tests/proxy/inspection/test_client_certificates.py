@@ -56,11 +56,12 @@ KINDS = {
     "scratch.mit.edu": (ssl.TLSVersion.TLSv1_2, False),
     "www.wikipedia.org": (ssl.TLSVersion.TLSv1_2, True),
     "en.wikipedia.org": (ssl.TLSVersion.TLSv1_3, False),
-    "files.example": (ssl.TLSVersion.TLSv1_3, True),
+    "www.roblox.com": (ssl.TLSVersion.TLSv1_3, True),
+    "files.example": (ssl.TLSVersion.TLSv1_3, False),
     "www.school.example": (ssl.TLSVersion.TLSv1_3, False),
     "h2.example": (ssl.TLSVersion.TLSv1_2, True),
 }
-"""The child's policy blocks pages of the last two."""
+"""The child's policy blocks pages of the last two, and nothing is known of the one before."""
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +102,15 @@ def test_a_site_that_asks_is_reached_through_a_tunnel(
     shown = ("--cert", str(mine.certificate), "--key", str(mine.key))
     second = curl(urls[host], proxy=stand.proxy, source=CHILD_WITH_CA, ca=net.authority.root, options=shown)
     assert (second.status, second.text) == (200, "mia")
+
+
+def test_somebody_must_agree_where_nothing_is_known_of_the_site(asked: tuple[Stand, dict[str, str]]) -> None:
+    stand, urls = asked
+    stand.reported()
+    answer = curl(urls["files.example"], proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca)
+    assert answer.status == 200, "it goes on without a certificate"
+    told = stand.wait_for(lambda found: any(each.asked for each in found))
+    assert [each.asked.host for each in told if each.asked] == ["files.example"]
 
 
 def test_where_a_rule_depends_on_urls_the_site_is_asked_without_a_certificate(

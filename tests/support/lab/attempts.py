@@ -528,6 +528,17 @@ ATTEMPTS: tuple[Attempt, ...] = (
         strictly=True,
         inspected=False,
     ),
+    Attempt(
+        *(
+            "The same relay for calls, after refusing the network's certificate for it several times",
+            "a handshake",
+            relays_a_call(refusals=3),
+        ),
+        "looks like a page at an unlisted name; with the certificate, somebody in charge must agree to pass it through",
+        normally=True,
+        strictly=True,
+        inspected=False,
+    ),
     Attempt("A tunnel that begins like a call, at another port", "datagrams", calls(UNNAMED4, 40000), _UNNAMED),
     Attempt("A tunnel through SSH", "ssh -W", through_ssh(PEER4, 22), f"{_HANDSHAKE}, unless allowed with --allow-ssh"),
     Attempt(

@@ -29,6 +29,7 @@ SITES = {
     "captive.apple.com": 22,
     "dl.google.com": 23,
     "cdn.example": 24,
+    "scratch.mit.edu": 25,
 }
 FRONT = "cdn.example"
 """An allowed host that also serves a blocked site, as large hosts do: which one, the Host field inside TLS tells."""

@@ -76,8 +76,8 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
 - **Domain fronting**: a large host that serves a blocked site although the TLS handshake names an allowed one. Hedgerow sees the real name
   only on devices that trust the network's certificate: for children under 13 in all connections, for others where pages have rules. Hosts
   that are never inspected stay such a front with the certificate too: banks, health, and helplines, which are open during a pause. So does
-  a host for which a device refuses the certificate without having used it in the ten minutes before, unless the policy says
-  [`pass_through: false`](content.md).
+  a host that a list or service knows for which a device refuses the certificate without having used it in the ten minutes before, as with
+  Google's AI mode, unless the policy says [`pass_through: false`](content.md). For any other host somebody in charge must agree.
 - **Encrypted client hello (ECH)** of some providers. Hedgerow removes ECH keys from DNS answers and refuses handshakes that show the public
   name of a provider it knows, such as Cloudflare. The hidden names of other providers pass if a device has their keys from elsewhere.
 - **Devices on the same network segment** reach each other without the router. A game between two computers at home goes on at bedtime, and
