@@ -19,6 +19,7 @@ from sqlalchemy.exc import DatabaseError
 
 from hedgerow.features.contract import ControlService, Core
 from hedgerow.features.radius.protocol import Accounting, AccountingStatus, accounting_response, parse_accounting
+from hedgerow.features.radius.report_order import ReportOrder, time_of
 from hedgerow.features.radius.settings import RadiusSettings
 from hedgerow.files import error_text
 from hedgerow.journal.access_store import NoSuchEntry
@@ -34,6 +35,7 @@ ACTOR = "RADIUS"
 KEPT_S = 24 * 3600.0
 """Seconds for which a report counts. Access points repeat it meanwhile (Acct-Interim-Interval), or the user left."""
 _RENEWED_S = KEPT_S / 2
+_CLOCKS_DIFFER_S = 30.0
 _LOOK_EVERY_S = 1.0
 _QUEUE, _TOLD = 1000, 1000
 _SHORTEST_SECRET = 8
@@ -54,6 +56,7 @@ class RadiusAccounting:
         self._queue = asyncio.Queue[_Datagram](_QUEUE)
         self._told: set[str] = set()
         self._transport: asyncio.DatagramTransport | None = None
+        self._order = ReportOrder()
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -110,7 +113,7 @@ class RadiusAccounting:
             try:
                 secret = self._secret()
                 report = parse_accounting(datagram.data, secret)
-                await self._apply(report)
+                await self._apply(report, datagram.source[0])
             except DatabaseError as error:
                 log.warning("RADIUS accounting has to wait for the journal: %s", cause_of(error))
             except (OSError, ValueError) as error:
@@ -119,17 +122,24 @@ class RadiusAccounting:
                 if self._transport is not None:
                     self._transport.sendto(accounting_response(datagram.data, secret), datagram.source)
 
-    async def _apply(self, report: Accounting) -> None:
-        """Begin, renew or end the sessions of a device. Raises DatabaseError."""
-        person = person_named(report.user, self._snapshots.policy.people)
-        if report.status is None:
+    async def _apply(self, report: Accounting, source: str) -> None:
+        """Begin, renew or end the sessions of a device. Raises DatabaseError, and ValueError for an old report."""
+        policy = self._snapshots.policy
+        settings = policy.settings(RadiusSettings)
+        if report.status is None or settings is None:
             return
+        person = person_of(report, settings, policy.people)
         if person is None:
-            self._tell_once(f"the policy has no person for the user {report.user[:80]!r}")
+            self._tell_once(f"the policy has no person for the user {identity_of(report, settings)[:80]!r}")
             return
-        has_changed = False
-        for device in self._devices(report, person):
-            has_changed |= await asyncio.to_thread(self._set_user, device, person, report.status)
+        devices = self._devices(report, person)
+        now, has_changed = time.time(), False
+        self._order.check(report, source, now)
+        if report.status is AccountingStatus.STOP and self._order.is_superseded(report, source):
+            return  # the device went to another access point, which has said so
+        for device in devices:
+            has_changed |= await asyncio.to_thread(self._set_user, device, person, report)
+        self._order.note(report, source, now)
         if has_changed:
             self._snapshots.request()
 
@@ -143,12 +153,14 @@ class RadiusAccounting:
         found += [lookup.find_mac(report.mac)] if report.mac else []
         return {each.id for each in found if each is not None and (not each.known or person in each.sharers)}
 
-    def _set_user(self, device: DeviceId, person: str, status: AccountingStatus) -> bool:
+    def _set_user(self, device: DeviceId, person: str, report: Accounting) -> bool:
         """Return True if the user of a device is another one than before. Raises DatabaseError."""
         usage, now = self._usage, time.time()
         here = next((each for each in reversed(usage.sessions(now)) if each.device == device), None)
         is_theirs = here is not None and here.person == person
-        if status is AccountingStatus.STOP:
+        if here is not None and not is_theirs and 0 < time_of(report) < here.starts - _CLOCKS_DIFFER_S:
+            return False  # somebody else has signed in since
+        if report.status is AccountingStatus.STOP:
             if not is_theirs:
                 return False
             try:
@@ -190,6 +202,29 @@ def person_named(user: str, people: Iterable[str]) -> str | None:
     names = (lowered, lowered.partition("@")[0], lowered.rpartition("\\")[2])
     by_name = {name.lower(): name for name in people}
     return next((by_name[name] for name in names if name in by_name), None)
+
+
+def identity_of(report: Accounting, settings: RadiusSettings) -> str:
+    """Return what names the user of a report. Without a choice in the policy it is User-Name."""
+    match settings.identity:
+        case "class":
+            return report.class_name
+        case "chargeable-user-identity":
+            return report.chargeable_identity
+        case _:
+            return report.user
+
+
+def person_of(report: Accounting, settings: RadiusSettings, people: Iterable[str]) -> str | None:
+    """Return the person whom a report is about, None if it names nobody of the policy.
+
+    What the RADIUS server has told the access point has precedence over what the device may have chosen.
+    """
+    people = tuple(people)
+    named = identity_of(report, settings)
+    if settings.identity is None and person_named(report.chargeable_identity, people) is not None:
+        named = report.chargeable_identity
+    return settings.users.get(named) or person_named(named, people)
 
 
 def accounting_service(core: Core) -> ControlService:

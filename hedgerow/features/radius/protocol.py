@@ -17,7 +17,9 @@ from hedgerow.policies.text.addresses import parse_mac
 
 _HEAD = Struct("!BBH16s")  # code, identifier, length, authenticator
 _REQUEST, _RESPONSE, _MAX_OCTETS = 4, 5, 4095
-_USER_NAME, _FRAMED_IP, _CALLING_STATION, _STATUS, _FRAMED_IPV6 = 1, 8, 31, 40, 168  # the last by RFC 6911
+_USER_NAME, _FRAMED_IP, _CLASS, _CALLING_STATION, _STATUS, _SESSION_ID = 1, 8, 25, 31, 40, 44
+_SESSION_TIME, _EVENT_TIMESTAMP, _CHARGEABLE_IDENTITY = 46, 55, 89  # the last by RFC 4372
+_FRAMED_IPV6 = 168  # RFC 6911
 
 
 class AccountingStatus(IntEnum):
@@ -30,12 +32,22 @@ class AccountingStatus(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Accounting:
-    """A report about a user. `address` is empty if the request has none, `mac` None."""
+    """A report about a user.
+
+    `user` is what the device may have chosen. `class_name` and `chargeable_identity` are what the RADIUS server has
+    told the access point. `at` is the time of the event, in seconds since 1970, and `seconds` the age of the session.
+    What the request leaves out is empty or None.
+    """
 
     status: AccountingStatus | None
     user: str
     address: str
     mac: str | None
+    class_name: str = ""
+    chargeable_identity: str = ""
+    session: str = ""
+    at: int | None = None
+    seconds: int | None = None
 
 
 def parse_accounting(data: bytes, secret: bytes) -> Accounting:
@@ -52,9 +64,14 @@ def parse_accounting(data: bytes, secret: bytes) -> Accounting:
     status = int.from_bytes(found.get(_STATUS, b""))
     return Accounting(
         AccountingStatus(status) if status in set(AccountingStatus) else None,
-        found.get(_USER_NAME, b"").decode("utf-8", "replace"),
+        _text(found, _USER_NAME),
         _address(found),
         parse_mac(found.get(_CALLING_STATION, b"").decode("ascii", "replace")),
+        class_name=_text(found, _CLASS),
+        chargeable_identity=_text(found, _CHARGEABLE_IDENTITY),
+        session=_text(found, _SESSION_ID),
+        at=_number(found, _EVENT_TIMESTAMP),
+        seconds=_number(found, _SESSION_TIME),
     )
 
 
@@ -72,6 +89,15 @@ def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
             raise ValueError("an attribute has a wrong length")
         yield data[at], data[at + 2 : at + length]
         at += length
+
+
+def _text(found: dict[int, bytes], kind: int) -> str:
+    return found.get(kind, b"").decode("utf-8", "replace")
+
+
+def _number(found: dict[int, bytes], kind: int) -> int | None:
+    value = found.get(kind, b"")
+    return int.from_bytes(value) if len(value) == 4 else None
 
 
 def _address(found: dict[int, bytes]) -> str:

@@ -35,6 +35,28 @@ def test_a_report_is_read_and_answered() -> None:
     assert response[4:] == hashlib.md5(response[:4] + data[4:20] + SECRET).digest()
 
 
+def test_what_the_server_confirmed_and_the_times_are_read() -> None:
+    data = request(
+        attribute(40, b"\0\0\0\3"),
+        attribute(25, b"group-7"),
+        attribute(89, b"x-7781"),
+        attribute(44, b"5F00A1"),
+        attribute(46, (900).to_bytes(4)),
+        attribute(55, (1_796_200_000).to_bytes(4)),
+    )
+    assert parse_accounting(data, SECRET) == Accounting(
+        AccountingStatus.INTERIM,
+        "",
+        "",
+        None,
+        class_name="group-7",
+        chargeable_identity="x-7781",
+        session="5F00A1",
+        at=1_796_200_000,
+        seconds=900,
+    )
+
+
 def test_what_a_report_leaves_out_is_empty() -> None:
     sixth = attribute(168, bytes.fromhex("20010db8000000000000000000000005"))
     assert parse_accounting(request(attribute(40, b"\0\0\0\2"), sixth), SECRET) == Accounting(
