@@ -11,7 +11,7 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 import pyotp
@@ -97,12 +97,18 @@ type AccountRows = tuple[tuple[AccountRow, ...], tuple[WebSessionRow, ...], tupl
 
 @dataclass(slots=True)
 class Accounts:
-    """All accounts, written to the journal and looked up in memory. Used from one event loop."""
+    """All accounts, written to the journal and looked up in memory. Used from one event loop.
+
+    `device_keys` returns what the device at an address is known by, such as its MAC address. A session is valid on
+    devices that have one of the keys with which it began. `on_foreign` is told of its use at another address.
+    """
 
     store: AccountStore
     clock: Callable[[], float] = time.time
     passwords: PasswordHashes = field(default_factory=PasswordHashes)
     setup_code: SetupCode = field(default_factory=SetupCode)
+    device_keys: Callable[[str], Collection[str]] = lambda address: (address,)
+    on_foreign: Callable[[WebSessionRow, str], None] = lambda _session, _address: None
     delays: SignInDelays = field(init=False)
     _accounts: dict[str, AccountRow] = field(init=False)
     _sessions: dict[str, WebSessionRow] = field(init=False)
@@ -130,12 +136,17 @@ class Accounts:
         """Return whether a first password has been set."""
         return bool(self._accounts)
 
-    def principal_of_session(self, cookie: str) -> Principal | None:
-        """Return the principal of a session cookie, or None if it is invalid or expired."""
+    def principal_of_session(self, cookie: str, address: str | None = None) -> Principal | None:
+        """Return the principal of a session cookie, or None if it is invalid or expired, or of another device than that
+        at `address`.
+        """
         row = self._sessions.get(_session_id(cookie)) if cookie else None
         account = self._accounts.get(row.account) if row else None
         now = self.clock()
         if row is None or account is None or not self._is_valid(row, now):
+            return None
+        if address is not None and set(row.origin.split("\n")).isdisjoint(self.device_keys(address)):
+            self.on_foreign(row, address)
             return None
         if now - row.seen_at > _TOUCH_INTERVAL_S:
             self._sessions[row.id] = replace(row, seen_at=now)
@@ -313,6 +324,8 @@ class Accounts:
         account = self._accounts.get(session.account)
         lifetime = EXTERNAL_SESSION_S if account is not None and account.subject else SESSION_LIFETIME_S
         lifetime = ONCE_SESSION_S if session.id.startswith(ONCE) else lifetime
+        if not session.origin:  # from before version 0.2
+            return False
         return now - session.seen_at <= SESSION_IDLE_S and now - session.created_at <= lifetime
 
     async def end_session(self, session_id: str) -> None:
@@ -350,7 +363,8 @@ class Accounts:
         """
         cookie = f"{ONCE if is_once else ''}{secrets.token_urlsafe(32)}"
         now = self.clock()
-        row = WebSessionRow(_session_id(cookie), account, address, agent[:200], now, now)
+        origin = "\n".join(sorted(self.device_keys(address)))
+        row = WebSessionRow(_session_id(cookie), account, address, agent[:200], now, now, origin)
         await run_in_threadpool(self.store.add_session, row)
         self._sessions[row.id] = row
         return cookie

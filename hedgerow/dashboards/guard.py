@@ -100,7 +100,7 @@ class Authenticator(Protocol):
 
     @property
     def has_any(self) -> bool: ...
-    def principal_of_session(self, cookie: str) -> Principal | None: ...
+    def principal_of_session(self, cookie: str, address: str | None = None) -> Principal | None: ...
     def principal_of_token(self, token: str) -> Principal | None: ...
 
 
@@ -133,7 +133,7 @@ class RouteGuard:
         bearer = self._principal_of_bearer(headers, is_local)
         principal = (
             bearer
-            or self.authenticator.principal_of_session(session_cookie(headers))
+            or self.authenticator.principal_of_session(session_cookie(headers), peer)
             or (_LOCAL_SCRAPER if is_local and required == {METRICS} else None)
         )
         if method not in _SAFE_METHODS and bearer is None and not is_same_origin(names[0], headers):

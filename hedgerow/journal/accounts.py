@@ -40,7 +40,9 @@ class AccountRow:
 
 @dataclass(frozen=True, slots=True)
 class WebSessionRow:
-    """A signed-in browser. `id` is a hash of its cookie."""
+    """A signed-in browser. `id` is a hash of its cookie, and `origin` the keys of the device that it began on, each on
+    a line.
+    """
 
     id: str
     account: str
@@ -48,6 +50,7 @@ class WebSessionRow:
     agent: str
     created_at: float
     seen_at: float
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,6 +157,8 @@ web_sessions = _state(
     _site(),  # the id is a hash of the cookie's value
     *_text("account", "address", "agent"),
     *_instant("created_at", "seen_at"),
+    # what the device is known by on which the session began, each on a line
+    Column("origin", TEXT, nullable=False, server_default=""),
 )
 tokens = _state(
     "tokens",

@@ -322,3 +322,17 @@ def test_wrong_passwords_count_for_all_addresses_of_a_device(accounts):
 def test_wrong_passwords_count_for_a_link_where_the_device_is_not_known(accounts):
     tried = [refusal(accounts, "wrong", address=f"fd00::{number:x}").status for number in range(1, 61)]
     assert tried == [403] * FREE_ATTEMPTS + [429] * (60 - FREE_ATTEMPTS)
+
+
+def test_a_session_is_of_the_device_on_which_it_began(engine, clock, accounts):
+    """Also after a restart, and when the device has more keys than before."""
+    keys = {PHONE: {"02:00:00:00:77:0d", "02:00:00:00:77:0e"}, CHILD: {"02:00:00:00:77:0a"}}
+    told = []
+    accounts.device_keys = keys.get
+    cookie = sign_in(accounts)
+    for each in (accounts, made(engine, clock)):
+        each.device_keys, each.on_foreign = keys.get, lambda row, address: told.append((row.account, address))
+        keys[PHONE] = {"02:00:00:00:77:0e", "02:00:00:00:77:0f"}
+        assert each.principal_of_session(cookie, PHONE).name == "ana"
+        assert each.principal_of_session(cookie, CHILD) is None
+    assert told == [("ana", CHILD)] * 2

@@ -37,7 +37,7 @@ class Credentials:
     def __init__(self, has_any):
         self.has_any = has_any
 
-    def principal_of_session(self, cookie):
+    def principal_of_session(self, cookie, address=None):
         return {"anas": ANA, "toms": Principal("tom", ROLE_SCOPES[Role.OPERATOR], "2")}.get(cookie)
 
     def principal_of_token(self, token):

@@ -107,6 +107,7 @@ def test_an_older_schema_is_migrated(postgres: PostgresServer) -> None:
         GrantStore(store).give(grant)
         with store.begin() as connection:
             connection.execute(web_sessions.insert().values(asdict(browser)))
+        with store.begin() as connection:
             indexes = names_of_indexes(connection)
             _alembic("downgrade", connection, "0015")
             assert connection.scalar(text("SELECT giver FROM sittings")) == "ana"

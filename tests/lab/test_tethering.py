@@ -15,6 +15,7 @@ from lab.tethering import (
     forwarding,
     routed_through_the_parent,
     with_the_parents_mac_on_packets,
+    with_the_parents_session,
 )
 from small_internet.running import wait_until
 
@@ -85,3 +86,7 @@ def test_containers_of_a_parents_computer_are_open_once_it_may_forward(gateway: 
     finally:
         parent.must("sysctl", "-qw", *(f"{name}=64" for name in names))
         gateway.policy.write_text(policy)
+
+
+def test_a_parents_session_opens_nothing_on_another_device(gateway: House) -> None:
+    assert not with_the_parents_session(gateway, gateway.devices["tablet"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 from lab.aims import CLOSED, Aim, asks, at, datagram, reads
@@ -104,3 +105,19 @@ def with_the_parents_mac_on_packets(house: House, device: Space) -> bool:
     finally:
         device.run("nft", "delete", "table", "netdev", "copied")
         house.devices["parent"].run("ping", "-c", "1", "-W", "1", f"{LAN4}.1")
+
+
+def with_the_parents_session(house: House, device: Space) -> bool:
+    """True if the cookie of the parent's session, as read on its way over HTTP, opens the parent's pages here."""
+    parent, pages = house.devices["parent"], f"http://{LAN4}.1:8053"
+    curl = ("curl", "-s", "--max-time", "5", "-H", f"Origin: {pages}")
+    setup = house.hedgerow("setup", must=False).stdout
+    code = re.search(r"setup code: +(\S+)", setup)
+    form = f"name=ana&password=four words and more&code={code[1] if code is not None else ''}"
+    for path in ("/start/password", "/sign-in"):
+        head = parent.run(*curl, "-D", "-", "-o", "/dev/null", "-d", form, pages + path).stdout
+        for cookie in re.findall(r"(?i)^set-cookie: (hedgerow_session=[^;]+)", head, re.MULTILINE):
+            status = ("-o", "/dev/null", "-w", "%{http_code}", "-b", cookie, f"{pages}/people")
+            assert parent.run(*curl, *status).stdout == "200"
+            return device.run(*curl, *status).stdout == "200"
+    raise AssertionError(f"no session: {setup}")
