@@ -5,6 +5,7 @@ docs/dependencies.md.
 from __future__ import annotations
 
 import ast
+import dis
 import functools
 import importlib
 import inspect
@@ -79,6 +80,25 @@ def shared_names() -> set[str]:
         others = [each for each in kind.__mro__ if not is_ours(each) and each.__module__ not in SPECIAL]
         found |= own & set().union(*map(private_names, others))
     return found
+
+
+WRITTEN = {"_local_max_streams_bidi", "_local_max_streams_uni"}
+"""Inherited names that a subclass of ours assigns. docs/dependencies.md says why nothing public does."""
+
+
+def written_names(kind: type) -> set[str]:
+    """Return the private names that a class's own functions assign."""
+    codes = (code for _, function in functions_of(kind) for code in codes_in(function.__code__))
+    stores = (step.argval for code in codes for step in dis.get_instructions(code) if step.opname == "STORE_ATTR")
+    return set(filter(is_private, stores))
+
+
+def test_no_subclass_writes_another_private_part_than_those_without_a_public_way() -> None:
+    found = set[str]()
+    for kind in {each for each in classes() if not all(map(is_ours, each.__mro__[:-1]))}:
+        others = [each for each in kind.__mro__ if not is_ours(each) and each.__module__ not in SPECIAL]
+        found |= written_names(kind) & set().union(*map(private_names, others))
+    assert found == WRITTEN
 
 
 def test_each_private_part_of_a_base_class_is_checked_at_the_start() -> None:

@@ -43,6 +43,8 @@ from hedgerow.blocklists.sources import Source
 from hedgerow.dashboards.notices import OutgoingMessage
 from hedgerow.dashboards.passwords import SignInRefused
 from hedgerow.dashboards.push import PushKey, Subscription
+from hedgerow.features.dynamic_name.keeper import tell_provider
+from hedgerow.features.dynamic_name.settings import DynamicName
 from hedgerow.features.log_shipping.event_log import Webhook
 from hedgerow.features.log_shipping.settings import parse_log_target
 from hedgerow.features.openid.provider import OpenIdSignIn
@@ -273,6 +275,9 @@ def test_a_registry_redirects_to_the_internet_only(sides: TwoSides, authority: A
     assert inside.asked == []
 
 
+OURS = ("ours.example",)
+
+
 def provider_there(
     issuer: str, authority: Authority, site: Site, others: Mapping[str, str] = {}, *, compresses: bool = False
 ) -> OpenIdSignIn:
@@ -289,7 +294,7 @@ def provider_there(
 
     site.respond = respond
     settings = OpenIdProvider(issuer, "hedgerow", {"parent": ("teachers",)}, ca=str(authority.root))
-    return OpenIdSignIn(lambda: settings, str)
+    return OpenIdSignIn(lambda: settings, str, local=lambda: OURS)
 
 
 async def sign_in_at(provider: OpenIdSignIn) -> None:
@@ -369,6 +374,25 @@ def test_a_provider_of_sign_in_is_asked_through_the_proxy(
     with pytest.raises(SignInRefused, match=REFUSED_SIGN_IN):
         sides.run(lambda: asyncio.run(sign_in_at(provider)))
     assert inside.asked == []
+
+
+def test_no_proxy_is_asked_for_the_servers_that_the_policy_places_at_home(
+    sides: TwoSides, authority: Authority, proxy: ForwardProxy, tmp_path: Path
+) -> None:
+    """A provider of sign-in, a webhook, and a provider of dynamic DNS, by a name of `records` or `forward`."""
+    site = sides.serve(answer(), server_context(authority.leaf("lists.ours.example")))
+    sides.name(lists_ours_example=NEIGHBOUR)
+    url = site.url("lists.ours.example", "")
+    provider = provider_there(url, authority, site)
+    with pytest.raises(SignInRefused, match=REFUSED_SIGN_IN):  # its token says nothing
+        sides.run(lambda: asyncio.run(sign_in_at(provider)))
+    site.respond = answer(body=b"good 203.0.113.7")
+    hook = Webhook(parse_log_target(f"{url}/hook"), tmp_path / "key", lambda: OURS)
+    sides.run(lambda: hook.write([b"{}"]))
+    name = DynamicName("home.example", f"{url}/update?myip={{ipv4}}")
+    sides.run(lambda: asyncio.run(tell_provider(name, "", ["203.0.113.7"], OURS)))
+    assert [path.partition("?")[0] for _, _, path in site.asked][-3:] == ["/token_endpoint", "/hook", "/update"]
+    assert proxy.asked() == []
 
 
 def test_a_webhook_follows_no_redirect(sides: TwoSides, authority: Authority, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -103,9 +103,11 @@ class DynamicNameKeeper:
         state: Path,
         enqueue: Callable[[list[Notice]], None],
         addresses: Callable[[], Iterable[str]] = outgoing_addresses,
+        local: Callable[[], Collection[str]] = tuple,
     ) -> None:
+        """`local` returns the policy's own names and networks."""
         self._wanted, self._state, self._password = wanted, state, state / PASSWORD_NAME
-        self._enqueue, self._addresses = enqueue, addresses
+        self._enqueue, self._addresses, self._local = enqueue, addresses, local
         self._record = DynamicRecord.load(state)
         self._next_try = self._seen_at = 0.0
         self._failures = 0  # in a row
@@ -141,7 +143,7 @@ class DynamicNameKeeper:
                 and 0 <= now - last.when < AGAIN_AFTER_S
             ):
                 return
-            await tell_provider(name, password, addresses)
+            await tell_provider(name, password, addresses, self._local())
         except ProviderError as error:
             self._failures += 1
             pause = pause_after(self._failures, first=_FIRST_RETRY_S, longest=_LONGEST_RETRY_S)
@@ -159,7 +161,7 @@ class DynamicNameKeeper:
         own = [address for address in map(ip_address, self._addresses()) if address.is_global]
         if name.seen_by and not any(address.version == 4 for address in own):
             if self._seen is None or now - self._seen_at > SEEN_EVERY_S:
-                self._seen, self._seen_at = await ask_for_address(name.seen_by), now
+                self._seen, self._seen_at = await ask_for_address(name.seen_by, self._local()), now
             own.append(self._seen)
         if not own:
             raise ProviderError("this machine has no public address; behind another router, add `seen_by`")
@@ -210,9 +212,9 @@ def _filled(text: str, values: Mapping[str, str]) -> str:
     return re.sub(r"\{(\w+)\}", lambda found: values[found[1]], text)
 
 
-async def tell_provider(name: DynamicName, password: str, addresses: Iterable[str]) -> None:
-    """Tell the provider the addresses. Raises `ProviderError`."""
-    status, text = await _get(update_url(name, addresses), (name.user, password) if name.user else None)
+async def tell_provider(name: DynamicName, password: str, addresses: Iterable[str], local: Collection[str]) -> None:
+    """Tell the provider the addresses. `local` are the policy's own names and networks. Raises `ProviderError`."""
+    status, text = await _get(update_url(name, addresses), (name.user, password) if name.user else None, local)
     word, _, rest = text.strip().partition(" ")
     answer = "badauth" if status in (401, 403) and word.lower() not in _REFUSED else word.lower()
     if answer == "good" and rest.strip() == "127.0.0.1":
@@ -226,9 +228,9 @@ async def tell_provider(name: DynamicName, password: str, addresses: Iterable[st
         )
 
 
-async def ask_for_address(url: str) -> IpAddress:
+async def ask_for_address(url: str, local: Collection[str]) -> IpAddress:
     """Return the IPv4 address that a page shows. Raises `ProviderError`."""
-    _, text = await _get(url, None)
+    _, text = await _get(url, None, local)
     found = (parse_ip(part) for part in re.findall(r"(?<!\d)\d++\.\d++\.\d++\.\d++", text))
     address = next((each for each in found if each is not None and each.is_global), None)
     if address is None:
@@ -236,20 +238,20 @@ async def ask_for_address(url: str) -> IpAddress:
     return address
 
 
-async def _get(url: str, auth: tuple[str, str] | None) -> tuple[int, str]:
+async def _get(url: str, auth: tuple[str, str] | None, local: Collection[str]) -> tuple[int, str]:
     """Return the status of a response and the beginning of its text. Raises `ProviderError`."""
     try:
-        return await asyncio.to_thread(_get_in_thread, url, auth)
+        return await asyncio.to_thread(_get_in_thread, url, auth, local)
     except (ValueError, OSError) as error:
         raise ProviderError(f"{urlsplit(url).hostname} can't be reached: {error}") from None
 
 
-def _get_in_thread(url: str, auth: tuple[str, str] | None) -> tuple[int, str]:
+def _get_in_thread(url: str, auth: tuple[str, str] | None, local: Collection[str]) -> tuple[int, str]:
     from hedgerow.blocklists.outgoing import open_url  # only where a policy has such a name, for its memory
 
     credentials = base64.b64encode(":".join(auth).encode()).decode() if auth else ""
     headers = {"Authorization": f"Basic {credentials}"} if auth else {}
-    with open_url(url, _TIMEOUT_S, OutgoingGuard(), headers=headers, redirects=0) as response:
+    with open_url(url, _TIMEOUT_S, OutgoingGuard(local=local), headers=headers, redirects=0) as response:
         body = next(response.iter_raw(_MAX_OCTETS), b"")
         return response.status_code, body.decode(errors="replace")
 
@@ -257,6 +259,9 @@ def _get_in_thread(url: str, auth: tuple[str, str] | None) -> tuple[int, str]:
 def keeper_service(core: Core) -> ControlService:
     """Return the service that keeps the name at this line's addresses."""
     keeper = DynamicNameKeeper(
-        lambda: core.snapshots.policy.settings(DynamicName), state=core.settings.state, enqueue=core.notify
+        lambda: core.snapshots.policy.settings(DynamicName),
+        state=core.settings.state,
+        enqueue=core.notify,
+        local=lambda: core.snapshots.policy.network.own_places,
     )
     return ControlService(name="dynamic name", area=Area.CONNECTIONS, run=keeper.run)

@@ -20,7 +20,7 @@ import stat
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import sha256
@@ -153,11 +153,12 @@ def _is_open(connected: socket.socket) -> bool:
 class Webhook:
     """A server that takes lines by POST, each request signed as Standard Webhooks specifies (HMAC-SHA256).
 
-    A request that is repeated has the same identifier, by which the receiver knows it.
+    A request that is repeated has the same identifier, by which the receiver knows it. `local` returns the policy's own
+    names and networks.
     """
 
-    def __init__(self, target: LogTarget, key_file: Path) -> None:
-        self._target, self._key_file = target, key_file
+    def __init__(self, target: LogTarget, key_file: Path, local: Callable[[], Collection[str]] = tuple) -> None:
+        self._target, self._key_file, self._local = target, key_file, local
 
     @cached_property
     def _trust(self) -> ssl.SSLContext:
@@ -179,8 +180,9 @@ class Webhook:
         host = f"[{self._target.host}]" if ":" in self._target.host else self._target.host
         url = f"https://{host}:{self._target.port}{self._target.path}"
         try:
+            guard = OutgoingGuard(local=self._local())
             with open_url(
-                url, _TIMEOUT_S, OutgoingGuard(), headers=headers, body=body, redirects=0, trust=self._trust
+                url, _TIMEOUT_S, guard, headers=headers, body=body, redirects=0, trust=self._trust
             ) as response:
                 status = response.status_code
         except RefusedError as error:
@@ -208,14 +210,16 @@ def _webhook_key(file: Path) -> bytes:
 class _Collector:
     """The lines that wait for one target, and the state of its output."""
 
-    def __init__(self, target: LogTarget, folder: Path, webhook_key: Path) -> None:
+    def __init__(
+        self, target: LogTarget, folder: Path, webhook_key: Path, local: Callable[[], Collection[str]]
+    ) -> None:
         self.target = target
         self.lines = deque[bytes]()
         self.output: LogFile | SyslogServer | Webhook
         if target.file:
             self.output = LogFile(folder, target.file)
         else:
-            self.output = Webhook(target, webhook_key) if target.path else SyslogServer(target)
+            self.output = Webhook(target, webhook_key, local) if target.path else SyslogServer(target)
         self.problem = ""
         self.retry_at = 0.0
         self.failed = 0
@@ -253,12 +257,19 @@ class EventLog:
     """Copies of recorded messages for the targets of the policy in force. `add` may be called from any thread."""
 
     def __init__(
-        self, targets: Callable[[], Sequence[LogTarget]], *, metrics: Metrics, folder: Path, webhook_key: Path
+        self,
+        targets: Callable[[], Sequence[LogTarget]],
+        *,
+        metrics: Metrics,
+        folder: Path,
+        webhook_key: Path,
+        local: Callable[[], Collection[str]] = tuple,
     ) -> None:
         """`folder` is the directory of files, and `webhook_key` the file of the key that signs requests to webhooks.
 
-        Both are made when they are needed.
+        Both are made when they are needed. `local` returns the policy's own names and networks.
         """
+        self._local = local
         self._targets, self._metrics, self._folder, self._webhook_key = targets, metrics, folder, webhook_key
         self._added = deque[RecordedMessage](maxlen=LINES_LIMIT)
         self._collectors: dict[LogTarget, _Collector] = {}
@@ -299,7 +310,7 @@ class EventLog:
         for target in targets:
             collector = self._collectors.get(target)
             if collector is None:
-                collector = self._collectors[target] = _Collector(target, self._folder, self._webhook_key)
+                collector = self._collectors[target] = _Collector(target, self._folder, self._webhook_key, self._local)
             lost = collector.add(lines)
             if lost:
                 self._metrics.add(LOST, (), lost)
@@ -315,7 +326,13 @@ def event_log_service(core: Core) -> ControlService:
         return settings.targets if settings is not None else ()
 
     key = core.settings.state / "webhook-key"
-    event_log = EventLog(targets, metrics=core.metrics, folder=core.settings.logs, webhook_key=key)
+    event_log = EventLog(
+        targets,
+        metrics=core.metrics,
+        folder=core.settings.logs,
+        webhook_key=key,
+        local=lambda: core.snapshots.policy.network.own_places,
+    )
     return ControlService(
         name="event log", area=Area.LOG, run=event_log.run, copies=event_log.add, close=event_log.close
     )

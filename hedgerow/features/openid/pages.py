@@ -77,7 +77,10 @@ class OpenIdPages(PageGroup):
 
             context, secret = self._context, Path(self._context.control.status().state) / CREDENTIAL_FILE
             self._sign_in = OpenIdSignIn(
-                lambda: context.policy().settings(OpenIdProvider), lambda: _text_of(secret), context.clock
+                lambda: context.policy().settings(OpenIdProvider),
+                lambda: _text_of(secret),
+                context.clock,
+                local=lambda: context.policy().network.own_places,
             )
         return self._sign_in
 

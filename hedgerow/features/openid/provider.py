@@ -15,7 +15,7 @@ import secrets
 import ssl
 import time
 import warnings
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -86,12 +86,14 @@ class _ProviderError(Exception):
 class OpenIdSignIn:
     """Sign-ins at the provider of the policy in force.
 
-    `secret` returns Hedgerow's secret there, empty for none. Raises OSError.
+    `secret` returns Hedgerow's secret there, empty for none. Raises OSError. `local` returns the policy's own names and
+    networks.
     """
 
     provider: Callable[[], OpenIdProvider | None]
     secret: Callable[[], str]
     clock: Callable[[], float] = time.time
+    local: Callable[[], Collection[str]] = tuple
     _metadata: _Metadata | None = field(init=False, default=None)
     _failed_at: float = field(init=False, default=float("-inf"))
     _turns: asyncio.Semaphore = field(init=False, default_factory=lambda: asyncio.Semaphore(_MAX_AT_ONCE))
@@ -190,7 +192,7 @@ class OpenIdSignIn:
 
     async def _read_metadata(self, provider: OpenIdProvider) -> _Metadata:
         trust = await asyncio.to_thread(ssl.create_default_context, cafile=provider.ca or None)
-        guard = OutgoingGuard()
+        guard = OutgoingGuard(local=self.local())
         async with self._client(provider, trust, guard) as client:
             url = f"{provider.issuer.rstrip('/')}/.well-known/openid-configuration"
             found = (await client.request("GET", url, withhold_token=True)).raise_for_status().json()

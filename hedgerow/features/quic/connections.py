@@ -130,7 +130,7 @@ class BoundedQuicConnection(QuicConnection):
 
     `configuration` must allow `MAX_STREAM_OCTETS` per stream, or `MAX_REQUEST_OCTETS` for HTTP/3.
 
-    Once `is_released`, only `is_open` and `open_streams` may be asked.
+    Once `is_released`, it is ending, has no open streams, and may not be used otherwise.
     """
 
     is_released = False
@@ -151,11 +151,11 @@ class BoundedQuicConnection(QuicConnection):
 
     @property
     def open_streams(self) -> int:
-        return len(self._streams)
+        return 0 if self.is_released else len(self._streams)
 
     def is_open(self, stream: int) -> bool:
         """Return whether the client has not yet sent or acknowledged all of a stream."""
-        return stream in self._streams
+        return not self.is_released and stream in self._streams
 
     @property
     def owes_stream_credit(self) -> bool:
@@ -170,7 +170,7 @@ class BoundedQuicConnection(QuicConnection):
     @property
     def is_ending(self) -> bool:
         """True if either side has closed it. aioquic reports that only seconds later."""
-        return self._close_event is not None
+        return self.is_released or self._close_event is not None
 
     @property
     def is_flooding(self) -> bool:
@@ -180,7 +180,7 @@ class BoundedQuicConnection(QuicConnection):
     @property
     def is_exhausted(self) -> bool:
         """True if it has carried as many streams as it may."""
-        return len(self._streams_finished) >= MAX_STREAMS_PER_CONNECTION
+        return not self.is_released and len(self._streams_finished) >= MAX_STREAMS_PER_CONNECTION
 
     def _stream_credit(self) -> int:
         return min(len(self._streams_finished) + MAX_STREAMS, MAX_STREAMS_PER_CONNECTION)
@@ -204,10 +204,7 @@ class BoundedQuicConnection(QuicConnection):
         """
         if hasattr(self, "tls"):
             self.tls.release()
-        ending = self._close_event
         vars(self).clear()
-        self._close_event = ending
-        self._streams, self._streams_finished = {}, set()
         self.is_released = True
 
 
