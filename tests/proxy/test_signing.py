@@ -151,6 +151,17 @@ def test_signing_is_limited_in_rate(
         served.close()
 
 
+def test_a_crowd_of_new_hosts_is_no_failure_of_a_trial(
+    tmp_path: Path, authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signing, "BURST", 1.0)
+    monkeypatch.setattr(signing, "RATE", 0.0)
+    trials = [f"m{minute}{signing.TRIAL_ZONE}".encode() for minute in range(51)]
+    with serving(tmp_path, authority) as path:
+        answers = asked(path, public_der(KEY), b"news.example", b"video.example", *trials)
+    assert [answer[:1] for answer in answers] == [b"+", b"-", *50 * [b"+"], b"-"]
+
+
 def test_more_clients_than_the_limit_are_turned_away(
     tmp_path: Path, authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,7 @@ from hedgerow.proxy.handover import (
     load_handover_key,
 )
 from hedgerow.proxy.http_head import Authority
+from hedgerow.proxy.signing import TRIAL_ZONE
 from hedgerow.task_state import Area
 from hedgerow.ticks import next_tick
 
@@ -111,7 +112,7 @@ def try_inspector(place: Path, key: bytes, now: float, seconds: float = ANSWER_S
 
     `now` is in seconds since the epoch. Each minute needs another certificate.
     """
-    header = HandoverHeader(TRIAL_ADDRESS, Authority(f"m{now // 60:.0f}.trial.invalid", 443))
+    header = HandoverHeader(TRIAL_ADDRESS, Authority(f"m{now // 60:.0f}{TRIAL_ZONE}", 443))
     ours, theirs = socket.socketpair()
     with ours, theirs, contextlib.closing(HandoverSender([place])) as sender, contextlib.suppress(OSError):
         ours.settimeout(seconds)

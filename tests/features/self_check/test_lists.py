@@ -103,6 +103,22 @@ def test_a_copy_that_is_removed_or_damaged_is_made_again(lists: Path, harm: Call
         assert is_usable(lists)
 
 
+def test_a_disk_that_damages_all_it_is_given_is_not_written_to_each_second(
+    lists: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = 1000.0
+    kept = KeptLists(lists.parents[1], lambda: lists, lambda: now)
+    restored = 0
+    for _ in range(3600):
+        now += 1.0
+        kept.check()
+        if is_usable(lists):
+            restored += 1
+            damage_one(lists)
+    assert 4 <= restored <= 14
+    assert len(caplog.records) <= 2 * restored
+
+
 def test_a_copy_is_made_once_there_is_room(tmp_path: Path, lists: Path) -> None:
     with small_disk(tmp_path / "disk", 4) as state:
         here = state / "generations" / lists.name
