@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -132,12 +132,16 @@ class Report(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ReportLine:
-    """Minutes or counts of this week and the one before. `share` is the length of this week's bar, 0 to 100."""
+    """Minutes or counts of this week and the one before.
+
+    `share` is the length of this week's bar, 0 to 100. `subject` is the topic or service, if it is about one.
+    """
 
     what: str
     now: int
     before: int
     share: int = 0
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +230,7 @@ def _person(
             by_day[int((row.hour * 3600 - midnight) // 86400)] += row.count
     keys = sorted((this_week + last_week), key=lambda key: (-this_week[key], -last_week[key]))[:_TOPICS]
     blocked = with_bar_lengths(
-        [ReportLine(labels.reason_text(*key, reader), this_week[key], last_week[key]) for key in keys]
+        [ReportLine(labels.reason_text(*key, reader), this_week[key], last_week[key], subject=key[1]) for key in keys]
     )
     days = [
         ReportLine(_day(midnight + offset * 86400 + 43200, policy, reader), by_day[offset], 0)
@@ -250,7 +254,8 @@ def _time(
 
     def line_of(title: str, subject: str) -> ReportLine:
         marks = use.get((f"person:{name}", subject), {})
-        return ReportLine(title, used_minutes(marks, since, now), used_minutes(marks, since - WEEK_S, since))
+        minutes = (used_minutes(marks, since, now), used_minutes(marks, since - WEEK_S, since))
+        return ReportLine(title, *minutes, subject=subject.removeprefix("category:"))
 
     lines = [line_of(labels.title_of(topic, reader), f"category:{topic}") for topic in REPORT_TOPICS]
     lines = sorted((line for line in lines if line.now or line.before), key=lambda line: (-line.now, -line.before))
@@ -266,7 +271,7 @@ def with_bar_lengths(lines: list[ReportLine]) -> tuple[ReportLine, ...]:
     [100, 50, 0]
     """
     longest = max((line.now for line in lines), default=0) or 1
-    return tuple(ReportLine(line.what, line.now, line.before, round(100 * line.now / longest)) for line in lines)
+    return tuple(replace(line, share=round(100 * line.now / longest)) for line in lines)
 
 
 def _day(at: float, policy: Policy, reader: Language) -> str:

@@ -19,6 +19,7 @@ PAGES = {
     "/people/mia/topics": "Games",
     "/people/mia/sites": "Roblox",
     "/people/mia/time": "Everything together",
+    "/report": "Social networks",
     "/device": "Minecraft",
 }
 """Pages that name services, with one of the names."""
