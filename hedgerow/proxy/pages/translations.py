@@ -135,7 +135,9 @@ class PageTranslation:
                 return details.get(decision.what, "")
             case Reason.PAGE:
                 score = _PAGE_SCORE.fullmatch(decision.what)
-                return details["too-long"] if score is None else details["page"].format(score=score[1], limit=score[2])
+                if score is None:
+                    return details["too-long" if decision.what.startswith("too long") else "unchecked"]
+                return details["page"].format(score=score[1], limit=score[2])
             case Reason.PICTURE:
                 score = _PAGE_SCORE.fullmatch(decision.what)
                 return (

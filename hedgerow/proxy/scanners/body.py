@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from hedgerow.policies.model import Decision, Reason
+from hedgerow.policies.model import Decision, Reason, Verdict
 from hedgerow.proxy.scanners.decoding import ContentDecoder, ExcessiveExpansion
 from hedgerow.proxy.scanners.file_kinds import FileKindScanner
 from hedgerow.proxy.scanners.macros import MacroScanner
@@ -15,6 +15,8 @@ from hedgerow.proxy.scanners.youtube import YouTubeScanner
 
 SCANNERS: tuple[type[Scanner], ...] = (YouTubeScanner, FileKindScanner, MacroScanner, PageScanner)
 """The scanners, in the order in which they decide, those of features before the last. Add a check here."""
+
+UNREADABLE = Decision(Verdict.BLOCK, Reason.PAGE, "cannot be decoded")
 
 PORTION = 64 * 1024
 """Bytes, packed and unpacked together, that `go_on` scans at a time."""
@@ -44,14 +46,23 @@ class BodyScan:
         self.is_pending = False
         self._in_worker = in_worker
         self._decoder = ContentDecoder(head.encoding)
-        self.is_unreadable = not self._decoder.is_known
-        if self.refusal is not None or self.is_unreadable:
+        if self.refusal is not None:
             scanners = []
         elif scanners and head.kind.is_stream:
             scanners = [each for each in scanners if each.checks_streams]
         self._active = scanners
         self._packed: deque[bytes] = deque()
         self._pieces: Iterator[bytes] | None = None
+        self.is_unreadable = False
+        self._check_coding()
+
+    def _check_coding(self) -> None:
+        """Give up a body that cannot be decoded: refuse a page to young children, and let everything else pass."""
+        if not self._decoder.is_readable:
+            self.is_unreadable = True
+            if self._active and self.page is not None and self.page.is_strict:
+                self._refuse(UNREADABLE)
+            self._active.clear()
 
     @property
     def work(self) -> int:
@@ -81,18 +92,15 @@ class BodyScan:
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the body, and scan a portion."""
         if self._active and self._decoder.is_identity and 0 < len(data) < PORTION and self._pieces is None:
-            self._feed_piece(data)
+            # what `go_on` does: most bodies are short, and come in one piece
+            self._decoder.pass_on(data)
+            try:
+                self._run(data)
+            except ExcessiveExpansion:
+                self.fail()
         else:
             self._packed.append(data)
             self.go_on()
-
-    def _feed_piece(self, data: bytes) -> None:
-        """Do what `go_on` does with a piece that is not coded: most bodies are short, and come in one."""
-        self._decoder.pass_on(data)
-        try:
-            self._run(data)
-        except ExcessiveExpansion:
-            self.fail()
 
     def go_on(self) -> None:
         """Scan the next portion of the bytes that were fed."""
@@ -104,10 +112,12 @@ class BodyScan:
                 piece = next(self._pieces, None)
                 if piece is None:
                     self._pieces = None
+                    self._check_coding()
                     return
                 self._run(piece)
         except ExcessiveExpansion:
             self.fail()
+        self._check_coding()
         if not self._active:
             self._packed, self._pieces = deque(), None
 

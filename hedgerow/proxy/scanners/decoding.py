@@ -25,6 +25,9 @@ UNPACKED_FREELY = 1024 * 1024
 _PORTION = 16 * 1024
 """Encoded bytes that a coding gets at a time."""
 
+_GZIP = b"\x1f\x8b\x08"
+_GZIP_TRAILER = 8  # the check sum and the length
+_SNIFFED = 1024
 _MAX_CODINGS = 4
 _ZSTD_WINDOW = 23  # eight megabytes: browsers refuse more too (RFC 9659, section 3)
 
@@ -42,35 +45,95 @@ class _Coding(Protocol):
         """Yield the decoded bytes in pieces of about 64 kB. Raises ContentDecodingError."""
 
 
-class _Zlib:
-    """gzip of any number of members, and the two formats called `deflate` (RFC 9110, section 8.4.1.2).
+class _Gzip:
+    """gzip of any number of members, as browsers read it: without its check sums, and whatever its header's flags are.
 
-    A body that is declared as gzip and does not begin as gzip passes unchanged, as in some browsers.
+    A body that is declared as gzip and does not begin as gzip passes unchanged, as in browsers.
     """
 
-    def __init__(self, *, is_gzip: bool) -> None:
-        self._zlib = zlib.decompressobj(zlib.MAX_WBITS | 32) if is_gzip else None
-        self._is_new = is_gzip
+    def __init__(self) -> None:
+        self._start = b""
+        self._inflate: Any = None
         self._is_plain = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        if self._is_new and data:
-            self._is_new, self._is_plain = False, data[0] != 0x1F
         if self._is_plain:
             yield data
             return
-        if self._zlib is None and data:
-            self._zlib = zlib.decompressobj(zlib.MAX_WBITS if data[0] & 0x0F == 8 else -zlib.MAX_WBITS)
-        while data and self._zlib is not None:
-            try:
-                piece = self._zlib.decompress(data, BLOCK)
-            except zlib.error as error:
-                raise ContentDecodingError from error
-            data = self._zlib.unconsumed_tail
-            if self._zlib.eof and self._zlib.unused_data[:2] == b"\x1f\x8b":
-                data, self._zlib = self._zlib.unused_data, zlib.decompressobj(zlib.MAX_WBITS | 32)
+        while data:
+            if self._inflate is None:
+                self._start += data
+                if self._start[:1] != b"\x1f":
+                    self._is_plain = True
+                    yield self._start
+                    return
+                if len(self._start) > _PORTION or not self._start.startswith(_GZIP[: len(self._start)]):
+                    raise ContentDecodingError
+                if not (size := _gzip_header_size(self._start)):
+                    return
+                data, self._start = self._start[size:], b""
+                self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+            piece, data = _inflate(self._inflate, data)
+            if self._inflate.eof:
+                following = self._inflate.unused_data[_GZIP_TRAILER:]
+                data = following if following.startswith(b"\x1f\x8b") else b""
+                self._inflate = None if data else self._inflate
             if piece:
                 yield piece
+
+
+def _gzip_header_size(data: bytes) -> int:
+    """Return the length of a member's header (RFC 1952, section 2.3), 0 if it has not come yet."""
+    flags, size = data[3:4], 10
+    if not flags:
+        return 0
+    if flags[0] & 4:
+        size += 2 + int.from_bytes(data[10:12], "little")
+    for text in (8, 16):
+        if flags[0] & text:
+            size = data.find(b"\0", size) + 1 or len(data) + 1
+    size += flags[0] & 2
+    return size if size <= len(data) else 0
+
+
+class _Deflate:
+    """The two formats called `deflate` (RFC 9110, section 8.4.1.2): what is not valid as the one is tried as the other.
+
+    The header of the one may be the beginning of the other.
+    """
+
+    def __init__(self) -> None:
+        self._start: bytes | None = b""
+        self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        if self._start is not None and len(self._start) + len(data) < 2:
+            self._start += data
+            return
+        if self._start is not None:
+            data, self._start = self._start + data, None
+            if data[0] & 0x0F == 8 and int.from_bytes(data[:2]) % 31 == 0 and _is_deflate(data[2:]):
+                data = data[2:]
+        while data:
+            piece, data = _inflate(self._inflate, data)
+            if piece:
+                yield piece
+
+
+def _inflate(inflate: Any, data: bytes) -> tuple[bytes, bytes]:
+    try:
+        return inflate.decompress(data, BLOCK), inflate.unconsumed_tail
+    except zlib.error as error:
+        raise ContentDecodingError from error
+
+
+def _is_deflate(data: bytes) -> bool:
+    """Return whether data may be the beginning of deflated data."""
+    try:
+        zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, _SNIFFED)
+    except zlib.error:
+        return False
+    return True
 
 
 class _Brotli:
@@ -118,13 +181,13 @@ class _Zstd:
 
 
 _CODINGS: dict[str, Callable[[], _Coding]] = {
-    "gzip": lambda: _Zlib(is_gzip=True),
-    "x-gzip": lambda: _Zlib(is_gzip=True),
-    "deflate": lambda: _Zlib(is_gzip=False),
+    "gzip": _Gzip,
+    "x-gzip": _Gzip,
+    "deflate": _Deflate,
     "br": _Brotli,
     "zstd": _Zstd,
 }
-_UNSUPPORTED_CODINGS = frozenset({"compress", "x-compress", "dcb", "dcz", "aes128gcm", "exi", "pack200-gzip", "sdch"})
+_UNSUPPORTED_CODINGS = frozenset({"dcb", "dcz"})  # of browsers, by a dictionary (RFC 9842)
 SUPPORTED_CODINGS = frozenset({*_CODINGS, "identity"})
 """The names of the codings that can be decoded."""
 
@@ -132,17 +195,17 @@ SUPPORTED_CODINGS = frozenset({*_CODINGS, "identity"})
 class ContentDecoder:
     """Decoder of a body by its Content-Encoding field, several codings too.
 
-    `is_known` is false if one of them is not supported.
+    `is_readable` is false if the body cannot be decoded: it has too many codings, needs a dictionary, or is broken.
 
-    Names that are not codings (`utf-8`, `none`) are mistakes, which browsers ignore.
+    Names of what is no coding in browsers (`utf-8`, `compress`) are mistakes, which they ignore.
     """
 
     def __init__(self, encoding: str) -> None:
         named = [name for each in encoding.lower().split(",") if (name := each.strip())] if encoding else []
         names = [name for name in named if name in _CODINGS]
-        self.is_known = len(named) <= _MAX_CODINGS and _UNSUPPORTED_CODINGS.isdisjoint(named)
+        self.is_readable = len(named) <= _MAX_CODINGS and _UNSUPPORTED_CODINGS.isdisjoint(named)
         # The coding applied last is the first to be undone.
-        self._codings = [_CODINGS[name]() for name in reversed(names)] if self.is_known else []
+        self._codings = [_CODINGS[name]() for name in reversed(names)] if self.is_readable else []
         self._packed = self._unpacked = 0
 
     @property
@@ -163,7 +226,7 @@ class ContentDecoder:
         """Yield the decoded bytes in pieces of about 64 kB, some of them empty. Raises ExcessiveExpansion.
 
         Each piece is decoded on demand, at a bounded cost: a small body may decode to a huge one, or to nothing after
-        much work. A broken body ends silently: browsers show no more of it either.
+        much work. A broken body ends there.
         """
         pieces = self._cut(data)
         for coding in self._codings:
@@ -171,7 +234,7 @@ class ContentDecoder:
         try:
             yield from pieces
         except ContentDecodingError:
-            return
+            self.is_readable = False
 
     def _cut(self, data: bytes) -> Iterator[bytes]:
         size = _PORTION if self._codings else BLOCK

@@ -1,10 +1,4 @@
-"""The text of an HTML page: charset, visible text in normal form, and what the page says about itself. Pure.
-
-The text is the same however the page is cut into pieces: no cut falls inside a tag, an entity or an invisible element
-(script, style, comment). Work is linear in the bytes, and memory is bounded, whatever the page contains. Scripts do not
-count, except the data that page frameworks put into the first document (`__NEXT_DATA__`, JSON-LD and the like): it
-holds the words that scripts show later.
-"""
+"""The text of a page: its charset, the normal form in which it is compared, and what the page says of itself. Pure."""
 
 from __future__ import annotations
 
@@ -16,16 +10,8 @@ from enum import IntEnum
 from functools import lru_cache
 
 from hedgerow.blocklists.names import parse_host
+from hedgerow.proxy.scanners.html_syntax import parse_attributes, strip_tags
 
-_OPENER = re.compile(r"<!--|<(script|style|template|math|object)\b[^<>]*>", re.IGNORECASE)
-_CLOSERS = {
-    name: re.compile(rf"</{name}\b[^<>]*>" if name else r"-->", re.IGNORECASE)
-    for name in ("", "script", "style", "template", "math", "object")
-}
-# These do not separate words: `<b>p</b>age` is one word. Links and spans often stand side by side without a space, so
-# they do.
-_INLINE_TAG = re.compile(r"</?(?:b|big|em|font|i|mark|s|small|strong|sub|sup|tt|u|wbr)(?:\s[^<>]*)?/?>", re.IGNORECASE)
-_TAG = re.compile(r"<[a-zA-Z/!?][^<>]*>")
 _OTHER_THAN_WORDS = re.compile(r"[^\w\x00-\x7f]+")
 _OCTETS = bytes(range(0x100)).lower()
 _ASCII_WORDS = bytes(octet if octet >= 0x80 or chr(octet).isalnum() else 0x20 for octet in _OCTETS)
@@ -38,30 +24,19 @@ _WORDY = re.compile("[\u321d\u321e\u327c\u3300-\u3357\u33ae\u33af\ufdfa\ufdfb]+"
 # Browsers render these as U+FFFD; Python refuses to convert thousands of digits.
 _LEADING_ZEROS = re.compile(r"&#(?:0+(?=[0-9])|([xX])0+(?=[0-9a-fA-F]))")
 _NO_CHARACTER = re.compile(r"&#(?:[0-9]{8,}|[xX][0-9a-fA-F]{7,});?")
+# Letters, with one or more tags between them; and the least of it, which begins with what is searched fast.
+_SPELLED = re.compile(r"(?<!\w)\w(?:<++\w(?!\w)){2,}+")
+_SPELLED_HINT = re.compile(r"<\w<+\w(?!\w)")
+_SPELLED_END = re.compile(r"(?<!\w)\w?(?:<++\w)*+<*+\Z")
+_LONGEST_SPELLED = 64
 _NORMALIZED = 256
 """Characters that are decomposed at a time: sorting a run of combining marks may take quadratic time."""
-
-_DATA_TYPE = re.compile(r"""\btype\s*=\s*["']?[a-z./+-]*json\b""", re.IGNORECASE)
-_DATA_START = re.compile(
-    r"""[\s;(]*(?:var\s+|const\s+|let\s+)?(?:(?:window|self|globalThis)\s*[.\["']*)?"""
-    r"__(?:NEXT_DATA|NUXT|APOLLO_STATE|APOLLO_CLIENT|INITIAL_STATE|INITIAL_DATA|INITIAL_PROPS|PRELOADED_STATE|PRELOADED_DATA"
-    r"|REDUX_STATE|RELAY_STORE|SERVER_DATA|SERVER_STATE|SSR_DATA|STATE|DATA|APP_DATA|remixContext|sveltekit_|next_f)",
-)
-_DATA_START_LENGTH = 96
-MAX_DATA = 512 * 1024
-"""Characters of a page's data that are read as text."""
-_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
-_LONGEST_ESCAPE = 80
-_CUT_ESCAPE = re.compile(r"\\+(?:u[0-9a-fA-F]{0,3}|x[0-9a-fA-F]?)?\Z")
-_BLANKS = frozenset("bfnrt")
 
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([^"';,\s]+)""")
 _META_CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*+=\s*+["']?+\s*+([A-Za-z0-9_:.-]{2,40})""", re.IGNORECASE)
 _TEXT_CODEC = re.compile(
     r"ascii|utf-8|utf-16(-[lb]e)?|cp[0-9]+|iso8859-[0-9]+|koi8-[rtu]|gb.*|big5.*|shift_jis.*|euc_.*|iso2022.*|mac-.*|tis-620"
 )
-_MAX_TAG = 16 * 1024
-_MAX_ENTITY = 32
 _CHARSET_SNIFF_BYTES = 1024
 
 _MAX_START = 64 * 1024
@@ -70,10 +45,7 @@ _MAX_HOSTS = 256
 _BODY = re.compile(r"<body\b", re.IGNORECASE)
 _TITLE = re.compile(r"<title\b[^<>]*>([^<]{0,1000})", re.IGNORECASE)
 _HEADING = re.compile(r"<h[12]\b[^<>]*>([^<]{1,200})", re.IGNORECASE)
-_META = re.compile(r"<meta\b[^<>]*>", re.IGNORECASE)
-# A name is tried once, from its first character: its parts can't be names, and without that the work is quadratic in
-# its length.
-_ATTRIBUTE = re.compile(r"""(?<![a-zA-Z:-])([a-zA-Z:-]++)\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"'>]++))""")
+_META = re.compile(r"<(?i:meta)\b([^<>]*+)>")
 _LINK = re.compile(r"""=\s?["']?\s?(?:[hH][tT][tT][pP][sS]?:)?//([A-Za-z0-9.-]{4,253})""")  # the value of an attribute
 _DESCRIPTIONS = frozenset(
     {"description", "keywords", "og:title", "og:description", "twitter:title", "twitter:description"}
@@ -121,13 +93,35 @@ def _decompose(text: str) -> str:
     )
 
 
-def _plain(text: str) -> str:
-    """Return HTML without tags in normal form."""
-    if "<" in text:
-        text = _TAG.sub(" ", _INLINE_TAG.sub("", text))
+def unescape(text: str) -> str:
+    """Return text with its character references resolved, as browsers do, and without NULs, which they drop."""
     if "&" in text:
         text = html.unescape(_NO_CHARACTER.sub("\ufffd", _LEADING_ZEROS.sub(r"&#\1", text)))
-    return normalize_text(text.replace("\0", ""))  # browsers drop NULs, which would separate words here
+    return text.replace("\0", "")
+
+
+def join_spelled(text: str) -> str:
+    """Return text, with a `<` for each tag, in which words spelled with a tag after each letter are whole.
+
+    >>> join_spelled("a <w<<o<<r<<d< in links<A<B"), join_spelled("w<o<r<d, one<two")
+    ('a word< in links<A<B', 'word, one<two')
+    """
+    return _SPELLED.sub(_joined, text) if _SPELLED_HINT.search(text) is not None else text
+
+
+def _joined(spelled: re.Match[str]) -> str:
+    return spelled[0].replace("<", "")
+
+
+def spelled_end(text: str) -> int:
+    """Return the position from which on `text`, as for `join_spelled`, may be part of a word that goes on."""
+    cut = _SPELLED_END.search(text, max(0, len(text) - _LONGEST_SPELLED))
+    return cut.start() if cut is not None else len(text)
+
+
+def _plain(text: str) -> str:
+    """Return HTML without tags in normal form."""
+    return normalize_text(join_spelled(unescape(strip_tags(text))))
 
 
 class PageFacts:
@@ -171,7 +165,7 @@ class PageFacts:
         if self._read is None or self._read[0] != len(self._start):
             body = _BODY.search(self._start)
             head = self._start if body is None else self._start[: body.start()]
-            fields = [_attributes(tag) for tag in _META.findall(head)]
+            fields = [parse_attributes(tag) for tag in _META.findall(head)]
             named = [(_name_of(each), each.get("content", "")) for each in fields]
             title = _TITLE.search(head)
             parts = [title[1] if title is not None else ""]
@@ -181,11 +175,6 @@ class PageFacts:
             described = _plain(" . ".join(parts)[:_MAX_DESCRIPTION]).strip() if any(parts) else ""
             self._read = len(self._start), f" {described} ", label
         return self._read
-
-
-def _attributes(tag: str) -> dict[str, str]:
-    # the first of a name counts
-    return {name.lower(): "".join(values) for name, *values in reversed(_ATTRIBUTE.findall(tag))}
 
 
 def _name_of(attributes: dict[str, str]) -> str:
@@ -216,131 +205,6 @@ def label_of(name: str, value: str) -> PageLabel:
     return PageLabel.MATURE if name == "isfamilyfriendly" and value in {"false", "no"} else PageLabel.NONE
 
 
-class TextExtractor:
-    """Extractor of a page's visible text, piece by piece, in normal form without a space at the start and with one at
-    the end.
-
-    `facts`, if given, takes what the page says beside.
-    """
-
-    def __init__(self, facts: PageFacts | None = None) -> None:
-        self._pending = ""
-        self._closer: re.Pattern[str] | None = None
-        self._is_data: bool | None = False  # the invisible element holds text; None while that is not known
-        self._data_left = MAX_DATA
-        self._ends_with_space = True
-        self._facts = facts
-
-    def feed(self, text: str, *, last: bool = False) -> str:
-        """Return the text that is certain by now; with `last` the rest."""
-        data = self._pending + text
-        visible, position = self._cut_invisible(data, last=last)
-        rest = data[position:]
-        cut = len(rest) if last or self._closer is not None else _safe_cut(rest)
-        self._pending = rest[cut:] if self._closer is None else rest
-        if self._closer is None:
-            visible.append(rest[:cut])
-        page = "".join(visible)
-        if self._facts is not None:
-            self._facts.add(page)
-        return self._normalize(page, last=last)
-
-    def _cut_invisible(self, data: str, *, last: bool) -> tuple[list[str], int]:
-        """Return the visible pieces, and the position up to which `data` was consumed."""
-        visible: list[str] = []
-        position = 0
-        while True:
-            if self._closer is not None:
-                end = self._closer.search(data, position)
-                if end is None:
-                    return visible, self._skip(data, position, visible, last=last)
-                if self._holds_text(data, position, end.start()):
-                    visible.append(self._data_text(data[position : end.start()]))
-                self._closer = None
-                position = end.end()
-                visible.append(" ")
-            opener = _OPENER.search(data, position)
-            if opener is None:
-                return visible, position
-            visible += (data[position : opener.start()], " ")
-            position = opener.end()
-            self._begin(opener)
-
-    def _begin(self, opener: re.Match[str]) -> None:
-        """Note the element that begins.
-
-        Only scripts can hold data: with its type, or with the name of a known framework's variable.
-        """
-        name = (opener[1] or "").lower()
-        self._closer = _CLOSERS[name]
-        self._is_data = False
-        if name == "script":
-            self._is_data = True if _DATA_TYPE.search(opener[0]) else None
-            if self._facts is not None:
-                self._facts.add_links(opener[0])
-
-    def _holds_text(self, data: str, position: int, end: int) -> bool:
-        if self._is_data is None:
-            self._is_data = _DATA_START.match(data, position, min(end, position + _DATA_START_LENGTH)) is not None
-        return self._is_data
-
-    def _skip(self, data: str, position: int, visible: list[str], *, last: bool) -> int:
-        """Consume an element whose end is not there yet, but for its last characters, in which the end may begin."""
-        stop = len(data) if last else max(position, len(data) - _MAX_ENTITY)
-        if self._is_data is None and not last and stop - position < _DATA_START_LENGTH:
-            return position
-        if not self._holds_text(data, position, stop):
-            return stop
-        piece = data[position:stop]
-        if not last:
-            piece = piece[: _safe_cut(piece)]
-            if (escape := _CUT_ESCAPE.search(piece, max(0, len(piece) - _LONGEST_ESCAPE))) is not None:
-                piece = piece[: escape.start()]
-        visible.append(self._data_text(piece))
-        return position + len(piece)
-
-    def _data_text(self, data: str) -> str:
-        """Return the text of data in JSON or JavaScript. A string within a string has two layers of escapes."""
-        data = data[: self._data_left]
-        self._data_left -= len(data)
-        for _layer in range(2):
-            if "\\" in data:
-                data = _ESCAPE.sub(_unescaped, data)
-        return data
-
-    def _normalize(self, text: str, *, last: bool) -> str:
-        if not text and not last:
-            return ""
-        text = _plain(text)
-        if self._ends_with_space and text.startswith(" "):
-            text = text[1:]
-        if text:
-            self._ends_with_space = text.endswith(" ")
-        if last and not self._ends_with_space:
-            text += " "
-        return text
-
-
-def _unescaped(escape: re.Match[str]) -> str:
-    digits = escape[1] or escape[2]
-    if digits is None:
-        return " " if escape[3] in _BLANKS else escape[3]
-    code = int(digits, 16)
-    return " " if 0xD800 <= code < 0xE000 else chr(code)
-
-
-def _safe_cut(text: str) -> int:
-    """Return the length of the beginning of `text` that ends in no tag and no entity."""
-    cut = len(text)
-    tag = text.rfind("<")
-    if tag > text.rfind(">") and cut - tag < _MAX_TAG:
-        cut = tag
-    entity = text.rfind("&", max(0, cut - _MAX_ENTITY), cut)
-    if entity >= 0 and ";" not in text[entity:cut]:
-        cut = entity
-    return cut
-
-
 class TextDecoder:
     """Decoder of a page's bytes. `charset` is the one that Content-Type declares."""
 
@@ -349,11 +213,14 @@ class TextDecoder:
         self._start = b""
         self._decoder: codecs.IncrementalDecoder | None = None
 
-    def feed(self, data: bytes, *, last: bool = False) -> str:
-        """Return the characters that are certain by now. The first ones come once the charset is detected."""
+    def feed(self, data: bytes, *, last: bool = False, is_released: bool = False) -> str:
+        """Return the characters that are certain by now.
+
+        The first ones come once the charset is detected, or when the page is released.
+        """
         if self._decoder is None:
             self._start += data
-            if len(self._start) < _CHARSET_SNIFF_BYTES and not last:
+            if (len(self._start) < _CHARSET_SNIFF_BYTES and not last and not is_released) or not (self._start or last):
                 return ""
             data, self._start = self._start, b""
             charset = detect_charset(data, self._charset)

@@ -12,6 +12,7 @@ from hedgerow.proxy.pages.response import ProxyResponse
 from hedgerow.proxy.scanners.body import PORTION, BodyScan, page_verdict
 from hedgerow.proxy.scanners.scanner import BodyQueue, CollectedBody, Head, Scanner, ScanRules
 from hedgerow.proxy.scanners.topics import PageFinding
+from hedgerow.proxy.scanners.words import LENIENT_LIMIT
 from hedgerow.proxy.scanners.workers import ScanJob, ScanPool
 
 MAX_INLINE = PORTION
@@ -24,9 +25,6 @@ s to start and 14 MB of memory of its own, which a small page is not worth.
 
 WHOLE_HOLD_SECONDS = 60.0
 """Seconds that a body may take to come if it is checked whole."""
-
-LENIENT_LIMIT = 160
-"""The limit of a page's words from which on a page is held back for a shorter time: that of younger teenagers."""
 
 _NOBODY = unnamed_client("")
 

@@ -16,6 +16,7 @@ from hedgerow.client_classes import ClassedClient
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.model import Decision, Reason, Verdict
 from hedgerow.proxy.scanners.topics import ListedTopics
+from hedgerow.proxy.scanners.visible_text import Markup
 from hedgerow.values import value_dataclass
 
 _PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml", "", "*/*", "unknown/unknown", "application/unknown"})
@@ -41,6 +42,7 @@ _MESSAGES = frozenset(
 """Types that programs read message by message, and that no browser saves as a file or shows as a page."""
 
 XML_SUFFIXES = ("/xml", "+xml")
+_SCRIPTS = frozenset({"application/javascript", "application/x-javascript", "application/ecmascript"})
 _MEDIA = ("text/", "image/", "audio/", "video/", "font/", "application/javascript")
 
 
@@ -66,7 +68,7 @@ class BodyKind:
 
     `types` are the media types, in lower case and without parameters. `is_saved`: the browser saves the body as a file,
     whatever its type is. `may_be_page`: a browser may show it as a page. `is_stream`: it is a sequence of messages,
-    which must not be held back. `is_media`: no archive comes under such a type.
+    which must not be held back. `is_media`: no archive comes under such a type. `markup` is the language of a page.
     """
 
     types: tuple[str, ...]
@@ -74,6 +76,7 @@ class BodyKind:
     may_be_page: bool
     is_stream: bool
     is_media: bool
+    markup: Markup
 
 
 @lru_cache(256)
@@ -81,15 +84,30 @@ def body_kind(content_type: str, disposition: str, is_document: bool, is_image: 
     """Return the kind of a body. Most responses are of few kinds."""
     types = tuple([each.partition(";")[0].strip() for each in content_type.lower().split(",")])
     is_saved = "attachment" in disposition.lower()
+    is_shown = is_document and not is_saved
     may_be_page = not is_image and any(
-        each in _PAGE_TYPES or "/" not in each or (is_document and each.endswith(XML_SUFFIXES)) for each in types
+        each in _PAGE_TYPES or "/" not in each or (is_shown and _is_text(each)) for each in types
     )
     are_messages = all(
         each in _MESSAGES or each.startswith("application/grpc") or each.endswith("+json") for each in types
     )
-    is_stream = types == ("text/event-stream",) or (not is_saved and are_messages)
+    is_stream = not is_shown and (types == ("text/event-stream",) or (not is_saved and are_messages))
     is_media = not is_saved and all(each.startswith(_MEDIA) or each.endswith(XML_SUFFIXES) for each in types)
-    return BodyKind(types, is_saved, may_be_page, is_stream, is_media)
+    markup = _markup_of(types[0]) if len(set(map(_markup_of, types))) == 1 else Markup.TEXT
+    return BodyKind(types, is_saved, may_be_page, is_stream, is_media, markup)
+
+
+def _is_text(kind: str) -> bool:
+    """Return whether browsers show documents of a type as text, or as XML."""
+    return kind.startswith("text/") or kind in _MESSAGES or kind in _SCRIPTS or kind.endswith((*XML_SUFFIXES, "+json"))
+
+
+def _markup_of(kind: str) -> Markup:
+    if kind.endswith(XML_SUFFIXES):
+        return Markup.XML
+    if kind == "text/html":
+        return Markup.HTML
+    return Markup.SNIFFED if kind in _PAGE_TYPES or "/" not in kind else Markup.TEXT
 
 
 @value_dataclass(frozen=True, slots=True)

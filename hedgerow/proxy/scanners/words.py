@@ -26,18 +26,22 @@ from hedgerow.proxy.scanners.page_text import (
     PageFacts,
     PageLabel,
     TextDecoder,
-    TextExtractor,
     declared_charset,
     label_of,
     normalize_text,
 )
 from hedgerow.proxy.scanners.scanner import Head, Scanner, ScanRules
 from hedgerow.proxy.scanners.topics import NO_SCORES, LinkedSites, PageFinding, PhraseScores, recognise
+from hedgerow.proxy.scanners.visible_text import Markup, TextExtractor
 
 MAX_UNPACKED = 16 * 1024 * 1024
 """Bytes of a page once it is decoded.
 
 No real page is as long: a body that stands for more is made to exhaust a filter.
+"""
+LENIENT_LIMIT = 160
+"""The limit of a page's words from which on a page is held back for a shorter time, and passes if it cannot be decoded:
+that of younger teenagers.
 """
 STARTER_LISTS = Path(__file__).parent / "phrases"
 MAX_NEGATIVE_SCORE = -150
@@ -186,10 +190,10 @@ def load_phrases(versions: tuple[tuple[str, int], ...]) -> tuple[PhraseMatcher, 
 class PageScore:
     """The scores of one page, from its HTML in pieces."""
 
-    def __init__(self, phrases: PhraseMatcher) -> None:
+    def __init__(self, phrases: PhraseMatcher, markup: Markup = Markup.HTML) -> None:
         self.facts = PageFacts()
         self._phrases = phrases
-        self._text = TextExtractor(self.facts)
+        self._text = TextExtractor(self.facts, markup)
         self._found: set[int] = set()
         # the scores, and the number of phrases that they are based on
         self._scores: tuple[int, dict[str, int]] = (0, {})
@@ -241,7 +245,7 @@ class PageScanner(Scanner):
         self.is_done = False
         self.finding: PageFinding | None = None
         self._linked: tuple[int, LinkedSites] = (0, _NO_SITES)
-        self._score = PageScore(phrases)
+        self._score = PageScore(phrases, head.kind.markup)
         self._rules = rules
         self._limit = rules.content.page_limit or 0
         self._text = TextDecoder(declared_charset(head.content_type))
@@ -257,6 +261,11 @@ class PageScanner(Scanner):
         return cls(load_phrases(rules.phrase_lists)[0], rules, head)
 
     @property
+    def is_strict(self) -> bool:
+        """The page is for a young child, to whom nothing opens that could not be read."""
+        return self._limit < LENIENT_LIMIT
+
+    @property
     def score(self) -> int:
         """The score of the page's words so far."""
         return self._score.value
@@ -270,17 +279,17 @@ class PageScanner(Scanner):
         self._unread += data
 
     def release(self) -> Decision | None:
-        self._read()
+        self._read(is_released=True)
         return self._judge()
 
     def end(self) -> Decision | None:
         self._read(last=True)
         return self._judge()
 
-    def _read(self, *, last: bool = False) -> None:
+    def _read(self, *, last: bool = False, is_released: bool = False) -> None:
         data, self._unread = bytes(self._unread), bytearray()
-        if data or last:
-            self._score.feed(self._text.feed(data, last=last), last=last)
+        if data or last or is_released:
+            self._score.feed(self._text.feed(data, last=last, is_released=is_released), last=last)
 
     def _judge(self) -> Decision | None:
         self.finding = self._recognise()

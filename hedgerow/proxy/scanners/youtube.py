@@ -36,7 +36,7 @@ class YouTubeScanner(Scanner):
             or access_to(head.url, chosen) is not YouTubeAccess.VERIFY
         ):
             return None
-        return cls(head.url, chosen) if ContentDecoder(head.encoding).is_known else _CLOSED
+        return cls(head.url, chosen) if ContentDecoder(head.encoding).is_readable else _CLOSED
 
     def feed(self, data: bytes) -> Outcome:
         self._length += len(data)

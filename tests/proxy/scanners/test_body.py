@@ -7,15 +7,19 @@ import gzip
 import itertools
 import sys
 import weakref
+from pathlib import Path
 
 import brotli
 import pytest
+import yaml
 
+from hedgerow.blocklists.yaml_files import YamlLoader
 from hedgerow.policies.content import ContentRules
 from hedgerow.proxy.scanners.body import PORTION, BodyScan
 from hedgerow.proxy.scanners.decoding import BLOCK, MOST_PER_BYTE, UNPACKED_FREELY
 from hedgerow.proxy.scanners.scanner import Head, ScanRules
-from hedgerow.proxy.scanners.words import MAX_UNPACKED
+from hedgerow.proxy.scanners.visible_text import Markup
+from hedgerow.proxy.scanners.words import MAX_UNPACKED, list_versions
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -26,6 +30,9 @@ PACKERS = {"gzip": gzip.compress, "br": lambda data: brotli.compress(data, quali
 
 
 WORDS = ScanRules(ContentRules(page_limit=100))
+STARTER = ScanRules(ContentRules(page_limit=100), phrase_lists=list_versions(()))
+CASES = yaml.load((Path(__file__).parents[2] / "cases" / "content" / "pages.yaml").read_text("utf-8"), YamlLoader)
+EXPLICIT = next(case["text"] for case in CASES if case["name"] == "pornography").encode()
 FILES = ScanRules(ContentRules(files=("executables", "archives", "macros")))
 
 
@@ -37,6 +44,52 @@ def test_a_page_that_decodes_to_more_than_any_real_one_is_blocked(coding: str) -
         scan.go_on()
     assert scan.refusal is not None
     assert scan.refusal.what == "too long to be weighed"
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding"),
+    [(b"<p>words", "dcb"), (b"<p>words", ", ".join(["gzip"] * 5)), (b"<p>words", "br"), (b"\x1f<p>words", "gzip")],
+)
+@pytest.mark.parametrize(("limit", "is_open"), [(60, False), (100, False), (160, True), (200, True)])
+def test_what_cannot_be_decoded_is_closed_to_young_children(
+    body: bytes, encoding: str, limit: int, is_open: bool
+) -> None:
+    scan = BodyScan(Head("", "text/html", encoding=encoding), ScanRules(ContentRules(page_limit=limit)))
+    scan.feed(body)
+    assert scan.is_unreadable
+    assert scan.is_done
+    assert (scan.refusal is None) is is_open
+    assert is_open or (scan.refusal is not None and scan.refusal.what == "cannot be decoded")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "markup"),
+    [
+        ("text/html", Markup.HTML),
+        ("application/xhtml+xml", Markup.XML),
+        ("text/plain", Markup.TEXT),
+        ("application/json", Markup.TEXT),
+        ("text/html, application/xhtml+xml", Markup.TEXT),
+        ("", Markup.SNIFFED),
+    ],
+)
+def test_all_that_a_browser_shows_by_itself_is_a_page(content_type: str, markup: Markup) -> None:
+    head = Head("", content_type, is_document=True)
+    assert head.kind.may_be_page
+    assert head.kind.markup is markup
+    scan = BodyScan(head, STARTER)
+    scan.feed(EXPLICIT)
+    scan.end()
+    assert scan.refusal is not None
+
+
+def test_a_piece_after_a_pause_is_judged_before_it_passes() -> None:
+    scan = BodyScan(Head("", "text/html", is_document=True), STARTER)
+    scan.feed(b"<html><p>clean words")
+    assert scan.refusal_so_far is None
+    scan.release()
+    scan.feed(b"<p>" + EXPLICIT)
+    assert scan.refusal_so_far is not None
 
 
 def test_a_bomb_of_a_hundred_bytes_is_scanned_in_portions_and_not_for_long() -> None:
@@ -88,7 +141,7 @@ def test_every_type_that_browsers_may_show_as_a_page_is_scored(content_type: str
         (b"", Head("https://a.example/x.exe", "application/octet-stream"), "executables"),
         (b"<?xml version='1.0'?><svg>vbaProject.bin</svg>", Head("https://a.example/x", "text/xml"), None),
         (b"MZ\x90\0" + bytes(100), Head("https://a.example/x", "text/event-stream"), None),
-        (b"MZ\x90\0" + bytes(100), Head("https://a.example/x", "image/png", encoding="compress"), None),
+        (b"MZ\x90\0" + bytes(100), Head("https://a.example/x", "image/png", encoding="dcb"), None),
     ],
 )
 def test_kinds_of_files_by_head_or_by_content(body: bytes, head: Head, kind: str | None) -> None:

@@ -72,9 +72,61 @@ def test_names_that_are_no_codings_are_ignored(encoding: str) -> None:
 
 
 def test_an_unsupported_coding_is_reported() -> None:
-    assert not ContentDecoder("dcb").is_known
-    assert not ContentDecoder("gzip, compress").is_known
-    assert not ContentDecoder(", ".join(["gzip"] * 5)).is_known
+    assert not ContentDecoder("dcb").is_readable
+    assert not ContentDecoder("gzip, dcz").is_readable
+    assert not ContentDecoder(", ".join(["gzip"] * 5)).is_readable
+
+
+@pytest.mark.parametrize("encoding", ["compress", "x-compress", "aes128gcm", "exi", "pack200-gzip", "sdch"])
+def test_codings_that_no_browser_has_are_ignored(encoding: str) -> None:
+    assert decoded(b"<p>words", encoding) == "<p>words"
+
+
+PACKED = gzip.compress(b"<p>words", mtime=0)
+DEFLATED = zlib.compress(b"<p>words")[2:-4]
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        PACKED[:3] + b"\2" + PACKED[4:10] + b"??" + PACKED[10:],
+        PACKED[:3] + b"\xe0" + PACKED[4:],
+        PACKED[:3] + b"\x1e" + PACKED[4:10] + b"\3\0abcname\0comment\0??" + PACKED[10:],
+        PACKED[:-8] + bytes(8),
+        PACKED[:-8],
+    ],
+    ids=["wrong check sum of the header", "reserved flags", "all fields", "wrong check sum", "no check sum"],
+)
+@pytest.mark.parametrize("size", [1, 100])
+def test_gzip_is_read_as_browsers_read_it(packed: bytes, size: int) -> None:
+    decoder = ContentDecoder("gzip")
+    pieces = [packed[at : at + size] for at in range(0, len(packed), size)]
+    assert b"".join(each for piece in pieces for each in decoder.feed(piece)) == b"<p>words"
+    assert decoder.is_readable
+
+
+def stored(text: bytes, last: int = 1) -> bytes:
+    """Return a deflated block that is stored, with spare bits such that it looks like the head of the other format."""
+    head = next(bits for bits in range(0x08 | last, 0x100, 0x10) if bits & 7 == last)
+    return bytes([head]) + len(text).to_bytes(2, "little") + (len(text) ^ 0xFFFF).to_bytes(2, "little") + text
+
+
+@pytest.mark.parametrize("packed", [DEFLATED, zlib.compress(b"<p>words"), zlib.compress(b"<p>words")[:-4] + bytes(4)])
+def test_both_formats_of_deflate_are_read(packed: bytes) -> None:
+    assert decoded(packed, "deflate") == "<p>words"
+
+
+def test_a_raw_format_that_begins_like_the_other_is_read() -> None:
+    text = next(b"." * size for size in range(1, 600) if int.from_bytes(stored(b"." * size, 0)[:2]) % 31 == 0)
+    assert stored(text, 0)[0] & 0x0F == 8
+    assert decoded(stored(text, 0) + DEFLATED, "deflate") == text.decode() + "<p>words"
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip"])
+def test_what_cannot_be_decoded_is_reported(encoding: str) -> None:
+    decoder = ContentDecoder(encoding)
+    assert b"".join(decoder.feed(b"\x1f<p>words")) == b""
+    assert not decoder.is_readable
 
 
 def test_a_broken_body_ends_and_a_bomb_is_cut_into_small_pieces() -> None:

@@ -15,9 +15,10 @@ from hedgerow.blocklists.yaml_files import YamlLoader
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.model import Reason
 from hedgerow.policies.remembered import ADULT, is_by_page
-from hedgerow.proxy.scanners.page_text import PageFacts, PageLabel, TextExtractor
+from hedgerow.proxy.scanners.page_text import PageFacts, PageLabel
 from hedgerow.proxy.scanners.scanner import Head, ScanRules
 from hedgerow.proxy.scanners.topics import ListedTopics, PageFinding
+from hedgerow.proxy.scanners.visible_text import TextExtractor
 from hedgerow.proxy.scanners.words import PageScanner, list_versions
 
 CASES = yaml.load(
@@ -144,7 +145,7 @@ DATA = 'window.__NEXT_DATA__ = {"title": "Caf\\u00e9 \\"au\\" lait\\n<b>no</b>w"
         ("a<script>let a = '__NEXT_DATA__'</script>b", "a b "),
         ("a<script>__webpack_require__('One')</script>b", "a b "),
         ("a<style>__NUXT__ { }</style>b", "a b "),
-        ("a<!-- __NUXT__ = One -->b", "a b "),
+        ("a <!-- __NUXT__ = One -->b", "a b "),
         ('a<script type=application/json>{"x": "never ends', "a x never ends "),
     ],
 )

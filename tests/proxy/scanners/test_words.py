@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from hedgerow.blocklists.yaml_files import YamlLoader
 from hedgerow.policies.reading.profiles import builtin_profiles
-from hedgerow.proxy.scanners.page_text import TextDecoder, TextExtractor, normalize_text
+from hedgerow.proxy.scanners.page_text import TextDecoder, normalize_text
+from hedgerow.proxy.scanners.visible_text import TextExtractor
 from hedgerow.proxy.scanners.words import (
     STARTER_LISTS,
     PageScore,
@@ -167,7 +168,7 @@ def text_of(page: str) -> str:
         ("<p>One</p><p>Two</p>", "one two "),
         ("<b>p</b>a<i>g</i>e", "page "),
         ("<a href=x>one</a><a href=y>two</a>", "one two "),
-        ("a<script>var b = '<p>';</script>c<style>d { }</style>e<!-- f > g -->h", "a c e h "),
+        ("a<script>var b = '<p>';</script>c<style>d { }</style>e<!-- f > g -->h", "a c eh "),
         ("a<SCRIPT type=module>b</sCript >c", "a c "),
         ("a<script>never ends", "a "),
         ("Caf&eacute;&nbsp;au lait &amp; th&#233;", "cafe au lait the "),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from functools import partial
 
 from fuzz_targets.lists import zip_archive
 from fuzz_targets.target import STREAM, FuzzTarget, Shape, pieces
@@ -11,8 +12,9 @@ from hedgerow.policies.model import Decision
 from hedgerow.policies.youtube import is_chosen
 from hedgerow.proxy.inspection.response import without_http3
 from hedgerow.proxy.scanners.body import BodyScan
-from hedgerow.proxy.scanners.page_text import PageFacts, PageLabel, TextDecoder, TextExtractor, detect_charset, label_of
+from hedgerow.proxy.scanners.page_text import PageFacts, PageLabel, TextDecoder, detect_charset, label_of
 from hedgerow.proxy.scanners.scanner import Head, ScanRules
+from hedgerow.proxy.scanners.visible_text import MAX_EMBEDDED, Markup, TextExtractor
 from hedgerow.proxy.scanners.words import PhraseMatcher, parse_phrases
 from hedgerow.proxy.scanners.youtube import YouTubeScanner
 
@@ -37,14 +39,14 @@ def scanned_body(data: bytes) -> None:
     assert scan.refusal is None or isinstance(scan.refusal, Decision)
 
 
-def page_text(data: bytes) -> None:
+def page_text(data: bytes, markup: Markup = Markup.HTML) -> None:
     facts = PageFacts()
-    decoder, extractor = TextDecoder(detect_charset(data[:1024], "")), TextExtractor(facts)
+    decoder, extractor = TextDecoder(detect_charset(data[:1024], "")), TextExtractor(facts, markup)
     length = 0
     for piece in pieces(data):
         length += len(extractor.feed(decoder.feed(piece)))
     length += len(extractor.feed(decoder.feed(b"", last=True), last=True))
-    assert length <= 20 * len(data) + 64
+    assert length <= 20 * len(data) + 64 + 4 * MAX_EMBEDDED * (b"<!ENTITY" in data)
     assert len(facts.description) <= 20_000
     assert facts.label in PageLabel
 
@@ -107,8 +109,18 @@ TARGETS: dict[str, FuzzTarget] = {
             b"<meta name=",
             b'"',
             b"=//a.b",
+            b"<svg>",
+            b"<title>",
+            b"<style>a{b:'",
+            b"<iframe srcdoc='",
+            b"<p>a",
+            b"<![CDATA[",
         ),
         grown=(Shape(STREAM + b"<html><head><meta ", b"a", b">"), Shape(STREAM + b"<html><head><meta ", b"a-", b" >")),
+    ),
+    "page-text-xml": FuzzTarget(
+        partial(page_text, markup=Markup.XML),
+        (STREAM + b"<!DOCTYPE x [<!ENTITY a 'words'><!ENTITY b '&a;&a;'>]><x a='b'>&b;&a;<![CDATA[text]]><?x y?></x>",),
     ),
     "response-fields": FuzzTarget(
         response_fields,
