@@ -195,7 +195,7 @@ def _recognised(context: RequestContext) -> Decision | None:
     if (
         context.request.flaw
         and ruleset.rules.bypass
-        and (what := suspicion_of(ruleset, context.request.flaw, context.catalogue, context.mask))
+        and (what := suspicion_of(ruleset, context.catalogue, host, context.request.flaw, context.mask))
     ):
         return Decision(Verdict.BLOCK, Reason.RECOGNISED, what)
     if (service := front_end_of(host)) is not None:

@@ -35,7 +35,7 @@ from hedgerow.blocklists.recognition.recogniser import Recogniser, is_institutio
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.sources import essential_hosts, popular_hosts
 from hedgerow.policies.host_facts import HostFactIndex, background_hosts, parents_of
-from hedgerow.policies.mirrored_sites import spells_numbers
+from hedgerow.policies.mirrored_sites import CUSTOMERS_DOMAINS, spells_numbers
 from hedgerow.policies.model import Decision, Privacy, Reason, Verdict
 from hedgerow.policies.remembered import BY_PAGE, remembered_as
 from hedgerow.policies.rule_index import BYPASS
@@ -43,6 +43,9 @@ from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.sites_seen import NEW_DOMAINS, can_be_new, origin_of_registration, site_of
 
 DYNAMIC_DNS = "dynamic-dns"
+_NUMBERED_DOMAINS = CUSTOMERS_DOMAINS | {"nvidiagrid.net"}
+"""Well-known domains whose names with numbers may lead to anybody's machine."""
+
 _OWNERS_ONLY = frozenset({"googleapis.com"})
 """Public suffixes under which no customer has a server of their own."""
 
@@ -62,7 +65,7 @@ class CertificateFlaw(StrEnum):
     UNSEEN = "unseen"
 
 
-def suspicion_of(ruleset: Ruleset, flaw: str, catalogue: Catalogue, mask: int) -> str:
+def suspicion_of(ruleset: Ruleset, catalogue: Catalogue, host: str, flaw: str, mask: int) -> str:
     """Return what an unlisted host looks like, by the finding about its server; empty if nothing follows from that."""
     match CertificateFlaw(flaw):
         case CertificateFlaw.SELF_SIGNED | CertificateFlaw.OWN_AUTHORITY | CertificateFlaw.OTHER_NAME:
@@ -72,7 +75,7 @@ def suspicion_of(ruleset: Ruleset, flaw: str, catalogue: Catalogue, mask: int) -
         case CertificateFlaw.FRESH:
             return DYNAMIC_DNS if mask & catalogue.mask_of([DYNAMIC_DNS]) else ""
         case CertificateFlaw.UNSEEN:
-            rule = ruleset.rules.categories.get(NEW_DOMAINS)
+            rule = ruleset.rules.categories.get(NEW_DOMAINS) if is_unlisted(ruleset, catalogue, host) else None
             return "" if rule is None or rule.allow else UNTRUSTED_CERTIFICATE
         case CertificateFlaw.NONE:
             return ""
@@ -99,9 +102,11 @@ def needs_consent(ruleset: Ruleset, catalogue: Catalogue, host: str) -> bool:
 
     A device alone decides it for known hosts only: whoever refuses a certificate may have set up the server too.
     """
-    if not ruleset.rules.bypass or is_institution(host):
-        return False
-    return spells_numbers(host) or is_unlisted(ruleset, catalogue, host)
+    return (
+        bool(ruleset.rules.bypass)
+        and not is_institution(host)
+        and (_is_numbered(host) or is_unlisted(ruleset, catalogue, host))
+    )
 
 
 def is_rented(host: str) -> bool:
@@ -112,10 +117,13 @@ def is_rented(host: str) -> bool:
     >>> is_rented("aws.amazon.com"), is_rented("www.google.com")
     (False, False)
     """
-    if spells_numbers(host):
-        return True
     above = registered_domain(host).partition(".")[2]
-    return is_beneath(above, _shipped_names()) and above not in _OWNERS_ONLY and not is_institution(host)
+    is_customers = is_beneath(above, _shipped_names()) and above not in _OWNERS_ONLY and not is_institution(host)
+    return is_customers or _is_numbered(host)
+
+
+def _is_numbered(host: str) -> bool:
+    return is_beneath(host, _NUMBERED_DOMAINS) and spells_numbers(host)
 
 
 def is_unlisted(ruleset: Ruleset, catalogue: Catalogue, host: str) -> bool:

@@ -47,8 +47,10 @@ _TLS_HANDSHAKE = b"\x16\x03"
 # Results of OpenSSL's verification (X509_V_ERR_…). A missing intermediate certificate (20, 21) is a mistake of many
 # ordinary sites.
 _FLAWS = {18: CertificateFlaw.SELF_SIGNED, 19: CertificateFlaw.OWN_AUTHORITY, 62: CertificateFlaw.OTHER_NAME}
-_PROXY_FIELDS = (b"proxy-authenticate:", b"proxy-agent:")
-"""Beginnings of fields that only proxies send (RFC 9110, section 11.7; the second is a custom of many)."""
+_PROXY_FIELDS = (b"proxy-authenticate:", b"proxy-agent:", b"server: tinyproxy")
+"""Beginnings of fields that only proxies send (RFC 9110, section 11.7; the second is a custom of many). The third
+answers so where it cannot reach itself.
+"""
 
 
 @value_dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class CertificateExaminer:
         self, authorities: Path | None = None, clock: Callable[[], float] = time.time, *, also_private: bool = False
     ) -> None:
         self._also_private = also_private
-        self._context, self._lenient = ssl.create_default_context(), ssl.create_default_context()
+        self._context, self._lenient = ssl.create_default_context(), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._lenient.check_hostname, self._lenient.verify_mode = False, ssl.CERT_NONE
         if authorities is not None:
             self._context.load_verify_locations(authorities)

@@ -176,6 +176,7 @@ def server_at(port: int, host: str = HOST, owner: str = "tablet") -> Server:
         (b"HTTP/1.1 405 Method Not Allowed\r\nAllow: GET, HEAD\r\n\r\n", FRESH),
         (b"HTTP/1.1 405 Method Not Allowed\r\nAllow: GET, CONNECT\r\n\r\n", PROXY),
         (b"HTTP/1.1 403 Forbidden\r\nProxy-Agent: ours/1.0\r\n\r\n", PROXY),
+        (b"HTTP/1.1 500 Unable to connect\r\nServer: tinyproxy/1.11.2\r\n\r\n", PROXY),
         (PAGE, FRESH),
         (b"HTTP/1.1 200 Connection established\r\n\r\n", PROXY),
         (b"", FRESH),
