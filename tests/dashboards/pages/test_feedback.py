@@ -108,7 +108,8 @@ def test_without_scripts_it_is_a_line_at_the_top(chromium, home):
             "Homework for tom until 22:27.",
             "tom is paused no longer.",
         ),
-        ("15 minutes extra for mia", "15 more minutes for mia today.", ""),
+        # Minutes of this household are not in the journal: tests/features/undo takes them back.
+        ("15 minutes extra for mia", "15 more minutes for mia today.", None),
         (
             "Bed +30: half an hour later tonight for mia",
             "mia's bedtime is later: open until tomorrow.",
@@ -124,7 +125,7 @@ def test_each_button_of_today_says_what_it_did(chromium, home, button, told, und
     expect(page.locator(".said")).to_contain_text(told)
     assert page.evaluate(COVERED) == []
     undo = page.locator(".said").get_by_role("button", name="Undo")
-    expect(undo).to_have_count(1 if undone else 0)
+    expect(undo).to_have_count(0 if undone == "" else 1)
     if undone:
         undo.click()
         expect(page.locator(".said")).to_contain_text(undone)

@@ -67,6 +67,7 @@ from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.recorder import Recorder
 from hedgerow.journal.remembered_sites import RememberedSiteStore
 from hedgerow.journal.store import Store, StoreAddress
+from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.access_subject import AccessSubject, opens_too
 from hedgerow.policies.expiry import PersonTimes, UpcomingEnd, person_times
 from hedgerow.policies.model import (
@@ -462,6 +463,12 @@ class _FeatureCore:
         self.notices.extend(notices)
 
     @property
+    def snapshots(self) -> Any:
+        """What is changed in the journal is in force at once."""
+        ledger = GrantStore(self.store, clock=self.clock)
+        return SimpleNamespace(ledger=ledger, usage=UsageStore(self.store, clock=self.clock), put_in_force=_at_once)
+
+    @property
     def policy(self) -> Policy:
         return self.control.policy()
 
@@ -582,6 +589,10 @@ def _parts_of_features(**core: Any) -> dict[Any, Any]:
     for file in sorted((Path(__file__).parents[2] / "features").glob("*/web_parts.py")):
         found |= runpy.run_path(str(file))["parts"](**core)
     return found
+
+
+async def _at_once() -> None:
+    """Wait for nothing."""
 
 
 async def _nothing_to_do(_path: Path, _checked: CheckedPolicy) -> None:
