@@ -37,12 +37,15 @@ class ForkError(Exception):
     """There is no zygote that could fork a job."""
 
 
-def limit_resources(memory: int) -> None:
-    """Limit this process and its children. `memory` is in bytes of address space."""
+def limit_resources(memory: int, data: int = LIST_MEMORY) -> None:
+    """Limit this process and its children. `memory` is in bytes of address space, `data` in those that can be written
+    and are of no file.
+    """
     os.nice(10)
-    _, hardest = resource.getrlimit(resource.RLIMIT_AS)
-    limit = memory if hardest == resource.RLIM_INFINITY else min(memory, hardest)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    for kind, wanted in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_DATA, data)):
+        _, hardest = resource.getrlimit(kind)
+        limit = wanted if hardest == resource.RLIM_INFINITY else min(wanted, hardest)
+        resource.setrlimit(kind, (limit, limit))
     with contextlib.suppress(OSError):  # where /proc cannot be written, the limit remains
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import threading
 from dataclasses import replace
 
 import pytest
 
+from hedgerow.app.control.jobs import SMALL_MEMORY
 from hedgerow.app.control.notices.event_notices import budget_notices, event_notices, send_in_subprocess, status_notices
 from hedgerow.blocklists.rules import Problem
 from hedgerow.dashboards.control import BudgetRow, Status
@@ -135,6 +138,29 @@ def test_a_service_that_hangs_times_out() -> None:
         )
         problem = asyncio.run(send_in_subprocess(message, limit=3))
     assert problem == "The service did not answer in time."
+
+
+def test_a_service_whose_answer_never_ends_fills_no_memory() -> None:
+    """A body of the answer is read whole by the library that sends."""
+    received = 0
+
+    def answer(server: socket.socket) -> None:
+        nonlocal received
+        connection, _ = server.accept()
+        with connection, contextlib.suppress(ConnectionError):
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            while True:
+                received += connection.send(bytes(1 << 18))
+
+    with socket.create_server(("127.0.0.1", 0)) as endless:
+        thread = threading.Thread(target=answer, args=(endless,))
+        thread.start()
+        message = OutgoingMessage(f"json://127.0.0.1:{endless.getsockname()[1]}/", "t", "b")
+        problem = asyncio.run(send_in_subprocess(message))
+        thread.join()
+    assert problem == "Sending it failed."
+    assert received < SMALL_MEMORY // 4
 
 
 @pytest.mark.parametrize("address", ["nothing://x", "", "mailto://"])

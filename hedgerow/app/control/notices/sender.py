@@ -103,7 +103,7 @@ def _send_html(service: NotifyBase, title: str, body: str, html: str) -> bool:
 
 
 if __name__ == "__main__":
-    limit_resources(SMALL_MEMORY)
+    limit_resources(SMALL_MEMORY, data=SMALL_MEMORY // 8)
     confine_job()
     notice = json.load(sys.stdin.buffer)
     service = notice["address"].partition("://")[0].lower()
