@@ -19,6 +19,8 @@ import apprise
 import httpx
 import pytest
 from apprise.plugins.telegram import NotifyTelegram
+from playwright.sync_api import expect
+from small_internet.browser import browser_for_pages
 from web_server import Web, running_web
 
 from hedgerow.app.control.notices.event_notices import send_in_subprocess
@@ -195,3 +197,18 @@ def test_the_public_server_is_reached_by_the_address_of_apprise() -> None:
 def test_other_texts_are_no_tokens(token: str) -> None:
     with pytest.raises(InvalidInput):
         parse_bot(token)
+
+
+@pytest.mark.browser
+def test_the_page_with_the_code_goes_on_by_itself(web: Web, bots: BotServer) -> None:
+    with browser_for_pages() as browser:
+        page = browser.new_page(locale="en")
+        page.goto(f"{web.url}/settings/notices")
+        card = page.locator("section", has=page.get_by_role("heading", name="With Telegram"))
+        card.get_by_label("The bot's token").fill(TOKEN)
+        card.locator("summary").click()
+        card.get_by_label("Server").fill(f"http://127.0.0.1:{bots.port}")
+        card.get_by_role("button", name="Set up Telegram").click()
+        code = page.locator("input[name=code]").get_attribute("value")
+        bots.waiting += [update(9, f"/start {code}")]
+        expect(page.locator("main")).to_contain_text("Notices go to Ana", timeout=30_000)
