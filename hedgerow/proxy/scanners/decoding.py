@@ -26,7 +26,6 @@ _PORTION = 16 * 1024
 """Encoded bytes that a coding gets at a time."""
 
 _GZIP = b"\x1f\x8b\x08"
-_GZIP_TRAILER = 8  # the check sum and the length
 _SNIFFED = 1024
 _MAX_CODINGS = 4
 _ZSTD_WINDOW = 23  # eight megabytes: browsers refuse more too (RFC 9659, section 3)
@@ -75,7 +74,7 @@ class _Gzip:
                 self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
             piece, data = _inflate(self._inflate, data)
             if self._inflate.eof:
-                following = self._inflate.unused_data[_GZIP_TRAILER:]
+                following = self._inflate.unused_data[8:]  # behind check sum and length
                 data = following if following.startswith(b"\x1f\x8b") else b""
                 self._inflate = None if data else self._inflate
             if piece:
