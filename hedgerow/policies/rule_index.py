@@ -106,7 +106,7 @@ class RuleIndex:
                     _add_url(urls, rule.target.name, rule)
         for id, rule in self.services.items():
             for pattern in services.by_id[id].urls if id in services.by_id else ():
-                _add_url(urls, pattern, rule)
+                _add_url(urls, pattern, replace(rule, rank=rule.rank - 1))
         self.urls: Mapping[str, tuple[PathRule, ...]] = {
             host: tuple(sorted(found, key=lambda url_rule: url_rule.rule.rank)) for host, found in urls.items()
         }
@@ -158,7 +158,7 @@ def _add_url(urls: dict[str, list[PathRule]], pattern: str, rule: Rule) -> None:
 def _rules(layers: Iterable[ScopeLayer]) -> Iterable[Rule]:
     """Yield all rules, the nearest scope first and timed ones first in each.
 
-    A service's URLs rank like the service, below a host.
+    A service's URLs rank above services and below a host, so that a part of a site can be closed where the site is open.
     """
     for layer in sorted(layers, key=lambda layer: (layer.scope, not layer.schedule)):
         rank = (layer.scope << 16) - (_TIMED_RANK if layer.schedule else 0)
