@@ -158,7 +158,7 @@ def _add_url(urls: dict[str, list[PathRule]], pattern: str, rule: Rule) -> None:
 def _rules(layers: Iterable[ScopeLayer]) -> Iterable[Rule]:
     """Yield all rules, the nearest scope first and timed ones first in each.
 
-    A service's URLs rank above services and below a host, so that a part of a site can be closed where the site is open.
+    A service's URLs rank above services and below a host: a part of a site can be closed where the site is open.
     """
     for layer in sorted(layers, key=lambda layer: (layer.scope, not layer.schedule)):
         rank = (layer.scope << 16) - (_TIMED_RANK if layer.schedule else 0)

@@ -5,17 +5,24 @@ child.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 import httpx
 import pytest
+from dnslib import DNSRecord
 from simulated_apps import Reach, SimulatedApp, app, by_dns, by_proxy, serve, usual_hosts
 from small_internet import SmallInternet
 from small_internet.clients import HttpAnswer, curl, ticket_in
 from small_internet.running import Hedgerow, network_section, running_hedgerow, wait_until
 
-TABLET, PHONE, LAPTOP = "127.0.0.2", "127.0.0.3", "127.0.0.4"
+from hedgerow.policies.access_subject import service_or_address
+from hedgerow.policies.host_facts import Services
+
+TABLET, PHONE, LAPTOP, EVES = "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"
 PATIENCE = 30.0
 APPS = (
     "roblox",
@@ -30,16 +37,24 @@ APPS = (
     "pinterest",
     "tumblr",
 )
+OTHERS = sorted(usual_hosts().keys() - set(APPS))
+"""All other services whose real hosts are known."""
 PEOPLE = f"""
 people:
+  eve: {{profile: adult, devices: [eves], block: [{", ".join(OTHERS)}]}}
   mia: {{age: 9, devices: [tablet, phone], block: [{", ".join(APPS)}]}}
   tom: {{age: 9, devices: [laptop], block: [{", ".join(APPS)}]}}
 devices:
   tablet: {{ip: {TABLET}}}
   phone: {{ip: {PHONE}}}
   laptop: {{ip: {LAPTOP}}}
+  eves: {{ip: {EVES}}}
 """
 ASK = "/.well-known/hedgerow/ask"
+
+
+type Way = Callable[[House, str, str], None]
+"""A way to ask for a service and to allow it. It takes the service and one of its hosts."""
 
 
 def real_app(id: str) -> SimulatedApp:
@@ -259,3 +274,72 @@ def test_permanently_in_the_policy_means_the_app(house: House) -> None:
     house.press("/grants/new", **form)
     house.await_app(tumblr)
     assert "www.tumblr.com" not in house.running.policy_path.read_text()
+
+
+def ask_on_own_page(house: House, id: str, _host: str) -> None:
+    own = ["--data-urlencode", f"site={Services.load().by_id[id].title}", "--location"]
+    page = curl(f"{house.running.web}/device/ask", source=EVES, headers=[f"Origin: {house.running.web}"], options=own)
+    assert "You have asked for" in page.text, page.text
+    house.press(f"/requests/{house.request(id)}/approve", **{"for": "hour"})
+
+
+def ask_on_block_page(house: House, id: str, host: str) -> None:
+    assert house.ask_at_block_page(host, EVES).status == 200
+    house.api(f"/requests/{house.request(id)}/approve", how_long="hour")
+
+
+def allow_on_activity(house: House, id: str, host: str) -> None:
+    form = {"subject": host, "reason": f"service: {id}", "device": "eves", "person": "eve", "for": "hour", "sure": "1"}
+    house.press("/grants/new", **form)
+
+
+def allow_by_api(house: House, _id: str, host: str) -> None:
+    house.api("/grants", subject=host, person="eve", how_long="hour")
+
+
+def allow_by_command(house: House, _id: str, host: str) -> None:
+    house.command("grant", "eve", host)
+
+
+def allow_by_code(house: House, id: str, _host: str) -> None:
+    digits = house.api("/codes", person="eve", subject=id, how_long="hour")["digits"]
+    form = ["--data-urlencode", f"code={digits}"]
+    origin = [f"Origin: {house.running.web}"]
+    assert curl(f"{house.running.web}/device/code", source=EVES, headers=origin, options=form).status == 303
+
+
+WAYS: tuple[Way, ...] = (
+    ask_on_own_page,
+    ask_on_block_page,
+    allow_on_activity,
+    allow_by_api,
+    allow_by_code,
+    allow_by_command,
+)
+
+
+def own_host(id: str) -> str:
+    """Return the first usual host by which a service is known."""
+    return next(host for host in usual_hosts()[id] if service_or_address(host) == id)
+
+
+def test_each_service_is_closed_until_it_is_allowed_and_works_then(house: House) -> None:
+    """All real hosts are asked for. Some services are allowed by each way in turn, the others by the policy."""
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as device:
+        device.bind((EVES, 0))
+        device.settimeout(20)
+        device.connect(house.running.dns)
+
+        def reach(host: str) -> bool:
+            device.send(DNSRecord.question(host).pack())
+            return [str(each.rdata) for each in DNSRecord.parse(device.recv(4096)).rr] != ["0.0.0.0"]
+
+        apps = [real_app(id) for id in OTHERS]
+        assert [app.id for app in apps if not app.is_stopped(reach)] == []
+        for number, app in enumerate(apps[::5]):
+            way = WAYS[number % len(WAYS)]
+            way(house, app.id, own_host(app.id))
+            wait_until(partial(app.works, reach), PATIENCE, f"{app.id} works, by {way.__name__}")
+        house.running.edit_policy(house.running.policy_path.read_text().replace(f"block: [{', '.join(OTHERS)}]", ""))
+        for app in apps:
+            wait_until(partial(app.works, reach), PATIENCE, f"{app.id} works")
