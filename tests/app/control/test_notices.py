@@ -19,6 +19,7 @@ from hedgerow.dashboards.notices import Notice, OutgoingMessage
 from hedgerow.dashboards.words.languages import language
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.journal.recorder import SystemEvent
+from hedgerow.policies.content import UNREAD_APP
 from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
 from hedgerow.policies.notices import NoticeTopic
@@ -86,6 +87,15 @@ def test_requests_and_new_devices() -> None:
         "Neu im Netz: ein Gerät ohne Namen (192.168.1.9). Es gilt das Profil „Kind von 8 bis 12“. "
         "Es könnte tablet sein, mit neuer Adresse. Auf der Seite „Heute“ sagst du mit einem Tipp, wem es gehört.",
     ]
+
+
+def test_an_app_that_does_not_accept_the_certificate_is_no_child_that_asks() -> None:
+    asked = AccessRequest(NOW, DeviceId("tablet"), "mia", "api.example", reason=f"default: {UNREAD_APP}")
+    (notice,) = event_notices([asked], POLICY)
+    assert text_of(notice) == (
+        "An app on tablet does not accept the network's certificate for api.example. "
+        "Let it through without looking inside?"
+    )
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from hedgerow.journal.reader import DeviceRow, JournalReader
 from hedgerow.journal.recorder import SystemEvent
 from hedgerow.network.discovery import VendorLookup
 from hedgerow.policies.access_subject import service_or_address
+from hedgerow.policies.content import UNREAD_APP
 from hedgerow.policies.effective_users import ALL_UNNAMED
 from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.model import AccessRequest, Observation, Policy, Reason, RequestKind, Verdict
@@ -140,11 +141,17 @@ def _asked(request: AccessRequest) -> LocalizedText:
         return localized(
             "%(who)s says that it is done: %(what)s.", who=request.person or request.device, what=request.chore
         )
-    text, subject = message("%(who)s asks for %(what)s."), _subject(request)
-    note = f" “{request.note}”" if request.note else ""
-    return lambda reader: (
-        reader.gettext(text, who=request.person or request.device, what=title_of(subject, reader)) + note
+    subject, people = _subject(request), {"who": request.person or request.device, "device": request.device}
+    text = (
+        message(
+            "An app on %(device)s does not accept the network's certificate for %(what)s. "
+            "Let it through without looking inside?"
+        )
+        if request.reason.endswith(UNREAD_APP)
+        else message("%(who)s asks for %(what)s.")
     )
+    note = f" “{request.note}”" if request.note else ""
+    return lambda reader: reader.gettext(text, **people, what=title_of(subject, reader)) + note
 
 
 def _ends(ending: UpcomingEnd) -> LocalizedText:
