@@ -141,7 +141,6 @@ def _asked(request: AccessRequest) -> LocalizedText:
         return localized(
             "%(who)s says that it is done: %(what)s.", who=request.person or request.device, what=request.chore
         )
-    subject, people = _subject(request), {"who": request.person or request.device, "device": request.device}
     text = (
         message(
             "An app on %(device)s does not accept the network's certificate for %(what)s. "
@@ -150,8 +149,10 @@ def _asked(request: AccessRequest) -> LocalizedText:
         if request.reason.endswith(UNREAD_APP)
         else message("%(who)s asks for %(what)s.")
     )
-    note = f" “{request.note}”" if request.note else ""
-    return lambda reader: reader.gettext(text, **people, what=title_of(subject, reader)) + note
+    note, who = f" “{request.note}”" if request.note else "", request.person or request.device
+    return lambda reader: (
+        reader.gettext(text, who=who, device=request.device, what=title_of(_subject(request), reader)) + note
+    )
 
 
 def _ends(ending: UpcomingEnd) -> LocalizedText:
