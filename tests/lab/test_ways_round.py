@@ -20,6 +20,7 @@ NORMALLY = {attempt: attempt.normally for attempt in ATTEMPTS}
 STRICTLY = {attempt: attempt.strictly for attempt in ATTEMPTS}
 PAUSED = {attempt: attempt.in_pause for attempt in ATTEMPTS}
 INSPECTED = {attempt: attempt.with_certificate for attempt in ATTEMPTS}
+FRESH = {attempt: attempt.with_fresh_mac for attempt in ATTEMPTS}
 WORKS = dict.fromkeys(ALLOWED, True)
 
 
@@ -49,7 +50,7 @@ def test_bypasses_are_as_documented_with_the_networks_certificate(trusting: Hous
     is_whole = bool(os.environ.get("HEDGEROW_WRITE_DOCS"))
     tried = {attempt: is_open for attempt, is_open in INSPECTED.items() if attempt.is_web or is_whole}
     assert not unexpected(trusting, "tablet", tried | WORKS)
-    text = render(NORMALLY, INSPECTED, STRICTLY, PAUSED)
+    text = render(NORMALLY, INSPECTED, STRICTLY, PAUSED, FRESH)
     if is_whole:
         DOCUMENT.write_text(text, encoding="utf-8")
     assert DOCUMENT.read_text(encoding="utf-8") == text

@@ -75,6 +75,11 @@ from lab.internet import (
     address4,
     address6,
 )
+from lab.tethering import (
+    through_the_parents_computer,
+    with_the_parents_mac_on_packets,
+    with_the_parents_session,
+)
 from lab.tunnels import AUTH_PORT, CRYPT_PORT, OWN_PORT, PLAIN_PORT, SOCKS_PORT, SSH_PORT
 from lab.vpn import VPN4, VPN6
 
@@ -105,6 +110,14 @@ class Attempt:
         return self.normally if self.inspected is None else self.inspected
 
     @property
+    def with_fresh_mac(self) -> bool | None:
+        """True if it succeeds on a device that nobody has named, which gets names and pages only; None if it changes
+        the device's own address or router.
+        """
+        passes = self.tool in {"kdig TXT", "iodine"} or (self.is_web and self.tool != "curl --socks5")
+        return None if self.tool.startswith("ip ") else self.normally and passes
+
+    @property
     def is_web(self) -> bool:
         """True if the proxy decides about it, so that the certificate can matter."""
         return self.pages or self.tool.startswith(("curl", "Chromium", "a handshake"))
@@ -122,6 +135,7 @@ _PROXIED = "requests that only a proxy gets are refused at any port"
 _TIME = "requests and replies have the usual size, and are limited to five per second"
 _UNNAMED = "no answer of the resolver gave the device this address"
 _OUTSIDE = "private addresses outside the home need a name, or `reachable` in the policy, as all others"
+_FORWARDED = "what an adult's device forwards has the rules of a device without a name"
 _NAMED = "looks like a game or a mail program at an address that has a name; strict mode refuses it"
 
 ATTEMPTS: tuple[Attempt, ...] = (
@@ -343,6 +357,26 @@ ATTEMPTS: tuple[Attempt, ...] = (
         normally=True,
         strictly=True,
         in_pause=True,
+    ),
+    Attempt(
+        *("The MAC address of the parent's device on IP packets only, while that is online", "ip link, nft"),
+        with_the_parents_mac_on_packets,
+        "a packet with another device's IP address is not the parent's",
+    ),
+    Attempt(
+        *("The parent's computer as the router, which forwards, as with Docker", "ip route, sysctl"),
+        through_the_parents_computer(asks("8.8.8.8"), datagram(UNNAMED6, 51820), masquerades=False),
+        _FORWARDED,
+    ),
+    Attempt(
+        *("A hotspot of the parent's computer, with its IP address (NAT)", "ip route, sysctl, nft"),
+        through_the_parents_computer(asks(f"{LAN4}.1"), datagram(UNNAMED4, 51820), masquerades=True),
+        _FORWARDED,
+    ),
+    Attempt(
+        *("The cookie of the parent's session, read on its way over HTTP", "curl -b"),
+        with_the_parents_session,
+        "a session is valid on the device on which it began",
     ),
     Attempt("Another address, set by hand", "ip address", with_another_address, "the MAC address decides"),
     Attempt(

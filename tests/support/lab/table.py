@@ -18,12 +18,15 @@ not exempt is inspected.
 
 *Paused* is the same device after `hedgerow pause`, without strict mode: only helplines and the time pass then.
 
+*Fresh MAC* is a device of a child with a new MAC address that nobody has named, in a home with children, without strict mode: it gets names
+and pages only, by the rules of all children. A dash is at rows that change the device's address or router themselves.
+
 Normally, a guarded device may open connections only to addresses that Hedgerow's DNS lately gave that device, and as `network.flows` says
 ([router.md](install/router.md#which-connections-pass)). The servers of tunnels in this table have names that no list has, and the device
 has looked them up; where a row says “by address”, no name leads to the server.
 
-| Bypass | Tried with | Normal | Certificate | Strict | Paused | What Hedgerow does |
-|---|---|---|---|---|---|---|
+| Bypass | Tried with | Normal | Certificate | Strict | Paused | Fresh MAC | What Hedgerow does |
+|---|---|---|---|---|---|---|---|
 """
 
 FOOT = """
@@ -54,8 +57,10 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
   internet, as some do over IPv6. Where Hedgerow is the router, it drops such streams to devices that are not open, except at the ports of
   games in `network.flows`.
 - **Everything to any address**, if the gateway is applied with `--any-destination`.
-- **A copied MAC address.** Hedgerow knows devices by MAC address, so a device with the address of a parent's phone is that phone. Give
-  parents a Wi-Fi network of their own with another password, which a child's device cannot join.
+- **A copied MAC address.** Hedgerow knows devices by MAC address, so a device with the address of a parent's phone is that phone: while the phone
+  is away, and also while it is here, if the copy answers ARP with that address too, which disturbs both. Give parents a Wi-Fi network of their
+  own with another password, which a child's device cannot join. Or name an adult's device by its [tunnel](features/away.md) alone, without
+  `mac`: nobody has its key, and outside the tunnel it has the rules of devices without a name.
 - **A hotspot of an adult's device, with a raised TTL.** What an adult's device forwards for others is guarded as a device without a name
   ([0019](adr/0019-tethered-connections.md)). The gateway knows it by source addresses of other devices, and by a TTL that has been counted
   down. Behind a hotspot, all packets have the address of the adult's device; a device there that sends with a TTL of 65, which takes
@@ -106,7 +111,8 @@ Two things are closed that you may want open. Wi-Fi calling is IPsec, and refuse
   packets whose IP address belongs to another MAC address (`tests/lab/test_forged_sources.py`). Without the gateway, Hedgerow can't see who
   sent a query over UDP: it counts for the owner of the address, to whom the answer goes.
 - **ARP and neighbour discovery spoofing.** A device can pretend to be the router to others, or another device to the router. Its own
-  traffic still has its own MAC address and stays filtered, but it can disturb others and read what they do not encrypt. Hedgerow does not
+  traffic still has its own MAC address and stays filtered, but it can disturb others and read what they do not encrypt, such as a password that
+  a parent types on a page opened by HTTP. The cookie of a parent's session opens nothing on another device (tried above). Hedgerow does not
   see traffic between two devices. A switch with ARP inspection and RA guard, or Wi-Fi client isolation, prevents this.
 - **A rogue DHCP server** can give other devices another resolver. The gateway redirects their queries back, unless the rogue server names
   itself as their router too. DHCP snooping in the switch prevents this.
@@ -127,9 +133,10 @@ def render(
     inspected: Mapping[Attempt, bool],
     strict: Mapping[Attempt, bool],
     paused: Mapping[Attempt, bool],
+    fresh: Mapping[Attempt, bool | None],
 ) -> str:
     """Return the whole document. The mappings are True for attempts that succeeded."""
-    words = {True: "**open**", False: "closed"}
+    words = {True: "**open**", False: "closed", None: "–"}
     rows = []
     for each in ATTEMPTS:
         why = (
@@ -137,6 +144,6 @@ def render(
             if each.pages and normal[each]
             else each.why
         )
-        results = " | ".join(words[found[each]] for found in (normal, inspected, strict, paused))
+        results = " | ".join(words[found[each]] for found in (normal, inspected, strict, paused, fresh))
         rows.append(f"| {each.what} | {each.tool} | {results} | {why} |")
     return HEAD + "\n".join(rows) + "\n" + FOOT
