@@ -23,6 +23,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from hedgerow.journal.batch import Batch, LoggedEvent, Spool, merge_sightings
 from hedgerow.journal.messages import DeviceSeen, ProtectionSeen, WorkerMessage, may_be_recorded
+from hedgerow.journal.name_quotas import NameQuotas
 from hedgerow.journal.personal_data import rename_devices
 from hedgerow.journal.retention import Retention, prune
 from hedgerow.journal.store import Store, cause_of
@@ -75,6 +76,8 @@ class _Buffer:
         self._limit, self._numbers_batches = limit, numbers_batches
         self._lock = threading.Lock()
         self._observations: list[Observation] = []
+        self._quotas = NameQuotas()
+        self._bounded: dict[Observation, int] = {}  # the places of domains that stand for other names
         self._requests: list[AccessRequest] = []
         self._events: list[LoggedEvent] = []
         self._minutes: list[ActiveMinute] = []
@@ -102,8 +105,7 @@ class _Buffer:
                 match message:
                     case Observation():
                         if may_be_recorded(message) and not self._is_erased(message):
-                            self._observations.append(message)
-                            copied.append(message)
+                            copied.append(self._add(message))
                     case AccessRequest():
                         self._requests.append(message)
                         copied.append(message)
@@ -118,9 +120,23 @@ class _Buffer:
                         self._protected[device, protection] = message
             excess = max(0, len(self._observations) - self._limit)
             del self._observations[:excess]
+            if excess:
+                self._bounded.clear()
             for essential in (self._requests, self._events, self._minutes):
                 del essential[: -self._limit]
         return copied, excess
+
+    def _add(self, message: Observation) -> Observation:
+        """Add an observation, or count it with others. Return it as it is stored."""
+        stored = self._quotas.bounded(message)
+        if stored is not message:
+            key = replace(stored, when=0.0, count=0)
+            if (place := self._bounded.setdefault(key, len(self._observations))) < len(self._observations):
+                known = self._observations[place]
+                self._observations[place] = replace(known, when=stored.when, count=known.count + stored.count)
+                return stored
+        self._observations.append(stored)
+        return stored
 
     def take(self) -> Batch:
         """Take all messages."""
@@ -137,7 +153,7 @@ class _Buffer:
                 self._number,
             )
             self._observations, self._requests, self._events, self._minutes = [], [], [], []
-            self._seen, self._protected = {}, {}
+            self._seen, self._protected, self._bounded = {}, {}, {}
         return batch
 
     def put_back(self, batch: Batch) -> None:

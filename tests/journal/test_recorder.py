@@ -256,10 +256,12 @@ def test_the_last_room_is_for_requests(sqlite_journal):
 def test_on_a_full_disk_the_oldest_decisions_go_first(sqlite_journal):
     recorder = Recorder(sqlite_journal, clock=lambda: NOW)
     for hundred in range(30):
-        recorder.add(seen(NOW + hundred, host=f"{hundred}-{number}.{'x' * 200}.example") for number in range(100))
+        recorder.add(
+            seen(NOW + hundred, host=f"{hundred}-{number}.{'x' * 99}{hundred}.example") for number in range(100)
+        )
         recorder.flush()
     limit_pages(sqlite_journal, more=0)
-    recorder.add(seen(NOW + 99, host=f"new-{number}.{'x' * 200}.example") for number in range(100))
+    recorder.add(seen(NOW + 99, host=f"new-{number}.{'x' * 99}.example") for number in range(100))
     assert recorder.flush() == 100
     assert recorder.dropped == 0
     assert recorder.forgotten == 300
@@ -323,7 +325,7 @@ def test_on_a_really_full_disk(tmp_path):
                     file.write(b"\0" * 4096)
             except OSError:
                 pass
-        recorder.add(seen(host=f"{number}.{'x' * 200}.example") for number in range(3000))
+        recorder.add(seen(host=f"{number % 1000}.{'x' * 200}{number // 1000}.example") for number in range(3000))
         recorder.flush()
         assert recorder.problem
         assert recorder.dropped == 3000
