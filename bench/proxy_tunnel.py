@@ -49,6 +49,7 @@ HOST = "news.example"
 MUST = {
     ("new tunnel", "squid"): 0.95,
     ("new tunnel, recorded", "squid"): 0.95,
+    ("new tunnel, recorded, all processes", "squid"): 1.0,
     ("new tunnel", "squid splice"): 1.0,
     ("bytes", "squid"): 0.75,
 }
