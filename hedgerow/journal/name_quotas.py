@@ -21,8 +21,6 @@ MOST_PER_DEVICE = 20_000
 MOST_DOMAINS = 100_000
 """Pairs of device and domain that are counted in a day: the memory of it, also if a device changes its MAC address."""
 
-_DAY_S = 86_400
-
 
 class NameQuotas:
     """The names of a day so far, by device and domain."""
@@ -36,7 +34,7 @@ class NameQuotas:
         """Return an observation as it may be stored: beyond the bounds with its domain or last label as the host."""
         if not seen.host:
             return seen
-        if (day := int(seen.when // _DAY_S)) > self._day:
+        if (day := int(seen.when // 86_400)) > self._day:
             self._day = day
             self._names.clear()
             self._by_domain.clear()
