@@ -5,7 +5,6 @@ The gateway's process keeps the interface.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Collection
@@ -25,6 +24,7 @@ from hedgerow.policies.model import Device, DeviceId, Policy
 from hedgerow.policies.network import TunnelSettings
 from hedgerow.policies.notices import NoticeTopic
 from hedgerow.task_state import Area
+from hedgerow.ticks import next_tick
 
 WATCH_EVERY_S, OFF_S = 60.0, 3600.0
 
@@ -115,7 +115,7 @@ class TunnelWatch:
     async def run(self) -> None:
         """Watch until cancelled."""
         while True:
-            await asyncio.sleep(WATCH_EVERY_S)
+            await next_tick(WATCH_EVERY_S)
             with contextlib.suppress(OSError):
                 self._enqueue(await self.step(time.time()))
 

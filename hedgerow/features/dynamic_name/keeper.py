@@ -31,6 +31,7 @@ from hedgerow.network.own_addresses import outgoing_addresses
 from hedgerow.policies.notices import NoticeTopic
 from hedgerow.policies.text.addresses import IpAddress, parse_ip
 from hedgerow.task_state import Area
+from hedgerow.ticks import next_tick
 
 log = logging.getLogger("hedgerow.ddns")
 
@@ -119,7 +120,7 @@ class DynamicNameKeeper:
             wanted = self._wanted()
             if wanted is not None:
                 await self.step(wanted, time.time())
-            await asyncio.sleep(LOOK_EVERY_S)
+            await next_tick(LOOK_EVERY_S)
 
     async def step(self, name: DynamicName, now: float) -> None:
         """Tell the provider this line's addresses if that is due."""

@@ -16,6 +16,7 @@ from hedgerow.journal.authorities import AuthorityStore
 from hedgerow.journal.store import Store, cause_of
 from hedgerow.proxy.certificate_authority import CertificateAuthorityError, load_ca, replace_ca
 from hedgerow.task_state import Area
+from hedgerow.ticks import next_tick
 
 log = logging.getLogger("hedgerow.control")
 
@@ -40,7 +41,7 @@ class AuthorityFollower:
                     "The certificate authority of the other machines can't be used, the last one stays: %s",
                     error_text(error),
                 )
-            await asyncio.sleep(CHECK_S)
+            await next_tick(CHECK_S)
 
     def follow(self) -> bool:
         """Take over the newest authority.

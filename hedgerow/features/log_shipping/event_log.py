@@ -38,6 +38,7 @@ from hedgerow.files import error_text, write_atomically
 from hedgerow.journal.recorder import RecordedMessage
 from hedgerow.policies.model import AccessRequest, Observation
 from hedgerow.task_state import Area
+from hedgerow.ticks import next_tick
 
 log = logging.getLogger("hedgerow.control")
 
@@ -283,7 +284,7 @@ class EventLog:
     async def run(self) -> None:
         """Write once a second, until cancelled."""
         while True:
-            await asyncio.sleep(_INTERVAL_S)
+            await next_tick(_INTERVAL_S)
             await asyncio.to_thread(self.flush)
 
     async def close(self) -> None:

@@ -27,6 +27,7 @@ from hedgerow.journal.store import cause_of
 from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.model import DeviceId, Session
 from hedgerow.task_state import Area
+from hedgerow.ticks import next_tick
 
 log = logging.getLogger("hedgerow.radius")
 
@@ -78,7 +79,7 @@ class RadiusAccounting:
                 problem = await self._listen(wanted)
                 if problem and problem != before:
                     log.error("RADIUS accounting isn't taken: %s", problem)
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await next_tick(_LOOK_EVERY_S)
 
     def _close(self) -> None:
         if self._transport is not None:

@@ -20,6 +20,7 @@ from hedgerow.files import error_text, write_atomically
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.network.discovery import Lease
 from hedgerow.task_state import Area
+from hedgerow.ticks import next_tick
 
 log = logging.getLogger("hedgerow.leases")
 
@@ -69,7 +70,7 @@ class LeaseTable:
         """Write changes once a second, and remove leases that have ended, until cancelled; then write once more."""
         try:
             for rounds in count(1):
-                await asyncio.sleep(WRITE_EVERY_S)
+                await next_tick(WRITE_EVERY_S)
                 if rounds % _ROUNDS_PER_LOOK == 0:
                     self._remove_ended()
                 await self.save()

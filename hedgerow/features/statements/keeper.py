@@ -36,6 +36,7 @@ from hedgerow.policies.model import Policy
 from hedgerow.policies.seats import is_adult_kind
 from hedgerow.policies.time_model import ActiveMinute
 from hedgerow.task_state import Area, StatusRow
+from hedgerow.ticks import next_tick
 
 log = logging.getLogger("hedgerow.control")
 
@@ -96,7 +97,7 @@ class StatementKeeper:
         while True:
             if self.look():
                 await asyncio.to_thread(self.write_due)
-            await asyncio.sleep(CHECK_S)
+            await next_tick(CHECK_S)
 
     def look(self) -> bool:
         """Look at the filter. Returns True in the first look of a minute."""
