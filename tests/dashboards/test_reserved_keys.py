@@ -22,7 +22,7 @@ from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.reading.schema_types import KeyScope, RawModel, managed
 
 PASSWORD = "four words and more"
-PARENT = "127.0.0.5"
+PARENT = "127.0.0.1"
 YAML = {"if-match": "*", "content-type": "application/yaml"}
 
 
