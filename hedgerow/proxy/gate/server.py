@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from hedgerow.policies.activity import MIN_BUSY_BYTES
 from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import Verdict
 from hedgerow.proxy.certificate_examiner import CertificateExaminer
@@ -197,7 +198,7 @@ class Gate:
                 )
             )
             busy = tuple(self._busy.busy(tuple(self._table.tunnels), now))
-            self._look_again([tunnel for tunnel, _ in busy])
+            self._look_again([tunnel for tunnel, octets in busy if octets >= MIN_BUSY_BYTES])
             # A tunnel without requests is to our own pages, whose use is not counted.
             report_busy(
                 ((tunnel.ruleset, tunnel.requests[-1], octets) for tunnel, octets in busy if tunnel.requests),
