@@ -18,6 +18,7 @@ from hedgerow.app.cli import make_cli
 from hedgerow.dashboards.app import create_app
 from hedgerow.features import FEATURES
 from hedgerow.features.contract import extensions_of
+from hedgerow.policies.access_subject import opens_too
 from hedgerow.policies.host_facts import Services, service_ages
 from hedgerow.policies.reading.schema import RawPolicy, RawRules
 from hedgerow.policies.text.data_files import read_data
@@ -206,6 +207,16 @@ def services_page() -> str:
             why = "" if own.why == stance["why"] else own.why
             lines.append(f"| {_cell(service.title)} | `{service.id}` | {_AGES[own.open_from]} | {_cell(why)} |")
         lines.append("")
+    lines += ["## Names that open with a service", ""]
+    lines += [
+        "These services need names that are not their own, such as a CDN. Where such a name was closed, allowing the "
+        "service opens it too, and so a part of whatever else uses it.",
+        "",
+    ]
+    lines += ["| service | opens too |", "|---|---|"]
+    for service in Services.load().by_id.values():
+        if names := opens_too(service.id):
+            lines.append(f"| {_cell(service.title)} | {', '.join(names)} |")
     return "\n".join(lines).rstrip() + "\n"
 
 
