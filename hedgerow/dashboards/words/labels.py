@@ -35,8 +35,10 @@ OF_CONNECTIONS = {
 }
 """What a decision names that is neither a rule nor a topic."""
 
-_PRESETS = {"homework": message("homework"), "dinner": message("dinner")}
-"""Schedules by the names that presets give them in English. In a file for several languages they stay so."""
+_PRESETS = {"homework": message("homework"), "dinner": message("dinner"), "quiet-hour": message("Quiet hour")}
+"""Schedules by the names that presets give them in English, and a pause with a name. In a file for several languages
+they stay so.
+"""
 
 _REGISTERED = message("registered on %(date)s")
 _VERDICTS = {

@@ -33,7 +33,7 @@ _YOUNG_BELOW_AGE = 8
 _YOUNG_PROFILE = "child-under-8"
 _MOST_SUBTAGS = 4
 _BY_LOWER_CASE = {code.lower(): code for code in LANGUAGES}
-_REASONS_WITH_OWN_WORDS = frozenset({Reason.BYPASS, Reason.RULE, Reason.RECOGNISED, Reason.SAFE_SEARCH})
+_REASONS_WITH_OWN_WORDS = frozenset({Reason.BYPASS, Reason.PAUSE, Reason.RULE, Reason.RECOGNISED, Reason.SAFE_SEARCH})
 _PAGE_SCORE = re.compile(r"(\d+) of (\d+)")  # as the scanners for words and pictures write it
 
 
