@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from urllib.parse import urlencode
 
 import pytest
 from small_internet.running import Hedgerow, network_section, running_hedgerow, wait_until
@@ -30,14 +32,25 @@ def hedgerow(whole_internet: SmallInternet) -> Iterator[Hedgerow]:
         yield running
 
 
+@functools.cache
+def parents_cookie(hedgerow: Hedgerow) -> str:
+    """Set the first password on the parent's phone, and return the cookie of its session."""
+    connection = http.client.HTTPConnection("127.0.0.1", port_of(hedgerow), 40, (PARENT, 0))
+    form = urlencode({"name": "ana", "password": "four words and more", "code": hedgerow.setup_code})
+    headers = {"Origin": hedgerow.web, "Host": hedgerow.web.partition("//")[2]}
+    headers["Content-Type"] = "application/x-www-form-urlencoded"
+    connection.request("POST", "/start/password", form, headers)
+    answer = connection.getresponse()
+    connection.close()
+    return (answer.getheader("set-cookie") or "").partition(";")[0]
+
+
 class Browser:
     """A browser with one connection, which it keeps."""
 
     def __init__(self, hedgerow: Hedgerow, address: str, *, is_signed_in: bool = False) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port_of(hedgerow), 40, (address, 0))
-        self._headers = (
-            {"Cookie": "; ".join(f"{name}={value}" for name, value in hedgerow.cookies.items())} if is_signed_in else {}
-        )
+        self._headers = {"Cookie": parents_cookie(hedgerow)} if is_signed_in else {}
 
     def get(self, path: str) -> int:
         self._connection.request("GET", path, headers=self._headers)
