@@ -102,7 +102,7 @@ def test_a_long_page_is_held_until_its_film_is_known(watching: Stand, net: Small
 
 
 def test_what_cannot_be_read_and_what_says_nothing_is_closed(watching: Stand, net: SmallInternet) -> None:
-    for data, coding in ((player(CHANNEL), "compress"), (b"{}", "identity"), (b"no JSON", "identity")):
+    for data, coding in ((player(CHANNEL), "dcb"), (b"{}", "identity"), (b"no JSON", "identity")):
         call = path_to("/youtubei/v1/player", data, "application/json", coding=coding)
         assert fetch(watching, net, call, *POST).status == 403, coding
 
