@@ -127,7 +127,6 @@ class OwnDevicePages(PageGroup):
         addresses = parse_typed_addresses(site)
         points = [point for address in addresses for point in await context.control.explain(view.device, address)]
         asked = request_of(view, addresses[0], note, points, context.clock())
-        subject = service_or_address(asked.host, asked.reason)
         is_named = view.device in context.policy().devices
         if not self._ask_limit.allows(view.limited_as or view.device, context.clock(), is_named=is_named):
             raise InvalidInput("You have asked several times in a few minutes. Wait for an answer first.")
@@ -135,7 +134,10 @@ class OwnDevicePages(PageGroup):
 
         def is_recorded() -> bool:
             rows = context.reader.requests_of(view.device)
-            return any(row.subject == subject and row.last_at >= asked.when for row in rows)
+            return any(
+                row.subject == service_or_address(asked.host, asked.reason) and row.last_at >= asked.when
+                for row in rows
+            )
 
         await until_recorded(is_recorded)
         return redirect_to("/device#ask")
@@ -191,9 +193,14 @@ class OwnDevicePages(PageGroup):
         """Choose the language of this browser; an empty one restores its default. `back` is the path to return to."""
         response = redirect_to(back if LOCAL_PATH.fullmatch(back) else "/")
         if language in LANGUAGES:
-            is_secure = request.url.scheme == "https"
             response.set_cookie(
-                LANGUAGE_COOKIE, language, max_age=_YEAR_S, httponly=True, samesite="strict", secure=is_secure, path="/"
+                LANGUAGE_COOKIE,
+                language,
+                max_age=_YEAR_S,
+                httponly=True,
+                samesite="strict",
+                secure=request.url.scheme == "https",
+                path="/",
             )
         else:
             response.delete_cookie(LANGUAGE_COOKIE, httponly=True, samesite="strict")

@@ -219,8 +219,9 @@ class AnswerPages(PageGroup):
             if row.chore
             else message("%(what)s stays closed for %(name)s, who can read your answer.")
         )
-        what = title_of(row.subject, language_of(request))
-        return self._done(request, text, what=what, name=row.person or row.device)
+        return self._done(
+            request, text, what=title_of(row.subject, language_of(request)), name=row.person or row.device
+        )
 
     @form(access.revoke)
     async def revoke(self, request: Request, caller: Caller, grant_id: str) -> Response:
@@ -240,8 +241,7 @@ class AnswerPages(PageGroup):
         """Lead back to the page of a form, which says what was done."""
         context, reader = self._context, language_of(request)
         if ends is not None:
-            where = labels.zone(context.control.status().timezone)
-            values["time"] = reader.clock(ends, context.clock(), where)
+            values["time"] = reader.clock(ends, context.clock(), labels.zone(context.control.status().timezone))
         said = Feedback(reader.gettext(text, **values), undo, fields)
         return redirect_to(context.feedback.path(referring_page(request), said))
 
