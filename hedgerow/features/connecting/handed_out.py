@@ -8,10 +8,16 @@ from __future__ import annotations
 import secrets
 import socket
 import struct
+import time
+from collections.abc import Callable
 from ipaddress import IPv4Address
 from typing import Final
 
-from hedgerow.network.own_addresses import gateway_addresses, outgoing_addresses
+from hedgerow import port_binder
+from hedgerow.network.own_addresses import gateway_addresses, outgoing_addresses, own_addresses
+
+type HandedOut = tuple[str, tuple[str, ...]]
+"""A router, and the DNS servers that it hands out."""
 
 _FIXED: Final = struct.Struct("!BBBBIHH4s4s4s4s16s64s128s4s")
 _COOKIE: Final = b"\x63\x82\x53\x63"
@@ -21,6 +27,7 @@ _ACK, _INFORM = 5, 8
 _SERVER_PORT, _CLIENT_PORT = 67, 68
 _PATIENCE_S = 1.5
 _MAX_ANSWERS = 8
+_ASKED_EVERY_S = 60.0
 
 
 def inform(address: str, transaction: int) -> bytes:
@@ -56,7 +63,7 @@ def _options(data: bytes) -> list[tuple[int, bytes]]:
     return found
 
 
-def ask_router() -> tuple[str, tuple[str, ...]] | None:
+def ask_router() -> HandedOut | None:
     """Return the router, and the DNS servers that it hands out; None if it does not answer, or does not serve DHCP.
 
     Raises PermissionError without the right to use port 68.
@@ -69,7 +76,7 @@ def ask_router() -> tuple[str, tuple[str, ...]] | None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         client.settimeout(_PATIENCE_S)
-        client.bind((address, _CLIENT_PORT))
+        port_binder.bind(client, address, _CLIENT_PORT)
         client.sendto(inform(address, transaction), (router, _SERVER_PORT))
         try:
             for _ in range(_MAX_ANSWERS):
@@ -79,3 +86,36 @@ def ask_router() -> tuple[str, tuple[str, ...]] | None:
         except OSError:
             return None
     return None
+
+
+class RouterWatch:
+    """The router's DNS servers other than this machine, which it is asked for at most once per minute."""
+
+    def __init__(
+        self, ask: Callable[[], HandedOut | None] = ask_router, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._ask, self._clock = ask, clock
+        self._next = 0.0
+        self._answer: HandedOut | None = None
+
+    def others(self) -> HandedOut | None:
+        """Return the router and its other DNS servers. None if there are none, or if the router can't be asked.
+
+        Waits for the router.
+        """
+        if self._clock() >= self._next:
+            try:
+                self._answer = self._ask()
+            except OSError:  # this process may not use the port of DHCP clients
+                self._answer = None
+            self._next = self._clock() + _ASKED_EVERY_S
+        if self._answer is None:
+            return None
+        router, servers = self._answer
+        others = tuple(server for server in servers if server not in own_addresses())
+        return (router, others) if others else None
+
+
+def router_watch_of(_core: object) -> RouterWatch:
+    """Make the part of control that asks the router."""
+    return RouterWatch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -16,6 +17,7 @@ from hedgerow.dashboards.pages.graphics import qr_code
 from hedgerow.dashboards.routes import OPERATE, READ, get
 from hedgerow.features.connecting.api import add_connection_routes
 from hedgerow.features.connecting.connections import DeviceConnection, Home, read_home
+from hedgerow.features.connecting.handed_out import router_watch_of
 from hedgerow.features.connecting.resolver import ResolverAddresses, resolver_of
 from hedgerow.features.connecting.routers import Router, load_routers
 from hedgerow.network.discovery import VendorLookup
@@ -47,8 +49,15 @@ class ConnectPages(PageGroup):
     async def devices(self, request: Request) -> Response:
         """Return the list of the devices, with those that are here and ask nothing, for `live.js`."""
         home = await run_in_threadpool(home_of, self._context)
-        silent = home.silent(await _present(home))
-        return self._page(request, "connecting/templates/devices.html", home=home, silent=silent)
+        watch = self._context.part(router_watch_of)
+        present, handed_out = await asyncio.gather(_present(home), run_in_threadpool(watch.others))
+        return self._page(
+            request,
+            "connecting/templates/devices.html",
+            home=home,
+            silent=home.silent(present),
+            handed_out=handed_out,
+        )
 
     @get("/connecting/end", OPERATE, READ)
     async def end(self, request: Request) -> Response:

@@ -121,6 +121,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 def page(home: Home, tmp_path: Path) -> Iterator[Page]:
     """Chromium on the phone, at the first page of the guide. The phone has no address yet."""
     errors, state = tmp_path / "stderr", tmp_path / "state"
+    home.server.must("sysctl", "-qw", "net.ipv4.ip_unprivileged_port_start=0")  # as the packaged service may
     listening = ("--dns", f"{SERVER}:53", "--proxy", f"{SERVER}:3128", "--web", "0.0.0.0:8053")
     process = home.server.start_hedgerow(
         "up", "--state", str(state), *listening, stderr=errors, directory=tmp_path, environment=without_internet()
@@ -225,6 +226,7 @@ def test_a_home_where_nothing_is_connected_is_told_so(home: Home, page: Page) ->
         assert home.asks(name, "www.pornhub.com") == PROVIDERS_ANSWER
     expect(page.locator(".arrival", has_text="192.168.77.12")).to_contain_text("not connected yet", timeout=20_000)
     expect(page.get_by_text("No device uses Hedgerow yet")).to_be_visible()
+    expect(page.get_by_text(f"Your router ({ROUTER}) hands out {ROUTER} for DNS.")).to_be_visible()
     assign(page)
     check_end(page, home)
     for path in ("/start/done", "/", "/day", "/devices", "/people", "/people/Mia", "/people/Tom"):

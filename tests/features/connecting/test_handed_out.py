@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hedgerow.app.doctor.findings import Health
 from hedgerow.features.connecting.checks import router_finding
-from hedgerow.features.connecting.handed_out import inform, parse_dns_servers
+from hedgerow.features.connecting.handed_out import HandedOut, RouterWatch, inform, parse_dns_servers
 
 OWN = ("127.0.0.1", "192.168.1.2")
 
@@ -48,3 +48,21 @@ def test_a_second_server_is_reported(servers: list[str], health: Health, found: 
     finding = router_finding("192.168.1.1", servers, OWN)
     assert finding.health is health
     assert finding.found.partition(":")[0] == found
+
+
+def test_the_router_is_asked_once_a_minute_and_this_machine_is_no_other_server() -> None:
+    asked: list[float] = []
+    now = [1000.0]
+
+    def ask() -> HandedOut | None:
+        asked.append(now[0])
+        if len(asked) == 3:
+            raise PermissionError
+        return "192.168.1.1", ("127.0.0.1",) if len(asked) == 2 else ("127.0.0.1", "9.9.9.9")
+
+    watch = RouterWatch(ask, lambda: now[0])
+    assert watch.others() == watch.others() == ("192.168.1.1", ("9.9.9.9",))
+    for _ in range(2):
+        now[0] += 61
+        assert watch.others() is None
+    assert len(asked) == 3
