@@ -46,6 +46,7 @@ _BREAKOUTS = frozenset(
     | {"h4", "h5", "h6", "head", "hr", "i", "img", "li", "listing", "menu", "meta", "nobr", "ol", "p", "pre", "ruby"}
     | {"s", "small", "span", "strong", "strike", "sub", "sup", "table", "tt", "u", "ul", "var"}
 )
+_ENDING = frozenset({"p", "br"})  # end tags that do so
 # Elements of drawings and formulas in which HTML begins again.
 _POINTS = frozenset(["foreignobject", "desc", "annotation-xml", "mi", "mo", "mn", "ms", "mtext"])
 _FOREIGN = frozenset({"svg", "math"})
@@ -101,6 +102,7 @@ _MAX_ENTITY = 32
 _LEAST = 64
 """Characters that are read at a time."""
 _MAX_NESTING = 3
+_MAX_FOREIGN = 64
 _MAX_ENTITIES = 64
 
 
@@ -125,7 +127,7 @@ class TextExtractor:
         self._script_state = 0
         self._data = ScriptData()
         self._long_tag: tuple[str, str] | None = None  # its slash and name, once its beginning was consumed
-        self._depth = 0  # of drawings and formulas
+        self._foreign = ""  # the drawings and formulas that are open: a letter for each, the innermost last
         self._is_in_select = False
 
     def feed(self, text: str, *, last: bool = False) -> str:
@@ -164,7 +166,7 @@ class TextExtractor:
 
     def _read_markup(self, data: str, position: int, visible: list[str], *, last: bool) -> tuple[int, bool]:
         """Read text and tags up to one that matters. Return its position, and whether there is more to read."""
-        run = _FOREIGN_RUN if self._depth or self._is_in_select else _RUN
+        run = _FOREIGN_RUN if self._foreign or self._is_in_select else _RUN
         run = _XML_RUN if self._markup is Markup.XML else run
         end = run.match(data, position).end()  # type: ignore[union-attr]
         if end == len(data):
@@ -233,20 +235,24 @@ class TextExtractor:
             self._read_attributes(attributes, shown, visible, is_embedded=name in _EMBEDDING)
         if self._markup is Markup.XML:
             return
-        if self._depth and (name in _BREAKOUTS or (slash and name in _FOREIGN)):
-            self._depth = self._depth - 1 if name in _FOREIGN else 0
+        if slash and name in _FOREIGN:
+            # it ends all that is open within, and nothing if none of its kind is open
+            self._foreign = self._foreign.rpartition(name[0])[0] if name[0] in self._foreign else self._foreign
+        elif name in (_ENDING if slash else _BREAKOUTS):
+            self._foreign = ""
         if slash:
             self._is_in_select = self._is_in_select and name != "select"
             return
-        is_closed = (self._depth > 0 or name in _FOREIGN) and _IS_CLOSED.search(attributes) is not None
+        is_closed = (self._foreign or name in _FOREIGN) and _IS_CLOSED.search(attributes) is not None
         if name in _FOREIGN:
-            self._depth += not is_closed
+            self._foreign += "" if is_closed else name[0]
+            self._counts_all = len(self._foreign) > _MAX_FOREIGN
         elif name == "select":
             self._is_in_select = True
         elif self._is_in_select and name in _UNKNOWN_IN_SELECT:
             self._counts_all = True
-        elif name in _RAW or (self._depth and name in _POINTS):
-            self._element, self._is_foreign = "" if is_closed else name, self._depth > 0
+        elif name in _RAW or (self._foreign and name in _POINTS):
+            self._element, self._is_foreign = "" if is_closed else name, bool(self._foreign)
             self._script_state = 0
             self._data.begin(attributes if name == "script" else None)
 
