@@ -17,6 +17,7 @@ LOGGING = """
 import logging
 from hedgerow.app.logs import start_logs
 start_logs("dns", "debug", False)
+logging.getLogger("httpx").info("an address with a secret in it")
 log = logging.getLogger("hedgerow.example")
 log.debug("seen"); log.info("started"); log.warning("late"); log.error("broken")
 try:
@@ -49,6 +50,7 @@ def test_lines_have_a_priority_and_no_time_where_the_journal_reads_them() -> Non
     assert lines[2].endswith("]: late")
     assert len(lines) > 5, "the traceback follows the last message"
     assert {line[:3] for line in lines[4:]} == {"<2>"}
+    assert not any("secret" in line for line in lines), "libraries log nothing below warnings"
 
 
 def test_lines_have_a_time_and_a_level_where_something_else_reads_them() -> None:

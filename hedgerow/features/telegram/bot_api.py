@@ -84,7 +84,7 @@ def started_chat(bot: Bot, code: str, after: int, local: Collection[str] = ()) -
 
 
 def chat_in(updates: object, code: str, after: int) -> tuple[Chat | None, int]:
-    """Find the private chat in which a person sent `/start CODE` among updates, as `started_chat` returns it. Pure."""
+    """Find the private chat in which a person first sent `/start CODE` among updates, as `started_chat` returns it."""
     chat = None
     for update in updates if isinstance(updates, list) else ():
         message = update.get("message") if isinstance(update, dict) else None
@@ -99,6 +99,7 @@ def chat_in(updates: object, code: str, after: int) -> tuple[Chat | None, int]:
             and place.get("type") == "private"
             and not sender.get("is_bot")
             and isinstance(place.get("id"), int)
+            and chat is None
         ):
             chat = Chat(place["id"], _shown_name(sender))
     return chat, after

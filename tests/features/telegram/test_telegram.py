@@ -180,7 +180,8 @@ def test_only_a_person_in_a_private_chat_with_the_code_counts() -> None:
         update(3, "/start code", is_bot=True),
         update(4, "/start codes"),
     ]
-    assert chat_in([*strange, good], "code", 0) == (Chat(42, "Ana <b>Díaz</b>"), 6)
+    late = update(5, "/start code", chat=43)
+    assert chat_in([*strange, good, late], "code", 0) == (Chat(42, "Ana <b>Díaz</b>"), 6)
     assert chat_in(strange, "code", 9) == (None, 9)
     assert chat_in({"no": "list"}, "code", 1) == (None, 1)
 
