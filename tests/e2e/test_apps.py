@@ -212,7 +212,7 @@ def test_two_requests_for_one_app_are_one_question_and_one_answer(house: House) 
 def test_a_code_for_a_request_opens_the_app(house: House) -> None:
     minecraft = real_app("minecraft")
     house.ask_at_block_page("www.minecraft.net")
-    digits = json.loads(house.command("code", "--request", str(house.request("minecraft")), "--json"))["digits"]
+    digits = str(house.api("/codes", request=house.request("minecraft"), how_long="hour")["digits"])
     url = house.internet.url("www.minecraft.net", "/", "http")
     form = {"url": url, "ticket": ticket_in(house.fetch(url, PHONE).text), "code": digits}
     assert "Minecraft is open until " in house.send("www.minecraft.net", form, PHONE).text, "at her other device"
@@ -221,7 +221,7 @@ def test_a_code_for_a_request_opens_the_app(house: House) -> None:
 
 def test_a_code_for_a_site_opens_its_app(house: House) -> None:
     snapchat = real_app("snapchat")
-    digits = json.loads(house.command("code", "mia", "--open", "www.snapchat.com", "--json"))["digits"]
+    digits = house.api("/codes", person="mia", subject="www.snapchat.com", how_long="hour")["digits"]
     form = ["--data-urlencode", f"code={digits}", "--location"]
     page = curl(
         f"{house.running.web}/device/code", source=TABLET, headers=[f"Origin: {house.running.web}"], options=form
