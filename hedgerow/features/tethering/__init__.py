@@ -9,6 +9,7 @@ from hedgerow.features.contract import ControlService, Core, Feature, GatewayCor
 
 if TYPE_CHECKING:
     from hedgerow.dashboards.extensions import Extensions
+    from hedgerow.policies.model import Policy
     from hedgerow.policies.reading.feature_keys import FeatureKey
 
 
@@ -16,6 +17,11 @@ def _policy_keys() -> Sequence[FeatureKey]:
     from hedgerow.features.tethering.settings import TETHERS
 
     return (TETHERS,)
+
+
+def _uses(policy: Policy) -> bool:
+    """Return whether the policy knows a device by its MAC address: the gateway may begin at any time."""
+    return any(device.macs for device in policy.devices.values())
 
 
 def _services(core: Core) -> Sequence[ControlService]:
@@ -39,7 +45,7 @@ def _extensions() -> Extensions:
 FEATURE = Feature(
     name="tethering",
     summary="Adults' devices that forward what others send: a notice, a question, and the key that allows it",
-    state_file="gateway.json",
+    uses=_uses,
     policy_keys=_policy_keys,
     services=_services,
     gateway_services=_gateway_services,
