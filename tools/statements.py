@@ -22,7 +22,7 @@ BUDGETS = {
     "dashboards": 6943,
     "dns": 4729,
     "features": 8464,
-    "journal": 3185,
+    "journal": 3191,
     "network": 1164,
     "policies": 5598,
     "proxy": 8603,

@@ -1,50 +1,62 @@
-"""Bounds of the names that the journal stores of a device in a day. Pure.
+"""Bounds of the names that the journal stores of a device in a day. Pure: the clock is an argument.
 
 A device may look up names that it invents, hundreds per second. Each is a row that nobody reads, and a day of them
-fills a disk. Beyond the bounds, the domain stands for the rest, with their number.
+fills a disk. Beyond the bounds, the domain stands for the rest, with their number. No device uses up what another one
+has, and no allowed name what blocked ones have: nobody hides a blocked site behind names that they invent.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import replace
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from hedgerow.blocklists.names import registered_domain
-from hedgerow.policies.model import DeviceId, Observation
+from hedgerow.policies.model import DeviceId, Observation, Reason, Verdict
 
 MOST_PER_DOMAIN = 1_000
 """Names beneath a registered domain that are stored of a device in a day."""
 
 MOST_PER_DEVICE = 20_000
-"""Names that are stored of a device in a day. No household's browsing comes near it."""
+"""Names that are stored of a device of the policy in a day. No household's browsing comes near it."""
 
-MOST_DOMAINS = 100_000
-"""Pairs of device and domain that are counted in a day: the memory of it, also if a device changes its MAC address."""
+MOST_UNNAMED = 100_000
+"""Names that are stored of all other devices together: one of them can have any number of MAC addresses."""
+
+
+@dataclass(slots=True)
+class _Names:
+    stored: set[int] = field(default_factory=set)
+    by_domain: Counter[tuple[DeviceId, str]] = field(default_factory=Counter)
 
 
 class NameQuotas:
-    """The names of a day so far, by device and domain."""
+    """The names of a day so far: by device, and those of blocked requests by the reason."""
 
-    def __init__(self) -> None:
-        self._day = 0
-        self._names: dict[DeviceId, set[int]] = {}
-        self._by_domain: Counter[tuple[DeviceId, str]] = Counter()
+    def __init__(self, is_named: Callable[[DeviceId], bool]) -> None:
+        self._is_named, self._day = is_named, 0
+        self._names = defaultdict[tuple[DeviceId | None, Reason | None], _Names](_Names)
 
-    def bounded(self, seen: Observation) -> Observation:
+    def bounded(self, seen: Observation, now: float) -> Observation:
         """Return an observation as it may be stored: beyond the bounds with its domain or last label as the host."""
         if not seen.host:
             return seen
-        if (day := int(seen.when // 86_400)) > self._day:
+        if (day := int(now // 86_400)) != self._day:
             self._day = day
             self._names.clear()
-            self._by_domain.clear()
-        names, name = self._names.setdefault(seen.device, set()), hash(seen.host)
-        if name in names:
+        is_named, is_blocked = self._is_named(seen.device), seen.verdict is Verdict.BLOCK
+        names = self._names[seen.device if is_named else None, seen.reason if is_blocked else None]
+        if (name := hash((seen.device, seen.host))) in names.stored:
             return seen
-        domain = registered_domain(seen.host)
-        is_full = len(names) >= MOST_PER_DEVICE or len(self._by_domain) >= MOST_DOMAINS
-        if is_full or self._by_domain[seen.device, domain] >= MOST_PER_DOMAIN:
-            return replace(seen, host=seen.host.rpartition(".")[2] if is_full else domain, url="")
-        names.add(name)
-        self._by_domain[seen.device, domain] += 1
+        most, domain = MOST_PER_DEVICE if is_named else MOST_UNNAMED, registered_domain(seen.host)
+        key, is_full = (seen.device, domain), len(names.stored) >= most
+        if is_full or names.by_domain[key] >= MOST_PER_DOMAIN:
+            # As many domains again are stored of blocked names: to use up those takes names that are all blocked.
+            keeps_domain = not is_full or (is_blocked and (key in names.by_domain or len(names.by_domain) < 2 * most))
+            if not keeps_domain:
+                return replace(seen, host=seen.host.rpartition(".")[2], url="")
+            names.by_domain[key] += 1
+            return replace(seen, host=domain, url="")
+        names.stored.add(name)
+        names.by_domain[key] += 1
         return seen

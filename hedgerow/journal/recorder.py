@@ -72,11 +72,13 @@ class _Buffer:
     Its length is the number of observations. Any thread may use it.
     """
 
-    def __init__(self, limit: int, *, numbers_batches: bool) -> None:
-        self._limit, self._numbers_batches = limit, numbers_batches
+    def __init__(
+        self, limit: int, *, numbers_batches: bool, clock: Callable[[], float], is_named: Callable[[DeviceId], bool]
+    ) -> None:
+        self._limit, self._numbers_batches, self._clock = limit, numbers_batches, clock
         self._lock = threading.Lock()
         self._observations: list[Observation] = []
-        self._quotas = NameQuotas()
+        self._quotas = NameQuotas(is_named)
         self._bounded: dict[Observation, int] = {}  # the places of domains that stand for other names
         self._requests: list[AccessRequest] = []
         self._events: list[LoggedEvent] = []
@@ -128,7 +130,7 @@ class _Buffer:
 
     def _add(self, message: Observation) -> Observation:
         """Add an observation, or count it with others. Return it as it is stored."""
-        stored = self._quotas.bounded(message)
+        stored = self._quotas.bounded(message, self._clock())
         if stored is not message:
             key = replace(stored, when=0.0, count=0)
             if (place := self._bounded.setdefault(key, len(self._observations))) < len(self._observations):
@@ -203,6 +205,7 @@ class Recorder:
         free: Callable[[], int | None] | None = None,
         spool: Spool | None = None,
         copy_to: Callable[[list[RecordedMessage]], None] | None = None,
+        is_named: Callable[[DeviceId], bool] = lambda _device: True,
     ) -> None:
         """Arguments:
 
@@ -211,13 +214,14 @@ class Recorder:
         free: returns the bytes free on the disk, None if unknown.
         spool: batches that wait for a server; they are numbered then, so that none is written twice.
         copy_to: gets what was buffered.
+        is_named: returns whether a device is one of the policy. The others share their part of the names of a day.
         """
         self._store = store
         self._retention = retention or Retention()
         self._clock = clock
         self._reserve, self._free = reserve, free or store.dialect.free_bytes
         self._writing = threading.Lock()
-        self._buffer = _Buffer(limit, numbers_batches=spool is not None)
+        self._buffer = _Buffer(limit, numbers_batches=spool is not None, clock=clock, is_named=is_named)
         self._spool, self._spooled_at = spool, 0.0
         self._copy_to = copy_to
         self.dropped = self.forgotten = 0

@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
-from hedgerow.journal.name_quotas import MOST_PER_DEVICE, MOST_PER_DOMAIN, NameQuotas
+import pytest
+
+from hedgerow.journal.name_quotas import MOST_PER_DEVICE, MOST_PER_DOMAIN, MOST_UNNAMED, NameQuotas
 from hedgerow.journal.recorder import _Buffer
 from hedgerow.policies.model import DeviceId, Observation, Reason, RequestKind, Verdict
 
 DAY = 86_400.0
+TODAY = 20_000 * DAY
+NAMED = {"tablet", "phone"}
 
 
-def seen(host: str, device: str = "tablet", when: float = 20_000 * DAY) -> Observation:
-    return Observation(
-        when, DeviceId(device), "mia", "child-8-12", RequestKind.DNS, Verdict.ALLOW, Reason.DEFAULT, host=host
-    )
+def seen(
+    host: str,
+    device: str = "tablet",
+    when: float = TODAY,
+    verdict: Verdict = Verdict.ALLOW,
+    reason: Reason = Reason.DEFAULT,
+) -> Observation:
+    return Observation(when, DeviceId(device), "mia", "child-8-12", RequestKind.DNS, verdict, reason, host=host)
+
+
+def blocked(host: str, device: str = "tablet", reason: Reason = Reason.CATEGORY) -> Observation:
+    return seen(host, device, verdict=Verdict.BLOCK, reason=reason)
+
+
+@pytest.fixture
+def quotas() -> NameQuotas:
+    return NameQuotas(NAMED.__contains__)
+
+
+def stored(quotas: NameQuotas, observation: Observation, now: float = TODAY) -> str:
+    return quotas.bounded(observation, now).host
 
 
 def test_names_beyond_the_bound_of_a_domain_count_under_it() -> None:
-    buffer = _Buffer(100_000, numbers_batches=False)
+    buffer = _Buffer(100_000, numbers_batches=False, clock=lambda: TODAY, is_named=NAMED.__contains__)
     buffer.add([seen(f"n{number}.example.co.uk") for number in range(MOST_PER_DOMAIN)])
     assert len(buffer.take().observations) == MOST_PER_DOMAIN
     for _ in range(2):
@@ -31,12 +52,41 @@ def test_names_beyond_the_bound_of_a_domain_count_under_it() -> None:
         ]
 
 
-def test_names_of_many_domains_count_under_the_last_label() -> None:
-    quotas = NameQuotas()
+def test_names_of_many_domains_count_under_the_last_label(quotas: NameQuotas) -> None:
     for number in range(MOST_PER_DEVICE):
-        assert quotas.bounded(seen(f"d{number}.com")).host == f"d{number}.com"
-    assert quotas.bounded(seen("another.com")).host == "com"
-    assert quotas.bounded(seen("d5.com")).host == "d5.com"
-    assert quotas.bounded(seen("another.com", "phone")).host == "another.com"
-    assert quotas.bounded(seen("another.com", when=20_001 * DAY)).host == "another.com"
-    assert quotas.bounded(seen("")).host == ""
+        assert stored(quotas, seen(f"d{number}.com")) == f"d{number}.com"
+    assert stored(quotas, seen("another.com")) == "com"
+    assert stored(quotas, seen("d5.com")) == "d5.com"
+    assert stored(quotas, seen("another.com", "phone")) == "another.com"
+    assert stored(quotas, seen("")) == ""
+    assert stored(quotas, blocked("www.adult.com")) == "www.adult.com", "blocked names have a part of their own"
+    assert stored(quotas, seen("another.com", when=TODAY + DAY)) == "com", "the clock says which day it is"
+    assert stored(quotas, seen("another.com"), TODAY + DAY) == "another.com"
+
+
+def test_addresses_that_a_device_invents_take_nothing_from_devices_of_the_policy(quotas: NameQuotas) -> None:
+    for number in range(MOST_UNNAMED):
+        assert stored(quotas, seen(f"d{number}.com", f"02:00:00:00:00:{number // MOST_PER_DEVICE:02x}")) != "com"
+    assert stored(quotas, seen("another.com", "02:00:00:00:00:77")) == "com"
+    assert stored(quotas, blocked("www.adult.com", "02:00:00:00:00:77")) == "www.adult.com"
+    assert stored(quotas, seen("www.another.com")) == "www.another.com"
+    assert stored(quotas, blocked("www.adult.com")) == "www.adult.com"
+
+
+def test_blocked_names_keep_their_domain(quotas: NameQuotas) -> None:
+    for number in range(MOST_PER_DEVICE):
+        stored(quotas, blocked(f"d{number}.com", reason=Reason.BEDTIME))
+    assert stored(quotas, blocked("www.d7.com", reason=Reason.BEDTIME)) == "d7.com"
+    for number in range(MOST_PER_DEVICE):
+        assert stored(quotas, blocked(f"www.more{number}.com", reason=Reason.BEDTIME)) == f"more{number}.com"
+    assert stored(quotas, blocked("www.last.com", reason=Reason.BEDTIME)) == "com", "the disk has a bound"
+    assert stored(quotas, blocked("www.more5.com", reason=Reason.BEDTIME)) == "more5.com"
+    assert stored(quotas, blocked("www.adult.com")) == "www.adult.com", "the reason is another one"
+
+
+def test_a_time_in_the_future_keeps_no_day(quotas: NameQuotas) -> None:
+    stored(quotas, seen("a.example", when=TODAY + 300 * DAY))
+    for number in range(MOST_PER_DEVICE):
+        stored(quotas, seen(f"d{number}.com"))
+    assert stored(quotas, seen("another.com")) == "com"
+    assert stored(quotas, seen("another.com", when=TODAY + DAY), TODAY + DAY) == "another.com"

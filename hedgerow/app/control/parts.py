@@ -107,7 +107,12 @@ class Parts:
 
     @cached_property
     def recorder(self) -> Recorder:
-        return make_recorder(self.store, self.settings, copy_to=self.features.copy)
+        return make_recorder(
+            self.store,
+            self.settings,
+            copy_to=self.features.copy,
+            is_named=lambda device: device in self.policy().devices,
+        )
 
     @cached_property
     def journal(self) -> JournalWatch:

@@ -32,6 +32,7 @@ from hedgerow.journal.event_receiver import EventReceiver
 from hedgerow.journal.recorder import RecordedMessage, Recorder, SystemEvent
 from hedgerow.journal.store import DamagedJournalError, JournalError, Store, StoreAddress
 from hedgerow.journal.tables import grants, pauses, sessions
+from hedgerow.policies.model import DeviceId
 from hedgerow.ticks import next_tick
 
 log = logging.getLogger("hedgerow.control")
@@ -88,10 +89,19 @@ def place_of(settings: Settings) -> Place:
 
 
 def make_recorder(
-    store: Store, settings: Settings, copy_to: Callable[[list[RecordedMessage]], None] | None = None
+    store: Store,
+    settings: Settings,
+    *,
+    copy_to: Callable[[list[RecordedMessage]], None] | None = None,
+    is_named: Callable[[DeviceId], bool] = lambda _device: True,
 ) -> Recorder:
     """Return the recorder of a run. Only a server's has a spool: a full disk would take neither journal nor spool."""
-    return Recorder(store, spool=Spool(settings.spool) if settings.store else None, copy_to=copy_to)
+    return Recorder(
+        store,
+        spool=Spool(settings.spool) if settings.store else None,
+        copy_to=copy_to,
+        is_named=is_named,
+    )
 
 
 def prepare_store(settings: Settings) -> bool:
