@@ -170,6 +170,10 @@ def goto(chain: str) -> NftExpression:
     return {"goto": {"target": chain}}
 
 
+def jump(chain: str) -> NftExpression:
+    return {"jump": {"target": chain}}
+
+
 def redirect(port: int) -> NftExpression:
     return {"redirect": {"port": port}}
 

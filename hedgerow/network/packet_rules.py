@@ -224,7 +224,7 @@ PROTOCOL_SIGNATURES = (
     ),
     # Requests that only a proxy gets: CONNECT, or a whole URL in place of a path (RFC 9110 §9.3.6, RFC 9112 §3.2.2), in
     # capitals or not, behind any method and white space. Servers ignore empty lines before a request (RFC 9112 §2.2):
-    # up to eight bytes of them. The first byte ends a line or is a letter, and `:` or `s` follows `http`.
+    # up to eight bytes of them. The first byte ends a line or is a letter, and `http:` or `https:` follows.
     ProtocolSignature("web proxy", ((0, 7, "connect"), (7, 1, (0x09, 0x20))), over=TCP),
     *(
         ProtocolSignature(
@@ -235,14 +235,35 @@ PROTOCOL_SIGNATURES = (
     *(
         ProtocolSignature(
             "web proxy",
-            ((0, 1, (0x0A, 0x7A)), (at - 1, 1, (0x09, 0x20)), (at, 4, "http"), (at + 4, 1, (0x3A, 0x73))),
+            ((0, 1, (0x0A, 0x7A)), (at - 1, 1, (0x09, 0x20)), (at, 4, "http"), *colon),
             over=TCP,
         )
         for at in range(4, 20)
+        for colon in (((at + 4, 1, 0x3A),), ((at + 4, 1, "s"), (at + 5, 1, 0x3A)))
     ),
 )
 # RFC 4253 §4.2 and 5.1: SSH-2.0- or SSH-1.99-
 SSH_SIGNATURE = ProtocolSignature("ssh", ((0, 4, int.from_bytes(b"SSH-")),), over=TCP)
+
+
+_CT_MARK: NftExpression = {"ct": {"key": "mark"}}
+SPOKEN_MARK = 0x04000000
+"""The bit of a connection's mark that says that the device's first message has passed."""
+
+
+def has_said_nothing() -> list[NftExpression]:
+    """Match packets of connections whose first message has not passed."""
+    return [match({"&": [_CT_MARK, SPOKEN_MARK]}, 0)]
+
+
+def has_payload() -> list[NftExpression]:
+    """Match packets of TCP with a first byte."""
+    return [protocol(TCP), match({"payload": {"base": "ih", "offset": 0, "len": 8}}, {"range": [0, 255]})]
+
+
+def note_that_it_spoke() -> NftExpression:
+    """Set the bit of `has_said_nothing`."""
+    return {"mangle": {"key": _CT_MARK, "value": {"|": [_CT_MARK, SPOKEN_MARK]}}}
 
 
 def render_admitted_sets() -> list[NftCommand]:

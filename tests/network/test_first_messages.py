@@ -40,6 +40,8 @@ DIRECT = [
     "HTTP /connect HTTP/1.1\r\n\r\n",
     "USER anonymous\r\n",
     "EHLO http-server.example\r\n",
+    "PRIVMSG httpsrv hello\r\n",
+    "LOOK httpd is down",
     "\0\3\x50",
 ]
 
