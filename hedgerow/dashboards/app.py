@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hedgerow import __version__
+from hedgerow.dashboards.accounts import DAY_S
 from hedgerow.dashboards.actions.core import CORE_ACTIONS
 from hedgerow.dashboards.api.access import add_access_routes, add_data_export_routes, add_site_routes
 from hedgerow.dashboards.api.accounts import add_account_routes
@@ -49,6 +50,9 @@ from hedgerow.policies.expiry import WARN_MINUTES
 from hedgerow.policies.identity import Grade
 from hedgerow.policies.notices import NoticeTopic
 
+_MOST_FOREIGN = 100
+"""Notices in a day about sessions on other devices."""
+
 
 def create_app(context: PageContext, token: str) -> FastAPI:
     """Return the ASGI application.
@@ -84,16 +88,27 @@ def create_app(context: PageContext, token: str) -> FastAPI:
         return device.device if device is not None else None
 
     def device_keys(address: str) -> Collection[str]:
-        """Return the MAC addresses of a device that is recognised by one, or else what it is recognised by."""
+        """Return the MAC addresses of a device that is recognised by one, or else its address and its name, which may
+        be new.
+        """
         device = control.device_at(address)
         if device is None or address in LOCAL_PEERS:
             return {"localhost" if address in LOCAL_PEERS else address}
         known = control.policy().devices.get(device.device)
         if device.grade < Grade.MAC_AND_ADDRESS:
-            return {f"{device.device}@address"}
+            return {address, f"{device.device}@address"}
         return (known.macs if known is not None else ()) or {device.device}
 
+    told: dict[tuple[str, str], float] = {}
+
     def tell_foreign(session: WebSessionRow, address: str) -> None:
+        """Tell of a session on another device, once a day for each: an open page asks again and again."""
+        now, which = context.clock(), (session.id, address)
+        for each in [each for each, when in told.items() if now - when >= DAY_S]:
+            del told[each]
+        if which in told or len(told) >= _MOST_FOREIGN:
+            return
+        told[which] = now
         text = message(
             "The session of %(name)s was used on another device (%(device)s), and refused there. If that was not you:"
             " somebody can read what you send over HTTP. Sign out, and sign in by HTTPS."

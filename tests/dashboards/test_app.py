@@ -14,17 +14,19 @@ import pytest
 from grafana_dashboards import ALL_METRICS
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import event
-from web_server import NOW, TOKEN
+from web_server import NOW, OWNER, OWNER_PASSWORD, TOKEN
 
 from hedgerow.blocklists.rules import Problem
 from hedgerow.dashboards.control import BudgetRow, DeviceView, WorkerHealth
 from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
+from hedgerow.dashboards.notices import NoticeDispatcher
 from hedgerow.dashboards.scopes import Role
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.host_facts import Lifeline
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Verdict
 from hedgerow.policies.network import ListSelection
+from hedgerow.policies.notices import NoticeTopic
 from hedgerow.policies.reading.load import load_policy
 
 MIA = DeviceId("mia-tablet")
@@ -769,3 +771,20 @@ def test_there_is_no_switch_for_illegal_material(web):
         page = client.get("/people/mia/topics").text
     assert 'value="gambling"' in page
     assert 'value="illegal"' not in page
+
+
+def test_a_session_goes_on_when_its_device_gets_a_name(web, monkeypatch):
+    """The guide names the phone that it runs on. No MAC address is known where another router is in between."""
+    here, told = "127.0.0.7", []
+    monkeypatch.setattr(NoticeDispatcher, "enqueue", lambda _queue, notices: told.extend(notices))
+    web.control.devices[here] = DeviceView(DeviceId(here), None, "adult", may_sign_in=True)
+    with client(web, here) as phone:
+        phone.post("/sign-in", data={"name": OWNER, "password": OWNER_PASSWORD}, headers=own(web))
+        assert phone.get("/account").status_code == 200
+        web.control.devices[here] = DeviceView(DeviceId("ana-phone"), "ana", "adult", may_sign_in=True)
+        assert phone.get("/account").status_code == 200
+        stolen = {"cookie": "; ".join(f"{name}={value}" for name, value in phone.cookies.items())}
+    web.control.devices["127.0.0.8"] = DeviceView(DeviceId("tablet"), "mia", "child-8-12")
+    with client(web, "127.0.0.8", headers=stolen) as tablet:
+        assert {tablet.get("/account").status_code for _ in range(3)} == {403}
+    assert [each.topic for each in told] == [NoticeTopic.BYPASS], "once a day"
