@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hedgerow.network import first_messages
 from hedgerow.network.access_state import AccessState, DeviceStates
 from hedgerow.network.nft_expressions import (
     ACCEPT,
@@ -35,7 +36,6 @@ from hedgerow.network.nft_expressions import (
     destination_port,
     existing_connection,
     goto,
-    jump,
     limit,
     match,
     meta,
@@ -50,8 +50,6 @@ from hedgerow.network.packet_rules import (
     ICMP6,
     IP_VERSIONS,
     IPSEC_PROTOCOLS,
-    PROTOCOL_SIGNATURES,
-    SSH_SIGNATURE,
     TCP,
     UDP,
     accept_watched,
@@ -61,13 +59,10 @@ from hedgerow.network.packet_rules import (
     error_rules,
     flow_conditions,
     flow_replies,
-    has_payload,
-    has_said_nothing,
     incoming_limits,
     ipsec,
     is_long_ping,
     local_destinations,
-    note_that_it_spoke,
     other_messages,
     ping_limits,
     render_admitted_sets,
@@ -110,7 +105,6 @@ NTP_PORT, NTP_UDP_LENGTHS = 123, (56, 76)  # header and message, without and wit
 NTP_RATE, NTP_BURST = 5, 60  # packets per second for the whole network: enough for clocks, little for a tunnel
 CUT_TIMEOUT_S = 10
 CUT_RATE, CUT_BURST = 100, 200  # sources of closed devices per second: invented ones must not fill the set
-FIRST_MESSAGE_CHAIN = "first_message"
 _CHAINS_BY_STATE = {AccessState.CLOSED: CLOSED_CHAIN, AccessState.HELD: HELD_CHAIN, AccessState.GUARDED: GUARDED_CHAIN}
 DYNAMIC_SETS = ("cut", "watched", "restricted", "admitted", "routed", "owned", "owners", "tethering", "tether")
 """Sets that change by themselves: addresses whose incoming packets are dropped, those whose NTP and echo replies are
@@ -170,7 +164,7 @@ def render_table(
     chains = (
         REJECT_CHAIN,
         GUARDED_CHAIN,
-        FIRST_MESSAGE_CHAIN,
+        first_messages.CHAIN,
         HELD_CHAIN,
         CLOSED_CHAIN,
         REDIRECT_CHAIN,
@@ -354,7 +348,7 @@ def _guarded_rules(gateway: Gateway) -> list[NftCommand]:
         ("tunnel", is_long_ping()),
         ("tunnel", [protocol("udp"), destination_port(*TUNNEL_UDP_PORTS)]),
         ("tunnel", [protocol("tcp"), destination_port(*TUNNEL_TCP_PORTS)]),
-        *((each.what, each.expressions()) for each in PROTOCOL_SIGNATURES if each.over != TCP),
+        *((each.what, each.expressions()) for each in first_messages.PROTOCOL_SIGNATURES if each.over == UDP),
     ]
     if not gateway.allow_ipsec:
         refused += [("ipsec", condition) for condition in ipsec()]
@@ -363,7 +357,7 @@ def _guarded_rules(gateway: Gateway) -> list[NftCommand]:
             ("page round the proxy", [protocol("tcp"), destination_port(*gateway.redirect_ports.redirected_ports)])
         )
     rules = [_refusal(GUARDED_CHAIN, what, *condition) for what, condition in refused]
-    rules += _first_messages(gateway)
+    rules += first_messages.first_messages(GUARDED_CHAIN, _refusal, allow_ssh=gateway.allow_ssh)
     rules += ping_limits(GUARDED_CHAIN)
     rules += _time_and_errors(GUARDED_CHAIN)
     rules.append(_refusal(GUARDED_CHAIN, "tunnel", protocol("udp"), destination_port(NTP_PORT)))
@@ -375,17 +369,6 @@ def _guarded_rules(gateway: Gateway) -> list[NftCommand]:
     ]
     rules += [_refusal(GUARDED_CHAIN, "tunnel", *condition) for condition in other_messages()]
     return rules if gateway.any_destination else rules + _named_rules(gateway)
-
-
-def _first_messages(gateway: Gateway) -> list[NftCommand]:
-    """Compare the first bytes that a device sends over TCP with the signatures. What follows may be any text."""
-    signatures = [each for each in PROTOCOL_SIGNATURES if each.over == TCP]
-    signatures += [] if gateway.allow_ssh else [SSH_SIGNATURE]
-    return [
-        add_rule(GUARDED_CHAIN, protocol("tcp"), *has_said_nothing(), jump(FIRST_MESSAGE_CHAIN)),
-        *(_refusal(FIRST_MESSAGE_CHAIN, each.what, *each.expressions()) for each in signatures),
-        add_rule(FIRST_MESSAGE_CHAIN, *has_payload(), note_that_it_spoke()),
-    ]
 
 
 def _named_rules(gateway: Gateway) -> list[NftCommand]:

@@ -262,7 +262,8 @@ def test_markup_from_outside_is_text_on_every_page(web, signed_in):
     assert signed_in.post("/sign-in", data={"name": "ana", "password": PASSWORD}).status_code == 303
     signed_in.post("/people/mia/site", data={"site": "x.example", "stance": "block"})
     own = f"https://127.0.0.1:{signed_in.base_url.port}/certificate/"
-    sign = r"http://[0-9a-f]{8}\.127-0-0-1\.check\.hedgerow\.internal:\d+/check/here\.svg"
+    here = r"http://[0-9a-f]{8}\.127-0-0-1\.check\.hedgerow\.internal:\d+/check/here\.svg"
+    sign = rf"{here}|https://hedgerow\.internal:{signed_in.base_url.port}/certificate/trusted\.svg"
     for path in (*PAGES, "/changes/2"):  # where the diff shows what the file says
         page = signed_in.get(path, follow_redirects=True)
         assert page.status_code == 200, path

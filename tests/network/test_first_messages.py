@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from hedgerow.network.first_messages import PROTOCOL_SIGNATURES
 from hedgerow.network.nft_expressions import NftExpression
-from hedgerow.network.packet_rules import PROTOCOL_SIGNATURES
 
 pytestmark = pytest.mark.root
 
