@@ -38,7 +38,7 @@ from hedgerow.policies.host_facts import HostFactIndex, background_hosts, parent
 from hedgerow.policies.mirrored_sites import CUSTOMERS_DOMAINS, spells_numbers
 from hedgerow.policies.model import Decision, Privacy, Reason, Verdict
 from hedgerow.policies.remembered import BY_PAGE, remembered_as
-from hedgerow.policies.rule_index import BYPASS
+from hedgerow.policies.rule_index import BYPASS, MIRRORS
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.sites_seen import NEW_DOMAINS, can_be_new, origin_of_registration, site_of
 
@@ -48,6 +48,9 @@ _NUMBERED_DOMAINS = CUSTOMERS_DOMAINS | {"nvidiagrid.net"}
 
 _OWNERS_ONLY = frozenset({"googleapis.com"})
 """Public suffixes under which no customer has a server of their own."""
+
+_ANYBODYS = frozenset({("programming-machines",), ("small-apps",), ("wildcard-dns",)})
+"""Services beneath whose domains anybody has a server within a minute: the provider is known, its customers are not."""
 
 UNTRUSTED_CERTIFICATE = "certificate"
 """`what` of a RECOGNISED decision about a certificate."""
@@ -102,11 +105,7 @@ def needs_consent(ruleset: Ruleset, catalogue: Catalogue, host: str) -> bool:
 
     A device alone decides it for known hosts only: whoever refuses a certificate may have set up the server too.
     """
-    return (
-        bool(ruleset.rules.bypass)
-        and not is_institution(host)
-        and (_is_numbered(host) or is_unlisted(ruleset, catalogue, host))
-    )
+    return bool(ruleset.rules.bypass) and not is_institution(host) and is_examined(ruleset, catalogue, host)
 
 
 def is_rented(host: str) -> bool:
@@ -119,11 +118,7 @@ def is_rented(host: str) -> bool:
     """
     above = registered_domain(host).partition(".")[2]
     is_customers = is_beneath(above, _shipped_names()) and above not in _OWNERS_ONLY and not is_institution(host)
-    return is_customers or _is_numbered(host)
-
-
-def _is_numbered(host: str) -> bool:
-    return is_beneath(host, _NUMBERED_DOMAINS) and spells_numbers(host)
+    return is_customers or (is_beneath(host, _NUMBERED_DOMAINS) and spells_numbers(host))
 
 
 def is_unlisted(ruleset: Ruleset, catalogue: Catalogue, host: str) -> bool:
@@ -134,13 +129,15 @@ def is_unlisted(ruleset: Ruleset, catalogue: Catalogue, host: str) -> bool:
 def is_unknown(facts: HostFactIndex, catalogue: Catalogue, host: str) -> bool:
     """Return whether nothing is known of a host.
 
-    A name of dynamic DNS counts: the list knows the provider, not who uses it.
+    A name of dynamic DNS counts: the list knows the provider, not who uses it. So do the customers' names of services
+    such as `small-apps`.
     """
-    if is_address(host) or catalogue.host_mask(host) & ~catalogue.mask_of([DYNAMIC_DNS]):
+    if is_address(host) or catalogue.host_mask(host) & ~catalogue.mask_of([DYNAMIC_DNS, MIRRORS]):
         return False
-    if facts.engines.engine_of(host) is not None or is_beneath(host, _shipped_names()):
+    if facts.engines.engine_of(host) is not None or is_beneath(host, _shipped_names()) or host in facts.by_host:
         return False
-    return not any(domain in facts.by_host for domain in parents_of(host))  # a service's, a helpline's, a bank's
+    above = [facts.by_host[domain] for domain in parents_of(host) if domain in facts.by_host]
+    return all(each.services in _ANYBODYS for each in above)  # not a service's own, a helpline's, a bank's
 
 
 def blocked_by_pages(ruleset: Ruleset, catalogue: Catalogue, host: str, mask: int) -> Decision | None:

@@ -1,0 +1,46 @@
+"""Hosts whose server is examined, and those that need somebody's consent before they pass unread."""
+
+from __future__ import annotations
+
+import pytest
+
+from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.policies.reading.load import parse_policy
+from hedgerow.policies.ruleset import Ruleset, Rulesets
+from hedgerow.policies.unlisted import is_examined, needs_consent
+
+POLICY = b"""people:
+  leo: {age: 13, devices: [192.168.1.9]}
+  ana: {profile: adult, devices: [192.168.1.7]}
+"""
+RENTED = [
+    "kid.workers.dev",
+    "kid.fly.dev",
+    "kid.onrender.com",
+    "kid.up.railway.app",
+    "8080-kid.gitpod.io",
+    "20-21-55-45.sslip.io",
+    "kid.cloudfront.net",
+    "kid.execute-api.us-east-1.amazonaws.com",
+    "1-2-3-4.kid.plex.direct",
+]
+
+
+def ruleset(catalogue: Catalogue, address: str) -> Ruleset:
+    rulesets = Rulesets(parse_policy(POLICY, None), (), (), catalogue)
+    device = rulesets.devices.find(address)
+    assert device is not None
+    return rulesets.ruleset(device, 1_795_521_600.0)
+
+
+@pytest.mark.parametrize("host", RENTED)
+def test_a_server_that_anybody_can_have_is_examined_and_needs_consent(catalogue: Catalogue, host: str) -> None:
+    child = ruleset(catalogue, "192.168.1.9")
+    assert (is_examined(child, catalogue, host), needs_consent(child, catalogue, host)) == (True, True)
+    assert not needs_consent(ruleset(catalogue, "192.168.1.7"), catalogue, host)
+
+
+@pytest.mark.parametrize("host", ["workers.dev", "www.roblox.com", "www.wikipedia.org", "app.plex.tv"])
+def test_a_known_host_needs_neither(catalogue: Catalogue, host: str) -> None:
+    child = ruleset(catalogue, "192.168.1.9")
+    assert (is_examined(child, catalogue, host), needs_consent(child, catalogue, host)) == (False, False)
