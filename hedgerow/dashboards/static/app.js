@@ -83,13 +83,18 @@ if (form && "serviceWorker" in navigator && "PushManager" in window) {
   form.addEventListener("submit", subscribe);
 }
 
-// A form whose answer comes from elsewhere is sent again until it is there: 202 says that it is not.
+// A form whose answer comes from elsewhere is sent again until it is there: 202 says that it is not. A phone that shows
+// another app meanwhile loses a request, and the other server may be out of reach for a while.
+const PATIENCE_MS = 900_000;
+
 async function askAgain(waiting) {
-  const body = () => new URLSearchParams(new FormData(waiting));
-  for (;;) {
-    await new Promise((go) => setTimeout(go, 1000));
-    const answer = await fetch(waiting.action, { method: "POST", body: body() });
-    if (answer.status === 202) continue;
+  const begun = Date.now();
+  for (let pause = 1000; Date.now() - begun < PATIENCE_MS; ) {
+    await new Promise((go) => setTimeout(go, pause));
+    const body = new URLSearchParams(new FormData(waiting));
+    const answer = await fetch(waiting.action, { method: "POST", body }).catch(() => null);
+    pause = answer === null || !answer.ok ? 5000 : 1000;
+    if (answer === null || !answer.ok || answer.status === 202) continue;
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     document.getElementById("main").replaceWith(page.getElementById("main"));
     return;
