@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import secrets
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
+from typing import Any
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, Connection, Row, func, select
 from sqlalchemy.exc import IntegrityError
 
+from hedgerow.app.control.sessions import PAUSED_SESSION
 from hedgerow.dashboards.control import InvalidInput
-from hedgerow.features.contract import Core, Snapshots
+from hedgerow.features.contract import Core
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.reader import grant_of, is_running_pause, pause_of
-from hedgerow.journal.store import Store
 from hedgerow.journal.tables import bonuses, grants, pauses
+from hedgerow.policies.effective_users import has_seats
 from hedgerow.policies.model import Grant, Pause
 from hedgerow.policies.time_model import LATER_BEDTIME, Bonus
+
+UNDO_S = 600.0
+"""Seconds after which nothing is undone any more."""
 
 _PAUSE, _GRANT = pauses.c, grants.c
 _TAKEN_BACK = "-undone"
@@ -26,86 +34,150 @@ def changed_since() -> InvalidInput:
     return InvalidInput("This has been changed since, so nothing was undone.")
 
 
-def pause_before(store: Store, pause_id: str, now: float) -> tuple[Pause, Pause | None]:
-    """Return a pause that runs, and the one that would still run had it not been replaced.
-
-    Raises `InvalidInput` if the pause is over, or if another one took its place.
-    """
-    rows = store.rows(store.select(pauses).where(_PAUSE.id == pause_id, is_running_pause(now)))
-    if not rows:
-        raise changed_since()
-    pause = pause_of(rows[0])
-    return pause, _latest_ended(store, _is_for(pause.device, pause.person) & (_PAUSE.ended_at >= pause.starts), now)
-
-
-def pause_that_ended(store: Store, device: str | None, person: str | None, now: float) -> Pause:
-    """Return the pause of a device, a person or everybody that was ended last and would still run.
-
-    Raises `InvalidInput` if there is none, or if there is a new one.
-    """
-    whose = _is_for(device, person)
-    latest = _latest_ended(store, whose, now)
-    if latest is None or store.rows(store.select(pauses).where(whose, is_running_pause(now))):
-        raise changed_since()
-    return latest
-
-
-def _is_for(device: str | None, person: str | None) -> ColumnElement[bool]:
-    return _PAUSE.device.is_not_distinct_from(device) & _PAUSE.person.is_not_distinct_from(person)
-
-
-def _latest_ended(store: Store, which: ColumnElement[bool], now: float) -> Pause | None:
-    would_run = _PAUSE.ended_at.is_not(None) & (_PAUSE.ends.is_(None) | (_PAUSE.ends > now))
-    query = store.select(pauses).where(which, would_run).order_by(_PAUSE.ended_at.desc(), _PAUSE.starts.desc())
-    return next(map(pause_of, store.rows(query.limit(1))), None)
-
-
 class JournalOfTime:
-    """Minutes and bedtimes in the journal."""
+    """Pauses, minutes and bedtimes in the journal.
 
-    def __init__(self, store: Store, snapshots: Snapshots) -> None:
-        self._store, self._snapshots = store, snapshots
+    Each method raises `InvalidInput` where there are seats, because the counter knows nothing of an undo, and for what
+    was done longer ago than `UNDO_S`.
+    """
 
-    def take_back(self, bonus_id: str, actor: str) -> Bonus:
+    def __init__(self, core: Core) -> None:
+        self._core, self._store, self._alone = core, core.store, threading.Lock()
+
+    @property
+    def is_offered(self) -> bool:
+        """True where something can be undone: in a network without seats."""
+        return not has_seats(self._core.policy)
+
+    def end_pause(self, pause_id: str, actor: str, now: float) -> tuple[Pause, tuple[Pause, ...]]:
+        """End a pause that runs, and begin those again that it replaced and that would still run.
+
+        Returns it and them. Raises `InvalidInput` if it is over.
+        """
+        self._check_seats()
+        with self._alone, self._store.begin() as connection:
+            this = (_PAUSE.id == pause_id) & is_running_pause(now)
+            row = connection.execute(self._store.select(pauses).where(this)).first()
+            if row is None:
+                raise changed_since()
+            _check_recent(row.starts, now)
+            replaced = (_PAUSE.starts <= row.starts) & (_PAUSE.ended_at >= row.starts)
+            query = self._store.select(pauses).where(_is_for(row.device, row.person), replaced)
+            before = connection.execute(query).all()
+            ending = self._store.update(pauses).where(this).values(ended_at=now, ended_by=actor)
+            if not connection.execute(ending).rowcount:
+                raise changed_since()
+            return pause_of(row), self._begin(connection, before, actor, now)
+
+    def begin_pauses(self, device: str | None, person: str | None, actor: str, now: float) -> tuple[Pause, ...]:
+        """Begin those pauses of a device, a person or everybody again that were ended last, and return them.
+
+        Raises `InvalidInput` if there are none, or if one of them began after that.
+        """
+        self._check_seats()
+        with self._alone, self._store.begin() as connection:
+            return self._begin(connection, self._ended(connection, device, person, now), actor, now)
+
+    def can_begin_pauses(self, device: str | None, person: str | None, now: float) -> bool:
+        """Return whether `begin_pauses` would begin a pause."""
+        if not self.is_offered:
+            return False
+        try:
+            with self._store.connect() as connection:
+                return bool(self._ended(connection, device, person, now))
+        except InvalidInput:
+            return False
+
+    def take_back(self, bonus_id: str, actor: str, now: float) -> Bonus:
         """Take back the minutes of a bonus, and return it. Raises `NoSuchEntry`, or `InvalidInput` the second time.
 
         The minutes taken back are of the instant of those given, so that they count for the same day and week.
         """
+        self._check_seats()
         rows = self._store.rows(self._store.select(bonuses).where(bonuses.c.id == bonus_id))
         if not rows or bonus_id.endswith(_TAKEN_BACK):
             raise NoSuchEntry(f"there are no extra minutes {bonus_id}")
         given = Bonus(**rows[0]._mapping)
+        _check_recent(given.at, now)
+        taken = replace(given, id=f"{bonus_id}{_TAKEN_BACK}", minutes=-given.minutes, actor=actor)
         try:
-            self._snapshots.usage.give(
-                replace(given, id=f"{bonus_id}{_TAKEN_BACK}", minutes=-given.minutes, actor=actor)
-            )
+            self._core.snapshots.usage.give(taken)
         except IntegrityError:
             raise changed_since() from None
         return given
 
-    def bedtime_before(self, grant_id: str, actor: str, now: float, new_id: str) -> Grant | None:
+    def bedtime_before(self, grant_id: str, actor: str, now: float) -> Grant | None:
         """End a grant of a later bedtime, and give the one again that it replaced. Returns that, or None."""
+        self._check_seats()
         rows = self._store.rows(
             self._store.select(grants).where(_GRANT.id == grant_id, _GRANT.subject == LATER_BEDTIME)
         )
         if not rows:
             raise NoSuchEntry(f"there is no grant {grant_id}")
         later = grant_of(rows[0])
-        self._snapshots.ledger.revoke(grant_id, actor)
+        _check_recent(later.starts, now)
+        ledger = self._core.snapshots.ledger
+        ledger.revoke(grant_id, actor)
         replaced = (_GRANT.revoked_at >= later.starts) & (_GRANT.starts < later.starts) & (_GRANT.ends > now)
         same = (_GRANT.subject == LATER_BEDTIME) & (_GRANT.person == later.person)
         query = self._store.select(grants).where(same, replaced).order_by(_GRANT.starts.desc()).limit(1)
         earlier = next(map(grant_of, self._store.rows(query)), None)
         if earlier is None:
             return None
-        again = replace(earlier, id=new_id, actor=actor)
-        self._snapshots.ledger.give(again)
+        again = replace(earlier, id=_new_id(), actor=actor)
+        ledger.give(again)
         return again
 
     async def put_in_force(self) -> None:
-        await self._snapshots.put_in_force()
+        await self._core.snapshots.put_in_force()
+
+    def _check_seats(self) -> None:
+        if not self.is_offered:
+            raise InvalidInput("Nothing was undone: where there are seats, this is changed at the counter.")
+
+    def _ended(self, connection: Connection, device: str | None, person: str | None, now: float) -> Sequence[Row[Any]]:
+        """Return those pauses of a device, a person or everybody that were ended last and would still run."""
+        theirs = self._store.own(pauses) & _is_for(device, person)
+        last = connection.scalar(select(func.max(_PAUSE.ended_at)).where(theirs))
+        if last is None:
+            raise changed_since()
+        _check_recent(last, now)
+        if connection.execute(select(_PAUSE.id).where(theirs, is_running_pause(last))).first():
+            raise changed_since()  # another one replaced it, or began later
+        found = connection.execute(self._store.select(pauses).where(theirs, _PAUSE.ended_at == last)).all()
+        if any(row.note == PAUSED_SESSION for row in found):  # its end has taken minutes from the session
+            raise changed_since()
+        if not any(_would_run(row, now) for row in found):
+            raise changed_since()
+        return found
+
+    def _begin(self, connection: Connection, rows: Iterable[Row[Any]], actor: str, now: float) -> tuple[Pause, ...]:
+        """Write pauses again that would still run, all as they were."""
+        again = tuple(
+            replace(pause_of(row), id=_new_id(), actor=actor, starts=now) for row in rows if _would_run(row, now)
+        )
+        for pause in again:
+            connection.execute(self._store.insert(pauses).values(asdict(pause)))
+        return again
+
+
+def _check_recent(done: float, now: float) -> None:
+    if done < now - UNDO_S:
+        raise InvalidInput("Nothing was undone: that is possible for ten minutes only.")
+
+
+def _is_for(device: str | None, person: str | None) -> ColumnElement[bool]:
+    return _PAUSE.device.is_not_distinct_from(device) & _PAUSE.person.is_not_distinct_from(person)
+
+
+def _would_run(row: Row[Any], now: float) -> bool:
+    return row.ends is None or row.ends > now
+
+
+def _new_id() -> str:
+    return secrets.token_hex(6)
 
 
 def journal_of_time(core: Core) -> JournalOfTime:
-    """Make the part of control that changes minutes and bedtimes."""
-    return JournalOfTime(core.store, core.snapshots)
+    """Make the part of control that undoes changes of pauses, minutes and bedtimes."""
+    return JournalOfTime(core)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from urllib.parse import quote
 
 from fastapi import Request
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from hedgerow.dashboards.actions import access, sessions
@@ -16,6 +19,7 @@ from hedgerow.dashboards.pages.action_forms import form
 from hedgerow.dashboards.pages.today import AnswerPages
 from hedgerow.dashboards.words.languages import message
 from hedgerow.features.undo.actions import UNDO_ACTIONS, undo_bonus, undo_later_bedtime, undo_pause, undo_resume
+from hedgerow.features.undo.before import JournalOfTime, journal_of_time
 from hedgerow.policies.model import Grant, Pause
 from hedgerow.policies.time_model import PauseKind
 
@@ -40,19 +44,21 @@ class UndoPages(AnswerPages):
         """Pause a device, a person or everybody, for whom the form names nobody."""
         everybody = order.person is None and order.device is None
         pause = await access.pause.run(self._context, caller, replace(order, everybody=everybody))
-        return self._paused(request, pause, f"/pauses/{quote(pause.id)}/undo")
+        return self._paused(request, [pause], self._offered(f"/pauses/{quote(pause.id)}/undo"))
 
     @form(undo_pause)
     async def undo_pause(self, request: Request, caller: Caller, pause_id: str) -> Response:
         undone = await undo_pause.run(self._context, caller, pause_id)
-        if undone.again is not None:
+        if undone.again:
             return self._paused(request, undone.again)
         return self._resumed(request, GrantTarget(device=undone.ended.device, person=undone.ended.person))
 
     @form(access.resume)
     async def resume(self, request: Request, caller: Caller, order: GrantTarget) -> Response:
         await access.resume.run(self._context, caller, order)
-        return self._resumed(request, order, "/resume/undo")
+        target, now = (order.device, order.person), self._context.clock()
+        can_undo = await run_in_threadpool(self._journal.can_begin_pauses, *target, now)
+        return self._resumed(request, order, "/resume/undo" if can_undo else "")
 
     @form(undo_resume)
     async def undo_resume(self, request: Request, caller: Caller, order: GrantTarget) -> Response:
@@ -64,7 +70,7 @@ class UndoPages(AnswerPages):
         return self._done(
             request,
             message("%(minutes)s more minutes for %(name)s today."),
-            f"/bonuses/{quote(bonus.id)}/undo",
+            self._offered(f"/bonuses/{quote(bonus.id)}/undo"),
             name=order.name,
             minutes=f"{bonus.minutes:g}",
         )
@@ -78,7 +84,7 @@ class UndoPages(AnswerPages):
     @form(access.postpone_bedtime)
     async def postpone_bedtime(self, request: Request, caller: Caller, name: str, order: LaterBedtime) -> Response:
         grant = await access.postpone_bedtime.run(self._context, caller, name, order)
-        return self._later(request, grant, f"/bedtime/{quote(grant.id)}/undo")
+        return self._later(request, grant, self._offered(f"/bedtime/{quote(grant.id)}/undo"))
 
     @form(undo_later_bedtime)
     async def undo_later_bedtime(self, request: Request, caller: Caller, grant_id: str) -> Response:
@@ -87,7 +93,17 @@ class UndoPages(AnswerPages):
             return self._done(request, message("The permission is over."))
         return self._later(request, before)
 
-    def _paused(self, request: Request, pause: Pause, undo: str = "") -> Response:
+    @property
+    def _journal(self) -> JournalOfTime:
+        return self._context.part(journal_of_time)
+
+    def _offered(self, undo: str) -> str:
+        """Return the path of a form that undoes something, empty where nothing can be undone."""
+        return undo if self._journal.is_offered else ""
+
+    def _paused(self, request: Request, pauses: Sequence[Pause], undo: str = "") -> Response:
+        """Say what holds: of several pauses the one that closes most, and of those the one that lasts longest."""
+        pause = max(pauses, key=lambda each: (each.kind is not PauseKind.HOMEWORK, each.ends or math.inf))
         whose = pause.person or pause.device
         text = _PAUSED[pause.kind is PauseKind.HOMEWORK, whose is None, pause.ends is None]
         return self._done(request, text, undo, name=whose, ends=pause.ends)

@@ -1,9 +1,11 @@
-"""Undo by the button of a page, as DNS and budgets of a running Hedgerow show it."""
+"""Undo by the button of a page, as DNS and budgets of a running Hedgerow and the journal of a web server show it."""
 
 from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,7 +13,11 @@ import pytest
 from small_internet import SmallInternet
 from small_internet.clients import kdig_addresses
 from small_internet.running import Hedgerow, network_section, running_hedgerow, wait_until
+from web_server import NOW, Web, running_web
 from web_server.walking import PageReader
+
+from hedgerow.journal.usage import UsageStore
+from hedgerow.policies.time_model import Bonus
 
 TABLET, PHONE, PATIENCE = "127.0.0.2", "127.0.0.3", 30.0
 GAME, OTHER = "www.netflix.com", "news.example"
@@ -45,6 +51,7 @@ class Parent:
     def __init__(self, client: httpx.Client) -> None:
         self.client = client
         self.undo_form: tuple[str, dict[str, str]] = "", {}
+        self.is_offered = False
 
     def press(self, path: str, **form: str) -> str:
         """Send a form, and return what the page then says."""
@@ -52,6 +59,7 @@ class Parent:
         assert answer.status_code == 200, answer.text[:2000]
         said = answer.text.partition('data-done="')[2]
         undo = next((each for each in PageReader(answer.text).forms if each.action.endswith("/undo")), None)
+        self.is_offered = undo is not None
         if undo is not None:
             self.undo_form = undo.action, {field.name: field.value for field in undo.fields if field.name}
         return said.partition('"')[0]
@@ -187,3 +195,125 @@ def test_a_second_later_bedtime_that_is_undone_leaves_the_first(house: Hedgerow,
     (grant,) = parent.get("/grants")["grants"]
     assert parent.press(f"/bedtime/{grant['id']}/undo") == "The permission is over."
     wait_until(lambda: not is_open(), PATIENCE)
+
+
+CLOSED = """
+network: {lan: [127.0.0.0/8], timezone: UTC, country: PT}
+people:
+  mia: {age: 9, devices: [tablet]}
+devices:
+  tablet: {ip: 127.0.0.31}
+"""
+CAFE = "network: {lan: [127.0.0.0/8], country: PT}\nseats: {pc-1: {ip: 127.0.0.8}}"
+DAY_S = 86400.0
+
+
+@dataclass
+class Home:
+    """A home without rules in force, at a time that the test sets."""
+
+    path: Path
+    now: float = NOW
+
+    def pauses(self, web: Web) -> set[tuple[str, float | None]]:
+        return {(pause.note, pause.ends) for pause in web.control.reader.pauses(self.now)}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    (tmp_path / "hedgerow.yaml").write_text(CLOSED)
+    return Home(tmp_path)
+
+
+@pytest.fixture
+def web(home: Home) -> Iterator[Web]:
+    with running_web(home.path, clock=lambda: home.now) as running:
+        yield running
+
+
+@pytest.fixture
+def browser(web: Web) -> Iterator[Parent]:
+    with httpx.Client(base_url=web.url, trust_env=False, timeout=60, headers={"origin": web.url}) as client:
+        yield Parent(client)
+
+
+def test_the_end_of_a_pause_is_undone_for_ten_minutes_and_only_the_last_one(
+    home: Home, web: Web, browser: Parent
+) -> None:
+    home.now = NOW - 30 * DAY_S
+    browser.press("/pause", person="mia")
+    browser.press("/resume", person="mia")
+    assert browser.is_offered
+    home.now = NOW
+    assert "ten minutes" in browser.undo_again()
+    browser.press("/pause", person="mia", minutes="5")
+    browser.press("/resume", person="mia")
+    assert browser.is_offered
+    home.now += 301
+    assert CHANGED in browser.undo_again(), "it would be over by now"
+    assert home.pauses(web) == set(), "the one of last month stays ended"
+    browser.press("/pause", person="mia")
+    browser.press("/pause", person="mia", minutes="5")
+    home.now += 301
+    browser.press("/resume", person="mia")
+    assert not browser.is_offered, "it had run out"
+    assert CHANGED in browser.undo_again()
+    assert home.pauses(web) == set()
+
+
+def test_a_pause_is_undone_for_ten_minutes(home: Home, web: Web, browser: Parent) -> None:
+    browser.press("/pause", person="mia")
+    home.now += 601
+    assert "ten minutes" in browser.undo_again()
+    assert home.pauses(web) == {("", None)}
+
+
+def test_undo_brings_back_a_quiet_hour_and_a_childs_own_pause(home: Home, web: Web, browser: Parent) -> None:
+    browser.press("/pause", person="mia")
+    browser.press("/quiet-hour", minutes="60")
+    both = {("", None), ("quiet-hour", NOW + 3600)}
+    assert home.pauses(web) == both
+    browser.press("/resume", person="mia")
+    assert (home.pauses(web), browser.get("/quiet-hour")) == (set(), None)
+    assert browser.undo() == "mia is paused."
+    assert (home.pauses(web), browser.get("/quiet-hour")["people"]) == (both, ["mia"])
+    home.now += 1
+    browser.press("/pause", person="mia", minutes="10")
+    assert browser.undo() == "mia is paused."
+    assert home.pauses(web) == both, "the pause had replaced both"
+    browser.press("/quiet-hour/end")
+    assert home.pauses(web) == {("", None)}
+
+
+def test_undo_of_a_pause_leaves_a_quiet_hour_that_began_later(home: Home, web: Web, browser: Parent) -> None:
+    browser.press("/pause", person="mia")
+    undo = browser.undo_form
+    home.now += 1
+    browser.press("/quiet-hour", minutes="60")
+    browser.undo_form = undo
+    browser.undo()
+    assert home.pauses(web) == {("quiet-hour", NOW + 3601)}
+
+
+def test_nothing_is_undone_where_there_are_seats(home: Home, web: Web, browser: Parent) -> None:
+    web.policy_path.write_text(CAFE)
+    refused = "where there are seats, this is changed at the counter"
+    browser.press("/pause", device="pc-1")
+    assert not browser.is_offered
+    (pause,) = web.control.reader.pauses(NOW)
+    usage = UsageStore(web.engine, clock=lambda: NOW)
+    usage.give(Bonus("given", "device:pc-1", "", 15, "ana", NOW))
+    for path, fields in (
+        (f"/pauses/{pause.id}/undo", {}),
+        ("/resume/undo", {"device": "pc-1"}),
+        ("/bonuses/given/undo", {}),
+        ("/bedtime/given/undo", {}),
+    ):
+        browser.undo_form = path, fields
+        assert refused in browser.undo_again()
+    assert web.control.reader.pauses(NOW) == (pause,)
+    browser.press("/resume", device="pc-1")
+    assert not browser.is_offered
+    browser.undo_form = "/resume/undo", {"device": "pc-1"}
+    assert refused in browser.undo_again()
+    assert (home.pauses(web), [each.minutes for each in usage.bonuses(NOW - 1)]) == (set(), [15])
