@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from hedgerow.policies.model import Decision, Reason, Verdict
+from hedgerow.policies.model import Decision, Reason
 from hedgerow.proxy.scanners.decoding import ContentDecoder, ExcessiveExpansion
 from hedgerow.proxy.scanners.file_kinds import FileKindScanner
 from hedgerow.proxy.scanners.macros import MacroScanner
@@ -15,8 +15,6 @@ from hedgerow.proxy.scanners.youtube import YouTubeScanner
 
 SCANNERS: tuple[type[Scanner], ...] = (YouTubeScanner, FileKindScanner, MacroScanner, PageScanner)
 """The scanners, in the order in which they decide, those of features before the last. Add a check here."""
-
-UNREADABLE = Decision(Verdict.BLOCK, Reason.PAGE, "cannot be decoded")
 
 PORTION = 64 * 1024
 """Bytes, packed and unpacked together, that `go_on` scans at a time."""
@@ -57,11 +55,11 @@ class BodyScan:
         self._check_coding()
 
     def _check_coding(self) -> None:
-        """Give up a body that cannot be decoded: refuse a page to young children, and let everything else pass."""
+        """Give up a body that cannot be decoded: let it pass unless a scanner that still reads it refuses it."""
         if not self._decoder.is_readable:
             self.is_unreadable = True
-            if self._active and self.page is not None and self.page.is_strict:
-                self._refuse(UNREADABLE)
+            for scanner in self._active:  # the reason of the last counts: that of a page
+                self.refusal = scanner.unreadable or self.refusal
             self._active.clear()
 
     @property

@@ -26,6 +26,7 @@ _PORTION = 16 * 1024
 """Encoded bytes that a coding gets at a time."""
 
 _GZIP = b"\x1f\x8b\x08"
+_TRAILER = 8  # bytes of check sum and length behind a member
 _SNIFFED = 1024
 _MAX_CODINGS = 4
 _ZSTD_WINDOW = 23  # eight megabytes: browsers refuse more too (RFC 9659, section 3)
@@ -47,52 +48,59 @@ class _Coding(Protocol):
 class _Gzip:
     """gzip of any number of members, as browsers read it: without its check sums, and whatever its header's flags are.
 
-    A body that is declared as gzip and does not begin as gzip passes unchanged, as in browsers.
+    A body that is declared as gzip and does not begin as gzip passes unchanged, as in browsers. What follows the last
+    member is ignored.
     """
 
     def __init__(self) -> None:
-        self._start = b""
+        self._start = bytes(_TRAILER)  # as behind a member
+        self._fields: int | None = None
         self._inflate: Any = None
-        self._is_plain = False
+        self._has_begun = self._is_plain = self._is_over = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         if self._is_plain:
             yield data
-            return
-        while data:
+        while data and not self._is_over:
             if self._inflate is None:
                 self._start += data
-                if self._start[:1] != b"\x1f":
-                    self._is_plain = True
-                    yield self._start
+                magic = self._start[_TRAILER : _TRAILER + len(_GZIP)]
+                if self._fields is None and not _GZIP.startswith(magic):
+                    if magic[:1] == _GZIP[:1] and not self._has_begun:
+                        raise ContentDecodingError
+                    self._is_over, self._is_plain = True, not self._has_begun
+                    yield self._start[_TRAILER:] if self._is_plain else b""
                     return
-                if len(self._start) > _PORTION or not self._start.startswith(_GZIP[: len(self._start)]):
-                    raise ContentDecodingError
-                if not (size := _gzip_header_size(self._start)):
+                if not self._skip_header():
                     return
-                data, self._start = self._start[size:], b""
-                self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+                data, self._start, self._fields = self._start, b"", None
+                self._inflate, self._has_begun = zlib.decompressobj(-zlib.MAX_WBITS), True
             piece, data = _inflate(self._inflate, data)
             if self._inflate.eof:
-                following = self._inflate.unused_data[8:]  # behind check sum and length
-                data = following if following.startswith(b"\x1f\x8b") else b""
-                self._inflate = None if data else self._inflate
+                data, self._inflate = self._inflate.unused_data, None
             if piece:
                 yield piece
 
+    def _skip_header(self) -> bool:
+        """Drop what has come of a member's header (RFC 1952, section 2.3). Return whether it is complete.
 
-def _gzip_header_size(data: bytes) -> int:
-    """Return the length of a member's header (RFC 1952, section 2.3), 0 if it has not come yet."""
-    flags, size = data[3:4], 10
-    if not flags:
-        return 0
-    if flags[0] & 4:
-        size += 2 + int.from_bytes(data[10:12], "little")
-    for text in (8, 16):
-        if flags[0] & text:
-            size = data.find(b"\0", size) + 1 or len(data) + 1
-    size += flags[0] & 2
-    return size if size <= len(data) else 0
+        The texts in it may have any length. They are not kept.
+        """
+        if self._fields is None:
+            if len(self._start) < _TRAILER + 10:
+                return False
+            self._fields, self._start = self._start[_TRAILER + 3], self._start[_TRAILER + 10 :]
+        for field in (4, 8, 16, 2):  # extra, name, comment, check sum
+            if self._fields & field:
+                start = self._start
+                size = start.find(b"\0") + 1 if field in (8, 16) else 2
+                size += int.from_bytes(start[:2], "little") if field == 4 else 0
+                if not 0 < size <= len(start):
+                    self._start = start if size else b""
+                    return False
+                self._start = start[size:]
+                self._fields ^= field
+        return True
 
 
 class _Deflate:
@@ -113,7 +121,7 @@ class _Deflate:
             data, self._start = self._start + data, None
             if data[0] & 0x0F == 8 and int.from_bytes(data[:2]) % 31 == 0 and _is_deflate(data[2:]):
                 data = data[2:]
-        while data:
+        while data and not self._inflate.eof:
             piece, data = _inflate(self._inflate, data)
             if piece:
                 yield piece

@@ -186,14 +186,21 @@ def _declared(content_type: str) -> tuple[bool, str | None]:
 
 
 class FileKindScanner(Scanner):
-    """Scanner that blocks kinds of files by their head, or by their first bytes."""
+    """Scanner that blocks kinds of files by their head, or by their first bytes.
 
-    def __init__(self, kinds: tuple[str, ...], *, may_be_tar: bool, may_be_xml: bool) -> None:
+    `unreadable` is the decision on a body whose first bytes cannot be decoded. What a page loads as a picture, a film
+    or a script passes, since it is saved as a file by nobody.
+    """
+
+    def __init__(
+        self, kinds: tuple[str, ...], *, may_be_tar: bool, may_be_xml: bool, unreadable: Decision | None
+    ) -> None:
         self.is_done = False
         self._kinds = kinds
         self._may_be_tar = may_be_tar
         self._may_be_xml = may_be_xml
         self._start = b""
+        self.unreadable = unreadable
 
     @classmethod
     def wants(cls, head: Head, rules: ScanRules) -> Self | Decision | None:
@@ -202,7 +209,9 @@ class FileKindScanner(Scanner):
         if (declared := declared_file_kind(rules.content, head)) is not None:
             return _blocked(declared)
         kind, kinds = head.kind, rules.content.files
-        return cls(kinds, may_be_tar=not kind.is_media, may_be_xml="macros" in kinds and kind.types != ("text/html",))
+        may_be_xml = "macros" in kinds and kind.types != ("text/html",)
+        unreadable = UNREADABLE if head.is_document or not kind.is_media else None
+        return cls(kinds, may_be_tar=not kind.is_media, may_be_xml=may_be_xml, unreadable=unreadable)
 
     def feed(self, data: bytes) -> Decision | None:
         self._start += data
@@ -217,3 +226,7 @@ class FileKindScanner(Scanner):
 
 def _blocked(kind: str | None) -> Decision:
     return Decision(Verdict.BLOCK, Reason.FILE, kind or "")
+
+
+UNREADABLE = _blocked("cannot be decoded")
+"""The decision on a file that cannot be decoded."""

@@ -12,7 +12,7 @@ import zlib
 from typing import Self
 
 from hedgerow.policies.model import Decision, Reason, Verdict
-from hedgerow.proxy.scanners.file_kinds import may_change
+from hedgerow.proxy.scanners.file_kinds import UNREADABLE, may_change
 from hedgerow.proxy.scanners.scanner import Head, Scanner, ScanRules
 
 MAX_SCANNED = 64 * 1024 * 1024
@@ -115,7 +115,7 @@ class MacroScanner(Scanner):
 
     def _begin(self) -> Decision | None:
         start, self._start = self._start, b""
-        self._search = MacroSearch.begin(start)
+        self._search, self.unreadable = MacroSearch.begin(start), UNREADABLE
         self.is_done = self._search is None
         return self._feed(self._search, start) if self._search is not None else None
 

@@ -165,6 +165,9 @@ class Scanner(Protocol):
     unchecked: ClassVar[Decision] = Decision(Verdict.BLOCK, Reason.PAGE, "too long to be weighed")
     """The decision on a body that could not be checked, since it takes too much memory or time."""
 
+    unreadable: Decision | None = None
+    """The decision on a body that cannot be decoded, if it does not pass, until the scanner is done."""
+
     checks_streams: ClassVar[bool] = False
     """The check applies to sequences of messages too, and holds them back."""
 

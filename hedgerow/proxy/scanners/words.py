@@ -58,6 +58,7 @@ _PHRASE = re.compile(r"<([^<>]+)>")
 _TOPIC = re.compile(r"#\s*topic:\s*([a-z-]*)")
 _FREQUENT_FIRST = {ord(letter): rank for rank, letter in enumerate(" etaoinsrhldcumfpgwybvkxjqz0123456789")}
 _NO_SITES = LinkedSites()
+_UNREADABLE = Decision(Verdict.BLOCK, Reason.PAGE, "cannot be decoded")
 _UNSCORED = frozenset({GAMBLING})  # topics whose phrases say nothing about the age for which a page is suitable
 
 
@@ -248,6 +249,7 @@ class PageScanner(Scanner):
         self._score = PageScore(phrases, head.kind.markup)
         self._rules = rules
         self._limit = rules.content.page_limit or 0
+        self.unreadable = _UNREADABLE if self._limit < LENIENT_LIMIT else None
         self._text = TextDecoder(declared_charset(head.content_type))
         self._unread = bytearray()  # the last pieces, which are read together with the end if nothing follows
         self._url = head.url
@@ -259,11 +261,6 @@ class PageScanner(Scanner):
         if not rules.content.page_limit or not head.kind.may_be_page:
             return None
         return cls(load_phrases(rules.phrase_lists)[0], rules, head)
-
-    @property
-    def is_strict(self) -> bool:
-        """The page is for a young child, to whom nothing opens that could not be read."""
-        return self._limit < LENIENT_LIMIT
 
     @property
     def score(self) -> int:

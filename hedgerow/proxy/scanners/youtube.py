@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from hedgerow.policies.model import Decision, Reason, Verdict
 from hedgerow.policies.youtube import YOUTUBE_CHOSEN, ResponseCheck, YouTubeAccess, access_to, is_youtube
-from hedgerow.proxy.scanners.decoding import ContentDecoder, ExcessiveExpansion
+from hedgerow.proxy.scanners.decoding import ExcessiveExpansion
 from hedgerow.proxy.scanners.scanner import Head, Outcome, Scanner, ScanRules
 
 MAX_BODY = 8 * 1024 * 1024
@@ -20,6 +20,7 @@ class YouTubeScanner(Scanner):
     """Scanner that holds a response back until it is known to be of a chosen channel or video."""
 
     unchecked: ClassVar[Decision] = _CLOSED
+    unreadable = _CLOSED
     checks_streams = True
 
     def __init__(self, url: str, chosen: tuple[str, ...]) -> None:
@@ -36,7 +37,7 @@ class YouTubeScanner(Scanner):
             or access_to(head.url, chosen) is not YouTubeAccess.VERIFY
         ):
             return None
-        return cls(head.url, chosen) if ContentDecoder(head.encoding).is_readable else _CLOSED
+        return cls(head.url, chosen)
 
     def feed(self, data: bytes) -> Outcome:
         self._length += len(data)

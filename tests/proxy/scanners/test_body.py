@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import gzip
 import itertools
+import random
 import sys
 import weakref
+import zlib
 from pathlib import Path
 
 import brotli
@@ -15,6 +17,7 @@ import yaml
 
 from hedgerow.blocklists.yaml_files import YamlLoader
 from hedgerow.policies.content import ContentRules
+from hedgerow.policies.model import Reason
 from hedgerow.proxy.scanners.body import PORTION, BodyScan
 from hedgerow.proxy.scanners.decoding import BLOCK, MOST_PER_BYTE, UNPACKED_FREELY
 from hedgerow.proxy.scanners.scanner import Head, ScanRules
@@ -150,6 +153,53 @@ def test_kinds_of_files_by_head_or_by_content(body: bytes, head: Head, kind: str
         scan.feed(body[at : at + 3])
     scan.end()
     assert (scan.refusal.what if scan.refusal is not None else None) == kind
+
+
+@pytest.mark.parametrize(
+    ("content_type", "is_document", "is_open"),
+    [
+        ("application/octet-stream", False, False),
+        ("application/pdf", True, False),
+        ("", False, False),
+        ("text/plain", True, False),  # browsers look whether it is a file to be saved
+        ("image/png", False, True),
+        ("video/mp4", False, True),
+        ("text/css", False, True),
+        ("application/json", False, True),
+    ],
+)
+@pytest.mark.parametrize(("body", "encoding"), [(b"MZ\x90", "dcb"), (b"\x1fMZ", "gzip"), (b"MZ" * 40, "br")])
+def test_what_may_be_a_blocked_file_and_cannot_be_decoded_is_closed(
+    body: bytes, encoding: str, content_type: str, is_document: bool, is_open: bool
+) -> None:
+    scan = BodyScan(Head("https://a.example/x", content_type, encoding=encoding, is_document=is_document), FILES)
+    scan.feed(body)
+    assert scan.is_done
+    assert (scan.refusal is None) is is_open
+    assert is_open or (scan.refusal is not None and scan.refusal.reason is Reason.FILE)
+
+
+@pytest.mark.parametrize(("start", "is_open"), [(b"%PDF-1.7" + bytes(600), True), (b"PK\3\4" + bytes(26), False)])
+def test_a_file_that_breaks_later_is_closed_only_while_it_may_have_macros(start: bytes, is_open: bool) -> None:
+    """As the start of a zipped document goes on, programs may follow."""
+    packer = zlib.compressobj(wbits=31)
+    names = b"[Content_Types].xml" + random.Random(1).randbytes(1000)
+    packed = packer.compress(start + names) + packer.flush(zlib.Z_FULL_FLUSH)
+    scan = BodyScan(Head("https://a.example/x", "application/octet-stream", encoding="gzip"), FILES)
+    scan.feed(packed)
+    assert scan.refusal is None
+    scan.feed(b"\xff" * 100)
+    assert (scan.refusal is None) is is_open
+
+
+@pytest.mark.parametrize("limit", [0, 100, 160])
+def test_an_answer_of_youtube_that_breaks_is_closed(limit: int) -> None:
+    rules = ScanRules(ContentRules(page_limit=limit, youtube_only=("UCabcdefghijklmnopqrstuv",)))
+    scan = BodyScan(Head("https://www.youtube.com/youtubei/v1/player", "application/json", encoding="gzip"), rules)
+    scan.feed(gzip.compress(b"{}")[:10])
+    assert not scan.is_done
+    scan.feed(b"\xff" * 100)
+    assert scan.refusal is not None
 
 
 def test_a_scan_that_is_given_up_is_freed_at_once() -> None:

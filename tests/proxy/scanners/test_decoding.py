@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import random
 import sys
+import tracemalloc
 import zlib
 
 import brotli
@@ -102,6 +103,37 @@ def test_gzip_is_read_as_browsers_read_it(packed: bytes, size: int) -> None:
     decoder = ContentDecoder("gzip")
     pieces = [packed[at : at + size] for at in range(0, len(packed), size)]
     assert b"".join(each for piece in pieces for each in decoder.feed(piece)) == b"<p>words"
+    assert decoder.is_readable
+
+
+LONG = bytes([*PACKED[:3], 0x18, *PACKED[4:10]]) + b"n" * 100_000 + b"\0" + b"c" * 100_000 + b"\0" + PACKED[10:]
+
+
+@pytest.mark.parametrize("size", [7, 1_000_000])
+def test_a_header_of_gzip_may_be_long(size: int) -> None:
+    assert decoded(LONG, "gzip", piece=size) == "<p>words"
+    assert decoded(PACKED + LONG, "gzip", piece=size) == "<p>words" * 2
+
+
+@pytest.mark.parametrize("outer", [0, 9])
+def test_a_long_header_within_another_coding_is_read(outer: int) -> None:
+    extra = bytes([*PACKED[:3], 4, *PACKED[4:10]]) + b"\xff\xff" + bytes(65_535) + PACKED[10:]
+    for packed in (LONG, extra, gzip.compress(b"<p>words" + b" " * 100_000, 0)):
+        assert decoded(gzip.compress(packed, outer), "gzip, gzip", piece=1_000_000).strip() == "<p>words"
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_what_follows_compressed_data_is_not_kept(coding: str) -> None:
+    """Its copies would take time that grows with the square of its length."""
+    decoder = ContentDecoder(coding)
+    assert b"".join(decoder.feed(PACKED if coding == "gzip" else DEFLATED)) == b"<p>words"
+    tracemalloc.start()
+    try:
+        for _ in range(64):
+            assert b"".join(decoder.feed(bytes(BLOCK))) == b""
+        assert tracemalloc.get_traced_memory()[1] < 4 * BLOCK
+    finally:
+        tracemalloc.stop()
     assert decoder.is_readable
 
 
