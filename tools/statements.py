@@ -17,15 +17,15 @@ PACKAGE = ROOT / "hedgerow"
 TOP_LEVEL = "top level"
 
 BUDGETS = {
-    "app": 7851,
+    "app": 7852,
     "blocklists": 3795,
     "dashboards": 6951,
     "dns": 4729,
     "features": 8464,
     "journal": 3191,
-    "network": 1178,
-    "policies": 5598,
-    "proxy": 8613,
+    "network": 1182,
+    "policies": 5599,
+    "proxy": 8619,
     TOP_LEVEL: 1406,
 }
 """The most statements that each package may have."""

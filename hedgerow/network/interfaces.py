@@ -8,12 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from typing import Any
 
 from pyroute2 import IPRoute
 
 from hedgerow.policies.text.addresses import IpNetwork
 
 _MAIN_TABLE, _UNICAST = 254, 1  # of the kernel's linux/rtnetlink.h
+_ANY = {2: "0.0.0.0", 10: "::"}  # noqa: S104 (the destination of default routes, by address family)
+_SHORTEST_INNER_PREFIX = 8
+"""Shortest prefix of a network inside. VPNs and tunnels take the internet as a few larger ones, such as 0.0.0.0/1."""
+_WAYS_TO_IPV4 = tuple(ip_network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16"))  # NAT64 and 6to4
 
 BRIDGE_FILTERING_COMMANDS = (
     "modprobe br_netfilter, and sysctl -w net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1"
@@ -21,11 +26,34 @@ BRIDGE_FILTERING_COMMANDS = (
 
 
 def uplinks() -> frozenset[str]:
-    """Return the interfaces of the default routes of IPv4 and IPv6. Raises OSError."""
+    """Return the interfaces that lead to the internet: those of default routes of IPv4 and IPv6 and of other routes
+    too large for one network, in any routing table. Raises OSError.
+    """
+    return frozenset(name for to, names, _ in _routes() if _is_outside(to) for name in names)
+
+
+def _is_outside(to: IpNetwork) -> bool:
+    return to.prefixlen < _SHORTEST_INNER_PREFIX or to in _WAYS_TO_IPV4
+
+
+def _routes() -> list[tuple[IpNetwork, frozenset[str], bool]]:
+    """Return the destination of each route, its interfaces, and whether it is in the main table. Raises OSError."""
     with IPRoute() as netlink:
         names = {link["index"]: link.get("ifname") for link in netlink.get_links()}
-        routes = [route for family in (2, 10) for route in netlink.get_default_routes(family=family)]
-        return frozenset(names[index] for route in routes if (index := route.get("oif")) in names)
+        routes = [each for each in netlink.get_routes() if each["type"] == _UNICAST and each["family"] in _ANY]
+    return [
+        (
+            ip_network(f"{route.get('dst') or _ANY[route['family']]}/{route['dst_len']}"),
+            frozenset(names[hop] for hop in _hops(route) if hop in names),
+            route["table"] == _MAIN_TABLE,
+        )
+        for route in routes
+    ]
+
+
+def _hops(route: Any) -> list[int | None]:
+    """Return the indexes of the interfaces that a route leads through: several, for example, with two providers."""
+    return [route.get("oif"), *(hop["oif"] for hop in route.get("multipath") or ())]
 
 
 def interface_names() -> tuple[str, ...]:
@@ -39,7 +67,7 @@ def interface_names() -> tuple[str, ...]:
 
 
 def uplink_bridges() -> frozenset[str]:
-    """Return the bridges of default routes, which may have devices on one side and their router on the other.
+    """Return the bridges among `uplinks`, which may have devices on one side and their router on the other.
 
     Raises OSError.
     """
@@ -49,20 +77,14 @@ def uplink_bridges() -> frozenset[str]:
 
 
 def inner_networks(lan: Sequence[str]) -> tuple[bool, tuple[IpNetwork, ...]]:
-    """Return whether a default route leads through an interface of `lan`, and the networks that the kernel reaches
-    through these or others without a default route.
+    """Return whether one of `uplinks` is an interface of `lan`, and the networks that the kernel reaches through
+    interfaces of `lan` or those that are no uplinks.
 
     Raises OSError.
     """
     outer = uplinks()
-    with IPRoute() as netlink:
-        names = {link["index"]: link.get("ifname") for link in netlink.get_links()}
-        routes = [
-            (route.get("dst"), route["dst_len"], names.get(route.get("oif")))
-            for route in netlink.get_routes(table=_MAIN_TABLE)
-            if route["type"] == _UNICAST
-        ]
-    found = {ip_network(f"{to}/{length}") for to, length, name in routes if to and name not in outer.difference(lan)}
+    others = outer.difference(lan)
+    found = {to for to, names, is_main in _routes() if is_main and not _is_outside(to) and names.isdisjoint(others)}
     return not outer.isdisjoint(lan), tuple(sorted(found, key=lambda each: (each.version, each)))
 
 
@@ -94,13 +116,13 @@ def ip_forwarding() -> dict[str, bool]:
 
 
 def uplink_addresses() -> list[str]:
-    """Return this machine's addresses on interfaces with a default route. Raises OSError."""
+    """Return this machine's addresses on `uplinks`. Raises OSError."""
     outer = uplinks()
     return _addresses(lambda name: name in outer)
 
 
 def lan_addresses() -> list[str]:
-    """Return this machine's addresses on interfaces without a default route. Raises OSError."""
+    """Return this machine's addresses on other interfaces than `uplinks`. Raises OSError."""
     outer = uplinks()
     return _addresses(lambda name: name not in outer)
 

@@ -136,6 +136,10 @@ LOCAL_NETWORKS: tuple[IpNetwork, ...] = tuple(
 )
 
 
+PRIVATE_RANGES = frozenset((*LOCAL_NETWORKS, ip_network("fd00::/8")))
+"""Networks of which every home has a part. In `lan` they say who is served, not what belongs to the home."""
+
+
 class ProxySignIn(StrEnum):
     """The devices that must sign in to the proxy."""
 

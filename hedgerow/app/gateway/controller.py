@@ -29,7 +29,7 @@ from hedgerow.network.access_state import DeviceStates, compute_device_states
 from hedgerow.network.gateway_rules import Gateway, RedirectPorts
 from hedgerow.network.nft_sets import SetWriter
 from hedgerow.policies.model import DeviceId
-from hedgerow.policies.network import LINK_LOCAL, NetworkSettings
+from hedgerow.policies.network import LINK_LOCAL, PRIVATE_RANGES, NetworkSettings
 from hedgerow.policies.text.addresses import IpNetwork
 
 log = logging.getLogger("hedgerow.gateway")
@@ -123,6 +123,7 @@ def build_gateway(config: GatewayConfig, settings: Settings, network: NetworkSet
             f"DNS listens at {settings.dns} only: the gateway needs it at every address, such as --dns 0.0.0.0:53."
         )
     one_armed, inner = interfaces.inner_networks(config.lan)
+    named = (each for each in network.home_networks if each not in PRIVATE_RANGES)
     pages = settings.transparent.port if settings.transparent and settings.transparent.host in WILDCARD_HOSTS else None
     return Gateway(
         config.lan,
@@ -133,7 +134,7 @@ def build_gateway(config: GatewayConfig, settings: Settings, network: NetworkSet
         config.allow_ssh,
         config.any_destination,
         network.flows,
-        tuple(dict.fromkeys((LINK_LOCAL, *inner, *network.reachable))),
+        tuple(dict.fromkeys((LINK_LOCAL, *inner, *named, *network.reachable))),
         network.tunnel.subnets if network.tunnel is not None else (),
     )
 

@@ -5,7 +5,8 @@ A device has room for some of them, however many connections it has. While that 
 the connection that has kept some for longest, so that each comes to its end in turn. What is not read has less room:
 beyond it, the connection that was not read for longest ends.
 
-If all devices together keep much, each has less room.
+If all devices together keep much, each has less room before its origins wait. If they keep too much, connections that
+are not read end at those devices that keep more than an equal part, the largest first.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ MOST_UNREAD = MOST_KEPT // 2
 """Octets of them that a device or an origin may leave unread before a connection ends."""
 
 MOST_KEPT_IN_ALL = 2 * MOST_KEPT
-"""Octets that are kept for all devices before each has less room."""
+"""Octets that are kept for all devices before each has less room, and those that keep most lose connections."""
 
 _MUCH = 4 * 1024 * 1024
 """Octets after which the C library is asked to give memory back. It would keep what lies between blocks in use."""
 
 _SCARCE = 16
-"""Part of its room that a device has while all devices together keep too much."""
+"""Part of its room that a device has while all devices together keep much. One that keeps no more loses nothing."""
 
 
 class Keeper(Hashable, Protocol):
@@ -61,6 +62,12 @@ class KeptInAll:
             self.is_scarce = not self.is_scarce
             for each in tuple(self._devices):
                 each.check()
+        while change > 0 and self._octets > MOST_KEPT_IN_ALL:
+            most = max(MOST_KEPT_IN_ALL // len(self._devices), MOST_KEPT // _SCARCE)
+            above = [each for each in self._devices if each.unread and each.octets > most]
+            if not above:
+                break
+            max(above, key=lambda each: each.octets).end_oldest()
 
     def give_back(self) -> None:
         """Give memory back to the system after much was kept, once little is."""
@@ -74,10 +81,9 @@ class KeptOctets:
     """The octets that are kept for one device."""
 
     def __init__(self, in_all: KeptInAll | None = None) -> None:
-        self.octets = 0
+        self.octets = self.unread = 0
         self._in_all = in_all or KeptInAll()
         self._is_full = False
-        self._unread = 0
         self._keepers: dict[Keeper, tuple[int, int]] = {}  # octets of each, and those of them that are not read
         self._keeping: dict[Keeper, None] = {}  # that keep some, for longest first
         self._not_read: dict[Keeper, None] = {}  # that are not read, for longest first
@@ -103,7 +109,7 @@ class KeptOctets:
         self._keepers[keeper] = (scanned + unread, unread)
         change = scanned + unread - before[0]
         self.octets += change
-        self._unread += unread - before[1]
+        self.unread += unread - before[1]
         _note_order(self._keeping, keeper, is_in=scanned + unread > 0)
         _note_order(self._not_read, keeper, is_in=unread > 0)
         self._in_all.note(self, change)
@@ -113,18 +119,21 @@ class KeptOctets:
 
     def check(self) -> None:
         """Adapt to what is kept: end what is not read for longest, pause the origins, or read them again."""
-        room = _SCARCE if self._in_all.is_scarce else 1
-        while self._unread > MOST_UNREAD // room:
-            oldest = next(iter(self._not_read))
-            self.remove(oldest)
-            oldest.abort()
-        most = MOST_KEPT // room
+        while self.unread > MOST_UNREAD:
+            self.end_oldest()
+        most = MOST_KEPT // (_SCARCE if self._in_all.is_scarce else 1)
         is_full, self._is_full = self._is_full, self.octets > (most * 5 // 8 if self._is_full else most)
         if is_full is not self._is_full:
             for each in tuple(self._keepers):
                 each.update()
         elif is_full and self._keeping:
             next(iter(self._keeping)).update()  # its turn may have come
+
+    def end_oldest(self) -> None:
+        """End the connection that was not read for longest."""
+        oldest = next(iter(self._not_read))
+        self.remove(oldest)
+        oldest.abort()
 
 
 def _note_order(order: dict[Keeper, None], keeper: Keeper, *, is_in: bool) -> None:

@@ -139,3 +139,20 @@ def test_what_many_devices_leave_unread_ends_first() -> None:
         connection.keep(0, unread=MOST_UNREAD)
     assert sum(each.device.octets for each in connections) <= MOST_KEPT_IN_ALL
     assert any(each.has_ended for each in connections)
+
+
+def test_a_device_that_keeps_little_loses_nothing_by_what_others_keep() -> None:
+    in_all = KeptInAll()
+    hogs, modest = [Connection(KeptOctets(in_all)) for _ in range(2)], KeptOctets(in_all)
+    for hog in hogs:
+        hog.keep(MOST_KEPT + 1)
+    connections = [Connection(modest) for _ in range(3)]
+    for connection in connections:
+        connection.keep(0, unread=MOST_KEPT // 64)
+    assert in_all.is_scarce
+    assert not any(each.has_ended for each in (*hogs, *connections))
+    others = [Connection(hogs[0].device), Connection(KeptOctets(in_all))]
+    others[0].keep(0, unread=1)
+    others[1].keep(0, unread=MOST_UNREAD)
+    assert [each.has_ended for each in others] == [True, False], "the largest first, and an equal part for each"
+    assert not any(each.has_ended for each in connections)
