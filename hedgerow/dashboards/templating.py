@@ -58,6 +58,7 @@ def make_environment(reader: Language) -> Environment:
         "reason_sentence": partial(reason_sentence, reader=reader),
         "rule_text": lambda rule: labels.rule_text(rule, reader),
         "asked_for": lambda text: labels.stored_reason_text(text, reader),
+        "unread_request": lambda row: labels.unread_request_text(row.reason, row.device, row.host, reader),
         "public_list": lambda name: public_sources()[name],
         "service_or_address": service_or_address,
         "title_of": lambda name: labels.title_of(name, reader),

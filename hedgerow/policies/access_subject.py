@@ -9,12 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hedgerow.blocklists.rules import Origin
+from hedgerow.policies.content import CLIENT_CERTIFICATE, UNREAD_APP
 from hedgerow.policies.effective_users import EffectiveUsers
 from hedgerow.policies.host_facts import HostFactIndex, Services
 from hedgerow.policies.model import Decision, DeviceId, Policy, Reason, TargetKind, Verdict
 from hedgerow.policies.rule_index import Rule, RuleScope
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.targets import parse_target
+
+_TO_PASS_UNREAD = frozenset((UNREAD_APP, CLIENT_CERTIFICATE))
 
 _ABOUT_CONTENT = frozenset((Reason.SEARCH, Reason.PAGE, Reason.FILE, Reason.PICTURE))
 """Reasons that close something at a site whose service is open."""
@@ -61,10 +64,25 @@ def access_subject(
     known = policy.devices.get(device)
     owner = person if person is not None or known is None else known.person
     # A guest's permission ends at that seat. What only claims to be a person's device opens nothing on the others.
-    is_alone = only_device or known is None or EffectiveUsers(policy).is_at_seat(known) or owner not in policy.people
+    is_alone = (
+        only_device
+        or is_to_pass_unread(reason)
+        or known is None
+        or EffectiveUsers(policy).is_at_seat(known)
+        or owner not in policy.people
+    )
     return (
         AccessSubject(what, None, DeviceId(device), address) if is_alone else AccessSubject(what, owner, None, address)
     )
+
+
+def is_to_pass_unread(reason: str) -> bool:
+    """Return whether a request of this reason is for a host to pass unread on one device. No person asks for that.
+
+    >>> is_to_pass_unread("default: unread-app"), is_to_pass_unread("service: roblox"), is_to_pass_unread("")
+    (True, False, False)
+    """
+    return reason.partition(": ")[2] in _TO_PASS_UNREAD
 
 
 def service_or_address(address: str, reason: str = "") -> str:
@@ -89,7 +107,7 @@ def service_or_address(address: str, reason: str = "") -> str:
     owners = facts.services_of(target.name)
     # Somebody has closed this much, not the service: chat.example.com, or a page.
     is_part = kind == Reason.RULE and "." in what and not any(what in services[id].domains for id in owners)
-    if kind in _ABOUT_CONTENT or is_part:
+    if kind in _ABOUT_CONTENT or is_part or is_to_pass_unread(reason):
         return address
     if kind == Reason.SERVICE and what in services and (what in owners or services[what].is_part_of_site(target.name)):
         owners = [what]

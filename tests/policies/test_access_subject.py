@@ -156,6 +156,9 @@ def test_the_catalogue_has_the_usual_hosts(id: str) -> None:
         # What shows another site does not open with that site.
         ("www-youtube-com.translate.goog", "service: youtube", "www-youtube-com.translate.goog"),
         ("lessons.pages.dev", "service: small-apps", "lessons.pages.dev"),
+        # Nor to look away from one host.
+        ("1-2-3-4.abc.plex.direct", "default: unread-app", "1-2-3-4.abc.plex.direct"),
+        ("1-2-3-4.abc.plex.direct", "default: client-certificate", "1-2-3-4.abc.plex.direct"),
         # In no service, or narrower than a host.
         ("www.school.example", "category: games", "www.school.example"),
         ("scontent.xx.fbcdn.net", "", "scontent.xx.fbcdn.net"),
@@ -188,6 +191,14 @@ def test_a_permission_is_for_the_person_or_else_the_device(
     closed_home: Home, person: str | None, device: str | None, expected: tuple[str | None, str | None]
 ) -> None:
     found = access_subject(closed_home.policy, "tiktok", person=person, device=device)
+    assert (found.person, found.device) == expected
+
+
+@pytest.mark.parametrize(("what", "expected"), [("unread-app", (None, "tablet")), ("games", ("mia", None))])
+def test_a_host_passes_unread_on_the_device_that_needs_it(
+    closed_home: Home, what: str, expected: tuple[str | None, str | None]
+) -> None:
+    found = access_subject(closed_home.policy, "x.example", person="mia", device="tablet", reason=f"default: {what}")
     assert (found.person, found.device) == expected
 
 

@@ -26,14 +26,24 @@ OF_CONNECTIONS = {
     CERTIFICATE_REFUSED: message(
         "not opened: an app does not accept the network's certificate, and the rules here need it"
     ),
-    UNREAD_APP: message(
-        "an app on this device does not accept the network's certificate: let it through without looking inside?"
-    ),
+    UNREAD_APP: message("an app does not accept the network's certificate, and somebody in charge can let it through"),
     CLIENT_CERTIFICATE: message("the site asks for a certificate of the device's own, which the filter cannot show"),
     UNTRUSTED_CERTIFICATE: message("the site cannot prove who it is: its certificate is not trusted"),
     YOUTUBE_CHOSEN: message("not one of the chosen YouTube channels"),
 }
 """What a decision names that is neither a rule nor a topic."""
+
+_UNREAD_REQUESTS = {
+    UNREAD_APP: message(
+        "An app on %(device)s does not accept the network's certificate for %(what)s. "
+        "Let it through without looking inside?"
+    ),
+    CLIENT_CERTIFICATE: message(
+        "%(what)s asks %(device)s for a certificate of its own, which the filter cannot show. "
+        "Let it through without looking inside?"
+    ),
+}
+"""Requests that no person made, by what their reason names."""
 
 _PRESETS = {"homework": message("homework"), "dinner": message("dinner"), "quiet-hour": message("Quiet hour")}
 """Schedules by the names that presets give them in English, and a pause with a name. In a file for several languages
@@ -130,6 +140,18 @@ def stored_reason_text(text: str, reader: Language) -> str:
     """
     reason, _, what = text.partition(": ")
     return reason_text(Reason(reason), what, reader) if reason in set(Reason) else text
+
+
+def unread_request_text(reason: str, device: str, host: str, reader: Language) -> str:
+    """Return the question of a request to let a host pass unread, by its stored reason. Empty for other requests.
+
+    >>> unread_request_text("default: unread-app", "tablet", "api.example", language("en"))[:41]
+    'An app on tablet does not accept the netw'
+    >>> unread_request_text("service: roblox", "tablet", "roblox", language("en"))
+    ''
+    """
+    text = _UNREAD_REQUESTS.get(reason.partition(": ")[2])
+    return reader.gettext(text, device=device, what=host) if text else ""
 
 
 def title_of(name: str, reader: Language) -> str:

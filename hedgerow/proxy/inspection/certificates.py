@@ -9,7 +9,6 @@ from typing import assert_never
 
 from mitmproxy.connection import Client
 
-from hedgerow.blocklists.names import registered_domain
 from hedgerow.policies.content import CERTIFICATE_REFUSED, CLIENT_CERTIFICATE, PASS_THROUGH, UNREAD_APP
 from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import AccessRequest, Decision, Device, Request, RequestKind, Verdict
@@ -98,7 +97,8 @@ class CertificateReactions:
                         device, ruleset, request, replace(decision, verdict=Verdict.ALLOW, what=PASS_THROUGH)
                     )
                 case Outcome.FAILS:
-                    what = UNREAD_APP if self._asks(device, ruleset, request, decision) else CERTIFICATE_REFUSED
+                    is_asked = self._asks(device, ruleset, request, decision, UNREAD_APP)
+                    what = UNREAD_APP if is_asked else CERTIFICATE_REFUSED
                     policy.observe(device, ruleset, request, replace(decision, verdict=Verdict.BLOCK, what=what))
                 case Outcome.IGNORED:
                     pass
@@ -134,24 +134,25 @@ class CertificateReactions:
             if passes:
                 self._counters.add("hedgerow_proxy_passed_through_total")
             else:
-                self._asks(device, ruleset, request, decision)
+                self._asks(device, ruleset, request, decision, CLIENT_CERTIFICATE)
         return passes
 
-    def _asks(self, device: Device, ruleset: Ruleset, request: Request, decision: Decision) -> bool:
-        """Ask the people in charge to let a site pass unread, of which nothing is known. Return False for other sites.
+    def _asks(self, device: Device, ruleset: Ruleset, request: Request, decision: Decision, what: str) -> bool:
+        """Ask the people in charge to let a host pass unread, of which nothing is known. Return whether they are asked.
 
-        A device may ask for a few sites per hour, and not for one that was denied lately.
+        `what` is the cause. A device may ask for a few hosts per hour, and not for one that was denied lately.
         """
         policy, now = self._clients.policy, self._clock()
-        if not decision.needs_consent or not ruleset.content.passes_through:
-            return False
-        site = registered_domain(request.host)
-        if policy.denied_at(device.id, site) is None and self._request_limit.allows(
-            ruleset.limited_as(device.id), now, is_named=device.known
-        ):
-            reason = f"{decision.reason.value}: {UNREAD_APP}"
-            policy.request_access(AccessRequest(now, device.id, ruleset.person, site, reason=reason))
-        return True
+        is_asked = (
+            decision.needs_consent
+            and ruleset.content.passes_through
+            and policy.denied_at(device.id, request.host) is None
+            and self._request_limit.allows(ruleset.limited_as(device.id), now, is_named=device.known)
+        )
+        if is_asked:
+            reason = f"{decision.reason.value}: {what}"
+            policy.request_access(AccessRequest(now, device.id, ruleset.person, request.host, reason=reason))
+        return is_asked
 
     def _inspected(
         self, device: Device, ruleset: Ruleset, client: Client, target: tuple[str, int]

@@ -19,7 +19,7 @@ from hedgerow.dashboards.notices import Notice, OutgoingMessage
 from hedgerow.dashboards.words.languages import language
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.journal.recorder import SystemEvent
-from hedgerow.policies.content import UNREAD_APP
+from hedgerow.policies.content import CLIENT_CERTIFICATE, UNREAD_APP
 from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
 from hedgerow.policies.notices import NoticeTopic
@@ -96,6 +96,8 @@ def test_an_app_that_does_not_accept_the_certificate_is_no_child_that_asks() -> 
         "An app on tablet does not accept the network's certificate for api.example. "
         "Let it through without looking inside?"
     )
+    (notice,) = event_notices([replace(asked, reason=f"default: {CLIENT_CERTIFICATE}")], POLICY)
+    assert text_of(notice).startswith("api.example asks tablet for a certificate of its own")
 
 
 @pytest.mark.parametrize(

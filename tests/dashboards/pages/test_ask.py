@@ -2,9 +2,10 @@
 
 import httpx
 import pytest
+from web_server import NOW
 
 from hedgerow.dashboards.control import DeviceView
-from hedgerow.policies.model import Decision, DeviceId, Reason, Verdict
+from hedgerow.policies.model import AccessRequest, Decision, DeviceId, Reason, Verdict
 
 TABLET, STRANGE, OUTSIDER = "127.0.0.22", "127.0.0.23", "127.0.0.99"
 
@@ -50,6 +51,18 @@ def test_a_request_shows_on_today_with_its_note(home, site, host, title):
         page = desk.get("/").text
     assert "for school" in page
     assert f'<b class="host"><bdi>{title}</bdi></b>' in page
+
+
+def test_nobody_reads_that_a_child_asks_for_what_an_app_needs(home):
+    asked = AccessRequest(NOW, DeviceId("mia-tablet"), "mia", "1-2.abc.plex.direct", reason="default: unread-app")
+    home.recorder.add([asked])
+    home.recorder.flush()
+    with browser(home, TABLET) as tablet, browser(home, "127.0.0.1") as desk:
+        own, today = tablet.get("/device").text, desk.get("/").text
+    assert "1-2.abc.plex.direct</bdi></b>: An app does not accept the network&#39;s certificate, and" in own
+    assert "You have asked" not in own
+    assert "An app on mia-tablet does not accept the network&#39;s certificate for 1-2.abc.plex.direct." in today
+    assert not any(words in today for words in ("asks for", "was blocked for", 'name="only_device"'))
 
 
 def test_a_device_without_a_name_may_ask(home):

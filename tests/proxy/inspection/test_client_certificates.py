@@ -110,7 +110,9 @@ def test_somebody_must_agree_where_nothing_is_known_of_the_site(asked: tuple[Sta
     answer = curl(urls["files.example"], proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca)
     assert answer.status == 200, "it goes on without a certificate"
     told = stand.wait_for(lambda found: any(each.asked for each in found))
-    assert [each.asked.host for each in told if each.asked] == ["files.example"]
+    assert [(each.asked.host, each.asked.reason) for each in told if each.asked] == [
+        ("files.example", f"default: {CLIENT_CERTIFICATE}")
+    ]
 
 
 def test_where_a_rule_depends_on_urls_the_site_is_asked_without_a_certificate(

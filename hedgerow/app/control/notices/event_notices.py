@@ -15,14 +15,13 @@ from dataclasses import asdict
 from hedgerow.app.control.notices.sender import GONE, INSIDE, REFUSED, UNKNOWN
 from hedgerow.dashboards.control import BudgetRow, Status
 from hedgerow.dashboards.notices import LocalizedText, Notice, OutgoingMessage, localized, request_key
-from hedgerow.dashboards.words.labels import ending_text, reason_text, title_of
+from hedgerow.dashboards.words.labels import ending_text, reason_text, title_of, unread_request_text
 from hedgerow.dashboards.words.languages import Language, message
 from hedgerow.journal.messages import DeviceSeen, WorkerMessage
 from hedgerow.journal.reader import DeviceRow, JournalReader
 from hedgerow.journal.recorder import SystemEvent
 from hedgerow.network.discovery import VendorLookup
 from hedgerow.policies.access_subject import service_or_address
-from hedgerow.policies.content import UNREAD_APP
 from hedgerow.policies.effective_users import ALL_UNNAMED
 from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.model import AccessRequest, Observation, Policy, Reason, RequestKind, Verdict
@@ -141,17 +140,11 @@ def _asked(request: AccessRequest) -> LocalizedText:
         return localized(
             "%(who)s says that it is done: %(what)s.", who=request.person or request.device, what=request.chore
         )
-    text = (
-        message(
-            "An app on %(device)s does not accept the network's certificate for %(what)s. "
-            "Let it through without looking inside?"
-        )
-        if request.reason.endswith(UNREAD_APP)
-        else message("%(who)s asks for %(what)s.")
-    )
     note, who = f" “{request.note}”" if request.note else "", request.person or request.device
+    text = message("%(who)s asks for %(what)s.")
     return lambda reader: (
-        reader.gettext(text, who=who, device=request.device, what=title_of(_subject(request), reader)) + note
+        unread_request_text(request.reason, request.device, request.host, reader)
+        or reader.gettext(text, who=who, what=title_of(_subject(request), reader)) + note
     )
 
 
