@@ -2,7 +2,7 @@
 
 The user of a device is kept as its session, so that all nodes of a site know it, also after a restart. Devices that
 the policy gives to somebody stay theirs. An access point repeats what is not answered, and an answer means that the
-session is kept.
+session is kept, or that the report is too old to change anything.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from sqlalchemy.exc import DatabaseError
 
 from hedgerow.features.contract import ControlService, Core
 from hedgerow.features.radius.protocol import Accounting, AccountingStatus, accounting_response, parse_accounting
-from hedgerow.features.radius.report_order import ReportOrder, time_of
+from hedgerow.features.radius.report_order import OldReport, ReportOrder, has_wrong_clock, time_of
 from hedgerow.features.radius.settings import RadiusSettings
 from hedgerow.files import error_text
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.store import cause_of
 from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.model import DeviceId, Session
-from hedgerow.task_state import Area
+from hedgerow.task_state import Area, StatusRow
 from hedgerow.ticks import next_tick
+from hedgerow.values import BoundedDict
 
 log = logging.getLogger("hedgerow.radius")
 
@@ -58,6 +59,7 @@ class RadiusAccounting:
         self._told: set[str] = set()
         self._transport: asyncio.DatagramTransport | None = None
         self._order = ReportOrder()
+        self._has_wrong_clock = BoundedDict[str, bool](_TOLD)
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -67,6 +69,14 @@ class RadiusAccounting:
                 tasks.create_task(self._follow_policy())
         finally:
             self._close()
+
+    def status(self) -> tuple[StatusRow, ...]:
+        """Return the access points whose last report had a time that is hours from this machine's clock."""
+        wrong = [source for source, is_wrong in self._has_wrong_clock.items() if is_wrong]
+        if not wrong:
+            return ()
+        problem = f"nothing is taken from {', '.join(wrong[:5])}, whose clock is hours from this machine's"
+        return (StatusRow("users by RADIUS", problem, "let access points and this machine set their clocks by NTP"),)
 
     async def _follow_policy(self) -> None:
         served: RadiusSettings | None = None
@@ -124,20 +134,25 @@ class RadiusAccounting:
                     self._transport.sendto(accounting_response(datagram.data, secret), datagram.source)
 
     async def _apply(self, report: Accounting, source: str) -> None:
-        """Begin, renew or end the sessions of a device. Raises DatabaseError, and ValueError for an old report."""
+        """Begin, renew or end the sessions of a device. An old report changes nothing. Raises DatabaseError."""
         policy = self._snapshots.policy
         settings = policy.settings(RadiusSettings)
         if report.status is None or settings is None:
             return
+        now, has_changed = time.time(), False
+        self._has_wrong_clock[source] = has_wrong_clock(report, now)
         person = person_of(report, settings, policy.people)
         if person is None:
             self._tell_once(f"the policy has no person for the user {identity_of(report, settings)[:80]!r}")
             return
         devices = self._devices(report, person)
-        now, has_changed = time.time(), False
-        self._order.check(report, source, now)
+        try:
+            self._order.check(report, source, now)
+        except OldReport as old:
+            self._tell_once(f"a report of {source} changes nothing: {old}")
+            return
         if report.status is AccountingStatus.STOP and self._order.is_superseded(report, source):
-            return  # the device went to another access point, which has said so
+            devices.clear()  # the device went to another access point, which has said so
         for device in devices:
             has_changed |= await asyncio.to_thread(self._set_user, device, person, report)
         self._order.note(report, source, now)
@@ -230,4 +245,5 @@ def person_of(report: Accounting, settings: RadiusSettings, people: Iterable[str
 
 def accounting_service(core: Core) -> ControlService:
     """Return the service that takes reports of users."""
-    return ControlService(name="radius", area=Area.DEVICES, run=RadiusAccounting(core).run)
+    accounting = RadiusAccounting(core)
+    return ControlService(name="radius", area=Area.DEVICES, run=accounting.run, status=accounting.status)

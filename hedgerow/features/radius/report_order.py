@@ -16,12 +16,19 @@ from hedgerow.values import BoundedDict
 OLDEST_S = 600.0
 """Seconds between an event and its report. Access points repeat what is not answered for a minute or so."""
 
+WRONG_CLOCK_S = 3600.0
+"""Seconds between an event and its report beyond which the clock of who reports is probably wrong."""
+
 FORGOTTEN_S = 24 * 3600.0
 """Seconds after which a session of which nothing was heard is forgotten: its number may be used again."""
 
 _SESSIONS = 8192
 _FIRST_PLAUSIBLE = 1_500_000_000
 """Seconds since 1970 below which a clock was never set: the time says nothing."""
+
+
+class OldReport(Exception):
+    """A report that changes nothing. It is answered, since whoever sends it repeats it otherwise."""
 
 
 @dataclass(slots=True)
@@ -40,22 +47,24 @@ class ReportOrder:
         self._newest = BoundedDict[str, tuple[str, str]](_SESSIONS)
 
     def check(self, report: Accounting, source: str, now: float) -> None:
-        """Raise ValueError if a report is older than its session, or too old to be one that was sent just now."""
+        """Raise OldReport if a report is older than its session, or too old to be one that was sent just now."""
         at = time_of(report)
         if at and abs(now - at) > OLDEST_S:
-            raise ValueError(f"its time is more than {OLDEST_S / 60:.0f} minutes from this machine's clock")
+            raise OldReport(f"its time is more than {OLDEST_S / 60:.0f} minutes from this machine's clock")
         known = self._known(report, source, now)
         if known is None or (report.status is AccountingStatus.START and at > known.at):
             return  # after its restart an access point may count its sessions anew
         if known.has_ended and report.status is not AccountingStatus.STOP:
-            raise ValueError("its session has ended")
+            raise OldReport("its session has ended")
         if at < known.at or (report.seconds or 0) < known.seconds:
-            raise ValueError("it is older than what is known of its session")
+            raise OldReport("it is older than what is known of its session")
 
     def is_superseded(self, report: Accounting, source: str) -> bool:
-        """Return True if the device has begun another session since: the end of this one is not the user's."""
+        """Return True while the device has another session that began since: the end of this one is not the user's."""
         newest = self._newest.get(_device(report))
-        return bool(report.session) and newest is not None and newest != (source, report.session)
+        if not report.session or newest is None or newest == (source, report.session):
+            return False
+        return newest not in self._sessions or not self._sessions[newest].has_ended
 
     def note(self, report: Accounting, source: str, now: float) -> None:
         """Note a report that was taken."""
@@ -73,6 +82,12 @@ class ReportOrder:
     def _known(self, report: Accounting, source: str, now: float) -> _Progress | None:
         known = self._sessions.get((source, report.session)) if report.session else None
         return known if known is not None and now - known.noted < FORGOTTEN_S else None
+
+
+def has_wrong_clock(report: Accounting, now: float) -> bool:
+    """Return True if a report's time is hours from this machine's clock."""
+    at = time_of(report)
+    return at > 0 and abs(now - at) > WRONG_CLOCK_S
 
 
 def time_of(report: Accounting) -> int:

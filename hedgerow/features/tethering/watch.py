@@ -26,6 +26,7 @@ FORGET_S = 86400.0
 class _Sighting:
     reports: int
     last: float
+    reported: float
 
 
 @dataclass(slots=True)
@@ -37,12 +38,18 @@ class TetheringWatch:
     clock: Callable[[], float] = time.time
     _seen: dict[str, _Sighting] = field(default_factory=dict)
 
-    def note(self, mac: str) -> None:
-        """Take the report that a device forwards now, and send a notice if it goes on."""
+    def note(self, mac: str, when: float) -> None:
+        """Take the report that a device forwarded at `when`, and send a notice if it goes on.
+
+        Each connection to the gateway's process begins with all that it has reported: old reports count for nothing,
+        and one that comes again counts once.
+        """
         now = self.clock()
         last = self._seen.get(mac)
+        if now - when > PAUSE_S or (last is not None and when <= last.reported):
+            return
         is_known = last is not None and (last.reports >= REPORTS or now - last.last <= PAUSE_S)
-        self._seen[mac] = _Sighting((last.reports if last is not None and is_known else 0) + 1, now)
+        self._seen[mac] = _Sighting((last.reports if last is not None and is_known else 0) + 1, now, when)
         if self._seen[mac].reports >= REPORTS:
             text = message(
                 "%(who)s passes on what other devices send, as a hotspot or a computer with Docker does. That has the"
@@ -79,5 +86,5 @@ def tethering_service(core: Core) -> ControlService:
         name="tethering",
         area=Area.GATEWAY,
         run=asyncio.Event().wait,
-        handles={TETHERING_LEVEL: lambda _batch, level: watch.note(level.labels[0])},
+        handles={TETHERING_LEVEL: lambda _batch, level: watch.note(level.labels[0], level.value)},
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from hedgerow.features.radius.protocol import Accounting, AccountingStatus
-from hedgerow.features.radius.report_order import FORGOTTEN_S, OLDEST_S, ReportOrder
+from hedgerow.features.radius.report_order import FORGOTTEN_S, OLDEST_S, OldReport, ReportOrder
 
 POINT, OTHER_POINT = "192.168.1.3", "192.168.1.4"
 NOW = 1_796_200_000.0
@@ -34,7 +34,7 @@ def test_a_session_and_repetitions_of_what_was_not_answered(order: ReportOrder) 
 
 
 def test_a_report_of_another_day_is_refused(order: ReportOrder) -> None:
-    with pytest.raises(ValueError, match="from this machine's clock"):
+    with pytest.raises(OldReport, match="from this machine's clock"):
         order.check(START, POINT, NOW + OLDEST_S + 1)
 
 
@@ -43,7 +43,7 @@ def test_without_a_time_the_session_counts(order: ReportOrder, at: int | None) -
     start, stop = replace(START, at=at), replace(STOP, at=at)
     send(order, start, NOW)
     send(order, stop, NOW + 60)
-    with pytest.raises(ValueError, match="has ended"):
+    with pytest.raises(OldReport, match="has ended"):
         order.check(start, POINT, NOW + 61)
     order.check(start, POINT, NOW + 61 + FORGOTTEN_S)
 
@@ -51,7 +51,7 @@ def test_without_a_time_the_session_counts(order: ReportOrder, at: int | None) -
 def test_a_recorded_start_does_not_revive_a_session(order: ReportOrder) -> None:
     send(order, START, NOW)
     send(order, STOP, NOW + 60)
-    with pytest.raises(ValueError, match="has ended"):
+    with pytest.raises(OldReport, match="has ended"):
         order.check(START, POINT, NOW + 90)
     order.check(replace(START, at=int(NOW) + 90), POINT, NOW + 90)  # an access point that counts anew
 
@@ -61,7 +61,7 @@ def test_a_recorded_interim_report_is_older_than_its_session(order: ReportOrder)
     send(order, START, NOW)
     send(order, interim, NOW + 30)
     send(order, replace(interim, at=int(NOW) + 60, seconds=60), NOW + 60)
-    with pytest.raises(ValueError, match="older than what is known"):
+    with pytest.raises(OldReport, match="older than what is known"):
         order.check(interim, POINT, NOW + 61)
 
 
@@ -70,3 +70,11 @@ def test_the_end_at_one_access_point_is_not_the_end_at_the_next(order: ReportOrd
     send(order, replace(START, session="77", at=int(NOW) + 50), NOW + 50, OTHER_POINT)
     assert order.is_superseded(STOP, POINT)
     assert not order.is_superseded(replace(STOP, session="77"), OTHER_POINT)
+
+
+def test_a_session_that_has_ended_supersedes_none(order: ReportOrder) -> None:
+    elsewhere = replace(START, session="77", at=int(NOW) + 50)
+    send(order, START, NOW)
+    send(order, elsewhere, NOW + 50, OTHER_POINT)
+    send(order, replace(elsewhere, status=AccountingStatus.STOP, at=int(NOW) + 55), NOW + 55, OTHER_POINT)
+    assert not order.is_superseded(STOP, POINT)
