@@ -30,7 +30,7 @@ def noted(policy: str, *instants: float) -> list[Notice]:
     found: list[Notice] = []
     now = 0.0
     watch = TetheringWatch(lambda: parse_policy(policy.encode(), None), found.extend, clock=lambda: now)
-    for now in instants:  # noqa: B007  (the clock reads it)
+    for now in instants:
         watch.note(LAPTOP, now)
         watch.note(LAPTOP, now)  # control has started again
         watch.note(LAPTOP, now - 3600)
