@@ -133,13 +133,13 @@ class TextExtractor:
     def feed(self, text: str, *, last: bool = False) -> str:
         """Return the text that is certain by now; with `last` the rest."""
         data = self._pending + text
+        if not last and (len(data) < _LEAST or (len(data) < _MAX_TAG and self._is_within_tag(text))):
+            self._pending = data  # which is not read again with each piece
+            return ""
         if self._markup is Markup.SNIFFED:
             found = _SNIFFED.match(data)
             self._counts_all = found is None
             self._markup = Markup.XML if found is not None and found[1] else Markup.HTML
-        if not last and (len(data) < _LEAST or (len(data) < _MAX_TAG and self._is_within_tag(text))):
-            self._pending = data  # which is not read again with each piece
-            return ""
         visible: list[str] = []
         position, goes_on = 0, True
         while goes_on and position < len(data):
