@@ -32,8 +32,12 @@ LAST_IS_REACHED = """() => {
 
 @pytest.fixture
 def home(web):
+    """A household at home: where there are seats, pauses are not undone."""
     fill(web)
-    web.policy_path.write_text(web.policy_path.read_text().replace("20:30-07:00", "23:30-07:00"))
+    policy = web.policy_path.read_text().replace("20:30-07:00", "23:30-07:00")
+    before, seats, after = policy.partition("seats:\n")
+    web.policy_path.write_text(before + after[after.index("notices:") :])
+    assert seats
     return web
 
 
