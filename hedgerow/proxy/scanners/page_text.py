@@ -104,7 +104,7 @@ def join_spelled(text: str) -> str:
     """Return text, with a `<` for each tag, in which words spelled with a tag after each letter are whole.
 
     >>> join_spelled("a <w<<o<<r<<d< in links<A<B"), join_spelled("w<o<r<d, one<two")
-    ('a word< in links<A<B', 'word, one<two')
+    ('a <word< in links<A<B', 'word, one<two')
     """
     return _SPELLED.sub(_joined, text) if _SPELLED_HINT.search(text) is not None else text
 
