@@ -50,7 +50,8 @@ def _fill(journal: Store, decisions: int) -> None:
     """Write rows of Mia and Tom in mixed order."""
     recorder = Recorder(journal, limit=decisions + 100, clock=lambda: NOW)
     chance = random.Random(6)
-    reported = [(chance.choice((MIA, TOM)), chance.getrandbits(48)) for _ in range(decisions)]
+    # fewer names of a domain than are stored of a device in a day
+    reported = [(chance.choice((MIA, TOM)), chance.randrange(900)) for _ in range(decisions)]
     recorder.add(
         _decision(
             subject,
