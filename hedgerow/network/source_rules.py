@@ -100,7 +100,8 @@ def render_tethered(lan: Sequence[str]) -> list[NftCommand]:
     """Return the commands that add the chains for what open devices forward.
 
     The first one marks connections, where no hop has been counted yet. Traceroute sends small TTLs, and devices in
-    `TETHER_SET` forward for their own containers and virtual machines. No open device has the address of another one.
+    `TETHER_SET` forward for their own containers and virtual machines. No open device has the address of another one,
+    while its own one is among `restricted` for some seconds after it was opened.
 
     The second one gives clients of this machine's services an address of `TETHERED`, by which DNS and the proxy tell
     them from the device that forwards.
@@ -109,7 +110,10 @@ def render_tethered(lan: Sequence[str]) -> list[NftCommand]:
     is_elsewhere, may_not = meta("iifname", lan, "!="), match(mac, f"@{TETHER_SET}", "!=")
     fields = (("ip", "ttl", "v4"), ("ip6", "hoplimit", "v6"))
     found = [
-        *([match(payload(ip, "saddr"), f"@restricted_{suffix}")] for ip, _, suffix in fields),
+        *(
+            [match(address, f"@restricted_{suffix}"), pair_in_set(address, mac, f"owners_{suffix}", "!=")]
+            for address, suffix in ((payload(ip, "saddr"), suffix) for ip, _, suffix in fields)
+        ),
         *([may_not, match(payload(ip, ttl), _FORWARDED_TTLS)] for ip, ttl, _ in fields),
     ]
     note = {"set": {"op": "update", "elem": {"elem": {"val": mac, "timeout": TETHERING_TIMEOUT_S}}}}

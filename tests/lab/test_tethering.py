@@ -12,6 +12,8 @@ from lab.spaces import Space
 from lab.tethering import (
     OVER_IPV4,
     OVER_IPV6,
+    PARENT4,
+    PARENT6,
     forwarding,
     routed_through_the_parent,
     with_the_parents_mac_on_packets,
@@ -59,6 +61,19 @@ def test_a_parents_computer_that_forwards_opens_nothing(gateway: House, masquera
 
 def test_the_parents_mac_on_packets_opens_nothing(gateway: House) -> None:
     assert not with_the_parents_mac_on_packets(gateway, gateway.devices["tablet"])
+
+
+def test_a_device_that_was_just_opened_is_open(gateway: House) -> None:
+    """Its addresses are among those of restricted devices until they expire, such as those of a seat where an adult
+    begins a session.
+    """
+    parent = gateway.devices["parent"]
+    for suffix, address in (("v4", PARENT4), ("v6", PARENT6)):
+        element = f"{{ {address} timeout 30s }}"
+        gateway.router.must("nft", "add", "element", "inet", "hedgerow", f"restricted_{suffix}", element)
+    assert len(open_ones(gateway, parent)) == len(EVERYTHING)
+    assert f"{PARENT4} " in listed(gateway, "restricted_v4")
+    assert MACS["parent"] not in listed(gateway, "tethering"), "nobody is told that it forwards"
 
 
 @pytest.mark.parametrize("ttl", [64, 128, 255])
