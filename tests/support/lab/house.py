@@ -81,6 +81,8 @@ class House:
     folder: Path
     options: tuple[str, ...] = ()
     process: ForkedProcess | None = None
+    gateway: int = 1
+    """The number of the devices' router: another machine than `router` where that is a bridge."""
 
     @property
     def state(self) -> Path:
@@ -220,6 +222,7 @@ def house(
         Path("/run/wireguard").mkdir(mode=0o755, exist_ok=True)
         router.files["/run/wireguard"] = folder / "wireguard"
         whole = House(router, devices, internet(outside, folder), vpn(peer, outside, folder), folder, options)
+        whole.gateway = BOX if bridged else 1
         whole.start()
         try:
             yield whole

@@ -68,21 +68,27 @@ def forwarding(parent: Space, *, masquerades: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def routed_through_the_parent(house: House, device: Space) -> Iterator[None]:
-    """Make the parent's computer the device's router. The switch is another machine than the router."""
+    """Make the parent's computer the device's router. The switch is another machine than the router, unless that is a
+    bridge.
+    """
     before = [house.router.must("sysctl", "-n", name).strip() for name in _SWITCH]
-    house.router.must("sysctl", "-qw", *(f"{name}=0" for name in _SWITCH))
+    if house.gateway == 1:
+        house.router.must("sysctl", "-qw", *(f"{name}=0" for name in _SWITCH))
     device.must("sysctl", "-qw", *(f"net.ipv4.conf.{each}.accept_redirects=0" for each in ("all", "eth0")))
     device.must("sysctl", "-qw", "net.ipv6.conf.eth0.accept_redirects=0")
-    places = ((("-4",), PARENT4, f"{LAN4}.1", f"{LAN4}.1"), (("-6",), PARENT6, f"{LAN6}:1", f"{LAN6}:1"))
+    places = (
+        ("-4", PARENT4, f"{LAN4}.1", f"{LAN4}.{house.gateway}"),
+        ("-6", PARENT6, f"{LAN6}:1", f"{LAN6}:{house.gateway}"),
+    )
     for family, parent, own, _ in places:
-        device.ip(*family, "route", "replace", "default", "via", parent)
-        device.ip(*family, "route", "replace", own, "via", parent)  # Hedgerow's own address, too
+        device.ip(family, "route", "replace", "default", "via", parent)
+        device.ip(family, "route", "replace", own, "via", parent)  # Hedgerow's own address, too
     try:
         yield
     finally:
         for family, parent, own, router in places:
-            device.ip(*family, "route", "delete", own, "via", parent)
-            device.ip(*family, "route", "replace", "default", "via", router)
+            device.ip(family, "route", "delete", own, "via", parent)
+            device.ip(family, "route", "replace", "default", "via", router)
         house.router.must("sysctl", "-qw", *(f"{name}={value}" for name, value in zip(_SWITCH, before, strict=True)))
 
 
