@@ -23,7 +23,7 @@ BUDGETS = {
     "dns": 4729,
     "features": 8464,
     "journal": 3191,
-    "network": 1182,
+    "network": 1187,
     "policies": 5602,
     "proxy": 8619,
     TOP_LEVEL: 1406,

@@ -1,7 +1,7 @@
 """The first messages of tunnels, QUIC, web proxies and SSH at any port, as nftables' JSON. Pure.
 
-Over UDP each message is compared with them. Over TCP only the first one of a connection is: what follows may be any
-text or data.
+Over UDP each message is compared with them. Over TCP only the first one of a connection is, as what follows may be any
+text or data, apart from the usual requests to web proxies: a proxy takes several of them.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ class ProtocolSignature:
 
     `fields` are (offset, bytes, value or its range), counted from the end of the header of UDP or TCP (`over`). A value
     that is text is letters in either case. `length` and `at_least` limit the message's bytes where it is a datagram.
+    `at_any_time`: later messages of a connection over TCP are compared with it too.
     """
 
     what: str
@@ -28,6 +29,7 @@ class ProtocolSignature:
     length: int | None = None
     at_least: int = 0
     over: int = UDP
+    at_any_time: bool = False
 
     def expressions(self) -> list[NftExpression]:
         """Return the conditions that a packet with this signature meets."""
@@ -55,6 +57,11 @@ def _openvpn(operation: int, offset: int, length: int | None = None, at_least: i
     )
 
 
+def _request(start: str) -> ProtocolSignature:
+    fields = ((0, 8, int.from_bytes(start.encode("ascii"))),)
+    return ProtocolSignature("web proxy", fields, over=TCP, at_any_time=True)
+
+
 PROTOCOL_SIGNATURES = (
     # The WireGuard paper, section 5.4.2: 148 bytes that begin with 1, 0, 0, 0.
     ProtocolSignature("tunnel", ((0, 4, 0x01000000),), length=148),
@@ -74,6 +81,8 @@ PROTOCOL_SIGNATURES = (
         ProtocolSignature("quic", ((1, 4, version),), at_least=1200)
         for version in (0x00000001, 0x6B3343CF, (0xFF000001, 0xFF0000FF))
     ),
+    # The usual requests that only a proxy gets, in capitals.
+    *map(_request, ("CONNECT ", "\r\nCONNEC", "\nCONNECT", "GET http", "HEAD htt", "POST htt")),
     # Requests that only a proxy gets: CONNECT, or a whole URL in place of a path (RFC 9110 §9.3.6, RFC 9112 §3.2.2), in
     # capitals or not, behind any method and white space. Servers ignore empty lines before a request (RFC 9112 §2.2):
     # up to eight bytes of them. The first byte ends a line or is a letter, and `http:` or `https:` follows.
@@ -102,19 +111,24 @@ _CT_MARK: NftExpression = {"ct": {"key": "mark"}}
 SPOKEN_MARK = 0x04000000
 """The bit of a connection's mark that says that the device's first message has passed."""
 
+_LINE_ENDS = (0x0A, 0x0D)
+"""Range of the first byte of a packet that is no message yet: servers ignore empty lines before one."""
+
 
 def first_messages(guarded: str, refuse: Callable[..., NftCommand], *, allow_ssh: bool) -> list[NftCommand]:
-    """Return the rules that refuse first messages over TCP: a jump in the chain of guarded devices, and `CHAIN`.
+    """Return the rules that refuse messages over TCP, in the chain of guarded devices and in `CHAIN`.
 
     `refuse` is called with a chain, what is refused, and conditions, and returns the rule.
     """
-    signatures = [each for each in PROTOCOL_SIGNATURES if each.over == TCP]
-    signatures += [] if allow_ssh else [SSH_SIGNATURE]
-    has_payload = match({"payload": {"base": "ih", "offset": 0, "len": 8}}, {"range": [0, 255]})
+    over_tcp = [each for each in PROTOCOL_SIGNATURES if each.over == TCP]
+    over_tcp += [] if allow_ssh else [SSH_SIGNATURE]
+    # without a payload there is no first byte, and nothing matches
+    has_message = match({"payload": {"base": "ih", "offset": 0, "len": 8}}, {"range": [*_LINE_ENDS]}, "!=")
     has_said_nothing = match({"&": [_CT_MARK, SPOKEN_MARK]}, 0)
     note: NftExpression = {"mangle": {"key": _CT_MARK, "value": {"|": [_CT_MARK, SPOKEN_MARK]}}}
     return [
+        *(refuse(guarded, each.what, *each.expressions()) for each in over_tcp if each.at_any_time),
         add_rule(guarded, protocol("tcp"), has_said_nothing, jump(CHAIN)),
-        *(refuse(CHAIN, each.what, *each.expressions()) for each in signatures),
-        add_rule(CHAIN, protocol(TCP), has_payload, note),
+        *(refuse(CHAIN, each.what, *each.expressions()) for each in over_tcp if not each.at_any_time),
+        add_rule(CHAIN, protocol(TCP), has_message, note),
     ]

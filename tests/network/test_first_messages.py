@@ -14,8 +14,16 @@ from pathlib import Path
 
 import pytest
 
+from hedgerow.network import first_messages
 from hedgerow.network.first_messages import PROTOCOL_SIGNATURES
-from hedgerow.network.nft_expressions import NftExpression
+from hedgerow.network.nft_expressions import (
+    COUNTER,
+    NftExpression,
+    add_base_chain,
+    add_chain,
+    add_rule,
+    own,
+)
 
 pytestmark = pytest.mark.root
 
@@ -67,9 +75,9 @@ def space() -> Iterator[str]:
         subprocess.run(["ip", "netns", "delete", name], check=True)
 
 
-def counted(space: str) -> int:
+def counted(space: str, table: str = "counted") -> int:
     listing = subprocess.run(
-        ["ip", "netns", "exec", space, "nft", "-j", "list", "table", "inet", "counted"], capture_output=True, check=True
+        ["ip", "netns", "exec", space, "nft", "-j", "list", "table", "inet", table], capture_output=True, check=True
     )
     rules = [each["rule"]["expr"] for each in json.loads(listing.stdout)["nftables"] if "rule" in each]
     return sum(part["counter"]["packets"] for rule in rules for part in rule if "counter" in part)
@@ -92,29 +100,53 @@ def listener(space: str) -> socket.socket:
     return found[0]
 
 
-def send(space: str, server: socket.socket, text: str) -> int:
-    """Send a first message over TCP within the network. Return the packets that were counted."""
-    before = counted(space)
+def send(space: str, server: socket.socket, *pieces: str, table: str = "counted") -> int:
+    """Send packets over a connection of TCP within the network, one after the other. Return how many were counted."""
+    before, arrived = counted(space, table), threading.Semaphore(0)
 
     def connect() -> None:
         with Path(f"/run/netns/{space}").open("rb") as file:
             os.setns(file.fileno(), os.CLONE_NEWNET)
         with socket.create_connection(server.getsockname()) as client:
-            client.sendall(text.encode("latin-1"))
+            for piece in pieces:
+                client.sendall(piece.encode("latin-1"))
+                assert arrived.acquire(timeout=30)
 
     thread = threading.Thread(target=connect)
     thread.start()
     with server.accept()[0] as peer:
         while peer.recv(1000):
-            pass
+            arrived.release()
     thread.join()
-    return counted(space) - before
+    return counted(space, table) - before
 
 
 def test_a_web_proxy_is_known_however_its_request_is_spelled(space: str) -> None:
     with listener(space) as server:
         assert [text for text in PROXIED if send(space, server, text) == 0] == []
         assert [text for text in DIRECT if send(space, server, text) > 0] == []
+
+
+IN_TURN = [
+    ["GET / HTTP/1.1\r\nHost: a.example\r\n\r\n", "CONNECT a.example:443 HTTP/1.1\r\n"],
+    ["GET / HTTP/1.1\r\nHost: a.example\r\n\r\n", "GET http://a.example/ HTTP/1.1\r\n"],
+    ["\r\n", "connect a.example:443 HTTP/1.1\r\n"],
+    ["\n", "\r\n", "PUT http://a.example/ HTTP/1.1\r\n"],
+]
+LATER = [["NICK mia\r\n", "hello http://a.example/ is good"], ["NICK mia\r\n", "connect me"], ["x" * 900, "\0\x20\x38"]]
+
+
+def test_later_text_of_a_connection_is_no_request(space: str) -> None:
+    """Proxies take several requests over a connection, and ignore empty lines before one."""
+    chains = [add_base_chain("sent", "filter", "output", 0), add_chain(first_messages.CHAIN)]
+    rules = first_messages.first_messages(
+        "sent", lambda chain, _what, *met: add_rule(chain, *met, COUNTER), allow_ssh=False
+    )
+    text = json.dumps({"nftables": [{"add": {"table": own()}}, *chains, *rules]})
+    subprocess.run(["ip", "netns", "exec", space, "nft", "-j", "-f", "-"], input=text, text=True, check=True)
+    with listener(space) as server:
+        assert [pieces for pieces in IN_TURN if send(space, server, *pieces, table="hedgerow") == 0] == []
+        assert [pieces for pieces in LATER if send(space, server, *pieces, table="hedgerow") > 0] == []
 
 
 def test_openvpn_is_known_with_every_digest_and_over_tcp_with_the_clients_key(space: str, tmp_path: Path) -> None:
