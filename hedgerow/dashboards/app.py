@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from fastapi import FastAPI, Request
 from starlette.concurrency import run_in_threadpool
@@ -13,7 +13,6 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hedgerow import __version__
-from hedgerow.dashboards.accounts import DAY_S
 from hedgerow.dashboards.actions.core import CORE_ACTIONS
 from hedgerow.dashboards.api.access import add_access_routes, add_data_export_routes, add_site_routes
 from hedgerow.dashboards.api.accounts import add_account_routes
@@ -38,20 +37,13 @@ from hedgerow.dashboards.guard import (
     peer_address,
 )
 from hedgerow.dashboards.metrics import Metrics
-from hedgerow.dashboards.notices import Notice, localized
 from hedgerow.dashboards.pages.context import PageContext
 from hedgerow.dashboards.pages.forms import problem_of, show_again
 from hedgerow.dashboards.pages.own_device import not_in_charge_page
 from hedgerow.dashboards.pages.router import make_pages
 from hedgerow.dashboards.routes import METRICS, NETWORK, AccessTable, ScopedRouter, wants_json
-from hedgerow.dashboards.words.languages import message
-from hedgerow.journal.accounts import WebSessionRow
+from hedgerow.dashboards.session_devices import SessionDevices
 from hedgerow.policies.expiry import WARN_MINUTES
-from hedgerow.policies.identity import Grade
-from hedgerow.policies.notices import NoticeTopic
-
-_MOST_FOREIGN = 100
-"""Notices in a day about sessions on other devices."""
 
 
 def create_app(context: PageContext, token: str) -> FastAPI:
@@ -87,35 +79,6 @@ def create_app(context: PageContext, token: str) -> FastAPI:
         device = control.device_at(address)
         return device.device if device is not None else None
 
-    def device_keys(address: str) -> Collection[str]:
-        """Return the MAC addresses of a device that is recognised by one, or else its address and its name, which may
-        be new.
-        """
-        device = control.device_at(address)
-        if device is None or address in LOCAL_PEERS:
-            return {"localhost" if address in LOCAL_PEERS else address}
-        known = control.policy().devices.get(device.device)
-        if device.grade < Grade.MAC_AND_ADDRESS:
-            return {address, f"{device.device}@address"}
-        return (known.macs if known is not None else ()) or {device.device}
-
-    told: dict[tuple[str, str], float] = {}
-
-    def tell_foreign(session: WebSessionRow, address: str) -> None:
-        """Tell of a session on another device, once a day for each: an open page asks again and again."""
-        now, which = context.clock(), (session.id, address)
-        for each in [each for each, when in told.items() if now - when >= DAY_S]:
-            del told[each]
-        if which in told or len(told) >= _MOST_FOREIGN:
-            return
-        told[which] = now
-        text = message(
-            "The session of %(name)s was used on another device (%(device)s), and refused there. If that was not you:"
-            " somebody can read what you send over HTTP. Sign out, and sign in by HTTPS."
-        )
-        where = localized(text, name=session.account, device=device_at(address) or address)
-        context.notices.enqueue([Notice(NoticeTopic.BYPASS, f"session {session.id}", where)])
-
     def may_sign_in(address: str, *, is_forwarded: bool) -> bool:
         device = control.device_at(address)
         return device is not None and (device.may_sign_in or (device.may_resume and not is_forwarded))
@@ -125,7 +88,8 @@ def create_app(context: PageContext, token: str) -> FastAPI:
 
     app.add_middleware(EnforcementHeaders, enforcement=control.enforcement)
     accounts.delays.device_at, accounts.delays.is_unnamed = device_at, is_unnamed
-    accounts.device_keys, accounts.on_foreign = device_keys, tell_foreign
+    sessions = SessionDevices(context)
+    accounts.device_keys, accounts.on_foreign = sessions.keys, sessions.tell_foreign
     guard = RouteGuard(token, accounts, app.state.access, lambda: control.names().known)
     app.add_middleware(
         GuardMiddleware, guard=guard, may_sign_in=may_sign_in, refuse=refuse, secure_name=lambda: control.names().secure
