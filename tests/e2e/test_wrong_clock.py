@@ -75,8 +75,10 @@ def test_what_times_close_is_closed_until_the_clock_is_right(internet: SmallInte
     home = tmp_path / "home"
     home.mkdir()
     with running_hedgerow(policy, directory=home, environment=clock.environment) as running:
-        assert [reached(running, internet, *each) for each in CLOSED_BY_TIMES] == [(True, 200)] * 2, (
-            "at noon no time closes anything"
+        wait_until(
+            lambda: [reached(running, internet, *each) for each in CLOSED_BY_TIMES] == [(True, 200)] * 2,
+            PATIENCE,
+            "at noon no time closes anything",
         )
 
     clock.set_local(TEN_PAST_NOON_IN_1970)

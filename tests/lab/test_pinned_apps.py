@@ -117,7 +117,7 @@ def test_a_pinned_app_is_passed_through_after_a_refusal(house: House, kind: str,
     assert "passed through uninspected" in log
     lines = [line.split() for line in (house.state / "refused" / "pass-through").read_text().splitlines()]
     (ends,) = [float(until_) for until_, its, device in lines if (its, device) == (host, "tablet")]
-    assert 0 < ends - time.time() <= DAY_S
+    assert 0 < ends - time.time() <= DAY_S + 1, "written in whole seconds, rounded up"
 
 
 def test_a_site_that_nobody_knows_is_passed_through_once_a_parent_agrees(house: House) -> None:
@@ -125,9 +125,9 @@ def test_a_site_that_nobody_knows_is_passed_through_once_a_parent_agrees(house: 
     assert [opens(house, tablet, UNKNOWN, *options)[0] for _ in range(3)] == [60] * 3
     until(lambda: asked(house), "the parent is asked")
     (request,) = asked(house)
-    assert (request["host"], request["device"], request["asked"]) == ("school.example", "tablet", 1)
+    assert (request["host"], request["device"], request["asked"]) == (UNKNOWN, "tablet", 1)
     page = house.router.must("curl", "-sf", "-H", f"Authorization: Bearer {token(house)}", "http://127.0.0.1:8053/")
-    assert "let it through without looking inside?" in page
+    assert "Let it through without looking inside?" in page
     house.hedgerow("requests", "--approve", str(request["id"]))
     until(lambda: opens(house, tablet, UNKNOWN, *options) == (0, f"page of {UNKNOWN}"), "it is passed through")
 

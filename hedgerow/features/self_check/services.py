@@ -44,6 +44,7 @@ ANSWER_S: Final = 10.0
 STARTED_S: Final = 20.0
 """Seconds after its start from which on a process should work."""
 
+_PAUSE_S: Final = 0.05
 _FAILURES: Final = 3  # in a row, until a process is replaced
 
 
@@ -59,10 +60,13 @@ class InspectionCheck:
         self._failures: dict[tuple[str, int], int] = {}
 
     async def run(self) -> None:
-        """Try until cancelled. Raises InspectionFailure for a trial that failed."""
+        """Try until cancelled. Raises InspectionFailure for a trial that failed.
+
+        The wait comes first: after a failure this begins anew, and a process gets its time before the next trial.
+        """
         while True:
-            await self.check()
             await next_tick(INTERVAL_S)
+            await self.check()
 
     async def check(self) -> None:
         """Try each inspector that has run for a while.
@@ -110,15 +114,20 @@ def _has_run_for_a_while(row: WorkerRow) -> bool:
 def try_inspector(place: Path, key: bytes, now: float, seconds: float = ANSWER_S) -> bytes:
     """Hand a connection over as a gate does. Return `CHECKED`, `UNSIGNED`, or nothing if no inspector answers in time.
 
-    `now` is in seconds since the epoch. Each minute needs another certificate.
+    `now` is in seconds since the epoch. Each minute needs another certificate. An inspector whose queue is full has the
+    same time to make room.
     """
+    deadline = time.monotonic() + seconds
     header = HandoverHeader(TRIAL_ADDRESS, Authority(f"m{now // 60:.0f}{TRIAL_ZONE}", 443))
     ours, theirs = socket.socketpair()
     with ours, theirs, contextlib.closing(HandoverSender([place])) as sender, contextlib.suppress(OSError):
-        ours.settimeout(seconds)
-        if sender.hand_over(theirs.fileno(), encode_handover_header(key, header, now)):
-            theirs.close()
-            return ours.recv(1)
+        while not sender.hand_over(theirs.fileno(), encode_handover_header(key, header, now)):
+            if time.monotonic() >= deadline:
+                return b""
+            time.sleep(_PAUSE_S)
+        theirs.close()
+        ours.settimeout(max(deadline - time.monotonic(), _PAUSE_S))
+        return ours.recv(1)
     return b""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -84,6 +85,30 @@ def list_workers(settings: Settings, since: float) -> None:
         WorkerRow("signer", 0, SIGNER, since, ready=True, restarts=0, renewals=0),
     )
     settings.workers_file.write_bytes(encode(WorkersFile(1, rows)))
+
+
+def test_a_busy_inspector_has_time_to_make_room(settings: Settings) -> None:
+    settings.inspector_sockets.mkdir()
+    place, key, answers = settings.inspector_socket(0), load_handover_key(settings.pass_key), list[bytes]()
+    with contextlib.closing(bind_datagrams(place)) as listener:
+        fill(place)
+        assert try_inspector(place, key, time.time(), seconds=0.0) == b""
+        trial = threading.Thread(target=lambda: answers.append(try_inspector(place, key, time.time())))
+        trial.start()
+        while trial.is_alive():
+            if (found := receive_client(listener)) is not None:
+                with found[0] as client:
+                    client.send(CHECKED)
+        trial.join()
+    assert answers == [CHECKED]
+
+
+def fill(place: Path) -> None:
+    """Send datagrams to a socket until it takes no further one."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender, contextlib.suppress(BlockingIOError):
+        sender.setblocking(False)
+        while True:
+            sender.sendto(b"no client", str(place))
 
 
 @pytest.mark.parametrize(
