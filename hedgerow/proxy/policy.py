@@ -187,24 +187,6 @@ class ResolvedHostCache:
         return resolved
 
 
-class TunnelDecisionCache:
-    """Decisions on tunnels by ruleset and host. They hold until the next snapshot, which needs a new cache."""
-
-    def __init__(self, policy: ProxyPolicy, limit: int = 8192) -> None:
-        self._policy = policy
-        self._known = BoundedDict[tuple[Ruleset, str, bool, str], Decision](limit)
-
-    def decide(self, ruleset: Ruleset, request: Request) -> Decision:
-        """Return the decision on a tunnel: that of `ProxyPolicy.decide`, adapted by `apply_pass_through`."""
-        key = (ruleset, request.host, request.hides_host, request.flaw)
-        decision = self._known.get(key)
-        if decision is None:
-            decision = self._known[key] = self._policy.decide(ruleset, request)
-        if decision.verdict is Verdict.INSPECT:
-            return self._policy.apply_pass_through(ruleset, request, decision)  # not cached: it may change at any time
-        return decision
-
-
 class Counters(dict[tuple[str, ...], float]):
     """Cumulative counts by metric name and label values."""
 

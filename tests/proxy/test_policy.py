@@ -10,17 +10,19 @@ from typing import cast
 import pytest
 
 from hedgerow.policies.content import PASS_THROUGH
-from hedgerow.policies.model import Decision, DeviceId, Reason, Request, RequestKind, Verdict
+from hedgerow.policies.model import Decision, Device, DeviceId, Reason, Request, RequestKind, Verdict
 from hedgerow.policies.ruleset import Ruleset
+from hedgerow.proxy.gate.commands import GateClient
+from hedgerow.proxy.gate.rules import GateRules
 from hedgerow.proxy.pages.block_page import BlockPage
 from hedgerow.proxy.policy import (
     DestinationGuard,
     ProxyPolicy,
     ResolvedHost,
     ResolvedHostCache,
-    TunnelDecisionCache,
     strictest,
 )
+from hedgerow.proxy.sign_in import ProxyAuthenticator
 
 LAN = (ip_network("192.168.1.0/24"), ip_network("2a00:1450:4001::/64"))
 
@@ -185,21 +187,19 @@ def test_tunnel_decisions_are_cached_but_pass_through_is_not() -> None:
         BlockPage(),
         apply_pass_through=passed,
     )
-    known = TunnelDecisionCache(policy, limit=4)
+    known = GateRules(policy, b"", ProxyAuthenticator())
+    first, second = (GateClient("192.0.2.7", Device(DeviceId("d"), "teen"), ruleset) for ruleset in (one, two))
     for _ in range(2):
-        for ruleset in (one, two):
-            assert known.decide(ruleset, Request(DeviceId("d"), RequestKind.TUNNEL, "a.example")) is ALLOWED
+        for client in (first, second):
+            assert known.decide(client, Request(DeviceId("d"), RequestKind.TUNNEL, "a.example")) is ALLOWED
         assert (
-            known.decide(one, Request(DeviceId("d"), RequestKind.TUNNEL, "a.example", hides_host=True)).verdict
+            known.decide(first, Request(DeviceId("d"), RequestKind.TUNNEL, "a.example", hides_host=True)).verdict
             is Verdict.BLOCK
         )
         inspected = Request(DeviceId("d"), RequestKind.TUNNEL, "inspected.example")
-        assert known.decide(one, inspected).verdict is Verdict.INSPECT
+        assert known.decide(first, inspected).verdict is Verdict.INSPECT
         passed_to.add("d")
-        assert known.decide(one, inspected).what == PASS_THROUGH
-        assert known.decide(one, replace(inspected, device=DeviceId("e"))).verdict is Verdict.INSPECT
+        assert known.decide(first, inspected).what == PASS_THROUGH
+        assert known.decide(first, replace(inspected, device=DeviceId("e"))).verdict is Verdict.INSPECT
         passed_to.clear()
     assert (asked.count("a.example"), asked.count("inspected.example")) == (3, 1)
-    for number in range(20):
-        known.decide(one, Request(DeviceId("d"), RequestKind.TUNNEL, f"{number}.example"))
-    assert len(known._known) <= 4

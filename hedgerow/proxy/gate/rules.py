@@ -7,10 +7,11 @@ from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.gate.commands import AcceptConnect, Command, GateClient, HandOver
 from hedgerow.proxy.handover import HandoverHeader
 from hedgerow.proxy.http_head import Authority, RequestHead
-from hedgerow.proxy.policy import ProxyPolicy, ResolvedHostCache, TunnelDecisionCache
+from hedgerow.proxy.policy import ProxyPolicy, ResolvedHostCache
 from hedgerow.proxy.sign_in import ProxyAuthenticator
 from hedgerow.values import BoundedDict, value_dataclass
 
+_MAX_DECISIONS = 8192
 _MAX_CONNECTS, _MAX_CONNECT = 1024, 512
 """CONNECTs that are remembered, and the bytes of one."""
 
@@ -40,7 +41,7 @@ class GateRules:
         """Put another snapshot's policy in force."""
         self.policy = policy
         self.hosts = ResolvedHostCache(policy.resolve)
-        self._decisions = TunnelDecisionCache(policy)
+        self._decisions = BoundedDict[tuple[Ruleset, str, bool, str], Decision](_MAX_DECISIONS)
         self._connects = BoundedDict[tuple[str, bytes], KnownConnect](_MAX_CONNECTS)
 
     def find_client(self, address: str) -> GateClient | None:
@@ -51,8 +52,15 @@ class GateRules:
         return GateClient(address, *found) if found is not None else None
 
     def decide(self, client: GateClient, request: Request) -> Decision:
-        """Return the decision on a tunnel."""
-        return self._decisions.decide(client.ruleset, request)
+        """Return the decision on a tunnel: that of `ProxyPolicy.decide`, adapted by `apply_pass_through`."""
+        ruleset = client.ruleset
+        key = (ruleset, request.host, request.hides_host, request.flaw)
+        decision = self._decisions.get(key)
+        if decision is None:
+            decision = self._decisions[key] = self.policy.decide(ruleset, request)
+        if decision.verdict is Verdict.INSPECT:
+            return self.policy.apply_pass_through(ruleset, request, decision)  # not cached: it may change at any time
+        return decision
 
     def note_connect(self, client: GateClient, data: bytes, head: RequestHead, emitted: tuple[Command, ...]) -> None:
         """Remember the command that followed from a CONNECT, if it was accepted or handed over.
