@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import os
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import certifi
 from mitmproxy import connection
 
 from hedgerow.client_classes import ClassedClient, Places
@@ -102,9 +100,8 @@ class Inspector:
         self.key = key
         self.leaf_certificates = LeafCertificates(signer)
         self.inspection = InspectionAddon(policy, key, self.counters, clock, self._close, refusals)
-        self.origins: OriginPool
-        self._poller: Poller
-        self._upstream_ca = upstream_ca
+        self.origins = OriginPool(upstream_ca)
+        self._poller = Poller()
         self._sessions: dict[str, InspectorSession] = {}  # by the ids of their clients
         self._hello_limit = hello_limit
         self._idle_limit = idle_limit
@@ -124,20 +121,18 @@ class Inspector:
         `place` is a socket that a predecessor may share, or a path at which this inspector takes the predecessor's
         place. Raises InspectorError.
         """
-        with _trust_file(self._upstream_ca) as trust:
-            self.origins, self._poller = OriginPool(trust), Poller()
-            asyncio.get_running_loop().add_reader(self._poller.fileno(), self._poller.poll)
-            self._listen(place)
-            sweeping = asyncio.create_task(self._sweep())
-            try:
-                ready()
-                await self._ending.wait()
-            finally:
-                sweeping.cancel()
-                self._stop_listening()
-                await self._end()
-                asyncio.get_running_loop().remove_reader(self._poller.fileno())
-                self._poller.end()
+        asyncio.get_running_loop().add_reader(self._poller.fileno(), self._poller.poll)
+        self._listen(place)
+        sweeping = asyncio.create_task(self._sweep())
+        try:
+            ready()
+            await self._ending.wait()
+        finally:
+            sweeping.cancel()
+            self._stop_listening()
+            await self._end()
+            asyncio.get_running_loop().remove_reader(self._poller.fileno())
+            self._poller.end()
 
     def stop(self) -> None:
         """End `run`. Call it from its loop."""
@@ -348,16 +343,3 @@ class Inspector:
 def _answer_trial(client: socket.socket, context: ssl.SSLContext | None) -> None:
     with client, contextlib.suppress(OSError):
         client.send(UNSIGNED if context is None else CHECKED)
-
-
-@contextlib.contextmanager
-def _trust_file(extra: Path | None) -> Iterator[Path]:
-    """Yield a file of the CAs for origins: the usual ones, or those and the ones in `extra`, together in memory."""
-    usual = Path(certifi.where())
-    if extra is None:
-        yield usual
-        return
-    with os.fdopen(os.memfd_create("trust", os.MFD_CLOEXEC), "wb") as file:
-        file.write(usual.read_bytes() + b"\n" + extra.read_bytes())
-        file.flush()
-        yield Path(f"/proc/self/fd/{file.fileno()}")

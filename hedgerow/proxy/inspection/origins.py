@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+import certifi
+
 from hedgerow.policies.model import DeviceId
 from hedgerow.proxy.connections import dial
 from hedgerow.proxy.inspection.failures import CERTIFICATE_INVALID, TLS_FAILED
@@ -57,10 +59,13 @@ class OriginKey(NamedTuple):
 
 
 class OriginPool:
-    """Connections to origins, of which idle ones are kept. `trust` is a file of the CAs for origins."""
+    """Connections to origins, of which idle ones are kept.
 
-    def __init__(self, trust: Path) -> None:
-        self._trust = trust
+    `authorities` is a file of CAs in addition to the usual ones. Raises OSError if it cannot be read.
+    """
+
+    def __init__(self, authorities: Path | None = None) -> None:
+        self._own_authorities = "" if authorities is None else authorities.read_text("ascii", "ignore")
         self._idle: OrderedDict[Stream, _IdleStream] = OrderedDict()
         self._by_origin: dict[OriginKey, deque[Stream]] = {}
         self._sessions = BoundedDict[OriginKey, ssl.SSLSession](_MAX_SESSIONS)
@@ -144,7 +149,7 @@ class OriginPool:
             del self._idle[stream]
             if not streams:
                 del self._by_origin[origin]
-            peer, _ = stream.addresses
+            peer = stream.transport.get_extra_info("peername")
             if stream.is_open and peer is not None and peer[0] in addresses:
                 return stream
             stream.abort()
@@ -154,7 +159,7 @@ class OriginPool:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies chain and host name
         context.hostname_checks_common_name = False
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_verify_locations(self._trust)
+        context.load_verify_locations(certifi.where(), cadata=self._own_authorities or None)
         if alpn:
             context.set_alpn_protocols(list(alpn))
         return context

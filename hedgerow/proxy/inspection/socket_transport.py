@@ -1,17 +1,16 @@
 """A transport over a connected TCP socket that begins at once, without a task and a round of the event loop, and ends
 as quickly.
 
-It behaves as the event loop's own transports do. Most inspected connections are so short that beginning and ending cost
-more than the rest.
+It behaves as the event loop's own transports do, for what a `Stream` needs: the protocol stays until it closes, and no
+half of the connection is closed alone. Most inspected connections are so short that beginning and ending cost more than
+the rest.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import select
 import socket
-from typing import Any
 
 from hedgerow.proxy.poller import Poller
 
@@ -25,7 +24,6 @@ class SocketTransport(asyncio.Transport):
     __slots__ = (
         "_buffer",
         "_descriptor",
-        "_has_eof",
         "_is_closing",
         "_is_read",
         "_is_read_paused",
@@ -39,11 +37,12 @@ class SocketTransport(asyncio.Transport):
     )
 
     def __init__(self, sock: socket.socket, protocol: asyncio.Protocol, poller: Poller) -> None:
+        super().__init__({"socket": sock})
         self._loop, self._poller, self._watched = asyncio.get_running_loop(), poller, 0
         self._sock, self._protocol = sock, protocol
         self._descriptor = sock.fileno()
         self._buffer = bytearray()
-        self._is_closing = self._has_eof = self._is_read = False
+        self._is_closing = self._is_read = False
         self._is_read_paused = self._is_reading = self._is_write_paused = False
         protocol.connection_made(self)
         self._update_reading(wants=True)
@@ -78,11 +77,10 @@ class SocketTransport(asyncio.Transport):
         try:
             if data:
                 protocol.data_received(data)
-            elif protocol.eof_received():
+            else:
+                protocol.eof_received()
                 self._update_reading(wants=False)
                 self._is_read = True
-            else:
-                self.close()
         except Exception as error:
             self._loop.call_exception_handler(
                 {"message": "a protocol failed", "exception": error, "transport": self, "protocol": protocol},
@@ -105,7 +103,7 @@ class SocketTransport(asyncio.Transport):
     # Writing.
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        if self._is_closing or self._has_eof or not data:
+        if self._is_closing or not data:
             return
         if not self._buffer:
             try:
@@ -137,17 +135,9 @@ class SocketTransport(asyncio.Transport):
             if self._is_closing:
                 self._end(None)
                 return
-            if self._has_eof:
-                _shut_down(self._sock)
         if len(self._buffer) <= _LOW and self._is_write_paused:
             self._is_write_paused = False
             self._protocol.resume_writing()
-
-    def write_eof(self) -> None:
-        if not self._is_closing and not self._has_eof:
-            self._has_eof = True
-            if not self._buffer:
-                _shut_down(self._sock)
 
     def get_write_buffer_size(self) -> int:
         return len(self._buffer)
@@ -184,21 +174,3 @@ class SocketTransport(asyncio.Transport):
         self._loop.call_soon(self._protocol.connection_lost, error)
         # they refer to each other, and TLS states are large: they are freed now, not when the collector runs
         del self._protocol
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        try:
-            match name:
-                case "socket":
-                    return self._sock
-                case "peername":
-                    return self._sock.getpeername()
-                case "sockname":
-                    return self._sock.getsockname()
-        except OSError:
-            pass
-        return default
-
-
-def _shut_down(sock: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # the peer has reset the connection, which reading will show
-        sock.shutdown(socket.SHUT_WR)

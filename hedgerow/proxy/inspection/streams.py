@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from typing import Any
 
 _RECORD = 16 * 1024
 _TCP_CLOSE = 7  # of the kernel's net/tcp_states.h; the first octet of TCP_INFO is the state
@@ -98,11 +97,6 @@ class TlsSession:
         """Encrypt plaintext. Raises ssl.SSLError."""
         self._tls.write(data)
 
-    def encrypt(self, data: bytes) -> bytes:
-        """Encrypt plaintext, and return all bytes to send to the peer. Raises ssl.SSLError."""
-        self._tls.write(data)
-        return self._outgoing.read()
-
     def end(self) -> None:
         """Write close_notify, with which the peer knows that nothing is missing (RFC 8446, section 6.1)."""
         try:
@@ -164,7 +158,6 @@ class Stream(asyncio.Protocol):
     """One TCP connection. `owner` may be replaced. `bytes_received` and `bytes_sent` count bytes on the wire."""
 
     __slots__ = (
-        "_addresses",
         "_is_paused",
         "_pending",
         "bytes_received",
@@ -187,7 +180,6 @@ class Stream(asyncio.Protocol):
         self.bytes_received = self.bytes_sent = 0
         self._is_paused = False
         self._pending: list[bytes] = []
-        self._addresses: tuple[Any, Any] | None = None
 
     # The protocol.
 
@@ -270,10 +262,11 @@ class Stream(asyncio.Protocol):
             return
         if self.tls is not None:
             try:
-                data = self.tls.encrypt(data)
+                self.tls.write(data)
             except ssl.SSLError:
                 self.transport.abort()
                 return
+            data = self.tls.take()
         if data:
             self.bytes_sent += len(data)
             self.transport.write(data)
@@ -327,13 +320,6 @@ class Stream(asyncio.Protocol):
         return bool(
             self.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE
         )
-
-    @property
-    def addresses(self) -> tuple[Any, Any]:
-        """The peer's address and ours, as the socket module has them; None for one that is not known."""
-        if self._addresses is None:
-            self._addresses = self.transport.get_extra_info("peername"), self.transport.get_extra_info("sockname")
-        return self._addresses
 
     @property
     def unsent(self) -> int:
