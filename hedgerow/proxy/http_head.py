@@ -23,6 +23,8 @@ _MAX_CACHED_HEAD = 1024
 CONNECTION_ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 """The response to a CONNECT that is allowed."""
 
+_END = "\r\n\r\n"
+_EMPTY_LINE = re.compile(rb"\n\r?\n")
 _TCHAR = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE = re.compile(rf"({_TCHAR}) ([\x21-\x7e]+) HTTP/1\.([01])")
 _STATUS_LINE = re.compile(rb"(HTTP/1\.[0-9])[ \t]+([1-9][0-9]{2})(?:[ \t]+(.*))?", re.DOTALL)
@@ -122,6 +124,50 @@ def parse_status_line(line: bytes) -> tuple[bytes, int, bytes] | None:
     return None if match is None else (match[1], int(match[2]), match[3] or b"")
 
 
+@dataclass(slots=True, eq=False)
+class ReceiveBuffer:
+    """Bytes of a connection that are not processed yet."""
+
+    data: bytearray = field(default_factory=bytearray)
+    lines: int = 0  # ends of lines in the octets in which the end of a head was looked for
+    _searched: int = 0  # the number of these
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def take(self, size: int) -> bytes:
+        """Remove the first `size` bytes, or fewer if there are fewer, and return them."""
+        data = self.data
+        if size >= len(data):
+            taken = bytes(data)
+            data.clear()
+        else:
+            with memoryview(data) as view:
+                taken = bytes(view[:size])
+            del data[:size]
+        self._searched = self.lines = 0
+        return taken
+
+    def drop(self, size: int) -> None:
+        """Remove the first `size` bytes."""
+        if size:
+            del self.data[:size]
+            self._searched = self.lines = 0
+
+    def find_head(self) -> int:
+        """Return the length of the head with which the data begins, up to the end of its empty line; 0 if it is
+        incomplete.
+        """
+        data = self.data
+        if data.startswith((b"\n", b"\r\n")):
+            return 1 if data[0] == ord("\n") else 2
+        found = _EMPTY_LINE.search(data, max(0, self._searched - 2))
+        end = len(data) if found is None else found.end()
+        self.lines += data.count(b"\n", self._searched, end)
+        self._searched = end
+        return 0 if found is None else end
+
+
 class HeadReader:
     """Reader of a head: it collects bytes until the head is complete.
 
@@ -130,56 +176,32 @@ class HeadReader:
     `rest` holds the bytes after the head once `feed` has returned it.
     """
 
-    __slots__ = ("_begun", "_buffer", "_has_line", "_scanned", "rest")
+    __slots__ = ("_buffer", "_has_begun", "rest")
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._scanned = 0
-        self._begun = False
-        self._has_line = False
+        self._buffer = ReceiveBuffer()
+        self._has_begun = False
         self.rest = b""
 
     def feed(self, data: bytes) -> RequestHead | None:
         """The head, or None while bytes are missing. Raises HeadError as soon as no continuation could be valid."""
-        buffer = self._buffer
-        buffer += data
-        if not self._begun and len(buffer) >= 2:
-            self._begun = True
-            if buffer.startswith(b"\r\n"):  # RFC 9112, section 2.2: an empty line before a request is ignored
-                del buffer[:2]
-        if buffer and buffer[0] not in _FIRST_BYTES:
+        buffer, lines = self._buffer, self._buffer.lines
+        buffer.data += data
+        if not self._has_begun and len(buffer) >= 2:
+            self._has_begun = True
+            if buffer.data.startswith(b"\r\n"):  # RFC 9112, section 2.2: an empty line before a request is ignored
+                buffer.drop(2)
+        if buffer and buffer.data[0] not in _FIRST_BYTES:
             raise HeadError(400, "this is not HTTP")
-        seen = self._scanned
-        end = self._find_end()
-        if (len(buffer) if end < 0 else end) > MAX_HEAD:
+        size = buffer.find_head()
+        if (size - len(_END) if size else len(buffer)) > MAX_HEAD:
             raise HeadError(431, "the request head is too long")
-        if end < 0:
-            self._check_line(seen)
+        if not size:
+            if buffer.lines and not lines:  # a client that does not speak HTTP is not left until the timeout
+                _parse_line(buffer.data.partition(b"\r\n")[0].decode("latin-1"))
             return None
-        self.rest = bytes(buffer[end + 4 :])
-        text = buffer[:end].decode("latin-1")
-        return _parse_cached(text) if end < _MAX_CACHED_HEAD and text.startswith("CONNECT ") else parse_head(text)
-
-    def _check_line(self, seen: int) -> None:
-        """Refuse a client that does not speak HTTP as soon as its first line shows it, not at the timeout.
-
-        `seen` octets had no line.
-        """
-        if not self._has_line and (end := self._buffer.find(b"\r\n", max(0, seen - 1))) >= 0:
-            self._has_line = True
-            _parse_line(self._buffer[:end].decode("latin-1"))
-
-    def _find_end(self) -> int:
-        """The position of the empty line, or -1. Every LF before it must follow a CR."""
-        buffer, position = self._buffer, self._scanned
-        while (position := buffer.find(b"\n", position)) >= 0:
-            if position == 0 or buffer[position - 1] != 0x0D:
-                raise HeadError(400, "a line ends without CR")
-            if buffer[position - 3 : position - 1] == b"\r\n":
-                return position - 3
-            position += 1
-        self._scanned = len(buffer)
-        return -1
+        text, self.rest = buffer.take(size).decode("latin-1").removesuffix(_END), bytes(buffer.data)
+        return _parse_cached(text) if size < _MAX_CACHED_HEAD and text.startswith("CONNECT ") else parse_head(text)
 
 
 @lru_cache(512)

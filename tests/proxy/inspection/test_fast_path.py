@@ -19,8 +19,8 @@ from mitmproxy.net.http.http1 import expected_http_body_size
 from proxy_stand import Stand
 from small_internet.whole import SmallInternet
 
-from hedgerow.proxy.http_head import MAX_FIELDS, HeadError, HeadReader
-from hedgerow.proxy.inspection.engine.bodies import ReceiveBuffer, split_lines
+from hedgerow.proxy.http_head import MAX_FIELDS, HeadError, HeadReader, ReceiveBuffer
+from hedgerow.proxy.inspection.engine.bodies import split_lines
 from hedgerow.proxy.inspection.engine.flows import HeaderFields, HttpRequest
 from hedgerow.proxy.inspection.engine.heads import read_response_head
 from hedgerow.proxy.inspection.engine.plain_messages import (

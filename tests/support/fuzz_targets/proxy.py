@@ -18,7 +18,8 @@ from hedgerow.policies.youtube import access_to
 from hedgerow.proxy import http_head, page_forms
 from hedgerow.proxy.client_hello import ClientHello, HelloError, HelloReader, looks_like_tls
 from hedgerow.proxy.handover import HandoverHeader, encode_handover_header, parse_handover_header
-from hedgerow.proxy.inspection.engine.bodies import BodyError, ReceiveBuffer, body_reader
+from hedgerow.proxy.http_head import ReceiveBuffer
+from hedgerow.proxy.inspection.engine.bodies import BodyError, body_reader
 from hedgerow.proxy.inspection.engine.heads import read_response_head, request_of
 from hedgerow.proxy.inspection.engine.messages import is_too_long
 from hedgerow.proxy.inspection.engine.plain_messages import parse_plain_path, parse_plain_response

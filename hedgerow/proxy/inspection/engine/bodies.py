@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from dataclasses import dataclass, field
 
-from hedgerow.proxy.http_head import MAX_FIELDS
+from hedgerow.proxy.http_head import MAX_FIELDS, ReceiveBuffer
 
 MAX_CHUNK_LINE = 4096
 """Bytes of a chunk's size and extensions. An incomplete line is read again with each piece that arrives."""
@@ -18,7 +17,6 @@ MAX_CHUNK_LINE = 4096
 MAX_JOINED = 64 * 1024
 """Bytes of chunks that are joined into one piece. Each piece takes a round through all layers."""
 
-_EMPTY_LINE = re.compile(rb"\n\r?\n")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,20})(?:;[^\n]*|[ \t]*)")
 _BEGUN_CHUNK_LINE = re.compile(rb"[0-9A-Fa-f]{1,20}(?:[ \t]*(?:\Z|;[^\n]*\Z|\r\Z))|\Z")
 _NAME = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
@@ -29,50 +27,6 @@ type Field = tuple[bytes, bytes]
 
 class BodyError(ValueError):
     """The body is malformed, or ends too early."""
-
-
-@dataclass(slots=True, eq=False)
-class ReceiveBuffer:
-    """Bytes of a connection that are not processed yet."""
-
-    data: bytearray = field(default_factory=bytearray)
-    lines: int = 0  # ends of lines in the octets in which the end of a head was looked for
-    _searched: int = 0  # the number of these
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def take(self, size: int) -> bytes:
-        """Remove the first `size` bytes, or fewer if there are fewer, and return them."""
-        data = self.data
-        if size >= len(data):
-            taken = bytes(data)
-            data.clear()
-        else:
-            with memoryview(data) as view:
-                taken = bytes(view[:size])
-            del data[:size]
-        self._searched = self.lines = 0
-        return taken
-
-    def drop(self, size: int) -> None:
-        """Remove the first `size` bytes."""
-        if size:
-            del self.data[:size]
-            self._searched = self.lines = 0
-
-    def find_head(self) -> int:
-        """Return the length of the head with which the data begins, up to the end of its empty line; 0 if it is
-        incomplete.
-        """
-        data = self.data
-        if data.startswith((b"\n", b"\r\n")):
-            return 1 if data[0] == ord("\n") else 2
-        found = _EMPTY_LINE.search(data, max(0, self._searched - 2))
-        end = len(data) if found is None else found.end()
-        self.lines += data.count(b"\n", self._searched, end)
-        self._searched = end
-        return 0 if found is None else end
 
 
 def split_lines(head: bytes) -> list[bytes]:

@@ -19,7 +19,8 @@ from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http._base import HttpConnection
 
-from hedgerow.proxy.inspection.engine.bodies import BodyError, BodyReader, Field, ReceiveBuffer
+from hedgerow.proxy.http_head import ReceiveBuffer
+from hedgerow.proxy.inspection.engine.bodies import BodyError, BodyReader, Field
 from hedgerow.proxy.inspection.engine.flows import Commands, HeaderFields, layers
 
 MAX_PENDING = 256 * 1024

@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as some
 from linear_work import assert_linear
 
-from hedgerow.proxy.http_head import MAX_FIELDS
-from hedgerow.proxy.inspection.engine.bodies import BodyError, BodyReader, ReceiveBuffer, body_reader, split_lines
+from hedgerow.proxy.http_head import MAX_FIELDS, ReceiveBuffer
+from hedgerow.proxy.inspection.engine.bodies import BodyError, BodyReader, body_reader, split_lines
 
 CHUNKS = some.lists(
     some.one_of(
