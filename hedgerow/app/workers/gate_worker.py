@@ -16,7 +16,7 @@ from hedgerow.proxy.gate.table import GateLimits
 from hedgerow.proxy.handover import load_handover_key
 from hedgerow.proxy.pass_through import PassThrough
 from hedgerow.proxy.policy import ProxyPolicy
-from hedgerow.sockets import descriptor_limit
+from hedgerow.sockets import descriptor_limit, open_socket
 
 
 @contextlib.asynccontextmanager
@@ -44,10 +44,8 @@ async def serve_gate(worker: Worker) -> AsyncIterator[None]:
 
     async def listen(endpoint: Endpoint, *, transparent: bool = False, page: bool = False) -> None:
         listener = worker.sockets.take(endpoint, socket.SOCK_STREAM)
-        if listener is not None:
-            await gate.serve(listener, transparent=transparent, page=page)
-        else:
-            await gate.listen(endpoint.host, endpoint.port, transparent=transparent, page=page)
+        listener = listener or open_socket(endpoint.host, endpoint.port, socket.SOCK_STREAM)
+        await gate.serve(listener, transparent=transparent, page=page)
 
     try:
         for endpoint in settings.proxy.every_family():

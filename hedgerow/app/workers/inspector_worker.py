@@ -24,6 +24,7 @@ from hedgerow.proxy.handover import load_handover_key
 from hedgerow.proxy.inspection.inspector import DEVICE_LIMIT, Inspector
 from hedgerow.proxy.pass_through import CertificateRefusals
 from hedgerow.proxy.policy import ProxyPolicy
+from hedgerow.sockets import bind_datagrams
 from hedgerow.task_state import Area
 from hedgerow.ticks import seconds_to_tick
 
@@ -92,7 +93,8 @@ async def serve_inspector(worker: Worker) -> AsyncIterator[Inspector]:
     worker.on_swap = lambda view: inspector.swap(with_scanners(backend.swap(view), view))
     worker.counters = lambda: backend.counters(inspector.counters)
     listening = asyncio.Event()
-    run = partial(inspector.run, worker.sockets.take_local() or settings.inspector_socket(worker.index), listening.set)
+    listener = worker.sockets.take_local() or bind_datagrams(settings.inspector_socket(worker.index))
+    run = partial(inspector.run, listener, listening.set)
     worker.tasks.start("inspection", run, Area.RULES, may_end=True, ends_process=True)
     await listening.wait()
     try:

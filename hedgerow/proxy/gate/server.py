@@ -8,7 +8,6 @@ connection is judged.
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -23,7 +22,7 @@ from hedgerow.proxy.certificate_examiner import CertificateExaminer
 from hedgerow.proxy.connections import BusyTracker, report_busy
 from hedgerow.proxy.gate.balanced import BalancedConnection
 from hedgerow.proxy.gate.connection import GateConnection
-from hedgerow.proxy.gate.destination import enable_ip_transparent, original_destination, own_address
+from hedgerow.proxy.gate.destination import original_destination, own_address
 from hedgerow.proxy.gate.handover_queue import HandoverQueue
 from hedgerow.proxy.gate.resources import GateResources
 from hedgerow.proxy.gate.rules import GateRules
@@ -34,11 +33,8 @@ from hedgerow.proxy.policy import Counters, ProxyPolicy
 from hedgerow.proxy.poller import running_poller
 from hedgerow.proxy.sign_in import ProxyAuthenticator
 from hedgerow.proxy_protocol import LoadBalancers
-from hedgerow.sockets import new_socket
 from hedgerow.ticks import seconds_to_tick
 from hedgerow.watched_tasks import note_unexpected
-
-log = logging.getLogger(__name__)
 
 _SWEEP_SECONDS = 1.0
 _BACKLOG = 1024
@@ -84,35 +80,20 @@ class Gate:
         self._listeners: list[socket.socket] = []
         self._sweep: asyncio.TimerHandle | None = None
 
-    async def listen(self, host: str, port: int, *, transparent: bool = False, page: bool = False) -> int:
-        """Accept connections; returns the port. Several workers may listen on the same one. Raises OSError.
+    async def serve(self, listener: socket.socket, *, transparent: bool = False, page: bool = False) -> None:
+        """Accept connections on a bound socket, which `close` closes. Raises OSError.
 
         A `transparent` port takes connections that the network redirects here, one for the `page` those to the address
         that blocked names resolve to, any other those of clients that know the proxy.
         """
-        listener = new_socket(host, socket.SOCK_STREAM)
-        try:
-            if transparent and not enable_ip_transparent(listener):
-                log.warning("the transparent port accepts REDIRECT only: TPROXY needs the capability CAP_NET_ADMIN")
-            listener.bind((host, port))
-        except BaseException:
-            listener.close()
-            raise
-        return await self.serve(listener, transparent=transparent, page=page)
-
-    async def serve(self, listener: socket.socket, *, transparent: bool = False, page: bool = False) -> int:
-        """Accept connections on a bound socket, as `listen` does. The gate closes it."""
+        self._listeners.append(listener)
         destination_of = own_address if page else original_destination if transparent else None
         protection = None if page else Protection.GATEWAY if transparent else Protection.PROXY
-        try:
-            listener.setblocking(False)
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # of the connections too, which inherit it
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MOST_UNSENT)
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _DEFER_SECONDS)
-            listener.listen(_BACKLOG)
-        except BaseException:
-            listener.close()
-            raise
+        listener.setblocking(False)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # of the connections too, which inherit it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MOST_UNSENT)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _DEFER_SECONDS)
+        listener.listen(_BACKLOG)
 
         def greet(client: socket.SocketType, address: str, first: bytes | None = None) -> None:
             GateConnection(self._resources, client, address, destination_of, protection).begin(first)
@@ -124,11 +105,9 @@ class Gate:
             else:
                 greet(client, address)
 
-        self._listeners.append(listener)
         self._accept_on(listener, greet if destination_of is not None else greet_maybe_balanced)
         if self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(seconds_to_tick(_SWEEP_SECONDS), self._tick)
-        return int(listener.getsockname()[1])
 
     def _accept_on(self, listener: socket.socket, greet: Callable[[socket.SocketType, str], None]) -> None:
         self._poller.watch(listener, partial(self._accept, listener, greet))

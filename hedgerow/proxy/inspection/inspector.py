@@ -34,7 +34,7 @@ from hedgerow.proxy.inspection.socket_transport import SocketTransport
 from hedgerow.proxy.pass_through import CertificateRefusals
 from hedgerow.proxy.policy import Counters, ProxyPolicy, class_of
 from hedgerow.proxy.poller import Poller
-from hedgerow.sockets import bind_datagrams, descriptor_limit
+from hedgerow.sockets import descriptor_limit
 from hedgerow.ticks import next_tick
 from hedgerow.watched_tasks import note_unexpected
 
@@ -66,10 +66,6 @@ _MAX_PER_WAKEUP = 16
 
 _SWEEP, _LAST_HANDOVERS = 1.0, 0.5
 _END_GRACE = 1.0
-
-
-class InspectorError(Exception):
-    """The inspector cannot create its socket."""
 
 
 class Inspector:
@@ -115,14 +111,11 @@ class Inspector:
         self._drained = asyncio.Event()
         self._listener: socket.socket | None = None
 
-    async def run(self, place: Path | socket.socket, ready: Callable[[], None] = lambda: None) -> None:
-        """Serve on a Unix socket until `stop`. `ready` is called once it listens.
-
-        `place` is a socket that a predecessor may share, or a path at which this inspector takes the predecessor's
-        place. Raises InspectorError.
-        """
+    async def run(self, listener: socket.socket, ready: Callable[[], None] = lambda: None) -> None:
+        """Serve on a Unix socket, which a predecessor may share, until `stop`. `ready` is called once it listens."""
+        self._listener = listener
         asyncio.get_running_loop().add_reader(self._poller.fileno(), self._poller.poll)
-        self._listen(place)
+        asyncio.get_running_loop().add_reader(listener, self._take_over, listener)
         sweeping = asyncio.create_task(self._sweep())
         try:
             ready()
@@ -161,13 +154,6 @@ class Inspector:
         self._cut(lambda _: True)
 
     # Handover.
-
-    def _listen(self, place: Path | socket.socket) -> None:
-        try:
-            self._listener = listener = bind_datagrams(place) if isinstance(place, Path) else place
-        except OSError as error:
-            raise InspectorError(f"the inspector cannot listen on {place}: {error.strerror or error}") from error
-        asyncio.get_running_loop().add_reader(listener, self._take_over, listener)
 
     def _stop_listening(self) -> None:
         listener, self._listener = self._listener, None

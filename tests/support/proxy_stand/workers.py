@@ -45,7 +45,7 @@ from hedgerow.proxy.policy import DestinationGuard, ProxyPolicy
 from hedgerow.proxy.poller import PollerLoop
 from hedgerow.proxy.scanners.topics import ListedTopics
 from hedgerow.proxy.signing import MAX_CLIENTS, Signer
-from hedgerow.sockets import bind_unix_socket
+from hedgerow.sockets import bind_datagrams, bind_unix_socket, open_socket
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +163,11 @@ async def _run_gate(pipe: Pipe, world: World) -> None:
     port = 0
     while not port:
         gate = Gate(policy, [world.inspector_socket], key, world.limits, examiner=examiner)
-        port = await gate.listen("127.0.0.1", 0)
+        listener = open_socket("127.0.0.1", 0, socket.SOCK_STREAM)
+        await gate.serve(listener)
+        port = int(listener.getsockname()[1])
         try:
-            await gate.listen("::1", port)
+            await gate.serve(open_socket("::1", port, socket.SOCK_STREAM))
         except OSError:  # taken there by somebody else
             await gate.close()
             port = 0
@@ -206,7 +208,7 @@ async def _run_inspector(pipe: Pipe, world: World) -> None:
         _settle()
         pipe.send(0)
 
-    running = asyncio.create_task(inspector.run(world.inspector_socket, ready))
+    running = asyncio.create_task(inspector.run(bind_datagrams(world.inspector_socket), ready))
     await _execute(pipe, builder, builder.inspector_policy, inspector)
     inspector.stop()
     await running
