@@ -169,16 +169,11 @@ class _Zstd:
     def feed(self, data: bytes) -> Iterator[bytes]:
         try:
             while data or not self._zstd.needs_input:
-                if self._zstd.eof:
-                    data, self._zstd = self._zstd.unused_data + data, self._new_decompressor()
-                    continue
                 piece, data = self._zstd.decompress(data, BLOCK), b""
                 if self._zstd.eof:
                     data, self._zstd = self._zstd.unused_data, self._new_decompressor()
                 if piece:
                     yield piece
-                elif not data and self._zstd.needs_input:
-                    return
         except (zstd.ZstdError, EOFError) as error:
             raise ContentDecodingError from error
 
