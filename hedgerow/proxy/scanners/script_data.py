@@ -23,7 +23,9 @@ _CUT_ESCAPE = re.compile(r"\\+(?:u[0-9a-fA-F]{0,3}|x[0-9a-fA-F]?)?\Z")
 _BLANKS = frozenset("bfnrt")
 _INLINE_TAG = re.compile(r"</?(?:b|big|em|font|i|mark|s|small|strong|sub|sup|tt|u|wbr)(?:\s[^<>]*)?/?>", re.IGNORECASE)
 _TAG = re.compile(r"<[a-zA-Z/!?][^<>]*>")
-_MAX_TAG = 8 * 1024
+MAX_TAG = 8 * 1024
+"""Characters after which an unfinished tag is not waited for any more."""
+
 _MAX_ENTITY = 32
 
 _STYLE = re.compile(
@@ -49,16 +51,17 @@ class ScriptData:
 
     def read(self, data: str, position: int, stop: int, visible: list[str], *, is_cut: bool) -> int:
         """Add the text of a script's next characters, which may be cut at `stop`. Return up to where they were read."""
-        if self._is_data is None and is_cut and stop - position < _DATA_START_LENGTH:
-            return position
         if self._is_data is None:
-            start = _DATA_START.match(data, position, min(stop, position + _DATA_START_LENGTH))
-            self._is_data = start is not None
+            if is_cut and stop - position < _DATA_START_LENGTH:
+                return position
+            self._is_data = _DATA_START.match(data, position, min(stop, position + _DATA_START_LENGTH)) is not None
         if not self._is_data:
             return stop
         piece = data[position:stop]
         if is_cut:
-            piece = piece[: _safe_cut(piece)]
+            tag = piece.rfind("<")
+            cut = tag if tag > piece.rfind(">") and len(piece) - tag < MAX_TAG else len(piece)
+            piece = piece[: whole_entities(piece, 0, cut)]
             if (escape := _CUT_ESCAPE.search(piece, max(0, len(piece) - _LONGEST_ESCAPE))) is not None:
                 piece = piece[: escape.start()]
         visible.append(self._text_of(piece))
@@ -82,23 +85,17 @@ def _unescaped(escape: re.Match[str]) -> str:
     return " " if 0xD800 <= code < 0xE000 else chr(code)
 
 
-def _safe_cut(text: str) -> int:
-    """Return the length of the beginning of `text` that ends in no tag and no entity."""
-    cut = len(text)
-    tag = text.rfind("<")
-    if tag > text.rfind(">") and cut - tag < _MAX_TAG:
-        cut = tag
-    entity = text.rfind("&", max(0, cut - _MAX_ENTITY), cut)
-    if entity >= 0 and ";" not in text[entity:cut]:
-        cut = entity
-    return cut
+def whole_entities(text: str, start: int, end: int) -> int:
+    """Return the end of the beginning of `text` that ends in no entity."""
+    entity = text.rfind("&", max(start, end - _MAX_ENTITY), end)
+    return end if entity < 0 or ";" in text[entity:end] else entity
 
 
 def style_text(data: str, position: int, stop: int, visible: list[str], *, is_cut: bool) -> int:
     """Add the strings of a style, which may be cut at `stop`. Return up to where it was read."""
     if is_cut:
         end = _STYLE.match(data, position, stop).end()  # type: ignore[union-attr]
-        stop = end if stop - end < _MAX_TAG else stop
+        stop = end if stop - end < MAX_TAG else stop
     if data.find('"', position, stop) >= 0 or data.find("'", position, stop) >= 0:
         for one, other in _STYLE_STRING.findall(data, position, stop):
             if text := one or other:

@@ -20,7 +20,7 @@ from urllib.parse import unquote_to_bytes
 from hedgerow.proxy.scanners import html_syntax as syntax
 from hedgerow.proxy.scanners.html_syntax import TAG, WHITE, parse_attributes
 from hedgerow.proxy.scanners.page_text import PageFacts, join_spelled, normalize_text, spelled_end, unescape
-from hedgerow.proxy.scanners.script_data import ScriptData, style_text
+from hedgerow.proxy.scanners.script_data import MAX_TAG, ScriptData, style_text, whole_entities
 
 MAX_EMBEDDED = 512 * 1024
 """Characters that are read of what a page's attributes and entities hold."""
@@ -97,8 +97,6 @@ _IN_SCRIPT = (
     re.compile(rf"-->|</(?ai:script)(?=[{WHITE}/>])"),
 )
 _LONGEST_END = 24
-_MAX_TAG = 8 * 1024
-_MAX_ENTITY = 32
 _LEAST = 64
 """Characters that are read at a time."""
 _MAX_NESTING = 3
@@ -133,7 +131,7 @@ class TextExtractor:
     def feed(self, text: str, *, last: bool = False) -> str:
         """Return the text that is certain by now; with `last` the rest."""
         data = self._pending + text
-        if not last and (len(data) < _LEAST or (len(data) < _MAX_TAG and self._is_within_tag(text))):
+        if not last and (len(data) < _LEAST or (len(data) < MAX_TAG and self._is_within_tag(text))):
             self._pending = data  # which is not read again with each piece
             return ""
         if self._markup is Markup.SNIFFED:
@@ -144,7 +142,7 @@ class TextExtractor:
         position, goes_on = 0, True
         while goes_on and position < len(data):
             if self._counts_all:
-                end = len(data) if last else _whole_entities(data, position, len(data))
+                end = len(data) if last else whole_entities(data, position, len(data))
                 visible.append(data[position:end].replace("<", " "))
                 position, goes_on = end, False
             elif self._element:
@@ -170,7 +168,7 @@ class TextExtractor:
         run = _XML_RUN if self._markup is Markup.XML else run
         end = run.match(data, position).end()  # type: ignore[union-attr]
         if end == len(data):
-            end = end if last else _whole_entities(data, position, end)
+            end = end if last else whole_entities(data, position, end)
             visible.append(data[position:end])
             return end, False
         visible.append(data[position:end])
@@ -186,7 +184,7 @@ class TextExtractor:
         if last:
             visible.append(data[end:].replace("<", " "))
             return len(data), False
-        if len(data) - end < _MAX_TAG:
+        if len(data) - end < MAX_TAG:
             return end, False
         start = syntax.TAG_START.match(data, end)
         if start is None or start[2].lower() in _EMBEDDING:
@@ -212,7 +210,7 @@ class TextExtractor:
         if is_xml and data.startswith(("<!ENTITY", "<!DOCTYPE"), at):
             pattern = _ENTITY if data.startswith("<!E", at) else _DOCTYPE
             declared = pattern.match(data, at)
-            if declared is None and rest < _MAX_TAG and not last:
+            if declared is None and rest < MAX_TAG and not last:
                 return at, False
             if declared is None:
                 self._counts_all = True
@@ -317,7 +315,7 @@ class TextExtractor:
         if name == "style":
             return style_text(data, position, stop, visible, is_cut=is_cut)
         if name in _RAW | _POINTS or name == "]]>":
-            stop = _whole_entities(data, position, stop) if is_cut else stop
+            stop = whole_entities(data, position, stop) if is_cut else stop
             visible.append(data[position:stop].replace("<", " "))
         return stop
 
@@ -334,7 +332,7 @@ class TextExtractor:
         if value is not None:
             self._element = value[1]
             return value.end(), True
-        self._counts_all = last or len(data) - position >= _MAX_TAG
+        self._counts_all = last or len(data) - position >= MAX_TAG
         return position, self._counts_all
 
     def _normalize(self, text: str, *, last: bool) -> str:
@@ -358,12 +356,6 @@ class TextExtractor:
     def _resolve(self, use: re.Match[str]) -> str:
         value = self._entities.get(use[1])
         return use[0] if value is None else self._take_embedded(value)
-
-
-def _whole_entities(text: str, start: int, end: int) -> int:
-    """Return the end of the beginning of `text` that ends in no entity."""
-    entity = text.rfind("&", max(start, end - _MAX_ENTITY), end)
-    return end if entity < 0 or ";" in text[entity:end] else entity
 
 
 def _data_of(url: str) -> str:
