@@ -66,24 +66,15 @@ class BackPressure:
         """True if the client does not take its answers."""
         return self._client in self._write_paused
 
-    def write_paused(self, stream: Stream) -> None:
-        """Note that a stream takes no more bytes for now."""
-        self._write_paused.add(stream)
-        self.update()
-        self._note_kept()
-
-    def write_resumed(self, stream: Stream) -> None:
-        """Note that a stream takes bytes again, or is gone."""
-        self._write_paused.discard(stream)
+    def note_writing(self, stream: Stream, *, is_paused: bool) -> None:
+        """Note whether a stream takes no more bytes for now. One that is gone is not paused."""
+        (self._write_paused.add if is_paused else self._write_paused.discard)(stream)
         self.update()
         self._note_kept()
 
     def note_layers(self, layer: HttpLayer) -> None:
         """Note which streams the layers cannot take bytes from."""
-        if (congestion := (layer.congested_origins(), layer.is_upload_congested)) != (
-            self._congested,
-            self._is_upload_congested,
-        ):
+        if (congestion := layer.congestion()) != (self._congested, self._is_upload_congested):
             self._congested, self._is_upload_congested = congestion
             self.update()
         self._layer = layer

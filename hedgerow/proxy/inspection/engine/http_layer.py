@@ -76,7 +76,10 @@ class HttpLayer(_layers.HttpLayer):
     ready: OriginServer | None = None
     octets_scanned = 0
     """Octets that are kept until their scan is over."""
-    _answers_unread = _uploads_unread = 0
+
+    octets_unread = 0
+    """Octets that an HTTP/2 client, or HTTP/2 origins, do not read."""
+
     streams: dict[int, HeldStream]  # type: ignore[assignment]
 
     def __init__(self, context: Context, mode: HTTPMode, render_error: ErrorRenderer) -> None:
@@ -192,44 +195,30 @@ class HttpLayer(_layers.HttpLayer):
         self.waiting_for_establishment[server].append(event)
         yield from self.event_to_child(child, events.Start())
 
-    def congested_origins(self) -> frozenset[Connection]:
-        """Return the connections to origins that must pause: mitmproxy would buffer everything that arrives.
+    def congestion(self) -> tuple[frozenset[Connection], bool]:
+        """Return the connections to origins that must pause, and whether the client must: mitmproxy would buffer
+        everything that arrives.
 
         Either a scanner is busy, or an HTTP/2 client does not read the stream. A paused stream must not stop the
-        client's other streams, so a connection that they share pauses last.
+        client's other streams, so a connection that they share pauses last. The client pauses for an HTTP/2 origin that
+        does not take its upload.
         """
-        self.octets_scanned = sum(each.octets_held for each in self.streams.values())
-        scanning = frozenset(each.context.server for each in self.streams.values() if each.is_scanning)
-        return scanning | self._unread_origins()
-
-    @property
-    def octets_unread(self) -> int:
-        """Octets that an HTTP/2 client, or HTTP/2 origins, do not read."""
-        return self._answers_unread + self._uploads_unread
-
-    def _unread_origins(self) -> frozenset[Connection]:
         client = self.client_side
         buffers = client.h2_conn.stream_buffers if isinstance(client, Http2Server) else {}
         waiting = {number: sum(len(piece.data) for piece in buffer) for number, buffer in buffers.items()}
-        self._answers_unread = sum(waiting.values())
-        if not waiting and self.octets_scanned <= MAX_BACKLOG:
-            return frozenset()
-        full = [number for number, size in waiting.items() if size > MAX_PENDING and number in self.streams]
-        origins = frozenset(self.streams[number].context.server for number in full)
-        if self._answers_unread + self.octets_scanned > MAX_BACKLOG:
-            return frozenset(each.context.server for each in self.streams.values())
-        return frozenset(each for each in origins if each.alpn != b"h2")
-
-    @property
-    def is_upload_congested(self) -> bool:
-        """HTTP/2 origins read a client's uploads so slowly that the client must pause: mitmproxy would buffer them."""
-        waiting = 0
-        for child in self.connections.values():
-            protocol = child.protocol if isinstance(child, _OriginConnection) else None
-            if isinstance(protocol, Http2Client) and (buffers := protocol.h2_conn.stream_buffers):
-                waiting += sum(len(piece.data) for buffer in buffers.values() for piece in buffer)
-        self._uploads_unread = waiting
-        return waiting > MAX_BACKLOG
+        answers = sum(waiting.values())
+        uploads = sum(each.octets_unsent for each in self.connections.values() if isinstance(each, _OriginConnection))
+        self.octets_scanned = sum(each.octets_held for each in self.streams.values())
+        self.octets_unread = answers + uploads
+        is_full = answers + self.octets_scanned > MAX_BACKLOG
+        paused = frozenset(
+            stream.context.server
+            for number, stream in self.streams.items()
+            if is_full
+            or stream.is_scanning
+            or (waiting.get(number, 0) > MAX_PENDING and stream.context.server.alpn != b"h2")
+        )
+        return paused, uploads > MAX_BACKLOG
 
     def is_idle(self, connection: Connection) -> bool:
         """Return whether this is an idle connection to an HTTP/1 origin."""
@@ -242,6 +231,13 @@ class _OriginConnection(layer.Layer):
     """A connection to an origin. Its `protocol` is known once it is open."""
 
     protocol: Http1Client | Http2Client | None = None
+
+    @property
+    def octets_unsent(self) -> int:
+        """Octets of uploads that an HTTP/2 origin does not take."""
+        if not isinstance(self.protocol, Http2Client):
+            return 0
+        return sum(len(piece.data) for buffer in self.protocol.h2_conn.stream_buffers.values() for piece in buffer)
 
     def _handle_event(self, event: events.Event) -> Commands:
         return self._open(event) if self.protocol is None else self.protocol.handle_event(event)
