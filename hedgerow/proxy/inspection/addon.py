@@ -176,7 +176,8 @@ class InspectionAddon:
 
     def response(self, flow: http.HTTPFlow) -> None:
         """Handle the end of a response."""
-        if "authorization" in flow.request.headers and _binds_connection(flow.request.headers["authorization"]):
+        # such credentials hold for the connection, which serves no other client then
+        if flow.request.headers.get("authorization", "")[:9].lower().startswith(("ntlm", "negotiate")):
             self.bound.add(flow.server_conn.id)
         if flow.websocket is None:  # a WebSocket is active until its connection ends
             self.clients.end(flow.id)
@@ -216,7 +217,3 @@ class InspectionAddon:
         if flow.killable:
             flow.kill()
         self.close(flow.client_conn)
-
-
-def _binds_connection(credentials: str) -> bool:
-    return credentials[:9].lower().startswith(("ntlm", "negotiate"))

@@ -71,24 +71,30 @@ class CertificateReactions:
         self._noted.clear()
         try:
             with_alert = is_certificate_alert(reason)
-            found = self._clients.find(client.id) if with_alert else None
-            if found is not None:
-                self._clients.policy.report_protection(found[0].id, Protection.REFUSED_CERTIFICATE)
+            found = self._clients.find(client.id)
+            if found is None:
+                return
+            device, ruleset = found
+            if with_alert:
+                self._clients.policy.report_protection(device.id, Protection.REFUSED_CERTIFICATE)
             if with_alert is not False and self._refusals is not None and target is not None:
-                self._pass_through(self._refusals, client, target, with_alert=bool(with_alert))
+                inspected = self._inspected(device, ruleset, client, target)
+                self._pass_through(self._refusals, device, ruleset, inspected, with_alert=bool(with_alert))
         except Exception:
             note_unexpected("cannot record a refused certificate")
 
     def _pass_through(
-        self, refusals: CertificateRefusals, client: Client, target: tuple[str, int], *, with_alert: bool
+        self,
+        refusals: CertificateRefusals,
+        device: Device,
+        ruleset: Ruleset,
+        inspected: list[tuple[Request, Decision]],
+        *,
+        with_alert: bool,
     ) -> None:
         """Pass the connection's hosts through unless a rule depends on their URLs, and report those that fail."""
-        found = self._clients.find(client.id)
-        if found is None:
-            return
-        device, ruleset = found
         policy = self._clients.policy
-        for request, decision in self._inspected(device, ruleset, client, target):
+        for request, decision in inspected:
             passes = may_pass_through(ruleset, decision)
             match refusals.refused(device.id, request.host, self._clock(), with_alert=with_alert, may_pass=passes):
                 case Outcome.PASSED:

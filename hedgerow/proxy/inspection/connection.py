@@ -22,7 +22,7 @@ from hedgerow.proxy.inspection.engine.http_layer import HTTPMode
 from hedgerow.proxy.inspection.fast_path import FastPath
 from hedgerow.proxy.inspection.layer_driver import LayerDriver
 from hedgerow.proxy.inspection.origin_pace import OriginPace
-from hedgerow.proxy.inspection.origins import OriginError, PendingStream
+from hedgerow.proxy.inspection.origins import OriginError
 from hedgerow.proxy.inspection.shares import DeviceShare
 from hedgerow.proxy.inspection.streams import Stream
 from hedgerow.watched_tasks import note_unexpected
@@ -145,13 +145,13 @@ class InspectedConnection(InspectorSession):
                 self._note_early_close()
             self._finish()
         else:
-            self._pressure.write_resumed(stream)
+            self._pressure.note_writing(stream, is_paused=False)
 
     def write_paused(self, stream: Stream) -> None:
-        self._pressure.write_paused(stream)
+        self._pressure.note_writing(stream, is_paused=True)
 
     def write_resumed(self, stream: Stream) -> None:
-        self._pressure.write_resumed(stream)
+        self._pressure.note_writing(stream, is_paused=False)
         self._pace.resume()
 
     def _end(self, stream: Stream) -> None:
@@ -232,13 +232,8 @@ class InspectedConnection(InspectorSession):
             server.error = error.args[0]  # as it is: it may be a `ResolutionBlock`
         self._pressure.update()
         go_on()
-        if pending is not None:
-            self._replay(server, pending)
-
-    def _replay(self, server: Connection, pending: PendingStream) -> None:
-        """Handle what an origin sent before its stream was ours."""
         stream = self._streams.get(server)
-        if stream is None:
+        if pending is None or stream is None:
             return
         if pending.early:
             self.received(stream, pending.early)

@@ -207,10 +207,7 @@ class FastPath:
         client = self._client
         if ends_connection(flow.request):
             self._streams.put(client, response_bytes(response))
-            if self._driver.layer is None:
-                self._streams.close(client)
-            else:
-                self._close(client)
+            self._close(client)
         else:
             self._streams.send_now(client, response_bytes(response))
 
