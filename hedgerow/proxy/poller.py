@@ -104,10 +104,6 @@ class Poller:
         self.unwatch(sock)
         sock.close()
 
-    def call_soon(self, callback: Callable[[], None]) -> None:
-        """Call `callback` once others have had their turn."""
-        asyncio.get_running_loop().call_soon(callback)
-
     def end(self) -> None:
         """Stop watching."""
         self._epoll.close()

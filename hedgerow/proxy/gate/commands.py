@@ -112,11 +112,6 @@ class HandOver:
     verdict: Verdict
     head: bytes = b""
 
-    @property
-    def awaits_http_response(self) -> bool:
-        """True while an HTTP error can still be sent: no CONNECT was accepted and no TLS spoken."""
-        return self.lane == "http" or self.header.awaits_reply
-
 
 @value_dataclass(frozen=True, slots=True)
 class Release:

@@ -159,7 +159,7 @@ class GateConnection:
             self._take(data)
             if not self._is_readable:
                 return
-        self._gate.poller.call_soon(self._receive)
+        asyncio.get_running_loop().call_soon(self._receive)
 
     def _take(self, data: bytes, known: KnownConnect | None = None) -> None:
         protocol = self._protocol
@@ -333,7 +333,7 @@ class GateConnection:
             host = await hosts.resolve(client.ruleset, client.device.id, command.target.host, self._gate.clock())
         except Exception:
             note_unexpected("the resolver failed")
-            return self._protocol.not_resolved()
+            return self._protocol.give_up("resolve")
         return self._protocol.resolved(host)
 
     def _dial(self, command: commands.Dial) -> None:
@@ -342,7 +342,7 @@ class GateConnection:
             try:
                 begun = BegunConnection(command.addresses[0], command.port)
             except OSError:
-                self._execute(self._protocol.not_dialled())
+                self._execute(self._protocol.give_up("dial"))
                 return
             if begun.is_connected:
                 self._opened = Opened(begun.sock, command.requests)
@@ -355,14 +355,14 @@ class GateConnection:
         try:
             server = await (dial(poller, command.addresses, command.port) if begun is None else begun.wait(poller))
         except OSError:
-            return self._protocol.not_dialled()
+            return self._protocol.give_up("dial")
         self._opened, unlisted = Opened(server, command.requests), command.unlisted
         if self._gate.examiner is None or unlisted is None:
             return self._dialled()
         try:
             address = server.getpeername()[0]  # it is examined where the tunnel leads, and nowhere else
         except OSError:
-            return self._protocol.not_dialled()
+            return self._protocol.give_up("dial")
         owner = client.ruleset.limited_as(client.device.id)
         examined = Server(command.requests[-1].host, address, command.port, owner, unlisted)
         self._opened = Opened(server, command.requests, examined=examined)
@@ -380,7 +380,7 @@ class GateConnection:
         try:
             self._opened = await open_pages(pages, client.address, self._sock, head)
         except OSError:
-            return self._protocol.not_dialled()
+            return self._protocol.give_up("dial")
         return self._protocol.pages_opened()
 
     def _join(self, ruleset: Ruleset) -> None:
@@ -405,31 +405,21 @@ class GateConnection:
             tunnel.client.relay()
 
     def _begin_handover(self, command: commands.HandOver) -> None:
-        message = encode_handover_header(self._gate.rules.key, command.header, self._gate.clock()) + command.head
+        header = encode_handover_header(self._gate.rules.key, command.header, self._gate.clock())
+        message = header + command.head + self._protocol.pending
         try:
-            is_done = self._hand_over(message)
+            is_done = not self._unsent and self._gate.handovers.hand_over(self._sock.fileno(), message)
         except OSError:
             return self._execute(self._protocol.not_handed_over())
         return (
             self._execute(self._protocol.handed_over()) if is_done else self._start(self._wait_for_inspector(message))
         )
 
-    def _hand_over(self, message: bytes) -> bool:
-        """Send the client's socket to an inspector.
-
-        False if it must wait: for room, others, or our own bytes. OSError if none runs.
-        """
-        if self._unsent:
-            return False
-        return self._gate.handovers.hand_over(self._sock.fileno(), message + self._protocol.pending)
-
     async def _wait_for_inspector(self, message: bytes) -> Commands:
         while self._unsent:  # noqa: ASYNC110 (it is rare, and sending has no event of its own)
             await asyncio.sleep(_UNSENT_RETRY_SECONDS)
         try:
-            await self._gate.handovers.wait(
-                self._protocol.client.classed, self._sock.fileno(), message + self._protocol.pending
-            )
+            await self._gate.handovers.wait(self._protocol.client.classed, self._sock.fileno(), message)
         except OSError:
             return self._protocol.not_handed_over()
         return self._protocol.handed_over()

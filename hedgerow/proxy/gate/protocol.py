@@ -122,10 +122,6 @@ class GateProtocol:
         assert isinstance(self._last, commands.Resolve)
         return self._emit(*dial_resolved(self._rules, self.client, self._last, host))
 
-    def not_resolved(self) -> Commands:
-        """Close the connection, because the resolver failed."""
-        return self._emit(commands.Close("resolve"))
-
     def dialled(self, flaw: str = "") -> Commands:
         """Start the tunnel to the connected server, or deny it for a `flaw` of an unlisted host's server.
 
@@ -150,9 +146,9 @@ class GateProtocol:
         """Start the relay of a request to our own pages."""
         return self._emit(commands.Join(self.client.ruleset))
 
-    def not_dialled(self) -> Commands:
-        """Close the connection, because no address of the server answered."""
-        return self._emit(commands.Close("dial"))
+    def give_up(self, cause: str) -> Commands:
+        """Close the connection, because the resolver failed or no address of the server answered."""
+        return self._emit(commands.Close(cause))
 
     def handed_over(self) -> Commands:
         """Release the connection, because an inspector has taken the client's socket."""
@@ -162,7 +158,7 @@ class GateProtocol:
         """Refuse or close the connection, because no inspector is running, as just after the start."""
         handover = self._last
         assert isinstance(handover, commands.HandOver)
-        if not handover.awaits_http_response:
+        if handover.lane != "http" and not handover.header.awaits_reply:  # a CONNECT was accepted, or TLS spoken
             return self._emit(commands.Close("dial"))
         head, client = self._request()
         message = "the request could not be looked at; try again in a moment"

@@ -6,6 +6,7 @@ of a tunnel that transfers much go from socket to socket within the kernel, thro
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import os
@@ -159,7 +160,7 @@ class TunnelEnd:
                 self.is_bulk = True
             elif events and not events & HUNG_UP:
                 return
-        self.tunnel.poller.call_soon(self.relay)
+        asyncio.get_running_loop().call_soon(self.relay)
 
     def send(self, data: bytes) -> bool:
         """Send this side bytes, and keep those that it does not take yet.

@@ -311,7 +311,7 @@ def opening(address: str = LAPTOP) -> GateProtocol:
         (lambda p: p.resolved(Found(())), [Close], State.CLOSED),
         (lambda p: p.resolved(Found(("192.168.1.7",))), [Deny], State.DISCARDING),
         (lambda p: p.resolved(Found((), DECISIONS["blocked.example"])), [RecordDecision, Deny], State.DISCARDING),
-        (lambda p: p.not_resolved(), [Close], State.CLOSED),
+        (lambda p: p.give_up("resolve"), [Close], State.CLOSED),
         (lambda p: p.time_out(), [Close], State.CLOSED),
     ],
 )
@@ -382,7 +382,7 @@ def test_a_server_of_which_nothing_is_known_has_to_prove_itself(
 def test_a_server_that_does_not_answer_closes_the_connection() -> None:
     protocol = opening()
     protocol.resolved(Found(("93.184.215.14",)))
-    (command,) = protocol.not_dialled()
+    (command,) = protocol.give_up("dial")
     assert isinstance(command, Close)
     assert (command.cause, protocol.state) == ("dial", State.CLOSED)
 
@@ -516,7 +516,7 @@ def test_a_tunnel_to_a_helpline_leads_nowhere_else(name: str, expected: type[Com
                     get("http://blocked.example/"),
                 ]
             ),
-            st.sampled_from(["time_out", "resolved", "not_dialled", "dialled", "not_handed_over", "handed_over"]),
+            st.sampled_from(["time_out", "resolved", "give_up", "dialled", "not_handed_over", "handed_over"]),
         ),
         max_size=8,
     ),
@@ -526,7 +526,7 @@ def test_no_order_of_events_leads_out_of_the_table(events: list[bytes | str], is
     protocol = redirected(TABLET) if is_redirected else explicit(address=TABLET)
     possible = {
         "resolved": State.RESOLVING,
-        "not_dialled": State.DIALLING,
+        "give_up": State.DIALLING,
         "dialled": State.DIALLING,
         "not_handed_over": State.HANDING_OVER,
         "handed_over": State.HANDING_OVER,
@@ -544,9 +544,10 @@ def test_no_order_of_events_leads_out_of_the_table(events: list[bytes | str], is
         elif possible[event] is not before:
             continue
         else:
-            commands = (
-                protocol.resolved(Found(("93.184.215.14",))) if event == "resolved" else getattr(protocol, event)()
-            )
+            commands = {
+                "resolved": lambda: protocol.resolved(Found(("93.184.215.14",))),
+                "give_up": lambda: protocol.give_up("dial"),
+            }.get(event, getattr(protocol, event))()
         followers = {before}
         for command in commands:
             followers = {TRANSITIONS[state].get(type(command), state) for state in followers}
