@@ -134,7 +134,6 @@ class ScanPool:
         self._numbers = count(1)
         self._worker: _Worker | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._due = 0.0
 
     @property
     def pid(self) -> int | None:
@@ -213,25 +212,15 @@ class ScanPool:
                 self.send(job, job.kept)
 
     def _set_timer(self) -> None:
-        """Postpone the end of the process.
-
-        A timer that goes off before it starts again, which costs less than moving it for each frame.
-        """
-        loop, has_work = asyncio.get_running_loop(), any(job.is_busy for job in self._jobs.values())
-        self._due = loop.time() + (self._patience if has_work else self._idle)
-        if self._timer is None or self._timer.when() > self._due:
-            self._start_timer()
-
-    def _start_timer(self) -> None:
+        """Postpone the end of the process."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(self._due, self._time_is_up)
+        has_work = any(job.is_busy for job in self._jobs.values())
+        seconds = self._patience if has_work else self._idle
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._time_is_up)
 
     def _time_is_up(self) -> None:
         self._timer = None
-        if asyncio.get_running_loop().time() < self._due:
-            self._start_timer()
-            return
         worker = self._worker
         if worker is None:
             return
