@@ -290,13 +290,8 @@ def format_for_name(name: str) -> CertificateFormat:
     >>> format_for_name("a.mobileconfig").value, format_for_name("a.cer").value, format_for_name("a.pem").value
     ('mobileconfig', 'der', 'pem')
     """
-    match name.rpartition(".")[2].lower():
-        case "mobileconfig":
-            return CertificateFormat.MOBILECONFIG
-        case "der" | "cer":
-            return CertificateFormat.DER
-        case _:
-            return CertificateFormat.PEM
+    forms = {"mobileconfig": CertificateFormat.MOBILECONFIG, "der": CertificateFormat.DER, "cer": CertificateFormat.DER}
+    return forms.get(name.rpartition(".")[2].lower(), CertificateFormat.PEM)
 
 
 def _apple_profile(authority: CertificateAuthority) -> CertificateFile:

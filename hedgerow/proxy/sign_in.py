@@ -39,13 +39,7 @@ class SignInRules:
 
     def is_asked(self, device: Device) -> bool:
         """True if this device gets nothing before it has signed in."""
-        match self.who:
-            case ProxySignIn.NEVER:
-                return False
-            case ProxySignIn.UNKNOWN:
-                return not device.known
-            case ProxySignIn.ALWAYS:
-                return True
+        return self.who is ProxySignIn.ALWAYS or (self.who is ProxySignIn.UNKNOWN and not device.known)
 
 
 class ProxyAuthenticator:

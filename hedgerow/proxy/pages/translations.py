@@ -133,16 +133,10 @@ class PageTranslation:
         match decision.reason:
             case Reason.FILE:
                 return details.get(decision.what, "")
-            case Reason.PAGE:
-                score = _PAGE_SCORE.fullmatch(decision.what)
-                if score is None:
-                    return details["too-long" if decision.what.startswith("too long") else "unchecked"]
-                return details["page"].format(score=score[1], limit=score[2])
-            case Reason.PICTURE:
-                score = _PAGE_SCORE.fullmatch(decision.what)
-                return (
-                    details["unchecked"] if score is None else details["picture"].format(score=score[1], limit=score[2])
-                )
+            case Reason.PAGE | Reason.PICTURE:
+                if (score := _PAGE_SCORE.fullmatch(decision.what)) is not None:
+                    return details[decision.reason.value].format(score=score[1], limit=score[2])
+                return details["too-long" if decision.what.startswith("too long") else "unchecked"]
             case Reason.RECOGNISED:
                 date = registration_of(str(decision.rule))
                 return "" if date is None else details["registered"].format(date=date)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import brotli
 
@@ -38,11 +38,6 @@ class ContentDecodingError(Exception):
 
 class ExcessiveExpansion(Exception):
     """The body decodes to far more bytes than any that was compressed to save bandwidth."""
-
-
-class _Coding(Protocol):
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield the decoded bytes in pieces of about 64 kB. Raises ContentDecodingError."""
 
 
 class _Gzip:
@@ -181,6 +176,8 @@ class _Zstd:
     def _new_decompressor() -> Any:
         return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW})
 
+
+type _Coding = _Gzip | _Deflate | _Brotli | _Zstd
 
 _CODINGS: dict[str, Callable[[], _Coding]] = {
     "gzip": _Gzip,
