@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from hedgerow.blocklists.names import parse_host
@@ -71,17 +72,15 @@ def looks_like_tls(data: bytes) -> bool | None:
     return None if len(data) < 2 else data[1] == 3
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class HelloReader:
     """Reader of records until the ClientHello is complete.
 
     The work is linear in the bytes, however small the pieces.
     """
 
-    __slots__ = ("_message", "_records")
-
-    def __init__(self) -> None:
-        self._records = bytearray()
-        self._message = bytearray()
+    _records: bytearray = field(default_factory=bytearray)
+    _message: bytearray = field(default_factory=bytearray)
 
     def feed(self, data: bytes) -> ClientHello | None:
         """Return the ClientHello, or None while bytes are missing.

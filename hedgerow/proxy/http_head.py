@@ -168,6 +168,7 @@ class ReceiveBuffer:
         return 0 if found is None else end
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class HeadReader:
     """Reader of a head: it collects bytes until the head is complete.
 
@@ -176,12 +177,9 @@ class HeadReader:
     `rest` holds the bytes after the head once `feed` has returned it.
     """
 
-    __slots__ = ("_buffer", "_has_begun", "rest")
-
-    def __init__(self) -> None:
-        self._buffer = ReceiveBuffer()
-        self._has_begun = False
-        self.rest = b""
+    rest: bytes = b""
+    _buffer: ReceiveBuffer = field(default_factory=ReceiveBuffer)
+    _has_begun: bool = False
 
     def feed(self, data: bytes) -> RequestHead | None:
         """The head, or None while bytes are missing. Raises HeadError as soon as no continuation could be valid."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from dataclasses import dataclass, field
 
 _RECORD = 16 * 1024
 _TCP_CLOSE = 7  # of the kernel's net/tcp_states.h; the first octet of TCP_INFO is the state
@@ -154,32 +155,20 @@ class StreamOwner:
         """Note that the stream takes bytes again."""
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Stream(asyncio.Protocol):
     """One TCP connection. `owner` may be replaced. `bytes_received` and `bytes_sent` count bytes on the wire."""
 
-    __slots__ = (
-        "_is_paused",
-        "_pending",
-        "bytes_received",
-        "bytes_sent",
-        "has_ended",
-        "is_lost",
-        "owner",
-        "tls",
-        "transport",
-        "was_reset",
-    )
-
-    def __init__(self, owner: StreamOwner) -> None:
-        self.owner = owner
-        self.tls: TlsSession | None = None
-        self.transport: asyncio.Transport
-        self.has_ended = False
-        self.is_lost = False
-        self.was_reset = False
-        self.bytes_received = self.bytes_sent = 0
-        self._is_paused = False
-        self._pending: list[bytes] = []
+    owner: StreamOwner
+    tls: TlsSession | None = None
+    transport: asyncio.Transport = field(init=False)
+    has_ended: bool = False
+    is_lost: bool = False
+    was_reset: bool = False
+    bytes_received: int = 0
+    bytes_sent: int = 0
+    _is_paused: bool = False
+    _pending: list[bytes] = field(default_factory=list)
 
     # The protocol.
 

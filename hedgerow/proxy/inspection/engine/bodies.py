@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
+from dataclasses import dataclass, field
 
 from hedgerow.proxy.http_head import MAX_FIELDS, ReceiveBuffer
 
@@ -38,14 +39,12 @@ def split_lines(head: bytes) -> list[bytes]:
     return [line.removesuffix(b"\r") for line in head.split(b"\n")[:-2]]
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class BodyReader:
     """Reader of one body. `read` returns its next piece until `is_complete`. `trailers` follow the last chunk."""
 
-    __slots__ = ("is_complete", "trailers")
-
-    def __init__(self) -> None:
-        self.is_complete = False
-        self.trailers: list[Field] = []
+    is_complete: bool = False
+    trailers: list[Field] = field(default_factory=list)
 
     @abstractmethod
     def read(self, buffer: ReceiveBuffer) -> bytes:
@@ -76,8 +75,6 @@ class LengthReader(BodyReader):
 class UntilCloseReader(BodyReader):
     """Reader of a body that ends with its connection."""
 
-    __slots__ = ()
-
     def read(self, buffer: ReceiveBuffer) -> bytes:
         return buffer.take(len(buffer))
 
@@ -85,17 +82,14 @@ class UntilCloseReader(BodyReader):
         self.is_complete = True
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class ChunkedReader(BodyReader):
     """Reader of a body in chunks, which joins those that have arrived."""
 
-    __slots__ = ("_ends", "_error", "_is_in_trailers", "_left")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._left = 0  # octets of the chunk that has begun
-        self._ends = b""  # the rest of the line end that must follow it
-        self._is_in_trailers = False
-        self._error: BodyError | None = None  # follows what was joined
+    _left: int = 0  # octets of the chunk that has begun
+    _ends: bytes = b""  # the rest of the line end that must follow it
+    _is_in_trailers: bool = False
+    _error: BodyError | None = None  # follows what was joined
 
     def read(self, buffer: ReceiveBuffer) -> bytes:
         if self._error is not None:
