@@ -20,7 +20,6 @@ from proxy_stand import Stand
 from small_internet.whole import SmallInternet
 
 from hedgerow.proxy.http_head import MAX_FIELDS, HeadError, HeadReader, ReceiveBuffer
-from hedgerow.proxy.inspection.engine.bodies import split_lines
 from hedgerow.proxy.inspection.engine.flows import HeaderFields, HttpRequest
 from hedgerow.proxy.inspection.engine.heads import read_response_head
 from hedgerow.proxy.inspection.engine.plain_messages import (
@@ -386,7 +385,7 @@ def test_a_plain_response_is_one_for_the_reader_of_all_responses_too() -> None:
             continue
         found += 1
         buffer = ReceiveBuffer(bytearray(data))
-        response = read_response_head(split_lines(buffer.take(buffer.find_head())))
+        response = read_response_head(buffer.take(buffer.find_head()))
         size = expected_http_body_size(HttpRequest(method=b"GET", path=b"/", headers=HeaderFields([])), response)
         response.data.content = buffer.take(size or 0)
         assert (not buffer, plain.data) == (True, response.data), data

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import struct
 from urllib.parse import urlsplit
 
@@ -103,14 +102,13 @@ def url(data: bytes) -> None:
 
 def inspected_heads(data: bytes) -> None:
     """Read a head as a client's and as an origin's, plain or not."""
-    lines = list(itertools.takewhile(bool, data.split(b"\r\n")))
     is_too_long(data)
     parse_plain_path(data)
     parse_plain_response(data)
     with contextlib.suppress(http_head.HeadError):
         request_of(http_head.parse_head(data.decode("latin-1"), has_raw_target=True))
     with contextlib.suppress(ValueError):
-        read_response_head(lines)
+        read_response_head(data.partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
 
 
 def chunked_body(data: bytes) -> None:

@@ -14,12 +14,14 @@ Protocol code: no sockets, no files.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from http import HTTPStatus
 
 from mitmproxy import http
 
 from hedgerow.proxy.http_head import RequestHead, basic_credentials, parse_status_line, parse_target
+from hedgerow.proxy.inspection.engine.bodies import split_lines
 from hedgerow.proxy.inspection.engine.flows import Fields, HeaderFields, HttpRequest, HttpResponse, values_of
 
 _SCHEMES = ("http", "https")
@@ -31,7 +33,7 @@ _NEVER_NOMINATED = _FRAMING | frozenset(
     b"cache-control close connection content-disposition content-encoding content-range content-security-policy"
     b" content-type date location set-cookie upgrade".split()
 )
-_FOLD = (b" ", b"\t")
+_FOLD = re.compile(rb"[ \t]*\r?\n[ \t]+")  # which joins two lines (RFC 9112, section 5.2)
 _PLAIN_OPTIONS = ([b"keep-alive"], [b"close"])
 _CLOSE = (b"Connection", b"close")
 _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
@@ -71,13 +73,15 @@ def _read_fields(lines: list[bytes]) -> Iterable[tuple[bytes, bytes]]:
         yield name, value.strip(b" \t\r")
 
 
-def read_response_head(lines: list[bytes]) -> HttpResponse:
-    """Parse a response's head, whose number of lines is bounded. Raises ValueError."""
-    line = parse_status_line(lines[0]) if lines else None
+def read_response_head(head: bytes) -> HttpResponse:
+    """Parse a response's head with its empty line. The number of its lines is bounded. Raises ValueError."""
+    first, _, rest = head.partition(b"\n")
+    line = parse_status_line(first.removesuffix(b"\r"))
     if line is None:
         raise ValueError("it does not begin with a status line of HTTP/1")
     version, status, reason = line
-    response = HttpResponse(status, reason, HeaderFields(_read_fields(_unfolded(lines)[1:])), http_version=version)
+    fields = HeaderFields(_read_fields(split_lines(_FOLD.sub(b" ", rest))))
+    response = HttpResponse(status, reason, fields, http_version=version)
     examined = [(key, value) for name, value in response.data.headers.fields if (key := name.lower()) in _EXAMINED]
     framing = [field for field in examined if field[0] in _FRAMING]
     if len(examined) > len(framing):
@@ -87,19 +91,6 @@ def read_response_head(lines: list[bytes]) -> HttpResponse:
     if len(framing) > 1 or (framing and (response.data.status_code == 204 or not _is_plain(*framing[0]))):
         _repair(response, framing)
     return response
-
-
-def _unfolded(lines: list[bytes]) -> list[bytes]:
-    """Join folded lines with a space (RFC 9112, section 5.2)."""
-    if not any(line.startswith(_FOLD) for line in lines):
-        return lines
-    fields: list[list[bytes]] = []
-    for line in lines:
-        if len(fields) > 1 and line.startswith(_FOLD):
-            fields[-1].append(line.strip())
-        else:
-            fields.append([line])
-    return [b" ".join(field) for field in fields]
 
 
 def _is_plain(name: bytes, value: bytes) -> bool:

@@ -20,7 +20,7 @@ from mitmproxy.proxy import commands
 from mitmproxy.proxy.context import Context
 
 from hedgerow.proxy.http_head import MAX_FIELDS, HeadError, parse_head
-from hedgerow.proxy.inspection.engine.bodies import body_reader, split_lines
+from hedgerow.proxy.inspection.engine.bodies import body_reader
 from hedgerow.proxy.inspection.engine.flows import Commands, InspectedFlow, layers
 from hedgerow.proxy.inspection.engine.heads import (
     has_unknown_length,
@@ -185,7 +185,7 @@ class Http1Client(Http1Connection):
         if not size:
             return
         try:
-            response = read_response_head(split_lines(self.buffer.take(size)))
+            response = read_response_head(self.buffer.take(size))
             if is_interim(response):  # `_pass_interim` has not recognised it
                 raise ValueError("the line of its informational status is malformed")
             body = http1.expected_http_body_size(self.request, response)
@@ -216,7 +216,7 @@ class Http1Client(Http1Connection):
                 yield from self._fail(TOO_MANY_INTERIM)
                 return
             with contextlib.suppress(ValueError):  # a malformed one is left out: the final response follows
-                response = read_response_head(split_lines(self.buffer.take(size)))
+                response = read_response_head(self.buffer.take(size))
                 if may_forward_interim(response):
                     yield layers.ReceiveHttp(layers.ResponseHeaders(self.stream_id, response, False))
 

@@ -55,7 +55,7 @@ def test_other_request_lines_are_refused(line: str) -> None:
 )
 def test_other_status_lines_are_refused(line: bytes) -> None:
     with pytest.raises(ValueError):
-        read_response_head([line])
+        read_response_head(line + b"\r\n\r\n")
 
 
 def test_an_http2_request_becomes_one_of_http1() -> None:
