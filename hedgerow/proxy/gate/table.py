@@ -54,8 +54,7 @@ class GateTable[C: Hashable]:
         self._counters = counters
         self._clock = clock
         self.places = Places[C | Tunnel](limits.total, limits.device)
-        self._client_deadlines: dict[C, float] = {}
-        self._server_deadlines: dict[C, float] = {}
+        self._deadlines: dict[C, tuple[bool, float]] = {}  # and whether it is the client that is awaited
 
     @property
     def connections(self) -> tuple[C, ...]:
@@ -68,46 +67,35 @@ class GateTable[C: Hashable]:
         idle for longest.
         """
         contenders = self.places.contenders(client)
-        for deadlines in (self._client_deadlines, self._server_deadlines):
-            for item in contenders:
-                if item in deadlines:
-                    return item
+        awaited = [item for item in contenders if not isinstance(item, Tunnel) and item in self._deadlines]
+        if awaited:
+            return max(awaited, key=lambda connection: self._deadlines[connection][0])
         tunnels = [item for item in contenders if isinstance(item, Tunnel)]
         now = self._clock()
         return max(tunnels, key=lambda tunnel: tunnel.idle_for(now)) if tunnels else next(iter(contenders), None)
 
     def remove(self, connection: C) -> None:
-        self._client_deadlines.pop(connection, None)
-        self._server_deadlines.pop(connection, None)
+        self._deadlines.pop(connection, None)
         self.places.leave(connection)
 
     def await_client(self, connection: C) -> None:
         """Start the deadline for the client to complete the head that is being read."""
-        self._client_deadlines.pop(connection, None)
-        self._server_deadlines.pop(connection, None)
-        self._client_deadlines[connection] = self._clock() + self.limits.head
+        self._deadlines[connection] = True, self._clock() + self.limits.head
 
     def await_server(self, connection: C) -> None:
         """Start the deadline for the connection to be opened, unless it runs already."""
-        self._client_deadlines.pop(connection, None)
-        self._server_deadlines.setdefault(connection, self._clock() + self.limits.dial)
+        if self._deadlines.get(connection, (True,))[0]:
+            self._deadlines[connection] = False, self._clock() + self.limits.dial
 
     def expired(self, now: float) -> list[C]:
         """The connections whose deadline has passed."""
-        expired = list[C]()
-        for deadlines in (self._client_deadlines, self._server_deadlines):
-            for connection, deadline in deadlines.items():
-                if deadline > now:
-                    break  # the limit is the same for all, so the oldest stand first
-                expired.append(connection)
-        return expired
+        return [connection for connection, (_, deadline) in self._deadlines.items() if deadline <= now]
 
     def promote(self, connection: C, tunnel: Tunnel) -> None:
         """Replace a connection by the tunnel that it has become."""
         self.places.replace(connection, tunnel)
         tunnel.began = self._clock()
-        self._client_deadlines.pop(connection, None)
-        self._server_deadlines.pop(connection, None)
+        self._deadlines.pop(connection, None)
         self.tunnels.add(tunnel)
 
     def finish(self, tunnel: Tunnel) -> None:
