@@ -312,11 +312,8 @@ class GateConnection:
             self._receive()
 
     def _check_password(self, credentials: str) -> None:
-        rules = self._gate.rules
-        found = rules.policy.find_client(self._protocol.address)
-        # By device, since one device has any number of addresses.
-        client, is_named = (found[0].id, found[0].known) if found is not None else (self._protocol.address, False)
-        if rules.authenticator.may_try(credentials, client, is_named=is_named):
+        device = self._protocol.client.device
+        if self._gate.rules.authenticator.may_try(credentials, device.id, is_named=device.known):
             self._start(self._await_password(credentials))
         else:
             self._execute(self._protocol.password_not_checked())
