@@ -58,9 +58,9 @@ class ClientHandshake(InspectorSession):
         self.share, self.shares = share, inspector.shares
         self._began = asyncio.get_running_loop().time()
         self._header = header
-        self._receive: Callable[[ClientHandshake, bytes], None] = ClientHandshake._choose
         self._first = first
         self._hello = HelloReader()
+        self._has_hello = False
         self._offers: tuple[str, ...] = ()
         self._can_resume = False
         self._parallel: tuple[Key, GoOn] | None = None  # its place among those that wait for one another
@@ -80,7 +80,7 @@ class ClientHandshake(InspectorSession):
             return
         self._context.server.address = (self._header.target.host, self._header.target.port)
         if first:
-            self._choose(first)
+            self.received(self.stream, first)
 
     def idle_seconds(self, now: float) -> float:
         """Return the seconds since the start, in the loop's time. What the client sends does not extend its limit."""
@@ -89,7 +89,16 @@ class ClientHandshake(InspectorSession):
     # Events of the stream.
 
     def received(self, stream: Stream, data: bytes) -> None:  # noqa: ARG002
-        self._receive(self, data)
+        self._first += data
+        if self._has_hello:
+            # The client does not wait for our ServerHello. Its bytes, such as early data, belong to the handshake.
+            if len(self._first) > _MAX_EARLY:
+                self.abort()
+        elif looks_like_tls(self._first) is False:
+            first, self._first = self._first, b""
+            self._hand_over(HTTPMode.transparent, first)
+        else:
+            self._read_hello(data)
 
     def secured(self, stream: Stream) -> None:
         assert stream.tls is not None
@@ -110,20 +119,7 @@ class ClientHandshake(InspectorSession):
 
     # Detection of the protocol.
 
-    def _choose(self, data: bytes) -> None:
-        first = self._first + data
-        if (is_tls := looks_like_tls(first)) is None:
-            self._first = first
-            return
-        self._first = b""
-        self._receive = ClientHandshake._read_hello if is_tls else ClientHandshake._read_request
-        self._receive(self, first)
-
-    def _read_request(self, data: bytes) -> None:
-        self._hand_over(HTTPMode.transparent, data)
-
     def _read_hello(self, data: bytes) -> None:
-        self._first += data
         try:
             hello = self._hello.feed(data)
         except HelloError:
@@ -141,28 +137,18 @@ class ClientHandshake(InspectorSession):
     def _secure(self, hello: ClientHello) -> None:
         server, client = self._context.server, self.client
         assert server.address is not None
-        server.tls = client.tls = True
+        self._has_hello = server.tls = client.tls = True
         client.sni = hello.sni
         self._offers, self._can_resume = hello.alpn, hello.can_resume
         host = hello.sni or server.address[0]
         if HTTP2 in hello.alpn:
             self._parallel = (self._header.address, host, server.address[1]), partial(self._go_on, self._certify, host)
             if not self._inspector.parallel_handshakes.begin(*self._parallel):
-                self._receive = ClientHandshake._keep
                 return
         self._certify(host)
 
     def _certify(self, host: str) -> None:
-        self._receive = ClientHandshake._keep
         self._inspector.leaf_certificates.request(host, self._proceed)
-
-    def _keep(self, data: bytes) -> None:
-        """Keep the bytes of a client that does not wait for our ServerHello, such as early data: they belong to the
-        handshake.
-        """
-        self._first += data
-        if len(self._first) > _MAX_EARLY:
-            self.abort()
 
     def _proceed(self, context: ssl.SSLContext | None) -> None:
         """Begin the handshake with the certificate, unless the signer has issued none."""
