@@ -19,9 +19,10 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po, write_po
 
 import hedgerow
+from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.text.locales import LANGUAGES, NAME_CONTEXT, SOURCE_LANGUAGE, SOURCE_NAME, catalogue_path
-from hedgerow.proxy.pages.translations import page_messages
+from hedgerow.proxy.pages.translations import PAGE_CONTEXT, TOPIC_CONTEXT, english_words
 
 PACKAGE = Path(hedgerow.__file__).parent
 TRANSLATED = tuple(code for code in LANGUAGES if code != SOURCE_LANGUAGE)
@@ -149,6 +150,21 @@ def _in_data() -> Iterator[tuple[str | None, str]]:
     yield NAME_CONTEXT, SOURCE_NAME
     yield from ((None, profile.title) for profile in parse_policy(b"", None).profiles.values())
     yield from page_messages()
+
+
+def page_messages() -> Iterator[tuple[str, str]]:
+    """Yield the messages of the block page, each after its context."""
+    yield from ((PAGE_CONTEXT, text) for text in _texts_in(english_words()))
+    yield from ((TOPIC_CONTEXT, category.title) for category in builtin_categories())
+
+
+def _texts_in(words: object) -> Iterator[str]:
+    if isinstance(words, str):
+        yield words
+        return
+    assert isinstance(words, dict | list)
+    for each in words.values() if isinstance(words, dict) else words:
+        yield from _texts_in(each)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gettext
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cache
@@ -198,25 +198,10 @@ def category_titles(language: str) -> Mapping[str, str]:
     return {category.name: translations.pgettext(TOPIC_CONTEXT, category.title) for category in builtin_categories()}
 
 
-def page_messages() -> Iterator[tuple[str, str]]:
-    """All messages to be translated, each after its context."""
-    yield from ((PAGE_CONTEXT, text) for text in _texts_in(_english_words()))
-    yield from ((TOPIC_CONTEXT, category.title) for category in builtin_categories())
-
-
-def _texts_in(words: object) -> Iterator[str]:
-    if isinstance(words, str):
-        yield words
-        return
-    assert isinstance(words, dict | list)
-    for each in words.values() if isinstance(words, dict) else words:
-        yield from _texts_in(each)
-
-
 @cache
 def page_words(language: str) -> dict[str, Any]:
     """The texts of `en.yaml` in a language, with its `lang` and `dir`."""
-    words: dict[str, Any] = _translated(_english_words(), read_translations(language))
+    words: dict[str, Any] = _translated(english_words(), read_translations(language))
     return words | {"lang": language, "dir": text_direction(language), "categories": category_titles(language)}
 
 
@@ -229,7 +214,8 @@ def _translated(words: Any, translations: gettext.NullTranslations) -> Any:
 
 
 @cache
-def _english_words() -> dict[str, Any]:
+def english_words() -> dict[str, Any]:
+    """The texts of `en.yaml`."""
     words = read_yaml(PAGES / "en.yaml")
     assert isinstance(words, dict)
     return words

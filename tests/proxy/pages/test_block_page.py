@@ -12,6 +12,7 @@ from typing import cast
 
 import pytest
 import yaml
+from catalogues import page_messages
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,7 +27,7 @@ from hedgerow.policies.ruleset import Rulesets
 from hedgerow.policies.text.locales import LANGUAGES, read_translations
 from hedgerow.proxy.pages.block_page import ASK_PATH, BlockPage
 from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm, response_form
-from hedgerow.proxy.pages.translations import PAGES, PageReader, choose_language, page_messages, page_words
+from hedgerow.proxy.pages.translations import PAGES, PageReader, choose_language, page_words
 
 NOW = 1_790_000_000.0  # Monday, 21 September 2026, 15:13:20 in Lisbon
 PAGE = BlockPage("PT", "Europe/Lisbon")
