@@ -70,16 +70,11 @@ class GateRules:
         match emitted:
             case (AcceptConnect(target, _, False) as command,) | (
                 HandOver(HandoverHeader(_, Authority() as target, True)) as command,
-            ):
-                pass
-            case _:
-                return
-        if len(data) > _MAX_CONNECT or head.get("proxy-authorization"):
-            return  # the second depends on who signed in
-        request = Request(client.device.id, RequestKind.TUNNEL, target.host, target.port)
-        self._connects[client.address, data] = KnownConnect(
-            client, head, request, self.decide(client, request).verdict, command
-        )
+            ) if len(data) <= _MAX_CONNECT and not head.get("proxy-authorization"):  # which depends on who signed in
+                request = Request(client.device.id, RequestKind.TUNNEL, target.host, target.port)
+                self._connects[client.address, data] = KnownConnect(
+                    client, head, request, self.decide(client, request).verdict, command
+                )
 
     def repeated_connect(self, address: str, data: bytes) -> KnownConnect | None:
         """Return what was noted of a connection that begins with `data`, if the same would follow from it today.
