@@ -147,12 +147,10 @@ class InspectedConnection(InspectorSession):
         else:
             self._pressure.note_writing(stream, is_paused=False)
 
-    def write_paused(self, stream: Stream) -> None:
-        self._pressure.note_writing(stream, is_paused=True)
-
-    def write_resumed(self, stream: Stream) -> None:
-        self._pressure.note_writing(stream, is_paused=False)
-        self._pace.resume()
+    def note_writing(self, stream: Stream, *, is_paused: bool) -> None:
+        self._pressure.note_writing(stream, is_paused=is_paused)
+        if not is_paused:
+            self._pace.resume()
 
     def _end(self, stream: Stream) -> None:
         connection = self._streams.connection(stream)
@@ -162,9 +160,8 @@ class InspectedConnection(InspectorSession):
         self._dispatch_end(stream, connection)
 
     def _dispatch_end(self, stream: Stream, connection: Connection) -> None:
-        if self._origin_pace.defer(connection, lambda: self._dispatch_end(stream, connection)):
-            return
-        if self._streams.note_closed(connection):
+        is_deferred = self._origin_pace.defer(connection, lambda: self._dispatch_end(stream, connection))
+        if not is_deferred and self._streams.note_closed(connection):
             self._streams.is_origin_cut = stream is not self.stream and stream.is_cut
             self._dispatch_closed(connection)
             self._streams.is_origin_cut = False

@@ -5,6 +5,7 @@ verified.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from dataclasses import dataclass, field
@@ -100,10 +101,8 @@ class TlsSession:
 
     def end(self) -> None:
         """Write close_notify, with which the peer knows that nothing is missing (RFC 8446, section 6.1)."""
-        try:
+        with contextlib.suppress(ssl.SSLError):  # SSLWantReadError: the peer's has not come, and is not waited for
             self._tls.unwrap()
-        except ssl.SSLError:  # SSLWantReadError: the peer's own has not come, which we do not wait for
-            pass
 
     def take(self) -> bytes:
         """Return the bytes to send to the peer."""
@@ -148,11 +147,8 @@ class StreamOwner:
     def lost(self, stream: Stream) -> None:
         """Handle the end of the connection, after which nothing follows."""
 
-    def write_paused(self, stream: Stream) -> None:
-        """Note that the stream takes no more bytes for now."""
-
-    def write_resumed(self, stream: Stream) -> None:
-        """Note that the stream takes bytes again."""
+    def note_writing(self, stream: Stream, *, is_paused: bool) -> None:
+        """Note whether the stream takes no more bytes for now."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -216,10 +212,10 @@ class Stream(asyncio.Protocol):
         self.owner.lost(self)
 
     def pause_writing(self) -> None:
-        self.owner.write_paused(self)
+        self.owner.note_writing(self, is_paused=True)
 
     def resume_writing(self) -> None:
-        self.owner.write_resumed(self)
+        self.owner.note_writing(self, is_paused=False)
 
     def _end(self) -> None:
         if not self.has_ended:
