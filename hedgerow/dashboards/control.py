@@ -56,6 +56,12 @@ def at_field(name: str) -> Iterator[None]:
         raise
 
 
+class DangerousOpening(InvalidInput):
+    """Refusal of something dangerous that nobody has confirmed. `more` has what it opens, and what confirms it."""
+
+    status = 409
+
+
 class WrongCode(InvalidInput):
     """The typed text is not a valid code.
 
@@ -367,17 +373,23 @@ class Control(Protocol):
         *,
         only_address: bool = False,
         only_device: bool = False,
+        sure: bool = False,
     ) -> Grant | Bonus:
         """Approve an open request, and others for the same, with a grant, or a chore with its minutes.
 
-        Raises `NoSuchEntry`.
+        Raises `NoSuchEntry`, and `DangerousOpening` for something dangerous unless `sure`.
         """
 
     async def deny(self, request_id: int, actor: str) -> None:
         """Deny an open request, and others for the same. Raises `journal.access_store.NoSuchEntry`."""
 
-    async def give(self, subject: AccessSubject, actor: str, *, ends: float | None, note: str = "") -> Grant:
-        """Grant a subject to a device, a person or everybody. Raises `InvalidInput` for an unknown name or subject."""
+    async def give(
+        self, subject: AccessSubject, actor: str, *, ends: float | None, note: str = "", sure: bool = False
+    ) -> Grant:
+        """Grant a subject to a device, a person or everybody.
+
+        Raises `InvalidInput` for an unknown name or subject, and `DangerousOpening` unless `sure`.
+        """
 
     async def revoke(self, grant_id: str, actor: str) -> None:
         """End a grant now. Raises `journal.access_store.NoSuchEntry`."""

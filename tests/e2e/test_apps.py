@@ -241,6 +241,18 @@ def test_the_command_line_opens_the_app_or_only_the_address(house: House) -> Non
     house.await_app(spotify)
 
 
+def test_the_command_line_opens_a_dangerous_app_only_with_yes(house: House) -> None:
+    assert house.ask_at_block_page("www.tinder.com").status == 200
+    request = str(house.request("tinder"))
+    for words in (["grant", "tom", "tinder"], ["code", "--request", request], ["requests", "--approve", request]):
+        refused = house.running.run(*words)
+        assert refused.returncode == 2
+        assert "tinder is closed for a reason: it belongs to dating. Add --yes" in refused.stderr
+        assert not refused.stdout
+    assert house.requests("tinder"), "nothing was answered"
+    assert house.command("requests", "--approve", request, "--yes").startswith("Tinder open for mia until ")
+
+
 def test_the_api_opens_the_app(house: House) -> None:
     discord = real_app("discord")
     grant = house.api("/grants", subject="cdn.discordapp.com", person="mia", how_long="hour")

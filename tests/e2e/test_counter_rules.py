@@ -314,7 +314,7 @@ def test_what_is_opened_for_everybody_stays_closed_at_a_childs_seat(cafe: Hedger
     take_over(counter, "Ana")
     open_seat(counter, "seat-1", "child")
     open_seat(counter, "seat-2", "adult")
-    made = counter.post("/api/v1/grants", json={"subject": "gambling", "how_long": "today"})
+    made = counter.post("/api/v1/grants", json={"subject": "gambling", "how_long": "today", "sure": True})
     assert made.status_code == 201
     assert entries(cafe)[-1]["action"] == "allow-adult"
     wait_until(lambda: not is_blocked(cafe, "bets.example", OTHER_SEAT), 30)

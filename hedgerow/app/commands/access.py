@@ -21,6 +21,7 @@ from hedgerow.app.commands.options import (
     JsonOption,
     OnlyAddressOption,
     StateOption,
+    SureOption,
     call_api,
     fail,
     format_time,
@@ -144,11 +145,12 @@ def requests(
     ] = GrantDuration.HOUR,
     only_address: OnlyAddressOption = False,
     only_device: Annotated[bool, typer.Option(help="Only on the device from which it was asked.")] = False,
+    sure: SureOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show the open requests from block pages, and what is reported as done; answer one with --approve or --deny."""
     if approve is not None:
-        order = {"how_long": how_long.value, "only_address": only_address, "only_device": only_device}
+        order = {"how_long": how_long.value, "only_address": only_address, "only_device": only_device, "sure": sure}
         row = call_api(state, "POST", f"/requests/{approve}/approve", **order)
         print_result(
             as_json, row, actions.opened_sentence(row, format_time) if "ends" in row else f"Approved request {approve}."

@@ -31,6 +31,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OnlyAddressOption = Annotated[
     bool, typer.Option("--only-address", help="Only this address, not the service that it belongs to.")
 ]
+SureOption = Annotated[bool, typer.Option("--yes", help="Open it even if it is dangerous.")]
 
 _REQUEST_TIMEOUT_S = 600.0  # rewriting a long journal takes minutes
 
@@ -128,6 +129,8 @@ def _error_detail(answer: httpx.Response) -> str:
         return f"Hedgerow answered {answer.status_code}."
     detail = str(problem.get("detail") or problem.get("title") or answer.status_code)
     wrong = [f"{str(each['field']).rpartition('.')[2]}: {each['message']}" for each in problem.get("errors", ())]
+    if problem.get("confirm") == "sure":
+        wrong.append("Add --yes to open it all the same.")
     return f"{detail} {'; '.join(wrong)}" if wrong else detail
 
 

@@ -11,6 +11,7 @@ from hedgerow.app.commands.options import (
     JsonOption,
     OnlyAddressOption,
     StateOption,
+    SureOption,
     call_api,
     fail,
     print_json,
@@ -107,13 +108,19 @@ def code(
     ] = None,
     valid: Annotated[int, typer.Option(min=1, max=1440, help="Minutes until the code expires.")] = 15,
     only_address: OnlyAddressOption = False,
+    sure: SureOption = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a code to read out over the phone. It works once, on the block page or the device's own page."""
     if (name is None) == (request is None) or (request is None and bool(subject) == bool(minutes)):
         fail("Give a NAME and either --open WHAT or --minutes N; or --request ID alone")
-    body: dict[str, object] = {"how_long": how_long.value, "valid_minutes": valid, "only_address": only_address}
+    body: dict[str, object] = {
+        "how_long": how_long.value,
+        "valid_minutes": valid,
+        "only_address": only_address,
+        "sure": sure,
+    }
     if request is not None:
         body["request"] = request
     else:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
@@ -15,7 +15,7 @@ from hedgerow.app.control.snapshots.publisher import SnapshotPublisher
 from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.blocklists.names import is_address
 from hedgerow.blocklists.rules import Origin
-from hedgerow.dashboards.control import InvalidInput, PauseExemption
+from hedgerow.dashboards.control import DangerousOpening, InvalidInput, PauseExemption
 from hedgerow.features import FEATURES
 from hedgerow.features.contract import Confirmation
 from hedgerow.journal.access_store import NoSuchEntry
@@ -23,7 +23,7 @@ from hedgerow.journal.reader import RequestRow
 from hedgerow.journal.store import JournalEntry
 from hedgerow.policies.access_subject import AccessSubject
 from hedgerow.policies.effective_users import EffectiveUsers
-from hedgerow.policies.expiry import PersonTimes, person_times
+from hedgerow.policies.expiry import person_times
 from hedgerow.policies.explain import find_device
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import Device, DeviceId, Grant, GrantDuration, Pause
@@ -62,6 +62,7 @@ class AccessControl:
         *,
         only_address: bool = False,
         only_device: bool = False,
+        sure: bool = False,
     ) -> Grant | Bonus:
         request = await asyncio.to_thread(self._publisher.ledger.request, request_id)
         if request.chore:
@@ -76,6 +77,7 @@ class AccessControl:
         wanted = self.access_change(
             ChangeKind.ALLOW, actor, subject.device, subject.what, person=subject.person, address=request.host
         )
+        await self.check_dangers(subject, wanted, sure=sure)
         await self._rule().change(
             wanted, lambda *entries: self._publisher.ledger.approve(request_id, grant, *entries, also=also)
         )
@@ -103,7 +105,9 @@ class AccessControl:
         await asyncio.to_thread(self._publisher.ledger.deny, request_id, actor, also)
         await self._publisher.put_in_force()  # a block page may be waiting for the answer
 
-    async def give(self, subject: AccessSubject, actor: str, *, ends: float | None, note: str = "") -> Grant:
+    async def give(
+        self, subject: AccessSubject, actor: str, *, ends: float | None, note: str = "", sure: bool = False
+    ) -> Grant:
         """Make a grant without a request. Raises `InvalidInput` for an unknown name or subject."""
         device, person = subject.device, subject.person
         self.check_target(device, person)
@@ -111,6 +115,7 @@ class AccessControl:
         known = replace(subject, what=what, device=identify_device(self._view().rulesets, device, self._mac_of))
         grant = _grant(known, actor, starts=time.time(), ends=ends, note=note)
         wanted = self.access_change(ChangeKind.ALLOW, actor, device, what, person=person, address=subject.address)
+        await self.check_dangers(known, wanted, sure=sure)
         await self._rule().change(wanted, lambda *entries: self._publisher.ledger.give(grant, *entries))
         await self._publisher.put_in_force()
         return grant
@@ -155,11 +160,6 @@ class AccessControl:
         pause = await self._rule().change(wanted, write)
         await self._publisher.put_in_force()
         return pause
-
-    def person_times(self, people: Iterable[str]) -> dict[str, PersonTimes]:
-        view, now = self._view(), time.time()
-        known = (view.policy.people[name] for name in people if name in view.policy.people)
-        return {person.name: person_times(view.rulesets, person, now) for person in known}
 
     async def postpone_bedtime(self, person: str, minutes: int, actor: str) -> Grant:
         """Grant the time until the bedtime that holds now and `minutes` more.
@@ -231,6 +231,12 @@ class AccessControl:
             minutes=minutes,
         )
 
+    async def check_dangers(self, subject: AccessSubject, wanted: AccessChange | None, *, sure: bool) -> None:
+        """Raise `DangerousOpening` for something dangerous unless `sure`, or `InvalidInput` if a rule refuses it."""
+        if not sure and (dangers := dangers_for(self._view(), subject)):
+            await self._rule().check(wanted)
+            raise danger_of(subject, dangers)
+
     def within_session(self, device: str | None, ends: float | None) -> float | None:
         """Limit the end of a grant to the session at a seat: a guest's grant is not for the next guest."""
         known, now = self._view().policy.devices.get(device or ""), time.time()
@@ -266,6 +272,28 @@ class AccessControl:
         if view is None:
             raise InvalidInput("Hedgerow is still starting.")
         return view
+
+
+def dangers_for(view: LoadedSnapshot, subject: AccessSubject) -> tuple[str, ...]:
+    """Return the dangerous categories of a subject for a person, the users of a device, or everybody."""
+    policy, person, device = view.policy, subject.person, subject.device
+    profiles = {policy.people[person].profile} if person in policy.people else set[str]()
+    if not profiles and device is not None and (found := find_device(view.rulesets, device)) is not None:
+        profiles = {user.profile for user in view.rulesets.effective_users_of(found, time.time())}
+    for_child = not profiles or any(policy.profiles[profile].is_for_children for profile in profiles)
+    several = (
+        dangers_of(name, view.catalogue, for_child=for_child) for name in (subject.what, subject.address) if name
+    )
+    return tuple(dict.fromkeys(each for dangers in several for each in dangers))
+
+
+def danger_of(subject: AccessSubject, dangers: Sequence[str]) -> DangerousOpening:
+    """Return the refusal of something dangerous that nobody has confirmed."""
+    text, topics = "%(what)s is closed for a reason: it belongs to %(topics)s.", ", ".join(dangers)
+    refusal = DangerousOpening(text, what=subject.what, topics=topics)
+    whose = {"person": subject.person, "device": subject.device}
+    refusal.more = {"confirm": "sure", "what": subject.what, "dangers": dangers, **whose}
+    return refusal
 
 
 async def same_requests(publisher: SnapshotPublisher, request: RequestRow) -> list[int]:

@@ -22,7 +22,7 @@ from hedgerow.dashboards.actions.orders import BonusOrder, CodeOrder
 from hedgerow.dashboards.control import InvalidInput, MadeCode, WrongCode
 from hedgerow.journal.access_store import AccessCode, CodeStore, NoSuchEntry
 from hedgerow.journal.recorder import Recorder, SystemEvent
-from hedgerow.policies.access_subject import service_or_address
+from hedgerow.policies.access_subject import AccessSubject, service_or_address
 from hedgerow.policies.explain import find_device
 from hedgerow.policies.model import CodeEntered, Device, DeviceId, Grant, GrantDuration
 from hedgerow.proxy.limits import ATTEMPT_WINDOW_S, MAX_ATTEMPTS, AttemptLimiter
@@ -50,31 +50,39 @@ class CodeService:
     async def make(self, order: CodeOrder, actor: str) -> MadeCode:
         now = time.time()
         ends = now + order.valid_minutes * 60
-        device, person, subject, how_long = order.device, order.person, order.subject, order.how_long
+        minutes = 0 if order.request is not None else order.minutes or 0
         if order.request is not None:
             request = await asyncio.to_thread(self._publisher.ledger.request, order.request)
             if request.state != "open":
                 raise NoSuchEntry(f"there is no open request {order.request}")
-            asked = request.access_subject(self._publisher.policy, only_address=order.only_address)
-            device, person, subject, address, minutes = asked.device, asked.person, asked.what, request.host, 0
+            opening = request.access_subject(self._publisher.policy, only_address=order.only_address)
         else:
-            minutes, address = order.minutes or 0, subject
-            subject = subject if order.only_address else service_or_address(subject)
-            self._check(device, person, subject, minutes)
+            what = order.subject if order.only_address else service_or_address(order.subject)
+            self._check(order.device, order.person, what, minutes)
+            device = DeviceId(order.device) if order.device is not None else None
+            opening = AccessSubject(what, order.person, device, order.subject)
         wanted = self._web.access_change(
-            ChangeKind.ALLOW, actor, device, subject, minutes, person=person, address=address
+            ChangeKind.ALLOW,
+            actor,
+            opening.device,
+            opening.what,
+            minutes,
+            person=opening.person,
+            address=opening.address,
         )
         # refused now rather than when it is typed, which only then is written down
         await self._rule().check(wanted)
+        if not minutes:
+            await self._web.check_dangers(opening, wanted, sure=order.sure)
         code = AccessCode(
             secrets.token_hex(6),
             actor,
             now,
             ends,
-            device,
-            person,
-            subject,
-            "" if minutes else how_long.value,
+            opening.device,
+            opening.person,
+            opening.what,
+            "" if minutes else order.how_long.value,
             minutes,
             order.request,
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from hedgerow import __version__
-from hedgerow.app.control.access import AccessControl
+from hedgerow.app.control.access import AccessControl, dangers_for
 from hedgerow.app.control.access_rule import AccessRule
 from hedgerow.app.control.health import WorkerMonitor
 from hedgerow.app.control.lists.list_sources import recommended_for_profiles
@@ -38,12 +38,13 @@ from hedgerow.network.neighbours import Neighbours
 from hedgerow.network.own_addresses import lan_address, own_addresses
 from hedgerow.policies.access_subject import AccessSubject
 from hedgerow.policies.decide import WELCOME_REASONS
+from hedgerow.policies.expiry import PersonTimes, person_times
 from hedgerow.policies.explain import explain, find_device
 from hedgerow.policies.host_facts import HostFactIndex, Lifelines
 from hedgerow.policies.identity import Use, grade_at, is_enough, may_resume_setup, networks_of
 from hedgerow.policies.model import Grant, Policy, Reason
 from hedgerow.policies.network import ListSelection
-from hedgerow.policies.person_access import PersonAccess, dangers_of, is_open_by_default, opened_too, person_access
+from hedgerow.policies.person_access import PersonAccess, is_open_by_default, opened_too, person_access
 from hedgerow.policies.text.addresses import parse_client_address
 from hedgerow.policies.unlisted import may_be_remembered
 from hedgerow.proxy.certificate_authority import (
@@ -75,6 +76,11 @@ class EnforcedRules(AccessControl):
     def dangers(self, subject: AccessSubject) -> tuple[str, ...]:
         return dangers_for(self._view(), subject)
 
+    def person_times(self, people: Iterable[str]) -> dict[str, PersonTimes]:
+        view, now = self._view(), time.time()
+        known = (view.policy.people[name] for name in people if name in view.policy.people)
+        return {person.name: person_times(view.rulesets, person, now) for person in known}
+
     def client_at(self, address: str) -> ClassedClient:
         """Return the client at an address for limits. A device of the policy that is a whole network has many."""
         view = self._publisher.view
@@ -94,19 +100,6 @@ class EnforcedRules(AccessControl):
 def default_of(policy: Policy, catalogue: Catalogue, person: str, subject: str, now: float) -> bool:
     """Return whether a subject would be open to a person without a rule of their own that names it."""
     return is_open_by_default(policy, catalogue, policy.people[person], subject, now)
-
-
-def dangers_for(view: LoadedSnapshot, subject: AccessSubject) -> tuple[str, ...]:
-    """Return the dangerous categories of a subject for a person, the users of a device, or everybody."""
-    policy, person, device = view.policy, subject.person, subject.device
-    profiles = {policy.people[person].profile} if person in policy.people else set[str]()
-    if not profiles and device is not None and (found := find_device(view.rulesets, device)) is not None:
-        profiles = {user.profile for user in view.rulesets.effective_users_of(found, time.time())}
-    for_child = not profiles or any(policy.profiles[profile].is_for_children for profile in profiles)
-    several = (
-        dangers_of(name, view.catalogue, for_child=for_child) for name in (subject.what, subject.address) if name
-    )
-    return tuple(dict.fromkeys(each for dangers in several for each in dangers))
 
 
 def access_of(view: LoadedSnapshot, person: str, now: float) -> PersonAccess:

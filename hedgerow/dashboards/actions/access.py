@@ -55,13 +55,14 @@ class GivenGrant(Grant):
     form=FormOf("/requests/{request_id}/approve", {"how_long": "for"}),
 )
 async def approve(core: Operations, caller: Caller, request_id: JournalId, order: Approval) -> Grant | Bonus:
-    """Approve a request."""
+    """Approve a request. Something dangerous is refused with 409, and approved if the order is repeated with `sure`."""
     return await core.control.approve(
         request_id,
         order.how_long,
         caller.actor,
         only_address=order.only_address,
         only_device=order.only_device,
+        sure=order.sure,
     )
 
 
@@ -129,7 +130,7 @@ async def give(core: Operations, caller: Caller, order: GrantOrder) -> GivenGran
         only_address=order.only_address,
         only_device=True,
     )
-    grant = await core.control.give(subject, caller.actor, ends=ends, note=order.note)
+    grant = await core.control.give(subject, caller.actor, ends=ends, note=order.note, sure=order.sure)
     return GivenGrant(**asdict(grant), opens_too=core.control.opens_too(grant), **await _closure(core.control, order))
 
 

@@ -29,12 +29,14 @@ JournalId = Annotated[int, Ge(1), Le(2**62)]
 class Approval(Order):
     """Duration of a grant. It opens the service to which the address belongs, on all devices of the person who asks.
 
-    `only_address` opens the address alone, `only_device` the device alone.
+    `only_address` opens the address alone, `only_device` the device alone. Something dangerous is opened if you are
+    `sure`.
     """
 
     how_long: GrantDuration
     only_address: bool = False
     only_device: bool = False
+    sure: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,8 @@ class PauseOrder(GrantTarget):
 class GrantOrder(GrantTarget):
     """Site, URL pattern, service or category to allow, and a note for those who see the grant.
 
-    A site that belongs to a service means the service, unless `only_address`.
+    A site that belongs to a service means the service, unless `only_address`. Something dangerous is opened if you are
+    `sure`.
     """
 
     subject: Annotated[str, MinLen(1), MaxLen(2048), Shown("A site, a service or a category.", "WHAT")]
@@ -77,6 +80,7 @@ class GrantOrder(GrantTarget):
         bool, Shown("Only this address, not the service that it belongs to.", option="--only-address")
     ] = False
     note: Annotated[str, MaxLen(300), Shown("The reason, shown with the grant.", option="--note")] = ""
+    sure: Annotated[bool, Shown("Open it even if it is dangerous.", option="--yes")] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +147,8 @@ class ReopenOrder(Order):
 class CodeOrder(Order):
     """A code that approves a request, or that gives a device or person minutes or access to something.
 
-    A site that belongs to a service means the service, unless `only_address`.
+    A site that belongs to a service means the service, unless `only_address`. Something dangerous is opened if you are
+    `sure`.
     """
 
     request: JournalId | None = None
@@ -154,3 +159,4 @@ class CodeOrder(Order):
     how_long: GrantDuration = GrantDuration.HOUR
     minutes: WholeMinutes | None = None
     valid_minutes: WholeMinutes = DEFAULT_VALID_MINUTES
+    sure: bool = False

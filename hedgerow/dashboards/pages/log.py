@@ -186,7 +186,7 @@ class LogPages(PageGroup):
             raise InvalidInput("For an hour, for today or permanently.")
         duration = GrantDuration(how_long)
         ends = duration.end(context.clock(), ZoneInfo(context.control.status().timezone))
-        grant = await context.control.give(opening, self._actor(request), ends=ends)
+        grant = await context.control.give(opening, self._actor(request), ends=ends, sure=True)
         done = opened_path(context, request, f"/why?{urlencode(then)}" if who else "/", grant)
         return await explain_obstacle(context, request, opening, duration) or redirect_to(done)
 

@@ -330,7 +330,7 @@ class SwitchPages(PageGroup):
             return question
         if wanted and how_long is not GrantDuration.GOOD:
             ends = how_long.end(self._context.clock(), labels.zone(policy.network.timezone))
-            await self._context.control.give(AccessSubject(item, name), self._actor(request), ends=ends)
+            await self._context.control.give(AccessSubject(item, name), self._actor(request), ends=ends, sure=True)
             obstacle = await explain_obstacle(self._context, request, AccessSubject(item, name), how_long)
             return obstacle or _back(name, item, wanted, "done")
         edits = switch_edits(

@@ -48,13 +48,14 @@ from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.journal.activity import VisitReader
 from hedgerow.journal.reader import DecisionFilter, DeviceRow
 from hedgerow.network.discovery import VendorLookup
-from hedgerow.policies.access_subject import access_subject
+from hedgerow.policies.access_subject import AccessSubject, access_subject
 from hedgerow.policies.effective_users import ALL_UNNAMED
 from hedgerow.policies.expiry import expiring_rules
 from hedgerow.policies.model import Grant, Policy, Verdict
 
 ONLINE_S = 900.0
 _ROWS, _ROWS_READ, _BUDGETS = 8, 200, 50
+_CODE = {"hour": message("Create a code")}
 _NEW_DEVICES, _NEW_FOR_S = 2, 86_400.0
 """Cards of new devices, and the seconds since it was last seen for which a device has one."""
 
@@ -132,11 +133,8 @@ class TodayPages(PageGroup):
     async def approve(self, request: Request, caller: Caller, request_id: int, order: Approval) -> Response:
         """Approve a request. Ask first before something dangerous, and tell if it stays closed all the same."""
         context = self._context
-        asked = next((each for each in await run_in_threadpool(context.reader.requests) if each.id == request_id), None)
-        opening = None
-        if asked is not None and not asked.chore:
-            only = {"only_address": order.only_address, "only_device": order.only_device}
-            opening = asked.access_subject(context.policy(), **only)
+        only = {"only_address": order.only_address, "only_device": order.only_device}
+        opening = await self._opening_of(request_id, **only)
         if opening is not None and (question := await ask_before(context, request, opening)) is not None:
             return question
         given = await access.approve.run(context, caller, request_id, order)
@@ -147,7 +145,19 @@ class TodayPages(PageGroup):
 
     @form(codes.make_code, FormOf("/requests/{request_id}/code", {"request": "request_id"}))
     async def answer_code(self, request: Request, caller: Caller, order: CodeOrder) -> Response:
-        return await self._show_code(request, caller, CodeOrder(request=order.request))
+        opening = await self._opening_of(order.request)
+        if (
+            opening is not None
+            and (question := await ask_before(self._context, request, opening, _CODE, field="how_long")) is not None
+        ):
+            return question
+        return await self._show_code(request, caller, CodeOrder(request=order.request, sure=order.sure))
+
+    async def _opening_of(self, request_id: int | None, **only: bool) -> AccessSubject | None:
+        """Return what the approval of an open request opens; None for a chore, and without such a request."""
+        rows = await run_in_threadpool(self._context.reader.requests)
+        asked = next((each for each in rows if each.id == request_id and not each.chore), None)
+        return asked.access_subject(self._context.policy(), **only) if asked is not None else None
 
     @form(codes.make_code)
     async def make_code(self, request: Request, caller: Caller, order: CodeOrder) -> Response:

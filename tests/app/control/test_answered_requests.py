@@ -17,7 +17,7 @@ from hedgerow.app.snapshot import LoadedSnapshot, Snapshot
 from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import Source
 from hedgerow.dashboards.actions.orders import CodeOrder
-from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.control import DangerousOpening, InvalidInput
 from hedgerow.dashboards.edits.rules import allow_edits
 from hedgerow.journal.reader import RequestRow
 from hedgerow.policies.access_subject import AccessSubject
@@ -56,7 +56,9 @@ class Home:
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     (tmp_path / "list").write_text("games.example\n")
-    compile_generation([Source("list", "games", tmp_path / "list")], tmp_path / "generation")
+    (tmp_path / "bets").write_text("bets.example\n")
+    sources = [Source("list", "games", tmp_path / "list"), Source("bets", "gambling", tmp_path / "bets")]
+    compile_generation(sources, tmp_path / "generation")
     policy = parse_policy(POLICY, None)
 
     async def nothing() -> None:
@@ -72,10 +74,13 @@ def home(tmp_path: Path) -> Home:
     def approve(id: int, grant: Any, *, also: list[int]) -> None:
         made.answered.append((grant.subject, (id, *also)))
 
+    def give(grant: Any) -> None:
+        made.answered.append((grant.subject, ()))
+
     publisher = SimpleNamespace(
         view=LoadedSnapshot(Snapshot(1, 0.0, policy, tmp_path / "generation")),
         policy=policy,
-        ledger=SimpleNamespace(request=ROWS.get, approve=approve),
+        ledger=SimpleNamespace(request=ROWS.get, approve=approve, give=give),
         reader=SimpleNamespace(requests=lambda: tuple(ROWS.values())),
         put_in_force=nothing,
     )
@@ -122,6 +127,30 @@ def test_a_code_for_a_request_opens_no_more_than_was_chosen(
     made = asyncio.run(home.codes.make(CodeOrder(request=1, only_address=only_address), "ana"))
     asyncio.run(home.codes._apply(made.code, 0.0))
     assert home.answered == [answered]
+
+
+def test_something_dangerous_is_opened_once_somebody_is_sure(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a permission, an approval, and a code for either."""
+    monkeypatch.setitem(ROWS, 3, _row(3, "phone", "www.tinder.com"))
+    monkeypatch.setitem(ROWS, 4, _row(4, "phone", "bets.example"))
+    for sure in (False, True):
+        ways = (
+            home.control.approve(3, GrantDuration.HOUR, "ana", sure=sure),
+            home.control.approve(4, GrantDuration.HOUR, "ana", sure=sure),
+            home.control.give(AccessSubject("tinder", "sam"), "ana", ends=None, sure=sure),
+            home.codes.make(CodeOrder(request=3, sure=sure), "ana"),
+            home.codes.make(CodeOrder(person="sam", subject="bets.example", sure=sure), "ana"),
+        )
+        for way in ways:
+            if sure:
+                asyncio.run(way)
+                continue
+            with pytest.raises(DangerousOpening) as refused:
+                asyncio.run(way)
+            assert refused.value.more["person"] == "sam"
+            assert refused.value.more["dangers"] in (("dating",), ("gambling",))
+            assert home.answered == [], "nothing was opened"
+    assert home.answered == [("tinder", (3,)), ("bets.example", (4,)), ("tinder", ())]
 
 
 def test_a_device_that_is_called_like_a_person_is_not_answered_with_the_person() -> None:

@@ -107,6 +107,13 @@ def test_sites_rules_codes_and_requests_ask_too(web: Web, browser: httpx.Client)
     (rule,) = load_policy(web.policy_path).people["tom"].rules.allow
     assert (rule.name, rule.note) == ("pornhub.com", "health")
     id = web.ledger.file(AccessRequest(NOW, DeviceId("laptop"), "tom", "xvideos.com"))
+    asked = browser.post(f"/requests/{id}/code")
+    assert title(asked) == "Open xvideos.com for tom?"
+    assert "It works once." in press(browser, asked, "hour").text
+    refused = browser.post(f"/api/v1/requests/{id}/approve", json={"how_long": "hour"})
+    assert refused.status_code == 409, refused.text
+    asked_for = {"confirm": "sure", "what": "xvideos.com", "dangers": ["adult"], "person": "tom", "device": None}
+    assert asked_for.items() <= refused.json().items()
     asked = browser.post(f"/requests/{id}/approve", data={"for": "hour"})
     assert title(asked) == "Open xvideos.com for tom?"
     assert [each.id for each in web.control.reader.requests()] == [id]

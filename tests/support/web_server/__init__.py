@@ -20,8 +20,9 @@ from argon2 import PasswordHasher
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from hedgerow.app.control.access import danger_of, dangers_for
 from hedgerow.app.control.snapshots.remembered_sites import SiteMemory
-from hedgerow.app.control.web import access_of, dangers_for, default_of, explain_views
+from hedgerow.app.control.web import access_of, default_of, explain_views
 from hedgerow.app.snapshot import LoadedSnapshot, Snapshot, identity_of
 from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import starter_sources
@@ -237,6 +238,10 @@ class LedgerControl:
     def dangers(self, subject: AccessSubject) -> tuple[str, ...]:
         return dangers_for(self._bare_view(), subject)
 
+    def _check_dangers(self, subject: AccessSubject, *, sure: bool) -> None:
+        if not sure and (dangers := self.dangers(subject)):
+            raise danger_of(subject, dangers)
+
     def _bare_view(self) -> LoadedSnapshot:
         """Keep one view of the policy without grants and pauses."""
         policy = self.policy()
@@ -277,18 +282,23 @@ class LedgerControl:
         *,
         only_address: bool = False,
         only_device: bool = False,
+        sure: bool = False,
     ) -> Grant:
         request = await asyncio.to_thread(self.ledger.request, request_id)
         ends = None if how_long is GrantDuration.GOOD else NOW + 3600
         subject = request.access_subject(self.policy(), only_address=only_address, only_device=only_device)
         grant = Grant(secrets.token_hex(4), subject.what, actor, NOW, ends, subject.device, subject.person)
+        self._check_dangers(subject, sure=sure)
         await asyncio.to_thread(self.ledger.approve, request_id, grant)
         return grant
 
     async def deny(self, request_id: int, actor: str) -> None:
         await asyncio.to_thread(self.ledger.deny, request_id, actor)
 
-    async def give(self, subject: AccessSubject, actor: str, *, ends: float | None, note: str = "") -> Grant:
+    async def give(
+        self, subject: AccessSubject, actor: str, *, ends: float | None, note: str = "", sure: bool = False
+    ) -> Grant:
+        self._check_dangers(subject, sure=sure)
         grant = Grant(secrets.token_hex(4), subject.what, actor, NOW, ends, subject.device, subject.person, note)
         await asyncio.to_thread(self.ledger.give, grant)
         return grant
