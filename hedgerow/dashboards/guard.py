@@ -247,7 +247,10 @@ class GuardMiddleware:
         elif admission.status != 200:
             await self._refuse(scope, admission)(scope, receive, send_guarded)
         else:
-            scope.setdefault("state", {})["principal"] = admission.principal
+            scope.setdefault("state", {}).update(
+                principal=admission.principal,
+                admission_of_page=lambda path: self._admit({**scope, "method": "GET", "path": path}, headers),
+            )
             await self._app(scope, receive, send_guarded)
 
     def _admit(self, scope: Scope, headers: Headers) -> Admission:

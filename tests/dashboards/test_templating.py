@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, nodes
 from web_server import running_web
 
 import hedgerow
@@ -105,3 +105,33 @@ def test_scripts_are_modules_whose_names_do_not_collide():
     for template in PACKAGE.rglob("templates/*.html"):
         scripts = re.findall(r"<script[^>]*>", template.read_text(encoding="utf-8"))
         assert all(each.startswith('<script type="module" src=') for each in scripts), template
+
+
+PAGES = sorted((*TEMPLATES.glob("*.html"), *PACKAGE.glob("features/*/templates/*.html")))
+BY_HAND = re.compile(r"<form\b|<select\b|<textarea\b|<input\b[^>]*\bname=")
+
+
+def test_forms_are_written_by_the_functions_that_fill_refused_ones():
+    """A form or field that a template writes by hand would be empty after a refusal."""
+    for template in PAGES:
+        assert not BY_HAND.search(template.read_text(encoding="utf-8")), template
+
+
+def test_each_form_names_what_its_buttons_send():
+    """A form that seems unable to send what was refused is not shown again."""
+    made, found = make_environment(language("en")), 0
+    for template in PAGES:
+        for block in made.parse(template.read_text(encoding="utf-8")).find_all(nodes.CallBlock):
+            if getattr(block.call.node, "name", "") in ("post_form", "get_form"):
+                text = "".join(each.data for part in block.body for each in part.find_all(nodes.TemplateData))
+                named = set(re.findall(r'<button\b[^>]*\bname="(\w+)"', text))
+                given = [each.value for each in block.call.kwargs if each.key == "sends"]
+                sends = {
+                    const.value
+                    for each in given
+                    for const in (each, *each.find_all(nodes.Const))
+                    if isinstance(const, nodes.Const)
+                }
+                assert named <= sends, (template, named)
+                found += bool(named)
+    assert found > 15

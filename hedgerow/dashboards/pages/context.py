@@ -33,7 +33,7 @@ from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher
 from hedgerow.dashboards.pages.action_forms import form_endpoint
 from hedgerow.dashboards.pages.feedback import Feedback, LatestFeedback
-from hedgerow.dashboards.pages.forms import nearest_page
+from hedgerow.dashboards.pages.forms import forms_of, nearest_page
 from hedgerow.dashboards.policy_index import LatestIndex, PolicyIndex
 from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter
 from hedgerow.dashboards.scopes import AccessScope
@@ -282,6 +282,7 @@ class Renderer:
             "path": path,
             "hue_of": lambda name: index.hues.get(name, 0),
             "profile_titles": {name: reader.gettext(profile.title) for name, profile in index.policy.profiles.items()},
+            **forms_of(request).calls,
         } | values
         environment = self._environment(reader)
 

@@ -1,21 +1,23 @@
-"""Refused forms: the page of the form again, with what was typed in it and the problem beside its field.
+"""Forms of the pages, as templates write them, and refused forms.
 
-The page is rendered as for any visitor, and `fill_form` puts back what was typed, so that templates need nothing for
-it. Passwords are not put back. A problem with a form that has no field to correct stands at the top of the page.
+The page of a refused form is shown again, with what was typed in it and the problem beside its field. Its templates
+write it, with the same calls as without a refusal. Passwords are not put back. A problem with a form that has no field
+to correct is at the top of the page.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from html import escape
-from html.parser import HTMLParser
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from fastapi import Request
+from markupsafe import Markup, escape
 from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, Response
+from starlette.types import Message
 
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.words.languages import language_of, message
@@ -24,8 +26,9 @@ _PAGE = "form-page"
 """Field of a form that was shown again: the path and query of its page."""
 _PASSING = frozenset({"saved", "done", "used", "asked", "switch", "to"})
 """Keys of a query that report the form before."""
-_MAX_VALUES = 1000
-type _Headers = Sequence[tuple[bytes, bytes]]
+_FLAGS = frozenset({"autofocus", "checked", "disabled", "hidden", "open", "required", "selected"})
+"""Attributes without a value."""
+_MAX_VALUES, _MAX_NAME = 1000, 100
 _LIMITS = {
     "string_too_long": message("Use at most %(max_length)s characters."),
     "greater_than_equal": message("Use a number of at least %(ge)s."),
@@ -54,6 +57,11 @@ def refusal_of(request: HTTPConnection) -> InvalidInput | None:
     return getattr(request.state, "refusal", None)
 
 
+def forms_of(request: HTTPConnection) -> FormWriter:
+    """Return what writes the forms of a page."""
+    return getattr(request.state, "forms", None) or FormWriter()
+
+
 async def show_again(request: Request, problem: InvalidInput) -> Response | None:
     """Answer a refused form with its page. Return None if there is none that the client may open."""
     if refusal_of(request) is not None:
@@ -62,25 +70,19 @@ async def show_again(request: Request, problem: InvalidInput) -> Response | None
     typed = await typed_fields(request) if request.method == "POST" else request.query_params.multi_items()
     for name, value in typed[:_MAX_VALUES]:
         sent[name] = (*sent.get(name, ()), value)
-    method, path, shown = request.method.lower(), request.scope["path"], list[tuple[str, str, _Headers]]()
-    before = _page_before(request, next(iter(sent.get(_PAGE, ())), ""))
-    for page in dict.fromkeys((before, before.partition("?")[0], nearest_page(request, quote(path)))):
-        if (found := await _rendered(request, page, problem)) is not None:
-            shown.append((page, *found))
-            if any(each.receives(method, path) for each in _Forms(found[0]).forms):
-                break
-    else:
-        shown = shown[:1]
-    if not shown:
-        return None
-    page, text, headers = shown[-1]
-    reader = language_of(request)
-    text_of_problem = reader.gettext(problem.text, **problem.values)
-    refused = RefusedForm(method, path, sent, page, text_of_problem, problem.field)
-    filled = fill_form(text, refused, reader.gettext(message("Nothing was changed")))
-    response = HTMLResponse(filled, problem.status)
-    response.raw_headers += [pair for pair in headers if pair[0] not in (b"content-length", b"content-type")]
-    return response
+    before = _page_before(request, next(iter(sent.pop(_PAGE, ())), ""))
+    text = language_of(request).gettext(problem.text, **problem.values)
+    refused = RefusedForm(request.method.lower(), request.scope["path"], sent, text, problem.field)
+    nearest, first = nearest_page(request, quote(refused.path)), None
+    # Some pages have the form of what their address names, such as the policy of a group: the form names it too.
+    query = urlencode([(name, each[0]) for name, each in sent.items() if len(each[0]) <= _MAX_NAME])
+    for page in dict.fromkeys((before, before.partition("?")[0], nearest, f"{nearest}?{query}")):
+        forms = FormWriter(refused, page)
+        shown = await _shown(request, page, {"refusal": problem, "forms": forms})
+        if shown is not None and forms.is_found:
+            return shown
+        first = first or shown
+    return first
 
 
 def nearest_page(request: HTTPConnection, path: str) -> str:
@@ -109,38 +111,37 @@ def _page_before(request: Request, shown_before: str) -> str:
     return nearest_page(request, place.path) + (f"?{query}" if query else "")
 
 
-async def _rendered(request: Request, page: str, problem: InvalidInput) -> tuple[str, _Headers] | None:
-    """Return the text and headers of a page as the client gets it, through the guard, or None if it gets none."""
+async def _shown(request: Request, page: str, state: dict[str, Any]) -> Response | None:
+    """Return a page with the status of a refusal in `state`, or None if the client may not open it.
+
+    Its route is called directly.
+    """
     path, _, query = page.partition("?")
-    headers = [pair for pair in request.scope["headers"] if not pair[0].startswith(b"content-")]
-    own = {
-        "method": "GET",
-        "path": unquote(path),
-        "raw_path": path.encode(),
-        "query_string": query.encode(),
-        "headers": headers,
-    }
-    is_page, body, headers_shown = False, bytearray(), list[tuple[bytes, bytes]]()
+    decoded = unquote(path)
+    admission = request.state.admission_of_page(decoded)
+    routes = (each for each in request.app.state.routes if "GET" in each.methods and each.path_regex.match(decoded))
+    if admission.status != 200 or (route := next(routes, None)) is None:
+        return None
+    own = {"method": "GET", "path": decoded, "raw_path": path.encode(), "query_string": query.encode()}
+    parts = list[Message]()
 
-    async def receive() -> MutableMapping[str, Any]:
-        return {"type": "http.disconnect"}
+    async def keep(part: Message) -> None:
+        parts.append(part)
 
-    async def send(part: MutableMapping[str, Any]) -> None:
-        nonlocal is_page, body
-        if part["type"] == "http.response.start":
-            headers_shown.extend(part["headers"])
-            is_page = part["status"] == 200 and (b"content-type", b"text/html; charset=utf-8") in headers_shown
-        body += part.get("body", b"")
-
-    await request.app({**request.scope, **own, "state": {"refusal": problem}}, receive, send)
-    return (body.decode(), headers_shown) if is_page else None
+    scope = {**request.scope, **own, "state": {**state, "principal": admission.principal}}
+    await route.handle(scope, request.receive, keep)
+    if parts[0]["status"] != 200 or (b"content-type", b"text/html; charset=utf-8") not in parts[0]["headers"]:
+        return None
+    response = HTMLResponse(b"".join(part.get("body", b"") for part in parts), state["refusal"].status)
+    response.raw_headers += [
+        pair for pair in parts[0]["headers"] if pair[0] not in (b"content-length", b"content-type")
+    ]
+    return response
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedForm:
-    """A form as it was sent to the decoded `path`.
-
-    `page` is where it is shown, `problem` a sentence about its field `field`.
+    """A form as it was sent to the decoded `path`. `problem` is a sentence about its field `field`.
 
     Without a field, or with one that nobody sees, the first visible one is meant.
     """
@@ -148,237 +149,191 @@ class RefusedForm:
     method: str
     path: str
     sent: Mapping[str, tuple[str, ...]]
-    page: str
     problem: str
     field: str = ""
 
 
-def fill_form(page: str, refused: RefusedForm, heading: str) -> str:
-    """Return a page with a form as it was sent.
-
-    `heading` is for a problem that stands at the top, as it concerns no field.
-    """
-    found = _Forms(page)
-    form = max(
-        (each for each in found.forms if each.receives(refused.method, refused.path)),
-        key=lambda each: each.likeness(refused.sent),
-        default=None,
-    )
-    fields = [each for each in form.fields if each.is_visible] if form is not None else []
-    wrong = next((each for each in fields if each.name == refused.field), fields[0] if fields else None)
-    edits: list[_Edit] = []
-    if form is None or wrong is None:
-        notice = f'<h2>{escape(heading)}</h2><p id="mistake">{escape(refused.problem)}</p>'
-        edits.append(_Edit(found.main, found.main, f'<section class="card trouble" role="alert">{notice}</section>'))
-    else:
-        marks = {"aria-invalid": "true", "aria-describedby": "mistake", "autofocus": None}
-        for each in form.fields:
-            edits += each.filled(refused.sent.get(each.name, ()), marks if each is wrong else {})
-        edits += [each.written({"open": None}) for each in wrong.folded]
-        edits += [
-            each.written({}, without={"autofocus"})
-            for each in found.focused
-            if each not in [own.tag for own in form.fields]
-        ]
-        edits.append(
-            _Edit(
-                wrong.after,
-                wrong.after,
-                f'<span class="mistake" id="mistake" role="alert">{escape(refused.problem)}</span>',
-            )
-        )
-        edits.append(
-            _Edit(form.start, form.start, f'<input type="hidden" name="{_PAGE}" value="{escape(refused.page)}">')
-        )
-    for edit in sorted(edits, key=lambda each: each.start, reverse=True):
-        page = page[: edit.start] + edit.text + page[edit.end :]
-    return page
-
-
-@dataclass(frozen=True, slots=True)
-class _Edit:
-    """Replacement of the characters from `start` to `end`."""
-
-    start: int
-    end: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Tag:
-    """A start tag at the characters from `start` to `end`."""
-
-    name: str
-    attributes: Mapping[str, str | None]
-    start: int
-    end: int
-
-    def written(self, more: Mapping[str, str | None], *, without: Collection[str] = ()) -> _Edit:
-        """Write the tag again with more attributes, and without others."""
-        attributes = {**{name: value for name, value in self.attributes.items() if name not in without}, **more}
-        texts = [name if value is None else f'{name}="{escape(value)}"' for name, value in attributes.items()]
-        return _Edit(self.start, self.end, f"<{' '.join([self.name, *texts])}>")
-
-
 @dataclass(slots=True)
-class _Field:
-    """A field of a form.
+class _Fields:
+    """Names of the visible and of all fields of a form, and what its hidden ones send."""
 
-    A message about it belongs to the character `after`. `folded` are the tags that have to open to show it.
+    visible: list[str] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+    hidden: list[tuple[str, str]] = field(default_factory=list)
 
-    `text_end` is where the text of a `textarea` ends.
+    def can_send(self, refused: RefusedForm) -> bool:
+        """Return whether this is the form that was refused, of several with the same address on a page."""
+        is_same = all(value in refused.sent.get(name, (value,)) for name, value in self.hidden)
+        return is_same and (refused.method == "get" or self.names.issuperset(filter(None, refused.sent)))
+
+
+class FormWriter:
+    """The forms of a page, as its templates write them with the functions in `calls`.
+
+    `page` is the path and query of the page, and `sent` what the refused form sent. `is_found` is set once that form is
+    written.
+
+    Attributes of elements are keywords, with `_` for `-`. Those that are None or False are left out.
     """
 
-    tag: _Tag
-    after: int
-    folded: tuple[_Tag, ...]
-    options: list[tuple[_Tag, str]] = field(default_factory=list)
-    text_end: int = 0
+    def __init__(self, refused: RefusedForm | None = None, page: str = "") -> None:
+        self._refused, self._page = refused, page
+        self.sent: Mapping[str, tuple[str, ...]] = {} if refused is None else refused.sent
+        self.is_found = self._is_shown = self._is_due = False
+        self._tried: _Fields | None = None
+        self._filled: RefusedForm | None = None
+        self._wrong: str | None = None
+        self._chosen: tuple[str, ...] = ()
+        self.calls: dict[str, Callable[..., object]] = {
+            "post_form": partial(self._form, "post"),
+            "get_form": partial(self._form, "get"),
+            "input": self.input,
+            "textarea": self.textarea,
+            "select": self.select,
+            "option": self.option,
+            "fold": self.fold,
+            "mistake": self.mistake,
+            "was_sent": self.was_sent,
+            "unplaced_problem": self.unplaced_problem,
+        }
 
-    @property
-    def name(self) -> str:
-        return self.tag.attributes.get("name") or ""
+    def _form(
+        self,
+        method: str,
+        action: str,
+        *,
+        caller: Callable[[], Markup],
+        sends: str | Collection[str] = (),
+        **own: object,
+    ) -> Markup:
+        """Write a form with the fields that the block has.
 
-    @property
-    def kind(self) -> str:
-        return (self.tag.attributes.get("type") or "text") if self.tag.name == "input" else self.tag.name
+        `sends` names what it sends besides: by its buttons, and by fields outside.
+        """
+        written = f' method="{method}" action="{escape(action)}"{_attributes(own)}'
+        if self._refused is None or not self._finds(self._refused, method, action, caller, sends):
+            return _element("form", written, caller())
+        self._filled = self._refused
+        page = self.input(type="hidden", name=_PAGE, value=self._page) if self._wrong else Markup()
+        body = page + caller() + self.mistake()
+        self._filled = None
+        return _element("form", written, body)
 
-    @property
-    def is_visible(self) -> bool:
-        return self.kind not in ("hidden", "button") and "hidden" not in self.tag.attributes
+    def _finds(
+        self,
+        refused: RefusedForm,
+        method: str,
+        action: str,
+        caller: Callable[[], Markup],
+        sends: str | Collection[str],
+    ) -> bool:
+        """Return whether a form is the refused one, and choose its wrong field."""
+        if self.is_found or (method, unquote(urlsplit(action).path)) != (refused.method, refused.path):
+            return False
+        self._tried = fields = _Fields(names={sends} if isinstance(sends, str) else set(sends))
+        caller()  # for the names of its fields
+        self._tried = None
+        self.is_found = fields.can_send(refused)
+        wrong = refused.field if refused.field in fields.visible else next(iter(fields.visible), None)
+        self._wrong = wrong if self.is_found else None
+        return self.is_found
 
-    def filled(self, values: tuple[str, ...], marks: Mapping[str, str | None]) -> list[_Edit]:
-        """Return the changes that put the sent values back."""
-        if not self.is_visible:
-            is_filled_by_script = self.kind == "hidden" and "value" not in self.tag.attributes
-            return [self.tag.written({"value": values[0]})] if is_filled_by_script and values else []
-        more = dict(marks)
-        if self.kind in ("checkbox", "radio"):
-            more |= {"checked": None} if (self.tag.attributes.get("value") or "on") in values else {}
-        elif self.kind == "textarea":
-            # browsers skip the first line break
-            text = _Edit(self.tag.end, self.text_end, "\n" + escape(values[0] if values else ""))
-            return [self.tag.written(more, without={"autofocus"}), text]
-        elif self.kind not in ("password", "select"):
-            more["value"] = values[0] if values else ""
-        edits = [self.tag.written(more, without={"autofocus", "checked"})]
-        for option, value in self.options:
-            edits.append(option.written({"selected": None} if value in values else {}, without={"selected"}))
-        return edits
+    def input(self, *, changes: bool = False, apart: bool = False, **own: Any) -> Markup:
+        """Write an `input`. `changes` is for a hidden one whose value is another on each page.
+
+        `apart`: the template says where a problem is written, as it does for a checkbox or radio button.
+        """
+        if self._refused is None:
+            return _element("input", _attributes(own))
+        kind, (sent, marks) = own.get("type", "text"), self._sent(own, changes=changes)
+        own |= marks
+        if sent is not None:
+            if kind in ("checkbox", "radio"):
+                own["checked"] = str(own.get("value", "on")) in sent
+            elif kind == "hidden" or "hidden" in own:
+                own.setdefault("value", next(iter(sent), None))  # filled by a script
+            elif kind != "password":
+                own["value"] = next(iter(sent), "")
+        written = _element("input", _attributes(own))
+        return written + self.mistake() if marks and not apart and kind not in ("checkbox", "radio") else written
+
+    def textarea(self, text: str, **own: Any) -> Markup:
+        """Write a `textarea`. Browsers skip its first line break."""
+        sent, marks = self._sent(own)
+        typed = text if sent is None else next(iter(sent), "")
+        written = _element("textarea", _attributes(own | marks), Markup("\n{}").format(typed))
+        return written + self.mistake() if marks else written
+
+    def select(self, *, caller: Callable[[], Markup], chosen: object = None, **own: Any) -> Markup:
+        """Write a `select` with the options that the block has. The one with the value `chosen` is selected."""
+        sent, marks = self._sent(own)
+        self._chosen = sent if sent is not None else () if chosen is None else (str(chosen),)
+        written = _element("select", _attributes(own | marks), caller())
+        return written + self.mistake() if marks else written
+
+    def option(self, value: object, text: object = None, **own: object) -> Markup:
+        """Write an option of a `select`. Without a text, it shows its value."""
+        start = "" if text is None else f' value="{escape(value)}"'
+        flag = " selected" if str(value) in self._chosen else ""
+        return _element("option", start + _attributes(own) + flag, escape(value if text is None else text))
+
+    def fold(self, *, caller: Callable[[], Markup], **own: object) -> Markup:
+        """Write `details`, which are open if the wrong field is in the block."""
+        was_shown, body = self._is_shown, caller()
+        if self._is_shown and not was_shown:
+            own["open"] = True
+        return _element("details", _attributes(own), body)
+
+    def mistake(self) -> Markup:
+        """Write the problem, unless it is written or its field is not."""
+        if not self._is_due or self._refused is None:
+            return Markup()
+        self._is_due = False
+        return Markup('<span class="mistake" id="mistake" role="alert">{}</span>').format(self._refused.problem)
+
+    def was_sent(self, action: str, name: str, value: str) -> bool:
+        """Return whether a field outside its form was sent with this value by a refused form."""
+        refused = self._refused
+        return refused is not None and refused.path == action and value in refused.sent.get(name, ())
+
+    def unplaced_problem(self) -> str:
+        """Return the problem that no field shows, or an empty text."""
+        return self._refused.problem if self._refused is not None and not self._is_shown else ""
+
+    def _sent(self, own: dict[str, Any], *, changes: bool = False) -> tuple[tuple[str, ...] | None, dict[str, Any]]:
+        """Return what was sent from a field (None: show it as it is) and the attributes of a wrong one.
+
+        If it is not known yet which form was refused, take note of the field.
+        """
+        name, is_hidden = own["name"], own.get("type") == "hidden"
+        if self._tried is not None:
+            self._tried.names.add(name)
+            if is_hidden and "value" in own and not changes:
+                self._tried.hidden.append((name, str(own["value"])))
+            elif not is_hidden and "hidden" not in own:
+                self._tried.visible.append(name)
+        if self._refused is not None:
+            own.pop("autofocus", None)  # the wrong field has the focus
+        if self._filled is None:
+            return None, {}
+        if is_wrong := name == self._wrong:
+            self._wrong, self._is_shown, self._is_due = None, True, True
+        marks = {"aria_invalid": "true", "aria_describedby": "mistake", "autofocus": True} if is_wrong else {}
+        return self._filled.sent.get(name, ()), marks
 
 
-@dataclass(slots=True)
-class _Form:
-    tag: _Tag
-    fields: list[_Field] = field(default_factory=list)
-
-    @property
-    def start(self) -> int:
-        return self.tag.end
-
-    def receives(self, method: str, path: str) -> bool:
-        """Return whether the form is sent by this method, in small letters, to this decoded path."""
-        return (self.tag.attributes.get("method") or "get").lower() == method and unquote(
-            urlsplit(self.tag.attributes.get("action") or "").path
-        ) == path
-
-    def likeness(self, sent: Mapping[str, tuple[str, ...]]) -> int:
-        """Rate how well the sent fields suit: several forms of a page may have the same path."""
-        hidden = [each for each in self.fields if each.kind == "hidden"]
-        same = sum(
-            1 if (each.tag.attributes.get("value") or "") in sent.get(each.name, ()) else -100 for each in hidden
-        )
-        return same + len({each.name for each in self.fields} & set(sent))
+def _attributes(own: Mapping[str, object]) -> str:
+    """Return the attributes of an element as HTML."""
+    text = ""
+    for name, value in own.items():
+        if value is True or (value and name in _FLAGS):
+            text += f" {name.replace('_', '-')}"
+        elif value is not None and value is not False and name not in _FLAGS:
+            text += f' {name.replace("_", "-")}="{escape(value)}"'
+    return text
 
 
-class _Forms(HTMLParser):
-    """The forms of one of our own pages.
-
-    `main` is where its content begins, `focused` are the fields with the focus.
-    """
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.forms: list[_Form] = []
-        self.main = 0
-        self.focused: list[_Tag] = []
-        self._lines = [0]
-        for line in page.split("\n"):
-            self._lines.append(self._lines[-1] + len(line) + 1)
-        self._open: _Form | None = None
-        self._folded: list[_Tag] = []
-        self._labelled: list[_Field] = []
-        self._grouped: list[_Field] = []
-        self._select: _Field | None = None
-        self._elsewhere: list[tuple[str, _Field]] = []
-        self._option: tuple[_Tag, list[str]] | None = None
-        self.feed(page)
-        self.close()
-        for identifier, each in self._elsewhere:
-            for form in self.forms:
-                if form.tag.attributes.get("id") == identifier:
-                    form.fields.append(each)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        at = self._at()
-        found = _Tag(tag, dict(attrs), at, at + len(self.get_starttag_text() or ""))
-        if "autofocus" in found.attributes:
-            self.focused.append(found)
-        match tag:
-            case "main":
-                self.main = found.end
-            case "form":
-                self._open = _Form(found)
-                self.forms.append(self._open)
-            case "details":
-                self._folded.append(found)
-            case "label":
-                self._labelled = []
-            case "fieldset":
-                self._grouped = []
-            case "option" if self._select is not None:
-                self._option = (found, [])
-            case "input" | "select" | "button" | "textarea":
-                self._add(found)
-
-    def _add(self, tag: _Tag) -> None:
-        each = _Field(tag, tag.end, tuple(self._folded))
-        self._select = each if tag.name == "select" else None
-        self._labelled.append(each)
-        self._grouped.append(each)
-        if (elsewhere := tag.attributes.get("form")) is not None:
-            self._elsewhere.append((elsewhere, each))
-        elif self._open is not None:
-            self._open.fields.append(each)
-
-    def handle_data(self, data: str) -> None:
-        if self._option is not None:
-            self._option[1].append(data)
-
-    def handle_endtag(self, tag: str) -> None:
-        match tag:
-            case "form":
-                self._open = None
-            case "details" if self._folded:
-                self._folded.pop()
-            case "option" if self._option is not None and self._select is not None:
-                option, texts = self._option
-                value = option.attributes.get("value")
-                self._select.options.append((option, "".join(texts).strip() if value is None else value))
-                self._option = None
-            case "select" if self._select is not None:
-                self._select.after = self._at() + len("</select>")
-                self._select = None
-            case "textarea" if self._labelled:
-                each = self._labelled[-1]
-                each.text_end, each.after = self._at(), self._at() + len("</textarea>")
-            case "label":
-                for each in self._labelled:
-                    each.after = self._at()
-            case "fieldset":
-                for each in self._grouped:
-                    each.after = self._at() if each.kind in ("checkbox", "radio") else each.after
-
-    def _at(self) -> int:
-        line, column = self.getpos()
-        return self._lines[line - 1] + column
+def _element(tag: str, attributes: str, content: Markup | None = None) -> Markup:
+    """Return an element. Its attributes are HTML. Without `content`, it has no end tag."""
+    text = f"<{tag}{attributes}>"
+    return Markup(text if content is None else f"{text}{content}</{tag}>")  # noqa: S704 (all parts are escaped)

@@ -27,7 +27,7 @@ from hedgerow.dashboards.pages.context import (
     with_session,
 )
 from hedgerow.dashboards.pages.device_cards import equipment_places, looks_like_equipment
-from hedgerow.dashboards.pages.forms import typed_fields
+from hedgerow.dashboards.pages.forms import forms_of, typed_fields
 from hedgerow.dashboards.pages.settings import BLOCKED_ANSWER
 from hedgerow.dashboards.passwords import check_password_strength
 from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, SETUP, get, post
@@ -115,8 +115,13 @@ class GuidePages(PageGroup):
             and not each.is_this
             and looks_like_equipment(each.row, makers.get(each.device, ""), places)
         ]
+        shown, sent = [each for each in devices if each not in apart] + apart, forms_of(request).sent
+        numbers = {device: row for row in range(DEVICE_ROWS) for device in sent.get(f"device-{row}", ())}
+        taken = {numbers.get(each.device) for each in shown}
+        free = (row for row in range(DEVICE_ROWS) if row not in taken)
         return {
-            "devices": [each for each in devices if each not in apart] + apart,
+            "devices": shown,
+            "numbers": {each.device: numbers[each.device] if each.device in numbers else next(free) for each in shown},
             "first_apart": len(devices) - len(apart),
             "most": DEVICE_ROWS,
             "makers": makers,
@@ -174,7 +179,7 @@ class GuidePages(PageGroup):
 
     @post("/start/devices", MANAGE)
     async def set_devices(self, request: Request) -> Response:
-        """Assign devices from the rows `device-0`, `called-0`, `person-0`.
+        """Assign devices from the rows `device-0`, `called-0`, `person-0`. A device keeps its row after a refusal.
 
         Devices without a person stay filtered as a child's.
         """

@@ -13,48 +13,57 @@ from html import unescape
 
 import httpx
 import pytest
-from web_server import SETUP_CODE, Web
+from jinja2 import Environment, StrictUndefined
+from web_server import NOW, SETUP_CODE, Web
 from web_server.household import PAGES, fill
 from web_server.walking import PageForm, PageReader
 
 from hedgerow.dashboards.control import DeviceView
-from hedgerow.dashboards.pages.forms import RefusedForm, fill_form
+from hedgerow.dashboards.pages.forms import FormWriter, RefusedForm
 from hedgerow.dashboards.scopes import Role
+from hedgerow.journal.messages import DeviceSeen
 from hedgerow.policies.model import DeviceId
 
 PASSWORD = "correct horse battery"
 WRONG = ("?", "-1", "25:99")
-PAGE = """<main id="main">
-<form method="post" action="/people/mia/age"><label>Age <input name="age" value="9" autofocus></label><button>Save</button></form>
-<form method="post" action="/people/mia/age"><input type="hidden" name="what" value="games"><details><summary>More</summary>
-<label>Age <input name="age"></label><fieldset><label><input type="checkbox" name="day" value="mon" checked> Mon</label><label>
-<input type="checkbox" name="day" value="tue"> Tue</label></fieldset>
-<select name="who"><option>mia</option><option value="t" selected>tom</option>
-</select></details><input type="password" name="secret"></form></main>"""  # noqa: E501
+PAGE = """
+{% call post_form("/people/mia/age") %}<label>Age {{ input(name="age", value=9, autofocus=true) }}</label><button>Save</button>{% endcall %}
+{% call fold() %}<summary>Other</summary>{% call post_form("/people/mia/age", sends="do") %}{{ input(type="hidden", name="what", value="games") }}{{ input(type="hidden", name="once", value="x1", changes=true) }}
+{% call fold(class="more") %}<summary>More</summary>
+<label>Age {{ input(name="age") }}</label><fieldset><label>{{ input(type="checkbox", name="day", value="mon", checked=true) }} Mon</label><label>
+{{ input(type="checkbox", name="day", value="tue") }} Tue</label>{{ mistake() }}</fieldset>
+{% call select(name="who", chosen="t") %}{{ option("mia") }}{{ option("t", "tom") }}{% endcall %}
+{% endcall %}{{ textarea("old", name="note") }}{{ input(type="password", name="secret") }}<button name="do" value="it">Do it</button>{% endcall %}{% endcall %}
+{% call post_form("/people/mia/age") %}{{ input(type="hidden", name="what", value="games") }}{{ input(name="age") }}{% endcall %}
+{{ unplaced_problem() }}"""  # noqa: E501
 
 
 def refused(field: str, **sent: str) -> str:
+    """Return a page with forms after one of them was refused."""
     fields = {name: tuple(value.split(",")) for name, value in sent.items()}
-    return fill_form(
-        PAGE,
-        RefusedForm("post", "/people/mia/age", fields, "/people/mia?a=<1>", "It's <wrong>.", field),
-        "Nothing changed",
-    )
+    form = RefusedForm("post", "/people/mia/age", fields, "It's <wrong>.", field)
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    return environment.from_string(PAGE).render(FormWriter(form, "/people/mia?a=<1>").calls)
 
 
 def test_the_form_that_was_sent_is_filled_and_its_folded_part_opened() -> None:
-    page = refused("age", what="games", age='"ten"', day="tue", who="mia", secret="my password")
-    first, second = page.split("</form>")[:2]
+    page = refused("age", what="games", once="x0", age='"ten"', day="tue", who="mia", secret="my password", do="it")
+    first, second, third = page.split("</form>")[:3]
     assert '<input name="age" value="9">' in first, "the other form stays as it was, without the focus"
-    assert "<details open>" in second
-    marked = '<input name="age" aria-invalid="true" aria-describedby="mistake" autofocus value="&quot;ten&quot;">'
-    assert f'{marked}<span class="mistake" id="mistake" role="alert">It&#x27;s &lt;wrong&gt;.</span></label>' in second
+    assert "<details open><summary>Other" in second
+    assert '<details class="more" open>' in second
+    marked = '<input name="age" aria-invalid="true" aria-describedby="mistake" autofocus value="&#34;ten&#34;">'
+    assert f'{marked}<span class="mistake" id="mistake" role="alert">It&#39;s &lt;wrong&gt;.</span></label>' in second
     assert 'value="mon">' in second
     assert 'value="tue" checked>' in second
     assert "<option selected>mia" in second
     assert '<option value="t">' in second
+    assert '<textarea name="note">\n</textarea>' in second
     assert '<input type="hidden" name="form-page" value="/people/mia?a=&lt;1&gt;">' in second
+    assert 'name="once" value="x1"' in second
     assert "my password" not in page
+    assert "mistake" not in third
+    assert page.count("wrong") == 1
 
 
 @pytest.mark.parametrize(
@@ -62,24 +71,23 @@ def test_the_form_that_was_sent_is_filled_and_its_folded_part_opened() -> None:
     [
         ("day", "</label><span"),
         ("who", "</select><span"),
+        ("note", "</textarea><span"),
         ("secret", "autofocus><span"),
         ("unknown", "autofocus"),
         ("", "autofocus"),
     ],
 )
 def test_the_message_stands_beside_each_kind_of_field(field: str, place: str) -> None:
-    page = refused(field, what="games", age="ten")
+    page = refused(field, what="games", age="ten", day="mon")
     assert page.count('id="mistake"') == 1
     assert place in page
 
 
-def test_a_problem_without_a_field_stands_at_the_top() -> None:
-    page = fill_form(PAGE, RefusedForm("post", "/resume", {}, "/", "That is over."), "Nothing changed")
-    assert page.startswith(
-        '<main id="main"><section class="card trouble" role="alert"><h2>Nothing changed</h2><p id="mistake">That is'
-        " over."
-    )
-    assert page.endswith(PAGE.removeprefix('<main id="main">'))
+@pytest.mark.parametrize("sent", [{"what": "videos", "age": "ten"}, {"age": "ten", "colour": "red"}])
+def test_a_form_that_no_form_of_the_page_sends_fills_none(sent: dict[str, str]) -> None:
+    page = refused("age", **sent)
+    assert "ten" not in page
+    assert page.endswith("It&#39;s &lt;wrong&gt;.")
 
 
 @pytest.fixture
@@ -216,6 +224,37 @@ def test_a_mistake_in_the_guide_leaves_block_pages_possible(web: Web, family: ht
     assert "http://192.168.1.1" in answer.headers["content-security-policy"]
     check_kept(answer, page)
     assert re.search(r'<input [^>]*data-reaches="192.168.1.1"[^>]* value="yes">', answer.text)
+
+
+def test_a_problem_without_a_field_is_at_the_top_of_the_page_with_the_button(web: Web, family: httpx.Client) -> None:
+    for path in ("/people/mia", "/people"):
+        answer = family.post("/pause", data={"person": "nobody"}, headers={"referer": web.url + path})
+        assert answer.status_code == 422
+        assert re.search(r'<main[^>]*>\s*<section class="card trouble" role="alert">', answer.text)
+        assert 'id="mistake"' in answer.text
+        assert "aria-invalid" not in answer.text
+        check_kept(answer, family.get(path))
+
+
+def test_devices_of_the_guide_keep_what_was_typed_when_their_order_changes(web: Web, family: httpx.Client) -> None:
+    """Devices are shown by when they were last seen, which changes while somebody types."""
+    for number in range(3):
+        address = f"192.168.1.8{number}"
+        web.recorder.add([DeviceSeen(NOW - number, DeviceId(address), address, None, None, "child-8-12")])
+    web.recorder.flush()
+    rows = re.findall(r'name="(device-\d)" value="([^"]*)"', family.get("/start/devices").text)
+    assert len(rows) > 3
+    others = [device for _, device in rows[1:]]
+    sent = {f"device-{row}": device for row, device in enumerate(reversed(others))}
+    sent |= {f"called-{row}": f"name of {device}" for row, device in enumerate(reversed(others))} | {"person-0": "mia"}
+    answer = family.post("/start/devices", data=sent | {"called-0": "mia-tablet"})
+    assert answer.status_code == 422
+    assert re.search('name="called-0" value="mia-tablet"[^>]*aria-invalid', answer.text)
+    for row in range(1, len(others)):
+        assert re.search(f'name="called-{row}" value="name of {sent[f"device-{row}"]}"', answer.text), row
+    shown = dict(re.findall(r'name="(device-\d)" value="([^"]*)"', answer.text))
+    assert shown.items() >= {row: device for row, device in sent.items() if row.startswith("device-")}.items()
+    assert set(shown.values()) == {device for _, device in rows}
 
 
 def test_signing_in_and_the_first_password_keep_what_was_typed(new_web: Web) -> None:
