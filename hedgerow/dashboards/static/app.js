@@ -1,7 +1,10 @@
 "use strict";
 // Registers the service worker, and subscribes this browser to notices where a form asks for it.
 
-if ("serviceWorker" in navigator) navigator.serviceWorker.register("/service-worker.js");
+// It fetches pages to keep, which would delay this one.
+const register = () => navigator.serviceWorker?.register("/service-worker.js");
+if (document.readyState === "complete") register();
+else addEventListener("load", register);
 
 // Addresses such as /people/mia#switch-tiktok name something in a part of that page, which opens from its tile.
 let fragment = "";

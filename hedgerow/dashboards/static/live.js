@@ -179,7 +179,8 @@ const showSearches = (part) => {
 
 showSearches(document);
 if (parts.size) {
-  listen();
+  if (document.readyState === "complete") listen();
+  else addEventListener("load", listen, { once: true });
   setInterval(refresh, BUSY_MS);
   setInterval(() => { if (source && document.visibilityState === "visible" && (isAway || Date.now() - quietSince > SILENCE_MS)) ask(); }, 1000);
   banner?.querySelector("[data-retry]").addEventListener("click", ask);
