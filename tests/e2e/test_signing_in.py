@@ -44,9 +44,13 @@ lists:
 
 @pytest.fixture(scope="module")
 def cafe(whole_internet: SmallInternet) -> Iterator[Hedgerow]:
-    root = whole_internet.authority.root
+    """The installed command, whose confined gate imports what it compares passwords with."""
     with running_hedgerow(
-        policy(whole_internet, "unknown"), lists=LISTS, workers=2, upstream_authority=root
+        policy(whole_internet, "unknown"),
+        lists=LISTS,
+        workers=2,
+        upstream_authority=whole_internet.authority.root,
+        program=("env", executable()),
     ) as running:
         yield running
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,52 @@ def test_a_forked_hedgerow_has_the_processes_of_a_started_one(whole_internet: Sm
     for role, (rights, files, loaded, limits) in started.items():
         assert (*forked[role][:2], forked[role][3]) == (rights, files, limits), role
         assert forked[role][2] - imported_already == loaded - imported_already, role
+
+
+LATE_IMPORTS = """
+import ast, sys
+from pathlib import Path
+import small_internet.fork_server as fork_server
+own, fork_server.OF_CONTROL = fork_server.OF_CONTROL, ()
+fork_server.preload("up")
+shared = dict(sys.modules)
+for name in own:
+    __import__(name)
+further = sys.modules.keys() - shared.keys()
+for name, module in shared.items():
+    if not name.startswith("hedgerow.") or not module.__file__.endswith(".py"):
+        continue
+    for function in ast.walk(ast.parse(Path(module.__file__).read_text())):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        for node in ast.walk(function):
+            if isinstance(node, ast.Import) and any(each.name in further for each in node.names):
+                print(f"{name}.{function.name}")
+            elif isinstance(node, ast.ImportFrom):
+                if {node.module, *(f"{node.module}.{each.name}" for each in node.names)} & further:
+                    print(f"{name}.{function.name}")
+"""
+
+LATE_IN_CONTROL = {
+    *("hedgerow.app.processes.run_control", "hedgerow.app.processes.prepare_in_child"),
+    *("hedgerow.app.processes.wait_for_store", "hedgerow.features.contract.extensions_of"),
+    *("hedgerow.features.cafe._gateway_leftovers", "hedgerow.blocklists.outgoing_guard.guard_connections"),
+    *("hedgerow.policies.text.locales._country_names", "hedgerow.policies.text.locales._time_zones_of"),
+}
+LATE_IN_FILTERING_PROCESSES = {"hedgerow.proxy.sign_in.verify_password"}
+"""`tests/e2e/test_signing_in.py` starts the installed command for it."""
+
+
+def test_no_filtering_process_finds_a_module_already_that_it_imports_when_confined() -> None:
+    """Functions that import what the fork server has imported for control run in control, or are tested with the
+    installed command.
+    """
+    support = Path(__file__).parents[1] / "support"
+    found = subprocess.run(
+        [sys.executable, "-P", "-c", LATE_IMPORTS],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(support)},
+    )
+    assert set(found.stdout.split()) == LATE_IN_CONTROL | LATE_IN_FILTERING_PROCESSES
