@@ -26,12 +26,10 @@ _REQUEST = frozenset({b":method", b":scheme", b":path", b":authority"})
 _RESPONSE = frozenset({b":status"})
 _NAME = re.compile(rb"[a-z0-9!#$%&'*+.^_`|~-]+")
 _STATUS = re.compile(rb"[1-9][0-9][0-9]")
+_Response = events.ResponseReceived | events.InformationalResponseReceived
 _UNUSUAL = CONNECTION_HEADERS | {b"te", b"host"}
 _FAULTY_VALUE = re.compile(rb"[\x00\r\n]|(?:\A|\x7f)[ \t]|[ \t](?:\x7f|\Z)")
 """In values that are joined by DEL: octets that no value may contain, or white space around a value."""
-
-_OF_REQUEST = HeaderValidationFlags(is_client=False, is_trailer=False, is_response_header=False, is_push_promise=False)
-_OF_RESPONSE = HeaderValidationFlags(is_client=True, is_trailer=False, is_response_header=True, is_push_promise=False)
 
 
 def check_event(event: events.Event, *, is_client: bool) -> None:
@@ -39,12 +37,9 @@ def check_event(event: events.Event, *, is_client: bool) -> None:
 
     `is_client`: they came from a server. Raises h2.exceptions.ProtocolError.
     """
-    if isinstance(event, events.RequestReceived):
-        check_fields(event.headers, _OF_REQUEST)
-    elif isinstance(event, events.ResponseReceived | events.InformationalResponseReceived):
-        check_fields(event.headers, _OF_RESPONSE)
-    elif isinstance(event, events.TrailersReceived):
-        check_fields(event.headers, HeaderValidationFlags(is_client, True, False, False))
+    if isinstance(event, events.RequestReceived | events.TrailersReceived | _Response):
+        is_trailer, is_response = isinstance(event, events.TrailersReceived), isinstance(event, _Response)
+        check_fields(event.headers, HeaderValidationFlags(is_client, is_trailer, is_response, False))
 
 
 def check_fields(fields: list[Any], flags: HeaderValidationFlags) -> None:
