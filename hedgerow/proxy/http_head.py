@@ -219,7 +219,9 @@ def parse_head(text: str, *, has_raw_target: bool = False) -> RequestHead:
         raise HeadError(431, "there are too many fields")
     found = _FIELD.findall(text, len(line))
     if sum([len(name) + len(value) + 3 for name, value in found]) != len(text) - len(line):
-        raise HeadError(400, _field_fault(text))
+        is_folded = "\r\n " in text or "\r\n\t" in text
+        fault = "a field is folded over several lines" if is_folded else "a field is not a name, a colon and a value"
+        raise HeadError(400, fault)
     head = RequestHead(method, target, minor, tuple([(name, value.strip(" \t")) for name, value in found]))
     _check_framing(head)
     return head
@@ -235,12 +237,6 @@ def _parse_line(line: str, pattern: re.Pattern[str] = _REQUEST_LINE) -> tuple[st
     if len(match[2]) > MAX_TARGET:
         raise HeadError(414, "the request target is too long")
     return match[1], match[2], int(match[3])
-
-
-def _field_fault(text: str) -> str:
-    """Return the reason why not all lines of a head are fields."""
-    is_folded = "\r\n " in text or "\r\n\t" in text
-    return "a field is folded over several lines" if is_folded else "a field is not a name, a colon and a value"
 
 
 def _check_framing(head: RequestHead) -> None:

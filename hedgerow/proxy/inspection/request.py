@@ -84,7 +84,9 @@ class RequestHandler:
         authorities = named_authorities(flow)
         pages = self._clients.policy.pages
         if pages is not None and flow.request.scheme == "http" and all(pages.serves(each) for each in authorities):
-            answer(flow, _to_the_gate(url_of("http", authorities[-1], flow.request.path)))
+            # back to the gate, which relays them: a new connection begins there
+            place = ("Location", url_of("http", authorities[-1], flow.request.path))
+            answer(flow, ProxyResponse(307, (place, ("Connection", "close"), ("Cache-Control", "no-store")), b""))
             return
         if any(each.port not in self._clients.policy.guard.ports for each in authorities):
             raise HeadError(403, "this port is not served")
@@ -253,11 +255,6 @@ def _level(ruleset: Ruleset, engine: SearchEngine) -> SafeSearch:
 def answer(flow: http.HTTPFlow, response: ProxyResponse) -> None:
     """Answer a request in place of its origin."""
     flow.response = to_mitmproxy_response(response, head_only=flow.request.method == "HEAD")
-
-
-def _to_the_gate(url: str) -> ProxyResponse:
-    """Send a request for our own pages back to the gate, which relays them: a new connection begins there."""
-    return ProxyResponse(307, (("Location", url), ("Connection", "close"), ("Cache-Control", "no-store")), b"")
 
 
 def _limit_form(flow: http.HTTPFlow) -> None:

@@ -74,7 +74,8 @@ class ResponseScanning:
             rules = ContentRules(youtube_only=rules.youtube_only)
         if response is None or status in _BODILESS or status < 200:
             return
-        if rules.youtube_only and (active.is_granted or _is_redirect(response)):
+        # what a redirect leads to is judged by itself
+        if rules.youtube_only and (active.is_granted or (300 <= status < 400 and response.headers.get("location"))):
             rules = replace(rules, youtube_only=None)
         limits = rules.score_limits
         scoring = [each for each in self._clients.policy.scoring if each.key in limits] if limits else []
@@ -192,8 +193,3 @@ def without_http3(services: str) -> str:
     """
     kept = (each.strip() for each in services.split(","))
     return ", ".join(each for each in kept if each and not each.lower().startswith(_HTTP3))
-
-
-def _is_redirect(response: http.Response) -> bool:
-    """Return whether browsers follow the response instead of showing it: what it leads to is judged by itself."""
-    return 300 <= response.status_code < 400 and bool(response.headers.get("location"))

@@ -182,7 +182,8 @@ class BlockPage:
                 return self._blocked_page(decision, host, url, now, reader, ticket)
             case ResponseForm.FRAME:
                 heading = translation.reason(decision, young=reader.young)[0]
-                return self._answer(403, _frame(heading, translation), "text/html", policy=f"{_CSP_NOTHING}; sandbox")
+                frame = _FRAME_HTML.format(heading, translation.words["lang"], translation.words["dir"])
+                return self._answer(403, frame, "text/html", policy=f"{_CSP_NOTHING}; sandbox")
             case ResponseForm.SCRIPT:
                 return self.closed()
             case ResponseForm.WORKER:
@@ -349,10 +350,6 @@ class BlockPage:
             *extra,
         )
         return ProxyResponse(status, headers, body.encode())
-
-
-def _frame(heading: str, translation: PageTranslation) -> Markup:
-    return _FRAME_HTML.format(heading, translation.words["lang"], translation.words["dir"])
 
 
 def _page_facts(translation: PageTranslation, decision: Decision, host: str, now: float) -> list[tuple[str, str]]:

@@ -106,11 +106,9 @@ def join_spelled(text: str) -> str:
     >>> join_spelled("a <w<<o<<r<<d< in links<A<B"), join_spelled("w<o<r<d, one<two")
     ('a <word< in links<A<B', 'word, one<two')
     """
-    return _SPELLED.sub(_joined, text) if _SPELLED_HINT.search(text) is not None else text
-
-
-def _joined(spelled: re.Match[str]) -> str:
-    return spelled[0].replace("<", "")
+    return (
+        _SPELLED.sub(lambda found: found[0].replace("<", ""), text) if _SPELLED_HINT.search(text) is not None else text
+    )
 
 
 def spelled_end(text: str) -> int:

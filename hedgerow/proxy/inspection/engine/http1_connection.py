@@ -20,7 +20,7 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http._base import HttpConnection
 
 from hedgerow.proxy.http_head import ReceiveBuffer
-from hedgerow.proxy.inspection.engine.bodies import BodyError, BodyReader, Field
+from hedgerow.proxy.inspection.engine.bodies import BodyError, BodyReader
 from hedgerow.proxy.inspection.engine.flows import Commands, HeaderFields, layers
 
 MAX_PENDING = 256 * 1024
@@ -107,8 +107,8 @@ class Http1Connection(HttpConnection):
         except BodyError as error:
             yield from self._refuse_body(str(error))
             return
-        if (trailers := _harmless(reader.trailers)) is not None:
-            yield layers.ReceiveHttp(trailers_of(self.stream_id, trailers))
+        if trailers := [each for each in reader.trailers if each[0] not in _FORBIDDEN_TRAILERS]:
+            yield layers.ReceiveHttp(trailers_of(self.stream_id, HeaderFields(trailers)))
         yield layers.ReceiveHttp(end_of(self.stream_id))
         yield from self._note_done(received=True)
 
@@ -201,12 +201,6 @@ class Http1Connection(HttpConnection):
     def _is_last(self, request: http.Request, response: http.Response) -> bool:
         """Return whether the connection ends with this response."""
         return _ends_with_connection(request, response) or says_close(response)
-
-
-def _harmless(trailers: list[Field]) -> HeaderFields | None:
-    """Return the trailers without those that could deceive; None if there are none."""
-    fields = [field for field in trailers if field[0] not in _FORBIDDEN_TRAILERS]
-    return HeaderFields(fields) if fields else None
 
 
 def is_chunked(message: http.Message) -> bool:
