@@ -342,11 +342,12 @@ def unnamed_devices(index: PolicyIndex, rows: Iterable[DeviceRow]) -> list[Devic
 
 
 def fold_brief(unnamed: Sequence[DeviceRow]) -> tuple[list[DeviceRow], list[DeviceRow]]:
-    """Divide devices without a name into those to show, in their order, and those of too many that were seen for a few
-    minutes only.
+    """Divide devices without a name into those to show, and those of too many that were seen for a few minutes only.
+
+    Those that stay come first.
 
     A device can invent any number of addresses, among which people would not find the one that needs a name.
     """
     brief = [row for row in unnamed if row.last_seen - row.first_seen < BRIEF_S]
-    folded = {row.device for row in brief[MAX_BRIEF:]}
-    return [row for row in unnamed if row.device not in folded], brief[MAX_BRIEF:]
+    stayed = [row for row in unnamed if row.last_seen - row.first_seen >= BRIEF_S]
+    return [*stayed, *brief[:MAX_BRIEF]], brief[MAX_BRIEF:]

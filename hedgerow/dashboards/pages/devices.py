@@ -46,9 +46,19 @@ class DevicePages(PageGroup):
 
     @get("/devices", OPERATE, READ)
     async def devices(
-        self, request: Request, q: Annotated[str, Query(max_length=60)] = "", page: int = 1, seats: bool = False
+        self,
+        request: Request,
+        q: Annotated[str, Query(max_length=60)] = "",
+        page: int = 1,
+        change: Annotated[str, Query(max_length=300)] = "",
+        new: str = "",
+        seats: bool = False,
     ) -> Response:
-        """Show the devices that match. `seats` is for features that have a form for the first one."""
+        """Show the devices that match. The forms of the one called `change` are open, and all new ones are shown if
+        `new` is `all`.
+
+        `seats` is for features that have a form for the first one.
+        """
         wanted = DeviceFilter(q.strip(), page)
         context, reader = self._context, language_of(request)
         policy, now = context.policy(), context.clock()
@@ -72,6 +82,8 @@ class DevicePages(PageGroup):
             total=len(policy.devices),
             new=cards.new,
             brief=cards.brief,
+            changed=change,
+            shows_all_new=new == "all",
             wants_seats=seats,
             own_device=asking.device if asking is not None else "",
             people=list(policy.people),

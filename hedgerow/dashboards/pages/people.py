@@ -97,11 +97,17 @@ class PeoplePages(PersonPageGroup):
         return await person_page(self._context, request, name)
 
     @get("/people/{name}/{part}", READ)
-    async def part(self, request: Request, name: PersonName, part: Annotated[str, Path(max_length=60)]) -> Response:
+    async def part(
+        self,
+        request: Request,
+        name: PersonName,
+        part: Annotated[str, Path(max_length=60)],
+        find: Annotated[str, Query(max_length=60)] = "",
+    ) -> Response:
         """Show a part of a person's page; for the address of a form the part that has it, for any other the tiles."""
         if part not in PARTS:
             part = nearest_page(request, request.url.path).rpartition("/")[2]
-        return await person_page(self._context, request, name, part if part in PARTS else "")
+        return await person_page(self._context, request, name, part if part in PARTS else "", find=find.strip())
 
     @post("/people", MANAGE)
     async def add(self, request: Request, name: FormText, age: FormText = "") -> Response:
@@ -140,8 +146,8 @@ class PeoplePages(PersonPageGroup):
         )
 
 
-async def person_page(context: PageContext, request: Request, name: str, part: str = "") -> Response:
-    """Return a person's page with its tiles, or one of its parts."""
+async def person_page(context: PageContext, request: Request, name: str, part: str = "", *, find: str = "") -> Response:
+    """Return a person's page with its tiles, or one of its parts, with the services whose names have `find` in them."""
     policy, person, reader, now = (
         context.policy(),
         find_person(context.policy(), name),
@@ -164,6 +170,7 @@ async def person_page(context: PageContext, request: Request, name: str, part: s
         rules=rules_text(policy, person.profile, name, None, reader, now),
         devices=devices,
         **await _switch_values(context, request, person, devices),
+        find=find,
         named=subject_titles(reader),
         own=own_targets(person),
         channels=person.rules.content.youtube_only or (),
@@ -230,6 +237,7 @@ async def _switch_values(
         "page_gap": words.uninspected(),
         "sharing": [device.id for device in policy.devices.values() if person.name in device.sharers],
         "switched": request.query_params.get("switch", ""),
+        "every_switch": every,
         "chosen_group": request.query_params.get("group", ""),
         "subjects": [(each.id, each.title) for each in every if each.is_open],  # what is closed needs no budget
     }

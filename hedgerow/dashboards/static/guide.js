@@ -5,14 +5,18 @@
 // The QR code's address carries the code behind "#", which no server sees. It leaves the address bar and the history at once. The setup
 // code has two groups, and that of an invitation four.
 const field = document.querySelector("[data-from-address]");
-const carried = /^#([a-z0-9]{4,5}(?:-?[a-z0-9]{4,5})+)$/i.exec(location.hash);
-if (carried) {
+const carry = () => {
+  const carried = /^#([a-z0-9]{4,5}(?:-?[a-z0-9]{4,5})+)$/i.exec(location.hash);
+  if (!carried) return false;
   history.replaceState(null, "", location.pathname + location.search);
   if (field) {
     field.value = carried[1].toUpperCase();
     field.form.querySelector("[name=name], [name=password]").focus();
   }
-} else if (field && !field.value) field.focus();
+  return true;
+};
+if (!carry() && field && !field.value) field.focus();
+addEventListener("hashchange", carry); // that address, opened where this page is already
 
 for (const button of document.querySelectorAll("[data-shows]")) {
   const secret = button.closest("form").querySelector(`[name=${button.dataset.shows}]`);

@@ -280,3 +280,9 @@ def test_a_name_with_any_letters_has_its_parts(web: Web) -> None:
     assert web.control.policy().people
     page = get(web, "/people")
     assert quote("Zoë") in page
+
+
+def test_a_service_is_found_by_a_part_of_its_name(home: Web) -> None:
+    found = get(home, "/people/Zoe/services?find=ROBL")
+    assert re.findall(r'id="switch-([^"]+)"', found) == ["roblox"]
+    assert "No service matches." in get(home, "/people/Zoe/services?find=no+such+thing")

@@ -1,0 +1,54 @@
+"""Pages of a household with many devices: light, and each form one tap away without scripts."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import httpx
+import pytest
+from web_server import NOW, Web
+
+from hedgerow.journal.messages import DeviceSeen
+from hedgerow.policies.model import DeviceId
+
+MANY = 60
+MOST_BYTES, MOST_ELEMENTS = 60_000, 1_000
+
+
+@pytest.fixture
+def home(web: Web) -> Web:
+    names = [f"laptop {number}" for number in range(MANY)]
+    people = [f"  p{number}: {{age: 9, devices: [{', '.join(names[number::6])}]}}\n" for number in range(6)]
+    devices = [f"  {name}: {{ip: 192.168.7.{number}}}\n" for number, name in enumerate(names, 1)]
+    web.policy_path.write_text("people:\n" + "".join(people) + "devices:\n" + "".join(devices))
+    seen = [(DeviceId(f"02:00:00:00:00:{number:02x}"), f"192.168.8.{number}") for number in range(1, 40)]
+    web.recorder.add(DeviceSeen(NOW - 60, device, address, str(device), None, "child-8-12") for device, address in seen)
+    web.recorder.flush()
+    return web
+
+
+def parent(web: Web) -> httpx.Client:
+    return httpx.Client(base_url=web.url, trust_env=False, timeout=60, headers={"accept-language": "en"}, verify=False)
+
+
+def test_devices_are_light_and_each_opens_by_its_address(home: Web) -> None:
+    with parent(home) as local:
+        page = local.get("/devices").text
+        assert len(page) <= MOST_BYTES
+        assert page.count("</") + page.count("<input") + page.count("<use") <= MOST_ELEMENTS
+        assert 'action="/devices/change"' not in page
+        address = f"/devices?q=&amp;page=1&amp;change={quote('laptop 0')}#device-{quote('laptop 0')}"
+        assert f'href="{address.replace("%20", "+", 1)}"' in page
+        opened = local.get("/devices", params={"change": "laptop 0"}).text
+        assert opened.count('action="/devices/change"') == 1
+        assert '<input name="name" value="laptop 0"' in opened
+
+
+def test_a_form_of_an_opened_device_keeps_what_was_typed(home: Web) -> None:
+    with parent(home) as local:
+        came = {"referer": f"{home.url}/devices?change=laptop+0", "origin": home.url}
+        sent = {"device": "laptop 0", "name": "laptop 1", "kind": "", "owner": "person:p0"}
+        refused = local.post("/devices/change", data=sent, headers=came)
+        assert refused.status_code == 422
+        assert 'value="laptop 1"' in refused.text
+        assert 'id="mistake"' in refused.text
