@@ -18,7 +18,7 @@ import select
 import struct
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from importlib import import_module
@@ -166,7 +166,7 @@ def serve(socket: int) -> None:
             if not piece:
                 return
             received += piece
-            _take_frames(received, jobs, queue)
+            _take_orders(received, jobs, queue)
         if queue:
             number, data = queue.popleft()
             if (job := jobs.get(number)) is not None:
@@ -176,13 +176,19 @@ def serve(socket: int) -> None:
                     del jobs[number]
 
 
-def _take_frames(received: bytearray, jobs: dict[int, _Job], queue: deque[tuple[int, bytes | None]]) -> None:
+def take_frames(received: bytearray) -> Iterator[tuple[int, int, bytes]]:
+    """Yield the kind, number and payload of each whole frame with which the bytes begin, and remove it."""
     while len(received) >= FRAME.size:
         kind, number, size = FRAME.unpack_from(received)
         if len(received) < FRAME.size + size:
             return
         payload = bytes(received[FRAME.size : FRAME.size + size])
         del received[: FRAME.size + size]
+        yield kind, number, payload
+
+
+def _take_orders(received: bytearray, jobs: dict[int, _Job], queue: deque[tuple[int, bytes | None]]) -> None:
+    for kind, number, payload in take_frames(received):
         if kind == FrameKind.BEGIN:
             jobs[number] = _Job(decode(ScanOrder, payload))
         elif kind == FrameKind.DROP:

@@ -23,7 +23,7 @@ from hedgerow.policies.model import Decision, Reason, Verdict
 from hedgerow.policies.remembered import recognised_by_page
 from hedgerow.proxy.scanners.scanner import Head, ScanRules
 from hedgerow.proxy.scanners.topics import PageFinding
-from hedgerow.proxy.scanners.worker_process import FRAME, FrameKind, ScanOrder, ScanResult
+from hedgerow.proxy.scanners.worker_process import FRAME, FrameKind, ScanOrder, ScanResult, take_frames
 
 log = logging.getLogger(__name__)
 
@@ -272,12 +272,7 @@ class _Worker(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        while len(self._received) >= FRAME.size:
-            kind, number, size = FRAME.unpack_from(self._received)
-            if len(self._received) < FRAME.size + size:
-                return
-            payload = bytes(self._received[FRAME.size : FRAME.size + size])
-            del self._received[: FRAME.size + size]
+        for kind, number, payload in take_frames(self._received):
             self.running = number if kind == FrameKind.RUNNING else None
             self._pool.received(kind, number, payload)
 
