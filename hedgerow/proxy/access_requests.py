@@ -18,15 +18,13 @@ from hedgerow.policies.seats import ConductAccepted
 from hedgerow.proxy.http_head import Authority
 from hedgerow.proxy.limits import AttemptLimiter
 from hedgerow.proxy.page_forms import (
-    accepts_conduct,
     accepts_ticket,
+    form_fields,
     is_from_same_origin,
     is_navigation,
     issue_ticket,
     parse_ask_form,
-    parse_code,
     parse_poll_count,
-    read_ticket,
     ticket_time,
 )
 from hedgerow.proxy.pages.response import ProxyResponse
@@ -35,6 +33,8 @@ from hedgerow.proxy.policy import Counters, ProxyPolicy
 
 _POLLS, _POLL_SECONDS = 25, 0.1
 """Checks whether control's answer has come with a snapshot, and seconds between them."""
+
+_MAX_CODE, _MAX_TICKET = 20, 100
 
 _ANSWER_POLLS = 90
 """Checks whether somebody has answered a request, until the waiting page is loaded again."""
@@ -60,8 +60,12 @@ class BlockPageRequest:
     field: Callable[[str], str]
 
     @property
+    def form(self) -> dict[str, str]:
+        return form_fields(self.body if self.method == "POST" else self.query.encode())
+
+    @property
     def ticket(self) -> str:
-        return read_ticket(self.body if self.method == "POST" else self.query.encode())
+        return self.form.get("ticket", "")[:_MAX_TICKET]
 
 
 class AccessRequestHandler:
@@ -99,7 +103,7 @@ class AccessRequestHandler:
 
     async def _poll(self, request: BlockPageRequest, reader: PageReader) -> ProxyResponse:
         """Wait for an answer for some seconds, so that the page shows it at once without being loaded all the time."""
-        url = parse_ask_form(request.query.encode(), request.authority.host, request.fallback)[0]
+        url = parse_ask_form(request.form, request.authority.host, request.fallback)[0]
         for _ in range(_ANSWER_POLLS):
             decision = self._decide(request, url)
             if decision.verdict is not Verdict.BLOCK:
@@ -116,13 +120,13 @@ class AccessRequestHandler:
         return denied is not None and denied >= ticket_time(request.ticket)
 
     async def _handle_post(self, request: BlockPageRequest, reader: PageReader) -> ProxyResponse:
-        url, note = parse_ask_form(request.body, request.authority.host, request.fallback)
+        url, note = parse_ask_form(request.form, request.authority.host, request.fallback)
         decision = self._decide(request, url)
         if decision.verdict is not Verdict.BLOCK:
             return self._open(request, url, decision, reader)
-        if digits := parse_code(request.body):
+        if digits := request.form.get("code", "").strip()[:_MAX_CODE]:
             return await self._take_code(request, url, digits, reader)
-        if decision.reason is Reason.CONDUCT and accepts_conduct(request.body):
+        if decision.reason is Reason.CONDUCT and request.form.get("accept") == "yes":
             return await self._take_consent(request, url, reader)
         if forbids_access_request(decision) or is_public_suffix(request.authority.host):
             return self._blocked(request, request.fallback, decision, reader)

@@ -9,7 +9,7 @@ read.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from urllib.parse import parse_qs, urlsplit
 
 from hedgerow.blocklists.names import parse_host
@@ -18,8 +18,6 @@ from hedgerow.proxy.pages.block_page import NOTE_LIMIT
 
 MAX_FORM_BYTES = 16 * 1024
 _MAX_URL_LENGTH = 2000
-_MAX_CODE = 20
-_MAX_TICKET = 100
 
 TICKET_LIFETIME = 12 * 3600.0
 """Seconds for which a block page's form is accepted."""
@@ -75,9 +73,8 @@ def is_from_same_origin(scheme: str, host: str, port: int, field: Callable[[str]
     return (parts.scheme, parse_host(parts.hostname or ""), sender_port) == (scheme, host, port)
 
 
-def parse_ask_form(body: bytes, host: str, fallback: str) -> tuple[str, str]:
+def parse_ask_form(fields: Mapping[str, str], host: str, fallback: str) -> tuple[str, str]:
     """The URL for which access is requested, and the note. `fallback` stands for a URL that is not of this host."""
-    fields = _form_fields(body)
     url = fields.get("url", "")[:_MAX_URL_LENGTH]
     note = " ".join("".join(c if c.isprintable() else " " for c in fields.get("note", "")).split())[:NOTE_LIMIT]
     try:
@@ -96,26 +93,11 @@ def parse_poll_count(query: str) -> int:
     >>> parse_poll_count("url=x&times=3"), parse_poll_count("url=x") > 1000
     (3, True)
     """
-    times = _form_fields(query.encode()).get("times", "")[:4]
+    times = form_fields(query.encode()).get("times", "")[:4]
     return int(times) if times.isascii() and times.isdigit() else 9999
 
 
-def read_ticket(form: bytes) -> str:
-    """The ticket of a form, or ''."""
-    return _form_fields(form).get("ticket", "")[:_MAX_TICKET]
-
-
-def accepts_conduct(body: bytes) -> bool:
-    """True if a form accepts the code of conduct."""
-    return _form_fields(body).get("accept") == "yes"
-
-
-def parse_code(body: bytes) -> str:
-    """The code of a form, or ''."""
-    return _form_fields(body).get("code", "").strip()[:_MAX_CODE]
-
-
-def _form_fields(body: bytes) -> dict[str, str]:
+def form_fields(body: bytes) -> dict[str, str]:
     """The first value of each field. A body that cannot be one of our forms has no fields."""
     if len(body) > MAX_FORM_BYTES:
         return {}

@@ -11,15 +11,13 @@ from hedgerow.policies.model import DeviceId
 from hedgerow.proxy.page_forms import (
     MAX_FORM_BYTES,
     TICKET_LIFETIME,
-    accepts_conduct,
     accepts_ticket,
+    form_fields,
     is_from_same_origin,
     is_navigation,
     issue_ticket,
     parse_ask_form,
-    parse_code,
     parse_poll_count,
-    read_ticket,
 )
 from hedgerow.proxy.pages.block_page import NOTE_LIMIT
 
@@ -63,12 +61,12 @@ def test_same_origin(fields: dict[str, str], expected: bool) -> None:
     ],
 )
 def test_forms(body: bytes, url: str, note: str) -> None:
-    assert parse_ask_form(body, "a.example", "fallback") == (url, note)
+    assert parse_ask_form(form_fields(body), "a.example", "fallback") == (url, note)
 
 
 @given(st.binary(max_size=400))
 def test_any_form_can_be_parsed(body: bytes) -> None:
-    url, note = parse_ask_form(body, "a.example", "fallback")
+    url, note = parse_ask_form(form_fields(body), "a.example", "fallback")
     assert url == "fallback" or host_of_url(url) == "a.example"
     assert len(note) <= NOTE_LIMIT
 
@@ -77,19 +75,19 @@ def test_a_form_with_too_many_fields_is_ignored() -> None:
     body = b"url=https://a.example/x&code=123&accept=yes&times=1&" + b"&".join(
         b"x%d=1" % number for number in range(20)
     )
-    assert parse_ask_form(body, "a.example", "https://a.example/") == ("https://a.example/", "")
-    assert (parse_code(body), accepts_conduct(body), parse_poll_count(body.decode())) == ("", False, 9999)
+    assert parse_ask_form(form_fields(body), "a.example", "https://a.example/") == ("https://a.example/", "")
+    assert (form_fields(body), parse_poll_count(body.decode())) == ({}, 9999)
 
 
 @given(st.binary(max_size=200))
-def test_any_form_can_be_read_for_codes_and_consent(body: bytes) -> None:
-    parse_code(body), accepts_conduct(body), parse_poll_count(body.decode("latin-1"))
+def test_any_form_can_be_read_for_the_number_of_polls(body: bytes) -> None:
+    parse_poll_count(body.decode("latin-1"))
 
 
 def test_a_ticket_is_valid_for_one_host_and_device_until_it_expires() -> None:
     key, mia, now = b"k" * 32, DeviceId("mia"), 1e9
     ticket = issue_ticket(key, "a.example", mia, now)
-    assert read_ticket(f"url=x&ticket={ticket}".encode()) == ticket
+    assert form_fields(f"url=x&ticket={ticket}".encode())["ticket"] == ticket
     assert accepts_ticket(key, ticket, "a.example", mia, now + TICKET_LIFETIME - 1)
     assert not accepts_ticket(key, ticket, "a.example", mia, now + TICKET_LIFETIME + 1)
     assert not accepts_ticket(b"x" * 32, ticket, "a.example", mia, now)

@@ -47,11 +47,11 @@ def client_hello(data: bytes) -> None:
 
 
 def block_page_forms(data: bytes) -> None:
-    url, note = page_forms.parse_ask_form(data, "a.example", "https://a.example/")
+    fields = page_forms.form_fields(data)
+    url, note = page_forms.parse_ask_form(fields, "a.example", "https://a.example/")
     assert parse_host(urlsplit(url).hostname or "") == "a.example"
     assert note.isprintable()
-    page_forms.accepts_ticket(b"k" * 32, page_forms.read_ticket(data), "a.example", "mia", 0.0)  # type: ignore[arg-type]
-    page_forms.parse_code(data)
+    page_forms.accepts_ticket(b"k" * 32, fields.get("ticket", ""), "a.example", "mia", 0.0)  # type: ignore[arg-type]
     text = data.decode("latin-1")
     page_forms.parse_poll_count(text)
     choose_language(text)
