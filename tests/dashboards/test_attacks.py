@@ -87,7 +87,6 @@ FORMS = {
     "/people/mia/chore/remove": {"chore": "Read"},
     "/people/mia/schedule": {"schedule": "homework", "what": "games", "mon": "15:00-16:00"},
     "/people/mia/youtube": {"item": "@name"},
-    "/people/mia/youtube/remove": {"item": "@name"},
     "/settings/block-page": {"on": "true"},
     "/settings/pictures": {"on": "true"},
     "/people/mia/preset": {"preset": "dinner"},

@@ -66,6 +66,11 @@ _RULED = {
     (True, False): message("%(what)s open for %(name)s."),
     (True, True): message("%(what)s open for %(name)s until %(until)s."),
 }
+_YOUTUBE = {
+    False: message("%(what)s at YouTube open for %(name)s."),
+    True: message("%(what)s at YouTube removed for %(name)s."),
+}
+"""Summaries of a change of the chosen channels and videos, by whether one is removed."""
 _ALLOW = {"allow": message("Allow it")}
 _UNITS = {"h": message("Hours"), "min": message("Minutes")}
 
@@ -128,29 +133,14 @@ class PersonRulePages(PersonPageGroup):
         )
 
     @post("/people/{name}/youtube", MANAGE, page="/people/{name}/protection")
-    async def choose_youtube(self, request: Request, name: PersonName, item: FormText = "") -> Response:
-        """Open a channel or video of YouTube. With the first, all others close."""
+    async def choose_youtube(
+        self, request: Request, name: PersonName, item: FormText = "", remove: FormText = ""
+    ) -> Response:
+        """Open a channel or video of YouTube, or remove one. With the first, all others close."""
         self._person(name)
-        return await self._save(
-            request,
-            name,
-            message("%(what)s at YouTube open for %(name)s."),
-            *choose_youtube_edits(self._context.policy(), name, item),
-            anchor="youtube",
-            what=item,
-        )
-
-    @post("/people/{name}/youtube/remove", MANAGE, page="/people/{name}/protection")
-    async def drop_youtube(self, request: Request, name: PersonName, item: FormText) -> Response:
-        self._person(name)
-        return await self._save(
-            request,
-            name,
-            message("%(what)s at YouTube removed for %(name)s."),
-            *drop_youtube_edits(name, item),
-            anchor="youtube",
-            what=item,
-        )
+        policy = self._context.policy()
+        edits = drop_youtube_edits(name, remove) if remove else choose_youtube_edits(policy, name, item)
+        return await self._save(request, name, _YOUTUBE[bool(remove)], *edits, anchor="youtube", what=remove or item)
 
     @post("/people/{name}/names", MANAGE, page="/people/{name}/protection")
     async def judge_names(self, request: Request, name: PersonName, level: FormText = "") -> Response:

@@ -207,7 +207,7 @@ def test_channels_of_youtube_are_chosen_where_pages_are_inspected(web, browser):
         True,
     )
     for item in ("@clay.films", "video:some-video1"):
-        browser.post("/people/mia/youtube/remove", data={"item": item})
+        browser.post("/people/mia/youtube", data={"remove": item})
     assert web.policy_path.read_text() == YOUTUBE
 
 
