@@ -86,7 +86,7 @@ def create_app(context: PageContext, token: str) -> FastAPI:
     def is_unnamed(address: str) -> bool:
         return address not in LOCAL_PEERS and device_at(address) not in control.policy().devices
 
-    app.add_middleware(EnforcementHeaders, enforcement=control.enforcement)
+    app.add_middleware(EnforcementHeaders, enforcement=control.enforcement, settle=control.settle)
     accounts.delays.device_at, accounts.delays.is_unnamed = device_at, is_unnamed
     sessions = SessionDevices(context)
     accounts.device_keys, accounts.on_foreign = sessions.keys, sessions.tell_foreign

@@ -353,6 +353,9 @@ class Control(Protocol):
     def enforcement(self) -> Enforcement:
         """Return the enforcement points that apply the newest rules."""
 
+    async def settle(self) -> None:
+        """Wait until the last change is in force, also one of somebody else, for some seconds at most."""
+
     def person_times(self, people: Iterable[str]) -> Mapping[str, PersonTimes]:
         """Return the closure in force and tonight's bedtime of some people, from memory."""
 

@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from hedgerow.app.control.access_rule import AccessChange, AccessRule, ChangeKind
@@ -90,13 +91,16 @@ class AccessControl:
         )
         for confirm in (feature.confirm for feature in FEATURES if feature.confirm is not None):
             if (earned := await asyncio.to_thread(confirm, report)) is not None:
-                bonus = earned.bonus
                 wanted = self.access_change(
-                    ChangeKind.ALLOW, actor, person=request.person, subject=request.chore, minutes=bonus.minutes
+                    ChangeKind.ALLOW,
+                    actor,
+                    person=request.person,
+                    subject=request.chore,
+                    minutes=earned.bonus.minutes,
                 )
                 await self._rule().change(wanted, earned.write)
                 await self._publisher.put_in_force()
-                return bonus
+                return earned.bonus
         raise NoSuchEntry(f"there is no open request {request.id}")
 
     async def deny(self, request_id: int, actor: str) -> None:
@@ -106,17 +110,27 @@ class AccessControl:
         await self._publisher.put_in_force()  # a block page may be waiting for the answer
 
     async def give(
-        self, subject: AccessSubject, actor: str, *, ends: float | None, note: str = "", sure: bool = False
+        self,
+        subject: AccessSubject,
+        actor: str,
+        *,
+        ends: float | None,
+        note: str = "",
+        sure: bool = False,
+        answers: Sequence[int] = (),
     ) -> Grant:
-        """Make a grant without a request. Raises `InvalidInput` for an unknown name or subject."""
-        device, person = subject.device, subject.person
-        self.check_target(device, person)
+        """Make a grant that answers these requests. Raises `InvalidInput` for an unknown name or subject."""
+        device, ledger = subject.device, self._publisher.ledger
+        self.check_target(device, subject.person)
         what, ends = self.check_subject(subject.what), self.within_session(device, ends)
         known = replace(subject, what=what, device=identify_device(self._view().rulesets, device, self._mac_of))
         grant = _grant(known, actor, starts=time.time(), ends=ends, note=note)
-        wanted = self.access_change(ChangeKind.ALLOW, actor, device, what, person=person, address=subject.address)
+        wanted = self.access_change(
+            ChangeKind.ALLOW, actor, device, what, person=subject.person, address=subject.address
+        )
         await self.check_dangers(known, wanted, sure=sure)
-        await self._rule().change(wanted, lambda *entries: self._publisher.ledger.give(grant, *entries))
+        write = partial(ledger.approve, answers[0], also=answers[1:]) if answers else ledger.give
+        await self._rule().change(wanted, partial(write, grant))
         await self._publisher.put_in_force()
         return grant
 

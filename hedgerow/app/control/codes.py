@@ -7,6 +7,7 @@ few attempts.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import secrets
 import time
@@ -24,7 +25,7 @@ from hedgerow.journal.access_store import AccessCode, CodeStore, NoSuchEntry
 from hedgerow.journal.recorder import Recorder, SystemEvent
 from hedgerow.policies.access_subject import AccessSubject, service_or_address
 from hedgerow.policies.explain import find_device
-from hedgerow.policies.model import CodeEntered, Device, DeviceId, Grant, GrantDuration
+from hedgerow.policies.model import CodeEntered, Device, DeviceId, GrantDuration
 from hedgerow.proxy.limits import ATTEMPT_WINDOW_S, MAX_ATTEMPTS, AttemptLimiter
 
 CODE_DIGITS = 6
@@ -49,7 +50,6 @@ class CodeService:
 
     async def make(self, order: CodeOrder, actor: str) -> MadeCode:
         now = time.time()
-        ends = now + order.valid_minutes * 60
         minutes = 0 if order.request is not None else order.minutes or 0
         if order.request is not None:
             request = await asyncio.to_thread(self._publisher.ledger.request, order.request)
@@ -78,7 +78,7 @@ class CodeService:
             secrets.token_hex(6),
             actor,
             now,
-            ends,
+            now + order.valid_minutes * 60,
             opening.device,
             opening.person,
             opening.what,
@@ -106,8 +106,8 @@ class CodeService:
         if view is None or device is None:
             raise WrongCode("This device is not part of this network.")
         now = time.time()
-        ruleset = view.rulesets.ruleset(device, now)
-        if not self._attempts.allows(ruleset.limited_as(device.id), now, is_named=device.known):
+        limited = view.rulesets.ruleset(device, now).limited_as(device.id)
+        if not self._attempts.allows(limited, now, is_named=device.known):
             raise WrongCode("Too many codes were tried here. Wait 15 minutes.")
         digits = re.sub(r"[\s.-]", "", typed)
         valid = [code for code in await asyncio.to_thread(self._store.match, digits) if self._is_for(code, device, now)]
@@ -126,10 +126,8 @@ class CodeService:
 
     async def take(self, typed: CodeEntered) -> None:
         """Like `redeem`, for a code that was typed on a block page, which polls for its effect."""
-        try:
+        with contextlib.suppress(WrongCode):
             await self.redeem(typed.device, typed.digits)
-        except WrongCode:
-            return
 
     def _check(self, device: str | None, person: str | None, subject: str, minutes: int) -> None:
         if (device is None) == (person is None):
@@ -154,21 +152,13 @@ class CodeService:
             order = BonusOrder(name=code.person or code.device or "", subject=code.subject, minutes=code.minutes)
             await self._times.add_minutes(order, actor=code.actor)
             return
-        ends = self._web.within_session(
-            code.device, GrantDuration(code.how_long).end(now, ZoneInfo(self._publisher.policy.network.timezone))
-        )
-        device = DeviceId(code.device) if code.device else None
-        subject = self._web.check_subject(code.subject)
-        grant = Grant(secrets.token_hex(6), subject, code.actor, now, ends, device, code.person, "by a code")
-        wanted = self._web.access_change(ChangeKind.ALLOW, code.actor, code.device, subject, person=code.person)
-        ledger, request_id = self._publisher.ledger, code.request_id
-        if request_id is not None:
-            request = await asyncio.to_thread(ledger.request, request_id)
-            also = await same_requests(self._publisher, request) if code.subject == request.subject else []
-            await self._rule().change(wanted, lambda *entries: ledger.approve(request_id, grant, *entries, also=also))
-        else:
-            await self._rule().change(wanted, lambda *entries: ledger.give(grant, *entries))
-        await self._publisher.put_in_force()
+        ends = GrantDuration(code.how_long).end(now, ZoneInfo(self._publisher.policy.network.timezone))
+        opening = AccessSubject(code.subject, code.person, DeviceId(code.device) if code.device else None)
+        answers = [code.request_id] if code.request_id is not None else []
+        if answers:
+            request = await asyncio.to_thread(self._publisher.ledger.request, answers[0])
+            answers += await same_requests(self._publisher, request) if code.subject == request.subject else []
+        await self._web.give(opening, code.actor, ends=ends, note="by a code", sure=True, answers=answers)
 
     async def _unused_digits(self) -> str:
         while True:

@@ -96,6 +96,9 @@ class EnforcedRules(AccessControl):
         publisher = self._publisher
         return Enforcement(publisher.applied.points_behind(), publisher.problem, is_written=publisher.is_enforced)
 
+    async def settle(self) -> None:
+        await self._publisher.applied.settle()
+
 
 def default_of(policy: Policy, catalogue: Catalogue, person: str, subject: str, now: float) -> bool:
     """Return whether a subject would be open to a person without a rule of their own that names it."""

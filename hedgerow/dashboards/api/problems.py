@@ -147,11 +147,13 @@ def install_handlers(
 
 class EnforcementHeaders:
     """Middleware that adds headers to successful changes below `/api/`: whether DNS and proxy apply the
-    newest rules.
+    newest rules, once `settle` has waited for them.
     """
 
-    def __init__(self, app: ASGIApp, enforcement: Callable[[], Enforcement]) -> None:
-        self._app, self._enforcement = app, enforcement
+    def __init__(
+        self, app: ASGIApp, enforcement: Callable[[], Enforcement], settle: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._app, self._enforcement, self._settle = app, enforcement, settle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] not in _CHANGES or not scope["path"].startswith("/api/"):
@@ -160,13 +162,11 @@ class EnforcementHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] < 400:
-                self._add(MutableHeaders(scope=message))
+                await self._settle()
+                headers, state = MutableHeaders(scope=message), self._enforcement()
+                headers[IN_FORCE] = "?1" if state.is_complete else "?0"
+                if not state.is_complete or state.problem:
+                    headers[PROBLEM] = quote(enforcement_text(state, language("en")), safe=" ():,'/")
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
-
-    def _add(self, headers: MutableHeaders) -> None:
-        state = self._enforcement()
-        headers[IN_FORCE] = "?1" if state.is_complete else "?0"
-        if not state.is_complete or state.problem:
-            headers[PROBLEM] = quote(enforcement_text(state, language("en")), safe=" ():,'/")

@@ -157,8 +157,10 @@ def opened_path(context: PageContext, request: Request, path: str, grant: Grant)
     reader, now, where = language_of(request), context.clock(), labels.zone(context.control.status().timezone)
     times = context.control.person_times([grant.person] if grant.person else []).get(grant.person or "")
     until = labels.open_until(grant, times)
-    words = {"what": title_of(grant.subject, reader), "name": grant.person or grant.device or ""}
-    words["name"] = words["name"] or reader.gettext("everybody")
+    words = {
+        "what": title_of(grant.subject, reader),
+        "name": grant.person or grant.device or reader.gettext("everybody"),
+    }
     if until is None:
         said = reader.gettext(message("%(what)s open for %(name)s."), **words)
     else:

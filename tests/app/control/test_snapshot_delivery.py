@@ -69,6 +69,33 @@ def test_a_change_is_in_force_with_its_snapshot_or_a_newer_one(
     asyncio.run(main())
 
 
+def test_what_others_change_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two changes follow one another while the first is published."""
+    monkeypatch.setattr(snapshot_delivery, "PATIENCE_S", 600.0)
+
+    async def main() -> None:
+        list_workers(tmp_path / "workers", dns=SERVES, gate=SERVES)
+        applied = AppliedSnapshots([tmp_path / "workers"], lambda: 6)
+        for worker in ("dns-0", "gate-0"):
+            applied.note(worker, 4)
+        await applied.settle()
+        changes = [asyncio.create_task(applied.wait(5))]
+        await asyncio.sleep(0)
+        settling = asyncio.create_task(applied.settle())
+        await asyncio.sleep(0)
+        assert applied.points_behind() == ("dns", "proxy")
+        changes.append(asyncio.create_task(applied.wait(6)))
+        await asyncio.sleep(0)
+        for serial in (5, 6):
+            assert not settling.done()
+            for worker in ("dns-0", "gate-0"):
+                applied.note(worker, serial)
+        await asyncio.wait_for(asyncio.gather(settling, *changes), 60)
+        assert applied.points_behind() == ()
+
+    asyncio.run(main())
+
+
 def test_nothing_is_in_force_without_workers(tmp_path: Path) -> None:
     async def main() -> None:
         applied = AppliedSnapshots([tmp_path / "workers"], lambda: 1)

@@ -37,3 +37,12 @@ def test_a_change_tells_whether_it_is_in_force(web: Web, enforced: Enforcement, 
         assert change.headers["Hedgerow-In-Force"] == is_in_force
         assert unquote(change.headers.get("Hedgerow-Problem", "")) == problem
         assert "Hedgerow-In-Force" not in script.get("/api/v1/status").headers
+
+
+def test_a_change_waits_for_one_that_is_being_published(web: Web) -> None:
+    """A code changes no rules: only those of somebody else can be on their way."""
+    web.control.enforced, web.control.settled = Enforcement(("dns", "proxy")), Enforcement()
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    with httpx.Client(base_url=web.url, headers=headers, trust_env=False, verify=False) as script:
+        made = script.post("/api/v1/codes", json={"person": "mia", "subject": "roblox"})
+        assert (made.status_code, made.headers["Hedgerow-In-Force"]) == (201, "?1")

@@ -172,6 +172,7 @@ class LedgerControl:
     spent: tuple[SpentBudget, ...] = ()
     explained: Decision | None = None
     enforced: Enforcement = field(default_factory=Enforcement)
+    settled: Enforcement | None = None
 
     def status(self) -> Status:
         return self.state
@@ -251,6 +252,9 @@ class LedgerControl:
 
     def enforcement(self) -> Enforcement:
         return self.enforced
+
+    async def settle(self) -> None:
+        self.enforced = self.settled or self.enforced
 
     def person_times(self, people: Iterable[str]) -> dict[str, PersonTimes]:
         view = self._view()

@@ -110,6 +110,13 @@ class AppliedSnapshots:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), _LOOK_EVERY_S)
 
+    async def settle(self) -> None:
+        """Wait until every worker applies the last change for which somebody waits, and one that follows meanwhile."""
+        for _ in range(2):
+            if not self.points_behind():
+                return
+            await self.wait(self._change)
+
     def _rows(self) -> tuple[WorkerRow, ...]:
         try:
             return WorkersFile.load(self._workers_files).workers
