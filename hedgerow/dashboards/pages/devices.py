@@ -28,6 +28,7 @@ from hedgerow.dashboards.edits.yaml_text import Edit
 from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.pages.context import PageGroup, redirect_after_save
 from hedgerow.dashboards.pages.device_cards import DeviceCards, DeviceFilter
+from hedgerow.dashboards.pages.forms import forms_of
 from hedgerow.dashboards.pages.openings import confirm
 from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, get, post
 from hedgerow.dashboards.words import labels
@@ -55,14 +56,14 @@ class DevicePages(PageGroup):
         seats: bool = False,
     ) -> Response:
         """Show the devices that match. The forms of the one called `change` are open, and all new ones are shown if
-        `new` is `all`.
+        `new` is `all`. A refused form opens its own.
 
         `seats` is for features that have a form for the first one.
         """
         wanted = DeviceFilter(q.strip(), page)
         context, reader = self._context, language_of(request)
         policy, now = context.policy(), context.clock()
-        asking = context.control.device_at(peer_address(request.scope))
+        asking, refused = context.control.device_at(peer_address(request.scope)), forms_of(request).sent
         index = context.index()
         cards = await run_in_threadpool(
             DeviceCards.load,
@@ -82,8 +83,8 @@ class DevicePages(PageGroup):
             total=len(policy.devices),
             new=cards.new,
             brief=cards.brief,
-            changed=change,
-            shows_all_new=new == "all",
+            changed=change or next(iter(refused.get("device", ())), ""),
+            shows_all_new=new == "all" or "device" in refused,
             wants_seats=seats,
             own_device=asking.device if asking is not None else "",
             people=list(policy.people),
