@@ -74,6 +74,22 @@ def answer_request(
         raise NoSuchEntry(f"there is no open request {request_id}")
 
 
+def pauses_of(device: str | None, person: str | None) -> ColumnElement[bool]:
+    """Return the condition for the pauses of exactly this device or person, or with neither those of everybody."""
+    return _PAUSE.device.is_not_distinct_from(device) & _PAUSE.person.is_not_distinct_from(person)
+
+
+def begin_pause(store: Store, connection: Connection, pause: Pause) -> None:
+    """Write a pause. Everything that begins one does so here."""
+    connection.execute(store.insert(pauses).values(asdict(pause)))
+
+
+def end_pauses(store: Store, connection: Connection, which: ColumnElement[bool], *, actor: str, now: float) -> int:
+    """End those of these pauses that run, and return their number. Everything that ends one does so here."""
+    ending = store.update(pauses).where(which, is_running_pause(now)).values(ended_at=now, ended_by=actor)
+    return connection.execute(ending).rowcount
+
+
 class GrantStore:
     """Requests, grants and pauses. Each change is a transaction of its own."""
 
@@ -170,8 +186,8 @@ class GrantStore:
             secrets.token_hex(6), actor, self._clock(), ends, device, person, note, spared_person, spared_device, kind
         )
         with self._store.begin() as connection:
-            self._end_pauses(connection, actor, device, person)
-            connection.execute(self._store.insert(pauses).values(asdict(pause)))
+            end_pauses(self._store, connection, pauses_of(device, person), actor=actor, now=pause.starts)
+            begin_pause(self._store, connection, pause)
             write_entries(self._store, connection, entries)
         return pause
 
@@ -183,15 +199,9 @@ class GrantStore:
         Returns their number. Entries need at least one.
         """
         with self._store.begin() as connection:
-            ended = self._end_pauses(connection, actor, device, person)
+            ended = end_pauses(self._store, connection, pauses_of(device, person), actor=actor, now=self._clock())
             write_entries(self._store, connection, entries if ended else ())
             return ended
-
-    def _end_pauses(self, connection: Connection, actor: str, device: DeviceId | None, person: str | None) -> int:
-        is_same = _PAUSE.device.is_not_distinct_from(device) & _PAUSE.person.is_not_distinct_from(person)
-        now = self._clock()
-        change = self._store.update(pauses).where(is_same, is_running_pause(now)).values(ended_at=now, ended_by=actor)
-        return connection.execute(change).rowcount
 
 
 def _holds(device: DeviceId, now: float) -> ColumnElement[bool]:
@@ -270,8 +280,4 @@ def _code(row: Row[Any]) -> AccessCode:
 
 
 def _code_digest(code_id: str, digits: str) -> str:
-    return _digest(f"{code_id}:{digits}")
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(f"{code_id}:{digits}".encode()).hexdigest()

@@ -1,9 +1,12 @@
 """Requests, grants and pauses."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+import hedgerow
 from hedgerow.journal.access_store import OPEN_REQUESTS_LIMIT, GrantStore, NoSuchEntry
 from hedgerow.journal.reader import JournalReader
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant
@@ -96,3 +99,10 @@ def test_a_pause_holds_for_its_device_or_person_only(journal, store):
     assert store.resume("web page") == 1
     assert set(reader.pauses(NOW)) == {longer, tablet}
     assert store.resume("web page", person="tom") == 0
+
+
+def test_pauses_are_written_in_one_place() -> None:
+    """Undo and the quiet hour begin and end them too: what a row means must not depend on the way."""
+    package = Path(hedgerow.__file__).parent
+    writers = [file.name for file in package.rglob("*.py") if re.search(r"(insert|update)\(pauses\)", file.read_text())]
+    assert writers == ["access_store.py"]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.features.contract import Core, Snapshots
+from hedgerow.journal.access_store import begin_pause, end_pauses
 from hedgerow.journal.reader import is_running_pause, pause_of
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import pauses
@@ -77,11 +78,10 @@ class QuietHours:
 
     def _replace(self, given: list[Pause], actor: str, now: float) -> int:
         """End the pauses of a quiet hour, and write others. Returns the number of those that ended."""
-        running = self._store.update(pauses).where(pauses.c.note == NOTE, is_running_pause(now))
         with self._store.begin() as connection:
-            ended = connection.execute(running.values(ended_at=now, ended_by=actor)).rowcount
+            ended = end_pauses(self._store, connection, pauses.c.note == NOTE, actor=actor, now=now)
             for pause in given:
-                connection.execute(self._store.insert(pauses).values(asdict(pause)))
+                begin_pause(self._store, connection, pause)
         return ended
 
 

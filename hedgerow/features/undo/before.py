@@ -5,16 +5,16 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, select
+from sqlalchemy import Connection, Row, func, select
 from sqlalchemy.exc import IntegrityError
 
 from hedgerow.app.control.sessions import PAUSED_SESSION
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.features.contract import Core
-from hedgerow.journal.access_store import NoSuchEntry
+from hedgerow.journal.access_store import NoSuchEntry, begin_pause, end_pauses, pauses_of
 from hedgerow.journal.reader import grant_of, is_running_pause, pause_of
 from hedgerow.journal.tables import bonuses, grants, pauses
 from hedgerow.policies.effective_users import has_seats
@@ -62,10 +62,9 @@ class JournalOfTime:
                 raise changed_since()
             _check_recent(row.starts, now)
             replaced = (_PAUSE.starts <= row.starts) & (_PAUSE.ended_at >= row.starts)
-            query = self._store.select(pauses).where(_is_for(row.device, row.person), replaced)
+            query = self._store.select(pauses).where(pauses_of(row.device, row.person), replaced)
             before = connection.execute(query).all()
-            ending = self._store.update(pauses).where(this).values(ended_at=now, ended_by=actor)
-            if not connection.execute(ending).rowcount:
+            if not end_pauses(self._store, connection, this, actor=actor, now=now):
                 raise changed_since()
             return pause_of(row), self._begin(connection, before, actor, now)
 
@@ -137,7 +136,7 @@ class JournalOfTime:
 
     def _ended(self, connection: Connection, device: str | None, person: str | None, now: float) -> Sequence[Row[Any]]:
         """Return those pauses of a device, a person or everybody that were ended last and would still run."""
-        theirs = self._store.own(pauses) & _is_for(device, person)
+        theirs = self._store.own(pauses) & pauses_of(device, person)
         last = connection.scalar(select(func.max(_PAUSE.ended_at)).where(theirs))
         if last is None:
             raise changed_since()
@@ -157,17 +156,13 @@ class JournalOfTime:
             replace(pause_of(row), id=_new_id(), actor=actor, starts=now) for row in rows if _would_run(row, now)
         )
         for pause in again:
-            connection.execute(self._store.insert(pauses).values(asdict(pause)))
+            begin_pause(self._store, connection, pause)
         return again
 
 
 def _check_recent(done: float, now: float) -> None:
     if done < now - UNDO_S:
         raise InvalidInput("Nothing was undone: that is possible for ten minutes only.")
-
-
-def _is_for(device: str | None, person: str | None) -> ColumnElement[bool]:
-    return _PAUSE.device.is_not_distinct_from(device) & _PAUSE.person.is_not_distinct_from(person)
 
 
 def _would_run(row: Row[Any], now: float) -> bool:
