@@ -101,10 +101,13 @@ def _plain(names: Collection[str]) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class DeviceFilter:
-    """A search in names, owners, makers and addresses, and a page of its results, counted from 1."""
+    """A search in names, owners, makers and addresses, a page of its results, counted from 1, and a device that is
+    shown besides.
+    """
 
     text: str = ""
     page: int = 1
+    opened: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +199,11 @@ class DeviceCards:
         matching = _matching(index, reader, vendors, words, since) if words else index.by_owner
         pages = max(1, -(-len(matching) // PAGE_SIZE))
         number = min(max(1, wanted.page), pages)
-        shown = matching[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
+        shown = [
+            device
+            for place, device in enumerate(matching)
+            if place // PAGE_SIZE == number - 1 or device.id == wanted.opened
+        ]
         seen = rows_of_named(index, reader.devices(since, keys_of(shown)))
         rows = reader.protections([device.id for device in shown])
         protections = protections_by_device(shown, rows, has_gateway=has_gateway)

@@ -60,10 +60,11 @@ class DevicePages(PageGroup):
 
         `seats` is for features that have a form for the first one.
         """
-        wanted = DeviceFilter(q.strip(), page)
+        refused = forms_of(request).sent
+        wanted = DeviceFilter(q.strip(), page, change or next(iter(refused.get("device", ())), ""))
         context, reader = self._context, language_of(request)
         policy, now = context.policy(), context.clock()
-        asking, refused = context.control.device_at(peer_address(request.scope)), forms_of(request).sent
+        asking = context.control.device_at(peer_address(request.scope))
         index = context.index()
         cards = await run_in_threadpool(
             DeviceCards.load,
@@ -83,7 +84,7 @@ class DevicePages(PageGroup):
             total=len(policy.devices),
             new=cards.new,
             brief=cards.brief,
-            changed=change or next(iter(refused.get("device", ())), ""),
+            changed=wanted.opened,
             shows_all_new=new == "all" or "device" in refused,
             wants_seats=seats,
             own_device=asking.device if asking is not None else "",
