@@ -45,8 +45,8 @@ def shown(browser, name):
     return {id: each.is_on for id, each in ShownSwitches.of(browser, name).by_id.items()}
 
 
-def own_rules(browser, name):
-    return {id for id, each in ShownSwitches.of(browser, name).by_id.items() if each.is_own}
+def own_rules(switches):
+    return {id for id, each in switches.by_id.items() if each.is_own}
 
 
 def decided(view, name):
@@ -62,25 +62,28 @@ def decided(view, name):
 
 
 def assert_all_agree(web, browser, order):
+    """Return what the pages of all show, opened in this order."""
     view = view_of(load_policy(web.policy_path))
+    pages = {}
     for name in order:
-        states, verdicts = shown(browser, name), decided(view, name)
-        assert {id: states[id] for id in verdicts} == verdicts, name
+        pages[name], verdicts = ShownSwitches.of(browser, name), decided(view, name)
+        assert {id: pages[name].by_id[id].is_on for id in verdicts} == verdicts, name
+    return pages
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(DEVICES)), ids="-".join)
 def test_switches_match_decisions_before_and_after_each_change(web, browser, order):
+    pages = assert_all_agree(web, browser, order)
     for name in order:
-        assert own_rules(browser, name) == set(), "nobody has a rule of their own yet"
-    assert_all_agree(web, browser, order)
+        assert own_rules(pages[name]) == set(), "nobody has a rule of their own yet"
     for name, item in itertools.product(order, ("tiktok", "roblox", "gambling")):
-        was = shown(browser, name)[item]
+        was = pages[name].by_id[item].is_on
         answer = browser.post(f"/people/{name}/switch", data={"close" if was else "open": item, "sure": "yes"})
         assert "saved=0" not in answer.headers["location"], f"nothing had to change for {name}: {item}"
-        assert shown(browser, name)[item] is not was, (name, item)
-        assert_all_agree(web, browser, order)
+        pages = assert_all_agree(web, browser, order)
+        assert pages[name].by_id[item].is_on is not was, (name, item)
     for name in order:
-        assert own_rules(browser, name) == {"tiktok", "roblox", "gambling"}
+        assert own_rules(pages[name]) == {"tiktok", "roblox", "gambling"}
 
 
 def test_switching_back_restores_everybodys_rules(web, browser):
@@ -95,7 +98,7 @@ def test_switching_back_restores_everybodys_rules(web, browser):
 def test_a_service_opens_in_a_topic_that_is_closed_for_the_same_person(web, browser):
     browser.post("/people/Ana/switch", data={"close": "social"})
     assert shown(browser, "Ana")["tiktok"] is False
-    assert "tiktok" not in own_rules(browser, "Ana"), "the rule is for the topic"
+    assert "tiktok" not in own_rules(ShownSwitches.of(browser, "Ana")), "the rule is for the topic"
     browser.post("/people/Ana/switch", data={"open": "tiktok"})
     assert shown(browser, "Ana")["tiktok"] is True
     assert_all_agree(web, browser, DEVICES)
@@ -104,7 +107,7 @@ def test_a_service_opens_in_a_topic_that_is_closed_for_the_same_person(web, brow
 def test_expired_rules_do_not_affect_switches(web, browser):
     web.policy_path.write_text(HOUSE.replace("{age: 14,", "{age: 14, block: [{what: shopping, until: 2026-01-01}],"))
     assert shown(browser, "tom")["shopping"] is True
-    assert "shopping" not in own_rules(browser, "tom")
+    assert "shopping" not in own_rules(ShownSwitches.of(browser, "tom"))
 
 
 def test_a_person_page_sets_what_happens_to_names_that_no_list_has(web, browser):
