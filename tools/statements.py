@@ -24,7 +24,7 @@ BUDGETS = {
     "features": 8464,
     "journal": 3191,
     "network": 1187,
-    "policies": 5602,
+    "policies": 5608,
     "proxy": 8398,
     TOP_LEVEL: 1406,
 }

@@ -118,7 +118,7 @@ def _youtube(context: RequestContext) -> Decision | None:
 
 def _exception(context: RequestContext) -> Decision | None:
     rule = context.rule
-    if rule is None or not rule.allow:
+    if rule is None or not rule.allow or context.is_closed_for_now(rule):
         return None
     return Decision(Verdict.ALLOW, Reason.EXCEPTION, rule.target.name, rule.target.origin, context.ruleset.until)
 

@@ -102,6 +102,12 @@ class RequestContext:
             return False
         return self.always or bool(self.mask & self.ruleset.rules.always)
 
+    def is_closed_for_now(self, allowed: Rule) -> bool:
+        """Return whether a schedule closes a category of the host, and outranks the rule that allows it."""
+        rules = self.ruleset.rules
+        closed = map(rules.categories.get, self.catalogue.names_of(self.mask & rules.blocked))
+        return not allowed.target.always and any(each and each.is_timed and each.rank < allowed.rank for each in closed)
+
 
 def closes_ai_answers(ruleset: Ruleset) -> Reason | None:
     """Return why AI answers of search engines are closed: the category, or strict safe search if nobody allows the

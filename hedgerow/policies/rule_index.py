@@ -45,6 +45,11 @@ class Rule:
     until: float | None = None
     rank: int = 0
 
+    @property
+    def is_timed(self) -> bool:
+        """True for a rule of a schedule, a bedtime or a pause for homework."""
+        return (self.scope << 16) - self.rank >= _TIMED_RANK
+
 
 @dataclass(frozen=True, slots=True)
 class PathRule:
