@@ -192,6 +192,7 @@ def _replaced(words: Any, own: Any) -> Any:
     return {**words, **{key: _replaced(words[key], each) for key, each in own.items()}}
 
 
+@cache
 def category_titles(language: str) -> Mapping[str, str]:
     """The titles of categories in a language. Missing ones are in English."""
     translations = read_translations(language)
