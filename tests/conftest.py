@@ -17,6 +17,7 @@ from shared_servers import file_of, shared_servers
 from small_internet import SmallInternet, small_internet
 
 refuse_publishers()
+gc.disable()  # until all is collected: each collection would look at thousands of modules and tests that stay
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -79,6 +80,7 @@ def pytest_collection_finish() -> None:
     """Leave thousands of tests and modules out of each garbage collection from now on."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
