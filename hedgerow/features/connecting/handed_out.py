@@ -97,6 +97,8 @@ class RouterWatch:
         self._ask, self._clock = ask, clock
         self._next = 0.0
         self._answer: HandedOut | None = None
+        self.can_ask = True
+        """Whether this process could send a question when it last wanted to."""
 
     def others(self) -> HandedOut | None:
         """Return the router and its other DNS servers. None if there are none, or if the router can't be asked.
@@ -105,9 +107,9 @@ class RouterWatch:
         """
         if self._clock() >= self._next:
             try:
-                self._answer = self._ask()
-            except OSError:  # this process may not use the port of DHCP clients
-                self._answer = None
+                self._answer, self.can_ask = self._ask(), True
+            except OSError:  # such as without the right to use the port of DHCP clients
+                self._answer, self.can_ask = None, False
             self._next = self._clock() + _ASKED_EVERY_S
         if self._answer is None:
             return None

@@ -57,6 +57,7 @@ class ConnectPages(PageGroup):
             home=home,
             silent=home.silent(present),
             handed_out=handed_out,
+            can_ask=watch.can_ask,
         )
 
     @get("/connecting/end", OPERATE, READ)

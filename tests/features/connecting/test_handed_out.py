@@ -62,7 +62,8 @@ def test_the_router_is_asked_once_a_minute_and_this_machine_is_no_other_server()
 
     watch = RouterWatch(ask, lambda: now[0])
     assert watch.others() == watch.others() == ("192.168.1.1", ("9.9.9.9",))
-    for _ in range(2):
+    for can_ask in (True, False):
         now[0] += 61
         assert watch.others() is None
+        assert watch.can_ask is can_ask
     assert len(asked) == 3
