@@ -153,7 +153,7 @@ class House:
 
 @pytest.fixture(scope="module")
 def house(whole_internet: SmallInternet) -> Iterator[House]:
-    for id in (*APPS, *OTHERS):
+    for id in (*APPS, *(OTHERS if IS_THOROUGH else ())):
         serve(whole_internet, real_app(id))
     with running_hedgerow(
         network_section(whole_internet) + PEOPLE, upstream_authority=whole_internet.authority.root

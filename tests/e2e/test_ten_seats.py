@@ -85,7 +85,7 @@ def _leave_traces(running: Hedgerow, net: SmallInternet, seat: str) -> None:
     """Something blocked, and something granted that would outlast the guest."""
     wait_until(lambda: _is_open(running, seat), PATIENCE)
     assert curl(net.url("www.pornhub.com", scheme="http"), proxy=running.proxy, source=SEATS[seat]).status == 403
-    _call(running, "/grants", subject="www.pornhub.com", how_long="good", device=seat)
+    _call(running, "/grants", subject="www.pornhub.com", how_long="good", device=seat, sure=True)
     wait_until(lambda: kdig_addresses(running.dns, "www.pornhub.com", source=SEATS[seat]) != ["0.0.0.0"], PATIENCE)
 
 

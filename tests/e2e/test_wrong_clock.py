@@ -35,9 +35,10 @@ PATIENCE = 60
 
 
 def reached(running: Hedgerow, net: SmallInternet, device: str, host: str) -> tuple[bool, int]:
-    """Return whether the name resolves to the site, and the status of its page through the proxy."""
+    """Return whether the name resolves to an address, and the status of its page through the proxy."""
     page = curl(net.url(host, scheme="http"), proxy=running.proxy, source=device)
-    return kdig_addresses(running.dns, host, source=device) == [net.address_of(host)], page.status
+    addresses = kdig_addresses(running.dns, host, source=device)
+    return bool(addresses) and addresses != ["0.0.0.0"], page.status
 
 
 def told_by_api(running: Hedgerow, at: float | None = None) -> dict[str, str | None]:

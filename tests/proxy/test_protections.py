@@ -20,7 +20,14 @@ INSPECTED = "www.school.example"
 def test_a_device_that_accepts_the_certificate_uses_the_proxy_too(stand: Stand, net: SmallInternet) -> None:
     stand.protections()
     assert curl(net.url(INSPECTED, "/open"), proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca).status == 200
-    assert stand.protections() == {("mia-tablet", Protection.PROXY), ("mia-tablet", Protection.CERTIFICATE)}
+    seen: set[tuple[str, Protection]] = set()
+    expected = {("mia-tablet", Protection.PROXY), ("mia-tablet", Protection.CERTIFICATE)}
+
+    def is_reported() -> bool:
+        seen.update(stand.protections())
+        return seen == expected
+
+    wait_until(is_reported, 30)
     assert (
         curl(net.url("www.wikipedia.org", "/open"), proxy=stand.proxy, source=CHILD, ca=net.authority.root).status
         == 200
