@@ -33,7 +33,8 @@ _NEVER_NOMINATED = _FRAMING | frozenset(
     b"cache-control close connection content-disposition content-encoding content-range content-security-policy"
     b" content-type date location set-cookie upgrade".split()
 )
-_FOLD = re.compile(rb"[ \t]*\r?\n[ \t]+")  # which joins two lines (RFC 9112, section 5.2)
+# What joins lines (RFC 9112, section 5.2). A run of blanks is looked at once, whatever follows it.
+_FOLD = re.compile(rb"(?<![ \t])[ \t]*+(?:\r?\n[ \t]++)+")
 _PLAIN_OPTIONS = ([b"keep-alive"], [b"close"])
 _CLOSE = (b"Connection", b"close")
 _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}

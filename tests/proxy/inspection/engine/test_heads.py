@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
+from linear_work import assert_linear
 
 from hedgerow.proxy.http_head import HeadError, parse_head
 from hedgerow.proxy.inspection.engine.flows import HeaderFields, HttpRequest, HttpResponse
@@ -81,3 +84,21 @@ def test_closing_concerns_the_connection_of_the_client() -> None:
 def test_an_http2_response_gets_a_reason() -> None:
     response = HttpResponse(404, b"", HeaderFields([(b"x", b"y")]), http_version=b"HTTP/2.0")
     assert response_head(response) == b"HTTP/1.1 404 Not Found\r\nx: y\r\n\r\n"
+
+
+@pytest.mark.parametrize("unit", [b" ", b"\t", b" \r\n", b"a \r\n b", b" \r", b"\n "])
+def test_folded_lines_cost_no_more_than_their_length(unit: bytes) -> None:
+    def work(head: bytes) -> None:
+        with contextlib.suppress(ValueError):
+            read_response_head(head)
+
+    def make(size: int) -> bytes:
+        return b"HTTP/1.1 200 OK\r\nA: b\r\n c\r\nB: " + unit * (size // len(unit)) + b"x\r\n\r\n"
+
+    assert_linear(work, make, 4096)
+
+
+def test_folded_lines_are_joined() -> None:
+    head = b"HTTP/1.1 200 OK\r\nA: one \t\r\n two\n\tthree\r\nB: 1\r\n \r\n 2\r\n\r\n"
+    fields = read_response_head(head).headers
+    assert (fields["a"], fields["b"].split()) == ("one two three", ["1", "2"])
