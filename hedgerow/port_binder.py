@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import struct
 from typing import Final
 
 VARIABLE: Final = "HEDGEROW_PORT_BINDER"
@@ -61,6 +62,17 @@ def set_option(sock: socket.socket, level: int, option: int, value: int) -> None
             raise
 
 
+def receive_descriptors(sock: socket.socket, octets: int, most: int) -> tuple[bytes, list[int]]:
+    """Receive a message and up to `most` descriptors, which no program that this process runs inherits. Raises OSError.
+
+    CPython 3.13's `socket.recv_fds` ignores its flags, so that these would stay open there.
+    """
+    message, ancillary, _, _ = sock.recvmsg(
+        octets, socket.CMSG_LEN(struct.calcsize(f"{most}i")), socket.MSG_CMSG_CLOEXEC
+    )
+    return message, [number for *_, data in ancillary for (number,) in struct.iter_unpack("i", data)]
+
+
 def _request(sock: socket.socket, words: str) -> bool:
     """Send a request to the helper.
 
@@ -99,7 +111,7 @@ def serve(listener: socket.socket, idle_s: float = _IDLE_S) -> None:
 
 def _answer(connection: socket.socket) -> int:
     """Carry out the next request, and return an error number, or 0. Raises OSError if there is none."""
-    message, descriptors, _, _ = socket.recv_fds(connection, _REQUEST_OCTETS, 1, socket.MSG_CMSG_CLOEXEC)
+    message, descriptors = receive_descriptors(connection, _REQUEST_OCTETS, 1)
     if not descriptors:
         raise OSError("a request without a socket")
     with socket.socket(fileno=descriptors[0]) as sock:

@@ -287,19 +287,16 @@ def take_connection(listener: socket.socket) -> socket.socket | None:
     """
     while True:
         try:
-            _, descriptors, _, _ = socket.recv_fds(listener, 1, 4, socket.MSG_CMSG_CLOEXEC)
+            _, descriptors = port_binder.receive_descriptors(listener, 1, 1)
         except BlockingIOError:
             return None
-        for descriptor in descriptors[1:]:
-            os.close(descriptor)
-        if not descriptors:
-            continue
-        try:
-            offered = socket.socket(fileno=descriptors[0])
-        except OSError:  # no socket
-            os.close(descriptors[0])
-            continue
-        if (offered.family, offered.type) == (socket.AF_UNIX, socket.SOCK_STREAM):
-            offered.setblocking(False)
-            return offered
-        offered.close()
+        for descriptor in descriptors:
+            try:
+                offered = socket.socket(fileno=descriptor)
+            except OSError:  # no socket
+                os.close(descriptor)
+                continue
+            if (offered.family, offered.type) == (socket.AF_UNIX, socket.SOCK_STREAM):
+                offered.setblocking(False)
+                return offered
+            offered.close()

@@ -32,6 +32,7 @@ from hedgerow.app.privileges import SUPERVISOR, keep_role_capabilities
 from hedgerow.app.settings import Settings
 from hedgerow.confinement import name_process
 from hedgerow.internals import resolve
+from hedgerow.port_binder import receive_descriptors
 from hedgerow.sockets import raise_descriptor_limit
 from hedgerow.task_state import describe
 
@@ -267,10 +268,9 @@ def _send(sock: socket.socket, message: bytes) -> None:
 def _receive(sock: socket.socket) -> tuple[bytes, list[int]]:
     """Return a message and its descriptors; empty once the other side is gone."""
     try:
-        data, descriptors, _, _ = socket.recv_fds(sock, REQUEST_OCTETS, _MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+        return receive_descriptors(sock, REQUEST_OCTETS, _MAX_DESCRIPTORS)
     except ConnectionError:
         return b"", []
-    return data, descriptors
 
 
 def _run_to_the_end(part: Callable[[], None]) -> NoReturn:
