@@ -182,7 +182,11 @@ class HeadReader:
     _has_begun: bool = False
 
     def feed(self, data: bytes) -> RequestHead | None:
-        """The head, or None while bytes are missing. Raises HeadError as soon as no continuation could be valid."""
+        """The head, or None while bytes are missing.
+
+        Raises HeadError: for the first byte and the request line as soon as they are read, for what is too long, and
+        for the fields once the head is complete. A bare LF in the fields is refused then, not when it arrives.
+        """
         buffer, lines = self._buffer, self._buffer.lines
         buffer.data += data
         if not self._has_begun and len(buffer) >= 2:

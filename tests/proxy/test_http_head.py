@@ -107,6 +107,19 @@ def read_in_pieces(data: bytes, sizes: list[int]) -> RequestHead | HeadError | N
     return None
 
 
+@pytest.mark.parametrize(
+    ("begun", "is_refused"),
+    [
+        (b"\x16", True),
+        (b"GET http://a/ HTTP/1.1\n", True),
+        (b"GET http://a/ HTTP/1.1\r\nHost: a\nX: y\r\n", False),  # it is once the head is complete
+    ],
+)
+def test_a_request_line_is_refused_before_its_fields(begun: bytes, is_refused: bool) -> None:
+    assert isinstance(read_whole(begun), HeadError) == is_refused
+    assert isinstance(read_whole(begun + b"\r\n\r\n"), HeadError)
+
+
 def same(one: object, other: object) -> bool:
     if isinstance(one, HeadError):
         return isinstance(other, HeadError)
