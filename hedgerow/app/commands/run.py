@@ -233,9 +233,16 @@ def _page_places(network: NetworkSettings, dns: Endpoint) -> tuple[Endpoint, ...
 
 
 def _authorities(path: Path) -> Path:
-    """Check the file of `--upstream-ca`. Raises ValueError if it holds no CA certificates."""
+    """Check the file of `--upstream-ca` in both ways in which it is loaded. Raises ValueError if it has no certificates
+    that all of them take.
+    """
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+        if "-----BEGIN TRUSTED CERTIFICATE-----" in (text := path.read_text("ascii", "ignore")):
+            raise ValueError(
+                f"{path} can't be used as --upstream-ca: it has a certificate of the kind TRUSTED CERTIFICATE, which "
+                "only OpenSSL reads. Convert each with: openssl x509 -in FILE -out NEW_FILE"
+            )
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path, cadata=text)
     except OSError as error:
         raise ValueError(f"{path} can't be used as --upstream-ca: {error.strerror or error}.") from None
     return path.absolute()

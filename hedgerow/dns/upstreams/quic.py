@@ -14,6 +14,8 @@ from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import ConnectionTerminated, QuicEvent, StreamDataReceived, StreamReset
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import load_pem_x509_certificates
 
 from hedgerow.dns.upstreams.stream import IDLE_SECONDS, PendingAnswer, PersistentChannel
 from hedgerow.dns.upstreams.trust import TrustStore
@@ -63,7 +65,12 @@ def _configuration(name: str, trust: TrustStore, alpn: Sequence[str]) -> QuicCon
         idle_timeout=IDLE_SECONDS,
         cafile=usual.cafile,
         capath=usual.capath,
-        cadata=trust.extra_cas.read_bytes() if trust.extra_cas is not None else None,
+        # aioquic takes no remarks and no other line ends than ours
+        cadata=b"".join(
+            each.public_bytes(Encoding.PEM) for each in load_pem_x509_certificates(trust.extra_cas.read_bytes())
+        )
+        if trust.extra_cas is not None
+        else None,
     )
 
 

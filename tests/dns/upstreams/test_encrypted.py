@@ -93,11 +93,17 @@ def ask(host: str, rtype: int = wire.A) -> UpstreamQuestion:
 
 
 def with_upstream[T](
-    url: str, internet: SmallInternet, use: Callable[[UpstreamPool], Awaitable[T]], *addresses: str
+    url: str,
+    internet: SmallInternet,
+    use: Callable[[UpstreamPool], Awaitable[T]],
+    *addresses: str,
+    authorities: Path | None = None,
 ) -> T:
     async def run() -> T:
         upstreams = open_upstream_pool(
-            [url], trust=TrustStore(internet.authority.root), records=[LocalRecord(NAME, addresses or (HOME,))]
+            [url],
+            trust=TrustStore(authorities or internet.authority.root),
+            records=[LocalRecord(NAME, addresses or (HOME,))],
         )
         try:
             return await use(upstreams)
@@ -121,6 +127,19 @@ def test_many_questions_share_one_connection(internet: SmallInternet, tmp_path: 
 
     with server(scheme, tmp_path, internet) as port:
         with_upstream(f"{scheme}://{NAME}:{port}", internet, use)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_file_of_authorities_has_remarks(internet: SmallInternet, tmp_path: Path, scheme: str) -> None:
+    root, file = internet.authority.root.read_text(), tmp_path / "authorities.pem"
+    file.write_text(f"# ours\n{root}# and again\n{root}# the end\n")
+
+    async def use(upstreams: UpstreamPool) -> None:
+        answer = await upstreams.ask(ask("news.example"))
+        assert list(address_texts(answer)) == [internet.address_of("news.example")]
+
+    with server(scheme, tmp_path, internet) as port:
+        with_upstream(f"{scheme}://{NAME}:{port}", internet, use, authorities=file)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
