@@ -128,6 +128,12 @@ class ManagedProcess:
         return self.process is not None and self.process.returncode is None and self.process not in self.predecessors
 
     @property
+    def processes(self) -> tuple[ChildProcess, ...]:
+        """The processes of this slot, each of them once: the newest is a predecessor too until its successor starts."""
+        newest = () if self.process is None else (self.process,)
+        return tuple(dict.fromkeys((*newest, *self.predecessors)))
+
+    @property
     def row(self) -> WorkerRow:
         pid = self.process.pid if self.process else None
         return WorkerRow(

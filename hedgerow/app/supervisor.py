@@ -27,6 +27,7 @@ from functools import partial
 
 from hedgerow.app.announcements import TroubleProcess, notify_systemd, ready_lines, show_welcome
 from hedgerow.app.children import ChildProcess, Children, InspectorSockets, ManagedProcess, Zygote, ZygoteError
+from hedgerow.app.heartbeats import Heartbeats
 from hedgerow.app.ipc import (
     HEARTBEAT_INTERVAL_S,
     PROBLEM,
@@ -119,11 +120,7 @@ class Supervisor:
         self._zygote_state = TaskState("zygote", "forking", Area.UPKEEP)
         self._stopping = asyncio.Event()
         self._status = 0
-        self._silent: dict[ChildProcess, int] = {}
-        """Ticks of this loop since the last message of each process.
-
-        Ticks, since any clock jumps when a machine sleeps.
-        """
+        self._heartbeats = Heartbeats(HEARTBEAT_INTERVAL_S)
 
     async def run(self) -> int:
         def supervise_each(processes: Sequence[ManagedProcess]) -> None:
@@ -198,21 +195,17 @@ class Supervisor:
             self._inspectors.restore(self._workers)
             if loop.time() > due + HEARTBEAT_INTERVAL_S / 2:
                 # This process was stopped or starved, and the children may have been too: start counting again.
-                self._silent = dict.fromkeys(self._silent, 0)
+                self._heartbeats.restart()
                 continue
             for managed in (self._control, *self._workers, self._gateway, self._forking):
-                for process in (managed.process, *managed.predecessors):
-                    if process is not None:
-                        self._kill_if_silent(managed, process)
+                for process in managed.processes:
+                    self._kill_if_silent(managed, process)
 
     def _kill_if_silent(self, managed: ManagedProcess, process: ChildProcess) -> None:
-        if process.returncode is not None or process not in self._silent:
-            return
-        self._silent[process] += 1
         patience = (START_PATIENCE_S if managed.is_starting and process is managed.process else PATIENCE_S)[
             managed.role
         ]
-        if self._silent[process] * HEARTBEAT_INTERVAL_S <= patience:
+        if not self._heartbeats.is_silent(process, patience):
             return
         log.error(
             "%s %d (process %d) has not answered for %d seconds: killed",
@@ -221,7 +214,7 @@ class Supervisor:
             process.pid,
             patience,
         )
-        del self._silent[process]
+        self._heartbeats.forget(process)  # it is being killed
         process.kill()
 
     def _fail(self, message: str) -> None:
@@ -239,7 +232,8 @@ class Supervisor:
             if not managed.has_process:  # it has one if this task failed and was started again
                 await self._start(managed)
                 if managed.process is not None:
-                    managed.is_starting, self._silent[managed.process] = True, 0
+                    managed.is_starting = True
+                    self._heartbeats.watch(managed.process)
             if self._stopping.is_set():  # the others may have been ended meanwhile
                 await _end_processes(managed)
                 return
@@ -349,10 +343,10 @@ class Supervisor:
     async def _read_message(self, process: ChildProcess) -> bytes:
         """Return the next line of a process, which counts as a sign of life; empty once the process has ended."""
         line = await process.read_line()
-        if line and process in self._silent:  # otherwise it is being killed
-            self._silent[process] = 0
-        elif not line:
-            self._silent.pop(process, None)
+        if line:
+            self._heartbeats.receive(process)
+        else:
+            self._heartbeats.forget(process)
         return line
 
     async def _retire(self, managed: ManagedProcess) -> None:
@@ -406,7 +400,7 @@ async def _end_processes(managed: ManagedProcess) -> None:
         if not await process.end(STOP_TIMEOUT_S):
             log.warning("%s %d did not end in %.1f seconds: killed", managed.role, managed.index, STOP_TIMEOUT_S)
 
-    await asyncio.gather(*(end(process) for process in (managed.process, *managed.predecessors) if process is not None))
+    await asyncio.gather(*(end(process) for process in managed.processes))
 
 
 def _is_starting_again(managed: ManagedProcess) -> bool:

@@ -124,6 +124,31 @@ def test_a_silent_process_is_killed_and_restarted(tmp_path: Path) -> None:
     assert all(int(str(row["restarts"])) >= 1 for row in rows)
 
 
+def test_a_process_that_waits_for_its_successor_has_the_patience_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its beats come late, while the supervisor waits whether it ends by itself."""
+    monkeypatch.setattr("hedgerow.app.supervisor.HEARTBEAT_INTERVAL_S", 0.1)
+    monkeypatch.setattr("hedgerow.app.supervisor.PATIENCE_S", dict.fromkeys(PATIENCE_S, 1.5))
+    settings, lock = prepare_run(replace(settings_in(tmp_path), workers=1))
+    started = list[str]()
+
+    class RenewedInspector(ScriptSupervisor):
+        async def _start(self, child: ManagedProcess) -> None:
+            beats = "while :; do echo .; sleep 0.1; done"
+            is_elder = child.role == "inspector" and "inspector" not in started
+            self.script = f"echo ready; echo renew; sleep 1.1; {beats}" if is_elder else f"echo ready; {beats}"
+            if started.count("inspector") == 1 and child.role == "inspector":
+                asyncio.get_running_loop().call_later(0.5, os.kill, os.getpid(), signal.SIGTERM)
+            started.append(child.role)
+            await super()._start(child)
+
+    assert asyncio.run(RenewedInspector(settings, lambda _: None).run()) == 0
+    lock.release()
+    assert "has not answered" not in caplog.text
+    assert started.count("inspector") == 2
+
+
 @pytest.mark.usefixtures("impatient")
 def test_a_slow_start_is_not_taken_for_silence(tmp_path: Path) -> None:
     status, rows = run_supervisor(tmp_path, "sleep 2.5; echo ready; while :; do echo .; sleep 0.1; done", 4.0)
