@@ -38,6 +38,9 @@ MAX_CONNECTIONS_PER_ORIGIN = 6
 Further streams wait for a free one.
 """
 
+MAX_IDLE_ORIGINS = 32
+"""Connections to origins that are kept for one client while no request uses them. Each costs a little at each event."""
+
 MOST_HEADS = 4
 """Pipelined heads of an HTTP/1 client that are processed before its turn may end."""
 
@@ -96,6 +99,8 @@ class HttpLayer(_layers.HttpLayer):
         if isinstance(event, events.Start):
             yield from self.event_to_child(self.client_side, event)
             return
+        if isinstance(event, events.ConnectionClosed) and event.connection not in self.connections:
+            return  # `_make_room` closed it
         yield from super()._handle_event(event)
         while self._waiting_events:
             waiting = self._waiting_events[0]
@@ -184,6 +189,7 @@ class HttpLayer(_layers.HttpLayer):
         )
 
     def _new_connection(self, event: _layers.GetHttpConnection) -> Commands:
+        yield from self._make_room()
         context = self.context.fork()
         ready, self.ready = self.ready, None
         is_named = event.address == self.context.server.address
@@ -194,6 +200,14 @@ class HttpLayer(_layers.HttpLayer):
         self.connections[server] = child = _OriginConnection(context)
         self.waiting_for_establishment[server].append(event)
         yield from self.event_to_child(child, events.Start())
+
+    def _make_room(self) -> Commands:
+        """Forget closed connections to origins, and close the oldest of too many idle ones."""
+        used = {self.context.client, *(stream.context.server for stream in self.streams.values())}
+        idle = [each for each in self.connections if each not in used and each not in self.waiting_for_establishment]
+        for each in idle[: -MAX_IDLE_ORIGINS + 1]:
+            yield commands.CloseConnection(each)
+            del self.connections[each]
 
     def congestion(self) -> tuple[frozenset[Connection], bool]:
         """Return the connections to origins that must pause, and whether the client must: mitmproxy would buffer
