@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hedgerow.blocklists.rules import Origin
-from hedgerow.policies.content import CLIENT_CERTIFICATE, UNREAD_APP
+from hedgerow.policies.content import CLIENT_CERTIFICATE, TUNNEL_TRAFFIC, UNREAD_APP
 from hedgerow.policies.effective_users import EffectiveUsers
 from hedgerow.policies.host_facts import HostFactIndex, Services
 from hedgerow.policies.model import Decision, DeviceId, Policy, Reason, TargetKind, Verdict
@@ -17,7 +17,7 @@ from hedgerow.policies.rule_index import Rule, RuleScope
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.targets import parse_target
 
-_TO_PASS_UNREAD = frozenset((UNREAD_APP, CLIENT_CERTIFICATE))
+_TO_PASS_UNREAD = frozenset((UNREAD_APP, CLIENT_CERTIFICATE, TUNNEL_TRAFFIC))
 
 _ABOUT_CONTENT = frozenset((Reason.SEARCH, Reason.PAGE, Reason.FILE, Reason.PICTURE))
 """Reasons that close something at a site whose service is open."""

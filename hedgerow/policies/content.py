@@ -74,6 +74,14 @@ UNREAD_APP = "unread-app"
 CLIENT_CERTIFICATE = "client-certificate"
 """`what` of a decision about a host that asks for a certificate of the device's own, which only the device can show."""
 
+TUNNEL_TRAFFIC = "tunnel-traffic"
+"""`what` of a decision to block a host that carries nearly all traffic of a device, as a tunnel does."""
+
+LENIENT_LIMIT = 160
+"""The limit of a page's words from which on a page is held back for a shorter time, and passes if it cannot be decoded:
+that of younger teenagers. From there on, a server that answers no look is open too.
+"""
+
 UNCHECKED = "unchecked"
 """`what` of a decision to block a body that could not be scored."""
 

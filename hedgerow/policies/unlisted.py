@@ -12,6 +12,9 @@ gate does, once.
   somebody's home was set up this week.
 - A server that asks for a password as proxies do (407) is a proxy. No web site sends that.
 - A server that cannot be looked at may just be slow. It stays closed where new sites are closed too.
+- A server that completes the handshake and then answers no request is no web site. It stays closed to children whose
+  pages are read strictly.
+- A site that carries nearly all that a device sends and gets, both ways and for minutes, is used as a tunnel.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ from hedgerow.blocklists.recognition.name_parts import is_sensitive
 from hedgerow.blocklists.recognition.recogniser import Recogniser, is_institution, is_judged
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.sources import essential_hosts, popular_hosts
+from hedgerow.policies.content import LENIENT_LIMIT, TUNNEL_TRAFFIC
 from hedgerow.policies.host_facts import HostFactIndex, background_hosts, parents_of
 from hedgerow.policies.mirrored_sites import CUSTOMERS_DOMAINS, spells_numbers
 from hedgerow.policies.model import Decision, Privacy, Reason, Verdict
@@ -66,6 +70,8 @@ class CertificateFlaw(StrEnum):
     FRESH = "fresh"
     PROXY = "proxy"
     UNSEEN = "unseen"
+    SILENT = "silent"
+    TUNNEL = "tunnel"
 
 
 def suspicion_of(ruleset: Ruleset, catalogue: Catalogue, host: str, flaw: str, mask: int) -> str:
@@ -75,9 +81,13 @@ def suspicion_of(ruleset: Ruleset, catalogue: Catalogue, host: str, flaw: str, m
             return UNTRUSTED_CERTIFICATE
         case CertificateFlaw.PROXY:
             return BYPASS
+        case CertificateFlaw.TUNNEL:
+            return "" if is_institution(host) else TUNNEL_TRAFFIC
+        case CertificateFlaw.SILENT if 0 < (ruleset.content.page_limit or 0) < LENIENT_LIMIT:
+            return UNTRUSTED_CERTIFICATE
         case CertificateFlaw.FRESH:
             return DYNAMIC_DNS if mask & catalogue.mask_of([DYNAMIC_DNS]) else ""
-        case CertificateFlaw.UNSEEN:
+        case CertificateFlaw.UNSEEN | CertificateFlaw.SILENT:
             rule = ruleset.rules.categories.get(NEW_DOMAINS) if is_unlisted(ruleset, catalogue, host) else None
             return "" if rule is None or rule.allow else UNTRUSTED_CERTIFICATE
         case CertificateFlaw.NONE:

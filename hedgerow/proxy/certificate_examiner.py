@@ -25,7 +25,7 @@ from hedgerow.values import BoundedDict, value_dataclass
 _PATIENCE_SECONDS = 3.0
 """Seconds for which a new connection waits for the first finding."""
 
-_LOOK_SECONDS = 12.0
+_LOOK_SECONDS, _ANSWER_SECONDS = 12.0, 6.0
 _LOOKS_PER_DEVICE, _LOOKS = 8, 64  # at the same time
 _WAITING_PER_DEVICE = 128
 _MAX_SERVERS = 8192
@@ -39,6 +39,7 @@ _LONGEST_SECONDS = {
 }
 """The most seconds for which a finding is kept. A certificate may be replaced at any time."""
 
+_MAY_JUST_BE_SLOW = (CertificateFlaw.UNSEEN, CertificateFlaw.SILENT)
 _FRESH_SECONDS = 7 * 86_400.0
 _MAX_LINE_BYTES, _MAX_FIELDS = 4096, 50
 # the type and the first byte of the version of a ServerHello's record (RFC 8446, section 5.1)
@@ -107,7 +108,7 @@ class CertificateExaminer:
 
     async def examine(self, server: Server) -> CertificateFlaw:
         """Return the last finding, or wait for the first. UNSEEN if that takes too long; it may come later."""
-        if not self._may_examine(server.address):
+        if not self.may_examine(server.address):
             return CertificateFlaw.NONE
         look = self.renew(server)
         if look is not None and server.key not in self._found:
@@ -123,7 +124,7 @@ class CertificateExaminer:
         if look is not None or (found is not None and self._clock() < found.until):
             return look
         owner = server.owner
-        if not self._may_examine(server.address) or self._running_of[owner] >= _WAITING_PER_DEVICE:
+        if not self.may_examine(server.address) or self._running_of[owner] >= _WAITING_PER_DEVICE:
             return None
 
         def forget(_look: asyncio.Task[None]) -> None:
@@ -138,7 +139,8 @@ class CertificateExaminer:
         look.add_done_callback(forget)
         return look
 
-    def _may_examine(self, address: str) -> bool:
+    def may_examine(self, address: str) -> bool:
+        """Return whether the server at an address is examined, and not one of the local network."""
         return self._also_private or is_public_address(address)
 
     async def _look(self, server: Server, turn: asyncio.Semaphore) -> None:
@@ -148,7 +150,7 @@ class CertificateExaminer:
                 async with asyncio.timeout(_LOOK_SECONDS):
                     flaw = await self._handshake(server)
         now, before = self._clock(), self._found.get(server.key)
-        if before is not None and flaw in (before.flaw, CertificateFlaw.UNSEEN):  # the host may just be slow
+        if before is not None and flaw in (before.flaw, *_MAY_JUST_BE_SLOW):
             flaw, since = before.flaw, before.since
         else:
             since = now
@@ -159,14 +161,14 @@ class CertificateExaminer:
         try:
             async with self._connected(server, self._context) as (reader, writer):
                 issued = ssl.cert_time_to_seconds(writer.get_extra_info("peercert")["notBefore"])
-                if await _is_proxy(reader, writer, server):
-                    return CertificateFlaw.PROXY
-                return CertificateFlaw.FRESH if self._clock() - issued < _FRESH_SECONDS else CertificateFlaw.NONE
+                is_fresh = self._clock() - issued < _FRESH_SECONDS
+                flaw = await _flaw_by_answer(reader, writer, server)
+                return flaw or (CertificateFlaw.FRESH if is_fresh else CertificateFlaw.NONE)
         except ssl.SSLCertVerificationError as error:
-            if (flaw := _FLAWS.get(error.verify_code)) is not None:
-                return flaw
+            if error.verify_code in _FLAWS:
+                return _FLAWS[error.verify_code]
         async with self._connected(server, self._lenient) as (reader, writer):
-            return CertificateFlaw.PROXY if await _is_proxy(reader, writer, server) else CertificateFlaw.NONE
+            return await _flaw_by_answer(reader, writer, server)
 
     @contextlib.asynccontextmanager
     async def _connected(
@@ -179,6 +181,17 @@ class CertificateExaminer:
             yield reader, writer
         finally:
             writer.transport.abort()
+
+
+async def _flaw_by_answer(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, server: Server
+) -> CertificateFlaw:
+    """Return what a server's answer to a request shows, SILENT if it gives none."""
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            return CertificateFlaw.PROXY if await _is_proxy(reader, writer, server) else CertificateFlaw.NONE
+    except TimeoutError:
+        return CertificateFlaw.SILENT
 
 
 async def _is_proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, server: Server) -> bool:

@@ -194,7 +194,10 @@ def test_a_permission_is_for_the_person_or_else_the_device(
     assert (found.person, found.device) == expected
 
 
-@pytest.mark.parametrize(("what", "expected"), [("unread-app", (None, "tablet")), ("games", ("mia", None))])
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [("unread-app", (None, "tablet")), ("tunnel-traffic", (None, "tablet")), ("games", ("mia", None))],
+)
 def test_a_host_passes_unread_on_the_device_that_needs_it(
     closed_home: Home, what: str, expected: tuple[str | None, str | None]
 ) -> None:

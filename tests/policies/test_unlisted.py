@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 
 from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.policies.content import TUNNEL_TRAFFIC
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Ruleset, Rulesets
-from hedgerow.policies.unlisted import is_examined, needs_consent
+from hedgerow.policies.unlisted import UNTRUSTED_CERTIFICATE, CertificateFlaw, is_examined, needs_consent, suspicion_of
 
 POLICY = b"""people:
   leo: {age: 13, devices: [192.168.1.9]}
+  mia: {age: 9, devices: [192.168.1.8]}
   ana: {profile: adult, devices: [192.168.1.7]}
 """
 RENTED = [
@@ -44,3 +46,22 @@ def test_a_server_that_anybody_can_have_is_examined_and_needs_consent(catalogue:
 def test_a_known_host_needs_neither(catalogue: Catalogue, host: str) -> None:
     child = ruleset(catalogue, "192.168.1.9")
     assert (is_examined(child, catalogue, host), needs_consent(child, catalogue, host)) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("host", "flaw", "at_nine", "at_thirteen"),
+    [
+        ("node-7.fast-net.example", CertificateFlaw.TUNNEL, TUNNEL_TRAFFIC, TUNNEL_TRAFFIC),
+        ("cloud.school.edu.au", CertificateFlaw.TUNNEL, "", ""),
+        ("node-7.fast-net.example", CertificateFlaw.SILENT, UNTRUSTED_CERTIFICATE, ""),
+        ("node-7.fast-net.example", CertificateFlaw.UNSEEN, "", ""),
+    ],
+)
+def test_what_follows_from_a_finding_by_age(
+    catalogue: Catalogue, host: str, flaw: CertificateFlaw, at_nine: str, at_thirteen: str
+) -> None:
+    found = [
+        suspicion_of(ruleset(catalogue, address), catalogue, host, flaw, catalogue.host_mask(host))
+        for address in ("192.168.1.8", "192.168.1.9")
+    ]
+    assert found == [at_nine, at_thirteen]

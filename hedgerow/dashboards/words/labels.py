@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.dashboards.words.languages import Language, language, message
 from hedgerow.journal.reader import ReasonCount
-from hedgerow.policies.content import CERTIFICATE_REFUSED, CLIENT_CERTIFICATE, PASS_THROUGH, UNREAD_APP
+from hedgerow.policies.content import CERTIFICATE_REFUSED, CLIENT_CERTIFICATE, PASS_THROUGH, TUNNEL_TRAFFIC, UNREAD_APP
 from hedgerow.policies.expiry import PersonTimes, UpcomingEnd
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import Grant, Reason, Verdict
@@ -29,6 +29,7 @@ OF_CONNECTIONS = {
     UNREAD_APP: message("an app does not accept the network's certificate, and somebody in charge can let it through"),
     CLIENT_CERTIFICATE: message("the site asks for a certificate of the device's own, which the filter cannot show"),
     UNTRUSTED_CERTIFICATE: message("the site cannot prove who it is: its certificate is not trusted"),
+    TUNNEL_TRAFFIC: message("nearly all traffic of the device goes there, as with a tunnel past the filter"),
     YOUTUBE_CHOSEN: message("not one of the chosen YouTube channels"),
 }
 """What a decision names that is neither a rule nor a topic."""
@@ -41,6 +42,9 @@ _UNREAD_REQUESTS = {
     CLIENT_CERTIFICATE: message(
         "%(what)s asks %(device)s for a certificate of its own, which the filter cannot show. "
         "Let it through without looking inside?"
+    ),
+    TUNNEL_TRAFFIC: message(
+        "Nearly all traffic of %(device)s goes to %(what)s, as with a tunnel past the filter. Let it through?"
     ),
 }
 """Requests that no person made, by what their reason names."""

@@ -362,8 +362,11 @@ class GateConnection:
             return self._protocol.give_up("dial")
         owner = client.ruleset.limited_as(client.device.id)
         examined = Server(command.requests[-1].host, address, command.port, owner, unlisted)
+        if not self._gate.examiner.may_examine(address):
+            return self._dialled()
         self._opened = Opened(server, command.requests, examined=examined)
-        return self._dialled(await self._gate.examiner.examine(examined))
+        found = await self._gate.examiner.examine(examined)
+        return self._dialled(self._gate.flaw_of(examined) or found)
 
     def _dialled(self, flaw: str = "") -> Commands:
         emitted = self._protocol.dialled(flaw)

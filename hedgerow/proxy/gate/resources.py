@@ -9,11 +9,13 @@ from typing import Protocol
 
 from hedgerow.policies.model import Decision
 from hedgerow.policies.privacy import counted_reason
-from hedgerow.proxy.certificate_examiner import CertificateExaminer
+from hedgerow.policies.unlisted import CertificateFlaw
+from hedgerow.proxy.certificate_examiner import CertificateExaminer, Server
 from hedgerow.proxy.gate.commands import GateClient, HandOver
 from hedgerow.proxy.gate.handover_queue import HandoverQueue
 from hedgerow.proxy.gate.rules import GateRules, KnownConnect
 from hedgerow.proxy.gate.table import GateTable
+from hedgerow.proxy.gate.traffic import TunnelTraffic
 from hedgerow.proxy.gate.tunnel import PipePool
 from hedgerow.proxy.handover import encode_handover_header
 from hedgerow.proxy.policy import Counters
@@ -39,6 +41,13 @@ class GateResources[C: Abortable]:
     clock: Callable[[], float]
     poller: Poller
     pipes: PipePool
+    traffic: TunnelTraffic
+
+    def flaw_of(self, server: Server) -> CertificateFlaw:
+        """Return what is known of an unlisted host's server by now, NONE if there is nothing."""
+        if self.traffic.is_tunnel(server, self.clock()):
+            return CertificateFlaw.TUNNEL
+        return CertificateFlaw.NONE if self.examiner is None else self.examiner.known(server)
 
     def drop(self, cause: str) -> None:
         """Count a connection that was dropped or refused for a `cause`, if there is one."""

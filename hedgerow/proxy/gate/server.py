@@ -17,7 +17,8 @@ from pathlib import Path
 
 from hedgerow.policies.activity import MIN_BUSY_BYTES
 from hedgerow.policies.identity import Protection
-from hedgerow.policies.model import Verdict
+from hedgerow.policies.model import AccessRequest, Verdict
+from hedgerow.policies.unlisted import CertificateFlaw
 from hedgerow.proxy.certificate_examiner import CertificateExaminer
 from hedgerow.proxy.connections import BusyTracker, report_busy
 from hedgerow.proxy.gate.balanced import BalancedConnection
@@ -27,8 +28,10 @@ from hedgerow.proxy.gate.handover_queue import HandoverQueue
 from hedgerow.proxy.gate.resources import GateResources
 from hedgerow.proxy.gate.rules import GateRules
 from hedgerow.proxy.gate.table import GateLimits, GateTable
+from hedgerow.proxy.gate.traffic import TunnelTraffic
 from hedgerow.proxy.gate.tunnel import PipePool, Tunnel
 from hedgerow.proxy.handover import HandoverSender
+from hedgerow.proxy.limits import AttemptLimiter
 from hedgerow.proxy.policy import Counters, ProxyPolicy
 from hedgerow.proxy.poller import running_poller
 from hedgerow.proxy.sign_in import ProxyAuthenticator
@@ -45,6 +48,9 @@ _MOST_UNSENT = 256 * 1024
 nothing.
 """
 
+_MOST_REQUESTS = 3
+"""Requests per device and hour to let a tunnel through."""
+
 _DEFER_SECONDS = 1
 """Seconds for which the kernel keeps a connection while its client sends nothing, so that most are accepted with their
 request.
@@ -52,7 +58,12 @@ request.
 
 
 class Gate:
-    """The gate of one worker. Runs in the event loop in which it is made, a `PollerLoop`."""
+    """The gate of one worker. Runs in the event loop in which it is made, a `PollerLoop`.
+
+    What tunnels carry is judged every `judging_seconds`.
+    """
+
+    judging_seconds = 60.0
 
     def __init__(
         self,
@@ -73,9 +84,19 @@ class Gate:
             partial(self.counters.add, "hedgerow_proxy_dropped_total", "proxy-header"),
         )
         self._poller, self._pipes = running_poller(), PipePool()
+        self._traffic, self._request_limit = TunnelTraffic(), AttemptLimiter(_MOST_REQUESTS, 3600.0)
         self._resources = GateResources[GateConnection](
-            self._rules, self._table, self._handovers, examiner, self.counters, clock, self._poller, self._pipes
+            rules=self._rules,
+            table=self._table,
+            handovers=self._handovers,
+            examiner=examiner,
+            counters=self.counters,
+            clock=clock,
+            poller=self._poller,
+            pipes=self._pipes,
+            traffic=self._traffic,
         )
+        self._minute, self._moving = 0, tuple[Tunnel, ...]()
         self._busy = BusyTracker[Tunnel]()
         self._listeners: list[socket.socket] = []
         self._sweep: asyncio.TimerHandle | None = None
@@ -176,7 +197,11 @@ class Gate:
                     tunnel.ruleset.until is not None and tunnel.ruleset.until <= now and self._is_forbidden(tunnel)
                 )
             )
+            minute = int(now // self.judging_seconds)
+            if minute != self._minute:
+                self._judge_traffic(now)
             busy = tuple(self._busy.busy(tuple(self._table.tunnels), now))
+            self._minute, self._moving = minute, tuple(tunnel for tunnel, _ in busy)
             self._look_again([tunnel for tunnel, octets in busy if octets >= MIN_BUSY_BYTES])
             # A tunnel without requests is to our own pages, whose use is not counted.
             report_busy(
@@ -197,11 +222,30 @@ class Gate:
         for tunnel in busy:
             if tunnel.examined is not None:
                 examiner.renew(tunnel.examined)
-        self._cut(partial(self._is_found_out, examiner))
+        self._cut(self._is_found_out)
 
-    def _is_found_out(self, examiner: CertificateExaminer, tunnel: Tunnel) -> bool:
+    def _judge_traffic(self, now: float) -> None:
+        """Note the sites that turn out to carry a tunnel, and ask the people in charge about each."""
+        uses = (tunnel.take_use() for tunnel in self._moving if tunnel.requests)
+        for use in self._traffic.judge(self._minute, uses):
+            client, policy = self._rules.find_client(use.address), self._rules.policy
+            if client is None or use.unlisted is None or self._traffic.is_tunnel(use.unlisted, now):
+                continue
+            request = replace(use.unlisted.unlisted, flaw=CertificateFlaw.TUNNEL)
+            decision = self._rules.decide(client, request)
+            if decision.verdict is not Verdict.BLOCK:
+                continue
+            self._traffic.note(use.unlisted, now)
+            device, owner = client.device, use.unlisted.owner
+            if policy.denied_at(device.id, use.host) is None and self._request_limit.allows(
+                owner, now, is_named=device.known
+            ):
+                reason = f"{decision.reason.value}: {decision.what}"
+                policy.request_access(AccessRequest(now, device.id, client.ruleset.person, request.host, reason=reason))
+
+    def _is_found_out(self, tunnel: Tunnel) -> bool:
         server = tunnel.examined
-        if server is None or not (flaw := examiner.known(server)):
+        if server is None or not (flaw := self._resources.flaw_of(server)):
             return False
         client = self._rules.find_client(tunnel.address)
         if client is None:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from hedgerow.policies.model import Request
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.certificate_examiner import Server
+from hedgerow.proxy.gate.traffic import TunnelUse
 from hedgerow.proxy.poller import END, END_MASK, HUNG_UP, Poller
 
 _READ_OCTETS = 64 * 1024
@@ -267,6 +268,7 @@ class Tunnel:
     __slots__ = (
         "_on_finished",
         "_seen",
+        "_taken",
         "address",
         "began",
         "client",
@@ -297,6 +299,7 @@ class Tunnel:
         self.pipes = pipes
         self._on_finished = on_finished
         self._seen = -1
+        self._taken = (0, 0)
         self.idle_since = 0.0
         self.began = 0.0
         self.address = address
@@ -339,6 +342,13 @@ class Tunnel:
     def bytes_moved(self) -> int:
         """Bytes, in both directions together."""
         return self.client.count + self.server.count
+
+    def take_use(self) -> TunnelUse:
+        """Return what was moved since the last call of this method."""
+        (up, down), request = self._taken, self.requests[-1]
+        self._taken = self.client.count, self.server.count
+        moved = self.client.count - up, self.server.count - down
+        return TunnelUse(self.address, request.device, request.host, self.examined, *moved)
 
     @property
     def half_closed(self) -> bool:

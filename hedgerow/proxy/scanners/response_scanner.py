@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from hedgerow.client_classes import ClassedClient, unnamed_client
-from hedgerow.policies.content import ContentRules
+from hedgerow.policies.content import LENIENT_LIMIT, ContentRules
 from hedgerow.policies.model import Decision
 from hedgerow.proxy.pages.response import ProxyResponse
 from hedgerow.proxy.scanners.body import PORTION, BodyScan, page_verdict
 from hedgerow.proxy.scanners.scanner import BodyQueue, CollectedBody, Head, Scanner, ScanRules
 from hedgerow.proxy.scanners.topics import PageFinding
-from hedgerow.proxy.scanners.words import LENIENT_LIMIT
 from hedgerow.proxy.scanners.workers import ScanJob, ScanPool
 
 MAX_INLINE = PORTION

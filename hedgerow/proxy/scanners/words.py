@@ -19,6 +19,7 @@ import ahocorasick
 
 from hedgerow.blocklists.names import host_of_url, is_beneath
 from hedgerow.blocklists.rules import Problem
+from hedgerow.policies.content import LENIENT_LIMIT
 from hedgerow.policies.model import Decision, Reason, Verdict
 from hedgerow.policies.remembered import ADULT, GAMBLING, TOPICS, recognised_by_page
 from hedgerow.proxy.scanners.decoding import ExcessiveExpansion
@@ -38,10 +39,6 @@ MAX_UNPACKED = 16 * 1024 * 1024
 """Bytes of a page once it is decoded.
 
 No real page is as long: a body that stands for more is made to exhaust a filter.
-"""
-LENIENT_LIMIT = 160
-"""The limit of a page's words from which on a page is held back for a shorter time, and passes if it cannot be decoded:
-that of younger teenagers.
 """
 STARTER_LISTS = Path(__file__).parent / "phrases"
 MAX_NEGATIVE_SCORE = -150

@@ -19,7 +19,7 @@ from hedgerow.dashboards.notices import Notice, OutgoingMessage
 from hedgerow.dashboards.words.languages import language
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.journal.recorder import SystemEvent
-from hedgerow.policies.content import CLIENT_CERTIFICATE, UNREAD_APP
+from hedgerow.policies.content import CLIENT_CERTIFICATE, TUNNEL_TRAFFIC, UNREAD_APP
 from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
 from hedgerow.policies.notices import NoticeTopic
@@ -98,6 +98,10 @@ def test_an_app_that_does_not_accept_the_certificate_is_no_child_that_asks() -> 
     )
     (notice,) = event_notices([replace(asked, reason=f"default: {CLIENT_CERTIFICATE}")], POLICY)
     assert text_of(notice).startswith("api.example asks tablet for a certificate of its own")
+    (notice,) = event_notices([replace(asked, reason=f"recognised: {TUNNEL_TRAFFIC}")], POLICY)
+    assert text_of(notice) == (
+        "Nearly all traffic of tablet goes to api.example, as with a tunnel past the filter. Let it through?"
+    )
 
 
 @pytest.mark.parametrize(

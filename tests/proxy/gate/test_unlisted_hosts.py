@@ -208,6 +208,20 @@ def test_a_missing_certificate_does_not_hide_a_proxy(
     assert asyncio.run(look()) is expected
 
 
+def test_a_server_that_answers_no_request_is_closed_to_children_whose_pages_are_read_strictly(
+    net: SmallInternet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy may wait for its password, and a relay for calls may wait for the rest of a message."""
+    monkeypatch.setattr(certificate_examiner, "_ANSWER_SECONDS", 0.1)
+
+    async def look() -> CertificateFlaw:
+        async with tls_server(net, PAGE) as server:
+            server.is_answering.clear()
+            return await CertificateExaminer(net.authority.root, also_private=True).examine(server_at(server.port))
+
+    assert asyncio.run(look()) is CertificateFlaw.SILENT
+
+
 def test_a_late_answer_counts(net: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first connection does not wait for it, and a tunnel is cut when it comes."""
     monkeypatch.setattr(certificate_examiner, "_PATIENCE_SECONDS", 0.1)

@@ -152,6 +152,7 @@ def proxy_stand(
     *,
     tells: bool = True,
     examines: bool = False,
+    judging_seconds: float = 60.0,
     holds: tuple[float, float, float] | None = None,
 ) -> Iterator[Stand]:
     """Run a stand. `lists` are the texts of lists by category."""
@@ -174,6 +175,7 @@ def proxy_stand(
             limits=limits or GateLimits(),
             tells=tells,
             examines=examines,
+            judging_seconds=judging_seconds,
             holds=holds,
         )
         with contextlib.ExitStack() as stack:

@@ -65,6 +65,7 @@ class World:
     limits: GateLimits = field(default_factory=GateLimits)
     tells: bool = True
     examines: bool = False  # the servers of unlisted hosts, which makes connections of our own
+    judging_seconds: float = 60.0  # for which what tunnels carry is judged at a time
     holds: tuple[float, float, float] | None = None  # seconds for which responses may be held back, if not the default
 
     @property
@@ -160,6 +161,7 @@ async def _run_gate(pipe: Pipe, world: World) -> None:
     key = load_handover_key(world.state / "pass.key")
     examiner = CertificateExaminer(world.upstream_ca, also_private=True) if world.examines else None
     policy = builder.gate_policy(world)
+    Gate.judging_seconds = world.judging_seconds
     port = 0
     while not port:
         gate = Gate(policy, [world.inspector_socket], key, world.limits, examiner=examiner)
