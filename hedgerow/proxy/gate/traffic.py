@@ -22,8 +22,8 @@ WINDOW_MINUTES, MOST_LIKE_A_TUNNEL = 15, 10
 MIN_OCTETS = 2 * 1024**2
 """Octets per minute below which a minute says nothing: chats, games in a browser and lessons move less."""
 
-_MOST_OF_OTHER_WAY = 100  # octets of one way for each octet of the other
-_MOST_OTHER_SITES = 3  # with which the device has connections that move something
+_MOST_OF_OTHER_WAY = 100  # octets of one way for each octet of the other; OpenVPN has 30 in a download, pages have 12
+_MOST_OTHER_SITES, _OTHER_SITE_OCTETS = 3, 4096  # with which the device has more than connections that it keeps alive
 _LARGEST_OTHER_SHARE = 10  # of which one part may go to other sites
 
 _FOUND_SECONDS = 7 * 86_400.0
@@ -90,11 +90,12 @@ def _tunnel_among(uses: list[TunnelUse]) -> TunnelUse | None:
         by_site[registered_domain(use.host)].append(use)
     total = sum(each.up + each.down for each in uses)
     largest = max(by_site.values(), key=lambda own: sum(each.up + each.down for each in own))
+    others = sum(sum(each.up + each.down for each in own) >= _OTHER_SITE_OCTETS for own in by_site.values()) - 1
     less, more = sorted((sum(each.up for each in largest), sum(each.down for each in largest)))
     is_tunnel = (
         less + more >= MIN_OCTETS
         and less * _MOST_OF_OTHER_WAY >= more
         and (total - less - more) * _LARGEST_OTHER_SHARE <= total
-        and len(by_site) - 1 <= _MOST_OTHER_SITES
+        and others <= _MOST_OTHER_SITES
     )
     return next((each for each in largest if each.unlisted is not None), None) if is_tunnel else None
