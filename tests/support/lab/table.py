@@ -75,8 +75,8 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
 - **A tunnel that looks like an allowed page**: a private server under an unlisted name, reached by HTTPS, with a certificate that anybody
   trusts. It takes a domain, a server outside the home and an adult's knowledge. Servers with certificates of their own, and proxies that
   answer a stranger as proxies do, are recognised, also later while they are used ([proxy.md](proxy.md#unlisted-hosts)). One that answers
-  as a web site to everybody without its password is recognised by its traffic: after ten minutes that carry nearly all of the device's, in both
-  directions and 2 MB or more in each, the site is closed to that device and you are asked. Open stay the first ten minutes, a tunnel that is
+  as a web site to everybody without its password is recognised by its traffic: after ten minutes in each of which it carries 2 MB or more,
+  nearly all of the device's, in both directions, the site is closed to that device and you are asked. Open stay the first ten minutes, a tunnel that is
   used for less than that (messages, games), one that takes turns with another domain or runs beside much other traffic, and one for films
   alone, which go one way. A relay for calls behind TLS (TURN, as by WebRTC) is one that a
   web page can use by itself. WebSocket, and proxies that answer at a path of their own (MASQUE, oblivious DNS over HTTPS), look like any
