@@ -137,7 +137,7 @@ async def hidden_socks_proxy(net: SmallInternet, address: str, port: int) -> Asy
             return True
         return False
 
-    await asyncio.to_thread(wait_until, is_listening)
+    await asyncio.to_thread(wait_until, is_listening, 10.0)
     leaf = net.authority.leaf(VPN)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(leaf.certificate, leaf.key)
