@@ -37,14 +37,15 @@ from hedgerow.policies.access_subject import service_or_address
 from hedgerow.policies.askable import forbids_access_request
 from hedgerow.policies.expiry import PersonTimes, ending_sentence, expiring_rules
 from hedgerow.policies.host_facts import Services, help_choices
-from hedgerow.policies.model import AccessRequest, Grant, Policy, Reason, Verdict
+from hedgerow.policies.model import AccessRequest, Decision, DeviceId, Grant, Policy, Reason, RequestKind, Verdict
 from hedgerow.policies.text.locales import LANGUAGES
 from hedgerow.proxy.limits import AttemptLimiter
 from hedgerow.proxy.pages.block_page import NOTE_LIMIT
 from hedgerow.proxy.pages.help import render_help
 from hedgerow.proxy.pages.translations import is_child_of_family, is_young, page_words
 
-_YEAR_S = 365 * 86400
+_DAY_S = 86400
+_YEAR_S = 365 * _DAY_S
 _LOOKS, _PAUSE = 15, 0.1
 """How often, and after how many seconds each, a page looks for what a child just said."""
 _ADDRESSES = 12
@@ -126,7 +127,8 @@ class OwnDevicePages(PageGroup):
         view, context = self._device(request), self._context
         addresses = parse_typed_addresses(site)
         points = [point for address in addresses for point in await context.control.explain(view.device, address)]
-        asked = request_of(view, addresses[0], note, points, context.clock())
+        seen = await run_in_threadpool(self._closed_by_its_server, view.device, addresses[0])
+        asked = request_of(view, addresses[0], note, points, seen, context.clock())
         is_named = view.device in context.policy().devices
         if not self._ask_limit.allows(view.limited_as or view.device, context.clock(), is_named=is_named):
             raise InvalidInput("You have asked several times in a few minutes. Wait for an answer first.")
@@ -205,6 +207,19 @@ class OwnDevicePages(PageGroup):
         else:
             response.delete_cookie(LANGUAGE_COOKIE, httponly=True, samesite="strict")
         return response
+
+    def _closed_by_its_server(self, device: DeviceId, host: str) -> DecisionRow | None:
+        """Return the last block of a host for what its server or traffic showed, which no rule tells of."""
+        since = max(self._context.clock() - _DAY_S, self._context.time.session_start(device))
+        blocks = DecisionFilter(
+            device=device,
+            verdict=Verdict.BLOCK,
+            reason=Reason.RECOGNISED,
+            kind=RequestKind.TUNNEL,
+            host=host,
+            since=since,
+        )
+        return next(iter(self._context.reader.decisions(blocks, limit=1).rows), None)
 
     def _read(self, view: DeviceView, words: Language, rules: RulesText | None = None) -> _OwnDeviceData:
         """Read what the page shows. `rules` are those of a child, who may not read all of it."""
@@ -345,8 +360,16 @@ def parse_typed_addresses(text: str) -> tuple[str, ...]:
     return (host, *(meant.addresses[:_ADDRESSES] if meant is not None else ()))
 
 
-def request_of(view: DeviceView, host: str, note: str, points: Iterable[ExplanationView], now: float) -> AccessRequest:
-    """Return the request for the first address that is blocked at any enforcement point.
+def request_of(
+    view: DeviceView,
+    host: str,
+    note: str,
+    points: Iterable[ExplanationView],
+    seen: DecisionRow | None,
+    now: float,
+) -> AccessRequest:
+    """Return the request for the first address that is blocked at any enforcement point, or else for what was `seen` to
+    be closed.
 
     Raises `InvalidInput` if nobody can open it.
 
@@ -355,13 +378,17 @@ def request_of(view: DeviceView, host: str, note: str, points: Iterable[Explanat
     It is typed on the page: a home with DNS only has no block page for HTTPS that could offer it.
     """
     blocked = next((point for point in points if point.decision.verdict is Verdict.BLOCK), None)
-    if blocked is None:
+    decision: Decision | DecisionRow
+    if blocked is not None:
+        decision, closed = blocked.decision, blocked.host
+        if forbids_access_request(decision):
+            raise InvalidInput("%(host)s cannot be asked for. Talk to the people who manage this network.", host=host)
+    elif seen is not None:
+        decision, closed = seen, seen.host
+    else:
         raise InvalidInput(
             "%(host)s is open here. If it does not work, it may need another blocked site: ask for that one.", host=host
         )
-    decision = blocked.decision
-    if forbids_access_request(decision):
-        raise InvalidInput("%(host)s cannot be asked for. Talk to the people who manage this network.", host=host)
     plain = " ".join("".join(letter if letter.isprintable() else " " for letter in note).split())[:NOTE_LIMIT]
     reason = f"{decision.reason.value}: {decision.what}" if decision.what else decision.reason.value
-    return AccessRequest(now, view.device, view.person, blocked.host, "", reason, plain)
+    return AccessRequest(now, view.device, view.person, closed, "", reason, plain)

@@ -1,11 +1,13 @@
 """Asking for a site on a device's own page."""
 
+from dataclasses import replace
+
 import httpx
 import pytest
 from web_server import NOW
 
 from hedgerow.dashboards.control import DeviceView
-from hedgerow.policies.model import AccessRequest, Decision, DeviceId, Reason, Verdict
+from hedgerow.policies.model import AccessRequest, Decision, DeviceId, Observation, Reason, RequestKind, Verdict
 
 TABLET, STRANGE, OUTSIDER = "127.0.0.22", "127.0.0.23", "127.0.0.99"
 
@@ -63,6 +65,31 @@ def test_nobody_reads_that_a_child_asks_for_what_an_app_needs(home):
     assert "You have asked" not in own
     assert "An app on mia-tablet does not accept the network&#39;s certificate for 1-2.abc.plex.direct." in today
     assert not any(words in today for words in ("asks for", "was blocked for", 'name="only_device"'))
+
+
+@pytest.mark.parametrize("what", ["bypass", "certificate", "tunnel-traffic"])
+def test_a_site_that_its_server_or_traffic_closed_can_be_asked_for(home, what):
+    """No rule tells of it: it was found by a look, and the page said that it is open."""
+    home.control.explained, host = Decision(Verdict.ALLOW, Reason.DEFAULT), "node-7.fast-net.example"
+    seen = Observation(
+        NOW,
+        DeviceId("mia-tablet"),
+        "mia",
+        "child-8-12",
+        RequestKind.TUNNEL,
+        Verdict.BLOCK,
+        Reason.RECOGNISED,
+        what,
+        host,
+    )
+    with browser(home, TABLET) as tablet:
+        assert "is open here" in tablet.post("/device/ask", data={"site": host}).text
+        home.recorder.add([seen, replace(seen, device=DeviceId("ben-phone"), person="ben", host="other.example")])
+        home.recorder.flush()
+        assert "is open here" in tablet.post("/device/ask", data={"site": "other.example"}).text
+        assert tablet.post("/device/ask", data={"site": f"https://{host}/x", "note": "school"}).status_code == 303
+    (found,) = requests(home)
+    assert (found["device"], found["host"], found["reason"]) == ("mia-tablet", host, f"recognised: {what}")
 
 
 def test_a_device_without_a_name_may_ask(home):
