@@ -25,7 +25,7 @@ from hedgerow.dashboards.api.problems import EnforcementHeaders, install_handler
 from hedgerow.dashboards.api.rules import add_rule_routes
 from hedgerow.dashboards.api.schema import DescribedApp, api_router
 from hedgerow.dashboards.api.time import add_time_routes
-from hedgerow.dashboards.control import BudgetRow, Status
+from hedgerow.dashboards.control import BudgetRow, DangerousOpening, InvalidInput, Status
 from hedgerow.dashboards.coverage import CoverageState
 from hedgerow.dashboards.guard import (
     LOCAL_PEERS,
@@ -39,6 +39,7 @@ from hedgerow.dashboards.guard import (
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.pages.context import PageContext
 from hedgerow.dashboards.pages.forms import problem_of, show_again
+from hedgerow.dashboards.pages.openings import ask_about
 from hedgerow.dashboards.pages.own_device import not_in_charge_page
 from hedgerow.dashboards.pages.router import make_pages
 from hedgerow.dashboards.routes import METRICS, NETWORK, AccessTable, ScopedRouter, wants_json
@@ -62,7 +63,13 @@ def create_app(context: PageContext, token: str) -> FastAPI:
     app.state.routes = (*_api(context).routes, *make_pages(context).routes, *_machine_routes(context).routes)
     app.router.routes += app.state.routes  # include_router would build each route a second time
     app.state.access = AccessTable(app.state.routes)
-    install_handlers(app, renderer.error, show_again, problem_of, context.reader.store.dialect.is_full)
+
+    async def answer_form(request: Request, refusal: InvalidInput) -> Response | None:
+        if isinstance(refusal, DangerousOpening) and (asked := await ask_about(context, request, refusal)) is not None:
+            return asked
+        return await show_again(request, refusal)
+
+    install_handlers(app, renderer.error, answer_form, problem_of, context.reader.store.dialect.is_full)
 
     def refuse(scope: Scope, admission: Admission) -> Response:
         if admission.status == 303:

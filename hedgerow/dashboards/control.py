@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -60,6 +60,13 @@ class DangerousOpening(InvalidInput):
     """Refusal of something dangerous that nobody has confirmed. `more` has what it opens, and what confirms it."""
 
     status = 409
+
+    def __init__(self, subject: AccessSubject, dangers: Sequence[str]) -> None:
+        text = "%(what)s is closed for a reason: it belongs to %(topics)s."
+        super().__init__(text, what=subject.what, topics=", ".join(dangers))
+        self.subject, self.dangers = subject, dangers
+        whose = {"person": subject.person, "device": subject.device}
+        self.more = {"confirm": "sure", "what": subject.what, "dangers": dangers, **whose}
 
 
 class WrongCode(InvalidInput):

@@ -13,7 +13,7 @@ from functools import cached_property
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import CategoryKind, builtin_categories
 from hedgerow.blocklists.names import parse_host
-from hedgerow.policies.access_subject import opens_too
+from hedgerow.policies.access_subject import AccessSubject, opens_too
 from hedgerow.policies.decide import decide
 from hedgerow.policies.expiry import device_of_person, in_force
 from hedgerow.policies.host_facts import Service, Services
@@ -282,6 +282,56 @@ def dangers_of(subject: str, catalogue: Catalogue, *, for_child: bool) -> tuple[
         host = parse_host((subject.partition("://")[2] or subject).partition("/")[0].strip())
         names = catalogue.names_of(catalogue.host_mask(host)) if host is not None else ()
     return tuple(name for name in names if name in topics and topics[name].is_dangerous(for_child=for_child))
+
+
+def dangers_opened(
+    before: Policy, after: Policy, catalogue: Catalogue
+) -> Iterator[tuple[AccessSubject, tuple[str, ...]]]:
+    """Yield what a change of the policy opens that is dangerous, with its dangerous categories.
+
+    These are new items of `allow`, `always` and schedules, and dangerous categories that a profile or the household no
+    longer closes. What was open under a name that is gone is not new under another.
+    """
+    known, names = set(_allowed(before)), {name for _, name, _ in _scopes(after)}
+    moved = {(kind, target) for kind, name, target in known if name not in names}
+    opened = [each for each in _allowed(after) if each not in known and (each[0], each[2]) not in moved]
+    closed = {(kind, name): rules.block for kind, name, rules in _scopes(after)}
+    for kind, name, rules in _scopes(before):
+        if kind in (RuleScope.PROFILE, RuleScope.HOUSEHOLD) and (kind, name) in closed:
+            still = {target.name for target in closed[kind, name]}
+            opened += [(kind, name, target.name) for target in rules.block if target.name not in still]
+    for kind, name, target in dict.fromkeys(opened):
+        if dangers := dangers_of(target, catalogue, for_child=_is_for_children(after, kind, name)):
+            person, device = (name if kind is each else None for each in (RuleScope.PERSON, RuleScope.DEVICE))
+            yield AccessSubject(target, person, None if device is None else DeviceId(device)), dangers
+
+
+def _scopes(policy: Policy) -> Iterator[tuple[RuleScope, str, Rules]]:
+    """Yield the rules of a policy, each with its scope and the name of its owner."""
+    yield RuleScope.HOUSEHOLD, "", policy.household
+    yield from ((RuleScope.PROFILE, name, profile.rules) for name, profile in policy.profiles.items())
+    yield from ((RuleScope.PERSON, name, person.rules) for name, person in policy.people.items())
+    yield from ((RuleScope.DEVICE, name, device.rules) for name, device in policy.devices.items())
+
+
+def _allowed(policy: Policy) -> Iterator[tuple[RuleScope, str, str]]:
+    """Yield scope, owner and name of everything that a policy allows, at any time."""
+    for kind, name, rules in _scopes(policy):
+        for target in (*rules.allow, *(target for timed in rules.schedules for target in timed.allow)):
+            yield kind, name, target.name
+
+
+def _is_for_children(policy: Policy, kind: RuleScope, name: str) -> bool:
+    match kind:
+        case RuleScope.PERSON:
+            profile = policy.people[name].profile
+        case RuleScope.DEVICE:
+            profile = policy.devices[DeviceId(name)].profile
+        case RuleScope.PROFILE:
+            profile = name
+        case _:
+            return True
+    return policy.profiles[profile].is_for_children
 
 
 def opened_too(

@@ -249,7 +249,7 @@ class AccessControl:
         """Raise `DangerousOpening` for something dangerous unless `sure`, or `InvalidInput` if a rule refuses it."""
         if not sure and (dangers := dangers_for(self._view(), subject)):
             await self._rule().check(wanted)
-            raise danger_of(subject, dangers)
+            raise DangerousOpening(subject, dangers)
 
     def within_session(self, device: str | None, ends: float | None) -> float | None:
         """Limit the end of a grant to the session at a seat: a guest's grant is not for the next guest."""
@@ -299,15 +299,6 @@ def dangers_for(view: LoadedSnapshot, subject: AccessSubject) -> tuple[str, ...]
         dangers_of(name, view.catalogue, for_child=for_child) for name in (subject.what, subject.address) if name
     )
     return tuple(dict.fromkeys(each for dangers in several for each in dangers))
-
-
-def danger_of(subject: AccessSubject, dangers: Sequence[str]) -> DangerousOpening:
-    """Return the refusal of something dangerous that nobody has confirmed."""
-    text, topics = "%(what)s is closed for a reason: it belongs to %(topics)s.", ", ".join(dangers)
-    refusal = DangerousOpening(text, what=subject.what, topics=topics)
-    whose = {"person": subject.person, "device": subject.device}
-    refusal.more = {"confirm": "sure", "what": subject.what, "dangers": dangers, **whose}
-    return refusal
 
 
 async def same_requests(publisher: SnapshotPublisher, request: RequestRow) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +19,10 @@ from hedgerow.dashboards.metrics import Metrics
 from hedgerow.journal.policy_history import PolicyHistory, PolicyVersions
 from hedgerow.journal.recorder import Recorder
 from hedgerow.journal.store import Store
+from hedgerow.policies.access_subject import AccessSubject
 from hedgerow.policies.identity import renamed_devices
-from hedgerow.policies.model import DeviceId
+from hedgerow.policies.model import DeviceId, Policy
+from hedgerow.policies.person_access import dangers_opened
 from hedgerow.ticks import next_tick
 
 log = logging.getLogger("hedgerow.control")
@@ -50,7 +52,7 @@ class PolicyFollower:
         self._publisher, self._recorder, self._metrics = publisher, recorder, metrics
         # A first policy is written to the file that `hedgerow up` looks for.
         place = settings.policy or Path("hedgerow.yaml").absolute()
-        self.editor = PolicyEditor(place, PolicyHistory(store), self._apply)
+        self.editor = PolicyEditor(place, PolicyHistory(store), self._apply, find_dangers=self._find_dangers)
         self.shared = SharedPolicy(settings.state, PolicyVersions(store), self.editor)
         self._is_wanted, self._lock = True, asyncio.Lock()
 
@@ -78,6 +80,10 @@ class PolicyFollower:
             self.shared.request()
             self._metrics.add("hedgerow_policy_loads_total", ("success" if good else "failure",))
             return good
+
+    def _find_dangers(self, policy: Policy) -> Iterable[tuple[AccessSubject, Sequence[str]]]:
+        view = self._publisher.view
+        return () if view is None else dangers_opened(view.policy, policy, view.catalogue)
 
     async def _apply(self, path: Path, checked: CheckedPolicy) -> None:
         """Apply a file that was just written.

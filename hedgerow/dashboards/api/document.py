@@ -82,6 +82,7 @@ DryRun = Annotated[
         "it would be."
     ),
 ]
+Sure = Annotated[bool, Query(description="Open something dangerous too.")]
 IfMatch = Annotated[str | None, Header(max_length=200, description="The `ETag` of what is to be changed, or `*`.")]
 IfNoneMatch = Annotated[str | None, Header(max_length=200, description="`*` to create only.")]
 type EntryName = Annotated[str, Path(min_length=1, max_length=60)]
@@ -122,7 +123,12 @@ def _add_whole(api: ScopedRouter, changes: DocumentChanges) -> None:
 
     @api.serve("PUT", "/policy", MANAGE, openapi_extra=_WHOLE_BODY, responses=_REFUSALS | problem_responses(428))
     async def replace_policy(
-        request: Request, author: Author, response: Response, dry_run: DryRun = False, if_match: IfMatch = None
+        request: Request,
+        author: Author,
+        response: Response,
+        dry_run: DryRun = False,
+        sure: Sure = False,
+        if_match: IfMatch = None,
     ) -> Outcome:
         """Replace the policy by a JSON document, which keeps the comments of what stays, or the main file by a text in
         YAML.
@@ -132,16 +138,21 @@ def _add_whole(api: ScopedRouter, changes: DocumentChanges) -> None:
         content, kind = await _body(request, JSON, YAML)
         if kind == YAML:
             return await changes.make(
-                author, response, lambda texts: changes.with_main(texts, content), if_match, dry_run
+                author, response, lambda texts: changes.with_main(texts, content), if_match, dry_run, sure=sure
             )
         wanted = _document(content)
         return await changes.make(
-            author, response, lambda texts: changes.with_document(texts, wanted), if_match, dry_run
+            author, response, lambda texts: changes.with_document(texts, wanted), if_match, dry_run, sure=sure
         )
 
     @api.serve("PATCH", "/policy", MANAGE, openapi_extra=_PATCH_BODY, responses=_REFUSALS)
     async def patch_policy(
-        request: Request, author: Author, response: Response, dry_run: DryRun = False, if_match: IfMatch = None
+        request: Request,
+        author: Author,
+        response: Response,
+        dry_run: DryRun = False,
+        sure: Sure = False,
+        if_match: IfMatch = None,
     ) -> Outcome:
         """Change parts of the policy by a JSON merge patch (RFC 7396): null removes a key."""
         patch = _document((await _body(request, MERGE_PATCH, JSON))[0])
@@ -149,7 +160,7 @@ def _add_whole(api: ScopedRouter, changes: DocumentChanges) -> None:
         def patched(texts: Texts) -> Texts:
             return changes.with_document(texts, merge(changes.read(texts), patch))
 
-        return await changes.make(author, response, patched, if_match, dry_run)
+        return await changes.make(author, response, patched, if_match, dry_run, sure=sure)
 
 
 def _add_entries(api: ScopedRouter, changes: DocumentChanges) -> None:
@@ -169,13 +180,14 @@ def _add_entries(api: ScopedRouter, changes: DocumentChanges) -> None:
         section: Section,
         name: EntryName,
         dry_run: DryRun = False,
+        sure: Sure = False,
         if_match: IfMatch = None,
         if_none_match: IfNoneMatch = None,
     ) -> Outcome:
         """Create an entry or replace it."""
         wanted = _document((await _body(request, JSON))[0])
         edited = changes.edited(section, name, lambda _before: wanted, if_match, if_none_match)
-        return await changes.make(author, response, edited, None, dry_run, entry=(section, name))
+        return await changes.make(author, response, edited, None, dry_run, sure=sure, entry=(section, name))
 
     @api.serve("PATCH", "/policy/{section}/{name}", MANAGE, openapi_extra=_PATCH_BODY, responses=_REFUSALS)
     async def patch_entry(
@@ -185,12 +197,13 @@ def _add_entries(api: ScopedRouter, changes: DocumentChanges) -> None:
         section: Section,
         name: EntryName,
         dry_run: DryRun = False,
+        sure: Sure = False,
         if_match: IfMatch = None,
     ) -> Outcome:
         """Change an entry by a JSON merge patch, such as a person's bedtime, budget or schedules."""
         patch = _document((await _body(request, MERGE_PATCH, JSON))[0])
         edited = changes.edited(section, name, lambda before: merge(_existing(before, name), patch), if_match)
-        return await changes.make(author, response, edited, None, dry_run, entry=(section, name))
+        return await changes.make(author, response, edited, None, dry_run, sure=sure, entry=(section, name))
 
     @api.serve("DELETE", "/policy/{section}/{name}", MANAGE, responses=_REFUSALS)
     async def remove_entry(
@@ -199,6 +212,7 @@ def _add_entries(api: ScopedRouter, changes: DocumentChanges) -> None:
         section: Section,
         name: EntryName,
         dry_run: DryRun = False,
+        sure: Sure = False,
         if_match: IfMatch = None,
     ) -> Outcome:
         """Remove an entry. Rules of others that name it must go first."""
@@ -207,7 +221,7 @@ def _add_entries(api: ScopedRouter, changes: DocumentChanges) -> None:
             _existing(before, name)
 
         edited = changes.edited(section, name, removed, if_match)
-        return await changes.make(author, response, edited, None, dry_run)
+        return await changes.make(author, response, edited, None, dry_run, sure=sure)
 
 
 class DocumentChanges:
@@ -261,11 +275,13 @@ class DocumentChanges:
         rewrite: Rewrite,
         if_match: str | None,
         dry_run: bool,
+        *,
+        sure: bool,
         entry: tuple[Section, str] | None = None,
     ) -> Outcome:
         """Make a change, or report on it with `dry_run`.
 
-        The response gets the tag of the result. Raises `InvalidInput`.
+        The response gets the tag of the result. Raises `InvalidInput`, and `DangerousOpening` unless `sure`.
         """
 
         def checked(texts: Texts) -> Texts:
@@ -277,7 +293,7 @@ class DocumentChanges:
             return await self._report(author, checked, response, entry)
         try:
             change = await self.editor.rewrite(
-                author, "The policy by API" if entry is None else f"{entry[1]} by API", checked
+                author, "The policy by API" if entry is None else f"{entry[1]} by API", checked, sure=sure
             )
         except InvalidPolicy as error:
             error.more = {"problems": [asdict(each) for each in report_mistakes(error.problems, self._shown).problems]}

@@ -129,7 +129,7 @@ class OwnRule(StrictModel):
     `until`: a date (its end) or a date with a time in the network's time zone.
 
     A site that belongs to a service means the service, unless `only_address` or the person already has a rule about the
-    site.
+    site. Something dangerous is opened if you are `sure`.
     """
 
     subject: str = Field(min_length=1, max_length=2048)
@@ -137,6 +137,7 @@ class OwnRule(StrictModel):
     stance: Stance
     until: str = Field("", max_length=20)
     note: str = Field("", max_length=NOTE_LENGTH)
+    sure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +319,7 @@ def _add_people(api: ScopedRouter, control: Control, editor: PolicyEditor, clock
         else:
             allows = rule.stance is Stance.ALLOW
             edits = rule_edits(policy, name, subject, allows=allows, until=until, note=note, address=rule.subject)
-        await editor.change(author, f"{rule.stance.value} {subject} for {name}", *edits)
+        await editor.change(author, f"{rule.stance.value} {subject} for {name}", *edits, sure=rule.sure)
         return _person_view(PolicyIndex(control.policy()), name)
 
     @api.serve("POST", "/changes/{change_id}/undo", MANAGE)

@@ -57,11 +57,15 @@ class NewBudget(StrictModel):
 
 
 class NewSchedule(StrictModel):
-    """A schedule of services, categories, sites or `internet`. `only`: open at these times and closed at all others."""
+    """A schedule of services, categories, sites or `internet`. `only`: open at these times and closed at all others.
+
+    Something dangerous is opened if you are `sure`.
+    """
 
     effect: ScheduleEffect = ScheduleEffect.BLOCK
     items: list[Text] = Field(min_length=1, max_length=100)
     when: When
+    sure: bool = False
 
 
 class PresetChoice(StrictModel):
@@ -135,8 +139,8 @@ class _PeopleRules:
         now = (closed.reason.value, closed.until) if closed is not None else ("", None)
         return TimesView(name, rules.bedtime is not None, budgets, schedules, rules.content.youtube_only or (), *now)
 
-    async def change(self, author: Principal, name: str, summary: str, *edits: Edit) -> TimesView:
-        await self.editor.change(author, f"{summary} for {name}", *edits)
+    async def change(self, author: Principal, name: str, summary: str, *edits: Edit, sure: bool = False) -> TimesView:
+        await self.editor.change(author, f"{summary} for {name}", *edits, sure=sure)
         return self.view(name)
 
 
@@ -180,7 +184,11 @@ def _add_schedule_routes(api: ScopedRouter, people: _PeopleRules) -> None:
         """Add a schedule, or replace its times and items."""
         person, items = people.find(name), ScheduleItems(new.effect, tuple(dict.fromkeys(new.items)))
         return await people.change(
-            author, name, f"Times of {schedule}", *schedule_edits(person, parse_name(schedule), items, new.when)
+            author,
+            name,
+            f"Times of {schedule}",
+            *schedule_edits(person, parse_name(schedule), items, new.when),
+            sure=new.sure,
         )
 
     @api.serve("DELETE", "/people/{name}/schedules/{schedule}", MANAGE)

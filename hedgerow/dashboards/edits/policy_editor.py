@@ -12,8 +12,8 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,11 +22,12 @@ from starlette.concurrency import run_in_threadpool
 
 from hedgerow.blocklists.rules import Problem
 from hedgerow.dashboards.accounts import Principal
-from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.control import DangerousOpening, InvalidInput
 from hedgerow.dashboards.edits.reserved_keys import check_author, check_undo
 from hedgerow.dashboards.words.languages import message
 from hedgerow.files import read_named_file
 from hedgerow.journal.policy_history import PolicyChange, PolicyHistory
+from hedgerow.policies.access_subject import AccessSubject
 from hedgerow.policies.model import Policy
 from hedgerow.policies.reading.key_scopes import UnreadableText, is_open
 from hedgerow.policies.reading.load import PolicyError, included_files, parse_policy
@@ -50,6 +51,9 @@ class CheckedPolicy:
 
 type ApplyPolicy = Callable[[Path, CheckedPolicy], Awaitable[None]]
 """Put the policy into force, and return when every worker applies it."""
+
+type FindDangers = Callable[[Policy], Iterable[tuple[AccessSubject, Sequence[str]]]]
+"""Returns what a policy opens that is dangerous and that the one in force does not, with its dangerous categories."""
 
 type Texts = dict[str, str]
 """Contents of files by their path relative to the main file. A missing file is empty."""
@@ -75,25 +79,35 @@ class PolicyEditor:
     """
 
     def __init__(
-        self, path: Path, store: PolicyHistory, apply_policy: ApplyPolicy, clock: Callable[[], float] = time.time
+        self,
+        path: Path,
+        store: PolicyHistory,
+        apply_policy: ApplyPolicy,
+        clock: Callable[[], float] = time.time,
+        find_dangers: FindDangers = lambda _policy: (),
     ) -> None:
         """`path` is the main file. The first change creates it."""
         self.path = path
         self.store = store
         self._apply_policy = apply_policy
-        self._clock = clock
+        self._clock, self._find_dangers = clock, find_dangers
         self._lock = asyncio.Lock()
         self.is_replacing = False
         """True while files are replaced one after the other, so that they are no policy."""
 
-    async def change(self, author: Principal, summary: str, *edits: Edit) -> PolicyChange | None:
-        """Apply the edits; None if they change nothing. Raises `InvalidInput`."""
+    async def change(self, author: Principal, summary: str, *edits: Edit, sure: bool = False) -> PolicyChange | None:
+        """Apply the edits; None if they change nothing.
+
+        Raises `InvalidInput`, and `DangerousOpening` if they open something dangerous, unless `sure`.
+        """
         # with its library, which most runs never need
         from hedgerow.dashboards.edits.yaml_text import apply_edits_to_files
 
         # The comparison reads the files twice, which takes a while with many devices.
         are_open = all(is_open(edit.path) for edit in edits)
-        return await self.rewrite(author, summary, lambda texts: apply_edits_to_files(texts, edits), is_open=are_open)
+        return await self.rewrite(
+            author, summary, lambda texts: apply_edits_to_files(texts, edits), is_open=are_open, sure=sure
+        )
 
     async def texts(self) -> Texts:
         """Return the texts of the main file and of the files that it includes, as `rewrite` passes them on.
@@ -114,11 +128,11 @@ class PolicyEditor:
         return after, (await run_in_threadpool(self._check, after)).policy
 
     async def rewrite(
-        self, author: Principal, summary: str, rewrite: Rewrite, *, is_open: bool = False
+        self, author: Principal, summary: str, rewrite: Rewrite, *, is_open: bool = False, sure: bool = False
     ) -> PolicyChange | None:
         """Replace the files by what `rewrite` makes of them, in a thread; None if it changes nothing.
 
-        Raises `InvalidInput`.
+        Raises `InvalidInput`, and `DangerousOpening` if that opens something dangerous, unless `sure`.
 
         With `is_open`, it changes no reserved keys, so they need not be compared.
         """
@@ -131,7 +145,7 @@ class PolicyEditor:
                 return None
             if not is_open:
                 await run_in_threadpool(_check_author, author, before, after)
-            return await self._write(author, summary, before, {name: after[name] for name in changed})
+            return await self._write(author, summary, before, {name: after[name] for name in changed}, sure=sure)
 
     async def undo(self, change_id: int, author: Principal, text: str = "Undone: %(summary)s") -> PolicyChange:
         """Restore the files as before a change, if they have not changed since.
@@ -151,7 +165,7 @@ class PolicyEditor:
             summary = text % {"summary": change.summary}
             with contextlib.suppress(UnreadableText):  # as in `_check_author`
                 await run_in_threadpool(check_undo, author, change, self.store)
-            return await self._write(author, summary, now, dict(change.before), undoes=change.id)
+            return await self._write(author, summary, now, dict(change.before), undoes=change.id, sure=True)
 
     async def adopt(self, files: Texts, suffix: str) -> Policy:
         """Replace all files by those of another node.
@@ -197,7 +211,7 @@ class PolicyEditor:
         return checked
 
     async def _write(
-        self, author: Principal, summary: str, now: Texts, after: Texts, undoes: int | None = None
+        self, author: Principal, summary: str, now: Texts, after: Texts, *, sure: bool, undoes: int | None = None
     ) -> PolicyChange:
         """Replace the files of `after`. `now` has the texts of all files."""
         before = {name: now[name] for name in after}
@@ -205,6 +219,8 @@ class PolicyEditor:
             checked = await run_in_threadpool(self._check, now | after)
         except PolicyError as error:
             raise InvalidPolicy(error.problems) from None
+        if not sure:
+            await run_in_threadpool(_check_dangers, self._find_dangers, checked.policy)
         # Recorded first: a change in the file without a record could not be undone.
         try:
             change = await run_in_threadpool(self.store.add, self._clock(), author.name, summary, before, after, undoes)
@@ -286,6 +302,14 @@ class PolicyEditor:
 def _check_author(author: Principal, before: Texts, after: Texts) -> None:
     with contextlib.suppress(UnreadableText):  # such a policy is refused with the place of its mistake
         check_author(author, before, after)
+
+
+def _check_dangers(find_dangers: FindDangers, policy: Policy) -> None:
+    """Raise `DangerousOpening` if a policy opens something dangerous that the one in force does not."""
+    if opened := list(find_dangers(policy)):
+        what = ", ".join(dict.fromkeys(subject.what for subject, _ in opened))
+        dangers = tuple(dict.fromkeys(each for _, found in opened for each in found))
+        raise DangerousOpening(replace(opened[0][0], what=what), dangers)
 
 
 def _rewritten(rewrite: Rewrite, texts: Texts) -> Texts:

@@ -33,7 +33,7 @@ from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher
 from hedgerow.dashboards.pages.action_forms import form_endpoint
 from hedgerow.dashboards.pages.feedback import Feedback, LatestFeedback
-from hedgerow.dashboards.pages.forms import forms_of, nearest_page
+from hedgerow.dashboards.pages.forms import forms_of, nearest_page, was_asked
 from hedgerow.dashboards.policy_index import LatestIndex, PolicyIndex
 from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter
 from hedgerow.dashboards.scopes import AccessScope
@@ -195,9 +195,12 @@ class PageGroup:
         return view
 
     async def _change(self, request: Request, summary: str, *edits: Edit, **values: object) -> PolicyChange | None:
-        """Edit the policy file. `summary` is a message for the list of changes, `values` are its values."""
+        """Edit the policy file. `summary` is a message for the list of changes, `values` are its values.
+
+        Raises `DangerousOpening`, unless the form says that somebody was asked.
+        """
         text = language_of(request).gettext(summary, **values)
-        return await self._context.editor.change(principal_of(request), text, *edits)
+        return await self._context.editor.change(principal_of(request), text, *edits, sure=await was_asked(request))
 
 
 class RenderedPage(HTMLResponse):

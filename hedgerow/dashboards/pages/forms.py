@@ -22,6 +22,8 @@ from starlette.types import Message
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.words.languages import language_of, message
 
+SURE = "sure"
+"""Field by which a form says that somebody was asked."""
 _PAGE = "form-page"
 """Field of a form that was shown again: the path and query of its page."""
 _PASSING = frozenset({"saved", "done", "used", "asked", "switch", "to"})
@@ -50,6 +52,11 @@ async def typed_fields(request: Request) -> list[tuple[str, str]]:
     """Return the fields of a form in order. Files are closed and left out: no form of ours has one."""
     async with request.form() as form:
         return [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+
+
+async def was_asked(request: Request) -> bool:
+    """Return whether a form says that somebody was asked."""
+    return any(name == SURE for name, _ in await typed_fields(request))
 
 
 def refusal_of(request: HTTPConnection) -> InvalidInput | None:

@@ -5,7 +5,7 @@ No JavaScript is needed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
@@ -15,11 +15,11 @@ from fastapi import Form, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.control import DangerousOpening, InvalidInput
 from hedgerow.dashboards.edits.yaml_text import exclude, include
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_after_save, referring_page
 from hedgerow.dashboards.pages.feedback import Feedback
-from hedgerow.dashboards.pages.forms import typed_fields
+from hedgerow.dashboards.pages.forms import typed_fields, was_asked
 from hedgerow.dashboards.routes import MANAGE, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.labels import title_of
@@ -29,9 +29,8 @@ from hedgerow.policies.access_subject import AccessSubject
 from hedgerow.policies.decide import LIFTED_BY_ALWAYS
 from hedgerow.policies.model import Grant, GrantDuration, Reason, Verdict
 
-SURE = "sure"
-"""The field by which a form says that somebody was asked."""
 _LEAVE = message("Leave it as it is")
+ALLOW = {"allow": message("Allow it")}
 HOW_LONG = {"hour": message("For an hour"), "today": message("For today"), "good": message("Permanently")}
 
 
@@ -62,8 +61,23 @@ async def ask_before(
         choices: titles of the durations by the value of the form's field `field`.
     """
     dangers = context.control.dangers(opening)
-    if not dangers:
-        return None
+    return await _ask(context, request, opening, dangers, choices, field=field) if dangers else None
+
+
+async def ask_about(context: PageContext, request: Request, refusal: DangerousOpening) -> Response | None:
+    """Return a page that asks whether a change of the policy which was refused is meant; it sends the form again."""
+    return await _ask(context, request, refusal.subject, refusal.dangers, ALLOW, field="asked")
+
+
+async def _ask(
+    context: PageContext,
+    request: Request,
+    opening: AccessSubject,
+    dangers: Sequence[str],
+    choices: Mapping[str, str],
+    *,
+    field: str,
+) -> Response | None:
     reader = language_of(request)
     title, topics = title_of(opening.what, reader), [title_of(name, reader) for name in dangers]
     question = message("Open %(what)s for %(name)s?") if opening.whose else message("Open %(what)s for everybody?")
@@ -105,10 +119,9 @@ async def confirm(
         leave: the title of the link that leads back.
         values: the values of `question` and `text`.
     """
-    form = await typed_fields(request)
-    if any(key == SURE for key, _ in form):
+    if await was_asked(request):
         return None
-    reader = language_of(request)
+    reader, form = language_of(request), await typed_fields(request)
     return context.renderer.page(
         request,
         "confirm.html",

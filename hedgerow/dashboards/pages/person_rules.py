@@ -41,7 +41,7 @@ from hedgerow.dashboards.edits.times import (
 from hedgerow.dashboards.edits.yaml_text import put_times
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_after_save, redirect_to
 from hedgerow.dashboards.pages.forms import typed_fields
-from hedgerow.dashboards.pages.openings import ask_before, confirm, explain_obstacle
+from hedgerow.dashboards.pages.openings import ALLOW, ask_before, confirm, explain_obstacle
 from hedgerow.dashboards.pages.people import (
     FormText,
     PersonName,
@@ -71,7 +71,6 @@ _YOUTUBE = {
     True: message("%(what)s at YouTube removed for %(name)s."),
 }
 """Summaries of a change of the chosen channels and videos, by whether one is removed."""
-_ALLOW = {"allow": message("Allow it")}
 _UNITS = {"h": message("Hours"), "min": message("Minutes")}
 
 
@@ -99,9 +98,7 @@ class PersonRulePages(PersonPageGroup):
             raise InvalidInput("Choose whether to allow or block it.")
         address = parse_subject(policy, site, reader)
         subject = access_subject(policy, address, person=name, only_address=only_address)
-        if stance == "allow" and (
-            question := await ask_before(self._context, request, subject, _ALLOW, field="stance")
-        ):
+        if stance == "allow" and (question := await ask_before(self._context, request, subject, ALLOW, field="stance")):
             return question
         with at_field("until"):
             until = parse_until(until, self._context.clock(), labels.zone(policy.network.timezone))

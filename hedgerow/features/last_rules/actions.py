@@ -58,7 +58,9 @@ async def return_to_last_rules(core: PolicyOperations, caller: Caller) -> None:
         return {name: texts.get((folder / name).absolute(), text) for name, text in now.items()}
 
     if (
-        await core.editor.rewrite(caller.principal, "The rules in force, in the place of a file with mistakes", last)
+        await core.editor.rewrite(
+            caller.principal, "The rules in force, in the place of a file with mistakes", last, sure=True
+        )
         is None
     ):
         raise InvalidInput("The file has this text already, so something else is wrong with it.")

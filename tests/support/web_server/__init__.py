@@ -20,7 +20,7 @@ from argon2 import PasswordHasher
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hedgerow.app.control.access import danger_of, dangers_for
+from hedgerow.app.control.access import dangers_for
 from hedgerow.app.control.snapshots.remembered_sites import SiteMemory
 from hedgerow.app.control.web import access_of, default_of, explain_views
 from hedgerow.app.snapshot import LoadedSnapshot, Snapshot, identity_of
@@ -34,6 +34,7 @@ from hedgerow.dashboards.app import create_app
 from hedgerow.dashboards.control import (
     BudgetRow,
     Certificate,
+    DangerousOpening,
     DeviceView,
     EncryptedDns,
     Enforcement,
@@ -81,7 +82,7 @@ from hedgerow.policies.model import (
     RequestKind,
     Session,
 )
-from hedgerow.policies.person_access import PersonAccess
+from hedgerow.policies.person_access import PersonAccess, dangers_opened
 from hedgerow.policies.reading.load import load_policy
 from hedgerow.policies.time_model import LATER_BEDTIME, Bonus, PauseKind, SpentBudget
 from web_server.serving import serving
@@ -239,9 +240,13 @@ class LedgerControl:
     def dangers(self, subject: AccessSubject) -> tuple[str, ...]:
         return dangers_for(self._bare_view(), subject)
 
+    def find_dangers(self, policy: Policy) -> Iterable[tuple[AccessSubject, Sequence[str]]]:
+        view = self._bare_view()
+        return dangers_opened(view.policy, policy, view.catalogue)
+
     def _check_dangers(self, subject: AccessSubject, *, sure: bool) -> None:
         if not sure and (dangers := self.dangers(subject)):
-            raise danger_of(subject, dangers)
+            raise DangerousOpening(subject, dangers)
 
     def _bare_view(self) -> LoadedSnapshot:
         """Keep one view of the policy without grants and pauses."""
@@ -538,7 +543,7 @@ def running_web(
     metrics = Metrics(*(metric for feature in FEATURES for metric in feature.metrics()), strict=True)
     hashes = PasswordHashes(PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
     accounts = Accounts(AccountStore(engine), clock, hashes, SetupCode(code="TESTCXDEHJ"))
-    editor = PolicyEditor(policy_path, PolicyHistory(engine), _nothing_to_do, clock)
+    editor = PolicyEditor(policy_path, PolicyHistory(engine), _nothing_to_do, clock, control.find_dangers)
     recorder = Recorder(engine, clock=clock)
     data_export = DataExport(PersonalDataStore(engine, clock=clock), recorder, control.policy, clock)
     counted = CountedTime()
