@@ -15,11 +15,11 @@ from hedgerow.proxy.gate.commands import GateClient, HandOver
 from hedgerow.proxy.gate.handover_queue import HandoverQueue
 from hedgerow.proxy.gate.rules import GateRules, KnownConnect
 from hedgerow.proxy.gate.table import GateTable
-from hedgerow.proxy.gate.traffic import TunnelTraffic
 from hedgerow.proxy.gate.tunnel import PipePool
 from hedgerow.proxy.handover import encode_handover_header
 from hedgerow.proxy.policy import Counters
 from hedgerow.proxy.poller import Poller
+from hedgerow.proxy.tunnel_traffic import TunnelTraffic
 
 
 class Abortable(Hashable, Protocol):
@@ -45,7 +45,7 @@ class GateResources[C: Abortable]:
 
     def flaw_of(self, server: Server) -> CertificateFlaw:
         """Return what is known of an unlisted host's server by now, NONE if there is nothing."""
-        if self.traffic.is_tunnel(server, self.clock()):
+        if self.traffic.is_tunnel(server.owner, server.host, self.clock()):
             return CertificateFlaw.TUNNEL
         return CertificateFlaw.NONE if self.examiner is None else self.examiner.known(server)
 

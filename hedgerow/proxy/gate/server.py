@@ -17,8 +17,7 @@ from pathlib import Path
 
 from hedgerow.policies.activity import MIN_BUSY_BYTES
 from hedgerow.policies.identity import Protection
-from hedgerow.policies.model import AccessRequest, Verdict
-from hedgerow.policies.unlisted import CertificateFlaw
+from hedgerow.policies.model import Verdict
 from hedgerow.proxy.certificate_examiner import CertificateExaminer
 from hedgerow.proxy.connections import BusyTracker, report_busy
 from hedgerow.proxy.gate.balanced import BalancedConnection
@@ -28,13 +27,12 @@ from hedgerow.proxy.gate.handover_queue import HandoverQueue
 from hedgerow.proxy.gate.resources import GateResources
 from hedgerow.proxy.gate.rules import GateRules
 from hedgerow.proxy.gate.table import GateLimits, GateTable
-from hedgerow.proxy.gate.traffic import TunnelTraffic
 from hedgerow.proxy.gate.tunnel import PipePool, Tunnel
 from hedgerow.proxy.handover import HandoverSender
-from hedgerow.proxy.limits import AttemptLimiter
 from hedgerow.proxy.policy import Counters, ProxyPolicy
 from hedgerow.proxy.poller import running_poller
 from hedgerow.proxy.sign_in import ProxyAuthenticator
+from hedgerow.proxy.tunnel_traffic import TunnelTraffic
 from hedgerow.proxy_protocol import LoadBalancers
 from hedgerow.ticks import seconds_to_tick
 from hedgerow.watched_tasks import note_unexpected
@@ -47,9 +45,6 @@ _MOST_UNSENT = 256 * 1024
 """Octets that the kernel takes of us beyond those that are on their way to a client: else megabytes for one that reads
 nothing.
 """
-
-_MOST_REQUESTS = 3
-"""Requests per device and hour to let a tunnel through."""
 
 _DEFER_SECONDS = 1
 """Seconds for which the kernel keeps a connection while its client sends nothing, so that most are accepted with their
@@ -84,7 +79,7 @@ class Gate:
             partial(self.counters.add, "hedgerow_proxy_dropped_total", "proxy-header"),
         )
         self._poller, self._pipes = running_poller(), PipePool()
-        self._traffic, self._request_limit = TunnelTraffic(), AttemptLimiter(_MOST_REQUESTS, 3600.0)
+        self._traffic = TunnelTraffic()
         self._resources = GateResources[GateConnection](
             rules=self._rules,
             table=self._table,
@@ -199,7 +194,8 @@ class Gate:
             )
             minute = int(now // self.judging_seconds)
             if minute != self._minute:
-                self._judge_traffic(now)
+                uses = (tunnel.take_use() for tunnel in self._moving if tunnel.requests)
+                self._traffic.close_tunnels(self._minute, uses, self._rules.policy, now)
             busy = tuple(self._busy.busy(tuple(self._table.tunnels), now))
             self._minute, self._moving = minute, tuple(tunnel for tunnel, _ in busy)
             self._look_again([tunnel for tunnel, octets in busy if octets >= MIN_BUSY_BYTES])
@@ -223,25 +219,6 @@ class Gate:
             if tunnel.examined is not None:
                 examiner.renew(tunnel.examined)
         self._cut(self._is_found_out)
-
-    def _judge_traffic(self, now: float) -> None:
-        """Note the sites that turn out to carry a tunnel, and ask the people in charge about each."""
-        uses = (tunnel.take_use() for tunnel in self._moving if tunnel.requests)
-        for use in self._traffic.judge(self._minute, uses):
-            client, policy = self._rules.find_client(use.address), self._rules.policy
-            if client is None or use.unlisted is None or self._traffic.is_tunnel(use.unlisted, now):
-                continue
-            request = replace(use.unlisted.unlisted, flaw=CertificateFlaw.TUNNEL)
-            decision = self._rules.decide(client, request)
-            if decision.verdict is not Verdict.BLOCK:
-                continue
-            self._traffic.note(use.unlisted, now)
-            device, owner = client.device, use.unlisted.owner
-            if policy.denied_at(device.id, use.host) is None and self._request_limit.allows(
-                owner, now, is_named=device.known
-            ):
-                reason = f"{decision.reason.value}: {decision.what}"
-                policy.request_access(AccessRequest(now, device.id, client.ruleset.person, request.host, reason=reason))
 
     def _is_found_out(self, tunnel: Tunnel) -> bool:
         server = tunnel.examined

@@ -18,8 +18,8 @@ from typing import NamedTuple
 from hedgerow.policies.model import Request
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.certificate_examiner import Server
-from hedgerow.proxy.gate.traffic import TunnelUse
 from hedgerow.proxy.poller import END, END_MASK, HUNG_UP, Poller
+from hedgerow.proxy.tunnel_traffic import TunnelUse
 
 _READ_OCTETS = 64 * 1024
 _MAX_READS = 16
@@ -348,7 +348,7 @@ class Tunnel:
         (up, down), request = self._taken, self.requests[-1]
         self._taken = self.client.count, self.server.count
         moved = self.client.count - up, self.server.count - down
-        return TunnelUse(self.address, request.device, request.host, self.examined, *moved)
+        return TunnelUse(self.address, request.device, request.host, self.examined is not None, *moved)
 
     @property
     def half_closed(self) -> bool:

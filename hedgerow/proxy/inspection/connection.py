@@ -15,6 +15,7 @@ from mitmproxy.connection import Connection, ConnectionState, Server
 from mitmproxy.proxy import events
 from mitmproxy.proxy.context import Context
 
+from hedgerow.policies.model import DeviceId
 from hedgerow.proxy.inspection.client_pace import BackPressure, ClientPace
 from hedgerow.proxy.inspection.connection_streams import ConnectionStreams
 from hedgerow.proxy.inspection.context import InspectorContext, InspectorSession
@@ -25,6 +26,7 @@ from hedgerow.proxy.inspection.origin_pace import OriginPace
 from hedgerow.proxy.inspection.origins import OriginError
 from hedgerow.proxy.inspection.shares import DeviceShare
 from hedgerow.proxy.inspection.streams import Stream
+from hedgerow.proxy.tunnel_traffic import TunnelUse
 from hedgerow.watched_tasks import note_unexpected
 
 _EARLY_CLOSE_SECONDS = 2.0
@@ -43,7 +45,7 @@ class InspectedConnection(InspectorSession):
         super().__init__(inspector, context, stream)
         self._loop = asyncio.get_running_loop()
         self.began = self._idle_since = self._loop.time()
-        self._bytes_moved = 0
+        self._bytes_moved, self._taken = 0, (0, 0)
         self._has_spoken = False
         self._share = share
         self._streams = ConnectionStreams(inspector, context.client, stream, offers, self)
@@ -112,6 +114,19 @@ class InspectedConnection(InspectorSession):
         if self._unfinished is None or self._unfinished[0] != number:
             self._unfinished = (number, now)
         return now - self._unfinished[1]
+
+    def take_use(self, address: str, device: DeviceId, *, is_unlisted: bool) -> TunnelUse:
+        """Return what the device at an address has moved since the last call of this method."""
+        up, down = self._taken
+        self._taken = self.stream.bytes_received, self.stream.bytes_sent
+        moved = self._taken[0] - up, self._taken[1] - down
+        return TunnelUse(address, device, self.host, is_unlisted, *moved)
+
+    @property
+    def host(self) -> str:
+        """The host of all requests of the connection, empty where each names its own."""
+        place = self._context.server.address
+        return "" if place is None else self.client.sni or place[0]
 
     @property
     def bytes_moved(self) -> int:

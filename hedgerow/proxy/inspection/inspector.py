@@ -26,6 +26,7 @@ from hedgerow.proxy.inspection.clients import ActiveRequest
 from hedgerow.proxy.inspection.connection import InspectedConnection
 from hedgerow.proxy.inspection.context import InspectorSession
 from hedgerow.proxy.inspection.handshake import ClientHandshake
+from hedgerow.proxy.inspection.inspected_traffic import InspectedTraffic
 from hedgerow.proxy.inspection.leaf_certificates import LeafCertificates
 from hedgerow.proxy.inspection.origins import OriginPool
 from hedgerow.proxy.inspection.parallel_handshakes import ParallelHandshakes
@@ -95,7 +96,10 @@ class Inspector:
         self.clock = clock
         self.key = key
         self.leaf_certificates = LeafCertificates(signer)
-        self.inspection = InspectionAddon(policy, key, self.counters, clock, self._close, refusals)
+        self._traffic = InspectedTraffic(clock)
+        self.inspection = InspectionAddon(
+            self._traffic.applied_to(policy), key, self.counters, clock, self._close, refusals
+        )
         self.origins = OriginPool(upstream_ca)
         self._poller = Poller()
         self._sessions: dict[str, InspectorSession] = {}  # by the ids of their clients
@@ -150,7 +154,7 @@ class Inspector:
 
     def swap(self, policy: ProxyPolicy) -> None:
         """Put a new policy in force, and close the connections of active requests that it blocks."""
-        self.inspection.swap(policy)
+        self.inspection.swap(self._traffic.applied_to(policy))
         self._cut(lambda _: True)
 
     # Handover.
@@ -290,6 +294,7 @@ class Inspector:
         requests: list[BusyRequest] = []
         connections = (each for each in self._sessions.values() if isinstance(each, InspectedConnection))
         for inspected, octets in self._use.busy(connections, now):
+            self._traffic.note(clients, inspected)
             by_host = {active.requests[-1].host: active for active in clients.active_of(inspected.client)}
             requests += ((active.ruleset, active.requests[-1], octets) for active in by_host.values())
         report_busy(requests, clients.policy.report_use)
@@ -318,6 +323,8 @@ class Inspector:
                 self._cut(lambda running: running.ruleset.until is not None and running.ruleset.until <= now)  # noqa: B023
                 self.origins.sweep()
                 self.inspection.heads.age(asyncio.get_running_loop().time())
+                if self._traffic.close_tunnels(self.inspection.clients.policy):
+                    self._cut(lambda _: True)
                 self._note_use(now)
                 self.counters["hedgerow_proxy_open_tunnels",] = len(self._sessions)
                 self._enforce_deadlines(asyncio.get_running_loop().time())

@@ -80,7 +80,7 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
   used for less than that (messages, games), one that takes turns with another domain or runs beside much other traffic, and one for films
   alone, which go one way. A relay for calls behind TLS (TURN, as by WebRTC) is one that a
   web page can use by itself. WebSocket, and proxies that answer at a path of their own (MASQUE, oblivious DNS over HTTPS), look like any
-  page; where the certificate has them inspected, their traffic is not judged. The journal shows the name.
+  page, and are recognised by their traffic too, with the certificate and without it. The journal shows the name.
 - **Domain fronting**: a large host that serves a blocked site although the TLS handshake names an allowed one. Hedgerow sees the real name
   only on devices that trust the network's certificate: for children under 13 in all connections, for others where pages have rules. Hosts
   that are never inspected stay such a front with the certificate too: banks, health, and helplines, which are open during a pause. So does

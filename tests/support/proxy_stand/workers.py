@@ -187,10 +187,12 @@ def run_inspector(pipe: Pipe, world: World) -> None:
 
 async def _run_inspector(pipe: Pipe, world: World) -> None:
     # mitmproxy is large and warns while it is imported: it is for this process alone.
+    from hedgerow.proxy.inspection.inspected_traffic import InspectedTraffic
     from hedgerow.proxy.inspection.inspector import Inspector
     from hedgerow.proxy.scanners.response_scanner import BodyScanner
 
     BodyScanner.holds = world.holds or BodyScanner.holds
+    InspectedTraffic.judging_seconds = world.judging_seconds
     builder = Builder(world)
     signer, key = _start_signer(world), load_handover_key(world.state / "pass.key")
     refusals = CertificateRefusals(world.state / "pass-through")

@@ -7,6 +7,8 @@ import contextlib
 import shutil
 import socket
 import ssl
+import struct
+import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -16,11 +18,10 @@ from small_internet.running import wait_until
 from small_internet.whole import SmallInternet
 
 from hedgerow.policies.content import TUNNEL_TRAFFIC
-from hedgerow.policies.model import DeviceId, Request, RequestKind
-from hedgerow.proxy.certificate_examiner import Server
-from hedgerow.proxy.gate.traffic import MOST_LIKE_A_TUNNEL, WINDOW_MINUTES, TunnelTraffic, TunnelUse
+from hedgerow.policies.model import DeviceId
+from hedgerow.proxy.tunnel_traffic import MIN_OCTETS, MOST_LIKE_A_TUNNEL, WINDOW_MINUTES, TunnelTraffic, TunnelUse
 
-from ..conftest import CHILD, LISTS
+from .conftest import CHILD, CHILD_WITH_CA, LISTS
 
 PHONE, VPN = DeviceId("phone"), "node-7.fast-net.example"
 KB, MB = 1024, 1024**2
@@ -29,9 +30,7 @@ LISTED = "listed"
 
 
 def use(host: str, up: int, down: int) -> TunnelUse:
-    request = Request(PHONE, RequestKind.TUNNEL, host, 443)
-    server = None if host.startswith(LISTED) else Server(host, "203.0.113.5", 443, PHONE, request)
-    return TunnelUse("192.168.1.9", PHONE, host, server, up, down)
+    return TunnelUse("192.168.1.9", PHONE, host, not host.startswith(LISTED), up, down)
 
 
 def found_after(*minute: TunnelUse, minutes: int = 30, every: int = 1) -> int | None:
@@ -95,14 +94,11 @@ def test_ten_minutes_of_fifteen_count_and_not_ten_of_a_day() -> None:
 
 def test_what_is_kept_is_bounded() -> None:
     """The sites that were noted first are forgotten."""
-    traffic = TunnelTraffic()
-    servers = [use(f"vpn-{number}.example", 0, 0).unlisted for number in range(2000)]
-    for server in servers:
-        assert server is not None
-        traffic.note(server, 0.0)
-    kept = [server for server in servers if server is not None and traffic.is_tunnel(server, 1.0)]
-    assert kept == servers[-len(kept) :]
-    assert len(kept) == 1024
+    traffic, hosts = TunnelTraffic(), [f"vpn-{number}.example" for number in range(2000)]
+    for host in hosts:
+        traffic.note(PHONE, host, 0.0)
+    kept = [host for host in hosts if traffic.is_tunnel(PHONE, host, 1.0)]
+    assert kept == hosts[-1024:]
 
 
 @pytest.fixture(scope="module")
@@ -221,3 +217,44 @@ def test_a_socks_proxy_that_looks_like_a_site_is_cut_and_somebody_in_charge_aske
     assert {each.decision.what for each in told if each.decision and each.request and each.request.flaw} == {
         TUNNEL_TRAFFIC
     }
+
+
+def test_a_websocket_that_is_used_as_a_tunnel_is_cut_and_its_site_blocked_with_a_page(
+    hurried: Stand, net: SmallInternet
+) -> None:
+    """With the certificate the filter reads pages, and not what a program sends in messages."""
+    host = "chat.example"
+    frame = struct.pack("!BBQL", 0x82, 0xFF, 64 * KB, 0) + bytes(64 * KB)  # one message, with a mask of zeros
+
+    def upgrade() -> ssl.SSLSocket:
+        sock = socket.create_connection(hurried.proxy, 10, source_address=(CHILD_WITH_CA, 0))
+        sock.sendall(f"CONNECT {host}:{net.origins.https_port} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        assert b" 200 " in sock.recv(999)
+        secured = ssl.create_default_context(cafile=str(hurried.ca)).wrap_socket(sock, server_hostname=host)
+        fields = (
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+        )
+        secured.sendall("\r\n".join(["GET /websocket HTTP/1.1", f"Host: {host}", *fields, "", ""]).encode())
+        return secured
+
+    hurried.reported()
+    moved = 0
+    with upgrade() as running, contextlib.suppress(OSError):
+        assert running.recv(4096).startswith(b"HTTP/1.1 101 ")
+        while True:
+            running.sendall(frame)
+            left = 64 * KB
+            while left and (piece := running.recv(left)):
+                left -= len(piece)
+            if left:
+                break
+            moved += 64 * KB
+            time.sleep(0.02)
+    assert moved > (MOST_LIKE_A_TUNNEL - 1) * MIN_OCTETS // 2
+    with upgrade() as refused:
+        assert refused.recv(4096).startswith(b"HTTP/1.1 403 ")
+    told = hurried.wait_for(lambda found: any(each.asked for each in found))
+    assert [(each.asked.device, each.asked.host) for each in told if each.asked] == [("mia-tablet", host)]
