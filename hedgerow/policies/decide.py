@@ -118,7 +118,7 @@ def _youtube(context: RequestContext) -> Decision | None:
 
 def _exception(context: RequestContext) -> Decision | None:
     rule = context.rule
-    if rule is None or not rule.allow or context.is_closed_for_now(rule):
+    if rule is None or not rule.allow or context.closing_mask:
         return None
     return Decision(Verdict.ALLOW, Reason.EXCEPTION, rule.target.name, rule.target.origin, context.ruleset.until)
 
@@ -138,7 +138,7 @@ def _bypass(context: RequestContext) -> Decision | None:
         return Decision(Verdict.BLOCK, Reason.BYPASS, HIDDEN_HOST)
     if _is_bare_address(context.request):
         return Decision(Verdict.BLOCK, Reason.BYPASS, IP_ADDRESS)
-    if not context.mask & bypass:
+    if not context.closing_mask & bypass:
         return None
     return Decision(Verdict.BLOCK, Reason.BYPASS, BYPASS, _list_origin(context, BYPASS))
 
@@ -162,7 +162,7 @@ def _service(context: RequestContext) -> Decision | None:
 
 def _category(context: RequestContext) -> Decision | None:
     rules = context.ruleset.rules
-    blocked = context.mask & rules.blocked
+    blocked = context.closing_mask & rules.blocked
     ruling = _dns_rule_match(context, rules.blocked | rules.bypass)
     if blocked:
         # A list may except some pages of a host that it blocks, or questions for some record types.

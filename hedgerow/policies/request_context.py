@@ -102,11 +102,21 @@ class RequestContext:
             return False
         return self.always or bool(self.mask & self.ruleset.rules.always)
 
-    def is_closed_for_now(self, allowed: Rule) -> bool:
-        """Return whether a schedule closes a category of the host, and outranks the rule that allows it."""
-        rules = self.ruleset.rules
-        closed = map(rules.categories.get, self.catalogue.names_of(self.mask & rules.blocked))
-        return not allowed.target.always and any(each and each.is_timed and each.rank < allowed.rank for each in closed)
+    @property
+    def closing_mask(self) -> int:
+        """The categories that close the host: all that are blocked, or if a rule allows the host, those that a schedule
+        closes and that outrank that rule.
+        """
+        rules, allowed = self.ruleset.rules, self.rule
+        closing = self.mask & (rules.blocked | rules.bypass)
+        if not closing or allowed is None or not allowed.allow:
+            return closing
+        if self.is_always_open:
+            return 0
+        closed = map(rules.categories.get, self.catalogue.names_of(closing))
+        return self.catalogue.mask_of(
+            each.target.name for each in closed if each and each.is_timed and each.rank < allowed.rank
+        )
 
 
 def closes_ai_answers(ruleset: Ruleset) -> Reason | None:
