@@ -77,6 +77,7 @@ async def show_again(request: Request, problem: InvalidInput) -> Response | None
     typed = await typed_fields(request) if request.method == "POST" else request.query_params.multi_items()
     for name, value in typed[:_MAX_VALUES]:
         sent[name] = (*sent.get(name, ()), value)
+    sent.pop(SURE, None)  # the page's form has no such field, and the question comes again
     before = _page_before(request, next(iter(sent.pop(_PAGE, ())), ""))
     text = language_of(request).gettext(problem.text, **problem.values)
     refused = RefusedForm(request.method.lower(), request.scope["path"], sent, text, problem.field)

@@ -115,14 +115,17 @@ class GuidePages(PageGroup):
             and not each.is_this
             and looks_like_equipment(each.row, makers.get(each.device, ""), places)
         ]
-        shown, sent = [each for each in devices if each not in apart] + apart, forms_of(request).sent
+        near, sent = [each for each in devices if each not in apart], forms_of(request).sent
+        # A row stays that of the device for which something was typed, also if that has gone.
         numbers = {device: row for row in range(DEVICE_ROWS) for device in sent.get(f"device-{row}", ())}
-        taken = {numbers.get(each.device) for each in shown}
-        free = (row for row in range(DEVICE_ROWS) if row not in taken)
+        free = (row for row in range(DEVICE_ROWS) if not sent.get(f"device-{row}"))
+        numbers |= zip((each.device for each in near + apart if each.device not in numbers), free, strict=False)
+        near, apart = ([each for each in group if each.device in numbers] for group in (near, apart))
         return {
-            "devices": shown,
-            "numbers": {each.device: numbers[each.device] if each.device in numbers else next(free) for each in shown},
-            "first_apart": len(devices) - len(apart),
+            "devices": near + apart,
+            "numbers": numbers,
+            "rows": [f"{name}-{row}" for row in range(DEVICE_ROWS) for name in ("device", "called", "person")],
+            "first_apart": len(near),
             "most": DEVICE_ROWS,
             "makers": makers,
             "kinds": {row.device: guess_kind(row.name, vendor=makers.get(row.device, "")) for row in rows},

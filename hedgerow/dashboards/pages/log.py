@@ -179,9 +179,8 @@ class LogPages(PageGroup):
                 request, message("%(what)s open for %(name)s."), *edits, what=title, name=opening.person
             )
             saved = {"saved": change.id if change else 0}
-            return redirect_to(
-                f"/why?{urlencode(then | saved)}" if who else f"/log?{urlencode({'host': subject} | saved)}"
-            )
+            done = f"/why?{urlencode(then | saved)}" if who else f"/log?{urlencode({'host': subject} | saved)}"
+            return await explain_obstacle(context, request, opening, GrantDuration.GOOD) or redirect_to(done)
         if how_long not in set(GrantDuration):
             raise InvalidInput("For an hour, for today or permanently.")
         duration = GrantDuration(how_long)

@@ -31,6 +31,7 @@ from hedgerow.policies.model import Grant, GrantDuration, Reason, Verdict
 
 _LEAVE = message("Leave it as it is")
 ALLOW = {"allow": message("Allow it")}
+_CLOSE_ALL = frozenset((Reason.BEDTIME, Reason.SCHEDULE, Reason.PAUSE))
 HOW_LONG = {"hour": message("For an hour"), "today": message("For today"), "good": message("Permanently")}
 
 
@@ -138,13 +139,16 @@ async def confirm(
 
 
 async def explain_obstacle(
-    context: PageContext, request: Request, opening: AccessSubject, how_long: GrantDuration
+    context: PageContext, request: Request, opening: AccessSubject, how_long: GrantDuration, *, at_night: bool = True
 ) -> Response | None:
     """Return a page that says why something stays closed although it was just opened, and offers what helps; None if it
     is open.
+
+    Arguments:
+        at_night: False if it does not matter that the whole internet is closed, as it does not for a lasting rule.
     """
     obstacle = await _obstacle(context, opening)
-    if obstacle is None:
+    if obstacle is None or (not at_night and obstacle.reason in _CLOSE_ALL):
         return None
     reader, now = language_of(request), context.clock()
     policy = context.policy()

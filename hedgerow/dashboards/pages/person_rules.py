@@ -107,7 +107,7 @@ class PersonRulePages(PersonPageGroup):
         item, allows = subject.what, stance == "allow"
         works = await has_effect(self._context, request, name, item, closes=not allows)
         edits = rule_edits(policy, name, item, allows=allows, until=until, note=note, address=address)
-        return await self._save(
+        saved = await self._save(
             request,
             name,
             _RULED[allows, bool(until)] if works else _IDLE,
@@ -115,6 +115,7 @@ class PersonRulePages(PersonPageGroup):
             what=title_of(item, reader),
             until=until,
         )
+        return (await _own_obstacle(self._context, request, subject) if allows else None) or saved
 
     @post("/people/{name}/site/remove", MANAGE, page="/people/{name}/sites")
     async def remove_rule(self, request: Request, name: PersonName, site: FormText) -> Response:
@@ -328,7 +329,13 @@ class SwitchPages(PageGroup):
         change = await self._change(request, text, *edits, name=name, what=title)
         if change is None and access.standing.is_open is not wanted:
             return _back(name, item, wanted)  # another rule decides, and the page names it
-        return _back(name, item, wanted, str(change.id) if change else "0")
+        obstacle = await _own_obstacle(self._context, request, AccessSubject(item, name)) if wanted else None
+        return obstacle or _back(name, item, wanted, str(change.id) if change else "0")
+
+
+async def _own_obstacle(context: PageContext, request: Request, opening: AccessSubject) -> Response | None:
+    """Return a page that says why something stays closed that a rule has just opened, unless everything is closed."""
+    return await explain_obstacle(context, request, opening, GrantDuration.GOOD, at_night=False)
 
 
 def _back(name: str, item: str, wanted: bool, saved: str = "") -> Response:

@@ -180,7 +180,7 @@ const showSearches = (part) => {
 showSearches(document);
 if (parts.size) {
   if (document.readyState === "complete") listen();
-  else addEventListener("load", listen, { once: true });
+  else addEventListener("load", () => { if (source === null) listen(); }, { once: true });
   setInterval(refresh, BUSY_MS);
   setInterval(() => { if (source && document.visibilityState === "visible" && (isAway || Date.now() - quietSince > SILENCE_MS)) ask(); }, 1000);
   banner?.querySelector("[data-retry]").addEventListener("click", ask);

@@ -96,6 +96,29 @@ def test_what_others_change_is_waited_for(tmp_path: Path, monkeypatch: pytest.Mo
     asyncio.run(main())
 
 
+def test_a_worker_that_is_down_is_waited_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot_delivery, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(snapshot_delivery, "START_PATIENCE_S", 0.05)
+
+    async def main() -> int:
+        looks = list[int]()
+        list_workers(tmp_path / "workers", dns=SERVES, gate=SERVES)
+        applied = AppliedSnapshots([tmp_path / "workers"], lambda: 6)
+        applied.note("dns-0", 5)
+        await applied.wait(5)
+        wait = applied.wait
+
+        async def count(_: AppliedSnapshots, serial: int) -> None:
+            looks.append(serial)
+            await wait(serial)
+
+        monkeypatch.setattr(AppliedSnapshots, "wait", count)
+        await applied.settle()
+        return len(looks)
+
+    assert asyncio.run(main()) == 1
+
+
 def test_nothing_is_in_force_without_workers(tmp_path: Path) -> None:
     async def main() -> None:
         applied = AppliedSnapshots([tmp_path / "workers"], lambda: 1)

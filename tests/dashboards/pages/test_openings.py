@@ -177,6 +177,34 @@ def test_nobody_gives_up_signing_in_on_the_device_in_the_hand_without_being_aske
         assert web.policy_path.read_text() != before
 
 
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [
+        ("/grants/new", {"subject": "roblox", "person": "tom", "for": "policy"}),
+        ("/people/tom/site", {"site": "roblox", "stance": "allow"}),
+        ("/people/tom/switch", {"open": "roblox"}),
+    ],
+)
+def test_a_lasting_rule_says_that_a_schedule_keeps_it_closed_for_now(
+    web: Web, browser: httpx.Client, path: str, form: dict[str, str]
+) -> None:
+    homework = ", block: [roblox], schedules: {homework: {block: games, when: {every-day: '20:00-23:00'}}}}"
+    web.policy_path.write_text(HOUSE.replace("devices: [laptop]}", "devices: [laptop]" + homework))
+    told = browser.post(path, data=form)
+    assert told.status_code == 200, "a page that says so"
+    assert title(told) == "Roblox is allowed for tom, but still closed"
+    assert "It ends: 23:00." in told.text
+    assert load_policy(web.policy_path).people["tom"].rules.block == (), "the rule is in force all the same"
+
+
+def test_a_lasting_rule_may_be_made_at_bedtime(web: Web, browser: httpx.Client) -> None:
+    """The page of the person says that it is bedtime. *Permanently* beside what was blocked is meant for now."""
+    for path in ("/people/mia/site", "/people/mia/switch"):
+        assert browser.post(path, data={"site": "tiktok", "stance": "allow", "open": "tiktok"}).status_code == 303
+    told = browser.post("/grants/new", data={"subject": "twitch", "person": "mia", "for": "policy"})
+    assert title(told) == "Twitch is allowed for mia, but still closed"
+
+
 def test_an_hour_in_a_pause_offers_its_end(web: Web, browser: httpx.Client) -> None:
     browser.post("/pause", data={"person": "tom"})
     told = browser.post("/grants/new", data={"subject": "twitch", "person": "tom", "for": "hour"})

@@ -257,6 +257,51 @@ def test_devices_of_the_guide_keep_what_was_typed_when_their_order_changes(web: 
     assert set(shown.values()) == {device for _, device in rows}
 
 
+def test_devices_of_the_guide_keep_what_was_typed_when_one_of_them_has_gone(web: Web, family: httpx.Client) -> None:
+    """Somebody else may name a device meanwhile. Its name is not put beside another one."""
+    for number in range(3):
+        address = f"192.168.1.8{number}"
+        web.recorder.add([DeviceSeen(NOW - number, DeviceId(address), address, None, None, "child-8-12")])
+    web.recorder.flush()
+    rows = dict(re.findall(r'name="device-(\d)" value="([^"]*)"', family.get("/start/devices").text))
+    last, gone = max(rows), rows[max(rows)]
+    sent = {f"device-{row}": device for row, device in rows.items()} | {f"device-{last}": "192.168.1.99"}
+    sent |= {f"called-{row}": f"name of {device}" for row, device in rows.items()}
+    answer = family.post("/start/devices", data=sent | {"person-0": "mia", "called-0": "mia-tablet"})
+    assert answer.status_code == 422
+    shown = {device: row for row, device in re.findall(r'name="device-(\d)" value="([^"]*)"', answer.text)}
+    assert set(shown) == set(rows.values())
+    for row, device in rows.items():
+        if device != gone:
+            name = "mia-tablet" if row == "0" else f"name of {device}"
+            assert f'name="called-{shown[device]}" value="{name}"' in answer.text, device
+    assert f"name of {gone}" not in answer.text
+
+
+def test_a_mistake_beside_network_equipment_is_not_folded_away(web: Web, family: httpx.Client) -> None:
+    address = "192.168.1.90"
+    web.recorder.add([DeviceSeen(NOW, DeviceId(address), address, name="HP-LaserJet-4")])
+    web.recorder.flush()
+    page = family.get("/start/devices").text
+    _, equipment = page.split('<details class="apart">')
+    (row,) = re.findall(f'name="device-(\\d)" value="{address}"', equipment)
+    sent = {f"device-{row}": address, f"called-{row}": "mia-tablet", f"person-{row}": "mia"}
+    answer = family.post("/start/devices", data=sent)
+    assert answer.status_code == 422
+    assert 'id="mistake"' in re.split('<details class="apart" open>', answer.text)[1]
+
+
+def test_a_refusal_after_a_question_keeps_what_was_typed(web: Web, family: httpx.Client) -> None:
+    """The question has no field of the form's, and is asked again with the next try."""
+    typed = {"site": "pornhub.com", "note": "for a talk about it", "until": "2020-01-01"}
+    asked = family.post("/people/mia/site", data=typed | {"stance": "allow"})
+    assert "Open pornhub.com for mia?" in asked.text
+    (form,) = (form for form in PageReader(asked.text).forms if form.action == "/people/mia/site")
+    answer = family.post(form.action, data={each.name: each.value for each in form.fields} | dict(form.buttons[:1]))
+    assert answer.status_code == 422
+    check_refused(answer, typed, "until")
+
+
 def test_signing_in_and_the_first_password_keep_what_was_typed(new_web: Web) -> None:
     headers = {"origin": new_web.url}
     with httpx.Client(base_url=new_web.url, trust_env=False, timeout=60, headers=headers, verify=False) as client:

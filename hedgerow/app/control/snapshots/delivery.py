@@ -112,10 +112,11 @@ class AppliedSnapshots:
 
     async def settle(self) -> None:
         """Wait until every worker applies the last change for which somebody waits, and one that follows meanwhile."""
+        waited = -1
         for _ in range(2):
-            if not self.points_behind():
-                return
-            await self.wait(self._change)
+            if waited < self._change and self.points_behind():
+                waited = self._change
+                await self.wait(waited)
 
     def _rows(self) -> tuple[WorkerRow, ...]:
         try:
