@@ -44,6 +44,10 @@ EXTERNAL_SESSION_S = DAY_S / 2
 """Maximum age of the session of somebody who signed in elsewhere, where they may have been dismissed since."""
 ONCE_SESSION_S = 4 * 3600.0
 """Maximum age of a session on a device that is not an adult's."""
+PROOF_S, WEAK_PROOF_S = DAY_S / 2, 900.0
+"""Time for which a password is proof enough for changes over plain HTTP, and where an address is all that tells the
+device, or the change is an admin's.
+"""
 ONCE = "once-"
 """First characters of the cookie and of the id of such a session."""
 
@@ -101,6 +105,7 @@ class Accounts:
 
     `device_keys` returns what the device at an address is known by, such as its MAC address. A session is valid on
     devices that have one of the keys with which it began. `on_foreign` is told of its use at another address.
+    `is_recognised` returns whether the device is known by more than its address.
     """
 
     store: AccountStore
@@ -108,6 +113,7 @@ class Accounts:
     passwords: PasswordHashes = field(default_factory=PasswordHashes)
     setup_code: SetupCode = field(default_factory=SetupCode)
     device_keys: Callable[[str], Collection[str]] = lambda address: (address,)
+    is_recognised: Callable[[str], bool] = lambda _address: False
     on_foreign: Callable[[WebSessionRow, str], None] = lambda _session, _address: None
     delays: SignInDelays = field(init=False)
     _accounts: dict[str, AccountRow] = field(init=False)
@@ -152,6 +158,20 @@ class Accounts:
             self._sessions[row.id] = replace(row, seen_at=now)
             self.store.touch_session(row.id, now)
         return Principal(account.name, ROLE_SCOPES[Role(account.role)], row.id)
+
+    def needs_password(self, principal: Principal, address: str, required: Collection[object]) -> bool:
+        """Return whether a change over plain HTTP, where others can read the cookie, needs the password again.
+
+        `required` are the scopes one of which allows it. Giving the password begins another session. Whoever signs in
+        elsewhere has no password here, and soon signs in again anyway.
+        """
+        session = self._sessions.get(principal.session)
+        account = self._accounts.get(session.account) if session is not None else None
+        if session is None or account is None or account.subject:
+            return False
+        is_weak = not self.is_recognised(address) and principal.scopes != ROLE_SCOPES[Role.OPERATOR]
+        limit = WEAK_PROOF_S if is_weak or set(required) == {AccessScope.ADMIN} else PROOF_S
+        return self.clock() - session.created_at > limit
 
     def principal_of_token(self, token: str) -> Principal | None:
         """Return the principal of a token, or None if there is no such token or it has expired."""

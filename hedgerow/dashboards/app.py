@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from starlette.concurrency import run_in_threadpool
@@ -41,7 +42,9 @@ from hedgerow.dashboards.pages.context import PageContext
 from hedgerow.dashboards.pages.forms import problem_of, show_again
 from hedgerow.dashboards.pages.openings import ask_about
 from hedgerow.dashboards.pages.own_device import not_in_charge_page
+from hedgerow.dashboards.pages.password_again import ask_again
 from hedgerow.dashboards.pages.router import make_pages
+from hedgerow.dashboards.passwords import PasswordNeeded
 from hedgerow.dashboards.routes import METRICS, NETWORK, AccessTable, ScopedRouter, wants_json
 from hedgerow.dashboards.session_devices import SessionDevices
 from hedgerow.policies.expiry import WARN_MINUTES
@@ -67,6 +70,8 @@ def create_app(context: PageContext, token: str) -> FastAPI:
     async def answer_form(request: Request, refusal: InvalidInput) -> Response | None:
         if isinstance(refusal, DangerousOpening) and (asked := await ask_about(context, request, refusal)) is not None:
             return asked
+        if isinstance(refusal, PasswordNeeded):
+            return await ask_again(context, request, refusal, quote(request.scope["path"]))
         return await show_again(request, refusal)
 
     install_handlers(app, renderer.error, answer_form, problem_of, context.reader.store.dialect.is_full)
@@ -97,6 +102,7 @@ def create_app(context: PageContext, token: str) -> FastAPI:
     accounts.delays.device_at, accounts.delays.is_unnamed = device_at, is_unnamed
     sessions = SessionDevices(context)
     accounts.device_keys, accounts.on_foreign = sessions.keys, sessions.tell_foreign
+    accounts.is_recognised = sessions.is_recognised
     guard = RouteGuard(token, accounts, app.state.access, lambda: control.names().known)
     app.add_middleware(
         GuardMiddleware, guard=guard, may_sign_in=may_sign_in, refuse=refuse, secure_name=lambda: control.names().secure

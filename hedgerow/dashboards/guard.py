@@ -21,6 +21,7 @@ from hedgerow.dashboards.accounts import COMMAND_LINE, LOCAL, Principal
 from hedgerow.dashboards.credentials import SESSION_COOKIE as SESSION_COOKIE
 from hedgerow.dashboards.credentials import bearer_token, session_cookie
 from hedgerow.dashboards.routes import (
+    ADMIN,
     DEVICES,
     MANAGE,
     METRICS,
@@ -49,6 +50,7 @@ RESOLVER_CHECK_PATH = "/check/here.svg"
 """Devices load this path under a name of that zone, which only our resolver answers (`dns.check_names`)."""
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_CHANGING: frozenset[Access] = frozenset({OPERATE, MANAGE, ADMIN})
 _FORWARDED = ("via", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 SECURITY_HEADERS = {
@@ -102,6 +104,7 @@ class Authenticator(Protocol):
     def has_any(self) -> bool: ...
     def principal_of_session(self, cookie: str, address: str | None = None) -> Principal | None: ...
     def principal_of_token(self, token: str) -> Principal | None: ...
+    def needs_password(self, principal: Principal, address: str, required: Collection[object]) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,9 +252,22 @@ class GuardMiddleware:
         else:
             scope.setdefault("state", {}).update(
                 principal=admission.principal,
+                needs_password=self._needs_password(scope, admission.principal),
                 admission_of_page=lambda path: self._admit({**scope, "method": "GET", "path": path}, headers),
             )
             await self._app(scope, receive, send_guarded)
+
+    def _needs_password(self, scope: Scope, principal: Principal | None) -> bool:
+        """Return whether a request changes something, and its cookie may have been read on its way."""
+        peer, required = peer_address(scope), self._guard.routes.required(scope["method"], scope["path"])
+        return (
+            scope["scheme"] == "http"
+            and scope["method"] not in _SAFE_METHODS
+            and peer not in LOCAL_PEERS
+            and required <= _CHANGING
+            and principal is not None
+            and self._guard.authenticator.needs_password(principal, peer, required)
+        )
 
     def _admit(self, scope: Scope, headers: Headers) -> Admission:
         if scope.get(LOCAL) is True:

@@ -43,6 +43,16 @@ class SignInRefused(InvalidInput):
         self.field = "code" if needs_code else ""
 
 
+class PasswordNeeded(InvalidInput):
+    """A change that needs the password again: over plain HTTP, others can read the cookie of a session."""
+
+    status = 403
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.more = {"confirm": "password"}
+
+
 class PasswordHashes:
     """Slow hashes. One is computed at a time, to bound memory and CPU time."""
 

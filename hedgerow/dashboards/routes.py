@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from starlette.routing import BaseRoute, Match, compile_path
 from starlette.types import Receive, Scope, Send
 
+from hedgerow.dashboards.passwords import PasswordNeeded
 from hedgerow.dashboards.scopes import AccessScope
+from hedgerow.dashboards.words.languages import message
 
 if TYPE_CHECKING:
     from fastapi.routing import APIRoute
@@ -35,6 +37,7 @@ OPERATE, READ, METRICS = AccessScope.OPERATE, AccessScope.READ, AccessScope.METR
 MANAGE, ADMIN = AccessScope.MANAGE, AccessScope.ADMIN
 NETWORK, DEVICES, SIGN_IN, SETUP = Audience.NETWORK, Audience.DEVICES, Audience.SIGN_IN, Audience.SETUP
 
+_AGAIN = message("A change without HTTPS needs your password from time to time: others could use your sign-in.")
 _ACCESS_KEY = "x-hedgerow-access"
 _SCRIPT_PATHS = ("/api/", "/metrics", "/device/time", "/device/state", "/captive-portal")
 
@@ -64,6 +67,8 @@ class ScopedRoute(BaseRoute):
         return (Match.FULL if scope["method"] in self.methods else Match.PARTIAL), {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("state", {}).pop("needs_password", False):
+            raise PasswordNeeded(_AGAIN)
         _, child_scope = self.built.matches(scope)
         scope.update(child_scope)
         await self.built.handle(scope, receive, send)

@@ -37,6 +37,11 @@ class SessionDevices:
             return {address, f"{device.device}@address"}
         return (known.macs if known is not None else ()) or {device.device}
 
+    def is_recognised(self, address: str) -> bool:
+        """Return whether the device at an address is known by its MAC address or tunnel."""
+        device = self._context.control.device_at(address)
+        return device is not None and device.grade >= Grade.MAC_AND_ADDRESS
+
     def tell_foreign(self, session: WebSessionRow, address: str) -> None:
         """Tell of a session on another device, once a day for each: an open page asks again and again."""
         now, which = self._context.clock(), (session.id, address)

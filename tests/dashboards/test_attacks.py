@@ -133,6 +133,7 @@ FORMS = {
     "/lists/selection": {"lists": "starter"},
     "/settings/network": {"country": "PT", "zone": "UTC", "unknown": "adult"},
     "/changes/1/undo": {},
+    "/account/again": {"again-password": PASSWORD, "again-path": "/people/mia/switch", "open": "social"},
     "/account/password": {"old": PASSWORD, "new": "another good password"},
     "/account/sessions/end": {"session": "x"},
     "/account/code": {"secret": "A", "code": "1", "old": PASSWORD},

@@ -1,6 +1,7 @@
 """Admission of requests by address, host name, credentials and the access that routes declare."""
 
 import functools
+from collections.abc import Collection
 from unittest.mock import MagicMock
 
 import pytest
@@ -39,6 +40,9 @@ class Credentials:
 
     def principal_of_session(self, cookie, address=None):
         return {"anas": ANA, "toms": Principal("tom", ROLE_SCOPES[Role.OPERATOR], "2")}.get(cookie)
+
+    def needs_password(self, principal: Principal, address: str, required: Collection[object]) -> bool:
+        return False
 
     def principal_of_token(self, token):
         return {

@@ -22,6 +22,8 @@ from starlette.types import Message
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.words.languages import language_of, message
 
+AGAIN = "again-"
+"""First characters of fields of the page that asks for the password again, which belong to no other form."""
 SURE = "sure"
 """Field by which a form says that somebody was asked."""
 _PAGE = "form-page"
@@ -51,7 +53,8 @@ def problem_of(error: Mapping[str, Any]) -> InvalidInput:
 async def typed_fields(request: Request) -> list[tuple[str, str]]:
     """Return the fields of a form in order. Files are closed and left out: no form of ours has one."""
     async with request.form() as form:
-        return [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+        fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+    return [(name, value) for name, value in fields if not name.startswith(AGAIN)]
 
 
 async def was_asked(request: Request) -> bool:

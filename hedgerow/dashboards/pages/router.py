@@ -22,6 +22,7 @@ from hedgerow.dashboards.pages.new_devices import NewDevicePages
 from hedgerow.dashboards.pages.notices import NoticePages
 from hedgerow.dashboards.pages.openings import OpeningPages
 from hedgerow.dashboards.pages.own_device import OwnDevicePages
+from hedgerow.dashboards.pages.password_again import PasswordAgainPages
 from hedgerow.dashboards.pages.people import PeoplePages, PersonDataPages
 from hedgerow.dashboards.pages.person_rules import PersonRulePages, SwitchPages
 from hedgerow.dashboards.pages.settings import AccountPages, SettingsPages
@@ -54,6 +55,7 @@ _GROUPS = (
     *(
         SettingsPages,
         AccountPages,
+        PasswordAgainPages,
         SignInPages,
         GuidePages,
         OwnDevicePages,

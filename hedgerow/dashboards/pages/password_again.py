@@ -1,0 +1,71 @@
+"""The password again, before a change over plain HTTP, where others can read the cookie of a session.
+
+The form that was sent waits in the page that asks, and goes on to where it was sent.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Form, Request
+from starlette.responses import RedirectResponse, Response
+
+from hedgerow.dashboards.accounts import ONCE
+from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.pages.context import (
+    LOCAL_PATH,
+    PageContext,
+    PageGroup,
+    client_of,
+    principal_of,
+    referring_page,
+    with_session,
+)
+from hedgerow.dashboards.pages.forms import typed_fields
+from hedgerow.dashboards.passwords import SignInRefused
+from hedgerow.dashboards.routes import post
+from hedgerow.dashboards.scopes import AccessScope
+from hedgerow.dashboards.words.languages import language_of
+
+_PATH = "/account/again"
+
+
+async def ask_again(context: PageContext, request: Request, refusal: InvalidInput, path: str) -> Response:
+    """Return the page that asks for the password, with the form that was sent to the quoted `path`."""
+    name = principal_of(request).name
+    return context.renderer.page(
+        request,
+        "password_again.html",
+        refusal.status,
+        problem=language_of(request).gettext(refusal.text, **refusal.values),
+        action=_PATH,
+        form_path=path,
+        name=name,
+        needs_code=any(row.name == name and row.totp for row in context.accounts.accounts()),
+        host=request.headers.get("host", ""),
+        fields=await typed_fields(request),
+        before=referring_page(request),
+    )
+
+
+class PasswordAgainPages(PageGroup):
+    """`/account/again`."""
+
+    @post(_PATH, *AccessScope)
+    async def take_password(
+        self,
+        request: Request,
+        password: Annotated[str, Form(alias="again-password", max_length=600)] = "",
+        code: Annotated[str, Form(alias="again-code", max_length=60)] = "",
+        path: Annotated[str, Form(alias="again-path", max_length=2000)] = "/",
+    ) -> Response:
+        """Begin another session in the place of this one, whose cookie may be known, and send the form on."""
+        accounts, principal, client = self._context.accounts, principal_of(request), client_of(request)
+        is_once = principal.session.startswith(ONCE)
+        try:
+            cookie = await accounts.sign_in(principal.name, password, code.strip(), *client, is_once=is_once)
+        except SignInRefused as refusal:
+            return await ask_again(self._context, request, refusal, path)
+        await accounts.end_session(principal.session)
+        # 307: the browser sends the form again (RFC 9110, section 15.4.8)
+        return with_session(request, RedirectResponse(path if LOCAL_PATH.fullmatch(path) else "/", 307), cookie)

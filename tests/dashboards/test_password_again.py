@@ -1,0 +1,132 @@
+"""Changes over plain HTTP need the password again after a while, with a session whose cookie others can have read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from web_server import NOW, OWNER, OWNER_PASSWORD, Web, running_web
+from web_server.walking import PageReader
+
+from hedgerow.dashboards.control import DeviceView
+from hedgerow.dashboards.guard import SESSION_COOKIE
+from hedgerow.policies.identity import Grade
+from hedgerow.policies.model import DeviceId
+from hedgerow.policies.reading.load import load_policy
+
+HERE = "127.0.0.7"
+HOUSE = "people:\n  mia: {age: 9}\n  Ana: {profile: adult, devices: [phone]}\ndevices:\n  phone: {ip: 192.168.1.33}\n"
+MINUTE, HOUR = 60.0, 3600.0
+
+
+@dataclass
+class Clock:
+    now: float = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Home:
+    web: Web
+    clock: Clock
+
+    @contextmanager
+    def phone(self, grade: Grade) -> Iterator[httpx.Client]:
+        """A parent's phone that has just signed in over HTTP."""
+        view = DeviceView(DeviceId("phone"), "Ana", "adult", may_sign_in=True, grade=grade)
+        self.web.control.devices[HERE] = view
+        self.web.policy_path.write_text(HOUSE)
+        transport = httpx.HTTPTransport(local_address=HERE)
+        headers = {"origin": self.web.url, "accept-language": "en"}
+        with httpx.Client(base_url=self.web.url, transport=transport, headers=headers, timeout=60) as phone:
+            done = phone.post("/sign-in", data={"name": OWNER, "password": OWNER_PASSWORD})
+            assert done.status_code == 303
+            yield phone
+
+    def allowed(self) -> list[str]:
+        return [target.name for target in load_policy(self.web.policy_path).people["mia"].rules.allow]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    clock, state = Clock(), Path(tmp_path_factory.mktemp("home"))
+    with running_web(state, clock=clock) as web:
+        yield Home(web, clock)
+
+
+def switch(phone: httpx.Client, item: str = "social") -> httpx.Response:
+    return phone.post("/people/mia/switch", data={"open": item})
+
+
+def new_account(phone: httpx.Client) -> httpx.Response:
+    return phone.post("/settings/accounts", data={"name": "eve", "role": "admin", "password": "four unrelated words"})
+
+
+@pytest.mark.parametrize(
+    ("grade", "send", "free", "asked"),
+    [
+        (Grade.MAC_AND_ADDRESS, switch, 11 * HOUR, 13 * HOUR),  # nobody is asked all day
+        (Grade.ADDRESS, switch, 14 * MINUTE, 16 * MINUTE),
+        (Grade.MAC_AND_ADDRESS, new_account, 14 * MINUTE, 16 * MINUTE),
+    ],
+)
+def test_a_change_needs_the_password_again_after_a_while(
+    home: Home, grade: Grade, send: Callable[[httpx.Client], httpx.Response], free: float, asked: float
+) -> None:
+    with home.phone(grade) as phone:
+        home.clock.now += free
+        assert send(phone).status_code in (303, 422), "the same account twice is refused"
+        home.clock.now += asked - free
+        answer = send(phone)
+        assert (answer.status_code, "Your password again" in answer.text) == (403, True)
+        assert phone.get("/people").status_code == 200, "looking needs no password"
+
+
+def test_the_form_goes_on_and_a_stolen_cookie_ends(home: Home) -> None:
+    with home.phone(Grade.MAC_AND_ADDRESS) as phone:
+        home.clock.now += 13 * HOUR
+        stolen = phone.cookies[SESSION_COOKIE]
+        asked = switch(phone)
+        assert home.allowed() == []
+        for password, status in (("wrong password", 403), (OWNER_PASSWORD, 307)):
+            (form,) = (each for each in PageReader(asked.text).forms if each.action == "/account/again")
+            fields = {each.name: each.value for each in form.fields} | {"again-password": password}
+            asked = phone.post(form.action, data=fields)
+            assert asked.status_code == status, asked.text
+            assert password not in asked.text
+        assert asked.headers["location"] == "/people/mia/switch"
+        assert phone.post(asked.headers["location"], data=fields).status_code == 303
+        assert home.allowed() == ["social"]
+        phone.cookies.set(SESSION_COOKIE, stolen)
+        assert phone.get("/people").status_code == 303, "the session has another cookie now"
+
+
+def test_a_question_that_follows_does_not_repeat_the_password(home: Home) -> None:
+    with home.phone(Grade.MAC_AND_ADDRESS) as phone:
+        home.clock.now += 13 * HOUR
+        fields = {"open": "gambling", "again-password": OWNER_PASSWORD, "again-path": "/people/mia/switch"}
+        assert phone.post("/account/again", data=fields).status_code == 307
+        asked = phone.post("/people/mia/switch", data=fields)
+        assert "Are you sure?" in asked.text
+        assert OWNER_PASSWORD not in asked.text
+
+
+def test_it_leads_to_no_other_place(home: Home) -> None:
+    with home.phone(Grade.MAC_AND_ADDRESS) as phone:
+        for path in ("//evil.example/", "https://evil.example/", "/\\evil.example", "/people\r\nx: y"):
+            answer = phone.post("/account/again", data={"again-password": OWNER_PASSWORD, "again-path": path})
+            assert (answer.status_code, answer.headers["location"]) == (307, "/")
+
+
+def test_a_script_with_the_cookie_learns_what_is_missing(home: Home) -> None:
+    with home.phone(Grade.ADDRESS) as phone:
+        home.clock.now += HOUR
+        answer = phone.put("/api/v1/people/mia/rules", json={"subject": "roblox", "stance": "allow"})
+        assert (answer.status_code, answer.json()["confirm"]) == (403, "password")
+        assert phone.post("/sign-out").status_code == 303, "signing out needs none"
