@@ -116,7 +116,10 @@ def test_a_crowd_of_strangers_keeps_out_neither_parent_nor_child(hedgerow: Hedge
 
 def test_one_device_that_reads_nothing_takes_its_own_places_only(hedgerow: Hedgerow, browser: Open) -> None:
     parent = browser(PARENT, is_signed_in=True)
-    with connected(hedgerow, [MIA] * (MAX_CONNECTIONS_PER_CLIENT + 20), asked(hedgerow, "/device", 100)) as clients:
+    style_sheet = "/static/hedgerow.css"  # much to send, and little to compute
+    assert browser(MIA).get(style_sheet) == 200
+    unread = asked(hedgerow, style_sheet, 100)
+    with connected(hedgerow, [MIA] * (MAX_CONNECTIONS_PER_CLIENT + 20), unread) as clients:
         wait_until(lambda: open_count(clients) <= MAX_CONNECTIONS_PER_CLIENT, 30)
         assert [parent.get("/") for _ in range(5)] == [200] * 5
         wait_until(lambda: open_count(clients) == 0, 90, "nobody keeps a connection without reading")

@@ -29,7 +29,7 @@ devices:
 """  # noqa: E501
 HTTP2_HOST = "forum.example"
 ROLES = ("dns", "gate", "inspector")
-SENDERS, TIMES = 3, 3
+SENDERS, TIMES = 3, 2
 UNFINISHED = b"/unfinished"
 """Path of the answer after which the origin waits until the other side closes, for up to 20 s."""
 

@@ -20,7 +20,7 @@ from hedgerow.watched_tasks import Run, WatchedTasks
 
 ROLES = ("supervisor", "control", "dns", "gate", "inspector", "gateway")
 _PART = 4096  # octets: of the order, and then of the names in each process
-_LOOK_EVERY_S = 0.02
+_LOOK_EVERY_S = 0.05
 
 
 class BrokenPart(Exception):
