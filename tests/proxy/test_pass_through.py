@@ -33,7 +33,8 @@ INSPECTED = "www.wikipedia.org"
 """Inspected for the words of its pages alone; the child's policy blocks pages of the next two."""
 WITH_BLOCKED_PAGES = "www.school.example"
 ALSO_WITH_BLOCKED_PAGES = "h2.example"
-MIA = DeviceId("mia-tablet")
+MIA = DeviceId("pinned-tablet")
+"""Mia's tablet under a name of this file: the inspector remembers for minutes what each device has refused."""
 UNKNOWN = "files.example"
 """A host that is in no list."""
 
@@ -44,8 +45,10 @@ def fetch(stand: Stand, net: SmallInternet, host: str = INSPECTED, path: str = "
 
 
 def scanned(policy: str, more: str = "") -> str:
-    """The stand's policy, with the pages of all hosts scanned for the child."""
-    return policy.replace("    age: 9\n", f"    age: 9\n    page_scan: {{everywhere: true}}\n{more}")
+    """The stand's policy with the tablet's name here, and with the pages of all hosts scanned for the child."""
+    return policy.replace("mia-tablet", MIA).replace(
+        "    age: 9\n", f"    age: 9\n    page_scan: {{everywhere: true}}\n{more}"
+    )
 
 
 @pytest.fixture
