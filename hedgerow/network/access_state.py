@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import NamedTuple
 
+from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.policies.decide import decide
 from hedgerow.policies.effective_users import is_held
+from hedgerow.policies.host_facts import Services
 from hedgerow.policies.identity import networks_of
-from hedgerow.policies.model import Device, DeviceId
-from hedgerow.policies.ruleset import Rulesets
+from hedgerow.policies.model import Device, DeviceId, Request, RequestKind, Verdict
+from hedgerow.policies.ruleset import Ruleset, Rulesets
 from hedgerow.policies.text.addresses import IpNetwork, parse_mac, parse_network
 
 _NO_DEVICE = DeviceId("")
@@ -25,17 +30,36 @@ class AccessState(StrEnum):
     CLOSED = "closed"  # refuses it: a pause, a bedtime, a used-up budget
 
 
+class _Access(NamedTuple):
+    """The state of a device, and the services of `app_networks` that are open to it."""
+
+    state: AccessState
+    apps: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenApp:
+    """A service of `app_networks` and the guarded devices to which it is open, as in `DeviceStates`."""
+
+    id: str
+    macs: tuple[str, ...] = ()
+    networks: tuple[IpNetwork, ...] = ()
+    others: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceStates:
     """The state of every device until the instant `until` (seconds since the epoch; None: for good).
 
-    `networks` do not overlap. `others` is the state of devices that the policy does not name.
+    `networks` do not overlap. `others` is the state of devices that the policy does not name. `apps` are the services
+    of `app_networks` that are open to guarded devices.
     """
 
     macs: tuple[tuple[str, AccessState], ...] = ()
     networks: tuple[tuple[IpNetwork, AccessState], ...] = ()
     others: AccessState = AccessState.GUARDED
     until: float | None = None
+    apps: tuple[OpenApp, ...] = ()
 
     def macs_in(self, access: AccessState) -> tuple[str, ...]:
         return tuple(mac for mac, state in self.macs if state is access)
@@ -45,32 +69,40 @@ class DeviceStates:
 
     def is_same(self, other: DeviceStates | None) -> bool:
         """Return True if the gateway's sets would be the same, whatever `until` is."""
-        return other is not None and (self.macs, self.networks, self.others) == (
+        return other is not None and (self.macs, self.networks, self.others, self.apps) == (
             other.macs,
             other.networks,
             other.others,
+            other.apps,
         )
 
 
-def compute_device_states(rulesets: Rulesets, now: float, also: Iterable[DeviceId] = ()) -> DeviceStates:
+def compute_device_states(
+    rulesets: Rulesets, catalogue: Catalogue, now: float, also: Iterable[DeviceId] = ()
+) -> DeviceStates:
     """Return the state of every device that the policy, a grant, a pause, a session or `also` names, and of
     all others.
     """
     policy = rulesets.policy
     boundaries: list[float] = []
 
-    def state_of(device: Device) -> AccessState:
+    def state_of(device: Device) -> _Access:
         ruleset = rulesets.ruleset(device, now)
         if ruleset.until is not None:
             boundaries.append(ruleset.until)
         if ruleset.closed is not None:
-            return AccessState.CLOSED
+            return _Access(AccessState.CLOSED)
         if not ruleset.rules.bypass:
-            return AccessState.OPEN
-        return AccessState.HELD if is_held(policy, device) else AccessState.GUARDED
+            return _Access(AccessState.OPEN)
+        if is_held(policy, device):
+            return _Access(AccessState.HELD)
+        if ruleset.id not in open_apps:
+            open_apps[ruleset.id] = frozenset(id for id in app_networks() if _is_open(id, ruleset, catalogue))
+        return _Access(AccessState.GUARDED, open_apps[ruleset.id])
 
-    macs: dict[str, AccessState] = {}
-    networks: list[tuple[IpNetwork, AccessState]] = []
+    open_apps: dict[int, frozenset[str]] = {}
+    macs: dict[str, _Access] = {}
+    networks: list[tuple[IpNetwork, _Access]] = []
     for device in (*policy.devices.values(), *_unnamed_devices(rulesets, also)):
         state = state_of(device)
         macs.update((mac, state) for mac in device.macs)
@@ -83,7 +115,34 @@ def compute_device_states(rulesets: Rulesets, now: float, also: Iterable[DeviceI
             macs[key] = state
         elif rulesets.devices.find(key) == device:
             networks.append((ip_network(key), state))
-    return DeviceStates(tuple(sorted(macs.items())), without_overlaps(networks), others, min(boundaries, default=None))
+    named, flat = sorted(macs.items()), without_overlaps(networks)
+    return DeviceStates(
+        tuple((mac, access.state) for mac, access in named),
+        tuple((network, access.state) for network, access in flat),
+        others.state,
+        min(boundaries, default=None),
+        tuple(
+            OpenApp(
+                id,
+                tuple(mac for mac, access in named if id in access.apps),
+                tuple(network for network, access in flat if id in access.apps),
+                id in others.apps,
+            )
+            for id in app_networks()
+        ),
+    )
+
+
+@cache
+def app_networks() -> dict[str, tuple[IpNetwork, ...]]:
+    """Return the operators' networks by the ids of the services whose apps use addresses without names."""
+    return {service.id: service.networks for service in Services.load().by_id.values() if service.networks}
+
+
+def _is_open(id: str, ruleset: Ruleset, catalogue: Catalogue) -> bool:
+    """Return whether a service is open, by its first domain, which the whole service is named after."""
+    host = Services.load().by_id[id].domains[0]
+    return decide(ruleset, catalogue, Request(_NO_DEVICE, RequestKind.DNS, host)).verdict is not Verdict.BLOCK
 
 
 def addresses_to_cut(device_states: DeviceStates, neighbours: Mapping[str, str]) -> frozenset[str]:

@@ -20,6 +20,16 @@ from typing import Any
 
 from hedgerow.network import first_messages
 from hedgerow.network.access_state import AccessState, DeviceStates
+from hedgerow.network.app_rules import (
+    APP_CHAINS,
+    APPS_CHAIN,
+    APPS_OTHERS_CHAIN,
+    UNNAMED_APPS_CHAIN,
+    app_sets,
+    closed_apps,
+    render_app_rules,
+    render_open_apps,
+)
 from hedgerow.network.nft_expressions import (
     ACCEPT,
     COUNTER,
@@ -36,6 +46,7 @@ from hedgerow.network.nft_expressions import (
     destination_port,
     existing_connection,
     goto,
+    jump,
     limit,
     match,
     meta,
@@ -50,23 +61,21 @@ from hedgerow.network.packet_rules import (
     ICMP6,
     IP_VERSIONS,
     IPSEC_PROTOCOLS,
+    NTP_PORT,
     TCP,
     UDP,
-    accept_watched,
     admitted_destinations,
-    bridged_services,
     encrypted_dns_addresses,
-    error_rules,
     flow_conditions,
     flow_replies,
-    incoming_limits,
     ipsec,
     is_long_ping,
+    limits_of_replies,
     local_destinations,
     other_messages,
     ping_limits,
     render_admitted_sets,
-    too_many,
+    time_and_errors,
     uninvited,
 )
 from hedgerow.network.source_rules import (
@@ -101,8 +110,6 @@ PLAIN_DNS_PORTS = (53, 5353)  # OpenDNS also answers at 5353
 TUNNEL_UDP_PORTS = (1194, 1701, 2408, 3544, 9993, 51820, 51821, 41641)
 TUNNEL_TCP_PORTS = (1080, 1194, 1723, 3128, 8118, 9001, 9030, 9050, 9150)  # SOCKS, OpenVPN, PPTP, HTTP proxies, Tor
 SSH_PORT = 22
-NTP_PORT, NTP_UDP_LENGTHS = 123, (56, 76)  # header and message, without and with authentication (RFC 5905)
-NTP_RATE, NTP_BURST = 5, 60  # packets per second for the whole network: enough for clocks, little for a tunnel
 CUT_TIMEOUT_S = 10
 CUT_RATE, CUT_BURST = 100, 200  # sources of closed devices per second: invented ones must not fill the set
 _CHAINS_BY_STATE = {AccessState.CLOSED: CLOSED_CHAIN, AccessState.HELD: HELD_CHAIN, AccessState.GUARDED: GUARDED_CHAIN}
@@ -171,6 +178,7 @@ def render_table(
         PREROUTING_OTHERS_CHAIN,
         FORWARD_OTHERS_CHAIN,
         TETHERED_OTHERS_CHAIN,
+        *APP_CHAINS,
     )
     return [
         *render_removal(),
@@ -182,6 +190,7 @@ def render_table(
         *render_origin(gateway.guarded, gateway.tunnel),
         *render_tethered(gateway.guarded),
         *render_tunnel_exit(gateway.tunnel),
+        *render_app_rules(),
         *_prerouting_rules(gateway),
         *_forward_rules(gateway),
         *_guarded_rules(gateway),
@@ -198,7 +207,7 @@ def render_states(device_states: DeviceStates) -> list[NftCommand]:
     """Return the commands that give an installed table other device states, in one transaction. Its counters go on."""
     sets = [name for name, _ in _state_sets()] + ["cut_v4", "cut_v6"]
     flush: list[NftCommand] = [{"flush": {"set": own(name)}} for name in sets]
-    others = (PREROUTING_OTHERS_CHAIN, FORWARD_OTHERS_CHAIN, TETHERED_OTHERS_CHAIN)
+    others = (PREROUTING_OTHERS_CHAIN, FORWARD_OTHERS_CHAIN, TETHERED_OTHERS_CHAIN, APPS_OTHERS_CHAIN)
     flush += [{"flush": {"chain": own(name)}} for name in others]
     return flush + _state_contents(device_states)
 
@@ -240,7 +249,7 @@ def packet_counters(listing: Iterable[NftCommand]) -> dict[str, int]:
 
 def _state_sets() -> list[tuple[str, str]]:
     kinds = (("macs", "ether_addr"), ("v4", "ipv4_addr"), ("v6", "ipv6_addr"))
-    return [(f"{access}_{suffix}", kind) for access in AccessState for suffix, kind in kinds]
+    return [(f"{name}_{suffix}", kind) for name in (*AccessState, *app_sets()) for suffix, kind in kinds]
 
 
 def _sets() -> list[NftCommand]:
@@ -273,7 +282,7 @@ def _state_contents(device_states: DeviceStates) -> list[NftCommand]:
             add_rule(FORWARD_OTHERS_CHAIN, goto(chain)),
             *tethered_sources(),
         ]
-    return commands
+    return commands + render_open_apps(device_states.apps)
 
 
 def _prerouting_rules(gateway: Gateway) -> list[NftCommand]:
@@ -291,6 +300,7 @@ def _prerouting_rules(gateway: Gateway) -> list[NftCommand]:
     ]
     if ports.pages is not None:
         to_proxy = (protocol("tcp"), destination_port(*ports.page_ports), COUNTER, redirect(ports.pages))
+        rules += [] if gateway.strict else [add_rule(REDIRECT_CHAIN, jump(UNNAMED_APPS_CHAIN))]
         rules.append(add_rule(REDIRECT_CHAIN, *to_proxy, comment="pages"))
     return rules
 
@@ -302,7 +312,7 @@ def _forward_rules(gateway: Gateway) -> list[NftCommand]:
         add_rule(FORWARD_CHAIN, match(payload(ip, "daddr"), f"@cut_v{version}"), not_ntp, COUNTER, DROP, comment="cut")
         for version, ip in IP_VERSIONS
     ]
-    rules += _limits_of_replies()
+    rules += limits_of_replies(FORWARD_CHAIN)
     if not gateway.any_destination:
         rules += uninvited(FORWARD_CHAIN, gateway.guarded, gateway.local, () if gateway.strict else gateway.flows)
     rules.append(add_rule(FORWARD_CHAIN, meta("iifname", gateway.guarded, "!="), ACCEPT))
@@ -310,18 +320,6 @@ def _forward_rules(gateway: Gateway) -> list[NftCommand]:
         # Answers from the internet come in by the same interface, from the router's MAC address.
         rules.append(add_rule(FORWARD_CHAIN, match({"ct": {"key": "direction"}}, "reply"), ACCEPT))
     return rules + _dispatch_by_state(FORWARD_CHAIN, _CHAINS_BY_STATE, FORWARD_OTHERS_CHAIN)
-
-
-def _limits_of_replies() -> list[NftCommand]:
-    """Limit what NTP and ICMP bring to devices that are not open: a server of somebody's own may send anything."""
-    is_ntp = [protocol("udp"), match(payload("th", "sport"), NTP_PORT)]
-    small_ntp = [match(payload("udp", "length"), {"range": list(NTP_UDP_LENGTHS)}), limit(NTP_RATE, NTP_BURST)]
-    rules = []
-    for version, ip in IP_VERSIONS:
-        is_watched = match(payload(ip, "daddr"), f"@watched_v{version}")
-        rules += [add_rule(FORWARD_CHAIN, is_watched, *is_ntp, *small_ntp, ACCEPT)]
-        rules += [add_rule(FORWARD_CHAIN, is_watched, *is_ntp, COUNTER, DROP, comment="tunnel")]
-    return [*rules, *incoming_limits(FORWARD_CHAIN)]
 
 
 def _dispatch_by_state(chain: str, targets: dict[AccessState, str], others: str) -> list[NftCommand]:
@@ -352,14 +350,16 @@ def _guarded_rules(gateway: Gateway) -> list[NftCommand]:
     ]
     if not gateway.allow_ipsec:
         refused += [("ipsec", condition) for condition in ipsec()]
-    if gateway.redirect_ports.redirected_ports:
-        refused.append(
-            ("page round the proxy", [protocol("tcp"), destination_port(*gateway.redirect_ports.redirected_ports)])
-        )
     rules = [_refusal(GUARDED_CHAIN, what, *condition) for what, condition in refused]
+    rules += [] if gateway.strict else [add_rule(GUARDED_CHAIN, jump(APPS_CHAIN))]
+    if gateway.redirect_ports.redirected_ports:
+        is_page = (protocol("tcp"), destination_port(*gateway.redirect_ports.redirected_ports))
+        rules.append(_refusal(GUARDED_CHAIN, "page round the proxy", *is_page))
+    closed = () if gateway.strict else closed_apps(gateway.flows, gateway.redirect_ports.page_ports)
+    rules += [_refusal(GUARDED_CHAIN, "closed service", *condition) for condition in closed]
     rules += first_messages.first_messages(GUARDED_CHAIN, _refusal, allow_ssh=gateway.allow_ssh)
     rules += ping_limits(GUARDED_CHAIN)
-    rules += _time_and_errors(GUARDED_CHAIN)
+    rules += time_and_errors(GUARDED_CHAIN)
     rules.append(_refusal(GUARDED_CHAIN, "tunnel", protocol("udp"), destination_port(NTP_PORT)))
     if gateway.strict:
         return rules + _strict_rules(gateway)
@@ -400,7 +400,7 @@ def _strict_rules(gateway: Gateway) -> list[NftCommand]:
 
 def _held_rules(gateway: Gateway) -> list[NftCommand]:
     """Let NTP pass, and web pages if the proxy does not take them. DNS has been redirected before."""
-    rules = _time_and_errors(HELD_CHAIN)
+    rules = time_and_errors(HELD_CHAIN)
     if not gateway.redirect_ports.redirected_ports:
         rules += [
             _refusal(HELD_CHAIN, "encrypted dns address", _to_encrypted_dns(version, ip)) for version, ip in IP_VERSIONS
@@ -429,7 +429,7 @@ def _closed_rules() -> list[NftCommand]:
         )
         for version, ip in IP_VERSIONS
     ]
-    return [*_time_and_errors(CLOSED_CHAIN), *cut, _refusal(CLOSED_CHAIN, "closed")]
+    return [*time_and_errors(CLOSED_CHAIN), *cut, _refusal(CLOSED_CHAIN, "closed")]
 
 
 def _reject_rules() -> list[NftCommand]:
@@ -437,20 +437,6 @@ def _reject_rules() -> list[NftCommand]:
     return [
         add_rule(REJECT_CHAIN, protocol("tcp"), reject("tcp reset")),
         add_rule(REJECT_CHAIN, reject("icmpx", "admin-prohibited")),
-    ]
-
-
-def _time_and_errors(chain: str) -> list[NftCommand]:
-    """Let NTP pass, the ICMP errors of allowed connections, without which path MTU discovery fails, and what a bridge
-    must forward.
-    """
-    is_ntp = (protocol("udp"), destination_port(NTP_PORT))
-    lengths = match(payload("udp", "length"), {"range": list(NTP_UDP_LENGTHS)})
-    return [
-        too_many(chain, NTP_RATE, NTP_BURST, *is_ntp),
-        *accept_watched(chain, *is_ntp, lengths),
-        *error_rules(chain),
-        *(add_rule(chain, *condition, ACCEPT) for condition in bridged_services()),
     ]
 
 

@@ -51,6 +51,8 @@ MAX_ERROR_BYTES = 1280  # of the whole packet (RFC 4443, section 2.4)
 DISCOVERY_TYPES = (133, 137)  # neighbour discovery, from router solicitation to redirect
 _ECHOES = ((ICMP, "icmp"), (ICMP6, "icmpv6"))
 TCP, UDP = 6, 17
+NTP_PORT, NTP_UDP_LENGTHS = 123, (56, 76)  # header and message, without and with authentication (RFC 5905)
+NTP_RATE, NTP_BURST = 5, 60  # packets per second for the whole network: enough for clocks, little for a tunnel
 UDP_HEADER_BYTES = 8
 PAIR_FIELDS = {
     "admitted_v4": (("ether", "saddr"), ("ip", "daddr")),
@@ -74,7 +76,7 @@ _STUN_COOKIE, _STUN_HEADER_BYTES = 0x2112A442, 20  # RFC 8489 §5
 
 
 def accept_watched(chain: str, *condition: NftExpression) -> list[NftCommand]:
-    """Return the rules that let packets pass and limit the replies (`incoming_limits`).
+    """Return the rules that let packets pass and limit the replies (`limits_of_replies`).
 
     Limit these packets before: with invented sources, a device could fill the set, and what came back to it would not
     be limited. A packet whose source finds no room does not pass.
@@ -96,7 +98,33 @@ def too_many(chain: str, rate: int, burst: int, *condition: NftExpression) -> Nf
     return add_rule(chain, *condition, limit(rate, burst, exceeded=True), COUNTER, DROP, comment="tunnel")
 
 
-def incoming_limits(chain: str) -> list[NftCommand]:
+def limits_of_replies(chain: str) -> list[NftCommand]:
+    """Limit what NTP and ICMP bring to devices that are not open: a server of somebody's own may send anything."""
+    is_ntp = [protocol("udp"), match(payload("th", "sport"), NTP_PORT)]
+    small_ntp = [match(payload("udp", "length"), {"range": list(NTP_UDP_LENGTHS)}), limit(NTP_RATE, NTP_BURST)]
+    rules = []
+    for version, ip in IP_VERSIONS:
+        is_watched = match(payload(ip, "daddr"), f"@watched_v{version}")
+        rules += [add_rule(chain, is_watched, *is_ntp, *small_ntp, ACCEPT)]
+        rules += [add_rule(chain, is_watched, *is_ntp, COUNTER, DROP, comment="tunnel")]
+    return [*rules, *_incoming_limits(chain)]
+
+
+def time_and_errors(chain: str) -> list[NftCommand]:
+    """Let NTP pass, the ICMP errors of allowed connections, without which path MTU discovery fails, and what a bridge
+    must forward.
+    """
+    is_ntp = (protocol("udp"), destination_port(NTP_PORT))
+    lengths = match(payload("udp", "length"), {"range": list(NTP_UDP_LENGTHS)})
+    return [
+        too_many(chain, NTP_RATE, NTP_BURST, *is_ntp),
+        *accept_watched(chain, *is_ntp, lengths),
+        *error_rules(chain),
+        *(add_rule(chain, *condition, ACCEPT) for condition in bridged_services()),
+    ]
+
+
+def _incoming_limits(chain: str) -> list[NftCommand]:
     """Return the rules for packets to watched devices."""
     rules = []
     for (number, _), (version, ip) in zip(_ECHOES, IP_VERSIONS, strict=True):

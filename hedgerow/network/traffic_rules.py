@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hedgerow.network.app_rules import app_destinations
 from hedgerow.network.nft_expressions import (
     ACCEPT,
     NftCommand,
@@ -48,15 +49,18 @@ class TrafficCounters:
 def render_accounting(lan: Sequence[str], page_ports: Sequence[int], *, one_armed: bool) -> list[NftCommand]:
     """Return the commands that add the sets and the chain to the table.
 
-    Connections to web ports are left out, because DNS and the proxy count their names. So is traffic inside the local
-    network.
+    Connections to web ports are left out, because DNS and the proxy count their names, but not those of apps to
+    addresses without names. So is traffic inside the local network.
     """
     commands = [add_set(SENT_SET, "ether_addr", interval=False, dynamic=True)]
     commands += [add_set(name, f"ip{name[-2:]}_addr", interval=False, dynamic=True) for name in RECEIVED_SETS]
     commands.append(add_base_chain(ACCOUNT_CHAIN, "filter", "forward", ACCOUNT_PRIORITY))
     skipped: list[list[NftExpression]] = [
         [meta("l4proto", ["tcp", "udp"], "!=")],
-        [protocol("tcp"), _original("proto-dst", list(page_ports))],
+        *(
+            [protocol("tcp"), _original("proto-dst", list(page_ports)), _original(f"{ip} daddr", elsewhere, "!=")]
+            for ip, elsewhere in app_destinations().items()
+        ),
         [protocol("udp"), _original("proto-dst", list(QUIC_PORTS))],
         *(
             [_original(f"{ip} daddr", [_prefix(*network) for network in networks])]
@@ -89,9 +93,9 @@ def parse_counters(listing: Iterable[NftCommand]) -> dict[str, int]:
     return {element["val"]: element["counter"]["bytes"] for element in elements if "counter" in element}
 
 
-def _original(key: str, values: list[Any]) -> NftExpression:
+def _original(key: str, values: list[Any], operator: str = "==") -> NftExpression:
     """Return the condition on the connection's first packet, which also holds for the packets in reply."""
-    return match({"ct": {"key": key, "dir": "original"}}, {"set": values})
+    return match({"ct": {"key": key, "dir": "original"}}, {"set": values}, operator)
 
 
 def _prefix(address: str, length: int) -> NftExpression:

@@ -8,9 +8,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from ipaddress import ip_network
 from typing import Any
 
 from hedgerow.policies.safe_search import SearchEngines
+from hedgerow.policies.text.addresses import IpNetwork
 from hedgerow.policies.text.data_files import names_in, read_data
 
 AGE_BANDS = {0: "child-under-8", 8: "child-8-12", 13: "teen-13-15", 16: "teen-16-17", 18: "adult"}
@@ -105,7 +107,8 @@ class Service:
     `shared` are domains that other services need too: allowed with this one, never blocked with it. `part_of` names the
     service whose domains may cover its own. `yields` are those of its `domains` that stay open for an allowed service
     that shares them, if that is allowed by as near a scope. `is_collection`: unrelated sites under one title. Somebody
-    who asks for one of them does not mean the others.
+    who asks for one of them does not mean the others. `networks` are those of the operator at which the service's app
+    uses addresses without names.
     """
 
     id: str
@@ -118,6 +121,7 @@ class Service:
     yields: tuple[str, ...] = ()
     note: str = ""
     is_collection: bool = False
+    networks: tuple[IpNetwork, ...] = ()
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -172,6 +176,7 @@ def _service(id: str, group: str, entry: dict[str, Any]) -> Service:
         part_of=entry.get("part_of"),
         note=str(entry.get("note") or ""),
         is_collection=bool(entry.get("collection")),
+        networks=tuple(ip_network(each) for each in (entry.get("networks") or {}).get("addresses", ())),
         **names,
     )
 

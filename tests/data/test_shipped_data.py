@@ -8,6 +8,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ from hedgerow.blocklists.yaml_files import YamlLoader
 from hedgerow.policies.host_facts import Lifelines, Services
 from hedgerow.policies.model import SafeSearch
 from hedgerow.policies.safe_search import SearchEngines
+from hedgerow.policies.text.data_files import names_in, read_data
 
 PACKAGE = Path(hedgerow.__file__).parent
 STARTER = PACKAGE / "blocklists" / "data" / "starter"
@@ -254,6 +256,17 @@ def test_service_ids_are_unique_over_all_files() -> None:
         # YAML keeps the last of two equal keys without a word, so the text is counted too.
         ids.update(Counter(re.findall(r"(?m)^([a-z0-9-]+):$", path.read_text(encoding="utf-8"))))
     assert [name for name, count in ids.items() if count != 2] == []
+
+
+def test_networks_of_services_are_public_and_have_a_source() -> None:
+    entries = [
+        entry for group in names_in("services") for entry in (read_data(f"services/{group}.yaml") or {}).values()
+    ]
+    found = [entry["networks"] for entry in entries if "networks" in entry]
+    assert found
+    for each in found:
+        assert each["source"].startswith("https://")
+        assert all(ip_network(address).is_global for address in each["addresses"])
 
 
 def test_no_service_covers_another_but_the_one_it_is_part_of() -> None:

@@ -14,6 +14,7 @@ from hedgerow.blocklists.rules import Origin
 from hedgerow.network.access_state import (
     AccessState,
     DeviceStates,
+    OpenApp,
     addresses_not_open,
     addresses_to_cut,
     compute_device_states,
@@ -42,7 +43,9 @@ MIDNIGHT = NIGHT + 3 * 3600
 def device_states(
     catalogue: Catalogue, now: float, *, pauses: tuple[Pause, ...] = (), grants: tuple[Grant, ...] = ()
 ) -> DeviceStates:
-    return compute_device_states(Rulesets(parse_policy(POLICY, Path("hedgerow.yaml")), grants, pauses, catalogue), now)
+    return compute_device_states(
+        Rulesets(parse_policy(POLICY, Path("hedgerow.yaml")), grants, pauses, catalogue), catalogue, now
+    )
 
 
 def shown(found: DeviceStates, access: AccessState) -> list[str]:
@@ -115,7 +118,7 @@ def test_the_spent_budget_of_unknown_devices_closes_all_of_them(catalogue: Catal
     unknown = DeviceId("02:00:00:00:00:99")
     spent = (SpentBudget(f"device:{ALL_UNNAMED}", "", NOON - 60, MIDNIGHT, 60, Origin("hedgerow.yaml")),)
     rulesets = Rulesets(parse_policy(policy, Path("hedgerow.yaml")), (), (), catalogue, spent)
-    found = compute_device_states(rulesets, NOON, [unknown])
+    found = compute_device_states(rulesets, catalogue, NOON, [unknown])
     assert shown(found, AccessState.CLOSED) == [unknown]
     assert found.others is AccessState.CLOSED
 
@@ -167,10 +170,10 @@ devices: {tablet: {hostname: mias-tablet}, desk: {hostname: desk}}
 """
     names = {"02:00:00:00:00:01": "mias-tablet", "192.168.1.40": "mias-tablet", "02:00:00:00:00:02": "desk"}
     rulesets = Rulesets(parse_policy(policy, Path("hedgerow.yaml")), (), (), catalogue, names=names)
-    night = compute_device_states(rulesets, NIGHT)
+    night = compute_device_states(rulesets, catalogue, NIGHT)
     assert night.macs == (("02:00:00:00:00:01", AccessState.CLOSED),)
     assert night.others is AccessState.CLOSED, "a child is in bed"
-    day = compute_device_states(rulesets, NIGHT - 12 * 3600)
+    day = compute_device_states(rulesets, catalogue, NIGHT - 12 * 3600)
     assert day.others is AccessState.HELD, "an adult's host name changes nothing"
     assert night.networks == ((ip_network("192.168.1.40"), AccessState.CLOSED),)
 
@@ -184,7 +187,7 @@ def test_devices_without_a_name_are_held_unless_they_are_guests(
 ) -> None:
     policy = parse_policy(POLICY.replace(b"unknown_devices: child-8-12", f"unknown_devices: {profile}".encode()), None)
     grant = Grant("g", "example.org", "ana", NOON, None, device=DeviceId("02:00:00:00:00:99"))
-    found = compute_device_states(Rulesets(policy, (grant,), (), catalogue), NOON)
+    found = compute_device_states(Rulesets(policy, (grant,), (), catalogue), catalogue, NOON)
     assert found.others is state
     assert dict(found.macs)["02:00:00:00:00:99"] is state, "a permission does not name it"
 
@@ -202,9 +205,45 @@ def test_a_seat_is_guarded_as_the_profile_of_its_session_says(
     policy, seat = parse_policy(text.encode(), Path("hedgerow.yaml")), DeviceId("seat-1")
 
     def state(*sessions: Session) -> AccessState:
-        (found,) = compute_device_states(Rulesets(policy, (), (), catalogue, (), sessions), NOON).networks
+        (found,) = compute_device_states(Rulesets(policy, (), (), catalogue, (), sessions), catalogue, NOON).networks
         return found[1]
 
     assert state() is AccessState.CLOSED
     for kind, expected in (("seat-child", AccessState.GUARDED), ("seat-adult", adult)):
         assert state(Session("s", seat, "ana", NOON - 60, NOON + 60, profile=kind)) is expected
+
+
+@pytest.mark.parametrize(
+    ("rules", "now", "expected"),
+    [
+        ("age: 15", NOON, True),
+        ("age: 9", NOON, False),
+        ("age: 9, allow: [telegram]", NOON, True),
+        ("age: 15, block: [telegram]", NOON, False),
+        ("age: 15, block: [messaging]", NOON, False),
+        ('age: 15, bedtime: "20:00-07:00"', NIGHT, False),
+        ('age: 15, schedules: {late: {block: telegram, when: "20:00-23:00"}}', NIGHT, False),
+        ('age: 15, schedules: {late: {block: telegram, when: "20:00-23:00"}}', NOON, True),
+        ("profile: adult", NOON, False),
+    ],
+)
+def test_an_apps_networks_are_open_while_its_service_is(
+    catalogue: Catalogue, rules: str, now: float, expected: bool
+) -> None:
+    """An adult's device is open as a whole, so that no set needs it."""
+    text = f"network: {{timezone: UTC}}\npeople:\n  tom: {{{rules}, devices: [laptop]}}\n"
+    text += 'devices:\n  laptop: {mac: "02:00:00:00:00:01", ip: 192.168.1.9}\n'
+    rulesets = Rulesets(parse_policy(text.encode(), Path("hedgerow.yaml")), (), (), catalogue)
+    (app,) = compute_device_states(rulesets, catalogue, now).apps
+    assert app.id == "telegram"
+    assert app.macs == (("02:00:00:00:00:01",) if expected else ())
+    assert not app.others, "a device without a name could be a child's"
+
+
+def test_a_pause_and_a_grant_change_an_apps_networks(catalogue: Catalogue) -> None:
+    pause = Pause("p", "ana", NOON - 1, NOON + 60)
+    assert device_states(catalogue, NOON, pauses=(pause,)).apps == (OpenApp("telegram"),)
+    grant = Grant("g", "telegram", "ana", NOON - 1, NOON + 60, device=DeviceId("tablet"))
+    (app,) = device_states(catalogue, NOON, grants=(grant,)).apps
+    assert app.macs == ("02:00:00:00:00:01", "02:00:00:00:00:02")
+    assert not app.networks

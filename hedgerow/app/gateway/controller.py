@@ -142,7 +142,8 @@ def build_gateway(config: GatewayConfig, settings: Settings, network: NetworkSet
 def device_states_of(view: LoadedSnapshot, now: float) -> DeviceStates:
     """The access state of every device, including unnamed devices with a budget."""
     accounts = (spent.account.partition(":") for spent in view.snapshot.spent)
-    return compute_device_states(view.rulesets, now, [DeviceId(id) for kind, _, id in accounts if kind == "device"])
+    also = [DeviceId(id) for kind, _, id in accounts if kind == "device"]
+    return compute_device_states(view.rulesets, view.catalogue, now, also)
 
 
 class GatewayController:

@@ -30,7 +30,26 @@ SITES = {
     "dl.google.com": 23,
     "cdn.example": 24,
     "scratch.mit.edu": 25,
+    "web.whatsapp.com": 101,
+    "web.telegram.org": 102,
+    "chat.signal.org": 103,
+    "teams.microsoft.com": 104,
+    "zoom.us": 105,
+    "meet.google.com": 106,
+    "discord.com": 107,
+    "store.steampowered.com": 108,
+    "www.xbox.com": 109,
+    "www.playstation.com": 110,
+    "www.minecraft.net": 111,
+    "www.roblox.com": 112,
+    "www.fortnite.com": 113,
 }
+APP_NAMES = {
+    "g.whatsapp.net": "45.55.10.121",
+    "eu-west.discord.media": "45.55.10.122",
+    "play.server.example": "45.55.10.123",
+}
+"""Names of apps' servers that serve no pages. `lab.family_apps` starts them."""
 FRONT = "cdn.example"
 """An allowed host that also serves a blocked site, as large hosts do: which one, the Host field inside TLS tells."""
 NUMBERED = f"45-55-10-{SITES['adult.example']}.numbers.example"
@@ -121,6 +140,7 @@ def internet(space: Space, folder: Path) -> Internet:
         NUMBERED: [address4("adult.example")],
     }
     hosts |= {OWN_RESOLVER: [OWN4, OWN6], SELF_SIGNED: [SELF_SIGNED4], HTTPS_PROXY: [HTTPS_PROXY4]}
+    hosts |= {name: [address] for name, address in APP_NAMES.items()}
     hosts |= {RELAY: [RELAY4], PUBLIC_NAME: [address4(FRONT)]}
     hosts |= {PEER_NAME: [PEER4, PEER6], VPN_NAME: [VPN4, VPN6], GAME_NAME: [GAME4, GAME6]}
     hosts |= {name: [address] for name, address in TRANSPORT_NAMES.values()}

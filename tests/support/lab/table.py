@@ -56,6 +56,9 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
 - **A stream from outside that needs no answer**, on a bridge or a machine with one port, if the router lets connections in from the
   internet, as some do over IPv6. Where Hedgerow is the router, it drops such streams to devices that are not open, except at the ports of
   games in `network.flows`.
+- **Telegram's networks, while Telegram is open to the device.** Its app sends what nobody can read to addresses without names, so these networks
+  pass at every port, past the proxy, except to an address that DNS gave the device. A page of Telegram's own reached there by a known address
+  follows no rule about its name or path, and is not scanned. `block: [telegram]` closes them.
 - **Everything to any address**, if the gateway is applied with `--any-destination`.
 - **A copied MAC address.** Hedgerow knows devices by MAC address, so a device with the address of a parent's phone is that phone: while the phone
   is away, and also while it is here, if the copy answers ARP with that address too, which disturbs both. Give parents a Wi-Fi network of their

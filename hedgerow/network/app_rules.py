@@ -1,0 +1,131 @@
+"""Rules for apps that use addresses without names, in the networks of their operator, as nftables' JSON. Pure.
+
+Such an app, of a service in `app_networks`, has no name that DNS or the proxy could judge, and at web ports it does not
+speak TLS. While the service is open to a guarded device, the device may use the operator's networks at any port. An
+address that DNS gave the device has a name: its web pages go through the proxy as all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from hedgerow.network.access_state import AccessState, OpenApp, app_networks
+from hedgerow.network.nft_expressions import (
+    ACCEPT,
+    NftCommand,
+    NftExpression,
+    add_elements,
+    add_rule,
+    goto,
+    jump,
+    match,
+    networks,
+    payload,
+    protocol,
+)
+from hedgerow.network.packet_rules import IP_VERSIONS, admitted_destinations
+from hedgerow.policies.network import Flow
+from hedgerow.policies.text.addresses import IpNetwork
+
+APPS_CHAIN, APPS_BY_MAC_CHAIN, APPS_OTHERS_CHAIN, UNNAMED_APPS_CHAIN = "apps", "apps_mac", "apps_others", "apps_unnamed"
+APP_CHAINS: Final = (APPS_CHAIN, APPS_BY_MAC_CHAIN, APPS_OTHERS_CHAIN, UNNAMED_APPS_CHAIN)
+_RETURN: Final[NftExpression] = {"return": None}
+
+
+def app_sets() -> list[str]:
+    """Return the names of the sets of devices to which an app is open, without what they hold."""
+    return [_set_of(id) for id in app_networks()]
+
+
+def render_app_rules() -> list[NftCommand]:
+    """Return the commands that fill the chains, of which others jump to `APPS_CHAIN` and `UNNAMED_APPS_CHAIN`.
+
+    A MAC address decides before an IP address, as for states.
+    """
+    by_mac, by_address = [], []
+    for access in AccessState:
+        by_mac.append(add_rule(APPS_CHAIN, _source("ether", f"{access}_macs"), goto(APPS_BY_MAC_CHAIN)))
+        by_address += [
+            add_rule(APPS_CHAIN, _source(ip, f"{access}_v{version}"), _RETURN) for version, ip in IP_VERSIONS
+        ]
+    own = [
+        add_rule(
+            APPS_CHAIN, _source(ip, f"{_set_of(id)}_{suffix}"), networks(ip, found), protocol("tcp", "udp"), ACCEPT
+        )
+        for id in app_networks()
+        for ip, suffix, found in _by_family(id)
+    ]
+    return [
+        *by_mac,
+        *own,
+        *by_address,
+        add_rule(APPS_CHAIN, goto(APPS_OTHERS_CHAIN)),
+        *(
+            add_rule(APPS_BY_MAC_CHAIN, _source("ether", f"{_set_of(id)}_macs"), *condition, ACCEPT)
+            for id in app_networks()
+            for condition in _destinations(id)
+        ),
+        *(add_rule(UNNAMED_APPS_CHAIN, *condition, _RETURN) for condition in admitted_destinations()),
+        add_rule(UNNAMED_APPS_CHAIN, jump(APPS_CHAIN)),
+    ]
+
+
+def render_open_apps(apps: Iterable[OpenApp]) -> list[NftCommand]:
+    """Return the commands that add the devices of these apps to empty sets, and those without a name."""
+    commands: list[NftCommand] = []
+    for app in apps:
+        commands += add_elements(f"{_set_of(app.id)}_macs", app.macs)
+        for version, _ in IP_VERSIONS:
+            found = [each for each in app.networks if each.version == version]
+            commands += add_elements(f"{_set_of(app.id)}_v{version}", found)
+        if app.others:
+            commands += [add_rule(APPS_OTHERS_CHAIN, *condition, ACCEPT) for condition in _destinations(app.id)]
+    return commands
+
+
+def closed_apps(flows: Sequence[Flow], page_ports: Sequence[int]) -> list[list[NftExpression]]:
+    """Return the conditions of packets to an app's networks, which end connections that began while it was open.
+
+    The policy's own flows for these networks go before, and the names of web pages are judged elsewhere.
+    """
+    stated = [network for flow in flows for network in flow.to]
+    no_page = [protocol("tcp"), match(payload("th", "dport"), {"set": list(page_ports)}, "!=")]
+    return [
+        [networks(ip, found), *condition]
+        for id, own in app_networks().items()
+        if not any(one.overlaps(other) for one in own for other in stated if one.version == other.version)
+        for ip, _, found in _by_family(id)
+        for condition in ([protocol("udp")], no_page)
+    ]
+
+
+def app_destinations() -> dict[str, list[Any]]:
+    """Return the networks of all apps by the family `ip` or `ip6`, as elements of a set."""
+    return {
+        ip: [
+            {"prefix": {"addr": str(each.network_address), "len": each.prefixlen}}
+            for own in app_networks().values()
+            for each in own
+            if each.version == version
+        ]
+        for version, ip in IP_VERSIONS
+    }
+
+
+def _destinations(id: str) -> list[list[NftExpression]]:
+    return [[networks(ip, found), protocol("tcp", "udp")] for ip, _, found in _by_family(id)]
+
+
+def _by_family(id: str) -> list[tuple[str, str, list[IpNetwork]]]:
+    own = app_networks()[id]
+    by_family = [(ip, f"v{version}", [each for each in own if each.version == version]) for version, ip in IP_VERSIONS]
+    return [each for each in by_family if each[2]]
+
+
+def _source(header: str, name: str) -> NftExpression:
+    return match(payload(header, "saddr"), f"@{name}")
+
+
+def _set_of(id: str) -> str:
+    return f"app_{id.replace('-', '_')}"
