@@ -118,7 +118,9 @@ Two things are closed that you may want open. Wi-Fi calling is IPsec, and refuse
   sent a query over UDP: it counts for the owner of the address, to whom the answer goes.
 - **ARP and neighbour discovery spoofing.** A device can pretend to be the router to others, or another device to the router. Its own
   traffic still has its own MAC address and stays filtered, but it can disturb others and read what they do not encrypt, such as a password that
-  a parent types on a page opened by HTTP. The cookie of a parent's session opens nothing on another device (tried above). Hedgerow does not
+  a parent types on a page opened by HTTP. The cookie of a parent's session opens nothing on another device (tried above). With a copy of the parent's MAC address
+  too, it can look at the pages, and change something until the password is asked for again, which is half a day after it was given
+  ([web.md](web.md#signing-in)). Whoever reads the password itself has everything: open the pages by HTTPS. Hedgerow does not
   see traffic between two devices. A switch with ARP inspection and RA guard, or Wi-Fi client isolation, prevents this.
 - **A rogue DHCP server** can give other devices another resolver. The gateway redirects their queries back, unless the rogue server names
   itself as their router too. DHCP snooping in the switch prevents this.
