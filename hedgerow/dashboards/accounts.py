@@ -27,6 +27,8 @@ from hedgerow.dashboards.passwords import (
     SignInRefused,
     check_password_strength,
 )
+from hedgerow.dashboards.scopes import ROLE_SCOPES as ROLE_SCOPES
+from hedgerow.dashboards.scopes import TOKEN_SCOPES as TOKEN_SCOPES
 from hedgerow.dashboards.scopes import AccessScope, Role
 from hedgerow.journal.accounts import AccountRow, AccountStore, NameTaken, TokenRow, WebSessionRow
 
@@ -56,18 +58,6 @@ INVITATION = "invitation"
 
 _TOUCH_INTERVAL_S = 600.0
 _RECOVERY_CODES = 8
-
-
-ROLE_SCOPES: dict[Role, frozenset[AccessScope]] = {
-    Role.ADMIN: frozenset(AccessScope),
-    Role.PARENT: frozenset({AccessScope.OPERATE, AccessScope.READ, AccessScope.METRICS, AccessScope.MANAGE}),
-    Role.OPERATOR: frozenset({AccessScope.OPERATE}),
-}
-TOKEN_SCOPES: dict[str, frozenset[AccessScope]] = {
-    "read": frozenset({AccessScope.READ}),
-    "metrics": frozenset({AccessScope.METRICS}),
-    "manage": frozenset({AccessScope.OPERATE, AccessScope.READ, AccessScope.METRICS, AccessScope.MANAGE}),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +145,8 @@ class Accounts:
             self.on_foreign(row, address)
             return None
         if now - row.seen_at > _TOUCH_INTERVAL_S:
-            self._sessions[row.id] = replace(row, seen_at=now)
-            self.store.touch_session(row.id, now)
+            self._sessions[row.id] = used = replace(row, seen_at=now, address=address or row.address)
+            self.store.touch(used)
         return Principal(account.name, ROLE_SCOPES[Role(account.role)], row.id)
 
     def needs_password(self, principal: Principal, address: str, required: Collection[object]) -> bool:
@@ -173,11 +163,17 @@ class Accounts:
         limit = WEAK_PROOF_S if is_weak or set(required) == {AccessScope.ADMIN} else PROOF_S
         return self.clock() - session.created_at > limit
 
-    def principal_of_token(self, token: str) -> Principal | None:
-        """Return the principal of a token, or None if there is no such token or it has expired."""
-        row = self._tokens.get(_digest(token))
-        if row is None or (row.expires_at is not None and row.expires_at <= self.clock()):
+    def principal_of_token(self, token: str, address: str = "") -> Principal | None:
+        """Return the principal of a token, or None if there is no such token or it has expired.
+
+        `address` is that from which it is used.
+        """
+        row, now = self._tokens.get(_digest(token)), self.clock()
+        if row is None or (row.expires_at is not None and row.expires_at <= now):
             return None
+        if address and (row.used_at is None or now - row.used_at > _TOUCH_INTERVAL_S):
+            self._tokens[row.id] = used = replace(row, used_at=now, used_from=address)
+            self.store.touch(used)
         return Principal(f"token {row.name}", frozenset().union(*(TOKEN_SCOPES[scope] for scope in row.scopes.split())))
 
     def person_of(self, headers: Headers) -> str:

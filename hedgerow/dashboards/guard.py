@@ -103,7 +103,7 @@ class Authenticator(Protocol):
     @property
     def has_any(self) -> bool: ...
     def principal_of_session(self, cookie: str, address: str | None = None) -> Principal | None: ...
-    def principal_of_token(self, token: str) -> Principal | None: ...
+    def principal_of_token(self, token: str, address: str = "") -> Principal | None: ...
     def needs_password(self, principal: Principal, address: str, required: Collection[object]) -> bool: ...
 
 
@@ -133,7 +133,7 @@ class RouteGuard:
         if host is None or (host not in {"localhost", *self.hosts()} and parse_client_address(host) is None):
             return Admission(None, 421, "Open this page by the address of the machine that runs Hedgerow.")
         is_local = _is_local_request(peer, host, headers)
-        bearer = self._principal_of_bearer(headers, is_local)
+        bearer = self._principal_of_bearer(headers, peer, is_local=is_local)
         principal = (
             bearer
             or self.authenticator.principal_of_session(session_cookie(headers), peer)
@@ -158,11 +158,11 @@ class RouteGuard:
             return Admission(None)
         return Admission(None, 303 if is_page else 401, "Sign in first.")
 
-    def _principal_of_bearer(self, headers: Headers, is_local: bool) -> Principal | None:
+    def _principal_of_bearer(self, headers: Headers, peer: str, *, is_local: bool) -> Principal | None:
         credential = bearer_token(headers)
         if credential and is_local and hmac.compare_digest(credential.encode(), self.token.encode()):
             return COMMAND_LINE
-        return self.authenticator.principal_of_token(credential) if credential else None
+        return self.authenticator.principal_of_token(credential, peer) if credential else None
 
 
 ONLY_PARENTS = message("Only parents and admins may see or change this.")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from hedgerow.dashboards.words.labels import hues
+from hedgerow.journal.accounts import WebSessionRow
 from hedgerow.policies.identity import DeviceLookup
 from hedgerow.policies.model import Device, Policy
 
@@ -69,3 +70,10 @@ class LatestIndex:
 def users_of(device: Device) -> str:
     """Return the people who use a device, or an empty text for one without a person."""
     return device.person or ", ".join(device.sharers)
+
+
+def device_of(session: WebSessionRow, policy: Policy) -> str:
+    """Return the device of the policy on which a session began, or an empty text."""
+    keys = set(session.origin.split("\n"))
+    known = ((device, {device, f"{device}@address", *found.macs}) for device, found in policy.devices.items())
+    return next((device for device, own in known if not keys.isdisjoint(own)), "")

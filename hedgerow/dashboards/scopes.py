@@ -21,3 +21,15 @@ class Role(StrEnum):
     ADMIN = "admin"
     PARENT = "parent"
     OPERATOR = "operator"
+
+
+ROLE_SCOPES: dict[Role, frozenset[AccessScope]] = {
+    Role.ADMIN: frozenset(AccessScope),
+    Role.PARENT: frozenset({AccessScope.OPERATE, AccessScope.READ, AccessScope.METRICS, AccessScope.MANAGE}),
+    Role.OPERATOR: frozenset({AccessScope.OPERATE}),
+}
+TOKEN_SCOPES: dict[str, frozenset[AccessScope]] = {
+    "read": frozenset({AccessScope.READ}),
+    "metrics": frozenset({AccessScope.METRICS}),
+    "manage": frozenset({AccessScope.OPERATE, AccessScope.READ, AccessScope.METRICS, AccessScope.MANAGE}),
+}

@@ -40,8 +40,10 @@ class AccountRow:
 
 @dataclass(frozen=True, slots=True)
 class WebSessionRow:
-    """A signed-in browser. `id` is a hash of its cookie, and `origin` the keys of the device that it began on, each on
-    a line.
+    """A signed-in browser.
+
+    `id` is a hash of its cookie, `address` that of its last use, and `origin` the keys of the device that it began on,
+    each on a line.
     """
 
     id: str
@@ -57,7 +59,8 @@ class WebSessionRow:
 class TokenRow:
     """A script's token.
 
-    `id` is a hash of it; `scopes` are words separated by spaces. Without `expires_at` it has no end.
+    `id` is a hash of it; `scopes` are words separated by spaces. Without `expires_at` it has no end. `used_at` and
+    `used_from` are the instant and the IP address of its last use, a few minutes late.
     """
 
     id: str
@@ -66,6 +69,8 @@ class TokenRow:
     actor: str
     created_at: float
     expires_at: float | None = None
+    used_at: float | None = None
+    used_from: str = ""
 
 
 class NameTaken(ValueError):
@@ -157,10 +162,14 @@ class AccountStore:
     def add_session(self, row: WebSessionRow) -> None:
         self._store.execute(self._store.insert(web_sessions).values(asdict(row)))
 
-    def touch_session(self, session_id: str, seen_at: float) -> None:
-        self._store.execute(
-            self._store.update(web_sessions).where(web_sessions.c.id == session_id).values(seen_at=seen_at)
-        )
+    def touch(self, used: WebSessionRow | TokenRow) -> None:
+        """Write the last use of a session or token."""
+        match used:
+            case WebSessionRow():
+                table, values = web_sessions, {"seen_at": used.seen_at, "address": used.address}
+            case TokenRow():
+                table, values = tokens, {"used_at": used.used_at, "used_from": used.used_from}
+        self._store.execute(self._store.update(table).where(table.c.id == used.id).values(values))
 
     def end_session(self, session_id: str) -> None:
         self._store.execute(self._store.delete(web_sessions).where(web_sessions.c.id == session_id))

@@ -166,7 +166,8 @@ tokens = _state(
     _site(),  # the id is a hash of the token
     *_text("name", "scopes", "actor"),
     *_instant("created_at"),
-    *_optional_instant("expires_at"),
+    *_optional_instant("expires_at", "used_at"),
+    Column("used_from", TEXT, nullable=False, server_default=""),  # the address of the last use
 )
 policy_changes = _log(
     "policy_changes",

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import time
+from pathlib import Path
 
 import pyotp
 import pytest
@@ -12,9 +13,11 @@ from argon2.exceptions import VerifyMismatchError
 from hedgerow.dashboards.accounts import SESSION_IDLE_S, SESSION_LIFETIME_S, Accounts
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.passwords import FREE_ATTEMPTS, PasswordHashes, SignInRefused
+from hedgerow.dashboards.policy_index import device_of
 from hedgerow.dashboards.scopes import AccessScope, Role
-from hedgerow.journal.accounts import AccountStore
+from hedgerow.journal.accounts import AccountStore, WebSessionRow
 from hedgerow.journal.database import open_journal
+from hedgerow.policies.reading.load import parse_policy
 
 GOOD = "four words and more"
 PHONE, CHILD = "192.168.1.5", "192.168.1.31"
@@ -270,6 +273,38 @@ def test_a_token_expires(engine, clock, accounts):
     assert row.expires_at == row.created_at + 30 * 86400
     later = Accounts(accounts.store, lambda: row.expires_at, accounts.passwords)
     assert later.principal_of_token(token) is None
+
+
+def test_tokens_and_sessions_say_where_they_were_last_used(engine, clock, accounts):
+    """Also after a restart, and at most some minutes late."""
+    token = asyncio.run(accounts.make_token("terraform", ("manage",), "ana"))
+    cookie = sign_in(accounts)
+    accounts.device_keys = lambda _address: (PHONE,)
+    assert [(row.used_at, row.used_from) for row in accounts.tokens()] == [(None, "")]
+    accounts.principal_of_token(token, CHILD)
+    clock.now += 3600
+    accounts.principal_of_session(cookie, CHILD)
+    accounts.principal_of_token(token, PHONE)
+    clock.now += 60
+    accounts.principal_of_token(token, CHILD)
+    for each in (accounts, made(engine, clock)):
+        assert [(row.used_at, row.used_from) for row in each.tokens()] == [(clock.now - 60, PHONE)]
+        assert (clock.now - 60, CHILD) in [(row.seen_at, row.address) for row in each.sessions()]
+
+
+@pytest.mark.parametrize(
+    ("origin", "device"),
+    [
+        ("02:00:00:00:77:0d\n02:00:00:00:77:0e", "phone"),
+        ("192.168.1.8\ntv@address", "tv"),
+        ("tv", "tv"),
+        ("192.168.1.8", ""),
+        ("localhost", ""),
+    ],
+)
+def test_a_session_is_listed_with_its_device(origin, device):
+    policy = parse_policy(b"devices: {phone: {mac: '02:00:00:00:77:0d'}, tv: {ip: 192.168.1.8}}", Path("hedgerow.yaml"))
+    assert device_of(WebSessionRow("x", "ana", PHONE, "", 0.0, 0.0, origin), policy) == device
 
 
 def test_a_removed_token_is_rejected(accounts):

@@ -44,7 +44,7 @@ class Credentials:
     def needs_password(self, principal: Principal, address: str, required: Collection[object]) -> bool:
         return False
 
-    def principal_of_token(self, token):
+    def principal_of_token(self, token, address=""):
         return {
             "manages": Principal("c", TOKEN_SCOPES["manage"]),
             "reads": Principal("a", TOKEN_SCOPES["read"]),

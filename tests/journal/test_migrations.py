@@ -152,7 +152,9 @@ def test_a_journal_without_sites_keeps_its_rows_under_the_default_site(tmp_path:
         expected["access_requests"] = [{**row, "chore": ""} for row in expected["access_requests"]]
         expected["accounts"] = [{**row, "subject": "", "totp_step": 0} for row in expected["accounts"]]
         expected["web_sessions"] = [{**row, "origin": ""} for row in expected["web_sessions"]]
-        expected["tokens"] = [{**row, "expires_at": None} for row in expected["tokens"]]
+        expected["tokens"] = [
+            {**row, "expires_at": None, "used_at": None, "used_from": ""} for row in expected["tokens"]
+        ]
         expected["vouchers"] = [{**row, "serial": "", "price": 0, "is_paid": 1} for row in expected["vouchers"]]
         assert stored(store) == {name: [] for name in metadata.tables} | expected
         reader = JournalReader(store)
@@ -218,6 +220,7 @@ def test_the_rows_of_a_damaged_journal_with_older_names_are_salvaged(tmp_path: P
     rows["access_requests"] = [{**row, "chore": ""} for row in rows["access_requests"]]
     rows["accounts"] = [{**row, "subject": "", "totp_step": 0} for row in rows["accounts"]]
     rows["web_sessions"] = [{**row, "origin": ""} for row in rows["web_sessions"]]
+    rows["tokens"] = [{**row, "used_at": None, "used_from": ""} for row in rows["tokens"]]
     rows["vouchers"] = [{**row, "serial": "", "price": 0, "is_paid": 1} for row in rows["vouchers"]]
     expected = {name: [{"site": DEFAULT_SITE, **row} for row in each] for name, each in rows.items()}
     assert stored(store) == {name: [] for name in metadata.tables} | expected

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 from fastapi import Path
@@ -11,6 +11,7 @@ from pydantic import Field
 from hedgerow.dashboards.accounts import MAX_TOKEN_DAYS, Accounts
 from hedgerow.dashboards.api.schema import Actor, StrictModel
 from hedgerow.dashboards.control import Control
+from hedgerow.dashboards.policy_index import device_of
 from hedgerow.dashboards.routes import ADMIN, ScopedRouter
 from hedgerow.dashboards.scopes import Role
 from hedgerow.journal.accounts import TokenRow, WebSessionRow
@@ -24,6 +25,13 @@ class AccountView:
     role: Role
     code: bool
     created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView(WebSessionRow):
+    """A signed-in browser. `device` is the device of the policy on which it signed in, empty if there is none."""
+
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +86,9 @@ def add_account_routes(api: ScopedRouter, accounts: Accounts, control: Control) 
         await accounts.set_password(name, new.password)
 
     @api.serve("GET", "/web-sessions", ADMIN)
-    async def web_sessions() -> tuple[WebSessionRow, ...]:
-        return accounts.sessions()
+    async def web_sessions() -> tuple[SessionView, ...]:
+        policy = control.policy()
+        return tuple(SessionView(**asdict(row), device=device_of(row, policy)) for row in accounts.sessions())
 
     @api.serve("DELETE", "/web-sessions/{session}", ADMIN, status_code=204)
     async def end_web_session(session: CredentialId) -> None:

@@ -28,6 +28,7 @@ from hedgerow.dashboards.pages.context import (
 )
 from hedgerow.dashboards.pages.graphics import qr_code
 from hedgerow.dashboards.pages.openings import confirm
+from hedgerow.dashboards.policy_index import device_of
 from hedgerow.dashboards.routes import ADMIN, MANAGE, READ, get, post
 from hedgerow.dashboards.scopes import AccessScope, Role
 from hedgerow.dashboards.words.changes import change_sentences
@@ -191,7 +192,7 @@ class AccountPages(PageGroup):
             "account.html",
             names=_NAMES,
             mine=mine,
-            sessions=[(row, user_agent_text(row.agent)) for row in sessions],
+            sessions=[(row, device_of(row, self._context.policy()), user_agent_text(row.agent)) for row in sessions],
             secret=secret,
             link=link,
             code=qr_code(link),

@@ -266,6 +266,18 @@ def test_the_api_and_the_command_line_invite_too(house: Web) -> None:
     with browser(house, PHONE) as phone:
         assert accept(phone, told["code"]).status_code == 303
         assert phone.get("/people").status_code == 200, "an operator's invitation with a parent's role by now"
+        (session,) = (row for row in json.loads(command("sessions", "--json"))["sessions"] if row["account"] == "Ben")
+        assert session["address"] == PHONE
+        assert session["id"][:12] in command("sessions")
+        assert "has ended" in command("sessions", "--end", session["id"][:12])
+        assert phone.get("/people").status_code != 200
+    with browser(house, **script) as api:
+        api.post("/api/v1/tokens", json={"name": "terraform", "scopes": ["read"]})
+    (token,) = json.loads(command("tokens", "--json"))["tokens"]
+    assert (token["used_at"], token["used_from"]) == (None, "")
+    assert "terraform" in command("tokens")
+    assert "has ended" in command("tokens", "--end", token["id"][:8])
+    assert "no tokens" in command("tokens")
     assert "no longer sign in" in command("remove", "Ben")
     assert "is invalid" in command("invite", "Grandma") + command("invite", "Grandma", "--withdraw")
 
