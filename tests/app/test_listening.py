@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import select
 import socket
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import pytest
@@ -120,7 +120,8 @@ def test_sockets_that_systemd_kept_are_used_again(settings: Settings, systemd: S
         for each in slots[slot]
         if each.getsockname() == (again.dns.host, again.dns.port)
     ]
-    (ready,), _, _ = select.select([each for each in datagrams if each.type == DATAGRAMS], [], [], 20)
+    (ready,) = wait([each for each in datagrams if each.type == DATAGRAMS], 20)
+    assert isinstance(ready, socket.socket)
     assert ready.recv(100) == b"a query while nobody serves"
     close(slots)
 

@@ -6,9 +6,9 @@ import json
 import os
 import pty
 import re
-import select
 import signal
 import subprocess
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import httpx
@@ -29,8 +29,7 @@ def read_until(terminal: int, end: str, seconds: float = 60) -> str:
     """Return what is shown on the terminal up to `end`."""
     shown = b""
     while end not in shown.decode(errors="replace"):
-        ready, _, _ = select.select([terminal], [], [], seconds)
-        assert ready, shown.decode(errors="replace")
+        assert wait([terminal], seconds), shown.decode(errors="replace")
         shown += os.read(terminal, 65536)
     return shown.decode(errors="replace")
 

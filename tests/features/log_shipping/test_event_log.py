@@ -7,7 +7,6 @@ import base64
 import contextlib
 import hmac
 import json
-import select
 import socket
 import ssl
 import stat
@@ -15,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import BinaryIO
 
@@ -268,7 +268,7 @@ def test_a_syslog_server_that_hung_up_is_called_again(
     output = log._collectors[next(iter(log._collectors))].output
     assert isinstance(output, SyslogServer)
     assert output._socket is not None
-    select.select([output._socket], [], [], 20)
+    wait([output._socket], 20)
     log.add([event(2)])
     log.flush()
     assert '"dns-2"' in collector.wait_for(2)[1]

@@ -12,13 +12,13 @@ import contextlib
 import functools
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import IO
 
@@ -57,7 +57,7 @@ class ForkedProcess:
         Raises subprocess.TimeoutExpired after `timeout` seconds.
         """
         if self.returncode is None:
-            if not select.select([self._status], [], [], timeout)[0]:
+            if not wait([self._status], timeout):
                 raise subprocess.TimeoutExpired(list(self.args), timeout or 0)
             told = os.read(self._status, 4)
             os.close(self._status)
