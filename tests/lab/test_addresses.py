@@ -139,7 +139,7 @@ def test_rules_hold_for_self_assigned_addresses(guarded: House) -> None:
         tablet.ip("address", "flush", "dev", "eth0", "scope", "global")
         take_lease(tablet, guarded, "mias-tablet")
         tablet.ip("link", "set", "eth0", "down")
-        tablet.ip("link", "set", "eth0", "up")
+        tablet.set_up("eth0")
         take_lease(tablet, guarded, "mias-tablet")
         deadline = time.monotonic() + 60
         while len(addresses(tablet, "-6")) < 2:

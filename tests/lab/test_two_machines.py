@@ -89,7 +89,7 @@ def test_devices_get_both_addresses_and_one_moves_to_the_machine_that_answers(ho
         )
         other.router.ip("link", "set", "eth0", "down")
         wait_until(lambda: holds(house) and blocks(phone, VIRTUAL), 60, "the network of that machine is gone")
-        other.router.ip("link", "set", "eth0", "up")
+        other.router.set_up("eth0")
         wait_until(lambda: holds(other) and not holds(house) and blocks(phone, VIRTUAL), 60, "it is back")
         assert other.process
         other.process.kill()

@@ -269,7 +269,8 @@ def test_one_device_set_by_hand_is_the_only_one_that_counts(home: Home, page: Pa
     expect(page.locator(".arrival.here", has_text="192.168.77.11")).to_be_visible(timeout=20_000)
     phone = home.devices["phone"]
     phone.ip("link", "set", "eth0", "down")
-    phone.ip("link", "set", "eth0", "address", "02:00:00:00:77:1f", "up")
+    phone.ip("link", "set", "eth0", "address", "02:00:00:00:77:1f")
+    phone.set_up("eth0")
     home.join("phone")
     sign_in_again(page)
     assign(page)

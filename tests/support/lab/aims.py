@@ -335,7 +335,7 @@ def set_mac(device: Space, mac: str, number: int) -> None:
     """Give the device another MAC address. `number` is that of its IP addresses, which the link loses."""
     device.ip("link", "set", "eth0", "down")
     device.ip("link", "set", "eth0", "address", mac)
-    device.ip("link", "set", "eth0", "up")
+    device.set_up("eth0")
     give_address(device, number)
 
 

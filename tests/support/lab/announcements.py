@@ -5,11 +5,12 @@ identity.
 from __future__ import annotations
 
 import json
-import sys
+
+from small_internet.running import wait_until
 
 from lab.aims import asks, wears_the_parents_address
 from lab.house import LAN4, LAN6, NUMBERS, House
-from lab.spaces import Space
+from lab.spaces import PYTHON, Space
 
 ANNOUNCED = "2600:9000:6600:"
 """A network that nobody at home has."""
@@ -32,7 +33,9 @@ def announces_a_network(house: House, device: Space) -> bool:
     """Announce an IPv6 network to the router, and use it. True if the router takes it for its own, or answers there."""
     links = json.loads(house.router.must("ip", "-j", "-6", "address", "show", "dev", "lan", "scope", "link"))
     own = next(info["local"] for link in links for info in link.get("addr_info", ()) if "local" in info)
-    device.must(sys.executable, "-c", ADVERTISE, own, f"{ANNOUNCED}:")
+    words = (*PYTHON, ADVERTISE, own, f"{ANNOUNCED}:")
+    # the kernel refuses to send while the device's routes change
+    wait_until(lambda: device.run(*words).returncode == 0, 60, "the announcement is sent")
     own = f"{ANNOUNCED}:66"
     device.ip("address", "add", f"{own}/64", "dev", "eth0", "nodad")
     try:

@@ -28,7 +28,7 @@ def roaming(house: House, who: str, number: int) -> Iterator[Space]:
         yield device
     finally:
         outside.ip("link", "delete", "mobile")
-        device.ip("link", "set", "eth0", "up")
+        device.set_up("eth0")
         give_address(device, number)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from small_internet.forked import ForkedProcess, start_command
+from small_internet.running import wait_until
 
 _NUMBERS = itertools.count()
 PYTHON = (sys.executable, "-IS", "-c")
@@ -72,6 +73,12 @@ class Space:
     def ip(self, *words: str) -> None:
         self.must("ip", *words)
 
+    def set_up(self, interface: str) -> None:
+        """Set an interface up, and wait until it can send by IPv6: the kernel gives it an address a little later."""
+        self.ip("link", "set", interface, "up")
+        words = ("ip", "-6", "-o", "address", "show", "dev", interface, "scope", "link", "-tentative")
+        wait_until(lambda: self.must(*words), 60, f"{interface} has an address")
+
     def _inside(self, words: Sequence[str]) -> list[str]:
         entered = ["nsenter", f"--net={self.network}"]
         if self.files:
@@ -119,6 +126,8 @@ def spaces(*roles: str) -> Iterator[list[Space]]:
             subprocess.run(["ip", "netns", "add", name], check=True)
             made.append(Space(name))
             made[-1].ip("link", "set", "lo", "up")
+            # An address is usable at once: nobody else in the lab has the same.
+            made[-1].must("sysctl", "-qw", *(f"net.ipv6.conf.{each}.accept_dad=0" for each in ("all", "default")))
         yield made
     finally:
         for space in reversed(made):
@@ -143,4 +152,4 @@ def connect(first: Space, name: str, second: Space, other_name: str, mac: str | 
     peer = ["peer", "name", other_name, *(["address", mac] if mac else []), "netns", second.name]
     subprocess.run(["ip", "link", "add", name, "netns", first.name, "type", "veth", *peer], check=True)
     first.ip("link", "set", name, "up")
-    second.ip("link", "set", other_name, "up")
+    second.set_up(other_name)
