@@ -23,7 +23,7 @@ BUDGETS = {
     "dns": 4729,
     "features": 8464,
     "journal": 3208,
-    "network": 1250,
+    "network": 1256,
     "policies": 5649,
     "proxy": 8546,
     TOP_LEVEL: 1406,

@@ -75,6 +75,7 @@ from hedgerow.network.packet_rules import (
     other_messages,
     ping_limits,
     render_admitted_sets,
+    server_conditions,
     time_and_errors,
     uninvited,
 )
@@ -342,6 +343,11 @@ def _guarded_rules(gateway: Gateway) -> list[NftCommand]:
         ("other resolver", [_tcp_or_udp(), destination_port(*PLAIN_DNS_PORTS)]),
         ("encrypted dns", [_tcp_or_udp(), destination_port(*ENCRYPTED_DNS_PORTS)]),
         ("quic", [protocol("udp"), destination_port(80, 443)]),
+    ]
+    rules = [_refusal(GUARDED_CHAIN, what, *condition) for what, condition in refused]
+    stated = () if gateway.strict else gateway.flows
+    rules += [add_rule(GUARDED_CHAIN, *condition, ACCEPT) for condition in server_conditions(stated)]
+    refused = [
         ("tunnel", [meta("l4proto", [TCP, UDP, ICMP, ICMP6, *IPSEC_PROTOCOLS], "!=")]),
         ("tunnel", is_long_ping()),
         ("tunnel", [protocol("udp"), destination_port(*TUNNEL_UDP_PORTS)]),
@@ -350,7 +356,7 @@ def _guarded_rules(gateway: Gateway) -> list[NftCommand]:
     ]
     if not gateway.allow_ipsec:
         refused += [("ipsec", condition) for condition in ipsec()]
-    rules = [_refusal(GUARDED_CHAIN, what, *condition) for what, condition in refused]
+    rules += [_refusal(GUARDED_CHAIN, what, *condition) for what, condition in refused]
     rules += [] if gateway.strict else [add_rule(GUARDED_CHAIN, jump(APPS_CHAIN))]
     if gateway.redirect_ports.redirected_ports:
         is_page = (protocol("tcp"), destination_port(*gateway.redirect_ports.redirected_ports))

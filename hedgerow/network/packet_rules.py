@@ -7,7 +7,7 @@ that it is `related` proves nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
@@ -271,6 +271,19 @@ def flow_conditions(flow: Flow) -> list[list[NftExpression]]:
     if not flow.to:
         return [condition]
     return [[networks(ip, found), *condition] for ip, found in _by_family(flow.to)]
+
+
+def server_conditions(flows: Iterable[Flow]) -> list[list[NftExpression]]:
+    """Return the conditions of packets that belong to flows to single addresses, at which any protocol passes.
+
+    Whoever names a server means what it serves: SSH for a repository, a school's VPN.
+    """
+    return [
+        condition
+        for flow in flows
+        if flow.to and all(each.prefixlen == each.max_prefixlen for each in flow.to)
+        for condition in flow_conditions(flow)
+    ]
 
 
 def _by_family(wanted: Sequence[IpNetwork]) -> list[tuple[str, list[IpNetwork]]]:

@@ -1,4 +1,4 @@
-"""`--allow-ssh` opens SSH and nothing else to guarded devices, until `--refuse-ssh`."""
+"""`--allow-ssh` opens SSH and nothing else to guarded devices, until `--refuse-ssh`. A flow opens it to one server."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import time
 
 import pytest
 from lab import House
-from lab.aims import CLOSED, reads, through_ssh, through_web_proxy
-from lab.internet import PEER4
+from lab.aims import CLOSED, reached, reads, through_ssh, through_web_proxy
+from lab.internet import PEER4, PEER6
 from lab.tunnels import SSH_PORT
 
 pytestmark = pytest.mark.root
@@ -39,3 +39,18 @@ def test_ssh_can_be_allowed(house: House) -> None:
         house.hedgerow("gateway", "apply", "--refuse-ssh")
     assert not chosen(house)
     assert not any(through_ssh(PEER4, port)(house, tablet) for port in ports)
+
+
+def test_a_flow_opens_ssh_to_one_server(house: House) -> None:
+    """As a repository of a school needs it, whose address the policy names."""
+    house.hedgerow("gateway", "apply", "--no-strict")
+    house.meet("tablet")
+    house.resolve("tablet")
+    tablet, before = house.devices["tablet"], house.policy.read_text()
+    house.policy.write_text(before.replace("network:\n", f"network:\n  flows: [calls, tcp 22 to {PEER4}]\n"))
+    try:
+        assert reached(through_ssh(PEER4, 22), house, tablet, hoped=True)
+        assert not through_ssh(PEER4, SSH_PORT)(house, tablet), "another port of the server"
+        assert not through_ssh(PEER6, 22)(house, tablet), "another address"
+    finally:
+        house.policy.write_text(before)

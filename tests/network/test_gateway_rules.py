@@ -45,6 +45,7 @@ FLOWS = (
         ((25565, 25565), (25000, 25600)),
         (ip_network("203.0.113.0/24"), ip_network("203.0.113.7"), ip_network("2001:db8::/32")),
     ),
+    Flow("tcp", ((22, 22),), (ip_network("203.0.113.9"),)),
 )
 LOCAL = (*LOCAL_NETWORKS, ip_network("192.168.1.0/24"), ip_network("2001:db8:1::/64"))
 GATEWAYS = {

@@ -59,6 +59,8 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
 - **Telegram's networks, while Telegram is open to the device.** Its app sends what nobody can read to addresses without names, so these networks
   pass at every port, past the proxy, except to an address that DNS gave the device. A page of Telegram's own reached there by a known address
   follows no rule about its name or path, and is not scanned. `block: [telegram]` closes them.
+- **A server that a flow names by its address**, at the flow's ports, for all guarded devices: SSH and VPNs pass there, and what is behind it is
+  not filtered.
 - **Everything to any address**, if the gateway is applied with `--any-destination`.
 - **A copied MAC address.** Hedgerow knows devices by MAC address, so a device with the address of a parent's phone is that phone: while the phone
   is away, and also while it is here, if the copy answers ARP with that address too, which disturbs both. Give parents a Wi-Fi network of their
