@@ -120,6 +120,7 @@ FORMS = {
     "/devices/change": {"device": "mia-tablet", "name": "mine", "owner": "person:tom"},
     "/devices/give": {"device": "mia-tablet", "person": "tom"},
     "/devices/mia-tablet/away": {},
+    "/devices/mia-tablet/away/tunnel/only": {},
     "/devices/mia-tablet/away/tunnel": {"form": "qr"},
     "/devices/mia-tablet/away/tunnel/remove": {},
     "/devices/remove": {"device": "mia-tablet"},

@@ -33,6 +33,13 @@ def tunnel_edit(policy: Policy, device: str, public_key: str) -> Edit:
     return put(("devices", device, "tunnel"), {"key": public_key, "number": number})
 
 
+def only_tunnel_edits(policy: Policy, device: str) -> list[Edit]:
+    """Forget the MAC and IP addresses of a device with a tunnel, which others can copy. Raises `InvalidInput`."""
+    if find_device(policy, device).tunnel is None:
+        raise InvalidInput("%(device)s has no tunnel.", device=device)
+    return [remove(("devices", device, key)) for key in ("mac", "ip")]
+
+
 def close_tunnel_edit(policy: Policy, device: str) -> Edit:
     """Take a device's end of the tunnel home away. Raises `InvalidInput`."""
     if find_device(policy, device).tunnel is None:

@@ -18,7 +18,7 @@ from hedgerow.dashboards.pages.graphics import qr_code
 from hedgerow.dashboards.routes import MANAGE, get, post
 from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.features.away.api import add_away_routes, add_tunnel_routes, away_response
-from hedgerow.features.away.edits import client_id_edit, close_tunnel_edit
+from hedgerow.features.away.edits import client_id_edit, close_tunnel_edit, only_tunnel_edits
 from hedgerow.features.away.files import (
     AwayFile,
     TunnelFile,
@@ -29,7 +29,7 @@ from hedgerow.features.away.files import (
     open_tunnel,
 )
 from hedgerow.features.away.tunnel import tunnel_of
-from hedgerow.policies.model import Device
+from hedgerow.policies.model import Device, Policy
 
 AWAY_PATH = "/devices/{device}/away"
 
@@ -72,7 +72,7 @@ class AwayPages(PageGroup):
             "forms": {},
             "code_of_tunnel": new_code,
         }
-        values["end"] = tunnel.activity(known)
+        values["end"], values["can_be_copied"] = tunnel.activity(known), _can_be_copied(control.policy(), known)
         values["problem"] = self._problem_of_tunnel(request)
         try:
             dns, client_id = away_settings(control, device)
@@ -111,6 +111,14 @@ class AwayPages(PageGroup):
         change = await self._change(request, message("No tunnel home: %(device)s"), edit, device=device)
         return redirect_after_save(AWAY_PATH.format(device=quote(device, safe="")), change)
 
+    @post(AWAY_PATH + "/tunnel/only", MANAGE)
+    async def know_by_tunnel(self, request: Request, device: str) -> Response:
+        """Know a device by its tunnel only: another one can copy its addresses."""
+        edits = only_tunnel_edits(self._context.policy(), device)
+        text = message("%(device)s is known by its tunnel only.")
+        change = await self._change(request, text, *edits, device=device)
+        return redirect_after_save(AWAY_PATH.format(device=quote(device, safe="")), change)
+
     def _problem_of_tunnel(self, request: Request) -> str:
         try:
             self._context.part(tunnel_of).home()
@@ -126,8 +134,15 @@ class AwayPages(PageGroup):
         return redirect_after_save(AWAY_PATH.format(device=quote(device, safe="")), change)
 
 
-def _named_device(_context: PageContext, device: Device) -> Device | None:
-    return device if can_be_inspected(device) else None
+def _named_device(context: PageContext, device: Device) -> dict[str, bool] | None:
+    return {"can_be_copied": _can_be_copied(context.policy(), device)} if can_be_inspected(device) else None
+
+
+def _can_be_copied(policy: Policy, device: Device) -> bool:
+    """Return whether a child could have an adult's rules by the address of this device."""
+    profiles = policy.profiles
+    has_children = any(profiles[person.profile].is_for_children for person in policy.people.values())
+    return bool(device.macs or device.networks) and has_children and not profiles[device.profile].is_for_children
 
 
 EXTENSIONS = Extensions(

@@ -289,3 +289,25 @@ def test_the_devices_page_leads_there_for_devices_with_a_name(web: Web) -> None:
         page = browser.get("/devices").text
         assert page.count("/away") == page.count('href="/devices/mia-tablet/away"') == 1
         assert browser.get("/devices/mia-tablet/away").status_code == 200
+
+
+def test_an_adults_device_can_be_known_by_its_tunnel_only(web: Web) -> None:
+    """Another device can copy its MAC address, and has its rules then."""
+    house = "people:\n  mia: {age: 9, devices: [tablet]}\n  Ana: {profile: adult, devices: [phone]}\n"
+    mac = "02:00:00:00:00:0"
+    devices = f"devices:\n  phone: {{mac: '{mac}1', ip: 192.168.1.9}}\n  tablet: {{mac: '{mac}2'}}\n"
+    web.policy_path.write_text(f"network: {{tunnel: {{endpoint: home.example}}}}\n{house}{devices}")
+    with client(web) as browser:
+        assert browser.get("/devices").text.count("Can another device copy this one?") == 1, "the adult's"
+        assert "Know it by its tunnel only" not in browser.get("/devices/phone/away").text, "it has none yet"
+        refused = browser.post("/devices/phone/away/tunnel/only")
+        assert refused.status_code == 422
+        for device in ("phone", "tablet"):
+            assert opened(web, device).status_code == 200
+        assert "Know it by its tunnel only" not in browser.get("/devices/tablet/away").text, "it grants a child nothing"
+        assert "Know it by its tunnel only" in browser.get("/devices/phone/away").text
+        done = browser.post("/devices/phone/away/tunnel/only").text
+        assert "phone is known by its tunnel only." in done
+        assert "Know it by its tunnel only" not in done
+    phone = web.control.policy().devices["phone"]
+    assert (phone.macs, phone.tunnel is not None) == ((), True)

@@ -64,8 +64,10 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
 - **Everything to any address**, if the gateway is applied with `--any-destination`.
 - **A copied MAC address.** Hedgerow knows devices by MAC address, so a device with the address of a parent's phone is that phone: while the phone
   is away, and also while it is here, if the copy answers ARP with that address too, which disturbs both. Give parents a Wi-Fi network of their
-  own with another password, which a child's device cannot join. Or name an adult's device by its [tunnel](features/away.md) alone, without
-  `mac`: nobody has its key, and outside the tunnel it has the rules of devices without a name.
+  own with another password, which a child's device cannot join. Or know an adult's device by its [tunnel](features/away.md#known-by-its-tunnel-only) alone: nobody
+  has its key, and outside the tunnel it has the rules of devices without a name. The card of an adult's device offers it. The neighbour table cannot tell a
+  complete copy from its owner, and Hedgerow does not ask the switch or the access point at which port a device is. A copy can't use the owner's
+  sign-in for long ([web.md](web.md#signing-in)).
 - **A hotspot of an adult's device, with a raised TTL.** What an adult's device forwards for others is guarded as a device without a name
   ([0019](adr/0019-tethered-connections.md)). The gateway knows it by source addresses of other devices, and by a TTL that has been counted
   down. Behind a hotspot, all packets have the address of the adult's device; a device there that sends with a TTL of 65, which takes
