@@ -29,6 +29,9 @@ class Capability(IntEnum):
     CHOWN = 0
     DAC_OVERRIDE = 1
     FOWNER = 3
+    KILL = 5
+    SETGID = 6
+    SETUID = 7
     SETPCAP = 8
     NET_BIND_SERVICE = 10
     NET_ADMIN = 12

@@ -29,8 +29,10 @@ def read_named_file(path: Path) -> bytes:
         return stream.read(READ_LIMIT)
 
 
-def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
+def write_atomically(path: Path, content: bytes, mode: int = 0o600, *, shared: bool = False) -> None:
     """Write a temporary file beside `path`, sync and rename it. On OSError the old file stays and no other remains.
+
+    A `shared` file can be read by the group of its folder, if that group may enter the folder.
 
     Root follows no link that another user made: Hedgerow's own user could otherwise have it write anywhere.
     """
@@ -44,6 +46,8 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
             file.flush()
             os.fsync(file.fileno())
         chown_to_owner(path.parent, [temporary])
+        if shared:
+            share_with_group(path.parent, temporary)
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)
@@ -68,18 +72,37 @@ def chown_to_owner(folder: Path, paths: Iterable[Path]) -> None:
         for path, status in statuses.items():
             if stat.S_ISREG(status.st_mode) and status.st_nlink > links[status.st_dev, status.st_ino]:
                 continue  # it has a hard link elsewhere, and may be somebody else's file
-            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+            group = owner.st_gid if status.st_gid in {0, os.getegid()} else -1  # another one was given on purpose
+            os.chown(path, owner.st_uid, group, follow_symlinks=False)
+
+
+def share_with_group(folder: Path, top: Path) -> None:
+    """Let the group of `folder` read `top` and all below it, if that group may enter the folder. Raises OSError."""
+    shared = folder.stat()
+    if not shared.st_mode & stat.S_IXGRP:
+        return
+    for path in (top, *(top.rglob("*") if top.is_dir() else ())):
+        status = path.lstat()
+        if stat.S_ISLNK(status.st_mode):
+            continue
+        if status.st_gid != shared.st_gid:
+            os.chown(path, -1, shared.st_gid, follow_symlinks=False)
+        mode = stat.S_IMODE(status.st_mode)
+        readable = mode | stat.S_IRGRP | (stat.S_IXGRP if stat.S_ISDIR(status.st_mode) else 0)
+        if readable != mode:
+            path.chmod(readable)
 
 
 def make_private_folder(path: Path) -> Path:
     """Create `path` and its parents, and return it.
 
-    `path` becomes private to its owner, unless it belongs to another user.
+    `path` becomes private to its owner, unless it belongs to another user. What lets others pass through it, or a group
+    read it, was given on purpose and stays (`app/identities.py`).
     """
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     status = path.stat()
     # on a read-only file system, any chmod fails
-    if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) != 0o700:
+    if status.st_uid == os.geteuid() and status.st_mode & (stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH):
         path.chmod(0o700)
     return path
 

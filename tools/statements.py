@@ -17,7 +17,7 @@ PACKAGE = ROOT / "hedgerow"
 TOP_LEVEL = "top level"
 
 BUDGETS = {
-    "app": 7913,
+    "app": 7983,
     "blocklists": 3795,
     "dashboards": 7037,
     "dns": 4729,
@@ -26,7 +26,7 @@ BUDGETS = {
     "network": 1256,
     "policies": 5649,
     "proxy": 8546,
-    TOP_LEVEL: 1406,
+    TOP_LEVEL: 1426,
 }
 """The most statements that each package may have."""
 

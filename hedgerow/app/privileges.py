@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hedgerow.app.identities import SIGNER, become, find_identity
 from hedgerow.confinement import (
     Capability,
     Confinement,
@@ -50,6 +51,11 @@ CAPABILITIES[SUPERVISOR] = frozenset({Capability.SETPCAP}).union(*CAPABILITIES.v
 With `SETPCAP` these give up the rest for good.
 """
 
+OF_IDENTITIES = frozenset({Capability.SETUID, Capability.SETGID, Capability.KILL})
+"""What the supervisor and the zygote keep besides, where the signer has a user id of its own: to give it that id, and
+to end it.
+"""
+
 LISTENERS = {"dns", "gate"}
 """Workers that can open ports themselves if they inherit none."""
 
@@ -71,8 +77,10 @@ def confine_worker(role: str, settings: Settings, policy: Policy, generation: Pa
 
 
 def confine_signer(settings: Settings) -> None:
-    """Confine this process as the signer, which listens already. Raises OSError."""
-    readable = (*without(code_paths(), settings.state), settings.authority, settings.published)
+    """Confine this process as the signer, which listens already, and give it its own user id. Raises OSError."""
+    readable = (*without(code_paths(), settings.state), settings.authority, settings.server_name.parent)
+    if settings.has_identities:
+        become(SIGNER)
     confine(Confinement(readable, (), CAPABILITIES["signer"] | needed_by_root(settings.state), Sockets.NONE))
 
 
@@ -104,7 +112,8 @@ def _is_closed_to_root(path: Path) -> bool:
 
 def keep_role_capabilities(role: str, state: Path | None = None) -> None:
     """Drop the capabilities that a role does not need, and every way to gain others. Raises OSError."""
-    keep_capabilities(CAPABILITIES[role] | needed_by_root(state))
+    others = OF_IDENTITIES if role == SUPERVISOR and os.geteuid() == 0 and find_identity(SIGNER) else frozenset()
+    keep_capabilities(CAPABILITIES[role] | needed_by_root(state) | others)
     forbid_new_privileges()
 
 

@@ -176,6 +176,7 @@ class Settings:
     keeps_gateway: bool = True  # False: `hedgerow gateway run` does, in a service of its own
     store: str = ""  # URL of a PostgreSQL database, without a password; empty: `journal`
     site: str = DEFAULT_SITE  # the site of our rows in the store
+    has_identities: bool = False  # the signer has a user id of its own
     log_folder: Path | None = None  # the directory of the files of `log_to`, if it is not `logs` in the state directory
 
     @property
@@ -255,6 +256,8 @@ class Settings:
     """The directory in which inspectors may create sockets."""
     signer_socket = _RunPlace("signer.sock")
     """The socket on which the signer issues certificates to inspectors."""
+    server_name = _RunPlace("names/server-name")
+    """The policy's name of our pages, for the signer, which reads no snapshot."""
     pass_key = _RunPlace("pass.key")
     dns_certificate = _RunPlace("dns/dns.pem")
     """Certificate and key of encrypted DNS, if our own CA issued them."""

@@ -1,7 +1,8 @@
 """The signer: the process that holds the CA's key for the inspectors (`python -m hedgerow.app.signer signer 0 STATE`).
 
-It imports almost nothing and meets no stranger's bytes but host names. Of the state directory it reads the CA and, for
-the name of our own pages, the snapshot. When control replaces the CA, it uses the new one at once.
+It imports almost nothing and meets no stranger's bytes but host names. Of the state directory it reads the CA and the
+name of our own pages. Where root starts Hedgerow, it can have a user id of its own (`app/identities.py`). When control
+replaces the CA, it uses the new one at once.
 """
 
 from __future__ import annotations
@@ -14,14 +15,12 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from hedgerow.app.ipc import HEARTBEAT, HEARTBEAT_INTERVAL_S, PROBLEM, READY
 from hedgerow.app.logs import start_logs
 from hedgerow.app.privileges import confine_signer
 from hedgerow.app.settings import Settings
-from hedgerow.codec import decode
 from hedgerow.confinement import forbid_inspection, name_process
 from hedgerow.files import error_text
 from hedgerow.network.own_addresses import OwnAddresses
@@ -34,23 +33,6 @@ log = logging.getLogger("hedgerow.signer")
 
 PAGES_NAME = "hedgerow.internal"
 CHECK_INTERVAL_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Network:
-    server_name: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Policy:
-    network: _Network
-
-
-@dataclass(frozen=True, slots=True)
-class _Published:
-    """The part of a snapshot that the signer reads."""
-
-    policy: _Policy
 
 
 class FollowedFile[T]:
@@ -86,10 +68,8 @@ class ReservedHosts:
     """The hosts of our own pages: an inspector that was taken over must not impersonate them."""
 
     def __init__(self, settings: Settings) -> None:
-        file = settings.published / "snapshot.json"
-        self._server_name = FollowedFile(
-            file, lambda: decode(_Published, file.read_bytes()).policy.network.server_name, None
-        )
+        file = settings.server_name
+        self._server_name = FollowedFile(file, lambda: file.read_text(encoding="utf-8"), "")
         self._addresses = OwnAddresses()
         name = socket.gethostname().lower().partition(".")[0]
         self._names = {"localhost", name, f"{name}.local", PAGES_NAME}

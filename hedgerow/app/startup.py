@@ -15,6 +15,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from hedgerow.app.identities import arrange_folders, obstacle
 from hedgerow.app.listening import NOTHING_KEPT, KeptSockets, open_listeners
 from hedgerow.app.privileges import SUPERVISOR, keep_role_capabilities
 from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings, make_memory_folder, remove_memory_folder
@@ -90,6 +91,7 @@ def _write_run_files(settings: Settings) -> Settings:
     try:
         make_private_folder(settings.run)
         _make_worker_folders(settings)
+        settings = _with_identities(settings)
         write_atomically(settings.pass_key, secrets.token_bytes(32))
         settings.save()
     except OSError as error:
@@ -99,6 +101,19 @@ def _write_run_files(settings: Settings) -> Settings:
     with contextlib.suppress(OSError):  # workers are permitted to read a directory only if it is there when they start
         make_private_folder((make_memory_folder(settings.state) / FILE_NAME).parent)
     return settings
+
+
+def _with_identities(settings: Settings) -> Settings:
+    """Give the signer's user the directories that it needs, and note whether it has them."""
+    reason = obstacle(settings.state)
+    try:
+        arrange_folders(settings, separate=not reason)
+    except OSError as error:
+        if reason:  # a disk that can't be written keeps the modes that it has
+            return settings
+        log.warning("The signer has no user id of its own: %s", error_text(error))
+        return settings
+    return replace(settings, has_identities=not reason)
 
 
 def _make_worker_folders(settings: Settings) -> None:

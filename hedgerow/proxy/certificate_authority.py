@@ -103,16 +103,17 @@ def replace_ca(directory: Path, new: CertificateAuthority) -> None:
         directory / f"retired-{old.certificate.not_valid_before_utc:%Y%m%d}-{old.fingerprint[:8].replace(':', '')}.pem"
     )
     retired.write_bytes(old.pem)
-    write_atomically(directory / CA_FILE, key_pem(new.key) + new.pem)
+    write_atomically(directory / CA_FILE, key_pem(new.key) + new.pem, shared=True)
 
 
 def load_ca(directory: Path) -> CertificateAuthority:
     """Load the authority in `directory`.
 
-    Raises CertificateAuthorityError if the file is no CA or others can read it; OSError.
+    Raises CertificateAuthorityError if the file is no CA or others can read it; OSError. The group of its folder is the
+    signer's, if that may enter the folder.
     """
     path = directory / CA_FILE
-    if path.stat().st_mode & 0o077:
+    if path.stat().st_mode & (0o037 if directory.stat().st_mode & 0o010 else 0o077):
         raise CertificateAuthorityError(
             f"{path} can be read by others: run chmod 600 on it, or remove it to create a new authority"
         )
@@ -204,7 +205,7 @@ def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 def _write_once(path: Path, authority: CertificateAuthority) -> None:
     temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
-    write_atomically(temporary, key_pem(authority.key) + authority.pem)
+    write_atomically(temporary, key_pem(authority.key) + authority.pem, shared=True)
     try:
         with contextlib.suppress(FileExistsError):  # another process was first
             path.hardlink_to(temporary)

@@ -67,7 +67,7 @@ def test_a_new_snapshot_is_seen_once(tmp_path: Path, generation: Path) -> None:
 
 def test_a_grant_leaves_policy_and_lists_as_they_were_opened(tmp_path: Path, generation: Path) -> None:
     """With 20,000 devices they take seconds."""
-    files, watch, first = SnapshotFiles(tmp_path), SnapshotWatch(tmp_path), make(generation)
+    files, watch, first = SnapshotFiles(tmp_path, tmp_path / "server-name"), SnapshotWatch(tmp_path), make(generation)
     files.save(first)
     before = watch.open_if_new()
     files.save(replace(first, serial=2, grants=()))

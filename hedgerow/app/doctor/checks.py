@@ -26,6 +26,7 @@ from hedgerow.app.doctor.findings import Finding, Health, Installation, good_fin
 from hedgerow.app.doctor.line import check_exposure
 from hedgerow.app.doctor.probes import PROBE_TIMEOUT_S, answers_http, query_resolver, try_encrypted_dns, try_upstream
 from hedgerow.app.gateway.controller import GatewayConfig, is_unmodified
+from hedgerow.app.identities import SIGNER, obstacle
 from hedgerow.app.ipc import control_client, problem_of_control
 from hedgerow.app.settings import Settings
 from hedgerow.app.workers.upstreams import open_policy_upstreams
@@ -361,8 +362,8 @@ def check_files(installation: Installation) -> Iterator[Finding]:
     yield Finding("disk", Health.BAD if mend else Health.GOOD, f"{free // 1024**2} MB free for {state}", mend)
 
 
-def check_confinement(_installation: Installation) -> Iterator[Finding]:
-    """Check that the kernel can confine the processes that parse untrusted data."""
+def check_confinement(installation: Installation) -> Iterator[Finding]:
+    """Check that the kernel can confine the processes that parse untrusted data, and say which ids they have."""
     missing = missing_limits()
     mend = (
         "use a kernel with Landlock (5.13 or newer, CONFIG_SECURITY_LANDLOCK, and landlock in lsm=)"
@@ -373,6 +374,11 @@ def check_confinement(_installation: Installation) -> Iterator[Finding]:
         yield Finding("confinement", Health.UNSURE, f"the kernel lacks {' and '.join(missing)}: {LACKING_TEXT}", mend)
     else:
         yield good_finding("confinement", "workers can't read the CA's key, the tokens and the journal")
+    if installation.settings is not None:
+        reason = obstacle(installation.settings.state)
+        own = f"the signer runs as {SIGNER}, all other processes as one user"
+        one = f"all processes run as one user{f': {reason}' if reason else ', until Hedgerow starts again'}"
+        yield good_finding("user ids", own if installation.settings.has_identities else one)
 
 
 def check_speed(_installation: Installation) -> Iterator[Finding]:

@@ -27,8 +27,9 @@ _POINTS = {"dns": "dns", "gate": "proxy", "inspector": "proxy"}
 class SnapshotFiles:
     """The files of a snapshot, on the disk and in memory. Its methods wait for the disk: call them from a thread."""
 
-    def __init__(self, state: Path) -> None:
-        self._state = state
+    def __init__(self, state: Path, server_name: Path) -> None:
+        self._state, self._server_name = state, server_name
+        self._name: str | None = None
         self._written: tuple[int, int, int] | None = None
         self.codec = SnapshotCodec()
 
@@ -49,10 +50,18 @@ class SnapshotFiles:
             is_in_memory = False
             with contextlib.suppress(OSError):  # an older copy would count as newer than what comes after a restart
                 (memory_folder(self._state) / FILE_NAME).unlink(missing_ok=True)
+        self._save_server_name(snapshot.policy.network.server_name or "")
         problem = self.save_on_disk(snapshot)
         if problem and not is_in_memory:
             raise OSError(problem)
         return problem
+
+    def _save_server_name(self, name: str) -> None:
+        """Write the name of our pages for the signer. While the disk fails, the last one stays."""
+        if name != self._name:
+            with contextlib.suppress(OSError):
+                write_atomically(self._server_name, name.encode(), shared=True)
+                self._name = name
 
     def save_on_disk(self, snapshot: Snapshot) -> str:
         """Write to the disk. Returns why that failed, empty if it did not."""

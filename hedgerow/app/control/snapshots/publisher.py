@@ -87,7 +87,7 @@ class SnapshotPublisher:
         self._version = ("", "", 0)  # digest, generation and id of what was described last
         self._names: dict[str, str] = {}
         self._generation: Path | None = None
-        self._files = SnapshotFiles(settings.state)
+        self._files = SnapshotFiles(settings.state, settings.server_name)
         self._publishing = asyncio.Lock()
         self._wanted = asyncio.Event()
         self._leases, self._announce = leases, announce

@@ -1,0 +1,107 @@
+"""The signer with a user id of its own, where root starts Hedgerow and there is a user `hedgerow-signer`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+from small_internet import SmallInternet
+from small_internet.clients import curl
+from small_internet.family import COMPUTER, LISTS, family_policy
+from small_internet.running import Hedgerow, executable, hedgerow_command, running_hedgerow, wait_until
+
+pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="only root gives processes other ids")]
+
+SIGNER, WORKER = 64801, 64802  # of nobody on any machine
+ATTEMPTS = """
+import json, os, sys
+from pathlib import Path
+state, *victims = sys.argv[1:]
+def attempt(action):
+    try:
+        action()
+    except OSError as error:
+        return type(error).__name__
+    return "done"
+tried = {name: attempt(lambda: (Path(state) / name).read_bytes()) for name in
+         ("ca/hedgerow-ca.pem", "journal.sqlite", "admin-token", "published/snapshot.json", "run/settings.json",
+          "run/pass.key")}
+tried["list the state directory"] = attempt(lambda: os.listdir(state))
+for victim in victims:
+    for name in ("mem", "environ"):
+        tried[f"{name} of {victim}"] = attempt(lambda: open(f"/proc/{victim}/{name}", "rb").read(1))
+    tried[f"descriptors of {victim}"] = attempt(lambda: os.listdir(f"/proc/{victim}/fd"))
+    tried[f"kill {victim}"] = attempt(lambda: os.kill(int(victim), 0))
+print(json.dumps(tried))
+"""
+
+
+def with_user(folder: Path) -> Sequence[str]:
+    """Return the words that run the installed command on a machine that has the signer's user."""
+    for name, line in (("passwd", f"hedgerow-signer:x:{SIGNER}:{SIGNER}::/:/bin/false"), ("group", f"hg:x:{SIGNER}:")):
+        (folder / name).write_text(f"{Path('/etc', name).read_text().rstrip()}\n{line}\n")
+    mounts = " && ".join(f"mount --bind {folder / name} /etc/{name}" for name in ("passwd", "group"))
+    return ("unshare", "--mount", "sh", "-euc", f'{mounts} && exec "$@"', "sh", executable())
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that every user may enter, as /var/lib is."""
+    with tempfile.TemporaryDirectory(prefix="hedgerow-test-", dir="/dev/shm") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def tried_as(uid: int, running: Hedgerow, victims: Sequence[int]) -> dict[str, str]:
+    words = [sys.executable, "-P", "-c", ATTEMPTS, str(running.state), *map(str, victims)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, user=uid, group=uid, extra_groups=[])
+    return dict(json.loads(done.stdout))
+
+
+def ids_of(pid: int) -> set[str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {word for line in lines if line.startswith(("Uid:", "Gid:", "Groups:")) for word in line.split()[1:]}
+
+
+def test_the_signer_reads_its_key_alone_and_nobody_elses_process(internet: SmallInternet, place: Path) -> None:
+    def shown(host: str) -> int:
+        return curl(internet.url(host, "/open"), proxy=running.proxy, source=COMPUTER, ca=running.authority).status
+
+    authority = place / "upstream-ca.pem"
+    authority.write_bytes(internet.authority.root.read_bytes())
+    (place / "state" / "ca").mkdir(parents=True, mode=0o700)  # of an earlier version
+    start = partial(
+        running_hedgerow, family_policy(internet), lists=LISTS, directory=place, upstream_authority=authority
+    )
+    with start(program=with_user(place)) as running:
+        assert shown("www.school.example") == 200
+        (signer,), (control,) = running.pids("signer"), running.pids("control")
+        assert ids_of(signer) == {str(SIGNER)}
+        assert ids_of(control) == {"0"}
+        others = [running.process.pid, control, *running.pids("zygote"), *running.pids("inspector")]
+        tried = tried_as(SIGNER, running, others)
+        assert tried.pop("ca/hedgerow-ca.pem") == "done"
+        assert set(tried.values()) == {"PermissionError"}, tried
+        assert set(tried_as(WORKER, running, [signer, *others]).values()) == {"PermissionError"}
+        assert "the signer runs as hedgerow-signer" in running.run("doctor").stdout
+
+        # The supervisor ends one that hangs, and the next one uses a new authority.
+        os.kill(signer, signal.SIGSTOP)
+        wait_until(lambda: running.pids("signer") not in ([], [signer]), 30, "the next signer")
+        assert hedgerow_command("ca", "rotate", "--state", str(running.state), "--yes").returncode == 0
+        (running.directory / "ca.pem").unlink()
+        wait_until(lambda: shown("news.example") in {200, 403}, 30, "pages are inspected with the new authority")
+    before = (place / "state" / "ca" / "hedgerow-ca.pem").read_bytes()
+    with start() as running:  # without the user again
+        assert ids_of(*running.pids("signer")) == {"0"}
+        assert (place / "state").stat().st_mode & 0o777 == (place / "state/ca").stat().st_mode & 0o777 == 0o700
+        assert (place / "state" / "ca" / "hedgerow-ca.pem").read_bytes() == before
+        assert "there is no user hedgerow-signer" in running.run("doctor").stdout
