@@ -79,14 +79,22 @@ def ask_to_sign_in(rules: GateRules, client: GateClient, head: RequestHead, caus
 
 
 def answer_hello(
-    rules: GateRules, client: GateClient, accepted: commands.AcceptConnect, hello: ClientHello | None, now: float
+    rules: GateRules,
+    client: GateClient,
+    accepted: commands.AcceptConnect,
+    hello: ClientHello | None,
+    now: float,
+    *,
+    is_ssh: bool = False,
 ) -> Commands:
     """Judge the data after a CONNECT. The SNI of a ClientHello may name another host; then both are judged.
 
     Without a `hello` the client does not speak TLS. If it speaks HTTP, as WebSocket without TLS does, an inspector
-    judges each request.
+    judges each request. SSH (`is_ssh`) passes for devices whose rules close no ways round the filter, as adults' do.
     """
     target, host = accepted.target, accepted.target.host
+    if is_ssh and not client.ruleset.rules.bypass and not accepted.helpline_only:
+        return choose_lane(rules, client, target, (accepted.request,), now)
     if hello is None:
         decision = rules.decide(client, accepted.request)
         return (commands.Close() if accepted.helpline_only else inspect(client, target, decision.verdict),)

@@ -241,7 +241,8 @@ class GateProtocol:
             return self._emit(commands.Close())
         self.client = client
         if accepted is not None:
-            return self._emit(*explicit.answer_hello(self._rules, client, accepted, hello, now))
+            is_ssh = self.pending.startswith(b"SSH-")  # RFC 4253 §4.2
+            return self._emit(*explicit.answer_hello(self._rules, client, accepted, hello, now, is_ssh=is_ssh))
         assert self._destination is not None
         assert hello is not None
         return self._emit(*transparent.answer_hello(self._rules, client, self._destination, hello, now))

@@ -379,6 +379,20 @@ def test_a_server_of_which_nothing_is_known_has_to_prove_itself(
         assert (commands[0].decision, request.host, request.flaw) == (flawed, "news.example", flaw)
 
 
+def test_ssh_after_a_connect_passes_for_adults_only() -> None:
+    """The server's name is judged as for TLS. A child's SSH goes to the inspector, which refuses it."""
+    tablet = Device(DeviceId("tablet"), "child-8-12")
+    child = tablet, Rulesets(parse_policy(b"", None), (), (), Bypasses()).ruleset(tablet, NOW)  # type: ignore[arg-type]
+    childs = GateRules(
+        replace(World().policy(), find_client=lambda _: child), b"k" * 32, ProxyAuthenticator(lambda: NOW)
+    )
+    for protocol, expected in ((explicit(), (RecordDecision, Resolve)), (GateProtocol(childs, TABLET), (HandOver,))):
+        check(protocol, connect("news.example:443"), AcceptConnect)
+        check(protocol, b"SSH-2.0-OpenSSH_9.9\r\n", *expected)
+        assert protocol.pending == b"SSH-2.0-OpenSSH_9.9\r\n"
+    check(explicit(), connect("blocked.example:443"), RecordDecision, Refuse)
+
+
 def test_a_server_that_does_not_answer_closes_the_connection() -> None:
     protocol = opening()
     protocol.resolved(Found(("93.184.215.14",)))

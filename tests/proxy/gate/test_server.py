@@ -452,6 +452,15 @@ def test_anything_but_tls_and_http_is_refused(stand: Stand, net: SmallInternet) 
     assert net.origins.connections() == []
 
 
+def test_an_adults_ssh_reaches_the_server(stand: Stand, net: SmallInternet) -> None:
+    with connected(stand, ADULT) as client:
+        open_tunnel(client, "files.example", net.origins.https_port)
+        client.sendall(b"SSH-2.0-OpenSSH_9.9\r\n")
+        client.shutdown(socket.SHUT_WR)
+        read_all(client)
+    assert len(net.origins.connections()) == 1
+
+
 def test_slow_and_silent_clients_time_out(net: SmallInternet, policy: str) -> None:
     with proxy_stand(net, policy, limits=GateLimits(head=1.0, device=40)) as stand, contextlib.ExitStack() as stack:
         silent, slow, opened = (stack.enter_context(connected(stand)) for _ in range(3))
