@@ -109,10 +109,9 @@ def _with_identities(settings: Settings) -> Settings:
     try:
         arrange_folders(settings, separate=not reason)
     except OSError as error:
-        if reason:  # a disk that can't be written keeps the modes that it has
-            return settings
-        log.warning("The signer has no user id of its own: %s", error_text(error))
-        return settings
+        if not reason:
+            log.warning("The signer has no user id of its own: %s", error_text(error))
+        return replace(settings, has_identities=False)  # a disk that can't be written keeps the modes that it has
     return replace(settings, has_identities=not reason)
 
 
