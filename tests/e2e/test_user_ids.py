@@ -93,9 +93,11 @@ def test_the_signer_reads_its_key_alone_and_nobody_elses_process(internet: Small
         assert set(tried_as(WORKER, running, [signer, *others]).values()) == {"PermissionError"}
         assert "the signer runs as hedgerow-signer" in running.run("doctor").stdout
 
-        # The supervisor ends one that hangs, and the next one uses a new authority.
+        # The supervisor ends one that hangs, and the next one, of another zygote, uses a new authority.
+        os.kill(*running.pids("zygote"), signal.SIGKILL)
         os.kill(signer, signal.SIGSTOP)
         wait_until(lambda: running.pids("signer") not in ([], [signer]), 30, "the next signer")
+        wait_until(lambda: ids_of(*running.pids("signer")) == {str(SIGNER)}, 30, "it has its id")
         assert hedgerow_command("ca", "rotate", "--state", str(running.state), "--yes").returncode == 0
         (running.directory / "ca.pem").unlink()
         wait_until(lambda: shown("news.example") in {200, 403}, 30, "pages are inspected with the new authority")
