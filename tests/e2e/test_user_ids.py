@@ -94,7 +94,8 @@ def test_the_signer_reads_its_key_alone_and_nobody_elses_process(internet: Small
         assert "the signer runs as hedgerow-signer" in running.run("doctor").stdout
 
         # The supervisor ends one that hangs, and the next one, of another zygote, uses a new authority.
-        os.kill(*running.pids("zygote"), signal.SIGKILL)
+        (zygote,) = running.pids("zygote")
+        os.kill(zygote, signal.SIGKILL)
         os.kill(signer, signal.SIGSTOP)
         wait_until(lambda: running.pids("signer") not in ([], [signer]), 30, "the next signer")
         wait_until(lambda: ids_of(*running.pids("signer")) == {str(SIGNER)}, 30, "it has its id")
