@@ -124,7 +124,7 @@ def wait_until[T](condition: Callable[[], T], seconds: float, what: str = "") ->
             return found
         now = time.monotonic()
         assert now - began < seconds, f"not within {seconds} s: {what or condition}"
-        time.sleep(min(max(0.02, (now - began) / 10, 2 * (now - looked)), 0.25))
+        time.sleep(min(max(0.05, (now - began) / 6, 3 * (now - looked)), 0.25))
 
 
 def parse_address(text: str) -> Address:
