@@ -23,7 +23,7 @@ from aiosmtpd.smtp import AuthResult
 from small_internet import SmallInternet
 from small_internet.clients import curl, kdig, ticket_in
 from small_internet.family import LISTS, TABLET, family_policy
-from small_internet.running import Hedgerow, executable, running_hedgerow, wait_until
+from small_internet.running import Hedgerow, executable, hedgerow_command, running_hedgerow, wait_until
 
 SECRET = "correct-horse-battery"
 
@@ -180,8 +180,7 @@ def test_the_weekly_report_comes_as_html_with_a_file(house: Hedgerow, whole_inte
 
 
 def _run(running: Hedgerow, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [executable(), "notices", *arguments, "--state", str(running.state)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return hedgerow_command("notices", *arguments, "--state", str(running.state), timeout=120)
 
 
 def _check_secret_is_nowhere(running: Hedgerow, told: str) -> None:
