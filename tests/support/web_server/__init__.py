@@ -184,14 +184,21 @@ class LedgerControl:
     def policy(self) -> Policy:
         """Load it again once one of its files has changed, as the running Hedgerow does."""
         before = self.loaded
-        if before is None or before[0] != self._files(before[1]):
+        if before is not None and before[0] == self._files(before[1]):
+            return before[1]
+        while True:  # a test may be writing the file at this moment
+            content = self._content()
             policy = load_policy(self.policy_path if self.policy_path.exists() else None)
-            before = self.loaded = (self._files(policy), policy)
-        return before[1]
+            files = self._files(policy)
+            if files[0] == content:
+                self.loaded = files, policy
+                return policy
 
-    def _files(self, policy: Policy) -> object:
-        content = self.policy_path.read_bytes() if self.policy_path.exists() else None
-        return content, [identity_of(Path(file)) for file in policy.files]
+    def _content(self) -> bytes | None:
+        return self.policy_path.read_bytes() if self.policy_path.exists() else None
+
+    def _files(self, policy: Policy) -> tuple[bytes | None, object]:
+        return self._content(), [identity_of(Path(file)) for file in policy.files]
 
     def certificate(self) -> Certificate:
         names = ("hedgerow-ca.pem", "hedgerow-ca.crt", "hedgerow-ca.mobileconfig")
