@@ -18,8 +18,8 @@ import pyotp
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 
+from hedgerow.dashboards import credentials
 from hedgerow.dashboards.control import InvalidInput
-from hedgerow.dashboards.credentials import bearer_token, session_cookie
 from hedgerow.dashboards.passwords import (
     PasswordHashes,
     SetupCode,
@@ -47,11 +47,9 @@ EXTERNAL_SESSION_S = DAY_S / 2
 ONCE_SESSION_S = 4 * 3600.0
 """Maximum age of a session on a device that is not an adult's."""
 PROOF_S, WEAK_PROOF_S = DAY_S / 2, 900.0
-"""Time for which a password is proof enough for changes over plain HTTP, and where an address is all that tells the
+"""Time for which a password is proof enough for changes without HTTPS, and where an address is all that tells the
 device, or the change is an admin's.
 """
-ONCE = "once-"
-"""First characters of the cookie and of the id of such a session."""
 
 INVITATION = "invitation"
 """First word of the `subject` of an account whose owner has been invited, and has no password yet."""
@@ -150,14 +148,15 @@ class Accounts:
         return Principal(account.name, ROLE_SCOPES[Role(account.role)], row.id)
 
     def needs_password(self, principal: Principal, address: str, required: Collection[object]) -> bool:
-        """Return whether a change over plain HTTP, where others can read the cookie, needs the password again.
+        """Return whether a change needs the password again, since the cookie was sent without HTTPS: others can have
+        read it. Browsers keep one that began over HTTPS from plain HTTP.
 
         `required` are the scopes one of which allows it. Giving the password begins another session. Whoever signs in
         elsewhere has no password here, and soon signs in again anyway.
         """
         session = self._sessions.get(principal.session)
         account = self._accounts.get(session.account) if session is not None else None
-        if session is None or account is None or account.subject:
+        if session is None or account is None or account.subject or credentials.began_over_https(session.id):
             return False
         is_weak = not self.is_recognised(address) and principal.scopes != ROLE_SCOPES[Role.OPERATOR]
         limit = WEAK_PROOF_S if is_weak or set(required) == {AccessScope.ADMIN} else PROOF_S
@@ -180,20 +179,20 @@ class Accounts:
         """Return the session or token by which somebody is signed in, from the head of a request; empty if
         nobody is.
         """
-        cookie, token = session_cookie(headers), bearer_token(headers)
+        cookie, token = credentials.session_cookie(headers), credentials.bearer_token(headers)
         principal = self.principal_of_session(cookie) if cookie else None
         if principal is None and token:
             principal = self.principal_of_token(token)
         return "" if principal is None else principal.session or principal.name
 
     async def sign_in(
-        self, name: str, password: str, code: str, address: str, agent: str, *, is_once: bool = False
+        self, name: str, password: str, code: str, address: str, agent: str, scheme: str = "", *, is_once: bool = False
     ) -> str:
         """Begin a session and return its cookie. Raises `SignInRefused`."""
         principal = await self.authenticate(name, password, code, address)
-        return await self.begin_session(principal.name, address, agent, is_once=is_once)
+        return await self.begin_session(principal.name, address, agent, scheme, is_once=is_once)
 
-    async def sign_in_from(self, identity: ExternalIdentity, address: str, agent: str) -> str:
+    async def sign_in_from(self, identity: ExternalIdentity, address: str, agent: str, scheme: str = "") -> str:
         """Begin a session of somebody who signed in at a provider, and return its cookie.
 
         Their account is made by their first sign-in, and has the role that the provider's groups give it. Raises
@@ -208,7 +207,7 @@ class Accounts:
             row = await self._add_from(identity)
         elif row.role != identity.role:
             await self.change(row, role=identity.role)
-        return await self.begin_session(row.name, address, agent)
+        return await self.begin_session(row.name, address, agent, scheme)
 
     async def _add_from(self, identity: ExternalIdentity) -> AccountRow:
         name = re.sub(r"[^\w.@'’-]+", " ", identity.name).strip()[:40].strip()
@@ -266,7 +265,9 @@ class Accounts:
             raise InvalidInput("The first account is an admin's.")
         await self.add(AccountRow(name, role.value, await self._hash(name, password), self.clock()))
 
-    async def create_first(self, name: str, password: str, code: str, address: str, agent: str) -> str:
+    async def create_first(
+        self, name: str, password: str, code: str, address: str, agent: str, scheme: str = ""
+    ) -> str:
         """Create the first account, an admin's, and begin its session.
 
         Raises `SignInRefused` for a wrong setup code, and `InvalidInput` for the rest, also if there is an account.
@@ -277,7 +278,7 @@ class Accounts:
             if not self.setup_code.accepts(code):
                 raise SignInRefused("That is not the setup code. `hedgerow setup` on the machine shows it.")
             await self.create(name, Role.ADMIN, password)
-        return await self.begin_session(name, address, agent)
+        return await self.begin_session(name, address, agent, scheme)
 
     async def set_password(self, name: str, password: str) -> None:
         """Set a password and end all sessions of the account. Its second factor stays. Raises `InvalidInput`."""
@@ -339,7 +340,7 @@ class Accounts:
     def _is_valid(self, session: WebSessionRow, now: float) -> bool:
         account = self._accounts.get(session.account)
         lifetime = EXTERNAL_SESSION_S if account is not None and account.subject else SESSION_LIFETIME_S
-        lifetime = ONCE_SESSION_S if session.id.startswith(ONCE) else lifetime
+        lifetime = ONCE_SESSION_S if session.id.startswith(credentials.ONCE) else lifetime
         if not session.origin:  # from before version 0.2
             return False
         return now - session.seen_at <= SESSION_IDLE_S and now - session.created_at <= lifetime
@@ -372,12 +373,14 @@ class Accounts:
         await run_in_threadpool(self.store.remove_token, token_id)
         self._tokens.pop(token_id, None)
 
-    async def begin_session(self, account: str, address: str, agent: str, *, is_once: bool = False) -> str:
+    async def begin_session(
+        self, account: str, address: str, agent: str, scheme: str = "", *, is_once: bool = False
+    ) -> str:
         """Begin a session of somebody who has been authenticated, and return its cookie.
 
         `is_once`: it lasts `ONCE_SESSION_S`, on a device that is not an adult's.
         """
-        cookie = f"{ONCE if is_once else ''}{secrets.token_urlsafe(32)}"
+        cookie = credentials.make_session_cookie(is_once=is_once, scheme=scheme)
         now = self.clock()
         origin = "\n".join(sorted(self.device_keys(address)))
         row = WebSessionRow(_session_id(cookie), account, address, agent[:200], now, now, origin)
@@ -455,7 +458,7 @@ def _changed_elsewhere(name: str) -> InvalidInput:
 
 def _session_id(cookie: str) -> str:
     """Return the id of a session. Without its first characters, a cookie has another digest."""
-    return f"{ONCE if cookie.startswith(ONCE) else ''}{_digest(cookie)}"
+    return credentials.kind_of_session(cookie) + _digest(cookie)
 
 
 def _digest(secret: str) -> str:

@@ -41,7 +41,7 @@ from hedgerow.policies.text.yaml_tree import MAX_BYTES
 BODY_LIMIT = 64 * 1024
 """Maximum size of a request body in bytes, except for `DOCUMENT_PATHS`."""
 
-DOCUMENT_PATHS = frozenset({"/api/v1/policy", "/api/v1/organisation/versions", "/organisation/edit"})
+DOCUMENT_PATHS = frozenset({"/api/v1/policy", "/api/v1/organisation/versions", "/organisation/edit", "/account/again"})
 DOCUMENT_LIMIT = MAX_BYTES
 """Path and maximum size in bytes of a whole policy."""
 
@@ -261,8 +261,7 @@ class GuardMiddleware:
         """Return whether a request changes something, and its cookie may have been read on its way."""
         peer, required = peer_address(scope), self._guard.routes.required(scope["method"], scope["path"])
         return (
-            scope["scheme"] == "http"
-            and scope["method"] not in _SAFE_METHODS
+            scope["method"] not in _SAFE_METHODS
             and peer not in LOCAL_PEERS
             and required <= _CHANGING
             and principal is not None

@@ -37,7 +37,9 @@ OPERATE, READ, METRICS = AccessScope.OPERATE, AccessScope.READ, AccessScope.METR
 MANAGE, ADMIN = AccessScope.MANAGE, AccessScope.ADMIN
 NETWORK, DEVICES, SIGN_IN, SETUP = Audience.NETWORK, Audience.DEVICES, Audience.SIGN_IN, Audience.SETUP
 
-_AGAIN = message("A change without HTTPS needs your password from time to time: others could use your sign-in.")
+_AGAIN = message(
+    "You signed in without HTTPS, so a change needs your password from time to time: others could use your sign-in."
+)
 _ACCESS_KEY = "x-hedgerow-access"
 _SCRIPT_PATHS = ("/api/", "/metrics", "/device/time", "/device/state", "/captive-portal")
 

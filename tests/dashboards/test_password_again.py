@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from small_internet.authority import Authority, server_context
 from web_server import NOW, OWNER, OWNER_PASSWORD, Web, running_web
 from web_server.walking import PageReader
 
@@ -37,14 +38,15 @@ class Home:
     clock: Clock
 
     @contextmanager
-    def phone(self, grade: Grade) -> Iterator[httpx.Client]:
-        """A parent's phone that has just signed in over HTTP."""
+    def phone(self, grade: Grade, scheme: str = "http") -> Iterator[httpx.Client]:
+        """A parent's phone that has just signed in."""
         view = DeviceView(DeviceId("phone"), "Ana", "adult", may_sign_in=True, grade=grade)
         self.web.control.devices[HERE] = view
         self.web.policy_path.write_text(HOUSE)
-        transport = httpx.HTTPTransport(local_address=HERE)
-        headers = {"origin": self.web.url, "accept-language": "en"}
-        with httpx.Client(base_url=self.web.url, transport=transport, headers=headers, timeout=60) as phone:
+        transport = httpx.HTTPTransport(local_address=HERE, verify=False)
+        url = self.web.url.replace("http:", f"{scheme}:")
+        headers = {"origin": url, "accept-language": "en"}
+        with httpx.Client(base_url=url, transport=transport, headers=headers, timeout=60) as phone:
             done = phone.post("/sign-in", data={"name": OWNER, "password": OWNER_PASSWORD})
             assert done.status_code == 303
             yield phone
@@ -56,7 +58,8 @@ class Home:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     clock, state = Clock(), Path(tmp_path_factory.mktemp("home"))
-    with running_web(state, clock=clock) as web:
+    tls = server_context(Authority(Path(tmp_path_factory.mktemp("tls"))).leaf("localhost"))
+    with running_web(state, clock=clock, tls=tls) as web:
         yield Home(web, clock)
 
 
@@ -105,6 +108,35 @@ def test_the_form_goes_on_and_a_stolen_cookie_ends(home: Home) -> None:
         assert home.allowed() == ["social"]
         phone.cookies.set(SESSION_COOKIE, stolen)
         assert phone.get("/people").status_code == 303, "the session has another cookie now"
+
+
+def test_a_cookie_that_was_read_is_no_better_over_https(home: Home) -> None:
+    with home.phone(Grade.MAC_AND_ADDRESS) as phone:
+        home.clock.now += 13 * HOUR
+        stolen = phone.cookies[SESSION_COOKIE]
+        with home.phone(Grade.MAC_AND_ADDRESS, "https") as thief:
+            thief.cookies.clear()
+            thief.cookies.set(SESSION_COOKIE, stolen)
+            asked = switch(thief)
+        assert (asked.status_code, "Your password again" in asked.text) == (403, True)
+        assert home.allowed() == []
+
+
+def test_nobody_is_asked_who_signed_in_by_https(home: Home) -> None:
+    with home.phone(Grade.ADDRESS, "https") as phone:
+        home.clock.now += 13 * HOUR
+        assert switch(phone).status_code == 303
+        assert home.allowed() == ["social"]
+        cookie = phone.cookies[SESSION_COOKIE]
+        phone.cookies.clear()
+        phone.cookies.set(SESSION_COOKIE, cookie.removeprefix("tls-"))
+        assert phone.get("/people").status_code == 303, "the beginning is part of the secret"
+
+
+def test_a_long_document_goes_on_as_well(home: Home) -> None:
+    with home.phone(Grade.MAC_AND_ADDRESS) as phone:
+        fields = {"text": "x" * 100_000, "again-password": OWNER_PASSWORD, "again-path": "/organisation/edit"}
+        assert phone.post("/account/again", data=fields).status_code == 307
 
 
 def test_a_question_that_follows_does_not_repeat_the_password(home: Home) -> None:

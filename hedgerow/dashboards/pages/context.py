@@ -20,9 +20,10 @@ from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from hedgerow.dashboards.accounts import ONCE, ONCE_SESSION_S, SESSION_LIFETIME_S, Accounts, Principal
+from hedgerow.dashboards.accounts import ONCE_SESSION_S, SESSION_LIFETIME_S, Accounts, Principal
 from hedgerow.dashboards.actions.operations import CodeControl, PartMaker, SessionControl, TimeControl
 from hedgerow.dashboards.control import BudgetRow, Control, DeviceView, SiteCorrections
+from hedgerow.dashboards.credentials import ONCE
 from hedgerow.dashboards.data_export import DataExport
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.edits.times import Preset
@@ -382,9 +383,9 @@ def with_session[R: Response](request: Request, response: R, cookie: str) -> R:
     return response
 
 
-def client_of(request: Request) -> tuple[str, str]:
-    """Return the client's IP address and its User-Agent header."""
-    return peer_address(request.scope), request.headers.get("user-agent", "")
+def client_of(request: Request) -> tuple[str, str, str]:
+    """Return the client's IP address, its User-Agent header and the scheme by which it came."""
+    return peer_address(request.scope), request.headers.get("user-agent", ""), request.url.scheme
 
 
 def redirect_after_save(path: str, change: PolicyChange | None, part: str = "") -> RedirectResponse:

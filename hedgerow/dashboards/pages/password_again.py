@@ -10,8 +10,8 @@ from typing import Annotated
 from fastapi import Form, Request
 from starlette.responses import RedirectResponse, Response
 
-from hedgerow.dashboards.accounts import ONCE
 from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.credentials import ONCE
 from hedgerow.dashboards.pages.context import (
     LOCAL_PATH,
     PageContext,
@@ -42,6 +42,7 @@ async def ask_again(context: PageContext, request: Request, refusal: InvalidInpu
         form_path=path,
         name=name,
         needs_code=any(row.name == name and row.totp for row in context.accounts.accounts()),
+        is_secure=request.url.scheme == "https",
         host=request.headers.get("host", ""),
         fields=await typed_fields(request),
         before=referring_page(request),

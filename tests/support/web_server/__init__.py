@@ -8,6 +8,7 @@ import functools
 import runpy
 import secrets
 import socket
+import ssl
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -533,6 +534,7 @@ def running_web(
     store: StoreAddress | None = None,
     has_password: bool = True,
     extensions: Extensions | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[Web]:
     """Serve on every IPv4 loopback address, so that a test can act as any device in 127.0.0.0/8.
 
@@ -596,7 +598,11 @@ def running_web(
         signed_in = _SignedInBrowser(signed_in, cookie)
     with socket.create_server((listen, port)) as listener, listen_locally(state / "control.sock") as unix_socket:
         server = web_server(
-            signed_in, client_of=control.client_at, person_of=accounts.person_of, unix_socket=unix_socket
+            signed_in,
+            tls=lambda: tls,
+            client_of=control.client_at,
+            person_of=accounts.person_of,
+            unix_socket=unix_socket,
         )
         try:
             with serving(server, listener) as served:
