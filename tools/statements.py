@@ -23,7 +23,7 @@ BUDGETS = {
     "dns": 4729,
     "features": 8464,
     "journal": 3208,
-    "network": 1256,
+    "network": 1261,
     "policies": 5649,
     "proxy": 8549,
     TOP_LEVEL: 1426,

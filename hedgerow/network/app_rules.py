@@ -17,6 +17,7 @@ from hedgerow.network.nft_expressions import (
     NftExpression,
     add_elements,
     add_rule,
+    destination_port,
     goto,
     jump,
     match,
@@ -24,7 +25,7 @@ from hedgerow.network.nft_expressions import (
     payload,
     protocol,
 )
-from hedgerow.network.packet_rules import IP_VERSIONS, admitted_destinations
+from hedgerow.network.packet_rules import IP_VERSIONS, admitted_destinations, not_admitted
 from hedgerow.policies.network import Flow
 from hedgerow.policies.text.addresses import IpNetwork
 
@@ -84,19 +85,21 @@ def render_open_apps(apps: Iterable[OpenApp]) -> list[NftCommand]:
     return commands
 
 
-def closed_apps(flows: Sequence[Flow], page_ports: Sequence[int]) -> list[list[NftExpression]]:
+def closed_apps(flows: Sequence[Flow], page_ports: Sequence[int], *, by_destination: bool) -> list[list[NftExpression]]:
     """Return the conditions of packets to an app's networks, which end connections that began while it was open.
 
-    The policy's own flows for these networks go before, and the names of web pages are judged elsewhere.
+    The policy's own flows for these networks go before, and the names of web pages are judged elsewhere: by the proxy,
+    or, `by_destination`, where DNS gave the device their address.
     """
     stated = [network for flow in flows for network in flow.to]
     no_page = [protocol("tcp"), match(payload("th", "dport"), {"set": list(page_ports)}, "!=")]
+    pages = [[protocol("tcp"), destination_port(*page_ports)]] if by_destination else []
     return [
         [networks(ip, found), *condition]
         for id, own in app_networks().items()
         if not any(one.overlaps(other) for one in own for other in stated if one.version == other.version)
         for ip, _, found in _by_family(id)
-        for condition in ([protocol("udp")], no_page)
+        for condition in ([protocol("udp")], no_page, *([*each, *not_admitted(ip)] for each in pages))
     ]
 
 

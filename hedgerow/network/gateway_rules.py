@@ -361,8 +361,12 @@ def _guarded_rules(gateway: Gateway) -> list[NftCommand]:
     if gateway.redirect_ports.redirected_ports:
         is_page = (protocol("tcp"), destination_port(*gateway.redirect_ports.redirected_ports))
         rules.append(_refusal(GUARDED_CHAIN, "page round the proxy", *is_page))
-    closed = () if gateway.strict else closed_apps(gateway.flows, gateway.redirect_ports.page_ports)
-    rules += [_refusal(GUARDED_CHAIN, "closed service", *condition) for condition in closed]
+    if not gateway.strict:
+        ports, by_destination = gateway.redirect_ports, not gateway.any_destination
+        closed = closed_apps(
+            gateway.flows, ports.page_ports, by_destination=by_destination and not ports.redirected_ports
+        )
+        rules += [_refusal(GUARDED_CHAIN, "closed service", *condition) for condition in closed]
     rules += first_messages.first_messages(GUARDED_CHAIN, _refusal, allow_ssh=gateway.allow_ssh)
     rules += ping_limits(GUARDED_CHAIN)
     rules += time_and_errors(GUARDED_CHAIN)

@@ -204,6 +204,15 @@ def admitted_destinations() -> list[list[NftExpression]]:
     ]
 
 
+def not_admitted(ip: str) -> list[NftExpression]:
+    """Return the conditions of packets of a family to an address that was not admitted for the device."""
+    return [
+        pair_in_set(payload(*source), payload(*destination), name, "!=")
+        for name, (source, destination) in PAIR_FIELDS.items()
+        if destination[0] == ip
+    ]
+
+
 @cache
 def encrypted_dns_addresses() -> tuple[IpNetwork, ...]:
     """Return the addresses of public resolvers that serve encrypted DNS."""

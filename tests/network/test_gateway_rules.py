@@ -164,3 +164,19 @@ def test_a_listing_names_the_devices_that_forward(space: list[str]) -> None:
         ("hedgerow_gateway_packets_total", "quic"): 2.0,
         (TETHERING_LEVEL, "02:00:00:00:00:0a"): 7.0,
     }
+
+
+@pytest.mark.root
+def test_a_closed_apps_connections_end_at_web_ports_too(space: list[str]) -> None:
+    """Where no proxy takes web pages, those that began while the app was open would go on: Telegram's are at port 443.
+    Addresses that DNS gave the device stay open.
+    """
+    by_name, any_destination = (Gateway(("lan",), RedirectPorts(53), any_destination=each) for each in (False, True))
+    nft(space, "-j", "-f", "-", commands=render_table(by_name, STATES))
+    closed = [rule for rule in nft(space, "list", "ruleset").splitlines() if "closed service" in rule]
+    for ip, version in (("ip", 4), ("ip6", 6)):
+        unnamed = f"ether saddr . {ip} daddr != @admitted_v{version} {ip} saddr . {ip} daddr != @routed_v{version}"
+        assert sum(f"tcp dport {{ 80, 443 }} {unnamed} counter" in rule for rule in closed) == 1
+    for gateway in (any_destination, GATEWAYS["router"]):
+        nft(space, "-j", "-f", "-", commands=render_table(gateway, STATES))
+        assert "daddr != @admitted" not in nft(space, "list", "ruleset")
