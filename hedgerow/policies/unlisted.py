@@ -82,7 +82,7 @@ def suspicion_of(ruleset: Ruleset, catalogue: Catalogue, host: str, flaw: str, m
         case CertificateFlaw.PROXY:
             return BYPASS
         case CertificateFlaw.TUNNEL:
-            return "" if is_institution(host) else TUNNEL_TRAFFIC
+            return "" if is_institution(host) or not is_examined(ruleset, catalogue, host) else TUNNEL_TRAFFIC
         case CertificateFlaw.SILENT if 0 < (ruleset.content.page_limit or 0) < LENIENT_LIMIT:
             return UNTRUSTED_CERTIFICATE
         case CertificateFlaw.FRESH:

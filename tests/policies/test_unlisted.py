@@ -65,3 +65,18 @@ def test_what_follows_from_a_finding_by_age(
         for address in ("192.168.1.8", "192.168.1.9")
     ]
     assert found == [at_nine, at_thirteen]
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("20.30.40.50.bc.googleusercontent.com", TUNNEL_TRAFFIC),
+        ("lh3.googleusercontent.com", ""),
+        ("node-7.fast-net.example", TUNNEL_TRAFFIC),
+        ("www.fast-net.example", TUNNEL_TRAFFIC),
+    ],
+)
+def test_a_tunnel_closes_no_known_host_of_its_domain(catalogue: Catalogue, host: str, expected: str) -> None:
+    """A provider's domain is the same for its customers' machines and for its own hosts, such as those of pictures."""
+    child, mask = ruleset(catalogue, "192.168.1.8"), catalogue.host_mask(host)
+    assert suspicion_of(child, catalogue, host, CertificateFlaw.TUNNEL, mask) == expected
