@@ -45,9 +45,10 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o600, *, shared: b
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+            if shared and (folder := path.parent.stat()).st_mode & stat.S_IXGRP:
+                os.fchown(file.fileno(), -1, folder.st_gid)
+                os.fchmod(file.fileno(), mode | stat.S_IRGRP)
         chown_to_owner(path.parent, [temporary])
-        if shared:
-            share_with_group(path.parent, temporary)
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "hedgerow"
 TOP_LEVEL = "top level"
 
 BUDGETS = {
-    "app": 7983,
+    "app": 7990,
     "blocklists": 3795,
     "dashboards": 7044,
     "dns": 4729,
@@ -26,7 +26,7 @@ BUDGETS = {
     "network": 1261,
     "policies": 5649,
     "proxy": 8549,
-    TOP_LEVEL: 1426,
+    TOP_LEVEL: 1427,
 }
 """The most statements that each package may have."""
 

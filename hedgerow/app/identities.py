@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from hedgerow.app.settings import Settings
 
 SIGNER = "hedgerow-signer"
+OF_IDENTITIES = frozenset({Capability.SETUID, Capability.SETGID, Capability.KILL})
+"""What the supervisor and the zygote keep besides, where the signer has a user id of its own: to give it that id, and
+to end it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,12 @@ def obstacle(state: Path) -> str:
     """Return why the signer has no user id of its own, as the end of a sentence; empty if nothing is in the way."""
     if os.geteuid() != 0:
         return "Hedgerow was not started by root"
+    if state.exists() and state.stat().st_uid != 0:  # who could put links there, which root would follow
+        return f"{state} belongs to another user"
     if find_identity(SIGNER) is None:
         return f"there is no user {SIGNER}"
+    if not _may_change_ids():
+        return "Hedgerow may not change user ids and end processes of others (CAP_SETUID, CAP_SETGID, CAP_KILL)"
     used = [*(Path(place).resolve() for place in (__file__, sys.prefix, sys.executable)), state.resolve().parent]
     closed = (place for path in used for place in (path, *path.parents) if not _is_open(place))
     return next((f"{place} is closed to other users" for place in closed), "")
@@ -88,6 +96,12 @@ def become(name: str) -> None:
     os.setgroups([identity.gid])
     os.setresgid(identity.gid, identity.gid, identity.gid)
     os.setresuid(identity.uid, identity.uid, identity.uid)
+
+
+def _may_change_ids() -> bool:
+    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    usable = next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff:"))
+    return all(usable >> each & 1 for each in OF_IDENTITIES)
 
 
 def _is_open(place: Path) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hedgerow.app.identities import SIGNER, become, find_identity
+from hedgerow.app.identities import OF_IDENTITIES, SIGNER, become, find_identity
 from hedgerow.confinement import (
     Capability,
     Confinement,
@@ -49,11 +49,6 @@ CAPABILITIES[SUPERVISOR] = frozenset({Capability.SETPCAP}).union(*CAPABILITIES.v
 """The supervisor and the zygote, which parse nothing but our own messages, keep what their children need.
 
 With `SETPCAP` these give up the rest for good.
-"""
-
-OF_IDENTITIES = frozenset({Capability.SETUID, Capability.SETGID, Capability.KILL})
-"""What the supervisor and the zygote keep besides, where the signer has a user id of its own: to give it that id, and
-to end it.
 """
 
 LISTENERS = {"dns", "gate"}

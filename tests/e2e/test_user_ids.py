@@ -44,12 +44,14 @@ print(json.dumps(tried))
 """
 
 
-def with_user(folder: Path) -> Sequence[str]:
-    """Return the words that run the installed command on a machine that has the signer's user."""
+def with_user(folder: Path, *between: str) -> Sequence[str]:
+    """Return the words that run the installed command, by the words `between`, on a machine that has the signer's
+    user.
+    """
     for name, line in (("passwd", f"hedgerow-signer:x:{SIGNER}:{SIGNER}::/:/bin/false"), ("group", f"hg:x:{SIGNER}:")):
         (folder / name).write_text(f"{Path('/etc', name).read_text().rstrip()}\n{line}\n")
     mounts = " && ".join(f"mount --bind {folder / name} /etc/{name}" for name in ("passwd", "group"))
-    return ("unshare", "--mount", "sh", "-euc", f'{mounts} && exec "$@"', "sh", executable())
+    return ("unshare", "--mount", "sh", "-euc", f'{mounts} && exec "$@"', "sh", *between, executable())
 
 
 @pytest.fixture
@@ -108,3 +110,24 @@ def test_the_signer_reads_its_key_alone_and_nobody_elses_process(internet: Small
         assert (place / "state").stat().st_mode & 0o777 == (place / "state/ca").stat().st_mode & 0o777 == 0o700
         assert (place / "state" / "ca" / "hedgerow-ca.pem").read_bytes() == before
         assert "there is no user hedgerow-signer" in running.run("doctor").stdout
+
+
+@pytest.mark.parametrize(
+    ("between", "owner", "reason"),
+    [
+        (("setpriv", "--bounding-set=-setuid"), 0, "all processes run as one user"),
+        ((), WORKER, "belongs to another user"),  # who could plant links there, and root would follow them
+    ],
+)
+def test_without_what_the_change_takes_the_signer_keeps_the_id_of_all(
+    internet: SmallInternet, place: Path, between: Sequence[str], owner: int, reason: str
+) -> None:
+    (place / "state").mkdir(mode=0o700)
+    os.chown(place / "state", owner, owner)
+    with running_hedgerow(
+        family_policy(internet), lists=LISTS, directory=place, program=with_user(place, *between)
+    ) as running:
+        wait_until(lambda: len(running.pids("signer")) == 1, 30, "the signer")
+        assert ids_of(*running.pids("signer")) == {"0"}
+        assert (place / "state").stat().st_mode & 0o777 == 0o700
+        assert reason in running.run("doctor").stdout
