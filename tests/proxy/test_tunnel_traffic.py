@@ -70,6 +70,8 @@ def test_a_tunnel_is_found_within_minutes(minute: tuple[TunnelUse, ...]) -> None
         pytest.param((use("game.example", 120 * KB, 900 * KB),), id="a game in a browser"),
         pytest.param((use("lessons.example", 60 * KB, 900 * KB),), id="exercises for school"),
         pytest.param((use("chat.example", 30 * KB, 60 * KB),), id="a chat"),
+        pytest.param((use("comics.example", 50 * 800, 50 * 60 * KB),), id="pictures of a small site by HTTP/1"),
+        pytest.param((use("maps.example", 200 * 150, 200 * 12 * KB),), id="a map's tiles by HTTP/2"),
         pytest.param(
             (use("shop.example", 200 * KB, 4 * MB), *(use(f"listed.cdn{n}.example", 9 * KB, MB) for n in range(5))),
             id="pages with what they load elsewhere",
@@ -177,7 +179,7 @@ async def proxy_client(stand: Stand, net: SmallInternet, port: int) -> AsyncIter
 async def browse(net: SmallInternet, socks: str, files: int) -> int:
     """Get files with a browser's request head until one fails. Return curl's exit status."""
     url = f"http://{net.address_of('news.example')}:{net.origins.http_port}/bytes/60000?[1-{files}]"
-    words = ("-sS", "-Z", "--parallel-max", "4", "--fail-early", "-o", "/dev/null", "-H", f"Cookie: {'c' * 1200}")
+    words = ("-sS", "-Z", "--parallel-max", "4", "--fail-early", "-o", "/dev/null", "-H", f"Cookie: {'c' * 2000}")
     curl = await asyncio.create_subprocess_exec(
         "curl",
         *words,
