@@ -24,7 +24,7 @@ BUDGETS = {
     "features": 8464,
     "journal": 3208,
     "network": 1261,
-    "policies": 5649,
+    "policies": 5652,
     "proxy": 8549,
     TOP_LEVEL: 1427,
 }

@@ -5,12 +5,13 @@ Passwords, cookies and tokens are stored as hashes: a copy of the journal opens 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Delete, Table, Update, exists
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.store import Store
@@ -163,13 +164,14 @@ class AccountStore:
         self._store.execute(self._store.insert(web_sessions).values(asdict(row)))
 
     def touch(self, used: WebSessionRow | TokenRow) -> None:
-        """Write the last use of a session or token."""
+        """Write the last use of a session or token, unless the database can't take it now: people go on."""
         match used:
             case WebSessionRow():
                 table, values = web_sessions, {"seen_at": used.seen_at, "address": used.address}
             case TokenRow():
                 table, values = tokens, {"used_at": used.used_at, "used_from": used.used_from}
-        self._store.execute(self._store.update(table).where(table.c.id == used.id).values(values))
+        with contextlib.suppress(DBAPIError):
+            self._store.execute(self._store.update(table).where(table.c.id == used.id).values(values))
 
     def end_session(self, session_id: str) -> None:
         self._store.execute(self._store.delete(web_sessions).where(web_sessions.c.id == session_id))

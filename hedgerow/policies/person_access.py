@@ -289,12 +289,17 @@ def dangers_opened(
 ) -> Iterator[tuple[AccessSubject, tuple[str, ...]]]:
     """Yield what a change of the policy opens that is dangerous, with its dangerous categories.
 
-    These are new items of `allow`, `always` and schedules, and dangerous categories that a profile or the household no
-    longer closes. What was open under a name that is gone is not new under another.
+    These are new items of `allow`, `always` and schedules, those that are open for longer by another of these, and
+    dangerous categories that a profile or the household no longer closes. What was open under a name that is gone is
+    not new under one that comes.
     """
-    known, names = set(_allowed(before)), {name for _, name, _ in _scopes(after)}
+    known, names, earlier = _allowed(before), *({name for _, name, _ in _scopes(each)} for each in (after, before))
     moved = {(kind, target) for kind, name, target in known if name not in names}
-    opened = [each for each in _allowed(after) if each not in known and (each[0], each[2]) not in moved]
+    opened = [
+        each
+        for each, extent in _allowed(after).items()
+        if extent > known.get(each, -1) and (each[1] in earlier or (each[0], each[2]) not in moved)
+    ]
     closed = {(kind, name): rules.block for kind, name, rules in _scopes(after)}
     for kind, name, rules in _scopes(before):
         if kind in (RuleScope.PROFILE, RuleScope.HOUSEHOLD) and (kind, name) in closed:
@@ -314,11 +319,14 @@ def _scopes(policy: Policy) -> Iterator[tuple[RuleScope, str, Rules]]:
     yield from ((RuleScope.DEVICE, name, device.rules) for name, device in policy.devices.items())
 
 
-def _allowed(policy: Policy) -> Iterator[tuple[RuleScope, str, str]]:
-    """Yield scope, owner and name of everything that a policy allows, at any time."""
+def _allowed(policy: Policy) -> dict[tuple[RuleScope, str, str], int]:
+    """Return scope, owner and name of everything that a policy allows: 0 by a schedule, 1 by `allow`, 2 by `always`."""
+    extents: dict[tuple[RuleScope, str, str], int] = {}
     for kind, name, rules in _scopes(policy):
-        for target in (*rules.allow, *(target for timed in rules.schedules for target in timed.allow)):
-            yield kind, name, target.name
+        timed = ((0, target) for schedule in rules.schedules for target in schedule.allow)
+        for extent, target in (*timed, *((1 + target.always, target) for target in rules.allow)):
+            extents[kind, name, target.name] = max(extent, extents.get((kind, name, target.name), 0))
+    return extents
 
 
 def _is_for_children(policy: Policy, kind: RuleScope, name: str) -> bool:

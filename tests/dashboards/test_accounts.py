@@ -292,6 +292,19 @@ def test_tokens_and_sessions_say_where_they_were_last_used(engine, clock, accoun
         assert (clock.now - 60, CHILD) in [(row.seen_at, row.address) for row in each.sessions()]
 
 
+def test_a_journal_that_takes_no_writes_refuses_nobody(engine, clock, accounts):
+    token = asyncio.run(accounts.make_token("terraform", ("manage",), "ana"))
+    cookie = sign_in(accounts)
+    with engine.begin() as connection:
+        for table in ("tokens", "web_sessions"):
+            connection.exec_driver_sql(
+                f"CREATE TRIGGER full_{table} BEFORE UPDATE ON {table} BEGIN SELECT RAISE(ABORT, 'full'); END"
+            )
+    clock.now += 3600
+    assert accounts.principal_of_token(token, PHONE) is not None
+    assert accounts.principal_of_session(cookie, PHONE) is not None
+
+
 @pytest.mark.parametrize(
     ("origin", "device"),
     [

@@ -86,6 +86,20 @@ def test_a_policy_put_as_a_whole_asks_for_what_is_new_in_it_only(web: Web, scrip
     assert answer.status_code == 200, "what was open before is not asked again, also under another name"
 
 
+def test_what_is_opened_for_longer_is_new(web: Web, script: httpx.Client) -> None:
+    at_times = {"schedules": {"free": {"when": "15:00-16:00", "allow": "gambling"}}}
+    for step in (at_times, {"allow": ["gambling"]}, {"allow": [], "always": ["gambling"]}):
+        assert script.patch("/policy/people/mia", json=step).status_code == 409, step
+        assert script.patch("/policy/people/mia?sure=true", json=step).status_code == 200, step
+    assert script.patch("/policy/people/mia", json={"always": [], "allow": ["gambling"]}).status_code == 200
+
+
+def test_what_one_person_had_is_new_for_another(web: Web, script: httpx.Client) -> None:
+    web.policy_path.write_text("people:\n  mia: {age: 9}\n  Ana: {profile: adult, allow: [gambling]}\n")
+    step = {"people": {"Ana": None, "mia": {"allow": ["gambling"]}}}
+    assert script.patch("/policy", json=step).status_code == 409
+
+
 def test_a_profile_for_children_that_stops_closing_a_category_asks(web: Web, script: httpx.Client) -> None:
     closed = HOUSE + "profiles:\n  kid: {extends: teen-16-17, block: [alcohol-tobacco, games]}\n"
     web.policy_path.write_text(closed)
