@@ -35,6 +35,7 @@ from hedgerow.dashboards.words.rules import RulesText, rules_text
 from hedgerow.journal.reader import DecisionFilter, DecisionRow, ReasonCount, RequestRow
 from hedgerow.policies.access_subject import service_or_address
 from hedgerow.policies.askable import forbids_access_request
+from hedgerow.policies.content import TUNNEL_TRAFFIC
 from hedgerow.policies.expiry import PersonTimes, ending_sentence, expiring_rules
 from hedgerow.policies.host_facts import Services, help_choices
 from hedgerow.policies.model import AccessRequest, Decision, DeviceId, Grant, Policy, Reason, RequestKind, Verdict
@@ -209,17 +210,26 @@ class OwnDevicePages(PageGroup):
         return response
 
     def _closed_by_its_server(self, device: DeviceId, host: str) -> DecisionRow | None:
-        """Return the last block of a host for what its server or traffic showed, which no rule tells of."""
+        """Return the last block of a host for what its server or traffic showed, which no rule tells of.
+
+        An inspector blocks single requests for the traffic of a site.
+        """
         since = max(self._context.clock() - _DAY_S, self._context.time.session_start(device))
         blocks = DecisionFilter(
             device=device,
             verdict=Verdict.BLOCK,
             reason=Reason.RECOGNISED,
-            kind=RequestKind.TUNNEL,
             host=host,
             since=since,
         )
-        return next(iter(self._context.reader.decisions(blocks, limit=1).rows), None)
+        return next(
+            (
+                row
+                for row in self._context.reader.decisions(blocks, limit=50).rows
+                if row.kind is RequestKind.TUNNEL or row.what == TUNNEL_TRAFFIC
+            ),
+            None,
+        )
 
     def _read(self, view: DeviceView, words: Language, rules: RulesText | None = None) -> _OwnDeviceData:
         """Read what the page shows. `rules` are those of a child, who may not read all of it."""

@@ -67,8 +67,16 @@ def test_nobody_reads_that_a_child_asks_for_what_an_app_needs(home):
     assert not any(words in today for words in ("asks for", "was blocked for", 'name="only_device"'))
 
 
-@pytest.mark.parametrize("what", ["bypass", "certificate", "tunnel-traffic"])
-def test_a_site_that_its_server_or_traffic_closed_can_be_asked_for(home, what):
+@pytest.mark.parametrize(
+    ("what", "kind"),
+    [
+        ("bypass", RequestKind.TUNNEL),
+        ("certificate", RequestKind.TUNNEL),
+        ("tunnel-traffic", RequestKind.TUNNEL),
+        ("tunnel-traffic", RequestKind.HTTP),
+    ],
+)
+def test_a_site_that_its_server_or_traffic_closed_can_be_asked_for(home, what, kind):
     """No rule tells of it: it was found by a look, and the page said that it is open."""
     home.control.explained, host = Decision(Verdict.ALLOW, Reason.DEFAULT), "node-7.fast-net.example"
     seen = Observation(
@@ -76,7 +84,7 @@ def test_a_site_that_its_server_or_traffic_closed_can_be_asked_for(home, what):
         DeviceId("mia-tablet"),
         "mia",
         "child-8-12",
-        RequestKind.TUNNEL,
+        kind,
         Verdict.BLOCK,
         Reason.RECOGNISED,
         what,
