@@ -25,8 +25,8 @@ class SessionDevices:
         self._told: dict[tuple[str, str], float] = {}
 
     def keys(self, address: str) -> Collection[str]:
-        """Return the MAC addresses of a device that is recognised by one, or else its address and its name, which may
-        be new.
+        """Return the MAC addresses of a device that is recognised by one, and its name if it has a tunnel home, or else
+        its address and its name, which may be new.
         """
         control = self._context.control
         device = control.device_at(address)
@@ -35,7 +35,9 @@ class SessionDevices:
         known = control.policy().devices.get(device.device)
         if device.grade < Grade.MAC_AND_ADDRESS:
             return {address, f"{device.device}@address"}
-        return (known.macs if known is not None else ()) or {device.device}
+        if known is not None and known.macs and known.tunnel is None:
+            return known.macs
+        return {device.device, *(known.macs if known is not None else ())}  # its tunnel may be all, one day
 
     def is_recognised(self, address: str) -> bool:
         """Return whether the device at an address is known by its MAC address or tunnel."""

@@ -12,12 +12,15 @@ from typing import Any
 
 import httpx
 import pytest
-from web_server import TOKEN, Web
+from web_server import OWNER, OWNER_PASSWORD, TOKEN, Web
 
-from hedgerow.dashboards.control import EncryptedDns
+from hedgerow.dashboards.control import DeviceView, EncryptedDns
 from hedgerow.features.away.files import AwayFile, away_file
 from hedgerow.features.away.wireguard import public_key_of
+from hedgerow.policies.identity import Grade
+from hedgerow.policies.model import DeviceId
 
+HERE = "127.0.0.7"
 ID = "5d0c2ab81e6f4397a2d4f80b6c11e93a"
 BOTH = EncryptedDns("dns.home.example", 443, 853, b"the CA")
 URL = f"https://dns.home.example/dns-query/{ID}"
@@ -306,8 +309,17 @@ def test_an_adults_device_can_be_known_by_its_tunnel_only(web: Web) -> None:
             assert opened(web, device).status_code == 200
         assert "Know it by its tunnel only" not in browser.get("/devices/tablet/away").text, "it grants a child nothing"
         assert "Know it by its tunnel only" in browser.get("/devices/phone/away").text
+        web.control.devices[HERE] = DeviceView(
+            DeviceId("phone"), "Ana", "adult", may_sign_in=True, grade=Grade.MAC_AND_ADDRESS
+        )
+        asked_by = httpx.HTTPTransport(local_address=HERE)
+        phone = httpx.Client(base_url=web.url, transport=asked_by, headers={"origin": web.url})
+        phone.post("/sign-in", data={"name": OWNER, "password": OWNER_PASSWORD})
+        assert phone.get("/people").status_code == 200
         done = browser.post("/devices/phone/away/tunnel/only").text
         assert "phone is known by its tunnel only." in done
         assert "Know it by its tunnel only" not in done
-    phone = web.control.policy().devices["phone"]
-    assert (phone.macs, phone.tunnel is not None) == ((), True)
+    known = web.control.policy().devices["phone"]
+    assert (known.macs, known.tunnel is not None) == ((), True)
+    assert phone.get("/people").status_code == 200, "in its tunnel it stays signed in"
+    phone.close()
