@@ -25,7 +25,7 @@ from hedgerow.values import BoundedDict, value_dataclass
 _PATIENCE_SECONDS = 3.0
 """Seconds for which a new connection waits for the first finding."""
 
-_LOOK_SECONDS, _ANSWER_SECONDS = 12.0, 6.0
+_LOOK_SECONDS, _ANSWER_SECONDS, _TUNNEL_SECONDS = 12.0, 6.0, 3.0
 _LOOKS_PER_DEVICE, _LOOKS = 8, 64  # at the same time
 _WAITING_PER_DEVICE = 128
 _MAX_SERVERS = 8192
@@ -217,7 +217,8 @@ async def _is_proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
         if line[1] != 200:
             return False
         writer.write(_first_message(server.host))
-        return await reader.readexactly(len(_TLS_HANDSHAKE)) == _TLS_HANDSHAKE  # not a page about a bad request
+        async with asyncio.timeout(_TUNNEL_SECONDS):  # a web site may wait for the rest of a request
+            return await reader.readexactly(len(_TLS_HANDSHAKE)) == _TLS_HANDSHAKE  # not a page about a bad request
     except (OSError, EOFError, ValueError):
         return False
 

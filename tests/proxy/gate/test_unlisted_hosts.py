@@ -124,12 +124,15 @@ HOST = "proxy.example"
 
 @dataclass
 class TlsServer:
-    """A server of somebody's own, and what it answers to each request. `is_answering` lets it answer."""
+    """A server of somebody's own, and what it answers to each request. `is_answering` lets it answer. One that
+    `keeps_alive` then waits for the end of the next request's head.
+    """
 
     port: int
     said: bytes
     is_answering: asyncio.Event
     asked: int = 0
+    keeps_alive: bool = False
 
 
 @contextlib.asynccontextmanager
@@ -157,6 +160,8 @@ async def tls_server(
                 far_reader, far_writer = await asyncio.open_connection("127.0.0.1", int(there))
                 await asyncio.gather(pump(reader, far_writer), pump(far_reader, writer))
             await writer.drain()
+            if running.keeps_alive:
+                await reader.readuntil(b"\r\n\r\n")
 
     async with await asyncio.start_server(answer, address, port, ssl=context) as server:
         running = TlsServer(server.sockets[0].getsockname()[1], said, asyncio.Event())
@@ -220,6 +225,20 @@ def test_a_server_that_answers_no_request_is_closed_to_children_whose_pages_are_
             return await CertificateExaminer(net.authority.root, also_private=True).examine(server_at(server.port))
 
     assert asyncio.run(look()) is CertificateFlaw.SILENT
+
+
+def test_a_site_that_waits_for_the_next_request_has_answered(
+    net: SmallInternet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes the beginning of a handshake for that of a request."""
+    monkeypatch.setattr(certificate_examiner, "_TUNNEL_SECONDS", 0.1)
+
+    async def look() -> CertificateFlaw:
+        async with tls_server(net, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as server:
+            server.keeps_alive = True
+            return await CertificateExaminer(net.authority.root, also_private=True).examine(server_at(server.port))
+
+    assert asyncio.run(look()) is FRESH
 
 
 def test_a_late_answer_counts(net: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
