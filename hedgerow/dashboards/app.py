@@ -9,6 +9,7 @@ from urllib.parse import quote
 from fastapi import FastAPI, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -71,7 +72,10 @@ def create_app(context: PageContext, token: str) -> FastAPI:
         if isinstance(refusal, DangerousOpening) and (asked := await ask_about(context, request, refusal)) is not None:
             return asked
         if isinstance(refusal, PasswordNeeded):
-            return await ask_again(context, request, refusal, quote(request.scope["path"]))
+            try:
+                return await ask_again(context, request, refusal, quote(request.scope["path"]))
+            except HTTPException:  # what was sent is no form
+                return None
         return await show_again(request, refusal)
 
     install_handlers(app, renderer.error, answer_form, problem_of, context.reader.store.dialect.is_full)

@@ -162,3 +162,10 @@ def test_a_script_with_the_cookie_learns_what_is_missing(home: Home) -> None:
         answer = phone.put("/api/v1/people/mia/rules", json={"subject": "roblox", "stance": "allow"})
         assert (answer.status_code, answer.json()["confirm"]) == (403, "password")
         assert phone.post("/sign-out").status_code == 303, "signing out needs none"
+
+
+def test_what_is_no_form_is_refused(home: Home) -> None:
+    with home.phone(Grade.MAC_AND_ADDRESS) as phone:
+        home.clock.now += 13 * HOUR
+        headers = {"content-type": "application/x-www-form-urlencoded"}
+        assert phone.post("/people/mia/switch", content=b"a=1&" * 3000, headers=headers).status_code == 403
