@@ -169,6 +169,10 @@ def do_the_guide(hand: Hand, url: str, asks_late: Callable[[], bool]) -> None:
     hand.tap(go_on)
     page.wait_for_url("**/start/place")
     assert page.locator("[name=country]").input_value() == "PT"
+    zone = page.locator("[name=zone]")
+    for country, chosen in (("DE", "Europe/Berlin"), ("US", "Europe/Berlin"), ("PT", "Europe/Lisbon")):
+        page.locator("[name=country]").select_option(country)
+        assert zone.input_value() == chosen, "a country with many time zones leaves the choice to its people"
     look("place")
     hand.tap(go_on)
     page.wait_for_url("**/start/people")

@@ -7,6 +7,7 @@ to correct is at the top of the page.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -83,7 +84,7 @@ async def show_again(request: Request, problem: InvalidInput) -> Response | None
     sent.pop(SURE, None)  # the page's form has no such field, and the question comes again
     before = _page_before(request, next(iter(sent.pop(_PAGE, ())), ""))
     text = language_of(request).gettext(problem.text, **problem.values)
-    refused = RefusedForm(request.method.lower(), request.scope["path"], sent, text, problem.field)
+    refused = RefusedForm(request.method.lower(), request.scope["path"], sent, with_code(text), problem.field)
     nearest, first = nearest_page(request, quote(refused.path)), None
     # Some pages have the form of what their address names, such as the policy of a group: the form names it too.
     query = urlencode([(name, each[0]) for name, each in sent.items() if len(each[0]) <= _MAX_NAME])
@@ -94,6 +95,17 @@ async def show_again(request: Request, problem: InvalidInput) -> Response | None
             return shown
         first = first or shown
     return first
+
+
+def with_code(text: str) -> Markup:
+    """Return a sentence as HTML. What it has in backticks, such as a command, is code.
+
+    >>> with_code("`doh` & more")
+    Markup('<code lang="en">doh</code> &amp; more')
+    """
+    code = Markup('<code lang="en">{}</code>')
+    parts = enumerate(re.split("`([^`]+)`", text))
+    return Markup("").join(code.format(part) if place % 2 else escape(part) for place, part in parts)
 
 
 def nearest_page(request: HTTPConnection, path: str) -> str:
@@ -160,7 +172,7 @@ class RefusedForm:
     method: str
     path: str
     sent: Mapping[str, tuple[str, ...]]
-    problem: str
+    problem: Markup
     field: str = ""
 
 
@@ -307,9 +319,9 @@ class FormWriter:
         refused = self._refused
         return refused is not None and refused.path == action and value in refused.sent.get(name, ())
 
-    def unplaced_problem(self) -> str:
+    def unplaced_problem(self) -> Markup:
         """Return the problem that no field shows, or an empty text."""
-        return self._refused.problem if self._refused is not None and not self._is_shown else ""
+        return self._refused.problem if self._refused is not None and not self._is_shown else Markup()
 
     def _sent(self, own: dict[str, Any], *, changes: bool = False) -> tuple[tuple[str, ...] | None, dict[str, Any]]:
         """Return what was sent from a field (None: show it as it is) and the attributes of a wrong one.

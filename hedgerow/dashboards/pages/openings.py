@@ -37,11 +37,14 @@ HOW_LONG = {"hour": message("For an hour"), "today": message("For today"), "good
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """The reason why something stays closed, and the instant until which it does (None: no end is set)."""
+    """The reason why something stays closed, the instant until which it does (None: no end is set), and the name of the
+    schedule that closes it, if one does.
+    """
 
     reason: Reason
     what: str
     until: float | None
+    schedule: str = ""
 
     @property
     def yields_to_always(self) -> bool:
@@ -165,6 +168,7 @@ async def explain_obstacle(
         can_be_always=obstacle.yields_to_always
         and (opening.person in policy.people or opening.device in policy.devices),
         how_long=how_long.value,
+        can_be_permitted=how_long is GrantDuration.GOOD and obstacle.reason not in _CLOSE_ALL | {Reason.BUDGET},
         before=referring_page(request),
     )
 
@@ -199,7 +203,8 @@ async def _obstacle(context: PageContext, opening: AccessSubject) -> Obstacle | 
                 return None
             if access.closed is not None:
                 return Obstacle(access.closed.reason, access.closed.what, access.closed.until)
-            return Obstacle(decision.reason, decision.what, access.subjects[opening.what].now.until)
+            now = access.subjects[opening.what].now
+            return Obstacle(decision.reason, decision.what, now.until, now.schedule)
     devices = (
         [opening.device]
         if opening.device

@@ -41,7 +41,7 @@ from hedgerow.dashboards.edits.times import (
 from hedgerow.dashboards.edits.yaml_text import put_times
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_after_save, redirect_to
 from hedgerow.dashboards.pages.forms import typed_fields
-from hedgerow.dashboards.pages.openings import ALLOW, ask_before, confirm, explain_obstacle
+from hedgerow.dashboards.pages.openings import ALLOW, ask_before, confirm, explain_obstacle, opened_path
 from hedgerow.dashboards.pages.people import (
     FormText,
     PersonName,
@@ -318,9 +318,11 @@ class SwitchPages(PageGroup):
             return question
         if wanted and how_long is not GrantDuration.GOOD:
             ends = how_long.end(self._context.clock(), labels.zone(policy.network.timezone))
-            await self._context.control.give(AccessSubject(item, name), self._actor(request), ends=ends, sure=True)
-            obstacle = await explain_obstacle(self._context, request, AccessSubject(item, name), how_long)
-            return obstacle or _back(name, item, wanted, "done")
+            opening = AccessSubject(item, name)
+            grant = await self._context.control.give(opening, self._actor(request), ends=ends, sure=True)
+            done = opened_path(self._context, request, _part_path(name, item, wanted), grant)
+            obstacle = await explain_obstacle(self._context, request, opening, how_long)
+            return obstacle or redirect_to(f"{done}#switch-{item}")
         edits = switch_edits(
             policy, name, item, allows=wanted, by_default=self._context.control.is_open_by_default(name, item)
         )
@@ -339,6 +341,10 @@ async def _own_obstacle(context: PageContext, request: Request, opening: AccessS
 
 
 def _back(name: str, item: str, wanted: bool, saved: str = "") -> Response:
-    query = {"saved": saved} if saved else {}
+    return redirect_to(f"{_part_path(name, item, wanted, **{'saved': saved} if saved else {})}#switch-{item}")
+
+
+def _part_path(name: str, item: str, wanted: bool, **query: str) -> str:
+    """Return the part of a person's page that has the switch, which tells what was wanted of it."""
     shown = urlencode({**query, "switch": item, "to": "open" if wanted else "closed"})
-    return redirect_to(f"{person_path(name)}/{part_of(item)}?{shown}#switch-{item}")
+    return f"{person_path(name)}/{part_of(item)}?{shown}"

@@ -38,6 +38,14 @@ for (const zones of document.querySelectorAll("select[name=zone]")) {
   const country = zones.form.querySelector("[name=country]");
   const here = zones.selectedOptions[0]?.dataset.country || navigator.language.split("-")[1];
   if (country && !country.value && [...country.options].some((option) => option.value === here)) country.value = here;
+  // A country with few zones chooses its first, of the mainland if it lies in Europe.
+  country?.addEventListener("change", () => {
+    if (zones.selectedOptions[0]?.dataset.country === country.value) return;
+    const there = [...zones.options].filter((option) => option.dataset.country === country.value);
+    const mainland = there.filter((option) => option.value.startsWith("Europe/"));
+    const few = mainland.length ? mainland : there;
+    if (few.length && few.length <= 2) zones.value = few[0].value;
+  });
 }
 
 // The clipboard of scripts needs a secure page, which a first visit is not: what is selected can be copied on any.

@@ -82,10 +82,11 @@ def test_an_hour_is_a_permission_and_no_rule(web: Web, browser: httpx.Client) ->
     (grant,) = web.control.reader.grants(NOW)
     assert (grant.subject, grant.person, grant.ends) == ("adult", "tom", NOW + 3600)
     assert web.policy_path.read_text() == HOUSE
-    assert (
-        "open until"
-        in browser.get(done.headers["location"]).text.partition('id="switch-adult"')[2].partition("</li>")[0]
-    )
+    page = browser.get(done.headers["location"]).text
+    assert "open until" in page.partition('id="switch-adult"')[2].partition("</li>")[0]
+    (undo,) = (form for form in PageReader(page).forms if form.action == f"/grants/{grant.id}/revoke")
+    assert browser.post(undo.action).status_code == 303
+    assert web.control.reader.grants(NOW) == ()
 
 
 def test_harmless_ones_and_closing_ask_nothing(browser: httpx.Client) -> None:
@@ -193,8 +194,11 @@ def test_a_lasting_rule_says_that_a_schedule_keeps_it_closed_for_now(
     told = browser.post(path, data=form)
     assert told.status_code == 200, "a page that says so"
     assert title(told) == "Roblox is allowed for tom, but still closed"
-    assert "It ends: 23:00." in told.text
+    assert re.search(r"<b>homework</b>: [^<]* It ends: 23:00\.", told.text)
     assert load_policy(web.policy_path).people["tom"].rules.block == (), "the rule is in force all the same"
+    (form,) = (form for form in PageReader(told.text).forms if form.action == "/grants/new")
+    assert browser.post(form.action, data={each.name: each.value for each in form.fields}).status_code == 303
+    assert [(each.subject, each.ends) for each in web.control.reader.grants(NOW)] == [("roblox", NOW + 3600)]
 
 
 def test_a_lasting_rule_may_be_made_at_bedtime(web: Web, browser: httpx.Client) -> None:

@@ -313,6 +313,7 @@ def test_signing_in_and_the_first_password_keep_what_was_typed(new_web: Web) -> 
             answer = client.post("/start/password", data=sent)
             assert answer.status_code == status
             check_refused(answer, sent, field)
+        assert '<code lang="en">hedgerow setup</code> on the machine shows it.' in answer.text
         asyncio.run(new_web.accounts.create("Ana", Role.ADMIN, PASSWORD))
         sent = {"name": "Ana", "password": "not my password"}
         answer = client.post("/sign-in", data=sent)
