@@ -239,8 +239,8 @@ class GuidePages(PageGroup):
         parts = {"place": self._place, "people": self._people, "devices": self._devices, "done": self._done}
         values: dict[str, Any] = await parts[step](request) if step in parts else {}
         values["here"] = local_address(request.scope)
-        if step != "done":
-            values["nav"] = ()
+        if step != "done" and not self._context.policy().devices:
+            values["nav"] = ()  # nothing leads away from the guide until a device has a name
         has_password, people = self._context.accounts.has_any, list(self._context.policy().people.values())
         response = self._page(
             request, "start.html", step=step, steps=STEPS, has_password=has_password, people=people, **values

@@ -296,3 +296,12 @@ def test_the_page_of_lists_shows_problems_and_folds_the_rest(web):
     assert "<bdi>broken</bdi>" not in folded
     assert "<bdi>list-11</bdi>" in folded.partition(">")[2]
     assert not folded.startswith(" open")
+
+
+@pytest.mark.parametrize(("devices", "has_pages"), [("", False), ("devices: {tablet: {ip: 192.168.1.31}}\n", True)])
+def test_a_step_that_is_visited_again_leads_to_the_other_pages(web, devices, has_pages):
+    """*Connect* is reached from *More*, too, where nobody is in the middle of the guide."""
+    web.policy_path.write_text(f"people: {{mia: {{age: 9}}}}\n{devices}")
+    page = httpx.get(f"{web.url}/start/connect", verify=False, trust_env=False, timeout=60)
+    assert page.status_code == 200
+    assert ('href="/more"' in page.text) is has_pages
