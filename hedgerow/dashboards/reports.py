@@ -27,7 +27,7 @@ from hedgerow.journal.reader import HourlyReasonCount, JournalReader, RequestRow
 from hedgerow.policies.activity import REPORT_TOPICS
 from hedgerow.policies.host_facts import AGE_BANDS
 from hedgerow.policies.model import Person, Policy, Privacy, Reason, Verdict
-from hedgerow.policies.times.budget import BudgetAccount, MarkedMinutes, used_minutes
+from hedgerow.policies.times.budget import BudgetAccount, MarkedMinutes, minutes_within, used_minutes
 
 _QUESTIONS = 3
 OLDER_FROM = 13
@@ -250,10 +250,14 @@ def _person(
 def _time(
     name: str, use: Mapping[BudgetAccount, MarkedMinutes], since: float, now: float, reader: Language
 ) -> tuple[ReportLine | None, tuple[ReportLine, ...]]:
-    """Return a person's minutes from `since` to `now` and of the week before, in total and by topic."""
+    """Return a person's minutes from `since` to `now` and of the week before, in total and by topic.
+
+    A topic has only minutes that are use, as on *Today*.
+    """
+    every = use.get((f"person:{name}", ""), {})
 
     def line_of(title: str, subject: str) -> ReportLine:
-        marks = use.get((f"person:{name}", subject), {})
+        marks = minutes_within(use.get((f"person:{name}", subject), {}), every)
         minutes = (used_minutes(marks, since, now), used_minutes(marks, since - WEEK_S, since))
         return ReportLine(title, *minutes, subject=subject.removeprefix("category:"))
 

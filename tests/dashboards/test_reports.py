@@ -88,11 +88,16 @@ def test_time_by_topic_and_the_same_as_text_and_as_data(web):
         for minute in range(45)
         for subject in ("", "category:games")
     ]
-    before = [ActiveMinute(((hour - 7 * 24) * 60) + minute, "person:mia", "category:games") for minute in range(10)]
+    before = [
+        ActiveMinute(((hour - 7 * 24) * 60) + minute, "person:mia", subject)
+        for minute in range(10)
+        for subject in ("", "category:games")
+    ]
+    alone = [ActiveMinute((hour * 60) + 50, "person:mia", "category:social")]  # one name in a minute is no use
     nobody = [ActiveMinute((hour * 60) + minute, "person:tom", "category:video") for minute in range(50)]
-    UsageStore(web.engine).add([*minutes, *before, *nobody])
+    UsageStore(web.engine).add([*minutes, *before, *alone, *nobody])
     report = weekly_report(JournalReader(web.engine), POLICY, NOW, language("en"))
-    assert "45 min of use this week, 0 min last week." in report.html
+    assert "45 min of use this week, 10 min last week." in report.html
     assert re.search(r'Games</bdi></th>.*<td class="number">45 min</td><td class="number">10 min</td>', report.html)
     assert "- Games: 45 min (Before: 10 min)" in report.text
     assert "There was more time for this" not in report.text

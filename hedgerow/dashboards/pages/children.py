@@ -191,17 +191,20 @@ def _state(closure: Closure | None, pause: Pause | None, seen: float | None, now
 
 def _marks_by_subject(index: PolicyIndex, person: Person, day: DaySoFar) -> Iterator[tuple[str, MarkedMinutes]]:
     """Yield the marked minutes of a person's use by service and site, or by topic where the log is private."""
-    if not shows_sites(index.policy, person):
-        for (account, subject), marks in day.use.items():
-            if account == f"person:{person.name}" and subject.startswith("category:"):
-                yield subject.partition(":")[2], marks
-        return
+    account = f"person:{person.name}"
     found: dict[str, dict[int, int]] = {}
-    for device in devices_of(index, person.name):
-        for subject, marks in day.visits.get(device, {}).items():
-            known = found.setdefault(subject, {})
-            known |= {hour: known.get(hour, 0) | bits for hour, bits in marks.items()}
-    total = day.use.get((f"person:{person.name}", ""), {})
+    if shows_sites(index.policy, person):
+        for device in devices_of(index, person.name):
+            for subject, marks in day.visits.get(device, {}).items():
+                known = found.setdefault(subject, {})
+                known |= {hour: known.get(hour, 0) | bits for hour, bits in marks.items()}
+    else:
+        found = {
+            subject.partition(":")[2]: dict(marks)
+            for (whose, subject), marks in day.use.items()
+            if whose == account and subject.startswith("category:")
+        }
+    total = day.use.get((account, ""), {})
     yield from ((subject, minutes_within(marks, total)) for subject, marks in found.items())
 
 
