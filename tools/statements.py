@@ -24,7 +24,7 @@ BUDGETS = {
     "features": 8464,
     "journal": 3208,
     "network": 1261,
-    "policies": 5652,
+    "policies": 5658,
     "proxy": 8550,
     TOP_LEVEL: 1427,
 }

@@ -43,21 +43,22 @@ REPEAT_REPORT_S = 10.0
 """Interval of repeated reports during use, because a report is lost if control ends."""
 
 
-def meters_of(
-    ruleset: Ruleset, catalogue: Catalogue, request: Request, decision: Decision, octets: int = 0
-) -> Iterator[Meter]:
-    """Yield the meters that a request counts for: none if it is blocked, for a helpline or little background traffic.
+def is_counted(ruleset: Ruleset, catalogue: Catalogue, request: Request, decision: Decision, octets: int = 0) -> bool:
+    """Return whether a request can be use: not if it is blocked, for a helpline or little background traffic.
 
     `octets` is what the device moved in this minute in connections to the host or, if it is a background host, to all
     background hosts.
     """
     if not is_metered(ruleset) or decision.verdict is Verdict.BLOCK or decision.reason is Reason.LIFELINE:
-        return
+        return False
     if octets < MIN_BUSY_BACKGROUND_BYTES and is_background(request.host):
-        return
+        return False
+    return not catalogue.host_mask(request.host) & catalogue.mask_of(BACKGROUND_CATEGORIES)
+
+
+def meters_of(ruleset: Ruleset, catalogue: Catalogue, request: Request) -> Iterator[Meter]:
+    """Yield the meters that a request counts for if it is use."""
     mask = catalogue.host_mask(request.host)
-    if mask & catalogue.mask_of(BACKGROUND_CATEGORIES):
-        return
     for meter in ruleset.meters:
         if matches_subject(meter.subject, ruleset, catalogue, request.host, mask) and _may_count(
             ruleset, meter, request.device
@@ -97,36 +98,44 @@ def reports_topics(ruleset: Ruleset) -> bool:
 class ActivityLog:
     """One worker's log, which reports each minute of each meter soon after it begins, and again every few seconds
     during use.
+
+    A minute of a category or service is a minute of use too: the first name of a minute waits for the second.
     """
 
     def __init__(self, report: Callable[[ActiveMinute], None]) -> None:
         self._report = report
         self._minute = 0
+        self._in_use: set[DeviceId] = set()
         self._names: dict[DeviceId, set[str]] = {}
+        self._waiting: dict[DeviceId, dict[Meter, None]] = {}
         self._reported_at: dict[Meter, float] = {}
 
     def note(
         self, ruleset: Ruleset, catalogue: Catalogue, request: Request, decision: Decision, now: float, octets: int = 0
     ) -> None:
-        """Count a request that was answered at `now` (seconds since the epoch). `octets` as in `meters_of`."""
-        if not is_metered(ruleset):
+        """Count a request that was answered at `now` (seconds since the epoch). `octets` as in `is_counted`."""
+        if not is_counted(ruleset, catalogue, request, decision, octets):
             return
         minute = minute_of(now)
         if minute != self._minute:
             self._minute = minute
-            self._names.clear()
-            self._reported_at.clear()
-        for meter in meters_of(ruleset, catalogue, request, decision, octets):
-            if meter.subject or self._is_use(request):
-                self._report_minute(meter, minute, now)
+            for each in (self._in_use, self._names, self._waiting, self._reported_at):
+                each.clear()
+        meters = dict.fromkeys(meters_of(ruleset, catalogue, request))
+        if not self._is_use(request):
+            self._waiting.setdefault(request.device, {}).update(meters)
+            return
+        for meter in self._waiting.pop(request.device, {}) | meters:
+            self._report_minute(meter, minute, now)
 
     def _is_use(self, request: Request) -> bool:
-        if request.kind is not RequestKind.DNS:
-            return True
-        names = self._names.setdefault(request.device, set())
-        if len(names) < MIN_NAMES_PER_MINUTE:
+        if request.device not in self._in_use:
+            names = self._names.setdefault(request.device, set())
             names.add(request.host)
-        return len(names) >= MIN_NAMES_PER_MINUTE
+            if request.kind is RequestKind.DNS and len(names) < MIN_NAMES_PER_MINUTE:
+                return False
+            self._in_use.add(request.device)
+        return True
 
     def _report_minute(self, meter: Meter, minute: int, now: float) -> None:
         last = self._reported_at.get(meter)

@@ -3,6 +3,7 @@
 import re
 from itertools import product
 
+import httpx
 import pytest
 from web_server import NOW
 
@@ -104,6 +105,28 @@ def test_time_by_topic_and_the_same_as_text_and_as_data(web):
     assert "Video" not in report.html + report.text
     (mia,) = report.people
     assert [(line.what, line.now, line.before) for line in mia.time] == [("Games", 45, 10)]
+
+
+def test_a_topic_has_no_more_minutes_than_all_use(web):
+    """Minutes of topics alone were counted from single names until the ledger had them in minutes of use only."""
+    first = int(NOW // 3600) * 60 - 24 * 60
+    topics = {"social": 4, "games": 3, "video": 1}
+    alone = [
+        ActiveMinute(first + n, "person:mia", f"category:{name}") for name, all in topics.items() for n in range(all)
+    ]
+    UsageStore(web.engine).add([ActiveMinute(first, "person:mia", ""), *alone])
+    report = weekly_report(JournalReader(web.engine), POLICY, NOW, language("en"))
+    (mia,) = report.people
+    assert mia.total is not None
+    assert (mia.total.now, [line.now for line in mia.time]) == (1, [1, 1, 1])
+
+
+def test_bars_on_the_page_are_as_long_as_their_minutes(web):
+    """A width in a style sheet takes precedence over the attribute, which mail programs need."""
+    sheet = httpx.get(f"{web.url}/static/hedgerow.css", trust_env=False, verify=False).text
+    rules = re.findall(r"(?:^|[},])\s*(table[^{]*)\{([^}]*)\}", sheet)
+    assert any(re.search(r"(?<![-\w])width:", body) for _, body in rules)
+    assert not [name for name, body in rules if name.strip() == "table" and re.search(r"(?<![-\w])width:", body)]
 
 
 def test_an_empty_week(web):

@@ -243,7 +243,7 @@ class Worker:
                 log.debug("%s", _explanation(seen))
 
     def use(self, ruleset: Ruleset, request: Request, octets: int) -> None:
-        """Count an open connection that transfers data as use. `octets` as in `meters_of`."""
+        """Count an open connection that transfers data as use. `octets` as in `is_counted`."""
         self._activity.note(ruleset, self.view.catalogue, request, ruleset.default, time.time(), octets)
 
     def _report_snapshot(self) -> None:

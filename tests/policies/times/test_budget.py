@@ -94,11 +94,11 @@ def test_a_part_of_the_use_has_no_more_minutes_than_all(marks: dict[int, int], u
 class _Stand:
     """A worker's log for the policy above."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, policy: bytes = POLICY) -> None:
         self.reported: list[ActiveMinute] = []
         self.subjects = ("", "category:games")  # those of the policy's budget
         self._log, self._catalogue = ActivityLog(self.reported.append), catalogue
-        self._rulesets = Rulesets(parse_policy(POLICY, None), (), (), catalogue)
+        self._rulesets = Rulesets(parse_policy(policy, None), (), (), catalogue)
 
     def ask(self, host: str, kind: RequestKind = RequestKind.DNS, at: float = NOON, octets: int = 0) -> list[str]:
         """The subjects that were told for one request on a connection that has moved `octets` in this minute."""
@@ -120,6 +120,24 @@ def test_a_minute_of_dns_counts_from_the_second_name(catalogue: Catalogue) -> No
     assert stand.ask("en.wikipedia.org", at=NOON + 60) == [], "a new minute"
     assert {each.minute for each in stand.reported if each.subject == ""} == {NOON // 60}
     assert {each.account for each in stand.reported} == {"person:mia"}
+
+
+def test_a_topic_counts_in_minutes_of_use_only(catalogue: Catalogue) -> None:
+    """An app that nobody looks at asks for one name in a minute: of its topic no more than of all use."""
+    stand = _Stand(catalogue)
+    for minute in range(4):
+        assert stand.ask("www.roblox.com", at=NOON + 60 * minute) == []
+        assert stand.ask("mtalk.google.com", at=NOON + 60 * minute) == [], "background traffic"
+        assert stand.ask("news.example", at=NOON + 60 * minute) == [], "blocked"
+    assert stand.ask("www.roblox.com", at=NOON + 240) == []
+    assert set(stand.ask("en.wikipedia.org", at=NOON + 240)) == {"", "category:games"}, "the first name counts, too"
+    assert set(stand.ask("www.roblox.com", RequestKind.TUNNEL, at=NOON + 300)) == {"", "category:games"}
+
+
+def test_a_budget_of_a_topic_alone_counts_in_minutes_of_any_use(catalogue: Catalogue) -> None:
+    stand = _Stand(catalogue, POLICY.replace(b"age: 9,", b"age: 9, privacy: none,").replace(b"every-day: 2h, ", b""))
+    assert stand.ask("en.wikipedia.org") == []
+    assert stand.ask("www.roblox.com") == ["category:games"]
 
 
 def test_background_hosts_count_above_a_size(catalogue: Catalogue) -> None:
@@ -171,12 +189,6 @@ def test_topics_are_reported_unless_privacy_is_none(catalogue: Catalogue) -> Non
 
 def test_a_page_or_tunnel_counts_immediately(catalogue: Catalogue) -> None:
     assert _Stand(catalogue).ask("en.wikipedia.org", RequestKind.TUNNEL) == [""]
-
-
-def test_a_category_counts_from_the_first_name(catalogue: Catalogue) -> None:
-    stand = _Stand(catalogue)
-    assert stand.ask("www.roblox.com") == ["category:games"]
-    assert stand.ask("games.example") == [""]
 
 
 @pytest.mark.parametrize(
