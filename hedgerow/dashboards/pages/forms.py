@@ -7,9 +7,10 @@ to correct is at the top of the page.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
@@ -21,6 +22,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import Message
 
 from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.pages.shown_values import ShownValues, overwritten, parse_shown, untouched
 from hedgerow.dashboards.words.languages import language_of, message
 
 AGAIN = "again-"
@@ -29,6 +31,10 @@ SURE = "sure"
 """Field by which a form says that somebody was asked."""
 _PAGE = "form-page"
 """Field of a form that was shown again: the path and query of its page."""
+_SHOWN = "form-shown"
+"""Field of a form that edits a setting: what it showed."""
+CHANGED_MEANWHILE = message("Somebody has changed this meanwhile. Look at it, and save again.")
+_NO_PROBLEM = Markup()
 _PASSING = frozenset({"saved", "done", "used", "asked", "switch", "to"})
 """Keys of a query that report the form before."""
 _FLAGS = frozenset({"autofocus", "checked", "disabled", "hidden", "open", "required", "selected"})
@@ -77,24 +83,56 @@ async def show_again(request: Request, problem: InvalidInput) -> Response | None
     """Answer a refused form with its page. Return None if there is none that the client may open."""
     if refusal_of(request) is not None:
         return None
+    text = language_of(request).gettext(problem.text, **problem.values)
+    refused, pages = await _refused_form(request, with_code(text), problem.field)
+    first = None
+    for page in pages:
+        forms = FormWriter(refused, page)
+        shown = await _shown(request, page, {"refusal": problem, "forms": forms}, problem.status)
+        if shown is not None and forms.is_found:
+            return shown
+        first = first or shown
+    return first
+
+
+async def refuse_outdated(request: Request) -> None:
+    """Refuse a form that would change back what somebody else has changed after its page was shown.
+
+    The form is looked for in its page as it is now. Those without the field that says what they showed are admitted.
+    """
+    if request.method != "POST":
+        return
+    sent, pages = await _refused_form(request)
+    for page in pages if sent.shown else ():
+        forms = FormWriter(sent, page)
+        if await _shown(request, page, {"forms": forms}) is not None and forms.is_found:
+            if forms.overwritten is not None:
+                raise InvalidInput(CHANGED_MEANWHILE).at(forms.overwritten)
+            return
+
+
+async def untouched_fields(request: Request) -> frozenset[str]:
+    """Return the names of fields that a form sends as they were shown."""
+    sent, _ = await _refused_form(request)
+    return untouched(sent.shown, sent.sent)
+
+
+async def _refused_form(
+    request: Request, problem: Markup = _NO_PROBLEM, field: str = ""
+) -> tuple[RefusedForm, Collection[str]]:
+    """Return a form as it was sent, and the pages that may have it."""
     sent: dict[str, tuple[str, ...]] = {}
     typed = await typed_fields(request) if request.method == "POST" else request.query_params.multi_items()
     for name, value in typed[:_MAX_VALUES]:
         sent[name] = (*sent.get(name, ()), value)
     sent.pop(SURE, None)  # the page's form has no such field, and the question comes again
+    shown = parse_shown(next(iter(sent.pop(_SHOWN, ())), ""))
     before = _page_before(request, next(iter(sent.pop(_PAGE, ())), ""))
-    text = language_of(request).gettext(problem.text, **problem.values)
-    refused = RefusedForm(request.method.lower(), request.scope["path"], sent, with_code(text), problem.field)
-    nearest, first = nearest_page(request, quote(refused.path)), None
+    refused = RefusedForm(request.method.lower(), request.scope["path"], sent, problem, field, shown)
+    nearest = nearest_page(request, quote(refused.path))
     # Some pages have the form of what their address names, such as the policy of a group: the form names it too.
     query = urlencode([(name, each[0]) for name, each in sent.items() if len(each[0]) <= _MAX_NAME])
-    for page in dict.fromkeys((before, before.partition("?")[0], nearest, f"{nearest}?{query}")):
-        forms = FormWriter(refused, page)
-        shown = await _shown(request, page, {"refusal": problem, "forms": forms})
-        if shown is not None and forms.is_found:
-            return shown
-        first = first or shown
-    return first
+    return refused, dict.fromkeys((before, before.partition("?")[0], nearest, f"{nearest}?{query}"))
 
 
 def with_code(text: str) -> Markup:
@@ -134,8 +172,8 @@ def _page_before(request: Request, shown_before: str) -> str:
     return nearest_page(request, place.path) + (f"?{query}" if query else "")
 
 
-async def _shown(request: Request, page: str, state: dict[str, Any]) -> Response | None:
-    """Return a page with the status of a refusal in `state`, or None if the client may not open it.
+async def _shown(request: Request, page: str, state: dict[str, Any], status: int = 200) -> Response | None:
+    """Return a page with another status, or None if the client may not open it.
 
     Its route is called directly.
     """
@@ -155,7 +193,7 @@ async def _shown(request: Request, page: str, state: dict[str, Any]) -> Response
     await route.handle(scope, request.receive, keep)
     if parts[0]["status"] != 200 or (b"content-type", b"text/html; charset=utf-8") not in parts[0]["headers"]:
         return None
-    response = HTMLResponse(b"".join(part.get("body", b"") for part in parts), state["refusal"].status)
+    response = HTMLResponse(b"".join(part.get("body", b"") for part in parts), status)
     response.raw_headers += [
         pair for pair in parts[0]["headers"] if pair[0] not in (b"content-length", b"content-type")
     ]
@@ -166,7 +204,8 @@ async def _shown(request: Request, page: str, state: dict[str, Any]) -> Response
 class RefusedForm:
     """A form as it was sent to the decoded `path`. `problem` is a sentence about its field `field`.
 
-    Without a field, or with one that nobody sees, the first visible one is meant.
+    Without a field, or with one that nobody sees, the first visible one is meant. `shown` is what `ShownValues` said
+    when its page was shown.
     """
 
     method: str
@@ -174,15 +213,16 @@ class RefusedForm:
     sent: Mapping[str, tuple[str, ...]]
     problem: Markup
     field: str = ""
+    shown: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class _Fields:
     """Names of the visible and of all fields of a form, and what its hidden ones send."""
 
-    visible: list[str] = field(default_factory=list)
-    names: set[str] = field(default_factory=set)
-    hidden: list[tuple[str, str]] = field(default_factory=list)
+    visible: list[str] = dataclasses.field(default_factory=list)
+    names: set[str] = dataclasses.field(default_factory=set)
+    hidden: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
     def can_send(self, refused: RefusedForm) -> bool:
         """Return whether this is the form that was refused, of several with the same address on a page."""
@@ -194,7 +234,8 @@ class FormWriter:
     """The forms of a page, as its templates write them with the functions in `calls`.
 
     `page` is the path and query of the page, and `sent` what the refused form sent. `is_found` is set once that form is
-    written.
+    written, and `overwritten` is then the field of somebody else's change that it would change back, or an empty text
+    if no field shows that change.
 
     Attributes of elements are keywords, with `_` for `-`. Those that are None or False are left out.
     """
@@ -203,6 +244,9 @@ class FormWriter:
         self._refused, self._page = refused, page
         self.sent: Mapping[str, tuple[str, ...]] = {} if refused is None else refused.sent
         self.is_found = self._is_shown = self._is_due = False
+        self.overwritten: str | None = None
+        self._untouched = frozenset[str]() if refused is None else untouched(refused.shown, refused.sent)
+        self._shown, self._options = ShownValues(), list[str]()
         self._tried: _Fields | None = None
         self._filled: RefusedForm | None = None
         self._wrong: str | None = None
@@ -227,20 +271,37 @@ class FormWriter:
         *,
         caller: Callable[[], Markup],
         sends: str | Collection[str] = (),
+        setting: bool = False,
+        merges: bool = False,
+        state: object = None,
         **own: object,
     ) -> Markup:
         """Write a form with the fields that the block has.
 
-        `sends` names what it sends besides: by its buttons, and by fields outside.
+        Arguments:
+            sends: what it sends besides, by its buttons and by fields outside.
+            setting: refuse the form if its fields were changed after its page was shown.
+            merges: its endpoint leaves fields as they are that are sent as they were shown.
+            state: what the form changes besides its fields, for `setting`.
         """
         written = f' method="{method}" action="{escape(action)}"{_attributes(own)}'
+        self._shown = ShownValues(state)
         if self._refused is None or not self._finds(self._refused, method, action, caller, sends):
-            return _element("form", written, caller())
+            body = caller()
+            return _element("form", written, self._hidden(setting, _SHOWN, self._shown.encoded()) + body)
+        shown, self._shown = self._shown, ShownValues()
+        lost = overwritten(self._refused.shown, shown.digests, self._refused.sent, merges=merges)
+        self.overwritten = lost[0] if setting and lost else None
         self._filled = self._refused
-        page = self.input(type="hidden", name=_PAGE, value=self._page) if self._wrong else Markup()
-        body = page + caller() + self.mistake()
+        hidden = self._hidden(setting, _SHOWN, shown.encoded()) + self._hidden(bool(self._wrong), _PAGE, self._page)
+        body = hidden + caller() + self.mistake()
         self._filled = None
         return _element("form", written, body)
+
+    @staticmethod
+    def _hidden(is_written: bool, name: str, value: str) -> Markup:
+        attributes = _attributes({"type": "hidden", "name": name, "value": value})
+        return _element("input", attributes) if is_written else Markup()
 
     def _finds(
         self,
@@ -262,10 +323,12 @@ class FormWriter:
         return self.is_found
 
     def input(self, *, changes: bool = False, apart: bool = False, **own: Any) -> Markup:
-        """Write an `input`. `changes` is for a hidden one whose value is another on each page.
+        """Write an `input`. `changes` is for one whose value is another on each page.
 
         `apart`: the template says where a problem is written, as it does for a checkbox or radio button.
         """
+        if not changes:
+            self._note(own)
         if self._refused is None:
             return _element("input", _attributes(own))
         kind, (sent, marks) = own.get("type", "text"), self._sent(own, changes=changes)
@@ -282,6 +345,7 @@ class FormWriter:
 
     def textarea(self, text: str, **own: Any) -> Markup:
         """Write a `textarea`. Browsers skip its first line break."""
+        self._shown.add(own["name"], text)
         sent, marks = self._sent(own)
         typed = text if sent is None else next(iter(sent), "")
         written = _element("textarea", _attributes(own | marks), Markup("\n{}").format(typed))
@@ -291,11 +355,14 @@ class FormWriter:
         """Write a `select` with the options that the block has. The one with the value `chosen` is selected."""
         sent, marks = self._sent(own)
         self._chosen = sent if sent is not None else () if chosen is None else (str(chosen),)
+        self._options = []
         written = _element("select", _attributes(own | marks), caller())
+        self._shown.add(own["name"], *([str(chosen)] if str(chosen) in self._options else self._options[:1]))
         return written + self.mistake() if marks else written
 
     def option(self, value: object, text: object = None, **own: object) -> Markup:
         """Write an option of a `select`. Without a text, it shows its value."""
+        self._options.append(str(value))
         start = "" if text is None else f' value="{escape(value)}"'
         flag = " selected" if str(value) in self._chosen else ""
         return _element("option", start + _attributes(own) + flag, escape(value if text is None else text))
@@ -342,7 +409,16 @@ class FormWriter:
         if is_wrong := name == self._wrong:
             self._wrong, self._is_shown, self._is_due = None, True, True
         marks = {"aria_invalid": "true", "aria_describedby": "mistake", "autofocus": True} if is_wrong else {}
-        return self._filled.sent.get(name, ()), marks
+        return None if name in self._untouched else self._filled.sent.get(name, ()), marks
+
+    def _note(self, own: Mapping[str, Any]) -> None:
+        """Add what a visible `input` shows to what its form shows."""
+        kind, value = own.get("type", "text"), own.get("value")
+        if kind in ("hidden", "password") or "hidden" in own:
+            return
+        if kind in ("checkbox", "radio"):
+            value = (value or "on") if own.get("checked") else None
+        self._shown.add(own["name"], *(() if value is None else (value,)))
 
 
 def _attributes(own: Mapping[str, object]) -> str:

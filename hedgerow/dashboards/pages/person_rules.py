@@ -40,7 +40,7 @@ from hedgerow.dashboards.edits.times import (
 )
 from hedgerow.dashboards.edits.yaml_text import put_times
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_after_save, redirect_to
-from hedgerow.dashboards.pages.forms import typed_fields
+from hedgerow.dashboards.pages.forms import CHANGED_MEANWHILE, typed_fields, untouched_fields
 from hedgerow.dashboards.pages.openings import ALLOW, ask_before, confirm, explain_obstacle, opened_path
 from hedgerow.dashboards.pages.people import (
     FormText,
@@ -71,6 +71,7 @@ _YOUTUBE = {
     True: message("%(what)s at YouTube removed for %(name)s."),
 }
 """Summaries of a change of the chosen channels and videos, by whether one is removed."""
+_ENDS = ("from", "to")
 _UNITS = {"h": message("Hours"), "min": message("Minutes")}
 
 
@@ -154,8 +155,13 @@ class PersonRulePages(PersonPageGroup):
 
     @post("/people/{name}/nights", MANAGE)
     async def set_nights(self, request: Request, name: PersonName) -> Response:
-        """Set the nights of ordinary weeks. The file keeps its own spelling if the form is unchanged."""
+        """Set the nights of ordinary weeks. The file keeps its own spelling if the form is unchanged.
+
+        Times that are sent as they were shown stay as they are now: somebody else may have changed them.
+        """
         form, now = dict(await typed_fields(request)), night_times(self._person(name).rules.bedtime)
+        in_force = {f"{day}-{end}": time for day, times in now.items() for end, time in zip(_ENDS, times, strict=True)}
+        form |= {field: in_force[field] for field in await untouched_fields(request) if field in in_force}
         value = bedtime_value(form)
         is_same = all((form.get(f"{day}-from", ""), form.get(f"{day}-to", "")) == times for day, times in now.items())
         edits = [] if is_same else [put_times(("people", name, "bedtime"), value)]
@@ -171,6 +177,7 @@ class PersonRulePages(PersonPageGroup):
         weekend: FormText = "",
         every_day: FormText = "",
         unit: FormText = "",
+        form: FormText = "",
     ) -> Response:
         """Set minutes per day, of all use or of one subject. A small number may be one of hours: ask which is meant.
 
@@ -192,6 +199,8 @@ class PersonRulePages(PersonPageGroup):
             if unit == "h":
                 school, weekend = (f"{each}h" if may_mean_hours(each) else each for each in (school, weekend))
         known = next((limit for limit in budget_limits(self._person(name).rules.budget) if limit.what == what), None)
+        if known is None and what and form == f"budget-{what}":
+            raise InvalidInput(CHANGED_MEANWHILE)  # it was removed
         with at_field("weekend"):
             on_weekends = parse_minutes(weekend)
         with at_field("school"):
@@ -219,6 +228,8 @@ class PersonRulePages(PersonPageGroup):
         known = next((each for each in person.rules.schedules if each.name == schedule), None)
         if known is not None and form == "schedule-new":
             raise InvalidInput("'%(name)s' is already taken.", name=schedule).at("schedule")
+        if known is None and form not in ("", "schedule-new"):
+            raise InvalidInput(CHANGED_MEANWHILE)  # it was removed
         value: Times | dict[str, Times] | None = schedule_value(days)
         if known is not None and all(
             days.get(day, "").strip() == times for day, times in day_times(known.when).items()

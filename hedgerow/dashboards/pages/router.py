@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastapi import Request
+from fastapi import Depends, Request
 from starlette.responses import HTMLResponse, Response
 
 from hedgerow.dashboards.actions.action import Action, Caller, FormOf
@@ -14,6 +14,7 @@ from hedgerow.dashboards.pages.action_forms import Handler, form_endpoint
 from hedgerow.dashboards.pages.context import PageContext, redirect_to, referring_page
 from hedgerow.dashboards.pages.device_setup import CertificatePages, CheckPages
 from hedgerow.dashboards.pages.devices import DevicePages
+from hedgerow.dashboards.pages.forms import refuse_outdated
 from hedgerow.dashboards.pages.guide import GuidePages
 from hedgerow.dashboards.pages.lists import ListPages
 from hedgerow.dashboards.pages.live import LivePages
@@ -69,7 +70,9 @@ _GROUPS = (
 
 def make_pages(context: PageContext) -> ScopedRouter:
     """Return the routes of all pages."""
-    router = ScopedRouter(include_in_schema=False, default_response_class=HTMLResponse)
+    router = ScopedRouter(
+        include_in_schema=False, default_response_class=HTMLResponse, dependencies=[Depends(refuse_outdated)]
+    )
     for pages in (*_GROUPS, *context.extensions.page_groups):
         pages(context).add_to(router)
     served = {route.path for route in router.routes if "POST" in route.methods}
