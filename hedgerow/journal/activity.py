@@ -18,7 +18,8 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, false, func, or_
 from hedgerow.journal.reader import DecisionRow, decision_row, grant_of, is_below, pause_of, within_ids
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import decisions, grants, hosts_seen, pauses, reversed_labels
-from hedgerow.policies.model import Grant, Pause, Reason, Verdict
+from hedgerow.policies.activity import BACKGROUND_CATEGORIES
+from hedgerow.policies.model import Grant, Pause, Reason, RequestKind, Verdict
 from hedgerow.policies.times.budget import MarkedMinutes, mark
 
 SCAN_LIMIT = 20_000
@@ -220,10 +221,14 @@ def _is_for(columns: Any, device: str, person: str | None) -> ColumnElement[bool
 
 @dataclass(slots=True)
 class _DeviceDay:
-    """The marked minutes of a device by subject. `last` is the newest decision read."""
+    """The marked minutes of a device by subject. `last` is the newest decision read.
+
+    `latest` has the newest decision about each of these subjects, and whether it is a block.
+    """
 
     last: int
     minutes: dict[str, dict[int, int]] = field(default_factory=dict)
+    latest: dict[str, tuple[int, bool]] = field(default_factory=dict)
 
 
 class VisitReader:
@@ -259,6 +264,14 @@ class VisitReader:
                 for device in devices
             }
 
+    def blocked(self) -> Mapping[str, frozenset[str]]:
+        """Return the subjects of each device that were open today and were blocked when they were last asked for."""
+        with self._lock:
+            return {
+                device: frozenset(subject for subject, (_, is_block) in day.latest.items() if is_block)
+                for device, day in self._days.items()
+            }
+
     def _forget_erased(self) -> None:
         wanted = {day.last: device for device, day in self._days.items() if day.minutes}
         query = select(_C.id, _C.device).where(_C.id.in_(wanted))
@@ -267,17 +280,25 @@ class VisitReader:
 
     def _read(self, device: str) -> _DeviceDay:
         day = self._days.setdefault(device, _DeviceDay(self._first))
-        for row in self._store.rows(self._new_visits(device, day.last)):
+        rows = self._store.rows(self._new_visits(device, day.last))
+        for row in sorted(rows, key=lambda row: row.verdict == Verdict.BLOCK.value):
             day.last = max(day.last, row.last)
             subject = self._subject_of(reversed_labels(row.host_key)) if row.host_key else None
-            if subject is not None and (subject in day.minutes or len(day.minutes) < MAX_SUBJECTS):
+            if subject is None:
+                continue
+            is_block = row.verdict == Verdict.BLOCK.value
+            if not is_block and (subject in day.minutes or len(day.minutes) < MAX_SUBJECTS):
                 mark(day.minutes.setdefault(subject, {}), int(row.minute))
+            if subject in day.minutes:
+                day.latest[subject] = max(day.latest.get(subject, (0, False)), (row.last, is_block))
         return day
 
     def _new_visits(self, device: str, last: int) -> Select[Any]:
         minute = self._store.dialect.floor(_C.at / 60).label("minute")
         is_new = (_C.device == device) & (_C.id > last) & (self._store.dialect.unindexed(_C.at) >= self._midnight)
-        query = select(_C.host_key, minute, func.max(_C.id).label("last")).where(self._store.own(decisions), is_new)
-        return query.where(self._store.dialect.unindexed(_C.verdict) != Verdict.BLOCK.value).group_by(
-            _C.host_key, minute
-        )
+        query = select(_C.host_key, minute, _C.verdict, func.max(_C.id).label("last"))
+        unindexed = self._store.dialect.unindexed
+        # A blocked advertisement or page does not close its site.
+        closes = unindexed(_C.what).not_in(BACKGROUND_CATEGORIES) & (unindexed(_C.kind) != RequestKind.HTTP.value)
+        counts = or_(unindexed(_C.verdict) != Verdict.BLOCK.value, closes)
+        return query.where(self._store.own(decisions), is_new, counts).group_by(_C.host_key, minute, _C.verdict)

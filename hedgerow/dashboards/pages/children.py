@@ -73,13 +73,15 @@ class ChildCard:
 class DaySoFar:
     """Data of the journal for the cards.
 
-    `use` holds the marked minutes of each account, `visits` those of each device by service and site (`VisitReader`).
+    `use` holds the marked minutes of each account, `visits` those of each device by service and site, and `blocked`
+    those of these services and sites that were blocked when the device last asked for them (`VisitReader`).
     """
 
     devices: tuple[DeviceRow, ...]
     pauses: tuple[Pause, ...]
     use: Mapping[BudgetAccount, MarkedMinutes]
     visits: Mapping[str, Mapping[str, MarkedMinutes]]
+    blocked: Mapping[str, frozenset[str]]
 
 
 @lru_cache(4096)
@@ -156,6 +158,11 @@ def _card(
     total = day.use.get((f"person:{person.name}", ""), {})
     marks = dict(_marks_by_subject(index, person, day))
     spent = used_minutes(total, midnight, now)
+    open_now = {
+        subject
+        for device in devices_of(index, person.name)
+        for subject in day.visits.get(device, {}).keys() - day.blocked.get(device, frozenset())
+    }
     own = tuple(row for row in budgets if row.whose == person.name)
     ids = set(devices_of(index, person.name))
     devices = tuple(row for row in day.devices if row.device in ids or row.person == person.name)
@@ -165,7 +172,7 @@ def _card(
         name=person.name,
         state=_state(times.closed, pause, seen, now),
         seen=seen,
-        now_on=_now_on(marks, now) if shows_sites(policy, person) else (),
+        now_on=_now_on({each: marks[each] for each in open_now}, now) if shows_sites(policy, person) else (),
         is_private=not shows_sites(policy, person),
         closure=times.closed,
         bedtime=times.bedtime,

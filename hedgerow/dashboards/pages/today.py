@@ -205,7 +205,9 @@ class TodayPages(PageGroup):
             "pauses": pauses,
             "blocked_count": sum(hour.blocked for hour in hours),
             "days": person_days(policy, hours, midnight, now),
-            "so_far": DaySoFar(devices, pauses, reader.use(midnight), self._visits.minutes(named, midnight)),
+            "so_far": DaySoFar(
+                devices, pauses, reader.use(midnight), self._visits.minutes(named, midnight), self._visits.blocked()
+            ),
             "new": tuple(
                 card
                 for card in new_device_cards(index, devices, self._vendors)

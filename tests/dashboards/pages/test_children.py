@@ -43,12 +43,12 @@ def browser(web):
         yield client
 
 
-def visit(web, host, *, minutes=1, ago=0, device=MIA, person="mia", verdict=Verdict.ALLOW):
+def visit(
+    web, host, *, minutes=1, ago=0, device=MIA, person="mia", verdict=Verdict.ALLOW, what="", kind=RequestKind.DNS
+):
     """Record a request per minute, the last one `ago` minutes before now, and the use that a worker counts for it."""
     web.recorder.add(
-        Observation(
-            NOW - 60 * (ago + each), device, person, "child-8-12", RequestKind.DNS, verdict, Reason.DEFAULT, "", host
-        )
+        Observation(NOW - 60 * (ago + each), device, person, "child-8-12", kind, verdict, Reason.DEFAULT, what, host)
         for each in range(minutes)
     )
     web.recorder.flush()
@@ -86,6 +86,25 @@ def test_a_card_tells_what_the_child_is_on_and_the_minutes_of_the_day_by_service
     assert "pokerstars" not in mia
     visit(web, "www.duolingo.com", minutes=1)
     assert "Online: YouTube, duolingo.com" in cards(browser)["mia"], "the next look reads on from there"
+
+
+def test_nobody_is_online_at_what_is_blocked_now(web, browser):
+    """What was open minutes ago is use of the day, but only blocked questions have come since."""
+    web.recorder.add(SEEN)
+    visit(web, "www.tiktok.com", minutes=2, ago=2)
+    visit(web, "v16.tiktokcdn.com", minutes=1, ago=3)
+    visit(web, "www.youtube.com", minutes=1, ago=4)
+    visit(web, "www.roblox.com", minutes=2, verdict=Verdict.BLOCK)
+    assert "Online: TikTok, YouTube" in cards(browser)["mia"]
+    visit(web, "www.tiktok.com", verdict=Verdict.BLOCK)
+    visit(web, "youtube.com", verdict=Verdict.BLOCK, what="ads-trackers")
+    visit(web, "www.youtube.com", verdict=Verdict.BLOCK, what="adult", kind=RequestKind.HTTP)
+    mia = cards(browser)["mia"]
+    assert "Online: YouTube" in mia, "a blocked advertisement or page closes no service"
+    assert "TikTok 2 min" in mia
+    assert "Roblox" not in mia
+    visit(web, "www.tiktok.com")
+    assert "Online: TikTok, YouTube" in cards(browser)["mia"], "somebody opened it"
 
 
 def test_a_single_name_in_a_minute_is_no_use_on_any_page(web, browser):
