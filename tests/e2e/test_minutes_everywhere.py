@@ -19,7 +19,7 @@ MIA, TOM = "127.0.0.2", "127.0.0.3"
 PEOPLE = """
 people:
   mia: {age: 9, privacy: domain, devices: [mia-tablet], budget: 4m}
-  tom: {age: 10, privacy: domain, devices: [tom-phone], budget: 1h}
+  tom: {age: 10, privacy: domain, devices: [tom-phone], block: [tiktok], budget: {every-day: 1h, education: 1h}}
 devices:
   mia-tablet: {ip: 127.0.0.2}
   tom-phone: {ip: 127.0.0.3}
@@ -73,7 +73,7 @@ def test_every_place_tells_the_same_minutes_and_background_traffic_is_none(runni
         for minute, names in enumerate((["www.youtube.com", "i.ytimg.com"], [], [], ["www.youtube.com", "youtu.be"])):
             clock.set(FOUR + 60 * minute + 5)
             ask(MIA, *names, *BACKGROUND)
-            ask(TOM, *BACKGROUND, "www.wikipedia.org")
+            ask(TOM, *BACKGROUND, "www.wikipedia.org", "www.tiktok.com", "v16.tiktokcdn.com")
             if names:
                 wait_until(lambda: used("mia") == counted[minute], PATIENCE, f"minute {minute}")  # noqa: B023
 
@@ -84,18 +84,23 @@ def test_every_place_tells_the_same_minutes_and_background_traffic_is_none(runni
         assert told_by_page(web.get("/").text) == {"mia": "4 min", "tom": "0 min"}
         today = web.get("/").text
         assert "YouTube" in today
+        tom = next(card for card in today.split('<section class="card child') if "tom-phone" in card)
+        assert "Online" in tom
+        assert "TikTok" not in tom, "he asked for it in each minute, and it is blocked"
         for page in (today, web.get("/day").text, web.get("/people/tom").text):
             assert not [name for name in ("googleapis", "gstatic", "lencr.org", "wikipedia") if name in seen_on(page)]
         assert [used("mia"), used("tom")] == [4, 0]
         report = {row["name"]: row for row in web.get("/api/v1/report/people").json()}
         assert (report["mia"]["total"]["now"], report["tom"]["total"]) == (4, None)
+        assert report["tom"]["time"] == [], "one name in a minute is no use of its topic"
         assert "4 min" in web.get("/report").text
         rows = json.loads(running.run("budgets", "--json").stdout)
-        assert {row["whose"]: row["used"] for row in rows} == {"mia": 4, "tom": 0}
+        told = {(row["whose"], row["subject"]): row["used"] for row in rows}
+        assert told == {("mia", ""): 4, ("tom", ""): 0, ("tom", "education"): 0}
         assert 'hedgerow_budgets{state="none"} 1.0' in web.get("/metrics").text, "mia's four minutes are used up"
         listing = activity().partition('class="activity"')[2]
         first_sites = re.findall(r"<span><b>.*?<bdi>(.*?)</bdi></b>", listing)
-        assert set(first_sites[:2]) == {"YouTube", "wikipedia.org"}
+        assert set(first_sites[:3]) == {"TikTok", "YouTube", "wikipedia.org"}
 
 
 def told_by_page(page: str) -> dict[str, str]:
