@@ -7,11 +7,13 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from lab import House, Space
 from lab.aims import asks, reached
 from lab.house import LAN4, LAN6, NUMBERS, give_address
+from small_internet.running import wait_until
 
 pytestmark = pytest.mark.root
 CLIENT = """#!/bin/sh
@@ -98,6 +100,10 @@ def known(house: House, device: str) -> tuple[str, str, str] | None:
     return next(((row["address"], row["name"], row["person"]) for row in rows if row["device"] == device), None)
 
 
+def is_known(house: House, device: str, wanted: tuple[str, str, str]) -> bool:
+    return known(house, device) == wanted
+
+
 def test_rules_survive_a_new_lease(guarded: House) -> None:
     tablet, parent = guarded.devices["tablet"], guarded.devices["parent"]
     seen = set()
@@ -112,10 +118,7 @@ def test_rules_survive_a_new_lease(guarded: House) -> None:
             guarded.meet("parent")
             assert not asks("8.8.8.8")(guarded, tablet), f"{address} is not recognised"
             assert reached(asks("8.8.8.8"), guarded, parent, hoped=True), "the parent is filtered"
-            deadline = time.monotonic() + 60
-            while known(guarded, "tablet") != (address, "mias-tablet", "mia"):
-                assert time.monotonic() < deadline, known(guarded, "tablet")
-                time.sleep(0.3)
+            wait_until(partial(is_known, guarded, "tablet", (address, "mias-tablet", "mia")), 180)
         finally:
             server.terminate()
             server.wait(10)

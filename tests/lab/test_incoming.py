@@ -12,6 +12,7 @@ import pytest
 from lab import House
 from lab.house import LAN4, LAN6, NUMBERS
 from lab.internet import PEER4, PEER_NAME, UNNAMED6
+from small_internet.running import wait_until
 
 pytestmark = pytest.mark.root
 
@@ -143,7 +144,7 @@ def poured(house: House, who: str, port: int) -> int:
 def test_a_stream_that_a_server_begins_reaches_open_devices_and_ports_of_games_only(gateway: House) -> None:
     """On a router that lets connections in, as this one does."""
     gateway.meet("parent")
-    time.sleep(1)
+    wait_until(lambda: poured(gateway, "tablet", 40079) == 0, 60, "the tablet's address is known")
     found = {
         (who, port): poured(gateway, who, port)
         for who, port in (("tablet", 40079), ("parent", 40079), ("tablet", 3074))
