@@ -196,8 +196,8 @@ def test_a_lasting_rule_says_that_a_schedule_keeps_it_closed_for_now(
     assert title(told) == "Roblox is allowed for tom, but still closed"
     assert re.search(r"<b>homework</b>: [^<]* It ends: 23:00\.", told.text)
     assert load_policy(web.policy_path).people["tom"].rules.block == (), "the rule is in force all the same"
-    (form,) = (form for form in PageReader(told.text).forms if form.action == "/grants/new")
-    assert browser.post(form.action, data={each.name: each.value for each in form.fields}).status_code == 303
+    (hour,) = (each for each in PageReader(told.text).forms if each.action == "/grants/new")
+    assert browser.post(hour.action, data={each.name: each.value for each in hour.fields}).status_code == 303
     assert [(each.subject, each.ends) for each in web.control.reader.grants(NOW)] == [("roblox", NOW + 3600)]
 
 
