@@ -98,9 +98,12 @@ def test_every_place_tells_the_same_minutes_and_background_traffic_is_none(runni
         told = {(row["whose"], row["subject"]): row["used"] for row in rows}
         assert told == {("mia", ""): 4, ("tom", ""): 0, ("tom", "education"): 0}
         assert 'hedgerow_budgets{state="none"} 1.0' in web.get("/metrics").text, "mia's four minutes are used up"
-        listing = activity().partition('class="activity"')[2]
-        first_sites = re.findall(r"<span><b>.*?<bdi>(.*?)</bdi></b>", listing)
-        assert set(first_sites[:3]) == {"TikTok", "YouTube", "wikipedia.org"}
+
+        def first_sites() -> set[str]:
+            listing = activity().partition('class="activity"')[2]
+            return set(re.findall(r"<span><b>.*?<bdi>(.*?)</bdi></b>", listing)[:3])
+
+        wait_until(lambda: first_sites() == {"TikTok", "YouTube", "wikipedia.org"}, PATIENCE, "what leads Activity")
 
 
 def told_by_page(page: str) -> dict[str, str]:
