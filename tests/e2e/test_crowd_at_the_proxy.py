@@ -36,7 +36,7 @@ def test_a_childs_pages_load(home: Hedgerow, whole_internet: SmallInternet, shap
     }[shape]
     strangers = [f"127.0.0.{number}" for number in range(100, 130)]
     with silent_clients(home.proxy, strangers, 400, first.encode()):
-        for _ in range(30):
+        for _ in range(60):
             page = curl(whole_internet.url("www.school.example", "/", "http"), proxy=home.proxy, source=LAPTOP)
             assert page.status == 200, (page, home.stderr[-3000:])
         other = curl(whole_internet.url("www.school.example", "/", "http"), proxy=home.proxy, source=OTHER)

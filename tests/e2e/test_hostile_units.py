@@ -14,22 +14,25 @@ from collections.abc import Callable, Iterator
 import pytest
 from hyperframe import frame
 from small_internet import SmallInternet
-from small_internet.clients import DnsAnswer, curl, kdig
+from small_internet.clients import DnsAnswer, HttpAnswer, curl, kdig
 from small_internet.family import COMPUTER, LAPTOP, TABLET, say
 from small_internet.running import Hedgerow, network_section, parse_address, running_hedgerow
 
+NOTEBOOK = "127.0.0.5"
+"""One that sent no frames of its own, so that its allowance of them is whole."""
 PEOPLE = f"""
 people:
-  mia: {{age: 9, devices: [mia-tablet, mia-computer], block: ["www.school.example/*video*watch*", "www.school.example/*a*b"]}}
+  mia: {{age: 9, devices: [mia-tablet, mia-computer, mia-notebook], block: ["www.school.example/*video*watch*", "www.school.example/*a*b"]}}
   tom: {{age: 17, devices: [tom-laptop]}}
 devices:
   mia-tablet: {{ip: {TABLET}}}
   mia-computer: {{ip: {COMPUTER}, trusts_ca: true}}
+  mia-notebook: {{ip: {NOTEBOOK}, trusts_ca: true}}
   tom-laptop: {{ip: {LAPTOP}}}
 """  # noqa: E501
 HTTP2_HOST = "forum.example"
 ROLES = ("dns", "gate", "inspector")
-SENDERS, TIMES = 3, 2
+SENDERS, TIMES = 3, 3
 UNFINISHED = b"/unfinished"
 """Path of the answer after which the origin waits until the other side closes, for up to 20 s."""
 
@@ -302,14 +305,14 @@ def test_http2_frames_of_origins(
 ) -> None:
     frames, expected = FRAMES_OF_ORIGINS[kind]
     http2_origin.frames = frames + frame.DataFrame(1, b"a", flags=["END_STREAM"]).serialize()
-    statuses = list[int]()
+    answers = list[HttpAnswer]()
     url = f"https://{HTTP2_HOST}:{http2_origin.port}/"
     assert_harmless(
         family,
         whole_internet,
-        lambda: statuses.append(curl(url, proxy=family.proxy, source=COMPUTER, ca=family.authority, timeout=60).status),
+        lambda: answers.append(curl(url, proxy=family.proxy, source=NOTEBOOK, ca=family.authority, timeout=60)),
     )
-    assert set(statuses) == {expected}
+    assert {answer.status for answer in answers} == {expected}, answers
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def bring_back_people(home: Hedgerow, original: str) -> None:
     policy = in_force(home).policy
     if not {"mia", "tom"} <= policy.people.keys() or not {"mia-tablet", "tom-laptop"} <= policy.devices.keys():
         home.edit_policy(original)
-        wait_until(lambda: {"mia", "tom"} <= in_force(home).policy.people.keys(), 30)
+        wait_until(lambda: in_force(home).policy == load_policy(home.policy_path), 30)
 
 
 def in_force(home: Hedgerow) -> LoadedSnapshot:
