@@ -21,7 +21,7 @@ from pathlib import Path
 from hedgerow.app.ipc import InheritedSockets, WorkersFile, parse_descriptors
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import Snapshot
-from hedgerow.dashboards.words.languages import message
+from hedgerow.dashboards.words.languages import message, with_code
 from hedgerow.policies.text.locales import read_translations, text_direction
 from hedgerow.proxy.http_head import HeadError, HeadReader
 from hedgerow.proxy.pages.translations import choose_language
@@ -40,7 +40,6 @@ _NONE = message("Neither DNS nor the proxy works at the moment.")
 _PART = {"dns": message("DNS works, the proxy does not."), "gate": message("The proxy works, DNS does not.")}
 _CAUSE = message("The reason:")
 _REMEDY = message("Run `hedgerow doctor` on the machine on which Hedgerow runs: it says what to mend.")
-_DOCTOR = "hedgerow doctor"
 _RETURN = message("This page looks again every few seconds, and the usual pages come back by themselves.")
 
 
@@ -93,8 +92,7 @@ class TroublePage:
         cause = html.escape(self._cause())
         sentences = [html.escape(state)]
         sentences += [f'{html.escape(translate(_CAUSE))} <code lang="en">{cause}</code>'] if cause else []
-        remedy = html.escape(translate(_REMEDY)).replace(f"`{_DOCTOR}`", f'<code lang="en">{_DOCTOR}</code>')
-        sentences += [remedy, html.escape(translate(_RETURN))]
+        sentences += [with_code(translate(_REMEDY)), html.escape(translate(_RETURN))]
         title = html.escape(translate(_TITLE))
         return (
             f'<!doctype html><html lang="{language}" dir="{text_direction(language)}"><head><meta charset="utf-8">'

@@ -8,7 +8,6 @@ to correct is at the top of the page.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +22,7 @@ from starlette.types import Message
 
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.pages.shown_values import ShownValues, overwritten, parse_shown, untouched
-from hedgerow.dashboards.words.languages import language_of, message
+from hedgerow.dashboards.words.languages import language_of, message, with_code
 
 AGAIN = "again-"
 """First characters of fields of the page that asks for the password again, which belong to no other form."""
@@ -84,7 +83,7 @@ async def show_again(request: Request, problem: InvalidInput) -> Response | None
     if refusal_of(request) is not None:
         return None
     text = language_of(request).gettext(problem.text, **problem.values)
-    refused, pages = await _refused_form(request, with_code(text), problem.field)
+    refused, pages = await _sent_form(request, with_code(text), problem.field)
     first = None
     for page in pages:
         forms = FormWriter(refused, page)
@@ -102,7 +101,7 @@ async def refuse_outdated(request: Request) -> None:
     """
     if request.method != "POST":
         return
-    sent, pages = await _refused_form(request)
+    sent, pages = await _sent_form(request)
     for page in pages if sent.shown else ():
         forms = FormWriter(sent, page)
         if await _shown(request, page, {"forms": forms}) is not None and forms.is_found:
@@ -113,13 +112,13 @@ async def refuse_outdated(request: Request) -> None:
 
 async def untouched_fields(request: Request) -> frozenset[str]:
     """Return the names of fields that a form sends as they were shown."""
-    sent, _ = await _refused_form(request)
+    sent, _ = await _sent_form(request)
     return untouched(sent.shown, sent.sent)
 
 
-async def _refused_form(
+async def _sent_form(
     request: Request, problem: Markup = _NO_PROBLEM, field: str = ""
-) -> tuple[RefusedForm, Collection[str]]:
+) -> tuple[SentForm, Collection[str]]:
     """Return a form as it was sent, and the pages that may have it."""
     sent: dict[str, tuple[str, ...]] = {}
     typed = await typed_fields(request) if request.method == "POST" else request.query_params.multi_items()
@@ -128,22 +127,11 @@ async def _refused_form(
     sent.pop(SURE, None)  # the page's form has no such field, and the question comes again
     shown = parse_shown(next(iter(sent.pop(_SHOWN, ())), ""))
     before = _page_before(request, next(iter(sent.pop(_PAGE, ())), ""))
-    refused = RefusedForm(request.method.lower(), request.scope["path"], sent, problem, field, shown)
+    refused = SentForm(request.method.lower(), request.scope["path"], sent, problem, field, shown)
     nearest = nearest_page(request, quote(refused.path))
     # Some pages have the form of what their address names, such as the policy of a group: the form names it too.
     query = urlencode([(name, each[0]) for name, each in sent.items() if len(each[0]) <= _MAX_NAME])
     return refused, dict.fromkeys((before, before.partition("?")[0], nearest, f"{nearest}?{query}"))
-
-
-def with_code(text: str) -> Markup:
-    """Return a sentence as HTML. What it has in backticks, such as a command, is code.
-
-    >>> with_code("`doh` & more")
-    Markup('<code lang="en">doh</code> &amp; more')
-    """
-    code = Markup('<code lang="en">{}</code>')
-    parts = enumerate(re.split("`([^`]+)`", text))
-    return Markup("").join(code.format(part) if place % 2 else escape(part) for place, part in parts)
 
 
 def nearest_page(request: HTTPConnection, path: str) -> str:
@@ -201,7 +189,7 @@ async def _shown(request: Request, page: str, state: dict[str, Any], status: int
 
 
 @dataclass(frozen=True, slots=True)
-class RefusedForm:
+class SentForm:
     """A form as it was sent to the decoded `path`. `problem` is a sentence about its field `field`.
 
     Without a field, or with one that nobody sees, the first visible one is meant. `shown` is what `ShownValues` said
@@ -224,7 +212,7 @@ class _Fields:
     names: set[str] = dataclasses.field(default_factory=set)
     hidden: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
-    def can_send(self, refused: RefusedForm) -> bool:
+    def can_send(self, refused: SentForm) -> bool:
         """Return whether this is the form that was refused, of several with the same address on a page."""
         is_same = all(value in refused.sent.get(name, (value,)) for name, value in self.hidden)
         return is_same and (refused.method == "get" or self.names.issuperset(filter(None, refused.sent)))
@@ -240,7 +228,7 @@ class FormWriter:
     Attributes of elements are keywords, with `_` for `-`. Those that are None or False are left out.
     """
 
-    def __init__(self, refused: RefusedForm | None = None, page: str = "") -> None:
+    def __init__(self, refused: SentForm | None = None, page: str = "") -> None:
         self._refused, self._page = refused, page
         self.sent: Mapping[str, tuple[str, ...]] = {} if refused is None else refused.sent
         self.is_found = self._is_shown = self._is_due = False
@@ -248,7 +236,7 @@ class FormWriter:
         self._untouched = frozenset[str]() if refused is None else untouched(refused.shown, refused.sent)
         self._shown, self._options = ShownValues(), list[str]()
         self._tried: _Fields | None = None
-        self._filled: RefusedForm | None = None
+        self._filled: SentForm | None = None
         self._wrong: str | None = None
         self._chosen: tuple[str, ...] = ()
         self.calls: dict[str, Callable[..., object]] = {
@@ -305,7 +293,7 @@ class FormWriter:
 
     def _finds(
         self,
-        refused: RefusedForm,
+        refused: SentForm,
         method: str,
         action: str,
         caller: Callable[[], Markup],

@@ -6,6 +6,7 @@ Catalogues are the `.po` files beside this module (`policies/text/locales.py`). 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -16,6 +17,7 @@ from babel import Locale
 from babel.dates import format_date, format_datetime, format_skeleton, format_time, format_timedelta, get_day_names
 from babel.lists import format_list
 from babel.numbers import format_currency, format_decimal, get_currency_precision
+from markupsafe import Markup, escape
 from starlette.requests import HTTPConnection
 
 from hedgerow.policies.text.locales import LANGUAGES, read_translations, text_direction
@@ -135,3 +137,14 @@ def language_of(connection: HTTPConnection) -> Language:
     """Return the language that the client chose, else the best match for its browser."""
     chosen = connection.cookies.get(LANGUAGE_COOKIE, "")
     return language(chosen if chosen in LANGUAGES else choose_language(connection.headers.get("accept-language", "")))
+
+
+def with_code(text: str) -> Markup:
+    """Return a sentence as HTML. What it has in backticks, such as a command, is code.
+
+    >>> with_code("`doh` & more")
+    Markup('<code lang="en">doh</code> &amp; more')
+    """
+    code = Markup('<code lang="en">{}</code>')
+    parts = enumerate(re.split("`([^`]+)`", text))
+    return Markup("").join(code.format(part) if place % 2 else escape(part) for place, part in parts)

@@ -19,8 +19,9 @@ from web_server.household import PAGES, fill
 from web_server.walking import PageForm, PageReader
 
 from hedgerow.dashboards.control import DeviceView
-from hedgerow.dashboards.pages.forms import FormWriter, RefusedForm, with_code
+from hedgerow.dashboards.pages.forms import FormWriter, SentForm
 from hedgerow.dashboards.scopes import Role
+from hedgerow.dashboards.words.languages import with_code
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.policies.model import DeviceId
 
@@ -41,7 +42,7 @@ PAGE = """
 def refused(field: str, **sent: str) -> str:
     """Return a page with forms after one of them was refused."""
     fields = {name: tuple(value.split(",")) for name, value in sent.items()}
-    form = RefusedForm("post", "/people/mia/age", fields, with_code("It's <wrong>."), field)
+    form = SentForm("post", "/people/mia/age", fields, with_code("It's <wrong>."), field)
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     return environment.from_string(PAGE).render(FormWriter(form, "/people/mia?a=<1>").calls)
 
