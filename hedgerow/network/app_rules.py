@@ -93,13 +93,13 @@ def closed_apps(flows: Sequence[Flow], page_ports: Sequence[int], *, by_destinat
     """
     stated = [network for flow in flows for network in flow.to]
     no_page = [protocol("tcp"), match(payload("th", "dport"), {"set": list(page_ports)}, "!=")]
-    pages = [[protocol("tcp"), destination_port(*page_ports)]] if by_destination else []
+    page = [protocol("tcp"), destination_port(*page_ports)]
     return [
         [networks(ip, found), *condition]
         for id, own in app_networks().items()
         if not any(one.overlaps(other) for one in own for other in stated if one.version == other.version)
         for ip, _, found in _by_family(id)
-        for condition in ([protocol("udp")], no_page, *([*each, *not_admitted(ip)] for each in pages))
+        for condition in ([protocol("udp")], no_page, *([[*page, *not_admitted(ip)]] if by_destination else []))
     ]
 
 
