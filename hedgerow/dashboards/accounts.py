@@ -27,9 +27,7 @@ from hedgerow.dashboards.passwords import (
     SignInRefused,
     check_password_strength,
 )
-from hedgerow.dashboards.scopes import ROLE_SCOPES as ROLE_SCOPES
-from hedgerow.dashboards.scopes import TOKEN_SCOPES as TOKEN_SCOPES
-from hedgerow.dashboards.scopes import AccessScope, Role
+from hedgerow.dashboards.scopes import ROLE_SCOPES, TOKEN_SCOPES, AccessScope, Role
 from hedgerow.journal.accounts import AccountRow, AccountStore, NameTaken, TokenRow, WebSessionRow
 
 LOCAL = "hedgerow.local"

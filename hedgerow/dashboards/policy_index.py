@@ -72,8 +72,13 @@ def users_of(device: Device) -> str:
     return device.person or ", ".join(device.sharers)
 
 
+def address_key(device: str) -> str:
+    """Return the key of sessions that began on a device of the policy which was recognised by its address."""
+    return f"{device}@address"
+
+
 def device_of(session: WebSessionRow, policy: Policy) -> str:
     """Return the device of the policy on which a session began, or an empty text."""
     keys = set(session.origin.split("\n"))
-    known = ((device, {device, f"{device}@address", *found.macs}) for device, found in policy.devices.items())
+    known = ((device, {device, address_key(device), *found.macs}) for device, found in policy.devices.items())
     return next((device for device, own in known if not keys.isdisjoint(own)), "")

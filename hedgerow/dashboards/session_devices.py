@@ -8,6 +8,7 @@ from hedgerow.dashboards.accounts import DAY_S
 from hedgerow.dashboards.guard import LOCAL_PEERS
 from hedgerow.dashboards.notices import Notice, localized
 from hedgerow.dashboards.pages.context import PageContext
+from hedgerow.dashboards.policy_index import address_key
 from hedgerow.dashboards.words.languages import message
 from hedgerow.journal.accounts import WebSessionRow
 from hedgerow.policies.identity import Grade
@@ -34,7 +35,7 @@ class SessionDevices:
             return {"localhost" if address in LOCAL_PEERS else address}
         known = control.policy().devices.get(device.device)
         if device.grade < Grade.MAC_AND_ADDRESS:
-            return {address, f"{device.device}@address"}
+            return {address, address_key(device.device)}
         if known is not None and known.macs and known.tunnel is None:
             return known.macs
         return {device.device, *(known.macs if known is not None else ())}  # its tunnel may be all, one day

@@ -7,11 +7,11 @@ from unittest.mock import MagicMock
 import pytest
 from starlette.datastructures import Headers
 
-from hedgerow.dashboards.accounts import ROLE_SCOPES, TOKEN_SCOPES, Principal
+from hedgerow.dashboards.accounts import Principal
 from hedgerow.dashboards.app import create_app
 from hedgerow.dashboards.guard import RouteGuard, host_name, secure_url
 from hedgerow.dashboards.routes import AccessTable
-from hedgerow.dashboards.scopes import Role
+from hedgerow.dashboards.scopes import ROLE_SCOPES, TOKEN_SCOPES, Role
 
 TOKEN = "the-token"
 HERE = "127.0.0.1:8053"

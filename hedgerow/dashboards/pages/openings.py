@@ -142,16 +142,21 @@ async def confirm(
 
 
 async def explain_obstacle(
-    context: PageContext, request: Request, opening: AccessSubject, how_long: GrantDuration, *, at_night: bool = True
+    context: PageContext,
+    request: Request,
+    opening: AccessSubject,
+    how_long: GrantDuration,
+    *,
+    if_all_closed: bool = True,
 ) -> Response | None:
     """Return a page that says why something stays closed although it was just opened, and offers what helps; None if it
     is open.
 
     Arguments:
-        at_night: False if it does not matter that the whole internet is closed, as it does not for a lasting rule.
+        if_all_closed: False if a closure of the whole internet need not be told, as for a lasting rule.
     """
     obstacle = await _obstacle(context, opening)
-    if obstacle is None or (not at_night and obstacle.reason in _CLOSE_ALL):
+    if obstacle is None or (not if_all_closed and obstacle.reason in _CLOSE_ALL):
         return None
     reader, now = language_of(request), context.clock()
     policy = context.policy()

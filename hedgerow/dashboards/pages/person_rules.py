@@ -348,7 +348,7 @@ class SwitchPages(PageGroup):
 
 async def _own_obstacle(context: PageContext, request: Request, opening: AccessSubject) -> Response | None:
     """Return a page that says why something stays closed that a rule has just opened, unless everything is closed."""
-    return await explain_obstacle(context, request, opening, GrantDuration.GOOD, at_night=False)
+    return await explain_obstacle(context, request, opening, GrantDuration.GOOD, if_all_closed=False)
 
 
 def _back(name: str, item: str, wanted: bool, saved: str = "") -> Response:

@@ -10,7 +10,7 @@ from fastapi import Form, Path, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from hedgerow.dashboards.accounts import MAX_TOKEN_DAYS, TOKEN_SCOPES
+from hedgerow.dashboards.accounts import MAX_TOKEN_DAYS
 from hedgerow.dashboards.actions.accounts import SETTINGS_DONE, remove_account
 from hedgerow.dashboards.actions.action import Caller
 from hedgerow.dashboards.control import InvalidInput, at_field
@@ -30,7 +30,7 @@ from hedgerow.dashboards.pages.graphics import qr_code
 from hedgerow.dashboards.pages.openings import confirm
 from hedgerow.dashboards.policy_index import device_of
 from hedgerow.dashboards.routes import ADMIN, MANAGE, READ, get, post
-from hedgerow.dashboards.scopes import AccessScope, Role
+from hedgerow.dashboards.scopes import TOKEN_SCOPES, AccessScope, Role
 from hedgerow.dashboards.words.changes import change_sentences
 from hedgerow.dashboards.words.labels import user_agent_text
 from hedgerow.dashboards.words.languages import LANGUAGE_COOKIE, language_of, message

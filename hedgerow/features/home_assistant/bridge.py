@@ -16,10 +16,11 @@ import time
 from aiomqtt import Client, Message, MqttError, Will
 
 from hedgerow.backoff import pause_after
-from hedgerow.dashboards.accounts import TOKEN_SCOPES, Principal
+from hedgerow.dashboards.accounts import Principal
 from hedgerow.dashboards.actions.orders import BonusOrder
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.rules import switch_edits
+from hedgerow.dashboards.scopes import TOKEN_SCOPES
 from hedgerow.dashboards.words.labels import midnight_before, title_of, zone
 from hedgerow.dashboards.words.languages import language, message
 from hedgerow.features.contract import ControlService, Core

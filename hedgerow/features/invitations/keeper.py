@@ -13,11 +13,11 @@ import hashlib
 import secrets
 from collections.abc import Callable, Sequence
 
-from hedgerow.dashboards.accounts import INVITATION, ROLE_SCOPES, Accounts, Principal, check_account_name
+from hedgerow.dashboards.accounts import INVITATION, Accounts, Principal, check_account_name
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.notices import Notice, localized
 from hedgerow.dashboards.passwords import CODE_ALPHABET, SignInRefused, check_password_strength
-from hedgerow.dashboards.scopes import Role
+from hedgerow.dashboards.scopes import ROLE_SCOPES, Role
 from hedgerow.dashboards.words.languages import message
 from hedgerow.features.contract import Core
 from hedgerow.features.invitations.orders import VALID_HOURS, InvitationOrder, MadeInvitation, OpenInvitation
