@@ -25,6 +25,7 @@ from small_internet.whole import SmallInternet
 
 START_SECONDS = 60.0
 END_SECONDS = 10.0
+DEATH_SECONDS = 2.0
 ROLES = ("dns", "gate", "signer", "inspector", "control")
 _READY = re.compile(r"hedgerow ready dns=(\S+) proxy=(\S+) web=(http://\S+)(?: \w+=\S+)*\s*")
 _READY_OR_LIMITED = re.compile(
@@ -281,7 +282,11 @@ def _end(process: Process) -> list[str]:
         process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(END_SECONDS)
-    left = [f"{pid}: {' '.join(words)}" for pid, words in family if command_of(pid) == words]
+    # The kernel kills a process whose parent ends, and on a busy machine it dies only when it has a processor again.
+    deadline = time.monotonic() + DEATH_SECONDS
+    while any(command_of(pid) == words for pid, words in family) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    left = [f"{pid}, {name_of(pid)}: {' '.join(words)}" for pid, words in family if command_of(pid) == words]
     if process.poll() is None:
         left.append(f"{process.pid}: the supervisor")
         process.kill()
