@@ -4,6 +4,8 @@ enforced.
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from hedgerow.blocklists.catalogue import Catalogue
@@ -50,6 +52,22 @@ def test_an_exception_differs_from_its_group_and_names_a_service() -> None:
     assert data["services"].keys() <= services.keys()
     same = [id for id, entry in data["services"].items() if entry["from"] == data["groups"][services[id].group]["from"]]
     assert same == [], "the reason of the group says it"
+
+
+def test_a_game_is_open_from_its_lowest_rating_on() -> None:
+    for id, stance in service_ages().items():
+        ratings = [int(number) for number in re.findall(r"\b(\d+) (?:\(PEGI\)|and \d+ \(|\(ESRB\))", stance.why)]
+        if ratings:
+            lowest = max(13, min(ratings))  # a band of its own for 12 would be for one year
+            assert stance.open_from == max(age for age in AGE_BANDS if age <= lowest), id
+
+
+@pytest.mark.parametrize("service", ["steam", "fortnite", "dota-2", "league-of-legends", "sims", "geforce-now"])
+@pytest.mark.parametrize("profile", ["child-under-8", "child-8-12", "seat-child"])
+def test_a_child_does_not_get_games_rated_12(catalogue: Catalogue, profile: str, service: str) -> None:
+    ruleset = Rulesets(load_policy(None), (), (), catalogue).ruleset(Device(DeviceId("mia"), profile), NOW)
+    for domain in Services.load().by_id[service].domains:
+        assert decide(ruleset, catalogue, Request(DeviceId("mia"), RequestKind.DNS, domain)).verdict is Verdict.BLOCK
 
 
 @pytest.mark.parametrize("service", ["kik", "textnow", "apkpure", "tailscale", "patreon"])
