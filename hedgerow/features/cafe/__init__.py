@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from hedgerow.dashboards.actions.operations import SessionControl
     from hedgerow.dashboards.extensions import Extensions
     from hedgerow.dashboards.metrics import Metric
+    from hedgerow.features.contract import Check
     from hedgerow.policies.model import Policy
     from hedgerow.policies.reading.feature_keys import FeatureKey
 
@@ -66,6 +67,12 @@ def _extensions() -> Extensions:
     return EXTENSIONS
 
 
+def _checks() -> Sequence[Check]:
+    from hedgerow.features.cafe.checks import check_prices
+
+    return (check_prices,)
+
+
 def _metrics() -> Sequence[Metric]:
     from hedgerow.features.cafe.metrics import METRICS
 
@@ -83,6 +90,7 @@ FEATURE = Feature(
     gateway_services=_gateway_services,
     gateway_leftovers=_gateway_leftovers,
     extensions=_extensions,
+    checks=_checks,
     metrics=_metrics,
     commands={
         "seat move": "commands:move",

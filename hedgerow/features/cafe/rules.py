@@ -16,7 +16,8 @@ from hedgerow.dashboards.accounts import COMMAND_LINE, Accounts
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.features.cafe.business_day import business_day, business_day_start
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore, balance
-from hedgerow.features.cafe.settings import CafeSettings, cafe_of
+from hedgerow.features.cafe.session_entries import FREE, given_minutes, opening_note, payment_of, tariff_of
+from hedgerow.features.cafe.settings import CafeSettings, Tariff, cafe_of
 from hedgerow.features.cafe.voucher_store import Voucher
 from hedgerow.features.contract import Snapshots
 from hedgerow.policies.model import Device, Policy, Session
@@ -92,41 +93,51 @@ class CounterRules:
         entry = CounterEntry(
             session.starts, session.actor, CounterAction.OPEN, session.device, session.id, kind, minutes
         )
+        tariff = self._cafe.sessions.get(kind, FREE)
         if voucher is not None:
-            return _by_voucher(entry, voucher, self._cafe.currency)
+            entry = _by_voucher(entry, voucher, self._cafe.currency)
+            return replace(entry, note=opening_note(entry.note, tariff))
         if is_adult_kind(kind, self._policy.profiles):
             self._check_limit(entry, "adult_sessions")
-        payment = Payment(pays) if pays else self._cafe.pays
-        return self._priced(entry, payment if minutes else Payment.AFTER)
+        payment = (Payment(pays) if pays else self._cafe.pays) if minutes else Payment.AFTER
+        entry = _priced(entry, payment, tariff.price(minutes), self._cafe.currency)
+        return replace(entry, note=opening_note(payment.value, tariff))
 
     def extension(self, session: Session, actor: str, minutes: int, voucher: Voucher | None) -> CounterEntry:
-        """Return the entry of minutes that are added to a session."""
+        """Return the entry of minutes that are added to a session.
+
+        All its minutes together cost what they would have cost at once, at the prices of its beginning.
+        """
         kind = kind_of(session)
         entry = CounterEntry(time.time(), actor, CounterAction.EXTEND, session.device, session.id, kind, minutes)
         if voucher is not None:
             return _by_voucher(entry, voucher, self._cafe.currency)
-        return self._priced(entry, payment_of(self.store.of_session(session.id)))
+        entries = self.store.of_session(session.id)
+        price = self._tariff(kind, entries).price_of_more(given_minutes(entries), minutes)
+        return _priced(entry, payment_of(entries), price, _currency_of(entries, self._cafe.currency))
 
     def ending(self, session: Session, actor: str, now: float) -> CounterEntry:
         """Return the entry of an end. Raises `InvalidInput` beyond the limit of a role.
 
-        A guest who pays afterwards owes the price of the minutes that were used.
+        A guest who pays afterwards owes the price of the minutes that were used. A clock that was set back meanwhile
+        makes neither more minutes of it than the session was given, nor fewer than none.
         """
-        unused = max(0, int((session.ends - now) // 60)) if session.ends is not None else 0
+        entries = self.store.of_session(session.id)
+        left = int((session.ends - now) // 60) if session.ends is not None else 0
+        unused = min(max(0, left), given_minutes(entries))
         note = "" if session.ends is None else f"{session.ends:.0f}"
         kind = kind_of(session)
         entry = CounterEntry(now, actor, CounterAction.END, session.device, session.id, kind, unused, note=note)
         if unused:
             self._check_limit(entry, "early_ends")
-        entries = self.store.of_session(session.id)
         if payment_of(entries) is not Payment.AFTER:
             return entry
-        owed = sum(each.due for each in entries)
+        owed, tariff = sum(each.due for each in entries), self._tariff(kind, entries)
         if session.ends is None:
-            due = self._cafe.session_price(kind, -(-int(now - session.starts) // 60))
+            due = tariff.price(max(0, -(-int(now - session.starts) // 60)))
         else:
-            due = min(owed, self._cafe.session_price(kind, used_minutes(entries) - unused)) if unused else owed
-        return replace(entry, due=due - owed, currency=self._cafe.currency)
+            due = min(owed, tariff.price(given_minutes(entries) - unused)) if unused else owed
+        return replace(entry, due=due - owed, currency=_currency_of(entries, self._cafe.currency))
 
     def reopening(self, session_id: str, actor: str) -> tuple[CounterEntry, float | None] | None:
         """Return the entry that undoes an end, and the instant at which the session ends again; None without such an
@@ -206,10 +217,8 @@ class CounterRules:
             raise InvalidInput("This session has no minutes that were paid and not used.")
         return replace(last, at=time.time(), actor=actor, action=CounterAction.CREDIT, note="", id=0, key=None)
 
-    def _priced(self, entry: CounterEntry, payment: Payment) -> CounterEntry:
-        price = self._cafe.session_price(entry.kind, entry.minutes)
-        taken = price if payment is Payment.BEFORE else 0
-        return replace(entry, due=price, taken=taken, currency=self._cafe.currency, note=payment.value)
+    def _tariff(self, kind: str, entries: tuple[CounterEntry, ...]) -> Tariff:
+        return tariff_of(entries, self._cafe.sessions.get(kind, FREE))
 
     def _check_limit(self, entry: CounterEntry, name: str) -> None:
         limits = self._cafe.roles.get(_role_of(entry.actor, self.store, self._accounts))
@@ -269,15 +278,14 @@ def kind_of(session: Session) -> str:
     return (session.profile or "").removeprefix(SEAT_PREFIX)
 
 
-def payment_of(entries: tuple[CounterEntry, ...]) -> Payment:
-    """Return when the guest of a session pays, given its entries. Vouchers are paid before."""
-    return Payment.AFTER if entries and entries[0].note == Payment.AFTER else Payment.BEFORE
+def _priced(entry: CounterEntry, payment: Payment, price: int, currency: str) -> CounterEntry:
+    taken = price if payment is Payment.BEFORE else 0
+    return replace(entry, due=price, taken=taken, currency=currency, note=payment.value)
 
 
-def used_minutes(entries: tuple[CounterEntry, ...]) -> int:
-    """Return the minutes that a session was given, from its entries."""
-    given = (CounterAction.OPEN, CounterAction.EXTEND, CounterAction.REDEEM)
-    return sum(each.minutes for each in entries if each.action in given)
+def _currency_of(entries: tuple[CounterEntry, ...], current: str) -> str:
+    """Return the currency of a session, which is that of its beginning."""
+    return (entries[0].currency if entries else "") or current
 
 
 def _by_voucher(entry: CounterEntry, voucher: Voucher, currency: str) -> CounterEntry:

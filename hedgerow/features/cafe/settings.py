@@ -31,6 +31,28 @@ class Tariff:
         share = -(-minutes * amount // length)
         return min([share, *(longer for length, longer in self.steps if length >= minutes)])
 
+    def price_of_more(self, before: int, minutes: int) -> int:
+        """Return the price of minutes on top of those before, so that all together cost what they cost at once.
+
+        >>> tariff = Tariff(((30, 120), (60, 200)))
+        >>> [tariff.price(30), tariff.price_of_more(30, 30), tariff.price(60)]
+        [120, 80, 200]
+        """
+        return self.price(before + minutes) - self.price(before)
+
+    def __str__(self) -> str:
+        return " ".join(f"{minutes}:{amount}" for minutes, amount in self.steps)
+
+    @classmethod
+    def parse(cls, steps: Iterable[str]) -> Tariff:
+        """Return the tariff of these steps, as its text has them.
+
+        >>> Tariff.parse("30:120 60:200".split())
+        Tariff(steps=((30, 120), (60, 200)))
+        """
+        pairs = (step.split(":") for step in steps)
+        return cls(tuple((int(minutes), int(amount)) for minutes, amount in pairs))
+
 
 @dataclass(frozen=True, slots=True)
 class Bandwidth:
@@ -71,12 +93,14 @@ class CafeSettings:
         return self.sessions[kind].price(minutes) if kind in self.sessions else 0
 
     def free_kinds(self, profiles: Iterable[str]) -> tuple[str, ...]:
-        """Return the kinds of session without a price, if others have one.
+        """Return the kinds of session without a price, if anything has one.
 
         >>> CafeSettings(sessions={"child": Tariff(((60, 200),))}).free_kinds(["seat-child", "seat-teen"])
         ('teen',)
         """
-        return tuple(kind for kind in session_kinds(profiles) if kind not in self.sessions) if self.sessions else ()
+        if not (self.sessions or self.vouchers):
+            return ()
+        return tuple(kind for kind in session_kinds(profiles) if kind not in self.sessions)
 
     def voucher_price(self, kind: str, minutes: int) -> int:
         """Return the price of a voucher, by default that of a session."""

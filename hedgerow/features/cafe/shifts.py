@@ -14,6 +14,7 @@ from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.data_export import csv_cell
 from hedgerow.features.cafe.business_day import business_day, business_day_start
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry
+from hedgerow.features.cafe.session_entries import payment_of
 from hedgerow.policies.seats import Payment
 
 _EARLY = {CounterAction.END: 1, CounterAction.REOPEN: -1}
@@ -101,7 +102,7 @@ class SessionHistory:
     def unused(self) -> int:
         """Return the minutes that were paid before and not used, for which there is no voucher yet."""
         last = self.entries[-1]
-        return last.minutes if last.action is CounterAction.END and self.entries[0].note != Payment.AFTER else 0
+        return last.minutes if last.action is CounterAction.END and payment_of(self.entries) is Payment.BEFORE else 0
 
 
 def shift_report(entries: Iterable[CounterEntry], is_adult: Callable[[str], bool]) -> ShiftReport:

@@ -1,0 +1,44 @@
+"""Facts of one session from its entries: when its guest pays, at which prices, and for how many minutes. Pure.
+
+A session keeps the prices of its beginning, which the note of its first entry has after its first word. Entries of
+older versions have no prices there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry
+from hedgerow.features.cafe.settings import Tariff
+from hedgerow.policies.seats import Payment
+
+FREE = Tariff(((60, 0),))
+"""The tariff of a kind of session without a price."""
+
+_GIVES_MINUTES = frozenset({CounterAction.OPEN, CounterAction.EXTEND, CounterAction.REDEEM})
+
+
+def opening_note(word: str, tariff: Tariff) -> str:
+    """Return the note of a session's first entry: the payment or the serial of a voucher, and the prices.
+
+    >>> opening_note("after", Tariff(((30, 120), (60, 200))))
+    'after 30:120 60:200'
+    """
+    return f"{word} {tariff}"
+
+
+def payment_of(entries: Sequence[CounterEntry]) -> Payment:
+    """Return when the guest of a session pays, given its entries. Vouchers are paid before."""
+    is_after = bool(entries) and entries[0].note.split(" ")[0] == Payment.AFTER
+    return Payment.AFTER if is_after else Payment.BEFORE
+
+
+def tariff_of(entries: Sequence[CounterEntry], current: Tariff) -> Tariff:
+    """Return the prices of a session, which are those of its beginning if its entries have them."""
+    steps = entries[0].note.split(" ")[1:] if entries else []
+    return Tariff.parse(steps) if steps else current
+
+
+def given_minutes(entries: Sequence[CounterEntry]) -> int:
+    """Return the minutes that a session was given, from its entries."""
+    return sum(each.minutes for each in entries if each.action in _GIVES_MINUTES)

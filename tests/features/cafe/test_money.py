@@ -1,0 +1,169 @@
+"""Money at the counter: what a session costs however it was put together, and what nobody has to notice by himself."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from argon2 import PasswordHasher
+
+from hedgerow.app.doctor.findings import Health
+from hedgerow.dashboards.accounts import Accounts
+from hedgerow.dashboards.passwords import PasswordHashes
+from hedgerow.features.cafe.checks import check_prices
+from hedgerow.features.cafe.counter import CounterService
+from hedgerow.features.cafe.counter_store import CounterEntry, CounterStore
+from hedgerow.features.cafe.sessions import GuestOrder, SessionService
+from hedgerow.features.cafe.shifts import session_histories
+from hedgerow.features.cafe.voucher_store import Voucher
+from hedgerow.journal.access_store import GrantStore
+from hedgerow.journal.accounts import AccountStore
+from hedgerow.journal.reader import JournalReader
+from hedgerow.journal.store import Store
+from hedgerow.journal.tables import counter_entries, sessions
+from hedgerow.journal.usage import UsageStore
+from hedgerow.policies.model import DeviceId, Policy
+from hedgerow.policies.reading.load import parse_policy
+
+PRICES = "{child: {30: 120, 60: 200}, adult: 300}"
+POLICY = """
+cafe: {{currency: EUR, prices: {prices}}}
+seats: {{seat-1: {{ip: 127.0.0.6}}, seat-2: {{ip: 127.0.0.7}}}}
+profiles: {{seat-teen: {{extends: seat-child}}}}
+"""
+SEAT = DeviceId("seat-1")
+ANA = "Ana"
+
+
+def policy_with(prices: str) -> Policy:
+    return parse_policy(POLICY.format(prices=prices).encode(), None)
+
+
+class Cafe:
+    """The counter of a café without staff, on a journal of its own."""
+
+    def __init__(self, journal: Store) -> None:
+        self.journal, self.store = journal, CounterStore(journal)
+        passwords = PasswordHashes(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        accounts = Accounts(AccountStore(journal), time.time, passwords)
+        self.snapshots: Any = SimpleNamespace(
+            policy=policy_with(PRICES),
+            view=None,
+            usage=UsageStore(journal),
+            ledger=GrantStore(journal),
+            reader=JournalReader(journal),
+            put_in_force=lambda: asyncio.sleep(0),
+        )
+        self.counter = CounterService(self.snapshots, self.store, accounts)
+        self.sessions = SessionService(self.snapshots, self.counter)
+
+    def seat(self, name: str = SEAT) -> Any:
+        return self.snapshots.policy.devices[name]
+
+    def open(
+        self, minutes: float | None, pays: str = "before", kind: str = "child", voucher: Voucher | None = None
+    ) -> str:
+        return self.sessions.start_in_turn(self.seat(), ANA, GuestOrder(kind, minutes, pays=pays), voucher).id
+
+    def extend(self, minutes: int) -> None:
+        self.sessions.extend_in_turn(self.seat(), minutes, ANA, None)
+
+    def end(self) -> None:
+        self.sessions.end_in_turn(self.seat(), ANA, None)
+
+    def pass_time(self, minutes: float) -> None:
+        """Let all sessions be older, or with negative minutes set the clock back."""
+        columns = sessions.c
+        values = {"starts": columns.starts - minutes * 60, "ends": columns.ends - minutes * 60}
+        self.journal.execute(self.journal.update(sessions).values(values))
+
+    def entries(self) -> tuple[CounterEntry, ...]:
+        return self.store.entries(0.0, time.time() + 60)
+
+
+@pytest.fixture
+def cafe(journal: Store) -> Cafe:
+    return Cafe(journal)
+
+
+@pytest.mark.parametrize("parts", [(60,), (30, 30), (15, 15, 15, 15), (59, 1), (30, 15, 15)])
+@pytest.mark.parametrize("pays", ["before", "after"])
+def test_an_hour_costs_the_same_however_it_is_put_together(cafe: Cafe, parts: tuple[int, ...], pays: str) -> None:
+    first, *more = parts
+    cafe.open(first, pays)
+    for minutes in more:
+        cafe.extend(minutes)
+    cafe.pass_time(59.9)
+    cafe.end()
+    assert sum(each.due for each in cafe.entries()) == 200
+    assert sum(each.taken for each in cafe.entries()) == (200 if pays == "before" else 0)
+
+
+def test_minutes_of_a_voucher_count_as_bought(cafe: Cafe) -> None:
+    now = time.time()
+    cafe.open(30, voucher=Voucher("child", 30, ANA, now, now + 86400, 120, True))
+    cafe.extend(30)
+    assert [(each.action, each.taken) for each in cafe.entries()] == [("redeem", 0), ("extend", 80)]
+
+
+@pytest.mark.parametrize("after", ["{child: {30: 240, 60: 400}, adult: 300}", "{adult: 300}", "{child: 0, adult: 300}"])
+@pytest.mark.parametrize("pays", ["before", "after"])
+def test_a_session_keeps_the_prices_of_its_beginning(cafe: Cafe, after: str, pays: str) -> None:
+    cafe.open(30, pays)
+    cafe.snapshots.policy = policy_with(after)
+    cafe.extend(30)
+    cafe.pass_time(39.9)
+    cafe.end()
+    assert sum(each.due for each in cafe.entries()) == (200 if pays == "before" else 160)
+
+
+def test_a_free_session_stays_free_when_its_kind_gets_a_price(cafe: Cafe) -> None:
+    cafe.open(30, kind="teen")
+    cafe.snapshots.policy = policy_with("{child: 200, teen: 500}")
+    cafe.extend(30)
+    assert sum(each.due for each in cafe.entries()) == 0
+
+
+@pytest.mark.parametrize("minutes", [60, None])
+def test_a_clock_that_is_set_back_loses_no_money(cafe: Cafe, minutes: float | None) -> None:
+    """Neither is the guest owed more than was given, nor the café less than nothing."""
+    cafe.open(minutes, "after")
+    cafe.pass_time(-180)
+    cafe.end()
+    (history,) = session_histories(cafe.entries())
+    assert history.owed == 0
+    assert history.minutes == 0
+
+
+def test_after_the_clock_is_set_back_no_more_minutes_are_unused_than_were_paid(cafe: Cafe) -> None:
+    cafe.open(60)
+    cafe.pass_time(-180)
+    cafe.end()
+    assert session_histories(cafe.entries())[0].unused == 60
+
+
+def test_what_the_entries_of_older_versions_leave_out_costs_what_it_costs_now(cafe: Cafe) -> None:
+    session = cafe.open(30)
+    (entry,) = cafe.entries()
+    assert entry.note == "before 30:120 60:200"
+    cafe.journal.execute(cafe.journal.update(counter_entries).values(note="before"))
+    cafe.extend(30)
+    assert [each.due for each in cafe.store.of_session(session)] == [120, 80]
+
+
+def check(prices: str) -> tuple[Health, str]:
+    (finding,) = check_prices(SimpleNamespace(policy=policy_with(prices)))  # type: ignore[arg-type]
+    return finding.health, finding.found
+
+
+def test_the_doctor_names_a_kind_without_a_price() -> None:
+    health, found = check("{child: 200}")
+    assert health is Health.UNSURE
+    assert "adult" in found
+    assert "teen" in found
+    assert check("{child: 200, adult: 300, teen: 0}")[0] is Health.GOOD
+    unpriced = SimpleNamespace(policy=parse_policy(b"seats: {seat-1: {ip: 127.0.0.6}}", None))
+    assert list(check_prices(unpriced)) == []  # type: ignore[arg-type]
