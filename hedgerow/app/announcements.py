@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from hedgerow.app.settings import Endpoint, Settings
+from hedgerow.policies.network import PRIVATE_RANGES
 
 _DESCRIPTORS_S = 1.0
 """Seconds for which a file descriptor waits for a service manager that is behind. States never wait."""
@@ -58,8 +59,8 @@ def ready_lines(settings: Settings, addresses: Sequence[str], problems: Sequence
     """The ready line, whose web address opens in a browser on this machine, and one with the addresses for other
     devices, if any.
 
-    `addresses` are this machine's own. If not everything serves, `problems` say so, and the first line is another. A
-    problem is a line.
+    `addresses` are this machine's own; those outside the ranges of home networks are not shown. If not everything
+    serves, `problems` say so, and the first line is another. A problem is a line.
     """
     if problems:
         limited = (
@@ -73,11 +74,16 @@ def ready_lines(settings: Settings, addresses: Sequence[str], problems: Sequence
     own = [ip_address(address) for address in addresses] if settings.web.is_everywhere else []
     versions = {ip_address(place.host).version for place in settings.web.every_family()}
     near = sorted(
-        (each for each in own if each.is_private and not each.is_loopback and each.version in versions),
+        (each for each in own if not each.is_loopback and each.version in versions and _is_of_a_home(each)),
         key=_family_order,
     )
     urls = [f"http://{Endpoint(str(address), settings.web.port)}" for address in near]
     return [ready, *([f"from other devices: {' '.join(urls)}"] if urls else []), *filter(None, [settings.problem])]
+
+
+def _is_of_a_home(address: IPv4Address | IPv6Address) -> bool:
+    """Return False for addresses that `is_private` counts in, such as those of a provider's laboratory."""
+    return any(address in network for network in PRIVATE_RANGES)
 
 
 def _family_order(address: IPv4Address | IPv6Address) -> tuple[int, int]:

@@ -27,6 +27,7 @@ from functools import partial
 
 from hedgerow.app.announcements import TroubleProcess, notify_systemd, ready_lines, show_welcome
 from hedgerow.app.children import ChildProcess, Children, InspectorSockets, ManagedProcess, Zygote, ZygoteError
+from hedgerow.app.gateway.config import addresses_for_devices
 from hedgerow.app.heartbeats import Heartbeats
 from hedgerow.app.ipc import (
     HEARTBEAT_INTERVAL_S,
@@ -39,7 +40,6 @@ from hedgerow.app.ipc import (
     format_descriptors,
 )
 from hedgerow.app.settings import RunFiles, Settings, remove_memory_folder
-from hedgerow.network.own_addresses import own_addresses
 from hedgerow.task_state import Area, TaskState
 from hedgerow.ticks import next_tick, seconds_to_tick
 from hedgerow.watched_tasks import WatchedTasks
@@ -423,7 +423,9 @@ def supervise(
     tasks.errors.watch_process()
     supervisor = Supervisor(
         settings,
-        lambda problems: print(*ready_lines(settings, own_addresses(), problems), sep="\n", flush=True),
+        lambda problems: print(
+            *ready_lines(settings, addresses_for_devices(settings.state), problems), sep="\n", flush=True
+        ),
         has_terminal=sys.stdout.isatty(),
         sockets={slot: [each.detach() for each in of_slot] for slot, of_slot in sockets.items()},
         zygote=(zygote[0], zygote[1].detach()),

@@ -55,13 +55,14 @@ class PostgresDialect(Dialect):
 
     def open(self) -> Engine:
         """Return the engine. It connects when it is used first."""
+        connector = Connector(self.address)
         engine = create_engine(
             "postgresql+psycopg://",
-            creator=Connector(self.address).connect,
+            creator=connector.connect,
             pool_size=_KEPT_CONNECTIONS,
             max_overflow=MAX_CONNECTIONS - _KEPT_CONNECTIONS,
-            pool_pre_ping=True,
         )
+        event.listen(engine, "checkout", lambda connection, _record, _proxy: connector.check(connection))
         event.listen(engine, "handle_error", _unify_errors)
         return engine
 

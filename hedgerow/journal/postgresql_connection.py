@@ -7,22 +7,29 @@ give each transaction another one.
 
 from __future__ import annotations
 
+import select
 import ssl
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import PGconn
 from psycopg.types.string import StrDumper
+from sqlalchemy.exc import InvalidatePoolError
 
-from hedgerow.journal.lanes import LaneFullError
+from hedgerow.journal.lanes import Lane, LaneFullError, current_lane
 from hedgerow.journal.postgresql_schema import CHANNEL
 from hedgerow.journal.store import JournalError, StoreAddress, UnreachableStoreError
 from hedgerow.policies.text.addresses import is_local_host
 
 CONNECT_TIMEOUT_S = 4
+PATIENCE_S: Final = {Lane.PAGES: 2.0, Lane.OWN: 10.0}
+"""Seconds for which a query of each lane waits for a sign of life of the server. People at a page or a command wait for
+it; control's own work can be done later.
+"""
 PROBE_INTERVAL_S = 1.0
 """Seconds between attempts while the server is away."""
 
@@ -74,6 +81,20 @@ class Connector:
             self._note_failure(error)
             raise
 
+    def check(self, connection: Any) -> None:
+        """Make sure that the server answers on an idle connection.
+
+        Raises InvalidatePoolError if it does not: a server that said nothing then counts as away.
+        """
+        patience = PATIENCE_S[current_lane.get()]
+        try:
+            answers = _answers(connection.pgconn, patience)
+        except psycopg.OperationalError as error:  # such as after the server's restart: the next connection may work
+            raise InvalidatePoolError from error
+        if not answers:
+            self._note_failure(psycopg.OperationalError(f"the server has not answered for {patience:.0f} seconds"))
+            raise InvalidatePoolError
+
     def _open(self) -> Any:
         try:
             parameters = connection_parameters(self._address)
@@ -103,6 +124,20 @@ class Connector:
                 with self._lock:
                     self._problem = ""
                 return
+
+
+def _answers(connection: PGconn, seconds: float) -> bool:
+    """Return False if no answer comes in time to a query that does nothing. Raises psycopg.OperationalError."""
+    until = time.monotonic() + seconds
+    connection.send_query(b"SELECT 1")
+    while connection.flush() or connection.is_busy():
+        left = until - time.monotonic()
+        if left <= 0 or not select.select([connection.socket], [], [], left)[0]:
+            return False
+        connection.consume_input()
+    while connection.get_result() is not None:
+        pass
+    return True
 
 
 class _TextDumper(StrDumper):  # type: ignore[misc]

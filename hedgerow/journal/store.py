@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import batched
 from pathlib import Path
 from typing import Any, Literal, Protocol
+from urllib.parse import parse_qsl, urlsplit
 
 from sqlalchemy import (
     Column,
@@ -31,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DatabaseError
 
 from hedgerow.journal.lanes import Lanes
-from hedgerow.policies.text.addresses import DEFAULT_SITE
+from hedgerow.policies.text.addresses import DEFAULT_SITE, is_local_host
 
 _CHUNK = 1000  # rows per statement, since a row takes a kilobyte of memory until it is written
 
@@ -61,6 +62,16 @@ class StoreAddress:
 
     def __str__(self) -> str:
         return self.url
+
+    @property
+    def is_local(self) -> bool:
+        """True if only programs on this machine reach the server by this URL.
+
+        >>> [StoreAddress(f"postgresql://{place}").is_local for place in ("[::1]/a", "/a?host=/run", "db.example/a")]
+        [True, True, False]
+        """
+        parts = urlsplit(self.url)
+        return is_local_host(parts.hostname or dict(parse_qsl(parts.query)).get("host", ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import ipaddress
 import re
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from hedgerow.policies.network import NetworkSettings
@@ -23,6 +23,24 @@ def own_addresses(proc: Path = Path("/proc/self/net")) -> list[str]:
         addresses = {*map(ipaddress.ip_address, local), *map(ipaddress.ip_address, six)}
         return [str(address) for address in addresses if not address.is_link_local]
     return ["127.0.0.1"]
+
+
+def addresses_on(interfaces: Collection[str], proc: Path = Path("/proc/self/net")) -> list[str]:
+    """Return those of `own_addresses` that belong to interfaces, by the kernel's table of connected networks."""
+    routes = [line.split() for line in _read_lines(proc / "route")[1:]]
+    networks = [
+        ipaddress.ip_network((bytes.fromhex(to)[::-1], _prefix_length(mask)))
+        for name, to, _, _, _, _, _, mask, *_ in routes
+        if name in interfaces and to != "00000000"
+    ]
+    six = [line.split() for line in _read_lines(proc / "if_inet6")]
+    there = {ipaddress.ip_address(bytes.fromhex(fields[0])) for fields in six if fields[5] in interfaces}
+    own = [ipaddress.ip_address(address) for address in own_addresses(proc)]
+    return [str(each) for each in own if each in there or any(each in network for network in networks)]
+
+
+def _prefix_length(mask: str) -> int:
+    return int(mask, 16).bit_count()
 
 
 def gateway_addresses(proc: Path = Path("/proc/self/net")) -> frozenset[str]:

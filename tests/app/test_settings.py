@@ -68,7 +68,7 @@ def test_the_ready_line_has_an_address_for_a_browser_here(
         Endpoint(web, 8053),
         encrypted={"doh": Endpoint("::", 443)},
     )
-    own = ["127.0.0.1", "fd00::2", "::1", "192.168.1.2", "8.8.4.4"]
+    own = ["127.0.0.1", "fd00::2", "::1", "192.168.1.2", "8.8.4.4", "203.0.113.2", "100.64.0.2"]
     assert ready_lines(settings, own) == [
         f"hedgerow ready dns=0.0.0.0:53 proxy=[::1]:3128 web=http://{shown} doh=[::]:443",
         *others,

@@ -21,7 +21,7 @@ import yaml
 from failing_tasks import ROLES, SharedOrders
 from small_internet.running import Hedgerow, hedgerow_command, running_hedgerow, wait_until
 
-from hedgerow.app.gateway.controller import GatewayConfig
+from hedgerow.app.gateway.config import GatewayConfig
 from hedgerow.features import FEATURES
 
 pytestmark = [pytest.mark.root, pytest.mark.provokes_traceback]

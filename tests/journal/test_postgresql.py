@@ -15,7 +15,9 @@ import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from journal_places import cleaned
 from postgres_server import PostgresServer, running_server
+from small_internet.running import wait_until
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import DatabaseError
 
@@ -25,6 +27,7 @@ from hedgerow.journal.accounts import AccountStore, WebSessionRow
 from hedgerow.journal.batch import Batch, Spool
 from hedgerow.journal.copying import CopyError, copy_journal
 from hedgerow.journal.database import _alembic, describe_journal, migrate_journal, open_journal
+from hedgerow.journal.lanes import Lane, current_lane
 from hedgerow.journal.postgresql_connection import connection_parameters
 from hedgerow.journal.postgresql_schema import day_tables, partitioned_decisions, prepare_days
 from hedgerow.journal.reader import JournalReader
@@ -280,6 +283,30 @@ def test_a_batch_that_is_refused_for_good_does_not_stop_the_others(postgres_jour
     recorder = Recorder(postgres_journal, spool=spool)
     recorder.flush()
     assert (len(spool), hosts(postgres_journal), recorder.dropped) == (0, ["right.example"], 1)
+
+
+def test_a_command_is_refused_when_the_server_says_nothing_more(postgres: PostgresServer) -> None:
+    """As after a cut in the network. Without a limit of its own, the query would wait for the connection's timeouts."""
+    with cleaned(postgres) as address, closing(open_journal(address)) as store:
+        grants = GrantStore(store)
+        lane = current_lane.set(Lane.PAGES)
+        pid = store.scalar(select(func.pg_backend_pid()))
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(DatabaseError, match="has not answered for 2 seconds"):
+                grants.give(Grant("g", "a.example", "ana", NOW))
+        finally:
+            os.kill(pid, signal.SIGCONT)
+            current_lane.reset(lane)
+        wait_until(lambda: _answers(store), 30)
+        assert not JournalReader(store).grants(NOW), "what was refused is not given"
+
+
+def _answers(store: Store) -> bool:
+    try:
+        return bool(store.scalar(select(1)))
+    except DatabaseError:
+        return False
 
 
 def test_one_state_is_readable_while_the_server_is_away(server: PostgresServer) -> None:

@@ -12,7 +12,8 @@ READ = """
 import json
 from ipaddress import ip_network
 from pathlib import Path
-from hedgerow.app.gateway.controller import GatewayConfig, build_gateway
+from hedgerow.app.gateway.config import GatewayConfig
+from hedgerow.app.gateway.controller import build_gateway
 from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.network import interfaces
 from hedgerow.policies.network import NetworkSettings

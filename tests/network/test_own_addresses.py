@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hedgerow.network.own_addresses import OwnAddresses, gateway_addresses, own_addresses
+from hedgerow.network.own_addresses import OwnAddresses, addresses_on, gateway_addresses, own_addresses
 
 
 def test_the_loopback_is_ours() -> None:
@@ -39,3 +39,30 @@ def test_the_default_gateway_is_known_by_its_addresses(tmp_path: Path) -> None:
     assert gateway_addresses(tmp_path) == {"192.168.1.1"}
     (tmp_path / "arp").write_text(NEIGHBOURS)
     assert gateway_addresses(tmp_path) == {"192.168.1.1", "44:4e:6d:00:00:01"}
+
+
+LOCAL = """Local:
+  +-- 0.0.0.0/0 3 0 5
+     |-- 10.0.0.2
+        /32 host LOCAL
+     |-- 127.0.0.1
+        /32 host LOCAL
+     |-- 192.168.1.1
+        /32 host LOCAL
+"""
+ROUTER_ROUTES = """Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
+wan\t00000000\t0100000A\t0003\t0\t0\t0\t00000000\t0\t0\t0
+wan\t0000000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0
+lan\t0001A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0
+"""
+SIX = """fd000000000000000000000000000001 03 40 00 80      lan
+20010db8000000000000000000000002 02 40 00 80      wan
+"""
+
+
+def test_the_addresses_of_some_interfaces(tmp_path: Path) -> None:
+    for name, text in {"fib_trie": LOCAL, "route": ROUTER_ROUTES, "if_inet6": SIX}.items():
+        (tmp_path / name).write_text(text)
+    assert set(addresses_on(["lan"], tmp_path)) == {"192.168.1.1", "fd00::1"}
+    assert set(addresses_on(["wan"], tmp_path)) == {"10.0.0.2", "2001:db8::2"}
+    assert addresses_on(["gone"], tmp_path) == []

@@ -13,8 +13,8 @@ from typing import Annotated
 import typer
 
 from hedgerow.app.commands.options import JsonOption, StateOption, fail, print_json, print_result, state_directory
+from hedgerow.app.gateway.config import GatewayConfig
 from hedgerow.app.gateway.controller import (
-    GatewayConfig,
     build_gateway,
     delete_config,
     device_states_of,

@@ -134,6 +134,11 @@ def grant(
         "store": with_user(address.url, name),
     }
     lines = [f"{name} {facts['rights']}: {site}.", f"store: {facts['store']}"]
+    if address.is_local:
+        lines.append(
+            "That address is this machine's own: at the site, write the name or address by which it reaches this"
+            " machine instead."
+        )
     lines += (
         [f"password, for the file {STORE_PASSWORD} of the node's state directory: {password}"]
         if password is not None

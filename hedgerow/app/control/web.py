@@ -18,7 +18,7 @@ from hedgerow.app.control.lists.list_sources import recommended_for_profiles
 from hedgerow.app.control.lists.updater import coverage_of
 from hedgerow.app.control.snapshots.publisher import SnapshotPublisher
 from hedgerow.app.control.upkeep.certificates import WebCertificates
-from hedgerow.app.gateway.controller import config_file
+from hedgerow.app.gateway.config import config_file
 from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings
 from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.blocklists.catalogue import Catalogue

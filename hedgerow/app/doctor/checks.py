@@ -25,7 +25,8 @@ from hedgerow.app.control.upkeep.safe_search import safe_search_hosts, unresolve
 from hedgerow.app.doctor.findings import Finding, Health, Installation, good_finding
 from hedgerow.app.doctor.line import check_exposure
 from hedgerow.app.doctor.probes import PROBE_TIMEOUT_S, answers_http, query_resolver, try_encrypted_dns, try_upstream
-from hedgerow.app.gateway.controller import GatewayConfig, is_unmodified
+from hedgerow.app.gateway.config import GatewayConfig
+from hedgerow.app.gateway.controller import is_unmodified
 from hedgerow.app.identities import SIGNER, obstacle
 from hedgerow.app.ipc import control_client, problem_of_control
 from hedgerow.app.settings import Settings

@@ -13,16 +13,12 @@ import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-from msgspec import Meta
-
+from hedgerow.app.gateway.config import GatewayConfig, config_file
 from hedgerow.app.gateway.reconciling import RECONCILE_INTERVAL_S, keep_reconciled
 from hedgerow.app.settings import WILDCARD_HOSTS, Settings
 from hedgerow.app.snapshot import LoadedSnapshot
-from hedgerow.codec import decode, encode
 from hedgerow.files import write_atomically
 from hedgerow.network import gateway as nftables
 from hedgerow.network.access_state import DeviceStates, compute_device_states
@@ -35,36 +31,6 @@ from hedgerow.policies.text.addresses import IpNetwork
 log = logging.getLogger("hedgerow.gateway")
 
 VERIFY_INTERVAL_S = 2.0  # a reload of the machine's firewall may flush our table, and people experiment
-
-
-@dataclass(frozen=True, slots=True)
-class GatewayConfig:
-    """The options of `hedgerow gateway apply`. `lan` are names of interfaces."""
-
-    lan: Annotated[tuple[str, ...], Meta(min_length=1)]
-    strict: bool = False
-    allow_ipsec: bool = False
-    allow_ssh: bool = False
-    any_destination: bool = False
-
-    def save(self, state: Path) -> None:
-        write_atomically(config_file(state), encode(self), 0o644)  # written by root, read by the service
-
-    @staticmethod
-    def load(state: Path) -> GatewayConfig | None:
-        """Return None if no gateway is configured. Raises OSError or ValueError if the file can't be read."""
-        try:
-            return decode(GatewayConfig, config_file(state).read_bytes())
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            raise ValueError(
-                f"{config_file(state)} can't be read: configure it again with hedgerow gateway apply --lan"
-            ) from error
-
-
-def config_file(state: Path) -> Path:
-    return state / "gateway.json"
 
 
 def record_ruleset(state: Path) -> str:

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from hedgerow.app.gateway.controller import GatewayConfig
+from hedgerow.app.gateway.config import GatewayConfig
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.network import gateway as nftables

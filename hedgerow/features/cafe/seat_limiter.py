@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 
-from hedgerow.app.gateway.controller import GatewayConfig
+from hedgerow.app.gateway.config import GatewayConfig
 from hedgerow.app.gateway.reconciling import keep_reconciled
 from hedgerow.features.cafe.bandwidth import (
     FAMILY,

@@ -39,7 +39,7 @@ from hedgerow.journal.store import JournalError, Store, StoreAddress
 from hedgerow.network.own_addresses import lan_address, own_addresses
 from hedgerow.policies.network import NetworkSettings
 from hedgerow.policies.reading.load import PolicyError, load_policy
-from hedgerow.policies.text.addresses import is_local_host, with_user
+from hedgerow.policies.text.addresses import with_user
 from hedgerow.proxy.certificate_authority import CA_FILE, CertificateAuthorityError, load_ca
 
 _ASIDE = ".before-join"
@@ -231,9 +231,9 @@ def _store_for_others(url: str, address: str) -> tuple[str, str]:
     """Return the URL by which another machine reaches the store, and the certificate of a server on this machine; empty
     if not needed.
     """
-    parts, query = urlsplit(url), dict(parse_qsl(urlsplit(url).query))
-    if not is_local_host(parts.hostname or query.get("host", "")):
+    if not StoreAddress(url).is_local:
         return url, ""
+    parts, query = urlsplit(url), dict(parse_qsl(urlsplit(url).query))
     port = parts.port or int(query.get("port", 5432))
     host = f"[{address}]" if ":" in address else address
     there = parts._replace(netloc=f"{host}:{port}", query=_without(parts.query, "host", "hostaddr", "port")).geturl()

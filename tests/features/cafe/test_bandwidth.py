@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from hedgerow.app.gateway.controller import GatewayConfig
+from hedgerow.app.gateway.config import GatewayConfig
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.features.cafe import queueing
 from hedgerow.features.cafe.bandwidth import (

@@ -14,7 +14,7 @@ import pytest
 
 from hedgerow.app.feature_services import FeatureServices
 from hedgerow.app.gateway import reconciling
-from hedgerow.app.gateway.controller import GatewayConfig
+from hedgerow.app.gateway.config import GatewayConfig
 from hedgerow.app.gateway.process import take_over_leftovers
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.features.cafe import FEATURE, seat_limiter

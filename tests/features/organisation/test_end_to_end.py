@@ -62,6 +62,7 @@ def explained(node: Hedgerow, host: str) -> str:
 
 
 def test_an_organisation_with_two_sites(whole_internet: SmallInternet, office: Office) -> None:
+    assert "by which it reaches this machine instead" in office.run("store", "grant", "cafe-3"), "it is on loopback"
     with ExitStack() as running:
         nodes = {}
         for site, rights in (("cafe-1", ["--manage"]), ("cafe-2", [])):
