@@ -17,7 +17,7 @@ PACKAGE = ROOT / "hedgerow"
 TOP_LEVEL = "top level"
 
 BUDGETS = {
-    "app": 8001,
+    "app": 8013,
     "blocklists": 3795,
     "dashboards": 7134,
     "dns": 4729,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +18,7 @@ from hedgerow.app.gateway.controller import (
     build_gateway,
     delete_config,
     device_states_of,
+    installing,
     is_unmodified,
     record_ruleset,
 )
@@ -116,9 +117,10 @@ def apply(
         )
         gateway, device_states = _load_gateway(config, folder)
         nftables.check(gateway, device_states)  # raises if nftables refuses it, before anything changes
-        config.save(folder)  # before the table: without its configuration, nothing would restore it after a boot
-        nftables.install(gateway, device_states)
-        record_ruleset(folder)
+        with installing(folder):
+            config.save(folder)  # before the table: without its configuration, nothing would restore it after a boot
+            nftables.install(gateway, device_states)
+            record_ruleset(folder)
     warnings = list(_warnings(gateway))
     place = f"The gateway is in place on {', '.join(config.lan)}. To remove it: hedgerow gateway remove"
     print_result(
@@ -153,13 +155,14 @@ def remove(state: StateOption = None, as_json: JsonOption = False) -> None:
     with _plain_errors():
         nftables.is_installed()  # raises if we may not use nftables, before anything changes
         try:
-            delete_config(folder)  # before the table, so that control does not put it back
+            with installing(folder) if folder.is_dir() else nullcontext():
+                delete_config(folder)
+                nftables.remove()
         except OSError as error:
             if isinstance(error, PermissionError):
                 raise
             nftables.remove()
             fail(f"{STILL_CHOSEN} ({error.strerror}: {error.filename}).")
-        nftables.remove()
     print_result(
         as_json, {"in_place": False}, "The gateway is removed: only the machine's other rules apply to devices."
     )

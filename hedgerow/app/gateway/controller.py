@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import hashlib
 import logging
+import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 from hedgerow.app.gateway.config import GatewayConfig, config_file
-from hedgerow.app.gateway.reconciling import RECONCILE_INTERVAL_S, keep_reconciled
+from hedgerow.app.gateway.reconciling import keep_reconciled
 from hedgerow.app.settings import WILDCARD_HOSTS, Settings
 from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.files import write_atomically
@@ -31,6 +33,20 @@ from hedgerow.policies.text.addresses import IpNetwork
 log = logging.getLogger("hedgerow.gateway")
 
 VERIFY_INTERVAL_S = 2.0  # a reload of the machine's firewall may flush our table, and people experiment
+
+
+@contextlib.contextmanager
+def installing(state: Path) -> Iterator[None]:
+    """Hold the lock of the installed table, its record and its configuration, which commands and the controller change.
+
+    Raises OSError.
+    """
+    descriptor = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def record_ruleset(state: Path) -> str:
@@ -51,9 +67,9 @@ def is_unmodified(state: Path, table: nftables.InstalledTable) -> bool:
     """Return False if something else has changed the table. An emptied table would let everything pass."""
     if _matches_record(state, table):
         return True
-    time.sleep(RECONCILE_INTERVAL_S)  # the controller may be installing it, and records it afterwards
-    now = nftables.installed_table()
-    return now is not None and _matches_record(state, now)
+    with installing(state):  # it may have been recorded since
+        now = nftables.installed_table()
+        return now is not None and _matches_record(state, now)
 
 
 def _matches_record(state: Path, table: nftables.InstalledTable) -> bool:
@@ -178,6 +194,8 @@ class GatewayController:
             in_force = await asyncio.to_thread(
                 self._ensure_installed, config, device_states, view.policy.network, changes
             )
+            if in_force is None:
+                return
             if changes != before:
                 await self._restore()
         if not device_states.is_same(in_force[1]):
@@ -198,26 +216,28 @@ class GatewayController:
 
     def _ensure_installed(
         self, config: GatewayConfig, device_states: DeviceStates, network: NetworkSettings, changes: int
-    ) -> tuple[Gateway, DeviceStates]:
+    ) -> tuple[Gateway, DeviceStates] | None:
         """Install the table if it is missing, was changed, or no longer fits this machine, such as after a change of
-        the uplink.
+        the uplink. Returns None if the configuration has changed meanwhile.
         """
         gateway = build_gateway(config, self._settings, network)
-        fits = self._in_force is not None and self._in_force[0] == gateway
-        if not fits or (changes != self._checked_at and _installed_fingerprint() != self._fingerprint):
-            nftables.install(gateway, device_states)
-            self._fingerprint = record_ruleset(self._settings.state)
-            log.info("gateway in place on %s", ", ".join(config.lan))
-            if not config_file(self._settings.state).exists():
-                nftables.remove()  # the gateway was removed meanwhile
-            self._in_force = (gateway, device_states)
+        with installing(self._settings.state):
+            if GatewayConfig.load(self._settings.state) != config:
+                return None
+            fits = self._in_force is not None and self._in_force[0] == gateway
+            if not fits or (changes != self._checked_at and _installed_fingerprint() != self._fingerprint):
+                nftables.install(gateway, device_states)
+                self._fingerprint = record_ruleset(self._settings.state)
+                log.info("gateway in place on %s", ", ".join(config.lan))
+                self._in_force = (gateway, device_states)
         assert self._in_force is not None
         self._checked_at, self._verified = changes, time.monotonic()
         return self._in_force
 
     def _update(self, device_states: DeviceStates) -> None:
-        nftables.update_states(device_states)
-        self._fingerprint = record_ruleset(self._settings.state)
+        with installing(self._settings.state):
+            nftables.update_states(device_states)
+            self._fingerprint = record_ruleset(self._settings.state)
 
 
 def _installed_fingerprint() -> str:
