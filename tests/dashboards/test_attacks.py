@@ -32,6 +32,7 @@ FILES = (
     "/counter/receipt?session=s",
     "/people/mia/kept",
     "/counter/seats",
+    "/counter/calls",
     "/today/children",
     "/lists/guide",
     "/devices/mia-tablet/away?form=firefox",
@@ -42,6 +43,7 @@ ELSEWHERE = [path for each in OF_FEATURES for path in each.get("elsewhere", ())]
 """Ways to other sites and back, with which tests of their features deal."""
 OWN_FORMS = (
     "/device/ask",
+    "/device/call",
     "/device/chore",
     "/device/code",
     "/device/conduct",
@@ -60,9 +62,11 @@ FORMS = {
     "/requests/1/deny": {},
     "/requests/1/code": {},
     "/device/conduct": {},
+    "/device/call": {},
     "/device/voucher": {"code": "ABCD-EFGH"},
     "/counter/vouchers": {"count": "5", "minutes": "60", "band": "child"},
     "/counter/vouchers/withdraw": {},
+    "/counter/answered": {"seat": "seat-1"},
     "/counter/pay": {"session": "s"},
     "/counter/credit": {"session": "s"},
     "/counter/duty": {"name": "Ana", "pin": "2580"},

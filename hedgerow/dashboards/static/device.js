@@ -14,8 +14,21 @@ const look = async () => {
   page.dataset.state = state;
   for (const part of document.querySelectorAll("[data-fresh]")) {
     const next = fresh.querySelector(`[data-fresh="${part.dataset.fresh}"]`);
+    if (next?.dataset.session !== part.dataset.session) return location.reload();  // another session: all of the page is about it
     if (next && next.innerHTML !== part.innerHTML) part.replaceChildren(...next.childNodes);
   }
 };
 
+// The time that is left at a seat, second by second.
+let started = performance.now();
+let clock = null;
+const tick = () => {
+  const shown = document.querySelector("[data-left]");
+  if (shown !== clock) [clock, started] = [shown, performance.now()];
+  if (!clock) return;
+  const left = Math.max(0, Math.round(clock.dataset.left - (performance.now() - started) / 1000));
+  clock.textContent = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
+};
+
+setInterval(tick, 1000);
 if (page) setInterval(() => look().catch(() => {}), LOOK_MS);

@@ -1,4 +1,4 @@
-"""Actions at the counter: moves, payments and vouchers."""
+"""Actions at the counter: moves, payments, vouchers, and answers to calls."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from hedgerow.dashboards.actions.action import Caller, CommandOf, FormOf, action
 from hedgerow.dashboards.actions.operations import Operations
 from hedgerow.dashboards.actions.orders import COUNTER_PATH, SessionId
 from hedgerow.dashboards.actions.sessions import SEAT, Device
+from hedgerow.features.cafe.calls import seat_calls_of
 from hedgerow.features.cafe.orders import MadeVouchers, MoveOrder, VoucherOrder
 from hedgerow.features.cafe.sessions import seat_sessions_of
 from hedgerow.features.cafe.vouchers import vouchers_of
@@ -54,4 +55,10 @@ async def withdraw_vouchers(core: Operations, caller: Caller) -> dict[str, int]:
     return {"withdrawn": await core.part(vouchers_of).withdraw(caller.actor, caller.key)}
 
 
-COUNTER_ACTIONS = (move_session, pay, make_vouchers, credit, withdraw_vouchers)
+@action("DELETE", "/counter/calls/{device}", form=FormOf(f"{COUNTER_PATH}/answered", SEAT, then=COUNTER_PATH))
+async def answer_call(core: Operations, _caller: Caller, device: Device) -> None:
+    """Answer the call of a seat, so that it is no longer shown."""
+    core.part(seat_calls_of).answer(device)
+
+
+COUNTER_ACTIONS = (move_session, pay, make_vouchers, credit, withdraw_vouchers, answer_call)

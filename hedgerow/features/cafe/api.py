@@ -17,6 +17,7 @@ from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.pages.context import PageContext
 from hedgerow.dashboards.routes import ADMIN, OPERATE, READ, ScopedRouter
 from hedgerow.features.cafe.audit import AuditRow, audit, audit_period
+from hedgerow.features.cafe.calls import SeatCall, seat_calls_of
 from hedgerow.features.cafe.counter_store import CounterEntry, CounterStore
 from hedgerow.features.cafe.metrics import MOVED_NOW
 from hedgerow.features.cafe.settings import cafe_of
@@ -99,6 +100,11 @@ def add_routes(api: ScopedRouter, context: PageContext) -> None:
     async def traffic() -> tuple[SeatTraffic, ...]:
         """Return the traffic of seats with a session, where the policy limits their bandwidth (`cafe.bandwidth`)."""
         return seat_traffic(context.metrics, policy_in_force(), context.time.sessions())
+
+    @api.serve("GET", "/counter/calls", OPERATE, READ)
+    async def calls() -> tuple[SeatCall, ...]:
+        """Return the seats that have called the staff, the longest first, until somebody answers."""
+        return context.part(seat_calls_of).open()
 
     @api.serve("GET", "/audit", OPERATE, READ)
     async def audited(

@@ -32,6 +32,7 @@ from hedgerow.dashboards.words.session_kinds import kind_titles
 from hedgerow.features.cafe.actions import COUNTER_ACTIONS, credit, make_vouchers, pay
 from hedgerow.features.cafe.api import add_routes, seat_traffic
 from hedgerow.features.cafe.audit import audit, audit_csv, audit_period
+from hedgerow.features.cafe.calls import seat_calls_of
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore
 from hedgerow.features.cafe.metrics import SEATS
 from hedgerow.features.cafe.orders import MadeVouchers, VoucherOrder
@@ -99,6 +100,7 @@ class CounterPages(_CounterGroup):
             kinds=kinds,
             unpriced=[kinds[kind][0] for kind in cafe.free_kinds(context.policy().profiles)],
             vouchers=vouchers,
+            calls=context.part(seat_calls_of).open(),
             choice={"minutes": minutes, "band": band, "pays": pays or cafe.pays},
             undo=undo,
             lengths=LENGTHS,
@@ -112,6 +114,11 @@ class CounterPages(_CounterGroup):
         """Return only the tiles, for `live.js`."""
         kinds = kind_titles(self._context.policy(), language_of(request))
         return self._counter_page(request, "cafe/templates/seats.html", tiles=await self._tiles(), kinds=kinds)
+
+    @get(f"{COUNTER_PATH}/calls", OPERATE, READ)
+    async def calls(self, request: Request) -> Response:
+        """Return only the calls of seats, for `live.js`."""
+        return self._page(request, "cafe/templates/calls.html", calls=self._context.part(seat_calls_of).open())
 
     @form(sessions.start_session)
     async def open(self, request: Request, caller: Caller, device: str, order: SeatOrder) -> Response:
@@ -337,6 +344,7 @@ EXTENSIONS = Extensions(
     actors=(_on_duty,),
     api_routes=(add_routes,),
     gauges={SEATS: _seat_states},
+    live={"calls": lambda context: context.part(seat_calls_of).open()},
     nav=(
         NavLink(
             path=COUNTER_PATH,

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Form, Request
 from starlette.responses import JSONResponse, Response
 
-from hedgerow.dashboards.control import InvalidInput, at_field
+from hedgerow.dashboards.control import DeviceView, InvalidInput, at_field
 from hedgerow.dashboards.edits.household import parse_address, parse_name
 from hedgerow.dashboards.edits.yaml_text import Edit, exclude, put, remove, rename
 from hedgerow.dashboards.extensions import Card, Place
-from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_after_save
+from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_after_save, redirect_to
 from hedgerow.dashboards.routes import DEVICES, MANAGE, get, post
 from hedgerow.dashboards.words.languages import message
+from hedgerow.features.cafe.calls import seat_calls_of
 from hedgerow.policies.model import Policy
 
 type FormText = Annotated[str, Form(max_length=300)]
@@ -26,6 +27,21 @@ class SeatsCard:
 
     seats: tuple[str, ...]
     closes_unopened: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSeatCard:
+    """A seat on its own page. `left` is in whole seconds, None without a session that `ends`.
+
+    `is_called`: the staff has been called and has not answered yet. The page is up to date as long as the rest is the
+    same, so the passing time is left out of the description.
+    """
+
+    seat: str
+    is_called: bool
+    ends: float | None = None
+    is_paused: bool = False
+    left: int | None = field(default=None, repr=False)
 
 
 def add_seat_edits(policy: Policy, seat: str, address: str) -> list[Edit]:
@@ -89,19 +105,43 @@ class PortalPages(PageGroup):
         """Return the captive-portal state (RFC 8908), whose URL DHCP option 114 and router advertisements carry (RFC
         8910).
 
-        `conduct`, which is ours: the text that the guest of this session has not accepted yet.
+        Ours are `conduct`, the text that the guest of this session has not accepted yet, and at a seat its name
+        (`seat`) and whether the staff has been called (`called`).
         """
         view = self._device(request)
         place = f"{request.url.scheme}://{request.url.netloc}/device"
         state: dict[str, object] = {"captive": view.is_captive, "user-portal-url": place}
         if view.conduct:
             state["conduct"] = view.conduct
+        if view.is_seat:
+            state |= {"seat": view.device, "called": self._context.part(seat_calls_of).is_open(view.device)}
         if view.is_seat and view.session_ends is not None and not view.is_captive:
             state |= {
                 "seconds-remaining": max(0, int(view.session_ends - self._context.clock())),
                 "can-extend-session": True,
             }
         return JSONResponse(state, headers={"Cache-Control": "private"}, media_type="application/captive+json")
+
+    @post("/device/call", DEVICES)
+    async def call(self, request: Request) -> Response:
+        """Call the staff to this seat."""
+        view = self._device(request)
+        if not view.is_seat or view.device not in self._context.policy().devices:
+            raise InvalidInput("This device is not a seat.")
+        self._context.part(seat_calls_of).call(view.device)
+        return redirect_to("/device#seat")
+
+
+def _own_seat(context: PageContext, view: DeviceView) -> OwnSeatCard | None:
+    if not view.is_seat or view.device not in context.policy().devices:
+        return None
+    now, is_called = context.clock(), context.part(seat_calls_of).is_open(view.device)
+    if view.session_ends is None or view.is_captive:
+        return OwnSeatCard(view.device, is_called)
+    pauses = [each.ends for each in context.reader.pauses(now) if each.device == view.device]
+    stands_still = max([0.0, *(ends - now for ends in pauses if ends is not None)])
+    left = max(0, int(view.session_ends - stands_still - now))
+    return OwnSeatCard(view.device, is_called, view.session_ends, bool(pauses), left)
 
 
 def _seats(context: PageContext, is_wanted: bool) -> SeatsCard | None:
@@ -115,6 +155,7 @@ def _has_no_seats(context: PageContext, _nothing: object) -> bool | None:
 
 
 SEAT_CARDS = (
+    Card(place=Place.OWN_PAGE, template="cafe/templates/own_seat.html", read=_own_seat),
     Card(place=Place.DEVICES, template="cafe/templates/seats_of_policy.html", read=_seats),
     Card(place=Place.SETTINGS_LINKS, template="cafe/templates/settings.html", read=_has_no_seats),
 )

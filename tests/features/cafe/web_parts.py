@@ -10,6 +10,7 @@ from web_server import CountedTime
 
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.control import InvalidInput, WrongCode
+from hedgerow.features.cafe.calls import SeatCalls, seat_calls_of
 from hedgerow.features.cafe.counter_store import CounterStore
 from hedgerow.features.cafe.orders import MadeVouchers, VoucherOrder
 from hedgerow.features.cafe.sessions import seat_sessions_of
@@ -70,5 +71,6 @@ def parts(
     return {
         staff_of: Staff(accounts, CounterStore(store), policy, clock),
         vouchers_of: Printed(clock),
+        seat_calls_of: SeatCalls(clock),
         seat_sessions_of: Guests(time),
     }
