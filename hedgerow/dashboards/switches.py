@@ -70,13 +70,15 @@ class Note:
 class Switch:
     """A service or topic.
 
-    `is_open` reflects the rules that the switch changes; `notes` say what differs. `is_own`: by an own rule.
+    `is_open` is what holds at this moment, apart from a closure of the whole internet; `notes` say until when and why.
+    `is_own`: by an own rule. `is_open_otherwise`: by the rules without schedules, permissions and spent budgets.
     """
 
     id: str
     title: str
     is_open: bool
     is_own: bool
+    is_open_otherwise: bool
     notes: tuple[Note, ...] = ()
 
 
@@ -91,7 +93,11 @@ class SwitchGroup:
     @property
     def noted(self) -> tuple[Switch, ...]:
         """Switches that are otherwise at this moment, without those that lack something."""
-        return tuple(each for each in self.switches if each.notes and not each.notes[0].href)
+        return tuple(
+            each
+            for each in self.switches
+            if each.notes and (each.is_open is not each.is_open_otherwise or not each.notes[0].href)
+        )
 
 
 def needs_pages(target: Target) -> bool:
@@ -150,14 +156,15 @@ class SwitchWords:
         return Switch(
             id,
             title_of(id, self.reader),
-            subject.standing.is_open,
+            subject.now.is_open,
             subject.is_own,
+            subject.standing.is_open,
             tuple(self._notes(id, subject, access)),
         )
 
     def _notes(self, id: str, subject: SubjectAccess, access: PersonAccess) -> Iterable[Note]:
         if subject.now.is_open is not subject.standing.is_open:
-            yield Note(self._state(subject.now, differs=True))
+            yield Note(self._state(subject.now, differs=True), "schedules" if subject.now.schedule else "")
         elif subject.now.until is not None:
             yield Note(self._state(subject.now, differs=False))
         elif (cause := self._other_rule(id, subject.standing)) is not None:

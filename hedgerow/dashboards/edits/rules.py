@@ -153,6 +153,20 @@ def switch_edits(policy: Policy, person: str, item: str, *, allows: bool, by_def
     return edits if by_default is allows else [*edits, include((*path, "allow" if allows else "block"), item)]
 
 
+def close_until_edits(policy: Policy, person: str, item: str, until: str) -> list[Edit]:
+    """Close a service or topic for a person until an end. What opens it otherwise stays, and opens it again then."""
+    return [replace(("people", person, "block"), _EntryAbout(policy, item), {"what": item, "until": until})]
+
+
+def rule_end(ends: float, zone: ZoneInfo) -> str:
+    """Return the end of a rule as in the policy file, which has no seconds: the next minute.
+
+    >>> rule_end(61.0, ZoneInfo("UTC"))
+    '1970-01-01 00:02'
+    """
+    return f"{datetime.fromtimestamp(ends + 59, zone):%Y-%m-%d %H:%M}"
+
+
 def own_targets(person: Person) -> list[tuple[bool, Target]]:
     """Return all targets of a person's own rules with True for those that are allowed, the ones that end first."""
     both = [(True, target) for target in person.rules.allow] + [(False, target) for target in person.rules.block]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated
 from urllib.parse import quote
 
@@ -16,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from hedgerow.dashboards.control import DangerousOpening, InvalidInput
+from hedgerow.dashboards.edits.rules import rule_end
 from hedgerow.dashboards.edits.yaml_text import exclude, include
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_after_save, referring_page
 from hedgerow.dashboards.pages.feedback import Feedback
@@ -259,7 +259,7 @@ class OpeningPages(PageGroup):
             raise InvalidInput("Choose a person or a device of the policy.")
         where = labels.zone(zone)
         ends = how_long.end(context.clock(), where)
-        until = {} if ends is None else {"until": f"{datetime.fromtimestamp(ends + 59, where):%Y-%m-%d %H:%M}"}
+        until = {} if ends is None else {"until": rule_end(ends, where)}
         item = {"what": subject, **until} if until else subject
         edits = [exclude((*path, key), subject) for key in ("always", "block")]
         text = message("%(what)s open for %(name)s at bedtime too.")

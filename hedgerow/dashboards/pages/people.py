@@ -237,9 +237,13 @@ async def _switch_values(
         "page_gap": words.uninspected(),
         "sharing": [device.id for device in policy.devices.values() if person.name in device.sharers],
         "switched": request.query_params.get("switch", ""),
+        "switched_to": request.query_params.get("to", ""),
+        "saved": request.query_params.get("saved", ""),
         "every_switch": every,
         "chosen_group": request.query_params.get("group", ""),
-        "subjects": [(each.id, each.title) for each in every if each.is_open],  # what is closed needs no budget
+        "subjects": [
+            (each.id, each.title) for each in every if each.is_open_otherwise
+        ],  # what is closed needs no budget
     }
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import Form, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from hedgerow.dashboards.control import InvalidInput, at_field
@@ -20,6 +21,7 @@ from hedgerow.dashboards.edits.household import (
 )
 from hedgerow.dashboards.edits.rules import (
     choose_youtube_edits,
+    close_until_edits,
     drop_youtube_edits,
     name_level_edit,
     parse_note,
@@ -27,6 +29,7 @@ from hedgerow.dashboards.edits.rules import (
     parse_until,
     remove_rule_edits,
     rule_edits,
+    rule_end,
     switch_edits,
 )
 from hedgerow.dashboards.edits.times import (
@@ -39,7 +42,14 @@ from hedgerow.dashboards.edits.times import (
     schedule_edits,
 )
 from hedgerow.dashboards.edits.yaml_text import put_times
-from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_after_save, redirect_to
+from hedgerow.dashboards.pages.context import (
+    PageContext,
+    PageGroup,
+    principal_of,
+    redirect_after_save,
+    redirect_to,
+)
+from hedgerow.dashboards.pages.feedback import Feedback
 from hedgerow.dashboards.pages.forms import CHANGED_MEANWHILE, typed_fields, untouched_fields
 from hedgerow.dashboards.pages.openings import ALLOW, ask_before, confirm, explain_obstacle, opened_path
 from hedgerow.dashboards.pages.people import (
@@ -315,32 +325,91 @@ class SwitchPages(PageGroup):
         close: FormText = "",
         open: FormText = "",
         how_long: Annotated[GrantDuration, Form(alias="for")] = GrantDuration.GOOD,
+        instead_of: Annotated[int | None, Form()] = None,
     ) -> Response:
         """Open or close a service or topic. A rule of the person's own is written only where the profile differs.
 
-        A dangerous one can be opened for an hour or until midnight too, which is a permission rather than a rule.
+        What is closed only for now, by a schedule or a spent budget, opens for as long as that lasts: a permission does
+        it rather than a rule. What is open only by a permission closes with its end.
+
+        Arguments:
+            how_long: for an hour or until midnight, with a permission or a rule that ends.
+            instead_of: the change of the policy by which the same tap did it for good. It is undone before.
         """
         policy, item, wanted = self._context.policy(), close or open, bool(open)
         find_person(policy, name)
-        access = self._context.control.person_access(name).subjects.get(item)
-        if access is None:
+        if item not in self._context.control.person_access(name).subjects:
             raise InvalidInput("There is no service or topic '%(item)s'.", item=item)
         if wanted and (question := await ask_before(self._context, request, AccessSubject(item, name))) is not None:
             return question
+        if instead_of is not None:
+            summary = language_of(request).gettext(message("Undone: %(summary)s"))
+            await self._context.editor.undo(instead_of, principal_of(request), summary)
+        access = self._context.control.person_access(name).subjects[item]
+        ends = how_long.end(self._context.clock(), labels.zone(policy.network.timezone))
+        if wanted and access.standing.is_open and not access.now.is_open:
+            how_long = GrantDuration.TODAY
+            end_of_day = how_long.end(self._context.clock(), labels.zone(policy.network.timezone))
+            ends = ends or access.now.until or end_of_day
         if wanted and how_long is not GrantDuration.GOOD:
-            ends = how_long.end(self._context.clock(), labels.zone(policy.network.timezone))
-            opening = AccessSubject(item, name)
-            grant = await self._context.control.give(opening, self._actor(request), ends=ends, sure=True)
-            done = opened_path(self._context, request, _part_path(name, item, wanted), grant)
-            obstacle = await explain_obstacle(self._context, request, opening, how_long)
-            return obstacle or redirect_to(f"{done}#switch-{item}")
-        edits = switch_edits(
-            policy, name, item, allows=wanted, by_default=self._context.control.is_open_by_default(name, item)
-        )
+            return await self._open_until(request, name, item, ends, how_long)
+        if not wanted and (done := await self._end_permissions(request, name, item)) is not None:
+            return done
+        return await self._change_rule(request, name, item, ends, wanted=wanted)
+
+    async def _open_until(
+        self, request: Request, name: str, item: str, ends: float | None, how_long: GrantDuration
+    ) -> Response:
+        """Give a permission, and say until when, or what keeps the subject closed all the same."""
+        opening = AccessSubject(item, name)
+        grant = await self._context.control.give(opening, self._actor(request), ends=ends, sure=True)
+        done = opened_path(self._context, request, _part_path(name, item, wanted=True), grant)
+        obstacle = await explain_obstacle(self._context, request, opening, how_long)
+        return obstacle or redirect_to(f"{done}#switch-{item}")
+
+    async def _end_permissions(self, request: Request, name: str, item: str) -> Response | None:
+        """End the permissions of a person for a subject. Return None if it is still open by a rule that can change.
+
+        A schedule, or a permission for more than this, may keep it open too: the page says so.
+        """
+        control, reader, ended = self._context.control, language_of(request), False
+        for grant in await run_in_threadpool(self._context.reader.grants, self._context.clock()):
+            if grant.subject == item and grant.person == name:
+                await control.revoke(grant.id, principal_of(request).name)
+                ended = True
+        access = control.person_access(name).subjects[item]
+        if access.now.is_open and not access.standing.is_open:
+            text = message("%(what)s is still open for %(name)s: its switch says why.")
+        elif ended and not access.now.is_open:
+            text = _RULED[False, False]
+        else:
+            return None
+        said = Feedback(reader.gettext(text, what=title_of(item, reader), name=name))
+        path = self._context.feedback.path(_part_path(name, item, wanted=False), said)
+        return redirect_to(f"{path}#switch-{item}")
+
+    async def _change_rule(
+        self, request: Request, name: str, item: str, ends: float | None, *, wanted: bool
+    ) -> Response:
+        """Write, change or remove a rule of the person's own. One with an end leaves the others as they are."""
+        policy, control, reader = self._context.policy(), self._context.control, language_of(request)
+        until = "" if ends is None else rule_end(ends, labels.zone(policy.network.timezone))
+        if until:
+            edits = close_until_edits(policy, name, item, until)
+        else:
+            by_default = control.is_open_by_default(name, item)
+            edits = switch_edits(policy, name, item, allows=wanted, by_default=by_default)
         works = await has_effect(self._context, request, name, item, closes=not wanted)
-        text, title = _RULED[wanted, False] if works else _IDLE, title_of(item, language_of(request))
-        change = await self._change(request, text, *edits, name=name, what=title)
-        if change is None and access.standing.is_open is not wanted:
+        was_open = control.person_access(name).subjects[item].standing.is_open
+        change = await self._change(
+            request,
+            _RULED[wanted, bool(until)] if works else _IDLE,
+            *edits,
+            name=name,
+            what=title_of(item, reader),
+            until=until,
+        )
+        if change is None and was_open is not wanted:
             return _back(name, item, wanted)  # another rule decides, and the page names it
         obstacle = await _own_obstacle(self._context, request, AccessSubject(item, name)) if wanted else None
         return obstacle or _back(name, item, wanted, str(change.id) if change else "0")
@@ -352,10 +421,11 @@ async def _own_obstacle(context: PageContext, request: Request, opening: AccessS
 
 
 def _back(name: str, item: str, wanted: bool, saved: str = "") -> Response:
-    return redirect_to(f"{_part_path(name, item, wanted, **{'saved': saved} if saved else {})}#switch-{item}")
+    path = _part_path(name, item, wanted=wanted, **{"saved": saved} if saved else {})
+    return redirect_to(f"{path}#switch-{item}")
 
 
-def _part_path(name: str, item: str, wanted: bool, **query: str) -> str:
+def _part_path(name: str, item: str, *, wanted: bool, **query: str) -> str:
     """Return the part of a person's page that has the switch, which tells what was wanted of it."""
     shown = urlencode({**query, "switch": item, "to": "open" if wanted else "closed"})
     return f"{person_path(name)}/{part_of(item)}?{shown}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import secrets
 from typing import Any
 
@@ -10,6 +12,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from playwright.sync_api import Browser, expect
 from web_server import NOW, Web
 from web_server.switches import SUBJECTS, ShownSwitches, decided, worker_view
 
@@ -253,3 +256,94 @@ def test_rules_that_cannot_work_yet_say_what_is_missing(web: Web, browser: httpx
     web.recorder.flush()
     notes = ShownSwitches.of(browser, "mia").by_id["youtube-shorts"].notes
     assert "does not work yet on tablet: it needs the proxy and the certificate" in notes
+
+
+# 21:26 in Lisbon.
+GAME_TIME = {
+    "network": {"timezone": "Europe/Lisbon"},
+    "people": {
+        "mia": {
+            "age": 9,
+            "devices": ["tablet"],
+            "allow": ["tiktok"],
+            "schedules": {
+                "evening": {"block": "games", "when": "21:00-22:00"},
+                "chat time": {"allow": "discord", "when": "21:00-22:00"},
+            },
+        }
+    },
+    "devices": {"tablet": {"ip": "192.168.1.31"}},
+}
+
+
+@pytest.fixture
+def game_time(web: Web, browser: httpx.Client) -> httpx.Client:
+    assert load(web, GAME_TIME)
+    set_up(web, [], [], [])
+    return browser
+
+
+def tap(browser: httpx.Client, item: str, **more: str) -> str:
+    """Tap a switch as the page has it, and return the page that follows."""
+    button = ShownSwitches.of(browser, "mia").by_id[item].button
+    answer = browser.post("/people/mia/switch", data={button: item, "sure": "yes", **more}, follow_redirects=True)
+    assert answer.status_code == 200, answer.text
+    return html.unescape(answer.text)
+
+
+def test_what_a_schedule_closes_is_off_and_a_tap_opens_it_until_the_schedule_ends(
+    web: Web, game_time: httpx.Client
+) -> None:
+    before, shown = web.policy_path.read_text(), ShownSwitches.of(game_time, "mia").by_id["minecraft"]
+    assert (shown.is_on, shown.notes[0]) == (False, "closed until 22:00: evening")
+    assert "Minecraft open for mia until 22:00." in tap(game_time, "minecraft")
+    assert ShownSwitches.of(game_time, "mia").by_id["minecraft"].is_on
+    assert web.policy_path.read_text() == before
+    assert "Minecraft closed for mia." in tap(game_time, "minecraft")
+    shown = ShownSwitches.of(game_time, "mia").by_id["minecraft"]
+    assert (shown.is_on, shown.notes[0]) == (False, "closed until 22:00: evening")
+    assert web.policy_path.read_text() == before
+
+
+def test_what_a_schedule_opens_is_on_and_a_tap_says_that_it_stays_open(web: Web, game_time: httpx.Client) -> None:
+    before, shown = web.policy_path.read_text(), ShownSwitches.of(game_time, "mia").by_id["discord"]
+    assert (shown.is_on, shown.notes[0]) == (True, "open until 22:00: chat time")
+    assert "Discord is still open for mia: its switch says why." in tap(game_time, "discord")
+    assert web.policy_path.read_text() == before
+
+
+def test_after_a_tap_the_page_offers_it_for_an_hour_or_for_today(web: Web, game_time: httpx.Client) -> None:
+    before = load_policy(web.policy_path)
+    for item, button in (("instagram", "open"), ("spotify", "close"), ("tiktok", "close")):
+        page = tap(game_time, item)
+        change = re.search(r'name="instead_of" value="(\d+)"', page)
+        assert change is not None
+        data = {button: item, "instead_of": change[1], "for": "hour", "sure": "yes"}
+        page = game_time.post("/people/mia/switch", data=data, follow_redirects=True).text
+        assert f"{'open' if button == 'open' else 'closed'} for mia until" in page
+        shown = ShownSwitches.of(game_time, "mia").by_id[item]
+        assert shown.is_on is (button == "open")
+        assert shown.notes[0].startswith(f"{'open' if shown.is_on else 'closed'} until 22:2")
+    after = load_policy(web.policy_path).people["mia"].rules
+    assert [target.name for target in after.allow] == [target.name for target in before.people["mia"].rules.allow]
+    assert {target.name for target in after.block if target.until} == {"spotify", "tiktok"}
+
+
+@pytest.mark.browser
+def test_only_for_an_hour_is_one_touch_after_the_tap(web: Web, game_time: httpx.Client, chromium: Browser) -> None:
+    context = chromium.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, locale="de")
+    page = context.new_page()
+    page.goto(f"{web.url}/people/mia/services?group=music")
+    page.locator("#switch-spotify button").tap()
+    said = page.locator(".toast .said")
+    expect(said).to_contain_text("Spotify")
+    for button in said.locator("button").all():
+        box = button.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+        assert box["height"] >= 36
+    said.get_by_role("button", name="Nur für eine Stunde").tap()
+    expect(said).to_contain_text("bis")
+    expect(page.locator("#switch-spotify button")).to_have_attribute("aria-checked", "false")
+    context.close()
