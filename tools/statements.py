@@ -17,7 +17,7 @@ PACKAGE = ROOT / "hedgerow"
 TOP_LEVEL = "top level"
 
 BUDGETS = {
-    "app": 8013,
+    "app": 8036,
     "blocklists": 3795,
     "dashboards": 7174,
     "dns": 4729,
@@ -25,7 +25,7 @@ BUDGETS = {
     "journal": 3246,
     "network": 1270,
     "policies": 5658,
-    "proxy": 8550,
+    "proxy": 8628,
     TOP_LEVEL: 1427,
 }
 """The most statements that each package may have."""

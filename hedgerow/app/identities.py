@@ -1,8 +1,9 @@
-"""The signer's user id: where root starts Hedgerow and there is a user `hedgerow-signer`, the signer runs as that.
+"""User ids of their own, where root starts Hedgerow: the signer's, if there is a user `hedgerow-signer`, and that of
+the processes that judge pictures, if there is a user `hedgerow-jobs`.
 
-It can then neither read what other processes write nor be traced or ended by them, whatever the kernel confines. Its
-group may enter the directories of its key and its socket, and read the key. All others have the id that started
-Hedgerow.
+The signer can then neither read what other processes write nor be traced or ended by them, whatever the kernel
+confines. Its group may enter the directories of its key and its socket, and read the key. Pictures come over a socket,
+so their judges need no file but the code. All others have the id that started Hedgerow.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from hedgerow.files import share_with_group
 if TYPE_CHECKING:
     from hedgerow.app.settings import Settings
 
-SIGNER = "hedgerow-signer"
+SIGNER, JOBS = "hedgerow-signer", "hedgerow-jobs"
 OF_IDENTITIES = frozenset({Capability.SETUID, Capability.SETGID, Capability.KILL})
-"""What the supervisor and the zygote keep besides, where the signer has a user id of its own: to give it that id, and
-to end it.
+"""What the supervisor and the zygote keep besides, where processes have user ids of their own: to give them these, and
+to end them.
 """
 
 
@@ -47,15 +48,25 @@ def find_identity(name: str) -> Identity | None:
 
 def obstacle(state: Path) -> str:
     """Return why the signer has no user id of its own, as the end of a sentence; empty if nothing is in the way."""
+    is_root = os.geteuid() == 0
+    if is_root and state.exists() and state.stat().st_uid != 0:  # who could put links there, which root would follow
+        return f"{state} belongs to another user"
+    return _obstacle(SIGNER, state.resolve().parent)
+
+
+def obstacle_of_jobs() -> str:
+    """Return why the processes that judge pictures have no user id of their own, like `obstacle`."""
+    return _obstacle(JOBS)
+
+
+def _obstacle(name: str, *places: Path) -> str:
     if os.geteuid() != 0:
         return "Hedgerow was not started by root"
-    if state.exists() and state.stat().st_uid != 0:  # who could put links there, which root would follow
-        return f"{state} belongs to another user"
-    if find_identity(SIGNER) is None:
-        return f"there is no user {SIGNER}"
+    if find_identity(name) is None:
+        return f"there is no user {name}"
     if not _may_change_ids():
         return "Hedgerow may not change user ids and end processes of others (CAP_SETUID, CAP_SETGID, CAP_KILL)"
-    used = [*(Path(place).resolve() for place in (__file__, sys.prefix, sys.executable)), state.resolve().parent]
+    used = [*(Path(place).resolve() for place in (__file__, sys.prefix, sys.executable)), *places]
     closed = (place for path in used for place in (path, *path.parents) if not _is_open(place))
     return next((f"{place} is closed to other users" for place in closed), "")
 

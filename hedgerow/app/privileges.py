@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hedgerow.app.identities import OF_IDENTITIES, SIGNER, become, find_identity
+from hedgerow.app.identities import JOBS, OF_IDENTITIES, SIGNER, become, find_identity
 from hedgerow.confinement import (
     Capability,
     Confinement,
@@ -107,7 +107,8 @@ def _is_closed_to_root(path: Path) -> bool:
 
 def keep_role_capabilities(role: str, state: Path | None = None) -> None:
     """Drop the capabilities that a role does not need, and every way to gain others. Raises OSError."""
-    others = OF_IDENTITIES if role == SUPERVISOR and os.geteuid() == 0 and find_identity(SIGNER) else frozenset()
+    has_users = role == SUPERVISOR and os.geteuid() == 0 and any(map(find_identity, (SIGNER, JOBS)))
+    others = OF_IDENTITIES if has_users else frozenset()
     keep_capabilities(CAPABILITIES[role] | needed_by_root(state) | others)
     forbid_new_privileges()
 

@@ -283,14 +283,21 @@ async def run_inspector(settings: Settings, index: int, sockets: InheritedSocket
     with _ending_on_incompatible_library():
         compatibility.check()
 
-    from hedgerow.app.workers.inspector_worker import is_any_unreadable, request_successor, serve_inspector
+    from hedgerow.app.workers.inspector_worker import (
+        is_any_unreadable,
+        request_successor,
+        serve_inspector,
+        start_launcher,
+    )
 
+    launcher = start_launcher() if settings.has_jobs_identity else None
     worker = make_worker("inspector", index, settings, sockets, tasks)
-    async with serve_inspector(worker) as inspector, worker.running():
-        growth, is_outdated = (
-            settings.footprint.inspector_growth,
-            lambda: is_any_unreadable(worker.view.policy.phrase_lists),
-        )
+    async with serve_inspector(worker, launcher) as inspector, worker.running():
+        growth = settings.footprint.inspector_growth
+
+        def is_outdated() -> bool:
+            return is_any_unreadable(worker.view.policy.phrase_lists) or (launcher is not None and launcher.is_gone)
+
         without_clients = asyncio.Event()
 
         def ask_for_successor() -> None:

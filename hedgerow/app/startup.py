@@ -15,7 +15,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from hedgerow.app.identities import arrange_folders, obstacle
+from hedgerow.app.identities import arrange_folders, obstacle, obstacle_of_jobs
 from hedgerow.app.listening import NOTHING_KEPT, KeptSockets, open_listeners
 from hedgerow.app.privileges import SUPERVISOR, keep_role_capabilities
 from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings, make_memory_folder, remove_memory_folder
@@ -104,7 +104,8 @@ def _write_run_files(settings: Settings) -> Settings:
 
 
 def _with_identities(settings: Settings) -> Settings:
-    """Give the signer's user the directories that it needs, and note whether it has them."""
+    """Give the signer's user the directories that it needs, and note which processes have user ids of their own."""
+    settings = replace(settings, has_jobs_identity=not obstacle_of_jobs())
     reason = obstacle(settings.state)
     try:
         arrange_folders(settings, separate=not reason)

@@ -20,7 +20,7 @@ from small_internet.running import Hedgerow, executable, hedgerow_command, runni
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="only root gives processes other ids")]
 
-SIGNER, WORKER = 64801, 64802  # of nobody on any machine
+SIGNER, WORKER, JOBS = 64801, 64802, 64803  # of nobody on any machine
 ATTEMPTS = """
 import json, os, sys
 from pathlib import Path
@@ -45,11 +45,14 @@ print(json.dumps(tried))
 
 
 def with_user(folder: Path, *between: str) -> Sequence[str]:
-    """Return the words that run the installed command, by the words `between`, on a machine that has the signer's
-    user.
+    """Return the words that run the installed command, by the words `between`, on a machine that has the users of the
+    signer and of jobs.
     """
-    for name, line in (("passwd", f"hedgerow-signer:x:{SIGNER}:{SIGNER}::/:/bin/false"), ("group", f"hg:x:{SIGNER}:")):
-        (folder / name).write_text(f"{Path('/etc', name).read_text().rstrip()}\n{line}\n")
+    users = {"hedgerow-signer": SIGNER, "hedgerow-jobs": JOBS}
+    passwd = "".join(f"{name}:x:{number}:{number}::/:/bin/false\n" for name, number in users.items())
+    groups = "".join(f"{name}:x:{number}:\n" for name, number in users.items())
+    for name, lines in (("passwd", passwd), ("group", groups)):
+        (folder / name).write_text(f"{Path('/etc', name).read_text().rstrip()}\n{lines}")
     mounts = " && ".join(f"mount --bind {folder / name} /etc/{name}" for name in ("passwd", "group"))
     return ("unshare", "--mount", "sh", "-euc", f'{mounts} && exec "$@"', "sh", *between, executable())
 
@@ -93,7 +96,9 @@ def test_the_signer_reads_its_key_alone_and_nobody_elses_process(internet: Small
         assert tried.pop("ca/hedgerow-ca.pem") == "done"
         assert set(tried.values()) == {"PermissionError"}, tried
         assert set(tried_as(WORKER, running, [signer, *others]).values()) == {"PermissionError"}
-        assert "the signer runs as hedgerow-signer" in running.run("doctor").stdout
+        found = running.run("doctor").stdout
+        assert "the signer runs as hedgerow-signer" in found
+        assert "what judges pictures runs as hedgerow-jobs" in found
 
         # The supervisor ends one that hangs, and the next one, of another zygote, uses a new authority.
         (zygote,) = running.pids("zygote")
@@ -109,7 +114,9 @@ def test_the_signer_reads_its_key_alone_and_nobody_elses_process(internet: Small
         assert ids_of(*running.pids("signer")) == {"0"}
         assert (place / "state").stat().st_mode & 0o777 == (place / "state/ca").stat().st_mode & 0o777 == 0o700
         assert (place / "state" / "ca" / "hedgerow-ca.pem").read_bytes() == before
-        assert "there is no user hedgerow-signer" in running.run("doctor").stdout
+        found = running.run("doctor").stdout
+        assert "there is no user hedgerow-signer" in found
+        assert "there is no user hedgerow-jobs" in found
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from hedgerow.app.doctor.line import check_exposure
 from hedgerow.app.doctor.probes import PROBE_TIMEOUT_S, answers_http, query_resolver, try_encrypted_dns, try_upstream
 from hedgerow.app.gateway.config import GatewayConfig
 from hedgerow.app.gateway.controller import is_unmodified
-from hedgerow.app.identities import SIGNER, obstacle
+from hedgerow.app.identities import JOBS, SIGNER, obstacle, obstacle_of_jobs
 from hedgerow.app.ipc import control_client, problem_of_control
 from hedgerow.app.settings import Settings
 from hedgerow.app.workers.upstreams import open_policy_upstreams
@@ -379,7 +379,13 @@ def check_confinement(installation: Installation) -> Iterator[Finding]:
         reason = obstacle(installation.settings.state)
         own = f"the signer runs as {SIGNER}, all other processes as one user"
         one = f"all processes run as one user{f': {reason}' if reason else ', until Hedgerow starts again'}"
-        yield good_finding("user ids", own if installation.settings.has_identities else one)
+        if installation.settings.has_jobs_identity:
+            jobs = f"; what judges pictures runs as {JOBS}"
+        else:
+            jobs = (
+                f"; what judges pictures has no user of its own: {obstacle_of_jobs() or 'until Hedgerow starts again'}"
+            )
+        yield good_finding("user ids", f"{own if installation.settings.has_identities else one}{jobs}")
 
 
 def check_speed(_installation: Installation) -> Iterator[Finding]:

@@ -15,15 +15,18 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from hedgerow.app.identities import JOBS, find_identity
 from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.app.workers.proxy_backend import ProxyBackend
 from hedgerow.app.workers.worker import Worker
 from hedgerow.features import FEATURES
 from hedgerow.features.contract import scanners_of
+from hedgerow.files import error_text
 from hedgerow.proxy.handover import load_handover_key
 from hedgerow.proxy.inspection.inspector import DEVICE_LIMIT, Inspector
 from hedgerow.proxy.pass_through import CertificateRefusals
 from hedgerow.proxy.policy import ProxyPolicy
+from hedgerow.proxy.scanners.launcher import Launcher, start_child
 from hedgerow.sockets import bind_datagrams
 from hedgerow.task_state import Area
 from hedgerow.ticks import seconds_to_tick
@@ -77,9 +80,20 @@ def with_scanners(policy: ProxyPolicy, view: LoadedSnapshot) -> ProxyPolicy:
     return replace(policy, scoring=scanners_of(FEATURES, view.policy))
 
 
+def start_launcher() -> Launcher | None:
+    """Start the process that gives others the user id of jobs; None without such a user or anything to judge."""
+    identity = find_identity(JOBS)
+    has_judges = any(load() is not None for feature in FEATURES for load in feature.scanners.values())
+    try:
+        return Launcher(identity.uid, identity.gid) if identity is not None and has_judges else None
+    except OSError as error:
+        log.warning("The processes that judge pictures have no user id of their own: %s", error_text(error))
+        return None
+
+
 @contextlib.asynccontextmanager
-async def serve_inspector(worker: Worker) -> AsyncIterator[Inspector]:
-    """Run the inspector on its socket."""
+async def serve_inspector(worker: Worker, launcher: Launcher | None = None) -> AsyncIterator[Inspector]:
+    """Run the inspector on its socket. With a launcher, what judges pictures runs under its user id."""
     settings = worker.settings
     backend = ProxyBackend(worker)
     inspector = Inspector(
@@ -88,6 +102,7 @@ async def serve_inspector(worker: Worker) -> AsyncIterator[Inspector]:
         settings.signer_socket,
         upstream_ca=settings.upstream_ca,
         refusals=CertificateRefusals(settings.pass_through),
+        start_program=launcher.start if launcher is not None else start_child,
         device_limit=-(-DEVICE_LIMIT // settings.inspectors),
     )
     worker.on_swap = lambda view: inspector.swap(with_scanners(backend.swap(view), view))
@@ -102,4 +117,6 @@ async def serve_inspector(worker: Worker) -> AsyncIterator[Inspector]:
     finally:
         inspector.stop()
         await worker.tasks.stop("inspection")
+        if launcher is not None:
+            launcher.close()
         await backend.upstreams.pool.close()

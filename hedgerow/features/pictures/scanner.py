@@ -17,6 +17,7 @@ from hedgerow.proxy.scanners.scanner import PENDING, Head, Outcome, Scanner, Sca
 
 if TYPE_CHECKING:
     from hedgerow.features.pictures.whole_bodies import WholeBodies
+    from hedgerow.proxy.scanners.launcher import StartProgram
 
 KEY = "picture_scan"
 """Name of the key of the policy file."""
@@ -104,10 +105,10 @@ def _exempt() -> frozenset[str]:
     return frozenset(str(host) for hosts in groups.values() for host in hosts)
 
 
-def _queue(count: Callable[[str], None]) -> WholeBodies:
+def _queue(count: Callable[[str], None], start_program: StartProgram) -> WholeBodies:
     from hedgerow.features.pictures.whole_bodies import WholeBodies  # only where a device has the key, for its memory
 
-    return WholeBodies(count, (sys.executable, "-P", "-m", "hedgerow.features.pictures.process"))
+    return WholeBodies(count, (sys.executable, "-P", "-m", "hedgerow.features.pictures.process"), start_program)
 
 
 PICTURES = ScoringScanner(

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from hedgerow.client_classes import ClassBudget, ClassedClient
 from hedgerow.policies.model import Decision
+from hedgerow.proxy.scanners.launcher import StartProgram, start_child
 from hedgerow.proxy.scanners.scanner import Head, ScanRules
 from hedgerow.proxy.scanners.workers import COMMAND, ScanJob, ScanPool
 
@@ -115,10 +116,15 @@ class WholeBodies:
     `count` is called with the outcome for each body: shown, hidden or unchecked.
     """
 
-    def __init__(self, count: Callable[[str], None] = lambda _outcome: None, command: Sequence[str] = COMMAND) -> None:
+    def __init__(
+        self,
+        count: Callable[[str], None] = lambda _outcome: None,
+        command: Sequence[str] = COMMAND,
+        start_program: StartProgram = start_child,
+    ) -> None:
         self.count = count
         self.room = _Room()
-        self.pools = [ScanPool(command, idle=IDLE_SECONDS) for _ in range(PROCESSES)]
+        self.pools = [ScanPool(command, idle=IDLE_SECONDS, start_program=start_program) for _ in range(PROCESSES)]
         self._running: dict[ScanPool, list[_Check]] = {pool: [] for pool in self.pools}
         self._waiting: OrderedDict[ClassedClient, deque[weakref.ref[WholeBody]]] = OrderedDict()
         self._known: OrderedDict[bytes, Decision | None] = OrderedDict()

@@ -45,6 +45,7 @@ from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm
 from hedgerow.proxy.pages.translations import PageReader, choose_language
 from hedgerow.proxy.pass_through import CertificateRefusals
 from hedgerow.proxy.policy import Counters, ProxyPolicy
+from hedgerow.proxy.scanners.launcher import StartProgram, start_child
 from hedgerow.proxy.scanners.workers import ScanPool
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class InspectionAddon:
         clock: Callable[[], float],
         close: Callable[[connection.Client], None],
         refusals: CertificateRefusals | None = None,
+        start_program: StartProgram = start_child,
     ) -> None:
         self.clients = ClientRegistry(policy)
         self.certificates = CertificateReactions(self.clients, counters, clock, refusals)
@@ -77,7 +79,7 @@ class InspectionAddon:
         self.close = close
         self.judge = RequestHandler(self.clients, key, counters, clock)
         self.heads = KnownHeads(self.clients, self.judge)
-        self.scanning = ResponseScanning(self.clients, counters, self.scans)
+        self.scanning = ResponseScanning(self.clients, counters, self.scans, start_program)
         self._access_requests = AccessRequestHandler(lambda: self.clients.policy, key, counters, clock)
 
     def swap(self, policy: ProxyPolicy) -> None:

@@ -35,6 +35,7 @@ from hedgerow.proxy.inspection.socket_transport import SocketTransport
 from hedgerow.proxy.pass_through import CertificateRefusals
 from hedgerow.proxy.policy import Counters, ProxyPolicy, class_of
 from hedgerow.proxy.poller import Poller
+from hedgerow.proxy.scanners.launcher import StartProgram, start_child
 from hedgerow.sockets import descriptor_limit
 from hedgerow.ticks import next_tick
 from hedgerow.watched_tasks import note_unexpected
@@ -74,6 +75,8 @@ class Inspector:
 
     `signer` is the signer's socket, `upstream_ca` a file of additional CAs.
 
+    `start_program` starts the programs of features that judge bodies.
+
     Without `refusals` a client that refuses our certificate reaches nothing.
     """
 
@@ -86,6 +89,7 @@ class Inspector:
         upstream_ca: Path | None = None,
         clock: Callable[[], float] = time.time,
         refusals: CertificateRefusals | None = None,
+        start_program: StartProgram = start_child,
         device_limit: int = DEVICE_LIMIT,
         total_limit: int = TOTAL_LIMIT,
         hello_limit: float = HANDSHAKE_LIMIT,
@@ -98,7 +102,7 @@ class Inspector:
         self.leaf_certificates = LeafCertificates(signer)
         self._traffic = InspectedTraffic(clock)
         self.inspection = InspectionAddon(
-            self._traffic.applied_to(policy), key, self.counters, clock, self._close, refusals
+            self._traffic.applied_to(policy), key, self.counters, clock, self._close, refusals, start_program
         )
         self.origins = OriginPool(upstream_ca)
         self._poller = Poller()

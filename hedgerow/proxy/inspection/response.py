@@ -22,6 +22,7 @@ from hedgerow.proxy.inspection.engine.messages import is_document, is_image
 from hedgerow.proxy.inspection.page_reports import PageReports
 from hedgerow.proxy.pages.response import ProxyResponse
 from hedgerow.proxy.policy import Counters, class_of
+from hedgerow.proxy.scanners.launcher import StartProgram, start_child
 from hedgerow.proxy.scanners.response_scanner import BodyScanner
 from hedgerow.proxy.scanners.scanner import BodyQueue, Head, Scanner, ScanRules, ScoringScanner
 from hedgerow.proxy.scanners.topics import PageFinding
@@ -40,10 +41,13 @@ _READ = (b"content-type", b"content-disposition", b"content-encoding", b"rating"
 class ResponseScanning:
     """The choice of a scanner or a refusal for each response. The engine finds it in the flow."""
 
-    def __init__(self, clients: ClientRegistry, counters: Counters, pool: ScanPool) -> None:
+    def __init__(
+        self, clients: ClientRegistry, counters: Counters, pool: ScanPool, start_program: StartProgram = start_child
+    ) -> None:
         self._clients = clients
         self._counters = counters
         self._pool = pool
+        self._start_program = start_program
         self._pages = PageReports(clients, counters)
         self._wholes: dict[type[Scanner], BodyQueue] = {}
         self._lists: tuple[tuple[str, int], ...] | None = None
@@ -103,7 +107,8 @@ class ResponseScanning:
     def _wholes_of(self, scoring: ScoringScanner) -> BodyQueue:
         """Return the queue of a scanner."""
         if scoring.kind not in self._wholes:
-            self._wholes[scoring.kind] = scoring.queue(partial(self._counters.add, scoring.counter))
+            count = partial(self._counters.add, scoring.counter)
+            self._wholes[scoring.kind] = scoring.queue(count, self._start_program)
         return self._wholes[scoring.kind]
 
     def _client_of(self, active: ActiveRequest) -> ClassedClient:

@@ -15,6 +15,7 @@ from typing import ClassVar, Literal, Protocol, Self
 from hedgerow.client_classes import ClassedClient
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.model import Decision, Reason, Verdict
+from hedgerow.proxy.scanners.launcher import StartProgram
 from hedgerow.proxy.scanners.topics import ListedTopics
 from hedgerow.proxy.scanners.visible_text import Markup
 from hedgerow.values import value_dataclass
@@ -238,7 +239,7 @@ class BodyQueue(Protocol):
 class ScoringScanner:
     """A scanner of a feature, which scores whole bodies.
 
-    `queue` makes its queue, which calls its argument with each outcome.
+    `queue` makes its queue, which calls its first argument with each outcome, and starts programs by the second.
 
     `key` is its key of the policy: `ContentRules.score_limits` has the limit by it. `counter` is the metric that counts
     outcomes: shown, hidden or unchecked. Bodies of hosts for which `is_exempt` returns True are not scored, nor those
@@ -247,6 +248,6 @@ class ScoringScanner:
 
     key: str
     kind: type[Scanner]
-    queue: Callable[[Callable[[str], None]], BodyQueue]
+    queue: Callable[[Callable[[str], None], StartProgram], BodyQueue]
     counter: str
     is_exempt: Callable[[str], bool]

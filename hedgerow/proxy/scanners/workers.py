@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
-import subprocess
 import sys
 import weakref
 from collections.abc import Callable, Sequence
@@ -21,6 +19,7 @@ from itertools import count
 from hedgerow.codec import decode, encode
 from hedgerow.policies.model import Decision, Reason, Verdict
 from hedgerow.policies.remembered import recognised_by_page
+from hedgerow.proxy.scanners.launcher import StartProgram, start_child
 from hedgerow.proxy.scanners.scanner import Head, ScanRules
 from hedgerow.proxy.scanners.topics import PageFinding
 from hedgerow.proxy.scanners.worker_process import FRAME, FrameKind, ScanOrder, ScanResult, take_frames
@@ -121,13 +120,19 @@ def _decision(pair: tuple[Reason, str] | None) -> Decision | None:
 class ScanPool:
     """The process that scans: its start, its jobs, its watch and its end.
 
-    `command` is run with the socket as its standard input.
+    `command` is run with the socket as its standard input. Without `start_program`, it is a child of this process.
     """
 
     def __init__(
-        self, command: Sequence[str] = COMMAND, *, idle: float = IDLE_SECONDS, patience: float = PATIENCE_SECONDS
+        self,
+        command: Sequence[str] = COMMAND,
+        *,
+        idle: float = IDLE_SECONDS,
+        patience: float = PATIENCE_SECONDS,
+        start_program: StartProgram = start_child,
     ) -> None:
         self._command = command
+        self._start_program = start_program
         self._idle = idle
         self._patience = patience
         self._jobs: weakref.WeakValueDictionary[int, ScanJob] = weakref.WeakValueDictionary()
@@ -137,13 +142,14 @@ class ScanPool:
 
     @property
     def pid(self) -> int | None:
-        """The process, if one runs."""
-        return self._worker.process.pid if self._worker is not None else None
+        """The process, if one runs and is a child."""
+        process = self._worker.process if self._worker is not None else None
+        return process.pid if process is not None else None
 
     def start(self) -> _Worker:
         """Return the process, which starts if there is none. Without a job it ends like one that has become idle."""
         if self._worker is None:
-            self._worker = _Worker(self, self._command)
+            self._worker = _Worker(self, self._command, self._start_program)
             self._set_timer()
         return self._worker
 
@@ -201,7 +207,8 @@ class ScanPool:
         if worker is not self._worker:
             return
         self._worker = None
-        log.warning("the process that scans bodies has ended (%s)", worker.process.returncode)
+        status = worker.process.returncode if worker.process is not None else "under another user id"
+        log.warning("the process that scans bodies has ended (%s)", status)
         for number, job in sorted(self._jobs.items()):
             job.starts += 1
             if number == worker.running or job.kept is None or job.starts >= _MAX_STARTS:
@@ -237,7 +244,7 @@ class ScanPool:
 class _Worker(asyncio.Protocol):
     """One process and the socket to it. What is written before the connection stands is sent then."""
 
-    def __init__(self, pool: ScanPool, command: Sequence[str]) -> None:
+    def __init__(self, pool: ScanPool, command: Sequence[str], start_program: StartProgram) -> None:
         self.running: int | None = None
         self.is_lost = False
         self._pool = pool
@@ -247,11 +254,8 @@ class _Worker(asyncio.Protocol):
         ours, theirs = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         with theirs:
-            environment = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
             try:
-                self.process = subprocess.Popen(
-                    command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, cwd="/", env=environment
-                )
+                self.process = start_program(command, theirs.fileno())
             except OSError:
                 ours.close()
                 raise
@@ -282,8 +286,8 @@ class _Worker(asyncio.Protocol):
         self._pool.lost(self)
 
     def kill(self) -> None:
-        """Kill the process, and close the socket."""
-        if self.process.poll() is None:
+        """Kill the process, and close the socket, which ends one that is no child."""
+        if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
         if self._transport is not None:

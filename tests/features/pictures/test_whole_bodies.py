@@ -253,7 +253,7 @@ def test_a_body_that_waits_when_the_key_is_switched_off_is_still_checked() -> No
             scoring = ScoringScanner(
                 key="toy",
                 kind=toy_scanner.WholeScanner,
-                queue=lambda _count: queue,
+                queue=lambda _count, _start: queue,
                 counter="toys",
                 is_exempt=lambda _host: False,
             )

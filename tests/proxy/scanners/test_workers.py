@@ -24,7 +24,7 @@ from hedgerow.proxy.scanners.response_scanner import BodyScanner
 from hedgerow.proxy.scanners.scanner import Head, ScanRules
 from hedgerow.proxy.scanners.words import list_versions
 from hedgerow.proxy.scanners.worker_process import MAX_MEMORY
-from hedgerow.proxy.scanners.workers import ScanPool
+from hedgerow.proxy.scanners.workers import IDLE_SECONDS, PATIENCE_SECONDS, ScanPool
 
 PICTURE = Head("https://a.example/x", "image/png")
 PAGE = Head("https://a.example/", "text/html")
@@ -58,8 +58,10 @@ class Scan:
 
 
 @contextlib.asynccontextmanager
-async def pool(command: tuple[str, ...] = TOY, **limits: float) -> AsyncIterator[ScanPool]:
-    running = ScanPool(command, **limits)
+async def pool(
+    command: tuple[str, ...] = TOY, *, idle: float = IDLE_SECONDS, patience: float = PATIENCE_SECONDS
+) -> AsyncIterator[ScanPool]:
+    running = ScanPool(command, idle=idle, patience=patience)
     try:
         yield running
     finally:
