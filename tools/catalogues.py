@@ -82,6 +82,7 @@ _KEYWORDS = {
     "WrongCode": None,
     "AlreadyDone": None,
     "SeatTaken": None,
+    "TillChanged": None,
     "SignInRefused": None,
     "Admission": (3,),
 }

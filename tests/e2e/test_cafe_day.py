@@ -146,8 +146,8 @@ def on_a_phone(chromium: Browser, cafe: Hedgerow, client: CounterClient) -> None
     page, taps = context.new_page(), Taps()
     page.goto(f"{cafe.web}/counter")
     taps.on(page.get_by_text("On duty: Eve"))
-    page.locator("[name=name]").select_option("Ben")
-    page.locator("[name=pin]").fill(PINS["Ben"])
+    page.locator(".duty [name=name]").select_option("Ben")
+    page.locator(".duty [name=pin]").fill(PINS["Ben"])
     taps.on(page.get_by_role("button", name="Take over"))
     expect(page.get_by_text("On duty: Ben")).to_be_visible()
     assert taps.since() == 2, "and a name and a PIN"

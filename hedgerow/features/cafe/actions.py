@@ -7,8 +7,10 @@ from hedgerow.dashboards.actions.operations import Operations
 from hedgerow.dashboards.actions.orders import COUNTER_PATH, SessionId
 from hedgerow.dashboards.actions.sessions import SEAT, Device
 from hedgerow.features.cafe.calls import seat_calls_of
+from hedgerow.features.cafe.cash import CashCount
 from hedgerow.features.cafe.orders import MadeVouchers, MoveOrder, VoucherOrder
 from hedgerow.features.cafe.sessions import seat_sessions_of
+from hedgerow.features.cafe.till import CountOrder, till_of
 from hedgerow.features.cafe.vouchers import vouchers_of
 
 
@@ -30,6 +32,15 @@ async def move_session(core: Operations, caller: Caller, device: Device, order: 
 async def pay(core: Operations, caller: Caller, session: SessionId) -> None:
     """Record the payment for a session."""
     await core.part(seat_sessions_of).pay_session(session, actor=caller.actor, request=caller.key)
+
+
+@action("POST", "/counter/counts", status=201, is_once=True)
+async def count_till(core: Operations, caller: Caller, order: CountOrder) -> CashCount:
+    """Record what was counted in the till at the end of a shift.
+
+    It is refused with 409 if something was paid or counted after `/counter/till` was read.
+    """
+    return await core.part(till_of).count(order, caller)
 
 
 @action("POST", "/vouchers", status=201, is_once=True, form=FormOf(f"{COUNTER_PATH}/vouchers"))
@@ -61,4 +72,4 @@ async def answer_call(core: Operations, _caller: Caller, device: Device) -> None
     core.part(seat_calls_of).answer(device)
 
 
-COUNTER_ACTIONS = (move_session, pay, make_vouchers, credit, withdraw_vouchers, answer_call)
+COUNTER_ACTIONS = (move_session, pay, count_till, make_vouchers, credit, withdraw_vouchers, answer_call)

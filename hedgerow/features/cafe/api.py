@@ -18,10 +18,11 @@ from hedgerow.dashboards.pages.context import PageContext
 from hedgerow.dashboards.routes import ADMIN, OPERATE, READ, ScopedRouter
 from hedgerow.features.cafe.audit import AuditRow, audit, audit_period
 from hedgerow.features.cafe.calls import SeatCall, seat_calls_of
+from hedgerow.features.cafe.cash import Till, till
 from hedgerow.features.cafe.counter_store import CounterEntry, CounterStore
 from hedgerow.features.cafe.metrics import MOVED_NOW
 from hedgerow.features.cafe.settings import cafe_of
-from hedgerow.features.cafe.shifts import ReportDays, ShiftReport, shift_report
+from hedgerow.features.cafe.shifts import ReportDays, ShiftReport, debts_of, shift_report
 from hedgerow.features.cafe.staff import DEFAULT_ROLE, staff_of
 from hedgerow.features.cafe.voucher_store import VoucherCount
 from hedgerow.features.cafe.vouchers import vouchers_of
@@ -94,7 +95,13 @@ def add_routes(api: ScopedRouter, context: PageContext) -> None:
     async def report(first: Day = None, last: Day = None, person: Person = None) -> ShiftReport:
         """Return the totals of the counter for some days."""
         policy = policy_in_force()
-        return shift_report(await entries_of(first, last, person), lambda kind: is_adult_kind(kind, policy.profiles))
+        found, debts = await entries_of(first, last, person), debts_of(await run_in_threadpool(store.unpaid))
+        return shift_report(found, lambda kind: is_adult_kind(kind, policy.profiles), debts)
+
+    @api.serve("GET", "/counter/till", OPERATE, READ)
+    async def till_now() -> Till:
+        """Return what should be in the till now."""
+        return await run_in_threadpool(till, store, policy_in_force(), context.clock())
 
     @api.serve("GET", "/counter/traffic", OPERATE, READ)
     async def traffic() -> tuple[SeatTraffic, ...]:

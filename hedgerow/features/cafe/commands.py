@@ -85,5 +85,10 @@ def report(
         ),
         *((name.replace("_", " "), str(found[name]), "", "") for name in numbers),
         *((f"takings, {currency}", "", "", str(amount)) for currency, amount in found["takings"].items()),
+        *((f"unpaid, {row['seat']} ({row['actor']})", "", "", str(row["amount"])) for row in found["unpaid"]),
+        *(
+            (f"till counted by {row['actor']}, expected {row['expected']}", "", "", str(row["counted"]))
+            for row in found["counts"]
+        ),
     )
     print_rows(found, ("what", "number", "minutes", "value"), cells, as_json=as_json)

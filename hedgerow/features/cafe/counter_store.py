@@ -43,6 +43,7 @@ class CounterAction(StrEnum):
     ALLOW_ADULT = "allow-adult"  # the same, of what is kept from children
     DUTY = "duty"  # somebody begins to work at the counter
     WRONG_PIN = "wrong-pin"  # `note` is the name
+    COUNT = "count"  # the till is counted at the end of a shift; `note` has the amounts (`CashCount`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,27 @@ class CounterStore:
             self._store.select(counter_entries).where(_ENTRY.session == session).order_by(_ENTRY.id)
         )
         return tuple(_entry(row) for row in rows)
+
+    def unpaid(self) -> tuple[CounterEntry, ...]:
+        """Return all entries of the sessions whose guests have paid less than they owe, or more."""
+        is_unsettled = func.sum(_ENTRY.due - _ENTRY.taken) != 0
+        own = select(_ENTRY.session).where(self._store.own(counter_entries), _ENTRY.session != "")
+        unsettled = own.group_by(_ENTRY.session).having(is_unsettled)
+        query = self._store.select(counter_entries).where(_ENTRY.session.in_(unsettled)).order_by(_ENTRY.id)
+        return tuple(_entry(row) for row in self._store.rows(query))
+
+    def last_count(self) -> CounterEntry | None:
+        """Return the entry of the last count of the till."""
+        query = self._store.select(counter_entries).where(_ENTRY.action == CounterAction.COUNT)
+        rows = self._store.rows(query.order_by(_ENTRY.id.desc()).limit(1))
+        return _entry(rows[0]) if rows else None
+
+    def payments(self, after: int, since: float, currency: str) -> dict[str, int]:
+        """Return what was paid since an instant, in entries after the one with the id `after`, by who took it."""
+        is_it = (_ENTRY.id > after) & (_ENTRY.at >= since) & (_ENTRY.taken != 0) & (_ENTRY.currency == currency)
+        query = select(_ENTRY.actor, func.sum(_ENTRY.taken).label("sum")).where(self._store.own(counter_entries), is_it)
+        rows = self._store.rows(query.group_by(_ENTRY.actor))
+        return {row._mapping["actor"]: int(row._mapping["sum"]) for row in rows}
 
     def session(self, session_id: str) -> Session | None:
         """Return a session, also one that is over."""

@@ -18,6 +18,7 @@ from hedgerow.dashboards.accounts import Principal
 from hedgerow.dashboards.actions import sessions
 from hedgerow.dashboards.actions.action import Caller
 from hedgerow.dashboards.actions.orders import COUNTER_PATH, LATEST, SeatOrder
+from hedgerow.dashboards.api.actions import caller_of
 from hedgerow.dashboards.control import DeviceView, InvalidInput, at_field
 from hedgerow.dashboards.extensions import Card, Extensions, NavLink, Place
 from hedgerow.dashboards.guard import local_address, peer_address
@@ -29,10 +30,11 @@ from hedgerow.dashboards.routes import ADMIN, DEVICES, OPERATE, READ, get, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.dashboards.words.session_kinds import kind_titles
-from hedgerow.features.cafe.actions import COUNTER_ACTIONS, credit, make_vouchers, pay
+from hedgerow.features.cafe.actions import COUNTER_ACTIONS, count_till, credit, make_vouchers, pay
 from hedgerow.features.cafe.api import add_routes, seat_traffic
 from hedgerow.features.cafe.audit import audit, audit_csv, audit_period
 from hedgerow.features.cafe.calls import seat_calls_of
+from hedgerow.features.cafe.cash import MOST, parse_amount, till
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore
 from hedgerow.features.cafe.metrics import SEATS
 from hedgerow.features.cafe.orders import MadeVouchers, VoucherOrder
@@ -40,13 +42,23 @@ from hedgerow.features.cafe.refusals import SeatTaken
 from hedgerow.features.cafe.seat_pages import SEAT_CARDS, PortalPages, SeatPages
 from hedgerow.features.cafe.seat_tiles import SeatTile, count_seat_states, natural_order, tile_of
 from hedgerow.features.cafe.settings import cafe_of
-from hedgerow.features.cafe.shifts import ReportDays, entries_csv, session_histories, shift_report
-from hedgerow.features.cafe.staff import DEFAULT_ROLE, Staff, staff_of
+from hedgerow.features.cafe.shifts import (
+    Debt,
+    ReportDays,
+    debts_of,
+    debts_within,
+    entries_csv,
+    session_histories,
+    shift_report,
+)
+from hedgerow.features.cafe.staff import DEFAULT_ROLE, Staff, place_of, staff_of
+from hedgerow.features.cafe.till import CountOrder
 from hedgerow.features.cafe.vouchers import vouchers_of
 from hedgerow.policies.seats import Payment, is_adult_kind
 
 type Person = Annotated[str, Query(max_length=100)]
 Day = Annotated[date | None, Query()]
+Amount = Annotated[str, Form(max_length=20)]
 
 MAX_SESSIONS_SHOWN = 500
 LENGTHS = (30, 60, 90, 120)
@@ -63,6 +75,9 @@ class _CounterGroup(PageGroup):
     @property
     def _staff(self) -> Staff:
         return self._context.part(staff_of)
+
+    async def _debts(self) -> tuple[Debt, ...]:
+        return debts_of(await run_in_threadpool(self._store.unpaid))
 
     def _counter_page(self, request: Request, template: str, **values: Any) -> Response:
         return self._page(request, template, once=secrets.token_hex(12), **values)
@@ -86,7 +101,7 @@ class CounterPages(_CounterGroup):
 
         `minutes`, `band` and `pays` are chosen for the next guest; `ended`, `seat` and `ends` are of an ended session.
         """
-        context, cafe = self._context, cafe_of(self._context.policy())
+        context, cafe, now = self._context, cafe_of(self._context.policy()), self._context.clock()
         kinds = kind_titles(context.policy(), language_of(request))
         vouchers = await context.part(vouchers_of).open()
         undo = None
@@ -97,6 +112,8 @@ class CounterPages(_CounterGroup):
             request,
             "cafe/templates/counter.html",
             tiles=await self._tiles(),
+            unpaid=[each for each in await self._debts() if each.session not in self._open_sessions()],
+            till=await run_in_threadpool(till, self._store, context.policy(), now),
             kinds=kinds,
             unpriced=[kinds[kind][0] for kind in cafe.free_kinds(context.policy().profiles)],
             vouchers=vouchers,
@@ -108,6 +125,9 @@ class CounterPages(_CounterGroup):
             staff=[row.name for row in await self._staff.members()],
             on_duty=self._staff.on_duty(principal_of(request)),
         )
+
+    def _open_sessions(self) -> set[str]:
+        return {each.id for each in self._context.time.sessions()}
 
     @get(f"{COUNTER_PATH}/seats", OPERATE, READ)
     async def seats(self, request: Request) -> Response:
@@ -194,6 +214,7 @@ class ShiftPages(_CounterGroup):
         """Show some days in numbers, and their sessions."""
         policy = self._context.policy()
         period, entries = await self._entries(first, last, person)
+        debts = debts_within(entries, await self._debts())
         return self._counter_page(
             request,
             "cafe/templates/report.html",
@@ -202,7 +223,8 @@ class ShiftPages(_CounterGroup):
             people=sorted(
                 {row.name for row in await self._staff.members()} | {each.actor for each in entries} | {person} - {""}
             ),
-            report=shift_report(entries, lambda kind: is_adult_kind(kind, policy.profiles)),
+            report=shift_report(entries, lambda kind: is_adult_kind(kind, policy.profiles), debts),
+            owed={each.session: each.amount for each in debts},
             histories=session_histories(entries)[:MAX_SESSIONS_SHOWN],
             refusals=[each for each in entries if each.action is CounterAction.WRONG_PIN],
             openings=[each for each in entries if each.action in (CounterAction.ALLOW, CounterAction.ALLOW_ADULT)],
@@ -214,7 +236,7 @@ class ShiftPages(_CounterGroup):
     async def report_csv(self, first: Day = None, last: Day = None, person: Person = "") -> Response:
         """Return every entry of some days."""
         period, entries = await self._entries(first, last, person)
-        text = entries_csv(entries, labels.zone(self._context.policy().network.timezone))
+        text = entries_csv(entries, labels.zone(self._context.policy().network.timezone), await self._debts())
         headers = {"Content-Disposition": f'attachment; filename="hedgerow-counter-{period.first}.csv"'}
         return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
 
@@ -250,9 +272,10 @@ class ShiftPages(_CounterGroup):
         self, request: Request, name: Annotated[str, Form(max_length=100)], pin: Annotated[str, Form(max_length=40)]
     ) -> Response:
         """Put somebody on duty in this browser."""
-        if self._context.control.device_at(peer_address(request.scope)) is None:
+        control, address = self._context.control, peer_address(request.scope)
+        if control.device_at(address) is None:
             raise InvalidInput("A PIN works on this network only.")
-        await self._staff.begin(principal_of(request), name, pin)
+        await self._staff.begin(principal_of(request), name, pin, place_of(control, address))
         return redirect_to(COUNTER_PATH)
 
     @post(f"{COUNTER_PATH}/leave", OPERATE)
@@ -260,6 +283,27 @@ class ShiftPages(_CounterGroup):
         """End the duty in this browser."""
         self._staff.leave(principal_of(request))
         return redirect_to(COUNTER_PATH)
+
+    @post(f"{COUNTER_PATH}/count", OPERATE)
+    async def count(
+        self,
+        request: Request,
+        counted: Amount,
+        expected: Annotated[int, Form(ge=-MOST, le=MOST)],
+        last: Annotated[int, Form(ge=0)],
+        left: Amount = "0",
+        pin: Annotated[str, Form(max_length=40)] = "",
+        once: Annotated[str, Form(max_length=40)] = "",
+    ) -> Response:
+        """Record what was counted in the till."""
+        amounts, currency = {}, cafe_of(self._context.policy()).currency
+        for name, text in (("counted", counted), ("left", left)):
+            with at_field(name):
+                amounts[name] = parse_amount(text, currency)
+        caller = caller_of(request, f"{principal_of(request).name}\n{once}" if once else "")
+        order = CountOrder(**amounts, expected=expected, last=last, pin=pin)
+        await count_till.run(self._context, caller, order)
+        return redirect_to(f"{COUNTER_PATH}/report#counts")
 
     @get(f"{COUNTER_PATH}/staff", ADMIN)
     async def staff(self, request: Request) -> Response:

@@ -11,6 +11,12 @@ class SeatTaken(InvalidInput):
     status = 409
 
 
+class TillChanged(InvalidInput):
+    """Refusal of a count, since something was paid or counted after its maker had seen what is expected."""
+
+    status = 409
+
+
 class AlreadyDone(InvalidInput):
     """A request was carried out before, and its result cannot be given again."""
 

@@ -159,11 +159,14 @@ class CounterRules:
         return entry, float(last.note) if last.note else None
 
     def payment(self, session_id: str, actor: str) -> CounterEntry:
-        """Return the entry of a payment for a session. Raises `InvalidInput` if there is nothing to pay."""
+        """Return the entry of a payment for a session, or of what is given back to the guest.
+
+        Raises `InvalidInput` if there is nothing to pay.
+        """
         self.check_actor(actor)
         entries = self.store.of_session(session_id)
         owed = balance(entries)
-        if owed <= 0:
+        if not owed:
             raise InvalidInput("Nothing is left to pay for this session.")
         first = entries[0]
         return replace(

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.data_export import csv_cell
 from hedgerow.features.cafe.business_day import business_day, business_day_start
+from hedgerow.features.cafe.cash import CashCount
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry
 from hedgerow.features.cafe.session_entries import payment_of
 from hedgerow.policies.seats import Payment
@@ -65,10 +66,28 @@ class KindTotals:
 
 
 @dataclass(frozen=True, slots=True)
+class Debt:
+    """Amount that a guest still has to pay for a session, negative if money is to be given back. `actor` opened it.
+
+    `entry` is the id of the session's first entry.
+    """
+
+    session: str
+    entry: int
+    seat: str
+    kind: str
+    actor: str
+    since: float
+    amount: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
 class ShiftReport:
     """Totals of the counter over some time, of one person or of all. `takings` are what was paid, by currency.
 
-    `adult_sessions` also counts what was opened beyond a session's rules although it is kept from children.
+    `unpaid` are the debts of the sessions that were opened in this time, as they are now, and `counts` those of the
+    till. `adult_sessions` also counts what was opened beyond a session's rules although it is kept from children.
     """
 
     sessions: tuple[KindTotals, ...]
@@ -79,6 +98,8 @@ class ShiftReport:
     credits: int
     wrong_pins: int
     takings: dict[str, int]
+    unpaid: tuple[Debt, ...] = ()
+    counts: tuple[CashCount, ...] = ()
 
 
 @dataclass(slots=True)
@@ -105,8 +126,10 @@ class SessionHistory:
         return last.minutes if last.action is CounterAction.END and payment_of(self.entries) is Payment.BEFORE else 0
 
 
-def shift_report(entries: Iterable[CounterEntry], is_adult: Callable[[str], bool]) -> ShiftReport:
-    """Return the report of these entries."""
+def shift_report(
+    entries: Iterable[CounterEntry], is_adult: Callable[[str], bool], debts: Iterable[Debt] = ()
+) -> ShiftReport:
+    """Return the report of these entries, with those of the debts that began with one of them."""
     listed = list(entries)
     begun = [
         each
@@ -127,7 +150,24 @@ def shift_report(entries: Iterable[CounterEntry], is_adult: Callable[[str], bool
         _count(listed, CounterAction.CREDIT),
         _count(listed, CounterAction.WRONG_PIN),
         dict(takings),
+        debts_within(listed, debts),
+        tuple(CashCount.of(each) for each in listed if each.action is CounterAction.COUNT),
     )
+
+
+def debts_of(entries: Iterable[CounterEntry]) -> tuple[Debt, ...]:
+    """Return the debts of sessions, the oldest first, given all entries of each (`CounterStore.unpaid`)."""
+    histories = [each for each in session_histories(entries) if each.owed]
+    return tuple(
+        Debt(each.id, each.entries[0].id, each.seat, each.kind, each.actor, each.opened, each.owed, each.currency)
+        for each in reversed(histories)
+    )
+
+
+def debts_within(entries: Iterable[CounterEntry], debts: Iterable[Debt]) -> tuple[Debt, ...]:
+    """Return the debts that began with one of these entries."""
+    known = {each.id for each in entries}
+    return tuple(each for each in debts if each.entry in known)
 
 
 def _count(entries: Iterable[CounterEntry], action: CounterAction) -> int:
@@ -190,12 +230,16 @@ def session_histories(entries: Iterable[CounterEntry]) -> tuple[SessionHistory, 
     return tuple(reversed(found.values()))
 
 
-def entries_csv(entries: Iterable[CounterEntry], zone: ZoneInfo) -> str:
-    """Return entries as CSV (RFC 4180), with times of the site's zone. Spreadsheets take no text as a formula."""
-    text = io.StringIO(newline="")
+def entries_csv(entries: Iterable[CounterEntry], zone: ZoneInfo, debts: Iterable[Debt] = ()) -> str:
+    """Return entries as CSV (RFC 4180), with times of the site's zone. Spreadsheets take no text as a formula.
+
+    `unpaid` is what is still owed for the session that an entry begins.
+    """
+    text, unpaid = io.StringIO(newline=""), {each.entry: each.amount for each in debts}
     writer = csv.writer(text)
-    writer.writerow(["number", "at", *_ENTRY_FIELDS])
+    writer.writerow(["number", "at", *_ENTRY_FIELDS, "unpaid"])
     for each in entries:
         at = datetime.fromtimestamp(each.at, zone).isoformat(timespec="seconds")
-        writer.writerow([each.id, at, *(csv_cell(getattr(each, name)) for name in _ENTRY_FIELDS)])
+        fields = (csv_cell(getattr(each, name)) for name in _ENTRY_FIELDS)
+        writer.writerow([each.id, at, *fields, unpaid.get(each.id, 0)])
     return text.getvalue()

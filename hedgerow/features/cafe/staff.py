@@ -2,8 +2,8 @@
 take over.
 
 While there is staff, everything at the counter is done in the name of the person on duty. A PIN is no password: it
-works in a session that is signed in already, on this network, and wrong ones delay the next try, up to 15 minutes.
-Whoever is on duty stays on duty meanwhile.
+works in a session that is signed in already, on this network, and wrong ones delay the next try there, up to 15
+minutes. Whoever is on duty stays on duty meanwhile.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from itertools import pairwise
 from starlette.concurrency import run_in_threadpool
 
 from hedgerow.dashboards.accounts import Accounts, Principal, check_account_name
-from hedgerow.dashboards.control import InvalidInput
-from hedgerow.dashboards.passwords import SignInDelays
+from hedgerow.dashboards.control import Control, InvalidInput
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore, StaffRow
+from hedgerow.features.cafe.pins import PinTries
 from hedgerow.features.cafe.settings import cafe_of
 from hedgerow.features.contract import Core
 from hedgerow.journal.access_store import NoSuchEntry
@@ -50,7 +50,7 @@ class Staff:
     ) -> None:
         self._accounts, self._store, self._policy, self._clock = accounts, store, policy, clock
         self._duties: dict[str, _Duty] = {}
-        self._delays = SignInDelays(clock)
+        self._tries = PinTries(clock)
 
     async def members(self) -> tuple[StaffRow, ...]:
         """Return everybody, by name."""
@@ -72,44 +72,48 @@ class Staff:
             raise InvalidInput("More than %(limit)s people cannot work at the counter.", limit=_MAX_STAFF)
         row = StaffRow(name, role, self._clock(), await self._accounts.passwords.hash(pin))
         await run_in_threadpool(self._store.put_staff, row)
-        self._delays.forget(_delayed(name))
+        self._tries.forget(name)
         self._end_duties(name)
 
     async def remove(self, name: str) -> None:
         """Remove somebody. Raises `NoSuchEntry`."""
         if not await run_in_threadpool(self._store.remove_staff, name):
             raise NoSuchEntry(f"nobody called {name} works at the counter")
-        self._delays.forget(_delayed(name))
+        self._tries.forget(name)
         self._end_duties(name)
 
-    async def begin(self, principal: Principal, name: str, pin: str) -> None:
-        """Put somebody on duty in a session of the pages.
+    async def begin(self, principal: Principal, name: str, pin: str, place: str = "") -> None:
+        """Put somebody on duty in a session of the pages, at a device that is the `place`.
 
         Raises `InvalidInput` for a wrong PIN and for too many of them.
         """
         if not principal.session:
             raise InvalidInput("Sign in first.")
-        row = next((each for each in await self.members() if each.name == name), None)
-        # Names that nobody has count as one, so nobody can be crowded out.
-        key = _delayed(row.name if row is not None else "")
-        wait = self._delays.seconds_to_wait(key)
-        if wait > 0:
-            raise InvalidInput(
-                "Too many wrong PINs for %(name)s. Wait %(seconds)s seconds, or have an admin set a new one.",
-                name=name,
-                seconds=max(1, round(wait)),
-            )
-        self._delays.count_failure(key)  # before the PIN is compared, so that many at once are not more tries
-        if row is None or not await self._accounts.passwords.matches(row.pin, pin):
-            entry = CounterEntry(self._clock(), self.actor(principal), CounterAction.WRONG_PIN, note=name[:80])
-            await run_in_threadpool(self._store.add, entry)
-            raise InvalidInput("That is not the PIN of %(name)s.", name=name)
-        self._delays.forget(key)
+        await self._check(principal, name, pin, place)
         if self.on_duty(principal) != name:
             await run_in_threadpool(self._store.add, CounterEntry(self._clock(), name, CounterAction.DUTY))
         open_ones = {row.id for row in self._accounts.sessions()}
         self._duties = {key: duty for key, duty in self._duties.items() if key in open_ones}
         self._duties[principal.session] = _Duty(name, self._clock() + DUTY_S)
+
+    async def sign(self, principal: Principal, pin: str, place: str) -> None:
+        """Check the PIN of whoever is on duty in a session of the pages. Scripts, and cafés without staff, need none.
+
+        Raises `InvalidInput` as `begin` does.
+        """
+        if name := self.on_duty(principal):
+            await self._check(principal, name, pin, place)
+
+    async def _check(self, principal: Principal, name: str, pin: str, place: str) -> None:
+        row = next((each for each in await self.members() if each.name == name), None)
+        # Names that nobody has count as one, so nobody can be crowded out.
+        owner, place = (row.name if row is not None else ""), f"{principal.name} on {place}"
+        self._tries.begin(owner, place, name)
+        if row is None or not await self._accounts.passwords.matches(row.pin, pin):
+            entry = CounterEntry(self._clock(), self.actor(principal), CounterAction.WRONG_PIN, note=name[:80])
+            await run_in_threadpool(self._store.add, entry)
+            raise InvalidInput("That is not the PIN of %(name)s.", name=name)
+        self._tries.was_right(owner, place)
 
     def leave(self, principal: Principal) -> None:
         """End the duty in a session of the pages."""
@@ -131,9 +135,10 @@ class Staff:
         self._duties = {key: duty for key, duty in self._duties.items() if duty.name != name}
 
 
-def _delayed(name: str) -> str:
-    """Return the key of a person for the delays after wrong PINs; the empty name is for all that nobody has."""
-    return f"PIN of {name}"
+def place_of(control: Control, address: str) -> str:
+    """Return the device at an address, for the tries of PINs. All that the policy does not name are one place."""
+    view = control.device_at(address)
+    return view.device if view is not None and view.device in control.policy().devices else ""
 
 
 def _check_pin(pin: str) -> None:

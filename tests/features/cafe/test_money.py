@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
 import time
 from types import SimpleNamespace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from argon2 import PasswordHasher
 
 from hedgerow.app.doctor.findings import Health
-from hedgerow.dashboards.accounts import Accounts
+from hedgerow.dashboards.accounts import Accounts, Principal
+from hedgerow.dashboards.actions.action import Caller
+from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.passwords import PasswordHashes
+from hedgerow.features.cafe.cash import CashCount, Till, till
 from hedgerow.features.cafe.checks import check_prices
 from hedgerow.features.cafe.counter import CounterService
 from hedgerow.features.cafe.counter_store import CounterEntry, CounterStore
+from hedgerow.features.cafe.refusals import TillChanged
 from hedgerow.features.cafe.sessions import GuestOrder, SessionService
-from hedgerow.features.cafe.shifts import session_histories
+from hedgerow.features.cafe.shifts import debts_of, entries_csv, session_histories, shift_report
+from hedgerow.features.cafe.staff import Staff
+from hedgerow.features.cafe.till import CountOrder, TillService
 from hedgerow.features.cafe.voucher_store import Voucher
 from hedgerow.journal.access_store import GrantStore
 from hedgerow.journal.accounts import AccountStore
@@ -36,6 +45,7 @@ profiles: {{seat-teen: {{extends: seat-child}}}}
 """
 SEAT = DeviceId("seat-1")
 ANA = "Ana"
+COUNTER = Principal("counter", frozenset(), "a session")
 
 
 def policy_with(prices: str) -> Policy:
@@ -59,6 +69,10 @@ class Cafe:
         )
         self.counter = CounterService(self.snapshots, self.store, accounts)
         self.sessions = SessionService(self.snapshots, self.counter)
+        self.staff = Staff(accounts, self.store, lambda: self.snapshots.policy)
+        control = SimpleNamespace(device_at=lambda _address: None)
+        core: Any = SimpleNamespace(control=control, clock=time.time, policy=self.snapshots.policy)
+        self.till = TillService(core, self.counter, self.staff)
 
     def seat(self, name: str = SEAT) -> Any:
         return self.snapshots.policy.devices[name]
@@ -73,6 +87,20 @@ class Cafe:
 
     def end(self) -> None:
         self.sessions.end_in_turn(self.seat(), ANA, None)
+
+    def pay(self, session: str) -> None:
+        asyncio.run(self.sessions.pay_session(session, actor=ANA))
+
+    def debts(self) -> dict[str, tuple[str, int]]:
+        """Return what is unpaid by session: who opened it, and the amount."""
+        return {each.session: (each.actor, each.amount) for each in debts_of(self.store.unpaid())}
+
+    def expected(self) -> Till:
+        return till(self.store, self.snapshots.policy, time.time())
+
+    def count(self, seen: Till, counted: int, left: int = 0, caller: Caller | None = None, pin: str = "") -> CashCount:
+        order = CountOrder(counted=counted, left=left, expected=seen.expected, last=seen.last, pin=pin)
+        return asyncio.run(self.till.count(order, caller or Caller(COUNTER, ANA)))
 
     def pass_time(self, minutes: float) -> None:
         """Let all sessions be older, or with negative minutes set the clock back."""
@@ -152,6 +180,86 @@ def test_what_the_entries_of_older_versions_leave_out_costs_what_it_costs_now(ca
     cafe.journal.execute(cafe.journal.update(counter_entries).values(note="before"))
     cafe.extend(30)
     assert [each.due for each in cafe.store.of_session(session)] == [120, 80]
+
+
+def test_what_is_unpaid_is_listed_until_it_is_paid(cafe: Cafe) -> None:
+    first = cafe.open(60)
+    cafe.end()
+    second = cafe.open(30, "after")
+    cafe.pass_time(30.1)  # it ends by itself
+    third = cafe.open(30)
+    assert cafe.debts() == {second: (ANA, 120)}, "the others were paid before"
+    entries = cafe.entries()
+    debts = debts_of(cafe.store.unpaid())
+    table = list(csv.DictReader(io.StringIO(entries_csv(entries, ZoneInfo("UTC"), debts))))
+    assert [row["session"] for row in table if int(row["unpaid"])] == [second]
+    report = shift_report(entries, lambda _kind: False, debts)
+    assert sum(each.value for each in report.sessions) == report.takings["EUR"] + sum(each.amount for each in debts)
+    assert shift_report(entries[-1:], lambda _kind: False, debts).unpaid == (), "the days of another session"
+    cafe.pay(second)
+    assert cafe.debts() == {}
+    assert first != third
+
+
+def test_what_was_paid_too_early_is_given_back(cafe: Cafe) -> None:
+    session = cafe.open(60, "after")
+    cafe.pay(session)
+    cafe.pass_time(29.9)
+    cafe.end()
+    assert cafe.debts() == {session: (ANA, -80)}
+    cafe.pay(session)
+    assert cafe.debts() == {}
+    assert sum(each.taken for each in cafe.entries()) == 120
+    with pytest.raises(InvalidInput):
+        cafe.pay(session)
+
+
+def test_a_count_of_the_till(cafe: Cafe) -> None:
+    cafe.open(60)
+    cafe.end()
+    seen = cafe.expected()
+    assert (seen.taken, seen.left, seen.expected, seen.by) == (200, 0, 200, {ANA: 200})
+    done = cafe.count(seen, counted=5150, left=5000)
+    assert (done.actor, done.expected, done.counted, done.difference, done.left) == (ANA, 200, 5150, 4950, 5000)
+    cafe.open(30)
+    seen = cafe.expected()
+    assert (seen.last, seen.taken, seen.left, seen.expected) == (done.id, 120, 5000, 5120)
+    cafe.count(seen, counted=5100)
+    report = shift_report(cafe.entries(), lambda _kind: False)
+    assert [each.difference for each in report.counts] == [4950, -20]
+    assert report.takings == {"EUR": 320}, "a count is no payment"
+    table = list(csv.DictReader(io.StringIO(entries_csv(cafe.entries(), ZoneInfo("UTC")))))
+    assert [row["note"] for row in table if row["action"] == "count"][-1] == "expected 5120, counted 5100, left 0"
+
+
+def test_a_count_is_taken_once_and_of_what_was_seen(cafe: Cafe) -> None:
+    """A double tap counts once, and a page from before another count or payment counts nothing."""
+    cafe.open(60)
+    seen = cafe.expected()
+    twice = [cafe.count(seen, counted=200, left=200, caller=Caller(COUNTER, ANA, "", "form 1")) for _ in range(2)]
+    assert twice[0] == twice[1]
+    with pytest.raises(TillChanged):
+        cafe.count(seen, counted=200, caller=Caller(COUNTER, ANA, "", "form 2"))
+    seen = cafe.expected()
+    cafe.extend(30)
+    with pytest.raises(TillChanged):
+        cafe.count(seen, counted=200)
+    assert len(shift_report(cafe.entries(), lambda _kind: False).counts) == 1
+
+
+def test_whoever_is_on_duty_signs_the_count(cafe: Cafe) -> None:
+    asyncio.run(cafe.staff.put(ANA, "staff", "2580"))
+    asyncio.run(cafe.staff.put("Ben", "staff", "4711"))
+    seen = cafe.expected()
+    with pytest.raises(InvalidInput, match="on duty"):
+        cafe.count(seen, counted=0, caller=Caller(COUNTER, "counter"))
+    asyncio.run(cafe.staff.begin(COUNTER, ANA, "2580"))
+    for pin in ("", "4711"):
+        with pytest.raises(InvalidInput, match="PIN"):
+            cafe.count(seen, counted=0, pin=pin)
+    assert cafe.count(seen, counted=0, pin="2580").actor == ANA
+    script = Caller(Principal("token till", frozenset(), ""), "token till")
+    assert cafe.count(cafe.expected(), counted=0, caller=script).actor == "token till"
 
 
 def check(prices: str) -> tuple[Health, str]:
