@@ -150,7 +150,8 @@ class AnswerCache(ClockCache[CacheEntry]):
         entry = CacheEntry(
             answers.render(query, draft), draft, created_at=resolution.created_at, until=until, counted=counted
         )
-        entry.wants_prefetch = query.cacheable and entry.expires - entry.created_at >= _MIN_PREFETCH_LIFETIME
+        lasts = entry.expires - entry.created_at >= _MIN_PREFETCH_LIFETIME
+        entry.wants_prefetch = query.cacheable and lasts and not context.ruleset.upstream  # the network's are asked
         if is_shareable and (shared is None or shared.expires <= now):
             resolution.answer, resolution.answer_shape = entry, self._shared_shape(shape)
             entry.is_shared = True

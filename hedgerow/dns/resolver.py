@@ -125,13 +125,12 @@ class Resolver:
         """Answer a miss with the help of upstreams. `done` is called once, perhaps before this returns."""
         context, resolution = miss.context, miss.resolution
         if context.decision.verdict is Verdict.REWRITE:
-            self._rewriter.start(self.upstreams, context, context.decision, done)
+            self._rewriter.start(_pool_for(self.upstreams, context), context, context.decision, done)
         elif resolution is not None and resolution.fresh_until > self.clocks.steady() and not context.is_lifeline:
             self._deliver(context, self._answer_from(context, resolution), done)
         else:
-            pending = PendingQuery(
-                self.upstreams, resolution, self.clocks.steady, lambda outcome: self._conclude(miss, outcome, done)
-            )
+            upstreams, clock = _pool_for(self.upstreams, context), self.clocks.steady
+            pending = PendingQuery(upstreams, resolution, clock, lambda outcome: self._conclude(miss, outcome, done))
             pending.start(context.query)
 
     def prefetch(self, key: bytes) -> None:
@@ -203,7 +202,7 @@ class Resolver:
 
     def _deliver(self, context: QueryContext, answer: Answer | Decision, done: AnswerCallback) -> None:
         if isinstance(answer, Decision):
-            self._rewriter.start(self.upstreams, context, answer, done)
+            self._rewriter.start(_pool_for(self.upstreams, context), context, answer, done)
         else:
             done(answer)
 
@@ -244,7 +243,7 @@ class Resolver:
         now = self.clocks.steady()
         if _is_tunnel_checked(context) and self._tunnel_detector.is_blocked(ruleset.limited_as(device), host, now):
             return self.answers.build_blocked(context, _TUNNEL, lifetime=0.0)  # other devices share the ruleset
-        key = resolution_key(query)
+        key = resolution_key(query) + _pool_for(self.upstreams, context).key
         resolution = self.resolutions.get(key, now)
         if resolution is not None and resolution.fresh_until > now and not context.is_lifeline:
             answer = self._answer_from(context, resolution)
@@ -280,6 +279,14 @@ def refresh(resolver: Resolver, key: bytes, entry: CacheEntry, now: float) -> bo
         entry.wants_prefetch = False
         resolver.prefetch(key)
     return True
+
+
+def _pool_for(upstreams: UpstreamPool, context: QueryContext) -> UpstreamPool:
+    """Return the pool with the client's own upstreams, if it has any. Names of this network stay with the network's."""
+    own = upstreams.others.get(context.ruleset.upstream)
+    if own is None or private_zone(context.host) is not None:
+        return upstreams
+    return upstreams if upstreams.zone_pool(context.query.name + bytes(4)) is not None else own
 
 
 def _refusal(query: Query) -> Draft | None:

@@ -88,16 +88,17 @@ class Rewriter:
 
     async def _ask(self, upstreams: UpstreamPool, question: bytes) -> tuple[Response, bool]:
         """Return the response and whether it is stale. Raises UpstreamError."""
+        key = question + upstreams.key
         try:
             response = await upstreams.ask(UpstreamQuestion(question))
         except UpstreamError as fault:
-            created_at, old = self._targets.get(question, (0.0, None))
+            created_at, old = self._targets.get(key, (0.0, None))
             if old is None or fault.is_bogus or self._clock() - created_at > STALE_SECONDS:
                 raise
             return old, True
         if len(self._targets) >= _MAX_TARGETS:
             self._targets.clear()
-        self._targets[question] = self._clock(), response
+        self._targets[key] = self._clock(), response
         return response, False
 
 

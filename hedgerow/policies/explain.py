@@ -54,7 +54,7 @@ class Explanation:
     """The outcome for a device that asks for a host or URL at the instant `at`.
 
     `points` are the enforcement points that it passes, in order, up to one that blocks. `decision` is the final one.
-    All of this holds until the instant `until`.
+    All of this holds until the instant `until`. `upstream` names the resolvers that are asked, empty: the network's.
     """
 
     device: DeviceId
@@ -64,6 +64,7 @@ class Explanation:
     until: float | None
     points: tuple[PointExplanation, ...]
     decision: Decision
+    upstream: tuple[str, ...] = ()
 
 
 def find_device(rulesets: Rulesets, name: str, neighbours: Mapping[str, str] = MappingProxyType({})) -> Device | None:
@@ -96,7 +97,16 @@ def explain(rulesets: Rulesets, catalogue: Catalogue, device: Device, target: st
         verdict = points[-1].decision.verdict
         if verdict is Verdict.BLOCK or (request.kind is RequestKind.TUNNEL and verdict is not Verdict.INSPECT):
             break
-    return Explanation(device.id, device.person, ruleset.profile, at, ruleset.until, tuple(points), points[-1].decision)
+    return Explanation(
+        device.id,
+        device.person,
+        ruleset.profile,
+        at,
+        ruleset.until,
+        tuple(points),
+        points[-1].decision,
+        ruleset.upstream,
+    )
 
 
 def _refuse_non_hosts(target: str, ruleset: Ruleset) -> None:

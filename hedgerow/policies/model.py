@@ -306,6 +306,7 @@ class Person:
     origin: Origin | None = None
     holidays: tuple[date, ...] | None = None  # None: the network's
     conditions: tuple[str, ...] = ()  # under which schedules with `unless` hold for this person
+    upstream: tuple[str, ...] = ()  # resolvers that are asked for this person's devices; empty: the network's
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,6 +339,7 @@ class Device:
     claims: DeviceId | None = None
     kind: DeviceKind | None = None  # as pages show it; None: not said
     tunnel: TunnelPeer | None = None
+    upstream: tuple[str, ...] = ()  # as of a person; empty: its person's
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,6 +385,12 @@ class Policy:
         """Return the settings of a feature, None if the policy does not use it."""
         text = self.features.get(kind.KEY)
         return None if text is None else decode_settings(kind, text)
+
+    @cached_property
+    def own_upstreams(self) -> frozenset[tuple[str, ...]]:
+        """The upstreams of people and devices that have others than the network."""
+        found = {person.upstream for person in self.people.values()}
+        return frozenset(found | {device.upstream for device in self.devices.values()}) - {()}
 
     @cached_property
     def used_profiles(self) -> set[str]:

@@ -90,6 +90,7 @@ class Ruleset:
     sites: SitesSeen | None = field(default=None, repr=False)  # None: no site counts as new
     # mask of the blocked categories that no grant opens: at a child's seat, those that are kept from children
     ungranted: int = 0
+    upstream: tuple[str, ...] = ()  # resolvers that are asked instead of the network's; empty: those
 
     def limited_as(self, device: DeviceId) -> DeviceId:
         """Return the device whose attempts and octets are counted for this one: all unnamed devices of a home with
@@ -255,6 +256,7 @@ class Rulesets:
             "content": strictest_content(restricting),
             "is_claimed": device.claims is not None,
             "may_be_a_childs": may_be_a_childs,
+            "upstream": _upstream_of(self.policy, device, users),
         }
         index_key = (may_be_a_childs, self._index_key(device, restricting, grants, effects, now))
         key = (*facts.values(), is_childs_seat), index_key
@@ -369,6 +371,15 @@ class Rulesets:
             self._interned.clear()
         used = {key[1] for key in self._interned}
         self._indexes = {key: index for key, index in self._indexes.items() if key in used}
+
+
+def _upstream_of(policy: Policy, device: Device, users: Sequence[EffectiveUser]) -> tuple[str, ...]:
+    """Return the upstreams of a device, or those that all of its users have. A claim to a name gives none."""
+    if device.claims is not None or device.upstream:
+        return () if device.claims is not None else device.upstream
+    people = [policy.people.get(user.name or "") for user in users]
+    found = {person.upstream if person is not None else () for person in people}
+    return found.pop() if len(found) == 1 else ()
 
 
 def _is_kept_from_children(subject: str, services: Services) -> bool:

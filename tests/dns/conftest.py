@@ -53,6 +53,7 @@ class HeldRules:
     profile: str = "child-8-12"
     trusts_ca: bool = False
     rules: HeldMasks = HeldMasks()
+    upstream: tuple[str, ...] = ()
 
     def limited_as(self, device: DeviceId) -> DeviceId:
         return device

@@ -133,11 +133,13 @@ BASE: dict[str, Any] = RULES | {
             "timezone": "Europe/Lisbon",
             "devices": ["tablet"],
             "holidays": ["2026-12-24", "mia.ics"],
+            "upstream": ["tls://dns.quad9.net"],
         }
     },
     "devices": {
         "tablet": RULES
         | {
+            "upstream": ["tls://dns.quad9.net"],
             "mac": ["02:00:00:00:00:01"],
             "ip": ["127.0.0.2"],
             "cidr": ["127.0.1.0/28"],
@@ -155,6 +157,7 @@ BASE: dict[str, Any] = RULES | {
     "seats": {
         "seat-1": RULES
         | {
+            "upstream": ["tls://dns.quad9.net"],
             "mac": ["02:00:00:00:00:02"],
             "ip": ["127.0.0.3"],
             "cidr": ["127.0.2.0/28"],
@@ -222,6 +225,7 @@ OTHERS: dict[str, Any] = {
     "network.ports": [444],
     "network.flows": ["push"],
     "network.upstream": ["9.9.9.9"],
+    "upstream": ["9.9.9.11"],
     "network.upstream_strategy": "parallel",
     "network.forward": {"lan": ["192.168.1.9"]},
     "network.records": {"nas.lan": ["192.168.1.6"]},
@@ -311,6 +315,16 @@ def changed_value(path: KeyPath) -> Any:
             if (key := ".".join(spelled[start:])) in values:
                 return values[key]
     raise LookupError(f"no sample for {'.'.join(path)}")
+
+
+def named(path: KeyPath) -> KeyPath:
+    """Return the path of a key in the base policy: with the names of entries, without the places of items.
+
+    >>> named(("seats", "*", "upstream")), named(("lists", "[]", "path"))
+    (('seats', 'seat-1', 'upstream'), ('lists', 'path'))
+    """
+    names = {"devices": "tablet", "seats": "seat-1"}
+    return tuple(names.get(path[0], "mia") if step == "*" else step for step in path if step != "[]")
 
 
 def with_value(path: KeyPath, value: Any) -> dict[str, Any]:

@@ -128,6 +128,8 @@ def _print_explanation(explanation: Explanation, policy: Policy, zone: ZoneInfo)
         f"{explanation.device} ({explanation.person or 'no person'}, {explanation.profile}) at"
         f" {_clock(explanation.at, zone)}"
     )
+    if explanation.upstream:
+        console.print(f"resolvers: {escape(', '.join(explanation.upstream))}, instead of the network's", soft_wrap=True)
     for point in explanation.points:
         console.print(
             f"\n[bold]{point.request.kind.value}[/] {escape(point.request.url or point.request.host)}", soft_wrap=True

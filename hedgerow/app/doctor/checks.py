@@ -13,6 +13,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -267,9 +268,11 @@ def check_upstreams(installation: Installation) -> Iterator[Finding]:
     if not names:
         yield Finding("upstreams", Health.BAD, "none are configured", mend)
     answering = []
-    for name in names:
-        error, seconds = asyncio.run(try_upstream(partial(open_policy_upstreams, network, settings, only=name)))
-        answering += [] if error else [name]
+    own = [replace(network, upstream=texts) for texts in sorted(policy.own_upstreams)]
+    named = {name: each for each in (*own, network) for name in open_policy_upstreams(each, settings).names}
+    for name in dict.fromkeys((*names, *named)):
+        error, seconds = asyncio.run(try_upstream(partial(open_policy_upstreams, named[name], settings, only=name)))
+        answering += [name] if not error and name in names else []
         yield (
             Finding(f"upstream {name}", Health.BAD, error, mend)
             if error

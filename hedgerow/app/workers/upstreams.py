@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -141,7 +142,7 @@ class WorkerUpstreams:
 
     def __init__(self, settings: Settings, policy: Policy) -> None:
         self._settings = settings
-        self._network = policy.network
+        self._policy = policy
         self._retired: set[asyncio.Task[None]] = set()
         self.metrics = UpstreamMetrics()
         self._open()
@@ -149,7 +150,9 @@ class WorkerUpstreams:
     def _open(self) -> None:
         """Open the upstreams without connecting. It can't fail, since the policy was validated."""
         self._system = system_resolv_conf(self._settings.resolv_conf)
-        self.pool = open_policy_upstreams(self._network, self._settings, self.metrics.count)
+        self.pool = open_policy_upstreams(
+            self._policy.network, self._settings, self.metrics.count, others=self._policy.own_upstreams
+        )
         if not self.pool.names:
             log.error("There are no upstreams: name some in the policy file, such as network: {upstream: [9.9.9.9]}.")
 
@@ -159,8 +162,8 @@ class WorkerUpstreams:
         Queries in flight are still answered by the old ones.
         """
         system = system_resolv_conf(self._settings.resolv_conf)
-        is_same = _upstream_settings(policy.network) == _upstream_settings(self._network) and system == self._system
-        self._network = policy.network
+        is_same = _upstream_settings(policy) == _upstream_settings(self._policy) and system == self._system
+        self._policy = policy
         if is_same:
             return None
         task = asyncio.get_running_loop().create_task(self.pool.close(CLOSE_GRACE_S))
@@ -171,9 +174,13 @@ class WorkerUpstreams:
 
 
 def open_policy_upstreams(
-    network: NetworkSettings, settings: Settings, count: AttemptObserver | None = None, only: str | None = None
+    network: NetworkSettings,
+    settings: Settings,
+    count: AttemptObserver | None = None,
+    only: str | None = None,
+    others: Collection[tuple[str, ...]] = (),
 ) -> UpstreamPool:
-    """Open the upstreams of a policy, or `only` one of them, without connecting."""
+    """Open the upstreams of a policy, or `only` one of them, without connecting. `others` are those of clients."""
     resolver = network.resolver
     places = (settings.dns, *settings.encrypted.values())
     return open_upstream_pool(
@@ -188,14 +195,16 @@ def open_policy_upstreams(
         records=resolver.records,
         only=only,
         subnet=resolver.client_subnet,
+        others=others,
     )
 
 
-def _upstream_settings(network: NetworkSettings) -> tuple[object, ...]:
+def _upstream_settings(policy: Policy) -> tuple[object, ...]:
     """The parts of a policy that determine the upstreams."""
-    resolver = network.resolver
+    resolver = policy.network.resolver
     return (
-        network.upstream,
+        policy.network.upstream,
+        policy.own_upstreams,
         resolver.strategy,
         resolver.dnssec,
         resolver.forward,

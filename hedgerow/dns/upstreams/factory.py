@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from hashlib import blake2b
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from struct import pack
 
@@ -123,6 +124,8 @@ def open_upstream_pool(
     records: Iterable[LocalRecord] = (),
     only: str | None = None,
     subnet: IPv4Network | IPv6Network | None = None,
+    others: Collection[tuple[str, ...]] = (),
+    key: bytes = b"",
 ) -> UpstreamPool:
     """Open the upstreams of a policy.
 
@@ -130,7 +133,8 @@ def open_upstream_pool(
 
     Upstreams that are this server (`own`) are left out. Names of encrypted upstreams are looked up in `records`,
     through the plain upstreams, or through the system's. `only` names the one upstream to use. `subnet` is sent to all
-    upstreams except those of `forward` and routers beside public resolvers. Nothing is connected yet.
+    upstreams except those of `forward` and routers beside public resolvers. `others` are upstreams of single clients.
+    Nothing is connected yet.
     """
     trust = trust or TrustStore()
     system = system_upstreams(resolv_conf, own)
@@ -149,6 +153,21 @@ def open_upstream_pool(
         for texts in dict.fromkeys(zone.upstreams for zone in forward)
     }
     zones = {zone.zone: elsewhere[zone.upstreams] for zone in forward}
+    of_clients = {
+        texts: open_upstream_pool(
+            texts,
+            resolv_conf=resolv_conf,
+            own=own,
+            count=count,
+            trust=trust,
+            strategy=strategy,
+            secure_only=secure_only,
+            records=records,
+            subnet=subnet,
+            key=blake2b("\n".join(texts).encode(), digest_size=8).digest(),
+        )
+        for texts in others
+    }
     inner = [spec for spec in specs if spec.is_address and is_private(ip_address(spec.host.partition("%")[0]).packed)]
     if inner and len(inner) < len(specs):  # only the router may be asked for the names of this network
         routers = UpstreamPool([open_channel(spec, bootstrap, trust) for spec in inner], count, strategy=strategy)
@@ -164,6 +183,8 @@ def open_upstream_pool(
         zones=zones,
         is_internal=is_internal,
         options=options,
+        others=of_clients,
+        key=key,
     )
 
 

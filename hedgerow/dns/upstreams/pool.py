@@ -50,7 +50,8 @@ class UpstreamPool:
 
     `secure_only`: ask only channels that are secure and prove that they validate DNSSEC. Names beneath one of `zones`
     are asked only of its pool: the names of this network stay in it. `is_internal`: all channels lead into this
-    network. `options`: EDNS options for every question except those for zones.
+    network. `options`: EDNS options for every question except those for zones. `others` are pools of clients with
+    upstreams of their own, by the upstreams' names; they close with this one. `key` tells a client's pool from others.
     """
 
     def __init__(
@@ -65,7 +66,10 @@ class UpstreamPool:
         zones: Mapping[str, UpstreamPool] | None = None,
         is_internal: bool = False,
         options: bytes = b"",
+        others: Mapping[tuple[str, ...], UpstreamPool] | None = None,
+        key: bytes = b"",
     ) -> None:
+        self.others, self.key = dict(others or {}), key
         self._is_internal = is_internal
         self._options = options
         self.zones = {wire.name_of(zone): upstreams for zone, upstreams in (zones or {}).items()}
@@ -89,7 +93,7 @@ class UpstreamPool:
 
     def is_down(self, question: bytes) -> bool:
         """Return whether no upstream for a question answered the last one that was asked."""
-        pool = (self._zone_pool(question) if self.zones else None) or self
+        pool = (self.zone_pool(question) if self.zones else None) or self
         return pool.outage.is_on
 
     def suspect_outage(self, began: float) -> None:
@@ -104,7 +108,7 @@ class UpstreamPool:
         """Call `callback` once with the first good answer or an UpstreamError, within the time of all attempts, perhaps
         at once.
         """
-        if self.zones and (elsewhere := self._zone_pool(question.question)) is not None:
+        if self.zones and (elsewhere := self.zone_pool(question.question)) is not None:
             elsewhere.start(question, callback)
             return
         question = _with_options(question, self._options)
@@ -200,14 +204,14 @@ class UpstreamPool:
                 await channel.close()
         if self._bootstrap is not None:
             await self._bootstrap.close()
-        for upstreams in set(self.zones.values()):
+        for upstreams in {*self.zones.values(), *self.others.values()}:
             await upstreams.close()
 
     def may_ask(self, name: bytes) -> bool:
         """Return whether a name of this network, in wire form, may be asked of any upstream."""
-        return self._is_internal or (bool(self.zones) and self._zone_pool(name + bytes(4)) is not None)
+        return self._is_internal or (bool(self.zones) and self.zone_pool(name + bytes(4)) is not None)
 
-    def _zone_pool(self, question: bytes) -> UpstreamPool | None:
+    def zone_pool(self, question: bytes) -> UpstreamPool | None:
         """Return the pool of the smallest forwarded zone that the name is in."""
         at, end = 0, len(question) - 4
         while at < end:

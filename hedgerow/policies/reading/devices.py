@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from hedgerow.policies.model import Device, DeviceId, Person, Profile
 from hedgerow.policies.network import NetworkSettings, TunnelPeer
-from hedgerow.policies.reading.network_settings import known_profile, read_device_address
+from hedgerow.policies.reading.network_settings import known_profile, read_device_address, read_own_upstreams
 from hedgerow.policies.reading.profiles import BUILTIN_PROFILE_NAMES
 from hedgerow.policies.reading.rules import RulesReader
 from hedgerow.policies.reading.schema import RawDevice, RawPolicy, RawTunnelPeer
@@ -132,6 +132,7 @@ class DevicesReader:
             proxy_password=self._proxy_password(name, raw, section),
             kind=raw.kind,
             tunnel=self._tunnel((*path, "tunnel"), raw.tunnel, name),
+            upstream=read_own_upstreams(self._tree, (*path, "upstream"), raw.upstream, self._network.resolver),
         )
 
     def _has_identifier(self, name: str, section: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from ipaddress import ip_interface
 from pathlib import Path
@@ -186,8 +186,7 @@ def read_network(
     for index, port in enumerate(raw.ports or ()):
         if not 1 <= port <= 65535:
             tree.add_problem(("network", "ports", index), f"{port} is not a port from 1 to 65535")
-    for index, upstream in enumerate(raw.upstream):
-        _check_upstream(tree, ("network", "upstream", index), upstream)
+    _check_upstreams(tree, ("network", "upstream"), raw.upstream)
     addresses = {key: _endpoint(tree, key, getattr(raw.listen, key)) for key in LISTENERS}
     listen = {key: address for key, address in addresses.items() if address is not None}
     for one, other in shared_ports(listen):
@@ -353,6 +352,21 @@ def _endpoint(tree: YamlTree, key: str, text: str | None) -> str | None:
     if text is not None and not is_endpoint(text):
         tree.add_problem(("network", "listen", key), f"'{text}' is not ADDRESS:PORT, such as 0.0.0.0:53 or [::]:53")
     return text
+
+
+def read_own_upstreams(
+    tree: YamlTree, path: KeyPath, texts: Sequence[str], resolver: ResolverSettings
+) -> tuple[str, ...]:
+    """Read the upstreams of a person or device. Mistakes become problems of the tree."""
+    _check_upstreams(tree, path, texts)
+    if texts and resolver.dnssec is DnssecMode.VALIDATE and not any(map(_is_encrypted_upstream, texts)):
+        tree.add_problem(path, "network.dnssec: validate needs an encrypted upstream that validates here too")
+    return tuple(texts)
+
+
+def _check_upstreams(tree: YamlTree, path: KeyPath, texts: Sequence[str]) -> None:
+    for index, text in enumerate(texts):
+        _check_upstream(tree, (*path, index), text)
 
 
 def _check_upstream(tree: YamlTree, path: KeyPath, text: str) -> None:

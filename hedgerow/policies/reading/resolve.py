@@ -290,4 +290,5 @@ def _person(
         reader.read(raw, path),
         reader.origin(path, key=True),
         conditions=conditions,
+        upstream=network_settings.read_own_upstreams(tree, (*path, "upstream"), raw.upstream, network.resolver),
     )

@@ -343,6 +343,7 @@ class RawPerson(RawRules):
     holidays: Texts | None = managed_dates(
         None, description="Dates and calendars without school, instead of the household's."
     )
+    upstream: Texts = reserved([], description="Resolvers that are asked for the person, instead of the network's.")
 
 
 class RawTunnelPeer(RawModel):
@@ -373,6 +374,9 @@ class RawDevice(RawRules):
         False, description="The device trusts Hedgerow's certificate, so that its HTTPS can be inspected."
     )
     never_inspect: Switch = managed(False, description="Never decrypt HTTPS of this device.")
+    upstream: Texts = reserved(
+        [], description="Resolvers that are asked for the device, instead of its person's or the network's."
+    )
 
 
 class RawProfile(RawRules):

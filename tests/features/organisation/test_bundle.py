@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from journal_rows import NOW as JOURNAL_NOW
 from journal_rows import TABLET, fill
-from policy_samples import FILES, LEAVES, WHOLE, changed_value
+from policy_samples import FILES, LEAVES, WHOLE, changed_value, named
 from small_internet.running import hedgerow_command
 from static_server import serving
 
@@ -121,8 +121,8 @@ def test_a_bundle_replaces_no_value_of_the_sites_own_file(site: Site) -> None:
     own, base = in_force(), {"lists": [{"category": "adult", "name": "another", "path": "more.yaml"}]}
     for path in (each for each in RESERVED if each[0] != "lists"):
         place: dict[str, Any] = base
-        for step in path[:-1]:
-            place = place.setdefault("mia" if step == "*" else step, {})
+        for step in named(path)[:-1]:
+            place = place.setdefault(step, {})
         place[path[-1]] = changed_value(path)
     site.write(json.dumps(base))
     assert site.look() == ""

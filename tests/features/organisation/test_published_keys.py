@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from policy_samples import LEAVES, WHOLE, changed_value, with_value
+from policy_samples import LEAVES, WHOLE, changed_value, named, with_value
 from postgres_server import running_server
 from web_server import NOW, TOKEN, running_web
 
@@ -79,9 +79,9 @@ def test_only_admins_publish_a_reserved_key(place: str, office: Office) -> None:
     for path in RESERVED:
         wanted = at(place, with_value(path, changed_value(path)), path)
         answer = office.manager.post(VERSIONS, json={"policy": wanted, **PLACES[place]})
-        named = ".".join("mia" if step == "*" else step for step in path if step != "[]")
-        assert answer.status_code == 403, (named, answer.text)
-        assert answer.json()["detail"] == f"Only an admin may change {named} in the policy, so nothing was changed."
+        key = ".".join(named(path))
+        assert answer.status_code == 403, (key, answer.text)
+        assert answer.json()["detail"] == f"Only an admin may change {key} in the policy, so nothing was changed."
 
 
 @pytest.mark.parametrize("place", PLACES)
