@@ -59,6 +59,7 @@ OWN_CONNECTIONS = {
     "blocklists/downloader.py": "types only",
     "blocklists/outgoing.py": "the client",
     "blocklists/outgoing_guard.py": "the environment's proxies, read only",
+    "features/cafe/seat_agent.py": "Hedgerow, from a seat: the program runs there, without this package",
     "features/connecting/checks.py": "errors of control's client",
     "features/joining/protocol.py": "another machine, which an admin names by an invitation",
     "features/log_shipping/event_log.py": "syslog servers, which only an admin names",

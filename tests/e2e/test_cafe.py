@@ -86,7 +86,7 @@ def _own_page(cafe: Hedgerow, source: str = SEAT) -> str:
 
 
 def _portal(cafe: Hedgerow) -> dict[str, object]:
-    """Return what the program on a seat's screen asks for (`contrib/seat-lock`)."""
+    """Return what the program on a seat's screen asks for (`hedgerow seat program`)."""
     done = subprocess.run(
         ["curl", "-s", "--interface", SEAT, f"{cafe.web}/captive-portal"], capture_output=True, check=True
     )

@@ -94,6 +94,12 @@ FEATURE = Feature(
     metrics=_metrics,
     commands={
         "seat move": "commands:move",
+        "seat lock": "commands:lock",
+        "seat unlock": "commands:unlock",
+        "seat message": "commands:message",
+        "seat shutdown": "commands:shutdown",
+        "seat wake": "commands:wake",
+        "seat program": "commands:program",
         "seat list": "commands:list_seats",
         "seat vouchers": "commands:vouchers",
         "seat report": "commands:report",

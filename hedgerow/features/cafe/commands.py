@@ -8,10 +8,23 @@ from typing import Annotated
 import typer
 
 from hedgerow.app.commands.actions import clock_time, command_of
-from hedgerow.app.commands.options import JsonOption, StateOption, call_api, print_json, print_rows
-from hedgerow.features.cafe import actions
+from hedgerow.app.commands.options import JsonOption, StateOption, call_api, call_api_text, print_json, print_rows
+from hedgerow.features.cafe import actions, screen_actions
 
 move = command_of(actions.move_session)
+lock = command_of(screen_actions.lock_screen)
+unlock = command_of(screen_actions.unlock_screen)
+message = command_of(screen_actions.message_screen)
+shutdown = command_of(screen_actions.shut_down_seat)
+wake = command_of(screen_actions.wake_seat)
+
+
+def program(
+    server: Annotated[str, typer.Argument(metavar="URL", help="Hedgerow's pages, such as http://192.168.60.1:8053.")],
+    state: StateOption = None,
+) -> None:
+    """Print the program for the screens of the seats, which knows the address and the site's key."""
+    print(call_api_text(state, "/screens/program", server=server.rstrip("/")), end="")
 
 
 def list_seats(state: StateOption = None, as_json: JsonOption = False) -> None:

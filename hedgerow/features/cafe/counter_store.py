@@ -41,6 +41,7 @@ class CounterAction(StrEnum):
     WITHDRAW = "withdraw"  # all unused vouchers
     ALLOW = "allow"  # something is opened at a seat, or for everybody; `note` says what, `minutes` are for a budget
     ALLOW_ADULT = "allow-adult"  # the same, of what is kept from children
+    SCREEN = "screen"  # a command for the screen of a seat; `note` says which, without the text of a message
     DUTY = "duty"  # somebody begins to work at the counter
     WRONG_PIN = "wrong-pin"  # `note` is the name
     COUNT = "count"  # the till is counted at the end of a shift; `note` has the amounts (`CashCount`)

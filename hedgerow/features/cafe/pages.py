@@ -39,6 +39,9 @@ from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, Co
 from hedgerow.features.cafe.metrics import SEATS
 from hedgerow.features.cafe.orders import MadeVouchers, VoucherOrder
 from hedgerow.features.cafe.refusals import SeatTaken
+from hedgerow.features.cafe.screen_actions import SCREEN_ACTIONS
+from hedgerow.features.cafe.screen_pages import ScreenPages, add_screen_routes
+from hedgerow.features.cafe.screens import screens_of
 from hedgerow.features.cafe.seat_pages import SEAT_CARDS, PortalPages, SeatPages
 from hedgerow.features.cafe.seat_tiles import SeatTile, count_seat_states, natural_order, tile_of
 from hedgerow.features.cafe.settings import cafe_of
@@ -379,16 +382,19 @@ def _seat_states(context: PageContext) -> dict[tuple[str, ...], float]:
 
 
 EXTENSIONS = Extensions(
-    actions=COUNTER_ACTIONS,
+    actions=(*COUNTER_ACTIONS, *SCREEN_ACTIONS),
     cards=(
         Card(place=Place.OWN_PAGE_START, template="cafe/templates/own_voucher.html", read=_takes_vouchers),
         *SEAT_CARDS,
     ),
-    page_groups=(CounterPages, ShiftPages, VoucherPages, SeatPages, PortalPages),
+    page_groups=(CounterPages, ShiftPages, VoucherPages, SeatPages, PortalPages, ScreenPages),
     actors=(_on_duty,),
-    api_routes=(add_routes,),
+    api_routes=(add_routes, add_screen_routes),
     gauges={SEATS: _seat_states},
-    live={"calls": lambda context: context.part(seat_calls_of).open()},
+    live={
+        "calls": lambda context: context.part(seat_calls_of).open(),
+        "screens": lambda context: context.part(screens_of).screens(),
+    },
     nav=(
         NavLink(
             path=COUNTER_PATH,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from web_server import CountedTime
@@ -11,13 +12,18 @@ from web_server import CountedTime
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.control import InvalidInput, WrongCode
 from hedgerow.features.cafe.calls import SeatCalls, seat_calls_of
+from hedgerow.features.cafe.counter import CounterService
 from hedgerow.features.cafe.counter_store import CounterStore
 from hedgerow.features.cafe.orders import MadeVouchers, VoucherOrder
+from hedgerow.features.cafe.screens import SeatScreens, screens_of
 from hedgerow.features.cafe.sessions import seat_sessions_of
 from hedgerow.features.cafe.staff import Staff, staff_of
 from hedgerow.features.cafe.voucher_store import Voucher, VoucherCount
 from hedgerow.features.cafe.vouchers import vouchers_of
+from hedgerow.journal.access_store import GrantStore
+from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.store import Store
+from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.model import DeviceId, Policy
 
 
@@ -45,6 +51,20 @@ class Printed:
         raise WrongCode(f"{device_id} knows no voucher {typed}.")
 
 
+class _Rules:
+    """The rules in force, without a snapshot."""
+
+    view = None
+
+    def __init__(self, policy: Callable[[], Policy], store: Store) -> None:
+        self._policy = policy
+        self.usage, self.ledger, self.reader = UsageStore(store), GrantStore(store), JournalReader(store)
+
+    @property
+    def policy(self) -> Policy:
+        return self._policy()
+
+
 class Guests:
     """The guests of the sessions of `time`, who move and owe nothing."""
 
@@ -68,7 +88,11 @@ def parts(
     time: CountedTime,
 ) -> dict[Any, Any]:
     """Return the staff, the guests, and vouchers that are printed only, by the functions that make the café's own."""
+    rules: Any = _Rules(policy, store)
+    counter = CounterService(rules, CounterStore(store), accounts)
+    key_file = Path(store.engine.url.database or "").with_name("statement-key.pem")
     return {
+        screens_of: SeatScreens(counter, policy, key_file, clock, wake=lambda _macs, _addresses: None),
         staff_of: Staff(accounts, CounterStore(store), policy, clock),
         vouchers_of: Printed(clock),
         seat_calls_of: SeatCalls(clock),

@@ -59,6 +59,7 @@ PAGES = (
         "/day",
         "/counter",
         "/counter/report",
+        "/counter/screens",
         "/counter/staff",
         "/people",
         "/people/mia",
