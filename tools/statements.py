@@ -17,15 +17,15 @@ PACKAGE = ROOT / "hedgerow"
 TOP_LEVEL = "top level"
 
 BUDGETS = {
-    "app": 8040,
+    "app": 8043,
     "blocklists": 3795,
-    "dashboards": 7174,
+    "dashboards": 7177,
     "dns": 4739,
     "features": 8464,
-    "journal": 3246,
+    "journal": 3256,
     "network": 1270,
-    "policies": 5680,
-    "proxy": 8628,
+    "policies": 5684,
+    "proxy": 8631,
     TOP_LEVEL: 1427,
 }
 """The most statements that each package may have."""

@@ -48,7 +48,8 @@ class Snapshot:
 
     `names` maps the current MAC and IP addresses of devices to their host names, as far as the policy uses these.
     `version` is the id under which the journal describes the policy and the lists, 0 if it does not. `denied` maps
-    `denial_key`s to the instants at which a device's last request for a service or host was denied, for some time.
+    `denial_key`s to the instants at which a device's last request for a service or host was denied, for some time, and
+    `denial_reasons` to what the person who did so said, if anything.
     `remembered` are sites that were recognised by their pages. `sites` is the file of those that this network has seen,
     if the policy closes new ones. `leases` maps IP to MAC addresses, as DHCP servers report them.
     """
@@ -67,6 +68,7 @@ class Snapshot:
     remembered: dict[str, tuple[RememberedSite, ...]] = field(default_factory=dict)
     sites: Path | None = None
     leases: dict[str, str] = field(default_factory=dict)
+    denial_reasons: dict[str, str] = field(default_factory=dict)
 
     def save(self, state: Path) -> None:
         make_private_folder((state / FILE_NAME).parent)

@@ -390,8 +390,8 @@ class Control(Protocol):
         Raises `NoSuchEntry`, and `DangerousOpening` for something dangerous unless `sure`.
         """
 
-    async def deny(self, request_id: int, actor: str) -> None:
-        """Deny an open request, and others for the same. Raises `journal.access_store.NoSuchEntry`."""
+    async def deny(self, request_id: int, actor: str, why: str = "") -> None:
+        """Deny an open request, and others for the same, in these words. Raises `journal.access_store.NoSuchEntry`."""
 
     async def give(
         self, subject: AccessSubject, actor: str, *, ends: float | None, note: str = "", sure: bool = False

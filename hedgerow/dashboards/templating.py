@@ -14,6 +14,7 @@ from hedgerow.dashboards.words.languages import Language, language
 from hedgerow.dashboards.words.reasons import reason_sentence
 from hedgerow.policies.access_subject import service_or_address
 from hedgerow.policies.reading.levels import level_of
+from hedgerow.policies.text.notes import NOTE_LIMIT
 from hedgerow.proxy.pages.compiled_templates import CompiledTemplates
 from hedgerow.proxy.pages.help import page_environment
 from hedgerow.proxy.pages.translations import page_words
@@ -58,6 +59,7 @@ def make_environment(reader: Language) -> Environment:
         "reason_sentence": partial(reason_sentence, reader=reader),
         "rule_text": lambda rule: labels.rule_text(rule, reader),
         "asked_for": lambda text: labels.stored_reason_text(text, reader),
+        "note_limit": NOTE_LIMIT,
         "unread_request": lambda row: labels.unread_request_text(row.reason, row.device, row.host, reader),
         "public_list": lambda name: public_sources()[name],
         "service_or_address": service_or_address,

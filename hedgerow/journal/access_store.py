@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select
@@ -65,10 +66,18 @@ def file_request(store: Store, connection: Connection, request: AccessRequest) -
 
 
 def answer_request(
-    store: Store, connection: Connection, request_id: int, *, state: str, actor: str, grant_id: str | None, now: float
+    store: Store,
+    connection: Connection,
+    request_id: int,
+    *,
+    state: str,
+    actor: str,
+    now: float,
+    grant_id: str | None = None,
+    why: str = "",
 ) -> None:
     """Answer an open request. Raises `NoSuchEntry`."""
-    answer = {"state": state, "answered_at": now, "answered_by": actor, "grant_id": grant_id}
+    answer = {"state": state, "answered_at": now, "answered_by": actor, "grant_id": grant_id, "why": why}
     change = store.update(access_requests).where(_REQUEST.id == request_id, _REQUEST.state == "open").values(answer)
     if not connection.execute(change).rowcount:
         raise NoSuchEntry(f"there is no open request {request_id}")
@@ -118,20 +127,36 @@ class GrantStore:
             connection.execute(self._store.insert(grants).values(asdict(grant)))
             write_entries(self._store, connection, entries)
 
-    def deny(self, request_id: int, actor: str, also: Iterable[int] = ()) -> None:
-        """Refuse an open request, and those `also` that are still open. Raises `NoSuchEntry`."""
+    def deny(self, request_id: int, actor: str, why: str = "", also: Iterable[int] = ()) -> None:
+        """Refuse an open request, and those `also` that are still open, with a reason. Raises `NoSuchEntry`."""
         with self._store.begin() as connection:
-            self._answer(connection, (request_id, *also), state="denied", actor=actor, grant_id=None)
+            self._answer(connection, (request_id, *also), state="denied", actor=actor, why=why)
 
     def _answer(
-        self, connection: Connection, ids: Sequence[int], *, state: str, actor: str, grant_id: str | None
+        self,
+        connection: Connection,
+        ids: Sequence[int],
+        *,
+        state: str,
+        actor: str,
+        grant_id: str | None = None,
+        why: str = "",
     ) -> None:
         """Answer the first of some open requests, and the others if they are still open. Raises `NoSuchEntry`."""
-        now = self._clock()
-        answer_request(self._store, connection, ids[0], state=state, actor=actor, grant_id=grant_id, now=now)
+        answer = partial(
+            answer_request,
+            self._store,
+            connection,
+            state=state,
+            actor=actor,
+            now=self._clock(),
+            grant_id=grant_id,
+            why=why,
+        )
+        answer(ids[0])
         for id in ids[1:]:
             with contextlib.suppress(NoSuchEntry):
-                answer_request(self._store, connection, id, state=state, actor=actor, grant_id=grant_id, now=now)
+                answer(id)
 
     def give(self, grant: Grant, *entries: JournalEntry) -> None:
         """Write a grant that answers no request."""

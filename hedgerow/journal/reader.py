@@ -148,6 +148,8 @@ class RequestRow:
 
     `state` is open, approved or denied; `asked` counts how often it came while open.
 
+    `why` is what the person who denied it said to it.
+
     `subject` is what it is about: the service that the host belongs to, else the host, or a chore's minutes.
     """
 
@@ -166,6 +168,7 @@ class RequestRow:
     answered_at: float | None = None
     answered_by: str | None = None
     grant_id: str | None = None
+    why: str = ""
     subject: str = ""
 
     def __post_init__(self) -> None:

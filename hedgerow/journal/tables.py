@@ -112,6 +112,7 @@ access_requests = _log(
     *_text("device", "host", "url", "reason", "note", "state"),
     # that is done and waits for its minutes; `host` is empty then
     Column("chore", TEXT, nullable=False, server_default=""),
+    Column("why", TEXT, nullable=False, server_default=""),  # it was denied, in the words of `answered_by`
     *_optional_text("person", "answered_by", "grant_id"),
     *_optional_instant("answered_at"),
     Index("access_requests_state", "state", "id"),

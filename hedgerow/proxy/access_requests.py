@@ -108,16 +108,18 @@ class AccessRequestHandler:
             decision = self._decide(request, url)
             if decision.verdict is not Verdict.BLOCK:
                 return self._open(request, url, decision, reader)
-            if self._is_denied(request, decision):
-                return self._policy().page.short_page("denied", 200, reader=reader)
+            if (reason := self._denial(request, decision)) is not None:
+                return self._policy().page.short_page("denied", 200, reader=reader, said=reason)
             await asyncio.sleep(_POLL_SECONDS)
         return self._policy().page.waiting(url, parse_poll_count(request.query), reader, request.ticket)
 
-    def _is_denied(self, request: BlockPageRequest, decision: Decision) -> bool:
-        """True if the request that got this ticket was denied, not an earlier one."""
+    def _denial(self, request: BlockPageRequest, decision: Decision) -> str | None:
+        """Return the reason, if any, if the request that got this ticket was denied, and not an earlier one."""
+        device, policy = request.device.id, self._policy()
         subject = service_or_address(request.authority.host, _stored_reason(decision))
-        denied = self._policy().denied_at(request.device.id, subject)
-        return denied is not None and denied >= ticket_time(request.ticket)
+        denied = policy.denied_at(device, subject)
+        is_it = denied is not None and denied >= ticket_time(request.ticket)
+        return policy.denial_reason(device, subject) if is_it else None
 
     async def _handle_post(self, request: BlockPageRequest, reader: PageReader) -> ProxyResponse:
         url, note = parse_ask_form(request.form, request.authority.host, request.fallback)

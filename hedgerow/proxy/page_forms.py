@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from hedgerow.blocklists.names import parse_host
 from hedgerow.policies.model import DeviceId
-from hedgerow.proxy.pages.block_page import NOTE_LIMIT
+from hedgerow.policies.text.notes import plain_note
 
 MAX_FORM_BYTES = 16 * 1024
 _MAX_URL_LENGTH = 2000
@@ -76,7 +76,7 @@ def is_from_same_origin(scheme: str, host: str, port: int, field: Callable[[str]
 def parse_ask_form(fields: Mapping[str, str], host: str, fallback: str) -> tuple[str, str]:
     """The URL for which access is requested, and the note. `fallback` stands for a URL that is not of this host."""
     url = fields.get("url", "")[:_MAX_URL_LENGTH]
-    note = " ".join("".join(c if c.isprintable() else " " for c in fields.get("note", "")).split())[:NOTE_LIMIT]
+    note = plain_note(fields.get("note", ""))
     try:
         parts = urlsplit(url)
         # Else browsers may read another host.

@@ -110,7 +110,7 @@ class ProxyPolicy:
     - `apply_pass_through` adapts the decision on a tunnel whose host is passed through to the device at the moment.
     - `observe`, `request_access`, `submit_code` and `accept_conduct` report to control and never block.
     - `denied_at` returns the instant at which a device's last request for a service or host was denied, None if it was
-      not or long ago.
+      not or long ago, and `denial_reason` what the person who denied it said.
     - `open_until` returns the instant at which a device that is open closes, or the given instant if that is sooner.
     - `report_protection` is called with each connection that shows which protections a device uses.
     - `report_use` is called for a busy connection each time the gate or an inspector sweeps, with the bytes of this
@@ -140,6 +140,7 @@ class ProxyPolicy:
     pages: OwnPages | None = None
     report_protection: Callable[[DeviceId, Protection], None] = lambda _device, _protection: None
     denied_at: Callable[[DeviceId, str], float | None] = lambda _device, _subject: None
+    denial_reason: Callable[[DeviceId, str], str] = lambda _device, _subject: ""
     open_until: Callable[[Device, float, float], float] = lambda _device, _now, end: end
     is_examined: Callable[[Ruleset, str], bool] = lambda _ruleset, _host: False
     proxy_protocol_from: tuple[IpNetwork, ...] = ()

@@ -158,6 +158,16 @@ def test_denying_pausing_and_resuming(web):
         assert browser.post("/pause", data={"person": "nobody"}, headers=own(web)).status_code == 422
 
 
+def test_the_reason_of_a_denial_is_one_plain_line(web):
+    write(web, AccessRequest(NOW, MIA, "mia", "scratch.example"))
+    with client(web, headers=BEARER) as script:
+        assert script.post("/api/v1/requests/1/deny", json={"why": "x" * 301}).status_code == 422
+        assert script.post("/api/v1/requests/1/deny", json={"reason": "late"}).status_code == 422
+        assert script.post("/api/v1/requests/1/deny", json={"why": " It is\x1b[1m late,\nsleep "}).status_code == 204
+        (row,) = script.get("/api/v1/requests?state=denied").json()
+        assert row["why"] == "It is [1m late, sleep"
+
+
 def test_the_api_changes_with_the_token_alone(web):
     write(web, AccessRequest(NOW, MIA, "mia", "scratch.example"), AccessRequest(NOW, MIA, "mia", "other.example"))
     with client(web, headers=BEARER) as script:
@@ -165,6 +175,8 @@ def test_the_api_changes_with_the_token_alone(web):
             script.post("/api/v1/requests/1/approve", json={"how_long": "hour"}).json()["subject"] == "scratch.example"
         )
         assert script.post("/api/v1/requests/2/deny").status_code == 204
+        rows = script.get("/api/v1/requests?state=denied").json()
+        assert [(row["id"], row["why"]) for row in rows] == [(2, "")]
         given = script.post("/api/v1/grants", json={"subject": "games", "person": "tom", "how_long": "today"})
         assert given.status_code == 201
         assert given.json()["ends"] == 1_780_009_200.0  # midnight in Lisbon, an hour before that of UTC

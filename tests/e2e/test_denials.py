@@ -59,13 +59,17 @@ def test_a_waiting_page_is_told_of_a_denial_while_it_waits(running: Hedgerow, in
     (request,) = wait_until(lambda: open_requests(running), 30)
     with ThreadPoolExecutor() as pool:
         answer = pool.submit(curl, waiting, proxy=running.proxy, source=TABLET)
-        assert running.run("requests", "--deny", str(request["id"])).returncode == 0
+        why = "Homework <first>"
+        assert running.run("requests", "--deny", str(request["id"]), "--why", why).returncode == 0
         page = answer.result(60)
     assert (page.status, "The answer is no" in page.text) == (200, True), (waiting, page.text[-1500:])
+    assert ">Homework &lt;first&gt;</blockquote>" in page.text
     assert "refresh" not in page.headers, "it waits no longer"
     transport = httpx.HTTPTransport(local_address=TABLET, verify=False)
     with httpx.Client(base_url=running.web, transport=transport, trust_env=False, timeout=60) as child:
-        assert '<span class="tag block">no</span>' in child.get("/device", headers={"accept-language": "en"}).text
+        own_page = child.get("/device", headers={"accept-language": "en"}).text
+    assert '<span class="tag block">no</span>' in own_page
+    assert "<bdi>Homework &lt;first&gt;</bdi>" in own_page
 
 
 def test_asking_again_waits_again(running: Hedgerow, internet: SmallInternet) -> None:

@@ -149,7 +149,7 @@ def test_a_journal_without_sites_keeps_its_rows_under_the_default_site(tmp_path:
         expected["pauses"] = [
             {**row, "spared_person": None, "spared_device": None, "kind": "all"} for row in expected["pauses"]
         ]
-        expected["access_requests"] = [{**row, "chore": ""} for row in expected["access_requests"]]
+        expected["access_requests"] = [{**row, "chore": "", "why": ""} for row in expected["access_requests"]]
         expected["accounts"] = [{**row, "subject": "", "totp_step": 0} for row in expected["accounts"]]
         expected["web_sessions"] = [{**row, "origin": ""} for row in expected["web_sessions"]]
         expected["tokens"] = [
@@ -217,7 +217,7 @@ def test_the_rows_of_a_damaged_journal_with_older_names_are_salvaged(tmp_path: P
     store = open_journal(tmp_path / "journal.sqlite")
     salvaged = copy_rows(tmp_path / "damaged.sqlite", tmp_path / "journal.sqlite")
     assert salvaged.incomplete == ()
-    rows["access_requests"] = [{**row, "chore": ""} for row in rows["access_requests"]]
+    rows["access_requests"] = [{**row, "chore": "", "why": ""} for row in rows["access_requests"]]
     rows["accounts"] = [{**row, "subject": "", "totp_step": 0} for row in rows["accounts"]]
     rows["web_sessions"] = [{**row, "origin": ""} for row in rows["web_sessions"]]
     rows["tokens"] = [{**row, "used_at": None, "used_from": ""} for row in rows["tokens"]]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from hedgerow.blocklists.names import host_of_url
 from hedgerow.policies.model import DeviceId
+from hedgerow.policies.text.notes import NOTE_LIMIT
 from hedgerow.proxy.page_forms import (
     MAX_FORM_BYTES,
     TICKET_LIFETIME,
@@ -19,7 +20,6 @@ from hedgerow.proxy.page_forms import (
     parse_ask_form,
     parse_poll_count,
 )
-from hedgerow.proxy.pages.block_page import NOTE_LIMIT
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,7 @@ def requests(
     state: StateOption = None,
     approve: Annotated[int | None, typer.Option(metavar="ID", help="Approve this request.")] = None,
     deny: Annotated[int | None, typer.Option(metavar="ID", help="Deny this request.")] = None,
+    why: Annotated[str, typer.Option(help="What to say to the person who asked, with --deny.")] = "",
     how_long: Annotated[
         GrantDuration, typer.Option("--for", help="For how long an approval holds.")
     ] = GrantDuration.HOUR,
@@ -156,7 +157,7 @@ def requests(
             as_json, row, actions.opened_sentence(row, format_time) if "ends" in row else f"Approved request {approve}."
         )
     if deny is not None:
-        call_api(state, "POST", f"/requests/{deny}/deny")
+        call_api(state, "POST", f"/requests/{deny}/deny", why=why)
         print_result(as_json, {"denied": deny}, f"Denied request {deny}.")
     if approve is not None or deny is not None:
         return

@@ -103,10 +103,10 @@ class AccessControl:
                 return earned.bonus
         raise NoSuchEntry(f"there is no open request {request.id}")
 
-    async def deny(self, request_id: int, actor: str) -> None:
+    async def deny(self, request_id: int, actor: str, why: str = "") -> None:
         request = await asyncio.to_thread(self._publisher.ledger.request, request_id)
         also = await same_requests(self._publisher, request)
-        await asyncio.to_thread(self._publisher.ledger.deny, request_id, actor, also)
+        await asyncio.to_thread(self._publisher.ledger.deny, request_id, actor, why, also)
         await self._publisher.put_in_force()  # a block page may be waiting for the answer
 
     async def give(

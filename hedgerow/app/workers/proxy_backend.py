@@ -99,6 +99,7 @@ class ProxyBackend:
             report_page=worker.send,
             listed=ListedTopics(view.catalogue.generation, view.catalogue.host_mask, view.catalogue.bits),
             denied_at=lambda device, subject: view.snapshot.denied.get(denial_key(device, subject)),
+            denial_reason=lambda device, subject: view.snapshot.denial_reasons.get(denial_key(device, subject), ""),
             open_until=lambda device, now, end: (
                 end if (found := view.rulesets.closing_after(device, now, end - now)) is None else found[1]
             ),

@@ -18,14 +18,17 @@ from hedgerow.dashboards.actions.orders import (
     JournalId,
     LaterBedtime,
     PauseOrder,
+    Refusal,
 )
 from hedgerow.policies.decide import LIFTED_BY_ALWAYS, WELCOME_REASONS
 from hedgerow.policies.model import Grant, GrantDuration, Pause, Reason
+from hedgerow.policies.text.notes import plain_note
 from hedgerow.policies.time_model import Bonus, PauseKind
 
 if TYPE_CHECKING:
     from hedgerow.dashboards.control import Control
 
+_NO_REASON = Refusal()
 _CLOSED = LIFTED_BY_ALWAYS | WELCOME_REASONS | {Reason.PAUSE, Reason.UNNAMED}
 _CLOSURES = {
     "pause": "the internet is paused",
@@ -67,9 +70,9 @@ async def approve(core: Operations, caller: Caller, request_id: JournalId, order
 
 
 @action("POST", "/requests/{request_id}/deny", form=FormOf("/requests/{request_id}/deny"))
-async def deny(core: Operations, caller: Caller, request_id: JournalId) -> None:
-    """Deny a request."""
-    await core.control.deny(request_id, caller.name)
+async def deny(core: Operations, caller: Caller, request_id: JournalId, order: Refusal = _NO_REASON) -> None:
+    """Deny a request, if you like with a reason, which the person who asked can read."""
+    await core.control.deny(request_id, caller.name, plain_note(order.why))
 
 
 def opened_sentence(grant: Mapping[str, Any], clock: Callable[[float], str]) -> str:

@@ -10,6 +10,7 @@ from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from hedgerow.dashboards.actions.action import Order, Shown
 from hedgerow.policies.model import GrantDuration
 from hedgerow.policies.seats import Payment
+from hedgerow.policies.text.notes import NOTE_LIMIT
 from hedgerow.policies.time_model import PauseKind
 
 COUNTER_PATH = "/counter"
@@ -37,6 +38,13 @@ class Approval(Order):
     only_address: bool = False
     only_device: bool = False
     sure: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal(Order):
+    """A sentence to the person who asks, such as "Homework first". It can be read on that person's own page."""
+
+    why: Annotated[str, MaxLen(NOTE_LIMIT)] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

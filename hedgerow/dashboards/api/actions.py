@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from inspect import Parameter, Signature
+from inspect import Parameter, Signature, signature
 from typing import Annotated, Any, get_type_hints
 
 from fastapi import Depends, Request
@@ -45,7 +45,9 @@ def _endpoint(action: Action, core: object) -> Callable[..., Awaitable[Any]]:
     caller = keyword("caller", Annotated[Caller, Depends(_caller_once if action.is_once else _caller)])
     result = None if action.status == _NO_CONTENT else get_type_hints(action.run)["return"]
     endpoint.__name__, endpoint.__doc__ = action.run.__name__, action.run.__doc__
-    return describe(endpoint, [caller, *(keyword(name, kind) for name, kind in action.input.items())], result)
+    declared = signature(action.run).parameters
+    own = (keyword(name, kind, declared[name].default) for name, kind in action.input.items())
+    return describe(endpoint, [caller, *own], result)
 
 
 def describe[F: Callable[..., Any]](endpoint: F, parameters: Sequence[Parameter], result: Any) -> F:

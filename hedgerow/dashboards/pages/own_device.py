@@ -40,8 +40,8 @@ from hedgerow.policies.expiry import PersonTimes, ending_sentence, expiring_rule
 from hedgerow.policies.host_facts import Services, help_choices
 from hedgerow.policies.model import AccessRequest, Decision, DeviceId, Grant, Policy, Reason, RequestKind, Verdict
 from hedgerow.policies.text.locales import LANGUAGES
+from hedgerow.policies.text.notes import plain_note
 from hedgerow.proxy.limits import AttemptLimiter
-from hedgerow.proxy.pages.block_page import NOTE_LIMIT
 from hedgerow.proxy.pages.help import render_help
 from hedgerow.proxy.pages.translations import is_child_of_family, is_young, page_words
 
@@ -399,6 +399,5 @@ def request_of(
         raise InvalidInput(
             "%(host)s is open here. If it does not work, it may need another blocked site: ask for that one.", host=host
         )
-    plain = " ".join("".join(letter if letter.isprintable() else " " for letter in note).split())[:NOTE_LIMIT]
     reason = f"{decision.reason.value}: {decision.what}" if decision.what else decision.reason.value
-    return AccessRequest(now, view.device, view.person, closed, "", reason, plain)
+    return AccessRequest(now, view.device, view.person, closed, "", reason, plain_note(note))

@@ -16,6 +16,7 @@ from hedgerow.dashboards.actions.action import Caller, FormOf
 from hedgerow.dashboards.actions.orders import (
     Approval,
     CodeOrder,
+    Refusal,
 )
 from hedgerow.dashboards.pages.action_forms import form
 from hedgerow.dashboards.pages.activity_groups import merge_similar
@@ -221,10 +222,10 @@ class AnswerPages(PageGroup):
     """Forms of *Today* whose page says afterwards what was done."""
 
     @form(access.deny)
-    async def deny(self, request: Request, caller: Caller, request_id: int) -> Response:
+    async def deny(self, request: Request, caller: Caller, request_id: int, order: Refusal) -> Response:
         """Deny a request, and say so."""
         rows = await run_in_threadpool(self._context.reader.requests)
-        await access.deny.run(self._context, caller, request_id)
+        await access.deny.run(self._context, caller, request_id, order)
         row = next(each for each in rows if each.id == request_id)
         text = (
             message("%(name)s can read that it is not done yet: %(what)s.")

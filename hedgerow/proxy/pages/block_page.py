@@ -24,6 +24,7 @@ from hedgerow.policies.host_facts import Lifelines, Services, connectivity_check
 from hedgerow.policies.model import Decision, Profile, Reason
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.targets import ILLEGAL
+from hedgerow.policies.text.notes import NOTE_LIMIT
 from hedgerow.policies.youtube import YOUTUBE_CHOSEN
 from hedgerow.proxy.pages.help import page_environment, render_help
 from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm
@@ -57,7 +58,6 @@ GREY_PNG = base64.b64decode(
 )
 """A grey picture of 16 × 10 pixels, for programs that show no SVG."""
 ASK_PATH = "/.well-known/hedgerow/ask"
-NOTE_LIMIT = 300
 REFRESH_SECONDS = 1
 _MAX_REFRESHES = 180
 _MAX_CACHED_PAGES = 128
@@ -87,7 +87,7 @@ returns after the block.
 """
 
 _NO_PARTS = {
-    **dict.fromkeys(("about", "link", "link_label", "opens", "full_why", "conduct", "service"), ""),
+    **dict.fromkeys(("about", "link", "link_label", "opens", "full_why", "conduct", "service", "said"), ""),
     "facts": (),
     "ask": None,
     "accept": None,
@@ -233,19 +233,21 @@ class BlockPage:
         link: str = "",
         reader: PageReader = _DEFAULT_READER,
         permission: Permission | None = None,
+        said: str = "",
     ) -> ProxyResponse:
         """A short page, by its key in the translations:
 
         `asked`, `denied`, `open`, `too-often`, `not-from-here`, or a failure.
 
-        With a `permission`, its heading says what is open, and until when.
+        With a `permission`, its heading says what is open, and until when. `said` is what a person said to the reader.
         """
         translation = self._translations[reader]
         words = translation.words
         own = (words["young"].get(key) if reader.young else None) or words[key]
         label = own.get("link", "")
         heading = own["heading"] if permission is None else translation.opened(permission)
-        return self._page(status, reader, {"heading": heading, "why": own["why"], "link": link, "link_label": label})
+        parts = {"heading": heading, "why": own["why"], "said": said, "link": link, "link_label": label}
+        return self._page(status, reader, parts)
 
     def closed(self) -> ProxyResponse:
         """The response to a script, without a reason: a script of any site could tell from that who uses the device."""

@@ -125,6 +125,31 @@ def test_a_denial_is_told_to_the_parent_and_the_child(parent: Page, web: Web) ->
     assert _is_accessible(parent)
 
 
+def test_a_no_has_a_reason_that_the_child_reads(parent: Page, web: Web) -> None:
+    request = parent.locator(".request", has_text="TikTok")
+    request.locator("summary").click()
+    expect(request.get_by_text("No, because …")).to_be_visible()
+    assert _is_accessible(parent)
+    request.get_by_role("button", name="Homework first.").click()
+    expect(parent.locator(".said")).to_contain_text("TikTok stays closed for mia, who can read your answer.")
+    web.control.devices["127.0.0.1"] = DeviceView(TABLET, "mia", "child-8-12")
+    parent.goto(f"{web.url}/device")
+    expect(parent.locator('[data-fresh="asked"] blockquote')).to_contain_text("Homework first.")
+    assert _is_accessible(parent)
+
+
+def test_a_reason_in_own_words_is_text(parent: Page, web: Web) -> None:
+    request = parent.locator(".request", has_text="TikTok")
+    request.locator("summary").click()
+    request.get_by_label("In your own words").fill("<b>At the weekend</b>, with me")
+    request.get_by_role("button", name="Deny", exact=True).click()
+    expect(parent.locator(".said")).to_contain_text("stays closed")
+    web.control.devices["127.0.0.1"] = DeviceView(TABLET, "mia", "child-under-8")
+    parent.goto(f"{web.url}/device")
+    expect(parent.locator("#ask blockquote")).to_contain_text("<b>At the weekend</b>, with me")
+    assert _is_accessible(parent)
+
+
 def test_permanently_replaces_what_blocked_the_address(parent: Page, web: Web) -> None:
     web.policy_path.write_text(POLICY.replace("[roblox, tiktok]", "[rbxcdn.com, roblox, tiktok]"))
     parent.get_by_role("link", name="Activity").click()

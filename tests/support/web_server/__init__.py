@@ -309,8 +309,8 @@ class LedgerControl:
         await asyncio.to_thread(self.ledger.approve, request_id, grant)
         return grant
 
-    async def deny(self, request_id: int, actor: str) -> None:
-        await asyncio.to_thread(self.ledger.deny, request_id, actor)
+    async def deny(self, request_id: int, actor: str, why: str = "") -> None:
+        await asyncio.to_thread(self.ledger.deny, request_id, actor, why)
 
     async def give(
         self, subject: AccessSubject, actor: str, *, ends: float | None, note: str = "", sure: bool = False

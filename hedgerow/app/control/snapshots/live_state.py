@@ -32,6 +32,7 @@ class LiveState:
     pauses: tuple[Pause, ...]
     sessions: tuple[Session, ...]
     denied: dict[str, float]
+    denial_reasons: dict[str, str]
     remembered: dict[str, tuple[RememberedSite, ...]]
 
 
@@ -61,7 +62,7 @@ class LiveStateReader:
         then = clock.at_least(now)
         given = tuple(grant for grant in self._reader.grants(then) if grant.ends is None or not clock.is_behind)
         held = (given, self._reader.pauses(then), self._usage.sessions(then))
-        return LiveState(*held, self._recent_denials(now), self._remembered(then, ZoneInfo(timezone)))
+        return LiveState(*held, *self._recent_denials(now), self._remembered(then, ZoneInfo(timezone)))
 
     def read_for_snapshot(self, now: float, clock: StartClock, timezone: str) -> LiveState:
         """Read `newest`, which stays the same while the store's server is away. Raises DatabaseError."""
@@ -79,16 +80,17 @@ class LiveStateReader:
             self.is_live = False
         return self.newest
 
-    def _recent_denials(self, now: float) -> dict[str, float]:
-        """Return the denials that a child may still be waiting for.
+    def _recent_denials(self, now: float) -> tuple[dict[str, float], dict[str, str]]:
+        """Return the denials that a child may still be waiting for, and their reasons.
 
         A newer request for the same subject has a newer ticket.
         """
-        rows = self._reader.requests("denied", limit=DENIALS)
-        recent = (
-            row for row in reversed(rows) if row.answered_at is not None and row.answered_at > now - DENIAL_SHOWN_S
-        )
-        return {denial_key(row.device, row.subject): row.answered_at for row in recent if row.answered_at is not None}
+        rows = reversed(self._reader.requests("denied", limit=DENIALS))
+        recent = {
+            denial_key(row.device, row.subject): row for row in rows if (row.answered_at or 0) > now - DENIAL_SHOWN_S
+        }
+        denied = {key: row.answered_at for key, row in recent.items() if row.answered_at is not None}
+        return denied, {key: row.why for key, row in recent.items() if row.why}
 
     def _remembered(self, now: float, zone: ZoneInfo) -> dict[str, tuple[RememberedSite, ...]]:
         """Return the sites that are remembered for their pages, by host; none if they can't be read."""

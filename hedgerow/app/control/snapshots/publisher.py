@@ -229,7 +229,9 @@ class SnapshotPublisher:
         state = (live.grants, live.pauses, self._spent, live.sessions, _policy_host_names(policy, self._names))
         seen = await asyncio.to_thread(self.sites_seen.prepare, policy)
         found = (version, live.denied, live.remembered, seen, self._leases())
-        snapshot = Snapshot(self._serial, self.clock.at_least(now), policy, generation, *state, *found)
+        snapshot = Snapshot(
+            self._serial, self.clock.at_least(now), policy, generation, *state, *found, live.denial_reasons
+        )
         view = await asyncio.to_thread(lambda: LoadedSnapshot(snapshot, before=self.view))
         problem = await asyncio.to_thread(self._files.save, snapshot)
         self.view = view
