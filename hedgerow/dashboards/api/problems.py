@@ -50,7 +50,7 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
-PROBLEM_RESPONSES = problem_responses(400, 401, 403, 404, 405, 413, 421, 422, 500, 503)
+PROBLEM_RESPONSES = problem_responses(400, 401, 403, 404, 405, 409, 413, 421, 422, 500, 503)
 """Error responses of every call, for the OpenAPI description."""
 
 type ErrorPage = Callable[[Request, int, str, Mapping[str, object]], Response]

@@ -484,7 +484,13 @@ class _FeatureCore:
     store: Store
     control: LedgerControl
     clock: Callable[[], float]
+    parts: dict[Callable[..., Any], Any]
     notices: list[object] = field(default_factory=list)
+
+    def part(self, make: Callable[..., Any]) -> Any:
+        if make not in self.parts:
+            self.parts[make] = make(self)
+        return self.parts[make]
 
     def notify(self, notices: Sequence[object]) -> None:
         self.notices.extend(notices)
@@ -567,7 +573,7 @@ def running_web(
     )
     sites = SiteMemory(RememberedSiteStore(engine), lambda _host: True, lambda: None, clock)
     parts = _parts_of_features(time=counted, accounts=accounts, store=engine, policy=control.policy, clock=clock)
-    core = _FeatureCore(accounts, engine, control, clock)
+    core = _FeatureCore(accounts, engine, control, clock, parts)
     context = PageContext(
         reader=reader,
         control=control,
@@ -578,7 +584,7 @@ def running_web(
         time=counted,
         session_control=lambda: counted,
         codes=FixedCodes(),
-        part=lambda make: parts[make] if make in parts else parts.setdefault(make, make(core)),
+        part=core.part,
         notices=notices,
         request_access=lambda asked: recorder.add([asked]),
         sites=sites,
