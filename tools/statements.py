@@ -20,7 +20,7 @@ BUDGETS = {
     "app": 8043,
     "blocklists": 3795,
     "dashboards": 7177,
-    "dns": 4739,
+    "dns": 4745,
     "features": 8464,
     "journal": 3256,
     "network": 1270,

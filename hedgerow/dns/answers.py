@@ -86,14 +86,10 @@ def render(query: Query, draft: Draft) -> RenderedAnswer:
 
     A body that does not fit is left out, and TC set (RFC 2181, section 9).
     """
-    opt = b""
-    if query.edns is not None:
-        options = b""
-        if draft.ede is not None:
-            text = draft.ede.extra_text(structured=bool(query.shape & wire.STRUCTURED_SHAPE))
-            options = wire.option_bytes(wire.EXTENDED_ERROR, pack("!H", draft.ede.code) + text)
-        opt = wire.opt_bytes(draft.rcode, query.edns.dnssec, options)
     body, answers, authority, ttls = draft.body, draft.answers, draft.authority, draft.ttls
+    opt = _opt(query, draft, draft.ede)
+    if draft.ede is not None and query.end + len(body) + len(opt) > query.limit:
+        opt = _opt(query, draft, ExtendedError(draft.ede.code, ""))  # only a long text of a rule makes it too long
     truncated = query.end + len(body) + len(opt) > query.limit
     if truncated:
         body, answers, authority, ttls = b"", 0, 0, ()
@@ -101,6 +97,17 @@ def render(query: Query, draft: Draft) -> RenderedAnswer:
     authentic = draft.authentic and bool(wants_authentic)
     flags = _flags(query.data, draft.rcode, truncated=truncated, authentic=authentic)
     return RenderedAnswer(_head(flags, answers, authority, 1 if opt else 0), body + opt, ttls)
+
+
+def _opt(query: Query, draft: Draft, ede: ExtendedError | None) -> bytes:
+    """Return the OPT record of an answer with an extended error, empty for a client without EDNS."""
+    if query.edns is None:
+        return b""
+    options = b""
+    if ede is not None:
+        text = ede.extra_text(structured=bool(query.shape & wire.STRUCTURED_SHAPE))
+        options = wire.option_bytes(wire.EXTENDED_ERROR, pack("!H", ede.code) + text)
+    return wire.opt_bytes(draft.rcode, query.edns.dnssec, options)
 
 
 @lru_cache(maxsize=256)

@@ -47,7 +47,7 @@ _DETAIL_TEXTS: Final = {
     PRIVATE_ADDRESS: "the name points into this network, as in an attack",
     UPSTREAM_BLOCKS: "blocked by the upstream resolver",
 }
-# Sub-errors of the draft: 1 is malware, 2 phishing, 5 the policy of the network's operator.
+# Sub-errors of the draft, which go with "Blocked" only: 1 is malware, 2 phishing, 5 the network operator's policy.
 _SUB_ERRORS: Final = {"malware": 1, "phishing": 2}
 
 
@@ -77,7 +77,8 @@ def block_error(decision: Decision, *, names_page: bool = False) -> ExtendedErro
     if decision.what not in _DETAIL_TEXTS and decision.reason in _REASONS_WITH_DETAIL:
         text = f"{text} {decision.what}".rstrip()
     code = BLOCKED if decision.what in _SECURITY else CENSORED if decision.what in _LEGAL else FILTERED
-    fields = {"j": text, "s": _SUB_ERRORS.get(decision.what, 5), "o": "Hedgerow", "l": "en"}
+    sub_error = {"s": _SUB_ERRORS.get(decision.what, 5)} if code == BLOCKED else {}
+    fields = {"j": text, **sub_error, "o": "Hedgerow", "l": "en"}
     can_ask = names_page and code == FILTERED and not forbids_access_request(decision)
     return ExtendedError(
         code,

@@ -20,7 +20,7 @@ from hedgerow.dns.answers import Draft
 from hedgerow.dns.upstreams.responses import parse_response
 from hedgerow.dns.wire import Query
 from hedgerow.policies.network import LocalRecord
-from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
+from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS, Transport
 from hedgerow.sockets import is_own_address
 
 CHECK_ZONE: Final = "check.hedgerow.internal"
@@ -187,6 +187,13 @@ _TTL: Final = 60  # seconds; short, since the next start may serve other transpo
 _ALPN, _PORT, _DOHPATH = 1, 3, 7
 
 
+def service_parameters(transport: Transport, port: int) -> bytes:
+    """Return the service parameters of an encrypted transport (RFC 9460, section 2.2; RFC 9461)."""
+    alpn = b"".join(bytes((len(protocol),)) + protocol.encode() for protocol in transport.alpn)
+    keys = wire.option_bytes(_ALPN, alpn) + wire.option_bytes(_PORT, pack("!H", port))
+    return keys + (wire.option_bytes(_DOHPATH, transport.doh_path.encode()) if transport.doh_path else b"")
+
+
 @dataclass(frozen=True, slots=True)
 class DesignatedResolver:
     """Our server name, and the ports by the names of the encrypted transports that are served."""
@@ -204,10 +211,7 @@ class DesignatedResolver:
             (ENCRYPTED_TRANSPORTS[name] for name in self.ports), key=lambda transport: transport.ddr_rank
         )
         for priority, transport in enumerate(transports, 1):
-            alpn = b"".join(bytes((len(protocol),)) + protocol.encode() for protocol in transport.alpn)
-            keys = wire.option_bytes(_ALPN, alpn) + wire.option_bytes(_PORT, pack("!H", self.ports[transport.name]))
-            if transport.doh_path:
-                keys += wire.option_bytes(_DOHPATH, transport.doh_path.encode())
+            keys = service_parameters(transport, self.ports[transport.name])
             ttls.append((len(body) + 6, _TTL))
             body += wire.record_bytes(wire.QUESTION_POINTER, wire.SVCB, _TTL, pack("!H", priority) + target + keys)
         return Draft(wire.NOERROR, len(ttls), 0, body, tuple(ttls), float(_TTL))

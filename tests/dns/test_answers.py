@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from struct import pack
 
 import dnslib
@@ -9,6 +10,7 @@ import pytest
 
 from hedgerow.dns import answers, wire
 from hedgerow.dns.cache import addresses_in
+from hedgerow.dns.extended_errors import block_error
 from hedgerow.dns.upstreams import responses
 from hedgerow.policies.model import Decision, Reason, Verdict
 from hedgerow.policies.network import BlockedAnswer
@@ -54,6 +56,32 @@ def test_blocked_answer_of_other_types_is_negative_and_cacheable(qtype: str) -> 
     assert not reply.rr
     assert reply.auth[0].rtype == dnslib.QTYPE.SOA
     assert reply.auth[0].rdata.times[-1] == 10
+
+
+@pytest.mark.parametrize(
+    ("what", "code", "fields"),
+    [
+        ("gambling", 17, {"j": "category gambling", "o": "Hedgerow", "l": "en"}),
+        ("malware", 15, {"j": "category malware", "s": 1, "o": "Hedgerow", "l": "en"}),
+        ("phishing", 15, {"j": "category phishing", "s": 2, "o": "Hedgerow", "l": "en"}),
+        ("crypto-mining", 15, {"j": "category crypto-mining", "s": 5, "o": "Hedgerow", "l": "en"}),
+        ("illegal", 16, {"j": "category illegal", "o": "Hedgerow", "l": "en"}),
+    ],
+)
+def test_structured_errors_have_sub_errors_of_their_code_only(what: str, code: int, fields: dict[str, object]) -> None:
+    error = block_error(Decision(Verdict.BLOCK, Reason.CATEGORY, what))
+    assert (error.code, json.loads(error.extra_text(structured=True))) == (code, fields)
+
+
+def test_an_answer_that_would_be_too_long_keeps_its_address() -> None:
+    """A structured error loses its texts first, as the draft demands."""
+    question = dnslib.DNSRecord.question(".".join(["a" * 60] * 4), "AAAA")
+    question.add_ar(dnslib.EDNS0(udp_len=512, opts=[dnslib.EDNSOption(15, b"")]))
+    asked = wire.parse_query(bytes(question.pack()))
+    reply = read(asked, answers.blocked(asked, Decision(Verdict.BLOCK, Reason.RULE, "x" * 160)))
+    assert (reply.header.tc, [str(record.rdata) for record in reply.rr]) == (0, ["::"])
+    (option,) = reply.ar[0].rdata
+    assert bytes(option.data) == pack("!H", 17)
 
 
 def test_edns_clients_get_the_reason() -> None:

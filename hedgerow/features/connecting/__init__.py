@@ -29,4 +29,5 @@ FEATURE = Feature(
     summary="The step that connects a home, and which devices use Hedgerow",
     extensions=_extensions,
     checks=_checks,
+    commands={"dhcp-options": "commands:dhcp_options"},
 )
