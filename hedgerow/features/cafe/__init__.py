@@ -42,9 +42,10 @@ def _sessions(core: Core) -> SessionControl:
 
 
 def _services(core: Core) -> Sequence[ControlService]:
+    from hedgerow.features.cafe.outages import outage_service
     from hedgerow.features.cafe.vouchers import voucher_service
 
-    return (voucher_service(core),)
+    return (voucher_service(core), outage_service(core))
 
 
 def _gateway_services(core: GatewayCore) -> Sequence[ControlService]:

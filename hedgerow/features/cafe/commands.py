@@ -89,7 +89,7 @@ def report(
     """
     choice = {"first": first, "last": last, "person": person}
     found = call_api(state, "GET", "/counter/report", **{name: value for name, value in choice.items() if value})
-    numbers = ("vouchers_used", "adult_sessions", "early_ends", "credits", "wrong_pins")
+    numbers = ("vouchers_used", "adult_sessions", "early_ends", "credits", "wrong_pins", "outage_minutes")
     cells = (
         *(
             (f"{what}, {row['kind']}", str(row["count"]), str(row["minutes"]), str(row["value"]))

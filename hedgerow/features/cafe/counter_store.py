@@ -44,6 +44,8 @@ class CounterAction(StrEnum):
     SCREEN = "screen"  # a command for the screen of a seat; `note` says which, without the text of a message
     DUTY = "duty"  # somebody begins to work at the counter
     WRONG_PIN = "wrong-pin"  # `note` is the name
+    OUTAGE = "outage"  # the minutes in which no machine ran are given back to a guest; `note` says from when to when
+    CLOCK = "clock"  # the clock was set back, and open sessions with it; `note` says from when to when
     COUNT = "count"  # the till is counted at the end of a shift; `note` has the amounts (`CashCount`)
 
 

@@ -16,7 +16,14 @@ from hedgerow.dashboards.accounts import COMMAND_LINE, Accounts
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.features.cafe.business_day import business_day, business_day_start
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore, balance
-from hedgerow.features.cafe.session_entries import FREE, given_minutes, opening_note, payment_of, tariff_of
+from hedgerow.features.cafe.session_entries import (
+    FREE,
+    given_minutes,
+    opening_note,
+    outage_minutes,
+    payment_of,
+    tariff_of,
+)
 from hedgerow.features.cafe.settings import CafeSettings, Tariff, cafe_of
 from hedgerow.features.cafe.voucher_store import Voucher
 from hedgerow.features.contract import Snapshots
@@ -134,7 +141,8 @@ class CounterRules:
             return entry
         owed, tariff = sum(each.due for each in entries), self._tariff(kind, entries)
         if session.ends is None:
-            due = tariff.price(max(0, -(-int(now - session.starts) // 60)))
+            used = now - session.starts - 60 * outage_minutes(entries)
+            due = tariff.price(max(0, -(-int(used) // 60)))
         else:
             due = min(owed, tariff.price(given_minutes(entries) - unused)) if unused else owed
         return replace(entry, due=due - owed, currency=_currency_of(entries, self._cafe.currency))

@@ -42,3 +42,8 @@ def tariff_of(entries: Sequence[CounterEntry], current: Tariff) -> Tariff:
 def given_minutes(entries: Sequence[CounterEntry]) -> int:
     """Return the minutes that a session was given, from its entries."""
     return sum(each.minutes for each in entries if each.action in _GIVES_MINUTES)
+
+
+def outage_minutes(entries: Sequence[CounterEntry]) -> int:
+    """Return the minutes of a session in which no machine ran."""
+    return sum(each.minutes for each in entries if each.action is CounterAction.OUTAGE)

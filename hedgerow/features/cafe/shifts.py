@@ -15,7 +15,7 @@ from hedgerow.dashboards.data_export import csv_cell
 from hedgerow.features.cafe.business_day import business_day, business_day_start
 from hedgerow.features.cafe.cash import CashCount
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry
-from hedgerow.features.cafe.session_entries import payment_of
+from hedgerow.features.cafe.session_entries import outage_minutes, payment_of
 from hedgerow.policies.seats import Payment
 
 _EARLY = {CounterAction.END: 1, CounterAction.REOPEN: -1}
@@ -87,7 +87,8 @@ class ShiftReport:
     """Totals of the counter over some time, of one person or of all. `takings` are what was paid, by currency.
 
     `unpaid` are the debts of the sessions that were opened in this time, as they are now, and `counts` those of the
-    till. `adult_sessions` also counts what was opened beyond a session's rules although it is kept from children.
+    till. `outage_minutes` were given back to guests after outages. `adult_sessions` also counts what was opened beyond
+    a session's rules although it is kept from children.
     """
 
     sessions: tuple[KindTotals, ...]
@@ -100,6 +101,7 @@ class ShiftReport:
     takings: dict[str, int]
     unpaid: tuple[Debt, ...] = ()
     counts: tuple[CashCount, ...] = ()
+    outage_minutes: int = 0
 
 
 @dataclass(slots=True)
@@ -152,6 +154,7 @@ def shift_report(
         dict(takings),
         debts_within(listed, debts),
         tuple(CashCount.of(each) for each in listed if each.action is CounterAction.COUNT),
+        outage_minutes(listed),
     )
 
 

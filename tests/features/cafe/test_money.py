@@ -22,6 +22,7 @@ from hedgerow.features.cafe.cash import CashCount, Till, till
 from hedgerow.features.cafe.checks import check_prices
 from hedgerow.features.cafe.counter import CounterService
 from hedgerow.features.cafe.counter_store import CounterEntry, CounterStore
+from hedgerow.features.cafe.outages import ClockReading, OutageService
 from hedgerow.features.cafe.refusals import TillChanged
 from hedgerow.features.cafe.sessions import GuestOrder, SessionService
 from hedgerow.features.cafe.shifts import debts_of, entries_csv, session_histories, shift_report
@@ -260,6 +261,122 @@ def test_whoever_is_on_duty_signs_the_count(cafe: Cafe) -> None:
     assert cafe.count(seen, counted=0, pin="2580").actor == ANA
     script = Caller(Principal("token till", frozenset(), ""), "token till")
     assert cafe.count(cafe.expected(), counted=0, caller=script).actor == "token till"
+
+
+class Times:
+    """The two clocks of a machine that is switched off, sleeps, and has its clock set."""
+
+    def __init__(self, cafe: Cafe) -> None:
+        self.cafe, self.here = cafe, ClockReading(time.time(), 1000.0)
+        self.outages = self.switched_on()
+
+    def switched_on(self) -> OutageService:
+        """Return the service of a start, which notes the time at once."""
+        made = OutageService(self.cafe.snapshots, self.cafe.journal, self.cafe.counter, lambda: self.here)
+        asyncio.run(made.beat())
+        return made
+
+    def beat(self, wall: float, steady: float | None = None) -> bool:
+        """Let seconds pass by either clock, and note the time. Return True if sessions changed."""
+        self.here = ClockReading(self.here.wall + wall, self.here.steady + (wall if steady is None else steady))
+        return asyncio.run(self.outages.beat())
+
+    def power_cut(self, seconds: float) -> None:
+        self.here = ClockReading(self.here.wall + seconds, 5.0)
+        self.outages = self.switched_on()
+
+    def left(self, session: str) -> float:
+        """Return the seconds that a session has left."""
+        found = self.cafe.store.session(session)
+        assert found is not None
+        assert found.ends is not None
+        return found.ends - self.here.wall
+
+
+@pytest.fixture
+def times(cafe: Cafe) -> Times:
+    return Times(cafe)
+
+
+def actions(cafe: Cafe) -> list[str]:
+    return [each.action.value for each in cafe.store.entries(0.0, time.time() + 86400)]
+
+
+@pytest.mark.parametrize("minutes", [60, 15])
+def test_the_time_of_a_power_cut_is_given_back(cafe: Cafe, times: Times, minutes: int) -> None:
+    """Also if the session would have ended in the dark."""
+    session = cafe.open(minutes)
+    assert not times.beat(15)
+    before = times.left(session)
+    times.power_cut(1200)
+    assert times.left(session) == pytest.approx(before, abs=0.01)
+    assert actions(cafe) == ["open", "outage"]
+    entry = cafe.store.of_session(session)[-1]
+    assert (entry.actor, entry.minutes, entry.due, entry.taken) == ("Hedgerow", 20, 0, 0)
+    assert not times.beat(15)
+    times.power_cut(30)
+    times.power_cut(90)
+    assert actions(cafe) == ["open", "outage"], "given back once, and nothing for a restart"
+    assert shift_report(cafe.store.entries(0.0, times.here.wall + 1), lambda _kind: False).outage_minutes == 20
+
+
+def test_who_pays_afterwards_pays_nothing_for_a_power_cut(cafe: Cafe, times: Times) -> None:
+    cafe.open(None, "after")
+    cafe.pass_time(29.9)
+    times.beat(15)
+    times.power_cut(1800)
+    cafe.pass_time(30)  # the time of the cut, by the clock of the counter
+    cafe.end()
+    assert sum(each.due for each in cafe.entries()) == 120
+
+
+def test_a_machine_that_slept_gives_the_time_back(cafe: Cafe, times: Times) -> None:
+    session = cafe.open(60)
+    times.beat(15)
+    before = times.left(session)
+    assert times.beat(915, steady=15)
+    assert times.left(session) == pytest.approx(before - 15, abs=0.01)
+    assert not times.beat(600), "a store that was away for ten minutes is no outage"
+
+
+def test_a_paused_session_is_given_back_only_what_it_lost(cafe: Cafe, times: Times) -> None:
+    session = cafe.open(60)
+    asyncio.run(cafe.sessions.pause_session(SEAT, 10, actor=ANA))
+    times.beat(1)
+    before = times.left(session)
+    times.power_cut(1200)
+    assert times.left(session) == pytest.approx(before - 600, abs=2), "ten minutes stood still anyway"
+
+
+def test_after_a_long_outage_the_rest_can_be_had_as_a_voucher(cafe: Cafe, times: Times) -> None:
+    paid, owing = cafe.open(60), ""
+    cafe.pass_time(20.5)
+    owing = cafe.sessions.start_in_turn(cafe.seat("seat-2"), ANA, GuestOrder("child", 60, pays="after"), None).id
+    times.power_cut(12 * 3600)
+    rest, debt = (session_histories(cafe.store.of_session(each))[0] for each in (paid, owing))
+    assert (rest.unused, rest.owed) == (39, 0)
+    assert (debt.unused, debt.owed) == (0, 0), "nobody pays for the time in the dark"
+    times.power_cut(60)
+    assert actions(cafe) == ["open", "open", "end", "end"]
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_a_clock_that_is_set_back_is_no_outage(cafe: Cafe, times: Times, is_running: bool) -> None:
+    over = cafe.open(60)
+    cafe.end()
+    session = cafe.open(60)
+    times.beat(15)
+    before = times.left(session)
+    if is_running:
+        assert times.beat(-3600, steady=15)
+        before -= 15
+    else:
+        times.power_cut(-3600)
+    assert times.left(session) == pytest.approx(before, abs=0.01)
+    assert times.left(over) <= 0, "what is over stays over"
+    assert actions(cafe) == ["open", "end", "open", "clock"]
+    assert not times.beat(15)
+    assert sum(each.taken for each in cafe.entries()) == 400
 
 
 def check(prices: str) -> tuple[Health, str]:
