@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Form, Query, Request
 from starlette.concurrency import run_in_threadpool
@@ -17,6 +17,10 @@ from hedgerow.features.cafe.screen_actions import SCREENS_PATH
 from hedgerow.features.cafe.screens import Screen, screens_of
 from hedgerow.features.cafe.seat_tiles import natural_order
 
+_PROGRAM_TYPE = "text/x-python"
+_PROGRAM_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The program", "content": {_PROGRAM_TYPE: {"schema": {"type": "string"}}}}
+}
 _PROGRAM = {"Content-Disposition": 'attachment; filename="hedgerow-seat.pyw"'}
 
 
@@ -44,7 +48,7 @@ class ScreenPages(PageGroup):
         """Return the program for the seats, which knows this address and the key of this site."""
         server = f"http://{self._context.control.reached_at(local_address(request.scope) or '127.0.0.1')}"
         text = await run_in_threadpool(self._context.part(screens_of).agent, server)
-        return Response(text, media_type="text/x-python; charset=utf-8", headers=_PROGRAM)
+        return Response(text, media_type=_PROGRAM_TYPE, headers=_PROGRAM)
 
     @post("/device/commands", DEVICES)
     async def commands(
@@ -69,10 +73,10 @@ def add_screen_routes(api: ScopedRouter, context: PageContext) -> None:
         """Return the screens of the seats: whether the program there runs, and whether the counter has locked it."""
         return context.part(screens_of).screens()
 
-    @api.serve("GET", "/screens/program", ADMIN)
+    @api.serve("GET", "/screens/program", ADMIN, response_class=Response, responses=_PROGRAM_RESPONSES)
     async def program(
         server: Annotated[str, Query(pattern=r"^https?://[A-Za-z0-9.:\[\]-]+$", max_length=300)],
     ) -> Response:
         """Return the program for the seats, in Python, for Hedgerow's pages at the address `server`."""
         text = await run_in_threadpool(context.part(screens_of).agent, server)
-        return Response(text, media_type="text/x-python; charset=utf-8", headers=_PROGRAM)
+        return Response(text, media_type=_PROGRAM_TYPE, headers=_PROGRAM)
