@@ -1,7 +1,4 @@
-"""Accounts, sessions and tokens, and their scopes.
-
-`hedgerow password` on the machine sets a new password without the old one.
-"""
+"""Accounts, sessions and tokens, and their scopes. `hedgerow password` sets a password without the old one."""
 
 from __future__ import annotations
 
@@ -19,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 
 from hedgerow.dashboards import credentials
+from hedgerow.dashboards.command import hedgerow_command
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.passwords import (
     PasswordHashes,
@@ -274,7 +272,10 @@ class Accounts:
             if self.has_any:
                 raise InvalidInput("A password has already been set: sign in with it.")
             if not self.setup_code.accepts(code):
-                raise SignInRefused("That is not the setup code. `hedgerow setup` on the machine shows it.")
+                raise SignInRefused(
+                    "That is not the setup code. `%(command)s setup` on the machine shows it.",
+                    command=hedgerow_command(),
+                )
             await self.create(name, Role.ADMIN, password)
         return await self.begin_session(name, address, agent, scheme)
 

@@ -110,6 +110,36 @@ def test_the_form_goes_on_and_a_stolen_cookie_ends(home: Home) -> None:
         assert phone.get("/people").status_code == 303, "the session has another cookie now"
 
 
+def test_continue_may_be_tapped_twice(home: Home) -> None:
+    """The browser drops the answer to the first tap, with the new cookie."""
+    with home.phone(Grade.MAC_AND_ADDRESS) as phone:
+        home.clock.now += 13 * HOUR
+        before = phone.cookies[SESSION_COOKIE]
+        (form,) = (each for each in PageReader(switch(phone).text).forms if each.action == "/account/again")
+        fields = {each.name: each.value for each in form.fields} | {"again-password": OWNER_PASSWORD}
+        assert phone.post(form.action, data=fields).status_code == 307
+        phone.cookies.clear()
+        phone.cookies.set(SESSION_COOKIE, before)
+        wrong = phone.post(form.action, data=fields | {"again-password": "wrong"})
+        assert (wrong.status_code, "Your password again" in wrong.text) == (403, True)
+        answer = phone.post(form.action, data=fields)
+        assert (answer.status_code, answer.headers["location"]) == (307, "/people/mia/switch")
+        phone.cookies.clear()
+        phone.cookies.set(SESSION_COOKIE, answer.cookies[SESSION_COOKIE])
+        assert phone.post(answer.headers["location"], data=fields).status_code == 303
+        assert home.allowed() == ["social"]
+
+
+def test_behind_a_proxy_for_tls_the_page_does_not_promise_that_https_helps(home: Home) -> None:
+    with home.phone(Grade.MAC_AND_ADDRESS) as phone:
+        home.clock.now += 13 * HOUR
+        assert "Nobody is asked whose HTTPS reaches Hedgerow itself" in switch(phone).text
+        phone.headers["origin"] = phone.headers["origin"].replace("http:", "https:")
+        asked = switch(phone).text
+        assert "HTTPS ends at a proxy before Hedgerow" in asked
+        assert 'href="https:' not in asked
+
+
 def test_a_cookie_that_was_read_is_no_better_over_https(home: Home) -> None:
     with home.phone(Grade.MAC_AND_ADDRESS) as phone:
         home.clock.now += 13 * HOUR

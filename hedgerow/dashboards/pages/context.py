@@ -22,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from hedgerow.dashboards.accounts import ONCE_SESSION_S, SESSION_LIFETIME_S, Accounts, Principal
 from hedgerow.dashboards.actions.operations import CodeControl, PartMaker, SessionControl, TimeControl
+from hedgerow.dashboards.command import hedgerow_command
 from hedgerow.dashboards.control import BudgetRow, Control, DeviceView, SiteCorrections
 from hedgerow.dashboards.credentials import ONCE
 from hedgerow.dashboards.data_export import DataExport
@@ -325,6 +326,7 @@ class Renderer:
         if reader.code not in self._templates:
             environment = self._templates[reader.code] = make_environment(reader)
             environment.globals |= {
+                "command": hedgerow_command(),
                 "static": self._static_path,
                 "icon": self._icon,
                 "initials": labels.initials,

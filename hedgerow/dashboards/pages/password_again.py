@@ -11,7 +11,7 @@ from fastapi import Form, Request
 from starlette.responses import RedirectResponse, Response
 
 from hedgerow.dashboards.control import InvalidInput
-from hedgerow.dashboards.credentials import ONCE
+from hedgerow.dashboards.credentials import ONCE, session_cookie
 from hedgerow.dashboards.pages.context import (
     LOCAL_PATH,
     PageContext,
@@ -23,16 +23,21 @@ from hedgerow.dashboards.pages.context import (
 )
 from hedgerow.dashboards.pages.forms import typed_fields
 from hedgerow.dashboards.passwords import SignInRefused
-from hedgerow.dashboards.routes import post
+from hedgerow.dashboards.routes import SIGN_IN, post
 from hedgerow.dashboards.scopes import AccessScope
 from hedgerow.dashboards.words.languages import language_of
 
 _PATH = "/account/again"
 
 
-async def ask_again(context: PageContext, request: Request, refusal: InvalidInput, path: str) -> Response:
-    """Return the page that asks for the password, with the form that was sent to the quoted `path`."""
-    name = principal_of(request).name
+async def ask_again(
+    context: PageContext, request: Request, refusal: InvalidInput, path: str, username: str = ""
+) -> Response:
+    """Return the page that asks for the password, with the form that was sent to the quoted `path`.
+
+    `username` is the account of a session that is over.
+    """
+    name, is_secure = principal_of(request).name or username, request.url.scheme == "https"
     return context.renderer.page(
         request,
         "password_again.html",
@@ -42,7 +47,8 @@ async def ask_again(context: PageContext, request: Request, refusal: InvalidInpu
         form_path=path,
         name=name,
         needs_code=any(row.name == name and row.totp for row in context.accounts.accounts()),
-        is_secure=request.url.scheme == "https",
+        is_secure=is_secure,
+        is_behind_proxy=not is_secure and request.headers.get("origin", "").startswith("https://"),
         host=request.headers.get("host", ""),
         fields=await typed_fields(request),
         before=referring_page(request),
@@ -52,21 +58,26 @@ async def ask_again(context: PageContext, request: Request, refusal: InvalidInpu
 class PasswordAgainPages(PageGroup):
     """`/account/again`."""
 
-    @post(_PATH, *AccessScope)
+    @post(_PATH, *AccessScope, SIGN_IN)
     async def take_password(
         self,
         request: Request,
         password: Annotated[str, Form(alias="again-password", max_length=600)] = "",
         code: Annotated[str, Form(alias="again-code", max_length=60)] = "",
         path: Annotated[str, Form(alias="again-path", max_length=2000)] = "/",
+        username: Annotated[str, Form(alias="again-username", max_length=200)] = "",
     ) -> Response:
-        """Begin another session in the place of this one, whose cookie may be known, and send the form on."""
+        """Begin another session in the place of this one, whose cookie may be known, and send the form on.
+
+        Who taps twice comes the second time with the cookie of a session that the first has ended.
+        """
         accounts, principal, client = self._context.accounts, principal_of(request), client_of(request)
-        is_once = principal.session.startswith(ONCE)
+        name, is_once = principal.name or username, session_cookie(request.headers).startswith(ONCE)
         try:
-            cookie = await accounts.sign_in(principal.name, password, code.strip(), *client, is_once=is_once)
+            cookie = await accounts.sign_in(name, password, code.strip(), *client, is_once=is_once)
         except SignInRefused as refusal:
-            return await ask_again(self._context, request, refusal, path)
-        await accounts.end_session(principal.session)
+            return await ask_again(self._context, request, refusal, path, username)
+        if principal.session:
+            await accounts.end_session(principal.session)
         # 307: the browser sends the form again (RFC 9110, section 15.4.8)
         return with_session(request, RedirectResponse(path if LOCAL_PATH.fullmatch(path) else "/", 307), cookie)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from html import unescape
+from html.parser import HTMLParser
 
 import httpx
 import pytest
@@ -18,6 +19,7 @@ from web_server import NOW, SETUP_CODE, Web
 from web_server.household import PAGES, fill
 from web_server.walking import PageForm, PageReader
 
+from hedgerow.dashboards.command import hedgerow_command
 from hedgerow.dashboards.control import DeviceView
 from hedgerow.dashboards.pages.forms import FormWriter, SentForm
 from hedgerow.dashboards.scopes import Role
@@ -196,6 +198,46 @@ def test_every_form_of_every_page_keeps_what_was_typed(web: Web, family: httpx.C
     }, sorted(forms)
 
 
+class FoldedMistakes(HTMLParser):
+    """The problem of a refused form, if it is in a fold that is closed."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.folds, self.is_shown, self.is_folded = list[bool](), False, False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "details":
+            self.folds.append("open" not in dict(attrs))
+        if dict(attrs).get("id") == "mistake":
+            self.is_shown, self.is_folded = True, any(self.folds)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "details":
+            self.folds.pop()
+
+
+def test_no_refusal_is_folded_away(web: Web, family: httpx.Client) -> None:
+    """Also of a form without a field to type in, whose button or hidden field is refused."""
+    tried: set[tuple[str, ...]] = set()
+    for path in PAGES:
+        page = family.get(path)
+        for form in PageReader(page.text).forms if page.status_code == 200 else ():
+            names = [name for name, _ in form.buttons[:1] if name] + [
+                field.name for field in form.fields if field.is_hidden and field.name not in ("once", "back")
+            ]
+            if form.method != "post" or not names or (shape := (path, form.action, *names)) in tried:
+                continue
+            tried.add(shape)
+            sent = {field.name: field.value for field in form.fields if field.value} | dict(form.buttons[:1])
+            answer = family.post(form.action, data=sent | {names[0]: "x" * 400}, headers={"referer": web.url + path})
+            if answer.status_code == 422:
+                mistake = FoldedMistakes(answer.text)
+                assert mistake.is_shown, (path, form)
+                assert not mistake.is_folded, (path, form)
+    assert {shape[:2] for shape in tried} >= {(path, "/grants/new") for path in ("/log", "/log/raw")}
+
+
 def test_every_form_keeps_what_was_typed_without_the_page_from_which_it_came(web: Web, family: httpx.Client) -> None:
     """Settings for privacy and scripts leave out the header that names it, and it may name a page without the form."""
     tried: set[str] = set()
@@ -314,7 +356,7 @@ def test_signing_in_and_the_first_password_keep_what_was_typed(new_web: Web) -> 
             answer = client.post("/start/password", data=sent)
             assert answer.status_code == status
             check_refused(answer, sent, field)
-        assert '<code lang="en">hedgerow setup</code> on the machine shows it.' in answer.text
+        assert f'<code lang="en">{hedgerow_command()} setup</code> on the machine shows it.' in answer.text
         asyncio.run(new_web.accounts.create("Ana", Role.ADMIN, PASSWORD))
         sent = {"name": "Ana", "password": "not my password"}
         answer = client.post("/sign-in", data=sent)
