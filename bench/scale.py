@@ -1,10 +1,11 @@
 """Measure pages, API and changes with many devices and people, on a whole running Hedgerow.
 
-    .venv/bin/python bench/scale.py [--devices 500 800 5000 20000] [--people 2000] [--write], or make bench-scale
+    .venv/bin/python bench/scale.py [--devices 500 800 5000 20000] [--people 2000] [--one-file] [--write]
 
 Every device was seen within the last day and is in the policy, with a person for every second device, up to `--people`.
 Of each request: the time, the size, the longest that a second connection waited for `/healthz` meanwhile, and the
 processor time of the event loop's thread, for which the request holds the loop at most, however busy the machine is.
+With `--one-file`, all entries are in the policy's main file, where new ones come too.
 `grant in force`: from the call of the API until the device's next DNS answer follows it. Memory is that of the control
 process.
 """
@@ -173,13 +174,17 @@ class Row:
     loop: float = 0.0
 
 
-def measure(devices: int, people: int) -> tuple[list[Row], str]:
+def measure(devices: int, people: int, *, is_one_file: bool) -> tuple[list[Row], str]:
     with tempfile.TemporaryDirectory(prefix="hedgerow-scale-") as name, small_internet() as internet:
         folder = Path(name)
         write_policy(folder, devices, people)
         (folder / "state").mkdir(mode=0o700)
         fill_journal(folder / "state", devices)
-        policy = network_section(internet) + "include: [people.yaml, devices.yaml]\n"
+        policy = network_section(internet)
+        if is_one_file:
+            policy += (folder / "people.yaml").read_text() + (folder / "devices.yaml").read_text()
+        else:
+            policy += "include: [people.yaml, devices.yaml]\n"
         began = time.monotonic()
         with running_hedgerow(policy, directory=folder, upstream_authority=internet.authority.root) as running:
             started = time.monotonic() - began
@@ -213,6 +218,16 @@ def _measure(client: httpx.Client, running: Hedgerow, waiting: Waiting, number: 
     rule = {"subject": "minecraft", "stance": "block"}
     path = f"/api/v1/people/p{number // 2}/rules"
     yield _timed("a rule for a person, in the file and in force", running, waiting, lambda: client.put(path, json=rule))
+    for kind, new, value, old in (
+        ("person", "people/new", {"age": 9}, f"people/p{number // 2 + 100}"),
+        ("device", "devices/new", {"mac": "02:00:5e:00:53:01"}, f"devices/d{number + 3}"),
+    ):
+        for what, path, send in (
+            (f"a new {kind}", new, functools.partial(client.put, json=value)),
+            (f"that {kind} removed", new, client.delete),
+            (f"an old {kind} removed", old, client.delete),
+        ):
+            yield _timed(what, running, waiting, functools.partial(send, f"/api/v1/policy/{path}"))
 
 
 def _timed(what: str, running: Hedgerow, waiting: Waiting, send: Callable[[], httpx.Response]) -> Row:
@@ -250,12 +265,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--devices", type=int, nargs="+", default=[500, 800, 5000, 20000])
     parser.add_argument("--people", type=int, default=2000)
+    parser.add_argument("--one-file", action="store_true")
     parser.add_argument("--write", action="store_true", help="append the table to bench/results/scale.md")
     given = parser.parse_args()
     found = {}
     starting.START_SECONDS = 300  # for 20,000 devices on a busy machine
     for devices in given.devices:
-        found[devices] = measure(devices, min(given.people, devices // 2))
+        found[devices] = measure(devices, min(given.people, devices // 2), is_one_file=given.one_file)
         figures = [
             [row.what, *(round(each, 3) for each in (row.seconds, row.waited, row.loop))] for row in found[devices][0]
         ]

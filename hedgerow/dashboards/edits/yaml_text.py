@@ -20,72 +20,48 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from ruamel.yaml.util import load_yaml_guess_indent
 
-from hedgerow.policies.text.yaml_tree import read_tree
+from hedgerow.dashboards.edits.yaml_excerpt import Concerned, Excerpt, take_excerpt
+from hedgerow.policies.text.yaml_tree import YamlValue, read_tree
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A change of a document at `path`. `make` changes the document in place, or raises ValueError with a sentence."""
+    """A change of a document at `path`. `make` changes the document in place, or raises ValueError with a sentence.
+
+    `may_change` returns False for a value at `path` that `make` would leave as it is.
+    """
 
     path: tuple[str, ...]
     make: Callable[[CommentedMap], None]
     adds: bool = False
+    may_change: Callable[[YamlValue], bool] = lambda _value: True
 
 
 def apply_edits(text: str, edits: Iterable[Edit]) -> str:
     """Return the text after the edits. Raises ValueError, also if the text is not a YAML mapping."""
     edits = tuple(edits)
-    entry = _find_entry(text, edits)
-    if entry is None:
-        return _edit(text, edits)
-    lines = text.splitlines(keepends=True)
-    changed = _edit(lines[entry.section] + "".join(lines[entry.start : entry.end]), edits)
-    head, _, rest = changed.partition("\n")
-    if not rest.strip() or f"{head}\n" != lines[entry.section]:
-        return _edit(text, edits)
-    return "".join((*lines[: entry.start], rest, *lines[entry.end :]))
+    excerpt = excerpt_for(text, edits)
+    changed = _edit(excerpt.text, edits)
+    if changed == excerpt.text:
+        return text
+    restored = excerpt.restore(changed)
+    return _edit(text, edits) if restored is None else restored
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """The lines of a person, a device or the like, counted from 0, and the line of its section's key."""
-
-    section: int
-    start: int
-    end: int
-
-
-def _find_entry(text: str, edits: Sequence[Edit]) -> _Entry | None:
-    """Return the entry that is all that the edits change, so that ruamel.yaml need not read thousands of others; None
-    if there is none.
-    """
-    paths = {edit.path[:2] for edit in edits}
-    if len(paths) != 1 or any(len(edit.path) < 3 for edit in edits):
-        return None
-    (path,) = paths
+def excerpt_for(text: str, edits: Sequence[Edit]) -> Excerpt:
+    """Return the part of a text that edits may change: all that ruamel.yaml has to parse."""
     tree = read_tree(text.encode(), "")
-    at, section = tree.keys.get(path), tree.keys.get(path[:1])
-    if tree.problems or at is None or section is None:
-        return None
-    after = [line for key, (line, _) in tree.keys.items() if len(key) <= 2 and line > at[0]]
-    lines = text.splitlines(keepends=True)
-    start, end = at[0] - 1, min(after, default=len(lines) + 1) - 1
-    while end > start + 1 and _indent(lines[end - 1]) < at[1]:
-        end -= 1  # empty lines, and comments about what follows
-    is_block = section[0] < at[0] and not lines[start][: at[1] - 1].strip() and _SECTION.match(lines[section[0] - 1])
-    is_whole = is_block and all(_indent(line) >= at[1] for line in lines[start + 1 : end] if line.strip())
-    return _Entry(section[0] - 1, start, end) if is_whole and not _REFERENCE.search("".join(lines[start:end])) else None
+    sections = {edit.path for edit in edits if len(edit.path) == 1}
+    inner = [edit for edit in edits if len(edit.path) > 2 and edit.may_change(_value_at(tree.value, edit.path))]
+    entries = {edit.path[:2] for edit in (*inner, *(edit for edit in edits if len(edit.path) == 2))}
+    is_open = {edit.path[:1] for edit in edits if len(edit.path) == 2 or edit.path[:2] not in tree.keys}
+    return take_excerpt(text, tree, Concerned(sections, entries, is_open))
 
 
-_SECTION = re.compile(r"[\w-]+:[ \t]*(?:#[^\n]*)?\n")
-"""The line of a section that begins a block; in braces, as in JSON, an entry can't be read alone."""
-_REFERENCE = re.compile(r"(?:^|[\s\[{,])[&*]\w", re.MULTILINE)
-"""An anchor or an alias."""
-
-
-def _indent(line: str) -> int:
-    """Return the number of spaces before the text of a line, 0 for an empty line."""
-    return len(line) - len(line.lstrip()) if line.strip() else 0
+def _value_at(value: YamlValue, path: tuple[str, ...]) -> YamlValue:
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 def _edit(text: str, edits: Iterable[Edit]) -> str:
@@ -201,7 +177,7 @@ def exclude(path: tuple[str, ...], item: object) -> Edit:
         if not items:
             del holder[path[-1]]
 
-    return Edit(path, edit)
+    return Edit(path, edit, may_change=lambda value: _has_item(value, item))
 
 
 def replace(path: tuple[str, ...], item: object, new: object, *, adds: bool = True) -> Edit:
@@ -220,7 +196,7 @@ def replace(path: tuple[str, ...], item: object, new: object, *, adds: bool = Tr
         for index in places[:0:-1]:
             del items[index]
 
-    return Edit(path, edit, adds=adds)
+    return Edit(path, edit, adds=adds, may_change=lambda value: adds or _has_item(value, item))
 
 
 def rename(path: tuple[str, ...], new: str) -> Edit:
@@ -309,6 +285,11 @@ def _find_mapping(document: CommentedMap, path: tuple[str, ...], make: bool) -> 
 def _matches_item(each: object, item: object) -> bool:
     """Return whether an entry of a list is `item`, or a mapping about it."""
     return each == item or (isinstance(each, Mapping) and each.get("what") == item)
+
+
+def _has_item(value: YamlValue, item: object) -> bool:
+    """Return whether a list, or a single value, has `item`."""
+    return any(_matches_item(each, item) for each in (value if isinstance(value, list) else [value]))
 
 
 def _as_list(holder: CommentedMap, key: str) -> CommentedSeq:
