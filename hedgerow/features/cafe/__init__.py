@@ -95,6 +95,7 @@ FEATURE = Feature(
     metrics=_metrics,
     commands={
         "seat move": "commands:move",
+        "seat sell": "commands:sell",
         "seat lock": "commands:lock",
         "seat unlock": "commands:unlock",
         "seat message": "commands:message",

@@ -9,7 +9,7 @@ import typer
 
 from hedgerow.app.commands.actions import clock_time, command_of
 from hedgerow.app.commands.options import JsonOption, StateOption, call_api, call_api_text, print_json, print_rows
-from hedgerow.features.cafe import actions, screen_actions
+from hedgerow.features.cafe import actions, sale_pages, screen_actions
 
 move = command_of(actions.move_session)
 lock = command_of(screen_actions.lock_screen)
@@ -17,6 +17,7 @@ unlock = command_of(screen_actions.unlock_screen)
 message = command_of(screen_actions.message_screen)
 shutdown = command_of(screen_actions.shut_down_seat)
 wake = command_of(screen_actions.wake_seat)
+sell = command_of(sale_pages.sell)
 
 
 def program(
@@ -96,6 +97,7 @@ def report(
             for what in ("sessions", "vouchers")
             for row in found[what]
         ),
+        *((row["article"], str(row["count"]), "", str(row["value"])) for row in found["articles"]),
         *((name.replace("_", " "), str(found[name]), "", "") for name in numbers),
         *((f"takings, {currency}", "", "", str(amount)) for currency, amount in found["takings"].items()),
         *((f"unpaid, {row['seat']} ({row['actor']})", "", "", str(row["amount"])) for row in found["unpaid"]),

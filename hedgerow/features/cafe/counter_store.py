@@ -36,6 +36,7 @@ class CounterAction(StrEnum):
     END = "end"  # `minutes` are unused; `note` is the instant at which the session would have ended
     REOPEN = "reopen"
     PAY = "pay"
+    ARTICLE = "article"  # `note` is what is sold, `count` how many; negative if it is taken back
     PRINT = "print"  # vouchers
     CREDIT = "credit"  # a voucher for the unused minutes of a session
     WITHDRAW = "withdraw"  # all unused vouchers

@@ -21,6 +21,7 @@ def _price_of_an_hour(value: object) -> object:
     return {"60": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+_ARTICLE_NAME = 60
 _Price = Annotated[StrictInt, Field(ge=0, le=1_000_000_000)]
 _Lengths = dict[Annotated[int, Field(ge=1, le=1440)], _Price]
 RawTariff = Annotated[
@@ -68,6 +69,9 @@ class RawCafe(RawModel):
     bandwidth: dict[str, RawBandwidth] = managed(
         {}, description="Mbit/s of a seat, by kind of session: a number, or `[down, up]`."
     )
+    articles: Annotated[dict[str, _Price], Field(max_length=200)] = managed(
+        {}, description="Price of each article that the counter sells, such as `Cola: 150`."
+    )
 
 
 def _read(raw: RawCafe, reader: KeyReader) -> CafeSettings:
@@ -80,11 +84,15 @@ def _read(raw: RawCafe, reader: KeyReader) -> CafeSettings:
         dict(_tariffs(key, prices, reader))
         for key, prices in (("prices", raw.prices), ("voucher_prices", raw.voucher_prices))
     )
-    if raw.currency is None and (sessions or vouchers):
+    if raw.currency is None and (sessions or vouchers or raw.articles):
         reader.add_problem(text="'currency' is missing: prices need one, such as EUR", key=True)
     if raw.currency is not None and re.fullmatch("[A-Z]{3}", raw.currency) is None:
         text = f"'{raw.currency}' is not a currency: use its three capital letters, such as EUR"
         reader.add_problem("currency", text=text)
+    for article in raw.articles:
+        if not 1 <= len(article.strip()) <= _ARTICLE_NAME or not article.isprintable():
+            text = f"'{article}' is not a valid name of an article: use at most {_ARTICLE_NAME} characters"
+            reader.add_problem("articles", article, text=text, key=True)
     for role in raw.roles:
         if RECEIVER_NAME.fullmatch(role) is None:
             text = f"'{role}' is not a valid name: use lower-case letters, digits and hyphens"
@@ -97,6 +105,7 @@ def _read(raw: RawCafe, reader: KeyReader) -> CafeSettings:
         pays=raw.pay or Payment.BEFORE,
         roles={name: RoleLimits(**role.model_dump()) for name, role in raw.roles.items()},
         bandwidth={kind: Bandwidth(*(round(each * 1e6) for each in both)) for kind, both in raw.bandwidth.items()},
+        articles=dict(raw.articles),
     )
 
 

@@ -39,6 +39,7 @@ from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, Co
 from hedgerow.features.cafe.metrics import SEATS
 from hedgerow.features.cafe.orders import MadeVouchers, VoucherOrder
 from hedgerow.features.cafe.refusals import SeatTaken
+from hedgerow.features.cafe.sale_pages import SalePages, open_bills, sell
 from hedgerow.features.cafe.screen_actions import SCREEN_ACTIONS
 from hedgerow.features.cafe.screen_pages import ScreenPages, add_screen_routes
 from hedgerow.features.cafe.screens import screens_of
@@ -121,6 +122,7 @@ class CounterPages(_CounterGroup):
             unpriced=[kinds[kind][0] for kind in cafe.free_kinds(context.policy().profiles)],
             vouchers=vouchers,
             calls=context.part(seat_calls_of).open(),
+            bills=open_bills(context),
             choice={"minutes": minutes, "band": band, "pays": pays or cafe.pays},
             undo=undo,
             lengths=LENGTHS,
@@ -382,16 +384,17 @@ def _seat_states(context: PageContext) -> dict[tuple[str, ...], float]:
 
 
 EXTENSIONS = Extensions(
-    actions=(*COUNTER_ACTIONS, *SCREEN_ACTIONS),
+    actions=(*COUNTER_ACTIONS, sell, *SCREEN_ACTIONS),
     cards=(
         Card(place=Place.OWN_PAGE_START, template="cafe/templates/own_voucher.html", read=_takes_vouchers),
         *SEAT_CARDS,
     ),
-    page_groups=(CounterPages, ShiftPages, VoucherPages, SeatPages, PortalPages, ScreenPages),
+    page_groups=(CounterPages, ShiftPages, VoucherPages, SeatPages, PortalPages, SalePages, ScreenPages),
     actors=(_on_duty,),
     api_routes=(add_routes, add_screen_routes),
     gauges={SEATS: _seat_states},
     live={
+        "bills": open_bills,
         "calls": lambda context: context.part(seat_calls_of).open(),
         "screens": lambda context: context.part(screens_of).screens(),
     },

@@ -22,7 +22,9 @@ from hedgerow.features.cafe.session_entries import (
     opening_note,
     outage_minutes,
     payment_of,
+    session_due,
     tariff_of,
+    unused_minutes,
 )
 from hedgerow.features.cafe.settings import CafeSettings, Tariff, cafe_of
 from hedgerow.features.cafe.voucher_store import Voucher
@@ -139,7 +141,7 @@ class CounterRules:
             self._check_limit(entry, "early_ends")
         if payment_of(entries) is not Payment.AFTER:
             return entry
-        owed, tariff = sum(each.due for each in entries), self._tariff(kind, entries)
+        owed, tariff = session_due(entries), self._tariff(kind, entries)
         if session.ends is None:
             used = now - session.starts - 60 * outage_minutes(entries)
             due = tariff.price(max(0, -(-int(used) // 60)))
@@ -218,14 +220,10 @@ class CounterRules:
         """
         self.check_actor(actor)
         entries = self.store.of_session(session_id)
-        last = entries[-1] if entries else None
-        if (
-            last is None
-            or last.action is not CounterAction.END
-            or not last.minutes
-            or payment_of(entries) is Payment.AFTER
-        ):
+        minutes = unused_minutes(entries)
+        if not minutes:
             raise InvalidInput("This session has no minutes that were paid and not used.")
+        last = next(each for each in reversed(entries) if each.action is CounterAction.END)
         return replace(last, at=time.time(), actor=actor, action=CounterAction.CREDIT, note="", id=0, key=None)
 
     def _tariff(self, kind: str, entries: tuple[CounterEntry, ...]) -> Tariff:

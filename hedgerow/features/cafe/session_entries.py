@@ -15,6 +15,7 @@ from hedgerow.policies.seats import Payment
 FREE = Tariff(((60, 0),))
 """The tariff of a kind of session without a price."""
 
+_MONEY_ONLY = frozenset({CounterAction.PAY, CounterAction.ARTICLE})
 _GIVES_MINUTES = frozenset({CounterAction.OPEN, CounterAction.EXTEND, CounterAction.REDEEM})
 
 
@@ -25,6 +26,11 @@ def opening_note(word: str, tariff: Tariff) -> str:
     'after 30:120 60:200'
     """
     return f"{word} {tariff}"
+
+
+def session_due(entries: Sequence[CounterEntry]) -> int:
+    """Return what a session itself costs so far, from its entries, without the articles on its bill."""
+    return sum(each.due for each in entries if each.action is not CounterAction.ARTICLE)
 
 
 def payment_of(entries: Sequence[CounterEntry]) -> Payment:
@@ -47,3 +53,14 @@ def given_minutes(entries: Sequence[CounterEntry]) -> int:
 def outage_minutes(entries: Sequence[CounterEntry]) -> int:
     """Return the minutes of a session in which no machine ran."""
     return sum(each.minutes for each in entries if each.action is CounterAction.OUTAGE)
+
+
+def unused_minutes(entries: Sequence[CounterEntry]) -> int:
+    """Return the minutes that were paid before and not used, for which there is no voucher yet.
+
+    What is sold or paid after the end of the session changes nothing about them.
+    """
+    last = next((each for each in reversed(entries) if each.action not in _MONEY_ONLY), None)
+    if last is None or last.action is not CounterAction.END or payment_of(entries) is Payment.AFTER:
+        return 0
+    return last.minutes

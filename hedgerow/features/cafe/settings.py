@@ -73,7 +73,7 @@ class RoleLimits:
 
 @dataclass(frozen=True, slots=True)
 class CafeSettings:
-    """A café's name, currency (ISO 4217), prices and bandwidth by kind of session, and roles.
+    """A café's name, currency (ISO 4217), prices and bandwidth by kind of session, roles, and articles with prices.
 
     Amounts are integers in the smallest unit of the currency, such as cents.
     """
@@ -87,6 +87,7 @@ class CafeSettings:
     pays: Payment = Payment.BEFORE
     roles: dict[str, RoleLimits] = field(default_factory=dict)
     bandwidth: dict[str, Bandwidth] = field(default_factory=dict)
+    articles: dict[str, int] = field(default_factory=dict)
 
     def session_price(self, kind: str, minutes: int) -> int:
         """Return the price of a session; 0 for a kind without a price."""
@@ -122,9 +123,11 @@ class CafeSettings:
             f"{kind}: {limit.down / 1e6:g} Mbit/s to the seat, {limit.up / 1e6:g} from it"
             for kind, limit in self.bandwidth.items()
         ]
+        articles = [f"{name}: {amount} {self.currency}" for name, amount in self.articles.items()]
         return frozenset(
             [
                 *prices,
+                *articles,
                 *lines,
                 f"payment {self.pays} the session",
                 *filter(None, [self.name]),

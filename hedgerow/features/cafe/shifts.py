@@ -15,8 +15,7 @@ from hedgerow.dashboards.data_export import csv_cell
 from hedgerow.features.cafe.business_day import business_day, business_day_start
 from hedgerow.features.cafe.cash import CashCount
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry
-from hedgerow.features.cafe.session_entries import outage_minutes, payment_of
-from hedgerow.policies.seats import Payment
+from hedgerow.features.cafe.session_entries import outage_minutes, unused_minutes
 
 _EARLY = {CounterAction.END: 1, CounterAction.REOPEN: -1}
 _ENTRY_FIELDS = ("actor", "action", "seat", "session", "kind", "minutes", "count", "due", "taken", "currency", "note")
@@ -66,6 +65,15 @@ class KindTotals:
 
 
 @dataclass(frozen=True, slots=True)
+class ArticleTotals:
+    """Number and value of one article that was sold."""
+
+    article: str
+    count: int
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
 class Debt:
     """Amount that a guest still has to pay for a session, negative if money is to be given back. `actor` opened it.
 
@@ -102,6 +110,7 @@ class ShiftReport:
     unpaid: tuple[Debt, ...] = ()
     counts: tuple[CashCount, ...] = ()
     outage_minutes: int = 0
+    articles: tuple[ArticleTotals, ...] = ()
 
 
 @dataclass(slots=True)
@@ -124,8 +133,7 @@ class SessionHistory:
     @property
     def unused(self) -> int:
         """Return the minutes that were paid before and not used, for which there is no voucher yet."""
-        last = self.entries[-1]
-        return last.minutes if last.action is CounterAction.END and payment_of(self.entries) is Payment.BEFORE else 0
+        return unused_minutes(self.entries)
 
 
 def shift_report(
@@ -138,7 +146,7 @@ def shift_report(
         for each in listed
         if each.action is CounterAction.OPEN or (each.action is CounterAction.REDEEM and _begins(each, listed))
     ]
-    changes = [each for each in listed if each.session]
+    changes = [each for each in listed if each.session and each.action is not CounterAction.ARTICLE]
     takings: Counter[str] = Counter()
     for each in listed:
         if each.taken:
@@ -155,7 +163,19 @@ def shift_report(
         debts_within(listed, debts),
         tuple(CashCount.of(each) for each in listed if each.action is CounterAction.COUNT),
         outage_minutes(listed),
+        article_totals(listed),
     )
+
+
+def article_totals(entries: Iterable[CounterEntry]) -> tuple[ArticleTotals, ...]:
+    """Return what was sold of each article, by name."""
+    counts: Counter[str] = Counter()
+    values: Counter[str] = Counter()
+    for each in entries:
+        if each.action is CounterAction.ARTICLE:
+            counts[each.note] += each.count
+            values[each.note] += each.due
+    return tuple(ArticleTotals(name, counts[name], values[name]) for name in sorted(counts))
 
 
 def debts_of(entries: Iterable[CounterEntry]) -> tuple[Debt, ...]:

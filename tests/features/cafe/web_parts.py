@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from web_server import CountedTime
@@ -15,9 +16,11 @@ from hedgerow.features.cafe.calls import SeatCalls, seat_calls_of
 from hedgerow.features.cafe.counter import CounterService
 from hedgerow.features.cafe.counter_store import CounterStore
 from hedgerow.features.cafe.orders import MadeVouchers, VoucherOrder
+from hedgerow.features.cafe.sales import Sales, sales_of
 from hedgerow.features.cafe.screens import SeatScreens, screens_of
 from hedgerow.features.cafe.sessions import seat_sessions_of
 from hedgerow.features.cafe.staff import Staff, staff_of
+from hedgerow.features.cafe.till import TillService, till_of
 from hedgerow.features.cafe.voucher_store import Voucher, VoucherCount
 from hedgerow.features.cafe.vouchers import vouchers_of
 from hedgerow.journal.access_store import GrantStore
@@ -52,12 +55,13 @@ class Printed:
 
 
 class _Rules:
-    """The rules in force, without a snapshot."""
+    """The rules in force without a snapshot, and what else the counter's parts use of control."""
 
     view = None
 
-    def __init__(self, policy: Callable[[], Policy], store: Store) -> None:
-        self._policy = policy
+    def __init__(self, policy: Callable[[], Policy], store: Store, clock: Callable[[], float]) -> None:
+        self._policy, self.store, self.clock = policy, store, clock
+        self.control = SimpleNamespace(device_at=lambda _address: None, policy=policy)
         self.usage, self.ledger, self.reader = UsageStore(store), GrantStore(store), JournalReader(store)
 
     @property
@@ -88,12 +92,15 @@ def parts(
     time: CountedTime,
 ) -> dict[Any, Any]:
     """Return the staff, the guests, and vouchers that are printed only, by the functions that make the café's own."""
-    rules: Any = _Rules(policy, store)
+    rules: Any = _Rules(policy, store, clock)
     counter = CounterService(rules, CounterStore(store), accounts)
     key_file = Path(store.engine.url.database or "").with_name("statement-key.pem")
+    staff = Staff(accounts, CounterStore(store), policy, clock)
     return {
+        sales_of: Sales(rules, counter),
+        till_of: TillService(rules, counter, staff),
         screens_of: SeatScreens(counter, policy, key_file, clock, wake=lambda _macs, _addresses: None),
-        staff_of: Staff(accounts, CounterStore(store), policy, clock),
+        staff_of: staff,
         vouchers_of: Printed(clock),
         seat_calls_of: SeatCalls(clock),
         seat_sessions_of: Guests(time),

@@ -1,0 +1,146 @@
+"""Bills of guests: articles beside the minutes, and members who pay from a balance."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import time
+from types import SimpleNamespace
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from argon2 import PasswordHasher
+
+from hedgerow.dashboards.accounts import Accounts
+from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.passwords import PasswordHashes
+from hedgerow.features.cafe.cash import till
+from hedgerow.features.cafe.counter import CounterService
+from hedgerow.features.cafe.counter_store import CounterAction, CounterStore, StaffRow, balance
+from hedgerow.features.cafe.sales import SaleOrder, Sales
+from hedgerow.features.cafe.sessions import GuestOrder, SessionService
+from hedgerow.features.cafe.shifts import ArticleTotals, entries_csv, session_histories, shift_report
+from hedgerow.journal.access_store import GrantStore
+from hedgerow.journal.accounts import AccountStore
+from hedgerow.journal.reader import JournalReader
+from hedgerow.journal.store import Store
+from hedgerow.journal.usage import UsageStore
+from hedgerow.policies.reading.load import parse_policy
+
+POLICY = """
+cafe: {currency: EUR, prices: {child: {30: 120, 60: 200}}, articles: {Cola: 150, "Print A4": 10}}
+seats: {seat-1: {ip: 127.0.0.6}, seat-2: {ip: 127.0.0.7}}
+"""
+ANA = "Ana"
+
+
+def part_of_control(**values: Any) -> Any:
+    """Return what the counter's parts use of control."""
+    return SimpleNamespace(**values)
+
+
+class Cafe:
+    """The counter of a café without staff, on a journal of its own."""
+
+    def __init__(self, journal: Store) -> None:
+        self.store = CounterStore(journal)
+        passwords = PasswordHashes(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        accounts = Accounts(AccountStore(journal), time.time, passwords)
+        self.policy = parse_policy(POLICY.encode(), None)
+        self.snapshots: Any = SimpleNamespace(
+            policy=self.policy,
+            view=None,
+            usage=UsageStore(journal),
+            ledger=GrantStore(journal),
+            reader=JournalReader(journal),
+            put_in_force=lambda: asyncio.sleep(0),
+        )
+        self.counter = CounterService(self.snapshots, self.store, accounts)
+        self.sessions = SessionService(self.snapshots, self.counter)
+        self.core = part_of_control(clock=time.time, policy=self.policy, store=journal)
+        self.sales = Sales(self.core, self.counter)
+
+    def open(self, minutes: float, pays: str = "after", seat: str = "seat-1") -> str:
+        order = GuestOrder("child", minutes, pays=pays)
+        return self.sessions.start_in_turn(self.policy.devices[seat], ANA, order).id
+
+    def end(self, seat: str = "seat-1") -> None:
+        self.sessions.end_in_turn(self.policy.devices[seat], ANA, None)
+
+    def sell(self, article: str, count: int = 1, seat: str = "", request: str = "") -> None:
+        order = SaleOrder(article=article, count=count, seat=seat)
+        asyncio.run(self.sales.sell(order, actor=ANA, request=request))
+
+    def pay(self, session: str) -> None:
+        asyncio.run(self.sessions.pay_session(session, actor=ANA))
+
+    def owed(self, session: str) -> int:
+        return balance(self.store.of_session(session))
+
+    def till(self) -> int:
+        return till(self.store, self.policy, time.time()).taken
+
+
+@pytest.fixture
+def cafe(journal: Store) -> Cafe:
+    return Cafe(journal)
+
+
+def test_a_drink_is_paid_at_once_and_a_double_tap_sells_one(cafe: Cafe) -> None:
+    for _ in range(2):
+        cafe.sell("Cola", 2, request="the form")
+    cafe.sell("Cola", -1)
+    assert cafe.till() == 150
+    with pytest.raises(InvalidInput, match="no more can be taken back"):
+        cafe.sell("Cola", -2)
+    with pytest.raises(InvalidInput, match="no article 'Tea'"):
+        cafe.sell("Tea")
+    with pytest.raises(InvalidInput, match="Nobody sits"):
+        cafe.sell("Cola", seat="seat-2")
+    cafe.store.put_staff(StaffRow("Ben", "staff", time.time(), "hash"))
+    with pytest.raises(InvalidInput, match="on duty"):
+        cafe.sell("Cola")
+    assert cafe.till() == 150
+
+
+def test_a_bill_has_the_minutes_and_the_drinks_and_its_sums_agree(cafe: Cafe) -> None:
+    """The end of the session prices its minutes anew, and leaves the drinks."""
+    session = cafe.open(60)
+    cafe.sell("Cola", 2, seat="seat-1")
+    cafe.sell("Print A4", 7, seat="seat-1")
+    assert cafe.owed(session) == 200 + 300 + 70
+    cafe.sell("Cola", -1, seat="seat-1")
+    cafe.end()
+    assert cafe.owed(session) == 4 + 150 + 70, "one minute of the hour was used"
+    cafe.pay(session)
+    assert (cafe.owed(session), cafe.till()) == (0, 224)
+    entries = cafe.store.entries(0.0, time.time() + 1)
+    report = shift_report(entries, lambda _kind: False)
+    assert report.articles == (ArticleTotals("Cola", 1, 150), ArticleTotals("Print A4", 7, 70))
+    assert [(each.kind, each.count, each.value) for each in report.sessions] == [("child", 1, 4)]
+    assert report.takings == {"EUR": 224}
+    rows = list(csv.DictReader(io.StringIO(entries_csv(entries, ZoneInfo("UTC")))))
+    assert sum(int(row["taken"]) for row in rows) == sum(int(row["due"]) for row in rows) == 224
+    (history,) = session_histories(entries)
+    assert (history.paid, history.owed, history.minutes) == (224, 0, 1)
+
+
+def test_what_was_paid_before_the_session_ends_leaves_only_the_drinks(cafe: Cafe) -> None:
+    session = cafe.open(60, pays="before")
+    cafe.sell("Cola", seat="seat-1")
+    assert cafe.owed(session) == 150
+    cafe.end()
+    assert cafe.owed(session) == 150
+    cafe.pay(session)
+    assert session_histories(cafe.store.of_session(session))[0].unused == 59
+    assert cafe.counter.crediting(session, ANA).minutes == 59, "the drink takes no voucher away"
+
+
+def test_what_is_taken_back_has_the_price_at_which_it_was_sold(cafe: Cafe) -> None:
+    cafe.sell("Cola")
+    cafe.core.policy = parse_policy(POLICY.replace("Cola: 150", "Cola: 200").encode(), None)
+    cafe.sell("Cola", -1)
+    assert cafe.till() == 0
+    assert [each.action for each in cafe.store.entries(0.0, 9e9)] == [CounterAction.ARTICLE] * 2
