@@ -57,8 +57,8 @@ class Hand:
         self.keystrokes += len(text)
 
     def type_next(self, text: str) -> None:
-        """Go to the next field with the key "Next" of the keyboard, and type there."""
-        self.page.keyboard.press("Tab")
+        """Go to the next field with the key "Next" of the keyboard, which is Enter, and type there."""
+        self.page.keyboard.press("Enter")
         self.page.keyboard.type(text)
         self.keystrokes += 1 + len(text)
 
@@ -177,9 +177,10 @@ def do_the_guide(hand: Hand, url: str, asks_late: Callable[[], bool]) -> None:
     hand.tap(go_on)
     page.wait_for_url("**/start/people")
     look("people")
-    for row, (name, age) in enumerate((("Mia", "9"), ("Tom", "15"), ("Ben", "40")), 1):
-        hand.type(page.locator(f"[name=name-{row}]"), name)
-        hand.type_next(age)
+    hand.type(page.locator("[name=name-1]"), "Mia")
+    for text in ("9", "Tom", "15", "Ben"):
+        hand.type_next(text)
+    hand.tap(page.locator("label", has=page.locator("[name=adult-3]")))
     hand.tap(go_on)
     page.wait_for_url("**/start/connect")
     look("connect")

@@ -47,7 +47,7 @@ def welcome_lines(here: str, url: str, code: str) -> list[str]:
     """
     lines = [f"on this machine:  {page_url(here, code)}"]
     if is_reachable(url):
-        lines.append(f"on a phone:       {url}")
+        lines.append(f"on a phone:       {page_url(url, code)}")
     if code:
         lines.append(f"setup code:       {code}  (until the first password is set)")
     return lines

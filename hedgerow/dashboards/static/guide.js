@@ -48,6 +48,18 @@ for (const zones of document.querySelectorAll("select[name=zone]")) {
   });
 }
 
+// "Next" on the keyboard of a phone, which is Enter, goes through the people. In an empty row, it sends the form.
+const ofPeople = [...document.querySelectorAll(".pair input:not([type=checkbox], [type=hidden])")];
+for (const [place, field] of ofPeople.entries()) {
+  field.addEventListener("keydown", (event) => {
+    const next = ofPeople.slice(place + 1).find((each) => each.offsetParent);
+    const row = [...field.closest(".pair").querySelectorAll("input:not([type=checkbox], [type=hidden])")];
+    if (event.key !== "Enter" || event.isComposing || !next || row.every((each) => !each.value)) return;
+    event.preventDefault();
+    next.focus();
+  });
+}
+
 // The clipboard of scripts needs a secure page, which a first visit is not: what is selected can be copied on any.
 for (const button of document.querySelectorAll("[data-copies]")) {
   const field = document.getElementById(button.dataset.copies);
