@@ -80,9 +80,10 @@ ln -sfn "/usr/bin/python$minor" "$home/bin/python3"
 find "$packages" -name direct_url.json -delete
 sed -i -e '/\/direct_url\.json,/d' -e '/^\.\.\/\.\.\/bin\//d' "$packages"/*.dist-info/RECORD
 find "$packages" -name '*.so*' -exec chmod 644 {} +
-# One process: what a module's octets are may depend on which others the same process compiled. Sources and modules come in one package, so
-# that no start needs to compare them.
-"$python" -m compileall -q -j 1 -s "$root" -p / --invalidation-mode unchecked-hash "$packages" || true
+# One process, without the caller's environment and site modules (-I -S): a module's octets may depend on what else the process knows, such as modules
+# that it has compiled, or those that a machine imports at the start from PYTHONPATH, which `make release` sets. Sources and modules come in one package, so that no
+# start needs to compare them.
+"$python" -I -S -m compileall -q -j 1 -s "$root" -p / --invalidation-mode unchecked-hash "$packages" || true
 
 cd "$work/source"
 install -D -m 755 packaging/debian/hedgerow.sh "$root/usr/bin/hedgerow"
