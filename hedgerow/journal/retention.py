@@ -134,6 +134,13 @@ def _delete_in_chunks(store: Store, condition: ColumnElement[bool], guard: Abstr
         time.sleep(_PAUSE_BETWEEN_CHUNKS_S)
 
 
+def _is_old_entry(store: Store, before: float) -> ColumnElement[bool]:
+    """Return the condition for old entries of the counter but the last one, which the next one is linked to."""
+    last = select(func.max(counter_entries.c.number)).where(store.own(counter_entries)).scalar_subquery()
+    number = counter_entries.c.number
+    return (counter_entries.c.at < before) & (number.is_(None) | (number < last))
+
+
 def _prune_summaries(store: Store, before: float, yesterday: float) -> None:
     old = {
         hourly: hourly.c.hour < math.ceil(before / 3600),
@@ -144,7 +151,7 @@ def _prune_summaries(store: Store, before: float, yesterday: float) -> None:
         grants: func.coalesce(grants.c.revoked_at, grants.c.ends) < before,
         pauses: func.coalesce(pauses.c.ended_at, pauses.c.ends) < before,
         writers: writers.c.at < before,
-        counter_entries: counter_entries.c.at < before,
+        counter_entries: _is_old_entry(store, before),
     }
     if not store.rights.may_manage:
         del old[events], old[counter_entries]

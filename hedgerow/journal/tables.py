@@ -253,6 +253,10 @@ counter_entries = _log(
     *_optional_text("key"),  # of the request that asked for it; NULL without one
     Index("counter_entries_at", "site", "at"),
     Index("counter_entries_key", "site", "key", unique=True),  # so that no request is carried out twice
+    Column("number", NUMBER),  # place in the chain of the entries; NULL for a row that Hedgerow did not write
+    Column("previous", TEXT, nullable=False, server_default=""),  # digest of the entry before it
+    Column("digest", TEXT, nullable=False, server_default=""),
+    Index("counter_entries_number", "site", "number", unique=True),
     Index("counter_entries_session", "session"),
 )
 staff = _state(

@@ -1,7 +1,8 @@
 """A café's counter: what was done there, by whom and for how much, and the staff who may do it.
 
-Entries are only ever added. What changes a session or makes vouchers is written in the same transaction as its entry,
-so that a report made of the entries is complete. Amounts are integers in the currency's smallest unit.
+Entries are only ever added, and each is linked to the one before it (`entry_chain.py`). What changes a session or makes
+vouchers is written in the same transaction as its entry, so that a report made of the entries is complete. Amounts are
+integers in the currency's smallest unit.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
 
+from hedgerow.features.cafe.entry_chain import ChainedEntry
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import counter_entries, sessions, staff, writers
 from hedgerow.policies.model import Session
@@ -22,6 +24,10 @@ from hedgerow.policies.model import Session
 _ENTRY = counter_entries.c
 _TURN, _TURN_S = "the counter", 15.0
 """The row for which nodes wait, and the longest time that one may have it or wait for it."""
+_CHAIN = "the counter's chain"
+"""The row for which the transactions wait that add entries."""
+_LINK = ("number", "previous", "digest")
+"""The columns of an entry's place in the chain."""
 
 
 class CounterAction(StrEnum):
@@ -76,10 +82,22 @@ class CounterEntry:
     key: str | None = None
 
     def write(self, store: Store, connection: Connection) -> int:
-        """Write it in the transaction of a connection. Returns its id."""
+        """Write it after the last one in the chain, in the transaction of a connection. Returns its id."""
+        linked = ChainedEntry.after(_last_link(store, connection), self.chained_fields)
         row = {name: value for name, value in asdict(self).items() if name != "id"}
+        row |= {"number": linked.number, "previous": linked.previous, "digest": linked.digest}
         key = connection.execute(store.insert(counter_entries).values(row)).inserted_primary_key
         return int(key[0]) if key else 0
+
+    @property
+    def chained_fields(self) -> dict[str, str | int | float]:
+        """The fields that the chain of the entries holds: those that have no default value, or another one."""
+        found = {
+            each.name: getattr(self, each.name)
+            for each in fields(self)
+            if each.name != "id" and (each.default is MISSING or getattr(self, each.name) != each.default)
+        }
+        return found | {"at": float(self.at), "action": self.action.value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +115,48 @@ def balance(entries: Iterable[CounterEntry]) -> int:
     return sum(each.due - each.taken for each in entries)
 
 
+def _last_link(store: Store, connection: Connection) -> tuple[int, str]:
+    """Return the number and the digest of the last entry. No other transaction adds one until this one ends."""
+    turn = {"writer": _CHAIN, "batch": 0, "at": time.time()}
+    connection.execute(store.upsert(writers, lambda new: {"at": new.at}).values(turn))
+    last = select(_ENTRY.number, _ENTRY.digest).where(store.own(counter_entries), _ENTRY.number.is_not(None))
+    row = connection.execute(last.order_by(_ENTRY.number.desc()).limit(1)).first()
+    return (row.number, row.digest) if row is not None else (0, "")
+
+
 def _entry(row: Row[Any]) -> CounterEntry:
-    return CounterEntry(**{**row._mapping, "action": CounterAction(row.action)})
+    values = {name: value for name, value in row._mapping.items() if name not in _LINK}
+    return CounterEntry(**{**values, "action": CounterAction(row.action)})
+
+
+def _chained(row: Row[Any]) -> ChainedEntry:
+    try:
+        found = _entry(row).chained_fields
+    except ValueError:  # the name of an action that nobody but somebody with the file has written
+        found = {"at": row.at, "actor": row.actor, "action": row.action}
+    return ChainedEntry(row.number or 0, row.previous, row.digest, found)
+
+
+class EntryChain:
+    """The counter's entries in the store with their links. Every method waits for the disk: call it from a thread."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def entries(self, first: int = 0, last: int | None = None) -> tuple[ChainedEntry, ...]:
+        """Return those without a number, and the entries from one number to another, in order, with their links."""
+        is_meant = _ENTRY.number >= first
+        if last is not None:
+            is_meant &= _ENTRY.number <= last
+        query = self._store.select(counter_entries).where(is_meant | _ENTRY.number.is_(None))
+        rows = self._store.rows(query.order_by(func.coalesce(_ENTRY.number, 0), _ENTRY.id))
+        return tuple(_chained(row) for row in rows)
+
+    def last_link(self, before: float) -> tuple[int, str]:
+        """Return the number and the digest of the last entry from before an instant; 0 and nothing without one."""
+        query = self._store.select(counter_entries).where(_ENTRY.at < before, _ENTRY.number.is_not(None))
+        rows = self._store.rows(query.order_by(_ENTRY.number.desc()).limit(1))
+        return (rows[0].number, rows[0].digest) if rows else (0, "")
 
 
 class CounterStore:

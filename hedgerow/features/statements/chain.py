@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -25,8 +26,24 @@ FILTERING = "site:filter"
 """The account under which the minutes are counted in which the filter was on."""
 MAX_LINE = 64 * 1024
 _LATE_S = 2 * 86400.0
+_LATE_DAYS = 2
 _EPOCH = date(1970, 1, 1)
 _DAY_S, _DAY_MINUTES = 86400, 1440
+
+
+@dataclass(frozen=True, slots=True)
+class CounterDay:
+    """The counter's entries that a statement covers: those from the number `first` to `last`, none if it is less.
+
+    `digest` is that of the entry `last`, which holds those of all before it. `due` and `taken` are the sums of these
+    entries by currency.
+    """
+
+    first: int
+    last: int
+    digest: str
+    due: dict[str, int]
+    taken: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +55,8 @@ class Statement:
     `adult_vouchers_by` count by number of the member of staff. `filter_on` are ranges of minutes, such as
     `00:00-24:00`. `list_age_hours` and `coverage` are as of `made_at`; the age is None if no list was fetched, and in a
     statement that was made later than the day after. `policies` are the hashes of all policies of the day, `conduct` is
-    that of the code of conduct (SHA-256), empty without one.
+    that of the code of conduct (SHA-256), empty without one. `counter` is None in statements of format 1, which earlier
+    versions have made.
     """
 
     site: str
@@ -57,11 +75,20 @@ class Statement:
     policies: list[str]
     conduct: str
     format: int = 1
+    counter: CounterDay | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The fields that are signed. A statement of format 1 does not have the counter's entries."""
+        found = asdict(self)
+        if self.counter is None:
+            del found["counter"]
+        return found
 
     @property
     def text(self) -> str:
         """The text that is signed."""
-        return canonical(asdict(self))
+        return canonical(self.facts)
 
     @property
     def minutes_off(self) -> int:
@@ -100,7 +127,7 @@ class SignedStatement:
     @property
     def line(self) -> str:
         """The statement as one line of a file."""
-        return canonical(asdict(self))
+        return canonical(asdict(self) | {"statement": self.statement.facts})
 
 
 def digest_of(text: str) -> str:
@@ -110,6 +137,10 @@ def digest_of(text: str) -> str:
 def _minute(text: str) -> int:
     hours, _, minutes = text.partition(":")
     return int(hours) * 60 + int(minutes)
+
+
+def _day_of(made_at: str) -> date:
+    return date.fromisoformat(made_at[:10])
 
 
 def minute_ranges(bits: int) -> list[str]:
@@ -162,6 +193,7 @@ def verify_chain(
     store_keys: Iterable[Ed25519PublicKey] = (),
     earlier: Sequence[bytes] = (),
     today: str = "",
+    expected: str = "",
 ) -> ChainReport:
     """Check a chain from its first statement on.
 
@@ -169,6 +201,7 @@ def verify_chain(
         store_keys: keys of the store's owner; if there are any, statements need their receipts.
         earlier: the lines of a file from before, which this one has to begin with.
         today: the day as YYYY-MM-DD, to say how far back the last statement lies.
+        expected: a day as YYYY-MM-DD that the chain has to reach, and to have a statement of.
     """
     known = {fingerprint(key): key for key in keys}
     receivers = {fingerprint(key): key for key in store_keys}
@@ -187,6 +220,10 @@ def verify_chain(
     stated = tuple(each.statement for each in found)
     if not stated:
         problems.append("there is no statement")
+    elif expected > stated[-1].day:
+        more = [*more, f"the chain ends at {stated[-1].day}: the statements until {expected} are missing"]
+    elif expected and all(each.day != expected for each in stated):
+        more = [*more, f"the statement of {expected} is missing"]
     return ChainReport(stated, (*problems, *more), _gaps(stated), tuple(_notes(found, today)), received)
 
 
@@ -199,6 +236,7 @@ def _parse(line: bytes | str) -> SignedStatement:
     if signed.line.encode() != data.rstrip(b"\r\n"):
         raise ValueError("it is not as Hedgerow writes it, or a newer Hedgerow wrote it")
     date.fromisoformat(signed.statement.day)
+    _day_of(signed.statement.made_at)
     if not 0 <= signed.statement.minutes_off <= _DAY_MINUTES:
         raise ValueError("its minutes are more than a day has")
     return signed
@@ -228,6 +266,11 @@ def _link_problems(
         yield f"{name} is of another site, {stated.site}"
     if before is not None and stated.day <= before.day:
         yield f"{name} is of a day that comes before {before.day}"
+    if before is not None and before.counter is not None:
+        if stated.counter is None:
+            yield f"{name} has no entries of the counter, and the one before it has"
+        elif stated.counter.first != before.counter.last + 1:
+            yield f"{name} begins with entry {stated.counter.first} of the counter, after entry {before.counter.last}"
 
 
 def _prefix_problems(found: Sequence[SignedStatement], earlier: Sequence[bytes]) -> Iterable[str]:
@@ -281,7 +324,11 @@ def _notes(found: Sequence[SignedStatement], today: str) -> Iterable[str]:
     for one, other in pairwise(found):
         if one.statement.key != other.statement.key:
             yield f"from {other.statement.day} on, the key {other.statement.key} signs"
-    if found and today and (late := (date.fromisoformat(today) - date.fromisoformat(found[-1].statement.day)).days) > 2:
+    for signed in found:
+        stated = signed.statement
+        if (late := (_day_of(stated.made_at) - date.fromisoformat(stated.day)).days - 1) > _LATE_DAYS:
+            yield f"the statement of {stated.day} was made {late} days after its day"
+    if found and today and (late := (date.fromisoformat(today) - date.fromisoformat(found[-1].statement.day)).days) > 1:
         yield f"the last statement is of {found[-1].statement.day}, {late} days ago"
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +21,50 @@ from hedgerow.app.commands.options import (
     printable,
 )
 from hedgerow.features.cafe.audit import AuditRow, audit_csv
+
+if TYPE_CHECKING:
+    from hedgerow.features.statements.chain import ChainReport
+    from hedgerow.features.statements.counter_check import EntriesReport
+
+
+_KeyFiles = Annotated[
+    list[Path] | None, typer.Option(metavar="FILE", help="The site's public key; several if it has changed.")
+]
+_StoreKeyFiles = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="FILE", help="The public key of the store's owner, whose receipts are checked then."),
+]
+_EarlierFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="A file of the same site from before, with which FILE has to begin."),
+]
+_EntriesFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Write the counter's entries to FILE; with --verify, check them against the statements."
+    ),
+]
+_ExpectedDay = Annotated[
+    datetime | None,
+    typer.Option(
+        "--expect",
+        metavar="YYYY-MM-DD",
+        formats=["%Y-%m-%d"],
+        help="With --verify: the day up to which there have to be statements.",
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """The files that `--verify` checks, and those against which it does."""
+
+    statements: Path
+    keys: list[Path]
+    store_keys: list[Path]
+    earlier: Path | None
+    entries: Path | None
+    expected: str
 
 
 def audit(
@@ -36,6 +81,7 @@ def audit(
             metavar="FILE", help="Write the signed statements of all days to FILE, or to - for standard output."
         ),
     ] = None,
+    entries: _EntriesFile = None,
     site: Annotated[
         str | None, typer.Option(metavar="NAME", help="The site whose statements a store for several has.")
     ] = None,
@@ -46,29 +92,26 @@ def audit(
         Path | None,
         typer.Option(metavar="FILE", help="Check a file of statements with --key. Needs no running Hedgerow."),
     ] = None,
-    key: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="The site's public key; several if it has changed.")
-    ] = None,
-    store_key: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="The public key of the store's owner, whose receipts are checked then."),
-    ] = None,
-    earlier: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="A file of the same site from before, with which FILE has to begin."),
-    ] = None,
+    key: _KeyFiles = None,
+    store_key: _StoreKeyFiles = None,
+    earlier: _EarlierFile = None,
+    expect: _ExpectedDay = None,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show an inspector what was blocked at the seats each day (CSV), or write and check the signed statements."""
     if verify is not None:
-        _verify_statements(verify, key or [], store_key or [], earlier, as_json=as_json)
+        day = f"{expect:%Y-%m-%d}" if expect is not None else ""
+        _verify_statements(_Check(verify, key or [], store_key or [], earlier, entries, day), as_json=as_json)
         return
+    of_site = {"site": site} if site else {}
     if public_key is not None:
         _write_file(public_key, call_api_text(state, "/audit/key"))
     if statements is not None:
-        _write_file(statements, call_api_text(state, "/audit/statements", **({"site": site} if site else {})))
-    if public_key is None and statements is None:
+        _write_file(statements, call_api_text(state, "/audit/statements", **of_site))
+    if entries is not None:
+        _write_file(entries, call_api_text(state, "/audit/entries", **of_site))
+    if public_key is None and statements is None and entries is None:
         rows = call_api(
             state, "GET", "/audit", **{name: day for name, day in (("first", first), ("last", last)) if day}
         )
@@ -83,49 +126,63 @@ def _write_file(file: Path, text: str) -> None:
         fail(f"Can't write {file}: {error.strerror}.")
 
 
-def _verify_statements(
-    file: Path, keys: list[Path], store_keys: list[Path], earlier: Path | None, *, as_json: bool
-) -> None:
+def _verify_statements(check: _Check, *, as_json: bool) -> None:
     """Check a chain of statements, and print the result. Ends the command with status 1 if something is wrong."""
-    from hedgerow.app.signing_keys import public_key  # with cryptography, and only here
-    from hedgerow.features.statements.chain import verify_chain
-
-    if not keys:
+    if not check.keys:
         fail("Name the site's public key: --key FILE")
     try:
-        known, receivers = ([public_key(path.read_bytes()) for path in paths] for paths in (keys, store_keys))
-        before = earlier.read_bytes().splitlines() if earlier is not None else []
-        with file.open("rb") as lines:
-            found = verify_chain(lines, known, receivers, before, f"{datetime.now(UTC):%Y-%m-%d}")
+        found, entries = _checked(check)
     except OSError as error:
         fail(f"Can't read {error.filename}: {error.strerror}.")
     except ValueError as error:
         fail(f"A file can't be used: {error}.")
     days = [each.day for each in found.statements]
     off = {each.day: each.minutes_off for each in found.statements if each.minutes_off}
+    problems, notes = found.problems, found.notes
+    if entries is not None:
+        problems, notes = (*problems, *entries.problems), (*notes, *entries.notes)
     facts = {
-        "good": not found.problems,
+        "good": not problems,
         "site": found.statements[0].site if days else "",
         "statements": len(days),
         "receipts": found.receipts,
+        "entries": entries.entries if entries is not None else None,
         "first": days[0] if days else None,
         "last": days[-1] if days else None,
-        "problems": found.problems,
+        "problems": problems,
         "gaps": found.gaps,
-        "notes": found.notes,
+        "notes": notes,
         "minutes_off": off,
     }
     span = f"{facts['site']}: {len(days)} statements, {days[0]} to {days[-1]}" if days else "No statements"
-    receipts = f", {found.receipts} with a receipt of the store" if store_keys else ""
+    receipts = f", {found.receipts} with a receipt of the store" if check.store_keys else ""
+    of_counter = f", {entries.entries} entries of the counter" if entries is not None else ""
     print_result(
         as_json,
         facts,
-        printable(f"{span}{receipts}."),
-        *(f"WRONG: {printable(each)}." for each in found.problems),
+        printable(f"{span}{receipts}{of_counter}."),
+        *(f"WRONG: {printable(each)}." for each in problems),
         *(f"Gap: no statement for {each}." for each in found.gaps),
-        *(f"Note: {printable(each)}." for each in found.notes),
+        *(f"Note: {printable(each)}." for each in notes),
         *(f"Filter off: {day}, {minutes} minutes." for day, minutes in off.items()),
-        "The chain is broken." if found.problems else "The chain is whole, and every statement is signed with the key.",
+        *(f"The chain ends at {each}." for each in days[-1:]),
+        "The chain is broken." if problems else "The chain is whole, and every statement is signed with the key.",
     )
-    if found.problems:
+    if problems:
         raise typer.Exit(1)
+
+
+def _checked(check: _Check) -> tuple[ChainReport, EntriesReport | None]:
+    """Check the files. Raises OSError and ValueError."""
+    from hedgerow.app.signing_keys import public_key  # with cryptography, and only here
+    from hedgerow.features.statements.chain import verify_chain
+    from hedgerow.features.statements.counter_check import check_lines
+
+    known, receivers = ([public_key(path.read_bytes()) for path in paths] for paths in (check.keys, check.store_keys))
+    before = check.earlier.read_bytes().splitlines() if check.earlier is not None else []
+    with check.statements.open("rb") as lines:
+        found = verify_chain(lines, known, receivers, before, f"{datetime.now(UTC):%Y-%m-%d}", check.expected)
+    if check.entries is None:
+        return found, None
+    with check.entries.open("rb") as lines:
+        return found, check_lines(lines, found.statements)

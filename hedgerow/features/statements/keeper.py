@@ -17,7 +17,7 @@ from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.dashboards.control import Status
 from hedgerow.dashboards.coverage import oldest_age_hours, wanted_states
 from hedgerow.features.cafe.audit import audit
-from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore
+from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore, EntryChain
 from hedgerow.features.contract import ControlService, Core
 from hedgerow.features.statements.chain import (
     Receipt,
@@ -28,8 +28,9 @@ from hedgerow.features.statements.chain import (
     filtering_minute,
     minute_ranges,
 )
+from hedgerow.features.statements.counter_check import counter_day
 from hedgerow.features.statements.store import StatementStore
-from hedgerow.files import error_text
+from hedgerow.files import error_text, write_atomically
 from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.store import Store, cause_of
 from hedgerow.policies.model import Policy
@@ -50,6 +51,8 @@ _GRACE_S = 120.0
 """Seconds after a day until its statement: what happened in it is written by then."""
 _MAX_LATE = 31
 """Days for which statements are made later. The minutes of the filter are kept for longer."""
+FIRST_DAY = "first-day"
+"""The file beside the key with the day from which on there are statements."""
 ABOUT = "statements"
 """The name under which problems are reported."""
 NO_STATEMENT = "there is no statement of the last day: "
@@ -146,14 +149,29 @@ class StatementKeeper:
                 "This machine's clock is ahead of that of the store: statements wait until it has reached the day"
             )
             today = reached
-        day = self._statements.first_day() if last is None else (date.fromisoformat(last.day) - _EPOCH).days + 1
-        if day is None:
-            return
+        day = self._first_day(today) if last is None else (date.fromisoformat(last.day) - _EPOCH).days + 1
         for due in range(max(day, today - _MAX_LATE), today):
             if now > (due + 1) * _DAY_S + _GRACE_S:
                 made = self._statement(due, last, now)
                 self._statements.add(made, self.key().sign(made.text))
                 last = made
+
+    def _first_day(self, today: int) -> int:
+        """Return the day of the first start with seats, which is noted then. Raises OSError.
+
+        Days before it get no statement, whatever the journal has about them. A note that is no day, or a day to come,
+        such as that of a clock that was ahead, is made again.
+        """
+        file = self._settings.statement_key.with_name(FIRST_DAY)
+        try:
+            noted = (date.fromisoformat(file.read_text(encoding="ascii").strip()) - _EPOCH).days
+        except (FileNotFoundError, ValueError):
+            noted = today + 1
+        if noted > today:
+            noted = today
+            self.key()  # makes the folder
+            write_atomically(file, f"{day_text(today)}\n".encode())
+        return noted
 
     def _statement(self, day: int, last: Statement | None, now: float) -> Statement:
         policy, status = self._policy(), self._status()
@@ -177,6 +195,8 @@ class StatementKeeper:
             coverage=wanted_states(status.coverage),
             policies=self._statements.policies(day),
             conduct=hashlib.sha256(policy.conduct.text.encode()).hexdigest() if policy.conduct is not None else "",
+            format=2,
+            counter=counter_day(EntryChain(self._store), day, last.counter if last is not None else None),
         )
 
     def _by_staff(self, entries: Sequence[CounterEntry], *actions: CounterAction) -> dict[str, int]:

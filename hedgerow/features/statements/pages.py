@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fastapi import Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -17,18 +18,16 @@ from hedgerow.dashboards.pages.context import PageContext, PageGroup
 from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter, get
 from hedgerow.dashboards.words.languages import language_of
 from hedgerow.dashboards.words.session_kinds import kind_titles
-from hedgerow.features.cafe.counter_store import CounterStore
+from hedgerow.features.cafe.counter_store import CounterStore, EntryChain
 from hedgerow.features.statements.chain import ChainReport, SignedStatement, StatementKey, verify_chain
+from hedgerow.features.statements.counter_check import check_entries
 from hedgerow.features.statements.keeper import ABOUT, NO_STATEMENT
 from hedgerow.features.statements.store import StatementStore
 
 SHOWN_DAYS = 31
-_LINES: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "One statement per line",
-        "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
-    }
-}
+_NDJSON = {"application/x-ndjson": {"schema": {"type": "string"}}}
+_LINES: dict[int | str, dict[str, Any]] = {200: {"description": "One statement per line", "content": _NDJSON}}
+_ENTRIES: dict[int | str, dict[str, Any]] = {200: {"description": "One entry per line", "content": _NDJSON}}
 _PUBLIC_KEY: dict[int | str, dict[str, Any]] = {
     200: {"description": "The public key", "content": {"application/x-pem-file": {"schema": {"type": "string"}}}}
 }
@@ -66,7 +65,17 @@ class StatementPages(PageGroup):
         }
         numbers = {key.number_of(name): name for name in sorted(people)}
         keys = [public_key(key.public_pem.encode())]
-        return verify_chain((each.line for each in signed), keys) if signed else None, signed, numbers
+        return self._report(signed, keys) if signed else None, signed, numbers
+
+    def _report(self, signed: tuple[SignedStatement, ...], keys: list[Ed25519PublicKey]) -> ChainReport:
+        """Check all statements, and the counter's entries of the days that are shown."""
+        found = verify_chain((each.line for each in signed), keys)
+        shown = found.statements[-SHOWN_DAYS:]
+        first = next((each.counter.first for each in shown if each.counter is not None), None)
+        if first is None:
+            return found
+        entries = check_entries(EntryChain(self._context.reader.store).entries(first), shown)
+        return replace(found, problems=(*found.problems, *entries.problems))
 
 
 def _key(context: PageContext) -> StatementKey:
@@ -82,6 +91,13 @@ def add_routes(api: ScopedRouter, context: PageContext) -> None:
         """Return the daily statements as lines of JSON, of this site or, from a store for several, of another."""
         store = context.reader.store if site is None else replace(context.reader.store, site=site)
         chain = await run_in_threadpool(StatementStore(store).chain)
+        return Response("".join(f"{each.line}\n" for each in chain), media_type="application/x-ndjson")
+
+    @api.serve("GET", "/audit/entries", OPERATE, READ, response_class=Response, responses=_ENTRIES)
+    async def counter_entries(site: Annotated[str | None, Query(max_length=100)] = None) -> Response:
+        """Return the counter's entries as lines of JSON, linked into the chain that the statements sign."""
+        store = context.reader.store if site is None else replace(context.reader.store, site=site)
+        chain = await run_in_threadpool(EntryChain(store).entries)
         return Response("".join(f"{each.line}\n" for each in chain), media_type="application/x-ndjson")
 
     @api.serve("GET", "/audit/key", OPERATE, READ, response_class=Response, responses=_PUBLIC_KEY)

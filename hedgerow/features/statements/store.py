@@ -66,13 +66,6 @@ class StatementStore:
             bits |= row.minutes << (row.hour - day * 24) * 60
         return bits
 
-    def first_day(self) -> int | None:
-        """Return the first day with a minute in which the filter was on."""
-        hour = self._store.scalar(
-            select(func.min(usage.c.hour)).where(self._store.own(usage), usage.c.account == FILTERING)
-        )
-        return None if hour is None else int(hour) // 24
-
     def today(self) -> int | None:
         """Return the day on the clock of the store's server; None for a file, which has no clock of its own."""
         if not self._store.dialect.is_partitioned:

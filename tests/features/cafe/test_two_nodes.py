@@ -10,7 +10,8 @@ from threading import Barrier
 import pytest
 from postgres_server import PostgresServer
 
-from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry
+from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore, EntryChain
+from hedgerow.features.cafe.entry_chain import link_problems
 from hedgerow.features.cafe.voucher_store import Voucher, VoucherStore
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.postgresql_rights import grant_site, make_role, role_for
@@ -54,3 +55,18 @@ def test_a_voucher_is_used_once_whichever_machine_takes_it(two_nodes: tuple[Stor
     with ThreadPoolExecutor(2) as threads:
         one, other = threads.map(use, two_nodes)
     assert (one | other, one & other) == (set(CODES), set())
+
+
+def test_the_entries_of_two_machines_are_one_chain(two_nodes: tuple[Store, Store]) -> None:
+    both = Barrier(2)
+
+    def work(store: Store) -> None:
+        both.wait(30)
+        for _ in range(20):
+            CounterStore(store).add(SHEET)
+
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(work, two_nodes)) == [None, None]
+    entries = EntryChain(two_nodes[0]).entries()
+    assert [each.number for each in entries] == list(range(1, 41))
+    assert list(link_problems(entries)) == []

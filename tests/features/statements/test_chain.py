@@ -199,7 +199,7 @@ def add(store: Store, number: int, previous: str = "") -> Statement:
 
 def test_a_chain_in_the_store(journal: Store) -> None:
     kept = StatementStore(journal)
-    assert (kept.last(), kept.chain(), kept.first_day()) == (None, (), None)
+    assert (kept.last(), kept.chain()) == (None, ())
     first = add(journal, 1)
     second = add(journal, 2, digest_of(first.text))
     with pytest.raises(IntegrityError):  # another node was faster
@@ -220,7 +220,6 @@ def test_minutes_of_the_filter(journal: Store) -> None:
     minutes = [start - 1, start, start + 1, start + 61, start + 1439, start + 1440]
     UsageStore(journal).add([filtering_minute(minute) for minute in minutes])
     kept = StatementStore(journal)
-    assert kept.first_day() == DAY - 1
     assert minute_ranges(kept.minutes_on(DAY)) == ["00:00-00:02", "01:01-01:02", "23:59-24:00"]
 
 

@@ -11,7 +11,7 @@ from small_internet import SmallInternet
 from small_internet.clients import curl
 from small_internet.running import hedgerow_command, network_section, running_hedgerow, wait_until
 
-from hedgerow.features.statements.chain import filtering_minute
+from hedgerow.features.statements.chain import day_text, filtering_minute
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.usage import UsageStore
 
@@ -20,9 +20,12 @@ SEATS = "seats:\n  seat-1: {ip: 127.0.0.6}\n"
 
 def ran_two_days_ago(folder: Path) -> None:
     """Leave what a run of two days ago has counted."""
-    (folder / "state").mkdir(mode=0o700)
+    (folder / "state" / "statements").mkdir(mode=0o700, parents=True)
+    (folder / "state").chmod(0o700)
+    first = int(time.time() // 86400 - 2)
+    (folder / "state" / "statements" / "first-day").write_text(day_text(first))
     with closing(open_journal(folder / "state" / "journal.sqlite")) as store:
-        start = int(time.time() // 86400 - 2) * 1440
+        start = first * 1440
         UsageStore(store).add(filtering_minute(start + minute) for minute in range(600, 720))
 
 

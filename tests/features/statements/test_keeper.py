@@ -16,8 +16,9 @@ from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.app.signing_keys import public_key
 from hedgerow.dashboards.control import Status, WorkerHealth
 from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
-from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore
-from hedgerow.features.statements.chain import StatementKey, verify_chain
+from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore, EntryChain
+from hedgerow.features.statements.chain import CounterDay, Statement, StatementKey, filtering_minute, verify_chain
+from hedgerow.features.statements.counter_check import counter_day
 from hedgerow.features.statements.keeper import StatementKeeper
 from hedgerow.features.statements.store import StatementStore
 from hedgerow.journal.database import open_journal
@@ -25,6 +26,8 @@ from hedgerow.journal.lanes import CONNECTIONS_PER_LANE, Lanes
 from hedgerow.journal.recorder import Recorder
 from hedgerow.journal.rule_versions import RuleVersions
 from hedgerow.journal.store import Store
+from hedgerow.journal.tables import counter_entries
+from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.model import DeviceId, Observation, Policy, Reason, RequestKind, Verdict
 from hedgerow.policies.reading.load import parse_policy
 
@@ -46,6 +49,9 @@ class Cafe:
             "0", MIDNIGHT, "UTC", workers=RUNNING, lists=LISTS, coverage=coverage_by_category(LISTS, {}, {"adult"})
         )
         self.recorder = Recorder(store, clock=lambda: self.now)
+        if any(device.is_seat for device in policy.devices.values()):
+            (folder / "statements").mkdir(mode=0o700)
+            (folder / "statements" / "first-day").write_text("2024-10-04\n")
         settings = Settings(folder, None, place, place, place)
         self.keeper = StatementKeeper(
             settings, store, lambda: self.status, lambda: self.policy, self.recorder.add, lambda: self.now
@@ -154,6 +160,7 @@ def test_a_day_in_numbers(cafe: Cafe, store: Store, tmp_path: Path) -> None:
     assert stated.list_age_hours == 5
     assert stated.coverage == {"adult": "full"}
     assert stated.policies == ["at-midnight", "new"]
+    assert stated.counter == CounterDay(2, 8, EntryChain(store).entries(8, 8)[0].digest, {}, {})
     for name in ("Ana", "Ben", "seat-1", "192.168", "films", "bet.example", "s1"):
         assert name not in stated.text.replace(stated.key, ""), name
     assert (tmp_path / "statements" / "key.pem").stat().st_mode & 0o777 == 0o600
@@ -177,6 +184,58 @@ def test_days_are_stated_once_in_order_and_later_if_need_be(cafe: Cafe) -> None:
     report = verify_chain((each.line for each in cafe.state(MIDNIGHT + 100 * 86400 + 300).chain()), [public])
     assert (len(report.statements), report.problems) == (4 + 31, ())
     assert report.gaps == ("2024-10-08 to 2024-12-11",)
+
+
+def test_days_before_the_first_start_are_never_stated(cafe: Cafe, store: Store, tmp_path: Path) -> None:
+    (tmp_path / "statements" / "first-day").unlink()
+    UsageStore(store).add(filtering_minute((DAY - 6) * 1440 + minute) for minute in range(6 * 1440))
+    cafe.pass_time(5)
+    cafe.minutes_on()
+    assert cafe.state(MIDNIGHT + 600).chain() == ()
+    assert (tmp_path / "statements" / "first-day").read_text() == "2024-10-04\n"
+    assert [each.statement.day for each in cafe.state().chain()] == ["2024-10-04"]
+
+
+@pytest.mark.parametrize("noted", ["always", "", "\0", "2031-01-01"])
+def test_a_first_day_that_cannot_be_is_noted_again(cafe: Cafe, tmp_path: Path, noted: str) -> None:
+    (tmp_path / "statements" / "first-day").write_text(noted)
+    assert cafe.state(MIDNIGHT + 600).chain() == ()
+    assert [each.statement.day for each in cafe.state().chain()] == ["2024-10-04"]
+
+
+def test_the_page_names_a_forged_entry_of_the_counter(tmp_path: Path) -> None:
+    state = tmp_path / "web"
+    state.mkdir(mode=0o700)
+    with running_web(state) as web:
+        key = StatementKey.load_or_make(state / "statements" / "key.pem")
+        counter = CounterStore(web.engine)
+        counter.add(CounterEntry(MIDNIGHT, "Ana", CounterAction.PAY, taken=200, currency="EUR"))
+        stated = Statement(
+            site=web.engine.site,
+            number=1,
+            previous="",
+            key=key.fingerprint,
+            day="2024-10-04",
+            made_at="2024-10-05T00:02:00Z",
+            sessions={},
+            adults_opened_by={},
+            adult_vouchers_by={},
+            blocks={},
+            filter_on=[],
+            list_age_hours=None,
+            coverage={},
+            policies=[],
+            conduct="",
+            format=2,
+            counter=counter_day(EntryChain(web.engine), DAY, None),
+        )
+        StatementStore(web.engine).add(stated, key.sign(stated.text))
+        url = f"{web.url}/counter/statements"
+        assert "the chain is whole" in httpx.get(url, verify=False).text
+        web.engine.execute(counter_entries.update().values(taken=20))
+        page = httpx.get(url, verify=False).text
+    assert "The chain is broken." in page
+    assert "entry 1 of the counter (2024-10-04 00:00 UTC) was changed" in page
 
 
 def test_a_clock_far_ahead_states_no_day_that_the_store_has_not_reached(
@@ -209,7 +268,6 @@ def test_the_code_of_conduct_is_stated_as_its_hash(cafe: Cafe, tmp_path: Path) -
 def test_a_key_that_cannot_be_read_is_a_problem_and_stays(cafe: Cafe, tmp_path: Path) -> None:
     cafe.pass_time(5)
     cafe.minutes_on()
-    (tmp_path / "statements").mkdir()
     key = tmp_path / "statements" / "key.pem"
     key.write_text("no key")
     assert cafe.state().chain() == ()
