@@ -136,7 +136,7 @@ LATE_IN_CONTROL = {
     *("hedgerow.app.processes.run_control", "hedgerow.app.processes.prepare_in_child"),
     *("hedgerow.app.processes.wait_for_store", "hedgerow.features.contract.extensions_of"),
     "hedgerow.blocklists.outgoing_guard.guard_connections",
-    *("hedgerow.policies.text.locales._country_names", "hedgerow.policies.text.locales._time_zones_of"),
+    *("hedgerow.policies.text.locales._country_names", "hedgerow.policies.text.locales.time_zones_of"),
 }
 LATE_IN_FILTERING_PROCESSES = {"hedgerow.proxy.sign_in.verify_password"}
 """`tests/e2e/test_signing_in.py` starts the installed command for it."""

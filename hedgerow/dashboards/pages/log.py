@@ -27,7 +27,7 @@ from hedgerow.journal.reader import DecisionFilter, DeviceRow
 from hedgerow.policies.access_subject import access_subject
 from hedgerow.policies.model import GrantDuration, Policy, Verdict
 
-_ROWS = 50
+_ROWS = 24
 _GROUPS, _ALL_GROUPS = 40, 400
 _DAYS = {"": None, "1": 1, "7": 7, "30": 30}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated
-from zoneinfo import available_timezones
 
 import pyotp
 from fastapi import Form, Path, Request
@@ -35,6 +34,7 @@ from hedgerow.dashboards.words.changes import change_sentences
 from hedgerow.dashboards.words.labels import user_agent_text
 from hedgerow.dashboards.words.languages import LANGUAGE_COOKIE, language_of, message
 from hedgerow.policies.network import BlockedAnswer
+from hedgerow.policies.text.locales import time_zones_of
 
 type FormText = Annotated[str, Form(max_length=600)]
 type ChangeId = Annotated[int, Path(ge=1, le=2**62)]
@@ -73,7 +73,7 @@ class SettingsPages(PageGroup):
             network=policy.network,
             profiles=policy.profiles,
             countries=countries_by_name(language_of(request)),
-            zones=sorted(available_timezones()),
+            zones=time_zones_of(policy.network.country or ""),  # all of them would be a third of the page
             file=context.editor.path,
             status=context.control.status(),
             accounts=context.accounts.accounts() if is_admin else (),

@@ -165,7 +165,7 @@ def suggest_timezone(text: str) -> str:
     if re.fullmatch(r"(gmt|utc)?\s*[+-]?\d+(:\d+)?", text, re.IGNORECASE):
         return ""
     country = guess_country(text)
-    of_country = [zone for zone in sorted(_time_zones_of(country)) if zone in zones] if country else []
+    of_country = [zone for zone in sorted(time_zones_of(country)) if zone in zones] if country else []
     return (
         did_you_mean(" or ".join(of_country)) if 0 < len(of_country) <= _MAX_SUGGESTED_ZONES else suggest(text, zones)
     )
@@ -184,7 +184,8 @@ def _country_names() -> dict[str, str]:
     }
 
 
-def _time_zones_of(country: str) -> tuple[str, ...]:
+def time_zones_of(country: str) -> tuple[str, ...]:
+    """Return the time zones of a country by its ISO 3166 code."""
     from babel.core import get_global
 
     # Büsingen is a village, whose zone would make Germany ambiguous.

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 from web_server import NOW, Web
+from web_server.household import PAGES, fill
 
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.policies.model import DeviceId
@@ -64,3 +65,28 @@ def test_a_refused_change_opens_its_device_from_any_page(home: Web) -> None:
         assert refused.count('action="/devices/change"') == 1
         assert '<input type="hidden" name="device" value="laptop 53"' in refused
         assert 'value="laptop 1"' in refused
+
+
+def elements(local: httpx.Client, path: str) -> int:
+    answer = local.get(path)
+    assert answer.status_code < 500, path
+    return len(re.findall(r"<[a-z]", answer.text))
+
+
+def test_no_page_of_a_household_is_heavy(web: Web) -> None:
+    fill(web)
+    with parent(web) as local:
+        heavy = {path: count for path in PAGES if (count := elements(local, path)) > MOST_ELEMENTS}
+    assert heavy.keys() <= {"/start/place"}, heavy  # all countries and time zones
+
+
+def test_pages_of_a_cafe_with_fifty_seats_are_light(web: Web) -> None:
+    seats = "".join(f"  seat-{number}: {{ip: 192.168.9.{number}}}\n" for number in range(1, 51))
+    web.policy_path.write_text(f"network: {{country: DE}}\nseats:\n{seats}")
+    with parent(web) as local:
+        assert {path: count for path in ("/devices", "/settings") if (count := elements(local, path)) > 800} == {}
+        renamed = local.post(
+            "/devices/seat/rename", data={"seat": "seat-7", "name": "window"}, headers={"origin": web.url}
+        )
+        assert renamed.status_code == 303
+        assert "window" in local.get("/devices").text
