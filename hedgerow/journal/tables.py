@@ -267,6 +267,15 @@ staff = _state(
     *_instant("created_at"),
     *_text("pin"),  # an argon2 hash
 )
+members = _state(  # of a café
+    "members",
+    _site(primary_key=True),
+    Column("number", NUMBER, primary_key=True, autoincrement=False),
+    *_text("name"),  # empty once the member is removed, so that no number is given twice
+    *_number("balance"),
+    *_text("currency"),
+    *_instant("created_at"),
+)
 statements = _log(
     "statements",
     *_number("number"),

@@ -13,7 +13,7 @@ from hedgerow.journal.recorder import Recorder, SystemEvent
 from hedgerow.journal.remembered_sites import RememberedSiteStore
 from hedgerow.journal.rule_versions import RuleVersions
 from hedgerow.journal.store import Store
-from hedgerow.journal.tables import counter_entries, site_groups, site_status, staff, statements, vouchers
+from hedgerow.journal.tables import counter_entries, members, site_groups, site_status, staff, statements, vouchers
 from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Session, Verdict
@@ -54,6 +54,8 @@ def fill(store: Store) -> None:
     entry = {"at": NOW, "actor": "ana", "action": "print", **texts, **numbers}
     store.execute(store.insert(counter_entries).values(entry))
     store.execute(store.insert(staff).values(name="Ana", role="staff", created_at=NOW, pin="hash"))
+    member = {"number": 1, "name": "Mia", "balance": 0, "currency": "EUR"}
+    store.execute(store.insert(members).values(**member, created_at=NOW))
     Outbox(store, clock=clock).put("dad", "request", "tablet same.example", site)
     PolicyHistory(store).add(NOW, "ana", site, {}, {})
     PolicyVersions(store).add(PolicyVersion(0, NOW, "ana", site, "node", 0, {"hedgerow.yaml": site}))

@@ -43,6 +43,8 @@ class CounterAction(StrEnum):
     REOPEN = "reopen"
     PAY = "pay"
     ARTICLE = "article"  # `note` is what is sold, `count` how many; negative if it is taken back
+    DEPOSIT = "deposit"  # a member pays in, or gets back; `note` is the member's number
+    CHARGE = "charge"  # from a member's balance, the counterpart of a payment; `note` as before
     PRINT = "print"  # vouchers
     CREDIT = "credit"  # a voucher for the unused minutes of a session
     WITHDRAW = "withdraw"  # all unused vouchers

@@ -36,6 +36,7 @@ from hedgerow.features.cafe.audit import audit, audit_csv, audit_period
 from hedgerow.features.cafe.calls import seat_calls_of
 from hedgerow.features.cafe.cash import MOST, parse_amount, till
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore
+from hedgerow.features.cafe.member_pages import MEMBER_ACTIONS, MemberPages, add_member_routes
 from hedgerow.features.cafe.metrics import SEATS
 from hedgerow.features.cafe.orders import MadeVouchers, VoucherOrder
 from hedgerow.features.cafe.refusals import SeatTaken
@@ -384,14 +385,14 @@ def _seat_states(context: PageContext) -> dict[tuple[str, ...], float]:
 
 
 EXTENSIONS = Extensions(
-    actions=(*COUNTER_ACTIONS, sell, *SCREEN_ACTIONS),
+    actions=(*COUNTER_ACTIONS, sell, *MEMBER_ACTIONS, *SCREEN_ACTIONS),
     cards=(
         Card(place=Place.OWN_PAGE_START, template="cafe/templates/own_voucher.html", read=_takes_vouchers),
         *SEAT_CARDS,
     ),
-    page_groups=(CounterPages, ShiftPages, VoucherPages, SeatPages, PortalPages, SalePages, ScreenPages),
+    page_groups=(CounterPages, ShiftPages, VoucherPages, SeatPages, PortalPages, SalePages, MemberPages, ScreenPages),
     actors=(_on_duty,),
-    api_routes=(add_routes, add_screen_routes),
+    api_routes=(add_routes, add_screen_routes, add_member_routes),
     gauges={SEATS: _seat_states},
     live={
         "bills": open_bills,

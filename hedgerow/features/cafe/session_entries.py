@@ -15,7 +15,7 @@ from hedgerow.policies.seats import Payment
 FREE = Tariff(((60, 0),))
 """The tariff of a kind of session without a price."""
 
-_MONEY_ONLY = frozenset({CounterAction.PAY, CounterAction.ARTICLE})
+_MONEY_ONLY = frozenset({CounterAction.PAY, CounterAction.ARTICLE, CounterAction.CHARGE})
 _GIVES_MINUTES = frozenset({CounterAction.OPEN, CounterAction.EXTEND, CounterAction.REDEEM})
 
 

@@ -94,6 +94,9 @@ class Debt:
 class ShiftReport:
     """Totals of the counter over some time, of one person or of all. `takings` are what was paid, by currency.
 
+    `paid_in` is what of it members paid into their balances. `from_balances` is what they paid from there, which no
+    till has taken.
+
     `unpaid` are the debts of the sessions that were opened in this time, as they are now, and `counts` those of the
     till. `outage_minutes` were given back to guests after outages. `adult_sessions` also counts what was opened beyond
     a session's rules although it is kept from children.
@@ -111,6 +114,8 @@ class ShiftReport:
     counts: tuple[CashCount, ...] = ()
     outage_minutes: int = 0
     articles: tuple[ArticleTotals, ...] = ()
+    paid_in: int = 0
+    from_balances: int = 0
 
 
 @dataclass(slots=True)
@@ -164,6 +169,8 @@ def shift_report(
         tuple(CashCount.of(each) for each in listed if each.action is CounterAction.COUNT),
         outage_minutes(listed),
         article_totals(listed),
+        sum(each.taken for each in listed if each.action is CounterAction.DEPOSIT),
+        -sum(each.taken for each in listed if each.action is CounterAction.CHARGE),
     )
 
 

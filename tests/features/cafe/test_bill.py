@@ -19,10 +19,11 @@ from hedgerow.dashboards.passwords import PasswordHashes
 from hedgerow.features.cafe.cash import till
 from hedgerow.features.cafe.counter import CounterService
 from hedgerow.features.cafe.counter_store import CounterAction, CounterStore, StaffRow, balance
+from hedgerow.features.cafe.members import Members
 from hedgerow.features.cafe.sales import SaleOrder, Sales
 from hedgerow.features.cafe.sessions import GuestOrder, SessionService
 from hedgerow.features.cafe.shifts import ArticleTotals, entries_csv, session_histories, shift_report
-from hedgerow.journal.access_store import GrantStore
+from hedgerow.journal.access_store import GrantStore, NoSuchEntry
 from hedgerow.journal.accounts import AccountStore
 from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.store import Store
@@ -61,6 +62,7 @@ class Cafe:
         self.sessions = SessionService(self.snapshots, self.counter)
         self.core = part_of_control(clock=time.time, policy=self.policy, store=journal)
         self.sales = Sales(self.core, self.counter)
+        self.members = Members(journal, self.counter, lambda: "EUR", time.time)
 
     def open(self, minutes: float, pays: str = "after", seat: str = "seat-1") -> str:
         order = GuestOrder("child", minutes, pays=pays)
@@ -75,6 +77,21 @@ class Cafe:
 
     def pay(self, session: str) -> None:
         asyncio.run(self.sessions.pay_session(session, actor=ANA))
+
+    def join(self, name: str, amount: int = 0) -> int:
+        number = asyncio.run(self.members.add(name, actor=ANA)).number
+        if amount:
+            self.deposit(number, amount)
+        return number
+
+    def deposit(self, number: int, amount: int, request: str = "") -> None:
+        asyncio.run(self.members.deposit(number, amount, actor=ANA, request=request))
+
+    def charge(self, number: int, session: str, request: str = "") -> None:
+        asyncio.run(self.members.charge(number, session, actor=ANA, request=request))
+
+    def balances(self) -> list[int]:
+        return [each.balance for each in self.members.all()]
 
     def owed(self, session: str) -> int:
         return balance(self.store.of_session(session))
@@ -144,3 +161,77 @@ def test_what_is_taken_back_has_the_price_at_which_it_was_sold(cafe: Cafe) -> No
     cafe.sell("Cola", -1)
     assert cafe.till() == 0
     assert [each.action for each in cafe.store.entries(0.0, 9e9)] == [CounterAction.ARTICLE] * 2
+
+
+def test_a_member_pays_the_session_and_the_drink_from_the_balance(cafe: Cafe) -> None:
+    member = cafe.join("Mia", 1000)
+    session = cafe.open(60)
+    cafe.sell("Cola", seat="seat-1")
+    for _ in range(2):
+        cafe.charge(member, session, request="the form")
+    assert (cafe.owed(session), cafe.balances()) == (0, [650])
+    assert cafe.till() == 1000, "the till has what was paid in, and nothing more"
+    cafe.end()
+    assert cafe.owed(session) == -196
+    cafe.charge(member, session)
+    assert (cafe.owed(session), cafe.balances()) == (0, [846])
+    entries = cafe.store.entries(0.0, 9e9)
+    assert sum(each.taken for each in entries if each.note == "member 1" and not each.session) == 846
+    report = shift_report(entries, lambda _kind: False)
+    assert (report.takings, report.paid_in, report.from_balances) == ({"EUR": 1000}, 1000, 154)
+    assert "Mia" not in entries_csv(entries, ZoneInfo("UTC")), "entries have the number only"
+    cafe.deposit(member, -846)
+    assert (cafe.till(), cafe.balances()) == (154, [0])
+
+
+def test_a_balance_never_falls_below_zero_whoever_asks_at_once(cafe: Cafe) -> None:
+    member = cafe.join("0042", 300)
+    for _ in range(2):
+        cafe.deposit(member, 50, request="a double tap")
+    bills = [cafe.open(60, seat="seat-1"), cafe.open(60, seat="seat-2")]
+
+    async def both() -> list[BaseException | None]:
+        taps = [cafe.members.charge(member, bill, actor=ANA) for bill in bills for _ in range(2)]
+        return await asyncio.gather(*taps, return_exceptions=True)
+
+    problems = [each for each in asyncio.run(both()) if each is not None]
+    assert (len(problems), cafe.balances()) == (3, [150])
+    assert sorted(map(cafe.owed, bills)) == [0, 200]
+    before = cafe.store.entries(0.0, 9e9)
+    with pytest.raises(InvalidInput, match="too small"):
+        cafe.deposit(member, -151)
+    with pytest.raises(InvalidInput, match="too small"):
+        cafe.charge(member, next(bill for bill in bills if cafe.owed(bill)))
+    with pytest.raises(InvalidInput, match="Nothing is left to pay"):
+        cafe.charge(member, next(bill for bill in bills if not cafe.owed(bill)))
+    assert cafe.store.entries(0.0, 9e9) == before, "what is refused leaves no entry"
+
+
+def test_names_are_taken_once_and_numbers_are_not_given_again(cafe: Cafe) -> None:
+    first = cafe.join("Mia", 100)
+    with pytest.raises(InvalidInput, match="already"):
+        cafe.join(" mia ")
+    with pytest.raises(InvalidInput, match="name or a number"):
+        cafe.join("  ")
+    with pytest.raises(InvalidInput, match="Pay the balance"):
+        asyncio.run(cafe.members.remove(first, actor=ANA))
+    cafe.deposit(first, -100)
+    asyncio.run(cafe.members.remove(first, actor=ANA))
+    assert cafe.members.all() == ()
+    with pytest.raises(NoSuchEntry):
+        cafe.deposit(first, 100)
+    assert cafe.join("Mia") == first + 1
+
+
+def test_nobody_touches_a_balance_without_duty(cafe: Cafe) -> None:
+    member, session = cafe.join("Mia", 500), cafe.open(30)
+    cafe.store.put_staff(StaffRow("Ben", "staff", time.time(), "hash"))
+    for refused in (
+        lambda: cafe.deposit(member, 1),
+        lambda: cafe.charge(member, session),
+        lambda: cafe.join("Tom"),
+        lambda: asyncio.run(cafe.members.remove(member, actor=ANA)),
+    ):
+        with pytest.raises(InvalidInput, match="on duty"):
+            refused()
+    assert cafe.balances() == [500]

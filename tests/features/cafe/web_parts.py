@@ -15,10 +15,12 @@ from hedgerow.dashboards.control import InvalidInput, WrongCode
 from hedgerow.features.cafe.calls import SeatCalls, seat_calls_of
 from hedgerow.features.cafe.counter import CounterService
 from hedgerow.features.cafe.counter_store import CounterStore
+from hedgerow.features.cafe.members import Members, members_of
 from hedgerow.features.cafe.orders import MadeVouchers, VoucherOrder
 from hedgerow.features.cafe.sales import Sales, sales_of
 from hedgerow.features.cafe.screens import SeatScreens, screens_of
 from hedgerow.features.cafe.sessions import seat_sessions_of
+from hedgerow.features.cafe.settings import cafe_of
 from hedgerow.features.cafe.staff import Staff, staff_of
 from hedgerow.features.cafe.till import TillService, till_of
 from hedgerow.features.cafe.voucher_store import Voucher, VoucherCount
@@ -98,6 +100,7 @@ def parts(
     staff = Staff(accounts, CounterStore(store), policy, clock)
     return {
         sales_of: Sales(rules, counter),
+        members_of: Members(store, counter, lambda: cafe_of(policy()).currency, clock),
         till_of: TillService(rules, counter, staff),
         screens_of: SeatScreens(counter, policy, key_file, clock, wake=lambda _macs, _addresses: None),
         staff_of: staff,

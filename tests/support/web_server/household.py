@@ -60,6 +60,7 @@ PAGES = (
         "/counter",
         "/counter/report",
         "/counter/screens",
+        "/counter/members",
         "/counter/staff",
         "/people",
         "/people/mia",

@@ -1,0 +1,181 @@
+"""Members of a café: guests who pay in before, and whose sessions and bills are paid from that balance.
+
+A member is a number and a name. The counter's entries have only the number, as `member 7`. A balance is the sum of its
+entries, and is kept in a row of its own, since entries are deleted one day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated
+
+from annotated_types import Ge, Le, MaxLen
+from sqlalchemy import Connection, func, select
+
+from hedgerow.dashboards.actions.action import Order
+from hedgerow.dashboards.control import InvalidInput
+from hedgerow.features.cafe.cash import MOST
+from hedgerow.features.cafe.counter import CounterService, counter_of
+from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry
+from hedgerow.features.cafe.rules import key_of
+from hedgerow.features.cafe.settings import cafe_of
+from hedgerow.features.contract import Core
+from hedgerow.journal.access_store import NoSuchEntry
+from hedgerow.journal.store import Store
+from hedgerow.journal.tables import members
+
+_MEMBER = members.c
+MAX_MEMBERS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member and the balance, in the smallest unit of the currency."""
+
+    number: int
+    name: str
+    balance: int
+    currency: str
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberOrder(Order):
+    """Name of a new member: that of a person, or the number on a card."""
+
+    name: Annotated[str, MaxLen(60)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DepositOrder(Order):
+    """Amount that a member pays in, or, below zero, gets back."""
+
+    amount: Annotated[int, Ge(-MOST), Le(MOST)]
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceChange:
+    """A change of a balance with the entries about it, which are written together or not at all."""
+
+    member: Member
+    amount: int
+    entries: tuple[CounterEntry, ...]
+
+    def write(self, store: Store, connection: Connection) -> int:
+        """Write it in the transaction of a connection. Raises `InvalidInput` if the balance is too small."""
+        is_it = (_MEMBER.number == self.member.number) & (_MEMBER.balance + self.amount >= 0)
+        change = store.update(members).where(is_it).values(balance=_MEMBER.balance + self.amount)
+        if not connection.execute(change).rowcount:
+            raise InvalidInput("The balance of %(name)s is too small.", name=self.member.name)
+        return [entry.write(store, connection) for entry in self.entries][-1]
+
+
+class Members:
+    """The members of this café. `request` identifies one that is carried out once."""
+
+    def __init__(
+        self, store: Store, counter: CounterService, currency: Callable[[], str], clock: Callable[[], float]
+    ) -> None:
+        self._store, self._counter, self._currency, self._clock = store, counter, currency, clock
+
+    def all(self) -> tuple[Member, ...]:
+        """Return the members, by number. Waits for the disk."""
+        rows = self._store.rows(self._store.select(members).where(_MEMBER.name != "").order_by(_MEMBER.number))
+        return tuple(Member(**{name: value for name, value in row._mapping.items() if name != "site"}) for row in rows)
+
+    async def add(self, name: str, *, actor: str) -> Member:
+        """Add a member. Raises `InvalidInput` for a name that is taken or no name."""
+        name = " ".join(name.split())
+
+        def add() -> Member:
+            self._counter.check_actor(actor)
+            known = self.all()
+            if not name.isprintable() or not name:
+                raise InvalidInput("Write a name or a number.").at("name")
+            if any(each.name.casefold() == name.casefold() for each in known):
+                raise InvalidInput("There is a member called '%(name)s' already.", name=name).at("name")
+            if len(known) >= MAX_MEMBERS:
+                raise InvalidInput("More than %(limit)s members cannot be kept.", limit=MAX_MEMBERS)
+            last = self._store.scalar(select(func.max(_MEMBER.number)).where(self._store.own(members)))
+            made = Member(int(last or 0) + 1, name, 0, self._currency(), self._clock())
+            self._store.execute(self._store.insert(members).values(asdict(made)))
+            return made
+
+        return await self._counter.in_turn(add)
+
+    async def remove(self, number: int, *, actor: str) -> None:
+        """Forget the name of a member, whose balance must be paid out before. The number is never given again."""
+
+        def remove() -> None:
+            self._counter.check_actor(actor)
+            member = self._member(number)
+            if member.balance:
+                raise InvalidInput("Pay the balance of %(name)s out first.", name=member.name)
+            gone = self._store.update(members).where((_MEMBER.number == number) & (_MEMBER.balance == 0))
+            self._store.execute(gone.values(name=""))
+
+        await self._counter.in_turn(remove)
+
+    async def deposit(self, number: int, amount: int, *, actor: str, request: str = "") -> None:
+        """Record what a member pays in, or gets back. Raises `InvalidInput` for more than there is."""
+        key = key_of(request, CounterAction.DEPOSIT, f"{number}")
+
+        def deposit() -> None:
+            if self._counter.done_before(key) is not None:
+                return
+            self._counter.check_actor(actor)
+            member = self._member(number)
+            if not amount or member.balance + amount > MOST:
+                raise InvalidInput("Write an amount as a number, such as 12.50.").at("amount")
+            entry = CounterEntry(self._clock(), actor, CounterAction.DEPOSIT, taken=amount, currency=member.currency)
+            self._write(BalanceChange(member, amount, (replace(entry, note=_note(member), key=key),)))
+
+        await self._counter.in_turn(deposit)
+
+    async def charge(self, number: int, session: str, *, actor: str, request: str = "") -> None:
+        """Pay what a session owes from a balance, or add to it what the session has paid too much.
+
+        Nothing is taken from the till: the entry that pays has its counterpart. Raises `InvalidInput` if there is
+        nothing to pay, or the balance is too small.
+        """
+        key = key_of(request, CounterAction.CHARGE, f"{number} {session}")
+
+        def charge() -> None:
+            if self._counter.done_before(key) is not None:
+                return
+            paid = self._counter.payment(session, actor)
+            member = self._member(number)
+            if paid.currency != member.currency:
+                raise InvalidInput("The balance of %(name)s is in another currency.", name=member.name)
+            paid = replace(paid, note=_note(member), key=key)
+            counterpart = CounterEntry(
+                paid.at,
+                actor,
+                CounterAction.CHARGE,
+                taken=-paid.taken,
+                currency=member.currency,
+                note=_note(member),
+            )
+            self._write(BalanceChange(member, -paid.taken, (paid, counterpart)))
+
+        await self._counter.in_turn(charge)
+
+    def _member(self, number: int) -> Member:
+        found = next((each for each in self.all() if each.number == number), None)
+        if found is None:
+            raise NoSuchEntry(f"there is no member {number}")
+        return found
+
+    def _write(self, change: BalanceChange) -> None:
+        with self._store.begin() as connection:
+            change.write(self._store, connection)
+
+
+def _note(member: Member) -> str:
+    return f"member {member.number}"
+
+
+def members_of(core: Core) -> Members:
+    """Make the part of control for members."""
+    return Members(core.store, core.part(counter_of), lambda: cafe_of(core.policy).currency, core.clock)
