@@ -7,12 +7,16 @@ elsewhere only if asked for, since a backup could name any place.
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import os
 import shutil
 import tarfile
 import tempfile
+import time
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy.exc import DatabaseError
@@ -20,12 +24,15 @@ from sqlalchemy.exc import DatabaseError
 from hedgerow.app.settings import JOURNAL_NAME
 from hedgerow.files import FolderLock, chown_to_owner, error_text, make_private_folder
 from hedgerow.journal.copying import CopyError, copy_journal
-from hedgerow.journal.database import dialect_of, open_journal
+from hedgerow.journal.database import dialect_of, is_of_newer_version, open_journal
+from hedgerow.journal.sqlite import LOG_SUFFIXES
 from hedgerow.journal.store import JournalError, StoreAddress, cause_of
 from hedgerow.policies.reading.load import PolicyError, load_policy
 
 JOURNAL, POLICY, GATEWAY = JOURNAL_NAME, "hedgerow.yaml", "gateway.json"
 FOLDERS = ("ca/", "notices/", "statements/", "tunnel/")
+BEFORE_RESTORE = "before-restore-"
+"""Prefix of the folder in the state directory with what a restore replaced; the date and time follow."""
 BESIDE, ELSEWHERE = "beside-policy/", "elsewhere/"
 """Prefixes of the names of files that the policy reads: the path from the policy file's directory, or from the root,
 follows.
@@ -37,6 +44,21 @@ DAMAGED = "The journal is damaged"
 
 class BackupError(Exception):
     """A backup could not be written or restored; the text is one sentence for the user."""
+
+
+class ExistingFilesError(BackupError):
+    """A backup would replace files of the state directory, which are named, and nobody has agreed to that."""
+
+    def __init__(self, names: Sequence[str], state: Path) -> None:
+        super().__init__(f"These files are in {state} already: {', '.join(names)}. --replace replaces and keeps them.")
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The names of the restored files, and the folder with those that were there before; None if there were none."""
+
+    names: tuple[str, ...]
+    kept: Path | None
 
 
 def backup_folder(state: Path) -> Path:
@@ -128,12 +150,15 @@ def name_of(path: Path, policy: Path) -> str:
     return ELSEWHERE + str(path.relative_to("/"))
 
 
-def restore(backup: Path, state: Path, policy: Path, *, elsewhere: bool = False) -> tuple[str, ...]:
+def restore(
+    backup: Path, state: Path, policy: Path, *, elsewhere: bool = False, replace: bool = False, now: float | None = None
+) -> Restored:
     """Restore a backup to a state directory that no Hedgerow uses, and its policy file to `policy` unless that exists.
 
     Files that the policy reads are restored unless they exist: those beside it, and with `elsewhere` also all others.
-    Returns the names of the restored files. Only names that a backup can contain are read. Raises `BackupError`, and
-    then changes nothing.
+    Other files of the state directory are replaced only with `replace`, and kept beside it in a folder with the date.
+    Only names that a backup can contain are read. Raises `BackupError`, also `ExistingFilesError`, and then changes
+    nothing. If it is interrupted, everything that was there is in that folder.
     """
     lock = FolderLock(state)
     try:
@@ -143,22 +168,33 @@ def restore(backup: Path, state: Path, policy: Path, *, elsewhere: bool = False)
         raise BackupError(f"Can't use {state}: {error_text(error)}.") from None
     if holder is not None:
         raise BackupError(f"Hedgerow is running on {state}: stop it first.")
+    when = datetime.fromtimestamp(time.time() if now is None else now).astimezone()
+    kept = state / f"{BEFORE_RESTORE}{when:%Y%m%d-%H%M%S}"
+    while kept.exists():
+        kept = kept.with_name(f"{kept.name}-2")
     try:
         with tarfile.open(backup, "r:gz") as tar:
-            names = _restore_all(tar, state, policy, elsewhere=elsewhere)
+            names = _restore_all(tar, state, policy, kept if replace else None, elsewhere=elsewhere)
             restored = {state / name for name in names if name in (JOURNAL, GATEWAY) or name.startswith(FOLDERS)}
             chown_to_owner(state, {*restored, *(path.parent for path in restored), state / "lock"})
             beside = [_target(name, state, policy) for name in names if name == POLICY or name.startswith(BESIDE)]
             chown_to_owner(policy.parent, beside)
-            return names
+            if kept.exists():
+                chown_to_owner(state, [kept, *kept.rglob("*")])
+            return Restored(names, kept if kept.exists() else None)
     except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
         raise BackupError(f"Can't restore {backup}: {error_text(error)}.") from None
     finally:
         lock.release()
 
 
-def _restore_all(tar: tarfile.TarFile, state: Path, policy: Path, *, elsewhere: bool) -> tuple[str, ...]:
-    """Write all files beside their targets and check them first, so that a damaged backup changes nothing."""
+def _restore_all(
+    tar: tarfile.TarFile, state: Path, policy: Path, kept: Path | None, *, elsewhere: bool
+) -> tuple[str, ...]:
+    """Write all files beside their targets and check them first, so that a damaged backup changes nothing.
+
+    `kept` is the folder for the files that are replaced; None if none may be.
+    """
     members = {member.name: member for member in tar.getmembers() if member.isfile() and _is_known(member.name)}
     if JOURNAL not in members:
         raise BackupError("This is not a backup of Hedgerow.")
@@ -175,10 +211,34 @@ def _restore_all(tar: tarfile.TarFile, state: Path, policy: Path, *, elsewhere: 
             _write(tar, member, written)
             fresh[name] = (written, target)
         _check_journal(fresh[JOURNAL][0])
+        existing = [name for name, (written, target) in fresh.items() if _differs(written, target)]
+        if existing and kept is None:
+            raise ExistingFilesError(existing, state)
+        if kept is not None:
+            _keep([fresh[name][1] for name in existing], state, kept)
         dialect_of(state / JOURNAL).prepare_restore()
         for written, target in fresh.values():
             written.replace(target)
     return tuple(fresh)
+
+
+def _differs(written: Path, target: Path) -> bool:
+    """Return whether there is another file at the target."""
+    return os.path.lexists(target) and not (target.is_file() and filecmp.cmp(written, target, shallow=False))
+
+
+def _keep(existing: Sequence[Path], state: Path, kept: Path) -> None:
+    """Copy files of the state directory to a folder, all before any of them is replaced. Raises OSError."""
+    for path in existing:
+        for each in (path, *(path.with_name(path.name + suffix) for suffix in LOG_SUFFIXES if path.name == JOURNAL)):
+            if not os.path.lexists(each):
+                continue
+            place = kept / each.relative_to(state)
+            make_private_folder(kept)
+            make_private_folder(place.parent)
+            shutil.copy2(each, place, follow_symlinks=False)
+            with place.open("rb") as file:
+                os.fsync(file.fileno())
 
 
 def files_elsewhere(backup: Path) -> tuple[Path, ...]:
@@ -220,5 +280,8 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
 
 
 def _check_journal(path: Path) -> None:
+    """Raise `BackupError` for a journal that this version can't use."""
     if not dialect_of(path).is_intact():
         raise BackupError("The journal in this backup is damaged.")
+    if is_of_newer_version(path):
+        raise BackupError("A newer Hedgerow wrote this backup: install that version, and restore it with that.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import time
 from pathlib import Path
 from typing import Literal
@@ -77,6 +79,16 @@ def may_open(store: Store, site: str) -> bool:
         rights, version = store.dialect.rights(connection, site), _version_of(connection)
     newest = _newest_version()
     return version == newest or (rights.site is None and (version is None or version < newest))
+
+
+def is_of_newer_version(path: Path) -> bool:
+    """Return whether the journal at `path` was written by a newer Hedgerow."""
+    with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as journal:
+        try:
+            row = journal.execute("SELECT version_num FROM alembic_version").fetchone()
+        except sqlite3.OperationalError:  # no such table
+            return False
+    return row is not None and str(row[0]) > _newest_version()
 
 
 def _open(place: Place) -> tuple[Store, bool]:

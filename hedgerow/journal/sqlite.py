@@ -40,7 +40,7 @@ CHECKPOINT_TRIES = 6
 """Attempts to empty the write-ahead log while somebody reads, each as long as the busy timeout."""
 
 _KEPT_CONNECTIONS = 5
-_LOG_SUFFIXES = ("-wal", "-shm")
+LOG_SUFFIXES = ("-wal", "-shm")
 # WAL: readers never wait for the writer, and a killed process loses at most its open transaction. NORMAL: a power cut
 # may lose the last moment's rows, never the file.
 _PRAGMAS = (
@@ -192,13 +192,13 @@ class SqliteDialect(Dialect):
 
     def prepare_restore(self) -> None:
         """Remove what belongs to the present database, so that a backup can take its place. Raises OSError."""
-        for suffix in _LOG_SUFFIXES:
+        for suffix in LOG_SUFFIXES:
             _with_suffix(self.path, suffix).unlink(missing_ok=True)
 
     def set_aside(self, when: datetime) -> Path:
         """Move a damaged database to a name with the date and time, and return that name. Raises OSError."""
         aside = self.path.with_name(f"{self.path.name}.damaged-{when:%Y%m%d-%H%M%S}")
-        for suffix in (*_LOG_SUFFIXES, ""):
+        for suffix in (*LOG_SUFFIXES, ""):
             with contextlib.suppress(FileNotFoundError):
                 _with_suffix(self.path, suffix).rename(aside.with_name(aside.name + suffix))
         return aside

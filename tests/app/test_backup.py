@@ -11,7 +11,7 @@ from contextlib import closing
 import pytest
 from small_internet.running import hedgerow_command
 
-from hedgerow.app.backup import BackupError, back_up, restore
+from hedgerow.app.backup import BackupError, ExistingFilesError, back_up, restore
 from hedgerow.files import FolderLock
 from hedgerow.journal.access_store import GrantStore
 from hedgerow.journal.database import open_journal
@@ -39,7 +39,7 @@ def test_a_backup_of_a_journal_in_use_is_restored_elsewhere(state, tmp_path):
     assert set(names) == {"journal.sqlite", "ca/key.pem", "hedgerow.yaml"}
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     there, policy = tmp_path / "elsewhere", tmp_path / "new" / "hedgerow.yaml"
-    assert set(restore(out, there, policy)) == set(names)
+    assert set(restore(out, there, policy).names) == set(names)
     engine = open_journal(there / "journal.sqlite")
     assert [grant.subject for grant in JournalReader(engine).grants(2.0)] == ["chess.example"]
     engine.dispose()
@@ -83,7 +83,7 @@ def test_an_existing_policy_file_is_kept(state, tmp_path):
     out = tmp_path / "saved.tar.gz"
     back_up(state, tmp_path / "hedgerow.yaml", out)
     (tmp_path / "hedgerow.yaml").write_text("# newer\n")
-    assert "hedgerow.yaml" not in restore(out, tmp_path / "elsewhere", tmp_path / "hedgerow.yaml")
+    assert "hedgerow.yaml" not in restore(out, tmp_path / "elsewhere", tmp_path / "hedgerow.yaml").names
     assert (tmp_path / "hedgerow.yaml").read_text() == "# newer\n"
 
 
@@ -95,7 +95,7 @@ def test_nothing_is_restored_under_a_running_hedgerow(state, tmp_path):
     with pytest.raises(BackupError, match="stop it first"):
         restore(out, state, tmp_path / "x.yaml")
     lock.release()
-    assert restore(out, state, tmp_path / "x.yaml")
+    assert restore(out, state, tmp_path / "x.yaml", replace=True)
 
 
 def crafted(path, entries):
@@ -134,7 +134,7 @@ def test_a_crafted_backup_writes_nothing_outside_the_state_directory(tmp_path):
             *((name, b"x", tarfile.REGTYPE) for name in names),
         ],
     )
-    assert restore(tmp_path / "evil.tar.gz", tmp_path / "state", tmp_path / "p.yaml") == ("journal.sqlite",)
+    assert restore(tmp_path / "evil.tar.gz", tmp_path / "state", tmp_path / "p.yaml").names == ("journal.sqlite",)
     assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"evil.tar.gz", "journal.sqlite", "lock"}
 
 
@@ -184,3 +184,88 @@ def test_a_backup_without_a_journal_is_refused(tmp_path):
         restore(tmp_path / "x.tar.gz", tmp_path / "state", tmp_path / "p.yaml")
     with pytest.raises(BackupError, match="no journal"):
         back_up(tmp_path / "nowhere", None, tmp_path / "y")
+
+
+def everything_in(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def grants_in(path):
+    with closing(open_journal(path)) as store:
+        return [grant.subject for grant in JournalReader(store).grants(2.0)]
+
+
+def change_since_the_backup(state):
+    with closing(open_journal(state / "journal.sqlite")) as store:
+        GrantStore(store).give(Grant("g2", "films.example", "ana", 1.0, None, person="mia"))
+    (state / "ca" / "key.pem").write_text("a newer key")
+
+
+def test_what_a_restore_replaces_is_kept_with_its_date(state, tmp_path):
+    out, policy = tmp_path / "saved.tar.gz", tmp_path / "hedgerow.yaml"
+    (state / "ca" / "same.pem").write_text("the same")
+    back_up(state, policy, out)
+    change_since_the_backup(state)
+    before = everything_in(state)
+    with pytest.raises(ExistingFilesError, match=r"journal\.sqlite, ca/key\.pem. --replace"):
+        restore(out, state, policy)
+    assert everything_in(state) | {"lock": b""} == before | {"lock": b""}
+    kept = restore(out, state, policy, replace=True, now=0.0).kept
+    assert kept.name.startswith("before-restore-19")
+    assert (grants_in(state / "journal.sqlite"), (state / "ca" / "key.pem").read_text()) == (
+        ["chess.example"],
+        "the key",
+    )
+    assert sorted(grants_in(kept / "journal.sqlite")) == ["chess.example", "films.example"]
+    assert (kept / "ca" / "key.pem").read_text() == "a newer key"
+    assert not (kept / "ca" / "same.pem").exists()
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o700
+    (state / "ca" / "key.pem").write_text("another key")
+    again = restore(out, state, policy, replace=True, now=0.0).kept
+    assert again != kept
+    assert (kept / "ca" / "key.pem").read_text() == "a newer key"
+
+
+def test_an_interrupted_restore_loses_nothing_and_is_repeated(state, tmp_path):
+    out, policy = tmp_path / "saved.tar.gz", tmp_path / "hedgerow.yaml"
+    back_up(state, policy, out)
+    change_since_the_backup(state)
+    (state / "ca" / "key.pem").unlink()
+    (state / "ca" / "key.pem").mkdir()  # which can't be copied: the journal has been by then
+    (state / "ca" / "key.pem" / "mine").write_text("mine")
+    with pytest.raises(BackupError, match=r"Can't restore .*: Is a directory"):
+        restore(out, state, policy, replace=True, now=0.0)
+    (kept,) = state.glob("before-restore-*")
+    for journal in (kept / "journal.sqlite", state / "journal.sqlite"):
+        assert sorted(grants_in(journal)) == ["chess.example", "films.example"]
+    assert (state / "ca" / "key.pem" / "mine").read_text() == "mine"
+    (state / "ca" / "key.pem").rename(state / "ca" / "mine")
+    assert restore(out, state, policy, replace=True).kept != kept
+    assert grants_in(state / "journal.sqlite") == ["chess.example"]
+    assert sorted(grants_in(kept / "journal.sqlite")) == ["chess.example", "films.example"]
+
+
+def test_a_backup_of_a_newer_version_is_refused(state, tmp_path):
+    out, policy = tmp_path / "saved.tar.gz", tmp_path / "hedgerow.yaml"
+    with closing(sqlite3.connect(state / "journal.sqlite")) as journal, journal:
+        journal.execute("UPDATE alembic_version SET version_num = '9999'")
+    back_up(state, policy, out)
+    for place, replace in ((state, True), (tmp_path / "new", False)):
+        with pytest.raises(BackupError, match="newer Hedgerow wrote this backup"):
+            restore(out, place, policy, replace=replace)
+        assert not list(place.glob("before-restore-*"))
+    assert not (tmp_path / "new" / "journal.sqlite").exists()
+
+
+def test_the_command_replaces_only_if_told(state, tmp_path):
+    out, policy = tmp_path / "saved.tar.gz", tmp_path / "hedgerow.yaml"
+    back_up(state, policy, out)
+    change_since_the_backup(state)
+    words = ("restore", str(out), "--state", str(state), "--policy", str(policy))
+    refused = hedgerow_command(*words)
+    assert refused.returncode == 2
+    assert "--replace replaces and keeps them" in refused.stderr
+    assert (state / "ca" / "key.pem").read_text() == "a newer key"
+    done = hedgerow_command(*words, "--replace")
+    assert done.returncode == 0, done.stderr
+    assert f"What was there before is in {state}/before-restore-" in done.stdout

@@ -14,7 +14,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from hedgerow.app.backup import BackupError, back_up, files_elsewhere
+from hedgerow.app.backup import BackupError, ExistingFilesError, back_up, files_elsewhere
 from hedgerow.app.backup import restore as restore_backup
 from hedgerow.app.commands.options import (
     JsonOption,
@@ -156,18 +156,32 @@ def restore(
             "--elsewhere", help="Also restore files of the policy that lie outside its directory, unless they exist."
         ),
     ] = False,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Replace what is there without asking. It is kept in a folder with the date."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Restore a backup.
 
-    Hedgerow must not be running. The exit status is 1 if the policy can't be used, or files of it are missing.
+    Hedgerow must not be running. What a restore replaces in the state directory is kept there. The exit status is 1 if
+    the policy can't be used, or files of it are missing.
     """
+    folder = state_directory(state)
     try:
-        names = restore_backup(file, state_directory(state), policy.absolute(), elsewhere=elsewhere)
+        try:
+            done = restore_backup(file, folder, policy.absolute(), elsewhere=elsewhere, replace=replace)
+        except ExistingFilesError as error:
+            if not sys.stdin.isatty():
+                raise
+            typer.confirm(f"{error} Replace them?", abort=True, err=True)
+            done = restore_backup(file, folder, policy.absolute(), elsewhere=elsewhere, replace=True)
         missing = [str(path) for path in files_elsewhere(file) if not path.exists()]
     except BackupError as error:
         fail(str(error))
-    print_result(as_json, {"file": str(file), "restored": names}, f"Restored {', '.join(names)}.")
+    facts = {"file": str(file), "restored": done.names, "kept": str(done.kept) if done.kept is not None else None}
+    kept = [f"What was there before is in {done.kept}."] if done.kept is not None else []
+    print_result(as_json, facts, f"Restored {', '.join(done.names)}.", *kept)
     if missing:
         fail(
             f"Not restored, since they lie outside the policy's directory: {', '.join(missing)}. --elsewhere "
