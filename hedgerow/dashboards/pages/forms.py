@@ -305,7 +305,9 @@ class FormWriter:
         self._tried = fields = _Fields(names={sends} if isinstance(sends, str) else set(sends))
         caller()  # for the names of its fields
         self._tried = None
-        self.is_found = fields.can_send(refused)
+        hidden = {name for name, _ in fields.hidden}
+        is_button = not fields.visible and refused.field in fields.names - hidden
+        self.is_found = fields.can_send(refused) and not is_button  # a form with a field of that name may follow
         wrong = refused.field if refused.field in fields.visible else next(iter(fields.visible), None)
         self._wrong = wrong if self.is_found else None
         return self.is_found
