@@ -17,7 +17,7 @@ PACKAGE = ROOT / "hedgerow"
 TOP_LEVEL = "top level"
 
 BUDGETS = {
-    "app": 8084,
+    "app": 8101,
     "blocklists": 3795,
     "dashboards": 7233,
     "dns": 4745,

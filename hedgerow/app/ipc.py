@@ -251,6 +251,33 @@ def problem_of_control(settings: Settings) -> str:
     return next((row.problem for row in rows if row.role == "control"), "")
 
 
+def control_hangs(settings: Settings, seconds: float) -> bool:
+    """Return True if control is ready, as far as the supervisor knows, but for these seconds neither answers nor uses
+    the processor, as one that is stopped or waits for a disk.
+    """
+    import httpx
+
+    try:
+        rows = WorkersFile.load(settings.workers_files).workers
+        pid = next(row.pid for row in rows if row.role == "control" and row.ready)
+        before = _cpu_time(pid)
+        with control_client(settings, seconds) as client:
+            client.get("/healthz")
+    except httpx.ReadTimeout:
+        return 0 < _cpu_time(pid) == before
+    except (OSError, ValueError, StopIteration, httpx.HTTPError):
+        pass  # the request itself tells
+    return False
+
+
+def _cpu_time(pid: int | None) -> int:
+    """Return the nanoseconds for which a process's main thread has run, 0 if unknown."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 def control_client(settings: Settings, timeout: float) -> httpx.Client:
     """Return a client for relative URLs of the pages and the API, to be closed by the caller.
 

@@ -124,6 +124,19 @@ def restart_dns(house: Hedgerow, internet: SmallInternet, number: int) -> None:
     assert "hedgerow.app.processes" not in command_of(pid), "it is forked"
 
 
+def test_a_command_does_not_wait_until_a_process_that_hangs_is_replaced(house: Hedgerow) -> None:
+    wait_until(lambda: is_healthy(house), PATIENCE, "all is well before")
+    (control,) = house.pids("control")
+    os.kill(control, signal.SIGSTOP)
+    try:
+        done = house.run("grant", "mia-tablet", "social")
+    finally:
+        os.kill(control, signal.SIGCONT)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "its process control has done nothing for 2 seconds" in done.stderr
+    assert "social" in house.run("grant", "mia-tablet", "social").stdout, "and answers again"
+
+
 def test_a_zygote_that_is_killed_or_stopped_is_replaced_and_nobody_notices(
     house: Hedgerow, internet: SmallInternet
 ) -> None:

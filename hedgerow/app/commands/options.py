@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 import typer
 
-from hedgerow.app.ipc import control_client, problem_of_control
+from hedgerow.app.ipc import control_client, control_hangs, problem_of_control
 from hedgerow.app.settings import Settings, default_state
 
 if TYPE_CHECKING:  # `hedgerow up` calls no API and prints no table
@@ -33,6 +33,7 @@ OnlyAddressOption = Annotated[
 ]
 SureOption = Annotated[bool, typer.Option("--yes", help="Open it even if it is dangerous.")]
 
+_PATIENCE_S = 2.0
 _REQUEST_TIMEOUT_S = 600.0  # rewriting a long journal takes minutes
 
 
@@ -106,6 +107,11 @@ def _request(state: Path | None, method: str, path: str, *, is_strict: bool = Tr
             f"No Hedgerow has run with the state directory {folder}, or you may not read it: {getattr(error, 'strerror', error)}."  # noqa: E501
         )
     query = body if method == "GET" else None
+    if control_hangs(settings, _PATIENCE_S):
+        fail(
+            f"Hedgerow does not answer at {settings.control_socket}: its process control has done nothing for"
+            f" {_PATIENCE_S:.0f} seconds, and is restarted soon if that goes on. Nothing was changed."
+        )
     try:
         with control_client(settings, _REQUEST_TIMEOUT_S) as client:
             answer = client.request(method, f"/api/v1{path}", params=query, json=None if method == "GET" else body)
