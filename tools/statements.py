@@ -21,7 +21,7 @@ BUDGETS = {
     "blocklists": 3795,
     "dashboards": 7233,
     "dns": 4745,
-    "features": 8643,
+    "features": 8759,
     "journal": 3308,
     "network": 1270,
     "policies": 5684,

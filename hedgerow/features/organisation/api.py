@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from hedgerow.dashboards.api.schema import Author, StrictModel
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.routes import MANAGE, READ, ScopedRouter
+from hedgerow.features.organisation.answers import LOOK_S, NodeAnswer, SiteAnswer
 from hedgerow.features.organisation.levels import UP_S, SiteState, level_name
 from hedgerow.features.organisation.publishing import SITE_NAMES, PolicyDraft, Publishing
 from hedgerow.features.organisation.site_search import SearchResult
@@ -138,6 +140,20 @@ def _add_versions(api: ScopedRouter, publishing: Publishing) -> None:
             return LevelVersionText(_view(found), level, dict(found.files), lines_between(before, found.files))
 
         return await run_in_threadpool(read)
+
+    @api.serve("GET", "/organisation/versions/{number}/answers", READ)
+    async def answers(number: VersionId, wait: Annotated[float, Query(ge=0, le=60)] = 0) -> tuple[NodeAnswer, ...]:
+        """Return what the machines that a version is for have done with it.
+
+        Waits for at most `wait` seconds until all that are not silent have answered.
+        """
+        ends = asyncio.get_running_loop().time() + wait
+        while True:
+            found = await run_in_threadpool(publishing.answers, number)
+            is_over = asyncio.get_running_loop().time() >= ends
+            if is_over or not any(each.answer is SiteAnswer.NONE_YET for each in found):
+                return found
+            await asyncio.sleep(LOOK_S)
 
     @api.serve("POST", "/organisation/versions", MANAGE, status_code=201)
     async def publish(author: Author, new: NewLevelVersion) -> LevelVersion:

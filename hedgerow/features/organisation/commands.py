@@ -8,7 +8,7 @@ import getpass
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
@@ -39,6 +39,15 @@ from hedgerow.app.control.lists.updater import ListProgress, ListUpdater, prepar
 from hedgerow.app.signing_keys import SigningKey
 from hedgerow.blocklists.download_store import FetchResult
 from hedgerow.blocklists.sources import public_sources
+from hedgerow.features.organisation.answers import (
+    SETTLE_S,
+    NodeAnswer,
+    SiteAnswer,
+    count_answers,
+    read_answers,
+    unwell,
+    wait_for_answers,
+)
 from hedgerow.features.organisation.levels import ORGANISATION, UP_S, OrganisationStore, check_level, level_name
 from hedgerow.files import error_text, make_private_folder
 from hedgerow.journal.access_store import NoSuchEntry
@@ -85,6 +94,15 @@ def publish(
         list[str] | None,
         typer.Option("--only", metavar="SITE", help="Put it in force at this site only, to try it; may be repeated."),
     ] = None,
+    canary: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--canary", metavar="SITE", help="Try it at this site first, and go on if it is well; may be repeated."
+        ),
+    ] = None,
+    wait: Annotated[
+        float, typer.Option(min=0, max=3600, metavar="SECONDS", help="How long to wait for the sites' answers.")
+    ] = 40,
     note: Annotated[str, typer.Option(help="What was changed, shown with the version.")] = "",
     url: StoreOption = None,
     state: StateOption = None,
@@ -93,48 +111,93 @@ def publish(
     """Put a policy, or an earlier version again, in force at all sites, a group, one site, or some sites first."""
     if (file is None) == (version is None):
         fail("Name a FILE, or an earlier version with --version.")
+    if canary and (only or site):
+        fail("--canary is for versions that all sites, or those of a group, get in the end.")
     level = _level(group, site)
     with _opened(url, state) as organisation:
-        versions = organisation.of_level(level)
-        try:
-            files = dict(versions.version(version).files) if version is not None else {MAIN_FILE: _text(file)}
-            newest = versions.newest()
-            if site and newest is None:
-                why = "a site shares it once it runs with a role of `hedgerow store grant --manage`"
-                fail(f"{site} keeps its policy file for itself, so that nothing was published: {why}.", 1)
-            summary = note or (f"version {version} again" if version is not None else "")
-            made = PolicyVersion(
-                0,
-                time.time(),
-                getpass.getuser(),
-                summary,
-                socket.gethostname(),
-                newest.id if newest else 0,
-                files,
-                tuple(only or ()),
-            )
-            number = organisation.publish(level, made)
-        except NoSuchEntry as error:
-            fail(f"{error}.")
-        except ValueError as error:
-            fail(f"Nothing was published: {error}.")
-        except PolicyError as error:
-            problems = "\n".join(
-                str(replace(problem, source=str(file or problem.source))) for problem in error.problems
-            )
-            fail(f"{file or f'Version {version}'} has mistakes, and nothing was published:\n{problems}", 1)
-        except VersionConflict:
-            fail("Somebody else has just published a version. Look at it and try again.", 1)
-    where = (
-        f"at {', '.join(only)} only"
-        if only
-        else f"at {site}"
-        if site
-        else f"for the group {group}"
-        if group
-        else "at all sites"
-    )
-    print_result(as_json, {"version": number, "only": only or []}, f"Version {number} is published {where}.")
+        before = organisation.nodes()
+        made = _published(organisation, level, file, version, note, tuple(canary or only or ()))
+        if site:
+            facts = {"version": made.id, "only": [], "answers": []}
+            print_result(as_json, facts, f"Version {made.id} is published for {site}.")
+            return
+        answers = _answers(organisation, level, made, wait)
+        if canary:
+            time.sleep(SETTLE_S if wait and answers else 0)
+            answers = _answers(organisation, level, made, 0)
+            if unwell(answers, before) or not answers:
+                _finish(made, answers, f"Version {made.id} stays at {', '.join(canary)}", as_json=as_json, failed=True)
+            made = replace(made, sites=(), follows=made.id, at=time.time())
+            try:
+                made = replace(made, id=organisation.publish(level, made))
+            except VersionConflict:
+                fail("Somebody else has published a version meanwhile. Look at it and try again.", 1)
+            answers = _answers(organisation, level, made, wait)
+    where = f"at {', '.join(only)} only" if only else f"for the group {group}" if group else "for all sites"
+    _finish(made, answers, f"Version {made.id} is published {where}", as_json=as_json)
+
+
+def _published(
+    organisation: OrganisationStore,
+    level: str,
+    file: Path | None,
+    again: int | None,
+    note: str,
+    sites: tuple[str, ...],
+) -> PolicyVersion:
+    """Publish a file, or the version `again`. Ends the command if it can't be."""
+    versions = organisation.of_level(level)
+    try:
+        files = dict(versions.version(again).files) if again is not None else {MAIN_FILE: _text(file)}
+        newest = versions.newest()
+        if newest is None and not level.startswith(ORGANISATION):
+            why = "a site shares it once it runs with a role of `hedgerow store grant --manage`"
+            fail(f"{level} keeps its policy file for itself, so that nothing was published: {why}.", 1)
+        summary = note or (f"version {again} again" if again is not None else "")
+        follows = newest.id if newest is not None else 0
+        author, node = getpass.getuser(), socket.gethostname()
+        made = PolicyVersion(0, time.time(), author, summary, node, follows, files, sites)
+        return replace(made, id=organisation.publish(level, made))
+    except NoSuchEntry as error:
+        fail(f"{error}.")
+    except ValueError as error:
+        fail(f"Nothing was published: {error}.")
+    except PolicyError as error:
+        problems = "\n".join(str(replace(problem, source=str(file or problem.source))) for problem in error.problems)
+        fail(f"{file or f'Version {again}'} has mistakes, and nothing was published:\n{problems}", 1)
+    except VersionConflict:
+        fail("Somebody else has just published a version. Look at it and try again.", 1)
+
+
+def _answers(
+    organisation: OrganisationStore, level: str, version: PolicyVersion, wait_s: float
+) -> tuple[NodeAnswer, ...]:
+    return wait_for_answers(lambda: read_answers(organisation, level, version, time.time()), wait_s)
+
+
+def _finish(
+    version: PolicyVersion, answers: Iterable[NodeAnswer], first: str, *, as_json: bool, failed: bool = False
+) -> None:
+    """Print who has a version. Ends the command with 1 if a site refuses it, or if it `failed` at the first sites."""
+    answers = sorted(answers, key=lambda each: (each.answer, each.site, each.node))
+    counts = count_answers(answers)
+    facts = {"version": version.id, "only": version.sites, "answers": [asdict(each) for each in answers]}
+    words = {
+        SiteAnswer.TAKEN: "have it",
+        SiteAnswer.REFUSED: "refuse it",
+        SiteAnswer.NONE_YET: "have not answered yet",
+        SiteAnswer.SILENT: "are silent",
+    }
+    told = ", ".join(f"{counts[answer]} {text}" for answer, text in words.items() if counts[answer])
+    lines = [
+        f"  {each.site} ({each.node or 'never seen'}): {each.answer}{f': {each.why}' if each.why else ''}"
+        f"{f' [{"; ".join(each.problems)}]' if each.problems else ''}"
+        for each in answers
+        if each.answer is not SiteAnswer.TAKEN or (failed and each.problems)
+    ]
+    print_result(as_json, facts, f"{first}. Of {len(answers)} machines: {told or 'none'}.", *lines)
+    if failed or counts[SiteAnswer.REFUSED]:
+        raise typer.Exit(1)
 
 
 def _text(file: Path | None) -> str:

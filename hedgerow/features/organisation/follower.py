@@ -39,6 +39,7 @@ from hedgerow.dashboards.control import Status
 from hedgerow.dashboards.coverage import oldest_age_hours, wanted_states
 from hedgerow.dashboards.deferred_app import health_of, readiness_problems
 from hedgerow.features.contract import ControlService, Core
+from hedgerow.features.organisation.answers import describe_refusal
 from hedgerow.features.organisation.levels import ORGANISATION, OrganisationStore, SiteState
 from hedgerow.files import error_text, write_atomically
 from hedgerow.journal.policy_history import MAIN_FILE
@@ -59,6 +60,8 @@ CHECK_S = 2.0
 REPORT_S, DAY_S = 30.0, 86400.0
 UNUSABLE = "a newer policy of the organisation can't be used here"
 """Problem that a site reports while it keeps the last good versions."""
+ANSWER_S = 2.0
+"""Seconds until a version that was taken over or refused is reported. By then, it is in force."""
 RETRY_S = 60.0
 """Seconds until a version that this site can't use is tried again: its own file may have changed."""
 
@@ -110,7 +113,9 @@ class OrganisationFollower:
         self.latest = bundle or LatestBundle()
         self._taken: TakenLevels | None = None
         self._retry_at: float | None = None  # while a version is refused
-        self._reported = 0.0
+        self._refused: dict[str, int] = {}
+        self._refusal = ""
+        self._report_at = 0.0
         self._bundle: BundleSource | None = None
         self._look_at = 0.0  # at the bundle
         self._seen_at = time.monotonic()
@@ -147,8 +152,8 @@ class OrganisationFollower:
         self._wanted.clear() if bundle is not None or not is_shared else None
         if bundle is not None or is_shared:
             await asyncio.to_thread(self.restore)
-        if is_shared and time.monotonic() - self._reported > REPORT_S:
-            self._reported = time.monotonic()
+        if is_shared and time.monotonic() > self._report_at:
+            self._report_at = time.monotonic() + REPORT_S
             state = replace(
                 self.state(), blocked=await asyncio.to_thread(blocked_since, self._store, self._clock() - DAY_S)
             )
@@ -199,20 +204,30 @@ class OrganisationFollower:
     def _take(self, numbers: dict[str, int], text_of: Callable[[str], str], bundle: int = 0) -> None:
         path, known = self._path(), self._known()
         if path is None or (numbers == known.versions and bundle == known.bundle):
-            self._retry_at = None
+            self._retry_at, self._refused = None, {}
             self._report("")
             return
         texts = {level: text_of(level) for level in numbers}
-        if texts != known.texts and (problem := _problem_of(path, texts)) is not None:
+        if texts != known.texts and (problems := _problems_of(path, texts)):
             self._retry_at = time.monotonic() + RETRY_S
+            self._refuse(numbers, problems)
+            problem = "; ".join(map(str, problems))
             self._report(f"{_named(numbers)} can't be used here, so the last good one stays: {problem}")
             return
-        self._taken, self._retry_at = TakenLevels(numbers, texts, bundle), None
+        self._taken, self._retry_at, self._refused = TakenLevels(numbers, texts, bundle), None, {}
+        self._report_at = min(self._report_at, time.monotonic() + ANSWER_S)
         write_atomically(self._file, encode(self._taken))
         self.restore()
         self._report("")
         if numbers != known.versions:
             log.info("in force above this site's own policy: %s", _named(numbers))
+
+    def _refuse(self, numbers: dict[str, int], problems: tuple[Problem, ...]) -> None:
+        policy, known = self._policy(), self._known().versions
+        refused = {level: number for level, number in numbers.items() if number != known.get(level)}
+        if refused != self._refused:
+            self._report_at = min(self._report_at, time.monotonic() + ANSWER_S)
+        self._refused, self._refusal = refused, describe_refusal(problems, {*policy.people, *policy.devices})
 
     def restore(self) -> None:
         """Write the files of the levels again where they differ from those taken over.
@@ -250,6 +265,8 @@ class OrganisationFollower:
             sum(device.is_seat for device in policy.devices.values()),
             self._seats_in_use(),
             tuple(problems),
+            refused=self._refused,
+            refusal=self._refusal if self._refused else "",
         )
 
     def _known(self) -> TakenLevels:
@@ -300,14 +317,14 @@ def blocked_since(store: Store, since: float) -> dict[str, int]:
     return dict(found)
 
 
-def _problem_of(path: Path, texts: Mapping[str, str]) -> str | None:
-    """Return the first mistakes of a site's policy below these levels, or None if it is good. Raises OSError."""
+def _problems_of(path: Path, texts: Mapping[str, str]) -> tuple[Problem, ...]:
+    """Return the first mistakes of a site's policy below these levels, none if it is good. Raises OSError."""
     replaced = {str(level_file(path, level)): texts.get(level, "").encode() for level in LEVELS}
     try:
         parse_policy(path.read_bytes(), path, texts=replaced)
     except PolicyError as error:
-        return "; ".join(map(str, error.problems[:3]))
-    return None
+        return error.problems[:3]
+    return ()
 
 
 def _fetched(url: str, limit: int, local: Collection[str]) -> bytes:

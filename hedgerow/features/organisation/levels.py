@@ -40,7 +40,8 @@ class SiteState:
     names.
 
     `coverage` is the state of the lists by category, `list_age_hours` the age of the oldest list in force. `blocked`
-    counts what all nodes of the site have blocked in the last 24 hours, by category.
+    counts what all nodes of the site have blocked in the last 24 hours, by category. `refused` are the versions that
+    the site can't use, by level, for the mistakes in `refusal`.
     """
 
     software: str
@@ -52,6 +53,8 @@ class SiteState:
     seats_in_use: int
     problems: tuple[str, ...]
     blocked: dict[str, int] = field(default_factory=dict)
+    refused: dict[str, int] = field(default_factory=dict)
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from hedgerow.dashboards.extensions import Card, Extensions, Place
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_to
 from hedgerow.dashboards.routes import MANAGE, READ, ScopedRouter, get, post
 from hedgerow.dashboards.words.languages import language_of, message
+from hedgerow.features.organisation.answers import SiteAnswer, count_answers
 from hedgerow.features.organisation.api import add_organisation_routes
 from hedgerow.features.organisation.levels import ORGANISATION, UP_S, NodeRow, blocked_by_category, level_name
 from hedgerow.features.organisation.publishing import SITE_NAMES, PolicyDraft, Publishing
@@ -144,9 +145,12 @@ class OrganisationPages(PageGroup):
         publishing = self._publishing
         level, version = await run_in_threadpool(publishing.organisation.find, number)
         lines = lines_between(await run_in_threadpool(publishing.before, version), version.files)
+        answers = await run_in_threadpool(publishing.answers, number)
         return self._page(
             request,
             "organisation/templates/version.html",
+            counts={answer.value: count for answer, count in count_answers(answers).items()},
+            missing=[each for each in answers if each.answer is not SiteAnswer.TAKEN][:_SHOWN_MACHINES],
             heading=_heading(request, level),
             version=version,
             lines=lines[2:],

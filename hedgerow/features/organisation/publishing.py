@@ -10,6 +10,7 @@ from hedgerow.dashboards.accounts import Principal
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.reserved_keys import ReservedForAdmins, check_author, is_admin
 from hedgerow.dashboards.words.languages import message
+from hedgerow.features.organisation.answers import NodeAnswer, read_answers
 from hedgerow.features.organisation.levels import ORGANISATION, OrganisationStore
 from hedgerow.features.organisation.site_search import SearchResult, SiteSearch
 from hedgerow.journal.access_store import NoSuchEntry
@@ -98,6 +99,11 @@ class Publishing:
             return self.organisation.find(version.follows)[1].files
         except NoSuchEntry:
             return {}
+
+    def answers(self, number: int) -> tuple[NodeAnswer, ...]:
+        """Return what the sites' machines have done with a version; none for a site's own. Raises `NoSuchEntry`."""
+        level, version = self.organisation.find(number)
+        return read_answers(self.organisation, level, version, self.clock()) if level.startswith(ORGANISATION) else ()
 
     def assign(self, site: str, group: str, author: Principal) -> None:
         """Put a site into a group, or into none. Raises `InvalidInput` and DatabaseError."""

@@ -96,7 +96,7 @@ def parts(
     """Return the staff, the guests, and vouchers that are printed only, by the functions that make the café's own."""
     rules: Any = _Rules(policy, store, clock)
     counter = CounterService(rules, CounterStore(store), accounts)
-    key_file = Path(store.engine.url.database or "").with_name("statement-key.pem")
+    key_file = Path(store.engine.url.database or "journal.sqlite").with_name("statement-key.pem")
     staff = Staff(accounts, CounterStore(store), policy, clock)
     return {
         sales_of: Sales(rules, counter),

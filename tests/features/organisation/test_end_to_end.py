@@ -28,11 +28,11 @@ class Office:
         self.folder = folder
         self.url = server.address(server.database()).url
 
-    def run(self, *words: str, status: int = 0) -> str:
-        """Run a command. Returns its output, or its error with another `status` than 0."""
+    def run(self, *words: str, status: int = 0, is_output: bool | None = None) -> str:
+        """Run a command. Returns its output, or its error with another `status` than 0 unless `is_output`."""
         done = hedgerow_command(*words, "--store", self.url, "--state", str(self.folder / "office"), timeout=180)
         assert done.returncode == status, (words, done.stderr)
-        return done.stdout if status == 0 else done.stderr
+        return done.stdout if is_output or status == 0 else done.stderr
 
     def publish(self, text: str, *words: str, status: int = 0) -> str:
         file = self.folder / "base.yaml"
@@ -94,7 +94,8 @@ def test_an_organisation_with_two_sites(whole_internet: SmallInternet, office: O
         wait_until(lambda: level.exists() and is_blocked(one, "secret.example"), 30, "the file again")
 
         # One site first, then back.
-        office.publish(CANARY, "--only", "cafe-2", "--note", "news, on trial")
+        told = office.publish(CANARY, "--only", "cafe-2", "--note", "news, on trial")
+        assert "at cafe-2 only. Of 1 machines: 1 have it." in told
         wait_until(lambda: is_blocked(two, "news.example"), 30, "the version on trial")
         assert not is_blocked(one, "news.example")
         known = office.versions()
@@ -120,8 +121,15 @@ def test_an_organisation_with_two_sites(whole_internet: SmallInternet, office: O
         assert "base.yaml:1:1: peopel: unknown key" in office.publish("peopel: {}\n", "--site", "cafe-1", status=1)
 
         # A version that a site cannot use stays away from it alone.
-        office.publish("locked: [people]\n" + BASE.partition("\n")[2])
-        wait_until(lambda: "can't be used here" in one.stderr, 30, "the conflict with the site's own people")
+        file = office.folder / "base.yaml"
+        file.write_text("locked: [people]\n" + BASE.partition("\n")[2])
+        answers = json.loads(office.run("organisation", "publish", str(file), "--json", status=1, is_output=True))[
+            "answers"
+        ]
+        assert {each["site"]: each["answer"] for each in answers} == {"cafe-1": "refused", "cafe-2": "refused"}
+        assert all("locked by the organisation" in each["why"] for each in answers)
+        assert not any("mia" in each["why"] for each in answers)
+        assert "can't be used here" in one.stderr
         assert is_blocked(one, "secret.example")
         wait_until(lambda: "cafe-1" in office.sites(), 60, "a report")
         assert set(office.sites()) == {"cafe-1", "cafe-2"}

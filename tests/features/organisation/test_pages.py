@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -115,7 +116,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
 
 
 def test_an_office_publishes_by_api(chain: Chain) -> None:
-    office, site, _url, store, _owner = chain
+    office, site, _url, store, owner = chain
     made = office.post("/api/v1/organisation/versions", json={"policy": BASE, "note": "the first"}).json()
     assert (made["note"], made["only"], made["actor"]) == ("the first", [], "the command line")
     tried = office.post("/api/v1/organisation/versions", json={"policy": NEXT, "only": ["cafe-7"]}).json()
@@ -132,7 +133,24 @@ def test_an_office_publishes_by_api(chain: Chain) -> None:
     assert [each["site"] for each in site.get("/api/v1/organisation/sites").json()] == ["cafe-1"]
     assert {each["site"] for each in office.get("/api/v1/organisation/sites").json()} == {"home", "cafe-1"}
 
+    # The office sees who has a version, and who refuses it and why.
     again = office.post("/api/v1/organisation/versions", json={"version": made["id"]}).json()
+    taken = replace(STATE, versions={"organisation": again["id"]})
+    refusing = replace(STATE, refused={"organisation": again["id"]}, refusal="line 2: <b> is locked")
+    OrganisationStore(owner).report("node", NOW, taken)
+    OrganisationStore(store).report("node", NOW, refusing)
+    place = f"/organisation/versions/{again['id']}"
+    answers = office.get(f"/api/v1{place}/answers", params={"wait": 5}).json()
+    assert {each["site"]: (each["answer"], each["why"]) for each in answers} == {
+        "home": ("taken", ""),
+        "cafe-1": ("refused", "line 2: <b> is locked"),
+    }
+    page = office.get(place).text
+    assert "1 machine has it, or a newer one. 1 refuses it." in page
+    assert "line 2: &lt;b&gt; is locked" in page
+    assert [each["site"] for each in site.get(f"/api/v1{place}/answers").json()] == ["cafe-1"]
+    for engine in (owner, store):
+        OrganisationStore(engine).report("node", NOW, STATE)
     assert again["note"] == f"version {made['id']} again"
     assert OrganisationStore(store).levels()["organisation"].id == again["id"]
 
