@@ -262,7 +262,7 @@ class GuardMiddleware:
         peer, required = peer_address(scope), self._guard.routes.required(scope["method"], scope["path"])
         return (
             scope["method"] not in _SAFE_METHODS
-            and peer not in LOCAL_PEERS
+            and not _came_securely(peer, Headers(scope=scope))
             and required <= _CHANGING
             and principal is not None
             and self._guard.authenticator.needs_password(principal, peer, required)
@@ -325,6 +325,13 @@ def _has_small_body(headers: Headers, limit: int) -> bool:
 def is_forwarded(headers: Headers) -> bool:
     """Return whether a proxy states that a request is somebody else's."""
     return any(name in headers for name in _FORWARDED)
+
+
+def _came_securely(peer: str, headers: Headers) -> bool:
+    """Return whether a request did not cross the network in plain text on its way to this machine's port: it is this
+    machine's own, or a proxy on it says that it came by HTTPS.
+    """
+    return peer in LOCAL_PEERS and (not is_forwarded(headers) or headers.get("x-forwarded-proto") == "https")
 
 
 def _is_local_request(peer: str, host: str, headers: Headers) -> bool:

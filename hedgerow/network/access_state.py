@@ -207,12 +207,13 @@ def without_overlaps[T](networks: Iterable[tuple[IpNetwork, T]]) -> tuple[tuple[
     """
     flat: list[tuple[IpNetwork, T]] = []
     for network, access in sorted(networks, key=lambda pair: pair[0].prefixlen):
-        flat = [(piece, state) for known, state in flat for piece in _exclude(known, network)]
+        flat = [(piece, state) for known, state in flat for piece in without_part(known, network)]
         flat.append((network, access))
     return tuple(sorted(flat, key=lambda pair: (pair[0].version, int(pair[0].network_address))))
 
 
-def _exclude(network: IpNetwork, part: IpNetwork) -> Iterable[IpNetwork]:
+def without_part(network: IpNetwork, part: IpNetwork) -> Iterable[IpNetwork]:
+    """Return what is left of a network without a part of it; the network if the other is no part."""
     if isinstance(network, IPv4Network) and isinstance(part, IPv4Network):
         return network.address_exclude(part) if part.subnet_of(network) else (network,)
     if isinstance(network, IPv6Network) and isinstance(part, IPv6Network):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from hedgerow.network.access_state import AccessState, OpenApp, app_networks
+from hedgerow.network.access_state import AccessState, OpenApp, app_networks, without_part
 from hedgerow.network.nft_expressions import (
     ACCEPT,
     NftCommand,
@@ -88,19 +88,21 @@ def render_open_apps(apps: Iterable[OpenApp]) -> list[NftCommand]:
 def closed_apps(flows: Sequence[Flow], page_ports: Sequence[int], *, by_destination: bool) -> list[list[NftExpression]]:
     """Return the conditions of packets to an app's networks, which end connections that began while it was open.
 
-    The policy's own flows for these networks go before, and the names of web pages are judged elsewhere: by the proxy,
-    or, `by_destination`, where DNS gave the device their address.
+    What the policy's own flows to networks lead to over the same protocol is left out, since their rules come later.
+    Those to single servers come before. The names of web pages are judged elsewhere: by the proxy, or,
+    `by_destination`, where DNS gave the device their address.
     """
-    stated = [network for flow in flows for network in flow.to]
-    no_page = [protocol("tcp"), match(payload("th", "dport"), {"set": list(page_ports)}, "!=")]
-    page = [protocol("tcp"), destination_port(*page_ports)]
-    return [
-        [networks(ip, found), *condition]
-        for id, own in app_networks().items()
-        if not any(one.overlaps(other) for one in own for other in stated if one.version == other.version)
-        for ip, _, found in _by_family(id)
-        for condition in ([protocol("udp")], no_page, *([[*page, *not_admitted(ip)]] if by_destination else []))
-    ]
+    later = [flow for flow in flows if flow.begins_with_stun or not flow.is_to_servers]
+    no_page = [match(payload("th", "dport"), {"set": list(page_ports)}, "!=")]
+    closed = []
+    for own in app_networks().values():
+        for version, ip in IP_VERSIONS:
+            page = [destination_port(*page_ports), *not_admitted(ip)]
+            for over, conditions in (("udp", [[]]), ("tcp", [no_page, *([page] if by_destination else [])])):
+                stated = [network for flow in later if flow.protocol == over for network in flow.to]
+                left = _outside([each for each in own if each.version == version], stated)
+                closed += [[networks(ip, left), protocol(over), *each] for each in conditions if left]
+    return closed
 
 
 def app_destinations() -> dict[str, list[Any]]:
@@ -114,6 +116,18 @@ def app_destinations() -> dict[str, list[Any]]:
         ]
         for version, ip in IP_VERSIONS
     }
+
+
+def _outside(own: Iterable[IpNetwork], stated: Iterable[IpNetwork]) -> list[IpNetwork]:
+    """Return what is left of networks without others."""
+    left = list(own)
+    for other in stated:
+        left = [rest for each in left if not _is_within(each, other) for rest in without_part(each, other)]
+    return left
+
+
+def _is_within(network: IpNetwork, other: IpNetwork) -> bool:
+    return network.version == other.version and network.overlaps(other) and network.prefixlen >= other.prefixlen
 
 
 def _destinations(id: str) -> list[list[NftExpression]]:

@@ -287,12 +287,7 @@ def server_conditions(flows: Iterable[Flow]) -> list[list[NftExpression]]:
 
     Whoever names a server means what it serves: SSH for a repository, a school's VPN.
     """
-    return [
-        condition
-        for flow in flows
-        if flow.to and all(each.prefixlen == each.max_prefixlen for each in flow.to)
-        for condition in flow_conditions(flow)
-    ]
+    return [condition for flow in flows if flow.is_to_servers for condition in flow_conditions(flow)]
 
 
 def _by_family(wanted: Sequence[IpNetwork]) -> list[tuple[str, list[IpNetwork]]]:

@@ -116,6 +116,11 @@ class Flow:
     to: tuple[IpNetwork, ...] = ()
     begins_with_stun: bool = False
 
+    @property
+    def is_to_servers(self) -> bool:
+        """It leads to single addresses."""
+        return bool(self.to) and all(each.prefixlen == each.max_prefixlen for each in self.to)
+
 
 _SHORTEST_LAN_PREFIX = {4: 8, 6: 8}
 """Shortest prefix, by IP version, of a network that one household or business can own."""

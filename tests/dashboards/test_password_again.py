@@ -140,6 +140,28 @@ def test_behind_a_proxy_for_tls_the_page_does_not_promise_that_https_helps(home:
         assert 'href="https:' not in asked
 
 
+@pytest.mark.parametrize(
+    ("headers", "is_asked"),
+    [
+        ({}, False),
+        ({"x-forwarded-for": "192.168.1.31"}, True),
+        ({"forwarded": "for=192.168.1.31"}, True),
+        ({"x-forwarded-for": "192.168.1.31", "x-forwarded-proto": "http"}, True),
+        ({"x-forwarded-for": "192.168.1.31", "x-forwarded-proto": "https"}, False),
+    ],
+)
+def test_who_comes_through_a_proxy_on_the_machine_is_not_the_machine(
+    home: Home, headers: dict[str, str], is_asked: bool
+) -> None:
+    with httpx.Client(base_url=home.web.url, headers={"origin": home.web.url, **headers}, timeout=60) as client:
+        home.web.control.devices["127.0.0.1"] = DeviceView(DeviceId("here"), None, "adult", may_sign_in=True)
+        done = client.post("/sign-in", data={"name": OWNER, "password": OWNER_PASSWORD})
+        assert done.status_code == 303
+        home.clock.now += 13 * HOUR
+        home.web.policy_path.write_text(HOUSE)
+        assert switch(client).status_code == (403 if is_asked else 303)
+
+
 def test_a_cookie_that_was_read_is_no_better_over_https(home: Home) -> None:
     with home.phone(Grade.MAC_AND_ADDRESS) as phone:
         home.clock.now += 13 * HOUR
