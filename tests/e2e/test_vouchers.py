@@ -78,7 +78,7 @@ def test_a_guest_with_a_voucher(cafe: Hedgerow, internet: SmallInternet) -> None
     assert "Your voucher code" in own_page(cafe, SEAT)
     assert portal(cafe, SEAT) == (
         "application/captive+json",
-        {"captive": True, "user-portal-url": f"{cafe.web}/device"},
+        {"captive": True, "user-portal-url": f"{cafe.web}/device", "seat": "seat-1", "called": False},
     )
 
     first, second = vouchers(cafe, 2, 60, "child")

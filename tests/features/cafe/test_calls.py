@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import expect
+from small_internet.browser import FOR_PAGES, browser_for_pages
 from web_server import NOW, TOKEN, Web, running_web
 
 from hedgerow.dashboards.control import DeviceView, InvalidInput
@@ -100,3 +103,33 @@ def test_only_a_seat_of_the_policy_calls(web: Web, seat: httpx.Client) -> None:
     web.control.devices[SEAT] = DeviceView(DeviceId("seat-9"), None, "seat-child", is_seat=True)
     assert seat.post("/device/call").status_code == 422
     assert "Call the staff" not in seat.get("/device").text
+
+
+def test_the_clock_runs_and_a_call_appears_and_goes_by_itself(web: Web, seat: httpx.Client) -> None:
+    """In Chromium: nobody loads a page again."""
+    if not FOR_PAGES.exists():
+        pytest.skip("needs Debian's chromium")
+    view = DeviceView(ONE, None, "seat-child", is_seat=True, session="s", session_ends=NOW + 65)
+    web.control.devices[SEAT] = web.control.devices["127.0.0.1"] = view
+    with browser_for_pages() as browser:
+        guest, counter = browser.new_page(locale="en"), browser.new_page(locale="en")
+        counter.goto(f"{web.url}/counter")
+        guest.goto(f"{web.url}/device")
+        clock = guest.get_by_role("timer")
+        first = clock.text_content()
+        expect(clock).not_to_have_text(str(first))
+        guest.get_by_role("button", name="Call the staff").click()
+        expect(guest.get_by_text("The staff has been called to you.")).to_be_visible()
+        counter.bring_to_front()
+        answer = counter.get_by_role("button", name="seat-1: the call is answered")
+        expect(answer).to_be_visible()
+        expect(counter).to_have_title(re.compile(r"^\(1\) "))
+        answer.click()
+        expect(answer).to_have_count(0)
+        guest.bring_to_front()
+        expect(guest.get_by_role("button", name="Call the staff")).to_be_visible()
+        web.control.devices[SEAT] = web.control.devices["127.0.0.1"] = DeviceView(
+            ONE, None, "seat-child", is_seat=True, is_captive=True
+        )
+        expect(guest.get_by_text("Welcome!")).to_be_visible()
+        expect(clock).to_have_count(0)
