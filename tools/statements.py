@@ -22,7 +22,7 @@ BUDGETS = {
     "dashboards": 7235,
     "dns": 4745,
     "features": 8759,
-    "journal": 3308,
+    "journal": 3310,
     "network": 1284,
     "policies": 5686,
     "proxy": 8631,

@@ -93,6 +93,11 @@ def begin_pause(store: Store, connection: Connection, pause: Pause) -> None:
     connection.execute(store.insert(pauses).values(asdict(pause)))
 
 
+def move_pauses(store: Store, connection: Connection, which: ColumnElement[bool], *, seconds: float) -> None:
+    """Let these pauses end so much later, or sooner. Everything that moves one does so here."""
+    connection.execute(store.update(pauses).where(which).values(ends=_PAUSE.ends + seconds))
+
+
 def end_pauses(store: Store, connection: Connection, which: ColumnElement[bool], *, actor: str, now: float) -> int:
     """End those of these pauses that run, and return their number. Everything that ends one does so here."""
     ending = store.update(pauses).where(which, is_running_pause(now)).values(ended_at=now, ended_by=actor)

@@ -12,7 +12,7 @@ import typer
 
 from hedgerow.app.cli import COMMAND_NAMES, make_cli
 
-WITHOUT_JSON = {"up", "kept", "ca export", "gateway run", "away dns", "away add"}
+WITHOUT_JSON = {"up", "kept", "seat program", "ca export", "gateway run", "away dns", "away add"}
 """Commands that run on, that print JSON anyway, or that write a file."""
 VERBS = {
     *(
@@ -24,6 +24,7 @@ VERBS = {
         "Connect",
         "Copy",
         "Count",
+        "Cover",
         "End",
         "Erase",
         "Explain",
@@ -37,17 +38,22 @@ VERBS = {
         "Move",
         "Open",
         "Pause",
+        "Print",
         "Put",
         "Remove",
         "Replace",
         "Restore",
         "Run",
         "Save",
+        "Sell",
         "Send",
         "Set",
         "Show",
+        "Shut",
+        "Start",
         "Take",
         "Try",
+        "Unlock",
         "Use",
         "Watch",
         "Write",

@@ -30,7 +30,7 @@ from .conftest import ask
 POLICY = """
 network: {timezone: Europe/Lisbon, unknown_devices: child-8-12}
 people:
-  mia: {age: 9, devices: [tablet], allow: [scratch.mit.edu]}
+  mia: {age: 9, devices: [tablet], allow: [scratch.mit.edu, geforce-now]}
   ana: {profile: adult, devices: [laptop]}
 devices:
   tablet: {ip: 127.0.0.2}

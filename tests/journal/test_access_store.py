@@ -102,7 +102,7 @@ def test_a_pause_holds_for_its_device_or_person_only(journal, store):
 
 
 def test_pauses_are_written_in_one_place() -> None:
-    """Undo and the quiet hour begin and end them too: what a row means must not depend on the way."""
+    """Undo, the quiet hour and a café's clock change them too: what a row means must not depend on the way."""
     package = Path(hedgerow.__file__).parent
     writers = [file.name for file in package.rglob("*.py") if re.search(r"(insert|update)\(pauses\)", file.read_text())]
     assert writers == ["access_store.py"]

@@ -33,6 +33,7 @@ class _Rules:
     """What the resolver reads of a ruleset."""
 
     id, until, profile, trusts_ca, rules = 1, None, "child-8-12", False, SimpleNamespace(bypass=True)
+    upstream: tuple[str, ...] = ()
 
     def limited_as(self, device: DeviceId) -> DeviceId:
         return device

@@ -25,6 +25,7 @@ from hedgerow.features.cafe.counter import CounterService, counter_of
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry
 from hedgerow.features.cafe.rules import key_of, kind_of
 from hedgerow.features.contract import ControlService, Core, Snapshots
+from hedgerow.journal.access_store import move_pauses
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import pauses, sessions, writers
 from hedgerow.policies.model import Session
@@ -160,7 +161,7 @@ class OutageService:
             changed = connection.execute(over).rowcount
             open_now = self._store.update(sessions).where(is_open, sessions.c.starts <= before).values(moved)
             changed += connection.execute(open_now).rowcount
-            connection.execute(self._store.update(pauses).where(held).values(ends=pauses.c.ends - step))
+            move_pauses(self._store, connection, held, seconds=-step)
             if changed:
                 note = f"{before:.0f} to {now:.0f}"
                 CounterEntry(now, OUTAGE_ACTOR, CounterAction.CLOCK, note=note).write(self._store, connection)
