@@ -230,13 +230,13 @@ class SwitchWords:
         missing = [device for device, each in self.protections.items() if not each.certificate.is_live]
         if not self.protections:
             return Note(
-                self.reader.gettext("works only on devices that use the proxy and trust the certificate"),
+                self.reader.gettext("works only on devices whose pages are checked"),
                 "/certificate",
                 is_gap=True,
             )
         if not missing:
             return None
-        text = message("does not work yet on %(devices)s: it needs the proxy and the certificate")
+        text = message("does not work yet on %(devices)s: pages are not checked there")
         return Note(self.reader.gettext(text, devices=self.reader.listed(missing)), "/certificate", True)
 
     def _closure(self, closed: Closure | None, device: str) -> str:

@@ -53,7 +53,7 @@ DNS sees names of sites and no pages. So in a home without the proxy and the cer
 SAYS = {
     "Close YouTube Shorts": (
         "The rule is saved, and nothing is closed",
-        "does not work yet on tablet: it needs the proxy and the certificate",
+        "does not work yet on tablet: pages are not checked there",
     ),
     "Only one YouTube channel": (
         "The form is refused, and YouTube stays as it is",

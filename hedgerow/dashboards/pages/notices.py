@@ -40,7 +40,7 @@ TOPIC_TITLES = {
     NoticeTopic.BUDGET: message("Time is used up or bedtime begins soon"),
     NoticeTopic.LIST_HELD: message("The new copy of a list is held back"),
     NoticeTopic.UPDATE_FAILED: message("A list has not been updated for a day"),
-    NoticeTopic.TROUBLE: message("The policy file has mistakes, or the disk is full"),
+    NoticeTopic.TROUBLE: message("The rules have mistakes, or the disk is full"),
 }
 
 

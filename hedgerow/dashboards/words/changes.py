@@ -302,7 +302,10 @@ def _list_name(entry: object) -> str:
     return str(next((keys[key] for key in ("name", "url", "path", "category") if keys.get(key)), ""))
 
 
-_BEHIND = {"dns": message("DNS has not taken it over"), "proxy": message("the proxy has not taken it over")}
+_BEHIND = {
+    "dns": message("names of sites still follow the rules of before"),
+    "proxy": message("pages still follow the rules of before"),
+}
 
 
 def enforcement_text(enforcement: Enforcement, reader: Language) -> str:
@@ -311,7 +314,7 @@ def enforcement_text(enforcement: Enforcement, reader: Language) -> str:
     """
     if enforcement.is_complete and enforcement.problem:
         return reader.gettext(
-            "In force on DNS and proxy until the next restart: it cannot be saved (%(problem)s).",
+            "In force until the next restart: it cannot be saved (%(problem)s).",
             problem=enforcement.problem,
         )
     if enforcement.is_complete:

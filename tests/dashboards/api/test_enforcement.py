@@ -15,7 +15,7 @@ from hedgerow.dashboards.control import Enforcement
     ("enforced", "is_in_force", "problem"),
     [
         (Enforcement(), "?1", ""),
-        (Enforcement(("dns",)), "?0", "Saved, but not in force yet: DNS has not taken it over."),
+        (Enforcement(("dns",)), "?0", "Saved, but not in force yet: names of sites still follow the rules of before."),
         (
             Enforcement((), "no room", is_written=False),
             "?0",
@@ -24,7 +24,7 @@ from hedgerow.dashboards.control import Enforcement
         (
             Enforcement((), "no room"),
             "?1",
-            "In force on DNS and proxy until the next restart: it cannot be saved (no room).",
+            "In force until the next restart: it cannot be saved (no room).",
         ),
     ],
 )

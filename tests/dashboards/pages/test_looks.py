@@ -126,3 +126,21 @@ def test_the_page_of_services_is_light_until_a_group_is_opened(home):
     assert 'role="switch"' not in page
     assert 'id="switch-youtube-shorts"' in group
     assert 'id="switch-tiktok"' in every, "the switch that an address names"
+
+
+JARGON = re.compile(r"\b(DNS|proxy|resolver|YAML|policy file|in the policy)\b", re.IGNORECASE)
+EVERYDAY = (
+    *("/", "/day", "/people", "/people/mia", "/log", "/report", "/devices", "/more", "/help", "/account", "/device"),
+    *(f"/people/mia/{part}" for part in PARTS),
+    *("/why?device=mia-tablet&target=x.example", "/start/people", "/start/devices"),
+)
+
+
+def test_pages_of_every_day_speak_a_parents_words(home):
+    """What an admin wants to know is behind Details."""
+    with httpx.Client(base_url=home.url, trust_env=False, timeout=60, headers={"accept-language": "en"}) as parent:
+        for path in EVERYDAY:
+            page = parent.get(path).text.partition("<main")[2].partition("</main>")[0]
+            shown = re.sub(r"<details(?! open).*?</details>", "", page, flags=re.DOTALL)
+            found = JARGON.search(re.sub(r"<[^>]+>|Dynamic DNS", " ", shown))  # the name of a topic
+            assert found is None, (path, shown[max(0, shown.find(found[0]) - 100) :][:200])

@@ -221,13 +221,13 @@ def test_a_change_is_confirmed_with_the_state_of_the_enforcement_points(web: Web
     assert 'data-done="YouTube closed for tom."' in page
     web.control.enforced = Enforcement(("proxy",))
     page = browser.get(answer.headers["location"]).text
-    assert "Saved, but not in force yet: the proxy has not taken it over." in page
+    assert "Saved, but not in force yet: pages still follow the rules of before." in page
     web.control.enforced = Enforcement(("proxy",), "No space left on device", is_written=False)
     page = browser.get(answer.headers["location"]).text
     assert "Saved, but not in force yet: it cannot be written (No space left on device)." in page
     web.control.enforced = Enforcement((), "No space left on device")
     page = browser.get(answer.headers["location"]).text
-    assert "In force on DNS and proxy until the next restart: it cannot be saved (No space left on device)." in page
+    assert "In force until the next restart: it cannot be saved (No space left on device)." in page
 
 
 def test_rules_that_cannot_work_yet_say_what_is_missing(web: Web, browser: httpx.Client) -> None:
@@ -243,7 +243,7 @@ def test_rules_that_cannot_work_yet_say_what_is_missing(web: Web, browser: httpx
         "devices": {"tablet": {"ip": "192.168.1.31"}, "laptop": {"ip": "192.168.1.32", "trusts_ca": True}},
     }
     assert load(web, policy)
-    missing = "does not work yet on tablet and laptop: it needs the proxy and the certificate"
+    missing = "does not work yet on tablet and laptop: pages are not checked there"
     shown = ShownSwitches.of(browser, "mia")
     assert missing in shown.by_id["youtube-shorts"].notes
     assert "blocks nothing yet: no list says which sites these are" in shown.by_id["new-domains"].notes
@@ -255,7 +255,7 @@ def test_rules_that_cannot_work_yet_say_what_is_missing(web: Web, browser: httpx
     )
     web.recorder.flush()
     notes = ShownSwitches.of(browser, "mia").by_id["youtube-shorts"].notes
-    assert "does not work yet on tablet: it needs the proxy and the certificate" in notes
+    assert "does not work yet on tablet: pages are not checked there" in notes
 
 
 # 21:26 in Lisbon.

@@ -43,7 +43,7 @@ def parent(house: Hedgerow) -> Iterator[httpx.Client]:
 
 
 def is_broken(parent: httpx.Client) -> bool:
-    return "The policy file has mistakes" in parent.get("/").text
+    return "The rules have mistakes" in parent.get("/").text
 
 
 @pytest.mark.parametrize("text", BROKEN)
