@@ -35,6 +35,7 @@ COMMANDS: dict[str, str] = {
     "top": "data:top",
     "backup": "data:backup",
     "restore": "data:restore",
+    "data": "downgrade:app",
     "budgets": "time:budgets",
     "bonus": "time:bonus",
     "homework": "time:homework",

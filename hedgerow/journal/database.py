@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, inspect
+from sqlalchemy.exc import DatabaseError
 
 from hedgerow.journal.sqlite import SqliteDialect
-from hedgerow.journal.store import Dialect, JournalError, Rights, Store, StoreAddress
+from hedgerow.journal.store import Dialect, JournalError, Rights, Store, StoreAddress, cause_of
 from hedgerow.policies.text.addresses import DEFAULT_SITE
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -83,12 +84,39 @@ def may_open(store: Store, site: str) -> bool:
 
 def is_of_newer_version(path: Path) -> bool:
     """Return whether the journal at `path` was written by a newer Hedgerow."""
+    version = version_of_copy(path)
+    return version is not None and version > _newest_version()
+
+
+def downgrade_journal(path: Path, version: str, kept: Path) -> bool:
+    """Give the journal at `path` the tables of an earlier version, after a copy of it to `kept`.
+
+    Nobody may have it open. Return False if there was nothing to do. Raises `JournalError`, and then changes nothing.
+    """
+    store = open_journal(path)
+    try:
+        if version >= _newest_version():
+            return False
+        dialect_of(path).back_up(kept)
+        with store.begin() as connection:
+            _alembic("downgrade", connection, version)
+    except OSError as error:
+        raise JournalError(f"cannot copy the journal to {kept}: {error}") from error
+    except DatabaseError as error:
+        raise JournalError(f"cannot change the journal {path}: {cause_of(error)}") from error
+    finally:
+        store.dispose()
+    return True
+
+
+def version_of_copy(path: Path) -> str | None:
+    """Return the version of the tables of a journal that nobody uses; None if it has none."""
     with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as journal:
         try:
             row = journal.execute("SELECT version_num FROM alembic_version").fetchone()
-        except sqlite3.OperationalError:  # no such table
-            return False
-    return row is not None and str(row[0]) > _newest_version()
+        except sqlite3.DatabaseError:  # no such table, or no journal at all
+            return None
+    return str(row[0]) if row is not None else None
 
 
 def _open(place: Place) -> tuple[Store, bool]:

@@ -108,6 +108,11 @@ check test ! -e /var/lib/hedgerow/backups/journal.sqlite.before-upgrade-from-0.0
 check nft list table inet hedgerow
 check sh -c '! systemctl is-enabled hedgerow-gateway'
 
+check dpkg -i /try/first.deb # one step back
+check wait_for blocks
+check sha256sum -c /try/before
+check test -e /var/lib/hedgerow/backups/journal.sqlite.of-*
+
 check dpkg -r hedgerow
 check test "$(pgrep -c -u hedgerow)" = 0
 check test "$(nft list tables)" = ""
