@@ -417,8 +417,11 @@ def metrics_markdown() -> str:
         "",
         "`/metrics` at the web address exposes these metrics, summed over all processes, and Python's own "
         "(`process_…`, `python_…`). No",
-        "label holds a domain, an address, a device or a person, and a metric has at most 500 series. Scrape it "
-        "from the machine itself,",
+        "label holds a visited domain, a person, or a client's name or address, but for `seat`, the name "
+        "of a café's seat, which is",
+        "there only where the policy limits the bandwidth of seats. `upstream` and `source` are resolvers and "
+        "lists that the policy",
+        "names. A metric has at most 500 series. Scrape it from the machine itself,",
         "or with a token of the scope `metrics` (Settings, *Tokens for scripts*). Never give Prometheus the "
         "admin token of the state",
         "directory: with it, an account could be made. `hedgerow/dashboards/grafana/` has a scrape job, alert "

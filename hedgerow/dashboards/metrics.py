@@ -1,7 +1,8 @@
 """Table of all metrics, and their exposition.
 
-Workers report counters and gauges by name and label values; control adds its own. No label holds a domain, an address,
-a device or a person, and the number of series per metric is bounded. Undeclared metrics are ignored and counted.
+Workers report counters and gauges by name and label values; control adds its own. No label holds a visited domain, a
+person, or a client's name or address, but for `seat`, the name of a seat. `upstream` is a resolver, and `source` a
+list. The number of series per metric is bounded. Undeclared metrics are ignored and counted.
 """
 
 from __future__ import annotations

@@ -226,6 +226,15 @@ def test_panels_do_not_overlap(board):
     assert len({panel["id"] for panel in panels}) == len(panels)
 
 
+def test_labels_that_hold_a_name_are_documented():
+    """All others have a closed set of values, or are names of the policy's own profiles."""
+    labels = {label for metric in ALL_METRICS for label in metric.labels}
+    assert not labels & {"address", "client", "device", "domain", "host", "ip", "mac", "name", "person", "user"}
+    for named in ("seat", "source", "upstream"):
+        assert named in labels
+        assert f"`{named}`" in metrics_markdown().partition("| name |")[0]
+
+
 def test_generated_files_are_up_to_date():
     """To update: `python tools/grafana_dashboards.py`."""
     for board in DASHBOARDS:
