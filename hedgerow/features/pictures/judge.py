@@ -33,6 +33,9 @@ FIRST_LOOK = Path(__file__).with_name("open_nsfw_int8.onnx")
 MAX_PIXELS = 50_000_000
 """Pixels of a picture that is read, and of all frames of a moving one up to the last that is judged."""
 
+MAX_WEBP_PIXELS = MAX_PIXELS // 2
+"""The same of a WebP, of which the decoder has four copies at once: 840 MB with twice as many."""
+
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP")
 _MOVING = ("PNG", "GIF", "WEBP", "AVIF")
 SIDE = 256
@@ -205,7 +208,7 @@ def _open(body: bytes, side: int) -> Image | None:
     width, height = picture.size
     if min(width, height) < SMALLEST:
         return None
-    if width * height > MAX_PIXELS:
+    if width * height > (MAX_WEBP_PIXELS if picture.format == "WEBP" else MAX_PIXELS):
         raise ValueError("the picture has too many pixels")
     picture.draft("RGB", (side, side))  # of a JPEG, no more than the network sees is computed
     return picture

@@ -12,7 +12,7 @@ from harmless_pictures import encoded, noise
 from hedgerow.features.contract import scanners_of
 from hedgerow.features.pictures import FEATURE, scanner
 from hedgerow.features.pictures import judge as pictures
-from hedgerow.features.pictures.judge import MAX_PIXELS, SMALLEST
+from hedgerow.features.pictures.judge import MAX_PIXELS, MAX_WEBP_PIXELS, SMALLEST
 from hedgerow.features.pictures.scanner import KEY, PICTURES, PictureScanner, is_installed, is_picture
 from hedgerow.policies.content import NO_SCORE_LIMIT, UNCHECKED, ContentRules, ScoreRule
 from hedgerow.policies.model import Reason
@@ -127,6 +127,16 @@ def test_a_bomb_of_pixels_is_not_unpacked() -> None:
     )
     with pytest.raises(ValueError, match="pixels"):
         pictures.judge().score(body)
+
+
+@needs_extra
+def test_a_bomb_of_pixels_in_a_webp_is_not_unpacked() -> None:
+    """Its decoder has four copies of the picture: two processes with 50 million pixels each took 1.7 GB."""
+    from PIL import Image
+
+    side = int(MAX_WEBP_PIXELS**0.5) + 1
+    with pytest.raises(ValueError, match="pixels"):
+        pictures.judge().score(encoded(Image.new("RGB", (side, side)), "WEBP"))
 
 
 @needs_extra
