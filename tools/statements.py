@@ -21,7 +21,7 @@ BUDGETS = {
     "blocklists": 3795,
     "dashboards": 7235,
     "dns": 4745,
-    "features": 8760,
+    "features": 8764,
     "journal": 3325,
     "network": 1284,
     "policies": 5686,

@@ -45,6 +45,9 @@ log = logging.getLogger("hedgerow.control")
 LINES_LIMIT = 50_000
 """Lines that wait for one collector."""
 
+SPARE_BYTES = 64 * 1024 * 1024
+"""Bytes of its disk that a file leaves free: the journal and the lists may be on it too."""
+
 _INTERVAL_S = 1.0
 _RETRY_S = 10.0
 _TIMEOUT_S, _LAST_FLUSH_S = 5.0, 0.5
@@ -67,11 +70,12 @@ class LogFile:
     """A file of the directory of logs, to which lines are appended.
 
     It is opened anew for each batch, so that logrotate may rename it. A policy can't choose another directory: a
-    name with a path in it is refused, and a link is not followed.
+    name with a path in it is refused, and a link is not followed. Nobody but logrotate shortens it, so it leaves
+    `spare` bytes of its disk free.
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self._folder, self._name = folder, name
+    def __init__(self, folder: Path, name: str, spare: int = SPARE_BYTES) -> None:
+        self._folder, self._name, self._spare = folder, name, spare
         self._path = folder / name
 
     def write(self, lines: Sequence[bytes]) -> None:
@@ -81,6 +85,9 @@ class LogFile:
             if not stat.S_ISREG(before.st_mode):
                 raise OSError(f"{self._path} is not a file")
             data = b"".join(line + b"\n" for line in lines)
+            disk = os.fstatvfs(file)
+            if disk.f_bavail * disk.f_frsize < self._spare + len(data):
+                raise OSError(f"{self._path} can't be written: the disk is nearly full")
             if os.write(file, data) < len(data):
                 os.ftruncate(file, before.st_size)  # half a line would spoil the next
                 raise OSError(f"{self._path} can't be written: the disk is full")

@@ -234,6 +234,13 @@ def test_half_a_line_is_taken_back_on_a_full_disk(tmp_path: Path) -> None:
     assert file.read_bytes() == b"first\n"
 
 
+def test_a_file_does_not_fill_the_disk_of_the_journal(tmp_path: Path) -> None:
+    LogFile(tmp_path, "log").write([b"first"])
+    with pytest.raises(OSError, match="nearly full"):
+        LogFile(tmp_path, "log", spare=1 << 60).write([b"second"])
+    assert (tmp_path / "log").read_bytes() == b"first\n"
+
+
 def test_links_and_pipes_are_no_files(tmp_path: Path) -> None:
     import os
 
