@@ -266,11 +266,9 @@ def _link_problems(
         yield f"{name} is of another site, {stated.site}"
     if before is not None and stated.day <= before.day:
         yield f"{name} is of a day that comes before {before.day}"
-    if before is not None and before.counter is not None:
-        if stated.counter is None:
-            yield f"{name} has no entries of the counter, and the one before it has"
-        elif stated.counter.first != before.counter.last + 1:
-            yield f"{name} begins with entry {stated.counter.first} of the counter, after entry {before.counter.last}"
+    counter, last = stated.counter, before.counter if before is not None else None
+    if counter is not None and last is not None and counter.first != last.last + 1:
+        yield f"{name} begins with entry {counter.first} of the counter, after entry {last.last}"
 
 
 def _prefix_problems(found: Sequence[SignedStatement], earlier: Sequence[bytes]) -> Iterable[str]:
@@ -324,6 +322,8 @@ def _notes(found: Sequence[SignedStatement], today: str) -> Iterable[str]:
     for one, other in pairwise(found):
         if one.statement.key != other.statement.key:
             yield f"from {other.statement.day} on, the key {other.statement.key} signs"
+        if one.statement.counter is not None and other.statement.counter is None:
+            yield f"from {other.statement.day} on, an older Hedgerow made statements without the counter's entries"
     for signed in found:
         stated = signed.statement
         if (late := (_day_of(stated.made_at) - date.fromisoformat(stated.day)).days - 1) > _LATE_DAYS:

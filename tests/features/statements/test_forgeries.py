@@ -232,10 +232,6 @@ FILES: dict[str, tuple[Callable[[Lines, Lines], tuple[Lines, Lines]], str]] = {
         "is not signed as it stands",
     ),
     "somebody else signed a day": (lambda s, e: ([*s[:2], signed_by_stranger(s[2])], e), "is not signed as it stands"),
-    "a day has no counter any more": (
-        lambda s, e: ([s[0], without_counter(s[1])], e),
-        "has no entries of the counter, and the one before it has",
-    ),
     "all entries were linked anew": (
         lambda s, e: (s, linked_anew(e, poorer)),
         "is not the one that statement 1 (2026-05-27) has signed",
@@ -292,6 +288,13 @@ def test_an_expected_day_that_was_never_stated_is_missing(journal: Path, tmp_pat
     assert result.exit_code == 1
     assert "the chain ends at 2026-05-29: the statements until 2026-05-30 are missing" in result.stdout
     assert verify(tmp_path, statements, entries, "--expect", "yesterday").exit_code == 2
+
+
+def test_days_of_an_older_version_between_are_noted(journal: Path, tmp_path: Path) -> None:
+    statements, entries = export(journal)
+    result = verify(tmp_path, [statements[0], without_counter(statements[1])], entries)
+    assert result.exit_code == 0, result.stdout
+    assert "Note: from 2026-05-28 on, an older Hedgerow made statements without the counter's entries." in result.stdout
 
 
 def test_entries_of_more_than_a_year_ago_may_be_deleted(journal: Path, tmp_path: Path) -> None:
