@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack
+import threading
+import time
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,10 @@ from small_internet import SmallInternet
 from small_internet.clients import curl, kdig_addresses
 from small_internet.running import Hedgerow, hedgerow_command, network_section, running_hedgerow, wait_until
 from static_server import serving
+
+from hedgerow.features.organisation.levels import OrganisationStore, SiteState
+from hedgerow.journal.database import open_journal
+from hedgerow.journal.store import StoreAddress
 
 TABLET, BLOCKED = "127.0.0.2", ["0.0.0.0"]
 SITE = "people:\n  mia: {age: 9, devices: [tablet]}\ndevices:\n  tablet: {ip: 127.0.0.2}\n"
@@ -34,10 +41,10 @@ class Office:
         assert done.returncode == status, (words, done.stderr)
         return done.stdout if is_output or status == 0 else done.stderr
 
-    def publish(self, text: str, *words: str, status: int = 0) -> str:
+    def publish(self, text: str, *words: str, status: int = 0, is_output: bool | None = None) -> str:
         file = self.folder / "base.yaml"
         file.write_text(text)
-        return self.run("organisation", "publish", str(file), *words, status=status)
+        return self.run("organisation", "publish", str(file), *words, status=status, is_output=is_output)
 
     def versions(self, *words: str) -> list[dict[str, object]]:
         return list(json.loads(self.run("organisation", "versions", "--json", *words)))
@@ -137,6 +144,52 @@ def test_an_organisation_with_two_sites(whole_internet: SmallInternet, office: O
         page = curl("http://localhost/organisation", options=local).body.decode()
         assert "cafe-1" in page
         assert "cafe-2" not in page
+
+
+@contextmanager
+def simulated_sites(url: str, refusing: Collection[str], silent: Collection[str]) -> Iterator[None]:
+    """A hundred sites that take over what is published, or refuse it, as their machines do."""
+    over = threading.Event()
+    empty = SiteState("0.2.0", "0123", {}, 5, {}, 0, 0, ())
+
+    def answer(sites: dict[str, OrganisationStore]) -> None:
+        while not over.wait(0.2):
+            for site, store in sites.items():
+                newest = store.levels().get("organisation")
+                version = newest.id if newest is not None else 0
+                if site in refusing:
+                    state = replace(empty, refused={"organisation": version}, refusal="line 2: people.… is locked")
+                else:
+                    state = replace(empty, versions={"organisation": version})
+                store.report("box", time.time(), state)
+
+    with closing(open_journal(StoreAddress(url))) as owner:
+        names = [f"cafe-{number}" for number in range(100)]
+        sites = {name: OrganisationStore(replace(owner, site=name)) for name in names}
+        for name in names:
+            sites[name].report("box", time.time() - (600 if name in silent else 0), empty)
+        answering = threading.Thread(target=answer, args=({name: sites[name] for name in names if name not in silent},))
+        answering.start()
+        try:
+            yield
+        finally:
+            over.set()
+            answering.join()
+
+
+def test_a_version_is_tried_at_some_of_a_hundred_sites_first(office: Office) -> None:
+    refusing, silent = {"cafe-7", "cafe-40", "cafe-99"}, {f"cafe-{number}" for number in range(50, 55)}
+    office.run("organisation", "versions")  # makes the tables
+    with simulated_sites(office.url, refusing, silent):
+        stays = office.publish(BASE, "--canary", "cafe-1", "--canary", "cafe-7", status=1, is_output=True)
+        assert "stays at cafe-1, cafe-7. Of 2 machines: 1 have it, 1 refuse it." in stays
+        assert "cafe-7 (box): refused: line 2: people.… is locked" in stays
+        assert [each["sites"] for each in office.versions()] == [["cafe-1", "cafe-7"]]
+        told = office.publish(BASE, "--canary", "cafe-1", "--canary", "cafe-2", status=1, is_output=True)
+        assert "is published for all sites. Of 100 machines: 92 have it, 3 refuse it, 5 are silent." in told
+        assert all(f"  {site} (box): refused: line 2" in told for site in refusing)
+        assert all(f"  {site} (box): silent\n" in told for site in silent)
+        assert [each["sites"] for each in office.versions()] == [[], ["cafe-1", "cafe-2"], ["cafe-1", "cafe-7"]]
 
 
 def test_a_site_without_the_store_follows_a_signed_bundle(whole_internet: SmallInternet, tmp_path: Path) -> None:
