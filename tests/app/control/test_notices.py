@@ -179,6 +179,46 @@ def test_a_service_whose_answer_never_ends_fills_no_memory() -> None:
     assert received < SMALL_MEMORY // 4
 
 
+@pytest.mark.parametrize(
+    ("head", "more", "problem"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", b"X-A: " + b"y" * 60_000 + b"\r\n", "The service could not be reached or did not"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, "The service did not answer in time."),
+        (
+            b"HTTP/1.1 307 Go\r\nLocation: /\r\nContent-Length: 0\r\n\r\n",
+            b"",
+            "The service could not be reached or did",
+        ),
+        (
+            b"HTTP/1.1 307 Go\r\nLocation: http://169.254.169.254/\r\nContent-Length: 0\r\n\r\n",
+            b"",
+            "Nothing was sent: the service leads inside this network.",
+        ),
+    ],
+)
+def test_a_hostile_service_ends_in_time_and_leads_nowhere(head: bytes, more: bytes, problem: str) -> None:
+    def answer(server: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:  # shut down
+                return
+            with connection, contextlib.suppress(OSError):
+                connection.recv(65536)
+                connection.sendall(head)
+                while more:
+                    connection.sendall(more)
+
+    with socket.create_server(("127.0.0.1", 0)) as hostile:
+        thread = threading.Thread(target=answer, args=(hostile,))
+        thread.start()
+        message = OutgoingMessage(f"json://127.0.0.1:{hostile.getsockname()[1]}/", "t", "b")
+        found = asyncio.run(send_in_subprocess(message, limit=10))
+        hostile.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert found.startswith(problem)
+
+
 @pytest.mark.parametrize("address", ["nothing://x", "", "mailto://"])
 def test_an_unknown_service_is_reported_without_its_address(address: str) -> None:
     assert (
