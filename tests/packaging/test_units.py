@@ -105,3 +105,35 @@ def test_an_upgrade_stops_nothing_before_it_is_unpacked(tmp_path: Path, step: st
     )
     subprocess.run(["unshare", "--mount", "sh", "-euc", booted], check=True)
     assert ("deb-systemd-invoke stop" in calls.read_text(encoding="utf-8")) == stops
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("now", "after", "steps_back"), [("0.2.0", "0.1.9-1", True), ("0.2.0", "0.2.1", False)])
+def test_a_downgrade_has_the_journal_changed_while_nobody_uses_it(
+    tmp_path: Path, now: str, after: str, steps_back: bool
+) -> None:
+    calls = tmp_path / "calls"
+    calls.touch()
+    for program, answer in (("find", ""), ("deb-systemd-invoke", ""), ("hedgerow", ""), ("dpkg-query", f"echo {now}")):
+        (tmp_path / program).write_text(f'#!/bin/sh\necho {program} "$@" >>{calls}\n{answer}\n', encoding="utf-8")
+    (tmp_path / "runuser").write_text('#!/bin/sh\nshift 3\nexec "$@"\n', encoding="utf-8")
+    for program in ("find", "deb-systemd-invoke", "hedgerow", "dpkg-query", "runuser"):
+        (tmp_path / program).chmod(0o755)
+    script = ROOT / "packaging" / "debian" / "prerm"
+    backups = "/var/lib/hedgerow/backups"
+    booted = (
+        "mount -t tmpfs none /run && mkdir -p /run/systemd/system && mount -t tmpfs none /var/lib &&"
+        f" mkdir -p {backups} && touch {backups}/../journal.sqlite {backups}/journal.sqlite.before-upgrade-from-0.1.9-1"
+        f" && PATH={tmp_path}:$PATH sh {script} upgrade {after} && ls {backups} >{tmp_path}/copies"
+    )
+    subprocess.run(["unshare", "--mount", "sh", "-euc", booted], check=True)
+    done = [line for line in calls.read_text(encoding="utf-8").splitlines() if not line.startswith(("find", "dpkg"))]
+    copies = (tmp_path / "copies").read_text(encoding="utf-8").split()
+    if steps_back:
+        assert done == [
+            "deb-systemd-invoke stop hedgerow.service",
+            f"hedgerow data downgrade --to {after} --state /var/lib/hedgerow",
+        ]
+        assert copies == ["journal.sqlite.of-0.1.9-1"]  # which the older version's postinst does not remove
+    else:
+        assert (done, copies) == ([], ["journal.sqlite.before-upgrade-from-0.1.9-1"])
