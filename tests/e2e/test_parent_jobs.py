@@ -33,7 +33,7 @@ Each job is done by a test by touch, in Chromium at the size of a phone (390 × 
 counts as done once the child's device shows it: simulated apps with their real hosts, or the child's browser. A tap is a touch on a button,
 link, switch or field; choosing in a list is two taps. Keystrokes are characters typed; a date is picked with three taps.
 
-The guide of the first start comes before: from the QR code to *Today*, a family of four needs 13 taps and 30 keystrokes
+The guide of the first start comes before: from the QR code to *Today*, a family of four needs 12 taps and 29 keystrokes
 ([what each step takes](first-day.md#how-long-it-takes)). What the router needs comes on top.
 
 *DNS* is enough for all jobs that name nothing else. What closes or opens something is tried on a tablet that uses Hedgerow's DNS alone, and on a
