@@ -23,7 +23,7 @@ BUDGETS = {
     "dns": 4745,
     "features": 8764,
     "journal": 3325,
-    "network": 1284,
+    "network": 1289,
     "policies": 5686,
     "proxy": 8631,
     TOP_LEVEL: 1427,

@@ -41,6 +41,9 @@ PROXIED = [
     "GET  http://a.example/ HTTP/1.1\r\n",
     "GET\thttp://a.example/ HTTP/1.1\r\n",
     "\r\n\r\n\n\nPOST http://a.example/ HTTP/1.1\r\n",
+    " CONNECT a.example:443 HTTP/1.1\r\n",
+    "\t \r\nconnect a.example:443 HTTP/1.1\r\n",
+    " GET http://a.example/ HTTP/1.1\r\n",
 ]
 DIRECT = [
     "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n",
@@ -133,7 +136,33 @@ IN_TURN = [
     ["\r\n", "connect a.example:443 HTTP/1.1\r\n"],
     ["\n", "\r\n", "PUT http://a.example/ HTTP/1.1\r\n"],
 ]
-LATER = [["NICK mia\r\n", "hello http://a.example/ is good"], ["NICK mia\r\n", "connect me"], ["x" * 900, "\0\x20\x38"]]
+IN_PIECES = [
+    ["C", "ONNECT a.example:443 HTTP/1.1\r\n"],
+    ["co", "nnect a.example:443 HTTP/1.1\r\n"],
+    ["CONN", "ECT a.example:443 HTTP/1.1\r\n"],
+    ["CONNECT", " a.example:443 HTTP/1.1\r\n"],
+    ["GET ", "http://a.example/ HTTP/1.1\r\n"],
+    ["get http", "://a.example/ HTTP/1.1\r\n"],
+    ["S", "SH-2.0-a\r\n"],
+    ["SSH", "-2.0-a\r\n"],
+    ["SSH-", "2.0-a\r\n"],
+    [*"CONNECT a.example:443 HTTP/1.1\r\n"],
+]
+SHORT = [
+    ["\0\3\x50"],
+    ["\x10", "\0\x2f"],
+    ["1", "2"],
+    ["QUIT\r\n"],
+    ["NOOP\r\n"],
+    ["NICK mia\r\n", "C", "S"],
+    ["\r\n", "NICK mia\r\n", "C"],
+]
+LATER = [
+    *SHORT,
+    ["NICK mia\r\n", "hello http://a.example/ is good"],
+    ["NICK mia\r\n", "connect me"],
+    ["x" * 900, "\0\x20\x38"],
+]
 
 
 def test_later_text_of_a_connection_is_no_request(space: str) -> None:
@@ -146,6 +175,7 @@ def test_later_text_of_a_connection_is_no_request(space: str) -> None:
     subprocess.run(["ip", "netns", "exec", space, "nft", "-j", "-f", "-"], input=text, text=True, check=True)
     with listener(space) as server:
         assert [pieces for pieces in IN_TURN if send(space, server, *pieces, table="hedgerow") == 0] == []
+        assert [pieces for pieces in IN_PIECES if send(space, server, *pieces, table="hedgerow") == 0] == []
         assert [pieces for pieces in LATER if send(space, server, *pieces, table="hedgerow") > 0] == []
 
 
