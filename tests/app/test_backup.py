@@ -211,6 +211,7 @@ def test_what_a_restore_replaces_is_kept_with_its_date(state, tmp_path):
         restore(out, state, policy)
     assert everything_in(state) | {"lock": b""} == before | {"lock": b""}
     kept = restore(out, state, policy, replace=True, now=0.0).kept
+    assert kept is not None
     assert kept.name.startswith("before-restore-19")
     assert (grants_in(state / "journal.sqlite"), (state / "ca" / "key.pem").read_text()) == (
         ["chess.example"],

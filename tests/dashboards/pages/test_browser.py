@@ -604,6 +604,8 @@ def test_the_guide_and_a_change_by_keyboard_alone(chromium, new_web):
     page.keyboard.type("mia")
     page.keyboard.press("Tab")
     page.keyboard.type("9")
+    page.keyboard.press("Enter")  # to the next person
+    page.get_by_role("button", name="Continue").focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**/start/connect")
     until_policy_says(page, new_web, "age: 9")
