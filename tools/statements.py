@@ -21,7 +21,7 @@ BUDGETS = {
     "blocklists": 3795,
     "dashboards": 7235,
     "dns": 4745,
-    "features": 8764,
+    "features": 8790,
     "journal": 3325,
     "network": 1289,
     "policies": 5686,

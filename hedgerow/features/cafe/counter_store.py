@@ -215,6 +215,16 @@ class CounterStore:
         query = self._store.select(counter_entries).where(_ENTRY.session.in_(unsettled)).order_by(_ENTRY.id)
         return tuple(_entry(row) for row in self._store.rows(query))
 
+    def ended_by_themselves(self, since: float, until: float) -> frozenset[str]:
+        """Return the seats at which a session's time was over between two instants, and nobody ended it before."""
+        rows = self._store.rows(self._store.select(sessions).where(sessions.c.ends.between(since, until)))
+        ended = [Session(**row._mapping) for row in rows]
+        return frozenset(
+            each.device
+            for each in ended
+            if (entries := self.of_session(each.id)) and entries[-1].action is not CounterAction.END
+        )
+
     def last_count(self) -> CounterEntry | None:
         """Return the entry of the last count of the till."""
         query = self._store.select(counter_entries).where(_ENTRY.action == CounterAction.COUNT)

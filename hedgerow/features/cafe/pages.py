@@ -66,6 +66,8 @@ Day = Annotated[date | None, Query()]
 Amount = Annotated[str, Form(max_length=20)]
 
 MAX_SESSIONS_SHOWN = 500
+OVER_SHOWN_S = 600.0
+"""Seconds for which a seat says that its guest's time is over."""
 LENGTHS = (30, 60, 90, 120)
 """Minutes that the counter offers for a session."""
 
@@ -205,9 +207,15 @@ class CounterPages(_CounterGroup):
         pauses = {each.device: each.ends for each in await run_in_threadpool(self._context.reader.pauses, now)}
         policy = self._context.policy()
         traffic = {each.seat: each for each in seat_traffic(self._context.metrics, policy, sessions.values())}
+        owed = {each.session: each for each in await self._debts() if each.amount > 0}
+        over = await run_in_threadpool(self._store.ended_by_themselves, now - OVER_SHOWN_S, now)
         seats = (device.id for device in policy.devices.values() if device.is_seat)
         return [
-            tile_of(seat, sessions.get(seat), pauses.get(seat), traffic.get(seat), now)
+            replace(
+                tile_of(seat, sessions.get(seat), pauses.get(seat), traffic.get(seat), now),
+                owed=owed.get(sessions[seat].id) if seat in sessions else None,
+                is_over=seat in over,
+            )
             for seat in sorted(seats, key=natural_order)
         ]
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from hedgerow.dashboards.words import labels
 from hedgerow.features.cafe.api import SeatTraffic
+from hedgerow.features.cafe.shifts import Debt
 from hedgerow.policies.model import Pause, Policy, Session
 from hedgerow.policies.seats import SEAT_PREFIX
 
@@ -18,7 +19,8 @@ class SeatTile:
     """A seat. `session` is None if it is free; `left` is in whole minutes, None without an end. `kind` is empty without
     a session.
 
-    `traffic` is None where nothing counts it.
+    `traffic` is None where nothing counts it. `owed` is what the guest owes so far. `is_over`: the time of its last
+    guest ended by itself a short while ago.
     """
 
     seat: str
@@ -27,6 +29,8 @@ class SeatTile:
     pause_ends: float | None = None
     kind: str = ""
     traffic: SeatTraffic | None = None
+    owed: Debt | None = None
+    is_over: bool = False
 
 
 def tile_of(

@@ -392,3 +392,14 @@ def test_the_doctor_names_a_kind_without_a_price() -> None:
     assert check("{child: 200, adult: 300, teen: 0}")[0] is Health.GOOD
     unpriced = SimpleNamespace(policy=parse_policy(b"seats: {seat-1: {ip: 127.0.0.6}}", None))
     assert list(check_prices(unpriced)) == []  # type: ignore[arg-type]
+
+
+def test_a_seat_says_for_a_while_that_the_time_of_its_guest_is_over(cafe: Cafe) -> None:
+    cafe.open(30)
+    cafe.pass_time(31)
+    now = time.time()
+    assert cafe.store.ended_by_themselves(now - 600, now) == {"seat-1"}
+    assert cafe.store.ended_by_themselves(now - 30, now) == frozenset()
+    cafe.open(30)
+    cafe.end()
+    assert cafe.store.ended_by_themselves(now - 30, time.time()) == frozenset(), "somebody at the counter ended it"
