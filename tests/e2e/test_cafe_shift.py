@@ -1,0 +1,146 @@
+"""A shift with two people at two phones: double taps, vouchers, a guest who has not paid, a power cut, and a till in
+which something is missing. All sums agree to the cent.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import signal
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect
+from small_internet import SmallInternet
+from small_internet.browser import browser_for_pages
+from small_internet.clients import curl
+from small_internet.running import Hedgerow, network_section, running_hedgerow, wait_until
+
+PINS = {"Ana": "2580", "Ben": "4711"}
+SEATS = [f"seat-{number}" for number in range(1, 9)]
+PASSWORD = "eight seats and two phones"
+POLICY = (
+    "cafe: {name: Café Sol, currency: EUR, prices: {child: {30: 120, 60: 200}, adult: 300}}\n"
+    "seats: {" + ", ".join(f"{seat}: {{ip: 127.0.0.{60 + number}}}" for number, seat in enumerate(SEATS)) + "}\n"
+)
+CUT_S = 1200
+
+
+@pytest.fixture
+def cafe(internet: SmallInternet) -> Iterator[Hedgerow]:
+    with running_hedgerow(network_section(internet) + POLICY) as running:
+        with script(running) as api:
+            order = {"name": "counter", "role": "operator", "password": PASSWORD}
+            api.post("/accounts", json={"name": "owner", "role": "admin", "password": PASSWORD}).raise_for_status()
+            api.post("/accounts", json=order).raise_for_status()
+            for name, pin in PINS.items():
+                api.put(f"/staff/{name}", json={"role": "staff", "pin": pin}).raise_for_status()
+        yield running
+
+
+def script(cafe: Hedgerow) -> httpx.Client:
+    token = (cafe.state / "admin-token").read_text().strip()
+    headers = {"Authorization": f"Bearer {token}"}
+    return httpx.Client(base_url=f"{cafe.web}/api/v1", trust_env=False, timeout=60, headers=headers, verify=False)
+
+
+def phone(chromium: Browser, cafe: Hedgerow, name: str) -> Page:
+    """Sign in on a phone, and take over."""
+    context = chromium.new_context(
+        viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, ignore_https_errors=True
+    )
+    page = context.new_page()
+    page.goto(f"{cafe.web}/sign-in")
+    page.locator("[name=name]").fill("counter")
+    page.locator("[name=password]").fill(PASSWORD)
+    page.locator("[name=password]").press("Enter")
+    page.wait_for_url(lambda url: "sign-in" not in url)
+    page.goto(f"{cafe.web}/counter")
+    page.locator(".duty [name=name]").select_option(name)
+    page.locator(".duty [name=pin]").fill(PINS[name])
+    page.get_by_role("button", name="Take over").tap()
+    expect(page.get_by_text(f"On duty: {name}")).to_be_visible()
+    return page
+
+
+def open_seat(page: Page, seat: str, *, pays: str = "now", taps: int = 1) -> None:
+    page.locator("fieldset label", has_text=re.compile(f"^{pays}$")).tap()
+    button = page.locator(f"[data-seat={seat}]").get_by_role("button")
+    (button.dblclick if taps == 2 else button.tap)()
+    expect(page.locator(f"[data-seat={seat}] summary").first).to_contain_text("60")
+
+
+def power_cut(cafe: Hedgerow) -> None:
+    """Let control find that it last ran long ago, when the sessions had just begun."""
+    (pid,) = cafe.pids("control")
+    with closing(sqlite3.connect(cafe.state / "journal.sqlite", timeout=30)) as journal, journal:
+        os.kill(pid, signal.SIGKILL)
+        assert journal.execute("UPDATE writers SET at = at - ? WHERE writer LIKE '%seats'", (CUT_S,)).rowcount == 1
+        journal.execute("UPDATE sessions SET starts = starts - ?, ends = ends - ?", (CUT_S, CUT_S))
+    wait_until(lambda: cafe.pids("control") not in ([], [pid]) and curl(f"{cafe.web}/healthz").status == 200, 60)
+
+
+def entries(api: httpx.Client) -> list[dict[str, Any]]:
+    answer = api.get("/counter/entries")
+    found: list[dict[str, Any]] = answer.json() if answer.is_success else []  # none while control starts
+    return found
+
+
+@pytest.mark.timeout(240)
+def test_the_sums_of_a_shift_agree(cafe: Hedgerow) -> None:
+    with browser_for_pages() as chromium:
+        ana, ben = phone(chromium, cafe, "Ana"), phone(chromium, cafe, "Ben")
+        open_seat(ana, "seat-1", taps=2)
+        open_seat(ben, "seat-2", taps=2)
+        open_seat(ana, "seat-3", pays="afterwards")
+        with script(cafe) as api:
+            api.post("/vouchers", json={"count": 2, "band": "adult", "minutes": 60}).raise_for_status()
+
+        power_cut(cafe)
+        after_the_cut(cafe, chromium)
+
+
+def after_the_cut(cafe: Hedgerow, chromium: Browser) -> None:
+    with script(cafe) as api:  # the token of the command line is a new one
+        wait_until(lambda: any(each["action"] == "outage" for each in entries(api)), 60, "the time is given back")
+        given_back = [(each["seat"], each["minutes"]) for each in entries(api) if each["action"] == "outage"]
+        assert [seat for seat, _ in given_back] == SEATS[:3]
+        assert {minutes for _, minutes in given_back} <= {20, 21}
+
+        api.post("/sessions/seat-4", json={"band": "child", "minutes": 30, "pays": "after"}).raise_for_status()
+        with closing(sqlite3.connect(cafe.state / "journal.sqlite", timeout=30)) as journal, journal:
+            journal.execute("UPDATE sessions SET ends = starts WHERE device = 'seat-4'")  # it ended by itself
+        # and control reads the sessions again
+        api.post("/sessions/seat-2/pause", json={"minutes": 5}).raise_for_status()
+        api.post("/sessions/seat-2/resume").raise_for_status()
+
+        ben = phone(chromium, cafe, "Ben")
+        unpaid = ben.locator(".unpaid li")
+        expect(unpaid).to_contain_text(["seat-4"])
+        expected = api.get("/counter/till").json()["expected"]
+        assert expected == 200 + 200 + 600
+        ben.locator("#till summary").tap()
+        ben.locator("[name=counted]").fill("9.50")
+        ben.locator("#till [name=pin]").fill(PINS["Ben"])
+        ben.get_by_role("button", name="Record the count").tap()
+        expect(ben.locator("#counts")).to_be_visible()
+
+        report = api.get("/counter/report").json()
+        counts = [(each["actor"], each["expected"], each["counted"], each["difference"]) for each in report["counts"]]
+        assert counts == [("Ben", 1000, 950, -50)]
+        assert report["takings"] == {"EUR": 1000}
+        owed = {each["seat"]: each["amount"] for each in report["unpaid"]}
+        assert owed == {"seat-3": 200, "seat-4": 120}
+        page = ben.context.request.get(f"{cafe.web}/counter/report.csv")
+        table = list(csv.DictReader(io.StringIO(page.text())))
+        assert sum(int(each["taken"]) for each in table) == 1000
+        assert sum(int(each["unpaid"]) for each in table) == sum(owed.values())
+        assert sum(int(each["due"]) for each in table) == 1000 + sum(owed.values())
+        assert sum(each["action"] == "open" for each in table) == 4, "a double tap opens once"
+        assert "expected 1000, counted 950, left 0" in [each["note"] for each in table]
