@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import re
 import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,7 +22,7 @@ from playwright.sync_api import Browser, Page, expect
 from small_internet import SmallInternet
 from small_internet.browser import browser_for_pages
 from small_internet.clients import curl
-from small_internet.running import Hedgerow, network_section, running_hedgerow, wait_until
+from small_internet.running import Hedgerow, hedgerow_command, network_section, running_hedgerow, wait_until
 
 PINS = {"Ana": "2580", "Ben": "4711"}
 SEATS = [f"seat-{number}" for number in range(1, 9)]
@@ -144,3 +146,19 @@ def after_the_cut(cafe: Hedgerow, chromium: Browser) -> None:
         assert sum(int(each["due"]) for each in table) == 1000 + sum(owed.values())
         assert sum(each["action"] == "open" for each in table) == 4, "a double tap opens once"
         assert "expected 1000, counted 950, left 0" in [each["note"] for each in table]
+    check_the_chain(cafe, table)
+
+
+def check_the_chain(cafe: Hedgerow, table: list[dict[str, str]]) -> None:
+    """Check that the chain of the counter's entries holds, and has the sums of the report."""
+    statements, copy, key = (str(cafe.state.parent / name) for name in ("statements.jsonl", "entries.jsonl", "key.pem"))
+    files = ("--statements", statements, "--entries", copy, "--public-key", key)
+    written = hedgerow_command("seat", "audit", "--state", str(cafe.state), *files)
+    assert written.returncode == 0, written.stderr
+    chain = [json.loads(line)["entry"] for line in Path(copy).read_text().splitlines()]
+    assert sum(each.get("taken", 0) for each in chain) == 1000
+    assert sum(each.get("due", 0) for each in chain) == sum(int(each["due"]) for each in table)
+    checked = hedgerow_command("seat", "audit", "--verify", statements, "--entries", copy, "--key", key)
+    assert f"No statements, {len(chain)} entries of the counter." in checked.stdout
+    wrong = [line for line in checked.stdout.splitlines() if line.startswith("WRONG")]
+    assert wrong == ["WRONG: there is no statement."], "the day is not over, and the entries are whole"
