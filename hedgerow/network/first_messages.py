@@ -113,10 +113,8 @@ _PIECES = tuple(
     ProtocolSignature("web proxy", ((0, len(word), word),), over=TCP)
     for word in ("conn", "get", "head", "opti", "post", "put")
 )
-_FIRST_LETTERS = tuple(
-    ProtocolSignature("web proxy", ((0, 1, letters),), over=TCP) for letters in ((0x41, 0x5A), (0x61, 0x7A))
-)
-"""The first one to three letters of anything: no protocol in use sends so few of them first."""
+_FIRST_LETTERS = tuple(ProtocolSignature("web proxy", ((0, 1, letter),), over=TCP) for letter in "cghops")
+"""The first one to three letters of those words and of `SSH-`."""
 
 _CT_MARK: NftExpression = {"ct": {"key": "mark"}}
 SPOKEN_MARK = 0x04000000

@@ -49,7 +49,7 @@ def unreadable(tmp_path: Path) -> Iterator[Path]:
         ),
         *(
             "backup saved",
-            "restore saved",
+            "restore saved --replace",
             "lists status",
             "lists update",
             "lists lookup example.com",
@@ -89,7 +89,7 @@ def test_files_written_by_root_belong_to_the_owner_of_the_state_directory(tmp_pa
     (state / "ca" / "link").hardlink_to(roots)
     (tmp_path / "list.txt").write_text("casino.example\n")
     (tmp_path / "hedgerow.yaml").write_text("lists: [{category: gambling, path: list.txt}]\n")
-    words = ("backup saved", "ca rotate --yes", "restore saved", "lists update")
+    words = ("backup saved", "ca rotate --yes", "restore saved --replace", "lists update")
     for each in words:
         done = hedgerow_command(*each.split(), "--state", str(state), cwd=tmp_path)
         assert done.returncode == 0, done.stderr

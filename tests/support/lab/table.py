@@ -45,7 +45,7 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
   home with children count as one. `allow` in the policy opens a domain.
 - **A tunnel to a server with a name, at a non-standard port, except in strict mode.** Such a server looks like a game or a mail program. It
   takes a server outside the home under a name that no list has, and the journal shows that name. SSH and web proxies are recognised by the
-  first bytes that the client sends, unless these come in pieces or inside TLS. `ports` in the policy names the ports that are redirected,
+  first bytes that the client sends, also if these come in pieces, but not inside TLS or once a program of one's own has disguised them. `ports` in the policy names the ports that are redirected,
   by default all web ports of Cloudflare ([proxy.md](proxy.md)). Anything but HTTP and TLS fails there. The owner of a domain can give a
   name to any address, also to that of a blocked site, which then opens if it serves HTTPS at a port that is not redirected.
 - **Ports of calls and games**, which `network.flows` opens to every address: some UDP ports of Steam and Xbox, and those of STUN and TURN
@@ -62,7 +62,14 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
 - **A server that a flow names by its address**, at the flow's ports, for all guarded devices: SSH and VPNs pass there, and what is behind it is
   not filtered.
 - **Everything to any address**, if the gateway is applied with `--any-destination`.
-- **A copied MAC address.** Hedgerow knows devices by MAC address, so a device with the address of a parent's phone is that phone: while the phone
+- **Little traffic.** A device that moves less than 64 KiB per minute past the proxy, without asking for names, uses no minutes
+  ([policy.md](policy.md)): a chat over a connection that is open already goes on until a budget is spent by other use, or a pause or a bedtime begins.
+- **A proxy that was a web site when it was looked at.** A server under a name that no list has is looked at again while it is used
+  ([proxy.md](proxy.md)); the first connections after it has changed pass.
+- **An own name for the address of a site that is blocked, over plain HTTP**, if that site answers to any name. The proxy judges the name that the
+  request has.
+- **A copied MAC address.** Hedgerow knows devices by MAC address, so a device with the address of a parent's phone is that phone, and one with a
+  sibling's has the sibling's rules and time: while the phone
   is away, and also while it is here, if the copy answers ARP with that address too, which disturbs both. Give parents a Wi-Fi network of their
   own with another password, which a child's device cannot join. Or know an adult's device by its [tunnel](features/away.md#known-by-its-tunnel-only) alone: nobody
   has its key, and outside the tunnel it has the rules of devices without a name. The card of an adult's device offers it. The neighbour table cannot tell a
