@@ -560,7 +560,7 @@ def test_a_response_does_not_wait_for_the_clients_acknowledgement(web):
     with socket.create_connection(("127.0.0.1", web.port), timeout=60) as browser:
         browser.sendall(b"GET /static/hedgerow.css HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert browser.recv(100).startswith(b"HTTP/1.1 200")
-        accepted = own_sockets_to(browser.getsockname())
+        accepted = own_sockets_between(browser.getpeername(), browser.getsockname())
         found = [each.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for each in accepted]
         for each in accepted:
             each.close()
@@ -568,15 +568,18 @@ def test_a_response_does_not_wait_for_the_clients_acknowledgement(web):
         assert all(found)
 
 
-def own_sockets_to(peer):
-    """Return copies of the sockets of this process, in which the server runs, that are connected to an address."""
+def own_sockets_between(own, peer):
+    """Return copies of the sockets of this process, in which the server runs, that connect its address with another's.
+
+    A peer's port alone may be that of an older connection to another server too.
+    """
     found = []
     for link in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError), contextlib.ExitStack() as until_known:
             if not str(link.readlink()).startswith("socket:"):
                 continue
             copy = until_known.enter_context(socket.socket(fileno=os.dup(int(link.name))))
-            if copy.getpeername()[:2] == peer:
+            if (copy.getsockname()[:2], copy.getpeername()[:2]) == (own, peer):
                 until_known.pop_all()
                 found.append(copy)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -83,7 +84,10 @@ def seen_from_outside(running: Hedgerow) -> dict[str, SeenProcess]:
     }.items():
         (pid,) = pids
         status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-        targets = {str(each.readlink()).partition(":")[0] for each in Path(f"/proc/{pid}/fd").iterdir()}
+        targets = set[str]()
+        for each in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
+                targets.add(str(each.readlink()).partition(":")[0])
         seen[role] = (
             {name: status[name].strip() for name in (*RIGHTS, *SIGNALS)},
             {target for target in targets if not target.startswith(str(running.directory))},
