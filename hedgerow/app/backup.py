@@ -223,7 +223,10 @@ def _restore_all(
 
 
 def _differs(written: Path, target: Path) -> bool:
-    """Return whether there is another file at the target."""
+    """Return whether there is another file at the target, or a journal with a log of more than it."""
+    log = target.with_name(f"{target.name}-wal")
+    if target.name == JOURNAL and log.exists() and log.stat().st_size:
+        return True
     return os.path.lexists(target) and not (target.is_file() and filecmp.cmp(written, target, shallow=False))
 
 

@@ -201,6 +201,20 @@ def change_since_the_backup(state):
     (state / "ca" / "key.pem").write_text("a newer key")
 
 
+def test_changes_in_the_journals_log_alone_are_asked_about(state, tmp_path):
+    """As a process that was killed leaves them: the journal's file is that of the backup."""
+    out, policy = tmp_path / "saved.tar.gz", tmp_path / "hedgerow.yaml"
+    back_up(state, policy, out)
+    restore(out, state, policy, replace=True)
+    (state / "journal.sqlite-wal").write_bytes(b"newer pages")
+    with pytest.raises(ExistingFilesError, match=r"journal\.sqlite\."):
+        restore(out, state, policy)
+    assert (state / "journal.sqlite-wal").read_bytes() == b"newer pages"
+    kept = restore(out, state, policy, replace=True).kept
+    assert kept is not None
+    assert (kept / "journal.sqlite-wal").read_bytes() == b"newer pages"
+
+
 def test_what_a_restore_replaces_is_kept_with_its_date(state, tmp_path):
     out, policy = tmp_path / "saved.tar.gz", tmp_path / "hedgerow.yaml"
     (state / "ca" / "same.pem").write_text("the same")

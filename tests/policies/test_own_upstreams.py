@@ -69,3 +69,19 @@ def test_only_an_admin_names_them() -> None:
     before = "people: {ana: {age: 9}}\ndevices: {tv: {ip: 192.168.1.4}}"
     after = "people: {ana: {age: 9, upstream: [9.9.9.9]}}\ndevices: {tv: {ip: 192.168.1.4, upstream: [9.9.9.10]}}"
     assert reserved_changes([before], [after]) == ("devices.tv.upstream", "people.ana.upstream")
+
+
+@pytest.mark.parametrize(
+    ("after", "changed"),
+    [
+        ("ana: {age: 40, upstream: [9.9.9.9]}, ben: {age: 9, upstream: [9.9.9.9]}", ("people.ben.upstream",)),
+        ("ana: {age: 40}, ben: {age: 9, upstream: [9.9.9.9]}", ("people.ana.upstream", "people.ben.upstream")),
+        ("ana: {age: 40}, ben: {age: 9}", ("people.ana.upstream",)),
+        ("anna: {age: 40, upstream: [9.9.9.9]}, ben: {age: 9}", ("people.anna.upstream",)),
+        ("ana: {age: 41, upstream: [9.9.9.9]}, ben: {age: 10}", ()),
+        ("ben: {age: 9}", ()),  # she has left
+    ],
+)
+def test_only_an_admin_gives_one_to_another_or_removes_it(after: str, changed: tuple[str, ...]) -> None:
+    before = "people: {ana: {age: 40, upstream: [9.9.9.9]}, ben: {age: 9}}"
+    assert reserved_changes([before], [f"people: {{{after}}}"]) == changed

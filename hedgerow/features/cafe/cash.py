@@ -82,8 +82,13 @@ def parse_amount(text: str, currency: str) -> int:
 
     >>> parse_amount("12,5", "EUR"), parse_amount("350", "JPY")
     (1250, 350)
+    >>> parse_amount("1e3", "EUR")
+    Traceback (most recent call last):
+    hedgerow.dashboards.control.InvalidInput: Write an amount as a number, such as 12.50.
     """
     try:
+        if not re.fullmatch(r"[0-9]+(?:[.,][0-9]+)?", text.strip(), re.ASCII):
+            raise InvalidOperation
         amount = Decimal(text.strip().replace(",", ".")).scaleb(get_currency_precision(currency) if currency else 0)
         if amount != amount.to_integral_value() or not 0 <= amount <= MOST:
             raise InvalidOperation

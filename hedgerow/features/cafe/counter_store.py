@@ -14,7 +14,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, case, func, select
 
 from hedgerow.features.cafe.entry_chain import ChainedEntry
 from hedgerow.journal.store import Store
@@ -56,6 +56,10 @@ class CounterAction(StrEnum):
     OUTAGE = "outage"  # the minutes in which no machine ran are given back to a guest; `note` says from when to when
     CLOCK = "clock"  # the clock was set back, and open sessions with it; `note` says from when to when
     COUNT = "count"  # the till is counted at the end of a shift; `note` has the amounts (`CashCount`)
+
+
+BEGINNINGS = frozenset({CounterAction.OPEN, CounterAction.REDEEM})
+"""What a session can begin with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,10 +212,14 @@ class CounterStore:
         return tuple(_entry(row) for row in rows)
 
     def unpaid(self) -> tuple[CounterEntry, ...]:
-        """Return all entries of the sessions whose guests have paid less than they owe, or more."""
+        """Return all entries of the sessions whose guests have paid less than they owe, or more.
+
+        A session of which the beginning is too old to be kept has no balance.
+        """
         is_unsettled = func.sum(_ENTRY.due - _ENTRY.taken) != 0
         own = select(_ENTRY.session).where(self._store.own(counter_entries), _ENTRY.session != "")
-        unsettled = own.group_by(_ENTRY.session).having(is_unsettled)
+        is_whole = func.sum(case((_ENTRY.action.in_(BEGINNINGS), 1), else_=0)) > 0
+        unsettled = own.group_by(_ENTRY.session).having(is_unsettled & is_whole)
         query = self._store.select(counter_entries).where(_ENTRY.session.in_(unsettled)).order_by(_ENTRY.id)
         return tuple(_entry(row) for row in self._store.rows(query))
 

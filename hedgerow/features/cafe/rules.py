@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from hedgerow.dashboards.accounts import COMMAND_LINE, Accounts
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.features.cafe.business_day import business_day, business_day_start
-from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore, balance
+from hedgerow.features.cafe.counter_store import BEGINNINGS, CounterAction, CounterEntry, CounterStore, balance
 from hedgerow.features.cafe.session_entries import (
     FREE,
     given_minutes,
@@ -175,7 +175,7 @@ class CounterRules:
         """
         self.check_actor(actor)
         entries = self.store.of_session(session_id)
-        owed = balance(entries)
+        owed = balance(entries) if any(each.action in BEGINNINGS for each in entries) else 0
         if not owed:
             raise InvalidInput("Nothing is left to pay for this session.")
         first = entries[0]
@@ -187,6 +187,7 @@ class CounterRules:
             minutes=0,
             due=0,
             taken=owed,
+            currency=next((each.currency for each in entries if each.currency), self._cafe.currency),
             note="",
             id=0,
             key=None,

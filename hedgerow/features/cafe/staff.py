@@ -24,6 +24,7 @@ from hedgerow.features.cafe.settings import cafe_of
 from hedgerow.features.contract import Core
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.policies.model import Policy
+from hedgerow.policies.text.notes import plain_note
 
 DUTY_S = 12 * 3600.0
 """Time after which the PIN has to be entered again."""
@@ -110,7 +111,9 @@ class Staff:
         owner, place = (row.name if row is not None else ""), f"{principal.name} on {place}"
         self._tries.begin(owner, place, name)
         if row is None or not await self._accounts.passwords.matches(row.pin, pin):
-            entry = CounterEntry(self._clock(), self.actor(principal), CounterAction.WRONG_PIN, note=name[:80])
+            entry = CounterEntry(
+                self._clock(), self.actor(principal), CounterAction.WRONG_PIN, note=plain_note(name)[:80]
+            )
             await run_in_threadpool(self._store.add, entry)
             raise InvalidInput("That is not the PIN of %(name)s.", name=name)
         self._tries.was_right(owner, place)

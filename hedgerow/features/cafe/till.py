@@ -12,6 +12,7 @@ from typing import Annotated
 from annotated_types import Ge, Le, MaxLen
 
 from hedgerow.dashboards.actions.action import Caller, Order
+from hedgerow.dashboards.control import InvalidInput
 from hedgerow.features.cafe.cash import COUNT_NOTE, MOST, CashCount, till
 from hedgerow.features.cafe.counter import CounterService, counter_of
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry
@@ -47,8 +48,11 @@ class TillService:
     async def count(self, order: CountOrder, caller: Caller) -> CashCount:
         """Record a count, signed by whoever is on duty.
 
-        Raises `TillChanged` if something was paid or counted meanwhile, and `InvalidInput` for a wrong PIN.
+        Raises `TillChanged` if something was paid or counted meanwhile, and `InvalidInput` for a wrong PIN, or if more
+        is left than was counted.
         """
+        if order.left > order.counted:
+            raise InvalidInput("No more can stay in the till than was counted.").at("left")
         await self._staff.sign(caller.principal, order.pin, place_of(self._core.control, caller.address))
         key = key_of(caller.key, CounterAction.COUNT)
 

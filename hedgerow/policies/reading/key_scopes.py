@@ -100,12 +100,14 @@ class UnreadableText(ValueError):
 
 @dataclass(slots=True)
 class _Reserved:
-    """The values of reserved keys, with the keys' dotted paths: those of single keys, and those inside entries by name
-    of the key.
+    """The values of reserved keys, with the keys' dotted paths: those of single keys, those inside entries by name of
+    the key, and those that belong to one entry, by their paths. `names` are the paths of entries.
     """
 
     settings: dict[tuple[str, str], str] = field(default_factory=dict)
     entries: dict[tuple[str, str], str] = field(default_factory=dict)
+    of_one: dict[tuple[KeyPath, str], str] = field(default_factory=dict)
+    names: set[KeyPath] = field(default_factory=set)
 
     def add_texts(self, texts: Iterable[str], *, must_be_yaml: bool) -> None:
         for text in texts:
@@ -125,6 +127,7 @@ class _Reserved:
                     self._add(given, inner, path, is_entry=is_entry)
                 elif step == "*" and isinstance(given, Mapping):
                     for key, entry in given.items():
+                        self.names.add((*path, str(key)))
                         if isinstance(entry, Mapping):
                             self._add(entry, inner, (*path, str(key)), is_entry=True)
                 elif step == "[]" and isinstance(given, list):
@@ -138,10 +141,16 @@ class _Reserved:
         dotted, items = ".".join(path), given if isinstance(given, list) else [given]
         if scope is KeyScope.MANAGE_DATES:
             self.entries |= {(path[-1], _text(each)): dotted for each in items if _is_file(each)}
+        elif is_entry and path[-1] in _OF_ONE_ENTRY:
+            self.of_one[path, _text(items)] = dotted
         elif is_entry:
             self.entries[path[-1], _text(items)] = dotted
         else:
             self.settings[dotted, _text(items)] = dotted
+
+
+_OF_ONE_ENTRY = frozenset({"upstream"})
+"""Keys whose value is meant for its entry alone: another entry must not take it over."""
 
 
 def _is_file(entry: Any) -> bool:
@@ -164,4 +173,7 @@ def reserved_changes(before: Iterable[str], after: Iterable[str]) -> tuple[str, 
     old.add_texts(before, must_be_yaml=False)
     new.add_texts(after, must_be_yaml=True)
     changed = {(old.settings | new.settings)[key] for key in old.settings.keys() ^ new.settings.keys()}
+    changed |= {new.of_one[key] for key in new.of_one.keys() - old.of_one.keys()}
+    # One that goes together with its entry is no change.
+    changed |= {old.of_one[key] for key in old.of_one.keys() - new.of_one.keys() if key[0][:-1] in new.names}
     return tuple(sorted(changed | {new.entries[key] for key in new.entries.keys() - old.entries.keys()}))

@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -21,7 +22,7 @@ from hedgerow.dashboards.passwords import PasswordHashes
 from hedgerow.features.cafe.cash import CashCount, Till, till
 from hedgerow.features.cafe.checks import check_prices
 from hedgerow.features.cafe.counter import CounterService
-from hedgerow.features.cafe.counter_store import CounterEntry, CounterStore
+from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore
 from hedgerow.features.cafe.outages import ClockReading, OutageService
 from hedgerow.features.cafe.refusals import TillChanged
 from hedgerow.features.cafe.sessions import GuestOrder, SessionService
@@ -231,6 +232,36 @@ def test_a_count_of_the_till(cafe: Cafe) -> None:
     assert report.takings == {"EUR": 320}, "a count is no payment"
     table = list(csv.DictReader(io.StringIO(entries_csv(cafe.entries(), ZoneInfo("UTC")))))
     assert [row["note"] for row in table if row["action"] == "count"][-1] == "expected 5120, counted 5100, left 0"
+
+
+def test_no_more_stays_in_the_till_than_was_counted(cafe: Cafe) -> None:
+    cafe.open(60)
+    with pytest.raises(InvalidInput, match="No more can stay"):
+        cafe.count(cafe.expected(), counted=200, left=201)
+    assert shift_report(cafe.entries(), lambda _kind: False).counts == ()
+
+
+def test_what_a_guest_with_a_paid_voucher_pays_for_is_in_the_till(cafe: Cafe) -> None:
+    now = time.time()
+    session = cafe.open(30, voucher=Voucher("child", 30, ANA, now, now + 86400, 120, True))
+    cafe.extend(30)
+    first = cafe.entries()[0]
+    cola = replace(first, action=CounterAction.ARTICLE, due=150, taken=0, minutes=0, currency="EUR", note="Cola", id=0)
+    cafe.store.add(cola)
+    cafe.pay(session)
+    paid = cafe.entries()[-1]
+    assert (paid.action, paid.currency) == (CounterAction.PAY, "EUR")
+    assert cafe.expected().expected == sum(each.taken for each in cafe.entries())
+
+
+def test_a_session_whose_beginning_was_pruned_has_no_balance(cafe: Cafe) -> None:
+    session = cafe.open(60, "after")
+    cafe.pay(session)
+    with cafe.journal.begin() as connection:
+        connection.execute(counter_entries.delete().where(counter_entries.c.action == "open"))
+    assert cafe.debts() == {}
+    with pytest.raises(InvalidInput):
+        cafe.pay(session)
 
 
 def test_a_count_is_taken_once_and_of_what_was_seen(cafe: Cafe) -> None:

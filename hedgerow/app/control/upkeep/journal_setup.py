@@ -51,6 +51,7 @@ CHECKED = (
         "access_requests",
         "bonuses",
         "vouchers",
+        "members",
         "usage",
         "policy_changes",
     ),
@@ -72,7 +73,7 @@ FROM_BACKUP = frozenset(
         "devices_seen",
         "protections_seen",
     }
-    | {"access_requests", "events", "usage", "bonuses", "vouchers", "counter_entries", "staff"}
+    | {"access_requests", "events", "usage", "bonuses", "vouchers", "counter_entries", "members", "staff"}
 )
 """Tables whose missing rows come from a backup. Yesterday's grants, tokens and sign-ins may have been ended since."""
 
