@@ -125,11 +125,16 @@ class OutageService:
             lost = ends - since - stood_still
             key = key_of(f"{begins:.0f}", CounterAction.OUTAGE, session.id)
             if lost > 0 and self._counter.done_before(key) is None:
-                self._change(session, since, ends, lost, key)
+                self._change(session, since, ends, stood_still, key)
                 changed = True
         return changed
 
-    def _change(self, session: Session, begins: float, ends: float, lost: float, key: str | None) -> None:
+    def _change(self, session: Session, begins: float, ends: float, stood_still: float, key: str | None) -> None:
+        """Let a session last longer by its lost time, or end it where the time was lost.
+
+        The rest of a pause, for which it `stood_still`, is neither lost nor unused.
+        """
+        lost = ends - begins - stood_still
         minutes, note = math.ceil(lost / 60), f"{begins:.0f} to {ends:.0f}"
         entry = CounterEntry(
             ends,
@@ -144,7 +149,8 @@ class OutageService:
         )
         values: dict[str, object] = {"ends": sessions.c.ends + lost}
         if lost > LONGEST_S:
-            ended = self._counter.ending(session, OUTAGE_ACTOR, begins)
+            sold = replace(session, ends=None if session.ends is None else session.ends - stood_still)
+            ended = self._counter.ending(sold, OUTAGE_ACTOR, begins)
             entry, values = replace(ended, at=ends, key=key), {"ends": min(ends, session.ends or ends)}
         with self._store.begin() as connection:
             connection.execute(self._store.update(sessions).where(sessions.c.id == session.id).values(values))

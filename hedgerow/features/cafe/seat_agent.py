@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import base64
 import hashlib
+import http.client
 import json
 import secrets
 import subprocess
@@ -40,6 +41,8 @@ SERVER, KEY = "", ""
 COMMANDS_OF = "hedgerow seat commands 1"
 POLL_S, TIMEOUT_S, WARN_S, SHUTDOWN_S = 3, 5, 300, 30
 MAX_BYTES = 65536
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, RecursionError, http.client.HTTPException)
+"""What reading an answer may raise, whoever gave it."""
 DARK = "#1c241d"
 
 # Ed25519 (RFC 8032), verification only: the standard library has no signatures, and seats have nothing else installed.
@@ -294,7 +297,7 @@ class SeatWindows:
     def _send(self, is_taken: Callable[[], bool], refusal: str) -> None:
         try:
             self._notice["text"] = "" if is_taken() else refusal
-        except OSError:
+        except UNREADABLE:
             self._notice["text"] = "The counter does not answer. Try again in a moment."
         self._look()
 
@@ -347,7 +350,7 @@ class SeatWindows:
         """Ask the counter for commands, and carry them out. One that is not the counter's is ignored."""
         try:
             commands = self._counter.ask() if self._counter is not None else []
-        except (OSError, ValueError, KeyError, TypeError):
+        except UNREADABLE:
             commands = []
         for each in commands:
             if each.do == "message":
@@ -360,7 +363,7 @@ class SeatWindows:
         """Ask for the state of the seat, and show it."""
         try:
             seat = self._server.seat()
-        except (OSError, ValueError):
+        except UNREADABLE:
             seat = Seat(captive=True, name=self._seat_name)  # without the server there is no internet either
         self._seat_name, self._ends = seat.name, time.monotonic() + seat.left if seat.left is not None else None
         self._name["text"] = seat.name

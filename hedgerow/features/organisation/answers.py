@@ -17,7 +17,7 @@ LOOK_S = 1.0
 SETTLE_S = 3.0
 """Seconds after which sites that try a version first have reported whether they are well with it."""
 _SECTIONS_OF_NAMES = ("people", "devices", "seats", "profiles", "notices", "schedules")
-_QUOTED = re.compile(r"'[^']*'")
+_QUOTED = re.compile(r"'.*'", re.DOTALL)  # from the first to the last: a value may have apostrophes of its own
 
 
 class SiteAnswer(StrEnum):

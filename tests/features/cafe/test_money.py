@@ -434,3 +434,14 @@ def test_a_seat_says_for_a_while_that_the_time_of_its_guest_is_over(cafe: Cafe) 
     cafe.open(30)
     cafe.end()
     assert cafe.store.ended_by_themselves(now - 30, time.time()) == frozenset(), "somebody at the counter ended it"
+
+
+def test_a_pause_leaves_no_unused_time_of_its_own_after_a_long_outage(cafe: Cafe) -> None:
+    times = Times(cafe)
+    session = cafe.open(60)
+    cafe.pass_time(50)
+    asyncio.run(cafe.sessions.pause_session(SEAT, 15, actor=ANA))
+    times.beat(1.0)
+    times.power_cut(5 * 3600)
+    ended = cafe.store.of_session(session)[-1]
+    assert (ended.action, ended.minutes) == (CounterAction.END, 9)

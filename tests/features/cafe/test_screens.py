@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import json
 import runpy
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +29,15 @@ from hedgerow.dashboards.passwords import PasswordHashes
 from hedgerow.features.cafe.counter import CounterService
 from hedgerow.features.cafe.counter_store import CounterAction, CounterStore, StaffRow
 from hedgerow.features.cafe.screens import SILENT_S, ScreenCommand, SeatScreens
-from hedgerow.features.cafe.seat_agent import CounterLine, SeatCommand, SeatServer, is_signed, shutdown_words
+from hedgerow.features.cafe.seat_agent import (
+    UNREADABLE,
+    CounterLine,
+    Seat,
+    SeatCommand,
+    SeatServer,
+    is_signed,
+    shutdown_words,
+)
 from hedgerow.features.cafe.wake import magic_packet, send_magic_packets
 from hedgerow.journal.accounts import AccountStore
 from hedgerow.journal.reader import JournalReader
@@ -262,3 +272,21 @@ def test_the_program_is_one_file_that_obeys_this_counter(web: Web, tmp_path: Pat
         assert server.call()
         assert server.seat().is_called
         assert counter.post("/device/commands", data={"nonce": "short"}).status_code == 422
+
+
+def test_an_answer_of_something_else_is_no_surprise() -> None:
+    """The program goes on after it: what answers in the server's place must not keep it from the next look."""
+
+    def answer() -> None:
+        with listening.accept()[0] as peer:
+            peer.recv(4096)
+            peer.sendall(b"garbage\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        other = threading.Thread(target=answer)
+        other.start()
+        with pytest.raises(UNREADABLE):
+            SeatServer(f"http://127.0.0.1:{listening.getsockname()[1]}").seat()
+        other.join()
+    with pytest.raises(UNREADABLE):
+        Seat.parse(b"[" * 60_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -174,3 +175,11 @@ def test_no_reason_names_anything_of_the_site() -> None:
     assert "people.….block" in told
     for name in ("mia", "tom", "faceboook", "mia-phone", "10.0.0", "Ana", "homework"):
         assert name not in told, told
+
+
+def test_a_value_with_an_apostrophe_is_not_told() -> None:
+    with pytest.raises(PolicyError) as refused:
+        parse_policy(b'people: {mia: {age: 9, block: ["mother\'s illness"]}}', None)
+    told = describe_refusal(refused.value.problems, {"mia"})
+    assert "…" in told
+    assert not {"mother", "illness"} & set(re.findall(r"\w+", told)), told
