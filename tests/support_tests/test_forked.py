@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,11 @@ def seen_from_outside(running: Hedgerow) -> dict[str, SeenProcess]:
     return seen
 
 
+def ignores_sigint(pid: int) -> bool:
+    (ignored,) = re.findall(r"SigIgn:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+    return bool(int(ignored, 16) >> (signal.SIGINT - 1) & 1)
+
+
 def test_a_forked_hedgerow_has_the_processes_of_a_started_one(whole_internet: SmallInternet) -> None:
     policy, seen = family_policy(whole_internet), []
     for program in ((), ("env", "--default-signal=HUP,QUIT", executable())):
@@ -104,6 +111,7 @@ def test_a_forked_hedgerow_has_the_processes_of_a_started_one(whole_internet: Sm
             assert isinstance(running.process, ForkedProcess) is (program == ())
             assert Path(f"/proc/{running.process.pid}/comm").read_text() == "hedgerow\n"
             wait_until(lambda: running.run("devices").returncode == 0, 30)
+            wait_until(partial(ignores_sigint, running.pids("signer")[0]), 30, "the signer's last step")
             seen.append(seen_from_outside(running))
     forked, started = seen
     imported_already = started["control"][2]
