@@ -99,9 +99,9 @@ def seen_from_outside(running: Hedgerow) -> dict[str, SeenProcess]:
     return seen
 
 
-def ignores_sigint(pid: int) -> bool:
+def heeds_sigint(pid: int) -> bool:
     (ignored,) = re.findall(r"SigIgn:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
-    return bool(int(ignored, 16) >> (signal.SIGINT - 1) & 1)
+    return not int(ignored, 16) >> (signal.SIGINT - 1) & 1
 
 
 def test_a_forked_hedgerow_has_the_processes_of_a_started_one(whole_internet: SmallInternet) -> None:
@@ -111,7 +111,7 @@ def test_a_forked_hedgerow_has_the_processes_of_a_started_one(whole_internet: Sm
             assert isinstance(running.process, ForkedProcess) is (program == ())
             assert Path(f"/proc/{running.process.pid}/comm").read_text() == "hedgerow\n"
             wait_until(lambda: running.run("devices").returncode == 0, 30)
-            wait_until(partial(ignores_sigint, running.pids("signer")[0]), 30, "the signer's last step")
+            wait_until(partial(heeds_sigint, running.pids("signer")[0]), 30, "the signer is at work")
             seen.append(seen_from_outside(running))
     forked, started = seen
     imported_already = started["control"][2]
