@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import PGconn
+from psycopg.pq import ExecStatus, PGconn
 from psycopg.types.string import StrDumper
 from sqlalchemy.exc import InvalidatePoolError
 
@@ -127,17 +127,25 @@ class Connector:
 
 
 def _answers(connection: PGconn, seconds: float) -> bool:
-    """Return False if no answer comes in time to a query that does nothing. Raises psycopg.OperationalError."""
+    """Return False if no answer comes in time to a query that does nothing.
+
+    Raises psycopg.OperationalError if the server has refused it, such as with its last message before it ended.
+    """
     until = time.monotonic() + seconds
+    poll = select.poll()  # `select.select` takes no descriptor above 1,023
+    poll.register(connection.socket, select.POLLIN)
     connection.send_query(b"SELECT 1")
-    while connection.flush() or connection.is_busy():
-        left = until - time.monotonic()
-        if left <= 0 or not select.select([connection.socket], [], [], left)[0]:
-            return False
-        connection.consume_input()
-    while connection.get_result() is not None:
-        pass
-    return True
+    while True:
+        while connection.flush() or connection.is_busy():
+            left = until - time.monotonic()
+            if left <= 0 or not poll.poll(left * 1000):
+                return False
+            connection.consume_input()
+        result = connection.get_result()
+        if result is None:
+            return True
+        if result.status != ExecStatus.TUPLES_OK:
+            raise psycopg.OperationalError(result.get_error_message() or "the server has ended the connection")
 
 
 class _TextDumper(StrDumper):  # type: ignore[misc]

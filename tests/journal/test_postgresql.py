@@ -302,6 +302,15 @@ def test_a_command_is_refused_when_the_server_says_nothing_more(postgres: Postgr
         assert not JournalReader(store).grants(NOW), "what was refused is not given"
 
 
+def test_a_connection_that_the_server_has_ended_is_replaced(postgres: PostgresServer) -> None:
+    """The server's last message is an answer too, and no sign of life."""
+    with cleaned(postgres) as address, closing(open_journal(address)) as store:
+        ended = store.scalar(select(func.pg_backend_pid()))
+        os.kill(ended, signal.SIGTERM)
+        wait_until(lambda: not Path(f"/proc/{ended}").exists(), 10)
+        assert store.scalar(select(func.pg_backend_pid())) != ended
+
+
 def _answers(store: Store) -> bool:
     try:
         return bool(store.scalar(select(1)))

@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, Row, case, func, select
 
-from hedgerow.features.cafe.entry_chain import ChainedEntry
+from hedgerow.features.cafe.entry_chain import ChainedEntry, storable
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import counter_entries, sessions, staff, writers
 from hedgerow.policies.model import Session
@@ -89,11 +89,21 @@ class CounterEntry:
 
     def write(self, store: Store, connection: Connection) -> int:
         """Write it after the last one in the chain, in the transaction of a connection. Returns its id."""
-        linked = ChainedEntry.after(_last_link(store, connection), self.chained_fields)
-        row = {name: value for name, value in asdict(self).items() if name != "id"}
+        entry = self._storable()
+        linked = ChainedEntry.after(_last_link(store, connection), entry.chained_fields)
+        row = {name: value for name, value in asdict(entry).items() if name != "id"}
         row |= {"number": linked.number, "previous": linked.previous, "digest": linked.digest}
         key = connection.execute(store.insert(counter_entries).values(row)).inserted_primary_key
         return int(key[0]) if key else 0
+
+    def _storable(self) -> CounterEntry:
+        """Return it with text that every store keeps as it is, so that what is digested is what is read later."""
+        texts: dict[str, Any] = {
+            name: storable(value)
+            for name, value in asdict(self).items()
+            if isinstance(value, str) and not isinstance(value, CounterAction)
+        }
+        return replace(self, **texts)
 
     @property
     def chained_fields(self) -> dict[str, str | int | float]:

@@ -7,6 +7,7 @@ is left out: a field that a later version adds changes no digest.
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -85,3 +86,12 @@ def link_problems(entries: Iterable[ChainedEntry]) -> Iterator[str]:
         elif each.number == 1 and each.previous:
             yield f"{each.name} was not made as the first one"
         before = each
+
+
+def storable(text: str) -> str:
+    """Return text without control characters and halves of surrogate pairs, which not every store keeps as they are.
+
+    >>> storable("Ana\\0\\tB")
+    'Ana��B'
+    """
+    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(each) in ("Cc", "Cs") else each for each in text)

@@ -195,7 +195,7 @@ def verify_chain(
     today: str = "",
     expected: str = "",
 ) -> ChainReport:
-    """Check a chain from its first statement on.
+    """Check a chain from its first statement on. Before the end of the first day, it has none, and that is no problem.
 
     Arguments:
         store_keys: keys of the store's owner; if there are any, statements need their receipts.
@@ -218,9 +218,9 @@ def verify_chain(
     problems += _prefix_problems(found, earlier)
     received, more = _check_receipts(found, receivers)
     stated = tuple(each.statement for each in found)
-    if not stated:
-        problems.append("there is no statement")
-    elif expected > stated[-1].day:
+    if expected and not stated:
+        more = [*more, f"there is no statement: those until {expected} are missing"]
+    elif expected and expected > stated[-1].day:
         more = [*more, f"the chain ends at {stated[-1].day}: the statements until {expected} are missing"]
     elif expected and all(each.day != expected for each in stated):
         more = [*more, f"the statement of {expected} is missing"]

@@ -142,7 +142,7 @@ def _verify_statements(check: _Check, *, as_json: bool) -> None:
     if entries is not None:
         problems, notes = (*problems, *entries.problems), (*notes, *entries.notes)
     facts = {
-        "good": not problems,
+        "good": not problems and (bool(days) or None),
         "site": found.statements[0].site if days else "",
         "statements": len(days),
         "receipts": found.receipts,
@@ -166,10 +166,21 @@ def _verify_statements(check: _Check, *, as_json: bool) -> None:
         *(f"Note: {printable(each)}." for each in notes),
         *(f"Filter off: {day}, {minutes} minutes." for day, minutes in off.items()),
         *(f"The chain ends at {each}." for each in days[-1:]),
-        "The chain is broken." if problems else "The chain is whole, and every statement is signed with the key.",
+        _verdict(bool(problems), bool(days)),
     )
     if problems:
         raise typer.Exit(1)
+
+
+def _verdict(has_problems: bool, has_statements: bool) -> str:
+    if has_problems:
+        return "The chain is broken."
+    if not has_statements:
+        return (
+            "Nothing is signed yet: the first statement is made when the first day (of UTC) is over. If there were any"
+            " before, say up to which day: --expect YYYY-MM-DD"
+        )
+    return "The chain is whole, and every statement is signed with the key."
 
 
 def _checked(check: _Check) -> tuple[ChainReport, EntriesReport | None]:

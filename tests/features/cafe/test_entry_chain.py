@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import MetaData, create_engine
@@ -12,6 +13,7 @@ from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, Co
 from hedgerow.features.cafe.entry_chain import ChainedEntry, link_problems
 from hedgerow.journal import database
 from hedgerow.journal.database import migrate_journal, open_journal
+from hedgerow.journal.store import Store
 
 TEXTS = dict.fromkeys(("seat", "session", "kind", "currency", "note"), "")
 NUMBERS = {"minutes": 0, "count": 1, "due": 0, "taken": 0}
@@ -52,3 +54,16 @@ def test_a_line_is_read_as_it_was_written() -> None:
     entry = ChainedEntry.after((3, "abc"), {"at": 5.0, "actor": "Zoé", "action": "pay", "taken": -3})
     assert ChainedEntry.parse(f"{entry.line}\r\n") == entry
     assert entry.name == "entry 4 of the counter (1970-01-01 00:00 UTC)"
+
+
+def test_text_is_digested_as_it_is_stored(journal: Store) -> None:
+    """PostgreSQL refuses the character NUL, and no store keeps half of a surrogate pair."""
+    odd = "a\0b\x1b\ud800\nZoé"
+    entry = CounterEntry(5.0, odd, CounterAction.ALLOW, odd, odd, odd, currency=odd, note=odd, key=odd)
+    with closing(journal):
+        CounterStore(journal).add(entry)
+        CounterStore(journal).add(replace(entry, key=None))
+        entries = EntryChain(journal).entries()
+    assert list(link_problems(entries)) == []
+    assert {each.entry["note"] for each in entries} == {"a�b���Zoé"}
+    assert ChainedEntry.parse(entries[0].line) == entries[0]

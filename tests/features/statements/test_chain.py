@@ -129,7 +129,6 @@ TAMPERED: dict[str, tuple[Callable[[list[SignedStatement]], list[bytes]], str]] 
     ),
     "no JSON": (lambda c: [*lines(c[:4]), b"\xff{["], "line 5 is no statement"),
     "a very long line": (lambda c: [*lines(c[:4]), resigned(c[4], conduct="x" * 70_000)], "too long"),
-    "an empty file": (lambda _: [], "there is no statement"),
 }
 
 
@@ -329,6 +328,25 @@ def test_a_changed_number(folder: Path) -> None:
     assert result.exit_code == 1
     assert "WRONG: statement 1 (2026-11-01) is not signed as it stands" in result.stdout
     assert "The chain is broken." in result.stdout
+
+
+def test_nothing_is_wrong_before_the_first_day_is_over(folder: Path) -> None:
+    earlier = folder / "earlier.jsonl"
+    (folder / "statements.jsonl").rename(earlier)
+    (folder / "statements.jsonl").touch()
+    result = verify(folder)
+    assert result.exit_code == 0, result.stdout
+    assert result.stdout.startswith("No statements.\nNothing is signed yet: ")
+    facts = json.loads(verify(folder, "--json").stdout)
+    assert (facts["good"], facts["problems"], facts["last"]) == (None, [], None)
+    for options, problem in (
+        (("--expect", "2026-11-03"), "there is no statement: those until 2026-11-03 are missing"),
+        (("--earlier", str(earlier)), "statement 1 (2026-11-01) was another one, or was there, in the earlier file"),
+    ):
+        result = verify(folder, *options)
+        assert result.exit_code == 1
+        assert f"WRONG: {problem}." in result.stdout
+        assert "The chain is broken." in result.stdout
 
 
 def test_the_key_of_somebody_else(folder: Path) -> None:
