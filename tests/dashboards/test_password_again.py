@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import pyotp
 import pytest
 from small_internet.authority import Authority, server_context
 from web_server import NOW, OWNER, OWNER_PASSWORD, Web, running_web
 from web_server.walking import PageReader
 
 from hedgerow.dashboards.control import DeviceView
+from hedgerow.dashboards.credentials import ONCE
 from hedgerow.dashboards.guard import SESSION_COOKIE
 from hedgerow.policies.identity import Grade
 from hedgerow.policies.model import DeviceId
@@ -221,3 +225,40 @@ def test_what_is_no_form_is_refused(home: Home) -> None:
         home.clock.now += 13 * HOUR
         headers = {"content-type": "application/x-www-form-urlencoded"}
         assert phone.post("/people/mia/switch", content=b"a=1&" * 3000, headers=headers).status_code == 403
+
+
+def test_nobody_else_learns_which_accounts_have_codes(home: Home) -> None:
+    accounts = home.web.accounts
+    with home.phone(Grade.MAC_AND_ADDRESS) as phone:
+        secret = pyotp.random_base32()
+        asyncio.run(accounts.start_totp(OWNER, secret, pyotp.TOTP(secret).now()))
+        phone.cookies.clear()
+        try:
+            pages = []
+            for name in (OWNER, "nobody"):
+                fields = {
+                    "again-password": "wrong password",
+                    "again-username": name,
+                    "again-path": "/people/mia/switch",
+                }
+                answer = phone.post("/account/again", data=fields)
+                pages.append((answer.status_code, re.sub(f'value="{name}"', "", answer.text)))
+            assert pages[0] == pages[1]
+            right = fields | {"again-password": OWNER_PASSWORD, "again-username": OWNER}
+            assert 'name="again-code"' in phone.post("/account/again", data=right).text
+            again = phone.post("/account/again", data=fields | {"again-code": "123456"}).text
+            assert 'name="again-code"' in again, "the field stays for whoever has typed a code"
+        finally:
+            asyncio.run(accounts.stop_totp(OWNER))
+
+
+def test_a_session_from_this_page_is_as_short_on_a_childs_device_as_from_the_other(home: Home) -> None:
+    fields = {"again-password": OWNER_PASSWORD, "again-username": OWNER, "again-path": "/people"}
+    with home.phone(Grade.MAC_AND_ADDRESS) as phone:
+        phone.cookies.clear()
+        cookie = phone.post("/account/again", data=fields).cookies[SESSION_COOKIE]
+        assert not cookie.startswith(ONCE)
+        phone.cookies.clear()
+        view = DeviceView(DeviceId("tablet"), "mia", "child", may_resume=True, grade=Grade.MAC_AND_ADDRESS)
+        home.web.control.devices[HERE] = view
+        assert phone.post("/account/again", data=fields).cookies[SESSION_COOKIE].startswith(ONCE)

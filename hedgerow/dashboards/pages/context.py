@@ -30,7 +30,7 @@ from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.edits.times import Preset
 from hedgerow.dashboards.edits.yaml_text import Edit
 from hedgerow.dashboards.extensions import Extensions, NavLink, Place
-from hedgerow.dashboards.guard import SESSION_COOKIE, peer_address
+from hedgerow.dashboards.guard import LOCAL_PEERS, SESSION_COOKIE, peer_address
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher
 from hedgerow.dashboards.pages.action_forms import form_endpoint
@@ -388,6 +388,12 @@ def with_session[R: Response](request: Request, response: R, cookie: str) -> R:
 def client_of(request: Request) -> tuple[str, str, str]:
     """Return the client's IP address, its User-Agent header and the scheme by which it came."""
     return peer_address(request.scope), request.headers.get("user-agent", ""), request.url.scheme
+
+
+def is_of_others(context: PageContext, address: str) -> bool:
+    """Return whether a device is not an adult's, so that a session on it lasts some hours only."""
+    view = context.control.device_at(address)
+    return address not in LOCAL_PEERS and (view is None or not view.may_sign_in)
 
 
 def redirect_after_save(path: str, change: PolicyChange | None, part: str = "") -> RedirectResponse:

@@ -17,6 +17,7 @@ from hedgerow.dashboards.pages.context import (
     PageContext,
     PageGroup,
     client_of,
+    is_of_others,
     principal_of,
     referring_page,
     with_session,
@@ -31,13 +32,22 @@ _PATH = "/account/again"
 
 
 async def ask_again(
-    context: PageContext, request: Request, refusal: InvalidInput, path: str, username: str = ""
+    context: PageContext,
+    request: Request,
+    refusal: InvalidInput,
+    path: str,
+    username: str = "",
+    *,
+    had_code: bool = False,
 ) -> Response:
     """Return the page that asks for the password, with the form that was sent to the quoted `path`.
 
-    `username` is the account of a session that is over.
+    `username` is the account of a session that is over. Whether it has codes is nobody else's business, so the form has
+    a field for one then if it had one before (`had_code`), or if the password was right.
     """
-    name, is_secure = principal_of(request).name or username, request.url.scheme == "https"
+    own, is_secure = principal_of(request).name, request.url.scheme == "https"
+    has_codes = any(row.name == own and row.totp for row in context.accounts.accounts())
+    is_code_missing = isinstance(refusal, SignInRefused) and refusal.needs_code
     return context.renderer.page(
         request,
         "password_again.html",
@@ -45,8 +55,8 @@ async def ask_again(
         problem=language_of(request).gettext(refusal.text, **refusal.values),
         action=_PATH,
         form_path=path,
-        name=name,
-        needs_code=any(row.name == name and row.totp for row in context.accounts.accounts()),
+        name=own or username,
+        needs_code=has_codes or is_code_missing or had_code,
         is_secure=is_secure,
         is_behind_proxy=not is_secure and request.headers.get("origin", "").startswith("https://"),
         host=request.headers.get("host", ""),
@@ -73,10 +83,11 @@ class PasswordAgainPages(PageGroup):
         """
         accounts, principal, client = self._context.accounts, principal_of(request), client_of(request)
         name, is_once = principal.name or username, session_cookie(request.headers).startswith(ONCE)
+        is_once = is_once or (not principal.name and is_of_others(self._context, client[0]))
         try:
             cookie = await accounts.sign_in(name, password, code.strip(), *client, is_once=is_once)
         except SignInRefused as refusal:
-            return await ask_again(self._context, request, refusal, path, username)
+            return await ask_again(self._context, request, refusal, path, username, had_code=bool(code))
         if principal.session:
             await accounts.end_session(principal.session)
         # 307: the browser sends the form again (RFC 9110, section 15.4.8)

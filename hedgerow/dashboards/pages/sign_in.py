@@ -9,7 +9,15 @@ from starlette.responses import Response
 
 from hedgerow.dashboards.control import at_field
 from hedgerow.dashboards.guard import LOCAL_PEERS, SESSION_COOKIE, peer_address
-from hedgerow.dashboards.pages.context import PageContext, PageGroup, client_of, principal_of, redirect_to, with_session
+from hedgerow.dashboards.pages.context import (
+    PageContext,
+    PageGroup,
+    client_of,
+    is_of_others,
+    principal_of,
+    redirect_to,
+    with_session,
+)
 from hedgerow.dashboards.pages.forms import refusal_of
 from hedgerow.dashboards.passwords import SignInRefused
 from hedgerow.dashboards.routes import SIGN_IN, get, post
@@ -42,8 +50,7 @@ class SignInPages(PageGroup):
     ) -> Response:
         """Begin a new session and end the one before. A session planted in the browser is worth nothing."""
         accounts, client = self._context.accounts, client_of(request)
-        view = self._context.control.device_at(client[0])
-        is_once = client[0] not in LOCAL_PEERS and (view is None or not view.may_sign_in)
+        is_once = is_of_others(self._context, client[0])
         with at_field("password"):
             cookie = await accounts.sign_in(name.strip(), password, code.strip(), *client, is_once=is_once)
         before = principal_of(request).session
