@@ -21,7 +21,7 @@ BUDGETS = {
     "blocklists": 3795,
     "dashboards": 7240,
     "dns": 4745,
-    "features": 8794,
+    "features": 8796,
     "journal": 3330,
     "network": 1289,
     "policies": 5694,

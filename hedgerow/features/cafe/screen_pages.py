@@ -62,7 +62,8 @@ class ScreenPages(PageGroup):
         if not view.is_seat or view.device not in self._context.policy().devices:
             raise InvalidInput("This device is not a seat.")
         screens = self._context.part(screens_of)
-        return JSONResponse(await run_in_threadpool(screens.take, view.device, nonce, is_locked=locked == "yes"))
+        await run_in_threadpool(screens.key)  # reads a file, the first time
+        return JSONResponse(screens.take(view.device, nonce, is_locked=locked == "yes"))
 
 
 def add_screen_routes(api: ScopedRouter, context: PageContext) -> None:

@@ -7,6 +7,7 @@ Deliberately absent: any view of a screen, and any other command.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import time
 from collections import defaultdict
@@ -110,22 +111,27 @@ class SeatScreens:
         seat = device_called(device, self._policy())
         if not seat.is_seat:
             raise InvalidInput("%(device)s is not a seat.", device=device)
+        if do is ScreenCommand.WAKE and not seat.macs:
+            raise InvalidInput("%(seat)s can't be woken: the policy does not say its MAC address.", seat=seat.id)
         key = key_of(request, CounterAction.SCREEN, f"{seat.id} {do}")
-        if await self._counter.in_turn(lambda: self._record(seat, do, actor, key)) and do is not ScreenCommand.WAKE:
-            if do in (ScreenCommand.LOCK, ScreenCommand.UNLOCK):
-                self._wanted[seat.id] = do is ScreenCommand.LOCK
-            else:
-                self._waiting[seat.id].append(_Waiting(self._clock(), do, text))
+        is_new = await self._counter.in_turn(lambda: self._record(seat, do, actor, key))
+        if do is ScreenCommand.WAKE:  # also at a repetition, of which the first may have failed after its entry
+            await asyncio.to_thread(self._wake_up, seat)
+        elif is_new and do in (ScreenCommand.LOCK, ScreenCommand.UNLOCK):
+            self._wanted[seat.id] = do is ScreenCommand.LOCK
+        elif is_new:
+            self._waiting[seat.id].append(_Waiting(self._clock(), do, text))
 
     def _record(self, seat: Device, do: ScreenCommand, actor: str, key: str | None) -> bool:
-        """Write the entry of a command, without the text of a message. Return False if it was given before."""
+        """Write the entry of a command, without the text of a message, before it is carried out.
+
+        Return False if it was given before.
+        """
         if self._counter.done_before(key) is not None:
             return False
         change = AccessChange(kind=ChangeKind.ALLOW, actor=actor, device=seat, subject=do)
         entry = replace(self._counter.entry_of(change, CounterAction.SCREEN), session="", kind="", key=key)
-        if do is ScreenCommand.WAKE:
-            self._wake_up(seat)
-        elif not self.screen(seat.id).is_on:
+        if do is not ScreenCommand.WAKE and not self.screen(seat.id).is_on:
             raise InvalidInput(
                 "The program on the screen of %(seat)s does not answer. Is the computer on?", seat=seat.id
             )
@@ -133,8 +139,6 @@ class SeatScreens:
         return True
 
     def _wake_up(self, seat: Device) -> None:
-        if not seat.macs:
-            raise InvalidInput("%(seat)s can't be woken: the policy does not say its MAC address.", seat=seat.id)
         lan = self._policy().network.lan
         here = [each for each in own_addresses() if any(ipaddress.ip_address(each) in network for network in lan)]
         try:
@@ -147,7 +151,8 @@ class SeatScreens:
     def take(self, seat: DeviceId, nonce: str, *, is_locked: bool) -> dict[str, str]:
         """Return what the program at a seat shall do now, signed for the number with which it asks.
 
-        It is empty for nothing, and no command is returned twice. Raises OSError and ValueError without a key.
+        It is empty for nothing, and no command is returned twice. It reads the key's file unless `key` was called
+        before. Raises OSError and ValueError without a key.
         """
         now, wanted = self._clock(), self._wanted.get(seat, is_locked)
         self._asked[seat] = now, is_locked

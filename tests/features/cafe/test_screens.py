@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -110,11 +110,16 @@ class Cafe:
             policy=policy, view=None, usage=UsageStore(journal), ledger=None, reader=JournalReader(journal)
         )
         counter = CounterService(rules, self.store, Accounts(AccountStore(journal), time.time, passwords))
-        self.screens = SeatScreens(
-            counter, lambda: policy, folder / "key.pem", self.clock, lambda macs, _addresses: self.woken.extend(macs)
-        )
+        self.problem: OSError | None = None
+        self.screens = SeatScreens(counter, lambda: policy, folder / "key.pem", self.clock, self._wake)
         self.line = Line(self.screens)
         self.program = CounterLine(self.line, self.screens.key().public.public_bytes_raw())
+
+    def _wake(self, macs: Iterable[str], _addresses: Iterable[str]) -> None:
+        assert self.given()[-1][2] == "wake", "the entry is there before the packet"
+        if self.problem is not None:
+            raise self.problem
+        self.woken.extend(macs)
 
     def give(self, do: ScreenCommand, text: str = "", seat: str = SEAT, request: str = "") -> None:
         asyncio.run(self.screens.command(seat, do, text, actor="Ana", request=request))
@@ -218,6 +223,38 @@ def test_a_seat_is_woken_by_its_mac_address(cafe: Cafe) -> None:
     assert cafe.given() == [("Ana", "seat-1", "wake")]
     with pytest.raises(InvalidInput, match="MAC address"):
         cafe.give(ScreenCommand.WAKE, seat="seat-2")
+
+
+def test_a_wake_that_fails_has_its_entry_and_is_tried_again(cafe: Cafe) -> None:
+    cafe.problem = OSError(101, "Network is unreachable")
+    with pytest.raises(InvalidInput, match="Network is unreachable"):
+        cafe.give(ScreenCommand.WAKE, request="a form")
+    cafe.problem = None
+    cafe.give(ScreenCommand.WAKE, request="a form")
+    assert cafe.woken == [MAC]
+    assert cafe.given() == [("Ana", "seat-1", "wake")]
+
+
+def test_no_message_is_lost_while_the_program_asks(cafe: Cafe) -> None:
+    """Commands and questions meet on one event loop, and the page's route asks there."""
+    cafe.program.ask()
+    taken: list[str] = []
+
+    async def give_and_take() -> None:
+        async def ask() -> None:
+            while len(taken) < 20:
+                order = cafe.screens.take(SEAT, "0" * 32, is_locked=False).get("order", "")
+                if order:
+                    taken.extend(each["text"] for each in json.loads(order.partition("\n")[2])["commands"])
+                await asyncio.sleep(0)
+
+        asking = asyncio.create_task(ask())
+        for number in range(20):
+            await cafe.screens.command(SEAT, ScreenCommand.MESSAGE, f"{number}", actor="Ana")
+        await asyncio.wait_for(asking, 10)
+
+    asyncio.run(give_and_take())
+    assert taken == [f"{number}" for number in range(20)]
 
 
 def test_the_packet_reaches_the_network_of_an_address() -> None:
