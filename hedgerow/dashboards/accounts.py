@@ -358,7 +358,7 @@ class Accounts:
         """
         unknown = [scope for scope in scopes if scope not in TOKEN_SCOPES]
         if unknown or not scopes or not name.strip():
-            raise InvalidInput("A token needs a name and one or more of the scopes read, metrics and manage.")
+            raise InvalidInput("A token needs a name and one or more of the scopes read, metrics, leases and manage.")
         token = "hedgerow_" + secrets.token_urlsafe(32)
         now = self.clock()
         expires = None if days is None else now + days * DAY_S

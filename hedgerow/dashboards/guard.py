@@ -23,6 +23,7 @@ from hedgerow.dashboards.credentials import bearer_token, session_cookie
 from hedgerow.dashboards.routes import (
     ADMIN,
     DEVICES,
+    LEASES,
     MANAGE,
     METRICS,
     NETWORK,
@@ -50,7 +51,7 @@ RESOLVER_CHECK_PATH = "/check/here.svg"
 """Devices load this path under a name of that zone, which only our resolver answers (`dns.check_names`)."""
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_CHANGING: frozenset[Access] = frozenset({OPERATE, MANAGE, ADMIN})
+_CHANGING: frozenset[Access] = frozenset({OPERATE, LEASES, MANAGE, ADMIN})
 _FORWARDED = ("via", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 SECURITY_HEADERS = {
@@ -176,7 +177,7 @@ def _refusal(required: frozenset[Access]) -> str:
 def _token_refusal(required: frozenset[Access]) -> str:
     """Return the sentence for a token. Of the scopes of tokens, `manage` includes `operate`."""
     wanted = required | {MANAGE} if OPERATE in required else required
-    scopes = [each.value for each in (READ, METRICS, MANAGE) if each in wanted]
+    scopes = [each.value for each in (READ, METRICS, LEASES, MANAGE) if each in wanted]
     if not scopes:
         return "Only an admin who is signed in may see or change this, and no token."
     return f"Only a token of the scope {' or '.join(scopes)} may see or change this."

@@ -34,7 +34,7 @@ class Audience(StrEnum):
 type Access = AccessScope | Audience
 
 OPERATE, READ, METRICS = AccessScope.OPERATE, AccessScope.READ, AccessScope.METRICS
-MANAGE, ADMIN = AccessScope.MANAGE, AccessScope.ADMIN
+LEASES, MANAGE, ADMIN = AccessScope.LEASES, AccessScope.MANAGE, AccessScope.ADMIN
 NETWORK, DEVICES, SIGN_IN, SETUP = Audience.NETWORK, Audience.DEVICES, Audience.SIGN_IN, Audience.SETUP
 
 _AGAIN = message(

@@ -22,6 +22,7 @@ OPERATOR = {"cookie": "hedgerow_session=toms"}
 SCRIPT = {"authorization": "Bearer manages"}
 READER = {"authorization": "Bearer reads"}
 SCRAPER = {"authorization": "Bearer scrapes"}
+REPORTER = {"authorization": "Bearer reports"}
 OURS = {"origin": f"http://{HERE}"}
 ANA = Principal("ana", ROLE_SCOPES[Role.PARENT], "1")
 MANAGER, DEVICE = "manager", "device"
@@ -49,6 +50,7 @@ class Credentials:
             "manages": Principal("c", TOKEN_SCOPES["manage"]),
             "reads": Principal("a", TOKEN_SCOPES["read"]),
             "scrapes": Principal("b", TOKEN_SCOPES["metrics"]),
+            "reports": Principal("d", TOKEN_SCOPES["leases"]),
         }.get(token)
 
 
@@ -265,6 +267,7 @@ def test_admission_on_this_machine_with_a_password(method, path, headers, status
             ["GET /api/v1/decisions", "GET /api/v1/status", "GET /log"],
             ["POST /api/v1/pause", "GET /metrics", "POST /people", "GET /api/v1/tokens"],
         ),
+        (REPORTER, [], ["GET /", "GET /metrics", "GET /api/v1/status", "POST /api/v1/pause", "PATCH /api/v1/policy"]),
         (SCRAPER, ["GET /metrics"], ["GET /", "GET /api/v1/status", "GET /api/v1/decisions", "POST /api/v1/pause"]),
     ],
 )

@@ -46,6 +46,7 @@ _NAMES = {
     "operator": message("operator"),
     "read": message("read"),
     "metrics": message("metrics"),
+    "leases": message("report leases"),
     "manage": message("manage"),
     "running": message("running"),
     "starting": message("starting"),
