@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import Annotated, Any
@@ -41,6 +42,7 @@ from hedgerow.policies.device_kinds import guess_kind
 from hedgerow.policies.host_facts import Lifelines, help_choices
 from hedgerow.policies.model import DeviceId, Person, Policy
 from hedgerow.policies.network import BlockedAnswer
+from hedgerow.policies.text.locales import COUNTRIES
 
 STEPS = {
     "password": (message("Password"), message("A password")),
@@ -54,6 +56,8 @@ STEPS = {
 The step `done` follows them.
 """
 
+NO_PLACE = frozenset({"UTC", "Etc/UTC"})
+"""Time zones of machines that nobody has told where they are."""
 PEOPLE_ROWS = 8
 DEVICE_ROWS = 40
 _OWN_ROW = 0
@@ -87,13 +91,20 @@ class GuidePages(PageGroup):
 
     async def _place(self, request: Request) -> dict[str, Any]:
         network, countries = self._context.policy().network, get_global("zone_territories")
-        zones = sorted(
-            (zone, countries.get(zone, "")) for zone in available_timezones() if "/" in zone or zone == "UTC"
-        )
-        return {"network": network, "countries": countries_by_name(language_of(request)), "zones": zones}
+        inhabited = {zone for zone in available_timezones() & countries.keys() if not zone.startswith("Etc/")}
+        zones = sorted((zone, countries.get(zone, "")) for zone in {*inhabited, "UTC", network.timezone})
+        return {
+            "network": network,
+            "countries": countries_by_name(language_of(request)),
+            "zones": zones,
+            "no_place": NO_PLACE,
+        }
 
     async def _people(self, request: Request) -> dict[str, Any]:
+        network = self._context.policy().network
         return {
+            "country": language_of(request).country(network.country) if network.country else "",
+            "zone": network.timezone.replace("_", " "),
             "rows": range(PEOPLE_ROWS),
             "own_row": _OWN_ROW,
             "me": "" if self._me(request) else principal_of(request).name,
@@ -138,7 +149,10 @@ class GuidePages(PageGroup):
         return {"check": f"http://{place}/check", "status": status, "explains": explains}
 
     @post("/start/password", SETUP, MANAGE)
-    async def set_password(self, request: Request, name: FormText, password: FormText, code: FormText = "") -> Response:
+    async def set_password(
+        self, request: Request, name: FormText, password: FormText, code: FormText = "", zone: FormText = ""
+    ) -> Response:
+        """Create the first account. The browser's time zone answers the next step, if it tells the country."""
         if _may_be_a_stranger(request):
             self._device(request)
         name = " ".join(name.split())
@@ -148,7 +162,14 @@ class GuidePages(PageGroup):
             check_password_strength(name, password)
         with at_field("code"):
             cookie = await self._context.accounts.create_first(name, password, code, *client_of(request))
-        return with_session(request, redirect_to("/start/place"), cookie)
+        step = "place"
+        edits, author = _place_edits(self._context.policy(), zone), self._context.accounts.principal_of_session(cookie)
+        if edits and author is not None:
+            text = language_of(request).gettext(message("Where this network is"))
+            with suppress(InvalidInput):  # then that step says what is wrong
+                await self._context.editor.change(author, text, *edits)
+                step = "people"
+        return with_session(request, redirect_to(f"/start/{step}"), cookie)
 
     @post("/start/place", MANAGE)
     async def set_place(self, request: Request, country: FormText, zone: FormText) -> Response:
@@ -293,6 +314,20 @@ def _may_be_a_stranger(request: Request) -> bool:
     The machine itself belongs to the network, whatever `network.lan` says.
     """
     return not principal_of(request).scopes and peer_address(request.scope) not in LOCAL_PEERS
+
+
+def _place_edits(policy: Policy, browser_zone: str) -> tuple[Edit, ...]:
+    """Return the edits that state the place of a browser's time zone, or none if that tells no country.
+
+    What the policy states already is kept.
+    """
+    network = policy.network
+    zone = browser_zone if network.timezone in NO_PLACE else network.timezone
+    zone = get_global("zone_aliases").get(zone, zone)
+    country = network.country or get_global("zone_territories").get(zone, "")
+    if not browser_zone or zone in NO_PLACE or country not in COUNTRIES:
+        return ()
+    return put(("network", "country"), country), put(("network", "timezone"), zone)
 
 
 async def _typed(request: Request) -> dict[str, str]:

@@ -30,11 +30,17 @@ for (const button of document.querySelectorAll("[data-shows]")) {
   });
 }
 
+// The browser's time zone says where home is, for most.
+for (const zone of document.querySelectorAll("[data-browser-zone]")) zone.value = Intl.DateTimeFormat().resolvedOptions().timeZone ?? "";
+
 // A machine that was never told where it is says UTC; the browser of whoever sets it up knows better.
 for (const zones of document.querySelectorAll("select[name=zone]")) {
   const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
-  const own = [...zones.options].find((option) => option.value === timeZone);
-  if (own && "ownZone" in zones.dataset) zones.value = timeZone;
+  if ("ownZone" in zones.dataset && timeZone) {
+    // Some browsers use names of before, such as Asia/Calcutta, which are not in the list.
+    if (![...zones.options].some((option) => option.value === timeZone)) zones.add(new Option(timeZone.replaceAll("_", " "), timeZone));
+    zones.value = timeZone;
+  }
   const country = zones.form.querySelector("[name=country]");
   const here = zones.selectedOptions[0]?.dataset.country || navigator.language.split("-")[1];
   if (country && !country.value && [...country.options].some((option) => option.value === here)) country.value = here;
@@ -48,12 +54,13 @@ for (const zones of document.querySelectorAll("select[name=zone]")) {
   });
 }
 
-// "Next" on the keyboard of a phone, which is Enter, goes through the people. In an empty row, it sends the form.
-const ofPeople = [...document.querySelectorAll(".pair input:not([type=checkbox], [type=hidden])")];
-for (const [place, field] of ofPeople.entries()) {
+// "Next" on the keyboard of a phone, which is Enter, goes through the fields. In an empty row of the people, it sends the form.
+const typed = [...document.querySelectorAll("main form.column input:not([type=checkbox], [type=radio], [type=hidden])")];
+for (const [place, field] of typed.entries()) {
+  if (field.enterKeyHint !== "next") continue;
   field.addEventListener("keydown", (event) => {
-    const next = ofPeople.slice(place + 1).find((each) => each.offsetParent);
-    const row = [...field.closest(".pair").querySelectorAll("input:not([type=checkbox], [type=hidden])")];
+    const next = typed.slice(place + 1).find((each) => each.form === field.form && each.offsetParent);
+    const row = field.closest(".pair") ? [...field.closest(".pair").querySelectorAll("input:not([type=checkbox], [type=hidden])")] : [field];
     if (event.key !== "Enter" || event.isComposing || !next || row.every((each) => !each.value)) return;
     event.preventDefault();
     next.focus();

@@ -82,6 +82,29 @@ def test_a_phone_without_a_name_does_the_whole_guide(house):
     assert {name: device.person for name, device in policy.devices.items()} == {"Ana phone": "Ana", "Mias-iPad": "Mia"}
 
 
+@pytest.mark.parametrize(
+    ("zone", "stated", "place"),
+    [
+        ("Europe/Lisbon", "", ("PT", "Europe/Lisbon")),
+        ("Asia/Calcutta", "", ("IN", "Asia/Kolkata")),  # the name that some browsers use
+        ("Europe/Paris", "{timezone: Europe/Brussels}", ("BE", "Europe/Brussels")),
+        ("Europe/Paris", "{country: CH}", ("CH", "Europe/Paris")),
+        *((zone, "", None) for zone in ("", "UTC", "Etc/GMT+1", "../../etc/passwd", "Mars/Olympus")),
+    ],
+)
+def test_the_browsers_time_zone_answers_the_step_of_the_place(house, zone, stated, place):
+    if stated:
+        house.policy_path.write_text(f"network: {stated}\n")
+    with browser(house) as desk:
+        step = "people" if place is not None else "place"
+        assert password(desk, zone=zone).headers["location"] == f"/start/{step}"
+        if place is not None:
+            network = load_policy(house.policy_path).network
+            assert (network.country, network.timezone) == place
+            assert place[1].replace("_", " ") in desk.get("/start/people").text
+        assert desk.get("/start/place").text.count("selected") <= 2
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1", PHONE])
 def test_the_first_password_needs_the_code_from_everybody(house, address):
     with browser(house, address) as client:
@@ -305,3 +328,32 @@ def test_a_step_that_is_visited_again_leads_to_the_other_pages(web, devices, has
     page = httpx.get(f"{web.url}/start/connect", verify=False, trust_env=False, timeout=60)
     assert page.status_code == 200
     assert ('href="/more"' in page.text) is has_pages
+
+
+@pytest.mark.browser
+def test_the_key_next_goes_through_the_fields_of_a_phone(chromium, house):
+    """Nothing is tapped but the box of an adult and the buttons. An Indian browser says the older name of its zone."""
+    context = chromium.new_context(viewport={"width": 390, "height": 844}, locale="en-GB", timezone_id="Asia/Calcutta")
+    page = context.new_page()
+    page.goto(f"{house.url}/start#{SETUP_CODE}")
+    page.keyboard.type("Ana")
+    page.keyboard.press("Enter")
+    page.keyboard.type(PASSWORD)
+    page.get_by_role("button", name="Continue").click()
+    page.wait_for_url("**/start/people")
+    for text in ("Mia", "9", "Tom", "15"):
+        page.keyboard.type(text)
+        page.keyboard.press("Enter")
+    page.keyboard.type("Ben")
+    page.locator("[name=adult-3]").check()
+    page.get_by_role("button", name="Continue").click()
+    page.wait_for_url("**/start/connect")
+    assert {name: person.age for name, person in load_policy(house.policy_path).people.items()} == {
+        "Ana": None,
+        "Mia": 9,
+        "Tom": 15,
+        "Ben": None,
+    }
+    page.goto(f"{house.url}/start/place")
+    assert page.locator("[name=zone]").input_value() == "Asia/Kolkata"
+    context.close()
