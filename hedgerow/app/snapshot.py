@@ -24,6 +24,7 @@ from hedgerow.app.settings import memory_folder
 from hedgerow.blocklists.catalogue import Catalogue, is_usable
 from hedgerow.codec import decode, encode
 from hedgerow.files import make_private_folder, write_atomically
+from hedgerow.policies.growing import foreseen
 from hedgerow.policies.model import DeviceId, Grant, Pause, Policy, Session
 from hedgerow.policies.remembered import RememberedSite
 from hedgerow.policies.ruleset import Rulesets
@@ -179,14 +180,15 @@ CLOCK_TOLERANCE_S = 60.0
 
 
 class LoadedSnapshot:
-    """An opened snapshot, with the lists mapped into memory. `asks_past`: its rulesets are asked for past times too.
+    """An opened snapshot, with the lists mapped into memory. `asks_past`: its rulesets are asked for other times
+    too, at which people have the profiles of their ages.
 
     What it has in common with the snapshot `before` is not opened again.
     """
 
     def __init__(self, snapshot: Snapshot, *, asks_past: bool = False, before: LoadedSnapshot | None = None) -> None:
         self.snapshot = snapshot
-        self.policy = snapshot.policy
+        self.policy = foreseen(snapshot.policy, snapshot.published) if asks_past else snapshot.policy
         is_same = before is not None and before.snapshot.generation == snapshot.generation
         self.catalogue: Catalogue = (
             before.catalogue if before is not None and is_same else Catalogue.open(snapshot.generation)
@@ -202,7 +204,7 @@ class LoadedSnapshot:
         )
         trusted_from = 0.0 if asks_past else snapshot.published - CLOCK_TOLERANCE_S
         self.rulesets: Rulesets = Rulesets(
-            snapshot.policy,
+            self.policy,
             *state,
             trusted_from,
             snapshot.remembered,

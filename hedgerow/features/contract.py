@@ -21,6 +21,7 @@ from hedgerow.watched_tasks import Run
 if TYPE_CHECKING:
     from hedgerow.app.bundles import LatestBundle
     from hedgerow.app.control.access_rule import AccessRule
+    from hedgerow.app.control.snapshots.policy_of_today import GrowthOf
     from hedgerow.app.control.snapshots.publisher import PolicyFile
     from hedgerow.app.control.snapshots.sites_seen import SitesSeenFile
     from hedgerow.app.doctor.findings import Finding, Installation
@@ -64,7 +65,8 @@ class ControlService:
     `handles` says who takes which messages of workers, by their type or by the name of the gauge that they set.
     `copies` gets what is recorded in the journal, from any thread. `prune` is awaited once an hour, with the
     time in seconds since the epoch, and deletes what is out of date. `status` returns what people should know now.
-    `leases` returns the MAC addresses that it knows by IP address, for the next snapshot, and `part` is what routes of
+    `leases` returns the MAC addresses that it knows by IP address, for the next snapshot, `growth` what is decided
+    about the profiles of people who grow up, and `part` is what routes of
     the feature use. `refresh` is called when other machines have changed the store. `policy_problems` returns what is
     wrong with the policy, and is shown with the mistakes of its file. `close` is awaited when the process ends, after
     the last record, and when the policy no longer uses the feature.
@@ -79,6 +81,7 @@ class ControlService:
     prune: Callable[[float], Awaitable[object]] | None = None
     status: Callable[[], Iterable[StatusRow]] = tuple
     leases: Callable[[], Mapping[str, str]] | None = None
+    growth: GrowthOf | None = None
     part: object = None
     refresh: Callable[[], None] | None = None
     policy_problems: Callable[[], tuple[Problem, ...]] = tuple

@@ -173,7 +173,7 @@ class EffectiveUsers:
         sharers = tuple(people[name] for name in device.sharers)
         owner = (people[device.person],) if device.person is not None else ()
         return self._effective_users(
-            device, sharers or owner, device.profile if device.has_profile or not sharers else None
+            device, sharers or owner, device.profile if device.has_profile or not (sharers or owner) else None
         )
 
     def of_account(self, account: str) -> EffectiveUser | None:

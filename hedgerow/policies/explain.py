@@ -18,6 +18,7 @@ from hedgerow.blocklists.recognition.name_model import Recognition
 from hedgerow.blocklists.recognition.recogniser import Recogniser
 from hedgerow.blocklists.rule_locator import locate
 from hedgerow.policies.decide import STEPS, apply_allowed, decide
+from hedgerow.policies.growing import person_at
 from hedgerow.policies.identity import as_claimed, networks_of
 from hedgerow.policies.model import Decision, Device, DeviceId, Reason, Request, RequestKind, SafeSearch, Verdict
 from hedgerow.policies.remembered import is_by_page
@@ -55,6 +56,7 @@ class Explanation:
 
     `points` are the enforcement points that it passes, in order, up to one that blocks. `decision` is the final one.
     All of this holds until the instant `until`. `upstream` names the resolvers that are asked, empty: the network's.
+    `age` is the person's at that instant, None if the birth is not known.
     """
 
     device: DeviceId
@@ -65,6 +67,7 @@ class Explanation:
     points: tuple[PointExplanation, ...]
     decision: Decision
     upstream: tuple[str, ...] = ()
+    age: int | None = None
 
 
 def find_device(rulesets: Rulesets, name: str, neighbours: Mapping[str, str] = MappingProxyType({})) -> Device | None:
@@ -106,7 +109,13 @@ def explain(rulesets: Rulesets, catalogue: Catalogue, device: Device, target: st
         tuple(points),
         points[-1].decision,
         ruleset.upstream,
+        _age_of(rulesets, device, at),
     )
+
+
+def _age_of(rulesets: Rulesets, device: Device, at: float) -> int | None:
+    person = rulesets.policy.people.get(device.person or "")
+    return None if person is None or person.born is None else person_at(person, at, rulesets.zone_of(device)).age
 
 
 def _refuse_non_hosts(target: str, ruleset: Ruleset) -> None:

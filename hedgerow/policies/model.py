@@ -295,8 +295,32 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
+class Born:
+    """The month, or the day, of a birth. Without a day, birthdays are on the first of the month."""
+
+    year: int
+    month: int
+    day: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.year:04}-{self.month:02}" + (f"-{self.day:02}" if self.day is not None else "")
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileStep:
+    """A profile that a person has from an instant on."""
+
+    at: float
+    profile: str
+
+
+@dataclass(frozen=True, slots=True)
 class Person:
-    """An owner of devices. `profile` is resolved: set in the policy, by age, or that of unknown devices."""
+    """An owner of devices. `profile` is resolved: set in the policy, by age, or that of unknown devices.
+
+    Who was `born` on a known day has the age and the profile of the moment at which the policy was read, or put in
+    force. `growing.policy_at` has those of another: by `steps`, in order, or by age alone if they are None.
+    """
 
     name: str
     profile: str
@@ -307,6 +331,8 @@ class Person:
     holidays: tuple[date, ...] | None = None  # None: the network's
     conditions: tuple[str, ...] = ()  # under which schedules with `unless` hold for this person
     upstream: tuple[str, ...] = ()  # resolvers that are asked for this person's devices; empty: the network's
+    born: Born | None = None
+    steps: tuple[ProfileStep, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

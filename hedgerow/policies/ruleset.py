@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -23,6 +23,7 @@ from hedgerow.policies.effective_users import (
     strictest_layers,
     strictest_settings,
 )
+from hedgerow.policies.growing import next_change, next_profile_at, policy_at
 from hedgerow.policies.host_facts import HostFactIndex, Services
 from hedgerow.policies.identity import MAX_CACHED_DEVICES, DeviceLookup
 from hedgerow.policies.model import (
@@ -147,6 +148,8 @@ class Rulesets:
             *(device for pause in self.pauses for device in (pause.device, pause.spared_device)),
             *(session.device for session in self.sessions),
         }
+        # Nobody is older at a clock that is behind.
+        self._not_before, self._grown = trusted_from, (float("-inf"), float("-inf"))
         self._held: dict[tuple[DeviceId, DeviceId | None], tuple[float, float, Ruleset]] = {}
         self._interned: dict[tuple[object, ...], Ruleset] = {}
         self._indexes: dict[tuple[object, ...], RuleIndex] = {}
@@ -154,6 +157,8 @@ class Rulesets:
 
     def ruleset(self, device: Device, now: float) -> Ruleset:
         """Return the rules in force for `device` at `now` (seconds since the epoch); cached until the next boundary."""
+        if not self._grown[0] <= now < self._grown[1]:
+            self._grow(now)
         key = (device.id, device.claims)
         if not device.known and device.claims is None and device.id not in self._with_own_times:
             # All of them have the same rules, which take long to combine in a school.
@@ -167,6 +172,16 @@ class Rulesets:
         ruleset = self._compose(device, now)
         self._held[key] = (now, float("inf") if ruleset.until is None else ruleset.until, ruleset)
         return ruleset
+
+    def _grow(self, now: float) -> None:
+        """Go on with the ages and profiles that people have at `now`."""
+        moment = max(now, self._not_before)
+        policy = policy_at(self.policy, moment)
+        if policy is not self.policy or self._grown[0] != float("-inf"):
+            self._effective_users = EffectiveUsers(policy)
+            self._held.clear()
+        begin = float("-inf") if self._grown[1] == float("inf") else now
+        self._grown = (begin, next_change(policy, moment))
 
     def effective_users_of(self, device: Device, now: float) -> tuple[EffectiveUser, ...]:
         """Return the users whose rules apply to a device: of its session, its person, or all who share it."""
@@ -239,7 +254,10 @@ class Rulesets:
         safe_search, youtube, _ = strictest_settings(restricting)
         closings = (each.closed for each in own_effects if each.closed is not None)
         facts: dict[str, Any] = {
-            "until": min(self._edges(device, layers, relevant, effects, now), default=None),
+            "until": min(
+                (*self._edges(device, layers, relevant, effects, now), *_profile_changes(restricting, now)),
+                default=None,
+            ),
             "profile": users[0].profile,
             "person": users[0].name if len(users) == (1 if device.claims is None else 2) else None,
             "safe_search": safe_search,
@@ -371,6 +389,13 @@ class Rulesets:
             self._interned.clear()
         used = {key[1] for key in self._interned}
         self._indexes = {key: index for key, index in self._indexes.items() if key in used}
+
+
+def _profile_changes(users: Iterable[EffectiveUser], now: float) -> Iterator[float]:
+    """Yield when users have other profiles, as they grow up."""
+    for user in users:
+        if user.person is not None and (at := next_profile_at(user.person, now, user.zone)) is not None:
+            yield at
 
 
 def _upstream_of(policy: Policy, device: Device, users: Sequence[EffectiveUser]) -> tuple[str, ...]:

@@ -124,8 +124,9 @@ def _view_to_explain(policy: Path | None, state: Path, *, asks_past: bool) -> It
 
 def _print_explanation(explanation: Explanation, policy: Policy, zone: ZoneInfo) -> None:
     console = Console(highlight=False)
+    age = f", {explanation.age} years old" if explanation.age is not None else ""
     console.print(
-        f"{explanation.device} ({explanation.person or 'no person'}, {explanation.profile}) at"
+        f"{explanation.device} ({explanation.person or 'no person'}{age}, {explanation.profile}) at"
         f" {_clock(explanation.at, zone)}"
     )
     if explanation.upstream:

@@ -14,6 +14,7 @@ from hedgerow.app.control.health import SnapshotRepair, WorkerMonitor
 from hedgerow.app.control.notices.event_notices import FindLikely, event_notices, likely_finder, send_in_subprocess
 from hedgerow.app.control.policy_follower import PolicyFollower
 from hedgerow.app.control.sessions import SharedDeviceSessions
+from hedgerow.app.control.snapshots.policy_of_today import Growth
 from hedgerow.app.control.snapshots.publisher import SnapshotPublisher
 from hedgerow.app.control.snapshots.remembered_sites import SiteMemory
 from hedgerow.app.control.time import TimeService
@@ -138,6 +139,7 @@ class Parts:
             zygote=self.sockets.take_local(),
             more_problems=self._problems_elsewhere,
             leases=self._leases,
+            growth=self._growth,
             announce=self.events.announce_snapshot,
         )
 
@@ -145,6 +147,11 @@ class Parts:
         """Return the MAC addresses by IP address that services of features know."""
         found = (service.leases() for service in self.features.made if service.leases is not None)
         return {address: mac for leases in found for address, mac in leases.items()}
+
+    def _growth(self, policy: Policy) -> dict[str, Growth]:
+        """Return what services of features have decided about people who grow up."""
+        found = (service.growth(policy) for service in self.features.made if service.growth is not None)
+        return {name: growth for decided in found for name, growth in decided.items()}
 
     def _problems_elsewhere(self) -> tuple[Problem, ...]:
         found = (problem for service in self.features.made for problem in service.policy_problems())

@@ -23,6 +23,7 @@ from hedgerow.dashboards.edits.household import (
     find_device,
     find_person,
     name_device_edits,
+    parse_birth,
     parse_name,
     remove_device_edits,
     remove_list_edit,
@@ -79,6 +80,7 @@ class PersonView:
     allow: tuple[str, ...]
     block: tuple[str, ...]
     rules: tuple[OwnRuleView, ...] = ()
+    born: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +118,12 @@ class ChangeView:
 
 
 class NewPerson(StrictModel):
-    """A person with an age or the name of a profile."""
+    """A person with an age, the month of birth (such as `2016-05`) or the name of a profile."""
 
     name: str = Field(min_length=1, max_length=40)
     age: int | None = Field(None, ge=0, le=130)
     profile: str | None = Field(None, max_length=60)
+    born: str | None = Field(None, max_length=10)
 
 
 class OwnRule(StrictModel):
@@ -294,10 +297,12 @@ def _add_reports(api: ScopedRouter, reader: JournalReader, control: Control, clo
 def _add_people(api: ScopedRouter, control: Control, editor: PolicyEditor, clock: Callable[[], float]) -> None:
     @api.serve("POST", "/people", MANAGE, status_code=201)
     async def add_person(author: Author, person: NewPerson) -> PersonView:
-        if (person.age is None) == (person.profile is None):
-            raise InvalidInput("A person has an age or a profile.")
+        if [person.age, person.profile, person.born].count(None) != 2:
+            raise InvalidInput("A person has an age, a month of birth or a profile.")
         name = parse_name(person.name, control.policy().people)
-        value = {"age": person.age} if person.age is not None else {"profile": person.profile}
+        value: dict[str, object] = {"age": person.age} if person.age is not None else {"profile": person.profile}
+        if person.born is not None:
+            value = {"born": parse_birth(person.born, control.policy(), clock())}
         await editor.change(author, f"Add {name}", put(("people", name), value))
         return _person_view(PolicyIndex(control.policy()), name)
 
@@ -411,6 +416,7 @@ def _person_view(index: PolicyIndex, name: str) -> PersonView:
             OwnRuleView(target.name, Stance.ALLOW if allows else Stance.BLOCK, target.until, target.note)
             for allows, target in own_targets(person)
         ),
+        born=str(person.born) if person.born is not None else None,
     )
 
 

@@ -9,12 +9,15 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from ruamel.yaml.comments import CommentedMap
 
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.yaml_text import Edit, exclude, include, mapping_at, put, put_times, remove
 from hedgerow.dashboards.words.rules import night_times
+from hedgerow.policies.growing import parse_born
 from hedgerow.policies.model import Device, Person, Policy
 from hedgerow.policies.notices import RECEIVER_NAME, Receiver
 from hedgerow.policies.text.addresses import parse_mac, parse_network
@@ -49,6 +52,16 @@ def parse_age(text: str) -> int | None:
     if not text.strip().isdecimal() or int(text) > 130:
         raise InvalidInput("Enter the age in years.")
     return int(text)
+
+
+def parse_birth(text: str, policy: Policy, now: float) -> str:
+    """Return a month or day of birth as the policy file has it. Raises `InvalidInput`."""
+    if re.fullmatch(r"\s*\d{4}-\d{1,2}(-\d{1,2})?\s*", text) is None:
+        raise InvalidInput("Enter the year and the month of birth, such as 2016-05.")
+    try:
+        return str(parse_born(text, datetime.fromtimestamp(now, ZoneInfo(policy.network.timezone)).date()))
+    except ValueError:
+        raise InvalidInput("Enter a month of birth that is in the calendar, and within the last 120 years.") from None
 
 
 def find_person(policy: Policy, name: str) -> Person:

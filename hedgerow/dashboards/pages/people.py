@@ -17,6 +17,7 @@ from hedgerow.dashboards.edits.household import (
     budget_limits,
     find_person,
     parse_age,
+    parse_birth,
     parse_name,
 )
 from hedgerow.dashboards.edits.rules import is_inspected, name_levels, own_targets, subject_titles
@@ -118,15 +119,24 @@ class PeoplePages(PersonPageGroup):
         return redirect_after_save("/people", await self._change(request, message("%(name)s added."), edit, name=name))
 
     @post("/people/{name}/age", MANAGE, page="/people/{name}/about")
-    async def set_age(self, request: Request, name: PersonName, age: FormText = "", profile: FormText = "") -> Response:
-        """Set the age, or a profile instead of it."""
+    async def set_age(
+        self, request: Request, name: PersonName, age: FormText = "", born: FormText = "", profile: FormText = ""
+    ) -> Response:
+        """Set the age, the month of birth, or a profile instead of them."""
         self._person(name)
-        path, text = ("people", name), message("%(name)s is %(age)s years old.")
-        edits = [remove((*path, "profile")), put((*path, "age"), parse_age(age))]
+        values: dict[str, object] = {"age": parse_age(age), "born": None, "profile": None}
+        text = message("%(name)s is %(age)s years old.")
         if profile:
-            edits = [remove((*path, "age")), put((*path, "profile"), profile)]
+            values = {"age": None, "born": None, "profile": profile}
             text = message("%(name)s follows %(profile)s.")
-        return await self._save(request, name, text, *edits, age=age, profile=profile)
+        elif born.strip():
+            with at_field("born"):
+                if age.strip():
+                    raise InvalidInput("Enter an age or a month of birth, and leave the other empty.")
+                month = parse_birth(born, self._context.policy(), self._context.clock())
+            values, text = {"age": None, "born": month, "profile": None}, message("%(name)s was born in %(born)s.")
+        edits = [put(("people", name, key), value) for key, value in values.items()]
+        return await self._save(request, name, text, *edits, age=age, born=born.strip(), profile=profile)
 
     @post("/people/{name}/remove", MANAGE, page="/people/{name}/about")
     async def remove(self, request: Request, name: PersonName) -> Response:

@@ -38,6 +38,7 @@ _RULES = {
 }
 _KEYS = {
     "age": message("age"),
+    "born": message("month of birth"),
     "profile": message("profile"),
     "bedtime": message("bedtime"),
     "budget": message("time limit"),

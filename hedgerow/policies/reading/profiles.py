@@ -28,21 +28,6 @@ BUILTIN_PROFILE_NAMES = (
 )
 
 
-def profile_for_age(age: int) -> str:
-    """Return the built-in profile for an age in years.
-
-    >>> [profile_for_age(age) for age in (7, 8, 13, 17, 18)]
-    ['child-under-8', 'child-8-12', 'teen-13-15', 'teen-16-17', 'adult']
-    """
-    if age < 8:
-        return "child-under-8"
-    if age < 13:
-        return "child-8-12"
-    if age < 16:
-        return "teen-13-15"
-    return "teen-16-17" if age < 18 else "adult"
-
-
 @cache
 def _builtin_profiles() -> tuple[Profile, ...]:
     categories = [category.name for category in builtin_categories()]

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
+from datetime import date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import hedgerow
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.formats import FORMATS
 from hedgerow.blocklists.names import parse_url
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.sources import parse_refresh_interval, public_sources, shown_url
 from hedgerow.files import read_named_file
+from hedgerow.policies.growing import age_on, parse_born, profile_for_age
 from hedgerow.policies.host_facts import Services
-from hedgerow.policies.model import ListSource, Person, Policy, Profile
+from hedgerow.policies.model import Born, ListSource, Person, Policy, Profile
 from hedgerow.policies.network import NetworkSettings, UnopenedSeatAccess
 from hedgerow.policies.notices import DEFAULT_TOPICS, RECEIVER_NAME, ClockTime, NoticeTopic, Receiver
 from hedgerow.policies.reading import network_settings
 from hedgerow.policies.reading.devices import DevicesReader
 from hedgerow.policies.reading.feature_keys import read_feature_keys, reports_for
 from hedgerow.policies.reading.holidays import CalendarSources, read_holidays
-from hedgerow.policies.reading.profiles import ProfilesReader, builtin_profiles, profile_for_age
+from hedgerow.policies.reading.profiles import ProfilesReader, builtin_profiles
 from hedgerow.policies.reading.rules import RulesReader
 from hedgerow.policies.reading.schema import CONDITIONS, FEATURE_KEYS, RawList, RawPerson, RawPolicy, RawReceiver
 from hedgerow.policies.reading.times import TimesReader
@@ -278,17 +282,36 @@ def _person(
         network_settings.check_timezone(tree, (*path, "timezone"), raw.timezone)
     if raw.age is not None and raw.profile is not None:
         tree.add_problem((*path, "profile"), f"{name} has both an age and a profile: leave out one", key=True)
+    # A clock without a battery shows less than when Hedgerow was built, and nobody was born in its future.
+    today = datetime.fromtimestamp(max(time.time(), Path(hedgerow.__file__).stat().st_mtime), reader.zone).date()
+    born = None if raw.born is None else _born(tree, path, name, raw, today)
+    age = raw.age if born is None else age_on(born, today)
     profile = network_settings.known_profile(tree, (*path, "profile"), raw.profile, profiles)
     if profile is None:
-        profile = network.unknown_devices if raw.age is None else profile_for_age(raw.age)
+        profile = network.unknown_devices if age is None else profile_for_age(age)
     conditions = tuple(each for each in CONDITIONS if getattr(raw, each))
     return Person(
         name,
         profile,
-        raw.age,
+        age,
         raw.timezone,
         reader.read(raw, path),
         reader.origin(path, key=True),
         conditions=conditions,
         upstream=network_settings.read_own_upstreams(tree, (*path, "upstream"), raw.upstream, network.resolver),
+        born=born,
     )
+
+
+def _born(tree: YamlTree, path: KeyPath, name: str, raw: RawPerson, today: date) -> Born | None:
+    """Read a month of birth; None, with a problem, beside an age or a profile, or if it can't be right."""
+    assert raw.born is not None
+    for key, other in (("age", raw.age), ("profile", raw.profile)):
+        if other is not None:
+            tree.add_problem((*path, key), f"{name} has both `born` and `{key}`: leave out one", key=True)
+            return None
+    try:
+        return parse_born(raw.born, today)
+    except ValueError as error:
+        tree.add_problem((*path, "born"), str(error))
+        return None

@@ -332,10 +332,17 @@ class RawNetwork(RawModel):
     )
 
 
+def _year_as_text(value: object) -> object:
+    return str(value) if isinstance(value, int) else value
+
+
 @_with_features("people", "*")
 class RawPerson(RawRules):
     age: Annotated[StrictInt, Field(ge=0, le=130)] | None = managed(
         None, description="Age in years; chooses a profile where none is named."
+    )
+    born: Annotated[str, BeforeValidator(_year_as_text, json_schema_input_type=str)] | None = managed(
+        None, description="Month or day of birth, such as `2016-05`; instead of an age, which then is always right."
     )
     profile: str | None = managed(None, description="Profile whose rules the person begins with.")
     timezone: str | None = managed(None, description="Time zone of the person's schedules, instead of the household's.")

@@ -240,6 +240,7 @@ def own(policy, stance):
 CHANGES = [
     ("/people", {"name": "zoe", "age": "3"}, lambda p: p.people["zoe"].profile == "child-under-8"),
     ("/people/mia/age", {"age": "14"}, lambda p: p.people["mia"].profile == "teen-13-15"),
+    ("/people/mia/age", {"born": "2016-5"}, lambda p: str(p.people["mia"].born) == "2016-05"),
     ("/people/mia/age", {"profile": "child-under-8"}, lambda p: p.people["mia"].profile == "child-under-8"),
     ("/people/mia/switch", {"open": "roblox"}, lambda p: not p.people["mia"].rules.block),
     ("/people/mia/switch", {"close": "minecraft"}, lambda p: "minecraft" in own(p, "block")),

@@ -17,6 +17,7 @@ from hedgerow.app.control.lists.updater import ListUpdater
 from hedgerow.app.control.snapshots.budgets import BudgetTracker
 from hedgerow.app.control.snapshots.delivery import AppliedSnapshots, SnapshotFiles
 from hedgerow.app.control.snapshots.live_state import LiveStateReader
+from hedgerow.app.control.snapshots.policy_of_today import GrowthOf, PolicyOfToday
 from hedgerow.app.control.snapshots.sites_seen import SitesSeenFile
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import CLOCK_TOLERANCE_S, LoadedSnapshot, Snapshot, StartClock, identity_of
@@ -56,6 +57,7 @@ class SnapshotPublisher:
         *,
         more_problems: Callable[[], tuple[Problem, ...]] = tuple,
         leases: Callable[[], dict[str, str]] = dict,
+        growth: GrowthOf = lambda _policy: {},
         announce: Callable[[], None] = lambda: None,
     ) -> None:
         self._state = settings.state
@@ -75,6 +77,7 @@ class SnapshotPublisher:
             more_problems=more_problems,
         )
         self.clock = StartClock(_last_publication(settings.state))
+        self._today = PolicyOfToday(growth, lambda: self.clock.at_least(time.time()))
         self.sites_seen = SitesSeenFile(settings.published, lambda: self.clock.at_least(time.time()))
         self.view: LoadedSnapshot | None = None
         self.problem = ""
@@ -96,7 +99,8 @@ class SnapshotPublisher:
 
     @property
     def policy(self) -> Policy:
-        return self.policy_file.policy
+        """The policy in force, with the ages of today."""
+        return self._today.of(self.policy_file.policy)
 
     @property
     def is_ahead_of_clock(self) -> bool:
@@ -207,6 +211,7 @@ class SnapshotPublisher:
         live = await asyncio.to_thread(self.live.read, now, self.clock, self.policy.network.timezone)
         if (
             not self.live.is_live
+            or (self.view is not None and self.view.policy is not self.policy)
             or live != self.live.newest
             or self.budgets.spent(self.policy, self.clock.at_least(now)) != self._spent
         ):
@@ -253,7 +258,7 @@ class SnapshotPublisher:
                 policy,
                 hashlib.sha256(self._files.codec.encode_policy(policy)).hexdigest()[:16],
             )
-        texts = self.policy_file.texts if policy is self.policy_file.policy else {}
+        texts = self.policy_file.texts if policy is self.policy else {}
         try:
             version = self.versions.record(now, self.policy_hash, generation.name, texts, self.lists.versions)
         except DatabaseError as error:

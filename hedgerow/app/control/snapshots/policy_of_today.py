@@ -1,0 +1,53 @@
+"""The policy with the ages and profiles of today: it changes with birthdays, without the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from hedgerow.policies.growing import next_change, policy_at
+from hedgerow.policies.model import Policy, ProfileStep
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """The profile that a person has, and those that are to come. Profiles change by nothing else than these steps."""
+
+    profile: str
+    steps: tuple[ProfileStep, ...] = ()
+
+
+type GrowthOf = Callable[[Policy], Mapping[str, Growth]]
+
+
+class PolicyOfToday:
+    """The policy of the file with the ages of today.
+
+    `growth` returns what has been decided about people who grow up. The profile of anybody else is that of their age.
+    """
+
+    def __init__(self, growth: GrowthOf, now: Callable[[], float]) -> None:
+        self._growth, self._now = growth, now
+        self._last: tuple[Policy, dict[str, Growth], float, float, Policy] | None = None
+
+    def of(self, policy: Policy) -> Policy:
+        """Return the policy of today: the same object until somebody's age or profile changes."""
+        if all(person.born is None for person in policy.people.values()):
+            return policy
+        now, growth = self._now(), dict(self._growth(policy))
+        if self._last is not None:
+            source, decided, begin, end, grown = self._last
+            if source is policy and decided == growth and begin <= now < end:
+                return grown
+        people = {
+            name: replace(person, profile=growth[name].profile, steps=growth[name].steps)
+            if name in growth and person.born is not None
+            else person
+            for name, person in policy.people.items()
+        }
+        with_steps = policy if people == policy.people else replace(policy, people=people)
+        grown = policy_at(with_steps, now)
+        if self._last is not None and self._last[4] == grown:
+            grown = self._last[4]
+        self._last = (policy, growth, now, next_change(grown, now), grown)
+        return grown
