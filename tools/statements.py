@@ -21,7 +21,7 @@ BUDGETS = {
     "blocklists": 3795,
     "dashboards": 7279,
     "dns": 4745,
-    "features": 8796,
+    "features": 8797,
     "journal": 3330,
     "network": 1289,
     "policies": 5829,

@@ -149,7 +149,7 @@ class Rulesets:
             *(session.device for session in self.sessions),
         }
         # Nobody is older at a clock that is behind.
-        self._not_before, self._grown = trusted_from, (float("-inf"), float("-inf"))
+        self._not_before, self._grown = trusted_from, _NEVER if last is None else last._grown
         self._held: dict[tuple[DeviceId, DeviceId | None], tuple[float, float, Ruleset]] = {}
         self._interned: dict[tuple[object, ...], Ruleset] = {}
         self._indexes: dict[tuple[object, ...], RuleIndex] = {}
@@ -177,11 +177,11 @@ class Rulesets:
         """Go on with the ages and profiles that people have at `now`."""
         moment = max(now, self._not_before)
         policy = policy_at(self.policy, moment)
-        if policy is not self.policy or self._grown[0] != float("-inf"):
+        if policy is not self.policy or self._grown != _NEVER:
             self._effective_users = EffectiveUsers(policy)
             self._held.clear()
-        begin = float("-inf") if self._grown[1] == float("inf") else now
-        self._grown = (begin, next_change(policy, moment))
+        end = next_change(policy, moment)
+        self._grown = (now if end < float("inf") else float("-inf"), end)
 
     def effective_users_of(self, device: Device, now: float) -> tuple[EffectiveUser, ...]:
         """Return the users whose rules apply to a device: of its session, its person, or all who share it."""
@@ -216,17 +216,6 @@ class Rulesets:
 
     def _sessions_of(self, device: Device) -> list[Session]:
         return [session for session in self.sessions if session.device == (device.claims or device.id)]
-
-    def _welcome_closure(self, device: Device, session: Session | None) -> Closure | None:
-        """Return why a seat is still closed: no session yet, or the guest has not accepted the code of conduct."""
-        conduct, waits = self.policy.conduct, self.policy.closes_unopened
-        if not device.is_seat:
-            return None
-        if session is None:
-            return None if waits is None else Closure(Reason.NO_SESSION, "", waits, None)
-        if conduct is None or session.accepted is not None:
-            return None
-        return Closure(Reason.CONDUCT, "", conduct.origin, session.ends)
 
     def _compose(self, device: Device, now: float) -> Ruleset:
         session = self.session_at(device, now)
@@ -266,7 +255,7 @@ class Rulesets:
             "trusts_ca": device.trusts_ca,
             "never_inspect": device.never_inspect,
             "closed": next(closings, None)
-            or self._welcome_closure(device, session)
+            or _welcome_closure(self.policy, device, session)
             or _closed_for_a_child(self.pauses, device, of_children, now),
             "meters": tuple(dict.fromkeys(meter for user in users for meter in user.meters)),
             "used_up": tuple(dict.fromkeys(each for every in effects for each in every.used_up)),
@@ -391,6 +380,18 @@ class Rulesets:
         self._indexes = {key: index for key, index in self._indexes.items() if key in used}
 
 
+def _welcome_closure(policy: Policy, device: Device, session: Session | None) -> Closure | None:
+    """Return why a seat is still closed: no session yet, or the guest has not accepted the code of conduct."""
+    conduct, waits = policy.conduct, policy.closes_unopened
+    if not device.is_seat:
+        return None
+    if session is None:
+        return None if waits is None else Closure(Reason.NO_SESSION, "", waits, None)
+    if conduct is None or session.accepted is not None:
+        return None
+    return Closure(Reason.CONDUCT, "", conduct.origin, session.ends)
+
+
 def _profile_changes(users: Iterable[EffectiveUser], now: float) -> Iterator[float]:
     """Yield when users have other profiles, as they grow up."""
     for user in users:
@@ -441,6 +442,8 @@ def _without_expired(layer: ScopeLayer, now: float) -> ScopeLayer:
     return replace(layer, allow=allow, block=block)
 
 
+_NEVER = (0.0, 0.0)
+"""Begin and end of the time for which the users of new rulesets are right."""
 _ADDRESS = re.compile(r"[0-9.]+|.*:.*")
 
 
