@@ -64,7 +64,13 @@ def test_a_device_behind_a_router_is_known_by_its_lease(internet: SmallInternet,
             assert lease(running, "PUT", nowhere, {"mac": TABLET}).status_code == 422, nowhere
         for nobody in ("ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:fb", "<b>", "", "02:00:5e:00:53:01\n", None, 7):
             assert lease(running, "PUT", "127.0.9.8", {"mac": nobody}).status_code == 422, nobody
-        for body in ({"mac": TABLET, "until": "soon"}, {"mac": TABLET, "until": -1}, {"mac": TABLET, "name": "x"}, []):
+        bodies: tuple[object, ...] = (
+            {"mac": TABLET, "until": "soon"},
+            {"mac": TABLET, "until": -1},
+            {"mac": TABLET, "name": "x"},
+            [],
+        )
+        for body in bodies:
             assert lease(running, "PUT", "127.0.9.8", body).status_code == 422, body
         assert lease(running, "PUT", "127.0.9.8", {"mac": TABLET, "more": "x" * 70_000}).status_code == 413
         for token, reports in (("leases", 204), ("manage", 204), ("read", 403), ("metrics", 403)):
