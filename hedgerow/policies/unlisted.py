@@ -6,7 +6,9 @@ gate does, once.
 - A certificate that the site signed itself, or that is for another name, is what browsers warn of too: no ordinary site
   has one.
 - A certificate of an authority that nobody trusts may just lack an intermediate one, which some sites forget and
-  browsers fetch. It does not count, except where the authority's own certificate is shown: then it is somebody's own.
+  browsers fetch. It does not count, except where the authority's own certificate is shown, or where no log has had the
+  certificate, as of all public authorities: then it is somebody's own.
+- A certificate that no browser takes for other reasons (for mail, signed by a server's) has no ordinary site either.
 - A fresh certificate alone says nothing: Let's Encrypt renews them every two months, so that one site in twenty has one
   that is younger than three days. It counts under a name of dynamic DNS only, where it means that a server at
   somebody's home was set up this week.

@@ -45,9 +45,15 @@ _MAX_LINE_BYTES, _MAX_FIELDS = 4096, 50
 # the type and the first byte of the version of a ServerHello's record (RFC 8446, section 5.1)
 _TLS_HANDSHAKE = b"\x16\x03"
 
-# Results of OpenSSL's verification (X509_V_ERR_…). A missing intermediate certificate (20, 21) is a mistake of many
-# ordinary sites.
+# Results of OpenSSL's verification (X509_V_ERR_…). Many ordinary sites make these mistakes: a certificate that is not
+# valid yet or any more, and a missing intermediate one. All other results are of no ordinary site.
+_OUT_OF_DATE, _INCOMPLETE = (9, 10), (20, 21)
 _FLAWS = {18: CertificateFlaw.SELF_SIGNED, 19: CertificateFlaw.OWN_AUTHORITY, 62: CertificateFlaw.OTHER_NAME}
+_LOGGED = bytes.fromhex("060a2b06010401d679020402")
+"""The object identifier of the timestamps of logs in a certificate (RFC 6962, section 3.3). Browsers ask for them, so
+all public authorities put them in; authorities of one's own have no log.
+"""
+
 _PROXY_FIELDS = (b"proxy-authenticate:", b"proxy-agent:", b"server: tinyproxy")
 """Beginnings of fields that only proxies send (RFC 9110, section 11.7; the second is a custom of many). The third
 answers so where it cannot reach itself.
@@ -92,6 +98,11 @@ class CertificateExaminer:
         self._also_private = also_private
         self._context, self._lenient = ssl.create_default_context(), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._lenient.check_hostname, self._lenient.verify_mode = False, ssl.CERT_NONE
+        for context in (self._context, self._lenient):
+            # A server that speaks an old version, or has a weak key, is looked at like any other.
+            context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+            context.set_ciphers("ALL:!aNULL:@SECLEVEL=0")
+        self._context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # what it finds hides what counts here
         if authorities is not None:
             self._context.load_verify_locations(authorities)
         self._clock = clock
@@ -165,9 +176,12 @@ class CertificateExaminer:
                 flaw = await _flaw_by_answer(reader, writer, server)
                 return flaw or (CertificateFlaw.FRESH if is_fresh else CertificateFlaw.NONE)
         except ssl.SSLCertVerificationError as error:
-            if error.verify_code in _FLAWS:
-                return _FLAWS[error.verify_code]
+            if error.verify_code not in _OUT_OF_DATE + _INCOMPLETE:
+                return _FLAWS.get(error.verify_code, CertificateFlaw.OWN_AUTHORITY)
+            is_incomplete = error.verify_code in _INCOMPLETE
         async with self._connected(server, self._lenient) as (reader, writer):
+            if is_incomplete and _LOGGED not in writer.get_extra_info("ssl_object").getpeercert(binary_form=True):
+                return CertificateFlaw.OWN_AUTHORITY
             return await _flaw_by_answer(reader, writer, server)
 
     @contextlib.asynccontextmanager

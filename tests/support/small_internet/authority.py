@@ -63,7 +63,7 @@ class Authority:
 
     def _issue(self, names: Sequence[str], days: tuple[int, int], prefix: str = "leaf") -> Leaf:
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = _build(_named(names[0]), self._certificate.subject, key, self._key, names, days)
+        certificate = _build(_named(names[0]), self._certificate.subject, key, self._key, names, days, is_logged=True)
         return self._write(prefix, certificate, key)
 
     def _write(self, prefix: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Leaf:
@@ -106,6 +106,7 @@ def _build(
     days: tuple[int, int],
     *,
     is_authority: bool = False,
+    is_logged: bool = False,
 ) -> x509.Certificate:
     now = datetime.datetime.now(datetime.UTC)
     authority_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
@@ -124,6 +125,9 @@ def _build(
             x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False
         )
         builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+    if is_logged:  # as by all public authorities: an empty list of timestamps (RFC 6962, section 3.3)
+        logged = x509.ObjectIdentifier("1.3.6.1.4.1.11129.2.4.2")
+        builder = builder.add_extension(x509.UnrecognizedExtension(logged, b"\x04\x02\x00\x00"), critical=False)
     return builder.sign(issuer_key, hashes.SHA256())
 
 
