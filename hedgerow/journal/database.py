@@ -8,11 +8,12 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, inspect
+from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, create_engine, inspect
 from sqlalchemy.exc import DatabaseError
 
 from hedgerow.journal.sqlite import SqliteDialect
 from hedgerow.journal.store import Dialect, JournalError, Rights, Store, StoreAddress, cause_of
+from hedgerow.journal.tables_aside import bring_back, set_aside
 from hedgerow.policies.text.addresses import DEFAULT_SITE
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -91,7 +92,8 @@ def is_of_newer_version(path: Path) -> bool:
 def downgrade_journal(path: Path, version: str, kept: Path) -> bool:
     """Give the journal at `path` the tables of an earlier version, after a copy of it to `kept`.
 
-    Nobody may have it open. Return False if there was nothing to do. Raises `JournalError`, and then changes nothing.
+    What those have no place for waits in tables beside them until the next upgrade. Nobody may have the journal open.
+    Return False if there was nothing to do. Raises `JournalError`, and then changes nothing.
     """
     store = open_journal(path)
     try:
@@ -99,6 +101,7 @@ def downgrade_journal(path: Path, version: str, kept: Path) -> bool:
             return False
         dialect_of(path).back_up(kept)
         with store.begin() as connection:
+            set_aside(connection, _tables_at(version))
             _alembic("downgrade", connection, version)
     except OSError as error:
         raise JournalError(f"cannot copy the journal to {kept}: {error}") from error
@@ -161,8 +164,21 @@ def _migrate(connection: Connection, dialect: Dialect, place: Place, rights: Rig
         connection.execute(_VERSION.insert().values(version_num=newest))
     else:
         _upgrade(connection)
+        if dialect.has_one_writer:  # only a file has a way back
+            bring_back(connection)
     dialect.complete_schema(connection)
     return True
+
+
+def _tables_at(version: str) -> list[str]:
+    """Return the names of the tables of an earlier version."""
+    engine = create_engine("sqlite://")
+    try:
+        with engine.begin() as connection:
+            _upgrade(connection, version)
+            return inspect(connection).get_table_names()
+    finally:
+        engine.dispose()
 
 
 def _upgrade(connection: Connection, revision: str = "head") -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -89,6 +89,13 @@ class Statement:
     def text(self) -> str:
         """The text that is signed."""
         return canonical(self.facts)
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """The digests that the next statement may hold: of all of this one and, as an older Hedgerow makes it, of what
+        that can read. The signature covers all of it.
+        """
+        return (digest_of(self.text), *([digest_of(replace(self, counter=None).text)] if self.counter else []))
 
     @property
     def minutes_off(self) -> int:
@@ -207,13 +214,15 @@ def verify_chain(
     receivers = {fingerprint(key): key for key in store_keys}
     found: list[SignedStatement] = []
     problems: list[str] = []
+    counter: CounterDay | None = None
     for number, line in enumerate(lines, 1):
         try:
             signed = _parse(line)
         except ValueError as error:
             problems.append(f"line {number} is no statement: {error}")
             continue
-        problems += _link_problems(signed, found[-1].statement if found else None, known)
+        problems += _link_problems(signed, found[-1].statement if found else None, counter, known)
+        counter = signed.statement.counter or counter
         found.append(signed)
     problems += _prefix_problems(found, earlier)
     received, more = _check_receipts(found, receivers)
@@ -243,9 +252,12 @@ def _parse(line: bytes | str) -> SignedStatement:
 
 
 def _link_problems(
-    signed: SignedStatement, before: Statement | None, keys: Mapping[str, Ed25519PublicKey]
+    signed: SignedStatement,
+    before: Statement | None,
+    last: CounterDay | None,
+    keys: Mapping[str, Ed25519PublicKey],
 ) -> Iterable[str]:
-    """Yield what is wrong with a statement and its place after the one before it."""
+    """Yield what is wrong with a statement and its place after the one before it, and after the last counter's day."""
     stated = signed.statement
     name = f"statement {stated.number} ({stated.day})"
     key = keys.get(stated.key)
@@ -253,20 +265,22 @@ def _link_problems(
         yield f"{name} is signed with another key, {stated.key}"
     elif not is_signed(stated.text, signed.signature, key):
         yield f"{name} is not signed as it stands: it was changed, or another key signed it"
-    number, digest = (before.number, digest_of(before.text)) if before is not None else (0, "")
+    number, digests = (before.number, before.digests) if before is not None else (0, ("",))
+    if stated.counter is not None:  # it was made by a version that reads all of the one before
+        digests = digests[:1]
     if stated.number != number + 1:
         yield (
             f"{name} follows statement {number}"
             if before is not None
             else f"{name} comes first: those before it are missing"
         )
-    elif stated.previous != digest:
+    elif stated.previous not in digests:
         yield f"{name} was not made after this statement {number}"
     if before is not None and stated.site != before.site:
         yield f"{name} is of another site, {stated.site}"
     if before is not None and stated.day <= before.day:
         yield f"{name} is of a day that comes before {before.day}"
-    counter, last = stated.counter, before.counter if before is not None else None
+    counter = stated.counter
     if counter is not None and last is not None and counter.first != last.last + 1:
         yield f"{name} begins with entry {counter.first} of the counter, after entry {last.last}"
 

@@ -196,7 +196,7 @@ class StatementKeeper:
             policies=self._statements.policies(day),
             conduct=hashlib.sha256(policy.conduct.text.encode()).hexdigest() if policy.conduct is not None else "",
             format=2,
-            counter=counter_day(EntryChain(self._store), day, last.counter if last is not None else None),
+            counter=counter_day(EntryChain(self._store), day, self._statements.last_counter()),
         )
 
     def _by_staff(self, entries: Sequence[CounterEntry], *actions: CounterAction) -> dict[str, int]:

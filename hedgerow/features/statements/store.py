@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from hedgerow.app.signing_keys import canonical
 from hedgerow.codec import decode
-from hedgerow.features.statements.chain import FILTERING, Receipt, SignedStatement, Statement, digest_of
+from hedgerow.features.statements.chain import FILTERING, CounterDay, Receipt, SignedStatement, Statement, digest_of
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import rule_versions, statements, usage
 
@@ -34,6 +34,12 @@ class StatementStore:
         """Return the newest statement."""
         rows = self._store.rows(self._store.select(statements).order_by(_S.number.desc()).limit(1))
         return _signed(rows[0]).statement if rows else None
+
+    def last_counter(self) -> CounterDay | None:
+        """Return the newest of the counter's days, which is not in the last statement if an older version made that."""
+        query = self._store.select(statements).order_by(_S.number.desc())
+        counters = (_signed(row).statement.counter for row in self._store.rows(query))
+        return next((each for each in counters if each is not None), None)
 
     def add(self, statement: Statement, signature: str) -> None:
         """Add the next statement. Raises IntegrityError if another node was faster, and DatabaseError."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,12 @@ from typer.testing import CliRunner, Result
 
 from hedgerow.app.cli import make_cli
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore, EntryChain
+from hedgerow.features.cafe.entry_chain import link_problems
 from hedgerow.files import FolderLock
 from hedgerow.journal import database
 from hedgerow.journal.access_store import GrantStore
-from hedgerow.journal.database import open_journal, version_of_copy
+from hedgerow.journal.database import downgrade_journal, open_journal, version_of_copy
+from hedgerow.journal.tables import counter_entries, members
 from hedgerow.policies.model import Grant
 
 BEFORE = "0023"
@@ -31,10 +34,11 @@ def make_empty(path: Path, tables: str) -> None:
 
 
 def schema_of(path: Path) -> set[tuple[str, str, str]]:
-    """Return the columns of all tables, and the indexes."""
+    """Return the columns of all tables, and the indexes, without what waits for the next upgrade."""
     with closing(sqlite3.connect(path)) as journal:
         columns = journal.execute(
-            "SELECT m.name, c.name, c.type FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table'"
+            "SELECT m.name, c.name, c.type FROM sqlite_master m, pragma_table_info(m.name) c"
+            " WHERE m.type = 'table' AND m.name NOT LIKE '%aside%'"
         ).fetchall()
         return {*columns, *journal.execute("SELECT name, tbl_name, '' FROM sqlite_master WHERE type = 'index'")}
 
@@ -87,6 +91,63 @@ def test_an_upgrade_afterwards_brings_it_up_to_date(state: Path) -> None:
     shutil.rmtree(state / "backups")
     assert downgrade(state).exit_code == 0
     assert version_of_copy(state / "journal.sqlite") == "0008"
+
+
+KNOWN_BEFORE = {
+    *("open", "redeem", "extend", "move", "pause", "resume", "end", "reopen", "pay", "print", "credit", "withdraw"),
+    *("duty", "wrong-pin"),
+}
+"""The actions of the versions whose tables are 0018 to 0026: another one ends their counter."""
+OPENINGS = {"allow", "allow-adult"}
+"""Those that came with 0027."""
+MONEY = {"article", "deposit", "charge"}
+
+
+@pytest.mark.parametrize("tables", ["0018", "0026", "0029"])
+def test_an_older_counter_reads_all_that_is_left_and_the_rest_comes_back(tmp_path: Path, tables: str) -> None:
+    journal, kept = tmp_path / "journal.sqlite", tmp_path / "kept"
+    known_then = KNOWN_BEFORE | (OPENINGS if tables >= "0027" else set())
+    with closing(open_journal(journal)) as store:
+        counter = CounterStore(store)
+        entry = CounterEntry(5.0, "Ana", CounterAction.OPEN, "seat-1", "a", "child", 60, due=200, currency="EUR")
+        counter.add(CounterEntry(1.0, "Ana", CounterAction.DUTY))
+        counter.add(replace(entry, note="after 30:120 60:200"))
+        for action in CounterAction:
+            counter.add(replace(entry, action=action, count=2, due=30, taken=20, note="x", key=f"{action}"))
+        store.execute(counter_entries.delete().where(counter_entries.c.number == 1))  # too old to be kept
+        store.execute(members.insert().values(number=1, name="Mia", balance=700, currency="EUR", created_at=1.0))
+        sums = sum(each.due - each.taken for each in counter.entries(0, 9) if each.action in known_then | MONEY)
+    assert downgrade_journal(journal, tables, kept)
+    with closing(sqlite3.connect(journal)) as old:
+        rows = old.execute("SELECT action, note, due - taken FROM counter_entries ORDER BY id").fetchall()
+        assert {row[0] for row in rows} == known_then
+        assert rows[0][1] == "after"
+        assert sum(row[2] for row in rows) == sums, "what a guest owes is what it was"
+        old.execute(
+            "INSERT INTO counter_entries (at, actor, action, seat, session, kind, minutes, count, due, taken, currency,"
+            " note) VALUES (9, 'Ben', 'pay', '', '', '', 0, 1, 0, 70, 'EUR', '')"
+        )
+        old.execute("INSERT INTO staff (name, role, created_at, pin) VALUES ('Eva', 'staff', 1, 'x')")
+        old.commit()
+    with closing(open_journal(journal)) as store, closing(open_journal(kept)) as before:
+        entries, known = EntryChain(store).entries(), EntryChain(before).entries()
+        assert entries[:-1] == known[:]
+        assert entries[-1].entry["taken"] == 70
+        assert list(link_problems(entries)) == []
+        assert [row.balance for row in store.rows(store.select(members))] == [700]
+        assert [each.name for each in CounterStore(store).staff()] == ["Eva"]
+    assert not [name for name, *_ in schema_of(journal) ^ schema_of(kept)]
+    with closing(sqlite3.connect(journal)) as up:
+        assert not up.execute("SELECT name FROM sqlite_master WHERE name LIKE '%aside%'").fetchall()
+
+
+def test_members_and_statements_come_back_after_the_first_release(state: Path) -> None:
+    with closing(open_journal(state / "journal.sqlite")) as store:
+        store.execute(members.insert().values(number=1, name="Mia", balance=700, currency="EUR", created_at=1.0))
+    assert downgrade(state, "--to", "0.1.0").exit_code == 0
+    with closing(open_journal(state / "journal.sqlite")) as store:
+        assert [row.balance for row in store.rows(store.select(members))] == [700]
+        assert [(each.number, each.entry["taken"]) for each in EntryChain(store).entries()] == [(1, 200)]
 
 
 def test_nothing_is_changed_without_need(state: Path) -> None:

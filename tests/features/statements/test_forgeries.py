@@ -25,6 +25,7 @@ from hedgerow.features.statements.store import StatementStore
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.retention import Retention, prune
 from hedgerow.journal.store import Store
+from hedgerow.journal.tables import statements as stated_table
 
 FIRST, DAYS = 20_600, 3
 LAST_DAY = "2026-05-29"
@@ -205,10 +206,13 @@ def signed_by_stranger(line: str) -> str:
     return SignedStatement(stated, STRANGER.sign(stated.text)).line
 
 
-def without_counter(line: str) -> str:
-    read = json.loads(line)["statement"]
+def as_older_version(before: str, line: str) -> str:
+    """Return a statement as a version makes it that does not know the counter's entries, in the one before either."""
+    read, last = (json.loads(each)["statement"] for each in (line, before))
+    del last["counter"]
+    previous = digest_of(json.dumps(last, sort_keys=True, separators=(",", ":")))
     stated = replace(
-        statement_of(FIRST + 1, None, None), number=read["number"], previous=read["previous"], day=read["day"]
+        statement_of(FIRST, None, None), number=read["number"], previous=previous, day=read["day"], format=1
     )
     return SignedStatement(stated, KEY.sign(stated.text)).line
 
@@ -292,9 +296,34 @@ def test_an_expected_day_that_was_never_stated_is_missing(journal: Path, tmp_pat
 
 def test_days_of_an_older_version_between_are_noted(journal: Path, tmp_path: Path) -> None:
     statements, entries = export(journal)
-    result = verify(tmp_path, [statements[0], without_counter(statements[1])], entries)
+    result = verify(tmp_path, [statements[0], as_older_version(*statements[:2])], entries)
     assert result.exit_code == 0, result.stdout
     assert "Note: from 2026-05-28 on, an older Hedgerow made statements without the counter's entries." in result.stdout
+
+
+def test_what_an_older_version_took_is_signed_by_the_next_statement_that_can(journal: Path, tmp_path: Path) -> None:
+    statements, _ = export(journal)
+    with closing(open_journal(journal)) as store:
+        for number, line in ((2, as_older_version(*statements[:2])), (3, "")):
+            store.execute(stated_table.delete().where(stated_table.c.number >= number))
+            if line:
+                read = json.loads(line)
+                made = Statement(**{name: value for name, value in read["statement"].items() if name != "counter"})
+                StatementStore(store).add(made, read["signature"])
+        last = StatementStore(store).last()
+        assert last is not None
+        assert last.counter is None
+        made = statement_of(
+            FIRST + 2, last, counter_day(EntryChain(store), FIRST + 2, StatementStore(store).last_counter())
+        )
+        StatementStore(store).add(made, KEY.sign(made.text))
+    assert made.counter is not None
+    assert (made.counter.first, made.counter.last) == (5, 12)
+    result = verify(tmp_path, *export(journal))
+    assert result.exit_code == 0, result.stdout
+    left_out = replace(made, counter=replace(made.counter, first=9))
+    lines = [*export(journal)[0][:2], SignedStatement(left_out, KEY.sign(left_out.text)).line]
+    assert "begins with entry 9 of the counter, after entry 4" in verify(tmp_path, lines, export(journal)[1]).stdout
 
 
 def test_entries_of_more_than_a_year_ago_may_be_deleted(journal: Path, tmp_path: Path) -> None:
