@@ -10,6 +10,9 @@ import os
 import sys
 import time
 
+_LONGEST = 4000
+"""Characters of a message that are written."""
+
 
 class RoleFormatter(logging.Formatter):
     """A format for the records of a process with a role, such as `dns`."""
@@ -24,7 +27,7 @@ class PlainFormatter(RoleFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
-        text = f"{when} {self._role}[{record.process}] {record.levelname.lower()}: {record.getMessage()}"
+        text = f"{when} {self._role}[{record.process}] {record.levelname.lower()}: {_shown(record)}"
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
 
@@ -40,7 +43,7 @@ class JsonFormatter(RoleFormatter):
             "role": self._role,
             "process": record.process,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _shown(record),
         }
         if record.exc_info:
             entry["error"] = self.formatException(record.exc_info)
@@ -51,11 +54,18 @@ class JournalFormatter(RoleFormatter):
     """`<4>dns[412]: message`: the priority as in sd-daemon(3), on every line; the journal adds the time."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = f"{self._role}[{record.process}]: {record.getMessage()}"
+        text = f"{self._role}[{record.process}]: {_shown(record)}"
         if record.exc_info:
             text += f"\n{self.formatException(record.exc_info)}"
         level = next(priority for least, priority in _PRIORITIES if record.levelno >= least)
         return "\n".join(f"<{level}>{line}" for line in text.split("\n"))
+
+
+def _shown(record: logging.LogRecord) -> str:
+    """Return a message as one line that a terminal can show: what strangers send may be part of it."""
+    text = record.getMessage()
+    short = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in short)
 
 
 MOST_ALIKE, MOST_TRACEBACKS = 30, 3

@@ -11,7 +11,15 @@ import pytest
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 
-from hedgerow.app.logs import MOST_ALIKE, MOST_TRACEBACKS, RepetitionFilter
+from hedgerow.app.logs import (
+    MOST_ALIKE,
+    MOST_TRACEBACKS,
+    JournalFormatter,
+    JsonFormatter,
+    PlainFormatter,
+    RepetitionFilter,
+    RoleFormatter,
+)
 
 LOGGING = """
 import logging
@@ -58,6 +66,19 @@ def test_lines_have_a_time_and_a_level_where_something_else_reads_them() -> None
         lines = _logged(stream)
         assert lines[2].split(" ", 2)[2].endswith("] warning: late")
         assert not any(line.startswith("<") for line in lines)
+
+
+FORGED = "x\n<2>2026-01-01 00:00:00 control[1] error: all is lost\r\x1b[2J\x9b\u202e\x00"
+
+
+@pytest.mark.parametrize("made", [PlainFormatter, JournalFormatter, JsonFormatter])
+def test_what_strangers_send_makes_no_line_of_its_own(made: type[RoleFormatter]) -> None:
+    record = logging.LogRecord("hedgerow.example", logging.ERROR, __file__, 1, "odd name %s é", (FORGED,), None)
+    line = made("dns").format(record)
+    assert line.isprintable()
+    assert "é" in line
+    long = logging.LogRecord("hedgerow.example", logging.ERROR, __file__, 1, "long %s", ("x" * 1_000_000,), None)
+    assert len(made("dns").format(long)) < 4200
 
 
 def _record(text: str, value: int, when: float, error: BaseException | None = None) -> logging.LogRecord:
