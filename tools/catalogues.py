@@ -49,6 +49,8 @@ REQUIRED = (
     "pages/guide.py",
     "pages/forms.py",
     "*/templates/device_naming.html",
+    "connecting/templates/heading.html",
+    "connecting/templates/equipment.html",
 )
 """The child's own page and the guide, with what they include. The block page is required too."""
 

@@ -21,7 +21,7 @@ BUDGETS = {
     "blocklists": 3795,
     "dashboards": 7279,
     "dns": 4745,
-    "features": 8807,
+    "features": 8812,
     "journal": 3388,
     "network": 1289,
     "policies": 5829,

@@ -96,6 +96,7 @@ class Home:
 
     `equipment` are routers and the like that use Hedgerow, maybe for other devices. `has_children`: somebody in the
     policy is a child. `step` is where the guide goes on if it was left before a device got a name, else empty.
+    `inspected` are the named devices of which pages were inspected lately.
     """
 
     named: list[DeviceConnection]
@@ -104,6 +105,13 @@ class Home:
     has_children: bool
     now: float
     step: str = ""
+    inspected: frozenset[str] = frozenset()
+
+    @property
+    def is_by_name(self) -> bool:
+        """True if a device of a child, or one without a name, is filtered by the names of sites alone."""
+        used = (each for each in (*self.named, *self.unnamed) if each.is_connected)
+        return any(each.id not in self.inspected for each in used if each.is_childs or not each.is_named)
 
     @property
     def is_unused(self) -> bool:
@@ -194,7 +202,8 @@ def read_home(index: PolicyIndex, reader: JournalReader, vendors: VendorLookup, 
     unnamed = [each for each, is_equipment in others if not is_equipment]
     equipment = [each for each, is_equipment in others if is_equipment and each.is_connected]
     step = "" if index.policy.devices else f"/start/{next_step(index.policy)}"
-    return Home(own, unnamed, equipment, has_children, now, step)
+    inspected = {id for id, used in uses.items() if now - used.get(Protection.CERTIFICATE, 0) <= LATELY_S}
+    return Home(own, unnamed, equipment, has_children, now, step, frozenset(inspected))
 
 
 def _maker(row: DeviceRow, vendors: VendorLookup) -> str:

@@ -141,6 +141,20 @@ def test_it_is_set_up_once_all_devices_of_children_have_asked(web: Web) -> None:
     assert "has not used Hedgerow" not in words(web, "/")
 
 
+def test_the_guides_end_says_what_a_filter_by_names_does_not_do(web: Web) -> None:
+    not_seen = "does not look inside a website or app that is open"
+    assert not_seen not in words(web, "/start/done"), "nothing is filtered yet"
+    for device in (TABLET, PHONE):
+        use(web, device)
+    assert not_seen in words(web, "/start/done")
+    use(web, TABLET, Protection.CERTIFICATE)
+    assert not_seen in words(web, "/connecting/end"), "the phone's pages are not inspected"
+    use(web, PHONE, Protection.CERTIFICATE)
+    assert not_seen not in words(web, "/start/done")
+    use(web, STRANGER)
+    assert not_seen in words(web, "/start/done")
+
+
 def test_it_is_not_set_up_with_the_starter_list_alone(web: Web) -> None:
     use(web, TABLET)
     use(web, PHONE)

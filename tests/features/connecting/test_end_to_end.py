@@ -132,7 +132,9 @@ def page(home: Home, tmp_path: Path) -> Iterator[Page]:
     browser.write_text(f'#!/bin/sh\nexec nsenter --net=/run/netns/{home.devices["phone"].name} {FOR_PAGES} "$@"\n')
     browser.chmod(0o755)
     with browser_for_pages(program=browser) as chromium:
-        context = chromium.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+        context = chromium.new_context(
+            viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, timezone_id="UTC"
+        )
         yield context.new_page()
         context.close()
 
