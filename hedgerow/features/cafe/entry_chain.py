@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 from hedgerow.app.signing_keys import canonical
 from hedgerow.codec import decode
+from hedgerow.journal.old_entries import FROM_BACKUP
 
 MAX_LINE = 64 * 1024
 
@@ -70,10 +71,19 @@ class ChainedEntry:
         return f"entry {self.number} of the counter ({at})" if self.number else f"an entry of the counter ({at})"
 
 
+def restored_entries(entries: Iterable[ChainedEntry]) -> Iterator[str]:
+    """Yield which entries a recovery took from a backup of before the chain. Nothing proves them."""
+    for each in entries:
+        if each.number < 1 and each.previous.startswith(FROM_BACKUP):
+            yield f"{each.name} is outside of the chain: it is said to be of a {each.previous}, before there was one"
+
+
 def link_problems(entries: Iterable[ChainedEntry]) -> Iterator[str]:
     """Yield what is wrong with entries and with the place of each after the one before it."""
     before: ChainedEntry | None = None
     for each in entries:
+        if each.number < 1 and each.previous.startswith(FROM_BACKUP):
+            continue
         if each.number < 1:
             yield f"{each.name} is outside of the chain: it was added by hand"
             continue

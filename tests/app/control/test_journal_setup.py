@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from hedgerow.app.backup import back_up, backup_folder
 from hedgerow.app.control.upkeep.journal_setup import mark_damaged, prepare_journal
 from hedgerow.app.ipc import StartProblem
 from hedgerow.app.snapshot import Snapshot
+from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore, EntryChain
+from hedgerow.features.cafe.entry_chain import link_problems, restored_entries
 from hedgerow.files import make_private_folder
+from hedgerow.journal import database
 from hedgerow.journal.access_store import GrantStore
 from hedgerow.journal.accounts import AccountRow, AccountStore
 from hedgerow.journal.database import open_journal
@@ -122,3 +127,68 @@ def test_a_newer_journal_stays_where_it_is(tmp_path: Path) -> None:
     with pytest.raises(StartProblem, match="a newer Hedgerow wrote it"):
         prepare_journal(path)
     assert [each.name for each in tmp_path.iterdir() if "damaged" in each.name] == []
+
+
+def cafe_before_the_chain(state: Path) -> list[str]:
+    """A journal of a café from before its entries were linked, a backup of then, and the upgrade. Returns the notes."""
+    notes = [f"{number} {'x' * 90}" for number in range(200)]
+    engine = create_engine(f"sqlite:///{state / 'journal.sqlite'}")
+    with engine.begin() as connection:
+        database._upgrade(connection, "0030")
+        texts = "'Ana', 'pay', '', '', ''"
+        query = text(f"INSERT INTO counter_entries VALUES (:id, 'home', 5, {texts}, 0, 1, 0, 1, 'EUR', :note, NULL)")
+        for number, note in enumerate(notes, 1):
+            connection.execute(query, {"id": number, "note": note})
+    engine.dispose()
+    make_private_folder(backup_folder(state))
+    back_up(state, None, backup_folder(state) / "hedgerow-2026-01-31.tar.gz")
+    return notes
+
+
+def damage_some_entries(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        query = "SELECT pageno FROM dbstat WHERE name = 'counter_entries' AND pagetype = 'leaf'"
+        pages = [row[0] for row in connection.execute(query)]
+        size = connection.execute("PRAGMA page_size").fetchone()[0]
+    data = bytearray(path.read_bytes())
+    for page in pages[2:5]:
+        data[(page - 1) * size : page * size] = b"\xff" * size
+    path.write_bytes(bytes(data))
+
+
+def test_entries_from_before_the_chain_come_back_to_their_places(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    notes = cafe_before_the_chain(tmp_path)
+    with closing(open_journal(path)) as store:
+        CounterStore(store).add(CounterEntry(9.0, "Ben", CounterAction.PAY, taken=3, currency="EUR"))
+        before = EntryChain(store).entries()
+    damage_some_entries(path)
+    assert prepare_journal(path)
+    with closing(open_journal(path)) as store:
+        assert EntryChain(store).entries() == before
+        assert len(before) == len(notes) + 1
+        assert list(link_problems(before)) == []
+
+
+def test_entries_of_a_backup_without_a_place_are_said_to_be_of_it(tmp_path: Path) -> None:
+    """Entries that were deleted between the backup and the upgrade have no number, and the others another one."""
+    path = tmp_path / "journal.sqlite"
+    notes = cafe_before_the_chain(tmp_path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DELETE FROM counter_entries WHERE id < 20")
+        connection.commit()
+    open_journal(path).dispose()
+    damage_some_entries(path)
+    os.utime(backup_folder(tmp_path) / "hedgerow-2026-01-31.tar.gz", (1_769_860_000, 1_769_860_000))
+    assert prepare_journal(path)
+    with closing(open_journal(path)) as store:
+        entries = EntryChain(store).entries()
+    assert {each.entry["note"] for each in entries} == {*notes}
+    outside = [each for each in entries if not each.number]
+    assert outside
+    assert not [each for each in link_problems(entries) if "by hand" in each]
+    assert set(restored_entries(entries)) == {
+        "an entry of the counter (1970-01-01 00:00 UTC) is outside of the chain: it is said to be of a backup of"
+        " 2026-01-31, before there was one"
+    }

@@ -29,6 +29,7 @@ from hedgerow.app.snapshot import Snapshot
 from hedgerow.journal.batch import Spool
 from hedgerow.journal.database import Place, dialect_of, make_dialect, may_open, migrate_journal, open_journal
 from hedgerow.journal.event_receiver import EventReceiver
+from hedgerow.journal.old_entries import link_old_entries
 from hedgerow.journal.recorder import RecordedMessage, Recorder, SystemEvent
 from hedgerow.journal.store import DamagedJournalError, JournalError, Store, StoreAddress
 from hedgerow.journal.tables import grants, pauses, sessions
@@ -247,6 +248,11 @@ def _copy_from_backup(path: Path, tables: Collection[str]) -> str:
             except (OSError, tarfile.TarError, EOFError, KeyError) as error:
                 log.warning("%s can't be used: %s", backup, error)
                 continue
+            try:
+                day = f"{datetime.fromtimestamp(backup.stat().st_mtime):%Y-%m-%d}"
+                link_old_entries(Path(scratch) / JOURNAL, path, day)
+            except (JournalError, OSError) as error:
+                log.warning("The entries of the counter in %s keep no place in their chain: %s", backup, error)
             dialect_of(path).salvage(Path(scratch) / JOURNAL, sorted(tables))
             return backup.name
     return ""
