@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -23,7 +24,7 @@ from hedgerow.policies.access_subject import AccessSubject
 from hedgerow.policies.identity import renamed_devices
 from hedgerow.policies.model import DeviceId, Policy
 from hedgerow.policies.person_access import dangers_opened
-from hedgerow.ticks import next_tick
+from hedgerow.ticks import next_tick, seconds_to_tick
 
 log = logging.getLogger("hedgerow.control")
 
@@ -51,14 +52,19 @@ class PolicyFollower:
         self._prepare = prepare
         self._publisher, self._recorder, self._metrics = publisher, recorder, metrics
         # A first policy is written to the file that `hedgerow up` looks for.
-        place = settings.policy or Path("hedgerow.yaml").absolute()
-        self.editor = PolicyEditor(place, PolicyHistory(store), self._apply, find_dangers=self._find_dangers)
+        self.editor = PolicyEditor(
+            settings.policy or Path("hedgerow.yaml").absolute(),
+            PolicyHistory(store),
+            self._apply,
+            find_dangers=self._find_dangers,
+        )
         self.shared = SharedPolicy(settings.state, PolicyVersions(store), self.editor)
-        self._is_wanted, self._lock = True, asyncio.Lock()
+        self._wanted, self._lock = asyncio.Event(), asyncio.Lock()
+        self._wanted.set()
 
     def request(self) -> None:
-        """Have the file read again soon."""
-        self._is_wanted = True
+        """Have the file read again now."""
+        self._wanted.set()
 
     async def follow(self, checked: CheckedPolicy | None = None) -> bool:
         """Reload the policy file if it has changed or a reload was requested.
@@ -66,9 +72,9 @@ class PolicyFollower:
         Returns True if another policy is in force.
         """
         async with self._lock:  # a change is read once, although the editor and the watch both notice it
-            if self.editor.is_replacing or not (self._is_wanted or self._publisher.policy_file.has_changed()):
+            if self.editor.is_replacing or not (self._wanted.is_set() or self._publisher.policy_file.has_changed()):
                 return False
-            self._is_wanted = False
+            self._wanted.clear()
             before = self._publisher.policy
             good = await self._publisher.policy_file.reload(checked)
             if good and (names := await asyncio.to_thread(renamed_devices, before, self._publisher.policy)):
@@ -94,7 +100,7 @@ class PolicyFollower:
             self.settings = replace(self.settings, policy=path)
             await asyncio.to_thread(self.settings.save)
             self._publisher.policy_file.path = path
-        self._is_wanted = True
+        self._wanted.set()
         await self.follow(checked)
         if self.shared.is_taking_over:  # nobody waits for an answer here, and the next version may be there
             await self._publisher.publish_with_retry()
@@ -104,9 +110,12 @@ class PolicyFollower:
     async def run(self) -> None:
         """Watch the file until cancelled."""
         while True:
-            await next_tick(POLICY_CHECK_INTERVAL_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), seconds_to_tick(POLICY_CHECK_INTERVAL_S))
             if await self.follow():
                 await self._publisher.publish_with_retry()
+            elif self._wanted.is_set():  # the editor is replacing the file
+                await next_tick(POLICY_CHECK_INTERVAL_S)
 
 
 async def _follow_names(recorder: Recorder | None, budgets: BudgetTracker, names: Mapping[DeviceId, DeviceId]) -> None:
