@@ -137,7 +137,7 @@ def _side_by_side(tier: str) -> tuple[str, ...]:
     time.
     """
     processors = os.cpu_count() or 1
-    workers = processors if tier == "quick" else 2 * processors
+    workers = processors if tier == "quick" else 2 * processors + 1
     return ("-n", str(workers), "--dist", "loadfile", "--no-loadscope-reorder")
 
 

@@ -213,7 +213,7 @@ def test_a_hostile_service_ends_in_time_and_leads_nowhere(head: bytes, more: byt
         thread = threading.Thread(target=answer, args=(hostile,))
         thread.start()
         message = OutgoingMessage(f"json://127.0.0.1:{hostile.getsockname()[1]}/", "t", "b")
-        found = asyncio.run(send_in_subprocess(message, limit=10))
+        found = asyncio.run(send_in_subprocess(message, limit=4 if "in time" in problem else 10))
         hostile.shutdown(socket.SHUT_RDWR)
         thread.join()
     assert found.startswith(problem)

@@ -173,6 +173,7 @@ def reached(aim: Aim, house: House, device: Space, *, hoped: bool) -> bool:
     while not aim(house, device):
         if not hoped or time.monotonic() > deadline:
             return False
+        time.sleep(0.3)
     return True
 
 

@@ -139,9 +139,20 @@ class House:
 
         The gateway's process, which sees the same at the same time as others, puts what it knows into the table.
 
-        Where another device has worn that address, the kernel takes its time (seconds) until it asks who has it now.
+        Where another device has worn that address, the kernel would ask half a minute later who has it now. It is made
+        to forget.
         """
-        wait_until(lambda: self._has_met(self.devices[who]), 60, f"{who} is known")
+        device = self.devices[who]
+        self._forget_others_at(device)
+        wait_until(lambda: self._has_met(device), 60, f"{who} is known")
+
+    def _forget_others_at(self, device: Space) -> None:
+        """Let the router forget which other device had an address of this one."""
+        (link,) = json.loads(device.must("ip", "-j", "address", "show", "dev", "eth0"))
+        own = {info["local"] for info in link["addr_info"]}
+        for entry in json.loads(self.router.must("ip", "-j", "neigh")):
+            if entry["dst"] in own and entry.get("lladdr", link["address"]) != link["address"]:
+                self.router.run("ip", "neigh", "del", entry["dst"], "dev", entry["dev"])
 
     def _has_met(self, device: Space) -> bool:
         for server in (f"{LAN4}.1", f"{LAN6}:1"):

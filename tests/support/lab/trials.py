@@ -11,7 +11,7 @@ from lab.aims import reached
 from lab.attempts import Attempt
 from lab.house import House
 
-TOGETHER = 12
+TOGETHER = 20
 _SLOWEST = ("wireguard", "openvpn", "Chromium", "iodine", "ssh")
 """Tools that wait longest. They begin first."""
 _LIMITED = (("ping", "raw packets"), ("datagrams",))
