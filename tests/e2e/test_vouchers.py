@@ -8,6 +8,7 @@ import subprocess
 import time
 import urllib.parse
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from small_internet import SmallInternet
@@ -132,6 +133,48 @@ def test_guessing_vouchers_is_limited(cafe: Hedgerow) -> None:
     seat_command(cafe, "end", "seat-2")
     wait_until(lambda: portal(cafe, OTHER)[1]["captive"], 30, "the guest has left")
     assert type_code(cafe, good, OTHER)[0] == 303, "the next guest has tried nothing yet"
+
+
+def test_the_portal_believes_nothing_that_a_guest_says_of_itself(cafe: Hedgerow) -> None:
+    def sent(path: str, *words: str, source: str = THIRD) -> tuple[int, str]:
+        command = ["curl", "-s", "-w", "\n%{http_code}", "--interface", source, *words, f"{cafe.web}{path}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        text, _, status = done.stdout.rpartition("\n")
+        return int(status), text
+
+    here = ("-H", f"Origin: {cafe.web}")
+    seat_command(cafe, "open", "seat-1", "--as", "child", "--minutes", "60")
+    wait_until(lambda: not portal(cafe, SEAT)[1]["captive"], 30, "a guest sits at the first seat")
+    forged = ("X-Forwarded-For: 127.0.0.6", "Forwarded: for=127.0.0.6;host=evil.example", "X-Real-IP: 127.0.0.6")
+    for header in (*forged, "X-Forwarded-Host: evil.example", "Via: 1.1 seat-1", "Device: seat-1"):
+        facts = json.loads(sent("/captive-portal?device=seat-1&seat=seat-1", "-H", header)[1])
+        assert (facts["captive"], facts["seat"]) == (True, "seat-3"), header
+        assert facts["user-portal-url"] == f"{cafe.web}/device"
+    assert sent("/captive-portal", "-H", "Host: evil.example")[0] == 421
+    assert sent("/captive-portal", "-H", f"Host: {cafe.web.removeprefix('http://')}@evil.example")[0] == 421
+    assert "<b>" not in sent("/device?voucher=%22%3E%3Cb%3E")[1]
+    (good,) = vouchers(cafe, 1, 60, "child")
+    for origin in ("http://evil.example", "null", "http://127.0.0.1:1", f"{cafe.web}.evil.example"):
+        assert sent("/device/voucher", "-H", f"Origin: {origin}", "-d", f"code={good}")[0] == 403, origin
+    for path in ("/counter/open/seat-3", "/counter/move/seat-1", "/counter/vouchers", "/api/v1/sessions/seat-3"):
+        assert sent(path, *here, "-d", "minutes=60&device=seat-3&to=seat-3&count=1")[0] in {401, 403, 404}, path
+    assert sent("/device/call", *here, "-d", "device=seat-1&seat=seat-1")[0] == 303
+    assert portal(cafe, THIRD)[1]["called"]
+    assert not portal(cafe, SEAT)[1]["called"], "a seat calls for itself"
+
+    # Wildcards, markup and a code of any length are wrong codes, and many at once are no more tries than one by one.
+    for wrong in ("%", "____-____", "' OR 1=1 --"):
+        assert "This voucher is not valid" in type_code(cafe, wrong, THIRD)[1]
+    assert type_code(cafe, "A" * 400, THIRD)[0] == 422
+    with ThreadPoolExecutor(12) as guesses:
+        answers = list(guesses.map(lambda number: type_code(cafe, f"GUESS{number:03}", THIRD)[1], range(24)))
+    tried = sum("This voucher is not valid" in each for each in answers)
+    assert tried <= 2, "five in a quarter of an hour, whoever asks how often"
+    assert type_code(cafe, good, THIRD)[0] == 422
+    assert portal(cafe, THIRD)[1]["captive"]
+    assert type_code(cafe, good, SEAT)[0] == 303, "another seat's guest is not held up"
+    seat_command(cafe, "end", "seat-1")
+    wait_until(lambda: bool(portal(cafe, SEAT)[1]["captive"]), 30, "closed again")
 
 
 def test_audit_for_inspections(cafe: Hedgerow) -> None:
