@@ -46,3 +46,22 @@ def test_days_and_times_are_whole(chromium: Browser, web: Web, has_scripts: bool
             assert page.evaluate(BROKEN) == [], (code, path)
             assert page.evaluate("document.documentElement.scrollWidth") <= 320, (code, path)
     context.close()
+
+
+def test_the_answers_of_a_change_are_in_one_row(chromium: Browser, web: Web) -> None:
+    """Beneath what was done: only for an hour, only today, undo."""
+    fill(web)
+    context = chromium.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    for code in LANGUAGES:
+        page.set_extra_http_headers({"accept-language": code})
+        page.goto(f"{web.url}/people/mia/services?find=roblox")
+        page.get_by_role("switch", name="Roblox").tap()
+        page.wait_for_url("**saved=*")
+        page.locator(".toast .said").wait_for()
+        buttons = [each.bounding_box() or {} for each in page.locator(".said button:not([data-close])").all()]
+        assert len(buttons) == 3, code
+        assert len({round(each["y"]) for each in buttons}) == 1, code
+        assert all(each["x"] >= 0 and each["x"] + each["width"] <= 390 for each in buttons), code
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, code
+    context.close()

@@ -343,7 +343,7 @@ def test_only_for_an_hour_is_one_touch_after_the_tap(web: Web, game_time: httpx.
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 390
         assert box["height"] >= 36
-    said.get_by_role("button", name="Nur für eine Stunde").tap()
+    said.get_by_role("button", name="Nur eine Stunde").tap()
     expect(said).to_contain_text("bis")
     expect(page.locator("#switch-spotify button")).to_have_attribute("aria-checked", "false")
     context.close()
