@@ -36,6 +36,28 @@ for name in ("mem", "environ"):
         print(name, "closed")
 """
 
+REACH = """
+import sys
+from pathlib import Path
+from hedgerow.app.privileges import confine_job, confine_worker
+from hedgerow.app.settings import Settings
+from hedgerow.policies.reading.load import load_policy
+state, policy, role = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+files = [each for each in state.rglob("*") if each.is_file()]
+if role == "job":
+    confine_job()
+elif role != "nobody":
+    confine_worker(role, Settings.load(state), load_policy(policy), state / "generations")
+for file in files:
+    try:
+        file.read_bytes()
+    except OSError:
+        continue
+    parts = file.relative_to(state).parts
+    print(parts[0] if parts[0] in {"generations", "kept-lists"} else "/".join(parts))
+"""
+OF_WORKERS = {"generations", "published/snapshot.json", "published/resolv.conf"}
+
 
 def status_of(pid: int) -> dict[str, str]:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -79,6 +101,25 @@ def test_each_process_keeps_what_it_needs_and_secrets_stay_with_control_and_sign
         assert shown(running, internet, "www.school.example") == 200
         assert shown(running, internet, "adult.example") == 403, "the block page needs a certificate of its own"
         wait_until(lambda: running.pids("signer") not in ([], [signer]), 30, "the next signer")
+
+
+def test_a_process_that_was_taken_over_reads_rules_and_lists_and_nothing_else(internet: SmallInternet) -> None:
+    """Of the state directory, as any program that its code could run there."""
+    with running_hedgerow(family_policy(internet), lists=LISTS) as running:
+
+        def readable(role: str) -> set[str]:
+            words = (str(running.state), str(running.directory / "hedgerow.yaml"), role)
+            done = subprocess.run(
+                [sys.executable, "-P", "-c", REACH, *words], capture_output=True, text=True, check=True
+            )
+            return set(done.stdout.split())
+
+        secrets = {"ca/hedgerow-ca.pem", "journal.sqlite", "admin-token", "run/settings.json", "run/pass.key"}
+        assert secrets <= readable("nobody"), "by their user id alone"
+        assert readable("dns") == OF_WORKERS
+        for role in ("gate", "inspector"):
+            assert readable(role) == OF_WORKERS | {"run/pass.key"}, "with it, a connection is handed over"
+        assert readable("job") == set()
 
 
 def test_a_replaced_phrase_list_comes_into_force_with_other_inspectors(internet: SmallInternet) -> None:
