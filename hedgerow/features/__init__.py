@@ -34,6 +34,7 @@ from hedgerow.features import (
     telegram,
     tethering,
     undo,
+    wishes,
 )
 from hedgerow.features.contract import Feature
 
@@ -53,6 +54,7 @@ FEATURES: tuple[Feature, ...] = (
     invitations.FEATURE,
     last_rules.FEATURE,
     undo.FEATURE,
+    wishes.FEATURE,
     quiet_hour.FEATURE,
     ntfy.FEATURE,
     telegram.FEATURE,

@@ -33,6 +33,7 @@ from hedgerow.journal.tables import (
     reversed_labels,
     sessions,
     usage,
+    wishes,
 )
 from hedgerow.policies.model import DeviceId
 
@@ -120,6 +121,7 @@ PERSONAL_DATA = (
     _Kind("sums by hour", hourly, _of_devices(hourly), hourly.c.hour * 3600, _always),
     _Kind("sums by day", daily, _of_devices(daily), daily.c.day * 86400, _always),
     _Kind("requests", access_requests, _of_both(access_requests), access_requests.c.at, _always),
+    _Kind("wishes", wishes, _of_both(wishes), wishes.c.at, _always),
     _Kind(
         "grants",
         grants,
@@ -240,7 +242,7 @@ def _exported(kind: _Kind, row: Row[Any]) -> dict[str, Any]:
 
 
 _COLUMNS = (
-    *((table, "device") for table in (decisions, access_requests, grants, pauses, sessions, codes)),
+    *((table, "device") for table in (decisions, access_requests, wishes, grants, pauses, sessions, codes)),
     *((pauses, "spared_device"), (events, "subject")),
 )
 _KEYED = (

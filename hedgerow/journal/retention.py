@@ -28,6 +28,7 @@ from hedgerow.journal.tables import (
     hosts_seen,
     hourly,
     pauses,
+    wishes,
     writers,
 )
 
@@ -148,6 +149,7 @@ def _prune_summaries(store: Store, before: float, yesterday: float) -> None:
         events: events.c.at < before,
         devices_seen: devices_seen.c.last_seen < before,
         access_requests: (access_requests.c.last_at < before) & (access_requests.c.state != "open"),
+        wishes: func.coalesce(wishes.c.answered_at, wishes.c.last_at) < before,
         grants: func.coalesce(grants.c.revoked_at, grants.c.ends) < before,
         pauses: func.coalesce(pauses.c.ended_at, pauses.c.ends) < before,
         writers: writers.c.at < before,

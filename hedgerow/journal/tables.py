@@ -117,6 +117,17 @@ access_requests = _log(
     *_optional_instant("answered_at"),
     Index("access_requests_state", "state", "id"),
 )
+wishes = _log(
+    # of children, for what opens no site; `minutes` more of a budget, or after the bedtime `base`
+    "wishes",
+    *_instant("at", "last_at"),
+    *_number("asked", "minutes", "given"),
+    *_text("person", "device", "kind", "subject", "note", "state", "why"),
+    *_optional_instant("base", "answered_at"),
+    *_optional_text("answered_by", "result"),  # result: the id of the minutes or of the grant
+    Index("wishes_person", "site", "person", "id"),
+    Index("wishes_state", "site", "state", "id"),
+)
 grants = _state(
     "grants",
     *_key("id"),

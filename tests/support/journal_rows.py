@@ -13,7 +13,16 @@ from hedgerow.journal.recorder import Recorder, SystemEvent
 from hedgerow.journal.remembered_sites import RememberedSiteStore
 from hedgerow.journal.rule_versions import RuleVersions
 from hedgerow.journal.store import Store
-from hedgerow.journal.tables import counter_entries, members, site_groups, site_status, staff, statements, vouchers
+from hedgerow.journal.tables import (
+    counter_entries,
+    members,
+    site_groups,
+    site_status,
+    staff,
+    statements,
+    vouchers,
+    wishes,
+)
 from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Session, Verdict
@@ -56,6 +65,9 @@ def fill(store: Store) -> None:
     store.execute(store.insert(staff).values(name="Ana", role="staff", created_at=NOW, pin="hash"))
     member = {"number": 1, "name": "Mia", "balance": 0, "currency": "EUR"}
     store.execute(store.insert(members).values(**member, created_at=NOW))
+    wish = {"person": "mia", "device": TABLET, "kind": "minutes", "subject": "", "minutes": 10, "asked": 1}
+    wish |= {"given": 0, "note": "", "state": "open", "why": "", "at": NOW, "last_at": NOW}
+    store.execute(store.insert(wishes).values(wish))
     Outbox(store, clock=clock).put("dad", "request", "tablet same.example", site)
     PolicyHistory(store).add(NOW, "ana", site, {}, {})
     PolicyVersions(store).add(PolicyVersion(0, NOW, "ana", site, "node", 0, {"hedgerow.yaml": site}))

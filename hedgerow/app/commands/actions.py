@@ -31,7 +31,7 @@ def command_of(action: Action, declared: CommandOf | None = None) -> Callable[..
         body = dict(typed)
         if declared.target is not None:
             body |= target_of(state, body.pop("name"))
-        path = action.path.format_map({name: quote(body.pop(name), safe="") for name in action.names})
+        path = action.path.format_map({name: quote(str(body.pop(name)), safe="") for name in action.names})
         answer = call_api(state, action.method, path, **body, **declared.fixed)
         known = typed | {"answer": answer, "clock": partial(clock_time, state=state)}
         told = says(**{name: known[name] for name in signature(says).parameters})

@@ -313,6 +313,8 @@ class BlockPage:
             }
         if (decision.reason is Reason.UNNAMED or reader.is_unnamed) and self._portal:
             parts |= {"link": self._portal, "link_label": translation.words["unnamed"]["link"]}
+        elif (reader.is_family or reader.young) and self._portal and (label := _wish_label(translation, decision)):
+            parts |= {"link": self._portal, "link_label": label}
         if decision.what == ILLEGAL and not reader.young:
             parts["care"] = self._help_section(reader, to_report=True)
         if reader.young:
@@ -352,6 +354,12 @@ class BlockPage:
             *extra,
         )
         return ProxyResponse(status, headers, body.encode())
+
+
+def _wish_label(translation: PageTranslation, decision: Decision) -> str:
+    """Return the words of the link to the child's own page where it can ask for time, or nothing."""
+    label: str = translation.words["wishes"].get(decision.reason.value, "")
+    return label
 
 
 def _page_facts(translation: PageTranslation, decision: Decision, host: str, now: float) -> list[tuple[str, str]]:

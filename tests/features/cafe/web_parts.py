@@ -92,6 +92,7 @@ def parts(
     policy: Callable[[], Policy],
     clock: Callable[[], float],
     time: CountedTime,
+    **_core: object,
 ) -> dict[Any, Any]:
     """Return the staff, the guests, and vouchers that are printed only, by the functions that make the café's own."""
     rules: Any = _Rules(policy, store, clock)

@@ -572,7 +572,16 @@ def running_web(
         clock=clock,
     )
     sites = SiteMemory(RememberedSiteStore(engine), lambda _host: True, lambda: None, clock)
-    parts = _parts_of_features(time=counted, accounts=accounts, store=engine, policy=control.policy, clock=clock)
+    parts = _parts_of_features(
+        time=counted,
+        accounts=accounts,
+        store=engine,
+        policy=control.policy,
+        clock=clock,
+        control=control,
+        editor=editor,
+        notify=notices.enqueue,
+    )
     core = _FeatureCore(accounts, engine, control, clock, parts)
     context = PageContext(
         reader=reader,

@@ -1,0 +1,97 @@
+"""Answers to children's wishes, and their undo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge, Le, MaxLen
+
+from hedgerow.dashboards.actions.action import Caller, CommandOf, FormOf, Order, Shown, action
+from hedgerow.dashboards.actions.operations import Operations
+from hedgerow.dashboards.actions.orders import JournalId
+from hedgerow.features.wishes.answers import wishes_of
+from hedgerow.features.wishes.own_words import MOST_MINUTES
+from hedgerow.features.wishes.records import Wish, WishState
+from hedgerow.policies.text.notes import NOTE_LIMIT, plain_note
+
+WishId = Annotated[JournalId, Shown("The number of the wish, as `hedgerow wishes list` shows it.", "WISH")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WishGrant(Order):
+    """Minutes to give, if other than asked for."""
+
+    minutes: Annotated[
+        int | None, Ge(1), Le(MOST_MINUTES), Shown("Give so many minutes, rather than all.", option="--minutes")
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WishAnswer(Order):
+    """A sentence that the child reads with the answer."""
+
+    why: Annotated[str, MaxLen(NOTE_LIMIT), Shown("A sentence to the child.", option="--why")] = ""
+
+
+_AS_ASKED, _NO_WORDS = WishGrant(), WishAnswer()
+
+
+@action(
+    "POST",
+    "/wishes/{wish_id}/grant",
+    status=200,
+    form=FormOf("/wishes/{wish_id}/grant"),
+    command=CommandOf(lambda wish_id: f"Yes to wish {wish_id}.", facts={"granted": "wish_id"}),
+)
+async def grant_wish(core: Operations, caller: Caller, wish_id: WishId, order: WishGrant = _AS_ASKED) -> Wish:
+    """Say yes to a wish, in force at once: to the minutes or the bedtime asked for or to fewer, or to another rule."""
+    return await core.part(wishes_of).grant(wish_id, caller.principal, caller.actor, minutes=order.minutes)
+
+
+@action(
+    "POST",
+    "/wishes/{wish_id}/deny",
+    form=FormOf("/wishes/{wish_id}/deny"),
+    command=CommandOf(lambda wish_id: f"No to wish {wish_id}.", facts={"denied": "wish_id"}),
+)
+async def deny_wish(core: Operations, caller: Caller, wish_id: WishId, order: WishAnswer = _NO_WORDS) -> None:
+    """Say no to a wish, if you like with a reason."""
+    await core.part(wishes_of).say(wish_id, WishState.DENIED, caller.name, plain_note(order.why))
+
+
+@action(
+    "POST",
+    "/wishes/{wish_id}/talk",
+    form=FormOf("/wishes/{wish_id}/talk"),
+    command=CommandOf(lambda wish_id: f"Wish {wish_id} stays open to talk about.", facts={"talk": "wish_id"}),
+)
+async def talk_about_wish(core: Operations, caller: Caller, wish_id: WishId, order: WishAnswer = _NO_WORDS) -> None:
+    """Offer to talk about a wish. It stays open for both sides until one of them closes it."""
+    await core.part(wishes_of).say(wish_id, WishState.TALKING, caller.name, plain_note(order.why))
+
+
+@action(
+    "POST",
+    "/wishes/{wish_id}/close",
+    form=FormOf("/wishes/{wish_id}/close"),
+    command=CommandOf(lambda wish_id: f"Wish {wish_id} is closed.", facts={"closed": "wish_id"}),
+)
+async def close_wish(core: Operations, caller: Caller, wish_id: WishId) -> None:
+    """Close a wish that was talked about, without a yes or a no."""
+    await core.part(wishes_of).say(wish_id, WishState.CLOSED, caller.name)
+
+
+@action(
+    "POST",
+    "/wishes/{wish_id}/undo",
+    status=200,
+    form=FormOf("/wishes/{wish_id}/undo"),
+    command=CommandOf(lambda wish_id: f"Wish {wish_id} is open again.", facts={"undone": "wish_id"}),
+)
+async def undo_wish(core: Operations, caller: Caller, wish_id: WishId) -> Wish:
+    """Take back the minutes or the later bedtime of an answer of the last ten minutes. The wish is open again."""
+    return await core.part(wishes_of).undo(wish_id, caller.actor)
+
+
+WISH_ACTIONS = (grant_wish, deny_wish, talk_about_wish, close_wish, undo_wish)

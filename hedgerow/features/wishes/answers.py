@@ -1,0 +1,296 @@
+"""Wishes in control: what a child may ask for, and what an answer changes."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, replace
+
+from sqlalchemy import Connection
+
+from hedgerow.dashboards.accounts import Principal
+from hedgerow.dashboards.actions.operations import TimeControl
+from hedgerow.dashboards.control import BudgetRow, Control, DangerousOpening, InvalidInput
+from hedgerow.dashboards.edits.policy_editor import PolicyEditor
+from hedgerow.dashboards.notices import Notice, localized
+from hedgerow.dashboards.scopes import AccessScope
+from hedgerow.dashboards.words.labels import title_of
+from hedgerow.dashboards.words.languages import Language, language, message
+from hedgerow.features.contract import Core
+from hedgerow.features.wishes import own_words
+from hedgerow.features.wishes.records import LAPSES_S, UNANSWERED, Wish, WishKind, WishState, WishStore
+from hedgerow.journal.access_store import NoSuchEntry
+from hedgerow.journal.store import Store
+from hedgerow.journal.tables import bonuses, grants
+from hedgerow.policies.effective_users import EffectiveUsers
+from hedgerow.policies.host_facts import Services
+from hedgerow.policies.model import DeviceId, Grant, Policy
+from hedgerow.policies.notices import NoticeTopic
+from hedgerow.policies.time_model import LATER_BEDTIME, Bonus
+
+_ASKED = {
+    WishKind.MINUTES: message("%(name)s asks for %(minutes)s more minutes."),
+    WishKind.BEDTIME: message("%(name)s asks for a bedtime that is %(minutes)s minutes later."),
+    WishKind.RULE: message("%(name)s asks why a rule is as it is."),
+}
+_GRANT = grants.c
+_HOUR_S = 3600.0
+_UNDO_S = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WishForm:
+    """A wish as it comes from a child's page."""
+
+    person: str
+    device: DeviceId
+    kind: WishKind
+    minutes: int = 0
+    subject: str = ""
+    note: str = ""
+
+
+class Wishes:
+    """The wishes of this home, and their answers. The answer that is written first counts."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        control: Control,
+        times: TimeControl,
+        editor: PolicyEditor,
+        put_in_force: Callable[[], Awaitable[None]],
+        notify: Callable[[list[Notice]], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.store = WishStore(store)
+        self._journal, self._control, self._times, self._editor = store, control, times, editor
+        self._put_in_force, self._notify, self._clock = put_in_force, notify, clock
+        self._one_by_one = asyncio.Lock()
+        self._asked: dict[str, deque[float]] = {}
+
+    def budgets_of(self, person: str) -> list[BudgetRow]:
+        """Return the limits of a person to which minutes can be added, that with the fewest left first."""
+        rows = (row for row in self._times.budgets() if row.whose == person and row.limit is not None)
+        return sorted(rows, key=lambda row: row.left or 0)
+
+    def bedtime_of(self, person: str) -> float | None:
+        """Return tonight's bedtime of a person, None without one."""
+        times = self._control.person_times([person]).get(person)
+        return times.bedtime if times is not None else None
+
+    def next_time(self, person: str) -> float | None:
+        """Return when a person may ask again, None for now."""
+        now = self._clock()
+        asked = [at for at in self._asked.get(person, ()) if now - _HOUR_S < at <= now]
+        return asked[0] + _HOUR_S if len(asked) >= own_words.ASKED_PER_HOUR else None
+
+    async def ask(self, question: WishForm, clock_text: Callable[[float], str]) -> int:
+        """Write a wish and tell the parents. It opens nothing. Raises `InvalidInput`.
+
+        `clock_text` writes the instant from which on the child may ask again.
+        """
+        async with self._one_by_one:
+            if (again := self.next_time(question.person)) is not None:
+                raise own_words.too_often(clock_text(again))
+            wish_id = await asyncio.to_thread(self._file, question)
+            latest = deque[float](maxlen=own_words.ASKED_PER_HOUR)
+            self._asked.setdefault(question.person, latest).append(self._clock())
+        text = localized(_ASKED[question.kind], name=question.person, minutes=question.minutes)
+        self._notify([Notice(NoticeTopic.REQUEST, f"{question.device} wish {question.kind.value}", text)])
+        return wish_id
+
+    def _file(self, question: WishForm) -> int:
+        now, person = self._clock(), question.person
+        base = None
+        match question.kind:
+            case WishKind.MINUTES:
+                if question.subject not in {row.subject for row in self.budgets_of(person)}:
+                    raise own_words.no_limit()
+            case WishKind.BEDTIME:
+                bedtime = self.bedtime_of(person)
+                if bedtime is None:
+                    raise own_words.no_bedtime()
+                base = max(bedtime, now)
+        return self.store.file({**asdict(question), "base": base}, now)
+
+    async def grant(
+        self, wish_id: int, author: Principal, actor: str, *, minutes: int | None, reader: Language | None = None
+    ) -> Wish:
+        """Say yes: to all that was asked for, or to so many minutes. In force on return. Raises `InvalidInput`."""
+        async with self._one_by_one:
+            wish = await asyncio.to_thread(self._unanswered, wish_id)
+            if wish.person not in self._control.policy().people:
+                raise InvalidInput("The policy has no person called '%(person)s'.", person=wish.person)
+            if wish.kind is WishKind.RULE:
+                await _change_rule(wish, author, reader or language("en"), self._control.policy(), self._editor)
+                await asyncio.to_thread(self._answer, wish, actor, state=WishState.GRANTED)
+            else:
+                await asyncio.to_thread(self._give, wish, actor, wish.minutes if minutes is None else minutes)
+        await self._put_in_force()
+        return await asyncio.to_thread(self.store.wish, wish_id)
+
+    async def say(self, wish_id: int, state: WishState, actor: str, why: str = "") -> Wish:
+        """Say no, or keep a wish open to talk about it, or close it. Raises `InvalidInput`."""
+        wish = await asyncio.to_thread(self._unanswered, wish_id)
+        await asyncio.to_thread(self._answer, wish, actor, state=state, why=why or wish.why)
+        return await asyncio.to_thread(self.store.wish, wish_id)
+
+    async def close_own(self, wish_id: int, person: str) -> None:
+        """Close a wish as the child that asked. Raises `InvalidInput` for any other."""
+        try:
+            wish = await asyncio.to_thread(self.store.wish, wish_id)
+        except NoSuchEntry:
+            raise own_words.not_yours() from None
+        if wish.person != person or wish.state not in UNANSWERED:
+            raise own_words.not_yours()
+        await asyncio.to_thread(self._answer, wish, person, state=WishState.CLOSED, why=wish.why)
+
+    async def undo(self, wish_id: int, actor: str) -> Wish:
+        """Take back what an answer of the last ten minutes gave; the wish is open again. Raises `InvalidInput`."""
+        now = self._clock()
+        wish = await asyncio.to_thread(self.store.wish, wish_id)
+        if wish.state is not WishState.GRANTED or not wish.result:
+            raise _changed_since()
+        if (wish.answered_at or 0.0) < now - _UNDO_S:
+            raise InvalidInput("Nothing was undone: that is possible for ten minutes only.")
+        await asyncio.to_thread(self._take_back, wish, actor, now)
+        await self._put_in_force()
+        return await asyncio.to_thread(self.store.wish, wish_id)
+
+    def _unanswered(self, wish_id: int) -> Wish:
+        wish = self.store.wish(wish_id)
+        if wish.state not in UNANSWERED:
+            raise _answered(wish)
+        return wish
+
+    def _answer(self, wish: Wish, actor: str, *, state: WishState, why: str = "") -> None:
+        with self._journal.begin() as connection:
+            self._mark(connection, wish, actor, self._clock(), state=state, why=why)
+
+    def _mark(self, connection: Connection, wish: Wish, actor: str, now: float, **values: object) -> None:
+        """Write an answer. Raises `InvalidInput` if somebody else was first."""
+        values |= {"answered_by": actor, "answered_at": now}
+        try:
+            self.store.change(connection, wish.id, UNANSWERED, **values)
+        except NoSuchEntry:
+            raise InvalidInput("Somebody has answered this already.") from None
+
+    def _give(self, wish: Wish, actor: str, minutes: int) -> None:
+        """Write the answer with the minutes or the later bedtime that it gives: both, or neither."""
+        now = self._clock()
+        if wish.has_lapsed(now):
+            raise _too_late(wish)
+        if EffectiveUsers(self._control.policy()).seat_of(wish.person) is not None:
+            raise InvalidInput("%(name)s sits at a seat: give minutes at the counter.", name=wish.person)
+        result = secrets.token_hex(6)
+        answer = {"state": WishState.GRANTED, "given": minutes, "result": result}
+        if wish.kind is WishKind.MINUTES:
+            if wish.subject not in {row.subject for row in self.budgets_of(wish.person)}:
+                raise InvalidInput("%(name)s has no time budget to add minutes to.", name=wish.person)
+            bonus = Bonus(result, f"person:{wish.person}", _typed(wish.subject), minutes, actor, now)
+            with self._journal.begin() as connection:
+                self._mark(connection, wish, actor, now, **answer)
+                connection.execute(self._journal.insert(bonuses).values(asdict(bonus)))
+            return
+        base = wish.base or now
+        if minutes != wish.minutes:  # so many from now on, if bedtime has begun
+            base = max(base, now)
+        ends = base + 60 * minutes
+        if not now < ends < now + 2 * LAPSES_S:
+            raise _too_late(wish)
+        later = Grant(result, LATER_BEDTIME, actor, now, ends, person=wish.person)
+        earlier = (_GRANT.subject == LATER_BEDTIME) & (_GRANT.person == wish.person)
+        earlier &= _GRANT.revoked_at.is_(None) & (_GRANT.ends <= ends)
+        with self._journal.begin() as connection:
+            self._mark(connection, wish, actor, now, **answer, base=base)
+            over = self._journal.update(grants).where(earlier).values(revoked_at=now, revoked_by=actor)
+            connection.execute(over)
+            connection.execute(self._journal.insert(grants).values(asdict(later)))
+
+    def _take_back(self, wish: Wish, actor: str, now: float) -> None:
+        with self._journal.begin() as connection:
+            values = {"state": WishState.OPEN, "given": 0, "result": None, "answered_at": None, "answered_by": None}
+            try:
+                self.store.change(connection, wish.id, (WishState.GRANTED,), **values)
+            except NoSuchEntry:
+                raise _changed_since() from None
+            if wish.kind is WishKind.MINUTES:
+                found = connection.execute(self._journal.select(bonuses).where(bonuses.c.id == wish.result)).first()
+                if found is None:
+                    raise _changed_since()
+                given = Bonus(**found._mapping)
+                taken = replace(given, id=f"{given.id}-undone", minutes=-given.minutes, actor=actor)
+                connection.execute(self._journal.insert(bonuses).values(asdict(taken)))
+                return
+            revoked = {"revoked_at": now, "revoked_by": actor}
+            theirs = (_GRANT.id == wish.result) & _GRANT.revoked_at.is_(None)
+            if not connection.execute(self._journal.update(grants).where(theirs).values(revoked)).rowcount:
+                raise _changed_since()
+            before = (_GRANT.subject == LATER_BEDTIME) & (_GRANT.person == wish.person) & (_GRANT.ends > now)
+            before &= (_GRANT.revoked_at == wish.answered_at) & (_GRANT.id != wish.result)
+            again = {"revoked_at": None, "revoked_by": None}
+            connection.execute(self._journal.update(grants).where(before).values(again))
+
+
+def is_openable(subject: str) -> bool:
+    """Return True for a rule that a yes can change: one that closes a service, a topic or a site."""
+    return subject not in {"", LATER_BEDTIME, "budget"}
+
+
+def wishes_of(core: Core) -> Wishes:
+    """Make the part of control for wishes."""
+    return Wishes(
+        store=core.store,
+        control=core.control,
+        times=core.times,
+        editor=core.editor,
+        put_in_force=core.snapshots.put_in_force,
+        notify=core.notify,
+        clock=core.clock,
+    )
+
+
+async def _change_rule(wish: Wish, author: Principal, reader: Language, policy: Policy, editor: PolicyEditor) -> None:
+    """Let the rule that closes something open it. Raises `InvalidInput`."""
+    from hedgerow.dashboards.edits.rules import parse_subject, rule_edits  # with the editor of YAML
+
+    if AccessScope.MANAGE not in author.scopes:
+        raise InvalidInput("Your account may not change rules.")
+    if not is_openable(wish.subject):
+        raise InvalidInput("Change this on %(name)s's own page, and then close the question.", name=wish.person)
+    edits = rule_edits(policy, wish.person, parse_subject(policy, wish.subject), allows=True)
+    text = message("%(what)s open for %(name)s, who proposed it")
+    summary = reader.gettext(text, what=title_of(wish.subject, reader), name=wish.person)
+    try:
+        await editor.change(author, summary, *edits)
+    except DangerousOpening:
+        raise InvalidInput(
+            "%(what)s is dangerous for a child. Change it on %(name)s's own page if you are sure.",
+            what=title_of(wish.subject, reader),
+            name=wish.person,
+        ) from None
+
+
+def _changed_since() -> InvalidInput:
+    return InvalidInput("This has been changed since, so nothing was undone.")
+
+
+def _typed(name: str) -> str:
+    """Return a budget's subject as the journal has it."""
+    if not name:
+        return ""
+    return f"service:{name}" if name in Services.load().by_id else f"category:{name}"
+
+
+def _answered(wish: Wish) -> InvalidInput:
+    if wish.answered_by:
+        return InvalidInput("%(name)s has answered this already.", name=wish.answered_by)
+    return InvalidInput("Somebody has answered this already.")
+
+
+def _too_late(wish: Wish) -> InvalidInput:
+    return InvalidInput("It is too late for that: %(name)s asked for another day.", name=wish.person)
