@@ -21,6 +21,7 @@ from hedgerow.watched_tasks import Run
 if TYPE_CHECKING:
     from hedgerow.app.bundles import LatestBundle
     from hedgerow.app.control.access_rule import AccessRule
+    from hedgerow.app.control.shared_policy import OwnAnswer
     from hedgerow.app.control.snapshots.policy_of_today import GrowthOf
     from hedgerow.app.control.snapshots.publisher import PolicyFile
     from hedgerow.app.control.snapshots.sites_seen import SitesSeenFile
@@ -130,6 +131,7 @@ class Core:
     notify: Callable[[Sequence[Notice]], None]
     reload_policy: Callable[[], None]
     bundle: LatestBundle
+    own_answer: Callable[[], OwnAnswer]
     clock: Callable[[], float] = time.time
     made: dict[Callable[[Core], Any], Any] = field(default_factory=dict)
     making: threading.RLock = field(default_factory=threading.RLock)

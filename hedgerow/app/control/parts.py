@@ -98,6 +98,7 @@ class Parts:
             notify=self.notices.enqueue,
             reload_policy=self.follower.request,
             bundle=self.bundle,
+            own_answer=lambda: self.follower.shared.answer,
         )
 
     # The journal

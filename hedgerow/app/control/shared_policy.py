@@ -62,10 +62,21 @@ class SharedVersion:
             return None
 
 
+@dataclass(frozen=True, slots=True)
+class OwnAnswer:
+    """Answer of this node to the versions of its site: the one that it has taken over last, and the one that it
+    refuses, for the mistakes in `problems`. 0: none.
+    """
+
+    taken: int = 0
+    refused: int = 0
+    problems: tuple[Problem, ...] = ()
+
+
 class SharedPolicy:
     """Synchronisation of the policy files with the newest version.
 
-    `problem` says why they are not, empty while they are.
+    `problem` says why they are not, empty while they are. `answer` is for whoever has published a version.
     """
 
     def __init__(
@@ -77,6 +88,7 @@ class SharedPolicy:
         """Compare the files and the newest version soon."""
         self.is_taking_over = False
         self.problem = ""
+        self.answer = OwnAnswer()
         self._refused, self._retry_at = 0, 0.0
         self._refused_with: Texts = {}
 
@@ -157,6 +169,8 @@ class SharedPolicy:
             causes = "; ".join(map(str, error.problems[:3])) if isinstance(error, PolicyError) else str(error)
             self._report(f"{name} can't be used here, so the last good one stays until you change it: {causes}")
             self._refused, self._refused_with, self._retry_at = newest.id, files, time.monotonic() + RETRY_S
+            problems = error.problems[:3] if isinstance(error, PolicyError) else (Problem("", None, None, str(error)),)
+            self.answer = OwnAnswer(self.answer.taken, newest.id, tuple(problems))
             return
         finally:
             self.is_taking_over = False
@@ -175,7 +189,7 @@ class SharedPolicy:
             write_atomically(self._state / STORE_URL, own.encode())
 
     async def _note(self, number: int, files: Texts) -> None:
-        self.problem = ""
+        self.problem, self.answer = "", OwnAnswer(number)
         version = SharedVersion(number, files)
         if await asyncio.to_thread(SharedVersion.load, self._state) != version:
             await asyncio.to_thread(version.save, self._state)

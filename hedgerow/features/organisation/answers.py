@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from hedgerow.blocklists.rules import Problem
-from hedgerow.features.organisation.levels import ORGANISATION, UP_S, NodeRow, OrganisationStore
+from hedgerow.features.organisation.levels import ORGANISATION, UP_S, NodeRow, OrganisationStore, SiteState
 from hedgerow.journal.policy_history import PolicyVersion
 
+OWN = "site"
+"""The level of a site's own policy, in answers."""
 LOOK_S = 1.0
 SETTLE_S = 3.0
 """Seconds after which sites that try a version first have reported whether they are well with it."""
@@ -46,7 +48,9 @@ class NodeAnswer:
 
 
 def answers_to(level: str, version: PolicyVersion, nodes: Iterable[NodeRow], now: float) -> tuple[NodeAnswer, ...]:
-    """Return the answers of the machines that a version of the organisation or a group is for."""
+    """Return the answers of the machines that a version of the organisation, a group or a site is for."""
+    if not level.startswith(ORGANISATION):
+        return tuple(_answer(each, OWN, version.id, now) for each in nodes if each.site == level)
     name, group = ("organisation", None) if level == ORGANISATION else ("group", level.removeprefix(ORGANISATION))
     return tuple(
         _answer(each, name, version.id, now)
@@ -58,22 +62,30 @@ def answers_to(level: str, version: PolicyVersion, nodes: Iterable[NodeRow], now
 def _answer(row: NodeRow, level: str, number: int, now: float) -> NodeAnswer:
     state = row.state
     problems = state.problems if state is not None else ()
-    refused = state.refused.get(level, 0) if state is not None else 0
-    if refused != number and state is not None and state.versions.get(level, 0) >= number:
+    taken, refused, refusal = _told(state, level) if state is not None else (0, 0, "")
+    if refused != number and state is not None and taken >= number:
         answer = SiteAnswer.TAKEN
     elif refused >= number:
         answer = SiteAnswer.REFUSED
     else:
         answer = SiteAnswer.SILENT if now - row.at > UP_S else SiteAnswer.NONE_YET
-    why = state.refusal if state is not None and answer is SiteAnswer.REFUSED else ""
+    why = refusal if answer is SiteAnswer.REFUSED else ""
     return NodeAnswer(row.site, row.node, answer, row.at or None, why, problems)
+
+
+def _told(state: SiteState, level: str) -> tuple[int, int, str]:
+    """Return the version of a level that a machine has, the one that it refuses, and why."""
+    if level == OWN:
+        return state.own, state.own_refused, state.own_refusal
+    return state.versions.get(level, 0), state.refused.get(level, 0), state.refusal
 
 
 def read_answers(
     organisation: OrganisationStore, level: str, version: PolicyVersion, now: float
 ) -> tuple[NodeAnswer, ...]:
     """Read the answers to a version. Waits for the disk."""
-    return answers_to(level, version, organisation.nodes(version.sites), now)
+    known = version.sites if level.startswith(ORGANISATION) else (level,)
+    return answers_to(level, version, organisation.nodes(known), now)
 
 
 def wait_for_answers(

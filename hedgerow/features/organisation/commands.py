@@ -117,10 +117,6 @@ def publish(
     with _opened(url, state) as organisation:
         before = organisation.nodes()
         made = _published(organisation, level, file, version, note, tuple(canary or only or ()))
-        if site:
-            facts = {"version": made.id, "only": [], "answers": []}
-            print_result(as_json, facts, f"Version {made.id} is published for {site}.")
-            return
         answers = _answers(organisation, level, made, wait)
         if canary:
             time.sleep(SETTLE_S if wait and answers else 0)
@@ -133,7 +129,8 @@ def publish(
             except VersionConflict:
                 fail("Somebody else has published a version meanwhile. Look at it and try again.", 1)
             answers = _answers(organisation, level, made, wait)
-    where = f"at {', '.join(only)} only" if only else f"for the group {group}" if group else "for all sites"
+    whole = f"for the group {group}" if group else f"for {site}" if site else "for all sites"
+    where = f"at {', '.join(only)} only" if only else whole
     _finish(made, answers, f"Version {made.id} is published {where}", as_json=as_json)
 
 

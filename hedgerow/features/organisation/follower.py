@@ -32,6 +32,7 @@ from hedgerow.app.bundles import (
     open_bundle,
     public_key,
 )
+from hedgerow.app.control.shared_policy import OwnAnswer
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.rules import Problem
 from hedgerow.codec import decode, encode
@@ -102,6 +103,7 @@ class OrganisationFollower:
         reload: Callable[[], None],
         clock: Callable[[], float] = time.time,
         bundle: LatestBundle | None = None,
+        own_answer: Callable[[], OwnAnswer] = OwnAnswer,
     ) -> None:
         self._file, self._store, self._path = state / FILE_NAME, store, policy_path
         self._status, self._policy, self._seats_in_use, self._clock = status, policy, seats_in_use, clock
@@ -116,6 +118,7 @@ class OrganisationFollower:
         self._refused: dict[str, int] = {}
         self._refusal = ""
         self._report_at = 0.0
+        self._own_answer, self._own = own_answer, OwnAnswer()
         self._bundle: BundleSource | None = None
         self._look_at = 0.0  # at the bundle
         self._seen_at = time.monotonic()
@@ -152,6 +155,9 @@ class OrganisationFollower:
         self._wanted.clear() if bundle is not None or not is_shared else None
         if bundle is not None or is_shared:
             await asyncio.to_thread(self.restore)
+        if (own := self._own_answer()) != self._own:
+            self._own = own
+            self._report_at = min(self._report_at, time.monotonic() + ANSWER_S)
         if is_shared and time.monotonic() > self._report_at:
             self._report_at = time.monotonic() + REPORT_S
             state = replace(
@@ -267,6 +273,9 @@ class OrganisationFollower:
             tuple(problems),
             refused=self._refused,
             refusal=self._refusal if self._refused else "",
+            own=self._own.taken,
+            own_refused=self._own.refused,
+            own_refusal=describe_refusal(self._own.problems, {*policy.people, *policy.devices}),
         )
 
     def _known(self) -> TakenLevels:
@@ -295,6 +304,7 @@ def follower_service(core: Core) -> ControlService:
         reload=core.reload_policy,
         clock=core.clock,
         bundle=core.bundle,
+        own_answer=core.own_answer,
     )
     return ControlService(
         name="organisation",

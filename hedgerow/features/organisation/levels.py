@@ -41,7 +41,8 @@ class SiteState:
 
     `coverage` is the state of the lists by category, `list_age_hours` the age of the oldest list in force. `blocked`
     counts what all nodes of the site have blocked in the last 24 hours, by category. `refused` are the versions that
-    the site can't use, by level, for the mistakes in `refusal`.
+    the site can't use, by level, for the mistakes in `refusal`. `own` is the version of the site's own policy,
+    `own_refused` the one that this node can't use, for the mistakes in `own_refusal`; 0 for none.
     """
 
     software: str
@@ -55,6 +56,9 @@ class SiteState:
     blocked: dict[str, int] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)
     refusal: str = ""
+    own: int = 0
+    own_refused: int = 0
+    own_refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,9 +101,9 @@ class Publishing:
             return {}
 
     def answers(self, number: int) -> tuple[NodeAnswer, ...]:
-        """Return what the sites' machines have done with a version; none for a site's own. Raises `NoSuchEntry`."""
+        """Return what the sites' machines have done with a version. Raises `NoSuchEntry`."""
         level, version = self.organisation.find(number)
-        return read_answers(self.organisation, level, version, self.clock()) if level.startswith(ORGANISATION) else ()
+        return read_answers(self.organisation, level, version, self.clock())
 
     def assign(self, site: str, group: str, author: Principal) -> None:
         """Put a site into a group, or into none. Raises `InvalidInput` and DatabaseError."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.app.control.shared_policy import FILE_NAME, SharedPolicy, SharedVersion
+from hedgerow.app.control.shared_policy import FILE_NAME, OwnAnswer, SharedPolicy, SharedVersion
 from hedgerow.app.settings import STORE_URL, Endpoint, Settings
 from hedgerow.dashboards.accounts import Principal
 from hedgerow.dashboards.edits.policy_editor import CheckedPolicy, PolicyEditor
@@ -176,6 +176,9 @@ def test_a_version_that_a_node_cannot_use_is_refused_there(nodes: tuple[Node, No
     assert "version 2 of the policy, by ana on third, can't be used here" in other.shared.problem
     assert "agee" in other.shared.problem
     assert (other.main.read_text(), other.applied, other.beside()) == (ANA, [], [])
+    answer = other.shared.answer
+    assert (answer.taken, answer.refused) == (1, 2)
+    assert "agee" in answer.problems[0].message
     assert [problem.message for problem in other.shared.current_problems()] == [other.shared.problem]
     other.compare()
     assert other.newest().id == 2, "what was changed before does not undo the version"
@@ -183,6 +186,7 @@ def test_a_version_that_a_node_cannot_use_is_refused_there(nodes: tuple[Node, No
     other.compare()
     one.compare()
     assert (other.shared.problem, one.main.read_text(), one.newest().id) == ("", TOM, 3)
+    assert [each.shared.answer for each in (one, other)] == [OwnAnswer(3), OwnAnswer(3)]
 
 
 def test_of_two_changes_at_once_the_first_holds_and_nothing_is_lost(nodes: tuple[Node, Node]) -> None:

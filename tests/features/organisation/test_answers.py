@@ -164,6 +164,23 @@ def test_a_site_reports_what_it_refuses_without_names(sqlite_journal: Store, tmp
     assert follower.state().refusal == ""
 
 
+def test_a_site_answers_to_a_version_of_its_own_policy(chain: Chain) -> None:
+    """As all sites do for one of the organisation: the office waits for each of its machines."""
+    version = replace(published(chain.store, "block: [gambling]"), id=30)
+    site = OrganisationStore(replace(chain.store, site="cafe-1"))
+    site.report("second", NOW, replace(STATE, own=29))
+
+    def look(_seconds: float) -> None:
+        chain.report(1, replace(STATE, own_refused=30, own_refusal=WHY))
+        site.report("second", NOW, replace(STATE, own=30))
+
+    assert [each.answer for each in read_answers(chain.organisation, "cafe-1", version, NOW)] == ["none-yet"] * 2
+    found = wait_for_answers(lambda: read_answers(chain.organisation, "cafe-1", version, NOW), 60, pause=look)
+    assert [(each.node, each.answer, each.why) for each in found] == [("node", "refused", WHY), ("second", "taken", "")]
+    (never,) = read_answers(chain.organisation, "cafe-new", version, NOW)
+    assert (never.site, never.node, never.answer) == ("cafe-new", "", "silent")
+
+
 def test_no_reason_names_anything_of_the_site() -> None:
     text = (
         "people:\n  mia: {age: 9, profile: teen-13-15}\n  tom: {block: [faceboook]}\n"

@@ -116,7 +116,8 @@ def test_an_organisation_with_two_sites(whole_internet: SmallInternet, office: O
         wait_until(lambda: office.versions("--site", "cafe-1"), 30, "the site's file in the store")
         assert [each["actor"] for each in office.versions("--site", "cafe-1")] == ["cafe-1"]
         changed = good.replace("age: 9", "age: 9, block: [own.example]")
-        office.publish(changed, "--site", "cafe-1")
+        told = office.publish(changed, "--site", "cafe-1")
+        assert "is published for cafe-1. Of 1 machines: 1 have it." in told
         wait_until(lambda: is_blocked(one, "own.example"), 30, "the site's policy from the office")
         assert one.policy_path.read_text() == changed
         one.edit_policy(good)
