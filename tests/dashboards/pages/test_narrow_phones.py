@@ -65,3 +65,29 @@ def test_the_answers_of_a_change_are_in_one_row(chromium: Browser, web: Web) -> 
         assert all(each["x"] >= 0 and each["x"] + each["width"] <= 390 for each in buttons), code
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, code
     context.close()
+
+
+CUT_OFF = """() => {
+  const lines = each => new Set([...each.querySelectorAll('span')].filter(part => !part.closest('.hidden')).flatMap(part => {
+    const range = document.createRange();
+    range.selectNodeContents(part);
+    return [...range.getClientRects()].map(box => Math.round(box.top));
+  })).size;
+  const isOver = each => each.getClientRects().length && each.scrollWidth > each.clientWidth + 1;
+  return [...document.querySelectorAll('button.tile')].filter(each => each.offsetParent && lines(each) > 1)
+    .concat([...document.querySelectorAll('.facts a, .facts b, .children > *')].filter(isOver)).map(each => each.textContent.trim());
+}"""  # noqa: E501
+
+
+@pytest.mark.parametrize("path", ["/", "/people/mia"])
+def test_buttons_of_today_have_one_line_and_tiles_nothing_cut_off(chromium: Browser, web: Web, path: str) -> None:
+    fill(web)
+    context = chromium.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    found = {}
+    for code in LANGUAGES:
+        page.set_extra_http_headers({"accept-language": code})
+        page.goto(web.url + path)
+        found[code] = page.evaluate(CUT_OFF)
+    context.close()
+    assert {code: texts for code, texts in found.items() if texts} == {}

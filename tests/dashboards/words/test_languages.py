@@ -110,7 +110,7 @@ def test_no_translation_has_a_sentence_in_english(code):
         ("de", "Für", "Seit", "Pause", "Pause"),
         ("fr", "Pour", "Depuis", "Pause", "Pause"),
         ("es", "Para", "Desde hace", "Pausa", "Pausar"),
-        ("pt", "Para", "Há", "Pausa", "Pôr em pausa"),
+        ("pt", "Para", "Há", "Pausa", "Pausar"),
         ("pt-BR", "Para", "Há", "Pausa", "Pausar"),
     ],
 )
