@@ -15,6 +15,7 @@ from hedgerow.features import (
     chores,
     connecting,
     dynamic_name,
+    growing_up,
     home_assistant,
     invitations,
     joining,
@@ -41,6 +42,7 @@ from hedgerow.features.contract import Feature
 FEATURES: tuple[Feature, ...] = (
     connecting.FEATURE,
     chores.FEATURE,
+    growing_up.FEATURE,
     log_shipping.FEATURE,
     radius.FEATURE,
     reported_leases.FEATURE,

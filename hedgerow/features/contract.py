@@ -116,7 +116,7 @@ class Snapshots(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Core:
-    """The parts of control that a feature's services may use."""
+    """The parts of control that a feature's services may use. `erase` erases the past of a person, from a thread."""
 
     settings: Settings
     snapshots: Snapshots
@@ -132,6 +132,7 @@ class Core:
     reload_policy: Callable[[], None]
     bundle: LatestBundle
     own_answer: Callable[[], OwnAnswer]
+    erase: Callable[[str], object]
     clock: Callable[[], float] = time.time
     made: dict[Callable[[Core], Any], Any] = field(default_factory=dict)
     making: threading.RLock = field(default_factory=threading.RLock)

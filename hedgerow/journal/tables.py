@@ -287,6 +287,15 @@ members = _state(  # of a café
     *_text("currency"),
     *_instant("created_at"),
 )
+growing_up = _state(  # the profiles of people whose birth is known
+    "growing_up",
+    _site(primary_key=True),
+    *_key("person"),
+    *_text("born", "profile"),
+    *_text("announced"),  # the next profile, empty before it is announced
+    *_instant("announced_at", "takes_effect"),
+    *_instant("erased_at"),  # when what was recorded about a new adult is erased, 0 for never
+)
 statements = _log(
     "statements",
     *_number("number"),

@@ -149,7 +149,8 @@ class Rulesets:
             *(session.device for session in self.sessions),
         }
         # Nobody is older at a clock that is behind.
-        self._not_before, self._grown = trusted_from, _NEVER if last is None else last._grown
+        self._not_before = trusted_from
+        self._grown: tuple[float, float] = _NEVER if last is None else last._grown
         self._held: dict[tuple[DeviceId, DeviceId | None], tuple[float, float, Ruleset]] = {}
         self._interned: dict[tuple[object, ...], Ruleset] = {}
         self._indexes: dict[tuple[object, ...], RuleIndex] = {}

@@ -15,6 +15,7 @@ from hedgerow.journal.rule_versions import RuleVersions
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import (
     counter_entries,
+    growing_up,
     members,
     site_groups,
     site_status,
@@ -68,6 +69,10 @@ def fill(store: Store) -> None:
     wish = {"person": "mia", "device": TABLET, "kind": "minutes", "subject": "", "minutes": 10, "asked": 1}
     wish |= {"given": 0, "note": "", "state": "open", "why": "", "at": NOW, "last_at": NOW}
     store.execute(store.insert(wishes).values(wish))
+    announced = {"announced": "teen-13-15", "announced_at": NOW, "takes_effect": NOW + 30 * 86_400}
+    store.execute(
+        store.insert(growing_up).values(person="mia", born="2013-07", profile="child-8-12", **announced, erased_at=0.0)
+    )
     Outbox(store, clock=clock).put("dad", "request", "tablet same.example", site)
     PolicyHistory(store).add(NOW, "ana", site, {}, {})
     PolicyVersions(store).add(PolicyVersion(0, NOW, "ana", site, "node", 0, {"hedgerow.yaml": site}))

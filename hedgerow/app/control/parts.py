@@ -99,6 +99,7 @@ class Parts:
             reload_policy=self.follower.request,
             bundle=self.bundle,
             own_answer=lambda: self.follower.shared.answer,
+            erase=self.data_export.erase,
         )
 
     # The journal

@@ -74,7 +74,7 @@ FROM_BACKUP = frozenset(
         "devices_seen",
         "protections_seen",
     }
-    | {"access_requests", "events", "usage", "bonuses", "vouchers", "counter_entries", "members", "staff"}
+    | {"access_requests", "events", "usage", "bonuses", "vouchers", "counter_entries", "members", "staff", "growing_up"}
 )
 """Tables whose missing rows come from a backup. Yesterday's grants, tokens and sign-ins may have been ended since."""
 

@@ -1,0 +1,132 @@
+"""Announcements on the pages of both sides: the day, what will be different, and how to wait."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from hedgerow.dashboards.control import DeviceView, InvalidInput
+from hedgerow.dashboards.extensions import Card, Extensions, Place
+from hedgerow.dashboards.pages.context import PageContext, redirect_to
+from hedgerow.dashboards.pages.people import PersonName, PersonPageGroup
+from hedgerow.dashboards.routes import DEVICES, MANAGE, post
+from hedgerow.dashboards.words.languages import Language
+from hedgerow.dashboards.words.rules import RulesText, rules_text
+from hedgerow.features.growing_up.keeper import keeper_of
+from hedgerow.features.growing_up.stages import GrowthStage
+from hedgerow.policies.identity import Use, is_enough
+from hedgerow.policies.model import Person, Policy
+
+MOST_NAMED = 12
+"""Topics and services that a card names, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Differences under the next profile: names, and sentences about the settings that change.
+
+    `more` is the number of names in neither list that are open too.
+    """
+
+    opened: tuple[str, ...]
+    closed: tuple[str, ...]
+    settings: tuple[str, ...]
+    more: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StageCard:
+    """The stage of a person as one side reads it."""
+
+    stage: GrowthStage
+    policy: Policy
+    now: float
+    for_child: bool
+
+    def difference(self, reader: Language) -> Difference:
+        """Compare the person's rules under both profiles, with the person's own and the household's."""
+        profiles = (self.stage.profile, self.stage.announced)
+        before, after = (
+            rules_text(self.policy, each, self.stage.person, None, reader, self.now, for_child=self.for_child)
+            for each in profiles
+        )
+        pairs = ((before.searches, after.searches), (before.youtube, after.youtube), (before.kept, after.kept))
+        opened = _only_of(before, after)
+        settings = tuple(new for old, new in pairs if new != old)
+        return Difference(opened[:MOST_NAMED], _only_of(after, before), settings, max(0, len(opened) - MOST_NAMED))
+
+
+def _only_of(one: RulesText, other: RulesText) -> tuple[str, ...]:
+    """Return the topics and services that only `one` closes."""
+    there = {*other.topics, *other.services}
+    return tuple(each for each in (*one.topics, *one.services) if each not in there)
+
+
+class GrowingUpPages(PersonPageGroup):
+    """The forms of both sides."""
+
+    @post("/people/{name}/growing/wait", MANAGE, page="/people/{name}")
+    async def wait(self, name: PersonName) -> Response:
+        """Put the next profile off by thirty days."""
+        return await self._put_off(self._person(name).name, f"/people/{name}")
+
+    @post("/people/{name}/growing/now", MANAGE, page="/people/{name}")
+    async def change_now(self, name: PersonName) -> Response:
+        """Put the next profile in force at once."""
+        keeper = self._context.part(keeper_of)
+        await run_in_threadpool(keeper.go_ahead, self._person(name).name)
+        await run_in_threadpool(keeper.look)
+        await keeper.put_in_force()
+        return redirect_to(f"/people/{name}")
+
+    @post("/device/growing/wait", DEVICES)
+    async def ask_to_wait(self, request: Request) -> Response:
+        """Put one's own next profile off by thirty days."""
+        view = self._device(request)
+        if view.person is None or not is_enough(view.grade, Use.KEPT):
+            raise InvalidInput("This device has no person of its own.")
+        return await self._put_off(view.person, "/device#growing")
+
+    async def _put_off(self, person: str, page: str) -> Response:
+        keeper = self._context.part(keeper_of)
+        await run_in_threadpool(keeper.wait, person)
+        await keeper.put_in_force()
+        return redirect_to(page)
+
+
+def _card(context: PageContext, person: str, *, for_child: bool = False) -> StageCard | None:
+    policy = context.policy()
+    if person not in policy.people or policy.people[person].born is None:
+        return None
+    stage = context.part(keeper_of).stage(person)
+    if stage is None or not (stage.announced or stage.erased_at):
+        return None
+    return StageCard(stage, policy, context.clock(), for_child)
+
+
+def _of_all(context: PageContext, _subject: object) -> list[StageCard] | None:
+    return [card for name in context.policy().people if (card := _card(context, name)) is not None] or None
+
+
+def _of_person(context: PageContext, person: Person) -> list[StageCard] | None:
+    card = _card(context, person.name)
+    return None if card is None else [card]
+
+
+def _of_device(context: PageContext, view: DeviceView) -> StageCard | None:
+    if view.person is None or not is_enough(view.grade, Use.KEPT):
+        return None
+    return _card(context, view.person, for_child=True)
+
+
+EXTENSIONS = Extensions(
+    cards=(
+        Card(place=Place.TODAY, template="growing_up/templates/announced.html", read=_of_all),
+        Card(place=Place.PERSON, template="growing_up/templates/announced.html", read=_of_person),
+        Card(place=Place.OWN_PAGE, template="growing_up/templates/own_growing.html", read=_of_device),
+    ),
+    page_groups=(GrowingUpPages,),
+)

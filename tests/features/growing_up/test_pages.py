@@ -1,0 +1,121 @@
+"""What parent and child read before a profile changes, and what they can do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from html import unescape
+from pathlib import Path
+
+import httpx
+import pytest
+from web_server import NOW, Web, running_web
+
+from hedgerow.dashboards.control import DeviceView
+from hedgerow.features.growing_up.keeper import GrowthKeeper
+from hedgerow.features.growing_up.stages import DAY_S, GrowthStage
+from hedgerow.policies.identity import Grade
+from hedgerow.policies.model import DeviceId, ProfileStep
+from hedgerow.policies.reading.load import load_policy, parse_policy
+
+HOUSE = """
+network: {lan: [127.0.0.0/8], timezone: UTC, country: PT}
+people:
+  mia: {born: 2013-06, devices: [mia-tablet]}
+  tom: {age: 15, devices: [tom-phone]}
+devices:
+  mia-tablet: {ip: 127.0.0.31}
+  tom-phone: {ip: 127.0.0.32}
+"""
+BIRTHDAY = datetime(2026, 6, 1, tzinfo=UTC).timestamp()
+
+
+async def _at_once() -> None:
+    """Wait for nothing."""
+
+
+def _keeper(web: Web, erased: list[str], now: float = NOW) -> GrowthKeeper:
+    policy = load_policy(web.policy_path)
+    return GrowthKeeper(web.engine, lambda: policy, erased.append, _at_once, lambda: now)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[Web]:
+    (tmp_path / "hedgerow.yaml").write_text(HOUSE)
+    with running_web(tmp_path) as web:
+        for address, device, person in (("127.0.0.31", "mia-tablet", "mia"), ("127.0.0.32", "tom-phone", "tom")):
+            web.control.devices[address] = DeviceView(DeviceId(device), person, "child-8-12", grade=Grade.ADDRESS)
+        yield web
+
+
+def _browser(web: Web, address: str = "127.0.0.1") -> httpx.Client:
+    transport = httpx.HTTPTransport(local_address=address, verify=False)
+    return httpx.Client(base_url=web.url, transport=transport, trust_env=False, timeout=60, headers={"origin": web.url})
+
+
+def _announce(web: Web) -> None:
+    """Let the keeper look as it did three weeks ago, when mia was twelve."""
+    before = _keeper(web, [], BIRTHDAY - 40 * DAY_S)
+    before.look()
+    assert _keeper(web, [], BIRTHDAY - 31 * DAY_S + 60).look()
+
+
+def test_both_sides_read_what_will_be_different_and_the_child_can_wait(house: Web) -> None:
+    _announce(house)
+    with _browser(house) as parent, _browser(house, "127.0.0.31") as child, _browser(house, "127.0.0.32") as brother:
+        for page in ("/", "/people/mia"):
+            text = unescape(parent.get(page).text)
+            assert "mia grows up: other rules from" in text, page
+            assert "Open from then on:" in text
+        assert "grows up" not in parent.get("/people/tom").text
+        mine = unescape(child.get("/device").text)
+        assert "You are getting older: new rules from" in mine
+        assert "Open for you then:" in mine
+        assert "getting older" not in brother.get("/device").text
+        assert child.post("/device/growing/wait").status_code == 303
+        assert brother.post("/device/growing/wait").status_code == 422
+    stage = _keeper(house, []).stage("mia")
+    assert stage is not None
+    assert (stage.profile, stage.takes_effect) == ("child-8-12", BIRTHDAY + 30 * DAY_S)
+
+
+def test_a_parent_can_wait_or_change_at_once(house: Web) -> None:
+    _announce(house)
+    with _browser(house) as parent:
+        assert parent.post("/people/mia/growing/wait").status_code == 303
+        assert parent.post("/people/mia/growing/now").status_code == 303
+        assert parent.post("/people/mia/growing/now").status_code == 422, "nothing is announced any more"
+        assert parent.post("/people/tom/growing/wait").status_code == 422
+    stage = _keeper(house, []).stage("mia")
+    assert stage is not None
+    assert (stage.profile, stage.announced) == ("teen-13-15", "")
+
+
+def test_what_was_recorded_about_a_new_adult_is_offered_and_then_erased(house: Web) -> None:
+    keeper, erased = _keeper(house, []), list[str]()
+    keeper._change(GrowthStage("mia", "2013-06", "adult", erased_at=NOW + DAY_S))
+    with _browser(house) as parent, _browser(house, "127.0.0.31") as child:
+        assert "mia is an adult" in parent.get("/people/mia").text
+        assert "You are an adult now" in child.get("/device").text
+    _keeper(house, erased).look()
+    assert erased == []
+    _keeper(house, erased, NOW + 2 * DAY_S).look()
+    _keeper(house, erased, NOW + 3 * DAY_S).look()
+    assert erased == ["mia"]
+
+
+def test_after_a_damage_of_the_journal_the_last_rules_go_on(house: Web) -> None:
+    policy = load_policy(house.policy_path)
+    steps = (ProfileStep(NOW + DAY_S, "teen-13-15"),)
+    last = replace(policy, people={"mia": replace(policy.people["mia"], profile="child-8-12", steps=steps)})
+    keeper = _keeper(house, [])
+    keeper.recall(last)
+    growth = keeper.growth(policy)["mia"]
+    assert (growth.profile, growth.steps) == ("child-8-12", steps)
+
+
+def test_another_month_of_birth_is_a_decision_of_its_own(house: Web) -> None:
+    _announce(house)
+    other = parse_policy(HOUSE.replace("2013-06", "2011-01").encode(), None)
+    assert _keeper(house, []).growth(other)["mia"].profile == "teen-13-15"

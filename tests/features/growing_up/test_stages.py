@@ -1,0 +1,128 @@
+"""Simulated years: no profile changes unannounced, whatever is switched off and however clocks jump."""
+
+from __future__ import annotations
+
+import os
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hedgerow.features.growing_up.stages import DAY_S, NOTICE_DAYS, GrowthStage, first_stage, next_stage, put_off
+from hedgerow.policies.growing import age_on, profile_for_age
+from hedgerow.policies.host_facts import AGE_BANDS
+from hedgerow.policies.model import Born
+
+ZONES = (
+    "Africa/Cairo", "Africa/Casablanca", "Africa/Johannesburg", "Africa/Lagos", "America/Argentina/Buenos_Aires",
+    "America/Asuncion", "America/Bogota", "America/Chicago", "America/Denver", "America/Halifax", "America/Havana",
+    "America/Los_Angeles", "America/Mexico_City", "America/New_York", "America/Nuuk", "America/Phoenix",
+    "America/Santiago", "America/Sao_Paulo", "America/St_Johns", "Asia/Beirut", "Asia/Dhaka", "Asia/Dubai",
+    "Asia/Gaza", "Asia/Jerusalem", "Asia/Kathmandu", "Asia/Kolkata", "Asia/Shanghai", "Asia/Tehran", "Asia/Tokyo",
+    "Atlantic/Azores", "Australia/Adelaide", "Australia/Lord_Howe", "Australia/Sydney", "Europe/Berlin",
+    "Europe/Lisbon", "Europe/London", "Pacific/Apia", "Pacific/Auckland", "Pacific/Chatham", "Pacific/Kiritimati",
+)  # fmt: skip
+YEARS = int(os.environ.get("HEDGEROW_SIMULATED_YEARS", "2"))
+"""Years that a simulation lasts."""
+EXAMPLES = int(os.environ.get("HEDGEROW_SIMULATIONS", "20"))
+BANDS = tuple(AGE_BANDS.values())
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def _at(year: int, month: int, day: int, hour: int = 0, zone: ZoneInfo = BERLIN) -> float:
+    return datetime(year, month, day, hour, tzinfo=zone).timestamp()
+
+
+def _stage_after(stage: GrowthStage, born: Born, *moments: float) -> GrowthStage:
+    for moment in moments:
+        stage = next_stage(stage, born, moment, BERLIN)
+    return stage
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(
+    zone=st.sampled_from(ZONES),
+    born=st.dates(date(2006, 1, 1), date(2020, 12, 31)),
+    by_month=st.booleans(),
+    start=st.dates(date(2026, 1, 1), date(2028, 12, 31)),
+    gaps=st.lists(st.tuples(st.integers(0, 365 * YEARS), st.integers(1, 200)), max_size=3),
+    waits=st.lists(st.integers(0, 365 * YEARS), max_size=2),
+)
+def test_no_profile_changes_unannounced_in_simulated_years(
+    zone: str,
+    born: date,
+    by_month: bool,
+    start: date,
+    gaps: list[tuple[int, int]],
+    waits: list[int],
+) -> None:
+    """Control looks every twelve hours, except in the gaps: then it was off, or the clock jumped over them."""
+    place, birth = ZoneInfo(zone), Born(born.year, born.month, None if by_month else born.day)
+    begin = datetime(start.year, start.month, start.day, 9, tzinfo=place).timestamp()
+    off = {day for first, length in gaps for day in range(first, first + length)}
+    stage, shown, has_waited = first_stage("mia", birth, begin, place), dict[str, float](), False
+    for half in range(2 * 365 * YEARS):
+        day, now = half // 2, begin + half * DAY_S / 2
+        if day in off:
+            continue
+        before, stage = stage, next_stage(stage, birth, now, place)
+        if stage.profile != before.profile:
+            assert now - shown[stage.profile] >= NOTICE_DAYS * DAY_S
+            began = datetime.fromtimestamp(before.takes_effect, place)
+            assert (began.hour, began.minute) <= (1, 0), "it begins with a day, where the clock skips midnight at one"
+            assert BANDS.index(stage.profile) > BANDS.index(before.profile)
+        if stage.announced:
+            shown.setdefault(stage.announced, now)
+            if day in waits:
+                stage, has_waited = put_off(stage, now, place), True
+        age = age_on(birth, datetime.fromtimestamp(now, place).date())
+        assert BANDS.index(stage.profile) <= BANDS.index(profile_for_age(age)), "never ahead of the age"
+        if not (off or has_waited):
+            expected = profile_for_age(age)
+            is_new = shown.get(expected, begin) == begin or now < stage.takes_effect
+            assert stage.profile == expected or is_new, "on time, if nobody was away and nobody waited"
+
+
+def test_a_birthday_is_announced_thirty_days_before_and_comes_at_midnight() -> None:
+    born = Born(2013, 12)
+    stage = first_stage("mia", born, _at(2026, 10, 1, 12), BERLIN)
+    assert (stage.profile, stage.announced) == ("child-8-12", "")
+    assert not _stage_after(stage, born, _at(2026, 10, 30, 12)).announced
+    told = _stage_after(stage, born, _at(2026, 10, 31))
+    assert (told.announced, told.takes_effect) == ("teen-13-15", _at(2026, 12, 1))
+    assert _stage_after(told, born, _at(2026, 12, 1) - 1).profile == "child-8-12"
+    assert _stage_after(told, born, _at(2026, 12, 1)).profile == "teen-13-15"
+
+
+def test_off_over_a_birthday_the_announcement_comes_first() -> None:
+    born = Born(2013, 12)
+    stage = first_stage("mia", born, _at(2026, 10, 1, 12), BERLIN)
+    back = _stage_after(stage, born, _at(2027, 2, 1, 12))
+    assert (back.profile, back.announced) == ("child-8-12", "teen-13-15")
+    assert back.takes_effect == _at(2027, 3, 4)
+
+
+def test_a_clock_that_was_ahead_has_announced_nothing() -> None:
+    born = Born(2013, 12)
+    stage = _stage_after(first_stage("mia", born, _at(2026, 10, 1), BERLIN), born, _at(2030, 1, 1))
+    assert stage.announced == "teen-16-17"
+    assert not _stage_after(stage, born, _at(2026, 10, 2)).announced
+
+
+def test_waiting_keeps_the_profile_for_thirty_days_and_the_next_look_knows_it() -> None:
+    born = Born(2013, 12)
+    told = _stage_after(first_stage("mia", born, _at(2026, 10, 1), BERLIN), born, _at(2026, 11, 1))
+    later = put_off(told, _at(2026, 11, 20), BERLIN)
+    assert later.takes_effect == _at(2026, 12, 31)
+    assert _stage_after(later, born, _at(2026, 12, 24)).profile == "child-8-12"
+    assert _stage_after(later, born, _at(2026, 12, 31)).profile == "teen-13-15"
+
+
+def test_at_eighteen_the_record_is_erased_after_thirty_days_also_if_nobody_looked_for_months() -> None:
+    born = Born(2009, 1)
+    told = _stage_after(first_stage("mia", born, _at(2026, 11, 1), BERLIN), born, _at(2026, 12, 2))
+    adult = _stage_after(told, born, _at(2027, 1, 1))
+    assert (adult.profile, adult.erased_at) == ("adult", _at(2027, 1, 31))
+    late = _stage_after(told, born, _at(2027, 6, 1))
+    assert (late.profile, late.erased_at) == ("adult", _at(2027, 7, 1))
