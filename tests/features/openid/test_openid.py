@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import contextlib
+import gzip
 import hmac
 import json
 import logging
@@ -13,12 +15,14 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 from joserfc.errors import JoseError
+from small_internet.authority import Authority, server_context
 from web_server import running_web
 
 from hedgerow.dashboards.accounts import EXTERNAL_SESSION_S, ExternalIdentity
 from hedgerow.dashboards.control import DeviceView, InvalidInput
 from hedgerow.dashboards.passwords import SignInRefused
 from hedgerow.dashboards.scopes import AccessScope, Role
+from hedgerow.features.openid import provider as provider_module
 from hedgerow.features.openid.provider import OpenIdSignIn
 from hedgerow.features.openid.settings import OpenIdProvider
 from hedgerow.policies.model import DeviceId
@@ -241,6 +245,82 @@ def test_an_unknown_authority_is_refused(provider):
     strange = OpenIdSignIn(lambda: settings, lambda: CREDENTIAL)
     with pytest.raises(SignInRefused):
         asyncio.run(strange.begin("http://127.0.0.1"))
+
+
+def _hostile_answer(issuer, path, kind):
+    """The octets of an answer, some of them without an end."""
+    body = {
+        "issuer": issuer,
+        "authorization_endpoint": f"{issuer}/authorize",
+        "token_endpoint": f"{issuer}/token",
+        "jwks_uri": f"{issuer}/keys",
+    }
+    ok = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+    match kind:
+        case "octet by octet":
+            yield ok + b"\r\n"
+            yield from (b" " for _ in range(100_000))
+        case "fields without end":
+            yield ok
+            yield from (b"x: y\r\n" * 100 for _ in range(100_000))
+        case "informational responses without end":
+            yield from (b"HTTP/1.1 100 Continue\r\n\r\n" * 100 for _ in range(100_000))
+        case "redirect inside":
+            yield b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/latest/\r\nContent-Length: 0\r\n\r\n"
+        case "compressed":
+            yield ok + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b" " * 10**8)
+        case _ if path == "/keys":
+            keys = {
+                "levels": "[" * 60_000 + "]" * 60_000,
+                "no keys": '{"keys": 7}',
+                "passwords as keys": json.dumps({"keys": [{"kty": "oct", "k": "A" * 22}] * 4000}),
+                "a huge key": json.dumps({"keys": [{"kty": "RSA", "kid": "a", "n": "_" * 180_000, "e": "_____w"}]}),
+            }[kind]
+            yield ok + b"\r\n" + keys.encode()
+        case _:
+            yield ok + b"\r\n" + json.dumps(body).encode()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("octet by octet", "fields without end", "informational responses without end", "redirect inside"),
+        *("compressed", "levels", "no keys", "passwords as keys", "a huge key"),
+    ],
+)
+def test_a_hostile_provider_ends_in_time_and_signs_nobody_in(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(provider_module, "_TIMEOUT_S", 1.0)
+    authority, asked = Authority(tmp_path), []
+
+    async def answer(reader, writer):
+        with contextlib.closing(writer), contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            asked.append((await reader.readuntil(b"\r\n\r\n")).split()[1].decode())
+            for part in _hostile_answer(issuer(), asked[-1], kind):
+                writer.write(part)
+                await writer.drain()
+                await asyncio.sleep(0.001)
+
+    def issuer():
+        return f"https://127.0.0.1:{servers[0].sockets[0].getsockname()[1]}"
+
+    async def whole():
+        context = server_context(authority.leaf("127.0.0.1"))
+        servers.append(await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context))
+        settings = OpenIdProvider(issuer(), CLIENT, ROLES, ca=str(authority.root))
+        sign_in = OpenIdSignIn(lambda: settings, lambda: CREDENTIAL)
+        pending = None
+        try:
+            async with asyncio.timeout(30):
+                pending = await sign_in.begin("http://127.0.0.1:8053")
+                cookie = pending.cookie
+                await sign_in.finish(cookie, {"state": cookie.partition(".")[0], "code": "x"}, "http://127.0.0.1:8053")
+        finally:
+            servers[0].close()
+
+    servers = []
+    with pytest.raises(SignInRefused):
+        asyncio.run(whole())
+    assert set(asked) <= {"/.well-known/openid-configuration", "/keys", "/token"}
 
 
 # Accounts and pages
