@@ -8,6 +8,7 @@ from hedgerow.dashboards.actions.orders import COUNTER_PATH, SessionId
 from hedgerow.dashboards.actions.sessions import SEAT, Device
 from hedgerow.features.cafe.calls import seat_calls_of
 from hedgerow.features.cafe.cash import CashCount
+from hedgerow.features.cafe.members import members_of
 from hedgerow.features.cafe.orders import MadeVouchers, MoveOrder, VoucherOrder
 from hedgerow.features.cafe.sessions import seat_sessions_of
 from hedgerow.features.cafe.till import CountOrder, till_of
@@ -30,8 +31,8 @@ async def move_session(core: Operations, caller: Caller, device: Device, order: 
 
 @action("POST", "/counter/payments/{session}", is_once=True, form=FormOf(f"{COUNTER_PATH}/pay"))
 async def pay(core: Operations, caller: Caller, session: SessionId) -> None:
-    """Record the payment for a session."""
-    await core.part(seat_sessions_of).pay_session(session, actor=caller.actor, request=caller.key)
+    """Record the payment for a session, or what is given back: to the balance that has paid it, else in cash."""
+    await core.part(members_of).pay(session, actor=caller.actor, request=caller.key)
 
 
 @action("POST", "/counter/counts", status=201, is_once=True)

@@ -99,9 +99,11 @@ def add_routes(api: ScopedRouter, context: PageContext) -> None:
         return shift_report(found, lambda kind: is_adult_kind(kind, policy.profiles), debts)
 
     @api.serve("GET", "/counter/till", OPERATE, READ)
-    async def till_now() -> Till:
+    async def till_now(
+        currency: Annotated[str | None, Query(max_length=3, description="by default that of the policy")] = None,
+    ) -> Till:
         """Return what should be in the till now."""
-        return await run_in_threadpool(till, store, policy_in_force(), context.clock())
+        return await run_in_threadpool(till, store, policy_in_force(), context.clock(), currency)
 
     @api.serve("GET", "/counter/traffic", OPERATE, READ)
     async def traffic() -> tuple[SeatTraffic, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from zoneinfo import ZoneInfo
 
@@ -48,7 +48,7 @@ class CashCount:
 class Till:
     """The till as it should be: what was left by the last count, and what was paid since, by who took it.
 
-    `last` is the id of that count, 0 before the first.
+    `last` is the id of that count, 0 before the first. `others` is what should be there in other currencies.
     """
 
     last: int
@@ -58,15 +58,26 @@ class Till:
     expected: int
     currency: str
     by: Mapping[str, int] = field(default_factory=dict)
+    others: Mapping[str, int] = field(default_factory=dict)
 
 
-def till(store: CounterStore, policy: Policy, now: float) -> Till:
-    """Return what should be in the till now. Before the first count, that is what was paid today.
+def till(store: CounterStore, policy: Policy, now: float, currency: str | None = None) -> Till:
+    """Return what should be in the till now, in a currency, by default that of the policy. Before its first count, that
+    is what was paid today.
 
     Waits for the disk.
     """
-    currency, zone = cafe_of(policy).currency, ZoneInfo(policy.network.timezone)
-    last = store.last_count()
+    currency = cafe_of(policy).currency if currency is None else currency
+    zone, counts = ZoneInfo(policy.network.timezone), store.last_counts()
+    others = {
+        each: part.expected
+        for each, last in counts.items()
+        if each != currency and (part := _till(store, zone, now, each, last)).expected
+    }
+    return replace(_till(store, zone, now, currency, counts.get(currency)), others=others)
+
+
+def _till(store: CounterStore, zone: ZoneInfo, now: float, currency: str, last: CounterEntry | None) -> Till:
     if last is None:
         since = business_day_start(business_day(now, zone), zone)
         number, left, by = 0, 0, store.payments(0, since, currency)

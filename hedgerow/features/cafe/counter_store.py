@@ -243,11 +243,12 @@ class CounterStore:
             if (entries := self.of_session(each.id)) and entries[-1].action is not CounterAction.END
         )
 
-    def last_count(self) -> CounterEntry | None:
-        """Return the entry of the last count of the till."""
-        query = self._store.select(counter_entries).where(_ENTRY.action == CounterAction.COUNT)
-        rows = self._store.rows(query.order_by(_ENTRY.id.desc()).limit(1))
-        return _entry(rows[0]) if rows else None
+    def last_counts(self) -> dict[str, CounterEntry | None]:
+        """Return the entry of the last count of the till in each currency in which something was paid or counted."""
+        paid = select(_ENTRY.currency).where(self._store.own(counter_entries), _ENTRY.taken != 0).distinct()
+        counts = self._store.select(counter_entries).where(_ENTRY.action == CounterAction.COUNT)
+        found: dict[str, CounterEntry | None] = {row._mapping["currency"]: None for row in self._store.rows(paid)}
+        return found | {row.currency: _entry(row) for row in self._store.rows(counts.order_by(_ENTRY.id))}
 
     def payments(self, after: int, since: float, currency: str) -> dict[str, int]:
         """Return what was paid since an instant, in entries after the one with the id `after`, by who took it."""

@@ -94,7 +94,10 @@ class MemberPages(PageGroup):
     ) -> Response:
         """Record what a member pays in or gets back, as it was typed."""
         with at_field("amount"):
-            typed = parse_amount(amount, cafe_of(self._context.policy()).currency)
+            member = next((each for each in await self._all() if each.number == number and each.balance), None)
+            typed = parse_amount(
+                amount, member.currency if member is not None else cafe_of(self._context.policy()).currency
+            )
             caller = caller_of(request, f"{principal_of(request).name}\n{once}" if once else "")
             order = DepositOrder(amount=typed if way == "in" else -typed)
             await deposit.run(self._context, caller, number, order)

@@ -19,10 +19,11 @@ from hedgerow.features.cafe.cash import MOST
 from hedgerow.features.cafe.counter import CounterService, counter_of
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry
 from hedgerow.features.cafe.rules import key_of
+from hedgerow.features.cafe.session_entries import member_note, paid_by_members
 from hedgerow.features.cafe.settings import cafe_of
 from hedgerow.features.contract import Core
 from hedgerow.journal.access_store import NoSuchEntry
-from hedgerow.journal.store import Store
+from hedgerow.journal.store import JournalEntry, Store, write_entries
 from hedgerow.journal.tables import members
 
 _MEMBER = members.c
@@ -62,11 +63,26 @@ class BalanceChange:
     amount: int
     entries: tuple[CounterEntry, ...]
 
+    @classmethod
+    def paying(cls, member: Member, paid: CounterEntry) -> BalanceChange:
+        """Return the change by a payment for a session, which takes nothing from the till or puts nothing into it: its
+        entry has a counterpart.
+
+        Raises `InvalidInput` if the balance is in another currency.
+        """
+        if member.balance and member.currency != paid.currency:
+            raise InvalidInput("The balance of %(name)s is in another currency: pay it out first.", name=member.name)
+        paid, note = replace(paid, note=member_note(member.number)), member_note(member.number)
+        counterpart = CounterEntry(
+            paid.at, paid.actor, CounterAction.CHARGE, taken=-paid.taken, currency=paid.currency, note=note
+        )
+        return cls(replace(member, currency=paid.currency), -paid.taken, (paid, counterpart))
+
     def write(self, store: Store, connection: Connection) -> int:
         """Write it in the transaction of a connection. Raises `InvalidInput` if the balance is too small."""
         is_it = (_MEMBER.number == self.member.number) & (_MEMBER.balance + self.amount >= 0)
-        change = store.update(members).where(is_it).values(balance=_MEMBER.balance + self.amount)
-        if not connection.execute(change).rowcount:
+        values = {"balance": _MEMBER.balance + self.amount, "currency": self.member.currency}
+        if not connection.execute(store.update(members).where(is_it).values(values)).rowcount:
             raise InvalidInput("The balance of %(name)s is too small.", name=self.member.name)
         return [entry.write(store, connection) for entry in self.entries][-1]
 
@@ -118,7 +134,11 @@ class Members:
         await self._counter.in_turn(remove)
 
     async def deposit(self, number: int, amount: int, *, actor: str, request: str = "") -> None:
-        """Record what a member pays in, or gets back. Raises `InvalidInput` for more than there is."""
+        """Record what a member pays in, or gets back. A balance stays in the currency in which it was paid in.
+
+        Raises `InvalidInput` for more than there is, and if a balance in another currency than that of the policy is to
+        grow.
+        """
         key = key_of(request, CounterAction.DEPOSIT, f"{number}")
 
         def deposit() -> None:
@@ -128,38 +148,57 @@ class Members:
             member = self._member(number)
             if not amount or member.balance + amount > MOST:
                 raise InvalidInput("Write an amount as a number, such as 12.50.").at("amount")
+            if not member.balance:
+                member = replace(member, currency=self._currency())
+            if amount > 0 and member.currency != self._currency():
+                raise InvalidInput(
+                    "The balance of %(name)s is in another currency: pay it out first.", name=member.name
+                )
             entry = CounterEntry(self._clock(), actor, CounterAction.DEPOSIT, taken=amount, currency=member.currency)
-            self._write(BalanceChange(member, amount, (replace(entry, note=_note(member), key=key),)))
+            self._write(BalanceChange(member, amount, (replace(entry, note=member_note(number), key=key),)))
 
         await self._counter.in_turn(deposit)
 
     async def charge(self, number: int, session: str, *, actor: str, request: str = "") -> None:
         """Pay what a session owes from a balance, or add to it what the session has paid too much.
 
-        Nothing is taken from the till: the entry that pays has its counterpart. Raises `InvalidInput` if there is
-        nothing to pay, or the balance is too small.
+        What other balances have paid goes back to them. Nothing is taken from the till. Raises `InvalidInput` if there
+        is nothing to pay, or the balance is too small.
         """
         key = key_of(request, CounterAction.CHARGE, f"{number} {session}")
+        await self._counter.in_turn(lambda: self._settle(session, actor, key, number))
 
-        def charge() -> None:
-            if self._counter.done_before(key) is not None:
-                return
-            paid = self._counter.payment(session, actor)
-            member = self._member(number)
-            if paid.currency != member.currency:
-                raise InvalidInput("The balance of %(name)s is in another currency.", name=member.name)
-            paid = replace(paid, note=_note(member), key=key)
-            counterpart = CounterEntry(
-                paid.at,
-                actor,
-                CounterAction.CHARGE,
-                taken=-paid.taken,
-                currency=member.currency,
-                note=_note(member),
-            )
-            self._write(BalanceChange(member, -paid.taken, (paid, counterpart)))
+    async def pay(self, session: str, *, actor: str, request: str = "") -> None:
+        """Record that a guest pays what a session owes in cash, or gets back what it has paid too much.
 
-        await self._counter.in_turn(charge)
+        What balances have paid goes back to them, and only the rest is cash.
+        """
+        key = key_of(request, CounterAction.PAY, session)
+        await self._counter.in_turn(lambda: self._settle(session, actor, key))
+
+    def _settle(self, session: str, actor: str, key: str | None, number: int | None = None) -> None:
+        """Write the payment of a session: to the balances that have paid too much, and the rest in cash or by the
+        balance of a member.
+        """
+        if self._counter.done_before(key) is not None:
+            return
+        paid = self._counter.payment(session, actor)
+        chosen = self._member(number) if number is not None else None
+        known = {each.number: each for each in self.all()}
+        shares, rest = [], -paid.taken
+        for payer, amount in paid_by_members(self._counter.store.of_session(session)).items():
+            member, share = known.get(payer), min(amount, rest)
+            if share > 0 and member is not None and (not member.balance or member.currency == paid.currency):
+                shares.append((member, share))
+                rest -= share
+        changes: list[JournalEntry] = [
+            BalanceChange.paying(member, replace(paid, taken=-share, key=key if place == 0 else None))
+            for place, (member, share) in enumerate(shares)
+        ]
+        if rest:
+            last = replace(paid, taken=-rest, key=None if shares else key)
+            changes.append(last if chosen is None else BalanceChange.paying(chosen, last))
+        self._write(*changes)
 
     def _member(self, number: int) -> Member:
         found = next((each for each in self.all() if each.number == number), None)
@@ -167,13 +206,9 @@ class Members:
             raise NoSuchEntry(f"there is no member {number}")
         return found
 
-    def _write(self, change: BalanceChange) -> None:
+    def _write(self, *changes: JournalEntry) -> None:
         with self._store.begin() as connection:
-            change.write(self._store, connection)
-
-
-def _note(member: Member) -> str:
-    return f"member {member.number}"
+            write_entries(self._store, connection, changes)
 
 
 def members_of(core: Core) -> Members:

@@ -34,9 +34,10 @@ from hedgerow.features.cafe.actions import COUNTER_ACTIONS, count_till, credit, 
 from hedgerow.features.cafe.api import add_routes, seat_traffic
 from hedgerow.features.cafe.audit import audit, audit_csv, audit_period
 from hedgerow.features.cafe.calls import seat_calls_of
-from hedgerow.features.cafe.cash import MOST, parse_amount, till
+from hedgerow.features.cafe.cash import MOST, Till, parse_amount, till
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore
 from hedgerow.features.cafe.member_pages import MEMBER_ACTIONS, MemberPages, add_member_routes
+from hedgerow.features.cafe.members import members_of
 from hedgerow.features.cafe.metrics import SEATS
 from hedgerow.features.cafe.orders import MadeVouchers, VoucherOrder
 from hedgerow.features.cafe.refusals import SeatTaken
@@ -120,7 +121,8 @@ class CounterPages(_CounterGroup):
             "cafe/templates/counter.html",
             tiles=await self._tiles(),
             unpaid=[each for each in await self._debts() if each.session not in self._open_sessions()],
-            till=await run_in_threadpool(till, self._store, context.policy(), now),
+            tills=await run_in_threadpool(self._tills, now),
+            has_members=bool(await run_in_threadpool(context.part(members_of).all)),
             kinds=kinds,
             unpriced=[kinds[kind][0] for kind in cafe.free_kinds(context.policy().profiles)],
             vouchers=vouchers,
@@ -133,6 +135,13 @@ class CounterPages(_CounterGroup):
             staff=[row.name for row in await self._staff.members()],
             on_duty=self._staff.on_duty(principal_of(request)),
         )
+
+    def _tills(self, now: float) -> list[Till]:
+        """Return the till in the policy's currency, if it has one, and in others in which there is money."""
+        policy = self._context.policy()
+        own = till(self._store, policy, now)
+        others = [till(self._store, policy, now, each) for each in own.others]
+        return [own, *others] if own.currency else others
 
     def _open_sessions(self) -> set[str]:
         return {each.id for each in self._context.time.sessions()}
@@ -238,7 +247,7 @@ class ShiftPages(_CounterGroup):
                 {row.name for row in await self._staff.members()} | {each.actor for each in entries} | {person} - {""}
             ),
             report=shift_report(entries, lambda kind: is_adult_kind(kind, policy.profiles), debts),
-            owed={each.session: each.amount for each in debts},
+            owed={each.session: each for each in debts},
             histories=session_histories(entries)[:MAX_SESSIONS_SHOWN],
             refusals=[each for each in entries if each.action is CounterAction.WRONG_PIN],
             openings=[each for each in entries if each.action in (CounterAction.ALLOW, CounterAction.ALLOW_ADULT)],
@@ -289,7 +298,8 @@ class ShiftPages(_CounterGroup):
         control, address = self._context.control, peer_address(request.scope)
         if control.device_at(address) is None:
             raise InvalidInput("A PIN works on this network only.")
-        await self._staff.begin(principal_of(request), name, pin, place_of(control, address))
+        with at_field("pin"):
+            await self._staff.begin(principal_of(request), name, pin, place_of(control, address))
         return redirect_to(COUNTER_PATH)
 
     @post(f"{COUNTER_PATH}/leave", OPERATE)
@@ -307,15 +317,16 @@ class ShiftPages(_CounterGroup):
         last: Annotated[int, Form(ge=0)],
         left: Amount = "0",
         pin: Annotated[str, Form(max_length=40)] = "",
+        currency: Annotated[str, Form(max_length=3)] = "",
         once: Annotated[str, Form(max_length=40)] = "",
     ) -> Response:
         """Record what was counted in the till."""
-        amounts, currency = {}, cafe_of(self._context.policy()).currency
+        amounts = {}
         for name, text in (("counted", counted), ("left", left)):
             with at_field(name):
                 amounts[name] = parse_amount(text, currency)
         caller = caller_of(request, f"{principal_of(request).name}\n{once}" if once else "")
-        order = CountOrder(**amounts, expected=expected, last=last, pin=pin)
+        order = CountOrder(**amounts, expected=expected, last=last, pin=pin, currency=currency)
         await count_till.run(self._context, caller, order)
         return redirect_to(f"{COUNTER_PATH}/report#counts")
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry
+from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, balance
 from hedgerow.features.cafe.settings import Tariff
 from hedgerow.policies.seats import Payment
 
 FREE = Tariff(((60, 0),))
 """The tariff of a kind of session without a price."""
 
+_MEMBER = "member "
 _MONEY_ONLY = frozenset({CounterAction.PAY, CounterAction.ARTICLE, CounterAction.CHARGE})
 _GIVES_MINUTES = frozenset({CounterAction.OPEN, CounterAction.EXTEND, CounterAction.REDEEM})
 
@@ -43,6 +44,26 @@ def tariff_of(entries: Sequence[CounterEntry], current: Tariff) -> Tariff:
     """Return the prices of a session, which are those of its beginning if its entries have them."""
     steps = entries[0].note.split(" ")[1:] if entries else []
     return Tariff.parse(steps) if steps else current
+
+
+def member_note(number: int) -> str:
+    """Return the note of an entry about the balance of a member."""
+    return f"{_MEMBER}{number}"
+
+
+def paid_by_members(entries: Sequence[CounterEntry]) -> dict[int, int]:
+    """Return what balances have paid for a session and not got back, by the member's number, the latest payer first."""
+    paid: dict[int, int] = {}
+    for each in entries:
+        if each.action is CounterAction.PAY and each.note.startswith(_MEMBER):
+            number = int(each.note.removeprefix(_MEMBER))
+            paid[number] = paid.pop(number, 0) + each.taken
+    return {number: amount for number, amount in reversed(paid.items()) if amount > 0}
+
+
+def due_to_balances(entries: Sequence[CounterEntry]) -> int:
+    """Return how much of what a guest gets back belongs to balances that have paid for the session."""
+    return max(0, min(-balance(entries), sum(paid_by_members(entries).values())))
 
 
 def given_minutes(entries: Sequence[CounterEntry]) -> int:

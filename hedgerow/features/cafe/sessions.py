@@ -210,15 +210,6 @@ class SessionService(SeatSessions):
         await self._counter.in_turn(reopen)
         await self._snapshots.put_in_force()
 
-    async def pay_session(self, session_id: str, *, actor: str, request: str = "") -> None:
-        key = key_of(request, CounterAction.PAY, session_id)
-
-        def pay() -> None:
-            if self._counter.done_before(key) is None:
-                self._counter.store.add(replace(self._counter.payment(session_id, actor), key=key))
-
-        await self._counter.in_turn(pay)
-
 
 def _change(actor: str, seat: Device, subject: str) -> AccessChange:
     return AccessChange(kind=ChangeKind.ALLOW, actor=actor, device=seat, subject=subject)

@@ -6,7 +6,7 @@ import csv
 import io
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -15,7 +15,7 @@ from hedgerow.dashboards.data_export import csv_cell
 from hedgerow.features.cafe.business_day import business_day, business_day_start
 from hedgerow.features.cafe.cash import CashCount
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry
-from hedgerow.features.cafe.session_entries import outage_minutes, unused_minutes
+from hedgerow.features.cafe.session_entries import due_to_balances, outage_minutes, unused_minutes
 
 _EARLY = {CounterAction.END: 1, CounterAction.REOPEN: -1}
 _ENTRY_FIELDS = ("actor", "action", "seat", "session", "kind", "minutes", "count", "due", "taken", "currency", "note")
@@ -77,7 +77,8 @@ class ArticleTotals:
 class Debt:
     """Amount that a guest still has to pay for a session, negative if money is to be given back. `actor` opened it.
 
-    `entry` is the id of the session's first entry.
+    `entry` is the id of the session's first entry. `to_balance` is how much of what is to be given back goes to the
+    balance of the member who has paid it.
     """
 
     session: str
@@ -88,6 +89,7 @@ class Debt:
     since: float
     amount: int
     currency: str
+    to_balance: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class ShiftReport:
     """Totals of the counter over some time, of one person or of all. `takings` are what was paid, by currency.
 
     `paid_in` is what of it members paid into their balances. `from_balances` is what they paid from there, which no
-    till has taken.
+    till has taken; both by currency.
 
     `unpaid` are the debts of the sessions that were opened in this time, as they are now, and `counts` those of the
     till. `outage_minutes` were given back to guests after outages. `adult_sessions` also counts what was opened beyond
@@ -114,8 +116,8 @@ class ShiftReport:
     counts: tuple[CashCount, ...] = ()
     outage_minutes: int = 0
     articles: tuple[ArticleTotals, ...] = ()
-    paid_in: int = 0
-    from_balances: int = 0
+    paid_in: dict[str, int] = field(default_factory=dict)
+    from_balances: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -140,6 +142,11 @@ class SessionHistory:
         """Return the minutes that were paid before and not used, for which there is no voucher yet."""
         return unused_minutes(self.entries)
 
+    @property
+    def to_balance(self) -> int:
+        """Return how much of what is to be given back goes to the balance of the member who has paid it."""
+        return due_to_balances(self.entries)
+
 
 def shift_report(
     entries: Iterable[CounterEntry], is_adult: Callable[[str], bool], debts: Iterable[Debt] = ()
@@ -152,10 +159,6 @@ def shift_report(
         if each.action is CounterAction.OPEN or (each.action is CounterAction.REDEEM and _begins(each, listed))
     ]
     changes = [each for each in listed if each.session and each.action is not CounterAction.ARTICLE]
-    takings: Counter[str] = Counter()
-    for each in listed:
-        if each.taken:
-            takings[each.currency] += each.taken
     return ShiftReport(
         _totals(begun, changes),
         _totals(printed := [each for each in listed if each.action is CounterAction.PRINT], printed),
@@ -164,14 +167,23 @@ def shift_report(
         sum(_EARLY.get(each.action, 0) for each in listed if each.minutes > 0),
         _count(listed, CounterAction.CREDIT),
         _count(listed, CounterAction.WRONG_PIN),
-        dict(takings),
+        _taken(listed),
         debts_within(listed, debts),
         tuple(CashCount.of(each) for each in listed if each.action is CounterAction.COUNT),
         outage_minutes(listed),
         article_totals(listed),
-        sum(each.taken for each in listed if each.action is CounterAction.DEPOSIT),
-        -sum(each.taken for each in listed if each.action is CounterAction.CHARGE),
+        _taken(each for each in listed if each.action is CounterAction.DEPOSIT),
+        _taken(replace(each, taken=-each.taken) for each in listed if each.action is CounterAction.CHARGE),
     )
+
+
+def _taken(entries: Iterable[CounterEntry]) -> dict[str, int]:
+    """Return what was taken, by currency."""
+    sums: Counter[str] = Counter()
+    for each in entries:
+        if each.taken:
+            sums[each.currency] += each.taken
+    return dict(sums)
 
 
 def article_totals(entries: Iterable[CounterEntry]) -> tuple[ArticleTotals, ...]:
@@ -189,7 +201,17 @@ def debts_of(entries: Iterable[CounterEntry]) -> tuple[Debt, ...]:
     """Return the debts of sessions, the oldest first, given all entries of each (`CounterStore.unpaid`)."""
     histories = [each for each in session_histories(entries) if each.owed]
     return tuple(
-        Debt(each.id, each.entries[0].id, each.seat, each.kind, each.actor, each.opened, each.owed, each.currency)
+        Debt(
+            each.id,
+            each.entries[0].id,
+            each.seat,
+            each.kind,
+            each.actor,
+            each.opened,
+            each.owed,
+            each.currency,
+            each.to_balance,
+        )
         for each in reversed(histories)
     )
 

@@ -12,7 +12,7 @@ from typing import Annotated
 from annotated_types import Ge, Le, MaxLen
 
 from hedgerow.dashboards.actions.action import Caller, Order
-from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.control import InvalidInput, at_field
 from hedgerow.features.cafe.cash import COUNT_NOTE, MOST, CashCount, till
 from hedgerow.features.cafe.counter import CounterService, counter_of
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry
@@ -29,7 +29,7 @@ class CountOrder(Order):
     """The amount in the till, and how much of it stays there for the next shift, in the currency's smallest unit.
 
     `expected` and `last` are those of `/counter/till`, as whoever counts has seen them. `pin` is of whoever is on duty,
-    and scripts need none.
+    and scripts need none. `currency` is that of the policy by default.
     """
 
     counted: _Amount
@@ -37,6 +37,7 @@ class CountOrder(Order):
     expected: Annotated[int, Ge(-MOST), Le(MOST)]
     last: Annotated[int, Ge(0)]
     pin: Annotated[str, MaxLen(40)] = ""
+    currency: Annotated[str, MaxLen(3)] | None = None
 
 
 class TillService:
@@ -53,7 +54,8 @@ class TillService:
         """
         if order.left > order.counted:
             raise InvalidInput("No more can stay in the till than was counted.").at("left")
-        await self._staff.sign(caller.principal, order.pin, place_of(self._core.control, caller.address))
+        with at_field("pin"):
+            await self._staff.sign(caller.principal, order.pin, place_of(self._core.control, caller.address))
         key = key_of(caller.key, CounterAction.COUNT)
 
         def count() -> CashCount:
@@ -62,7 +64,7 @@ class TillService:
                 return CashCount.of(done)
             counter.check_actor(caller.actor)
             now = self._core.clock()
-            here = till(counter.store, self._core.policy, now)
+            here = till(counter.store, self._core.policy, now, order.currency)
             if (here.last, here.expected) != (order.last, order.expected):
                 raise TillChanged("Something was paid meanwhile, or the till was counted: see what is expected now.")
             note = COUNT_NOTE.format(here.expected, order.counted, order.left)

@@ -22,7 +22,8 @@ from hedgerow.features.cafe.counter_store import CounterAction, CounterStore, St
 from hedgerow.features.cafe.members import Members
 from hedgerow.features.cafe.sales import SaleOrder, Sales
 from hedgerow.features.cafe.sessions import GuestOrder, SessionService
-from hedgerow.features.cafe.shifts import ArticleTotals, entries_csv, session_histories, shift_report
+from hedgerow.features.cafe.settings import cafe_of
+from hedgerow.features.cafe.shifts import ArticleTotals, debts_of, entries_csv, session_histories, shift_report
 from hedgerow.journal.access_store import GrantStore, NoSuchEntry
 from hedgerow.journal.accounts import AccountStore
 from hedgerow.journal.reader import JournalReader
@@ -62,7 +63,7 @@ class Cafe:
         self.sessions = SessionService(self.snapshots, self.counter)
         self.core = part_of_control(clock=time.time, policy=self.policy, store=journal)
         self.sales = Sales(self.core, self.counter)
-        self.members = Members(journal, self.counter, lambda: "EUR", time.time)
+        self.members = Members(journal, self.counter, lambda: cafe_of(self.core.policy).currency, time.time)
 
     def open(self, minutes: float, pays: str = "after", seat: str = "seat-1") -> str:
         order = GuestOrder("child", minutes, pays=pays)
@@ -76,7 +77,7 @@ class Cafe:
         asyncio.run(self.sales.sell(order, actor=ANA, request=request))
 
     def pay(self, session: str) -> None:
-        asyncio.run(self.sessions.pay_session(session, actor=ANA))
+        asyncio.run(self.members.pay(session, actor=ANA))
 
     def join(self, name: str, amount: int = 0) -> int:
         number = asyncio.run(self.members.add(name, actor=ANA)).number
@@ -97,7 +98,7 @@ class Cafe:
         return balance(self.store.of_session(session))
 
     def till(self) -> int:
-        return till(self.store, self.policy, time.time()).taken
+        return till(self.store, self.core.policy, time.time()).taken
 
 
 @pytest.fixture
@@ -178,7 +179,7 @@ def test_a_member_pays_the_session_and_the_drink_from_the_balance(cafe: Cafe) ->
     entries = cafe.store.entries(0.0, 9e9)
     assert sum(each.taken for each in entries if each.note == "member 1" and not each.session) == 846
     report = shift_report(entries, lambda _kind: False)
-    assert (report.takings, report.paid_in, report.from_balances) == ({"EUR": 1000}, 1000, 154)
+    assert (report.takings, report.paid_in, report.from_balances) == ({"EUR": 1000}, {"EUR": 1000}, {"EUR": 154})
     assert "Mia" not in entries_csv(entries, ZoneInfo("UTC")), "entries have the number only"
     cafe.deposit(member, -846)
     assert (cafe.till(), cafe.balances()) == (154, [0])
@@ -235,3 +236,71 @@ def test_nobody_touches_a_balance_without_duty(cafe: Cafe) -> None:
         with pytest.raises(InvalidInput, match="on duty"):
             refused()
     assert cafe.balances() == [500]
+
+
+def test_what_a_balance_has_paid_goes_back_to_it_and_only_the_rest_is_cash(cafe: Cafe) -> None:
+    """The guest pays an hour from the balance, a drink in cash, and both are more than is owed in the end."""
+    member, other = cafe.join("Mia", 1000), cafe.join("Tom", 100)
+    session = cafe.open(60)
+    cafe.charge(member, session)
+    cafe.sell("Cola", seat="seat-1")
+    cafe.pay(session)
+    assert (cafe.till(), cafe.balances()) == (1100 + 150, [800, 100])
+    cafe.sell("Cola", -1, seat="seat-1")
+    cafe.end()
+    (debt,) = debts_of(cafe.store.unpaid())
+    assert (debt.amount, debt.to_balance) == (-346, 200), "the page says so before"
+    for _ in range(2):
+        asyncio.run(cafe.members.pay(session, actor=ANA, request="a double tap"))
+    assert (cafe.owed(session), cafe.till(), cafe.balances()) == (0, 1100 + 4, [1000, 100])
+    entries = cafe.store.entries(0.0, 9e9)
+    assert [(each.action, each.taken, each.note) for each in entries[-3:]] == [
+        ("pay", -200, "member 1"),
+        ("charge", 200, "member 1"),
+        ("pay", -146, ""),
+    ]
+    rows = list(csv.DictReader(io.StringIO(entries_csv(entries, ZoneInfo("UTC")))))
+    assert sum(int(row["taken"]) for row in rows) == shift_report(entries, lambda _kind: False).takings["EUR"] == 1104
+
+    again = cafe.open(60, seat="seat-2")
+    cafe.charge(member, again)
+    cafe.end("seat-2")
+    cafe.charge(other, again)
+    assert cafe.balances() == [996, 100], "it is not given to another member"
+
+
+def test_what_a_removed_member_has_paid_is_given_back_in_cash(cafe: Cafe) -> None:
+    member = cafe.join("Mia", 200)
+    session = cafe.open(60)
+    cafe.charge(member, session)
+    asyncio.run(cafe.members.remove(member, actor=ANA))
+    cafe.end()
+    cafe.pay(session)
+    assert (cafe.owed(session), cafe.till()) == (0, 4)
+
+
+def test_a_balance_stays_in_its_currency_and_an_empty_one_has_that_of_the_policy(cafe: Cafe) -> None:
+    """No money is lost whatever `cafe.currency` becomes, and each till has what was paid in its currency."""
+    euros = cafe.core.policy
+    cafe.core.policy = parse_policy(b"seats: {seat-1: {ip: 127.0.0.6}}", None)
+    early, empty = cafe.join("Mia", 10), cafe.join("Tom")
+    cafe.core.policy = euros
+    cafe.deposit(empty, 500)
+    here = till(cafe.store, cafe.core.policy, time.time())
+    assert (here.expected, here.others) == (500, {"": 10})
+    session = cafe.open(60)
+    for refused in (lambda: cafe.charge(early, session), lambda: cafe.deposit(early, 100)):
+        with pytest.raises(InvalidInput, match="another currency: pay it out first"):
+            refused()
+    cafe.charge(empty, session)
+    cafe.deposit(early, -10)
+    cafe.deposit(early, 700)
+    here = till(cafe.store, cafe.core.policy, time.time())
+    assert (here.expected, here.others, cafe.balances()) == (1200, {}, [700, 300])
+    report = shift_report(cafe.store.entries(0.0, 9e9), lambda _kind: False)
+    assert (report.takings, report.paid_in) == ({"": 0, "EUR": 1200}, {"": 0, "EUR": 1200})
+
+    cafe.core.policy = parse_policy(POLICY.replace("EUR", "JPY").encode(), None)
+    here = till(cafe.store, cafe.core.policy, time.time())
+    assert (here.expected, here.left, here.others) == (0, 0, {"EUR": 1200}), "and is still counted in euros"
+    assert [each.currency for each in cafe.members.all()] == ["EUR", "EUR"]

@@ -23,6 +23,7 @@ from hedgerow.features.cafe.cash import CashCount, Till, till
 from hedgerow.features.cafe.checks import check_prices
 from hedgerow.features.cafe.counter import CounterService
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore
+from hedgerow.features.cafe.members import Members
 from hedgerow.features.cafe.outages import ClockReading, OutageService
 from hedgerow.features.cafe.refusals import TillChanged
 from hedgerow.features.cafe.sessions import GuestOrder, SessionService
@@ -91,7 +92,7 @@ class Cafe:
         self.sessions.end_in_turn(self.seat(), ANA, None)
 
     def pay(self, session: str) -> None:
-        asyncio.run(self.sessions.pay_session(session, actor=ANA))
+        asyncio.run(Members(self.journal, self.counter, lambda: "EUR", time.time).pay(session, actor=ANA))
 
     def debts(self) -> dict[str, tuple[str, int]]:
         """Return what is unpaid by session: who opened it, and the amount."""

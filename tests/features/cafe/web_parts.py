@@ -81,9 +81,6 @@ class Guests:
         self._time.seated[to] = replace(self._time.session_there(device), device=DeviceId(to))
         del self._time.seated[device]
 
-    async def pay_session(self, session_id: str, *, actor: str, request: str = "") -> None:
-        raise InvalidInput("Nothing is left to pay for this session.")
-
 
 def parts(
     *,
