@@ -71,21 +71,14 @@ class ChainedEntry:
         return f"entry {self.number} of the counter ({at})" if self.number else f"an entry of the counter ({at})"
 
 
-def restored_entries(entries: Iterable[ChainedEntry]) -> Iterator[str]:
-    """Yield which entries a recovery took from a backup of before the chain. Nothing proves them."""
-    for each in entries:
-        if each.number < 1 and each.previous.startswith(FROM_BACKUP):
-            yield f"{each.name} is outside of the chain: it is said to be of a {each.previous}, before there was one"
-
-
 def link_problems(entries: Iterable[ChainedEntry]) -> Iterator[str]:
     """Yield what is wrong with entries and with the place of each after the one before it."""
     before: ChainedEntry | None = None
     for each in entries:
-        if each.number < 1 and each.previous.startswith(FROM_BACKUP):
-            continue
         if each.number < 1:
-            yield f"{each.name} is outside of the chain: it was added by hand"
+            said = f"it is said to be of a {each.previous}, before there was one"
+            is_restored = each.previous.startswith(FROM_BACKUP)
+            yield f"{each.name} is outside of the chain: {said if is_restored else 'it was added by hand'}"
             continue
         if each.digest != each.own_digest:
             yield f"{each.name} was changed"

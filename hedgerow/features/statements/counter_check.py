@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from hedgerow.features.cafe.counter_store import EntryChain
-from hedgerow.features.cafe.entry_chain import ChainedEntry, link_problems, restored_entries
+from hedgerow.features.cafe.entry_chain import ChainedEntry, link_problems
 from hedgerow.features.statements.chain import CounterDay, Statement
 
 KEPT_DAYS = 398
@@ -70,7 +70,7 @@ def check_entries(entries: Sequence[ChainedEntry], stated: Sequence[Statement]) 
     problems = list(link_problems(entries))
     numbered = sorted((each for each in entries if each.number > 0), key=lambda each: each.number)
     covering = [each for each in stated if each.counter is not None]
-    notes = [*restored_entries(entries)]
+    notes = []
     for each in covering:
         problems += _day_problems(each, numbered, _is_kept(each, covering[-1]))
     signed_until = covering[-1].counter.last if covering and covering[-1].counter is not None else 0

@@ -19,7 +19,6 @@ from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter, get
 from hedgerow.dashboards.words.languages import language_of
 from hedgerow.dashboards.words.session_kinds import kind_titles
 from hedgerow.features.cafe.counter_store import CounterStore, EntryChain
-from hedgerow.features.cafe.entry_chain import restored_entries
 from hedgerow.features.statements.chain import ChainReport, SignedStatement, StatementKey, verify_chain
 from hedgerow.features.statements.counter_check import check_entries
 from hedgerow.features.statements.keeper import ABOUT, NO_STATEMENT
@@ -75,10 +74,8 @@ class StatementPages(PageGroup):
         first = next((each.counter.first for each in shown if each.counter is not None), None)
         if first is None:
             return found
-        entries = EntryChain(self._context.reader.store).entries(first)
-        problems = check_entries(entries, shown).problems
-        notes = (*found.notes, *restored_entries(entries))
-        return replace(found, problems=(*found.problems, *problems), notes=notes)
+        entries = check_entries(EntryChain(self._context.reader.store).entries(first), shown)
+        return replace(found, problems=(*found.problems, *entries.problems))
 
 
 def _key(context: PageContext) -> StatementKey:

@@ -165,6 +165,41 @@ SQL = {
         " currency, note) VALUES ('home', 1780000000, 'Ana', 'pay', '', '', '', 0, 1, 0, -200, 'EUR', '')",
         "was added by hand",
     ),
+    "an entry was added as if from a backup": (
+        'INSERT INTO counter_entries (site, at, actor, "action", seat, session, kind, minutes, count, due, taken,'
+        " currency, note, previous) VALUES"
+        " ('home', 1780000000, 'Ana', 'pay', '', '', '', 0, 1, 0, -200, 'EUR', '', 'backup of 2026-01-01')",
+        "is outside of the chain: it is said to be of a backup of 2026-01-01",
+    ),
+    "an entry became one of a backup": (
+        "UPDATE counter_entries SET number = NULL, previous = 'backup of 2026-01-01' WHERE number = 3",
+        "is outside of the chain: it is said to be of a backup of 2026-01-01",
+    ),
+    "another currency": ("UPDATE counter_entries SET currency = 'USD' WHERE number = 1", "entry 1 of the counter"),
+    "somebody of the staff got another name everywhere": (
+        "UPDATE counter_entries SET actor = 'Cy' WHERE actor = 'Ana'",
+        "entry 1 of the counter (2026-05-27 10:00 UTC) was changed",
+    ),
+    "an entry was moved to the next day": (
+        "UPDATE counter_entries SET at = at + 86400 WHERE number = 4",
+        "entry 4 of the counter (2026-05-28 10:01 UTC) was changed",
+    ),
+    "an entry lost its number": ("UPDATE counter_entries SET number = NULL WHERE number = 3", "was added by hand"),
+    "an entry became one of another site": ("UPDATE counter_entries SET site = 'north' WHERE number = 3", "missing"),
+    "what somebody paid was dropped on all days": (
+        "DELETE FROM counter_entries WHERE number IN (2, 6, 10)",
+        "entry 3 of the counter (2026-05-27 10:01 UTC) follows entry 1",
+    ),
+    "an entry of today was dated to a day to come": (
+        "UPDATE counter_entries SET at = 9000000000 WHERE number = 16",
+        "entry 16 of the counter (2255-03-14 16:00 UTC) was changed",
+    ),
+    "text instead of an amount": ("UPDATE counter_entries SET taken = 'x' WHERE number = 5", "was changed"),
+    "a statement was deleted from the journal": ("DELETE FROM statements WHERE number = 2", "follows statement 1"),
+    "a signature was replaced": (
+        "UPDATE statements SET signature = 'AAAA' WHERE number = 3",
+        "statement 3 (2026-05-29) is not signed as it stands",
+    ),
     "an entry was added at the end": (
         'INSERT INTO counter_entries (site, at, actor, "action", seat, session, kind, minutes, count, due, taken,'
         " currency, note, number, previous, digest) VALUES"
@@ -217,9 +252,25 @@ def as_older_version(before: str, line: str) -> str:
     return SignedStatement(stated, KEY.sign(stated.text)).line
 
 
+def of_another_site() -> Lines:
+    """Return the statements of another site with a key of its own."""
+    made: list[SignedStatement] = []
+    for day in range(FIRST, FIRST + DAYS):
+        last = made[-1].statement if made else None
+        stated = replace(statement_of(day, last, None, STRANGER), site="north")
+        made.append(SignedStatement(stated, STRANGER.sign(stated.text)))
+    return [each.line for each in made]
+
+
 FILES: dict[str, tuple[Callable[[Lines, Lines], tuple[Lines, Lines]], str]] = {
     "the last day was dropped": (lambda s, e: (s[:-1], e), "the chain ends at 2026-05-28"),
     "the last day was dropped with its entries": (lambda s, e: (s[:-1], e[:8]), "the chain ends at 2026-05-28"),
+    "an older journal was restored": (lambda s, e: (s[:2], e[:8]), "the chain ends at 2026-05-28"),
+    "the statements are those of another site": (lambda _, e: (of_another_site(), e), "is signed with another key"),
+    "a day is that of another site": (
+        lambda s, e: ([s[0], of_another_site()[1], s[2]], e),
+        "statement 2 (2026-05-28) is of another site, north",
+    ),
     "a day was dropped": (lambda s, e: ([s[0], s[2]], e), "follows statement 1"),
     "the first day was dropped": (lambda s, e: (s[1:], e), "those before it are missing"),
     "two days were exchanged": (lambda s, e: ([s[1], s[0], s[2]], e), "those before it are missing"),
