@@ -17,7 +17,7 @@ PACKAGE = ROOT / "hedgerow"
 TOP_LEVEL = "top level"
 
 BUDGETS = {
-    "app": 8192,
+    "app": 8194,
     "blocklists": 3795,
     "dashboards": 7279,
     "dns": 4745,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import threading
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,6 +14,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from hedgerow.files import chown_to_owner, make_private_folder, write_atomically
+
+_MAKING = threading.Lock()
+"""Held while a key is looked for, so that threads that need it first at the same moment do not make two."""
 
 
 class SigningKey:
@@ -39,15 +43,16 @@ class SigningKey:
     @classmethod
     def load_or_make(cls, file: Path) -> Self:
         """Return the key in a file, which is made first if need be. Raises OSError and ValueError."""
-        try:
-            return cls.parse(file.read_bytes())
-        except FileNotFoundError:
-            made = cls.make()
-            if not file.parent.exists():  # a folder that somebody names stays as it is
-                make_private_folder(file.parent)
-                chown_to_owner(file.parent.parent, [file.parent])
-            write_atomically(file, made.pem)
-            return made
+        with _MAKING:
+            try:
+                return cls.parse(file.read_bytes())
+            except FileNotFoundError:
+                made = cls.make()
+                if not file.parent.exists():  # a folder that somebody names stays as it is
+                    make_private_folder(file.parent)
+                    chown_to_owner(file.parent.parent, [file.parent])
+                write_atomically(file, made.pem)
+                return made
 
     @property
     def pem(self) -> bytes:
