@@ -16,9 +16,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+from h2.exceptions import ProtocolError
+
 from hedgerow.blocklists.address_ranges import is_public_address
 from hedgerow.policies.model import DeviceId, Request
 from hedgerow.policies.unlisted import CertificateFlaw
+from hedgerow.proxy.http2_question import TLS_HANDSHAKE, is_http2_proxy
 from hedgerow.proxy.http_head import parse_status_line
 from hedgerow.values import BoundedDict, value_dataclass
 
@@ -39,11 +42,12 @@ _LONGEST_SECONDS = {
 }
 """The most seconds for which a finding is kept. A certificate may be replaced at any time."""
 
+_MAY_BE_HTTP2_PROXY = (CertificateFlaw.NONE, CertificateFlaw.FRESH, CertificateFlaw.SILENT, CertificateFlaw.UNSEEN)
+"""Findings over HTTP/1.1 of a server that is no proxy, says nothing, or refuses whoever does not offer HTTP/2."""
+
 _MAY_JUST_BE_SLOW = (CertificateFlaw.UNSEEN, CertificateFlaw.SILENT)
 _FRESH_SECONDS = 7 * 86_400.0
 _MAX_LINE_BYTES, _MAX_FIELDS = 4096, 50
-# the type and the first byte of the version of a ServerHello's record (RFC 8446, section 5.1)
-_TLS_HANDSHAKE = b"\x16\x03"
 
 # Results of OpenSSL's verification (X509_V_ERR_…). Many ordinary sites make these mistakes: a certificate that is not
 # valid yet or any more, and a missing intermediate one. All other results are of no ordinary site.
@@ -97,8 +101,11 @@ class CertificateExaminer:
     ) -> None:
         self._also_private = also_private
         self._context, self._lenient = ssl.create_default_context(), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._lenient.check_hostname, self._lenient.verify_mode = False, ssl.CERT_NONE
-        for context in (self._context, self._lenient):
+        self._http2 = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._http2.set_alpn_protocols(["h2"])
+        for context in (self._lenient, self._http2):
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        for context in (self._context, self._lenient, self._http2):
             # A server that speaks an old version, or has a weak key, is looked at like any other.
             context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
             context.set_ciphers("ALL:!aNULL:@SECLEVEL=0")
@@ -160,6 +167,14 @@ class CertificateExaminer:
             with contextlib.suppress(OSError, EOFError, ValueError, TimeoutError):  # ssl.SSLError is an OSError
                 async with asyncio.timeout(_LOOK_SECONDS):
                     flaw = await self._handshake(server)
+            if flaw in _MAY_BE_HTTP2_PROXY:
+                if server.key not in self._found:
+                    self._note(server, flaw)  # a new connection need not wait for more
+                flaw = CertificateFlaw.PROXY if await self._is_proxy_by_http2(server) else flaw
+        self._note(server, flaw)
+
+    def _note(self, server: Server, flaw: CertificateFlaw) -> None:
+        """Keep a finding for as long as it has been the same already."""
         now, before = self._clock(), self._found.get(server.key)
         if before is not None and flaw in (before.flaw, *_MAY_JUST_BE_SLOW):
             flaw, since = before.flaw, before.since
@@ -167,6 +182,14 @@ class CertificateExaminer:
             since = now
         kept = min(max(now - since, _SHORTEST_SECONDS), _LONGEST_SECONDS[flaw])
         self._found[server.key] = _Finding(flaw, since, now + kept)
+
+    async def _is_proxy_by_http2(self, server: Server) -> bool:
+        place = f"{server.host}:{server.port}"
+        with contextlib.suppress(OSError, EOFError, ValueError, ProtocolError, TimeoutError):
+            async with asyncio.timeout(_TUNNEL_SECONDS), self._connected(server, self._http2) as (reader, writer):
+                chosen = writer.get_extra_info("ssl_object").selected_alpn_protocol()
+                return chosen == "h2" and await is_http2_proxy(reader, writer, place, _first_message(server.host))
+        return False
 
     async def _handshake(self, server: Server) -> CertificateFlaw:
         try:
@@ -232,7 +255,7 @@ async def _is_proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
             return False
         writer.write(_first_message(server.host))
         async with asyncio.timeout(_TUNNEL_SECONDS):  # a web site may wait for the rest of a request
-            return await reader.readexactly(len(_TLS_HANDSHAKE)) == _TLS_HANDSHAKE  # not a page about a bad request
+            return await reader.readexactly(len(TLS_HANDSHAKE)) == TLS_HANDSHAKE  # not a page about a bad request
     except (OSError, EOFError, ValueError):
         return False
 

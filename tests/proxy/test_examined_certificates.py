@@ -17,9 +17,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import DataReceived, RequestReceived
 
 from hedgerow.policies.model import DeviceId, Request, RequestKind
 from hedgerow.policies.unlisted import CertificateFlaw
+from hedgerow.proxy import certificate_examiner
 from hedgerow.proxy.certificate_examiner import CertificateExaminer, Server
 
 HOST = "node-7.example"
@@ -138,3 +142,84 @@ def test_certificates_that_prove_nothing_are_found(
 ) -> None:
     found = flaw_of(tmp_path, chain(), ROOT, newest)
     assert found in (CertificateFlaw.SELF_SIGNED, CertificateFlaw.OWN_AUTHORITY, CertificateFlaw.OTHER_NAME)
+
+
+class _Http2Server(asyncio.Protocol):
+    """A server that is a site over HTTP/1.1 and answers CONNECT over HTTP/2 in one of several ways."""
+
+    def __init__(self, answer: str) -> None:
+        self._answer, self._http2 = answer, H2Connection(H2Configuration(client_side=False))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._is_http2 = transport.get_extra_info("ssl_object").selected_alpn_protocol() == "h2"
+        if self._is_http2:
+            self._http2.initiate_connection()
+            transport.write(self._http2.data_to_send())
+
+    def data_received(self, data: bytes) -> None:
+        if not self._is_http2:
+            if self._answer == "tunnel, silent else":
+                return
+            self._transport.write(PAGE)
+            self._transport.close()
+            return
+        for event in self._http2.receive_data(data):
+            if isinstance(event, RequestReceived):
+                assert dict(event.headers)[b":method"] == b"CONNECT"
+                self._reply(1)
+            elif isinstance(event, DataReceived) and self._answer.startswith("tunnel"):
+                assert event.data.startswith(b"\x16\x03"), "the beginning of a handshake"
+                self._http2.send_data(1, b"\x16\x03\x03\x00\x7a")
+        self._transport.write(self._http2.data_to_send())
+
+    def _reply(self, stream: int) -> None:
+        match self._answer:
+            case "password":
+                self._http2.send_headers(stream, [(":status", "407"), ("proxy-authenticate", "Basic")], end_stream=True)
+            case "allow":
+                self._http2.send_headers(stream, [(":status", "405"), ("allow", "GET, CONNECT")], end_stream=True)
+            case "tunnel" | "tunnel, silent else":
+                self._http2.send_headers(stream, [(":status", "200")])
+            case "page":
+                self._http2.send_headers(stream, [(":status", "200")])
+                self._http2.send_data(stream, b"<!doctype html>", end_stream=True)
+            case "no such method":
+                self._http2.send_headers(stream, [(":status", "405"), ("allow", "GET, HEAD")], end_stream=True)
+            case "reset":
+                self._http2.reset_stream(stream)
+            case "hang up":
+                self._http2.close_connection()
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        *((each, CertificateFlaw.PROXY) for each in ("password", "allow", "tunnel", "tunnel, silent else")),
+        *((each, CertificateFlaw.NONE) for each in ("page", "no such method", "reset", "hang up", "nothing")),
+    ],
+)
+def test_a_proxy_that_speaks_http2_only_is_found(
+    answer: str, expected: CertificateFlaw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a web site for whoever asks over HTTP/1.1, and browsers ask proxies over HTTP/2 if they can."""
+    monkeypatch.setattr(certificate_examiner, "_TUNNEL_SECONDS", 1.0)
+    monkeypatch.setattr(certificate_examiner, "_ANSWER_SECONDS", 0.5)
+    leaf = made(ROOT)
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (tmp_path / "root.pem").write_bytes(pem(ROOT.certificate))
+    (tmp_path / "both.pem").write_bytes(leaf.key.private_bytes(*form) + pem(leaf.certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "both.pem")
+    context.set_alpn_protocols(["h2", "http/1.1"])
+
+    async def look() -> CertificateFlaw:
+        loop = asyncio.get_running_loop()
+        async with await loop.create_server(lambda: _Http2Server(answer), "127.0.0.1", 0, ssl=context) as server:
+            port = server.sockets[0].getsockname()[1]
+            request = Request(DeviceId("tablet"), RequestKind.TUNNEL, HOST, port)
+            examiner = CertificateExaminer(tmp_path / "root.pem", also_private=True)
+            return await examiner.examine(Server(HOST, "127.0.0.1", port, DeviceId("tablet"), request))
+
+    assert asyncio.run(look()) is expected

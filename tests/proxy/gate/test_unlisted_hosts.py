@@ -105,7 +105,7 @@ def test_a_host_is_looked_at_once(examining: Stand, net: SmallInternet) -> None:
     host = "files.example"
     for _ in range(3):
         fetch(examining, net, host)
-    assert len(net.origins.connections()) == 4
+    assert len(net.origins.connections()) == 3 + 2, "one look asks over HTTP/1.1 and over HTTP/2"
 
 
 def test_the_server_that_the_tunnel_leads_to_is_looked_at(examining: Stand, net: SmallInternet) -> None:
