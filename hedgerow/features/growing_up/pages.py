@@ -16,7 +16,9 @@ from hedgerow.dashboards.routes import DEVICES, MANAGE, post
 from hedgerow.dashboards.words.languages import Language
 from hedgerow.dashboards.words.rules import RulesText, rules_text
 from hedgerow.features.growing_up.keeper import keeper_of
+from hedgerow.features.growing_up.law import MinimumAge, ages_that_concern
 from hedgerow.features.growing_up.stages import GrowthStage
+from hedgerow.policies.growing import day_at, zone_of
 from hedgerow.policies.identity import Use, is_enough
 from hedgerow.policies.model import Person, Policy
 
@@ -116,6 +118,11 @@ def _of_person(context: PageContext, person: Person) -> list[StageCard] | None:
     return None if card is None else [card]
 
 
+def _law_for(context: PageContext, person: Person) -> list[MinimumAge] | None:
+    policy, now = context.policy(), context.clock()
+    return list(ages_that_concern(policy, person, day_at(now, zone_of(person, policy)))) or None
+
+
 def _of_device(context: PageContext, view: DeviceView) -> StageCard | None:
     if view.person is None or not is_enough(view.grade, Use.KEPT):
         return None
@@ -126,6 +133,7 @@ EXTENSIONS = Extensions(
     cards=(
         Card(place=Place.TODAY, template="growing_up/templates/announced.html", read=_of_all),
         Card(place=Place.PERSON, template="growing_up/templates/announced.html", read=_of_person),
+        Card(place=Place.PERSON, template="growing_up/templates/law.html", read=_law_for),
         Card(place=Place.OWN_PAGE, template="growing_up/templates/own_growing.html", read=_of_device),
     ),
     page_groups=(GrowingUpPages,),
