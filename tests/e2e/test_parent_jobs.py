@@ -33,7 +33,7 @@ Each job is done by a test by touch, in Chromium at the size of a phone (390 × 
 counts as done once the child's device shows it: simulated apps with their real hosts, or the child's browser. A tap is a touch on a button,
 link, switch or field; choosing in a list is two taps. Keystrokes are characters typed; a date is picked with three taps.
 
-The guide of the first start comes before: from the QR code to *Today*, a family of four needs 12 taps and 29 keystrokes
+The guide of the first start comes before: from the QR code to *Today*, a family of four needs 13 taps and 25 keystrokes
 ([what each step takes](first-day.md#how-long-it-takes)). What the router needs comes on top.
 
 *DNS* is enough for all jobs that name nothing else. What closes or opens something is tried on a tablet that uses Hedgerow's DNS alone, and on a
@@ -237,6 +237,35 @@ def fifteen_more(hand: Hand, home: Home, child: Child) -> None:
     hand.await_on_page(more, home.running.web)
     hand.tap(more)
     hand.said(f"15 more minutes for {child.name} today.")
+    home.await_open(child, OPEN_SITE)
+
+
+@job("Give fewer minutes than a child asks for", "Today; the child asks with one tap", children=(DNS_ONLY,))
+def give_fewer(hand: Hand, home: Home, child: Child) -> None:
+    home.reset({f"{child.name}: {{": f"{child.name}: {{budget: 1m, "})
+    wait_until(lambda: not home.is_open(child, "www.youtube.com"), PATIENCE, "the minute is used up")
+    with home.browser(child.address) as browser:
+        assert browser.post("/device/wish", data={"kind": "minutes", "minutes": "30"}).status_code == 303
+    fewer = hand.page.get_by_role("button", name="Only 15 min")
+    fewer.wait_for(timeout=PATIENCE * 1000)
+    hand.tap(fewer)
+    hand.said(f"15 more minutes for {child.name} today.")
+    home.await_open(child, OPEN_SITE)
+    assert "You got 15 more minutes." in home.own_page(child)
+
+
+@job("Say yes to a later bedtime", "Today; the child asks with one tap", children=(DNS_ONLY,))
+def later_bedtime(hand: Hand, home: Home, child: Child) -> None:
+    now = datetime.fromtimestamp(home.clock.now(), UTC)
+    night = f"{now - timedelta(minutes=10):%H:%M}-{now + timedelta(hours=2):%H:%M}"
+    home.reset({f"{child.name}: {{": f'{child.name}: {{bedtime: "{night}", '})
+    home.await_closed(child, OPEN_SITE)
+    with home.browser(child.address) as browser:
+        assert browser.post("/device/wish", data={"kind": "bedtime", "minutes": "30"}).status_code == 303
+    yes = hand.page.get_by_role("button", name=f"Yes: {child.name}")
+    yes.wait_for(timeout=PATIENCE * 1000)
+    hand.tap(yes)
+    hand.said(f"{child.name}'s bedtime is later: open until ")
     home.await_open(child, OPEN_SITE)
 
 

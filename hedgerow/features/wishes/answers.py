@@ -262,7 +262,8 @@ async def _change_rule(wish: Wish, author: Principal, reader: Language, policy: 
         raise InvalidInput("Your account may not change rules.")
     if not is_openable(wish.subject):
         raise InvalidInput("Change this on %(name)s's own page, and then close the question.", name=wish.person)
-    edits = rule_edits(policy, wish.person, parse_subject(policy, wish.subject), allows=True)
+    note = reader.gettext(message("proposed by %(name)s"), name=wish.person)
+    edits = rule_edits(policy, wish.person, parse_subject(policy, wish.subject), allows=True, note=note)
     text = message("%(what)s open for %(name)s, who proposed it")
     summary = reader.gettext(text, what=title_of(wish.subject, reader), name=wish.person)
     try:

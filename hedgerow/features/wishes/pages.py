@@ -170,8 +170,8 @@ def _rules(context: PageContext, view: DeviceView) -> tuple[str, ...]:
 def _of_child(context: PageContext, view: DeviceView) -> OwnWishes | None:
     if view.person is None or not tone_of(view, context.policy()):
         return None
-    wishes, now = context.part(wishes_of), context.clock()
-    bedtime = wishes.bedtime_of(view.person)
+    wishes = context.part(wishes_of)
+    bedtime, now = wishes.bedtime_of(view.person), context.clock()
     return OwnWishes(
         wishes=wishes.store.of_person(view.person, now),
         limits=tuple(row.subject for row in wishes.budgets_of(view.person)),

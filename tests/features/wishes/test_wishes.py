@@ -204,7 +204,7 @@ def test_an_accepted_proposal_becomes_the_rule_and_changes_says_whose_idea_it_wa
     refused = house.press("/wishes/1/grant")
     assert "dangerous" not in refused
     assert "tiktok" not in {each.name for each in load_policy(house.web.policy_path).people["mia"].rules.block}
-    assert "mia, who proposed it" in house.look("/changes")
+    assert "proposed by mia" in house.look("/changes")
     assert "It was your idea." in house.page(MIA)
 
 

@@ -1,0 +1,175 @@
+"""A child's phone and a parent's side by side, by touch at 390 pixels, with a running Hedgerow between them."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from parent_jobs import Hand
+from playwright.sync_api import Browser, Page, expect
+from small_internet import SmallInternet
+from small_internet.browser import FOR_PAGES, browser_for_pages
+from small_internet.clients import kdig_addresses
+from small_internet.running import Hedgerow, network_section, running_hedgerow, wait_until
+
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(not FOR_PAGES.exists(), reason="needs Debian's chromium")]
+MIA, TOM, PATIENCE = "127.0.0.2", "127.0.0.3", 60.0
+SITE = "news.example"
+PEOPLE = """
+people:
+  mia: {{age: 9, devices: [tablet], budget: 0m}}
+  tom: {{age: 12, devices: [phone], bedtime: "{bedtime}", block: [netflix]}}
+devices:
+  tablet: {{ip: 127.0.0.2}}
+  phone: {{ip: 127.0.0.3}}
+"""
+PARENT_JOBS = Path(__file__).parents[3] / "docs" / "parent-jobs.md"
+
+
+def bedtime_now() -> str:
+    begins = datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=10)
+    return f"{begins:%H:%M}-{begins + datetime.timedelta(hours=3):%H:%M}"
+
+
+@pytest.fixture(scope="module")
+def house(whole_internet: SmallInternet) -> Iterator[Hedgerow]:
+    policy = network_section(whole_internet) + PEOPLE.format(bedtime=bedtime_now())
+    with running_hedgerow(policy) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser_for_pages() as browser:
+        yield browser
+
+
+def _copy(source: socket.socket, to: socket.socket) -> None:
+    with closing(source), closing(to):
+        try:
+            while octets := source.recv(65536):
+                to.sendall(octets)
+        except OSError:
+            pass
+
+
+@contextmanager
+def seen_as(house: Hedgerow, address: str) -> Iterator[str]:
+    """Pass connections on from a device's address, and yield the address of the pages there."""
+    web = urlsplit(house.web)
+    with socket.create_server((address, 0)) as listener:
+
+        def accept() -> None:
+            while True:
+                try:
+                    here, _ = listener.accept()
+                except OSError:
+                    return
+                try:
+                    there = socket.create_connection((web.hostname, web.port), source_address=(address, 0))
+                except OSError:  # control is about to start
+                    here.close()
+                    continue
+                for pair in ((here, there), (there.dup(), here.dup())):
+                    threading.Thread(target=_copy, args=pair, daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        try:
+            yield f"{web.scheme}://{address}:{listener.getsockname()[1]}"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def phones(chromium: Browser, house: Hedgerow, address: str) -> Iterator[tuple[Hand, Hand]]:
+    """Yield the hands of a child on its own page and of a parent on *Today*."""
+    size = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "locale": "en"}
+    with seen_as(house, address) as place:
+        child = chromium.new_context(**size, ignore_https_errors=True)  # type: ignore[arg-type]
+        parent = chromium.new_context(**size, ignore_https_errors=True)  # type: ignore[arg-type]
+        parent.add_cookies([{"name": name, "value": value, "url": house.web} for name, value in house.cookies.items()])
+        pages: list[Page] = [child.new_page(), parent.new_page()]
+        pages[0].goto(f"{place}/device")
+        pages[1].goto(house.web)
+        yield Hand(pages[0]), Hand(pages[1])
+        child.close()
+        parent.close()
+
+
+def is_open(house: Hedgerow, address: str) -> bool:
+    return kdig_addresses(house.dns, SITE, source=address) != ["0.0.0.0"]
+
+
+def seconds_until_open(house: Hedgerow, address: str) -> float:
+    begun = time.monotonic()
+    wait_until(lambda: is_open(house, address), PATIENCE)
+    return time.monotonic() - begun
+
+
+def test_minutes_are_asked_for_and_answered_with_less(chromium: Browser, house: Hedgerow) -> None:
+    wait_until(lambda: not is_open(house, MIA), PATIENCE, "no time today")
+    with phones(chromium, house, MIA) as (child, parent):
+        child.button("+30 min")
+        child.said("waiting for an answer")
+        assert not is_open(house, MIA), "asking opens nothing"
+        less = parent.page.get_by_role("button", name="Only 15 min")
+        less.wait_for(timeout=PATIENCE * 1000)  # the page brings itself up to date
+        parent.tap(less)
+        print(f"minutes in force after {seconds_until_open(house, MIA):.2f} s")
+        parent.said("15 more minutes for mia today.")
+        child.said("You got 15 more minutes.")
+        assert (child.taps, child.keys, parent.taps, parent.keys) == (1, 0, 1, 0)
+    assert "| Give fewer minutes than a child asks for | 1 | 0 |" in PARENT_JOBS.read_text(encoding="utf-8")
+
+
+def test_bedtime_is_moved_and_a_no_is_read_with_its_reason(chromium: Browser, house: Hedgerow) -> None:
+    wait_until(lambda: not is_open(house, TOM), PATIENCE, "it is bedtime")
+    with phones(chromium, house, TOM) as (child, parent):
+        child.tap(child.page.locator("#wishes").get_by_role("button", name="+30 min"))
+        child.said("waiting for an answer")
+        yes = parent.page.get_by_role("button", name="Yes: tom")
+        yes.wait_for(timeout=PATIENCE * 1000)
+        parent.tap(yes)
+        print(f"bedtime in force after {seconds_until_open(house, TOM):.2f} s")
+        parent.said("tom's bedtime is later")
+        child.said("You may stay up until")
+        child.page.reload()
+        child.taps = 0
+        child.unfold("Why is this a rule?")
+        child.page.get_by_label("Which rule?").select_option("bedtime")
+        child.tap(child.page.locator("#wishes").get_by_role("button", name="Ask", exact=True).last)
+        child.said("Why is my bedtime then?")
+        (control,) = house.pids("control")
+        os.kill(control, signal.SIGKILL)  # what it has confirmed is there after it
+        wait_until(lambda: house.pids("control") not in ([], [control]), PATIENCE, "control is back")
+        fold = parent.page.locator("summary", has_text="No, because")
+        parent.await_on_page(fold, house.web)
+        fold.tap()
+        parent.page.get_by_role("button", name="It is late: sleep comes first.").tap()
+        parent.said("Your answer is on the child's page")
+        child.said("It is late: sleep comes first.")
+
+
+def test_a_proposal_is_accepted_and_the_site_opens(chromium: Browser, house: Hedgerow) -> None:
+    with phones(chromium, house, TOM) as (child, parent):
+        child.unfold("Why is this a rule?")
+        child.choose(child.page.get_by_label("Which rule?"), "Netflix")
+        child.tap(child.page.locator("#wishes").get_by_role("button", name="Ask", exact=True).last)
+        child.said("Why is Netflix closed?")
+        accept = parent.page.get_by_role("button", name="Open from now on")
+        accept.wait_for(timeout=PATIENCE * 1000)
+        parent.tap(accept)
+        parent.said("Netflix is open for tom from now on.")
+        child.said("It was your idea.")
+        parent.page.goto(f"{house.web}/changes")
+        expect(parent.page.locator("main")).to_contain_text("(proposed by tom)")
+        assert parent.taps == 1
