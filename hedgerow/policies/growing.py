@@ -123,6 +123,11 @@ def person_at(person: Person, instant: float, zone: ZoneInfo) -> Person:
     return person if (age, profile) == (person.age, person.profile) else replace(person, age=age, profile=profile)
 
 
+def knows_births(policy: Policy) -> bool:
+    """Return whether a policy says when somebody was born."""
+    return any(person.born is not None for person in policy.people.values())
+
+
 def policy_at(policy: Policy, instant: float) -> Policy:
     """Return the policy with the ages, and the profiles, of an instant: the same object if they are the same."""
     grown = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -150,10 +150,10 @@ class Parts:
         found = (service.leases() for service in self.features.made if service.leases is not None)
         return {address: mac for leases in found for address, mac in leases.items()}
 
-    def _growth(self, policy: Policy) -> dict[str, Growth]:
-        """Return what services of features have decided about people who grow up."""
+    def _growth(self, policy: Policy) -> Mapping[str, Growth]:
+        """Return what the service that decides about people who grow up has decided; nothing without one."""
         found = (service.growth(policy) for service in self.features.made if service.growth is not None)
-        return {name: growth for decided in found for name, growth in decided.items()}
+        return next(found, {})
 
     def _problems_elsewhere(self) -> tuple[Problem, ...]:
         found = (problem for service in self.features.made for problem in service.policy_problems())

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 def _uses(policy: Policy) -> bool:
-    return any(person.born is not None for person in policy.people.values())
+    from hedgerow.policies.growing import knows_births
+
+    return knows_births(policy)
 
 
 def _services(core: Core) -> Sequence[ControlService]:

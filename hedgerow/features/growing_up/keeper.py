@@ -46,6 +46,7 @@ class GrowthKeeper:
         self._lock, self._saving = threading.RLock(), threading.RLock()
         self._stages: dict[str, GrowthStage] = {}
         self._saved: dict[str, GrowthStage] = {}
+        self._last: tuple[Policy, dict[str, GrowthStage], dict[str, Growth]] | None = None
         self._is_read = False
         self.refresh()
 
@@ -61,17 +62,23 @@ class GrowthKeeper:
 
     def growth(self, policy: Policy) -> Mapping[str, Growth]:
         """Return what is decided about the people of a policy. Whoever is new has the profile of the age."""
-        now, found = self._clock(), {}
         with self._lock:
-            for name, person in policy.people.items():
-                if person.born is None:
-                    continue
-                stage = self._stages.get(name)
-                if stage is None or stage.born != str(person.born):
-                    stage = self._stages[name] = first_stage(name, person.born, now, zone_of(person, policy))
-                steps = (ProfileStep(stage.takes_effect, stage.announced),) if stage.announced else ()
-                found[name] = Growth(stage.profile, steps)
-        return found
+            last = self._last
+            if last is None or last[0] is not policy or last[1] != self._stages:
+                last = self._last = (policy, *self._decided(policy))
+            return last[2]
+
+    def _decided(self, policy: Policy) -> tuple[dict[str, GrowthStage], dict[str, Growth]]:
+        now, found = self._clock(), {}
+        for name, person in policy.people.items():
+            if person.born is None:
+                continue
+            stage = self._stages.get(name)
+            if stage is None or stage.born != str(person.born):
+                stage = self._stages[name] = first_stage(name, person.born, now, zone_of(person, policy))
+            steps = (ProfileStep(stage.takes_effect, stage.announced),) if stage.announced else ()
+            found[name] = Growth(stage.profile, steps)
+        return dict(self._stages), found
 
     def stage(self, person: str) -> GrowthStage | None:
         """Return the stage of a person, None for one whose birth is not known."""

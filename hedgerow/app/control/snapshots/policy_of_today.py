@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from hedgerow.policies.growing import next_change, policy_at
+from hedgerow.policies.growing import knows_births, next_change, policy_at
 from hedgerow.policies.model import Policy, ProfileStep
 
 
@@ -18,6 +18,7 @@ class Growth:
 
 
 type GrowthOf = Callable[[Policy], Mapping[str, Growth]]
+"""Return what is decided about people of a policy: the same object while nothing changes, since it is asked often."""
 
 
 class PolicyOfToday:
@@ -28,16 +29,19 @@ class PolicyOfToday:
 
     def __init__(self, growth: GrowthOf, now: Callable[[], float]) -> None:
         self._growth, self._now = growth, now
-        self._last: tuple[Policy, dict[str, Growth], float, float, Policy] | None = None
+        self._plain: Policy | None = None  # the last one without births, so that 20,000 people are not asked again
+        self._last: tuple[Policy, Mapping[str, Growth], float, float, Policy] | None = None
 
     def of(self, policy: Policy) -> Policy:
         """Return the policy of today: the same object until somebody's age or profile changes."""
-        if all(person.born is None for person in policy.people.values()):
+        if policy is not self._plain and not knows_births(policy):
+            self._plain = policy
+        if policy is self._plain:
             return policy
-        now, growth = self._now(), dict(self._growth(policy))
+        now, growth = self._now(), self._growth(policy)
         if self._last is not None:
             source, decided, begin, end, grown = self._last
-            if source is policy and decided == growth and begin <= now < end:
+            if source is policy and (decided is growth or decided == growth) and begin <= now < end:
                 return grown
         people = {
             name: replace(person, profile=growth[name].profile, steps=growth[name].steps)
