@@ -144,8 +144,8 @@ def test_bedtime_is_moved_and_a_no_is_read_with_its_reason(chromium: Browser, ho
         child.said("You may stay up until")
         child.page.reload()
         child.taps = 0
-        child.unfold("Why is this a rule?")
-        child.page.get_by_label("Which rule?").select_option("bedtime")
+        child.unfold("Why is it like this?")
+        child.page.get_by_label("About what?").select_option("bedtime")
         child.tap(child.page.locator("#wishes").get_by_role("button", name="Ask", exact=True).last)
         child.said("Why is my bedtime then?")
         (control,) = house.pids("control")
@@ -161,8 +161,8 @@ def test_bedtime_is_moved_and_a_no_is_read_with_its_reason(chromium: Browser, ho
 
 def test_a_proposal_is_accepted_and_the_site_opens(chromium: Browser, house: Hedgerow) -> None:
     with phones(chromium, house, TOM) as (child, parent):
-        child.unfold("Why is this a rule?")
-        child.choose(child.page.get_by_label("Which rule?"), "Netflix")
+        child.unfold("Why is it like this?")
+        child.choose(child.page.get_by_label("About what?"), "Netflix")
         child.tap(child.page.locator("#wishes").get_by_role("button", name="Ask", exact=True).last)
         child.said("Why is Netflix closed?")
         accept = parent.page.get_by_role("button", name="Open from now on")
