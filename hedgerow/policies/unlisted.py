@@ -14,6 +14,8 @@ gate does, once.
   somebody's home was set up this week.
 - A server that asks for a password as proxies do (407) is a proxy. No web site sends that.
 - A server that cannot be looked at may just be slow. It stays closed where new sites are closed too.
+- A server of a device that keeps dozens of looks busy stays closed until there is time for it: the others may only be
+  there to hide it.
 - A server that completes the handshake and then answers no request is no web site. It stays closed to children whose
   pages are read strictly.
 - A site that carries nearly all that a device sends and gets, both ways and for minutes, is used as a tunnel.
@@ -73,13 +75,19 @@ class CertificateFlaw(StrEnum):
     PROXY = "proxy"
     UNSEEN = "unseen"
     SILENT = "silent"
+    CROWDED = "crowded"
     TUNNEL = "tunnel"
 
 
 def suspicion_of(ruleset: Ruleset, catalogue: Catalogue, host: str, flaw: str, mask: int) -> str:
     """Return what an unlisted host looks like, by the finding about its server; empty if nothing follows from that."""
     match CertificateFlaw(flaw):
-        case CertificateFlaw.SELF_SIGNED | CertificateFlaw.OWN_AUTHORITY | CertificateFlaw.OTHER_NAME:
+        case (
+            CertificateFlaw.SELF_SIGNED
+            | CertificateFlaw.OWN_AUTHORITY
+            | CertificateFlaw.OTHER_NAME
+            | CertificateFlaw.CROWDED
+        ):
             return UNTRUSTED_CERTIFICATE
         case CertificateFlaw.PROXY:
             return BYPASS

@@ -31,6 +31,11 @@ _PATIENCE_SECONDS = 3.0
 _LOOK_SECONDS, _ANSWER_SECONDS, _TUNNEL_SECONDS = 12.0, 6.0, 3.0
 _LOOKS_PER_DEVICE, _LOOKS = 8, 64  # at the same time
 _WAITING_PER_DEVICE = 128
+_MANY_OF_A_DEVICE = 24
+"""Looks of a device from which on those that wait for their turn close: a page needs fewer at once, and whoever keeps
+them busy with servers that say nothing must not hide one among them.
+"""
+
 _MAX_SERVERS = 8192
 _SHORTEST_SECONDS = 120.0
 _LONGEST_SECONDS = {
@@ -115,6 +120,7 @@ class CertificateExaminer:
         self._clock = clock
         self._found = BoundedDict[tuple[str, str, int], _Finding](_MAX_SERVERS)
         self._running: dict[tuple[str, str, int], asyncio.Task[None]] = {}
+        self._begun = set[tuple[str, str, int]]()
         self._running_of = Counter[DeviceId]()
         self._turns: dict[DeviceId, asyncio.Semaphore] = {}
         self._turn = asyncio.Semaphore(_LOOKS)
@@ -125,13 +131,19 @@ class CertificateExaminer:
         return CertificateFlaw.NONE if found is None else found.flaw
 
     async def examine(self, server: Server) -> CertificateFlaw:
-        """Return the last finding, or wait for the first. UNSEEN if that takes too long; it may come later."""
+        """Return the last finding, or wait for the first.
+
+        UNSEEN if that takes too long; it may come later. CROWDED if the device itself keeps too many looks busy.
+        """
         if not self.may_examine(server.address):
             return CertificateFlaw.NONE
         look = self.renew(server)
         if look is not None and server.key not in self._found:
             await asyncio.wait([look], timeout=_PATIENCE_SECONDS)
-        return self.known(server) if server.key in self._found else CertificateFlaw.UNSEEN
+        if server.key in self._found:
+            return self.known(server)
+        is_crowded = server.key not in self._begun and self._running_of[server.owner] >= _MANY_OF_A_DEVICE
+        return CertificateFlaw.CROWDED if is_crowded else CertificateFlaw.UNSEEN
 
     def renew(self, server: Server) -> asyncio.Task[None] | None:
         """Look at a server again, beside what else happens, unless the last finding is still good.
@@ -147,6 +159,7 @@ class CertificateExaminer:
 
         def forget(_look: asyncio.Task[None]) -> None:
             del self._running[server.key]
+            self._begun.discard(server.key)
             self._running_of[owner] -= 1
             if not self._running_of[owner]:
                 del self._running_of[owner], self._turns[owner]
@@ -163,7 +176,7 @@ class CertificateExaminer:
 
     async def _look(self, server: Server, turn: asyncio.Semaphore) -> None:
         flaw = CertificateFlaw.UNSEEN
-        async with turn, self._turn:
+        async with turn, self._begin(server):
             with contextlib.suppress(OSError, EOFError, ValueError, TimeoutError):  # ssl.SSLError is an OSError
                 async with asyncio.timeout(_LOOK_SECONDS):
                     flaw = await self._handshake(server)
@@ -172,6 +185,13 @@ class CertificateExaminer:
                     self._note(server, flaw)  # a new connection need not wait for more
                 flaw = CertificateFlaw.PROXY if await self._is_proxy_by_http2(server) else flaw
         self._note(server, flaw)
+
+    @contextlib.asynccontextmanager
+    async def _begin(self, server: Server) -> AsyncIterator[None]:
+        """Wait for a turn among all devices, which is not the device's own doing."""
+        self._begun.add(server.key)
+        async with self._turn:
+            yield
 
     def _note(self, server: Server, flaw: CertificateFlaw) -> None:
         """Keep a finding for as long as it has been the same already."""

@@ -339,6 +339,35 @@ def test_the_looks_of_a_device_are_bounded(net: SmallInternet, monkeypatch: pyte
     asyncio.run(look())
 
 
+def test_a_proxy_does_not_hide_among_servers_that_say_nothing(
+    net: SmallInternet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same device: another one's is looked at, and so is the proxy itself once there is time."""
+    monkeypatch.setattr(certificate_examiner, "_PATIENCE_SECONDS", 0.02)
+    monkeypatch.setattr(certificate_examiner, "_LOOK_SECONDS", 2.0)
+
+    async def look() -> None:
+        async with tls_server(net, b"HTTP/1.1 407 No\r\n\r\n") as server:
+            with contextlib.closing(socket.create_server(("127.0.0.1", 0), backlog=256)) as slow:
+                examiner = CertificateExaminer(net.authority.root, also_private=True)
+                silent = [server_at(slow.getsockname()[1], f"host-{number}.{HOST}") for number in range(40)]
+                found = [await examiner.examine(each) for each in silent]
+                assert set(found[:20]) == {CertificateFlaw.UNSEEN}, "as many as a page of many sites"
+                assert set(found[24:]) == {CertificateFlaw.CROWDED}
+                assert await examiner.examine(server_at(server.port)) is CertificateFlaw.CROWDED
+                of_another = server_at(server.port, f"other.{HOST}", owner="phone")
+                other = examiner.renew(of_another)
+                assert other is not None
+                await other
+                assert examiner.known(of_another) is CertificateFlaw.OTHER_NAME
+            later = examiner.renew(server_at(server.port))
+            assert later is not None
+            await later
+            assert await examiner.examine(server_at(server.port)) is PROXY
+
+    asyncio.run(look())
+
+
 def test_machines_of_the_house_are_not_looked_at(net: SmallInternet) -> None:
     """At home a printer's page has a certificate that it signed itself; `network.reachable` opens it."""
     host = "self-signed.example"
