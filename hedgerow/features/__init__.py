@@ -10,6 +10,7 @@ Deliberately absent: discovery, and registration at import.
 from __future__ import annotations
 
 from hedgerow.features import (
+    advice,
     away,
     cafe,
     chores,
@@ -57,6 +58,7 @@ FEATURES: tuple[Feature, ...] = (
     last_rules.FEATURE,
     undo.FEATURE,
     wishes.FEATURE,
+    advice.FEATURE,
     quiet_hour.FEATURE,
     ntfy.FEATURE,
     telegram.FEATURE,
