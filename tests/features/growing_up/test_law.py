@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 
-import minimum_ages as table
 import pytest
+from features.growing_up import minimum_ages as table
 
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.features.growing_up.law import MinimumAge, ages_that_concern, minimum_ages
@@ -34,7 +34,7 @@ def test_thirty_countries_have_one_age_for_a_kind() -> None:
 
 
 def test_the_table_of_the_documentation_is_up_to_date() -> None:
-    """To update: `python tools/minimum_ages.py`."""
+    """To update: `python tools/features/growing_up/minimum_ages.py`."""
     assert table.PAGE.read_text(encoding="utf-8") == table.page()
 
 

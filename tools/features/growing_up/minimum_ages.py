@@ -1,5 +1,6 @@
-"""Generate the table of minimum ages in docs/features/growing_up.md: `python tools/minimum_ages.py`.
+"""Generate the table of minimum ages in docs/features/growing_up.md.
 
+Run `python tools/features/growing_up/minimum_ages.py`.
 A test compares it with `hedgerow/features/growing_up/ages.yaml`.
 """
 
@@ -11,7 +12,7 @@ from babel import Locale
 
 from hedgerow.features.growing_up.law import minimum_ages
 
-PAGE = Path(__file__).resolve().parent.parent / "docs/features/growing_up.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs/features/growing_up.md"
 _BEGIN, _END = "<!-- made from ages.yaml: begin -->\n", "<!-- end -->"
 
 
