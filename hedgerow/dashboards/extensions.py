@@ -21,6 +21,7 @@ class Place(StrEnum):
     TODAY_START = "today start"  # nothing; what somebody should do, before all else
     EVERYBODY = "everybody"  # nothing; of *Today*, what holds for all children or everybody
     EVERYBODY_PAUSE = "everybody pause"  # nothing; buttons of the form there, which has `minutes`
+    REQUEST = "request"  # the RequestRow of a site or app; an answer
     GUIDE_CONNECT = "guide connect"  # the address of this machine to which the browser connected
     GUIDE_END = "guide end"  # nothing; its heading, with what is missing
     PERSON = "person"  # the Person; above the tiles

@@ -94,4 +94,12 @@ async def undo_wish(core: Operations, caller: Caller, wish_id: WishId) -> Wish:
     return await core.part(wishes_of).undo(wish_id, caller.actor)
 
 
-WISH_ACTIONS = (grant_wish, deny_wish, talk_about_wish, close_wish, undo_wish)
+@action("POST", "/requests/{request_id}/talk", form=FormOf("/requests/{request_id}/talk"))
+async def talk_about_request(
+    core: Operations, caller: Caller, request_id: JournalId, order: WishAnswer = _NO_WORDS
+) -> None:
+    """Offer to talk about a site or an app. It stays closed, and the question open until one of both closes it."""
+    await core.part(wishes_of).talk_about(request_id, caller.name, plain_note(order.why))
+
+
+WISH_ACTIONS = (talk_about_request, grant_wish, deny_wish, talk_about_wish, close_wish, undo_wish)

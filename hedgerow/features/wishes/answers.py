@@ -21,7 +21,8 @@ from hedgerow.dashboards.words.languages import Language, language, message
 from hedgerow.features.contract import Core
 from hedgerow.features.wishes import own_words
 from hedgerow.features.wishes.records import LAPSES_S, UNANSWERED, Wish, WishKind, WishState, WishStore
-from hedgerow.journal.access_store import NoSuchEntry
+from hedgerow.journal.access_store import NoSuchEntry, answer_request
+from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import bonuses, grants
 from hedgerow.policies.effective_users import EffectiveUsers
@@ -122,7 +123,7 @@ class Wishes:
     ) -> Wish:
         """Say yes: to all that was asked for, or to so many minutes. In force on return. Raises `InvalidInput`."""
         async with self._one_by_one:
-            wish = await asyncio.to_thread(self._unanswered, wish_id)
+            wish = await asyncio.to_thread(_unanswered, self.store, wish_id)
             if wish.person not in self._control.policy().people:
                 raise InvalidInput("The policy has no person called '%(person)s'.", person=wish.person)
             if wish.kind is WishKind.RULE:
@@ -135,9 +136,18 @@ class Wishes:
 
     async def say(self, wish_id: int, state: WishState, actor: str, why: str = "") -> Wish:
         """Say no, or keep a wish open to talk about it, or close it. Raises `InvalidInput`."""
-        wish = await asyncio.to_thread(self._unanswered, wish_id)
+        wish = await asyncio.to_thread(_unanswered, self.store, wish_id)
         await asyncio.to_thread(self._answer, wish, actor, state=state, why=why or wish.why)
         return await asyncio.to_thread(self.store.wish, wish_id)
+
+    async def talk_about(self, request_id: int, actor: str, why: str) -> None:
+        """Answer a request for a site or an app, and keep it open to talk about. Raises `NoSuchEntry`.
+
+        It is denied, so that a block page that waits says so. One of nobody in the policy is only denied.
+        """
+        policy, now = self._control.policy(), self._clock()
+        await asyncio.to_thread(_talk_about, self._journal, policy, request_id, actor=actor, why=why, now=now)
+        await self._put_in_force()
 
     async def close_own(self, wish_id: int, person: str) -> None:
         """Close a wish as the child that asked. Raises `InvalidInput` for any other."""
@@ -160,12 +170,6 @@ class Wishes:
         await asyncio.to_thread(self._take_back, wish, actor, now)
         await self._put_in_force()
         return await asyncio.to_thread(self.store.wish, wish_id)
-
-    def _unanswered(self, wish_id: int) -> Wish:
-        wish = self.store.wish(wish_id)
-        if wish.state not in UNANSWERED:
-            raise _answered(wish)
-        return wish
 
     def _answer(self, wish: Wish, actor: str, *, state: WishState, why: str = "") -> None:
         with self._journal.begin() as connection:
@@ -274,6 +278,27 @@ async def _change_rule(wish: Wish, author: Principal, reader: Language, policy: 
             what=title_of(wish.subject, reader),
             name=wish.person,
         ) from None
+
+
+def _unanswered(store: WishStore, wish_id: int) -> Wish:
+    wish = store.wish(wish_id)
+    if wish.state not in UNANSWERED:
+        raise _answered(wish)
+    return wish
+
+
+def _talk_about(store: Store, policy: Policy, request_id: int, *, actor: str, why: str, now: float) -> None:
+    waiting = JournalReader(store).requests()
+    asked = next((row for row in waiting if row.id == request_id and not row.chore), None)
+    if asked is None:
+        raise NoSuchEntry(f"there is no open request {request_id}")
+    same = [row.id for row in waiting if row.id == request_id or row.is_answered_with(asked, policy)]
+    with store.begin() as connection:
+        for each in same:
+            answer_request(store, connection, each, state="denied", actor=actor, now=now, why=why)
+        if asked.person in policy.people:
+            person = str(asked.person)
+            WishStore(store).insert_talk(connection, asked, person, actor=actor, why=why, now=now)
 
 
 def _changed_since() -> InvalidInput:

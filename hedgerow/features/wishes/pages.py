@@ -28,12 +28,14 @@ from hedgerow.features.wishes.actions import (
     close_wish,
     deny_wish,
     grant_wish,
+    talk_about_request,
     talk_about_wish,
     undo_wish,
 )
 from hedgerow.features.wishes.answers import Wishes, WishForm, wishes_of
 from hedgerow.features.wishes.api import add_wish_routes
 from hedgerow.features.wishes.records import Wish, WishKind
+from hedgerow.journal.reader import RequestRow
 from hedgerow.policies.model import Person
 from hedgerow.policies.text.notes import plain_note
 from hedgerow.policies.time_model import LATER_BEDTIME
@@ -126,6 +128,11 @@ class WishPages(AnswerPages):
         await talk_about_wish.run(self._context, caller, wish_id, order)
         return self._done(request, message("It stays open for both of you until one of you closes it."))
 
+    @form(talk_about_request)
+    async def talk_about(self, request: Request, caller: Caller, request_id: int, order: WishAnswer) -> Response:
+        await talk_about_request.run(self._context, caller, request_id, order)
+        return self._done(request, message("It stays open for both of you until one of you closes it."))
+
     @form(close_wish)
     async def close(self, request: Request, caller: Caller, wish_id: int) -> Response:
         await close_wish.run(self._context, caller, wish_id)
@@ -182,6 +189,10 @@ def _of_child(context: PageContext, view: DeviceView) -> OwnWishes | None:
     )
 
 
+def _of_request(context: PageContext, asked: RequestRow) -> RequestRow | None:
+    return asked if asked.person in context.policy().people else None
+
+
 def _of_person(context: PageContext, person: Person) -> tuple[Wish, ...] | None:
     return context.part(wishes_of).store.of_person(person.name, context.clock()) or None
 
@@ -190,6 +201,7 @@ EXTENSIONS = Extensions(
     actions=WISH_ACTIONS,
     cards=(
         Card(place=Place.TODAY, template="wishes/templates/today.html", read=_waiting),
+        Card(place=Place.REQUEST, template="wishes/templates/request.html", read=_of_request),
         Card(place=Place.OWN_PAGE, template="wishes/templates/own_wishes.html", read=_of_child),
         Card(place=Place.PERSON, template="wishes/templates/person.html", read=_of_person),
     ),

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, func, select
 
 from hedgerow.journal.access_store import NoSuchEntry
+from hedgerow.journal.reader import RequestRow
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import wishes
 
@@ -154,6 +155,16 @@ class WishStore:
             row = {**values, "at": now, "last_at": now, "asked": 1, "given": 0, "state": WishState.OPEN, "why": ""}
             key = connection.execute(self._store.insert(wishes).values(row)).inserted_primary_key
         return int(key[0]) if key else 0
+
+    def insert_talk(
+        self, connection: Connection, asked: RequestRow, person: str, *, actor: str, why: str, now: float
+    ) -> None:
+        """Write a question about a site or an app that is to be talked about."""
+        row: dict[str, object] = {"person": person, "device": asked.device, "kind": WishKind.RULE, "note": asked.note}
+        row |= {"subject": asked.subject, "at": asked.at, "last_at": asked.last_at, "asked": asked.asked}
+        row |= {"minutes": 0, "given": 0, "state": WishState.TALKING, "why": why}
+        row |= {"answered_at": now, "answered_by": actor}
+        connection.execute(self._store.insert(wishes).values(row))
 
     def change(self, connection: Connection, wish_id: int, before: Iterable[WishState], **values: object) -> None:
         """Change a wish that is in one of these states. Raises `NoSuchEntry`."""

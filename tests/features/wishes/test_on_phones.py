@@ -17,7 +17,7 @@ import pytest
 from parent_jobs import Hand
 from playwright.sync_api import Browser, Page, expect
 from small_internet import SmallInternet
-from small_internet.browser import FOR_PAGES, browser_for_pages
+from small_internet.browser import FOR_PAGES, browser_for_pages, look_through
 from small_internet.clients import kdig_addresses
 from small_internet.running import Hedgerow, network_section, running_hedgerow, wait_until
 
@@ -105,6 +105,15 @@ def phones(chromium: Browser, house: Hedgerow, address: str) -> Iterator[tuple[H
         parent.close()
 
 
+def assert_accessible(page: Page) -> None:
+    """Check a page with axe in both themes, and that nothing of it is wider than the phone."""
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+        found = look_through(page)
+        assert found.violations_count == 0, found.generate_report()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 def is_open(house: Hedgerow, address: str) -> bool:
     return kdig_addresses(house.dns, SITE, source=address) != ["0.0.0.0"]
 
@@ -165,6 +174,9 @@ def test_a_proposal_is_accepted_and_the_site_opens(chromium: Browser, house: Hed
         child.choose(child.page.get_by_label("About what?"), "Netflix")
         child.tap(child.page.locator("#wishes").get_by_role("button", name="Ask", exact=True).last)
         child.said("Why is Netflix closed?")
+        parent.said("Why is Netflix closed?")
+        for page in (child.page, parent.page):
+            assert_accessible(page)
         accept = parent.page.get_by_role("button", name="Open from now on")
         accept.wait_for(timeout=PATIENCE * 1000)
         parent.tap(accept)

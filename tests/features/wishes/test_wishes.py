@@ -26,7 +26,7 @@ from hedgerow.features.wishes.own_words import ASKED_PER_HOUR
 from hedgerow.features.wishes.pages import parse_wished
 from hedgerow.features.wishes.records import KEPT_S, LAPSES_S, WishStore
 from hedgerow.journal.tables import bonuses, grants, wishes
-from hedgerow.policies.model import DeviceId
+from hedgerow.policies.model import AccessRequest, DeviceId
 from hedgerow.policies.reading.load import load_policy
 
 HOUSE = """
@@ -232,6 +232,24 @@ def test_a_no_has_a_reason_and_talking_stays_open_until_one_of_them_closes_it(ho
     history = house.look("/people/mia")
     assert "asked for in the last 30 days" in history
     assert "Homework first." in history
+
+
+def test_a_site_that_was_asked_for_is_kept_to_talk_about(house: House) -> None:
+    now, tablet = house.clock.now, DeviceId("mia-tablet")
+    for device, person in ((tablet, "mia"), (DeviceId(STRANGER), None)):
+        house.web.ledger.file(AccessRequest(now, device, person, "www.tiktok.com", "", "service: tiktok", "my class"))
+    assert house.look("/").count("/talk") == 1, "only for somebody of the family"
+    assert "until one of you closes it" in house.press("/requests/1/talk", why="Let’s talk about it first.")
+    (wish,) = house.api("GET", "/wishes").json()
+    assert (wish["state"], wish["subject"], wish["note"]) == ("talking", "tiktok", "my class")
+    assert "Why is TikTok closed?" in house.page(MIA)
+    assert house.web.ledger.request(1).why == "Let’s talk about it first."
+    for number, status in ((1, 404), (2, 204), (2, 404), (77, 404)):
+        assert house.api("POST", f"/requests/{number}/talk").status_code == status
+    assert len(house.rows(wishes)) == 1
+    with house.browser(MIA) as browser:
+        assert browser.post("/device/wish/close", data={"wish": "1"}).status_code == 303
+    assert house.api("GET", "/wishes").json() == []
 
 
 def test_brothers_and_sisters_adults_and_strangers_see_nothing_and_a_stranger_writes_nothing(house: House) -> None:
