@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import pytest
@@ -24,6 +25,7 @@ from small_internet.running import Hedgerow, network_section, running_hedgerow, 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(not FOR_PAGES.exists(), reason="needs Debian's chromium")]
 MIA, TOM, PATIENCE = "127.0.0.2", "127.0.0.3", 60.0
 SITE = "news.example"
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 PEOPLE = """
 people:
   mia: {{age: 9, devices: [tablet], budget: 0m}}
@@ -107,8 +109,8 @@ def phones(chromium: Browser, house: Hedgerow, address: str) -> Iterator[tuple[H
 
 def assert_accessible(page: Page) -> None:
     """Check a page with axe in both themes, and that nothing of it is wider than the phone."""
-    for theme in ("light", "dark"):
-        page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+    for theme in THEMES:
+        page.emulate_media(color_scheme=theme)
         found = look_through(page)
         assert found.violations_count == 0, found.generate_report()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

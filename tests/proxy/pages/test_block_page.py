@@ -600,3 +600,19 @@ def test_a_cached_page_has_the_url_of_the_request() -> None:
     other = page.blocked(decision, "b.example", "http://b.example/", NOW, reader=reader)
     assert b"b.example" in other.body
     assert b"a.example" not in other.body
+
+
+@pytest.mark.parametrize(
+    ("reason", "label"), [(Reason.BUDGET, "Ask for more minutes"), (Reason.BEDTIME, "Ask for a later bedtime")]
+)
+def test_a_child_whose_time_is_over_is_led_to_its_own_page(reason: Reason, label: str) -> None:
+    portal = "http://192.168.1.2:8053/device"
+    closed = Decision(Verdict.BLOCK, reason, reason.value)
+    for reader, is_child in (
+        (PageReader("en", young=True), True),
+        (PageReader("en", is_family=True), True),
+        (PageReader("en"), False),
+    ):
+        for page, leads in ((BlockPage(portal=portal), is_child), (BlockPage(), False)):
+            html = page.blocked(closed, "a.example", "http://a.example/", NOW, reader=reader).body.decode()
+            assert (f'<a class="button" href="{portal}">{label}</a>' in html) is leads
