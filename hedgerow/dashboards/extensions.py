@@ -25,6 +25,7 @@ class Place(StrEnum):
     GUIDE_CONNECT = "guide connect"  # the address of this machine to which the browser connected
     GUIDE_END = "guide end"  # nothing; its heading, with what is missing
     PERSON = "person"  # the Person; above the tiles
+    SERVICE = "service"  # the id of a service or topic; beside its switch
     PERSON_TIME = "person time"  # the same; after the daily limits
     PERSON_DEVICES = "person devices"  # the Person; their devices in a line
     DEVICES = "devices"  # True if the form for a first seat is wanted; after the devices

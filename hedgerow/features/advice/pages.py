@@ -14,6 +14,7 @@ from hedgerow.dashboards.pages.context import PageContext, PageGroup
 from hedgerow.dashboards.pages.own_device import help_section, tone_of
 from hedgerow.dashboards.routes import DEVICES, OPERATE, READ, get
 from hedgerow.dashboards.words.languages import language_of
+from hedgerow.features.advice.guides import Guide, load_guides
 from hedgerow.features.advice.own_words import CHILDRENS_TOPICS, AdviceTopic
 from hedgerow.features.advice.sources import load_sources
 from hedgerow.policies.model import Person
@@ -23,6 +24,13 @@ _TOPICS = {topic.name: topic for topic in CHILDRENS_TOPICS}
 
 class AdvicePages(PageGroup):
     """`/device/advice/…`, which every device of the network may open at any time, and `/advice/told` for parents."""
+
+    @get("/device/advice/apps", DEVICES)
+    async def own_apps(self, request: Request) -> Response:
+        """Show a child how to block or report somebody in an app."""
+        self._device(request)
+        guides = [guide for guide in load_guides().values() if guide.safety]
+        return self._page(request, "advice/templates/own_apps.html", guides=guides)
 
     @get("/device/advice/{topic}", DEVICES)
     async def topic(self, request: Request, topic: str) -> Response:
@@ -42,6 +50,12 @@ class AdvicePages(PageGroup):
         section = help_section(view, self._context.policy(), language_of(request)) if view is not None else ""
         return self._page(request, "advice/templates/told.html", sources=load_sources()["told"], help=section)
 
+    @get("/advice/apps", READ, OPERATE)
+    async def apps(self, request: Request) -> Response:
+        """Show a parent the controls that apps and devices have themselves."""
+        guides = [guide for guide in load_guides().values() if guide.controls]
+        return self._page(request, "advice/templates/apps.html", guides=guides)
+
 
 def _of_child(context: PageContext, view: DeviceView) -> tuple[AdviceTopic, ...] | None:
     return CHILDRENS_TOPICS if tone_of(view, context.policy()) else None
@@ -51,10 +65,16 @@ def _for_parent(_context: PageContext, person: Person) -> Literal[True] | None:
     return True if person.age is not None else None
 
 
+def _of_service(_context: PageContext, service: str) -> Guide | None:
+    guide = load_guides().get(service)
+    return guide if guide is not None and guide.controls else None
+
+
 EXTENSIONS = Extensions(
     cards=(
         Card(place=Place.OWN_PAGE, template="advice/templates/own_card.html", read=_of_child),
         Card(place=Place.PERSON, template="advice/templates/person.html", read=_for_parent),
+        Card(place=Place.SERVICE, template="advice/templates/service.html", read=_of_service),
     ),
     page_groups=(AdvicePages,),
 )

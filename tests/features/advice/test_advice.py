@@ -15,6 +15,7 @@ from sqlalchemy import select
 from web_server import TOKEN, Web, running_web
 
 from hedgerow.dashboards.control import DeviceView
+from hedgerow.features.advice.guides import load_guides
 from hedgerow.features.advice.own_words import CHILDRENS_TOPICS
 from hedgerow.features.advice.sources import load_sources
 from hedgerow.journal.tables import metadata
@@ -35,6 +36,7 @@ devices:
 """
 EVE, MIA, ANA, STRANGER, OUTSIDE = (f"127.0.0.{number}" for number in (36, 31, 33, 99, 98))
 PAGES = [f"/device/advice/{topic.name}" for topic in CHILDRENS_TOPICS]
+APPS = "/device/advice/apps"
 A_YEAR = timedelta(days=365)
 
 
@@ -124,7 +126,7 @@ def test_nothing_is_kept_of_a_visit(web: Web) -> None:
 
     look(web, MIA, "/device")
     before = kept()
-    for path in PAGES:
+    for path in (*PAGES, APPS):
         look(web, MIA, path)
     assert kept() == before
     headers = {"authorization": f"Bearer {TOKEN}"}
@@ -147,6 +149,36 @@ def test_each_page_names_its_sources_and_they_were_checked_within_a_year() -> No
             assert now - A_YEAR <= source.checked <= now, f"compare {source.url} with our words again"
 
 
+def test_guides_were_checked_within_a_year_and_are_for_services_of_the_catalogue_or_have_a_title() -> None:
+    now = datetime.now(UTC).date()
+    for guide in load_guides().values():
+        assert guide.title
+        assert guide.controls or guide.safety
+        for line in (*guide.controls, *guide.safety):
+            assert line.url.startswith("https://")
+            assert line.title
+            assert now - A_YEAR <= line.checked <= now, f"compare {line.url} with the entry again"
+        assert all(control.name for control in guide.controls)
+
+
+def test_a_parent_finds_a_services_own_controls_beside_its_switch_and_by_two_taps(web: Web) -> None:
+    with httpx.Client(base_url=web.url, trust_env=False, timeout=60, verify=False) as parent:
+        assert 'href="/advice/apps"' in parent.get("/people/mia").text
+        switches = parent.get("/people/mia/services", params={"find": "tiktok"}).text
+        page = parent.get("/advice/apps").text
+    assert 'href="/advice/apps#tiktok"' in switches
+    for guide in load_guides().values():
+        assert (f'id="{guide.id}"' in page) is bool(guide.controls)
+        assert all(line.url in page.replace("&amp;", "&") for line in guide.controls)
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_a_child_reads_how_to_block_and_report(web: Web, code: str) -> None:
+    page = look(web, MIA, "/device/advice/apps", code).text
+    assert ("Reporting: the app is told" in page) is (code == "en")
+    assert all(line.url in page for guide in load_guides().values() for line in guide.safety)
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_pages_are_accessible_and_fit_a_phone_in_the_longest_language(
@@ -158,7 +190,7 @@ def test_pages_are_accessible_and_fit_a_phone_in_the_longest_language(
         )
         page = context.new_page()
         web.control.devices["127.0.0.1"] = web.control.devices[MIA]
-        for path in ("/device", *PAGES, "/advice/told"):
+        for path in ("/device", *PAGES, APPS, "/advice/told", "/advice/apps", "/people/mia/services?find=tiktok"):
             page.goto(f"{web.url}{path}")
             assert look_through(page).response["violations"] == [], path
             assert page.evaluate("document.documentElement.scrollWidth") <= 390, path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hedgerow.features.advice.guides import load_guides
 from hedgerow.features.advice.own_words import CHILDRENS_TOPICS
 from hedgerow.features.advice.sources import load_sources
 
@@ -28,10 +29,26 @@ def updated(text: str, table: str, start: str = START, end: str = END) -> str:
     return f"{before}{start}\n{table}\n{end}{rest.partition(end)[2]}"
 
 
-def test_the_table_of_sources_is_current() -> None:
+def guides_table() -> str:
+    """Return the table of guides."""
+    rows = (
+        f"| {guide.title} | {', '.join(filter(None, (line.name, *line.kinds))) or 'block and report'} "
+        f"| [{line.title}]({line.url}) | {line.checked} |\n"
+        for guide in load_guides().values()
+        for line in (*guide.controls, *guide.safety)
+    )
+    return "| app or device | what | source | compared |\n| --- | --- | --- | --- |\n" + "".join(rows)
+
+
+def with_tables(text: str) -> str:
+    """Return the page with current tables."""
+    return updated(updated(text, sources_table()), guides_table(), "<!-- guides -->\n", "<!-- end of guides -->\n")
+
+
+def test_the_tables_are_current() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    assert text == updated(text, sources_table())
+    assert text == with_tables(text)
 
 
 if __name__ == "__main__":
-    PAGE.write_text(updated(PAGE.read_text(encoding="utf-8"), sources_table()), encoding="utf-8")
+    PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
