@@ -23,7 +23,7 @@ CHILD = "127.0.0.2"
 
 MACHINE_PATHS = (
     *("/certificate/hedgerow-ca.pem", "/certificate/trusted.svg", "/proxy.pac", "/wpad.dat", "/check/here.svg"),
-    *("/device/time", "/device/state", "/device/kept", "/captive-portal", "/device/name"),
+    *("/device/time", "/device/state", "/device/kept", "/captive-portal", "/device/name", "/device/advice/picture"),
     *("/manifest.json", "/service-worker.js"),
 )
 FILES = (
@@ -39,6 +39,8 @@ FILES = (
     "/counter/screens/list",
     "/counter/screens/program",
     "/today/children",
+    "/wishes/waiting",
+    "/advice/told",
     "/lists/guide",
     "/devices/mia-tablet/away?form=firefox",
 )
@@ -56,6 +58,8 @@ OWN_FORMS = (
     "/device/growing/wait",
     "/device/name",
     "/device/voucher",
+    "/device/wish",
+    "/device/wish/close",
     "/invitation",
     "/language",
 )
@@ -95,6 +99,14 @@ FORMS = {
     "/device/ask": {"site": "asked.example"},
     "/device/chore": {"chore": "Read"},
     "/device/growing/wait": {},
+    "/device/wish": {"kind": "minutes", "minutes": "30"},
+    "/device/wish/close": {"wish": "1"},
+    "/wishes/1/grant": {},
+    "/wishes/1/deny": {},
+    "/wishes/1/talk": {},
+    "/wishes/1/close": {},
+    "/wishes/1/undo": {},
+    "/requests/1/talk": {},
     "/device/code": {"code": "123456"},
     "/people/mia/code": {"person": "mia", "minutes": "15"},
     "/grants/g/revoke": {},
