@@ -253,6 +253,7 @@ OTHERS: dict[str, Any] = {
     "network.bundle.lists": False,
     "network.new_sites_days": 0,
     "people.*.age": 10,
+    "people.*.born": "2016-05",
     "people.*.profile": "adult",
     "people.*.timezone": "Europe/Berlin",
     "people.*.devices": [],
@@ -330,7 +331,7 @@ def named(path: KeyPath) -> KeyPath:
 def with_value(path: KeyPath, value: Any) -> dict[str, Any]:
     """Return the base policy with another value of a key; None removes the key."""
     document = copy.deepcopy(WHOLE)
-    if path[:1] == ("people",) and path[-1] == "profile":
+    if path[:1] == ("people",) and path[-1] in {"born", "profile"}:
         del document["people"]["mia"]["age"]
     holder: Any = document
     for step in path[:-1]:
