@@ -23,7 +23,7 @@ CHILD = "127.0.0.2"
 
 MACHINE_PATHS = (
     *("/certificate/hedgerow-ca.pem", "/certificate/trusted.svg", "/proxy.pac", "/wpad.dat", "/check/here.svg"),
-    *("/device/time", "/device/state", "/device/kept", "/captive-portal", "/device/name", "/device/advice/picture"),
+    *("/device/time", "/device/state", "/device/kept", "/captive-portal", "/device/name"),
     *("/manifest.json", "/service-worker.js"),
 )
 FILES = (
@@ -40,7 +40,6 @@ FILES = (
     "/counter/screens/program",
     "/today/children",
     "/wishes/waiting",
-    "/advice/told",
     "/lists/guide",
     "/devices/mia-tablet/away?form=firefox",
 )

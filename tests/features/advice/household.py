@@ -6,7 +6,9 @@ from web_server import Web
 
 PAGES = (
     *("/device/advice/picture", "/device/advice/meeting", "/device/advice/friend", "/device/advice/saw"),
+    "/device/advice/apps",
     "/advice/told",
+    "/advice/apps",
 )
 
 
