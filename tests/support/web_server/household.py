@@ -75,7 +75,6 @@ PAGES = (
         "/changes/1",
     ),
     *("/account", "/report", "/help", "/certificate", "/out-of-reach", "/device", "/sign-in"),
-    *("/advice/told", "/advice/apps", "/device/advice/apps", "/device/advice/picture"),
     *("/start", "/start/children"),
     *(f"/start/{step}" for step in ("place", "people", "connect", "devices", "done")),
     *("/people/tom", "/people/tom/sites", "/check", "/more", "/why?device=mia-tablet&target=x.example", "/why?row=1"),
