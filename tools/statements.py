@@ -21,7 +21,7 @@ BUDGETS = {
     "blocklists": 3795,
     "dashboards": 7279,
     "dns": 4745,
-    "features": 9604,
+    "features": 9653,
     "journal": 3427,
     "network": 1289,
     "policies": 5832,

@@ -18,11 +18,14 @@ from hedgerow.dashboards.actions.orders import COUNTER_PATH, JournalId, SessionI
 from hedgerow.dashboards.api.actions import caller_of
 from hedgerow.dashboards.control import at_field
 from hedgerow.dashboards.data_export import csv_cell
-from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_to
+from hedgerow.dashboards.pages.action_forms import form
+from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of
 from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter, get, post
 from hedgerow.features.cafe.cash import parse_amount
-from hedgerow.features.cafe.counter_store import CounterStore
+from hedgerow.features.cafe.counter_store import CounterAction, CounterStore
+from hedgerow.features.cafe.done_texts import lead_to
 from hedgerow.features.cafe.members import DepositOrder, Member, MemberOrder, members_of
+from hedgerow.features.cafe.session_entries import member_note
 from hedgerow.features.cafe.settings import cafe_of
 from hedgerow.features.cafe.shifts import debts_of
 
@@ -101,7 +104,25 @@ class MemberPages(PageGroup):
             caller = caller_of(request, f"{principal_of(request).name}\n{once}" if once else "")
             order = DepositOrder(amount=typed if way == "in" else -typed)
             await deposit.run(self._context, caller, number, order)
-        return redirect_to(MEMBERS_PATH)
+        return await lead_to(
+            self._context,
+            request,
+            caller,
+            MEMBERS_PATH,
+            lambda each: each.action is CounterAction.DEPOSIT and each.note == member_note(number),
+        )
+
+    @form(charge)
+    async def charge(self, request: Request, caller: Caller, number: int, session: str) -> Response:
+        """Pay a bill from a balance."""
+        await charge.run(self._context, caller, number, session)
+        return await lead_to(
+            self._context,
+            request,
+            caller,
+            MEMBERS_PATH,
+            lambda each: each.action is CounterAction.PAY and each.session == session,
+        )
 
     async def _all(self) -> tuple[Member, ...]:
         return await run_in_threadpool(self._context.part(members_of).all)

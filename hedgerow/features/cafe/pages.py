@@ -17,7 +17,7 @@ from starlette.responses import Response
 from hedgerow.dashboards.accounts import Principal
 from hedgerow.dashboards.actions import sessions
 from hedgerow.dashboards.actions.action import Caller
-from hedgerow.dashboards.actions.orders import COUNTER_PATH, LATEST, SeatOrder
+from hedgerow.dashboards.actions.orders import COUNTER_PATH, LATEST, ExtendOrder, SeatOrder
 from hedgerow.dashboards.api.actions import caller_of
 from hedgerow.dashboards.control import DeviceView, InvalidInput, at_field
 from hedgerow.dashboards.extensions import Card, Extensions, NavLink, Place
@@ -36,6 +36,7 @@ from hedgerow.features.cafe.audit import audit, audit_csv, audit_period
 from hedgerow.features.cafe.calls import seat_calls_of
 from hedgerow.features.cafe.cash import MOST, Till, parse_amount, till
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore
+from hedgerow.features.cafe.done_texts import lead_to
 from hedgerow.features.cafe.member_pages import MEMBER_ACTIONS, MemberPages, add_member_routes
 from hedgerow.features.cafe.members import members_of
 from hedgerow.features.cafe.metrics import SEATS
@@ -170,8 +171,25 @@ class CounterPages(_CounterGroup):
                 raise
             return question
         chosen = {"minutes": round(order.minutes), "band": order.band, "pays": order.pays}
-        return redirect_to(
-            f"{COUNTER_PATH}?{urlencode({name: value for name, value in chosen.items() if value is not None})}"
+        path = f"{COUNTER_PATH}?{urlencode({name: value for name, value in chosen.items() if value is not None})}"
+        return await lead_to(
+            self._context,
+            request,
+            caller,
+            path,
+            lambda each: each.action is CounterAction.OPEN and each.seat == device,
+        )
+
+    @form(sessions.extend_session)
+    async def extend(self, request: Request, caller: Caller, device: str, order: ExtendOrder) -> Response:
+        """Add minutes to a session."""
+        await sessions.extend_session.run(self._context, caller, device, order)
+        return await lead_to(
+            self._context,
+            request,
+            caller,
+            COUNTER_PATH,
+            lambda each: each.action is CounterAction.EXTEND and each.seat == device,
         )
 
     async def _ask_to_replace(self, request: Request, seat: str, session: str) -> Response | None:
@@ -280,10 +298,17 @@ class ShiftPages(_CounterGroup):
         )
 
     @form(pay)
-    async def pay(self, _request: Request, caller: Caller, session: str) -> Response:
+    async def pay(self, request: Request, caller: Caller, session: str) -> Response:
         """Record that a guest pays what is owed."""
         await pay.run(self._context, caller, session)
-        return redirect_to(f"{COUNTER_PATH}/receipt?{urlencode({'session': session})}")
+        path = f"{COUNTER_PATH}/receipt?{urlencode({'session': session})}"
+        return await lead_to(
+            self._context,
+            request,
+            caller,
+            path,
+            lambda each: each.action is CounterAction.PAY and each.session == session,
+        )
 
     @form(credit)
     async def credit(self, request: Request, caller: Caller, session: str) -> Response:

@@ -13,11 +13,14 @@ from starlette.responses import Response
 from hedgerow.dashboards.actions.action import Caller, CommandOf, FormOf, action
 from hedgerow.dashboards.actions.operations import Operations
 from hedgerow.dashboards.actions.orders import COUNTER_PATH
+from hedgerow.dashboards.pages.action_forms import form
 from hedgerow.dashboards.pages.context import PageContext, PageGroup
+from hedgerow.dashboards.pages.feedback import Feedback
 from hedgerow.dashboards.routes import OPERATE, READ, get
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import message
-from hedgerow.features.cafe.counter_store import CounterStore
+from hedgerow.features.cafe.counter_store import CounterAction, CounterStore
+from hedgerow.features.cafe.done_texts import lead_to
 from hedgerow.features.cafe.sales import SaleOrder, sales_of
 from hedgerow.features.cafe.seat_tiles import natural_order
 from hedgerow.features.cafe.settings import cafe_of
@@ -59,6 +62,23 @@ class SalePages(PageGroup):
             cafe=cafe_of(context.policy()),
             bills=open_bills(context),
             once=secrets.token_hex(12),
+        )
+
+    @form(sell)
+    async def sell(self, request: Request, caller: Caller, order: SaleOrder) -> Response:
+        """Sell an article, and offer to undo that."""
+        await sell.run(self._context, caller, order)
+        fields = {"article": order.article, "count": f"{-order.count}", "seat": order.seat}
+        fields |= {"once": secrets.token_hex(12)}
+        return await lead_to(
+            self._context,
+            request,
+            caller,
+            COUNTER_PATH,
+            lambda each: (
+                each.action is CounterAction.ARTICLE and (each.note, each.count) == (order.article, order.count)
+            ),
+            lambda _entry: Feedback("", f"{COUNTER_PATH}/sell" if order.count > 0 else "", fields),
         )
 
     @get(f"{COUNTER_PATH}/bill.csv", OPERATE, READ)

@@ -51,11 +51,16 @@ def member_note(number: int) -> str:
     return f"{_MEMBER}{number}"
 
 
+def is_of_balance(entry: CounterEntry) -> bool:
+    """Return whether an entry is about the balance of a member."""
+    return entry.note.startswith(_MEMBER)
+
+
 def paid_by_members(entries: Sequence[CounterEntry]) -> dict[int, int]:
     """Return what balances have paid for a session and not got back, by the member's number, the latest payer first."""
     paid: dict[int, int] = {}
     for each in entries:
-        if each.action is CounterAction.PAY and each.note.startswith(_MEMBER):
+        if each.action is CounterAction.PAY and is_of_balance(each):
             number = int(each.note.removeprefix(_MEMBER))
             paid[number] = paid.pop(number, 0) + each.taken
     return {number: amount for number, amount in reversed(paid.items()) if amount > 0}

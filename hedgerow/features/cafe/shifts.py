@@ -15,7 +15,12 @@ from hedgerow.dashboards.data_export import csv_cell
 from hedgerow.features.cafe.business_day import business_day, business_day_start
 from hedgerow.features.cafe.cash import CashCount
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry
-from hedgerow.features.cafe.session_entries import due_to_balances, outage_minutes, unused_minutes
+from hedgerow.features.cafe.session_entries import (
+    due_to_balances,
+    outage_minutes,
+    paid_by_members,
+    unused_minutes,
+)
 
 _EARLY = {CounterAction.END: 1, CounterAction.REOPEN: -1}
 _ENTRY_FIELDS = ("actor", "action", "seat", "session", "kind", "minutes", "count", "due", "taken", "currency", "note")
@@ -141,6 +146,20 @@ class SessionHistory:
     def unused(self) -> int:
         """Return the minutes that were paid before and not used, for which there is no voucher yet."""
         return unused_minutes(self.entries)
+
+    @property
+    def lines(self) -> list[CounterEntry]:
+        """Return the entries that are lines of a receipt: the minutes with their price, and articles."""
+        return [
+            each
+            for each in self.entries
+            if each.action is CounterAction.ARTICLE or _minutes(each) or (each.due and each.action in _EARLY)
+        ]
+
+    @property
+    def paid_by_balance(self) -> int:
+        """Return what balances of members have paid."""
+        return sum(paid_by_members(self.entries).values())
 
     @property
     def to_balance(self) -> int:

@@ -16,9 +16,11 @@ from argon2 import PasswordHasher
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.passwords import PasswordHashes
+from hedgerow.dashboards.words.languages import language
 from hedgerow.features.cafe.cash import till
 from hedgerow.features.cafe.counter import CounterService
 from hedgerow.features.cafe.counter_store import CounterAction, CounterStore, StaffRow, balance
+from hedgerow.features.cafe.done_texts import done_text
 from hedgerow.features.cafe.members import Members
 from hedgerow.features.cafe.sales import SaleOrder, Sales
 from hedgerow.features.cafe.sessions import GuestOrder, SessionService
@@ -304,3 +306,34 @@ def test_a_balance_stays_in_its_currency_and_an_empty_one_has_that_of_the_policy
     here = till(cafe.store, cafe.core.policy, time.time())
     assert (here.expected, here.left, here.others) == (0, 0, {"EUR": 1200}), "and is still counted in euros"
     assert [each.currency for each in cafe.members.all()] == ["EUR", "EUR"]
+
+
+def test_the_counter_says_what_was_done_the_sum_and_how_it_is_paid(cafe: Cafe) -> None:
+    member = cafe.join("Mia", 200)
+    said = [done_text(cafe.store.entries(0.0, 9e9)[-1:], language("en"))]
+    session = cafe.open(60)
+    said.append(done_text(cafe.store.entries(0.0, 9e9)[-1:], language("en")))
+    cafe.charge(member, session)
+    said.append(done_text(cafe.store.of_session(session)[-1:], language("en")))
+    cafe.open(30, "before", "seat-2")
+    cafe.sell("Cola", 2)
+    cafe.sell("Cola", -1)
+    said += [done_text([each], language("en")) for each in cafe.store.entries(0.0, 9e9)[-3:]]
+    cafe.sell("Cola", seat="seat-1")
+    cafe.end()
+    entries = cafe.store.of_session(session)
+    cafe.pay(session)
+    said.append(done_text(cafe.store.of_session(session)[len(entries) :], language("en")))
+    assert said == [
+        "€2.00: paid in cash.",
+        "60 minutes at seat-1, €2.00: to be paid.",
+        "€2.00: paid from the balance.",
+        "30 minutes at seat-2, €1.20: paid in cash.",
+        "2 × Cola, €3.00: paid in cash.",
+        "-1 × Cola, €1.50: given back in cash.",
+        "€0.46: back to the balance.",
+    ]
+    (history,) = session_histories(cafe.store.of_session(session))
+    lines = [(each.action, each.minutes, each.due) for each in history.lines]
+    assert lines == [("open", 60, 200), ("article", 0, 150), ("end", 59, -196)]
+    assert (history.paid, history.paid_by_balance, history.owed) == (154, 154, 0)

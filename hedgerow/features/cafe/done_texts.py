@@ -1,0 +1,73 @@
+"""Sentences of the counter about what was just done: what it was, the sum, and how it is paid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from hedgerow.dashboards.actions.action import Caller
+from hedgerow.dashboards.pages.context import PageContext, redirect_to
+from hedgerow.dashboards.pages.feedback import Feedback
+from hedgerow.dashboards.words.languages import Language, language_of, message
+from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore
+from hedgerow.features.cafe.session_entries import is_of_balance
+
+_RECENT_S = 60.0
+_AT_SEAT = {
+    True: message("%(what)s at %(seat)s, %(amount)s: paid in cash."),
+    False: message("%(what)s at %(seat)s, %(amount)s: to be paid."),
+}
+_SOLD = {
+    True: message("%(what)s, %(amount)s: paid in cash."),
+    False: message("%(what)s, %(amount)s: given back in cash."),
+}
+_CASH = {True: message("%(amount)s: paid in cash."), False: message("%(amount)s: given back in cash.")}
+_BALANCE = {True: message("%(amount)s: paid from the balance."), False: message("%(amount)s: back to the balance.")}
+
+
+def done_text(entries: Sequence[CounterEntry], reader: Language) -> str:
+    """Return the sentence about entries that were written at once, or an empty text if it has nothing to say."""
+    first, currency = entries[0], next((each.currency for each in entries if each.currency), "")
+    if first.action in (CounterAction.PAY, CounterAction.DEPOSIT):
+        of_balance = [each for each in entries if each.action is CounterAction.PAY and is_of_balance(each)]
+        cash = [each for each in entries if each not in of_balance and each.action is not CounterAction.CHARGE]
+        sums = ((_BALANCE, sum(each.taken for each in of_balance)), (_CASH, sum(each.taken for each in cash)))
+        return " ".join(
+            reader.gettext(texts[amount > 0], amount=reader.money(abs(amount), currency))
+            for texts, amount in sums
+            if amount
+        )
+    if first.action is CounterAction.ARTICLE:
+        what = f"{reader.number(first.count)} × {first.note}"
+    else:
+        what = reader.gettext(message("%(minutes)s minutes"), minutes=first.minutes)
+    if not first.due:
+        return f"{first.seat}: {what}" if first.seat else what
+    amount = reader.money(abs(first.due) if not first.seat else first.due, currency)
+    if not first.seat:
+        return reader.gettext(_SOLD[first.due >= 0], what=what, amount=amount)
+    return reader.gettext(_AT_SEAT[first.taken == first.due], what=what, seat=first.seat, amount=amount)
+
+
+async def lead_to(
+    context: PageContext,
+    request: Request,
+    caller: Caller,
+    path: str,
+    is_meant: Callable[[CounterEntry], bool],
+    undo: Callable[[CounterEntry], Feedback] = lambda _entry: Feedback(""),
+) -> Response:
+    """Lead to a page that says what the caller's latest entries of this kind were about, with the form that undoes
+    them.
+    """
+    now, store = context.clock(), CounterStore(context.reader.store)
+    recent = await run_in_threadpool(store.entries, now - _RECENT_S, now + _RECENT_S, caller.actor)
+    last = next((each for each in reversed(recent) if is_meant(each)), None)
+    if last is None:
+        return redirect_to(path)
+    text = done_text([each for each in recent if each.at == last.at and is_meant(each)], language_of(request))
+    undone = undo(last)
+    return redirect_to(context.feedback.path(path, Feedback(text, undone.undo, undone.fields)))
