@@ -4,8 +4,9 @@
 program=/opt/hedgerow/bin/hedgerow
 if [ "$(id -u)" = 0 ] && getent passwd hedgerow >/dev/null; then
     rights=+net_admin,+net_bind_service
-    named=hedgerow.yaml  # files that are named are those of the folder in which the command was given
-    for word in "$@"; do [ ! -f "${word#*=}" ] || named=${word#*=}; done
+    # Files that are named are those of the folder in which the command was given, if not by a path from the root.
+    named=hedgerow.yaml
+    for word in "$@"; do case ${word#*=} in /*) ;; *) [ ! -f "${word#*=}" ] || named=${word#*=} ;; esac; done
     [ -d /etc/hedgerow ] && [ ! -e "$named" ] && cd /etc/hedgerow
     exec env HOME=/var/lib/hedgerow XDG_STATE_HOME=/var/lib \
         setpriv --reuid=hedgerow --regid=hedgerow --init-groups --inh-caps="$rights" --ambient-caps="$rights" -- "$program" "$@"
