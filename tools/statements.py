@@ -22,7 +22,7 @@ BUDGETS = {
     "dashboards": 7279,
     "dns": 4745,
     "features": 9653,
-    "journal": 3427,
+    "journal": 3429,
     "network": 1289,
     "policies": 5832,
     "proxy": 8713,

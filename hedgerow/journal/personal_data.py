@@ -26,6 +26,7 @@ from hedgerow.journal.tables import (
     devices_seen,
     events,
     grants,
+    growing_up,
     hourly,
     notices,
     pauses,
@@ -116,6 +117,11 @@ def _always(_now: float, _counted: float) -> ColumnElement[bool]:
     return true()
 
 
+def _never(_now: float, _counted: float) -> ColumnElement[bool]:
+    """Keep the rows: what was announced holds while the person is in the policy, and goes with it."""
+    return false()
+
+
 PERSONAL_DATA = (
     _Kind("decisions", decisions, _of_both(decisions), decisions.c.at, _always),
     _Kind("sums by hour", hourly, _of_devices(hourly), hourly.c.hour * 3600, _always),
@@ -155,6 +161,13 @@ PERSONAL_DATA = (
     _Kind("events", events, lambda subject: events.c.subject.in_(subject.names), events.c.at, _always),
     _Kind("notices", notices, _notices_about, notices.c.at, lambda _now, _counted: notices.c.state != WAITING),
     _Kind("protections", protections_seen, _of_devices(protections_seen), protections_seen.c.at, _always),
+    _Kind(
+        "growing up",
+        growing_up,
+        lambda subject: growing_up.c.person == subject.person,
+        growing_up.c.announced_at,
+        _never,
+    ),
     _Kind("devices", devices_seen, _of_devices(devices_seen), devices_seen.c.first_seen, _always),
 )
 _INVENTORY = (devices_seen, protections_seen)

@@ -42,7 +42,7 @@ POLICY = {
         **{"server_name": "filter.example"},
         **{key: value for each in OF_FEATURES for key, value in each["policy"].get("network", {}).items()},
     },
-    "people": {"mia": {"age": 9}},
+    "people": {"mia": {"age": 9}, "ida": {"born": "2016-05"}},
     **{key: value for each in OF_FEATURES for key, value in each["policy"].items() if key not in ("network", "people")},
 }
 NETWORK = (

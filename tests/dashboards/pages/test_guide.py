@@ -330,17 +330,22 @@ def test_a_step_that_is_visited_again_leads_to_the_other_pages(web, devices, has
     assert ('href="/more"' in page.text) is has_pages
 
 
+IN_FIRST_FIELD = "[autofocus]:focus"
+
+
 @pytest.mark.browser
 def test_the_key_next_goes_through_the_fields_of_a_phone(chromium, house):
     """Nothing is tapped but the box of an adult and the buttons. An Indian browser says the older name of its zone."""
     context = chromium.new_context(viewport={"width": 390, "height": 844}, locale="en-GB", timezone_id="Asia/Calcutta")
     page = context.new_page()
     page.goto(f"{house.url}/start#{SETUP_CODE}")
+    page.locator(IN_FIRST_FIELD).wait_for()
     page.keyboard.type("Ana")
     page.keyboard.press("Enter")
     page.keyboard.type(PASSWORD)
     page.get_by_role("button", name="Continue").click()
     page.wait_for_url("**/start/people")
+    page.locator(IN_FIRST_FIELD).wait_for()
     for text in ("Mia", "9", "Tom", "15"):
         page.keyboard.type(text)
         page.keyboard.press("Enter")
