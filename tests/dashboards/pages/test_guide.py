@@ -339,7 +339,6 @@ def test_the_key_next_goes_through_the_fields_of_a_phone(chromium, house):
     context = chromium.new_context(viewport={"width": 390, "height": 844}, locale="en-GB", timezone_id="Asia/Calcutta")
     page = context.new_page()
     page.goto(f"{house.url}/start#{SETUP_CODE}")
-    page.locator(IN_FIRST_FIELD).wait_for()
     page.keyboard.type("Ana")
     page.keyboard.press("Enter")
     page.keyboard.type(PASSWORD)
