@@ -231,17 +231,32 @@ def _differs(written: Path, target: Path) -> bool:
 
 
 def _keep(existing: Sequence[Path], state: Path, kept: Path) -> None:
-    """Copy files of the state directory to a folder, all before any of them is replaced. Raises OSError."""
-    for path in existing:
-        for each in (path, *(path.with_name(path.name + suffix) for suffix in LOG_SUFFIXES if path.name == JOURNAL)):
-            if not os.path.lexists(each):
-                continue
-            place = kept / each.relative_to(state)
-            make_private_folder(kept)
-            make_private_folder(place.parent)
-            shutil.copy2(each, place, follow_symlinks=False)
-            with place.open("rb") as file:
-                os.fsync(file.fileno())
+    """Copy files of the state directory to a folder, all before any of them is replaced.
+
+    The folder has its name once it is whole, and what an interrupted restore copied is removed. Raises OSError.
+    """
+    for torn in state.glob(f".{BEFORE_RESTORE}*"):
+        shutil.rmtree(torn)
+    part = kept.with_name(f".{kept.name}")
+    try:
+        for path in existing:
+            for each in (
+                path,
+                *(path.with_name(path.name + suffix) for suffix in LOG_SUFFIXES if path.name == JOURNAL),
+            ):
+                if not os.path.lexists(each):
+                    continue
+                place = part / each.relative_to(state)
+                make_private_folder(part)
+                make_private_folder(place.parent)
+                shutil.copy2(each, place, follow_symlinks=False)
+                with place.open("rb") as file:
+                    os.fsync(file.fileno())
+        if part.exists():
+            part.rename(kept)
+    except OSError:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
 
 
 def files_elsewhere(backup: Path) -> tuple[Path, ...]:

@@ -250,14 +250,17 @@ def test_an_interrupted_restore_loses_nothing_and_is_repeated(state, tmp_path):
     (state / "ca" / "key.pem" / "mine").write_text("mine")
     with pytest.raises(BackupError, match=r"Can't restore .*: Is a directory"):
         restore(out, state, policy, replace=True, now=0.0)
-    (kept,) = state.glob("before-restore-*")
-    for journal in (kept / "journal.sqlite", state / "journal.sqlite"):
-        assert sorted(grants_in(journal)) == ["chess.example", "films.example"]
+    assert not list(state.glob("*before-restore-*")), "half a copy would look like a whole one"
+    assert sorted(grants_in(state / "journal.sqlite")) == ["chess.example", "films.example"]
     assert (state / "ca" / "key.pem" / "mine").read_text() == "mine"
     (state / "ca" / "key.pem").rename(state / "ca" / "mine")
-    assert restore(out, state, policy, replace=True).kept != kept
+    torn = state / ".before-restore-20260101-120000"  # of a restore that was killed
+    torn.mkdir()
+    (torn / "journal.sqlite").write_bytes(b"SQLite format 3")
+    kept = restore(out, state, policy, replace=True).kept
     assert grants_in(state / "journal.sqlite") == ["chess.example"]
     assert sorted(grants_in(kept / "journal.sqlite")) == ["chess.example", "films.example"]
+    assert not torn.exists()
 
 
 def test_a_backup_of_a_newer_version_is_refused(state, tmp_path):
