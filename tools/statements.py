@@ -17,7 +17,7 @@ PACKAGE = ROOT / "hedgerow"
 TOP_LEVEL = "top level"
 
 BUDGETS = {
-    "app": 8205,
+    "app": 8206,
     "blocklists": 3795,
     "dashboards": 7279,
     "dns": 4745,

@@ -287,3 +287,8 @@ def test_the_command_replaces_only_if_told(state, tmp_path):
     done = hedgerow_command(*words, "--replace")
     assert done.returncode == 0, done.stderr
     assert f"What was there before is in {state}/before-restore-" in done.stdout
+    assert f"{policy} was there already, and is as it was." in done.stdout
+    new = tmp_path / "new"
+    fresh = hedgerow_command("restore", str(out), "--state", str(new), "--policy", str(new / "hedgerow.yaml"))
+    assert fresh.returncode == 0, fresh.stderr
+    assert "was there already" not in fresh.stdout

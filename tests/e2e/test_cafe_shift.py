@@ -139,6 +139,9 @@ def after_the_cut(cafe: Hedgerow, chromium: Browser) -> None:
         assert report["takings"] == {"EUR": 1000}
         owed = {each["seat"]: each["amount"] for each in report["unpaid"]}
         assert owed == {"seat-3": 200, "seat-4": 120}
+        text = hedgerow_command("seat", "report", "--state", str(cafe.state)).stdout
+        assert re.search(r"^ *takings, EUR +1000\s*$", text, re.MULTILINE), text
+        assert re.search(r"^ *till counted by Ben, expected 1000, difference -50 +950\s*$", text, re.MULTILINE), text
         page = ben.context.request.get(f"{cafe.web}/counter/report.csv")
         table = list(csv.DictReader(io.StringIO(page.text())))
         assert sum(int(each["taken"]) for each in table) == 1000

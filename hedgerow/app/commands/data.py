@@ -167,7 +167,7 @@ def restore(
     Hedgerow must not be running. What a restore replaces in the state directory is kept there. The exit status is 1 if
     the policy can't be used, or files of it are missing.
     """
-    folder = state_directory(state)
+    folder, is_left = state_directory(state), policy.exists()
     try:
         try:
             done = restore_backup(file, folder, policy.absolute(), elsewhere=elsewhere, replace=replace)
@@ -181,6 +181,7 @@ def restore(
         fail(str(error))
     facts = {"file": str(file), "restored": done.names, "kept": str(done.kept) if done.kept is not None else None}
     kept = [f"What was there before is in {done.kept}."] if done.kept is not None else []
+    kept += [f"{policy} was there already, and is as it was."] if is_left else []
     print_result(as_json, facts, f"Restored {', '.join(done.names)}.", *kept)
     if missing:
         fail(

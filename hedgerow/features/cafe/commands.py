@@ -99,10 +99,23 @@ def report(
         ),
         *((row["article"], str(row["count"]), "", str(row["value"])) for row in found["articles"]),
         *((name.replace("_", " "), str(found[name]), "", "") for name in numbers),
-        *((f"takings, {currency}", "", "", str(amount)) for currency, amount in found["takings"].items()),
+        *(
+            (f"{what}, {currency}", "", "", str(amount))
+            for name, what in (
+                ("takings", "takings"),
+                ("paid_in", "of that paid into balances"),
+                ("from_balances", "beside that paid from balances"),
+            )
+            for currency, amount in found[name].items()
+        ),
         *((f"unpaid, {row['seat']} ({row['actor']})", "", "", str(row["amount"])) for row in found["unpaid"]),
         *(
-            (f"till counted by {row['actor']}, expected {row['expected']}", "", "", str(row["counted"]))
+            (
+                f"till counted by {row['actor']}, expected {row['expected']}, difference {row['difference']:+}",
+                "",
+                "",
+                str(row["counted"]),
+            )
             for row in found["counts"]
         ),
     )
