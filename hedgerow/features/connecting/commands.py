@@ -91,8 +91,11 @@ def _in_force(state: Path) -> tuple[Settings, NetworkSettings]:
 
 
 def _announcement(settings: Settings, network: NetworkSettings, given: list[IPv4Address | IPv6Address]) -> Announcement:
-    known = [ip_address(text) for text in addresses_for_devices(settings.state)]
-    own = given or [each for each in known if network.is_at_home(each) and not each.is_loopback]
+    own = given or [
+        each
+        for each in map(ip_address, addresses_for_devices(settings.state))
+        if network.is_at_home(each) and not each.is_loopback
+    ]
     own.sort(key=lambda each: (each.version, int(each)))
     ranked = sorted(settings.encrypted.items(), key=lambda item: ENCRYPTED_TRANSPORTS[item[0]].ddr_rank)
     name = network.server_name
@@ -110,8 +113,9 @@ def _by_family(
 ) -> tuple[tuple[IPv4Address, ...], tuple[IPv6Address, ...]]:
     """Return the addresses under which devices reach a listener."""
     families = {ip_address(each.host).version for each in place.every_family()}
-    host = ip_address(place.host)
-    found = [each for each in own if each.version in families and (place.is_everywhere or each == host)]
+    found = [
+        each for each in own if each.version in families and (place.is_everywhere or each == ip_address(place.host))
+    ]
     return (
         tuple(each for each in found if isinstance(each, IPv4Address)),
         tuple(each for each in found if isinstance(each, IPv6Address)),
@@ -122,6 +126,8 @@ def _notes(told: Announcement, settings: Settings) -> list[str]:
     notes = []
     if settings.dns.port != _DNS_PORT:
         notes.append(f"DHCP names no port, and DNS listens at {settings.dns}: start Hedgerow with --dns 0.0.0.0:53.")
+    elif not (told.four or told.six):
+        notes.append("DNS answers at no address of the home network that is known here: name it with --address.")
     if not told.services:
         notes.append("No encrypted DNS is served: see network.listen and network.server_name in docs/dns.md.")
     elif len(v4_instances(told.services)) < sum(bool(each.four) for each in told.services):

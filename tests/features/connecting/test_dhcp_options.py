@@ -156,3 +156,10 @@ def test_a_port_that_dhcp_cannot_name_is_said(state: Path, capsys: pytest.Captur
     assert "dhcp-option" not in out
     assert "start Hedgerow with --dns 0.0.0.0:53" in out
     assert "No encrypted DNS is served" in out
+
+
+def test_an_address_that_nobody_serves_is_said(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = Settings.load(state)
+    Settings(state, None, Endpoint("192.168.1.2", 53), settings.proxy, settings.web).save()
+    dhcp_options(DhcpServer.DNSMASQ, ["192.168.1.9"], state)
+    assert "name it with --address" in capsys.readouterr().out
