@@ -197,7 +197,7 @@ def test_a_random_walk_finds_no_false_switch_no_silent_tap_and_no_error(home: He
     print(dict(counted))
     log = home.stderr
     assert "Traceback" not in log, log[log.index("Traceback") - 500 :][:4000]
-    assert counted["compared"] > TAPS, "switches were compared"
+    assert counted["compared"] > TAPS // 2, "switches were compared"
 
 
 def test_the_walk_covers_the_forms_of_all_pages() -> None:
