@@ -21,7 +21,7 @@ BUDGETS = {
     "blocklists": 3795,
     "dashboards": 7279,
     "dns": 4745,
-    "features": 9653,
+    "features": 9656,
     "journal": 3429,
     "network": 1289,
     "policies": 5832,

@@ -79,6 +79,7 @@ def first_instant(day: date, zone: ZoneInfo) -> float:
 
 
 def day_at(instant: float, zone: ZoneInfo) -> date:
+    """Return the day of an instant in a zone."""
     return datetime.fromtimestamp(instant, zone).date()
 
 

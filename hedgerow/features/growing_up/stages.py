@@ -13,6 +13,7 @@ from hedgerow.policies.model import Born
 DAY_S = 86_400.0
 NOTICE_DAYS = 30
 _LOOKS_AHEAD_DAYS = NOTICE_DAYS + 1
+_LONGEST_WAIT_S = 365 * DAY_S  # so that no script of a child moves it out of the calendar
 _FIRST_AGE = {profile: age for age, profile in AGE_BANDS.items()}
 
 
@@ -59,7 +60,9 @@ def next_stage(stage: GrowthStage, born: Born, now: float, zone: ZoneInfo) -> Gr
 
 
 def put_off(stage: GrowthStage, now: float, zone: ZoneInfo) -> GrowthStage:
-    """Return the stage with the announced profile thirty days later."""
+    """Return the stage with the announced profile thirty days later, or the same one if that is a year away already."""
+    if stage.takes_effect > now + _LONGEST_WAIT_S:
+        return stage
     return replace(stage, takes_effect=_day_after(max(stage.takes_effect, now), NOTICE_DAYS, zone))
 
 

@@ -126,3 +126,11 @@ def test_at_eighteen_the_record_is_erased_after_thirty_days_also_if_nobody_looke
     assert (adult.profile, adult.erased_at) == ("adult", _at(2027, 1, 31))
     late = _stage_after(told, born, _at(2027, 6, 1))
     assert (late.profile, late.erased_at) == ("adult", _at(2027, 7, 1))
+
+
+def test_a_script_of_a_child_moves_a_profile_by_little_more_than_a_year() -> None:
+    now = _at(2026, 5, 1)
+    stage = GrowthStage("mia", "2016-05", "child-under-8", "child-8-12", now, _at(2026, 6, 1))
+    for _ in range(50_000):
+        stage = put_off(stage, now, BERLIN)
+    assert stage.takes_effect < now + (365 + NOTICE_DAYS + 1) * DAY_S
