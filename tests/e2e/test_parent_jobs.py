@@ -242,14 +242,16 @@ def fifteen_more(hand: Hand, home: Home, child: Child) -> None:
 
 @job("Give fewer minutes than a child asks for", "Today; the child asks with one tap", children=(DNS_ONLY,))
 def give_fewer(hand: Hand, home: Home, child: Child) -> None:
-    home.reset({f"{child.name}: {{": f"{child.name}: {{budget: 1m, "})
+    home.reset({f"{child.name}: {{": f"{child.name}: {{budget: {{youtube: 1m}}, "})
+    wait_until(lambda: not home.is_open(child, "www.youtube.com"), PATIENCE, "the minute is used up")
+    asked = {"kind": "minutes", "minutes": "30", "subject": "youtube"}
     with home.browser(child.address) as browser:
-        assert browser.post("/device/wish", data={"kind": "minutes", "minutes": "30"}).status_code == 303
+        assert browser.post("/device/wish", data=asked).status_code == 303
     fewer = hand.page.get_by_role("button", name="Only 15 min")
-    hand.await_on_page(fewer, home.running.web)
+    fewer.wait_for(timeout=PATIENCE * 1000)
     hand.tap(fewer)
     hand.said(f"15 more minutes for {child.name} today.")
-    home.await_open(child, OPEN_SITE)
+    home.await_open(child, "www.youtube.com")
     assert "You got 15 more minutes." in home.own_page(child)
 
 
@@ -262,7 +264,7 @@ def later_bedtime(hand: Hand, home: Home, child: Child) -> None:
     with home.browser(child.address) as browser:
         assert browser.post("/device/wish", data={"kind": "bedtime", "minutes": "30"}).status_code == 303
     yes = hand.page.get_by_role("button", name=f"Yes: {child.name}")
-    hand.await_on_page(yes, home.running.web)
+    yes.wait_for(timeout=PATIENCE * 1000)
     hand.tap(yes)
     hand.said(f"{child.name}'s bedtime is later: open until ")
     home.await_open(child, OPEN_SITE)
