@@ -17,12 +17,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select
 
-from hedgerow.journal.reader import RequestRow, is_running_pause
+from hedgerow.journal.reader import RequestRow, grant_of, is_running_pause
 from hedgerow.journal.store import JournalEntry, Store, write_entries
 from hedgerow.journal.tables import access_requests, codes, grants, pauses
 from hedgerow.policies.access_subject import service_or_address
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Pause
-from hedgerow.policies.time_model import PauseKind
+from hedgerow.policies.time_model import LATER_BEDTIME, PauseKind
 
 OPEN_REQUESTS_LIMIT = 50
 """Open requests per device. More of them would only bury those of others."""
@@ -83,6 +83,38 @@ def answer_request(
         raise NoSuchEntry(f"there is no open request {request_id}")
 
 
+def write_grant(store: Store, connection: Connection, grant: Grant) -> None:
+    """Write a grant. A later bedtime replaces the person's earlier ones, unless they end later.
+
+    Everything that gives one does so here.
+    """
+    if grant.subject == LATER_BEDTIME:
+        replaced = _is_later_bedtime(grant.person) & _GRANT.revoked_at.is_(None) & (_GRANT.ends <= grant.ends)
+        ending = {"revoked_at": grant.starts, "revoked_by": grant.actor}
+        connection.execute(store.update(grants).where(replaced).values(ending))
+    connection.execute(store.insert(grants).values(asdict(grant)))
+
+
+def undo_later_bedtime(store: Store, connection: Connection, grant_id: str, actor: str, now: float) -> Grant | None:
+    """End a later bedtime. Those that it replaced and that are not over hold again; returns the last to end, or None.
+
+    Raises `NoSuchEntry` if it was ended or replaced before.
+    """
+    this = (_GRANT.id == grant_id) & (_GRANT.subject == LATER_BEDTIME) & _GRANT.revoked_at.is_(None)
+    row = connection.execute(store.select(grants).where(this)).first()
+    if row is None:
+        raise NoSuchEntry(f"there is no later bedtime {grant_id}")
+    replaced = _is_later_bedtime(row.person) & (_GRANT.revoked_at == row.starts) & (_GRANT.ends > now)
+    earlier = connection.execute(store.select(grants).where(replaced).order_by(_GRANT.ends.desc())).all()
+    connection.execute(store.update(grants).where(replaced).values(revoked_at=None, revoked_by=None))
+    connection.execute(store.update(grants).where(this).values(revoked_at=now, revoked_by=actor))
+    return grant_of(earlier[0]) if earlier else None
+
+
+def _is_later_bedtime(person: str | None) -> ColumnElement[bool]:
+    return (_GRANT.subject == LATER_BEDTIME) & (_GRANT.person == person)
+
+
 def pauses_of(device: str | None, person: str | None) -> ColumnElement[bool]:
     """Return the condition for the pauses of exactly this device or person, or with neither those of everybody."""
     return _PAUSE.device.is_not_distinct_from(device) & _PAUSE.person.is_not_distinct_from(person)
@@ -129,7 +161,7 @@ class GrantStore:
         """
         with self._store.begin() as connection:
             self._answer(connection, (request_id, *also), state="approved", actor=grant.actor, grant_id=grant.id)
-            connection.execute(self._store.insert(grants).values(asdict(grant)))
+            write_grant(self._store, connection, grant)
             write_entries(self._store, connection, entries)
 
     def deny(self, request_id: int, actor: str, why: str = "", also: Iterable[int] = ()) -> None:
@@ -166,7 +198,7 @@ class GrantStore:
     def give(self, grant: Grant, *entries: JournalEntry) -> None:
         """Write a grant that answers no request."""
         with self._store.begin() as connection:
-            connection.execute(self._store.insert(grants).values(asdict(grant)))
+            write_grant(self._store, connection, grant)
             write_entries(self._store, connection, entries)
 
     def clear(self, device: DeviceId, actor: str) -> None:

@@ -10,7 +10,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, or_, select
@@ -43,6 +43,24 @@ def add_minutes(store: Store, connection: Connection, minutes: Iterable[ActiveMi
     )
 
 
+def give_bonus(store: Store, connection: Connection, bonus: Bonus) -> None:
+    """Write minutes that somebody gives, or takes back. Everything that gives some does so here."""
+    connection.execute(store.insert(bonuses).values(asdict(bonus)))
+
+
+def undo_bonus(store: Store, connection: Connection, bonus_id: str, actor: str) -> Bonus:
+    """Take back the minutes of a bonus, and return it. Raises `NoSuchEntry`, or IntegrityError the second time.
+
+    The minutes taken back are of the instant of those given, so that they count for the same day and week.
+    """
+    row = connection.execute(store.select(bonuses).where(bonuses.c.id == bonus_id, bonuses.c.minutes > 0)).first()
+    if row is None:
+        raise NoSuchEntry(f"there are no extra minutes {bonus_id}")
+    given = Bonus(**row._mapping)
+    give_bonus(store, connection, replace(given, id=f"{bonus_id}-undone", minutes=-given.minutes, actor=actor))
+    return given
+
+
 class UsageStore:
     """The store of minutes, bonuses and sessions.
 
@@ -72,7 +90,7 @@ class UsageStore:
 
     def give(self, bonus: Bonus, *entries: JournalEntry) -> None:
         with self._store.begin() as connection:
-            connection.execute(self._store.insert(bonuses).values(asdict(bonus)))
+            give_bonus(self._store, connection, bonus)
             write_entries(self._store, connection, entries)
 
     def bonuses(self, since: float) -> tuple[Bonus, ...]:

@@ -59,6 +59,18 @@ def parse_target(
     return Target(TargetKind.URL, f"{host}/{canonical.rstrip('/')}", origin)
 
 
+def budget_subject(name: str, services: Collection[str], categories: Collection[str]) -> str:
+    """Return what minutes are counted for, with its kind as the journal has it. Raises ValueError like `parse_target`.
+
+    >>> budget_subject("roblox", {"roblox"}, ()), budget_subject("games", (), {"games"}), budget_subject("", (), ())
+    ('service:roblox', 'category:games', '')
+    """
+    if not name:
+        return ""
+    target = parse_target(name, services, categories, Origin("budget", text=name))
+    return f"{target.kind.value}:{target.name}"
+
+
 def check_allowable(target: Target) -> None:
     """Raise ValueError, with a sentence, for a target that neither a policy nor a grant can open."""
     if target.kind is TargetKind.CATEGORY and target.name == ILLEGAL:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -186,12 +185,8 @@ class AccessControl:
         if bedtime is None:
             raise InvalidInput("%(name)s has no bedtime tonight.", name=person)
         grant = Grant(secrets.token_hex(6), LATER_BEDTIME, actor, now, max(bedtime, now) + minutes * 60, person=person)
-        earlier = [each.id for each in view.rulesets.grants if each.subject == LATER_BEDTIME and each.person == person]
         wanted = self.access_change(ChangeKind.ALLOW, actor, person=person, subject=LATER_BEDTIME, minutes=minutes)
         await self._rule().change(wanted, lambda *entries: self._publisher.ledger.give(grant, *entries))
-        for grant_id in earlier:
-            with contextlib.suppress(NoSuchEntry):  # it is over
-                await asyncio.to_thread(self._publisher.ledger.revoke, grant_id, actor)
         await self._publisher.put_in_force()
         return grant
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from hedgerow.app.control.access_rule import AccessChange, AccessRule, ChangeKind
 from hedgerow.app.control.sessions import device_called
 from hedgerow.app.control.snapshots.publisher import SnapshotPublisher
-from hedgerow.blocklists.rules import Origin
 from hedgerow.dashboards.actions.orders import BonusOrder
 from hedgerow.dashboards.control import BudgetRow, InvalidInput
 from hedgerow.policies.access_subject import service_or_address
@@ -19,7 +18,7 @@ from hedgerow.policies.expiry import UpcomingEnd, upcoming_ends
 from hedgerow.policies.explain import find_device
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import Policy, Session
-from hedgerow.policies.targets import parse_target
+from hedgerow.policies.targets import budget_subject
 from hedgerow.policies.time_model import Bonus
 
 
@@ -119,11 +118,7 @@ class TimeService:
         return f"device:{device_called(name, self._policy).id}"
 
     def _subject(self, subject: str) -> str:
-        if not subject:
-            return ""
         try:
-            meant = service_or_address(subject)
-            target = parse_target(meant, Services.load().by_id, self._policy.categories, Origin("bonus", text=subject))
+            return budget_subject(service_or_address(subject), Services.load().by_id, self._policy.categories)
         except ValueError as error:
             raise InvalidInput(str(error)) from None
-        return f"{target.kind.value}:{target.name}"

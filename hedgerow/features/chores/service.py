@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import asdict
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
@@ -12,9 +11,10 @@ from sqlalchemy import select
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.features.chores.settings import NAME, Chore, chores_of
 from hedgerow.features.contract import Confirmation, Earned
-from hedgerow.journal.access_store import answer_request
+from hedgerow.journal.access_store import answer_request, write_grant
 from hedgerow.journal.store import JournalEntry, Store, write_entries
-from hedgerow.journal.tables import access_requests, bonuses, grants
+from hedgerow.journal.tables import access_requests
+from hedgerow.journal.usage import give_bonus
 from hedgerow.policies.model import Grant, Policy
 from hedgerow.policies.time_model import Bonus
 from hedgerow.policies.times.budget import day_of
@@ -85,9 +85,9 @@ def write_confirmation(
             store, connection, request_id, state="approved", actor=bonus.actor, grant_id=bonus.id, now=bonus.at
         )
         if bonus.minutes:
-            connection.execute(store.insert(bonuses).values(asdict(bonus)))
+            give_bonus(store, connection, bonus)
         is_done = (_REQUEST.person == day_off.person) & (_REQUEST.state == "approved") & (_REQUEST.last_at >= since)
         done = connection.scalars(select(_REQUEST.chore).where(store.own(access_requests), is_done)).all()
         if names <= set(done):
-            connection.execute(store.insert(grants).values(asdict(day_off)))
+            write_grant(store, connection, day_off)
         write_entries(store, connection, entries)

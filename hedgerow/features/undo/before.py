@@ -14,19 +14,18 @@ from sqlalchemy.exc import IntegrityError
 from hedgerow.app.control.sessions import PAUSED_SESSION
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.features.contract import Core
-from hedgerow.journal.access_store import NoSuchEntry, begin_pause, end_pauses, pauses_of
-from hedgerow.journal.reader import grant_of, is_running_pause, pause_of
-from hedgerow.journal.tables import bonuses, grants, pauses
+from hedgerow.journal.access_store import begin_pause, end_pauses, pauses_of, undo_later_bedtime
+from hedgerow.journal.reader import is_running_pause, pause_of
+from hedgerow.journal.tables import grants, pauses
+from hedgerow.journal.usage import undo_bonus
 from hedgerow.policies.effective_users import has_seats
 from hedgerow.policies.model import Grant, Pause
-from hedgerow.policies.time_model import LATER_BEDTIME, Bonus
+from hedgerow.policies.time_model import Bonus
 
 UNDO_S = 600.0
 """Seconds after which nothing is undone any more."""
 
-_PAUSE, _GRANT = pauses.c, grants.c
-_TAKEN_BACK = "-undone"
-"""End of the id of minutes that take others back."""
+_PAUSE = pauses.c
 
 
 def changed_since() -> InvalidInput:
@@ -88,44 +87,24 @@ class JournalOfTime:
             return False
 
     def take_back(self, bonus_id: str, actor: str, now: float) -> Bonus:
-        """Take back the minutes of a bonus, and return it. Raises `NoSuchEntry`, or `InvalidInput` the second time.
-
-        The minutes taken back are of the instant of those given, so that they count for the same day and week.
-        """
+        """Take back the minutes of a bonus, and return it. Raises `NoSuchEntry`, or `InvalidInput` the second time."""
         self._check_seats()
-        rows = self._store.rows(self._store.select(bonuses).where(bonuses.c.id == bonus_id))
-        if not rows or bonus_id.endswith(_TAKEN_BACK):
-            raise NoSuchEntry(f"there are no extra minutes {bonus_id}")
-        given = Bonus(**rows[0]._mapping)
-        _check_recent(given.at, now)
-        taken = replace(given, id=f"{bonus_id}{_TAKEN_BACK}", minutes=-given.minutes, actor=actor)
         try:
-            self._core.snapshots.usage.give(taken)
+            with self._store.begin() as connection:
+                given = undo_bonus(self._store, connection, bonus_id, actor)
+                _check_recent(given.at, now)
         except IntegrityError:
             raise changed_since() from None
         return given
 
     def bedtime_before(self, grant_id: str, actor: str, now: float) -> Grant | None:
-        """End a grant of a later bedtime, and give the one again that it replaced. Returns that, or None."""
+        """End a grant of a later bedtime. The one that it replaced holds again, and is returned."""
         self._check_seats()
-        rows = self._store.rows(
-            self._store.select(grants).where(_GRANT.id == grant_id, _GRANT.subject == LATER_BEDTIME)
-        )
-        if not rows:
-            raise NoSuchEntry(f"there is no grant {grant_id}")
-        later = grant_of(rows[0])
-        _check_recent(later.starts, now)
-        ledger = self._core.snapshots.ledger
-        ledger.revoke(grant_id, actor)
-        replaced = (_GRANT.revoked_at >= later.starts) & (_GRANT.starts < later.starts) & (_GRANT.ends > now)
-        same = (_GRANT.subject == LATER_BEDTIME) & (_GRANT.person == later.person)
-        query = self._store.select(grants).where(same, replaced).order_by(_GRANT.starts.desc()).limit(1)
-        earlier = next(map(grant_of, self._store.rows(query)), None)
-        if earlier is None:
-            return None
-        again = replace(earlier, id=_new_id(), actor=actor)
-        ledger.give(again)
-        return again
+        with self._store.begin() as connection:
+            row = connection.execute(self._store.select(grants).where(grants.c.id == grant_id)).first()
+            if row is not None:
+                _check_recent(row.starts, now)
+            return undo_later_bedtime(self._store, connection, grant_id, actor, now)
 
     async def put_in_force(self) -> None:
         await self._core.snapshots.put_in_force()

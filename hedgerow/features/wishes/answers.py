@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection
 
@@ -21,14 +21,15 @@ from hedgerow.dashboards.words.languages import Language, language, message
 from hedgerow.features.contract import Core
 from hedgerow.features.wishes import own_words
 from hedgerow.features.wishes.records import LAPSES_S, UNANSWERED, Wish, WishKind, WishState, WishStore
-from hedgerow.journal.access_store import NoSuchEntry, answer_request
+from hedgerow.journal.access_store import NoSuchEntry, answer_request, undo_later_bedtime, write_grant
 from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.store import Store
-from hedgerow.journal.tables import bonuses, grants
+from hedgerow.journal.usage import give_bonus, undo_bonus
 from hedgerow.policies.effective_users import EffectiveUsers
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import DeviceId, Grant, Policy
 from hedgerow.policies.notices import NoticeTopic
+from hedgerow.policies.targets import budget_subject
 from hedgerow.policies.time_model import LATER_BEDTIME, Bonus
 
 _ASKED = {
@@ -36,7 +37,6 @@ _ASKED = {
     WishKind.BEDTIME: message("%(name)s asks for a bedtime that is %(minutes)s minutes later."),
     WishKind.RULE: message("%(name)s asks why a rule is as it is."),
 }
-_GRANT = grants.c
 _HOUR_S = 3600.0
 _UNDO_S = 600.0
 
@@ -195,10 +195,11 @@ class Wishes:
         if wish.kind is WishKind.MINUTES:
             if wish.subject not in {row.subject for row in self.budgets_of(wish.person)}:
                 raise InvalidInput("%(name)s has no time budget to add minutes to.", name=wish.person)
-            bonus = Bonus(result, f"person:{wish.person}", _typed(wish.subject), minutes, actor, now)
+            subject = budget_subject(wish.subject, Services.load().by_id, self._control.policy().categories)
+            bonus = Bonus(result, f"person:{wish.person}", subject, minutes, actor, now)
             with self._journal.begin() as connection:
                 self._mark(connection, wish, actor, now, **answer)
-                connection.execute(self._journal.insert(bonuses).values(asdict(bonus)))
+                give_bonus(self._journal, connection, bonus)
             return
         base = wish.base or now
         if minutes != wish.minutes:  # so many from now on, if bedtime has begun
@@ -207,37 +208,21 @@ class Wishes:
         if not now < ends < now + 2 * LAPSES_S:
             raise _too_late(wish)
         later = Grant(result, LATER_BEDTIME, actor, now, ends, person=wish.person)
-        earlier = (_GRANT.subject == LATER_BEDTIME) & (_GRANT.person == wish.person)
-        earlier &= _GRANT.revoked_at.is_(None) & (_GRANT.ends <= ends)
         with self._journal.begin() as connection:
             self._mark(connection, wish, actor, now, **answer, base=base)
-            over = self._journal.update(grants).where(earlier).values(revoked_at=now, revoked_by=actor)
-            connection.execute(over)
-            connection.execute(self._journal.insert(grants).values(asdict(later)))
+            write_grant(self._journal, connection, later)
 
     def _take_back(self, wish: Wish, actor: str, now: float) -> None:
         with self._journal.begin() as connection:
             values = {"state": WishState.OPEN, "given": 0, "result": None, "answered_at": None, "answered_by": None}
             try:
                 self.store.change(connection, wish.id, (WishState.GRANTED,), **values)
+                if wish.kind is WishKind.MINUTES:
+                    undo_bonus(self._journal, connection, str(wish.result), actor)
+                else:
+                    undo_later_bedtime(self._journal, connection, str(wish.result), actor, now)
             except NoSuchEntry:
                 raise _changed_since() from None
-            if wish.kind is WishKind.MINUTES:
-                found = connection.execute(self._journal.select(bonuses).where(bonuses.c.id == wish.result)).first()
-                if found is None:
-                    raise _changed_since()
-                given = Bonus(**found._mapping)
-                taken = replace(given, id=f"{given.id}-undone", minutes=-given.minutes, actor=actor)
-                connection.execute(self._journal.insert(bonuses).values(asdict(taken)))
-                return
-            revoked = {"revoked_at": now, "revoked_by": actor}
-            theirs = (_GRANT.id == wish.result) & _GRANT.revoked_at.is_(None)
-            if not connection.execute(self._journal.update(grants).where(theirs).values(revoked)).rowcount:
-                raise _changed_since()
-            before = (_GRANT.subject == LATER_BEDTIME) & (_GRANT.person == wish.person) & (_GRANT.ends > now)
-            before &= (_GRANT.revoked_at == wish.answered_at) & (_GRANT.id != wish.result)
-            again = {"revoked_at": None, "revoked_by": None}
-            connection.execute(self._journal.update(grants).where(before).values(again))
 
 
 def is_openable(subject: str) -> bool:
@@ -303,13 +288,6 @@ def _talk_about(store: Store, policy: Policy, request_id: int, *, actor: str, wh
 
 def _changed_since() -> InvalidInput:
     return InvalidInput("This has been changed since, so nothing was undone.")
-
-
-def _typed(name: str) -> str:
-    """Return a budget's subject as the journal has it."""
-    if not name:
-        return ""
-    return f"service:{name}" if name in Services.load().by_id else f"category:{name}"
 
 
 def _answered(wish: Wish) -> InvalidInput:
