@@ -25,6 +25,7 @@ from hedgerow.app.commands.options import (
 )
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.blocklists.rules import Problem
+from hedgerow.codec import encode
 from hedgerow.policies.host_facts import Service, Services, service_ages
 from hedgerow.policies.reading.load import PolicyError, inherited_values, load_policy
 from hedgerow.policies.review import PolicyReport, report_mistakes, report_policy
@@ -120,7 +121,7 @@ def services(
     if not chosen:
         fail(f"There is no service or group called '{name}'.")
     if as_json:
-        print(TypeAdapter(list[Service]).dump_json(chosen, indent=1).decode())
+        print_json(json.loads(encode(chosen)))
     elif len(chosen) == 1:
         _print_service(chosen[0])
     else:
