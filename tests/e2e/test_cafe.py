@@ -116,6 +116,7 @@ def test_the_code_of_conduct_comes_first_in_every_session(cafe: Hedgerow, intern
     taken = hedgerow_command("seat", "open", "seat-1", "--as", "adult", "--state", str(cafe.state))
     assert taken.returncode == 2
     assert "seat-1 is taken" in taken.stderr
+    assert "Add --replace" in taken.stderr
     _seat(cafe, "open", "seat-1", "--as", "adult", "--replace")
     wait_until(lambda: _is_blocked(cafe, "school.example"), 30, "the next guest has to accept it too")
     assert "No &lt;b&gt;filming" in _own_page(cafe)

@@ -158,10 +158,12 @@ def check_the_chain(cafe: Hedgerow, table: list[dict[str, str]]) -> None:
     files = ("--statements", statements, "--entries", copy, "--public-key", key)
     written = hedgerow_command("seat", "audit", "--state", str(cafe.state), *files)
     assert written.returncode == 0, written.stderr
+    assert f"{statements}: no statements, since the first one is made" in written.stderr
+    assert re.search(rf"^{re.escape(copy)}: [0-9]+ entries of the counter\.$", written.stderr, re.MULTILINE)
     chain = [json.loads(line)["entry"] for line in Path(copy).read_text().splitlines()]
     assert sum(each.get("taken", 0) for each in chain) == 1000
     assert sum(each.get("due", 0) for each in chain) == sum(int(each["due"]) for each in table)
     checked = hedgerow_command("seat", "audit", "--verify", statements, "--entries", copy, "--key", key)
     assert f"No statements, {len(chain)} entries of the counter." in checked.stdout
-    assert checked.returncode == 0, checked.stdout
-    assert "Nothing is signed yet" in checked.stdout, "the day is not over, and the entries are whole"
+    assert checked.returncode == 2, checked.stdout
+    assert "No statement was checked" in checked.stdout, "the day is not over, and the entries are whole"

@@ -33,6 +33,12 @@ OnlyAddressOption = Annotated[
 ]
 SureOption = Annotated[bool, typer.Option("--yes", help="Open it even if it is dangerous.")]
 
+_CONFIRMATIONS = {
+    "sure": "Add --yes to open it all the same.",
+    "replaces": "Add --replace to end that session and open the seat.",
+}
+"""What to add to a command, by the field that the API asks for (`confirm`)."""
+
 _PATIENCE_S = 2.0
 _REQUEST_TIMEOUT_S = 600.0  # rewriting a long journal takes minutes
 
@@ -135,8 +141,8 @@ def _error_detail(answer: httpx.Response) -> str:
         return f"Hedgerow answered {answer.status_code}."
     detail = str(problem.get("detail") or problem.get("title") or answer.status_code)
     wrong = [f"{str(each['field']).rpartition('.')[2]}: {each['message']}" for each in problem.get("errors", ())]
-    if problem.get("confirm") == "sure":
-        wrong.append("Add --yes to open it all the same.")
+    if problem.get("confirm") in _CONFIRMATIONS:
+        wrong.append(_CONFIRMATIONS[problem["confirm"]])
     return f"{detail} {'; '.join(wrong)}" if wrong else detail
 
 

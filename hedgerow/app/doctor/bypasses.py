@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hedgerow.app.doctor.findings import Finding, Health, good_finding
+from hedgerow.app.doctor.findings import REDIRECT_PAGES, Finding, Health, good_finding
 from hedgerow.app.gateway.config import GatewayConfig
 from hedgerow.app.gateway.controller import build_gateway, is_unmodified
 from hedgerow.app.settings import Settings
@@ -46,7 +46,6 @@ PROXIES = (
 ENGINES = ("www.google.com", "www.bing.com", "duckduckgo.com", "www.youtube.com")
 ADDRESS = "1.1.1.1"
 _BLOCK_BYPASS = "in the policy of this person or device: block: [bypass], and a profile other than adult"
-_TRANSPARENT = "start Hedgerow with --transparent 0.0.0.0:3129, to which the gateway then redirects web traffic"
 _GATEWAY = "on the machine that is the devices' router: hedgerow gateway apply (docs/install/router.md)"
 
 
@@ -124,7 +123,7 @@ def _addresses(subject: CheckedDevice) -> Iterator[Finding]:
         if not is_closed:
             yield Finding(what, Health.BAD, "open", _BLOCK_BYPASS)
         elif subject.gateway is None or subject.gateway.redirect_ports.pages is None:
-            mend = _GATEWAY if subject.gateway is None else _TRANSPARENT
+            mend = _GATEWAY if subject.gateway is None else REDIRECT_PAGES
             yield Finding(what, Health.UNSURE, "closed at the proxy, which this device can bypass", mend)
         else:
             yield good_finding(what, "closed at the proxy, to which the gateway redirects all web traffic")

@@ -12,7 +12,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
@@ -24,10 +24,9 @@ import httpx
 from hedgerow.app.control.devices.discovery import unreadable_lease_files
 from hedgerow.app.control.upkeep.safe_search import safe_search_hosts, unresolved_hosts
 from hedgerow.app.doctor.findings import Finding, Health, Installation, good_finding
+from hedgerow.app.doctor.gateway import check_gateway
 from hedgerow.app.doctor.line import check_exposure
 from hedgerow.app.doctor.probes import PROBE_TIMEOUT_S, answers_http, query_resolver, try_encrypted_dns, try_upstream
-from hedgerow.app.gateway.config import GatewayConfig
-from hedgerow.app.gateway.controller import is_unmodified
 from hedgerow.app.identities import JOBS, SIGNER, obstacle, obstacle_of_jobs
 from hedgerow.app.ipc import control_client, problem_of_control
 from hedgerow.app.settings import Settings
@@ -39,7 +38,6 @@ from hedgerow.dashboards.coverage import CategoryCoverage, CoverageState, covera
 from hedgerow.dns.upstreams.pool import UpstreamPool
 from hedgerow.features import FEATURES
 from hedgerow.files import error_text
-from hedgerow.network import gateway as nftables
 from hedgerow.network import interfaces
 from hedgerow.policies.reading.load import PolicyError, load_policy
 from hedgerow.policies.review import FEW_ADULT_SITES
@@ -195,13 +193,11 @@ def list_findings(status: dict[str, Any], now: float) -> Iterator[Finding]:
         yield Finding(
             "lists",
             Health.UNSURE,
-            f"dead, not sent for a week: {', '.join(dead)}; their last good copies stay in use",
+            f"dead, not sent for a week: {', '.join(dead)}; {_copies(lists, dead)}",
             mend,
         )
     if failing:
-        yield Finding(
-            "lists", Health.UNSURE, f"problems with {', '.join(failing)}; their last good copies stay in use", update
-        )
+        yield Finding("lists", Health.UNSURE, f"problems with {', '.join(failing)}; {_copies(lists, failing)}", update)
     if old:
         yield Finding("lists", Health.UNSURE, f"not updated for three days: {', '.join(old)}", update)
     if newest := status.get("lists_problem"):
@@ -209,6 +205,16 @@ def list_findings(status: dict[str, Any], now: float) -> Iterator[Finding]:
         yield Finding("lists", Health.UNSURE, f"those from before stay in force: {newest}", mend)
     if not waiting and not dead and not failing and not old and not newest:
         yield good_finding("lists", f"{len(lists)} in force")
+
+
+def _copies(lists: Iterable[Mapping[str, object]], names: Collection[str]) -> str:
+    """Return what is in use of the named lists: their last good copies, if there are any."""
+    found = [row for row in lists if row["source"] in names]
+    without = [str(row["source"]) for row in found if not (row["domains"] or row["url_rules"])]
+    if not without:
+        return "their last good copies stay in use"
+    rest = "" if len(without) == len(found) else "; the last good copies of the others stay in use"
+    return f"there is no copy of {', '.join(without)} to use{rest}"
 
 
 def _coverage(status: dict[str, list[dict[str, object]]], now: float) -> Iterator[Finding]:
@@ -290,50 +296,6 @@ def _safe_search_targets(open_upstreams: Callable[[], UpstreamPool]) -> Iterator
         yield Finding("safe search", Health.UNSURE, f"host names that do not resolve: {', '.join(failed)}", mend)
     else:
         yield good_finding("safe search", f"all {len(targets)} host names of safe search resolve")
-
-
-def check_gateway(installation: Installation) -> Iterator[Finding]:
-    try:
-        config = GatewayConfig.load(installation.state)
-        if config is None:
-            text = (
-                "not configured: a child who changes the DNS setting of a device bypasses the filter, unless your"
-                " router prevents it"
-            )
-            yield Finding(
-                "gateway", Health.UNSURE, text, "on the machine that is the devices' router: hedgerow gateway apply"
-            )
-            return
-        table = nftables.installed_table()
-        if table is None or not is_unmodified(installation.state, table):
-            text = (
-                "configured, but not in place"
-                if table is None
-                else "in place, but something else has changed its rules"
-            )
-            yield Finding("gateway", Health.BAD, text, "hedgerow gateway apply")
-            return
-    except nftables.GatewayError as error:
-        yield Finding("gateway", Health.UNSURE, str(error), "run hedgerow doctor as root")
-        return
-    if interfaces.uplink_bridges() & set(config.lan):
-        blind = [family for family, looks in interfaces.bridge_filtering().items() if not looks]
-        if blind:
-            text = f"in place, but {' and '.join(blind)} that crosses the bridge is not filtered"
-            yield Finding("gateway", Health.BAD, text, interfaces.BRIDGE_FILTERING_COMMANDS)
-            return
-        idle = []
-    else:
-        idle = [family for family, ip_forwarding in interfaces.ip_forwarding().items() if not ip_forwarding]
-    if idle:
-        mend = (
-            "sysctl -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1, unless devices have another router for it"
-        )
-        yield Finding(
-            "gateway", Health.UNSURE, f"in place, but this machine does not forward {' and '.join(idle)}", mend
-        )
-    else:
-        yield good_finding("gateway", f"in place on {', '.join(config.lan)}{', strict' if config.strict else ''}")
 
 
 def check_files(installation: Installation) -> Iterator[Finding]:

@@ -10,6 +10,9 @@ from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.policies.model import Policy
 
+REDIRECT_PAGES = "start Hedgerow with --transparent 0.0.0.0:3129, to which the gateway then redirects web traffic"
+"""The remedy where the gateway is in place and does not redirect web traffic."""
+
 
 class Health(StrEnum):
     GOOD = "good"

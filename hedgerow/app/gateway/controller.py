@@ -93,6 +93,12 @@ def _digest(fingerprint: str) -> bytes:
     return hashlib.sha256(fingerprint.encode("utf-8")).hexdigest().encode("ascii")
 
 
+def pages_port(settings: Settings) -> int | None:
+    """Return the port to which the gateway redirects web traffic, or None if the proxy takes none."""
+    transparent = settings.transparent
+    return transparent.port if transparent is not None and transparent.host in WILDCARD_HOSTS else None
+
+
 def build_gateway(config: GatewayConfig, settings: Settings, network: NetworkSettings) -> Gateway:
     """Describe the gateway on this machine in its current state.
 
@@ -106,10 +112,9 @@ def build_gateway(config: GatewayConfig, settings: Settings, network: NetworkSet
         )
     one_armed, inner = interfaces.inner_networks(config.lan)
     named = (each for each in network.home_networks if each not in PRIVATE_RANGES)
-    pages = settings.transparent.port if settings.transparent and settings.transparent.host in WILDCARD_HOSTS else None
     return Gateway(
         config.lan,
-        RedirectPorts(settings.dns.port, pages, network.ports),
+        RedirectPorts(settings.dns.port, pages_port(settings), network.ports),
         one_armed,
         config.strict,
         config.allow_ipsec,

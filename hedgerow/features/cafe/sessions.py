@@ -71,7 +71,7 @@ class SeatSessions:
             taken = SeatTaken(
                 "%(seat)s is taken: end the session there, or confirm that this one takes its place.", seat=seat.id
             )
-            taken.more = {"session": before.id}
+            taken.more = {"confirm": "replaces", "session": before.id}
             raise taken
         entry = replace(counter.opening(session, guest.kind, int(minutes or 0), guest.pays, voucher), key=guest.key)
         entries = [entry] if before is None else [counter.ending(before, actor, now), entry]

@@ -8,7 +8,7 @@ import getpass
 import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
@@ -179,22 +179,41 @@ def _finish(
     answers = sorted(answers, key=lambda each: (each.answer, each.site, each.node))
     counts = count_answers(answers)
     facts = {"version": version.id, "only": version.sites, "answers": [asdict(each) for each in answers]}
-    words = {
-        SiteAnswer.TAKEN: "have it",
-        SiteAnswer.REFUSED: "refuse it",
-        SiteAnswer.NONE_YET: "have not answered yet",
-        SiteAnswer.SILENT: "are silent",
-    }
-    told = ", ".join(f"{counts[answer]} {text}" for answer, text in words.items() if counts[answer])
     lines = [
         f"  {each.site} ({each.node or 'never seen'}): {each.answer}{f': {each.why}' if each.why else ''}"
         f"{f' [{"; ".join(each.problems)}]' if each.problems else ''}"
         for each in answers
         if each.answer is not SiteAnswer.TAKEN or (failed and each.problems)
     ]
-    print_result(as_json, facts, f"{first}. Of {len(answers)} machines: {told or 'none'}.", *lines)
+    print_result(as_json, facts, f"{first}. {_count_text(counts)}", *lines)
     if failed or counts[SiteAnswer.REFUSED]:
         raise typer.Exit(1)
+
+
+_ANSWERS = {
+    SiteAnswer.TAKEN: ("has it", "have it"),
+    SiteAnswer.REFUSED: ("refuses it", "refuse it"),
+    SiteAnswer.NONE_YET: ("has not answered yet", "have not answered yet"),
+    SiteAnswer.SILENT: ("is silent", "are silent"),
+}
+"""What one machine does, and several."""
+
+
+def _count_text(counts: Mapping[SiteAnswer, int]) -> str:
+    """Return the sentence about how many machines have a version.
+
+    >>> _count_text({SiteAnswer.TAKEN: 2, SiteAnswer.REFUSED: 1})
+    'Of 3 machines: 2 have it, 1 refuses it.'
+    >>> _count_text({SiteAnswer.REFUSED: 1})
+    'The only machine refuses it.'
+    """
+    found = [(counts[each], texts[counts[each] > 1]) for each, texts in _ANSWERS.items() if counts.get(each)]
+    match found:
+        case []:
+            return "No site has a machine yet."
+        case [(1, text)]:
+            return f"The only machine {text}."
+    return f"Of {sum(count for count, _ in found)} machines: {', '.join(f'{count} {text}' for count, text in found)}."
 
 
 def _text(file: Path | None) -> str:

@@ -24,6 +24,8 @@ from hedgerow.policies.time_model import ActiveMinute
 
 FILTERING = "site:filter"
 """The account under which the minutes are counted in which the filter was on."""
+GRACE_S = 120.0
+"""Seconds after a day until its statement: what happened in it is written by then."""
 MAX_LINE = 64 * 1024
 _LATE_S = 2 * 86400.0
 _LATE_DAYS = 2
@@ -184,7 +186,8 @@ class StatementKey(SigningKey):
 class ChainReport:
     """The result of a check.
 
-    `problems` are what must not be; `gaps` are days without a statement, `notes` what is to be known.
+    `problems` are what must not be; `gaps` are days without a statement, `notes` what is to be known. `is_early`: the
+    day up to which there should be statements is not over yet, so there can't be one of it.
     """
 
     statements: tuple[Statement, ...]
@@ -192,6 +195,7 @@ class ChainReport:
     gaps: tuple[str, ...]
     notes: tuple[str, ...]
     receipts: int
+    is_early: bool = False
 
 
 def verify_chain(
@@ -208,7 +212,9 @@ def verify_chain(
         store_keys: keys of the store's owner; if there are any, statements need their receipts.
         earlier: the lines of a file from before, which this one has to begin with.
         today: the day as YYYY-MM-DD, to say how far back the last statement lies.
-        expected: a day as YYYY-MM-DD that the chain has to reach, and to have a statement of.
+        expected: a day as YYYY-MM-DD that the chain has to reach, and to have a statement of. If it is not over
+            `today`, the chain has to reach the day before yesterday, since the statement of yesterday is made a while
+            after its end.
     """
     known = {fingerprint(key): key for key in keys}
     receivers = {fingerprint(key): key for key in store_keys}
@@ -227,13 +233,31 @@ def verify_chain(
     problems += _prefix_problems(found, earlier)
     received, more = _check_receipts(found, receivers)
     stated = tuple(each.statement for each in found)
-    if expected and not stated:
-        more = [*more, f"there is no statement: those until {expected} are missing"]
-    elif expected and expected > stated[-1].day:
-        more = [*more, f"the chain ends at {stated[-1].day}: the statements until {expected} are missing"]
-    elif expected and all(each.day != expected for each in stated):
-        more = [*more, f"the statement of {expected} is missing"]
-    return ChainReport(stated, (*problems, *more), _gaps(stated), tuple(_notes(found, today)), received)
+    notes, is_early = [*_notes(found, today)], bool(today) and expected >= today
+    if is_early:
+        notes.append(f"there is no statement of {expected} yet: it is made at {_made_at(expected)}")
+    missing = _missing(stated, expected, f"{_day_of(today) - timedelta(days=2)}" if is_early else "")
+    return ChainReport(stated, (*problems, *more, *missing), _gaps(stated), tuple(notes), received, is_early)
+
+
+def _missing(stated: Sequence[Statement], expected: str, reached: str) -> Iterable[str]:
+    """Yield what is missing if there has to be a statement of the day `expected`, or the last has to be of `reached`
+    at least.
+    """
+    if not expected or (reached and not stated):
+        return
+    if not stated:
+        yield f"there is no statement: those until {expected} are missing"
+    elif (until := reached or expected) > stated[-1].day:
+        yield f"the chain ends at {stated[-1].day}: the statements until {until} are missing"
+    elif not reached and all(each.day != expected for each in stated):
+        yield f"the statement of {expected} is missing"
+
+
+def _made_at(day: str) -> str:
+    """Return the instant at which the statement of a day is made."""
+    end = datetime.fromisoformat(day).replace(tzinfo=UTC) + timedelta(days=1, seconds=GRACE_S)
+    return f"{end:%H:%M} UTC on {end:%Y-%m-%d}"
 
 
 def _parse(line: bytes | str) -> SignedStatement:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from hedgerow.features.statements.chain import ChainReport
     from hedgerow.features.statements.counter_check import EntriesReport
 
+UNDECIDED = 2
+"""Exit status of a check without a statement, or up to a day that is not over."""
 
 _KeyFiles = Annotated[
     list[Path] | None, typer.Option(metavar="FILE", help="The site's public key; several if it has changed.")
@@ -105,29 +108,56 @@ def audit(
         _verify_statements(_Check(verify, key or [], store_key or [], earlier, entries, day), as_json=as_json)
         return
     of_site = {"site": site} if site else {}
+    written = []
     if public_key is not None:
-        _write_file(public_key, call_api_text(state, "/audit/key"))
+        written.append(_write_file(public_key, call_api_text(state, "/audit/key"), "the public key"))
     if statements is not None:
-        _write_file(statements, call_api_text(state, "/audit/statements", **of_site))
+        text = call_api_text(state, "/audit/statements", **of_site)
+        written.append(_write_file(statements, text, _span(text)))
     if entries is not None:
-        _write_file(entries, call_api_text(state, "/audit/entries", **of_site))
-    if public_key is None and statements is None and entries is None:
+        text = call_api_text(state, "/audit/entries", **of_site)
+        written.append(_write_file(entries, text, _entries_of_counter(len(text.splitlines()))))
+    for sentence in written:  # on standard error, since standard output may be one of the files
+        print(sentence, file=sys.stderr)
+    if not written:
         rows = call_api(
             state, "GET", "/audit", **{name: day for name, day in (("first", first), ("last", last)) if day}
         )
         print(json.dumps(rows, indent=1) if as_json else audit_csv(AuditRow(**row) for row in rows), end="")
 
 
-def _write_file(file: Path, text: str) -> None:
-    """Write a file, or standard output for `-`. Ends the command if that fails."""
+def _write_file(file: Path, text: str, what: str) -> str:
+    """Write a file, or standard output for `-`, and return a sentence about `what` it has.
+
+    Ends the command if that fails.
+    """
     try:
         sys.stdout.write(text) if str(file) == "-" else file.write_text(text, encoding="utf-8")
     except OSError as error:
         fail(f"Can't write {file}: {error.strerror}.")
+    return f"{'Standard output' if str(file) == '-' else file}: {what}."
+
+
+def _span(text: str) -> str:
+    """Return the number of statements in a text of their lines, and their first and last day."""
+    days = [json.loads(line)["statement"]["day"] for line in text.splitlines()]
+    if not days:
+        return "no statements, since the first one is made when the first day (of UTC) is over"
+    return _statements(days)
+
+
+def _statements(days: Sequence[str]) -> str:
+    return f"{len(days)} statement{'s' if len(days) > 1 else ''}, {days[0]} to {days[-1]}"
+
+
+def _entries_of_counter(count: int) -> str:
+    return f"{count} {'entry' if count == 1 else 'entries'} of the counter"
 
 
 def _verify_statements(check: _Check, *, as_json: bool) -> None:
-    """Check a chain of statements, and print the result. Ends the command with status 1 if something is wrong."""
+    """Check a chain of statements, and print the result. Ends the command with status 1 if something is wrong, and with
+    `UNDECIDED` if there is nothing to check yet.
+    """
     if not check.keys:
         fail("Name the site's public key: --key FILE")
     try:
@@ -142,7 +172,7 @@ def _verify_statements(check: _Check, *, as_json: bool) -> None:
     if entries is not None:
         problems, notes = (*problems, *entries.problems), (*notes, *entries.notes)
     facts = {
-        "good": not problems and (bool(days) or None),
+        "good": not problems and (None if found.is_early or not days else True),
         "site": found.statements[0].site if days else "",
         "statements": len(days),
         "receipts": found.receipts,
@@ -154,9 +184,9 @@ def _verify_statements(check: _Check, *, as_json: bool) -> None:
         "notes": notes,
         "minutes_off": off,
     }
-    span = f"{facts['site']}: {len(days)} statements, {days[0]} to {days[-1]}" if days else "No statements"
+    span = f"{facts['site']}: {_statements(days)}" if days else "No statements"
     receipts = f", {found.receipts} with a receipt of the store" if check.store_keys else ""
-    of_counter = f", {entries.entries} entries of the counter" if entries is not None else ""
+    of_counter = f", {_entries_of_counter(entries.entries)}" if entries is not None else ""
     print_result(
         as_json,
         facts,
@@ -166,20 +196,23 @@ def _verify_statements(check: _Check, *, as_json: bool) -> None:
         *(f"Note: {printable(each)}." for each in notes),
         *(f"Filter off: {day}, {minutes} minutes." for day, minutes in off.items()),
         *(f"The chain ends at {each}." for each in days[-1:]),
-        _verdict(bool(problems), bool(days)),
+        _verdict(bool(problems), len(days), is_early=found.is_early),
     )
-    if problems:
-        raise typer.Exit(1)
+    if problems or facts["good"] is None:
+        raise typer.Exit(1 if problems else UNDECIDED)
 
 
-def _verdict(has_problems: bool, has_statements: bool) -> str:
+def _verdict(has_problems: bool, count: int, *, is_early: bool) -> str:
+    """Return the last sentence about a chain of `count` statements."""
     if has_problems:
         return "The chain is broken."
-    if not has_statements:
+    if not count:
         return (
-            "Nothing is signed yet: the first statement is made when the first day (of UTC) is over. If there were any"
-            " before, say up to which day: --expect YYYY-MM-DD"
+            "No statement was checked: the first one is made when the first day (of UTC) is over. If there were any"
+            " before, name the last file that you have (--earlier FILE), or a day that is over (--expect YYYY-MM-DD)."
         )
+    if is_early:
+        return "The chain is whole so far, and every statement in it is signed with the key. Check again at that time."
     return "The chain is whole, and every statement is signed with the key."
 
 

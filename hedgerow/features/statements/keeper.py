@@ -20,6 +20,7 @@ from hedgerow.features.cafe.audit import audit
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore, EntryChain
 from hedgerow.features.contract import ControlService, Core
 from hedgerow.features.statements.chain import (
+    GRACE_S,
     Receipt,
     Statement,
     StatementKey,
@@ -47,8 +48,6 @@ CHECK_S = 10.0
 A minute counts if at least `_LOOKS` looks found it on, and none found it off.
 """
 _LOOKS = 3
-_GRACE_S = 120.0
-"""Seconds after a day until its statement: what happened in it is written by then."""
 _MAX_LATE = 31
 """Days for which statements are made later. The minutes of the filter are kept for longer."""
 FIRST_DAY = "first-day"
@@ -151,7 +150,7 @@ class StatementKeeper:
             today = reached
         day = self._first_day(today) if last is None else (date.fromisoformat(last.day) - _EPOCH).days + 1
         for due in range(max(day, today - _MAX_LATE), today):
-            if now > (due + 1) * _DAY_S + _GRACE_S:
+            if now > (due + 1) * _DAY_S + GRACE_S:
                 made = self._statement(due, last, now)
                 self._statements.add(made, self.key().sign(made.text))
                 last = made

@@ -10,8 +10,10 @@ import pytest
 
 from hedgerow.app.doctor.checks import check_speed, list_findings
 from hedgerow.app.doctor.findings import Health, Installation
+from hedgerow.app.doctor.gateway import gateway_finding
 from hedgerow.app.doctor.line import exposure_findings
-from hedgerow.app.settings import Endpoint
+from hedgerow.app.gateway.config import GatewayConfig
+from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.blocklists.recognition import piece_table
 from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
 from hedgerow.policies.network import NetworkSettings
@@ -62,7 +64,7 @@ def status_of(lists: list[ListHealth], *, starter_only: bool = False) -> dict[st
                     Health.BAD,
                     "only the starter list (117 names); missing: hagezi-nsfw: only the starter lists block adult sites",
                 ),
-                (Health.UNSURE, "problems with hagezi-nsfw"),
+                (Health.UNSURE, "problems with hagezi-nsfw; there is no copy of hagezi-nsfw to use"),
             ],
         ),
         (
@@ -98,6 +100,37 @@ def test_lists(lists: list[ListHealth], starter_only: bool, expected: list[tuple
     assert [finding.found[: len(text)] for finding, (_health, text) in zip(found, expected, strict=True)] == [
         text for _health, text in expected
     ]
+
+
+def test_lists_without_a_copy_are_named() -> None:
+    """Of a list that was never fetched, no good copy stays in use."""
+    old = replace(FETCHED, source="steven-black", failed=True, problem="HTTP 500")
+    *_, found = list_findings(status_of([STARTER, FAILED, old]), NOW)
+    assert found.found == (
+        "problems with hagezi-nsfw, steven-black; there is no copy of hagezi-nsfw to use;"
+        " the last good copies of the others stay in use"
+    )
+
+
+@pytest.mark.parametrize(
+    ("transparent", "idle", "found", "mend"),
+    [
+        ("0.0.0.0", (), "in place on lan, strict", ""),
+        (None, (), "only devices that use Hedgerow as their proxy send it web traffic", "--transparent 0.0.0.0:3129"),
+        ("127.0.0.1", (), "only devices that use Hedgerow as their proxy", "--transparent 0.0.0.0:3129"),
+        (None, ("IPv6",), "this machine does not forward IPv6", "sysctl"),
+    ],
+)
+def test_a_gateway_that_redirects_no_pages_is_told(
+    transparent: str | None, idle: tuple[str, ...], found: str, mend: str
+) -> None:
+    port = Endpoint(transparent, 3129) if transparent else None
+    here = Endpoint("0.0.0.0", 53)
+    settings = Settings(Path("run"), None, here, here, here, transparent=port)
+    finding = gateway_finding(GatewayConfig(("lan",), strict=True), settings, idle)
+    assert found in finding.found
+    assert mend in finding.mend
+    assert bool(mend) == bool(finding.mend) == (finding.health is Health.UNSURE)
 
 
 def test_lists_of_a_bundle_that_are_not_taken_over_are_told() -> None:

@@ -102,7 +102,7 @@ def test_an_organisation_with_two_sites(whole_internet: SmallInternet, office: O
 
         # One site first, then back.
         told = office.publish(CANARY, "--only", "cafe-2", "--note", "news, on trial")
-        assert "at cafe-2 only. Of 1 machines: 1 have it." in told
+        assert "at cafe-2 only. The only machine has it." in told
         wait_until(lambda: is_blocked(two, "news.example"), 30, "the version on trial")
         assert not is_blocked(one, "news.example")
         known = office.versions()
@@ -117,7 +117,7 @@ def test_an_organisation_with_two_sites(whole_internet: SmallInternet, office: O
         assert [each["actor"] for each in office.versions("--site", "cafe-1")] == ["cafe-1"]
         changed = good.replace("age: 9", "age: 9, block: [own.example]")
         told = office.publish(changed, "--site", "cafe-1")
-        assert "is published for cafe-1. Of 1 machines: 1 have it." in told
+        assert "is published for cafe-1. The only machine has it." in told
         wait_until(lambda: is_blocked(one, "own.example"), 30, "the site's policy from the office")
         assert one.policy_path.read_text() == changed
         one.edit_policy(good)
@@ -183,7 +183,7 @@ def test_a_version_is_tried_at_some_of_a_hundred_sites_first(office: Office) -> 
     office.run("organisation", "versions")  # makes the tables
     with simulated_sites(office.url, refusing, silent):
         stays = office.publish(BASE, "--canary", "cafe-1", "--canary", "cafe-7", status=1, is_output=True)
-        assert "stays at cafe-1, cafe-7. Of 2 machines: 1 have it, 1 refuse it." in stays
+        assert "stays at cafe-1, cafe-7. Of 2 machines: 1 has it, 1 refuses it." in stays
         assert "cafe-7 (box): refused: line 2: people.… is locked" in stays
         assert [each["sites"] for each in office.versions()] == [["cafe-1", "cafe-7"]]
         told = office.publish(BASE, "--canary", "cafe-1", "--canary", "cafe-2", status=1, is_output=True)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -335,8 +335,8 @@ def test_nothing_is_wrong_before_the_first_day_is_over(folder: Path) -> None:
     (folder / "statements.jsonl").rename(earlier)
     (folder / "statements.jsonl").touch()
     result = verify(folder)
-    assert result.exit_code == 0, result.stdout
-    assert result.stdout.startswith("No statements.\nNothing is signed yet: ")
+    assert result.exit_code == 2, result.stdout
+    assert result.stdout.startswith("No statements.\nNo statement was checked: ")
     facts = json.loads(verify(folder, "--json").stdout)
     assert (facts["good"], facts["problems"], facts["last"]) == (None, [], None)
     for options, problem in (
@@ -347,6 +347,24 @@ def test_nothing_is_wrong_before_the_first_day_is_over(folder: Path) -> None:
         assert result.exit_code == 1
         assert f"WRONG: {problem}." in result.stdout
         assert "The chain is broken." in result.stdout
+
+
+def test_a_day_that_is_not_over_has_no_statement_yet(folder: Path) -> None:
+    """Neither an empty chain nor a whole one is broken because of that, and one that lacks earlier days is."""
+    today = datetime.now(UTC).date()
+    made = f"it is made at 00:02 UTC on {today + timedelta(days=1)}"
+    chain = folder / "statements.jsonl"
+    for days, status in ((0, 2), (1, 2), (5, 1)):
+        stated = statement_of(1, f"{today - timedelta(days=days)}")
+        chain.write_text(f"{SignedStatement(stated, KEY.sign(stated.text)).line}\n" if days else "")
+        result = verify(folder, "--expect", f"{today}")
+        assert result.exit_code == status, result.stdout
+        assert f"Note: there is no statement of {today} yet: {made}." in result.stdout
+        assert ("broken" in result.stdout) == (status == 1)
+        facts = json.loads(verify(folder, "--expect", f"{today}", "--json").stdout)
+        assert facts["good"] is (False if days == 5 else None)
+    far = verify(folder, "--expect", f"{today + timedelta(days=9)}").stdout
+    assert f"00:02 UTC on {today + timedelta(days=10)}" in far
 
 
 def test_the_key_of_somebody_else(folder: Path) -> None:

@@ -40,6 +40,8 @@ def test_statements_are_written_and_checked(whole_internet: SmallInternet, tmp_p
         def is_written() -> bool:
             done = audit("--state", str(running.state), "--statements", str(chain), "--public-key", str(key))
             assert done.returncode == 0, done.stderr
+            assert f"{chain}: " in done.stderr
+            assert f"{key}: the public key." in done.stderr
             return chain.read_text().count("\n") >= 1
 
         wait_until(is_written, 60, "the statement of a day that is over")
