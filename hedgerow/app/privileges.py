@@ -8,6 +8,7 @@ directory: neither the CA's key nor the journal, the tokens or the addresses for
 from __future__ import annotations
 
 import os
+import resource
 import stat
 import sys
 from collections.abc import Iterable, Iterator
@@ -106,7 +107,10 @@ def _is_closed_to_root(path: Path) -> bool:
 
 
 def keep_role_capabilities(role: str, state: Path | None = None) -> None:
-    """Drop the capabilities that a role does not need, and every way to gain others. Raises OSError."""
+    """Drop the capabilities that a role does not need, and every way to gain others, and let no crash write the memory
+    of this process or of its children to the disk. Raises OSError.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     has_users = role == SUPERVISOR and os.geteuid() == 0 and any(map(find_identity, (SIGNER, JOBS)))
     others = OF_IDENTITIES if has_users else frozenset()
     keep_capabilities(CAPABILITIES[role] | needed_by_root(state) | others)

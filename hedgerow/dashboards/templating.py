@@ -55,6 +55,7 @@ def make_environment(reader: Language) -> Environment:
         "ngettext": reader.ngettext,
         "number": reader.number,
         "counted": lambda counts: labels.count_by_reason(counts, reader),
+        "device_name": lambda device: labels.device_name(device, reader),
         "reason_text": lambda reason, what: labels.reason_text(reason, what, reader),
         "reason_sentence": partial(reason_sentence, reader=reader),
         "rule_text": lambda rule: labels.rule_text(rule, reader),

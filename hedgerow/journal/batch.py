@@ -37,6 +37,7 @@ from hedgerow.journal.tables import (
     writers,
 )
 from hedgerow.journal.usage import add_minutes
+from hedgerow.policies.effective_users import ALL_UNNAMED
 from hedgerow.policies.identity import is_link
 from hedgerow.policies.model import AccessRequest, Observation
 from hedgerow.policies.time_model import ActiveMinute
@@ -58,7 +59,10 @@ class LoggedEvent:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The rows of one transaction. `number` grows with each batch of a writer; 0: not numbered."""
+    """The rows of one transaction. `number` grows with each batch of a writer; 0: not numbered.
+
+    `counted` are observations that count in the sums, and are no rows of their own.
+    """
 
     observations: list[Observation]
     requests: list[AccessRequest] = field(default_factory=list)
@@ -68,6 +72,7 @@ class Batch:
     minutes: list[ActiveMinute] = field(default_factory=list)
     writer: str = ""
     number: int = 0
+    counted: list[Observation] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return self.size > 0
@@ -76,7 +81,7 @@ class Batch:
     def size(self) -> int:
         """The number of events."""
         essential = len(self.requests) + len(self.events) + len(self.minutes)
-        return len(self.observations) + essential + len(self.seen) + len(self.protected)
+        return len(self.observations) + len(self.counted) + essential + len(self.seen) + len(self.protected)
 
     def write(self, store: Store) -> int:
         """Write all rows or none, and return their number; 0 if the store has the batch already.
@@ -89,8 +94,9 @@ class Batch:
                 return 0
             if self.observations:
                 store.insert_rows(connection, statements.decisions, map(_decision_row, self.observations))
-                self._add_sums(store, connection)
                 self._add_hosts(store, connection)
+            if self.observations or self.counted:
+                self._add_sums(store, connection)
             if self.seen or self.protected or self.observations:
                 self._mark_seen(store, connection)
             for request in self.requests:
@@ -114,7 +120,7 @@ class Batch:
         statements = _Statements.of(store.dialect)
         for statement, period, seconds in ((statements.hourly, "hour", 3600), (statements.daily, "day", 86400)):
             sums: Counter[tuple[int, str, str, str, str]] = Counter()
-            for item in self.observations:
+            for item in (*self.observations, *self.counted):
                 sums[int(item.when // seconds), item.device, item.verdict.value, item.reason.value, item.what] += (
                     item.count
                 )
@@ -135,7 +141,8 @@ class Batch:
         """
         # A link stands for devices whose MAC address was not known yet. One that the policy names is reported by the
         # workers.
-        latest = {item.device: item for item in self.observations if not is_link(item.device)}
+        told_apart = (item for item in self.observations if item.device != ALL_UNNAMED)
+        latest = {item.device: item for item in told_apart if not is_link(item.device)}
         seen = {
             item.device: DeviceSeen(item.when, item.device, "", None, item.person, item.profile)
             for item in latest.values()

@@ -20,6 +20,9 @@ WAITING, SENT, GIVEN_UP = "waiting", "sent", "given up"
 WAITING_LIMIT = 200
 """Waiting notices per receiver. The oldest give way to newer ones."""
 
+KEPT_LIMIT = 2000
+"""Notices per receiver in any state: made-up devices can be the reason for any number of them."""
+
 MAX_AGE_S = 30 * 86400.0
 
 _C = notices.c
@@ -74,6 +77,9 @@ class Outbox:
             )
             too_many = self._store.update(notices).where(is_waiting, _C.id.not_in(newest))
             connection.execute(too_many.values(state=GIVEN_UP, problem="too many waited"))
+            theirs = select(_C.id).where(self._store.own(notices), _C.receiver == receiver)
+            old = theirs.order_by(_C.id.desc()).offset(KEPT_LIMIT).limit(1).scalar_subquery()
+            connection.execute(self._store.delete(notices).where(_C.receiver == receiver, _C.id <= old))
         return True
 
     def waiting(self, receiver: str) -> tuple[NoticeRow, ...]:

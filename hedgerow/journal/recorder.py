@@ -80,6 +80,7 @@ class _Buffer:
         self._observations: list[Observation] = []
         self._quotas = NameQuotas(is_named)
         self._bounded: dict[Observation, int] = {}  # the places of domains that stand for other names
+        self._counted: dict[Observation, int] = {}  # those beyond the octets of a day, with their numbers
         self._requests: list[AccessRequest] = []
         self._events: list[LoggedEvent] = []
         self._minutes: list[ActiveMinute] = []
@@ -94,7 +95,8 @@ class _Buffer:
 
     @property
     def is_empty(self) -> bool:
-        return not any((self._observations, self._requests, self._events, self._minutes, self._seen, self._protected))
+        essential = (self._requests, self._events, self._minutes)
+        return not any((self._observations, self._counted, *essential, self._seen, self._protected))
 
     def add(self, messages: Iterable[WorkerMessage | SystemEvent]) -> tuple[list[RecordedMessage], int]:
         """Buffer messages.
@@ -137,7 +139,11 @@ class _Buffer:
                 known = self._observations[place]
                 self._observations[place] = replace(known, when=stored.when, count=known.count + stored.count)
                 return stored
-        self._observations.append(stored)
+        if self._quotas.may_store(stored):
+            self._observations.append(stored)
+        else:
+            key = replace(stored, when=stored.when // 3600 * 3600, host="", url="", rule="", count=1, version=0)
+            self._counted[key] = self._counted.get(key, 0) + stored.count
         return stored
 
     def take(self) -> Batch:
@@ -153,9 +159,10 @@ class _Buffer:
                 self._minutes,
                 self._writer,
                 self._number,
+                [replace(each, count=count) for each, count in self._counted.items()],
             )
             self._observations, self._requests, self._events, self._minutes = [], [], [], []
-            self._seen, self._protected, self._bounded = {}, {}, {}
+            self._seen, self._protected, self._bounded, self._counted = {}, {}, {}, {}
         return batch
 
     def put_back(self, batch: Batch) -> None:
@@ -407,9 +414,9 @@ class Recorder:
         self.is_damaged = self.is_damaged or self._store.dialect.is_damaged(error)
         self.dropped += len(batch.observations)
         try:
-            return replace(batch, observations=[], seen=[], protected=[]).write(self._store)
+            return replace(batch, observations=[], counted=[], seen=[], protected=[]).write(self._store)
         except DatabaseError:
-            self._buffer.put_back(replace(batch, observations=[], seen=[], protected=[]))
+            self._buffer.put_back(replace(batch, observations=[], counted=[], seen=[], protected=[]))
             return 0
 
 

@@ -154,11 +154,14 @@ def _is_brief() -> ColumnElement[bool]:
 
 
 def limit_strangers(store: Store, connection: Connection) -> int:
-    """Forget the sightings of strangers beyond their number: first those that were seen briefly and longest ago.
+    """Forget the sightings of strangers beyond their number, with their protections: first those that were seen briefly
+    and longest ago.
 
     Returns their number.
     """
-    return connection.execute(_forget_excess(store)).rowcount
+    if excess := connection.execute(_forget_excess(store)).rowcount:
+        connection.execute(_forget_orphans(store))
+    return excess
 
 
 @lru_cache(maxsize=2)
@@ -167,6 +170,13 @@ def _forget_excess(store: Store) -> Delete:
     strangers = select(c.device).where(store.own(devices_seen), _is_stranger(devices_seen))
     excess = strangers.order_by(_is_brief(), c.last_seen.desc()).offset(MAX_STRANGERS)
     return store.delete(devices_seen).where(c.device.in_(excess))
+
+
+@lru_cache(maxsize=2)
+def _forget_orphans(store: Store) -> Delete:
+    c = protections_seen.c
+    known = select(devices_seen.c.device).where(store.own(devices_seen))
+    return store.delete(protections_seen).where(_is_stranger(protections_seen), c.device.not_in(known))
 
 
 def forget_brief_strangers(store: Store, connection: Connection, before: float) -> None:

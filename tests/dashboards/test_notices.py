@@ -13,6 +13,7 @@ from hedgerow.dashboards.address_book import AddressBook
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.notices import Notice, NoticeDispatcher, OutgoingMessage
 from hedgerow.dashboards.reports import Report
+from hedgerow.journal import outbox
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.outbox import GIVEN_UP, SENT, WAITING_LIMIT, Outbox
 from hedgerow.journal.store import Store
@@ -116,6 +117,19 @@ def test_a_thousand_notices_are_a_handful_of_messages(make: Make) -> None:
     assert len(stand.sent[-1].body.splitlines()) < 30
     assert "and " in stand.sent[-1].body
     assert len(stand.outbox.waiting("mother")) <= WAITING_LIMIT
+
+
+def test_notices_about_made_up_devices_fill_no_disk(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "KEPT_LIMIT", 50)
+    monkeypatch.setattr(outbox, "WAITING_LIMIT", 20)
+    box = make().outbox
+    box.put("father", NoticeTopic.REQUEST, "mia", "mia asks")
+    for number in range(120):
+        box.put("mother", NoticeTopic.BYPASS, f"02:00:00:00:00:{number:02x}", "something was stopped")
+    rows = box.latest(1000)
+    assert len([row for row in rows if row.receiver == "mother"]) == 50
+    assert len(box.waiting("mother")) == 20
+    assert len(box.waiting("father")) == 1, "others keep theirs"
 
 
 def test_notices_wait_during_quiet_hours(make: Make) -> None:

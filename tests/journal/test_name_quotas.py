@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
 
-from hedgerow.journal.name_quotas import MOST_PER_DEVICE, MOST_PER_DOMAIN, MOST_UNNAMED, NameQuotas
-from hedgerow.journal.recorder import _Buffer
+import pytest
+from sqlalchemy import func, select
+
+from hedgerow.journal import name_quotas
+from hedgerow.journal.name_quotas import (
+    MOST_OCTETS,
+    MOST_PER_DEVICE,
+    MOST_PER_DOMAIN,
+    MOST_UNNAMED,
+    MOST_UNNAMED_DEVICES,
+    NameQuotas,
+)
+from hedgerow.journal.reader import JournalReader
+from hedgerow.journal.recorder import Recorder, _Buffer
+from hedgerow.journal.sightings import MAX_STRANGERS
+from hedgerow.journal.store import Store
+from hedgerow.journal.tables import decisions, devices_seen, hourly
 from hedgerow.policies.model import DeviceId, Observation, Reason, RequestKind, Verdict
 
 DAY = 86_400.0
@@ -90,3 +105,65 @@ def test_a_time_in_the_future_keeps_no_day(quotas: NameQuotas) -> None:
         stored(quotas, seen(f"d{number}.com"))
     assert stored(quotas, seen("another.com")) == "com"
     assert stored(quotas, seen("another.com", when=TODAY + DAY), TODAY + DAY) == "another.com"
+
+
+def requested(url: str, device: str = "tablet", verdict: Verdict = Verdict.ALLOW) -> Observation:
+    reason = Reason.CATEGORY if verdict is Verdict.BLOCK else Reason.DEFAULT
+    return replace(seen("www.example.org", device, verdict=verdict, reason=reason), kind=RequestKind.HTTP, url=url)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A hundredth of the octets that a device has in a day."""
+    monkeypatch.setattr(name_quotas, "MOST_OCTETS", MOST_OCTETS // 100)
+    return MOST_OCTETS // 100
+
+
+def test_a_page_that_is_loaded_all_day_fills_no_disk(journal: Store, small: int) -> None:
+    recorder = Recorder(journal, clock=lambda: TODAY, limit=1_000_000, is_named=NAMED.__contains__)
+    page = "http://www.example.org/" + "x" * 2_000
+    tries = 2 * small // len(page)
+    for start in range(0, tries, 100):
+        recorder.add([requested(f"{page}{number}") for number in range(start, start + 100)])
+        recorder.flush()
+    recorder.add([requested(page, verdict=Verdict.BLOCK), requested(page, "phone")])
+    recorder.flush()
+    reader = JournalReader(journal)
+    with journal.engine.connect() as connection:
+        stored = connection.scalar(select(func.sum(func.length(decisions.c.url))))
+        last = connection.execute(select(decisions.c.device, decisions.c.verdict).order_by(decisions.c.id.desc())).all()
+    assert stored <= small + len(page)
+    assert [tuple(each) for each in last[:2]] == [("phone", "allow"), ("tablet", "block")], "others have their own part"
+    (tablet,) = [each for each in reader.devices(TODAY) if each.device == "tablet"]
+    assert tablet.allowed >= tries, "all are in the sums"
+    assert tablet.blocked == 1
+
+
+def test_names_that_are_asked_for_again_and_again_fill_no_disk(small: int) -> None:
+    buffer = _Buffer(10_000_000, numbers_batches=False, clock=lambda: TODAY, is_named=NAMED.__contains__)
+    rows = 0
+    for _ in range(4 * small // (200 * 500)):
+        buffer.add([seen(f"n{number}.example.org") for number in range(500)])
+        batch = buffer.take()
+        rows += len(batch.observations)
+    assert rows * 200 <= small
+    assert not batch.observations
+    assert [(each.host, each.count) for each in batch.counted] == [("", 500)]
+
+
+def test_made_up_addresses_are_one_device_beyond_a_number(journal: Store) -> None:
+    recorder = Recorder(journal, clock=lambda: TODAY, is_named=NAMED.__contains__)
+    macs = [f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}" for number in range(MOST_UNNAMED_DEVICES + 2_000)]
+    recorder.add([seen("example.org", mac) for mac in macs])
+    recorder.add([seen("example.org", "tablet"), seen("example.org", macs[0])])
+    recorder.flush()
+    with journal.engine.connect() as connection:
+        sums = {
+            row.device: row.number
+            for row in connection.execute(select(hourly.c.device, hourly.c.count.label("number")))
+        }
+        known = set(connection.scalars(select(devices_seen.c.device)))
+    assert len(sums) == MOST_UNNAMED_DEVICES + 2
+    assert (sums["*"], sums["tablet"], sums[macs[0]]) == (2_000, 1, 2)
+    assert "*" not in known, "it is no device"
+    assert len(known) <= MAX_STRANGERS + 1

@@ -11,12 +11,13 @@ import pytest
 from sqlalchemy import event, func, select
 
 from hedgerow.journal.database import open_journal
-from hedgerow.journal.messages import CounterDelta, DeviceSeen
+from hedgerow.journal.messages import CounterDelta, DeviceSeen, ProtectionSeen
 from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.recorder import Recorder, SystemEvent
 from hedgerow.journal.retention import Retention
 from hedgerow.journal.sightings import MAX_STRANGERS
 from hedgerow.journal.tables import decisions
+from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
 
 NOW = 1_780_000_000.0
@@ -188,6 +189,22 @@ def test_strangers_are_limited_and_those_that_stay_outlast_made_up_ones(journal)
     kept = {row.device for row in JournalReader(journal).devices(0)}
     assert len(kept) == MAX_STRANGERS + 1
     assert {guest, "tablet"} <= kept
+
+
+def test_made_up_addresses_leave_no_protections_behind(journal):
+    recorder = Recorder(journal, clock=lambda: NOW)
+    for round in range(3):
+        macs = [
+            DeviceId(f"02:00:00:{round:02x}:{number >> 8:02x}:{number & 255:02x}") for number in range(MAX_STRANGERS)
+        ]
+        recorder.add([DeviceSeen(NOW + round, mac, "192.168.1.66", mac) for mac in macs])
+        recorder.add([ProtectionSeen(NOW + round, mac, Protection.DNS) for mac in (*macs, DeviceId("mia-tablet"))])
+        recorder.flush()
+    recorder.add([DeviceSeen(NOW + 9, DeviceId("02:00:00:ff:00:00"), "192.168.1.66")])
+    recorder.flush()
+    protected = JournalReader(journal).protections(None)
+    assert len(protected) <= MAX_STRANGERS + 1
+    assert "mia-tablet" in {each.device for each in protected}
 
 
 def test_pruning_in_chunks_leaves_open_requests(journal):

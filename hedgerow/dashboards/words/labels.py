@@ -13,6 +13,7 @@ from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.dashboards.words.languages import Language, language, message
 from hedgerow.journal.reader import ReasonCount
 from hedgerow.policies.content import CERTIFICATE_REFUSED, CLIENT_CERTIFICATE, PASS_THROUGH, TUNNEL_TRAFFIC, UNREAD_APP
+from hedgerow.policies.effective_users import ALL_UNNAMED
 from hedgerow.policies.expiry import PersonTimes, UpcomingEnd
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import Grant, Reason, Verdict
@@ -54,6 +55,7 @@ _PRESETS = {"homework": message("homework"), "dinner": message("dinner"), "quiet
 they stay so.
 """
 
+_UNNAMED = message("a device without a name")
 _REGISTERED = message("registered on %(date)s")
 _VERDICTS = {
     Verdict.ALLOW: message("allowed"),
@@ -97,6 +99,11 @@ def zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):
         return ZoneInfo("UTC")
+
+
+def device_name(device: str, reader: Language) -> str:
+    """Return the name of a device; those that the journal no longer tells apart have no name."""
+    return reader.gettext(_UNNAMED) if device == ALL_UNNAMED else device
 
 
 def reason_text(reason: Reason, what: str, reader: Language | None = None) -> str:

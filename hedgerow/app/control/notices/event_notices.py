@@ -15,7 +15,7 @@ from dataclasses import asdict
 from hedgerow.app.control.notices.sender import GONE, INSIDE, REFUSED, UNKNOWN
 from hedgerow.dashboards.control import BudgetRow, Status
 from hedgerow.dashboards.notices import LocalizedText, Notice, OutgoingMessage, localized, request_key
-from hedgerow.dashboards.words.labels import ending_text, reason_text, title_of, unread_request_text
+from hedgerow.dashboards.words.labels import device_name, ending_text, reason_text, title_of, unread_request_text
 from hedgerow.dashboards.words.languages import Language, message
 from hedgerow.journal.messages import DeviceSeen, WorkerMessage
 from hedgerow.journal.reader import DeviceRow, JournalReader
@@ -105,8 +105,7 @@ def event_notices(
     for each in messages:
         match each:
             case Observation(reason=Reason.BYPASS, verdict=Verdict.BLOCK):
-                text = message("%(who)s: something tried to get round the filter and was stopped.")
-                yield Notice(NoticeTopic.BYPASS, each.device, localized(text, who=_who(each)))
+                yield Notice(NoticeTopic.BYPASS, each.device, _stopped(each))
             case Observation(kind=RequestKind.TUNNEL, verdict=Verdict.BLOCK) if each.reason in _NOTIFIED_REASONS:
                 yield Notice(NoticeTopic.REFUSED, f"{each.device} {each.reason.value} {_topic(each)}", _refused(each))
             case AccessRequest():
@@ -117,8 +116,9 @@ def event_notices(
                 yield Notice(NoticeTopic.NEW_DEVICE, device.device, _new(device, policy, likely))
 
 
-def _who(seen: Observation) -> str:
-    return f"{seen.person} ({seen.device})" if seen.person else seen.device
+def _who(seen: Observation, reader: Language) -> str:
+    device = device_name(seen.device, reader)
+    return f"{seen.person} ({device})" if seen.person else device
 
 
 def _topic(seen: Observation) -> str:
@@ -126,9 +126,16 @@ def _topic(seen: Observation) -> str:
     return seen.what if seen.reason in {Reason.CATEGORY, Reason.SERVICE} else ""
 
 
+def _stopped(seen: Observation) -> LocalizedText:
+    text = message("%(who)s: something tried to get round the filter and was stopped.")
+    return lambda reader: reader.gettext(text, who=_who(seen, reader))
+
+
 def _refused(seen: Observation) -> LocalizedText:
     text = message("%(who)s: a site was blocked without a page to say why: %(why)s.")
-    return lambda reader: reader.gettext(text, who=_who(seen), why=reason_text(seen.reason, _topic(seen), reader))
+    return lambda reader: reader.gettext(
+        text, who=_who(seen, reader), why=reason_text(seen.reason, _topic(seen), reader)
+    )
 
 
 def _subject(request: AccessRequest) -> str:
