@@ -21,10 +21,10 @@ BUDGETS = {
     "blocklists": 3795,
     "dashboards": 7281,
     "dns": 4745,
-    "features": 9653,
-    "journal": 3496,
+    "features": 9721,
+    "journal": 3507,
     "network": 1289,
-    "policies": 5837,
+    "policies": 5839,
     "proxy": 8713,
     TOP_LEVEL: 1427,
 }

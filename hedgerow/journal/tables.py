@@ -295,6 +295,8 @@ growing_up = _state(  # the profiles of people whose birth is known
     *_text("announced"),  # the next profile, empty before it is announced
     *_instant("announced_at", "takes_effect"),
     *_instant("erased_at"),  # when what was recorded about a new adult is erased, 0 for never
+    Column("unseen", Float, nullable=False, server_default="0"),  # seconds that have still to be seen passing
+    Column("seen_at", Float, nullable=False, server_default="0"),  # the last look, 0 if there is nothing to come
 )
 statements = _log(
     "statements",

@@ -111,7 +111,7 @@ def next_band(born: Born, instant: float, zone: ZoneInfo) -> NextBand | None:
 def person_at(person: Person, instant: float, zone: ZoneInfo) -> Person:
     """Return a person with the age, and the profile, of an instant.
 
-    With `steps`, the profile is the last of those that have come. Otherwise the age has it.
+    With `steps`, the profile is the last of the certain ones that have come. Otherwise the age has it.
     """
     if person.born is None:
         return person
@@ -119,7 +119,7 @@ def person_at(person: Person, instant: float, zone: ZoneInfo) -> Person:
     if person.steps is None:
         profile = profile_for_age(age)
     else:
-        come = [step.profile for step in person.steps if step.at <= instant]
+        come = [step.profile for step in person.steps if step.is_certain and step.at <= instant]
         profile = come[-1] if come else person.profile
     return person if (age, profile) == (person.age, person.profile) else replace(person, age=age, profile=profile)
 
@@ -158,7 +158,7 @@ def next_profile_at(person: Person, instant: float, zone: ZoneInfo) -> float | N
     if person.born is None:
         return None
     if person.steps is not None:
-        return min((step.at for step in person.steps if step.at > instant), default=None)
+        return min((step.at for step in person.steps if step.is_certain and step.at > instant), default=None)
     band = next_band(person.born, instant, zone)
     return None if band is None else band.at
 
@@ -187,7 +187,8 @@ def foreseen(policy: Policy, now: float) -> Policy:
     for name, person in people.items():
         if person.born is not None and person.steps:
             later = _bands_after(person, max(person.steps[-1].at, now), zone_of(person, policy))
-            people[name] = replace(person, steps=(*person.steps, *later))
+            announced = (replace(step, is_certain=True) for step in person.steps)
+            people[name] = replace(person, steps=(*announced, *later))
     return replace(policy, people=people)
 
 

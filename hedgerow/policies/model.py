@@ -308,10 +308,11 @@ class Born:
 
 @dataclass(frozen=True, slots=True)
 class ProfileStep:
-    """A profile that a person has from an instant on."""
+    """A profile from an instant on. No clock brings one that is not certain: it is announced, and may come later."""
 
     at: float
     profile: str
+    is_certain: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,6 +114,17 @@ def test_with_steps_nothing_but_a_step_changes_a_profile(catalogue: Catalogue) -
     assert asked.ruleset(tablet, _at(zone, 2040, 1, 1)).profile == "adult"
 
 
+def test_an_announced_step_changes_nothing_before_it_is_certain(catalogue: Catalogue) -> None:
+    zone, policy = "Europe/Berlin", _policy("born: 2013-12")
+    step = ProfileStep(_at(zone, 2027, 1, 1), "teen-13-15", is_certain=False)
+    mia = replace(policy.people["mia"], profile="child-8-12", steps=(step,))
+    told = replace(policy, people=policy.people | {"mia": mia})
+    tablet = told.devices[DeviceId("tablet")]
+    assert Rulesets(told, (), (), catalogue).ruleset(tablet, _at(zone, 2040, 1, 1)).profile == "child-8-12"
+    asked = Rulesets(foreseen(told, _at(zone, 2026, 12, 2)), (), (), catalogue)
+    assert asked.ruleset(tablet, _at(zone, 2027, 1, 2)).profile == "teen-13-15"
+
+
 def test_a_device_of_two_children_has_the_profile_of_the_younger_one_on_each_day() -> None:
     policy = parse_policy(
         b"people: {mia: {born: 2013-12, devices: [tv]}, tom: {born: 2010-06, devices: [tv]}}\n"

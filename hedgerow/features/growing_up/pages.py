@@ -48,6 +48,11 @@ class StageCard:
     now: float
     for_child: bool
 
+    @property
+    def day(self) -> float:
+        """The day of the announced profile, or of the erasure."""
+        return self.stage.comes_at(self.now, zone_of(self.policy.people[self.stage.person], self.policy))
+
     def difference(self, reader: Language) -> Difference:
         """Compare the person's rules under both profiles, with the person's own and the household's."""
         profiles = (self.stage.profile, self.stage.announced)
@@ -80,7 +85,6 @@ class GrowingUpPages(PersonPageGroup):
         """Put the next profile in force at once."""
         keeper = self._context.part(keeper_of)
         await run_in_threadpool(keeper.go_ahead, self._person(name).name)
-        await run_in_threadpool(keeper.look)
         await keeper.put_in_force()
         return redirect_to(f"/people/{name}")
 

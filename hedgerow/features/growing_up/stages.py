@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
+from hedgerow.features.growing_up.clock_watch import DAY_S, Passing
 from hedgerow.policies.growing import ADULT_AT, age_on, birthday, day_at, first_instant, profile_for_age
 from hedgerow.policies.host_facts import AGE_BANDS
 from hedgerow.policies.model import Born
 
-DAY_S = 86_400.0
 NOTICE_DAYS = 30
+NOTICE_S = NOTICE_DAYS * DAY_S
 _LOOKS_AHEAD_DAYS = NOTICE_DAYS + 1
 _LONGEST_WAIT_S = 365 * DAY_S  # so that no script of a child moves it out of the calendar
 _FIRST_AGE = {profile: age for age, profile in AGE_BANDS.items()}
@@ -22,7 +23,8 @@ class GrowthStage:
     """The profile that a person has, and the one that is announced.
 
     `announced_at` and `takes_effect` are instants; the latter is the beginning of a day. `erased_at` is the instant at
-    which what was recorded about a new adult is erased, 0 if nothing is to be.
+    which what was recorded about a new adult is erased, 0 if nothing is to be. `unseen` are the seconds that the clock
+    has still to be seen passing before either of them, and `seen_at` is the instant of the last look.
     """
 
     person: str
@@ -32,6 +34,19 @@ class GrowthStage:
     announced_at: float = 0.0
     takes_effect: float = 0.0
     erased_at: float = 0.0
+    unseen: float = 0.0
+    seen_at: float = 0.0
+
+    @property
+    def is_certain(self) -> bool:
+        """True in the last day before the announced profile or the erasure: from then on, its date counts alone."""
+        return self.unseen <= DAY_S
+
+    def comes_at(self, now: float, zone: ZoneInfo) -> float:
+        """Return when the announced profile, or the erasure, comes if the clock goes on from now as it should."""
+        date = self.takes_effect if self.announced else self.erased_at
+        seen = now + self.unseen - DAY_S
+        return date if self.is_certain or seen <= date else _day_after(seen, 0, zone)
 
 
 def first_stage(person: str, born: Born, now: float, zone: ZoneInfo) -> GrowthStage:
@@ -39,36 +54,63 @@ def first_stage(person: str, born: Born, now: float, zone: ZoneInfo) -> GrowthSt
     return GrowthStage(person, str(born), profile_for_age(age_on(born, day_at(now, zone))))
 
 
-def next_stage(stage: GrowthStage, born: Born, now: float, zone: ZoneInfo) -> GrowthStage:
-    """Return the stage at `now`, the same one if nothing has changed.
+def next_stage(stage: GrowthStage, born: Born, now: float, zone: ZoneInfo, passing: Passing) -> GrowthStage:
+    """Return the stage at `now`, after what was seen passing since the last look.
 
     A profile that was announced takes effect at its time. The next one is announced thirty days before the birthday
-    or, if nobody looked then, now, and takes effect thirty days later. Nobody gets a younger profile.
+    or, if nobody looked then, now, and takes effect thirty days later. Nobody gets a younger profile. After a jump of
+    the clock, nothing is announced, changed or erased until the clock is steady again.
     """
-    if stage.announced and stage.announced_at > now + DAY_S:
+    stage = _counted(stage, now, zone, passing)
+    if not passing.is_steady:
+        return stage
+    if stage.announced and (stage.announced_at > now + DAY_S or stage.takes_effect > now + 2 * _LONGEST_WAIT_S):
         stage = replace(stage, announced="")  # by a clock that was ahead: nobody has read it yet
-    if stage.announced and stage.takes_effect <= now:
-        is_adult = _FIRST_AGE[stage.announced] >= ADULT_AT
-        erased_at = _day_after(max(stage.takes_effect, now), NOTICE_DAYS, zone) if is_adult else stage.erased_at
-        stage = replace(stage, profile=stage.announced, announced="", erased_at=erased_at)
+    if stage.announced and stage.is_certain and stage.takes_effect <= now:
+        stage = in_force(stage, now, zone)
     soon = profile_for_age(age_on(born, day_at(now, zone) + timedelta(days=_LOOKS_AHEAD_DAYS)))
     if _FIRST_AGE[soon] <= max(_FIRST_AGE[stage.profile], _FIRST_AGE.get(stage.announced, 0)):
         return stage
     birth = first_instant(birthday(born, _FIRST_AGE[soon]), zone)
     takes_effect = max(birth, _day_after(now, NOTICE_DAYS, zone))
-    return replace(stage, announced=soon, announced_at=now, takes_effect=takes_effect)
+    return replace(
+        stage, announced=soon, announced_at=now, takes_effect=takes_effect, unseen=takes_effect - now, seen_at=now
+    )
+
+
+def _counted(stage: GrowthStage, now: float, zone: ZoneInfo, passing: Passing) -> GrowthStage:
+    """Return the stage after some seconds more. A date that has gone by meanwhile becomes the next day."""
+    if not (stage.announced or stage.erased_at):
+        return stage
+    counted = replace(stage, unseen=max(stage.unseen - passing.seconds, 0.0), seen_at=now)
+    if counted.is_certain and not stage.is_certain:
+        tomorrow = _day_after(now, 0, zone)
+        if counted.announced:
+            return replace(counted, takes_effect=max(counted.takes_effect, tomorrow))
+        return replace(counted, erased_at=max(counted.erased_at, tomorrow))
+    return counted
+
+
+def in_force(stage: GrowthStage, now: float, zone: ZoneInfo) -> GrowthStage:
+    """Return the stage with the announced profile as the present one."""
+    grown = replace(stage, profile=stage.announced, announced="", unseen=0.0, seen_at=0.0)
+    if _FIRST_AGE[stage.announced] < ADULT_AT:
+        return grown
+    erased_at = _day_after(now, NOTICE_DAYS, zone)
+    return replace(grown, erased_at=erased_at, unseen=erased_at - now, seen_at=now)
 
 
 def put_off(stage: GrowthStage, now: float, zone: ZoneInfo) -> GrowthStage:
     """Return the stage with the announced profile thirty days later, or the same one if that is a year away already."""
     if stage.takes_effect > now + _LONGEST_WAIT_S:
         return stage
-    return replace(stage, takes_effect=_day_after(max(stage.takes_effect, now), NOTICE_DAYS, zone))
+    later = _day_after(max(stage.comes_at(now, zone), now), NOTICE_DAYS, zone)
+    return replace(stage, takes_effect=later, unseen=later - now, seen_at=now)
 
 
-def brought_forward(stage: GrowthStage, now: float) -> GrowthStage:
-    """Return the stage with the announced profile at once, as somebody in charge wants it."""
-    return replace(stage, takes_effect=now)
+def is_erased_at(stage: GrowthStage, now: float) -> bool:
+    """Return True if what was recorded about a new adult is to be erased now."""
+    return 0 < stage.erased_at <= now and stage.is_certain and not stage.announced
 
 
 def _day_after(instant: float, days: int, zone: ZoneInfo) -> float:

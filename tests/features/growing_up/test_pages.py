@@ -13,8 +13,9 @@ import pytest
 from web_server import NOW, Web, running_web
 
 from hedgerow.dashboards.control import DeviceView
+from hedgerow.features.growing_up.clock_watch import DAY_S
 from hedgerow.features.growing_up.keeper import GrowthKeeper
-from hedgerow.features.growing_up.stages import DAY_S, GrowthStage
+from hedgerow.features.growing_up.stages import GrowthStage
 from hedgerow.policies.identity import Grade
 from hedgerow.policies.model import DeviceId, ProfileStep
 from hedgerow.policies.reading.load import load_policy, parse_policy
@@ -55,10 +56,13 @@ def _browser(web: Web, address: str = "127.0.0.1") -> httpx.Client:
 
 
 def _announce(web: Web) -> None:
-    """Let the keeper look as it did three weeks ago, when mia was twelve."""
-    before = _keeper(web, [], BIRTHDAY - 40 * DAY_S)
-    before.look()
-    assert _keeper(web, [], BIRTHDAY - 31 * DAY_S + 60).look()
+    """Let keepers look once a day, from before the announcement on, when mia was twelve."""
+    found = []
+    day = BIRTHDAY - 40 * DAY_S
+    while day < NOW:
+        found.append(_keeper(web, [], day + 60).look())
+        day += DAY_S
+    assert found.count(True) == 1, "announced once"
 
 
 def test_both_sides_read_what_will_be_different_and_the_child_can_wait(house: Web) -> None:
@@ -94,7 +98,7 @@ def test_a_parent_can_wait_or_change_at_once(house: Web) -> None:
 
 def test_what_was_recorded_about_a_new_adult_is_offered_and_then_erased(house: Web) -> None:
     keeper, erased = _keeper(house, []), list[str]()
-    keeper._change(GrowthStage("mia", "2013-06", "adult", erased_at=NOW + DAY_S))
+    keeper._replace(GrowthStage("mia", "2013-06", "adult", erased_at=NOW + DAY_S))
     with _browser(house) as parent, _browser(house, "127.0.0.31") as child:
         assert "mia is an adult" in parent.get("/people/mia").text
         assert "You are an adult now" in child.get("/device").text
@@ -105,6 +109,26 @@ def test_what_was_recorded_about_a_new_adult_is_offered_and_then_erased(house: W
     assert erased == ["mia"]
 
 
+def test_a_clock_ten_years_ahead_erases_nothing_and_changes_no_profile(house: Web) -> None:
+    policy, erased, clock = load_policy(house.policy_path), list[str](), [NOW, 1000.0]
+    keeper = GrowthKeeper(
+        house.engine, lambda: policy, erased.append, _at_once, lambda: clock[0], uptime=lambda: clock[1]
+    )
+    keeper._replace(GrowthStage("mia", "2013-06", "adult", erased_at=NOW + 20 * DAY_S, unseen=20 * DAY_S, seen_at=NOW))
+    keeper.look()
+    clock[0] += 3650 * DAY_S
+    for minutes in (1, 30, 60, 600):
+        clock[0], clock[1] = clock[0] + 60 * minutes, clock[1] + 60 * minutes
+        keeper.look()
+    assert erased == []
+    restarted = GrowthKeeper(house.engine, lambda: policy, erased.append, _at_once, lambda: clock[0], lambda: 5.0)
+    restarted.look()
+    stage = restarted.stage("mia")
+    assert erased == []
+    assert stage is not None
+    assert 19 * DAY_S < stage.unseen < 20 * DAY_S, "what has passed is still known after a restart"
+
+
 def test_after_a_damage_of_the_journal_the_last_rules_go_on(house: Web) -> None:
     policy = load_policy(house.policy_path)
     steps = (ProfileStep(NOW + DAY_S, "teen-13-15"),)
@@ -113,6 +137,11 @@ def test_after_a_damage_of_the_journal_the_last_rules_go_on(house: Web) -> None:
     keeper.recall(last)
     growth = keeper.growth(policy)["mia"]
     assert (growth.profile, growth.steps) == ("child-8-12", steps)
+    steps = (ProfileStep(NOW + 3 * DAY_S, "teen-13-15", is_certain=False),)
+    keeper = _keeper(house, [])
+    keeper.recall(replace(last, people={"mia": replace(last.people["mia"], steps=steps)}))
+    (step,) = keeper.growth(policy)["mia"].steps
+    assert step.at > NOW + 29 * DAY_S, "how long it was announced is not known"
 
 
 def test_another_month_of_birth_is_a_decision_of_its_own(house: Web) -> None:

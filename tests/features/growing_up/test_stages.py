@@ -9,7 +9,16 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hedgerow.features.growing_up.stages import DAY_S, NOTICE_DAYS, GrowthStage, first_stage, next_stage, put_off
+from hedgerow.features.growing_up.clock_watch import DAY_S, ClockWatch, Passing
+from hedgerow.features.growing_up.stages import (
+    NOTICE_DAYS,
+    GrowthStage,
+    first_stage,
+    in_force,
+    is_erased_at,
+    next_stage,
+    put_off,
+)
 from hedgerow.policies.growing import age_on, profile_for_age
 from hedgerow.policies.host_facts import AGE_BANDS
 from hedgerow.policies.model import Born
@@ -35,8 +44,10 @@ def _at(year: int, month: int, day: int, hour: int = 0, zone: ZoneInfo = BERLIN)
 
 
 def _stage_after(stage: GrowthStage, born: Born, *moments: float) -> GrowthStage:
+    """Return the stage after looks of a control that has run since the look before, or since these moments."""
     for moment in moments:
-        stage = next_stage(stage, born, moment, BERLIN)
+        passing = Passing(moment - stage.seen_at if stage.seen_at else 0.0)
+        stage = next_stage(stage, born, moment, BERLIN, passing)
     return stage
 
 
@@ -62,11 +73,13 @@ def test_no_profile_changes_unannounced_in_simulated_years(
     begin = datetime(start.year, start.month, start.day, 9, tzinfo=place).timestamp()
     off = {day for first, length in gaps for day in range(first, first + length)}
     stage, shown, has_waited = first_stage("mia", birth, begin, place), dict[str, float](), False
+    watch = ClockWatch()
     for half in range(2 * 365 * YEARS):
         day, now = half // 2, begin + half * DAY_S / 2
         if day in off:
+            watch = ClockWatch(stage.seen_at)
             continue
-        before, stage = stage, next_stage(stage, birth, now, place)
+        before, stage = stage, next_stage(stage, birth, now, place, watch.look(now, now))
         if stage.profile != before.profile:
             assert now - shown[stage.profile] >= NOTICE_DAYS * DAY_S
             began = datetime.fromtimestamp(before.takes_effect, place)
@@ -113,7 +126,7 @@ def test_a_clock_that_was_ahead_has_announced_nothing() -> None:
 def test_waiting_keeps_the_profile_for_thirty_days_and_the_next_look_knows_it() -> None:
     born = Born(2013, 12)
     told = _stage_after(first_stage("mia", born, _at(2026, 10, 1), BERLIN), born, _at(2026, 11, 1))
-    later = put_off(told, _at(2026, 11, 20), BERLIN)
+    later = put_off(_stage_after(told, born, _at(2026, 11, 20)), _at(2026, 11, 20), BERLIN)
     assert later.takes_effect == _at(2026, 12, 31)
     assert _stage_after(later, born, _at(2026, 12, 24)).profile == "child-8-12"
     assert _stage_after(later, born, _at(2026, 12, 31)).profile == "teen-13-15"
@@ -126,6 +139,88 @@ def test_at_eighteen_the_record_is_erased_after_thirty_days_also_if_nobody_looke
     assert (adult.profile, adult.erased_at) == ("adult", _at(2027, 1, 31))
     late = _stage_after(told, born, _at(2027, 6, 1))
     assert (late.profile, late.erased_at) == ("adult", _at(2027, 7, 1))
+
+
+def test_days_without_hedgerow_put_the_date_off_and_the_pages_say_so() -> None:
+    born, begin = Born(2013, 12), _at(2026, 10, 31)
+    stage = _stage_after(first_stage("mia", born, _at(2026, 10, 1), BERLIN), born, begin)
+    assert stage.comes_at(begin, BERLIN) == stage.takes_effect == _at(2026, 12, 1)
+    back = _at(2026, 11, 20)  # off for twenty days, of which one counts
+    stage = next_stage(stage, born, back, BERLIN, ClockWatch(stage.seen_at).look(back, 100.0))
+    promised = stage.comes_at(back, BERLIN)
+    assert promised == _at(2026, 12, 19)
+    for day in range(29):
+        stage = _stage_after(stage, born, back + day * DAY_S + 7)
+        assert (stage.profile, stage.comes_at(stage.seen_at, BERLIN)) == ("child-8-12", promised)
+    assert _stage_after(stage, born, promised).profile == "teen-13-15"
+
+
+def test_a_clock_without_a_battery_keeps_what_was_announced() -> None:
+    """It begins in 1970 at each start, and is set from the network a minute later."""
+    born = Born(2013, 12)
+    stage = _stage_after(first_stage("mia", born, _at(2026, 10, 1), BERLIN), born, _at(2026, 10, 31))
+    told = stage.announced_at
+    for day in range(1, 31):
+        watch = ClockWatch(stage.seen_at)
+        stage = next_stage(stage, born, 10.0, BERLIN, watch.look(10.0, 10.0))
+        for hour in range(23):
+            now = told + day * DAY_S + hour * 3600
+            stage = next_stage(stage, born, now, BERLIN, watch.look(now, 70.0 + hour * 3600))
+    assert (stage.announced, stage.announced_at) == ("teen-13-15", told)
+
+
+@settings(max_examples=5 * EXAMPLES, deadline=None)
+@given(
+    born=st.dates(date(2008, 1, 1), date(2019, 12, 31)),
+    doings=st.lists(
+        st.tuples(
+            st.sampled_from(["runs", "is off", "clock set", "clock set while off"]),
+            st.integers(1, 40),
+            st.sampled_from([-56 * 365, -1, 1, 30, 40, 365, 10 * 365, 60 * 365, 0]),
+        ),
+        max_size=25,
+    ),
+)
+def test_no_jump_of_the_clock_brings_a_profile_or_an_erasure_early(
+    born: date, doings: list[tuple[str, int, int]]
+) -> None:
+    """What counts is the time that has really passed since the announcement: at least the thirty days, less one.
+
+    A start with a wrong clock can pass for a day that was off, so each such start takes one day off the bound.
+    """
+    birth, real = Born(born.year, born.month), _at(2026, 12, 3, 12)
+    stage, watch = first_stage("mia", birth, real, BERLIN), ClockWatch()
+    ahead, false_days, told_at, adult_since, uptime = 0.0, 0, real, real, 0.0
+    for doing, days, jump in doings:
+        if doing != "runs":
+            ahead = jump * DAY_S if doing.startswith("clock") else ahead
+        if doing.endswith("off"):
+            real += days * DAY_S if doing == "is off" else 60.0
+            watch, uptime = ClockWatch(stage.seen_at), 0.0
+            false_days += doing != "is off"
+        for _ in range(4 * days if doing == "runs" else 3):
+            real, uptime = real + DAY_S / 4, uptime + DAY_S / 4
+            now, before = real + ahead, stage
+            by_worker = before.announced and before.is_certain and before.takes_effect <= now
+            passing = watch.look(now, uptime)
+            stage = next_stage(stage, birth, now, BERLIN, passing)
+            least = (NOTICE_DAYS - 1 - false_days) * DAY_S
+            if by_worker or stage.profile != before.profile:
+                assert real - told_at >= least
+            if stage.profile == "adult" != before.profile:
+                adult_since = real
+            if stage.announced_at != before.announced_at:
+                told_at, false_days = real, 0
+            if passing.is_steady and is_erased_at(stage, now):
+                assert real - adult_since >= least
+                return
+
+
+def test_now_means_now() -> None:
+    now = _at(2026, 11, 1)
+    stage = GrowthStage("mia", "2009-01", "teen-16-17", "adult", now, _at(2026, 12, 2), unseen=31 * DAY_S, seen_at=now)
+    adult = in_force(stage, now, BERLIN)
+    assert (adult.profile, adult.announced, adult.erased_at) == ("adult", "", _at(2026, 12, 1))
 
 
 def test_a_script_of_a_child_moves_a_profile_by_little_more_than_a_year() -> None:
