@@ -41,6 +41,7 @@ REQUIRED = (
     "templates/error.html",
     "templates/start.html",
     "templates/guide_*.html",
+    "templates/device_titles.html",
     "templates/not_in_charge.html",
     "templates/children.html",
     "words/labels.py",

@@ -145,6 +145,20 @@ class ActivityReader:
             found |= dict.fromkeys(row.host for row in self._store.rows(query))
         return tuple(found)[: 2 * HOSTS_FOUND]
 
+    def latest_hosts(self, devices: Sequence[str], limit: int) -> dict[str, dict[str, Verdict]]:
+        """Return the hosts of the newest `limit` decisions of each device, the latest first, with its last verdict."""
+
+        def newest(device: ColumnElement[str], wanted: Sequence[ColumnElement[Any]]) -> Select[Any]:
+            mine = self._store.own(decisions), _C.device == device, _C.host_key != ""
+            return select(*wanted).where(*mine).order_by(_C.id.desc()).limit(limit)
+
+        columns = [_C.id, _C.device, _C.host_key, _C.verdict]
+        rows = self._store.rows(self._store.dialect.newest_of_each(devices, newest, columns)) if devices else ()
+        found: dict[str, dict[str, Verdict]] = {}
+        for row in sorted(rows, key=lambda row: -row.id):
+            found.setdefault(row.device, {}).setdefault(reversed_labels(row.host_key), _VERDICTS[row.verdict])
+        return found
+
     def decision(self, row_id: int) -> DecisionRow | None:
         """Return a decision by its id, or None if it is not kept any more."""
         rows = self._store.rows(self._store.select(decisions).where(_C.id == row_id))

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -189,6 +190,7 @@ A longer prefix decides, since shorter ones are shared.
 """
 _LONGEST, _BLOCK = 9, 6
 IEEE_DATA = Path("/usr/share/ieee-data")
+MAKERS = Path(__file__).with_name("makers.txt")
 
 
 def is_randomised_mac(mac: str) -> bool:
@@ -210,8 +212,8 @@ class VendorLookup:
         self._divided: frozenset[str] | None = None
 
     def vendor(self, mac: str) -> str:
-        """Return the vendor's name; an empty string for a random address and for no address, or if no installed
-        register has it.
+        """Return the vendor's name; an empty string for a random address and for no address, or if neither an installed
+        register nor the small one of this package has it.
         """
         if parse_mac(mac) is None or is_randomised_mac(mac):
             return ""
@@ -251,7 +253,15 @@ class VendorLookup:
             # The owner of a part of such a block is in the register of smaller blocks.
             if found and found != "IEEE Registration Authority":
                 return found
-        return ""
+        return _small_register().get(digits[:_BLOCK], "")
+
+
+@cache
+def _small_register() -> dict[str, str]:
+    """Return makers by prefix, from lines of a maker's name and its prefixes."""
+    lines = MAKERS.read_text(encoding="ascii").splitlines()
+    makers = (line.partition(": ") for line in lines if not line.startswith("#"))
+    return {prefix: maker for maker, _, prefixes in makers for prefix in prefixes.split()}
 
 
 def _find_vendor(lines: Iterable[str], prefix: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import ipaddress
 import re
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 from hedgerow.policies.network import NetworkSettings
 
 _IPV6_ADDR_PREFERENCES, _IPV6_PREFER_SRC_PUBLIC = 72, 2  # linux/in6.h
+_SIOCGIFHWADDR, _IFREQ, _HARDWARE, _NO_MAC = 0x8927, 40, 18, "00:00:00:00:00:00"  # netdevice(7): struct ifreq
 
 
 def own_addresses(proc: Path = Path("/proc/self/net")) -> list[str]:
@@ -50,6 +52,16 @@ def gateway_addresses(proc: Path = Path("/proc/self/net")) -> frozenset[str]:
     gateways = {str(ipaddress.IPv4Address(address)) for address in defaults}
     known = [line.split() for line in _read_lines(proc / "arp") if line.partition(" ")[0] in gateways]
     return frozenset(gateways | {fields[3] for fields in known})
+
+
+def own_macs() -> frozenset[str]:
+    """Return the MAC addresses of this machine's interfaces, or none if the kernel does not tell them."""
+    macs: set[str] = set()
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        for _, name in socket.if_nameindex():
+            answer = fcntl.ioctl(any_socket, _SIOCGIFHWADDR, name.encode("ascii").ljust(_IFREQ, b"\0"))
+            macs.add(answer[_HARDWARE : _HARDWARE + 6].hex(":"))
+    return frozenset(macs - {_NO_MAC})
 
 
 def outgoing_addresses() -> list[str]:

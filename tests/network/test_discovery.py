@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from hedgerow.network.discovery import (
     IEEE_DATA,
     LEASE_FILES,
+    MAKERS,
     Lease,
     VendorLookup,
     is_randomised_mac,
@@ -20,6 +22,7 @@ from hedgerow.network.discovery import (
     parse_kea,
     parse_mdns_name,
 )
+from hedgerow.policies.device_kinds import DeviceKind, guess_kind
 
 DNSMASQ = """\
 1764072000 02:00:00:00:00:01 192.168.1.5 mias-tablet 01:02:00:00:00:00:01
@@ -196,6 +199,21 @@ def test_vendor(vendors: VendorLookup, mac: str, vendor: str) -> None:
 
 def test_without_registers_no_vendor_is_known(tmp_path: Path) -> None:
     assert VendorLookup(tmp_path / "nowhere").vendor("a8:00:03:00:00:01") == ""
+
+
+def test_without_registers_makers_of_printers_and_the_like_are_known_all_the_same(tmp_path: Path) -> None:
+    found = [VendorLookup(tmp_path / "nowhere").vendor(f"{prefix}:00:00:01") for prefix in ("00:00:48", "00:11:32")]
+    assert found == ["Epson", "Synology"]
+    assert guess_kind(vendor=found[0]) is DeviceKind.PRINTER
+
+
+def test_every_maker_of_the_small_register_is_of_one_kind_or_of_the_network() -> None:
+    lines = [line for line in MAKERS.read_text(encoding="ascii").splitlines() if not line.startswith("#")]
+    makers = {line.partition(":")[0] for line in lines}
+    assert {maker for maker in makers if guess_kind(vendor=maker) is None} == {"AVM"}
+    prefixes = [prefix for line in lines for prefix in line.partition(": ")[2].split()]
+    assert len(set(prefixes)) == len(prefixes)
+    assert all(re.fullmatch("[0-9A-F]{6}", prefix) for prefix in prefixes)
 
 
 @pytest.mark.skipif(not (IEEE_DATA / "oui.csv").exists(), reason="not installed: ieee-data")

@@ -12,22 +12,16 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from hedgerow.dashboards.edits.devices import owner_of
+from hedgerow.dashboards.pages.recognised_devices import RecognisedDevice, recognise
 from hedgerow.dashboards.policy_index import PolicyIndex, users_of
 from hedgerow.dashboards.protections import DeviceProtections, protections_by_device
+from hedgerow.journal.activity import ActivityReader
 from hedgerow.journal.reader import DeviceRow, JournalReader
 from hedgerow.journal.sightings import BRIEF_S
 from hedgerow.network.discovery import VendorLookup, is_randomised_mac
-from hedgerow.network.own_addresses import gateway_addresses, own_addresses
 from hedgerow.policies.device_kinds import DeviceKind, guess_kind
 from hedgerow.policies.model import Device, DeviceId, Policy
 from hedgerow.policies.text.addresses import parse_mac
-
-_EQUIPMENT = re.compile(
-    r"(?<![a-z])(fritz\W?(box|repeater)|speedport|livebox|freebox|router|gateway|modem|access\W?point|repeater|powerline|openwrt"
-    r"|unifi|mikrotik|routerboard|avm|ubiquiti|zyxel|draytek|netgear|arris|sagemcom|technicolor|ruckus|aruba)(?![a-z])",
-    re.IGNORECASE,
-)
-"""Names and makers of what a network is made of. A maker that also makes phones or computers is not among them."""
 
 MAX_MATCHES = 2
 TOGETHER_S = 300.0
@@ -146,8 +140,7 @@ class DeviceCard:
 class NewDeviceCard:
     """A device without a name in the policy, that was seen on the network.
 
-    `likely` are named ones that it may be, with a new address. `is_equipment` sets it apart from people's devices, and
-    changes no rule: a device can copy the name and the MAC address of a printer.
+    `likely` are named ones that it may be, with a new address.
 
     `likely_adults` are those of adults. A device can make up all signs of them, so they are not what the page suggests
     or a notice names.
@@ -155,11 +148,9 @@ class NewDeviceCard:
 
     id: str
     seen: DeviceRow
-    kind: DeviceKind | None
-    maker: str
+    found: RecognisedDevice
     likely: tuple[Device, ...] = ()
     likely_adults: tuple[Device, ...] = ()
-    is_equipment: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +176,7 @@ class DeviceCards:
         cls,
         index: PolicyIndex,
         reader: JournalReader,
+        activity: ActivityReader,
         vendors: VendorLookup,
         wanted: DeviceFilter,
         *,
@@ -212,7 +204,10 @@ class DeviceCards:
             card = _card(device, seen.get(device.id), vendors, protections[device.id])
             groups.setdefault("seat:" if device.is_seat else card.group, []).append(card)
         recent = reader.recent_devices(since, RECENT_DEVICES)
-        new, brief = new_device_cards(index, recent, vendors), len(fold_brief(unnamed_devices(index, recent))[1])
+        new, brief = (
+            new_device_cards(index, recent, vendors, activity),
+            len(fold_brief(unnamed_devices(index, recent))[1]),
+        )
         return cls(CardPage(list(groups.items()), number, pages, len(matching)), new, brief)
 
 
@@ -255,10 +250,13 @@ def _card(device: Device, seen: DeviceRow | None, vendors: VendorLookup, protect
     )
 
 
-def new_device_cards(index: PolicyIndex, rows: Sequence[DeviceRow], vendors: VendorLookup) -> list[NewDeviceCard]:
-    """Return the first devices without a name, in the order of `rows`.
+def new_device_cards(
+    index: PolicyIndex, rows: Sequence[DeviceRow], vendors: VendorLookup, activity: ActivityReader | None = None
+) -> list[NewDeviceCard]:
+    """Return the first devices without a name: people's devices, then what a family shares, then what is set apart;
+    each in the order of `rows`.
 
-    Reads the registers of makers once: call it from a thread.
+    Reads the registers of makers, and with `activity` what the devices ask for: call it from a thread.
 
     In a large network, only devices in `rows` are compared with the new ones.
     """
@@ -270,32 +268,15 @@ def new_device_cards(index: PolicyIndex, rows: Sequence[DeviceRow], vendors: Ven
         for name in candidates
         if not (device := policy.devices[DeviceId(name)]).is_seat
     ]
-    cards, places = [], equipment_places()
-    for row in fold_brief(unnamed_devices(index, rows))[0][:NEW_DEVICES]:
-        traits = _traits(row.device, (), row, vendors)
-        is_equipment = looks_like_equipment(row, traits.maker, places)
-        matches = [policy.devices[id] for id in likely_matches(traits, () if is_equipment else known)]
+    cards, unnamed = [], fold_brief(unnamed_devices(index, rows))[0][:NEW_DEVICES]
+    found = recognise(unnamed, vendors, activity)
+    for row in sorted(unnamed, key=lambda row: found[row.device].place):
+        candidates_of = () if found[row.device].role.is_apart else known
+        matches = [policy.devices[id] for id in likely_matches(_traits(row.device, (), row, vendors), candidates_of)]
         likely = tuple(each for each in matches if policy.profiles[each.profile].is_for_children)
         adults = tuple(each for each in matches if each not in likely)
-        cards.append(NewDeviceCard(row.device, row, traits.kind, traits.maker, likely, adults, is_equipment))
+        cards.append(NewDeviceCard(row.device, row, found[row.device], likely, adults))
     return cards
-
-
-def equipment_places() -> frozenset[str]:
-    """Return addresses that belong to this machine and to the router that it uses: IP and MAC addresses."""
-    return gateway_addresses() | set(own_addresses())
-
-
-def looks_like_equipment(row: DeviceRow, maker: str, places: Collection[str]) -> bool:
-    """Return whether a device is part of the network rather than somebody's: the router, this machine, an access point
-    or a printer, by its place, the name that it gives itself, or its maker.
-    """
-    is_here = bool({row.address, row.mac, str(row.device)} & set(places))
-    return (
-        is_here
-        or guess_kind(row.name, vendor=maker) is DeviceKind.PRINTER
-        or _EQUIPMENT.search(f"{row.name} {maker}") is not None
-    )
 
 
 def likely_names(policy: Policy, rows: Sequence[DeviceRow], new: DeviceRow, vendors: VendorLookup) -> tuple[str, ...]:

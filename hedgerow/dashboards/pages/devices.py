@@ -70,6 +70,7 @@ class DevicePages(PageGroup):
             DeviceCards.load,
             index,
             context.reader,
+            context.activity,
             self._vendors,
             wanted,
             since=labels.midnight_before(now, labels.zone(policy.network.timezone)),

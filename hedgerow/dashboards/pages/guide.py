@@ -27,8 +27,8 @@ from hedgerow.dashboards.pages.context import (
     redirect_to,
     with_session,
 )
-from hedgerow.dashboards.pages.device_cards import equipment_places, looks_like_equipment
 from hedgerow.dashboards.pages.forms import forms_of, typed_fields
+from hedgerow.dashboards.pages.recognised_devices import recognise
 from hedgerow.dashboards.pages.settings import BLOCKED_ANSWER
 from hedgerow.dashboards.passwords import check_password_strength
 from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, SETUP, get, post
@@ -38,7 +38,6 @@ from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.dashboards.words.rules import rules_text
 from hedgerow.journal.reader import DeviceRow
 from hedgerow.network.discovery import VendorLookup
-from hedgerow.policies.device_kinds import guess_kind
 from hedgerow.policies.host_facts import Lifelines, help_choices
 from hedgerow.policies.model import DeviceId, Person, Policy
 from hedgerow.policies.network import BlockedAnswer
@@ -115,17 +114,9 @@ class GuidePages(PageGroup):
         seen = await run_in_threadpool(self._context.reader.devices, self._context.clock())
         devices = self._unnamed(request, seen)[:DEVICE_ROWS]
         rows = [each.row for each in devices if each.row is not None]
-        makers = await run_in_threadpool(
-            lambda: {row.device: self._vendors.vendor(row.mac) for row in rows if row.mac is not None}
-        )
-        places = await run_in_threadpool(equipment_places)
-        apart = [
-            each
-            for each in devices
-            if each.row is not None
-            and not each.is_this
-            and looks_like_equipment(each.row, makers.get(each.device, ""), places)
-        ]
+        found = await run_in_threadpool(recognise, rows, self._vendors, self._context.activity)
+        devices = sorted(devices, key=lambda each: -1 if each.is_this or each.row is None else found[each.device].place)
+        apart = [each for each in devices if each.row and not each.is_this and found[each.device].role.is_apart]
         near, sent = [each for each in devices if each not in apart], forms_of(request).sent
         # A row stays that of the device for which something was typed, also if that has gone.
         numbers = {device: row for row in range(DEVICE_ROWS) for device in sent.get(f"device-{row}", ())}
@@ -138,8 +129,7 @@ class GuidePages(PageGroup):
             "rows": [f"{name}-{row}" for row in range(DEVICE_ROWS) for name in ("device", "called", "person")],
             "first_apart": len(near),
             "most": DEVICE_ROWS,
-            "makers": makers,
-            "kinds": {row.device: guess_kind(row.name, vendor=makers.get(row.device, "")) for row in rows},
+            "found": found,
         }
 
     async def _done(self, request: Request) -> dict[str, Any]:

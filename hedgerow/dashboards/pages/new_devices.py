@@ -39,6 +39,9 @@ _KINDS = {
     DeviceKind.CONSOLE: message("Games console"),
     DeviceKind.PRINTER: message("Printer"),
     DeviceKind.SPEAKER: message("Speaker"),
+    DeviceKind.CAMERA: message("Camera"),
+    DeviceKind.STORAGE: message("Network storage"),
+    DeviceKind.APPLIANCE: message("Appliance"),
 }
 _DEVICE = message("Device")
 

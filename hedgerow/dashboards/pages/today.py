@@ -98,6 +98,8 @@ class TodayPages(PageGroup):
         on_cards = {card.name for card in cards}
         paused_all = next((pause for pause in today["pauses"] if pause.person is None and pause.device is None), None)
         unnamed, brief = fold_brief(unnamed_devices(index, today["devices"]))
+        recognised = today["recognised"]
+        apart = {device for device, found in recognised.items() if found.role.is_apart}
         known = [device for device in today["devices"] if device.device in policy.devices]
         devices = sorted((*known, *unnamed), key=lambda device: -device.last_seen)
         online = [device for device in devices if now - last_used(device) < ONLINE_S]
@@ -108,7 +110,8 @@ class TodayPages(PageGroup):
             "online_count": len(online),
             "more_children": len(children_of(policy)) - len(cards),
             "devices": devices,
-            "unnamed": unnamed,
+            "unnamed": [row for row in unnamed if row.device not in apart],
+            "recognised": recognised,
             "brief": len(brief),
             "new": today["new"][:_NEW_DEVICES],
             "new_count": len(today["new"]),
@@ -192,6 +195,7 @@ class TodayPages(PageGroup):
             sorted((_owned_now(policy, row) for row in found.values()), key=lambda row: (-row.last_seen, row.device))
         )
         hours = reader.hours(midnight, own)
+        newcomers = new_device_cards(index, devices, self._vendors, self._context.activity)
         named = [
             device for person in children if shows_sites(policy, person) for device in devices_of(index, person.name)
         ]
@@ -211,9 +215,10 @@ class TodayPages(PageGroup):
             ),
             "new": tuple(
                 card
-                for card in new_device_cards(index, devices, self._vendors)
-                if not card.is_equipment and card.id not in closed and now - card.seen.last_seen < _NEW_FOR_S
+                for card in newcomers
+                if not card.found.role.is_apart and card.id not in closed and now - card.seen.last_seen < _NEW_FOR_S
             ),
+            "recognised": {card.id: card.found for card in newcomers},
             "children": tuple(children),
         }
 

@@ -22,5 +22,7 @@ def add_connection_routes(api: ScopedRouter, context: PageContext) -> None:
 
         Each with whether it uses Hedgerow. Without `last`, it has never used it, and nothing of it is filtered.
         """
-        home = await run_in_threadpool(lambda: read_home(context.index(), context.reader, vendors, context.clock()))
+        home = await run_in_threadpool(
+            lambda: read_home(context.index(), context.reader, context.activity, vendors, context.clock())
+        )
         return (*home.named, *home.unnamed, *home.equipment)

@@ -9,6 +9,7 @@ import httpx
 
 from hedgerow.app.doctor.findings import Finding, Health, Installation, good_finding
 from hedgerow.app.ipc import control_client
+from hedgerow.dashboards.pages.recognised_devices import DeviceRole
 from hedgerow.features.connecting.handed_out import ask_router
 from hedgerow.network.own_addresses import own_addresses
 
@@ -16,6 +17,8 @@ _MEND = "give it this machine as its only DNS server: /start/connect on the page
 _MEND_ROUTER = "make this machine the only DNS server that it hands out: see /start/connect on the pages"
 _TIMEOUT_S = 10.0
 _SHOWN = 5
+_ITSELF = (DeviceRole.OWN, DeviceRole.THING)
+"""Devices that show nothing about those of people."""
 
 
 def check_connections(installation: Installation) -> Iterator[Finding]:
@@ -61,7 +64,7 @@ def router_finding(router: str, servers: Sequence[str], own: Collection[str]) ->
 def connection_findings(rows: Sequence[dict[str, Any]]) -> Iterator[Finding]:
     """Report the devices of children that do not use Hedgerow."""
     what = "devices"
-    connected = [row for row in rows if row["state"] in ("filtered", "websites")]
+    connected = [row for row in rows if row["state"] in ("filtered", "websites") and row["role"] not in _ITSELF]
     waiting = [row["id"] for row in rows if row["is_childs"] and row["state"] == "never"]
     if waiting:
         names = ", ".join(waiting[:_SHOWN]) + (f" and {len(waiting) - _SHOWN} more" if waiting[_SHOWN:] else "")

@@ -13,20 +13,20 @@ from enum import StrEnum
 
 from hedgerow.dashboards.pages.device_cards import (
     RECENT_DEVICES,
-    equipment_places,
     fold_brief,
     keys_of,
-    looks_like_equipment,
     rows_of_named,
     unnamed_devices,
 )
+from hedgerow.dashboards.pages.recognised_devices import DeviceRole, recognise, role_of
 from hedgerow.dashboards.pages.sign_in import next_step
 from hedgerow.dashboards.policy_index import PolicyIndex, users_of
+from hedgerow.journal.activity import ActivityReader
 from hedgerow.journal.reader import DeviceRow, JournalReader
 from hedgerow.network.discovery import VendorLookup
 from hedgerow.policies.device_kinds import DeviceKind, guess_kind
 from hedgerow.policies.identity import Protection
-from hedgerow.policies.model import Device
+from hedgerow.policies.model import Device, DeviceId
 
 LATELY_S = 3 * 86_400.0
 """A device that has not used Hedgerow for longer counts as not connected any more."""
@@ -53,14 +53,15 @@ class DeviceConnection:
     """The connection of a device.
 
     `id` is its name in the policy, else what the journal calls it. `users` are empty for a device without a person.
-    `name` is its own. `last` is its last use of Hedgerow, `seen` when it was last seen on the network (seconds since
-    the epoch, or None). `questions` counts its decisions of the last hour or two.
+    `role` is its part in the home, `name` its own name. `last` is its last use of Hedgerow, `seen` when it was last
+    seen on the network (seconds since the epoch, or None). `questions` counts its decisions of the last hour or two.
     """
 
     id: str
     users: str
     is_childs: bool
     is_named: bool
+    role: DeviceRole
     name: str
     kind: DeviceKind | None
     maker: str
@@ -94,9 +95,9 @@ class Stage(StrEnum):
 class Home:
     """The named devices, those of children first, the devices without a name, and the time at which that holds.
 
-    `equipment` are routers and the like that use Hedgerow, maybe for other devices. `has_children`: somebody in the
-    policy is a child. `step` is where the guide goes on if it was left before a device got a name, else empty.
-    `inspected` are the named devices of which pages were inspected lately.
+    `equipment` are this machine, routers, printers and the like. `has_children`: somebody in the policy is a child.
+    `step` is where the guide goes on if it was left before a device got a name, else empty. `inspected` are the named
+    devices of which pages were inspected lately.
     """
 
     named: list[DeviceConnection]
@@ -134,11 +135,25 @@ class Home:
         return [each for each in self.named if each.is_childs and each.is_missing]
 
     @property
+    def asking_routers(self) -> list[DeviceConnection]:
+        """Routers and access points that use Hedgerow, maybe for other devices."""
+        return [each for each in self._asking if each.role in (DeviceRole.ROUTER, DeviceRole.NETWORK)]
+
+    @property
+    def things_asking(self) -> list[DeviceConnection]:
+        """This machine, printers and the like, as far as they use Hedgerow. They ask for themselves only."""
+        return [each for each in self._asking if each not in self.asking_routers]
+
+    @property
+    def _asking(self) -> list[DeviceConnection]:
+        return [each for each in self.equipment if each.is_connected]
+
+    @property
     def stage(self) -> Stage:
         connected = [each for each in self._meant if each.is_connected]
         if connected and not self.waiting:
             return Stage.ALL
-        is_some = connected or self.equipment or any(each.is_connected for each in self.unnamed)
+        is_some = connected or self.asking_routers or any(each.is_connected for each in self.unnamed)
         return Stage.PART if is_some else Stage.NONE
 
     def silent(self, present: set[str]) -> list[DeviceConnection]:
@@ -156,7 +171,9 @@ class Home:
         return is_old and 0 < device.questions < FEW_QUESTIONS
 
 
-def read_home(index: PolicyIndex, reader: JournalReader, vendors: VendorLookup, now: float) -> Home:
+def read_home(
+    index: PolicyIndex, reader: JournalReader, activity: ActivityReader, vendors: VendorLookup, now: float
+) -> Home:
     """Read which devices use Hedgerow. Waits for the disk: call it from a thread.
 
     In a large network, devices beyond `MAX_DEVICES` are left out, those of children last.
@@ -169,21 +186,25 @@ def read_home(index: PolicyIndex, reader: JournalReader, vendors: VendorLookup, 
     for use in reader.protections([device.id for device in named]):
         uses[use.device][use.protection] = use.at
     strangers = fold_brief(unnamed_devices(index, recent))[0][:MAX_DEVICES]
+    found = recognise(strangers, vendors, activity)
 
     def connection(row: DeviceRow | None, device: Device | None = None) -> DeviceConnection:
         name, mac = (row.name, row.mac or "") if row is not None else ("", "")
         mac = mac or (next(iter(device.macs), "") if device is not None else "")
         maker = vendors.vendor(mac) if mac else ""
         id = device.id if device is not None else row.device if row is not None else ""
-        found = {**uses[id], **(row.protections if row is not None else {})}
-        used = {way: at for way, at in found.items() if way in _WAYS}
+        ways = {**uses[id], **(row.protections if row is not None else {})}
+        used = {way: at for way, at in ways.items() if way in _WAYS}
+        stranger = found.get(DeviceId(id)) if device is None else None
+        kind = stranger.kind if stranger is not None else _kind(device, id, name, maker)
         return DeviceConnection(
             id=id,
             users=users_of(device) if device is not None else "",
             is_childs=device is not None and _is_childs(index, device),
             is_named=device is not None,
+            role=stranger.role if stranger is not None else role_of(kind),
             name=name,
-            kind=(device.kind if device is not None else None) or guess_kind(id, name, vendor=maker),
+            kind=kind,
             maker=maker,
             address=row.address if row is not None else "",
             mac=mac,
@@ -197,17 +218,16 @@ def read_home(index: PolicyIndex, reader: JournalReader, vendors: VendorLookup, 
     own = [connection(seen.get(device.id), device) for device in named]
     people = index.policy.people.values()
     has_children = any(index.policy.profiles[person.profile].is_for_children for person in people)
-    places = equipment_places()
-    others = [(connection(row), looks_like_equipment(row, _maker(row, vendors), places)) for row in strangers]
-    unnamed = [each for each, is_equipment in others if not is_equipment]
-    equipment = [each for each, is_equipment in others if is_equipment and each.is_connected]
+    others = sorted(map(connection, strangers), key=lambda each: found[DeviceId(each.id)].place)
+    unnamed = [each for each in others if not each.role.is_apart]
+    equipment = [each for each in others if each.role.is_apart]
     step = "" if index.policy.devices else f"/start/{next_step(index.policy)}"
     inspected = {id for id, used in uses.items() if now - used.get(Protection.CERTIFICATE, 0) <= LATELY_S}
     return Home(own, unnamed, equipment, has_children, now, step, frozenset(inspected))
 
 
-def _maker(row: DeviceRow, vendors: VendorLookup) -> str:
-    return vendors.vendor(row.mac) if row.mac else ""
+def _kind(device: Device | None, id: str, name: str, maker: str) -> DeviceKind | None:
+    return (device.kind if device is not None else None) or guess_kind(id, name, vendor=maker)
 
 
 def connection_state(used: Mapping[Protection, float], now: float) -> ConnectionState:

@@ -75,7 +75,7 @@ class ConnectPages(PageGroup):
 
 def home_of(context: PageContext) -> Home:
     """Read which devices use Hedgerow. Waits for the disk."""
-    return read_home(context.index(), context.reader, _vendors, context.clock())
+    return read_home(context.index(), context.reader, context.activity, _vendors, context.clock())
 
 
 async def _present(home: Home) -> set[str]:

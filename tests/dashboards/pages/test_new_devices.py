@@ -11,10 +11,9 @@ from hedgerow.dashboards.control import DeviceView
 from hedgerow.dashboards.pages.device_cards import MAX_BRIEF
 from hedgerow.dashboards.passwords import ALL_UNNAMED_TRIES
 from hedgerow.dashboards.scopes import Role
-from hedgerow.journal.messages import DeviceSeen
-from hedgerow.network.discovery import IEEE_DATA
-from hedgerow.policies.identity import Grade
-from hedgerow.policies.model import DeviceId
+from hedgerow.journal.messages import DeviceSeen, ProtectionSeen
+from hedgerow.policies.identity import Grade, Protection
+from hedgerow.policies.model import DeviceId, Observation, Reason, RequestKind, Verdict
 
 RANDOM, OLD, STRANGER = "da:a1:19:00:00:01", "aa:bb:cc:dd:ee:ff", "192.168.1.77"
 PASSWORD = "correct horse battery"
@@ -121,6 +120,60 @@ def test_invented_addresses_do_not_hide_a_device_that_stays(web):
         assert len(set(re.findall(r"06:00:00:00:00:\w\w", page))) <= MAX_BRIEF
 
 
+def asks(web, device, *hosts, verdict=Verdict.ALLOW):
+    web.recorder.add([ProtectionSeen(NOW - 5, DeviceId(device), Protection.DNS)])
+    web.recorder.add(
+        Observation(
+            NOW - 9, DeviceId(device), None, "child-8-12", RequestKind.DNS, verdict, Reason.DEFAULT, "", host, ""
+        )
+        for host in hosts
+    )
+    web.recorder.flush()
+
+
+def test_nobody_is_asked_about_a_mac_address(web):
+    """Titles are maker, kind and name, or when it came and what it asks for, for those who may read that."""
+    appears(web)
+    asks(web, RANDOM, "www.roblox.com", "en.wikipedia.org")
+    asks(web, RANDOM, "casino.example", verdict=Verdict.BLOCK)
+    appears(web, "00:00:48:11:22:33", "00:00:48:11:22:33", "192.168.1.30")
+    appears(web, "00:11:32:11:22:33", "00:11:32:11:22:33", "192.168.1.31")
+    appears(web, "02:00:00:00:00:44", "02:00:00:00:00:44", "192.168.1.32", name="BRW707781C0FFEE")
+    appears(web, "02:00:00:00:00:45", "02:00:00:00:00:45", "192.168.1.33")
+    asks(web, "02:00:00:00:00:45", "lgtvsdp.com", "eu.lgtvsdp.com")
+    for path in ("/", "/devices", "/start/devices", "/day"):
+        with client(web, headers={"authorization": f"Bearer {TOKEN}", "accept-language": "en"}) as local:
+            page = local.get(path).text
+        titles = re.findall(r"<b><bdi>(.*?)</bdi></b>", page)
+        asked = [title for title in titles if title.startswith("A new device (first seen")]
+        if path != "/day":
+            assert any(re.search("asks for (Roblox, wikipedia.org|wikipedia.org, Roblox)", each) for each in asked), (
+                path
+            )
+        assert not re.search(r"<b>(<bdi>)?([0-9a-f]{2}:){5}", page), path
+        assert not re.search(r"<bdi>([0-9a-f]{2}:){5}[0-9a-f]{2}</bdi></a>", page), path
+        assert "casino.example" not in page.partition('id="blocked"')[0], path
+    with client(web, headers={"authorization": f"Bearer {TOKEN}", "accept-language": "en"}) as local:
+        devices, guide = local.get("/devices").text, local.get("/start/devices").text
+    new, _, apart = devices.partition('id="equipment"')
+    for maker in ("Epson · Printer", "Synology · Network storage", "Printer · BRW707781C0FFEE"):
+        assert (maker in new, maker in apart) == (False, True), maker
+    assert guide.index("Roblox") < guide.index("Television") < guide.index("Epson · Printer"), "phones come first"
+    assert 'class="apart"' in guide[guide.index("Television") : guide.index("Epson · Printer")]
+
+
+def test_an_operator_does_not_read_what_a_new_device_asks_for(web):
+    appears(web)
+    asks(web, RANDOM, "www.roblox.com")
+    asyncio.run(web.accounts.create("tina", Role.OPERATOR, PASSWORD))
+    with client(web, "127.0.0.9", headers={"origin": web.url}) as phone:
+        web.control.devices["127.0.0.9"] = DeviceView(DeviceId("mia-tablet"), None, "adult", may_sign_in=True)
+        phone.post("/sign-in", data={"name": "tina", "password": PASSWORD})
+        page = phone.get("/devices").text
+    assert "A new device (first seen" in page
+    assert "Roblox" not in page
+
+
 def test_a_person_gets_the_device_under_its_own_name(web):
     appears(web, name="Toms-Pixel")
     answer(web, "person", person="tom")
@@ -136,7 +189,6 @@ def test_devices_without_a_host_name_get_different_names(web):
     assert {"tom Device", "tom Device 2"} <= web.control.policy().devices.keys()
 
 
-@pytest.mark.skipif(not (IEEE_DATA / "oui.csv").exists(), reason="not installed: ieee-data")
 def test_a_device_without_a_host_name_is_called_by_its_makers_kind(web):
     console = "60:1a:c7:00:00:01"
     appears(web, console, console)

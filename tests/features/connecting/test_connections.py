@@ -27,8 +27,10 @@ from hedgerow.features.connecting.connections import (
 )
 from hedgerow.features.connecting.resolver import resolver_addresses
 from hedgerow.features.connecting.routers import RouterKind, load_routers
+from hedgerow.journal.activity import ActivityReader
 from hedgerow.journal.messages import DeviceSeen, ProtectionSeen
 from hedgerow.network.discovery import VendorLookup
+from hedgerow.network.own_addresses import own_addresses
 from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import DeviceId, Observation, Reason, RequestKind, Verdict
 from hedgerow.policies.network import NetworkSettings
@@ -78,7 +80,13 @@ def use(web: Web, device: DeviceId, protection: Protection = Protection.DNS, ago
 
 
 def home_of(web: Web) -> Home:
-    return read_home(PolicyIndex(web.control.policy()), web.control.reader, VendorLookup(), NOW)
+    return read_home(
+        PolicyIndex(web.control.policy()),
+        web.control.reader,
+        ActivityReader(web.control.reader.store),
+        VendorLookup(),
+        NOW,
+    )
 
 
 def words(web: Web, path: str) -> str:
@@ -258,6 +266,27 @@ def test_a_router_that_asks_for_the_whole_home_is_named_and_not_called_unfiltere
     assert "fritz-box: This is a router or the like, and asks Hedgerow." in words(web, "/connecting/devices")
 
 
+def test_this_machine_and_a_printer_are_named_for_what_they_are_and_set_nothing_up(web: Web) -> None:
+    """This machine asks itself, and a printer asks for its ink: no device of the family uses Hedgerow."""
+    own, printer = DeviceId(own_addresses()[0]), DeviceId("00:00:48:11:22:33")
+    web.recorder.add([DeviceSeen(NOW - 60, own, str(own), None, None, "child-8-12")])
+    web.recorder.add([DeviceSeen(NOW - 60, printer, "192.168.1.30", printer, None, "child-8-12")])
+    web.recorder.flush()
+    use(web, own)
+    use(web, printer)
+    assert home_of(web).stage is Stage.NONE
+    for path in ("/start/done", "/connecting/devices", "/start/connect"):
+        told = words(web, path)
+        assert "Also here, and nobody's:" in html.unescape(told), path
+        assert "This machine, Hedgerow's own" in html.unescape(told), path
+        assert re.search("(Epson|Seiko Epson Corporation) · Printer", told), path
+        assert "router or the like" not in told, path
+    rows = httpx.get(f"{web.url}/api/v1/connections", trust_env=False, verify=False).json()
+    roles = {row["id"]: row["role"] for row in rows if not row["is_named"]}
+    assert roles == {STRANGER: "personal", own: "own", printer: "thing"}
+    assert "nothing is filtered" in str(list(connection_findings([row for row in rows if not row["is_childs"]])))
+
+
 def test_programs_read_the_same(web: Web) -> None:
     use(web, TABLET)
     rows = httpx.get(f"{web.url}/api/v1/connections", trust_env=False, verify=False).json()
@@ -291,7 +320,9 @@ def test_programs_read_the_same(web: Web) -> None:
 def test_the_doctor_names_devices_of_children_that_never_asked(
     rows: list[tuple[str, bool, str]], health: Health, found: str
 ) -> None:
-    answer: list[dict[str, Any]] = [{"id": id, "is_childs": childs, "state": state} for id, childs, state in rows]
+    answer: list[dict[str, Any]] = [
+        {"id": id, "is_childs": childs, "state": state, "role": "personal"} for id, childs, state in rows
+    ]
     (finding,) = connection_findings(answer)
     assert (finding.health, finding.found) == (health, found)
 
