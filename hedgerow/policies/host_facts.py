@@ -357,3 +357,24 @@ def _reporting_bodies(ordered: Sequence[Lifeline]) -> tuple[Lifeline, ...]:
     bodies = [each for each in ordered if "report" in each.kinds]
     bodies.sort(key=lambda each: (each.country == INTERNATIONAL, _REPORT_ORDER.get(each.purpose, len(_REPORT_ORDER))))
     return tuple(bodies[:_MAX_REPORT_VIEW])
+
+
+_SECOND_LEVEL_LETTERS = 3
+
+
+@lru_cache(4096)
+def subject_of(host: str) -> str | None:
+    """Return the service or the site of a host, or None for background traffic.
+
+    >>> subject_of("i.ytimg.com"), subject_of("www.bbc.co.uk"), subject_of("en.wikipedia.org")
+    ('youtube', 'bbc.co.uk', 'wikipedia.org')
+    """
+    if is_background(host):
+        return None
+    services = HostFactIndex.load().services_of(host)
+    if services:
+        return services[0]
+    above = list(parents_of(host))
+    if len(above) < 3:
+        return host
+    return above[-3] if len(above[-2].partition(".")[0]) <= _SECOND_LEVEL_LETTERS else above[-2]

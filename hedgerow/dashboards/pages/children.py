@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
 
 from hedgerow.dashboards.control import BudgetRow
 from hedgerow.dashboards.policy_index import PolicyIndex
 from hedgerow.dashboards.words.rules import privacy_of, rule_layers
 from hedgerow.journal.reader import DeviceRow, RequestRow
 from hedgerow.policies.expiry import PersonTimes
-from hedgerow.policies.host_facts import HostFactIndex, is_background, parents_of
 from hedgerow.policies.model import Pause, Person, Policy, Privacy, Reason
 from hedgerow.policies.time_model import PauseKind
 from hedgerow.policies.times.budget import BudgetAccount, MarkedMinutes, minutes_between, minutes_within, used_minutes
@@ -29,7 +27,6 @@ MAX_CARDS = 36
 
 _MINUTES_NOW = 5
 _SUBJECTS_NOW, _SUBJECTS_SHOWN = 2, 5
-_SECOND_LEVEL_LETTERS = 3
 
 
 class ChildState(StrEnum):
@@ -82,24 +79,6 @@ class DaySoFar:
     use: Mapping[BudgetAccount, MarkedMinutes]
     visits: Mapping[str, Mapping[str, MarkedMinutes]]
     blocked: Mapping[str, frozenset[str]]
-
-
-@lru_cache(4096)
-def subject_of(host: str) -> str | None:
-    """Return the service or the site of a host, or None for background traffic.
-
-    >>> subject_of("i.ytimg.com"), subject_of("www.bbc.co.uk"), subject_of("en.wikipedia.org")
-    ('youtube', 'bbc.co.uk', 'wikipedia.org')
-    """
-    if is_background(host):
-        return None
-    services = HostFactIndex.load().services_of(host)
-    if services:
-        return services[0]
-    above = list(parents_of(host))
-    if len(above) < 3:
-        return host
-    return above[-3] if len(above[-2].partition(".")[0]) <= _SECOND_LEVEL_LETTERS else above[-2]
 
 
 def children_of(policy: Policy) -> list[Person]:

@@ -11,13 +11,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from hedgerow.dashboards.pages.children import subject_of
 from hedgerow.journal.activity import ActivityReader
 from hedgerow.journal.reader import DeviceRow
 from hedgerow.network.discovery import VendorLookup
 from hedgerow.network.own_addresses import gateway_addresses, own_addresses, own_macs
 from hedgerow.policies.device_kinds import DeviceKind, guess_kind, kind_by_hosts
-from hedgerow.policies.host_facts import Services, is_background
+from hedgerow.policies.host_facts import Services, is_background, subject_of
 from hedgerow.policies.model import DeviceId, Verdict
 from hedgerow.policies.text.addresses import parse_mac
 

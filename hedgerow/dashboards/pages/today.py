@@ -29,7 +29,6 @@ from hedgerow.dashboards.pages.children import (
     last_used,
     shown_children,
     shows_sites,
-    subject_of,
 )
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_to, referring_page
 from hedgerow.dashboards.pages.device_cards import (
@@ -52,6 +51,7 @@ from hedgerow.network.discovery import VendorLookup
 from hedgerow.policies.access_subject import AccessSubject, access_subject
 from hedgerow.policies.effective_users import ALL_UNNAMED
 from hedgerow.policies.expiry import expiring_rules
+from hedgerow.policies.host_facts import subject_of
 from hedgerow.policies.model import Grant, Policy, Verdict
 
 ONLINE_S = 900.0
