@@ -22,7 +22,7 @@ BUDGETS = {
     "dashboards": 7357,
     "dns": 4745,
     "features": 9746,
-    "journal": 3517,
+    "journal": 3525,
     "network": 1302,
     "policies": 5859,
     "proxy": 8713,

@@ -5,12 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hedgerow.journal.event_sender import close_writer
-from hedgerow.journal.messages import LINE_LIMIT, MalformedMessage, WorkerHello, WorkerMessage, decode, may_be_recorded
+from hedgerow.journal.messages import (
+    LINE_LIMIT,
+    DeviceSeen,
+    MalformedMessage,
+    ProtectionSeen,
+    WorkerHello,
+    WorkerMessage,
+    decode,
+    may_be_recorded,
+)
+from hedgerow.policies.model import AccessRequest, CodeEntered, Observation
+from hedgerow.policies.seats import ConductAccepted
+from hedgerow.policies.time_model import ActiveMinute
+from hedgerow.policies.times.budget import minute_of
 from hedgerow.sockets import SocketPath, bind_datagrams, take_connection
 from hedgerow.ticks import next_tick
 
@@ -18,6 +32,8 @@ log = logging.getLogger("hedgerow.events")
 
 _LOOK_EVERY_S = 1.0
 _NEWS = b"."  # to a worker: there may be a new snapshot
+_AHEAD_S = 60.0
+_TIMED = (Observation, AccessRequest, CodeEntered, ConductAccepted, DeviceSeen, ProtectionSeen)
 _WAITING_BATCHES = 64  # beyond it, reading stops, and the workers drop observations instead
 
 
@@ -36,10 +52,13 @@ class MessageBatch:
 
 
 class EventReceiver:
-    """The receiver of events. It listens at a socket of mode 0600 and yields batches in the order of their arrival."""
+    """The receiver of events. It listens at a socket of mode 0600 and yields batches in the order of their arrival.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    What a worker says of a time to come has happened now: a clock was ahead, or somebody has taken the worker over.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self._path, self._clock = path, clock
         self._batches: asyncio.Queue[MessageBatch] = asyncio.Queue(_WAITING_BATCHES)
         self._listener: socket.socket | None = None
         self._place: SocketPath | None = None
@@ -128,9 +147,17 @@ class EventReceiver:
             if isinstance(message, WorkerHello):
                 sender = message
             elif may_be_recorded(message):
-                messages.append(message)
+                messages.append(_not_ahead(message, self._clock()))
         self.malformed += malformed
         return sender, MessageBatch(sender.worker, sender.role, tuple(messages), malformed)
+
+
+def _not_ahead(message: WorkerMessage, now: float) -> WorkerMessage:
+    if isinstance(message, ActiveMinute):
+        return replace(message, minute=minute_of(now)) if message.minute > minute_of(now + _AHEAD_S) else message
+    if isinstance(message, _TIMED) and message.when > now + _AHEAD_S:
+        return replace(message, when=now)
+    return message
 
 
 class _LineSplitter:

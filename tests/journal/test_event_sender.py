@@ -5,14 +5,25 @@ import contextlib
 import os
 import stat
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hedgerow.journal.event_receiver import EventReceiver
 from hedgerow.journal.event_sender import DROPPED_METRIC, EventSender
-from hedgerow.journal.messages import LINE_LIMIT, CounterDelta, DeviceSeen, GaugeLevel, WorkerHello, encode
+from hedgerow.journal.messages import (
+    LINE_LIMIT,
+    CounterDelta,
+    DeviceSeen,
+    GaugeLevel,
+    ProtectionSeen,
+    WorkerHello,
+    encode,
+)
+from hedgerow.policies.identity import Protection
 from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
+from hedgerow.policies.time_model import ActiveMinute
 from hedgerow.sockets import bind_datagrams, offer_connection, take_connection
 
 
@@ -61,6 +72,27 @@ def messages_of(batches):
 
 def make(path, **more):
     return EventSender(path, "dns-0", "dns", interval=0.01, **more)
+
+
+def test_nothing_happens_in_the_future(tmp_path):
+    now, ahead = 1_780_000_000.0, 4_000_000_000.0
+    ask, minute = asked(), ActiveMinute(int(ahead // 60), "person:mia", "")
+    sighting = DeviceSeen(ahead, DeviceId("mia"), "192.168.1.31")
+    use = ProtectionSeen(ahead, DeviceId("mia"), Protection.DNS)
+    sent = (replace(seen(), when=ahead), replace(ask, when=ahead), sighting, use, minute)
+
+    async def main():
+        server = EventReceiver(tmp_path / "sender", clock=lambda: now)
+        await server.start()
+        async with running(make(tmp_path / "sender")) as sender:
+            for message in (*sent, seen(), replace(minute, minute=int(now // 60) - 5)):
+                sender.send(message)
+            got = messages_of(await receive(server, lambda got: len(got) >= 7))
+        await server.close()
+        assert {each.when for each in got if not isinstance(each, ActiveMinute)} == {now, 1.0}
+        assert {each.minute for each in got if isinstance(each, ActiveMinute)} == {now // 60, now // 60 - 5}
+
+    asyncio.run(main())
 
 
 def test_every_kind_of_message_arrives_with_its_sender(tmp_path):

@@ -50,7 +50,12 @@ class LeaseTable:
         return {each.address: each.mac for each in self.leases()}
 
     def report(self, lease: Lease) -> None:
-        """Put a lease in place of an earlier one of its address. Raises `InvalidInput` if there are too many."""
+        """Put a lease in place of an earlier one of its address.
+
+        Raises `InvalidInput` if it has ended, or if there are too many.
+        """
+        if not _holds(lease, self._clock()):
+            raise InvalidInput("This lease has ended already, or one of the two clocks is wrong.").at("until")
         before = self._leases.get(lease.address)
         if before is None and len(self._leases) >= LEASES_LIMIT:
             raise InvalidInput("There are too many leases.")

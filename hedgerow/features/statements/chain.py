@@ -152,6 +152,10 @@ def _day_of(made_at: str) -> date:
     return date.fromisoformat(made_at[:10])
 
 
+def _end_of(stated: Statement) -> datetime:
+    return datetime.fromisoformat(stated.day).replace(tzinfo=UTC) + timedelta(days=1)
+
+
 def minute_ranges(bits: int) -> list[str]:
     """Return the minutes of a day whose bits are set as ranges.
 
@@ -233,6 +237,11 @@ def verify_chain(
     problems += _prefix_problems(found, earlier)
     received, more = _check_receipts(found, receivers)
     stated = tuple(each.statement for each in found)
+    more += [
+        f"statement {each.number} ({each.day}) is of a day that is not over, or the clock here is behind"
+        for each in stated
+        if today and each.day >= today
+    ]
     notes, is_early = [*_notes(found, today)], bool(today) and expected >= today
     if is_early:
         notes.append(f"there is no statement of {expected} yet: it is made at {_made_at(expected)}")
@@ -269,7 +278,8 @@ def _parse(line: bytes | str) -> SignedStatement:
     if signed.line.encode() != data.rstrip(b"\r\n"):
         raise ValueError("it is not as Hedgerow writes it, or a newer Hedgerow wrote it")
     date.fromisoformat(signed.statement.day)
-    _day_of(signed.statement.made_at)
+    if datetime.fromisoformat(signed.statement.made_at).tzinfo is None:
+        raise ValueError("it says no instant at which it was made")
     if not 0 <= signed.statement.minutes_off <= _DAY_MINUTES:
         raise ValueError("its minutes are more than a day has")
     return signed
@@ -300,6 +310,8 @@ def _link_problems(
         )
     elif stated.previous not in digests:
         yield f"{name} was not made after this statement {number}"
+    if datetime.fromisoformat(stated.made_at) < _end_of(stated):
+        yield f"{name} was made before its day was over"
     if before is not None and stated.site != before.site:
         yield f"{name} is of another site, {stated.site}"
     if before is not None and stated.day <= before.day:
@@ -331,6 +343,8 @@ def _check_receipts(found: Sequence[SignedStatement], keys: Mapping[str, Ed25519
             receipt.text(stated.site, stated.number, digest_of(stated.text)), receipt.signature, key
         ):
             good.append(stated.number)
+            if receipt.at < _end_of(stated).timestamp():
+                problems.append(f"statement {stated.number} ({stated.day}) was at the store before its day was over")
         else:
             problems.append(f"the receipt of statement {stated.number} ({stated.day}) is not the store's")
     missing = (
@@ -353,9 +367,9 @@ def _gaps(stated: Sequence[Statement]) -> tuple[str, ...]:
 def _notes(found: Sequence[SignedStatement], today: str) -> Iterable[str]:
     for signed in found:
         stated = signed.statement
-        end = datetime.fromisoformat(stated.day).replace(tzinfo=UTC) + timedelta(days=1)
-        if signed.receipt is not None and signed.receipt.at - end.timestamp() > _LATE_S:
-            days = int((signed.receipt.at - end.timestamp()) // _DAY_S)
+        end = _end_of(stated).timestamp()
+        if signed.receipt is not None and signed.receipt.at - end > _LATE_S:
+            days = int((signed.receipt.at - end) // _DAY_S)
             yield f"the statement of {stated.day} reached the store {days} days after its day"
     for one, other in pairwise(found):
         if one.statement.key != other.statement.key:

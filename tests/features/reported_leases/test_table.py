@@ -88,3 +88,12 @@ def test_the_number_of_leases_is_bounded(tmp_path: Path, monkeypatch: pytest.Mon
         table.report(lease)
     with pytest.raises(InvalidInput, match="too many"):
         table.report(Lease(MAC, "10.0.0.3"))
+
+
+@pytest.mark.parametrize("until", [0.0, 1.0, 1000.0])
+def test_a_lease_that_has_ended_takes_nothing_from_the_one_that_holds(tmp_path: Path, until: float) -> None:
+    table = LeaseTable(tmp_path / "leases.json", lambda: None, lambda: 1000.0)
+    table.report(Lease(MAC, "10.0.0.1", until=2000.0))
+    with pytest.raises(InvalidInput, match="ended already"):
+        table.report(Lease(OTHER, "10.0.0.1", until=until))
+    assert table.macs() == {"10.0.0.1": MAC}

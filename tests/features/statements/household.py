@@ -18,7 +18,7 @@ def fill(web: Web) -> None:
         previous="",
         key=key.fingerprint,
         day="2026-05-27",
-        made_at="2026-05-27T23:59:59Z",
+        made_at="2026-05-28T00:11:00Z",
         sessions={"child": 9, "adult": 2},
         adults_opened_by={key.number_of("Ana"): 2},
         adult_vouchers_by={},

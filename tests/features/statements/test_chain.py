@@ -49,7 +49,7 @@ def statement_of(number: int, day: str, previous: str = "", key: StatementKey = 
         previous,
         key.fingerprint,
         day,
-        f"{day}T23:59:59Z",
+        f"{date.fromisoformat(day) + timedelta(days=1)}T00:11:00Z",
         {"child": 9, "adult": 2},
         {key.number_of("Ana"): 2},
         {},
@@ -127,6 +127,15 @@ TAMPERED: dict[str, tuple[Callable[[list[SignedStatement]], list[bytes]], str]] 
         lambda c: [*lines(c[:4]), resigned(c[4], filter_on=["00:00-24:00", "00:00-24:00"])],
         "more than a day has",
     ),
+    "made in advance": (
+        lambda c: [*lines(c[:4]), resigned(c[4], made_at="2026-11-05T23:59:00Z")],
+        "statement 5 (2026-11-05) was made before its day was over",
+    ),
+    "made at no instant": (lambda c: [*lines(c[:4]), resigned(c[4], made_at="2026-11-06T00:20:00")], "says no instant"),
+    "of a day to come": (
+        lambda c: [*lines(c[:4]), resigned(c[4], day="2099-01-01", made_at="2099-01-02T00:20:00Z")],
+        "statement 5 (2099-01-01) is of a day that is not over",
+    ),
     "no JSON": (lambda c: [*lines(c[:4]), b"\xff{["], "line 5 is no statement"),
     "a very long line": (lambda c: [*lines(c[:4]), resigned(c[4], conduct="x" * 70_000)], "too long"),
 }
@@ -135,7 +144,14 @@ TAMPERED: dict[str, tuple[Callable[[list[SignedStatement]], list[bytes]], str]] 
 @pytest.mark.parametrize("name", TAMPERED)
 def test_what_was_done_to_a_chain_is_found(name: str) -> None:
     tamper, problem = TAMPERED[name]
-    assert any(problem in each for each in verify_chain(tamper(chain(5)), [PUBLIC]).problems)
+    assert any(problem in each for each in verify_chain(tamper(chain(5)), [PUBLIC], today="2026-11-20").problems)
+
+
+def test_a_receipt_from_before_the_end_of_the_day() -> None:
+    found = chain(3, received=True)
+    found[1] = replace(found[1], receipt=receipt_for(found[1].statement, at=receipt_for(found[0].statement).at))
+    (problem,) = verify_chain(lines(found), [PUBLIC], [STORE_PUBLIC]).problems
+    assert problem == "statement 2 (2026-11-02) was at the store before its day was over"
 
 
 def test_missing_days_are_gaps_though_the_chain_is_whole() -> None:

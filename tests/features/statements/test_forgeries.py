@@ -27,21 +27,21 @@ from hedgerow.journal.retention import Retention, prune
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import statements as stated_table
 
-FIRST, DAYS = 20_600, 3
-LAST_DAY = "2026-05-29"
+FIRST, DAYS = 20_100, 3
+LAST_DAY = "2025-01-14"
 KEY, STRANGER = StatementKey.make(), StatementKey.make()
 type Lines = list[str]
 
 
 def statement_of(day: int, last: Statement | None, counter: CounterDay | None, key: StatementKey = KEY) -> Statement:
-    when = f"{date.fromordinal(date(1970, 1, 1).toordinal() + day)}"
+    when, next_day = (f"{date.fromordinal(date(1970, 1, 1).toordinal() + each)}" for each in (day, day + 1))
     return Statement(
         site="home",
         number=last.number + 1 if last is not None else 1,
         previous=digest_of(last.text) if last is not None else "",
         key=key.fingerprint,
         day=when,
-        made_at=f"{when}T23:59:59Z",
+        made_at=f"{next_day}T00:11:00Z",
         sessions={"child": 1, "adult": 1},
         adults_opened_by={key.number_of("Ana"): 1},
         adult_vouchers_by={},
@@ -108,7 +108,7 @@ def verify(folder: Path, statements: Sequence[str], entries: Sequence[str], *opt
 def test_an_honest_record_is_good(journal: Path, tmp_path: Path) -> None:
     result = verify(tmp_path, *export(journal), "--expect", LAST_DAY)
     assert result.exit_code == 0, result.stdout
-    assert "home: 3 statements, 2026-05-27 to 2026-05-29, 16 entries of the counter." in result.stdout
+    assert "home: 3 statements, 2025-01-12 to 2025-01-14, 16 entries of the counter." in result.stdout
     assert "4 entries of the counter are newer than the last statement" in result.stdout
     assert f"The chain ends at {LAST_DAY}." in result.stdout
 
@@ -130,7 +130,7 @@ SQL = {
     "an amount was changed": ("UPDATE counter_entries SET taken = 20 WHERE number = 2", "entry 2 of the counter"),
     "an amount of today was changed": (
         "UPDATE counter_entries SET taken = 20 WHERE number = 16",
-        "entry 16 of the counter (2026-05-30 10:01 UTC) was changed",
+        "entry 16 of the counter (2025-01-15 10:01 UTC) was changed",
     ),
     "another did it": ("UPDATE counter_entries SET actor = 'Ben' WHERE number = 5", "entry 5 of the counter"),
     "another seat": ("UPDATE counter_entries SET seat = 'seat-3' WHERE number = 5", "entry 5 of the counter"),
@@ -178,17 +178,17 @@ SQL = {
     "another currency": ("UPDATE counter_entries SET currency = 'USD' WHERE number = 1", "entry 1 of the counter"),
     "somebody of the staff got another name everywhere": (
         "UPDATE counter_entries SET actor = 'Cy' WHERE actor = 'Ana'",
-        "entry 1 of the counter (2026-05-27 10:00 UTC) was changed",
+        "entry 1 of the counter (2025-01-12 10:00 UTC) was changed",
     ),
     "an entry was moved to the next day": (
         "UPDATE counter_entries SET at = at + 86400 WHERE number = 4",
-        "entry 4 of the counter (2026-05-28 10:01 UTC) was changed",
+        "entry 4 of the counter (2025-01-13 10:01 UTC) was changed",
     ),
     "an entry lost its number": ("UPDATE counter_entries SET number = NULL WHERE number = 3", "was added by hand"),
     "an entry became one of another site": ("UPDATE counter_entries SET site = 'north' WHERE number = 3", "missing"),
     "what somebody paid was dropped on all days": (
         "DELETE FROM counter_entries WHERE number IN (2, 6, 10)",
-        "entry 3 of the counter (2026-05-27 10:01 UTC) follows entry 1",
+        "entry 3 of the counter (2025-01-12 10:01 UTC) follows entry 1",
     ),
     "an entry of today was dated to a day to come": (
         "UPDATE counter_entries SET at = 9000000000 WHERE number = 16",
@@ -198,7 +198,7 @@ SQL = {
     "a statement was deleted from the journal": ("DELETE FROM statements WHERE number = 2", "follows statement 1"),
     "a signature was replaced": (
         "UPDATE statements SET signature = 'AAAA' WHERE number = 3",
-        "statement 3 (2026-05-29) is not signed as it stands",
+        "statement 3 (2025-01-14) is not signed as it stands",
     ),
     "an entry was added at the end": (
         'INSERT INTO counter_entries (site, at, actor, "action", seat, session, kind, minutes, count, due, taken,'
@@ -247,7 +247,12 @@ def as_older_version(before: str, line: str) -> str:
     del last["counter"]
     previous = digest_of(json.dumps(last, sort_keys=True, separators=(",", ":")))
     stated = replace(
-        statement_of(FIRST, None, None), number=read["number"], previous=previous, day=read["day"], format=1
+        statement_of(FIRST, None, None),
+        number=read["number"],
+        previous=previous,
+        day=read["day"],
+        made_at=read["made_at"],
+        format=1,
     )
     return SignedStatement(stated, KEY.sign(stated.text)).line
 
@@ -263,13 +268,13 @@ def of_another_site() -> Lines:
 
 
 FILES: dict[str, tuple[Callable[[Lines, Lines], tuple[Lines, Lines]], str]] = {
-    "the last day was dropped": (lambda s, e: (s[:-1], e), "the chain ends at 2026-05-28"),
-    "the last day was dropped with its entries": (lambda s, e: (s[:-1], e[:8]), "the chain ends at 2026-05-28"),
-    "an older journal was restored": (lambda s, e: (s[:2], e[:8]), "the chain ends at 2026-05-28"),
+    "the last day was dropped": (lambda s, e: (s[:-1], e), "the chain ends at 2025-01-13"),
+    "the last day was dropped with its entries": (lambda s, e: (s[:-1], e[:8]), "the chain ends at 2025-01-13"),
+    "an older journal was restored": (lambda s, e: (s[:2], e[:8]), "the chain ends at 2025-01-13"),
     "the statements are those of another site": (lambda _, e: (of_another_site(), e), "is signed with another key"),
     "a day is that of another site": (
         lambda s, e: ([s[0], of_another_site()[1], s[2]], e),
-        "statement 2 (2026-05-28) is of another site, north",
+        "statement 2 (2025-01-13) is of another site, north",
     ),
     "a day was dropped": (lambda s, e: ([s[0], s[2]], e), "follows statement 1"),
     "the first day was dropped": (lambda s, e: (s[1:], e), "those before it are missing"),
@@ -289,7 +294,7 @@ FILES: dict[str, tuple[Callable[[Lines, Lines], tuple[Lines, Lines]], str]] = {
     "somebody else signed a day": (lambda s, e: ([*s[:2], signed_by_stranger(s[2])], e), "is not signed as it stands"),
     "all entries were linked anew": (
         lambda s, e: (s, linked_anew(e, poorer)),
-        "is not the one that statement 1 (2026-05-27) has signed",
+        "is not the one that statement 1 (2025-01-12) has signed",
     ),
     "an entry was taken out and all linked anew": (
         lambda s, e: (s, linked_anew(e, lambda found: found[:5] + found[6:])),
@@ -338,10 +343,10 @@ def test_a_forgery_is_found(name: str, journal: Path, tmp_path: Path) -> None:
 
 def test_an_expected_day_that_was_never_stated_is_missing(journal: Path, tmp_path: Path) -> None:
     statements, entries = export(journal)
-    assert verify(tmp_path, statements, entries, "--expect", "2026-05-28").exit_code == 0
-    result = verify(tmp_path, statements, entries, "--expect", "2026-05-30")
+    assert verify(tmp_path, statements, entries, "--expect", "2025-01-13").exit_code == 0
+    result = verify(tmp_path, statements, entries, "--expect", "2025-01-15")
     assert result.exit_code == 1
-    assert "the chain ends at 2026-05-29: the statements until 2026-05-30 are missing" in result.stdout
+    assert "the chain ends at 2025-01-14: the statements until 2025-01-15 are missing" in result.stdout
     assert verify(tmp_path, statements, entries, "--expect", "yesterday").exit_code == 2
 
 
@@ -349,7 +354,7 @@ def test_days_of_an_older_version_between_are_noted(journal: Path, tmp_path: Pat
     statements, entries = export(journal)
     result = verify(tmp_path, [statements[0], as_older_version(*statements[:2])], entries)
     assert result.exit_code == 0, result.stdout
-    assert "Note: from 2026-05-28 on, an older Hedgerow made statements without the counter's entries." in result.stdout
+    assert "Note: from 2025-01-13 on, an older Hedgerow made statements without the counter's entries." in result.stdout
 
 
 def test_what_an_older_version_took_is_signed_by_the_next_statement_that_can(journal: Path, tmp_path: Path) -> None:
