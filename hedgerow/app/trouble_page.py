@@ -39,7 +39,7 @@ _BOTH = message("The filter works: DNS and proxy go on with the rules from %(tim
 _NONE = message("Neither DNS nor the proxy works at the moment.")
 _PART = {"dns": message("DNS works, the proxy does not."), "gate": message("The proxy works, DNS does not.")}
 _CAUSE = message("The reason:")
-_REMEDY = message("Run `hedgerow doctor` on the machine on which Hedgerow runs: it says what to mend.")
+_REMEDY = message("Run `hedgerow doctor` on the machine on which Hedgerow runs: it says what to fix.")
 _RETURN = message("This page looks again every few seconds, and the usual pages come back by themselves.")
 
 

@@ -121,7 +121,8 @@ class Status:
     recorded, `free_bytes` is the free space on the disk of the directory `state`. `certificates` are the expiry times
     of `ca`, `pages` and the policy's `files`. `lists_problem` and `publish_problem` are empty unless newer lists can't
     be put into force or newer rules can't be saved; `rules_in_force` tells whether the latter are in force all the
-    same. `clock_is_behind`: the clock shows less than when Hedgerow ran last, so that whatever a time closes is closed.
+    same. `clock_is_behind`: the clock shows less than when Hedgerow ran last, so that everything with a
+    bedtime or schedule stays closed.
     `has_gateway`: this machine forwards the network's traffic and redirects it. `block_page` is the address at which
     this run can show the block page, empty without one. `policy_hash` is equal for equal policies. `features` are
     problems that services of features report. `tasks` are those that fail, or have failed in the last minutes.

@@ -150,7 +150,7 @@ class AccessControl:
         self.check_target(device, person)
         self.check_target(spared.device, spared.person)
         if spared != _NOBODY and (device or person):
-            raise InvalidInput("Only a pause for everybody can spare somebody.")
+            raise InvalidInput("Only a pause for everybody can leave somebody out.")
         if ends is not None and ends <= time.time():
             raise InvalidInput("The end of the pause is in the past.")
         device_id, spared_id = (

@@ -375,7 +375,7 @@ def check_clock(installation: Installation) -> Iterator[Finding]:
         yield Finding(
             "clock",
             Health.BAD,
-            f"it shows {shown}, less than when Hedgerow ran last: whatever a time closes is closed",
+            f"it shows {shown}, less than when Hedgerow ran last: everything with a bedtime or schedule stays closed",
             mend,
         )
         return
