@@ -1,7 +1,8 @@
-"""`hedgerow data downgrade`: give the journal the form that the release before can read."""
+"""`hedgerow data downgrade` and `upgrade`: the journal and the policy in the form that the release before can read."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from datetime import datetime
 from pathlib import Path
@@ -10,9 +11,18 @@ from typing import Annotated
 import typer
 
 from hedgerow.app.backup import backup_folder
-from hedgerow.app.commands.options import JsonOption, StateOption, fail, print_result, state_directory
+from hedgerow.app.commands.options import (
+    JsonOption,
+    PolicyOption,
+    StateOption,
+    fail,
+    find_policy,
+    print_result,
+    state_directory,
+)
+from hedgerow.app.older_policy import keep_and_write, older_files, put_back
 from hedgerow.app.settings import JOURNAL_NAME, Settings
-from hedgerow.files import FolderLock, chown_to_owner, make_private_folder
+from hedgerow.files import FolderLock, chown_to_owner, error_text, make_private_folder
 from hedgerow.journal.database import downgrade_journal, version_of_copy
 from hedgerow.journal.store import JournalError
 
@@ -37,12 +47,14 @@ def downgrade(
             help="The version that will run (default: that of before the last upgrade of the package).",
         ),
     ] = None,
+    policy: PolicyOption = None,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Give the journal the form of the release before, so that it runs again.
+    """Give journal and policy the form of the release before, so that it runs again.
 
-    Hedgerow must not be running. A copy of the journal as it is now is kept in the folder of the backups.
+    Hedgerow must not be running. The journal as it is now is kept in the folder of the backups, and the policy beside
+    itself.
     """
     folder = state_directory(state)
     if not (folder / JOURNAL_NAME).exists():
@@ -54,10 +66,8 @@ def downgrade(
         fail(f"Hedgerow is running on {folder}: stop it first.")
     try:
         tables = _tables_of(folder, to)
-        kept = (
-            make_private_folder(backup_folder(folder))
-            / f"{JOURNAL_NAME}.before-downgrade-{datetime.now():%Y%m%d-%H%M%S}"
-        )
+        when = datetime.now().astimezone()
+        kept = make_private_folder(backup_folder(folder)) / f"{JOURNAL_NAME}.before-downgrade-{when:%Y%m%d-%H%M%S}"
         os.close(os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         has_changed = downgrade_journal(folder / JOURNAL_NAME, tables, kept)
         if not has_changed:
@@ -68,9 +78,55 @@ def downgrade(
         fail(f"{error}.")
     finally:
         lock.release()
-    facts = {"changed": has_changed, "kept": str(kept) if has_changed else None}
-    done = f"The journal has the form of the release before. As it was, it is in {kept}."
-    print_result(as_json, facts, done if has_changed else "There is nothing to change.")
+    done = [f"The journal has the form of the release before. As it was, it is in {kept}."] if has_changed else []
+    older, problem = _write_policy(folder, policy, when) if tables == _TABLES_OF_RELEASE_BEFORE else ({}, None)
+    for copy, left_out in older.items():
+        done.append(f"{RELEASE_BEFORE} would not start with these entries of the policy, which is as it was in {copy}:")
+        done += [f"    left out: {each}" for each in left_out]
+    facts = {"changed": has_changed, "kept": str(kept) if has_changed else None, "policy": older}
+    print_result(as_json, facts, *(done or ["There is nothing to change."]))
+    if problem is not None:
+        fail(problem, 1)
+
+
+@app.command()
+def upgrade(policy: PolicyOption = None, state: StateOption = None, as_json: JsonOption = False) -> None:
+    """Put the policy back as it was before the last downgrade, unless somebody has changed it since.
+
+    The journal is brought up to date by the next start.
+    """
+    file = _policy_file(state_directory(state), policy)
+    try:
+        found = dict(put_back(file)) if file is not None and file.exists() else {}
+    except OSError as error:
+        fail(f"The policy stays as it is: {error_text(error)}.")
+    facts = {"restored": [str(file) for file, is_back in found.items() if is_back]}
+    facts["kept"] = [str(file) for file, is_back in found.items() if not is_back]
+    lines = [f"The policy is as it was before the downgrade: {each}." for each in facts["restored"]]
+    lines += [
+        f"The policy was changed after the downgrade, and stays as it is. What it was before is in {each}."
+        for each in facts["kept"]
+    ]
+    print_result(as_json, facts, *(lines or ["There is nothing to put back."]))
+
+
+def _policy_file(folder: Path, policy: Path | None) -> Path | None:
+    """Return the policy that was chosen, that of the last run, or the one of this folder."""
+    if policy is None:
+        with contextlib.suppress(OSError, ValueError):
+            policy = Settings.load(folder).policy
+    return find_policy(policy)
+
+
+def _write_policy(folder: Path, policy: Path | None, when: datetime) -> tuple[dict[str, list[str]], str | None]:
+    """Write the policy in the older form. Returns what was left out by the copy of what it was, and what went wrong."""
+    file, done = _policy_file(folder, policy), {}
+    try:
+        for each in older_files(file, when) if file is not None else ():
+            done[str(keep_and_write(each, when))] = list(each.left_out)
+    except (OSError, ValueError) as error:
+        return done, f"The policy stays as it is, and {RELEASE_BEFORE} may not start with it: {error_text(error)}"
+    return done, None
 
 
 def _uses_server(folder: Path) -> bool:

@@ -168,3 +168,26 @@ def test_what_is_refused(state: Path, tmp_path: Path) -> None:
     (state / "backups" / "journal.sqlite.before-upgrade-from-0.1.9").write_bytes(b"no journal")
     assert downgrade(state, "--to", "0.1.9").exit_code == 2
     assert (state / "journal.sqlite").read_bytes() == before
+
+
+def test_the_policy_goes_back_and_forth_with_the_journal(state: Path, tmp_path: Path) -> None:
+    policy = tmp_path / "hedgerow.yaml"
+    policy.write_text("people:\n  mia: {age: 9}\ncafe: {name: Sol}\n")
+    chosen = ("--policy", str(policy))
+    done = downgrade(state, "--to", "0.1.0", *chosen)
+    assert done.exit_code == 0, done.output
+    (kept,) = tmp_path.glob("hedgerow.yaml.before-downgrade-*")
+    assert f"which is as it was in {kept}:\n    left out: {policy}:3: cafe\n" in done.stdout
+    assert policy.read_text() == "people:\n  mia: {age: 9}\n"
+    again = CliRunner().invoke(make_cli("data"), ["data", "upgrade", "--state", str(state), *chosen])
+    assert (again.exit_code, again.stdout) == (0, f"The policy is as it was before the downgrade: {policy}.\n")
+    assert policy.read_text() == "people:\n  mia: {age: 9}\ncafe: {name: Sol}\n"
+
+
+def test_the_journal_goes_back_although_the_policy_is_wrong(state: Path, tmp_path: Path) -> None:
+    policy = tmp_path / "hedgerow.yaml"
+    policy.write_text("cafe: {nom: Sol}\n")
+    wrong = downgrade(state, "--to", "0.1.0", "--policy", str(policy))
+    assert wrong.exit_code == 1
+    assert "The policy stays as it is, and 0.1.0 may not start with it" in wrong.stderr
+    assert version_of_copy(state / "journal.sqlite") == "0008"
