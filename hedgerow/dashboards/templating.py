@@ -12,6 +12,7 @@ from hedgerow.blocklists.sources import public_sources
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import Language, language
 from hedgerow.dashboards.words.reasons import reason_sentence
+from hedgerow.dashboards.words.rules import schedule_sentence
 from hedgerow.policies.access_subject import service_or_address
 from hedgerow.policies.reading.levels import level_of
 from hedgerow.policies.text.notes import NOTE_LIMIT
@@ -65,6 +66,7 @@ def make_environment(reader: Language) -> Environment:
         "public_list": lambda name: public_sources()[name],
         "service_or_address": service_or_address,
         "title_of": lambda name: labels.title_of(name, reader),
+        "schedule_sentence": lambda schedule: schedule_sentence(schedule, reader),
         "verdict_text": lambda verdict: labels.verdict_text(verdict, reader),
         "purpose_of": lambda purpose: page_words(reader.code)["purposes"].get(purpose, ""),
         "iso": labels.iso_timestamp,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from hedgerow.features import (
     advice,
+    agreement,
     away,
     cafe,
     chores,
@@ -44,6 +45,7 @@ FEATURES: tuple[Feature, ...] = (
     connecting.FEATURE,
     chores.FEATURE,
     growing_up.FEATURE,
+    agreement.FEATURE,
     log_shipping.FEATURE,
     radius.FEATURE,
     reported_leases.FEATURE,

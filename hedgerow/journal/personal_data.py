@@ -19,6 +19,7 @@ from hedgerow.journal.retention import forget_hosts
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import (
     access_requests,
+    agreements,
     bonuses,
     codes,
     daily,
@@ -32,6 +33,8 @@ from hedgerow.journal.tables import (
     pauses,
     protections_seen,
     reversed_labels,
+    rule_changes,
+    rules_told,
     sessions,
     usage,
     wishes,
@@ -99,6 +102,10 @@ def _of_both(table: Table) -> _SubjectCondition:
     return condition
 
 
+def _of_person(table: Table) -> _SubjectCondition:
+    return lambda subject: table.c.person == subject.person
+
+
 def _of_devices(table: Table) -> _SubjectCondition:
     return lambda subject: table.c.device.in_(subject.devices)
 
@@ -164,10 +171,13 @@ PERSONAL_DATA = (
     _Kind(
         "growing up",
         growing_up,
-        lambda subject: growing_up.c.person == subject.person,
+        _of_person(growing_up),
         growing_up.c.announced_at,
         _never,
     ),
+    _Kind("agreement", agreements, _of_person(agreements), agreements.c.agreed_at, _always),
+    _Kind("changes of rules", rule_changes, _of_person(rule_changes), rule_changes.c.at, _always),
+    _Kind("rules told", rules_told, _of_person(rules_told), rules_told.c.raised_at, _never),
     _Kind("devices", devices_seen, _of_devices(devices_seen), devices_seen.c.first_seen, _always),
 )
 _INVENTORY = (devices_seen, protections_seen)

@@ -298,6 +298,36 @@ growing_up = _state(  # the profiles of people whose birth is known
     Column("unseen", Float, nullable=False, server_default="0"),  # seconds that have still to be seen passing
     Column("seen_at", Float, nullable=False, server_default="0"),  # the last look, 0 if there is nothing to come
 )
+agreements = _state(  # of each child with its parents
+    "agreements",
+    _site(primary_key=True),
+    *_key("person"),
+    *_number("version"),  # counts the changes of the row
+    *_text("promises", "words"),  # of the parents: names as JSON, and a line of their own
+    *_number("months"),  # until the next look
+    *_number("agreed_round", "child_round", "parent_round"),  # of the last agreement, and of the last yes of each side
+    *_text("child_terms", "parent_terms"),  # JSON: what each side said yes to
+    *_text("parent"),  # who said yes
+    *_instant("child_at", "parent_at", "agreed_at", "look_at"),  # 0: never
+    *_number("reminded"),  # the round whose end was told
+)
+rules_told = _state(  # the rules of each child that its page has told it, and what is recorded about it
+    "rules_told",
+    _site(primary_key=True),
+    *_key("person"),
+    *_text("rules"),  # JSON
+    *_text("privacy"),  # the level in force
+    *_text("raised"),  # the level that is announced, empty without one
+    *_instant("raised_at", "begins_at"),
+)
+rule_changes = _log(  # of children's rules
+    "rule_changes",
+    *_text("person"),
+    *_instant("at"),
+    *_text("before", "after"),  # JSON
+    *_text("reason"),
+    Index("rule_changes_person", "person", "at"),
+)
 statements = _log(
     "statements",
     *_number("number"),

@@ -55,6 +55,7 @@ OWN_FORMS = (
     "/device/commands",
     "/device/conduct",
     "/device/growing/wait",
+    "/device/rules/yes",
     "/device/name",
     "/device/voucher",
     "/device/wish",
@@ -98,6 +99,7 @@ FORMS = {
     "/device/ask": {"site": "asked.example"},
     "/device/chore": {"chore": "Read"},
     "/device/growing/wait": {},
+    "/device/rules/yes": {},
     "/device/wish": {"kind": "minutes", "minutes": "30"},
     "/device/wish/close": {"wish": "1"},
     "/wishes/1/grant": {},
@@ -482,6 +484,7 @@ def test_a_filtered_device_reaches_nothing_of_it(web, signed_in):
         "/out-of-reach",
         "/device/advice/apps",
         "/device/advice/picture",
+        "/device/rules",
     }
     for trick in tricks:
         with client(web, CHILD, **trick) as child:

@@ -14,9 +14,12 @@ from hedgerow.journal.remembered_sites import RememberedSiteStore
 from hedgerow.journal.rule_versions import RuleVersions
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import (
+    agreements,
     counter_entries,
     growing_up,
     members,
+    rule_changes,
+    rules_told,
     site_groups,
     site_status,
     staff,
@@ -73,6 +76,15 @@ def fill(store: Store) -> None:
     store.execute(
         store.insert(growing_up).values(person="mia", born="2013-07", profile="child-8-12", **announced, erased_at=0.0)
     )
+    said: dict[str, object] = {"promises": "[]", "parent": "ana", "months": 3}
+    said |= dict.fromkeys(("child_terms", "parent_terms", "words"), "")
+    said |= dict.fromkeys(("version", "agreed_round", "child_round", "parent_round", "reminded"), 1)
+    said |= dict.fromkeys(("child_at", "parent_at", "agreed_at", "look_at"), NOW)
+    store.execute(store.insert(agreements).values(person="mia", **said))
+    told = {"person": "mia", "rules": "{}", "privacy": "category", "raised": "", "raised_at": 0.0, "begins_at": 0.0}
+    store.execute(store.insert(rules_told).values(told))
+    change = {"person": "mia", "at": NOW, "before": "{}", "after": "{}", "reason": ""}
+    store.execute(store.insert(rule_changes).values(change))
     Outbox(store, clock=clock).put("dad", "request", "tablet same.example", site)
     PolicyHistory(store).add(NOW, "ana", site, {}, {})
     PolicyVersions(store).add(PolicyVersion(0, NOW, "ana", site, "node", 0, {"hedgerow.yaml": site}))

@@ -15,18 +15,18 @@ from hedgerow.policies.model import Policy, Privacy, Rules, SafeSearch, Target, 
 from hedgerow.policies.time_model import Schedule
 from hedgerow.policies.times.schedule import DAY_NAMES, parse_clock, parse_interval, spans_on
 
-_PRIVACY = {
+PRIVACY_TEXTS = {
     Privacy.FULL: message("The sites and pages requested, and what was decided."),
     Privacy.DOMAIN: message("The names of the sites requested, not the pages, and what was decided."),
     Privacy.CATEGORY: message("Only the topic or service that was blocked. No site names, no pages."),
     Privacy.NONE: message("Nothing."),
 }
-_SAFE_SEARCH = {
+SAFE_SEARCH_TEXTS = {
     SafeSearch.STRICT: message("Search engines leave out everything that is unsuitable for children."),
     SafeSearch.MODERATE: message("Search engines leave out the most explicit results."),
     SafeSearch.OFF: message("Search engines show everything."),
 }
-_YOUTUBE = {
+YOUTUBE_TEXTS = {
     SafeSearch.STRICT: message("YouTube shows only what its strict mode allows, and no comments."),
     SafeSearch.MODERATE: message("YouTube leaves out what its moderate mode rates as mature."),
     SafeSearch.OFF: message("YouTube shows everything."),
@@ -47,6 +47,27 @@ class ScheduleText:
     targets: tuple[str, ...]
     when: tuple[tuple[str, str], ...]
     unless: str = ""
+
+
+def schedule_sentence(schedule: ScheduleText, reader: Language) -> str:
+    """Say what a schedule does, and when."""
+    if not schedule.is_all:
+        opens = message("Open only:") if schedule.is_only else message("Open:")
+        text = message("Closed:") if schedule.closes and not schedule.is_only else opens
+        what = f"{reader.gettext(text)} {reader.comma.join(schedule.targets)}"
+    elif schedule.closes:
+        what = reader.gettext(message("The internet is closed:"))
+    elif schedule.is_only:
+        what = reader.gettext(message("The internet is open only:"))
+    else:
+        what = reader.gettext(message("The internet is open:"))
+    separator = " " if schedule.is_all else reader.comma
+    return f"{what}{separator}{times_text(schedule.when)}"
+
+
+def times_text(when: Iterable[tuple[str, str]]) -> str:
+    """Return pairs of days and times as one text."""
+    return "; ".join(f"{days} {times}" for days, times in when)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +109,7 @@ def rules_text(
     (person None). `for_child`: what is closed is named as far as a child may read it.
     """
     layers = rule_layers(policy, profile, person, device)
-    allowed, all_blocked = _effective_targets(layers, now)
+    allowed, all_blocked = effective_targets(layers, now)
     blocked = {name: target for name, target in all_blocked.items() if not for_child or may_read(name)}
     schedules = (each for rules in layers for each in rules.schedules)
     own = {target.name for rules in layers[:-1] for target in rules.block}
@@ -106,20 +127,20 @@ def rules_text(
         leaves_out=frozenset(all_blocked.keys() - blocked.keys()),
         allowed=_titles(reader, {name: target for name, target in allowed.items() if not target.always}, *TargetKind),
         always=_titles(reader, {name: target for name, target in allowed.items() if target.always}, *TargetKind),
-        nights=_group_days(night_times(bedtime), reader, reader.gettext("every night")),
+        nights=group_days(night_times(bedtime), reader, reader.gettext("every night")),
         schedules=tuple(
             schedule_text(each, reader)
-            for each in (map(_childs_schedule, schedules) if for_child else schedules)
+            for each in (map(childs_schedule, schedules) if for_child else schedules)
             if each
         ),
         safe_search=safe,
-        searches=reader.gettext(_SAFE_SEARCH[safe]),
-        youtube=reader.gettext(_YOUTUBE[next((rules.youtube for rules in layers if rules.youtube is not None), safe)]),
-        kept=reader.gettext(_PRIVACY[privacy_of(layers)]),
+        searches=reader.gettext(SAFE_SEARCH_TEXTS[safe]),
+        youtube=reader.gettext(YOUTUBE_TEXTS[youtube_of(layers, safe)]),
+        kept=reader.gettext(PRIVACY_TEXTS[privacy_of(layers)]),
     )
 
 
-def _effective_targets(layers: Iterable[Rules], now: float) -> tuple[dict[str, Target], dict[str, Target]]:
+def effective_targets(layers: Iterable[Rules], now: float) -> tuple[dict[str, Target], dict[str, Target]]:
     """Return allowed and blocked targets by name.
 
     The nearest layer that names a target decides, as in `policies.rule_index`.
@@ -135,7 +156,7 @@ def _effective_targets(layers: Iterable[Rules], now: float) -> tuple[dict[str, T
     return allowed, blocked
 
 
-def _childs_schedule(schedule: TimedRules) -> TimedRules | None:
+def childs_schedule(schedule: TimedRules) -> TimedRules | None:
     """Return a schedule without the targets that a child may not read, or None if it closes nothing else."""
     block = tuple(target for target in schedule.block if may_read(target.name))
     is_empty = schedule.block and not (block or schedule.allow or schedule.internet or schedule.closed_otherwise)
@@ -146,6 +167,11 @@ def rule_layers(policy: Policy, profile: str, person: str | None, device: str | 
     """Return the rules of device, person, household and profile, the nearest first, as in `policies.ruleset`."""
     scopes = (policy.devices.get(device or ""), policy.people.get(person or ""))
     return [*(scope.rules for scope in scopes if scope), policy.household, policy.profiles[profile].rules]
+
+
+def youtube_of(layers: Iterable[Rules], otherwise: SafeSearch) -> SafeSearch:
+    """Return the level of YouTube that the nearest layer sets."""
+    return next((rules.youtube for rules in layers if rules.youtube is not None), otherwise)
 
 
 def privacy_of(layers: Iterable[Rules]) -> Privacy:
@@ -168,7 +194,7 @@ def schedule_text(schedule: TimedRules, reader: Language) -> ScheduleText:
     targets = tuple(title_of(target.name, reader) for target in (*schedule.block, *schedule.allow))
     closes = bool(schedule.block) or schedule.internet is Verdict.BLOCK
     times = {day: (text.replace("-", "–"), "") for day, text in day_times(schedule.when).items()}
-    when = _group_days(times, reader, reader.gettext("every day"))
+    when = group_days(times, reader, reader.gettext("every day"))
     is_all, is_only = (
         schedule.internet is not None or schedule.closed_otherwise,
         schedule.closed_otherwise or bool(schedule.otherwise),
@@ -179,12 +205,12 @@ def schedule_text(schedule: TimedRules, reader: Language) -> ScheduleText:
         is_all,
         is_only,
         targets,
-        (*when, *_date_ranges(date_times(schedule.when), reader)),
+        (*when, *dated_texts(date_times(schedule.when), reader)),
         schedule.unless,
     )
 
 
-def _date_ranges(times: dict[date, str], reader: Language) -> Iterator[tuple[str, str]]:
+def dated_texts(times: dict[date, str], reader: Language) -> Iterator[tuple[str, str]]:
     """Yield ranges of dates with the same times."""
     for first, last, text in _runs(times):
         yield _dates_text(first, last, reader), text.replace("-", "–")
@@ -213,16 +239,16 @@ def _dates_text(first: date, last: date, reader: Language) -> str:
     return reader.date(first) if first == last else f"{reader.date(first)} – {reader.date(last)}"
 
 
-def _group_days(times: dict[str, tuple[str, str]], reader: Language, always: str) -> tuple[tuple[str, str], ...]:
+def group_days(times: dict[str, tuple[str, str]], reader: Language, always: str) -> tuple[tuple[str, str], ...]:
     """Group days with the same times. `always` names all seven days."""
     groups: dict[str, list[int]] = {}
     for day, both in times.items():
         if any(both):
             groups.setdefault("–".join(filter(None, both)), []).append(DAY_NAMES.index(day))
-    return tuple((_days_text(days, reader, always), text) for text, days in groups.items())
+    return tuple((days_text(days, reader, always), text) for text, days in groups.items())
 
 
-def _days_text(days: list[int], reader: Language, always: str) -> str:
+def days_text(days: list[int], reader: Language, always: str) -> str:
     if len(days) == 7:
         return always
     if len(days) > 2 and days == list(range(days[0], days[-1] + 1)):

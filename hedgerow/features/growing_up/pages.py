@@ -14,29 +14,13 @@ from hedgerow.dashboards.pages.context import PageContext, redirect_to
 from hedgerow.dashboards.pages.people import PersonName, PersonPageGroup
 from hedgerow.dashboards.routes import DEVICES, MANAGE, post
 from hedgerow.dashboards.words.languages import Language
-from hedgerow.dashboards.words.rules import RulesText, rules_text
+from hedgerow.dashboards.words.rule_facts import Difference, difference, rule_facts
 from hedgerow.features.growing_up.keeper import keeper_of
 from hedgerow.features.growing_up.law import MinimumAge, ages_that_concern
 from hedgerow.features.growing_up.stages import GrowthStage
 from hedgerow.policies.growing import day_at, zone_of
 from hedgerow.policies.identity import Use, is_enough
 from hedgerow.policies.model import Person, Policy
-
-MOST_NAMED = 12
-"""Topics and services that a card names, at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Differences under the next profile: names, and sentences about the settings that change.
-
-    `more` is the number of names in neither list that are open too.
-    """
-
-    opened: tuple[str, ...]
-    closed: tuple[str, ...]
-    settings: tuple[str, ...]
-    more: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +39,11 @@ class StageCard:
 
     def difference(self, reader: Language) -> Difference:
         """Compare the person's rules under both profiles, with the person's own and the household's."""
-        profiles = (self.stage.profile, self.stage.announced)
         before, after = (
-            rules_text(self.policy, each, self.stage.person, None, reader, self.now, for_child=self.for_child)
-            for each in profiles
+            rule_facts(self.policy, profile, self.stage.person, self.now, for_child=self.for_child)
+            for profile in (self.stage.profile, self.stage.announced)
         )
-        pairs = ((before.searches, after.searches), (before.youtube, after.youtube), (before.kept, after.kept))
-        opened = _only_of(before, after)
-        settings = tuple(new for old, new in pairs if new != old)
-        return Difference(opened[:MOST_NAMED], _only_of(after, before), settings, max(0, len(opened) - MOST_NAMED))
-
-
-def _only_of(one: RulesText, other: RulesText) -> tuple[str, ...]:
-    """Return the topics and services that only `one` closes."""
-    there = {*other.topics, *other.services}
-    return tuple(each for each in (*one.topics, *one.services) if each not in there)
+        return difference(before, after, reader)
 
 
 class GrowingUpPages(PersonPageGroup):

@@ -1,0 +1,181 @@
+"""The agreement on the pages of both sides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Form, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from hedgerow.dashboards.control import DeviceView
+from hedgerow.dashboards.extensions import Card, Extensions, Place
+from hedgerow.dashboards.pages.context import PageContext, principal_of, redirect_to
+from hedgerow.dashboards.pages.own_device import tone_of
+from hedgerow.dashboards.pages.people import PersonName, PersonPageGroup
+from hedgerow.dashboards.reports import OLDER_FROM, age_of
+from hedgerow.dashboards.routes import DEVICES, MANAGE, READ, get, post
+from hedgerow.dashboards.words.languages import Language, language_of
+from hedgerow.dashboards.words.rule_facts import Difference, difference
+from hedgerow.dashboards.words.rules import RulesText, rules_text
+from hedgerow.features.agreement import own_words
+from hedgerow.features.agreement.agreements import agreements_of, is_child, parse_promises
+from hedgerow.features.agreement.own_words import PROMISES, SEEN, ReadyPromise
+from hedgerow.features.agreement.terms import MONTHS, Promises, Side, Standing
+from hedgerow.policies.identity import Use, is_enough
+from hedgerow.policies.model import Person
+from hedgerow.policies.text.notes import plain_note
+from hedgerow.proxy.pages.translations import is_young
+
+type FormText = Annotated[str, Form(max_length=300)]
+
+
+@dataclass(frozen=True, slots=True)
+class AgreementPage:
+    """An agreement as a page shows it to one side. `tone` is the child's reading level, as on its own page."""
+
+    standing: Standing
+    side: Side
+    tone: str
+    rules: RulesText
+    reader: Language
+
+    @property
+    def promises(self) -> Promises:
+        return self.standing.terms.promises
+
+    @property
+    def promised(self) -> list[ReadyPromise]:
+        """The ready promises that the parents have chosen."""
+        return [promise for promise in PROMISES if promise.name in self.promises.names]
+
+    @property
+    def seen(self) -> str:
+        """A message about what the parents see of the child."""
+        return SEEN[self.standing.terms.rules.privacy]
+
+    @property
+    def budgets(self) -> list[str]:
+        """The daily limits in words."""
+        return [each.text(self.reader) for each in self.standing.terms.rules.budgets]
+
+    @property
+    def has_said_yes(self) -> bool:
+        return self.standing.has_said_yes(self.side)
+
+    @property
+    def other_has_said_yes(self) -> bool:
+        return self.standing.has_said_yes(self.side.other)
+
+    def changes(self) -> Difference | None:
+        """Return what has changed since this side's yes, None without a yes."""
+        agreed = self.standing.agreed_terms(self.side)
+        return None if agreed is None else difference(agreed.rules, self.standing.terms.rules, self.reader)
+
+    @property
+    def has_other_promises(self) -> bool:
+        """True if the parents promise something else than at this side's yes."""
+        agreed = self.standing.agreed_terms(self.side)
+        return agreed is not None and agreed.promises != self.promises
+
+
+class AgreementPages(PersonPageGroup):
+    """`/device/rules` for a child, `/agreement/NAME` for its parents."""
+
+    @get("/device/rules", DEVICES)
+    async def own_rules(self, request: Request) -> Response:
+        """Show a child its rules. Any other device is led to its own page."""
+        view = self._device(request)
+        if (person := _child_at(self._context, view)) is None:
+            return redirect_to("/device")
+        shown = await run_in_threadpool(self._shown, request, person, Side.CHILD)
+        return self._page(request, "agreement/templates/own_rules.html", shown=shown)
+
+    @post("/device/rules/yes", DEVICES, page="/device/rules")
+    async def childs_yes(self, request: Request, seen: FormText = "") -> Response:
+        """Say yes as the child."""
+        if (person := _child_at(self._context, self._device(request))) is None:
+            raise own_words.not_here()
+        await run_in_threadpool(self._context.part(agreements_of).say_yes, Side.CHILD, person, seen=seen)
+        return redirect_to("/device/rules")
+
+    @get("/agreement/{name}", READ)
+    async def agreement(self, request: Request, name: PersonName) -> Response:
+        """Show the parents the same, with their promises to choose."""
+        person = self._person(name).name
+        shown = await run_in_threadpool(self._shown, request, person, Side.PARENT)
+        return self._page(
+            request, "agreement/templates/agreement.html", shown=shown, name=person, ready=PROMISES, months=MONTHS
+        )
+
+    @post("/agreement/{name}/yes", MANAGE, page="/agreement/{name}")
+    async def parents_yes(
+        self,
+        request: Request,
+        name: PersonName,
+        promise: Annotated[list[str] | None, Form(max_length=20)] = None,
+        words: FormText = "",
+        months: FormText = "",
+        seen: FormText = "",
+    ) -> Response:
+        """Say yes as a parent, with these promises."""
+        person, promises = self._person(name).name, parse_promises(promise or (), plain_note(words), months)
+        who = principal_of(request).name
+        say_yes = self._context.part(agreements_of).say_yes
+        await run_in_threadpool(say_yes, Side.PARENT, person, seen=seen, promises=promises, name=who)
+        return redirect_to(f"/agreement/{name}")
+
+    def _shown(self, request: Request, name: str, side: Side) -> AgreementPage:
+        policy, reader, now = self._context.policy(), language_of(request), self._context.clock()
+        standing = self._context.part(agreements_of).standing(name)
+        person = policy.people[name]
+        rules = rules_text(policy, person.profile, name, None, reader, now, for_child=True)
+        return AgreementPage(standing, side, reading_level(person), rules, reader)
+
+
+def reading_level(person: Person) -> str:
+    """Return how a page speaks to a child: `young`, `child` or `teen`, as its own page does."""
+    if is_young(person.age, person.profile):
+        return "young"
+    return "child" if age_of(person) < OLDER_FROM else "teen"
+
+
+def _child_at(context: PageContext, view: DeviceView) -> str | None:
+    """Return the child of the family whose device this is for sure, or None."""
+    is_sure = view.person is not None and is_enough(view.grade, Use.KEPT)
+    return view.person if is_sure and tone_of(view, context.policy()) else None
+
+
+def _standing(context: PageContext, person: str) -> Standing | None:
+    policy = context.policy()
+    if person not in policy.people or not is_child(policy, policy.people[person]):
+        return None
+    return context.part(agreements_of).standing(person)
+
+
+def _of_device(context: PageContext, view: DeviceView) -> Standing | None:
+    person = _child_at(context, view)
+    return None if person is None else _standing(context, person)
+
+
+def _of_person(context: PageContext, person: Person) -> Standing | None:
+    return _standing(context, person.name)
+
+
+def _of_today(context: PageContext, _subject: object) -> list[Standing] | None:
+    """Return the agreements that wait for a parent."""
+    known = context.part(agreements_of).store.all()
+    found = (_standing(context, agreement.person) for agreement in known)
+    waiting = (each for each in found if each is not None and not each.has_said_yes(Side.PARENT))
+    return [each for each in waiting if each.is_due or each.has_said_yes(Side.CHILD)] or None
+
+
+EXTENSIONS = Extensions(
+    cards=(
+        Card(place=Place.TODAY, template="agreement/templates/today.html", read=_of_today),
+        Card(place=Place.PERSON, template="agreement/templates/person.html", read=_of_person),
+        Card(place=Place.OWN_PAGE, template="agreement/templates/own_card.html", read=_of_device),
+    ),
+    page_groups=(AgreementPages,),
+)
