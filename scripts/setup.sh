@@ -5,6 +5,13 @@ set -eu
 cd "$(dirname "$0")/.."
 
 kind=${1:-all}
+
+# With sudo, .venv belongs to the owner of the folder all the same, who can then bring it up to date without sudo.
+owner=$(stat -c %u .)
+if [ "$(id -u)" = 0 ] && [ "$owner" != 0 ] && [ "${SUDO_UID:-}" = "$owner" ]; then
+    exec sudo -H -u "#$owner" -- env PYTHON="${PYTHON:-}" scripts/setup.sh "$kind"
+fi
+
 lock=requirements.lock
 stamp=.venv/.installed
 wanted=$(cat "$lock" pyproject.toml setup.py hedgerow/blocklists/recognition/_pieces.c | cksum)

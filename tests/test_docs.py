@@ -4,6 +4,7 @@ printed.
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
@@ -12,7 +13,9 @@ import sys
 import tomllib
 from pathlib import Path
 
+import catalogues
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from hedgerow.app.cli import GROUP_NAMES, make_cli
@@ -232,3 +235,87 @@ def test_there_is_one_logo() -> None:
     )
     shapes = {re.findall(r'<path [^>]*d="([^"]+)"', (ROOT / file).read_text(encoding="utf-8"))[0] for file in files}
     assert len(shapes) == 1
+
+
+# -- What is quoted, counted and shown in the documents is what the program says. --
+
+
+def sentences_of_doctor() -> list[re.Pattern[str]]:
+    """Return a pattern for each text that a check of the doctor may say, with anything in place of values."""
+    found = []
+    modules = [*(ROOT / "hedgerow/app/doctor").glob("*.py"), *(ROOT / "hedgerow/features").glob("*/checks.py")]
+    for module in modules:
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+            parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+            texts = [part.value if isinstance(part, ast.Constant) else None for part in parts]
+            if all(text is None or isinstance(text, str) for text in texts) and any(texts):
+                found.append(re.compile("".join(".*" if text is None else re.escape(str(text)) for text in texts)))
+    return [each for each in found if len(re.sub(r"\W|\.\*", "", each.pattern)) >= 5]
+
+
+def test_the_sample_of_the_doctor_is_what_it_says() -> None:
+    page = (ROOT / "docs/install/check.md").read_text(encoding="utf-8")
+    sample = next(text for text in _BLOCK.findall(page) if "hedgerow doctor\n" in text[1])[1].splitlines()[1:]
+    said = sentences_of_doctor()
+    shown = [re.sub(r"^(?:good|unsure|bad) +|^ +→ ", "", line) for line in sample]
+    told = [line.partition(": ")[2] if sample[at][0] != " " else line for at, line in enumerate(shown)]
+    assert len(told) > 10
+    assert [line for line in told if not any(each.fullmatch(line) for each in said)] == []
+
+
+def test_the_policy_page_counts_the_helplines_as_they_are() -> None:
+    entries = yaml.safe_load((ROOT / "hedgerow/policies/lifelines.yaml").read_text(encoding="utf-8"))
+    hosts = {host for entry in entries for host in entry.get("hosts", ())}
+    countries = {entry["country"] for entry in entries if entry.get("hosts")} - {"int"}
+    page = (ROOT / "docs/policy.md").read_text(encoding="utf-8")
+    assert re.search(r"Helplines of (\d+) countries .* with (\d+) hosts", page).groups() == (  # type: ignore[union-attr]
+        str(len(countries)),
+        str(len(hosts)),
+    )
+
+
+DOORS = ("for-parents.md", "for-cafes.md", "for-cafe-staff.md", "troubleshooting.md")
+"""The documents for people who run no server."""
+
+
+def plain_text(page: str) -> str:
+    """Return what is read of a document: without code, pictures and the targets of links."""
+    page = re.sub(r"^```.*?^```", "", page, flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", re.sub(r"<[^>]+>", "", page))
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_pages_for_families_and_cafes_are_short(name: str) -> None:
+    text = plain_text((ROOT / "docs" / name).read_text(encoding="utf-8"))
+    assert len(text.split()) <= 1500
+    sentences = re.split(r"(?<=[.!?:])[\s\"”*]+|\n\n|\n[-|#]|\n\d\.|\|", text)
+    assert [each for each in sentences if len(each.split()) > 25] == []
+
+
+FOREIGN = re.compile(
+    r"\b(?:YAML|HTB|option 82|Ed25519|MASQUE|nftables|ECH|DHCP option|RFC \d+|EDNS|DoH|DoT|Apprise|VLAN|IPv6)\b"
+)
+"""What no reader of those pages should have to know."""
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_pages_for_families_and_cafes_have_no_terms_of_admins(name: str) -> None:
+    text = plain_text((ROOT / "docs" / name).read_text(encoding="utf-8"))
+    assert FOREIGN.findall(text) == []
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_quoted_labels_are_those_of_the_pages(name: str) -> None:
+    """A word in italics is a label that the reader looks for on a page."""
+    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    labels = set(re.findall(r"(?<![*\w])\*([^*\n]+)\*(?![*\w])", text.replace("\n", " ")))
+    texts = [form for each in catalogues.messages() if each.id for form in strings(each.id)]
+    texts = [text for text in texts if len(re.sub(r"%\(\w+\)[sd]|\W", "", text)) > 1]
+    known = re.compile("|".join(re.sub(r"%\\\(\w+\\\)[sd]", ".+", re.escape(text)) for text in texts))
+    assert len(labels) > 3
+    assert sorted(label for label in labels if not known.fullmatch(label)) == []
+
+
+def strings(id: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Return the forms of a message, one without a plural."""
+    return (id,) if isinstance(id, str) else id
