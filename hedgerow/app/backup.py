@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import filecmp
 import os
+import pwd
 import shutil
 import tarfile
 import tempfile
@@ -102,7 +103,7 @@ def back_up(
                 names = tuple(tar.getnames())
             whole.replace(out)
     except OSError as error:
-        raise BackupError(f"Can't write {out}: {error_text(error)}.") from None
+        raise BackupError(f"Can't write {out}: {_reason(error)}") from None
     return names
 
 
@@ -183,9 +184,21 @@ def restore(
                 chown_to_owner(state, [kept, *kept.rglob("*")])
             return Restored(names, kept if kept.exists() else None)
     except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
-        raise BackupError(f"Can't restore {backup}: {error_text(error)}.") from None
+        raise BackupError(f"Can't restore {backup}: {_reason(error)}") from None
     finally:
         lock.release()
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong, and as whom: root's own files are closed to the user as which root's commands run."""
+    if not isinstance(error, PermissionError):
+        return f"{error_text(error)}."
+    user = str(os.geteuid())
+    with contextlib.suppress(KeyError):  # a container's user may have no name
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    return (
+        f"{error_text(error)}. This runs as the user {user}: use a file that this user can open, such as in /var/tmp."
+    )
 
 
 def _restore_all(

@@ -1,6 +1,8 @@
 """Backup and restore, also of a journal in use; a file that is not a backup changes nothing."""
 
 import io
+import os
+import pwd
 import random
 import shutil
 import sqlite3
@@ -11,7 +13,7 @@ from contextlib import closing
 import pytest
 from small_internet.running import hedgerow_command
 
-from hedgerow.app.backup import BackupError, ExistingFilesError, back_up, restore
+from hedgerow.app.backup import BackupError, ExistingFilesError, _reason, back_up, restore
 from hedgerow.files import FolderLock
 from hedgerow.journal.access_store import GrantStore
 from hedgerow.journal.database import open_journal
@@ -293,3 +295,11 @@ def test_the_command_replaces_only_if_told(state, tmp_path):
     fresh = hedgerow_command("restore", str(out), "--state", str(new), "--policy", str(new / "hedgerow.yaml"))
     assert fresh.returncode == 0, fresh.stderr
     assert "was there already" not in fresh.stdout
+
+
+def test_a_file_that_may_not_be_opened_is_named_with_the_user():
+    """Such as root's own, since the package runs the commands of root as the service's user."""
+    said = _reason(PermissionError(13, "Permission denied", "/root/saved.tar.gz"))
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    assert said.startswith(f"Permission denied: /root/saved.tar.gz. This runs as the user {user}: use a file")
+    assert _reason(FileNotFoundError(2, "No such file or directory", "/x")) == "No such file or directory: /x."

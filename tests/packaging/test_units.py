@@ -137,3 +137,29 @@ def test_a_downgrade_has_the_journal_changed_while_nobody_uses_it(
         assert copies == ["journal.sqlite.of-0.1.9-1"]  # which the older version's postinst does not remove
     else:
         assert (done, copies) == ([], ["journal.sqlite.before-upgrade-from-0.1.9-1"])
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("step", ["remove", "purge"])
+def test_a_purge_deletes_all_and_a_removal_says_what_it_keeps(tmp_path: Path, step: str) -> None:
+    for program in ("deb-systemd-helper", "systemctl"):
+        (tmp_path / program).write_text("#!/bin/sh\n", encoding="utf-8")
+        (tmp_path / program).chmod(0o755)
+    folders = "/etc/hedgerow /var/lib/hedgerow /var/log/hedgerow"
+    script = ROOT / "packaging" / "debian" / "postrm"
+    installed = (
+        f"for each in /etc /var/lib /var/log /run; do mount -t tmpfs none $each; done; mkdir -p {folders} $ca && touch"
+        f" $ca/hedgerow-ca.pem && PATH={tmp_path}:$PATH sh {script} {step} && ls -d {folders} 2>&1 || true"
+    )
+    said = subprocess.run(
+        ["unshare", "--mount", "sh", "-euc", f"ca=/var/lib/hedgerow/ca; {installed}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    if step == "remove":
+        assert all(folder in said[0] for folder in folders.split())
+        assert said[1:] == folders.split()
+    else:
+        assert "still do: remove it there" in said[0]
+        assert all(line.endswith("No such file or directory") for line in said[1:])
