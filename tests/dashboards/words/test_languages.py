@@ -21,7 +21,7 @@ from hedgerow.dashboards.words.languages import language
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.text.locales import LANGUAGES, catalogue_path, native_names, parse_po, read_translations
 from hedgerow.policies.times.schedule import DAY_NAMES
-from hedgerow.proxy.pages.translations import category_titles
+from hedgerow.proxy.pages.translations import PAGE_CONTEXT, category_titles
 
 
 def forms(each):
@@ -88,6 +88,26 @@ def test_translations_use_one_form_of_address_and_say_nothing_twice(code):
             assert code not in FORMAL or not re.search(FORMAL[code], text), text
             half = len(text) // 2
             assert len(text) < 10 or text[:half] != text[half:], f"the sentence stands twice: {text}"
+
+
+POLITE = {
+    "es": r"\b[Uu]sted",
+    "fr": r"\b[Vv]o(?:us|tre|s)\b",
+    "hi": r"(?<!अपने )आप(?:का|की|के|को)? |माँगें|पूछें|करें।",
+    "id": r"\bAnda\b",
+    "it": r"\b(?:Lei|chieda|provi)\b",
+    "pl": r"\b(?:Pan|Pani|Państwo|[Pp]roszę)\b",
+    "tr": r"\b[Ss]iz(?:in|e|i|den)?\b|\biste(?:yin|yiniz)\b",
+    "uk": r"\b(?:[Вв]ас|[Вв]ам|[Вв]аш\w*|попросіть|[Сс]пробуйте)\b",
+}
+"""Signs of the polite address, which no child is spoken to with."""
+
+
+@pytest.mark.parametrize("code", POLITE)
+def test_the_block_page_speaks_to_children_as_one_does(code):
+    said = [text for each in updated(code) if each.id and each.context == PAGE_CONTEXT for _, text in forms(each)]
+    assert len(said) > 50
+    assert [text for text in said if re.search(POLITE[code], text)] == []
 
 
 def runs(text):

@@ -320,11 +320,11 @@ def test_a_language_without_a_catalogue_is_english() -> None:
     [
         ("de", ("Diese Seite ist hier gesperrt", "Glücksspiel", "16:14 Uhr", "Jemand zum Reden", "Um Zugang bitten")),
         ("fr", ("Ce site est bloqué ici", "Jeux d’argent", "16:14", "Quelqu’un à qui parler", "Demander l’accès")),
-        ("es", ("Este sitio no está disponible aquí", "Apuestas", "16:14", "Alguien con quien hablar", "Pedir acceso")),
+        ("es", ("Este sitio está bloqueado aquí", "Apuestas", "16:14", "Alguien con quien hablar", "Pedir acceso")),
         (
             "pt",
             (
-                "Este site não está disponível aqui",
+                "Este site está bloqueado aqui",
                 "Jogos a dinheiro e apostas",
                 "16:14",
                 "Alguém com quem falar",
@@ -334,7 +334,7 @@ def test_a_language_without_a_catalogue_is_english() -> None:
         (
             "pt-BR",
             (
-                "Este site não está liberado aqui",
+                "Este site está bloqueado aqui",
                 "Apostas e jogos de azar",
                 "16:14",
                 "Alguém para conversar",
