@@ -21,7 +21,7 @@ BUDGETS = {
     "blocklists": 3795,
     "dashboards": 7444,
     "dns": 4745,
-    "features": 9990,
+    "features": 10086,
     "journal": 3544,
     "network": 1302,
     "policies": 5859,

@@ -21,6 +21,7 @@ from hedgerow.dashboards.words.rule_facts import Difference, difference
 from hedgerow.dashboards.words.rules import RulesText, rules_text
 from hedgerow.features.agreement import own_words
 from hedgerow.features.agreement.agreements import agreements_of, is_child, parse_promises
+from hedgerow.features.agreement.changes import RuleChange, changes_of, without_empty
 from hedgerow.features.agreement.own_words import PROMISES, SEEN, ReadyPromise
 from hedgerow.features.agreement.terms import MONTHS, Promises, Side, Standing
 from hedgerow.policies.identity import Use, is_enough
@@ -80,6 +81,23 @@ class AgreementPage:
         return agreed is not None and agreed.promises != self.promises
 
 
+@dataclass(frozen=True, slots=True)
+class OwnCard:
+    """The card of a child's page. It is the same until something happens, as the page looks for that."""
+
+    is_due: bool
+    is_agreed: bool
+    is_changed: bool
+    has_said_yes: bool
+    other_has_said_yes: bool
+    look_at: float
+    changes: tuple[RuleChange, ...]
+
+    def told(self, reader: Language) -> tuple[tuple[RuleChange, Difference], ...]:
+        """Return the changes of the last days in words."""
+        return without_empty(self.changes, reader)
+
+
 class AgreementPages(PersonPageGroup):
     """`/device/rules` for a child, `/agreement/NAME` for its parents."""
 
@@ -105,8 +123,16 @@ class AgreementPages(PersonPageGroup):
         """Show the parents the same, with their promises to choose."""
         person = self._person(name).name
         shown = await run_in_threadpool(self._shown, request, person, Side.PARENT)
+        found = await run_in_threadpool(self._context.part(changes_of).of_child, person)
+        told = without_empty(found, language_of(request))
         return self._page(
-            request, "agreement/templates/agreement.html", shown=shown, name=person, ready=PROMISES, months=MONTHS
+            request,
+            "agreement/templates/agreement.html",
+            shown=shown,
+            name=person,
+            told=told,
+            ready=PROMISES,
+            months=MONTHS,
         )
 
     @post("/agreement/{name}/yes", MANAGE, page="/agreement/{name}")
@@ -124,6 +150,16 @@ class AgreementPages(PersonPageGroup):
         who = principal_of(request).name
         say_yes = self._context.part(agreements_of).say_yes
         await run_in_threadpool(say_yes, Side.PARENT, person, seen=seen, promises=promises, name=who)
+        return redirect_to(f"/agreement/{name}")
+
+    @post("/agreement/{name}/reason", MANAGE, page="/agreement/{name}")
+    async def give_reason(
+        self, name: PersonName, change: Annotated[str, Form(max_length=20)] = "", reason: FormText = ""
+    ) -> Response:
+        """Say to the child why a rule has changed."""
+        person = self._person(name).name
+        number = int(change) if change.isascii() and change.isdigit() and len(change) < 19 else 0
+        await run_in_threadpool(self._context.part(changes_of).give_reason, person, number, plain_note(reason))
         return redirect_to(f"/agreement/{name}")
 
     def _shown(self, request: Request, name: str, side: Side) -> AgreementPage:
@@ -154,13 +190,24 @@ def _standing(context: PageContext, person: str) -> Standing | None:
     return context.part(agreements_of).standing(person)
 
 
-def _of_device(context: PageContext, view: DeviceView) -> Standing | None:
+def _of_device(context: PageContext, view: DeviceView) -> OwnCard | None:
     person = _child_at(context, view)
-    return None if person is None else _standing(context, person)
+    if person is None or (standing := _standing(context, person)) is None:
+        return None
+    return OwnCard(
+        is_due=standing.is_due,
+        is_agreed=standing.is_agreed,
+        is_changed=standing.is_changed,
+        has_said_yes=standing.has_said_yes(Side.CHILD),
+        other_has_said_yes=standing.has_said_yes(Side.PARENT),
+        look_at=standing.agreement.look_at,
+        changes=context.part(changes_of).of_child(person),
+    )
 
 
-def _of_person(context: PageContext, person: Person) -> Standing | None:
-    return _standing(context, person.name)
+def _of_person(context: PageContext, person: Person) -> tuple[Standing, tuple[RuleChange, ...]] | None:
+    standing = _standing(context, person.name)
+    return None if standing is None else (standing, context.part(changes_of).of_child(person.name))
 
 
 def _of_today(context: PageContext, _subject: object) -> list[Standing] | None:

@@ -1,4 +1,4 @@
-"""The service in control: it reminds parents of the next look at the rules."""
+"""The service in control: it reminds parents of the next look at the rules, and finds what has changed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import logging
 from sqlalchemy.exc import DatabaseError
 
 from hedgerow.features.agreement.agreements import agreements_of
+from hedgerow.features.agreement.changes import changes_of
 from hedgerow.features.contract import ControlService, Core
 from hedgerow.journal.store import cause_of
 from hedgerow.task_state import Area
@@ -20,14 +21,21 @@ LOOK_S = 30.0
 
 def agreement_service(core: Core) -> ControlService:
     """Return the service."""
-    agreements = core.part(agreements_of)
+    agreements, changes = core.part(agreements_of), core.part(changes_of)
+
+    def look() -> None:
+        changes.look()
+        agreements.remind()
 
     async def run() -> None:
         while True:
             try:
-                await asyncio.to_thread(agreements.remind)
+                await asyncio.to_thread(look)
             except DatabaseError as error:
                 log.warning("Can't read the agreements: %s", cause_of(error))
             await next_tick(LOOK_S)
 
-    return ControlService(name="agreement", area=Area.UPKEEP, run=run)
+    async def prune(now: float) -> None:
+        await asyncio.to_thread(changes.prune, now)
+
+    return ControlService(name="agreement", area=Area.UPKEEP, run=run, prune=prune)
