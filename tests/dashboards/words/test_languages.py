@@ -110,6 +110,32 @@ def test_the_block_page_speaks_to_children_as_one_does(code):
     assert [text for text in said if re.search(POLITE[code], text)] == []
 
 
+DAY_TITLES = {"Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"}
+_MARKS = {".": ".", "।": ".", "?": "?", "؟": "?", ":": ":", "…": "…", "!": "!"}
+_UNITS = r"\b(?:min|h)$"  # German writes a point after them
+_MARKED_OTHERWISE = {"Off you go.", "What to tell the children"}
+"""Messages whose translation is an exclamation or a question where the English one is not."""
+
+
+def end(text):
+    """Return the mark at the end of a text, the same for all scripts, or nothing."""
+    return _MARKS.get(re.sub(r"(?:</?\w+[^>]*>|[\s”“\"»«’)\]\u200f])+$", "", text)[-1:], "")
+
+
+@pytest.mark.parametrize("code", TRANSLATED)
+def test_translations_begin_and_end_as_the_message_does(code):
+    """With a capital or not, and with the same mark: a label is no sentence, and the beginning of a sentence is none
+    either. Names of days have no capital in most languages, nouns have one in German.
+    """
+    for each in updated(code):
+        for text, translation in forms(each) if each.id and each.id not in _MARKED_OTHERWISE else ():
+            if not translation:
+                continue
+            assert end(text) == end(translation) or re.search(_UNITS, text), translation
+            if text[0].isupper() and text not in DAY_TITLES:
+                assert not translation[0].islower(), translation
+
+
 def runs(text):
     """Return the six consecutive words that a text has, without its tags, values, commands and addresses."""
     words = re.findall(r"[^\W\d_]{2,}", re.sub(r"<code>.*?</code>|<[^>]+>|%\(\w+\)s|\S+[:/]\S+", " ", text).casefold())
