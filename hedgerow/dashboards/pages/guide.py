@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import Annotated, Any
+from urllib.parse import urlencode
 from zoneinfo import available_timezones
 
 from babel.core import get_global
@@ -27,6 +28,7 @@ from hedgerow.dashboards.pages.context import (
     redirect_to,
     with_session,
 )
+from hedgerow.dashboards.pages.device_cards import unnamed_devices
 from hedgerow.dashboards.pages.forms import forms_of, typed_fields
 from hedgerow.dashboards.pages.recognised_devices import recognise
 from hedgerow.dashboards.pages.settings import BLOCKED_ANSWER
@@ -59,7 +61,10 @@ NO_PLACE = frozenset({"UTC", "Etc/UTC"})
 """Time zones of machines that nobody has told where they are."""
 PEOPLE_ROWS = 8
 DEVICE_ROWS = 40
+FULL_ROWS = 12
+"""Devices of a page with their fields. The others are a line each, which opens them."""
 _OWN_ROW = 0
+_FIELDS = ("device", "called", "person")
 
 type FormText = Annotated[str, Form(max_length=600)]
 
@@ -117,18 +122,22 @@ class GuidePages(PageGroup):
         found = await run_in_threadpool(recognise, rows, self._vendors, self._context.activity)
         devices = sorted(devices, key=lambda each: -1 if each.is_this or each.row is None else found[each.device].place)
         apart = [each for each in devices if each.row and not each.is_this and found[each.device].role.is_apart]
-        near, sent = [each for each in devices if each not in apart], forms_of(request).sent
         # A row stays that of the device for which something was typed, also if that has gone.
+        sent = forms_of(request).sent
         numbers = {device: row for row in range(DEVICE_ROWS) for device in sent.get(f"device-{row}", ())}
+        opened = {*numbers, request.query_params.get("open", "")}
+        in_turn = sorted(devices, key=lambda each: (each in apart, each.device not in opened))
+        full = [each for place, each in enumerate(in_turn) if place < FULL_ROWS or each.device in opened]
         free = (row for row in range(DEVICE_ROWS) if not sent.get(f"device-{row}"))
-        numbers |= zip((each.device for each in near + apart if each.device not in numbers), free, strict=False)
-        near, apart = ([each for each in group if each.device in numbers] for group in (near, apart))
+        numbers |= zip((each.device for each in full if each.device not in numbers), free, strict=False)
+        near, others = ([each for each in in_turn if (each in apart) is is_apart] for is_apart in (False, True))
         return {
-            "devices": near + apart,
+            "near": near,
+            "apart": others,
             "numbers": numbers,
-            "rows": [f"{name}-{row}" for row in range(DEVICE_ROWS) for name in ("device", "called", "person")],
-            "first_apart": len(near),
+            "rows": ["open", *(f"{name}-{row}" for row in range(DEVICE_ROWS) for name in _FIELDS)],
             "most": DEVICE_ROWS,
+            "opened": request.query_params.get("open", ""),
             "found": found,
         }
 
@@ -195,7 +204,7 @@ class GuidePages(PageGroup):
     async def set_devices(self, request: Request) -> Response:
         """Assign devices from the rows `device-0`, `called-0`, `person-0`. A device keeps its row after a refusal.
 
-        Devices without a person stay filtered as a child's.
+        Devices without a person stay filtered as a child's. `open` is a device whose fields are to be shown next.
         """
         form, policy = await _typed(request), self._context.policy()
         own = self._context.control.device_at(peer_address(request.scope))
@@ -218,7 +227,9 @@ class GuidePages(PageGroup):
             if own is not None and device == own.device:  # its name may be in any language
                 edits.append(put(("devices", name, "kind"), device_word(request.headers.get("user-agent", ""))))
             names.add(name)
-        return await self._save(request, "devices", message("Which device belongs to whom"), *edits)
+        following = await self._save(request, "devices", message("Which device belongs to whom"), *edits)
+        opened = form.get("open", "")[:300]
+        return redirect_to(f"/start/devices?{urlencode({'open': opened})}#open") if opened else following
 
     @get("/start/children", READ)
     async def children(self, request: Request, of: Annotated[str, Query(max_length=64)] = "") -> Response:
@@ -241,15 +252,24 @@ class GuidePages(PageGroup):
         )
 
     @get("/start/{step}", SETUP, OPERATE, READ)
-    async def step(self, request: Request, step: Annotated[str, Path(max_length=20)]) -> Response:
-        """Show a step of the guide with its current values. The password comes first."""
+    async def step(
+        self,
+        request: Request,
+        step: Annotated[str, Path(max_length=20)],
+        make: Annotated[str, Query(max_length=40)] = "",
+        shows: Annotated[str, Query(max_length=10)] = "",
+    ) -> Response:
+        """Show a step of the guide with its current values. The password comes first.
+
+        `make` and `shows` are for the feature that connects a home: a make of router or a device, and all devices.
+        """
         if _may_be_a_stranger(request):
             self._device(request)
         if not self._context.accounts.has_any or step not in (*STEPS, "done"):
             step = "password"
         parts = {"place": self._place, "people": self._people, "devices": self._devices, "done": self._done}
         values: dict[str, Any] = await parts[step](request) if step in parts else {}
-        values["here"] = local_address(request.scope)
+        values |= {"here": local_address(request.scope), "make": make, "shows": shows}
         if step != "done" and not self._context.policy().devices:
             values["nav"] = ()  # nothing leads away from the guide until a device has a name
         has_password, people = self._context.accounts.has_any, list(self._context.policy().people.values())
@@ -290,7 +310,7 @@ class GuidePages(PageGroup):
         """
         policy, peer = self._context.policy(), peer_address(request.scope)
         own = None if peer in LOCAL_PEERS else self._context.control.device_at(peer)
-        rows = [row for row in seen if row.device not in policy.devices]
+        rows = unnamed_devices(self._context.index(), seen)
         found = [_guess(row, policy, row.name) for row in rows if own is None or row.device != own.device]
         if own is None or (own.device in policy.devices and not own.may_resume):
             return found

@@ -66,8 +66,12 @@ class RecognisedDevice:
 
     @property
     def place(self) -> int:
-        """Its place among others: people's devices first, what is set apart last."""
-        return 2 if self.role.is_apart else int(self.role is DeviceRole.SHARED)
+        """Its place among others: people's devices first, those of which something is known before; what is set apart
+        last.
+        """
+        if self.role is not DeviceRole.PERSONAL:
+            return 3 if self.role.is_apart else 2
+        return 0 if self.kind or self.maker or self.name or self.asks else 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import Request
+from fastapi import Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
@@ -46,7 +47,7 @@ class ConnectPages(PageGroup):
     """The parts of the step that bring themselves up to date."""
 
     @get("/connecting/devices", OPERATE, READ)
-    async def devices(self, request: Request) -> Response:
+    async def devices(self, request: Request, shows: Annotated[str, Query(max_length=10)] = "") -> Response:
         """Return the list of the devices, with those that are here and ask nothing, for `live.js`."""
         home = await run_in_threadpool(home_of, self._context)
         watch = self._context.part(router_watch_of)
@@ -58,6 +59,7 @@ class ConnectPages(PageGroup):
             silent=home.silent(present),
             handed_out=handed_out,
             can_ask=watch.can_ask,
+            shows=shows,
         )
 
     @get("/connecting/end", OPERATE, READ)

@@ -39,6 +39,15 @@ class Router:
     words: Mapping[str, Mapping[str, Any]] = field_of(default_factory=dict)
     source: str = ""
 
+    @property
+    def key(self) -> str:
+        """The name for addresses.
+
+        >>> Router("FRITZ!Box", RouterKind.HANDS).key
+        'fritzbox'
+        """
+        return "".join(filter(str.isalnum, self.name.casefold()))
+
     def in_words_of(self, language: str) -> Router:
         """Return the router with the words that its menus have in a language, else in English."""
         words = self.words.get(language, {})

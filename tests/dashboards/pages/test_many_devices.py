@@ -10,6 +10,7 @@ import pytest
 from web_server import NOW, Web
 from web_server.household import PAGES, fill
 
+from hedgerow.dashboards.pages.guide import FULL_ROWS
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.policies.model import DeviceId
 
@@ -78,6 +79,52 @@ def test_no_page_of_a_household_is_heavy(web: Web) -> None:
     with parent(web) as local:
         heavy = {path: count for path in PAGES if (count := elements(local, path)) > MOST_ELEMENTS}
     assert not heavy
+
+
+def test_no_page_of_a_household_of_forty_devices_and_as_many_new_ones_is_heavy(web: Web) -> None:
+    """Half a home's things are lamps and plugs. A parent's phone shows each page at once all the same."""
+    fill(web)
+    names = [f"thing {number}" for number in range(36)]
+    text = web.policy_path.read_text()
+    text = text.replace("[mia-tablet, console]", f"[mia-tablet, console, {', '.join(names)}]")
+    more = "".join(f"  {name}: {{ip: 192.168.7.{number}}}\n" for number, name in enumerate(names, 1))
+    web.policy_path.write_text(text.replace("devices:\n  mia-tablet", f"devices:\n{more}  mia-tablet"))
+    seen = [(f"02:00:00:00:00:{number:02x}", f"192.168.8.{number}") for number in range(1, 41)]
+    for at in (NOW - 4000, NOW - 60):  # they stay
+        web.recorder.add(DeviceSeen(at, DeviceId(mac), address, mac, None, "child-8-12") for mac, address in seen)
+        web.recorder.flush()
+    one_open = ("/start/connect?make=fritzbox", "/start/connect?make=device", f"/start/devices?open={seen[0][0]}")
+    with parent(web) as local:
+        counts = {path: elements(local, path) for path in (*PAGES, *one_open)}
+        assert local.get("/start/connect").text.count('class="arrival') > 20
+    assert {path: count for path, count in counts.items() if count > MOST_ELEMENTS} == {}
+
+
+def test_each_of_many_new_devices_gets_its_owner_in_the_guide(web: Web) -> None:
+    """Those beyond the first are a line each. A tap keeps what was chosen before, and shows the device's own fields."""
+    seen = [(f"02:00:00:00:00:{number:02x}", f"192.168.8.{number}") for number in range(1, 41)]
+    for at in (NOW - 4000, NOW - 60):
+        web.recorder.add(DeviceSeen(at, DeviceId(mac), address, mac, None, "child-8-12") for mac, address in seen)
+        web.recorder.flush()
+    with parent(web) as local:
+        page = local.get("/start/devices").text
+        first = re.findall(r'name="device-(\d+)" value="([^"]*)"', page)
+        lines = re.findall(r'<button name="open" value="([^"]*)"', page)
+        assert (len(first), {*(device for _, device in first), *lines}) == (FULL_ROWS, {mac for mac, _ in seen})
+        assert page.index("Finish</button>") < page.index('<button name="open"'), "what Enter presses"
+        row, chosen = first[0]
+        sent = {f"device-{row}": chosen, f"person-{row}": "mia", f"called-{row}": "hers", "open": lines[-1]}
+        answer = local.post("/start/devices", data=sent, headers={"origin": web.url})
+        assert answer.status_code == 303
+        opened = local.get(answer.headers["location"]).text
+        assert re.search(rf'id="open">.*?name="device-\d+" value="{lines[-1]}"', opened, re.DOTALL)
+        assert chosen not in opened, "it has a name now"
+        (number,) = re.findall(rf'name="device-(\d+)" value="{lines[-1]}"', opened)
+        sent = {f"device-{number}": lines[-1], f"person-{number}": "tom", f"called-{number}": "his"}
+        assert local.post("/start/devices", data=sent, headers={"origin": web.url}).headers["location"] == "/start/done"
+    devices = web.control.policy().devices
+    assert (devices["hers"].person, devices["his"].person) == ("mia", "tom")
+    assert devices["his"].macs == (lines[-1],)
 
 
 def test_pages_of_a_cafe_with_fifty_seats_are_light(web: Web) -> None:
