@@ -138,7 +138,7 @@ def test_notices_by_mail_and_web_hook(house: Hedgerow, whole_internet: SmallInte
         options = {"proxy": house.proxy, "source": TABLET, "headers": [f"Origin: {site}"], "options": form}
         assert curl(f"{site}/.well-known/hedgerow/ask", **options).status == 200  # type: ignore[arg-type]
         (mail,) = wait_until(
-            lambda: [each for each in box.mails if "mia bittet um Zugang: gambling.example" in subject(each)],
+            lambda: [each for each in box.mails if "mia bittet um Freigabe: gambling.example" in subject(each)],
             30,
             "the mail",
         )

@@ -83,7 +83,7 @@ def test_requests_and_new_devices() -> None:
         ),
     ]
     assert [text_of(notice, "de") for notice in notices] == [
-        "mia bittet um Zugang: scratch.example. “please”",
+        "mia bittet um Freigabe: scratch.example. “please”",
         "Neu im Netz: ein Gerät ohne Namen (192.168.1.9). Es gilt das Profil „Kind von 8 bis 12“. "
         "Es könnte tablet sein, mit neuer Adresse. Auf der Seite „Heute“ sagst du mit einem Tipp, wem es gehört.",
     ]

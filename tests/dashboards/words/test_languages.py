@@ -377,3 +377,25 @@ def test_every_text_of_the_pages_is_in_the_catalogue(web, monkeypatch):
             own = re.sub(r'<section class="care".*?</section>', "", page.text, flags=re.DOTALL)
             left = [text for text in Unmarked(own).found if re.search(r"[^\W\d_]{3}", re.sub(pattern, "", text))]
             assert left == [], path
+
+
+OTHER_WORDS = {
+    "de": {"Theke": r"Tresen", "Benachrichtigung": r"\bMitteilung(?:en)?\b", "Regeldatei": r"\bPolicy\b"},
+    "fr": {"poste": r"\b(?:une|la) place (?:libre|occupée|d’un café)|^Places?$", "coupon": r"^Bons?\b|\bbons pour\b"},
+    "es": {"puerta de enlace": r"pasarela", "reglas": r"\b[Pp]olítica\b"},
+    "pt": {"site": r"\b[Ss]ítios?\b", "cifrado": r"[Ee]ncriptad"},
+    "pt-BR": {"dispositivo": r"[Aa]parelho", "vale": r"[Vv]oucher"},
+    "ar": {"الفلتر": r"مرشّح"},
+}
+"""For each language the word that its pages use for a thing, and the other one that they do not use beside it."""
+
+
+@pytest.mark.parametrize("code", OTHER_WORDS)
+def test_one_word_for_one_thing(code):
+    """Also within a language, a reader takes two words for two things: what it is called on one page, it is called on
+    all.
+    """
+    texts = [text for each in updated(code) if each.id for _, text in forms(each)]
+    for word, other in OTHER_WORDS[code].items():
+        assert any(word in text for text in texts), word
+        assert [text for text in texts if re.search(other, text)] == [], word
