@@ -84,6 +84,7 @@ _KEYWORDS = {
     "InvalidInput": None,
     "WrongCode": None,
     "AlreadyDone": None,
+    "NobodyOnDuty": None,
     "SeatTaken": None,
     "TillChanged": None,
     "SignInRefused": None,

@@ -21,7 +21,7 @@ BUDGETS = {
     "blocklists": 3795,
     "dashboards": 7463,
     "dns": 4745,
-    "features": 10092,
+    "features": 10173,
     "journal": 3544,
     "network": 1302,
     "policies": 5859,

@@ -30,10 +30,11 @@ class InvalidInput(ValueError):
 
     `text` is an English sentence with `%(name)s` for each of `values`, so that pages can translate it. `field` is the
     form's field that it is about, if known. `status` is that of the HTTP response, and `more` are further members of
-    the problem for scripts.
+    the problem for scripts. One that is not `of_form` is about whoever sent it, and is shown above the page.
     """
 
     status = 422
+    of_form = True
 
     def __init__(self, text: str, **values: object) -> None:
         super().__init__(text % values if values else text)

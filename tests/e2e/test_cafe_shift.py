@@ -1,5 +1,5 @@
-"""A shift with two people at two phones: double taps, vouchers, a guest who has not paid, a power cut, and a till in
-which something is missing. All sums agree to the cent.
+"""A shift with two people at two phones: double taps, vouchers, a member, a guest who has not paid, a power cut, and a
+till in which something is missing. All sums agree to the cent.
 """
 
 from __future__ import annotations
@@ -78,6 +78,19 @@ def open_seat(page: Page, seat: str, *, pays: str = "now", taps: int = 1) -> Non
     expect(page.locator(f"[data-seat={seat}] summary").first).to_contain_text("60")
 
 
+def open_from_balance(page: Page, seat: str, number: int) -> None:
+    """Open a seat from the balance of Vera, who has €5.00. Cost and balance are shown before the tap."""
+    page.locator("fieldset label", has_text="from a balance").tap()
+    page.locator("#opening [name=member]").select_option(f"{number}")
+    expect(page.locator("#cost")).to_have_text("It costs €2.00 from the balance of Vera, which has €5.00.")
+    page.locator(f"[data-seat={seat}]").get_by_role("button").tap()
+    expect(page.locator("[data-done]")).to_contain_text(f"60 minutes at {seat}, €2.00: paid from the balance.")
+    tile = page.locator(f"[data-seat={seat}]")
+    tile.locator("summary").first.tap()
+    expect(tile.locator("[name=pays]")).to_have_value("balance")
+    expect(tile.get_by_role("button", name="15 minutes extra, €0.50")).to_be_visible()
+
+
 def power_cut(cafe: Hedgerow) -> None:
     """Let control find that it last ran long ago, when the sessions had just begun."""
     (pid,) = cafe.pids("control")
@@ -102,7 +115,12 @@ def test_the_sums_of_a_shift_agree(cafe: Hedgerow) -> None:
         open_seat(ben, "seat-2", taps=2)
         open_seat(ana, "seat-3", pays="afterwards")
         with script(cafe) as api:
+            number = api.post("/members", json={"name": "Vera"}).json()["number"]
+            api.post(f"/members/{number}/deposit", json={"amount": 500}).raise_for_status()
             api.post("/vouchers", json={"count": 2, "band": "adult", "minutes": 60}).raise_for_status()
+
+        ben.reload()
+        open_from_balance(ben, "seat-5", number)
 
         power_cut(cafe)
         after_the_cut(cafe, chromium)
@@ -112,7 +130,7 @@ def after_the_cut(cafe: Hedgerow, chromium: Browser) -> None:
     with script(cafe) as api:  # the token of the command line is a new one
         wait_until(lambda: any(each["action"] == "outage" for each in entries(api)), 60, "the time is given back")
         given_back = [(each["seat"], each["minutes"]) for each in entries(api) if each["action"] == "outage"]
-        assert [seat for seat, _ in given_back] == SEATS[:3]
+        assert [seat for seat, _ in given_back] == [*SEATS[:3], "seat-5"]
         assert {minutes for _, minutes in given_back} <= {20, 21}
 
         api.post("/sessions/seat-4", json={"band": "child", "minutes": 30, "pays": "after"}).raise_for_status()
@@ -126,29 +144,32 @@ def after_the_cut(cafe: Hedgerow, chromium: Browser) -> None:
         unpaid = ben.locator(".unpaid li")
         expect(unpaid).to_contain_text(["seat-4"])
         expected = api.get("/counter/till").json()["expected"]
-        assert expected == 200 + 200 + 600
+        assert expected == 200 + 200 + 600 + 500
         ben.locator("#till summary").tap()
-        ben.locator("[name=counted]").fill("9.50")
+        ben.locator("[name=counted]").fill("14.50")
         ben.locator("#till [name=pin]").fill(PINS["Ben"])
         ben.get_by_role("button", name="Record the count").tap()
         expect(ben.locator("#counts")).to_be_visible()
 
         report = api.get("/counter/report").json()
         counts = [(each["actor"], each["expected"], each["counted"], each["difference"]) for each in report["counts"]]
-        assert counts == [("Ben", 1000, 950, -50)]
-        assert report["takings"] == {"EUR": 1000}
+        assert counts == [("Ben", 1500, 1450, -50)]
+        assert report["takings"] == {"EUR": 1500}
+        assert (report["paid_in"], report["from_balances"]) == ({"EUR": 500}, {"EUR": 200})
         owed = {each["seat"]: each["amount"] for each in report["unpaid"]}
         assert owed == {"seat-3": 200, "seat-4": 120}
         text = hedgerow_command("seat", "report", "--state", str(cafe.state)).stdout
-        assert re.search(r"^ *takings, EUR +1000\s*$", text, re.MULTILINE), text
-        assert re.search(r"^ *till counted by Ben, expected 1000, difference -50 +950\s*$", text, re.MULTILINE), text
+        assert re.search(r"^ *takings, EUR +1500\s*$", text, re.MULTILINE), text
+        assert re.search(r"^ *till counted by Ben, expected 1500, difference -50 +1450\s*$", text, re.MULTILINE), text
         page = ben.context.request.get(f"{cafe.web}/counter/report.csv")
         table = list(csv.DictReader(io.StringIO(page.text())))
-        assert sum(int(each["taken"]) for each in table) == 1000
+        assert sum(int(each["taken"]) for each in table) == 1500
         assert sum(int(each["unpaid"]) for each in table) == sum(owed.values())
-        assert sum(int(each["due"]) for each in table) == 1000 + sum(owed.values())
-        assert sum(each["action"] == "open" for each in table) == 4, "a double tap opens once"
-        assert "expected 1000, counted 950, left 0" in [each["note"] for each in table]
+        assert sum(int(each["due"]) for each in table) == 1000 + 200 + sum(owed.values()), (
+            "the session that a balance paid too"
+        )
+        assert sum(each["action"] == "open" for each in table) == 5, "a double tap opens once"
+        assert "expected 1500, counted 1450, left 0" in [each["note"] for each in table]
     check_the_chain(cafe, table)
 
 
@@ -161,7 +182,7 @@ def check_the_chain(cafe: Hedgerow, table: list[dict[str, str]]) -> None:
     assert f"{statements}: no statements, since the first one is made" in written.stderr
     assert re.search(rf"^{re.escape(copy)}: [0-9]+ entries of the counter\.$", written.stderr, re.MULTILINE)
     chain = [json.loads(line)["entry"] for line in Path(copy).read_text().splitlines()]
-    assert sum(each.get("taken", 0) for each in chain) == 1000
+    assert sum(each.get("taken", 0) for each in chain) == 1500
     assert sum(each.get("due", 0) for each in chain) == sum(int(each["due"]) for each in table)
     checked = hedgerow_command("seat", "audit", "--verify", statements, "--entries", copy, "--key", key)
     assert f"No statements, {len(chain)} entries of the counter." in checked.stdout

@@ -19,6 +19,7 @@ from hedgerow.app.commands.options import (
     print_rows,
 )
 from hedgerow.dashboards.actions import access, sessions
+from hedgerow.dashboards.actions.orders import PaymentWay
 from hedgerow.policies.model import GrantDuration
 
 app = typer.Typer(help="Manage sessions at a café's seats and at shared devices.", no_args_is_help=True)
@@ -63,6 +64,12 @@ def open_seat(
     ] = None,
     person: Annotated[str | None, typer.Option(help="The person who signs in at a shared device.")] = None,
     guest: Annotated[str, typer.Option("--name", help="The guest's name (default: none).")] = "",
+    pays: Annotated[
+        PaymentWay | None, typer.Option(help="How the guest pays (default: as the policy says, or by --member).")
+    ] = None,
+    member: Annotated[
+        int | None, typer.Option(metavar="NUMBER", min=1, help="The member from whose balance it is paid.")
+    ] = None,
     replace: Annotated[
         bool,
         typer.Option("--replace", help="End the session that is at the seat. Without it, a taken seat is refused."),
@@ -73,12 +80,12 @@ def open_seat(
     """Begin a session."""
     if band is None and person is None:
         fail("Name the guest: --as child, --as adult, or --person NAME")
-    body = {"name": guest} | ({"minutes": minutes} if minutes else {})
-    body |= {"band": band} if band is not None else {}
+    chosen = {"minutes": minutes, "band": band, "pays": pays, "member": member, "person": person}
+    body = {"name": guest} | {name: value for name, value in chosen.items() if value}
     if replace:
         here = (each["id"] for each in reversed(call_api(state, "GET", "/sessions")) if each["device"] == name)
         body |= {"replaces": next(here, "")}
-    session = call_api(state, "POST", f"/sessions/{name}", **body, **({"person": person} if person else {}))
+    session = call_api(state, "POST", f"/sessions/{name}", **body)
     who = person or f"{'an' if (band or '')[:1] in 'aeiou' else 'a'} {band}{f' ({guest})' if guest else ''}"
     print_result(
         as_json, session, f"{who} sits at {name}{f', for {minutes:g} minutes' if minutes else ', until ended'}."

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 
-from hedgerow.dashboards.actions.orders import SeatOrder
+from hedgerow.dashboards.actions.orders import ExtendOrder, SeatOrder
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.features.contract import Snapshots
 from hedgerow.journal.store import JournalEntry
@@ -90,8 +90,8 @@ class SharedDeviceSessions:
         await self._snapshots.put_in_force()
         return here
 
-    async def extend_session(self, device: str, minutes: float, *, actor: str, request: str = "") -> None:  # noqa: ARG002
-        await asyncio.to_thread(self._snapshots.usage.extend_session, self._device(device).id, minutes * 60)
+    async def extend_session(self, device: str, order: ExtendOrder, *, actor: str, request: str = "") -> None:  # noqa: ARG002
+        await asyncio.to_thread(self._snapshots.usage.extend_session, self._device(device).id, order.minutes * 60)
         await self._snapshots.put_in_force()
 
     async def pause_session(self, device: str, minutes: float, *, actor: str, request: str = "") -> None:  # noqa: ARG002

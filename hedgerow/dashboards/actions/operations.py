@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from hedgerow.dashboards.accounts import Accounts
-    from hedgerow.dashboards.actions.orders import BonusOrder, CodeOrder, SeatOrder
+    from hedgerow.dashboards.actions.orders import BonusOrder, CodeOrder, ExtendOrder, SeatOrder
     from hedgerow.dashboards.control import BudgetRow, Control, MadeCode
     from hedgerow.journal.access_store import AccessCode
     from hedgerow.policies.expiry import UpcomingEnd
@@ -32,7 +32,7 @@ class SessionControl(Protocol):
     async def end_session(self, device: str, *, actor: str, request: str = "") -> Session | None:
         """End a session and return it. None if an earlier `request` ended it and it is no longer known."""
 
-    async def extend_session(self, device: str, minutes: float, *, actor: str, request: str = "") -> None:
+    async def extend_session(self, device: str, order: ExtendOrder, *, actor: str, request: str = "") -> None:
         """Add minutes to a session that has an end."""
 
     async def pause_session(self, device: str, minutes: float, *, actor: str, request: str = "") -> None:

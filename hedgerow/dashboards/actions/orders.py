@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated
 
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 
 from hedgerow.dashboards.actions.action import Order, Shown
 from hedgerow.policies.model import GrantDuration
-from hedgerow.policies.seats import Payment
 from hedgerow.policies.text.notes import NOTE_LIMIT
 from hedgerow.policies.time_model import PauseKind
 
@@ -109,11 +109,26 @@ class BonusOrder(Order):
     ] = ""
 
 
+class PaymentWay(StrEnum):
+    """The way in which a guest pays: in cash at once, after the session, or at once from the balance of a member."""
+
+    BEFORE = "before"
+    AFTER = "after"
+    BALANCE = "balance"
+
+
+Pays = Annotated[PaymentWay | None, Shown("How the guest pays.", option="--pays")]
+PayingMember = Annotated[
+    JournalId | None, Shown("The number of the member from whose balance it is paid.", "NUMBER", option="--member")
+]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeatOrder(Order):
     """A guest of an age band at a seat, or a person at a shared device.
 
-    `band` is child, adult, or the rest of another profile's name after `seat-`. `pays`: by default as the policy says.
+    `band` is child, adult, or the rest of another profile's name after `seat-`. `pays`: by default as the policy says,
+    and from the balance of the `member` if you name one.
     `replaces` is the id of the session that may end for this one.
     """
 
@@ -121,15 +136,22 @@ class SeatOrder(Order):
     person: Name | None = None
     minutes: Annotated[float | None, Gt(0), Le(24 * 60), Shown(least=1)] = None
     name: Annotated[str, MaxLen(100)] = ""
-    pays: Payment | None = None
+    pays: Pays = None
+    member: PayingMember = None
     replaces: Annotated[str, MaxLen(40)] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtendOrder(Order):
-    """Minutes to add to a session."""
+    """Minutes to add to a session.
+
+    `pays` is by default how the session is paid: from a balance if one has paid for it. `member` is by default the one
+    whose balance has.
+    """
 
     minutes: Annotated[float, Gt(0), Le(24 * 60), Shown("How many minutes to add.", "MINUTES", least=1)]
+    pays: Pays = None
+    member: PayingMember = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

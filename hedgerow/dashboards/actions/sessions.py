@@ -69,7 +69,7 @@ async def end_session(core: Operations, caller: Caller, device: Device) -> Sessi
 )
 async def extend_session(core: Operations, caller: Caller, device: Device, order: ExtendOrder) -> None:
     """Extend a session."""
-    await core.session_control().extend_session(device, order.minutes, actor=caller.actor, request=caller.key)
+    await core.session_control().extend_session(device, order, actor=caller.actor, request=caller.key)
 
 
 @action(

@@ -83,7 +83,7 @@ async def show_again(request: Request, problem: InvalidInput) -> Response | None
     if refusal_of(request) is not None:
         return None
     text = language_of(request).gettext(problem.text, **problem.values)
-    refused, pages = await _sent_form(request, with_code(text), problem.field)
+    refused, pages = await _sent_form(request, with_code(text), problem.field if problem.of_form else None)
     first = None
     for page in pages:
         forms = FormWriter(refused, page)
@@ -117,7 +117,7 @@ async def untouched_fields(request: Request) -> frozenset[str]:
 
 
 async def _sent_form(
-    request: Request, problem: Markup = _NO_PROBLEM, field: str = ""
+    request: Request, problem: Markup = _NO_PROBLEM, field: str | None = ""
 ) -> tuple[SentForm, Collection[str]]:
     """Return a form as it was sent, and the pages that may have it."""
     sent: dict[str, tuple[str, ...]] = {}
@@ -192,15 +192,15 @@ async def _shown(request: Request, page: str, state: dict[str, Any], status: int
 class SentForm:
     """A form as it was sent to the decoded `path`. `problem` is a sentence about its field `field`.
 
-    Without a field, or with one that nobody sees, the first visible one is meant. `shown` is what `ShownValues` said
-    when its page was shown.
+    Without a field, or with one that nobody sees, the first visible one is meant, and with None the whole page.
+    `shown` is what `ShownValues` said when its page was shown.
     """
 
     method: str
     path: str
     sent: Mapping[str, tuple[str, ...]]
     problem: Markup
-    field: str = ""
+    field: str | None = ""
     shown: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -309,7 +309,7 @@ class FormWriter:
         is_button = not fields.visible and refused.field in fields.names - hidden
         self.is_found = fields.can_send(refused) and not is_button  # a form with a field of that name may follow
         wrong = refused.field if refused.field in fields.visible else next(iter(fields.visible), None)
-        self._wrong = wrong if self.is_found else None
+        self._wrong = wrong if self.is_found and refused.field is not None else None
         return self.is_found
 
     def input(self, *, changes: bool = False, apart: bool = False, **own: Any) -> Markup:

@@ -153,6 +153,15 @@ def _chained(row: Row[Any]) -> ChainedEntry:
     return ChainedEntry(row.number or 0, row.previous, row.digest, found)
 
 
+def entries_by_session(store: Store, ids: Collection[str]) -> dict[str, list[CounterEntry]]:
+    """Return the entries of several sessions, each in their order. Waits for the disk."""
+    query = store.select(counter_entries).where(_ENTRY.session.in_(list(ids))).order_by(_ENTRY.id)
+    found: dict[str, list[CounterEntry]] = {each: [] for each in ids}
+    for row in store.rows(query):
+        found[row.session].append(_entry(row))
+    return found
+
+
 class EntryChain:
     """The counter's entries in the store with their links. Every method waits for the disk: call it from a thread."""
 
@@ -233,15 +242,17 @@ class CounterStore:
         query = self._store.select(counter_entries).where(_ENTRY.session.in_(unsettled)).order_by(_ENTRY.id)
         return tuple(_entry(row) for row in self._store.rows(query))
 
-    def ended_by_themselves(self, since: float, until: float) -> frozenset[str]:
-        """Return the seats at which a session's time was over between two instants, and nobody ended it before."""
+    def ended_by_themselves(self, since: float, until: float) -> dict[str, float]:
+        """Return the seats at which a session's time was over between two instants, and nobody ended it before, with
+        the last of these ends.
+        """
         rows = self._store.rows(self._store.select(sessions).where(sessions.c.ends.between(since, until)))
-        ended = [Session(**row._mapping) for row in rows]
-        return frozenset(
-            each.device
+        ended = sorted((Session(**row._mapping) for row in rows), key=lambda each: each.ends or 0.0)
+        return {
+            each.device: each.ends or 0.0
             for each in ended
             if (entries := self.of_session(each.id)) and entries[-1].action is not CounterAction.END
-        )
+        }
 
     def last_counts(self) -> dict[str, CounterEntry | None]:
         """Return the entry of the last count of the till in each currency in which something was paid or counted."""

@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from hedgerow.dashboards.actions.action import Caller
+from hedgerow.dashboards.actions.orders import PaymentWay
 from hedgerow.dashboards.pages.context import PageContext, redirect_to
 from hedgerow.dashboards.pages.feedback import Feedback
 from hedgerow.dashboards.words.languages import Language, language_of, message
@@ -17,8 +18,9 @@ from hedgerow.features.cafe.session_entries import is_of_balance
 
 _RECENT_S = 60.0
 _AT_SEAT = {
-    True: message("%(what)s at %(seat)s, %(amount)s: paid in cash."),
-    False: message("%(what)s at %(seat)s, %(amount)s: to be paid."),
+    PaymentWay.BEFORE: message("%(what)s at %(seat)s, %(amount)s: paid in cash."),
+    PaymentWay.AFTER: message("%(what)s at %(seat)s, %(amount)s: to be paid."),
+    PaymentWay.BALANCE: message("%(what)s at %(seat)s, %(amount)s: paid from the balance."),
 }
 _SOLD = {
     True: message("%(what)s, %(amount)s: paid in cash."),
@@ -49,7 +51,15 @@ def done_text(entries: Sequence[CounterEntry], reader: Language) -> str:
     amount = reader.money(abs(first.due) if not first.seat else first.due, currency)
     if not first.seat:
         return reader.gettext(_SOLD[first.due >= 0], what=what, amount=amount)
-    return reader.gettext(_AT_SEAT[first.taken == first.due], what=what, seat=first.seat, amount=amount)
+    way = PaymentWay.BEFORE if first.taken == first.due else PaymentWay.AFTER
+    if any(each.action is CounterAction.PAY and is_of_balance(each) for each in entries):
+        way = PaymentWay.BALANCE
+    return reader.gettext(_AT_SEAT[way], what=what, seat=first.seat, amount=amount)
+
+
+def is_about_minutes(action: CounterAction, seat: str) -> Callable[[CounterEntry], bool]:
+    """Return the test for entries about minutes at a seat, and the payments that were written with them."""
+    return lambda entry: entry.seat == seat and entry.action in (action, CounterAction.PAY)
 
 
 async def lead_to(

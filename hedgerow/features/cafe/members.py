@@ -6,7 +6,7 @@ entries, and is kept in a row of its own, since entries are deleted one day.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated
 
@@ -83,7 +83,7 @@ class BalanceChange:
         is_it = (_MEMBER.number == self.member.number) & (_MEMBER.balance + self.amount >= 0)
         values = {"balance": _MEMBER.balance + self.amount, "currency": self.member.currency}
         if not connection.execute(store.update(members).where(is_it).values(values)).rowcount:
-            raise InvalidInput("The balance of %(name)s is too small.", name=self.member.name)
+            raise _too_small(self.member)
         return [entry.write(store, connection) for entry in self.entries][-1]
 
 
@@ -176,6 +176,25 @@ class Members:
         key = key_of(request, CounterAction.PAY, session)
         await self._counter.in_turn(lambda: self._settle(session, actor, key))
 
+    def payment(self, number: int, entry: CounterEntry) -> tuple[BalanceChange, ...]:
+        """Return the payment of the minutes of an entry from a balance, to be written with it; none if they are free.
+
+        Raises `NoSuchEntry`, and `InvalidInput` if the balance is too small or in another currency. Waits for the disk.
+        """
+        if not entry.due:
+            return ()
+        member = self._member(number)
+        change = BalanceChange.paying(
+            member, replace(entry, action=CounterAction.PAY, minutes=0, due=0, taken=entry.due, key=None)
+        )
+        if member.balance < entry.due:
+            raise _too_small(member)
+        return (change,)
+
+    def payer(self, entries: Sequence[CounterEntry]) -> Member | None:
+        """Return the member whose balance has paid for a session last, given its entries. Waits for the disk."""
+        return payer_of(entries, self.all())
+
     def _settle(self, session: str, actor: str, key: str | None, number: int | None = None) -> None:
         """Write the payment of a session: to the balances that have paid too much, and the rest in cash or by the
         balance of a member.
@@ -209,6 +228,18 @@ class Members:
     def _write(self, *changes: JournalEntry) -> None:
         with self._store.begin() as connection:
             write_entries(self._store, connection, changes)
+
+
+def payer_of(entries: Sequence[CounterEntry], known: Iterable[Member]) -> Member | None:
+    """Return which of these members has paid for a session last from the balance, given its entries; None for none."""
+    numbers = {each.number: each for each in known}
+    return next((numbers[number] for number in paid_by_members(entries) if number in numbers), None)
+
+
+def _too_small(member: Member) -> InvalidInput:
+    return InvalidInput(
+        "The balance of %(name)s is too small: let more be paid in, or choose another way to pay.", name=member.name
+    ).at("member")
 
 
 def members_of(core: Core) -> Members:

@@ -17,16 +17,16 @@ from starlette.responses import Response
 from hedgerow.dashboards.accounts import Principal
 from hedgerow.dashboards.actions import sessions
 from hedgerow.dashboards.actions.action import Caller
-from hedgerow.dashboards.actions.orders import COUNTER_PATH, LATEST, ExtendOrder, SeatOrder
+from hedgerow.dashboards.actions.orders import COUNTER_PATH, LATEST, ExtendOrder, PaymentWay, SeatOrder
 from hedgerow.dashboards.api.actions import caller_of
-from hedgerow.dashboards.control import DeviceView, InvalidInput, at_field
-from hedgerow.dashboards.extensions import Card, Extensions, NavLink, Place
+from hedgerow.dashboards.control import InvalidInput, at_field
+from hedgerow.dashboards.extensions import Extensions, NavLink
 from hedgerow.dashboards.guard import local_address, peer_address
 from hedgerow.dashboards.pages.action_forms import form
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_to
 from hedgerow.dashboards.pages.graphics import qr_code
 from hedgerow.dashboards.pages.openings import confirm
-from hedgerow.dashboards.routes import ADMIN, DEVICES, OPERATE, READ, get, post
+from hedgerow.dashboards.routes import ADMIN, OPERATE, READ, get, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.dashboards.words.session_kinds import kind_titles
@@ -35,8 +35,8 @@ from hedgerow.features.cafe.api import add_routes, seat_traffic
 from hedgerow.features.cafe.audit import audit, audit_csv, audit_period
 from hedgerow.features.cafe.calls import seat_calls_of
 from hedgerow.features.cafe.cash import MOST, Till, parse_amount, till
-from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore
-from hedgerow.features.cafe.done_texts import lead_to
+from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore, entries_by_session
+from hedgerow.features.cafe.done_texts import is_about_minutes, lead_to
 from hedgerow.features.cafe.member_pages import MEMBER_ACTIONS, MemberPages, add_member_routes
 from hedgerow.features.cafe.members import members_of
 from hedgerow.features.cafe.metrics import SEATS
@@ -46,8 +46,15 @@ from hedgerow.features.cafe.sale_pages import SalePages, open_bills, sell
 from hedgerow.features.cafe.screen_actions import SCREEN_ACTIONS
 from hedgerow.features.cafe.screen_pages import ScreenPages, add_screen_routes
 from hedgerow.features.cafe.screens import screens_of
-from hedgerow.features.cafe.seat_pages import SEAT_CARDS, PortalPages, SeatPages
-from hedgerow.features.cafe.seat_tiles import SeatTile, count_seat_states, natural_order, tile_of
+from hedgerow.features.cafe.seat_pages import SEAT_CARDS, PortalPages, SeatPages, VoucherPages
+from hedgerow.features.cafe.seat_tiles import (
+    SeatTile,
+    count_seat_states,
+    more_time,
+    natural_order,
+    opening_costs,
+    tile_of,
+)
 from hedgerow.features.cafe.settings import cafe_of
 from hedgerow.features.cafe.shifts import (
     Debt,
@@ -123,7 +130,8 @@ class CounterPages(_CounterGroup):
             tiles=await self._tiles(),
             unpaid=[each for each in await self._debts() if each.session not in self._open_sessions()],
             tills=await run_in_threadpool(self._tills, now),
-            has_members=bool(await run_in_threadpool(context.part(members_of).all)),
+            members=await run_in_threadpool(context.part(members_of).all),
+            costs=opening_costs(cafe, kinds, LENGTHS, language_of(request)),
             kinds=kinds,
             unpriced=[kinds[kind][0] for kind in cafe.free_kinds(context.policy().profiles)],
             vouchers=vouchers,
@@ -170,14 +178,15 @@ class CounterPages(_CounterGroup):
             if question is None:
                 raise
             return question
-        chosen = {"minutes": round(order.minutes), "band": order.band, "pays": order.pays}
+        pays = order.pays if order.pays is not PaymentWay.BALANCE else None  # the next guest is somebody else
+        chosen = {"minutes": round(order.minutes), "band": order.band, "pays": pays}
         path = f"{COUNTER_PATH}?{urlencode({name: value for name, value in chosen.items() if value is not None})}"
         return await lead_to(
             self._context,
             request,
             caller,
             path,
-            lambda each: each.action is CounterAction.OPEN and each.seat == device,
+            is_about_minutes(CounterAction.OPEN, device),
         )
 
     @form(sessions.extend_session)
@@ -189,7 +198,7 @@ class CounterPages(_CounterGroup):
             request,
             caller,
             COUNTER_PATH,
-            lambda each: each.action is CounterAction.EXTEND and each.seat == device,
+            is_about_minutes(CounterAction.EXTEND, device),
         )
 
     async def _ask_to_replace(self, request: Request, seat: str, session: str) -> Response | None:
@@ -236,15 +245,19 @@ class CounterPages(_CounterGroup):
         traffic = {each.seat: each for each in seat_traffic(self._context.metrics, policy, sessions.values())}
         owed = {each.session: each for each in await self._debts() if each.amount > 0}
         over = await run_in_threadpool(self._store.ended_by_themselves, now - OVER_SHOWN_S, now)
+        entries = await run_in_threadpool(
+            entries_by_session, self._context.reader.store, [each.id for each in sessions.values()]
+        )
+        members = await run_in_threadpool(self._context.part(members_of).all)
         seats = (device.id for device in policy.devices.values() if device.is_seat)
-        return [
-            replace(
-                tile_of(seat, sessions.get(seat), pauses.get(seat), traffic.get(seat), now),
-                owed=owed.get(sessions[seat].id) if seat in sessions else None,
-                is_over=seat in over,
-            )
-            for seat in sorted(seats, key=natural_order)
-        ]
+        tiles = []
+        for seat in sorted(seats, key=natural_order):
+            tile = tile_of(seat, sessions.get(seat), pauses.get(seat), traffic.get(seat), now)
+            if (here := tile.session) is not None:
+                more = more_time(entries[here.id], tile.kind, cafe_of(policy), members)
+                tile = replace(tile, owed=owed.get(here.id), more=more)
+            tiles.append(replace(tile, over=over.get(seat)))
+        return tiles
 
 
 class ShiftPages(_CounterGroup):
@@ -405,20 +418,6 @@ def _voucher_sheet(context: PageContext, request: Request, made: MadeVouchers) -
     )
 
 
-class VoucherPages(PageGroup):
-    """The form for vouchers on a seat's own page."""
-
-    @post("/device/voucher", DEVICES)
-    async def redeem(self, request: Request, code: Annotated[str, Form(max_length=300)] = "") -> Response:
-        """Redeem a voucher."""
-        await self._context.part(vouchers_of).redeem(self._device(request).device, code)
-        return redirect_to("/device?used=voucher")
-
-
-def _takes_vouchers(_context: PageContext, view: DeviceView) -> bool | None:
-    return True if view.is_seat and not view.conduct else None
-
-
 def _on_duty(context: PageContext, principal: Principal) -> str:
     return context.part(staff_of).on_duty(principal)
 
@@ -430,10 +429,7 @@ def _seat_states(context: PageContext) -> dict[tuple[str, ...], float]:
 
 EXTENSIONS = Extensions(
     actions=(*COUNTER_ACTIONS, sell, *MEMBER_ACTIONS, *SCREEN_ACTIONS),
-    cards=(
-        Card(place=Place.OWN_PAGE_START, template="cafe/templates/own_voucher.html", read=_takes_vouchers),
-        *SEAT_CARDS,
-    ),
+    cards=SEAT_CARDS,
     page_groups=(CounterPages, ShiftPages, VoucherPages, SeatPages, PortalPages, SalePages, MemberPages, ScreenPages),
     actors=(_on_duty,),
     api_routes=(add_routes, add_screen_routes, add_member_routes),

@@ -5,6 +5,12 @@ from __future__ import annotations
 from hedgerow.dashboards.control import InvalidInput
 
 
+class NobodyOnDuty(InvalidInput):
+    """The café has staff, and nobody of them has taken over in this browser."""
+
+    of_form = False
+
+
 class SeatTaken(InvalidInput):
     """There is a session at the seat that was to be opened, and nobody confirmed that it ends. `more` has its id."""
 

@@ -16,6 +16,7 @@ from hedgerow.dashboards.accounts import COMMAND_LINE, Accounts
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.features.cafe.business_day import business_day, business_day_start
 from hedgerow.features.cafe.counter_store import BEGINNINGS, CounterAction, CounterEntry, CounterStore, balance
+from hedgerow.features.cafe.refusals import NobodyOnDuty
 from hedgerow.features.cafe.session_entries import (
     FREE,
     given_minutes,
@@ -55,7 +56,7 @@ class CounterRules:
             return
         staff = {row.name for row in self.store.staff()}
         if staff and (actor not in staff or any(row.name == actor for row in self._accounts.accounts())):
-            raise InvalidInput("Nobody is on duty at this counter: enter your PIN first.")
+            raise NobodyOnDuty("Nobody is on duty at this counter: enter your PIN first.")
 
     @property
     def _policy(self) -> Policy:
@@ -71,7 +72,7 @@ class CounterRules:
         if kind not in kinds:
             raise InvalidInput(
                 "There is no kind of session '%(kind)s': choose one of %(kinds)s.", kind=kind, kinds=", ".join(kinds)
-            )
+            ).at("band")
         return SEAT_PREFIX + kind
 
     def open_minutes(self, device: Device, kind: str, minutes: float | None, now: float) -> float | None:
@@ -93,10 +94,10 @@ class CounterRules:
             if closed.until is not None
             else "?"
         )
-        raise InvalidInput("Closed until %(time)s for this kind of session.", time=until)
+        raise InvalidInput("Closed until %(time)s for this kind of session.", time=until).at("band")
 
     def opening(
-        self, session: Session, kind: str, minutes: int, pays: str | None, voucher: Voucher | None
+        self, session: Session, kind: str, minutes: int, pays: Payment | None, voucher: Voucher | None
     ) -> CounterEntry:
         """Return the entry of a new session. Raises `InvalidInput` beyond the limit of a role."""
         entry = CounterEntry(
@@ -108,12 +109,14 @@ class CounterRules:
             return replace(entry, note=opening_note(entry.note, tariff))
         if is_adult_kind(kind, self._policy.profiles):
             self._check_limit(entry, "adult_sessions")
-        payment = (Payment(pays) if pays else self._cafe.pays) if minutes else Payment.AFTER
+        payment = (pays or self._cafe.pays) if minutes else Payment.AFTER
         entry = _priced(entry, payment, tariff.price(minutes), self._cafe.currency)
         return replace(entry, note=opening_note(payment.value, tariff))
 
-    def extension(self, session: Session, actor: str, minutes: int, voucher: Voucher | None) -> CounterEntry:
-        """Return the entry of minutes that are added to a session.
+    def extension(
+        self, session: Session, actor: str, minutes: int, voucher: Voucher | None, pays: Payment | None = None
+    ) -> CounterEntry:
+        """Return the entry of minutes that are added to a session, paid as the session by default.
 
         All its minutes together cost what they would have cost at once, at the prices of its beginning.
         """
@@ -123,7 +126,7 @@ class CounterRules:
             return _by_voucher(entry, voucher, self._cafe.currency)
         entries = self.store.of_session(session.id)
         price = self._tariff(kind, entries).price_of_more(given_minutes(entries), minutes)
-        return _priced(entry, payment_of(entries), price, _currency_of(entries, self._cafe.currency))
+        return _priced(entry, pays or payment_of(entries), price, _currency_of(entries, self._cafe.currency))
 
     def ending(self, session: Session, actor: str, now: float) -> CounterEntry:
         """Return the entry of an end. Raises `InvalidInput` beyond the limit of a role.
@@ -252,7 +255,7 @@ class CounterRules:
                 done = self.store.count(entry.actor, CounterAction.END, kinds, since)
                 done -= self.store.count(entry.actor, CounterAction.REOPEN, kinds, since)
         if done + entry.count > limit:
-            raise _refusal(name, limit=limit, name=entry.actor)
+            raise _refusal(name, limit=limit, name=entry.actor).at("band")
 
 
 def _role_of(name: str, store: CounterStore, accounts: Accounts) -> str:

@@ -16,6 +16,7 @@ from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_a
 from hedgerow.dashboards.routes import DEVICES, MANAGE, get, post
 from hedgerow.dashboards.words.languages import message
 from hedgerow.features.cafe.calls import seat_calls_of
+from hedgerow.features.cafe.vouchers import vouchers_of
 from hedgerow.policies.model import Policy
 
 type FormText = Annotated[str, Form(max_length=300)]
@@ -132,6 +133,20 @@ class PortalPages(PageGroup):
         return redirect_to("/device#seat")
 
 
+class VoucherPages(PageGroup):
+    """The form for vouchers on a seat's own page."""
+
+    @post("/device/voucher", DEVICES)
+    async def redeem(self, request: Request, code: Annotated[str, Form(max_length=300)] = "") -> Response:
+        """Redeem a voucher."""
+        await self._context.part(vouchers_of).redeem(self._device(request).device, code)
+        return redirect_to("/device?used=voucher")
+
+
+def _takes_vouchers(_context: PageContext, view: DeviceView) -> bool | None:
+    return True if view.is_seat and not view.conduct else None
+
+
 def _own_seat(context: PageContext, view: DeviceView) -> OwnSeatCard | None:
     if not view.is_seat or view.device not in context.policy().devices:
         return None
@@ -155,6 +170,7 @@ def _has_no_seats(context: PageContext, _nothing: object) -> bool | None:
 
 
 SEAT_CARDS = (
+    Card(place=Place.OWN_PAGE_START, template="cafe/templates/own_voucher.html", read=_takes_vouchers),
     Card(place=Place.OWN_PAGE, template="cafe/templates/own_seat.html", read=_own_seat),
     Card(place=Place.DEVICES, template="cafe/templates/seats_of_policy.html", read=_seats),
     Card(place=Place.SETTINGS_LINKS, template="cafe/templates/settings.html", read=_has_no_seats),

@@ -4,14 +4,36 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from hedgerow.dashboards.actions.orders import PaymentWay
 from hedgerow.dashboards.words import labels
+from hedgerow.dashboards.words.languages import Language
 from hedgerow.features.cafe.api import SeatTraffic
+from hedgerow.features.cafe.counter_store import CounterEntry
+from hedgerow.features.cafe.members import Member, payer_of
+from hedgerow.features.cafe.session_entries import FREE, given_minutes, payment_of, tariff_of
+from hedgerow.features.cafe.settings import CafeSettings
 from hedgerow.features.cafe.shifts import Debt
 from hedgerow.policies.model import Pause, Policy, Session
 from hedgerow.policies.seats import SEAT_PREFIX
+
+MORE_MINUTES = (15, 30)
+"""Minutes that the counter offers on top of a session."""
+
+
+@dataclass(frozen=True, slots=True)
+class MoreTime:
+    """Minutes that the counter offers on top of a session, with their prices, and how they are paid by default.
+
+    `payer` is the member whose balance has paid for the session, if one has.
+    """
+
+    prices: dict[int, int]
+    currency: str
+    pays: PaymentWay
+    payer: Member | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +41,8 @@ class SeatTile:
     """A seat. `session` is None if it is free; `left` is in whole minutes, None without an end. `kind` is empty without
     a session.
 
-    `traffic` is None where nothing counts it. `owed` is what the guest owes so far. `is_over`: the time of its last
-    guest ended by itself a short while ago.
+    `traffic` is None where nothing counts it. `owed` is what the guest owes so far. `over` is the instant at which the
+    time of its last guest ended by itself, a short while ago.
     """
 
     seat: str
@@ -30,7 +52,8 @@ class SeatTile:
     kind: str = ""
     traffic: SeatTraffic | None = None
     owed: Debt | None = None
-    is_over: bool = False
+    more: MoreTime | None = None
+    over: float | None = None
 
 
 def tile_of(
@@ -45,6 +68,32 @@ def tile_of(
     )
     kind = (session.profile or "").removeprefix(SEAT_PREFIX) if session is not None else ""
     return SeatTile(seat, session, left, pause_ends, kind, traffic)
+
+
+def more_time(
+    entries: Sequence[CounterEntry], kind: str, cafe: CafeSettings, members: Iterable[Member]
+) -> MoreTime | None:
+    """Return the minutes that can be added to a session with these entries; None if they cost nothing."""
+    tariff, given = tariff_of(entries, cafe.sessions.get(kind, FREE)), given_minutes(entries)
+    prices = {minutes: tariff.price_of_more(given, minutes) for minutes in MORE_MINUTES}
+    if not any(prices.values()):
+        return None
+    payer = payer_of(entries, members)
+    pays = PaymentWay.BALANCE if payer is not None else PaymentWay(payment_of(entries))
+    return MoreTime(prices, (entries[0].currency if entries else "") or cafe.currency, pays, payer)
+
+
+def opening_costs(
+    cafe: CafeSettings, kinds: Iterable[str], lengths: Iterable[int], reader: Language
+) -> dict[str, dict[str, tuple[int, str]]]:
+    """Return the prices of sessions by kind and minutes, each also as text; nothing where sessions have no prices."""
+    if not cafe.sessions:
+        return {}
+    prices = {kind: {f"{each}": cafe.session_price(kind, each) for each in lengths} for kind in kinds}
+    return {
+        kind: {minutes: (price, reader.money(price, cafe.currency)) for minutes, price in row.items()}
+        for kind, row in prices.items()
+    }
 
 
 def natural_order(name: str) -> list[tuple[int, str]]:

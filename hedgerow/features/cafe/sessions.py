@@ -8,38 +8,67 @@ from dataclasses import dataclass, replace
 
 from hedgerow.app.control.access_rule import AccessChange, ChangeKind
 from hedgerow.app.control.sessions import PAUSED_SESSION, check_order, device_called, start_at_shared
-from hedgerow.dashboards.actions.orders import SeatOrder
+from hedgerow.dashboards.actions.orders import ExtendOrder, PaymentWay, SeatOrder
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.features.cafe.counter import CounterService, counter_of
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry
+from hedgerow.features.cafe.members import Members, members_of
 from hedgerow.features.cafe.refusals import AlreadyDone, SeatTaken
 from hedgerow.features.cafe.rules import key_of
 from hedgerow.features.cafe.voucher_store import Voucher
 from hedgerow.features.contract import Core, Snapshots
 from hedgerow.journal.access_store import NoSuchEntry
+from hedgerow.journal.store import JournalEntry
 from hedgerow.policies.model import Device, Session
+from hedgerow.policies.seats import Payment
 
 
 @dataclass(frozen=True, slots=True)
 class GuestOrder:
     """A session that a guest wants at a seat. It may end the one with the id `replaces`.
 
-    `key` is that of the request, if it has one.
+    `pays` is before or after, None for what the policy says. It is paid from the balance of the `member` at once, if
+    there is one. `key` is that of the request, if it has one.
     """
 
     kind: str
     minutes: float | None
     name: str = ""
-    pays: str | None = None
+    pays: Payment | None = None
+    member: int | None = None
     replaces: str = ""
     key: str | None = None
+
+    @classmethod
+    def of(cls, order: SeatOrder, kind: str, minutes: float | None, key: str | None) -> GuestOrder:
+        """Return that of an order with the minutes that its seat is open. Raises `InvalidInput`."""
+        pays, member = _way_to_pay(order)
+        if pays is PaymentWay.BALANCE and member is None:
+            raise InvalidInput("Choose the member who pays.").at("member")
+        if member is not None and minutes is None:
+            raise InvalidInput("A balance pays for minutes: say how many.").at("minutes")
+        return cls(kind, minutes, order.name, _payment(pays), member, order.replaces, key)
+
+
+def _way_to_pay(order: SeatOrder | ExtendOrder) -> tuple[PaymentWay | None, int | None]:
+    """Return how an order is paid, and the number of the member who pays. One who is named alone pays."""
+    if order.pays is None and order.member is not None:
+        return PaymentWay.BALANCE, order.member
+    return order.pays, order.member if order.pays is PaymentWay.BALANCE else None
+
+
+def _payment(pays: PaymentWay | None) -> Payment | None:
+    """Return when a guest pays. What a balance pays for is taken back to it if it is not used, as if paid after."""
+    if pays is None:
+        return None
+    return Payment.BEFORE if pays is PaymentWay.BEFORE else Payment.AFTER
 
 
 class SeatSessions:
     """Sessions as the journal has them, and the steps that begin, change and end them within a turn at the counter."""
 
-    def __init__(self, snapshots: Snapshots, counter: CounterService) -> None:
-        self._snapshots, self._counter, self.counter = snapshots, counter, counter
+    def __init__(self, snapshots: Snapshots, counter: CounterService, members: Members) -> None:
+        self._snapshots, self._counter, self.counter, self._members = snapshots, counter, counter, members
 
     def sign_in(self, device: Device, actor: str, order: SeatOrder) -> Session:
         """Sign a person in at a shared device, within a turn at the counter."""
@@ -74,7 +103,8 @@ class SeatSessions:
             taken.more = {"confirm": "replaces", "session": before.id}
             raise taken
         entry = replace(counter.opening(session, guest.kind, int(minutes or 0), guest.pays, voucher), key=guest.key)
-        entries = [entry] if before is None else [counter.ending(before, actor, now), entry]
+        entries: list[JournalEntry] = [] if before is None else [counter.ending(before, actor, now)]
+        entries += [entry, *([] if guest.member is None else self._members.payment(guest.member, entry))]
         self._snapshots.ledger.clear(seat.id, actor)
         self._snapshots.usage.start_session(session, *entries)
         return session
@@ -109,17 +139,30 @@ class SeatSessions:
         return here
 
     def extend_in_turn(
-        self, device: Device, minutes: float, actor: str, key: str | None, voucher: Voucher | None = None
+        self, device: Device, order: ExtendOrder, actor: str, key: str | None, voucher: Voucher | None = None
     ) -> None:
         """Add minutes to the session at a device, within a turn at the counter."""
         if self._counter.done_before(key) is not None:
             return
         self._counter.check_actor(actor)
         here = self._counter.session_at(device.id, time.time())
-        entries: list[CounterEntry] = []
+        entries: list[JournalEntry] = []
         if device.is_seat and here is not None:
-            entries = [replace(self._counter.extension(here, actor, int(minutes), voucher), key=key)]
-        self._snapshots.usage.extend_session(device.id, minutes * 60, *entries)
+            pays, member = (None, None) if voucher is not None else self._payer_of_more(here, order)
+            entry = self._counter.extension(here, actor, int(order.minutes), voucher, _payment(pays))
+            entries = [replace(entry, key=key), *([] if member is None else self._members.payment(member, entry))]
+        self._snapshots.usage.extend_session(device.id, order.minutes * 60, *entries)
+
+    def _payer_of_more(self, session: Session, order: ExtendOrder) -> tuple[PaymentWay | None, int | None]:
+        """Return how minutes on top of a session are paid, and the number of the member who pays."""
+        pays, member = _way_to_pay(order)
+        if member is None and pays in (None, PaymentWay.BALANCE):
+            payer = self._members.payer(self._counter.store.of_session(session.id))
+            if payer is not None:
+                return PaymentWay.BALANCE, payer.number
+            if pays is not None:
+                raise InvalidInput("Choose the member who pays.").at("member")
+        return pays, member
 
     def _device(self, name: str) -> Device:
         return device_called(name, self._snapshots.policy)
@@ -135,9 +178,7 @@ class SessionService(SeatSessions):
             session = await self._counter.in_turn(lambda: self.sign_in(found, actor, order))
         else:
             allowed = self._counter.open_minutes(found, band, order.minutes, time.time())
-            guest = GuestOrder(
-                band, allowed, order.name, order.pays, order.replaces, key_of(request, CounterAction.OPEN, found.id)
-            )
+            guest = GuestOrder.of(order, band, allowed, key_of(request, CounterAction.OPEN, found.id))
             session = await self._counter.in_turn(lambda: self.start_in_turn(found, actor, guest))
         await self._snapshots.put_in_force()
         return session
@@ -149,10 +190,10 @@ class SessionService(SeatSessions):
         await self._snapshots.put_in_force()
         return ended
 
-    async def extend_session(self, device: str, minutes: float, *, actor: str, request: str = "") -> None:
+    async def extend_session(self, device: str, order: ExtendOrder, *, actor: str, request: str = "") -> None:
         found = self._device(device)
-        key = key_of(request, CounterAction.EXTEND, f"{found.id} {minutes:g}")
-        await self._counter.in_turn(lambda: self.extend_in_turn(found, minutes, actor, key))
+        key = key_of(request, CounterAction.EXTEND, f"{found.id} {order.minutes:g}")
+        await self._counter.in_turn(lambda: self.extend_in_turn(found, order, actor, key))
         await self._snapshots.put_in_force()
 
     async def move_session(self, device: str, to: str, *, actor: str, request: str = "") -> None:
@@ -217,4 +258,4 @@ def _change(actor: str, seat: Device, subject: str) -> AccessChange:
 
 def seat_sessions_of(core: Core) -> SessionService:
     """Make the part of control for sessions."""
-    return SessionService(core.snapshots, core.part(counter_of))
+    return SessionService(core.snapshots, core.part(counter_of), core.part(members_of))

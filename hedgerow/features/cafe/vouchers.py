@@ -8,6 +8,7 @@ import secrets
 import time
 from dataclasses import replace
 
+from hedgerow.dashboards.actions.orders import ExtendOrder
 from hedgerow.dashboards.control import WrongCode
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry
 from hedgerow.features.cafe.orders import MadeVouchers, VoucherOrder
@@ -146,7 +147,7 @@ class VoucherService:
         if here is None:
             self._sessions.start_in_turn(seat, VOUCHER_ACTOR, GuestOrder(voucher.band, minutes), voucher)
         else:
-            self._sessions.extend_in_turn(seat, voucher.minutes, VOUCHER_ACTOR, None, voucher)
+            self._sessions.extend_in_turn(seat, ExtendOrder(minutes=voucher.minutes), VOUCHER_ACTOR, None, voucher)
 
 
 def _invalid_voucher() -> WrongCode:

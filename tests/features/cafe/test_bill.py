@@ -14,6 +14,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from hedgerow.dashboards.accounts import Accounts
+from hedgerow.dashboards.actions.orders import ExtendOrder, PaymentWay, SeatOrder
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.passwords import PasswordHashes
 from hedgerow.dashboards.words.languages import language
@@ -32,6 +33,7 @@ from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.store import Store
 from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.reading.load import parse_policy
+from hedgerow.policies.seats import Payment
 
 POLICY = """
 cafe: {currency: EUR, prices: {child: {30: 120, 60: 200}}, articles: {Cola: 150, "Print A4": 10}}
@@ -62,14 +64,18 @@ class Cafe:
             put_in_force=lambda: asyncio.sleep(0),
         )
         self.counter = CounterService(self.snapshots, self.store, accounts)
-        self.sessions = SessionService(self.snapshots, self.counter)
         self.core = part_of_control(clock=time.time, policy=self.policy, store=journal)
         self.sales = Sales(self.core, self.counter)
         self.members = Members(journal, self.counter, lambda: cafe_of(self.core.policy).currency, time.time)
+        self.sessions = SessionService(self.snapshots, self.counter, self.members)
 
-    def open(self, minutes: float, pays: str = "after", seat: str = "seat-1") -> str:
-        order = GuestOrder("child", minutes, pays=pays)
+    def open(self, minutes: float, pays: str = "after", seat: str = "seat-1", member: int | None = None) -> str:
+        order = GuestOrder("child", minutes, pays=Payment(pays), member=member)
         return self.sessions.start_in_turn(self.policy.devices[seat], ANA, order).id
+
+    def extend(self, minutes: float, pays: PaymentWay | None = None, member: int | None = None) -> None:
+        order = ExtendOrder(minutes=minutes, pays=pays, member=member)
+        self.sessions.extend_in_turn(self.policy.devices["seat-1"], order, ANA, None)
 
     def end(self, seat: str = "seat-1") -> None:
         self.sessions.end_in_turn(self.policy.devices[seat], ANA, None)
@@ -337,3 +343,84 @@ def test_the_counter_says_what_was_done_the_sum_and_how_it_is_paid(cafe: Cafe) -
     lines = [(each.action, each.minutes, each.due) for each in history.lines]
     assert lines == [("open", 60, 200), ("article", 0, 150), ("end", 59, -196)]
     assert (history.paid, history.paid_by_balance, history.owed) == (154, 154, 0)
+
+
+def test_a_seat_is_opened_from_a_balance(cafe: Cafe) -> None:
+    """The till gets nothing, and what is not used goes back to the balance."""
+    ben = cafe.join("Ben", 500)
+    session = cafe.open(60, member=ben)
+    assert (cafe.balances(), cafe.owed(session), cafe.till()) == ([300], 0, 500)
+    entries = cafe.store.entries(0.0, time.time() + 1)
+    made = [each for each in entries if each.at == entries[-1].at]
+    assert done_text(made, language("en")) == "60 minutes at seat-1, €2.00: paid from the balance."
+    cafe.end()
+    cafe.pay(session)
+    assert (cafe.balances(), cafe.owed(session), cafe.till()) == ([500], 0, 500)
+
+
+def test_a_balance_that_is_too_small_opens_nothing_and_ends_nothing(cafe: Cafe) -> None:
+    ben, first = cafe.join("Ben", 100), cafe.open(30)
+    guest = GuestOrder("child", 60, member=ben, replaces=first)
+    with pytest.raises(InvalidInput, match=r"The balance of Ben is too small: let more be paid in"):
+        cafe.sessions.start_in_turn(cafe.policy.devices["seat-1"], ANA, guest)
+    with pytest.raises(InvalidInput, match="too small"):
+        cafe.extend(60, member=ben)
+    with pytest.raises(NoSuchEntry, match="no member 9"):
+        cafe.extend(30, member=9)
+    assert [each.action for each in cafe.store.of_session(first)] == [CounterAction.OPEN]
+    assert cafe.balances() == [100]
+
+
+@pytest.mark.parametrize(
+    ("pays", "named", "balance_left", "owed", "cash"),
+    [
+        (None, False, 220, 0, 0),
+        (PaymentWay.BALANCE, False, 220, 0, 0),
+        (PaymentWay.BEFORE, False, 300, 0, 80),
+        (PaymentWay.AFTER, False, 300, 80, 0),
+        (None, True, 300, 0, 0),
+        (PaymentWay.BEFORE, True, 300, 0, 80),
+    ],
+)
+def test_more_minutes_of_a_member_are_paid_as_was_chosen(
+    cafe: Cafe, pays: PaymentWay | None, named: bool, balance_left: int, owed: int, cash: int
+) -> None:
+    """By default by the balance that has paid before, and never silently in cash."""
+    ben, eve = cafe.join("Ben", 420), cafe.join("Eve", 80)
+    session = cafe.open(30, member=ben)
+    cafe.extend(30, pays, eve if named else None)
+    assert (cafe.balances()[0], cafe.owed(session), cafe.till() - 500) == (balance_left, owed, cash)
+    assert cafe.balances()[1] == (0 if named and pays is None else 80)
+    assert len({each.at for each in cafe.store.of_session(session)}) == 2, "each with its payment"
+
+
+@pytest.mark.parametrize(("pays", "cash"), [("before", 120), ("after", 0)])
+def test_more_minutes_of_others_are_paid_as_the_session(cafe: Cafe, pays: str, cash: int) -> None:
+    ben, session = cafe.join("Ben", 200), cafe.open(30, pays)
+    cafe.extend(15)
+    cafe.extend(15, member=ben)
+    assert cafe.till() - 200 == cash + (60 if pays == "before" else 0)
+    assert (cafe.balances(), cafe.owed(session)) == ([180], 180 - cash - (60 if pays == "before" else 0))
+    cafe.open(30, seat="seat-2")
+    order = ExtendOrder(minutes=30, pays=PaymentWay.BALANCE)
+    with pytest.raises(InvalidInput, match="Choose the member who pays"):
+        cafe.sessions.extend_in_turn(cafe.policy.devices["seat-2"], order, ANA, None)
+
+
+def test_what_a_balance_can_not_open_is_said() -> None:
+    for order, problem in (
+        (SeatOrder(band="child", minutes=60, pays=PaymentWay.BALANCE), "Choose the member who pays"),
+        (SeatOrder(band="child", member=3), "say how many"),
+    ):
+        with pytest.raises(InvalidInput, match=problem):
+            GuestOrder.of(order, "child", order.minutes, None)
+    cash = GuestOrder.of(SeatOrder(band="child", minutes=60, pays=PaymentWay.BEFORE, member=3), "child", 60, None)
+    assert (cash.pays, cash.member) == (Payment.BEFORE, None), "the way that was chosen counts"
+
+
+def test_a_member_who_was_removed_pays_no_more_minutes(cafe: Cafe) -> None:
+    ben = cafe.join("Ben", 120)
+    session = cafe.open(30, member=ben)
+    asyncio.run(cafe.members.remove(ben, actor=ANA))
+    cafe.extend(30)
+    assert cafe.owed(session) == 80

@@ -17,6 +17,7 @@ from argon2 import PasswordHasher
 from hedgerow.app.doctor.findings import Health
 from hedgerow.dashboards.accounts import Accounts, Principal
 from hedgerow.dashboards.actions.action import Caller
+from hedgerow.dashboards.actions.orders import ExtendOrder
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.passwords import PasswordHashes
 from hedgerow.features.cafe.cash import CashCount, Till, till
@@ -39,6 +40,7 @@ from hedgerow.journal.tables import counter_entries, sessions
 from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.model import DeviceId, Policy
 from hedgerow.policies.reading.load import parse_policy
+from hedgerow.policies.seats import Payment
 
 PRICES = "{child: {30: 120, 60: 200}, adult: 300}"
 POLICY = """
@@ -71,7 +73,8 @@ class Cafe:
             put_in_force=lambda: asyncio.sleep(0),
         )
         self.counter = CounterService(self.snapshots, self.store, accounts)
-        self.sessions = SessionService(self.snapshots, self.counter)
+        self.members = Members(journal, self.counter, lambda: "EUR", time.time)
+        self.sessions = SessionService(self.snapshots, self.counter, self.members)
         self.staff = Staff(accounts, self.store, lambda: self.snapshots.policy)
         control = SimpleNamespace(device_at=lambda _address: None)
         core: Any = SimpleNamespace(control=control, clock=time.time, policy=self.snapshots.policy)
@@ -83,16 +86,16 @@ class Cafe:
     def open(
         self, minutes: float | None, pays: str = "before", kind: str = "child", voucher: Voucher | None = None
     ) -> str:
-        return self.sessions.start_in_turn(self.seat(), ANA, GuestOrder(kind, minutes, pays=pays), voucher).id
+        return self.sessions.start_in_turn(self.seat(), ANA, GuestOrder(kind, minutes, pays=Payment(pays)), voucher).id
 
     def extend(self, minutes: int) -> None:
-        self.sessions.extend_in_turn(self.seat(), minutes, ANA, None)
+        self.sessions.extend_in_turn(self.seat(), ExtendOrder(minutes=minutes), ANA, None)
 
     def end(self) -> None:
         self.sessions.end_in_turn(self.seat(), ANA, None)
 
     def pay(self, session: str) -> None:
-        asyncio.run(Members(self.journal, self.counter, lambda: "EUR", time.time).pay(session, actor=ANA))
+        asyncio.run(self.members.pay(session, actor=ANA))
 
     def debts(self) -> dict[str, tuple[str, int]]:
         """Return what is unpaid by session: who opened it, and the amount."""
@@ -383,7 +386,7 @@ def test_a_paused_session_is_given_back_only_what_it_lost(cafe: Cafe, times: Tim
 def test_after_a_long_outage_the_rest_can_be_had_as_a_voucher(cafe: Cafe, times: Times) -> None:
     paid, owing = cafe.open(60), ""
     cafe.pass_time(20.5)
-    owing = cafe.sessions.start_in_turn(cafe.seat("seat-2"), ANA, GuestOrder("child", 60, pays="after"), None).id
+    owing = cafe.sessions.start_in_turn(cafe.seat("seat-2"), ANA, GuestOrder("child", 60, pays=Payment.AFTER), None).id
     times.power_cut(12 * 3600)
     rest, debt = (session_histories(cafe.store.of_session(each))[0] for each in (paid, owing))
     assert (rest.unused, rest.owed) == (39, 0)
@@ -430,11 +433,11 @@ def test_a_seat_says_for_a_while_that_the_time_of_its_guest_is_over(cafe: Cafe) 
     cafe.open(30)
     cafe.pass_time(31)
     now = time.time()
-    assert cafe.store.ended_by_themselves(now - 600, now) == {"seat-1"}
-    assert cafe.store.ended_by_themselves(now - 30, now) == frozenset()
+    assert cafe.store.ended_by_themselves(now - 600, now) == {"seat-1": pytest.approx(now - 60, abs=30)}
+    assert cafe.store.ended_by_themselves(now - 30, now) == {}
     cafe.open(30)
     cafe.end()
-    assert cafe.store.ended_by_themselves(now - 30, time.time()) == frozenset(), "somebody at the counter ended it"
+    assert cafe.store.ended_by_themselves(now - 30, time.time()) == {}, "somebody at the counter ended it"
 
 
 def test_a_pause_leaves_no_unused_time_of_its_own_after_a_long_outage(cafe: Cafe) -> None:

@@ -29,7 +29,7 @@ from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import starter_sources
 from hedgerow.client_classes import ClassedClient, named_client, unnamed_client
 from hedgerow.dashboards.accounts import Accounts
-from hedgerow.dashboards.actions.orders import BonusOrder, CodeOrder, SeatOrder
+from hedgerow.dashboards.actions.orders import BonusOrder, CodeOrder, ExtendOrder, SeatOrder
 from hedgerow.dashboards.address_book import AddressBook
 from hedgerow.dashboards.app import create_app
 from hedgerow.dashboards.control import (
@@ -416,13 +416,13 @@ class CountedTime:
         self.ended[here.id] = self.seated.pop(device)
         return here
 
-    async def extend_session(self, device: str, minutes: float, *, actor: str, request: str = "") -> None:
+    async def extend_session(self, device: str, order: ExtendOrder, *, actor: str, request: str = "") -> None:
         here = self.session_there(device)
         assert here.ends is not None
-        self.seated[device] = replace(here, ends=here.ends + minutes * 60)
+        self.seated[device] = replace(here, ends=here.ends + order.minutes * 60)
 
     async def pause_session(self, device: str, minutes: float, *, actor: str, request: str = "") -> None:
-        await self.extend_session(device, minutes, actor=actor)
+        await self.extend_session(device, ExtendOrder(minutes=minutes), actor=actor)
 
     async def resume_session(self, device: str, *, actor: str) -> None:
         self.session_there(device)
