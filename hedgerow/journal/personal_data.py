@@ -29,6 +29,7 @@ from hedgerow.journal.tables import (
     grants,
     growing_up,
     hourly,
+    legal_stages,
     notices,
     pauses,
     protections_seen,
@@ -178,6 +179,7 @@ PERSONAL_DATA = (
     _Kind("agreement", agreements, _of_person(agreements), agreements.c.agreed_at, _always),
     _Kind("changes of rules", rule_changes, _of_person(rule_changes), rule_changes.c.at, _always),
     _Kind("rules told", rules_told, _of_person(rules_told), rules_told.c.raised_at, _never),
+    _Kind("what the law closes", legal_stages, _of_person(legal_stages), legal_stages.c.announced_at, _never),
     _Kind("devices", devices_seen, _of_devices(devices_seen), devices_seen.c.first_seen, _always),
 )
 _INVENTORY = (devices_seen, protections_seen)

@@ -328,6 +328,14 @@ rule_changes = _log(  # of children's rules
     *_text("reason"),
     Index("rule_changes_person", "person", "at"),
 )
+legal_stages = _state(  # what the law closes to people, and what of it is announced
+    "legal_stages",
+    _site(primary_key=True),
+    *_key("person"),
+    *_text("basis", "closed", "announced"),
+    *_instant("announced_at", "takes_effect", "seen_at"),
+    Column("unseen", Float, nullable=False),
+)
 statements = _log(
     "statements",
     *_number("number"),

@@ -208,7 +208,7 @@ class EffectiveUsers:
     def _effective_user(self, device: Device, person: Person | None, profile: str) -> EffectiveUser:
         layers: RulesByScope = {RuleScope.DEVICE: device.rules}
         if person is not None:
-            layers[RuleScope.PERSON] = person.rules
+            layers[RuleScope.PERSON] = person.all_rules
         layers |= {RuleScope.HOUSEHOLD: self._policy.household, RuleScope.PROFILE: self._policy.profiles[profile].rules}
         free = self._free.get(person.name, self._holidays) if person is not None else self._holidays
         return EffectiveUser(device, person, profile, layers, self.zone(person), free, device.id)

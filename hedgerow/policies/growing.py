@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
+from hedgerow.policies.growth_steps import Born, ProfileStep, Step
 from hedgerow.policies.host_facts import AGE_BANDS
-from hedgerow.policies.model import Born, Device, Person, Policy, ProfileStep
+from hedgerow.policies.model import Device, Person, Policy
 
 OLDEST = 120
 """Years since a birth that a policy may have, at most."""
@@ -109,19 +110,30 @@ def next_band(born: Born, instant: float, zone: ZoneInfo) -> NextBand | None:
 
 
 def person_at(person: Person, instant: float, zone: ZoneInfo) -> Person:
-    """Return a person with the age, and the profile, of an instant.
+    """Return a person with the age, the profile, and what the law closes, of an instant.
 
     With `steps`, the profile is the last of the certain ones that have come. Otherwise the age has it.
     """
-    if person.born is None:
-        return person
-    age = age_on(person.born, day_at(instant, zone))
-    if person.steps is None:
+    age, profile = person.age, person.profile
+    if person.born is not None:
+        age = age_on(person.born, day_at(instant, zone))
         profile = profile_for_age(age)
-    else:
-        come = [step.profile for step in person.steps if step.is_certain and step.at <= instant]
-        profile = come[-1] if come else person.profile
-    return person if (age, profile) == (person.age, person.profile) else replace(person, age=age, profile=profile)
+        if person.steps is not None:
+            profile = next((step.profile for step in _come(person.steps, instant)), person.profile)
+    closings = next((step.closings for step in _come(person.legal_steps, instant)), ())
+    if (age, profile, closings) == (person.age, person.profile, person.legal_closings):
+        return person
+    return replace(person, age=age, profile=profile, legal_closings=closings)
+
+
+def _come[Each: Step](steps: Sequence[Each], instant: float) -> Iterator[Each]:
+    """Yield the certain steps that have come, the last first."""
+    return (step for step in reversed(steps) if step.is_certain and step.at <= instant)
+
+
+def grows(person: Person) -> bool:
+    """Return whether a person's age, profile or rules change by themselves."""
+    return person.born is not None or bool(person.legal_steps)
 
 
 def knows_births(policy: Policy) -> bool:
@@ -134,7 +146,7 @@ def policy_at(policy: Policy, instant: float) -> Policy:
     grown = {
         name: person_at(person, instant, zone_of(person, policy))
         for name, person in policy.people.items()
-        if person.born is not None
+        if grows(person)
     }
     if all(policy.people[name] is person for name, person in grown.items()):
         return policy
@@ -153,25 +165,25 @@ def _inherited(device: Device, people: Mapping[str, Person]) -> Device:
     return device if profile == device.profile else replace(device, profile=profile)
 
 
-def next_profile_at(person: Person, instant: float, zone: ZoneInfo) -> float | None:
-    """Return the next instant at which a person's profile changes, None if it does not."""
-    if person.born is None:
-        return None
-    if person.steps is not None:
-        return min((step.at for step in person.steps if step.is_certain and step.at > instant), default=None)
-    band = next_band(person.born, instant, zone)
-    return None if band is None else band.at
+def next_step_at(person: Person, instant: float, zone: ZoneInfo) -> float | None:
+    """Return the next instant at which a person's profile, or what the law closes, changes; None if neither does."""
+    steps: list[Step] = [*(person.steps or ()), *person.legal_steps]
+    coming = [step.at for step in steps if step.is_certain and step.at > instant]
+    if person.born is not None and person.steps is None and (band := next_band(person.born, instant, zone)) is not None:
+        coming.append(band.at)
+    return min(coming, default=None)
 
 
 def next_change(policy: Policy, instant: float) -> float:
     """Return the next instant at which somebody's age or profile changes, infinity if there is none."""
     found = [float("inf")]
     for person in policy.people.values():
-        if person.born is not None:
+        if grows(person):
             zone = zone_of(person, policy)
-            age = age_on(person.born, day_at(instant, zone))
-            found.append(first_instant(birthday(person.born, age + 1), zone))
-            found.append(next_profile_at(person, instant, zone) or found[0])
+            found.append(next_step_at(person, instant, zone) or found[0])
+            if person.born is not None:
+                age = age_on(person.born, day_at(instant, zone))
+                found.append(first_instant(birthday(person.born, age + 1), zone))
     return min(found)
 
 
@@ -181,15 +193,20 @@ def foreseen(policy: Policy, now: float) -> Policy:
     What was put off comes when it was put off to.
     """
     people = {
-        name: replace(person, steps=None) if person.steps is not None and not person.steps else person
+        name: replace(
+            person,
+            steps=person.steps or None,
+            legal_steps=tuple(replace(step, is_certain=True) for step in person.legal_steps),
+        )
         for name, person in policy.people.items()
+        if grows(person)
     }
     for name, person in people.items():
         if person.born is not None and person.steps:
             later = _bands_after(person, max(person.steps[-1].at, now), zone_of(person, policy))
             announced = (replace(step, is_certain=True) for step in person.steps)
             people[name] = replace(person, steps=(*announced, *later))
-    return replace(policy, people=people)
+    return replace(policy, people=policy.people | people)
 
 
 def _bands_after(person: Person, instant: float, zone: ZoneInfo) -> tuple[ProfileStep, ...]:

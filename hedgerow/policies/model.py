@@ -4,7 +4,7 @@ sockets.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from functools import cached_property
@@ -15,6 +15,7 @@ from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.device_kinds import DeviceKind
 from hedgerow.policies.feature_settings import FeatureSettings, WorkerReport, decode_settings
+from hedgerow.policies.growth_steps import Born, LegalClosing, LegalStep, ProfileStep
 from hedgerow.policies.network import NetworkSettings, TunnelPeer
 from hedgerow.policies.notices import Receiver
 from hedgerow.policies.seats import CodeOfConduct
@@ -295,27 +296,6 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
-class Born:
-    """The month, or the day, of a birth. Without a day, birthdays are on the first of the month."""
-
-    year: int
-    month: int
-    day: int | None = None
-
-    def __str__(self) -> str:
-        return f"{self.year:04}-{self.month:02}" + (f"-{self.day:02}" if self.day is not None else "")
-
-
-@dataclass(frozen=True, slots=True)
-class ProfileStep:
-    """A profile from an instant on. No clock brings one that is not certain: it is announced, and may come later."""
-
-    at: float
-    profile: str
-    is_certain: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class Person:
     """An owner of devices. `profile` is resolved: set in the policy, by age, or that of unknown devices.
 
@@ -334,6 +314,17 @@ class Person:
     upstream: tuple[str, ...] = ()  # resolvers that are asked for this person's devices; empty: the network's
     born: Born | None = None
     steps: tuple[ProfileStep, ...] | None = None
+    legal_steps: tuple[LegalStep, ...] = ()
+    legal_closings: tuple[LegalClosing, ...] = ()  # those of the last step that has come
+
+    @property
+    def all_rules(self) -> Rules:
+        """The person's rules with what the law closes, which an allow for the same topic does not open."""
+        closed = (
+            Target(TargetKind.CATEGORY, each.topic, Origin("law", text=each.law), note=each.law)
+            for each in self.legal_closings
+        )
+        return replace(self.rules, block=(*closed, *self.rules.block)) if self.legal_closings else self.rules
 
 
 @dataclass(frozen=True, slots=True)

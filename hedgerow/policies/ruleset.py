@@ -23,7 +23,7 @@ from hedgerow.policies.effective_users import (
     strictest_layers,
     strictest_settings,
 )
-from hedgerow.policies.growing import next_change, next_profile_at, policy_at
+from hedgerow.policies.growing import next_change, next_step_at, policy_at
 from hedgerow.policies.host_facts import HostFactIndex, Services
 from hedgerow.policies.identity import MAX_CACHED_DEVICES, DeviceLookup
 from hedgerow.policies.model import (
@@ -245,7 +245,7 @@ class Rulesets:
         closings = (each.closed for each in own_effects if each.closed is not None)
         facts: dict[str, Any] = {
             "until": min(
-                (*self._edges(device, layers, relevant, effects, now), *_profile_changes(restricting, now)),
+                (*self._edges(device, layers, relevant, effects, now), *_steps_of_growth(restricting, now)),
                 default=None,
             ),
             "profile": users[0].profile,
@@ -334,6 +334,7 @@ class Rulesets:
             device.claims is not None,
             tuple(user.profile for user in users),
             tuple(user.name for user in users) if personal or timed else None,
+            tuple(user.person.legal_closings for user in users if user.person is not None and personal),
             (device.claims or device.id)
             if device.rules.allow or device.rules.block or device.rules.schedules
             else None,
@@ -393,10 +394,10 @@ def _welcome_closure(policy: Policy, device: Device, session: Session | None) ->
     return Closure(Reason.CONDUCT, "", conduct.origin, session.ends)
 
 
-def _profile_changes(users: Iterable[EffectiveUser], now: float) -> Iterator[float]:
+def _steps_of_growth(users: Iterable[EffectiveUser], now: float) -> Iterator[float]:
     """Yield when users have other profiles, as they grow up."""
     for user in users:
-        if user.person is not None and (at := next_profile_at(user.person, now, user.zone)) is not None:
+        if user.person is not None and (at := next_step_at(user.person, now, user.zone)) is not None:
             yield at
 
 

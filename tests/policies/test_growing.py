@@ -22,7 +22,8 @@ from hedgerow.policies.growing import (
     policy_at,
     profile_for_age,
 )
-from hedgerow.policies.model import Born, DeviceId, Policy, ProfileStep
+from hedgerow.policies.growth_steps import Born, LegalClosing, LegalStep, ProfileStep
+from hedgerow.policies.model import DeviceId, Policy
 from hedgerow.policies.reading.load import PolicyError, parse_policy
 from hedgerow.policies.ruleset import Rulesets
 
@@ -112,6 +113,26 @@ def test_with_steps_nothing_but_a_step_changes_a_profile(catalogue: Catalogue) -
     asked = Rulesets(foreseen(held, _at(zone, 2026, 12, 2)), (), (), catalogue)
     assert asked.ruleset(tablet, _at(zone, 2029, 12, 2)).profile == "teen-16-17"
     assert asked.ruleset(tablet, _at(zone, 2040, 1, 1)).profile == "adult"
+
+
+def test_what_the_law_closes_changes_at_its_instant_without_another_policy(catalogue: Catalogue) -> None:
+    zone, policy = "Europe/Berlin", _policy("age: 15, allow: [social, games]")
+    closed = LegalClosing("social", "Act on Social Networks (<16, 2027-01-01)")
+    steps = (
+        LegalStep(0.0, ()),
+        LegalStep(_at(zone, 2027, 1, 1), (closed,)),
+        LegalStep(_at(zone, 2028, 1, 1), ()),
+        LegalStep(_at(zone, 2029, 1, 1), (closed,), is_certain=False),
+    )
+    mia = replace(policy.people["mia"], legal_steps=steps)
+    told = policy_at(replace(policy, people=policy.people | {"mia": mia}), _at(zone, 2026, 12, 2))
+    rulesets, tablet = Rulesets(told, (), (), catalogue), told.devices[DeviceId("tablet")]
+
+    def note(year: int, site: str = "social.example") -> str:
+        return explain(rulesets, catalogue, tablet, site, _at(zone, year, 1, 1)).decision.note
+
+    assert [note(2026), note(2027), note(2028), note(2030)] == ["", closed.law, "", ""]
+    assert note(2027, "games.example") == ""
 
 
 def test_an_announced_step_changes_nothing_before_it_is_certain(catalogue: Catalogue) -> None:

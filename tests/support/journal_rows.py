@@ -17,6 +17,7 @@ from hedgerow.journal.tables import (
     agreements,
     counter_entries,
     growing_up,
+    legal_stages,
     members,
     rule_changes,
     rules_told,
@@ -85,6 +86,8 @@ def fill(store: Store) -> None:
     store.execute(store.insert(rules_told).values(told))
     change = {"person": "mia", "at": NOW, "before": "{}", "after": "{}", "reason": ""}
     store.execute(store.insert(rule_changes).values(change))
+    legal = {"basis": "AU 2013-07", "closed": "social", "announced": "-", "unseen": 0.0, "seen_at": NOW}
+    store.execute(store.insert(legal_stages).values(person="mia", **legal, announced_at=NOW, takes_effect=NOW + 60))
     Outbox(store, clock=clock).put("dad", "request", "tablet same.example", site)
     PolicyHistory(store).add(NOW, "ana", site, {}, {})
     PolicyVersions(store).add(PolicyVersion(0, NOW, "ana", site, "node", 0, {"hedgerow.yaml": site}))

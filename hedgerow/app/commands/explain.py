@@ -146,6 +146,8 @@ def _print_explanation(explanation: Explanation, policy: Policy, zone: ZoneInfo)
         f" {decision.reason.value}{escape(f'{what}{rule}{until}')}",
         soft_wrap=True,
     )
+    if decision.note:
+        console.print(f"note: {decision.note}", soft_wrap=True, markup=False)
     if decision.rule is not None and (place := source_location(decision.rule.source, policy)):
         console.print(
             f"in {place}{f': {decision.rule.text}' if decision.rule.line else ''}", soft_wrap=True, markup=False

@@ -165,8 +165,9 @@ def childs_schedule(schedule: TimedRules) -> TimedRules | None:
 
 def rule_layers(policy: Policy, profile: str, person: str | None, device: str | None) -> list[Rules]:
     """Return the rules of device, person, household and profile, the nearest first, as in `policies.ruleset`."""
-    scopes = (policy.devices.get(device or ""), policy.people.get(person or ""))
-    return [*(scope.rules for scope in scopes if scope), policy.household, policy.profiles[profile].rules]
+    its, theirs = policy.devices.get(device or ""), policy.people.get(person or "")
+    own = [*([its.rules] if its else []), *([theirs.all_rules] if theirs else [])]
+    return [*own, policy.household, policy.profiles[profile].rules]
 
 
 def youtube_of(layers: Iterable[Rules], otherwise: SafeSearch) -> SafeSearch:

@@ -29,6 +29,11 @@ class MinimumAge:
     checked: date
     since: date | None = None
 
+    @property
+    def citation(self) -> str:
+        """The title of the law with the age and the day of commencement, in no language but its own."""
+        return f"{self.law} (<{self.age}{f', {self.since}' if self.since is not None else ''})"
+
 
 @cache
 def minimum_ages() -> tuple[MinimumAge, ...]:

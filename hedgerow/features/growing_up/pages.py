@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
@@ -13,10 +13,12 @@ from hedgerow.dashboards.extensions import Card, Extensions, Place
 from hedgerow.dashboards.pages.context import PageContext, redirect_to
 from hedgerow.dashboards.pages.people import PersonName, PersonPageGroup
 from hedgerow.dashboards.routes import DEVICES, MANAGE, post
+from hedgerow.dashboards.words.childrens_names import may_read
 from hedgerow.dashboards.words.languages import Language
 from hedgerow.dashboards.words.rule_facts import Difference, difference, rule_facts
 from hedgerow.features.growing_up.keeper import keeper_of
 from hedgerow.features.growing_up.law import MinimumAge, ages_that_concern
+from hedgerow.features.growing_up.legal_keeper import LegalNews
 from hedgerow.features.growing_up.stages import GrowthStage
 from hedgerow.policies.growing import day_at, zone_of
 from hedgerow.policies.identity import Use, is_enough
@@ -35,7 +37,7 @@ class StageCard:
     @property
     def day(self) -> float:
         """The day of the announced profile, or of the erasure."""
-        return self.stage.comes_at(self.now, zone_of(self.policy.people[self.stage.person], self.policy))
+        return self.stage.countdown.comes_at(self.now, zone_of(self.policy.people[self.stage.person], self.policy))
 
     def difference(self, reader: Language) -> Difference:
         """Compare the person's rules under both profiles, with the person's own and the household's."""
@@ -107,11 +109,37 @@ def _of_device(context: PageContext, view: DeviceView) -> StageCard | None:
     return _card(context, view.person, for_child=True)
 
 
+def _news(context: PageContext, *people: str) -> list[LegalNews] | None:
+    keeper = context.part(keeper_of)
+    return [found for name in people if (found := keeper.legal_news(name)) is not None] or None
+
+
+def _news_of_all(context: PageContext, _subject: object) -> list[LegalNews] | None:
+    return _news(context, *context.policy().people)
+
+
+def _news_of_person(context: PageContext, person: Person) -> list[LegalNews] | None:
+    return _news(context, person.name)
+
+
+def _news_of_device(context: PageContext, view: DeviceView) -> LegalNews | None:
+    """Return what a child may read of its announcement."""
+    if view.person is None or not is_enough(view.grade, Use.KEPT):
+        return None
+    for news in _news(context, view.person) or ():
+        closed, opened = (tuple(each for each in half if may_read(each.topic)) for half in (news.closed, news.opened))
+        return replace(news, closed=closed, opened=opened) if closed or opened else None
+    return None
+
+
 EXTENSIONS = Extensions(
     cards=(
         Card(place=Place.TODAY, template="growing_up/templates/announced.html", read=_of_all),
         Card(place=Place.PERSON, template="growing_up/templates/announced.html", read=_of_person),
+        Card(place=Place.TODAY, template="growing_up/templates/legal.html", read=_news_of_all),
+        Card(place=Place.PERSON, template="growing_up/templates/legal.html", read=_news_of_person),
         Card(place=Place.PERSON, template="growing_up/templates/law.html", read=_law_for),
+        Card(place=Place.OWN_PAGE, template="growing_up/templates/own_legal.html", read=_news_of_device),
         Card(place=Place.OWN_PAGE, template="growing_up/templates/own_growing.html", read=_of_device),
     ),
     page_groups=(GrowingUpPages,),

@@ -7,14 +7,12 @@ from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 from hedgerow.features.growing_up.clock_watch import DAY_S, Passing
+from hedgerow.features.growing_up.countdown import LOOKS_AHEAD_DAYS, NOTICE_DAYS, Countdown, day_after
 from hedgerow.policies.growing import ADULT_AT, age_on, birthday, day_at, first_instant, profile_for_age
+from hedgerow.policies.growth_steps import Born
 from hedgerow.policies.host_facts import AGE_BANDS
-from hedgerow.policies.model import Born
 
-NOTICE_DAYS = 30
-NOTICE_S = NOTICE_DAYS * DAY_S
-_LOOKS_AHEAD_DAYS = NOTICE_DAYS + 1
-_LONGEST_WAIT_S = 365 * DAY_S  # so that no script of a child moves it out of the calendar
+LONGEST_WAIT_S = 365 * DAY_S  # so that no script of a child moves it out of the calendar
 _FIRST_AGE = {profile: age for age, profile in AGE_BANDS.items()}
 
 
@@ -38,15 +36,9 @@ class GrowthStage:
     seen_at: float = 0.0
 
     @property
-    def is_certain(self) -> bool:
-        """True in the last day before the announced profile or the erasure: from then on, its date counts alone."""
-        return self.unseen <= DAY_S
-
-    def comes_at(self, now: float, zone: ZoneInfo) -> float:
-        """Return when the announced profile, or the erasure, comes if the clock goes on from now as it should."""
-        date = self.takes_effect if self.announced else self.erased_at
-        seen = now + self.unseen - DAY_S
-        return date if self.is_certain or seen <= date else _day_after(seen, 0, zone)
+    def countdown(self) -> Countdown:
+        """The countdown to the announced profile, or to the erasure."""
+        return Countdown(self.takes_effect if self.announced else self.erased_at, self.unseen)
 
 
 def first_stage(person: str, born: Born, now: float, zone: ZoneInfo) -> GrowthStage:
@@ -64,15 +56,15 @@ def next_stage(stage: GrowthStage, born: Born, now: float, zone: ZoneInfo, passi
     stage = _counted(stage, now, zone, passing)
     if not passing.is_steady:
         return stage
-    if stage.announced and (stage.announced_at > now + DAY_S or stage.takes_effect > now + 2 * _LONGEST_WAIT_S):
+    if stage.announced and (stage.announced_at > now + DAY_S or stage.takes_effect > now + 2 * LONGEST_WAIT_S):
         stage = replace(stage, announced="")  # by a clock that was ahead: nobody has read it yet
-    if stage.announced and stage.is_certain and stage.takes_effect <= now:
+    if stage.announced and stage.countdown.is_certain and stage.takes_effect <= now:
         stage = in_force(stage, now, zone)
-    soon = profile_for_age(age_on(born, day_at(now, zone) + timedelta(days=_LOOKS_AHEAD_DAYS)))
+    soon = profile_for_age(age_on(born, day_at(now, zone) + timedelta(days=LOOKS_AHEAD_DAYS)))
     if _FIRST_AGE[soon] <= max(_FIRST_AGE[stage.profile], _FIRST_AGE.get(stage.announced, 0)):
         return stage
     birth = first_instant(birthday(born, _FIRST_AGE[soon]), zone)
-    takes_effect = max(birth, _day_after(now, NOTICE_DAYS, zone))
+    takes_effect = max(birth, day_after(now, NOTICE_DAYS, zone))
     return replace(
         stage, announced=soon, announced_at=now, takes_effect=takes_effect, unseen=takes_effect - now, seen_at=now
     )
@@ -82,13 +74,9 @@ def _counted(stage: GrowthStage, now: float, zone: ZoneInfo, passing: Passing) -
     """Return the stage after some seconds more. A date that has gone by meanwhile becomes the next day."""
     if not (stage.announced or stage.erased_at):
         return stage
-    counted = replace(stage, unseen=max(stage.unseen - passing.seconds, 0.0), seen_at=now)
-    if counted.is_certain and not stage.is_certain:
-        tomorrow = _day_after(now, 0, zone)
-        if counted.announced:
-            return replace(counted, takes_effect=max(counted.takes_effect, tomorrow))
-        return replace(counted, erased_at=max(counted.erased_at, tomorrow))
-    return counted
+    left = stage.countdown.after(passing.seconds, now, zone)
+    counted = replace(stage, unseen=left.unseen, seen_at=now)
+    return replace(counted, takes_effect=left.date) if stage.announced else replace(counted, erased_at=left.date)
 
 
 def in_force(stage: GrowthStage, now: float, zone: ZoneInfo) -> GrowthStage:
@@ -96,25 +84,18 @@ def in_force(stage: GrowthStage, now: float, zone: ZoneInfo) -> GrowthStage:
     grown = replace(stage, profile=stage.announced, announced="", unseen=0.0, seen_at=0.0)
     if _FIRST_AGE[stage.announced] < ADULT_AT:
         return grown
-    erased_at = _day_after(now, NOTICE_DAYS, zone)
+    erased_at = day_after(now, NOTICE_DAYS, zone)
     return replace(grown, erased_at=erased_at, unseen=erased_at - now, seen_at=now)
 
 
 def put_off(stage: GrowthStage, now: float, zone: ZoneInfo) -> GrowthStage:
     """Return the stage with the announced profile thirty days later, or the same one if that is a year away already."""
-    if stage.takes_effect > now + _LONGEST_WAIT_S:
+    if stage.takes_effect > now + LONGEST_WAIT_S:
         return stage
-    later = _day_after(max(stage.comes_at(now, zone), now), NOTICE_DAYS, zone)
+    later = day_after(max(stage.countdown.comes_at(now, zone), now), NOTICE_DAYS, zone)
     return replace(stage, takes_effect=later, unseen=later - now, seen_at=now)
 
 
 def is_erased_at(stage: GrowthStage, now: float) -> bool:
     """Return True if what was recorded about a new adult is to be erased now."""
-    return 0 < stage.erased_at <= now and stage.is_certain and not stage.announced
-
-
-def _day_after(instant: float, days: int, zone: ZoneInfo) -> float:
-    """Return the beginning of the first day that is at least this many days after an instant."""
-    day = day_at(instant, zone)
-    begins = first_instant(day, zone) >= instant
-    return first_instant(day + timedelta(days=days + (not begins)), zone)
+    return 0 < stage.erased_at <= now and stage.countdown.is_certain and not stage.announced

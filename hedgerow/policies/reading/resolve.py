@@ -17,8 +17,9 @@ from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.sources import parse_refresh_interval, public_sources, shown_url
 from hedgerow.files import read_named_file
 from hedgerow.policies.growing import age_on, parse_born, profile_for_age
+from hedgerow.policies.growth_steps import Born
 from hedgerow.policies.host_facts import Services
-from hedgerow.policies.model import Born, ListSource, Person, Policy, Profile
+from hedgerow.policies.model import ListSource, Person, Policy, Profile
 from hedgerow.policies.network import NetworkSettings, UnopenedSeatAccess
 from hedgerow.policies.notices import DEFAULT_TOPICS, RECEIVER_NAME, ClockTime, NoticeTopic, Receiver
 from hedgerow.policies.reading import network_settings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hedgerow.app.control.snapshots.policy_of_today import Growth, PolicyOfToday
-from hedgerow.policies.model import ProfileStep
+from hedgerow.policies.growth_steps import ProfileStep
 from hedgerow.policies.reading.load import parse_policy
 
 DAY = 86_400.0

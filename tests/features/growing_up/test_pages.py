@@ -16,8 +16,9 @@ from hedgerow.dashboards.control import DeviceView
 from hedgerow.features.growing_up.clock_watch import DAY_S
 from hedgerow.features.growing_up.keeper import GrowthKeeper
 from hedgerow.features.growing_up.stages import GrowthStage
+from hedgerow.policies.growth_steps import ProfileStep
 from hedgerow.policies.identity import Grade
-from hedgerow.policies.model import DeviceId, ProfileStep
+from hedgerow.policies.model import DeviceId
 from hedgerow.policies.reading.load import load_policy, parse_policy
 
 HOUSE = """
@@ -98,7 +99,7 @@ def test_a_parent_can_wait_or_change_at_once(house: Web) -> None:
 
 def test_what_was_recorded_about_a_new_adult_is_offered_and_then_erased(house: Web) -> None:
     keeper, erased = _keeper(house, []), list[str]()
-    keeper._replace(GrowthStage("mia", "2013-06", "adult", erased_at=NOW + DAY_S))
+    keeper._kept.replace(GrowthStage("mia", "2013-06", "adult", erased_at=NOW + DAY_S))
     with _browser(house) as parent, _browser(house, "127.0.0.31") as child:
         assert "mia is an adult" in parent.get("/people/mia").text
         assert "You are an adult now" in child.get("/device").text
@@ -114,7 +115,9 @@ def test_a_clock_ten_years_ahead_erases_nothing_and_changes_no_profile(house: We
     keeper = GrowthKeeper(
         house.engine, lambda: policy, erased.append, _at_once, lambda: clock[0], uptime=lambda: clock[1]
     )
-    keeper._replace(GrowthStage("mia", "2013-06", "adult", erased_at=NOW + 20 * DAY_S, unseen=20 * DAY_S, seen_at=NOW))
+    keeper._kept.replace(
+        GrowthStage("mia", "2013-06", "adult", erased_at=NOW + 20 * DAY_S, unseen=20 * DAY_S, seen_at=NOW)
+    )
     keeper.look()
     clock[0] += 3650 * DAY_S
     for minutes in (1, 30, 60, 600):
@@ -148,3 +151,29 @@ def test_another_month_of_birth_is_a_decision_of_its_own(house: Web) -> None:
     _announce(house)
     other = parse_policy(HOUSE.replace("2013-06", "2011-01").encode(), None)
     assert _keeper(house, []).growth(other)["mia"].profile == "teen-13-15"
+
+
+def test_both_sides_read_what_a_law_will_close_and_a_brother_does_not(tmp_path: Path) -> None:
+    """NOW is 28 May 2026, and the law of Malaysia commences on 1 June."""
+    people = """
+network: {lan: [127.0.0.0/8], timezone: UTC, country: MY, follow_law: true}
+people:
+  mia: {age: 15, allow: [social], devices: [mia-tablet]}
+  tom: {age: 17, devices: [tom-phone]}
+devices: {mia-tablet: {ip: 127.0.0.31}, tom-phone: {ip: 127.0.0.32}}
+"""
+    (tmp_path / "hedgerow.yaml").write_text(people)
+    with running_web(tmp_path) as web:
+        for address, device, person in (("127.0.0.31", "mia-tablet", "mia"), ("127.0.0.32", "tom-phone", "tom")):
+            web.control.devices[address] = DeviceView(DeviceId(device), person, "teen-13-15", grade=Grade.ADDRESS)
+        policy = parse_policy(people.encode(), None)
+        keeper = GrowthKeeper(web.engine, lambda: policy, str, _at_once, lambda: NOW, uptime=lambda: 0.0)
+        keeper.look()
+        with _browser(web) as parent, _browser(web, "127.0.0.31") as child, _browser(web, "127.0.0.32") as brother:
+            for page in ("/", "/people/mia"):
+                text = unescape(parent.get(page).text)
+                assert "The law changes what is open to mia from" in text, page
+                assert "Online Safety Act 2025" in text
+            assert "The law changes what is open for you from" in unescape(child.get("/device").text)
+            assert "The law changes" not in brother.get("/device").text
+            assert "The law changes" not in parent.get("/people/tom").text

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hedgerow.features.growing_up.clock_watch import DAY_S, ClockWatch, Passing
+from hedgerow.features.growing_up.countdown import NOTICE_DAYS
 from hedgerow.features.growing_up.stages import (
-    NOTICE_DAYS,
     GrowthStage,
     first_stage,
     in_force,
@@ -20,8 +20,8 @@ from hedgerow.features.growing_up.stages import (
     put_off,
 )
 from hedgerow.policies.growing import age_on, profile_for_age
+from hedgerow.policies.growth_steps import Born
 from hedgerow.policies.host_facts import AGE_BANDS
-from hedgerow.policies.model import Born
 
 ZONES = (
     "Africa/Cairo", "Africa/Casablanca", "Africa/Johannesburg", "Africa/Lagos", "America/Argentina/Buenos_Aires",
@@ -144,14 +144,14 @@ def test_at_eighteen_the_record_is_erased_after_thirty_days_also_if_nobody_looke
 def test_days_without_hedgerow_put_the_date_off_and_the_pages_say_so() -> None:
     born, begin = Born(2013, 12), _at(2026, 10, 31)
     stage = _stage_after(first_stage("mia", born, _at(2026, 10, 1), BERLIN), born, begin)
-    assert stage.comes_at(begin, BERLIN) == stage.takes_effect == _at(2026, 12, 1)
+    assert stage.countdown.comes_at(begin, BERLIN) == stage.takes_effect == _at(2026, 12, 1)
     back = _at(2026, 11, 20)  # off for twenty days, of which one counts
     stage = next_stage(stage, born, back, BERLIN, ClockWatch(stage.seen_at).look(back, 100.0))
-    promised = stage.comes_at(back, BERLIN)
+    promised = stage.countdown.comes_at(back, BERLIN)
     assert promised == _at(2026, 12, 19)
     for day in range(29):
         stage = _stage_after(stage, born, back + day * DAY_S + 7)
-        assert (stage.profile, stage.comes_at(stage.seen_at, BERLIN)) == ("child-8-12", promised)
+        assert (stage.profile, stage.countdown.comes_at(stage.seen_at, BERLIN)) == ("child-8-12", promised)
     assert _stage_after(stage, born, promised).profile == "teen-13-15"
 
 
@@ -201,7 +201,7 @@ def test_no_jump_of_the_clock_brings_a_profile_or_an_erasure_early(
         for _ in range(4 * days if doing == "runs" else 3):
             real, uptime = real + DAY_S / 4, uptime + DAY_S / 4
             now, before = real + ahead, stage
-            by_worker = before.announced and before.is_certain and before.takes_effect <= now
+            by_worker = before.announced and before.countdown.is_certain and before.takes_effect <= now
             passing = watch.look(now, uptime)
             stage = next_stage(stage, birth, now, BERLIN, passing)
             least = (NOTICE_DAYS - 1 - false_days) * DAY_S

@@ -6,15 +6,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from hedgerow.policies.growing import knows_births, next_change, policy_at
-from hedgerow.policies.model import Policy, ProfileStep
+from hedgerow.policies.growth_steps import LegalStep, ProfileStep
+from hedgerow.policies.model import Person, Policy
 
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """The profile that a person has, and those that are to come. Profiles change by nothing else than these steps."""
+    """The profile that a person has, and those that are to come. Profiles change by nothing else than these steps.
 
-    profile: str
+    Without a profile, it stays the one of the policy. `legal_steps` are what the law closes, now and later.
+    """
+
+    profile: str = ""
     steps: tuple[ProfileStep, ...] = ()
+    legal_steps: tuple[LegalStep, ...] = ()
+
+    def of(self, person: Person) -> Person:
+        """Return a person with this growth."""
+        grown = replace(person, legal_steps=self.legal_steps)
+        if person.born is None or not self.profile:
+            return grown
+        return replace(grown, profile=self.profile, steps=self.steps)
 
 
 type GrowthOf = Callable[[Policy], Mapping[str, Growth]]
@@ -34,21 +46,15 @@ class PolicyOfToday:
 
     def of(self, policy: Policy) -> Policy:
         """Return the policy of today: the same object until somebody's age or profile changes."""
-        if policy is not self._plain and not knows_births(policy):
-            self._plain = policy
-        if policy is self._plain:
-            return policy
         now, growth = self._now(), self._growth(policy)
+        if not growth and (policy is self._plain or not knows_births(policy)):
+            self._plain = policy
+            return policy
         if self._last is not None:
             source, decided, begin, end, grown = self._last
             if source is policy and (decided is growth or decided == growth) and begin <= now < end:
                 return grown
-        people = {
-            name: replace(person, profile=growth[name].profile, steps=growth[name].steps)
-            if name in growth and person.born is not None
-            else person
-            for name, person in policy.people.items()
-        }
+        people = {name: growth[name].of(person) if name in growth else person for name, person in policy.people.items()}
         with_steps = policy if people == policy.people else replace(policy, people=people)
         grown = policy_at(with_steps, now)
         if self._last is not None and self._last[4] == grown:
