@@ -358,7 +358,7 @@ def erase(hand: Hand, home: Home, child: Child) -> None:
     hand.button("Erase")
     hand.said("These stay: rules")
     hand.button("Erase")
-    hand.said("Erased")
+    hand.said("What was stored about")
     hand.page.goto(f"{home.running.web}/log?person={child.name}")
     hand.said("Nothing to show")
     home.await_closed(child, "reddit")

@@ -12,8 +12,7 @@ from hedgerow.dashboards.actions.operations import Operations
 from hedgerow.dashboards.control import at_field
 from hedgerow.dashboards.passwords import check_password_strength
 from hedgerow.dashboards.scopes import AccessScope, Role
-
-SETTINGS_DONE = "/settings?saved=done"
+from hedgerow.policies.text.locales import message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +29,7 @@ class NewAccount(Order):
     "/accounts",
     access=AccessScope.ADMIN,
     status=201,
-    form=FormOf("/settings/accounts", then=SETTINGS_DONE),
+    form=FormOf("/settings/accounts", says=message("%(name)s has an account now.")),
 )
 async def add_account(core: Operations, _caller: Caller, order: NewAccount) -> None:
     """Add an account with a password."""
@@ -43,7 +42,7 @@ async def add_account(core: Operations, _caller: Caller, order: NewAccount) -> N
     "DELETE",
     "/accounts/{name}",
     access=AccessScope.ADMIN,
-    form=FormOf("/settings/accounts/remove"),
+    form=FormOf("/settings/accounts/remove", says=message("%(name)s can no longer sign in.")),
     command=CommandOf(lambda name: f"{name} can no longer sign in; all sessions have ended.", {"removed": "name"}),
 )
 async def remove_account(
@@ -57,7 +56,7 @@ async def remove_account(
     "DELETE",
     "/tokens/{token}",
     access=AccessScope.ADMIN,
-    form=FormOf("/settings/tokens/remove", then=SETTINGS_DONE),
+    form=FormOf("/settings/tokens/remove", says=message("The token %(token)s is not valid any more.")),
 )
 async def remove_token(core: Operations, _caller: Caller, token: Annotated[str, MaxLen(80)]) -> None:
     """Revoke the token of a script."""

@@ -54,17 +54,28 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
+class UndoForm:
+    """The form that undoes another: its path, and names of that one's input by those of its own fields."""
+
+    path: str
+    fields: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class FormOf:
-    """A form at the address `path` of the pages.
+    """A form at the address `path` of the pages. The page from which it came follows.
 
     Arguments:
         names: names of the form's fields, by those of the input, where they differ.
-        then: path of the page that follows; None for the one from which the form came.
+        says: a message with what was done. Its values are those of the input, and of an answer that is a mapping. It is
+            empty where a page receives the form, which says it.
+        undo: the form that undoes it, if one does.
     """
 
     path: str
     names: Mapping[str, str] = field(default_factory=dict)
-    then: str | None = None
+    says: str = ""
+    undo: UndoForm | None = None
 
 
 @dataclass(frozen=True, slots=True)

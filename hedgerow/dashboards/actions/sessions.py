@@ -6,7 +6,7 @@ from typing import Annotated
 
 from annotated_types import MaxLen
 
-from hedgerow.dashboards.actions.action import Caller, CommandOf, FormOf, Shown, action
+from hedgerow.dashboards.actions.action import Caller, CommandOf, FormOf, Shown, UndoForm, action
 from hedgerow.dashboards.actions.operations import Operations
 from hedgerow.dashboards.actions.orders import (
     COUNTER_PATH,
@@ -18,6 +18,7 @@ from hedgerow.dashboards.actions.orders import (
     SessionId,
 )
 from hedgerow.policies.model import Session
+from hedgerow.policies.text.locales import message
 from hedgerow.policies.time_model import Bonus
 
 SEAT = {"device": "seat"}
@@ -62,7 +63,7 @@ async def end_session(core: Operations, caller: Caller, device: Device) -> Sessi
     "POST",
     "/sessions/{device}/extend",
     is_once=True,
-    form=FormOf(f"{COUNTER_PATH}/extend", SEAT, then=COUNTER_PATH),
+    form=FormOf(f"{COUNTER_PATH}/extend", SEAT),
     command=CommandOf(
         lambda device, minutes: f"The session at {device} lasts {minutes:g} minutes longer.", _SEAT_AND_MINUTES
     ),
@@ -76,7 +77,12 @@ async def extend_session(core: Operations, caller: Caller, device: Device, order
     "POST",
     "/sessions/{device}/pause",
     is_once=True,
-    form=FormOf(f"{COUNTER_PATH}/pause", SEAT, then=COUNTER_PATH),
+    form=FormOf(
+        f"{COUNTER_PATH}/pause",
+        SEAT,
+        says=message("%(device)s is paused for %(minutes)s minutes at most."),
+        undo=UndoForm(f"{COUNTER_PATH}/resume", {"seat": "device"}),
+    ),
     command=CommandOf(
         lambda device, minutes: f"{device} is paused, for {minutes:g} minutes at most.", _SEAT_AND_MINUTES
     ),
@@ -89,7 +95,7 @@ async def pause_session(core: Operations, caller: Caller, device: Device, order:
 @action(
     "POST",
     "/sessions/{device}/resume",
-    form=FormOf(f"{COUNTER_PATH}/resume", SEAT, then=COUNTER_PATH),
+    form=FormOf(f"{COUNTER_PATH}/resume", SEAT, says=message("%(device)s is open again.")),
     command=CommandOf(lambda device: f"{device} is open again.", {"seat": "device"}),
 )
 async def resume_session(core: Operations, caller: Caller, device: Device) -> None:
@@ -101,7 +107,7 @@ async def resume_session(core: Operations, caller: Caller, device: Device) -> No
     "POST",
     "/sessions/{session}/reopen",
     is_once=True,
-    form=FormOf(f"{COUNTER_PATH}/reopen", then=COUNTER_PATH),
+    form=FormOf(f"{COUNTER_PATH}/reopen", says=message("Undone: the session goes on.")),
 )
 async def reopen_session(core: Operations, caller: Caller, session: SessionId, order: ReopenOrder) -> None:
     """Undo the end of a session, within some minutes."""

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import time as system_time
+from types import MappingProxyType
 from typing import Any, Protocol
 from unicodedata import normalize
 from urllib.parse import urlsplit
@@ -35,7 +36,7 @@ from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher
 from hedgerow.dashboards.pages.action_forms import form_endpoint
 from hedgerow.dashboards.pages.feedback import Feedback, LatestFeedback
-from hedgerow.dashboards.pages.forms import forms_of, nearest_page, was_asked
+from hedgerow.dashboards.pages.forms import LOCAL_PATH, forms_of, nearest_page, page_before, was_asked
 from hedgerow.dashboards.policy_index import LatestIndex, PolicyIndex
 from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter
 from hedgerow.dashboards.scopes import AccessScope
@@ -55,9 +56,6 @@ from hedgerow.proxy.pages.help import page_environment
 STATIC = pathlib.Path(__file__).parents[1] / "static"
 SEE_OTHER, METHOD_NOT_ALLOWED = 303, 405
 _LONG_AGO_S = 400 * 86400.0
-LOCAL_PATH = re.compile(r"/(?:[\w.%~-]+(?:/[\w.%~-]+)*)?", re.ASCII)
-"""Redirect targets on this server, never on another machine."""
-
 MORE_PATH = "/more"
 _NAV = (
     ("/", message("Today"), "today", frozenset({OPERATE, READ})),
@@ -70,10 +68,12 @@ _NAV = (
 )
 _SAID = {
     "0": message("Nothing to change: this setting was already in place."),
-    "erased": message("Erased."),
-    "done": message("Done."),
+    "password": message("Your password is changed. Sign in with the new one."),
+    "code": message("Signing in needs no code any more."),
 }
-"""Sentences about forms that changed no file, by the value of `saved` in the address of the page that follows."""
+"""Sentences about forms that changed no file, by the value of `saved` in the address of the page that follows, also for
+those who are not signed in.
+"""
 
 _NAV_PLACES = 4
 """Entries of the bar at the bottom of a phone, besides "More"."""
@@ -196,6 +196,27 @@ class PageGroup:
             raise HTTPException(403, message("This device is not part of this network."))
         return view
 
+    def _done(
+        self,
+        request: Request,
+        text: str,
+        undo: str = "",
+        fields: Mapping[str, str] = MappingProxyType({}),
+        *,
+        path: str = "",
+        ends: float | None = None,
+        **values: object,
+    ) -> Response:
+        """Lead back to the page of a form, or to `path`, which says what was done.
+
+        `ends` is an instant, which the text has as `time`. `undo` is the path of the form that undoes it.
+        """
+        context, reader = self._context, language_of(request)
+        if ends is not None:
+            values["time"] = reader.clock(ends, context.clock(), labels.zone(context.control.status().timezone))
+        said = Feedback(reader.gettext(text, **values), undo, fields)
+        return redirect_to(context.feedback.path(path or referring_page(request), said))
+
     async def _change(self, request: Request, summary: str, *edits: Edit, **values: object) -> PolicyChange | None:
         """Edit the policy file. `summary` is a message for the list of changes, `values` are its values.
 
@@ -301,10 +322,12 @@ class Renderer:
     def _feedback(self, request: HTTPConnection, principal: Principal, reader: Language) -> Feedback | None:
         """Return what the address of a page asks to say about the form before. Waits for the disk."""
         query = request.query_params
-        if not principal.scopes or not (saved := query.get("saved", "")):
+        if (saved := query.get("saved", "")) in _SAID:
+            return Feedback(reader.gettext(_SAID[saved]))
+        if not principal.scopes or not saved:
             return self._context.feedback.get(query.get("done", "")) if principal.scopes else None
-        if saved in _SAID or AccessScope.READ not in principal.scopes:  # who may not read changes reads no summary
-            return Feedback(reader.gettext(_SAID.get(saved, _SAID["done"])))
+        if AccessScope.READ not in principal.scopes:  # nor any summary
+            return None
         try:
             change = self._context.editor.store.change(int(saved) if saved.isdecimal() and len(saved) < 19 else 0)
         except NoSuchEntry:
@@ -403,11 +426,16 @@ def redirect_after_save(path: str, change: PolicyChange | None, part: str = "") 
 
     `part` is the id of the changed part of the page.
     """
-    return redirect_to(f"{path}?saved={change.id if change else 0}{part and '#'}{part}")
+    return redirect_to(f"{path}{'&' if '?' in path else '?'}saved={change.id if change else 0}{part and '#'}{part}")
 
 
 def referring_page(request: HTTPConnection) -> str:
-    """Return the path of the page from which a form was sent, or `/` if the browser does not name one of our pages."""
+    """Return path and query of the page from which a form was sent, without what reported the form before.
+
+    For a page, return the path of the one before, or `/` if the browser does not name one of ours.
+    """
+    if request.scope["method"] != "GET":
+        return page_before(request)
     referrer = urlsplit(request.headers.get("referer", ""))
     is_ours = referrer.netloc == request.headers.get("host") and LOCAL_PATH.fullmatch(referrer.path)
     return nearest_page(request, referrer.path) if is_ours else "/"

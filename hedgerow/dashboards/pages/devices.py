@@ -26,7 +26,7 @@ from hedgerow.dashboards.edits.household import (
 )
 from hedgerow.dashboards.edits.yaml_text import Edit
 from hedgerow.dashboards.guard import peer_address
-from hedgerow.dashboards.pages.context import PageGroup, redirect_after_save
+from hedgerow.dashboards.pages.context import PageGroup, redirect_after_save, referring_page
 from hedgerow.dashboards.pages.device_cards import DeviceCards, DeviceFilter
 from hedgerow.dashboards.pages.forms import forms_of
 from hedgerow.dashboards.pages.openings import confirm
@@ -182,4 +182,4 @@ class DevicePages(PageGroup):
         )
 
     async def _save(self, request: Request, summary: str, *edits: Edit, **values: object) -> Response:
-        return redirect_after_save("/devices", await self._change(request, summary, *edits, **values))
+        return redirect_after_save(referring_page(request), await self._change(request, summary, *edits, **values))

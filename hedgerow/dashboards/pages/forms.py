@@ -8,6 +8,7 @@ to correct is at the top of the page.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -24,17 +25,19 @@ from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.pages.shown_values import ShownValues, overwritten, parse_shown, untouched
 from hedgerow.dashboards.words.languages import language_of, message, with_code
 
+LOCAL_PATH = re.compile(r"/(?:[\w.%~-]+(?:/[\w.%~-]+)*)?", re.ASCII)
+"""Redirect targets on this server, never on another machine."""
 AGAIN = "again-"
 """First characters of fields of the page that asks for the password again, which belong to no other form."""
 SURE = "sure"
 """Field by which a form says that somebody was asked."""
-_PAGE = "form-page"
-"""Field of a form that was shown again: the path and query of its page."""
+FORM_PAGE = "form-page"
+"""Field of a form that was shown again, or after a question: the path and query of its page."""
 _SHOWN = "form-shown"
 """Field of a form that edits a setting: what it showed."""
 CHANGED_MEANWHILE = message("Somebody has changed this meanwhile. Look at it, and save again.")
 _NO_PROBLEM = Markup()
-_PASSING = frozenset({"saved", "done", "used", "asked", "switch", "to"})
+_PASSING = frozenset({"saved", "done", "used", "asked", "switch", "to", "ended", "ends"})
 """Keys of a query that report the form before."""
 _FLAGS = frozenset({"autofocus", "checked", "disabled", "hidden", "open", "required", "selected"})
 """Attributes without a value."""
@@ -61,6 +64,13 @@ async def typed_fields(request: Request) -> list[tuple[str, str]]:
     async with request.form() as form:
         fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
     return [(name, value) for name, value in fields if not name.startswith(AGAIN)]
+
+
+async def waiting_fields(request: Request, without: str = "") -> list[tuple[str, str]]:
+    """Return the fields of a form that is sent later, after a question, but for one. The page that it has is added."""
+    fields = await typed_fields(request)
+    page = dict(fields).get(FORM_PAGE) or page_before(request)
+    return [*((name, value) for name, value in fields if name not in (without, FORM_PAGE)), (FORM_PAGE, page)]
 
 
 async def was_asked(request: Request) -> bool:
@@ -126,7 +136,8 @@ async def _sent_form(
         sent[name] = (*sent.get(name, ()), value)
     sent.pop(SURE, None)  # the page's form has no such field, and the question comes again
     shown = parse_shown(next(iter(sent.pop(_SHOWN, ())), ""))
-    before = _page_before(request, next(iter(sent.pop(_PAGE, ())), ""))
+    request.state.form_page = next(iter(sent.pop(FORM_PAGE, ())), "")
+    before = page_before(request)
     refused = SentForm(request.method.lower(), request.scope["path"], sent, problem, field, shown)
     nearest = nearest_page(request, quote(refused.path))
     # Some pages have the form of what their address names, such as the policy of a group: the form names it too.
@@ -143,21 +154,26 @@ def nearest_page(request: HTTPConnection, path: str) -> str:
         for route, match in found:
             if match and route.page:
                 return quote(route.page.format(**match.groupdict()))
-        if any(match and "GET" in route.methods for route, match in found):
-            return path
+        own = {method for route, _ in found if route.path == path for method in route.methods}
+        if own != {"POST"} and any(match and "GET" in route.methods for route, match in found):
+            return path  # not the address of a form, which another page's may seem to include
         path = path.rpartition("/")[0]
     return "/"
 
 
-def _page_before(request: Request, shown_before: str) -> str:
-    """Return path and query of the page from which a form came, or where it is if that is not known."""
-    if request.method == "GET":
+def page_before(request: HTTPConnection) -> str:
+    """Return path and query of the page from which a form came, or where it is if that is not known.
+
+    A form that was shown again, or after a question, names its page itself.
+    """
+    if request.scope["method"] == "GET":
         return f"{quote(request.scope['path'])}?{request.url.query}"
     referrer = urlsplit(request.headers.get("referer", ""))
-    place = referrer if referrer.netloc == request.headers.get("host") else urlsplit(quote(request.scope["path"]))
-    place = urlsplit(shown_before) if shown_before.startswith("/") else place
+    named = urlsplit(getattr(request.state, "form_page", ""))
+    place = named if named.path else referrer if referrer.netloc == request.headers.get("host") else urlsplit("")
+    path = place.path if LOCAL_PATH.fullmatch(place.path) else quote(request.scope["path"])
     query = urlencode([pair for pair in parse_qsl(place.query) if pair[0] not in _PASSING])
-    return nearest_page(request, place.path) + (f"?{query}" if query else "")
+    return nearest_page(request, path) + (f"?{query}" if query else "")
 
 
 async def _shown(request: Request, page: str, state: dict[str, Any], status: int = 200) -> Response | None:
@@ -281,7 +297,7 @@ class FormWriter:
         lost = overwritten(self._refused.shown, shown.digests, self._refused.sent, merges=merges)
         self.overwritten = lost[0] if setting and lost else None
         self._filled = self._refused
-        hidden = self._hidden(setting, _SHOWN, shown.encoded()) + self._hidden(bool(self._wrong), _PAGE, self._page)
+        hidden = self._hidden(setting, _SHOWN, shown.encoded()) + self._hidden(bool(self._wrong), FORM_PAGE, self._page)
         body = hidden + caller() + self.mistake()
         self._filled = None
         return _element("form", written, body)

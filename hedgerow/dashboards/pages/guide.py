@@ -141,7 +141,7 @@ class GuidePages(PageGroup):
             "found": found,
         }
 
-    async def _done(self, request: Request) -> dict[str, Any]:
+    async def _last_step(self, request: Request) -> dict[str, Any]:
         place = self._context.control.reached_at(local_address(request.scope))
         network, status = self._context.policy().network, self._context.control.status()
         explains = network.resolver.blocked_answer is BlockedAnswer.PAGE and bool(status.block_page)
@@ -267,7 +267,7 @@ class GuidePages(PageGroup):
             self._device(request)
         if not self._context.accounts.has_any or step not in (*STEPS, "done"):
             step = "password"
-        parts = {"place": self._place, "people": self._people, "devices": self._devices, "done": self._done}
+        parts = {"place": self._place, "people": self._people, "devices": self._devices, "done": self._last_step}
         values: dict[str, Any] = await parts[step](request) if step in parts else {}
         values |= {"here": local_address(request.scope), "make": make, "shows": shows}
         if step != "done" and not self._context.policy().devices:

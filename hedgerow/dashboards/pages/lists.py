@@ -67,17 +67,17 @@ class ListPages(PageGroup):
         return redirect_to("/start/done") if page.startswith("/start") else redirect_after_save(page, change)
 
     @post("/lists/accept", MANAGE)
-    async def accept(self, name: FormText) -> Response:
+    async def accept(self, request: Request, name: FormText) -> Response:
         """Put the newer copy of a list into use that was held back."""
         await self._context.control.accept_list(name)
-        return redirect_to("/lists")
+        return self._done(request, message("The new copy of %(name)s is used from now on."), name=name)
 
     @post("/lists/sites/correct", MANAGE)
     async def correct_site(self, request: Request, host: FormText) -> Response:
         """Open a site that was remembered for its pages, for good."""
         with contextlib.suppress(NoSuchEntry):  # removed by another person meanwhile, or expired
             await self._context.sites.correct(host, principal_of(request).name)
-        return redirect_to("/lists#sites")
+        return self._done(request, message("%(what)s is open for everybody from now on."), what=host)
 
     @post("/lists/remove", MANAGE)
     async def remove(self, request: Request, name: FormText) -> Response:

@@ -14,7 +14,7 @@ from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.rules import allow_edits
 from hedgerow.dashboards.guard import NOT_IN_CHARGE
 from hedgerow.dashboards.pages.activity_groups import Period, group_activity, owners_of, periods, services_named
-from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_to
+from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_after_save, redirect_to, referring_page
 from hedgerow.dashboards.pages.device_cards import RECENT_DEVICES
 from hedgerow.dashboards.pages.openings import ask_before, explain_obstacle, opened_path
 from hedgerow.dashboards.reports import weekly_report
@@ -178,15 +178,14 @@ class LogPages(PageGroup):
             change = await self._change(
                 request, message("%(what)s open for %(name)s."), *edits, what=title, name=opening.person
             )
-            saved = {"saved": change.id if change else 0}
-            done = f"/why?{urlencode(then | saved)}" if who else f"/log?{urlencode({'host': subject} | saved)}"
-            return await explain_obstacle(context, request, opening, GrantDuration.GOOD) or redirect_to(done)
+            saved = redirect_after_save(f"/why?{urlencode(then)}" if who else referring_page(request), change)
+            return await explain_obstacle(context, request, opening, GrantDuration.GOOD) or saved
         if how_long not in set(GrantDuration):
             raise InvalidInput("For an hour, for today or permanently.")
         duration = GrantDuration(how_long)
         ends = duration.end(context.clock(), ZoneInfo(context.control.status().timezone))
         grant = await context.control.give(opening, self._actor(request), ends=ends, sure=True)
-        done = opened_path(context, request, f"/why?{urlencode(then)}" if who else "/", grant)
+        done = opened_path(context, request, f"/why?{urlencode(then)}" if who else referring_page(request), grant)
         return await explain_obstacle(context, request, opening, duration) or redirect_to(done)
 
 

@@ -19,7 +19,6 @@ from hedgerow.dashboards.edits.yaml_text import Edit
 from hedgerow.dashboards.pages.context import (
     PageGroup,
     redirect_after_save,
-    redirect_to,
     referring_page,
 )
 from hedgerow.dashboards.pages.device_cards import RECENT_DEVICES, unnamed_devices
@@ -101,7 +100,8 @@ class NewDevicePages(PageGroup):
         """Keep the device closed, until somebody resumes or names it."""
         row = await self._row(device)
         await self._context.control.pause(self._actor(request), device=row.device, ends=None)
-        return redirect_to(referring_page(request))
+        text = message("The device stays closed until somebody says whose it is, or resumes it.")
+        return self._done(request, text, "/resume", {"device": row.device})
 
     async def _row(self, device: str) -> DeviceRow:
         """Return the row of a device that was seen and has no name."""

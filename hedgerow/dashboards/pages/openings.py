@@ -19,7 +19,7 @@ from hedgerow.dashboards.edits.rules import rule_end
 from hedgerow.dashboards.edits.yaml_text import exclude, include
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_after_save, referring_page
 from hedgerow.dashboards.pages.feedback import Feedback
-from hedgerow.dashboards.pages.forms import typed_fields, was_asked
+from hedgerow.dashboards.pages.forms import waiting_fields, was_asked
 from hedgerow.dashboards.routes import MANAGE, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.labels import title_of
@@ -125,7 +125,7 @@ async def confirm(
     """
     if await was_asked(request):
         return None
-    reader, form = language_of(request), await typed_fields(request)
+    reader = language_of(request)
     return context.renderer.page(
         request,
         "confirm.html",
@@ -133,7 +133,7 @@ async def confirm(
         text=reader.gettext(text, **values),
         warning=warning,
         leave=reader.gettext(leave),
-        fields=[(key, value) for key, value in form if key != field],
+        fields=await waiting_fields(request, field),
         field=field,
         choices=[(value, reader.gettext(title)) for value, title in choices.items()],
         action=request.url.path,
@@ -268,4 +268,4 @@ class OpeningPages(PageGroup):
         for grant in await run_in_threadpool(context.reader.grants, context.clock()):
             if grant.subject == subject and (grant.person, grant.device) in ((person, None), (None, device)):
                 await context.control.revoke(grant.id, principal_of(request).name)
-        return redirect_after_save("/", change)
+        return redirect_after_save(referring_page(request), change)

@@ -25,7 +25,8 @@ from hedgerow.dashboards.data_export import ndjson_download
 from hedgerow.dashboards.edits.devices import takes_password
 from hedgerow.dashboards.extensions import Place
 from hedgerow.dashboards.pages.activity_groups import merge_similar
-from hedgerow.dashboards.pages.context import LOCAL_PATH, PageContext, PageGroup, Renderer, ShownCard, redirect_to
+from hedgerow.dashboards.pages.context import PageContext, PageGroup, Renderer, ShownCard, redirect_to
+from hedgerow.dashboards.pages.forms import LOCAL_PATH
 from hedgerow.dashboards.reports import OLDER_FROM, age_of
 from hedgerow.dashboards.routes import DEVICES, get, post
 from hedgerow.dashboards.words import labels

@@ -13,7 +13,6 @@ from starlette.responses import RedirectResponse, Response
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.credentials import ONCE, session_cookie
 from hedgerow.dashboards.pages.context import (
-    LOCAL_PATH,
     PageContext,
     PageGroup,
     client_of,
@@ -22,7 +21,7 @@ from hedgerow.dashboards.pages.context import (
     referring_page,
     with_session,
 )
-from hedgerow.dashboards.pages.forms import typed_fields
+from hedgerow.dashboards.pages.forms import LOCAL_PATH, waiting_fields
 from hedgerow.dashboards.passwords import SignInRefused
 from hedgerow.dashboards.routes import SIGN_IN, post
 from hedgerow.dashboards.scopes import AccessScope
@@ -60,7 +59,7 @@ async def ask_again(
         is_secure=is_secure,
         is_behind_proxy=not is_secure and request.headers.get("origin", "").startswith("https://"),
         host=request.headers.get("host", ""),
-        fields=await typed_fields(request),
+        fields=await waiting_fields(request),
         before=referring_page(request),
     )
 

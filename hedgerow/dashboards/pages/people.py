@@ -23,7 +23,7 @@ from hedgerow.dashboards.edits.household import (
 from hedgerow.dashboards.edits.rules import is_inspected, name_levels, own_targets, subject_titles
 from hedgerow.dashboards.edits.times import presets, schedule_items
 from hedgerow.dashboards.edits.yaml_text import Edit, put, remove
-from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_after_save, redirect_to
+from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_after_save
 from hedgerow.dashboards.pages.forms import nearest_page
 from hedgerow.dashboards.pages.openings import confirm
 from hedgerow.dashboards.protections import protections_by_device
@@ -285,7 +285,8 @@ class PersonDataPages(PageGroup):
             raise InvalidInput(
                 "It has been erased, but traces may remain in the journal file. %(problem)s", problem=erased.problem
             )
-        return redirect_to(f"{person_path(name)}?saved=erased")
+        text = message("What was stored about %(name)s is erased.")
+        return self._done(request, text, path=person_path(name), name=name)
 
 
 def person_path(name: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import dataclasses
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from fastapi import Depends, Request
@@ -14,6 +15,7 @@ from hedgerow.dashboards.pages.action_forms import Handler, form_endpoint
 from hedgerow.dashboards.pages.context import PageContext, redirect_to, referring_page
 from hedgerow.dashboards.pages.device_setup import CertificatePages, CheckPages
 from hedgerow.dashboards.pages.devices import DevicePages
+from hedgerow.dashboards.pages.feedback import Feedback
 from hedgerow.dashboards.pages.forms import refuse_outdated
 from hedgerow.dashboards.pages.guide import GuidePages
 from hedgerow.dashboards.pages.lists import ListPages
@@ -31,6 +33,7 @@ from hedgerow.dashboards.pages.sign_in import SignInPages
 from hedgerow.dashboards.pages.today import AnswerPages, TodayPages
 from hedgerow.dashboards.pages.why import WhyPages
 from hedgerow.dashboards.routes import DEVICES, ScopedRouter
+from hedgerow.dashboards.words.languages import Language, language_of
 
 _VERSIONED, _FRESH, _LOGO = "max-age=31536000, immutable", "no-cache", "max-age=86400"
 """Caching of files: pages address the first kind with a version; the others are asked for by a name that stays."""
@@ -51,7 +54,7 @@ _FILES = {
 _AT_ROOT = frozenset({"service-worker.js", "manifest.json"})
 """Files of the installable app. A service worker controls the pages below its own path only."""
 
-_GROUPS = (
+GROUPS = (
     *(TodayPages, AnswerPages, PersonDataPages, PeoplePages, PersonRulePages, SwitchPages, OpeningPages),
     *(DevicePages, NewDevicePages, LogPages, WhyPages, ListPages),
     *(
@@ -74,7 +77,7 @@ def make_pages(context: PageContext) -> ScopedRouter:
     router = ScopedRouter(
         include_in_schema=False, default_response_class=HTMLResponse, dependencies=[Depends(refuse_outdated)]
     )
-    for pages in (*_GROUPS, *context.extensions.page_groups):
+    for pages in (*GROUPS, *context.extensions.page_groups):
         pages(context).add_to(router)
     served = {route.path for route in router.routes if "POST" in route.methods}
     for action in (*CORE_ACTIONS, *context.extensions.actions):
@@ -92,10 +95,31 @@ def _carry_out(action: Action, form: FormOf, context: PageContext) -> Handler:
     """Return what receives a form that needs no page of its own: it leads to the page that follows, or back."""
 
     async def carry_out(request: Request, caller: Caller, **values: Any) -> Response:
-        await action.run(context, caller, **values)
-        return redirect_to(referring_page(request) if form.then is None else form.then)
+        facts = _facts({**values, "answer": await action.run(context, caller, **values)}, language_of(request))
+        undone = {} if form.undo is None else {name: facts[each] for name, each in form.undo.fields.items()}
+        said = Feedback(
+            language_of(request).gettext(form.says, **facts), "" if form.undo is None else form.undo.path, undone
+        )
+        page = referring_page(request)
+        return redirect_to(context.feedback.path(page, said) if form.says else page)
 
     return carry_out
+
+
+def _facts(values: Mapping[str, Any], reader: Language) -> dict[str, str]:
+    """Return the values of a sentence about an action: single ones, and those that orders and answers consist of."""
+    facts: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) or dataclasses.is_dataclass(value):
+            parts = (
+                value
+                if isinstance(value, Mapping)
+                else {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+            )
+            facts = _facts(parts, reader) | facts
+        else:
+            facts[name] = reader.number(value) if isinstance(value, int | float) else str(value)
+    return facts
 
 
 def _file(content: bytes, media_type: str, caching: str) -> Callable[[], Awaitable[Response]]:

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from hedgerow.dashboards.accounts import MAX_TOKEN_DAYS
-from hedgerow.dashboards.actions.accounts import SETTINGS_DONE, remove_account
+from hedgerow.dashboards.actions.accounts import remove_account
 from hedgerow.dashboards.actions.action import Caller
 from hedgerow.dashboards.control import InvalidInput, at_field
 from hedgerow.dashboards.edits.yaml_text import diff_of_files, put
@@ -24,6 +24,7 @@ from hedgerow.dashboards.pages.context import (
     principal_of,
     redirect_after_save,
     redirect_to,
+    referring_page,
 )
 from hedgerow.dashboards.pages.graphics import qr_code
 from hedgerow.dashboards.pages.openings import confirm
@@ -124,7 +125,7 @@ class SettingsPages(PageGroup):
     async def undo(self, request: Request, change_id: ChangeId) -> Response:
         summary = language_of(request).gettext("Undone: %(summary)s")
         return redirect_after_save(
-            "/changes", await self._context.editor.undo(change_id, principal_of(request), summary)
+            referring_page(request), await self._context.editor.undo(change_id, principal_of(request), summary)
         )
 
     @form(remove_account)
@@ -138,9 +139,10 @@ class SettingsPages(PageGroup):
             {"yes": message("Remove")},
             name=name,
         )
-        if question is None:
-            await remove_account.run(self._context, caller, name)
-        return question or redirect_to(SETTINGS_DONE)
+        if question is not None:
+            return question
+        await remove_account.run(self._context, caller, name)
+        return self._done(request, message("%(name)s can no longer sign in."), name=name)
 
     @post("/settings/tokens", ADMIN)
     async def make_token(
@@ -206,7 +208,7 @@ class AccountPages(PageGroup):
         name = await self._confirmed_name(request, old)
         with at_field("new"):
             await self._context.accounts.set_password(name, new)
-        return redirect_to("/sign-in")
+        return redirect_to("/sign-in?saved=password")
 
     @post("/account/sessions/end", *AccessScope)
     async def end_session(self, request: Request, session: FormText) -> Response:
@@ -218,7 +220,7 @@ class AccountPages(PageGroup):
         if session not in owned:
             raise InvalidInput("This session does not exist.")
         await self._context.accounts.end_session(session)
-        return redirect_to("/account")
+        return self._done(request, message("That browser is signed out."))
 
     @post("/account/code", *AccessScope)
     async def start_code(self, request: Request, code: FormText, old: FormText) -> Response:
@@ -232,7 +234,7 @@ class AccountPages(PageGroup):
     @post("/account/code/stop", *AccessScope)
     async def stop_code(self, request: Request, old: FormText) -> Response:
         await self._context.accounts.stop_totp(await self._confirmed_name(request, old))
-        return redirect_to("/sign-in")
+        return redirect_to("/sign-in?saved=code")
 
     def _secret(self, name: str) -> str:
         """Return the secret that an account is offered, the same until it is in use, so that a mistyped code can be

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any, Literal
 
 from fastapi import Request
@@ -16,7 +14,6 @@ from hedgerow.dashboards.actions.action import Caller, FormOf
 from hedgerow.dashboards.actions.orders import (
     Approval,
     CodeOrder,
-    Refusal,
 )
 from hedgerow.dashboards.pages.action_forms import form
 from hedgerow.dashboards.pages.activity_groups import merge_similar
@@ -37,14 +34,12 @@ from hedgerow.dashboards.pages.device_cards import (
     new_device_cards,
     unnamed_devices,
 )
-from hedgerow.dashboards.pages.feedback import Feedback
 from hedgerow.dashboards.pages.graphics import person_days
 from hedgerow.dashboards.pages.openings import ask_before, explain_obstacle, opened_path
 from hedgerow.dashboards.policy_index import PolicyIndex
 from hedgerow.dashboards.routes import OPERATE, READ, get
 from hedgerow.dashboards.words import labels
-from hedgerow.dashboards.words.labels import title_of
-from hedgerow.dashboards.words.languages import language_of, message
+from hedgerow.dashboards.words.languages import message
 from hedgerow.journal.activity import VisitReader
 from hedgerow.journal.reader import DecisionFilter, DeviceRow
 from hedgerow.network.discovery import VendorLookup
@@ -142,10 +137,11 @@ class TodayPages(PageGroup):
         if opening is not None and (question := await ask_before(context, request, opening)) is not None:
             return question
         given = await access.approve.run(context, caller, request_id, order)
+        if not isinstance(given, Grant):
+            text = message("%(minutes)s more minutes for %(name)s today.")
+            return self._done(request, text, name=given.account.partition(":")[2], minutes=f"{given.minutes:g}")
         obstacle = await explain_obstacle(context, request, opening, order.how_long) if opening is not None else None
-        return obstacle or redirect_to(
-            opened_path(context, request, "/", given) if isinstance(given, Grant) else "/?saved=done"
-        )
+        return obstacle or redirect_to(opened_path(context, request, referring_page(request), given))
 
     @form(codes.make_code, FormOf("/requests/{request_id}/code", {"request": "request_id"}))
     async def answer_code(self, request: Request, caller: Caller, order: CodeOrder) -> Response:
@@ -224,44 +220,12 @@ class TodayPages(PageGroup):
 
 
 class AnswerPages(PageGroup):
-    """Forms of *Today* whose page says afterwards what was done."""
-
-    @form(access.deny)
-    async def deny(self, request: Request, caller: Caller, request_id: int, order: Refusal) -> Response:
-        """Deny a request, and say so."""
-        rows = await run_in_threadpool(self._context.reader.requests)
-        await access.deny.run(self._context, caller, request_id, order)
-        row = next(each for each in rows if each.id == request_id)
-        text = (
-            message("%(name)s can read that it is not done yet: %(what)s.")
-            if row.chore
-            else message("%(what)s stays closed for %(name)s, who can read your answer.")
-        )
-        return self._done(
-            request, text, what=title_of(row.subject, language_of(request)), name=row.person or row.device
-        )
+    """The form that ends a permission."""
 
     @form(access.revoke)
     async def revoke(self, request: Request, caller: Caller, grant_id: str) -> Response:
         await access.revoke.run(self._context, caller, grant_id)
         return self._done(request, message("The permission is over."))
-
-    def _done(
-        self,
-        request: Request,
-        text: str,
-        undo: str = "",
-        fields: Mapping[str, str] = MappingProxyType({}),
-        *,
-        ends: float | None = None,
-        **values: object,
-    ) -> Response:
-        """Lead back to the page of a form, which says what was done."""
-        context, reader = self._context, language_of(request)
-        if ends is not None:
-            values["time"] = reader.clock(ends, context.clock(), labels.zone(context.control.status().timezone))
-        said = Feedback(reader.gettext(text, **values), undo, fields)
-        return redirect_to(context.feedback.path(referring_page(request), said))
 
 
 def _owned_now(policy: Policy, row: DeviceRow) -> DeviceRow:

@@ -41,6 +41,20 @@ if (told) {
   });
 }
 
+// After a form, its page is shown again where it was left: as far down, and with the same parts unfolded.
+const stored = window.sessionStorage ?? null;
+addEventListener("submit", ({ target }) => {
+  if (target.method !== "post") return;
+  const open = [...document.querySelectorAll("main details[open][id]")].map((each) => each.id);
+  stored?.setItem("left", JSON.stringify({ path: location.pathname, y: scrollY, open }));
+});
+const left = JSON.parse(stored?.getItem("left") ?? "null");
+stored?.removeItem("left");
+if (left?.path === location.pathname && /[?&](done|saved)=/.test(location.search) && !location.hash) {
+  for (const id of left.open) document.getElementById(id)?.setAttribute("open", "");
+  scrollTo(0, left.y);
+}
+
 const form = document.getElementById("push");
 
 // Browsers take notices by HTTPS only. It has the same host and port.

@@ -21,6 +21,7 @@ from markupsafe import Markup, escape
 from starlette.requests import HTTPConnection
 
 from hedgerow.policies.text.locales import LANGUAGES, read_translations, text_direction
+from hedgerow.policies.text.locales import message as message
 from hedgerow.proxy.pages.translations import category_titles, choose_language, instant_text, page_words
 
 LANGUAGE_COOKIE = "hedgerow_language"
@@ -28,11 +29,6 @@ LANGUAGE_COOKIE = "hedgerow_language"
 
 _LOCALES = {"en": "en_GB", "pt": "pt_PT", "pt-BR": "pt_BR"}
 _ARABIC_SCRIPT = frozenset({"ar", "ckb", "fa", "ps", "sd", "ug", "ur"})
-
-
-def message(text: str) -> str:
-    """Mark a text for translation. It is translated where it is shown."""
-    return text
 
 
 class Language:

@@ -16,7 +16,7 @@ from hedgerow.dashboards.pages.own_device import tone_of
 from hedgerow.dashboards.pages.people import PersonName, PersonPageGroup
 from hedgerow.dashboards.reports import OLDER_FROM, age_of
 from hedgerow.dashboards.routes import DEVICES, MANAGE, READ, get, post
-from hedgerow.dashboards.words.languages import Language, language_of
+from hedgerow.dashboards.words.languages import Language, language_of, message
 from hedgerow.dashboards.words.rule_facts import Difference, difference
 from hedgerow.dashboards.words.rules import RulesText, rules_text
 from hedgerow.features.agreement import own_words
@@ -150,7 +150,7 @@ class AgreementPages(PersonPageGroup):
         who = principal_of(request).name
         say_yes = self._context.part(agreements_of).say_yes
         await run_in_threadpool(say_yes, Side.PARENT, person, seen=seen, promises=promises, name=who)
-        return redirect_to(f"/agreement/{name}")
+        return self._done(request, message("Your yes to the rules of %(name)s is recorded."), name=name)
 
     @post("/agreement/{name}/reason", MANAGE, page="/agreement/{name}")
     async def give_reason(

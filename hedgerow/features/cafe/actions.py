@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hedgerow.dashboards.actions.action import Caller, CommandOf, FormOf, action
+from hedgerow.dashboards.actions.action import Caller, CommandOf, FormOf, UndoForm, action
 from hedgerow.dashboards.actions.operations import Operations
 from hedgerow.dashboards.actions.orders import COUNTER_PATH, SessionId
 from hedgerow.dashboards.actions.sessions import SEAT, Device
@@ -13,13 +13,19 @@ from hedgerow.features.cafe.orders import MadeVouchers, MoveOrder, VoucherOrder
 from hedgerow.features.cafe.sessions import seat_sessions_of
 from hedgerow.features.cafe.till import CountOrder, till_of
 from hedgerow.features.cafe.vouchers import vouchers_of
+from hedgerow.policies.text.locales import message
 
 
 @action(
     "POST",
     "/sessions/{device}/move",
     is_once=True,
-    form=FormOf(f"{COUNTER_PATH}/move", SEAT, then=COUNTER_PATH),
+    form=FormOf(
+        f"{COUNTER_PATH}/move",
+        SEAT,
+        says=message("The guest of %(device)s sits at %(to)s now."),
+        undo=UndoForm(f"{COUNTER_PATH}/move", {"seat": "to", "to": "device"}),
+    ),
     command=CommandOf(
         lambda device, to: f"The guest of {device} sits at {to} now.", {"seat": "to", "before": "device"}
     ),
@@ -60,14 +66,25 @@ async def credit(core: Operations, caller: Caller, session: SessionId) -> MadeVo
 
 
 @action(
-    "DELETE", "/vouchers", status=200, is_once=True, form=FormOf(f"{COUNTER_PATH}/vouchers/withdraw", then=COUNTER_PATH)
+    "DELETE",
+    "/vouchers",
+    status=200,
+    is_once=True,
+    form=FormOf(
+        f"{COUNTER_PATH}/vouchers/withdraw",
+        says=message("No unused voucher is valid any more. Withdrawn: %(withdrawn)s."),
+    ),
 )
 async def withdraw_vouchers(core: Operations, caller: Caller) -> dict[str, int]:
     """Make all unused vouchers invalid."""
     return {"withdrawn": await core.part(vouchers_of).withdraw(caller.actor, caller.key)}
 
 
-@action("DELETE", "/counter/calls/{device}", form=FormOf(f"{COUNTER_PATH}/answered", SEAT, then=COUNTER_PATH))
+@action(
+    "DELETE",
+    "/counter/calls/{device}",
+    form=FormOf(f"{COUNTER_PATH}/answered", SEAT, says=message("The call of %(device)s is answered.")),
+)
 async def answer_call(core: Operations, _caller: Caller, device: Device) -> None:
     """Answer the call of a seat, so that it is no longer shown."""
     core.part(seat_calls_of).answer(device)

@@ -76,8 +76,7 @@ async def lead_to(
     now, store = context.clock(), CounterStore(context.reader.store)
     recent = await run_in_threadpool(store.entries, now - _RECENT_S, now + _RECENT_S, caller.actor)
     last = next((each for each in reversed(recent) if is_meant(each)), None)
-    if last is None:
-        return redirect_to(path)
-    text = done_text([each for each in recent if each.at == last.at and is_meant(each)], language_of(request))
-    undone = undo(last)
+    reader, undone = language_of(request), Feedback("") if last is None else undo(last)
+    meant = [] if last is None else [each for each in recent if each.at == last.at and is_meant(each)]
+    text = (done_text(meant, reader) if meant else "") or reader.gettext(message("It is recorded."))
     return redirect_to(context.feedback.path(path, Feedback(text, undone.undo, undone.fields)))

@@ -28,17 +28,22 @@ from hedgerow.features.cafe.members import DepositOrder, Member, MemberOrder, me
 from hedgerow.features.cafe.session_entries import member_note
 from hedgerow.features.cafe.settings import cafe_of
 from hedgerow.features.cafe.shifts import debts_of
+from hedgerow.policies.text.locales import message
 
 MEMBERS_PATH = f"{COUNTER_PATH}/members"
 
 
-@action("POST", "/members", status=201, form=FormOf(f"{MEMBERS_PATH}/add", then=MEMBERS_PATH))
+@action("POST", "/members", status=201, form=FormOf(f"{MEMBERS_PATH}/add", says=message("%(name)s is a member now.")))
 async def add_member(core: Operations, caller: Caller, order: MemberOrder) -> Member:
     """Add a member, with an empty balance."""
     return await core.part(members_of).add(order.name, actor=caller.actor)
 
 
-@action("DELETE", "/members/{number}", form=FormOf(f"{MEMBERS_PATH}/remove", then=MEMBERS_PATH))
+@action(
+    "DELETE",
+    "/members/{number}",
+    form=FormOf(f"{MEMBERS_PATH}/remove", says=message("Member %(number)s is removed.")),
+)
 async def remove_member(core: Operations, caller: Caller, number: JournalId) -> None:
     """Remove a member whose balance is empty."""
     await core.part(members_of).remove(number, actor=caller.actor)
@@ -54,7 +59,7 @@ async def deposit(core: Operations, caller: Caller, number: JournalId, order: De
     "POST",
     "/members/{number}/charge/{session}",
     is_once=True,
-    form=FormOf(f"{MEMBERS_PATH}/charge", then=MEMBERS_PATH),
+    form=FormOf(f"{MEMBERS_PATH}/charge"),
 )
 async def charge(core: Operations, caller: Caller, number: JournalId, session: SessionId) -> None:
     """Pay what a session and its articles owe from the balance of a member, or give back what was paid too much."""

@@ -338,13 +338,13 @@ class ShiftPages(_CounterGroup):
             raise InvalidInput("A PIN works on this network only.")
         with at_field("pin"):
             await self._staff.begin(principal_of(request), name, pin, place_of(control, address))
-        return redirect_to(COUNTER_PATH)
+        return self._done(request, message("%(name)s is on duty."), name=name)
 
     @post(f"{COUNTER_PATH}/leave", OPERATE)
     async def end_duty(self, request: Request) -> Response:
         """End the duty in this browser."""
         self._staff.leave(principal_of(request))
-        return redirect_to(COUNTER_PATH)
+        return self._done(request, message("Nobody is on duty in this browser."))
 
     @post(f"{COUNTER_PATH}/count", OPERATE)
     async def count(
@@ -366,7 +366,8 @@ class ShiftPages(_CounterGroup):
         caller = caller_of(request, f"{principal_of(request).name}\n{once}" if once else "")
         order = CountOrder(**amounts, expected=expected, last=last, pin=pin, currency=currency)
         await count_till.run(self._context, caller, order)
-        return redirect_to(f"{COUNTER_PATH}/report#counts")
+        path = f"{COUNTER_PATH}/report"
+        return self._done(request, message("The count of the till is recorded."), path=path)
 
     @get(f"{COUNTER_PATH}/staff", ADMIN)
     async def staff(self, request: Request) -> Response:
@@ -376,6 +377,7 @@ class ShiftPages(_CounterGroup):
     @post(f"{COUNTER_PATH}/staff", ADMIN)
     async def put_staff(
         self,
+        request: Request,
         name: Annotated[str, Form(max_length=100)],
         pin: Annotated[str, Form(max_length=40)],
         role: Annotated[str, Form(max_length=40)] = DEFAULT_ROLE,
@@ -383,12 +385,12 @@ class ShiftPages(_CounterGroup):
         """Add somebody, or change their role and PIN."""
         with at_field("pin"):
             await self._staff.put(name, role, pin)
-        return redirect_to(f"{COUNTER_PATH}/staff")
+        return self._done(request, message("%(name)s can be on duty with this PIN."), name=name)
 
     @post(f"{COUNTER_PATH}/staff/remove", ADMIN)
-    async def remove_staff(self, name: Annotated[str, Form(max_length=100)]) -> Response:
+    async def remove_staff(self, request: Request, name: Annotated[str, Form(max_length=100)]) -> Response:
         await self._staff.remove(name)
-        return redirect_to(f"{COUNTER_PATH}/staff")
+        return self._done(request, message("%(name)s is no longer on the staff."), name=name)
 
     async def _entries(
         self, first: date | None, last: date | None, person: str

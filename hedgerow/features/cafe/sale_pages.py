@@ -31,7 +31,7 @@ from hedgerow.features.cafe.shifts import entries_csv
     "POST",
     "/counter/articles",
     is_once=True,
-    form=FormOf(f"{COUNTER_PATH}/sell", then=COUNTER_PATH),
+    form=FormOf(f"{COUNTER_PATH}/sell"),
     command=CommandOf(
         lambda article, count, seat: f"{count} × {article}: {f'on the bill of {seat}' if seat else 'paid'}.",
         {"article": "article", "count": "count", "seat": "seat"},

@@ -7,11 +7,12 @@ from typing import Annotated
 
 from annotated_types import MaxLen, MinLen
 
-from hedgerow.dashboards.actions.action import Caller, CommandOf, FormOf, Order, Shown, action
+from hedgerow.dashboards.actions.action import Caller, CommandOf, FormOf, Order, Shown, UndoForm, action
 from hedgerow.dashboards.actions.operations import Operations
 from hedgerow.dashboards.actions.orders import COUNTER_PATH
 from hedgerow.dashboards.actions.sessions import SEAT, Device
 from hedgerow.features.cafe.screens import ScreenCommand, screens_of
+from hedgerow.policies.text.locales import message
 
 SCREENS_PATH = f"{COUNTER_PATH}/screens"
 
@@ -23,15 +24,16 @@ class MessageOrder(Order):
     text: Annotated[str, MinLen(1), MaxLen(300), Shown("What the guest shall read.", "TEXT")]
 
 
-def _form(name: str) -> FormOf:
-    return FormOf(f"{SCREENS_PATH}/{name}", SEAT, then=SCREENS_PATH)
+def _form(name: str, says: str, undo: str = "") -> FormOf:
+    path = f"{SCREENS_PATH}/{name}"
+    return FormOf(path, SEAT, says=says, undo=UndoForm(f"{SCREENS_PATH}/{undo}", {"seat": "device"}) if undo else None)
 
 
 @action(
     "POST",
     "/screens/{device}/lock",
     is_once=True,
-    form=_form("lock"),
+    form=_form("lock", message("The screen of %(device)s is locked."), undo="unlock"),
     command=CommandOf(lambda device: f"The screen of {device} is locked.", {"seat": "device"}),
 )
 async def lock_screen(core: Operations, caller: Caller, device: Device) -> None:
@@ -43,7 +45,7 @@ async def lock_screen(core: Operations, caller: Caller, device: Device) -> None:
     "POST",
     "/screens/{device}/unlock",
     is_once=True,
-    form=_form("unlock"),
+    form=_form("unlock", message("The screen of %(device)s is unlocked."), undo="lock"),
     command=CommandOf(lambda device: f"The screen of {device} is unlocked.", {"seat": "device"}),
 )
 async def unlock_screen(core: Operations, caller: Caller, device: Device) -> None:
@@ -55,7 +57,7 @@ async def unlock_screen(core: Operations, caller: Caller, device: Device) -> Non
     "POST",
     "/screens/{device}/message",
     is_once=True,
-    form=_form("message"),
+    form=_form("message", message("The message is shown at %(device)s.")),
     command=CommandOf(lambda device: f"The message is shown at {device}.", {"seat": "device"}),
 )
 async def message_screen(core: Operations, caller: Caller, device: Device, order: MessageOrder) -> None:
@@ -68,7 +70,7 @@ async def message_screen(core: Operations, caller: Caller, device: Device, order
     "POST",
     "/screens/{device}/shutdown",
     is_once=True,
-    form=_form("shutdown"),
+    form=_form("shutdown", message("The computer at %(device)s shuts down in half a minute.")),
     command=CommandOf(lambda device: f"The computer at {device} shuts down in half a minute.", {"seat": "device"}),
 )
 async def shut_down_seat(core: Operations, caller: Caller, device: Device) -> None:
@@ -80,7 +82,7 @@ async def shut_down_seat(core: Operations, caller: Caller, device: Device) -> No
     "POST",
     "/screens/{device}/wake",
     is_once=True,
-    form=_form("wake"),
+    form=_form("wake", message("The network card of %(device)s was told to start the computer.")),
     command=CommandOf(
         lambda device: f"The network card of {device} was told to start the computer.", {"seat": "device"}
     ),

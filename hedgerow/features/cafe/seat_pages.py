@@ -12,7 +12,7 @@ from hedgerow.dashboards.control import DeviceView, InvalidInput, at_field
 from hedgerow.dashboards.edits.household import parse_address, parse_name
 from hedgerow.dashboards.edits.yaml_text import Edit, exclude, put, remove, rename
 from hedgerow.dashboards.extensions import Card, Place
-from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_after_save, redirect_to
+from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_after_save, redirect_to, referring_page
 from hedgerow.dashboards.routes import DEVICES, MANAGE, get, post
 from hedgerow.dashboards.words.languages import message
 from hedgerow.features.cafe.calls import seat_calls_of
@@ -95,7 +95,7 @@ class SeatPages(PageGroup):
             raise InvalidInput("Somebody is sitting at %(seat)s: end the session first.", seat=seat)
 
     async def _save(self, request: Request, summary: str, *edits: Edit, **values: object) -> Response:
-        return redirect_after_save("/devices", await self._change(request, summary, *edits, **values))
+        return redirect_after_save(referring_page(request), await self._change(request, summary, *edits, **values))
 
 
 class PortalPages(PageGroup):

@@ -14,7 +14,7 @@ from hedgerow.dashboards.pages.context import PageContext, redirect_to
 from hedgerow.dashboards.pages.people import PersonName, PersonPageGroup
 from hedgerow.dashboards.routes import DEVICES, MANAGE, post
 from hedgerow.dashboards.words.childrens_names import may_read
-from hedgerow.dashboards.words.languages import Language
+from hedgerow.dashboards.words.languages import Language, message
 from hedgerow.dashboards.words.rule_facts import Difference, difference, rule_facts
 from hedgerow.features.growing_up.keeper import keeper_of
 from hedgerow.features.growing_up.law import MinimumAge, ages_that_concern
@@ -52,17 +52,18 @@ class GrowingUpPages(PersonPageGroup):
     """The forms of both sides."""
 
     @post("/people/{name}/growing/wait", MANAGE, page="/people/{name}")
-    async def wait(self, name: PersonName) -> Response:
+    async def wait(self, request: Request, name: PersonName) -> Response:
         """Put the next profile off by thirty days."""
-        return await self._put_off(self._person(name).name, f"/people/{name}")
+        await self._put_off(self._person(name).name)
+        return self._done(request, message("The next rules of %(name)s wait for thirty days more."), name=name)
 
     @post("/people/{name}/growing/now", MANAGE, page="/people/{name}")
-    async def change_now(self, name: PersonName) -> Response:
+    async def change_now(self, request: Request, name: PersonName) -> Response:
         """Put the next profile in force at once."""
         keeper = self._context.part(keeper_of)
         await run_in_threadpool(keeper.go_ahead, self._person(name).name)
         await keeper.put_in_force()
-        return redirect_to(f"/people/{name}")
+        return self._done(request, message("The next rules of %(name)s are in force."), name=name)
 
     @post("/device/growing/wait", DEVICES)
     async def ask_to_wait(self, request: Request) -> Response:
@@ -70,13 +71,13 @@ class GrowingUpPages(PersonPageGroup):
         view = self._device(request)
         if view.person is None or not is_enough(view.grade, Use.KEPT):
             raise InvalidInput("This device has no person of its own.")
-        return await self._put_off(view.person, "/device#growing")
+        await self._put_off(view.person)
+        return redirect_to("/device#growing")
 
-    async def _put_off(self, person: str, page: str) -> Response:
+    async def _put_off(self, person: str) -> None:
         keeper = self._context.part(keeper_of)
         await run_in_threadpool(keeper.wait, person)
         await keeper.put_in_force()
-        return redirect_to(page)
 
 
 def _card(context: PageContext, person: str, *, for_child: bool = False) -> StageCard | None:

@@ -11,6 +11,7 @@ from hedgerow.dashboards.actions.operations import Operations
 from hedgerow.dashboards.scopes import AccessScope
 from hedgerow.features.invitations.keeper import invitations_of
 from hedgerow.features.invitations.orders import InvitationOrder, MadeInvitation
+from hedgerow.policies.text.locales import message
 
 INVITATIONS_PATH = "/settings/invitations"
 
@@ -27,7 +28,7 @@ async def make_invitation(core: Operations, caller: Caller, order: InvitationOrd
     "DELETE",
     "/invitations/{name}",
     access=AccessScope.ADMIN,
-    form=FormOf(f"{INVITATIONS_PATH}/withdraw", then="/settings?saved=done"),
+    form=FormOf(f"{INVITATIONS_PATH}/withdraw", says=message("The invitation of %(name)s is not valid any more.")),
 )
 async def withdraw_invitation(core: Operations, _caller: Caller, name: AccountName) -> None:
     """Make an invitation invalid that nobody has accepted."""

@@ -16,10 +16,12 @@ from hedgerow.dashboards.extensions import Card, Extensions, Place
 from hedgerow.dashboards.guard import LOCAL_PEERS, is_forwarded, local_address, peer_address
 from hedgerow.dashboards.pages.action_forms import form
 from hedgerow.dashboards.pages.context import PageContext, client_of, principal_of
+from hedgerow.dashboards.pages.feedback import Feedback
 from hedgerow.dashboards.pages.graphics import qr_code
 from hedgerow.dashboards.pages.guide import device_word
 from hedgerow.dashboards.passwords import SignInRefused
 from hedgerow.dashboards.routes import DEVICES, MANAGE, get, post
+from hedgerow.dashboards.scopes import Role
 from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.features.invitations.actions import INVITATION_ACTIONS, make_invitation
 from hedgerow.features.invitations.api import add_invitation_routes
@@ -27,11 +29,17 @@ from hedgerow.features.invitations.edits import own_device_edits
 from hedgerow.features.invitations.keeper import invitations_of
 from hedgerow.features.invitations.orders import InvitationOrder, OpenInvitation
 from hedgerow.features.invitations.own_device import OwnNamingPages, SignedIn, may_begin
-from hedgerow.features.invitations.roles import set_role
+from hedgerow.features.invitations.roles import RoleOrder, set_role
 from hedgerow.journal.accounts import AccountRow, WebSessionRow
 from hedgerow.policies.model import Person
 
 ACCEPT_PATH = "/invitation"
+
+_ROLE_GIVEN = {
+    Role.ADMIN: message("%(name)s is an admin now."),
+    Role.PARENT: message("%(name)s is a parent now."),
+    Role.OPERATOR: message("%(name)s is an operator now."),
+}
 
 type FormText = Annotated[str, Form(max_length=600)]
 
@@ -74,6 +82,14 @@ class InvitationPages(SignedIn):
             link=link,
         )
 
+    @form(set_role)
+    async def set_role(self, request: Request, caller: Caller, name: str, order: RoleOrder) -> Response:
+        rows = self._context.accounts.accounts()
+        before = next((row.role for row in rows if row.name.casefold() == name.casefold()), "")
+        await set_role.run(self._context, caller, name, order)
+        undo = "/settings/accounts/role" if before not in ("", order.role) else ""
+        return self._done(request, _ROLE_GIVEN[order.role], undo, {"name": name, "role": before}, name=name)
+
     @get(ACCEPT_PATH, DEVICES)
     async def invitation(self, request: Request, name: Annotated[str, Query(max_length=40)] = "") -> Response:
         """Show the form for a code and a new password. `name` is for the browser's store of passwords only."""
@@ -104,7 +120,8 @@ class InvitationPages(SignedIn):
         except InvalidInput as refused:
             problem = refused
         cookie = await self._context.accounts.begin_session(accepted.name, *client_of(request), is_once=not is_named)
-        return self._signed_in(request, cookie, problem, "/?saved=done")
+        welcome = language_of(request).gettext(message("You are signed in as %(name)s."), name=accepted.name)
+        return self._signed_in(request, cookie, problem, self._context.feedback.path("/", Feedback(welcome)))
 
     def _is_local(self, request: Request) -> bool:
         return peer_address(request.scope) in LOCAL_PEERS and not is_forwarded(request.headers)

@@ -26,7 +26,7 @@ class RoleOrder(Order):
     "PUT",
     "/accounts/{name}/role",
     access=AccessScope.ADMIN,
-    form=FormOf("/settings/accounts/role", then="/settings?saved=done"),
+    form=FormOf("/settings/accounts/role"),
     command=CommandOf(lambda name, role: f"{name} has the role {role} now, in open sessions too.", {"account": "name"}),
 )
 async def set_role(core: Operations, _caller: Caller, name: AccountName, order: RoleOrder) -> None:

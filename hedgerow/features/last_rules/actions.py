@@ -39,7 +39,7 @@ def kept_texts(versions: RuleVersions) -> dict[Path, str]:
     "POST",
     "/policy/last-rules",
     access=AccessScope.MANAGE,
-    form=FormOf("/changes/last-rules", then="/?saved=done"),
+    form=FormOf("/changes/last-rules"),
     command=CommandOf(lambda: "The policy file has the rules again that are in force."),
 )
 async def return_to_last_rules(core: PolicyOperations, caller: Caller) -> None:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.extensions import Card, Extensions, Place
-from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_to
+from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of
 from hedgerow.dashboards.routes import MANAGE, READ, ScopedRouter, get, post
 from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.features.organisation.answers import SiteAnswer, count_answers
@@ -97,8 +97,10 @@ class OrganisationPages(PageGroup):
 
     @post("/organisation/sites", MANAGE)
     async def assign(self, request: Request, site: FormText, group: FormText = "") -> Response:
-        await run_in_threadpool(self._publishing.assign, site.strip(), group.strip(), principal_of(request))
-        return redirect_to("/organisation")
+        site, group = site.strip(), group.strip()
+        await run_in_threadpool(self._publishing.assign, site, group, principal_of(request))
+        text = message("%(site)s belongs to %(group)s.") if group else message("%(site)s belongs to no group.")
+        return self._done(request, text, site=site, group=group)
 
     @get("/organisation/edit", MANAGE)
     async def edit(
@@ -138,7 +140,11 @@ class OrganisationPages(PageGroup):
     ) -> Response:
         draft = PolicyDraft(policy.replace("\r\n", "\n"), None, _sites(only), note[:200], follows)
         version = await run_in_threadpool(self._publishing.publish, _level(group, site), draft, principal_of(request))
-        return redirect_to(f"/organisation/versions/{version.id}")
+        return self._published(request, version.id)
+
+    def _published(self, request: Request, number: int) -> Response:
+        path = f"/organisation/versions/{number}"
+        return self._done(request, message("Version %(number)s is published."), path=path, number=number)
 
     @get("/organisation/versions/{number}", READ)
     async def version(self, request: Request, number: VersionId) -> Response:
@@ -166,7 +172,7 @@ class OrganisationPages(PageGroup):
         version = await run_in_threadpool(
             publishing.publish, level, PolicyDraft(None, number, _sites(only)), principal_of(request)
         )
-        return redirect_to(f"/organisation/versions/{version.id}")
+        return self._published(request, version.id)
 
 
 def _sites(typed: str) -> tuple[str, ...]:

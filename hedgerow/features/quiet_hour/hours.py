@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.features.contract import Core, Snapshots
@@ -18,6 +18,10 @@ from hedgerow.policies.model import DeviceId, Pause, Policy
 
 NOTE = "quiet-hour"
 """Note of the pauses of a quiet hour, which pages and block pages show as its name."""
+
+
+UNDO_S = 600.0
+"""Seconds after which its end is not undone any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +79,26 @@ class QuietHours:
         if not await asyncio.to_thread(self._replace, [], actor, now):
             raise InvalidInput("There is no quiet hour now.")
         await self._snapshots.put_in_force()
+
+    async def begin_again(self, actor: str, now: float) -> QuietHour:
+        """Begin the quiet hour again that was ended in the last ten minutes, for those who were in it, until its end.
+
+        Raises `InvalidInput` without one, or if another one runs.
+        """
+        given = await asyncio.to_thread(self._ended, now)
+        if not given or self.running(now) is not None:
+            raise InvalidInput("This has been changed since, so nothing was undone.")
+        again = [replace(each, id=secrets.token_hex(6), actor=actor, starts=now) for each in given]
+        await asyncio.to_thread(self._replace, again, actor, now)
+        await self._snapshots.put_in_force()
+        return _hour_of(again)
+
+    def _ended(self, now: float) -> list[Pause]:
+        """Return the pauses of the quiet hour that was ended last, if that can be undone."""
+        its = (pauses.c.note == NOTE) & (pauses.c.ended_at >= now - UNDO_S)
+        rows = self._store.rows(self._store.select(pauses).where(its, pauses.c.ends > now))
+        last = max((row.ended_at for row in rows), default=0.0)
+        return [pause_of(row) for row in rows if row.ended_at == last]
 
     def _replace(self, given: list[Pause], actor: str, now: float) -> int:
         """End the pauses of a quiet hour, and write others. Returns the number of those that ended."""

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from hedgerow.dashboards.edits.household import find_device
 from hedgerow.dashboards.edits.yaml_text import put, remove
 from hedgerow.dashboards.extensions import Card, Extensions, Place
-from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_after_save
+from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_after_save, referring_page
 from hedgerow.dashboards.routes import MANAGE, post
 from hedgerow.dashboards.words.languages import message
 from hedgerow.features.tethering.settings import NAME, allowed_devices
@@ -29,7 +29,7 @@ class TetheringPages(PageGroup):
         said = message("%(device)s forwards for containers and virtual machines of its own")
         taken_back = message("What %(device)s forwards has the rules of devices without a name")
         edit, text = (put(place, True), said) if tethers else (remove(place), taken_back)
-        return redirect_after_save("/devices", await self._change(request, text, edit, device=device))
+        return redirect_after_save(referring_page(request), await self._change(request, text, edit, device=device))
 
 
 def _asked(context: PageContext, _subject: object) -> list[Device] | None:

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from hedgerow.dashboards.actions.action import Caller, FormOf, action
 from hedgerow.dashboards.actions.operations import Operations
-from hedgerow.dashboards.actions.orders import GrantTarget
+from hedgerow.dashboards.actions.orders import GrantTarget, JournalId
 from hedgerow.features.undo.before import JournalOfTime, journal_of_time
 from hedgerow.policies.model import Grant, Pause
 from hedgerow.policies.time_model import Bonus
@@ -67,4 +67,12 @@ async def undo_later_bedtime(core: Operations, caller: Caller, grant_id: EntryId
     return before
 
 
-UNDO_ACTIONS = (undo_pause, undo_resume, undo_bonus, undo_later_bedtime)
+@action("POST", "/requests/{request_id}/reopen", form=FormOf("/requests/{request_id}/reopen"))
+async def undo_denial(core: Operations, _caller: Caller, request_id: JournalId) -> None:
+    """Take back a "no" of the last ten minutes, also to the requests that it answered with this one."""
+    journal: JournalOfTime = core.part(journal_of_time)
+    await run_in_threadpool(journal.reopen_request, request_id, core.clock())
+    await journal.put_in_force()
+
+
+UNDO_ACTIONS = (undo_pause, undo_resume, undo_bonus, undo_later_bedtime, undo_denial)

@@ -16,7 +16,7 @@ from hedgerow.dashboards.control import InvalidInput
 from hedgerow.features.contract import Core
 from hedgerow.journal.access_store import begin_pause, end_pauses, pauses_of, undo_later_bedtime
 from hedgerow.journal.reader import is_running_pause, pause_of
-from hedgerow.journal.tables import grants, pauses
+from hedgerow.journal.tables import access_requests, grants, pauses
 from hedgerow.journal.usage import undo_bonus
 from hedgerow.policies.effective_users import has_seats
 from hedgerow.policies.model import Grant, Pause
@@ -25,7 +25,7 @@ from hedgerow.policies.time_model import Bonus
 UNDO_S = 600.0
 """Seconds after which nothing is undone any more."""
 
-_PAUSE = pauses.c
+_PAUSE, _REQUEST = pauses.c, access_requests.c
 
 
 def changed_since() -> InvalidInput:
@@ -105,6 +105,25 @@ class JournalOfTime:
             if row is not None:
                 _check_recent(row.starts, now)
             return undo_later_bedtime(self._store, connection, grant_id, actor, now)
+
+    def reopen_request(self, request_id: int, now: float) -> None:
+        """Open a denied request again, and those that were denied with it.
+
+        Raises `InvalidInput` where the person has asked again meanwhile.
+        """
+        with self._alone, self._store.begin() as connection:
+            query = self._store.select(access_requests).where(_REQUEST.id == request_id, _REQUEST.state == "denied")
+            row = connection.execute(query).first()
+            if row is None:
+                raise changed_since()
+            _check_recent(row.answered_at, now)
+            same = (_REQUEST.host == row.host) & (_REQUEST.device == row.device) & (_REQUEST.chore == row.chore)
+            if connection.execute(self._store.select(access_requests).where(same, _REQUEST.state == "open")).first():
+                raise changed_since()
+            together = (_REQUEST.answered_at == row.answered_at) & (_REQUEST.answered_by == row.answered_by)
+            opened = {"state": "open", "answered_at": None, "answered_by": None, "why": ""}
+            change = self._store.update(access_requests).where(together, _REQUEST.state == "denied")
+            connection.execute(change.values(opened))
 
     async def put_in_force(self) -> None:
         await self._core.snapshots.put_in_force()

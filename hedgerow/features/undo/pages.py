@@ -13,13 +13,22 @@ from starlette.responses import Response
 
 from hedgerow.dashboards.actions import access, sessions
 from hedgerow.dashboards.actions.action import Caller
-from hedgerow.dashboards.actions.orders import BonusOrder, GrantTarget, LaterBedtime, PauseOrder
+from hedgerow.dashboards.actions.orders import BonusOrder, GrantTarget, LaterBedtime, PauseOrder, Refusal
 from hedgerow.dashboards.extensions import Extensions
 from hedgerow.dashboards.pages.action_forms import form
-from hedgerow.dashboards.pages.today import AnswerPages
-from hedgerow.dashboards.words.languages import message
-from hedgerow.features.undo.actions import UNDO_ACTIONS, undo_bonus, undo_later_bedtime, undo_pause, undo_resume
+from hedgerow.dashboards.pages.context import PageGroup
+from hedgerow.dashboards.words.labels import title_of
+from hedgerow.dashboards.words.languages import language_of, message
+from hedgerow.features.undo.actions import (
+    UNDO_ACTIONS,
+    undo_bonus,
+    undo_denial,
+    undo_later_bedtime,
+    undo_pause,
+    undo_resume,
+)
 from hedgerow.features.undo.before import JournalOfTime, journal_of_time
+from hedgerow.journal.reader import RequestRow
 from hedgerow.policies.model import Grant, Pause
 from hedgerow.policies.time_model import PauseKind
 
@@ -36,7 +45,7 @@ _PAUSED = {
 """Sentences about a pause: for homework only, for everybody, without an end."""
 
 
-class UndoPages(AnswerPages):
+class UndoPages(PageGroup):
     """The forms, and those that undo what they did."""
 
     @form(access.pause)
@@ -119,4 +128,36 @@ class UndoPages(AnswerPages):
         return self._done(request, text, undo, name=grant.person, ends=grant.ends)
 
 
-EXTENSIONS = Extensions(actions=UNDO_ACTIONS, page_groups=(UndoPages,))
+class DenialPages(PageGroup):
+    """The form that denies a request, and the one that takes that back."""
+
+    @form(access.deny)
+    async def deny(self, request: Request, caller: Caller, request_id: int, order: Refusal) -> Response:
+        """Deny a request, and say so."""
+        row = await self._row(request_id)
+        await access.deny.run(self._context, caller, request_id, order)
+        text = (
+            message("%(name)s can read that it is not done yet: %(what)s.")
+            if row is not None and row.chore
+            else message("%(what)s stays closed for %(name)s, who can read your answer.")
+        )
+        return self._about(request, row, text, f"/requests/{request_id}/reopen")
+
+    @form(undo_denial)
+    async def undo_denial(self, request: Request, caller: Caller, request_id: int) -> Response:
+        await undo_denial.run(self._context, caller, request_id)
+        text = message("The question of %(name)s is open again: %(what)s.")
+        return self._about(request, await self._row(request_id), text)
+
+    async def _row(self, request_id: int) -> RequestRow | None:
+        rows = await run_in_threadpool(self._context.reader.requests)
+        return next((each for each in rows if each.id == request_id), None)
+
+    def _about(self, request: Request, row: RequestRow | None, text: str, undo: str = "") -> Response:
+        """Say what was done with an open request."""
+        assert row is not None  # it was answered, or opened, just now
+        what = title_of(row.subject, language_of(request))
+        return self._done(request, text, undo, what=what, name=row.person or row.device)
+
+
+EXTENSIONS = Extensions(actions=UNDO_ACTIONS, page_groups=(UndoPages, DenialPages))

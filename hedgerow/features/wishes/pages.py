@@ -13,9 +13,8 @@ from hedgerow.dashboards.actions.action import Caller
 from hedgerow.dashboards.control import DeviceView
 from hedgerow.dashboards.extensions import Card, Extensions, Place
 from hedgerow.dashboards.pages.action_forms import form
-from hedgerow.dashboards.pages.context import PageContext, redirect_to
+from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_to
 from hedgerow.dashboards.pages.own_device import tone_of
-from hedgerow.dashboards.pages.today import AnswerPages
 from hedgerow.dashboards.routes import DEVICES, OPERATE, READ, get, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import language, language_of, message
@@ -63,7 +62,7 @@ class OwnWishes:
     limit: int = own_words.ASKED_PER_HOUR
 
 
-class WishPages(AnswerPages):
+class WishPages(PageGroup):
     """The forms of both sides."""
 
     @post("/device/wish", DEVICES)

@@ -63,6 +63,11 @@ _COMMON_NAMES = {
 _MAX_SUGGESTED_ZONES = 4
 
 
+def message(text: str) -> str:
+    """Mark a text for translation. It is translated where it is shown."""
+    return text
+
+
 def catalogue_path(code: str) -> Path:
     """Return the path of a catalogue, named after the locale: `pt_BR.po` for `pt-BR`."""
     return CATALOGUES_DIR / f"{code.replace('-', '_')}.po"

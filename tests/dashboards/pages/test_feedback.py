@@ -119,7 +119,12 @@ def test_without_scripts_it_is_a_line_at_the_top(chromium, home):
             "mia's bedtime is later: open until tomorrow.",
             "The permission is over.",
         ),
-        ("Deny Minecraft", "Minecraft stays closed for mia, who can read your answer.", ""),
+        ("Quiet hour", "Quiet hour for all children until 21:57.", "The quiet hour is over."),
+        (
+            "Deny Minecraft",
+            "Minecraft stays closed for mia, who can read your answer.",
+            "The question of mia is open again: Minecraft.",
+        ),
     ],
 )
 def test_each_button_of_today_says_what_it_did(chromium, home, button, told, undone):

@@ -214,6 +214,6 @@ def test_an_hour_in_a_pause_offers_its_end(web: Web, browser: httpx.Client) -> N
     told = browser.post("/grants/new", data={"subject": "twitch", "person": "tom", "for": "hour"})
     assert "The internet is paused." in told.text
     form = next(form for form in PageReader(told.text).forms if form.action == "/resume")
-    assert {each.name: each.value for each in form.fields} == {"person": "tom"}
+    assert {each.name: each.value for each in form.fields} == {"person": "tom", "form-page": "/"}
     assert browser.post(form.action, data={"person": "tom"}).status_code == 303
     assert web.control.reader.pauses(NOW) == ()

@@ -113,7 +113,8 @@ def test_a_phone_that_nobody_named_is_named_and_signed_in(house: Hedgerow) -> No
         assert child.post("/invitation", data={"code": code, "password": PASSWORD}).status_code == 403
     with client(house.web, PHONE) as phone:
         done = phone.post("/invitation", data={"code": code, "password": PASSWORD, "own": "yes"})
-        assert (done.status_code, done.headers["location"]) == (303, "/?saved=done")
+        assert done.status_code == 303
+        assert done.headers["location"].startswith("/?done=")
         policy = load_policy(house.policy_path)
         assert [device.person for device in policy.devices.values() if str(PHONE) in str(device.networks)] == [
             "Grandma"
