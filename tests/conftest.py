@@ -80,6 +80,7 @@ def pytest_collection_finish() -> None:
     """Leave thousands of tests and modules out of each garbage collection from now on."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)  # each test makes the objects of a whole application, which are soon free
     gc.enable()
 
 

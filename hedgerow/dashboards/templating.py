@@ -47,6 +47,7 @@ def make_environment(reader: Language) -> Environment:
         lstrip_blocks=True,
         extensions=["jinja2.ext.i18n"],
         bytecode_cache=CompiledTemplates(TEMPLATES),
+        auto_reload=False,  # else each use of a template looks for a change of its file
     )
     environment.policies["ext.i18n.trimmed"] = True
     environment.install_gettext_translations(reader.translations, newstyle=True)  # type: ignore[attr-defined]

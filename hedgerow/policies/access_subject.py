@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.content import CLIENT_CERTIFICATE, TUNNEL_TRAFFIC, UNREAD_APP
 from hedgerow.policies.effective_users import EffectiveUsers
@@ -98,7 +99,8 @@ def service_or_address(address: str, reason: str = "") -> str:
     facts = HostFactIndex.load()
     services = facts.services.by_id
     try:
-        target = parse_target(address, services, (), Origin(""))
+        # with the categories, since each unknown name is guessed at as a mistake
+        target = parse_target(address, services, {each.name for each in builtin_categories()}, Origin(""))
     except ValueError:
         return address
     if target.kind is not TargetKind.HOST:

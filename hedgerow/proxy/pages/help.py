@@ -28,6 +28,7 @@ def page_environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         bytecode_cache=CompiledTemplates(PAGES),
+        auto_reload=False,
     )
     environment.filters |= {"dial_number": _dial_number, "site": _site}
     return environment
