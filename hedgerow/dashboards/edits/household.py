@@ -27,6 +27,7 @@ from hedgerow.policies.times.budget import parse_minutes as duration_minutes
 from hedgerow.policies.times.schedule import DAY_GROUPS, parse_clock, parse_days
 
 _DAY_MINUTES, _FEWEST_MINUTES = 24 * 60, 10
+_DIGITS_OF_MONTH = 6
 _KEYS_NOT_IN_FORM = frozenset({"week", "holidays"})
 
 
@@ -54,8 +55,32 @@ def parse_age(text: str) -> int | None:
     return int(text)
 
 
+def parse_age_or_birth(text: str, policy: Policy, now: float) -> dict[str, int | str]:
+    """Return the key of a person for an age in years or a month of birth, none for an empty text.
+
+    Raises `InvalidInput`.
+    """
+    if text.strip().isdecimal() and len(text.strip()) < _DIGITS_OF_MONTH:
+        return {"age": parse_age(text) or 0}
+    return {"born": parse_birth(text, policy, now)} if text.strip() else {}
+
+
+def _with_year_first(text: str) -> str:
+    """Return a month as the policy file has it, from the ways to write it on a phone's keys for digits.
+
+    >>> [_with_year_first(text) for text in ("201605", "5/2016", "05.2016", "2016-05-23")]
+    ['2016-05', '2016-5', '2016-05', '2016-05-23']
+    """
+    text = text.strip()
+    if re.fullmatch(r"[0-9]{6}", text):
+        return f"{text[:4]}-{text[4:]}"
+    found = re.fullmatch(r"([0-9]{1,2})\s?[-./]\s?([0-9]{4})", text)
+    return f"{found[2]}-{found[1]}" if found is not None else text.replace("/", "-").replace(".", "-")
+
+
 def parse_birth(text: str, policy: Policy, now: float) -> str:
     """Return a month or day of birth as the policy file has it. Raises `InvalidInput`."""
+    text = _with_year_first(text)
     if re.fullmatch(r"\s*\d{4}-\d{1,2}(-\d{1,2})?\s*", text) is None:
         raise InvalidInput("Enter the year and the month of birth, such as 2016-05.")
     try:

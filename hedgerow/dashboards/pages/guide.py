@@ -17,7 +17,7 @@ from starlette.responses import Response
 from hedgerow.dashboards.accounts import check_account_name
 from hedgerow.dashboards.control import InvalidInput, at_field
 from hedgerow.dashboards.edits.devices import owner_edits
-from hedgerow.dashboards.edits.household import find_person, name_device_edits, parse_age, parse_name
+from hedgerow.dashboards.edits.household import find_person, name_device_edits, parse_age_or_birth, parse_name
 from hedgerow.dashboards.edits.yaml_text import Edit, put
 from hedgerow.dashboards.guard import LOCAL_PEERS, SECURITY_HEADERS, local_address, peer_address
 from hedgerow.dashboards.pages.context import (
@@ -191,11 +191,11 @@ class GuidePages(PageGroup):
             with at_field(f"name-{row}"):
                 name = parse_name(name, known)
             with at_field(f"age-{row}"):
-                age = parse_age(years)
-                if age is None and not form.get(f"adult-{row}"):
+                age = parse_age_or_birth(years, self._context.policy(), self._context.clock())
+                if not age and not form.get(f"adult-{row}"):
                     raise InvalidInput("How old is %(name)s? The age decides what is open.", name=name)
             known[name] = None
-            edits.append(put(("people", name), {"profile": "adult"} if age is None else {"age": age}))
+            edits.append(put(("people", name), age or {"profile": "adult"}))
         if form.get("reaches") and self._possible_block_page():
             edits.append(put(BLOCKED_ANSWER, BlockedAnswer.PAGE.value))
         return await self._save(request, "people", message("Who lives here"), *edits)

@@ -17,6 +17,7 @@ from hedgerow.dashboards.edits.household import (
     budget_limits,
     find_person,
     parse_age,
+    parse_age_or_birth,
     parse_birth,
     parse_name,
 )
@@ -114,8 +115,8 @@ class PeoplePages(PersonPageGroup):
     async def add(self, request: Request, name: FormText, age: FormText = "") -> Response:
         name = parse_name(name, self._context.policy().people)
         with at_field("age"):
-            years = parse_age(age)
-        edit = put(("people", name), {} if years is None else {"age": years})
+            known = parse_age_or_birth(age, self._context.policy(), self._context.clock())
+        edit = put(("people", name), known)
         return redirect_after_save("/people", await self._change(request, message("%(name)s added."), edit, name=name))
 
     @post("/people/{name}/age", MANAGE, page="/people/{name}/about")

@@ -86,6 +86,20 @@ def test_the_guide_leads_from_nothing_to_a_safe_network(empty):
     assert found.devices["mia device 1"].macs == (TV,)
 
 
+@pytest.mark.parametrize("text", ["05/2016", "5.2016", "2016-05", "201605", " 05 / 2016 "])
+def test_a_month_of_birth_instead_of_an_age_in_the_guide_and_later(new_web, text):
+    with client(new_web) as browser:
+        post(browser, "/start/password", name="ana", password=PASSWORD, code=SETUP_CODE)
+        post(browser, "/start/people", **{"name-0": "ida", "age-0": text, "name-1": "Ana", "age-1": "41"})
+        post(browser, "/people", name="leo", age=text)
+        for wrong in ("05/2999", "190001", "13/2016"):
+            assert browser.post("/people", data={"name": "eve", "age": wrong}).status_code == 422
+    found = policy(new_web).people
+    known = {name: str(found[name].born or found[name].age) for name in ("ida", "Ana", "leo")}
+    assert known == {"ida": "2016-05", "Ana": "41", "leo": "2016-05"}
+    assert "eve" not in found
+
+
 INVALID_STEPS = (
     ("/start/place", {"country": "XX", "zone": "Europe/Lisbon"}),
     ("/start/place", {"country": "PT", "zone": "../../etc/passwd"}),
@@ -93,6 +107,10 @@ INVALID_STEPS = (
     ("/start/people", {"name-0": "mia", "age-0": "nine"}),
     ("/start/people", {"name-0": "mia", "age-0": "9", "name-1": "mia", "age-1": "9"}),
     ("/start/people", {"name-0": "m: {a}", "age-0": "9"}),
+    ("/start/people", {"name-0": "mia", "age-0": "05/2999"}),
+    ("/start/people", {"name-0": "mia", "age-0": "190001"}),
+    ("/start/people", {"name-0": "mia", "age-0": "13/2016"}),
+    ("/start/people", {"name-0": "mia", "age-0": "2016"}),
     ("/start/devices", {"device-0": "not an address", "person-0": "mia"}),
     ("/start/devices", {"device-0": TV, "person-0": "nobody"}),
 )
