@@ -17,15 +17,15 @@ PACKAGE = ROOT / "hedgerow"
 TOP_LEVEL = "top level"
 
 BUDGETS = {
-    "app": 8339,
+    "app": 8345,
     "blocklists": 3795,
     "dashboards": 7498,
     "dns": 4745,
-    "features": 10423,
+    "features": 10542,
     "journal": 3554,
     "network": 1302,
     "policies": 5880,
-    "proxy": 8713,
+    "proxy": 8718,
     TOP_LEVEL: 1427,
 }
 """The most statements that each package may have."""

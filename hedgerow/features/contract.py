@@ -67,10 +67,11 @@ class ControlService:
     `copies` gets what is recorded in the journal, from any thread. `prune` is awaited once an hour, with the
     time in seconds since the epoch, and deletes what is out of date. `status` returns what people should know now.
     `leases` returns the MAC addresses that it knows by IP address, for the next snapshot, `growth` what is decided
-    about the profiles of people who grow up, and `part` is what routes of
-    the feature use. `refresh` is called when other machines have changed the store. `policy_problems` returns what is
-    wrong with the policy, and is shown with the mistakes of its file. `close` is awaited when the process ends, after
-    the last record, and when the policy no longer uses the feature.
+    about the profiles of people who grow up, and `hold` the policy without what may not be in force yet: the same
+    object for the same policy while nothing changes, from any thread. `part` is what routes of the feature use.
+    `refresh` is called when other machines have changed the store. `policy_problems` returns what is wrong with the
+    policy, and is shown with the mistakes of its file. `close` is awaited when the process ends, after the last
+    record, and when the policy no longer uses the feature.
     """
 
     name: str
@@ -83,6 +84,7 @@ class ControlService:
     status: Callable[[], Iterable[StatusRow]] = tuple
     leases: Callable[[], Mapping[str, str]] | None = None
     growth: GrowthOf | None = None
+    hold: Callable[[Policy], Policy] | None = None
     part: object = None
     refresh: Callable[[], None] | None = None
     policy_problems: Callable[[], tuple[Problem, ...]] = tuple

@@ -142,6 +142,7 @@ class Parts:
             more_problems=self._problems_elsewhere,
             leases=self._leases,
             growth=self._growth,
+            hold=self._hold,
             announce=self.events.announce_snapshot,
         )
 
@@ -154,6 +155,12 @@ class Parts:
         """Return what the service that decides about people who grow up has decided; nothing without one."""
         found = (service.growth(policy) for service in self.features.made if service.growth is not None)
         return next(found, {})
+
+    def _hold(self, policy: Policy) -> Policy:
+        """Return the policy without what services of features hold back."""
+        for service in self.features.made:
+            policy = service.hold(policy) if service.hold is not None else policy
+        return policy
 
     def _problems_elsewhere(self) -> tuple[Problem, ...]:
         found = (problem for service in self.features.made for problem in service.policy_problems())

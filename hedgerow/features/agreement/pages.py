@@ -23,9 +23,10 @@ from hedgerow.features.agreement import own_words
 from hedgerow.features.agreement.agreements import agreements_of, is_child, parse_promises
 from hedgerow.features.agreement.changes import RuleChange, changes_of, without_empty
 from hedgerow.features.agreement.own_words import PROMISES, SEEN, ReadyPromise
+from hedgerow.features.agreement.recording import RecordingLevel, guard_of, is_more
 from hedgerow.features.agreement.terms import MONTHS, Promises, Side, Standing
 from hedgerow.policies.identity import Use, is_enough
-from hedgerow.policies.model import Person
+from hedgerow.policies.model import Person, Privacy
 from hedgerow.policies.text.notes import plain_note
 from hedgerow.proxy.pages.translations import is_young
 
@@ -92,6 +93,13 @@ class OwnCard:
     other_has_said_yes: bool
     look_at: float
     changes: tuple[RuleChange, ...]
+    seen: str
+    raised: RecordingLevel | None
+
+    @property
+    def seen_then(self) -> str:
+        """A message about what the parents see once the announced level has begun."""
+        return SEEN[self.raised.raised] if self.raised is not None and self.raised.raised is not None else ""
 
     def told(self, reader: Language) -> tuple[tuple[RuleChange, Difference], ...]:
         """Return the changes of the last days in words."""
@@ -194,6 +202,7 @@ def _of_device(context: PageContext, view: DeviceView) -> OwnCard | None:
     person = _child_at(context, view)
     if person is None or (standing := _standing(context, person)) is None:
         return None
+    level = standing.terms.rules.privacy
     return OwnCard(
         is_due=standing.is_due,
         is_agreed=standing.is_agreed,
@@ -202,12 +211,18 @@ def _of_device(context: PageContext, view: DeviceView) -> OwnCard | None:
         other_has_said_yes=standing.has_said_yes(Side.PARENT),
         look_at=standing.agreement.look_at,
         changes=context.part(changes_of).of_child(person),
+        seen=SEEN[level] if is_more(level, Privacy.CATEGORY) else "",
+        raised=context.part(guard_of).announced(person),
     )
 
 
 def _of_person(context: PageContext, person: Person) -> tuple[Standing, tuple[RuleChange, ...]] | None:
     standing = _standing(context, person.name)
     return None if standing is None else (standing, context.part(changes_of).of_child(person.name))
+
+
+def _of_raised(context: PageContext, person: Person) -> RecordingLevel | None:
+    return context.part(guard_of).announced(person.name) if is_child(context.policy(), person) else None
 
 
 def _of_today(context: PageContext, _subject: object) -> list[Standing] | None:
@@ -221,6 +236,7 @@ def _of_today(context: PageContext, _subject: object) -> list[Standing] | None:
 EXTENSIONS = Extensions(
     cards=(
         Card(place=Place.TODAY, template="agreement/templates/today.html", read=_of_today),
+        Card(place=Place.PERSON, template="agreement/templates/raised.html", read=_of_raised),
         Card(place=Place.PERSON, template="agreement/templates/person.html", read=_of_person),
         Card(place=Place.OWN_PAGE, template="agreement/templates/own_card.html", read=_of_device),
     ),

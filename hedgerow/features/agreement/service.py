@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 
 from sqlalchemy.exc import DatabaseError
 
+from hedgerow.app.snapshot import Snapshot
 from hedgerow.features.agreement.agreements import agreements_of
 from hedgerow.features.agreement.changes import changes_of
+from hedgerow.features.agreement.recording import guard_of
 from hedgerow.features.contract import ControlService, Core
 from hedgerow.journal.store import cause_of
 from hedgerow.task_state import Area
@@ -21,9 +24,13 @@ LOOK_S = 30.0
 
 def agreement_service(core: Core) -> ControlService:
     """Return the service."""
-    agreements, changes = core.part(agreements_of), core.part(changes_of)
+    agreements, changes, guard = core.part(agreements_of), core.part(changes_of), core.part(guard_of)
+    with contextlib.suppress(OSError, ValueError):
+        guard.recall(Snapshot.in_force(core.settings.state).policy)
 
     def look() -> None:
+        if guard.look():
+            core.snapshots.request()
         changes.look()
         agreements.remind()
 
@@ -38,4 +45,6 @@ def agreement_service(core: Core) -> ControlService:
     async def prune(now: float) -> None:
         await asyncio.to_thread(changes.prune, now)
 
-    return ControlService(name="agreement", area=Area.UPKEEP, run=run, prune=prune)
+    return ControlService(
+        name="agreement", area=Area.UPKEEP, run=run, prune=prune, hold=guard.hold, refresh=guard.refresh
+    )

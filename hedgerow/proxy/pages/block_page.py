@@ -21,7 +21,7 @@ from hedgerow.policies.askable import forbids_access_request
 from hedgerow.policies.content import UNCHECKED
 from hedgerow.policies.decide import WELCOME_REASONS
 from hedgerow.policies.host_facts import Lifelines, Services, connectivity_checks, help_choices
-from hedgerow.policies.model import Decision, Profile, Reason
+from hedgerow.policies.model import Decision, Privacy, Profile, Reason
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.targets import ILLEGAL
 from hedgerow.policies.text.notes import NOTE_LIMIT
@@ -94,6 +94,7 @@ _NO_PARTS = {
 }
 """The parts that a page may do without."""
 
+_MORE_THAN_COUNTS = frozenset({Privacy.DOMAIN, Privacy.FULL})
 _DEFAULT_READER = PageReader()
 
 
@@ -157,8 +158,11 @@ class BlockPage:
         age = self._ages.get(ruleset.person or "")
         young = is_young(age, ruleset.profile)
         profile = self._profiles.get(ruleset.profile)
-        is_family = not young and is_child_of_family(ruleset.person, profile, at_seat=bool(ruleset.session))
-        return PageReader(choose_language(accept_language), young, is_family, ruleset.may_be_a_childs)
+        is_child = is_child_of_family(ruleset.person, profile, at_seat=bool(ruleset.session))
+        recorded = ruleset.privacy if is_child and ruleset.privacy in _MORE_THAN_COUNTS else None
+        return PageReader(
+            choose_language(accept_language), young, is_child and not young, ruleset.may_be_a_childs, recorded
+        )
 
     def blocked(
         self,
@@ -328,7 +332,9 @@ class BlockPage:
 
     def _page(self, status: int, reader: PageReader, parts: dict[str, Any]) -> ProxyResponse:
         words = self._translations[reader].words
+        recorded = "" if reader.recorded is None else words["recorded"][reader.recorded.value]
         common = {"words": words, "style": self._style, "care": self._help_section(reader), "young": reader.young}
+        common["recorded"] = recorded
         return self._answer(status, self._template.render({**_NO_PARTS, **common, **parts}), "text/html")
 
     def _help_section(self, reader: PageReader, *, to_report: bool = False) -> Markup:

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.yaml_files import read_yaml
-from hedgerow.policies.model import Decision, Profile, Reason
+from hedgerow.policies.model import Decision, Privacy, Profile, Reason
 from hedgerow.policies.remembered import is_by_page
 from hedgerow.policies.sites_seen import registration_of
 from hedgerow.policies.text.locales import LANGUAGES, SOURCE_LANGUAGE, read_translations, text_direction
@@ -40,13 +40,15 @@ _PAGE_SCORE = re.compile(r"(\d+) of (\d+)")  # as the scanners for words and pic
 @dataclass(frozen=True, slots=True)
 class PageReader:
     """The reader of a response: the language, whether the device is a small child's, whether it is that of another
-    child of a family, who reads the family's words, and whether it has no name and may be a child's.
+    child of a family, who reads the family's words, and whether it has no name and may be a child's. `recorded` is the
+    level if more than counts is stored about a child of a family.
     """
 
     language: str = "en"
     young: bool = False
     is_family: bool = False
     is_unnamed: bool = False
+    recorded: Privacy | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.content import FILE_KINDS
 from hedgerow.policies.decide import HIDDEN_HOST, IP_ADDRESS
 from hedgerow.policies.host_facts import INTERNATIONAL, HelpChoices, Lifelines, help_choices
-from hedgerow.policies.model import Decision, Device, DeviceId, Reason, Verdict
+from hedgerow.policies.model import Decision, Device, DeviceId, Privacy, Reason, Verdict
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
 from hedgerow.policies.text.locales import LANGUAGES, read_translations
@@ -428,6 +428,22 @@ def test_reader_of(person: str | None, profile: str, reader: PageReader) -> None
     assert page.reader_of(replace(ruleset, person=person, profile=profile), "fr") == reader
     at_a_seat = replace(ruleset, person=person, profile=profile, session="a-session")
     assert page.reader_of(at_a_seat, "fr") == PageReader("fr", reader.young), "its café is not a family"
+
+
+def test_the_page_of_a_child_knows_what_is_recorded_and_no_other_does() -> None:
+    policy = parse_policy(b"", None)
+    page = BlockPage(profiles=policy.profiles)
+    ruleset = Rulesets(policy, (), (), cast(Catalogue, Nothing())).ruleset(Device(DeviceId("x"), "adult"), NOW)
+    for person, profile, privacy, recorded in (
+        ("lea", "child-8-12", Privacy.DOMAIN, Privacy.DOMAIN),
+        ("lea", "child-under-8", Privacy.FULL, Privacy.FULL),
+        ("lea", "child-8-12", Privacy.CATEGORY, None),
+        ("ana", "adult", Privacy.FULL, None),
+        (None, "child-8-12", Privacy.DOMAIN, None),
+    ):
+        read = replace(ruleset, person=person, profile=profile, privacy=privacy)
+        assert page.reader_of(read, "fr").recorded is recorded
+        assert page.reader_of(replace(read, session="a-session"), "fr").recorded is None
 
 
 OFFICE = re.compile(r"\brules?\b|in charge|this network|somebody", re.IGNORECASE)

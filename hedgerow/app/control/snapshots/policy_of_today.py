@@ -37,15 +37,21 @@ class PolicyOfToday:
     """The policy of the file with the ages of today.
 
     `growth` returns what has been decided about people who grow up. The profile of anybody else is that of their age.
+    `hold` returns the policy without what may not be in force yet.
     """
 
-    def __init__(self, growth: GrowthOf, now: Callable[[], float]) -> None:
-        self._growth, self._now = growth, now
+    def __init__(
+        self, growth: GrowthOf, now: Callable[[], float], hold: Callable[[Policy], Policy] = lambda policy: policy
+    ) -> None:
+        self._growth, self._now, self._hold = growth, now, hold
         self._plain: Policy | None = None  # the last one without births, so that 20,000 people are not asked again
         self._last: tuple[Policy, Mapping[str, Growth], float, float, Policy] | None = None
 
     def of(self, policy: Policy) -> Policy:
-        """Return the policy of today: the same object until somebody's age or profile changes."""
+        """Return the policy of today: the same object until somebody's age or profile changes, or something begins."""
+        return self._hold(self._grown(policy))
+
+    def _grown(self, policy: Policy) -> Policy:
         now, growth = self._now(), self._growth(policy)
         if not growth and (policy is self._plain or not knows_births(policy)):
             self._plain = policy

@@ -58,6 +58,7 @@ class SnapshotPublisher:
         more_problems: Callable[[], tuple[Problem, ...]] = tuple,
         leases: Callable[[], dict[str, str]] = dict,
         growth: GrowthOf = lambda _policy: {},
+        hold: Callable[[Policy], Policy] = lambda policy: policy,
         announce: Callable[[], None] = lambda: None,
     ) -> None:
         self._state = settings.state
@@ -77,7 +78,7 @@ class SnapshotPublisher:
             more_problems=more_problems,
         )
         self.clock = StartClock(_last_publication(settings.state))
-        self._today = PolicyOfToday(growth, lambda: self.clock.at_least(time.time()))
+        self._today = PolicyOfToday(growth, lambda: self.clock.at_least(time.time()), hold)
         self.sites_seen = SitesSeenFile(settings.published, lambda: self.clock.at_least(time.time()))
         self.view: LoadedSnapshot | None = None
         self.problem = ""
