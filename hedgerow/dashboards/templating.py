@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from hedgerow.blocklists.sources import public_sources
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import Language, language
-from hedgerow.dashboards.words.reasons import reason_sentence
+from hedgerow.dashboards.words.reasons import reason_sentence, stored_reason_sentence
 from hedgerow.dashboards.words.rules import schedule_sentence
 from hedgerow.policies.access_subject import service_or_address
 from hedgerow.policies.reading.levels import level_of
@@ -61,7 +61,7 @@ def make_environment(reader: Language) -> Environment:
         "reason_text": lambda reason, what: labels.reason_text(reason, what, reader),
         "reason_sentence": partial(reason_sentence, reader=reader),
         "rule_text": lambda rule: labels.rule_text(rule, reader),
-        "asked_for": lambda text: labels.stored_reason_text(text, reader),
+        "asked_for": lambda text, limits: stored_reason_sentence(text, reader, limits),
         "note_limit": NOTE_LIMIT,
         "unread_request": lambda row: labels.unread_request_text(row.reason, row.device, row.host, reader),
         "public_list": lambda name: public_sources()[name],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from hedgerow.dashboards.actions.orders import (
     Approval,
     CodeOrder,
 )
+from hedgerow.dashboards.control import BudgetRow
 from hedgerow.dashboards.pages.action_forms import form
 from hedgerow.dashboards.pages.activity_groups import merge_similar
 from hedgerow.dashboards.pages.children import (
@@ -122,6 +124,7 @@ class TodayPages(PageGroup):
             "holds_new": status.has_gateway and policy.profiles[policy.network.unknown_devices].is_for_children,
             "cards": cards,
             "paused_all": paused_all,
+            "limits": _limits(budgets),
             "exceptions": len(today["grants"])
             + sum(1 for pause in today["pauses"] if pause.device or pause.person not in {None, *on_cards}),
             "budgets": [row for row in budgets if row.whose not in {*on_cards, ALL_UNNAMED}][:_BUDGETS],
@@ -226,6 +229,14 @@ class AnswerPages(PageGroup):
     async def revoke(self, request: Request, caller: Caller, grant_id: str) -> Response:
         await access.revoke.run(self._context, caller, grant_id)
         return self._done(request, message("The permission is over."))
+
+
+def _limits(budgets: Iterable[BudgetRow]) -> dict[str, dict[str, int | None]]:
+    """Return the minutes of each limit by person and subject."""
+    limits: dict[str, dict[str, int | None]] = {}
+    for row in budgets:
+        limits.setdefault(row.whose, {})[row.subject] = row.limit
+    return limits
 
 
 def _owned_now(policy: Policy, row: DeviceRow) -> DeviceRow:

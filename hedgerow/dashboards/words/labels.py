@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.dashboards.words.languages import Language, language, message
+from hedgerow.dns.extended_errors import PRIVATE_ADDRESS, UPSTREAM_BLOCKS
 from hedgerow.journal.reader import ReasonCount
 from hedgerow.policies.content import CERTIFICATE_REFUSED, CLIENT_CERTIFICATE, PASS_THROUGH, TUNNEL_TRAFFIC, UNREAD_APP
 from hedgerow.policies.effective_users import ALL_UNNAMED
@@ -32,6 +33,8 @@ OF_CONNECTIONS = {
     UNTRUSTED_CERTIFICATE: message("the site cannot prove who it is: its certificate is not trusted"),
     TUNNEL_TRAFFIC: message("nearly all traffic of the device goes there, as with a tunnel past the filter"),
     YOUTUBE_CHOSEN: message("not one of the chosen YouTube channels"),
+    PRIVATE_ADDRESS: message("the site leads to a device in this network, as in an attack"),
+    UPSTREAM_BLOCKS: message("the DNS server of the provider blocks it"),
 }
 """What a decision names that is neither a rule nor a topic."""
 
@@ -73,22 +76,22 @@ _REASONS: dict[Reason, tuple[str, str]] = {
         message("the code of conduct has not been accepted yet"),
         message("the code of conduct has not been accepted yet"),
     ),
-    Reason.BEDTIME: (message("bedtime"), message("bedtime (%(what)s)")),
+    Reason.BEDTIME: (message("bedtime"), message("bedtime")),
     Reason.SCHEDULE: (message("closed at this time"), message("closed at this time (%(what)s)")),
     Reason.BUDGET: (message("time is used up"), message("time is used up (%(what)s)")),
     Reason.UNNAMED: (message("a device without a name, while the internet is closed for a child"),) * 2,
     Reason.GRANT: (message("granted"), message("granted: %(what)s")),
-    Reason.EXCEPTION: (message("allowed by the policy"), message("allowed by the policy: %(what)s")),
-    Reason.RULE: (message("blocked by the policy"), message("blocked by the policy: %(what)s")),
+    Reason.EXCEPTION: (message("opened by a rule"), message("opened by the rule for %(what)s")),
+    Reason.RULE: (message("closed by a rule"), message("closed by the rule for %(what)s")),
     Reason.BYPASS: (message("a way round the filter"), message("a way round the filter")),
     Reason.SERVICE: (message("a service"), message("service: %(what)s")),
     Reason.CATEGORY: (message("a topic"), message("topic: %(what)s")),
-    Reason.RECOGNISED: (message("recognised"), message("looks like: %(what)s")),
+    Reason.RECOGNISED: (message("looks like something that is closed here"), message("looks like: %(what)s")),
     Reason.SAFE_SEARCH: (message("safe search"), message("safe search: %(what)s")),
     Reason.SEARCH: (message("search words"), message("search words: %(what)s")),
     Reason.PAGE: (message("words on the page"), message("words on the page: %(what)s")),
     Reason.FILE: (message("kind of file"), message("kind of file: %(what)s")),
-    Reason.PICTURE: (message("what a picture shows"), message("what a picture shows: %(what)s")),
+    Reason.PICTURE: (message("what a picture shows"), message("what a picture shows")),
     Reason.DEFAULT: (message("no rule against it"), message("no rule against it")),
 }
 
@@ -141,16 +144,6 @@ def count_by_reason(counts: Iterable[ReasonCount], reader: Language) -> list[tup
     for each in counts:
         totals[reason_text(each.reason, each.what, reader)] += each.count
     return totals.most_common()
-
-
-def stored_reason_text(text: str, reader: Language) -> str:
-    """Return the label of a reason that the journal stores as text, with or without its subject.
-
-    >>> stored_reason_text("category: gambling", language("en")), stored_reason_text("bedtime", language("en"))
-    ('topic: Gambling', 'bedtime')
-    """
-    reason, _, what = text.partition(": ")
-    return reason_text(Reason(reason), what, reader) if reason in set(Reason) else text
 
 
 def unread_request_text(reason: str, device: str, host: str, reader: Language) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from babel.units import format_unit
 
 from hedgerow.dashboards.words.labels import OF_CONNECTIONS, title_of
@@ -60,6 +63,23 @@ def reason_sentence(reason: Reason, what: str, reader: Language, *, rule: str = 
     texts = _SENTENCES[reason] if reason is not Reason.BUDGET or limit is None else _LIMIT
     text = _AT_HOMEWORK if rule.startswith(_HOMEWORK) else texts[bool(what)]
     return reader.gettext(text, what=title_of(what, reader), limit=duration_text(limit or 0, reader))
+
+
+def stored_reason_sentence(text: str, reader: Language, limits: Mapping[str, int | None] = MappingProxyType({})) -> str:
+    """Return the sentence for a reason that the journal stores as text, with or without its subject.
+
+    `limits` are the minutes per day by subject, of the person whom it is about.
+
+    >>> from hedgerow.dashboards.words.languages import language
+    >>> stored_reason_sentence("category: gambling", language("en"))
+    'It belongs to Gambling, which is closed here.'
+    >>> stored_reason_sentence("budget", language("en"), {"": 60}), stored_reason_sentence("bedtime", language("en"))
+    ('The limit of 1 hour was used up.', 'It is bedtime.')
+    """
+    reason, _, what = text.partition(": ")
+    if reason not in set(Reason):
+        return text
+    return reason_sentence(Reason(reason), what, reader, limit=limits.get(what) if reason == Reason.BUDGET else None)
 
 
 def duration_text(minutes: int, reader: Language) -> str:

@@ -51,11 +51,11 @@ def test_refused_tunnels_become_notices_with_the_reason_only() -> None:
     seen_in_tunnels = [replace(seen(reason), kind=RequestKind.TUNNEL, what="gambling") for reason in Reason]
     notices = [each for each in event_notices(seen_in_tunnels, POLICY) if each.topic is NoticeTopic.REFUSED]
     assert [text_of(notice) for notice in notices] == [
-        "mia (tablet): a site was blocked without a page to say why: blocked by the policy.",
-        "mia (tablet): a site was blocked without a page to say why: service: Gambling.",
-        "mia (tablet): a site was blocked without a page to say why: topic: Gambling.",
-        "mia (tablet): a site was blocked without a page to say why: recognised.",
-        "mia (tablet): a site was blocked without a page to say why: safe search.",
+        "mia (tablet): a site was blocked without a page to say why. A rule closes it.",
+        "mia (tablet): a site was blocked without a page to say why. Gambling is closed here.",
+        "mia (tablet): a site was blocked without a page to say why. It belongs to Gambling, which is closed here.",
+        "mia (tablet): a site was blocked without a page to say why. It looks like something that is closed here.",
+        "mia (tablet): a site was blocked without a page to say why. Searches are kept safe for children.",
     ]
     assert len({notice.key for notice in notices}) == 5
     assert all("secret.example" not in text_of(notice, code) for notice in notices for code in LANGUAGES)

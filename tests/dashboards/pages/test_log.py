@@ -151,7 +151,7 @@ def test_activity_is_grouped_and_background_is_folded_into_one_line(web: Web, pa
     text = text_of(page)
     for words in (
         "bet.example 1 blocked mia",
-        "topic: Gambling",
+        "It belongs to Gambling, which is closed here.",
         "Updates",
         "pages.home.example",
         "topic: Pornography",

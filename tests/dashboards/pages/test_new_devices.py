@@ -53,7 +53,7 @@ def test_a_device_that_changed_its_address_is_recognised(web):
     appears(web, "mia-tablet", OLD, "192.168.1.5", at=NOW - 600, person="mia")
     appears(web, at=NOW - 300)
     assert ("same", RANDOM) in cards(web)
-    assert answer(web, "same", known="mia-tablet").headers["location"] == "/?saved=1"
+    assert answer(web, "same", known="mia-tablet").headers["location"] == "/devices?saved=1"
     assert web.control.policy().devices["mia-tablet"].macs == (OLD, RANDOM)
     assert cards(web) == [], "answered"
 

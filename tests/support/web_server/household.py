@@ -89,7 +89,7 @@ _HOSTS = (
     ("www.tiktok.com", Reason.CATEGORY, "social", "starter/social:24"),
     ("roblox.com", Reason.SERVICE, "roblox", "hedgerow.yaml:9"),
     ("track.ads.example", Reason.CATEGORY, "ads-trackers", "oisd/big:88112"),
-    ("cdn.games.example", Reason.BUDGET, "mia: 1h30m", "hedgerow.yaml:11"),
+    ("cdn.games.example", Reason.BUDGET, "", "hedgerow.yaml:11"),
     ("vpn.example", Reason.BYPASS, "vpn", ""),
 )
 

@@ -15,8 +15,9 @@ from dataclasses import asdict
 from hedgerow.app.control.notices.sender import GONE, INSIDE, REFUSED, UNKNOWN
 from hedgerow.dashboards.control import BudgetRow, Status
 from hedgerow.dashboards.notices import LocalizedText, Notice, OutgoingMessage, localized, request_key
-from hedgerow.dashboards.words.labels import device_name, ending_text, reason_text, title_of, unread_request_text
+from hedgerow.dashboards.words.labels import device_name, ending_text, title_of, unread_request_text
 from hedgerow.dashboards.words.languages import Language, message
+from hedgerow.dashboards.words.reasons import reason_sentence
 from hedgerow.journal.messages import DeviceSeen, WorkerMessage
 from hedgerow.journal.reader import DeviceRow, JournalReader
 from hedgerow.journal.recorder import SystemEvent
@@ -132,9 +133,9 @@ def _stopped(seen: Observation) -> LocalizedText:
 
 
 def _refused(seen: Observation) -> LocalizedText:
-    text = message("%(who)s: a site was blocked without a page to say why: %(why)s.")
+    text = message("%(who)s: a site was blocked without a page to say why. %(why)s")
     return lambda reader: reader.gettext(
-        text, who=_who(seen, reader), why=reason_text(seen.reason, _topic(seen), reader)
+        text, who=_who(seen, reader), why=reason_sentence(seen.reason, _topic(seen), reader)
     )
 
 
