@@ -319,3 +319,17 @@ def test_quoted_labels_are_those_of_the_pages(name: str) -> None:
 def strings(id: str | tuple[str, ...]) -> tuple[str, ...]:
     """Return the forms of a message, one without a plural."""
     return (id,) if isinstance(id, str) else id
+
+
+def test_sentences_of_the_documentation_are_short() -> None:
+    """Of those outside the reference and the decision records, few have more than 30 words."""
+    long = []
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]:
+        if path.parent.name in ("reference", "adr"):
+            continue
+        text = re.sub(r"^\|.*$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        text = re.sub(r"`[^`\n]*`", "X", plain_text(text))
+        for paragraph in re.split(r"\n\s*\n|^#.*$|^\s*(?:[-*]|\d+\.)\s", text, flags=re.MULTILINE):
+            sentences = re.split(r"(?<=[.!?:;])[\"”)*]*\s", " ".join(paragraph.split()))
+            long += [f"{path.name}: {each}" for each in sentences if len(each.split()) > 30]
+    assert len(long) <= 20, "\n".join(long)

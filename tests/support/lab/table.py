@@ -40,14 +40,15 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
 
 - **Slow tunnels in traffic that every device needs.** DNS queries reach any nameserver on the internet. NTP passes with five packets per
   second for the whole network, pings with twenty, and ICMP's error messages with ten, in both directions. If queries and answers for one
-  domain exceed 128 KB per minute on one device (some 700 ordinary names), the domain is blocked for that device for an hour and the journal
-  records it. Above 512 KB for all domains together, without the first 2 KB of each, each may have 8 KB only. All devices without a name in a
+  domain exceed 128 KB per minute on one device (some 700 ordinary names), that domain is blocked there for an hour. The journal records it.
+  Above 512 KB for all domains together, without the first 2 KB of each, each may have 8 KB only. All devices without a name in a
   home with children count as one. `allow` in the policy opens a domain.
 - **A tunnel to a server with a name, at a non-standard port, except in strict mode.** Such a server looks like a game or a mail program. It
   takes a server outside the home under a name that no list has, and the journal shows that name. SSH and web proxies are recognised by the
-  first bytes that the client sends, also if these come in pieces, but not inside TLS or once a program of one's own has disguised them. `ports` in the policy names the ports that are redirected,
+  first bytes that the client sends, also if these come in pieces. Inside TLS, or disguised by a program of one's own, they are not. `ports`
+  in the policy names the ports that are redirected,
   by default all web ports of Cloudflare ([proxy.md](proxy.md)). Anything but HTTP and TLS fails there. The owner of a domain can give a
-  name to any address, also to that of a blocked site, which then opens if it serves HTTPS at a port that is not redirected.
+  name to any address, also to that of a blocked site. That site then opens if it serves HTTPS at a port that is not redirected.
 - **Ports of calls and games**, which `network.flows` opens to every address: some UDP ports of Steam and Xbox, and those of STUN and TURN
   servers for connections that begin with a STUN message. A tunnel made for the purpose passes there. `flows: [push]` closes them.
 - **A connection past the proxy that runs already.** A game goes on if its site or service is closed while it is played, or if the budget of
@@ -90,11 +91,11 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
   trusts. It takes a domain, a server outside the home and an adult's knowledge. Servers with certificates of their own, and proxies that
   answer a stranger as proxies do, are recognised, also later while they are used ([proxy.md](proxy.md#unlisted-hosts)). One that answers
   as a web site to everybody without its password is recognised by its traffic: after ten minutes in each of which it carries 2 MB or more,
-  nearly all of the device's, in both directions, the site is closed to that device and you are asked. Open stay the first ten minutes, a tunnel that is
-  used for less than that (messages, games), one that takes turns with another domain or runs beside much other traffic, and one for films
-  alone, which go one way. A relay for calls behind TLS (TURN, as by WebRTC) is one that a
+  nearly all of the device's, in both directions, the site is closed to that device and you are asked. Open stay the first ten minutes, and
+  a tunnel that is used for less than that (messages, games). So does one that takes turns with another domain or runs beside much other
+  traffic, and one for films alone, which go one way. A relay for calls behind TLS (TURN, as by WebRTC) is one that a
   web page can use by itself. WebSocket, and proxies that answer at a path of their own (MASQUE, oblivious DNS over HTTPS), look like any
-  page, and are recognised by their traffic too, with the certificate and without it. The journal shows the name.
+  page. They are recognised by their traffic too, with the certificate and without it. The journal shows the name.
 - **Domain fronting**: a large host that serves a blocked site although the TLS handshake names an allowed one. Hedgerow sees the real name
   only on devices that trust the network's certificate: for children under 13 in all connections, for others where pages have rules. Hosts
   that are never inspected stay such a front with the certificate too: banks, health, and helplines, which are open during a pause. So does
@@ -128,8 +129,9 @@ Two things are closed that you may want open. Wi-Fi calling is IPsec, and refuse
   packets whose IP address belongs to another MAC address (`tests/lab/test_forged_sources.py`). Without the gateway, Hedgerow can't see who
   sent a query over UDP: it counts for the owner of the address, to whom the answer goes.
 - **ARP and neighbour discovery spoofing.** A device can pretend to be the router to others, or another device to the router. Its own
-  traffic still has its own MAC address and stays filtered, but it can disturb others and read what they do not encrypt, such as a password that
-  a parent types on a page opened by HTTP. The cookie of a parent's session opens nothing on another device (tried above). With a copy of the parent's MAC address
+  traffic still has its own MAC address and stays filtered. But it can disturb others and read what they do not encrypt, such as a password
+  that a parent types on a page opened by HTTP. The cookie of a parent's session opens nothing on another device (tried above). With a copy
+  of the parent's MAC address
   too, it can look at the pages, and change something until the password is asked for again, which is half a day after it was given
   ([web.md](web.md#signing-in)). Whoever reads the password itself has everything: open the pages by HTTPS. Hedgerow does not
   see traffic between two devices. A switch with ARP inspection and RA guard, or Wi-Fi client isolation, prevents this.
