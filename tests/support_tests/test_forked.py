@@ -106,7 +106,7 @@ def heeds_sigint(pid: int) -> bool:
 
 def test_a_forked_hedgerow_has_the_processes_of_a_started_one(whole_internet: SmallInternet) -> None:
     policy, seen = family_policy(whole_internet), []
-    for program in ((), ("env", "--default-signal=HUP,QUIT", executable())):
+    for program in ((), ("env", "--default-signal=HUP,INT,QUIT", executable())):
         with running_hedgerow(policy, lists=LISTS, program=program) as running:
             assert isinstance(running.process, ForkedProcess) is (program == ())
             assert Path(f"/proc/{running.process.pid}/comm").read_text() == "hedgerow\n"

@@ -110,6 +110,7 @@ def become(request: dict[str, Any]) -> None:
         keep_capabilities(())
     for number in (signal.SIGHUP, signal.SIGQUIT):  # ignored where the tests run without a terminal
         signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background; Python's own otherwise
     os.chdir(request["directory"])
     os.environ.clear()
     os.environ.update(request["environment"])
