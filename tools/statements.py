@@ -21,7 +21,7 @@ BUDGETS = {
     "blocklists": 3795,
     "dashboards": 7505,
     "dns": 4745,
-    "features": 10542,
+    "features": 10563,
     "journal": 3554,
     "network": 1302,
     "policies": 5880,

@@ -162,15 +162,17 @@ def on_a_phone(chromium: Browser, cafe: Hedgerow, client: CounterClient) -> None
     assert min(code["width"], code["height"]) >= 44
     taps.on(seat.locator("summary").first)
     taps.on(seat.get_by_role("button", name="15 minutes extra"))
+    expect(page.locator("[data-done]")).to_contain_text("15 minutes at seat-20")  # the page is the next one
     expect(seat.locator("summary").first).to_contain_text("75")
     assert taps.since() == 2, "15 minutes more"
     client.done["taken"] += 50
-    for _ in range(2):
-        taps.on(seat.locator("summary").first)
+    for unfolding in (0, 1):  # after the extension, the seat is still unfolded
+        if unfolding:
+            taps.on(seat.locator("summary").first)
         taps.on(seat.locator("summary").last)
         taps.on(seat.get_by_role("button", name="End now"))
         expect(seat).to_contain_text("free")
-        assert taps.since() == 3, "an end, confirmed"
+        assert taps.since() == 2 + unfolding, "an end, confirmed"
         client.done["early ends"] += 1
         if client.done["undone"]:
             break
@@ -338,3 +340,46 @@ def test_a_token_has_the_limits_of_its_role(cafe: Hedgerow) -> None:
             else:
                 assert "token till may open 1 sessions for adults" in opened.text
     assert statuses == [201, 422, 201]
+
+
+def command(cafe: Hedgerow, *words: str) -> Any:
+    """Run a command and return its JSON, None for a refusal."""
+    done = hedgerow_command(*words, "--json", "--state", str(cafe.state))
+    if done.returncode == 0:
+        return json.loads(done.stdout)
+    assert done.stderr.startswith("hedgerow: ")
+    return None
+
+
+def test_the_till_and_members_by_commands(cafe: Hedgerow) -> None:
+    """A member pays in, is served from the balance and gets the rest back; then the till is counted."""
+    before = command(cafe, "seat", "till")
+    vera = command(cafe, "members", "add", "Vera")
+    assert (vera["name"], vera["balance"]) == ("Vera", 0)
+    number = str(vera["number"])
+    assert command(cafe, "members", "add", "vera") is None
+    command(cafe, "members", "deposit", number, "--amount", "500")
+    free = ("seat", "open", "seat-18", "--replace", "--as", "child", "--minutes", "30")
+    command(cafe, *free, "--member", number)
+    command(cafe, "seat", "extend", "seat-18", "30")
+    assert command(cafe, "seat", "extend", "seat-18", "1400") is None, "so much is not in the balance"
+    command(cafe, "seat", "extend", "seat-18", "15", "--pays", "after")
+    (owed,) = (each for each in report_of(cafe)["unpaid"] if each["seat"] == "seat-18")
+    command(cafe, "members", "charge", number, owed["session"])
+    assert command(cafe, "seat", "pay", owed["session"]) is None, "nothing is left to pay"
+    assert command(cafe, "members", "remove", number) is None
+    (member,) = command(cafe, "members", "list")
+    assert member["balance"] == 500 - 200 - owed["amount"]
+    command(cafe, "members", "deposit", number, "--amount", str(-member["balance"]))
+    command(cafe, "members", "remove", number)
+    assert command(cafe, "members", "list") == []
+
+    now = command(cafe, "seat", "till")
+    assert now["expected"] - before["expected"] == 200 + owed["amount"]
+    seen = ("--expected", str(before["expected"]), "--last", str(before["last"]))
+    counted = str(now["expected"] - 50)
+    assert command(cafe, "seat", "count", counted, "--left", "0", *seen) is None, "something was paid meanwhile"
+    seen = ("--expected", str(now["expected"]), "--last", str(now["last"]))
+    count = command(cafe, "seat", "count", counted, "--left", "100", *seen)
+    assert (count["difference"], count["left"]) == (-50, 100)
+    assert command(cafe, "seat", "till")["expected"] == 100

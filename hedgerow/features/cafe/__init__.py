@@ -105,5 +105,9 @@ FEATURE = Feature(
         "seat list": "commands:list_seats",
         "seat vouchers": "commands:vouchers",
         "seat report": "commands:report",
+        "seat pay": "commands:pay",
+        "seat till": "commands:till",
+        "seat count": "commands:count",
+        "members": "member_commands:app",
     },
 )

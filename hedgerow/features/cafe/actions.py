@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from hedgerow.dashboards.actions.action import Caller, CommandOf, FormOf, UndoForm, action
 from hedgerow.dashboards.actions.operations import Operations
 from hedgerow.dashboards.actions.orders import COUNTER_PATH, SessionId
 from hedgerow.dashboards.actions.sessions import SEAT, Device
 from hedgerow.features.cafe.calls import seat_calls_of
 from hedgerow.features.cafe.cash import CashCount
+from hedgerow.features.cafe.member_actions import BilledSession
 from hedgerow.features.cafe.members import members_of
 from hedgerow.features.cafe.orders import MadeVouchers, MoveOrder, VoucherOrder
 from hedgerow.features.cafe.sessions import seat_sessions_of
@@ -35,13 +39,33 @@ async def move_session(core: Operations, caller: Caller, device: Device, order: 
     await core.part(seat_sessions_of).move_session(device, order.to, actor=caller.actor, request=caller.key)
 
 
-@action("POST", "/counter/payments/{session}", is_once=True, form=FormOf(f"{COUNTER_PATH}/pay"))
-async def pay(core: Operations, caller: Caller, session: SessionId) -> None:
+@action(
+    "POST",
+    "/counter/payments/{session}",
+    is_once=True,
+    form=FormOf(f"{COUNTER_PATH}/pay"),
+    command=CommandOf(lambda session: f"{session} is settled.", {"session": "session"}),
+)
+async def pay(core: Operations, caller: Caller, session: BilledSession) -> None:
     """Record the payment for a session, or what is given back: to the balance that has paid it, else in cash."""
     await core.part(members_of).pay(session, actor=caller.actor, request=caller.key)
 
 
-@action("POST", "/counter/counts", status=201, is_once=True)
+def _counted(answer: Mapping[str, Any]) -> str:
+    amounts = "expected {expected}, counted {counted}, difference {difference:+}, left {left}".format_map(answer)
+    return f"The till is counted: {amounts} {answer['currency']}.".replace(" .", ".")
+
+
+@action(
+    "POST",
+    "/counter/counts",
+    status=201,
+    is_once=True,
+    command=CommandOf(
+        _counted,
+        help="Record what was counted in the till. It is refused if something was paid or counted since `seat till`.",
+    ),
+)
 async def count_till(core: Operations, caller: Caller, order: CountOrder) -> CashCount:
     """Record what was counted in the till at the end of a shift.
 

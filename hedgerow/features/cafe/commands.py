@@ -18,6 +18,30 @@ message = command_of(screen_actions.message_screen)
 shutdown = command_of(screen_actions.shut_down_seat)
 wake = command_of(screen_actions.wake_seat)
 sell = command_of(sale_pages.sell)
+pay = command_of(actions.pay)
+count = command_of(actions.count_till)
+
+
+def till(
+    currency: Annotated[
+        str | None, typer.Option(metavar="EUR", help="The currency (default: that of the policy).")
+    ] = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what should be in the till now: what the last count left there, and what was taken since, by whom.
+
+    Amounts are in the smallest unit of the currency. `seat count` records what is there.
+    """
+    found = call_api(state, "GET", "/counter/till", **({} if currency is None else {"currency": currency}))
+    cells = (
+        ("left by the last count", str(found["left"])),
+        *((f"taken by {name}", str(amount)) for name, amount in found["by"].items()),
+        ("expected", str(found["expected"])),
+        *((f"also expected, {other or 'without a currency'}", str(rest)) for other, rest in found["others"].items()),
+        ("last count", str(found["last"])),
+    )
+    print_rows(found, ("what", found["currency"]), cells, as_json=as_json)
 
 
 def program(

@@ -1,4 +1,4 @@
-"""The members of a café: their actions, and the page with their balances."""
+"""The page with the members of a café and their balances."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from fastapi import Form, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from hedgerow.dashboards.actions.action import Caller, FormOf, action
-from hedgerow.dashboards.actions.operations import Operations
-from hedgerow.dashboards.actions.orders import COUNTER_PATH, JournalId, SessionId
+from hedgerow.dashboards.actions.action import Caller
 from hedgerow.dashboards.api.actions import caller_of
 from hedgerow.dashboards.control import at_field
 from hedgerow.dashboards.data_export import csv_cell
@@ -24,49 +22,11 @@ from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter, get, post
 from hedgerow.features.cafe.cash import parse_amount
 from hedgerow.features.cafe.counter_store import CounterAction, CounterStore
 from hedgerow.features.cafe.done_texts import lead_to
-from hedgerow.features.cafe.members import DepositOrder, Member, MemberOrder, members_of
+from hedgerow.features.cafe.member_actions import MEMBERS_PATH, charge, deposit
+from hedgerow.features.cafe.members import DepositOrder, Member, members_of
 from hedgerow.features.cafe.session_entries import member_note
 from hedgerow.features.cafe.settings import cafe_of
 from hedgerow.features.cafe.shifts import debts_of
-from hedgerow.policies.text.locales import message
-
-MEMBERS_PATH = f"{COUNTER_PATH}/members"
-
-
-@action("POST", "/members", status=201, form=FormOf(f"{MEMBERS_PATH}/add", says=message("%(name)s is a member now.")))
-async def add_member(core: Operations, caller: Caller, order: MemberOrder) -> Member:
-    """Add a member, with an empty balance."""
-    return await core.part(members_of).add(order.name, actor=caller.actor)
-
-
-@action(
-    "DELETE",
-    "/members/{number}",
-    form=FormOf(f"{MEMBERS_PATH}/remove", says=message("Member %(number)s is removed.")),
-)
-async def remove_member(core: Operations, caller: Caller, number: JournalId) -> None:
-    """Remove a member whose balance is empty."""
-    await core.part(members_of).remove(number, actor=caller.actor)
-
-
-@action("POST", "/members/{number}/deposit", is_once=True)
-async def deposit(core: Operations, caller: Caller, number: JournalId, order: DepositOrder) -> None:
-    """Record what a member pays in or, below zero, gets back."""
-    await core.part(members_of).deposit(number, order.amount, actor=caller.actor, request=caller.key)
-
-
-@action(
-    "POST",
-    "/members/{number}/charge/{session}",
-    is_once=True,
-    form=FormOf(f"{MEMBERS_PATH}/charge"),
-)
-async def charge(core: Operations, caller: Caller, number: JournalId, session: SessionId) -> None:
-    """Pay what a session and its articles owe from the balance of a member, or give back what was paid too much."""
-    await core.part(members_of).charge(number, session, actor=caller.actor, request=caller.key)
-
-
-MEMBER_ACTIONS = (add_member, remove_member, deposit, charge)
 
 
 class MemberPages(PageGroup):

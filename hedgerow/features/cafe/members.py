@@ -13,7 +13,7 @@ from typing import Annotated
 from annotated_types import Ge, Le, MaxLen
 from sqlalchemy import Connection, func, select
 
-from hedgerow.dashboards.actions.action import Order
+from hedgerow.dashboards.actions.action import Order, Shown
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.features.cafe.cash import MOST
 from hedgerow.features.cafe.counter import CounterService, counter_of
@@ -45,14 +45,16 @@ class Member:
 class MemberOrder(Order):
     """Name of a new member: that of a person, or the number on a card."""
 
-    name: Annotated[str, MaxLen(60)]
+    name: Annotated[str, MaxLen(60), Shown("A name, or the number on a card.", "NAME")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DepositOrder(Order):
     """Amount that a member pays in, or, below zero, gets back."""
 
-    amount: Annotated[int, Ge(-MOST), Le(MOST)]
+    amount: Annotated[
+        int, Ge(-MOST), Le(MOST), Shown("What is paid in, or out below zero, in cents or the like.", option="--amount")
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,8 @@ from hedgerow.features.cafe.calls import seat_calls_of
 from hedgerow.features.cafe.cash import MOST, Till, parse_amount, till
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore, entries_by_session
 from hedgerow.features.cafe.done_texts import is_about_minutes, lead_to
-from hedgerow.features.cafe.member_pages import MEMBER_ACTIONS, MemberPages, add_member_routes
+from hedgerow.features.cafe.member_actions import MEMBER_ACTIONS
+from hedgerow.features.cafe.member_pages import MemberPages, add_member_routes
 from hedgerow.features.cafe.members import members_of
 from hedgerow.features.cafe.metrics import SEATS
 from hedgerow.features.cafe.orders import MadeVouchers, VoucherOrder

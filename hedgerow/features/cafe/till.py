@@ -11,7 +11,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Le, MaxLen
 
-from hedgerow.dashboards.actions.action import Caller, Order
+from hedgerow.dashboards.actions.action import Caller, Order, Shown
 from hedgerow.dashboards.control import InvalidInput, at_field
 from hedgerow.features.cafe.cash import COUNT_NOTE, MOST, CashCount, till
 from hedgerow.features.cafe.counter import CounterService, counter_of
@@ -20,8 +20,6 @@ from hedgerow.features.cafe.refusals import TillChanged
 from hedgerow.features.cafe.rules import key_of
 from hedgerow.features.cafe.staff import Staff, place_of, staff_of
 from hedgerow.features.contract import Core
-
-type _Amount = Annotated[int, Ge(0), Le(MOST)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +30,14 @@ class CountOrder(Order):
     and scripts need none. `currency` is that of the policy by default.
     """
 
-    counted: _Amount
-    left: _Amount = 0
-    expected: Annotated[int, Ge(-MOST), Le(MOST)]
-    last: Annotated[int, Ge(0)]
+    counted: Annotated[int, Ge(0), Le(MOST), Shown("What is in the till, in cents or the like.", "AMOUNT")]
+    left: Annotated[int, Ge(0), Le(MOST), Shown("What stays there for the next shift.", option="--left")] = 0
+    expected: Annotated[int, Ge(-MOST), Le(MOST), Shown("What `seat till` says is expected.", option="--expected")]
+    last: Annotated[int, Ge(0), Shown("The last count, as `seat till` names it.", option="--last")]
     pin: Annotated[str, MaxLen(40)] = ""
-    currency: Annotated[str, MaxLen(3)] | None = None
+    currency: Annotated[
+        str | None, MaxLen(3), Shown("The currency (default: that of the policy).", "EUR", option="--currency")
+    ] = None
 
 
 class TillService:
