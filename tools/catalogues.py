@@ -50,10 +50,11 @@ REQUIRED = (
     "pages/guide.py",
     "pages/forms.py",
     "*/templates/device_naming.html",
-    "connecting/templates/heading.html",
-    "connecting/templates/equipment.html",
+    "templates/check.html",
+    *(f"connecting/templates/{name}.html" for name in ("step", "router", "one_device", "devices", "end", "heading")),
+    *(f"connecting/templates/{name}.html" for name in ("equipment", "check", "not_in_charge")),
 )
-"""The child's own page and the guide, with what they include. The block page is required too."""
+"""The child's own page, the guide and the check of a device, with what they include. The block page is required too."""
 
 # Scripts are answered in English.
 _ENGLISH_ONLY = (
