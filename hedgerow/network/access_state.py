@@ -15,6 +15,8 @@ from hedgerow.policies.effective_users import is_held
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.identity import networks_of
 from hedgerow.policies.model import Device, DeviceId, Request, RequestKind, Verdict
+from hedgerow.policies.network import Flow
+from hedgerow.policies.reading.flows import flow_table
 from hedgerow.policies.ruleset import Ruleset, Rulesets
 from hedgerow.policies.text.addresses import IpNetwork, parse_mac, parse_network
 
@@ -31,7 +33,7 @@ class AccessState(StrEnum):
 
 
 class _Access(NamedTuple):
-    """The state of a device, and the services of `app_networks` that are open to it."""
+    """The state of a device, and what of `openings` is open to it."""
 
     state: AccessState
     apps: frozenset[str] = frozenset()
@@ -39,7 +41,7 @@ class _Access(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OpenApp:
-    """A service of `app_networks` and the guarded devices to which it is open, as in `DeviceStates`."""
+    """One of `openings` and the guarded devices to which it is open, as in `DeviceStates`."""
 
     id: str
     macs: tuple[str, ...] = ()
@@ -51,8 +53,8 @@ class OpenApp:
 class DeviceStates:
     """The state of every device until the instant `until` (seconds since the epoch; None: for good).
 
-    `networks` do not overlap. `others` is the state of devices that the policy does not name. `apps` are the services
-    of `app_networks` that are open to guarded devices.
+    `networks` do not overlap. `others` is the state of devices that the policy does not name. `apps` are the
+    `openings` of guarded devices.
     """
 
     macs: tuple[tuple[str, AccessState], ...] = ()
@@ -97,7 +99,11 @@ def compute_device_states(
         if is_held(policy, device):
             return _Access(AccessState.HELD)
         if ruleset.id not in open_apps:
-            open_apps[ruleset.id] = frozenset(id for id in app_networks() if _is_open(id, ruleset, catalogue))
+            open_apps[ruleset.id] = frozenset(
+                id
+                for id, services in openings().items()
+                if any(_is_open(each, ruleset, catalogue) for each in services)
+            )
         return _Access(AccessState.GUARDED, open_apps[ruleset.id])
 
     open_apps: dict[int, frozenset[str]] = {}
@@ -128,9 +134,25 @@ def compute_device_states(
                 tuple(network for network, access in flat if id in access.apps),
                 id in others.apps,
             )
-            for id in app_networks()
+            for id in openings()
         ),
     )
+
+
+@cache
+def openings() -> dict[str, tuple[str, ...]]:
+    """Return what is open to a device while one of its services is, by id: the networks of services, and flows."""
+    flows = (flow for flows in flow_table().values() for flow in flows if flow.services)
+    return {id: (id,) for id in app_networks()} | {flow_id(flow): flow.services for flow in flows}
+
+
+def flow_id(flow: Flow) -> str:
+    """Return the id of a flow's services among the openings, the same for equal ones.
+
+    >>> flow_id(Flow("udp", ((3074, 3074),), services=("xbox",)))
+    'flows-xbox-1'
+    """
+    return f"flows-{flow.services[0]}-{len(flow.services)}"
 
 
 @cache

@@ -1,8 +1,9 @@
-"""Rules for apps that use addresses without names, in the networks of their operator, as nftables' JSON. Pure.
+"""Rules for apps that use addresses without names, as nftables' JSON. Pure.
 
 Such an app, of a service in `app_networks`, has no name that DNS or the proxy could judge, and at web ports it does not
-speak TLS. While the service is open to a guarded device, the device may use the operator's networks at any port. An
-address that DNS gave the device has a name: its web pages go through the proxy as all others.
+speak TLS. While the service is open to a guarded device, the device may use the operator's networks at any port, and
+its flows of `network.flows`. An address that DNS gave the device has a name: its web pages go through the proxy as all
+others.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from hedgerow.network.access_state import AccessState, OpenApp, app_networks, without_part
+from hedgerow.network.access_state import AccessState, OpenApp, app_networks, flow_id, openings, without_part
 from hedgerow.network.nft_expressions import (
     ACCEPT,
     NftCommand,
@@ -25,25 +26,33 @@ from hedgerow.network.nft_expressions import (
     payload,
     protocol,
 )
-from hedgerow.network.packet_rules import IP_VERSIONS, admitted_destinations, not_admitted
+from hedgerow.network.packet_rules import IP_VERSIONS, admitted_destinations, not_admitted, port_conditions, whole_flow
 from hedgerow.policies.network import Flow
 from hedgerow.policies.text.addresses import IpNetwork
 
 APPS_CHAIN, APPS_BY_MAC_CHAIN, APPS_OTHERS_CHAIN, UNNAMED_APPS_CHAIN = "apps", "apps_mac", "apps_others", "apps_unnamed"
-APP_CHAINS: Final = (APPS_CHAIN, APPS_BY_MAC_CHAIN, APPS_OTHERS_CHAIN, UNNAMED_APPS_CHAIN)
+APP_CHAINS: Final = (
+    APPS_CHAIN,
+    APPS_BY_MAC_CHAIN,
+    APPS_OTHERS_CHAIN,
+    UNNAMED_APPS_CHAIN,
+    *(f"opens_{id.replace('-', '_')}" for id in openings()),
+)
 _RETURN: Final[NftExpression] = {"return": None}
 
 
 def app_sets() -> list[str]:
-    """Return the names of the sets of devices to which an app is open, without what they hold."""
-    return [_set_of(id) for id in app_networks()]
+    """Return the names of the sets of devices to which something is open, without what they hold."""
+    return [_set_of(id) for id in openings()]
 
 
-def render_app_rules() -> list[NftCommand]:
+def render_app_rules(flows: Sequence[Flow]) -> list[NftCommand]:
     """Return the commands that fill the chains, of which others jump to `APPS_CHAIN` and `UNNAMED_APPS_CHAIN`.
 
     A MAC address decides before an IP address, as for states.
     """
+    opened = [(id, condition) for id in app_networks() for condition in _destinations(id)]
+    opened += [(flow_id(flow), condition) for flow in flows if flow.services for condition in whole_flow(flow)]
     by_mac, by_address = [], []
     for access in AccessState:
         by_mac.append(add_rule(APPS_CHAIN, _source("ether", f"{access}_macs"), goto(APPS_BY_MAC_CHAIN)))
@@ -51,11 +60,9 @@ def render_app_rules() -> list[NftCommand]:
             add_rule(APPS_CHAIN, _source(ip, f"{access}_v{version}"), _RETURN) for version, ip in IP_VERSIONS
         ]
     own = [
-        add_rule(
-            APPS_CHAIN, _source(ip, f"{_set_of(id)}_{suffix}"), networks(ip, found), protocol("tcp", "udp"), ACCEPT
-        )
-        for id in app_networks()
-        for ip, suffix, found in _by_family(id)
+        add_rule(APPS_CHAIN, _source(ip, f"{_set_of(id)}_v{version}"), jump(_chain_of(id)))
+        for id in openings()
+        for version, ip in IP_VERSIONS
     ]
     return [
         *by_mac,
@@ -63,10 +70,10 @@ def render_app_rules() -> list[NftCommand]:
         *by_address,
         add_rule(APPS_CHAIN, goto(APPS_OTHERS_CHAIN)),
         *(
-            add_rule(APPS_BY_MAC_CHAIN, _source("ether", f"{_set_of(id)}_macs"), *condition, ACCEPT)
-            for id in app_networks()
-            for condition in _destinations(id)
+            add_rule(APPS_BY_MAC_CHAIN, _source("ether", f"{_set_of(id)}_macs"), jump(_chain_of(id)))
+            for id in openings()
         ),
+        *(add_rule(_chain_of(id), *condition, ACCEPT) for id, condition in opened),
         *(add_rule(UNNAMED_APPS_CHAIN, *condition, _RETURN) for condition in admitted_destinations()),
         add_rule(UNNAMED_APPS_CHAIN, jump(APPS_CHAIN)),
     ]
@@ -81,7 +88,7 @@ def render_open_apps(apps: Iterable[OpenApp]) -> list[NftCommand]:
             found = [each for each in app.networks if each.version == version]
             commands += add_elements(f"{_set_of(app.id)}_v{version}", found)
         if app.others:
-            commands += [add_rule(APPS_OTHERS_CHAIN, *condition, ACCEPT) for condition in _destinations(app.id)]
+            commands.append(add_rule(APPS_OTHERS_CHAIN, jump(_chain_of(app.id))))
     return commands
 
 
@@ -103,6 +110,19 @@ def closed_apps(flows: Sequence[Flow], page_ports: Sequence[int], *, by_destinat
                 left = _outside([each for each in own if each.version == version], stated)
                 closed += [[networks(ip, left), protocol(over), *each] for each in conditions if left]
     return closed
+
+
+def closed_flows(flows: Iterable[Flow]) -> list[list[NftExpression]]:
+    """Return the conditions of packets to addresses without a name that belong to flows of services, where no open
+    service has let them pass: they end connections that began while one was open.
+    """
+    return [
+        [*condition, *not_admitted(ip)]
+        for flow in flows
+        if flow.services
+        for version, ip in IP_VERSIONS
+        for condition in port_conditions(flow, version)
+    ]
 
 
 def app_destinations() -> dict[str, list[Any]]:
@@ -146,3 +166,7 @@ def _source(header: str, name: str) -> NftExpression:
 
 def _set_of(id: str) -> str:
     return f"app_{id.replace('-', '_')}"
+
+
+def _chain_of(id: str) -> str:
+    return f"opens_{id.replace('-', '_')}"

@@ -27,6 +27,7 @@ from hedgerow.network.app_rules import (
     UNNAMED_APPS_CHAIN,
     app_sets,
     closed_apps,
+    closed_flows,
     render_app_rules,
     render_open_apps,
 )
@@ -66,8 +67,6 @@ from hedgerow.network.packet_rules import (
     UDP,
     admitted_destinations,
     encrypted_dns_addresses,
-    flow_conditions,
-    flow_replies,
     ipsec,
     is_long_ping,
     limits_of_replies,
@@ -78,6 +77,7 @@ from hedgerow.network.packet_rules import (
     server_conditions,
     time_and_errors,
     uninvited,
+    whole_flow,
 )
 from hedgerow.network.source_rules import (
     TETHERED_OTHERS_CHAIN,
@@ -191,7 +191,7 @@ def render_table(
         *render_origin(gateway.guarded, gateway.tunnel),
         *render_tethered(gateway.guarded),
         *render_tunnel_exit(gateway.tunnel),
-        *render_app_rules(),
+        *render_app_rules(gateway.flows),
         *_prerouting_rules(gateway),
         *_forward_rules(gateway),
         *_guarded_rules(gateway),
@@ -388,13 +388,18 @@ def _named_rules(gateway: Gateway) -> list[NftCommand]:
     A connection that begins outside passes as far as its answers may: else a server without a name could call a device,
     and not be called.
     """
-    allowed = [[protocol(ICMP, ICMP6)], *(ipsec() if gateway.allow_ipsec else ())]
-    if gateway.allow_ssh:
-        allowed.append([protocol("tcp"), destination_port(SSH_PORT)])
-    allowed = [[connection_direction("original"), existing_connection()], *local_destinations(gateway.local), *allowed]
-    allowed += [condition for flow in gateway.flows for condition in (*flow_conditions(flow), *flow_replies(flow))]
-    allowed += admitted_destinations()
-    return [*(add_rule(GUARDED_CHAIN, *condition, ACCEPT) for condition in allowed), _refusal(GUARDED_CHAIN, "no name")]
+    ssh = [[protocol("tcp"), destination_port(SSH_PORT)]] if gateway.allow_ssh else []
+    always = [condition for flow in gateway.flows if not flow.services for condition in whole_flow(flow)]
+    named = (*local_destinations(gateway.local), *admitted_destinations())
+    allowed = [*named, [protocol(ICMP, ICMP6)], *(ipsec() if gateway.allow_ipsec else ()), *ssh, *always]
+    running = [connection_direction("original"), existing_connection()]
+    return [
+        add_rule(GUARDED_CHAIN, protocol(TCP), *running, ACCEPT),
+        *(add_rule(GUARDED_CHAIN, *condition, ACCEPT) for condition in allowed),
+        *(_refusal(GUARDED_CHAIN, "closed service", *condition) for condition in closed_flows(gateway.flows)),
+        add_rule(GUARDED_CHAIN, *running, ACCEPT),
+        _refusal(GUARDED_CHAIN, "no name"),
+    ]
 
 
 def _strict_rules(gateway: Gateway) -> list[NftCommand]:

@@ -121,6 +121,11 @@ def networks(ip: str, values: Sequence[IpNetwork]) -> NftExpression:
     return match(payload(ip, "daddr"), _without_overlaps(values))
 
 
+def destinations_outside(ip: str, values: Sequence[IpNetwork]) -> NftExpression:
+    """Match destinations outside of networks, of which there is one at least, as `networks` does."""
+    return match(payload(ip, "daddr"), _without_overlaps(values), "!=")
+
+
 def sources_outside(ip: str, values: Sequence[IpNetwork]) -> NftExpression:
     """Match sources outside of networks, of which there is one at least, as `networks` does."""
     return match(payload(ip, "saddr"), _without_overlaps(values), "!=")

@@ -8,6 +8,7 @@ that it is `related` proves nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
@@ -27,6 +28,8 @@ from hedgerow.network.nft_expressions import (
     connection_state,
     destination_port,
     destination_ports,
+    destinations_outside,
+    existing_connection,
     limit,
     match,
     meta,
@@ -37,7 +40,7 @@ from hedgerow.network.nft_expressions import (
     source_ports,
     sources_outside,
 )
-from hedgerow.policies.network import Flow
+from hedgerow.policies.network import LOCAL_NETWORKS, Flow
 from hedgerow.policies.text.addresses import IpNetwork
 
 IPSEC_PROTOCOLS, IPSEC_PORTS = (50, 51), (500, 4500)
@@ -72,6 +75,7 @@ _DHCP = (
     ),
     ("ip6", (546, 547), [ip_network(text) for text in ("ff02::/16", "fe80::/10")]),
 )
+_NOT_INTERNET = (*LOCAL_NETWORKS, ip_network("100.64.0.0/10"))  # with shared addresses (RFC 6598)
 _STUN_COOKIE, _STUN_HEADER_BYTES = 0x2112A442, 20  # RFC 8489 §5
 
 
@@ -268,7 +272,7 @@ def flow_replies(flow: Flow) -> list[list[NftExpression]]:
     if flow.begins_with_stun:
         return []
     condition = [protocol(flow.protocol), connection_direction("reply"), source_ports(flow.ports)]
-    return [[networks(ip, found), *condition] for ip, found in _by_family(flow.to)] if flow.to else [condition]
+    return [[where, *condition] for where in _places_of(flow)]
 
 
 def flow_conditions(flow: Flow) -> list[list[NftExpression]]:
@@ -277,9 +281,36 @@ def flow_conditions(flow: Flow) -> list[list[NftExpression]]:
     if flow.begins_with_stun:
         condition.append(match(payload("udp", "length"), UDP_HEADER_BYTES + _STUN_HEADER_BYTES, ">="))
         condition.append(match({"payload": {"base": "ih", "offset": 32, "len": 32}}, _STUN_COOKIE))
+    return [[where, *condition] for where in _places_of(flow)]
+
+
+def whole_flow(flow: Flow) -> list[list[NftExpression]]:
+    """Return the conditions of all packets of a flow, with what follows a STUN message, and with answers to others."""
+    follows = [connection_direction("original"), existing_connection()]
+    begun = [[*condition, *follows] for condition in flow_conditions(replace(flow, begins_with_stun=False))]
+    return [*(begun if flow.begins_with_stun else ()), *flow_conditions(flow), *flow_replies(flow)]
+
+
+def port_conditions(flow: Flow, version: int) -> list[list[NftExpression]]:
+    """Return the conditions of packets to the ports and networks of a flow in an IP version, whatever they begin
+    with.
+    """
+    condition = [protocol(flow.protocol), destination_ports(flow.ports)]
     if not flow.to:
         return [condition]
-    return [[networks(ip, found), *condition] for ip, found in _by_family(flow.to)]
+    return [[networks(ip, found), *condition] for ip, found in _by_family(flow.to) if _VERSIONS[ip] == version]
+
+
+def _places_of(flow: Flow) -> list[NftExpression]:
+    """Return a condition for each family in which a flow leads somewhere: to its networks, or else to any address of
+    the internet, which those of the provider's router and of its other customers are not.
+    """
+    if flow.to:
+        return [networks(ip, found) for ip, found in _by_family(flow.to)]
+    return [
+        destinations_outside(ip, [network for network in _NOT_INTERNET if network.version == version])
+        for version, ip in IP_VERSIONS
+    ]
 
 
 def server_conditions(flows: Iterable[Flow]) -> list[list[NftExpression]]:

@@ -108,13 +108,15 @@ class Flow:
     """Connections that guarded devices may open to addresses that no DNS answer gave them.
 
     `protocol` is tcp or udp, `ports` are ranges of destination ports with first and last, `to` are the destinations
-    (empty: any). `begins_with_stun`: only those whose first packet is a STUN message (RFC 8489).
+    (empty: any). `begins_with_stun`: only those whose first packet is a STUN message (RFC 8489). `services`: only while
+    one of these is open to the person (empty: always).
     """
 
     protocol: str
     ports: tuple[tuple[int, int], ...]
     to: tuple[IpNetwork, ...] = ()
     begins_with_stun: bool = False
+    services: tuple[str, ...] = ()
 
     @property
     def is_to_servers(self) -> bool:

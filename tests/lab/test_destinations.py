@@ -36,7 +36,7 @@ WORKS: dict[str, Aim] = {
     "a game, by name, IPv6": datagram(PEER6, 40000, 900),
     "a call's relay, by address": calls(UNNAMED4, 3478),
     "a call's relay, by address, IPv6": calls(UNNAMED6, 3478),
-    "Steam and Xbox, by address": datagram(UNNAMED4, 27015, 900),
+    "Xbox, by address": datagram(UNNAMED4, 3074, 900),
     "the time": datagram(UNNAMED4, 123, 48),
     "a ping": pings(UNNAMED4, 56),
     "a ping, IPv6": pings(UNNAMED6, 56),

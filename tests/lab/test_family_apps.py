@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from lab import House
 from lab.aims import reached
-from lab.family_apps import AGES, FLOWS, NAMES, AppFlow, app_servers, render
+from lab.family_apps import AGES, ANYWHERE, FLOWS, NAMES, AppFlow, app_servers, render
 from lab.house import LAN4, MACS
 from small_internet.running import wait_until
 
@@ -74,3 +75,41 @@ def test_a_block_closes_the_flows_of_a_service(gateway: House) -> None:
     finally:
         gateway.policy.write_text(before)
     assert not unexpected(gateway, "laptop", TELEGRAM, 15)
+
+
+CALL = """
+import socket, sys, time
+
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.connect((sys.argv[1], 3478))
+sock.settimeout(0.5)
+answered, end = 0, time.monotonic() + 60
+message, lost = bytes.fromhex("000100002112a442") + bytes(12), 0
+while lost < 6 and time.monotonic() < end:
+    try:
+        sock.send(message)
+        answered, lost = answered + bool(sock.recv(2000)), 0
+    except OSError:
+        lost += 1
+        time.sleep(0.1)
+    if answered == 1:
+        print("runs", flush=True)
+    message = b"media" * 20
+    time.sleep(0.05)
+sys.exit(not (answered and lost >= 6))
+"""
+"""Calls, and ends without an error once nothing of the call comes back."""
+
+
+def test_a_running_call_ends_when_no_messenger_is_open_any_more(gateway: House) -> None:
+    tablet, before = gateway.devices["tablet"], gateway.policy.read_text()
+    running = tablet.start(sys.executable, "-c", CALL, ANYWHERE, stderr=gateway.folder / "call.log")
+    try:
+        assert running.stdout
+        assert running.stdout.readline() == "runs\n", (gateway.folder / "call.log").read_text()
+        gateway.policy.write_text(before.replace("mia: {age: 9", "mia: {block: [messaging], age: 9"))
+        assert running.wait(45) == 0
+    finally:
+        gateway.policy.write_text(before)
+        running.kill()
+        running.wait(10)

@@ -213,6 +213,31 @@ def test_a_seat_is_guarded_as_the_profile_of_its_session_says(
         assert state(Session("s", seat, "ana", NOON - 60, NOON + 60, profile=kind)) is expected
 
 
+def opening(id: str, states: DeviceStates) -> OpenApp:
+    (found,) = [each for each in states.apps if each.id == id]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ("age: 6", {"google-meet", "teams", "zoom", "facetime", "xbox", "playstation"}),
+        ("age: 6, allow: [signal]", {"whatsapp", "google-meet", "teams", "zoom", "facetime", "xbox", "playstation"}),
+        ("age: 9, block: [messaging]", {"google-meet", "teams", "zoom", "facetime", "xbox", "playstation"}),
+        ("age: 9, block: [messaging, google-meet, google-chat, teams, zoom, facetime]", {"xbox", "playstation"}),
+        ("age: 9, block: [games]", {"whatsapp", "google-meet", "teams", "zoom", "facetime"}),
+        ("age: 15, block: [zoom, xbox]", {"whatsapp", "google-meet", "teams", "facetime", "steam", "playstation"}),
+    ],
+)
+def test_flows_are_open_while_one_of_their_services_is(catalogue: Catalogue, rules: str, expected: set[str]) -> None:
+    text = f"network: {{timezone: UTC}}\npeople:\n  tom: {{{rules}, devices: [laptop]}}\n"
+    text += 'devices:\n  laptop: {mac: "02:00:00:00:00:01"}\n'
+    rulesets = Rulesets(parse_policy(text.encode(), Path("hedgerow.yaml")), (), (), catalogue)
+    opened = [each.id for each in compute_device_states(rulesets, catalogue, NOON).apps if each.macs]
+    flows = {each.removeprefix("flows-").rpartition("-")[0] for each in opened if each.startswith("flows-")}
+    assert flows == expected
+
+
 @pytest.mark.parametrize(
     ("rules", "now", "expected"),
     [
@@ -234,16 +259,15 @@ def test_an_apps_networks_are_open_while_its_service_is(
     text = f"network: {{timezone: UTC}}\npeople:\n  tom: {{{rules}, devices: [laptop]}}\n"
     text += 'devices:\n  laptop: {mac: "02:00:00:00:00:01", ip: 192.168.1.9}\n'
     rulesets = Rulesets(parse_policy(text.encode(), Path("hedgerow.yaml")), (), (), catalogue)
-    (app,) = compute_device_states(rulesets, catalogue, now).apps
-    assert app.id == "telegram"
+    app = opening("telegram", compute_device_states(rulesets, catalogue, now))
     assert app.macs == (("02:00:00:00:00:01",) if expected else ())
     assert not app.others, "a device without a name could be a child's"
 
 
 def test_a_pause_and_a_grant_change_an_apps_networks(catalogue: Catalogue) -> None:
     pause = Pause("p", "ana", NOON - 1, NOON + 60)
-    assert device_states(catalogue, NOON, pauses=(pause,)).apps == (OpenApp("telegram"),)
+    assert opening("telegram", device_states(catalogue, NOON, pauses=(pause,))) == OpenApp("telegram")
     grant = Grant("g", "telegram", "ana", NOON - 1, NOON + 60, device=DeviceId("tablet"))
-    (app,) = device_states(catalogue, NOON, grants=(grant,)).apps
+    app = opening("telegram", device_states(catalogue, NOON, grants=(grant,)))
     assert app.macs == ("02:00:00:00:00:01", "02:00:00:00:00:02")
     assert not app.networks

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 from typing import Any, Final
 
@@ -88,6 +89,7 @@ def _port_range(text: str) -> tuple[int, int] | None:
 
 
 def _built_in(entry: dict[str, Any]) -> Flow:
-    return _flow(
+    read = _flow(
         entry["protocol"], map(str, entry["ports"]), entry.get("to", ()), begins_with_stun=entry.get("stun", False)
     )
+    return replace(read, services=tuple(entry.get("services", ())))

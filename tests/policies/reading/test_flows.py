@@ -7,6 +7,7 @@ from ipaddress import ip_network
 import pytest
 
 from hedgerow.codec import decode, encode
+from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import Policy
 from hedgerow.policies.network import Flow
 from hedgerow.policies.reading.flows import default_flows, flow_table
@@ -56,4 +57,6 @@ def test_each_built_in_flow_has_a_source_and_few_are_open_to_any_address() -> No
             assert all(1 <= first <= last <= 65535 for first, last in read.ports)
             assert len(read.to) == len(flow.get("to", ()))
             is_open = not read.to and not read.begins_with_stun
-            assert not is_open or name == "games", "anything could pass there"
+            assert not is_open or (name == "games" and read.services), "anything could pass there"
+            assert name not in ("calls", "games") or read.services, "a child without any of them needs it for nothing"
+            assert set(read.services) <= set(Services.load().by_id)

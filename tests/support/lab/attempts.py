@@ -497,6 +497,8 @@ ATTEMPTS: tuple[Attempt, ...] = (
         _OUTSIDE,
     ),
     Attempt("Random bytes over UDP, at the provider's router", "a datagram", datagram(PRIVATE4, 40000), _OUTSIDE),
+    Attempt("The same at a game's port", "a datagram", datagram(PRIVATE4, 3074), _OUTSIDE),
+    Attempt("The same at a call's port, beginning like a call", "datagrams", calls(PRIVATE4, 3478), _OUTSIDE),
     Attempt(
         *(
             "A SOCKS proxy at another port, under a name of its own",
@@ -536,8 +538,13 @@ ATTEMPTS: tuple[Attempt, ...] = (
         "Random bytes over UDP, under a name of its own", "a datagram", datagram(PEER4, 40000), _NAMED, normally=True
     ),
     Attempt(
-        *("Random bytes over UDP at a game's port", "a datagram", datagram(UNNAMED4, 27015)),
-        "`games` in `network.flows` opens a few ports to every address",
+        *("Random bytes over UDP at Steam's port, for a child too young for Steam", "a datagram"),
+        datagram(UNNAMED4, 27015),
+        "a port of `network.flows` is open while its service is",
+    ),
+    Attempt(
+        *("Random bytes over UDP at Xbox's port", "a datagram", datagram(UNNAMED4, 3074)),
+        "`games` in `network.flows` opens a few ports to every address while the console's service is open",
         normally=True,
     ),
     Attempt(
@@ -548,7 +555,7 @@ ATTEMPTS: tuple[Attempt, ...] = (
     ),
     Attempt(
         *("A tunnel that begins like a call, at a call's port", "datagrams", calls(UNNAMED4, 3478)),
-        "looks like a call; `network.flows` can close the ports of calls",
+        "looks like a call; closed where no messenger is open that calls so, and `network.flows` can close these ports",
         normally=True,
     ),
     Attempt(

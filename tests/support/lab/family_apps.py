@@ -16,7 +16,8 @@ from lab.internet import APP_NAMES
 
 ANYWHERE = "45.55.10.125"
 """An address that no name leads to."""
-TEAMS, ZOOM, TELEGRAM4, TELEGRAM6 = "52.113.10.5", "170.114.10.5", "149.154.167.51", "2001:67c:4e8:f002::a"
+TEAMS, ZOOM, MEET = "52.113.10.5", "170.114.10.5", "142.250.82.10"
+TELEGRAM4, TELEGRAM6 = "149.154.167.51", "2001:67c:4e8:f002::a"
 """Addresses in the operators' own networks."""
 UDP_PORTS = (1400, 3074, 3478, 3479, 8801, 9005, 19305, 27015, 50005, 50123)
 TCP_PORTS = (80, 443, 5222, 25565)
@@ -26,7 +27,6 @@ class Opens(Enum):
     """What opens a flow."""
 
     SERVICE = "its service"
-    FLOWS = "`network.flows`"
     NAME = "its name"
     NOTHING = "a flow of your own"
 
@@ -59,7 +59,7 @@ def _named(service: str, name: str, port: int, aim: Aim, opens: Opens = Opens.SE
 FLOWS = (
     _pages("whatsapp", "web.whatsapp.com"),
     _named("whatsapp", "g.whatsapp.net", 5222, noise(APP_NAMES["g.whatsapp.net"], 5222)),
-    AppFlow("whatsapp", "calls: STUN at any address, UDP 3478", calls(ANYWHERE, 3478), Opens.FLOWS),
+    AppFlow("whatsapp", "calls: STUN at any address, UDP 3478", calls(ANYWHERE, 3478)),
     _pages("telegram", "web.telegram.org"),
     AppFlow("telegram", "Telegram's networks, TCP 443, not TLS", noise(TELEGRAM4, 443)),
     AppFlow("telegram", "Telegram's networks, IPv6, TCP 443, not TLS", noise(TELEGRAM6, 443)),
@@ -67,21 +67,21 @@ FLOWS = (
     AppFlow("telegram", "Telegram's networks, TCP 5222", noise(TELEGRAM4, 5222)),
     AppFlow("telegram", "calls: Telegram's networks, UDP", datagram(TELEGRAM4, 1400)),
     _pages("signal", "chat.signal.org"),
-    AppFlow("signal", "calls: STUN at any address, UDP 3478", calls(ANYWHERE, 3478), Opens.FLOWS),
+    AppFlow("signal", "calls: STUN at any address, UDP 3478", calls(ANYWHERE, 3478)),
     _pages("teams", "teams.microsoft.com"),
-    AppFlow("teams", "calls: Microsoft's networks, UDP 3479", datagram(TEAMS, 3479), Opens.FLOWS),
+    AppFlow("teams", "calls: Microsoft's networks, UDP 3479", datagram(TEAMS, 3479)),
     _pages("zoom", "zoom.us"),
-    AppFlow("zoom", "calls: Zoom's networks, UDP 8801", datagram(ZOOM, 8801), Opens.FLOWS),
+    AppFlow("zoom", "calls: Zoom's networks, UDP 8801", datagram(ZOOM, 8801)),
     _pages("google-meet", "meet.google.com"),
-    AppFlow("google-meet", "calls: STUN at any address, UDP 19305", calls(ANYWHERE, 19305), Opens.FLOWS),
+    AppFlow("google-meet", "calls: STUN at Google's servers, UDP 19305", calls(MEET, 19305)),
     _pages("discord", "discord.com"),
     _named("discord", "eu-west.discord.media", 50005, datagram(APP_NAMES["eu-west.discord.media"], 50005)),
     _pages("steam", "store.steampowered.com"),
-    AppFlow("steam", "any address, UDP 27015", datagram(ANYWHERE, 27015), Opens.FLOWS),
+    AppFlow("steam", "any address, UDP 27015", datagram(ANYWHERE, 27015)),
     _pages("xbox", "www.xbox.com"),
-    AppFlow("xbox", "any address, UDP 3074", datagram(ANYWHERE, 3074), Opens.FLOWS),
+    AppFlow("xbox", "any address, UDP 3074", datagram(ANYWHERE, 3074)),
     _pages("playstation", "www.playstation.com"),
-    AppFlow("playstation", "any address, UDP 3479", datagram(ANYWHERE, 3479), Opens.FLOWS),
+    AppFlow("playstation", "any address, UDP 3479", datagram(ANYWHERE, 3479)),
     _pages("minecraft", "www.minecraft.net"),
     _named("minecraft", "play.server.example", 25565, noise(APP_NAMES["play.server.example"], 25565), Opens.NAME),
     _pages("roblox", "www.roblox.com"),
@@ -101,8 +101,9 @@ ports and networks of the apps. The apps themselves are not part of it. `tests/l
 table.
 
 *Its service* follows the [age of the service](reference/services.md) and the policy: a block, a grant, a schedule or a
-used-up budget changes it within a second or two. What [`network.flows`](install/router.md#which-connections-pass) opens
-is open at every age, and a flow of your own opens games whose servers have no name.
+used-up budget changes it within a second or two, for calls and matches that run as well. Calls at any address are open
+while one of the messengers that call so is open to the person, and everything without a name needs
+[`network.flows`](install/router.md#which-connections-pass). A flow of your own opens games whose servers have no name.
 
 """
 
@@ -110,7 +111,7 @@ is open at every age, and a flow of your own opens games whose servers have no n
 @contextmanager
 def app_servers(house: House) -> Iterator[None]:
     """Serve the flows' addresses in the laboratory's internet."""
-    space, addresses = house.net.space, (*APP_NAMES.values(), ANYWHERE, TEAMS, ZOOM, TELEGRAM4, TELEGRAM6)
+    space, addresses = house.net.space, (*APP_NAMES.values(), ANYWHERE, TEAMS, ZOOM, MEET, TELEGRAM4, TELEGRAM6)
     for address in addresses:
         space.ip("address", "add", address, "dev", "lo", *(["nodad"] if ":" in address else []))
     ports = [",".join(map(str, numbers)) for numbers in (UDP_PORTS, TCP_PORTS)]

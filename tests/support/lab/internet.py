@@ -93,7 +93,7 @@ TRANSPORT_NAMES = {
 """Names that one test alone looks up, each over one transport, with their addresses, where nobody serves."""
 PEER_NAME, VPN_NAME = "peer.example", "vpn.example"
 """Names of the echo server and of the VPN server: no name, no connection."""
-UDP_PORTS = (53, 80, 123, 443, 500, 853, 2408, 3478, 3544, 4500, 27015, 40000, 51820)
+UDP_PORTS = (53, 80, 123, 443, 500, 853, 2408, 3074, 3478, 3544, 4500, 27015, 40000, 51820)
 TCP_PORTS = (853, 993, 5222, 5223, 8443, 9001)
 
 

@@ -49,11 +49,12 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
   in the policy names the ports that are redirected,
   by default all web ports of Cloudflare ([proxy.md](proxy.md)). Anything but HTTP and TLS fails there. The owner of a domain can give a
   name to any address, also to that of a blocked site. That site then opens if it serves HTTPS at a port that is not redirected.
-- **Ports of calls and games**, which `network.flows` opens to every address: some UDP ports of Steam and Xbox, and those of STUN and TURN
-  servers for connections that begin with a STUN message. A tunnel made for the purpose passes there. `flows: [push]` closes them.
-- **A connection past the proxy that runs already.** A game goes on if its site or service is closed while it is played, or if the budget of
-  a category or service ends, since the gateway knows no names; its address stays admitted for two hours at most after the last look-up. A
-  pause, a bedtime, and the end of the budget of all use cut it.
+- **Ports of calls and games**, which `network.flows` opens to every address while one of their services is open to the child: some UDP ports of
+  Steam, Xbox and PlayStation, and those of STUN and TURN servers for connections that begin with a STUN message, from 8 years on by default. A tunnel
+  made for the purpose passes there. `flows: [push]` closes them.
+- **A connection past the proxy that runs already.** A game at a server with a name goes on if its site or service is closed while it is played, or if
+  the budget of a category or service ends, since the gateway knows no names. Its address stays admitted for two hours at most after the last look-up.
+  A pause, a bedtime, and the end of the budget of all use cut it.
 - **A stream from outside that needs no answer**, on a bridge or a machine with one port, if the router lets connections in from the
   internet, as some do over IPv6. Where Hedgerow is the router, it drops such streams to devices that are not open, except at the ports of
   games in `network.flows`.
