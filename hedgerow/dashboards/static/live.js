@@ -157,7 +157,7 @@ const stop = () => { source?.close(); source = null; };
 let hiding = 0;
 document.addEventListener("visibilitychange", () => {
   clearTimeout(hiding);
-  if (document.visibilityState === "hidden") hiding = setTimeout(stop, HIDDEN_MS);
+  if (document.visibilityState === "hidden") hiding = setTimeout(() => { if (!document.documentElement.hasAttribute("data-stays")) stop(); }, HIDDEN_MS);
   else if (parts.size && source === null) listen();
   quietSince = Date.now();
 });

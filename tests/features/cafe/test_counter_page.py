@@ -12,7 +12,10 @@ from playwright.sync_api import Browser, Page, expect
 from small_internet.browser import browser_for_pages
 from web_server import NOW, TOKEN, Web, running_web
 
-from hedgerow.features.cafe.counter_store import CounterStore, StaffRow
+from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore, StaffRow
+from hedgerow.journal.tables import sessions
+from hedgerow.journal.usage import UsageStore
+from hedgerow.policies.model import DeviceId, Session
 
 POLICY = """
 cafe: {currency: EUR, prices: {child: {30: 120, 60: 200}, adult: 300}, articles: {Cola: 150}}
@@ -87,3 +90,75 @@ def test_the_cost_is_said_before_the_tap(web: Web, page: Page) -> None:
     page.get_by_label("Member").select_option("2 Otto · €1.00")
     expect(cost).to_have_text("It costs €2.00, and the balance of Otto has only €1.00.")
     expect(cost).to_have_class("short")
+
+
+SPY = """
+window.tones = 0; window.shakes = 0;
+const start = AudioScheduledSourceNode.prototype.start;
+AudioScheduledSourceNode.prototype.start = function (...given) { window.tones += 1; return start.apply(this, given); };
+Navigator.prototype.vibrate = () => { window.shakes += 1; return true; };
+"""
+
+
+def sit(web: Web, seat: str) -> None:
+    """Seat a guest for a minute."""
+    session = Session(f"of {seat}", DeviceId(seat), "Ana", NOW - 3000, NOW + 60, None, "seat-child")
+    entry = CounterEntry(NOW - 3000, "Ana", CounterAction.OPEN, seat, session.id, "child", 50)
+    UsageStore(web.engine, clock=lambda: NOW - 3000).start_session(session, entry)
+    web.time.seated[seat] = session
+
+
+def pass_a_minute(web: Web, seat: str) -> None:
+    """Let the time of the guest be over."""
+    own = sessions.c.device == seat
+    web.engine.execute(web.engine.update(sessions).where(own).values(ends=NOW - 1))
+    del web.time.seated[seat]
+
+
+def rung(page: Page) -> tuple[bool, bool]:
+    """Return whether the page has sounded and vibrated since this was asked last."""
+    tones, shakes = page.evaluate("[window.tones, window.shakes]")
+    page.evaluate("window.tones = window.shakes = 0")
+    return tones > 0, shakes > 0
+
+
+def test_the_end_of_a_guests_time_sounds_where_somebody_said_yes_once(web: Web, page: Page) -> None:
+    sit(web, "seat-1")
+    sit(web, "seat-2")
+    page.add_init_script(SPY)
+    page.reload()
+    switch = page.get_by_role("switch")
+    expect(page.get_by_text("Shall this page sound")).to_be_visible()
+    expect(switch).to_be_hidden()
+    page.get_by_role("button", name="Yes, sound").tap()
+    expect(switch).to_be_checked()
+    page.wait_for_function("window.tones > 0")  # as it will sound
+    assert rung(page) == (True, True)
+
+    pass_a_minute(web, "seat-1")
+    expect(page.locator("[data-seat=seat-1]")).to_contain_text("Time is over")
+    page.wait_for_function("window.tones > 0")
+    assert rung(page) == (True, True)
+    page.reload()
+    expect(switch).to_be_checked()
+    expect(page.get_by_text("Shall this page sound")).to_be_hidden()
+    expect(page.locator("[data-seat=seat-1]")).to_contain_text("Time is over")
+    assert rung(page) == (False, False), "it was told"
+
+    switch.tap()
+    expect(switch).not_to_be_checked()
+    pass_a_minute(web, "seat-2")
+    expect(page.locator("[data-seat=seat-2]")).to_contain_text("Time is over")
+    assert rung(page) == (False, False)
+
+
+def test_an_end_while_the_page_loads_again_sounds_too(web: Web, page: Page) -> None:
+    page.add_init_script(SPY)
+    page.reload()
+    page.get_by_role("button", name="Yes, sound").tap()
+    page.wait_for_function("window.tones > 0")
+    page.goto("about:blank")
+    sit(web, "seat-1")
+    pass_a_minute(web, "seat-1")
+    page.goto(f"{web.url}/counter")
+    page.wait_for_function("window.shakes > 0")
