@@ -1,10 +1,13 @@
-"""Personal data kept about a person or device. Export shows parents and the child the same rows; only parents erase."""
+"""Personal data kept about a person or device. Export shows parents and the child the same rows, except for what is
+private to the child; only parents erase.
+"""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -54,7 +57,7 @@ class DataExport:
         is_strong = device is not None and bool(device.macs or networks_of(device) or device.client_id)
         if view.person is None or not is_strong or not is_enough(view.grade, Use.KEPT):
             return DataSubject(None, frozenset({view.device}), since)
-        return self.data_subject(view.person)
+        return replace(self.data_subject(view.person), asks_itself=True)
 
     def pieces(self, data_subject: DataSubject) -> Iterator[str]:
         """Return each stored row as a line of JSON, some hundred of them at once."""

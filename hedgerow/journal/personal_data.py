@@ -26,6 +26,7 @@ from hedgerow.journal.tables import (
     decisions,
     devices_seen,
     events,
+    goals,
     grants,
     growing_up,
     hourly,
@@ -59,12 +60,13 @@ class ErasureResult:
 class DataSubject:
     """A person with the devices that belong to nobody else, or devices alone.
 
-    Only rows that begin at `since` or later count.
+    Only rows that begin at `since` or later count. `asks_itself`: the export is for the person alone.
     """
 
     person: str | None
     devices: frozenset[str]
     since: float = 0.0
+    asks_itself: bool = False
 
     @property
     def names(self) -> frozenset[str]:
@@ -91,6 +93,7 @@ class _Kind:
     at: ColumnElement[Any]  # a row's beginning; hourly and daily sums include all who used the device in that time
     # given the time, and the instant before which no budget counts minutes
     is_over: Callable[[float, float], ColumnElement[bool]]
+    is_private: bool = False  # only the person may read them, and nobody learns whether there are any
 
 
 def _of_both(table: Table) -> _SubjectCondition:
@@ -180,6 +183,7 @@ PERSONAL_DATA = (
     _Kind("changes of rules", rule_changes, _of_person(rule_changes), rule_changes.c.at, _always),
     _Kind("rules told", rules_told, _of_person(rules_told), rules_told.c.raised_at, _never),
     _Kind("what the law closes", legal_stages, _of_person(legal_stages), legal_stages.c.announced_at, _never),
+    _Kind("goals", goals, _of_person(goals), goals.c.at, _always, is_private=True),
     _Kind("devices", devices_seen, _of_devices(devices_seen), devices_seen.c.first_seen, _always),
 )
 _INVENTORY = (devices_seen, protections_seen)
@@ -198,6 +202,8 @@ class PersonalDataStore:
         written meanwhile are left out; a row of another table that changes appears once, as it was or as it is now.
         """
         for kind in PERSONAL_DATA:
+            if kind.is_private and not subject.asks_itself:
+                continue
             for rows in self._pages(kind, subject):
                 yield [_exported(kind, row) for row in rows]
 
@@ -238,7 +244,7 @@ class PersonalDataStore:
                 condition &= kind.table.c.device.not_in(inventory)
             statement = self._store.delete(kind.table).where(condition)
             deleted = self._erase_decisions(condition) if kind.table is decisions else self._store.execute(statement)
-            if deleted:
+            if deleted and not kind.is_private:
                 erased[kind.name] = deleted
         forget_hosts(self._store)
         return ErasureResult(erased, self._store.dialect.purge_deleted(self._store.engine))

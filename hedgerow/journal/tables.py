@@ -336,6 +336,13 @@ legal_stages = _state(  # what the law closes to people, and what of it is annou
     *_instant("announced_at", "takes_effect", "seen_at"),
     Column("unseen", Float, nullable=False),
 )
+goals = _log(  # that people have set themselves; nobody else may read them
+    "goals",
+    *_text("person", "subject"),  # category:NAME or service:NAME, empty for all use
+    *_instant("at"),
+    *_number("minutes"),  # 0: a quiet time
+    *_number("starts", "ends"),  # of the quiet time, in minutes after midnight
+)
 statements = _log(
     "statements",
     *_number("number"),

@@ -16,6 +16,7 @@ from hedgerow.journal.store import Store
 from hedgerow.journal.tables import (
     agreements,
     counter_entries,
+    goals,
     growing_up,
     legal_stages,
     members,
@@ -88,6 +89,8 @@ def fill(store: Store) -> None:
     store.execute(store.insert(rule_changes).values(change))
     legal = {"basis": "AU 2013-07", "closed": "social", "announced": "-", "unseen": 0.0, "seen_at": NOW}
     store.execute(store.insert(legal_stages).values(person="mia", **legal, announced_at=NOW, takes_effect=NOW + 60))
+    goal = {"person": "mia", "at": NOW, "subject": "", "minutes": 60, "starts": 0, "ends": 0}
+    store.execute(store.insert(goals).values(goal))
     Outbox(store, clock=clock).put("dad", "request", "tablet same.example", site)
     PolicyHistory(store).add(NOW, "ana", site, {}, {})
     PolicyVersions(store).add(PolicyVersion(0, NOW, "ana", site, "node", 0, {"hedgerow.yaml": site}))

@@ -44,3 +44,23 @@ def changed_meanwhile() -> InvalidInput:
 def not_here() -> InvalidInput:
     """Return the refusal on a device of nobody, of an adult, or at a seat."""
     return InvalidInput("Only a child of the family can do this, on a device of its own.")
+
+
+def not_counted() -> InvalidInput:
+    """Return the refusal of a goal about something whose minutes are not counted."""
+    return InvalidInput("The minutes of this are not counted. Choose something else.")
+
+
+def no_minutes(most: int) -> InvalidInput:
+    """Return the refusal of something that is no number of minutes."""
+    return InvalidInput("Choose a number of minutes from 1 to %(most)s.", most=most).at("minutes")
+
+
+def no_time() -> InvalidInput:
+    """Return the refusal of something that is no time."""
+    return InvalidInput("Enter a beginning and an end, such as 20:30 and 22:00.")
+
+
+def too_many_goals(most: int) -> InvalidInput:
+    """Return the refusal of one goal too many."""
+    return InvalidInput("You can have %(most)s goals. Remove one first.", most=most)

@@ -22,6 +22,7 @@ from hedgerow.dashboards.words.rules import RulesText, rules_text
 from hedgerow.features.agreement import own_words
 from hedgerow.features.agreement.agreements import agreements_of, is_child, parse_promises
 from hedgerow.features.agreement.changes import RuleChange, changes_of, without_empty
+from hedgerow.features.agreement.goal_pages import GOAL_CARD, GoalPages
 from hedgerow.features.agreement.own_words import PROMISES, SEEN, ReadyPromise
 from hedgerow.features.agreement.recording import RecordingLevel, guard_of, is_more
 from hedgerow.features.agreement.terms import MONTHS, Promises, Side, Standing
@@ -239,6 +240,7 @@ EXTENSIONS = Extensions(
         Card(place=Place.PERSON, template="agreement/templates/raised.html", read=_of_raised),
         Card(place=Place.PERSON, template="agreement/templates/person.html", read=_of_person),
         Card(place=Place.OWN_PAGE, template="agreement/templates/own_card.html", read=_of_device),
+        GOAL_CARD,
     ),
-    page_groups=(AgreementPages,),
+    page_groups=(AgreementPages, GoalPages),
 )

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DatabaseError
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.features.agreement.agreements import agreements_of
 from hedgerow.features.agreement.changes import changes_of
+from hedgerow.features.agreement.goals import goals_of
 from hedgerow.features.agreement.recording import guard_of
 from hedgerow.features.contract import ControlService, Core
 from hedgerow.journal.store import cause_of
@@ -44,6 +45,7 @@ def agreement_service(core: Core) -> ControlService:
 
     async def prune(now: float) -> None:
         await asyncio.to_thread(changes.prune, now)
+        await asyncio.to_thread(core.part(goals_of).prune, core.policy)
 
     return ControlService(
         name="agreement", area=Area.UPKEEP, run=run, prune=prune, hold=guard.hold, refresh=guard.refresh

@@ -75,7 +75,7 @@ FROM_BACKUP = frozenset(
         "protections_seen",
     }
     | {"access_requests", "events", "usage", "bonuses", "vouchers", "counter_entries", "members", "staff", "growing_up"}
-    | {"agreements", "rules_told", "rule_changes"}
+    | {"agreements", "rules_told", "rule_changes", "goals"}
 )
 """Tables whose missing rows come from a backup. Yesterday's grants, tokens and sign-ins may have been ended since."""
 
