@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -21,7 +21,7 @@ from sqlalchemy.exc import DatabaseError
 from hedgerow.backoff import pause_after
 from hedgerow.dashboards.address_book import AddressBook
 from hedgerow.dashboards.control import InvalidInput
-from hedgerow.dashboards.push import PushKey, is_push_address, push_body
+from hedgerow.dashboards.push import NoticeButton, PushKey, is_push_address, push_body
 from hedgerow.dashboards.words.languages import Language, language, message
 from hedgerow.journal.outbox import NoticeRow, Outbox
 from hedgerow.journal.reader import RequestRow
@@ -114,6 +114,9 @@ def request_key(device: str, what: str) -> str:
 type SendMessage = Callable[[OutgoingMessage], Awaitable[str]]
 """Send a message within a timeout, and return a problem as one sentence or an empty text."""
 
+type ButtonsOf = Callable[[str, Language], Sequence[NoticeButton]]
+"""Return the buttons of a notice by its key, none for most. Blocks on the disk."""
+
 type MakeReport = Callable[[Language], Report]
 """Make the weekly report in a language. Blocks on the disk."""
 
@@ -124,12 +127,14 @@ class BrowserMessages:
 
     key: PushKey
     open_requests: Callable[[], Iterable[RequestRow]]
+    buttons: ButtonsOf
 
     def message(self, address: str, title: str, rows: tuple[NoticeRow, ...], reader: Language) -> OutgoingMessage:
         asked = next(
             (each for each in self.open_requests() if request_key(each.device, each.subject) == rows[0].key), None
         )
-        body = push_body(title, "\n".join(row.text for row in rows), rows, asked, reader)
+        answers = self.buttons(rows[0].key, reader) if len(rows) == 1 else ()
+        body = push_body(title, "\n".join(row.text for row in rows), rows, asked, reader, answers)
         return OutgoingMessage(address, title, body, push_key=self._private_pem())
 
     def test(self, address: str, title: str, text: str, reader: Language) -> OutgoingMessage:
@@ -157,9 +162,10 @@ class NoticeDispatcher:
         link: Callable[[], str] = str,
         clock: Callable[[], float] = time.time,
         open_requests: Callable[[], Iterable[RequestRow]] = tuple,
+        buttons: ButtonsOf = lambda _key, _reader: (),
     ) -> None:
         self.outbox, self.book = outbox, book
-        self.browsers = BrowserMessages(PushKey(book.folder / "push.pem"), open_requests)
+        self.browsers = BrowserMessages(PushKey(book.folder / "push.pem"), open_requests, buttons)
         self._policy, self._send, self._report, self._link, self._clock = policy, send, report, link, clock
         self._queue: list[Notice] = []
         self._sending: dict[str, asyncio.Task[None]] = {}

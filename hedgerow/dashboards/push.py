@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -121,9 +122,26 @@ class PushKey:
         return _encode(key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
 
 
-def push_body(title: str, text: str, rows: tuple[NoticeRow, ...], request: RequestRow | None, reader: Language) -> str:
-    """Return the JSON that the service worker shows: a title, a text and, for one open `request`, buttons that answer
-    it.
+@dataclass(frozen=True, slots=True)
+class NoticeButton:
+    """A button of a notice, which sends a form of the pages."""
+
+    title: str
+    path: str
+    form: Mapping[str, str]
+
+
+def push_body(
+    title: str,
+    text: str,
+    rows: tuple[NoticeRow, ...],
+    request: RequestRow | None,
+    reader: Language,
+    answers: Sequence[NoticeButton] = (),
+) -> str:
+    """Return the JSON that the service worker shows: a title, a text and, for one notice, buttons that answer it.
+
+    They are `answers`, or those of an open `request`.
     """
     body: dict[str, object] = {
         "title": title,
@@ -138,6 +156,10 @@ def push_body(title: str, text: str, rows: tuple[NoticeRow, ...], request: Reque
         if request.chore:
             buttons = [(GrantDuration.TODAY.value, message("Yes")), ("deny", message("Not yet"))]
         body["buttons"] = [{"action": action, "title": reader.gettext(title)} for action, title in buttons]
+    elif len(rows) == 1 and answers:
+        body["buttons"] = [{"action": str(number), "title": each.title} for number, each in enumerate(answers)]
+        body["answers"] = [{"path": each.path, "form": dict(each.form)} for each in answers]
+    if "buttons" in body:
         body["done"] = reader.gettext(message("Answered."))
     return json.dumps(body, ensure_ascii=False)
 

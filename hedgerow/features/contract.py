@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from hedgerow.dashboards.extensions import Extensions
     from hedgerow.dashboards.metrics import Metric, Metrics
     from hedgerow.dashboards.notices import Notice
+    from hedgerow.dashboards.push import NoticeButton
+    from hedgerow.dashboards.words.languages import Language
     from hedgerow.journal.access_store import GrantStore
     from hedgerow.journal.event_receiver import MessageBatch
     from hedgerow.journal.event_sender import MetricSeries
@@ -206,7 +208,8 @@ class Feature:
 
     `conditions` are texts about what `unless` may name in a schedule, each named as the key of a person that sets it.
     `extensions` returns what it adds to the pages. `confirm` returns what a report earns, and None for another
-    feature's. It runs in a thread.
+    feature's. It runs in a thread. `notice_buttons` returns the buttons of a notice in a browser by its key, none for
+    another feature's.
 
     `access_rule` returns the rule that every change of access passes, and `sessions` what begins, changes and ends
     sessions, while it is in use. At most one feature in use has each of them.
@@ -246,6 +249,7 @@ class Feature:
     sessions: Callable[[Core], SessionControl] | None = None
     extensions: Callable[[], Extensions | None] = lambda: None
     confirm: Callable[[Confirmation], Earned | None] | None = None
+    notice_buttons: Callable[[Store, str, Language], Sequence[NoticeButton]] = lambda _store, _key, _reader: ()
     checks: Callable[[], Sequence[Check]] = tuple
     metrics: Callable[[], Sequence[Metric]] = tuple
     listeners: Mapping[str, str] = field(default_factory=dict)

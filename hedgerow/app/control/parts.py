@@ -50,6 +50,7 @@ from hedgerow.policies.model import Policy
 from hedgerow.watched_tasks import WatchedTasks
 
 if TYPE_CHECKING:
+    from hedgerow.dashboards.push import NoticeButton
     from hedgerow.dashboards.reports import Report
     from hedgerow.dashboards.words.languages import Language
 
@@ -264,7 +265,11 @@ class Parts:
             report=self._report_of_week,
             link=lambda: f"http://{self.web.reached_at('127.0.0.1')}/",
             open_requests=self.publisher.reader.requests,
+            buttons=self._notice_buttons,
         )
+
+    def _notice_buttons(self, key: str, reader: Language) -> list[NoticeButton]:
+        return [button for feature in FEATURES for button in feature.notice_buttons(self.store, key, reader)]
 
     def _report_of_week(self, reader: Language) -> Report:
         from hedgerow.dashboards.reports import weekly_report  # with the templates

@@ -77,7 +77,7 @@ self.addEventListener("push", (event) => {
     badge: "/static/icon-192.png",
     tag: told.request ? `request-${told.request}` : undefined,
     actions: told.buttons || [],
-    data: { request: told.request, done: told.done },
+    data: { request: told.request, answers: told.answers, done: told.done },
   };
   event.waitUntil(self.registration.showNotification(told.title, options));
 });
@@ -89,11 +89,12 @@ async function openToday() {
 }
 
 // The answer leads to Today if it holds. A question, such as whether a dangerous site is really meant, or a sign-in needs the page.
-async function answer(request, action) {
-  const path = `/requests/${request}/${action === "deny" ? "deny" : "approve"}`;
-  const body = new URLSearchParams(action === "deny" ? {} : { for: action });
+async function answer(request, answers, action) {
+  const form = answers ? answers[action].form : action === "deny" ? {} : { for: action };
+  const path = answers ? answers[action].path : `/requests/${request}/${action === "deny" ? "deny" : "approve"}`;
+  const body = new URLSearchParams(form);
   try {
-    const response = await fetch(path, { method: "POST", body, credentials: "same-origin" });
+    const response = await fetch(path, { method: "POST", body, credentials: "same-origin", referrer: TODAY });
     if (!response.ok || !response.redirected || new URL(response.url).pathname !== TODAY) return null;
     return said(await response.text());
   } catch {
@@ -110,12 +111,12 @@ function said(page) {
 
 self.addEventListener("notificationclick", (event) => {
   const { notification, action } = event;
-  const { request, done } = notification.data || {};
+  const { request, answers, done } = notification.data || {};
   notification.close();
   event.waitUntil(
     (async () => {
-      if (!action || !request) return openToday();
-      const told = await answer(request, action);
+      if (!action || !(request || answers)) return openToday();
+      const told = await answer(request, answers, action);
       if (told === null) return openToday();
       return self.registration.showNotification(done, { body: told || notification.body, tag: notification.tag, icon: notification.icon });
     })(),

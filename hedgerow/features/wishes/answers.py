@@ -20,7 +20,16 @@ from hedgerow.dashboards.words.labels import title_of
 from hedgerow.dashboards.words.languages import Language, language, message
 from hedgerow.features.contract import Core
 from hedgerow.features.wishes import own_words
-from hedgerow.features.wishes.records import LAPSES_S, UNANSWERED, Wish, WishKind, WishState, WishStore
+from hedgerow.features.wishes.records import (
+    LAPSES_S,
+    UNANSWERED,
+    Wish,
+    WishKind,
+    WishState,
+    WishStore,
+    is_openable,
+    notice_key,
+)
 from hedgerow.journal.access_store import NoSuchEntry, answer_request, undo_later_bedtime, write_grant
 from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.store import Store
@@ -101,7 +110,7 @@ class Wishes:
             latest = deque[float](maxlen=own_words.ASKED_PER_HOUR)
             self._asked.setdefault(question.person, latest).append(self._clock())
         text = localized(_ASKED[question.kind], name=question.person, minutes=question.minutes)
-        self._notify([Notice(NoticeTopic.REQUEST, f"{question.device} wish {question.kind.value}", text)])
+        self._notify([Notice(NoticeTopic.REQUEST, notice_key(question.device, wish_id), text)])
         return wish_id
 
     def _file(self, question: WishForm) -> int:
@@ -223,11 +232,6 @@ class Wishes:
                     undo_later_bedtime(self._journal, connection, str(wish.result), actor, now)
             except NoSuchEntry:
                 raise _changed_since() from None
-
-
-def is_openable(subject: str) -> bool:
-    """Return True for a rule that a yes can change: one that closes a service, a topic or a site."""
-    return subject not in {"", LATER_BEDTIME, "budget"}
 
 
 def wishes_of(core: Core) -> Wishes:

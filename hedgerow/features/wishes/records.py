@@ -16,6 +16,7 @@ from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.reader import RequestRow
 from hedgerow.journal.store import Store
 from hedgerow.journal.tables import wishes
+from hedgerow.policies.time_model import LATER_BEDTIME
 
 KEPT_S = 30 * 86400.0
 """Seconds for which an answered wish is kept."""
@@ -95,6 +96,16 @@ def fewer_minutes(minutes: int) -> list[int]:
     ([10, 15], [5, 10], [5], [])
     """
     return sorted({each for each in (5, 10, 15, 30, 60) if each <= max(minutes // 2, 5) and each < minutes})[-2:]
+
+
+def is_openable(subject: str) -> bool:
+    """Return True for a rule that a yes can change: one that closes a service, a topic or a site."""
+    return subject not in {"", LATER_BEDTIME, "budget"}
+
+
+def notice_key(device: str, wish_id: int) -> str:
+    """Return the key of notices about a wish."""
+    return f"{device} wish {wish_id}"
 
 
 _COLUMNS = tuple(each.name for each in fields(Wish))
