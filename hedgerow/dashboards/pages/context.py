@@ -66,6 +66,8 @@ _NAV = (
     ("/lists", message("Lists"), "lists", frozenset({READ})),
     ("/settings", message("Settings"), "settings", frozenset({READ})),
 )
+_PARENTS = {"/day": "/", "/why": "/log", "/changes": "/settings", "/certificate": "/devices"}
+"""Pages without a link in the navigation, and the page from which they are reached."""
 _SAID = {
     "0": message("Nothing to change: this setting was already in place."),
     "password": message("Your password is changed. Sign in with the new one."),
@@ -304,7 +306,7 @@ class Renderer:
             "clock": lambda at: reader.clock(at, now, where),
             "principal": principal,
             "may": {scope.value: scope in principal.scopes for scope in AccessScope},
-            "nav": self._nav(principal, path),
+            "nav": self._nav(principal, nearest_page(request, path)),
             "path": path,
             "hue_of": lambda name: index.hues.get(name, 0),
             "profile_titles": {name: reader.gettext(profile.title) for name, profile in index.policy.profiles.items()},
@@ -448,4 +450,5 @@ def _links_in_order(added: Sequence[NavLink]) -> list[NavLink]:
 
 
 def _is_current(href: str, path: str) -> bool:
-    return path == href or (href != "/" and path.startswith(href + "/"))
+    first = f"/{path.split('/')[1]}"
+    return path == href or _PARENTS.get(first) == href or (href != "/" and path.startswith(href + "/"))

@@ -154,7 +154,7 @@ def test_activity_is_grouped_and_background_is_folded_into_one_line(web: Web, pa
         "It belongs to Gambling, which is closed here.",
         "Updates",
         "pages.home.example",
-        "topic: Pornography",
+        "It belongs to Pornography and other adult sites, which is closed here.",
     ):
         assert words in text, words
     assert groups(parent.get("/log", params={"person": "tom"}).text) == ["wikipedia.org", "Sites that are not kept"]

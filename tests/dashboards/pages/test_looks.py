@@ -5,7 +5,7 @@ import re
 import httpx
 import pytest
 from playwright.sync_api import expect
-from web_server.household import fill
+from web_server.household import PAGES, fill
 
 from hedgerow.dashboards.control import DeviceView
 from hedgerow.dashboards.pages.people import PARTS
@@ -144,3 +144,31 @@ def test_pages_of_every_day_speak_a_parents_words(home):
             shown = re.sub(r"<details(?! open).*?</details>", "", page, flags=re.DOTALL)
             found = JARGON.search(re.sub(r"<[^>]+>|Dynamic DNS", " ", shown))  # the name of a topic
             assert found is None, (path, shown[max(0, shown.find(found[0]) - 100) :][:200])
+
+
+def test_each_page_has_one_highlighted_entry_in_the_navigation(home):
+    """On a phone one of the bar or *More*, on a wide screen that, or a link that is behind *More* on phones."""
+    wrong = {}
+    with httpx.Client(base_url=home.url, trust_env=False) as parent:
+        for page in PAGES:
+            text = parent.get(page).text
+            if 'class="has-nav"' not in text:
+                continue
+            entries = re.findall(r"<li([^>]*)><a href=\"([^\"]*)\"( aria-current)?", text.partition("</nav>")[0])
+            current = [(kind, href) for kind, href, is_current in entries if is_current]
+            phone = [href for kind, href in current if "extra" not in kind]
+            wide = [href for kind, href in current if "rest" not in kind or "alone" in kind]
+            if len(phone) != 1 or len(wide) != 1:
+                wrong[page] = phone, wide
+    assert wrong == {}
+
+
+@pytest.mark.parametrize(
+    ("page", "entry"),
+    [("/help", "/more"), ("/account", "/more"), ("/day", "/"), ("/why?row=1", "/log"), ("/certificate", "/devices")],
+)
+def test_a_page_without_a_link_belongs_to_the_one_that_leads_there(home, page, entry):
+    text = httpx.get(home.url + page, trust_env=False).text.partition("</nav>")[0]
+    current = re.findall(r'href="([^"]*)" aria-current', text)
+    assert entry in current
+    assert set(current) <= {entry, "/more"}
