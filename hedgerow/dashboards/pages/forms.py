@@ -1,8 +1,8 @@
 """Forms of the pages, as templates write them, and refused forms.
 
 The page of a refused form is shown again, with what was typed in it and the problem beside its field. Its templates
-write it, with the same calls as without a refusal. Passwords are not put back. A problem with a form that has no field
-to correct is at the top of the page.
+write it, with the same calls as without a refusal. Passwords are not put back, which is said beside them. A problem
+with a form that has no field to correct is at the top of the page.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ FORM_PAGE = "form-page"
 """Field of a form that was shown again, or after a question: the path and query of its page."""
 _SHOWN = "form-shown"
 """Field of a form that edits a setting: what it showed."""
+_SECRET_NOTE = message("What is secret is not shown again: type it once more.")
 CHANGED_MEANWHILE = message("Somebody has changed this meanwhile. Look at it, and save again.")
 _NO_PROBLEM = Markup()
 _PASSING = frozenset({"saved", "done", "used", "asked", "switch", "to", "ended", "ends"})
@@ -138,7 +139,8 @@ async def _sent_form(
     shown = parse_shown(next(iter(sent.pop(_SHOWN, ())), ""))
     request.state.form_page = next(iter(sent.pop(FORM_PAGE, ())), "")
     before = page_before(request)
-    refused = SentForm(request.method.lower(), request.scope["path"], sent, problem, field, shown)
+    note = language_of(request).gettext(_SECRET_NOTE)
+    refused = SentForm(request.method.lower(), request.scope["path"], sent, problem, field, shown, note)
     nearest = nearest_page(request, quote(refused.path))
     # Some pages have the form of what their address names, such as the policy of a group: the form names it too.
     query = urlencode([(name, each[0]) for name, each in sent.items() if len(each[0]) <= _MAX_NAME])
@@ -154,9 +156,8 @@ def nearest_page(request: HTTPConnection, path: str) -> str:
         for route, match in found:
             if match and route.page:
                 return quote(route.page.format(**match.groupdict()))
-        own = {method for route, _ in found if route.path == path for method in route.methods}
-        if own != {"POST"} and any(match and "GET" in route.methods for route, match in found):
-            return path  # not the address of a form, which another page's may seem to include
+        if any(match and "GET" in route.methods for route, match in found):
+            return path
         path = path.rpartition("/")[0]
     return "/"
 
@@ -209,7 +210,7 @@ class SentForm:
     """A form as it was sent to the decoded `path`. `problem` is a sentence about its field `field`.
 
     Without a field, or with one that nobody sees, the first visible one is meant, and with None the whole page.
-    `shown` is what `ShownValues` said when its page was shown.
+    `shown` is what `ShownValues` said when its page was shown. `secret_note` stands beside secrets.
     """
 
     method: str
@@ -218,6 +219,7 @@ class SentForm:
     problem: Markup
     field: str | None = ""
     shown: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    secret_note: str = ""
 
 
 @dataclass(slots=True)
@@ -347,7 +349,13 @@ class FormWriter:
             elif kind != "password":
                 own["value"] = next(iter(sent), "")
         written = _element("input", _attributes(own))
+        if kind == "password" and any(sent or ()) and own.get("autocomplete") != "current-password":
+            written += self._secret_note()
         return written + self.mistake() if marks and not apart and kind not in ("checkbox", "radio") else written
+
+    def _secret_note(self) -> Markup:
+        note = self._filled.secret_note if self._filled is not None else ""
+        return Markup('<span class="quiet">{}</span>').format(note) if note else Markup()
 
     def textarea(self, text: str, **own: Any) -> Markup:
         """Write a `textarea`. Browsers skip its first line break."""

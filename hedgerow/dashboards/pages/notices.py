@@ -131,7 +131,7 @@ class NoticePages(PageGroup):
         server: FormText = "",
         to: FormText = "",
     ) -> Response:
-        return await self._set_address(request, name, mailbox_url(mailbox, password, server, to))
+        return await self._set_address(request, name, mailbox_url(mailbox, password, server, to), "mailbox")
 
     @post(f"{NOTICES_PATH}/address", MANAGE)
     async def set_address(self, request: Request, name: FormText, address: FormText) -> Response:
@@ -169,10 +169,15 @@ class NoticePages(PageGroup):
             (name for name in self._context.policy().notices if push_endpoint(book.address(name)) == endpoint), ""
         )
 
-    async def _set_address(self, request: Request, name: str, address: str) -> Response:
-        """Store an address and test it at once."""
+    async def _set_address(self, request: Request, name: str, address: str, field: str = "") -> Response:
+        """Store an address and test it at once. If the test fails, the form that has the `field` is shown again."""
         await run_in_threadpool(self._context.notices.set_address, name, address)
-        return await self.test(request, name)
+        (result,) = await self._context.notices.test(name)
+        if result.problem and field:
+            problem = language_of(request).gettext(result.problem)
+            text = message("It is saved, but the test was not sent. %(problem)s")
+            raise InvalidInput(text, problem=problem).at(field)
+        return await self._overview(request, name, result.problem)
 
     @post(f"{NOTICES_PATH}/test", MANAGE)
     async def test(self, request: Request, name: FormText) -> Response:

@@ -31,7 +31,7 @@ class LastRulesPages(PageGroup):
             if loaded
             else message("The file has the rules again that are in force.")
         )
-        return self._done(request, text, f"/changes/{change.id}/undo", ends=loaded)
+        return self._done(request, text, f"/changes/{change.id}/undo", path="/", ends=loaded)
 
 
 EXTENSIONS = Extensions(

@@ -379,6 +379,32 @@ def test_a_form_that_is_refused_twice_stays_on_its_page(web: Web, family: httpx.
         check_refused(answer, {"address": "?"}, "address")
 
 
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [
+        ("/settings/notices/telegram", {"token": "no token of a bot"}),
+        ("/settings/notices/mail", {"name": "mother", "mailbox": "ana", "password": "geheim 12", "to": "b@c.example"}),
+        ("/settings/accounts", {"name": "", "role": "parent", "password": "geheim 12 geheim"}),
+    ],
+)
+def test_a_secret_is_not_put_back_and_the_page_says_so(family: httpx.Client, path: str, sent: dict[str, str]) -> None:
+    answer = family.post(path, data=sent)
+    assert answer.status_code == 422
+    assert answer.text.count("What is secret is not shown again: type it once more.") == 1
+    assert not any(sent[name] in answer.text for name in ("token", "password") if name in sent)
+
+
+def test_a_mailbox_is_put_back_where_its_test_was_not_sent(web: Web, family: httpx.Client) -> None:
+    web.post.problem = "The service did not answer in time."
+    sent = {"name": "mother", "mailbox": "ana@mail.example", "password": "geheim 12", "server": "smtp.mail.example:465"}
+    answer = family.post("/settings/notices/mail", data=sent)
+    assert answer.status_code == 422
+    assert "It is saved, but the test was not sent. The service did not answer in time." in answer.text
+    assert 'value="ana@mail.example"' in answer.text
+    assert 'value="smtp.mail.example:465"' in answer.text
+    assert "type it once more" in answer.text
+
+
 def test_nobody_sees_a_page_by_a_form_that_they_may_not_open(web: Web) -> None:
     """A device's own form names the page of the people in charge as its page: it gets its problem and nothing of that
     page.
