@@ -6,6 +6,14 @@ const read = document.querySelector("[data-read]");
 const stop = document.querySelector("[data-stop]");
 const speech = window.speechSynthesis;
 
+const SPOKEN = "h1, h2, h3, p, li, summary, button";
+
+// What a closed fold hides is not read, and what is part of an item of a list is read with that.
+function isShown(part) {
+  const isPart = part.parentElement.closest("p, li, summary, button");
+  return !isPart && part.checkVisibility() && !part.contains(read) && part !== stop && part.textContent.trim();
+}
+
 // A voice of a server would be sent the text.
 function voice() {
   const mine = speech.getVoices().filter((each) => each.localService && each.lang);
@@ -28,9 +36,9 @@ function end() {
 if (speech && read && stop) {
   read.addEventListener("click", () => {
     speech.cancel();
-    const parts = [...document.querySelectorAll("[data-aloud] h1, [data-aloud] li")];
+    const parts = [...document.querySelectorAll("[data-aloud]")].flatMap((each) => [...each.querySelectorAll(SPOKEN)]).filter(isShown);
     parts.forEach((part, index) => {
-      const text = new SpeechSynthesisUtterance(part.textContent.trim());
+      const text = new SpeechSynthesisUtterance(part.textContent.trim().replace(/\s+/g, " "));
       text.lang = language;
       text.voice = voice();
       if (index === parts.length - 1) text.addEventListener("end", end);

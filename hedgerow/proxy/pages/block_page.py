@@ -87,7 +87,7 @@ returns after the block.
 """
 
 _NO_PARTS = {
-    **dict.fromkeys(("about", "link", "link_label", "opens", "full_why", "conduct", "service", "said"), ""),
+    **dict.fromkeys(("about", "advice", "link", "link_label", "opens", "full_why", "conduct", "service", "said"), ""),
     "facts": (),
     "ask": None,
     "accept": None,
@@ -319,6 +319,8 @@ class BlockPage:
             parts |= {"link": self._portal, "link_label": translation.words["unnamed"]["link"]}
         elif (reader.is_family or reader.young) and self._portal and (label := _wish_label(translation, decision)):
             parts |= {"link": self._portal, "link_label": label}
+        if (reader.is_family or reader.young) and self._portal:
+            parts["advice"] = f"{self._portal}#advice"
         if decision.what == ILLEGAL and not reader.young:
             parts["care"] = self._help_section(reader, to_report=True)
         if reader.young:

@@ -228,6 +228,13 @@ def test_a_page_is_read_aloud_by_a_voice_of_the_device_and_by_keyboard(web: Web,
     assert {(language, voice) for _text, language, voice in said} == {("en", "mine")}
     page.keyboard.press("Enter")
     assert page.evaluate("said.at(-1)") == "cancelled"
+    page.goto(f"{web.url}/device")
+    page.get_by_role("button", name="Read aloud").focus()
+    page.keyboard.press("Enter")
+    said = [text for text, _language, _voice in page.evaluate("said")[1:]]
+    assert said[:2] == ["Ask your parents", "Why is it like this?"], "what a fold hides is not read"
+    assert not any("Read aloud" in text for text in said)
+    page.keyboard.press("Enter")
     assert page.get_by_role("button", name="Read aloud").is_visible()
     context.close()
     del web.control.devices["127.0.0.1"]

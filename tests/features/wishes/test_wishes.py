@@ -357,13 +357,22 @@ def test_a_parents_made_up_minutes_are_refused(house: House, minutes: object) ->
 def test_a_child_under_eight_asks_by_one_tap_and_types_nothing(house: House) -> None:
     page = house.page(EVE)
     card = page[page.index('id="wishes"') :].partition("</section>")[0]
-    assert card.count("<button") == 3
+    assert card.partition("<script")[0].count("<button") == 5, "three to ask, two to have it read aloud"
     assert '<input type="text"' not in card
     assert 'name="note"' not in card
     assert house.ask(EVE, minutes="10").status_code == 303
     assert house.ask(EVE, "bedtime", minutes="15").status_code == 303
     assert house.ask(EVE, "rule").status_code == 303
     assert len(house.api("GET", "/wishes").json()) == 3
+
+
+def test_a_child_has_what_it_can_ask_read_aloud(house: House) -> None:
+    """Where the device has a voice, the script shows the button; see the tests of advice."""
+    for child in (MIA, EVE):
+        page = house.page(child)
+        assert "data-aloud" in page
+        assert "data-read hidden" in page
+    assert "data-aloud" not in house.page(ANA)
 
 
 def test_answers_by_command(house: House) -> None:

@@ -632,3 +632,4 @@ def test_a_child_whose_time_is_over_is_led_to_its_own_page(reason: Reason, label
         for page, leads in ((BlockPage(portal=portal), is_child), (BlockPage(), False)):
             html = page.blocked(closed, "a.example", "http://a.example/", NOW, reader=reader).body.decode()
             assert (f'<a class="button" href="{portal}">{label}</a>' in html) is leads
+            assert (f'<a href="{portal}#advice">If something is wrong</a>' in html) is leads
