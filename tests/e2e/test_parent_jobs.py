@@ -270,6 +270,14 @@ def later_bedtime(hand: Hand, home: Home, child: Child) -> None:
     home.await_open(child, OPEN_SITE)
 
 
+@job("Say yes to the rules with a child", "People, the child, our rules", children=(DNS_ONLY,))
+def agree(hand: Hand, home: Home, child: Child) -> None:
+    hand.go("People", child.name, f"Our rules with {child.name}")
+    hand.button("Yes, we agree")
+    hand.said(f"You have said yes. Now it is {child.name}'s turn.")
+    assert "Your parents have said yes. Now it is your turn." in home.own_page(child)
+
+
 @job("Pause everybody for dinner", "Today")
 def pause_for_dinner(hand: Hand, home: Home, child: Child) -> None:
     home.await_open(child, OPEN_SITE)

@@ -163,13 +163,17 @@ class AgreementPages(PersonPageGroup):
 
     @post("/agreement/{name}/reason", MANAGE, page="/agreement/{name}")
     async def give_reason(
-        self, name: PersonName, change: Annotated[str, Form(max_length=20)] = "", reason: FormText = ""
+        self,
+        request: Request,
+        name: PersonName,
+        change: Annotated[str, Form(max_length=20)] = "",
+        reason: FormText = "",
     ) -> Response:
         """Say to the child why a rule has changed."""
         person = self._person(name).name
         number = int(change) if change.isascii() and change.isdigit() and len(change) < 19 else 0
         await run_in_threadpool(self._context.part(changes_of).give_reason, person, number, plain_note(reason))
-        return redirect_to(f"/agreement/{name}")
+        return self._done(request, message("The reason is on the page of %(name)s."), name=person)
 
     def _shown(self, request: Request, name: str, side: Side) -> AgreementPage:
         policy, reader, now = self._context.policy(), language_of(request), self._context.clock()
