@@ -16,6 +16,8 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 
 _REQUEST_OCTETS = 200_000
@@ -23,6 +25,19 @@ _PR_SET_NAME = 15
 _CLONE_NEWNS, _CLONE_NEWNET, _MS_BIND, _MS_PRIVATE_BELOW = 0x20000, 0x40000000, 0x1000, 0x44000
 _FURTHER = ("argon2", "httpcore", "httpx", "hedgerow.app.snapshot", "hedgerow.app.signing_keys")
 """Modules that commands import when they run."""
+
+
+_IN_FILTERING_PROCESSES = {"pictures", "away"}
+"""Features whose pages import what filtering processes import too: a scanner, and profiles for Apple's devices."""
+
+
+def _parts_of_features() -> Iterator[str]:
+    """Yield the names of the modules in which features have their pages, calls of the API, actions and metrics."""
+    for part in ("pages", "api", "actions", "metrics"):
+        for file in sorted((Path(__file__).parents[3] / "hedgerow/features").glob(f"*/{part}.py")):
+            if file.parent.name not in _IN_FILTERING_PROCESSES:
+                yield f"hedgerow.features.{file.parent.name}.{part}"
+
 
 OF_CONTROL = (
     "sqlalchemy.dialects.sqlite",
@@ -32,6 +47,10 @@ OF_CONTROL = (
     "pyotp",
     "hedgerow.app.control.process",
     "hedgerow.dashboards.app",
+    *_parts_of_features(),
+    "anyio._backends._asyncio",
+    "pydantic.v1",
+    "uvicorn.lifespan.off",
 )
 """What control imports when it runs, which takes half of the CPU time of a start.
 
