@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 from hedgerow.blocklists.categories import CategoryKind, builtin_categories
 from hedgerow.dashboards.protections import DeviceProtections
@@ -52,6 +53,11 @@ _ELSEWHERE = {
     (True, True): message("open on %(device)s until %(time)s"),
 }
 _GROUPS = {"app-stores": message("App stores"), "music": message("Music"), "vpn": message("VPN")}
+
+
+def certificate_path(device: str) -> str:
+    """Return the address of the page with the steps that make pages of this device be checked."""
+    return f"/certificate?{urlencode({'device': device})}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +243,7 @@ class SwitchWords:
         if not missing:
             return None
         text = message("does not work yet on %(devices)s: pages are not checked there")
-        return Note(self.reader.gettext(text, devices=self.reader.listed(missing)), "/certificate", True)
+        return Note(self.reader.gettext(text, devices=self.reader.listed(missing)), certificate_path(missing[0]), True)
 
     def _closure(self, closed: Closure | None, device: str) -> str:
         gettext = self.reader.gettext

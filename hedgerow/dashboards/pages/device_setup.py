@@ -6,16 +6,19 @@ import enum
 import secrets
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from typing import Annotated
 from urllib.parse import urlsplit
 
-from fastapi import HTTPException, Request
+from fastapi import HTTPException, Query, Request
 from starlette.responses import Response
 
 from hedgerow.dashboards.guard import CHECK_ZONE, RESOLVER_CHECK_PATH, local_address
-from hedgerow.dashboards.pages.context import PageGroup
+from hedgerow.dashboards.pages.context import PageGroup, principal_of
 from hedgerow.dashboards.pages.graphics import qr_code
-from hedgerow.dashboards.routes import DEVICES, get
+from hedgerow.dashboards.routes import DEVICES, MANAGE, get
 from hedgerow.dashboards.words.languages import language_of
+from hedgerow.policies.device_kinds import DeviceKind, guess_kind
+from hedgerow.policies.model import Device, DeviceId
 
 TRUSTED_PATH = "/certificate/trusted.svg"
 _TICK = (
@@ -46,6 +49,17 @@ _PLATFORM_SIGNS = {
 }
 
 
+_POCKET = frozenset({DevicePlatform.APPLE, DevicePlatform.ANDROID})
+_DESK = frozenset({DevicePlatform.WINDOWS, DevicePlatform.MAC, DevicePlatform.LINUX})
+_PLATFORMS_OF = {
+    **dict.fromkeys(DeviceKind, frozenset[DevicePlatform]()),
+    **dict.fromkeys((DeviceKind.PHONE, DeviceKind.TABLET), _POCKET),
+    DeviceKind.COMPUTER: _DESK,
+    None: _POCKET | _DESK,
+}
+"""Platforms that a kind of device may have. The others, such as televisions, take no certificate."""
+
+
 def platform_of(user_agent: str) -> DevicePlatform | None:
     """Return the platform that a User-Agent header names. Newer iPads name the Mac.
 
@@ -56,11 +70,16 @@ def platform_of(user_agent: str) -> DevicePlatform | None:
     return next((platform for sign, platform in _PLATFORM_SIGNS.items() if sign in user_agent), None)
 
 
+def _platforms_of(device: Device) -> frozenset[DevicePlatform]:
+    return _PLATFORMS_OF[device.kind or guess_kind(device.id)]
+
+
 class CertificatePages(PageGroup):
     """`/certificate` and below."""
 
     @get("/certificate", DEVICES)
-    async def page(self, request: Request) -> Response:
+    async def page(self, request: Request, device: Annotated[str, Query(max_length=253)] = "") -> Response:
+        """Show the steps for the device that opens it or, for the people in charge, for another `device`."""
         self._device(request)
         address, port = local_address(request.scope), request.scope["server"][1]
         place = self._context.control.reached_at(address)
@@ -70,7 +89,10 @@ class CertificatePages(PageGroup):
             request,
             "certificate.html",
             certificate=self._context.control.certificate(),
-            kind=platform_of(request.headers.get("user-agent", "")),
+            target=(target := self._target(request, device)),
+            shown=[each.value for each in DevicePlatform if target is None or each in _platforms_of(target)],
+            others=self._others(target),
+            kind=platform_of(request.headers.get("user-agent", "")) if target is None else None,
             place=f"http://{place}/certificate",
             code=qr_code(f"http://{place}/certificate"),
             check=own + TRUSTED_PATH,
@@ -84,6 +106,17 @@ class CertificatePages(PageGroup):
             f" object-src {tried}; frame-src {tried}; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
         )
         return response
+
+    def _target(self, request: Request, device: str) -> Device | None:
+        """Return the device that somebody in charge asks for, None for any other."""
+        return self._context.policy().devices.get(DeviceId(device)) if MANAGE in principal_of(request).scopes else None
+
+    def _others(self, target: Device | None) -> list[str]:
+        """Return the other devices of the same person whose pages are not checked yet."""
+        if target is None or target.person is None:
+            return []
+        own = self._context.index().devices_of.get(target.person, ())
+        return [each.id for each in own if each.id != target.id and not each.trusts_ca]
 
     @get(TRUSTED_PATH, DEVICES)
     async def trusted(self, request: Request) -> Response:

@@ -165,7 +165,8 @@ def test_closing_shorts_without_the_certificate_claims_nothing(chromium, home):
     text = page.locator("main").inner_text()
     assert not re.search("In force on|YouTube Shorts closed", text)
     line.get_by_role("link", name="Make it work").click()
-    expect(page).to_have_url(f"{home.url}/certificate")
+    expect(page).to_have_url(f"{home.url}/certificate?device=tom-phone")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Check pages on tom-phone")
 
 
 @pytest.mark.parametrize(

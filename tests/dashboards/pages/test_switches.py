@@ -249,7 +249,7 @@ def test_rules_that_cannot_work_yet_say_what_is_missing(web: Web, browser: httpx
     assert "blocks nothing yet: no list says which sites these are" in shown.by_id["new-domains"].notes
     sites = browser.get("/people/mia/sites").text
     rule = sites.partition("<main")[2].partition("example.org/games")[2].partition("</li>")[0]
-    assert f'{missing} <a href="/certificate">Make it work</a>' in rule
+    assert f'{missing} <a href="/certificate?device=tablet">Make it work</a>' in rule
     web.recorder.add(
         [ProtectionSeen(NOW, DeviceId("laptop"), each) for each in (Protection.PROXY, Protection.CERTIFICATE)]
     )
