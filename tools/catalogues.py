@@ -86,6 +86,7 @@ _KEYWORDS = {
     "WrongCode": None,
     "AlreadyDone": None,
     "NobodyOnDuty": None,
+    "NoSession": None,
     "SeatTaken": None,
     "TillChanged": None,
     "SignInRefused": None,

@@ -60,7 +60,7 @@ def test_a_seat_returns_to_child_rules_after_a_session(running: Hedgerow) -> Non
     assert (row["device"], row["profile"]) == ("seat-1", "seat-adult")
     assert _seat(running, "end", "seat-1").returncode == 0
     wait_until(lambda: _is_blocked(running, "www.tiktok.com", SEAT), 30, "a child's seat again")
-    assert "there is no session at seat-1" in _seat(running, "end", "seat-1").stderr
+    assert "Nobody sits at seat-1 any more" in _seat(running, "end", "seat-1").stderr
     assert "is a seat" in _seat(running, "open", "seat-1", "--person", "mia").stderr
 
 

@@ -20,6 +20,7 @@ from hedgerow.features.cafe.audit import AuditRow, audit, audit_period
 from hedgerow.features.cafe.calls import SeatCall, seat_calls_of
 from hedgerow.features.cafe.cash import Till, till
 from hedgerow.features.cafe.counter_store import CounterEntry, CounterStore
+from hedgerow.features.cafe.members import members_of
 from hedgerow.features.cafe.metrics import MOVED_NOW
 from hedgerow.features.cafe.settings import cafe_of
 from hedgerow.features.cafe.shifts import ReportDays, ShiftReport, debts_of, shift_report
@@ -95,7 +96,8 @@ def add_routes(api: ScopedRouter, context: PageContext) -> None:
     async def report(first: Day = None, last: Day = None, person: Person = None) -> ShiftReport:
         """Return the totals of the counter for some days."""
         policy = policy_in_force()
-        found, debts = await entries_of(first, last, person), debts_of(await run_in_threadpool(store.unpaid))
+        found, members = await entries_of(first, last, person), await run_in_threadpool(context.part(members_of).all)
+        debts = debts_of(await run_in_threadpool(store.unpaid), members)
         return shift_report(found, lambda kind: is_adult_kind(kind, policy.profiles), debts)
 
     @api.serve("GET", "/counter/till", OPERATE, READ)

@@ -39,8 +39,8 @@ class MemberPages(PageGroup):
         return self._page(
             request,
             "cafe/templates/guests.html",
-            members=await self._all(),
-            debts=debts_of(entries),
+            members=(members := await self._all()),
+            debts=debts_of(entries, members),
             cafe=cafe_of(self._context.policy()),
             once=secrets.token_hex(12),
         )

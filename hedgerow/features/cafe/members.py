@@ -19,7 +19,7 @@ from hedgerow.features.cafe.cash import MOST
 from hedgerow.features.cafe.counter import CounterService, counter_of
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry
 from hedgerow.features.cafe.rules import key_of
-from hedgerow.features.cafe.session_entries import member_note, paid_by_members
+from hedgerow.features.cafe.session_entries import member_note, paid_by_members, shares_of_balances
 from hedgerow.features.cafe.settings import cafe_of
 from hedgerow.features.contract import Core
 from hedgerow.journal.access_store import NoSuchEntry
@@ -148,6 +148,8 @@ class Members:
                 return
             self._counter.check_actor(actor)
             member = self._member(number)
+            if member.balance + amount < 0:
+                raise InvalidInput("The balance of %(name)s has less than that.", name=member.name).at("amount")
             if not amount or member.balance + amount > MOST:
                 raise InvalidInput("Write an amount as a number, such as 12.50.").at("amount")
             if not member.balance:
@@ -205,13 +207,9 @@ class Members:
             return
         paid = self._counter.payment(session, actor)
         chosen = self._member(number) if number is not None else None
-        known = {each.number: each for each in self.all()}
-        shares, rest = [], -paid.taken
-        for payer, amount in paid_by_members(self._counter.store.of_session(session)).items():
-            member, share = known.get(payer), min(amount, rest)
-            if share > 0 and member is not None and (not member.balance or member.currency == paid.currency):
-                shares.append((member, share))
-                rest -= share
+        entries, rest = self._counter.store.of_session(session), -paid.taken
+        shares = shares_of_balances(entries, rest, paid.currency, self.all())
+        rest -= sum(share for _, share in shares)
         changes: list[JournalEntry] = [
             BalanceChange.paying(member, replace(paid, taken=-share, key=key if place == 0 else None))
             for place, (member, share) in enumerate(shares)

@@ -39,7 +39,7 @@ from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, Co
 from hedgerow.features.cafe.done_texts import is_about_minutes, lead_to
 from hedgerow.features.cafe.member_actions import MEMBER_ACTIONS
 from hedgerow.features.cafe.member_pages import MemberPages, add_member_routes
-from hedgerow.features.cafe.members import members_of
+from hedgerow.features.cafe.members import Member, members_of
 from hedgerow.features.cafe.metrics import SEATS
 from hedgerow.features.cafe.orders import MadeVouchers, VoucherOrder
 from hedgerow.features.cafe.refusals import SeatTaken
@@ -94,7 +94,10 @@ class _CounterGroup(PageGroup):
         return self._context.part(staff_of)
 
     async def _debts(self) -> tuple[Debt, ...]:
-        return debts_of(await run_in_threadpool(self._store.unpaid))
+        return debts_of(await run_in_threadpool(self._store.unpaid), await self._members())
+
+    async def _members(self) -> tuple[Member, ...]:
+        return await run_in_threadpool(self._context.part(members_of).all)
 
     def _counter_page(self, request: Request, template: str, **values: Any) -> Response:
         return self._page(request, template, once=secrets.token_hex(12), **values)
@@ -131,7 +134,7 @@ class CounterPages(_CounterGroup):
             tiles=await self._tiles(),
             unpaid=[each for each in await self._debts() if each.session not in self._open_sessions()],
             tills=await run_in_threadpool(self._tills, now),
-            members=await run_in_threadpool(context.part(members_of).all),
+            members=await self._members(),
             costs=opening_costs(cafe, kinds, LENGTHS, language_of(request)),
             kinds=kinds,
             unpriced=[kinds[kind][0] for kind in cafe.free_kinds(context.policy().profiles)],
@@ -249,7 +252,7 @@ class CounterPages(_CounterGroup):
         entries = await run_in_threadpool(
             entries_by_session, self._context.reader.store, [each.id for each in sessions.values()]
         )
-        members = await run_in_threadpool(self._context.part(members_of).all)
+        members = await self._members()
         seats = (device.id for device in policy.devices.values() if device.is_seat)
         tiles = []
         for seat in sorted(seats, key=natural_order):
@@ -307,6 +310,7 @@ class ShiftPages(_CounterGroup):
             request,
             "cafe/templates/receipt.html",
             history=session_histories(entries)[0],
+            members=await self._members(),
             kinds=kinds,
             cafe=cafe_of(policy),
         )

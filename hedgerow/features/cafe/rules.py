@@ -94,7 +94,9 @@ class CounterRules:
             if closed.until is not None
             else "?"
         )
-        raise InvalidInput("Closed until %(time)s for this kind of session.", time=until).at("band")
+        raise InvalidInput(
+            "Closed until %(time)s for this kind of session: choose another kind, or open the seat then.", time=until
+        ).at("band")
 
     def opening(
         self, session: Session, kind: str, minutes: int, pays: Payment | None, voucher: Voucher | None
@@ -164,7 +166,7 @@ class CounterRules:
         if not ends or ends[-1].action is CounterAction.REOPEN:
             return None
         if any(each.action is CounterAction.CREDIT for each in entries):
-            raise InvalidInput("A voucher was made for the rest of this session, so it cannot go on.")
+            raise InvalidInput("A voucher was made for the rest of this session: the guest can go on with that.")
         last = ends[-1]
         entry = replace(
             last, at=time.time(), actor=actor, action=CounterAction.REOPEN, due=-last.due, note="", id=0, key=None
@@ -180,7 +182,7 @@ class CounterRules:
         entries = self.store.of_session(session_id)
         owed = balance(entries) if any(each.action in BEGINNINGS for each in entries) else 0
         if not owed:
-            raise InvalidInput("Nothing is left to pay for this session.")
+            raise InvalidInput("Nothing is left to pay for this session: it was settled meanwhile.")
         first = entries[0]
         return replace(
             first,
@@ -267,11 +269,17 @@ def _role_of(name: str, store: CounterStore, accounts: Accounts) -> str:
 def _refusal(limited: str, /, **values: object) -> InvalidInput:
     match limited:
         case "adult_sessions":
-            return InvalidInput("%(name)s may open %(limit)s sessions for adults per day, not more.", **values)
+            return InvalidInput(
+                "%(name)s may open %(limit)s sessions for adults per day: somebody else has to take over.", **values
+            )
         case "adult_vouchers":
-            return InvalidInput("%(name)s may print %(limit)s vouchers for adults per day, not more.", **values)
+            return InvalidInput(
+                "%(name)s may print %(limit)s vouchers for adults per day: somebody else has to take over.", **values
+            )
         case _:
-            return InvalidInput("%(name)s may end %(limit)s sessions early per day, not more.", **values)
+            return InvalidInput(
+                "%(name)s may end %(limit)s sessions early per day: somebody else has to take over.", **values
+            )
 
 
 def key_of(request: str, action: CounterAction, target: str = "") -> str | None:

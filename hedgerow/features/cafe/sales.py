@@ -59,13 +59,17 @@ class Sales:
         if order.seat:
             here = self._counter.session_at(device_called(order.seat, self._core.policy).id, now)
             if here is None:
-                raise InvalidInput("Nobody sits at %(seat)s, so there is no bill.", seat=order.seat)
+                raise InvalidInput(
+                    "Nobody sits at %(seat)s, so there is no bill: choose 'paid now' or another seat.", seat=order.seat
+                ).at("seat")
             seat, session, kind = here.device, here.id, kind_of(here)
         price, currency = cafe.articles.get(order.article), cafe.currency
         if order.count < 0:
             price, currency = self._price_of_return(order, session, now)
         if price is None:
-            raise InvalidInput("The policy has no article '%(article)s'.", article=order.article)
+            raise InvalidInput(
+                "The policy has no article '%(article)s' any more: load the page again.", article=order.article
+            )
         due = price * order.count
         return CounterEntry(
             now,

@@ -6,11 +6,15 @@ older versions have no prices there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, balance
+from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry
 from hedgerow.features.cafe.settings import Tariff
 from hedgerow.policies.seats import Payment
+
+if TYPE_CHECKING:
+    from hedgerow.features.cafe.members import Member
 
 FREE = Tariff(((60, 0),))
 """The tariff of a kind of session without a price."""
@@ -66,9 +70,21 @@ def paid_by_members(entries: Sequence[CounterEntry]) -> dict[int, int]:
     return {number: amount for number, amount in reversed(paid.items()) if amount > 0}
 
 
-def due_to_balances(entries: Sequence[CounterEntry]) -> int:
-    """Return how much of what a guest gets back belongs to balances that have paid for the session."""
-    return max(0, min(-balance(entries), sum(paid_by_members(entries).values())))
+def shares_of_balances(
+    entries: Sequence[CounterEntry], amount: int, currency: str, members: Iterable[Member]
+) -> list[tuple[Member, int]]:
+    """Return how much of an amount that a guest gets back goes to which of these members, the latest payer first.
+
+    Each balance gets at most what it has paid for the session. Members who were removed, and those whose balance is in
+    another currency, get nothing there.
+    """
+    known = {each.number: each for each in members if not each.balance or each.currency == currency}
+    shares = []
+    for number, paid in paid_by_members(entries).items():
+        if number in known and (share := min(paid, amount)) > 0:
+            shares.append((known[number], share))
+            amount -= share
+    return shares
 
 
 def given_minutes(entries: Sequence[CounterEntry]) -> int:

@@ -13,7 +13,7 @@ from hedgerow.dashboards.control import InvalidInput
 from hedgerow.features.cafe.counter import CounterService, counter_of
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry
 from hedgerow.features.cafe.members import Members, members_of
-from hedgerow.features.cafe.refusals import AlreadyDone, SeatTaken
+from hedgerow.features.cafe.refusals import AlreadyDone, NoSession, SeatTaken
 from hedgerow.features.cafe.rules import key_of
 from hedgerow.features.cafe.voucher_store import Voucher
 from hedgerow.features.contract import Core, Snapshots
@@ -21,6 +21,7 @@ from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.store import JournalEntry
 from hedgerow.policies.model import Device, Session
 from hedgerow.policies.seats import Payment
+from hedgerow.policies.text.locales import message
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,8 @@ class SeatSessions:
             return self._counter.store.session(done.session)
         here = counter.session_at(device.id, now)
         if here is None:
+            if device.is_seat:
+                raise NoSession.at_seat(device.id)
             raise NoSuchEntry(f"there is no session at {device.id}")
         if not device.is_seat:
             self._snapshots.usage.end_session(device.id)
@@ -147,7 +150,9 @@ class SeatSessions:
         self._counter.check_actor(actor)
         here = self._counter.session_at(device.id, time.time())
         entries: list[JournalEntry] = []
-        if device.is_seat and here is not None:
+        if device.is_seat:
+            if here is None:
+                raise NoSession.at_seat(device.id)
             pays, member = (None, None) if voucher is not None else self._payer_of_more(here, order)
             entry = self._counter.extension(here, actor, int(order.minutes), voucher, _payment(pays))
             entries = [replace(entry, key=key), *([] if member is None else self._members.payment(member, entry))]
@@ -204,6 +209,11 @@ class SessionService(SeatSessions):
 
         def move() -> None:
             if self._counter.done_before(key) is None:
+                now = time.time()
+                if self._counter.session_at(source.id, now) is None:
+                    raise NoSession.at_seat(source.id)
+                if self._counter.session_at(target.id, now) is not None:
+                    raise InvalidInput("%(seat)s is taken: choose a free seat.", seat=target.id).at("to")
                 entry = self._counter.entry_of(_change(actor, source, target.id), CounterAction.MOVE)
                 self._snapshots.usage.move_session(source.id, target.id, replace(entry, key=key))
                 self._snapshots.ledger.move(source.id, target.id)
@@ -221,6 +231,8 @@ class SessionService(SeatSessions):
             now = time.time()
             if any(each.device == found.id for each in self._snapshots.reader.pauses(now)):
                 raise InvalidInput("%(device)s is paused already.", device=device)
+            if found.is_seat and self._counter.session_at(found.id, now) is None:
+                raise NoSession.at_seat(found.id)
             entry = replace(
                 self._counter.entry_of(AccessChange(kind=ChangeKind.PAUSE, actor=actor, device=found)), key=key
             )
@@ -246,7 +258,13 @@ class SessionService(SeatSessions):
                 self._snapshots.usage.reopen_session(session_id, ends)
                 return
             entry, before = undone  # at a seat, the end is that of before, whatever the form says
-            self._snapshots.usage.reopen_session(session_id, before, replace(entry, key=key))
+            try:
+                self._snapshots.usage.reopen_session(session_id, before, replace(entry, key=key))
+            except NoSuchEntry:
+                text = message(
+                    "That end can't be undone any more: it is too long ago, or %(seat)s is taken. Open a free seat."
+                )
+                raise NoSession(text, seat=entry.seat) from None
 
         await self._counter.in_turn(reopen)
         await self._snapshots.put_in_force()

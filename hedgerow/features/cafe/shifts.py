@@ -15,10 +15,11 @@ from hedgerow.dashboards.data_export import csv_cell
 from hedgerow.features.cafe.business_day import business_day, business_day_start
 from hedgerow.features.cafe.cash import CashCount
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry
+from hedgerow.features.cafe.members import Member
 from hedgerow.features.cafe.session_entries import (
-    due_to_balances,
     outage_minutes,
     paid_by_members,
+    shares_of_balances,
     unused_minutes,
 )
 
@@ -161,10 +162,9 @@ class SessionHistory:
         """Return what balances of members have paid."""
         return sum(paid_by_members(self.entries).values())
 
-    @property
-    def to_balance(self) -> int:
-        """Return how much of what is to be given back goes to the balance of the member who has paid it."""
-        return due_to_balances(self.entries)
+    def to_balance(self, members: Iterable[Member]) -> int:
+        """Return how much of what is to be given back goes to balances of these members, who have paid it."""
+        return sum(share for _, share in shares_of_balances(self.entries, -self.owed, self.currency, members))
 
 
 def shift_report(
@@ -216,8 +216,11 @@ def article_totals(entries: Iterable[CounterEntry]) -> tuple[ArticleTotals, ...]
     return tuple(ArticleTotals(name, counts[name], values[name]) for name in sorted(counts))
 
 
-def debts_of(entries: Iterable[CounterEntry]) -> tuple[Debt, ...]:
-    """Return the debts of sessions, the oldest first, given all entries of each (`CounterStore.unpaid`)."""
+def debts_of(entries: Iterable[CounterEntry], members: Iterable[Member]) -> tuple[Debt, ...]:
+    """Return the debts of sessions, the oldest first, given all entries of each (`CounterStore.unpaid`) and the members
+    to whose balances money can go back.
+    """
+    known = tuple(members)
     histories = [each for each in session_histories(entries) if each.owed]
     return tuple(
         Debt(
@@ -229,7 +232,7 @@ def debts_of(entries: Iterable[CounterEntry]) -> tuple[Debt, ...]:
             each.opened,
             each.owed,
             each.currency,
-            each.to_balance,
+            each.to_balance(known),
         )
         for each in reversed(histories)
     )

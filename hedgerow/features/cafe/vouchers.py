@@ -84,7 +84,9 @@ class VoucherService:
         self._forget_sheets(time.time())
         made = self._made.get(key or "")
         if made is None:
-            raise AlreadyDone("These vouchers were made already, and their codes are shown only once.")
+            raise AlreadyDone(
+                "These vouchers were made already, and their codes are shown only once: withdraw lost ones."
+            )
         return made
 
     def _forget_sheets(self, now: float) -> None:

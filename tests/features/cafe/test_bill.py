@@ -23,6 +23,7 @@ from hedgerow.features.cafe.counter import CounterService
 from hedgerow.features.cafe.counter_store import CounterAction, CounterStore, StaffRow, balance
 from hedgerow.features.cafe.done_texts import done_text
 from hedgerow.features.cafe.members import Members
+from hedgerow.features.cafe.refusals import NoSession
 from hedgerow.features.cafe.sales import SaleOrder, Sales
 from hedgerow.features.cafe.sessions import GuestOrder, SessionService
 from hedgerow.features.cafe.settings import cafe_of
@@ -207,7 +208,7 @@ def test_a_balance_never_falls_below_zero_whoever_asks_at_once(cafe: Cafe) -> No
     assert (len(problems), cafe.balances()) == (3, [150])
     assert sorted(map(cafe.owed, bills)) == [0, 200]
     before = cafe.store.entries(0.0, 9e9)
-    with pytest.raises(InvalidInput, match="too small"):
+    with pytest.raises(InvalidInput, match="has less than that"):
         cafe.deposit(member, -151)
     with pytest.raises(InvalidInput, match="too small"):
         cafe.charge(member, next(bill for bill in bills if cafe.owed(bill)))
@@ -256,7 +257,7 @@ def test_what_a_balance_has_paid_goes_back_to_it_and_only_the_rest_is_cash(cafe:
     assert (cafe.till(), cafe.balances()) == (1100 + 150, [800, 100])
     cafe.sell("Cola", -1, seat="seat-1")
     cafe.end()
-    (debt,) = debts_of(cafe.store.unpaid())
+    (debt,) = debts_of(cafe.store.unpaid(), cafe.members.all())
     assert (debt.amount, debt.to_balance) == (-346, 200), "the page says so before"
     for _ in range(2):
         asyncio.run(cafe.members.pay(session, actor=ANA, request="a double tap"))
@@ -355,7 +356,7 @@ def test_a_seat_is_opened_from_a_balance(cafe: Cafe) -> None:
     assert done_text(made, language("en")) == "60 minutes at seat-1, €2.00: paid from the balance."
     cafe.end()
     cafe.pay(session)
-    assert (cafe.balances(), cafe.owed(session), cafe.till()) == ([500], 0, 500)
+    assert (cafe.balances(), cafe.owed(session), cafe.till()) == ([496], 0, 500), "the first minute costs €0.04"
 
 
 def test_a_balance_that_is_too_small_opens_nothing_and_ends_nothing(cafe: Cafe) -> None:
@@ -424,3 +425,44 @@ def test_a_member_who_was_removed_pays_no_more_minutes(cafe: Cafe) -> None:
     asyncio.run(cafe.members.remove(ben, actor=ANA))
     cafe.extend(30)
     assert cafe.owed(session) == 80
+
+
+@pytest.mark.parametrize("gone", ["removed", "another currency"])
+def test_the_button_says_cash_where_no_balance_takes_the_money_back(cafe: Cafe, gone: str) -> None:
+    member = cafe.join("Mia", 200)
+    session = cafe.open(60, member=member)
+    if gone == "removed":
+        asyncio.run(cafe.members.remove(member, actor=ANA))
+    else:
+        cafe.core.policy = parse_policy(POLICY.replace("EUR", "CHF").encode(), None)
+        cafe.deposit(member, 300)
+    cafe.end()
+    (debt,) = debts_of(cafe.store.unpaid(), cafe.members.all())
+    (history,) = session_histories(cafe.store.of_session(session))
+    assert (debt.amount, debt.to_balance, history.to_balance(cafe.members.all())) == (-196, 0, 0)
+    before = till(cafe.store, cafe.core.policy, time.time(), "EUR").taken
+    cafe.pay(session)
+    assert till(cafe.store, cafe.core.policy, time.time(), "EUR").taken - before == -196, "as the button said"
+
+
+def test_what_is_done_at_a_seat_that_is_free_by_now_says_what_to_do(cafe: Cafe) -> None:
+    """Two people at two phones: one has ended the session that the other still sees."""
+    session = cafe.open(60)
+    cafe.end()
+    for act in (
+        lambda: cafe.extend(15),
+        cafe.end,
+        lambda: asyncio.run(cafe.sessions.pause_session("seat-1", 5, actor=ANA)),
+        lambda: asyncio.run(cafe.sessions.move_session("seat-1", "seat-2", actor=ANA)),
+    ):
+        with pytest.raises(NoSession, match=r"Nobody sits at seat-1 any more: .*\. Open the seat again"):
+            act()
+    cafe.open(60)
+    with pytest.raises(NoSession, match=r"undone any more: .* seat-1 is taken"):
+        asyncio.run(cafe.sessions.reopen_session(session, None, actor=ANA))
+    cafe.open(60, seat="seat-2")
+    with pytest.raises(InvalidInput, match="seat-2 is taken: choose a free seat"):
+        asyncio.run(cafe.sessions.move_session("seat-1", "seat-2", actor=ANA))
+    member = cafe.join("Mia", 100)
+    with pytest.raises(InvalidInput, match="The balance of Mia has less than that"):
+        cafe.deposit(member, -101)

@@ -99,7 +99,7 @@ class Cafe:
 
     def debts(self) -> dict[str, tuple[str, int]]:
         """Return what is unpaid by session: who opened it, and the amount."""
-        return {each.session: (each.actor, each.amount) for each in debts_of(self.store.unpaid())}
+        return {each.session: (each.actor, each.amount) for each in debts_of(self.store.unpaid(), ())}
 
     def expected(self) -> Till:
         return till(self.store, self.snapshots.policy, time.time())
@@ -196,7 +196,7 @@ def test_what_is_unpaid_is_listed_until_it_is_paid(cafe: Cafe) -> None:
     third = cafe.open(30)
     assert cafe.debts() == {second: (ANA, 120)}, "the others were paid before"
     entries = cafe.entries()
-    debts = debts_of(cafe.store.unpaid())
+    debts = debts_of(cafe.store.unpaid(), ())
     table = list(csv.DictReader(io.StringIO(entries_csv(entries, ZoneInfo("UTC"), debts))))
     assert [row["session"] for row in table if int(row["unpaid"])] == [second]
     report = shift_report(entries, lambda _kind: False, debts)
