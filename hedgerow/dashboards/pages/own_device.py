@@ -98,6 +98,7 @@ class OwnDevicePages(PageGroup):
             typed=voucher,
             tone=tone,
             young=page_words(reader.code)["young"],
+            worry=page_words(reader.code)["worry"]["button"],
             sees_errors=device is None or not device.trusts_ca,
             used=request.query_params.get("used", ""),
             state=_state(view, mine),

@@ -36,7 +36,7 @@ def test_a_wrong_code_is_kept_with_its_problem_beside_it(child: httpx.Client) ->
     field = re.search(r'<input name="code"[^>]*value="ABCD &lt;efgh&gt;"[^>]*>', answer.text)
     assert field is not None, "what was typed is kept"
     assert 'aria-invalid="true" aria-describedby="mistake"' in field[0]
-    assert "What I asked for" in answer.text, "it is the whole page, not an error alone"
+    assert "Ask for a site" in answer.text, "it is the whole page, not an error alone"
     assert child.post("/device/voucher", data={"code": "x" * 250}).status_code == 422
     assert child.post("/device/voucher").status_code == 422
 

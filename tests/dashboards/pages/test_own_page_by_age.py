@@ -8,13 +8,13 @@ from typing import Literal
 
 import httpx
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 from small_internet.browser import look_through
 from web_server import NOW, Web
 
 from hedgerow.dashboards.control import DeviceView
 from hedgerow.policies.host_facts import Lifelines
-from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
+from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Verdict
 from hedgerow.policies.text.locales import LANGUAGES
 
 ADDRESS = "127.0.0.2"
@@ -83,9 +83,11 @@ def sits_at(
 
 
 def told(child: httpx.Client, path: str = "/device") -> str:
-    """Return the text of a page without its section of helplines."""
+    """Return the text of a page without its helplines and the rules on which the family has agreed."""
     main = child.get(path).text.partition("<main")[2]
-    main = re.sub(r'<section class="care".*?</section>', "", main, flags=re.S)
+    main = re.sub(
+        r'<section class="care".*?</section>|<section class="card" id="agreement".*?</section>', "", main, flags=re.S
+    )
     return " ".join(re.sub(r"<[^>]+>", " ", main).split())
 
 
@@ -170,6 +172,60 @@ def test_the_browsers_own_error_is_prepared_for_where_no_page_can_say_why(web: W
     assert "This site can’t be reached" in told(child)
     sits_at(web, "Eva")
     assert "can’t be reached" not in told(child), "her phone trusts the certificate, and shows the page that says why"
+
+
+def test_a_six_year_old_sees_what_the_browser_shows_in_place_of_a_page(web: Web, child: httpx.Client) -> None:
+    """Leo cannot read the browser's own error, and no page can say why without the certificate."""
+    sits_at(web, "Zoe")
+    page = child.get("/device").text
+    closed = page.partition('class="card picture is-closed"')[2].partition("</section>")[0]
+    assert 'class="errorpage"' in closed
+    assert "If you see something like this, it is closed here. Ask below!" in closed
+    assert page.index('class="errorpage"') < page.index('id="ask"')
+    text = web.policy_path.read_text().replace("192.168.1.30}", "192.168.1.30, trusts_ca: true}")
+    web.policy_path.write_text(text)
+    assert 'class="errorpage"' not in child.get("/device").text, "this tablet shows the page that says why"
+
+
+def test_a_six_year_old_reads_that_the_answer_is_yes(web: Web, child: httpx.Client) -> None:
+    sits_at(web, "Zoe")
+    asked = AccessRequest(NOW, DeviceId("zoe-tablet"), "Zoe", "www.tiktok.com", reason="service: tiktok")
+    id = web.ledger.file(asked)
+    assert id is not None
+    web.ledger.approve(id, Grant("g1", "tiktok", "Ana", NOW, NOW + 3600, person="Zoe"))
+    text = told(child)
+    assert "It’s open now! TikTok" in text
+    assert 'value="www.tiktok.com"' not in child.get("/device").text, "it is not asked for again"
+    sits_at(web, "Zoe", "bedtime", NOW + 36_000, Reason.BEDTIME)
+    assert "open now" not in told(child)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", ["Mia", "Tom"])
+def test_the_answer_the_question_and_help_are_on_the_first_screen(
+    web: Web, child: httpx.Client, chromium: Browser, name: str
+) -> None:
+    sits_at(web, name)
+    device = VIEWS[name][0]
+    for number in range(4):
+        id = web.ledger.file(AccessRequest(NOW + number, DeviceId(device), name, f"news{number}.example"))
+        assert id is not None
+        web.ledger.deny(id, "ana")
+    page = chromium.new_page(viewport={"width": 390, "height": 844}, locale="en")
+    web.control.devices["127.0.0.1"] = web.control.devices[ADDRESS]
+    page.goto(f"{web.url}/device")
+    answer = page.get_by_text("The answer is no: news3.example")
+    places = [
+        each.bounding_box()
+        for each in (page.locator('a[href="#care"]'), answer, page.get_by_role("button", name="Ask", exact=True))
+    ]
+    assert [place is not None and place["y"] + place["height"] < 844 for place in places] == [True] * 3
+    expect(page.get_by_text("news0.example")).to_be_hidden()
+    page.locator("#asked-before summary").click()
+    expect(page.get_by_text("news0.example")).to_be_visible()
+    page.locator('a[href="#care"]').click()
+    expect(page.locator(".worry > summary")).to_be_in_viewport()
+    page.close()
 
 
 def test_a_no_can_be_talked_about_with_the_parents(web: Web, child: httpx.Client) -> None:
