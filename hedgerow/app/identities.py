@@ -1,9 +1,9 @@
 """User ids of their own, where root starts Hedgerow: the signer's, if there is a user `hedgerow-signer`, and that of
-the processes that judge pictures, if there is a user `hedgerow-jobs`.
+the processes that judge pictures or send notices, if there is a user `hedgerow-jobs`.
 
 The signer can then neither read what other processes write nor be traced or ended by them, whatever the kernel
-confines. Its group may enter the directories of its key and its socket, and read the key. Pictures come over a socket,
-so their judges need no file but the code. All others have the id that started Hedgerow.
+confines. Its group may enter the directories of its key and its socket, and read the key. Pictures and notices come
+over a socket, so that their processes need no file but the code. All others have the id that started Hedgerow.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def obstacle(state: Path) -> str:
 
 
 def obstacle_of_jobs() -> str:
-    """Return why the processes that judge pictures have no user id of their own, like `obstacle`."""
+    """Return why those that judge pictures or send notices have no user id of their own, like `obstacle`."""
     return _obstacle(JOBS)
 
 

@@ -177,7 +177,7 @@ class Settings:
     store: str = ""  # URL of a PostgreSQL database, without a password; empty: `journal`
     site: str = DEFAULT_SITE  # the site of our rows in the store
     has_identities: bool = False  # the signer has a user id of its own
-    has_jobs_identity: bool = False  # the processes that judge pictures have one
+    has_jobs_identity: bool = False  # those that judge pictures or send notices do
     log_folder: Path | None = None  # the directory of the files of `log_to`, if it is not `logs` in the state directory
 
     @property

@@ -7,7 +7,8 @@ The command line imports all of it and forks the first one, before there are key
 
 The zygote starts no thread and no event loop, keeps no file open, and never sees a secret. Each child closes what it
 should not have inherited, and confines itself as it would alone. Control has it fork the processes that fetch and
-compile lists, and nothing else. Deliberately absent: what only control needs, of which there is one.
+compile lists, and those that send notices under a user id of their own, and nothing else. Deliberately absent: what
+only control needs, of which there is one.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from hedgerow.app.control.jobs import NOTICE, SENDER, serve_as_program
+from hedgerow.app.identities import JOBS, become
 from hedgerow.app.ipc import FAILED, FORKED, HEARTBEAT, HEARTBEAT_INTERVAL_S, READY, REQUEST_OCTETS, parse_request
 from hedgerow.app.logs import start_logs
 from hedgerow.app.privileges import SUPERVISOR, keep_role_capabilities
@@ -56,7 +59,7 @@ It keeps data that ship with Hedgerow: every worker uses them, and would load th
 
 LIST_JOBS = frozenset({"fetch", "compile"})
 """The jobs that control may request, by a message on a connected pair of sockets, with the job's end of a pair to
-control.
+control; `NOTICE` too.
 """
 
 _MAX_DESCRIPTORS = 250  # of one message, by the kernel (unix(7))
@@ -174,7 +177,7 @@ class ForkServer:
     def _take_job(self, control: socket.socket) -> None:
         data, descriptors = _receive(control)
         what = data.decode(errors="replace")
-        if what in LIST_JOBS and len(descriptors) == 1:
+        if (what in LIST_JOBS or what == NOTICE) and len(descriptors) == 1:
             with contextlib.suppress(OSError):  # control sees the end of the connection, and starts a program
                 self._fork(lambda: self._run_job_child(what, descriptors[0]))
         for descriptor in descriptors:
@@ -244,6 +247,9 @@ class ForkServer:
 
     def _run_job_child(self, what: str, descriptor: int) -> None:
         self._leave_server(what, {descriptor})
+        if what == NOTICE:
+            become(JOBS)
+            serve_as_program(SENDER, descriptor)
         importlib.import_module("hedgerow.app.control.lists.list_jobs").serve_job(
             what, socket.socket(fileno=descriptor)
         )

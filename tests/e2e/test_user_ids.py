@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -98,7 +100,7 @@ def test_the_signer_reads_its_key_alone_and_nobody_elses_process(internet: Small
         assert set(tried_as(WORKER, running, [signer, *others]).values()) == {"PermissionError"}
         found = running.run("doctor").stdout
         assert "the signer runs as hedgerow-signer" in found
-        assert "what judges pictures runs as hedgerow-jobs" in found
+        assert "what judges pictures or sends notices runs as hedgerow-jobs" in found
 
         # The supervisor ends one that hangs, and the next one, of another zygote, uses a new authority.
         (zygote,) = running.pids("zygote")
@@ -117,6 +119,39 @@ def test_the_signer_reads_its_key_alone_and_nobody_elses_process(internet: Small
         found = running.run("doctor").stdout
         assert "there is no user hedgerow-signer" in found
         assert "there is no user hedgerow-jobs" in found
+
+
+def test_a_notice_is_sent_by_a_process_that_reads_nothing_of_ours(internet: SmallInternet, place: Path) -> None:
+    """The service is silent for a while, so that there is time to look at the process."""
+    with socket.create_server(("127.0.0.1", 0)) as service:
+        policy = f"{family_policy(internet)}notices: {{ana: {{about: [request]}}}}\n"
+        with running_hedgerow(policy, lists=LISTS, directory=place, program=with_user(place)) as running:
+            (running.state / "notices").mkdir(mode=0o700, exist_ok=True)
+            (running.state / "notices" / "ana").write_text(f"json://127.0.0.1:{service.getsockname()[1]}/")
+            with ThreadPoolExecutor(1) as thread:
+                told = thread.submit(hedgerow_command, "notices", "test", "--state", str(running.state))
+                service.settimeout(30)
+                connection, _ = service.accept()
+                (sender,) = [pid for pid in all_pids() if b"notices.sender" in command_of(pid)]
+                assert ids_of(sender) == {str(JOBS)}
+                (control,) = running.pids("control")
+                assert set(tried_as(JOBS, running, [running.process.pid, control]).values()) == {"PermissionError"}
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                assert "ana" in told.result(60).stdout
+                assert told.result().returncode == 0, told.result().stdout
+
+
+def all_pids() -> list[int]:
+    return [int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit()]
+
+
+def command_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 @pytest.mark.parametrize(

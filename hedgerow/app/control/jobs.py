@@ -6,7 +6,8 @@ limits their files.
 Jobs are programs (`run_job`). Those that are frequent and large are forked from the zygote where there is one, and
 share its memory (`fork_job`, and `answer_job` in the forked process). Control and job then speak over a connected pair
 of sockets: the job sends its process id as a line, reads its order up to the end, and sends `+` with its output, or `-`
-with a sentence that says why there is none.
+with a sentence that says why there is none. A job with a user id of its own is a program that the zygote's child
+becomes (`serve_as_program`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 LIST_MEMORY = 3 << 30
 """Bytes of address space for compiling lists.
@@ -27,6 +29,12 @@ Five million names take 150 MB, and the files of two generations are mapped as w
 """
 SMALL_MEMORY = 1 << 30
 """Bytes of address space for small downloads; libraries map most of it and never touch it."""
+
+
+NOTICE, SENDER = "notice", "hedgerow.app.control.notices.sender"
+"""The job that sends a notice, and its program."""
+_PROGRAM_SECONDS = 90
+"""Seconds after which the kernel ends a job that control can't end, since it has another user id."""
 
 
 class JobError(Exception):
@@ -105,7 +113,7 @@ async def fork_job(zygote: socket.socket, what: str, order: bytes) -> bytes:
             answer = await reader.read()
     except asyncio.CancelledError:
         if pid:  # it runs, since it has not closed its end
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # that of another user ends by itself
                 os.kill(int(pid), signal.SIGKILL)
         raise
     finally:
@@ -129,3 +137,13 @@ def answer_job(connection: socket.socket, run: Callable[[Callable[[], bytes]], b
         except JobError as error:
             answer = b"-" + str(error).encode()
     connection.sendall(answer)
+
+
+def serve_as_program(module: str, descriptor: int) -> NoReturn:
+    """Become the program of a job, with its end of the pair as standard input and output. Raises OSError."""
+    os.write(descriptor, b"%d\n" % os.getpid())
+    for standard, opened in enumerate((descriptor, descriptor, os.open(os.devnull, os.O_WRONLY))):
+        os.dup2(opened, standard)
+    signal.alarm(_PROGRAM_SECONDS)
+    os.chdir("/")
+    os.execv(sys.executable, (sys.executable, "-P", "-m", module))  # noqa: S606 (none is needed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -33,7 +34,7 @@ from hedgerow.dashboards.actions.operations import SessionControl
 from hedgerow.dashboards.address_book import AddressBook
 from hedgerow.dashboards.data_export import DataExport
 from hedgerow.dashboards.metrics import Metrics
-from hedgerow.dashboards.notices import NoticeDispatcher
+from hedgerow.dashboards.notices import NoticeDispatcher, OutgoingMessage
 from hedgerow.features import FEATURES
 from hedgerow.features.contract import Core, Feature
 from hedgerow.journal.access_store import CodeStore
@@ -132,6 +133,10 @@ class Parts:
             PersonalDataStore(self.store), self.recorder, policy=self.policy, on_erased=self.backups.forget
         )
 
+    @cached_property
+    def zygote(self) -> socket.socket | None:
+        return self.sockets.take_local()
+
     # The policy and its snapshots
 
     @cached_property
@@ -139,7 +144,7 @@ class Parts:
         return SnapshotPublisher(
             self.settings,
             self.store,
-            zygote=self.sockets.take_local(),
+            zygote=self.zygote,
             more_problems=self._problems_elsewhere,
             leases=self._leases,
             growth=self._growth,
@@ -261,7 +266,7 @@ class Parts:
             outbox=Outbox(self.store),
             book=AddressBook(self.settings.notices),
             policy=self.policy,
-            send=lambda outgoing: send_in_subprocess(outgoing, local=self.policy().network.own_places),
+            send=self._send_notice,
             report=self._report_of_week,
             link=lambda: f"http://{self.web.reached_at('127.0.0.1')}/",
             open_requests=self.publisher.reader.requests,
@@ -270,6 +275,10 @@ class Parts:
 
     def _notice_buttons(self, key: str, reader: Language) -> list[NoticeButton]:
         return [button for feature in FEATURES for button in feature.notice_buttons(self.store, key, reader)]
+
+    async def _send_notice(self, outgoing: OutgoingMessage) -> str:
+        zygote = self.zygote if self.settings.has_jobs_identity else None
+        return await send_in_subprocess(outgoing, local=self.policy().network.own_places, zygote=zygote)
 
     def _report_of_week(self, reader: Language) -> Report:
         from hedgerow.dashboards.reports import weekly_report  # with the templates

@@ -345,11 +345,10 @@ def check_confinement(installation: Installation) -> Iterator[Finding]:
         own = f"the signer runs as {SIGNER}, all other processes as one user"
         one = f"all processes run as one user{f': {reason}' if reason else ', until Hedgerow starts again'}"
         if installation.settings.has_jobs_identity:
-            jobs = f"; what judges pictures runs as {JOBS}"
+            jobs = f"; what judges pictures or sends notices runs as {JOBS}"
         else:
-            jobs = (
-                f"; what judges pictures has no user of its own: {obstacle_of_jobs() or 'until Hedgerow starts again'}"
-            )
+            why = obstacle_of_jobs() or "until Hedgerow starts again"
+            jobs = f"; what judges pictures or sends notices has no user of its own: {why}"
         yield good_finding("user ids", f"{own if installation.settings.has_identities else one}{jobs}")
 
 

@@ -6,12 +6,15 @@ The process is killed if the service hangs, and its end frees the 60 MB that app
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 
+from hedgerow.app.control.jobs import NOTICE, SENDER, ForkError, JobError, fork_job
 from hedgerow.app.control.notices.sender import GONE, INSIDE, REFUSED, UNKNOWN
 from hedgerow.dashboards.control import BudgetRow, Status
 from hedgerow.dashboards.notices import LocalizedText, Notice, OutgoingMessage, localized, request_key
@@ -51,31 +54,46 @@ _FAILED = message("Sending it failed.")
 
 
 async def send_in_subprocess(
-    outgoing: OutgoingMessage, limit: float = SEND_TIMEOUT_S, local: Iterable[str] = ()
+    outgoing: OutgoingMessage,
+    limit: float = SEND_TIMEOUT_S,
+    local: Iterable[str] = (),
+    zygote: socket.socket | None = None,
 ) -> str:
-    """Send a message. `local` are the policy's own names and networks.
+    """Send a message. `local` are the policy's own names and networks. `zygote` starts the process under a user id of
+    its own.
 
     Returns the problem in one sentence without any part of the address; empty if the service accepted it.
     """
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "hedgerow.app.control.notices.sender"),
-            stdin=asyncio.subprocess.PIPE,  # not an argument, since every user can read command lines
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,  # it may contain the address
-        )
-    except OSError as error:
-        return f"No process could be started to send it: {error.strerror}."
+    order = json.dumps({**asdict(outgoing), "local": [*local]}).encode()
     try:
         async with asyncio.timeout(limit):
-            await process.communicate(json.dumps({**asdict(outgoing), "local": [*local]}).encode())
+            if zygote is not None:
+                with contextlib.suppress(ForkError):
+                    return _PROBLEMS.get(int(await fork_job(zygote, NOTICE, order)), _FAILED)
+            return _PROBLEMS.get(await _status_of_program(order), _FAILED)
     except TimeoutError:
         return _TIMED_OUT
+    except (JobError, ValueError):
+        return _FAILED
+    except OSError as error:
+        return f"No process could be started to send it: {error.strerror}."
+
+
+async def _status_of_program(order: bytes) -> int:
+    """Return the exit status of a process that sends a message. Raises OSError."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", SENDER),
+        stdin=asyncio.subprocess.PIPE,  # not an argument, since every user can read command lines
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,  # it may contain the address
+    )
+    try:
+        await process.communicate(order)
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    return _PROBLEMS.get(process.returncode or 0, _FAILED)
+    return process.returncode or 0
 
 
 type FindLikely = Callable[[DeviceSeen], tuple[str, ...]]

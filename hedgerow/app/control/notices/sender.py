@@ -2,7 +2,8 @@
 
 It starts for each message and therefore imports almost nothing of ours. Its memory is limited, since apprise reads a
 service's response whole. The notice is JSON on standard input (`address`, `title`, `body`, `html`, `push_key`, and
-`local`, the policy's own names and networks); the exit status is the result.
+`local`, the policy's own names and networks); the exit status is the result. Where root starts Hedgerow, it can run
+under a user id of its own, and says the same on standard output (`jobs.fork_job`).
 
 The libraries connect by themselves, so each connection of the process is judged. A browser says where its push service
 is, and whoever can add one is no admin: it is on the internet.
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 from hedgerow.app.control.jobs import SMALL_MEMORY, limit_resources
 from hedgerow.app.privileges import confine_job
 from hedgerow.blocklists.outgoing_guard import OutgoingGuard, Reach, RefusedError, guard_connections
+from hedgerow.confinement import forbid_inspection
 
 if TYPE_CHECKING:
     from apprise import NotifyBase
@@ -105,6 +107,7 @@ def _send_html(service: NotifyBase, title: str, body: str, html: str) -> bool:
 if __name__ == "__main__":
     limit_resources(SMALL_MEMORY, data=SMALL_MEMORY // 8)
     confine_job()
+    forbid_inspection()  # the address is a secret, and others may run under the same user id
     notice = json.load(sys.stdin.buffer)
     service = notice["address"].partition("://")[0].lower()
     # Services whose names end with s use TLS: then the certificate says whose server it is.
@@ -113,6 +116,8 @@ if __name__ == "__main__":
         OutgoingGuard(innermost, local=notice.pop("local")), notice["address"], is_encrypted=service.endswith("s")
     )
     try:
-        sys.exit(send(**notice))
+        status = send(**notice)
     except RefusedError:
-        sys.exit(INSIDE)
+        status = INSIDE
+    sys.stdout.write(f"+{status}")
+    sys.exit(status)
