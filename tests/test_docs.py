@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 import catalogues
@@ -316,9 +317,9 @@ def test_quoted_labels_are_those_of_the_pages(name: str) -> None:
     assert sorted(label for label in labels if not known.fullmatch(label)) == []
 
 
-def strings(id: str | tuple[str, ...]) -> tuple[str, ...]:
+def strings(id: str | Iterable[str]) -> tuple[str, ...]:
     """Return the forms of a message, one without a plural."""
-    return (id,) if isinstance(id, str) else id
+    return (id,) if isinstance(id, str) else tuple(id)
 
 
 def test_sentences_of_the_documentation_are_short() -> None:

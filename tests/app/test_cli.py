@@ -16,6 +16,7 @@ WITHOUT_JSON = {"up", "kept", "seat program", "ca export", "gateway run", "away 
 """Commands that run on, that print JSON anyway, or that write a file."""
 VERBS = {
     *(
+        "Add",
         "Allow",
         "Begin",
         "Check",
@@ -39,8 +40,10 @@ VERBS = {
         "Open",
         "Offer",
         "Pause",
+        "Pay",
         "Print",
         "Put",
+        "Record",
         "Remove",
         "Replace",
         "Restore",
