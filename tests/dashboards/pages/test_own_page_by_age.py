@@ -48,7 +48,7 @@ BLOCKED = (
     ("www.roblox.com", Reason.SERVICE, "roblox"),
 )
 HARSH = re.compile("porn|xvideos|xhamster|cams|bet365|gambling|self-harm|suicide|violence", re.IGNORECASE)
-OFFICE = re.compile(r"\brules?\b|in charge|manage this network|changes the rule", re.IGNORECASE)
+OFFICE = re.compile(r"(?<!\bour )\brules?\b|in charge|manage this network|changes the rule", re.IGNORECASE)
 
 
 @pytest.fixture
