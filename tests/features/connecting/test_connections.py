@@ -367,6 +367,15 @@ def test_the_step_shows_the_address_for_each_router_and_each_system(web: Web) ->
     assert "mostly have no setting" in words(web, "/start/connect?make=provider")
 
 
+def test_the_step_and_the_check_get_the_address_to_which_the_browser_connected(web: Web) -> None:
+    """The layout has variables of its own, which must not take the place of what a page was given."""
+    page = httpx.get(f"{web.url}/start/connect", trust_env=False, verify=False)
+    assert (page.status_code, "127.0.0.1:8053/check" in page.text) == (200, True)
+    web.control.devices["127.0.0.1"] = DeviceView(ANA, "Ana", "adult", may_sign_in=True)
+    page = httpx.get(f"{web.url}/check", trust_env=False, verify=False)
+    assert '<object type="image/svg+xml" data="http' in page.text
+
+
 def test_devices_beyond_a_screen_are_one_tap_away(web: Web) -> None:
     for at in (NOW - 4000, NOW - 60):
         new = [DeviceId(f"02:00:00:00:01:{number:02x}") for number in range(40)]

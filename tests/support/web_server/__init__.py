@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -217,7 +218,7 @@ class LedgerControl:
         return profile
 
     def reached_at(self, address: str) -> str:
-        return f"{address}:8053"
+        return f"{ip_address(address)}:8053"  # as control, which takes an address only
 
     def proxy_config(self, address: str) -> tuple[str, bytes]:
         return "application/x-ns-proxy-autoconfig", f"PROXY {address}:3128".encode()
