@@ -226,6 +226,8 @@ def noon(cafe: Hedgerow, client: CounterClient) -> None:
     client.take_over("Eve")
     for number, seat in enumerate(SEATS):
         ended = client.send("end", {"seat": seat}).headers["location"]
+        if number == 1:
+            assert re.search(r"to pay: €[0-9]\.[0-9]{2}</b>", client.http.get(ended).text), "the sum is said at the end"
         if number % 2:
             client.send("pay", {"session": re.search("ended=([0-9a-f]+)", ended).group(1)})  # type: ignore[union-attr]
             client.done["payments"] += 1
