@@ -51,7 +51,7 @@ _PLATFORM_SIGNS = {
 
 _POCKET = frozenset({DevicePlatform.APPLE, DevicePlatform.ANDROID})
 _DESK = frozenset({DevicePlatform.WINDOWS, DevicePlatform.MAC, DevicePlatform.LINUX})
-_PLATFORMS_OF = {
+_PLATFORMS_OF: dict[DeviceKind | None, frozenset[DevicePlatform]] = {
     **dict.fromkeys(DeviceKind, frozenset[DevicePlatform]()),
     **dict.fromkeys((DeviceKind.PHONE, DeviceKind.TABLET), _POCKET),
     DeviceKind.COMPUTER: _DESK,

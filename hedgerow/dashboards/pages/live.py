@@ -150,6 +150,7 @@ class LivePages(PageGroup):
         return {
             "troubles": (lists, status.policy_problems, status.is_disk_full, problems, status.stopped_workers(now)),
             "lists": lists,
+            "everybody": pauses,
             "children": (pauses, grants, times, budgets, self._newest),
             "requests": (requests, grants),
             "pauses": pauses,

@@ -57,7 +57,9 @@ _CODE = {"hour": message("Create a code")}
 _NEW_DEVICES, _NEW_FOR_S = 2, 86_400.0
 """Cards of new devices, and the seconds since it was last seen for which a device has one."""
 
-type Part = Literal["troubles", "new", "children", "requests", "links", "pauses", "grants", "day", "devices", "blocked"]
+type Part = Literal[
+    "troubles", "new", "everybody", "children", "requests", "links", "pauses", "grants", "day", "devices", "blocked"
+]
 
 
 class TodayPages(PageGroup):

@@ -143,7 +143,7 @@ const listen = () => {
   // Not "open", which comes before the server has looked: a change between a part that is fetched then and that look would be missed.
   source.addEventListener("listening", () => {
     hear();
-    want(isFirst ? ["troubles", "lists", "children", "requests", "pauses", "seats", "calls", "screens"] : parts.keys());
+    want(isFirst ? ["troubles", "lists", "everybody", "children", "requests", "pauses", "seats", "calls", "screens"] : parts.keys());
     isFirst = false;
   });
   source.addEventListener("changed", (event) => { hear(); want(event.data.split(" ")); });

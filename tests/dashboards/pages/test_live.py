@@ -91,7 +91,7 @@ def test_the_stream_names_what_changed_and_ends_with_the_session(web):
         lines = stream.iter_lines()
         assert next(lines) == "event: listening"
         web.ledger.pause("Ana", person="mia")
-        assert next(line for line in lines if line.startswith("data: ")) == "data: children links new pauses"
+        assert next(line for line in lines if line.startswith("data: ")) == "data: children everybody links new pauses"
         web.recorder.add([AccessRequest(NOW, MIA, "mia", "scratch.example")])
         web.recorder.flush()
         assert next(line for line in lines if line.startswith("data: ")) == "data: requests"

@@ -8,6 +8,8 @@ from web_server import NOW
 from web_server.household import fill
 
 from hedgerow.dashboards.control import BudgetRow
+from hedgerow.journal.messages import DeviceSeen
+from hedgerow.policies.model import DeviceId
 from hedgerow.policies.reading.load import load_policy
 
 MIDNIGHT = 1_780_009_200.0
@@ -65,11 +67,47 @@ def test_pause_children_and_requests_are_on_the_first_screen(phone):
             "link": "nav[aria-label='More of today'] a",
         }.items()
     }
-    assert places["pause"]["y"] < places["child"]["y"] < places["request"]["y"] < places["link"]["y"]
+    assert places["pause"]["y"] < places["request"]["y"] < places["child"]["y"] < places["link"]["y"]
     assert places["link"]["y"] + places["link"]["height"] <= PHONE["height"] - BAR
     assert phone.evaluate("document.documentElement.scrollHeight") < PHONE["height"] * 1.25
     for region in ("Today so far", "Blocked today, and why", "Pause"):
         assert phone.get_by_role("heading", name=region, exact=True).count() == 0
+
+
+@pytest.fixture
+def full_house(chromium, home):
+    """Three children with limits, one request and one warning."""
+    text = home.policy_path.read_text()
+    leo = '  Leo: {age: 7, devices: [console], bedtime: "23:00-07:00"}\n  Ana: {profile'
+    home.policy_path.write_text(text.replace("  Ana: {profile", leo))
+    home.time.rows = tuple(BudgetRow(name, "", 64, 90, 26, NOW + 10000) for name in ("mia", "tom", "Leo"))
+    home.ledger.deny(2, "Ana")
+    home.recorder.add([DeviceSeen(NOW - 60, DeviceId("console"), "192.168.1.40", None, "Leo", "child-under-8")])
+    home.recorder.flush()
+    home.change_status(journal_problem="the disk is slow", lists=(), coverage=())
+    context = chromium.new_context(viewport=PHONE, has_touch=True, is_mobile=True, locale="en")
+    page = context.new_page()
+    page.goto(home.url)
+    yield page
+    context.close()
+
+
+def test_three_children_a_request_and_a_warning_fit_one_screen_and_no_toast_covers_an_answer(full_house):
+    trouble = full_house.locator("#trouble-journal")
+    expect(full_house.locator(".child")).to_have_count(3)
+    assert trouble.bounding_box()["height"] < 60, "the warning is one line"
+    last = full_house.locator(".child").last.bounding_box()
+    assert last["y"] + last["height"] <= PHONE["height"] - BAR
+    trouble.locator("summary").first.tap()
+    expect(trouble).to_contain_text("only the log has gaps")
+    trouble.locator("summary").first.tap()
+    tap(full_house, "Pause mia")
+    told = full_house.locator(".toast").bounding_box()
+    answers = full_house.locator("#requests button:visible, #requests summary:visible").all()
+    assert len(answers) >= 3
+    for answer in answers:
+        box = answer.bounding_box()
+        assert box["y"] + box["height"] <= told["y"]
 
 
 def test_all_the_rest_is_behind_the_links(phone):
