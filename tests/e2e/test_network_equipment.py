@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import re
 from collections.abc import Iterator
@@ -50,6 +51,10 @@ def asked(space: Space, name: str) -> str:
     return space.run("kdig", f"@{SERVER}", "+short", "+timeout=5", "+retry=0", name).stdout.strip()
 
 
+def told(page: str) -> str:
+    return html.unescape(re.sub("<[^>]+>", "", page))
+
+
 def test_the_router_is_offered_to_no_child(home: dict[str, Space], tmp_path: Path) -> None:
     state, cookies = tmp_path / "state", str(tmp_path / "cookies")
     (tmp_path / "hedgerow.yaml").write_text(POLICY)
@@ -81,4 +86,8 @@ def test_the_router_is_offered_to_no_child(home: dict[str, Space], tmp_path: Pat
     guide = page("/start/devices")
     before, _, apart = guide.partition('class="apart"')
     assert (MACS["tablet"] in before, MACS["router"] in before, MACS["router"] in apart) == (True, False, True)
+    assert "This machine, Hedgerow's own" not in told(page("/start/done"))
+    assert asked(server, "www.wikipedia.org") != "0.0.0.0"
+    wait_until(lambda: "This machine, Hedgerow's own" in told(page("/start/done")), 60, "it is no router")
+    assert "This is a router or the like" not in told(page("/start/done")).partition("This machine")[2]
     assert asked(home["router"], "www.pornhub.com") == "0.0.0.0", "setting it apart is no exception from the rules"

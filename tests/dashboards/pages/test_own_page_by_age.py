@@ -95,6 +95,7 @@ def test_a_six_year_old_sees_three_pictures_and_no_list(web: Web, child: httpx.C
     sits_at(web, "Zoe")
     page, text = child.get("/device").text, told(child)
     assert page.count('class="drawing"') == 3
+    assert '<details class="card" id="advice">' in page, "words that a six-year-old cannot read are folded"
     assert [title in text for title in ("This is open", "This is closed", "I want to ask")] == [True] * 3
     assert "<table" not in page
     assert not [name for name in ("4chan", "more", "Pornography", "crypto", "Bumble") if name in text]
