@@ -21,7 +21,7 @@ BUDGETS = {
     "blocklists": 3795,
     "dashboards": 7544,
     "dns": 4745,
-    "features": 10740,
+    "features": 10741,
     "journal": 3569,
     "network": 1329,
     "policies": 5882,

@@ -31,6 +31,9 @@ from hedgerow.policies.model import Person, Privacy
 from hedgerow.policies.text.notes import plain_note
 from hedgerow.proxy.pages.translations import is_young
 
+_EASY_UNDER = 9
+"""The age under which the agreement has short sentences only."""
+
 type FormText = Annotated[str, Form(max_length=300)]
 
 
@@ -184,8 +187,8 @@ class AgreementPages(PersonPageGroup):
 
 
 def reading_level(person: Person) -> str:
-    """Return how a page speaks to a child: `young`, `child` or `teen`, as its own page does."""
-    if is_young(person.age, person.profile):
+    """Return how the agreement speaks to a child: `young`, `child` or `teen`. Its own page is `young` under eight."""
+    if is_young(person.age, person.profile) or (person.age is not None and person.age < _EASY_UNDER):
         return "young"
     return "child" if age_of(person) < OLDER_FROM else "teen"
 

@@ -132,7 +132,7 @@ class RecordingGuard:
         """Begin what is due, and save. Return True if another policy is in force now."""
         with self._lock:
             before = self._last
-            if before is not None:
+            if before is not None and any(level.raised is not None for level in self._levels.values()):
                 self._last = (before[0], self._held(before[0]))
             is_other = before is not None and self._last is not None and before[1] != self._last[1]
             if before is not None and not is_other:

@@ -124,6 +124,9 @@ def test_a_small_child_reads_short_sentences(house: House) -> None:
     text = house.page("/device/rules", EVE)
     assert "What is not closed is open." in text
     assert "Also closed:" not in text
+    assert "Also closed:" in house.page("/device/rules", MIA)
+    house.edit("mia: {age: 9", "mia: {age: 8")
+    assert "Also closed:" not in house.page("/device/rules", MIA)
 
 
 def test_the_child_may_be_first_and_the_parent_hears_of_it(house: House) -> None:
