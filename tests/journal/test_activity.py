@@ -67,6 +67,25 @@ def test_decisions_are_counted_by_host(reader: ActivityReader) -> None:
 
 
 @pytest.mark.parametrize(
+    ("devices", "limit", "expected"),
+    [
+        (["tab", "nobody"], 9, {"tab": ["www.youtube.com", "m.youtube.com", "yesterday.example"]}),
+        (["tab"], 2, {"tab": ["www.youtube.com", "m.youtube.com"]}),
+        (["tab", "phone"], 1, {"tab": ["www.youtube.com"], "phone": ["www.youtube.com"]}),
+        ([], 9, {}),
+    ],
+)
+def test_the_latest_hosts_of_devices_without_what_is_private(
+    reader: ActivityReader, devices: list[str], limit: int, expected: dict[str, list[str]]
+) -> None:
+    found = reader.latest_hosts(devices, limit)
+    assert {device: list(hosts) for device, hosts in found.items()} == expected
+    assert reader.latest_hosts(["phone"], 9) == {
+        "phone": {"www.youtube.com": Verdict.ALLOW, "100%_sure.example": Verdict.BLOCK}
+    }
+
+
+@pytest.mark.parametrize(
     ("wanted", "hosts"),
     [
         ({"devices": ("tab",)}, {"www.youtube.com", "m.youtube.com"}),
