@@ -172,3 +172,48 @@ def test_a_page_without_a_link_belongs_to_the_one_that_leads_there(home, page, e
     current = re.findall(r'href="([^"]*)" aria-current', text)
     assert entry in current
     assert set(current) <= {entry, "/more"}
+
+
+SLIPS = """() => {
+  for (const each of document.querySelectorAll('main details')) each.open = true;
+  const found = [];
+  const shown = (each) => each.getBoundingClientRect().height > 1;
+  const fields = 'input:not([type=hidden], [hidden]), select, button, textarea';
+  for (const form of document.querySelectorAll('main form')) {
+    const all = [...form.querySelectorAll(fields)].filter(shown);
+    for (const field of all.filter((each) => each.matches('input:not([type=checkbox], [type=radio]), select'))) {
+      const at = field.getBoundingClientRect();
+      const middle = (box) => (box.top + box.bottom) / 2;
+      const row = all.filter((each) => Math.abs(middle(each.getBoundingClientRect()) - middle(at)) < 6);
+      const before = row.map((each) => each.getBoundingClientRect());
+      const problem = document.createElement('span');
+      problem.className = 'mistake';
+      problem.textContent = 'This is not right: type it as it is on the box, please.';
+      (field.closest('.secret') ?? field).after(problem);
+      const now = field.getBoundingClientRect();
+      row.forEach((each, place) => {
+        const box = each.getBoundingClientRect();
+        const grown = Math.abs(box.height - before[place].height);
+        const slipped = Math.abs((box.top - now.top) - (before[place].top - at.top));
+        if (grown > 3 || slipped > 3) found.push([form.getAttribute('action'), field.name, each.name || each.textContent.trim(), Math.round(grown), Math.round(slipped)].join(' '));
+      });
+      problem.remove();
+    }
+  }
+  return found;
+}"""  # noqa: E501
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_field_slips_or_grows_beside_one_with_a_mistake(chromium, home, width):
+    context = chromium.new_context(viewport={"width": width, "height": 844}, locale="en")
+    page, found = context.new_page(), {}
+    for path in PAGES:
+        if path.startswith(("/people/tom", "/counter/report", "/changes", "/device/advice", "/start/children")):
+            continue
+        page.goto(home.url + path)
+        if slips := page.evaluate(SLIPS):
+            found[path] = slips
+    context.close()
+    assert found == {}
