@@ -1,4 +1,4 @@
-"""`docs/ways-round.md`, generated from the lab's results."""
+"""`docs/ways-round.md` and the whole table beside it, generated from the lab's results."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from collections.abc import Mapping
 
 from lab.attempts import ATTEMPTS, Attempt
 
-HEAD = """# Bypasses
+HEAD = """# Ways round the filter
 
-`tests/lab/test_ways_round.py` generates this page. It tries each bypass with real tools, on a child's device behind a router that runs
-Hedgerow with `hedgerow gateway apply`, in network namespaces. “Closed” and “open” are the observed results.
+A clever child looks for ways round. Each was tried with real tools, on a child's device behind a router that runs Hedgerow with
+`hedgerow gateway apply`, in network namespaces. These matter most; [the whole table](../bench/results/ways_round.md) has NUMBER more.
+“Closed” and “open” are the observed results. What is open beyond these rows is listed below the table.
 
-*Strict* is `hedgerow gateway apply --strict`: only DNS, web pages and the time pass, so there are no calls and no online games.
+"""
+
+MODES = """*Strict* is `hedgerow gateway apply --strict`: only DNS, web pages and the time pass, so there are no calls and no online games.
 
 *Certificate* is a device that trusts the network's certificate (`trusts_ca`), without strict mode: at the age of nine, all HTTPS that is
 not exempt is inspected.
@@ -21,13 +24,43 @@ not exempt is inspected.
 *Fresh MAC* is a device of a child with a new MAC address that nobody has named, in a home with children, without strict mode: it gets names
 and pages only, by the rules of all children. A dash is at rows that change the device's address or router themselves.
 
+"""
+
+NORMALLY = """
 Normally, a guarded device may open connections only to addresses that Hedgerow's DNS lately gave that device, and as `network.flows` says
 ([router.md](install/router.md#which-connections-pass)). The servers of tunnels in this table have names that no list has, and the device
 has looked them up; where a row says “by address”, no name leads to the server.
+"""
 
+COLUMNS = """
 | Bypass | Tried with | Normal | Certificate | Strict | Paused | Fresh MAC | What Hedgerow does |
 |---|---|---|---|---|---|---|---|
 """
+
+WHOLE_HEAD = """# Ways round the filter: the whole table
+
+`tests/lab/test_ways_round.py` generates this page. [What matters of it, and what stays open](../../docs/ways-round.md).
+
+"""
+
+FIRST = (
+    "Set another resolver",
+    "DNS over TLS, a known resolver",
+    "Secure DNS in the browser, an unlisted resolver",
+    "Edit the hosts file, HTTPS",
+    "Another MAC address",
+    "The MAC address of the parent's device, while that is offline",
+    "A web proxy",
+    "WireGuard at another port",
+    "OpenVPN over TCP",
+    "A Tor relay",
+    "A SOCKS proxy at another port, under a name of its own",
+    "Domain fronting: a blocked site that an allowed host serves too",
+    "An encrypted ClientHello (ECH) that shows an unlisted name",
+    "A tunnel in DNS queries",
+    "A tunnel that begins like a call, at a call's port",
+)
+"""The attempts that a reader meets first."""
 
 FOOT = """
 All of these are open for adults' devices on purpose: the gateway ignores devices whose profile does not block bypasses (the category
@@ -156,10 +189,10 @@ def render(
     strict: Mapping[Attempt, bool],
     paused: Mapping[Attempt, bool],
     fresh: Mapping[Attempt, bool | None],
-) -> str:
-    """Return the whole document. The mappings are True for attempts that succeeded."""
+) -> tuple[str, str]:
+    """Return the document and the whole table. The mappings are True for attempts that succeeded."""
     words = {True: "**open**", False: "closed", None: "–"}
-    rows = []
+    rows: dict[str, str] = {}
     for each in ATTEMPTS:
         why = (
             "web traffic is not redirected; only devices that use the proxy are filtered"
@@ -167,5 +200,7 @@ def render(
             else each.why
         )
         results = " | ".join(words[found[each]] for found in (normal, inspected, strict, paused, fresh))
-        rows.append(f"| {each.what} | {each.tool} | {results} | {why} |")
-    return HEAD + "\n".join(rows) + "\n" + FOOT
+        rows[each.what] = f"| {each.what} | {each.tool} | {results} | {why} |\n"
+    head = HEAD.replace("NUMBER", str(len(ATTEMPTS) - len(FIRST))) + MODES + NORMALLY
+    whole = WHOLE_HEAD + MODES + NORMALLY.replace("(install/", "(../../docs/install/") + COLUMNS
+    return head + COLUMNS + "".join(rows[what] for what in FIRST) + FOOT, whole + "".join(rows.values())
