@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from small_internet.browser import browser_for_pages
+from small_internet.browser import browser_for_pages, look_through
 from web_server import NOW, TOKEN, Web, running_web
 
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore, StaffRow
@@ -162,3 +163,22 @@ def test_an_end_while_the_page_loads_again_sounds_too(web: Web, page: Page) -> N
     pass_a_minute(web, "seat-1")
     page.goto(f"{web.url}/counter")
     page.wait_for_function("window.shakes > 0")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_counter_can_be_used_by_everybody(web: Web, page: Page, scheme: Literal["light", "dark"]) -> None:
+    """The choice of a member, an unfolded seat with prices, and the question about sound, in both themes."""
+    with httpx.Client(base_url=f"{web.url}/api/v1", headers={"authorization": f"Bearer {TOKEN}"}) as api:
+        api.post("/members", json={"name": "Vera"}).raise_for_status()
+    sit(web, "seat-1")
+    page.emulate_media(color_scheme=scheme)
+    page.reload()
+    choose(page, "from a balance")
+    page.locator("[data-seat=seat-1] summary").first.tap()
+    expect(page.get_by_role("button", name="15 minutes extra")).to_be_visible()
+    assert look_through(page).response["violations"] == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for path in ("/counter/members", "/counter/report"):
+        page.goto(f"{web.url}{path}")
+        assert look_through(page).response["violations"] == [], path
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
