@@ -197,7 +197,10 @@ class LedgerControl:
                 return policy
 
     def _content(self) -> bytes | None:
-        return self.policy_path.read_bytes() if self.policy_path.exists() else None
+        try:
+            return self.policy_path.read_bytes()
+        except FileNotFoundError:
+            return None
 
     def _files(self, policy: Policy) -> tuple[bytes | None, object]:
         return self._content(), [identity_of(Path(file)) for file in policy.files]
