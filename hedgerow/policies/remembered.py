@@ -21,6 +21,9 @@ TOPICS = (ADULT, GAMBLING)
 BY_PAGE = "hedgerow/pages"
 """The source of a RECOGNISED decision that rests on a page. The text of a remembered one is the date of the page."""
 
+BY_LABEL = "hedgerow/labels"
+"""The source of one that rests on what a page declares of itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class PageRecognised:
@@ -53,11 +56,17 @@ def remembered_as(sites: RememberedSites, host: str) -> tuple[RememberedSite, ..
     return tuple(site for domain in parents_of(host) for site in sites.get(domain, ())) if sites else ()
 
 
-def recognised_by_page(topic: str) -> Decision:
-    """Return the decision to block a page that was recognised."""
-    return Decision(Verdict.BLOCK, Reason.RECOGNISED, topic, Origin(BY_PAGE))
+def recognised_by_page(topic: str, *, is_labelled: bool = False) -> Decision:
+    """Return the decision to block a page that was recognised, or that says by a label what it is."""
+    return Decision(Verdict.BLOCK, Reason.RECOGNISED, topic, Origin(BY_LABEL if is_labelled else BY_PAGE))
 
 
 def is_by_page(decision: Decision) -> bool:
     """Return whether a page was recognised, now or before, rather than a name or a certificate."""
-    return decision.reason is Reason.RECOGNISED and decision.rule is not None and decision.rule.source == BY_PAGE
+    rule = decision.rule
+    return decision.reason is Reason.RECOGNISED and rule is not None and rule.source in {BY_PAGE, BY_LABEL}
+
+
+def is_by_label(decision: Decision) -> bool:
+    """Return whether a page declared by a label what it is."""
+    return is_by_page(decision) and decision.rule is not None and decision.rule.source == BY_LABEL

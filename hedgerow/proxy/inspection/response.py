@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 _BODILESS = frozenset({204, 304})
 _MAX_PAGE_RULES = 1024
 _HTTP3 = ("h3", "quic")
-_READ = (b"content-type", b"content-disposition", b"content-encoding", b"rating")
+_READ = (b"content-type", b"content-disposition", b"content-encoding", b"rating", b"pics-label")
 
 
 class ResponseScanning:
@@ -174,10 +174,10 @@ def _head_of(asked: http.Headers, fields: http.Headers, active: ActiveRequest) -
     url = requests[0].url
     if len(requests) > 1:
         url = next((each.url for each in requests if each.url and is_youtube(each.host)), url)
-    kind, disposition, encoding, rating = [
+    kind, disposition, encoding, rating, pics = [
         values[name].decode("utf-8", "surrogateescape") if name in values else "" for name in _READ
     ]
-    return Head(url or "", kind, disposition, encoding, is_document(asked), rating, is_image(asked))
+    return Head(url or "", kind, disposition, encoding, is_document(asked), rating, is_image(asked), pics)
 
 
 def remove_http3(response: http.Response) -> None:

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.yaml_files import read_yaml
 from hedgerow.policies.model import Decision, Privacy, Profile, Reason
-from hedgerow.policies.remembered import is_by_page
+from hedgerow.policies.remembered import is_by_label, is_by_page
 from hedgerow.policies.sites_seen import registration_of
 from hedgerow.policies.text.locales import LANGUAGES, SOURCE_LANGUAGE, read_translations, text_direction
 
@@ -113,7 +113,7 @@ class PageTranslation:
         has_own_words = decision.reason in _REASONS_WITH_OWN_WORDS
         detail = reasons.get(decision.what) if has_own_words else None  # such as the way round the filter
         if is_by_page(decision):
-            detail = reasons.get("recognised-page")
+            detail = reasons.get("recognised-label" if is_by_label(decision) else "recognised-page")
         words = detail or reasons.get(decision.reason.value) or reasons["default"]
         title = self.title(decision.what)
         return words["heading"].format(title=title), words["why"].format(title=title)

@@ -54,6 +54,17 @@ RTA_LABEL = "rta-5042-1996-1400-1577-rta"
 """The label "Restricted to adults" (rtalabel.org), in lower case."""
 # RSACi: sex and nudity, 0 to 4
 _PICS_EXPLICIT = re.compile(r"\br(?:atings)?\s*\((?=[^()]*\bs\s+[34]\b)(?=[^()]*\bn\s+[34]\b)")
+# ICRA: explicit sexual acts, and not in art (nr), teaching (ns) or medicine (nt)
+_ICRA_EXPLICIT = re.compile(r"\br(?:atings)?\s*\((?=[^()]*\bnf\s+1\b)(?![^()]*\bn[rst]\s+1\b)")
+_MAX_LABEL = 4096
+
+_ITEM_FIELD = re.compile("isFamilyFriendly|hasAdultConsideration")
+_ELEMENT = re.compile(r"<[a-zA-Z]++([^<>]*+)>([^<>]{0,80})")
+_LINKED_FIELD = re.compile(
+    r"""["/:](isFamilyFriendly|hasAdultConsideration)"\s*+:\s*+("[^"]{0,200}"|[\[{][^\]}]{0,400}|false)""",
+    re.IGNORECASE,
+)
+_LETTERS = re.compile("[a-z]+")
 
 
 class PageLabel(IntEnum):
@@ -61,7 +72,8 @@ class PageLabel(IntEnum):
 
     NONE = 0
     MATURE = 1  # for adults, which may mean a shop for wine
-    ADULT = 2  # sexually explicit
+    SEXUAL_ITEM = 2  # something on the page is sexual, which may be a pharmacy's product
+    ADULT = 3  # sexually explicit
 
 
 def normalize_text(text: str) -> str:
@@ -126,12 +138,12 @@ class PageFacts:
     """Statements of a page about itself, beside its text: title, descriptions, headings, label, and the hosts of its
     links and files.
 
-    Headings count in the first 64 thousand characters, and 256 hosts.
+    Headings count in the first 64 thousand characters, and 256 hosts; of JSON-LD, as many characters.
     """
 
     def __init__(self) -> None:
         self.hosts: dict[str, None] = {}
-        self._start = ""
+        self._start = self._linked_data = ""
         self._read: tuple[int, str, PageLabel] | None = None
 
     def add(self, page: str) -> None:
@@ -139,6 +151,10 @@ class PageFacts:
         if len(self._start) < _MAX_START:
             self._start += page[: _MAX_START - len(self._start)]
         self.add_links(page)
+
+    def add_linked_data(self, data: str) -> None:
+        """Take the next piece of the page's JSON-LD."""
+        self._linked_data += data[: _MAX_START - len(self._linked_data)]
 
     def add_links(self, tags: str) -> None:
         """Note the hosts of links and embedded files."""
@@ -156,11 +172,12 @@ class PageFacts:
 
     @property
     def label(self) -> PageLabel:
-        """The label in the page's head."""
+        """The label in the page's head, or of the items that its elements and JSON-LD describe (schema.org)."""
         return self._read_start()[2]
 
     def _read_start(self) -> tuple[int, str, PageLabel]:
-        if self._read is None or self._read[0] != len(self._start):
+        size = len(self._start) + len(self._linked_data)
+        if self._read is None or self._read[0] != size:
             body = _BODY.search(self._start)
             head = self._start if body is None else self._start[: body.start()]
             fields = [parse_attributes(tag) for tag in _META.findall(head)]
@@ -169,10 +186,22 @@ class PageFacts:
             parts = [title[1] if title is not None else ""]
             parts += [text for name, text in named if name in _DESCRIPTIONS]
             parts += _HEADING.findall(self._start)
-            label = max((label_of(name, text) for name, text in named), default=PageLabel.NONE)
+            declared = named + self._fields_of_items()
+            label = max((label_of(name, text) for name, text in declared), default=PageLabel.NONE)
             described = _plain(" . ".join(parts)[:_MAX_DESCRIPTION]).strip() if any(parts) else ""
-            self._read = len(self._start), f" {described} ", label
+            self._read = size, f" {described} ", label
         return self._read
+
+    def _fields_of_items(self) -> list[tuple[str, str]]:
+        """Return the properties of schema.org that are labels: those in JSON-LD, and in elements (microdata, RDFa)."""
+        found = [(name.lower(), value) for name, value in _LINKED_FIELD.findall(self._linked_data)]
+        if _ITEM_FIELD.search(self._start) is not None:
+            for tag, text in _ELEMENT.findall(self._start):
+                fields = parse_attributes(tag) if _ITEM_FIELD.search(tag) is not None else {}
+                name = _ITEM_FIELD.search(fields.get("itemprop") or fields.get("property", ""))
+                if name is not None:
+                    found.append((name[0].lower(), fields.get("content") or fields.get("href") or text))
+        return found
 
 
 def _name_of(attributes: dict[str, str]) -> str:
@@ -190,17 +219,27 @@ def label_of(name: str, value: str) -> PageLabel:
     """Return the label that a field of a page's head, or of its response's, declares.
 
     >>> (label_of("rating", "RTA-5042-1996-1400-1577-RTA").name, label_of("rating", "mature").name,
-    ...  label_of("rating", "general").name)
-    ('ADULT', 'MATURE', 'NONE')
+    ...  label_of("rating", "general").name, label_of("isfamilyfriendly", "https://schema.org/False").name)
+    ('ADULT', 'MATURE', 'NONE', 'MATURE')
     """
-    value = value.strip().lower()
-    if name == "rating":
-        if RTA_LABEL in value or value == "adult":
+    value = value[:_MAX_LABEL].strip().lower()
+    words = {each.strip() for each in value.replace(";", ",").split(",")}
+    match name:
+        case "rating" if RTA_LABEL in value or "adult" in words:
             return PageLabel.ADULT
-        return PageLabel.MATURE if value in {"mature", "restricted", "14 years", "18+"} else PageLabel.NONE
-    if name == "pics-label":
-        return PageLabel.ADULT if _PICS_EXPLICIT.search(value) else PageLabel.NONE
-    return PageLabel.MATURE if name == "isfamilyfriendly" and value in {"false", "no"} else PageLabel.NONE
+        case "pics-label" if _PICS_EXPLICIT.search(value) or _ICRA_EXPLICIT.search(value):
+            return PageLabel.ADULT
+        case "hasadultconsideration" if "sexualcontentconsideration" in value:
+            return PageLabel.SEXUAL_ITEM
+        case "rating":
+            is_mature = not words.isdisjoint({"mature", "restricted", "14 years", "18+"})
+        case "age-de-meta-label" | "age-meta-label":
+            is_mature = "age=18" in value.split()
+        case "isfamilyfriendly":
+            is_mature = not {"false", "no"}.isdisjoint(_LETTERS.findall(value))
+        case _:
+            is_mature = name == "hasadultconsideration" and "unclassifiedadultconsideration" in value
+    return PageLabel.MATURE if is_mature else PageLabel.NONE
 
 
 class TextDecoder:

@@ -129,6 +129,7 @@ class Head:
     is_document: bool = False
     rating: str = ""
     is_image: bool = False
+    pics_label: str = ""
 
     @property
     def kind(self) -> BodyKind:

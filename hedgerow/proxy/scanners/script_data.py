@@ -11,6 +11,7 @@ MAX_DATA = 512 * 1024
 """Characters of a page's data that are read as text."""
 
 _DATA_TYPE = re.compile(r"""\btype\s*=\s*["']?[a-z./+-]*json\b""", re.IGNORECASE)
+_LINKED_DATA = re.compile(r"""\btype\s*=\s*["']?application/ld\+json\b""", re.IGNORECASE)
 _DATA_START = re.compile(
     r"""[\s;(]*(?:var\s+|const\s+|let\s+)?(?:(?:window|self|globalThis)\s*[.\["']*)?"""
     r"__(?:NEXT_DATA|NUXT|APOLLO_STATE|APOLLO_CLIENT|INITIAL_STATE|INITIAL_DATA|INITIAL_PROPS|PRELOADED_STATE|PRELOADED_DATA"
@@ -39,14 +40,16 @@ _STYLE_ESCAPE = re.compile(r"\\(?:([0-9a-fA-F]{1,6})\s?|(.))", re.DOTALL)
 
 
 class ScriptData:
-    """Reader of the scripts of one page."""
+    """Reader of the scripts of one page. `is_linked_data`: the script is JSON-LD."""
 
     def __init__(self) -> None:
+        self.is_linked_data = False
         self._is_data: bool | None = False  # the script holds text; None while that is not known
         self._left = MAX_DATA
 
     def begin(self, attributes: str | None) -> None:
         """Begin a script, or another element (None)."""
+        self.is_linked_data = attributes is not None and _LINKED_DATA.search(attributes) is not None
         self._is_data = False if attributes is None else True if _DATA_TYPE.search(attributes) else None
 
     def read(self, data: str, position: int, stop: int, visible: list[str], *, is_cut: bool) -> int:

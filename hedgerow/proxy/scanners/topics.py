@@ -24,7 +24,7 @@ ENOUGH = 100
 
 _WORDS, _MOST_FOR_WORDS, _LEAST_FOR_WORDS = 0.35, 80, -40  # points for each point of the phrases on the page
 _MOST_FOR_DESCRIPTION = 60
-_LABEL = {PageLabel.NONE: 0, PageLabel.MATURE: 25, PageLabel.ADULT: ENOUGH}
+_LABEL = {PageLabel.NONE: 0, PageLabel.MATURE: 25, PageLabel.SEXUAL_ITEM: 50, PageLabel.ADULT: ENOUGH}
 _MOST_FOR_SHARE, _FEWEST_LINKS, _PER_LINK, _MOST_FOR_LINKS = 80, 3, 5, 25
 _MOST_FOR_TRADE = 60
 _DESCRIBED = 15  # points of the description that are no chance

@@ -311,7 +311,10 @@ class TextExtractor:
         """Read the content of an element up to `stop`, or less if it is cut. Return up to where."""
         name = self._element
         if name == "script":
-            return self._data.read(data, position, stop, visible, is_cut=is_cut)
+            end = self._data.read(data, position, stop, visible, is_cut=is_cut)
+            if self._facts is not None and self._data.is_linked_data:
+                self._facts.add_linked_data(data[position:end])
+            return end
         if name == "style":
             return style_text(data, position, stop, visible, is_cut=is_cut)
         if name in _RAW | _POINTS or name == "]]>":

@@ -250,7 +250,7 @@ class PageScanner(Scanner):
         self._text = TextDecoder(declared_charset(head.content_type))
         self._unread = bytearray()  # the last pieces, which are read together with the end if nothing follows
         self._url = head.url
-        self._label = label_of("rating", head.rating) if head.rating else PageLabel.NONE
+        self._label = max(label_of("rating", head.rating), label_of("pics-label", head.pics_label))
         self._size = 0
 
     @classmethod
@@ -290,7 +290,7 @@ class PageScanner(Scanner):
         if (score := self.score) > self._limit:
             return Decision(Verdict.BLOCK, Reason.PAGE, f"{score} of {self._limit}")
         if self.finding is not None and self.finding.topic in self._rules.topics:
-            return recognised_by_page(self.finding.topic)
+            return recognised_by_page(self.finding.topic, is_labelled=self.finding.is_labelled)
         return None
 
     def _recognise(self) -> PageFinding | None:

@@ -83,8 +83,8 @@ class ScanJob:
     def take(self, result: ScanResult) -> None:
         """Take the process's result."""
         self.refusal, self._on_release, self.finding = (
-            _decision(result.refusal),
-            _decision(result.on_release),
+            _decision(result.refusal, result.finding),
+            _decision(result.on_release, result.finding),
             result.finding,
         )
         self._finish(is_done=result.is_done or self.refusal is not None)
@@ -111,9 +111,9 @@ class ScanJob:
             callback()
 
 
-def _decision(pair: tuple[Reason, str] | None) -> Decision | None:
+def _decision(pair: tuple[Reason, str] | None, finding: PageFinding | None) -> Decision | None:
     if pair is not None and pair[0] is Reason.RECOGNISED:
-        return recognised_by_page(pair[1])
+        return recognised_by_page(pair[1], is_labelled=finding is not None and finding.is_labelled)
     return Decision(Verdict.BLOCK, *pair) if pair is not None else None
 
 

@@ -5,6 +5,7 @@ remember.
 from __future__ import annotations
 
 import base64
+from urllib.parse import urlencode
 
 import pytest
 from proxy_stand import Stand
@@ -41,7 +42,7 @@ def _nothing_before(stand: Stand) -> None:
 def test_a_labelled_page_is_blocked_and_its_host_reported(stand: Stand, net: SmallInternet, scheme: str) -> None:
     answer = fetch(stand, net.url(INSPECTED, html(LABELLED), scheme))
     assert answer.status == 403
-    assert "its pages look like" in answer.text
+    assert "The site says of itself that it is for adults only." in answer.text
     told = stand.wait_for(
         lambda found: any(each.decision and each.decision.reason is Reason.RECOGNISED for each in found)
     )
@@ -54,7 +55,9 @@ def test_a_labelled_page_is_blocked_and_its_host_reported(stand: Stand, net: Sma
 
 def test_a_page_is_recognised_by_its_words(stand: Stand, net: SmallInternet) -> None:
     for number in range(2):
-        assert fetch(stand, net.url("casino.example", html(WORDS, f"<i>{number}</i>"), "http")).status == 403
+        answer = fetch(stand, net.url("casino.example", html(WORDS, f"<i>{number}</i>"), "http"))
+        assert answer.status == 403
+        assert "its pages look like" in answer.text
     first, second = stand.recognised()
     assert (first.host, first.topic, first.is_labelled) == ("casino.example", "gambling", False)
     assert first.page != second.page
@@ -62,8 +65,24 @@ def test_a_page_is_recognised_by_its_words(stand: Stand, net: SmallInternet) -> 
 
 def test_a_long_page_is_recognised_in_the_process_for_long_ones(stand: Stand, net: SmallInternet) -> None:
     packed = base64.urlsafe_b64encode((LABELLED + " words" * 20).encode()).decode()
-    assert fetch(stand, net.url(INSPECTED, f"/mirror?type=text/html&gap=300000&data={packed}")).status == 403
+    answer = fetch(stand, net.url(INSPECTED, f"/mirror?type=text/html&gap=300000&data={packed}"))
+    assert answer.status == 403
+    assert "The site says of itself that it is for adults only." in answer.text
     assert [page.is_labelled for page in stand.recognised()] == [True]
+
+
+LABELS = {
+    "rating": "RTA-5042-1996-1400-1577-RTA",
+    "pics-label": '(PICS-1.1 "http://www.rsac.org/ratingsv01.html" l r (n 4 s 4 v 0 l 3))',
+}
+
+
+@pytest.mark.parametrize("field", LABELS)
+def test_the_label_may_be_a_field_of_the_response(stand: Stand, net: SmallInternet, field: str) -> None:
+    query = urlencode({"type": "text/html", "data": base64.urlsafe_b64encode(HARMLESS.encode()), field: LABELS[field]})
+    assert fetch(stand, net.url(INSPECTED, f"/mirror?{query}")).status == 403
+    assert [page.is_labelled for page in stand.recognised()] == [True]
+    assert fetch(stand, net.url(INSPECTED, f"/mirror?{query}", "http"), source=ADULT).status == 200
 
 
 def test_a_host_of_mostly_harmless_pages_is_not_reported(stand: Stand, net: SmallInternet) -> None:

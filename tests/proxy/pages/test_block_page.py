@@ -318,7 +318,7 @@ def test_a_language_without_a_catalogue_is_english() -> None:
 @pytest.mark.parametrize(
     ("language", "words"),
     [
-        ("de", ("Diese Seite ist hier gesperrt", "Glücksspiel", "16:14 Uhr", "Jemand zum Reden", "Um Zugang bitten")),
+        ("de", ("Diese Seite ist hier gesperrt", "Glücksspiel", "16:14 Uhr", "Jemand zum Reden", "Um Freigabe bitten")),
         ("fr", ("Ce site est bloqué ici", "Jeux d’argent", "16:14", "Quelqu’un à qui parler", "Demander l’accès")),
         ("es", ("Este sitio está bloqueado aquí", "Apuestas", "16:14", "Alguien con quien hablar", "Pedir acceso")),
         (

@@ -38,7 +38,8 @@ def scanned(page: str, url: str = "https://site.example/", sizes: tuple[int, ...
         more.get("labels_only", False),
         LISTED,
     )
-    scanner = PageScanner.wants(Head(url, "text/html; charset=utf-8", rating=more.get("rating", "")), rules)
+    rating, pics = more.get("rating", ""), more.get("pics", "")
+    scanner = PageScanner.wants(Head(url, "text/html; charset=utf-8", rating=rating, pics_label=pics), rules)
     assert scanner is not None
     data = page.encode()
     for size in sizes:
@@ -120,6 +121,95 @@ def test_what_a_page_says_about_itself() -> None:
     assert facts.description == " a b c d e heading "
     assert facts.label is PageLabel.ADULT
     assert list(facts.hosts) == ["cdn.example", "www.other.example"]
+
+
+PICS = '(PICS-1.1 "http://www.{}" l gen true for "https://tube.example/" r ({}))'
+PICS_META = f"<head><meta http-equiv=PICS-Label content='{PICS}'>"
+VIDEO = (
+    '<!doctype html><html><head><title>A film</title><script type="application/ld+json">{"@context": "https://schema.org",'
+    ' "@type": "VideoObject", "name": "A film", %s, "duration": "PT9M"}</script></head><body><h1>A film</h1></body>'
+)
+
+
+@pytest.mark.parametrize(
+    ("page", "label"),
+    [
+        ("<head><meta name=RATING content='adult, RTA-5042-1996-1400-1577-RTA'>", PageLabel.ADULT),
+        ("<head><meta http-equiv='rating' content='general; adult'>", PageLabel.ADULT),
+        ("<head><meta name=rating content=Restricted>", PageLabel.MATURE),
+        ("<head><meta name=rating content=general><p>rating: adult", PageLabel.NONE),
+        ("<head><meta name=age-de-meta-label content='age=18 hash: x1 v=1.0 kind=sl protocol=all'>", PageLabel.MATURE),
+        (
+            "<head><meta name=age-de-meta-label content='age=0 info=shop.example/age-de.xml v=1.0 protocol=https'>",
+            PageLabel.NONE,
+        ),
+        (PICS_META.format("icra.org/ratingsv02.html", "na 1 nf 1"), PageLabel.ADULT),
+        (PICS_META.format("icra.org/ratingsv02.html", "nf 1 nt 1"), PageLabel.NONE),
+        (PICS_META.format("rsac.org/ratingsv01.html", "n 0 s 0 v 0"), PageLabel.NONE),
+        (VIDEO % '"isFamilyFriendly": false', PageLabel.MATURE),
+        (VIDEO % '"isFamilyFriendly":"http:\\/\\/schema.org\\/False"', PageLabel.MATURE),
+        (VIDEO % '"schema:isFamilyFriendly": ["False"]', PageLabel.MATURE),
+        (VIDEO % '"isFamilyFriendly": true, "isLive": false', PageLabel.NONE),
+        (VIDEO % '"about": "isFamilyFriendly: false"', PageLabel.NONE),
+        (
+            VIDEO % '"offers": {"hasAdultConsideration": ["https://schema.org/SexualContentConsideration"]}',
+            PageLabel.SEXUAL_ITEM,
+        ),
+        (VIDEO % '"hasAdultConsideration": "https://schema.org/AlcoholConsideration"', PageLabel.NONE),
+        (VIDEO % '"hasAdultConsideration": {"@id": "schema:UnclassifiedAdultConsideration"}', PageLabel.MATURE),
+        ("<body><div itemscope><meta itemprop=isFamilyFriendly content=False>", PageLabel.MATURE),
+        ("<body><span itemprop='isFamilyFriendly'> no </span>", PageLabel.MATURE),
+        ("<body><meta itemprop=isFamilyFriendly content=true>", PageLabel.NONE),
+        (
+            "<body><link property='schema:hasAdultConsideration' href='https://schema.org/SexualContentConsideration'>",
+            PageLabel.SEXUAL_ITEM,
+        ),
+        ('<body><pre>"isFamilyFriendly": false</pre><script>{"isFamilyFriendly": false}</script>', PageLabel.NONE),
+        (
+            '<body><textarea>{"isFamilyFriendly": false}</textarea><!-- itemprop=isFamilyFriendly content=no -->',
+            PageLabel.NONE,
+        ),
+    ],
+)
+def test_labels_as_sites_declare_them(page: str, label: PageLabel) -> None:
+    assert facts_of(page).label is label
+    for size in (1, 9, 70):
+        facts = PageFacts()
+        extractor = TextExtractor(facts)
+        for at in range(0, len(page), size):
+            extractor.feed(page[at : at + size])
+        extractor.feed("", last=True)
+        assert facts.label is label, size
+
+
+@pytest.mark.parametrize(
+    "label", ['"isFamilyFriendly": false', '"hasAdultConsideration": "SexualContentConsideration"']
+)
+def test_the_label_of_an_item_alone_closes_no_page(label: str) -> None:
+    assert scanned(VIDEO % label).finding is None
+
+
+def test_the_label_of_an_item_counts_with_the_words_of_its_page() -> None:
+    words = "<p>Sex toys, vibrators, dildos, anal plugs, butt plug, bondage, fetish, porn videos, xxx, blowjob, milf. "
+    item = VIDEO % '"hasAdultConsideration": "https://schema.org/SexualContentConsideration"'
+    assert scanned(VIDEO % '"isLive": false' + words).finding is None
+    assert scanned(item + words).finding == PageFinding(ADULT, False, False)
+    assert scanned(item + words, labels_only=True).finding is None, "a well-known shop"
+
+
+def test_the_labels_of_a_response() -> None:
+    explicit = PICS.format("rsac.org/ratingsv01.html", "n 4 s 4 v 0 l 4")
+    assert scanned("<p>Enter", pics=explicit, labels_only=True).finding == PageFinding(ADULT, True, True)
+    assert scanned("<p>Enter", rating="general, adult").finding == PageFinding(ADULT, True, True)
+    assert scanned("<p>Enter", rating="general", pics=PICS.format("icra.org", "nz 1 vz 1")).finding is None
+
+
+def test_labels_are_bounded() -> None:
+    linked = '<script type="application/ld+json">["' + "x" * 70_000 + '", {"isFamilyFriendly": false}]</script>'
+    assert facts_of(linked).label is PageLabel.NONE
+    for hostile in ('"isFamilyFriendly":' * 4000, "r (nf 1" * 9000, '"hasAdultConsideration":[' * 3000, "r " * 30_000):
+        assert facts_of(f'<script type="application/ld+json">{hostile}</script>').label is PageLabel.NONE
+        assert scanned("<p>Enter", pics=hostile).finding is None
 
 
 def test_facts_are_bounded() -> None:

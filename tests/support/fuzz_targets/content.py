@@ -54,7 +54,7 @@ def page_text(data: bytes, markup: Markup = Markup.HTML) -> None:
 def response_fields(data: bytes) -> None:
     """Read the fields of a response's head that say what its body is."""
     text = data.decode("latin-1")
-    head = Head("https://a.example/" + text, text, text, text, rating=text)
+    head = Head("https://a.example/" + text, text, text, text, rating=text, pics_label=text)
     BodyScan(head, ScanRules(ContentRules(page_limit=50, files=("executables",), everywhere=True)))
     without_http3(text)
     label_of("pics-label", text)

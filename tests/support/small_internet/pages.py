@@ -194,13 +194,14 @@ async def _mirror(request: Request, exchange: Exchange, rest: str) -> None:
     `data` in base64, with `gap` zeros after its 100th byte, `type`, `disposition`, and `encoding`.
 
     `coding` is an encoding that the data has already, `to` the place to which a `status` redirects, `allowed` the part
-    of the site that a service worker may serve.
+    of the site that a service worker may serve, `rating` and `pics-label` the page's labels.
     """
     query = {name: values[0] for name, values in parse_qs(urlsplit(request.record.target).query).items()}
     data = base64.urlsafe_b64decode(query["data"])
     data = data[:100] + bytes(int(query.get("gap", "0"))) + data[100:]
     headers = [("Content-Type", query["type"])] if "type" in query else []
     headers += [("Content-Disposition", query["disposition"])] if "disposition" in query else []
+    headers += [(name, query[name.lower()]) for name in ("Rating", "PICS-Label") if name.lower() in query]
     headers += [("Service-Worker-Allowed", query["allowed"])] if "allowed" in query else []
     if (encoding := query.get("encoding")) is not None:
         headers.append(("Content-Encoding", encoding))
