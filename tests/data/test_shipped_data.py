@@ -217,6 +217,67 @@ def test_a_block_category_touches_nothing_good_and_no_lifeline(category: str) ->
     assert [host for host in sorted(blocked) if covered(host, helping)] == []
 
 
+HELP = [
+    "988lifeline.org",
+    "samaritans.org",
+    "befrienders.org",
+    "papyrus-uk.org",
+    "jedfoundation.org",
+    "selfinjurysupport.org.uk",
+    "harmless.org.uk",
+    "sioutreach.org",
+    "lifesigns.org.uk",
+    "nationaleatingdisorders.org",
+    "anad.org",
+    "beateatingdisorders.org.uk",
+    "nedic.ca",
+    "butterfly.org.au",
+    "bzga-essstoerungen.de",
+    "splcenter.org",
+    "adl.org",
+    "ushmm.org",
+    "yadvashem.org",
+    "hopenothate.org.uk",
+    "lifeafterhate.org",
+    "exit-deutschland.de",
+    "hdot.org",
+    "amadeu-antonio-stiftung.de",
+    "samhsa.gov",
+    "nida.nih.gov",
+    "talktofrank.com",
+    "na.org",
+    "aa.org",
+    "drugfree.org",
+    "dancesafe.org",
+    "erowid.org",
+    "bluelight.org",
+    "tripsit.me",
+    "drugcom.de",
+    "norml.org",
+    "emcdda.europa.eu",
+    "smokefree.gov",
+    "truthinitiative.org",
+    "ash.org.uk",
+    "drinkaware.co.uk",
+    "al-anon.org",
+    "rauchfrei-info.de",
+    "tabac-info-service.fr",
+    "stopncii.org",
+    "takeitdown.ncmec.org",
+    "missingkids.org",
+    "internetmatters.org",
+    "iwf.org.uk",
+    "cybercivilrights.org",
+    "rainn.org",
+    "notyourporn.com",
+]
+
+
+@pytest.mark.parametrize("category", ["self-harm", "violence", "hate", "drugs", "alcohol-tobacco", "ai-chat", "adult"])
+def test_who_helps_informs_or_studies_is_not_taken_for_who_promotes(category: str) -> None:
+    assert [host for host in HELP if covered(host, set(STARTER_LISTS[category]))] == []
+
+
 def test_nothing_blockable_is_a_platform_that_others_live_on() -> None:
     blockable = {place: names for place, names in every_name().items() if place.startswith(("starter/", "service "))}
     good = {f"starter/{name}" for name in GOOD}
