@@ -407,7 +407,7 @@ def test_nights_are_drawn_on_the_week_shown_as_a_diff_and_undone(chromium, web, 
     page.locator("summary", has_text="The lines that changed").click()
     expect(page.locator("ins")).to_contain_text("tue-thu")
     page.get_by_role("button", name="Undo").click()
-    page.wait_for_url("**/changes?saved=*")
+    page.wait_for_url("**/changes**saved=*")
     assert web.policy_path.read_text() == before
     context.close()
 
