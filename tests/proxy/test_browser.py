@@ -81,7 +81,7 @@ def test_the_button_for_worries_opens_without_a_script_and_tells_nobody(
         stand.wait_for(lambda told: any(each.request and each.request.host == "adult.example" for each in told))
         requests: list[str] = []
         page.on("request", lambda request: requests.append(request.url))
-        page.get_by_text("Somebody or something worries me").click()
+        page.locator(".worry > summary").click()
         for choice, found in (
             ("I want to talk to someone", "childline.org.uk"),
             ("I want to report a person or a picture", "ceop.police.uk"),

@@ -160,7 +160,7 @@ def test_the_button_for_worries_leaves_no_trace(chromium, filled, caplog, person
         requests.clear()
         before = traces(filled)
         caplog.clear()
-        page.get_by_text("Somebody or something worries me").click()
+        page.locator(".worry > summary").click()
         page.get_by_text(words).click()
         expect(page.get_by_role("link", name="Call 0800 1111, Childline").first).to_be_visible()
         page.locator(".kind-of-help summary").nth(2).click()
