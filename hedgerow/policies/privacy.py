@@ -8,7 +8,7 @@ from hedgerow.policies.content import is_about_self_harm, search_words
 from hedgerow.policies.model import Decision, Observation, Privacy, Reason, Request
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import SearchEngines
-from hedgerow.policies.targets import ILLEGAL
+from hedgerow.policies.targets import HELP_FIRST, ILLEGAL
 
 _SITE_REASONS = frozenset({Reason.GRANT, Reason.EXCEPTION, Reason.RULE, Reason.LIFELINE})
 
@@ -22,8 +22,8 @@ def observe(ruleset: Ruleset, request: Request, decision: Decision, when: float,
     privacy = ruleset.privacy
     if decision.reason is Reason.LIFELINE or privacy is Privacy.NONE or is_private_search(request):
         return None
-    # Nothing is stored that could lead to illegal material.
-    topics_only = privacy is Privacy.CATEGORY or decision.what == ILLEGAL
+    # Nothing is stored that could lead to illegal material, or that tells what somebody in need has looked for.
+    topics_only = privacy is Privacy.CATEGORY or decision.what in HELP_FIRST | {ILLEGAL}
     return Observation(
         when=when,
         device=request.device,

@@ -14,6 +14,9 @@ from hedgerow.policies.text.suggestions import LONGEST_GUESSED, did_you_mean, gu
 
 ILLEGAL = "illegal"
 """The category that only exceptions in its own lists can open."""
+
+HELP_FIRST = frozenset({"self-harm", "hate"})
+"""Categories whose block page begins with helplines, and of which no site is stored, only the topic."""
 INTERNET = "internet"
 """Name of the whole internet, for schedules."""
 

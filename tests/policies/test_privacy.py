@@ -76,6 +76,15 @@ def test_searches_about_self_harm_are_never_stored(catalogue: Catalogue, privacy
     assert _observed(catalogue, privacy, "www.google.com", "http://www.google.com/search?q=how+to+knit") is not None
 
 
+@pytest.mark.parametrize("topic", ["self-harm", "hate"])
+def test_of_a_site_for_which_help_comes_first_only_the_topic_is_stored(tmp_path: Path, topic: str) -> None:
+    (tmp_path / "list.txt").write_text("grim.example\n")
+    compile_generation([Source("ours", topic, tmp_path / "list.txt")], tmp_path / "generation")
+    seen = _observed(Catalogue.open(tmp_path / "generation"), "full", "grim.example", "http://grim.example/how")
+    assert seen is not None
+    assert (seen.what, seen.host, seen.url, seen.rule) == (topic, "", "", "")
+
+
 def test_observations_of_illegal_material_name_no_host(tmp_path: Path) -> None:
     """Check this for an adult with full logging: the category is stored, the host is not."""
     (tmp_path / "sealed.txt").write_text(

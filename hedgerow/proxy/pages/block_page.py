@@ -23,7 +23,7 @@ from hedgerow.policies.decide import WELCOME_REASONS
 from hedgerow.policies.host_facts import Lifelines, Services, connectivity_checks, help_choices
 from hedgerow.policies.model import Decision, Privacy, Profile, Reason
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.policies.targets import ILLEGAL
+from hedgerow.policies.targets import HELP_FIRST, ILLEGAL
 from hedgerow.policies.text.notes import NOTE_LIMIT
 from hedgerow.policies.youtube import YOUTUBE_CHOSEN
 from hedgerow.proxy.pages.help import page_environment, render_help
@@ -91,6 +91,7 @@ _NO_PARTS = {
     "facts": (),
     "ask": None,
     "accept": None,
+    "help_first": False,
 }
 """The parts that a page may do without."""
 
@@ -149,7 +150,7 @@ class BlockPage:
             tuple[Decision, str, str, PageReader], tuple[tuple[tuple[str, str], ...], tuple[bytes, ...]]
         ](_MAX_CACHED_PAGES)
         self._help = help_choices(lifelines)
-        self._help_cache: dict[tuple[PageReader, bool], Markup] = {}
+        self._help_cache: dict[tuple[PageReader, bool, bool], Markup] = {}
 
     def reader_of(self, ruleset: Ruleset, accept_language: str) -> PageReader:
         """The reader of a page. Small children, by their age or by the device's profile, get simpler words, and other
@@ -323,6 +324,8 @@ class BlockPage:
             parts["advice"] = f"{self._portal}#advice"
         if decision.what == ILLEGAL and not reader.young:
             parts["care"] = self._help_section(reader, to_report=True)
+        elif decision.what in HELP_FIRST:
+            parts |= {"care": self._help_section(reader, is_first=True), "help_first": True}
         if reader.young:
             simple, sentence = translation.reason(decision, young=True)
             until = decision.until
@@ -339,12 +342,14 @@ class BlockPage:
         common["recorded"] = recorded
         return self._answer(status, self._template.render({**_NO_PARTS, **common, **parts}), "text/html")
 
-    def _help_section(self, reader: PageReader, *, to_report: bool = False) -> Markup:
+    def _help_section(self, reader: PageReader, *, to_report: bool = False, is_first: bool = False) -> Markup:
         """The section with helplines, the longest part of every page, rendered once for every kind of reader."""
-        key = (reader, to_report)
+        key = (reader, to_report, is_first)
         if key not in self._help_cache:
             words = self._translations[reader].words
-            self._help_cache[key] = render_help(words, self._help, young=reader.young, to_report=to_report)
+            self._help_cache[key] = render_help(
+                words, self._help, young=reader.young, to_report=to_report, is_first=is_first
+            )
         return self._help_cache[key]
 
     def _answer(

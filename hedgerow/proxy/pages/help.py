@@ -35,14 +35,20 @@ def page_environment() -> Environment:
 
 
 def render_help(
-    words: Mapping[str, Any], choices: HelpChoices, *, young: bool = False, to_report: bool = False
+    words: Mapping[str, Any],
+    choices: HelpChoices,
+    *,
+    young: bool = False,
+    to_report: bool = False,
+    is_first: bool = False,
 ) -> Markup:
     """Return the section in the `words` of a language.
 
-    `to_report`: something illegal was blocked, so reporting is open from the start.
+    `to_report`: something illegal was blocked, so reporting is open from the start. `is_first`: the page
+    begins with it.
     """
     template = page_environment().get_template("care.html")
-    section = template.render(words=words, young=young, to_report=to_report, choices=choices)
+    section = template.render(words=words, young=young, to_report=to_report, choices=choices, is_first=is_first)
     return Markup(section)  # noqa: S704  escaped there
 
 

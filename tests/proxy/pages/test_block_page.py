@@ -603,6 +603,20 @@ def test_illegal_material_is_reported_not_asked_for(country: str | None, hotline
     assert hotline in opened
 
 
+@pytest.mark.parametrize("language", ["en", "de", "fr", "es", "pt", "ar"])
+@pytest.mark.parametrize(("topic", "young"), [("self-harm", True), ("self-harm", False), ("hate", False)])
+def test_help_comes_first_and_the_reason_second(language: str, topic: str, young: bool) -> None:
+    page, reader = BlockPage("GB"), PageReader(language, young)
+    given = Decision(Verdict.BLOCK, Reason.CATEGORY, topic)
+    html, usual = (
+        page.blocked(each, "x.example", "https://x.example/", NOW, reader=reader).body.decode()
+        for each in (given, decision())
+    )
+    assert html.count('id="care"') == html.count('id="what"') == html.count("<h1") == 1
+    assert html.index('<h1 id="care"') < html.index("tel:") < html.index('<h2 id="what"')
+    assert usual.index('<h1 id="what"') < usual.index('<h2 id="care"')
+
+
 def test_a_cached_page_has_the_url_of_the_request() -> None:
     page, reader = BlockPage("GB"), PageReader()
     decision = Decision(Verdict.BLOCK, Reason.CATEGORY, "adult")
