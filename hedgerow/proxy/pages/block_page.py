@@ -303,7 +303,7 @@ class BlockPage:
             if decision.reason is Reason.CATEGORY and reader.language == "en" and not reader.is_family
             else ""
         )
-        parts = {
+        parts: dict[str, Any] = {
             "heading": heading,
             "why": why,
             "about": about,
