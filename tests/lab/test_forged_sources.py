@@ -94,7 +94,7 @@ def test_a_query_in_a_siblings_name_is_not_the_siblings(gateway: House, sibling:
 
 def test_traffic_in_a_siblings_name_does_not_pass(gateway: House) -> None:
     before = dropped(gateway)
-    forge(gateway, f"{LAN4}.10", PEER4, 27015, b"bytes", 20)
+    forge(gateway, f"{LAN4}.10", PEER4, 3074, b"bytes", 20)
     assert dropped(gateway) == before + 20
 
 
@@ -104,8 +104,8 @@ def test_an_address_may_change_hands(gateway: House) -> None:
     give_address(tablet, 40)
     try:
         give_address(laptop, NUMBERS["tablet"])
-        assert reached(datagram(PEER4, 27015), gateway, laptop, hoped=True)
-        assert reached(datagram(PEER4, 27015), gateway, tablet, hoped=True)
+        assert reached(datagram(PEER4, 3074), gateway, laptop, hoped=True)
+        assert reached(datagram(PEER4, 3074), gateway, tablet, hoped=True)
     finally:
         give_address(laptop, NUMBERS["laptop"])
         give_address(tablet, NUMBERS["tablet"])

@@ -111,7 +111,7 @@ def is_cut(streams: Sequence[Stream], others: Sequence[Stream]) -> bool:
 
 def test_a_pause_cuts_the_connections_of_its_person_only(gateway: House) -> None:
     tablet, parent = gateway.devices["tablet"], gateway.devices["parent"]
-    places = (("udp", PEER4, 27015), ("udp", PEER6, 27015), ("tcp", PEER4, 5222), ("tcp", PEER6, 5222))
+    places = (("udp", PEER4, 3074), ("udp", PEER6, 3074), ("tcp", PEER4, 5222), ("tcp", PEER6, 5222))
     for device in ("tablet", "parent"):
         gateway.meet(device)
     gateway.resolve("tablet")
@@ -132,7 +132,7 @@ def test_a_pause_cuts_the_connections_of_its_person_only(gateway: House) -> None
         assert helpline.strip() == f"{address4('www.childline.org.uk')}"
     finally:
         gateway.hedgerow("resume", "mia")
-    wait_until(lambda: datagram(PEER4, 27015)(gateway, tablet), 20, "the resume")
+    wait_until(lambda: datagram(PEER4, 3074)(gateway, tablet), 20, "the resume")
 
 
 def test_an_unknown_device_is_held_and_can_be_paused(gateway: House) -> None:
@@ -140,13 +140,13 @@ def test_an_unknown_device_is_held_and_can_be_paused(gateway: House) -> None:
     gateway.meet("phone")
     page = reads("https://www.school.example/", page="www.school.example")
     assert reached(page, gateway, phone, hoped=True)
-    for aim in (datagram(PEER4, 27015), datagram(PEER6, 27015)):
+    for aim in (datagram(PEER4, 3074), datagram(PEER6, 3074)):
         assert not reached(aim, gateway, phone, hoped=False), "names and pages only, until somebody names it"
     assert reached(datagram(PEER4, 123, 48), gateway, phone, hoped=True), "the time"
     gateway.hedgerow("pause", f"{LAN4}.12")
     try:
         wait_until(lambda: not page(gateway, phone), 20, "the pause of the phone")
-        assert reached(datagram(PEER4, 27015), gateway, gateway.devices["tablet"], hoped=True)
+        assert reached(datagram(PEER4, 3074), gateway, gateway.devices["tablet"], hoped=True)
     finally:
         gateway.hedgerow("resume", f"{LAN4}.12")
 
@@ -257,8 +257,8 @@ def test_one_interface_for_devices_and_internet(house: House) -> None:
             house.meet(who)
             shut = [attempt.what for attempt in ALLOWED if not attempt.aim(house, house.devices[who])]
             assert not shut, who
-        assert reached(datagram(PEER4, 27015), house, house.devices["parent"], hoped=True)
-        for aim in (asks("8.8.8.8"), asks("1.1.1.1", "+tls"), datagram(PEER4, 27015), datagram(PEER6, 40000)):
+        assert reached(datagram(PEER4, 3074), house, house.devices["parent"], hoped=True)
+        for aim in (asks("8.8.8.8"), asks("1.1.1.1", "+tls"), datagram(PEER4, 3074), datagram(PEER6, 40000)):
             assert not aim(house, house.devices["tablet"])
     finally:
         house.hedgerow("gateway", "remove")

@@ -618,8 +618,8 @@ def test_the_guide_and_a_change_by_keyboard_alone(chromium, new_web):
     assert page.get_by_role("switch", name="Games").get_attribute("aria-checked") == "false"
     until_policy_says(page, new_web, "block: [games]")
     page.get_by_role("button", name="Undo").focus()
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/changes**")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
     assert "games" not in new_web.policy_path.read_text()
     page.close()
 

@@ -275,7 +275,7 @@ def test_failures_are_explained_in_the_language_of_the_reader(
     finally:
         stand.swap(policy=policy)
     port = curl("http://files.example:25/", proxy=stand.proxy, source=CHILD, options=german)
-    assert (port.status, "Dieser Port ist hier gesperrt" in port.text) == (403, True)
+    assert (port.status, "Diese Adresse lässt sich hier nicht öffnen" in port.text) == (403, True)
     house = curl("http://10.1.2.3/", proxy=stand.proxy, source=CHILD, options=("--header", "Accept-Language: fr"))
     assert (house.status, "Cette adresse est bloquée ici" in house.text) == (403, True)
 
