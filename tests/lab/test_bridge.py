@@ -75,12 +75,12 @@ def test_a_pause_cuts_connections_through_the_bridge(bridge: House) -> None:
     bridge.hedgerow("gateway", "apply", "--lan", "lan")
     tablet, parent = bridge.devices["tablet"], bridge.devices["parent"]
     bridge.meet("tablet")
-    assert reached(datagram(PEER4, 27015), bridge, tablet, hoped=True)
+    assert reached(datagram(PEER4, 3074), bridge, tablet, hoped=True)
     bridge.hedgerow("pause", "mia")
     deadline = time.monotonic() + 20
-    while datagram(PEER4, 27015)(bridge, tablet):
+    while datagram(PEER4, 3074)(bridge, tablet):
         assert time.monotonic() < deadline
-    assert reached(datagram(PEER4, 27015), bridge, parent, hoped=True)
+    assert reached(datagram(PEER4, 3074), bridge, parent, hoped=True)
     bridge.hedgerow("resume", "mia")
 
 

@@ -80,7 +80,7 @@ def test_a_guest_uses_a_voucher(cafe: House) -> None:
     assert "/device/code" not in welcome, "access codes are not offered here"
     assert reached(reads("https://www.childline.org.uk/", page="www.childline.org.uk"), cafe, phone, hoped=True)
     for aim in (
-        datagram(PEER4, 27015),
+        datagram(PEER4, 3074),
         asks("8.8.8.8"),
         reads("https://www.school.example/", page="www.school.example"),
     ):
@@ -96,14 +96,14 @@ def test_a_guest_uses_a_voucher(cafe: House) -> None:
         f"code={code}",
         f"http://{LAN4}.1:8053/device/voucher",
     )
-    until(lambda: datagram(PEER4, 27015)(cafe, phone), "the seat is open")
+    until(lambda: datagram(PEER4, 3074)(cafe, phone), "the seat is open")
     until(lambda: checked(phone) == "200", "the phone sees the internet")
     assert "page of captive.apple.com" in phone.must("curl", "-s", "http://captive.apple.com/")
     assert not asks("8.8.8.8")(cafe, phone), "as a child's seat"
     assert not portal_state(phone)["captive"]
 
     cafe.hedgerow("seat", "end", "seat-1")
-    until(lambda: not datagram(PEER4, 27015)(cafe, phone), "running connections are cut")
+    until(lambda: not datagram(PEER4, 3074)(cafe, phone), "running connections are cut")
     until(lambda: checked(phone) == f"302 {PORTAL}", "the welcome page again")
 
 

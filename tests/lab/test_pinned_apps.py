@@ -114,7 +114,7 @@ def test_a_pinned_app_is_passed_through_after_a_refusal(house: House, kind: str,
     log = house.router.must(
         "curl", "-sf", "-H", f"Authorization: Bearer {token(house)}", f"http://127.0.0.1:8053/log?host={host}"
     )
-    assert "passed through uninspected" in log
+    assert "Passed through uninspected" in log
     lines = [line.split() for line in (house.state / "refused" / "pass-through").read_text().splitlines()]
     (ends,) = [float(until_) for until_, its, device in lines if (its, device) == (host, "tablet")]
     assert 0 < ends - time.time() <= DAY_S + 1, "written in whole seconds, rounded up"

@@ -102,7 +102,7 @@ def until(condition: Callable[[], object], what: str) -> None:
 
 
 def is_on_line(cafe: House, laptop: Space) -> bool:
-    return datagram(PEER4, 27015)(cafe, laptop)
+    return datagram(PEER4, 3074)(cafe, laptop)
 
 
 @pytest.mark.timeout(300)
