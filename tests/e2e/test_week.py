@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from small_internet import SmallInternet
 from small_internet.browser import FOR_PAGES, browser_for_pages
@@ -44,6 +46,6 @@ def test_a_drawn_closing_time_closes_dns_and_undo_reopens_it(whole_internet: Sma
         page.get_by_role("status").wait_for()
         wait_until(lambda: told(running, "files.example") == ["0.0.0.0"], 30, "the drawn time at the resolver")
         assert 'camping: {block: internet, when: "00:00-24:00"}' in running.policy_path.read_text()
-        with page.expect_navigation():
+        with page.expect_navigation(url=re.compile(r"/people/[^/]+/schedules\?")):
             page.get_by_role("button", name="Undo").click()
         wait_until(lambda: told(running, "files.example") == there, 30, "the undoing at the resolver")

@@ -135,7 +135,7 @@ class GuidePages(PageGroup):
             "near": near,
             "apart": others,
             "numbers": numbers,
-            "rows": ["open", *(f"{name}-{row}" for row in range(DEVICE_ROWS) for name in _FIELDS)],
+            "rows": [f"{name}-{row}" for row in range(DEVICE_ROWS) for name in _FIELDS],
             "most": DEVICE_ROWS,
             "opened": request.query_params.get("open", ""),
             "found": found,

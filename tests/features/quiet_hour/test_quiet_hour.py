@@ -118,7 +118,7 @@ def test_a_parent_begins_and_ends_it_on_today_and_everybody_sees_its_end(house: 
     with browser(house) as parent:
         assert "Closes the internet for all children" in parent.get("/").text
         assert parent.post("/quiet-hour", data={"minutes": "30"}).status_code == 303
-        page = unescape(parent.get("/").text)
+        page = unescape(parent.get("/today/everybody").text)
         assert "Quiet hour until" in page
         assert "eve, mia, tom, old-tablet" in page
         assert "hedgerow_quiet_hour_closed 4.0" in parent.get("/metrics").text
