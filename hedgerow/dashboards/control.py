@@ -24,6 +24,9 @@ from hedgerow.task_state import StatusRow, TaskState
 STARTING_S = 60.0
 """Seconds that a worker may take for its first start before that counts as a trouble."""
 
+UNDO_S = 600.0
+"""Seconds after which what was given, taken or answered is not undone any more."""
+
 
 class InvalidInput(ValueError):
     """A request that cannot be fulfilled, such as one for an unknown device or a malformed host.
@@ -45,6 +48,11 @@ class InvalidInput(ValueError):
         """Attribute the problem to a field of the form, unless it already is."""
         self.field = self.field or field
         return self
+
+
+def changed_since() -> InvalidInput:
+    """Return the refusal of an undo after which something else was done."""
+    return InvalidInput("This has been changed since, so nothing was undone.")
 
 
 @contextlib.contextmanager

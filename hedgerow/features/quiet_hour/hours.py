@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.control import UNDO_S, InvalidInput, changed_since
 from hedgerow.features.contract import Core, Snapshots
 from hedgerow.journal.access_store import begin_pause, end_pauses
 from hedgerow.journal.reader import is_running_pause, pause_of
@@ -18,10 +18,6 @@ from hedgerow.policies.model import DeviceId, Pause, Policy
 
 NOTE = "quiet-hour"
 """Note of the pauses of a quiet hour, which pages and block pages show as its name."""
-
-
-UNDO_S = 600.0
-"""Seconds after which its end is not undone any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +83,7 @@ class QuietHours:
         """
         given = await asyncio.to_thread(self._ended, now)
         if not given or self.running(now) is not None:
-            raise InvalidInput("This has been changed since, so nothing was undone.")
+            raise changed_since()
         again = [replace(each, id=secrets.token_hex(6), actor=actor, starts=now) for each in given]
         await asyncio.to_thread(self._replace, again, actor, now)
         await self._snapshots.put_in_force()

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, func, select
 from sqlalchemy.exc import IntegrityError
 
 from hedgerow.app.control.sessions import PAUSED_SESSION
-from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.control import UNDO_S, InvalidInput, changed_since
 from hedgerow.features.contract import Core
 from hedgerow.journal.access_store import begin_pause, end_pauses, pauses_of, undo_later_bedtime
 from hedgerow.journal.reader import is_running_pause, pause_of
@@ -22,15 +22,7 @@ from hedgerow.policies.effective_users import has_seats
 from hedgerow.policies.model import Grant, Pause
 from hedgerow.policies.time_model import Bonus
 
-UNDO_S = 600.0
-"""Seconds after which nothing is undone any more."""
-
 _PAUSE, _REQUEST = pauses.c, access_requests.c
-
-
-def changed_since() -> InvalidInput:
-    """Return the refusal of an undo after which something else was done."""
-    return InvalidInput("This has been changed since, so nothing was undone.")
 
 
 class JournalOfTime:

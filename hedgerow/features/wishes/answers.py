@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from hedgerow.dashboards.accounts import Principal
 from hedgerow.dashboards.actions.operations import TimeControl
-from hedgerow.dashboards.control import BudgetRow, Control, DangerousOpening, InvalidInput
+from hedgerow.dashboards.control import UNDO_S, BudgetRow, Control, DangerousOpening, InvalidInput, changed_since
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.notices import Notice, localized
 from hedgerow.dashboards.scopes import AccessScope
@@ -47,7 +47,6 @@ _ASKED = {
     WishKind.RULE: message("%(name)s asks why a rule is as it is."),
 }
 _HOUR_S = 3600.0
-_UNDO_S = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,8 +172,8 @@ class Wishes:
         now = self._clock()
         wish = await asyncio.to_thread(self.store.wish, wish_id)
         if wish.state is not WishState.GRANTED or not wish.result:
-            raise _changed_since()
-        if (wish.answered_at or 0.0) < now - _UNDO_S:
+            raise changed_since()
+        if (wish.answered_at or 0.0) < now - UNDO_S:
             raise InvalidInput("Nothing was undone: that is possible for ten minutes only.")
         await asyncio.to_thread(self._take_back, wish, actor, now)
         await self._put_in_force()
@@ -231,7 +230,7 @@ class Wishes:
                 else:
                     undo_later_bedtime(self._journal, connection, str(wish.result), actor, now)
             except NoSuchEntry:
-                raise _changed_since() from None
+                raise changed_since() from None
 
 
 def wishes_of(core: Core) -> Wishes:
@@ -288,10 +287,6 @@ def _talk_about(store: Store, policy: Policy, request_id: int, *, actor: str, wh
         if asked.person in policy.people:
             person = str(asked.person)
             WishStore(store).insert_talk(connection, asked, person, actor=actor, why=why, now=now)
-
-
-def _changed_since() -> InvalidInput:
-    return InvalidInput("This has been changed since, so nothing was undone.")
 
 
 def _answered(wish: Wish) -> InvalidInput:
