@@ -131,7 +131,7 @@ def test_what_is_shown_is_what_is_printed(command: str, output: str, tmp_path: P
 def test_every_test_that_a_document_names_exists() -> None:
     named = {
         name
-        for path in DOCUMENTS
+        for path in [*DOCUMENTS, *(ROOT / "bench").glob("results/*.md")]
         for name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", path.read_text(encoding="utf-8"))
     }
     assert len(named) > 30
@@ -208,6 +208,7 @@ DEVELOPER_DOCUMENTS = [
     ROOT / "CONTRIBUTING.md",
     ROOT / "ARCHITECTURE.md",
     ROOT / "docs" / "threat-model.md",
+    ROOT / "bench" / "results" / "attacks.md",
     *(ROOT / "docs").glob("adr/*.md"),
 ]
 _FILE = re.compile(r"(?:[\w.-]+/)+(?:[\w*.-]+\.(?:py|md|yaml|html|po|toml|json))?")

@@ -71,17 +71,13 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
 
 ## What stays open
 
-- **Slow tunnels in traffic that every device needs.** DNS queries reach any nameserver on the internet. NTP passes with five packets per
-  second for the whole network, pings with twenty, and ICMP's error messages with ten, in both directions. If queries and answers for one
-  domain exceed 128 KB per minute on one device (some 700 ordinary names), that domain is blocked there for an hour. The journal records it.
-  Above 512 KB for all domains together, without the first 2 KB of each, each may have 8 KB only. All devices without a name in a
-  home with children count as one. `allow` in the policy opens a domain.
+- **Slow tunnels in traffic that every device needs.** DNS queries reach any nameserver on the internet, up to
+  [some kilobytes per second](dns.md#tunnels-in-names). NTP passes with five packets per second for the whole network, pings with twenty, and ICMP's
+  error messages with ten, in both directions.
 - **A tunnel to a server with a name, at a non-standard port, except in strict mode.** Such a server looks like a game or a mail program. It
-  takes a server outside the home under a name that no list has, and the journal shows that name. SSH and web proxies are recognised by the
-  first bytes that the client sends, also if these come in pieces. Inside TLS, or disguised by a program of one's own, they are not. `ports`
-  in the policy names the ports that are redirected,
-  by default all web ports of Cloudflare ([proxy.md](proxy.md)). Anything but HTTP and TLS fails there. The owner of a domain can give a
-  name to any address, also to that of a blocked site. That site then opens if it serves HTTPS at a port that is not redirected.
+  takes a server outside the home under a name that no list has, and the journal shows that name. SSH and web proxies are recognised by their
+  first bytes, but not inside TLS, or disguised. The owner of a domain can give a name to any address, also to that of a blocked site. That site
+  then opens if it serves HTTPS at a [port that is not redirected](proxy.md#destinations-that-are-closed).
 - **Ports of calls and games**, which `network.flows` opens to every address while one of their services is open to the child: some UDP ports of
   Steam, Xbox and PlayStation, and those of STUN and TURN servers for connections that begin with a STUN message, from 8 years on by default. A tunnel
   made for the purpose passes there. `flows: [push]` closes them.
@@ -103,18 +99,14 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
   ([proxy.md](proxy.md)); the first connections after it has changed pass.
 - **An own name for the address of a site that is blocked, over plain HTTP**, if that site answers to any name. The proxy judges the name that the
   request has.
-- **A copied MAC address.** Hedgerow knows devices by MAC address, so a device with the address of a parent's phone is that phone, and one with a
-  sibling's has the sibling's rules and time: while the phone
-  is away, and also while it is here, if the copy answers ARP with that address too, which disturbs both. Give parents a Wi-Fi network of their
-  own with another password, which a child's device cannot join. Or know an adult's device by its [tunnel](features/away.md#known-by-its-tunnel-only) alone: nobody
-  has its key, and outside the tunnel it has the rules of devices without a name. The card of an adult's device offers it. The neighbour table cannot tell a
-  complete copy from its owner, and Hedgerow does not ask the switch or the access point at which port a device is. A copy can't use the owner's
-  sign-in for long ([web.md](web.md#signing-in)).
-- **A hotspot of an adult's device, with a raised TTL.** What an adult's device forwards for others is guarded as a device without a name
-  ([0019](adr/0019-tethered-connections.md)). The gateway knows it by source addresses of other devices, and by a TTL that has been counted
-  down. Behind a hotspot, all packets have the address of the adult's device; a device there that sends with a TTL of 65, which takes
-  administrator's rights on it, cannot be told apart. Give hotspots a password, and switch off IP forwarding that nothing needs. An adult's
-  device that the policy knows by IP address is not examined. Without the gateway, queries that an adult's device forwards count as its own.
+- **A copied MAC address.** A device with the address of a parent's phone is that phone, and one with a sibling's has the sibling's rules and time:
+  while the phone is away, and also while it is here, which disturbs both. Give parents a Wi-Fi network of their own with another password, which a
+  child's device cannot join. Or know an adult's device by its [tunnel](features/away.md#known-by-its-tunnel-only) alone: nobody has its key. A copy
+  can't use the owner's sign-in for long ([web.md](web.md#signing-in)).
+- **A hotspot of an adult's device, with a raised TTL.** What an adult's device forwards for others is
+  [guarded as a device without a name](features/tethering.md). A device behind the hotspot that sends with a TTL of 65, which takes administrator's
+  rights on it, cannot be told apart. Give hotspots a password, and switch off IP forwarding that nothing needs. An adult's device that the policy
+  knows by IP address is not examined. Without the gateway, queries that an adult's device forwards count as its own.
 - **Another internet connection**: mobile data, or a neighbour's Wi-Fi. A [tunnel home](features/away.md) carries the rules there while
   it is on.
   The owner of an unsupervised phone can switch it off, delete the app WireGuard, or name a Wi-Fi network like the one at home. To lock it,
@@ -123,10 +115,9 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
   only a device owner (a device policy) can lock that. Beside it, use the phone's own parental controls.
 - **A tunnel that looks like an allowed page**: a private server under an unlisted name, reached by HTTPS, with a certificate that anybody
   trusts. It takes a domain, a server outside the home and an adult's knowledge. Servers with certificates of their own, and proxies that
-  answer a stranger as proxies do, are recognised, also later while they are used ([proxy.md](proxy.md#unlisted-hosts)). One that answers
-  as a web site to everybody without its password is recognised by its traffic: after ten minutes in each of which it carries 2 MB or more,
-  nearly all of the device's, in both directions, the site is closed to that device and you are asked. Open stay the first ten minutes, and
-  a tunnel that is used for less than that (messages, games). So does one that takes turns with another domain or runs beside much other
+  answer a stranger as proxies do, are recognised, also later while they are used ([proxy.md](proxy.md#unlisted-hosts)).  One that answers
+  as a web site to everybody without its password is recognised by its traffic: after ten busy minutes the site is closed to that device and you are
+  asked. Open stay the first ten minutes, and a tunnel that is used for less than that (messages, games). So does one that takes turns with another domain or runs beside much other
   traffic, and one for films alone, which go one way. A relay for calls behind TLS (TURN, as by WebRTC) is one that a
   web page can use by itself. WebSocket, and proxies that answer at a path of their own (MASQUE, oblivious DNS over HTTPS), look like any
   page. They are recognised by their traffic too, with the certificate and without it. The journal shows the name.
@@ -135,8 +126,7 @@ is open. `hedgerow doctor DEVICE` shows which bypasses are open to a device in y
   that are never inspected stay such a front with the certificate too: banks, health, and helplines, which are open during a pause. So does
   a host that a list or service knows for which a device refuses the certificate without having used it in the ten minutes before, as with
   Google's AI mode, unless the policy says [`pass_through: false`](content.md). For any other host somebody in charge must agree.
-- **Encrypted client hello (ECH)** of some providers. Hedgerow removes ECH keys from DNS answers and refuses handshakes that show the public
-  name of a provider it knows, such as Cloudflare. The hidden names of other providers pass if a device has their keys from elsewhere.
+- **Encrypted client hello (ECH)** of providers that Hedgerow does not know, if a device has their keys from elsewhere than DNS.
 - **Devices on the same network segment** reach each other without the router. A game between two computers at home goes on at bedtime, and
   a proxy on an adult's computer serves a child. Adults' computers need a password; Wi-Fi client isolation helps. If Hedgerow's machine is
   the switch too (a bridge with br_netfilter), strict mode closes this.
@@ -163,21 +153,17 @@ Two things are closed that you may want open. Wi-Fi calling is IPsec, and refuse
   packets whose IP address belongs to another MAC address (`tests/lab/test_forged_sources.py`). Without the gateway, Hedgerow can't see who
   sent a query over UDP: it counts for the owner of the address, to whom the answer goes.
 - **ARP and neighbour discovery spoofing.** A device can pretend to be the router to others, or another device to the router. Its own
-  traffic still has its own MAC address and stays filtered. But it can disturb others and read what they do not encrypt, such as a password
-  that a parent types on a page opened by HTTP. The cookie of a parent's session opens nothing on another device (tried above). With a copy
-  of the parent's MAC address
-  too, it can look at the pages, and change something until the password is asked for again, which is half a day after it was given
-  ([web.md](web.md#signing-in)). Whoever reads the password itself has everything: open the pages by HTTPS. Hedgerow does not
-  see traffic between two devices. A switch with ARP inspection and RA guard, or Wi-Fi client isolation, prevents this.
+  traffic stays filtered. But it can disturb others and read what they do not encrypt, such as a password that a parent types on a page opened by
+  HTTP. With the cookie of a parent's session and a copy of its MAC address, it can change something until the
+  [password is asked for again](web.md#signing-in). Open the pages by HTTPS. A switch with ARP inspection and RA guard, or Wi-Fi client isolation,
+  prevents this.
 - **A rogue DHCP server** can give other devices another resolver. The gateway redirects their queries back, unless the rogue server names
   itself as their router too. DHCP snooping in the switch prevents this.
 - **Another device's DHCP identity**: with its client identifier a device gets its IP address, which gains nothing (tried above). A name in
   a lease counts for the MAC address only if that is at the lease's IP address, so a made-up identifier (DUID) names no other device.
 - **A proxy for others.** A device can answer for `wpad` by LLMNR or multicast DNS, and a browser that looks there sends it all
   traffic. What passes through a child's device is filtered as the child's. `network.wpad` answers in DNS, which browsers ask first.
-- **Host names.** A host name grants nothing, whether a device announces it by DHCP or by multicast DNS. In DNS, in the proxy, at the
-  proxy's sign-in and in the web pages, a device with an adult's host name is an unknown device. A host name can only restrict
-  ([policy.md](policy.md#how-a-device-is-known)), so identify adults' devices by MAC address.
+- **Host names** can only restrict ([policy.md](policy.md#how-a-device-is-known)), so identify adults' devices by MAC address.
 - **VLAN tags and other ports of the router** lead to no network that the gateway does not guard, if each interface with devices was named
   with `--lan`. `hedgerow gateway apply` warns about the others.
 """
