@@ -318,7 +318,7 @@ rules_told = _state(  # the rules of each child that its page has told it, and w
     *_text("rules"),  # JSON
     *_text("privacy"),  # the level in force
     *_text("raised"),  # the level that is announced, empty without one
-    *_instant("raised_at", "begins_at"),
+    *_instant("raised_at", "begins_at"),  # when it was seen last; when it begins if time goes on from then
 )
 rule_changes = _log(  # of children's rules
     "rule_changes",

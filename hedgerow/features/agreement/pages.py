@@ -98,12 +98,13 @@ class OwnCard:
     look_at: float
     changes: tuple[RuleChange, ...]
     seen: str
-    raised: RecordingLevel | None
+    raised: Privacy | None
+    begins_at: float
 
     @property
     def seen_then(self) -> str:
         """A message about what the parents see once the announced level has begun."""
-        return SEEN[self.raised.raised] if self.raised is not None and self.raised.raised is not None else ""
+        return SEEN[self.raised] if self.raised is not None else ""
 
     def told(self, reader: Language) -> tuple[tuple[RuleChange, Difference], ...]:
         """Return the changes of the last days in words."""
@@ -210,7 +211,7 @@ def _of_device(context: PageContext, view: DeviceView) -> OwnCard | None:
     person = _child_at(context, view)
     if person is None or (standing := _standing(context, person)) is None:
         return None
-    level = standing.terms.rules.privacy
+    level, announced = standing.terms.rules.privacy, context.part(guard_of).announced(person)
     return OwnCard(
         is_due=standing.is_due,
         is_agreed=standing.is_agreed,
@@ -220,7 +221,8 @@ def _of_device(context: PageContext, view: DeviceView) -> OwnCard | None:
         look_at=standing.agreement.look_at,
         changes=context.part(changes_of).of_child(person),
         seen=SEEN[level] if is_more(level, Privacy.CATEGORY) else "",
-        raised=context.part(guard_of).announced(person),
+        raised=announced.raised if announced is not None else None,
+        begins_at=announced.begins_at if announced is not None else 0.0,
     )
 
 

@@ -20,36 +20,48 @@ from hedgerow.features.contract import Core
 from hedgerow.journal.store import Store, cause_of
 from hedgerow.journal.tables import rules_told
 from hedgerow.policies.model import Device, Person, Policy, Privacy
+from hedgerow.seen_time import HOUR_S, Awaited, ClockWatch, Passing, is_worth_saving, merged, uptime_s
 
 log = logging.getLogger("hedgerow.control")
 
 NOTICE_S = 86_400.0
-"""Seconds between the announcement of a higher level and its beginning."""
+"""Seconds that have to be seen passing between the announcement of a higher level and its beginning."""
+_LONGEST_OFF_S = HOUR_S
+"""Seconds that count while Hedgerow is off, at most: the child can't read its page then."""
 _LEVELS = (Privacy.NONE, Privacy.CATEGORY, Privacy.DOMAIN, Privacy.FULL)
 _T = rules_told.c
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecordingLevel:
-    """The level in force for a child, and a higher one that is announced, with its beginning."""
+class RecordingLevel(Awaited):
+    """The level in force for a child, and a higher one that is announced."""
 
     person: str
     privacy: Privacy
     raised: Privacy | None = None
-    raised_at: float = 0.0
-    begins_at: float = 0.0
+
+    @property
+    def begins_at(self) -> float:
+        """When the higher level begins if the clock goes on as it should, to the minute."""
+        return (self.seen_at + self.unseen) // 60 * 60
 
 
-def next_level(level: RecordingLevel, wanted: Privacy, now: float) -> RecordingLevel:
-    """Return the level at `now`, given that of the policy. A lower one is in force at once."""
+def next_level(level: RecordingLevel, wanted: Privacy, now: float, passing: Passing | None = None) -> RecordingLevel:
+    """Return the level at `now`, given that of the policy. A lower one is in force at once.
+
+    A higher one begins once a day was seen passing since it was announced, and the clock is steady. `passing` is what
+    was seen since the last look, None between two looks: then nothing begins.
+    """
     if not is_more(wanted, level.privacy):
         return RecordingLevel(person=level.person, privacy=wanted)
     if level.raised is None or is_more(wanted, level.raised):
-        return replace(level, raised=wanted, raised_at=now, begins_at=now + NOTICE_S)
-    if now >= level.begins_at:
+        return replace(level, raised=wanted, unseen=NOTICE_S, seen_at=now)
+    if passing is None:
+        return replace(level, raised=wanted)
+    unseen = level.unseen_after(passing, now)
+    if not unseen and passing.is_steady:
         return RecordingLevel(person=level.person, privacy=wanted)
-    # A clock that was ahead makes nobody wait for longer.
-    return replace(level, raised=wanted, begins_at=min(level.begins_at, now + NOTICE_S))
+    return replace(level, raised=wanted, unseen=unseen, seen_at=now)
 
 
 def is_more(one: Privacy, other: Privacy) -> bool:
@@ -102,8 +114,9 @@ def _level_at(policy: Policy, person: Person, device: Device | None) -> Privacy:
 class RecordingGuard:
     """The levels of all children. `hold` may be called from any thread and waits for nothing, the rest for the disk."""
 
-    def __init__(self, store: Store, clock: Callable[[], float]) -> None:
-        self._store, self._clock = store, clock
+    def __init__(self, store: Store, clock: Callable[[], float], uptime: Callable[[], float] = uptime_s) -> None:
+        self._store, self._clock, self._uptime = store, clock, uptime
+        self._watch: ClockWatch | None = None
         self._lock = threading.RLock()
         self._levels: dict[str, RecordingLevel] = {}
         self._saved: dict[str, RecordingLevel] = {}
@@ -131,14 +144,18 @@ class RecordingGuard:
     def look(self) -> bool:
         """Begin what is due, and save. Return True if another policy is in force now."""
         with self._lock:
+            if self._watch is None:
+                seen_at = max((level.seen_at for level in self._saved.values()), default=0.0)
+                self._watch = ClockWatch(seen_at, _LONGEST_OFF_S)
+            passing = self._watch.look(self._clock(), self._uptime())
             before = self._last
             if before is not None and any(level.raised is not None for level in self._levels.values()):
-                self._last = (before[0], self._held(before[0]))
+                self._last = (before[0], self._held(before[0], passing))
             is_other = before is not None and self._last is not None and before[1] != self._last[1]
             if before is not None and not is_other:
                 self._last = before
             levels = dict(self._levels)
-        self._save(level for name, level in levels.items() if self._saved.get(name) != level)
+        self._save(level for name, level in levels.items() if is_worth_saving(self._saved.get(name), level))
         return is_other
 
     def refresh(self) -> None:
@@ -154,22 +171,22 @@ class RecordingGuard:
                 person=row.person,
                 privacy=Privacy(row.privacy),
                 raised=Privacy(row.raised) if row.raised in known else None,
-                raised_at=row.raised_at,
-                begins_at=row.begins_at,
+                unseen=min(max(row.begins_at - row.raised_at, 0.0), NOTICE_S),
+                seen_at=row.raised_at,
             )
             for row in rows
             if row.privacy in known
         }
         with self._lock:
-            self._levels |= found
+            self._levels |= {name: merged(self._levels.get(name), level) for name, level in found.items()}
             self._saved = found
 
-    def _held(self, policy: Policy) -> Policy:
+    def _held(self, policy: Policy, passing: Passing | None = None) -> Policy:
         now, held = self._clock(), {}
         wanted = levels_of(policy)
         for name, privacy in wanted.items():
             before = self._levels.get(name) or RecordingLevel(person=name, privacy=privacy)
-            level = self._levels[name] = next_level(before, privacy, now)
+            level = self._levels[name] = next_level(before, privacy, now, passing)
             if level.raised is not None:
                 held[name] = level.privacy
         for name in self._levels.keys() - wanted.keys():
@@ -179,7 +196,7 @@ class RecordingGuard:
     def _save(self, changed: Iterable[RecordingLevel]) -> None:
         for level in changed:
             values = {"privacy": level.privacy.value, "raised": level.raised.value if level.raised else ""}
-            times = {"raised_at": level.raised_at, "begins_at": level.begins_at}
+            times = {"raised_at": level.seen_at, "begins_at": level.seen_at + level.unseen}
             new = self._store.insert_missing(rules_told).values(person=level.person, rules="", **values, **times)
             with self._store.begin() as connection:
                 connection.execute(new)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import threading
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
@@ -16,8 +15,7 @@ from hedgerow.app.control.snapshots.policy_of_today import Growth
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.features.contract import ControlService, Core
-from hedgerow.features.growing_up.clock_watch import ClockWatch
-from hedgerow.features.growing_up.countdown import NOTICE_S
+from hedgerow.features.growing_up.announcements import NOTICE_S
 from hedgerow.features.growing_up.legal_keeper import LegalKeeper, LegalNews
 from hedgerow.features.growing_up.legal_stages import LegalStage
 from hedgerow.features.growing_up.stage_store import StageStore
@@ -34,6 +32,7 @@ from hedgerow.journal.tables import growing_up
 from hedgerow.policies.growing import zone_of
 from hedgerow.policies.growth_steps import ProfileStep
 from hedgerow.policies.model import Policy
+from hedgerow.seen_time import ClockWatch, uptime_s
 from hedgerow.task_state import Area
 from hedgerow.ticks import next_tick
 
@@ -41,11 +40,6 @@ log = logging.getLogger("hedgerow.control")
 
 LOOK_S = 30.0
 _SOME_TIME_AGO = 1.0  # when a profile of an earlier policy was announced is not known
-
-
-def uptime_s() -> float:
-    """Return the seconds for which this machine has been on, also asleep ones."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class GrowthKeeper:

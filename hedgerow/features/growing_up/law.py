@@ -19,6 +19,7 @@ class MinimumAge:
     """A minimum age. `kind` is a topic, `since` the day of commencement if the source names it.
 
     `law` is its title, `source` the address of the page that says so, and `checked` the day on which it was read last.
+    A source `is_secondary` if it is neither the law itself nor of an authority.
     """
 
     country: str
@@ -28,6 +29,7 @@ class MinimumAge:
     source: str
     checked: date
     since: date | None = None
+    is_secondary: bool = False
 
     @property
     def citation(self) -> str:
@@ -44,7 +46,13 @@ def minimum_ages() -> tuple[MinimumAge, ...]:
 def _read(entry: dict[str, object]) -> MinimumAge:
     days = {key: date.fromisoformat(str(entry[key])) for key in ("since", "checked") if key in entry}
     texts = {key: str(entry[key]) for key in ("country", "kind", "law", "source")}
-    return MinimumAge(**texts, age=int(str(entry["age"])), checked=days["checked"], since=days.get("since"))
+    return MinimumAge(
+        **texts,
+        age=int(str(entry["age"])),
+        checked=days["checked"],
+        since=days.get("since"),
+        is_secondary=entry.get("secondary") is True,
+    )
 
 
 def ages_that_concern(policy: Policy, person: Person, today: date) -> Iterator[MinimumAge]:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 
-from hedgerow.features.growing_up.clock_watch import Passing
 from hedgerow.features.growing_up.law import MinimumAge, minimum_ages
 from hedgerow.features.growing_up.legal_stages import NOTHING, LegalStage, TopicsOn, next_legal_stage
 from hedgerow.features.growing_up.settings import follows_law
@@ -17,6 +16,7 @@ from hedgerow.journal.tables import legal_stages
 from hedgerow.policies.growing import age_on, birthday, day_at, first_instant, zone_of
 from hedgerow.policies.growth_steps import LegalClosing, LegalStep
 from hedgerow.policies.model import Person, Policy
+from hedgerow.seen_time import Passing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
-from hedgerow.features.growing_up.clock_watch import DAY_S, Passing
-from hedgerow.features.growing_up.countdown import LOOKS_AHEAD_DAYS, NOTICE_DAYS, Countdown, day_after
+from hedgerow.features.growing_up.announcements import LOOKS_AHEAD_DAYS, AnnouncedChange
 from hedgerow.policies.growing import day_at, first_instant
+from hedgerow.seen_time import Passing
 
 NOTHING = "-"
 
@@ -18,7 +18,7 @@ type TopicsOn = Callable[[date], str]
 
 
 @dataclass(frozen=True, slots=True)
-class LegalStage:
+class LegalStage(AnnouncedChange):
     """Topics that are closed to a person by law, and those announced, as `TopicsOn` has them; empty for none announced.
 
     `basis` is the country with the birth or the age. If the policy has another one, that is a decision of a parent.
@@ -27,16 +27,6 @@ class LegalStage:
     person: str
     basis: str
     closed: str
-    announced: str = ""
-    announced_at: float = 0.0
-    takes_effect: float = 0.0
-    unseen: float = 0.0
-    seen_at: float = 0.0
-
-    @property
-    def countdown(self) -> Countdown:
-        """The countdown to what is announced."""
-        return Countdown(self.takes_effect, self.unseen)
 
 
 def next_legal_stage(
@@ -46,28 +36,19 @@ def next_legal_stage(
 
     What will be closed, or open again, is announced thirty days before or, if nobody looked then, now.
     """
-    if stage.announced:
-        left = stage.countdown.after(passing.seconds, now, zone)
-        stage = replace(stage, takes_effect=left.date, unseen=left.unseen, seen_at=now)
+    stage = stage.counted(now, zone, passing)
     if not passing.is_steady:
         return stage
-    if stage.announced and stage.announced_at > now + DAY_S:
-        stage = _without_announcement(stage)  # by a clock that was ahead: nobody has read it yet
-    if stage.announced and stage.countdown.is_certain and stage.takes_effect <= now:
-        stage = replace(_without_announcement(stage), closed=stage.announced)
+    if stage.is_from_ahead(now):
+        stage = stage.withdrawn()
+    if stage.is_due(now):
+        stage = replace(stage.withdrawn(), closed=stage.announced)
     today = day_at(now, zone)
     days = [today + timedelta(days=ahead) for ahead in range(LOOKS_AHEAD_DAYS + 1)]
     wanted = topics_on(days[-1])
     if wanted == (stage.announced or stage.closed):
         return stage
     if wanted == stage.closed:
-        return _without_announcement(stage)
+        return stage.withdrawn()
     first = next(day for day in days if topics_on(day) == wanted)
-    takes_effect = max(first_instant(first, zone), day_after(now, NOTICE_DAYS, zone))
-    return replace(
-        stage, announced=wanted, announced_at=now, takes_effect=takes_effect, unseen=takes_effect - now, seen_at=now
-    )
-
-
-def _without_announcement(stage: LegalStage) -> LegalStage:
-    return replace(stage, announced="", unseen=0.0, seen_at=0.0)
+    return stage.announcing(wanted, first_instant(first, zone), now, zone)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 
 from sqlalchemy import Table
 
-from hedgerow.features.growing_up.clock_watch import HOUR_S
 from hedgerow.features.growing_up.legal_stages import LegalStage
 from hedgerow.features.growing_up.stages import GrowthStage
 from hedgerow.journal.store import Store
-
-_SAVED_EACH_S = HOUR_S  # how much of a time that passes is lost with the power, at most
+from hedgerow.seen_time import is_worth_saving, merged
 
 
 class StageStore[Stage: (GrowthStage, LegalStage)]:
@@ -36,9 +34,9 @@ class StageStore[Stage: (GrowthStage, LegalStage)]:
         """Take over what the store has."""
         rows = self._store.rows(self._store.select(self._table))
         names = tuple(each.name for each in fields(self._kind))
-        found = {row.person: self._kind(*(getattr(row, name) for name in names)) for row in rows}
+        found = {row.person: self._kind(**{name: getattr(row, name) for name in names}) for row in rows}
         with self.lock:
-            self.stages |= {name: _merged(self.stages.get(name), stage) for name, stage in found.items()}
+            self.stages |= {name: merged(self.stages.get(name), stage) for name, stage in found.items()}
             self._saved = found
             self.is_read = True
 
@@ -47,7 +45,7 @@ class StageStore[Stage: (GrowthStage, LegalStage)]:
         with self._saving:
             with self.lock:
                 changed: list[Stage] = [
-                    each for name, each in self.stages.items() if _is_new(self._saved.get(name), each)
+                    each for name, each in self.stages.items() if is_worth_saving(self._saved.get(name), each)
                 ]
                 gone: set[str] = self._saved.keys() - self.stages.keys()
             person = self._table.c.person
@@ -65,16 +63,3 @@ class StageStore[Stage: (GrowthStage, LegalStage)]:
             self.stages[stage.person] = stage
         self.save()
         return stage
-
-
-def _merged[Stage: (GrowthStage, LegalStage)](mine: Stage | None, saved: Stage) -> Stage:
-    """Return a stage from the store, with what has passed here since it was saved."""
-    if mine is None or replace(mine, unseen=saved.unseen, seen_at=saved.seen_at) != saved:
-        return saved
-    return replace(saved, unseen=min(mine.unseen, saved.unseen), seen_at=mine.seen_at)
-
-
-def _is_new[Stage: (GrowthStage, LegalStage)](saved: Stage | None, stage: Stage) -> bool:
-    if saved is None or replace(stage, unseen=saved.unseen, seen_at=saved.seen_at) != saved:
-        return True
-    return abs(stage.seen_at - saved.seen_at) >= _SAVED_EACH_S

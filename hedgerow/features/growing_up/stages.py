@@ -6,34 +6,34 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
-from hedgerow.features.growing_up.clock_watch import DAY_S, Passing
-from hedgerow.features.growing_up.countdown import LOOKS_AHEAD_DAYS, NOTICE_DAYS, Countdown, day_after
+from hedgerow.features.growing_up.announcements import (
+    LOOKS_AHEAD_DAYS,
+    NOTICE_DAYS,
+    AnnouncedChange,
+    Countdown,
+    day_after,
+)
 from hedgerow.policies.growing import ADULT_AT, age_on, birthday, day_at, first_instant, profile_for_age
 from hedgerow.policies.growth_steps import Born
 from hedgerow.policies.host_facts import AGE_BANDS
+from hedgerow.seen_time import DAY_S, Passing
 
 LONGEST_WAIT_S = 365 * DAY_S  # so that no script of a child moves it out of the calendar
 _FIRST_AGE = {profile: age for age, profile in AGE_BANDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class GrowthStage:
+class GrowthStage(AnnouncedChange):
     """The profile that a person has, and the one that is announced.
 
-    `announced_at` and `takes_effect` are instants; the latter is the beginning of a day. `erased_at` is the instant at
-    which what was recorded about a new adult is erased, 0 if nothing is to be. `unseen` are the seconds that the clock
-    has still to be seen passing before either of them, and `seen_at` is the instant of the last look.
+    `erased_at` is the instant at which what was recorded about a new adult is erased, 0 if nothing is to be. `unseen`
+    are the seconds that have still to be seen passing before either of them.
     """
 
     person: str
     born: str
     profile: str
-    announced: str = ""
-    announced_at: float = 0.0
-    takes_effect: float = 0.0
     erased_at: float = 0.0
-    unseen: float = 0.0
-    seen_at: float = 0.0
 
     @property
     def countdown(self) -> Countdown:
@@ -56,32 +56,27 @@ def next_stage(stage: GrowthStage, born: Born, now: float, zone: ZoneInfo, passi
     stage = _counted(stage, now, zone, passing)
     if not passing.is_steady:
         return stage
-    if stage.announced and (stage.announced_at > now + DAY_S or stage.takes_effect > now + 2 * LONGEST_WAIT_S):
-        stage = replace(stage, announced="")  # by a clock that was ahead: nobody has read it yet
-    if stage.announced and stage.countdown.is_certain and stage.takes_effect <= now:
+    if stage.is_from_ahead(now) or (stage.announced and stage.takes_effect > now + 2 * LONGEST_WAIT_S):
+        stage = stage.withdrawn()
+    if stage.is_due(now):
         stage = in_force(stage, now, zone)
     soon = profile_for_age(age_on(born, day_at(now, zone) + timedelta(days=LOOKS_AHEAD_DAYS)))
     if _FIRST_AGE[soon] <= max(_FIRST_AGE[stage.profile], _FIRST_AGE.get(stage.announced, 0)):
         return stage
-    birth = first_instant(birthday(born, _FIRST_AGE[soon]), zone)
-    takes_effect = max(birth, day_after(now, NOTICE_DAYS, zone))
-    return replace(
-        stage, announced=soon, announced_at=now, takes_effect=takes_effect, unseen=takes_effect - now, seen_at=now
-    )
+    return stage.announcing(soon, first_instant(birthday(born, _FIRST_AGE[soon]), zone), now, zone)
 
 
 def _counted(stage: GrowthStage, now: float, zone: ZoneInfo, passing: Passing) -> GrowthStage:
-    """Return the stage after some seconds more. A date that has gone by meanwhile becomes the next day."""
-    if not (stage.announced or stage.erased_at):
-        return stage
-    left = stage.countdown.after(passing.seconds, now, zone)
-    counted = replace(stage, unseen=left.unseen, seen_at=now)
-    return replace(counted, takes_effect=left.date) if stage.announced else replace(counted, erased_at=left.date)
+    """Return the stage after what was seen passing, on the way to a profile or to the erasure."""
+    if stage.announced or not stage.erased_at:
+        return stage.counted(now, zone, passing)
+    left = stage.countdown.with_unseen(stage.unseen_after(passing, now), now, zone)
+    return replace(stage, erased_at=left.date, unseen=left.unseen, seen_at=now)
 
 
 def in_force(stage: GrowthStage, now: float, zone: ZoneInfo) -> GrowthStage:
     """Return the stage with the announced profile as the present one."""
-    grown = replace(stage, profile=stage.announced, announced="", unseen=0.0, seen_at=0.0)
+    grown = replace(stage.withdrawn(), profile=stage.announced)
     if _FIRST_AGE[stage.announced] < ADULT_AT:
         return grown
     erased_at = day_after(now, NOTICE_DAYS, zone)

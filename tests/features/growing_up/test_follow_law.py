@@ -18,7 +18,6 @@ from hedgerow.app.control.snapshots.policy_of_today import PolicyOfToday
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import Source
-from hedgerow.features.growing_up.clock_watch import DAY_S, ClockWatch
 from hedgerow.features.growing_up.keeper import GrowthKeeper
 from hedgerow.features.growing_up.legal_stages import NOTHING, LegalStage, next_legal_stage
 from hedgerow.journal.database import open_journal
@@ -27,6 +26,7 @@ from hedgerow.policies.growing import foreseen
 from hedgerow.policies.model import DeviceId, Policy, Reason, Verdict
 from hedgerow.policies.reading.load import PolicyError, parse_policy
 from hedgerow.policies.ruleset import Rulesets
+from hedgerow.seen_time import DAY_S, ClockWatch
 
 ZONE = ZoneInfo("Australia/Sydney")
 HOUSE = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from urllib.parse import urlsplit
 
 import pytest
 from features.growing_up import minimum_ages as table
@@ -25,6 +26,20 @@ def test_an_entry_has_a_source_that_was_read_within_twelve_months(entry: Minimum
     assert entry.kind in {category.name for category in builtin_categories()}
     assert 13 <= entry.age <= 21
     assert entry.since is None or entry.since.year > 1900
+
+
+PRIMARY = {
+    *("peo.gov.au", "droit-bilingue.ch", "www.buzer.de", "skat.dk", "intermin.fi", "anj.fr", "www.legislation.gov.uk"),
+    *("sabor.hr", "www.oireachtas.ie", "zoek.officielebekendmakingen.nl", "regjeringen.no", "www.legislation.govt.nz"),
+    *("dlajurysty.pl", "www.pgdlisboa.pt"),
+}
+"""Hosts with the text of a law, and those of parliaments, governments and their regulators."""
+
+
+def test_a_source_of_anybody_else_is_marked() -> None:
+    marked = {urlsplit(entry.source).hostname: entry.is_secondary for entry in minimum_ages()}
+    assert {host for host, is_secondary in marked.items() if not is_secondary} == PRIMARY
+    assert all(entry.is_secondary is (urlsplit(entry.source).hostname not in PRIMARY) for entry in minimum_ages())
 
 
 def test_thirty_countries_have_one_age_for_a_kind() -> None:

@@ -13,13 +13,13 @@ import pytest
 from web_server import NOW, Web, running_web
 
 from hedgerow.dashboards.control import DeviceView
-from hedgerow.features.growing_up.clock_watch import DAY_S
 from hedgerow.features.growing_up.keeper import GrowthKeeper
 from hedgerow.features.growing_up.stages import GrowthStage
 from hedgerow.policies.growth_steps import ProfileStep
 from hedgerow.policies.identity import Grade
 from hedgerow.policies.model import DeviceId
 from hedgerow.policies.reading.load import load_policy, parse_policy
+from hedgerow.seen_time import DAY_S
 
 HOUSE = """
 network: {lan: [127.0.0.0/8], timezone: UTC, country: PT}

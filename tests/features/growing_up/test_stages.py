@@ -9,8 +9,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hedgerow.features.growing_up.clock_watch import DAY_S, ClockWatch, Passing
-from hedgerow.features.growing_up.countdown import NOTICE_DAYS
+from hedgerow.features.growing_up.announcements import NOTICE_DAYS
 from hedgerow.features.growing_up.stages import (
     GrowthStage,
     first_stage,
@@ -22,6 +21,7 @@ from hedgerow.features.growing_up.stages import (
 from hedgerow.policies.growing import age_on, profile_for_age
 from hedgerow.policies.growth_steps import Born
 from hedgerow.policies.host_facts import AGE_BANDS
+from hedgerow.seen_time import DAY_S, ClockWatch, Passing
 
 ZONES = (
     "Africa/Cairo", "Africa/Casablanca", "Africa/Johannesburg", "Africa/Lagos", "America/Argentina/Buenos_Aires",
@@ -218,14 +218,14 @@ def test_no_jump_of_the_clock_brings_a_profile_or_an_erasure_early(
 
 def test_now_means_now() -> None:
     now = _at(2026, 11, 1)
-    stage = GrowthStage("mia", "2009-01", "teen-16-17", "adult", now, _at(2026, 12, 2), unseen=31 * DAY_S, seen_at=now)
+    stage = GrowthStage("mia", "2009-01", "teen-16-17").announcing("adult", _at(2026, 12, 2), now, BERLIN)
     adult = in_force(stage, now, BERLIN)
     assert (adult.profile, adult.announced, adult.erased_at) == ("adult", "", _at(2026, 12, 1))
 
 
 def test_a_script_of_a_child_moves_a_profile_by_little_more_than_a_year() -> None:
     now = _at(2026, 5, 1)
-    stage = GrowthStage("mia", "2016-05", "child-under-8", "child-8-12", now, _at(2026, 6, 1))
+    stage = GrowthStage("mia", "2016-05", "child-under-8").announcing("child-8-12", _at(2026, 6, 1), now, BERLIN)
     for _ in range(50_000):
         stage = put_off(stage, now, BERLIN)
     assert stage.takes_effect < now + (365 + NOTICE_DAYS + 1) * DAY_S

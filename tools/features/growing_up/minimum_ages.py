@@ -19,11 +19,13 @@ _BEGIN, _END = "<!-- made from ages.yaml: begin -->\n", "<!-- end -->"
 def table() -> str:
     """Return the table, a row for each minimum age, sorted by the country's English name."""
     names = Locale("en").territories
-    lines = ["| country | topic | from | since | law | last check |", "|---|---|---|---|---|---|"]
+    lines = ["| country | topic | from | since | law | source | last check |", "|---|---|---|---|---|---|---|"]
     for each in sorted(minimum_ages(), key=lambda each: (names[each.country], each.kind)):
         since = each.since.isoformat() if each.since is not None else "–"
         law = f"[{each.law}]({each.source})"
-        lines.append(f"| {names[each.country]} | `{each.kind}` | {each.age} | {since} | {law} | {each.checked} |")
+        source = "secondary" if each.is_secondary else "law or authority"
+        place = f"{names[each.country]} | `{each.kind}` | {each.age} | {since}"
+        lines.append(f"| {place} | {law} | {source} | {each.checked} |")
     return "\n".join(lines) + "\n"
 
 
