@@ -171,7 +171,7 @@ bench-tunnel: dev  ## Measure the tunnel home beside plain WireGuard, and twenty
 	$(BIN)/python bench/tunnel.py --write $(ARGS)
 
 # Needs squid-openssl for the comparison.
-conformance: dev  ## Run the conformance suites beside the peers and write docs/conformance.md; ARGS choose areas
+conformance: dev  ## Run the conformance suites beside the peers and write bench/results/conformance.md; ARGS choose areas
 	$(BIN)/python tools/conformance.py --write $(ARGS)
 
 bench-parsers: dev  ## Measure the CPU time of parsers over the size of their input, and draw it

@@ -1,4 +1,4 @@
-"""Run the conformance suites and generate `docs/conformance.md` from their results (`make conformance`).
+"""Run the conformance suites and generate `bench/results/conformance.md` from their results (`make conformance`).
 
     .venv/bin/python tools/conformance.py [http] [http2] [certificates] [websocket] [dns] [--write] [--no-peers]
 
@@ -19,7 +19,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results" / "conformance.json"
-DOCUMENT = ROOT / "docs" / "conformance.md"
+DOCUMENT = ROOT / "bench" / "results" / "conformance.md"
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 MOST_NAMED = 45
@@ -40,7 +40,7 @@ installed from a package registry is rebuilt from the RFCs.
 - *HTTP/2 frames*: frames and HPACK by the sections of RFC 9113 and RFC 7541, as in h2spec (`http2.py` there). The first GOAWAY counts, and
   of 150 requests at once each must be answered, or refused as one too many.
 - *Certificates*: origins whose certificate, chain or TLS version is not valid, each in one way, and valid ones (`certificates.py`).
-  Revocation is not among them: [the proxy](proxy.md#inspectors) does not check it.
+  Revocation is not among them: [the proxy](../../docs/proxy.md#inspectors) does not check it.
 - *WebSocket*: the case files of the Autobahn test suite, run by kosoku from PyPI through the proxy to an echo server. A case passes if
   its verdict is as good as without a proxy. Squid is left out: as it is set up here, it forwards no upgrade in decrypted connections.
 - *DNS*: the queries of ISC's compliance tests, according to RFC 8906 and the RFCs that each case names, connections over TCP, TLS and
@@ -195,7 +195,7 @@ TITLES = {
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("areas", nargs="*", metavar="AREA", help=f"areas to run, by default all: {', '.join(AREAS)}")
-    parser.add_argument("--write", action="store_true", help="write the results and docs/conformance.md")
+    parser.add_argument("--write", action="store_true", help="write the results and bench/results/conformance.md")
     parser.add_argument("--no-peers", action="store_true", help="run against Hedgerow alone")
     chosen = parser.parse_args()
     if unknown := set(chosen.areas) - set(AREAS):
