@@ -95,6 +95,13 @@ def write_grant(store: Store, connection: Connection, grant: Grant) -> None:
     connection.execute(store.insert(grants).values(asdict(grant)))
 
 
+def end_grant(store: Store, connection: Connection, grant_id: str, actor: str, now: float) -> None:
+    """End a grant. Raises `NoSuchEntry` if it was ended before."""
+    ending = store.update(grants).where(_GRANT.id == grant_id, _GRANT.revoked_at.is_(None))
+    if not connection.execute(ending.values(revoked_at=now, revoked_by=actor)).rowcount:
+        raise NoSuchEntry(f"there is no grant {grant_id}")
+
+
 def undo_later_bedtime(store: Store, connection: Connection, grant_id: str, actor: str, now: float) -> Grant | None:
     """End a later bedtime. Those that it replaced and that are not over hold again; returns the last to end, or None.
 
@@ -224,9 +231,8 @@ class GrantStore:
 
     def revoke(self, grant_id: str, actor: str) -> None:
         """End a grant now. Raises `NoSuchEntry`."""
-        change = self._store.update(grants).where(_GRANT.id == grant_id, _GRANT.revoked_at.is_(None))
-        if not self._store.execute(change.values(revoked_at=self._clock(), revoked_by=actor)):
-            raise NoSuchEntry(f"there is no grant {grant_id}")
+        with self._store.begin() as connection:
+            end_grant(self._store, connection, grant_id, actor, self._clock())
 
     def pause(
         self,

@@ -10,8 +10,8 @@ from annotated_types import Ge, Le, MaxLen
 from hedgerow.dashboards.actions.action import Caller, CommandOf, FormOf, Order, Shown, action
 from hedgerow.dashboards.actions.operations import Operations
 from hedgerow.dashboards.actions.orders import JournalId
-from hedgerow.features.wishes.answers import wishes_of
-from hedgerow.features.wishes.own_words import MOST_MINUTES
+from hedgerow.features.wishes.answers import Given, wishes_of
+from hedgerow.features.wishes.own_words import MOST_DAYS, MOST_MINUTES
 from hedgerow.features.wishes.records import Wish, WishState
 from hedgerow.policies.text.notes import NOTE_LIMIT, plain_note
 
@@ -20,11 +20,17 @@ WishId = Annotated[JournalId, Shown("The number of the wish, as `hedgerow wishes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WishGrant(Order):
-    """Minutes to give, if other than asked for."""
+    """Minutes to give, if other than asked for, or for how long a rule is open, if not for good."""
 
     minutes: Annotated[
         int | None, Ge(1), Le(MOST_MINUTES), Shown("Give so many minutes, rather than all.", option="--minutes")
     ] = None
+    days: Annotated[
+        int | None, Ge(1), Le(MOST_DAYS), Shown("Open it for so many days, rather than for good.", option="--days")
+    ] = None
+    until: Annotated[
+        str, MaxLen(10), Shown("The last day on which it is open, such as 2026-12-24.", "DAY", "--until")
+    ] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +38,11 @@ class WishAnswer(Order):
     """A sentence that the child reads with the answer."""
 
     why: Annotated[str, MaxLen(NOTE_LIMIT), Shown("A sentence to the child.", option="--why")] = ""
+
+
+def given_by(order: WishGrant) -> Given:
+    """Return what a yes gives."""
+    return Given(minutes=order.minutes, days=order.days, last_day=order.until)
 
 
 _AS_ASKED, _NO_WORDS = WishGrant(), WishAnswer()
@@ -45,8 +56,10 @@ _AS_ASKED, _NO_WORDS = WishGrant(), WishAnswer()
     command=CommandOf(lambda wish_id: f"Yes to wish {wish_id}.", facts={"granted": "wish_id"}),
 )
 async def grant_wish(core: Operations, caller: Caller, wish_id: WishId, order: WishGrant = _AS_ASKED) -> Wish:
-    """Say yes to a wish, in force at once: to the minutes or the bedtime asked for or to fewer, or to another rule."""
-    return await core.part(wishes_of).grant(wish_id, caller.principal, caller.actor, minutes=order.minutes)
+    """Say yes to a wish, in force at once: to the minutes or the bedtime asked for or to fewer, or to another rule, for
+    good or for a while.
+    """
+    return await core.part(wishes_of).grant(wish_id, caller.principal, caller.actor, given_by(order))
 
 
 @action(
@@ -90,7 +103,7 @@ async def close_wish(core: Operations, caller: Caller, wish_id: WishId) -> None:
     command=CommandOf(lambda wish_id: f"Wish {wish_id} is open again.", facts={"undone": "wish_id"}),
 )
 async def undo_wish(core: Operations, caller: Caller, wish_id: WishId) -> Wish:
-    """Take back the minutes or the later bedtime of an answer of the last ten minutes. The wish is open again."""
+    """Take back what an answer of the last ten minutes gave for a while. The wish is open again."""
     return await core.part(wishes_of).undo(wish_id, caller.actor)
 
 

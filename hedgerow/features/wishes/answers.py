@@ -7,12 +7,23 @@ import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
+from hedgerow.blocklists.rules import Origin
 from hedgerow.dashboards.accounts import Principal
 from hedgerow.dashboards.actions.operations import TimeControl
-from hedgerow.dashboards.control import UNDO_S, BudgetRow, Control, DangerousOpening, InvalidInput, changed_since
+from hedgerow.dashboards.control import (
+    UNDO_S,
+    BudgetRow,
+    Control,
+    DangerousOpening,
+    InvalidInput,
+    at_field,
+    changed_since,
+)
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.notices import Notice, localized
 from hedgerow.dashboards.scopes import AccessScope
@@ -30,15 +41,17 @@ from hedgerow.features.wishes.records import (
     is_openable,
     notice_key,
 )
-from hedgerow.journal.access_store import NoSuchEntry, answer_request, undo_later_bedtime, write_grant
+from hedgerow.journal.access_store import NoSuchEntry, answer_request, end_grant, undo_later_bedtime, write_grant
 from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.store import Store
 from hedgerow.journal.usage import give_bonus, undo_bonus
+from hedgerow.policies.access_subject import AccessSubject
 from hedgerow.policies.effective_users import EffectiveUsers
+from hedgerow.policies.growing import day_at, first_instant, zone_of
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import DeviceId, Grant, Policy
 from hedgerow.policies.notices import NoticeTopic
-from hedgerow.policies.targets import budget_subject
+from hedgerow.policies.targets import budget_subject, check_grantable, parse_target
 from hedgerow.policies.time_model import LATER_BEDTIME, Bonus
 
 _ASKED = {
@@ -59,6 +72,35 @@ class WishForm:
     minutes: int = 0
     subject: str = ""
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """A gift that is not all: so many `minutes`, or what a rule closes for `days` or to the end of `last_day`."""
+
+    minutes: int | None = None
+    days: int | None = None
+    last_day: str = ""
+
+    @property
+    def is_for_a_while(self) -> bool:
+        return self.days is not None or bool(self.last_day.strip())
+
+    def ends(self, now: float, zone: ZoneInfo) -> float:
+        """Return the instant at which it ends. Raises `InvalidInput` for a day that is over or too far away."""
+        from hedgerow.dashboards.edits.rules import parse_until  # with the editor of YAML
+
+        if not (text := parse_until(self.last_day, now, zone)):
+            return first_instant(day_at(now, zone) + timedelta(days=(self.days or 0) + 1), zone)
+        if self.days is not None:
+            raise InvalidInput("Give a number of days or a date, not both.").at("until")
+        day = date.fromisoformat(text)
+        if day > day_at(now, zone) + timedelta(days=own_words.MOST_DAYS):
+            raise InvalidInput("Choose a day within a year.").at("until")
+        return first_instant(day + timedelta(days=1), zone)
+
+
+_ALL = Given()
 
 
 class Wishes:
@@ -127,18 +169,18 @@ class Wishes:
         return self.store.file({**asdict(question), "base": base}, now)
 
     async def grant(
-        self, wish_id: int, author: Principal, actor: str, *, minutes: int | None, reader: Language | None = None
+        self, wish_id: int, author: Principal, actor: str, given: Given = _ALL, *, reader: Language | None = None
     ) -> Wish:
-        """Say yes: to all that was asked for, or to so many minutes. In force on return. Raises `InvalidInput`."""
+        """Say yes: to all that was asked for, or to less. In force on return. Raises `InvalidInput`."""
         async with self._one_by_one:
             wish = await asyncio.to_thread(_unanswered, self.store, wish_id)
             if wish.person not in self._control.policy().people:
                 raise InvalidInput("The policy has no person called '%(person)s'.", person=wish.person)
-            if wish.kind is WishKind.RULE:
+            if wish.kind is WishKind.RULE and not given.is_for_a_while:
                 await _change_rule(wish, author, reader or language("en"), self._control.policy(), self._editor)
                 await asyncio.to_thread(self._answer, wish, actor, state=WishState.GRANTED)
             else:
-                await asyncio.to_thread(self._give, wish, actor, wish.minutes if minutes is None else minutes)
+                await asyncio.to_thread(self._give, wish, actor, given)
         await self._put_in_force()
         return await asyncio.to_thread(self.store.wish, wish_id)
 
@@ -191,9 +233,16 @@ class Wishes:
         except NoSuchEntry:
             raise InvalidInput("Somebody has answered this already.") from None
 
-    def _give(self, wish: Wish, actor: str, minutes: int) -> None:
-        """Write the answer with the minutes or the later bedtime that it gives: both, or neither."""
-        now = self._clock()
+    def _give(self, wish: Wish, actor: str, given: Given) -> None:
+        """Write the answer with the minutes, the later bedtime or the permission that it gives: both, or neither."""
+        now, minutes = self._clock(), wish.minutes if given.minutes is None else given.minutes
+        if given.is_for_a_while:
+            opening = _opening(self._control, wish, actor, given, now)
+            with self._journal.begin() as connection:
+                values = {"state": WishState.GRANTED, "result": opening.id, "base": opening.ends}
+                self._mark(connection, wish, actor, now, **values)
+                write_grant(self._journal, connection, opening)
+            return
         if wish.has_lapsed(now):
             raise _too_late(wish)
         if EffectiveUsers(self._control.policy()).seat_of(wish.person) is not None:
@@ -223,10 +272,14 @@ class Wishes:
     def _take_back(self, wish: Wish, actor: str, now: float) -> None:
         with self._journal.begin() as connection:
             values = {"state": WishState.OPEN, "given": 0, "result": None, "answered_at": None, "answered_by": None}
+            if wish.kind is WishKind.RULE:
+                values["base"] = None
             try:
                 self.store.change(connection, wish.id, (WishState.GRANTED,), **values)
                 if wish.kind is WishKind.MINUTES:
                     undo_bonus(self._journal, connection, str(wish.result), actor)
+                elif wish.kind is WishKind.RULE:
+                    end_grant(self._journal, connection, str(wish.result), actor, now)
                 else:
                     undo_later_bedtime(self._journal, connection, str(wish.result), actor, now)
             except NoSuchEntry:
@@ -253,7 +306,7 @@ async def _change_rule(wish: Wish, author: Principal, reader: Language, policy: 
     if AccessScope.MANAGE not in author.scopes:
         raise InvalidInput("Your account may not change rules.")
     if not is_openable(wish.subject):
-        raise InvalidInput("Change this on %(name)s's own page, and then close the question.", name=wish.person)
+        raise _not_by_a_tap(wish)
     note = reader.gettext(message("proposed by %(name)s"), name=wish.person)
     edits = rule_edits(policy, wish.person, parse_subject(policy, wish.subject), allows=True, note=note)
     text = message("%(what)s open for %(name)s, who proposed it")
@@ -261,11 +314,44 @@ async def _change_rule(wish: Wish, author: Principal, reader: Language, policy: 
     try:
         await editor.change(author, summary, *edits)
     except DangerousOpening:
-        raise InvalidInput(
-            "%(what)s is dangerous for a child. Change it on %(name)s's own page if you are sure.",
-            what=title_of(wish.subject, reader),
-            name=wish.person,
-        ) from None
+        raise _is_dangerous(wish, reader) from None
+
+
+def _opening(control: Control, wish: Wish, actor: str, given: Given, now: float) -> Grant:
+    """Return a permission that ends by itself, for what a rule closes. Raises `InvalidInput`."""
+    policy = control.policy()
+    if wish.kind is not WishKind.RULE:
+        raise InvalidInput("Only what a rule closes can be opened for days.")
+    what = AccessSubject(_grantable(wish, policy), wish.person, None, wish.subject)
+    if control.dangers(what):
+        raise _is_dangerous(wish, language("en"))
+    with at_field("until"):
+        ends = given.ends(now, zone_of(policy.people[wish.person], policy))
+    return Grant(secrets.token_hex(6), what.what, actor, now, ends, person=wish.person)
+
+
+def _grantable(wish: Wish, policy: Policy) -> str:
+    """Return what a permission for a wish opens. Raises `InvalidInput`."""
+    try:
+        if not is_openable(wish.subject):
+            raise ValueError(wish.subject)
+        target = parse_target(wish.subject, Services.load().by_id, policy.categories, Origin("wish"))
+        check_grantable(target)
+    except ValueError:
+        raise _not_by_a_tap(wish) from None
+    return target.name
+
+
+def _not_by_a_tap(wish: Wish) -> InvalidInput:
+    return InvalidInput("Change this on %(name)s's own page, and then close the question.", name=wish.person)
+
+
+def _is_dangerous(wish: Wish, reader: Language) -> InvalidInput:
+    return InvalidInput(
+        "%(what)s is dangerous for a child. Change it on %(name)s's own page if you are sure.",
+        what=title_of(wish.subject, reader),
+        name=wish.person,
+    )
 
 
 def _unanswered(store: WishStore, wish_id: int) -> Wish:

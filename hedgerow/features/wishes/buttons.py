@@ -37,6 +37,8 @@ def buttons_of(store: Store, key: str, reader: Language, now: float) -> list[Not
         buttons.append(NoticeButton(reader.gettext(message("Yes")), f"{path}/grant", {}))
     elif is_openable(wish.subject):
         buttons.append(NoticeButton(reader.gettext(message("Open from now on")), f"{path}/grant", {}))
+        week = reader.ngettext("For %(count)s day", "For %(count)s days", 7)
+        buttons.append(NoticeButton(week, f"{path}/grant", {"days": "7"}))
     for count in wish.fewer[-1:]:
         title = reader.gettext(message("Only %(count)s min"), count=count)
         buttons.append(NoticeButton(title, f"{path}/grant", {"minutes": str(count)}))

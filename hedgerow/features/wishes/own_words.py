@@ -5,6 +5,7 @@ from __future__ import annotations
 from hedgerow.dashboards.control import InvalidInput
 
 MOST_MINUTES = 240
+MOST_DAYS = 366
 ASKED_PER_HOUR = 6
 
 

@@ -26,6 +26,7 @@ from hedgerow.features.wishes.actions import (
     WishGrant,
     close_wish,
     deny_wish,
+    given_by,
     grant_wish,
     talk_about_request,
     talk_about_wish,
@@ -47,6 +48,7 @@ _GRANTED = {
     WishKind.BEDTIME: message("%(name)s's bedtime is later: open until %(time)s."),
     WishKind.RULE: message("%(what)s is open for %(name)s from now on."),
 }
+_FOR_A_WHILE = message("%(what)s is open for %(name)s until %(time)s.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +113,10 @@ class WishPages(PageGroup):
     @form(grant_wish)
     async def grant(self, request: Request, caller: Caller, wish_id: int, order: WishGrant) -> Response:
         reader = language_of(request)
-        wish = await self._wishes.grant(wish_id, caller.principal, caller.actor, minutes=order.minutes, reader=reader)
-        undo = "" if wish.kind is WishKind.RULE else f"/wishes/{wish.id}/undo"
+        wish = await self._wishes.grant(wish_id, caller.principal, caller.actor, given_by(order), reader=reader)
+        undo = f"/wishes/{wish.id}/undo" if wish.result else ""
         what = labels.title_of(wish.subject, reader)
-        text = _GRANTED[wish.kind]
+        text = _GRANTED[wish.kind] if wish.kind is not WishKind.RULE or wish.until is None else _FOR_A_WHILE
         return self._done(request, text, undo, ends=wish.until, name=wish.person, minutes=str(wish.given), what=what)
 
     @form(deny_wish)

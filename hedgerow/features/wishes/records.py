@@ -53,7 +53,8 @@ class Wish:
 
     `minutes` are those asked for, `given` those that a parent gave. `subject` is the category or service that they are
     for, empty for all use, or the rule to change, empty for none in particular. `base` is the bedtime from which later
-    minutes count. `result` is the id of the minutes or the permission that the answer gave.
+    minutes count, or the end of what is open for a while. `result` is the id of the minutes or the permission that the
+    answer gave.
     """
 
     id: int
@@ -76,7 +77,7 @@ class Wish:
 
     @property
     def until(self) -> float | None:
-        """The bedtime asked for, or the one that was given."""
+        """The bedtime asked for, or the one that was given, or the end of what is open for a while."""
         return None if self.base is None else self.base + 60 * (self.given or self.minutes)
 
     @property

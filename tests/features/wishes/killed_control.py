@@ -22,7 +22,7 @@ from sqlalchemy import select
 from hedgerow.dashboards.accounts import COMMAND_LINE
 from hedgerow.dashboards.control import BudgetRow
 from hedgerow.features.wishes import own_words
-from hedgerow.features.wishes.answers import Wishes, WishForm
+from hedgerow.features.wishes.answers import Given, Wishes, WishForm
 from hedgerow.features.wishes.records import WishKind, WishState
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.tables import bonuses, wishes
@@ -65,7 +65,7 @@ async def _work(journal: Path, confirmed: int) -> None:
         wish = await part.ask(form, str)
         os.write(confirmed, f"asked {wish}\n".encode())
         if number % 3 < 2:
-            await part.grant(wish, COMMAND_LINE, "Ana", minutes=None if number % 2 else 5)
+            await part.grant(wish, COMMAND_LINE, "Ana", Given(minutes=None if number % 2 else 5))
             os.write(confirmed, f"granted {wish}\n".encode())
         else:
             await part.say(wish, WishState.DENIED, "Ana", "Homework first.")

@@ -20,6 +20,7 @@ from small_internet.running import Hedgerow, network_section, running_hedgerow, 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(not FOR_PAGES.exists(), reason="needs Debian's chromium")]
 MIA, TOM, PATIENCE = "127.0.0.2", "127.0.0.3", 60.0
 SITE = "news.example"
+COMPLETE = ("en", "de", "es", "fr", "pt", "pt-BR")
 PEOPLE = """
 people:
   mia: {{age: 9, devices: [tablet], budget: 0m}}
@@ -102,6 +103,29 @@ def test_bedtime_is_moved_and_a_no_is_read_with_its_reason(chromium: Browser, ho
         assert parent.taps == 1
         parent.said("Your answer is on the child's page")
         child.said("Let’s look at it together at the weekend.")
+
+
+def test_a_proposal_is_accepted_for_a_week(chromium: Browser, house: Hedgerow) -> None:
+    with phones(chromium, house, TOM) as (child, parent):
+        child.unfold("Why is it like this?")
+        child.button("Netflix")
+        week = parent.page.get_by_role("button", name="For 7 days")
+        week.wait_for(timeout=PATIENCE * 1000)
+        parent.page.set_viewport_size({"width": 360, "height": 800})
+        for code in COMPLETE:
+            parent.page.context.set_extra_http_headers({"accept-language": code})
+            parent.page.reload()
+            assert parent.page.evaluate("document.documentElement.scrollWidth") <= 360, code
+        parent.page.context.set_extra_http_headers({"accept-language": "en"})
+        parent.page.reload()
+        parent.tap(week)
+        parent.said("Netflix is open for tom until")
+        child.said("Netflix is open until")
+        assert parent.taps == 1
+        parent.button("Undo")
+        parent.said("the question is open again")
+        parent.page.get_by_role("button", name="No: tom").first.tap()
+        parent.said("Your answer is on the child's page")
 
 
 def test_a_proposal_is_accepted_and_the_site_opens(chromium: Browser, house: Hedgerow) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +27,7 @@ from hedgerow.features.wishes.own_words import ASKED_PER_HOUR
 from hedgerow.features.wishes.pages import parse_wished
 from hedgerow.features.wishes.records import KEPT_S, LAPSES_S, WishStore
 from hedgerow.journal.tables import bonuses, grants, wishes
-from hedgerow.policies.model import AccessRequest, DeviceId
+from hedgerow.policies.model import AccessRequest, DeviceId, Verdict
 from hedgerow.policies.reading.load import load_policy
 
 HOUSE = """
@@ -212,8 +213,95 @@ def test_who_may_only_operate_changes_no_rule(house: House) -> None:
     house.ask(MIA, "rule", subject="tiktok")
     before = house.web.policy_path.read_text()
     with pytest.raises(InvalidInput, match="may not change rules"):
-        asyncio.run(_wishes_of(house).grant(1, STAFF, "Ana", minutes=None))
+        asyncio.run(_wishes_of(house).grant(1, STAFF, "Ana"))
     assert house.web.policy_path.read_text() == before
+
+
+def _until(day: str) -> float:
+    """Return the instant at which a day is over in the time zone of the house."""
+    return (datetime.fromisoformat(day).replace(tzinfo=UTC) + timedelta(days=1)).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("order", "ends"),
+    [({"days": 7}, "2026-06-04"), ({"days": 1}, "2026-05-29"), ({"until": "2026-12-24"}, "2026-12-24")],
+)
+def test_a_yes_for_a_while_ends_by_itself_and_both_sides_see_it(
+    house: House, order: dict[str, object], ends: str
+) -> None:
+    """NOW is 28 May 2026."""
+    house.ask(MIA, "rule", subject="tiktok", note="my class is there")
+    rules = house.web.policy_path.read_text()
+    answer = house.press("/wishes/1/grant", **{name: str(value) for name, value in order.items()})
+    assert "TikTok is open for mia until" in answer
+    (grant,) = house.rows(grants)
+    assert (grant["subject"], grant["person"], grant["ends"]) == ("tiktok", "mia", _until(ends))
+    assert house.web.policy_path.read_text() == rules, "the rule stays, and closes it again then"
+    (wish,) = house.api("GET", "/wishes/answered").json()
+    assert (wish["state"], wish["result"], wish["base"]) == ("granted", grant["id"], _until(ends))
+    assert "TikTok is open until" in house.page(MIA)
+    assert "<time" in house.look("/people/mia").partition("asked for in the last 30 days")[2].partition("</details>")[0]
+    assert "TikTok is open until" not in house.page(TOM)
+    noon = _until(ends) + 12 * 3600
+    for at, verdict in ((NOW, Verdict.ALLOW), (noon - 86400, Verdict.ALLOW), (noon, Verdict.BLOCK)):
+        (seen, *_rest) = asyncio.run(house.web.control.explain("mia-tablet", "www.tiktok.com", at))
+        assert seen.decision.verdict is verdict, at
+    house.clock.now = min(_until(ends) + 1, NOW + KEPT_S - 1)
+    assert ("It was open until" in house.page(MIA)) is (house.clock.now > _until(ends))
+
+
+def test_a_yes_for_a_while_is_undone(house: House) -> None:
+    house.ask(MIA, "rule", subject="tiktok")
+    assert "/wishes/1/undo" in house.press("/wishes/1/grant", days="7")
+    assert "the question is open again" in house.press("/wishes/1/undo")
+    assert [row["revoked_at"] for row in house.rows(grants)] == [NOW]
+    (wish,) = house.api("GET", "/wishes").json()
+    assert (wish["state"], wish["base"], wish["result"]) == ("open", None, None)
+    assert house.api("POST", "/wishes/1/undo").status_code == 422
+    assert "Yes to wish 1." in house.command("grant", "1", "--days", "2")
+    assert len(house.rows(grants)) == 2
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        *({"days": days} for days in (0, -1, 367, 10**12, "NaN", 1.5)),
+        *({"until": day} for day in ("2026-05-27", "1900-01-01", "2027-12-24", "9999-12-31", "soon", "2026-13-01")),
+        {"days": 7, "until": "2026-12-24"},
+    ],
+)
+def test_made_up_days_open_nothing_and_lose_nothing(house: House, order: dict[str, Any]) -> None:
+    house.ask(MIA, "rule", subject="tiktok")
+    assert house.api("POST", "/wishes/1/grant", **order).status_code == 422
+    assert house.rows(grants) == []
+    assert [wish["state"] for wish in house.api("GET", "/wishes").json()] == ["open"]
+
+
+def test_minutes_a_bedtime_and_a_question_without_a_rule_are_not_opened_for_days(house: House) -> None:
+    house.ask(MIA, minutes="20")
+    house.ask(MIA, "bedtime", minutes="15")
+    house.ask(MIA, "rule", subject="bedtime")
+    house.ask(MIA, "rule")
+    for number in (1, 2, 3, 4):
+        assert house.api("POST", f"/wishes/{number}/grant", days=7).status_code == 422
+    assert (house.rows(grants), house.rows(bonuses)) == ([], [])
+
+
+def test_of_two_yeses_for_a_while_at_once_one_counts(house: House) -> None:
+    house.ask(MIA, "rule", subject="tiktok")
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda days: house.api("POST", "/wishes/1/grant", days=days).status_code, (1, 7, 30, 60)))
+    assert sorted(found) == [200, 422, 422, 422]
+    assert len(house.rows(grants)) == 1
+
+
+def test_what_is_dangerous_is_not_opened_for_a_while_by_a_tap(house: House) -> None:
+    house.web.policy_path.write_text(HOUSE.replace("block: [tiktok]", "block: [adult]"))
+    row = {"kind": "rule", "subject": "adult", "person": "mia", "device": "mia-tablet", "minutes": 0, "note": ""}
+    WishStore(house.web.engine).file(row | {"base": None}, NOW)
+    answer = house.api("POST", "/wishes/1/grant", days=7)
+    assert (answer.status_code, "dangerous for a child" in answer.text) == (422, True)
+    assert house.rows(grants) == []
 
 
 def test_a_no_has_a_reason_and_talking_stays_open_until_one_of_them_closes_it(house: House) -> None:
