@@ -42,7 +42,7 @@ from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.pages.context import PageContext
 from hedgerow.dashboards.pages.forms import problem_of, show_again
 from hedgerow.dashboards.pages.openings import ask_about
-from hedgerow.dashboards.pages.own_device import not_in_charge_page
+from hedgerow.dashboards.pages.own_device import not_in_charge_page, tone_of
 from hedgerow.dashboards.pages.password_again import ask_again
 from hedgerow.dashboards.pages.router import make_pages
 from hedgerow.dashboards.passwords import PasswordNeeded
@@ -86,6 +86,8 @@ def create_app(context: PageContext, token: str) -> FastAPI:
         if wants_json(scope["path"]):
             return _refused(scope, admission)
         view = control.device_at(peer_address(scope)) if admission.why == NOT_IN_CHARGE else None
+        if view is not None and scope["path"] == "/" and tone_of(view, control.policy()):
+            return RedirectResponse("/device?from=parents", 303)
         if view is not None:
             here = f"http://127.0.0.1:{control.reached_at('127.0.0.1').rpartition(':')[2]}"
             return not_in_charge_page(renderer, HTTPConnection(scope), view, control.policy(), here)

@@ -21,6 +21,7 @@ class Place(StrEnum):
     TODAY_START = "today start"  # nothing; what somebody should do, before all else
     EVERYBODY = "everybody"  # nothing; of *Today*, what holds for all children or everybody
     EVERYBODY_PAUSE = "everybody pause"  # nothing; buttons of the form there, which has `minutes`
+    REQUESTS = "requests"  # nothing; a sequence of what else children ask for, among the requests
     REQUEST = "request"  # the RequestRow of a site or app; an answer
     GUIDE_CONNECT = "guide connect"  # the address of this machine to which the browser connected
     GUIDE_END = "guide end"  # nothing; its heading, with what is missing
@@ -96,8 +97,8 @@ class Extensions:
     `api_routes` add what is no action to the API: they take its `ScopedRouter` and the `PageContext`.
     `actors` return the name in which a `Principal` acts, given the `PageContext`, or an empty text.
     `gauges` are metrics that are read for each scrape, from the `PageContext`, in a thread. `live` returns a value for
-    each part of a page that `live.js` brings up to date when the value changes. It is read in a thread, once per second
-    while somebody looks.
+    each part of a page that `live.js` brings up to date when the value changes, also for a part of the core. It is read
+    in a thread, once per second while somebody looks.
     """
 
     actions: Sequence[Action] = ()

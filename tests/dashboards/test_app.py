@@ -406,9 +406,10 @@ def test_a_filtered_device_sees_its_own_page_and_nothing_else(web):
         assert "toms.example" not in text
         assert "www.bet.example" not in text, "gambling is not for her to read"
         assert "fine.example" not in text
+        for path in ("/", "/?x"):
+            assert child.get(path).headers["location"] == "/device?from=parents", path
         for path in (
-            "/",
-            "/?x",
+            "/people",
             "/metrics",
             "/api/v1/status",
             "/api/v1/decisions",
@@ -429,7 +430,7 @@ def test_a_filtered_device_sees_its_own_page_and_nothing_else(web):
             {"cookie": "hedgerow_session=x"},
         )
         for trick in tricks:
-            assert child.get("/", headers=trick).status_code == 403, trick
+            assert child.get("/people", headers=trick).status_code == 403, trick
         for path in ("/pause", "/requests/1/approve", "/sign-in", "/device"):
             assert child.post(path, headers={"origin": web.url}, data={"for": "good"}).status_code in {403, 405}, path
 

@@ -12,8 +12,8 @@ from hedgerow.dashboards.pages.device_cards import (
     likely_names,
     new_device_cards,
 )
-from hedgerow.dashboards.pages.recognised_devices import DeviceRole, HomePlaces, recognised
 from hedgerow.dashboards.policy_index import PolicyIndex
+from hedgerow.dashboards.recognised_devices import DeviceRole, HomePlaces, recognised
 from hedgerow.journal.reader import DeviceRow
 from hedgerow.network.discovery import VendorLookup
 from hedgerow.policies.device_kinds import DeviceKind

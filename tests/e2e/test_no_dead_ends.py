@@ -99,12 +99,17 @@ def test_after_the_first_password_the_setup_code_leads_to_signing_in(browsers: B
     assert ana.get("/start", follow_redirects=True).url.path == "/sign-in"
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/people/Tom", "/log", "/settings", "/report", "/start", "/start/people", "/why"]
-)
+@pytest.mark.parametrize("path", ["/people/Tom", "/log", "/settings", "/report", "/start", "/start/people", "/why"])
 def test_a_child_on_a_parents_page_is_led_to_its_own(browsers: Browsers, path: str) -> None:
     mia = browsers[MIA]
     check(mia, mia.get(path), 403, "This page is for the people who manage this network.", "/device#ask")
+
+
+def test_a_child_at_the_parents_address_comes_to_its_own_page(browsers: Browsers) -> None:
+    answer = browsers[MIA].get("/", follow_redirects=True)
+    assert (answer.status_code, answer.url.path) == (200, "/device")
+    assert "The other page is for grown-ups. This one is yours." in answer.text
+    assert "for grown-ups. This one" not in browsers[MIA].get("/device").text
 
 
 @pytest.mark.parametrize(

@@ -20,14 +20,16 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from hedgerow.dashboards.api.schema import MAX_PAGE, Actor, PageLimit, PageOffset, StrictModel, one_page
+from hedgerow.dashboards.api.seen_devices import SeenDevice, seen_devices
 from hedgerow.dashboards.control import Control, ExplanationView, InvalidInput, SiteCorrections, Status
 from hedgerow.dashboards.data_export import DataExport, csv_cell, ndjson_download
 from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, ScopedRouter
 from hedgerow.dashboards.words.languages import language
 from hedgerow.dashboards.words.reasons import reason_sentence
 from hedgerow.journal.personal_data import ErasureResult
-from hedgerow.journal.reader import DecisionFilter, DecisionPage, DecisionRow, DeviceRow, JournalReader, RequestRow
+from hedgerow.journal.reader import DecisionFilter, DecisionPage, DecisionRow, JournalReader, RequestRow
 from hedgerow.journal.remembered_sites import RememberedRow
+from hedgerow.network.discovery import VendorLookup
 from hedgerow.policies.model import Grant, Pause, Reason, RequestKind, Verdict
 
 MAX_EVENT_STREAMS = 20
@@ -68,6 +70,8 @@ def add_access_routes(
 
 
 def _add_reads(api: ScopedRouter, reader: JournalReader, control: Control, clock: Callable[[], float]) -> None:
+    vendors = VendorLookup()
+
     @api.serve("GET", "/status", OPERATE, READ)
     async def status() -> Status:
         """Return the state of the processes, the policy, the lists and the journal."""
@@ -76,13 +80,15 @@ def _add_reads(api: ScopedRouter, reader: JournalReader, control: Control, clock
     @api.serve("GET", "/devices", OPERATE, READ)
     async def devices(
         request: Request, response: Response, since: Instant = None, limit: PageLimit = MAX_PAGE, offset: PageOffset = 0
-    ) -> tuple[DeviceRow, ...]:
-        """Return devices that were seen, the latest first; the header `Link` leads to the next page, if
-        there is one.
+    ) -> tuple[SeenDevice, ...]:
+        """Return devices that were seen, the latest first, each with its role in the home and whose it is.
+
+        The header `Link` leads to the next page, if there is one.
         """
         begin = clock() - _DAY_S if since is None else since
         rows = await run_in_threadpool(lambda: reader.devices(begin, limit=limit + 1, offset=offset))
-        return one_page(request, response, rows, limit, offset)
+        page = one_page(request, response, rows, limit, offset)
+        return await run_in_threadpool(seen_devices, control.policy(), page, vendors)
 
     @api.serve("GET", "/decisions", READ)
     async def decisions(

@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from hedgerow.dashboards.edits.devices import owner_of
-from hedgerow.dashboards.pages.recognised_devices import RecognisedDevice, recognise
 from hedgerow.dashboards.policy_index import PolicyIndex, users_of
 from hedgerow.dashboards.protections import DeviceProtections, protections_by_device
+from hedgerow.dashboards.recognised_devices import RecognisedDevice, recognise
 from hedgerow.journal.activity import ActivityReader
 from hedgerow.journal.reader import DeviceRow, JournalReader
 from hedgerow.journal.sightings import BRIEF_S

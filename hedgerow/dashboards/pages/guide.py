@@ -30,9 +30,9 @@ from hedgerow.dashboards.pages.context import (
 )
 from hedgerow.dashboards.pages.device_cards import unnamed_devices
 from hedgerow.dashboards.pages.forms import forms_of, typed_fields
-from hedgerow.dashboards.pages.recognised_devices import recognise
 from hedgerow.dashboards.pages.settings import BLOCKED_ANSWER
 from hedgerow.dashboards.passwords import check_password_strength
+from hedgerow.dashboards.recognised_devices import recognise
 from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, SETUP, get, post
 from hedgerow.dashboards.words.childrens_names import unnamed
 from hedgerow.dashboards.words.labels import title_of

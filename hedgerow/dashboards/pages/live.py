@@ -147,7 +147,7 @@ class LivePages(PageGroup):
         lists = (status.lists, status.starter_only)
         problems = (status.journal_problem, status.publish_problem, status.lists_problem)
         sessions = context.time.sessions()
-        return {
+        parts = {
             "troubles": (lists, status.policy_problems, status.is_disk_full, problems, status.stopped_workers(now)),
             "lists": lists,
             "everybody": pauses,
@@ -161,8 +161,8 @@ class LivePages(PageGroup):
             "new": (self._newest, pauses),
             "blocked": self._newest,
             "seats": (sessions, int(now // 60)),
-            **added,
         }
+        return parts | {name: (parts.get(name), value) for name, value in added.items()}
 
     def _read(self, now: float, with_newest: bool) -> tuple[object, object, object, int | None, Parts]:
         reader = self._context.reader

@@ -78,8 +78,16 @@ class OwnDevicePages(PageGroup):
         self._ask_limit = AttemptLimiter()
 
     @get("/device", DEVICES)
-    async def device(self, request: Request, voucher: Annotated[str, Query(max_length=20)] = "") -> Response:
-        """Show the page. `voucher` is a code to fill in, from the QR code of a voucher."""
+    async def device(
+        self,
+        request: Request,
+        voucher: Annotated[str, Query(max_length=20)] = "",
+        before: Annotated[str, Query(max_length=20, alias="from")] = "",
+    ) -> Response:
+        """Show the page. `voucher` is a code to fill in, from the QR code of a voucher.
+
+        `from` is `parents` for a child that has opened the parents' address.
+        """
         context, view, reader = self._context, self._device(request), language_of(request)
         policy, now = context.policy(), context.clock()
         tone = tone_of(view, policy)
@@ -96,6 +104,7 @@ class OwnDevicePages(PageGroup):
             request,
             "device.html",
             typed=voucher,
+            is_led_here=before == "parents",
             tone=tone,
             young=page_words(reader.code)["young"],
             worry=page_words(reader.code)["worry"]["button"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from hedgerow.dashboards.actions.orders import (
     CodeOrder,
 )
 from hedgerow.dashboards.control import BudgetRow
+from hedgerow.dashboards.extensions import Place
 from hedgerow.dashboards.pages.action_forms import form
 from hedgerow.dashboards.pages.activity_groups import merge_similar
 from hedgerow.dashboards.pages.children import (
@@ -43,10 +44,10 @@ from hedgerow.dashboards.routes import OPERATE, READ, get
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import message
 from hedgerow.journal.activity import VisitReader
-from hedgerow.journal.reader import DecisionFilter, DeviceRow
+from hedgerow.journal.reader import DecisionFilter, DeviceRow, RequestRow
 from hedgerow.network.discovery import VendorLookup
-from hedgerow.policies.access_subject import AccessSubject, access_subject
-from hedgerow.policies.effective_users import ALL_UNNAMED
+from hedgerow.policies.access_subject import access_subject
+from hedgerow.policies.effective_users import ALL_UNNAMED, has_seats
 from hedgerow.policies.expiry import expiring_rules
 from hedgerow.policies.host_facts import subject_of
 from hedgerow.policies.model import Grant, Policy, Verdict
@@ -54,6 +55,11 @@ from hedgerow.policies.model import Grant, Policy, Verdict
 ONLINE_S = 900.0
 _ROWS, _ROWS_READ, _BUDGETS = 8, 200, 50
 _CODE = {"hour": message("Create a code")}
+_EARNED = {
+    True: message("%(minutes)s more minutes for %(name)s today."),
+    False: message("%(name)s can read that it is done: %(what)s."),
+}
+"""Sentences about a chore that was confirmed, by whether it earns minutes."""
 _NEW_DEVICES, _NEW_FOR_S = 2, 86_400.0
 """Cards of new devices, and the seconds since it was last seen for which a device has one."""
 
@@ -91,6 +97,7 @@ class TodayPages(PageGroup):
         policy, now = index.policy, context.clock()
         midnight = labels.midnight_before(now, labels.zone(status.timezone))
         today = await run_in_threadpool(self._read, index, midnight, now)
+        asked = await run_in_threadpool(context.cards, Place.REQUESTS)
         budgets = context.budgets()
         times = context.control.person_times([child.name for child in today["children"]])
         cards = child_cards(index, today["children"], today["so_far"], times, budgets, midnight, now)
@@ -104,6 +111,8 @@ class TodayPages(PageGroup):
         online = [device for device in devices if now - last_used(device) < ONLINE_S]
         return {
             "today": today,
+            "asked": asked,
+            "waiting": len(today["requests"]) + sum(len(card.value) for card in asked if isinstance(card.value, Sized)),
             "people": sorted({*policy.people, *(device.person for device in today["devices"] if device.person)}),
             "online": online,
             "online_count": len(online),
@@ -138,19 +147,23 @@ class TodayPages(PageGroup):
         """Approve a request. Ask first before something dangerous, and tell if it stays closed all the same."""
         context = self._context
         only = {"only_address": order.only_address, "only_device": order.only_device}
-        opening = await self._opening_of(request_id, **only)
+        row = await self._row(request_id)
+        opening = row.access_subject(context.policy(), **only) if row is not None and not row.chore else None
         if opening is not None and (question := await ask_before(context, request, opening)) is not None:
             return question
         given = await access.approve.run(context, caller, request_id, order)
         if not isinstance(given, Grant):
-            text = message("%(minutes)s more minutes for %(name)s today.")
-            return self._done(request, text, name=given.account.partition(":")[2], minutes=f"{given.minutes:g}")
+            name, what = given.account.partition(":")[2], row.chore if row is not None else ""
+            undo = "" if has_seats(context.policy()) else f"/requests/{request_id}/reopen"
+            text = _EARNED[bool(given.minutes)]
+            return self._done(request, text, undo, name=name, what=what, minutes=f"{given.minutes:g}")
         obstacle = await explain_obstacle(context, request, opening, order.how_long) if opening is not None else None
         return obstacle or redirect_to(opened_path(context, request, referring_page(request), given))
 
     @form(codes.make_code, FormOf("/requests/{request_id}/code", {"request": "request_id"}))
     async def answer_code(self, request: Request, caller: Caller, order: CodeOrder) -> Response:
-        opening = await self._opening_of(order.request)
+        asked = await self._row(order.request)
+        opening = asked.access_subject(self._context.policy()) if asked is not None and not asked.chore else None
         if (
             opening is not None
             and (question := await ask_before(self._context, request, opening, _CODE, field="how_long")) is not None
@@ -158,11 +171,10 @@ class TodayPages(PageGroup):
             return question
         return await self._show_code(request, caller, CodeOrder(request=order.request, sure=order.sure))
 
-    async def _opening_of(self, request_id: int | None, **only: bool) -> AccessSubject | None:
-        """Return what the approval of an open request opens; None for a chore, and without such a request."""
+    async def _row(self, request_id: int | None) -> RequestRow | None:
+        """Return an open request."""
         rows = await run_in_threadpool(self._context.reader.requests)
-        asked = next((each for each in rows if each.id == request_id and not each.chore), None)
-        return asked.access_subject(self._context.policy(), **only) if asked is not None else None
+        return next((each for each in rows if each.id == request_id), None)
 
     @form(codes.make_code)
     async def make_code(self, request: Request, caller: Caller, order: CodeOrder) -> Response:

@@ -137,12 +137,18 @@ def rule_text(rule: str, reader: Language) -> str:
 def count_by_reason(counts: Iterable[ReasonCount], reader: Language) -> list[tuple[str, int]]:
     """Return the count of each reason text, most frequent first. Reasons with the same text are added up.
 
+    A service is its name alone.
+
     >>> count_by_reason([ReasonCount(Verdict.BLOCK, Reason.BYPASS, what, 2) for what in ("vpn", "doh")], language("en"))
     [('a way round the filter', 4)]
+    >>> count_by_reason([ReasonCount(Verdict.BLOCK, Reason.SERVICE, "roblox", 1)], language("en"))
+    [('Roblox', 1)]
     """
     totals: Counter[str] = Counter()
     for each in counts:
-        totals[reason_text(each.reason, each.what, reader)] += each.count
+        is_service = each.reason is Reason.SERVICE and each.what
+        text = title_of(each.what, reader) if is_service else reason_text(each.reason, each.what, reader)
+        totals[text] += each.count
     return totals.most_common()
 
 

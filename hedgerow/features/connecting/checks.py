@@ -9,7 +9,7 @@ import httpx
 
 from hedgerow.app.doctor.findings import Finding, Health, Installation, good_finding
 from hedgerow.app.ipc import control_client
-from hedgerow.dashboards.pages.recognised_devices import DeviceRole
+from hedgerow.dashboards.recognised_devices import DeviceRole
 from hedgerow.features.connecting.handed_out import ask_router
 from hedgerow.network.own_addresses import own_addresses
 

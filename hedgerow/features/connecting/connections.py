@@ -18,9 +18,9 @@ from hedgerow.dashboards.pages.device_cards import (
     rows_of_named,
     unnamed_devices,
 )
-from hedgerow.dashboards.pages.recognised_devices import DeviceRole, recognise, role_of
 from hedgerow.dashboards.pages.sign_in import next_step
 from hedgerow.dashboards.policy_index import PolicyIndex, users_of
+from hedgerow.dashboards.recognised_devices import DeviceRole, recognise, role_of
 from hedgerow.journal.activity import ActivityReader
 from hedgerow.journal.reader import DeviceRow, JournalReader
 from hedgerow.network.discovery import VendorLookup
@@ -88,7 +88,7 @@ class Stage(StrEnum):
 
     NONE = "none"  # no device of a child uses Hedgerow
     PART = "part"  # some do, or devices do that nobody has named, or a router that may ask for others
-    ALL = "all"  # all devices of children that are named; without children, one device or seat
+    ALL = "all"  # all devices of children, of whom each has one; without children, one device or seat
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Home:
 
     `equipment` are this machine, routers, printers and the like. `has_children`: somebody in the policy is a child.
     `step` is where the guide goes on if it was left before a device got a name, else empty. `inspected` are the named
-    devices of which pages were inspected lately.
+    devices of which pages were inspected lately, `deviceless` the children without a device.
     """
 
     named: list[DeviceConnection]
@@ -107,6 +107,7 @@ class Home:
     now: float
     step: str = ""
     inspected: frozenset[str] = frozenset()
+    deviceless: tuple[str, ...] = ()
 
     @property
     def is_by_name(self) -> bool:
@@ -151,7 +152,7 @@ class Home:
     @property
     def stage(self) -> Stage:
         connected = [each for each in self._meant if each.is_connected]
-        if connected and not self.waiting:
+        if connected and not self.waiting and not self.deviceless:
             return Stage.ALL
         is_some = connected or self.asking_routers or any(each.is_connected for each in self.unnamed)
         return Stage.PART if is_some else Stage.NONE
@@ -217,13 +218,15 @@ def read_home(
 
     own = [connection(seen.get(device.id), device) for device in named]
     people = index.policy.people.values()
-    has_children = any(index.policy.profiles[person.profile].is_for_children for person in people)
+    children = [person.name for person in people if index.policy.profiles[person.profile].is_for_children]
     others = sorted(map(connection, strangers), key=lambda each: found[DeviceId(each.id)].place)
     unnamed = [each for each in others if not each.role.is_apart]
     equipment = [each for each in others if each.role.is_apart]
     step = "" if index.policy.devices else f"/start/{next_step(index.policy)}"
     inspected = {id for id, used in uses.items() if now - used.get(Protection.CERTIFICATE, 0) <= LATELY_S}
-    return Home(own, unnamed, equipment, has_children, now, step, frozenset(inspected))
+    users = {name for device in index.policy.devices.values() for name in (device.person, *device.sharers)}
+    deviceless = tuple(name for name in children if name not in users)
+    return Home(own, unnamed, equipment, bool(children), now, step, frozenset(inspected), deviceless)
 
 
 def _kind(device: Device | None, id: str, name: str, maker: str) -> DeviceKind | None:

@@ -68,11 +68,13 @@ async def undo_later_bedtime(core: Operations, caller: Caller, grant_id: EntryId
 
 
 @action("POST", "/requests/{request_id}/reopen", form=FormOf("/requests/{request_id}/reopen"))
-async def undo_denial(core: Operations, _caller: Caller, request_id: JournalId) -> None:
-    """Take back a "no" of the last ten minutes, also to the requests that it answered with this one."""
+async def reopen_request(core: Operations, caller: Caller, request_id: JournalId) -> None:
+    """Take back a "no" of the last ten minutes, also to the requests that it answered with this one, or a "yes" to a
+    chore with the minutes that it gave.
+    """
     journal: JournalOfTime = core.part(journal_of_time)
-    await run_in_threadpool(journal.reopen_request, request_id, core.clock())
+    await run_in_threadpool(journal.reopen_request, request_id, caller.actor, core.clock())
     await journal.put_in_force()
 
 
-UNDO_ACTIONS = (undo_pause, undo_resume, undo_bonus, undo_later_bedtime, undo_denial)
+UNDO_ACTIONS = (undo_pause, undo_resume, undo_bonus, undo_later_bedtime, reopen_request)

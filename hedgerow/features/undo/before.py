@@ -16,7 +16,7 @@ from hedgerow.dashboards.control import UNDO_S, InvalidInput, changed_since
 from hedgerow.features.contract import Core
 from hedgerow.journal.access_store import begin_pause, end_pauses, pauses_of, undo_later_bedtime
 from hedgerow.journal.reader import is_running_pause, pause_of
-from hedgerow.journal.tables import access_requests, grants, pauses
+from hedgerow.journal.tables import access_requests, bonuses, grants, pauses
 from hedgerow.journal.usage import undo_bonus
 from hedgerow.policies.effective_users import has_seats
 from hedgerow.policies.model import Grant, Pause
@@ -98,13 +98,14 @@ class JournalOfTime:
                 _check_recent(row.starts, now)
             return undo_later_bedtime(self._store, connection, grant_id, actor, now)
 
-    def reopen_request(self, request_id: int, now: float) -> None:
-        """Open a denied request again, and those that were denied with it.
+    def reopen_request(self, request_id: int, actor: str, now: float) -> None:
+        """Open a denied request again, and those that were denied with it; or a chore, and take back what it earned.
 
         Raises `InvalidInput` where the person has asked again meanwhile.
         """
+        answered = (_REQUEST.state == "denied") | ((_REQUEST.state == "approved") & (_REQUEST.chore != ""))
         with self._alone, self._store.begin() as connection:
-            query = self._store.select(access_requests).where(_REQUEST.id == request_id, _REQUEST.state == "denied")
+            query = self._store.select(access_requests).where(_REQUEST.id == request_id, answered)
             row = connection.execute(query).first()
             if row is None:
                 raise changed_since()
@@ -113,9 +114,21 @@ class JournalOfTime:
             if connection.execute(self._store.select(access_requests).where(same, _REQUEST.state == "open")).first():
                 raise changed_since()
             together = (_REQUEST.answered_at == row.answered_at) & (_REQUEST.answered_by == row.answered_by)
-            opened = {"state": "open", "answered_at": None, "answered_by": None, "why": ""}
-            change = self._store.update(access_requests).where(together, _REQUEST.state == "denied")
-            connection.execute(change.values(opened))
+            theirs = together & (_REQUEST.state == "denied")
+            if row.state == "approved":
+                self._check_seats()
+                self._take_back_earned(connection, row, actor, now)
+                theirs = _REQUEST.id == request_id
+            opened = {"state": "open", "answered_at": None, "answered_by": None, "why": "", "grant_id": None}
+            connection.execute(self._store.update(access_requests).where(theirs).values(opened))
+
+    def _take_back_earned(self, connection: Connection, row: Row[Any], actor: str, now: float) -> None:
+        """Take back the minutes of a chore, and what its day's last one has opened."""
+        if connection.execute(self._store.select(bonuses).where(bonuses.c.id == row.grant_id)).first() is not None:
+            undo_bonus(self._store, connection, row.grant_id, actor)
+        is_with_it = (grants.c.person == row.person) & (grants.c.starts == row.answered_at)
+        ending = self._store.update(grants).where(is_with_it, grants.c.revoked_at.is_(None))
+        connection.execute(ending.values(revoked_at=now, revoked_by=actor))
 
     async def put_in_force(self) -> None:
         await self._core.snapshots.put_in_force()

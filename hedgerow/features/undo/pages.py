@@ -21,8 +21,8 @@ from hedgerow.dashboards.words.labels import title_of
 from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.features.undo.actions import (
     UNDO_ACTIONS,
+    reopen_request,
     undo_bonus,
-    undo_denial,
     undo_later_bedtime,
     undo_pause,
     undo_resume,
@@ -143,9 +143,9 @@ class DenialPages(PageGroup):
         )
         return self._about(request, row, text, f"/requests/{request_id}/reopen")
 
-    @form(undo_denial)
-    async def undo_denial(self, request: Request, caller: Caller, request_id: int) -> Response:
-        await undo_denial.run(self._context, caller, request_id)
+    @form(reopen_request)
+    async def reopen_request(self, request: Request, caller: Caller, request_id: int) -> Response:
+        await reopen_request.run(self._context, caller, request_id)
         text = message("The question of %(name)s is open again: %(what)s.")
         return self._about(request, await self._row(request_id), text)
 

@@ -103,7 +103,7 @@ async def close_wish(core: Operations, caller: Caller, wish_id: WishId) -> None:
     command=CommandOf(lambda wish_id: f"Wish {wish_id} is open again.", facts={"undone": "wish_id"}),
 )
 async def undo_wish(core: Operations, caller: Caller, wish_id: WishId) -> Wish:
-    """Take back what an answer of the last ten minutes gave for a while. The wish is open again."""
+    """Take back an answer of the last ten minutes, with what it gave for a while. The wish is open again."""
     return await core.part(wishes_of).undo(wish_id, caller.actor)
 
 

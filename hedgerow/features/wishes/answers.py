@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
@@ -40,6 +40,7 @@ from hedgerow.features.wishes.records import (
     WishStore,
     is_openable,
     notice_key,
+    reopen_requests,
 )
 from hedgerow.journal.access_store import NoSuchEntry, answer_request, end_grant, undo_later_bedtime, write_grant
 from hedgerow.journal.reader import JournalReader
@@ -190,14 +191,16 @@ class Wishes:
         await asyncio.to_thread(self._answer, wish, actor, state=state, why=why or wish.why)
         return await asyncio.to_thread(self.store.wish, wish_id)
 
-    async def talk_about(self, request_id: int, actor: str, why: str) -> None:
+    async def talk_about(self, request_id: int, actor: str, why: str) -> Wish | None:
         """Answer a request for a site or an app, and keep it open to talk about. Raises `NoSuchEntry`.
 
-        It is denied, so that a block page that waits says so. One of nobody in the policy is only denied.
+        It is denied, so that a block page that waits says so. One of nobody in the policy is only denied, and None is
+        returned.
         """
         policy, now = self._control.policy(), self._clock()
-        await asyncio.to_thread(_talk_about, self._journal, policy, request_id, actor=actor, why=why, now=now)
+        wish_id = await asyncio.to_thread(_talk_about, self._journal, policy, request_id, actor=actor, why=why, now=now)
         await self._put_in_force()
+        return None if wish_id is None else await asyncio.to_thread(self.store.wish, wish_id)
 
     async def close_own(self, wish_id: int, person: str) -> None:
         """Close a wish as the child that asked. Raises `InvalidInput` for any other."""
@@ -210,16 +213,21 @@ class Wishes:
         await asyncio.to_thread(self._answer, wish, person, state=WishState.CLOSED, why=wish.why)
 
     async def undo(self, wish_id: int, actor: str) -> Wish:
-        """Take back what an answer of the last ten minutes gave; the wish is open again. Raises `InvalidInput`."""
+        """Take back an answer of the last ten minutes, and what it gave. Raises `InvalidInput`.
+
+        The wish is open again, or the request that was to be talked about. A changed rule is undone at *Changes*.
+        """
         now = self._clock()
         wish = await asyncio.to_thread(self.store.wish, wish_id)
-        if wish.state is not WishState.GRANTED or not wish.result:
+        if wish.state is WishState.OPEN or (wish.state is WishState.GRANTED and not wish.result):
             raise changed_since()
         if (wish.answered_at or 0.0) < now - UNDO_S:
             raise InvalidInput("Nothing was undone: that is possible for ten minutes only.")
         await asyncio.to_thread(self._take_back, wish, actor, now)
         await self._put_in_force()
-        return await asyncio.to_thread(self.store.wish, wish_id)
+        base = None if wish.kind is WishKind.RULE else wish.base
+        open_again = replace(wish, state=WishState.OPEN, given=0, base=base, result=None, why="")
+        return replace(open_again, answered_at=None, answered_by=None)
 
     def _answer(self, wish: Wish, actor: str, *, state: WishState, why: str = "") -> None:
         with self._journal.begin() as connection:
@@ -275,13 +283,15 @@ class Wishes:
             if wish.kind is WishKind.RULE:
                 values["base"] = None
             try:
-                self.store.change(connection, wish.id, (WishState.GRANTED,), **values)
-                if wish.kind is WishKind.MINUTES:
-                    undo_bonus(self._journal, connection, str(wish.result), actor)
-                elif wish.kind is WishKind.RULE:
-                    end_grant(self._journal, connection, str(wish.result), actor, now)
-                else:
-                    undo_later_bedtime(self._journal, connection, str(wish.result), actor, now)
+                self.store.change(connection, wish.id, (wish.state,), **values, why="")
+                if wish.state is WishState.TALKING and reopen_requests(self._journal, connection, wish):
+                    self.store.delete(connection, wish.id)
+                elif wish.result and wish.kind is WishKind.MINUTES:
+                    undo_bonus(self._journal, connection, wish.result, actor)
+                elif wish.result and wish.kind is WishKind.RULE:
+                    end_grant(self._journal, connection, wish.result, actor, now)
+                elif wish.result:
+                    undo_later_bedtime(self._journal, connection, wish.result, actor, now)
             except NoSuchEntry:
                 raise changed_since() from None
 
@@ -361,7 +371,7 @@ def _unanswered(store: WishStore, wish_id: int) -> Wish:
     return wish
 
 
-def _talk_about(store: Store, policy: Policy, request_id: int, *, actor: str, why: str, now: float) -> None:
+def _talk_about(store: Store, policy: Policy, request_id: int, *, actor: str, why: str, now: float) -> int | None:
     waiting = JournalReader(store).requests()
     asked = next((row for row in waiting if row.id == request_id and not row.chore), None)
     if asked is None:
@@ -372,7 +382,8 @@ def _talk_about(store: Store, policy: Policy, request_id: int, *, actor: str, wh
             answer_request(store, connection, each, state="denied", actor=actor, now=now, why=why)
         if asked.person in policy.people:
             person = str(asked.person)
-            WishStore(store).insert_talk(connection, asked, person, actor=actor, why=why, now=now)
+            return WishStore(store).insert_talk(connection, asked, person, actor=actor, why=why, now=now)
+    return None
 
 
 def _answered(wish: Wish) -> InvalidInput:

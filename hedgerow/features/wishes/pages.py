@@ -15,7 +15,7 @@ from hedgerow.dashboards.extensions import Card, Extensions, Place
 from hedgerow.dashboards.pages.action_forms import form
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, redirect_to
 from hedgerow.dashboards.pages.own_device import tone_of
-from hedgerow.dashboards.routes import DEVICES, OPERATE, READ, get, post
+from hedgerow.dashboards.routes import DEVICES, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import language, language_of, message
 from hedgerow.dashboards.words.rules import rules_text
@@ -104,12 +104,6 @@ class WishPages(PageGroup):
         await self._wishes.close_own(int(wish), view.person)
         return redirect_to("/device#wishes")
 
-    @get("/wishes/waiting", OPERATE, READ)
-    async def waiting(self, request: Request) -> Response:
-        """Return the wishes of *Today* alone, for `live.js`."""
-        found = await run_in_threadpool(_waiting, self._context)
-        return self._page(request, "wishes/templates/waiting.html", wishes=found)
-
     @form(grant_wish)
     async def grant(self, request: Request, caller: Caller, wish_id: int, order: WishGrant) -> Response:
         reader = language_of(request)
@@ -122,27 +116,34 @@ class WishPages(PageGroup):
     @form(deny_wish)
     async def deny(self, request: Request, caller: Caller, wish_id: int, order: WishAnswer) -> Response:
         await deny_wish.run(self._context, caller, wish_id, order)
-        return self._done(request, message("Your answer is on the child's page: no."))
+        return self._done(request, message("Your answer is on the child's page: no."), f"/wishes/{wish_id}/undo")
 
     @form(talk_about_wish)
     async def talk(self, request: Request, caller: Caller, wish_id: int, order: WishAnswer) -> Response:
         await talk_about_wish.run(self._context, caller, wish_id, order)
-        return self._done(request, message("It stays open for both of you until one of you closes it."))
+        return self._talking(request, await run_in_threadpool(self._wishes.store.wish, wish_id))
 
     @form(talk_about_request)
     async def talk_about(self, request: Request, caller: Caller, request_id: int, order: WishAnswer) -> Response:
-        await talk_about_request.run(self._context, caller, request_id, order)
-        return self._done(request, message("It stays open for both of you until one of you closes it."))
+        return self._talking(request, await self._wishes.talk_about(request_id, caller.name, plain_note(order.why)))
 
     @form(close_wish)
     async def close(self, request: Request, caller: Caller, wish_id: int) -> Response:
         await close_wish.run(self._context, caller, wish_id)
-        return self._done(request, message("The question is closed."))
+        return self._done(request, message("The question is closed."), f"/wishes/{wish_id}/undo")
 
     @form(undo_wish)
     async def undo(self, request: Request, caller: Caller, wish_id: int) -> Response:
         await undo_wish.run(self._context, caller, wish_id)
         return self._done(request, message("Undone: the question is open again."))
+
+    def _talking(self, request: Request, wish: Wish | None) -> Response:
+        if wish is None:  # of nobody in the policy
+            return self._done(request, message("Your answer is on the child's page: no."))
+        text = message(
+            "%(name)s can read that you want to talk about it. The question stays here until one of you closes it."
+        )
+        return self._done(request, text, f"/wishes/{wish.id}/undo", name=wish.person)
 
     @property
     def _wishes(self) -> Wishes:
@@ -201,12 +202,12 @@ def _of_person(context: PageContext, person: Person) -> tuple[Wish, ...] | None:
 EXTENSIONS = Extensions(
     actions=WISH_ACTIONS,
     cards=(
-        Card(place=Place.TODAY, template="wishes/templates/today.html", read=_waiting),
+        Card(place=Place.REQUESTS, template="wishes/templates/today.html", read=_waiting),
         Card(place=Place.REQUEST, template="wishes/templates/request.html", read=_of_request),
         Card(place=Place.OWN_PAGE, template="wishes/templates/own_wishes.html", read=_of_child),
         Card(place=Place.PERSON, template="wishes/templates/person.html", read=_of_person),
     ),
     page_groups=(WishPages,),
     api_routes=(add_wish_routes,),
-    live={"wishes": _waiting},
+    live={"requests": _waiting},
 )

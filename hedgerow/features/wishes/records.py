@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Row, func, select
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.reader import RequestRow
 from hedgerow.journal.store import Store
-from hedgerow.journal.tables import wishes
+from hedgerow.journal.tables import access_requests, wishes
 from hedgerow.policies.time_model import LATER_BEDTIME
 
 KEPT_S = 30 * 86400.0
@@ -170,13 +170,17 @@ class WishStore:
 
     def insert_talk(
         self, connection: Connection, asked: RequestRow, person: str, *, actor: str, why: str, now: float
-    ) -> None:
-        """Write a question about a site or an app that is to be talked about."""
+    ) -> int:
+        """Write a question about a site or an app that is to be talked about. Returns its id."""
         row: dict[str, object] = {"person": person, "device": asked.device, "kind": WishKind.RULE, "note": asked.note}
         row |= {"subject": asked.subject, "at": asked.at, "last_at": asked.last_at, "asked": asked.asked}
         row |= {"minutes": 0, "given": 0, "state": WishState.TALKING, "why": why}
         row |= {"answered_at": now, "answered_by": actor}
-        connection.execute(self._store.insert(wishes).values(row))
+        key = connection.execute(self._store.insert(wishes).values(row)).inserted_primary_key
+        return int(key[0]) if key else 0
+
+    def delete(self, connection: Connection, wish_id: int) -> None:
+        connection.execute(self._store.delete(wishes).where(_W.id == wish_id))
 
     def change(self, connection: Connection, wish_id: int, before: Iterable[WishState], **values: object) -> None:
         """Change a wish that is in one of these states. Raises `NoSuchEntry`."""
@@ -187,6 +191,15 @@ class WishStore:
     def _found(self, *conditions: ColumnElement[bool]) -> tuple[Wish, ...]:
         query = self._store.select(wishes).where(*conditions).order_by(_W.id.desc()).limit(_SHOWN)
         return tuple(map(wish_of, self._store.rows(query)))
+
+
+def reopen_requests(store: Store, connection: Connection, wish: Wish) -> int:
+    """Open the requests again that became a wish to talk about, and return their number."""
+    requests = access_requests.c
+    is_theirs = (requests.answered_at == wish.answered_at) & (requests.answered_by == wish.answered_by)
+    opened = {"state": "open", "answered_at": None, "answered_by": None, "why": ""}
+    change = store.update(access_requests).where(is_theirs, requests.person == wish.person, requests.state == "denied")
+    return connection.execute(change.values(opened)).rowcount
 
 
 def _is_kept(now: float) -> ColumnElement[bool]:

@@ -253,7 +253,7 @@ def test_homework_for_an_hour_from_the_card(web, browser):
 
 
 def test_a_later_bedtime_tonight_from_the_card(web, browser):
-    assert "Bed +30" not in cards(browser)["mia"], "she has no bedtime"
+    assert "Bedtime +30" not in cards(browser)["mia"], "she has no bedtime"
     assert browser.post("/bedtime/later", data={"person": "mia", "minutes": "30"}).status_code == 422
     web.policy_path.write_text(HOUSE.replace("age: 9", "age: 9, bedtime: '22:00-07:00'"))
     assert "open until 22:00" in cards(browser)["mia"]

@@ -115,7 +115,7 @@ def test_without_scripts_it_is_a_line_at_the_top(chromium, home):
         # Minutes of this household are not in the journal: tests/features/undo takes them back.
         ("15 minutes extra for mia", "15 more minutes for mia today.", None),
         (
-            "Bed +30: half an hour later tonight for mia",
+            "Bedtime +30: half an hour later tonight for mia",
             "mia's bedtime is later: open until tomorrow.",
             "The permission is over.",
         ),

@@ -110,6 +110,22 @@ def test_three_children_a_request_and_a_warning_fit_one_screen_and_no_toast_cove
         assert box["y"] + box["height"] <= told["y"]
 
 
+@pytest.mark.parametrize("count", [1, 4, 7])
+def test_what_waits_comes_first_however_many_children_there_are(chromium, home, count):
+    names = [f"Kim{number}" for number in range(count)]
+    children = "".join(f"  {name}: {{age: 9}}\n" for name in names)
+    head, _, rest = home.policy_path.read_text().partition("people:\n")
+    home.policy_path.write_text(f"{head}people:\n{children}{rest}")
+    context = chromium.new_context(viewport=PHONE, has_touch=True, is_mobile=True, locale="en")
+    page = context.new_page()
+    page.goto(home.url)
+    pause, answer = (page.get_by_role("button", name=name).first.bounding_box() for name in ("Pause all", "Allow"))
+    child = page.locator(".child").first.bounding_box()
+    assert pause["y"] < answer["y"] < child["y"]
+    assert child["y"] + child["height"] <= PHONE["height"] - BAR
+    context.close()
+
+
 def test_all_the_rest_is_behind_the_links(phone):
     phone.get_by_role("link", name="Whole day").click()
     for region in ("Pause", "Allowed in addition to the policy", "Today so far", "Blocked today, and why"):

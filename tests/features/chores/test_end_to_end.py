@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from functools import partial
 
+import httpx
 import pytest
 from small_internet import SmallInternet
 from small_internet.clients import curl, kdig_addresses
@@ -77,11 +78,25 @@ def _minutes_of_games(running: Hedgerow) -> int:
     )
 
 
+def _press(running: Hedgerow, path: str, **form: str) -> str:
+    """Send a form of the parent's page, and return the page that follows."""
+    with httpx.Client(base_url=running.web, trust_env=False, timeout=60, cookies=running.cookies, verify=False) as page:
+        answer = page.post(path, data=form, headers={"origin": running.web}, follow_redirects=True)
+    assert answer.status_code == 200, answer.text[:2000]
+    return answer.text
+
+
 def test_chores_earn_minutes_and_end_a_schedule(running: Hedgerow) -> None:
     assert _is_blocked(running, "idle.example")
     before = _minutes_of_games(running)
     request = _report(running, "Read")
     assert _report(running, "Read")["id"] == request["id"], "a chore that waits is not reported twice"
+    told = _press(running, f"/requests/{request['id']}/approve", **{"for": "today"})
+    assert "20 more minutes for mia today." in told
+    assert f'action="/requests/{request["id"]}/reopen"' in told
+    assert _minutes_of_games(running) == before + 20
+    assert "is open again: Read" in _press(running, f"/requests/{request['id']}/reopen")
+    assert _minutes_of_games(running) == before
     assert running.run("requests", "--approve", str(request["id"])).returncode == 0
     assert _minutes_of_games(running) == before + 20
     assert _is_blocked(running, "idle.example"), "one chore is left"
@@ -89,6 +104,12 @@ def test_chores_earn_minutes_and_end_a_schedule(running: Hedgerow) -> None:
     assert running.run("requests", "--deny", str(refused["id"])).returncode == 0
     assert _is_blocked(running, "idle.example")
     again = _report(running, "Tidy")
+    assert "mia can read that it is done: Tidy." in _press(
+        running, f"/requests/{again['id']}/approve", **{"for": "today"}
+    )
+    wait_until(lambda: not _is_blocked(running, "idle.example"), 30, "the end of the schedule")
+    _press(running, f"/requests/{again['id']}/reopen")
+    wait_until(lambda: _is_blocked(running, "idle.example"), 30, "the schedule holds again")
     assert running.run("requests", "--approve", str(again["id"])).returncode == 0
     wait_until(lambda: not _is_blocked(running, "idle.example"), 30, "the end of the schedule")
     page = curl(f"{running.web}/device", source=TABLET).text

@@ -149,6 +149,20 @@ def test_it_is_set_up_once_all_devices_of_children_have_asked(web: Web) -> None:
     assert "has not used Hedgerow" not in words(web, "/")
 
 
+def test_a_child_without_a_device_is_named_at_the_guides_end(web: Web) -> None:
+    web.policy_path.write_text(POLICY.replace("people:", "people:\n  Kim: {age: 7}"))
+    assert "Kim No device yet" in words(web, "/start/done")
+    use(web, TABLET)
+    use(web, PHONE)
+    assert home_of(web).stage is Stage.PART
+    told = words(web, "/start/done")
+    assert "Almost set up" in told
+    assert "Kim No device yet" in told
+    assert "Mia No device yet" not in told
+    web.policy_path.write_text(POLICY.replace("people:", "people:\n  Kim: {age: 7, devices: [ana-phone]}"))
+    assert "No device yet" not in words(web, "/start/done")
+
+
 def test_the_guides_end_says_what_a_filter_by_names_does_not_do(web: Web) -> None:
     not_seen = "does not look inside a website or app that is open"
     assert not_seen not in words(web, "/start/done"), "nothing is filtered yet"
@@ -353,7 +367,8 @@ def test_the_step_shows_the_address_for_each_router_and_each_system(web: Web) ->
     assert re.search('<input class="address" value="192.168.1.2" readonly', page)
     links = re.findall(r'<a class="fold make" href="(/start/connect\?make=(\w+)#make)">', page)
     makes = [each for each in load_routers() if each.kind is not RouterKind.NONE]
-    assert [key for _, key in links] == [*(each.key for each in makes), "provider", "other", "device"]
+    closed = [each for each in load_routers() if each.kind is RouterKind.NONE]
+    assert [key for _, key in links] == [*(each.key for each in (*makes, *closed)), "other", "device"]
     assert '<svg class="screen"' not in page
     for router in makes:
         path = f"/start/connect?make={router.key}"
@@ -364,7 +379,9 @@ def test_the_step_shows_the_address_for_each_router_and_each_system(web: Web) ->
     for name in ("iPhone, iPad", "Android", "Windows", "Mac", "Chromebook"):
         assert name in told, name
     assert "Look for DHCP" in words(web, "/start/connect?make=other")
-    assert "mostly have no setting" in words(web, "/start/connect?make=provider")
+    for router in closed:
+        told = words(web, f"/start/connect?make={router.key}")
+        assert told.count("mostly have no setting") == 1, router.name
 
 
 def test_the_step_and_the_check_get_the_address_to_which_the_browser_connected(web: Web) -> None:

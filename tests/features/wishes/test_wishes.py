@@ -154,7 +154,7 @@ def test_minutes_are_asked_for_and_answered_with_less(house: House) -> None:
     assert "waiting for an answer" in house.page(MIA)
     with house.browser() as parent:
         today = parent.get("/").text
-        assert parent.get("/wishes/waiting").text in today, "which live.js fetches"
+        assert parent.get("/today/requests").text in today, "which live.js fetches"
     assert "+30 min" in today
     assert "the film is not over" in today
     (wish,) = house.api("GET", "/wishes").json()
@@ -320,6 +320,44 @@ def test_a_no_has_a_reason_and_talking_stays_open_until_one_of_them_closes_it(ho
     history = house.look("/people/mia")
     assert "asked for in the last 30 days" in history
     assert "Homework first." in history
+
+
+def test_a_wish_waits_among_the_requests_before_the_children(house: House) -> None:
+    assert "No requests are waiting." in house.look("/")
+    house.ask(MIA, minutes="10")
+    house.web.ledger.file(AccessRequest(house.clock.now, DeviceId("tom-phone"), "tom", "scratch.example"))
+    today = house.look("/")
+    assert "<title>(2) Today" in today
+    assert "No requests are waiting." not in today
+    assert today.index("2 requests are waiting") < today.index("/wishes/1/grant") < today.index("child-1")
+    house.press("/requests/1/deny")
+    assert "1 request is waiting" in house.look("/today/requests")
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [("deny", "is on the child"), ("talk", "mia can read that you want to talk"), ("close", "closed")],
+)
+def test_each_answer_can_be_taken_back(house: House, answer: str, says: str) -> None:
+    house.ask(MIA, minutes="10")
+    told = house.press(f"/wishes/1/{answer}", **({"why": "At dinner?"} if answer != "close" else {}))
+    assert says in told
+    assert 'action="/wishes/1/undo"' in told
+    assert "the question is open again" in house.press("/wishes/1/undo")
+    (wish,) = house.api("GET", "/wishes").json()
+    assert (wish["state"], wish["why"]) == ("open", "")
+    assert house.api("POST", "/wishes/1/undo").status_code == 422
+    house.press(f"/wishes/1/{answer}")
+    house.clock.now += 601
+    assert house.api("POST", "/wishes/1/undo").status_code == 422, "ten minutes only"
+
+
+def test_a_site_to_talk_about_is_a_request_again(house: House) -> None:
+    house.web.ledger.file(AccessRequest(house.clock.now, DeviceId("mia-tablet"), "mia", "www.tiktok.com"))
+    assert "mia can read that you want to talk about it" in house.press("/requests/1/talk", why="At dinner?")
+    assert "the question is open again" in house.press("/wishes/1/undo")
+    assert house.rows(wishes) == []
+    assert [(row.id, row.why) for row in house.web.control.reader.requests()] == [(1, "")]
 
 
 def test_a_site_that_was_asked_for_is_kept_to_talk_about(house: House) -> None:
