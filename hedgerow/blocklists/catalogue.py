@@ -12,6 +12,7 @@ from functools import lru_cache, reduce
 from pathlib import Path
 from typing import NamedTuple
 
+from hedgerow.blocklists.canaries import is_canary_site
 from hedgerow.blocklists.formats.sealed import url_expressions
 from hedgerow.blocklists.generation import (
     DNS_RULES,
@@ -138,8 +139,12 @@ class Catalogue:
     def _stands(self, rule: CompiledUrlRule, host: str, lifted: int) -> bool:
         """Return whether a rule holds for a host from which exceptions lift `lifted`.
 
-        Only essential names lift an important rule.
+        Only essential names lift an important rule. A downloaded rule about no host in particular is wrong about a
+        canary.
         """
+        row = rule.row
+        if not row.host and self.sources[row.source].is_corrected and is_canary_site(host):
+            return False
         return not rule.mask & (self.hosts.essential(host) if rule.row.important else lifted)
 
     def _match_of(self, rule: CompiledUrlRule) -> UrlMatch:

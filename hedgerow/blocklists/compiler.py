@@ -39,6 +39,7 @@ from hedgerow.blocklists.list_parser import (
     ParsedSource,
     engine_digest,
     flush_folder,
+    is_corrected,
     link_or_copy,
     read_rules,
 )
@@ -53,7 +54,7 @@ class SourceReport:
     """The figures of one source.
 
     `names` are counted as written; `unique` are distinct blocked names that no other source has; problems and lines
-    ignored on purpose are counted by kind.
+    ignored on purpose are counted by kind. `corrections` are the canaries that it names, with their topics.
     """
 
     name: str
@@ -65,6 +66,7 @@ class SourceReport:
     url_rules: int
     problems: dict[str, int]
     ignored: dict[str, int]
+    corrections: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ def _build(
         text = f"{TEXTS}/{index:04}.txt"
         if name:
             link_or_copy(lists.text_of(name), building / text)
-        metas.append(SourceMeta(source.name, source.category, parsed_source.format, text, name))
+        metas.append(SourceMeta(source.name, source.category, parsed_source.format, text, name, is_corrected(source)))
         parsed_sources.append(parsed_source)
     progress("")
     categories = [meta.category for meta in metas]
@@ -228,4 +230,5 @@ def _report_source(source: SourceMeta, parsed_source: ParsedSource, unique: int)
         url_rules=parsed_source.url_rules,
         problems=dict(parsed_source.problem_counts.most_common()),
         ignored=dict(parsed_source.ignored),
+        corrections=parsed_source.corrections,
     )

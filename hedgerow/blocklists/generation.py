@@ -25,7 +25,7 @@ from pathlib import Path
 
 import msgspec
 
-FORMAT_VERSION = 10
+FORMAT_VERSION = 11
 """Part of every version. Raise it when the files change, or when the same lists would compile to something else."""
 
 META_FILE, SETS_FILE, REPORT, TEXTS = "meta.json", "sets.bin", "report.json", "texts"
@@ -52,7 +52,8 @@ class SourceMeta:
     """A source.
 
     `text` is the path of its copy inside the generation; `format` is the format it was read as; `parsed` is its entry
-    in the parse cache, empty if it could not be read.
+    in the parse cache, empty if it could not be read. If it `is_corrected`, its patterns and its rules without a host
+    do not count for canaries.
     """
 
     name: str
@@ -60,6 +61,7 @@ class SourceMeta:
     format: str
     text: str
     parsed: str = ""
+    is_corrected: bool = False
 
 
 @dataclass(frozen=True, slots=True)

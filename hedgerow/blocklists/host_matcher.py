@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import marisa_trie
 
+from hedgerow.blocklists.canaries import is_canary_site
 from hedgerow.blocklists.categories import CategoryKind, builtin_categories
 from hedgerow.blocklists.formats.sealed import hash_expression, hash_key, host_expressions
 from hedgerow.blocklists.generation import (
@@ -95,7 +96,7 @@ class HostMatcher:
         for pattern in self.patterns.matching(host) if self.patterns else ():
             if pattern.rule.exception:
                 lifted |= pattern.mask
-            else:
+            elif not (self._sources[pattern.source].is_corrected and is_canary_site(host)):
                 blocked |= pattern.mask
         if self._has_networks and is_address(host) and (network := parse_network(host)) is not None:
             blocked |= _union(self._blocked, self._keys_with(network_key(network)))

@@ -19,6 +19,7 @@ import publicsuffixlist
 
 from hedgerow.blocklists.address_ranges import is_private
 from hedgerow.blocklists.archives import UnpackResult, content_digest, unpack
+from hedgerow.blocklists.canaries import KEPT_OPEN_IN, leave_out_canaries
 from hedgerow.blocklists.categories import is_good
 from hedgerow.blocklists.decompression import UnpackError
 from hedgerow.blocklists.formats import FORMATS, detect, format_named
@@ -71,6 +72,7 @@ class ParsedSource:
     """The result of parsing one source.
 
     `names` counts names as written; `keys` counts the keys in the runs, in which one key may occur several times.
+    `corrections` are the canaries that the list names, with their topics: they are not taken from it.
     """
 
     format: str = ""
@@ -83,6 +85,7 @@ class ParsedSource:
     problem_counts: Counter[str] = field(default_factory=Counter)
     ignored: Counter[str] = field(default_factory=Counter)
     max_problems: int = MAX_REPORTED_PROBLEMS
+    corrections: dict[str, str] = field(default_factory=dict)
 
     def report(self, problems: list[Problem]) -> None:
         for problem in problems:
@@ -102,10 +105,12 @@ def parse_source(
     folder: Path,
     max_problems: int = MAX_REPORTED_PROBLEMS,
     leave_out: frozenset[str] = frozenset(),
+    *,
+    is_corrected: bool = False,
 ) -> ParsedSource:
     """Parse the list at `text`, and write its runs and URL rules into `folder`.
 
-    Names in `leave_out` or beneath them are ignored.
+    Names in `leave_out` or beneath them are ignored; so are canaries if the list `is_corrected`.
 
     Never raises for the content of a list: an unreadable, empty or unknown list gives problems and no runs.
     """
@@ -123,6 +128,8 @@ def parse_source(
             _leave_out_private(parsed)
             if leave_out:
                 _leave_out_beneath(parsed, leave_out)
+            if is_corrected:
+                leave_out_canaries(parsed, result.corrections)
             room -= _limit_patterns(parsed, room, name)
             writer.add(parsed, block.file)
             problems = sorted(parsed.problems + unreadable, key=lambda problem: problem.line or 0)
@@ -354,6 +361,7 @@ class ParseCache:
                 folder,
                 self._max_problems,
                 source.leave_out,
+                is_corrected=is_corrected(source),
             )
         result.report([Problem(source.name, None, None, problem) for problem in unpacked.problems])
         result.ignored.update(unpacked.left_out)
@@ -385,6 +393,11 @@ class ParseCache:
         return result
 
 
+def is_corrected(source: Source) -> bool:
+    """Return whether canaries are left out of a list: of what is downloaded, not of what the policy's owner wrote."""
+    return bool(source.url) and source.category in KEPT_OPEN_IN
+
+
 def _unpack(source: Source, path: Path, text: Path) -> UnpackResult:
     try:
         return unpack(path, text, source.format, is_good(source.category))
@@ -397,7 +410,7 @@ def _entry_name(source: Source, digest: str) -> str:
     # The category decides which suffixes are refused.
     leave_out = sorted(source.leave_out)
     return hashlib.sha256(
-        repr((digest, source.format, source.category, leave_out, engine_digest())).encode()
+        repr((digest, source.format, source.category, leave_out, is_corrected(source), engine_digest())).encode()
     ).hexdigest()[:32]
 
 
@@ -409,7 +422,7 @@ def engine_digest() -> str:
     """
     digest = hashlib.sha256(Path(publicsuffixlist.PSLFILE).read_bytes())
     here = Path(__file__).parent
-    for path in sorted((*here.rglob("*.py"), *here.glob("data/*.yaml"))):
+    for path in sorted((*here.rglob("*.py"), *here.glob("data/*.yaml"), here / "data" / "canaries.txt")):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 

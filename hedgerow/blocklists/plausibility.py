@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from hedgerow.blocklists.categories import is_good
@@ -26,6 +26,9 @@ MIN_SHARE_OF_PREVIOUS = 0.6
 
 MAX_SHARE_OF_POPULAR = 0.02
 """Share of the sample of essential and popular names that a list may block."""
+
+MAX_CANARIES = 100
+"""Canaries from which on a list that newly names them is held back; fewer are left out of it."""
 
 _HEAD_BYTES = 4096
 _STATED_COUNT = re.compile(
@@ -48,12 +51,23 @@ def refusal_of_copy(lists: ParseCache, new: Source, good: Source | None) -> str:
         before = _rule_count(lists.parse_source(good)[1])
         if _rule_count(parsed_source) < MIN_SHARE_OF_PREVIOUS * before:
             return f"it shrank from {before:,} rules to {_rule_count(parsed_source):,}"
+    before_corrections = lists.parse_source(good)[1].corrections if good is not None else {}
+    if refusal := _refusal_for_canaries(parsed_source.corrections.keys() - before_corrections.keys()):
+        return refusal
     stated = _stated_count(lists.text_of(name))
     if _rule_count(parsed_source) < MIN_SHARE_OF_PREVIOUS * stated:
         return f"it says that it has {stated:,} entries, but {_rule_count(parsed_source):,} came"
     return _refusal_for_popular_names(
         new.category, parsed_source, read_rules(lists.folder / name) if parsed_source.url_rules else ()
     )
+
+
+def _refusal_for_canaries(named: Collection[str]) -> str:
+    """Return why a list that newly names these canaries must be a mistake as a whole; empty if they are few."""
+    if len(named) < MAX_CANARIES:
+        return ""
+    shown = ", ".join(sorted(named)[:3])
+    return f"it names {len(named)} sites of health, help, schools, news and the like, such as {shown}"
 
 
 def _rule_count(parsed_source: ParsedSource) -> int:

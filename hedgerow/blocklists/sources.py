@@ -99,6 +99,14 @@ def public_sources() -> dict[str, PublicSource]:
     return load_public_sources(DATA / "sources.yaml", load_publishers(DATA / "publishers.yaml"))
 
 
+def publisher_of(source: Source) -> str:
+    """Return where to tell the publisher of a list about a mistake: its homepage, or the host of its URL."""
+    if not source.url:
+        return ""
+    known = next((each for each in public_sources().values() if each.url == source.url), None)
+    return known.homepage if known else urlsplit(source.url).hostname or ""
+
+
 def load_publishers(path: Path) -> dict[str, str | None]:
     """Read a map from each publisher's categories (`ut1/adult`) to ours; None for one that has no counterpart."""
     data = read_yaml(path)

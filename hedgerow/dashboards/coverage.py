@@ -20,7 +20,8 @@ class ListHealth:
     `unique` counts domains that are in no other list, `problems` and `ignored` count lines by kind. `held`: a newer
     copy awaits approval. `failed`: the server sends nothing, or the copy is too old. `is_remote`: it is fetched from a
     server. `starter`: it comes with Hedgerow. `waiting`: it is not in force yet, and nothing has gone wrong so far.
-    `dead`: its server has not sent it for a week.
+    `dead`: its server has not sent it for a week. `publisher` is the homepage of a downloaded list. `corrections` are
+    the sites that it names by mistake and that were left out of it, each with what it is about.
     """
 
     source: str
@@ -39,6 +40,8 @@ class ListHealth:
     is_remote: bool = False
     waiting: bool = False
     dead: bool = False
+    publisher: str = ""
+    corrections: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_in_force(self) -> bool:

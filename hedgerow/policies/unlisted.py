@@ -27,6 +27,7 @@ from enum import StrEnum
 from functools import cache
 from typing import assert_never
 
+from hedgerow.blocklists.canaries import is_canary_site
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import is_good
 from hedgerow.blocklists.names import (
@@ -163,11 +164,13 @@ def is_unknown(facts: HostFactIndex, catalogue: Catalogue, host: str) -> bool:
 def blocked_by_pages(ruleset: Ruleset, catalogue: Catalogue, host: str, mask: int) -> Decision | None:
     """Return the block of a site whose pages turned out to be of a topic that is closed.
 
-    Sites that a list calls good stay open.
+    Sites that a list calls good stay open, and so do canaries.
     """
     for site in remembered_as(ruleset.remembered, host):
         rule = ruleset.rules.categories.get(site.topic)
         if rule is None or rule.allow or any(is_good(name) for name in catalogue.names_of(mask)):
+            continue
+        if is_canary_site(host):
             continue
         origin = Origin(BY_PAGE, text=site.date)
         return Decision(Verdict.BLOCK, Reason.RECOGNISED, site.topic, origin, rule.until, note=rule.target.note)
@@ -230,7 +233,7 @@ def recognised_by_name(ruleset: Ruleset, catalogue: Catalogue, host: str) -> Rec
     if found is None or not (content.blocks_name(found.confidence) or content.marks_name(found.confidence)):
         return None
     rule = ruleset.rules.categories.get(found.category)
-    if rule is None or rule.allow or not is_unlisted(ruleset, catalogue, host):
+    if rule is None or rule.allow or is_canary_site(host) or not is_unlisted(ruleset, catalogue, host):
         return None
     return None if catalogue.hosts.lifted(host) & catalogue.mask_of([found.category]) else found
 

@@ -76,9 +76,9 @@ def test_an_unchanged_list_is_not_parsed_again(tmp_path: Path, monkeypatch: pyte
     parsed: list[str] = []
     parse_source = list_parser.parse_source
 
-    def recording_parse_source(text: Path, name: str, *more: Any) -> object:
+    def recording_parse_source(text: Path, name: str, *more: Any, **options: Any) -> object:
         parsed.append(name)
-        return parse_source(text, name, *more)
+        return parse_source(text, name, *more, **options)
 
     def compile_lists(out: str, *texts: str) -> None:
         for number, text in enumerate(texts):

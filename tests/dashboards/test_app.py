@@ -669,6 +669,21 @@ def test_a_held_back_list_is_accepted(web):
         assert browser.post("/lists/accept", data={"name": "ads"}, headers=own(web)).status_code == 422
 
 
+def test_what_is_left_out_of_a_list_is_shown_with_its_publisher(web):
+    row = ListHealth(
+        "big-list", "adult", 9, NOW, publisher="https://lists.example/", corrections={"help.example": "helpline"}
+    )
+    web.change_status(lists=(row,))
+    with client(web) as browser:
+        (shown,) = re.findall(r'<section class="card" id="corrected".*?</section>', browser.get("/lists").text, re.S)
+        assert all(each in shown for each in ("help.example", "big-list", "https://lists.example/", "adult sites"))
+        (sent,) = browser.get("/api/v1/status").json()["lists"]
+        assert sent["corrections"] == {"help.example": "helpline"}
+    web.change_status(lists=(ListHealth("big-list", "adult", 9, NOW),))
+    with client(web) as browser:
+        assert 'id="corrected"' not in browser.get("/lists").text
+
+
 def test_the_log_is_exported_with_the_filters_that_are_shown(web):
     write(web, seen("old.example"), seen("www.bet.example"), seen("other.example", person="tom"))
     with client(web) as browser:

@@ -9,6 +9,7 @@ import pytest
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import Source, starter_sources
+from hedgerow.policies import unlisted
 from hedgerow.policies.decide import decide
 from hedgerow.policies.explain import explain, find_device
 from hedgerow.policies.host_facts import Lifelines
@@ -65,6 +66,17 @@ def test_lists_know_more(category: str, text: str, expected: str, tmp_path: Path
     own = Source("own", category, tmp_path / "list", None, "adblock" if "||" in text else "plain")
     compile_generation([*starter_sources(), own], tmp_path / "generation")
     assert words("age: 9", Catalogue.open(tmp_path / "generation")) == expected
+
+
+def test_no_site_of_health_help_or_news_is_recognised_unless_the_policy_blocks_it(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Models may change with any version, so the name is one that today's model takes for adult."""
+    monkeypatch.setattr(unlisted, "is_canary_site", lambda host: host == NAME)
+    assert words("age: 9", catalogue) == "allow default"
+    assert words(f"age: 9, block: [{NAME}]", catalogue) == f"block rule {NAME}"
+    monkeypatch.undo()
+    assert words("age: 9", catalogue) == "block recognised adult"
 
 
 def why(settings: str, catalogue: Catalogue) -> str:

@@ -30,6 +30,7 @@ REMEMBERED = {
     "films.example": (RememberedSite("adult", "2026-11-20"),),
     "bets.example": (RememberedSite("gambling", "2026-11-21"),),
     "learn.example": (RememberedSite("adult", "2026-11-20"),),
+    "www.scarleteen.com": (RememberedSite("adult", "2026-11-20"),),
 }
 
 
@@ -53,6 +54,7 @@ def explained(catalogue: Catalogue, device: str, target: str, *grants: Grant) ->
         ("pc", "films.example", ""),
         ("tablet", "learn.example", ""),  # a list says that it is good
         ("tablet", "otherfilms.example", ""),
+        ("tablet", "www.scarleteen.com", ""),  # a canary
         ("tablet", "www.childline.org.uk", ""),
     ],
 )

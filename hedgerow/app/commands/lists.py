@@ -139,6 +139,8 @@ def _print_status(rows: list[dict[str, Any]]) -> None:
 def _remarks(row: dict[str, Any]) -> Iterator[str]:
     if row["failed"] or row["held"]:
         yield row["problem"]
+    for host, topic in row["corrections"].items():
+        yield f"taken without {host}, a site of {topic} that it names by mistake (publisher: {row['publisher']})"
     yield from (f"{count:,} × {kind}" for kind, count in row["problems"].items())
     yield from (f"{count:,} × ignored: {kind}" for kind, count in row["ignored"].items() if kind != "comments")
 

@@ -24,7 +24,7 @@ from hedgerow.blocklists.compiler import CompileReport
 from hedgerow.blocklists.download_store import FetchOutcome, FetchResult, failing_since, mark_failure, pointer_path
 from hedgerow.blocklists.generation import REPORT
 from hedgerow.blocklists.sources import Source, public_sources
-from hedgerow.dashboards.coverage import CategoryCoverage, CoverageState
+from hedgerow.dashboards.coverage import CategoryCoverage, CoverageState, ListHealth
 from hedgerow.policies.model import Policy
 from hedgerow.policies.reading.load import load_policy, parse_policy
 
@@ -493,3 +493,31 @@ def test_pruning_keeps_the_generation_in_force(tmp_path: Path, zygote: socket.so
     again = ListUpdater(tmp_path / "state", zygote=zygote)
     assert asyncio.run(again.compile(policy))
     assert again.generation == updater.generation
+
+
+def test_an_update_is_in_force_without_the_canaries_that_it_names(tmp_path: Path, zygote: socket.socket) -> None:
+    others = "".join(f"n{number}.example\n" for number in range(50))
+    with ListServer().serving() as server:
+        server.paths["/list"] = text(others.encode(), '"1"')
+        body = STARTER + f"lists: [{{category: adult, name: remote, url: '{server.root}/list', refresh: 1h}}]\n"
+        updater, policy = ListUpdater(tmp_path / "state", zygote=zygote), policy_of(tmp_path, body)
+
+        def update() -> ListHealth:
+            asyncio.run(updater.fetch_if_due(policy, every=True))
+            assert asyncio.run(updater.compile(policy))
+            (row,) = [row for row in updater.health(policy) if row.source == "remote"]
+            return row
+
+        assert update().corrections == {}
+        server.paths["/list"] = text(f"{others}new.example\nwww.bbc.co.uk\nbbc.co.uk\n".encode(), '"2"')
+        row = update()
+        assert (row.corrections, row.publisher, row.held, row.problem) == (
+            {"bbc.co.uk": "news"},
+            "127.0.0.1",
+            False,
+            "",
+        )
+        assert names_of(updater, "new.example") == {"adult"}
+        assert "adult" not in names_of(updater, "www.bbc.co.uk")
+        server.paths["/list"] = text(others.encode(), '"3"')
+        assert update().corrections == {}

@@ -47,7 +47,7 @@ from hedgerow.blocklists.generation import read_meta
 from hedgerow.blocklists.list_parser import ParseCache
 from hedgerow.blocklists.outgoing_guard import OWN_PORTS
 from hedgerow.blocklists.rules import Problem
-from hedgerow.blocklists.sources import Source, correction_sources, starter_sources
+from hedgerow.blocklists.sources import Source, correction_sources, publisher_of, starter_sources
 from hedgerow.dashboards.coverage import CategoryCoverage, ListHealth, coverage_by_category
 from hedgerow.journal.rule_versions import ListVersion
 from hedgerow.policies.model import Policy
@@ -213,6 +213,11 @@ class ListUpdater:
                 self._fail(error)
                 return False
             log.info("%d domains compiled in %.1f s", report.domains, time.monotonic() - started)
+            for each in report.sources:
+                if each.corrections:
+                    log.warning(
+                        "%s: taken without %s, which it names by mistake", each.name, ", ".join(each.corrections)
+                    )
         # A failed download has been logged already.
         missing = {source.name for source in sources if source.url and source.path is None}
         for problem in [problem for problem in report.problems if problem.source not in missing][:20]:
@@ -410,6 +415,8 @@ def _health_of(
         is_remote=source.url is not None,
         waiting=not _is_in_force(report) and not problem and (stored.path is None or stored not in compiled),
         dead=copies.failing_for(source) > DEAD_AFTER_S,
+        publisher=publisher_of(source),
+        corrections=report.corrections if report else {},
     )
 
 
