@@ -75,7 +75,7 @@ def outside_client(address: str) -> ClassedClient:
 def address_key(address: str) -> str:
     """Return what one client has one of: an IPv4 address, or an IPv6 network of 64 bits.
 
-    A text that is no address stays as it is.
+    A text that is not an address stays as it is.
 
     >>> (address_key("192.0.2.7"), address_key("::ffff:192.0.2.7"), address_key("2001:db8:1:2:3::7"),
     ...  address_key("fe80::1%eth0"))

@@ -31,7 +31,7 @@ def encode(value: object) -> bytes:
 
 
 def decode[T](kind: type[T], data: bytes) -> T:
-    """Return the `kind` that `data` holds.
+    """Return the `kind` that `data` contains.
 
     Unknown fields are ignored. Raises ValueError for a missing field or one of another type.
     """

@@ -30,7 +30,7 @@ def read_named_file(path: Path) -> bytes:
 
 
 def write_atomically(path: Path, content: bytes, mode: int = 0o600, *, shared: bool = False) -> None:
-    """Write a temporary file beside `path`, sync and rename it. On OSError the old file stays and no other remains.
+    """Write a temporary file next to `path`, sync and rename it. On OSError the old file stays and no other remains.
 
     A `shared` file can be read by the group of its folder, if that group may enter the folder.
 

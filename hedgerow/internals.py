@@ -61,7 +61,7 @@ AIOQUIC_ATTRIBUTES: Final = {
 
 
 class IncompatibleLibraryError(Exception):
-    """An installed library is not the one that Hedgerow was built on. The text says which, and how to mend it."""
+    """An installed library is not the one that Hedgerow was built on. The text says which, and how to fix it."""
 
 
 def check_h2(purpose: str) -> None:

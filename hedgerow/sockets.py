@@ -24,7 +24,7 @@ from typing import Any, Final, NoReturn
 from hedgerow import port_binder
 
 ATTEMPT_DELAY = 0.25
-"""Seconds until the next address is tried beside those that have not answered yet (RFC 8305, section 5)."""
+"""Seconds until the next address is tried along with those that have not answered yet (RFC 8305, section 5)."""
 
 
 MAX_DESCRIPTORS = 65_536

@@ -29,7 +29,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 60.0
 """Seconds until a task starts again after its first failure, and at most."""
 
 STEADY_S = 60.0
-"""Seconds after which a task that was started again counts as mended."""
+"""Seconds after which a task that was started again counts as repaired."""
 
 _LOG_AGAIN_S = 60.0
 _MAX_LINES = 1000

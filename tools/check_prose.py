@@ -2,14 +2,17 @@
 
 Refused are a docstring that begins with a question word or a conjunction, a class described by a verb ("Reads …") in
 place of a noun, a public class name in more than one module, a module of more than 467 lines, and a class of more than
-15 methods. Exceptions stand in the tables below, each with its reason.
+15 methods. In docstrings and comments, the turns of `_TRANSLATED` are refused too. Exceptions are in the tables below,
+each with its reason.
 """
 
 from __future__ import annotations
 
 import ast
+import io
 import re
 import sys
+import tokenize
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +64,21 @@ _PLURALS = re.compile(
     r"(?:Answers|Changes|Copies|Counts|Records|Reports|Turns) (?:to|of|by|that|about|for|from|given|with|, |before)\b"
 )
 """Nouns that are spelled like a verb."""
+_ADVERB = r"(?:again|already|also|at|for|now|only|then|there|until|when|while)\b|[.;]"
+_TRANSLATED = {
+    r"\b(?:stands?|stood)\b(?!-in|-ins| for\b| still\b)": "say where it is: is, comes, is shown",
+    rf"\b(?:that|what|which|it|they) (?:holds?|held) (?:{_ADVERB})|\b(?:holds?) (?:again|at|for|now|until)\b": (
+        "say: applies to, is in force"
+    ),
+    r"(?<![Tt]here )\b(?:is|are|was|were|be) no\b"
+    r"(?! (?:longer|more|less|one|other|such|better|\w+er|use|way|place for)\b)": "say: is not a",
+    r"\bbeside\b": "say: next to, in addition to, besides",
+    r"\bmend(?:s|ed|ing)?\b": "say: fix, repair",
+    r"\bnone any more\b|\bno \w+ any more\b": "say: no longer",
+    r"\b(?:takes?|took)\b(?: [\w’'-]+){1,4} for an? ": "say: treats as",
+    r"\bbe taken for\b": "say: be treated as, be mistaken for",
+}
+"""Turns of a translated voice, each with what to say."""
 
 
 def problems(package: Path = PACKAGE) -> Iterator[str]:
@@ -74,6 +92,12 @@ def problems(package: Path = PACKAGE) -> Iterator[str]:
             f"{name}:{line}: docstring begins with no noun or imperative: {first}"
             for line, first in _wrong_beginnings(tree)
         )
+        for line, prose in _prose(tree, text):
+            for turn, advice in _TRANSLATED.items():
+                yield from (
+                    f"{name}:{line + prose.count(chr(10), 0, found.start())}: “{found[0]}”: {advice}"
+                    for found in re.finditer(turn, prose)
+                )
         lines = text.count("\n")
         if lines > MAX_MODULE_LINES and name not in LONG_MODULES:
             yield f"{name}:1: {lines} lines, more than {MAX_MODULE_LINES}"
@@ -86,7 +110,17 @@ def problems(package: Path = PACKAGE) -> Iterator[str]:
                     yield f"{name}:{node.lineno}: class {node.name} has {methods} methods, more than {MAX_METHODS}"
     for class_name, names in sorted(modules_by_class.items()):
         if len(names) > 1:
-            yield f"{names[0]}:1: class {class_name} stands in {', '.join(names)}"
+            yield f"{names[0]}:1: class {class_name} is in {', '.join(names)}"
+
+
+def _prose(tree: ast.Module, text: str) -> Iterator[tuple[int, str]]:
+    """Yield the docstrings, also those of attributes, and the comments of a module, each with its first line."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node.lineno, node.value.value
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
 
 
 def _wrong_beginnings(tree: ast.Module) -> Iterator[tuple[int, str]]:

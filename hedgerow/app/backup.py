@@ -1,6 +1,6 @@
 """Backup and restore of journal, policy with all files that it reads, CA and notice addresses, in one file.
 
-Public lists are not included: they are fetched again. Files beside the policy file are restored beside it; files
+Public lists are not included: they are fetched again. Files next to the policy file are restored next to it; files
 elsewhere only if asked for, since a backup could name any place.
 """
 
@@ -156,8 +156,8 @@ def restore(
 ) -> Restored:
     """Restore a backup to a state directory that no Hedgerow uses, and its policy file to `policy` unless that exists.
 
-    Files that the policy reads are restored unless they exist: those beside it, and with `elsewhere` also all others.
-    Other files of the state directory are replaced only with `replace`, and kept beside it in a folder with the date.
+    Files that the policy reads are restored unless they exist: those next to it, and with `elsewhere` also all others.
+    Other files of the state directory are replaced only with `replace`, and kept next to it in a folder with the date.
     Only names that a backup can contain are read. Raises `BackupError`, also `ExistingFilesError`, and then changes
     nothing. If it is interrupted, everything that was there is in that folder.
     """
@@ -204,7 +204,7 @@ def _reason(error: Exception) -> str:
 def _restore_all(
     tar: tarfile.TarFile, state: Path, policy: Path, kept: Path | None, *, elsewhere: bool
 ) -> tuple[str, ...]:
-    """Write all files beside their targets and check them first, so that a damaged backup changes nothing.
+    """Write all files next to their targets and check them first, so that a damaged backup changes nothing.
 
     `kept` is the folder for the files that are replaced; None if none may be.
     """

@@ -1,6 +1,6 @@
 """Signed bundles of the policies above sites and of compiled lists, which any web server can serve.
 
-A bundle is the file `bundle.json` and, beside it, `objects/DIGEST` for each text or file, named by its SHA-256.
+A bundle is the file `bundle.json` and, next to it, `objects/DIGEST` for each text or file, named by its SHA-256.
 `bundle.json` holds a manifest, as text, and its signature (Ed25519, RFC 8032). Objects never change, and the manifest
 is replaced last, so that a copy under way is good.
 """
@@ -222,7 +222,7 @@ def check_text(text: BundledText, data: bytes) -> str:
 
 
 def version_of(text: str) -> int:
-    """Return a number for a text that stands in no store, the same for the same text."""
+    """Return a number for a text that is in no store, the same for the same text."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
 
 

@@ -114,7 +114,7 @@ class ManagedProcess:
     settled: asyncio.Event = field(default_factory=asyncio.Event)  # set once one serves, or `ATTEMPTS` have failed
     problem: str = ""
     renewals: int = 0
-    is_wanted: Callable[[], bool] = lambda: True  # False: it does not run for now, and its end is no failure
+    is_wanted: Callable[[], bool] = lambda: True  # False: it does not run for now, and its end is not a failure
     # Processes that served here before and end by themselves.
     predecessors: dict[ChildProcess, asyncio.Task[int]] = field(default_factory=dict)
 
@@ -193,7 +193,7 @@ class Children:
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._reap)
 
     async def spawn(self, command: Sequence[str], descriptors: Sequence[int] = ()) -> ChildProcess:
-        """Start a program that inherits `descriptors` beside its standard streams. Raises OSError."""
+        """Start a program that inherits `descriptors` in addition to its standard streams. Raises OSError."""
         return await self.adopt(*_start_program(command, descriptors))
 
     async def adopt(self, pid: int, sock: socket.socket) -> ChildProcess:

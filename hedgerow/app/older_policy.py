@@ -58,7 +58,7 @@ def older_files(policy: Path, when: datetime) -> list[OlderFile]:
 
 
 def older_file(file: Path, text: str, today: date) -> OlderFile:
-    """Return one file in the form that the release before reads. Raises ValueError for a text that is no mapping."""
+    """Return one file in the form that the release before reads. Raises ValueError for a text that is not a mapping."""
     tree = read_tree(text.encode(), str(file))
     changes = list(_changes(tree.value, _release_before()["keys"], (), today))
     left_out = tuple(_sentence(tree, change) for change in changes)
@@ -66,7 +66,7 @@ def older_file(file: Path, text: str, today: date) -> OlderFile:
 
 
 def keep_and_write(older: OlderFile, when: datetime) -> Path:
-    """Write a file in the older form, and return the copy beside it of what it was. Raises OSError."""
+    """Write a file in the older form, and return the copy next to it of what it was. Raises OSError."""
     kept = older.file.with_name(f"{older.file.name}{BEFORE_DOWNGRADE}{when:{_DATE}}")
     mode = older.file.stat().st_mode & 0o777
     write_atomically(kept, older.file.read_bytes(), mode)

@@ -97,7 +97,7 @@ async def send_heartbeats() -> None:
 def tune_garbage_collector() -> None:
     """Collect rarely, and the young generation in small pieces: each collection delays all queries.
 
-    The pieces are larger than what hundreds of queries in flight hold, or that would pass for long-lived.
+    The pieces are larger than what hundreds of queries in flight need, or that would pass for long-lived.
     """
     gc.set_threshold(5000, 2, 1000)
 

@@ -37,7 +37,7 @@ KEPT_LISTS = "kept-lists"
 """The directory of the copy of the lists in force, in the state directory."""
 
 FILE_NAME = "published/snapshot.json"
-"""Its place in the state directory. Workers can read nothing beside its folder."""
+"""Its place in the state directory. Workers can read nothing but its folder."""
 _TIMEX_OCTETS, _TIME_ERROR = 208, 5  # struct timex and the state of an unsynchronised clock (adjtimex(2))
 
 

@@ -1,7 +1,7 @@
 """Lists as publishers offer them (a file, a packed file, an archive or a folder), turned into one text to parse and
 keep.
 
-A text made of several files is a bundle: the line `#:: file FORMAT NAME` stands before each file. The bundle is both
+A text made of several files is a bundle: the line `#:: file FORMAT NAME` comes before each file. The bundle is both
 parsed and kept, so that line numbers are those of the files.
 """
 
@@ -210,7 +210,7 @@ def _check_zip_directory(path: Path) -> None:
 
 
 def _write_bundle(read: _ReadMembers, writer: BoundedWriter, result: UnpackResult) -> None:
-    """Write squidGuard's folders (`domains`, `urls`, `expressions`, and `usage` beside them), or any texts.
+    """Write squidGuard's folders (`domains`, `urls`, `expressions`, and `usage` next to them), or any texts.
 
     The members are read twice, to choose and to write, so that nothing large is held in memory.
     """

@@ -137,7 +137,7 @@ class Catalogue:
         return DnsRuleMatch(None, lifted)
 
     def _stands(self, rule: CompiledUrlRule, host: str, lifted: int) -> bool:
-        """Return whether a rule holds for a host from which exceptions lift `lifted`.
+        """Return whether a rule still applies after the exceptions in `lifted`.
 
         Only essential names lift an important rule. A downloaded rule about no host in particular is wrong about a
         canary.

@@ -1,4 +1,4 @@
-"""Compilation of sources into a generation: a directory that is written beside its place and renamed into it.
+"""Compilation of sources into a generation: a directory that is written next to its place and renamed into it.
 
 Memory does not grow with the lists: each source is parsed in blocks into sorted runs on disk (`list_parser`), and the
 runs are merged range by range into tries (`host_index`). Parsed sources are cached (`ParseCache`), so that only a

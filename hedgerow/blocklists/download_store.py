@@ -1,7 +1,7 @@
 """The store of downloaded lists: never a torn copy, and never without the last good one.
 
 For each URL the store holds the last good copy in a file of its own, and a small `<name>.json` that points to it with
-its checksum. A copy that is not trusted is held beside the good one until somebody accepts it or the publisher sends
+its checksum. A copy that is not trusted is kept next to the good one until somebody accepts it or the publisher sends
 another. One rename changes the pointer; its modification time says when the server was last asked.
 """
 

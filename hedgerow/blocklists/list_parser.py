@@ -165,7 +165,7 @@ def _with_formats(
         if known is not None:
             yield block, known
         else:
-            unreadable.clear()  # the file is no list, which is reported already
+            unreadable.clear()  # the file is not a list, which is reported already
     if file is None:
         result.report([Problem(name, None, None, "is empty")])
     result.report(unreadable)

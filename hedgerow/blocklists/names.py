@@ -22,7 +22,7 @@ from hedgerow.blocklists.address_ranges import unwrap_ipv4
 HOST = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}")
 """A canonical host, apart from its length and from addresses.
 
-Hyphens and underscores may stand anywhere, as they do in practice.
+Hyphens and underscores are allowed anywhere, as they do in practice.
 """
 
 _NUMERIC_END = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)$")
@@ -63,7 +63,7 @@ def parse_host(text: str) -> str | None:
     if len(host) > 253 or HOST.fullmatch(host) is None:
         return None
     if host[-1].isdigit() or "0x" in host:
-        # The URL standard takes a name whose last label is a number for an IPv4 address; the root has no such zone.
+        # The URL standard treats a name whose last label is a number as an IPv4 address; the root has no such zone.
         return _parse_address(host) if _NUMERIC_END.search(host) else host
     return host
 
@@ -241,7 +241,7 @@ def parse_url(text: str) -> str | None:
         if "/." not in unescaped:
             return unescaped
     try:
-        # Browsers take a backslash for a slash. Without that, http://a.example\@b.example/ has another host here than
+        # Browsers treat a backslash as a slash. Without that, http://a.example\@b.example/ has another host here than
         # there.
         parts = urlsplit(text.strip().replace("\\", "/").replace(" ", "%20"))
         host = parse_host(parts.hostname or "")

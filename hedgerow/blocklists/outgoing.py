@@ -167,7 +167,7 @@ def open_url(
             )
             with _send(client, request, redirects) as response:
                 yield response
-    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # a host may be no IDN
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # a host may not be an IDN
         if not transport.is_over:
             raise _translated(error, transport.proxy) from error
     finally:

@@ -1,8 +1,8 @@
 """Modifiers of ad blockers' rules: the conditions of a rule besides its pattern, as far as a proxy or a resolver can
 check them.
 
-Source of the language: https://adguard.com/kb/general/ad-filtering/create-own-filters/#modifiers. A condition holds
-only if it is known to hold: without Sec-Fetch-Dest a rule about scripts does not apply, without Referer a rule about
+Source of the language: https://adguard.com/kb/general/ad-filtering/create-own-filters/#modifiers. A condition is true
+only if it is known to be true: without Sec-Fetch-Dest a rule about scripts does not apply, without Referer a rule about
 third parties does not.
 """
 
@@ -199,7 +199,7 @@ class RuleModifiers:
     """The conditions of a rule.
 
     `types` are the resources named, None if none is; `excluded` those named with `~`. All relations in `party` must
-    hold. `rewrite` is the address or host that a name is answered with instead of a block.
+    match. `rewrite` is the address or host that a name is answered with instead of a block.
     """
 
     types: ResourceType | None = None

@@ -323,7 +323,7 @@ def _place(
 def _places_of_sites(rule: UrlRule, sites: frozenset[str]) -> list[str]:
     """Return the places of the initiators that a rule is limited to.
 
-    An exception for several sites also holds for an unknown one.
+    An exception for several sites also applies to an unknown one.
     """
     places = _places_of(sites, INITIATOR_MARK)
     return (

@@ -90,7 +90,7 @@ def _hosts_match(row: RuleRow, host: str, initiator: str) -> bool:
 def _is_in_doubt(row: RuleRow, initiators: NameCondition, initiator: str) -> bool:
     """Return whether an exception holds because the initiator is unknown.
 
-    A block must be known to hold. An exception for several sites also holds if it may, or the block would be wider than
+    A block must be known to apply. An exception for several sites applies if it may, or the block would be wider than
     intended. An exception for one site does not: that it is just this site is unlikely.
     """
     return row.exception and initiator in UNKNOWN_SITES and len(initiators.wanted) != 1
@@ -249,7 +249,7 @@ class UrlMatcher:
         return UrlMatches(tuple(standing.values()), lifted & ~sum(standing))
 
     def _find_by_hosts(self, host: str, initiator: str, resource: int) -> RuleBucket:
-        """Cache the rules that the hosts alone find, narrowed to those that hold for them: only patterns remain to be
+        """Cache the rules that the hosts alone find, narrowed to those that apply to them: only patterns remain to be
         tested.
         """
         if len(self._by_hosts) >= MAX_CACHED_HOST_PAIRS:

@@ -74,7 +74,7 @@ def create_app(context: PageContext, token: str) -> FastAPI:
         if isinstance(refusal, PasswordNeeded):
             try:
                 return await ask_again(context, request, refusal, quote(request.scope["path"]))
-            except HTTPException:  # what was sent is no form
+            except HTTPException:  # what was sent is not a form
                 return None
         return await show_again(request, refusal)
 

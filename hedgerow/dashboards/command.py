@@ -16,7 +16,7 @@ def hedgerow_command(usual_path: str = _USUAL_PATH, interpreter: str = sys.execu
 
     Arguments:
         usual_path: the directories that a shell searches.
-        interpreter: the Python that runs Hedgerow, beside which its program is.
+        interpreter: the Python that runs Hedgerow, next to which its program is.
     """
     beside = Path(interpreter).parent / "hedgerow"
     found = shutil.which("hedgerow", path=usual_path) is not None or not beside.exists()

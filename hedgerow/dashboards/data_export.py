@@ -93,7 +93,7 @@ def ndjson_download(pieces: Iterator[str]) -> StreamingResponse:
 
 
 def csv_cell(value: object) -> object:
-    """Return a CSV cell. Text that a spreadsheet would take for a formula gets an apostrophe.
+    """Return a CSV cell. Text that a spreadsheet would treat as a formula gets an apostrophe.
 
     >>> csv_cell("=1+1"), csv_cell("www.example.org"), csv_cell(None)
     ("'=1+1", 'www.example.org', '')

@@ -19,14 +19,14 @@ class Place(StrEnum):
 
     TODAY = "today"  # nothing
     TODAY_START = "today start"  # nothing; what somebody should do, before all else
-    EVERYBODY = "everybody"  # nothing; of *Today*, what holds for all children or everybody
+    EVERYBODY = "everybody"  # nothing; of *Today*, what applies to all children or everybody
     EVERYBODY_PAUSE = "everybody pause"  # nothing; buttons of the form there, which has `minutes`
     REQUESTS = "requests"  # nothing; a sequence of what else children ask for, among the requests
     REQUEST = "request"  # the RequestRow of a site or app; an answer
     GUIDE_CONNECT = "guide connect"  # the address of this machine to which the browser connected
     GUIDE_END = "guide end"  # nothing; its heading, with what is missing
     PERSON = "person"  # the Person; above the tiles
-    SERVICE = "service"  # the id of a service or topic; beside its switch
+    SERVICE = "service"  # the id of a service or topic; next to its switch
     PERSON_TIME = "person time"  # the same; after the daily limits
     PERSON_DEVICES = "person devices"  # the Person; their devices in a line
     DEVICES = "devices"  # True if the form for a first seat is wanted; after the devices
@@ -62,7 +62,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConditionWords:
-    """Messages about a condition of schedules: the grant that lifts it, and until when they hold for me or
+    """Messages about a condition of schedules: the grant that lifts it, and until when they apply to me or
     for others.
     """
 
@@ -94,7 +94,7 @@ type PresetMaker = Callable[[Policy, Person, Language], Preset]
 class Extensions:
     """The additions of one feature, or of all. `page_groups` are classes of `PageGroup`.
 
-    `api_routes` add what is no action to the API: they take its `ScopedRouter` and the `PageContext`.
+    `api_routes` add what is not an action to the API: they take its `ScopedRouter` and the `PageContext`.
     `actors` return the name in which a `Principal` acts, given the `PageContext`, or an empty text.
     `gauges` are metrics that are read for each scrape, from the `PageContext`, in a thread. `live` returns a value for
     each part of a page that `live.js` brings up to date when the value changes, also for a part of the core. It is read

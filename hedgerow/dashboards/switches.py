@@ -62,7 +62,7 @@ def certificate_path(device: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A remark beside a switch, with the path of the page that helps, if any.
+    """A remark next to a switch, with the path of the page that helps, if any.
 
     `is_gap`: a closed switch has no effect yet.
     """
@@ -76,7 +76,7 @@ class Note:
 class Switch:
     """A service or topic.
 
-    `is_open` is what holds at this moment, apart from a closure of the whole internet; `notes` say until when and why.
+    `is_open` is the state at this moment, apart from a closure of the whole internet; `notes` say until when and why.
     `is_own`: by an own rule. `is_open_otherwise`: by the rules without schedules, permissions and spent budgets.
     """
 

@@ -26,7 +26,7 @@ FEATURES = pathlib.Path(__file__).parents[1] / "features"
 
 
 def load_templates(environment: Environment) -> None:
-    """Load all templates. Those that are not compiled yet are compiled into files beside them."""
+    """Load all templates. Those that are not compiled yet are compiled into files next to them."""
     for name in environment.list_templates(extensions=("html", "txt")):
         environment.get_template(name)
 

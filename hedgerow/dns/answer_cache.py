@@ -30,7 +30,7 @@ LONGEST_QUESTION: Final = wire.HEADER + 255 + 4  # octets of a message up to the
 URL_ALLOWED: Final = Decision(Verdict.ALLOW, Reason.DEFAULT)
 """The decision on a host whose URL was judged and allowed.
 
-It holds for that request alone, so its answer is not kept.
+It is for that request alone, so its answer is not kept.
 """
 
 _FIELDS_IN_KEY: Final = {"host", "dns_type"}

@@ -218,7 +218,7 @@ def svcb_targets(response: Response, owners: Collection[bytes]) -> tuple[bytes, 
 def forwarded(query: Query, response: Response, targets: tuple[bytes, ...], *, keep_ech: bool = False) -> Draft:
     """Draft an upstream's answer without records of other owners, the additional section, and `ech` unless `keep_ech`.
 
-    Aliases stand in the order in which they lead on. ECH would hide from the proxy which host a connection is for. It
+    Aliases are in the order in which they lead on. ECH would hide from the proxy which host a connection is for. It
     can't be taken out of a signed record for a client that may validate it, so that such a record is blocked. Where
     nothing is taken out, the octets are kept as they are: compression pointers stay right, since the question before
     them has the same length.

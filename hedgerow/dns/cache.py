@@ -96,7 +96,7 @@ class CacheEntry:
 
     @property
     def addresses(self) -> tuple[tuple[bytes, ...], int]:
-        """The packed addresses of the A and AAAA records, without those that are no destination, and the longest TTL
+        """The packed addresses of the A and AAAA records, without those that are not destinations, and the longest TTL
         shown for one.
         """
         found: list[bytes] = []
@@ -199,7 +199,7 @@ def _frame_of(front: tuple[int, int, int], back: tuple[object, ...]) -> Draft:
 
 
 def addresses_in(body: bytes, ttls: tuple[tuple[int, int], ...]) -> list[tuple[int, bytes]]:
-    """Return the packed addresses of the A and AAAA records whose TTLs stand at these offsets, each with its TTL's
+    """Return the packed addresses of the A and AAAA records whose TTLs are at these offsets, each with its TTL's
     offset.
     """
     found = []

@@ -114,7 +114,7 @@ OWN_NAME_TTL: Final = 60  # seconds; short, since a phone takes the answer to ot
 class LocalNames:
     """Local records and forwarded `zones`.
 
-    `own` is the record of our server name, before which a client id may stand as a label.
+    `own` is the record of our server name, which a client id may precede as a label.
     """
 
     def __init__(

@@ -81,7 +81,7 @@ path does not read options behind the first one, but leaves such a query to the 
 """
 
 _PLAIN_OCTETS: Final = b"abcdefghijklmnopqrstuvwxyz0123456789-_"
-_SHORT_LABEL: Final = 44  # the longest whose length is no octet of a plain label
+_SHORT_LABEL: Final = 44  # the longest whose length is not an octet of a plain label
 _TO_HOST: Final = bytes(octet if octet in _PLAIN_OCTETS else 0x2E for octet in range(256))
 _unpack_fields: Final = Struct("!HHIH").unpack_from  # of a record: type, class, TTL, length
 # octets of a query behind its name: without OPT record, or with one that has no options

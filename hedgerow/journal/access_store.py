@@ -103,7 +103,8 @@ def end_grant(store: Store, connection: Connection, grant_id: str, actor: str, n
 
 
 def undo_later_bedtime(store: Store, connection: Connection, grant_id: str, actor: str, now: float) -> Grant | None:
-    """End a later bedtime. Those that it replaced and that are not over hold again; returns the last to end, or None.
+    """End a later bedtime. Those that it replaced and that are not over are in force again; returns the last to end, or
+    None.
 
     Raises `NoSuchEntry` if it was ended or replaced before.
     """

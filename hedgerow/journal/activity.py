@@ -136,7 +136,7 @@ class ActivityReader:
         `HOSTS_FOUND` of each.
         """
         host, key = hosts_seen.c.host, hosts_seen.c.host_key
-        # SQLite's LIKE takes a NUL for the end of the pattern.
+        # SQLite's LIKE treats a NUL as the end of the pattern.
         conditions = [host.contains(text.lower(), autoescape=True)] if text and text.isprintable() else []
         conditions += [or_(key == domain, is_below(key, domain)) for domain in map(reversed_labels, domains)]
         found: dict[str, None] = {}
@@ -165,7 +165,7 @@ class ActivityReader:
         return decision_row(rows[0]) if rows else None
 
     def grant_at(self, subject: str, at: float, device: str, person: str | None) -> Grant | None:
-        """Return the latest grant of a subject that held for a device or its person at an instant."""
+        """Return the latest grant of a subject in force for a device or its person at an instant."""
         c = grants.c
         holds = (c.subject == subject) & (c.starts <= at) & _is_after(c.ends, at) & _is_after(c.revoked_at, at)
         rows = self._store.rows(
@@ -174,7 +174,7 @@ class ActivityReader:
         return next(map(grant_of, rows), None)
 
     def pause_at(self, at: float, device: str, person: str | None) -> Pause | None:
-        """Return the latest pause that held for a device, its person or everybody at an instant."""
+        """Return the latest pause in force for a device, its person or everybody at an instant."""
         c = pauses.c
         holds = (c.starts <= at) & _is_after(c.ends, at) & _is_after(c.ended_at, at)
         holds &= c.spared_device.is_distinct_from(device) & (

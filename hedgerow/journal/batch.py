@@ -61,7 +61,7 @@ class LoggedEvent:
 class Batch:
     """The rows of one transaction. `number` grows with each batch of a writer; 0: not numbered.
 
-    `counted` are observations that count in the sums, and are no rows of their own.
+    `counted` are observations that count in the sums, and are not rows of their own.
     """
 
     observations: list[Observation]
@@ -283,7 +283,7 @@ class Spool:
             self._remove(oldest)
 
     def oldest(self) -> Batch | None:
-        """Return the batch that is next; None if none waits. A file that is no batch is set aside."""
+        """Return the batch that is next; None if none waits. A file that is not a batch is set aside."""
         for path in list(self._files):
             try:
                 return decode(Batch, path.read_bytes())

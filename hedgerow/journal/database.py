@@ -92,7 +92,7 @@ def is_of_newer_version(path: Path) -> bool:
 def downgrade_journal(path: Path, version: str, kept: Path) -> bool:
     """Give the journal at `path` the tables of an earlier version, after a copy of it to `kept`.
 
-    What those have no place for waits in tables beside them until the next upgrade. Nobody may have the journal open.
+    What those have no place for waits in other tables until the next upgrade. Nobody may have the journal open.
     Return False if there was nothing to do. Raises `JournalError`, and then changes nothing.
     """
     store = open_journal(path)

@@ -28,7 +28,7 @@ TEXT_LIMIT = 2048
 HEARTBEAT_STEP_S = 5
 
 SNAPSHOT_LEVEL = "snapshot"
-"""Name of the gauge with the serial number of the snapshot that a worker applies. It is no metric."""
+"""Name of the gauge with the serial number of the snapshot that a worker applies. It is not a metric."""
 
 
 class MalformedMessage(ValueError):

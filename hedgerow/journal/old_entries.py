@@ -9,7 +9,7 @@ from pathlib import Path
 from hedgerow.journal.database import migrate_journal, version_of_copy
 
 FROM_BACKUP = "backup of "
-"""What stands in an entry's link to the one before it if it has no place in the chain, followed by the day."""
+"""The text of an entry's link to the one before it, if it has no place in the chain, followed by the day."""
 
 _LINKED_SINCE = "0031"
 _DIFFERS = """

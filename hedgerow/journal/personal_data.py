@@ -129,7 +129,7 @@ def _always(_now: float, _counted: float) -> ColumnElement[bool]:
 
 
 def _never(_now: float, _counted: float) -> ColumnElement[bool]:
-    """Keep the rows: what was announced holds while the person is in the policy, and goes with it."""
+    """Keep the rows: what was announced is in force while the person is in the policy, and goes with it."""
     return false()
 
 

@@ -199,7 +199,7 @@ class PolicyVersions:
     def in_force(self, sites: Collection[str] = ()) -> tuple[PolicyVersion | None, ...]:
         """Return each version that is to be in force at one of these sites, or at any site below this level.
 
-        None is no version.
+        None is not a version.
         """
         rows = self._store.rows(self._numbers())
         named: dict[str, int] = {}

@@ -50,7 +50,7 @@ _C = decisions.c
 
 @dataclass(frozen=True, slots=True)
 class DecisionFilter:
-    """A filter of decisions: every field that is set must hold.
+    """A filter of decisions: every field that is set must match.
 
     `host` includes all subdomains; `since` is inclusive, `before` is not. `not_reasons` and `not_whats` are left out.
     """
@@ -287,13 +287,13 @@ class JournalReader(SightingReader):
         return int(self.store.scalar(select(func.count()).where(self.store.own(access_requests), is_open)) or 0)
 
     def grants(self, now: float) -> tuple[Grant, ...]:
-        """Return the grants that hold at `now` or later, in the order of their beginning."""
+        """Return the grants in force at `now` or later, in the order of their beginning."""
         holds = grants.c.revoked_at.is_(None) & or_(grants.c.ends.is_(None), grants.c.ends > now)
         rows = self.store.rows(self.store.select(grants).where(holds).order_by(grants.c.starts, grants.c.id))
         return tuple(map(grant_of, rows))
 
     def pauses(self, now: float) -> tuple[Pause, ...]:
-        """Return the pauses that hold at `now` or later."""
+        """Return the pauses in force at `now` or later."""
         rows = self.store.rows(
             self.store.select(pauses).where(is_running_pause(now)).order_by(pauses.c.starts, pauses.c.id)
         )
@@ -391,7 +391,7 @@ class _DecisionSearch:
 def within_ids(
     store: Store, connection: Connection, since: float | None, before: float | None
 ) -> list[ColumnElement[bool]]:
-    """Return conditions on the id that hold for all decisions from `since` on and before `before`, so that no others
+    """Return conditions on the id that are true of all decisions from `since` on and before `before`, so that no others
     are read.
 
     They err on the wide side, since the clock may have gone back a little.
@@ -429,7 +429,7 @@ def _sums_since(store: Store, since: float, device: str | None) -> list[Select[A
 
 
 def is_running_pause(now: float) -> ColumnElement[bool]:
-    """The condition for pauses that hold at `now` or later."""
+    """The condition for pauses in force at `now` or later."""
     return pauses.c.ended_at.is_(None) & or_(pauses.c.ends.is_(None), pauses.c.ends > now)
 
 

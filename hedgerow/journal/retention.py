@@ -104,7 +104,7 @@ def forget_decisions(store: Store, people: Mapping[str, int], profiles: Mapping[
 
 
 def forget_hosts(store: Store, guard: AbstractContextManager[object] | None = None) -> int:
-    """Delete the hosts that have no decision any more.
+    """Delete the hosts that no longer have a decision.
 
     Returns their number. `guard` is held during each transaction.
     """

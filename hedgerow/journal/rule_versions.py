@@ -1,4 +1,5 @@
-"""Versions of the rules and lists in force, so that a decision can be explained later by what held when it was made.
+"""Versions of the rules and lists in force, so that a decision can be explained later by the rules in force when it was
+made.
 
 A version is written when the policy or the lists change, and every decision names its version. The texts of the policy
 files are kept, so that the place of a rule (`file:line`) leads to the rule as it was.

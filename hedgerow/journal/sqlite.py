@@ -63,7 +63,7 @@ class SqliteDialect(Dialect):
     path: Path
 
     def open(self) -> Engine:
-        """Create the file with mode 0600, in a directory of mode 0700; SQLite gives the files beside it (-wal, -shm)
+        """Create the file with mode 0600, in a directory of mode 0700; SQLite gives the files next to it (-wal, -shm)
         the same mode.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

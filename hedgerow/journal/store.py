@@ -260,7 +260,7 @@ class Dialect(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """An open journal, the site whose rows it holds, and what this process may do with them.
+    """An open journal, the site whose rows it has, and what this process may do with them.
 
     Its connections are used for a moment: nothing that waits for a client may happen within one.
     """

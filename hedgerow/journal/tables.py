@@ -375,7 +375,7 @@ remembered_sites = _state(
     _site(primary_key=True),
     *_key("host", "topic"),
     *_instant("at", "ends"),  # of the last page that was recognised; until when it counts
-    # somebody said that it is not so, which holds for good
+    # somebody said that it is not so, which is final
     *_optional_text("corrected_by"),
     *_optional_instant("corrected_at"),
 )

@@ -1,4 +1,4 @@
-"""Tables that an older version does not have: they wait beside its own until the next upgrade.
+"""Tables that an older version does not have: they wait next to its own until the next upgrade.
 
 An older Hedgerow leaves tables alone that it does not know.
 """

@@ -182,7 +182,7 @@ class UsageStore:
         return end
 
     def sessions(self, now: float) -> tuple[Session, ...]:
-        """Return the sessions that hold at `now` or later."""
+        """Return the sessions in force at `now` or later."""
         query = self._store.select(sessions).where(_is_open(now)).order_by(sessions.c.starts)
         return tuple(Session(**row._mapping) for row in self._store.rows(query))
 

@@ -235,7 +235,7 @@ def without_overlaps[T](networks: Iterable[tuple[IpNetwork, T]]) -> tuple[tuple[
 
 
 def without_part(network: IpNetwork, part: IpNetwork) -> Iterable[IpNetwork]:
-    """Return what is left of a network without a part of it; the network if the other is no part."""
+    """Return what is left of a network without a part of it; the network if the other is not a part."""
     if isinstance(network, IPv4Network) and isinstance(part, IPv4Network):
         return network.address_exclude(part) if part.subnet_of(network) else (network,)
     if isinstance(network, IPv6Network) and isinstance(part, IPv6Network):

@@ -3,7 +3,7 @@ connections.
 
 Pure: the bounded table of them, their form in the kernel's sets, and the messages by which DNS workers have addresses
 admitted. Addresses are packed (4 or 16 octets). A source is what the gateway knows a device by: its MAC address (6
-octets) or, where another router stands between, its IP address, which then counts for destinations of the same family
+octets) or, where another router is in between, its IP address, which then counts for destinations of the same family
 only.
 """
 

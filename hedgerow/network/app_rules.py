@@ -42,7 +42,7 @@ _RETURN: Final[NftExpression] = {"return": None}
 
 
 def app_sets() -> list[str]:
-    """Return the names of the sets of devices to which something is open, without what they hold."""
+    """Return the names of the sets of devices to which something is open, without their contents."""
     return [_set_of(id) for id in openings()]
 
 

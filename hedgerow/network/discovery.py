@@ -115,7 +115,7 @@ LEASE_FILES: tuple[tuple[str, Callable[[str], tuple[Lease, ...]]], ...] = (
 
 
 def _lease(mac: str, address: str, name: str, until: float | None) -> Iterator[Lease]:
-    """Yield the lease if its addresses are valid, without a name that is no host name."""
+    """Yield the lease if its addresses are valid, without a name that is not a host name."""
     try:
         ip_address(address)
     except ValueError:

@@ -121,7 +121,7 @@ SPOKEN_MARK = 0x04000000
 """The bit of a connection's mark that says that the device's first message has passed."""
 
 _LINE_ENDS = (0x0A, 0x0D)
-"""Range of the first byte of a packet that is no message yet: servers ignore empty lines before one."""
+"""Range of the first byte of a packet that is not a message yet: servers ignore empty lines before one."""
 
 
 def first_messages(guarded: str, refuse: Callable[..., NftCommand], *, allow_ssh: bool) -> list[NftCommand]:

@@ -29,7 +29,7 @@ from hedgerow.network.traffic_rules import RECEIVED_SETS, SENT_SET, TrafficCount
 
 NFT_TIMEOUT_S = 20
 TETHERING_LEVEL = "tethering"
-"""Name of gauges that are no metrics: the instant at which a device, by its MAC address, was seen to forward."""
+"""Name of gauges that are not metrics: the instant at which a device, by its MAC address, was seen to forward."""
 
 
 class GatewayError(Exception):

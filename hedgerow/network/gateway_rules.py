@@ -1,6 +1,6 @@
 """The gateway's rules as commands of nftables' JSON. Pure: a gateway and the devices' states in, commands out.
 
-There is one table, `inet hedgerow`, so that the same rules hold for IPv4 and IPv6 and removing it leaves no trace. It
+There is one table, `inet hedgerow`, so that the same rules apply to IPv4 and IPv6 and removing it leaves no trace. It
 has three hooks:
 
 - `steer` (nat, prerouting) redirects DNS and web traffic to Hedgerow.

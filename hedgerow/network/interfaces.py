@@ -78,7 +78,7 @@ def uplink_bridges() -> frozenset[str]:
 
 def inner_networks(lan: Sequence[str]) -> tuple[bool, tuple[IpNetwork, ...]]:
     """Return whether one of `uplinks` is an interface of `lan`, and the networks that the kernel reaches through
-    interfaces of `lan` or those that are no uplinks.
+    interfaces of `lan` or those that are not uplinks.
 
     Raises OSError.
     """

@@ -94,7 +94,7 @@ def parse_counters(listing: Iterable[NftCommand]) -> dict[str, int]:
 
 
 def _original(key: str, values: list[Any], operator: str = "==") -> NftExpression:
-    """Return the condition on the connection's first packet, which also holds for the packets in reply."""
+    """Return the condition on the connection's first packet, which is also true of the packets in reply."""
     return match({"ct": {"key": key, "dir": "original"}}, {"set": values}, operator)
 
 

@@ -341,7 +341,7 @@ STEPS: tuple[Step, ...] = (
 _JUDGES = tuple(step.judge for step in STEPS)
 
 FIELDS_READ = CONTEXT_READS.union(SERVING_READS, *(step.reads for step in STEPS))
-"""Fields of a request on which a decision can depend, beside its ruleset."""
+"""Fields of a request on which a decision can depend, besides its ruleset."""
 
 
 def fields_read(kind: RequestKind) -> tuple[str, ...]:

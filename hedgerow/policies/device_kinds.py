@@ -27,7 +27,8 @@ class DeviceKind(StrEnum):
     APPLIANCE = "appliance"
 
 
-# The first that matches decides: a smart television has "tv" in its name and is no phone, whatever else the name says.
+# The first that matches decides: a smart television has "tv" in its name and is not a phone, whatever else the name
+# says.
 _NAMES = (
     (
         DeviceKind.PRINTER,

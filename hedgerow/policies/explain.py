@@ -55,7 +55,7 @@ class Explanation:
     """The outcome for a device that asks for a host or URL at the instant `at`.
 
     `points` are the enforcement points that it passes, in order, up to one that blocks. `decision` is the final one.
-    All of this holds until the instant `until`. `upstream` names the resolvers that are asked, empty: the network's.
+    All of this is so until the instant `until`. `upstream` names the resolvers that are asked, empty: the network's.
     `age` is the person's at that instant, None if the birth is not known.
     """
 

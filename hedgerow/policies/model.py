@@ -150,7 +150,7 @@ class GrantDuration(StrEnum):
 class Grant:
     """A temporary exception: `subject` is the host, URL pattern, service or category that it allows.
 
-    It holds for `device` or `person`, or for everybody if both are None. Instants are seconds since the epoch; `ends`
+    It applies to `device` or `person`, or to everybody if both are None. Instants are seconds since the epoch; `ends`
     None: for good.
     """
 
@@ -247,7 +247,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class TimedRules:
-    """Rules that hold at certain times.
+    """Rules that apply at certain times.
 
     `internet` BLOCK closes all of it then; ALLOW lifts bedtimes and other closures.
 
@@ -263,7 +263,7 @@ class TimedRules:
     note: str = ""
     otherwise: tuple[Target, ...] = ()
     closed_otherwise: bool = False
-    unless: str = ""  # condition: holds only for people who have it, until a grant of this subject lifts it
+    unless: str = ""  # condition: applies only to people who have it, until a grant of this subject lifts it
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +310,7 @@ class Person:
     rules: Rules = field(default_factory=Rules)
     origin: Origin | None = None
     holidays: tuple[date, ...] | None = None  # None: the network's
-    conditions: tuple[str, ...] = ()  # under which schedules with `unless` hold for this person
+    conditions: tuple[str, ...] = ()  # under which schedules with `unless` apply to this person
     upstream: tuple[str, ...] = ()  # resolvers that are asked for this person's devices; empty: the network's
     born: Born | None = None
     steps: tuple[ProfileStep, ...] | None = None
@@ -378,7 +378,7 @@ class ListSource:
 
 @dataclass(frozen=True)
 class Policy:
-    """The validated configuration. Every name in it is known to exist. `household` holds for everybody."""
+    """The validated configuration. Every name in it is known to exist. `household` applies to everybody."""
 
     network: NetworkSettings = field(default_factory=NetworkSettings)
     people: dict[str, Person] = field(default_factory=dict)

@@ -345,8 +345,8 @@ def _is_for_children(policy: Policy, kind: RuleScope, name: str) -> bool:
 def opened_too(
     rulesets: Rulesets, catalogue: Catalogue, grant: Grant, device: Device | None, now: float
 ) -> tuple[str, ...]:
-    """Return the hosts beside those of a grant's service that are open because of it: the service needs them, as others
-    do.
+    """Return the hosts besides those of a grant's service that are open because of it: the service needs them, as
+    others do.
 
     `device` is that of a grant for one device.
     """

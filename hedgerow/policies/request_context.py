@@ -37,7 +37,7 @@ class RequestContext:
     names the host, its URL or its service; `urls` are all rules about URLs of the host. `mask` holds the host's
     categories. `level` is the level of safe search for `engine`, OFF without one. `inspectable`: this device's HTTPS to
     this host can be decrypted. `names_tenants`: the policy restricts the accounts that can sign in there. `always`: an
-    allow that names the host also holds at bedtime. `mirrored` is the site that the host's name says it shows.
+    allow that names the host also applies at bedtime. `mirrored` is the site that the host's name says it shows.
     `is_owned`: the host is a service's own.
     """
 

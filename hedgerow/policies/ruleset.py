@@ -1,4 +1,4 @@
-"""The rules in force for one device at one moment, and the exact instant until which they hold."""
+"""The rules in force for one device at one moment, and the exact instant until which they apply."""
 
 from __future__ import annotations
 

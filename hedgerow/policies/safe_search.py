@@ -59,8 +59,8 @@ class AiAnswers:
     them.
 
     `paths` cover those below them. `query` holds the values of parameters that request an answer. `hosts` are hosts
-    beside the engine's own. `parameters` switch the answers off in a search on one of `searches`, unless it has one of
-    the parameters `unless`.
+    in addition to the engine's own. `parameters` switch the answers off in a search on one of `searches`, unless it has
+    one of the parameters `unless`.
     """
 
     hosts: tuple[str, ...] = ()

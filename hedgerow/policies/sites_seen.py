@@ -33,7 +33,7 @@ MAX_SITES_PER_DAY = 5_000
 MAX_REGISTERED = 5_000
 """Days of registration that are kept; beyond that, the oldest answers are forgotten."""
 MAX_DAY = 0xFFFF
-"""The last day that the table can hold, in the year 2149."""
+"""The last day that fits into the table, in the year 2149."""
 NEW_DOMAINS = "new-domains"
 
 _MAGIC = b"HGSEEN1\n"
@@ -217,7 +217,7 @@ def registration_of(rule: str) -> date | None:
 
 
 def can_be_new(host: str) -> bool:
-    """Return whether a name can be that of a site on the internet: it has a dot, and is no address and no
+    """Return whether a name can be that of a site on the internet: it has a dot, and is neither an address nor a
     reverse name.
     """
     return "." in host and not is_address(host) and not host.endswith(".arpa")

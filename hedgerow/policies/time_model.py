@@ -35,7 +35,7 @@ class DatedSpan:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """The times at which something holds, and their place in a file. Without spans: never.
+    """The times at which something applies, and their place in a file. Without spans: never.
 
     `free` are the spans of days that a holiday makes free (None: the same as on any other day). `dated` are those of
     single dates, which outrank both. `nightly`: spans belong to evenings, which are free if the next day is.

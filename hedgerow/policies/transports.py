@@ -1,7 +1,7 @@
 """The DNS transports and the addresses that Hedgerow listens on, as one table.
 
 The policy's schema, the command line, the settings, the supervisor, `hedgerow doctor`, the designation of our resolver
-(RFC 9462) and the cache keys of the DNS package derive from it. It stands here because the schema needs it and nothing
+(RFC 9462) and the cache keys of the DNS package derive from it. It is here because the schema needs it and nothing
 below may import `hedgerow.dns`; `hedgerow.dns.transports` adds the listener of each encrypted transport.
 """
 

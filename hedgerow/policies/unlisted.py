@@ -16,7 +16,7 @@ gate does, once.
 - A server that cannot be looked at may just be slow. It stays closed where new sites are closed too.
 - A server of a device that keeps dozens of looks busy stays closed until there is time for it: the others may only be
   there to hide it.
-- A server that completes the handshake and then answers no request is no web site. It stays closed to children whose
+- A server that completes the handshake and then answers no request is not a web site. It stays closed to children whose
   pages are read strictly.
 - A site that carries nearly all that a device sends and gets, both ways and for minutes, is used as a tunnel.
 """

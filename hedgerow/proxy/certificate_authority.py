@@ -109,8 +109,8 @@ def replace_ca(directory: Path, new: CertificateAuthority) -> None:
 def load_ca(directory: Path) -> CertificateAuthority:
     """Load the authority in `directory`.
 
-    Raises CertificateAuthorityError if the file is no CA or others can read it; OSError. The group of its folder is the
-    signer's, if that may enter the folder.
+    Raises CertificateAuthorityError if the file is not a CA or others can read it; OSError. The group of its folder is
+    the signer's, if that may enter the folder.
     """
     path = directory / CA_FILE
     if path.stat().st_mode & (0o037 if directory.stat().st_mode & 0o010 else 0o077):
@@ -299,7 +299,7 @@ def _apple_profile(authority: CertificateAuthority) -> CertificateFile:
     """Apple's "Configuration Profile Reference": a profile with one payload, a root certificate.
 
     The identifiers depend on the certificate only: a second installation replaces the first, and a rotated CA is
-    installed beside the old.
+    installed next to the old.
     """
     import uuid
 

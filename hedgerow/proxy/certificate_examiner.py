@@ -48,7 +48,7 @@ _LONGEST_SECONDS = {
 """The most seconds for which a finding is kept. A certificate may be replaced at any time."""
 
 _MAY_BE_HTTP2_PROXY = (CertificateFlaw.NONE, CertificateFlaw.FRESH, CertificateFlaw.SILENT, CertificateFlaw.UNSEEN)
-"""Findings over HTTP/1.1 of a server that is no proxy, says nothing, or refuses whoever does not offer HTTP/2."""
+"""Findings over HTTP/1.1 of a server that is not a proxy, says nothing, or refuses whoever does not offer HTTP/2."""
 
 _MAY_JUST_BE_SLOW = (CertificateFlaw.UNSEEN, CertificateFlaw.SILENT)
 _FRESH_SECONDS = 7 * 86_400.0
@@ -146,7 +146,7 @@ class CertificateExaminer:
         return CertificateFlaw.CROWDED if is_crowded else CertificateFlaw.UNSEEN
 
     def renew(self, server: Server) -> asyncio.Task[None] | None:
-        """Look at a server again, beside what else happens, unless the last finding is still good.
+        """Look at a server again, along with what else happens, unless the last finding is still good.
 
         Return the look, None if there is none.
         """

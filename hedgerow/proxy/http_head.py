@@ -1,7 +1,7 @@
 """Parser of the heads of HTTP/1 requests, and of the first lines of responses (RFC 9112). Pure.
 
 Stricter than most servers on purpose: a proxy and the server behind it must never read one message in two ways (request
-smuggling). So every ambiguity is refused, not repaired: Transfer-Encoding beside Content-Length, either of them twice,
+smuggling). So every ambiguity is refused, not repaired: Transfer-Encoding with Content-Length, either of them twice,
 bare CR or LF, folded lines, NUL and other control characters, spaces around field names.
 """
 

@@ -35,7 +35,7 @@ _MAX_CACHED_ADDRESSES = 4096
 class DestinationGuard:
     """The destinations that may be dialled: the internet, and nothing of the local network unless the policy opens it.
 
-    The proxy stands inside the network and acts for anybody, so without this it would be a way round every firewall
+    The proxy is inside the network and acts for anybody, so without this it would be a way round every firewall
     rule. `reachable` are networks that are open although private, and `ports` the destination ports that are served.
     `home_networks` may have public addresses too, as with IPv6 they mostly have. `own` returns this machine's
     addresses.

@@ -35,7 +35,7 @@ RATE, BURST = 500.0, 2000.0
 
 TRIAL_ZONE, _FOR_TRIALS = ".trial.invalid", 50
 """The zone of names for trials of ours, and the certificates that these may have beyond the rate: a crowd of new hosts
-is no failure of the signer. The zone is nobody's (RFC 6761, section 6.4).
+is not a failure of the signer. The zone is nobody's (RFC 6761, section 6.4).
 """
 
 SIGNED, REFUSED = b"+", b"-"

@@ -53,8 +53,8 @@ def downgrade(
 ) -> None:
     """Give journal and policy the form of the release before, so that it runs again.
 
-    Hedgerow must not be running. The journal as it is now is kept in the folder of the backups, and the policy beside
-    itself.
+    Hedgerow must not be running. The journal as it is now is kept in the folder of the backups, and the policy next
+    to itself.
     """
     folder = state_directory(state)
     if not (folder / JOURNAL_NAME).exists():

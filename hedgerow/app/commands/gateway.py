@@ -133,7 +133,8 @@ def apply(
 
 @app.command()
 def run(state: StateOption = None) -> None:
-    """Put the configured gateway in place and keep it there, as a service of its own beside `hedgerow up --no-gateway`.
+    """Put the configured gateway in place and keep it there, as a service of its own along with `hedgerow up
+    --no-gateway`.
 
     It ends when the gateway is removed or Hedgerow was started with other settings; a service manager then starts it
     again.

@@ -97,7 +97,7 @@ def call_api_text(state: Path | None, path: str, **query: Any) -> str:
 def call_api_bytes(state: Path | None, path: str, method: str = "GET", **body: Any) -> bytes:
     """Like `call_api`, for a file.
 
-    It exists only once, so that a change not in force yet is no failure, but said on standard error.
+    It exists only once, so that a change not in force yet is not a failure, but said on standard error.
     """
     return _request(state, method, path, is_strict=False, **body).content
 

@@ -175,7 +175,7 @@ class AccessControl:
         return pause
 
     async def postpone_bedtime(self, person: str, minutes: int, actor: str) -> Grant:
-        """Grant the time until the bedtime that holds now and `minutes` more.
+        """Grant the time until the bedtime in force now and `minutes` more.
 
         It takes the place of an earlier such grant.
         """

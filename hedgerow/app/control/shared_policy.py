@@ -5,7 +5,7 @@ A node shares the policy once `policy-version` is in its state directory, which 
 last in step with. `hedgerow join` and `hedgerow invite` write it, and so does a node whose role manages its site. A
 change of the files on one node becomes the next version. A version that this node can't use is refused: the files stay,
 and so does what is in force. Where two nodes changed the policy at once, or one of them without the store, the version
-that came first stays, and the other text is kept beside the file.
+that came first stays, and the other text is kept next to the file.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class SharedPolicy:
     async def _take_over(self, newest: PolicyVersion, files: Texts, *, kept: bool) -> None:
         """Replace `files` by those of a version.
 
-        With `kept`, they were changed here too: what they were stays beside them.
+        With `kept`, they were changed here too: what they were stays next to them.
         """
         if self._refused == newest.id and time.monotonic() < self._retry_at:
             return
@@ -223,7 +223,7 @@ def local_names(files: Mapping[str, str], main: str) -> Texts:
 
 
 def check_names(names: Mapping[str, str]) -> None:
-    """Raise ValueError unless all names are those of YAML files beside the main file or below its directory."""
+    """Raise ValueError unless all names are those of YAML files next to the main file or below its directory."""
     for name in names:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or path.suffix not in (".yaml", ".yml") or not name.isprintable():

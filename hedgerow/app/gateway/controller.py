@@ -170,7 +170,7 @@ class GatewayController:
 
     @property
     def device_states(self) -> DeviceStates | None:
-        """The states that the installed table holds; None while there is no table."""
+        """The states that the installed table has; None while there is no table."""
         return self._in_force[1] if self._in_force is not None else None
 
     async def run(self) -> None:

@@ -33,7 +33,7 @@ _FIRST_MODIFIER = re.compile(r"\$~?+[\w-]++(?=[=,]|\Z)")
 _NEXT_MODIFIER = re.compile(r",\s*+~?+[\w-]++")
 _ENDING = re.compile(r"\|*(?:://)?\*?\.?([^/*^|:]+)[/^|][/*^|]*|\|*(?:://)?\*?\.([^/*^|:.]+)\*?")
 _SHORTEST = 4
-"""Letters and digits that a pattern without a host must hold, or it would match nearly everything.
+"""Letters and digits that a pattern without a host must have, or it would match nearly everything.
 
 One less is enough between separators, as in `/ads/` and `://ads.`.
 """

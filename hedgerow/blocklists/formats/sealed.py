@@ -27,7 +27,7 @@ _KEPT = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in "#%"
 
 
 def hash_key(digest: str) -> str:
-    """Return the index key of a digest. Two digits stand apart, so that keys can be split into shards."""
+    """Return the index key of a digest. Two digits are separate, so that keys can be split into shards."""
     return f"~{digest[:2]}.{digest[2:]}"
 
 

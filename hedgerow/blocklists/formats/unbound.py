@@ -1,7 +1,7 @@
 """Unbound's configuration: `local-zone: "a." always_null` and `local-data: "a. A 0.0.0.0"`.
 
 Source: https://unbound.docs.nlnetlabs.nl/en/latest/manpages/unbound.conf.html. A zone stands for its subdomains. A zone
-of type `redirect` blocks or redirects by its data, which stand in a line of their own.
+of type `redirect` blocks or redirects by its data, which are on a line of their own.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ _MIN_ALIKE, _MIN_MISSPELT, _MIN_OMITTED, _MIN_WRONG = 6, 7, 9, 10
 
 _PLAIN = str.maketrans("013457i", "oleastl")
 _CONFUSABLE = str.maketrans("аасԁеғһіјкӏорԛѕսѵѡхуүαβεικνορτυχωđħıłøŧŋ", "aacdefhijklopqsuvwxyyabeiknoptuxwdhilotn")
-"""Letters that look like one of ASCII (Unicode, “Confusables”), beside those that only have an accent."""
+"""Letters that look like one of ASCII (Unicode, “Confusables”), in addition to those that only have an accent."""
 
 _REAL_SUFFIXES: Final = frozenset({"com", "net", "org", "de", "fr", "es", "it", "uk", "br", "pt"})
 
@@ -41,7 +41,7 @@ _FILLERS: Final = _words("""
     clienti clients client
     pelanggan musteri klient de fr es uk us br
 """)
-"""Words that phishers add to a name, and that count only beside one of `_LURES`."""
+"""Words that phishers add to a name, and that count only together with one of `_LURES`."""
 _LURES: Final = _words("""
     www com login logon signin verify verification verified secure security account accounts support unlock confirm
     recovery recover reset
@@ -65,7 +65,7 @@ _LURES: Final = _words("""
 _LURES_BEHIND: Final = re.compile(
     "|".join(rf"(?<![a-z]){word}(?![a-z])" if len(word) < 6 else word for word in _LURES - {"www", "com"})
 )
-"""The same behind a name that stands in front, as the domain does there; short ones as whole words only, since
+"""The same behind a name that comes first, as the domain does there; short ones as whole words only, since
 `contact` has `conta`.
 """
 _MAX_LABEL = 40
@@ -125,7 +125,7 @@ class LookAlikes:
         return None if name is None else _found(_FOREIGN if is_foreign else _ADDED, name)
 
     def judge_front(self, host: str) -> Recognition | None:
-        """Return the finding about a name whose domain stands in front of another one, as in
+        """Return the finding about a name whose domain comes before another one, as in
         `paypal.com.login-site.example`.
 
         Delivery networks put the names of their customers in front of their own, too, but without a word of phishers.

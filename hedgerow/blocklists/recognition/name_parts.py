@@ -138,7 +138,7 @@ def _is_code(labels: list[str]) -> bool:
 
 
 def _has_indicative_word(labels: list[str]) -> bool:
-    """Return whether something stands beside ambiguous words."""
+    """Return whether ambiguous words are not alone."""
     return any(
         len(_AMBIGUOUS.sub("", label).strip("-0123456789")) > 2 or not _AMBIGUOUS.search(label)
         for label in labels[:-1] or labels
@@ -146,7 +146,7 @@ def _has_indicative_word(labels: list[str]) -> bool:
 
 
 def without_ambiguous(text: str) -> str:
-    """Return a text with a hyphen for each word of ordinary sites, unless something explicit stands beside it."""
+    """Return a text with a hyphen for each word of ordinary sites, unless something explicit is next to it."""
     plain = _AMBIGUOUS.sub("-", text)
     return text if plain == text or _EXPLICIT.search(plain) else plain
 
@@ -190,7 +190,9 @@ _NEUTRAL: Final = _any_of(
     s(?<!nons)(?<!non-s)top-?porno?
 """.replace("@", "-?(?:sex(?:e|o)?|seks)")
 )
-"""Words that must not count, whatever lists hold: names of sites for and about people, and of health, have them too."""
+"""Words that must not count, whatever lists contain: names of sites for and about people, and of health, have them
+too.
+"""
 
 _FIELDS: Final = _any_of(r"""
     health wellness gesund sante(?![a-z]) salud saude salute sundhed halso terveys zdrow zdrav saglik klinik clini[cq]
@@ -259,14 +261,14 @@ _EXPLICIT: Final = _any_of(
     jackpot roulette baccarat bingo 777 888 1x-?(?:bet|slot|stav) \.(?:adult|porn|sex|xxx)$
 """.replace("@", "-?sexo?")
 )
-"""Parts of names that leave no doubt, also beside one of those words."""
+"""Parts of names that leave no doubt, also together with one of those words."""
 
 _HELP: Final = _any_of(r"""
     addiction sucht(?:hilfe|beratung) spielsucht adiccion dipendenza ludopat awareness prevention helpline anonymous\.
     gamcare
     survivors?(?![a-z]) traffick exploitation responsible-?g problem-?gambl gambling-?commission
 """)
-"""Parts of names of help, beside which even those words say nothing."""
+"""Parts of names of help, together with which even those words say nothing."""
 
 _AMBIGUOUS: Final = _any_of(r"""
     g(?<!callg)(?<!call-g)(?<!camg)(?<!sexg)(?<![a-z]tg)irl(?:s(?!ex))? b(?<!ladyb)(?<!femb)(?<!playb)oy(?:s(?!ex))?

@@ -93,7 +93,7 @@ class PolicyEditor:
         self._clock, self._find_dangers = clock, find_dangers
         self._lock = asyncio.Lock()
         self.is_replacing = False
-        """True while files are replaced one after the other, so that they are no policy."""
+        """True while files are replaced one after the other, so that they are not a policy."""
 
     async def change(self, author: Principal, summary: str, *edits: Edit, sure: bool = False) -> PolicyChange | None:
         """Apply the edits; None if they change nothing.
@@ -170,7 +170,7 @@ class PolicyEditor:
     async def adopt(self, files: Texts, suffix: str) -> Policy:
         """Replace all files by those of another node.
 
-        What was here is kept beside each file under `suffix`, unless that is empty.
+        What was here is kept next to each file under `suffix`, unless that is empty.
 
         Returns the new policy. Raises `InvalidInput` and PolicyError, and changes nothing then.
         """
@@ -265,7 +265,7 @@ class PolicyEditor:
             ) from None
 
     def _replace(self, before: Mapping[str, str], after: Mapping[str, str]) -> None:
-        """Replace all files or none. New contents are written beside the files first, then renamed."""
+        """Replace all files or none. New contents are written next to the files first, then renamed."""
         with contextlib.ExitStack() as cleaning:
             fresh: dict[str, Path] = {}
             for name, text in after.items():

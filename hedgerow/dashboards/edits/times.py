@@ -96,7 +96,7 @@ class Preset:
     is_possible: bool = True
 
 
-# Ages from which the nights hold: nine to twelve hours of sleep up to 12 years and eight to ten from 13 on, as the
+# Ages from which the nights apply: nine to twelve hours of sleep up to 12 years and eight to ten from 13 on, as the
 # American Academy of Sleep Medicine recommends, with time to fall asleep and to get to school.
 _NIGHTS = ((0, "19:30-07:00", "20:00-07:30"), (8, "20:30-07:00", "21:30-08:00"), (13, "22:00-06:30", "23:00-08:00"))
 _OLDER = (16, "23:00-06:30", "23:45-08:00")

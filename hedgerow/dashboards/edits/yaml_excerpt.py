@@ -96,7 +96,7 @@ def _runs(tree: YamlTree, lines: list[str], concerned: Concerned) -> Iterator[_R
 
 
 def _end_of_block(tree: YamlTree, lines: list[str], path: KeyPath, column: int, end: int) -> int | None:
-    """Return the line after an entry, whose next one begins at the line `end`; None if the entry is no block by
+    """Return the line after an entry, whose next one begins at the line `end`; None if the entry is not a block by
     itself.
     """
     start, section = tree.keys[path][0] - 1, tree.keys[path[:1]][0] - 1

@@ -1,4 +1,4 @@
-"""Today's card of each child: what holds now, the time left, and the use so far.
+"""Today's card of each child: what is in force now, the time left, and the use so far.
 
 Pure, except for reading the journal.
 """

@@ -1,7 +1,7 @@
 """Forms of the pages, as templates write them, and refused forms.
 
-The page of a refused form is shown again, with what was typed in it and the problem beside its field. Its templates
-write it, with the same calls as without a refusal. Passwords are not put back, which is said beside them. A problem
+The page of a refused form is shown again, with what was typed in it and the problem next to its field. Its templates
+write it, with the same calls as without a refusal. Passwords are not put back, which is said next to them. A problem
 with a form that has no field to correct is at the top of the page.
 """
 
@@ -210,7 +210,7 @@ class SentForm:
     """A form as it was sent to the decoded `path`. `problem` is a sentence about its field `field`.
 
     Without a field, or with one that nobody sees, the first visible one is meant, and with None the whole page.
-    `shown` is what `ShownValues` said when its page was shown. `secret_note` stands beside secrets.
+    `shown` is what `ShownValues` said when its page was shown. `secret_note` is shown next to secrets.
     """
 
     method: str

@@ -1,4 +1,4 @@
-"""Geometry of the SVG charts, with the numbers for a table beside each, and QR codes. Pure."""
+"""Geometry of the SVG charts, with the numbers for a table next to each, and QR codes. Pure."""
 
 from __future__ import annotations
 

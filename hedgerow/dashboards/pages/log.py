@@ -153,7 +153,7 @@ class LogPages(PageGroup):
         """Allow a site for an hour or today with a grant, or permanently in the policy file if the device has an owner.
 
         A site that belongs to a service means the service, for the owner of the device, unless the form says otherwise.
-        Ask first before something dangerous. With `target` and `who`, the explanation of what holds then is shown.
+        Ask first before something dangerous. With `target` and `who`, the page explains what was in force then.
         """
         context = self._context
         policy = context.policy()

@@ -78,7 +78,7 @@ class WhyPages(PageGroup):
     async def why(
         self, request: Request, row: RowId = None, who: Text = "", device: Text = "", target: Text = ""
     ) -> Response:
-        """Explain a row of the log by what held then, or a site or service by what holds now."""
+        """Explain a row of the log by the rules of that moment, or a site or service by those in force now."""
         if row is not None:
             return await self._past(request, row)
         who = who or f"device:{device}"

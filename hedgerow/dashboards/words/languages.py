@@ -1,6 +1,6 @@
 """Languages of the pages: choice, message catalogues, and formats of dates, times, durations and numbers.
 
-Catalogues are the `.po` files beside this module (`policies/text/locales.py`). Missing messages appear in English;
+Catalogues are the `.po` files next to this module (`policies/text/locales.py`). Missing messages appear in English;
 `tools/catalogues.py` counts them.
 """
 

@@ -163,7 +163,7 @@ class StreamProtocol(asyncio.Protocol):
         return not (self.is_known and self.outstanding)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's has all of its methods and is no subclass
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's has all of its methods and is not a subclass
 
     def connection_lost(self, _exc: Exception | None) -> None:
         self._transport = None

@@ -51,7 +51,7 @@ _PLAIN_FIELDS: Final = frozenset(
     b"accept accept-encoding accept-language cache-control content-length content-type dnt origin pragma priority"
     b" sec-fetch-dest sec-fetch-mode sec-fetch-site sec-fetch-storage-access user-agent".split()
 )
-"""Fields of a plain request beside those of HTTP/2. None has a meaning for the connection."""
+"""Fields of a plain request in addition to those of HTTP/2. None has a meaning for the connection."""
 
 _LENGTH_DIGITS: Final = 6
 _PATH: Final = re.compile(rb"/[!-~]*")
@@ -59,7 +59,7 @@ _FAULTY_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f]|(?:\A|\x7f)[ \t]|[ \t]
 """In values that are joined by DEL: control characters, or white space around a value."""
 
 _WINDOW_UPDATE: Final = b"\0\0\x04\x08\0\0\0\0\0"  # of the connection, without the increment
-# a quarter of the window, so that a client always has room for a query beside what h2 keeps back
+# a quarter of the window, so that a client always has room for a query in addition to what h2 keeps back
 _MOST_KEPT_BACK: Final = 16384
 # streams per connection. A frame on an older one ends the connection with a less precise code.
 _MOST_ANSWERED: Final = 1024
@@ -394,7 +394,7 @@ def _answer_head(max_age: int, size: int) -> tuple[bytes, bytes, bytes]:
     """Return the two frames of an answer without their streams: the start of the first, its fields, and the start of
     the second.
 
-    The fields are literals that are not indexed, so that they are the same whatever the connection's tables hold.
+    The fields are literals that are not indexed, so that they are the same whatever the connection's tables contain.
     """
     values = {
         _CONTENT_TYPE: MESSAGE_TYPE.encode(),

@@ -199,7 +199,7 @@ class StreamConnection(StreamProtocol):
 class EncryptedFrontend:
     """Look-up of the clients of connections over TLS, by id or address.
 
-    `own_name` is our server name, before which an id may stand.
+    `own_name` is our server name, which an id may precede.
     """
 
     def __init__(self, streams: StreamServer, own_name: str | None) -> None:

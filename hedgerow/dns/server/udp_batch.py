@@ -23,7 +23,7 @@ _SOCKADDR_OCTETS: Final = 28  # struct sockaddr_in6, the longer of the two
 _SOCKADDR_STRIDE: Final = 32
 _MAX_SEGMENTS: Final = 48  # answers in one datagram at most: 64 is the kernel's limit, and 64 kB that of a datagram
 _INDEX_BITS: Final = (BATCH_SIZE - 1).bit_length()  # of a datagram's index in its batch
-_LENGTH_BITS: Final = SLOT_OCTETS.bit_length()  # of its length; both stand in one number
+_LENGTH_BITS: Final = SLOT_OCTETS.bit_length()  # of its length; both are in one number
 # a control message: its length, SOL_UDP, UDP_SEGMENT, octets of each answer
 _SEGMENT: Final = struct.Struct("=QiiHxxxxxx")
 _SOL_UDP, _UDP_SEGMENT = socket.IPPROTO_UDP, 103

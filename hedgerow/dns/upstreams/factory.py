@@ -133,7 +133,7 @@ def open_upstream_pool(
 
     Upstreams that are this server (`own`) are left out. Names of encrypted upstreams are looked up in `records`,
     through the plain upstreams, or through the system's. `only` names the one upstream to use. `subnet` is sent to all
-    upstreams except those of `forward` and routers beside public resolvers. `others` are upstreams of single clients.
+    upstreams except those of `forward` and routers next to public resolvers. `others` are upstreams of single clients.
     Nothing is connected yet.
     """
     trust = trust or TrustStore()

@@ -20,7 +20,7 @@ from hedgerow.policies.network import UpstreamStrategy
 
 _MIN_BACKOFF_SECONDS: Final = 1.0  # after one failure, since one datagram may be lost
 _MAX_BACKOFF_SECONDS: Final = 60.0  # doubled with each failure up to this
-_PROBE_INTERVAL: Final = 30.0  # seconds after which a slower upstream is measured again, beside the fastest
+_PROBE_INTERVAL: Final = 30.0  # seconds after which a slower upstream is measured again, along with the fastest
 _MAX_PARALLEL: Final = 3
 
 FAST_PROBE_SECONDS: Final = 1.0
@@ -87,7 +87,7 @@ def order_channels(
 
 
 def _speed(health: UpstreamHealth) -> tuple[bool, float]:
-    """Return a sort key. A channel that failed last, or has not answered yet, is only tried beside others."""
+    """Return a sort key. A channel that failed last, or has not answered yet, is only tried along with others."""
     is_new = health.asked_at == float("-inf")
     return health.fails > 0, health.seconds or (0.0 if is_new else float("inf"))
 

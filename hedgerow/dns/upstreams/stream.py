@@ -109,7 +109,7 @@ class PersistentChannel(ABC):
         except UpstreamError:
             if fresh or connection.open:
                 raise
-        # The upstream may have closed the idle connection, which is no fault of its own.
+        # The upstream may have closed the idle connection, which is not its fault.
         connection, _ = await self._connected()
         return await self._ask_over(connection, ask)
 

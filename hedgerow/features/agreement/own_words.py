@@ -52,12 +52,12 @@ def not_counted() -> InvalidInput:
 
 
 def no_minutes(most: int) -> InvalidInput:
-    """Return the refusal of something that is no number of minutes."""
+    """Return the refusal of something that is not a number of minutes."""
     return InvalidInput("Choose a number of minutes from 1 to %(most)s.", most=most).at("minutes")
 
 
 def no_time() -> InvalidInput:
-    """Return the refusal of something that is no time."""
+    """Return the refusal of something that is not a time."""
     return InvalidInput("Enter a beginning and an end, such as 20:30 and 22:00.")
 
 

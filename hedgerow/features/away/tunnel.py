@@ -52,7 +52,7 @@ class TunnelService:
     def home(self) -> TunnelHome:
         """Return this machine's end, whose keys are made first if need be.
 
-        Raises `InvalidInput` if there can be no tunnel.
+        Raises `InvalidInput` if a tunnel is not possible.
         """
         network = self._policy().network
         if network.tunnel is None:

@@ -63,8 +63,8 @@ class TunnelKeeper:
         self._in_force = None
 
     async def close(self) -> None:
-        """Remove the interface if the gateway was removed, since nothing would filter its packets, or if the policy has
-        no tunnel any more.
+        """Remove the interface if the gateway was removed, since nothing would filter its packets, or if the policy
+        no longer has a tunnel.
         """
         policy = self._core.policy
         has_tunnel = policy is None or policy.network.tunnel is not None

@@ -29,7 +29,7 @@ HANDSHAKE_EVERY_S = 180.0
 KEEPALIVE_S = 25
 """Seconds after which an idle device sends something, so that routers on the way remember it (wg(8))."""
 LEVEL = "tunnel"
-"""Name of the gauges of a device's use of the tunnel, which are no metrics.
+"""Name of the gauges of a device's use of the tunnel, which are not metrics.
 
 Their labels are the device's public key, and handshake, received or sent.
 """

@@ -107,7 +107,7 @@ class CounterEntry:
 
     @property
     def chained_fields(self) -> dict[str, str | int | float]:
-        """The fields that the chain of the entries holds: those that have no default value, or another one."""
+        """The fields in the chain of the entries: those that have no default value, or another one."""
         found = {
             each.name: getattr(self, each.name)
             for each in fields(self)

@@ -102,7 +102,7 @@ def _csv(members: Sequence[Member]) -> str:
 
 
 def add_member_routes(api: ScopedRouter, context: PageContext) -> None:
-    """Add the route of the API that is no action."""
+    """Add the route of the API that is not an action."""
 
     @api.serve("GET", "/members", OPERATE, READ)
     async def members() -> tuple[Member, ...]:

@@ -4,7 +4,7 @@ A row of the journal has the instant at which a machine ran last. If that is lon
 each session of that instant lasts so much longer, by an entry of its own. After a long outage, sessions end as of its
 beginning instead, and their unused minutes can be had as a voucher.
 
-A clock that is set back is no outage. Sessions move with the clock, so that their guests have neither more nor less
+A clock that is set back is not an outage. Sessions move with the clock, so that their guests have neither more nor less
 time, and those that are over stay over.
 """
 
@@ -47,7 +47,7 @@ _RAN = "the café's seats"
 
 @dataclass(frozen=True, slots=True)
 class ClockReading:
-    """The time in seconds since the epoch, and by a clock that nobody sets and that stands still while the machine
+    """The time in seconds since the epoch, and by a clock that nobody sets and that stops while the machine
     sleeps.
     """
 

@@ -67,7 +67,7 @@ class ScreenPages(PageGroup):
 
 
 def add_screen_routes(api: ScopedRouter, context: PageContext) -> None:
-    """Add the routes of the API that are no actions."""
+    """Add the routes of the API that are not actions."""
 
     @api.serve("GET", "/screens", OPERATE, READ)
     async def screens() -> tuple[Screen, ...]:

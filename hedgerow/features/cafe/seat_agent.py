@@ -245,7 +245,7 @@ class SeatWindows:
         self._root = root = tkinter.Tk()
         root.title("Hedgerow")
         root.configure(background=DARK)
-        root.geometry(f"{root.winfo_screenwidth()}x{root.winfo_screenheight()}+0+0")  # there may be no window manager
+        root.geometry(f"{root.winfo_screenwidth()}x{root.winfo_screenheight()}+0+0")  # a window manager may be missing
         root.attributes("-fullscreen", True)
         root.protocol("WM_DELETE_WINDOW", lambda: None)
         self._width = root.winfo_screenwidth() * 3 // 4

@@ -1,7 +1,7 @@
 """The staff of a café's counter. They share the computer there, signed in with one account, and each enters a PIN to
 take over.
 
-While there is staff, everything at the counter is done in the name of the person on duty. A PIN is no password: it
+While there is staff, everything at the counter is done in the name of the person on duty. A PIN is not a password: it
 works in a session that is signed in already, on this network, and wrong ones delay the next try there, up to 15
 minutes. Whoever is on duty stays on duty meanwhile.
 """

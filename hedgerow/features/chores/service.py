@@ -46,7 +46,7 @@ def states_of(store: Store, person: str, since: float) -> dict[str, str]:
 
 
 def confirm(asked: Confirmation) -> Earned:
-    """Return the minutes of a chore. With the last one of the day, schedules `unless: chores` no longer hold.
+    """Return the minutes of a chore. With the last one of the day, schedules `unless: chores` no longer apply.
 
     Raises `InvalidInput`.
     """

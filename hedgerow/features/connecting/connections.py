@@ -93,7 +93,7 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The named devices, those of children first, the devices without a name, and the time at which that holds.
+    """The named devices, those of children first, the devices without a name, and the time at which that is so.
 
     `equipment` are this machine, routers, printers and the like. `has_children`: somebody in the policy is a child.
     `step` is where the guide goes on if it was left before a device got a name, else empty. `inspected` are the named

@@ -83,7 +83,7 @@ class Topics:
         return f"{DISCOVERY}/{self.base}_{id}/config"
 
     def command(self, topic: str, payload: bytes) -> Command | None:
-        """Return what a message asks for; None if it is no command of ours."""
+        """Return what a message asks for; None if it is not a command of ours."""
         match = re.fullmatch(re.escape(self.base) + r"/([a-z0-9_]+)/([a-z0-9_-]+)/set", topic)
         if match is None or match[1] not in self._names or len(payload) > 20 or not payload.isascii():
             return None

@@ -169,7 +169,7 @@ def _set_up(membership: Membership, state: Path, policy: Path) -> None:
 
 
 def _replace(file: Path, text: str) -> None:
-    """Write a file. Another text that was in it is kept beside it."""
+    """Write a file. Another text that was in it is kept next to it."""
     if file.exists() and file.read_text(encoding="utf-8") != text:
         file.replace(file.with_name(f"{file.name}{_ASIDE}"))
     write_atomically(file, text.encode())

@@ -1,4 +1,4 @@
-"""The button beside the mistakes of a policy file."""
+"""The button next to the mistakes of a policy file."""
 
 from __future__ import annotations
 

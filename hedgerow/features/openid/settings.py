@@ -15,7 +15,7 @@ class OpenIdProvider:
     """An OpenID Connect provider at which people sign in to the pages.
 
     `roles` has the provider's groups by role of an account, the role with the most rights first. `groups` is the claim
-    that names somebody's groups. `address` is where browsers find the pages if another server stands in front of them,
+    that names somebody's groups. `address` is where browsers find the pages if another server is in front of them,
     else empty. `ca` is the path of the authority of the provider's certificate, empty for the system's.
     """
 
@@ -39,7 +39,7 @@ class RawOpenIdRoles(RawModel):
 
 
 class RawOpenId(RawModel):
-    """An OpenID Connect provider, at which people sign in to the pages beside the local accounts."""
+    """An OpenID Connect provider, at which people sign in to the pages, besides the local accounts."""
 
     issuer: str = reserved(description="The provider's address, such as `https://login.school.example/realms/staff`.")
     client: str = reserved(
@@ -48,9 +48,7 @@ class RawOpenId(RawModel):
     roles: RawOpenIdRoles = reserved(description="Groups by role.")
     groups: str = reserved("groups", description="Claim in which the provider names somebody's groups.")
     label: str = reserved("", description="The provider's name on the sign-in page; by default its host.")
-    address: str = reserved(
-        "", description="Address of the pages in browsers, if another server stands in front of them."
-    )
+    address: str = reserved("", description="Address of the pages in browsers, if another server is in front of them.")
     ca: str = reserved(
         "", description="Absolute path of the authority of the provider's certificate, PEM; by default the system's."
     )

@@ -1,7 +1,7 @@
 """An organisation of sites in one store: versions of its base policy and of its groups' policies, and what each site
 reports.
 
-The versions are kept beside those of the sites, under names that no site can have: `@` for the organisation, and
+The versions are kept with those of the sites, under names that no site can have: `@` for the organisation, and
 `@GROUP`. A site reads those of the levels above it, and only the owner of the store writes them.
 """
 
@@ -31,7 +31,7 @@ ORGANISATION = "@"
 UP_S = 90.0
 """Seconds without a report after which a node counts as silent: it reports every 30 seconds."""
 _FORGOTTEN_AFTER_S = 30 * 86400.0
-_CHECKED_AS = Path("/nonexistent/policy.yaml")  # beside which there are no levels of this machine
+_CHECKED_AS = Path("/nonexistent/policy.yaml")  # with which there are no levels of this machine
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,8 +94,8 @@ class Statement:
 
     @property
     def digests(self) -> tuple[str, ...]:
-        """The digests that the next statement may hold: of all of this one and, as an older Hedgerow makes it, of what
-        that can read. The signature covers all of it.
+        """The digests that the next statement may contain: of all of this one and, as an older Hedgerow makes it, of
+        what that can read. The signature covers all of it.
         """
         return (digest_of(self.text), *([digest_of(replace(self, counter=None).text)] if self.counter else []))
 
@@ -210,7 +210,8 @@ def verify_chain(
     today: str = "",
     expected: str = "",
 ) -> ChainReport:
-    """Check a chain from its first statement on. Before the end of the first day, it has none, and that is no problem.
+    """Check a chain from its first statement on. Before the end of the first day, it has none, and that is not a
+    problem.
 
     Arguments:
         store_keys: keys of the store's owner; if there are any, statements need their receipts.

@@ -51,7 +51,7 @@ _LOOKS = 3
 _MAX_LATE = 31
 """Days for which statements are made later. The minutes of the filter are kept for longer."""
 FIRST_DAY = "first-day"
-"""The file beside the key with the day from which on there are statements."""
+"""The file next to the key with the day from which on there are statements."""
 ABOUT = "statements"
 """The name under which problems are reported."""
 NO_STATEMENT = "there is no statement of the last day: "
@@ -158,8 +158,8 @@ class StatementKeeper:
     def _first_day(self, today: int) -> int:
         """Return the day of the first start with seats, which is noted then. Raises OSError.
 
-        Days before it get no statement, whatever the journal has about them. A note that is no day, or a day to come,
-        such as that of a clock that was ahead, is made again.
+        Days before it get no statement, whatever the journal has about them. A note that is not a day, or a day to
+        come, such as that of a clock that was ahead, is made again.
         """
         file = self._settings.statement_key.with_name(FIRST_DAY)
         try:

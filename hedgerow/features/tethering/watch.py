@@ -18,7 +18,8 @@ from hedgerow.policies.notices import NoticeTopic
 from hedgerow.task_state import Area
 
 REPORTS, PAUSE_S = 2, 100.0
-"""Number of reports, at most so many seconds apart, that are no passing sign such as an address that changes hands."""
+"""Number of reports, at most so many seconds apart, that are not a passing sign such as an address that changes hands.
+"""
 FORGET_S = 86400.0
 
 

@@ -20,7 +20,7 @@ type EntryId = Annotated[str, MaxLen(40)]
 
 @dataclass(frozen=True, slots=True)
 class UndonePause:
-    """A pause that is over, and those that hold again in its place."""
+    """A pause that is over, and those that are in force again in its place."""
 
     ended: Pause
     again: tuple[Pause, ...]
@@ -60,7 +60,7 @@ async def undo_bonus(core: Operations, caller: Caller, bonus_id: EntryId) -> Bon
 
 @action("POST", "/bedtime/{grant_id}/undo", status=200, form=FormOf("/bedtime/{grant_id}/undo"))
 async def undo_later_bedtime(core: Operations, caller: Caller, grant_id: EntryId) -> Grant | None:
-    """End a later bedtime of the last ten minutes. One that it replaced holds again, and is returned."""
+    """End a later bedtime of the last ten minutes. One that it replaced is in force again, and is returned."""
     journal: JournalOfTime = core.part(journal_of_time)
     before = await run_in_threadpool(journal.bedtime_before, grant_id, caller.actor, core.clock())
     await journal.put_in_force()

@@ -90,7 +90,7 @@ class JournalOfTime:
         return given
 
     def bedtime_before(self, grant_id: str, actor: str, now: float) -> Grant | None:
-        """End a grant of a later bedtime. The one that it replaced holds again, and is returned."""
+        """End a grant of a later bedtime. The one that it replaced is in force again, and is returned."""
         self._check_seats()
         with self._store.begin() as connection:
             row = connection.execute(self._store.select(grants).where(grants.c.id == grant_id)).first()

@@ -111,7 +111,7 @@ class UndoPages(PageGroup):
         return undo if self._journal.is_offered else ""
 
     def _paused(self, request: Request, pauses: Sequence[Pause], undo: str = "") -> Response:
-        """Say what holds: of several pauses the one that closes most, and of those the one that lasts longest."""
+        """Say what is in force: of several pauses the one that closes most, and of those the one that lasts longest."""
         pause = max(pauses, key=lambda each: (each.kind is not PauseKind.HOMEWORK, each.ends or math.inf))
         whose = pause.person or pause.device
         text = _PAUSED[pause.kind is PauseKind.HOMEWORK, whose is None, pause.ends is None]

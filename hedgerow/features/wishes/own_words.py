@@ -10,7 +10,7 @@ ASKED_PER_HOUR = 6
 
 
 def no_number() -> InvalidInput:
-    """Return the refusal of something that is no number of minutes."""
+    """Return the refusal of something that is not a number of minutes."""
     return InvalidInput("Choose a number of minutes from 1 to %(most)s.", most=MOST_MINUTES).at("minutes")
 
 

@@ -251,6 +251,6 @@ class DevicesReader:
 
 
 def _listed(tree: YamlTree, section: str) -> dict[str, Any]:
-    """Return a section of the file as it was written; empty if it is no mapping."""
+    """Return a section of the file as it was written; empty if it is not a mapping."""
     listed = tree.value.get(section) if isinstance(tree.value, dict) else None
     return listed if isinstance(listed, dict) else {}

@@ -174,6 +174,6 @@ def reserved_changes(before: Iterable[str], after: Iterable[str]) -> tuple[str, 
     new.add_texts(after, must_be_yaml=True)
     changed = {(old.settings | new.settings)[key] for key in old.settings.keys() ^ new.settings.keys()}
     changed |= {new.of_one[key] for key in new.of_one.keys() - old.of_one.keys()}
-    # One that goes together with its entry is no change.
+    # One that goes together with its entry is not a change.
     changed |= {old.of_one[key] for key in old.of_one.keys() - new.of_one.keys() if key[0][:-1] in new.names}
     return tuple(sorted(changed | {new.entries[key] for key in new.entries.keys() - old.entries.keys()}))

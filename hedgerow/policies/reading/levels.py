@@ -1,7 +1,7 @@
 """Levels above a policy file: the base policy of an organisation and that of a group of sites, which the site's own
 file refines.
 
-They lie beside the main file, in the folder `organisation`. A lower level's value replaces a higher one's, key by key.
+They are next to the main file, in the folder `organisation`. A lower level's value replaces a higher one's, key by key.
 `lists`, `allow` and `block` add up; what a lower level allows or blocks is left out of what higher ones do. A higher
 level keeps keys to itself with `locked`, such as `locked: [network.upstream, "profiles.*.allow"]`.
 """

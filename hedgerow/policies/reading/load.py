@@ -190,7 +190,7 @@ def parse_policy(
     *,
     is_elsewhere: bool = False,
 ) -> Policy:
-    """Parse a policy from bytes. `path` is their file, beside which relative paths of lists lie.
+    """Parse a policy from bytes. `path` is their file, from whose folder relative paths of lists begin.
 
     `texts` replace the content of included files, by absolute path. With `is_elsewhere`, the files that the policy
     names are another machine's, and are not looked for.

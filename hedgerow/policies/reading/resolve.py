@@ -305,7 +305,7 @@ def _person(
 
 
 def _born(tree: YamlTree, path: KeyPath, name: str, raw: RawPerson, today: date) -> Born | None:
-    """Read a month of birth; None, with a problem, beside an age or a profile, or if it can't be right."""
+    """Read a month of birth; None, with a problem, together with an age or a profile, or if it can't be right."""
     assert raw.born is not None
     for key, other in (("age", raw.age), ("profile", raw.profile)):
         if other is not None:

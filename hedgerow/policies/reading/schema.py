@@ -48,7 +48,7 @@ SCORE_KEYS: tuple[ScoreKey, ...] = tuple(key for feature in FEATURES for key in 
 """The keys of rules for the scanners of features."""
 
 CONDITIONS = {name: text for feature in FEATURES for name, text in feature.conditions.items()}
-"""Conditions under which a schedule holds for those who have them, each named as the key of a person that sets it."""
+"""Conditions under which a schedule applies to those who have them, each named as the key of a person that sets it."""
 
 
 def _with_features(*place: str) -> Callable[[type[RawModel]], type[RawModel]]:
@@ -401,7 +401,7 @@ class RawSeat(RawDevice):
 
 @_with_features("devices", "*")
 class RawNamedDevice(RawDevice):
-    """A device that is no seat, with the keys of features."""
+    """A device that is not a seat, with the keys of features."""
 
 
 class RawList(RawModel):

@@ -145,7 +145,7 @@ class TimesReader:
         return found
 
     def budget(self, raw: object, path: yaml_tree.KeyPath) -> tuple[Allowance, ...]:
-        """Read minutes per day and week, for all use and for categories or services; `none` is no budget."""
+        """Read minutes per day and week, for all use and for categories or services; `none` means no limit."""
         if raw == NEVER:
             return ()
         if not isinstance(raw, dict):

@@ -13,7 +13,7 @@ from hedgerow.codec import IpNetwork as IpNetwork
 
 type IpAddress = IPv4Address | IPv6Address
 DEFAULT_SITE = "home"
-"""The site of a store that holds only one."""
+"""The site of a store with only one."""
 
 _SITE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 _STORE_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
@@ -28,8 +28,8 @@ def parse_ip(text: str) -> IpAddress | None:
 
 
 def parse_client_address(text: str) -> IpAddress | None:
-    """Return a client's address as sockets report it, without a zone, and IPv4-mapped IPv6 as IPv4; None if it is no
-    address.
+    """Return a client's address as sockets report it, without a zone, and IPv4-mapped IPv6 as IPv4; None if it is not
+    an address.
     """
     address = parse_ip(text.partition("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None

@@ -1,7 +1,7 @@
 """Languages of the interface and their message catalogues; countries; suggestions for misspelt countries and time
 zones.
 
-A catalogue is a GNU gettext `.po` file beside the pages, which hold most of the messages. It is read without compiling
+A catalogue is a GNU gettext `.po` file next to the pages, which have most of the messages. It is read without compiling
 and without Babel, which workers do not load. A language is available as soon as its file is there.
 """
 

@@ -228,10 +228,10 @@ def spares(pause: Pause, user: EffectiveUser) -> bool:
 
 
 def is_in_force(given: Grant | Pause | Session, now: float) -> bool:
-    """Return whether it holds at `now`.
+    """Return whether it is in force at `now`.
 
-    A grant or a pause begins when it is given. A pause, and an open-ended grant, therefore hold also before that
-    instant, if the clock was set back or stands at 1970 on a machine without one.
+    A grant or a pause begins when it is given. A pause, and an open-ended grant, therefore apply also before that
+    instant, if the clock was set back or shows 1970 on a machine without one.
     """
     return (given.starts <= now or _has_always_begun(given)) and (given.ends is None or now < given.ends)
 

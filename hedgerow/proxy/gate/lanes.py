@@ -40,7 +40,7 @@ def http_request(client: GateClient, target: Authority, url: str, head: RequestH
 
 
 def may_dial(rules: GateRules, target: Authority) -> bool:
-    """True if the port is served and the host is no forbidden address.
+    """True if the port is served and the host is not a forbidden address.
 
     The addresses of a name are checked once it is resolved.
     """

@@ -106,7 +106,7 @@ class GateTable[C: Hashable]:
         self._counters.add("hedgerow_proxy_bytes_total", "tunnel", "out", count=tunnel.server.count)
 
     def cut(self, predicate: Callable[[Tunnel], bool]) -> int:
-        """Cut the tunnels for which `predicate` holds; returns their number."""
+        """Cut the tunnels for which `predicate` is true; returns their number."""
         doomed = [tunnel for tunnel in self.tunnels if predicate(tunnel)]
         for tunnel in doomed:
             tunnel.abort()

@@ -178,7 +178,7 @@ class InspectionAddon:
 
     def response(self, flow: http.HTTPFlow) -> None:
         """Handle the end of a response."""
-        # such credentials hold for the connection, which serves no other client then
+        # such credentials are for the connection, which serves no other client then
         if flow.request.headers.get("authorization", "")[:9].lower().startswith(("ntlm", "negotiate")):
             self.bound.add(flow.server_conn.id)
         if flow.websocket is None:  # a WebSocket is active until its connection ends

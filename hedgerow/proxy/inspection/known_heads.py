@@ -23,7 +23,7 @@ MOST_SECONDS = 30.0
 """Seconds after which all heads are forgotten. Those that are in use are known again from their second request on."""
 
 type Site = tuple[str, str | None, tuple[str, int] | None, bool]
-"""A client's address, its SNI, and its destination with or without TLS: all that a judgement depends on beside the
+"""A client's address, its SNI, and its destination with or without TLS: all that a judgement depends on besides the
 request and policy.
 """
 

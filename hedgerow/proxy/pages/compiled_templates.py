@@ -1,4 +1,4 @@
-"""Compiled Jinja templates on disk, beside their sources, as Python keeps its modules.
+"""Compiled Jinja templates on disk, next to their sources, as Python keeps its modules.
 
 Compiling takes ten times as long as loading, and leaves megabytes of fragmented memory in a process that runs for
 months.

@@ -23,8 +23,8 @@ PORTION = 64 * 1024
 class BodyScan:
     """The scan of one body. `in_worker` lets scanners do what they left pending.
 
-    `refusal` is the decision to block, once there is one. `page` is the scanner that scores words, None for what is no
-    page.
+    `refusal` is the decision to block, once there is one. `page` is the scanner that scores words, None for what is not
+    a page.
     """
 
     def __init__(self, head: Head, rules: ScanRules, *, in_worker: bool = False) -> None:

@@ -196,7 +196,7 @@ class ContentDecoder:
 
     `is_readable` is false if the body cannot be decoded: it has too many codings, needs a dictionary, or is broken.
 
-    Names of what is no coding in browsers (`utf-8`, `compress`) are mistakes, which they ignore.
+    Names of what is not a coding in browsers (`utf-8`, `compress`) are mistakes, which they ignore.
     """
 
     def __init__(self, encoding: str) -> None:

@@ -135,7 +135,7 @@ def _plain(text: str) -> str:
 
 
 class PageFacts:
-    """Statements of a page about itself, beside its text: title, descriptions, headings, label, and the hosts of its
+    """Statements of a page about itself, besides its text: title, descriptions, headings, label, and the hosts of its
     links and files.
 
     Headings count in the first 64 thousand characters, and 256 hosts; of JSON-LD, as many characters.

@@ -1,6 +1,6 @@
 """Recognition of a page's topic: a transparent sum of signs, each with its weight. Pure.
 
-No corpus of explicit pages stands behind the weights, for none may be kept. They are set by hand, so that no sign but
+The weights do not come from a corpus of explicit pages, for none may be kept. They are set by hand, so that no sign but
 the page's own label or its links is enough alone, and checked against harmless pages (`tools/measure_pages.py`).
 """
 
@@ -27,7 +27,7 @@ _MOST_FOR_DESCRIPTION = 60
 _LABEL = {PageLabel.NONE: 0, PageLabel.MATURE: 25, PageLabel.SEXUAL_ITEM: 50, PageLabel.ADULT: ENOUGH}
 _MOST_FOR_SHARE, _FEWEST_LINKS, _PER_LINK, _MOST_FOR_LINKS = 80, 3, 5, 25
 _MOST_FOR_TRADE = 60
-_DESCRIBED = 15  # points of the description that are no chance
+_DESCRIBED = 15  # points of the description that cannot be coincidence
 _TRADE: Mapping[str, Mapping[str, int]] = {
     # Advertisers and affiliates that serve hardly anybody else, and the authorities' registers of licences, to which
     # casinos must link.
@@ -150,7 +150,7 @@ class ListedTopics:
     @staticmethod
     @lru_cache(maxsize=2)
     def open(generation: Path) -> ListedTopics:
-        """Open the lists of a generation. Raises OSError or ValueError for a directory that is none any more."""
+        """Open the lists of a generation. Raises OSError or ValueError for a directory that has been removed."""
         meta = read_meta(generation)
         bits = {name: 1 << index for index, name in enumerate(meta.categories)}
         return ListedTopics(generation, HostMatcher(generation, meta, bits).mask, bits)

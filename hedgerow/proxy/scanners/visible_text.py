@@ -1,7 +1,7 @@
 """The words that a browser shows of HTML, XML or plain text, piece by piece. Pure.
 
 The tokenizer follows the states of the HTML standard (section 13.2.5) for what decides whether text is shown: comments,
-quoted attributes, and elements whose content is no markup. It builds no tree. Where only a tree could tell text from
+quoted attributes, and elements whose content is not markup. It builds no tree. Where only a tree could tell text from
 markup, as for a tag within a style within a drawing, everything from there on counts as words.
 
 The text is the same however the page is cut into pieces: no cut falls inside a tag, an entity or a hidden element. Work
@@ -23,7 +23,7 @@ from hedgerow.proxy.scanners.page_text import PageFacts, join_spelled, normalize
 from hedgerow.proxy.scanners.script_data import MAX_TAG, ScriptData, style_text, whole_entities
 
 MAX_EMBEDDED = 512 * 1024
-"""Characters that are read of what a page's attributes and entities hold."""
+"""Characters that are read of a page's attributes and entities."""
 
 
 class Markup(Enum):
@@ -108,7 +108,7 @@ class TextExtractor:
     """Extractor of a page's visible text, piece by piece, in normal form without a space at the start and with one at
     the end.
 
-    `facts`, if given, takes what the page says beside.
+    `facts`, if given, takes what else the page says.
     """
 
     def __init__(self, facts: PageFacts | None = None, markup: Markup = Markup.HTML, *, nesting: int = 0) -> None:
@@ -119,7 +119,7 @@ class TextExtractor:
         self._entities: dict[str, str] = {}
         # everything counts from here on, tags and comments too
         self._counts_all = markup is Markup.TEXT
-        # the element whose content is no markup, or the end of what is skipped; a key of `_ENDS`
+        # the element whose content is not markup, or the end of what is skipped; a key of `_ENDS`
         self._element = ""
         self._is_foreign = False  # that element is part of a drawing or a formula
         self._script_state = 0
@@ -273,7 +273,7 @@ class TextExtractor:
         return taken
 
     def _read_element(self, data: str, position: int, visible: list[str], *, last: bool) -> tuple[int, bool]:
-        """Read an element whose content is no markup, or something else up to its end."""
+        """Read an element whose content is not markup, or something else up to its end."""
         name, scanned = self._element, position
         if self._is_foreign and name in _RAW | _POINTS:
             end = _MARKUP.search(data, position)

@@ -216,7 +216,7 @@ def _write(socket: int, data: bytes) -> None:
 def main(memory: int = MAX_MEMORY, prepare: Callable[[], None] = lambda: None) -> None:
     """Work with at most `memory` bytes of address space, after `prepare` has loaded what the scans need."""
     _limit(resource.RLIMIT_AS, memory)
-    # The inspector's confinement holds already. This process opens no sockets and writes no files either.
+    # The inspector's confinement is in force already. This process opens no sockets and writes no files either.
     confine(Confinement(read=(Path("/"),), capabilities=frozenset(Capability), sockets=Sockets.NONE))
     prepare()
     serve(0)

@@ -1,4 +1,4 @@
-"""A process that scans bodies beside the event loop, and can be killed.
+"""A process that scans bodies outside the event loop, and can be killed.
 
 The process starts with the first job, or before it if one is expected, and ends when it has had none for a while, so
 that an inspector that never needs it carries no weight. One that is silent for too long while it has work is killed:
@@ -242,7 +242,7 @@ class ScanPool:
 
 
 class _Worker(asyncio.Protocol):
-    """One process and the socket to it. What is written before the connection stands is sent then."""
+    """One process and the socket to it. What is written before the connection is open is sent then."""
 
     def __init__(self, pool: ScanPool, command: Sequence[str], start_program: StartProgram) -> None:
         self.running: int | None = None
@@ -286,7 +286,7 @@ class _Worker(asyncio.Protocol):
         self._pool.lost(self)
 
     def kill(self) -> None:
-        """Kill the process, and close the socket, which ends one that is no child."""
+        """Kill the process, and close the socket, which ends one that is not a child."""
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()

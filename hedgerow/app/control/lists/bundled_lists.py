@@ -53,7 +53,7 @@ RETRY_S, RETRY_AT_MOST_S = 60.0, 3600.0
 """Pause after the first failure; it doubles with each further one."""
 _ORIGIN = "bundle.json"
 _PREFIX = "bundle-"
-_WAITING = ".bundle"  # objects that have come, beside the downloads of lists
+_WAITING = ".bundle"  # objects that have come, next to the downloads of lists
 _MAX_BYTES, _MAX_FILES = 2 << 30, 5000
 _SLOWEST = 16 << 10
 """Bytes per second below which a download is given up."""
@@ -65,7 +65,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class _Origin:
-    """Whose signature a generation had, and what it holds."""
+    """Whose signature a generation had, and what it contains."""
 
     key: str
     made_at: int

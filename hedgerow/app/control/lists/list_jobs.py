@@ -195,7 +195,7 @@ def _confine(job: FetchJob | CompileJob) -> None:
     for folder in made:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name in ("lists", "fetch"):
-        # creates the file, which is beside the secrets of the state directory
+        # creates the file, which is next to the secrets of the state directory
         with folders.locked(wait=False, what=name):
             pass
     tempfile.tempdir = str(scratch)

@@ -6,7 +6,7 @@ service's response whole. The notice is JSON on standard input (`address`, `titl
 under a user id of its own, and says the same on standard output (`jobs.fork_job`).
 
 The libraries connect by themselves, so each connection of the process is judged. A browser says where its push service
-is, and whoever can add one is no admin: it is on the internet.
+is, and whoever can add one is not an admin: it is on the internet.
 """
 
 from __future__ import annotations

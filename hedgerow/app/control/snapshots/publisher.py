@@ -399,7 +399,7 @@ class PolicyFile:
 
 
 def _other_files(path: Path | None, policy: Policy, problems: Iterable[Problem]) -> tuple[str, ...]:
-    """Return the files that are read beside the policy file, and the directories in which more may appear."""
+    """Return the files that are read in addition to the policy file, and the directories in which more may appear."""
     others = {Path(file) for file in policy.files} | {Path(problem.source) for problem in problems}
     folders = {other.parent for other in others if other.is_absolute()} - {path.parent if path else Path()}
     return tuple(sorted(map(str, others | folders)))

@@ -73,7 +73,7 @@ class DailyBackups:
         return ""
 
     def forget(self) -> None:
-        """Delete all backups: data was erased that they still hold. The next one is due at once."""
+        """Delete all backups: data was erased that they still contain. The next one is due at once."""
         for backup in backups_in(self._settings.state):
             backup.unlink(missing_ok=True)
         log.info("all daily backups were deleted at %s, since they held erased data", time.strftime("%H:%M"))

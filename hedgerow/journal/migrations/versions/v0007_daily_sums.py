@@ -1,4 +1,4 @@
-"""Daily counts beside the hourly ones, so that a query over a month reads only a few thousand rows."""
+"""Daily counts in addition to the hourly ones, so that a query over a month reads only a few thousand rows."""
 
 import sqlalchemy as sa
 from alembic import op

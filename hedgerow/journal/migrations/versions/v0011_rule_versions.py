@@ -1,5 +1,5 @@
-"""Versions of rules and lists, so that a decision can be explained later by what held then; the hosts of the decisions,
-for searching.
+"""Versions of rules and lists, so that a decision can be explained later by the rules in force then; the hosts of the
+decisions, for searching.
 """
 
 import sqlalchemy as sa

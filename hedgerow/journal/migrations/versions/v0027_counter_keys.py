@@ -17,7 +17,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # Before, nothing was opened at a seat beside its session, and the counter can't read that.
+    # Before, nothing was opened at a seat besides its session, and the counter can't read that.
     op.execute("DELETE FROM counter_entries WHERE action IN ('allow', 'allow-adult')")
     op.drop_index("counter_entries_key", "counter_entries")
     op.drop_column("counter_entries", "key")

@@ -1,7 +1,7 @@
 """The chain of the counter's entries. Entries from before are linked in the order in which they were written.
 
-On the way back, the older version gets the entries in words that it knows, and all of them wait as they were beside its
-table until the next way here.
+On the way back, the older version gets the entries in words that it knows, and all of them wait unchanged next to its
+table until the next upgrade.
 """
 
 import hashlib

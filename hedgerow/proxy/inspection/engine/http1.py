@@ -122,7 +122,7 @@ class Http1Server(Http1Connection):
 
     def _send_head(self, response: http.Response) -> Commands:
         if is_interim(response):
-            # HTTP/1.0 has none: it would be taken for the response
+            # HTTP/1.0 has none: it would be treated as the response
             if self.request is not None and self.request.is_http11:
                 self._is_waiting &= response.status_code != 100
                 yield commands.SendData(self.conn, response_head(response))

@@ -29,7 +29,7 @@ from hedgerow.proxy.inspection.engine.messages import ErrorRenderer
 MAX_BACKLOG = 4 * 1024 * 1024
 """Bytes of responses that are scanned or wait for one HTTP/2 client, over all its streams.
 
-The same limit holds for its uploads to HTTP/2 origins.
+The same limit applies to its uploads to HTTP/2 origins.
 """
 
 MAX_CONNECTIONS_PER_ORIGIN = 6

@@ -192,7 +192,7 @@ def is_signed_exchange(response: http.Response) -> bool:
 
 def is_too_long(head: bytes | bytearray) -> bool:
     """Return whether a head, or the part that has arrived, exceeds the limits for the first head of a connection."""
-    return len(head) > MAX_HEAD or head.count(b"\r\n") > MAX_FIELDS + 2  # the first and the last line are no fields
+    return len(head) > MAX_HEAD or head.count(b"\r\n") > MAX_FIELDS + 2  # the first and the last line are not fields
 
 
 def has_control_characters(head: bytes | bytearray) -> bool:

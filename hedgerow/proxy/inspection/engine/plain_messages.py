@@ -42,7 +42,7 @@ type Fields = list[tuple[bytes, bytes]]
 
 
 class PlainRequest(HttpRequest):
-    """A plain request, with its bytes, and the path and fields that they hold. `is_ready`: they are for the origin."""
+    """A plain request, with its bytes, and the path and fields in them. `is_ready`: they are for the origin."""
 
     raw: bytes
     sent: tuple[bytes, tuple[tuple[bytes, bytes], ...]]
@@ -116,7 +116,7 @@ def parse_plain_request(data: bytes, client: Client, server: Server) -> Inspecte
 
 
 def parse_plain_path(data: bytes) -> bytes | None:
-    """Return the path of a request whose head is that of a plain request; None if it is no plain request."""
+    """Return the path of a request whose head is that of a plain request; None if it is not a plain request."""
     line = _REQUEST_LINE.match(data)
     if line is None or len(data) > MAX_HEAD or target_fault(b"GET", line[1]) is not None:
         return None
