@@ -27,25 +27,25 @@ def site_part(host: str) -> str:
     """
     domain = short_domain(host)
     site, _, top = domain.partition(".")
-    if not domain or is_machine(site) or (len(top) == 2 and site in SECOND_LEVEL):
+    if not domain or is_uninformative_label(site) or (len(top) == 2 and site in SECOND_LEVEL):
         return host
     label = host[: -len(domain) - 1].rpartition(".")[2]
-    return domain if is_part_of_machine(label) else f"{label}.{domain}"
+    return domain if is_uninformative_part(label) else f"{label}.{domain}"
 
 
-def is_machine(label: str) -> bool:
+def is_uninformative_label(label: str) -> bool:
     """Return whether a label says nothing about a site."""
     return label.rstrip("0123456789-") in _MACHINES
 
 
-def is_part_of_machine(label: str) -> bool:
+def is_uninformative_part(label: str) -> bool:
     """Return whether a label before that of a site says nothing about it.
 
-    >>> (is_part_of_machine("cdn7"), is_part_of_machine("20870592p"), is_part_of_machine("live-chat"),
-    ...  is_part_of_machine("garden"))
+    >>> (is_uninformative_part("cdn7"), is_uninformative_part("20870592p"), is_uninformative_part("live-chat"),
+    ...  is_uninformative_part("garden"))
     (True, True, True, False)
     """
-    return is_machine(label) or _NUMBERED.search(label) is not None
+    return is_uninformative_label(label) or _NUMBERED.search(label) is not None
 
 
 def text_of(host: str) -> str:
@@ -89,7 +89,7 @@ def own_labels(host: str) -> list[str]:
                 del labels[-count:]
                 least = 1
                 break
-        while len(labels) > least and (len(labels) > 3 or is_part_of_machine(labels[0])):
+        while len(labels) > least and (len(labels) > 3 or is_uninformative_part(labels[0])):
             del labels[0]
     return labels
 

@@ -61,7 +61,7 @@ _DAY_S = 86400
 _EPOCH = date(1970, 1, 1)
 
 
-class StatementKeeper:
+class StatementWriter:
     """The writer of this site's statements, where the policy has seats.
 
     `problem` says why none can be written, empty while they can.
@@ -215,7 +215,7 @@ class StatementKeeper:
 
 def statement_service(core: Core) -> ControlService:
     """Return the service that writes statements."""
-    keeper = StatementKeeper(
+    keeper = StatementWriter(
         settings=core.settings,
         store=core.store,
         status=core.control.status,

@@ -34,8 +34,8 @@ from hedgerow.proxy.inspection.engine.messages import (
     url_of,
 )
 from hedgerow.proxy.inspection.failures import CERTIFICATE_ASKED, failure_key
+from hedgerow.proxy.inspection.head_cache import HeadCache
 from hedgerow.proxy.inspection.hops import VIA_KEY, add_via
-from hedgerow.proxy.inspection.known_heads import KnownHeads
 from hedgerow.proxy.inspection.origin_policy import OriginPolicy, ResolutionBlock
 from hedgerow.proxy.inspection.request import JudgedHead, RequestHandler, answer
 from hedgerow.proxy.inspection.response import ResponseScanning, remove_http3
@@ -78,7 +78,7 @@ class InspectionAddon:
         self._clock = clock
         self.close = close
         self.judge = RequestHandler(self.clients, key, counters, clock)
-        self.heads = KnownHeads(self.clients, self.judge)
+        self.heads = HeadCache(self.clients, self.judge)
         self.scanning = ResponseScanning(self.clients, counters, self.scans, start_program)
         self._access_requests = AccessRequestHandler(lambda: self.clients.policy, key, counters, clock)
 

@@ -16,13 +16,13 @@ from mitmproxy.proxy import events
 from mitmproxy.proxy.context import Context
 
 from hedgerow.policies.model import DeviceId
-from hedgerow.proxy.inspection.client_pace import BackPressure, ClientPace
+from hedgerow.proxy.inspection.client_input import BackPressure, ClientInputQueue
 from hedgerow.proxy.inspection.connection_streams import ConnectionStreams
 from hedgerow.proxy.inspection.context import InspectorContext, InspectorSession
 from hedgerow.proxy.inspection.engine.http_layer import HTTPMode
 from hedgerow.proxy.inspection.fast_path import FastPath
 from hedgerow.proxy.inspection.layer_driver import LayerDriver
-from hedgerow.proxy.inspection.origin_pace import OriginPace
+from hedgerow.proxy.inspection.origin_input import OriginInputQueue
 from hedgerow.proxy.inspection.origins import OriginError
 from hedgerow.proxy.inspection.shares import DeviceShare
 from hedgerow.proxy.inspection.streams import Stream
@@ -50,10 +50,10 @@ class InspectedConnection(InspectorSession):
         self._share = share
         self._streams = ConnectionStreams(inspector, context.client, stream, offers, self)
         self._pressure = BackPressure(self._streams, stream, share)
-        self._pace = pace = ClientPace(
+        self._input = client_input = ClientInputQueue(
             inspector, self._share, self._pressure, stream, process=self._process, end=self._end
         )
-        self._origin_pace = OriginPace(
+        self._origin_input = OriginInputQueue(
             inspector.shares,
             share,
             process_whole=self._offer_origin,
@@ -64,9 +64,9 @@ class InspectedConnection(InspectorSession):
             inspector.inspection,
             context,
             self._streams,
-            work=pace.work,
+            work=client_input.work,
             open_origin=self._open,
-            on_handled=pace.settle,
+            on_handled=client_input.settle,
             on_error=self.abort,
         )
         self._fast_path = FastPath(
@@ -74,7 +74,7 @@ class InspectedConnection(InspectorSession):
             context,
             self._streams,
             self._driver,
-            work=pace.work,
+            work=client_input.work,
             open_origin=self._open,
             close=self.close,
         )
@@ -139,16 +139,16 @@ class InspectedConnection(InspectorSession):
         if stream is not self.stream:
             origin = self._streams.connection(stream)
             # What an idle origin sends is seen before a request that it could seem to answer.
-            self._origin_pace.receive(origin, data, may_wait=not self._is_idle(origin))
+            self._origin_input.receive(origin, data, may_wait=not self._is_idle(origin))
             return
         if not self._has_spoken:
             self._has_spoken = True
             if self.client.tls:
                 self._inspector.inspection.certificates.accepted(self.client, self._context.server.address)
-        self._pace.receive(data)
+        self._input.receive(data)
 
     def ended(self, stream: Stream) -> None:
-        if stream is not self.stream or not self._pace.holds_unanswered:
+        if stream is not self.stream or not self._input.holds_unanswered:
             self._end(stream)
 
     def lost(self, stream: Stream) -> None:
@@ -165,7 +165,7 @@ class InspectedConnection(InspectorSession):
     def note_writing(self, stream: Stream, *, is_paused: bool) -> None:
         self._pressure.note_writing(stream, is_paused=is_paused)
         if not is_paused:
-            self._pace.resume()
+            self._input.resume()
 
     def _end(self, stream: Stream) -> None:
         connection = self._streams.connection(stream)
@@ -175,7 +175,7 @@ class InspectedConnection(InspectorSession):
         self._dispatch_end(stream, connection)
 
     def _dispatch_end(self, stream: Stream, connection: Connection) -> None:
-        is_deferred = self._origin_pace.defer(connection, lambda: self._dispatch_end(stream, connection))
+        is_deferred = self._origin_input.defer(connection, lambda: self._dispatch_end(stream, connection))
         if not is_deferred and self._streams.note_closed(connection):
             self._streams.is_origin_cut = stream is not self.stream and stream.is_cut
             self._dispatch_closed(connection)
@@ -213,18 +213,18 @@ class InspectedConnection(InspectorSession):
 
     def _finish(self) -> None:
         """Release everything after the client has left: its origins' answers are of no use."""
-        self._pace.close()
+        self._input.close()
         self._driver.cancel()
         self._streams.release(self._is_idle)
         self._pressure.close()
-        self._origin_pace.close()
+        self._origin_input.close()
         self._inspector.unregister(self)
         # References both ways: cut here, so that everything and the TLS state is freed now, and not when the collector
         # runs.
-        del self._fast_path, self._driver, self._origin_pace, self.stream.owner
+        del self._fast_path, self._driver, self._origin_input, self.stream.owner
 
     def _is_idle(self, origin: Connection) -> bool:
-        if self._origin_pace.holds(origin):
+        if self._origin_input.holds(origin):
             return False
         layer = self._driver.layer
         return self._fast_path.is_idle(origin) or (layer is not None and layer.is_idle(origin))

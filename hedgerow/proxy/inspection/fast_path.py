@@ -32,7 +32,7 @@ from hedgerow.proxy.inspection.engine.plain_messages import (
     request_bytes,
     response_bytes,
 )
-from hedgerow.proxy.inspection.known_heads import Site
+from hedgerow.proxy.inspection.head_cache import Site
 from hedgerow.proxy.inspection.layer_driver import LayerDriver
 from hedgerow.proxy.pages.block_page import ASK_PATH
 from hedgerow.proxy.pages.response import ProxyResponse

@@ -19,7 +19,7 @@ from hedgerow.dashboards.coverage import ListHealth, coverage_by_category
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore, EntryChain
 from hedgerow.features.statements.chain import CounterDay, Statement, StatementKey, filtering_minute, verify_chain
 from hedgerow.features.statements.counter_check import counter_day
-from hedgerow.features.statements.keeper import StatementKeeper
+from hedgerow.features.statements.keeper import StatementWriter
 from hedgerow.features.statements.store import StatementStore
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.lanes import CONNECTIONS_PER_LANE, Lanes
@@ -53,7 +53,7 @@ class Cafe:
             (folder / "statements").mkdir(mode=0o700)
             (folder / "statements" / "first-day").write_text("2024-10-04\n")
         settings = Settings(folder, None, place, place, place)
-        self.keeper = StatementKeeper(
+        self.keeper = StatementWriter(
             settings, store, lambda: self.status, lambda: self.policy, self.recorder.add, lambda: self.now
         )
 

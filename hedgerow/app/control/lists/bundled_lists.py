@@ -145,8 +145,8 @@ def index_of(generation: Path, sources: Sequence[Source], copies: CopyStatuses) 
     )
 
 
-class BundledListTaker:
-    """Taker of compiled lists from bundles.
+class BundledListInstaller:
+    """Installer of compiled lists from bundles.
 
     `newest` is the generation that was installed last, and `problem` says why no newer one is.
     """

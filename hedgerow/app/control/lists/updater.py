@@ -19,7 +19,7 @@ from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hedgerow.app.control.lists.bundled_lists import BundledCopies, BundledGeneration, BundledListTaker
+from hedgerow.app.control.lists.bundled_lists import BundledCopies, BundledGeneration, BundledListInstaller
 from hedgerow.app.control.lists.list_jobs import (
     CompileError,
     CompileJob,
@@ -137,7 +137,7 @@ class ListUpdater:
         self._zygote = zygote
         self._job_lock: AbstractAsyncContextManager[object] = asyncio.Lock() if one_job else nullcontext()
         self._copies = self._own_copies = CopyStatuses(self._folders.downloads)
-        self.bundled = BundledListTaker(self._folders, self._own_copies)
+        self.bundled = BundledListInstaller(self._folders, self._own_copies)
         self._failed: dict[Source, _Failure] = {}
         self._compiled: tuple[Source, ...] = ()
         self._compiled_at = 0.0

@@ -29,7 +29,7 @@ request and policy.
 
 
 @dataclass(frozen=True, slots=True)
-class KnownHead:
+class CachedHead:
     """A head as it goes on to the origin, and what follows from it."""
 
     plain: PlainHead
@@ -43,15 +43,15 @@ class _Candidate:
     policy: ProxyPolicy
 
 
-class KnownHeads:
+class HeadCache:
     """A head is known from its second request on: most come once only."""
 
     def __init__(self, clients: ClientRegistry, judge: RequestHandler) -> None:
         self._clients, self._judge = clients, judge
-        self._heads = BoundedDict[tuple[Site, bytes], KnownHead | _Candidate](MAX_HEADS)
+        self._heads = BoundedDict[tuple[Site, bytes], CachedHead | _Candidate](MAX_HEADS)
         self._ends_at = 0.0
 
-    def find(self, site: Site, head: bytes, client: Client) -> KnownHead | None:
+    def find(self, site: Site, head: bytes, client: Client) -> CachedHead | None:
         """Return a head if it is known, or known now since it comes again."""
         found = self._heads.get((site, head))
         if isinstance(found, _Candidate):
@@ -60,7 +60,7 @@ class KnownHeads:
             if judged is None:
                 del self._heads[site, head]
                 return None
-            found = self._heads[site, head] = KnownHead(PlainHead(found.request), judged)
+            found = self._heads[site, head] = CachedHead(PlainHead(found.request), judged)
         return found
 
     def note(self, site: Site, head: bytes, request: PlainRequest, active: ActiveRequest) -> None:

@@ -1,5 +1,5 @@
-"""The pace of one inspected connection: the turns in which its client's bytes are processed, and the pauses in reading
-its streams.
+"""Flow control of one inspected connection: the turns in which its client's bytes are processed, and the pauses in
+reading its streams.
 """
 
 # mitmproxy annotates only some of its functions.
@@ -114,7 +114,7 @@ class BackPressure:
             )
 
 
-class ClientPace:
+class ClientInputQueue:
     """The processing of the client's bytes in the turns of its device.
 
     Bytes are held while something else must happen first.

@@ -1,5 +1,5 @@
-"""The pace of origins: their bytes are processed in the turns of the device that gets them, in portions between which
-others have theirs.
+"""Flow control of origins: their bytes are processed in the turns of the device that gets them, in portions between
+which others have theirs.
 
 The cost of a byte differs a hundredfold: a download passes, but chunks of one octet or frames without data each go
 through all layers. Portions begin small, grow while they are cheap, and shrink when they are not.
@@ -24,7 +24,7 @@ _CHEAP_SECONDS = TURN_SECONDS / 4
 """Seconds below which a portion is followed by one of twice its length."""
 
 
-class OriginPace:
+class OriginInputQueue:
     """The bytes of a connection's origins that wait for a turn of its device.
 
     `process_whole` handles what an origin sends at a time, or returns False if it must be portioned. `process` handles

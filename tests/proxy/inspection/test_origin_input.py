@@ -9,12 +9,12 @@ from time import perf_counter
 from mitmproxy.connection import Server
 
 from hedgerow.policies.model import DeviceId
-from hedgerow.proxy.inspection.origin_pace import LARGEST, SMALLEST, OriginPace
+from hedgerow.proxy.inspection.origin_input import LARGEST, SMALLEST, OriginInputQueue
 from hedgerow.proxy.inspection.shares import FREE_SECONDS, TURN_SECONDS, DeviceShares
 
 
 class Processing:
-    """A pace whose portions cost `seconds` of work each, and what it has processed."""
+    """An input queue whose portions cost `seconds` of work each, and what it has processed."""
 
     def __init__(self, seconds: float = 0.0, shares: DeviceShares | None = None) -> None:
         self.seconds = seconds
@@ -24,7 +24,7 @@ class Processing:
         self.origin = Server(address=("a.example", 443))
         self.shares = shares = shares or DeviceShares()
         self.share = shares.of(DeviceId("mia"))
-        self.pace = OriginPace(
+        self.queue = OriginInputQueue(
             shares, self.share, process_whole=self._process_whole, process=self._process, pause=self._pause
         )
 
@@ -46,7 +46,7 @@ class Processing:
     async def drain(self) -> int:
         """Return the rounds of the event loop until nothing is held."""
         rounds = 0
-        while self.pace.holds(self.origin):
+        while self.queue.holds(self.origin):
             rounds += 1
             await asyncio.sleep(0)
         return rounds
@@ -57,7 +57,7 @@ def test_a_download_soon_passes_in_large_portions() -> None:
         processing = Processing()
         data = random.Random(1).randbytes(64 * LARGEST)
         for at in range(0, len(data), LARGEST):
-            processing.pace.receive(processing.origin, data[at : at + LARGEST])
+            processing.queue.receive(processing.origin, data[at : at + LARGEST])
             await processing.drain()
         assert b"".join(processing.portions) == data
         assert len(processing.portions[0]) == SMALLEST
@@ -70,7 +70,7 @@ def test_bytes_that_cost_much_leave_turns_to_others() -> None:
     async def main() -> None:
         processing = Processing(2 * TURN_SECONDS)
         data = bytes(8 * SMALLEST)
-        processing.pace.receive(processing.origin, data)
+        processing.queue.receive(processing.origin, data)
         assert processing.paused == {processing.origin}
         assert processing.portions == [data[:SMALLEST]], "the others follow in later turns"
         assert await processing.drain() >= 7
@@ -83,10 +83,10 @@ def test_bytes_that_cost_much_leave_turns_to_others() -> None:
 def test_what_comes_later_follows_in_order_and_the_end_last() -> None:
     async def main() -> None:
         processing, ends = Processing(2 * TURN_SECONDS), list[int]()
-        assert not processing.pace.defer(processing.origin, lambda: ends.append(0))
-        processing.pace.receive(processing.origin, b"a" * 2 * SMALLEST)
-        processing.pace.receive(processing.origin, b"b" * SMALLEST)
-        assert processing.pace.defer(processing.origin, lambda: ends.append(len(processing.portions)))
+        assert not processing.queue.defer(processing.origin, lambda: ends.append(0))
+        processing.queue.receive(processing.origin, b"a" * 2 * SMALLEST)
+        processing.queue.receive(processing.origin, b"b" * SMALLEST)
+        assert processing.queue.defer(processing.origin, lambda: ends.append(len(processing.portions)))
         await processing.drain()
         assert b"".join(processing.portions) == b"a" * 2 * SMALLEST + b"b" * SMALLEST
         assert ends == [3]
@@ -97,9 +97,9 @@ def test_what_comes_later_follows_in_order_and_the_end_last() -> None:
 def test_nothing_is_processed_after_the_end_of_the_connection() -> None:
     async def main() -> None:
         processing = Processing(2 * TURN_SECONDS)
-        processing.pace.receive(processing.origin, bytes(4 * SMALLEST))
-        processing.pace.close()
-        assert not processing.pace.holds(processing.origin)
+        processing.queue.receive(processing.origin, bytes(4 * SMALLEST))
+        processing.queue.close()
+        assert not processing.queue.holds(processing.origin)
         for _ in range(5):
             await asyncio.sleep(0)
         assert len(processing.portions) == 1
@@ -119,10 +119,10 @@ def test_answers_on_many_connections_of_one_device_take_turns_of_one_each() -> N
         connections[0].share.charge(1.0, perf_counter())
         for each in connections:
             each.takes_whole = True
-            each.pace.receive(each.origin, b"page")
+            each.queue.receive(each.origin, b"page")
         assert [len(each.portions) for each in connections] == [1, 0, 0, 0]
         assert [each.origin in each.paused for each in connections] == [False, True, True, True]
-        while any(each.pace.holds(each.origin) for each in connections):
+        while any(each.queue.holds(each.origin) for each in connections):
             done.append("another device")
             before = sum(len(each.portions) for each in connections)
             await asyncio.sleep(0)
@@ -140,9 +140,9 @@ def test_an_answer_that_waits_for_its_turn_keeps_its_order_and_its_end() -> None
         processing.takes_whole = True
         processing.share.charge(1.0, perf_counter())
         processing.shares.wait(processing.shares.of(DeviceId("tom")), lambda: None)
-        processing.pace.receive(processing.origin, b"an")
-        processing.pace.receive(processing.origin, b"swer")
-        assert processing.pace.defer(processing.origin, lambda: ends.append(len(processing.portions)))
+        processing.queue.receive(processing.origin, b"an")
+        processing.queue.receive(processing.origin, b"swer")
+        assert processing.queue.defer(processing.origin, lambda: ends.append(len(processing.portions)))
         assert processing.portions == []
         await processing.drain()
         assert (processing.portions, ends) == ([b"answer"], [1])
@@ -158,7 +158,7 @@ def test_what_an_idle_origin_sends_does_not_wait() -> None:
         processing.takes_whole = True
         processing.share.charge(1.0, perf_counter())
         processing.shares.wait(processing.shares.of(DeviceId("tom")), lambda: None)
-        processing.pace.receive(processing.origin, b"unasked", may_wait=False)
+        processing.queue.receive(processing.origin, b"unasked", may_wait=False)
         assert processing.portions == [b"unasked"]
 
     asyncio.run(main())
