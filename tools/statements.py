@@ -21,7 +21,7 @@ BUDGETS = {
     "blocklists": 3879,
     "dashboards": 7593,
     "dns": 4745,
-    "features": 10800,
+    "features": 10905,
     "journal": 3572,
     "network": 1329,
     "policies": 5889,

@@ -34,4 +34,5 @@ FEATURE = Feature(
     uses=_uses,
     services=_services,
     extensions=_extensions,
+    commands={"agreement": "commands:app"},
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import date
 
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.notices import Notice, localized
@@ -15,7 +16,7 @@ from hedgerow.features.agreement.records import AgreementStore
 from hedgerow.features.agreement.terms import MONTHS, Promises, Side, Standing, Terms, Yes, look_after
 from hedgerow.features.contract import Core
 from hedgerow.journal.store import Store
-from hedgerow.policies.growing import zone_of
+from hedgerow.policies.growing import first_instant, zone_of
 from hedgerow.policies.model import Person, Policy
 from hedgerow.policies.notices import NoticeTopic
 
@@ -75,6 +76,21 @@ class Agreements:
         if side is Side.CHILD and not both:
             self._notify([Notice(NoticeTopic.REQUEST, f"{person} agreement yes", localized(_WAITING, name=person))])
         return both
+
+    def set_next_look(self, person: str, day: str) -> None:
+        """Set the day on which both look at agreed rules again. Raises `InvalidInput`."""
+        with self._lock:
+            standing, policy = self.standing(person), self._policy()
+            agreement, zone = standing.agreement, zone_of(policy.people[person], policy)
+            if not agreement.round:
+                raise InvalidInput("You have not both said yes yet. The next look is counted from then.")
+            try:
+                look_at = first_instant(date.fromisoformat(day.strip()), zone)
+            except (ValueError, OverflowError):
+                raise InvalidInput("Enter a date such as 2026-12-24.").at("day") from None
+            if not standing.now < look_at <= look_after(standing.now, max(MONTHS), zone):
+                raise InvalidInput("Choose a day within a year.").at("day")
+            self.store.save(replace(agreement, look_at=look_at, reminded=min(agreement.reminded, agreement.round - 1)))
 
     def remind(self) -> None:
         """Tell the parents, once, of agreements whose next look is due."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import Form, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from hedgerow.dashboards.control import DeviceView
+from hedgerow.dashboards.actions.action import Caller
+from hedgerow.dashboards.control import DeviceView, InvalidInput
 from hedgerow.dashboards.extensions import Card, Extensions, Place
-from hedgerow.dashboards.pages.context import PageContext, principal_of, redirect_to
+from hedgerow.dashboards.pages.action_forms import form
+from hedgerow.dashboards.pages.context import PageContext, redirect_to
 from hedgerow.dashboards.pages.own_device import tone_of
 from hedgerow.dashboards.pages.people import PersonName, PersonPageGroup
 from hedgerow.dashboards.reports import OLDER_FROM, age_of
@@ -20,7 +22,9 @@ from hedgerow.dashboards.words.languages import Language, language_of, message
 from hedgerow.dashboards.words.rule_facts import Difference, difference
 from hedgerow.dashboards.words.rules import RulesText, rules_text
 from hedgerow.features.agreement import own_words
-from hedgerow.features.agreement.agreements import agreements_of, is_child, parse_promises
+from hedgerow.features.agreement.actions import AGREEMENT_ACTIONS, NextLook, ParentsYes, say_yes, set_next_look
+from hedgerow.features.agreement.agreements import agreements_of, is_child
+from hedgerow.features.agreement.api import add_agreement_routes
 from hedgerow.features.agreement.changes import RuleChange, changes_of, without_empty
 from hedgerow.features.agreement.goal_pages import GOAL_CARD, GoalPages
 from hedgerow.features.agreement.own_words import PROMISES, SEEN, ReadyPromise
@@ -148,22 +152,18 @@ class AgreementPages(PersonPageGroup):
             months=MONTHS,
         )
 
-    @post("/agreement/{name}/yes", MANAGE, page="/agreement/{name}")
-    async def parents_yes(
-        self,
-        request: Request,
-        name: PersonName,
-        promise: Annotated[list[str] | None, Form(max_length=20)] = None,
-        words: FormText = "",
-        months: FormText = "",
-        seen: FormText = "",
-    ) -> Response:
-        """Say yes as a parent, with these promises."""
-        person, promises = self._person(name).name, parse_promises(promise or (), plain_note(words), months)
-        who = principal_of(request).name
-        say_yes = self._context.part(agreements_of).say_yes
-        await run_in_threadpool(say_yes, Side.PARENT, person, seen=seen, promises=promises, name=who)
+    @form(say_yes)
+    async def parents_yes(self, request: Request, caller: Caller, name: str, order: ParentsYes) -> Response:
+        if order.months is None:
+            raise InvalidInput("Choose one of the values that are offered.").at("months")
+        shown = replace(order, promises=order.promises or [], words=order.words or "")  # a page sends those chosen
+        await say_yes.run(self._context, caller, name, shown)
         return self._done(request, message("Your yes to the rules of %(name)s is recorded."), name=name)
+
+    @form(set_next_look)
+    async def next_look(self, request: Request, caller: Caller, name: str, order: NextLook) -> Response:
+        await set_next_look.run(self._context, caller, name, order)
+        return self._done(request, message("The day of the next look is on both pages."))
 
     @post("/agreement/{name}/reason", MANAGE, page="/agreement/{name}")
     async def give_reason(
@@ -244,6 +244,8 @@ def _of_today(context: PageContext, _subject: object) -> list[Standing] | None:
 
 
 EXTENSIONS = Extensions(
+    actions=AGREEMENT_ACTIONS,
+    api_routes=(add_agreement_routes,),
     cards=(
         Card(place=Place.TODAY, template="agreement/templates/today.html", read=_of_today),
         Card(place=Place.PERSON, template="agreement/templates/raised.html", read=_of_raised),
