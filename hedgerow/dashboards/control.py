@@ -50,6 +50,12 @@ class InvalidInput(ValueError):
         return self
 
 
+def check_recent(done: float, now: float) -> None:
+    """Raise `InvalidInput` for the undo of something that was done too long ago."""
+    if done < now - UNDO_S:
+        raise InvalidInput("Nothing was undone: that is possible for ten minutes only.")
+
+
 def changed_since() -> InvalidInput:
     """Return the refusal of an undo after which something else was done."""
     return InvalidInput("This has been changed since, so nothing was undone.")
@@ -377,10 +383,7 @@ class Control(Protocol):
         """Return the closure in force and tonight's bedtime of some people, from memory."""
 
     async def postpone_bedtime(self, person: str, minutes: int, actor: str) -> Grant:
-        """Lift tonight's bedtime, or what is left of it, by some minutes more.
-
-        Raises `InvalidInput` for a person without one.
-        """
+        """Lift tonight's bedtime, or its rest, by some minutes more. Raises `InvalidInput` for a person without one."""
 
     def device_at(self, address: str) -> DeviceView | None:
         """Return the device at an IP address, or None outside `network.lan`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -66,8 +66,9 @@ def downgrade(
         fail(f"Hedgerow is running on {folder}: stop it first.")
     try:
         tables = _tables_of(folder, to)
-        when = datetime.now().astimezone()
-        kept = make_private_folder(backup_folder(folder)) / f"{JOURNAL_NAME}.before-downgrade-{when:%Y%m%d-%H%M%S}"
+        when, copies = datetime.now().astimezone(), make_private_folder(backup_folder(folder))
+        while (kept := copies / f"{JOURNAL_NAME}.before-downgrade-{when:%Y%m%d-%H%M%S}").exists():
+            when += timedelta(seconds=1)  # of another downgrade in this second
         os.close(os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         has_changed = downgrade_journal(folder / JOURNAL_NAME, tables, kept)
         if not has_changed:

@@ -274,7 +274,13 @@ class GuidePages(PageGroup):
             values["nav"] = ()  # nothing leads away from the guide until a device has a name
         has_password, people = self._context.accounts.has_any, list(self._context.policy().people.values())
         response = self._page(
-            request, "start.html", step=step, steps=STEPS, has_password=has_password, people=people, **values
+            request,
+            "start.html",
+            step=step,
+            steps=_steps(self._context.index().has_seats),
+            has_password=has_password,
+            people=people,
+            **values,
         )
         if place := values.get("block_page"):
             allowed = f"connect-src 'self' http://{place} https://{place}"
@@ -316,6 +322,12 @@ class GuidePages(PageGroup):
             return found
         me, row = self._me(request), next((row for row in rows if row.device == own.device), None)
         return [_own_device(request, own.device, row, me.name if me is not None else "", set(policy.devices)), *found]
+
+
+def _steps(in_cafe: bool) -> dict[str, tuple[str, str]]:
+    """Return the label and heading of each step. Nobody lives in a café, so the labels have to do there."""
+    homes = ("people", "connect") if in_cafe else ()
+    return {step: (label, label if step in homes else heading) for step, (label, heading) in STEPS.items()}
 
 
 def _may_be_a_stranger(request: Request) -> bool:

@@ -13,9 +13,10 @@ from hedgerow.features.cafe.calls import seat_calls_of
 from hedgerow.features.cafe.cash import CashCount
 from hedgerow.features.cafe.member_actions import BilledSession
 from hedgerow.features.cafe.members import members_of
-from hedgerow.features.cafe.orders import MadeVouchers, MoveOrder, VoucherOrder
+from hedgerow.features.cafe.orders import MadeVouchers, MoveOrder, UndoOrder, VoucherOrder
 from hedgerow.features.cafe.sessions import seat_sessions_of
 from hedgerow.features.cafe.till import CountOrder, till_of
+from hedgerow.features.cafe.undoing import seat_undo_of
 from hedgerow.features.cafe.vouchers import vouchers_of
 from hedgerow.policies.text.locales import message
 
@@ -54,6 +55,16 @@ async def pay(core: Operations, caller: Caller, session: BilledSession) -> None:
 def _counted(answer: Mapping[str, Any]) -> str:
     amounts = "expected {expected}, counted {counted}, difference {difference:+}, left {left}".format_map(answer)
     return f"The till is counted: {amounts} {answer['currency']}.".replace(" .", ".")
+
+
+@action("POST", "/sessions/{session}/undo", is_once=True, form=FormOf(f"{COUNTER_PATH}/undo"))
+async def undo_minutes(core: Operations, caller: Caller, session: SessionId, order: UndoOrder) -> None:
+    """Take back the opening of a seat, or minutes, given in the last ten minutes.
+
+    What was paid with it goes back in cash, or to the balance that has paid it. It is refused if the session has
+    changed since.
+    """
+    await core.part(seat_undo_of).undo(session, order.entry, actor=caller.actor, request=caller.key)
 
 
 @action(
@@ -114,4 +125,4 @@ async def answer_call(core: Operations, _caller: Caller, device: Device) -> None
     core.part(seat_calls_of).answer(device)
 
 
-COUNTER_ACTIONS = (move_session, pay, count_till, make_vouchers, credit, withdraw_vouchers, answer_call)
+COUNTER_ACTIONS = (move_session, undo_minutes, pay, count_till, make_vouchers, credit, withdraw_vouchers, answer_call)

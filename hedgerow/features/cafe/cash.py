@@ -88,6 +88,16 @@ def _till(store: CounterStore, zone: ZoneInfo, now: float, currency: str, last: 
     return Till(number, since, left, taken, left + taken, currency, by)
 
 
+def amount_text(amount: int, currency: str) -> str:
+    """Return an amount for the command line, in the units in which people count.
+
+    >>> amount_text(1250, "EUR"), amount_text(-5, "EUR"), amount_text(350, "JPY"), amount_text(3, "")
+    ('12.50 EUR', '-0.05 EUR', '350 JPY', '3')
+    """
+    digits = get_currency_precision(currency) if currency else 0
+    return f"{Decimal(amount).scaleb(-digits):.{digits}f} {currency}".rstrip()
+
+
 def parse_amount(text: str, currency: str) -> int:
     """Return an amount that somebody typed, in the smallest unit of the currency. Raises `InvalidInput`.
 

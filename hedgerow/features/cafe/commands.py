@@ -10,6 +10,7 @@ import typer
 from hedgerow.app.commands.actions import clock_time, command_of
 from hedgerow.app.commands.options import JsonOption, StateOption, call_api, call_api_text, print_json, print_rows
 from hedgerow.features.cafe import actions, sale_pages, screen_actions
+from hedgerow.features.cafe.cash import amount_text
 
 move = command_of(actions.move_session)
 lock = command_of(screen_actions.lock_screen)
@@ -31,17 +32,17 @@ def till(
 ) -> None:
     """Show what should be in the till now: what the last count left there, and what was taken since, by whom.
 
-    Amounts are in the smallest unit of the currency. `seat count` records what is there.
+    `seat count` records what is there. It takes the numbers in the last column; with `--json`, all amounts are like
+    these, in the smallest unit of the currency.
     """
     found = call_api(state, "GET", "/counter/till", **({} if currency is None else {"currency": currency}))
     cells = (
-        ("left by the last count", str(found["left"])),
-        *((f"taken by {name}", str(amount)) for name, amount in found["by"].items()),
-        ("expected", str(found["expected"])),
-        *((f"also expected, {other or 'without a currency'}", str(rest)) for other, rest in found["others"].items()),
-        ("last count", str(found["last"])),
+        ("left by the last count", amount_text(found["left"], found["currency"]), f"--last {found['last']}"),
+        *((f"taken by {name}", amount_text(amount, found["currency"]), "") for name, amount in found["by"].items()),
+        ("expected", amount_text(found["expected"], found["currency"]), f"--expected {found['expected']}"),
+        *(("also expected", amount_text(rest, other), "") for other, rest in found["others"].items()),
     )
-    print_rows(found, ("what", found["currency"]), cells, as_json=as_json)
+    print_rows(found, ("what", "amount", "for seat count"), cells, as_json=as_json)
 
 
 def program(
@@ -110,21 +111,22 @@ def report(
 ) -> None:
     """Show the counter's report of a day or several.
 
-    It has sessions, vouchers, and takings in the currency's smallest unit.
+    It has sessions, vouchers and takings. With `--json`, amounts are in the currency's smallest unit.
     """
     choice = {"first": first, "last": last, "person": person}
     found = call_api(state, "GET", "/counter/report", **{name: value for name, value in choice.items() if value})
-    numbers = ("vouchers_used", "adult_sessions", "early_ends", "credits", "wrong_pins", "outage_minutes")
+    numbers = ("vouchers_used", "adult_sessions", "early_ends", "undone", "credits", "wrong_pins", "outage_minutes")
+    own = call_api(state, "GET", "/counter/till")["currency"]
     cells = (
         *(
-            (f"{what}, {row['kind']}", str(row["count"]), str(row["minutes"]), str(row["value"]))
+            (f"{what}, {row['kind']}", str(row["count"]), str(row["minutes"]), amount_text(row["value"], own))
             for what in ("sessions", "vouchers")
             for row in found[what]
         ),
-        *((row["article"], str(row["count"]), "", str(row["value"])) for row in found["articles"]),
+        *((row["article"], str(row["count"]), "", amount_text(row["value"], own)) for row in found["articles"]),
         *((name.replace("_", " "), str(found[name]), "", "") for name in numbers),
         *(
-            (f"{what}, {currency}", "", "", str(amount))
+            (what, "", "", amount_text(amount, currency))
             for name, what in (
                 ("takings", "takings"),
                 ("paid_in", "of that paid into balances"),
@@ -132,13 +134,17 @@ def report(
             )
             for currency, amount in found[name].items()
         ),
-        *((f"unpaid, {row['seat']} ({row['actor']})", "", "", str(row["amount"])) for row in found["unpaid"]),
+        *(
+            (f"unpaid, {row['seat']} ({row['actor']})", "", "", amount_text(row["amount"], row["currency"]))
+            for row in found["unpaid"]
+        ),
         *(
             (
-                f"till counted by {row['actor']}, expected {row['expected']}, difference {row['difference']:+}",
+                f"till counted by {row['actor']}, expected {amount_text(row['expected'], row['currency'])}, "
+                f"difference {amount_text(row['difference'], row['currency'])}",
                 "",
                 "",
-                str(row["counted"]),
+                amount_text(row["counted"], row["currency"]),
             )
             for row in found["counts"]
         ),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
@@ -41,6 +41,7 @@ class CounterAction(StrEnum):
     RESUME = "resume"
     END = "end"  # `minutes` are unused; `note` is the instant at which the session would have ended
     REOPEN = "reopen"
+    UNDO = "undo"  # an opening or minutes are taken back; `note` is the action of that entry, `minutes` its minutes
     PAY = "pay"
     ARTICLE = "article"  # `note` is what is sold, `count` how many; negative if it is taken back
     DEPOSIT = "deposit"  # a member pays in, or gets back; `note` is the member's number
@@ -129,6 +130,14 @@ class StaffRow:
 def balance(entries: Iterable[CounterEntry]) -> int:
     """Return what a guest still owes, from all entries of a session."""
     return sum(each.due - each.taken for each in entries)
+
+
+def _was_ended(entries: Sequence[CounterEntry]) -> bool:
+    """Return whether somebody has ended a session with these entries, or taken its opening back."""
+    ends = (CounterAction.END, CounterAction.REOPEN)
+    undone = (CounterAction.UNDO, CounterAction.OPEN.value)
+    last = next((each for each in reversed(entries) if each.action in ends or (each.action, each.note) == undone), None)
+    return last is not None and last.action is not CounterAction.REOPEN
 
 
 def _last_link(store: Store, connection: Connection) -> tuple[int, str]:
@@ -251,7 +260,7 @@ class CounterStore:
         return {
             each.device: each.ends or 0.0
             for each in ended
-            if (entries := self.of_session(each.id)) and entries[-1].action is not CounterAction.END
+            if (entries := self.of_session(each.id)) and not _was_ended(entries)
         }
 
     def last_counts(self) -> dict[str, CounterEntry | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 
 from fastapi import Request
@@ -9,18 +10,22 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from hedgerow.dashboards.actions.action import Caller
-from hedgerow.dashboards.actions.orders import PaymentWay
+from hedgerow.dashboards.actions.orders import COUNTER_PATH, PaymentWay
 from hedgerow.dashboards.pages.context import PageContext, redirect_to
 from hedgerow.dashboards.pages.feedback import Feedback
 from hedgerow.dashboards.words.languages import Language, language_of, message
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore
-from hedgerow.features.cafe.session_entries import is_of_balance
+from hedgerow.features.cafe.session_entries import is_of_balance, undoes_opening
 
 _RECENT_S = 60.0
 _AT_SEAT = {
     PaymentWay.BEFORE: message("%(what)s at %(seat)s, %(amount)s: paid in cash."),
     PaymentWay.AFTER: message("%(what)s at %(seat)s, %(amount)s: to be paid."),
     PaymentWay.BALANCE: message("%(what)s at %(seat)s, %(amount)s: paid from the balance."),
+}
+_UNDONE = {
+    True: message("Undone: %(seat)s is as it was before."),
+    False: message("Undone: the %(minutes)s minutes at %(seat)s are taken back."),
 }
 _SOLD = {
     True: message("%(what)s, %(amount)s: paid in cash."),
@@ -42,6 +47,14 @@ def done_text(entries: Sequence[CounterEntry], reader: Language) -> str:
             for texts, amount in sums
             if amount
         )
+    if first.action is CounterAction.UNDO:
+        text = _UNDONE[undoes_opening(first)]
+        back = reader.money(-first.taken, currency) if first.taken else ""
+        balance = sum(-each.taken for each in entries[1:] if each.action is CounterAction.PAY)
+        said = [reader.gettext(text, seat=first.seat, minutes=first.minutes)]
+        said += [reader.gettext(_CASH[False], amount=back)] if back else []
+        said += [reader.gettext(_BALANCE[False], amount=reader.money(balance, currency))] if balance else []
+        return " ".join(said)
     if first.action is CounterAction.ARTICLE:
         what = f"{reader.number(first.count)} × {first.note}"
     else:
@@ -55,6 +68,12 @@ def done_text(entries: Sequence[CounterEntry], reader: Language) -> str:
     if any(each.action is CounterAction.PAY and is_of_balance(each) for each in entries):
         way = PaymentWay.BALANCE
     return reader.gettext(_AT_SEAT[way], what=what, seat=first.seat, amount=amount)
+
+
+def undo_of(entry: CounterEntry) -> Feedback:
+    """Return the form that takes back the opening or the minutes of an entry."""
+    fields = {"session": entry.session, "entry": f"{entry.id}", "once": secrets.token_hex(12)}
+    return Feedback("", f"{COUNTER_PATH}/undo", fields)
 
 
 def is_about_minutes(action: CounterAction, seat: str) -> Callable[[CounterEntry], bool]:
@@ -76,7 +95,8 @@ async def lead_to(
     now, store = context.clock(), CounterStore(context.reader.store)
     recent = await run_in_threadpool(store.entries, now - _RECENT_S, now + _RECENT_S, caller.actor)
     last = next((each for each in reversed(recent) if is_meant(each)), None)
-    reader, undone = language_of(request), Feedback("") if last is None else undo(last)
+    reader = language_of(request)
     meant = [] if last is None else [each for each in recent if each.at == last.at and is_meant(each)]
+    undone = undo(meant[0]) if meant else Feedback("")
     text = (done_text(meant, reader) if meant else "") or reader.gettext(message("It is recorded."))
     return redirect_to(context.feedback.path(path, Feedback(text, undone.undo, undone.fields)))

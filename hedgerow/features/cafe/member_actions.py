@@ -20,7 +20,7 @@ BilledSession = Annotated[SessionId, Shown("The session, as `hedgerow seat repor
     "POST",
     "/members",
     status=201,
-    form=FormOf(f"{MEMBERS_PATH}/add", says=message("%(name)s is a member now.")),
+    form=FormOf(f"{MEMBERS_PATH}/add"),
     command=CommandOf(lambda answer: f"{answer['name']} is member {answer['number']}."),
 )
 async def add_member(core: Operations, caller: Caller, order: MemberOrder) -> Member:

@@ -7,6 +7,7 @@ import typer
 from hedgerow.app.commands.actions import command_of
 from hedgerow.app.commands.options import JsonOption, StateOption, call_api, print_rows
 from hedgerow.features.cafe import member_actions
+from hedgerow.features.cafe.cash import amount_text
 
 app = typer.Typer(help="Manage the members of a café and their balances.", no_args_is_help=True)
 app.command("add")(command_of(member_actions.add_member))
@@ -17,7 +18,7 @@ app.command("remove")(command_of(member_actions.remove_member))
 
 @app.command("list")
 def list_members(state: StateOption = None, as_json: JsonOption = False) -> None:
-    """Show the members and their balances, in the smallest unit of the currency."""
+    """Show the members and their balances."""
     rows = call_api(state, "GET", "/members")
-    cells = ((str(row["number"]), row["name"], str(row["balance"]), row["currency"]) for row in rows)
-    print_rows(rows, ("number", "name", "balance", "currency"), cells, "There are no members.", as_json=as_json)
+    cells = ((str(row["number"]), row["name"], amount_text(row["balance"], row["currency"])) for row in rows)
+    print_rows(rows, ("number", "name", "balance"), cells, "There are no members.", as_json=as_json)

@@ -19,11 +19,12 @@ from hedgerow.dashboards.data_export import csv_cell
 from hedgerow.dashboards.pages.action_forms import form
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of
 from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter, get, post
+from hedgerow.dashboards.words.languages import message
 from hedgerow.features.cafe.cash import parse_amount
 from hedgerow.features.cafe.counter_store import CounterAction, CounterStore
 from hedgerow.features.cafe.done_texts import lead_to
-from hedgerow.features.cafe.member_actions import MEMBERS_PATH, charge, deposit
-from hedgerow.features.cafe.members import DepositOrder, Member, members_of
+from hedgerow.features.cafe.member_actions import MEMBERS_PATH, add_member, charge, deposit
+from hedgerow.features.cafe.members import DepositOrder, Member, MemberOrder, members_of
 from hedgerow.features.cafe.session_entries import member_note
 from hedgerow.features.cafe.settings import cafe_of
 from hedgerow.features.cafe.shifts import debts_of
@@ -50,6 +51,14 @@ class MemberPages(PageGroup):
         """Return the members and their balances."""
         headers = {"Content-Disposition": 'attachment; filename="hedgerow-members.csv"'}
         return Response(_csv(await self._all()), media_type="text/csv; charset=utf-8", headers=headers)
+
+    @form(add_member)
+    async def add(self, request: Request, caller: Caller, order: MemberOrder) -> Response:
+        """Add a member, and say the number."""
+        made = await add_member.run(self._context, caller, order)
+        return self._done(
+            request, message("%(name)s is member %(number)s now."), name=made.name, number=f"{made.number}"
+        )
 
     @post(f"{MEMBERS_PATH}/deposit", OPERATE)
     async def deposit(

@@ -19,7 +19,12 @@ from hedgerow.features.cafe.cash import MOST
 from hedgerow.features.cafe.counter import CounterService, counter_of
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry
 from hedgerow.features.cafe.rules import key_of
-from hedgerow.features.cafe.session_entries import member_note, paid_by_members, shares_of_balances
+from hedgerow.features.cafe.session_entries import (
+    is_of_balance,
+    member_note,
+    paid_by_members,
+    shares_of_balances,
+)
 from hedgerow.features.cafe.settings import cafe_of
 from hedgerow.features.contract import Core
 from hedgerow.journal.access_store import NoSuchEntry
@@ -194,6 +199,26 @@ class Members:
         if member.balance < entry.due:
             raise _too_small(member)
         return (change,)
+
+    def taking_back(self, given: CounterEntry, undone: CounterEntry) -> tuple[JournalEntry, ...]:
+        """Return the entry that takes minutes back, with what goes back to the balance that has paid for them.
+
+        It is cash if that member was removed or the balance is in another currency by now. Waits for the disk.
+        """
+        paid = [
+            each
+            for each in self._counter.store.of_session(given.session)
+            if each.action is CounterAction.PAY and each.at == given.at and is_of_balance(each)
+        ]
+        changes: list[JournalEntry] = []
+        for each in paid:
+            shares = shares_of_balances([each], each.taken, given.currency, self.all())
+            back = replace(undone, action=CounterAction.PAY, minutes=0, due=0, taken=-each.taken, key=None)
+            if shares:
+                changes.append(BalanceChange.paying(shares[0][0], back))
+            else:
+                undone = replace(undone, taken=undone.taken - each.taken)
+        return (undone, *changes)
 
     def payer(self, entries: Sequence[CounterEntry]) -> Member | None:
         """Return the member whose balance has paid for a session last, given its entries. Waits for the disk."""

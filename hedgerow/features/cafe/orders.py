@@ -8,7 +8,7 @@ from typing import Annotated
 from annotated_types import Ge, Le, MaxLen, MinLen
 
 from hedgerow.dashboards.actions.action import Order, Shown
-from hedgerow.dashboards.actions.orders import WholeMinutes
+from hedgerow.dashboards.actions.orders import JournalId, WholeMinutes
 from hedgerow.features.cafe.voucher_store import Voucher
 
 MAX_VOUCHERS_PER_ORDER = 200
@@ -19,6 +19,13 @@ class MoveOrder(Order):
     """The free seat to which a guest moves."""
 
     to: Annotated[str, MinLen(1), MaxLen(253), Shown("Where the guest sits from now on.", "FREE_SEAT")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoOrder(Order):
+    """The number of the entry that opened the seat, or added minutes."""
+
+    entry: JournalId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,27 +21,27 @@ from hedgerow.dashboards.actions.orders import COUNTER_PATH, LATEST, ExtendOrder
 from hedgerow.dashboards.api.actions import caller_of
 from hedgerow.dashboards.control import InvalidInput, at_field
 from hedgerow.dashboards.extensions import Extensions, NavLink
-from hedgerow.dashboards.guard import local_address, peer_address
+from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.pages.action_forms import form
 from hedgerow.dashboards.pages.context import PageContext, PageGroup, principal_of, redirect_to
-from hedgerow.dashboards.pages.graphics import qr_code
 from hedgerow.dashboards.pages.openings import confirm
 from hedgerow.dashboards.routes import ADMIN, OPERATE, READ, get, post
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.dashboards.words.session_kinds import kind_titles
-from hedgerow.features.cafe.actions import COUNTER_ACTIONS, count_till, credit, make_vouchers, pay
+from hedgerow.features.cafe.actions import COUNTER_ACTIONS, count_till, credit, make_vouchers, pay, undo_minutes
 from hedgerow.features.cafe.api import add_routes, seat_traffic
 from hedgerow.features.cafe.audit import audit, audit_csv, audit_period
 from hedgerow.features.cafe.calls import seat_calls_of
 from hedgerow.features.cafe.cash import MOST, Till, parse_amount, till
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore, entries_by_session
-from hedgerow.features.cafe.done_texts import is_about_minutes, lead_to
+from hedgerow.features.cafe.done_texts import is_about_minutes, lead_to, undo_of
 from hedgerow.features.cafe.member_actions import MEMBER_ACTIONS
 from hedgerow.features.cafe.member_pages import MemberPages, add_member_routes
 from hedgerow.features.cafe.members import Member, members_of
 from hedgerow.features.cafe.metrics import SEATS
-from hedgerow.features.cafe.orders import MadeVouchers, VoucherOrder
+from hedgerow.features.cafe.orders import UndoOrder, VoucherOrder
+from hedgerow.features.cafe.price_pages import PricePages
 from hedgerow.features.cafe.refusals import SeatTaken
 from hedgerow.features.cafe.sale_pages import SalePages, open_bills, sell
 from hedgerow.features.cafe.screen_actions import SCREEN_ACTIONS
@@ -51,10 +51,10 @@ from hedgerow.features.cafe.seat_pages import SEAT_CARDS, PortalPages, SeatPages
 from hedgerow.features.cafe.seat_tiles import (
     SeatTile,
     count_seat_states,
-    more_time,
     natural_order,
     opening_costs,
     tile_of,
+    with_entries,
 )
 from hedgerow.features.cafe.settings import cafe_of
 from hedgerow.features.cafe.shifts import (
@@ -68,6 +68,7 @@ from hedgerow.features.cafe.shifts import (
 )
 from hedgerow.features.cafe.staff import DEFAULT_ROLE, Staff, place_of, staff_of
 from hedgerow.features.cafe.till import CountOrder
+from hedgerow.features.cafe.voucher_sheets import voucher_sheet
 from hedgerow.features.cafe.vouchers import vouchers_of
 from hedgerow.policies.seats import Payment, is_adult_kind
 
@@ -191,6 +192,7 @@ class CounterPages(_CounterGroup):
             caller,
             path,
             is_about_minutes(CounterAction.OPEN, device),
+            undo_of,
         )
 
     @form(sessions.extend_session)
@@ -203,6 +205,19 @@ class CounterPages(_CounterGroup):
             caller,
             COUNTER_PATH,
             is_about_minutes(CounterAction.EXTEND, device),
+            undo_of,
+        )
+
+    @form(undo_minutes)
+    async def undo(self, request: Request, caller: Caller, session: str, order: UndoOrder) -> Response:
+        """Take back an opening or minutes, and say where the money is."""
+        await undo_minutes.run(self._context, caller, session, order)
+        return await lead_to(
+            self._context,
+            request,
+            caller,
+            COUNTER_PATH,
+            lambda each: each.session == session and each.action in (CounterAction.UNDO, CounterAction.PAY),
         )
 
     async def _ask_to_replace(self, request: Request, seat: str, session: str) -> Response | None:
@@ -228,7 +243,7 @@ class CounterPages(_CounterGroup):
     @form(make_vouchers)
     async def print_vouchers(self, request: Request, caller: Caller, order: VoucherOrder) -> Response:
         """Show a sheet of new codes, once."""
-        return _voucher_sheet(self._context, request, await make_vouchers.run(self._context, caller, order))
+        return voucher_sheet(self._context, request, await make_vouchers.run(self._context, caller, order))
 
     @get(f"{COUNTER_PATH}/audit.csv", OPERATE, READ)
     async def audit(self) -> Response:
@@ -247,7 +262,6 @@ class CounterPages(_CounterGroup):
         pauses = {each.device: each.ends for each in await run_in_threadpool(self._context.reader.pauses, now)}
         policy = self._context.policy()
         traffic = {each.seat: each for each in seat_traffic(self._context.metrics, policy, sessions.values())}
-        owed = {each.session: each for each in await self._debts() if each.amount > 0}
         over = await run_in_threadpool(self._store.ended_by_themselves, now - OVER_SHOWN_S, now)
         entries = await run_in_threadpool(
             entries_by_session, self._context.reader.store, [each.id for each in sessions.values()]
@@ -257,9 +271,8 @@ class CounterPages(_CounterGroup):
         tiles = []
         for seat in sorted(seats, key=natural_order):
             tile = tile_of(seat, sessions.get(seat), pauses.get(seat), traffic.get(seat), now)
-            if (here := tile.session) is not None:
-                more = more_time(entries[here.id], tile.kind, cafe_of(policy), members)
-                tile = replace(tile, owed=owed.get(here.id), more=more)
+            if tile.session is not None:
+                tile = with_entries(tile, entries[tile.session.id], cafe_of(policy), members, now)
             tiles.append(replace(tile, over=over.get(seat)))
         return tiles
 
@@ -331,7 +344,7 @@ class ShiftPages(_CounterGroup):
     @form(credit)
     async def credit(self, request: Request, caller: Caller, session: str) -> Response:
         """Show a voucher for the minutes that were paid and not used, once."""
-        return _voucher_sheet(self._context, request, await credit.run(self._context, caller, session))
+        return voucher_sheet(self._context, request, await credit.run(self._context, caller, session))
 
     @post(f"{COUNTER_PATH}/duty", OPERATE)
     async def begin_duty(
@@ -405,26 +418,6 @@ class ShiftPages(_CounterGroup):
         return period, await run_in_threadpool(self._store.entries, period.since, period.before, person or None)
 
 
-def _voucher_sheet(context: PageContext, request: Request, made: MadeVouchers) -> Response:
-    """Return a page of new vouchers.
-
-    Their QR codes lead a guest's phone to the seat's page, with the code filled in.
-    """
-    policy = context.policy()
-    page = f"http://{context.control.reached_at(local_address(request.scope) or '127.0.0.1')}/device"
-    rows = list(zip(made.codes, made.serials or [""] * len(made.codes), strict=True))
-    kinds = kind_titles(policy, language_of(request))
-    return context.renderer.page(
-        request,
-        "cafe/templates/vouchers.html",
-        rows=rows,
-        voucher=made.voucher,
-        cafe=cafe_of(policy),
-        kinds=kinds,
-        code_of=lambda code: qr_code(f"{page}?{urlencode({'voucher': code})}", scale=2),
-    )
-
-
 def _on_duty(context: PageContext, principal: Principal) -> str:
     return context.part(staff_of).on_duty(principal)
 
@@ -437,7 +430,17 @@ def _seat_states(context: PageContext) -> dict[tuple[str, ...], float]:
 EXTENSIONS = Extensions(
     actions=(*COUNTER_ACTIONS, sell, *MEMBER_ACTIONS, *SCREEN_ACTIONS),
     cards=SEAT_CARDS,
-    page_groups=(CounterPages, ShiftPages, VoucherPages, SeatPages, PortalPages, SalePages, MemberPages, ScreenPages),
+    page_groups=(
+        CounterPages,
+        ShiftPages,
+        PricePages,
+        VoucherPages,
+        SeatPages,
+        PortalPages,
+        SalePages,
+        MemberPages,
+        ScreenPages,
+    ),
     actors=(_on_duty,),
     api_routes=(add_routes, add_screen_routes, add_member_routes),
     gauges={SEATS: _seat_states},

@@ -18,19 +18,19 @@ from hedgerow.features.cafe.business_day import business_day, business_day_start
 from hedgerow.features.cafe.counter_store import BEGINNINGS, CounterAction, CounterEntry, CounterStore, balance
 from hedgerow.features.cafe.refusals import NobodyOnDuty
 from hedgerow.features.cafe.session_entries import (
-    FREE,
+    due_at_end,
     given_minutes,
     opening_note,
-    outage_minutes,
     payment_of,
     session_due,
     tariff_of,
+    unused_at_end,
     unused_minutes,
 )
-from hedgerow.features.cafe.settings import CafeSettings, Tariff, cafe_of
+from hedgerow.features.cafe.settings import CafeSettings, cafe_of
 from hedgerow.features.cafe.voucher_store import Voucher
 from hedgerow.features.contract import Snapshots
-from hedgerow.policies.model import Device, Policy, Session
+from hedgerow.policies.model import Device, DeviceId, Policy, Session
 from hedgerow.policies.seats import SEAT_PREFIX, Payment, is_adult_kind, session_kinds
 
 TOKEN_PREFIX, TOKEN_ROLE = "token ", "token"
@@ -105,7 +105,7 @@ class CounterRules:
         entry = CounterEntry(
             session.starts, session.actor, CounterAction.OPEN, session.device, session.id, kind, minutes
         )
-        tariff = self._cafe.sessions.get(kind, FREE)
+        tariff = self._cafe.tariff(kind)
         if voucher is not None:
             entry = _by_voucher(entry, voucher, self._cafe.currency)
             return replace(entry, note=opening_note(entry.note, tariff))
@@ -127,18 +127,16 @@ class CounterRules:
         if voucher is not None:
             return _by_voucher(entry, voucher, self._cafe.currency)
         entries = self.store.of_session(session.id)
-        price = self._tariff(kind, entries).price_of_more(given_minutes(entries), minutes)
+        price = tariff_of(entries, self._cafe.tariff(kind)).price_of_more(given_minutes(entries), minutes)
         return _priced(entry, pays or payment_of(entries), price, _currency_of(entries, self._cafe.currency))
 
     def ending(self, session: Session, actor: str, now: float) -> CounterEntry:
         """Return the entry of an end. Raises `InvalidInput` beyond the limit of a role.
 
-        A guest who pays afterwards owes the price of the minutes that were used. A clock that was set back meanwhile
-        makes neither more minutes of it than the session was given, nor fewer than none.
+        A guest who pays afterwards owes the price of the minutes that were used.
         """
         entries = self.store.of_session(session.id)
-        left = int((session.ends - now) // 60) if session.ends is not None else 0
-        unused = min(max(0, left), given_minutes(entries))
+        unused = unused_at_end(entries, session, now)
         note = "" if session.ends is None else f"{session.ends:.0f}"
         kind = kind_of(session)
         entry = CounterEntry(now, actor, CounterAction.END, session.device, session.id, kind, unused, note=note)
@@ -146,13 +144,8 @@ class CounterRules:
             self._check_limit(entry, "early_ends")
         if payment_of(entries) is not Payment.AFTER:
             return entry
-        owed, tariff = session_due(entries), self._tariff(kind, entries)
-        if session.ends is None:
-            used = now - session.starts - 60 * outage_minutes(entries)
-            due = tariff.price(max(0, -(-int(used) // 60)))
-        else:
-            due = min(owed, tariff.price(given_minutes(entries) - unused)) if unused else owed
-        return replace(entry, due=due - owed, currency=_currency_of(entries, self._cafe.currency))
+        due = due_at_end(entries, session, tariff_of(entries, self._cafe.tariff(kind)), now)
+        return replace(entry, due=due - session_due(entries), currency=_currency_of(entries, self._cafe.currency))
 
     def reopening(self, session_id: str, actor: str) -> tuple[CounterEntry, float | None] | None:
         """Return the entry that undoes an end, and the instant at which the session ends again; None without such an
@@ -172,6 +165,27 @@ class CounterRules:
             last, at=time.time(), actor=actor, action=CounterAction.REOPEN, due=-last.due, note="", id=0, key=None
         )
         return entry, float(last.note) if last.note else None
+
+    def undoing(self, given: CounterEntry, seat: DeviceId, actor: str) -> CounterEntry:
+        """Return the entry that takes an opening, or minutes, back from a guest who sits at `seat` by now.
+
+        It counts as an early end: raises `InvalidInput` beyond the limit of a role.
+        """
+        entry = CounterEntry(
+            time.time(),
+            actor,
+            CounterAction.UNDO,
+            seat,
+            given.session,
+            given.kind,
+            given.minutes,
+            due=-given.due,
+            taken=-given.taken,
+            currency=given.currency,
+            note=given.action.value,
+        )
+        self._check_limit(entry, "early_ends")
+        return entry
 
     def payment(self, session_id: str, actor: str) -> CounterEntry:
         """Return the entry of a payment for a session, or of what is given back to the guest.
@@ -232,9 +246,6 @@ class CounterRules:
         last = next(each for each in reversed(entries) if each.action is CounterAction.END)
         return replace(last, at=time.time(), actor=actor, action=CounterAction.CREDIT, note="", id=0, key=None)
 
-    def _tariff(self, kind: str, entries: tuple[CounterEntry, ...]) -> Tariff:
-        return tariff_of(entries, self._cafe.sessions.get(kind, FREE))
-
     def _check_limit(self, entry: CounterEntry, name: str) -> None:
         limits = self._cafe.roles.get(_role_of(entry.actor, self.store, self._accounts))
         limit: int | None = getattr(limits, name) if limits is not None else None
@@ -256,6 +267,7 @@ class CounterRules:
             case _:
                 done = self.store.count(entry.actor, CounterAction.END, kinds, since)
                 done -= self.store.count(entry.actor, CounterAction.REOPEN, kinds, since)
+                done += self.store.count(entry.actor, CounterAction.UNDO, kinds, since)
         if done + entry.count > limit:
             raise _refusal(name, limit=limit, name=entry.actor).at("band")
 

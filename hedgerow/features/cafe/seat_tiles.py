@@ -5,17 +5,24 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hedgerow.dashboards.actions.orders import PaymentWay
+from hedgerow.dashboards.control import UNDO_S
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import Language
 from hedgerow.features.cafe.api import SeatTraffic
-from hedgerow.features.cafe.counter_store import CounterEntry
+from hedgerow.features.cafe.counter_store import CounterEntry, balance
 from hedgerow.features.cafe.members import Member, payer_of
-from hedgerow.features.cafe.session_entries import FREE, given_minutes, payment_of, tariff_of
+from hedgerow.features.cafe.session_entries import (
+    due_at_end,
+    given_minutes,
+    last_step,
+    payment_of,
+    session_due,
+    tariff_of,
+)
 from hedgerow.features.cafe.settings import CafeSettings
-from hedgerow.features.cafe.shifts import Debt
 from hedgerow.policies.model import Pause, Policy, Session
 from hedgerow.policies.seats import SEAT_PREFIX
 
@@ -41,8 +48,9 @@ class SeatTile:
     """A seat. `session` is None if it is free; `left` is in whole minutes, None without an end. `kind` is empty without
     a session.
 
-    `traffic` is None where nothing counts it. `owed` is what the guest owes so far. `over` is the instant at which the
-    time of its last guest ended by itself, a short while ago.
+    `traffic` is None where nothing counts it. `owed` is what the guest owes if the session ends now. `over` is the
+    instant at which the time of its last guest ended by itself, a short while ago. `step` is the opening, or the
+    minutes, that can be undone.
     """
 
     seat: str
@@ -51,9 +59,11 @@ class SeatTile:
     pause_ends: float | None = None
     kind: str = ""
     traffic: SeatTraffic | None = None
-    owed: Debt | None = None
+    owed: int = 0
+    currency: str = ""
     more: MoreTime | None = None
     over: float | None = None
+    step: CounterEntry | None = None
 
 
 def tile_of(
@@ -74,13 +84,31 @@ def more_time(
     entries: Sequence[CounterEntry], kind: str, cafe: CafeSettings, members: Iterable[Member]
 ) -> MoreTime | None:
     """Return the minutes that can be added to a session with these entries; None if they cost nothing."""
-    tariff, given = tariff_of(entries, cafe.sessions.get(kind, FREE)), given_minutes(entries)
+    tariff, given = tariff_of(entries, cafe.tariff(kind)), given_minutes(entries)
     prices = {minutes: tariff.price_of_more(given, minutes) for minutes in MORE_MINUTES}
     if not any(prices.values()):
         return None
     payer = payer_of(entries, members)
     pays = PaymentWay.BALANCE if payer is not None else PaymentWay(payment_of(entries))
     return MoreTime(prices, (entries[0].currency if entries else "") or cafe.currency, pays, payer)
+
+
+def with_entries(
+    tile: SeatTile, entries: Sequence[CounterEntry], cafe: CafeSettings, members: Iterable[Member], now: float
+) -> SeatTile:
+    """Return the tile of a taken seat with what the entries of its session say about money, and what can be undone."""
+    session, step = tile.session, last_step(entries)
+    assert session is not None
+    stands_still = max(0.0, tile.pause_ends - now) if tile.pause_ends is not None else 0.0
+    sold = replace(session, ends=session.ends - stands_still) if session.ends is not None else session
+    due = due_at_end(entries, sold, tariff_of(entries, cafe.tariff(tile.kind)), now)
+    return replace(
+        tile,
+        owed=balance(entries) + due - session_due(entries),
+        currency=next((each.currency for each in entries if each.currency), cafe.currency),
+        more=more_time(entries, tile.kind, cafe, members),
+        step=step if step is not None and step.at >= now - UNDO_S else None,
+    )
 
 
 def opening_costs(

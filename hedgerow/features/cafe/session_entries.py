@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING
 
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry
 from hedgerow.features.cafe.settings import Tariff
+from hedgerow.policies.model import Session
 from hedgerow.policies.seats import Payment
 
 if TYPE_CHECKING:
     from hedgerow.features.cafe.members import Member
 
-FREE = Tariff(((60, 0),))
-"""The tariff of a kind of session without a price."""
-
 _MEMBER = "member "
 _MONEY_ONLY = frozenset({CounterAction.PAY, CounterAction.ARTICLE, CounterAction.CHARGE})
 _GIVES_MINUTES = frozenset({CounterAction.OPEN, CounterAction.EXTEND, CounterAction.REDEEM})
+_BY_STAFF = frozenset({CounterAction.OPEN, CounterAction.EXTEND})
+_UNDONE_BY = {CounterAction.REOPEN: frozenset({CounterAction.END}), CounterAction.UNDO: _BY_STAFF}
+"""The actions of which an entry undoes the last one."""
+_STEPS = _GIVES_MINUTES | {CounterAction.END, CounterAction.CREDIT}
+"""The actions that change how long a session lasts, except those that undo one."""
 
 
 def opening_note(word: str, tariff: Tariff) -> str:
@@ -89,7 +92,57 @@ def shares_of_balances(
 
 def given_minutes(entries: Sequence[CounterEntry]) -> int:
     """Return the minutes that a session was given, from its entries."""
-    return sum(each.minutes for each in entries if each.action in _GIVES_MINUTES)
+    return sum(each.minutes for each in in_effect(entries) if each.action in _GIVES_MINUTES)
+
+
+def in_effect(entries: Iterable[CounterEntry]) -> list[CounterEntry]:
+    """Return the entries of a session without those that were undone, and those that undo them."""
+    found: list[CounterEntry] = []
+    for each in entries:
+        undone = _UNDONE_BY.get(each.action)
+        if undone is None:
+            found.append(each)
+            continue
+        place = next((at for at in reversed(range(len(found))) if found[at].action in undone), None)
+        if place is not None:
+            del found[place]
+    return found
+
+
+def undoes_opening(entry: CounterEntry) -> bool:
+    """Return whether an entry takes back the opening of a seat."""
+    return entry.action is CounterAction.UNDO and entry.note == CounterAction.OPEN.value
+
+
+def last_step(entries: Sequence[CounterEntry]) -> CounterEntry | None:
+    """Return the opening or the minutes that an undo takes back: what last changed how long the session lasts.
+
+    None if that was something else, such as a voucher or the end, or nothing is left.
+    """
+    last = next((each for each in reversed(in_effect(entries)) if each.action in _STEPS), None)
+    return last if last is not None and last.action in _BY_STAFF else None
+
+
+def due_at_end(entries: Sequence[CounterEntry], session: Session, tariff: Tariff, now: float) -> int:
+    """Return what a session costs if it ends now, without the articles on its bill.
+
+    A guest who pays afterwards pays for the minutes that were used. A clock that was set back meanwhile makes neither
+    more minutes of it than the session was given, nor fewer than none.
+    """
+    owed = session_due(entries)
+    if payment_of(entries) is not Payment.AFTER:
+        return owed
+    if session.ends is None:
+        used = now - session.starts - 60 * outage_minutes(entries)
+        return tariff.price(max(0, -(-int(used) // 60)))
+    unused = unused_at_end(entries, session, now)
+    return min(owed, tariff.price(given_minutes(entries) - unused)) if unused else owed
+
+
+def unused_at_end(entries: Sequence[CounterEntry], session: Session, now: float) -> int:
+    """Return the minutes that a session leaves unused if it ends now."""
+    left = int((session.ends - now) // 60) if session.ends is not None else 0
+    return min(max(0, left), given_minutes(entries))
 
 
 def outage_minutes(entries: Sequence[CounterEntry]) -> int:

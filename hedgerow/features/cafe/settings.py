@@ -54,6 +54,10 @@ class Tariff:
         return cls(tuple((int(minutes), int(amount)) for minutes, amount in pairs))
 
 
+FREE = Tariff(((60, 0),))
+"""The tariff of a kind of session without a price."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bandwidth:
     """Bits per second to a seat (`down`) and from it (`up`)."""
@@ -89,9 +93,13 @@ class CafeSettings:
     bandwidth: dict[str, Bandwidth] = field(default_factory=dict)
     articles: dict[str, int] = field(default_factory=dict)
 
+    def tariff(self, kind: str) -> Tariff:
+        """Return the prices of a kind of session, which is free without any."""
+        return self.sessions.get(kind, FREE)
+
     def session_price(self, kind: str, minutes: int) -> int:
         """Return the price of a session; 0 for a kind without a price."""
-        return self.sessions[kind].price(minutes) if kind in self.sessions else 0
+        return self.tariff(kind).price(minutes)
 
     def free_kinds(self, profiles: Iterable[str]) -> tuple[str, ...]:
         """Return the kinds of session without a price, if anything has one.

@@ -17,9 +17,11 @@ from hedgerow.features.cafe.cash import CashCount
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry
 from hedgerow.features.cafe.members import Member
 from hedgerow.features.cafe.session_entries import (
+    in_effect,
     outage_minutes,
     paid_by_members,
     shares_of_balances,
+    undoes_opening,
     unused_minutes,
 )
 
@@ -107,7 +109,8 @@ class ShiftReport:
 
     `unpaid` are the debts of the sessions that were opened in this time, as they are now, and `counts` those of the
     till. `outage_minutes` were given back to guests after outages. `adult_sessions` also counts what was opened beyond
-    a session's rules although it is kept from children.
+    a session's rules although it is kept from children. `undone` counts openings and minutes that were taken back; such
+    openings are in `adult_sessions`, but not in `sessions`.
     """
 
     sessions: tuple[KindTotals, ...]
@@ -124,6 +127,7 @@ class ShiftReport:
     articles: tuple[ArticleTotals, ...] = ()
     paid_in: dict[str, int] = field(default_factory=dict)
     from_balances: dict[str, int] = field(default_factory=dict)
+    undone: int = 0
 
 
 @dataclass(slots=True)
@@ -150,11 +154,14 @@ class SessionHistory:
 
     @property
     def lines(self) -> list[CounterEntry]:
-        """Return the entries that are lines of a receipt: the minutes with their price, and articles."""
+        """Return the entries that are lines of a receipt: the minutes with their price, and articles.
+
+        What was undone is left out.
+        """
         return [
             each
-            for each in self.entries
-            if each.action is CounterAction.ARTICLE or _minutes(each) or (each.due and each.action in _EARLY)
+            for each in in_effect(self.entries)
+            if each.action is CounterAction.ARTICLE or _minutes(each) or (each.due and each.action is CounterAction.END)
         ]
 
     @property
@@ -177,9 +184,10 @@ def shift_report(
         for each in listed
         if each.action is CounterAction.OPEN or (each.action is CounterAction.REDEEM and _begins(each, listed))
     ]
+    undone = [each for each in listed if undoes_opening(each)]
     changes = [each for each in listed if each.session and each.action is not CounterAction.ARTICLE]
     return ShiftReport(
-        _totals(begun, changes),
+        _totals([*begun, *(replace(each, count=-1) for each in undone)], changes),
         _totals(printed := [each for each in listed if each.action is CounterAction.PRINT], printed),
         _count(listed, CounterAction.REDEEM),
         sum(is_adult(each.kind) for each in begun) + _count(listed, CounterAction.ALLOW_ADULT),
@@ -193,6 +201,7 @@ def shift_report(
         article_totals(listed),
         _taken(each for each in listed if each.action is CounterAction.DEPOSIT),
         _taken(replace(each, taken=-each.taken) for each in listed if each.action is CounterAction.CHARGE),
+        _count(listed, CounterAction.UNDO),
     )
 
 
@@ -276,7 +285,7 @@ def _minutes(entry: CounterEntry) -> int:
             | CounterAction.REOPEN
         ):
             return entry.minutes
-        case CounterAction.END:
+        case CounterAction.END | CounterAction.UNDO:
             return -entry.minutes
         case _:
             return 0
@@ -297,7 +306,7 @@ def session_histories(entries: Iterable[CounterEntry]) -> tuple[SessionHistory, 
         history.paid += each.taken
         history.currency = each.currency or history.currency
         history.entries.append(each)
-        if each.action is CounterAction.END:
+        if each.action is CounterAction.END or undoes_opening(each):
             history.ended, history.ended_by = each.at, each.actor
         elif each.action is CounterAction.REOPEN:
             history.ended, history.ended_by = None, ""

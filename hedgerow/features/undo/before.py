@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, func, select
 from sqlalchemy.exc import IntegrityError
 
 from hedgerow.app.control.sessions import PAUSED_SESSION
-from hedgerow.dashboards.control import UNDO_S, InvalidInput, changed_since
+from hedgerow.dashboards.control import InvalidInput, changed_since, check_recent
 from hedgerow.features.contract import Core
 from hedgerow.journal.access_store import begin_pause, end_pauses, pauses_of, undo_later_bedtime
 from hedgerow.journal.reader import is_running_pause, pause_of
@@ -29,7 +29,7 @@ class JournalOfTime:
     """Pauses, minutes and bedtimes in the journal.
 
     Each method raises `InvalidInput` where there are seats, because the counter knows nothing of an undo, and for what
-    was done longer ago than `UNDO_S`.
+    was done longer ago than `check_recent` allows.
     """
 
     def __init__(self, core: Core) -> None:
@@ -51,7 +51,7 @@ class JournalOfTime:
             row = connection.execute(self._store.select(pauses).where(this)).first()
             if row is None:
                 raise changed_since()
-            _check_recent(row.starts, now)
+            check_recent(row.starts, now)
             replaced = (_PAUSE.starts <= row.starts) & (_PAUSE.ended_at >= row.starts)
             query = self._store.select(pauses).where(pauses_of(row.device, row.person), replaced)
             before = connection.execute(query).all()
@@ -84,7 +84,7 @@ class JournalOfTime:
         try:
             with self._store.begin() as connection:
                 given = undo_bonus(self._store, connection, bonus_id, actor)
-                _check_recent(given.at, now)
+                check_recent(given.at, now)
         except IntegrityError:
             raise changed_since() from None
         return given
@@ -95,7 +95,7 @@ class JournalOfTime:
         with self._store.begin() as connection:
             row = connection.execute(self._store.select(grants).where(grants.c.id == grant_id)).first()
             if row is not None:
-                _check_recent(row.starts, now)
+                check_recent(row.starts, now)
             return undo_later_bedtime(self._store, connection, grant_id, actor, now)
 
     def reopen_request(self, request_id: int, actor: str, now: float) -> None:
@@ -109,7 +109,7 @@ class JournalOfTime:
             row = connection.execute(query).first()
             if row is None:
                 raise changed_since()
-            _check_recent(row.answered_at, now)
+            check_recent(row.answered_at, now)
             same = (_REQUEST.host == row.host) & (_REQUEST.device == row.device) & (_REQUEST.chore == row.chore)
             if connection.execute(self._store.select(access_requests).where(same, _REQUEST.state == "open")).first():
                 raise changed_since()
@@ -143,7 +143,7 @@ class JournalOfTime:
         last = connection.scalar(select(func.max(_PAUSE.ended_at)).where(theirs))
         if last is None:
             raise changed_since()
-        _check_recent(last, now)
+        check_recent(last, now)
         if connection.execute(select(_PAUSE.id).where(theirs, is_running_pause(last))).first():
             raise changed_since()  # another one replaced it, or began later
         found = connection.execute(self._store.select(pauses).where(theirs, _PAUSE.ended_at == last)).all()
@@ -161,11 +161,6 @@ class JournalOfTime:
         for pause in again:
             begin_pause(self._store, connection, pause)
         return again
-
-
-def _check_recent(done: float, now: float) -> None:
-    if done < now - UNDO_S:
-        raise InvalidInput("Nothing was undone: that is possible for ten minutes only.")
 
 
 def _would_run(row: Row[Any], now: float) -> bool:

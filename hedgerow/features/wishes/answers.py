@@ -16,13 +16,13 @@ from hedgerow.blocklists.rules import Origin
 from hedgerow.dashboards.accounts import Principal
 from hedgerow.dashboards.actions.operations import TimeControl
 from hedgerow.dashboards.control import (
-    UNDO_S,
     BudgetRow,
     Control,
     DangerousOpening,
     InvalidInput,
     at_field,
     changed_since,
+    check_recent,
 )
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.notices import Notice, localized
@@ -221,8 +221,7 @@ class Wishes:
         wish = await asyncio.to_thread(self.store.wish, wish_id)
         if wish.state is WishState.OPEN or (wish.state is WishState.GRANTED and not wish.result):
             raise changed_since()
-        if (wish.answered_at or 0.0) < now - UNDO_S:
-            raise InvalidInput("Nothing was undone: that is possible for ten minutes only.")
+        check_recent(wish.answered_at or 0.0, now)
         await asyncio.to_thread(self._take_back, wish, actor, now)
         await self._put_in_force()
         base = None if wish.kind is WishKind.RULE else wish.base

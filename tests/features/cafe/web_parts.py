@@ -23,6 +23,7 @@ from hedgerow.features.cafe.sessions import seat_sessions_of
 from hedgerow.features.cafe.settings import cafe_of
 from hedgerow.features.cafe.staff import Staff, staff_of
 from hedgerow.features.cafe.till import TillService, till_of
+from hedgerow.features.cafe.undoing import SeatUndo, seat_undo_of
 from hedgerow.features.cafe.voucher_store import Voucher, VoucherCount
 from hedgerow.features.cafe.vouchers import vouchers_of
 from hedgerow.journal.access_store import GrantStore
@@ -96,13 +97,15 @@ def parts(
     counter = CounterService(rules, CounterStore(store), accounts)
     key_file = Path(store.engine.url.database or "journal.sqlite").with_name("statement-key.pem")
     staff = Staff(accounts, CounterStore(store), policy, clock)
+    members = Members(store, counter, lambda: cafe_of(policy()).currency, clock)
     return {
         sales_of: Sales(rules, counter),
-        members_of: Members(store, counter, lambda: cafe_of(policy()).currency, clock),
+        members_of: members,
         till_of: TillService(rules, counter, staff),
         screens_of: SeatScreens(counter, policy, key_file, clock, wake=lambda _macs, _addresses: None),
         staff_of: staff,
         vouchers_of: Printed(clock),
         seat_calls_of: SeatCalls(clock),
         seat_sessions_of: Guests(time),
+        seat_undo_of: SeatUndo(rules, counter, members),
     }

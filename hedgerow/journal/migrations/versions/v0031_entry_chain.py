@@ -26,7 +26,7 @@ _KNOWN = frozenset(
     | {"allow", "allow-adult", "duty", "wrong-pin"}
 )
 """The actions that older versions can read."""
-_MONEY = ("article", "deposit", "charge")
+_MONEY = ("article", "deposit", "charge", "undo")
 """Later actions with an amount, which are payments to an older version, so that its sums are right."""
 _COLUMNS = (*_REQUIRED, *_DEFAULTS, "id", "site", "number", "previous", "digest")
 _ENTRIES, _KEPT = (sa.table(name, *map(sa.column, _COLUMNS)) for name in ("counter_entries", "counter_entries_aside"))
