@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from parent_jobs.side_by_side import assert_accessible, phones
+from parent_jobs.side_by_side import WIDTH, assert_accessible, phones
 from playwright.sync_api import Browser, expect
 from small_internet import SmallInternet
 from small_internet.browser import FOR_PAGES, browser_for_pages
 from small_internet.clients import kdig_addresses
 from small_internet.running import Hedgerow, network_section, running_hedgerow, wait_until
+
+from hedgerow.policies.text.locales import LANGUAGES
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(not FOR_PAGES.exists(), reason="needs Debian's chromium")]
 MIA, TOM, PATIENCE = "127.0.0.2", "127.0.0.3", 60.0
@@ -117,8 +119,14 @@ def test_a_proposal_is_accepted_for_a_week(chromium: Browser, house: Hedgerow) -
             parent.page.context.set_extra_http_headers({"accept-language": code})
             parent.page.reload()
             assert parent.page.evaluate("document.documentElement.scrollWidth") <= 360, code
-        parent.page.context.set_extra_http_headers({"accept-language": "en"})
-        parent.page.reload()
+        for code in LANGUAGES:
+            child.page.context.set_extra_http_headers({"accept-language": code})
+            child.page.reload()
+            child.page.evaluate("document.querySelectorAll('#wishes details').forEach(each => { each.open = true })")
+            assert child.page.evaluate("document.documentElement.scrollWidth") <= WIDTH, code
+        for hand in (child, parent):
+            hand.page.context.set_extra_http_headers({"accept-language": "en"})
+            hand.page.reload()
         parent.tap(week)
         parent.said("Netflix is open for tom until")
         child.said("Netflix is open until")
