@@ -54,12 +54,15 @@ def record_ruleset(state: Path) -> str:
 
     Returns the table's fingerprint, empty if there is none.
 
-    A failure to write is ignored: the gateway works without the record.
+    A failure to write is ignored: the gateway works without the record. Until the new one is written, the last one
+    stays: without any, a process that is ended in between would leave a table whose changes nobody notices.
     """
     fingerprint = _installed_fingerprint()
-    with contextlib.suppress(OSError):
-        _record_file(state).unlink(missing_ok=True)
+    try:
         write_atomically(_record_file(state), _digest(fingerprint), 0o644)
+    except OSError:
+        with contextlib.suppress(OSError):
+            _record_file(state).unlink(missing_ok=True)  # it is of another table
     return fingerprint
 
 
@@ -247,5 +250,4 @@ class GatewayController:
 
 def _installed_fingerprint() -> str:
     """The fingerprint of the installed table; empty if there is none."""
-    table = nftables.installed_table()
-    return table.fingerprint if table else ""
+    return table.fingerprint if (table := nftables.installed_table()) else ""
