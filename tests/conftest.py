@@ -6,9 +6,10 @@ import gc
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import failed_tests
 import pytest
 import server_logs
 from hypothesis import HealthCheck, settings
@@ -74,6 +75,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
     shared_servers.end_unused(nextitem)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Free what a test that failed has left open before the next one begins."""
+    before = item.session.testsfailed
+    answer = yield
+    if item.session.testsfailed > before:
+        failed_tests.let_go()
+    return answer
 
 
 def pytest_collection_finish() -> None:
