@@ -13,7 +13,7 @@ import re
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -111,21 +111,28 @@ def bring_back_people(home: Hedgerow, original: str) -> None:
     policy = in_force(home).policy
     if not {"mia", "tom"} <= policy.people.keys() or not {"mia-tablet", "tom-laptop"} <= policy.devices.keys():
         home.edit_policy(original)
-        wait_until(lambda: in_force(home).policy == load_policy(home.policy_path), 30)
+        wait_until(lambda: is_in_force(home), 60, "the first policy")
 
 
 def in_force(home: Hedgerow) -> LoadedSnapshot:
     return LoadedSnapshot(Snapshot.load(home.state))
 
 
-def check_switches(home: Hedgerow, walker: Walker, fetch: Callable[[], str]) -> int:
-    """Compare a person's page with `decide` under the snapshot that the workers use.
+def is_in_force(home: Hedgerow) -> bool:
+    """True if the workers use the policy of the file, also if that has just been edited."""
+    return in_force(home).policy == load_policy(home.policy_path)
+
+
+def check_switches(home: Hedgerow, walker: Walker) -> int:
+    """Compare a person's page of switches, if one is open, with `decide` under the snapshot that the workers use.
 
     Schedules may begin or end in between.
     """
+    if not urlsplit(walker.url).path.endswith(("/services", "/topics")):
+        return 0
     name = unquote(urlsplit(walker.url).path.split("/")[2])
     for attempt in range(4):
-        before, page = in_force(home), fetch() if attempt else walker.page
+        before, page = in_force(home), walker.open(walker.url).text if attempt else walker.page
         view, now = in_force(home), time.time()
         if name not in view.policy.people or 'id="switch-' not in page:
             return 0
@@ -147,7 +154,8 @@ def check_switches(home: Hedgerow, walker: Walker, fetch: Callable[[], str]) -> 
     raise AssertionError(f"{name}: decide says otherwise: {dict(list(false.items())[:5])}, after {walker.tapped}")
 
 
-STARTS = ("/people/mia/services?group=all", "/people/tom/topics", "/people/tom", "/", "/log", "/devices")
+SWITCHES = ("/people/mia/services?group=all", "/people/tom/topics")
+STARTS = (*SWITCHES, "/people/tom", "/", "/log", "/devices")
 """Pages from which a parent's walk begins."""
 
 
@@ -165,7 +173,10 @@ def walk(home: Hedgerow, walkers: list[Walker], chance: random.Random) -> Counte
             bring_back_people(home, original)
         if chance.random() < 0.2 or not walker.page:
             walker.open(chance.choice(STARTS) if place == 0 else "/device")
-        before = PageReader(walker.page)
+        if number % 20 == 0:
+            walkers[0].open(chance.choice(SWITCHES))
+            counted["compared"] += check_switches(home, walkers[0])
+        before, was_in_force = PageReader(walker.page), number % 10 == 0 and is_in_force(home)
         answer, was_sent = walker.tap()
         counted["sent" if was_sent else "opened"] += 1
         what = f"tap {number} of seed {SEED}: {walker.tapped} -> {answer.status_code}"
@@ -181,10 +192,9 @@ def walk(home: Hedgerow, walkers: list[Walker], chance: random.Random) -> Counte
             said = [each for each in after.messages if each.strip()]
             assert has_effect or said, f"nothing happened and nothing was said: {what}"
             counted["said" if said else "seen"] += 1
-        if urlsplit(walker.url).path.endswith(("/services", "/topics")):
-            counted["compared"] += check_switches(home, walker, lambda walker=walker: walker.open(walker.url).text)  # type: ignore[misc]
-        if "data-done" in walker.page and "not in force yet" not in walker.page and number % 10 == 0:
-            assert in_force(home).policy == load_policy(home.policy_path), f"the page says that it was done: {what}"
+        counted["compared"] += check_switches(home, walker)
+        if "data-done" in walker.page and "not in force yet" not in walker.page and was_in_force:
+            assert is_in_force(home), f"the page says that it was done: {what}"
     return counted
 
 
