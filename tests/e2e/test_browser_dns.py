@@ -50,5 +50,6 @@ def test_chromium_over_our_doh(whole_internet: SmallInternet, tmp_path: Path) ->
 def _browse(context: Any, net: SmallInternet) -> None:
     page = context.new_page()
     assert page.goto(net.url("h2.example", "/page")).status == 200
-    with pytest.raises(sync_api.Error, match=r"ERR_(CONNECTION_REFUSED|ADDRESS_INVALID|ADDRESS_UNREACHABLE)"):
+    # 0.0.0.0 is this machine, where another program may listen at that port
+    with pytest.raises(sync_api.Error, match=r"ERR_(CONNECTION|ADDRESS)_\w+"):
         page.goto(net.url("adult.example", "/"))

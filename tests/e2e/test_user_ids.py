@@ -132,7 +132,7 @@ def test_a_notice_is_sent_by_a_process_that_reads_nothing_of_ours(internet: Smal
                 told = thread.submit(hedgerow_command, "notices", "test", "--state", str(running.state))
                 service.settimeout(30)
                 connection, _ = service.accept()
-                (sender,) = [pid for pid in all_pids() if b"notices.sender" in command_of(pid)]
+                (sender,) = [pid for pid in running.all_pids() if b"notices.sender" in command_of(pid)]
                 assert ids_of(sender) == {str(JOBS)}
                 (control,) = running.pids("control")
                 assert set(tried_as(JOBS, running, [running.process.pid, control]).values()) == {"PermissionError"}
@@ -141,10 +141,6 @@ def test_a_notice_is_sent_by_a_process_that_reads_nothing_of_ours(internet: Smal
                     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
                 assert "ana" in told.result(60).stdout
                 assert told.result().returncode == 0, told.result().stdout
-
-
-def all_pids() -> list[int]:
-    return [int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit()]
 
 
 def command_of(pid: int) -> bytes:
