@@ -208,7 +208,7 @@ def chromium() -> Iterator[Browser]:
 
 
 def until(page: Page, is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not is_so():
         assert time.monotonic() < deadline
         page.wait_for_timeout(50)
@@ -257,6 +257,8 @@ def test_a_browser_subscribes_shows_a_request_and_answers_it_by_a_button(chromiu
     )
     devtools.send("ServiceWorker.enable")
     until(page, lambda: bool(registrations))
+    active = "navigator.serviceWorker.ready.then((all) => all.active.state)"
+    until(page, lambda: page.evaluate(active) == "activated")  # a message before that is lost
     told = push_body("Hedgerow: mia asks", "mia asks for scratch.example.", (row(),), asked(1), language("en"))
     devtools.send(
         "ServiceWorker.deliverPushMessage", {"origin": web.url, "registrationId": registrations[0], "data": told}

@@ -136,10 +136,8 @@ def test_the_connection_goes_on_after_a_blocked_page(stand: Stand, net: SmallInt
 
 
 def test_a_page_that_goes_on_for_ever_is_shown_while_it_comes(stand: Stand, net: SmallInternet) -> None:
-    start = time.monotonic()
-    answer = fetch(stand, net.url(INSPECTED, "/drip/40/0.2"), "--max-time", "6", "--header", "Accept: text/html")
-    assert 0 < len(answer.body) <= 40
-    assert time.monotonic() - start < 9
+    answer = fetch(stand, net.url(INSPECTED, "/drip/400/0.2"), "--max-time", "6", "--header", "Accept: text/html")
+    assert 0 < len(answer.body) < 400
 
 
 def test_files_are_blocked_by_name_and_by_content(stand: Stand, net: SmallInternet) -> None:
