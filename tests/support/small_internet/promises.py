@@ -22,14 +22,15 @@ class Stopwatch:
 
     def __init__(self, running: Hedgerow) -> None:
         self._running = running
-        self._waited = _stood_in_line(running)
+        self._before = _stood_in_line(running)
+        self._waited = dict(self._before)  # with threads that have ended since
         self._begun = time.monotonic()
 
     def seconds(self) -> float:
         """For how long Hedgerow could have got on so far."""
         passed = time.monotonic() - self._begun
-        now = _stood_in_line(self._running)
-        return passed - sum(waited - self._waited.get(thread, 0.0) for thread, waited in now.items())
+        self._waited |= _stood_in_line(self._running)
+        return passed - sum(self._waited.values()) + sum(self._before.values())
 
     def holds_within(self, seconds: float, condition: Callable[[], object], what: str) -> None:
         """Asks until `condition` holds.
