@@ -144,13 +144,13 @@ def test_stubby_asks_by_its_id(encrypted: Hedgerow, whole_internet: SmallInterne
         )
         process = subprocess.Popen(["stubby", "-C", str(config)], stderr=subprocess.DEVNULL)
         try:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while (found := kdig(("127.0.0.1", port), "adult.example", source="127.0.0.1")) is None:
                 assert time.monotonic() < deadline, process.poll()
             assert found.data("A") == [data], found.text
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(60)
 
 
 def test_plain_dns_designates_encrypted_dns(encrypted: Hedgerow) -> None:

@@ -121,7 +121,7 @@ def test_rules_survive_a_new_lease(guarded: House) -> None:
             wait_until(partial(is_known, guarded, "tablet", (address, "mias-tablet", "mia")), 180)
         finally:
             server.terminate()
-            server.wait(10)
+            server.wait(60)
     assert len(seen) == 2
 
 
@@ -160,5 +160,5 @@ def test_rules_hold_for_self_assigned_addresses(guarded: House) -> None:
             assert answer.strip() == "0.0.0.0"
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(60)
         tablet.must("sysctl", "-qw", "net.ipv6.conf.eth0.use_tempaddr=0")

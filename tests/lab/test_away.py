@@ -48,7 +48,7 @@ def away(house: House) -> Iterator[House]:
 
 
 def until[T](condition: Callable[[], T | None], what: str) -> T:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not (found := condition()):
         assert time.monotonic() < deadline, what
         time.sleep(0.2)

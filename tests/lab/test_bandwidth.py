@@ -40,7 +40,7 @@ def cafe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 
 def until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, what
         time.sleep(0.2)

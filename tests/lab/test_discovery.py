@@ -75,7 +75,7 @@ def test_a_phone_without_a_lease_is_named_by_multicast_dns(house: House) -> None
             time.sleep(0.3)
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(60)
     assert house.router.run(*ASK, "192.168.50.12").stdout.strip() == "", "Avahi has stopped"
 
 

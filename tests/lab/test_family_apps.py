@@ -12,7 +12,7 @@ import pytest
 from lab import House
 from lab.aims import reached
 from lab.family_apps import AGES, ANYWHERE, FLOWS, NAMES, AppFlow, app_servers, render
-from lab.house import LAN4, MACS
+from lab.house import MACS
 from small_internet.running import wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
@@ -32,8 +32,7 @@ def gateway(house: House) -> Iterator[House]:
     with app_servers(house):
         for who in DEVICES.values():
             house.meet(who)
-            for name in NAMES:
-                house.devices[who].run("kdig", "+time=2", "+retry=2", f"@{LAN4}.1", name)
+            house.resolve(who, *NAMES)
         yield house
     house.policy.write_text(before)
     house.hedgerow("gateway", "remove")
@@ -112,4 +111,4 @@ def test_a_running_call_ends_when_no_messenger_is_open_any_more(gateway: House) 
     finally:
         gateway.policy.write_text(before)
         running.kill()
-        running.wait(10)
+        running.wait(60)

@@ -59,7 +59,7 @@ def behind_forwarder(house: House, request: pytest.FixtureRequest) -> Iterator[H
         yield house
     finally:
         forwarder.terminate()
-        forwarder.wait(10)
+        forwarder.wait(60)
         house.policy.write_text(before)
 
 

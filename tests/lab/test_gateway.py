@@ -96,8 +96,8 @@ class Stream:
 
     def end(self) -> None:
         self._process.terminate()
-        self._process.wait(5)
-        self._reader.join(5)
+        self._process.wait(60)
+        self._reader.join(60)
 
 
 def is_cut(streams: Sequence[Stream], others: Sequence[Stream]) -> bool:
@@ -279,7 +279,7 @@ def test_the_kernel_forwards_the_traffic_of_open_devices(gateway: House) -> None
             assert bool(ours.strip()) == comes_by, who
         finally:
             fetch.terminate()
-            fetch.wait(10)
+            fetch.wait(60)
 
 
 def test_the_gateway_can_be_applied_before_its_interface_exists(house: House) -> None:

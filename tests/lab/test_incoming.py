@@ -71,11 +71,12 @@ print(octets)
 """Asks for what no time server sends, and prints how many octets came."""
 MORE_THAN_ANY_SET = 20_000
 POUR = """
-import socket, sys, time
+import contextlib, socket, sys, time
 server = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
 server.bind((sys.argv[1], 40078))
 for _ in range(100):
-    server.sendto(bytes(1000), (sys.argv[2], int(sys.argv[3])))
+    with contextlib.suppress(OSError):  # the way there may be known a little later
+        server.sendto(bytes(1000), (sys.argv[2], int(sys.argv[3])))
     time.sleep(0.01)
 """
 TAKE = """
@@ -112,7 +113,7 @@ def test_a_pause_cuts_a_stream_to_a_device_that_only_listens(gateway: House) -> 
     try:
         assert any(int(listener.stdout.readline()) > 10_000 for _ in range(20)), "the stream comes"
         gateway.hedgerow("pause", "mia")
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while int(listener.stdout.readline()):
             assert time.monotonic() < deadline, "the stream goes on"
     finally:
@@ -145,8 +146,6 @@ def test_a_stream_that_a_server_begins_reaches_open_devices_and_ports_of_games_o
     """On a router that lets connections in, as this one does."""
     gateway.meet("parent")
     wait_until(lambda: poured(gateway, "tablet", 40079) == 0, 60, "the tablet's address is known")
-    found = {
-        (who, port): poured(gateway, who, port)
-        for who, port in (("tablet", 40079), ("parent", 40079), ("tablet", 3074))
-    }
-    assert found == {("tablet", 40079): 0, ("parent", 40079): 100_000, ("tablet", 3074): 100_000}
+    for who, port in (("parent", 40079), ("tablet", 3074)):  # a busy machine may lose some of a hundred datagrams
+        wait_until(lambda: poured(gateway, who, port) == 100_000, 60, f"the {who} gets it")  # noqa: B023
+    assert poured(gateway, "tablet", 40079) == 0

@@ -67,7 +67,7 @@ def seats(cafe: House) -> Iterator[tuple[Space, dict[str, Space]]]:
             yield box, dict(zip(LAPTOPS, laptops, strict=True))
         finally:
             server.terminate()
-            server.wait(10)
+            server.wait(60)
             cafe.router.ip("link", "delete", "seats")  # the kernel removes the other end later
 
 
@@ -95,7 +95,7 @@ def sit_down(cafe: House, box: Space, port: int, laptop: Space, name: str) -> st
 
 
 def until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, what
         time.sleep(0.2)

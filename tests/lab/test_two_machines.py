@@ -121,4 +121,4 @@ def keepalived(house: House, other: House) -> Iterator[None]:
     finally:
         for process in started:
             process.terminate()
-            process.wait(10)
+            process.wait(60)

@@ -57,7 +57,8 @@ def test_a_program_that_does_not_end_fails_the_test(monkeypatch: pytest.MonkeyPa
         pass
 
 
-def test_a_process_left_behind_fails_the_test(tmp_path: Path) -> None:
+def test_a_process_left_behind_fails_the_test(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(running, "DEATH_SECONDS", 0.3)
     program = stand_in(tmp_path, CHILD + ON_TERM + READY + WAIT)
     with pytest.raises(AssertionError, match="outlived"), running_hedgerow("", program=program) as started:
         (child,) = wait_until(lambda: started.pids("dns"), 5, "it has its name")

@@ -493,7 +493,7 @@ def tunnels_by_iodine(house: House, device: Space) -> bool:
         )
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def browser_with_secure_dns(house: House, device: Space) -> bool:

@@ -77,5 +77,5 @@ def leases_the_parents_address(house: House, device: Space) -> bool:
         return wears_the_parents_address(house, device)
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(60)
         (house.folder / "dnsmasq.leases").write_text("")

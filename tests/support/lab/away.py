@@ -82,7 +82,7 @@ def tunnelled(device: Space, config: str, folder: Path, router: str = f"{MOBILE4
     finally:
         resolv.write_text(before)
         process.terminate()
-        process.wait(10)
+        process.wait(60)
         device.run("ip", "route", "delete", endpoint)
 
 

@@ -123,7 +123,7 @@ def app_servers(house: House) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
         for address in addresses:
             space.ip("address", "delete", f"{address}/{128 if ':' in address else 32}", "dev", "lo")
 

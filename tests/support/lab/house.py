@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +121,7 @@ class House:
     def stop(self) -> None:
         assert self.process is not None
         self.process.terminate()
-        self.process.wait(15)
+        self.process.wait(60)
 
     @property
     def log(self) -> str:
@@ -179,19 +178,24 @@ class House:
         return listed.returncode != 0 or all(entry in listed.stdout for entry in entries)
 
     def resolve(self, who: str, *names: str) -> None:
-        """Look up names on a guarded device until it is admitted to their addresses, if the gateway admits by name."""
-        device, deadline = self.devices[who], time.monotonic() + 30
+        """Look up names on a guarded device until it is admitted to their addresses, if the gateway admits by name.
+
+        A name that is closed to the device has no address.
+        """
+        device = self.devices[who]
         mac = json.loads(device.must("ip", "-j", "link", "show", "dev", "eth0"))[0]["address"]
-        while True:
+
+        def is_admitted() -> bool:
             found = [
                 device.run("kdig", "+short", "+time=2", "+retry=2", f"@{LAN4}.1", name, kind).stdout
                 for name in names or (PEER_NAME, VPN_NAME, OWN_RESOLVER)
                 for kind in ("A", "AAAA")
             ]
             addresses = [line for line in "".join(found).split() if line.count(".") == 3 and not line.endswith(".")]
-            if self._lists("admitted_v4", [f"{mac} . {address}" for address in addresses]):
-                break
-            assert time.monotonic() < deadline, f"{who} is not admitted to {addresses}"
+            entries = [f"{mac} . {address}" for address in addresses if address != "0.0.0.0"]
+            return all(found[::2]) and self._lists("admitted_v4", entries)
+
+        wait_until(is_admitted, 60, f"{who} is admitted")
 
     def rules(self) -> str:
         """Return the router's ruleset with counters, without Hedgerow's table."""

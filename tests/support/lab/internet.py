@@ -190,7 +190,7 @@ def internet(space: Space, folder: Path) -> Internet:
 
 
 def _wait_for_servers(space: Space, folder: Path) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while True:
         named = space.run("kdig", "+short", "+time=1", f"@{UPSTREAM}", "www.school.example").stdout.strip()
         page = space.run("curl", "-sk", "--max-time", "2", f"https://{address4('www.school.example')}/").stdout

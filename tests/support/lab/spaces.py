@@ -104,7 +104,7 @@ class Space:
             process.terminate()
         for process in self._started:
             try:
-                process.wait(10)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

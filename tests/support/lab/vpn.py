@@ -55,7 +55,7 @@ class Vpn:
             return _has_handshake(device, name)
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(60)
 
     @property
     def public(self) -> str:
@@ -94,7 +94,7 @@ def _new_keys(space: Space, path: Path) -> tuple[Path, str]:
 
 
 def _wait_for_interface(name: str) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not Path(f"/var/run/wireguard/{name}.sock").exists():
         assert time.monotonic() < deadline, f"wireguard-go did not make {name}"
         time.sleep(0.05)

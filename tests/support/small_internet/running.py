@@ -23,9 +23,10 @@ from small_internet.clients import Address, curl
 from small_internet.forked import ForkedProcess, can_fork, run_command, start_command
 from small_internet.whole import SmallInternet
 
-START_SECONDS = 60.0
-END_SECONDS = 10.0
-DEATH_SECONDS = 2.0
+LEAST_PATIENCE_S = 60.0
+START_SECONDS = 150.0
+END_SECONDS = 30.0
+DEATH_SECONDS = 10.0
 ROLES = ("dns", "gate", "signer", "inspector", "control")
 _READY = re.compile(r"hedgerow ready dns=(\S+) proxy=(\S+) web=(http://\S+)(?: \w+=\S+)*\s*")
 _READY_OR_LIMITED = re.compile(
@@ -113,7 +114,8 @@ class Hedgerow:
 
 
 def wait_until[T](condition: Callable[[], T], seconds: float, what: str = "") -> T:
-    """Calls `condition` until what it returns is true, and returns that. Raises AssertionError after `seconds`.
+    """Calls `condition` until what it returns is true, and returns that. Raises AssertionError after `seconds`, and
+    not before a minute: a busy machine is slow. What Hedgerow promises is measured by `promises.Stopwatch`.
 
     The longer it has waited, and the longer a look takes, the longer are its pauses: a condition that starts a program
     or loads a page each time takes a processor from all others.
@@ -124,7 +126,7 @@ def wait_until[T](condition: Callable[[], T], seconds: float, what: str = "") ->
         if found := condition():
             return found
         now = time.monotonic()
-        assert now - began < seconds, f"not within {seconds} s: {what or condition}"
+        assert now - began < max(seconds, LEAST_PATIENCE_S), f"not within {now - began:.0f} s: {what or condition}"
         time.sleep(min(max(0.05, (now - began) / 6, 3 * (now - looked)), 0.25))
 
 
@@ -196,7 +198,7 @@ def running_hedgerow(
     may change the directory before the start. `upstream_authority` is the CA that origins' certificates are checked
     against. `publishers` is the environment of a `ListMirror`, without which no publisher of lists is reached.
     `program` runs in place of the installed command. Raises StartFailure; on leaving, AssertionError if it does not end
-    within 10 s or leaves a process behind.
+    within 30 s or leaves a process behind.
     """
     with contextlib.ExitStack() as stack:
         directory = directory or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hedgerow-test-")))
