@@ -159,8 +159,10 @@ def after_the_cut(cafe: Hedgerow, chromium: Browser) -> None:
         owed = {each["seat"]: each["amount"] for each in report["unpaid"]}
         assert owed == {"seat-3": 200, "seat-4": 120}
         text = hedgerow_command("seat", "report", "--state", str(cafe.state)).stdout
-        assert re.search(r"^ *takings, EUR +1500\s*$", text, re.MULTILINE), text
-        assert re.search(r"^ *till counted by Ben, expected 1500, difference -50 +1450\s*$", text, re.MULTILINE), text
+        assert re.search(r"^ *takings +15\.00 EUR\s*$", text, re.MULTILINE), text
+        assert re.search(
+            r"^ *till counted by Ben, expected 15\.00 EUR, difference -0\.50 EUR +14\.50 EUR\s*$", text, re.MULTILINE
+        ), text
         page = ben.context.request.get(f"{cafe.web}/counter/report.csv")
         table = list(csv.DictReader(io.StringIO(page.text())))
         assert sum(int(each["taken"]) for each in table) == 1500

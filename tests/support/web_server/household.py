@@ -61,6 +61,7 @@ PAGES = (
         "/counter/report",
         "/counter/screens",
         "/counter/members",
+        "/counter/prices",
         "/counter/staff",
         "/people",
         "/people/mia",
