@@ -1,4 +1,4 @@
-"""Generate the Grafana dashboards and docs/metrics.md: `python tools/grafana_dashboards.py`.
+"""Generate the Grafana dashboards and docs/reference/metrics.md: `python tools/grafana_dashboards.py`.
 
 Tests compare the files with this module, and require a panel for every metric.
 """
@@ -408,7 +408,7 @@ def _panel(number: int, panel: Panel, place: dict[str, int]) -> dict[str, Any]:
 
 
 def metrics_markdown() -> str:
-    """Return docs/metrics.md."""
+    """Return docs/reference/metrics.md."""
     lines = [
         "# Metrics",
         "",
@@ -449,7 +449,9 @@ def main() -> None:
     """Write the dashboards into the package, and the document to the path in the first argument."""
     for name in DASHBOARDS:
         (GRAFANA / f"{name}.json").write_text(json.dumps(dashboard(name), indent=2) + "\n", encoding="utf-8")
-    Path(sys.argv[1] if len(sys.argv) > 1 else "docs/metrics.md").write_text(metrics_markdown(), encoding="utf-8")
+    Path(sys.argv[1] if len(sys.argv) > 1 else "docs/reference/metrics.md").write_text(
+        metrics_markdown(), encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -239,7 +239,7 @@ def test_generated_files_are_up_to_date():
     """To update: `python tools/grafana_dashboards.py`."""
     for board in DASHBOARDS:
         assert json.loads((GRAFANA / f"{board}.json").read_text()) == dashboard(board), board
-    document = Path(__file__).parents[2] / "docs" / "metrics.md"
+    document = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
     assert document.read_text() == metrics_markdown()
 
 
