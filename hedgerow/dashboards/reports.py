@@ -230,7 +230,7 @@ def _person(
             by_day[int((row.hour * 3600 - midnight) // 86400)] += row.count
     keys = sorted((this_week + last_week), key=lambda key: (-this_week[key], -last_week[key]))[:_TOPICS]
     blocked = with_bar_lengths(
-        [ReportLine(labels.reason_text(*key, reader), this_week[key], last_week[key], subject=key[1]) for key in keys]
+        [ReportLine(labels.short_reason(*key, reader), this_week[key], last_week[key], subject=key[1]) for key in keys]
     )
     days = [
         ReportLine(_day(midnight + offset * 86400 + 43200, policy, reader), by_day[offset], 0)

@@ -148,7 +148,8 @@ class RequestRow:
 
     `state` is open, approved or denied; `asked` counts how often it came while open.
 
-    `why` is what the person who denied it said to it.
+    `why` is what the person who denied it said to it. `grant_id` is the permission or the minutes that the answer gave.
+    A denied one has it too if it became a question to talk about, which has its own state.
 
     `subject` is what it is about: the service that the host belongs to, else the host, or a chore's minutes.
     """
@@ -173,6 +174,10 @@ class RequestRow:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "subject", self.chore or service_or_address(self.host, self.reason))
+
+    @property
+    def is_talked_about(self) -> bool:
+        return self.state == "denied" and self.grant_id is not None
 
     def access_subject(self, policy: Policy, *, only_address: bool = False, only_device: bool = False) -> AccessSubject:
         """Return what a permission that answers it opens, and for whom."""

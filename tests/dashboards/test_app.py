@@ -105,7 +105,7 @@ def test_the_first_page_shows_devices_decisions_requests_and_health(web):
     assert {page.status_code for page in pages} == {200}
     text = " ".join(Tags("".join(page.text for page in pages)).text.split())
     for part in (
-        *("mia-tablet", "192.168.1.31", "Child aged 8 to 12", "www.bet.example", "topic: Gambling"),
+        *("mia-tablet", "192.168.1.31", "Child aged 8 to 12", "www.bet.example", "Gambling"),
         *("mia asks for scratch.example", "for school", "chess.example", "tom is paused"),
         *(
             "The process gate-0 is not running at the moment.",

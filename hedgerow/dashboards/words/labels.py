@@ -137,7 +137,7 @@ def rule_text(rule: str, reader: Language) -> str:
 def count_by_reason(counts: Iterable[ReasonCount], reader: Language) -> list[tuple[str, int]]:
     """Return the count of each reason text, most frequent first. Reasons with the same text are added up.
 
-    A service is its name alone.
+    A service or a topic is its name alone.
 
     >>> count_by_reason([ReasonCount(Verdict.BLOCK, Reason.BYPASS, what, 2) for what in ("vpn", "doh")], language("en"))
     [('a way round the filter', 4)]
@@ -146,10 +146,14 @@ def count_by_reason(counts: Iterable[ReasonCount], reader: Language) -> list[tup
     """
     totals: Counter[str] = Counter()
     for each in counts:
-        is_service = each.reason is Reason.SERVICE and each.what
-        text = title_of(each.what, reader) if is_service else reason_text(each.reason, each.what, reader)
-        totals[text] += each.count
+        totals[short_reason(each.reason, each.what, reader)] += each.count
     return totals.most_common()
+
+
+def short_reason(reason: Reason, what: str, reader: Language) -> str:
+    """Return a reason for a table: the name alone of a service or a topic."""
+    is_named = reason in (Reason.SERVICE, Reason.CATEGORY) and what not in ("", reason, *OF_CONNECTIONS)
+    return title_of(what, reader) if is_named else reason_text(reason, what, reader)
 
 
 def unread_request_text(reason: str, device: str, host: str, reader: Language) -> str:

@@ -99,7 +99,7 @@ class UndoPages(PageGroup):
     async def undo_later_bedtime(self, request: Request, caller: Caller, grant_id: str) -> Response:
         before = await undo_later_bedtime.run(self._context, caller, grant_id)
         if before is None:
-            return self._done(request, message("The permission is over."))
+            return self._done(request, message("The later bedtime is taken back."))
         return self._later(request, before)
 
     @property

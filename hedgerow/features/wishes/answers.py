@@ -40,6 +40,7 @@ from hedgerow.features.wishes.records import (
     WishStore,
     is_openable,
     notice_key,
+    question_key,
     reopen_requests,
 )
 from hedgerow.journal.access_store import NoSuchEntry, answer_request, end_grant, undo_later_bedtime, write_grant
@@ -376,13 +377,14 @@ def _talk_about(store: Store, policy: Policy, request_id: int, *, actor: str, wh
     if asked is None:
         raise NoSuchEntry(f"there is no open request {request_id}")
     same = [row.id for row in waiting if row.id == request_id or row.is_answered_with(asked, policy)]
+    person, wish_id = asked.person, None
     with store.begin() as connection:
+        if person is not None and person in policy.people:
+            wish_id = WishStore(store).insert_talk(connection, asked, person, actor=actor, why=why, now=now)
+        question = None if wish_id is None else question_key(wish_id)
         for each in same:
-            answer_request(store, connection, each, state="denied", actor=actor, now=now, why=why)
-        if asked.person in policy.people:
-            person = str(asked.person)
-            return WishStore(store).insert_talk(connection, asked, person, actor=actor, why=why, now=now)
-    return None
+            answer_request(store, connection, each, state="denied", actor=actor, now=now, grant_id=question, why=why)
+    return wish_id
 
 
 def _answered(wish: Wish) -> InvalidInput:

@@ -109,6 +109,11 @@ def notice_key(device: str, wish_id: int) -> str:
     return f"{device} wish {wish_id}"
 
 
+def question_key(wish_id: int) -> str:
+    """Return the `grant_id` of requests that became a wish to talk about."""
+    return f"wish {wish_id}"
+
+
 _COLUMNS = tuple(each.name for each in fields(Wish))
 
 
@@ -196,9 +201,8 @@ class WishStore:
 def reopen_requests(store: Store, connection: Connection, wish: Wish) -> int:
     """Open the requests again that became a wish to talk about, and return their number."""
     requests = access_requests.c
-    is_theirs = (requests.answered_at == wish.answered_at) & (requests.answered_by == wish.answered_by)
-    opened = {"state": "open", "answered_at": None, "answered_by": None, "why": ""}
-    change = store.update(access_requests).where(is_theirs, requests.person == wish.person, requests.state == "denied")
+    opened = {"state": "open", "answered_at": None, "answered_by": None, "grant_id": None, "why": ""}
+    change = store.update(access_requests).where(requests.grant_id == question_key(wish.id), requests.state == "denied")
     return connection.execute(change.values(opened)).rowcount
 
 

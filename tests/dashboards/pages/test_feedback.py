@@ -117,7 +117,7 @@ def test_without_scripts_it_is_a_line_at_the_top(chromium, home):
         (
             "Bedtime +30: half an hour later tonight for mia",
             "mia's bedtime is later: open until tomorrow.",
-            "The permission is over.",
+            "The later bedtime is taken back.",
         ),
         ("Quiet hour", "Quiet hour for all children until 21:57.", "The quiet hour is over."),
         (

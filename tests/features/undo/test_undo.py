@@ -189,7 +189,7 @@ def test_a_second_later_bedtime_that_is_undone_leaves_the_first(house: Hedgerow,
     assert "open until" in parent.undo()
     assert end() == first
     wait_until(is_open, PATIENCE)
-    assert parent.press(once[0]) == "The permission is over.", "the first can be undone as before"
+    assert parent.press(once[0]) == "The later bedtime is taken back.", "the first can be undone as before"
     wait_until(lambda: not is_open(), PATIENCE)
 
 

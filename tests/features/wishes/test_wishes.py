@@ -355,6 +355,8 @@ def test_each_answer_can_be_taken_back(house: House, answer: str, says: str) -> 
 def test_a_site_to_talk_about_is_a_request_again(house: House) -> None:
     house.web.ledger.file(AccessRequest(house.clock.now, DeviceId("mia-tablet"), "mia", "www.tiktok.com"))
     assert "mia can read that you want to talk about it" in house.press("/requests/1/talk", why="At dinner?")
+    assert "The answer is no" not in house.page(MIA), "it is to be talked about"
+    assert house.page(MIA).count("to talk about</span>") == 2
     assert "the question is open again" in house.press("/wishes/1/undo")
     assert house.rows(wishes) == []
     assert [(row.id, row.why) for row in house.web.control.reader.requests()] == [(1, "")]
