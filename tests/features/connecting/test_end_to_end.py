@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from lab.spaces import Space, connect, spaces
+from parent_jobs import Hand
 from playwright.sync_api import Error, Page, expect
 from simulated_apps import Reach, app, usual_hosts
 from small_internet.browser import FOR_PAGES, browser_for_pages
@@ -30,6 +31,7 @@ SERVER, ROUTER, PROVIDERS_ANSWER = "192.168.77.1", "192.168.77.254", "203.0.113.
 DEVICES = {"phone": 10, "tablet": 11, "laptop": 12}
 PAGES = f"http://{SERVER}:8053"
 PASSWORD = "otter lake"
+JOBS = Path(__file__).parents[3] / "docs" / "parent-jobs.md"
 CLIENT = """#!/bin/sh
 [ "$1" = bound ] || exit 0
 ip address add "$ip/24" dev "$interface"
@@ -118,8 +120,8 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 
 @pytest.fixture
-def page(home: Home, tmp_path: Path) -> Iterator[Page]:
-    """Chromium on the phone, at the first page of the guide. The phone has no address yet."""
+def hand(home: Home, tmp_path: Path) -> Iterator[Hand]:
+    """A hand on the phone's Chromium. The phone has no address yet."""
     errors, state = tmp_path / "stderr", tmp_path / "state"
     home.server.must("sysctl", "-qw", "net.ipv4.ip_unprivileged_port_start=0")  # as the packaged service may
     listening = ("--dns", f"{SERVER}:53", "--proxy", f"{SERVER}:3128", "--web", "0.0.0.0:8053")
@@ -133,35 +135,33 @@ def page(home: Home, tmp_path: Path) -> Iterator[Page]:
     browser.chmod(0o755)
     with browser_for_pages(program=browser) as chromium:
         context = chromium.new_context(
-            viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, timezone_id="UTC"
+            viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, timezone_id="Europe/Lisbon"
         )
-        yield context.new_page()
+        yield Hand(context.new_page())
         context.close()
 
 
-def begin(page: Page, home: Home) -> None:
+def begin(hand: Hand, home: Home) -> None:
     """Do the guide up to the step that connects the home."""
+    page = hand.page
     page.goto(f"{PAGES}/start#{setup_code(home.folder / 'state')}")
-    page.locator("[name=name]").fill("Ana")
-    page.locator("[name=password]").fill(PASSWORD)
-    for step in ("place", "people"):
-        go_on(page)
-        page.wait_for_url(f"**/start/{step}")
+    hand.type(page.locator("[name=name]"), "Ana")
+    hand.type(page.locator("[name=password]"), PASSWORD)
+    go_on(hand, "people")
     for row, (name, age) in enumerate((("Mia", "9"), ("Tom", "15")), 1):
-        page.locator(f"[name=name-{row}]").fill(name)
-        page.locator(f"[name=age-{row}]").fill(age)
-    go_on(page)
-    page.wait_for_url("**/start/connect")
+        hand.type(page.locator(f"[name=name-{row}]"), name)
+        hand.type(page.locator(f"[name=age-{row}]"), age)
+    go_on(hand, "connect")
 
 
-def sign_in_again(page: Page) -> None:
+def sign_in_again(hand: Hand) -> None:
     """Sign in, as a phone with another MAC address must, and go on with the guide where it was."""
+    page = hand.page
     wait_until(lambda: opens(page, "/start/devices"), 30, "the phone has a new address")
     expect(page.get_by_text("the guide goes on here")).to_be_visible()
-    page.locator("[name=name]").fill("Ana")
-    page.locator("[name=password]").fill(PASSWORD)
-    go_on(page)
-    page.wait_for_url("**/start/connect")
+    hand.type(page.locator("[name=name]"), "Ana")
+    hand.type(page.locator("[name=password]"), PASSWORD)
+    go_on(hand, "connect")
 
 
 def opens(page: Page, path: str) -> bool:
@@ -171,22 +171,24 @@ def opens(page: Page, path: str) -> bool:
     return False
 
 
-def go_on(page: Page) -> None:
-    page.locator("main form button.yes").last.tap()
+def go_on(hand: Hand, step: str) -> None:
+    hand.tap(hand.page.locator("main form button.yes").last)
+    hand.page.wait_for_url(f"**/start/{step}")
 
 
-def assign(page: Page) -> None:
+def assign(hand: Hand) -> None:
     """Say whose the devices are, and come to the end of the guide."""
-    wait_until(lambda: opens(page, "/start/devices"), 30, "the phone has a new address")
+    hand.tap(hand.page.locator("main a.button.yes"))
+    hand.page.wait_for_url("**/start/devices")
     for number, owner in ((11, "Mia"), (12, "Tom")):
-        field = page.locator("fieldset.belongs", has_text=f"02:00:00:00:77:{number:02x}")
-        field.locator(".owners label", has_text=owner).tap()
-    go_on(page)
-    page.wait_for_url("**/start/done")
+        field = hand.page.locator("fieldset.belongs", has_text=f"02:00:00:00:77:{number:02x}")
+        hand.tap(field.locator(".owners label", has_text=owner))
+    go_on(hand, "done")
 
 
-def check_end(page: Page, home: Home) -> None:
+def check_end(hand: Hand, home: Home) -> None:
     """Check the guide's end, Today and Devices against what kdig gets on each child's device."""
+    page = hand.page
     names = {device.macs[0][-2:]: name for name, device in load_policy(home.folder / "hedgerow.yaml").devices.items()}
     filtered = {names["0b"]: home.is_filtered("tablet"), names["0c"]: home.is_filtered("laptop")}
     dating = app("tinder", usual_hosts()["tinder"])
@@ -202,6 +204,8 @@ def check_end(page: Page, home: Home) -> None:
     for name, is_filtered in filtered.items():
         said = page.locator(".arrival", has_text=name)
         expect(said).to_contain_text("Filtered" if is_filtered else "Not connected yet")
+    hand.tap(page.locator("main a.button", has_text="Today"))
+    page.wait_for_url(f"{PAGES}/")
     page.goto(f"{PAGES}/devices")
     for name, is_filtered in filtered.items():
         expect(page.locator(f"[id='device-{name}'] .verdict")).to_contain_text(
@@ -216,12 +220,22 @@ def check_end(page: Page, home: Home) -> None:
         expect(page.locator("h1")).to_have_text("Connect your home")
 
 
-def test_a_home_where_nothing_is_connected_is_told_so(home: Home, page: Page) -> None:
+def check_count(hand: Hand, *, again: bool = False) -> None:
+    """Check the taps and keystrokes of the guide. `again`: the phone had to sign in once more."""
+    taps, keys = (3, len("Ana" + PASSWORD)) if again else (0, 0)
+    assert (hand.taps - taps, hand.keys - keys) == (11, 22)
+    told = JOBS.read_text(encoding="utf-8")
+    assert "11 taps and 22 keystrokes" in told
+    assert "3 taps and 13 keystrokes more" in told
+
+
+def test_a_home_where_nothing_is_connected_is_told_so(home: Home, hand: Hand) -> None:
     """The provider's DNS is still in force, and every device has opened a page of Hedgerow by its address."""
     home.serve_leases(ROUTER)
     for name in DEVICES:
         home.join(name)
-    begin(page, home)
+    begin(hand, home)
+    page = hand.page
     expect(page.locator("input.address")).to_have_value(SERVER)
     for name in ("tablet", "laptop"):
         assert home.devices[name].run("curl", "-s", f"{PAGES}/check").returncode == 0
@@ -229,8 +243,9 @@ def test_a_home_where_nothing_is_connected_is_told_so(home: Home, page: Page) ->
     expect(page.locator(".arrival", has_text="192.168.77.12")).to_contain_text("not connected yet", timeout=20_000)
     expect(page.get_by_text("No device uses Hedgerow yet")).to_be_visible()
     expect(page.get_by_text(f"Your router ({ROUTER}) hands out {ROUTER} for DNS.")).to_be_visible()
-    assign(page)
-    check_end(page, home)
+    assign(hand)
+    check_end(hand, home)
+    check_count(hand)
     for path in ("/start/done", "/", "/day", "/devices", "/people", "/people/Mia", "/people/Tom"):
         page.goto(f"{PAGES}{path}")
         assert not re.search(r"\bFiltered\b|every device is|Hedgerow is set up", page.locator("main").inner_text()), (
@@ -244,27 +259,30 @@ def test_a_home_where_nothing_is_connected_is_told_so(home: Home, page: Page) ->
     assert f"{ROUTER} hands out {ROUTER} for DNS" in told
 
 
-def test_a_home_whose_router_hands_out_hedgerow_is_set_up(home: Home, page: Page) -> None:
+def test_a_home_whose_router_hands_out_hedgerow_is_set_up(home: Home, hand: Hand) -> None:
     """A device that is switched on while the step is on the screen gets its tick without a reload."""
     home.serve_leases(SERVER)
     home.join("phone")
-    begin(page, home)
+    begin(hand, home)
+    page = hand.page
     page.evaluate("window.notReloaded = true")
     for name, number in (("tablet", 11), ("laptop", 12)):
         home.join(name)
         assert home.is_filtered(name)
         expect(page.locator(".arrival.here", has_text=f"192.168.77.{number}")).to_be_visible(timeout=20_000)
     assert page.evaluate("window.notReloaded")
-    assign(page)
-    check_end(page, home)
+    assign(hand)
+    check_end(hand, home)
+    check_count(hand)
 
 
-def test_one_device_set_by_hand_is_the_only_one_that_counts(home: Home, page: Page) -> None:
+def test_one_device_set_by_hand_is_the_only_one_that_counts(home: Home, hand: Hand) -> None:
     """The phone changes its MAC address meanwhile, and goes on as the same parent after signing in again."""
     home.serve_leases(ROUTER)
     for name in DEVICES:
         home.join(name)
-    begin(page, home)
+    begin(hand, home)
+    page = hand.page
     home.set_by_hand("tablet", SERVER)
     assert home.is_filtered("tablet")
     assert home.devices["laptop"].run("curl", "-s", f"{PAGES}/check").returncode == 0
@@ -274,8 +292,9 @@ def test_one_device_set_by_hand_is_the_only_one_that_counts(home: Home, page: Pa
     phone.ip("link", "set", "eth0", "address", "02:00:00:00:77:1f")
     phone.set_up("eth0")
     home.join("phone")
-    sign_in_again(page)
-    assign(page)
+    sign_in_again(hand)
+    assign(hand)
     named = load_policy(home.folder / "hedgerow.yaml").devices.values()
     assert [device.macs for device in named if device.person == "Ana"] == [("02:00:00:00:77:1f",)]
-    check_end(page, home)
+    check_end(hand, home)
+    check_count(hand, again=True)

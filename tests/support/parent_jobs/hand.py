@@ -34,6 +34,13 @@ class Hand:
         self.keys += len(text)
         what.fill(text)
 
+    def type(self, what: Locator, text: str) -> None:
+        """Type into a field, which is tapped unless it has the focus already."""
+        if not what.evaluate("each => each === document.activeElement"):
+            self.tap(what)
+        self.keys += len(text)
+        self.page.keyboard.type(text)
+
     def pick_date(self, what: Locator, date: str) -> None:
         self.taps += 3
         what.fill(date)
