@@ -67,7 +67,8 @@ def poison(updates: int, names: int, *, write: bool) -> None:
     if write:
         head = (
             f"`bench/list_accidents.py --poisoned {updates} --names {names}` on Python {platform.python_version()},"
-            f" {time.strftime('%Y-%m-%d')}, with `nice` on two cores that others were using:"
+            f" {time.strftime('%Y-%m-%d')}, with `nice` on two cores that others were using."
+            " The times are of one list; a home's others are parsed already, and are merged with it."
         )
         POISONED.write_text(f"# Poisoned updates\n\n{head}\n\n{text}", encoding="utf-8")
 
