@@ -17,15 +17,15 @@ PACKAGE = ROOT / "hedgerow"
 TOP_LEVEL = "top level"
 
 BUDGETS = {
-    "app": 8381,
-    "blocklists": 3879,
-    "dashboards": 7600,
+    "app": 8382,
+    "blocklists": 3886,
+    "dashboards": 7662,
     "dns": 4745,
     "features": 11104,
     "journal": 3574,
     "network": 1329,
-    "policies": 5889,
-    "proxy": 8752,
+    "policies": 5906,
+    "proxy": 8756,
     TOP_LEVEL: 1466,
 }
 """The most statements that each package may have."""

@@ -189,9 +189,14 @@ class LoadedSnapshot:
     def __init__(self, snapshot: Snapshot, *, asks_past: bool = False, before: LoadedSnapshot | None = None) -> None:
         self.snapshot = snapshot
         self.policy = foreseen(snapshot.policy, snapshot.published) if asks_past else snapshot.policy
-        is_same = before is not None and before.snapshot.generation == snapshot.generation
+        corrections = self.policy.corrections
+        is_same = (
+            before is not None
+            and before.snapshot.generation == snapshot.generation
+            and before.policy.corrections == corrections
+        )
         self.catalogue: Catalogue = (
-            before.catalogue if before is not None and is_same else Catalogue.open(snapshot.generation)
+            before.catalogue if before is not None and is_same else Catalogue.open(snapshot.generation, corrections)
         )
         state = (
             snapshot.grants,

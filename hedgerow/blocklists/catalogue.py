@@ -6,10 +6,11 @@ Read-only, and shared by all workers through the page cache.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from hedgerow.blocklists.canaries import is_canary_site
@@ -56,14 +57,18 @@ class Catalogue:
     says more about hosts, `rule_locator` finds the lines of lists.
     """
 
-    def __init__(self, generation: Path, meta: GenerationMeta) -> None:
+    def __init__(
+        self, generation: Path, meta: GenerationMeta, corrections: Mapping[str, Iterable[str]] = MappingProxyType({})
+    ) -> None:
         self.generation, self.sources = generation, meta.sources
         self.categories, self.version = meta.categories, meta.version
         self.listed = frozenset(source.category for source in meta.sources)  # categories that have a list
         self.bits = {name: 1 << index for index, name in enumerate(meta.categories)}
         masks = [self.bits.get(source.category, 0) for source in meta.sources]
         loaded_only = [_is_about_ads(source) for source in meta.sources]
-        self.hosts = HostMatcher(generation, meta, self.bits)
+        self.hosts = HostMatcher(
+            generation, meta, self.bits, {host: self.mask_of(names) for host, names in corrections.items()}
+        )
         # bound here: the hot path saves a call
         self.host_mask, self.has_url_rules = self.hosts.mask, self.hosts.has_url_rules
         self._urls = UrlMatcher(generation / URL_RULES, masks, loaded_only)
@@ -74,10 +79,13 @@ class Catalogue:
         self._matches_by_rule: dict[int, UrlMatch] = {}
 
     @classmethod
-    def open(cls, generation: Path) -> Catalogue:
-        """Open a generation. Raises OSError or ValueError for a directory that is not one."""
+    def open(cls, generation: Path, corrections: Mapping[str, Iterable[str]] = MappingProxyType({})) -> Catalogue:
+        """Open a generation. Raises OSError or ValueError for a directory that is not one.
+
+        `corrections` are categories that hosts, with everything beneath them, are not of, whatever lists say.
+        """
         try:
-            return cls(generation, read_meta(generation))
+            return cls(generation, read_meta(generation), corrections)
         except (KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:  # a trie raises the last
             raise ValueError(f"{generation}: not a generation of this version: {error}") from error
 

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import operator
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import marisa_trie
@@ -42,11 +43,17 @@ class HostMatcher:
     """The categories of hosts, as masks; `bits` gives the bit of each category.
 
     Hosts are canonical (`names.parse_host`). An exception in a list (`@@||host^`) lifts its category from a host and
-    its subdomains, whichever list of that category names them. Raises OSError or ValueError for files that are not a
-    generation's.
+    its subdomains, whichever list of that category names them. So do `corrections`, the masks that the policy lifts,
+    and they lift important rules too. Raises OSError or ValueError for files that are not a generation's.
     """
 
-    def __init__(self, generation: Path, meta: GenerationMeta, bits: dict[str, int]) -> None:
+    def __init__(
+        self,
+        generation: Path,
+        meta: GenerationMeta,
+        bits: dict[str, int],
+        corrections: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         index, folder = meta.hosts, generation / HOSTS
         self._sources, self._bits, self._sets = meta.sources, bits, index.sets
         self._shards = [(marisa_trie.Trie().mmap(str(folder / shard.trie)), shard.offset) for shard in index.shards]
@@ -67,10 +74,11 @@ class HostMatcher:
         self._source_names: dict[tuple[int, str], str] = {}
         # The host of the latest mask, that mask, and the host's keys with their sets.
         self._latest: tuple[str, int, list[tuple[str, int]]] = "", 0, []
-        self._has_networks = self._has_keys("!")
+        self._has_networks = _has_keys(self._shards, "!")
         # No name ends in a label that begins with a digit, and no address of the internet begins otherwise.
-        self.has_addresses = self._has_networks or any(map(self._has_keys, "0123456789"))
-        self._is_plain = not (self.patterns or self.sealed or self._has_networks or any(self._important))
+        self.has_addresses = self._has_networks or any(_has_keys(self._shards, digit) for digit in "0123456789")
+        self._corrections = corrections
+        self._is_plain = not (corrections or self.patterns or self.sealed or self._has_networks or any(self._important))
 
     def mask(self, host: str) -> int:
         """Return the categories of a host and all its parents; 0 if none is known."""
@@ -104,19 +112,27 @@ class HostMatcher:
             blocked |= self.mask(inner)
         if self.sealed:
             blocked |= self.sealed_mask(host_expressions(host))
-        return blocked, lifted
+        return blocked, lifted | self.corrected(host)
+
+    def corrected(self, host: str) -> int:
+        """Return the categories that the policy says a host is not of."""
+        mask = 0
+        while host and self._corrections:
+            mask |= self._corrections.get(host, 0)
+            host = host.partition(".")[2]
+        return mask
 
     def lifted(self, host: str) -> int:
         """Return the categories that exceptions lift from a host."""
-        return _union(self._lifted, self._keys_of(host))
+        return _union(self._lifted, self._keys_of(host)) | self.corrected(host)
 
     def important(self, host: str) -> int:
         """Return the categories of a host that no list's exception lifts."""
-        return _union(self._important, self._keys_of(host))
+        return _union(self._important, self._keys_of(host)) & ~self.corrected(host)
 
     def essential(self, host: str) -> int:
         """Return the categories by which no list may block a host."""
-        return _union(self._essential, self._keys_of(host))
+        return _union(self._essential, self._keys_of(host)) | self.corrected(host)
 
     def has_url_rules(self, host: str, mask: int = -1) -> bool:
         """Return whether a list of the categories in `mask` has rules about URLs of this host or a parent.
@@ -189,8 +205,9 @@ class HostMatcher:
         for found, key_id in trie.iter_prefixes_with_ids(key):
             yield found, self._numbers[offset + key_id]
 
-    def _has_keys(self, prefix: str) -> bool:
-        return any(True for trie, _offset in self._shards for _key in trie.iterkeys(prefix))
+
+def _has_keys(shards: Sequence[tuple[marisa_trie.Trie, int]], prefix: str) -> bool:
+    return any(True for trie, _offset in shards for _key in trie.iterkeys(prefix))
 
 
 def _union(masks: Sequence[int], keys: Iterable[tuple[str, int]]) -> int:

@@ -66,6 +66,7 @@ def make_environment(reader: Language) -> Environment:
         "unread_request": lambda row: labels.unread_request_text(row.reason, row.device, row.host, reader),
         "public_list": lambda name: public_sources()[name],
         "service_or_address": service_or_address,
+        "topic_to_correct": labels.topic_to_correct,
         "title_of": lambda name: labels.title_of(name, reader),
         "schedule_sentence": lambda schedule: schedule_sentence(schedule, reader),
         "verdict_text": lambda verdict: labels.verdict_text(verdict, reader),

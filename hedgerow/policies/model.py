@@ -398,6 +398,8 @@ class Policy:
     notices: dict[str, Receiver] = field(default_factory=dict)
     features: dict[str, str] = field(default_factory=dict)  # settings of features as JSON, by their keys
     reports: tuple[WorkerReport, ...] = ()  # what workers report for these features
+    # the topics that a site and everything beneath it is not of, whatever lists say
+    corrections: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def settings[Kind: FeatureSettings](self, kind: type[Kind]) -> Kind | None:
         """Return the settings of a feature, None if the policy does not use it."""

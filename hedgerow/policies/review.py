@@ -116,6 +116,9 @@ def _network_settings(policy: Policy) -> SettingsByTopic:
     """Return the settings of the network as a whole. Those without a title are listed by their field names."""
     settings: SettingsByTopic = {
         "own lists": frozenset(f"{each.path or each.url} ({each.category})" for each in policy.lists),
+        "corrections": frozenset(
+            f"{site} ({topic})" for site, topics in policy.corrections.items() for topic in topics
+        ),
         "code of conduct": policy.conduct.text if policy.conduct is not None else "",
         "unopened seats": "closed" if policy.closes_unopened is not None else "",
         "phrase lists": frozenset(policy.phrase_lists),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
+from hedgerow.blocklists.categories import is_good
 from hedgerow.blocklists.names import is_address, is_public_suffix, parse_host, parse_url, split_url, unescape
 from hedgerow.blocklists.patterns import compile_set
 from hedgerow.blocklists.rules import Origin
@@ -19,6 +20,11 @@ HELP_FIRST = frozenset({"self-harm", "hate"})
 """Categories whose block page begins with helplines, and of which no site is stored, only the topic."""
 INTERNET = "internet"
 """Name of the whole internet, for schedules."""
+
+
+def correctable_topics(categories: Iterable[str]) -> frozenset[str]:
+    """Return those of `categories` of which somebody may say that a site is not of them."""
+    return frozenset(name for name in categories if name != ILLEGAL and not is_good(name))
 
 
 def parse_target(

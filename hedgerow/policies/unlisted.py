@@ -164,13 +164,13 @@ def is_unknown(facts: HostFactIndex, catalogue: Catalogue, host: str) -> bool:
 def blocked_by_pages(ruleset: Ruleset, catalogue: Catalogue, host: str, mask: int) -> Decision | None:
     """Return the block of a site whose pages turned out to be of a topic that is closed.
 
-    Sites that a list calls good stay open, and so do canaries.
+    Sites that a list calls good stay open, and so do canaries, and sites that are not of this topic by a correction.
     """
     for site in remembered_as(ruleset.remembered, host):
         rule = ruleset.rules.categories.get(site.topic)
         if rule is None or rule.allow or any(is_good(name) for name in catalogue.names_of(mask)):
             continue
-        if is_canary_site(host):
+        if is_canary_site(host) or catalogue.hosts.lifted(host) & catalogue.mask_of([site.topic]):
             continue
         origin = Origin(BY_PAGE, text=site.date)
         return Decision(Verdict.BLOCK, Reason.RECOGNISED, site.topic, origin, rule.until, note=rule.target.note)

@@ -119,6 +119,7 @@ class ProxyPolicy:
       examined before a tunnel to it is joined.
     - `may_be_remembered` tells whether a host may be remembered for its pages, which `report_page` reports. `listed`
       are the lists' names.
+    - `corrected_topics` returns the topics that a host is not of, as somebody in charge has said.
     - `phrase_lists` are files of weighted phrases, in addition to ours. `pages` are our own, open to every device.
     - `scoring` are the scanners of features in use.
     - `proxy_protocol_from` are the load balancers whose connections begin with the client's address.
@@ -148,6 +149,7 @@ class ProxyPolicy:
     report_page: Callable[[PageRecognised], None] = lambda _page: None
     listed: ListedTopics | None = None
     scoring: tuple[ScoringScanner, ...] = ()
+    corrected_topics: Callable[[str], tuple[str, ...]] = lambda _host: ()
 
 
 def class_of(address: str, device: Device) -> ClassedClient:

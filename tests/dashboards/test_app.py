@@ -684,6 +684,33 @@ def test_what_is_left_out_of_a_list_is_shown_with_its_publisher(web):
         assert 'id="corrected"' not in browser.get("/lists").text
 
 
+def test_a_site_of_the_wrong_topic_is_corrected_with_one_tap_undone_and_exported(web):
+    write(web, seen("help.example"))
+    with client(web) as browser:
+        for page in ("/log", "/day", "/why?who=person:mia&target=www.bet.example"):
+            assert "Wrong topic" in browser.get(page).text, page
+        form = {"host": "www.help.example", "category": "gambling"}
+        sent = browser.post("/lists/corrections", data=form, headers=own(web, referer=f"{web.url}/log"))
+        assert sent.headers["location"].startswith("/log?saved=")
+        assert "help.example does not count as Gambling." in browser.get(sent.headers["location"]).text
+        assert (
+            "gambling: [help.example]" in web.policy_path.read_text() or "- help.example" in web.policy_path.read_text()
+        )
+        export = browser.get("/lists/corrections/gambling.txt")
+        assert export.text.splitlines()[1:] == ["@@||help.example^"]
+        page = browser.get("/lists").text
+        assert "Remove the correction of help.example" in page
+        browser.post(
+            "/lists/corrections/remove", data={"host": "help.example", "category": "gambling"}, headers=own(web)
+        )
+        assert "help.example" not in browser.get("/lists").text
+        taken = {"category": "gambling", "text": export.text}
+        assert browser.post("/lists/corrections/import", data=taken, headers=own(web)).status_code == 303
+        assert "Remove the correction of help.example" in browser.get("/lists").text
+        for wrong in ({"host": "x", "category": "gambling"}, {"host": "x.example", "category": "illegal"}):
+            assert browser.post("/lists/corrections", data=wrong, headers=own(web)).status_code == 422
+
+
 def test_the_log_is_exported_with_the_filters_that_are_shown(web):
     write(web, seen("old.example"), seen("www.bet.example"), seen("other.example", person="tom"))
     with client(web) as browser:

@@ -40,6 +40,7 @@ FILES = (
     "/counter/screens/program",
     "/today/children",
     "/lists/guide",
+    "/lists/corrections/adult.txt",
     "/devices/mia-tablet/away?form=firefox",
 )
 STREAMS = ("/events",)
@@ -179,6 +180,9 @@ FORMS = {
     "/lists/remove": {"name": "x"},
     "/lists/accept": {"name": "x"},
     "/lists/sites/correct": {"host": "x.example"},
+    "/lists/corrections": {"host": "x.example", "category": "adult"},
+    "/lists/corrections/remove": {"host": "x.example", "category": "adult"},
+    "/lists/corrections/import": {"category": "adult", "text": "@@||x.example^"},
     "/lists/selection": {"lists": "starter"},
     "/settings/network": {"country": "PT", "zone": "UTC", "unknown": "adult"},
     "/changes/1/undo": {},
@@ -294,7 +298,7 @@ def fill_with_evil(web):
     web.change_status(
         policy=EVIL,
         journal_problem=EVIL,
-        lists=(ListHealth(EVIL, EVIL, 1, None, EVIL),),
+        lists=(ListHealth(EVIL, EVIL, 1, None, EVIL, publisher=EVIL, corrections={EVIL: EVIL}),),
         workers=(WorkerHealth(EVIL, EVIL, EVIL, NOW),),
     )
     web.control.devices["127.0.0.1"] = DeviceView(device, EVIL, "child-8-12", held=EVIL, may_sign_in=True)

@@ -22,7 +22,8 @@ By default all are, for a child of this age.
 
 PEOPLE = f"""
   country: GB
-{ONLY_WITH_RULES}people:
+{ONLY_WITH_RULES}corrections: {{adult: [forum.example]}}
+people:
   mia:
     age: 9
     devices: [mia-tablet, mia-phone]

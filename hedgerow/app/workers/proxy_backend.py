@@ -97,6 +97,7 @@ class ProxyBackend:
                 lambda host: may_be_remembered(HostFactIndex.load(), view.catalogue, host)
             ),
             report_page=worker.send,
+            corrected_topics=lambda host: view.catalogue.names_of(view.catalogue.hosts.corrected(host)),
             listed=ListedTopics(view.catalogue.generation, view.catalogue.host_mask, view.catalogue.bits),
             denied_at=lambda device, subject: view.snapshot.denied.get(denial_key(device, subject)),
             denial_reason=lambda device, subject: view.snapshot.denial_reasons.get(denial_key(device, subject), ""),

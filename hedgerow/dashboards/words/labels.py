@@ -18,7 +18,8 @@ from hedgerow.policies.effective_users import ALL_UNNAMED
 from hedgerow.policies.expiry import PersonTimes, UpcomingEnd
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import Grant, Reason, Verdict
-from hedgerow.policies.sites_seen import registration_of
+from hedgerow.policies.sites_seen import NEW_DOMAINS, registration_of
+from hedgerow.policies.targets import correctable_topics
 from hedgerow.policies.time_model import LATER_BEDTIME
 from hedgerow.policies.unlisted import UNTRUSTED_CERTIFICATE
 from hedgerow.policies.youtube import YOUTUBE_CHOSEN
@@ -37,6 +38,8 @@ OF_CONNECTIONS = {
     UPSTREAM_BLOCKS: message("the DNS server of the provider blocks it"),
 }
 """What a decision names that is neither a rule nor a topic."""
+
+_ABOUT_SITES = frozenset({Reason.CATEGORY, Reason.RECOGNISED, Reason.PAGE})
 
 _UNREAD_REQUESTS = {
     UNREAD_APP: message(
@@ -326,3 +329,20 @@ def initials(name: str) -> str:
     words = name.split()
     letters = [words[0][0], *([words[-1][0]] if len(words) > 1 else [])] if words else ["?"]
     return "".join(letters).upper()
+
+
+def topic_to_correct(reason: str) -> str:
+    """Return the topic that was a reason to block, as the log has it, if a site may be wrong in it; else empty.
+
+    >>> topic_to_correct("category: adult"), topic_to_correct("category: illegal"), topic_to_correct("bedtime: ")
+    ('adult', '', '')
+    """
+    kind, _, topic = reason.partition(": ")
+    return (
+        topic if kind in _ABOUT_SITES and topic != NEW_DOMAINS and correctable_topics(_known_topics() & {topic}) else ""
+    )
+
+
+@cache
+def _known_topics() -> frozenset[str]:
+    return frozenset(category.name for category in builtin_categories())

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import hedgerow
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.formats import FORMATS
-from hedgerow.blocklists.names import parse_url
+from hedgerow.blocklists.names import is_public_suffix, parse_host, parse_url
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.sources import parse_refresh_interval, public_sources, shown_url
 from hedgerow.files import read_named_file
@@ -31,6 +31,7 @@ from hedgerow.policies.reading.rules import RulesReader
 from hedgerow.policies.reading.schema import CONDITIONS, FEATURE_KEYS, RawList, RawPerson, RawPolicy, RawReceiver
 from hedgerow.policies.reading.times import TimesReader
 from hedgerow.policies.seats import CodeOfConduct
+from hedgerow.policies.targets import correctable_topics
 from hedgerow.policies.text.locales import LANGUAGES
 from hedgerow.policies.text.suggestions import suggest
 from hedgerow.policies.text.yaml_tree import KeyPath, YamlTree
@@ -106,6 +107,25 @@ def _refresh(tree: YamlTree, path: KeyPath, text: str | None) -> float | None:
     except ValueError as error:
         tree.add_problem(path, str(error))
         return None
+
+
+def read_corrections(
+    tree: YamlTree, raw: Mapping[str, Sequence[str]], categories: Sequence[str]
+) -> dict[str, frozenset[str]]:
+    """Read the corrections: the topics that each site, with everything beneath it, is not of."""
+    found: dict[str, frozenset[str]] = {}
+    for topic, sites in raw.items():
+        if topic not in correctable_topics(categories):
+            hint = suggest(topic, categories)
+            tree.add_problem(("corrections", topic), f"'{topic}' is not a topic that can be corrected.{hint}", key=True)
+            continue
+        for index, text in enumerate(sites):
+            host = parse_host(text)
+            if host is None or "." not in host or is_public_suffix(host):
+                tree.add_problem(("corrections", topic, index), f"'{text}' is not a site, such as example.org")
+            else:
+                found[host] = found.get(host, frozenset()) | {topic}
+    return found
 
 
 def check_categories_used(
@@ -240,6 +260,7 @@ def resolve(
         empty=tuple(tree.empty),
         phrase_lists=tuple(_phrase_list(tree, index, name, sources) for index, name in enumerate(raw.phrase_lists)),
         notices=read_notices(tree, reader.times, raw.notices),
+        corrections=read_corrections(tree, raw.corrections, categories),
     )
     features = read_feature_keys(raw, tree, FEATURE_KEYS, policy, reader.times)
     return replace(policy, features=features, reports=reports_for(features, FEATURE_KEYS))

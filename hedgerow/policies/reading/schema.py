@@ -441,6 +441,7 @@ class RawPolicy(RawRules):
         {}, description="Changes of built-in profiles, and profiles of your own, by name."
     )
     lists: list[RawList] = managed([], description="Lists of your own, and public lists by their id.")
+    corrections: TextsByName = managed({}, description="Sites that are not of a topic, whatever lists say, by topic.")
     seats: Annotated[dict[str, RawSeat], BeforeValidator(empty_mappings)] = managed(
         {}, description="Seats of a café, each a device that guests use in turn, by name."
     )

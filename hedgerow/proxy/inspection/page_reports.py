@@ -35,6 +35,8 @@ class PageReports:
 
     def report(self, finding: PageFinding | None, active: ActiveRequest, *, is_whole: bool) -> None:
         """Take what a page turned out to be, None for nothing in particular. `is_whole`: its status is 200."""
+        if finding is not None and finding.topic in self._clients.policy.corrected_topics(active.requests[0].host):
+            return
         if finding is not None:
             self._counters.add(
                 "hedgerow_proxy_pages_recognised_total", finding.topic, "label" if finding.is_labelled else "words"

@@ -132,7 +132,12 @@ class ResponseScanning:
 
     def _make_page_rules(self, content: ContentRules, active: ActiveRequest) -> ScanRules:
         policy, named = self._clients.policy, active.ruleset.rules.categories
-        topics = tuple(topic for topic in TOPICS if (rule := named.get(topic)) is not None and not rule.allow)
+        not_of = policy.corrected_topics(active.requests[0].host)
+        topics = tuple(
+            topic
+            for topic in TOPICS
+            if topic not in not_of and (rule := named.get(topic)) is not None and not rule.allow
+        )
         is_known = not all(policy.may_be_remembered(each.host) for each in active.requests)
         return ScanRules(content, self._phrase_lists(), topics, is_known, policy.listed, self._kinds())
 

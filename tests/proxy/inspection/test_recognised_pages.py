@@ -92,6 +92,12 @@ def test_a_host_of_mostly_harmless_pages_is_not_reported(stand: Stand, net: Smal
     assert stand.recognised() == []
 
 
+def test_pages_of_a_corrected_site_are_not_judged_for_the_topic(stand: Stand, net: SmallInternet) -> None:
+    assert fetch(stand, net.url("forum.example", html(LABELLED), "http"), source=CHILD).status == 200
+    assert fetch(stand, net.url("forum.example", html(WORDS), "http"), source=CHILD).status == 403
+    assert "adult" not in {page.topic for page in stand.recognised()}
+
+
 def test_an_adult_sees_it_and_nothing_is_reported(stand: Stand, net: SmallInternet) -> None:
     assert fetch(stand, net.url("casino.example", html(LABELLED), "http"), source=ADULT).status == 200
     assert stand.recognised() == []

@@ -104,7 +104,7 @@ class Builder:
         self.resolver = Resolver(self.upstreams, _undecided)
 
     def proxy_policy(self, world: World) -> ProxyPolicy:
-        catalogue = Catalogue.open(world.generation)
+        catalogue = Catalogue.open(world.generation, world.policy.corrections)
         rulesets = Rulesets(world.policy, world.grants, world.pauses, catalogue)
 
         def find_client(address: str) -> tuple[Device, Ruleset] | None:
@@ -129,6 +129,7 @@ class Builder:
             page=BlockPage(network.country, network.timezone, ages, profiles=world.policy.profiles),
             is_examined=lambda ruleset, host: is_examined(ruleset, catalogue, host),
             may_be_remembered=lru_cache(4096)(lambda host: may_be_remembered(HostFactIndex.load(), catalogue, host)),
+            corrected_topics=lambda host: catalogue.names_of(catalogue.hosts.corrected(host)),
             report_page=self.pages.append,
             listed=ListedTopics(catalogue.generation, catalogue.host_mask, catalogue.bits),
             report_protection=lambda device, protection: self.protections.add((device, protection)),
