@@ -21,7 +21,7 @@ BUDGETS = {
     "blocklists": 3886,
     "dashboards": 7662,
     "dns": 4745,
-    "features": 11104,
+    "features": 11608,
     "journal": 3574,
     "network": 1329,
     "policies": 5906,

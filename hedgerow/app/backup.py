@@ -31,7 +31,7 @@ from hedgerow.journal.store import JournalError, StoreAddress, cause_of
 from hedgerow.policies.reading.load import PolicyError, load_policy
 
 JOURNAL, POLICY, GATEWAY = JOURNAL_NAME, "hedgerow.yaml", "gateway.json"
-FOLDERS = ("ca/", "notices/", "statements/", "tunnel/")
+FOLDERS = ("ca/", "notices/", "statements/", "tunnel/", "wifi/")
 BEFORE_RESTORE = "before-restore-"
 """Prefix of the folder in the state directory with what a restore replaced; the date and time follow."""
 BESIDE, ELSEWHERE = "beside-policy/", "elsewhere/"

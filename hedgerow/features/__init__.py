@@ -37,6 +37,7 @@ from hedgerow.features import (
     telegram,
     tethering,
     undo,
+    wifi,
     wishes,
 )
 from hedgerow.features.contract import Feature
@@ -54,6 +55,7 @@ FEATURES: tuple[Feature, ...] = (
     pictures.FEATURE,
     dynamic_name.FEATURE,
     away.FEATURE,
+    wifi.FEATURE,
     quic.FEATURE,
     openid.FEATURE,
     invitations.FEATURE,

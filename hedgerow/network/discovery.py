@@ -105,6 +105,7 @@ def parse_kea(text: str) -> tuple[Lease, ...]:
 
 LEASE_FILES: tuple[tuple[str, Callable[[str], tuple[Lease, ...]]], ...] = (
     ("/var/lib/misc/dnsmasq.leases", parse_dnsmasq),
+    ("/run/hedgerow-wifi/leases", parse_dnsmasq),
     ("/tmp/dhcp.leases", parse_dnsmasq),  # noqa: S108  (OpenWrt)
     ("/etc/pihole/dhcp.leases", parse_dnsmasq),
     ("/var/lib/dhcp/dhcpd.leases", parse_isc),

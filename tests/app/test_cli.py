@@ -12,7 +12,7 @@ import typer
 
 from hedgerow.app.cli import COMMAND_NAMES, make_cli
 
-WITHOUT_JSON = {"up", "kept", "seat program", "ca export", "gateway run", "away dns", "away add"}
+WITHOUT_JSON = {"up", "kept", "seat program", "ca export", "gateway run", "wifi run", "away dns", "away add"}
 """Commands that run on, that print JSON anyway, or that write a file."""
 VERBS = {
     *(
