@@ -1,7 +1,7 @@
 """The examples as they stand, for two days in fast time: who can reach what, when, over DNS and over the proxy.
 
-Both points must say what `decide` says, a minute before each change and at it. What was seen is `docs/examples.md`; set
-HEDGEROW_WRITE_DOCS=1 to write it.
+Both points must say what `decide` says, a minute before each change and at it. What was seen is
+`bench/results/examples.md`; set HEDGEROW_WRITE_DOCS=1 to write it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pytest
 from small_internet import SmallInternet
 from small_internet.example_days import EXAMPLES, Example, render, watch
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "examples.md"
+DOCUMENT = Path(__file__).parents[2] / "bench" / "results" / "examples.md"
 
 
 @pytest.mark.timeout(600)

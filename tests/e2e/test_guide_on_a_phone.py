@@ -31,7 +31,10 @@ MAX_TAPS, MAX_KEYSTROKES = 14, 30
 SERVER = "192.168.77.1"
 DEVICES = {"phone": 10, "tablet": 11, "laptop": 12}
 PASSWORD = "otter lake"
-JOBS, FIRST_DAY = (Path(__file__).parents[2] / "docs" / name for name in ("parent-jobs.md", "first-day.md"))
+ROOT = Path(__file__).parents[2]
+JOBS, FIRST_DAY, STEPS = (
+    ROOT / name for name in ("docs/parent-jobs.md", "docs/first-day.md", "bench/results/guide_taps.md")
+)
 SHOTS = os.environ.get("HEDGEROW_SHOTS")
 """The folder that gets a screenshot of each step in both themes, if there is one."""
 PIXEL = "Mozilla/5.0 (Linux; Android 11; Pixel 5) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Mobile Safari/537.36"  # noqa: E501
@@ -137,8 +140,9 @@ def test_a_family_is_protected_within_a_few_taps(home: dict[str, Space], tmp_pat
     wait_until(lambda: tells_why(home["tablet"], "www.tiktok.com"), 10, "a child with DNS only is told why")
     assert hand.taps <= MAX_TAPS
     assert hand.keystrokes <= MAX_KEYSTROKES
-    assert f"{hand.taps} taps and {hand.keystrokes} keystrokes" in JOBS.read_text()
-    assert f"| **{hand.taps}** | **{hand.keystrokes}** |" in FIRST_DAY.read_text()
+    for document in (JOBS, FIRST_DAY):
+        assert f"{hand.taps} taps and {hand.keystrokes} keystrokes" in document.read_text()
+    assert f"| **{hand.taps}** | **{hand.keystrokes}** |" in STEPS.read_text()
 
 
 def do_the_guide(hand: Hand, url: str, asks_late: Callable[[], bool]) -> None:
