@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from functools import cache
+from functools import cache, cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -81,8 +81,11 @@ class Canaries:
         self._checksums = array("I", (digest >> 8 * _DIGEST_BYTES for digest, _topic in rows))
         self._digests = array("Q", (digest & (1 << 8 * _DIGEST_BYTES) - 1 for digest, _topic in rows))
         self._topics = bytes(topic for _digest, topic in rows)
-        self.checksums = frozenset(self._checksums)
+
+    @cached_property
+    def checksums(self) -> frozenset[int]:
         """The CRC-32 of each canary, to leave out most other hosts before they are looked up."""
+        return frozenset(self._checksums)
 
     def __len__(self) -> int:
         return len(self._topics)

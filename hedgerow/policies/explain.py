@@ -288,9 +288,12 @@ class _StepSentences:
         if decision is not None:
             shown = f", and this name shows {self.context.mirrored}" if self.context.mirrored else ""
             return f"{decision.what} is blocked{shown}"
-        names = self.context.catalogue.names_of(self.context.mask)
+        catalogue = self.context.catalogue
+        names = catalogue.names_of(self.context.mask)
         if self.context.mirrored:
             return f"shows {self.context.mirrored}, which is not blocked for this device"
+        if corrected := catalogue.names_of(catalogue.hosts.corrected(self.context.request.host)):
+            return f"a correction says that it is not {', '.join(corrected)}"
         return f"in {', '.join(names)}, not blocked for this device" if names else "in no list"
 
     def search(self, decision: Decision | None) -> str:

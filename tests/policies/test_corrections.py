@@ -6,7 +6,7 @@ import pytest
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.policies.decide import decide
-from hedgerow.policies.explain import find_device
+from hedgerow.policies.explain import explain, find_device
 from hedgerow.policies.model import Request, RequestKind
 from hedgerow.policies.reading.load import PolicyError, parse_policy
 from hedgerow.policies.remembered import RememberedSite
@@ -50,6 +50,16 @@ def test_a_corrected_site_is_not_of_the_topic(catalogue: Catalogue, policy: str,
     assert words(catalogue, policy, host) == expected
     if "mia" not in policy:
         assert words(catalogue, policy, host, device="192.168.1.10") == expected, "for everybody"
+
+
+def test_explain_says_that_it_was_corrected(catalogue: Catalogue) -> None:
+    parsed = parse_policy((PEOPLE + "corrections: {adult: [adult.example]}").encode(), None)
+    corrected = Catalogue.open(catalogue.generation, parsed.corrections)
+    rulesets = Rulesets(parsed, (), (), corrected)
+    device = find_device(rulesets, "192.168.1.9")
+    assert device is not None
+    steps = explain(rulesets, corrected, device, "adult.example", 0.0).points[0].steps
+    assert [step.why for step in steps if step.name == "category"] == ["a correction says that it is not adult"]
 
 
 def test_rules_about_pages_are_lifted_too(catalogue: Catalogue) -> None:
