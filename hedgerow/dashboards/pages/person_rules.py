@@ -63,7 +63,8 @@ from hedgerow.dashboards.routes import MANAGE, post
 from hedgerow.dashboards.switches import part_of
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.labels import title_of
-from hedgerow.dashboards.words.languages import language_of, message
+from hedgerow.dashboards.words.languages import Language, language_of, message
+from hedgerow.dashboards.words.reasons import duration_text
 from hedgerow.dashboards.words.rules import Times, bedtime_value, day_times, night_times, schedule_value
 from hedgerow.policies.access_subject import AccessSubject, access_subject, service_or_address
 from hedgerow.policies.model import GrantDuration, TimedRules
@@ -82,6 +83,8 @@ _YOUTUBE = {
 }
 """Summaries of a change of the chosen channels and videos, by whether one is removed."""
 _ENDS = ("from", "to")
+_NO_LIMIT = message("no limit")
+_TWO_LIMITS = message("%(school)s on school days, %(weekend)s at the weekend")
 _UNITS = {"h": message("Hours"), "min": message("Minutes")}
 
 
@@ -216,9 +219,14 @@ class PersonRulePages(PersonPageGroup):
         with at_field("school"):
             limit = BudgetLimit(what, parse_minutes(school), on_weekends)
         is_same = known is not None and (known.school, known.weekend) == (limit.school, limit.weekend)
-        text = message("%(name)s's time for %(what)s changed.") if what else message("%(name)s's time changed.")
+        text = (
+            message("%(name)s's time each day for %(what)s: %(time)s.")
+            if what
+            else message("%(name)s's time each day: %(time)s.")
+        )
+        edits = () if is_same else (budget_edit(name, limit),)
         return await self._save(
-            request, name, text, *([] if is_same else [budget_edit(name, limit)]), what=title_of(what, reader)
+            request, name, text, *edits, what=title_of(what, reader), time=limit_text(limit, reader)
         )
 
     @post("/people/{name}/schedule", MANAGE, page="/people/{name}/schedules")
@@ -429,3 +437,17 @@ def _part_path(name: str, item: str, *, wanted: bool, **query: str) -> str:
     """Return the part of a person's page that has the switch, which tells what was wanted of it."""
     shown = urlencode({**query, "switch": item, "to": "open" if wanted else "closed"})
     return f"{person_path(name)}/{part_of(item)}?{shown}"
+
+
+def limit_text(limit: BudgetLimit, reader: Language) -> str:
+    """Return the minutes of a limit in words.
+
+    >>> from hedgerow.dashboards.words.languages import language
+    >>> limit_text(BudgetLimit("", 60, 60), language("en")), limit_text(BudgetLimit("", 45, None), language("en"))
+    ('1 hour', '45 minutes on school days, no limit at the weekend')
+    """
+    school, weekend = (
+        reader.gettext(_NO_LIMIT) if each is None else duration_text(each, reader)
+        for each in (limit.school, limit.weekend)
+    )
+    return school if school == weekend else reader.gettext(_TWO_LIMITS, school=school, weekend=weekend)

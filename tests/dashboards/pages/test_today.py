@@ -192,6 +192,7 @@ def test_a_budget_is_one_tap(phone, home):
     phone.goto(f"{home.url}/people/tom#time")
     phone.get_by_role("form", name="Time for everything together every day").get_by_role("button", name="1½ h").click()
     expect(phone.locator("input[name=school]").first).to_have_value("90")
+    expect(phone.locator(".said")).to_contain_text("tom's time each day: 1 hour 30 minutes.")
     (allowance,) = (each for each in load_policy(home.policy_path).people["tom"].rules.budget or () if not each.subject)
     assert set(allowance.daily) == {90}
 
