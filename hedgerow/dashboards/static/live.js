@@ -25,7 +25,7 @@ const setAway = (away) => {
   if (away === isAway || !banner) return;
   isAway = away;
   banner.hidden = !away;
-  if (away && heard) banner.querySelector("time").textContent = new Date(heard).toLocaleTimeString(document.documentElement.lang, { hour: "2-digit", minute: "2-digit" });
+  if (away && heard) banner.querySelector("time").textContent = new Date(heard).toLocaleTimeString(document.documentElement.lang, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
   for (const each of document.querySelectorAll("main form :is(button, select, input, textarea)")) {
     if (away && !each.disabled) {
       each.disabled = true;

@@ -93,7 +93,7 @@ def phone(chromium: Browser, line: Line) -> Iterator[Page]:
 def is_away(page: Page) -> None:
     banner = page.locator("#offline")
     expect(banner).to_be_visible(timeout=WITHIN_MS)
-    expect(banner).to_contain_text(re.compile(r"Hedgerow does not answer\. Last known at \d\d:\d\d( [AP]M)?\."))
+    expect(banner).to_contain_text(re.compile(r"Hedgerow does not answer\. Last known at \d\d:\d\d\."))
     assert page.locator("main form button:enabled").count() == 0
 
 
