@@ -73,7 +73,7 @@ def test_a_blocked_path_shows_the_page_over_https(stand: Stand, net: SmallIntern
     assert reported[0].decision is not None
     assert (reported[0].decision.reason, reported[0].decision.rule and reported[0].decision.rule.line) == (
         Reason.RULE,
-        14,
+        15,
     )
 
 
