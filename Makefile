@@ -1,5 +1,5 @@
 # `make up` filters, `make test` tests; both set everything up first.
-.PHONY: help up setup dev test quick test-times release repo try-packages check check-types check-rest fix lock pictures docs screenshots walk chaos fuzz redteam bench-lists bench-first-day bench-protection bench-dns bench-dns-growth soak-dns bench-dns-abuse soak-connections bench-proxy bench-web bench-scale bench-policy bench-gateway bench-tunnel bench-memory bench-start bench-parsers bench-abuse bench-pictures conformance
+.PHONY: help up setup dev test quick test-times release repo image try-image try-packages check check-types check-rest fix lock pictures docs screenshots walk chaos fuzz redteam bench-lists bench-first-day bench-protection bench-dns bench-dns-growth soak-dns bench-dns-abuse soak-connections bench-proxy bench-web bench-scale bench-policy bench-gateway bench-tunnel bench-memory bench-start bench-parsers bench-abuse bench-pictures conformance
 
 # Tools run without the root on sys.path: the links there (dns, proxy, …) are signposts, not packages.
 export PYTHONSAFEPATH = 1
@@ -111,6 +111,14 @@ release: dev  ## Make wheel, sdist, Debian packages, SBOM and checksums of the l
 
 repo:  ## Add the packages in dist to the apt repository build/repo, signed with KEY; URL is the repository's address
 	packaging/debian/repo.sh dist build/repo "$(KEY)" "$(URL)"
+
+# Needs root, and what packaging/image/build.sh names.
+image: dev  ## Build a disk for PCs with Debian and the last commit in dist, as .img and .qcow2
+	packaging/image/build.sh dist
+
+# Needs root, qemu-system-x86 and what `make image` needs; without KVM, it takes half an hour.
+try-image: image  ## Boot that disk in QEMU, join its Wi-Fi with a simulated tablet, and pull the plug; ARGS are options
+	nice $(BIN)/python packaging/image/try_image.py --write $(ARGS) dist/hedgerow_*_amd64.img
 
 # Needs root, mmdebstrap, systemd-container, apt-utils, gpg, and the history of the repository.
 try-packages: dev  ## Install, upgrade, downgrade, restore, purge and publish the Debian packages in machines of their own; PARTS chooses
