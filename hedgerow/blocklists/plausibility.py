@@ -13,7 +13,7 @@ from pathlib import Path
 from hedgerow.blocklists.categories import is_good
 from hedgerow.blocklists.generation import EntryKind
 from hedgerow.blocklists.list_parser import ParseCache, ParsedSource, read_rules
-from hedgerow.blocklists.names import rule_key
+from hedgerow.blocklists.names import is_beneath, rule_key
 from hedgerow.blocklists.patterns import HostPattern, HostPatternMatcher
 from hedgerow.blocklists.rules import UrlRule
 from hedgerow.blocklists.sources import ESSENTIAL_PROBLEM, Source, essential_hosts, popular_hosts
@@ -51,15 +51,14 @@ def refusal_of_copy(lists: ParseCache, new: Source, good: Source | None) -> str:
         before = _rule_count(lists.parse_source(good)[1])
         if _rule_count(parsed_source) < MIN_SHARE_OF_PREVIOUS * before:
             return f"it shrank from {before:,} rules to {_rule_count(parsed_source):,}"
-    before_corrections = lists.parse_source(good)[1].corrections if good is not None else {}
-    if refusal := _refusal_for_canaries(parsed_source.corrections.keys() - before_corrections.keys()):
-        return refusal
     stated = _stated_count(lists.text_of(name))
     if _rule_count(parsed_source) < MIN_SHARE_OF_PREVIOUS * stated:
         return f"it says that it has {stated:,} entries, but {_rule_count(parsed_source):,} came"
-    return _refusal_for_popular_names(
-        new.category, parsed_source, read_rules(lists.folder / name) if parsed_source.url_rules else ()
-    )
+    rules = read_rules(lists.folder / name) if parsed_source.url_rules else ()
+    if refusal := _refusal_for_popular_names(new.category, parsed_source, rules):
+        return refusal
+    known = lists.parse_source(good)[1].corrections if good is not None else {}
+    return _refusal_for_canaries(parsed_source.corrections.keys() - known.keys())
 
 
 def _refusal_for_canaries(named: Collection[str]) -> str:
@@ -85,12 +84,14 @@ def _refusal_for_popular_names(category: str, parsed_source: ParsedSource, rules
     if is_good(category):
         return ""
     sample = popular_hosts() | essential_hosts()
-    blocked = sorted(blocked_hosts(parsed_source, popular_hosts()) | hosts_blocked_by_rules(rules, popular_hosts()))
+    left_out = {host for host in popular_hosts() if is_beneath(host, frozenset(parsed_source.corrections))}
+    named = blocked_hosts(parsed_source, popular_hosts()) | hosts_blocked_by_rules(rules, popular_hosts())
+    blocked = sorted(named | left_out)
     count = len(blocked) + parsed_source.problem_counts[ESSENTIAL_PROBLEM]
     if count <= MAX_SHARE_OF_POPULAR * len(sample):
         return ""
-    named = f", such as {', '.join(blocked[:3])}" if blocked else ""
-    return f"it blocks {count} of {len(sample)} essential and well-known names{named}"
+    such_as = f", such as {', '.join(blocked[:3])}" if blocked else ""
+    return f"it blocks {count} of {len(sample)} essential and well-known names{such_as}"
 
 
 def blocked_hosts(parsed_source: ParsedSource, hosts: frozenset[str]) -> set[str]:

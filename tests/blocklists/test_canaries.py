@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hedgerow.blocklists.compiler import CompileReport, compile_generation
 from hedgerow.blocklists.list_parser import ParseCache
 from hedgerow.blocklists.names import registered_domain
 from hedgerow.blocklists.plausibility import MAX_CANARIES, refusal_of_copy
-from hedgerow.blocklists.sources import Source, starter_sources
+from hedgerow.blocklists.sources import Source, popular_hosts, starter_sources
 
 ROOT = Path(__file__).parents[2]
 URL = "https://lists.example/list.txt"
@@ -112,6 +113,20 @@ def test_a_hundred_new_canaries_hold_an_update_back(
     good, new = (Source("list", "adult", tmp_path / name, URL) for name in ("good", "new"))
     refusal = refusal_of_copy(ParseCache(tmp_path / "parsed"), new, good)
     assert refusal.startswith("it names 100 sites of health, help, schools") if is_held else not refusal
+
+
+def test_canaries_count_among_the_names_that_everybody_knows(tmp_path: Path) -> None:
+    """They are left out of the list, and still show that it has gone wrong."""
+    for name, hosts in (("good", ["a.example"]), ("new", [*popular_hosts(), "a.example"])):
+        (tmp_path / name).write_text("\n".join(sorted(hosts)) + "\n")
+    refusals = {
+        refusal_of_copy(
+            ParseCache(tmp_path / "parsed"),
+            *(Source("list", "adult", tmp_path / name, url) for name in ("new", "good")),
+        )
+        for url in (None, URL)
+    }
+    assert all(re.match("it blocks 9[0-9] of [0-9]+ essential and well-known names", refusal) for refusal in refusals)
 
 
 def test_a_list_is_parsed_anew_when_it_becomes_a_downloaded_one(tmp_path: Path) -> None:
