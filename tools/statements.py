@@ -21,7 +21,7 @@ BUDGETS = {
     "blocklists": 3890,
     "dashboards": 7668,
     "dns": 4745,
-    "features": 11608,
+    "features": 11612,
     "journal": 3574,
     "network": 1329,
     "policies": 5909,

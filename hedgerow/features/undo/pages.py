@@ -44,6 +44,14 @@ _PAUSED = {
 }
 """Sentences about a pause: for homework only, for everybody, without an end."""
 
+_OVER = {
+    (False, False): message("%(name)s is paused no longer."),
+    (False, True): message("The pause for everybody is over."),
+    (True, False): message("Homework for %(name)s is over."),
+    (True, True): message("Homework for everybody is over."),
+}
+"""Sentences about the end of pauses: of homework only, of everybody."""
+
 
 class UndoPages(PageGroup):
     """The forms, and those that undo what they did."""
@@ -60,14 +68,17 @@ class UndoPages(PageGroup):
         undone = await undo_pause.run(self._context, caller, pause_id)
         if undone.again:
             return self._paused(request, undone.again)
-        return self._resumed(request, GrantTarget(device=undone.ended.device, person=undone.ended.person))
+        target = GrantTarget(device=undone.ended.device, person=undone.ended.person)
+        return self._resumed(request, target, [undone.ended])
 
     @form(access.resume)
     async def resume(self, request: Request, caller: Caller, order: GrantTarget) -> Response:
-        await access.resume.run(self._context, caller, order)
         target, now = (order.device, order.person), self._context.clock()
+        running = await run_in_threadpool(self._context.reader.pauses, now)
+        ended = [pause for pause in running if (pause.device, pause.person) == target]
+        await access.resume.run(self._context, caller, order)
         can_undo = await run_in_threadpool(self._journal.can_begin_pauses, *target, now)
-        return self._resumed(request, order, "/resume/undo" if can_undo else "")
+        return self._resumed(request, order, ended, "/resume/undo" if can_undo else "")
 
     @form(undo_resume)
     async def undo_resume(self, request: Request, caller: Caller, order: GrantTarget) -> Response:
@@ -117,9 +128,9 @@ class UndoPages(PageGroup):
         text = _PAUSED[pause.kind is PauseKind.HOMEWORK, whose is None, pause.ends is None]
         return self._done(request, text, undo, name=whose, ends=pause.ends)
 
-    def _resumed(self, request: Request, target: GrantTarget, undo: str = "") -> Response:
+    def _resumed(self, request: Request, target: GrantTarget, ended: Sequence[Pause], undo: str = "") -> Response:
         whose = target.person or target.device
-        text = message("%(name)s is paused no longer.") if whose else message("The pause for everybody is over.")
+        text = _OVER[{pause.kind for pause in ended} == {PauseKind.HOMEWORK}, whose is None]
         fields = {key: name for key, name in (("person", target.person), ("device", target.device)) if name}
         return self._done(request, text, undo, fields, name=whose)
 

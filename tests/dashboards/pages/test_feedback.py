@@ -110,7 +110,7 @@ def test_without_scripts_it_is_a_line_at_the_top(chromium, home):
         (
             "Homework for tom: an hour without games, videos and chats",
             "Homework for tom until 22:27.",
-            "tom is paused no longer.",
+            "Homework for tom is over.",
         ),
         # Minutes of this household are not in the journal: tests/features/undo takes them back.
         ("15 minutes extra for mia", "15 more minutes for mia today.", None),
