@@ -2,7 +2,7 @@
 # Builds hedgerow_VERSION_amd64.img, a disk for PCs with BIOS or UEFI, and the same as .qcow2, in a directory (default: dist). Needs root,
 # mmdebstrap, squashfs-tools, mtools, dosfstools, e2fsprogs, fdisk, qemu-utils, syslinux, systemd-boot-efi, Debian's archive and `make dev`.
 # PACKAGES is a folder with a Debian package that is built already. FIRMWARE names packages with the firmware of radios ("" for none).
-# The same commit and the same packages of Debian give the same disk, octet by octet.
+# Times, ids and names are fixed, so that the same commit and the same packages of Debian should give the same disk; nobody has compared two yet.
 set -eu
 umask 022
 cd "$(dirname "$0")/../.."

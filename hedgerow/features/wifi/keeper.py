@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from pathlib import Path
@@ -67,10 +67,10 @@ def wanted_by(view: LoadedSnapshot | None) -> Wanted | None:
 
 
 class WifiKeeper:
-    """The Wi-Fi of a state directory. `folder` has the files of a run."""
+    """The Wi-Fi of a state directory. `folder` has the files of a run, and `find` returns the radios."""
 
-    def __init__(self, state: Path, folder: Path = RUNTIME) -> None:
-        self._state, self._folder = state, folder
+    def __init__(self, state: Path, folder: Path = RUNTIME, find: Callable[[], list[Radio]] = find_radios) -> None:
+        self._state, self._folder, self._find = state, folder, find
         self._point: AccessPoint | None = None
         self._is_filtered = False
         self._programs: tuple[subprocess.Popen[bytes], ...] = ()
@@ -81,7 +81,7 @@ class WifiKeeper:
         """Bring the Wi-Fi one step closer to what is wanted, and return what there is. `now` is monotonic."""
         radios: list[Radio] = []
         try:
-            radios = find_radios()
+            radios = self._find()
             state = self._reconcile(wanted, radios, now)
         except FAILURES as error:
             self.close()
