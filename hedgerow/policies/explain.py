@@ -27,7 +27,7 @@ from hedgerow.policies.rule_index import BYPASS, Rule
 from hedgerow.policies.ruleset import Ruleset, Rulesets
 from hedgerow.policies.sites_seen import DAY_S, NEW_DOMAINS, registration_of
 from hedgerow.policies.text.addresses import parse_mac
-from hedgerow.policies.times.closing import bedtime_of
+from hedgerow.policies.times.closing import bedtimes_of
 from hedgerow.policies.times.schedule import state_at
 from hedgerow.policies.unlisted import UNTRUSTED_CERTIFICATE
 
@@ -222,7 +222,7 @@ class _StepSentences:
         if (closed := self.context.ruleset.closed) is not None:
             return f"the internet is closed by {closed.what or closed.reason.value}, but this is always open"
         users = self.rulesets.effective_users_of(self.device, self.at)
-        bedtimes = [(user, bedtime) for user in users if (bedtime := bedtime_of(user.layers)[1]) is not None]
+        bedtimes = [(user, bedtime) for user in users for _, bedtime in bedtimes_of(user)]
         if not bedtimes:
             return "no pause is in force, and there is no bedtime"
         states = [state_at(bedtime, user.zone, self.at, user.free) for user, bedtime in bedtimes]

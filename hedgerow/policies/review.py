@@ -24,6 +24,7 @@ from hedgerow.policies.network import ListSelection
 from hedgerow.policies.reading.schema import FEATURE_KEYS
 from hedgerow.policies.text.addresses import format_network
 from hedgerow.policies.time_model import Allowance, Schedule
+from hedgerow.policies.times.closing import bedtimes_of
 from hedgerow.policies.times.schedule import MINUTES_PER_DAY
 from hedgerow.policies.transports import LISTENERS
 
@@ -199,8 +200,7 @@ def _user_settings(users: tuple[EffectiveUser, ...]) -> SettingsByTopic:
 
 
 def _bedtime(user: EffectiveUser) -> str:
-    bedtime = next((rules.bedtime for _, rules in sorted(user.layers.items()) if rules.bedtime is not None), None)
-    return "" if bedtime is None else _spans(bedtime)
+    return ", ".join(_spans(bedtime) for _, bedtime in bedtimes_of(user))
 
 
 def _target(target: Target, zone: ZoneInfo) -> str:

@@ -12,6 +12,7 @@ from hedgerow.dashboards.words.labels import title_of
 from hedgerow.dashboards.words.languages import Language, message
 from hedgerow.policies.expiry import in_force
 from hedgerow.policies.model import Policy, Privacy, Rules, SafeSearch, Target, TargetKind, TimedRules, Verdict
+from hedgerow.policies.seats import SEAT_PREFIX
 from hedgerow.policies.time_model import Schedule
 from hedgerow.policies.times.schedule import DAY_NAMES, parse_clock, parse_interval, spans_on
 
@@ -114,7 +115,8 @@ def rules_text(
     schedules = (each for rules in layers for each in rules.schedules)
     own = {target.name for rules in layers[:-1] for target in rules.block}
     safe = next((rules.safe_search for rules in layers if rules.safe_search is not None), SafeSearch.OFF)
-    bedtime = next((rules.bedtime for rules in layers if rules.bedtime is not None), None)
+    bedtimes = [rules.bedtime for rules in layers if rules.bedtime is not None]
+    holding = bedtimes if profile.startswith(SEAT_PREFIX) else bedtimes[:1]
     return RulesText(
         title=reader.gettext(policy.profiles[profile].title),
         topics=_titles(reader, blocked, TargetKind.CATEGORY),
@@ -127,7 +129,9 @@ def rules_text(
         leaves_out=frozenset(all_blocked.keys() - blocked.keys()),
         allowed=_titles(reader, {name: target for name, target in allowed.items() if not target.always}, *TargetKind),
         always=_titles(reader, {name: target for name, target in allowed.items() if target.always}, *TargetKind),
-        nights=group_days(night_times(bedtime), reader, reader.gettext("every night")),
+        nights=tuple(
+            night for each in holding for night in group_days(night_times(each), reader, reader.gettext("every night"))
+        ),
         schedules=tuple(
             schedule_text(each, reader)
             for each in (map(childs_schedule, schedules) if for_child else schedules)

@@ -21,6 +21,7 @@ from hedgerow.policies.model import (
     Verdict,
 )
 from hedgerow.policies.rule_index import RuleScope, ScopeLayer
+from hedgerow.policies.seats import SEAT_PREFIX
 from hedgerow.policies.time_model import LATER_BEDTIME, PauseKind, Schedule, SpentBudget
 from hedgerow.policies.times.schedule import ScheduleState, state_at
 
@@ -168,16 +169,20 @@ class TimeRules:
             ),
             default=None,
         )
-        scope, bedtime = bedtime_of(user.layers)
-        if bedtime is not None:
+        later = [grant for grant in self._later_bedtimes if applies_to(grant, user)]
+        is_lifted = any(is_in_force(grant, now) for grant in later)
+        bedtimes = bedtimes_of(user)
+        if bedtimes:
+            effects.edges += boundaries_after(later, now)
+        closed = []
+        for scope, bedtime in bedtimes:
             state = self.state(bedtime, user, now)
             if state.until is not None:
                 effects.edges.append(state.until)
-            later = [grant for grant in self._later_bedtimes if applies_to(grant, user)]
-            effects.edges += boundaries_after(later, now)
-            is_lifted = any(is_in_force(grant, now) for grant in later)
             if is_wrong or (state.active and not is_lifted and (opened is None or opened > scope)):
-                yield Closure(Reason.BEDTIME, "bedtime", bedtime.origin, None if is_wrong else state.until, is_wrong)
+                until = None if is_wrong else state.until
+                closed.append(Closure(Reason.BEDTIME, "bedtime", bedtime.origin, until, is_wrong))
+        yield from sorted(closed, key=lambda each: float("inf") if each.until is None else each.until, reverse=True)
         for scope, rules, state in timed:
             then, otherwise = rules.internet is Verdict.BLOCK, rules.closed_otherwise
             closes = then or otherwise if is_wrong else then if state.active else otherwise
@@ -205,6 +210,15 @@ def _homework_layer(pause: Pause) -> ScopeLayer:
     services = [id for id, service in Services.load().by_id.items() if service.group in DISTRACTIONS]
     targets += [Target(TargetKind.SERVICE, id, origin) for id in services]
     return ScopeLayer(RuleScope.DEVICE, block=tuple(targets), until=pause.ends, schedule=PauseKind.HOMEWORK)
+
+
+def bedtimes_of(user: EffectiveUser) -> list[tuple[RuleScope, Schedule]]:
+    """Return the bedtimes that close the internet for a user: that of the nearest scope, and at a café's seat all.
+
+    A kind of session has hours of its own, and the café has its closing time.
+    """
+    found = [(scope, rules.bedtime) for scope, rules in sorted(user.layers.items()) if rules.bedtime is not None]
+    return found if user.profile.startswith(SEAT_PREFIX) else found[:1]
 
 
 def bedtime_of(layers: RulesByScope) -> tuple[RuleScope, Schedule | None]:

@@ -50,3 +50,11 @@ def test_targets_that_are_always_open_or_only_at_times() -> None:
         ("24 Dec 2026 – 26 Dec 2026", "00:00–24:00"),
         ("31 Dec 2026", "00:00–24:00"),
     )
+
+
+def test_a_seat_says_the_hours_of_its_kind_and_of_the_café():
+    policy = parse_policy(b'bedtime: "23:00-08:00"\nprofiles: {seat-child: {bedtime: "20:00-14:00"}}', None)
+    rules = rules_text(policy, "seat-child", None, "seat-1", language("en"), 0.0)
+    assert [times for _, times in rules.nights] == ["23:00–08:00", "20:00–14:00"]
+    rules = rules_text(policy, "child-8-12", None, "tv", language("en"), 0.0)
+    assert [times for _, times in rules.nights] == ["23:00–08:00"]
