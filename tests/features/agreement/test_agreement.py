@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from html import unescape
 from pathlib import Path
-from re import search
+from re import search, split, sub
 
 import httpx
 import pytest
@@ -127,6 +127,15 @@ def test_a_small_child_reads_short_sentences(house: House) -> None:
     assert "Also closed:" in house.page("/device/rules", MIA)
     house.edit("mia: {age: 9", "mia: {age: 8")
     assert "Also closed:" not in house.page("/device/rules", MIA)
+
+
+def test_sentences_for_a_small_child_are_short(house: House) -> None:
+    house.parent_says_yes("eve", promise=["together", "weekly", "ask", "why", "calm", "table"])
+    page = house.page("/device/rules", EVE).partition("<main")[2].partition("</main>")[0]
+    lines = [sub("<[^>]+>", "", line) for line in split("</(?:p|li|h1|h2|button)>", page)]
+    assert len(lines) > 15
+    for sentence in (each for line in lines for each in split(r"[.:?!;,] ?", " ".join(line.split()))):
+        assert len(sentence.split()) <= 13, sentence
 
 
 def test_the_child_may_be_first_and_the_parent_hears_of_it(house: House) -> None:
