@@ -58,7 +58,9 @@ address, port, data, count = sys.argv[1], int(sys.argv[2]), bytes.fromhex(sys.ar
 peer, octets = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM), 0
 peer.settimeout(1)
 peer.connect((address, port))
+end = time.monotonic() + 1  # what passes per second is limited
 for _ in range(count):
+    if time.monotonic() > end: break
     with contextlib.suppress(OSError):  # refused
         peer.send(data)
     time.sleep(0.001)
