@@ -191,3 +191,10 @@ def test_the_journal_goes_back_although_the_policy_is_wrong(state: Path, tmp_pat
     assert wrong.exit_code == 1
     assert "The policy stays as it is, and 0.1.0 may not start with it" in wrong.stderr
     assert version_of_copy(state / "journal.sqlite") == "0008"
+
+
+def test_a_copy_of_the_same_second_is_kept_beside(state: Path) -> None:
+    for _ in range(2):
+        assert downgrade(state).exit_code == 0
+        open_journal(state / "journal.sqlite").dispose()  # the newer version ran again
+    assert len(list((state / "backups").glob("*.before-downgrade-*"))) == 2
