@@ -84,6 +84,7 @@ bench-first-day: dev  ## Measure how many adult sites are blocked after the guid
 # Needs stored copies of public lists and snapshots of public repositories (ARGS="--data FOLDER --mirrors FOLDER"), and dnsmasq.
 bench-protection: dev  ## Measure what is blocked, and blocked by mistake, beside the peers
 	$(BIN)/python bench/protection.py --write $(ARGS)
+	$(BIN)/python bench/protection_topics.py --write $(ARGS)
 
 # Needs squid-openssl, e2guardian, nginx, hey, curl and Chromium.
 bench-proxy: dev  ## Measure tunnels, inspection, bodies and pages beside the peers

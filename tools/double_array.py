@@ -1,10 +1,12 @@
-"""The table that `hedgerow/blocklists/recognition/piece_table.py` reads, made from pieces and their weights."""
+"""The tables that `piece_table.py` and `topic_table.py` of `hedgerow/blocklists/recognition` read, made from pieces and
+their weights.
+"""
 
 from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 _BLOCK = 256
 _EMPTY = 0xFF
@@ -21,7 +23,7 @@ class _DoubleArray:
     """
 
     def __init__(self) -> None:
-        self.numbers, self.weights = array("I"), array("i")
+        self.numbers = array("I")
         self._taken, self._bases = bytearray(), {0}
         self._first = _BLOCK
         self._grow()
@@ -29,7 +31,6 @@ class _DoubleArray:
 
     def _grow(self) -> None:
         self.numbers.extend([_EMPTY] * _BLOCK)
-        self.weights.extend([0] * _BLOCK)
         self._taken.extend(bytes(_BLOCK))
 
     def add(self, slot: int, octets: Sequence[int]) -> int:
@@ -61,16 +62,34 @@ class _DoubleArray:
 
 def double_array(weights: Mapping[bytes, int]) -> bytes:
     """Return the table of pieces and their weights. The same pieces give the same octets."""
+    numbers, slot_of = _slots(weights)
+    found = array("i", bytes(4 * len(numbers)))
+    for piece, slot in slot_of.items():
+        found[slot] = weights.get(piece, 0)
+    return numbers.tobytes() + found.tobytes()
+
+
+def topic_array(weights: Mapping[bytes, tuple[int, int]]) -> bytes:
+    """Return the table of pieces and their two packed weights. The same pieces give the same octets."""
+    numbers, slot_of = _slots(weights)
+    found = array("q", bytes(16 * len(numbers)))
+    for piece, slot in slot_of.items():
+        found[2 * slot], found[2 * slot + 1] = weights.get(piece, (0, 0))
+    return numbers.tobytes() + found.tobytes()
+
+
+def _slots(pieces: Iterable[bytes]) -> tuple[array[int], dict[bytes, int]]:
+    """Return the numbers of all slots, and the slot of each piece and of each beginning of one."""
     following: dict[bytes, set[int]] = defaultdict(set)
-    for piece in weights:
+    for piece in pieces:
         for length, octet in enumerate(piece):
             following[piece[:length]].add(octet)
-    table, slots = _DoubleArray(), {b"": 0}
+    table, slots, slot_of = _DoubleArray(), {b"": 0}, dict[bytes, int]()
     for beginning in sorted(following, key=lambda each: (len(each), each)):
         base = table.add(slots.pop(beginning), sorted(following[beginning]))
         for octet in following[beginning]:
             piece, slot = beginning + bytes((octet,)), base ^ octet
-            table.weights[slot] = weights.get(piece, 0)
+            slot_of[piece] = slot
             if piece in following:
                 slots[piece] = slot
-    return table.numbers.tobytes() + table.weights.tobytes()
+    return table.numbers, slot_of

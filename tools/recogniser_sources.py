@@ -21,6 +21,7 @@ import yaml
 from hedgerow.blocklists.names import HOST, is_address, registered_domain
 
 MANIFEST = Path(__file__).parent / "recogniser.yaml"
+TOPICS_MANIFEST = Path(__file__).parent / "recogniser_topics.yaml"
 
 
 class Role(StrEnum):
@@ -55,6 +56,26 @@ class TrainingList:
     is_sampled: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class TopicList:
+    """A source of the training of topics. `topic` is a category, or `harmless`.
+
+    `rank` and `is_sampled` are those of a `TrainingList`. `is_noisy`: many names say nothing of the topic.
+    `is_composed`: the names are invented.
+    """
+
+    name: str
+    topic: str
+    format: str
+    url: str
+    licence: str
+    sha256: str
+    rank: int = 0
+    is_sampled: bool = False
+    is_noisy: bool = False
+    is_composed: bool = False
+
+
 def is_taken(domain: str) -> bool:
     """Return whether a domain of a sampled source, or beyond the well-known ones, takes part in training.
 
@@ -69,6 +90,15 @@ def load_manifest(path: Path = MANIFEST) -> tuple[TrainingList, ...]:
     return tuple(TrainingList(**{**entry, "role": Role(entry["role"])}) for entry in entries)
 
 
+def load_topics(path: Path = TOPICS_MANIFEST) -> tuple[dict[str, float], tuple[TopicList, ...]]:
+    """Read the manifest of topics: the assumed share of each topic, and the sources.
+
+    Raises ValueError or TypeError for an invalid one.
+    """
+    manifest = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return manifest["shares"], tuple(TopicList(**entry) for entry in manifest["sources"])
+
+
 @dataclass(frozen=True, slots=True)
 class NamedHost:
     """A host with its rank in a popularity list, 0 where the source has none."""
@@ -77,7 +107,7 @@ class NamedHost:
     rank: int = 0
 
 
-def read_names(source: TrainingList, path: Path) -> tuple[list[NamedHost], str]:
+def read_names(source: TrainingList | TopicList, path: Path) -> tuple[list[NamedHost], str]:
     """Return the hosts of a source in its order, without `www`, and the checksum of what was read.
 
     Raises OSError or ValueError.
@@ -87,7 +117,7 @@ def read_names(source: TrainingList, path: Path) -> tuple[list[NamedHost], str]:
     for file in files:
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     names: dict[str, NamedHost] = {}
-    for host, rank in _READERS[source.format](path):
+    for host, rank in _read_source(source, path):
         name = host.strip().lower().rstrip(".").removeprefix("www.")
         if (
             HOST.fullmatch(name)
@@ -99,9 +129,15 @@ def read_names(source: TrainingList, path: Path) -> tuple[list[NamedHost], str]:
     return list(names.values()), digest.hexdigest()
 
 
-def read_sources(
-    wanted: Iterable[TrainingList], paths: Mapping[str, str], *, other_versions: bool = False
-) -> dict[TrainingList, tuple[list[NamedHost], str]]:
+def _read_source(source: TrainingList | TopicList, path: Path) -> Iterator[tuple[str, int]]:
+    if isinstance(source, TopicList) and source.format == "topic-words":
+        return _read_topic_words(path, source.topic)
+    return _READERS[source.format](path)
+
+
+def read_sources[Source: (TrainingList, TopicList)](
+    wanted: Iterable[Source], paths: Mapping[str, str], *, other_versions: bool = False
+) -> dict[Source, tuple[list[NamedHost], str]]:
     """Return the hosts and the checksum of each source, of which `paths` names files or folders.
 
     Exits for one that is missing or other.
@@ -159,6 +195,44 @@ def _read_mirrors(path: Path) -> Iterator[tuple[str, int]]:
                     0,
                 )
                 yield f"{brand}-{_code(draw >> place)}.{_ENDS[place]}", 0
+
+
+_TOPIC_ENDS = (
+    "com",
+    "com",
+    "com",
+    "net",
+    "org",
+    "de",
+    "co.uk",
+    "fr",
+    "info",
+    "eu",
+    "shop",
+    "online",
+    "ru",
+    "es",
+    "nl",
+    "it",
+)
+
+
+def _read_topic_words(path: Path, topic: str) -> Iterator[tuple[str, int]]:
+    """Compose names of the lines of a topic, with its name before a bar and two groups of words after it, which a colon
+    separates. Words of the first group also stand alone.
+    """
+    for line in path.read_text(encoding="utf-8").splitlines():
+        name, _, words = line.partition("#")[0].partition("|")
+        first, _, second = words.partition(":")
+        if name.strip() != topic:
+            continue
+        for one in first.split():
+            yield f"{one}.com", 0
+            yield f"{one}.{_TOPIC_ENDS[crc32(one.encode()) % 16]}", 0
+        for one, other in itertools.product(first.split(), second.split()):
+            draw = crc32(f"{one}{other}".encode())
+            yield f"{one}{'-' if draw & 16 else ''}{other}.{_TOPIC_ENDS[draw & 15]}", 0
+            yield f"{other}{'-' if draw & 32 else ''}{one}.{_TOPIC_ENDS[draw >> 6 & 15]}", 0
 
 
 def _code(number: int) -> str:

@@ -217,9 +217,9 @@ class Texts:
     `sizes` are those of the texts alone.
     """
 
-    def __init__(self, hosts: Iterable[str]) -> None:
+    def __init__(self, hosts: Iterable[str], *, with_shapes: bool = True) -> None:
         judged = [text_of(host) for host in hosts]
-        texts = [(text + shape_of(text)).encode() for text in judged]
+        texts = [(text + shape_of(text) if with_shapes else text).encode() for text in judged]
         self.sizes = np.array([len(text) for text in judged])
         self.octets = np.frombuffer(b"".join(texts), dtype=np.uint8)
         self.rows = np.repeat(np.arange(len(texts), dtype=np.int32), [len(text) for text in texts])

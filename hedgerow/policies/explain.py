@@ -29,7 +29,7 @@ from hedgerow.policies.sites_seen import DAY_S, NEW_DOMAINS, registration_of
 from hedgerow.policies.text.addresses import parse_mac
 from hedgerow.policies.times.closing import bedtimes_of
 from hedgerow.policies.times.schedule import state_at
-from hedgerow.policies.unlisted import UNTRUSTED_CERTIFICATE
+from hedgerow.policies.unlisted import UNTRUSTED_CERTIFICATE, is_sure_enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,7 +336,9 @@ class _StepSentences:
         if not content.judges_names:
             return "names are not judged for this device"
         host = self.context.request.host
-        found = recogniser.recognise(host)
+        all_found = recogniser.recognitions(host)
+        decided = [each for each in all_found if decision is not None and each.category == decision.what]
+        found = next(iter(decided or all_found), None)
         if found is None:
             is_known = host in recogniser.well_known
             return (
@@ -346,7 +348,7 @@ class _StepSentences:
         looks = (
             f"its name imitates {parts}"
             if found.imitated
-            else f"its name looks like those of {found.category} sites: {parts}"
+            else f"its name looks like those of {_SITES.get(found.category, f'{found.category} sites')}: {parts}"
         )
         sure = f"{looks} (confidence {found.confidence} %; nobody has checked it)"
         if decision is None:
@@ -376,10 +378,23 @@ class _StepSentences:
         return f"open only because {decision.what} was allowed"
 
 
+_SITES = {
+    "dating": "sites for meeting partners",
+    "drugs": "sites that sell or promote drugs",
+    "alcohol-tobacco": "shops for alcohol, tobacco or vapes",
+    "weapons": "shops for weapons",
+    "hate": "sites of hateful or extremist groups",
+    "violence": "sites that show violence for its own sake",
+    "self-harm": "sites that encourage self-harm",
+    "ai-chat": "artificial companions",
+}
+"""Sites of a topic, for which its title alone would say too little."""
+
+
 def _why_not(context: RequestContext, found: Recognition) -> str:
     """Return why a host is open although its name looks like something."""
     content, rule = context.ruleset.content, context.ruleset.rules.categories.get(found.category)
-    if not (content.blocks_name(found.confidence) or content.marks_name(found.confidence)):
+    if not is_sure_enough(content, found):
         return "which is too little for this device"
     if rule is None or rule.allow:
         return f"but {found.category} is not blocked for this device"

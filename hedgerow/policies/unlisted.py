@@ -42,7 +42,7 @@ from hedgerow.blocklists.recognition.name_parts import is_sensitive
 from hedgerow.blocklists.recognition.recogniser import Recogniser, is_institution, is_judged
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.sources import essential_hosts, popular_hosts
-from hedgerow.policies.content import LENIENT_LIMIT, TUNNEL_TRAFFIC
+from hedgerow.policies.content import LENIENT_LIMIT, TUNNEL_TRAFFIC, ContentRules
 from hedgerow.policies.host_facts import HostFactIndex, background_hosts, parents_of
 from hedgerow.policies.mirrored_sites import CUSTOMERS_DOMAINS, spells_numbers
 from hedgerow.policies.model import Decision, Privacy, Reason, Verdict
@@ -50,6 +50,7 @@ from hedgerow.policies.remembered import BY_PAGE, remembered_as
 from hedgerow.policies.rule_index import BYPASS, MIRRORS
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.sites_seen import NEW_DOMAINS, can_be_new, origin_of_registration, site_of
+from hedgerow.policies.targets import HELP_FIRST
 
 DYNAMIC_DNS = "dynamic-dns"
 _NUMBERED_DOMAINS = CUSTOMERS_DOMAINS | {"nvidiagrid.net"}
@@ -226,16 +227,29 @@ def recognised_by_name(ruleset: Ruleset, catalogue: Catalogue, host: str) -> Rec
 
     An exception in a list of the category says that the host is not of it. So a list of corrections is just a list.
     """
-    content = ruleset.content
-    if not content.judges_names:
+    if not ruleset.content.judges_names:
         return None
-    found = Recogniser.load().recognise(host)
-    if found is None or not (content.blocks_name(found.confidence) or content.marks_name(found.confidence)):
+    found = [each for each in Recogniser.load().recognitions(host) if _counts(ruleset, each)]
+    if not found or is_canary_site(host) or not is_unlisted(ruleset, catalogue, host):
         return None
+    lifted = catalogue.hosts.lifted(host)
+    found = [each for each in found if not lifted & catalogue.mask_of([each.category])]
+    return max(found, key=lambda each: ruleset.content.blocks_name(each.confidence), default=None)
+
+
+def _counts(ruleset: Ruleset, found: Recognition) -> bool:
+    """Return whether what a name looks like is closed here, and sure enough."""
     rule = ruleset.rules.categories.get(found.category)
-    if rule is None or rule.allow or is_canary_site(host) or not is_unlisted(ruleset, catalogue, host):
-        return None
-    return None if catalogue.hosts.lifted(host) & catalogue.mask_of([found.category]) else found
+    return rule is not None and not rule.allow and is_sure_enough(ruleset.content, found)
+
+
+def is_sure_enough(content: ContentRules, found: Recognition) -> bool:
+    """Return whether a name is blocked or marked for what it looks like, where that is closed.
+
+    A mark about a topic that people need help with would tell on them, and keep nothing from them.
+    """
+    is_marked = content.marks_name(found.confidence) and found.category not in HELP_FIRST
+    return is_marked or content.blocks_name(found.confidence)
 
 
 def blocked_by_name(ruleset: Ruleset, catalogue: Catalogue, host: str) -> Decision | None:

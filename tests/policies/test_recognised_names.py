@@ -112,6 +112,29 @@ def test_explain_names_the_strongest_parts_and_the_confidence(catalogue: Catalog
     assert imitation.startswith("its name imitates roblox (confidence")
 
 
+def test_explain_says_in_a_sentence_what_a_topic_is(catalogue: Catalogue) -> None:
+    def last(settings: str, host: str) -> str:
+        rulesets, _ruleset = ruleset_of(settings, catalogue)
+        device = find_device(rulesets, "192.168.1.9")
+        assert device is not None
+        steps = explain(rulesets, catalogue, device, host, 0.0).points[0].steps
+        return next(step.why for step in steps if step.name == "name")
+
+    dating, starving = "serious-dating-for-singles.net", "proana-thinspo-tips.com"
+    assert "looks like those of sites for meeting partners: " in last("age: 9", dating)
+    assert "looks like those of sites that encourage self-harm: " in last("age: 9", starving)
+    assert last("age: 9, allow: [adult, dating]", dating).endswith("but dating is not blocked for this device")
+    assert last("age: 17", starving).endswith("which is too little for this device")
+
+
+def test_of_two_things_that_a_name_looks_like_the_one_that_is_closed_counts(catalogue: Catalogue) -> None:
+    host = "sexdating-singles-hookup.com"
+    assert words("age: 9", catalogue, host) in {"block recognised adult", "block recognised dating"}
+    assert words("age: 9, allow: [adult]", catalogue, host) == "block recognised dating"
+    assert words("age: 9, allow: [dating]", catalogue, host) == "block recognised adult"
+    assert words("age: 9, allow: [adult, dating]", catalogue, host) == "allow default"
+
+
 def test_no_helpline_and_no_site_of_a_shipped_good_list_is_recognised(catalogue: Catalogue) -> None:
     """Under the lowest possible threshold."""
     _rulesets, ruleset = ruleset_of("age: 9, recognise_names: {block: 1}", catalogue)

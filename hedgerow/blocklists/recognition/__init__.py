@@ -1,6 +1,7 @@
-"""Recognition of hosts that no list has, by their names: `Recogniser`, its `NameModel` and its `WellKnownNames`.
+"""Recognition of hosts that no list has, by their names: `Recogniser`, its `NameModel`, its `TopicModel` and its
+`WellKnownNames`.
 
-The files in `data/` are made by `tools/train_recogniser.py`, which documents their sources. They are mapped into
-memory, so that all workers share them. Deliberately absent: the lists, the policy, and anything that is learnt on this
-machine.
+The files in `data/` are made by `tools/train_recogniser.py` and `tools/train_topics.py`, which document their sources.
+They are mapped into memory, so that all workers share them. Deliberately absent: the lists, the policy, and anything
+that is learnt on this machine.
 """

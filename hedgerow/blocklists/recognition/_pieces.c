@@ -1,5 +1,5 @@
-/* Sums of the weights of pieces of names: PieceTable.add_up_in_python, in C. piece_table.py describes the table. And the fragments of rules
-   in a URL: FragmentTable.find. fragment_table.py describes that table.
+/* Sums of the weights of pieces of names: PieceTable.add_up_in_python and TopicTable.add_up_in_python, in C. piece_table.py and topic_table.py
+   describe the tables. And the fragments of rules in a URL: FragmentTable.find. fragment_table.py describes that table.
 
    Optional: without this module the Python code is used. It is built for the limited API, so that one file serves all versions of Python. */
 
@@ -11,6 +11,7 @@
 
 #define MAX_PIECE 9
 #define MAX_FRAGMENT 32
+#define TOPICS 8
 
 /* The table is in this machine's order of octets, as in Python, but need not be aligned. */
 static uint32_t
@@ -67,6 +68,61 @@ add_up(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t numbe
         total = sum_of(table.buf, slots, (const unsigned char *)text, length, starts < length ? starts : length);
     PyBuffer_Release(&table);
     return PyLong_FromLongLong(total);
+}
+
+/* As sum_of, but each slot has two numbers of 64 bits, in each of which stand the weights of four topics. */
+static void
+add_topics(const unsigned char *table, size_t slots, const unsigned char *text, Py_ssize_t length, uint64_t sums[2])
+{
+    const unsigned char *weights = table + slots * sizeof(uint32_t);
+    for (Py_ssize_t start = 0; start < length; start++) {
+        Py_ssize_t end = length - start > MAX_PIECE ? start + MAX_PIECE : length;
+        uint32_t base = number_at(table, 0) >> 8;
+        for (Py_ssize_t at = start; at < end; at++) {
+            size_t slot = base ^ text[at];
+            if (slot >= slots)
+                break;
+            uint32_t number = number_at(table, slot);
+            if ((number & 0xFF) != text[at])
+                break;
+            uint64_t both[2];
+            memcpy(both, weights + slot * sizeof both, sizeof both);
+            sums[0] += both[0];
+            sums[1] += both[1];
+            base = number >> 8;
+        }
+    }
+}
+
+static PyObject *
+add_up_topics(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t number)
+{
+    if (number != 2) {
+        PyErr_SetString(PyExc_TypeError, "add_up_topics takes a table and a text");
+        return NULL;
+    }
+    Py_ssize_t length;
+    const char *text = PyUnicode_AsUTF8AndSize(arguments[1], &length);
+    if (text == NULL)
+        return NULL;
+    Py_buffer table;
+    if (PyObject_GetBuffer(arguments[0], &table, PyBUF_SIMPLE) < 0)
+        return NULL;
+    uint64_t sums[2] = {0, 0};
+    size_t slots = (size_t)table.len / (sizeof(uint32_t) + sizeof sums);
+    if (slots > 0)
+        add_topics(table.buf, slots, (const unsigned char *)text, length, sums);
+    PyBuffer_Release(&table);
+    PyObject *found = PyTuple_New(TOPICS);
+    for (int topic = 0; found != NULL && topic < TOPICS; topic++) {
+        uint64_t *packed = &sums[topic / 4];
+        int32_t sum = (int32_t)((*packed + 0x8000) & 0xFFFF) - 0x8000;
+        *packed = (*packed - (uint64_t)(int64_t)sum) >> 16;
+        PyObject *item = PyLong_FromLong(sum);
+        if (item == NULL || PyTuple_SetItem(found, topic, item) < 0)
+            Py_CLEAR(found);
+    }
+    return found;
 }
 
 /* A trie in the order of its levels: the number of nodes, the first child of each node and one more, values, and letters. */
@@ -142,6 +198,7 @@ find_fragments(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize
 
 static PyMethodDef methods[] = {
     {"add_up", (PyCFunction)(void (*)(void))add_up, METH_FASTCALL, "Return the sum of the weights of pieces that begin at the first octets of a text."},
+    {"add_up_topics", (PyCFunction)(void (*)(void))add_up_topics, METH_FASTCALL, "Return the sum of the weights of pieces for each topic."},
     {"find_fragments", (PyCFunction)(void (*)(void))find_fragments, METH_FASTCALL, "Return the numbers of all fragments in a text."},
     {NULL, NULL, 0, NULL},
 };

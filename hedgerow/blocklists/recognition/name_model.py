@@ -8,6 +8,7 @@ number for each of them: both weights, packed. Pure, apart from opening the file
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -84,7 +85,7 @@ class Recognition:
     imitated: str = ""
 
 
-_recognition = cache(Recognition)  # there are two hundred at most
+cached_recognition = cache(Recognition)  # there are a thousand at most
 
 
 class NameModel:
@@ -105,7 +106,10 @@ class NameModel:
 
     def judge_part(self, part: str) -> Recognition | None:
         """Return the category that the `site_part` of a host looks like. The caller checks `is_inconclusive`."""
-        text = text_of(part)
+        return self.judge_text(text_of(part))
+
+    def judge_text(self, text: str) -> Recognition | None:
+        """Return the same of the text of a `site_part`."""
         found = self._judge_text(text)
         if found is None:
             return None
@@ -124,7 +128,7 @@ class NameModel:
             total = self._pieces.add_up(text, end) + self._sum_of_end(text[end:])
         second = (total + _HALF) >> PACK_BITS
         first = total - (second << PACK_BITS)
-        size = _SIZES[len(text)]
+        size = SIZES[len(text)]
         if first < self._first.floor * size and second < self._second.floor * size:
             return None
         return self._best(first / size, second / size)
@@ -132,26 +136,32 @@ class NameModel:
     def _best(self, first: float, second: float) -> Recognition:
         odds, others = self._first.slope * first + self._first.offset, self._second.slope * second + self._second.offset
         category, odds = (self.meta.categories[0], odds) if odds >= others else (self.meta.categories[1], others)
-        return _recognition(category, math.floor(100 / (1 + math.exp(-odds))))
+        return cached_recognition(category, math.floor(100 / (1 + math.exp(-odds))))
 
-    def strongest_parts(self, host: str, category: str) -> tuple[str, ...]:
-        """Return the parts of a name that weigh most for a category, the strongest first."""
-        text, index = text_of(host), self.meta.categories.index(category)
-        heat = [0.0] * len(text)
-        for start, end, weight in self._pieces.weights_in(text):
-            for place in range(start, end):
-                heat[place] += unpack(weight)[index] / (end - start)
-        runs: list[tuple[float, str]] = []
-        threshold = max(heat) / 8
+    def strongest_parts(self, text: str, category: str) -> tuple[str, ...]:
+        """Return the parts of the text of a name that weigh most for a category, the strongest first."""
+        index = self.meta.categories.index(category)
+        weights = ((start, end, unpack(weight)[index]) for start, end, weight in self._pieces.weights_in(text))
+        return strongest_parts(text, weights)
+
+
+def strongest_parts(text: str, weights: Iterable[tuple[int, int, int]]) -> tuple[str, ...]:
+    """Return the parts of a text that weigh most. `weights` has the beginning, end and weight of each piece."""
+    heat = [0.0] * len(text)
+    for start, end, weight in weights:
+        for place in range(start, end):
+            heat[place] += weight / (end - start)
+    runs: list[tuple[float, str]] = []
+    threshold = max(heat) / 8
+    run, strength = "", 0.0
+    for character, warmth in [*zip(text, heat, strict=True), (".", 0.0)]:
+        if warmth > threshold and character != ".":
+            run, strength = run + character, strength + warmth
+            continue
+        if len(run) >= MIN_PIECE:
+            runs.append((strength, run.strip("-")))
         run, strength = "", 0.0
-        for character, warmth in [*zip(text, heat, strict=True), (".", 0.0)]:
-            if warmth > threshold and character != ".":
-                run, strength = run + character, strength + warmth
-                continue
-            if len(run) >= MIN_PIECE:
-                runs.append((strength, run.strip("-")))
-            run, strength = "", 0.0
-        return tuple(part for _strength, part in sorted(runs, key=lambda each: -each[0])[:_MOST_PARTS])
+    return tuple(part for _strength, part in sorted(runs, key=lambda each: -each[0])[:_MOST_PARTS])
 
 
 def unpack(packed: int) -> tuple[int, int]:
@@ -164,7 +174,7 @@ def unpack(packed: int) -> tuple[int, int]:
     return packed - (second << PACK_BITS), second
 
 
-_SIZES = tuple(math.sqrt(length) for length in range(MAX_TEXT + 1))
+SIZES = tuple(math.sqrt(length) for length in range(MAX_TEXT + 1))
 """By the length of a text, the number by which its score is divided, so that long names do not score higher than short
 ones.
 """

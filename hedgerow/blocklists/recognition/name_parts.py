@@ -107,16 +107,21 @@ def is_inconclusive(host: str) -> bool:
     labels = own_labels(host)
     name = ".".join(labels)
     neutral = _NEUTRAL.sub("-", name)
-    if "xn--" in name or _HELP.search(name + "."):
+    if "xn--" in name or names_help(f"{name}."):
         return True
     if _EXPLICIT.search(neutral):  # most names that are asked about
         return False
-    return (
-        neutral != name
-        or _FIELDS.search(f".{name}.") is not None
-        or _is_code(labels)
-        or not _has_indicative_word(labels)
-    )
+    return names_a_field(f".{name}.") or is_code(labels) or not _has_indicative_word(labels)
+
+
+def names_help(name: str) -> bool:
+    """Return whether a name with a dot at its end is one of help."""
+    return _HELP.search(name) is not None
+
+
+def names_a_field(name: str) -> bool:
+    """Return whether a name between two dots has a word for people, or of health, education, news or the like."""
+    return _NEUTRAL.search(name) is not None or _FIELDS.search(name) is not None
 
 
 def is_sensitive(host: str) -> bool:
@@ -131,7 +136,7 @@ def is_sensitive(host: str) -> bool:
     return "xn--" in host or any(words.search(f".{host}.") for words in (_HELP, _NEUTRAL, _FIELDS))
 
 
-def _is_code(labels: list[str]) -> bool:
+def is_code(labels: list[str]) -> bool:
     """Return whether the site itself has a short name that may mean anything."""
     is_short = _CODE.fullmatch(labels[0].replace("-", "")) is not None
     return is_short and (len(labels) < 3 or ".".join(labels[1:]) in load_public_suffixes().registries)

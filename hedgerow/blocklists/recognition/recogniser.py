@@ -1,4 +1,5 @@
-"""Judgement of a host by its name alone: look-alikes of well-known names first, then the model.
+"""Judgement of a host by its name alone: look-alikes of well-known names first, then the models: adult and gambling,
+and topics.
 
 Pure, apart from opening the files.
 
@@ -18,7 +19,9 @@ from hedgerow.blocklists.generation import map_file
 from hedgerow.blocklists.names import is_address, load_public_suffixes
 from hedgerow.blocklists.recognition.look_alikes import LookAlikes
 from hedgerow.blocklists.recognition.name_model import WELL_KNOWN_FILE, NameModel, Recognition
-from hedgerow.blocklists.recognition.name_parts import is_inconclusive, site_part
+from hedgerow.blocklists.recognition.name_parts import is_inconclusive, site_part, text_of
+from hedgerow.blocklists.recognition.topic_model import TopicModel
+from hedgerow.blocklists.recognition.topic_parts import is_open_topic, is_undressing
 
 DATA = Path(__file__).parent / "data"
 _CACHED_SITES: Final = 16_384
@@ -78,13 +81,16 @@ class WellKnownNames:
 
 
 class _Findings(NamedTuple):
-    """The look-alike that the name of a site is, and the category that it looks like."""
+    """The look-alike that the name of a site is, the category that it looks like, and the topic."""
 
     look_alike: Recognition | None
     likeness: Recognition | None
+    topic: Recognition | None
 
 
-_NOTHING: Final = _Findings(None, None)
+_NOTHING: Final = _Findings(None, None, None)
+_UNDRESSED: Final = Recognition("adult", 90)
+"""The finding about a maker of undressed pictures, whose names no list teaches. The confidence is not calibrated."""
 
 
 class Recogniser:
@@ -94,7 +100,7 @@ class Recogniser:
     """
 
     def __init__(self, folder: Path = DATA) -> None:
-        self.model = NameModel(folder)
+        self.model, self.topics = NameModel(folder), TopicModel(folder)
         self.well_known = WellKnownNames(folder / WELL_KNOWN_FILE)
         self._look_alikes = LookAlikes.load(folder)
         self.findings = lru_cache(maxsize=_CACHED_SITES)(self._find)
@@ -106,25 +112,43 @@ class Recogniser:
         return Recogniser()
 
     def recognise(self, host: str) -> Recognition | None:
-        """Return what a canonical host looks like by its name; None for most hosts."""
+        """Return what a canonical host looks like most by its name; None for most hosts."""
+        found = self.recognitions(host)
+        return found[0] if found else None
+
+    def recognitions(self, host: str) -> tuple[Recognition, ...]:
+        """Return all that a canonical host looks like by its name, the likeliest first: a look-alike alone, or adult or
+        gambling and a topic, of which a policy may close one only.
+        """
         findings = self.findings(site_part(host))
         if findings is None:
-            return None
-        found = findings.look_alike or self._look_alikes.judge_front(host)
-        if found is None and findings.likeness is not None and not is_inconclusive(host):
-            found = findings.likeness
-        return found if found is not None and is_judged(host) else None
+            return ()
+        if look_alike := findings.look_alike or self._look_alikes.judge_front(host):
+            return (look_alike,) if is_judged(host) else ()
+        likeness, topic = findings.likeness, findings.topic
+        found = []
+        if topic is not None and not is_open_topic(host, topic.category):
+            found.append(topic)
+        if likeness is not None and not is_inconclusive(host):
+            found.append(likeness)
+        found.sort(key=lambda each: -each.confidence)
+        return tuple(found) if found and is_judged(host) else ()
 
     def _find(self, part: str) -> _Findings | None:
         """Return the findings about the `site_part` of a host; None if it is well known."""
         if part in self.well_known:
             return None
-        look_alike, likeness = self._look_alikes.judge_site(part), self.model.judge_part(part)
-        return _Findings(look_alike, likeness) if look_alike or likeness else _NOTHING
+        text = text_of(part)
+        likeness = _UNDRESSED if is_undressing(text) else self.model.judge_text(text)
+        findings = _Findings(self._look_alikes.judge_site(part), likeness, self.topics.judge_text(text))
+        return _NOTHING if findings == _NOTHING else findings
 
     def strongest_parts(self, host: str, found: Recognition) -> tuple[str, ...]:
         """Return the parts of a name that speak for a finding, or the well-known name that it imitates."""
-        return (found.imitated,) if found.imitated else self.model.strongest_parts(host, found.category)
+        if found.imitated:
+            return (found.imitated,)
+        model = self.topics if found.category in self.topics.meta.topics else self.model
+        return model.strongest_parts(text_of(host), found.category)
 
 
 def is_institution(host: str) -> bool:

@@ -111,7 +111,8 @@ class PageTranslation:
         """The heading and the sentence for a blocked request."""
         reasons = self.words["young"]["reasons"] if young else self.words["reasons"]
         has_own_words = decision.reason in _REASONS_WITH_OWN_WORDS
-        detail = reasons.get(decision.what) if has_own_words else None  # such as the way round the filter
+        own = reasons.get(f"{decision.reason}-{decision.what}") or reasons.get(decision.what)
+        detail = own if has_own_words else None  # such as the way round the filter
         if is_by_page(decision):
             detail = reasons.get("recognised-label" if is_by_label(decision) else "recognised-page")
         words = detail or reasons.get(decision.reason.value) or reasons["default"]

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from hedgerow.blocklists.recognition import piece_table
 from hedgerow.blocklists.recognition.look_alikes import LookAlikes
 from hedgerow.blocklists.recognition.name_model import PACK_BITS, unpack
-from hedgerow.blocklists.recognition.name_parts import is_inconclusive
+from hedgerow.blocklists.recognition.name_parts import is_inconclusive, text_of
 from hedgerow.blocklists.recognition.recogniser import DATA, Recogniser, is_judged
+from hedgerow.blocklists.recognition.topic_parts import is_open_topic
 from hedgerow.blocklists.sources import essential_hosts, popular_hosts
 
 MAX_OCTETS = 4 << 20
@@ -253,5 +254,8 @@ def test_the_end_of_a_name_is_judged_like_all_of_it(host: str) -> None:
     whole = None
     if host not in recogniser.well_known:
         by_model = None if is_inconclusive(host) else recogniser.model.judge_part(host)
-        whole = recogniser._look_alikes.judge(host) or by_model
+        topic = recogniser.topics.judge_text(text_of(host))
+        by_topic = None if topic is None or is_open_topic(host, topic.category) else topic
+        likeliest = max(filter(None, (by_topic, by_model)), key=lambda each: each.confidence, default=None)
+        whole = recogniser._look_alikes.judge(host) or likeliest
     assert recogniser.recognise(host) == (whole if whole is not None and is_judged(host) else None)
