@@ -90,6 +90,8 @@ class Batch:
         """
         statements = _Statements.of(store.dialect)
         with store.begin() as connection:
+            if not self.requests:  # the child was told that its parents were asked
+                store.dialect.commit_soon(connection)
             if self.number and not self._is_new(store, connection):
                 return 0
             if self.observations:

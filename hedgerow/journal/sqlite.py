@@ -41,11 +41,12 @@ CHECKPOINT_TRIES = 6
 
 _KEPT_CONNECTIONS = 5
 LOG_SUFFIXES = ("-wal", "-shm")
-# WAL: readers never wait for the writer, and a killed process loses at most its open transaction. NORMAL: a power cut
-# may lose the last moment's rows, never the file.
+# WAL: readers never wait for the writer, and a killed process loses at most its open transaction. FULL: what was
+# confirmed is on the disk, also after a power cut. NORMAL: a power cut may lose the last rows, never the file.
+_ON_DISK, _SOON_ON_DISK = "synchronous=FULL", "synchronous=NORMAL"
 _PRAGMAS = (
     "journal_mode=WAL",
-    "synchronous=NORMAL",
+    _ON_DISK,
     f"busy_timeout={BUSY_TIMEOUT_S * 1000:.0f}",
     "journal_size_limit=16777216",
 )
@@ -76,6 +77,7 @@ class SqliteDialect(Dialect):
             max_overflow=MAX_CONNECTIONS - _KEPT_CONNECTIONS,
         )
         event.listen(engine, "connect", _set_pragmas)
+        event.listen(engine, "checkin", _sync_again)
         return engine
 
     def open_error(self, error: Exception) -> JournalError:
@@ -87,6 +89,9 @@ class SqliteDialect(Dialect):
 
     def limit_turn(self, _connection: Connection, _seconds: float) -> None:
         """Do nothing: one process writes at a time."""
+
+    def commit_soon(self, connection: Connection) -> None:
+        connection.exec_driver_sql(f"PRAGMA {_SOON_ON_DISK}")
 
     def create_schema(self, connection: Connection) -> None:
         metadata.create_all(connection)
@@ -217,6 +222,13 @@ def _set_pragmas(connection: Any, _record: Any) -> None:
     with closing(connection.cursor()) as cursor:
         for pragma in _PRAGMAS:
             cursor.execute(f"PRAGMA {pragma}")
+
+
+def _sync_again(connection: Any, _record: Any) -> None:
+    """Undo `commit_soon` when a connection goes back to the pool. It has no transaction then."""
+    if connection is not None:  # a connection that is broken is None
+        with closing(connection.cursor()) as cursor:
+            cursor.execute(f"PRAGMA {_ON_DISK}")
 
 
 _DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)

@@ -150,6 +150,12 @@ class Dialect(ABC):
     def limit_turn(self, connection: Connection, seconds: float) -> None:
         """Let the server end this transaction if it waits or is idle for longer."""
 
+    def commit_soon(self, connection: Connection) -> None:  # noqa: B027 (a server has its own setting)
+        """Let the commit of a transaction, which has to begin with this, return before its rows are on the disk.
+
+        For what nobody was told is kept: a power cut may lose it, but not the database.
+        """
+
     @abstractmethod
     def create_schema(self, connection: Connection) -> None:
         """Create all tables of this version in an empty database."""

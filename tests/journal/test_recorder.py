@@ -10,6 +10,7 @@ import threading
 import pytest
 from sqlalchemy import event, func, select
 
+from hedgerow.journal.accounts import AccountRow, AccountStore
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.messages import CounterDelta, DeviceSeen, ProtectionSeen
 from hedgerow.journal.reader import JournalReader
@@ -360,6 +361,7 @@ WRITER = """
 import sys, time
 from pathlib import Path
 from hedgerow.journal.recorder import Recorder
+from hedgerow.journal.accounts import AccountRow, AccountStore
 from hedgerow.journal.database import open_journal
 from hedgerow.policies.model import DeviceId, RequestKind, Observation, Reason, Verdict
 recorder = Recorder(open_journal(Path(sys.argv[1])))
@@ -390,6 +392,21 @@ def test_kill_9_loses_nothing_that_was_flushed(tmp_path):
     recorder.add([seen()])
     assert recorder.flush() == 1
     engine.dispose()
+
+
+def test_what_was_confirmed_waits_for_the_disk(sqlite_journal):
+    """A password, an answer and money are there after a power cut. Only what was seen may be lost."""
+    levels: list[object] = []
+    event.listen(
+        sqlite_journal.engine, "commit", lambda each: levels.append(each.exec_driver_sql("PRAGMA synchronous").scalar())
+    )
+    recorder = Recorder(sqlite_journal)
+    for told in (seen(), AccessRequest(NOW, DeviceId("mia-tablet"), "mia", "example.org"), seen()):
+        recorder.add([told])
+        recorder.flush()
+    AccountStore(sqlite_journal).add_account(AccountRow("ana", "admin", "x", NOW))
+    soon, on_disk = 1, 2
+    assert levels == [soon, on_disk, soon, on_disk]
 
 
 def test_run_flushes_in_the_background_and_at_the_end(journal):
