@@ -104,6 +104,8 @@ DASHBOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
         (
             Panel("Requests waiting", (("sum(hedgerow_access_requests_open)", ""),), 6, kind="stat"),
             Panel("Closed by a quiet hour", (("sum(hedgerow_quiet_hour_closed)", ""),), 6, kind="stat"),
+            Panel("Children's Wi-Fi is open", (("min(hedgerow_wifi_open)", ""),), 6, kind="stat"),
+            Panel("Devices in the children's Wi-Fi", (("sum(hedgerow_wifi_devices)", ""),), 6, kind="stat"),
             Panel("Queries a second", ((_rate("hedgerow_dns_queries_total"), ""),), 6, "reqps", "stat"),
             Panel("Blocked of all names", ((_BLOCKED, ""),), 6, "percentunit", "stat"),
             Panel("Ways round tried (1 d)", ((_BYPASSES, ""),), 6, kind="stat"),

@@ -149,5 +149,6 @@ def canary_line(host: str) -> str:
     """Return the line of a host in the file.
 
     >>> canary_line("example.org")
+    'a05932df3184aa14fbda'
     """
     return f"{digest_of(host):0{8 + 2 * _DIGEST_BYTES}x}{_HELD_OUT if is_held_out(host) else ''}"

@@ -285,6 +285,7 @@ OTHERS: dict[str, Any] = {
     "lists.[].refresh": "1d",
     "include": ["more.yaml", "empty.yaml"],
     "locked": [],
+    "corrections": {"adult": ["school.example"]},
     "code_of_conduct": "phrases.txt",
     "unopened_seats": "child",
     "phrase_lists": [],

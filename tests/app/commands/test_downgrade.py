@@ -100,7 +100,7 @@ KNOWN_BEFORE = {
 """The actions of the versions whose tables are 0018 to 0026: another one ends their counter."""
 OPENINGS = {"allow", "allow-adult"}
 """Those that came with 0027."""
-MONEY = {"article", "deposit", "charge"}
+MONEY = {"article", "deposit", "charge", "undo"}
 
 
 @pytest.mark.parametrize("tables", ["0018", "0026", "0029"])

@@ -34,6 +34,7 @@ ADDED_ONLY = {
     "/counter/duty",
     "/organisation/edit",
     "/lists",
+    "/lists/corrections/import",
     "/pause",
 }
 """Forms with a default, and those that compare in another way."""

@@ -23,7 +23,6 @@ not exempt is inspected.
 
 *Fresh MAC* is a device of a child with a new MAC address that nobody has named, in a home with children, without strict mode: it gets names
 and pages only, by the rules of all children. A dash is at rows that change the device's address or router themselves.
-
 """
 
 NORMALLY = """
