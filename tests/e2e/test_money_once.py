@@ -20,7 +20,7 @@ from joined_machines import join
 from playwright.sync_api import Browser, expect
 from postgres_server import PostgresServer, running_server
 from small_internet import SmallInternet
-from small_internet.browser import browser_for_pages
+from small_internet.browser import browser_for_pages, wait_for_script
 from small_internet.clients import curl
 from small_internet.running import Hedgerow, hedgerow_again, network_section, running_hedgerow, wait_until
 
@@ -125,7 +125,7 @@ def test_two_taps_on_a_phone_open_a_seat_once(cafe: Hedgerow, counter: httpx.Cli
             wait_until(lambda: page.title() and sent.count("POST") == 2, 20, "both taps are sent")
         finally:
             os.kill(control, signal.SIGCONT)
-        page.wait_for_function("!window.isBefore && document.readyState === 'complete'")
+        wait_for_script(page, "!window.isBefore && document.readyState === 'complete'")
 
     tap_twice("Open seat-8")
     expect(seat).to_contain_text("60")

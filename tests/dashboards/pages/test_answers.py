@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
+from small_internet.browser import wait_for_script
 from web_server import NOW, Web
 from web_server.household import fill
 
@@ -70,9 +71,10 @@ def test_allow_this_opens_the_app_above_the_bar_and_says_so(parent: Page, web: W
     summary.click()
     hour = part.get_by_role("button", name="An hour")
     expect(hour).to_be_visible()
-    parent.wait_for_function(
+    wait_for_script(
+        parent,
         "() => document.querySelector('.parts details[open] > .allow').getBoundingClientRect().bottom"
-        " <= document.querySelector('.top nav').getBoundingClientRect().top"
+        " <= document.querySelector('.top nav').getBoundingClientRect().top",
     )
     expect(part.get_by_text("Allow Roblox for mia")).to_be_visible()
     assert _is_accessible(parent)

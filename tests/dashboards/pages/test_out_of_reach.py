@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from small_internet.browser import wait_for_script
 from web_server import NOW, Web
 from web_server.household import fill
 
@@ -122,8 +123,8 @@ def test_an_open_page_says_that_nothing_answers_and_comes_back(
 def test_the_installed_app_never_shows_the_browsers_own_error(phone: Page, line: Line) -> None:
     phone.evaluate("navigator.serviceWorker.ready.then(() => 0)")
     phone.reload()  # from now on the service worker has the page
-    phone.wait_for_function("async () => Boolean(await (await caches.open('shell')).match('/out-of-reach'))")
-    phone.wait_for_function("async () => Boolean(await (await caches.open('today')).match('/'))")
+    wait_for_script(phone, "async () => Boolean(await (await caches.open('shell')).match('/out-of-reach'))")
+    wait_for_script(phone, "async () => Boolean(await (await caches.open('today')).match('/'))")
     line.cut()
     phone.evaluate("document.querySelector('.everybody form').requestSubmit()")  # faster than the page notices
     expect(phone.get_by_role("heading", name="Hedgerow does not answer")).to_be_visible()

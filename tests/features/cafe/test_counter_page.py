@@ -10,7 +10,7 @@ from typing import Literal
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from small_internet.browser import browser_for_pages, look_through
+from small_internet.browser import browser_for_pages, look_through, wait_for_script
 from web_server import NOW, TOKEN, Web, running_web
 
 from hedgerow.features.cafe.counter_store import CounterAction, CounterEntry, CounterStore, StaffRow
@@ -133,12 +133,12 @@ def test_the_end_of_a_guests_time_sounds_where_somebody_said_yes_once(web: Web, 
     expect(switch).to_be_hidden()
     page.get_by_role("button", name="Yes, sound").tap()
     expect(switch).to_be_checked()
-    page.wait_for_function("window.tones > 0")  # as it will sound
+    wait_for_script(page, "window.tones > 0")  # as it will sound
     assert rung(page) == (True, True)
 
     pass_a_minute(web, "seat-1")
     expect(page.locator("[data-seat=seat-1]")).to_contain_text("Time is over")
-    page.wait_for_function("window.tones > 0")
+    wait_for_script(page, "window.tones > 0")
     assert rung(page) == (True, True)
     page.reload()
     expect(switch).to_be_checked()
@@ -157,12 +157,12 @@ def test_an_end_while_the_page_loads_again_sounds_too(web: Web, page: Page) -> N
     page.add_init_script(SPY)
     page.reload()
     page.get_by_role("button", name="Yes, sound").tap()
-    page.wait_for_function("window.tones > 0")
+    wait_for_script(page, "window.tones > 0")
     page.goto("about:blank")
     sit(web, "seat-1")
     pass_a_minute(web, "seat-1")
     page.goto(f"{web.url}/counter")
-    page.wait_for_function("window.shakes > 0")
+    wait_for_script(page, "window.shakes > 0")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -9,6 +9,7 @@ import os
 import shutil
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from axe_playwright_python.base import AXE_SCRIPT, AxeResults
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
 _HEADLESS_SHELL = Path("/usr/bin/chromium-headless-shell")
@@ -40,6 +41,21 @@ def browser_for_pages(*, program: Path = FOR_PAGES, args: Sequence[str] = (), **
         )
         yield browser
         browser.close()
+
+
+def wait_for_script(page: Page, expression: str, seconds: float = 60) -> None:
+    """Wait until a JavaScript expression, or what a function returns, is true on a page.
+
+    Playwright's own `wait_for_function` evaluates the text each time, which the policy of Hedgerow's pages refuses from
+    the second time on.
+    """
+    ends = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(Error):  # between two pages
+            if page.evaluate(expression):
+                return
+        assert time.monotonic() < ends, f"not within {seconds} s: {expression}"
+        page.wait_for_timeout(50)
 
 
 def look_through(page: Page, options: Mapping[str, object] | None = None) -> AxeResults:
