@@ -4,8 +4,8 @@ intervals.
     .venv/bin/python bench/protection_topics.py [--data FOLDER] [--mirrors FOLDER] [--write]
 
 Names that share a registered domain with a training list are left out of the lists, and names of any of these lists
-out of the harmless ones. Each list was read once, after the last training; thresholds were chosen on names that the
-training held back. A row is for a child of 8 to 12 (60 %) and for one of 13 to 15 (85 %).
+out of the harmless ones. Thresholds were chosen on names that the training held back; the notes of the page say how
+often the lists were read. A row is for a child of 8 to 12 (60 %) and for one of 13 to 15 (85 %).
 """
 
 from __future__ import annotations
