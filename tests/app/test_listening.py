@@ -84,7 +84,10 @@ def close(slots: dict[str, list[socket.socket]]) -> None:
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 def test_every_family_is_listened_on(settings: Settings) -> None:
-    slots = open_listeners(replace(settings, dns=Endpoint("0.0.0.0", settings.dns.port), workers=1, encrypted={}))
+    everywhere = replace(settings, dns=Endpoint("0.0.0.0", 0), workers=1, encrypted={})
+    settings, lock = prepare_run(everywhere)  # with a port that is free at every address
+    lock.release()
+    slots = open_listeners(settings)
     assert [each.family for each in slots["dns-0"]] == [socket.AF_INET] * 2 + [socket.AF_INET6] * 2
     with inherited(slots.pop("dns-0")) as dns:
         take(dns, Endpoint("::", settings.dns.port), DATAGRAMS).close()
