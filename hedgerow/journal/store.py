@@ -27,9 +27,11 @@ from sqlalchemy import (
     Select,
     Table,
     Update,
+    event,
     select,
 )
 from sqlalchemy.exc import DatabaseError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from hedgerow.journal.lanes import Lanes
 from hedgerow.policies.text.addresses import DEFAULT_SITE, is_local_host
@@ -305,6 +307,8 @@ class Store:
         self.dispose()
 
     def dispose(self) -> None:
+        """Close all connections; one that is in use is closed when it is given back."""
+        event.listen(self.engine, "checkin", _close)
         self.engine.dispose()
 
     def own(self, table: Table | FromClause) -> ColumnElement[bool]:
@@ -339,6 +343,10 @@ class Store:
 
     def delete(self, table: Table) -> Delete:
         return table.delete().where(self.own(table))
+
+
+def _close(_connection: Any, record: ConnectionPoolEntry) -> None:
+    record.invalidate()
 
 
 def cause_of(error: DatabaseError) -> str:

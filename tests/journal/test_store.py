@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from journal_rows import NOW, TABLET, fill
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from hedgerow.journal.access_store import CodeStore, GrantStore, NoSuchEntry
 from hedgerow.journal.outbox import Outbox
@@ -98,3 +98,18 @@ def test_a_site_erases_and_forgets_no_row_of_another(sites: tuple[Store, Store])
     for store in (UsageStore(north, clock=lambda: NOW + 1e9), Outbox(north, clock=lambda: NOW + 1e9)):
         store.prune()
     assert rows(south) == before
+
+
+def test_a_connection_in_use_while_the_journal_is_closed_is_closed_when_it_is_given_back(journal: Store) -> None:
+    """A thread that reads may outlive the closing."""
+    closed: list[object] = []
+    with journal.connect() as connection:
+        event.listen(journal.engine, "close", lambda closing, _record: closed.append(closing))
+        in_use = connection.connection.dbapi_connection
+        journal.dispose()
+        assert in_use not in closed
+        connection.execute(select(1))
+    assert in_use in closed
+    with journal.connect() as connection:
+        late = connection.connection.dbapi_connection
+    assert late in closed
