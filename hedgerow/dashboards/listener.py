@@ -74,6 +74,8 @@ class DualProtocolListener:
                 connection.close()
                 continue
             connection.setblocking(False)
+            # Without it, a body waits 40 ms for the client's acknowledgement of its head.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             handshake = self._loop.create_task(self._start_connection(connection, place))
             place.on_end = handshake.cancel
             self._handshakes.add(handshake)

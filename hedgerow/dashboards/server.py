@@ -146,8 +146,6 @@ class WebServer(Server):
         self.servers = []
         for listener in sockets or []:
             listener.listen(_BACKLOG)
-            # Connections inherit it. Without it, a body waits 40 ms for the client's acknowledgement of its head.
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             factory = functools.partial(self._protocol, self.config)
             self.servers.append(DualProtocolListener(listener, factory, self._tls, self._places))  # type: ignore[arg-type]
         if self._unix_socket is not None:
