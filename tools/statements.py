@@ -22,7 +22,7 @@ BUDGETS = {
     "dashboards": 7669,
     "dns": 4745,
     "features": 11612,
-    "journal": 3585,
+    "journal": 3588,
     "network": 1329,
     "policies": 5922,
     "proxy": 8757,
