@@ -97,6 +97,7 @@ def test_bedtime_is_moved_and_a_no_is_read_with_its_reason(chromium: Browser, ho
         child.said("Why is my bedtime then?")
         (control,) = house.pids("control")
         os.kill(control, signal.SIGKILL)  # what it has confirmed is there after it
+        child.page.reload(timeout=PATIENCE * 1000)  # it waits for the next control, not for the connection's end
         wait_until(lambda: house.pids("control") not in ([], [control]), PATIENCE, "control is back")
         others = parent.page.locator('summary[aria-label^="Other answers: tom"]')
         parent.await_on_page(others, house.web)

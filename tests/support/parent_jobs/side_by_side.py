@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -20,12 +20,13 @@ WIDTH = 390
 
 
 def _copy(source: socket.socket, to: socket.socket) -> None:
+    """Pass on all octets and then the end, however it came: without it, a browser would wait for ever."""
     with closing(source), closing(to):
-        try:
+        with suppress(OSError):
             while octets := source.recv(65536):
                 to.sendall(octets)
-        except OSError:
-            pass
+        with suppress(OSError):  # the other side has ended it already
+            to.shutdown(socket.SHUT_WR)
 
 
 @contextmanager
