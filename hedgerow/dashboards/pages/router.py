@@ -41,7 +41,10 @@ _VERSIONED, _FRESH, _LOGO = "max-age=31536000, immutable", "no-cache", "max-age=
 _FILES = {
     **dict.fromkeys(("hedgerow.css", "activity.css", "guide.css", "own.css"), ("text/css", _VERSIONED)),
     **dict.fromkeys(
-        ("hedgerow.js", "live.js", "device.js", "guide.js", "check.js", "aloud.js", "goals.js", "app.js", "counter.js"),
+        (
+            *("hedgerow.js", "live.js", "device.js", "answers.js", "guide.js", "check.js", "aloud.js", "goals.js"),
+            *("app.js", "counter.js"),
+        ),
         ("text/javascript", _VERSIONED),
     ),
     **dict.fromkeys(("icon-192.png", "icon-512.png"), ("image/png", _VERSIONED)),

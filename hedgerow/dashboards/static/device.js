@@ -1,16 +1,24 @@
 "use strict";
-// Shows answers to requests, new permissions and closures on a device's own page within two seconds. Without this file, reload the page.
+// Shows answers to requests, new permissions and closures on a device's own page within two seconds, and in the background, while one is
+// waited for, within some more. Without this file, reload the page.
 
 const LOOK_MS = 1500;
+const HIDDEN_LOOK_MS = 5000;
+const GIVE_UP_MS = 10000;
 const page = document.querySelector("[data-state]");
 
+let looked = 0;
 const look = async () => {
-  if (document.visibilityState !== "visible") return;
-  const answer = await fetch("/device/state", { headers: { accept: "application/json" } });
+  if (document.visibilityState !== "visible") {
+    if (!document.querySelector("[data-waits]") || performance.now() - looked < HIDDEN_LOOK_MS) return;
+  }
+  looked = performance.now();
+  const signal = AbortSignal.timeout(GIVE_UP_MS);  // one that is never answered delays those after it
+  const answer = await fetch("/device/state", { headers: { accept: "application/json" }, cache: "no-store", signal });
   if (!answer.ok) return;
   const { state } = await answer.json();
   if (state === page.dataset.state) return;
-  const fresh = new DOMParser().parseFromString(await (await fetch("/device")).text(), "text/html");
+  const fresh = new DOMParser().parseFromString(await (await fetch("/device", { cache: "no-store", signal })).text(), "text/html");
   page.dataset.state = state;
   for (const part of document.querySelectorAll("[data-fresh]")) {
     const next = fresh.querySelector(`[data-fresh="${part.dataset.fresh}"]`);

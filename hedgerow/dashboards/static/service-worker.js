@@ -82,10 +82,10 @@ self.addEventListener("push", (event) => {
   event.waitUntil(self.registration.showNotification(told.title, options));
 });
 
-async function openToday() {
+async function openPage(path = TODAY) {
   const windows = await self.clients.matchAll({ type: "window" });
-  const open = windows.find((each) => new URL(each.url).pathname === TODAY);
-  return open ? open.focus() : self.clients.openWindow(TODAY);
+  const open = windows.find((each) => new URL(each.url).pathname === path);
+  return open ? open.focus() : self.clients.openWindow(path);
 }
 
 // The answer leads to Today if it holds. A question, such as whether a dangerous site is really meant, or a sign-in needs the page.
@@ -111,13 +111,13 @@ function said(page) {
 
 self.addEventListener("notificationclick", (event) => {
   const { notification, action } = event;
-  const { request, answers, done } = notification.data || {};
+  const { request, answers, done, page } = notification.data || {};
   notification.close();
   event.waitUntil(
     (async () => {
-      if (!action || !(request || answers)) return openToday();
+      if (!action || !(request || answers)) return openPage(page);
       const told = await answer(request, answers, action);
-      if (told === null) return openToday();
+      if (told === null) return openPage();
       return self.registration.showNotification(done, { body: told || notification.body, tag: notification.tag, icon: notification.icon });
     })(),
   );

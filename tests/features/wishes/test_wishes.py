@@ -485,7 +485,7 @@ def test_a_parents_made_up_minutes_are_refused(house: House, minutes: object) ->
 def test_a_child_under_eight_asks_by_one_tap_and_types_nothing(house: House) -> None:
     page = house.page(EVE)
     card = page[page.index('id="wishes"') :].partition("</section>")[0]
-    assert card.partition("<script")[0].count("<button") == 5, "three to ask, two to have it read aloud"
+    assert card.partition("<script")[0].count("<button") == 6, "three to ask, two to have it read aloud, one to be told"
     assert '<input type="text"' not in card
     assert 'name="note"' not in card
     assert house.ask(EVE, minutes="10").status_code == 303
