@@ -795,7 +795,7 @@ def test_pages_say_loudly_when_most_adult_sites_are_open(web):
     )
     loud, first = "Most adult sites are open", {"recommended": ("hagezi-nsfw",)}
     web.policy_path.write_text("people: {mia: {age: 9}}\n")
-    with httpx.Client(base_url=web.url, trust_env=False, verify=False) as browser:
+    with httpx.Client(base_url=web.url, trust_env=False, verify=False, timeout=60) as browser:
 
         def pages(**status):
             web.change_status(**{"starter_only": False, **first, **status})
@@ -829,7 +829,9 @@ def test_pages_say_loudly_when_most_adult_sites_are_open(web):
 
 def test_the_public_lists_are_switched_off_and_on(web):
     web.policy_path.write_text("people: {mia: {age: 9}}\n")
-    with httpx.Client(base_url=web.url, trust_env=False, headers={"origin": web.url}, verify=False) as browser:
+    with httpx.Client(
+        base_url=web.url, trust_env=False, headers={"origin": web.url}, verify=False, timeout=60
+    ) as browser:
         assert (
             "/lists?saved="
             in browser.post(

@@ -345,7 +345,7 @@ def test_no_form_of_another_site_changes_anything(web, signed_in):
         {"sec-fetch-site": "none"},
         {},
     )
-    with httpx.Client(base_url=web.url, trust_env=False, verify=False) as forged:
+    with httpx.Client(base_url=web.url, trust_env=False, verify=False, timeout=60) as forged:
         for path, form in FORMS.items():
             for headers in forgeries:
                 assert forged.post(path, data=form, headers=cookie | headers).status_code == 403, (path, headers)

@@ -137,7 +137,12 @@ def test_a_download_in_pieces_is_compressed_piece_by_piece(home: Web) -> None:
 def test_a_refused_form_is_shown_again_to_a_browser_that_accepts_compression(home: Web) -> None:
     headers = {"accept-encoding": "gzip", "origin": home.url, "referer": f"{home.url}/people", **OURS}
     answer = httpx.post(
-        f"{home.url}/people", data={"name": "Leo", "age": "x"}, headers=headers, trust_env=False, verify=False
+        f"{home.url}/people",
+        data={"name": "Leo", "age": "x"},
+        headers=headers,
+        trust_env=False,
+        verify=False,
+        timeout=60,
     )
     assert (answer.status_code, answer.headers["content-encoding"]) == (422, "gzip")
     assert 'value="Leo"' in answer.text
@@ -172,7 +177,7 @@ def test_any_stream_arrives_as_it_was(pieces: list[str], coding: str) -> None:
 
     async def ask() -> str:
         transport = httpx.ASGITransport(CompressedResponses(app))
-        async with httpx.AsyncClient(transport=transport, base_url="http://pages") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://pages", timeout=60) as client:
             return text_of(await client.get("/", headers={"accept-encoding": coding, **OURS}))
 
     with ThreadPoolExecutor(1) as thread:

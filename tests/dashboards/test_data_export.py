@@ -49,14 +49,20 @@ def fill(web):
 
 def get(web, path, address="127.0.0.1", **headers):
     with httpx.Client(
-        base_url=web.url, transport=httpx.HTTPTransport(local_address=address, verify=False), trust_env=False
+        base_url=web.url,
+        transport=httpx.HTTPTransport(local_address=address, verify=False),
+        trust_env=False,
+        timeout=60,
     ) as client:
         return client.get(path, headers=headers)
 
 
 def post(web, path, address="127.0.0.1", headers=None, **more):
     with httpx.Client(
-        base_url=web.url, transport=httpx.HTTPTransport(local_address=address, verify=False), trust_env=False
+        base_url=web.url,
+        transport=httpx.HTTPTransport(local_address=address, verify=False),
+        trust_env=False,
+        timeout=60,
     ) as client:
         return client.post(path, headers=headers or {"origin": web.url}, **more)
 

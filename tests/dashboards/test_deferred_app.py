@@ -20,7 +20,7 @@ def health(*states: str) -> RunHealth:
 
 
 def client_of(app: ASGIApp) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://hedgerow.test")
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://hedgerow.test", timeout=60)
 
 
 def test_health_checks_load_nothing() -> None:

@@ -371,7 +371,7 @@ def _scraped_names(port, deadline):
     url = f"http://127.0.0.1:{port}/api/v1/label/__name__/values"
     while time.monotonic() < deadline:
         with contextlib.suppress(httpx.HTTPError, ValueError):
-            names = set(httpx.get(url, trust_env=False, verify=False).json()["data"])
+            names = set(httpx.get(url, trust_env=False, verify=False, timeout=60).json()["data"])
             if "hedgerow_build_info" in names:
                 return names
         time.sleep(0.2)

@@ -294,12 +294,12 @@ def test_a_browser_subscribes_shows_a_request_and_answers_it_by_a_button(chromiu
 
 
 def test_the_app_can_be_installed(web: Web) -> None:
-    manifest = httpx.get(f"{web.url}/manifest.json", trust_env=False, verify=False)
+    manifest = httpx.get(f"{web.url}/manifest.json", trust_env=False, verify=False, timeout=60)
     assert manifest.headers["content-type"].startswith("application/manifest+json")
     for icon in manifest.json()["icons"]:
-        file = httpx.get(web.url + icon["src"], trust_env=False, verify=False)
+        file = httpx.get(web.url + icon["src"], trust_env=False, verify=False, timeout=60)
         assert (file.status_code, file.headers["content-type"]) == (200, icon["type"])
         if icon["type"] == "image/png":
             assert file.content[16:20] == int(icon["sizes"].split("x")[0]).to_bytes(4)
-    worker = httpx.get(f"{web.url}/service-worker.js", trust_env=False, verify=False)
+    worker = httpx.get(f"{web.url}/service-worker.js", trust_env=False, verify=False, timeout=60)
     assert worker.headers["content-type"].startswith("text/javascript")

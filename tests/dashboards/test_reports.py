@@ -123,7 +123,7 @@ def test_a_topic_has_no_more_minutes_than_all_use(web):
 
 def test_bars_on_the_page_are_as_long_as_their_minutes(web):
     """A width in a style sheet takes precedence over the attribute, which mail programs need."""
-    sheet = httpx.get(f"{web.url}/static/hedgerow.css", trust_env=False, verify=False).text
+    sheet = httpx.get(f"{web.url}/static/hedgerow.css", trust_env=False, verify=False, timeout=60).text
     rules = re.findall(r"(?:^|[},])\s*(table[^{]*)\{([^}]*)\}", sheet)
     assert any(re.search(r"(?<![-\w])width:", body) for _, body in rules)
     assert not [name for name, body in rules if name.strip() == "table" and re.search(r"(?<![-\w])width:", body)]

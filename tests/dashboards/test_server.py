@@ -57,7 +57,10 @@ def test_connections_per_device_are_limited(web: Web) -> None:
             assert ready, f"{len(waiting)} are still open"
             waiting -= {each for each in waiting if each in ready and is_closed(each)}
         with httpx.Client(
-            base_url=web.url, transport=httpx.HTTPTransport(local_address=PARENT, verify=False), trust_env=False
+            base_url=web.url,
+            transport=httpx.HTTPTransport(local_address=PARENT, verify=False),
+            trust_env=False,
+            timeout=60,
         ) as parent:
             assert parent.get("/certificate").status_code in {200, 403}, "no sign of the pages being full"
         assert not wait(waiting, 0), "those within the share are left alone"
@@ -147,7 +150,7 @@ def test_a_client_that_disconnects_during_its_form_causes_no_error(
     with sending_half_a_form(web, path):
         pass
     # The next one is answered after all that comes of the one that left.
-    assert httpx.get(f"{web.url}/healthz", trust_env=False, verify=False).status_code == 200
+    assert httpx.get(f"{web.url}/healthz", trust_env=False, verify=False, timeout=60).status_code == 200
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
@@ -181,7 +184,9 @@ def test_a_request_over_the_unix_socket_has_every_scope(new_web: Web) -> None:
     web = new_web
     asyncio.run(web.accounts.create("ana", Role.ADMIN, "four words that fit"))
     with httpx.Client(
-        base_url="http://localhost", transport=httpx.HTTPTransport(uds=str(socket_path(web)), verify=False)
+        base_url="http://localhost",
+        transport=httpx.HTTPTransport(uds=str(socket_path(web)), verify=False),
+        timeout=60,
     ) as client:
         assert [row["name"] for row in client.get("/api/v1/accounts").json()] == ["ana"]
         assert client.post("/api/v1/pause", json={"everybody": True}).status_code == 201
@@ -189,7 +194,10 @@ def test_a_request_over_the_unix_socket_has_every_scope(new_web: Web) -> None:
     # The same by TCP needs a password, whatever the client writes.
     for headers in ({}, {LOCAL: "True"}, {"hedgerow-local": "True"}):
         assert (
-            httpx.get(f"{web.url}/api/v1/accounts", headers=headers, trust_env=False, verify=False).status_code == 401
+            httpx.get(
+                f"{web.url}/api/v1/accounts", headers=headers, trust_env=False, verify=False, timeout=60
+            ).status_code
+            == 401
         )
 
 
@@ -226,7 +234,9 @@ def test_the_unix_socket_works_when_tcp_connections_are_exhausted(web: Web) -> N
         for connection in idle:
             connection.sendall(b"GET / HTTP/1.1\r\n")
         with httpx.Client(
-            base_url="http://localhost", transport=httpx.HTTPTransport(uds=str(socket_path(web)), verify=False)
+            base_url="http://localhost",
+            transport=httpx.HTTPTransport(uds=str(socket_path(web)), verify=False),
+            timeout=60,
         ) as client:
             assert client.get("/api/v1/status").status_code == 200
     finally:

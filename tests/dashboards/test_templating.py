@@ -40,7 +40,7 @@ def test_pages_load_what_an_installation_compiled(tmp_path, monkeypatch):
 
     monkeypatch.setattr("jinja2.Environment.compile", refuse)
     with running_web(tmp_path, warm=True) as web:
-        assert httpx.get(f"{web.url}/start", trust_env=False, verify=False).status_code == 200
+        assert httpx.get(f"{web.url}/start", trust_env=False, verify=False, timeout=60).status_code == 200
 
 
 @pytest.fixture

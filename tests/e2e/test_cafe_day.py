@@ -312,7 +312,12 @@ def _use_pins(cafe: Hedgerow, first: CounterClient, second: CounterClient) -> No
     second.send("extend", {"seat": "seat-1", "minutes": 15}, 422)
     token = {"Cookie": f"hedgerow_session={second.http.cookies['hedgerow_session']}", "Origin": cafe.web}
     answer = httpx.post(
-        f"{cafe.web}/api/v1/sessions/seat-1", json={"band": "adult"}, headers=token, trust_env=False, verify=False
+        f"{cafe.web}/api/v1/sessions/seat-1",
+        json={"band": "adult"},
+        headers=token,
+        trust_env=False,
+        verify=False,
+        timeout=60,
     )
     assert answer.status_code == 422, "the account alone opens nothing by the API either"
     for _ in range(5):

@@ -54,7 +54,11 @@ def set_up(cafe: Hedgerow) -> None:
     for name, role in (("owner", "admin"), ("counter", "operator")):
         account = {"name": name, "role": role, "password": PASSWORD}
         httpx.post(
-            f"{cafe.web}/api/v1/accounts", json=account, headers={"Authorization": f"Bearer {token}"}, verify=False
+            f"{cafe.web}/api/v1/accounts",
+            json=account,
+            headers={"Authorization": f"Bearer {token}"},
+            verify=False,
+            timeout=60,
         ).raise_for_status()
 
 
@@ -269,7 +273,12 @@ def test_the_ids_of_a_request_are_its_clients_own(cafe: Hedgerow, counter: httpx
     counter.post("/api/v1/sessions/seat-7", json=order, headers=headers).raise_for_status()
     counter.post("/api/v1/sessions/seat-8", json=order, headers=headers).raise_for_status()
     script = headers | {"Authorization": f"Bearer {token}"}
-    assert httpx.post(f"{cafe.web}/api/v1/sessions/seat-7", json=order, headers=script, verify=False).status_code == 409
+    assert (
+        httpx.post(
+            f"{cafe.web}/api/v1/sessions/seat-7", json=order, headers=script, verify=False, timeout=60
+        ).status_code
+        == 409
+    )
     counter.post("/api/v1/sessions/seat-7/end", headers=headers).raise_for_status()
     over = counter.post("/api/v1/sessions/seat-7", json=order, headers=headers)
     assert over.status_code == 409

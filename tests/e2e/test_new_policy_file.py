@@ -21,7 +21,11 @@ def test_the_guide_fills_the_file_that_was_named(tmp_path: Path) -> None:
         assert "is new: the guide on the web pages fills it" in running.stderr
         assert running.policy_path.stat().st_mode & 0o777 == 0o600
         with httpx.Client(
-            base_url=running.web, trust_env=False, headers={"origin": running.web}, verify=False
+            base_url=running.web,
+            trust_env=False,
+            headers={"origin": running.web},
+            verify=False,
+            timeout=60,
         ) as parent:
             account = {"name": "Ana", "password": PASSWORD, "code": running.setup_code}
             assert parent.post("/start/password", data=account).status_code == 303

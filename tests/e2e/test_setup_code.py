@@ -36,7 +36,7 @@ def read_until(terminal: int, end: str, seconds: float = 60) -> str:
 
 def check_that_nothing_is_open(web: str) -> None:
     """Try what another user of the machine could do without the code."""
-    with httpx.Client(base_url=web, trust_env=False, headers={"origin": web}, verify=False) as browser:
+    with httpx.Client(base_url=web, trust_env=False, headers={"origin": web}, verify=False, timeout=60) as browser:
         for path in ("/", "/people", "/log", "/settings", "/start/people", "/sign-in"):
             page = browser.get(path)
             assert (page.status_code, page.headers.get("location")) in {(303, "/start"), (200, None)}, path
@@ -80,7 +80,7 @@ def test_a_terminal_shows_addresses_and_the_code(whole_internet: SmallInternet, 
             found = re.search(r"on this machine:  (http://\S+)/start#(\S+)", shown)
             assert found, shown
             assert found[2] == code
-            page = httpx.get(f"{found[1]}/start", trust_env=False, verify=False)
+            page = httpx.get(f"{found[1]}/start", trust_env=False, verify=False, timeout=60)
             assert (page.status_code, code in page.text) == (200, False)
             check_that_nothing_is_open(found[1])
         finally:
@@ -106,14 +106,24 @@ def test_the_code_is_new_at_each_start_in_no_file_and_over_with_the_first_accoun
         origin = {"origin": running.web}
         assert (
             httpx.post(
-                f"{running.web}/start/password", data=form, headers=origin, trust_env=False, verify=False
+                f"{running.web}/start/password",
+                data=form,
+                headers=origin,
+                trust_env=False,
+                verify=False,
+                timeout=60,
             ).status_code
             == 403
         )
         form["code"] = codes[2]
         assert (
             httpx.post(
-                f"{running.web}/start/password", data=form, headers=origin, trust_env=False, verify=False
+                f"{running.web}/start/password",
+                data=form,
+                headers=origin,
+                trust_env=False,
+                verify=False,
+                timeout=60,
             ).status_code
             == 303
         )

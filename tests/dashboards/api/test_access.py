@@ -208,7 +208,9 @@ def test_a_grant_says_what_it_does_not_lift(web, script):
 
 def test_accounts_sessions_and_tokens(web, script):
     assert script.post("/accounts", json={"name": "ana", "role": "admin", "password": PASSWORD}).status_code == 201
-    with httpx.Client(base_url=web.url, trust_env=False, headers={"origin": web.url}, verify=False) as browser:
+    with httpx.Client(
+        base_url=web.url, trust_env=False, headers={"origin": web.url}, verify=False, timeout=60
+    ) as browser:
         assert browser.post("/sign-in", data={"name": "ana", "password": PASSWORD}).status_code == 303
         (session,) = script.get("/web-sessions").json()
         assert script.delete(f"/web-sessions/{session['id']}").status_code == 204

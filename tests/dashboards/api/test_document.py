@@ -267,7 +267,9 @@ def test_every_method_that_is_missing_is_told_with_those_that_are_there(web: Web
 
 
 def test_scripts_are_told_how_to_sign_in(web: Web, script: httpx.Client) -> None:
-    with httpx.Client(base_url=web.url, trust_env=False, cookies={SESSION_COOKIE: "none"}, verify=False) as stranger:
+    with httpx.Client(
+        base_url=web.url, trust_env=False, cookies={SESSION_COOKIE: "none"}, verify=False, timeout=60
+    ) as stranger:
         assert stranger.get("/api/v1/status").headers["www-authenticate"] == 'Bearer realm="Hedgerow"'
         wrong = stranger.get("/api/v1/status", headers={"authorization": "Bearer nonsense"})
         assert (wrong.status_code, wrong.headers["www-authenticate"]) == (

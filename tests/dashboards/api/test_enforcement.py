@@ -31,7 +31,7 @@ from hedgerow.dashboards.control import Enforcement
 def test_a_change_tells_whether_it_is_in_force(web: Web, enforced: Enforcement, is_in_force: str, problem: str) -> None:
     web.control.enforced = enforced
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    with httpx.Client(base_url=web.url, headers=headers, trust_env=False, verify=False) as script:
+    with httpx.Client(base_url=web.url, headers=headers, trust_env=False, verify=False, timeout=60) as script:
         change = script.post("/api/v1/pause", json={"person": "mia"})
         assert change.status_code == 201
         assert change.headers["Hedgerow-In-Force"] == is_in_force
@@ -43,6 +43,6 @@ def test_a_change_waits_for_one_that_is_being_published(web: Web) -> None:
     """A code changes no rules: only those of somebody else can be on their way."""
     web.control.enforced, web.control.settled = Enforcement(("dns", "proxy")), Enforcement()
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    with httpx.Client(base_url=web.url, headers=headers, trust_env=False, verify=False) as script:
+    with httpx.Client(base_url=web.url, headers=headers, trust_env=False, verify=False, timeout=60) as script:
         made = script.post("/api/v1/codes", json={"person": "mia", "subject": "roblox"})
         assert (made.status_code, made.headers["Hedgerow-In-Force"]) == (201, "?1")

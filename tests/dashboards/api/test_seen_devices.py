@@ -41,7 +41,7 @@ def web(tmp_path: Path) -> Iterator[Web]:
 
 
 def test_a_program_reads_what_each_device_is_and_whose(web: Web) -> None:
-    rows = httpx.get(f"{web.url}/api/v1/devices", trust_env=False, verify=False).json()
+    rows = httpx.get(f"{web.url}/api/v1/devices", trust_env=False, verify=False, timeout=60).json()
     found = {row["device"]: (row["role"], row["whose"]) for row in rows}
     assert found == {
         "tablet": ("personal", "child"),

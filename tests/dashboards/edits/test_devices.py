@@ -187,7 +187,11 @@ def test_sixty_devices_are_paged_grouped_and_searched(web, browser):
 def test_the_api_changes_devices(web):
     web.policy_path.write_text(HOUSE)
     with httpx.Client(
-        base_url=f"{web.url}/api/v1", headers={"authorization": f"Bearer {TOKEN}"}, trust_env=False, verify=False
+        base_url=f"{web.url}/api/v1",
+        headers={"authorization": f"Bearer {TOKEN}"},
+        trust_env=False,
+        verify=False,
+        timeout=60,
     ) as api:
         changed = api.put("/devices/box", json={"name": "telly", "kind": "television", "owner": "everybody"}).json()
         assert changed == {

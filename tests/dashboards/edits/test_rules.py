@@ -214,7 +214,11 @@ def test_channels_of_youtube_are_chosen_where_pages_are_inspected(web, browser):
 def test_the_api_sets_rules_with_an_end_and_a_note(web):
     web.policy_path.write_text(HOUSE)
     with httpx.Client(
-        base_url=f"{web.url}/api/v1", headers={"authorization": f"Bearer {TOKEN}"}, trust_env=False, verify=False
+        base_url=f"{web.url}/api/v1",
+        headers={"authorization": f"Bearer {TOKEN}"},
+        trust_env=False,
+        verify=False,
+        timeout=60,
     ) as api:
         rule = {"subject": "tiktok", "stance": "block", "until": "2026-12-24 18:00", "note": "a break"}
         view = api.put("/people/mia/rules", json=rule).json()

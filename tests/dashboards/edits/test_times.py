@@ -201,6 +201,7 @@ def test_the_api_sets_times_and_channels(web):
         headers={"authorization": f"Bearer {TOKEN}"},
         trust_env=False,
         verify=False,
+        timeout=60,
     ) as api:
         api.put("/bedtime", json={"when": {"school-nights": "20:00-07:00"}}).raise_for_status()
         limit = {"what": "games", "school": 30, "weekend": 60}

@@ -91,6 +91,7 @@ def filled(web):
         headers={"origin": web.url},
         trust_env=False,
         verify=False,
+        timeout=60,
     )
     web.change_status(workers=(WorkerHealth("dns-0", "dns", "running", NOW - 60),))
     lifeline = Lifeline("A helpline", "GB", "https://help.example/", (), phone="0800 11 11")
@@ -181,7 +182,7 @@ def traces(web):
     with web.engine.engine.connect() as connection:
         tables = sqlalchemy.inspect(connection).get_table_names()
         rows = {name: connection.execute(sqlalchemy.text(f'SELECT * FROM "{name}"')).all() for name in tables}
-    metrics = httpx.get(f"{web.url}/metrics", trust_env=False, verify=False).text
+    metrics = httpx.get(f"{web.url}/metrics", trust_env=False, verify=False, timeout=60).text
     return rows, [
         line
         for line in metrics.splitlines()

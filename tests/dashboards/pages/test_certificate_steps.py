@@ -17,12 +17,12 @@ def home(web: Web) -> Web:
 
 
 def page(home: Web, device: str, **headers: str) -> str:
-    with httpx.Client(base_url=home.url, trust_env=False, headers=headers) as client:
+    with httpx.Client(base_url=home.url, trust_env=False, headers=headers, timeout=60) as client:
         return client.get("/certificate", params={"device": device}).text
 
 
 def test_a_switch_leads_to_the_steps_of_the_device_on_which_it_does_not_work(home: Web) -> None:
-    with httpx.Client(base_url=home.url, trust_env=False, headers={"origin": home.url}) as parent:
+    with httpx.Client(base_url=home.url, trust_env=False, headers={"origin": home.url}, timeout=60) as parent:
         parent.post("/people/tom/switch", data={"close": "youtube-shorts"})
         shown = parent.get("/people/tom/services?group=video").text
     line = shown.partition('id="switch-youtube-shorts"')[2].partition("</li>")[0]
@@ -38,7 +38,7 @@ def test_the_page_names_the_device_and_has_the_next_tap_and_no_path_of_a_file(ho
     assert not re.search(r"Windows</summary>|/usr/local|/etc/|ca show", visible)
     form = visible.partition('action="/devices/look"')[2].partition("</form>")[0]
     assert 'name="device" value="tom-phone"' in form
-    with httpx.Client(base_url=home.url, trust_env=False, headers={"origin": home.url}) as parent:
+    with httpx.Client(base_url=home.url, trust_env=False, headers={"origin": home.url}, timeout=60) as parent:
         answer = parent.post(
             "/devices/look",
             data={"device": "tom-phone", "on": "yes"},

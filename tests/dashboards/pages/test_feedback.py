@@ -190,16 +190,26 @@ def test_who_may_not_read_changes_reads_none_after_a_form(home):
     headers = {"Authorization": f"Bearer {TOKEN}"}
     account = {"name": "counter", "role": "operator", "password": "eight seats and a door"}
     httpx.post(
-        f"{home.url}/api/v1/accounts", json=account, headers=headers, trust_env=False, verify=False
+        f"{home.url}/api/v1/accounts",
+        json=account,
+        headers=headers,
+        trust_env=False,
+        verify=False,
+        timeout=60,
     ).raise_for_status()
     origin = {"origin": home.url}
     with httpx.Client(
-        base_url=home.url, headers=origin, trust_env=False, follow_redirects=True, verify=False
+        base_url=home.url,
+        headers=origin,
+        trust_env=False,
+        follow_redirects=True,
+        verify=False,
+        timeout=60,
     ) as parent:
         added = parent.post("/people", data={"name": "Leo", "age": "8"})
         assert "Leo added." in added.text
         saved = added.url.params["saved"]
-    with httpx.Client(base_url=home.url, headers=origin, trust_env=False, verify=False) as counter:
+    with httpx.Client(base_url=home.url, headers=origin, trust_env=False, verify=False, timeout=60) as counter:
         signing_in = counter.post("/sign-in", data={"name": "counter", "password": account["password"]})
         assert signing_in.status_code == 303
         assert "Leo added." not in counter.get(f"/?saved={saved}").text

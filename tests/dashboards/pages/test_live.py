@@ -97,7 +97,11 @@ def test_the_stream_names_what_changed_and_ends_with_the_session(web):
         assert next(line for line in lines if line.startswith("data: ")) == "data: requests"
         threading.Thread(
             target=lambda: httpx.post(
-                f"{web.url}/sign-out", cookies=browser.cookies, headers={"origin": web.url}, verify=False
+                f"{web.url}/sign-out",
+                cookies=browser.cookies,
+                headers={"origin": web.url},
+                verify=False,
+                timeout=60,
             )
         ).start()
         assert "event: signed-out" in (line for line in lines)
@@ -113,7 +117,10 @@ def test_the_streams_of_a_session_are_bounded(web):
         assert browser.get("/events").status_code == 503
         assert browser.get("/").status_code == 200
         assert (
-            httpx.get(f"{web.url}/events", trust_env=False, follow_redirects=False, verify=False).status_code == 303
+            httpx.get(
+                f"{web.url}/events", trust_env=False, follow_redirects=False, verify=False, timeout=60
+            ).status_code
+            == 303
         ), "nobody else may listen"
 
 

@@ -149,7 +149,7 @@ def test_pages_of_every_day_speak_a_parents_words(home):
 def test_each_page_has_one_highlighted_entry_in_the_navigation(home):
     """On a phone one of the bar or *More*, on a wide screen that, or a link that is behind *More* on phones."""
     wrong = {}
-    with httpx.Client(base_url=home.url, trust_env=False) as parent:
+    with httpx.Client(base_url=home.url, trust_env=False, timeout=60) as parent:
         for page in PAGES:
             text = parent.get(page).text
             if 'class="has-nav"' not in text:
@@ -168,7 +168,7 @@ def test_each_page_has_one_highlighted_entry_in_the_navigation(home):
     [("/help", "/more"), ("/account", "/more"), ("/day", "/"), ("/why?row=1", "/log"), ("/certificate", "/devices")],
 )
 def test_a_page_without_a_link_belongs_to_the_one_that_leads_there(home, page, entry):
-    text = httpx.get(home.url + page, trust_env=False).text.partition("</nav>")[0]
+    text = httpx.get(home.url + page, trust_env=False, timeout=60).text.partition("</nav>")[0]
     current = re.findall(r'href="([^"]*)" aria-current', text)
     assert entry in current
     assert set(current) <= {entry, "/more"}

@@ -81,7 +81,11 @@ def test_what_holds_now_is_said_in_the_same_words(phone, home):
 def test_the_api_says_the_same_and_keeps_its_fields(home):
     query = {"device": MIA, "target": "roblox.com"}
     with httpx.Client(
-        base_url=home.url, headers={"authorization": f"Bearer {TOKEN}"}, trust_env=False, verify=False
+        base_url=home.url,
+        headers={"authorization": f"Bearer {TOKEN}"},
+        trust_env=False,
+        verify=False,
+        timeout=60,
     ) as script:
         told = script.get("/api/v1/explain", params=query).json()
     assert told[0]["why"] == "Roblox is closed here."

@@ -58,7 +58,7 @@ def test_a_request_on_today_says_why_it_was_closed(web: Web) -> None:
         ]
     )
     web.recorder.flush()
-    with httpx.Client(base_url=web.url, trust_env=False) as parent:
+    with httpx.Client(base_url=web.url, trust_env=False, timeout=60) as parent:
         today = parent.get("/").text
     assert "The limit of 1 hour 30 minutes was used up." in today
     assert "The rule for Roblox closes it." in today
@@ -68,6 +68,6 @@ def test_a_request_on_today_says_why_it_was_closed(web: Web) -> None:
 @pytest.mark.parametrize("page", ["/log", "/log/raw", "/day", "/report", "/people/mia", "/why?row=1", "/"])
 def test_no_page_of_a_parent_has_words_of_files(web: Web, page: str) -> None:
     fill(web)
-    with httpx.Client(base_url=web.url, trust_env=False) as parent:
+    with httpx.Client(base_url=web.url, trust_env=False, timeout=60) as parent:
         text = re.sub("<[^>]*>", " ", parent.get(page).text.partition("<main")[2].partition("<footer")[0])
     assert not re.search(r"by the policy|\(\w+: \d", text)

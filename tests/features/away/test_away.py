@@ -313,7 +313,7 @@ def test_an_adults_device_can_be_known_by_its_tunnel_only(web: Web) -> None:
             DeviceId("phone"), "Ana", "adult", may_sign_in=True, grade=Grade.MAC_AND_ADDRESS
         )
         asked_by = httpx.HTTPTransport(local_address=HERE)
-        phone = httpx.Client(base_url=web.url, transport=asked_by, headers={"origin": web.url})
+        phone = httpx.Client(base_url=web.url, transport=asked_by, headers={"origin": web.url}, timeout=60)
         phone.post("/sign-in", data={"name": OWNER, "password": OWNER_PASSWORD})
         assert phone.get("/people").status_code == 200
         done = browser.post("/devices/phone/away/tunnel/only").text

@@ -78,7 +78,7 @@ def test_the_cost_is_said_before_the_tap(web: Web, page: Page) -> None:
     choose(page, "afterwards")
     expect(cost).to_have_text("It costs €1.50 at most, to be paid afterwards.")
     expect(page.get_by_text("from a balance")).to_have_count(0)  # nobody is a member
-    with httpx.Client(base_url=f"{web.url}/api/v1", headers={"authorization": f"Bearer {TOKEN}"}) as api:
+    with httpx.Client(base_url=f"{web.url}/api/v1", headers={"authorization": f"Bearer {TOKEN}"}, timeout=60) as api:
         for name, balance in (("Vera", 500), ("Otto", 100)):
             number = api.post("/members", json={"name": name}).json()["number"]
             api.post(f"/members/{number}/deposit", json={"amount": balance}).raise_for_status()
@@ -168,7 +168,7 @@ def test_an_end_while_the_page_loads_again_sounds_too(web: Web, page: Page) -> N
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_counter_can_be_used_by_everybody(web: Web, page: Page, scheme: Literal["light", "dark"]) -> None:
     """The choice of a member, an unfolded seat with prices, and the question about sound, in both themes."""
-    with httpx.Client(base_url=f"{web.url}/api/v1", headers={"authorization": f"Bearer {TOKEN}"}) as api:
+    with httpx.Client(base_url=f"{web.url}/api/v1", headers={"authorization": f"Bearer {TOKEN}"}, timeout=60) as api:
         api.post("/members", json={"name": "Vera"}).raise_for_status()
     sit(web, "seat-1")
     page.emulate_media(color_scheme=scheme)

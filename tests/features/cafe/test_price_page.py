@@ -26,7 +26,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
 def owner(web: Web) -> Iterator[httpx.Client]:
     """The owner's browser, in a café without prices."""
     web.policy_path.write_text(SEATS)
-    with httpx.Client(base_url=web.url, headers={"origin": web.url}, follow_redirects=True) as client:
+    with httpx.Client(base_url=web.url, headers={"origin": web.url}, follow_redirects=True, timeout=60) as client:
         yield client
 
 

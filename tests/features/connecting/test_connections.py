@@ -108,7 +108,9 @@ def test_nothing_is_called_filtered_before_a_device_has_asked(web: Web) -> None:
     assert "Nothing is filtered yet No child's device has used Hedgerow yet. Connect your home" in html.unescape(today)
     assert today.index("Nothing is filtered yet") < today.index("Pause all")
     for path in ("/", "/more", "/devices"):
-        assert 'href="/start/connect">' in httpx.get(f"{web.url}{path}", trust_env=False, verify=False).text, path
+        assert (
+            'href="/start/connect">' in httpx.get(f"{web.url}{path}", trust_env=False, verify=False, timeout=60).text
+        ), path
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,7 @@ def test_today_leads_to_the_step_at_which_the_guide_was_left(web: Web, policy: s
     web.policy_path.write_text(policy)
     starter = ListHealth("starter/adult", "adult", 117, starter=True)
     web.change_status(lists=(starter,), coverage=coverage_by_category([starter], {}, {"adult"}))
-    page = httpx.get(web.url, trust_env=False, verify=False).text
+    page = httpx.get(web.url, trust_env=False, verify=False, timeout=60).text
     assert page.index("Setting up is not finished") < page.index("Most adult sites are open")
     assert f'href="/start/{step}">Go on' in page
     assert "Nothing is filtered yet" not in page
@@ -222,7 +224,7 @@ def test_people_and_their_pages_say_which_devices_are_not_connected(web: Web) ->
 
 def test_a_no_to_the_check_leads_on(web: Web) -> None:
     web.control.devices["127.0.0.1"] = DeviceView(ANA, "Ana", "adult")
-    page = httpx.get(f"{web.url}/check", trust_env=False, verify=False).text
+    page = httpx.get(f"{web.url}/check", trust_env=False, verify=False, timeout=60).text
     assert "<code>192.168.1.2</code>" in page
     assert 'href="/start/connect"' in page
 
@@ -275,7 +277,7 @@ def test_a_router_that_asks_for_the_whole_home_is_named_and_not_called_unfiltere
     for path in ("/", "/start/done"):
         assert "Nothing is filtered yet" not in words(web, path), path
     assert "fritz-box: This is a router or the like, and asks Hedgerow." in words(web, "/start/done")
-    rows = httpx.get(f"{web.url}/api/v1/connections", trust_env=False, verify=False).json()
+    rows = httpx.get(f"{web.url}/api/v1/connections", trust_env=False, verify=False, timeout=60).json()
     assert "nothing is filtered" not in str(list(connection_findings(rows)))
     assert "fritz-box: This is a router or the like, and asks Hedgerow." in words(web, "/connecting/devices")
 
@@ -295,7 +297,7 @@ def test_this_machine_and_a_printer_are_named_for_what_they_are_and_set_nothing_
         assert "This machine, Hedgerow's own" in html.unescape(told), path
         assert re.search("(Epson|Seiko Epson Corporation) · Printer", told), path
         assert "router or the like" not in told, path
-    rows = httpx.get(f"{web.url}/api/v1/connections", trust_env=False, verify=False).json()
+    rows = httpx.get(f"{web.url}/api/v1/connections", trust_env=False, verify=False, timeout=60).json()
     roles = {row["id"]: row["role"] for row in rows if not row["is_named"]}
     assert roles == {STRANGER: "personal", own: "own", printer: "thing"}
     assert "nothing is filtered" in str(list(connection_findings([row for row in rows if not row["is_childs"]])))
@@ -303,7 +305,7 @@ def test_this_machine_and_a_printer_are_named_for_what_they_are_and_set_nothing_
 
 def test_programs_read_the_same(web: Web) -> None:
     use(web, TABLET)
-    rows = httpx.get(f"{web.url}/api/v1/connections", trust_env=False, verify=False).json()
+    rows = httpx.get(f"{web.url}/api/v1/connections", trust_env=False, verify=False, timeout=60).json()
     assert [(row["id"], row["state"]) for row in rows] == [
         ("mia-tablet", "filtered"),
         ("tom-phone", "never"),
@@ -312,7 +314,7 @@ def test_programs_read_the_same(web: Web) -> None:
     ]
     found = {
         row["device"]: list(row["protections"])
-        for row in httpx.get(f"{web.url}/api/v1/devices", trust_env=False, verify=False).json()
+        for row in httpx.get(f"{web.url}/api/v1/devices", trust_env=False, verify=False, timeout=60).json()
     }
     assert found[TABLET] == ["dns"]
     assert found[PHONE] == []
@@ -363,7 +365,7 @@ def test_every_router_says_where_and_has_a_source() -> None:
 
 def test_the_step_shows_the_address_for_each_router_and_each_system(web: Web) -> None:
     """One at a time: with all drawings the page is heavy on a phone."""
-    page = httpx.get(f"{web.url}/start/connect", trust_env=False, verify=False).text
+    page = httpx.get(f"{web.url}/start/connect", trust_env=False, verify=False, timeout=60).text
     assert re.search('<input class="address" value="192.168.1.2" readonly', page)
     links = re.findall(r'<a class="fold make" href="(/start/connect\?make=(\w+)#make)">', page)
     makes = [each for each in load_routers() if each.kind is not RouterKind.NONE]
@@ -372,7 +374,7 @@ def test_the_step_shows_the_address_for_each_router_and_each_system(web: Web) ->
     assert '<svg class="screen"' not in page
     for router in makes:
         path = f"/start/connect?make={router.key}"
-        page = httpx.get(f"{web.url}{path}", trust_env=False, verify=False).text
+        page = httpx.get(f"{web.url}{path}", trust_env=False, verify=False, timeout=60).text
         assert page.count('<svg class="screen"') == 1, path
         assert (router.typed("192.168.1.2") in page, router.field in page) == (True, True), path
     told = words(web, "/start/connect?make=device")
@@ -386,10 +388,10 @@ def test_the_step_shows_the_address_for_each_router_and_each_system(web: Web) ->
 
 def test_the_step_and_the_check_get_the_address_to_which_the_browser_connected(web: Web) -> None:
     """The layout has variables of its own, which must not take the place of what a page was given."""
-    page = httpx.get(f"{web.url}/start/connect", trust_env=False, verify=False)
+    page = httpx.get(f"{web.url}/start/connect", trust_env=False, verify=False, timeout=60)
     assert (page.status_code, "127.0.0.1:8053/check" in page.text) == (200, True)
     web.control.devices["127.0.0.1"] = DeviceView(ANA, "Ana", "adult", may_sign_in=True)
-    page = httpx.get(f"{web.url}/check", trust_env=False, verify=False)
+    page = httpx.get(f"{web.url}/check", trust_env=False, verify=False, timeout=60)
     assert '<object type="image/svg+xml" data="http' in page.text
 
 
@@ -398,10 +400,10 @@ def test_devices_beyond_a_screen_are_one_tap_away(web: Web) -> None:
         new = [DeviceId(f"02:00:00:00:01:{number:02x}") for number in range(40)]
         web.recorder.add(DeviceSeen(at, mac, "192.168.1.99", mac, None, "child-8-12") for mac in new)
         web.recorder.flush()
-    page = httpx.get(f"{web.url}/start/connect", trust_env=False, verify=False).text
+    page = httpx.get(f"{web.url}/start/connect", trust_env=False, verify=False, timeout=60).text
     assert (page.count('<li class="arrival'), 'href="/start/connect?shows=all"' in page) == (24, True)
-    page = httpx.get(f"{web.url}/start/connect?shows=all", trust_env=False, verify=False).text
+    page = httpx.get(f"{web.url}/start/connect?shows=all", trust_env=False, verify=False, timeout=60).text
     assert page.count('<li class="arrival') == 44
     (source,) = re.findall('data-source="(/connecting/devices[^"]*)"', page)
-    live = httpx.get(f"{web.url}{source}", trust_env=False, verify=False).text
+    live = httpx.get(f"{web.url}{source}", trust_env=False, verify=False, timeout=60).text
     assert live.count('<li class="arrival') == 44, "it stays whole as devices arrive"

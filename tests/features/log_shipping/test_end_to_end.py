@@ -95,11 +95,11 @@ def test_a_path_of_an_earlier_version_does_not_keep_the_filter_from_starting(
 
         wait_until(lines, 20, "a line in the other place")
         assert not old.exists()
-        ready = httpx.get(f"{running.web}/readyz", verify=False)
+        ready = httpx.get(f"{running.web}/readyz", verify=False, timeout=60)
         assert (ready.status_code, "the newest policy has mistakes" in ready.text) == (503, True), ready.text
         running.edit_policy(policy.replace(f"{old}, ", ""))
         wait_until(
-            lambda: httpx.get(f"{running.web}/readyz", verify=False).status_code == 200,
+            lambda: httpx.get(f"{running.web}/readyz", verify=False, timeout=60).status_code == 200,
             20,
             "the policy without the mistake",
         )

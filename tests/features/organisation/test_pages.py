@@ -36,7 +36,9 @@ STATE = SiteState("0.2.0", "0123", {}, 5, {}, 0, 0, ())
 
 def test_sites_in_need_of_attention_come_first(web: Web) -> None:
     fill(web)
-    answer = httpx.get(f"{web.url}/organisation", headers={"Authorization": f"Bearer {TOKEN}"}, verify=False)
+    answer = httpx.get(
+        f"{web.url}/organisation", headers={"Authorization": f"Bearer {TOKEN}"}, verify=False, timeout=60
+    )
     assert answer.status_code == 200
     for words in (
         "2 machines report.",

@@ -231,9 +231,9 @@ def test_the_page_names_a_forged_entry_of_the_counter(tmp_path: Path) -> None:
         )
         StatementStore(web.engine).add(stated, key.sign(stated.text))
         url = f"{web.url}/counter/statements"
-        assert "nothing is missing or changed" in httpx.get(url, verify=False).text
+        assert "nothing is missing or changed" in httpx.get(url, verify=False, timeout=60).text
         web.engine.execute(counter_entries.update().values(taken=20))
-        page = httpx.get(url, verify=False).text
+        page = httpx.get(url, verify=False, timeout=60).text
     assert "The chain is broken." in page
     assert "entry 1 of the counter (2024-10-04 00:00 UTC) was changed" in page
 
@@ -299,7 +299,7 @@ def test_the_page_says_once_why_there_is_no_statement(cafe: Cafe, tmp_path: Path
     cafe.keeper.problem = "the disk is full"
     with running_web(state) as web:
         web.change_status(features=cafe.keeper.status_rows())
-        page = httpx.get(f"{web.url}/counter/statements", verify=False).text
+        page = httpx.get(f"{web.url}/counter/statements", verify=False, timeout=60).text
     assert page.count("no statement of the last day") == 1
     assert "the disk is full" in page
 

@@ -61,7 +61,9 @@ def web(tmp_path: Path) -> Iterator[Web]:
 
 
 def test_one_tap_says_that_it_is_meant_to(web: Web) -> None:
-    with httpx.Client(base_url=web.url, headers={"origin": web.url}, trust_env=False, verify=False) as parent:
+    with httpx.Client(
+        base_url=web.url, headers={"origin": web.url}, trust_env=False, verify=False, timeout=60
+    ) as parent:
         for page in ("/", "/devices"):
             assert "passes on what other devices send" in parent.get(page).text
         assert parent.post("/devices/laptop/tethers", data={"tethers": "yes"}).status_code == 303
