@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.notices import Notice, localized
@@ -13,15 +13,16 @@ from hedgerow.dashboards.words.languages import message
 from hedgerow.dashboards.words.rule_facts import RuleFacts, rule_facts
 from hedgerow.features.agreement import own_words
 from hedgerow.features.agreement.records import AgreementStore
-from hedgerow.features.agreement.terms import MONTHS, Promises, Side, Standing, Terms, Yes, look_after
+from hedgerow.features.agreement.terms import MONTHS, WAIT_DAYS, Promises, Side, Standing, Terms, Yes, look_after
 from hedgerow.features.contract import Core
 from hedgerow.journal.store import Store
-from hedgerow.policies.growing import first_instant, zone_of
+from hedgerow.policies.growing import day_at, first_instant, zone_of
 from hedgerow.policies.model import Person, Policy
 from hedgerow.policies.notices import NoticeTopic
 
 _DUE = message("It is time to look at the rules with %(name)s again.")
 _WAITING = message("%(name)s has said yes to your rules. Now it is your turn.")
+_LATER = message("%(name)s would rather look at your rules 30 days later.")
 
 
 class Agreements:
@@ -36,7 +37,7 @@ class Agreements:
     ) -> None:
         self.store = AgreementStore(store)
         self._policy, self._notify, self._clock = policy, notify, clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def standing(self, person: str) -> Standing:
         """Return the agreement with a child as it is now. Raises `InvalidInput` for anybody else."""
@@ -91,6 +92,17 @@ class Agreements:
             if not standing.now < look_at <= look_after(standing.now, max(MONTHS), zone):
                 raise InvalidInput("Choose a day within a year.").at("day")
             self.store.save(replace(agreement, look_at=look_at, reminded=min(agreement.reminded, agreement.round - 1)))
+
+    def wait(self, side: Side, person: str) -> None:
+        """Put a look that is due off by thirty days. One that is not due stays where it is."""
+        with self._lock:
+            standing, policy = self.standing(person), self._policy()
+            if not standing.is_due:
+                return
+            day = day_at(standing.now, zone_of(policy.people[person], policy)) + timedelta(days=WAIT_DAYS)
+            self.set_next_look(person, day.isoformat())
+        if side is Side.CHILD:
+            self._notify([Notice(NoticeTopic.REQUEST, f"{person} agreement wait", localized(_LATER, name=person))])
 
     def remind(self) -> None:
         """Tell the parents, once, of agreements whose next look is due."""

@@ -135,6 +135,14 @@ class AgreementPages(PersonPageGroup):
         await run_in_threadpool(self._context.part(agreements_of).say_yes, Side.CHILD, person, seen=seen)
         return redirect_to("/device/rules")
 
+    @post("/device/rules/wait", DEVICES, page="/device/rules")
+    async def child_waits(self, request: Request) -> Response:
+        """Put the next look off as the child."""
+        if (person := _child_at(self._context, self._device(request))) is None:
+            raise own_words.not_here()
+        await run_in_threadpool(self._context.part(agreements_of).wait, Side.CHILD, person)
+        return redirect_to("/device/rules")
+
     @get("/agreement/{name}", READ)
     async def agreement(self, request: Request, name: PersonName) -> Response:
         """Show the parents the same, with their promises to choose."""
@@ -164,6 +172,13 @@ class AgreementPages(PersonPageGroup):
     async def next_look(self, request: Request, caller: Caller, name: str, order: NextLook) -> Response:
         await set_next_look.run(self._context, caller, name, order)
         return self._done(request, message("The day of the next look is on both pages."))
+
+    @post("/agreement/{name}/wait", MANAGE, page="/agreement/{name}")
+    async def parent_waits(self, request: Request, name: PersonName) -> Response:
+        """Put the next look off as a parent."""
+        person = self._person(name).name
+        await run_in_threadpool(self._context.part(agreements_of).wait, Side.PARENT, person)
+        return self._done(request, message("The day of the next look is on both pages."), name=person)
 
     @post("/agreement/{name}/reason", MANAGE, page="/agreement/{name}")
     async def give_reason(

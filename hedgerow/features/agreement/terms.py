@@ -16,6 +16,8 @@ from hedgerow.policies.growing import day_at, first_instant
 MONTHS = (1, 3, 6, 12)
 """Months after which both look at the rules again, to choose from."""
 USUAL_MONTHS = 3
+WAIT_DAYS = 30
+"""Days by which either side can put off a look that is due."""
 
 
 class Side(StrEnum):

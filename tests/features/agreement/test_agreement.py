@@ -184,6 +184,59 @@ def test_after_three_months_both_are_reminded_once(house: House) -> None:
     assert "It is time to look" not in house.page("/device", MIA)
 
 
+def _wait(house: House, path: str, address: str = "127.0.0.1") -> str:
+    with house.browser(address) as browser:
+        return unescape(browser.post(f"{path}/wait", follow_redirects=True).text)
+
+
+@pytest.mark.parametrize(("path", "address"), [("/device/rules", MIA), ("/agreement/mia", "127.0.0.1")])
+def test_either_side_alone_puts_a_look_that_is_due_off_by_thirty_days(house: House, path: str, address: str) -> None:
+    house.clock.now = NOW - 95 * DAY_S
+    house.parent_says_yes()
+    house.child_says_yes()
+    first = house.agreements.standing("mia").agreement.look_at
+    _wait(house, path, address)
+    assert house.agreements.standing("mia").agreement.look_at == first, "it is not due yet"
+    house.clock.now = NOW
+    house.agreements.remind()
+    for page, reader in (("/device/rules", MIA), ("/agreement/mia", "127.0.0.1")):
+        assert "30 days longer" in house.page(page, reader)
+    for _ in range(2):
+        assert "ook at the rules again" in _wait(house, path, address)
+    standing = house.agreements.standing("mia")
+    assert not standing.is_due
+    assert standing.agreement.look_at == pytest.approx(NOW + 30 * DAY_S, abs=DAY_S)
+    house.clock.now = NOW + 31 * DAY_S
+    house.notices.clear()
+    house.agreements.remind()
+    assert len(house.notices) == 1, "both are reminded again"
+
+
+def test_the_parents_hear_that_the_child_would_rather_look_later(house: House) -> None:
+    house.clock.now = NOW - 95 * DAY_S
+    house.parent_says_yes()
+    house.child_says_yes()
+    house.clock.now = NOW
+    agreements = house.agreements
+    agreements.wait(Side.PARENT, "mia")
+    assert house.notices == []
+    house.clock.now = NOW + 40 * DAY_S
+    agreements.wait(Side.CHILD, "mia")
+    agreements.wait(Side.CHILD, "mia")
+    (notice,) = house.notices
+    assert notice.text(language("en")) == "mia would rather look at your rules 30 days later."
+
+
+@pytest.mark.parametrize("address", [ANA, STRANGER, TOM])
+def test_nobody_else_puts_a_childs_look_off(house: House, address: str) -> None:
+    house.clock.now = NOW - 95 * DAY_S
+    house.parent_says_yes()
+    house.child_says_yes()
+    house.clock.now = NOW
+    _wait(house, "/device/rules", address)
+    assert house.agreements.standing("mia").is_due
+
+
 def test_a_clock_that_was_ahead_keeps_nobody_from_saying_yes_again(house: House) -> None:
     agreements, seen = house.agreements, house.agreements.standing("mia").terms.digest
     house.clock.now = NOW + 400 * DAY_S

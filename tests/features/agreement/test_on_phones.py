@@ -104,6 +104,13 @@ def test_both_agree_by_touch_and_are_reminded_of_the_next_look(chromium: Browser
         for hand in (child, parent):
             assert_accessible(hand.page)
         assert_labels_fit(child.page, tuple(LANGUAGES), own, f"{own}/rules")
+        child.page.goto(own)
+        child.taps = 0
+        child.tap(child.page.get_by_role("link", name="Read our rules"))
+        child.button("I'd rather wait 30 days longer")
+        child.said("We look at the rules again: ")
+        assert (child.taps, child.keys) == (2, 0)
+        look_again(parent, f"{web}/agreement/mia", "Next look: ")
         assert_labels_fit(parent.page, COMPLETE, web, f"{web}/agreement/mia", f"{web}/people/mia")
 
 
