@@ -60,7 +60,7 @@ def asked(device: Space, server: str, name: str, *options: str) -> str:
 
 
 def page(device: Space, url: str, *options: str) -> str:
-    return device.run("curl", "-s", "--max-time", "4", *options, url).stdout
+    return device.run("curl", "-s", "--max-time", "20", *options, url).stdout
 
 
 def end_of(house: House, *options: str) -> str:

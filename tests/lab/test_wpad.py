@@ -26,7 +26,7 @@ def test_a_browser_finds_the_proxy_by_name(house: House, who: str) -> None:
     at = ("--resolve", f"wpad.lan:80:{LAN4}.1", "--resolve", f"hedgerow.internal:80:{LAN4}.1")
 
     def reads(url: str) -> str:
-        return device.run("curl", "-s", "--max-time", "5", *at, url).stdout
+        return device.run("curl", "-s", "--max-time", "20", *at, url).stdout
 
     script = wait_until(lambda: reads("http://wpad.lan/wpad.dat"), 20)
     assert f'return "PROXY {LAN4}.1:3128";' in script
