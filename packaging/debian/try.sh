@@ -7,6 +7,12 @@
 set -eu
 umask 022
 cd "$(dirname "$0")/../.."
+for program in mmdebstrap:mmdebstrap systemd-nspawn:systemd-container apt-ftparchive:apt-utils gpg:gpg dpkg-deb:dpkg; do
+    command -v "${program%:*}" >/dev/null || {
+        echo "$0 needs ${program%:*}: apt-get install ${program#*:}" >&2
+        exit 1
+    }
+done
 checkout=$PWD
 parts=${*:-router step-back restore purge repository}
 work=$(mktemp -d)

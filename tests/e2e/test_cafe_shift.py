@@ -21,15 +21,18 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from small_internet import SmallInternet
 from small_internet.browser import browser_for_pages
-from small_internet.clients import curl
+from small_internet.clients import curl, kdig_addresses
 from small_internet.running import Hedgerow, hedgerow_command, network_section, running_hedgerow, wait_until
 
 PINS = {"Ana": "2580", "Ben": "4711"}
 SEATS = [f"seat-{number}" for number in range(1, 9)]
+ADDRESSES = {seat: f"127.0.0.{60 + number}" for number, seat in enumerate(SEATS)}
+BLOCKED = "news.example"
 PASSWORD = "eight seats and two phones"
 POLICY = (
     "cafe: {name: Café Sol, currency: EUR, prices: {child: {30: 120, 60: 200}, adult: 300}}\n"
-    "seats: {" + ", ".join(f"{seat}: {{ip: 127.0.0.{60 + number}}}" for number, seat in enumerate(SEATS)) + "}\n"
+    f"block: [{BLOCKED}]\n"
+    "seats: {" + ", ".join(f"{seat}: {{ip: {address}}}" for seat, address in ADDRESSES.items()) + "}\n"
 )
 CUT_S = 1200
 
@@ -117,22 +120,23 @@ def test_the_sums_of_a_shift_agree(cafe: Hedgerow) -> None:
         with script(cafe) as api:
             number = api.post("/members", json={"name": "Vera"}).json()["number"]
             api.post(f"/members/{number}/deposit", json={"amount": 500}).raise_for_status()
-            api.post("/vouchers", json={"count": 2, "band": "adult", "minutes": 60}).raise_for_status()
+            code, _ = api.post("/vouchers", json={"count": 2, "band": "adult", "minutes": 60}).json()["codes"]
 
         ben.reload()
         open_from_balance(ben, "seat-5", number)
 
         power_cut(cafe)
-        after_the_cut(cafe, chromium)
+        after_the_cut(cafe, chromium, code)
 
 
-def after_the_cut(cafe: Hedgerow, chromium: Browser) -> None:
+def after_the_cut(cafe: Hedgerow, chromium: Browser, code: str) -> None:
     with script(cafe) as api:  # the token of the command line is a new one
         wait_until(lambda: any(each["action"] == "outage" for each in entries(api)), 60, "the time is given back")
         given_back = [(each["seat"], each["minutes"]) for each in entries(api) if each["action"] == "outage"]
         assert [seat for seat, _ in given_back] == [*SEATS[:3], "seat-5"]
         assert {minutes for _, minutes in given_back} <= {20, 21}
 
+        a_guest_asks(cafe, phone(chromium, cafe, "Ben"), code)
         api.post("/sessions/seat-4", json={"band": "child", "minutes": 30, "pays": "after"}).raise_for_status()
         with closing(sqlite3.connect(cafe.state / "journal.sqlite", timeout=30)) as journal, journal:
             journal.execute("UPDATE sessions SET ends = starts WHERE device = 'seat-4'")  # it ended by itself
@@ -171,8 +175,25 @@ def after_the_cut(cafe: Hedgerow, chromium: Browser) -> None:
             "the session that a balance paid too"
         )
         assert sum(each["action"] == "open" for each in table) == 5, "a double tap opens once"
+        assert [each["seat"] for each in table if each["action"] == "redeem"] == ["seat-6"]
         assert "expected 1500, counted 1450, left 0" in [each["note"] for each in table]
     check_the_chain(cafe, table)
+
+
+def a_guest_asks(cafe: Hedgerow, ben: Page, code: str) -> None:
+    """A guest opens seat 6 with a voucher, and asks for a site there. Ben allows it with one tap."""
+    transport = httpx.HTTPTransport(local_address=ADDRESSES["seat-6"], verify=False)
+    with httpx.Client(transport=transport, headers={"Origin": cafe.web}, timeout=60) as guest:
+        assert guest.post(f"{cafe.web}/device/voucher", data={"code": code}).status_code == 303
+        assert guest.post(f"{cafe.web}/device/ask", data={"site": BLOCKED}).status_code == 303
+
+    def is_blocked() -> bool:
+        return kdig_addresses(cafe.dns, BLOCKED, source=ADDRESSES["seat-6"]) == ["0.0.0.0"]
+
+    assert is_blocked()
+    ben.goto(cafe.web)
+    ben.locator("article", has_text=BLOCKED).get_by_role("button", name="Allow").first.tap()
+    wait_until(lambda: not is_blocked(), 30, "what Ben allowed is open")
 
 
 def check_the_chain(cafe: Hedgerow, table: list[dict[str, str]]) -> None:
