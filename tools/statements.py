@@ -21,7 +21,7 @@ BUDGETS = {
     "blocklists": 4023,
     "dashboards": 7669,
     "dns": 4745,
-    "features": 11632,
+    "features": 11635,
     "journal": 3588,
     "network": 1329,
     "policies": 5922,

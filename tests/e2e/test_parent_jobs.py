@@ -1,7 +1,8 @@
 """The jobs of a parent, done by touch on a phone in Chromium with a running Hedgerow: what counts is what the apps and
 the browser on the children's devices get afterwards, in a home with DNS only and in one with proxy and certificate.
 
-The tables in docs/parent-jobs.md are written by these tests: HEDGEROW_WRITE_DOCS=1 writes them.
+The tables in docs/parent-jobs.md are written by these tests: HEDGEROW_WRITE_DOCS=1 writes them. The last one, of what a
+child and a parent do together, is written by the tests of `wishes` and `agreement` on phones.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from parent_jobs import BOTH, DNS_ONLY, WITH_CERTIFICATE, Child, Hand, Home, running_home
 from parent_jobs.home import BENS_PHONE, NEW_DEVICE, OPEN_SITE, PATIENCE, real_app
+from parent_jobs.side_by_side import DOCUMENT, TOGETHER
 from playwright.sync_api import BrowserContext, expect
 from simulated_apps import SimulatedApp
 from small_internet import SmallInternet
@@ -27,7 +28,6 @@ from small_internet.clients import curl, ticket_in
 from small_internet.running import wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(not FOR_PAGES.exists(), reason="needs Debian's chromium")]
-DOCUMENT = Path(__file__).parents[2] / "docs" / "parent-jobs.md"
 HEAD = """# What a parent does, and what it takes
 
 Each job is done by a test by touch, in Chromium at the size of a phone (390 × 844), signed in, beginning on *Today*, against a running Hedgerow. It
@@ -53,6 +53,15 @@ DNS sees names of sites and no pages. So in a home without the proxy and the cer
 | Job | what happens, and what the page says |
 |---|---|
 """
+BESIDE = """
+## A child and a parent together
+
+Done by touch on two phones side by side, the child's with its own page open and the parent's with *Today*. Nobody types anything. Reading takes no tap: an
+open page shows what the other side has done. The rules are agreed on with the child first: it opens *Our rules* and says yes there, and the parent on *Today*.
+
+| Job | The child's taps | The parent's taps |
+|---|---|---|
+"""  # noqa: E501
 SAYS = {
     "Close YouTube Shorts": (
         "The rule is saved, and nothing is closed",
@@ -516,13 +525,15 @@ def row(name: str, taps: int, keys: int) -> str:
 
 
 def test_the_document_has_these_jobs(measured: dict[str, tuple[int, int]]) -> None:
-    tail = WITHOUT + "".join(f"| {name} | {what}: *{said}* |\n" for name, (what, said) in SAYS.items())
+    tail = WITHOUT + "".join(f"| {name} | {what}: *{said}* |\n" for name, (what, said) in SAYS.items()) + BESIDE
+    text = DOCUMENT.read_text(encoding="utf-8")
+    together = text.partition(BESIDE)[2] or "".join(f"| {name} |\n" for name in TOGETHER)
     if os.environ.get("HEDGEROW_WRITE_DOCS"):
         rows = [row(name, *measured[name]) for name in JOBS]
-        DOCUMENT.write_text(HEAD + "\n".join(rows) + "\n" + tail, encoding="utf-8")
-    text = DOCUMENT.read_text(encoding="utf-8")
+        text = HEAD + "\n".join(rows) + "\n" + tail + together
+        DOCUMENT.write_text(text, encoding="utf-8")
     assert text.startswith(HEAD)
-    assert text.endswith(tail)
-    rows = text.removeprefix(HEAD).removesuffix(tail).splitlines()
-    assert [line.split(" | ")[0].removeprefix("| ") for line in rows] == list(JOBS)
+    assert text.endswith(tail + together)
+    for found, jobs in ((text.removeprefix(HEAD).removesuffix(tail + together), tuple(JOBS)), (together, TOGETHER)):
+        assert tuple(line.split(" | ")[0].removeprefix("| ") for line in found.splitlines()) == jobs
     assert {name for name, job in JOBS.items() if job.needs == FULL} == set(SAYS)

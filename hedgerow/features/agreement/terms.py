@@ -94,7 +94,7 @@ class Agreement:
 
     def yes_of(self, side: Side) -> Yes:
         """Return the last yes of a side."""
-        return self.child if side is Side.CHILD else self.parent
+        return self.child if side == Side.CHILD else self.parent  # templates name a side by its value
 
 
 @dataclass(frozen=True, slots=True)

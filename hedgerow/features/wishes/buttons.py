@@ -10,12 +10,6 @@ from hedgerow.features.wishes.records import WishKind, WishState, WishStore, is_
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.store import Store
 
-_READY = {
-    WishKind.MINUTES: message("Homework first."),
-    WishKind.BEDTIME: message("It is late: sleep comes first."),
-    WishKind.RULE: message("Let’s look at it together at the weekend."),
-}
-
 
 def buttons_of(store: Store, key: str, reader: Language, now: float) -> list[NoticeButton]:
     """Return the buttons of a notice about an open wish: yes, less, no with a reason, and to talk about it.
@@ -31,7 +25,7 @@ def buttons_of(store: Store, key: str, reader: Language, now: float) -> list[Not
         return []
     if wish.state is not WishState.OPEN or wish.has_lapsed(now):
         return []
-    path, why = f"/wishes/{wish.id}", reader.gettext(_READY[wish.kind])
+    path, why = f"/wishes/{wish.id}", reader.gettext(wish.ready_no)
     buttons = []
     if wish.kind is not WishKind.RULE:
         buttons.append(NoticeButton(reader.gettext(message("Yes")), f"{path}/grant", {}))

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select
 
+from hedgerow.dashboards.words.languages import message
 from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.reader import RequestRow
 from hedgerow.journal.store import Store
@@ -43,6 +44,13 @@ class WishState(StrEnum):
     DENIED = "denied"
     CLOSED = "closed"
 
+
+_READY_NO = {
+    WishKind.MINUTES: message("Homework first."),
+    WishKind.BEDTIME: message("It is late: sleep comes first."),
+    WishKind.RULE: message("Let’s look at it together at the weekend."),
+}
+"""The reason for a no that is offered first: one tap says both."""
 
 UNANSWERED = (WishState.OPEN, WishState.TALKING)
 
@@ -84,6 +92,11 @@ class Wish:
     def fewer(self) -> list[int]:
         """Fewer minutes to offer in answer, the least first."""
         return fewer_minutes(self.minutes)
+
+    @property
+    def ready_no(self) -> str:
+        """A message with the reason for a no that is offered first."""
+        return _READY_NO[self.kind]
 
     def has_lapsed(self, now: float) -> bool:
         """Return True if it was for a day that is over, or if the clock was wrong then."""

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from html import unescape
 from pathlib import Path
-from re import search, split, sub
+from re import findall, search, split, sub
 
 import httpx
 import pytest
@@ -145,6 +145,27 @@ def test_the_child_may_be_first_and_the_parent_hears_of_it(house: House) -> None
     house.parent_says_yes()
     assert house.agreements.standing("mia").is_agreed
     assert "Now it is your turn" not in house.page("/")
+
+
+def test_the_childs_page_at_people_says_who_has_said_yes(house: House) -> None:
+    house.parent_says_yes()
+    assert "you have said yes, mia not yet." in house.page("/people/mia")
+    house.child_says_yes(TOM)
+    assert "tom has said yes to your rules. Now it is your turn." in house.page("/people/tom")
+
+
+def test_a_parent_says_yes_on_today_to_what_the_child_has_read(house: House) -> None:
+    house.parent_says_yes(promise=["table"], words="On Sundays we play.", months="6")
+    house.edit("budget: 1h", "budget: 2h")
+    assert "Yes, we agree" not in house.page("/"), "the child has not read it yet"
+    house.child_says_yes()
+    with house.browser() as browser:
+        form = browser.get("/").text.partition('action="/agreement/mia/yes"')[2].partition("</form>")[0]
+        sent = dict(findall('type="hidden" name="([a-z]+)" value="([^"]*)"', form))
+        assert browser.post("/agreement/mia/yes", data=sent).status_code == 303
+    standing = house.agreements.standing("mia")
+    assert standing.is_agreed
+    assert standing.agreement.promises == Promises(names=("table",), words="On Sundays we play.", months=6)
 
 
 def test_a_change_after_the_yes_is_named_and_both_say_yes_again(house: House) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 from parent_jobs import Hand
-from parent_jobs.side_by_side import WIDTH, assert_accessible, phones
+from parent_jobs.side_by_side import WIDTH, assert_accessible, assert_taps_in_document, phones
 from playwright.sync_api import Browser, Page
 from small_internet import SmallInternet
 from small_internet.browser import FOR_PAGES, browser_for_pages
@@ -111,7 +111,31 @@ def test_both_agree_by_touch_and_are_reminded_of_the_next_look(chromium: Browser
         child.said("We look at the rules again: ")
         assert (child.taps, child.keys) == (2, 0)
         look_again(parent, f"{web}/agreement/mia", "Next look: ")
-        assert_labels_fit(parent.page, COMPLETE, web, f"{web}/agreement/mia", f"{web}/people/mia")
+        for _ in range(2):
+            house.clock.forward(16 * DAY_S)
+            parent.page.goto(web)
+        look_again(child, own, "It is time to look at our rules together again.")
+        child.taps = parent.taps = 0
+        both_say_yes(child, parent, web, "mia")
+        assert_taps_in_document("The rules looked at again after a month", child, parent)
+
+
+def both_say_yes(child: Hand, parent: Hand, web: str, name: str) -> None:
+    """Say yes as the child, which has read the rules, and then as the parent on *Today*."""
+    child.tap(child.page.get_by_role("link", name="Read our rules"))
+    child.button("Yes, I agree")
+    child.said("You have said yes. Now it is your parents’ turn.")
+    look_again(parent, web, f"{name} has said yes to your rules.")
+    parent.button(f"Yes, we agree: {name}")
+    parent.said(f"Your yes to the rules of {name} is recorded.")
+    child.page.reload()
+    child.said("You and your parents have said yes.")
+
+
+def test_both_agree_with_one_tap_of_the_parent_on_today(chromium: Browser, house: House) -> None:
+    with phones(chromium, house.running, TOM) as (child, parent):
+        both_say_yes(child, parent, house.running.web, "tom")
+        assert_taps_in_document("The rules agreed on", child, parent)
 
 
 def test_a_teenager_sets_a_goal_by_touch_and_a_parent_reads_nothing_of_it(chromium: Browser, house: House) -> None:

@@ -7,10 +7,9 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from parent_jobs.side_by_side import WIDTH, assert_accessible, phones
+from parent_jobs.side_by_side import DOCUMENT, WIDTH, assert_accessible, assert_taps_in_document, phones
 from playwright.sync_api import Browser, expect
 from small_internet import SmallInternet
 from small_internet.browser import FOR_PAGES, browser_for_pages
@@ -31,7 +30,6 @@ devices:
   tablet: {{ip: 127.0.0.2}}
   phone: {{ip: 127.0.0.3}}
 """
-PARENT_JOBS = Path(__file__).parents[3] / "docs" / "parent-jobs.md"
 
 
 def bedtime_now() -> str:
@@ -74,8 +72,8 @@ def test_minutes_are_asked_for_and_answered_with_less(chromium: Browser, house: 
         print(f"minutes in force after {seconds_until_open(house, MIA):.2f} s")
         parent.said("15 more minutes for mia today.")
         child.said("You got 15 more minutes.")
-        assert (child.taps, child.keys, parent.taps, parent.keys) == (1, 0, 1, 0)
-    assert "| Give fewer minutes than a child asks for | 1 | 0 |" in PARENT_JOBS.read_text(encoding="utf-8")
+        assert_taps_in_document("Minutes asked for, and answered with less", child, parent)
+    assert "| Give fewer minutes than a child asks for | 1 | 0 |" in DOCUMENT.read_text(encoding="utf-8")
 
 
 def test_bedtime_is_moved_and_a_no_is_read_with_its_reason(chromium: Browser, house: Hedgerow) -> None:
@@ -89,8 +87,9 @@ def test_bedtime_is_moved_and_a_no_is_read_with_its_reason(chromium: Browser, ho
         print(f"bedtime in force after {seconds_until_open(house, TOM):.2f} s")
         parent.said("tom's bedtime is later")
         child.said("You may stay up until")
+        assert_taps_in_document("A bedtime moved", child, parent)
         child.page.reload()
-        child.taps = 0
+        child.taps = parent.taps = 0
         child.unfold("Why is it like this?")
         child.button("My bedtime")
         assert (child.taps, child.keys) == (2, 0)
@@ -99,14 +98,12 @@ def test_bedtime_is_moved_and_a_no_is_read_with_its_reason(chromium: Browser, ho
         os.kill(control, signal.SIGKILL)  # what it has confirmed is there after it
         child.page.reload(timeout=PATIENCE * 1000)  # it waits for the next control, not for the connection's end
         wait_until(lambda: house.pids("control") not in ([], [control]), PATIENCE, "control is back")
-        others = parent.page.locator('summary[aria-label^="Other answers: tom"]')
-        parent.await_on_page(others, house.web)
-        parent.taps = 0
-        parent.tap(others)
-        parent.button("Let’s look at it together at the weekend.")
-        assert parent.taps == 2
+        no = parent.page.get_by_role("button", name="No: Let’s look at it together at the weekend.")
+        parent.await_on_page(no, house.web)
+        parent.tap(no)
         parent.said("Your answer is on the child's page")
         child.said("Let’s look at it together at the weekend.")
+        assert_taps_in_document("A question about a rule, and a no with its reason", child, parent)
 
 
 def test_a_proposal_is_accepted_for_a_week(chromium: Browser, house: Hedgerow) -> None:
@@ -153,4 +150,4 @@ def test_a_proposal_is_accepted_and_the_site_opens(chromium: Browser, house: Hed
         child.said("It was your idea.")
         parent.page.goto(f"{house.web}/changes")
         expect(parent.page.locator("main")).to_contain_text("(proposed by tom)")
-        assert parent.taps == 1
+        assert_taps_in_document("A proposal accepted", child, parent)

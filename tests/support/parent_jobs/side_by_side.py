@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -17,6 +20,16 @@ from parent_jobs.hand import Hand
 
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 WIDTH = 390
+DOCUMENT = Path(__file__).parents[3] / "docs" / "parent-jobs.md"
+TOGETHER = (
+    "Minutes asked for, and answered with less",
+    "A bedtime moved",
+    "A question about a rule, and a no with its reason",
+    "A proposal accepted",
+    "The rules agreed on",
+    "The rules looked at again after a month",
+)
+"""Jobs that a child and a parent do together, in the order of the document."""
 
 
 def _copy(source: socket.socket, to: socket.socket) -> None:
@@ -70,6 +83,18 @@ def phones(chromium: Browser, house: Hedgerow, address: str) -> Iterator[tuple[H
         yield Hand(pages[0]), Hand(pages[1])
         child.close()
         parent.close()
+
+
+def assert_taps_in_document(job: str, child: Hand, parent: Hand) -> None:
+    """Check what a job of both takes with its row of the document. HEDGEROW_WRITE_DOCS=1 writes the row."""
+    assert job in TOGETHER
+    assert child.taps <= 3
+    assert (parent.taps, child.keys, parent.keys) == (1, 0, 0)
+    row, text = f"| {job} | {child.taps} | {parent.taps} |", DOCUMENT.read_text(encoding="utf-8")
+    if os.environ.get("HEDGEROW_WRITE_DOCS"):
+        DOCUMENT.write_text(re.sub(rf"^\| {re.escape(job)} \|.*$", row, text, flags=re.M), encoding="utf-8")
+    else:
+        assert row in text.splitlines()
 
 
 def assert_accessible(page: Page) -> None:
