@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import TypeGuard
 
 TESTS = Path(__file__).parent.parent
 ASKING = frozenset(
@@ -11,7 +12,7 @@ ASKING = frozenset(
 )
 
 
-def _is_impatient(node: ast.AST) -> bool:
+def _is_impatient(node: ast.AST) -> TypeGuard[ast.Call]:
     """Return True for a call of httpx whose keywords do not say a timeout."""
     return (
         isinstance(node, ast.Call)

@@ -10,7 +10,17 @@ import sys
 from collections import Counter
 
 CHANGING = {
-    *("alembic_version", "daily", "devices_seen", "hourly", "protections_seen", "sqlite_sequence", "usage", "writers"),
+    *(
+        "alembic_version",
+        "daily",
+        "devices_seen",
+        "hourly",
+        "protections_seen",
+        "rules_told",
+        "sqlite_sequence",
+        "usage",
+        "writers",
+    ),
 }
 
 

@@ -2,8 +2,8 @@
 # Upgrade from the release before, use what is newer, go back to it, and upgrade again: nothing is lost.
 set -eu
 . /try/functions.sh
-no_row_lost() { test -z "$(python3 /try/lost_rows.py "$1" "$2")"; }
-no_row_lost_but() { test -z "$(python3 /try/lost_rows.py "$2" "$3" | grep -v "^$1 ")"; }
+no_row_lost() { ! python3 /try/lost_rows.py "$1" "$2" | grep . >&2; }
+no_row_lost_but() { ! python3 /try/lost_rows.py "$2" "$3" | grep -v "^$1 " >&2; }
 token() { cat $state/admin-token; }
 post() { curl -sf -H "Authorization: Bearer $(token)" -H 'Content-Type: application/json' -d "$2" "http://127.0.0.1:8053/api/v1$1"; }
 
