@@ -262,6 +262,8 @@ def _keep(existing: Sequence[Path], state: Path, kept: Path) -> None:
                 place = part / each.relative_to(state)
                 make_private_folder(part)
                 make_private_folder(place.parent)
+                if not each.is_symlink():  # nobody else may read it, nor while it is copied
+                    os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
                 shutil.copy2(each, place, follow_symlinks=False)
                 with place.open("rb") as file:
                     os.fsync(file.fileno())

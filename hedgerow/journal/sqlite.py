@@ -168,7 +168,8 @@ class SqliteDialect(Dialect):
             return f"The journal cannot be rewritten: {cause_of(error)}."
 
     def back_up(self, target: Path) -> None:
-        """Copy the database into a file, also while others write to it. Raises OSError."""
+        """Copy the database into a file of mode 0600, also while others write to it. Raises OSError."""
+        os.close(os.open(target, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         try:
             with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(target)) as copy:
                 source.backup(copy)

@@ -7,6 +7,8 @@ import random
 import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
 import tarfile
 from contextlib import closing
 
@@ -18,6 +20,7 @@ from hedgerow.files import FolderLock
 from hedgerow.journal.access_store import GrantStore
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.reader import JournalReader
+from hedgerow.journal.sqlite import SqliteDialect
 from hedgerow.policies.model import Grant
 from hedgerow.policies.reading.load import load_policy
 
@@ -241,6 +244,36 @@ def test_what_a_restore_replaces_is_kept_with_its_date(state, tmp_path):
     again = restore(out, state, policy, replace=True, now=0.0).kept
     assert again != kept
     assert (kept / "ca" / "key.pem").read_text() == "a newer key"
+
+
+def test_nobody_else_can_read_what_is_copied_before_its_mode_is_set(state, tmp_path):
+    """In a process of its own, since a hook of the interpreter stays. It looks at copies before they get their mode."""
+    out, policy = tmp_path / "saved.tar.gz", tmp_path / "hedgerow.yaml"
+    script = f"""
+import os, sys
+from pathlib import Path
+from hedgerow.app.backup import back_up, restore
+modes = []
+sys.addaudithook(lambda event, given: event == "shutil.copystat" and modes.append(os.stat(given[1]).st_mode & 0o777))
+os.umask(0o022)
+state, out, policy = Path({str(state)!r}), Path({str(out)!r}), Path({str(policy)!r})
+back_up(state, policy, out)
+(state / "ca" / "key.pem").write_text("a newer key")
+(state / "ca" / "key.pem").chmod(0o600)
+restore(out, state, policy, replace=True)
+print(len(modes) > 1, {{oct(mode) for mode in (*modes, out.stat().st_mode & 0o777)}})
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "True {'0o600'}\n"
+
+
+def test_the_copy_of_a_journal_is_for_its_owner_alone(state, tmp_path):
+    copy, before = tmp_path / "copy.sqlite", os.umask(0o022)
+    try:
+        SqliteDialect(state / "journal.sqlite").back_up(copy)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
 
 
 def test_an_interrupted_restore_loses_nothing_and_is_repeated(state, tmp_path):

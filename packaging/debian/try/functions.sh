@@ -26,7 +26,7 @@ pid() { process_of hedgerow; }
 is_another() { test "$(pid)" != 0 && test "$(pid)" != "$1"; }
 version_is() { hedgerow --version | grep -q "^hedgerow $1"; }
 copy_journal() { rm -f "$1" && sqlite3 "$journal" "VACUUM INTO '$1'"; }
-owned() { test -z "$(find "$state" ! -user hedgerow -o ! -group hedgerow -o -type f -perm /077)" && test "$(stat -c %a "$state")" = 700; }
+owned() { ! find "$state" ! -user hedgerow -o ! -group hedgerow -o -type f -perm /077 | grep . >&2 && test "$(stat -c %a "$state")" = 700; }
 seed() { # as a family begins: a password, a grant, a code, and names that devices asked for
     cat >$policy <<END
 # The family's own words.
