@@ -215,6 +215,10 @@ DASHBOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
         (
             Panel("Version", (("hedgerow_build_info", "{{version}}"),), 4, kind="stat", shows_legend=True),
             Panel("Domains in the lists", (("sum(hedgerow_list_domains)", ""),), 4, kind="stat"),
+            Panel("Temperature", (("max(hedgerow_machine_temperature_celsius)", ""),), 4, "celsius", "stat"),
+            Panel("Trouble of the machine", (("max by (cause) (hedgerow_machine_trouble)", "{{cause}}"),), 4),
+            Panel("Memory", (("min by (state) (hedgerow_machine_memory_bytes)", "{{state}}"),), 4, "bytes"),
+            Panel("Errors of disks", (("sum(hedgerow_machine_disk_errors)", ""),), 4, kind="stat"),
             Panel("Sites remembered for their pages", (("sum(hedgerow_remembered_sites)", ""),), 4, kind="stat"),
             Panel(
                 "Policy in force for",

@@ -21,7 +21,7 @@ BUDGETS = {
     "blocklists": 4023,
     "dashboards": 7669,
     "dns": 4745,
-    "features": 11635,
+    "features": 11790,
     "journal": 3589,
     "network": 1329,
     "policies": 5922,
