@@ -9,13 +9,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from hedgerow import __version__
-from hedgerow.dashboards.extensions import Extensions, NavLink
+from hedgerow.dashboards.extensions import Card, Extensions, NavLink, Place
 from hedgerow.dashboards.pages.context import PageContext, PageGroup
 from hedgerow.dashboards.routes import ADMIN, MANAGE, ScopedRouter, get
 from hedgerow.dashboards.words.languages import message
 from hedgerow.features.machine.metrics import METRICS, values_of
 from hedgerow.features.machine.readings import Readings
-from hedgerow.features.machine.watch import HOT, machine_of
+from hedgerow.features.machine.watch import HOT, machine_of, problems
 
 PATH = "/machine"
 
@@ -43,7 +43,12 @@ def _gauge(name: str) -> Callable[[PageContext], dict[tuple[str, ...], float]]:
     return lambda context: values_of(context.part(machine_of).read())[name]
 
 
+def _trouble(context: PageContext, _subject: object) -> bool | None:
+    return any(problems(context.part(machine_of).read())) or None
+
+
 EXTENSIONS = Extensions(
+    cards=(Card(place=Place.TODAY_START, template="machine/templates/today.html", read=_trouble),),
     page_groups=(MachinePages,),
     api_routes=(add_machine_routes,),
     nav=(

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from small_internet.browser import FOR_PAGES, browser_for_pages, look_through
 from web_server import NOW, TOKEN, Web, running_web
 
+from hedgerow.features.machine import watch
 from hedgerow.features.machine.readings import Readings, read_machine
 from hedgerow.features.machine.watch import DISK, HEAT, MEMORY, SUPPLY, Machine, problems
 
@@ -125,8 +127,29 @@ def test_a_parent_sees_it_on_the_page_and_programs_read_it(web: Web) -> None:
     assert (answer["celsius"], answer["throttled"]) == (61.234, None)
 
 
+def test_today_says_that_something_is_wrong(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    with httpx.Client(base_url=web.url, trust_env=False, timeout=60, verify=False) as parent:
+        assert "wrong with this box" not in parent.get("/").text
+        monkeypatch.setattr(watch, "HOT", 61.0)
+        assert "Something is wrong with this box" in parent.get("/").text
+
+
 def test_a_child_sees_none_of_it(web: Web) -> None:
     transport = httpx.HTTPTransport(local_address="127.0.0.31", verify=False)
     with httpx.Client(base_url=web.url, transport=transport, trust_env=False, timeout=60) as child:
         for path in ("/machine", "/api/v1/machine"):
             assert child.get(path).status_code in (303, 401, 403)
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not FOR_PAGES.exists(), reason="needs Debian's chromium")
+def test_the_page_fits_a_phone_and_is_accessible(web: Web) -> None:
+    with browser_for_pages() as chromium:
+        page = chromium.new_page(viewport={"width": 390, "height": 800})
+        page.goto(f"{web.url}/machine")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        found = look_through(page)
+        assert found.violations_count == 0, found.generate_report()
+        page.goto(f"{web.url}/more")
+        page.locator("main").get_by_role("link", name="This box").click()
+        assert page.url.endswith("/machine")
