@@ -49,6 +49,7 @@ PAGES = {
     "change": "/changes/1",
     "account": "/account",
     "more": "/more",
+    "this-box": "/machine",
     "certificate": "/certificate",
     "check": "/check",
     "device": "/device",

@@ -15,7 +15,7 @@ from hedgerow.dashboards.routes import ADMIN, MANAGE, ScopedRouter, get
 from hedgerow.dashboards.words.languages import message
 from hedgerow.features.machine.metrics import METRICS, values_of
 from hedgerow.features.machine.readings import Readings
-from hedgerow.features.machine.watch import HOT, machine_of, problems
+from hedgerow.features.machine.watch import HOT, LITTLE, machine_of, problems
 
 PATH = "/machine"
 
@@ -27,7 +27,15 @@ class MachinePages(PageGroup):
     async def machine(self, request: Request) -> Response:
         """Show the state of the machine."""
         found = await run_in_threadpool(self._context.part(machine_of).read)
-        return self._page(request, "machine/templates/machine.html", machine=found, hot=HOT, version=__version__)
+        return self._page(
+            request,
+            "machine/templates/machine.html",
+            machine=found,
+            is_wrong=any(problems(found)),
+            hot=HOT,
+            little=LITTLE,
+            version=__version__,
+        )
 
 
 def add_machine_routes(api: ScopedRouter, context: PageContext) -> None:

@@ -19,7 +19,8 @@ LOOK_S: Final = 60.0
 HOT: Final = 80.0
 """Degrees Celsius from which on small computers slow down."""
 
-_LITTLE: Final = 0.05  # of the memory
+LITTLE: Final = 0.05
+"""Share of the memory below which it is nearly used up."""
 
 SUPPLY, HEAT, MEMORY, DISK = "power supply", "temperature", "memory", "disk"
 
@@ -73,7 +74,7 @@ def problems(found: Readings) -> Iterator[StatusRow]:
     if (
         found.memory_total is not None
         and found.memory_available is not None
-        and found.memory_available < _LITTLE * found.memory_total
+        and found.memory_available < LITTLE * found.memory_total
     ):
         yield StatusRow(MEMORY, "nearly used up", "end other programs on this machine")
 

@@ -116,6 +116,7 @@ def test_a_parent_sees_it_on_the_page_and_programs_read_it(web: Web) -> None:
     with httpx.Client(base_url=web.url, trust_env=False, timeout=60, verify=False) as parent:
         page = parent.get("/machine").text
         assert "61 °C" in page
+        assert "Nothing is wrong with this box" in page
         assert "0.5 GB of 0.9 GB free" in page
         assert 'href="/machine"' in parent.get("/more").text
         metrics = parent.get("/metrics").text
@@ -131,7 +132,8 @@ def test_today_says_that_something_is_wrong(web: Web, monkeypatch: pytest.Monkey
     with httpx.Client(base_url=web.url, trust_env=False, timeout=60, verify=False) as parent:
         assert "wrong with this box" not in parent.get("/").text
         monkeypatch.setattr(watch, "HOT", 61.0)
-        assert "Something is wrong with this box" in parent.get("/").text
+        for path in ("/", "/machine"):
+            assert "Something is wrong with this box" in parent.get(path).text
 
 
 def test_a_child_sees_none_of_it(web: Web) -> None:
